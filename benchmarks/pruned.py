@@ -39,8 +39,8 @@ from kept_lines import keep, read
 from search import TableSpace
 from simulated_studies import FINE_TUNING, SITES, TYPES, Study, TableStudy, TableWorld, World, study, tables
 
+from nas_attn.dominance import non_dominated
 from nas_attn.model import Run, fit
-from nas_attn.model.proposals import non_dominated
 from nas_attn.space import parse
 from nas_attn.study.placement_sampler import ParetoHalving
 from nas_attn.study.sampling import DistinctSampler, Exhausted, distributions

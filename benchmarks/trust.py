@@ -30,8 +30,8 @@ from simulated_studies import FINE_TUNING, SCRATCH, Study, TableStudy, TableWorl
 from trust_figures import Outcome
 
 from nas_attn.analysis.recommendation import Contender, recommend
+from nas_attn.dominance import non_dominated
 from nas_attn.model import Evidence, Run, fit
-from nas_attn.model.proposals import non_dominated
 
 AnyStudy = Study | TableStudy
 AnyWorld = World | TableWorld

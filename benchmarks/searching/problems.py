@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.analysis.fronts import hypervolume
-from nas_attn.model.proposals import non_dominated
+from nas_attn.dominance import hypervolume, non_dominated
 
 Floats = NDArray[np.float64]
 TABLES = Path(__file__).parents[1] / "tables"

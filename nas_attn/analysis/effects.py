@@ -166,9 +166,7 @@ def _in_place(now: Snapshot, of: str) -> dict[Feature, tuple[Part | None, Part |
         others = frozenset(f for f in recommended if f.place != feature.place)
         pairs[feature] = (frozenset([feature]), frozenset()), (others | {feature}, others)
     networks = {choices for both in pairs.values() for pair in both for choices in pair}
-    keys = {
-        choices: known[choices].key if choices in known else notation(choices) for choices in networks | known.keys()
-    }
+    keys = {choices: known[choices].key if choices in known else notation(choices) for choices in networks}
     asked = {pair for both in pairs.values() for pair in both}
     parts = _latencies(known, keys, asked) if of == "latency" else _gains(now, of, known, keys, asked)
     if not parts:
@@ -189,7 +187,7 @@ def _gains(
     model = now.evidence.get(metric)
     if model is None:
         return {}
-    wider = model.including({key: notation(choices) for choices, key in keys.items()})
+    wider = model.about({key: notation(choices) for choices, key in keys.items()})
     by_second, found = defaultdict[_Choices, list[_Choices]](list), {}
     for has, lacks in asked:
         by_second[lacks].append(has)
@@ -217,7 +215,7 @@ def _latencies(
 ) -> dict[_Pair, Part]:
     """What the first network of a pair takes longer than the second; latencies that were not measured are predicted."""
     measured = {view.key: view.latency for view in known.values() if view.latency is not None}
-    texts = {key: notation(choices) for choices, key in keys.items()}
+    texts = {v.key: v.placement for v in known.values()} | {key: notation(choices) for choices, key in keys.items()}
     latencies = with_predictions(measured, texts) if measured else {}
     found = {}
     for has, lacks in asked:

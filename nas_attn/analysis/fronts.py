@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from nas_attn import tasks
+from nas_attn.dominance import hypervolume_contributions, non_dominated, non_dominated_rank
 from nas_attn.model import Estimate
-from nas_attn.model.proposals import non_dominated, non_dominated_of
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.records import Costs, Latency
 from nas_attn.tables import is_cost
@@ -114,54 +114,3 @@ def net(values: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]
     ever = ran.any(axis=0)
     level = level - level @ ever / max(ever.sum(), 1)
     return {key: {seed: v - float(level[seeds[seed]]) for seed, v in runs.items()} for key, runs in values.items()}
-
-
-def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
-    """(n,) front of each row of (n, m), all minimised: 0 for what nothing dominates, 1 once that is taken away, and so on.
-
-    Equal rows share a rank. A row with a NaN comes after all others. Infinities are allowed.
-    """
-    values_nm = np.asarray(values, dtype=float)
-    known = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
-    ranks, left, rank = np.zeros(len(values_nm), dtype=np.int64), known.copy(), 0
-    while left.any():
-        first = np.flatnonzero(left)[non_dominated(values_nm[left])]
-        ranks[first], left[first] = rank, False
-        rank += 1
-    ranks[~known] = rank
-    return ranks
-
-
-def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """Volume that points (n, m) dominate below the finite reference (m,), exact; over two columns as While et al. (2012)."""
-    points_nm, corner = np.asarray(points, dtype=float), np.asarray(reference, dtype=float)
-    return _volume(points_nm[(points_nm < corner).all(axis=1)], corner)
-
-
-def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Floats:
-    """(n,) volume that is lost when one point is left out; 0 for dominated and for repeated points."""
-    points_nm, corner = np.asarray(points, dtype=float), np.asarray(reference, dtype=float)
-    lost = np.zeros(len(points_nm))
-    inside = np.flatnonzero((points_nm < corner).all(axis=1))
-    unique, first, counts = np.unique(points_nm[inside], axis=0, return_index=True, return_counts=True)
-    for i in np.flatnonzero(non_dominated_of(unique) & (counts == 1)):
-        lost[inside[first[i]]] = _exclusive(unique[i], np.delete(unique, i, axis=0), corner)
-    return lost
-
-
-def _volume(points: Floats, corner: Floats) -> float:
-    if not len(points):
-        return 0.0
-    if points.shape[1] == 1:
-        return float(corner[0] - points[:, 0].min())
-    unique = np.unique(points, axis=0)
-    front = unique[non_dominated_of(unique)]
-    if front.shape[1] == 2:
-        heights = np.concatenate(([corner[1]], front[:-1, 1])) - front[:, 1]
-        return float(((corner[0] - front[:, 0]) * heights).sum())
-    return sum(_exclusive(front[i], front[i + 1 :], corner) for i in range(len(front)))
-
-
-def _exclusive(point: Floats, others: Floats, corner: Floats) -> float:
-    """Volume that `point` dominates and `others` do not."""
-    return float(np.prod(corner - point)) - _volume(np.maximum(others, point), corner)

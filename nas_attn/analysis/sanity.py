@@ -187,7 +187,7 @@ def weak_rungs(
     for (name, rung), model in models:
         if name != metric or rung >= len(rungs) - 1:
             continue
-        count = sum(estimate.seeds > 0 for estimate in model.estimates.values())
+        count = len(model.ran)
         share = model.noise.reliability(1)
         if count >= LEAST_AT_RUNG and share is not None and share < WEAK:
             epochs = rungs[rung]

@@ -68,7 +68,7 @@ def models_of(
     scores: Iterable[StoredScore],
     target_scores: Iterable[StoredScore] = (),
 ) -> dict[tuple[str, int], Evidence]:
-    """(metric, rung) -> model of a study's runs, solved when asked: of trained objectives and the task's metrics.
+    """(metric, rung) -> model of a study's runs, about what ran there: of trained objectives and the task's metrics.
 
     Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two candidates have some.
     `placements`: key -> explicit notation; `scores`: of the search's way of training, of whatever purpose.
@@ -85,7 +85,7 @@ def models_of(
         runs = [_run(metric, *one) for one in known if metric in one[0].score.metrics]
         for rung in sorted({run.rung for run in runs}):
             if evidence := fit(runs, placements, metric=metric, lower_is_better=less, rung=rung):
-                found[metric, rung] = evidence
+                found[metric, rung] = evidence.about({key: placements[key] for key in evidence.ran})
     return found
 
 
@@ -406,8 +406,7 @@ def _views(
     points = {row.key: _points(scores.get(row.key, ())) for row in rows}
     highest = {key: max([point.rung for point in found], default=None) for key, found in points.items()}
     estimates = {
-        key: {metric: of[key] for metric, of in at_rung[rung].items() if key in of and of[key].seeds}
-        for key, rung in highest.items()
+        key: {metric: of[key] for metric, of in at_rung[rung].items() if key in of} for key, rung in highest.items()
     }
     values = {
         row.key: tuple(objective_value(o, estimates[row.key], row.cost, times.get(row.key)) for o in recipe.objectives)
@@ -449,12 +448,11 @@ def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
 
 def _gains(rows: Iterable[CandidateRow], models: Mapping[str, Evidence]) -> dict[str, dict[str, Gain]]:
     """Key -> metric -> gain over the bare backbone, where both ran to the last rung."""
-    bare = next((row.key for row in rows if row.baseline == "none"), None)
+    bare = next((row.key for row in rows if row.baseline == "none"), "")
     found: defaultdict[str, dict[str, Gain]] = defaultdict(dict)
     for metric, model in models.items():
-        ran = {key for key, estimate in model.estimates.items() if estimate.seeds}
-        for key, gain in model.gains(bare).items() if bare in ran else ():
-            if key in ran and key != bare:
+        for key, gain in model.gains(bare).items() if bare in model.ran else ():
+            if key != bare:
                 found[key][metric] = gain
     return found
 

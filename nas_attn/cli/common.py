@@ -75,7 +75,6 @@ def study_named(name: str | None, storage: str) -> OpenStudy:
     """A study by name, or the only one there is."""
     from nas_attn.study.opening import only_study, open_study
 
-    quiet_optuna()
     return open_study(name or only_study(storage), storage)
 
 

@@ -26,6 +26,7 @@ from nas_attn.cli.common import (
     echo,
     grouped,
     print_json,
+    quiet_optuna,
     study_named,
     table,
 )
@@ -58,6 +59,7 @@ def do_runs(
     from nas_attn.study.searching import Options, default_workers
     from nas_attn.study.stopping import interruptible
 
+    quiet_optuna()
     stop, over, ended = threading.Event(), threading.Event(), ""
     limits = [limit for limit in (effort.time_limit, left_s) if limit is not None]
 

@@ -168,6 +168,7 @@ def extend(
 
     spec = load_space(space)
     check_trust(space, spec, trust=trust)
+    quiet_optuna()
     opened = study_named(study, storage)
     found = do(opened, spec, trials=trials, dry_run=dry_run)
     if as_json:
@@ -214,6 +215,7 @@ def worker(
         share=Share(machine=told.sharing, device=told.per_gpu),
         verbose=verbose,
     )
+    quiet_optuna()
     with interruptible(stop, say, orders=told.orders):
         try:
             ended = work(study_named(study, storage), options, only=told.only)

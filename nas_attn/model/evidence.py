@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -32,8 +31,7 @@ class Estimate:
     sd: float
     low: float  # 95 % interval of the expected score on these validation images, over seeds and backbones
     high: float
-    raw_mean: float | None  # of its runs at this rung; None for one that had none
-    seeds: int  # runs behind that
+    seeds: int  # its runs at this rung
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,6 @@ class Noise:
     seed_sd: float | None = None  # standard deviation of one run around its placement's expected score, over seeds
     paired_sd: float | None = None
     between_sd: float | None = None  # typical spread between placements (posterior mean)
-    interaction_sd: float | None = None  # placement x backbone; None with one backbone
     correlation: float | None = None
 
     def reliability(self, runs: int = 1) -> float | None:
@@ -87,33 +84,37 @@ class Evidence:
     def __init__(
         self, runs: Assembled, placements: Mapping[str, str], metric: str, *, lower: bool, known: Solution | None = None
     ) -> None:
-        self.metric, self.keys, self.rung = metric, runs.keys, runs.last[0].rung
-        self._runs, self._placements, self.lower_is_better = runs, dict(placements), lower
+        self.metric, self.keys, self.rung = metric, tuple(placements), runs.last[0].rung
+        self._runs, self._placements, self.lower_is_better = runs, placements, lower
         self._sign = -1.0 if lower else 1.0
         self.backbones = runs.data.backbones
         self.two_values = None if runs.two is None else (self._sign * runs.two[0], self._sign * runs.two[1])
-        self._solution = known or Solution(runs.data, [self._placements[key] for key in self.keys])
+        self._solution = known or Solution(runs.data, [placements[key] for key in runs.keys])
         self._index = {key: i for i, key in enumerate(self.keys)}
         self._gains: defaultdict[str, dict[str, Gain]] = defaultdict(dict)
 
+    @property
+    def ran(self) -> Collection[str]:
+        """Keys of the placements that ran at this rung."""
+        return self._runs.values.keys()
+
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
-        """Every placement's expected score at this rung, those that had no run there included."""
+        """Every placement's expected score at this rung, also of those that had no run there."""
+        runs = {key: self._runs.values.get(key, ()) for key in self.keys}
         if self._constant:
-            return {key: self._exactly(key, self._runs.last[0].value) for key in self.keys}
+            value = self._runs.last[0].value
+            return {key: Estimate(value, 0.0, value, value, len(values)) for key, values in runs.items()}
         weight, (means, variances) = self._solution.nodes.weight, self._effects.marginals()
         means = means + self._excess(self.keys)
         mean, sd = moments(weight, means, variances)
         low, high = _interval(weight, means, variances)
         found = {}
-        for i, key in enumerate(self.keys):
-            values = self._runs.values.get(key)
-            if self._exact and values:
-                found[key] = self._exactly(key, values[0])
-                continue
+        for i, (key, values) in enumerate(runs.items()):
             least, most = sorted((self._sign * float(low[i]), self._sign * float(high[i])))
-            raw = fmean(values) if values else None
-            found[key] = Estimate(self._sign * float(mean[i]), float(sd[i]), least, most, raw, len(values or ()))
+            found[key] = Estimate(self._sign * float(mean[i]), float(sd[i]), least, most, len(values))
+            if self._exact and values:
+                found[key] = Estimate(values[0], 0.0, values[0], values[0], len(values))
         return found
 
     def gain(self, a: str, b: str) -> Gain | None:
@@ -153,17 +154,12 @@ class Evidence:
             seed_sd=math.sqrt(float(weight @ (noise**2 * (1 + draws.seeds**2)))),
             paired_sd=math.sqrt(float(weight @ noise**2)),
             between_sd=float(weight @ (noise * draws.spread[:, -1])),
-            interaction_sd=float(weight @ (noise * draws.interaction[:, -1])) if self.backbones > 1 else None,
             correlation=float(weight @ draws.rho[:, -1, -2]) if self._runs.data.rungs > 1 else None,
         )
 
-    def including(self, placements: Mapping[str, str]) -> Evidence:
-        """The model with further placements, which changes nothing for the others; key -> explicit notation as in `fit`."""
-        new = {key: text for key, text in placements.items() if key not in self._index}
-        runs = replace(self._runs, keys=(*self.keys, *sorted(new)))
-        return Evidence(
-            runs, {**self._placements, **new}, self.metric, lower=self.lower_is_better, known=self._solution
-        )
+    def about(self, placements: Mapping[str, str]) -> Evidence:
+        """The same model with answers about these placements alone, run or not; key -> explicit notation as in `fit`."""
+        return Evidence(self._runs, placements, self.metric, lower=self.lower_is_better, known=self._solution)
 
     def effects(self, sums: Mapping[str, Sum]) -> dict[str, Gain]:
         """What choices do at any site: `{"se": [("stage1=se", 1), ("none", -1)]}`, weights that add up to 0."""
@@ -181,9 +177,9 @@ class Evidence:
 
     @cached_property
     def _effects(self) -> Effects:
-        place = np.arange(len(self.keys))
-        place[len(self._runs.data.codes) :] = -1
-        return Effects(self._solution, [self._placements[key] for key in self.keys], place)
+        known = {key: place for place, key in enumerate(self._runs.keys[: len(self._runs.data.codes)])}
+        place = np.array([known.get(key, -1) for key in self.keys], dtype=np.intp)
+        return Effects(self._solution, [*self._placements.values()], place)
 
     @cached_property
     def _constant(self) -> bool:
@@ -198,10 +194,6 @@ class Evidence:
         if self.metric in SHARES or len(repeated) < 2 or sum(map(len, repeated)) < REPEATS + len(repeated):
             return False
         return all(len(set(values)) == 1 for values in repeated)
-
-    def _exactly(self, key: str, value: float) -> Estimate:
-        values = self._runs.values.get(key, [])
-        return Estimate(value, 0.0, value, value, fmean(values) if values else None, len(values))
 
     def _excess(self, keys: Sequence[str]) -> Floats:
         """(keys,) what was cut off broken runs."""
@@ -387,4 +379,4 @@ def fit(
     if last is None or not any(run.rung == last for run in known):
         return None
     found = assemble(known, placements, metric=metric, lower_is_better=lower_is_better, rung=last)
-    return Evidence(found, placements, metric, lower=lower_is_better)
+    return Evidence(found, {key: placements[key] for key in found.keys}, metric, lower=lower_is_better)

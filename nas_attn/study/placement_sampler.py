@@ -32,7 +32,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from nas_attn.analysis.fronts import survives
 from nas_attn.model.coding import Codes, Coding, Names, itself
 from nas_attn.model.coding import Known as Effects
-from nas_attn.model.proposals import Allowed, Beliefs, Learner, Value, proposals
+from nas_attn.model.functions import Learner, Value
+from nas_attn.study.candidates import Allowed, Beliefs, proposals
 
 ATTRIBUTE = "nas_attn:rung:"
 

@@ -10,15 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas_attn.analysis.fronts import (
-    front_of,
-    hypervolume,
-    hypervolume_contributions,
-    net,
-    non_dominated_rank,
-    survives,
-)
-from nas_attn.model.proposals import non_dominated
+from nas_attn.analysis.fronts import front_of, net, survives
+from nas_attn.dominance import hypervolume, hypervolume_contributions, non_dominated, non_dominated_rank
 
 OBJECTIVES = ("accuracy", "latency")
 

@@ -7,19 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.analysis.fronts import hypervolume
+from nas_attn.dominance import hypervolume, hypervolume_gains, non_dominated
 from nas_attn.model.coding import Coding
-from nas_attn.model.proposals import (
-    Allowed,
-    Beliefs,
-    Function,
-    Learner,
-    Value,
-    _gains_in_plane,
-    non_dominated,
-    proposals,
-)
+from nas_attn.model.functions import Function, Learner, Value
 from nas_attn.model.runs import without_broken
+from nas_attn.study.candidates import Allowed, Beliefs, proposals
 
 
 def everything(sites: int, choices: int) -> Allowed:
@@ -63,7 +55,7 @@ def test_gains_are_differences_of_hypervolumes(
     front = np.unique(points[non_dominated(points)], axis=0) if len(points) else points
     before = hypervolume(front, reference)
     expected = [hypervolume(np.vstack([front, [p]]), reference) - before for p in new]
-    assert np.allclose(_gains_in_plane(np.array(new), front, reference), expected)
+    assert np.allclose(hypervolume_gains(np.array(new), front, reference, np.random.default_rng(0)), expected)
 
 
 @pytest.mark.parametrize("objectives", [2, 3])

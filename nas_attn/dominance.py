@@ -1,0 +1,103 @@
+"""Which points dominate which, and the volume that they dominate. All values are minimised."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+POINTS = 512  # random points that estimate volumes of three or more objectives
+
+
+def non_dominated(values: ArrayLike) -> Mask:
+    """(n,) whether no other row dominates a row of (n, m) values, all minimised; False for one with a NaN."""
+    values_nm = np.asarray(values, dtype=float)
+    mask = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
+    unique, inverse = np.unique(values_nm[mask], axis=0, return_inverse=True)
+    mask[mask] = non_dominated_of(unique)[inverse.reshape(-1)]
+    return mask
+
+
+def non_dominated_of(unique: Floats) -> Mask:
+    """The same for distinct rows in lexicographic order: a row can only be dominated by an earlier one."""
+    if unique.shape[1] == 2 and len(unique):
+        second = unique[:, 1]
+        return np.concatenate([[True], second[1:] < np.minimum.accumulate(second)[:-1]])
+    left, position = np.arange(len(unique)), 0
+    while position < len(left):
+        keep = (unique[left] < unique[left[position]]).any(axis=1)
+        keep[position] = True
+        left = left[keep]
+        position = int(keep[: position + 1].sum())
+    return np.isin(np.arange(len(unique)), left)
+
+
+def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
+    """(n,) front of each row of (n, m), all minimised: 0 for what nothing dominates, 1 once that is taken away, and so on.
+
+    Equal rows share a rank. A row with a NaN comes after all others. Infinities are allowed.
+    """
+    values_nm = np.asarray(values, dtype=float)
+    known = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
+    ranks, left, rank = np.zeros(len(values_nm), dtype=np.int64), known.copy(), 0
+    while left.any():
+        first = np.flatnonzero(left)[non_dominated(values_nm[left])]
+        ranks[first], left[first] = rank, False
+        rank += 1
+    ranks[~known] = rank
+    return ranks
+
+
+def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
+    """Volume that points (n, m) dominate below the finite reference (m,), exact; over two columns as While et al. (2012)."""
+    points_nm, corner = np.asarray(points, dtype=float), np.asarray(reference, dtype=float)
+    return _volume(points_nm[(points_nm < corner).all(axis=1)], corner)
+
+
+def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Floats:
+    """(n,) volume that is lost when one point is left out; 0 for dominated and for repeated points."""
+    points_nm, corner = np.asarray(points, dtype=float), np.asarray(reference, dtype=float)
+    lost = np.zeros(len(points_nm))
+    inside = np.flatnonzero((points_nm < corner).all(axis=1))
+    unique, first, counts = np.unique(points_nm[inside], axis=0, return_index=True, return_counts=True)
+    for i in np.flatnonzero(non_dominated_of(unique) & (counts == 1)):
+        lost[inside[first[i]]] = _exclusive(unique[i], np.delete(unique, i, axis=0), corner)
+    return lost
+
+
+def _volume(points: Floats, corner: Floats) -> float:
+    if not len(points):
+        return 0.0
+    if points.shape[1] == 1:
+        return float(corner[0] - points[:, 0].min())
+    unique = np.unique(points, axis=0)
+    front = unique[non_dominated_of(unique)]
+    if front.shape[1] == 2:
+        heights = np.concatenate(([corner[1]], front[:-1, 1])) - front[:, 1]
+        return float(((corner[0] - front[:, 0]) * heights).sum())
+    return sum(_exclusive(front[i], front[i + 1 :], corner) for i in range(len(front)))
+
+
+def _exclusive(point: Floats, others: Floats, corner: Floats) -> float:
+    """Volume that `point` dominates and `others` do not."""
+    return float(np.prod(corner - point)) - _volume(np.maximum(others, point), corner)
+
+
+def hypervolume_gains(values: Floats, known: Floats, reference: Floats, rng: np.random.Generator) -> Floats:
+    """(n,) volume below the reference (m,) that each of (n, m) points alone would add to `known` (k, m).
+
+    Exact in the plane, strip by strip; with more objectives by POINTS random points.
+    """
+    front = known[(known < reference).all(axis=1)]
+    front = np.unique(front[non_dominated(front)], axis=0) if len(front) else front
+    if values.shape[1] == 2:
+        starts, ends = np.append(-np.inf, front[:, 0]), np.append(front[:, 0], reference[0])
+        heights = np.append(reference[1], front[:, 1])
+        widths = np.maximum(ends - np.maximum(starts, values[:, :1]), 0.0)
+        return np.asarray((widths * np.maximum(heights - values[:, 1:], 0.0)).sum(axis=1))
+    best = np.minimum(values.min(axis=0), known.min(axis=0))
+    points = best + rng.random((POINTS, values.shape[1])) * (reference - best)
+    free = points[~(front[None] <= points[:, None]).all(axis=2).any(axis=1)]
+    return np.array([(row <= free).all(axis=1).sum() for row in values], dtype=float)

@@ -1,0 +1,130 @@
+"""The model for samplers: functions over all placements that may be the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas_attn.model.coding import Codes, Coding, Floats, Ints, Shape
+from nas_attn.model.runs import MOST, Data, without_broken
+from nas_attn.model.variances import Algebra, Nodes, posterior, solved_by
+
+SHAPES = (
+    Shape(0.3, site=0.9, own=0.1),
+    Shape(0.4, site=0.45, type=0.45, own=0.1),
+    Shape(0.3, site=0.4, type=0.15, pair=0.35, own=0.1),
+    Shape(0.1, site=0.45, known=0.45, own=0.1),
+    Shape(0.14, site=0.25, type=0.25, known=0.4, own=0.1),
+    Shape(0.1, site=0.25, type=0.1, known=0.3, pair=0.25, own=0.1),
+)
+"""What untried placements can be valued by: a part of a placement's own says nothing about others. Those with something known
+are for samplers with a prior; whether it holds, the values say."""
+GROWTH = 1.12  # the variances are found again when there are this many times as many values
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value of one placement; less is better."""
+
+    codes: tuple[int, ...]
+    value: float
+    noise: float = 1.0  # variance of its noise over that of a full run: 4 for a weak hint
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function over all placements: a constant, one number per choice, one per pair of choices at two sites."""
+
+    first: Ints  # (sites,) entry of each site's first choice
+    constant: float
+    entries: Floats  # (entries,)
+    pairs: Floats | None = None  # (entries, entries)
+
+    @classmethod
+    def centred(cls, coding: Coding, constant: float, entries: Floats, pairs: Floats | None) -> Function:
+        """From pairs of centred choices, written out as pairs, choices and a constant."""
+        if pairs is None:
+            return cls(coding.first, constant, entries)
+        toward = pairs @ coding.middle
+        return cls(coding.first, constant + 0.5 * float(coding.middle @ toward), entries - toward, pairs)
+
+    def of(self, codes: Codes) -> Floats:
+        at = self.first + codes
+        found = self.constant + self.entries[at].sum(axis=1)
+        if self.pairs is not None:
+            for left in range(at.shape[1] - 1):
+                found = found + self.pairs[at[:, left, None], at[:, left + 1 :]].sum(axis=1)
+        return np.asarray(found)
+
+
+class Learner:
+    """What is known of one objective, less being better. `update` it, then draw functions that may be the truth."""
+
+    def __init__(self, coding: Coding) -> None:
+        self.coding = coding
+        self._rows: dict[int, Value] = {}
+        self._nodes: Nodes | None = None
+        self._found_at = 0
+        self._algebra: Algebra | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self._rows)
+
+    def update(self, rows: Mapping[int, Value]) -> None:
+        """Takes `rows` (number of a trial -> its value, finite) for what is known, and nothing else."""
+        if dict(rows) != self._rows:
+            self._rows, self._algebra = dict(sorted(rows.items())), None
+
+    def draw(self, rng: np.random.Generator, *, around: bool) -> Function:
+        """The posterior mean under drawn variances, or with `around` a function drawn around it (Matheron's rule)."""
+        nodes = self._variances
+        if self._algebra is None:
+            data = _data(self.coding, [*self._rows.values()])
+            self._algebra = Algebra(data, data.coding.shapes(SHAPES))
+        algebra, data = self._algebra, self._algebra.data
+        coding, node = data.coding, int(rng.choice(len(nodes.weight), p=nodes.weight))
+        shape, size = algebra.shapes[nodes.draws.shape[node]], float(nodes.draws.spread[node, -1])
+        root, half = coding.main(shape), coding.pair_size(shape)
+        noise = nodes.noise[node]
+        expected = size * noise * root[:, -1]  # known effects are expected to hold, as often more as less
+        entries, pairs = np.zeros(len(root)), None
+        value = data.value - (coding.one_hot(data.codes) @ expected)[data.place]
+        if around:
+            entries = size * noise * (root @ rng.standard_normal(root.shape[1]))
+            if shape.pair:
+                upper = np.triu(rng.standard_normal((len(entries), len(entries))))
+                pairs = size * noise * half * coding.between_sites(upper + upper.T)
+            prior = Function.centred(coding, 0.0, entries, pairs).of(data.codes)
+            prior = prior + size * noise * np.sqrt(shape.own) * rng.standard_normal(len(data.codes))
+            value = value - prior[data.place] - noise * np.sqrt(data.weight) * rng.standard_normal(len(value))
+        solved = algebra.solve(nodes.draws, node, value)
+        dual = solved_by(solved.root, solved.residual, transposed=True)
+        weights = size**2 * np.bincount(data.place, weights=dual, minlength=len(data.codes))
+        entries = entries + expected + root @ (root.T @ (coding.one_hot(data.codes).T @ weights))
+        if shape.pair:
+            centred = coding.centred(data.codes)
+            found = half**2 * coding.between_sites((centred.T * weights) @ centred)
+            pairs = found if pairs is None else pairs + found
+        return Function.centred(coding, -float(solved.rung_means[-1]), -entries, None if pairs is None else -pairs)
+
+    @property
+    def _variances(self) -> Nodes:
+        """Found from the first values, whose number grows in steps, so that they depend on what is known alone."""
+        step = 1
+        while (following := max(step + 1, int(np.ceil(step * GROWTH)))) <= len(self._rows):
+            step = following
+        if self._nodes is None or self._found_at != step:
+            data = _data(self.coding, [*self._rows.values()][:step])
+            self._nodes, self._found_at = posterior(data, SHAPES, equal=False), step
+        return self._nodes
+
+
+def _data(coding: Coding, rows: Sequence[Value]) -> Data:
+    some, places = rows[-MOST:], dict[tuple[int, ...], int]()
+    place = np.array([places.setdefault(row.codes, len(places)) for row in some], dtype=np.intp)
+    codes = np.array(list(places), dtype=np.intp).reshape(len(places), len(coding.sites))
+    values = without_broken(-np.array([row.value for row in some]))
+    return Data.simple(coding.scaled_to(codes), codes, place, values, np.array([row.noise for row in some]))

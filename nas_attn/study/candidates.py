@@ -1,0 +1,140 @@
+"""Which placement to try next, for given beliefs about all of them.
+
+Near the front of what is believed (every change of one site, some of two): what adds most hypervolume, or, against a model that
+is wrong everywhere alike, the best below costs drawn at random. Functions drawn around it did worse (docs/benchmarks/search.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas_attn.dominance import Mask, hypervolume_gains, non_dominated
+from nas_attn.model.coding import Codes, Floats, Ints
+from nas_attn.model.functions import Function
+
+TWO_SITE_CHANGES = 300
+PARENTS = 64  # placements that are changed, at most: some of a longer front
+BEYOND = 0.02  # the reference lies this share of their range beyond the worst costs seen
+SEVERAL = 2000  # candidates looked at with three or more objectives
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a placement may be: (sites, most choices) which choices, and which of them do not count towards `most`."""
+
+    choices: Mask
+    free: Mask
+    most: int | None = None  # choices that are not free, at most; None: any number
+
+    def holds(self, codes: Codes) -> Mask:
+        sites = np.arange(codes.shape[1])
+        inside = np.asarray(self.choices[sites, codes].all(axis=1), dtype=np.bool_)
+        if self.most is not None:
+            inside &= (~self.free[sites, codes]).sum(axis=1) <= self.most
+        return inside
+
+    def random(self, rng: np.random.Generator) -> tuple[int, ...]:
+        """Some allowed placement, site by site, free choices only once `most` is reached; ValueError without one."""
+        codes = np.zeros(len(self.choices), dtype=np.intp)
+        left = len(codes) if self.most is None else self.most
+        must: Mask = ~np.asarray((self.choices & self.free).any(axis=1), dtype=np.bool_)
+        reserve = int(must.sum())
+        for site in rng.permutation(len(codes)):
+            reserve -= int(must[site])
+            options = np.flatnonzero(self.choices[site] if left > reserve else self.choices[site] & self.free[site])
+            if not len(options):
+                raise ValueError("no placement is allowed: a site has no choice left")
+            codes[site] = rng.choice(options)
+            left -= int(not self.free[site, codes[site]])
+        return tuple(codes.tolist())
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """Functions to be minimised, one per objective, and others with the values that placements must not exceed."""
+
+    functions: Sequence[Function]
+    bounds: Sequence[tuple[Function, float]] = ()
+    primary: int = 0  # the objective that is sought; the others are what it costs
+
+    def values(self, codes: Codes) -> Floats:
+        return np.stack([function.of(codes) for function in self.functions], axis=1)
+
+
+def proposals(
+    beliefs: Beliefs, seen: Codes, allowed: Allowed, rng: np.random.Generator, *, by_limit: bool
+) -> Iterator[tuple[int, ...]]:
+    """What to try, first first, `seen` ones too. `by_limit`: the best below random costs, instead of the most hypervolume."""
+    known = beliefs.values(seen)
+    parents = np.unique(seen[non_dominated(known)], axis=0)
+    if len(parents) > PARENTS:
+        parents = parents[np.sort(rng.choice(len(parents), PARENTS, replace=False))]
+    candidates = _changes(parents, allowed, rng)
+    if not len(candidates):
+        return
+    inside = np.ones(len(candidates), dtype=bool)
+    for function, bound in beliefs.bounds:
+        inside &= function.of(candidates) <= bound
+    candidates = candidates[inside] if inside.any() else candidates
+    values, primary = beliefs.values(candidates), beliefs.primary
+    order = np.zeros(0, dtype=np.intp)
+    if values.shape[1] > 1 and not by_limit:
+        if values.shape[1] > 2 and len(values) > SEVERAL:
+            some = np.sort(rng.choice(len(values), SEVERAL, replace=False))
+            candidates, values = candidates[some], values[some]
+        gains = _gains(values, known, primary, rng)
+        order = np.argsort(-gains, kind="stable")[: int((gains > 0).sum())]
+    for index in np.concatenate([order, _below_limits(values, known, primary, rng)]):
+        yield tuple(candidates[index].tolist())
+
+
+def _changes(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
+    site, choice = np.nonzero(allowed.choices)
+    one = np.repeat(parents, len(site), axis=0)
+    one[np.arange(len(one)), np.tile(site, len(parents))] = np.tile(choice, len(parents))
+    two = parents[rng.integers(len(parents), size=TWO_SITE_CHANGES)]
+    for _ in range(2):
+        picked = rng.integers(len(site), size=len(two))
+        two[np.arange(len(two)), site[picked]] = choice[picked]
+    both = np.concatenate([one, two, *([_moves(parents, allowed, rng)] if allowed.most is not None else [])])
+    return both[allowed.holds(both)]
+
+
+def _moves(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
+    """Parents with one module taken away and one put elsewhere: what stays within a number of modules."""
+    moved = []
+    for parent in parents[rng.integers(len(parents), size=TWO_SITE_CHANGES)]:
+        codes = parent.copy()
+        free = allowed.free[np.arange(len(codes)), codes]
+        if free.all() or not free.any():
+            continue
+        away, to = rng.choice(np.flatnonzero(~free)), rng.choice(np.flatnonzero(free))
+        nothing = np.flatnonzero(allowed.choices[away] & allowed.free[away])
+        something = np.flatnonzero(allowed.choices[to] & ~allowed.free[to])
+        if len(nothing) and len(something):
+            codes[away], codes[to] = rng.choice(nothing), rng.choice(something)
+            moved.append(codes)
+    return np.array(moved, dtype=np.intp).reshape(len(moved), parents.shape[1])
+
+
+def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Ints:
+    """Indices, best first: of values below costs drawn between the least within reach and the most seen, then of the others."""
+    low, high = np.minimum(values.min(axis=0), known.min(axis=0)), known.max(axis=0)
+    limits = low + rng.random(values.shape[1]) * (high - low)
+    limits[primary] = np.inf
+    return np.lexsort((values[:, primary], (values > limits).any(axis=1)))
+
+
+def _gains(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Floats:
+    """(n,) hypervolume that each point adds to what is known.
+
+    The reference: a little beyond the worst costs, and at the median of what is sought, or where the cheapest placements are
+    if that is worse: late in a search the median is good, and the fast end lies between the bare backbone and it.
+    """
+    reference: Floats = known.max(axis=0) + BEYOND * np.ptp(known, axis=0)
+    cheapest = [int(index) for cost, index in enumerate(known.argmin(axis=0)) if cost != primary]
+    reference[primary] = max(float(np.median(known[:, primary])), *known[cheapest, primary].tolist())
+    return hypervolume_gains(values, known, reference, rng)
