@@ -112,7 +112,7 @@ def test_numbers_as_a_person_reads_them() -> None:
     assert units.value("memory", 3e6) == "3 MB"
     assert units.value("-rmse", 0.123456) == "0.1235"
     assert units.value("loss", None) == units.value("loss", float("nan")) == "–"
-    assert words.spread("accuracy", Estimate(0.7, 0.004, 0.692, 0.708, 0.7, 1)) == "± 0.80"
+    assert words.spread("accuracy", Estimate(0.7, 0.004, 0.692, 0.708, 1)) == "± 0.80"
     assert [units.duration(s) for s in (45.2, 200, 7500)] == ["45 s", "3 min", "2.1 h"]
 
 
