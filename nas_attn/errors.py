@@ -150,8 +150,8 @@ def shorten(text: str, letters: int = SHOWN_LETTERS) -> str:
     return text if len(text) <= letters else f"{text[:half]} … {text[-half:]}"
 
 
-_SECRET = r"(?:[?&;]|%3B)(?:\w*(?:password|passwd|pwd|passphrase|secret|token)|sslkey)(?:=|%3D)"
-_PASSWORD = re.compile(rf"(://[^:/@\s]*:)\S*(?=@)|({_SECRET})[^&\s]*", re.IGNORECASE)
+_SECRET = r"(?:^|[?&;\s'\"]|%3B)\w*(?:password|passwd|pwd|passphrase|secret|token|key)(?:=|%3D)"
+_PASSWORD = re.compile(rf"(://[^:/@\s]*:)\S*(?=@)|({_SECRET})(?:'[^']*'|[^&\s]*)", re.IGNORECASE)
 
 
 def without_passwords(text: str) -> str:

@@ -156,7 +156,10 @@ def locked(path: Path, wait: Wait, living_s: float) -> Iterator[str]:
             return
         wait.pause(POLL_S, lambda: owner_shown(_owner_in(path)))
     try:
-        path.write_text(owner_name(), "utf-8")
+        with path.open("r+b", buffering=0) as file:
+            file.seek(1)  # Windows lets nobody read or write the first byte, which is locked
+            file.write(owner_name().encode())
+            file.truncate()
         wait.over()
         yield ""
     finally:
@@ -184,8 +187,10 @@ def taken(lock: FileLock) -> bool:
 
 
 def _owner_in(path: Path) -> str:
-    """Who holds a lock; empty where that cannot be read, as on Windows."""
+    """Who holds a lock; empty where that cannot be read."""
     try:
-        return path.read_text("utf-8")
+        with path.open("rb", buffering=0) as file:
+            file.seek(1)
+            return file.read().decode()
     except (OSError, UnicodeDecodeError):
         return ""

@@ -87,6 +87,7 @@ def test_a_lock_is_waited_for_as_long_as_its_holder_deserves(
             assert found.startswith(f"pid {holder.pid} (")
             assert ("which is suspended" in found) == stopped
             assert found in lines[0]
+            assert path.read_bytes()[:1] == b"\0", "the byte that Windows locks"
         holder.kill()
         holder.wait()
         with locked(path, wait, 60.0) as found:

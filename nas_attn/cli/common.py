@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,8 +90,8 @@ def at_storage(url: str) -> str:
     """The option with which a printed command finds a database; empty where it does without."""
     from nas_attn.storage import shown_url
 
-    known = url in (DEFAULT_URL, os.environ.get("NAS_ATTN_STORAGE"))
-    return "" if known else f" --storage {shown_url(url)}"
+    known, shown = url in (DEFAULT_URL, os.environ.get("NAS_ATTN_STORAGE")), shown_url(url)
+    return "" if known else f' --storage "{shown}"' if re.search(r"[\s&?;()]", shown) else f" --storage {shown}"
 
 
 def page_path(text: str | None, option: str = "--report") -> Path | None:
@@ -138,7 +139,7 @@ def check_trust(path: str, read: BaseModel, *, trust: bool) -> None:
 
 
 def _is_here(path: str) -> bool:
-    return Path(path).resolve().is_relative_to(Path.cwd())
+    return Path(path).resolve().is_relative_to(Path.cwd().resolve())
 
 
 def _code_in(value: Any, key: str = "") -> Iterator[str]:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from nas_attn.errors import CheckpointError, NasAttnWarning, StorageAway
-from nas_attn.paths import whole_file
+from nas_attn.paths import PART, whole_file
 from nas_attn.records import Choice, EpochPoint
 from nas_attn.storage import CheckpointRow, Lease, Run, StudyStore
 from nas_attn.waiting import impatient
@@ -27,6 +28,7 @@ from nas_attn.waiting import impatient
 if TYPE_CHECKING:
     from torch import Tensor  # loads torch, which `status` does without
 
+_NAME = re.compile(rf"[0-9a-f]{{12}}-[0-9a-f]{{32}}(\.[0-9a-f]{{8}}{re.escape(PART)})?")
 KEPT = 2  # newest checkpoints of one run that are kept: the second is there should the first be damaged
 
 
@@ -53,6 +55,13 @@ class ArtifactStore(Protocol):
         """All artifacts, half-written ones included."""
 
 
+def checked_name(artifact_id: str) -> str:
+    """The name of an artifact, half-written ones included; ValueError: a database names another file, which may lie there, too."""
+    if not _NAME.fullmatch(artifact_id):
+        raise ValueError(f"'{artifact_id}' is not the name of an artifact")
+    return artifact_id
+
+
 class FolderArtifacts:
     """Files of a folder, each written whole or not at all."""
 
@@ -70,7 +79,9 @@ class FolderArtifacts:
         self._path(artifact_id).unlink()
 
     def stored(self) -> list[Stored]:
-        found = []
+        found: list[Stored] = []
+        if not self.folder.is_dir():
+            return found
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
@@ -80,9 +91,7 @@ class FolderArtifacts:
         return found
 
     def _path(self, artifact_id: str) -> Path:
-        if not artifact_id or Path(artifact_id).name != artifact_id:
-            raise ValueError(f"'{artifact_id}' is not the name of an artifact")
-        return self.folder / artifact_id
+        return self.folder / checked_name(artifact_id)
 
 
 class RunFiles:

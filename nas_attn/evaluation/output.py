@@ -20,6 +20,7 @@ from typing import TextIO
 from nas_attn.errors import DEBUG
 
 FOLDER = "logs"  # beside a study's artifacts
+FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)  # else Windows writes two line ends
 VERBOSE = "NAS_ATTN_VERBOSE"  # environment variable that a user sets for it
 
 
@@ -67,7 +68,7 @@ class OutputLog:
         if self._stream is None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                raw = _Forgiving(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666))
+                raw = _Forgiving(os.open(self.path, FLAGS, 0o666))
             except OSError as error:
                 self._tell(f"the evaluator's output cannot be written to {shown(self.path)}: {error.strerror}")
                 return None
@@ -169,7 +170,7 @@ def _flush(*streams: TextIO | None) -> None:
         with suppress(OSError, ValueError, AttributeError):  # none, closed, or on a full disk
             stream.flush()  # type: ignore[union-attr]
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).fflush(None)
+        ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None).fflush(None)
 
 
 def _size(stream: TextIO) -> int:

@@ -13,7 +13,6 @@ import json
 import os
 import queue
 import re
-import shlex
 import shutil
 import subprocess
 import threading
@@ -32,7 +31,7 @@ from nas_attn import attachment
 from nas_attn.analysis.features import is_other
 from nas_attn.errors import PlacementError, RecipeError, TrainingError, first_line
 from nas_attn.evaluation.evaluators import COMMAND, Evaluator, EvaluatorRun, Reports
-from nas_attn.processes import Process, apart, process
+from nas_attn.processes import Process, apart, process, words_of
 from nas_attn.records import ResolvedPlacement
 
 ASKED = "NAS_ATTN_RUN"  # Environment variable: what a program is to attach, and the file that says that it has
@@ -48,7 +47,7 @@ def program(name: str, resolved: Callable[[str], ResolvedPlacement] | None) -> E
     """The evaluator that a command stands for. Raises RecipeError: it cannot be split into words, or its program is not there."""
     command = name.removeprefix(COMMAND)
     try:
-        words = shlex.split(command)
+        words = words_of(command)
     except ValueError as error:
         raise RecipeError(f"training.evaluator '{name}' cannot be split into words: {error}") from None
     if not words or shutil.which(words[0]) is None:

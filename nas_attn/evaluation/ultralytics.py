@@ -23,6 +23,7 @@ from nas_attn.data import boxes
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
 from nas_attn.evaluation.starts import candidate_factors
+from nas_attn.processes import cores
 from nas_attn.recipe import Recipe
 
 METRICS = {"map50_95": "metrics/mAP50-95", "map50": "metrics/mAP50"}  # ours -> theirs
@@ -96,7 +97,7 @@ def _common(recipe: Recipe, run: EvaluatorRun, task: str) -> dict[str, Any]:
         "imgsz": boxes.side(recipe.data),
         "batch": recipe.training.batch_size,
         "device": run.device.removeprefix("cuda:") if ":" in run.device else run.device.replace("cuda", "0"),
-        "workers": recipe.data.workers or min(8, os.cpu_count() or 1),
+        "workers": recipe.data.workers or min(8, cores()),
         "project": str(run.folder),
         "name": "ultralytics",
         "exist_ok": True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from nas_attn.errors import NasAttnError, OperationError, UserError, first_line,
 from nas_attn.evaluation.plan import Plan
 from nas_attn.export.python_file import UNCHANGED, Described, Interface, python_source
 from nas_attn.latency.nets import CALIBRATION, quantize, write_ncnn
+from nas_attn.paths import replace_file
 from nas_attn.tasks import Task
 from nas_attn.training.learning import MOST, Tally, answer_of
 
@@ -242,7 +242,7 @@ def write(
                 warnings.simplefilter("ignore")  # the exporters' own deprecations say nothing to the user
                 format_found.write(Order(model, made, x, notes, described, images))
             for file in sorted(Path(folder).iterdir()):
-                os.replace(file, path.with_name(file.name))
+                replace_file(file, path.with_name(file.name))
     except OSError as error:
         raise OperationError(f"'{path}' cannot be written: {error}") from None
     except NasAttnError:
@@ -297,7 +297,7 @@ def _openvino(order: Order, *, quantized: bool = False) -> None:
         import openvino
     except ImportError:
         raise UserError("the format 'openvino' needs openvino: pip install 'nas-attn[openvino]'") from None
-    with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder:
+    with tempfile.TemporaryDirectory(prefix="nas_attn-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "model.onnx"
         _onnx(replace(order, path=path), quantized=quantized)
         openvino.save_model(openvino.convert_model(path), order.path, compress_to_fp16=False)

@@ -11,7 +11,6 @@ import importlib.util
 import logging
 import math
 import os
-import shlex
 import shutil
 import statistics
 import subprocess
@@ -34,6 +33,7 @@ from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import MeasurementError, RecipeError, first_line
 from nas_attn.importing import load_object
 from nas_attn.latency.paired import Array, Call, Opened, Times, Turn, host_turn
+from nas_attn.processes import words_of
 from nas_attn.recipe import LatencySection
 from nas_attn.tables import LATENCY_MODES
 
@@ -168,7 +168,7 @@ TIMEOUT_S = 600.0
 def command_words(command: str, onnx: Path) -> list[str]:
     """The command's words with the ONNX file in its place, for no shell; MeasurementError: a quotation does not end."""
     try:
-        words = shlex.split(command)
+        words = words_of(command)
     except ValueError as error:
         raise MeasurementError(f"latency.command {command!r} cannot be split into words: {error}") from None
     if "{onnx}" in command:
@@ -299,7 +299,9 @@ def by_runtime(model: nn.Module, section: LatencySection, x: Tensor, images: Ten
 
 def open_in_runtime(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None) -> Opened:
     """The network in the section's runtime, by way of an ONNX file for inputs of x's shape (N, C, H, W)."""
-    with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="nas_attn-", ignore_cleanup_errors=True
+    ) as folder:  # Windows keeps what is mapped
         path = Path(folder) / f"model{runtime_suffix(section)}"
         write_runtime_file(model, section, x, images, path)
         return Opened(path, section.mode, x.cpu().numpy(), section.threads, section.device)

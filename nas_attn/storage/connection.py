@@ -179,7 +179,7 @@ def storage_url(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        text = shorten(without_passwords(text))
+        text = shorten(without_passwords(f"://{without_passwords(text)}")[3:])  # perhaps me:password@host
         hint = f"; for a file write sqlite:///{text}" if "://" not in text else ""
         raise StudyError(f"storage '{text}' is not a URL: {FORMS}{hint}") from None
     shown = shorten(shown_url(url))

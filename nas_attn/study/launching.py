@@ -108,8 +108,8 @@ def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
     if on != "local" and opened.store.is_local:
         why = f"study '{opened.store.name}' lies in an SQLite file, which serves the processes of one machine"
         raise StudyError(f"{why}: begin it in PostgreSQL (storage postgresql+psycopg://…), or launch on local")
-    logs = opened.folder / LOGS
-    logs.mkdir(parents=True, exist_ok=True)
+    logs = opened.make_folder() / LOGS
+    logs.mkdir(exist_ok=True)
     jobs = engine(on).launch(opened, request, logs)
     found = Launched(on, tuple(jobs), socket.gethostname(), opened.database.now())
     opened.store.launches.put(f"{found.at:.3f}", json.dumps(asdict(found)))

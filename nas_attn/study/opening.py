@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from nas_attn._version import __version__
 from nas_attn.backbones.building import SOURCES
 from nas_attn.errors import StorageError, StudyError, shorten
-from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts, Stored
+from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts, Stored, checked_name
 from nas_attn.paths import DEFAULT_URL, user_path
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
@@ -53,13 +53,13 @@ class BucketArtifacts:
         self._objects = Boto3ArtifactStore(self._bucket, self._client)
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        return self._objects.open_reader(self._prefix + artifact_id)
+        return self._objects.open_reader(self._prefix + checked_name(artifact_id))
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        self._objects.write(self._prefix + artifact_id, content_body)
+        self._objects.write(self._prefix + checked_name(artifact_id), content_body)
 
     def remove(self, artifact_id: str) -> None:
-        self._objects.remove(self._prefix + artifact_id)
+        self._objects.remove(self._prefix + checked_name(artifact_id))
 
     def stored(self) -> list[Stored]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
@@ -124,6 +124,12 @@ class OpenStudy:
     def trials(self) -> int:
         return self.store.settings.trials
 
+    def make_folder(self) -> Path:
+        """The folder, there for who works. A file that was received makes none elsewhere: such a one was made with the study."""
+        received = self.database.path is not None and Path(self.store.settings.artifacts).is_absolute()
+        (_check_writable if received else _make_folder)(self.folder)
+        return self.folder
+
 
 def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | str | None = None) -> OpenStudy:
     """A new study, or the one there is with the same name and recipe. `artifacts`: a folder or `s3://BUCKET/PREFIX`;
@@ -184,27 +190,31 @@ def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
 
 def _opened(url: str, database: Database, store: StudyStore) -> OpenStudy:
     folder = artifacts_folder(database, store.settings.artifacts)
-    _make_folder(folder)
     recipe = frozen_recipe(store.recipe, where=f"study '{store.name}' in '{database}'")
     return OpenStudy(url, database, store, recipe, folder)
 
 
 def artifacts_folder(database: Database, place: str) -> Path:
-    """The folder on this machine that belongs to studies whose artifacts lie there."""
+    """The folder on this machine that belongs to studies whose artifacts lie there; StorageError where we wrote no such place."""
     base = database.path.parent if database.path else Path.cwd()
     if place.startswith(SCHEME):
         return base / _default_folder(database)
+    if "\0" in place or not (Path(place).is_absolute() or Path(place).name == place not in ("", "..")):
+        raise StorageError(f"'{database}' names a wrong artifacts folder, '{shorten(place)}': restore it from a backup")
     return base / place  # an absolute place stays as it is
 
 
 def _make_folder(folder: Path) -> None:
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        raise StudyError(f"the artifacts folder '{shorten(str(folder))}' cannot be written: choose another one")
+    _check_writable(folder)
+
+
+def _check_writable(folder: Path) -> None:
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+        raise StudyError(
+            f"the artifacts folder '{shorten(str(folder))}' does not exist or cannot be written: create it"
+        )
 
 
 def _default_folder(database: Database) -> str:

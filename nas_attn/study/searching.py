@@ -244,8 +244,9 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
 def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]) -> str:
     """Makes a worker of this process, with its device; returns what it did with it, or `stopped` in a wait before."""
     began = time.monotonic()
-    log = log_for(opened.folder, opened.store.name, options.say, verbose=options.verbose)
-    host = Host(owner_name(), opened.folder, options.device, options.share, log, options.threads)
+    folder = opened.make_folder()
+    log = log_for(folder, opened.store.name, options.say, verbose=options.verbose)
+    host = Host(owner_name(), folder, options.device, options.share, log, options.threads)
     ended, device = "stopped", pick_device(options.device)
     presence = Presence(opened, host.owner, str(device), options.stop)
     with presence.shown(), suppress(Interrupted), intra_op_threads(1), on_device(device, options.share):

@@ -111,11 +111,13 @@ def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_esca
     with Database("sqlite:///nas_attn.db") as database:
         database.create_study("evil", recipe=recipe.to_json(), versions={})
         with database._connector.write() as connection:
-            connection.exec_driver_sql("UPDATE nas_study SET name = ?", ("evil\x1b]0;owned\x07\x1b[2J",))
+            theirs = ("evil\x1b]0;owned\x07\x1b[2J", str(here / "made"))
+            connection.exec_driver_sql("UPDATE nas_study SET name = ?, artifacts = ?", theirs)
     for command in ("status", "pareto --why", "effects", "report", "clean --dry-run", "backup copy.db"):
         ended = nas(*command.split())
         assert not {"\x1b", "\x07"} & set(ended.out + ended.err)
         assert not (here / "ran").exists(), command
+        assert not (here / "made").exists(), "reading makes no folder"
     assert printable("a\x1b[2Jb\n") == "a\\x1b[2Jb\n"
 
 

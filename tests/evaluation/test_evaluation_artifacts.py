@@ -124,12 +124,14 @@ def test_a_write_that_is_cut_off_leaves_nothing(folder: Path) -> None:
         def read(self, size: int | None = -1, /) -> bytes:
             raise KeyboardInterrupt
 
-    FolderArtifacts(folder).write("there", io.BytesIO(b"before"))
+    name = f"{'a' * 12}-{'0' * 32}"
+    FolderArtifacts(folder).write(name, io.BytesIO(b"before"))
     with pytest.raises(KeyboardInterrupt):
-        FolderArtifacts(folder).write("there", Cut(b"after"))
-    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("there", b"before")]
-    with pytest.raises(ValueError, match="artifact"):
-        FolderArtifacts(folder).write("../outside", io.BytesIO(b""))
+        FolderArtifacts(folder).write(name, Cut(b"after"))
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [(name, b"before")]
+    for other in ("../outside", "id_rsa"):  # as a foreign database may name them
+        with pytest.raises(ValueError, match="artifact"):
+            FolderArtifacts(folder).remove(other)
 
 
 def test_an_artifact_is_checked_by_its_hash(store: StudyStore, folder: Path) -> None:

@@ -66,7 +66,7 @@ def test_clean_says_what_it_would_free_and_then_frees_it(table: Path) -> None:
     opened = searched("all")
     scored = len(kept(opened))
     old, young, others = (
-        opened.folder / name for name in (f"{mark(opened.store)}-old", f"{mark(opened.store)}-new", "x-y")
+        opened.folder / name for name in (f"{mark(opened.store)}-{'0' * 32}", f"{mark(opened.store)}-{'1' * 32}", "x-y")
     )
     for path in (old, young, others):
         path.write_bytes(b"1234")
