@@ -289,7 +289,10 @@ def _front_of(study: str | None, storage: str) -> list[str]:
         raise RecipeError("latency needs at least one placement, like 'stage2=se(reduction=8)'")
     from nas_attn.study.reading import snapshot
 
-    return [view.placement for view in snapshot(study_named(study, storage).store).front if view.baseline != "none"]
+    found = [view.placement for view in snapshot(study_named(study, storage).store).front if view.baseline != "none"]
+    if not found:
+        raise RecipeError("the study's front is the bare backbone alone: name placements or trials")
+    return found
 
 
 def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str, nn.Module]], folder: Path) -> None:

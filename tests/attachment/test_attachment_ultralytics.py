@@ -22,6 +22,7 @@ from nas_attn import backbones
 from nas_attn.attachment import attached_modules
 from nas_attn.backbones.weights import restore
 from nas_attn.errors import BackboneError
+from nas_attn.export.scoring import RUNNERS
 from nas_attn.export.ultralytics import write_pt
 from nas_attn.recipe import BackboneSection
 
@@ -181,7 +182,11 @@ def test_trained_validated_and_exported_by_ultralytics(
         file = YOLO(best).export(format=form, imgsz=64, device="cpu", **({"simplify": False} if form == "onnx" else {}))
         there = first(AutoBackend(str(file), device=torch.device("cpu")), images(1))
         assert there.shape == want.shape
-        assert (there - want).abs().max() < 0.3 * effect, f"{form}, in single or half precision"
+        if form == "openvino":  # of which ultralytics takes bfloat16 where the processor has it
+            there = torch.from_numpy(
+                RUNNERS["openvino"](str(next(Path(file).glob("*.xml"))))(images(1).float().numpy())
+            )
+        assert (there - want).abs().max() < 0.02 * effect, form
 
 
 def spread(yolo: Any) -> Path:

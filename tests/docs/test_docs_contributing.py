@@ -41,6 +41,7 @@ def test_module_is_listed_and_can_be_placed(contributed: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_tests_of_the_catalogue_take_it_up(contributed: Path) -> None:
     command = ["-m", "pytest", "tests/attention", "-q", "-k", "lct or every_row", "-p", "no:cacheprovider", "-m", ""]
     shown = python(contributed, *command)
@@ -48,31 +49,18 @@ def test_tests_of_the_catalogue_take_it_up(contributed: Path) -> None:
     assert int(shown.rsplit(" passed", 1)[0].split()[-1]) >= 10
 
 
-OWN = """
-def depth(network):
-    return sum(1 for _ in network.model.modules())
-"""
+OWN = "def depth(network):\n    return sum(1 for _ in network.model.modules())\n"
 
 
 def test_data_set_sampler_cost_metric_and_latency_mode_work_in_a_search(contributed: Path, tmp_path: Path) -> None:
     """And so does a cost that a recipe names without a row."""
     (contributed / "my_costs.py").write_text(OWN)
     url = f"sqlite:///{tmp_path}/a.db"
-    settings = {
-        "data.name": "stripes",
-        "data.options": "{}",
-        "search.sampler": "one_change",
-        "search.trials": "4",
-        "search.baselines": "bare",
-        "search.confirm_seeds": "0",
-        "latency.mode": "traced",
-        "latency.tolerance": "0.9",
-        "latency.session_seconds": "0.1",
-        "objectives": '["worst_class", "energy", "my_costs:depth", "latency"]',
-        "training.start": "scratch",
-        "training.rungs": "[1]",
-        "backbone.width": "4",
-    }
+    settings = {"data.name": "stripes", "data.options": "{}", "search.sampler": "one_change", "search.trials": "4"}
+    settings |= {"search.baselines": "bare", "search.confirm_seeds": "0", "latency.mode": "traced"}
+    settings |= {"latency.tolerance": "0.9", "latency.session_seconds": "0.1", "training.start": "scratch"}
+    settings |= {"training.rungs": "[1]", "backbone.width": "4"}
+    settings |= {"objectives": '["worst_class", "energy", "my_costs:depth", "latency"]'}
     options = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     run = ["search", "digits", "--workers", "1", "--threads", "1", "--quiet", "--storage", url, *options]
     python(contributed, "-m", "nas_attn.cli.main", *run)
