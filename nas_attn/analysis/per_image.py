@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nas_attn.records import Score
 
 MOST = 10  # images that are shown of those on which networks differ
+LEAST_SCALE = 1e-3  # of p (1 - p): a class may be right throughout
 LONGEST = 2**26  # bytes of a run's answers, unpacked
 
 
@@ -69,7 +70,9 @@ class Answers:
     """What a task keeps of a run on the validation split, beside its score."""
 
     wrong: tuple[int, ...] | None = None  # classification: what each wrong image was taken for, in the images' order
-    counts: tuple[tuple[int, ...], ...] | None = None  # segmentation: pixels, (true class, found class)
+    counts: tuple[tuple[int, ...], ...] | None = (
+        None  # (true class, found class): pixels, or boxes, whose last class is no box
+    )
     average_precision: tuple[float | None, ...] | None = None  # detection: of each class, 0 to 1; None: it has no box
     images: tuple[float, ...] = ()  # of each image, 0 to 1: the share of pixels that are right, the F1 of its boxes
 
@@ -115,7 +118,7 @@ class Mistakes:
     shares: tuple[tuple[float | None, ...], ...]  # of each network, by class, 0 to 1
     gains: tuple[tuple[ClassGain | None, ...], ...]  # of the first network over each of the others, by class
     confusion: tuple[NDArray[np.float64] | None, ...] = field(compare=False)
-    """Of each network (classes, classes): the share of each true class (a row) that is found to be another."""
+    """Of each network (classes, classes): the share of each true class (a row) that is found to be another; of boxes, the last is none."""
     different: tuple[Different, ...] = ()  # the most different first, `MOST` at most
 
 
@@ -130,7 +133,7 @@ def mistakes(labels: Labels | None, runs: Mapping[str, Sequence[Score]]) -> Mist
     tables = [np.array(of, float) for of in found]  # (runs, classes) each
     first, flags = read[0][0][1], [_flags(of, labels) for of in read]
     return Mistakes(
-        what="mean_iou" if first.counts else "map50_95" if first.average_precision else "accuracy",
+        what="map50_95" if first.average_precision else "mean_iou" if first.counts else "accuracy",
         keys=tuple(runs),
         classes=labels.classes,
         images=tuple(np.bincount(labels.numbers, minlength=len(labels.classes)).tolist())
@@ -147,12 +150,12 @@ def mistakes(labels: Labels | None, runs: Mapping[str, Sequence[Score]]) -> Mist
 
 def _shares(score: Score, answers: Answers, labels: Labels) -> NDArray[np.float64] | None:
     """(classes,) of one run: IoU, average precision or accuracy; NaN for a class that is not there; None where it is not known."""
+    if answers.average_precision is not None:
+        return np.array(answers.average_precision, float)  # None becomes NaN
     if answers.counts is not None:
         pixels = np.array(answers.counts, float)
         true, both = pixels.sum(1), np.diag(pixels)
         return np.where(true > 0, both / np.maximum(true + pixels.sum(0) - both, 1), np.nan)
-    if answers.average_precision is not None:
-        return np.array(answers.average_precision, float)  # None becomes NaN
     right = _right([score], score.examples)
     if right is None or len(right) != len(labels.numbers):
         return None
@@ -161,15 +164,16 @@ def _shares(score: Score, answers: Answers, labels: Labels) -> NDArray[np.float6
 
 
 def _gains(mine: NDArray[Any], theirs: NDArray[Any], of_images: NDArray[np.float64]) -> tuple[ClassGain | None, ...]:
-    """By class, from tables (runs, classes); `of_images`: variance of the mean over images. The runs' spread is taken to be the same in
-    all classes: a few runs tell too little of each."""
+    """By class, from tables (runs, classes); `of_images`: variance of the mean over images. A few runs tell too little of each class's
+    spread: it is taken to be the same multiple of p (1 - p) in all of them, p being the class's share."""
     mean, several = mine.mean(0) - theirs.mean(0), [of for of in (mine, theirs) if len(of) > 1]
-    known = ~np.isnan(mean)
-    variance = of_images + sum(float(of.var(0, ddof=1)[known].mean()) / len(of) for of in several if known.any())
+    known, p = ~np.isnan(mean), np.concatenate([mine, theirs]).mean(0)
+    scale = np.maximum(p * (1 - p), LEAST_SCALE)
+    of_runs = [float((of.var(0, ddof=1) / scale)[known].mean()) / len(of) for of in several if known.any()]
     alone = not several and not of_images.any()
     return tuple(
         None if math.isnan(m) else ClassGain(float(m), None if alone else 1.96 * math.sqrt(v))
-        for m, v in zip(mean, variance, strict=True)
+        for m, v in zip(mean, of_images + sum(of_runs) * scale, strict=True)
     )
 
 
@@ -192,7 +196,7 @@ def _confusion(runs: Sequence[tuple[Score, Answers]], labels: Labels) -> NDArray
     total = np.zeros((classes, classes))
     for score, answers in runs:
         if answers.counts is not None:
-            total += np.array(answers.counts, float)
+            total = total + np.array(answers.counts, float) if total.any() else np.array(answers.counts, float)
         elif (found := _found(score, answers, labels)) is not None:
             np.add.at(total, (labels.numbers, found), 1)
     return total / np.maximum(total.sum(1, keepdims=True), 1) if total.any() else None

@@ -186,17 +186,21 @@ def _mistakes(snapshot: Snapshot, wrong: Wrong | None) -> dict[str, Any] | None:
     found, names = wrong.mistakes, [role(snapshot, key) for key in wrong.mistakes.keys]
     shown = []
     for one in found.different:
-        drawn = wrong.pictures.get(one.image)
+        taken = [f" ({name})" for name in one.found] or [""] * len(names)
+        said = {n: f"{n}: {100 * v:.0f} %{t}" for n, v, t in zip(names, one.values, taken, strict=False)}
+        drawn = wrong.pictures.get(one.image, ())
+        lines = [[said.pop(p.label, p.label) if len(drawn) > 1 else p.label] for p in drawn]
         if drawn:
-            said = [f" ({name})" for name in one.found] or [""] * len(names)
-            lines = [f"{name}: {100 * v:.0f} %{taken}" for name, v, taken in zip(names, one.values, said, strict=False)]
-            shown.append(([(_data_url(p.png), p.label) for p in drawn], [drawn[0].label, *lines]))
+            lines[-1] += said.values()  # of networks without a picture of their own
+            shown.append([(_data_url(p.png), p.label, of) for p, of in zip(drawn, lines, strict=True)])
     return {
         "title": units.title(found.what) if found.what != "mean_iou" else "IoU",
         "caption": CAPTIONS[found.what],
+        "over": "runs and images" if found.images else "runs, where there are several",
         "classes": tables.mistakes_table(found, names),
         "confusions": tables.confusions(found, names),
         "images": shown,
+        "equal": not found.different,
     }
 
 

@@ -166,10 +166,11 @@ def confusions(found: Mistakes, names: Sequence[str]) -> list[tuple[str, Table]]
     for name, matrix in zip(names, found.confusion, strict=True):
         if matrix is None:
             continue
+        classes = (*found.classes, "nothing")
         worst = sorted(range(len(matrix)), key=lambda at: matrix[at, at] if matrix[at].sum() else math.inf)
         kept = sorted(worst[:LARGEST])
-        head = ["class \u2193 found \u2192", *(found.classes[at] for at in kept)]
-        rows = [Row([Cell(found.classes[i]), *(_taken(float(matrix[i, j]), right=i == j) for j in kept)]) for i in kept]
+        head = ["class \u2193 found \u2192", *(classes[at] for at in kept)]
+        rows = [Row([Cell(classes[i]), *(_taken(float(matrix[i, j]), right=i == j) for j in kept)]) for i in kept]
         tables.append((name, Table(head, rows)))
     return tables
 

@@ -351,7 +351,9 @@ class Boxes(Tally):
         found = self._precision
         each = [0.0] * self._classes if found is None else [row[row >= 0] for row in found.transpose(2, 0, 1)]
         means = [float(np.mean(values)) if np.size(values) else None for values in each]
-        return {"average_precision": means, "images": rounded(list(map(_f1, self._found, self._there)))}
+        counts = np.sum([_confused(*of, self._classes) for of in zip(self._found, self._there, strict=True)], 0)
+        images = rounded(list(map(_f1, self._found, self._there)))
+        return {"average_precision": means, "images": images, "counts": counts.tolist()}
 
     def _annotations(self) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
@@ -377,6 +379,21 @@ class Boxes(Tally):
 
 SURE = 0.3  # score of a box from which on it counts in a picture, and in an image's F1
 OVERLAP = 0.5  # IoU from which on a box is found
+
+
+def _confused(found: Tensor, there: Tensor, classes: int) -> NDArray[np.int64]:
+    """(classes + 1, classes + 1) counts of an image's boxes, as in `_f1`: true class, found class; the last: there is nothing."""
+    found, there = found[found[:, 4] >= SURE].cpu(), there[there[:, 0] > 0].cpu()
+    counts, left = np.zeros((classes + 1, classes + 1), np.int64), box_iou(found[:, :4], there[:, 1:])
+    for row, label in zip(left, found[:, 5].long().tolist(), strict=True):
+        at = int(row.argmax()) if len(there) and row.max() >= OVERLAP else None
+        counts[classes if at is None else int(there[at, 0]) - 1, label - 1] += 1
+        if at is not None:
+            left[:, at] = 0.0
+            there[at, 0] = -there[at, 0]
+    for label in there[there[:, 0] > 0, 0].long().tolist():
+        counts[label - 1, classes] += 1
+    return counts
 
 
 def _f1(found: Tensor, there: Tensor) -> float:

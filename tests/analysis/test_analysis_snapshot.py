@@ -280,9 +280,10 @@ def test_masks_and_boxes_have_their_own_shares_of_a_class() -> None:
     assert (found.what, found.shares) == ("mean_iou", ((1.0, 1.0), (0.5, pytest.approx(2 / 3))))
     assert (found.gains[0][0].mean, found.gains[0][0].half, found.different) == (0.5, None, ())
     boxes = {
-        k: [told(s, [], average_precision=[ap, None], images=[ap] * 3) for s in (0, 1)]
+        k: [told(s, [], average_precision=[ap + s / 8, None], images=[ap] * 3, counts=[[1, 0, 1]] * 3) for s in (0, 1)]
         for k, ap in (("a", 0.5), ("b", 0.25))
     }
     found = mistakes(labels, boxes)
-    assert (found.what, found.shares, found.gains[0][1]) == ("map50_95", ((0.5, None), (0.25, None)), None)
-    assert len(found.different) == 3
+    assert (found.what, found.shares, found.gains[0][1]) == ("map50_95", ((0.5625, None), (0.3125, None)), None)
+    assert found.gains[0][0].half == pytest.approx(1.96 / 8 / 2**0.5)
+    assert (len(found.different), found.confusion[1].tolist()) == (3, [[0.5, 0.0, 0.5]] * 3)

@@ -69,14 +69,14 @@ def test_the_metrics_are_cocos() -> None:
     other[..., 0] = torch.where(other[..., 0] > 0, 3 - other[..., 0], 0)  # in the right places, of the other class
     assert scored(answer(other))["map50"] == 0
     assert scored(answer(torch.zeros_like(TRUE))) == {"map50_95": 0.0, "map50": 0.0}
+    (tally := Boxes(2)).add(answer(other[:, :1]), TRUE)
+    assert tally.answers()["counts"] == [[0, 1, 0], [1, 0, 1], [0, 0, 0]], "taken for each other, and one is not found"
 
 
 def test_a_crowd_neither_counts_nor_misleads() -> None:
     there = TRUE.clone()
     there[0, 1, 0] = -2
-    assert scored(answer(TRUE), there)["map50_95"] == pytest.approx(1), (
-        "found in the crowd, and nothing is held against it"
-    )
+    assert scored(answer(TRUE), there)["map50_95"] == pytest.approx(1), "nothing is held against a find in the crowd"
     only = TRUE.clone()
     only[0, 1] = 0
     assert scored(answer(only), there)["map50_95"] == pytest.approx(1), "nor is what is not found there"
@@ -88,8 +88,7 @@ def test_a_detector_is_trained_and_scored(digits: Dataset) -> None:
     assert (scores[-1].correct, scores[-1].examples) == (None, 20)
     answers = Answers.of(scores[-1])
     assert (len(answers.images), len(answers.average_precision)) == (20, len(digits.classes))
-    assert scores[-1].images_per_s > 0
-    assert scores[-1].peak_bytes > 2**26
+    assert min(scores[-1].images_per_s, scores[-1].peak_bytes - 2**26) > 0
     assert scores[1].metrics["train_loss_sum"] < 2 * scores[0].metrics["train_loss_sum"], "it learns"
 
 
