@@ -232,7 +232,7 @@ class WandB:
                 artifact = wandb.Artifact(f"{self._study}-{self._mark[:6]}", type=ANSWER)
                 for name, text in run.texts.items():
                     Path(folder, name).write_text(text, "utf-8")
-                artifact.add_dir(folder)
+                    artifact.add_file(str(Path(folder, name)))
                 made.summary[ANSWER] = run.texts["answer.md"]
                 made.log_artifact(artifact)
             made.finish()
