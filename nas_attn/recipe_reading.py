@@ -134,7 +134,8 @@ def _validate(model: type[S], table: dict[str, Any], where: str) -> S:
 
 def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
     """One sentence for the first thing that is wrong: file, key, value, way out."""
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    # Of what a value might have been, the switch says least.
+    first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", e["type"].startswith("bool_")))
     path = [str(part) for part in first["loc"] if part not in ("bool", "int", "float", "str") and "[" not in str(part)]
     key = ".".join(path)
     if first["type"] == "extra_forbidden":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.analysis.latency import estimate
+from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.errors import NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.measuring import Measurer, to_text
 from nas_attn.latency import fingerprint
@@ -80,7 +80,7 @@ def test_a_worker_elsewhere_trains_and_leaves_the_measuring_to_one_that_fits(tmp
 
 @pytest.fixture
 def two_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas_attn.evaluation.measuring.MAX_SESSIONS", 2)
+    monkeypatch.setitem(open_keys.__kwdefaults__, "max_sessions", 2)
 
 
 @pytest.mark.usefixtures("two_sessions")
