@@ -199,7 +199,8 @@ def artifacts_folder(database: Database, place: str) -> Path:
     base = database.path.parent if database.path else Path.cwd()
     if place.startswith(SCHEME):
         return base / _default_folder(database)
-    if "\0" in place or not (Path(place).is_absolute() or Path(place).name == place not in ("", "..")):
+    parts = Path(place).parts
+    if "\0" in place or (not Path(place).is_absolute() and (len(parts) > 1 or ".." in parts)):
         raise StorageError(f"'{database}' names a wrong artifacts folder, '{shorten(place)}': restore it from a backup")
     return base / place  # an absolute place stays as it is
 
