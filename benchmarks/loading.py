@@ -5,8 +5,9 @@
 
 In each round, the same loop is timed over: (a) one batch in memory, which is the network alone; (b) the mapped images with random flips
 and padded crops; (c) the mapped images with RandomResizedCrop and RandomHorizontalFlip in `--workers` processes; (d) ImageFolder with the
-transforms of (c) in a DataLoader of as many. Seconds are wall time of `--steps` batches; ratios are to (a) of the same round. Then the
-same of the loading alone, without a network.
+transforms of (c) in a DataLoader of as many. Seconds are wall time of `--steps` batches; ratios are to (a) of the same round. Beside
+other programs, the processors' time for an image says more: of this process and of those that load. Then the same of the loading alone,
+without a network, over five times as many batches.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import itertools
 import os
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +24,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import numpy as np
+import psutil
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -85,10 +88,16 @@ def plain(folder: Path, arguments: argparse.Namespace) -> DataLoader[tuple[Tenso
     )
 
 
+def processors_s() -> float:
+    """Seconds that this process and its children have computed."""
+    me = psutil.Process()
+    return sum(sum(one.cpu_times()[:2]) for one in (me, *me.children(recursive=True)))
+
+
 def rounds(
     dataset: Dataset, loader: Batches, arguments: argparse.Namespace, work: Callable[[nn.Module, Batches], int]
-) -> Iterator[list[float]]:
-    """Images a second in each of the WAYS."""
+) -> Iterator[list[tuple[float, float]]]:
+    """In each of the WAYS, images a second and milliseconds of processors for an image."""
     shape = dataset.input_shape
     model = backbones.create(arguments.backbone, input_shape=shape, classes=len(dataset.classes))
     model = model.train().to(memory_format=torch.channels_last)
@@ -100,12 +109,14 @@ def rounds(
 
     for batches in (loader, mapped(0, NAMED)):
         next(iter(batches))  # starts the processes
+    steps = arguments.steps if work is train else 5 * arguments.steps
     for number in range(arguments.rounds):
         found = []
         for batches in (itertools.repeat(one), mapped(number, BATCHED), mapped(number, NAMED), loader):
-            began = time.perf_counter()
-            seen = work(model, itertools.islice(batches, arguments.steps))
-            found.append(seen / (time.perf_counter() - began))
+            began, before = time.perf_counter(), processors_s()
+            seen = work(model, itertools.islice(batches, steps))
+            found.append((seen / (time.perf_counter() - began), 1000 * (processors_s() - before) / seen))
+        print(found, file=sys.stderr, flush=True)
         yield found
 
 
@@ -133,13 +144,12 @@ def main() -> None:
         found, alone = (list(rounds(dataset, loader, arguments, work)) for work in (train, look))
     print(f"torch {torch.__version__}, {platform.machine()}, {arguments.threads} threads, {arguments.workers} workers")
     print(f"{len(dataset.train)} images to train on, decoded once in {prepared:.1f} s\n")
-    print("| way | images a second | of the network alone |\n|---|---|---|")
-    for way, values in zip(WAYS, zip(*found, strict=True), strict=True):
-        ratios = [value / row[0] for value, row in zip(values, found, strict=True)]
-        print(f"| {way} | {fmean(values):.1f} ± {stdev(values):.1f} | {fmean(ratios):.2f} ± {stdev(ratios):.2f} |")
-    print("\nWithout a network:")
-    for way, values in list(zip(WAYS, zip(*alone, strict=True), strict=True))[1:]:
-        print(f"{way}: {fmean(values):.0f} ± {stdev(values):.0f} images a second")
+    print("| way | images a second | of the network alone | processors for an image, ms | without a network, ms |")
+    print("|---|---|---|---|---|")
+    for way, values, loading in zip(WAYS, zip(*found, strict=True), zip(*alone, strict=True), strict=True):
+        ratios = [value[0] / row[0][0] for value, row in zip(values, found, strict=True)]
+        columns = [value[0] for value in values], ratios, [value[1] for value in values], [one[1] for one in loading]
+        print(f"| {way} |", " | ".join(f"{fmean(column):.3g} ± {stdev(column):.2g}" for column in columns), "|")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from nas_attn.data import Dataset, Split
 from nas_attn.data.boxes import BoxedSplit
 from nas_attn.data.parts import NOT_COUNTED
 from nas_attn.recipe import Recipe
-from nas_attn.training.learning import SURE, Learnt, answer_of
+from nas_attn.training import Trainer
+from nas_attn.training.learning import SURE, answer_of
 
 SIDE = 96  # pixels of the longer side, at most
 LARGER = 144  # of images with something drawn over them
@@ -48,7 +49,7 @@ def pictures(
     else:
         drawn = [[Picture(_png(_over(one, truth, kind), LARGER), "true")] for one, truth in zip(stored, y, strict=True)]
         for name, network in (networks or {}).items():
-            for row, one, found in zip(drawn, stored, _found(network, dataset, split), strict=True):
+            for row, one, found in zip(drawn, stored, _found(network, dataset, split, recipe), strict=True):
                 row.append(Picture(_png(_over(one, found, kind), LARGER), name))
     return {number: tuple(row) for number, row in zip(wanted, drawn, strict=True)}
 
@@ -60,19 +61,19 @@ def _some(split: Split, numbers: Sequence[int]) -> Split:
 
 
 @torch.no_grad()
-def _found(network: nn.Module, dataset: Dataset, split: Split) -> list[Tensor]:
-    """Of each image a mask (H, W) or boxes (M, 5), as its labels are."""
-    learnt: Learnt = dataset.task.learnt(len(dataset.classes))
+def _found(network: nn.Module, dataset: Dataset, split: Split, recipe: Recipe) -> list[Tensor]:
+    """Of each image a mask (H, W) or boxes (M, 5), as its labels are; computed in the precision that it was scored in."""
+    trainer = Trainer(recipe.training, dataset, device="cpu")
     network.eval()
     found: list[Tensor] = []
     for x, _ in split.batches(1):  # one by one: a detector's answers may take much memory
-        answer: Any = learnt.ask(network, x)
+        answer: Any = trainer.output(network, x)
         if dataset.task.labels == "masks":
             logits: Any = answer_of(answer)
             found.append(logits.argmax(1)[0])
         else:
             sure = answer[0]["scores"] >= SURE
-            found.append(torch.cat([answer[0]["labels"][sure, None].float(), answer[0]["boxes"][sure]], 1))
+            found.append(torch.cat([answer[0]["labels"][sure, None].float(), answer[0]["boxes"][sure].float()], 1))
     return found
 
 

@@ -161,7 +161,7 @@ class Trainer:
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         tally, batch = self.learnt.tally(), self.section.batch_size
         for x, y in split.batches(max(SCORING_BATCH, batch) if self.dataset.task.per_image else batch):
-            loss += self.learnt.judge(self._output(model, x), x, y, tally)
+            loss += self.learnt.judge(self.output(model, x), x, y, tally)
             self.hook()
         return loss, tally
 
@@ -170,7 +170,7 @@ class Trainer:
         execution = execution_on(self.section, self.device, steps) if self.learnt.recordable else "eager"
         network = compiled(run.model) if execution == "compile" else run.model
         step = Step(
-            lambda x, y: self.learnt.logits(self._output(network, x, y), x),
+            lambda x, y: self.learnt.logits(self.output(network, x, y), x),
             self.learnt.training_loss,
             run.optimizer,
             self.section,
@@ -207,7 +207,7 @@ class Trainer:
 
         return step
 
-    def _output(self, model: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
+    def output(self, model: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
         """The network's output, computed in the recipe's `precision`; y while it is trained."""
         with self._precision():
             return self.learnt.ask(model, x, y)

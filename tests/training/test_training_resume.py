@@ -198,8 +198,8 @@ def fit_with(path: Path, threads: Threads, stop: Callable[[], bool] | None = Non
 
 def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[int] = []
-    forward = Trainer._output
-    monkeypatch.setattr(Trainer, "_output", lambda *args: used.append(torch.get_num_threads()) or forward(*args))
+    forward = Trainer.output
+    monkeypatch.setattr(Trainer, "output", lambda *args: used.append(torch.get_num_threads()) or forward(*args))
     whole = fit_with(tmp_path / "whole", Threads(2))
     asked = iter([False] * 5 + [True])
     with pytest.raises(Interrupted):
