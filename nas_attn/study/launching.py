@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from nas_attn.errors import StudyError, shorten
+from nas_attn.errors import StorageError, StudyError, shorten
 from nas_attn.processes import Process, apart, process
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.stopping import Orders
@@ -117,9 +117,13 @@ def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
 
 
 def launches(opened: OpenStudy) -> list[Launched]:
-    """All launches of a study, the oldest first."""
-    rows = [json.loads(text) for text in opened.store.launches.all().values()]
-    found = [Launched(row["on"], tuple(row["jobs"]), row["host"], row["at"]) for row in rows]
+    """All launches of a study, the oldest first; StorageError where what was noted of one is damaged."""
+    try:
+        rows = [json.loads(text) for text in opened.store.launches.all().values()]
+        found = [Launched(row["on"], tuple(map(str, row["jobs"])), str(row["host"]), float(row["at"])) for row in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        lost = f"study '{opened.store.name}' in '{opened.database}' has a damaged note of a launch"
+        raise StorageError(f"{lost} ({type(error).__name__}): restore the database from a backup") from None
     return sorted(found, key=lambda launched: launched.at)
 
 
