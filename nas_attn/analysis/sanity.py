@@ -110,7 +110,7 @@ def _by_heart(ended: Sequence[Score], bare: Sequence[Score]) -> Iterator[str]:
     for score in ended:
         total, epochs = sums[score.seed, score.rung]
         earlier, begun = sums.get((score.seed, score.rung - 1), (0.0, 0))
-        if total is not None and earlier is not None:
+        if total is not None and earlier is not None and epochs > begun:
             losses.append((total - earlier) / (epochs - begun))
     loss, accuracy = _mean("loss", ended), _mean("accuracy", ended)
     if losses and loss is not None and accuracy is not None and accuracy < GOOD and 0 < fmean(losses) < BY_HEART * loss:

@@ -164,7 +164,11 @@ def to_candidates(rows: Iterable[Mapping[Any, Any]]) -> list[CandidateRow]:
 
 
 def to_scores(rows: Iterable[Mapping[Any, Any]]) -> list[StoredScore]:
-    return read_all(StoredScore, ({**row, "score": {**row, "metrics": json.loads(row["metrics"])}} for row in rows))
+    found = read_all(StoredScore, ({**row, "score": {**row, "metrics": json.loads(row["metrics"])}} for row in rows))
+    for score in (stored.score for stored in found):
+        if score.correct is not None and len(score.correct) != -(-score.examples // 8):
+            raise ValueError(f"a score has {len(score.correct):,} bytes for the results of {score.examples:,} images")
+    return found
 
 
 def to_runs(rows: Iterable[Mapping[Any, Any]]) -> list[RunRow]:
