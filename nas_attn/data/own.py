@@ -267,7 +267,7 @@ def _image(image: Any, where: str) -> Image.Image:
         array = np.asarray(image)
         if isinstance(image, torch.Tensor) and array.ndim == 3:
             array = array.transpose(1, 2, 0)
-        if array.dtype.kind not in "uifb":
+        if array.dtype.kind not in "uifb" or array.ndim < 2:
             said = f"{type(image).__name__} ({shorten(repr(image), 40)})"
             raise DataError(f"{where} has for an image a {said}: give a PIL image, an array or a tensor")
         if np.issubdtype(array.dtype, np.floating):

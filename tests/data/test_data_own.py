@@ -170,12 +170,12 @@ def _wrong(item: Any) -> Any:
     return lambda split: Items(lambda number: item)
 
 
-no_pair, unnamed, text, outside, path = (
+no_pair, unnamed, text, outside, number_first = (
     _wrong(torch.zeros(3, 8, 8)),
     _wrong({"picture": _picture(0), "label": 1}),
     _wrong((_picture(0), "cat")),
     _wrong((torch.full((3, 8, 8), 7.0), 1)),
-    _wrong(("a.jpg", 1)),
+    _wrong((7, _picture(0), 1)),
 )
 
 
@@ -206,7 +206,7 @@ def a_list(split: str) -> Any:
         ("unnamed", "'picture', 'label'"),
         ("text", "'cat'"),
         ("outside", "from 7 to 7"),
-        ("path", "a str .'a.jpg'"),
+        ("number_first", "for an image a int .7."),
         ("of_sizes", r"item 1 .*data\.size"),
         ("fails", "flowers.zip"),
         ("a_list", "list_iterator"),
