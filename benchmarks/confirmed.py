@@ -76,7 +76,7 @@ def rows(url: str) -> Iterator[list[str]]:
 
 
 def _rows(now: Snapshot) -> Iterator[list[str]]:
-    names = {view.key: view.placement for view in now.candidates}
+    names = {view.key: str(view.placement) for view in now.candidates}
     for result in now.validations:
         roles = {network.key: network.role for network in result.family.networks}
         for verdict in result.verdicts:

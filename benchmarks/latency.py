@@ -36,7 +36,7 @@ from nas_attn.analysis.latency import Order, dropped, estimate, half_width, late
 from nas_attn.latency import DeviceLock, fingerprint, run_session
 from nas_attn.latency import measure as run_sessions
 from nas_attn.recipe import BackboneSection, LatencySection
-from nas_attn.records import Session
+from nas_attn.records import Placement, Session
 
 SHAPE = (3, 32, 32)
 PLACEMENTS = {
@@ -191,25 +191,25 @@ CHOICES = ("none", "se(reduction=8)", "eca", "cbam(reduction=8)", "coord(reducti
 FOLDS = 4
 
 
-def random_placements(name: str, count: int) -> tuple[nn.Module, dict[str, str], dict[str, nn.Module]]:
-    """(bare backbone, key -> explicit text, key -> network) of different random placements."""
+def random_placements(name: str, count: int) -> tuple[nn.Module, dict[str, Placement], dict[str, nn.Module]]:
+    """(bare backbone, key -> placement, key -> network) of different random placements."""
     reference = bare(name)
     sites = attachment.find_sites(reference, SHAPE)
     rng = random.Random(0)
-    texts: dict[str, str] = {}
+    placements: dict[str, Placement] = {}
     models: dict[str, nn.Module] = {}
     while len(models) < count:
         text = " ".join(f"{site.name}={rng.choice(CHOICES)}" for site in sites)
         placement = space.resolve(space.parse(text), sites, init="paper")
-        if placement.modules and placement.key not in texts:
-            texts[placement.key] = placement.text
+        if placement.modules and placement.key not in placements:
+            placements[placement.key] = placement.placement
             models[placement.key] = attachment.attach(bare(name), placement)
-    return reference, texts, models
+    return reference, placements, models
 
 
 def additive(arguments: argparse.Namespace) -> str:
     """Measures random placements, then predicts each from those of the other folds."""
-    reference, texts, models = random_placements(arguments.backbone, arguments.additive)
+    reference, placements, models = random_placements(arguments.backbone, arguments.additive)
     section = LatencySection(session_seconds=arguments.session_seconds)
 
     def still_open(sessions: Sequence[Session]) -> list[str]:
@@ -223,10 +223,10 @@ def additive(arguments: argparse.Namespace) -> str:
     truth, guess, off = [], [], []
     for fold in range(FOLDS):
         held_out = set(keys[fold::FOLDS])
-        model = latency_model({k: v for k, v in known.items() if k not in held_out}, texts)
+        model = latency_model({k: v for k, v in known.items() if k not in held_out}, placements)
         assert model is not None
         for key in held_out:
-            predicted, error = model.predict([texts[key]])[0]
+            predicted, error = model.predict([placements[key]])[0]
             measured_error = known[key].ratio * half_width(known[key]) / 1.96
             truth.append(known[key].ratio)
             guess.append(predicted)

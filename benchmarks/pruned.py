@@ -41,7 +41,7 @@ from simulated_studies import FINE_TUNING, SITES, TYPES, Study, TableStudy, Tabl
 
 from nas_attn.dominance import non_dominated
 from nas_attn.model import Run, fit
-from nas_attn.space import parse
+from nas_attn.notation import parse
 from nas_attn.study.placement_sampler import ParetoHalving
 from nas_attn.study.sampling import DistinctSampler, Exhausted, distributions
 
@@ -220,7 +220,7 @@ def judged(found: Search) -> dict[str, float]:
     for run in found.runs:
         if run.rung == last:
             ended[run.key].append(run.value)
-    texts = {run.key: made.placements[run.key] for run in found.runs}
+    texts = {run.key: parse(made.placements[run.key]) for run in found.runs}
     model = fit(found.runs, texts, metric="accuracy")
     assert model is not None
     raw = {key: float(np.mean(values)) for key, values in ended.items()}

@@ -6,6 +6,7 @@ The tables and their sources stand in docs/where-attention-helps.md. A run's noi
 from __future__ import annotations
 
 from nas_attn.model import Run, fit
+from nas_attn.notation import parse
 
 
 def at(stages: range | list[int], choice: str) -> str:
@@ -40,7 +41,7 @@ TABLES = {
 def main() -> None:
     for name, rows in TABLES.items():
         runs = [Run(text, 0, 0, value / 100) for text, value in rows.items()]
-        model = fit(runs, {text: text for text in rows}, metric="accuracy")
+        model = fit(runs, {text: parse(text) for text in rows}, metric="accuracy")
         print(f"{name}: best first")
         for text in sorted(rows, key=lambda text: -rows[text]):
             gain = model.gain(text, "none") if model is not None else None

@@ -43,6 +43,7 @@ from searching.problems import (
 
 from nas_attn.model import Run, fit
 from nas_attn.model.coding import names_of
+from nas_attn.notation import parse
 from nas_attn.study.placement_sampler import PlacementSampler
 from nas_attn.study.prior import PUBLISHED, expected
 from nas_attn.study.sampling import DistinctSampler, distributions
@@ -148,7 +149,7 @@ def search(problem: Problem, job: Job) -> tuple[np.ndarray, np.ndarray]:
 def judged(problem: Problem, rows: np.ndarray, accuracies: np.ndarray) -> dict[str, float]:
     """Regrets of a search's report."""
     runs = [Run(str(row), 0, 0, accuracy / 100) for row, accuracy in zip(rows, accuracies.tolist(), strict=True)]
-    model = fit(runs, {str(row): problem.notation(row) for row in rows}, metric="accuracy")
+    model = fit(runs, {str(row): parse(problem.notation(row)) for row in rows}, metric="accuracy")
     assert model is not None
     believed = np.array([model.estimates[str(row)].mean for row in rows])
     return {

@@ -32,6 +32,7 @@ from trust_figures import Outcome
 from nas_attn.analysis.recommendation import Contender, recommend
 from nas_attn.dominance import non_dominated
 from nas_attn.model import Evidence, Run, fit
+from nas_attn.notation import parse
 
 AnyStudy = Study | TableStudy
 AnyWorld = World | TableWorld
@@ -86,7 +87,7 @@ def search(study: AnyStudy) -> list[Run]:
 
 
 def look(study: AnyStudy, runs: Sequence[Run]) -> Evidence:
-    found = fit(runs, study.placements, metric="accuracy")
+    found = fit(runs, {key: parse(text) for key, text in study.placements.items()}, metric="accuracy")
     assert found is not None
     return found
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas_attn.model import TARGET, Evidence, Run, fit
+from nas_attn.notation import parse
 
 TYPES = ("none", "se", "eca", "ela", "simam")
 SITES, CANDIDATES, REPEATED = 3, 30, 8
@@ -60,7 +61,7 @@ def simulate(seed: int, slope: float | None, networks: int) -> Outcome:
         choices += [choice] if choice not in choices else []
     keys = [f"k{i:02}" for i in range(CANDIDATES)]
     texts = {
-        key: " ".join(f"stage{i + 1}={kind}" for i, kind in enumerate(choice) if kind != "none") or "none"
+        key: parse(" ".join(f"stage{i + 1}={kind}" for i, kind in enumerate(choice) if kind != "none"))
         for key, choice in zip(keys, choices, strict=True)
     }
     searched, other = effects(rng, choices), effects(rng, choices)

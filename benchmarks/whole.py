@@ -281,7 +281,7 @@ def ours(bench: Bench, seed: int, minutes: float, out: Path, root: str | None) -
     found = now.recommendation
     against = found.against_none if found is not None else None
     said = {"odds": against.probability if against else None, "answer": list(found.answer) if found else []}
-    text = found.placement if found is not None else NONE
+    text = str(found.placement) if found is not None else NONE
     return text, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, said
 
 

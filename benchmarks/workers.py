@@ -61,7 +61,7 @@ def run(workers: int, folder: Path, arguments: argparse.Namespace) -> Run:
     run_workers(opened, workers, quiet)
     seconds = time.perf_counter() - began
     now, sessions = snapshot(opened.store), opened.store.sessions()
-    latencies = {v.placement: v.latency for v in now.candidates if v.latency is not None and v.latency.measured}
+    latencies = {str(v.placement): v.latency for v in now.candidates if v.latency is not None and v.latency.measured}
     return Run(workers, seconds, now.counts["scored"] - 1, latencies, len(sessions), len(dropped(sessions)))
 
 

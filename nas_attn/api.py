@@ -16,13 +16,14 @@ from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.evaluation.programs import attach_asked
 from nas_attn.importing import PYTHON
+from nas_attn.notation import parse
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
 from nas_attn.records import Participation, Placement, Site
 from nas_attn.report import figures, tables
 from nas_attn.report.html import summary
-from nas_attn.space import parse, resolve
+from nas_attn.space import resolve
 from nas_attn.space_schema import SpaceSpec
 from nas_attn.storage import shown_url
 from nas_attn.study import searching

@@ -61,12 +61,15 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What was typed: site -> choice; empty: `none`, the bare backbone. `space.parse(str(p)) == p`."""
+    """What was typed: site -> choice; empty: `none`, the bare backbone. `notation.parse(str(p)) == p`."""
 
     assignments: tuple[Assignment, ...] = ()
 
     def __str__(self) -> str:
         return " ".join(map(str, self.assignments)) or "none"
+
+
+BARE = Placement()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +129,14 @@ class ResolvedPlacement:
 
     modules: tuple[tuple[Point, tuple[Choice, ...]], ...]
     """Per point, sorted by path, its modules in order, every knob written out; none removes the backbone's own attention."""
-    text: str  # Notation that leaves nothing to the sites' shapes, sorted by site; resolves to the same key
+    placement: Placement  # Leaves nothing to the sites' shapes, sorted by site; resolves to the same key
     init: str  # `paper` or `identity`: two forms are two functions
     key: str  # Equal networks have equal keys
     other: Choice | None = None  # Another backbone, bare, in the place of the study's: a control
+
+    @property
+    def text(self) -> str:
+        return str(self.placement)
 
     @property
     def is_bare(self) -> bool:
@@ -290,7 +297,7 @@ class CandidateRow:
     """A candidate as the study's database knows it."""
 
     key: str
-    placement: str  # Explicit notation
+    placement: Placement  # Explicit
     trial: int  # Optuna's trial number
     state: str  # `running`, `scored`, `pruned`, `infeasible` or `failed`
     baseline: str | None  # Name of the baseline (`none`, `uniform se(reduction=16)`), None for a searched one

@@ -1,12 +1,4 @@
-"""What may go where: placements as text, as choices and as networks.
-
-Notation is one line that a person can type, read in a plot and paste back:
-
-    stage1=none stage2=se(reduction=8) stage3@stage=ela(variant=B) stage4.block2@block=cbam(reduction=16)
-
-`SITE[@POSITION]=CHOICE`, separated by blanks; `none` alone is the bare backbone. A site may be a glob (`*=eca`).
-`backbone=resnet8(width=12)` alone is another backbone, bare: what the same latency buys without attention.
-"""
+"""What may go where: placements as choices and as networks."""
 
 import fnmatch
 import hashlib
@@ -17,77 +9,12 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from nas_attn.attention import catalogue
 from nas_attn.errors import KnobError, NasAttnWarning, PlacementError, RecipeError, did_you_mean
-from nas_attn.records import POSITIONS, Assignment, Choice, Knob, Placement, Point, ResolvedPlacement, Site
+from nas_attn.notation import parse
+from nas_attn.records import POSITIONS, Assignment, Choice, Placement, Point, ResolvedPlacement, Site
 from nas_attn.space_schema import SpaceSpec
-
-_SITE = r"(?P<site>[A-Za-z_*?\[][\w.*?\[\]-]*)(?:@(?P<position>\w+))?"
-_CHOICE = r"(?P<type>[A-Za-z_][\w.]*(?::[A-Za-z_][\w./-]*)?)(?:\((?P<knobs>[^()]*)\))?"
-_ASSIGNMENT = re.compile(rf"{_SITE}\s*=\s*{_CHOICE}(?=\s|,|$)")
-_INT = re.compile(r"[+-]?\d+")
-_FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
-_WORD = re.compile(r"[A-Za-z_][\w.+-]*")
-
-
-@lru_cache(maxsize=32_768)  # a study's placements are read again by each part of what is shown of it
-def parse(text: str) -> Placement:
-    """A placement from notation; `parse(str(p)) == p`. PlacementError says where it cannot be read, and what was expected."""
-    assignments: list[Assignment] = []
-    position = _skip_blanks(text, 0)
-    if text[position:].strip() in ("", "none"):
-        return Placement()
-    while position < len(text):
-        match = _ASSIGNMENT.match(text, position)
-        if match is None:
-            raise PlacementError(
-                f"placement: cannot read '{text[position : position + 40].strip()}': "
-                "expected SITE[@POSITION]=TYPE(knob=value), like stage2=se(reduction=8)"
-            )
-        site, at = match["site"], match["position"]
-        if at is not None and at not in POSITIONS:
-            raise PlacementError(f"unknown position '{at}' at {site}: {did_you_mean(at, POSITIONS)}")
-        assignments.append(Assignment(site, _choice(match["type"], match["knobs"], site), at))
-        position = _skip_blanks(text, match.end())
-    return Placement(tuple(assignments))
-
-
-@lru_cache(maxsize=4096)  # of thousands of placements they are the same few
-def _choice(type: str, inside: str | None, where: str) -> Choice:
-    knobs: dict[str, Knob] = {}
-    for part in filter(None, (p.strip() for p in (inside or "").split(","))):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or not name.isidentifier():
-            raise PlacementError(f"cannot read the knob '{part}' of {type} at {where}: expected name=value")
-        if name in knobs:
-            raise PlacementError(f"knob '{name}' of {type} at {where} is given twice")
-        knobs[name] = _knob(value, name, where)
-    if type in ("none", "original") and knobs:
-        raise PlacementError(f"'{type}' at {where} takes no knobs, not ({inside})")
-    return Choice(type, tuple(knobs.items()))
-
-
-def _knob(text: str, name: str, where: str) -> Knob:
-    if text in ("true", "false"):
-        return text == "true"
-    if _INT.fullmatch(text):
-        return int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if _WORD.fullmatch(text):
-        return text
-    raise PlacementError(
-        f"cannot read the value '{text}' of knob '{name}' at {where}: expected a number, true, false or a word"
-    )
-
-
-def _skip_blanks(text: str, position: int) -> int:
-    while position < len(text) and (text[position].isspace() or text[position] in ",;"):
-        position += 1
-    return position
-
 
 BACKBONE = "backbone"  # The site of a placement that is another backbone
 Layer = tuple[str, str]  # (module path, position): what one module is for
@@ -108,8 +35,8 @@ def resolve(
     if other is not None and BACKBONE not in by_name:
         if len(placement.assignments) > 1:
             raise PlacementError(f"'{BACKBONE}={other}' is a network of its own: it stands alone")
-        text = str(placement)
-        return ResolvedPlacement((), text, init, hashlib.sha256(text.encode()).hexdigest()[:16], other)
+        key = hashlib.sha256(str(placement).encode()).hexdigest()[:16]
+        return ResolvedPlacement((), placement, init, key, other)
     chosen: dict[Layer, tuple[Point, Choice]] = {}
     for site, assignment in _in_order(placement, by_name):
         position = assignment.position or site.default_position
@@ -118,7 +45,9 @@ def resolve(
         for point in site.at(position):
             chosen[point.path, position] = (point, _explicit(assignment.choice, point, site.name, strict))
     modules = _by_point(chosen)
-    return ResolvedPlacement(modules=modules, text=_text(chosen, sites), init=init, key=_key(modules, init))
+    return ResolvedPlacement(
+        modules=modules, placement=_explicit_placement(chosen, sites), init=init, key=_key(modules, init)
+    )
 
 
 def other_of(placement: Placement) -> Choice | None:
@@ -187,14 +116,14 @@ def _key(modules: Iterable[tuple[Point, tuple[Choice, ...]]], init: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _text(chosen: Mapping[Layer, tuple[Point, Choice]], sites: Sequence[Site]) -> str:
-    """Notation without doubt: a stage where all its points agree, its blocks where they do not; fixed defaults left out."""
+def _explicit_placement(chosen: Mapping[Layer, tuple[Point, Choice]], sites: Sequence[Site]) -> Placement:
+    """A placement without doubt: a stage where all its points agree, its blocks where they do not; fixed defaults left out."""
     left = {
         layer: choice
         for layer, (point, choice) in chosen.items()
         if not choice.is_original and (point.replaces or not choice.is_none)
     }
-    parts: list[tuple[str, str]] = []
+    parts: list[Assignment] = []
     for site in sorted(sites, key=lambda s: s.name.count(".")):
         for position, points in site.points:
             layers = [(point.path, position) for point in points]
@@ -203,10 +132,10 @@ def _text(chosen: Mapping[Layer, tuple[Point, Choice]], sites: Sequence[Site]) -
             if choices or choice is None:
                 continue
             shown = None if position == site.default_position else position
-            parts.append((site.name, str(Assignment(site.name, short(choice), shown))))
+            parts.append(Assignment(site.name, short(choice), shown))
             for layer in layers:
                 del left[layer]
-    return " ".join(text for _, text in sorted(parts, key=lambda part: _natural(part[0]))) or "none"
+    return Placement(tuple(sorted(parts, key=lambda part: _natural(part.site))))
 
 
 def short(choice: Choice) -> Choice:

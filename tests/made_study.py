@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nas_attn.analysis.validation import Family, Network, family_name
+from nas_attn.analysis.validation import Family, Network, family_name, written
+from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Fingerprint, Score, Session, SessionSample
@@ -123,7 +123,7 @@ class MadeStudy:
         family = Family(
             number=number,
             networks=tuple(
-                Network(k, p, "recommended" if k == recommended else "none" if p == "none" else "named")
+                Network(k, parse(p), "recommended" if k == recommended else "none" if p == "none" else "named")
                 for k, p in networks.items()
             ),
             comparisons=tuple((key, keys[-1]) for key in keys[:-1]),
@@ -135,7 +135,7 @@ class MadeStudy:
             epochs=9,
             chance=None if evaluator else 0.1,
         )
-        self.store.validations.put(family_name(number), json.dumps(asdict(family)))
+        self.store.validations.put(family_name(number), written(family))
         for block in range(blocks if done is None else done):
             seed = family.first_seed + block
             for key, placement in networks.items():
@@ -155,9 +155,9 @@ class MadeStudy:
 
     def sessions(self, count: int = 4, *, control: float = 0.001) -> None:
         """Latency sessions over all candidates but the bare one."""
-        rows = [row for row in self.store.candidates() if "=" in row.placement]
+        rows = [row for row in self.store.candidates() if "=" in str(row.placement)]
         for index in range(count):
-            samples = tuple(self.sample(row.key, row.placement) for row in rows)
+            samples = tuple(self.sample(row.key, str(row.placement)) for row in rows)
             conditions = {"batch_size": 1, "threads": 1, "dtype": "float32"}
             device = Fingerprint("cpu", "Test CPU 3000", (("torch", "2.15.0"),))
             self.store.add_session(Session(device, conditions, 1e9 + index, 2.5, 4.0, control, samples))

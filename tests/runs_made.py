@@ -7,19 +7,20 @@ import math
 import numpy as np
 
 from nas_attn.model import Run
-from nas_attn.records import Fingerprint, Session, SessionSample
+from nas_attn.notation import parse
+from nas_attn.records import Fingerprint, Placement, Session, SessionSample
 
 TYPES = ("none", "se", "eca", "ela", "simam")
 
 
-def placements(count: int, rng: np.random.Generator, sites: int = 3) -> dict[str, str]:
-    """Key -> notation: none and the uniform ones first, then random ones."""
+def placements(count: int, rng: np.random.Generator, sites: int = 3) -> dict[str, Placement]:
+    """By key: none and the uniform ones first, then random ones."""
     choices = [(kind,) * sites for kind in TYPES]
     while len(choices) < count:
         choice = tuple(rng.choice(TYPES, sites).tolist())
         if choice not in choices:
             choices.append(choice)
-    return {f"k{i:03}": text(choice) for i, choice in enumerate(choices[:count])}
+    return {f"k{i:03}": parse(text(choice)) for i, choice in enumerate(choices[:count])}
 
 
 def text(choice: tuple[str, ...]) -> str:
@@ -27,12 +28,12 @@ def text(choice: tuple[str, ...]) -> str:
     return " ".join(f"stage{i + 1}={kind}" for i, kind in enumerate(choice) if kind != "none") or "none"
 
 
-def additive(texts: dict[str, str], rng: np.random.Generator, size: float) -> dict[str, float]:
+def additive(texts: dict[str, Placement], rng: np.random.Generator, size: float) -> dict[str, float]:
     """Key -> effect: a sum over sites, of standard deviation about `size`."""
     table: dict[str, float] = {}
     found = {}
-    for key, notation in texts.items():
-        parts = notation.split() if notation != "none" else []
+    for key, placement in texts.items():
+        parts = [str(part) for part in placement.assignments]
         found[key] = sum(table.setdefault(part, size / 1.5 * float(rng.standard_normal())) for part in parts)
     return found
 

@@ -44,9 +44,9 @@ from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.plan import make_plan
 from nas_attn.evaluation.starts import Factors, candidate_factors
 from nas_attn.latency import DeviceLock, measure
+from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Score, Session
-from nas_attn.space import parse
 from nas_attn.training import Trainer
 
 HERE = Path(__file__).parent

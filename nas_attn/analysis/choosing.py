@@ -18,6 +18,7 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot, searched_as_targ
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.errors import StudyError, shorten
 from nas_attn.model import TARGET
+from nas_attn.records import BARE
 from nas_attn.tables import is_cost
 
 LABELS = ("Gain", "Best bet", "Dearer", "Cheaper", "Capacity", "Tested", "Decide", "Target", "Next")
@@ -59,7 +60,7 @@ def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> C
             raise StudyError(
                 f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; choose a trial or a placement ('none' is the bare backbone)"
             )
-        found, rule = _by_key(now, now.recommendation.key, now.recommendation.placement), now.recommendation.rule
+        found, rule = _by_key(now, now.recommendation.key, str(now.recommendation.placement)), now.recommendation.rule
     return Chosen(found, rule, tuple(_sentences(now, criteria, found, rule)))
 
 
@@ -78,7 +79,7 @@ def nothing_recommended(now: Snapshot) -> str:
 def key_among(now: Snapshot, placement: str) -> str | None:
     """The key of a candidate written just so, which needs no look at the backbone."""
     words = " ".join(placement.split())
-    return next((view.key for view in now.candidates if view.placement == words), None)
+    return next((view.key for view in now.candidates if str(view.placement) == words), None)
 
 
 def _by_trial(now: Snapshot, number: int) -> CandidateView:
@@ -233,7 +234,7 @@ def _tested(now: Snapshot) -> Iterator[str]:
     """What the last finished validation showed of the recommended network, or of the best one where that is the bare one."""
     best = now.recommendation
     for result in reversed(now.validations):
-        bare = next((n.key for n in result.family.networks if n.placement == "none"), None)
+        bare = next((n.key for n in result.family.networks if n.placement == BARE), None)
         against = [verdict for verdict in result.verdicts if verdict.control == bare]
         mine = [verdict for verdict in against if best is not None and verdict.network == best.key]
         for verdict in mine or sorted(against, key=lambda verdict: -verdict.difference)[:1]:
@@ -260,7 +261,7 @@ def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
     seconds = training_s(now, runs * (2 * target.rungs[-1] + fresh))
     time = "" if seconds is None else f" (about {units.duration(seconds)})"
     view = now.find(bet.key)
-    placement = bet.name if view is None else view.placement
+    placement = bet.name if view is None else str(view.placement)
     command = f'nas-attn validate {now.study} --seeds {runs} --placement "{placement}"{at}'
     yield f"Decide    {runs} trainings of each as the target says{time}: {command}"
 

@@ -15,12 +15,13 @@ from statistics import fmean
 from typing import Any, Literal
 
 from nas_attn.analysis import units
-from nas_attn.analysis.features import Feature, features, is_other, notation
+from nas_attn.analysis.features import Feature, features, is_other, placement_of
 from nas_attn.analysis.latency import LEAST_MEASURED, latency_model, with_predictions
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model.evidence import Sum
 from nas_attn.model.variances import cdf
 from nas_attn.recipe import lower_is_better
+from nas_attn.records import BARE, Placement
 
 Level = Literal["choice", "type"]
 HELPS, PERHAPS = 0.95, 0.80  # probability of being better from which it is said that a choice helps, and that it may
@@ -91,7 +92,7 @@ def fit_effects(now: Snapshot, what: str) -> Effects | None:
     rows = []
     for row in found.rows:
         if row.level == "choice":
-            alone, beside = placed.get(Feature(row.site, row.type, row.knobs), (None, None))
+            alone, beside = placed.get((row.site, row.type, row.knobs), (None, None))
             row = replace(row, alone=alone, beside=beside)
         rows.append(row)
     latency = _on_latency(now) if what != "latency" else None
@@ -107,11 +108,11 @@ def average_effects(now: Snapshot, what: str) -> Effects | None:
 
 def _on_latency(now: Snapshot) -> Effects | None:
     latencies = {v.key: v.latency for v in now.candidates if v.latency is not None and not is_other(v.placement)}
-    texts = {view.key: view.placement for view in now.candidates}
-    model = latency_model(latencies, texts)
+    placements = {view.key: view.placement for view in now.candidates}
+    model = latency_model(latencies, placements)
     if model is None:
         return None
-    asked = _asked(texts[key] for key, latency in latencies.items() if latency.measured)
+    asked = _asked(placements[key] for key, latency in latencies.items() if latency.measured)
     rows = []
     for (_, of), (mean, error) in zip(asked, model.sums([sum_ for sum_, _ in asked]), strict=True):
         faster, half = float(cdf(-mean / error)) if error > 0 else float(mean < 0), 1.96 * error
@@ -129,16 +130,16 @@ def _on_metric(now: Snapshot, metric: str) -> Effects | None:
     return Effects(metric, tuple(rows), (), None) if rows else None
 
 
-def _asked(placements: Iterable[str]) -> list[tuple[Sum, dict[str, Any]]]:
+def _asked(placements: Iterable[Placement]) -> list[tuple[Sum, dict[str, Any]]]:
     """All effects that can be spoken of: the sum of placements' effects that each is, and what it is an effect of."""
     users, kinds = defaultdict[Feature, set[int]](set), defaultdict[str, set[int]](set)
-    for number, text in enumerate(placements):
-        for feature in features(text):
+    for number, placement in enumerate(placements):
+        for feature in features(placement):
             users[feature].add(number)
             kinds[feature.type].add(number)
 
     def sum_of(choices: Sequence[Feature]) -> Sum:
-        return (*((notation([choice]), 1 / len(choices)) for choice in choices), ("none", -1.0))
+        return (*((placement_of([choice]), 1 / len(choices)) for choice in choices), (BARE, -1.0))
 
     found = list[tuple[Sum, dict[str, Any]]]()
     for f in sorted(users):
@@ -156,8 +157,8 @@ _Choices = frozenset[Feature]
 _Pair = tuple[_Choices, _Choices]  # a network with a choice, and the same without it
 
 
-def _in_place(now: Snapshot, of: str) -> dict[Feature, tuple[Part | None, Part | None]]:
-    """Choice -> what it gains alone, and next to the recommended choices; empty where nothing can be said of differences."""
+def _in_place(now: Snapshot, of: str) -> dict[tuple[str, str, str], tuple[Part | None, Part | None]]:
+    """(site, type, knobs) -> what it gains alone, and next to the recommended choices; empty where nothing can be said of differences."""
     known = {frozenset(features(v.placement)): v for v in now.candidates if not is_other(v.placement)}
     best = now.recommendation and now.find(now.recommendation.key)
     recommended = features(best.placement) if best else ()
@@ -166,13 +167,14 @@ def _in_place(now: Snapshot, of: str) -> dict[Feature, tuple[Part | None, Part |
         others = frozenset(f for f in recommended if f.place != feature.place)
         pairs[feature] = (frozenset([feature]), frozenset()), (others | {feature}, others)
     networks = {choices for both in pairs.values() for pair in both for choices in pair}
-    keys = {choices: known[choices].key if choices in known else notation(choices) for choices in networks}
+    keys = {choices: known[choices].key if choices in known else str(placement_of(choices)) for choices in networks}
     asked = {pair for both in pairs.values() for pair in both}
     parts = _latencies(known, keys, asked) if of == "latency" else _gains(now, of, known, keys, asked)
     if not parts:
         return {}
     return {
-        f: (parts.get(alone), parts.get(beside) if beside != alone else None) for f, (alone, beside) in pairs.items()
+        (f.site, f.type, f.knobs): (parts.get(alone), parts.get(beside) if beside != alone else None)
+        for f, (alone, beside) in pairs.items()
     }
 
 
@@ -187,7 +189,7 @@ def _gains(
     model = now.evidence.get(metric)
     if model is None:
         return {}
-    wider = model.about({key: notation(choices) for choices, key in keys.items()})
+    wider = model.about({key: placement_of(choices) for choices, key in keys.items()})
     by_second, found = defaultdict[_Choices, list[_Choices]](list), {}
     for has, lacks in asked:
         by_second[lacks].append(has)
@@ -215,8 +217,9 @@ def _latencies(
 ) -> dict[_Pair, Part]:
     """What the first network of a pair takes longer than the second; latencies that were not measured are predicted."""
     measured = {view.key: view.latency for view in known.values() if view.latency is not None}
-    texts = {v.key: v.placement for v in known.values()} | {key: notation(choices) for choices, key in keys.items()}
-    latencies = with_predictions(measured, texts) if measured else {}
+    placements = {v.key: v.placement for v in known.values()}
+    placements |= {key: placement_of(choices) for choices, key in keys.items()}
+    latencies = with_predictions(measured, placements) if measured else {}
     found = {}
     for has, lacks in asked:
         mine, other = latencies.get(keys[has]), latencies.get(keys[lacks])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.importing import PYTHON
 from nas_attn.recipe import BackboneSection, Recipe
 from nas_attn.recipe_reading import other_backbone
-from nas_attn.space import other_of, parse
+from nas_attn.records import BARE, Assignment, Placement
+from nas_attn.space import other_of
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -21,6 +22,7 @@ class Feature:
     site: str  # `stage2`, `stage2.block1`, with `@position` where it was written
     type: str
     knobs: str  # `reduction=8`, as in notation
+    assignment: Assignment = field(compare=False)
 
     @property
     def choice(self) -> str:
@@ -34,31 +36,30 @@ class Feature:
 
 
 @lru_cache(maxsize=32_768)
-def features(text: str) -> tuple[Feature, ...]:
-    """Features of a placement in explicit notation; `none` has none."""
+def features(placement: Placement) -> tuple[Feature, ...]:
+    """Features of an explicit placement; the bare backbone has none."""
     found = []
-    for part in parse(text).assignments:
+    for part in placement.assignments:
         if not part.choice.is_none:
+            site = f"{part.site}@{part.position}" if part.position else part.site
             inside = str(part.choice).partition("(")[2].removesuffix(")")
-            found.append(
-                Feature(f"{part.site}@{part.position}" if part.position else part.site, part.choice.type, inside)
-            )
+            found.append(Feature(site, part.choice.type, inside, part))
     return tuple(sorted(found))
 
 
-def is_control(text: str) -> bool:
+def is_control(placement: Placement) -> bool:
     """Whether a placement is more network without attention: plain layers at its sites, or another backbone."""
-    return is_other(text) or any(feature.type in CONTROLS for feature in features(text))
+    return is_other(placement) or any(feature.type in CONTROLS for feature in features(placement))
 
 
-def is_other(text: str) -> bool:
+def is_other(placement: Placement) -> bool:
     """Whether a placement is another backbone, bare."""
-    return other_of(parse(text)) is not None
+    return other_of(placement) is not None
 
 
-def notation(choices: Iterable[Feature]) -> str:
-    """The placement with these features, as text."""
-    return " ".join(f"{f.site}={f.choice}" for f in sorted(choices)) or "none"
+def placement_of(choices: Iterable[Feature]) -> Placement:
+    """The placement with these features."""
+    return Placement(tuple(feature.assignment for feature in sorted(choices)))
 
 
 WIDEST = 88  # letters of a line at most, where it can be broken
@@ -72,7 +73,7 @@ class BuiltFor:
     classes: int
 
 
-def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[str, str], str]:
+def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str], str]:
     """What makes lines of Python of a placement and its network's key; empty where the network's input is not known."""
     if built is None:
         return lambda placement, key: ""
@@ -83,14 +84,14 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[str, str], str
     arguments += [f"custom={dict(sites.custom)!r}"] if sites.custom else []
     arguments += ["heads=True"] if sites.heads else []
 
-    def lines(placement: str, key: str) -> str:
-        other = other_of(parse(placement))
+    def lines(placement: Placement, key: str) -> str:
+        other = other_of(placement)
         if other is not None:
             _, made = _backbone(other_backbone(recipe.backbone, other), built)
             return "\n".join(["from nas_attn import backbones", "", *made])
-        if placement == "none":
+        if placement == BARE:
             return "\n".join(before)
-        call = _call("na.attach", ["model", _quoted(placement), *arguments, f"key={_quoted(key)}"])
+        call = _call("na.attach", ["model", _quoted(str(placement)), *arguments, f"key={_quoted(key)}"])
         return "\n".join([*before, *call])
 
     return lines

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from nas_attn.analysis.features import is_other
+from nas_attn.analysis.features import features, is_other
 from nas_attn.model.coding import Coding, Floats, Shape
 from nas_attn.model.evidence import Effects, Solution, Sum, moments
 from nas_attn.model.runs import MOST, Data
-from nas_attn.records import BESIDE, CandidateRow, Latency, Session
+from nas_attn.records import BESIDE, CandidateRow, Latency, Placement, Session
 
 MAX_SESSIONS = 24  # of a candidate, dropped ones included
 ENOUGH_SESSIONS = 6  # from here on an interval comes from resampling the candidate's own sessions
@@ -187,7 +187,7 @@ def latencies(rows: Iterable[CandidateRow], sessions: Sequence[Session]) -> dict
     """Estimates of the measured, predictions of the others; the bare backbone is 1 by definition."""
     found = estimate(sessions)
     for row in rows:
-        if sessions and all(part.rpartition("=")[2] == "none" for part in row.placement.split()):
+        if sessions and not is_other(row.placement) and not features(row.placement):
             found[row.key] = Latency(1.0, 1.0, 1.0, _reference_ms(sessions), len(sessions))
     return with_predictions(found, {row.key: row.placement for row in rows})
 
@@ -234,34 +234,34 @@ def latency_record(sessions: Sequence[Session], more: Mapping[str, str] | None =
     )
 
 
-Measured = tuple[str, float, float]  # (explicit notation, ratio to the bare backbone, half of its 95 % interval)
+Measured = tuple[Placement, float, float]  # (explicit, ratio to the bare backbone, half of its 95 % interval)
 
 
 class LatencyModel:
     """The ratio of latencies as a sum over sites and types, pairs, and what fits neither; made by `latency_model`."""
 
     def __init__(self, measured: Sequence[Measured]) -> None:
-        self._texts = [text for text, _, _ in measured]
+        self._placements = [placement for placement, _, _ in measured]
         ratios = np.array([ratio for _, ratio, _ in measured])
         noise = np.array([max(half, LEAST_HALF * ratio) ** 2 for _, ratio, half in measured])
         weight = np.clip(noise / np.median(noise), 0.01, 100.0)
-        data = Data.simple(*Coding.of(self._texts, len(measured)), np.arange(len(measured)), ratios, weight)
-        self._solution = Solution(data, self._texts, SHAPES)
+        data = Data.simple(*Coding.of(self._placements, len(measured)), np.arange(len(measured)), ratios, weight)
+        self._solution = Solution(data, self._placements, SHAPES)
 
-    def predict(self, texts: Sequence[str]) -> list[tuple[float, float]]:
+    def predict(self, placements: Sequence[Placement]) -> list[tuple[float, float]]:
         """(ratio, standard error) of placements, what is their own included; whether they were measured does not matter."""
-        at = {text: i for i, text in enumerate(self._texts)}
-        place = np.array([at.get(text, -1) for text in texts], dtype=np.intp)
-        return self._moments(*Effects(self._solution, texts, place).marginals())
+        at = {placement: i for i, placement in enumerate(self._placements)}
+        place = np.array([at.get(placement, -1) for placement in placements], dtype=np.intp)
+        return self._moments(*Effects(self._solution, placements, place).marginals())
 
     def sums(self, sums: Sequence[Sum]) -> list[tuple[float, float]]:
         """(ratio, standard error) of weighted sums of what placements add to the bare backbone."""
         return self._moments(*self._solution.sums(sums))
 
     @property
-    def outliers(self) -> set[str]:
+    def outliers(self) -> set[Placement]:
         errors, sds = self._left_out
-        return {text for text, z in zip(self._texts, np.abs(errors / sds), strict=True) if z > OUTLIER}
+        return {one for one, z in zip(self._placements, np.abs(errors / sds), strict=True) if z > OUTLIER}
 
     @property
     def cv_error(self) -> float:
@@ -287,12 +287,12 @@ class LatencyModel:
 _model = lru_cache(maxsize=2)(LatencyModel)  # a report asks the same of it in several places
 
 
-def latency_model(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> LatencyModel | None:
-    """The model of measured latencies (key -> explicit notation in `texts`); None where too few were measured."""
+def latency_model(latencies: Mapping[str, Latency], placements: Mapping[str, Placement]) -> LatencyModel | None:
+    """The model of measured latencies (by key); None where too few were measured."""
     found = [
-        (texts[key], latency.ratio, (latency.high - latency.low) / 2)
+        (placements[key], latency.ratio, (latency.high - latency.low) / 2)
         for key, latency in latencies.items()
-        if latency.measured and key in texts and not is_other(texts[key])
+        if latency.measured and key in placements and not is_other(placements[key])
     ]
     if len(found) < LEAST_MEASURED:
         return None
@@ -301,22 +301,22 @@ def latency_model(latencies: Mapping[str, Latency], texts: Mapping[str, str]) ->
     return _model(tuple(found))
 
 
-def with_predictions(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> dict[str, Latency]:
-    """Measured latencies, the bare one included, with predictions for other `texts`; unchanged while too few were measured."""
-    missing = sorted(key for key in texts.keys() - latencies.keys() if not is_other(texts[key]))
-    model = latency_model(latencies, texts) if missing else None
+def with_predictions(latencies: Mapping[str, Latency], placements: Mapping[str, Placement]) -> dict[str, Latency]:
+    """Measured latencies, the bare one included, with predictions for other `placements`; unchanged while too few were measured."""
+    missing = sorted(key for key in placements.keys() - latencies.keys() if not is_other(placements[key]))
+    model = latency_model(latencies, placements) if missing else None
     if model is None:
         return dict(latencies)
     reference_ms, found = next(iter(latencies.values())).reference_ms, dict(latencies)
-    for key, (ratio, error) in zip(missing, model.predict([texts[key] for key in missing]), strict=True):
+    for key, (ratio, error) in zip(missing, model.predict([placements[key] for key in missing]), strict=True):
         low = max(ratio - 1.96 * error, 1e-3)
         high = max(ratio + 1.96 * error, low)
         found[key] = Latency(max(ratio, low), low, high, reference_ms, sessions=0, measured=False)
     return found
 
 
-def suspicious(latencies: Mapping[str, Latency], texts: Mapping[str, str]) -> list[str]:
+def suspicious(latencies: Mapping[str, Latency], placements: Mapping[str, Placement]) -> list[str]:
     """Keys whose measured latency is far from what all others predict: worth measuring again. Empty while too few are."""
-    model = latency_model(latencies, texts)
+    model = latency_model(latencies, placements)
     outliers = model.outliers if model else set()
-    return [key for key, latency in latencies.items() if latency.measured and texts.get(key) in outliers]
+    return [key for key, latency in latencies.items() if latency.measured and placements.get(key) in outliers]

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from nas_attn.analysis import units
 from nas_attn.model import Estimate, Evidence, Gain
 from nas_attn.model.variances import cdf
-from nas_attn.records import Latency
-from nas_attn.space import BACKBONE
+from nas_attn.records import Latency, Placement
+from nas_attn.space import other_of
 
 REQUIRED = 0.70  # probability of being better than the bare backbone that a placement needs
 PROMISING = 0.5  # probability from which on a placement is a bet at all
@@ -36,7 +36,7 @@ class Contender:
     """What the rule needs to know about a candidate scored at the last rung."""
 
     key: str
-    placement: str
+    placement: Placement
     baseline: str | None
     estimate: Estimate
     latency: Latency | None
@@ -45,7 +45,7 @@ class Contender:
     @property
     def name(self) -> str:
         """`none`, `uniform se(reduction=16)`, or its placement."""
-        return self.baseline or self.placement
+        return self.baseline or str(self.placement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Recommendation:
     """The placement to take, with what speaks for it."""
 
     key: str
-    placement: str
+    placement: Placement
     metric: str
     estimate: Estimate
     latency: Latency | None
@@ -167,9 +167,9 @@ def with_capacity(
     against = _compared(own[control.key][1], chosen, control)
     said = _on_controls(gain, None if chosen is bare else against.gain, dearer=not affordable)
     at = "" if control.latency is None else f" at {control.latency.ratio:.2f} ×"
-    name = control.placement if control.baseline is None else f"{control.baseline.rpartition(' ')[2]} everywhere"
-    if control.placement.startswith(f"{BACKBONE}="):
-        name = f"{control.placement.partition('=')[2]} instead"
+    name = str(control.placement) if control.baseline is None else f"{control.baseline.rpartition(' ')[2]} everywhere"
+    if other := other_of(control.placement):
+        name = f"{other} instead"
     size = units.plus_minus(found.metric, gain.mean, (gain.high - gain.low) / 2)
     return replace(found, capacity=against, answer=(*found.answer, f"Capacity  {name}: {size}{at}. {said}"))
 

@@ -20,7 +20,7 @@ from nas_attn.analysis.sanity import Constant, WeakRung, cautions, constants, in
 from nas_attn.analysis.validation import TEST_WAY, Family, ValidationResult, validation_results
 from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise, Run, fit
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
-from nas_attn.records import CandidateRow, Costs, EpochPoint, Latency, Session
+from nas_attn.records import CandidateRow, Costs, EpochPoint, Latency, Placement, Session
 from nas_attn.storage import SplitReading, StoredScore
 from nas_attn.tables import is_cost
 
@@ -30,7 +30,7 @@ class Retrained:
     """A training for use (`nas-attn retrain`)."""
 
     key: str
-    placement: str
+    placement: Placement
     way: str  # `target`, or another that the study keeps
     seed: int
     state: str  # as in the queue: `waiting` until it has ended
@@ -64,14 +64,14 @@ class StudyFacts:
 
 def models_of(
     recipe: Recipe,
-    placements: Mapping[str, str],
+    placements: Mapping[str, Placement],
     scores: Iterable[StoredScore],
     target_scores: Iterable[StoredScore] = (),
 ) -> dict[tuple[str, int], Evidence]:
     """(metric, rung) -> model of a study's runs, about what ran there: of trained objectives and the task's metrics.
 
     Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two candidates have some.
-    `placements`: key -> explicit notation; `scores`: of the search's way of training, of whatever purpose.
+    `placements`: explicit, by key; `scores`: of the search's way of training, of whatever purpose.
     """
     found = dict[tuple[str, int], Evidence]()
     known = [(stored, stored.score.rung, stored.backbone) for stored in scores]
@@ -129,7 +129,7 @@ class CandidateView:
     """A candidate with all that is known about it now."""
 
     key: str
-    placement: str  # explicit notation: can be pasted into any command
+    placement: Placement  # explicit; as text it can be pasted into any command
     trial: int
     state: str
     baseline: str | None
@@ -487,6 +487,8 @@ def _recommend(
 def _plain(value: Any) -> Any:
     if isinstance(value, Recipe):
         return None
+    if isinstance(value, Placement):
+        return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value) if item.compare}
     if isinstance(value, Mapping):

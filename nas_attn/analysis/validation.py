@@ -13,14 +13,15 @@ import functools
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.analysis.per_image import ByClass, Labels, by_class
+from nas_attn.notation import parse
 from nas_attn.recipe import Recipe, lower_is_better
-from nas_attn.records import Score
+from nas_attn.records import Placement, Score
 from nas_attn.storage import StoredScore
 
 Floats = NDArray[np.float64]
@@ -203,7 +204,7 @@ class Network:
     """A network of a family."""
 
     key: str
-    placement: str
+    placement: Placement
     role: str  # `none`, `recommended`, `best uniform`, `front` or `named`
 
 
@@ -251,10 +252,18 @@ def validation_epochs(recipe: Recipe) -> int:
     return recipe.target.seeds * (3 * target.rungs[-1] + fresh)
 
 
+def written(family: Family) -> str:
+    """A family as a study keeps it, JSON."""
+    plain = asdict(family)
+    for network, one in zip(plain["networks"], family.networks, strict=True):
+        network["placement"] = str(one.placement)
+    return json.dumps(plain)
+
+
 def read_family(text: str) -> Family:
     """A family as a study keeps it, JSON."""
     plain = json.loads(text)
-    networks = tuple(Network(**network) for network in plain.pop("networks"))
+    networks = tuple(Network(n["key"], parse(n["placement"]), n["role"]) for n in plain.pop("networks"))
     comparisons = tuple((key, control) for key, control in plain.pop("comparisons"))
     return Family(networks=networks, comparisons=comparisons, **plain)
 

@@ -14,6 +14,7 @@ from weakref import WeakSet
 from torch import nn
 
 from nas_attn.errors import BackboneError
+from nas_attn.notation import parse
 from nas_attn.records import Choice, Point, ResolvedPlacement
 
 KEY = "nas_attn"
@@ -132,4 +133,4 @@ def _resolved(plain: Mapping[str, Any]) -> ResolvedPlacement:
         (Point(*point), tuple(Choice(kind, tuple(knobs.items())) for kind, knobs in choices))
         for point, choices in plain["modules"]
     )
-    return ResolvedPlacement(modules, plain["placement"], plain["init"], plain["key"])
+    return ResolvedPlacement(modules, parse(plain["placement"]), plain["init"], plain["key"])

@@ -25,6 +25,7 @@ from nas_attn.cli.common import (
     table,
 )
 from nas_attn.errors import BackboneError, KnobError, RecipeError, StudyError, shorten
+from nas_attn.notation import parse
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.records import BESIDE, Knob, Site, format_knob
 
@@ -273,7 +274,7 @@ def latency(
         return
     plan = _plan(backbone, shape, study, storage)
     section = _section(plan.recipe.latency, settings or [])
-    trials = {str(r.trial): r.placement for r in study_named(study, storage).store.candidates()} if study else {}
+    trials = {str(r.trial): str(r.placement) for r in study_named(study, storage).store.candidates()} if study else {}
     networks = {text: _network(plan, text, trials) for text in dict.fromkeys(what or _front_of(study, storage))}
     if to is not None:
         _send(plan, section, networks, to)
@@ -289,7 +290,8 @@ def _front_of(study: str | None, storage: str) -> list[str]:
         raise RecipeError("latency needs at least one placement, like 'stage2=se(reduction=8)'")
     from nas_attn.study.reading import snapshot
 
-    found = [view.placement for view in snapshot(study_named(study, storage).store).front if view.baseline != "none"]
+    front = snapshot(study_named(study, storage).store).front
+    found = [str(view.placement) for view in front if view.baseline != "none"]
     if not found:
         raise RecipeError("the study's front is the bare backbone alone: name placements or trials")
     return found
@@ -299,7 +301,7 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str,
     from nas_attn.latency.session import PROGRAM, write_folder
     from nas_attn.tables import LATENCY_MODES
 
-    known = {text: plan.resolved(text).key if "=" in text else text for text, _ in networks.values()}
+    known = {text: plan.resolved(parse(text)).key if "=" in text else text for text, _ in networks.values()}
     write_folder(
         folder,
         section,
@@ -367,7 +369,7 @@ def _network(plan: Plan, text: str, trials: Mapping[str, str]) -> tuple[str, nn.
     if "=" not in text and text != "none" and text not in trials:
         shape, classes = plan.input_shape, plan.classes
         return text, backbones.build(backbone_section(text), input_shape=shape, classes=classes)
-    resolved = plan.resolved(trials.get(text, text))
+    resolved = plan.resolved(parse(trials.get(text, text)))
     return resolved.text, plan.network(resolved, 0)
 
 

@@ -288,10 +288,13 @@ def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
     found = results(opened.store, wanted)
     scored = [(run, None if stored is None else dict(stored.score.metrics), reason) for run, stored, reason in found]
     if as_json:
-        rows = [{**asdict(run), "metrics": metrics, "reason": reason} for run, metrics, reason in scored]
+        rows = [
+            {**asdict(run), "placement": str(run.placement), "metrics": metrics, "reason": reason}
+            for run, metrics, reason in scored
+        ]
         print_json({"study": opened.store.name, "way": wanted.way, "runs": rows})
         return
-    shown = [[str(r.seed), words.metrics(m) if m else why or "not finished", r.placement] for r, m, why in scored]
+    shown = [[str(r.seed), words.metrics(m) if m else why or "not finished", str(r.placement)] for r, m, why in scored]
     out = console()
     how = "as the target says" if wanted.way == TARGET else "as the options say, not as the target says"
     out.print(table(f"Trained {how}; scored on the validation split", ["seed", "score", "placement"], shown))

@@ -18,12 +18,11 @@ from nas_attn.errors import MeasurementError, NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, fingerprint, run_session
 from nas_attn.latency.session import candidate_name, check
-from nas_attn.records import Fingerprint, Latency, ResolvedPlacement, Session
+from nas_attn.records import BARE, Fingerprint, Latency, Placement, ResolvedPlacement, Session
 from nas_attn.storage import StudyStore
 from nas_attn.tables import LATENCY_MODES
 from nas_attn.waiting import Interrupted, Wait
 
-BARE = "none"
 PAUSES_S = (0.0, 0.0, 0.0, 2.0, 5.0, 10.0, 20.0)  # before each session of a first estimate: a busy spell passes
 AGAIN = 4  # sessions after which a latency that looks wrong is believed
 MODELS_KEPT = 24  # built models kept for later sessions
@@ -53,19 +52,19 @@ class Measurer:
         """The estimate of a candidate that was measured, or that the study's additive model places well enough."""
         if candidate.is_bare:
             return self.bare()
-        found = self.latencies({candidate.key: candidate.text}).get(candidate.key)
+        found = self.latencies({candidate.key: candidate.placement}).get(candidate.key)
         if found and not found.measured and needs_more(replace(found, measured=True), self._section.tolerance):
             return None
         return found
 
-    def latencies(self, more: Mapping[str, str] | None = None) -> dict[str, Latency]:
-        """Key -> estimate of all candidates and of `more` (key -> notation), measured or predicted."""
-        texts = {row.key: row.placement for row in self._store.candidates()} | dict(more or {})
+    def latencies(self, more: Mapping[str, Placement] | None = None) -> dict[str, Latency]:
+        """Key -> estimate of all candidates and of `more`, measured or predicted."""
+        placements = {row.key: row.placement for row in self._store.candidates()} | dict(more or {})
         sessions = self._store.sessions()
         if sessions != self._estimated[0]:
             self._estimated = sessions, estimate(sessions)
-        bare = {key: self.bare() for key, text in texts.items() if text == BARE}
-        return with_predictions(bare | self._estimated[1], texts)
+        bare = {key: self.bare() for key, placement in placements.items() if placement == BARE}
+        return with_predictions(bare | self._estimated[1], placements)
 
     def measure(self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency:
         """The candidate's estimate, after sessions with companions, the neediest first. Raises MeasurementError: the

@@ -16,8 +16,8 @@ from nas_attn import attachment, backbones, data, tasks
 from nas_attn.errors import BackboneError, NasAttnError, StudyError
 from nas_attn.recipe import DataSection, Recipe, TrainingSection
 from nas_attn.recipe_reading import frozen_recipe, other_backbone
-from nas_attn.records import Choice, Costs, Latency, Point, ResolvedPlacement, Site
-from nas_attn.space import SearchSpace, parse, resolve
+from nas_attn.records import Choice, Costs, Latency, Placement, Point, ResolvedPlacement, Site
+from nas_attn.space import SearchSpace, resolve
 from nas_attn.storage import SEARCH, StudyStore
 
 Build = Callable[[], nn.Module]  # builds the bare backbone, randomly initialised from torch's global generator
@@ -35,12 +35,12 @@ class Plan:
     bare_cost: Costs
     build: Build
     own_build: Build | None = None  # the user's function behind `build`; None: the recipe's backbone
-    _resolved: dict[str, ResolvedPlacement] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _resolved: dict[Placement, ResolvedPlacement] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def resolved(self, placement: str) -> ResolvedPlacement:
-        """The network that a placement in notation means here. Raises PlacementError: it is none of this backbone."""
+    def resolved(self, placement: Placement) -> ResolvedPlacement:
+        """The network that a placement means here. Raises PlacementError: it is none of this backbone."""
         if placement not in self._resolved:
-            self._resolved[placement] = resolve(parse(placement), self.sites, init=self.space.init)
+            self._resolved[placement] = resolve(placement, self.sites, init=self.space.init)
         return self._resolved[placement]
 
     def bare(self, seed: int, other: Choice | None = None) -> nn.Module:

@@ -28,7 +28,6 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from nas_attn import attachment
-from nas_attn.analysis.features import is_other
 from nas_attn.errors import PlacementError, RecipeError, TrainingError, first_line
 from nas_attn.evaluation.evaluators import COMMAND, Evaluator, EvaluatorRun, Reports
 from nas_attn.processes import Process, apart, process, words_of
@@ -59,11 +58,12 @@ def program(name: str, resolved: Callable[[str], ResolvedPlacement] | None) -> E
         assert resolved is not None  # else it was only looked for
         if run.split != "validation" and "{split}" not in command:
             raise TrainingError(f"training.evaluator '{name}' cannot score the test images: tell it {{split}}")
-        if is_other(run.placement):
+        placed = resolved(run.placement)
+        if placed.other is not None:
             raise TrainingError("the program builds its own network, so no other backbone can be trained as a control")
         told = {place: str(getattr(run, place)) for place in PLACES} | {"epochs": str(run.last or run.epochs)}
         filled = [re.sub(r"\{(\w+)\}", lambda found: told.get(found[1], found[0]), word) for word in words]
-        yield from _scores(filled, run, resolved(run.placement))
+        yield from _scores(filled, run, placed)
         try:
             model.load_state_dict(torch.load(run.folder / WEIGHTS, map_location=run.device, weights_only=True))
         except FileNotFoundError:

@@ -38,8 +38,9 @@ from nas_attn.evaluation.output import OutputLog
 from nas_attn.evaluation.plan import Plan, backbone_protocol, kept_sites, over_limits, plan_for, protocol_recipe, wanted
 from nas_attn.evaluation.starts import Factors, calibration, candidate_factors, given_weights, int8_metrics, pick_device
 from nas_attn.latency import DeviceLock
+from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
-from nas_attn.records import ALONE, Choice, Costs, Latency, ResolvedPlacement, Score, Share
+from nas_attn.records import ALONE, BARE, Choice, Costs, Latency, ResolvedPlacement, Score, Share
 from nas_attn.storage import SEARCH, Lease, Run, StudyStore
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for, execution_on, intra_op_threads
@@ -117,7 +118,11 @@ class Workbench:
         execution_on(recipe.training, self.device)
         name = recipe.training.evaluator
         self.task = tasks.of(recipe)
-        evaluator = evaluator or (find_evaluator(name, plan.resolved) if name else self.task.evaluator(recipe))
+
+        def resolved(notation: str) -> ResolvedPlacement:
+            return plan.resolved(parse(notation))
+
+        evaluator = evaluator or (find_evaluator(name, resolved) if name else self.task.evaluator(recipe))
         here: dict[str, Any] = {"folder": host.folder, "device": str(self.device), "log": host.log}
         self._evaluator = evaluator and EvaluatorTrainer(evaluator, **here)
         measures = way == SEARCH and "latency" in wanted(recipe)
@@ -213,7 +218,7 @@ class Workbench:
             self.store.log_test_reading(reason)
         epochs = self.recipe.training.rungs[-1]
         if self._evaluator is not None:
-            of = {"name": run.folder, "placement": run.placement}
+            of = {"name": run.folder, "placement": str(run.placement)}
             with intra_op_threads(self._threads.usual):
                 score = self._evaluator.test(model, seed=run.seed, epochs=epochs, **of)
         else:
@@ -294,7 +299,7 @@ class Workbench:
         if self.store.backbones.get(backbone_name(way, run.backbone, key)):
             return None
         seed = self.recipe.search.seed + run.backbone
-        return Run(key, "none" if other is None else run.placement, seed, run.backbone, way, BACKBONE)
+        return Run(key, BARE if other is None else run.placement, seed, run.backbone, way, BACKBONE)
 
     def start_weights(self, backbone: int, other: Choice | None = None) -> Mapping[str, Any] | None:
         """Weights of the bare backbone, or of the `other`, that a run starts from; None where it starts from scratch."""

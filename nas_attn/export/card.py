@@ -29,11 +29,12 @@ from nas_attn.evaluation.plan import plan_for
 from nas_attn.export import scoring
 from nas_attn.export.formats import BOX, Graph
 from nas_attn.export.python_file import Described
+from nas_attn.notation import parse
 from nas_attn.paths import write_whole
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Choice, Point, ResolvedPlacement
-from nas_attn.space import other_of, parse
+from nas_attn.space import other_of
 
 VERSION = 1  # of the card's form
 Run = Callable[[NDArray[Any]], NDArray[Any]]
@@ -73,7 +74,7 @@ def card(
         "study": now.study,
         "trial": view.trial,
         "key": view.key,
-        "placement": view.placement,
+        "placement": str(view.placement),
         "init": described.resolved.init,
         "backbone": described.backbone.model_dump(mode="json"),
         "cost": dict(cost),
@@ -115,8 +116,9 @@ def resolved_of(facts: Mapping[str, Any]) -> ResolvedPlacement:
         (Point(*entry["point"]), tuple(Choice(c["type"], tuple(c["knobs"].items())) for c in entry["choices"]))
         for entry in facts["modules"]
     )
-    other = None if modules else other_of(parse(facts["placement"]))
-    return ResolvedPlacement(modules, facts["placement"], facts["init"], facts["key"], other)
+    placement = parse(facts["placement"])
+    other = None if modules else other_of(placement)
+    return ResolvedPlacement(modules, placement, facts["init"], facts["key"], other)
 
 
 def _latency(now: Snapshot, view: CandidateView) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.space import parse
+from nas_attn.records import Placement
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -70,10 +70,10 @@ def names_of(choice: Hashable) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _read(text: str) -> Mapping[str, str]:
+def _read(placement: Placement) -> Mapping[str, str]:
     """Site -> choice of an explicit placement, positions included where they are written."""
     found: dict[str, str] = {}
-    for assignment in parse(text).assignments:
+    for assignment in placement.assignments:
         if not assignment.choice.is_none:
             here = f"@{assignment.position}={assignment.choice}" if assignment.position else str(assignment.choice)
             found[assignment.site] = f"{found[assignment.site]} {here}" if assignment.site in found else here
@@ -116,16 +116,16 @@ class Coding:
         return found
 
     @classmethod
-    def of(cls, texts: Sequence[str], evaluated: int) -> tuple[Coding, Codes]:
+    def of(cls, placements: Sequence[Placement], evaluated: int) -> tuple[Coding, Codes]:
         """For explicit placements, scaled to the first, evaluated ones; and the codes of these."""
         found: dict[str, dict[str, None]] = {
-            site: {NONE: None} for site in sorted({s for t in texts for s in _read(t)})
+            site: {NONE: None} for site in sorted({s for one in placements for s in _read(one)})
         }
-        for choices in map(_read, texts):
+        for choices in map(_read, placements):
             for site, choice in choices.items():
                 found[site][choice] = None
         coding = cls({site: sorted(choices) for site, choices in found.items()}, names_of)
-        codes = coding.codes(texts[:evaluated])
+        codes = coding.codes(placements[:evaluated])
         return coding.scaled_to(codes), codes
 
     def encode(self, values: Mapping[str, object]) -> tuple[int, ...] | None:
@@ -135,9 +135,9 @@ class Coding:
         except (KeyError, TypeError):
             return None
 
-    def codes(self, texts: Sequence[str]) -> Codes:
-        rows = [self.encode({**dict.fromkeys(self.sites, NONE), **_read(text)}) for text in texts]
-        return np.array(rows, dtype=np.intp).reshape(len(texts), len(self.sites))
+    def codes(self, placements: Sequence[Placement]) -> Codes:
+        rows = [self.encode({**dict.fromkeys(self.sites, NONE), **_read(one)}) for one in placements]
+        return np.array(rows, dtype=np.intp).reshape(len(placements), len(self.sites))
 
     def decode(self, codes: Sequence[int]) -> dict[str, Hashable]:
         return {site: choices[code] for (site, choices), code in zip(self.sites.items(), codes, strict=True)}

@@ -14,9 +14,10 @@ import numpy as np
 from nas_attn.model.coding import SHAPES, Coding, Floats, Ints, Shape
 from nas_attn.model.runs import Assembled, Data, NewImages, Run, assemble
 from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, posterior, solved_by
+from nas_attn.records import Placement
 from nas_attn.tasks import SHARES
 
-Sum = Sequence[tuple[str, float]]  # (explicit notation, weight): a weighted sum of placements' shared effects
+Sum = Sequence[tuple[Placement, float]]  # (placement, weight): a weighted sum of placements' shared effects
 Source = Literal["seeds", "images", "assumed", "none"]  # repeated runs; images and one seed's scores; only the latter
 TINY = 1e-300
 REPEATS = 3  # repetitions without any difference that show that a metric (no share of images) has no noise
@@ -82,7 +83,13 @@ class Evidence:
     """
 
     def __init__(
-        self, runs: Assembled, placements: Mapping[str, str], metric: str, *, lower: bool, known: Solution | None = None
+        self,
+        runs: Assembled,
+        placements: Mapping[str, Placement],
+        metric: str,
+        *,
+        lower: bool,
+        known: Solution | None = None,
     ) -> None:
         self.metric, self.keys, self.rung = metric, tuple(placements), runs.last[0].rung
         self._runs, self._placements, self.lower_is_better = runs, placements, lower
@@ -157,8 +164,8 @@ class Evidence:
             correlation=float(weight @ draws.rho[:, -1, -2]) if self._runs.data.rungs > 1 else None,
         )
 
-    def about(self, placements: Mapping[str, str]) -> Evidence:
-        """The same model with answers about these placements alone, run or not; key -> explicit notation as in `fit`."""
+    def about(self, placements: Mapping[str, Placement]) -> Evidence:
+        """The same model with answers about these placements alone, run or not; by key."""
         return Evidence(self._runs, placements, self.metric, lower=self.lower_is_better, known=self._solution)
 
     def effects(self, sums: Mapping[str, Sum]) -> dict[str, Gain]:
@@ -219,10 +226,10 @@ class Evidence:
 
 
 class Solution:
-    """The variances of some runs, and the equations at each node. `texts`: all placements, those of the runs first."""
+    """The variances of some runs, and the equations at each node. `placements`: all, those of the runs first."""
 
-    def __init__(self, data: Data, texts: Sequence[str], shapes: Sequence[Shape] = SHAPES) -> None:
-        self.data, self.texts, self._shapes = data, list(texts), shapes
+    def __init__(self, data: Data, placements: Sequence[Placement], shapes: Sequence[Shape] = SHAPES) -> None:
+        self.data, self.placements, self._shapes = data, list(placements), shapes
         self._solved: dict[int, Solved] = {}
 
     @cached_property
@@ -240,24 +247,24 @@ class Solution:
 
     def sums(self, sums: Sequence[Sum]) -> tuple[Floats, Floats]:
         """(nodes, m) means and variances of sums of effects, without what is a placement's own."""
-        texts = sorted({text for found in sums for text, _ in found})
-        weights, at = np.zeros((len(sums), len(texts))), {text: i for i, text in enumerate(texts)}
+        places = sorted({placement for found in sums for placement, _ in found}, key=str)
+        weights, at = np.zeros((len(sums), len(places))), {placement: i for i, placement in enumerate(places)}
         for row, found in zip(weights, sums, strict=True):
-            for text, weight in found:
-                row[at[text]] += weight
-        return Effects(self, texts, np.full(len(texts), -1)).combined(weights)
+            for placement, weight in found:
+                row[at[placement]] += weight
+        return Effects(self, places, np.full(len(places), -1)).combined(weights)
 
 
 class Effects:
-    """Effects of placements (`texts`) at each node, in the runs' unit; `place`: evaluated placement of each, -1 for none."""
+    """Effects of placements at each node, in the runs' unit; `place`: evaluated placement of each, -1 for none."""
 
-    def __init__(self, solution: Solution, texts: Sequence[str], place: Ints) -> None:
+    def __init__(self, solution: Solution, placements: Sequence[Placement], place: Ints) -> None:
         self._solution, self._place = solution, place
         data = solution.data
         self._coding, self._evaluated = data.coding, data.codes
-        if list(texts) != solution.texts:
-            self._coding, self._evaluated = Coding.of([*solution.texts, *texts], len(data.codes))
-        self._codes = self._coding.codes(texts)
+        if list(placements) != solution.placements:
+            self._coding, self._evaluated = Coding.of([*solution.placements, *placements], len(data.codes))
+        self._codes = self._coding.codes(placements)
         self._made: dict[int, tuple[Floats, Floats, Floats]] = {}
         self._diagonals: dict[Shape, Floats] = {}
         self._kernels: dict[Shape, Floats] = {}
@@ -367,7 +374,7 @@ def _interval(weights: Floats, means: Floats, variances: Floats) -> tuple[Floats
 
 def fit(
     runs: Iterable[Run],
-    placements: Mapping[str, str],
+    placements: Mapping[str, Placement],
     *,
     metric: str,
     lower_is_better: bool = False,

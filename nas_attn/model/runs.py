@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.model.coding import Codes, Coding, Floats, Ints
+from nas_attn.records import Placement
 from nas_attn.tasks import SHARES
 
 Results = NDArray[np.float32]  # right or wrong per image, 1 or 0
@@ -159,7 +160,7 @@ class Assembled:
 
 
 def assemble(
-    runs: Sequence[Run], placements: Mapping[str, str], *, metric: str, lower_is_better: bool, rung: int
+    runs: Sequence[Run], placements: Mapping[str, Placement], *, metric: str, lower_is_better: bool, rung: int
 ) -> Assembled:
     """The runs of the rungs up to `rung`; of equal runs (placement, seed, backbone, rung) the last one counts."""
     unique = {(r.rung, r.key, r.seed, r.backbone): r for r in runs if r.rung <= rung}

@@ -176,7 +176,7 @@ def _trials(now: Snapshot) -> list[FrozenTrial]:
         return []
     columns = {
         "candidate": [f"{words.called(view, now)} ({view.trial})" for view, _ in shown],
-        "placement": [view.placement for view, _ in shown],
+        "placement": [str(view.placement) for view, _ in shown],
     }
     distributions: dict[str, BaseDistribution] = {
         name: CategoricalDistribution(tuple(dict.fromkeys(texts))) for name, texts in columns.items()

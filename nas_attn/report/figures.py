@@ -160,7 +160,7 @@ def _points(
         name=name,
         marker={"color": colour, "symbol": symbol, "size": size},
         text=[hover(snapshot, view) for view, _, _ in points],
-        customdata=[view.placement for view, _, _ in points],
+        customdata=[str(view.placement) for view, _, _ in points],
         hovertemplate="%{text}<extra></extra>",
     )
     if bars:
@@ -177,9 +177,9 @@ def _bars(ends: Sequence[Ends]) -> dict[str, Any]:
 
 def hover(snapshot: Snapshot, view: CandidateView) -> str:
     """A candidate in a few lines; the placement can be pasted back."""
-    placement = [view.placement]
-    if len(view.placement) > LETTERS:
-        placement = textwrap.wrap(view.placement, LETTERS, break_long_words=False, break_on_hyphens=False)
+    placement = [str(view.placement)]
+    if len(placement[0]) > LETTERS:
+        placement = textwrap.wrap(placement[0], LETTERS, break_long_words=False, break_on_hyphens=False)
     lines = [f"<b>{html.escape(words.label(view))}</b>", *(html.escape(line) for line in placement)]
     for index, objective in enumerate(snapshot.objectives):
         lines.append(f"{html.escape(objective_name(objective))}: {words.with_spread(snapshot, view, index)}")
@@ -370,7 +370,8 @@ def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
 
 
 def _line(figure: go.Figure, run: Retrained, epochs: list[int], values: list[float | None], colour: str) -> None:
-    shown = run.placement if len(run.placement) <= 60 else f"{run.placement[:59]}…"
+    text = str(run.placement)
+    shown = text if len(text) <= 60 else f"{text[:59]}…"
     shown = html.escape(shown)  # plotly takes a name for markup
     style = {"color": colour, "width": 2}
     line = go.Scatter(x=epochs, y=values, mode="lines+markers", line=style, name=f"{shown}, seed {run.seed}")

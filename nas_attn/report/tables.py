@@ -63,7 +63,7 @@ def front_table(snapshot: Snapshot) -> Table:
 
 def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
     values = [Cell(words.shown(snapshot, view, index)) for index in range(len(snapshot.objectives))]
-    name = Cell(words.label(view), notation=view.placement, tags=_tags(snapshot, view), wide=True)
+    name = Cell(words.label(view), notation=str(view.placement), tags=_tags(snapshot, view), wide=True)
     return [name, *values, _likely(view.beats_none), _seeds(snapshot, view)]
 
 
@@ -88,7 +88,7 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
     pruned = view.state == "pruned" and view.rung is not None
     return [
         Cell(str(view.trial), view.trial, tags=_tags(snapshot, view)),
-        Cell(notation=view.placement, wide=True),
+        Cell(notation=str(view.placement), wide=True),
         Cell(f"pruned at rung {view.rung}" if pruned else view.state),
         *values,
         _likely(view.beats_none),
@@ -191,7 +191,7 @@ def _retrained_row(run: Retrained) -> list[Cell]:
     epochs = run.curve[-1].epochs if run.curve else None
     said = words.metrics(run.metrics or {})
     return [
-        Cell(notation=run.placement, wide=True),
+        Cell(notation=str(run.placement), wide=True),
         Cell(run.way),
         number(str(run.seed), run.seed),
         number(units.MISSING if epochs is None else str(epochs), epochs),
@@ -234,7 +234,7 @@ def rows(snapshot: Snapshot, what: str) -> list[Plain]:
 
 
 def _candidate(snapshot: Snapshot, view: CandidateView) -> Plain:
-    row: Plain = {"trial": view.trial, "placement": view.placement, "state": view.state, "baseline": view.baseline}
+    row: Plain = {"trial": view.trial, "placement": str(view.placement), "state": view.state, "baseline": view.baseline}
     for objective, value in zip(snapshot.objectives, view.values, strict=True):
         name, latency = objective_name(objective), view.latency
         row[name] = value
@@ -282,7 +282,7 @@ def _effect_rows(snapshot: Snapshot) -> list[Plain]:
 
 def _latencies(snapshot: Snapshot) -> list[Plain]:
     known = [(view, view.latency) for view in snapshot.candidates if view.latency is not None]
-    return [{"trial": v.trial, "placement": v.placement, **asdict(found), "ms": found.ms} for v, found in known]
+    return [{"trial": v.trial, "placement": str(v.placement), **asdict(found), "ms": found.ms} for v, found in known]
 
 
 FRAMES: Mapping[str, Callable[[Snapshot], list[Plain]]] = MappingProxyType(

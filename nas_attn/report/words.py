@@ -13,7 +13,7 @@ from nas_attn.analysis.units import bare_plus_minus, duration, signed, title, un
 from nas_attn.analysis.validation import Family, Network, ValidationResult, Verdict
 from nas_attn.model import Estimate
 from nas_attn.recipe import objective_name
-from nas_attn.records import ASIDE
+from nas_attn.records import ASIDE, BARE
 
 
 def spread(metric: str, estimate: Estimate) -> str:
@@ -143,7 +143,7 @@ def validation_rows(result: ValidationResult) -> list[tuple[str, str, str]]:
         if values:
             spread = f" ± {units.size(metric, statistics.stdev(values))}" if len(values) > 1 else ""
             shown = f"{units.value(metric, statistics.fmean(values))}{spread}"
-        rows.append((network.role, shown, network.placement))
+        rows.append((network.role, shown, str(network.placement)))
     return rows
 
 
@@ -151,7 +151,7 @@ def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
     """What the test means for what the search recommended; nothing where that was not in the family."""
     family = result.family
     recommended = next((n for n in family.networks if n.role == "recommended"), None)
-    bare = next((n for n in family.networks if n.placement == "none"), None)
+    bare = next((n for n in family.networks if n.placement == BARE), None)
     if recommended is None or bare is None:
         return
     against_none = [v for v in result.verdicts if v.control == bare.key]
@@ -205,7 +205,7 @@ def _faster(family: Family, verdict: Verdict, now: Snapshot) -> str:
 
 def _latency(family: Family, key: str, now: Snapshot) -> tuple[float, float] | None:
     """(ratio to the bare backbone, half of the 95 % interval of its logarithm); None where it was not measured."""
-    if _network_of(family, key).placement == "none":
+    if _network_of(family, key).placement == BARE:
         return 1.0, 0.0
     view = now.find(key)
     if view is None or view.latency is None or not view.latency.measured:
@@ -216,7 +216,7 @@ def _latency(family: Family, key: str, now: Snapshot) -> tuple[float, float] | N
 def network_name(family: Family, key: str) -> str:
     """A network of a family for people."""
     network = _network_of(family, key)
-    return "the bare backbone" if network.placement == "none" else f"`{network.placement}` ({network.role})"
+    return "the bare backbone" if network.placement == BARE else f"`{network.placement}` ({network.role})"
 
 
 def _network_of(family: Family, key: str) -> Network:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from nas_attn.records import CandidateRow, Score, Session
+from nas_attn.notation import parse
+from nas_attn.records import CandidateRow, Placement, Score, Session
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ class Run:
     """One training of one network: what is the same here is the same computation."""
 
     key: str  # of the network; `backbone` for one of the study's own
-    placement: str  # explicit notation
+    placement: Placement  # explicit
     seed: int
     backbone: int = 0  # number of the trained backbone that it starts from; 0 where it starts from none
     way: str = SEARCH  # how it is trained: `search`, `target`, or another that the study keeps
@@ -160,7 +161,10 @@ def _adapter(kind: Hashable) -> TypeAdapter[Any]:
 
 
 def to_candidates(rows: Iterable[Mapping[Any, Any]]) -> list[CandidateRow]:
-    return read_all(CandidateRow, ({**row, "cost": json.loads(row["costs"] or "null")} for row in rows))
+    return read_all(
+        CandidateRow,
+        ({**row, "placement": parse(row["placement"]), "cost": json.loads(row["costs"] or "null")} for row in rows),
+    )
 
 
 def to_scores(rows: Iterable[Mapping[Any, Any]]) -> list[StoredScore]:
@@ -172,7 +176,7 @@ def to_scores(rows: Iterable[Mapping[Any, Any]]) -> list[StoredScore]:
 
 
 def to_runs(rows: Iterable[Mapping[Any, Any]]) -> list[RunRow]:
-    return read_all(RunRow, ({**row, "run": dict(row)} for row in rows))
+    return read_all(RunRow, ({**row, "run": {**row, "placement": parse(row["placement"])}} for row in rows))
 
 
 def to_sessions(documents: Sequence[str]) -> list[Session]:

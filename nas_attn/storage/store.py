@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, true, update
 
 from nas_attn.errors import StorageError
-from nas_attn.records import CandidateRow, Costs, Score, Session
+from nas_attn.records import CandidateRow, Costs, Placement, Score, Session
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, enduring, insert
 from nas_attn.storage.rows import (
@@ -149,11 +149,11 @@ class StudyStore(Leases):
         return ", ".join(parts)
 
     def claim(
-        self, key: str, *, placement: str, trial: int, baseline: str | None, lease: Lease, by_prior: bool = False
+        self, key: str, *, placement: Placement, trial: int, baseline: str | None, lease: Lease, by_prior: bool = False
     ) -> CandidateRow | None:
         """Enter a candidate as running, unless it is there; None where it belongs to another trial."""
         with self._fenced(lease) as connection:
-            of = {"study_id": self._id, "key": key, "placement": placement, "trial": trial, "baseline": baseline}
+            of = {"study_id": self._id, "key": key, "placement": str(placement), "trial": trial, "baseline": baseline}
             new = insert(connection, tables.candidate).values(
                 **of, by_prior=by_prior, state="running", reason="", created_at=self._connector.clock
             )

@@ -147,7 +147,9 @@ class RunQueue:
         entered = {"study_id": self._id, "reason": "", "attempts": 0, "wanted_at": self._connector.clock}
         with self._connector.write() as connection:
             for run in runs:
-                new = insert(connection, _run).values(state=WAITING, **entered, **asdict(run))
+                new = insert(connection, _run).values(
+                    state=WAITING, **entered, **asdict(run) | {"placement": str(run.placement)}
+                )
                 more = sa.and_(_run.c.state == WAITING, _run.c.priority < run.priority)
                 wanted = {"purpose": run.purpose, "round": run.round, "priority": run.priority, "state": WAITING}
                 again = sa.or_(more, _run.c.state == "withdrawn")

@@ -27,8 +27,9 @@ from nas_attn.export.card import card, check_onnx, run_elsewhere, write_card
 from nas_attn.export.formats import Graph, find_format, normalising, write
 from nas_attn.export.python_file import Described
 from nas_attn.latency.nets import CALIBRATION
+from nas_attn.notation import parse
 from nas_attn.recipe import Recipe, TrainingSection, lower_is_better
-from nas_attn.records import ASIDE, Score
+from nas_attn.records import ASIDE, Placement, Score
 from nas_attn.storage import SEARCH, Run, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.searching import Options, with_worker
@@ -41,14 +42,14 @@ AGAIN = f"{SEARCH}/again"  # the way under which runs that are done only for the
 
 def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
     """The candidate that criteria mean; StudyError if there is none, PlacementError if a placement is none of this backbone."""
-    return choose(now, criteria, lambda text: key_among(now, text) or opened.plan.resolved(text).key)
+    return choose(now, criteria, lambda text: key_among(now, text) or opened.plan.resolved(parse(text)).key)
 
 
-def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, str]:
+def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, Placement]:
     """(key, placement) of a network: as `chosen`, but its placement need not have been tried."""
     if criteria.placement is not None:
-        resolved = opened.plan.resolved(criteria.placement)
-        return resolved.key, resolved.text
+        resolved = opened.plan.resolved(parse(criteria.placement))
+        return resolved.key, resolved.placement
     view = chosen(opened, now, criteria).view
     return view.key, view.placement
 
@@ -146,7 +147,7 @@ def export_candidate(
     given = task.answers.graph(model, plan.input_shape) if kind.graph else model
     given = normalising(given, described, kind) if normalize else given
     trained = SEARCHED if run is None else f"{run.purpose}, {run.way}, seed {run.seed}"
-    notes = {"study": now.study, "placement": view.placement, "init": plan.space.init, "key": view.key}
+    notes = {"study": now.study, "placement": str(view.placement), "init": plan.space.init, "key": view.key}
     notes["trained"] = trained
     images = _calibration(dataset, stored=normalize) if kind.quantized else None
     written = write(given, path, format_, input_shape=plan.input_shape, notes=notes, described=described, images=images)

@@ -20,7 +20,7 @@ from nas_attn.evaluation.plan import Build, Plan
 from nas_attn.processes import owner_name
 from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow, ResolvedPlacement
-from nas_attn.space import SearchSpace, parse, resolve
+from nas_attn.space import SearchSpace, resolve
 from nas_attn.space_schema import SpaceSpec
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.sampling import distributions
@@ -95,7 +95,7 @@ def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
     wanted |= {row.run.key: row.run.placement for row in opened.store.queue.rows() if row.run.purpose != "backbone"}
     for key, placement in wanted.items():
         try:  # the target's runs may be initialised otherwise than the search's
-            same = key in {resolve(parse(placement), new.sites, init=init).key for init in INITS}
+            same = key in {resolve(placement, new.sites, init=init).key for init in INITS}
         except PlacementError:
             same = False
         if not same:
@@ -210,7 +210,7 @@ def _placement(trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Pla
     values = known_params(trial)
     if values.keys() != old.space.parameters.keys():
         return None
-    return new.resolved(old.space.resolve(values).text)
+    return new.resolved(old.space.resolve(values).placement)
 
 
 def _values(space: SearchSpace, placement: ResolvedPlacement) -> dict[str, str] | None:

@@ -27,12 +27,12 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.backbones.larger import larger
 from nas_attn.errors import BackboneError, MeasurementError, RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
-from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.plan import Plan, backbone_number, wanted
 from nas_attn.evaluation.starts import given_weights
 from nas_attn.evaluation.workbench import Workbench
+from nas_attn.notation import parse
 from nas_attn.recipe import Recipe, objective_name
-from nas_attn.records import CandidateRow, ResolvedPlacement, Score
+from nas_attn.records import BARE, CandidateRow, ResolvedPlacement, Score
 from nas_attn.space import BACKBONE, FREE
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
@@ -64,7 +64,7 @@ def larger_networks(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
         return {}
     if recipe.search.trials < FEWEST_TRIALS:
         return {}
-    return {f"control {other}": plan.resolved(f"{BACKBONE}={other}") for other in larger(recipe.backbone)}
+    return {f"control {other}": plan.resolved(parse(f"{BACKBONE}={other}")) for other in larger(recipe.backbone)}
 
 
 class RungScores:
@@ -190,10 +190,10 @@ class Search(TaskSource):
             return
         bare = space.baselines()[0].values
         each = [(site, value) for site, values in space.allowed.items() for value in values if value not in FREE]
-        alone = {one.key: one.text for one in (space.resolve({**bare, site: value}) for site, value in each)}
+        alone = {one.key: one.placement for one in (space.resolve({**bare, site: value}) for site, value in each)}
         known = measurer.latencies(alone)
-        found = {text: known[key] for key, text in alone.items() if key in known}
-        fastest = min(found, key=lambda text: found[text].low, default="")
+        found = {placement: known[key] for key, placement in alone.items() if key in known}
+        fastest = min(found, key=lambda placement: found[placement].low, default=BARE)
         if len(found) == len(alone) and found and found[fastest].low > limit:
             raise RecipeError(
                 f"limits.max_latency_ratio = {limit:g} cannot be met: of all modules alone, '{fastest}' is the fastest, and takes "
@@ -248,10 +248,12 @@ class Search(TaskSource):
     def _claim(self, asked: Asked, lease: Lease) -> bool:
         baseline = asked.attributes.get(BASELINE)
         own = asked.attributes.get(OUTSIDE)
-        resolved = self.space.resolve(asked.values) if own is None else self.bench.plan.resolved(str(own))
+        resolved = self.space.resolve(asked.values) if own is None else self.bench.plan.resolved(parse(str(own)))
         key, number = resolved.key, asked.number
         led = number in self.sampler.led_by_prior
-        row = self.store.claim(key, placement=resolved.text, trial=number, baseline=baseline, lease=lease, by_prior=led)
+        row = self.store.claim(
+            key, placement=resolved.placement, trial=number, baseline=baseline, lease=lease, by_prior=led
+        )
         if row is None:
             first = self.store.candidate(key)
             self.book.give_up(number, f"the same network as trial {first.trial if first else '?'}")
@@ -263,7 +265,7 @@ class Search(TaskSource):
         """All runs of a candidate in the search: spread evenly over the backbones, the bare network on each of them."""
         training, first = self.recipe.training, self.recipe.search.seed
         backbones = training.backbones if training.start == "backbone" else 1
-        if row.baseline == BARE:
+        if row.baseline == "none":
             seeds = range(first, first + max(backbones, training.seeds))
         else:
             begin = first + row.trial % backbones
@@ -489,7 +491,7 @@ def narrow(worker: Worker) -> bool:
 
 def _choose(now: Snapshot) -> list[CandidateView]:
     scored = [view for view in now.baselines if view.state == "scored"]
-    bare = [view for view in scored if view.baseline == BARE]
-    uniform = [view for view in now.ordered(scored) if view.baseline != BARE][:1]
+    bare = [view for view in scored if view.baseline == "none"]
+    uniform = [view for view in now.ordered(scored) if view.baseline != "none"][:1]
     control = now.ordered(view for view in now.controls if view.state == "scored")[:1]
     return list({view.key: view for view in [*bare, *uniform, *now.front[:LARGEST_FRONT], *control]}.values())

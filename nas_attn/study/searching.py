@@ -23,6 +23,7 @@ from nas_attn.evaluation.plan import Build, Plan, kept_sites, plan_for, study_pl
 from nas_attn.evaluation.starts import check_weights, pick_device, wanted_weights
 from nas_attn.evaluation.workbench import Benches, Host
 from nas_attn.importing import PYTHON, load_object
+from nas_attn.notation import parse
 from nas_attn.processes import cores, owner_name
 from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, Choice, ResolvedPlacement, Share
@@ -106,7 +107,7 @@ def first_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
         return {}
     if 2 * (len(known) + len(CONTROLS)) > recipe.search.trials:
         return {}
-    found = {f"control {name}": plan.resolved(str(plan.space.everywhere(Choice(name)))) for name in CONTROLS}
+    found = {f"control {name}": plan.resolved(plan.space.everywhere(Choice(name))) for name in CONTROLS}
     return {name: resolved for name, resolved in found.items() if resolved.key not in known}
 
 
@@ -165,7 +166,7 @@ def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
     """
     found: dict[str, UserTrial] = {}
     for typed in placements:
-        resolved = plan.resolved(typed)
+        resolved = plan.resolved(parse(typed))
         if resolved.other is not None:
             _check_other(plan, resolved.other)
         try:

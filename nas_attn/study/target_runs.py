@@ -7,9 +7,8 @@ validations, and chooses none by its score on the test split: of several seeds, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -17,11 +16,13 @@ from nas_attn import tasks
 from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.units import duration
-from nas_attn.analysis.validation import RETRAIN, Family, Network, family_name
+from nas_attn.analysis.validation import RETRAIN, Family, Network, family_name, written
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.artifacts import weights_run
 from nas_attn.evaluation.plan import TARGET, Plan, keep_protocol, protocol_recipe
+from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
+from nas_attn.records import BARE, Placement
 from nas_attn.storage import Lease, Run, RunRow, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.progress import seconds_per_epoch
@@ -52,7 +53,7 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
     if metric is None or now.recommendation is None:
         raise StudyError(f"study '{now.study}' has nothing to validate. {nothing_recommended(now)}")
     number = 1 + len(families(opened.store))
-    bare = Network(plan.resolved("none").key, "none", "none")
+    bare = Network(plan.resolved(BARE).key, BARE, "none")
     uniform = next((v for v in now.ordered(now.baselines) if v.baseline != "none" and v.state == "scored"), None)
     finalists = _finalists(now, plan, asked, uniform)
     networks = {network.key: network for network in (bare, *finalists)}
@@ -86,7 +87,7 @@ def _finalists(now: Snapshot, plan: Plan, asked: Asked, uniform: CandidateView |
         found.append(Network(uniform.key, uniform.placement, "best uniform"))
     front = [view for view in now.front if view.baseline != "none"]
     found += [Network(view.key, view.placement, "front") for view in front[: asked.front]]
-    found += [Network(r.key, r.text, "named") for r in map(plan.resolved, asked.placements)]
+    found += [Network(r.key, r.placement, "named") for r in map(plan.resolved, map(parse, asked.placements))]
     kept: dict[str, Network] = {}
     for network in found:
         kept.setdefault(network.key, network)
@@ -104,7 +105,7 @@ def begin(opened: OpenStudy, family: Family) -> None:
     """Writes the family down, before its first run."""
     with opened.database.creating():
         if opened.store.validations.get(family_name(family.number)) is None:
-            opened.store.validations.put(family_name(family.number), json.dumps(asdict(family)))
+            opened.store.validations.put(family_name(family.number), written(family))
 
 
 def family_runs(family: Family) -> list[Run]:
@@ -202,7 +203,7 @@ class Order:
     runs: tuple[Run, ...]  # all that count, those of a validation included
 
 
-def order(opened: OpenStudy, networks: Mapping[str, str], *, seeds: int = 1, epochs: int | None = None) -> Order:
+def order(opened: OpenStudy, networks: Mapping[str, Placement], *, seeds: int = 1, epochs: int | None = None) -> Order:
     """The runs that retraining networks (key -> placement) takes; the study notes how if `epochs` are not the target's."""
     recipe, store = opened.recipe, opened.store
     training = recipe.target_training

@@ -98,8 +98,8 @@ def ended_runs(store: StudyStore) -> Iterator[Tracked]:
         for way, prefix in ((run.way, ""), (test_way(run.way), "test_")):
             for score in scores.get((run.key, way, run.seed, run.backbone), ()):
                 points[score.epochs] |= {prefix + name: value for name, value in score.metrics.items()}
-        parameters = {"placement": run.placement, "seed": run.seed, "training": run.way, "state": row.state}
-        parameters |= dict(part.split("=", 1) for part in run.placement.split(" ") if "=" in part)
+        parameters = {"placement": str(run.placement), "seed": run.seed, "training": run.way, "state": row.state}
+        parameters |= dict(str(part).split("=", 1) for part in run.placement.assignments)
         if known is not None:
             parameters |= {"trial": known.trial, **(known.cost or {})}
         who = f"-trial{known.trial}" if known is not None else ""

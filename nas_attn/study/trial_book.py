@@ -22,8 +22,9 @@ from sqlalchemy.orm import Session, scoped_session
 
 from nas_attn.analysis.latency import half_width
 from nas_attn.errors import LeaseLost, StorageError
+from nas_attn.notation import parse
 from nas_attn.recipe import Recipe, lower_is_better
-from nas_attn.records import CandidateRow, Latency
+from nas_attn.records import CandidateRow, Latency, Placement
 from nas_attn.storage import Database, StoredScore, optuna_engine_arguments
 from nas_attn.storage.connection import Outage, explained, translate_errors
 
@@ -113,7 +114,7 @@ class TrialBook:
 
     def enqueue_outside(self, text: str, attributes: Mapping[str, Any]) -> None:
         """The same for one that the space does not hold."""
-        if not any(outside(trial) == text for trial in self.all()):
+        if not any(trial.user_attrs.get(OUTSIDE) == text for trial in self.all()):
             self.study.enqueue_trial({}, user_attrs={**attributes, OUTSIDE: text})
 
     def ask(self, choices: Mapping[str, Sequence[str]]) -> Asked:
@@ -173,15 +174,15 @@ def known_params(trial: FrozenTrial) -> dict[str, Any]:
     return {**trial.system_attrs.get(FIXED, {}), **trial.params}
 
 
-def outside(trial: BaseTrial | FrozenTrial) -> str | None:
+def outside(trial: BaseTrial | FrozenTrial) -> Placement | None:
     """The placement of a trial that lies outside the study's space; None for all others."""
     text = trial.user_attrs.get(OUTSIDE)
-    return None if text is None else str(text)
+    return None if text is None else parse(str(text))
 
 
 def attributes(row: CandidateRow, latency: Latency | None, scores: Iterable[StoredScore]) -> Mapping[str, Any]:
     """User attributes of a trial: what a person wants to see beside its values."""
-    found: dict[str, Any] = {"placement": row.placement, "key": row.key, "state": row.state}
+    found: dict[str, Any] = {"placement": str(row.placement), "key": row.key, "state": row.state}
     found |= {name: text for name in ("baseline", "reason") if (text := getattr(row, name))}
     found |= row.cost or {}
     if latency:

@@ -26,10 +26,9 @@ from nas_attn.errors import (
 )
 from nas_attn.evaluation.artifacts import BACKBONE
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
-from nas_attn.evaluation.measuring import BARE
 from nas_attn.evaluation.workbench import Benches
 from nas_attn.recipe import Recipe
-from nas_attn.records import ResolvedPlacement, Score
+from nas_attn.records import BARE, ResolvedPlacement, Score
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.keeping import sweep
 from nas_attn.study.opening import OpenStudy
@@ -222,7 +221,9 @@ class Worker:
         name, run = self.name(step.row), step.row.run
         if step.source is None:
             self.say(f"{name}: training")  # the first thing that happens, and for minutes the only one
-        self._at(name if step.source is None or run.placement in name else f"{name}, seed {run.seed}: {run.placement}")
+        self._at(
+            name if step.source is None or str(run.placement) in name else f"{name}, seed {run.seed}: {run.placement}"
+        )
         with LeaseKeeper(self.store, step.lease) as keeper:
             try:
                 self._carry_out(step, lambda: self.stop() or keeper.lost)
@@ -291,7 +292,7 @@ class Worker:
             return f"fresh backbone for seed {run.seed}"  # of a confirmation round, a validation, a retraining
         if run.purpose == "search":
             known = self.store.candidate(run.key)
-            return f"trial {known.trial}" if known else run.placement
+            return f"trial {known.trial}" if known else str(run.placement)
         return f"{run.purpose}, seed {run.seed}: {run.placement}"
 
     def resolved(self, run: Run) -> ResolvedPlacement:

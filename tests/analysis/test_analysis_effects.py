@@ -97,7 +97,7 @@ def choice(now: Snapshot, what: str, site: str, name: str) -> Effect:
 
 
 def test_alone_is_what_the_front_says_of_the_same_placement(now: Snapshot) -> None:
-    (view,) = (view for view in now.candidates if view.placement == f"stage1={SE}")
+    (view,) = (view for view in now.candidates if str(view.placement) == f"stage1={SE}")
     alone, gain = choice(now, "accuracy", "stage1", SE).alone, view.gains["accuracy"]
     assert (alone.mean, alone.low, alone.high) == pytest.approx((gain.mean, gain.low, gain.high))
     bare = now.candidates[0]
@@ -108,9 +108,9 @@ def test_alone_is_what_the_front_says_of_the_same_placement(now: Snapshot) -> No
 
 def test_beside_the_recommended_a_choice_is_compared_with_nothing_at_its_site(now: Snapshot) -> None:
     best = now.recommendation
-    assert best.placement == everywhere(CBAM)
+    assert str(best.placement) == everywhere(CBAM)
     beside = choice(now, "accuracy", "stage1", CBAM).beside
-    (without,) = (view for view in now.candidates if view.placement == f"stage2={CBAM} stage3={CBAM}")
+    (without,) = (view for view in now.candidates if str(view.placement) == f"stage2={CBAM} stage3={CBAM}")
     gain = now.evidence["accuracy"].gain(best.key, without.key)
     assert (beside.mean, beside.runs) == (pytest.approx(gain.mean), 3)
     never = choice(now, "accuracy", "stage3", "ela(kernel_size=7)").beside

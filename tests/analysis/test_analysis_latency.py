@@ -23,7 +23,8 @@ from nas_attn.analysis.latency import (
     suspicious,
     with_predictions,
 )
-from nas_attn.records import Latency
+from nas_attn.notation import parse
+from nas_attn.records import BARE, Latency, Placement
 
 
 def test_the_estimate_is_the_median_over_sessions_with_the_studys_reference_time() -> None:
@@ -134,27 +135,28 @@ class World:
         self.cost = {(s, t): abs(self.rng.normal(0.15, 0.08)) for s in range(1, 5) for t in TYPES}
         self.knob = {(s, t, k): self.rng.normal(0, 0.02) for s in range(1, 5) for t in TYPES for k in TYPES[t]}
 
-    def placement(self) -> str:
+    def placement(self) -> Placement:
         found = []
         for stage in range(1, 5):
             name = str(self.rng.choice(["none", *TYPES]))
             if name != "none":
                 knobs = str(self.rng.choice(TYPES[name]))
                 found.append(f"stage{stage}={name}({knobs})" if knobs else f"stage{stage}={name}")
-        return " ".join(found) or "none"
+        return parse(" ".join(found))
 
     def effect(self, part: str) -> float:
         site, _, choice = part.partition("=")
         name, _, knobs = choice.removesuffix(")").partition("(")
         return float(self.cost[int(site[5:]), name] + self.knob[int(site[5:]), name, knobs])
 
-    def truth(self, text: str) -> float:
+    def truth(self, placement: Placement) -> float:
+        text = str(placement)
         deviation = (zlib.crc32(text.encode()) / 2**32 - 0.5) * math.sqrt(12) * self.lack
         return 1 + sum(self.effect(part) for part in text.split() if part != "none") + deviation
 
     def observe(self, count: int, noise: float = 0.008) -> list[Measured]:
         texts = {self.placement() for _ in range(count)}
-        return [(text, self.truth(text) + self.rng.normal(0, noise), 1.96 * noise) for text in sorted(texts)]
+        return [(text, self.truth(text) + self.rng.normal(0, noise), 1.96 * noise) for text in sorted(texts, key=str)]
 
 
 def test_unseen_placements_are_predicted_within_the_stated_error() -> None:
@@ -172,9 +174,9 @@ def test_unseen_placements_are_predicted_within_the_stated_error() -> None:
 def test_effects_of_choices_come_out_by_site() -> None:
     world = World(1)
     measured = world.observe(250)
-    seen = sorted({part for text, _, _ in measured for part in text.split() if part != "none"})
+    seen = sorted({part for text, _, _ in measured for part in map(str, text.assignments)})
     assert len(seen) == 4 * sum(map(len, TYPES.values()))
-    found = LatencyModel(measured).sums([[(part, 1.0), ("none", -1.0)] for part in seen])
+    found = LatencyModel(measured).sums([[(parse(part), 1.0), (BARE, -1.0)] for part in seen])
     off = [(effect - world.effect(part)) / error for part, (effect, error) in zip(seen, found, strict=True)]
     assert np.mean(np.abs(off) < 3) > 0.9
 
@@ -189,16 +191,18 @@ def test_a_wrong_measurement_is_flagged() -> None:
 
 def test_what_was_never_seen_is_predicted_from_its_kin_with_a_larger_error() -> None:
     world = World(3)
-    model = LatencyModel([one for one in world.observe(150) if "stage2=cbam(kernel=7)" not in one[0]])
-    seen, unseen, alien = model.predict(["stage2=cbam(kernel=3)", "stage2=cbam(kernel=7)", "stage2=gam"])
+    model = LatencyModel([one for one in world.observe(150) if "stage2=cbam(kernel=7)" not in str(one[0])])
+    seen, unseen, alien = model.predict(
+        [parse(f"stage2={choice}") for choice in ("cbam(kernel=3)", "cbam(kernel=7)", "gam")]
+    )
     assert seen[1] < min(unseen[1], alien[1])
-    assert abs(unseen[0] - world.truth("stage2=cbam(kernel=7)")) < 3 * unseen[1]
+    assert abs(unseen[0] - world.truth(parse("stage2=cbam(kernel=7)"))) < 3 * unseen[1]
 
 
 def test_pure_noise_gives_no_effects() -> None:
     world = World(4)
     rng = np.random.default_rng(4)
-    texts = sorted({world.placement() for _ in range(60)})
+    texts = sorted({world.placement() for _ in range(60)}, key=str)
     model = LatencyModel([(text, 0.86 + rng.normal(0, 0.009), 1.96 * 0.009) for text in texts])
     assert np.std([value for value, _ in model.predict([world.placement() for _ in range(50)])]) < 0.006
 
@@ -221,7 +225,7 @@ def test_predictions_become_latencies() -> None:
     ratios = {key: world.truth(text) for key, text in texts.items()}
     latencies = {key: Latency(r, r * 0.98, r * 1.02, 3.0, 6) for key, r in ratios.items()}
     latencies["guess"] = Latency(9.0, 8.0, 10.0, 3.0, 0, measured=False)
-    texts |= {"guess": "stage1=se(reduction=4)", "new": "stage1=se(reduction=4) stage2=simam"}
+    texts |= {"guess": parse("stage1=se(reduction=4)"), "new": parse("stage1=se(reduction=4) stage2=simam")}
     found = with_predictions(latencies, texts)
     predicted = found["new"]
     assert found.keys() == texts.keys()

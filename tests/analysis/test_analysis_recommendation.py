@@ -15,13 +15,14 @@ from nas_attn.analysis.recommendation import (
     with_capacity,
 )
 from nas_attn.model import Evidence, Run, fit
-from nas_attn.records import Latency
+from nas_attn.notation import parse
+from nas_attn.records import Latency, Placement
 
 NOISE = (-0.0021, 0.0008, 0.0013, -0.0006, 0.0017, -0.0012)
 
 
-def texts(table: Iterable[str]) -> dict[str, str]:
-    return {name: f"stage1={name.replace(' ', '_')}" for name in table}
+def texts(table: Iterable[str]) -> dict[str, Placement]:
+    return {name: parse(f"stage1={name.replace(' ', '_')}") for name in table}
 
 
 def runs_of(table: dict[str, tuple[float, float]], *, runs: int = 3, backbones: int = 1) -> list[Run]:
@@ -45,7 +46,7 @@ def contenders(table: dict[str, tuple[float, float]], evidence: Evidence) -> lis
     return [
         Contender(
             name,
-            f"placement of {name}",
+            texts([name])[name],
             baselines.get(name),
             evidence.estimates[name],
             Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6),
@@ -97,7 +98,7 @@ def test_the_fastest_that_loses_less_than_what_counts_is_taken_and_what_more_wou
     assert best.more_accurate.key == "b"
     assert best.more_accurate.gain.mean < best.worth
     (said,) = [line for line in best.answer if line.startswith("Dearer")]
-    assert "placement of b" in said
+    assert "stage1=b" in said
     assert "1.60 ×" in said
     assert 2 <= len(best.answer) <= 6
     within = decide(SPREAD | {"b": (0.7202, 1.6)}, limit=1.7)
@@ -142,7 +143,7 @@ def test_even_odds_are_no_reason_to_pay_latency() -> None:
     assert best.key == "none"
     assert 2 <= len(best.answer) <= 6
     said = " ".join(best.why)
-    assert "The most promising placement, `placement of " in said
+    assert "The most promising placement, `stage1=" in said
 
 
 def test_nobody_is_recommended_on_one_run_once_others_have_more() -> None:

@@ -17,8 +17,9 @@ from optuna.trial import TrialState
 import nas_attn as na
 from nas_attn.attention.row import INITS
 from nas_attn.errors import PlacementError, StudyError
+from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe, load_space
-from nas_attn.space import parse, resolve
+from nas_attn.space import resolve
 from nas_attn.storage import Run
 from nas_attn.study import searching
 from nas_attn.study.extending import extend
@@ -77,11 +78,13 @@ def test_the_search_goes_on_in_the_wider_space_and_repeats_nothing(searched: Pat
     assert max(calls(searched).values()) == 1, "a finished run was repeated"
     assert {key: now[key].trial for key in before} == {key: view.trial for key, view in before.items()}
     assert "uniform gam(reduction=4, groups=2)" in {view.baseline for view in now.values()}
-    assert any("@block" in view.placement or "gam" in view.placement for view in now.values() if not view.baseline)
+    assert any(
+        "@block" in str(view.placement) or "gam" in str(view.placement) for view in now.values() if not view.baseline
+    )
     trials = loaded().trials
     assert [t.number for t in trials] == list(range(len(trials)))
     for view in now.values():
-        assert trials[view.trial].user_attrs["placement"] == view.placement
+        assert trials[view.trial].user_attrs["placement"] == str(view.placement)
         assert trials[view.trial].state.is_finished()
     assert len({frozenset(t.distributions.items()) for t in trials if t.params}) == 1, "one space for all of them"
     assert sorted(optuna.get_all_study_names(URL)) == ["table", "table~answer"]

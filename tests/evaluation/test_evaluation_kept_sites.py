@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_attn.evaluation.plan import kept_sites, study_plan
+from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import ResolvedPlacement
@@ -64,7 +65,7 @@ def begun(folder: Path) -> OpenStudy:
 
 def read(opened: OpenStudy, placement: str) -> ResolvedPlacement:
     plan = searching.plan_recipe(opened.recipe, build=Hourglass, store=opened.store)
-    return plan.resolved(placement)
+    return plan.resolved(parse(placement))
 
 
 def with_other_sites(opened: OpenStudy) -> None:

@@ -11,6 +11,7 @@ from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.errors import NasAttnWarning, Unmeasurable
 from nas_attn.evaluation.measuring import Measurer, to_text
 from nas_attn.latency import fingerprint
+from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Fingerprint, Session, SessionSample
@@ -88,9 +89,9 @@ def test_no_more_sessions_than_allowed_and_the_bare_backbone_needs_none(tmp_path
     made = recipe(tolerance=0.0001)
     plan = searching.plan_recipe(made)
     measurer = Measurer(plan, store(tmp_path, made), seed=0)
-    placements = [plan.resolved(text) for text in ("none", "stage1=eca", "*=simam")]
+    placements = [plan.resolved(parse(text)) for text in ("none", "stage1=eca", "*=simam")]
     measurer.narrow(placements, 0.0001, lambda: False)
-    known = measurer.latencies({p.key: p.text for p in placements})
+    known = measurer.latencies({p.key: p.placement for p in placements})
     assert known[placements[0].key].ratio == 1.0
     assert [known[p.key].sessions for p in placements[1:]] == [2, 2]
     assert measurer.open_keys([p.key for p in placements[1:]], 0.0001) == []
@@ -127,7 +128,7 @@ def test_a_network_that_cannot_be_timed_costs_neither_its_companions_nor_the_stu
     made = recipe(tolerance=0.9)
     plan = searching.plan_recipe(made)
     kept = store(tmp_path, made)
-    good, bad = (plan.resolved(text) for text in ("stage1=eca", not_timed))
+    good, bad = (plan.resolved(parse(text)) for text in ("stage1=eca", not_timed))
     measurer = Measurer(plan, kept, seed=0)
     assert measurer.measure(good, [bad]).sessions >= 1
     assert {sample.key for session in kept.sessions() for sample in session.samples} == {good.key}
@@ -145,7 +146,7 @@ def test_a_candidate_that_cannot_be_timed_fails_and_the_search_goes_on(tmp_path:
     made = recipe_from(table, where="test")
     opened = searching.begin(made, f"sqlite:///{tmp_path / 'nas_attn.db'}", tried=[not_timed])
     searching.work(opened, searching.Options(threads=1, say=lambda line: None))
-    states = {row.placement: (row.state, row.reason) for row in opened.store.candidates()}
+    states = {str(row.placement): (row.state, row.reason) for row in opened.store.candidates()}
     assert states["none"][0] == "scored"
     state, reason = states[not_timed]
     assert state == "failed"

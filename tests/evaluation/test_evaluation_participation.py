@@ -133,7 +133,7 @@ def test_such_a_candidate_fails_and_the_others_are_scored(tmp_path: Path, monkey
         device="cpu",
         say=lambda line: None,
     )
-    states = {view.placement: (view.state, view.reason) for view in study.candidates()}
+    states = {str(view.placement): (view.state, view.reason) for view in study.candidates()}
     failed = {placement: reason for placement, (state, reason) in states.items() if state == "failed"}
     assert len(states) == 3
     assert [placement for placement in failed if "simam" not in placement] == []

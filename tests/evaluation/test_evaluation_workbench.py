@@ -50,7 +50,7 @@ def search(**changes: Any) -> na.Study:
 
 
 def scored(study: na.Study) -> dict[str, CandidateView]:
-    return {view.placement: view for view in study.candidates() if view.state == "scored"}
+    return {str(view.placement): view for view in study.candidates() if view.state == "scored"}
 
 
 def opened_there(folder: Path) -> OpenStudy:
@@ -113,5 +113,5 @@ def test_objectives_in_other_combinations(tiny: Path, objectives: list[str]) -> 
     if len(objectives) == 1:
         assert front[0].values[0] == min(view.values[0] for view in views.values())
     if objectives == ["params", "memory"]:
-        assert [view.placement for view in front] == ["none"]
+        assert [str(view.placement) for view in front] == ["none"]
     assert na.open_study().recipe.objectives == objectives

@@ -15,8 +15,9 @@ from nas_attn.attention.catalogue import ROWS
 from nas_attn.errors import UserError
 from nas_attn.export import write
 from nas_attn.export.python_file import Described, Interface, python_source
+from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection
-from nas_attn.space import parse, resolve
+from nas_attn.space import resolve
 
 STRANGER = """
 import importlib.util, sys

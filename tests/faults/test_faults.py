@@ -37,6 +37,7 @@ from optuna.trial import TrialState
 from nas_attn import tasks
 from nas_attn.evaluation.plan import make_plan
 from nas_attn.evaluation.starts import candidate_factors
+from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Score
 from nas_attn.storage import Database
@@ -289,9 +290,9 @@ class Faults(RuleBasedStateMachine):
         values = book.values()
         book.close()
         assert sorted(row.trial for row in rows) == sorted({row.trial for row in rows}), "every number once"
-        assert len({row.placement for row in rows}) == len(rows) == self.trials, "no placement twice"
+        assert len({str(row.placement) for row in rows}) == len(rows) == self.trials, "no placement twice"
         for stored in store.scores():
-            (placement,) = {r.run.placement for r in store.queue.rows(key=stored.key)}
+            (placement,) = {str(r.run.placement) for r in store.queue.rows(key=stored.key)}
             assert stored.score.metrics[self.metric] == self._undisturbed(placement, stored.score)
         for row in rows:
             seed = min(r.run.seed for r in store.queue.rows(key=row.key, way="search"))
@@ -445,7 +446,7 @@ def trained_alone(placement: str, seed: int) -> dict[int, float]:
     torch.set_num_threads(1)
     dataset = tasks.of(recipe).load(recipe, device=torch.device("cpu"))
     plan = make_plan(recipe, dataset.input_shape, len(dataset.classes))
-    resolved = plan.resolved(placement)
+    resolved = plan.resolved(parse(placement))
     model = plan.attach(plan.bare(seed), resolved, seed)
     factors = candidate_factors(recipe, model)
     scores = Trainer(recipe.training, dataset, device=torch.device("cpu")).fit(

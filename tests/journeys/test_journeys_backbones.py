@@ -137,7 +137,7 @@ def test_each_family(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     study = three_trials(family)
     views = study.candidates()
     assert [(view.state, view.reason) for view in views] == [("scored", "")] * 3
-    assert views[0].placement == "none"
+    assert str(views[0].placement) == "none"
     assert all(view.cost["params"] >= views[0].cost["params"] for view in views)
     assert all(view.latency is not None and view.latency.ratio > 0 for view in views)
     assert study.front()

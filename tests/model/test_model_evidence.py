@@ -10,6 +10,8 @@ import runs_made as made
 
 from nas_attn.model import TARGET, Evidence, Run, fit
 from nas_attn.model.runs import noise_floor
+from nas_attn.notation import parse
+from nas_attn.records import BARE
 
 
 def test_where_all_are_equal_nothing_is_almost_surely_better() -> None:
@@ -220,11 +222,11 @@ def test_a_deterministic_metric_is_believed() -> None:
 
 def one_metric(values: dict[str, float], **more: object) -> Evidence | None:
     runs = [Run(key, 0, 0, value) for key, value in values.items()]
-    return fit(runs, {"a": "none", "b": "stage1=se", "c": "stage2=se"}, metric="accuracy", **more)
+    return fit(runs, {"a": BARE, "b": parse("stage1=se"), "c": parse("stage2=se")}, metric="accuracy", **more)
 
 
 def test_where_nothing_can_be_said_it_is_said() -> None:
-    assert fit([], {"a": "none"}, metric="accuracy") is None
+    assert fit([], {"a": BARE}, metric="accuracy") is None
     assert one_metric({"a": float("nan")}) is None
     assert one_metric({"a": 0.7}, rung=1) is None
     single = one_metric({"a": 0.7})
@@ -264,13 +266,13 @@ def test_a_module_that_fails_on_some_backbones_hides_nobody_elses_gain() -> None
         "third": {2: 0.945, 0: 0.932, 1: 0.937, 3: 0.928, 4: 0.935, 5: 0.936, 6: 0.719},
     }
     texts = {
-        "none": "none",
-        "se": "stage1=se(reduction=2) stage2=se(reduction=2) stage3=se(reduction=2)",
-        "eca": "stage1=eca(kernel_size=3) stage2=eca(kernel_size=3) stage3=eca(kernel_size=3)",
-        "ela": "stage1=ela(kernel_size=5) stage2=ela(kernel_size=5) stage3=ela(kernel_size=5)",
-        "late": "stage2=eca(kernel_size=3)",
-        "both": "stage1=eca(kernel_size=3) stage2=se(reduction=2)",
-        "third": "stage1=eca(kernel_size=3) stage2=ela(kernel_size=5)",
+        "none": parse("none"),
+        "se": parse("stage1=se(reduction=2) stage2=se(reduction=2) stage3=se(reduction=2)"),
+        "eca": parse("stage1=eca(kernel_size=3) stage2=eca(kernel_size=3) stage3=eca(kernel_size=3)"),
+        "ela": parse("stage1=ela(kernel_size=5) stage2=ela(kernel_size=5) stage3=ela(kernel_size=5)"),
+        "late": parse("stage2=eca(kernel_size=3)"),
+        "both": parse("stage1=eca(kernel_size=3) stage2=se(reduction=2)"),
+        "third": parse("stage1=eca(kernel_size=3) stage2=ela(kernel_size=5)"),
     }
     runs = [
         Run(key, backbone, rung, value if rung else 0.5 + 0.3 * (value - 0.5), backbone, None, 2000)
@@ -377,7 +379,7 @@ def test_what_ran_counts_with_the_best_runs_that_it_has() -> None:
     assert both.rung == TARGET
     assert (both.estimates["k001"].seeds, both.estimates["k009"].seeds) == (4, 2)
     assert both.estimates["k009"].mean == pytest.approx(0.8, abs=0.02)
-    assert fit([Run("k000", 0, TARGET, 0.8)], {"k000": "none"}, metric="accuracy").estimates[
+    assert fit([Run("k000", 0, TARGET, 0.8)], {"k000": BARE}, metric="accuracy").estimates[
         "k000"
     ].mean == pytest.approx(0.8)
 

@@ -124,7 +124,7 @@ def test_an_interrupted_or_interleaved_writing_is_healed(made: Snapshot, tmp_pat
 def test_a_trials_note_has_placement_outcome_and_scores(made: Snapshot) -> None:
     by_state = {view.state: note(view, made) for view in made.candidates if view.baseline is None}
     pruned = [view for view in made.candidates if view.state == "pruned"][-1]
-    assert by_state["pruned"].startswith(f"`{pruned.placement}`")
+    assert by_state["pruned"].startswith(f"`{pruned.placement!s}`")
     assert "behind the best third" in by_state["pruned"]
     assert "latency ratio 1.62 is above the limit" in by_state["infeasible"]
     baseline = next(view for view in made.candidates if view.baseline == f"uniform {SE}")
@@ -146,7 +146,7 @@ def test_optunas_own_front_is_that_of_the_answer_with_names(made: Snapshot, tmp_
     kept = storage(tmp_path)
     write_answer_study(kept, made)
     study = optuna.load_study(study_name="made~answer", storage=kept)
-    assert {trial.params["placement"] for trial in study.best_trials} == {view.placement for view in made.front}
+    assert {trial.params["placement"] for trial in study.best_trials} == {str(view.placement) for view in made.front}
     assert study._storage.get_study_system_attrs(study._study_id)["study:metric_names"] == [
         "gain in accuracy, points",
         "latency",
@@ -154,11 +154,11 @@ def test_optunas_own_front_is_that_of_the_answer_with_names(made: Snapshot, tmp_
     best, bare = made.recommendation, made.candidates[0]
     assert best is not None
     by_placement = {trial.params["placement"]: trial for trial in study.trials}
-    assert by_placement[best.placement].params["candidate"].startswith("recommended")
-    assert by_placement[bare.placement].params["candidate"].startswith("bare backbone")
-    assert by_placement[bare.placement].values == [0.0, 1.0]
+    assert by_placement[str(best.placement)].params["candidate"].startswith("recommended")
+    assert by_placement[str(bare.placement)].params["candidate"].startswith("bare backbone")
+    assert by_placement[str(bare.placement)].values == [0.0, 1.0]
     gain = next(view for view in made.candidates if view.key == best.key).gains["accuracy"]
-    assert by_placement[best.placement].values[0] == pytest.approx(100 * gain.mean, abs=1e-5)
+    assert by_placement[str(best.placement)].values[0] == pytest.approx(100 * gain.mean, abs=1e-5)
 
 
 def test_it_is_written_anew_where_something_changed_and_only_there(made: Snapshot, tmp_path: Path) -> None:

@@ -41,13 +41,13 @@ def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> 
     points = [trace for trace in figure.data if trace.mode == "markers" and trace.name != "recommended"]
     placements = [placement for trace in points for placement in trace.customdata]
     scored = [view for view in made.candidates if view.state == "scored"]
-    assert sorted(placements) == sorted(view.placement for view in scored)
+    assert sorted(placements) == sorted(str(view.placement) for view in scored)
     (ring,) = named(figure, "recommended")
-    assert list(ring.customdata) == [made.recommendation.placement]
+    assert list(ring.customdata) == [str(made.recommendation.placement)]
     (bare,) = named(figure, "bare backbone")
     assert (bare.x[0], bare.y[0], bare.error_y.array[0]) == (1.0, 0.0, 0.0)
     (front,) = [trace for trace in named(figure, "front") if trace.mode == "markers"]
-    view = next(view for view in made.candidates if view.placement == front.customdata[0])
+    view = next(view for view in made.candidates if str(view.placement) == front.customdata[0])
     gain = view.gains["accuracy"]
     assert front.y[0] == pytest.approx(100 * gain.mean, abs=1e-4)
     assert front.error_y.array[0] == pytest.approx(100 * (gain.high - gain.mean), abs=1e-4)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from nas_attn import attachment, backbones
 from nas_attn.attachment import survey
 from nas_attn.errors import PlacementError
+from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection
 from nas_attn.records import Assignment, Choice, Placement, ResolvedPlacement, Site
-from nas_attn.space import parse, resolve
+from nas_attn.space import resolve
 
 SHAPE = (3, 16, 16)
 

@@ -12,10 +12,11 @@ from torch import nn
 from nas_attn import attachment, backbones
 from nas_attn.attachment import survey
 from nas_attn.errors import PlacementError, RecipeError
+from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import load_space, shipped
 from nas_attn.records import Site
-from nas_attn.space import SearchSpace, parse, resolve
+from nas_attn.space import SearchSpace, resolve
 from nas_attn.space_schema import SpaceSpec
 
 

@@ -69,7 +69,7 @@ def test_many_processes_share_a_new_database_with_optuna(url: str, processes: in
     storage.remove_session()
     storage.engine.dispose()
     assert [trial.state.name for trial in found] == ["COMPLETE"] * trials
-    assert [trial.user_attrs["placement"] for trial in found] == [row.placement for row in rows]
+    assert [trial.user_attrs["placement"] for trial in found] == [str(row.placement) for row in rows]
 
 
 def put_and_report(store: StudyStore, queue: multiprocessing.Queue[str]) -> None:

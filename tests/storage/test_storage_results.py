@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from nas_attn.errors import LeaseLost, StudyError
+from nas_attn.notation import parse
 from nas_attn.records import Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import Database, Lease, Run, RunRow, StudyStore
 
 
 def test_a_candidate_is_claimed_by_one_trial(store: StudyStore, lease: Lease) -> None:
     row = store.claim("key", placement="stage1=se(reduction=8)", trial=1, baseline="uniform se", lease=lease)
-    assert (row.key, row.placement, row.trial, row.baseline) == ("key", "stage1=se(reduction=8)", 1, "uniform se")
+    assert (row.key, str(row.placement), row.trial, row.baseline) == ("key", "stage1=se(reduction=8)", 1, "uniform se")
     assert (row.state, row.reason, row.cost) == ("running", "", None)
     assert store.claim("key", placement="stage1=se(reduction=8)", trial=2, baseline=None, lease=lease) is None
     # The trial resumes after a crash: it is still its own.
@@ -110,7 +111,7 @@ def test_checkpoints_come_newest_first_and_can_be_dropped(store: StudyStore, lea
     assert (first.run, first.artifact, first.sha256, first.size, first.epochs) == ("key/0", "a1", "ab", 10**10, 1)
 
 
-RUN = Run("key", "stage1=se(reduction=8)", 3, 1, "target", "validate", 10)
+RUN = Run("key", parse("stage1=se(reduction=8)"), 3, 1, "target", "validate", 10)
 
 
 def only(store: StudyStore) -> RunRow:

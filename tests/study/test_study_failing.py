@@ -92,7 +92,7 @@ def test_a_module_that_raises_costs_its_candidates_only_and_debug_shows_where(
     monkeypatch.setenv(DEBUG, "1")
     study = na.search("faults.toml", say=lambda line: None)
     assert 'stranger.py", line' in capsys.readouterr().err
-    states = {view.placement: (view.state, view.reason) for view in study.candidates()}
+    states = {str(view.placement): (view.state, view.reason) for view in study.candidates()}
     assert {text: state for text, (state, _) in states.items()} == {
         "none": "scored",
         "stage3=stranger:Works": "scored",
@@ -101,14 +101,14 @@ def test_a_module_that_raises_costs_its_candidates_only_and_debug_shows_where(
     }
     assert states["stage3=stranger:FailsInTraining"][1] == "training it raised RuntimeError: no such kernel"
     assert "LookupError: no gradient here" in states["stage3=stranger:FailsInBackward"][1]
-    assert {view.placement for view in study.front()} <= {"none", "stage3=stranger:Works"}
+    assert {str(view.placement) for view in study.front()} <= {"none", "stage3=stranger:Works"}
 
 
 def test_what_no_memory_could_hold_is_not_tried(faults: Path) -> None:
     """Linux would kill this process, or another."""
     space = {"name": "huge", "sites": {"include": ["stage3"]}, "choices": {"stranger:Works": {}, "stranger:Huge": {}}}
     study = na.search("faults.toml", overrides={"space": space}, trials=3, say=lambda line: None)
-    states = {view.placement: (view.state, view.reason) for view in study.candidates()}
+    states = {str(view.placement): (view.state, view.reason) for view in study.candidates()}
     assert {text: state for text, (state, _) in states.items()} == {
         "none": "scored",
         "stage3=stranger:Works": "scored",
@@ -169,7 +169,7 @@ def evaluate(model, run):
 def test_whatever_an_evaluator_raises_is_its_candidates_own(table: Path) -> None:
     (table / "table_evaluator.py").write_text(OWN)
     study = na.search("table.toml", trials=6, overrides={"search.confirm_seeds": 0}, say=lambda line: None)
-    failed = {view.placement: view.reason for view in study.candidates() if view.state == "failed"}
+    failed = {str(view.placement): view.reason for view in study.candidates() if view.state == "failed"}
     assert study.snapshot().counts["scored"] > 1
     assert failed
     for placement, reason in failed.items():

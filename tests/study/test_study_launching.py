@@ -73,7 +73,7 @@ def is_whole(opened: OpenStudy, trials: int) -> bool:
     """Whether all candidates are told, each once."""
     rows = opened.store.candidates()
     told = sum(trial.state.is_finished() for trial in opened.book.all())
-    return len({row.placement for row in rows}) == len(rows) == told == trials
+    return len({str(row.placement) for row in rows}) == len(rows) == told == trials
 
 
 def test_engines_that_cannot_be_had_are_one_sentence(table: Path, begun: Callable[[str, int], OpenStudy]) -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import nas_attn as na
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.main import app
+from nas_attn.notation import parse
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Score
 from nas_attn.report import write_report
@@ -55,7 +56,7 @@ def begun(folder: Path, backbone: dict[str, Any], sites: dict[str, Any], build: 
 def candidate(opened: OpenStudy, placement: str, build: Any = None) -> tuple[str, nn.Module]:
     """A scored trial with this placement: its snippet, and its network as a worker builds it."""
     plan = searching.plan_recipe(opened.recipe, build=build, store=opened.store)
-    resolved = plan.resolved(placement)
+    resolved = plan.resolved(parse(placement))
     store = opened.store
     lease = store.acquire("trial", owner="test", ttl_s=60)
     assert lease is not None

@@ -16,8 +16,9 @@ from nas_attn.analysis.per_image import Answers
 from nas_attn.attachment import attach, attached_modules, check
 from nas_attn.data import Dataset
 from nas_attn.errors import TrainingError
+from nas_attn.notation import parse
 from nas_attn.recipe import Augment, DataSection, TrainingSection
-from nas_attn.space import parse, resolve
+from nas_attn.space import resolve
 from nas_attn.tasks import TASKS
 from nas_attn.training import Trainer
 from nas_attn.training.learning import Boxes

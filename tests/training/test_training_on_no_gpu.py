@@ -16,8 +16,9 @@ from nas_attn.data.boxes import BoxedSplit
 from nas_attn.data.dataset import MaskedSplit
 from nas_attn.data.parts import InMemory
 from nas_attn.latency.nets import deployed, eager, example_input, placed
+from nas_attn.notation import parse
 from nas_attn.recipe import Augment, LatencySection, Named, TrainingSection
-from nas_attn.space import parse, resolve
+from nas_attn.space import resolve
 from nas_attn.tasks import TASKS
 from nas_attn.training import Trainer
 from nas_attn.training.parameters import make_optimizer

@@ -21,6 +21,7 @@ from nas_attn.data.parts import InMemory
 from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.evaluation.plan import make_plan
 from nas_attn.evaluation.starts import candidate_factors
+from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.tables import PRESETS
@@ -105,7 +106,7 @@ def test_stages_are_frozen_and_rates_fall_by_block() -> None:
     def rates(**training: object) -> dict[str, float]:
         changes = {f"training.{key}": value for key, value in training.items()}
         plan = make_plan(load_recipe("cifar10-resnet20", overrides=changes), (3, 32, 32), 10)
-        model = plan.attach(plan.bare(0), plan.resolved("stage2=se"), 0)
+        model = plan.attach(plan.bare(0), plan.resolved(parse("stage2=se")), 0)
         factors = candidate_factors(plan.recipe, model, plan.sites)
         found = {n: rate_of(n, factors.backbone) for n, _ in model.named_parameters() if n not in factors.attention}
         optimizer = make_optimizer(model, TrainingSection(), factors.attention, factors.backbone)
