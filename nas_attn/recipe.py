@@ -281,6 +281,13 @@ class TrainingSection(Section):
             raise ValueError(f"unknown preset '{preset}': {did_you_mean(str(preset), PRESETS)}")
         return {**PRESETS[preset], **table}
 
+    @field_validator("transforms")
+    @classmethod
+    def _a_function(cls, transforms: str | None) -> str | None:
+        if transforms is not None and ":" not in transforms:
+            raise ValueError(f"must be package.module:function, not '{transforms}'")
+        return transforms
+
     @field_validator("rungs")
     @classmethod
     def _increasing(cls, rungs: list[int]) -> list[int]:

@@ -81,7 +81,10 @@ class Items:
             if not np.issubdtype(np.asarray(label).dtype, np.integer) or np.asarray(label).size != 1:
                 raise DataError(f"{where} has the label {shorten(repr(label))}, not a class number")
             return pixels, int(np.asarray(label).item())
-        mask = Image.fromarray(np.asarray(label).astype(np.uint8).squeeze())
+        numbers = np.asarray(label).squeeze()
+        if numbers.ndim != 2 or numbers.dtype.kind not in "uifb":
+            raise DataError(f"{where} has the label {shorten(repr(label), 40)}, not a mask (H, W) of class numbers")
+        mask = Image.fromarray(numbers.astype(np.uint8))
         mask = mask if self.size is None else square(Cut(self.size, interpolation="nearest"))(mask)
         if mask.size != (pixels.shape[2], pixels.shape[1]):
             raise DataError(f"{where} has an image of {pixels.shape[2]}x{pixels.shape[1]} and a mask of {mask.size}")

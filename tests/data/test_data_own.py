@@ -164,6 +164,8 @@ def test_masks_and_boxes() -> None:
     x, y = next(load(of_boxes, "detection", size=40).validation.batches(2))
     assert x.shape[1:] == (3, 40, 40)
     assert y[0, 0, 1:].tolist() == [4.0, 8.0, 24.0, 20.0]
+    with pytest.raises(DataError, match="not a mask"):
+        load(tables, "segmentation")
 
 
 def _wrong(item: Any) -> Any:

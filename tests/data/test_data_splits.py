@@ -284,6 +284,7 @@ def test_a_recipe_is_checked_when_its_data_are_loaded(tmp_path: Path) -> None:
     wrong = recipe_from({**table, "target": {"augment": [{"name": "CenterCrop", "sise": 8}]}}, where="this")
     with pytest.raises(DataError, match="sise"):
         TASKS["classification"].check_trainings(wrong, dataset)
-    for entry in ({"name": "mixup"}, {"name": "flip", "p": 1}, {"name": "rotate"}, {"name": "crop", "padding": 0}):
-        with pytest.raises(RecipeError, match=r"training\.augment"):
-            recipe_from({**table, "training": {"augment": [entry]}}, where="this")
+    entries = ({"name": "mixup"}, {"name": "flip", "p": 1}, {"name": "rotate"}, {"name": "crop", "padding": 0})
+    for training in (*({"augment": [entry]} for entry in entries), {"transforms": "mine.flip"}):
+        with pytest.raises(RecipeError, match=r"training\.(augment|transforms)"):
+            recipe_from({**table, "training": training}, where="this")
