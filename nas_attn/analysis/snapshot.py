@@ -400,8 +400,11 @@ def _views(
     at_rung, last = defaultdict[int | None, dict[str, Mapping[str, Estimate]]](dict), len(recipe.training.rungs) - 1
     for (metric, rung), evidence in known.items():
         if metric in shown:
-            own = {key: of[metric, rung].estimates[key] for key, of in apart.items() if (metric, rung) in of}
-            at_rung[min(rung, last)][metric] = {**evidence.estimates, **own}  # the target's takes the last rung's place
+            here = dict(evidence.estimates)
+            for key, of in apart.items():
+                if (metric, rung) in of and key in of[metric, rung].ran:
+                    here[key] = of[metric, rung].estimates[key]
+            at_rung[min(rung, last)][metric] = here  # the target's takes the last rung's place
     times = latencies(rows, facts.sessions)
     points = {row.key: _points(scores.get(row.key, ())) for row in rows}
     highest = {key: max([point.rung for point in found], default=None) for key, found in points.items()}

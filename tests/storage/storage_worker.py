@@ -7,7 +7,7 @@ import os
 import sys
 
 from nas_attn.errors import StorageError
-from nas_attn.records import Score
+from nas_attn.records import Assignment, Choice, Placement, Score
 from nas_attn.storage import Database, Run, optuna_engine_arguments
 
 PARAMETERS = 12
@@ -29,9 +29,10 @@ def search(url: str, trials: str) -> None:
             choices = [trial.suggest_categorical(f"stage{i}", ["none", "se", "ela"]) for i in range(PARAMETERS)]
             lease = store.acquire(f"trial/{trial.number}", owner=str(os.getpid()), ttl_s=1000)
             key = f"key{trial.number}"
-            store.claim(key, placement=" ".join(choices), trial=trial.number, baseline=None, lease=lease)
+            placement = Placement(tuple(Assignment(f"stage{i}", Choice(choice)) for i, choice in enumerate(choices)))
+            store.claim(key, placement=placement, trial=trial.number, baseline=None, lease=lease)
             store.add_score(Run(key, "none", 0), Score(0, 0, 1, {"accuracy": 0.5}, b"x" * 1250), lease=lease)
-            trial.set_user_attr("placement", " ".join(choices))
+            trial.set_user_attr("placement", str(placement))
             assert store.finish(key, state="scored", reason="", lease=lease)
             study.tell(trial, 0.5)
             store.release(lease)

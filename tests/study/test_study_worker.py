@@ -78,12 +78,12 @@ def test_without_a_number_a_search_finds_out_how_many_threads_pay(
     looked: list[object] = []
     used: set[int] = set()
     before = torch.get_num_threads()
-    forward = Trainer._output
+    forward = Trainer.output
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(stepping, "cores", lambda: 8)
     monkeypatch.setattr(stepping, "quickest", lambda step, most: looked.append(step()) or 1)
-    monkeypatch.setattr(Trainer, "_output", lambda *args: used.add(torch.get_num_threads()) or forward(*args))
+    monkeypatch.setattr(Trainer, "output", lambda *args: used.add(torch.get_num_threads()) or forward(*args))
     settings = {"data.train_subset": 64, "training.rungs": [1], "training.start": "scratch"}
     objectives = ["accuracy", "params"]
     overrides = settings | {"search.baselines": "bare", "search.confirm_seeds": 0}
