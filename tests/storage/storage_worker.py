@@ -31,7 +31,7 @@ def search(url: str, trials: str) -> None:
             key = f"key{trial.number}"
             placement = Placement(tuple(Assignment(f"stage{i}", Choice(choice)) for i, choice in enumerate(choices)))
             store.claim(key, placement=placement, trial=trial.number, baseline=None, lease=lease)
-            store.add_score(Run(key, "none", 0), Score(0, 0, 1, {"accuracy": 0.5}, b"x" * 1250), lease=lease)
+            store.add_score(Run(key, "none", 0), Score(0, 0, 1, {"accuracy": 0.5}, b"x" * 1250, 10_000), lease=lease)
             trial.set_user_attr("placement", str(placement))
             assert store.finish(key, state="scored", reason="", lease=lease)
             study.tell(trial, 0.5)
@@ -45,7 +45,7 @@ def write(url: str, ttl_s: str) -> None:
         lease = store.acquire("trial/1", owner=str(os.getpid()), ttl_s=float(ttl_s))
         for number in itertools.count():
             store.claim(f"key{number}", placement="", trial=number, baseline=None, lease=lease)
-            store.add_score(Run(f"key{number}", "none", 0), Score(0, 0, 1, {}, os.urandom(5000)), lease=lease)
+            store.add_score(Run(f"key{number}", "none", 0), Score(0, 0, 1, {}, os.urandom(5000), 40_000), lease=lease)
             print(number, flush=True)
 
 
