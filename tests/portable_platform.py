@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).resolve().parent / "portable"
-NEEDED = re.compile(r"""os.fork|"fork"|SIGUSR|SIGHUP|os.uname|geteuid|getuid|killpg|waitid|sched_|/proc|pty\.""")
+NEEDED = re.compile(r"""os.fork|"fork"|SIGUSR|SIGHUP|os.uname|geteuid|getuid|killpg|ctrl_c|waitid|sched_|/proc|pty\.""")
 """In a test's source: it needs what is gone."""
 
 os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)

@@ -84,7 +84,8 @@ def _scores(words: list[str], run: EvaluatorRun, resolved: ResolvedPlacement) ->
     receipt.unlink(missing_ok=True)
     asked = json.dumps({"network": asdict(resolved), "receipt": str(receipt)})
     environment = {**os.environ, ASKED: asked, "PYTHONUNBUFFERED": "1"}
-    pipe, last = subprocess.PIPE, ""  # two pipes: progress bars stand on no lines of their own
+    pipe = subprocess.PIPE  # two pipes: progress bars stand on no lines of their own
+    last = {True: "", False: ""}  # of the output, and of what is wrong: which of two came later cannot be told
     with subprocess.Popen(
         words, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, **apart()
     ) as running:
@@ -93,7 +94,7 @@ def _scores(words: list[str], run: EvaluatorRun, resolved: ResolvedPlacement) ->
             identity.write_text(json.dumps(asdict(seen) if seen else {}), "utf-8")
             for output, line in _lines(running, run):
                 print(line)
-                last = line.strip() or last
+                last[output] = line.strip() or last[output]
                 metrics = _numbers(line) if output else {}
                 epoch = metrics.pop("epoch", None)
                 if epoch is not None and metrics:
@@ -103,7 +104,8 @@ def _scores(words: list[str], run: EvaluatorRun, resolved: ResolvedPlacement) ->
                         )
                     yield int(epoch), metrics
             if running.wait():
-                raise TrainingError(f"the program ended with status {running.returncode}: {last[:300]}")
+                why = (last[False] or last[True])[:300]
+                raise TrainingError(f"the program ended with status {running.returncode}: {why}")
         finally:
             _end(running.pid)
             receipt.unlink(missing_ok=True)

@@ -302,7 +302,7 @@ class Faults(RuleBasedStateMachine):
         assert not [lease for lease in store.leases() if lease.state == "held"], said
         known = {row.artifact for found in store.all_checkpoints().values() for row in found}
         stray = {path.name for path in (self.folder / "artifacts").iterdir() if path.is_file()} - known
-        folders = [path for path in (self.folder / "artifacts").iterdir() if path.is_dir()]
+        folders = [path for path in (self.folder / "artifacts").iterdir() if path.is_dir() and path.name != "logs"]
         empty = [path.name for path in folders if not any(path.iterdir())]
         assert len(empty) <= tally["kill -9"], f"an evaluator's folder that nothing was put into: {empty}"
         assert not [run for run in store.all_checkpoints() if not run.startswith("weights:")], said

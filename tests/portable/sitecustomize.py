@@ -1,6 +1,7 @@
 """Takes from this process what only Linux has: fcntl, os.fork, SIGUSR1, /proc and the like. See tests/portable_platform.py."""
 
 import builtins
+import multiprocessing
 import os
 import signal
 import sys
@@ -32,6 +33,7 @@ def no_proc(event, arguments):
         raise FileNotFoundError(2, "No such file or directory", arguments[0])
 
 
+multiprocessing.set_start_method("spawn", force=True)  # as on Windows and macOS
 builtins.__import__ = without
 sys.addaudithook(no_proc)
 for module, names in ((os, OS), (signal, SIGNALS)):
