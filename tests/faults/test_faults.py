@@ -80,7 +80,7 @@ TRAINED = (
         'name = "external"\ninput_shape = [1, 8, 8]\nclasses = 3',
         'name = "digits"\ntrain_subset = 320\noptions = { train = 400, validation = 200, test = 50 }',
     )
-    .replace('evaluator = "faults_evaluator:evaluate"', "batch_size = 32\nthreads = 1")
+    .replace('evaluator = "faults_evaluator:evaluate"', "batch_size = 32")
     .replace('["score", "-effort"]', '["accuracy", "params"]')
 )
 EVALUATOR = """
