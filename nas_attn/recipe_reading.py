@@ -134,7 +134,7 @@ def _validate(model: type[S], table: dict[str, Any], where: str) -> S:
 
 def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
     """One sentence for the first thing that is wrong: file, key, value, way out."""
-    # Of what a value might have been, the switch says least.
+    # If a key takes a bool or another type, the error about the other type is the useful one.
     first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", e["type"].startswith("bool_")))
     path = [str(part) for part in first["loc"] if part not in ("bool", "int", "float", "str") and "[" not in str(part)]
     key = ".".join(path)

@@ -70,9 +70,8 @@ class Answers:
     """What a task keeps of a run on the validation split, beside its score."""
 
     wrong: tuple[int, ...] | None = None  # classification: what each wrong image was taken for, in the images' order
-    counts: tuple[tuple[int, ...], ...] | None = (
-        None  # (true class, found class): pixels, or boxes, whose last class is no box
-    )
+    counts: tuple[tuple[int, ...], ...] | None = None
+    """Of pixels or boxes: (true class, found class). Boxes have one class more, the last: there is none."""
     average_precision: tuple[float | None, ...] | None = None  # detection: of each class, 0 to 1; None: it has no box
     images: tuple[float, ...] = ()  # of each image, 0 to 1: the share of pixels that are right, the F1 of its boxes
 
@@ -193,11 +192,10 @@ def _over_images(a: NDArray[np.float64] | None, b: NDArray[np.float64] | None, l
 
 def _confusion(runs: Sequence[tuple[Score, Answers]], labels: Labels) -> NDArray[np.float64] | None:
     classes = len(labels.classes)
-    total = np.zeros((classes, classes))
+    counts = [np.array(answers.counts, float) for _, answers in runs if answers.counts is not None]
+    total = sum(counts[1:], counts[0]) if counts else np.zeros((classes, classes))
     for score, answers in runs:
-        if answers.counts is not None:
-            total = total + np.array(answers.counts, float) if total.any() else np.array(answers.counts, float)
-        elif (found := _found(score, answers, labels)) is not None:
+        if answers.counts is None and (found := _found(score, answers, labels)) is not None:
             np.add.at(total, (labels.numbers, found), 1)
     return total / np.maximum(total.sum(1, keepdims=True), 1) if total.any() else None
 

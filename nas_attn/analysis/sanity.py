@@ -80,10 +80,9 @@ def cautions(
                 f"the bare backbone is still learning ({units.value(metric, earlier)}, then {units.value(metric, value)}). What "
                 "helps now may only help to learn faster. Train longer."
             )
-    comparable = (
-        recipe.training.loss is None and not tasks.MIXING & recipe.augmentations
-    )  # losses of training and validation
-    found += _by_heart(ended, bare) if comparable else []
+    # Else the losses of training and validation are not comparable.
+    if recipe.training.loss is None and not tasks.MIXING & recipe.augmentations:
+        found += _by_heart(ended, bare)
     waited = _mean("loading_share", ended)
     if waited is not None and waited > WAITED:
         found.append(

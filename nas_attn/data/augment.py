@@ -48,9 +48,8 @@ class EpochPlan:
         """Decides one epoch over `count` images, in nearly equal batches of at most `batch_size`: no small batch at the end."""
         asked: dict[str, dict[str, Any]] = {one.name: one.arguments for one in augment if one.name in BATCHED}
         random = np.random.default_rng((seed, epoch))
-        times = int(
-            asked.get("repeat", {}).get("times", 1)
-        )  # repeated augmentation (Hoffer et al., 1901.09335), as timm counts
+        # Repeated augmentation (Hoffer et al., 1901.09335), as timm counts it: as many images an epoch, fewer different ones.
+        times = int(asked.get("repeat", {}).get("times", 1))
         order = torch.from_numpy(random.permutation(count).repeat(times)[:count]).to(device)
         batches = torch.tensor_split(order, -(-count // batch_size))
         if times > 1:  # an image's copies stand apart in their batch: neighbours are mixed

@@ -299,9 +299,8 @@ def by_runtime(model: nn.Module, section: LatencySection, x: Tensor, images: Ten
 
 def open_in_runtime(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None) -> Opened:
     """The network in the section's runtime, by way of an ONNX file for inputs of x's shape (N, C, H, W)."""
-    with tempfile.TemporaryDirectory(
-        prefix="nas_attn-", ignore_cleanup_errors=True
-    ) as folder:  # Windows keeps what is mapped
+    # Windows removes no file that is still mapped.
+    with tempfile.TemporaryDirectory(prefix="nas_attn-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / f"model{runtime_suffix(section)}"
         write_runtime_file(model, section, x, images, path)
         return Opened(path, section.mode, x.cpu().numpy(), section.threads, section.device)

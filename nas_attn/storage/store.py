@@ -197,9 +197,7 @@ class StudyStore(Leases):
         assert run.seed == score.seed
         of = {"key": run.key, "way": run.way, "backbone": run.backbone, "purpose": run.purpose}
         row = {"study_id": self._id, **of, **asdict(score), "metrics": json.dumps(dict(score.metrics))}
-        row = {
-            name: value for name, value in row.items() if name in tables.score.c
-        }  # `Score.kept`: the rest is metrics
+        row = {name: row[name] for name in row if name in tables.score.c}  # other fields stand in the metrics
         with self._fenced(lease) as connection:
             new = insert(connection, tables.score).values(row)
             identity = list(tables.score.primary_key.columns)
