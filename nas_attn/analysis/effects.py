@@ -83,8 +83,17 @@ class Effects:
         return tuple(row for row in self.rows if row.level == level)
 
 
-def fit_effects(now: Snapshot, what: str) -> Effects | None:
-    """The effects on `latency` (relative to the bare backbone's) or on a metric (in its unit); None with too few candidates."""
+def both_effects(now: Snapshot) -> list[Effects]:
+    """The effects on the metric that is optimized, and on latency: those that can be spoken of."""
+    latency = fit_effects(now, "latency")
+    found = fit_effects(now, now.primary, latency) if now.primary else None
+    return [one for one in (found, latency) if one is not None]
+
+
+def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Effects | None:
+    """The effects on `latency` (relative to the bare backbone's) or on a metric (in its unit); None with too few candidates.
+
+    `latency`: those on latency, where they are known."""
     found = average_effects(now, what)
     if found is None:
         return None
@@ -95,7 +104,7 @@ def fit_effects(now: Snapshot, what: str) -> Effects | None:
             alone, beside = placed.get((row.site, row.type, row.knobs), (None, None))
             row = replace(row, alone=alone, beside=beside)
         rows.append(row)
-    latency = _on_latency(now) if what != "latency" else None
+    latency = latency or _on_latency(now) if what != "latency" else None
     cost = {(row.site, row.name): row.mean for row in latency.at("choice")} if latency else {}
     said = _sentences(rows, what, cost) if what != "latency" else ()
     return replace(found, rows=tuple(rows), sentences=said)

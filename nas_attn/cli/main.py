@@ -33,7 +33,7 @@ app = typer.Typer(
 COMMANDS: tuple[Callable[..., None], ...] = (  # Their docstrings are what `--help` says
     *(init.init, search.search, search.resume, search.extend, search.worker, search.launch, search.stop),
     *(upkeep.status, running.validate, running.retrain, answers.pareto, answers.effects, answers.report),
-    *(export.export, export.check_export, networks.sites, networks.latency, networks.modules),
+    *(export.export, export.check_export, networks.sites, networks.measure, networks.modules),
     *(upkeep.backup, upkeep.clean, upkeep.doctor),
 )
 

@@ -1,13 +1,16 @@
-"""`nas-attn sites`, `modules` and `latency`: what can be asked of networks without a study."""
+"""`nas-attn sites`, `modules` and `measure`: what can be asked of networks, with or without a study."""
 
 from __future__ import annotations
 
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from subprocess import PIPE
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
@@ -24,7 +27,7 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.errors import BackboneError, KnobError, RecipeError, StudyError, shorten
+from nas_attn.errors import BackboneError, KnobError, MeasurementError, RecipeError, StudyError, shorten
 from nas_attn.notation import parse
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.records import BESIDE, Knob, Site, format_knob
@@ -246,14 +249,18 @@ def _described(row: Row) -> dict[str, Any]:
     return {"name": row.name, "title": row.title, "family": row.family, "paper": row.paper, "knobs": knobs}
 
 
-def latency(
+def measure(
     what: Annotated[
         list[str] | None,
-        Argument(help="Placements in notation; trial numbers with --study; other backbones by name."),
+        Argument(
+            help="A study, then its trials or placements (else its front). Without a study: placements, other backbones "
+            "by name. Or ONNX files, or a folder of them, without torch."
+        ),
     ] = None,
-    backbone: Annotated[str, Option(help="Backbone of the placements.")] = "resnet20",
+    backbone: Annotated[
+        str | None, Option(help="Backbone of the placements, without a study.", show_default="resnet20")
+    ] = None,
     shape: Shape = "3x32x32",
-    study: Annotated[str | None, Option(help="Take backbone, input and [latency] from this study.")] = None,
     storage: Storage = DEFAULT_URL,
     settings: Annotated[
         list[str] | None,
@@ -264,18 +271,23 @@ def latency(
         Option(help="Measure on another device, without torch: write the networks and a program here."),
     ] = None,
     back: Annotated[
-        Path | None, Option("--from", help="Show what that program has measured; with --study, keep it there.")
+        Path | None, Option("--from", help="Show what that program has measured; with a study, keep it there.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure placements on this machine: latency with intervals, peak memory."""
+    words = list(what or [])
+    if words and backbone is None and (files := _files(words)):
+        _measure_files(files, settings or [])
+        return
+    study = words.pop(0) if words and backbone is None and "=" not in words[0] and words[0] != "none" else None
     if back is not None:
         _bring_back(back, study, storage, as_json)
         return
-    plan = _plan(backbone, shape, study, storage)
+    plan = _plan(backbone or "resnet20", shape, study, storage)
     section = _section(plan.recipe.latency, settings or [])
     trials = {str(r.trial): str(r.placement) for r in study_named(study, storage).store.candidates()} if study else {}
-    networks = {text: _network(plan, text, trials) for text in dict.fromkeys(what or _front_of(study, storage))}
+    networks = {text: _network(plan, text, trials) for text in dict.fromkeys(words or _front_of(study, storage))}
     if to is not None:
         _send(plan, section, networks, to)
         return
@@ -284,10 +296,32 @@ def latency(
     _answer(plan.recipe.backbone.name, shown, sessions, as_json)
 
 
+def _files(words: Sequence[str]) -> list[Path]:
+    """The ONNX files, or the folder of them, that all words name; else nothing."""
+    paths = [Path(word) for word in words]
+    if all(path.suffix == ".onnx" for path in paths):
+        return paths
+    folder = paths[0]
+    return paths if len(paths) == 1 and folder.is_dir() and any(folder.glob("*.onnx")) else []
+
+
+def _measure_files(files: Sequence[Path], settings: Sequence[str]) -> None:
+    """Runs the program that goes to other devices, which needs no torch."""
+    given = overrides(settings)
+    unknown = sorted(given.keys() - {"mode", "threads"})
+    if unknown:
+        raise RecipeError(f"--set {unknown[0]} is not for files: their settings are mode and threads")
+    program = Path(__file__).parents[1] / "latency" / "paired.py"
+    options = [f"--{name}={value}" for name, value in given.items()]
+    done = subprocess.run([sys.executable, program, *map(str, files), *options], check=False, stderr=PIPE, text=True)
+    if done.returncode:
+        raise MeasurementError(done.stderr.strip().removeprefix("error: "))
+
+
 def _front_of(study: str | None, storage: str) -> list[str]:
     """The front of a study, where no placement is named."""
     if study is None:
-        raise RecipeError("latency needs at least one placement, like 'stage2=se(reduction=8)'")
+        raise RecipeError("measure needs a study, or at least one placement, like 'stage2=se(reduction=8)'")
     from nas_attn.study.reading import snapshot
 
     front = snapshot(study_named(study, storage).store).front
@@ -313,7 +347,7 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str,
     runtime = LATENCY_MODES[section.mode].package
     console().print(
         f"{folder} has the bare backbone and {len(networks)} more. On the device, with numpy and {runtime}: python {PROGRAM}. "
-        "Then copy the folder back, and give it to nas-attn latency --from.",
+        "Then copy the folder back, and give it to nas-attn measure --from.",
         markup=False,
     )
 
@@ -342,8 +376,8 @@ def _plan(backbone: str, shape: str, study: str | None, storage: str) -> Plan:
     if study is not None:
         return study_named(study, storage).plan
     data = {"name": "external", "input_shape": parse_shape(shape), "classes": 1000}
-    made = {"name": "latency", "space": "small", "backbone": {"name": backbone}, "data": data}
-    return plan_for(recipe_from({**made, "training": {"start": "scratch", "init": "identity"}}, where="latency"), None)
+    made = {"name": "measure", "space": "small", "backbone": {"name": backbone}, "data": data}
+    return plan_for(recipe_from({**made, "training": {"start": "scratch", "init": "identity"}}, where="measure"), None)
 
 
 def _section(section: LatencySection, settings: Sequence[str]) -> LatencySection:
@@ -365,7 +399,7 @@ def _network(plan: Plan, text: str, trials: Mapping[str, str]) -> tuple[str, nn.
     from nas_attn.recipe_reading import backbone_section
 
     if text.isdigit() and text not in trials:
-        raise StudyError(f"'{text}' is not a trial of {'the study' if trials else 'a study: name it with --study'}")
+        raise StudyError(f"'{text}' is not a trial of {'the study' if trials else 'a study: name the study first'}")
     if "=" not in text and text != "none" and text not in trials:
         shape, classes = plan.input_shape, plan.classes
         return text, backbones.build(backbone_section(text), input_shape=shape, classes=classes)

@@ -1,8 +1,9 @@
 """Paired latency rounds, and networks in ONNX files run by their runtimes. NumPy and a runtime suffice, without torch.
 
-As a program, in a folder that `nas-attn latency --to FOLDER` wrote, on the device that counts:
+As a program, on the device that counts, in a folder that `nas-attn measure STUDY --to FOLDER` wrote:
 
-    python measure.py            # then, where the study is: nas-attn latency --from FOLDER
+    python measure.py                           # then, where the study is: nas-attn measure STUDY --from FOLDER
+    python measure.py bare.onnx se.onnx …       # any files: the first is what the others are compared with
 
 This file is copied there, so it imports nothing of nas_attn.
 """
@@ -296,35 +297,85 @@ def _fingerprint(order: Mapping[str, Any]) -> dict[str, Any]:
     return {"device": section["device"], "name": name or cpu_name(), "details": sorted(details.items())}
 
 
-def one_file(path: Path, mode: str, threads: int, seconds: float = 1.0) -> float:
-    """Milliseconds a call of one ONNX file: the median of turns, on the thread's clock with one thread, else on the wall clock."""
+def _open_file(path: Path, mode: str, threads: int) -> Turn:
+    """The turn of a file, on zeros of its input's shape: on the thread's clock with one thread, else on the wall clock."""
     if mode.startswith("openvino"):
-        shape = list(importlib.import_module("openvino").Core().read_model(str(path)).inputs[0].shape)
+        found = importlib.import_module("openvino").Core().read_model(str(path)).inputs[0].partial_shape
+        sides = [side.get_length() if side.is_static else None for side in found]
     else:
-        shape = importlib.import_module("onnxruntime").InferenceSession(str(path)).get_inputs()[0].shape
+        sides = importlib.import_module("onnxruntime").InferenceSession(str(path)).get_inputs()[0].shape
+    batch, *rest = [side if isinstance(side, int) else None for side in sides]
+    if None in rest:
+        raise RuntimeError(f"the input of '{path}' has no fixed size: export it with one")
     device = "cuda" if mode == "tensorrt" else "cpu"
-    opened = Opened(path, mode, np.zeros(shape, np.float32), threads, device)
-    turn = _turn(opened.call, threads == 1 and device == "cpu")
+    opened = Opened(path, mode, np.zeros((batch or 1, *rest), np.float32), threads, device)
+    return _turn(opened.call, threads == 1 and device == "cpu")
+
+
+def one_file(path: Path, mode: str, threads: int, seconds: float = 1.0) -> float:
+    """Milliseconds a call of one ONNX file: the median of turns."""
+    turn = _open_file(path, mode, threads)
     times, _ = time_rounds([turn, turn], random.Random(0), seconds=seconds)
     return statistics.median(own for own, _ in itertools.chain(*times))
 
 
+def compare(paths: Sequence[Path], mode: str, threads: int, sessions: int, seconds: float = 2.0) -> Iterator[str]:
+    """A line for each file after the first: its time relative to the first one's, in paired sessions."""
+    first, *others = paths
+    for start in range(0, len(others), MAX_CANDIDATES):
+        group = others[start : start + MAX_CANDIDATES]
+        turns = [_open_file(path, mode, threads) for path in (first, first, *group)]
+        found = []
+        for number in range(sessions):
+            times, calls = time_rounds(turns, random.Random(number), seconds=seconds)
+            found.append(summary(times, [str(path) for path in group], calls)["samples"])
+        for path, samples in zip(group, zip(*found, strict=True), strict=True):
+            ratios = sorted(math.exp(one["log_ratio"]) for one in samples)
+            took = statistics.median(one["candidate_ms"] for one in samples)
+            yield (
+                f"{path}: {statistics.median(ratios):.3f} times the time of {first}"
+                f" ({ratios[0]:.3f} to {ratios[-1]:.3f} in {sessions} sessions), {took:.3f} ms"
+            )
+
+
 def read_arguments() -> argparse.Namespace:
     """Of the program."""
-    parser = argparse.ArgumentParser(description="Measures the networks of this folder, or one file, on this device.")
-    parser.add_argument("file", nargs="?", type=Path, help="an ONNX file: its milliseconds are printed")
-    parser.add_argument("--sessions", type=int, default=6, help="of each network of the folder (6)")
-    parser.add_argument("--mode", default="onnxruntime", help="for one file: onnxruntime, openvino or tensorrt")
-    parser.add_argument("--threads", type=int, default=1, help="for one file (1)")
+    parser = argparse.ArgumentParser(description="Measures networks on this device. It needs numpy and a runtime.")
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        help="a folder with ONNX files or from nas-attn measure --to (where this program is); or ONNX files: of one, its "
+        "milliseconds are printed; of several, the first is what the others are compared with",
+    )
+    parser.add_argument("--sessions", type=int, default=6, help="of each network (6)")
+    parser.add_argument("--mode", default="onnxruntime", help="for ONNX files: onnxruntime, openvino or tensorrt")
+    parser.add_argument("--threads", type=int, default=1, help="for ONNX files (1)")
     return parser.parse_args()
 
 
+def run(asked: argparse.Namespace) -> None:
+    """What the program was asked for."""
+    paths: list[Path] = asked.paths or [Path(__file__).resolve().parent]
+    if len(paths) == 1 and (paths[0] / ORDER).exists():
+        main(paths[0], asked.sessions)
+        return
+    if len(paths) == 1 and paths[0].is_dir():
+        (folder,) = paths
+        paths = sorted(folder.glob("*.onnx"), key=lambda path: (not path.name.startswith("bare"), path.name))
+        if len(paths) < 2:
+            raise RuntimeError(
+                f"'{folder}' has {len(paths)} ONNX files: give it two or more, the first named bare.onnx"
+            )
+    if len(paths) == 1:
+        print(one_file(paths[0], asked.mode, asked.threads))
+        return
+    for line in compare(paths, asked.mode, asked.threads, asked.sessions):
+        print(line, flush=True)
+
+
 if __name__ == "__main__":
-    asked = read_arguments()
     try:
-        if asked.file is None:
-            main(Path(__file__).resolve().parent, asked.sessions)
-        else:
-            print(one_file(asked.file, asked.mode, asked.threads))
-    except (ImportError, OSError, RuntimeError) as error:  # no runtime, no such device
+        run(read_arguments())
+    except Exception as error:  # no runtime, no such device, a file that is none: runtimes have errors of their own
         sys.exit(f"error: {error}")

@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 
 from nas_attn.analysis import units
 from nas_attn.analysis.choosing import Chosen, answer
-from nas_attn.analysis.effects import Effects, fit_effects
+from nas_attn.analysis.effects import Effects, both_effects
 from nas_attn.analysis.per_image import Mistakes, Picture
 from nas_attn.analysis.recommendation import measured_on
 from nas_attn.analysis.snapshot import STATES, Snapshot
@@ -62,7 +62,6 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
     """The whole page as text."""
     page = Page()
     record = snapshot.latency
-    effects = [fit_effects(snapshot, what) for what in (snapshot.primary, "latency") if what]
     context = {
         **_answer(snapshot),
         "tested": [_tested(snapshot, result) for result in reversed(snapshot.validations)],
@@ -70,7 +69,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
         "tiles": _tiles(snapshot),
         "fronts": [page.draw(figure, _front_in_words(snapshot)) for figure in figures.front_figures(snapshot)],
         "noise": _noise(snapshot, page),
-        "effects": [_effects(found, page) for found in effects if found is not None and found.rows],
+        "effects": [_effects(found, page) for found in both_effects(snapshot) if found.rows],
         "mistakes": _mistakes(snapshot, wrong),
         "curves": page.draw(figures.learning_curves(snapshot)),
         "retrained": _retrained(snapshot, page),

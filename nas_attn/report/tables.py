@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from nas_attn.analysis import units
-from nas_attn.analysis.effects import Effect, Effects, Part, fit_effects
+from nas_attn.analysis.effects import Effect, Effects, Part, both_effects
 from nas_attn.analysis.per_image import ByClass, ClassGain, Mistakes
 from nas_attn.analysis.snapshot import CandidateView, Retrained, Snapshot
 from nas_attn.errors import UserError, did_you_mean
@@ -276,8 +276,7 @@ def _score_rows(snapshot: Snapshot) -> list[Plain]:
 
 
 def _effect_rows(snapshot: Snapshot) -> list[Plain]:
-    found = [fit_effects(snapshot, what) for what in (snapshot.primary, "latency") if what]
-    return [{"of": effects.of, **asdict(row)} for effects in found if effects is not None for row in effects.rows]
+    return [{"of": effects.of, **asdict(row)} for effects in both_effects(snapshot) for row in effects.rows]
 
 
 def _latencies(snapshot: Snapshot) -> list[Plain]:

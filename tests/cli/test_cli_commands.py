@@ -216,12 +216,12 @@ def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> No
 
 def test_latency_compares_placements_and_other_backbones(nas) -> None:
     options = ("--backbone", "resnet8", "--input", "1x16x16", "--set", "session_seconds=0.2", "--set", "tolerance=0.9")
-    found = nas("latency", "*=simam", "resnet14", "none", *options, "--json").json
+    found = nas("measure", "*=simam", "resnet14", "none", *options, "--json").json
     rows = {row["placement"]: row for row in found["candidates"]}
     assert rows.keys() == {"*=simam", "resnet14", "none"}
     assert rows["resnet14"]["ratio"] > 1.2
     assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows.values())
     assert found["conditions"]["batch_size"] == 1
-    wrong = nas("latency", "resnt14")
+    wrong = nas("measure", "resnt14", "--backbone", "resnet8")
     assert wrong.status == 2
     assert "did you mean 'resnet14'" in wrong.err

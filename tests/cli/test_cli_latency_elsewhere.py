@@ -23,20 +23,17 @@ runpy.run_path(program, run_name="__main__")
 
 @pytest.mark.parametrize("mode", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_a_device_without_torch_measures_for_a_study(nas, tmp_path: Path, mode: str) -> None:
-    runtime = find_spec(mode)
-    if runtime is None or runtime.origin is None:
+    if (runtime := find_spec(mode)) is None or runtime.origin is None:
         pytest.skip(f"{mode} is not installed")
     made, folder = MadeStudy(tmp_path), tmp_path / "to-the-device"
-    study = ("--study", "made", "--storage", f"sqlite:///{tmp_path}/made.db")
-    wanted = ("stage2=se(reduction=8)",)
+    study = ("made", "--storage", f"sqlite:///{tmp_path}/made.db")
     settings = ("--set", f"mode={mode}", "--set", "session_seconds=0.1")
-    sent = nas("latency", *wanted, *study, *settings, "--to", str(folder))
+    sent = nas("measure", study[0], "stage2=se(reduction=8)", *study[1:], *settings, "--to", str(folder))
     assert sent.status == 0, sent.err
     installed, packages = Path(runtime.origin).parents[1], tmp_path / "packages"
     packages.mkdir()
-    for name in ("numpy", "numpy.libs", mode):
-        if (installed / name).exists():
-            (packages / name).symlink_to(installed / name)
+    for name in {"numpy", "numpy.libs", mode} & {path.name for path in installed.iterdir()}:
+        (packages / name).symlink_to(installed / name)
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", DEVICE, str(packages), str(folder / "measure.py"), "--sessions", "2"],
         capture_output=True,
@@ -45,27 +42,31 @@ def test_a_device_without_torch_measures_for_a_study(nas, tmp_path: Path, mode: 
     )
     assert done.returncode == 0, done.stderr
     assert "no torch" in done.stdout
-    back = nas("latency", *study, "--from", str(folder), "--json").json
-    assert back["sessions"] == 2
-    assert back["conditions"]["mode"] == mode
+    back = nas("measure", *study, "--from", str(folder), "--json").json
+    assert (back["sessions"], back["conditions"]["mode"]) == (2, mode)
     assert {row["placement"].partition("=")[0] for row in back["candidates"]} == {"stage2"}
     assert all(row["low"] <= row["ratio"] <= row["high"] for row in back["candidates"])
     assert len(made.store.sessions()) == 2
-    again = nas("latency", *study, "--from", str(folder))
+    assert "stage2=se" in nas("measure", *study, "--from", str(folder)).out
     assert len(made.store.sessions()) == 2, "the same sessions are kept once"
-    assert "stage2=se" in again.out
     results = json.loads((folder / "results.json").read_text())
     for session in results:
         session["fingerprint"]["name"] = "another board"
     (folder / "results.json").write_text(json.dumps(results))
-    assert "pareto" in nas("latency", *study, "--from", str(folder)).out
+    assert "pareto" in nas("measure", *study, "--from", str(folder)).out
     assert (len(made.store.sessions()), len(made.store.sessions(elsewhere=True))) == (2, 2)
-    (device,) = nas("pareto", "made", *study[2:], "--json").json["elsewhere"]
+    (device,) = nas("pareto", *study, "--json").json["elsewhere"]
     assert device["machine"] == "another board"
-    assert nas("latency", "--from", str(folder)).status == 0
+    assert nas("measure", "--from", str(folder)).status == 0
+    bare, other = sorted(folder.glob("*.onnx"), key=lambda path: path.stem != "bare")
+    compared = nas("measure", str(bare), str(other), "--set", f"mode={mode}").out
+    assert 0.5 < float(compared.split(": ")[1].split()[0]) < 20
+    assert nas("measure", str(folder)).status == 0, "the folder is measured here"
+    other.write_bytes(b"no network")
+    assert str(other) in nas("measure", str(bare), str(other)).error
 
 
 def test_what_cannot_go_to_a_device_is_said(nas, tmp_path: Path) -> None:
-    wanted = ("latency", "stage2=se(reduction=8)", "--backbone", "resnet8", "--to", str(tmp_path / "there"))
+    wanted = ("measure", "stage2=se(reduction=8)", "--backbone", "resnet8", "--to", str(tmp_path / "there"))
     assert "openvino" in nas(*wanted, "--set", "mode=eager").error
-    assert "measure.py" in nas("latency", "--from", str(tmp_path)).error
+    assert "measure.py" in nas("measure", "--from", str(tmp_path)).error
