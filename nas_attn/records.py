@@ -59,11 +59,25 @@ class Assignment:
         return f"{self.site}{at}={self.choice}"
 
 
+class _Hashed:
+    """Room for a hash: placements are keys everywhere. No field, so that it is neither compared nor pickled."""
+
+    __slots__ = ("_hash",)
+    _hash: int
+
+
 @dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(_Hashed):
     """What was typed: site -> choice; empty: `none`, the bare backbone. `notation.parse(str(p)) == p`."""
 
     assignments: tuple[Assignment, ...] = ()
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            object.__setattr__(self, "_hash", hash(self.assignments))
+            return self._hash
 
     def __str__(self) -> str:
         return " ".join(map(str, self.assignments)) or "none"
