@@ -6,6 +6,7 @@ one operation more than needed. Here the norm is folded, too, and the attention 
 
 import copy
 import inspect
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -203,7 +204,7 @@ def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Particip
         raise BackboneError(
             f"{name} cannot be checked on a {shape} image ({said}): give the shape it expects"
         ) from error
-    lost = [Participation(path, kind, False, False, lost=True) for path, kind in lost_modules(twin).items()]
+    lost = [Participation(path, kind, False, False, lost=True) for path, kind in lost_modules(model).items()]
     return (*there, *lost)
 
 
@@ -235,7 +236,9 @@ def _attention(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
     """All floating-point tensors that come out, the same each time."""
-    with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []), torch.no_grad():
+    devices = [x.device] if x.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         torch.manual_seed(0)
         found = _tensors(model(x))
     if not found:

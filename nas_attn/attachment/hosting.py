@@ -67,7 +67,9 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
     for point, _ in resolved.modules:
         names = point.path.split(".")
         for holder in (modules[".".join(names[:depth])] for depth in range(len(names))):
-            if role_of(holder) is None:  # looks after its children from now on
+            if role_of(holder) is None and not isinstance(
+                holder, torch.fx.GraphModule
+            ):  # looks after its children from now on
                 holder.__class__ = _class(type(holder), "holder")
     model.__dict__[PLACED] = expected_modules(resolved)
     ultralytics.note(model, resolved)
@@ -115,7 +117,10 @@ def expected_modules(resolved: ResolvedPlacement) -> dict[str, str]:
 
 
 def iterates_children(module: nn.Module) -> bool:
-    """Whether the module's own forward runs through all its children, so that it cannot take another child."""
+    """Whether the module cannot take another child: its own forward runs through all of them, or it is a graph of torch.fx,
+    which writes its class anew."""
+    if isinstance(module, torch.fx.GraphModule):
+        return True
     # torch's containers iterate over themselves instead, which AttendedList and AttendedDict answer
     code = getattr(bare_class(module).forward, "__code__", None)
     return code is not None and not ITERATING_NAMES.isdisjoint(code.co_names)
@@ -137,7 +142,7 @@ def _host(modules: dict[str, nn.Module], point: Point) -> nn.Module:
     if isinstance(host, torch.jit.ScriptModule):
         raise BackboneError(f"'{point.path}' is a TorchScript module and cannot take attention")
     if iterates_children(host):
-        raise BackboneError(f"'{point.path}' runs all its children in order and cannot take another: name one of them")
+        raise BackboneError(f"'{point.path}' runs all its children itself and cannot take another: name one of them")
     return host
 
 

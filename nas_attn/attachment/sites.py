@@ -264,6 +264,10 @@ def _notes(
         if roles.of(value) != "head":
             times = len(flow.calls_of[path])
             yield f"{path} is not a site: the network calls it at {times} places, and attention would go to all of them"
+    points = {point.path for site in sites for _, found in site.points for point in found}
+    again = sorted(path for path in points if len(flow.calls_of[path]) > 1)
+    if again:
+        yield f"the network runs these more than once for an image, so attention there runs as often: {_listed(again)}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -213,6 +213,11 @@ class TwoInputs(nn.Module):
         return self.conv(image) * mask  # type: ignore[no-any-return]
 
 
+class TakesDict(TwoInputs):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+        return self.conv(batch["image"])  # type: ignore[no-any-return]
+
+
 class Strange(TwoInputs):
     def forward(self, image: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         raise RuntimeError("not today\n" * 20 + "x" * 2000)
@@ -228,6 +233,7 @@ def uncopied() -> nn.Module:
     ("make", "shape", "words"),
     [
         (TwoInputs, (3, 32, 32), "wrap the model"),
+        (TakesDict, (3, 32, 32), "wrap the model"),
         (lambda: nn.Conv2d(3, 8, 3), (1, 32, 32), "first convolution takes 3 channels, so give it such images"),
         (lambda: nn.Sequential(nn.Conv2d(3, 8, 40), nn.ReLU()), (3, 32, 32), "change data.size"),
         (Strange, (3, 32, 32), "cannot process a 3x32x32 image"),
@@ -249,6 +255,8 @@ def test_graphs_made_by_fx_have_their_branches_only() -> None:
     model = create_feature_extractor(torchvision.models.resnet18(), {"layer2": "fine", "layer4": "coarse"})
     paths = [p.path for p in points_of(find_sites(model, (3, 64, 64)), "residual")]
     assert paths == [f"layer{k}.{j}.bn2" for k in (1, 2, 3, 4) for j in (0, 1)]
+    na.attach(model, "*=se", input_shape=(3, 64, 64)).train()
+    assert [one.takes_part for one in na.check(model, (3, 64, 64))] == [True] * 8
 
 
 @pytest.mark.parametrize(
@@ -407,6 +415,7 @@ def test_blocks_of_an_encoder_that_runs_twice_are_sites() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.classes(torch.cat([self.encoder(v).mean((2, 3)) for v in (x, x.flip(-1))], 1))
 
-    assert survey(Siamese(), SHAPE).sites
+    (note,) = survey(Siamese(), SHAPE).notes
+    assert "encoder" in note
     attended = na.attach(Siamese(), "*=se(reduction=2)", input_shape=SHAPE)
     assert all(one.takes_part for one in na.check(attended, SHAPE))

@@ -105,18 +105,8 @@ def test_sites_are_those_of_its_yaml(tasks: Any) -> None:
         **{f"stage{k}": "backbone" for k in range(1, 6)},
         **{f"neck{k}": "neck" for k in range(1, 5)},
     }
-    after = {name: site.at("stage")[0].path for name, site in sites.items()}
-    assert after == {
-        "stage1": "model.2",
-        "stage2": "model.4",
-        "stage3": "model.6",
-        "stage4": "model.8",
-        "stage5": "model.9",
-        "neck1": "model.12",
-        "neck2": "model.15",
-        "neck3": "model.18",
-        "neck4": "model.21",
-    }
+    after = [site.at("stage")[0].path for site in sites.values()]
+    assert after == [f"model.{layer}" for layer in (2, 4, 6, 8, 9, 12, 15, 18, 21)]
     asked = na.find_sites(detector(tasks, "yolov8n"), SHAPE, granularity="stage", heads=True)
     assert [site.name for site in asked if site.role == "head"] == [f"head{k}" for k in range(1, 7)]
 
