@@ -126,6 +126,6 @@ def _port(file: Path, process: subprocess.Popen[bytes]) -> int:
     while True:
         assert process.poll() is None, "Chromium has ended"
         assert time.monotonic() < end, "Chromium does not answer"
-        if file.is_file() and (lines := file.read_text().splitlines()):
+        if file.is_file() and len(lines := file.read_text().splitlines()) > 1:  # it is written whole
             return int(lines[0])
         time.sleep(0.05)

@@ -334,13 +334,14 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     model = models.get(primary) if primary and primary not in same else None
     wanted = {objective_name(objective) for objective in recipe.objectives} | {primary}
     shown = wanted | {tasks.of(recipe).metric}  # solving a model takes seconds in a large study
-    gains = _gains(rows, {metric: found for metric, found in models.items() if metric in wanted - same.keys()})
+    told = {metric: found for metric, found in models.items() if metric in wanted - same.keys()}
+    gains = _gains(rows, told)
     bare = [s.score for row in rows if row.baseline == "none" for s in scores.get(row.key, ())]
     seeds = range(recipe.search.seed, recipe.search.seed + recipe.training.backbones)  # others came later
     before = [s.score for s in own if s.score.seed in seeds]
     apart = _apart(rows, fitted)
     for key, its_own in apart.items():
-        gains[key] = _gains(rows, _alike(_at_the_end(its_own, last), models)).get(key, {})
+        gains[key] = _gains(rows, _alike(_at_the_end(its_own, last), told)).get(key, {})
     views = _views(facts, scores, known, apart, gains, model, shown)
     recommended = _recommend(recipe, views, model, last, fitted)
     return Snapshot(

@@ -79,8 +79,9 @@ def named(objective: str, number: float | None) -> str:
 
 
 def signed(objective: str, number: float) -> str:
-    """A difference with its sign, without its unit: `+0.61`."""
-    return f"{'-' if number < 0 else '+'}{unit(objective).size(abs(number))}"
+    """A difference with its sign, without its unit: `+0.61`; what rounds to nothing is `+0.00`."""
+    size = unit(objective).size(abs(number))
+    return f"{'-' if number < 0 and size.strip('0.') else '+'}{size}"
 
 
 def size(objective: str, number: float) -> str:

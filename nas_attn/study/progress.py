@@ -164,7 +164,7 @@ def time_left(finished: Sequence[float], open_: int) -> float | None:
     gaps = [b - a for a, b in itertools.pairwise(times)]
     if len(gaps) < FEWEST or open_ <= 0:
         return None
-    usual = statistics.median(gaps)
+    usual = statistics.median_low(gaps)  # of two, one may be a pause
     return open_ * statistics.fmean(gap for gap in gaps if gap <= PAUSE * max(usual, 1e-3))
 
 

@@ -184,7 +184,8 @@ class Testing(Validation):
         blocks = min(MOST_BLOCKS, int(left / (epoch_s * epochs)))
         if blocks < FEWEST_BLOCKS:
             needed = FEWEST_BLOCKS * epoch_s * epochs
-            worker.say(f"no time for a test, which takes {duration(needed)}: nas-attn validate {worker.store.name}")
+            shortest = f"the shortest, of {FEWEST_BLOCKS} blocks, takes {duration(needed)}"
+            worker.say(f"no time for a test: {shortest}; test it later with nas-attn validate {worker.store.name}")
             return None
         return replace(family, blocks=blocks)
 

@@ -98,7 +98,7 @@ def test_a_search_with_ones_own_model_and_evaluator(folder: Path) -> None:
     with pytest.raises(StudyError, match=r"search\.trials: 4 -> 5"):
         own(trials=5)
     own(trials=1, name="two")
-    with pytest.raises(StudyError, match="the studies search, two: name one of them"):
+    with pytest.raises(StudyError, match="search, two"):
         na.open_study()
     _figures_and_tables(na.open_study(name=study.name))
 
@@ -136,7 +136,7 @@ def test_a_model_that_cannot_be_built_leaves_nothing_behind(folder: Path) -> Non
     def broken() -> nn.Module:
         raise RuntimeError("no weights here")
 
-    with pytest.raises(BackboneError, match="the model's function raised RuntimeError: no weights here"):
+    with pytest.raises(BackboneError, match="RuntimeError: no weights here"):
         own(model=broken)
     with pytest.raises(BackboneError, match=r"returned a int, not a torch\.nn\.Module"):
         own(model=lambda: 3)
@@ -168,7 +168,7 @@ def test_a_loop_of_ones_own_asks_and_tells_and_is_resumed(folder: Path) -> None:
 
     stopped = loop(2)
     assert str(stopped.ask(say=quiet).placement) not in trained
-    with pytest.raises(StudyError, match="call tell"):
+    with pytest.raises(StudyError, match=r"\btell\b"):
         stopped.ask()
     stopped._asker.close()
     states = {str(view.placement): view.state for view in loop(9).candidates()}

@@ -134,12 +134,12 @@ def test_refusals_leave_the_model_as_it_was() -> None:
             attach(model, resolved)
         assert list(model.state_dict()) == names
     attach(model, placed(good))
-    with pytest.raises(BackboneError, match="already has attention"):
+    with pytest.raises(BackboneError, match=r"detach\(model\)"):
         attach(model, placed(good))
 
 
 def test_hosts_that_cannot_carry_attention() -> None:
-    with pytest.raises(BackboneError, match="all its children"):
+    with pytest.raises(BackboneError, match=r"Sequential|children"):
         attach(RunsItsChildren(), placed([Point("", 8, 16, 16)]))
     with pytest.warns(FutureWarning):
         scripted = nn.Sequential(torch.jit.trace(nn.Conv2d(3, 8, 1), images()))

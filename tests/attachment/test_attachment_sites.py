@@ -385,7 +385,7 @@ def test_a_site_of_ones_own_needs_a_name_of_its_own() -> None:
 def test_blocks_alone_are_meant_by_a_star() -> None:
     model = na.attach(network("resnet14", SHAPE), "*=eca", input_shape=SHAPE, granularity="block")
     assert len(attached_modules(model)) == 6
-    with pytest.raises(PlacementError, match="unknown site 'stage1'"):
+    with pytest.raises(PlacementError, match="'stage1'"):
         na.attach(na.detach(model), "stage1=eca", input_shape=SHAPE, granularity="block")
 
 

@@ -118,7 +118,7 @@ def test_what_cannot_be_is_refused(name: str, channels: int, knobs: dict[str, An
 
 
 def test_groups_that_do_not_divide_are_said() -> None:
-    with pytest.warns(NasAttnWarning, match="norm_groups=32 does not divide 48 channels: norm_groups=24 was taken"):
+    with pytest.warns(NasAttnWarning, match="norm_groups=32 .*48 .*norm_groups=24"):
         module = attention.create("ela", 48, norm_groups=32)
     assert module.norm_h.num_groups == 24
     with pytest.warns(NasAttnWarning, match="variant=T has norm_groups=32"):
@@ -126,9 +126,9 @@ def test_groups_that_do_not_divide_are_said() -> None:
 
 
 def test_a_knob_named_twice_and_an_unknown_start_are_refused() -> None:
-    with pytest.raises(KnobError, match="reduction is given twice"):
+    with pytest.raises(KnobError, match=r"reduction .* 4 and as 8"):
         catalogue.build(Choice("se", (("reduction", 4), ("reduction", 8))), 16, 4, 4)
-    with pytest.raises(KnobError, match="unknown init 'Identity'"):
+    with pytest.raises(KnobError, match="'Identity'"):
         attention.create("se", 16, init="Identity")
 
 
@@ -155,7 +155,7 @@ def test_canonical_form(name: str, channels: int, knobs: dict[str, Any], canonic
 def test_a_map_given_by_one_side_is_square() -> None:
     tables = attention.create("mhsa", 8, height=5)
     assert tables.row_table.shape == tables.column_table.shape == (9, 2)
-    with pytest.raises(KnobError, match="mhsa: height=0 is not possible"):
+    with pytest.raises(KnobError, match="mhsa: height=0"):
         attention.create("mhsa", 8, height=0)
 
 
@@ -192,9 +192,9 @@ def test_a_foreign_module_joins_by_path(foreign: str) -> None:
     x = torch.randn(2, 8, 4, 4)
     assert torch.equal(attention.create(foreign, 8, mode="double")(x), x)
     assert torch.equal(attention.create(foreign, 8, init="identity")(x), x)
-    with pytest.raises(KnobError, match="unknown knob 'strat': did you mean 'start'"):
+    with pytest.raises(KnobError, match=r"'strat': .*'start'"):
         attention.create(foreign, 8, strat=1.0)
-    with pytest.raises(KnobError, match="unknown mode 'duble'"):
+    with pytest.raises(KnobError, match=r"'duble': .*'double'"):
         attention.create(foreign, 8, mode="duble")
 
 
@@ -216,7 +216,7 @@ def test_a_foreign_module_joins_by_entry_point(tmp_path: Path, monkeypatch: pyte
     x = torch.zeros(1, 4, 3, 5)
     assert (attention.create("strange", 4, height=3, offset=2)(x) == 6).all()
     assert torch.equal(attention.create("strange", 4, init="identity")(x), x)
-    with pytest.raises(KnobError, match="did you mean 'strange'"):
+    with pytest.raises(KnobError, match=r"'strnge': .*'strange'"):
         catalogue.find("strnge")
 
 

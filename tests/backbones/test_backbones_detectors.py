@@ -54,7 +54,7 @@ def test_its_size_is_the_images() -> None:
     assert usual_side("torchvision:retinanet_resnet50_fpn") == usual_side("my_models:build") == 320
     with pytest.raises(BackboneError, match=r"300x300.*data\.size = 300"):
         build("ssd300_vgg16", 64)
-    with pytest.raises(BackboneError, match=r"unknown torchvision model 'maskrcnn_resnet50_fpn'"):
+    with pytest.raises(BackboneError, match=r"'maskrcnn_resnet50_fpn'"):
         build("maskrcnn_resnet50_fpn")  # it learns from masks
 
 
@@ -62,7 +62,7 @@ def test_what_predicts_other_classes_starts_at_random(tmp_path: Path) -> None:
     trained = build("fasterrcnn_mobilenet_v3_large_320_fpn", classes=9)
     torch.save(trained.state_dict(), tmp_path / "mine.pt")
     section = BackboneSection(name="torchvision:fasterrcnn_mobilenet_v3_large_320_fpn")
-    with pytest.warns(NasAttnWarning, match=r"they are for other classes: 'roi_heads\.box_predictor\.bbox_pred\.bias"):
+    with pytest.warns(NasAttnWarning, match=r"'roi_heads\.box_predictor\.bbox_pred\.bias"):
         model = backbones.build(section, input_shape=(3, 64, 64), classes=4, pretrained=str(tmp_path / "mine.pt"))
     state, source = model.state_dict(), trained.state_dict()
     same = {
@@ -71,5 +71,5 @@ def test_what_predicts_other_classes_starts_at_random(tmp_path: Path) -> None:
     assert {name.split(".")[1] for name in set(state) - same} == {"box_predictor"}
     wrong = {**source, "backbone.fpn.inner_blocks.0.0.weight": torch.zeros(3, 3, 1, 1)}
     torch.save(wrong, tmp_path / "other.pt")
-    with pytest.raises(BackboneError, match=r"has shape \(3, 3, 1, 1\)"):
+    with pytest.raises(BackboneError, match=r"\(3, 3, 1, 1\)"):
         backbones.build(section, input_shape=(3, 64, 64), classes=9, pretrained=str(tmp_path / "other.pt"))

@@ -163,7 +163,7 @@ def test_other_weights_are_refused(tmp_path: Path, trained: nn.Module, what: str
 def test_weights_with_attention_are_refused(tmp_path: Path) -> None:
     model = na.attach(small(), "stage2=se(reduction=4)", input_shape=(3, 32, 32))
     for state in (model.state_dict(), {"state_dict": named(model.state_dict(), "module."), "notes": {"study": "x"}}):
-        with pytest.raises(BackboneError, match=r"attention of nas_attn in it.*export the placement none") as caught:
+        with pytest.raises(BackboneError, match=r"nas_attn .*none") as caught:
             load(tmp_path / "weights.pt", state)
         sentence(caught.value)
 
@@ -313,5 +313,5 @@ def test_weights_of_the_hub_are_taken_from_its_cache_with_what_they_are_fed(
     assert (section.mean, section.size, section.options) == ([0.5] * 3, 96, {"resize": 128, "interpolation": "bicubic"})
     assert published_input("torchvision:resnet50")[2:] == (224, 232, "bilinear")
     missing = recipe.backbone.model_copy(update={"name": "timm:resnet18.a1_in1k"})
-    with pytest.raises(BackboneError, match=r"could not be loaded .*training\.weights"):
+    with pytest.raises(BackboneError, match=r"training\.weights"):
         backbones.build(missing, input_shape=(3, 32, 32), classes=7, pretrained=True)

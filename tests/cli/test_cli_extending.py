@@ -127,7 +127,7 @@ def test_a_trial_under_way_goes_on_in_the_new_space(table: Path) -> None:
     searching.work(opened, searching.Options(say=say, stop=stop))
     waiting = opened.optuna_study.ask()  # and its worker dies
     (table / "wider.toml").write_text(WIDER)
-    with pytest.raises(StudyError, match="leave nothing to search"):
+    with pytest.raises(StudyError, match=r"trials .*'table'"):
         extend(opened, load_space("wider.toml"), trials=6)
     extend(opened, load_space("wider.toml"), trials=9)
     opened = open_study("table", URL)
@@ -184,10 +184,10 @@ def test_nobody_is_extended_under(searched: Path, nas, monkeypatch: pytest.Monke
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert refused.status == 2
-    assert "running workers" in refused.error
+    assert "workers" in refused.error
     late = open_study("table")
     assert nas("extend", "--space", "wider.toml").status == 0, "a dead worker's leases do not count"
-    with pytest.raises(StudyError, match="has been extended since this worker began"):
+    with pytest.raises(StudyError, match=r"'table' .*extended"):
         searching.work(late, searching.Options(say=silent))
 
 
@@ -215,7 +215,7 @@ def test_the_same_space_and_lost_sites_are_refused(table: Path) -> None:
     with pytest.raises(StudyError, match="has this search space already"):
         study.extend(study.recipe.space)
     (table / "wider.toml").write_text(WIDER)
-    with pytest.raises(PlacementError, match=r"keep the study's sites\.custom"):
+    with pytest.raises(PlacementError, match=r"sites\.custom"):
         study.extend("wider.toml")
 
 

@@ -142,7 +142,7 @@ def test_what_is_not_there_is_named(things: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.coco\.images = 'x': '.*' does not exist"):
         load(things, coco=CocoSection(images="x"))
     shutil.copy(things / "annotations" / "instances_train.json", things / "annotations" / "instances_train2.json")
-    with pytest.raises(DataError, match=r"has several annotations for train, .*: name one in data\.coco\.train"):
+    with pytest.raises(DataError, match=r"train, .*data\.coco\.train"):
         load(things)
     (things / "annotations" / "instances_train2.json").unlink()
     (things / "train" / "2.png").unlink()
@@ -150,12 +150,10 @@ def test_what_is_not_there_is_named(things: Path, tmp_path: Path) -> None:
         load(things)
     Image.new("RGB", (48, 34)).save(things / "train" / "2.png")
     (things / "annotations" / "instances_train.json").write_text("{")
-    with pytest.raises(DataError, match=r"instances_train\.json' is not in COCO's format"):
+    with pytest.raises(DataError, match=r"instances_train\.json' .*COCO"):
         load(things)
     (things / "annotations" / "instances_train.json").unlink()
-    with pytest.raises(
-        DataError, match=r"no annotations to train on \(looked for .*\): name them in data\.coco\.train"
-    ):
+    with pytest.raises(DataError, match=r"data\.coco\.train"):
         load(things)
-    with pytest.raises(DataError, match="'mnist' has no boxes: give digits, coco:FOLDER"):
+    with pytest.raises(DataError, match=r"'mnist' .*coco:FOLDER"):
         data.load(DataSection(name="mnist"), device="cpu", task=TASKS["detection"])

@@ -91,7 +91,7 @@ def test_plain_digits() -> None:
     other = load(name="digits-8x8", validation=300)
     assert [len(other.train), len(other.validation)] == [1048, 300]
     assert torch.equal(other.read_test("same").labels, dataset.read_test("same").labels)
-    with pytest.raises(DataError, match="has no options"):
+    with pytest.raises(DataError, match=r"data\.options\."):
         load(name="digits-8x8", options={"size": 8})
 
 
@@ -169,12 +169,12 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     write_mnist(tmp_path, ".gz")
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is damaged"):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz"):
         data.load(DataSection(name="mnist", root=str(tmp_path)), device="cpu")
     (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
     write_mnist(tmp_path / "whole", "")
     (tmp_path / "whole" / "train-labels-idx1-ubyte").unlink()
-    with pytest.raises(DataError, match="no train-labels-idx"):
+    with pytest.raises(DataError, match="train-labels-idx"):
         data.load(DataSection(name="mnist", root=str(tmp_path / "whole")), device="cpu")
 
 

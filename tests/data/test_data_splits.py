@@ -151,7 +151,7 @@ def test_normalisation_can_be_given() -> None:
     assert (dataset.train.mean, dataset.validation.std) == ((0.5,), (0.25,))
     x, _ = next(dataset.train.batches(4))
     torch.testing.assert_close(x, (dataset.train.first(4) / 255 - 0.5) / 0.25)
-    with pytest.raises(DataError, match="has 1 channels"):
+    with pytest.raises(DataError, match="1 channel"):
         data.load(DataSection(name="digits-8x8", mean=[0.5] * 3, std=[0.25] * 3), device="cpu")
 
 

@@ -138,5 +138,5 @@ def test_an_artifact_is_checked_by_its_hash(store: StudyStore, folder: Path) -> 
     artifacts = FolderArtifacts(folder)
     name, sha256 = write_artifact(store, artifacts, b"weights")
     assert read_artifact(artifacts, name, sha256) == b"weights"
-    with pytest.raises(CheckpointError, match="its SHA-256 differs"):
+    with pytest.raises(CheckpointError, match="SHA-256"):
         read_artifact(artifacts, name, "0" * 64)

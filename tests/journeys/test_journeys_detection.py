@@ -61,7 +61,7 @@ def test_with_a_detector_and_photographs_of_ones_own(shell: Shell) -> None:
         found = shell.types(f"check-export {name} --json").json
         assert found["agrees"], name
         assert found["map50_95"] == pytest.approx(card["here"]["value"], abs=2e-3)
-    assert "the format 'torch'" in shell.types("export boxes --trial 1 --format torch", status=2).error
+    assert "'torch'" in shell.types("export boxes --trial 1 --format torch", status=2).error
 
 
 def test_with_ultralytics(shell: Shell) -> None:

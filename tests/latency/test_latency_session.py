@@ -233,7 +233,7 @@ def test_a_network_that_does_not_run_is_named() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_missing_device_is_one_sentence() -> None:
-    with pytest.raises(MeasurementError, match="torch sees no CUDA device: use 'cpu'"):
+    with pytest.raises(MeasurementError, match=r"CUDA.*'cpu'"):
         session(section(device="cuda"), a=network(2))
 
 

@@ -200,10 +200,10 @@ def test_what_a_study_can_show_grows_with_it(made: Snapshot, tmp_path: Path) -> 
 
 
 def test_what_is_missing_or_wrong_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="cannot be written as 'gif': give svg, pdf, png"):
+    with pytest.raises(UserError, match=r"'gif': .*svg, pdf, png"):
         write_figures({}, tmp_path, "gif")
     monkeypatch.setitem(sys.modules, "kaleido", None)
-    with pytest.raises(UserError, match=r"need kaleido, which is not installed: pip install 'nas-attn\[figures\]'"):
+    with pytest.raises(UserError, match=r"kaleido.*'nas-attn\[figures\]'"):
         write_figures({}, tmp_path, "svg")
 
 

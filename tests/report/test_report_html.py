@@ -225,7 +225,7 @@ def test_the_rows_say_what_the_study_says(made: Snapshot) -> None:
 
 
 def test_an_unknown_table_is_named() -> None:
-    with pytest.raises(UserError, match="unknown table 'trails': did you mean 'trials'"):
+    with pytest.raises(UserError, match=r"'trails': .*'trials'"):
         rows(None, "trails")  # type: ignore[arg-type]
 
 

@@ -127,7 +127,7 @@ def test_positions_that_are_searched_are_part_of_the_value() -> None:
 
 def test_a_placement_outside_the_space_is_refused_by_name() -> None:
     found = space(choices={"simam": {}}, sites={"include": ["stage1", "stage2"]})
-    with pytest.raises(PlacementError, match="choice at stage1: it has none, simam"):
+    with pytest.raises(PlacementError, match=r"stage1: .*none, simam"):
         found.values(resolve(parse("stage1=eca"), sites()))
     with pytest.raises(PlacementError, match="does not search at"):
         found.values(resolve(parse("stage3=simam"), sites()))
@@ -206,7 +206,7 @@ def test_a_backbones_own_attention_is_kept_replaced_or_removed() -> None:
 def test_a_glob_leaves_a_backbones_own_attention_alone() -> None:
     everywhere = resolve(parse("*=eca"), mobilenet_sites())
     assert not any(point.replaces for point, _ in everywhere.modules)
-    with pytest.raises(PlacementError, match="stage1 has no original"):
+    with pytest.raises(PlacementError, match=r"stage1 .*original"):
         resolve(parse("stage1=original"), mobilenet_sites())
 
 

@@ -135,19 +135,19 @@ def test_a_backbone_that_cannot_be_trained_stops_the_study(faults: Path) -> None
 
     space = {"name": "any", "choices": {"stranger:Works": {}}}
     for _ in range(2):  # and likewise when it is taken up again
-        with pytest.raises(TrainingError, match=r"bare backbone fails.*RuntimeError: expected 7 dimensions"):
+        with pytest.raises(TrainingError, match=r"bare backbone.*RuntimeError: expected 7 dimensions"):
             na.search("faults.toml", model=build, overrides={"space": space}, say=lambda line: None)
     assert not open_study("faults", URL).store.scores()
     assert [row.state for row in open_study("faults", URL).store.candidates()] == ["running"]
     changes = {"space": space, "training.start": "backbone"}
-    with pytest.raises(OperationError, match="training backbone 0 raised RuntimeError: expected 7 dimensions"):
+    with pytest.raises(OperationError, match=r"backbone 0 .*RuntimeError: expected 7 dimensions"):
         na.search("faults.toml", model=build, name="tuned", overrides=changes, say=lambda line: None)
 
 
 def test_a_fault_in_all_that_were_tried_stops_the_study(faults: Path) -> None:
     choices = {"none": False, "stranger:FailsInTraining": {}, "stranger:FailsInBackward": {}}
     changes = {"search.baselines": "none", "search.trials": 4, "space": {"name": "bad", "choices": choices}}
-    with pytest.raises(TrainingError, match="3 networks failed and none has been scored"):
+    with pytest.raises(TrainingError, match="3 networks"):
         na.search("faults.toml", overrides=changes, say=lambda line: None)
     states = [row.state for row in open_study("faults", URL).store.candidates()]
     assert states == ["failed", "failed", "running"]
@@ -186,9 +186,7 @@ def test_an_evaluator_that_never_works_stops_the_study_until_it_is_mended(
 ) -> None:
     (table / "table_evaluator.py").write_text(NEVER)
     recipe = load_recipe("table.toml", overrides={"search.trials": 3, "search.confirm_seeds": 0})
-    with pytest.raises(
-        RecipeError, match=r"has not scored one run yet: .*KeyError for 'none': 'miou'.*nas-attn resume"
-    ):
+    with pytest.raises(RecipeError, match=r"KeyError for 'none': 'miou'.*nas-attn resume"):
         na.search(recipe, say=lambda line: None)
     (table / "table_evaluator.py").write_text(f"{NOW}\n")
     monkeypatch.delitem(sys.modules, "table_evaluator")

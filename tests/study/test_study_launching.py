@@ -78,9 +78,9 @@ def is_whole(opened: OpenStudy, trials: int) -> bool:
 
 def test_engines_that_cannot_be_had_are_one_sentence(table: Path, begun: Callable[[str, int], OpenStudy]) -> None:
     opened = begun("sqlite:///nas_attn.db", 4)
-    with pytest.raises(StudyError, match="lies in an SQLite file, which serves the processes of one machine"):
+    with pytest.raises(StudyError, match="SQLite"):
         launch(opened, "slurm", Request(2))
-    with pytest.raises(StudyError, match="are Slurm's"):
+    with pytest.raises(StudyError, match="partition, minutes"):
         launch(opened, "local", Request(2, partition="gpu"))
 
 

@@ -25,6 +25,7 @@ from nas_attn.study.progress import Progress, overview, time_left
     [
         ([0.0, 5.0, 20.0, 30.0, 40.0], 6, 60.0),
         ([0.0, 10.0, 20.0, 40_000.0, 40_010.0, 40_020.0], 3, 30.0),  # a night between two calls of the program
+        ([0.0, 1800.0, 1810.0], 3, 30.0),
         ([], 5, None),
         ([1.0, 2.0], 5, None),
         ([1.0, 2.0, 3.0, 4.0], 0, None),

@@ -221,7 +221,7 @@ def test_settings_and_reports_that_make_no_sense_are_refused() -> None:
         with pytest.raises(ValueError, match=told):
             ParetoHalving(eta, rungs)
     trial = optuna.create_study(directions=["maximize", "minimize"]).ask()
-    with pytest.raises(ValueError, match="has 2 objectives, not 1"):
+    with pytest.raises(ValueError, match=r"2 objectives.* 1"):
         ParetoHalving(3, RUNGS).report(trial, 1, [0.5])
-    with pytest.raises(ValueError, match="step 2 is no rung"):
+    with pytest.raises(ValueError, match="step 2"):
         ParetoHalving(3, RUNGS).report(trial, 2, [0.5, 1.0])

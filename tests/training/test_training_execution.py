@@ -95,7 +95,7 @@ def test_without_a_compiler_the_way_out_is_named(tmp_path: Path) -> None:
 
 
 def test_a_cuda_graph_on_a_cpu_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"training\.execution = 'cuda-graph' needs a GPU.* trains on 'cpu'"):
+    with pytest.raises(RecipeError, match=r"training\.execution = 'cuda-graph' .*'cpu'"):
         fit(network(), "cuda-graph")
 
 

@@ -90,7 +90,7 @@ def test_what_is_wrong_is_one_sentence_before_any_training(settings: dict[str, o
     with pytest.raises(RecipeError, match=words) as caught:
         task.check_trainings(recipe, task.load(recipe, device="cpu"))
     assert "\n" not in str(caught.value)
-    with pytest.warns(NasAttnWarning, match=r"ema = 0.9996 keeps 96 %"):
+    with pytest.warns(NasAttnWarning, match=r"ema = 0.9996 .*96 %"):
         check_training(TrainingSection(start="scratch", ema=0.9996))
 
 
@@ -123,7 +123,7 @@ def test_stages_are_frozen_and_rates_fall_by_block() -> None:
         0.5 ** (9 - n) for n in range(9)
     ]
     assert (by_block["linear.weight"], by_block["conv1.weight"]) == (1.0, 0.5**10)
-    with pytest.raises(RecipeError, match=r"3 factors, but the backbone has 3 stages: give 4"):
+    with pytest.raises(RecipeError, match=r"3 factors, .*3 stages: .*4"):
         rates(backbone_learning_rate=[0, 0, 1])
 
 
