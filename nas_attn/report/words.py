@@ -26,7 +26,7 @@ def heading(snapshot: Snapshot, index: int, *, absolute: bool = False) -> str:
     objective = snapshot.objectives[index]
     if absolute or not snapshot.compared(objective):
         return objective_name(objective)
-    return ", ".join(filter(None, (f"gain in {objective_name(objective)}", unit(objective).of_differences)))
+    return ", ".join(filter(None, (f"gain in {title(objective)}", unit(objective).of_differences)))
 
 
 def shown(snapshot: Snapshot, view: CandidateView, index: int, *, absolute: bool = False) -> str:
