@@ -72,11 +72,15 @@ def table(
     return made
 
 
-def study_named(name: str | None, storage: str) -> OpenStudy:
-    """A study by name, or the only one there is."""
+def study_named(name: str | None, storage: str, *, trust: bool | None = None) -> OpenStudy:
+    """A study by name, or the only one there is; with `trust` where its code will run: RecipeError as by `check_trust`."""
     from nas_attn.study.opening import only_study, open_study
 
-    return open_study(name or only_study(storage), storage)
+    opened = open_study(name or only_study(storage), storage)
+    path = opened.database.path
+    if trust is not None and path is not None and not _is_here(path):
+        check_trust(str(path), opened.recipe, trust=trust)
+    return opened
 
 
 def quiet_optuna() -> None:
@@ -119,12 +123,12 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
 
 
 _SOURCES = ("torchvision", "timm", "smp", "ultralytics", "folder", "coco", "yolo", "python")  # No modules
-_NO_CODE = ("root", "file", "weights", "pattern", "train", "validation", "test", "images")  # Keys of paths and patterns
+_NO_CODE = ("root", "file", "weights", "pattern", "train", "validation", "test", "images", "origin")  # Of paths
 
 
 def check_trust(path: str, read: BaseModel, *, trust: bool) -> None:
-    """Asks before code runs that a recipe, its space, or a space (a path, or a shipped name) from outside the current folder
-    names; RecipeError without trust.
+    """Asks before code runs that a recipe, its space, a space (a path, or a shipped name) or a database from outside the current
+    folder names; RecipeError without trust.
     """
     space = getattr(read, "space", None)
     parts = [(path, read), *([(space.origin, space)] if space else [])]
@@ -138,7 +142,7 @@ def check_trust(path: str, read: BaseModel, *, trust: bool) -> None:
     raise RecipeError(f"{what}: read it, then add --trust")
 
 
-def _is_here(path: str) -> bool:
+def _is_here(path: str | Path) -> bool:
     return Path(path).resolve().is_relative_to(Path.cwd().resolve())
 
 
@@ -171,9 +175,7 @@ StudyName = Annotated[str | None, Argument(help="Study; may be omitted if the da
 AsJson = Annotated[bool, Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what would be done, and stop.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress.")]
-Trust = Annotated[
-    bool, Option("--trust", help="Run Python code and commands that a recipe outside the current folder names.")
-]
+Trust = Annotated[bool, Option("--trust", help="Run code that a recipe or study outside the current folder names.")]
 Workers = Annotated[
     int | None,
     Option("--workers", min=1, max=256, help="Worker processes here; default: one per core, at most 4."),
@@ -216,6 +218,7 @@ class Effort:
     storage_wait: StorageWait = None
     verbose: Verbose = False
     quiet: Quiet = False
+    trust: Trust = False
 
 
 def grouped(command: Command) -> Command:

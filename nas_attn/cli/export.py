@@ -11,7 +11,18 @@ import typer
 from typer import Argument, Option
 
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.cli.common import AsJson, Device, Storage, StudyName, Threads, echo, grouped, print_json, study_named
+from nas_attn.cli.common import (
+    AsJson,
+    Device,
+    Storage,
+    StudyName,
+    Threads,
+    Trust,
+    echo,
+    grouped,
+    print_json,
+    study_named,
+)
 from nas_attn.errors import OperationError, UserError
 from nas_attn.paths import DEFAULT_URL, output_path, user_path
 
@@ -44,6 +55,7 @@ def export(
     threads: Threads = None,
     device: Device = "auto",
     storage: Storage = DEFAULT_URL,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a trained network and its card: weights, torch.export, ONNX or one Python file."""
@@ -52,7 +64,7 @@ def export(
     from nas_attn.study.exporting import chosen, export_candidate
     from nas_attn.study.reading import snapshot
 
-    opened = study_named(study, storage)
+    opened = study_named(study, storage, trust=trust)
     kind = find_format(format_, tasks.of(opened.recipe))
     now = snapshot(opened.store)
     view = chosen(opened, now, criteria).view

@@ -273,6 +273,7 @@ def measure(
     back: Annotated[
         Path | None, Option("--from", help="Show what that program has measured; with a study, keep it there.")
     ] = None,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure placements on this machine: latency with intervals, peak memory."""
@@ -284,7 +285,7 @@ def measure(
     if back is not None:
         _bring_back(back, study, storage, as_json)
         return
-    plan = _plan(backbone or "resnet20", shape, study, storage)
+    plan = _plan(backbone or "resnet20", shape, study, storage, trust)
     section = _section(plan.recipe.latency, settings or [])
     trials = {str(r.trial): str(r.placement) for r in study_named(study, storage).store.candidates()} if study else {}
     networks = {text: _network(plan, text, trials) for text in dict.fromkeys(words or _front_of(study, storage))}
@@ -369,12 +370,12 @@ def _bring_back(folder: Path, study: str | None, storage: str, as_json: bool) ->
         console().print(said, markup=False)
 
 
-def _plan(backbone: str, shape: str, study: str | None, storage: str) -> Plan:
+def _plan(backbone: str, shape: str, study: str | None, storage: str, trust: bool) -> Plan:
     from nas_attn.evaluation.plan import plan_for
     from nas_attn.recipe_reading import recipe_from
 
     if study is not None:
-        return study_named(study, storage).plan
+        return study_named(study, storage, trust=trust).plan
     data = {"name": "external", "input_shape": parse_shape(shape), "classes": 1000}
     made = {"name": "measure", "space": "small", "backbone": {"name": backbone}, "data": data}
     return plan_for(recipe_from({**made, "training": {"start": "scratch", "init": "identity"}}, where="measure"), None)

@@ -149,7 +149,7 @@ def validate(
     from nas_attn.study.publishing import Publisher
     from nas_attn.study.reading import snapshot, unfinished
 
-    opened = study_named(study, storage)
+    opened = study_named(study, storage, trust=effort.trust)
     now = snapshot(opened.store)
     asked = target_runs.Asked(blocks, front, tuple(placements or ()), margin)
     begun = next(iter(unfinished(opened.store)), None)
@@ -261,7 +261,7 @@ def retrain(
     from nas_attn.study.exporting import named
     from nas_attn.study.reading import snapshot
 
-    opened = study_named(study, storage)
+    opened = study_named(study, storage, trust=effort.trust)
     plan, now = opened.plan, snapshot(opened.store)
     others = [Criteria(trial=int(text)) if text.isdecimal() else Criteria(placement=text) for text in also or ()]
     chosen = dict(named(opened, now, one) for one in (criteria, *others))

@@ -69,7 +69,6 @@ def search(
     report: ReportPath = None,
     artifacts: Annotated[str | None, Option(help="Folder for checkpoints and weights, or s3://BUCKET/PREFIX.")] = None,
     dry_run: DryRun = False,
-    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a search from a recipe; continue an earlier one of the same name."""
@@ -82,7 +81,7 @@ def search(
     changes = overrides(settings or []) | {key: value for key, value in own.items() if value is not None}
     planned = _planned(recipe, storage, seconds, effort, changes) if os.path.isdir(recipe) else None
     made = planned.recipe if planned else load_recipe(recipe, overrides=changes)
-    check_trust(recipe, made, trust=trust)
+    check_trust(recipe, made, trust=effort.trust)
     from nas_attn.study import searching  # which takes seconds: a mistake in the recipe is said at once
 
     quiet_optuna()
@@ -143,7 +142,7 @@ def resume(
     from nas_attn.study.planning import go_on
 
     page_path(report)
-    opened = study_named(study, storage)
+    opened = study_named(study, storage, trust=effort.trust)
     searching.check_here(opened.recipe, device=effort.device)
     searching.check_start(opened)
     searching.take_up(opened, trials=trials, tried=tried or [])
@@ -169,7 +168,7 @@ def extend(
     spec = load_space(space)
     check_trust(space, spec, trust=trust)
     quiet_optuna()
-    opened = study_named(study, storage)
+    opened = study_named(study, storage, trust=trust)
     found = do(opened, spec, trials=trials, dry_run=dry_run)
     if as_json:
         print_json(asdict(found))
@@ -190,6 +189,7 @@ def worker(
     verbose: Verbose = False,
     sharing: Annotated[int, Option(min=1, help="Number of workers that share the memory of this machine.")] = 1,
     per_gpu: Annotated[int, Option(min=1, help="Number of workers that share the memory of this GPU.")] = 1,
+    trust: Trust = False,
 ) -> None:
     """Work on a study as one more worker, on this or any other machine."""
     from nas_attn.records import Share
@@ -198,7 +198,8 @@ def worker(
     from nas_attn.study.searching import Options, work
     from nas_attn.study.stopping import interruptible
 
-    told = settings_given() or WorkerSettings(
+    given = settings_given()
+    told = given or WorkerSettings(
         device=device, threads=threads, time_limit_s=time_limit, sharing=max(sharing, per_gpu), per_gpu=per_gpu
     )
     stop = threading.Event()
@@ -218,7 +219,7 @@ def worker(
     quiet_optuna()
     with interruptible(stop, say, orders=told.orders):
         try:
-            ended = work(study_named(study, storage), options, only=told.only)
+            ended = work(study_named(study, storage, trust=given is not None or trust), options, only=told.only)
         except KeyboardInterrupt:  # the second signal; what it leaves has been said
             raise typer.Exit(INTERRUPTED) from None
     say(f"{LAST_WORD}{ended})")
@@ -245,13 +246,14 @@ def launch(
     ] = None,
     device: Device = "auto",
     storage: Storage = DEFAULT_URL,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Start workers of a study on Slurm, on Ray or in the background here."""
     from nas_attn.study.launching import LOGS, Request
     from nas_attn.study.launching import launch as start
 
-    opened = study_named(study, storage)
+    opened = study_named(study, storage, trust=trust)
     request = Request(workers, device, gpus, cpus, minutes, partition, _engine_options(option or []))
     done = start(opened, on, request)
     if as_json:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.data.folder import prepared_files
 from nas_attn.errors import OperationError, shorten
-from nas_attn.evaluation.artifacts import ArtifactStore, RunFiles, mark, remove_artifact, weights_run
+from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts, RunFiles, mark, remove_artifact, weights_run
 from nas_attn.paths import PART
 from nas_attn.processes import is_dead
 from nas_attn.storage import CheckpointRow, Database, Lease, StudyStore
@@ -21,6 +22,7 @@ from nas_attn.study.opening import SCHEME, OpenStudy, artifacts_folder
 from nas_attn.study.reading import snapshot
 
 FORGOTTEN_S = 86_400.0  # seconds of silence after which a worker of another machine is no longer listed
+_KEY = re.compile("[0-9a-f]{12}")  # of a network
 YOUNG_S = 3600.0  # an artifact younger than this may be one whose row is being written
 
 
@@ -152,9 +154,9 @@ def back_up(database: Database, path: str | Path, *, overwrite: bool = False, ar
         among = f"among those of the database itself, which are in '{shorten(str(around))}'"
         would = f"its artifacts would be in '{beside}', {among}"
         raise OperationError(f"backup '{target}': {would}: name another file or folder")
-    _copy(folders, beside)
+    _copy(database, beside)
     written = database.backup(target, overwrite=True)
-    _copy(folders, beside)
+    _copy(database, beside)
     with Database(f"sqlite:///{written}") as copy:
         for store in copy.stores():
             if not store.settings.artifacts.startswith(SCHEME):
@@ -173,18 +175,29 @@ def _holds(folder: Path, beside: Path) -> bool:
         raise OperationError(f"the artifacts folder '{shorten(str(folder))}' cannot be read: {error}") from error
 
 
-def _copy(folders: set[Path], beside: Path) -> None:
+def _own_files(database: Database) -> Iterator[tuple[Path, Path]]:
+    """(file, its path in a copy) of what belongs to the studies: the folder that a received database names may hold anything."""
+    for store in database.stores():
+        folder = artifacts_folder(database, store.settings.artifacts)
+        for found in FolderArtifacts(folder).stored():
+            if found.name.startswith(mark(store)) and not found.name.endswith(PART):
+                yield folder / found.name, Path(found.name)
+        runs = {row.run.folder for row in store.queue.rows() if _KEY.fullmatch(row.run.key)}
+        for run in sorted(runs):  # an evaluator's own checkpoints
+            for file in (folder / run).rglob("*"):
+                if file.is_file() and not file.is_symlink():
+                    yield file, file.relative_to(folder)
+
+
+def _copy(database: Database, beside: Path) -> None:
     try:
-        for folder in folders:
-            for source in folder.rglob("*"):
-                target = beside / source.relative_to(folder)
-                if source.name.endswith(PART) or not source.is_file():
-                    continue
-                with suppress(FileNotFoundError):  # a checkpoint that has just made way for the next
-                    status = source.stat()
-                    known = target.stat() if target.exists() else None
-                    if known is None or (known.st_size, known.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-                        target.parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copy2(source, target)
+        for source, name in _own_files(database):
+            target = beside / name
+            with suppress(FileNotFoundError):  # a checkpoint that has just made way for the next
+                status = source.stat()
+                known = target.stat() if target.exists() else None
+                if known is None or (known.st_size, known.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(source, target)
     except OSError as error:
         raise OperationError(f"backup of the artifacts to '{beside}' failed: {error}") from error

@@ -119,6 +119,17 @@ def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_esca
         assert not (here / "ran").exists(), command
         assert not (here / "made").exists(), "reading makes no folder"
     assert printable("a\x1b[2Jb\n") == "a\\x1b[2Jb\n"
+    there = here.parent / "there"
+    with Database("sqlite:///nas_attn.db") as database:
+        database.stores()[0].set(artifacts=str(there))
+    assert nas("backup", "copy.db", "--force").status == 0
+    assert not (here / "copy.artifacts").exists(), "the folder that it names holds nothing of the study"
+    (here / "copy.db").rename(there / "nas_attn.db")
+    for command in ("resume", "worker", "launch", "validate", "retrain", "export", "extend --space small", "measure"):
+        named = theirs[:1] if command == "measure" else ()
+        ended = nas(*command.split(), *named, "--storage", "sqlite:///../there/nas_attn.db")
+        assert "'intruder:run': read it, then add --trust" in ended.error, command
+    assert not (here / "ran").exists()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
