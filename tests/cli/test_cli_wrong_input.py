@@ -55,6 +55,7 @@ def test_a_wrong_recipe(table: Path, nas, old: str, new: str, words: str) -> Non
         (["--try", "stage1=se(reduction=16)"], "reduction=16 leaves less than 1 of 8 channels"),
         (["--try", "stage9=se"], "unknown site 'stage9'"),
         (["--set", "foo"], "--set 'foo'"),
+        (["--set", "limits.max_latency_ratio=0.9"], "max_latency_ratio = 0.9"),
         (["--set", "search.trails=3"], "unknown key 'search.trails': did you mean 'trials'?"),
         (["--set", "name.x=1"], "'name' is not a section"),
         (["--device", "gpu9"], "unknown device 'gpu9': give auto, cpu, cuda or cuda:1"),
