@@ -22,7 +22,7 @@ from nas_attn.study.opening import SCHEME, OpenStudy, artifacts_folder
 from nas_attn.study.reading import snapshot
 
 FORGOTTEN_S = 86_400.0  # seconds of silence after which a worker of another machine is no longer listed
-_KEY = re.compile("[0-9a-f]{12}")  # of a network
+_KEY = re.compile("[0-9a-f]{12,}")  # of a network
 YOUNG_S = 3600.0  # an artifact younger than this may be one whose row is being written
 
 
