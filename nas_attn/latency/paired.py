@@ -357,6 +357,8 @@ def read_arguments() -> argparse.Namespace:
 def run(asked: argparse.Namespace) -> None:
     """What the program was asked for."""
     paths: list[Path] = asked.paths or [Path(__file__).resolve().parent]
+    if missing := [path for path in paths if not path.exists()]:
+        raise RuntimeError(f"there is no file or folder '{missing[0]}'")
     if len(paths) == 1 and (paths[0] / ORDER).exists():
         main(paths[0], asked.sessions)
         return
