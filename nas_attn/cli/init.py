@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -183,12 +184,8 @@ def _text(
     path: str, name: str, task: str, space: str, backbone: str, data: str, trials: float, ratio: float | None
 ) -> str:
     """The recipe: what was answered, and for the rest what suits the task and the size of the images."""
-    from nas_attn.data.folder import count_images
-
-    small, facts, folder = _small(data), find(task, backbone), data.partition(":")[2]
-    if folder.endswith((".yaml", ".yml")):
-        folder = str(Path(folder).parent)
-    images = count_images(folder) if folder and facts.paced_by_images else 0  # a hundred make few steps an epoch
+    small, facts = _small(data), find(task, backbone)
+    images = _images(data) if facts.paced_by_images else 0  # a hundred make few steps an epoch
     pace = facts.pace_of_few(TRAINED * images) if 0 < images < MANY else facts.pace(data, small=small)
     quoted = partial(json.dumps, ensure_ascii=False)  # TOML's escapes are those of JSON
     text = TEMPLATE.format(
@@ -214,6 +211,21 @@ def _text(
         limit="# max_latency_ratio = 1.3" if ratio is None else f"max_latency_ratio = {ratio}",
     )
     return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)  # the answers' lengths differ
+
+
+def _images(data: str) -> int:
+    """How many images of one's own there are, all splits together; 0 where that is not known."""
+    from nas_attn.data.folder import count_images
+
+    folder = data.partition(":")[2]
+    if not folder.endswith((".yaml", ".yml")):
+        return count_images(folder) if folder else 0
+    with suppress(DataError, ImportError):
+        from nas_attn.data.boxes import named_images
+        from nas_attn.recipe import DataSection
+
+        return sum(1 for _ in named_images(DataSection(name=data), "train", "val", "test"))
+    return 0
 
 
 def _number(kind: type[int] | type[float], text: str, what: str) -> float:

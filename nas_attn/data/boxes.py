@@ -370,27 +370,30 @@ def class_names(section: DataSection) -> tuple[str, ...]:
 
 
 def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
-    """Images to validate on as they are fed, (1, 3, side, side), 0 to 1; none unless the YAML names a folder or a list of files."""
-    content, size = described(section), side(section)
+    """Images to validate on as they are fed, (1, 3, side, side), 0 to 1."""
+    size = side(section)
+    for path in named_images(section, "val"):
+        try:
+            with Image.open(path) as opened:
+                whole = opened.size
+            image = decode(Framed(path, whole), size)[None].astype(np.float32)
+        except (OSError, ValueError):  # ultralytics has said so
+            continue
+        image /= 255
+        yield image
+
+
+def named_images(section: DataSection, *splits: str) -> Iterator[Path]:
+    """The image files of these splits, for which the YAML names folders and lists of files; others are left out."""
+    content = described(section)
     root = Path(str(content.get("path") or ".")).expanduser()
-    named = content.get("val")
-    if not isinstance(named, str):
-        return
-    base = next((b for b in (root, data_file(section).parent / root) if (b / named).exists()), None)
-    if base is None:
-        return
-    place = base / named
-    paths = sorted(place.rglob("*")) if place.is_dir() else [base / line for line in place.read_text("utf-8").split()]
-    for path in paths:
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            try:
-                with Image.open(path) as opened:
-                    whole = opened.size
-                image = decode(Framed(path, whole), size)[None].astype(np.float32)
-            except (OSError, ValueError):  # ultralytics has said so
-                continue
-            image /= 255
-            yield image
+    for named in (content.get(split) for split in splits):
+        for name in (one for one in (named if isinstance(named, list) else [named]) if isinstance(one, str)):
+            base = next((b for b in (root, data_file(section).parent / root) if (b / name).exists()), Path())
+            place = base / name
+            lines = place.read_text("utf-8").split() if place.is_file() else ()
+            paths = [base / line for line in lines] or sorted(place.rglob("*"))
+            yield from (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _digits_file(section: DataSection) -> Path:

@@ -259,16 +259,10 @@ def test_decoders_and_attention_of_segmentation_models() -> None:
         assert torch.equal(na.detach(model)(x), want)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "convnext_atto",
-        *(
-            pytest.param(n, marks=pytest.mark.slow)
-            for n in ("convnext_zepto_rms", "convnextv2_atto", "focalnet_tiny_srf")
-        ),
-    ],
-)
+LARGER = ("convnext_zepto_rms", "convnextv2_atto", "focalnet_tiny_srf")
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", *(pytest.param(n, marks=pytest.mark.slow) for n in LARGER)])
 def test_encoders_with_layer_norm_have_stages(name: str) -> None:
     """ConvNeXt's convolutions go into a layer norm in another layout: they predict nothing."""
     timm = pytest.importorskip("timm", reason="timm is not installed")

@@ -107,10 +107,9 @@ def test_the_digits_boxes_are_those_of_their_masks() -> None:
         label, x, y, width, height = map(float, text.split())
         rows, columns = torch.from_numpy(mask).nonzero(as_tuple=True)
         assert mask.max() == label + 1
-        assert 32 * (x - width / 2) == pytest.approx(columns.min().item(), abs=1e-3)
-        assert 32 * (x + width / 2) == pytest.approx(columns.max().item() + 1, abs=1e-3)
-        assert 32 * (y - height / 2) == pytest.approx(rows.min().item(), abs=1e-3)
-        assert 32 * (y + height / 2) == pytest.approx(rows.max().item() + 1, abs=1e-3)
+        box = [x - width / 2, x + width / 2, y - height / 2, y + height / 2]
+        drawn = [columns.min(), columns.max() + 1, rows.min(), rows.max() + 1]
+        assert [32 * edge for edge in box] == pytest.approx([float(edge) for edge in drawn], abs=1e-3)
     before = path.stat().st_mtime_ns
     assert boxes.data_file(section).stat().st_mtime_ns == before, "made once"
 
