@@ -13,6 +13,8 @@ from nas_attn.cli.common import (
     AsJson,
     Storage,
     StudyName,
+    Trust,
+    check_study,
     console,
     echo,
     grouped,
@@ -21,7 +23,7 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.errors import StudyError, did_you_mean, shorten
+from nas_attn.errors import RecipeError, StudyError, did_you_mean, shorten
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
@@ -44,13 +46,14 @@ def pareto(
         bool, Option("--why", help="The reasons behind the answer, code that builds it, and untried placements.")
     ] = False,
     storage: Storage = DEFAULT_URL,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the front, the baselines and the recommended placement."""
     from nas_attn.cli.showing import show_answer, show_choice, show_front, show_why
     from nas_attn.study.reading import snapshot
 
-    opened = study_named(study, storage)
+    opened = study_named(study, storage, trust=trust if criteria.placement else None)
     now = snapshot(opened.store)
     choice = _chosen(opened, now, criteria)
     if as_json:
@@ -77,6 +80,7 @@ def report(
     output: Annotated[
         str | None, Option("--output", "-o", help="File; default: STUDY.html next to the database.")
     ] = None,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the study's report: one self-contained HTML file."""
@@ -84,9 +88,14 @@ def report(
     from nas_attn.study.reading import snapshot
 
     path = page_path(output, "--output")
-    opened = study_named(study, storage)
+    opened, images = study_named(study, storage, trust=trust if criteria.placement else None), True
+    try:
+        check_study(opened, trust=trust)
+    except RecipeError as error:  # data and networks can be code
+        images = False
+        echo(f"note: the report has no example images: {error}", err=True)
     now = snapshot(opened.store)
-    path = write_study_report(opened, now, path, _chosen(opened, now, criteria))
+    path = write_study_report(opened, now, path, _chosen(opened, now, criteria), images=images)
     if as_json:
         print_json({"report": str(path)})
     else:

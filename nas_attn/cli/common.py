@@ -77,10 +77,16 @@ def study_named(name: str | None, storage: str, *, trust: bool | None = None) ->
     from nas_attn.study.opening import only_study, open_study
 
     opened = open_study(name or only_study(storage), storage)
-    path = opened.database.path
-    if trust is not None and path is not None and not _is_here(path):
-        check_trust(str(path), opened.recipe, trust=trust)
+    if trust is not None:
+        check_study(opened, trust=trust)
     return opened
+
+
+def check_study(opened: OpenStudy, *, trust: bool) -> None:
+    """Asks before code runs that a study in a database outside the current folder names; RecipeError without trust."""
+    path = opened.database.path
+    if path is not None and not _is_here(path):
+        check_trust(str(path), opened.recipe, trust=trust)
 
 
 def quiet_optuna() -> None:

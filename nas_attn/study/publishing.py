@@ -89,20 +89,25 @@ class Publisher:
 
 
 def write_study_report(
-    opened: OpenStudy, now: Snapshot, path: Path | None = None, choice: Chosen | None = None
+    opened: OpenStudy,
+    now: Snapshot,
+    path: Path | None = None,
+    choice: Chosen | None = None,
+    *,
+    images: bool = True,
 ) -> Path:
-    """Writes the report, with example images where the data are here; its absolute path; StudyError if it cannot."""
-    return write_report(now, path or report_path(opened), choice, wrong=what_is_wrong(opened, now))
+    """Writes the report, with example `images` where the data are here; its absolute path; StudyError if it cannot."""
+    return write_report(now, path or report_path(opened), choice, wrong=what_is_wrong(opened, now, images=images))
 
 
-def what_is_wrong(opened: OpenStudy, now: Snapshot) -> Wrong | None:
-    """What the recommended network, the bare backbone and the runner-up get wrong, with images where the data are here."""
+def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> Wrong | None:
+    """What the recommended network, the bare backbone and the runner-up get wrong, with `images` where the data are here."""
     found = mistakes(opened.store, now)
     if found is None:
         return None
     numbers, drawn = [one.image for one in found.different], {}
     try:
-        if numbers:
+        if numbers and images:
             from nas_attn.evaluation.pictures import pictures  # here: it loads torch
 
             drawn = pictures(now.recipe, numbers, _networks(opened, now, found) if found.what != "accuracy" else {})

@@ -126,7 +126,8 @@ def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_esca
     assert nas("backup", "copy.db", "--force").status == 0
     assert not (here / "copy.artifacts").exists(), "the folder that it names holds nothing of the study"
     (here / "copy.db").rename(there / "nas_attn.db")
-    for command in ("resume", "worker", "launch", "validate", "retrain", "export", "extend --space small", "measure"):
+    own = ("export", "report --placement stage1=eca", "pareto --placement stage1=eca")
+    for command in ("resume", "worker", "launch", "validate", "retrain", *own, "extend --space small", "measure"):
         ended = nas(
             *command.split(), *theirs[: int(command == "measure")], "--storage", "sqlite:///../there/nas_attn.db"
         )
