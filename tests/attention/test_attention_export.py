@@ -22,6 +22,7 @@ QUICK = ("ela",)
 FIXED_MAP = {
     "mhsa": "its position tables are cut for one map",
     "scsa": "its windows are no larger than the map, so how many there are is another expression on a small one",
+    **({"ela": "cannot prove h = min(h, 4h)"} if torch.__version__.startswith("2.11.") else {}),
 }
 """Rows whose exported form keeps its map size, and why."""
 

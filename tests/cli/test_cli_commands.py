@@ -199,7 +199,7 @@ def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> No
     )
     os.close(slave)
     seen, waiting = "", dict(answers)
-    while select.select([master], [], [], 60)[0]:
+    while select.select([master], [], [], 240)[0]:
         try:
             seen += os.read(master, 4096).decode()
         except OSError:  # the other end is closed
@@ -209,7 +209,7 @@ def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> No
             os.write(master, f"{waiting.pop(question)}\n".encode())
             seen = ""
     os.close(master)
-    assert process.wait(timeout=60) == status, seen
+    assert process.wait(timeout=240) == status, seen
     if status:
         assert "error: 'many'" in seen
         assert not (tmp_path / "asked.toml").exists()
