@@ -48,7 +48,7 @@ def output_path(
         with path.open("rb") as file:
             start = file.read(64).lower()
         if start and not start.startswith(replaces):
-            raise error(f"{what} '{shorten(str(text))}' already exists and is something else: name another file")
+            raise error(f"{what} '{shorten(str(text))}' already exists and is another kind of file: name another file")
     return path
 
 

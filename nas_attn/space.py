@@ -34,7 +34,7 @@ def resolve(
     other = other_of(placement)
     if other is not None and BACKBONE not in by_name:
         if len(placement.assignments) > 1:
-            raise PlacementError(f"'{BACKBONE}={other}' is a network of its own: it stands alone")
+            raise PlacementError(f"'{BACKBONE}={other}' names a whole network: give it without sites")
         key = hashlib.sha256(str(placement).encode()).hexdigest()[:16]
         return ResolvedPlacement((), placement, init, key, other)
     chosen: dict[Layer, tuple[Point, Choice]] = {}

@@ -48,7 +48,7 @@ class Chosen:
 def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
     """The candidate that is meant; StudyError, which names the nearest, where none meets it. `key_of`: for `placement` only."""
     if criteria.trial is not None:
-        found, rule = _by_trial(now, criteria.trial), f"trial {criteria.trial}, as given"
+        found, rule = _by_trial(now, criteria.trial), f"the given trial {criteria.trial}"
     elif criteria.placement is not None:
         found, rule = _by_key(now, key_of(criteria.placement), criteria.placement), "the given placement"
     elif criteria.knee:
@@ -112,7 +112,7 @@ def _knee(now: Snapshot) -> tuple[CandidateView, str]:
     best = min(range(len(front)), key=lambda index: (sums[index], front[index].trial))
     if sums[best] >= len(span) - 1 - 1e-9:
         raise StudyError(
-            f"the front of study '{now.study}' has no knee: none of it lies below the line between its ends; "
+            f"the front of study '{now.study}' has no knee: no member lies below the line between its ends; "
             "give a latency or a trial"
         )
     return front[best], "the knee of the front, where more of one objective begins to cost most of the others"
@@ -122,7 +122,7 @@ def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:
     """The best within a latency; of those that reach an accuracy, where no latency is given, the cheapest."""
     metric, pool = now.primary or "accuracy", _finished(now)
     if not pool:
-        raise StudyError(f"study '{now.study}' has no candidate scored to the end yet")
+        raise StudyError(f"study '{now.study}' has scored no candidate at the last rung yet: continue the search")
     limit, within = _latency_limit(now, criteria)
     if limit is not None:
         fast = [view for view in pool if _ratio(view) <= limit]
@@ -173,7 +173,7 @@ def _ratio(view: CandidateView) -> float:
 
 def _nothing(now: Snapshot, words: str, nearest: CandidateView) -> StudyError:
     text = f"no scored candidate of study '{now.study}' {words}"
-    return StudyError(f"{text}: nearest is {nearest.label} with {figures(now, nearest)}")
+    return StudyError(f"{text}: the nearest is {nearest.label} with {figures(now, nearest)}")
 
 
 def figures(now: Snapshot, view: CandidateView) -> str:
@@ -254,7 +254,7 @@ def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
         return
     runs = 2 + math.ceil((NEEDED * noise.seed_sd / bet.gain.mean) ** 2)  # runs of one block share a part of the noise
     if runs > MOST_RUNS:
-        yield f"Decide    not worth it: a gain of this size takes more than {MOST_RUNS} trainings of each to show"
+        yield f"Decide    not worth a test: to show a gain of this size takes more than {MOST_RUNS} trainings of each network"
         return
     target = now.recipe.target_training
     fresh = target.backbone_epochs if target.start == "backbone" else 0
@@ -263,7 +263,7 @@ def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
     view = now.find(bet.key)
     placement = bet.name if view is None else str(view.placement)
     command = f'nas-attn validate {now.study} --seeds {runs} --placement "{placement}"{at}'
-    yield f"Decide    {runs} trainings of each as the target says{time}: {command}"
+    yield f"Decide    train each network {runs} times as the target says{time}: {command}"
 
 
 def _target(now: Snapshot, at: str) -> Iterator[str]:

@@ -119,11 +119,11 @@ def recommend(
     what = f"below {units.size(evidence.metric, counts)}" + ("" if worth else f" ({WHAT_COUNTS})")
     judge.what_counts = f"Differences {what} do not count."
     if expected_loss(evidence, best, bare) < counts and bare in pool:
-        rule = f"the best bet gains less than is worth having, {what}"
+        rule = f"the gain of the best bet is too small to count, {what}"
         return judge.recommendation(bare, rule, best_bet=best, worth=counts)
     able = [c for c in pool if c.key in likely]
     chosen = _fastest(evidence, best, able, counts) or best
-    rule = f"the fastest {among} that loses less than what counts against the best bet"
+    rule = f"the fastest {among} whose loss against the best bet is too small to count"
     if chosen is best:
         rule = f"the largest likely gain over the bare backbone {among}"
     faster = [c for c in able if c.latency and chosen.latency and _faster(c.latency, chosen.latency)]
@@ -178,13 +178,13 @@ def _on_controls(gain: Gain, lead: Gain | None, *, dearer: bool) -> str:
     """What a control's gain over the bare backbone means, and attention's lead over it; None: the bare one is recommended."""
     if lead is None:
         if gain.probability >= REQUIRED:
-            return "More network helps here; attention is not shown to."
-        return "More network is not shown to help either."
+            return "A larger network helps here; attention is not shown to help."
+        return "A larger network is not shown to help either."
     if lead.worse >= REQUIRED:
-        return "More network helps more" + (", at more latency." if dearer else ": take that instead.")
+        return "This helps more than attention" + (", at more latency." if dearer else ": take it instead.")
     odds = units.probability(lead.probability)
     if lead.probability < REQUIRED:
-        return f"More network may help as much{', at more latency' if dearer else ''} (attention better: {odds})."
+        return f"This may help as much as attention{', at more latency' if dearer else ''} (attention better: {odds})."
     verb = "buys" if lead.probability >= SURE else "probably buys"
     return f"Attention {verb} more{', at less latency' if dearer else ''} ({odds})."
 
@@ -311,9 +311,9 @@ class _Judge:
         """The most promising placement, with its odds and its price, or that there is none."""
         odds = units.probability(gain.probability)
         if not promising(gain):
-            return f"Best bet  the bare backbone: nothing else is more likely to help than not ({bet.name}: {odds})"
+            return f"Best bet  the bare backbone: no placement is more likely to help than to harm ({bet.name}: {odds})"
         at = "" if bet.latency is None else f", at {bet.latency.ratio:.2f} ×"
-        small = "" if worth is None else f"; less than {units.size(self.metric, worth)} is not worth having"
+        small = "" if worth is None else f"; less than {units.size(self.metric, worth)} does not count"
         return f"Best bet  {bet.name}: {_gain(gain, self.metric)}{at}{small}"
 
     def _gain_line(self, comparison: Comparison | None) -> list[str]:

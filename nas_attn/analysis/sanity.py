@@ -173,8 +173,8 @@ def two_values(model: Evidence) -> list[str]:
         return []
     worse, better = (units.value(model.metric, value) for value in model.two_values)
     return [
-        f"Runs lie at two values, {model.metric} {worse} and {better}, those of one placement at both: what counts is how often "
-        "a placement comes to the better one, of which few runs say little; its expected score lies between."
+        f"Runs end near one of two values, {model.metric} {worse} or {better}, and runs of the same placement end at both. What "
+        "counts is how often a placement reaches the better value, and a few runs say little about that."
     ]
 
 
@@ -192,7 +192,7 @@ def weak_rungs(
             epochs = rungs[rung]
             said = (
                 f"After {epochs} epoch{'s' if epochs > 1 else ''} scores hardly tell placements apart: {100 * share:.0f} % of the "
-                f"variance of one run's {name} is difference between placements ({count} candidates)."
+                f"variance of one run's {name} comes from the placements ({count} candidates)."
             )
             if recipe.search.pruner != "none":
                 said += " Pruning at this rung is mostly chance. In a new study, train longer before the first score (training.rungs)."

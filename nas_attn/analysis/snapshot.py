@@ -277,7 +277,7 @@ class Snapshot:
             found = ((names[view.key], device.latencies[view.key]) for view in timed)
             values = ", ".join(f"{name} {one.ratio:.3f} ({one.low:.3f} to {one.high:.3f})" for name, one in found)
             if timed:
-                said.append(f"On {device.machine} ({device.mode}), in times of the bare backbone there: {values}.")
+                said.append(f"On {device.machine} ({device.mode}), relative to the bare backbone there: {values}.")
         return said
 
     def compared(self, objective: str) -> bool:

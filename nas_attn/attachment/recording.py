@@ -99,7 +99,9 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
     try:
         twin = copy.deepcopy(model)
     except Exception as error:
-        raise BackboneError(f"{name} cannot be copied, which looking into it needs: {_first_line(error)}") from error
+        raise BackboneError(
+            f"{name} cannot be copied, and finding its sites needs a copy: {_first_line(error)}"
+        ) from error
     try:
         x = image_for(twin, input_shape)
         with warnings.catch_warnings(), torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):

@@ -120,7 +120,7 @@ def reshaped(sites: Sequence[Site], model: nn.Module, input_shape: tuple[int, in
     def seen(point: Point) -> Point:
         calls = flow.calls_of.get(point.path, [])
         if not calls or calls[-1].output is None:
-            raise BackboneError(f"{type(model).__name__} has no map at '{point.path}' where it had one")
+            raise BackboneError(f"{type(model).__name__} no longer has a feature map at '{point.path}'")
         _, channels, height, width = flow.shapes[calls[-1].output]
         return replace(point, channels=channels, height=height, width=width)
 
@@ -250,12 +250,12 @@ def _notes(
     branched = sorted({call.path for call in flow.calls if call.path in merged and not issubclass(call.module, FOLDED)})
     if branched:
         yield (
-            f"no sites, since the network's own reparameterization removes or changes them: {_listed(branched)}; latency is "
+            f"not sites, since the network's own reparameterization removes or changes them: {_listed(branched)}; latency is "
             "measured after it"
         )
     hidden = [block.path for block in blocks if roles.of(block.value) == "head"]
     if hidden and not any(site.role == "head" for site in stages):
-        yield f"no sites, since they only lead to outputs: {_listed(hidden)}; heads=True lists them as head1 …"
+        yield f"not sites, since they only lead to outputs: {_listed(hidden)}; heads=True lists them as head1 …"
     for path, maps in finder.several.items():
         if roles.of(maps[0]) != "head":
             shapes = _listed(["x".join(map(str, flow.shapes[value][1:])) for value in maps])

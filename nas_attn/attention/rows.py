@@ -481,7 +481,7 @@ def _expand_variant(f: Fitting) -> None:
                 )
         elif "variant" in f.given and asked not in (preset, fitted):
             means = f"variant={variant} means {name}={fitted} on {f.channels} channels"
-            raise KnobError(f"ela: {means}, and {name}={format_knob(asked)} says another: leave one out")
+            raise KnobError(f"ela: {means}, and {name}={format_knob(asked)} contradicts it: leave one out")
 
 
 @_direction(

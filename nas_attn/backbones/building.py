@@ -137,7 +137,7 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
         raise BackboneError(f"no published weights come with '{section.name}': name a file in training.weights")
     if section.options:
         shown = ", ".join(section.options)
-        raise BackboneError(f"'{section.name}' takes no backbone.options ({shown}); it has backbone.width")
+        raise BackboneError(f"'{section.name}' takes no backbone.options ({shown}): its only setting is backbone.width")
     family, depth = MODELS[section.name]
     return family(depth, classes=classes, in_channels=channels, width=section.width or 16)
 

@@ -203,8 +203,8 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
     own = model.state_dict()
     if any("nas_attn" in name.split(".") for name in state):
         raise BackboneError(
-            f"{where}: they are of a network with attention of nas_attn in it, and every candidate starts from the bare "
-            "backbone: give that one's weights (export the placement none)"
+            f"{where}: they belong to a network with attention of nas_attn, but every candidate starts from the bare "
+            "backbone: give the bare backbone's weights (export the placement none)"
         )
     first, head = _ends(model)
     needed = [name for name in own if not name.endswith((COUNTER, EXTRA))]
@@ -222,7 +222,7 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
             _check_values(name, value, given, where)
             taken[name] = _fitting(name, value, given, adaptable=name == first, head=in_head, where=where)
     if head is not None and any(name not in state for name in needed if name.startswith(f"{head}.")):
-        notes.append(f"no '{head}' is in them: this last layer starts at random")
+        notes.append(f"they have no '{head}': this last layer starts at random")
         taken |= {name: value for name, value in own.items() if name.startswith(f"{head}.")}
     try:
         restore(model, with_versions(taken, versions_of(state)))
@@ -309,9 +309,7 @@ def _check_values(name: str, own: Tensor, given: Any, where: str) -> None:
     wrong = int((~torch.isfinite(given)).sum()) if given.is_floating_point() else 0
     if wrong:
         held = f"{wrong} of {given.numel()} values that are not finite numbers"
-        raise BackboneError(
-            f"{where}: '{name}' holds {held}, as after a training that diverged: give weights from before"
-        )
+        raise BackboneError(f"{where}: '{name}' holds {held}, as after a training that diverged: give earlier weights")
 
 
 def _fitting(name: str, own: Tensor, given: Tensor, *, adaptable: bool, head: bool, where: str) -> Tensor:

@@ -71,7 +71,7 @@ def export(
     file = output or f"{opened.store.name}{kind.suffix}"
     path = output_path(file, what="--output", error=UserError, replaces=kind.begins)
     if format_ == "python":
-        output_path(path.with_suffix(".pt"), what="beside --output", error=UserError, replaces=(b"pk",))
+        output_path(path.with_suffix(".pt"), what="the weights file", error=UserError, replaces=(b"pk",))
     if again:
         _train_again(opened, view, threads, device)
     searched = as_searched or again

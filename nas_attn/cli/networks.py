@@ -366,7 +366,9 @@ def _bring_back(folder: Path, study: str | None, storage: str, as_json: bool) ->
     shown = {key: (notation, notation) for key, notation in found.placements.items()}
     _answer(found.backbone, shown, found.sessions, as_json)
     if study is not None and not own and not as_json:
-        said = "The study was searched with another machine's latencies. nas-attn pareto names these beside them, for its candidates."
+        said = (
+            "The study's search used the latencies of another machine. nas-attn pareto shows both for its candidates."
+        )
         console().print(said, markup=False)
 
 

@@ -193,7 +193,7 @@ def _announce(family: Family, forecast: dict[str, Any], difference: float | None
         f"Validation {family.number}: {pairs}",
         f"{family.blocks} blocks of {len(family.networks)} networks, each trained for {family.epochs} epochs{seconds}; each "
         "run reads the test images once, and this is logged",
-        f"A true difference of {low} to {high} would be shown with 80 % (a range, since the noise is known only {known})",
+        f"A true difference of {low} to {high} would be shown with a probability of 80 % (a range: the noise is only known {known})",
     ]
     if difference is not None:
         spreads = (forecast["sd_low"], forecast["sd_high"])

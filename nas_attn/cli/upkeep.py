@@ -117,7 +117,7 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
     from rich.text import Text
 
     running = now.progress.running
-    more = "running" if now.workers or not running else "begun, to be continued by the next worker"
+    more = "running" if now.workers or not running else "begun (the next worker continues)"
     words = [f"Study {opened.store.name}: {now.progress.line(working=False)}", f"{running} {more}"]
     if now.per_hour is not None:
         words.append(f"{now.per_hour:,.{0 if now.per_hour >= 10 else 1}f} candidates an hour")

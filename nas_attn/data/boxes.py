@@ -91,7 +91,7 @@ class Coco:
         names = _names(content, path)
         others = [name for number, name in self.classes.items() if names.get(number, name) != name]
         if others:
-            raise DataError(f"'{path}' gives the id of category '{others[0]}' of the training annotations to another")
+            raise DataError(f"'{path}' uses the id of the training annotations' category '{others[0]}' for another one")
         images = {image.id: image for image in content.images}
         if len(images) < len(content.images):
             raise DataError(f"'{path}' has two images with the same id: each needs its own")

@@ -267,7 +267,7 @@ def _split(parts: Parts, section: DataSection, kind: Classes) -> tuple[Labelled,
     """Train and validation: the source's own, or a stratified split; then the subset of the training images."""
     train, validation, strata = parts.train, parts.validation, kind.strata(parts.classes)
     if train.loader is not None and (validation is None or section.train_subset is not None):
-        lacking = "data.train_subset is not for" if validation else "there is no 'validation' beside"
+        lacking = "data.train_subset is not for" if validation else "there are no images for 'validation' next to"
         raise DataError(f"{lacking} the DataLoader of '{section.name}': its batches are taken as they are")
     if validation is None:
         count = amount(section.validation, train.labels, "data.validation")

@@ -363,9 +363,11 @@ def _names(root: Path) -> tuple[str, ...]:
         names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         why = "is not there" if not path.exists() else f"cannot be read ({shorten(str(error))})"
-        raise DataError(f"'{path}' {why}: write the classes' names there, one a line, that of value 0 first") from None
+        raise DataError(
+            f"'{path}' {why}: write the classes' names there, one per line, starting with value 0"
+        ) from None
     if not 2 <= len(names) <= MOST_CLASSES or len(set(names)) < len(names):
-        raise DataError(f"'{path}' must name 2 to {MOST_CLASSES} different classes, one a line; it has {len(names)}")
+        raise DataError(f"'{path}' must name 2 to {MOST_CLASSES} different classes, one per line; it has {len(names)}")
     return tuple(names)
 
 
@@ -374,8 +376,8 @@ def _list_masks(root: Path, classes: int, group_of: GroupOf | None, folder: Path
     for inside in ("images", "masks"):
         if not (folder / inside).is_dir():
             raise DataError(
-                f"'{folder}' has no folder '{inside}': a segmentation's images lie in images, and a mask of the same name, as "
-                "PNG, in masks"
+                f"'{folder}' has no folder '{inside}': for segmentation, put the images into images, and a PNG mask of the same "
+                "name for each into masks"
             )
     paths = images_below(folder / "images")
     masks = [folder / "masks" / p.relative_to(folder / "images").with_suffix(".png") for p in paths]

@@ -190,7 +190,7 @@ def _of_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labe
             x if x.dtype == torch.uint8 else _as_bytes(x, section, "" if training else f"batch {number} of {where}")
         )
         if (y.ndim == 3) != (kind == "masks"):
-            raise DataError(f"batch {number} of {where} has labels of the shape {tuple(y.shape)}, which are no {kind}")
+            raise DataError(f"batch {number} of {where} has labels of the shape {tuple(y.shape)}, which are not {kind}")
         if not training or sum(len(one) for one in images) < KEPT:
             images.append(torch.cat([pixels, y[:, None].to(torch.uint8)], 1) if y.ndim == 3 else pixels)
         labels.append(y.long() if y.ndim == 1 else torch.zeros(len(y), dtype=torch.long))

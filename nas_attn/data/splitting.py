@@ -23,7 +23,7 @@ def stratified(labels: Indices, count: int, seed: int, names: Sequence[str] | No
         smallest = f" '{names[classes[sizes.argmin()]]}'" if names else ""
         raise DataError(
             f"cannot split {len(labels)} images of {len(classes)} classes into {count} and {len(labels) - count} with every "
-            f"class in both: every class needs an image for each, and the smallest{smallest} has {sizes.min()}"
+            f"class in both: every class needs an image in each, but the smallest{smallest} has only {sizes.min()}"
         )
     shares = sizes * count / len(labels)
     quota = np.clip(np.floor(shares).astype(np.int64), 1, sizes - 1)
@@ -80,7 +80,7 @@ def _grouped(sizes: NDArray[np.int64], count: int, seed: int, names: Sequence[st
         fits = [g for g in order[::-1] if sizes[g, label] and np.all((total - have - sizes[g] > 0) | (sizes[g] == 0))]
         if not fits:
             raise DataError(
-                f"cannot split by groups: class '{names[label]}' cannot be on both sides without another class leaving one"
+                f"cannot split by groups: class '{names[label]}' cannot be put on both sides without removing another class from one"
             )
         taken[fits[0]], have = True, have + sizes[fits[0]]
     return taken
@@ -94,7 +94,9 @@ def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> 
     else:
         count = share
     if not 0 < count < total:
-        raise DataError(f"{what} = {wanted} would take {count} of {total} training images: give a share in between")
+        raise DataError(
+            f"{what} = {wanted} would take {count} of {total} training images: give a share between 0 and 1"
+        )
     return count
 
 

@@ -220,7 +220,7 @@ class EvaluatorTrainer:
         metrics = next((metrics for epoch, metrics in found if epoch >= run.epochs or run.split == "test"), None)
         if metrics is None:
             raise TrainingError(
-                f"the evaluator ended before it told a score of epoch {run.epochs} of '{run.placement}'"
+                f"the evaluator ended before it reported a score of epoch {run.epochs} of '{run.placement}'"
             )
         if run.epochs == run.last:
             for _ in found:

@@ -64,8 +64,8 @@ def require_memory(parameters: float) -> None:
     # Training holds weights, gradients and momentum in float32, and at times a checkpoint of weights and momentum.
     needed, free = 5 * 4 * parameters, psutil.virtual_memory().available
     if needed > free:
-        least = f"{needed / 2**30:.1f} GB of memory at the least, and {free / 2**30:.1f} GB are free"
-        raise OutOfMemory(f"training its {parameters:,} parameters takes {least}")
+        least = f"{needed / 2**30:.1f} GB of memory, but only {free / 2**30:.1f} GB are free"
+        raise OutOfMemory(f"training its {parameters:,} parameters takes at least {least}")
 
 
 def said(error: BaseException) -> str:

@@ -201,7 +201,9 @@ def normalising(graph: nn.Module, described: Described, format_: Format) -> nn.M
         raise UserError("normalize does not apply to detectors, which take images from 0 to 1: leave it out")
     mean, std = described.interface.mean, described.interface.std
     if not mean:
-        raise UserError("normalize: this study's evaluator normalises its images, and how is not known: leave it out")
+        raise UserError(
+            "normalize: this study's evaluator normalises its images in a way that nas_attn does not know: leave it out"
+        )
     return Normalising(graph, mean, std).eval()
 
 

@@ -345,8 +345,8 @@ def read_arguments() -> argparse.Namespace:
         "paths",
         nargs="*",
         type=Path,
-        help="a folder with ONNX files or from nas-attn measure --to (where this program is); or ONNX files: of one, its "
-        "milliseconds are printed; of several, the first is what the others are compared with",
+        help="a folder with ONNX files or from nas-attn measure --to (where this program is); or one ONNX file, to "
+        "print its milliseconds; or several, to compare the others with the first",
     )
     parser.add_argument("--sessions", type=int, default=6, help="of each network (6)")
     parser.add_argument("--mode", default="onnxruntime", help="for ONNX files: onnxruntime, openvino or tensorrt")

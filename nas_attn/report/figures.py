@@ -484,7 +484,7 @@ def _hover_cell(of: str, row: Effect) -> str:
             f"<b>{html.escape(f'{row.site} = {row.name}')}</b>",
             f"{html.escape(units.title(of))}: {units.difference(of, row.mean)} (95 %: {between})",
             f"helps with a probability of {units.probability(row.better)}",
-            f"{row.observations} candidates have it, {row.elsewhere} more the type elsewhere",
+            f"{row.observations} candidates have it, {row.elsewhere} more have this type at another site",
         )
     )
 

@@ -76,7 +76,9 @@ def beside(notes: Sequence[str]) -> str:
     if not notes:
         return ""
     others = "; ".join(dict.fromkeys(notes))
-    return f"{len(notes)} latency session{'s' if len(notes) > 1 else ''} did not have the device alone, but next to {others}."
+    return (
+        f"{len(notes)} latency session{'s' if len(notes) > 1 else ''} did not have the device alone: next to {others}."
+    )
 
 
 def machine(snapshot: Snapshot) -> str:
@@ -127,8 +129,8 @@ def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[st
         yield _sentence(family, verdict, now)
     yield from _conclusion(result, now)
     for key, runs in result.diverged.items():
-        counts = "chance" if family.chance is not None else "the worst value of the comparison"
-        yield f"{network_name(family, key)}: {runs} of {result.blocks} runs diverged and count as {counts}."
+        counts = "the score of guessing" if family.chance is not None else "the worst score of the comparison"
+        yield f"{network_name(family, key)}: {runs} of {result.blocks} runs diverged and get {counts}."
     if now.recipe.target_training.start == "pretrained":
         yield "This holds for the given weights; with others it may differ."
 
@@ -187,7 +189,9 @@ def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:
     names = f"{network_name(family, verdict.network)} against {network_name(family, verdict.control)}"
     text = f"{names}: {word}, {units.difference(metric, verdict.difference)} ({between})"
     if verdict.not_worse is not None and family.margin is not None:
-        text += f"; {'not worse' if verdict.not_worse else 'not shown to be no worse'} by more than {units.size(metric, family.margin)}"
+        text += (
+            f"; {'not worse' if verdict.not_worse else 'may be worse'} by more than {units.size(metric, family.margin)}"
+        )
         text += _faster(family, verdict, now) if verdict.not_worse else ""
     return f"{text}."
 

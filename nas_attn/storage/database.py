@@ -213,8 +213,10 @@ class Database:
         """Whether a copy can be written there: the file to copy, and the file to write. Raises StudyError: it cannot."""
         source = self.path
         if source is None:
-            means = "PostgreSQL's own means, pg_dump -Fc DATABASE > FILE, and the artifacts folder beside it by yours"
-            raise StudyError(f"storage '{self}' is backed up by {means}")
+            instead = "run pg_dump -Fc DATABASE > FILE, and copy the artifacts folder, too"
+            raise StudyError(
+                f"storage '{self}' is not an SQLite file, which is all that this command copies: {instead}"
+            )
         target = output_path(path, what="backup", error=StudyError).absolute()
         check_target(source, target, overwrite)
         return source, target

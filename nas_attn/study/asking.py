@@ -101,7 +101,7 @@ class Asker:
         """The next run; None when the study is complete. Raises StudyError: the last run has not been told; or what stopped the study."""
         if self._last is not None and not self._last.over:
             raise StudyError(
-                f"ask() again before the score of '{self._last.placement}' was told: call tell(score) first"
+                f"ask() was called before the score of '{self._last.placement}' was told: call tell(score) first"
             )
         while not self.over:
             with suppress(queue.Empty):
@@ -124,7 +124,7 @@ class Asker:
 
     def _evaluate(self, model: nn.Module, run: EvaluatorRun) -> Reports:
         if run.split != "validation":
-            raise TrainingError("a loop that asks cannot score the test images: give training.evaluator a function")
+            raise TrainingError("a loop with ask() cannot score the test images: name a function in training.evaluator")
         asked = Asked(model, run, self._metric)
         self._waiting.put(asked)
         return asked.reports()

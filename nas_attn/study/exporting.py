@@ -59,12 +59,12 @@ def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run |
     name = view.key if run is None else run.files
     rows = opened.store.checkpoints(weights_run(name))
     if not rows and run is None and view.state != "scored":
-        raise CheckpointError(f"the weights of {view.label} ({view.state}) were not kept, as it was not scored")
-    again = "retraining makes others"
+        raise CheckpointError(f"the weights of {view.label} ({view.state}) were not kept, because it was not scored")
+    again = "retrain the network"
     if run is None:
-        again = f"exporting trial {view.trial} `again` trains it once more, as the search did"
+        again = f"export trial {view.trial} with `again`, which trains it once more as the search did"
     if not rows:
-        lost = opened.store.weights_lost.get(name) or "nothing is known of them"
+        lost = opened.store.weights_lost.get(name) or "the reason is not known"
         raise CheckpointError(f"the weights of {view.label} are not there ({lost}): {again}")
     try:
         weights = unpack(read_artifact(opened.artifacts, rows[0].artifact, rows[0].sha256))

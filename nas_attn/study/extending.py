@@ -99,8 +99,8 @@ def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
         except PlacementError:
             same = False
         if not same:
-            what = f"'{placement}', which the study has tried, is not the same network any more"
-            raise PlacementError(f"{space.where}: with its sites, {what}: keep the study's sites.custom")
+            what = f"'{placement}', which the study has tried, would be another network"
+            raise PlacementError(f"{space.where}: with these sites, {what}: keep the study's sites.custom")
     return new
 
 
@@ -114,7 +114,9 @@ def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | 
     rows = opened.store.candidates()
     if after <= len(rows):
         name = opened.store.name
-        raise StudyError(f"{after} trials leave nothing to search: study '{name}' has {len(rows)} candidates")
+        raise StudyError(
+            f"{after} trials leave nothing to search: study '{name}' has {len(rows)} candidates, so give more"
+        )
     old, new = old_plan.space, new_plan.space
     held = sum(_values(new, new_plan.resolved(row.placement)) is not None for row in rows)
     known = {row.key for row in rows}

@@ -122,7 +122,7 @@ def launches(opened: OpenStudy) -> list[Launched]:
         rows = [json.loads(text) for text in opened.store.launches.all().values()]
         found = [Launched(row["on"], tuple(map(str, row["jobs"])), str(row["host"]), float(row["at"])) for row in rows]
     except (ValueError, KeyError, TypeError) as error:
-        lost = f"study '{opened.store.name}' in '{opened.database}' has a damaged note of a launch"
+        lost = f"study '{opened.store.name}' in '{opened.database}' has a damaged record of a launch"
         raise StorageError(f"{lost} ({type(error).__name__}): restore the database from a backup") from None
     return sorted(found, key=lambda launched: launched.at)
 
@@ -131,7 +131,7 @@ def engine(name: str) -> Engine:
     """The engine of this name. Raises StudyError: there is none, or what it needs is not installed."""
     engines: dict[str, type[Engine]] = {"local": Local, "slurm": Slurm, "ray": Ray}
     if name not in engines:
-        raise StudyError(f"'{name}' is no engine: give slurm, ray or local")
+        raise StudyError(f"'{name}' is not an engine: give slurm, ray or local")
     if name == "ray" and find_spec("ray") is None:
         raise StudyError("ray is not installed: pip install 'nas-attn[ray]'")
     return engines[name]()

@@ -41,7 +41,7 @@ class BucketArtifacts:
         """Raises StudyError if the address is wrong, or boto3 is not installed."""
         found = _ADDRESS.fullmatch(address)
         if found is None:
-            raise StudyError(f"artifacts '{shorten(address)}' are no place: give s3://BUCKET/PREFIX or a folder")
+            raise StudyError(f"artifacts '{shorten(address)}' is not a place: give s3://BUCKET/PREFIX or a folder")
         if find_spec("boto3") is None:
             raise StudyError(f"artifacts '{address}' needs boto3: pip install 'nas-attn[s3]'")
         import boto3

@@ -55,7 +55,7 @@ class ParetoHalving:
     def report(self, trial: Trial, step: int, values: Sequence[float]) -> None:
         """Records a trial's objective values at a rung."""
         if step not in self._rungs:
-            raise ValueError(f"step {step} is no rung: the rungs are {list(self._rungs)}")
+            raise ValueError(f"step {step} is not a rung: the rungs are {list(self._rungs)}")
         if len(values) != len(trial.study.directions):
             raise ValueError(f"the study has {len(trial.study.directions)} objectives, not {len(values)}")
         trial.set_user_attr(f"{ATTRIBUTE}{step}", [float(v) for v in values])

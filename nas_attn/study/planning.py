@@ -292,7 +292,7 @@ class Forecast:
         whose = f"{self.baselines} of them baselines" + (f", {self.tried} your own" if self.tried else "")
         lines = [f"study {self.study}: {self.trials - self.outside} of {self.placements:,} placements{out}, {whose}"]
         if self.trials <= self.queued and self.trials < self.placements:
-            first = f"{self.queued} placements are tried first, which take all {self.trials} trials"
+            first = f"{self.queued} placements are tried first and take all {self.trials} trials"
             more = f"give more ({2 * self.queued} trials) or fewer baselines (search.baselines)"
             lines.append(f"nothing is searched for: {first}; {more}")
         if self.epoch_s is not None and self.total_s is not None:

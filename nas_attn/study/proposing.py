@@ -196,8 +196,8 @@ class Search(TaskSource):
         fastest = min(found, key=lambda placement: found[placement].low, default=BARE)
         if len(found) == len(alone) and found and found[fastest].low > limit:
             raise RecipeError(
-                f"limits.max_latency_ratio = {limit:g} cannot be met: of all modules alone, '{fastest}' is the fastest, and takes "
-                f"{found[fastest].ratio:.2f} times as long as the bare backbone; give more in a new study"
+                f"limits.max_latency_ratio = {limit:g} cannot be met: even the fastest single module, '{fastest}', takes "
+                f"{found[fastest].ratio:.2f} times as long as the bare backbone; set a higher limit in a new study"
             )
 
     def _enter_larger(self, trials: Sequence[FrozenTrial]) -> bool:

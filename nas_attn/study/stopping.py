@@ -143,7 +143,7 @@ def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool 
         return f"{begin}; the database does not answer"
     if checkpoint is None:
         return f"{begin} before its first checkpoint: it will start again"
-    return f"{begin}, will go on from its checkpoint ({checkpoint.epochs} epoch{'' if checkpoint.epochs == 1 else 's'} trained)"
+    return f"{begin}; it will go on from its checkpoint ({checkpoint.epochs} epoch{'' if checkpoint.epochs == 1 else 's'} trained)"
 
 
 BEAT_S = 15.0  # seconds between signs of life

@@ -302,7 +302,7 @@ class Worker:
 class _Idle:
     def __init__(self, worker: Worker, sources: Sequence[TaskSource]) -> None:
         self._worker, self._sources = worker, sources
-        self._wait = Wait("others' part of the work")
+        self._wait = Wait("the runs of other workers")
         self._alone_since: float | None = None
         self._poll_s = POLL_S
 

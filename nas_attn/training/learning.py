@@ -127,7 +127,7 @@ class Learnt(ABC):
         expected = (len(x), *self.task.output(self.classes, (x.shape[2], x.shape[3])))
         if not isinstance(found, Tensor) or found.shape != expected:
             what = tuple(found.shape) if isinstance(found, Tensor) else type(output).__name__
-            raise TrainingError(f"the network returns {what} for {len(x)} images, expected is a tensor of {expected}")
+            raise TrainingError(f"the network returns {what} for {len(x)} images, not a tensor of {expected}")
         return found.float()
 
     @abstractmethod
@@ -260,7 +260,7 @@ MOST = 100  # boxes of an image that count, the surest first, as COCO has it
 def require_scorer() -> None:
     """Raises RecipeError: pycocotools is not installed."""
     if importlib.util.find_spec("pycocotools") is None:
-        raise RecipeError("a detection is scored by pycocotools, which is missing: pip install 'nas-attn[detection]'")
+        raise RecipeError("detection is scored by pycocotools, which is missing: pip install 'nas-attn[detection]'")
 
 
 class BoxesOfImage(Learnt):
@@ -284,8 +284,8 @@ class BoxesOfImage(Learnt):
         losses = list(output.values()) if isinstance(output, Mapping) else []
         if not losses or not all(isinstance(loss, Tensor) and loss.ndim == 0 for loss in losses):
             raise TrainingError(
-                f"the network returns a {type(output).__name__} while training, expected are its losses by name, as torchvision's "
-                "detectors return them"
+                f"the network returns a {type(output).__name__} while training, not its losses by name as torchvision's "
+                "detectors do"
             )
         return torch.stack([loss.float() for loss in losses])
 
@@ -321,8 +321,8 @@ class Boxes(Tally):
             isinstance(one, Mapping) and all(isinstance(one.get(n), Tensor) for n in names) for one in answer
         ):
             raise TrainingError(
-                f"the network returns a {type(answer).__name__} for {len(y)} images, expected is a list with boxes, labels and scores "
-                "of each, as torchvision's detectors return it"
+                f"the network returns a {type(answer).__name__} for {len(y)} images, not a list with the boxes, labels and scores "
+                "of each, as torchvision's detectors do"
             )
         for one in answer:
             columns = (one["boxes"].float(), one["scores"].float()[:, None], one["labels"].float()[:, None])

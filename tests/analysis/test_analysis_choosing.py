@@ -59,10 +59,10 @@ def test_of_those_that_reach_an_accuracy_the_fastest(now: Snapshot) -> None:
     [
         (
             {"max_latency_ratio": 0.9},
-            r"is within 0\.9 times the backbone's latency: nearest is none with .*1\.000 times",
+            r"is within 0\.9 times the backbone's latency: the nearest is none with .*1\.000 times",
         ),
-        ({"max_latency_ms": 0.5}, r"is within 0\.5 ms on Test CPU 3000: nearest is none with"),
-        ({"min_accuracy": 0.99}, r"reaches an accuracy of 99\.00 %: nearest is .* with 7\d\.\d\d %, 1\.\d+ times"),
+        ({"max_latency_ms": 0.5}, r"is within 0\.5 ms on Test CPU 3000: the nearest is none with"),
+        ({"min_accuracy": 0.99}, r"reaches an accuracy of 99\.00 %: the nearest is .* with 7\d\.\d\d %, 1\.\d+ times"),
         ({"min_accuracy": 0.99, "max_latency_ratio": 1.06}, r"reaches an accuracy of 99\.00 % within 1\.06 times"),
         ({"trial": 99}, "has no trial 99: it has 0 to 18"),
         ({"placement": "stage1=cbam"}, "has not tried 'stage1=cbam': resume the study"),
@@ -169,7 +169,7 @@ def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_tak
     said = labelled(lines)
     assert re.search(r"\d+ % likely to help, at \d\.\d\d ×", said["Best bet"])
     runs, tests = re.match(
-        r"(\d+) trainings of each as the target says \(about .*--seeds (\d+)", said["Decide"]
+        r"each network (\d+) times as the target says \(about .*--seeds (\d+)", said["Decide"]
     ).groups()
     assert runs == tests
     assert 2 < int(runs) <= 32

@@ -107,7 +107,7 @@ def test_a_head_for_other_classes_stays_random_and_so_does_one_that_is_missing(
     torch.manual_seed(5)
     model, notes = load(tmp_path / "weights.pt", without, small(classes=7))
     assert all(torch.equal(model.state_dict()[name], fresh[name]) for name in head)
-    assert "no 'linear' is in them: this last layer starts at random" in notes[0]
+    assert "no 'linear'" in notes[0]
     path = str(tmp_path / "weights.pt")
     with pytest.warns(NasAttnWarning, match="starts at random"):
         backbones.build(BackboneSection(name="resnet8", width=4), input_shape=(3, 8, 8), classes=7, pretrained=path)

@@ -67,8 +67,8 @@ def test_only_what_was_written_before_is_replaced(table: Path, nas) -> None:
     before = Path("table.toml").read_bytes()
     for command in (["report", "-o"], ["export", "--trial", "0", "-o"]):
         for name, words in {
-            "table.toml": "exists and is something else",
-            "nas_attn.db": "exists and is something else",
+            "table.toml": "already exists",
+            "nas_attn.db": "already exists",
             "sub": "is a folder",
             "link": "ordinary file",
         }.items():

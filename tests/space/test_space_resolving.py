@@ -144,7 +144,7 @@ def test_two_modules_at_one_point_apply_in_the_order_of_the_positions() -> None:
         ("stage2=se(reductoin=4)", "unknown knob 'reductoin': did you mean 'reduction'?"),
         ("stage1=se(reduction=64)", "reduction=64"),
         ("stage1=se stage1@residual=eca", "stage1@residual is assigned twice"),
-        ("backbone=resnet14 stage1=se", "stands alone"),
+        ("backbone=resnet14 stage1=se", "backbone=resnet14"),
         ("stage1.block1@stage=se", "stage1.block1 has no position 'stage'"),
     ],
 )

@@ -92,7 +92,9 @@ def test_each_signal_ends_a_search_in_order_once(table: Path, number: int, monke
     assert {each: signal.getsignal(each) for each in ALL} == before
     assert sum("stopping" in line and "stop at once" in line for line in lines) == 1
     assert states()[:2] == ["COMPLETE", "RUNNING"], "until it is told"
-    assert any(line.startswith("trial 1: stopped, will go on from its checkpoint (1 epoch trained") for line in lines)
+    assert any(
+        line.startswith("trial 1: stopped; it will go on from its checkpoint (1 epoch trained") for line in lines
+    )
     assert {lease.state for lease in open_study("table", URL).store.leases()} == {"released"}
     monkeypatch.setenv("TABLE_SECONDS", "0")
     assert searching.work(open_study("table", URL), searching.Options(say=lines.append)) == "complete"
@@ -134,7 +136,7 @@ def test_a_second_signal_ends_at_once_and_says_what_was_saved(
         search(lines)
     assert len(calls(table)) == number
     if saved:
-        assert "trial 0: stopped at once, will go on from its checkpoint (1 epoch trained" in lines[-1]
+        assert "trial 0: stopped at once; it will go on from its checkpoint (1 epoch trained" in lines[-1]
     else:
         assert lines[-1].startswith("trial 0: stopped at once before its first checkpoint")
     assert states()[0] == "RUNNING"
@@ -257,7 +259,7 @@ def test_a_worker_waits_for_its_turn_says_whose_it_is_and_hears_the_first_ctrl_c
 
     with interruptible(stop, say):
         assert searching.work(opened, searching.Options(say=say, stop=stop)) == "stopped"
-    (line,) = (line for line in lines if line.startswith("waiting for others' part of the work"))
+    (line,) = (line for line in lines if line.startswith("waiting for the runs of other workers"))
     assert ": pid 1 (" in line
     assert line.endswith(" holds 'scheduling'")
     assert opened.store.candidates() == []

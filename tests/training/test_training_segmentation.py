@@ -91,9 +91,7 @@ def test_a_dictionary_is_unpacked_and_another_answer_refused(digits: Dataset) ->
         trainer.score(InDictionary(), digits.validation).metrics == trainer.score(network(), digits.validation).metrics
     )
     vector = nn.Sequential(nn.Flatten(), nn.Linear(256, 11))
-    with pytest.raises(
-        TrainingError, match=r"returns \(20, 11\) for 20 images, expected is a tensor of \(20, 11, 16, 16\)"
-    ):
+    with pytest.raises(TrainingError, match=r"returns \(20, 11\) for 20 images, not a tensor of \(20, 11, 16, 16\)"):
         trainer.score(vector, digits.validation)
 
 
