@@ -264,11 +264,14 @@ def main() -> None:
             continue
         for package in RUNTIMES[runtime][1]:  # once, before the processes of the cells
             importlib.import_module(package)
-        column = table.setdefault(runtime, {"cells": {}})
-        column |= {"version": version, "date": date.today().isoformat()}
+        measured = {"version": version, "date": date.today().isoformat()}
+        column = table.setdefault(runtime, {"cells": {}, **measured})
+        column |= measured if set(given.modules) >= set(column["cells"]) else {}
         with tempfile.TemporaryDirectory() as bare:  # is exported once
             for module in given.modules:
                 column["cells"][module] = found = cell(module, runtime, Path(bare))
+                if column["date"] != measured["date"]:  # the rest of the column is older
+                    found |= measured
                 print(f"{runtime:>12} {module:>8} {found}", flush=True)
         if not given.print:
             catalogue.RUNTIMES.write_text(json.dumps(table, indent=1) + "\n")

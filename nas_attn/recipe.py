@@ -85,9 +85,8 @@ class DataSection(Section):
     """The images."""
 
     name: str = Field(min_length=1)
-    """`digits`, `cued-digits`, `digits-8x8`, `fashion-mnist`, `mnist`, `cifar10`, `cifar100`, `folder:PATH`, `coco:FOLDER` and
-    `yolo:PATH.yaml` (boxes), `package.module:function` that returns a torch data set, or `external`: the evaluator of `[training]`
-    brings its own."""
+    """{data_sets} (the last two have boxes), `package.module:function` that returns a torch data set, or `external`: the evaluator
+    of `[training]` brings its own."""
     root: str = "data"
     """Where downloaded files lie, or are put."""
     validation: int | Fraction | None = None
@@ -363,8 +362,7 @@ class LatencySection(Section):
     threads: int = Field(default=1, ge=1, le=1024)
     """Intra-op threads; with more than one, the wall clock is used instead of the thread's CPU time."""
     mode: str = "eager"
-    """How the network runs: `eager` (as it is), `compile` (torch.compile), `cuda-graph` (replayed), `onnxruntime`, `openvino`,
-    `ncnn`, `litert`, `tensorrt`, in int8 `onnxruntime-int8`, `openvino-int8`, or `command`."""
+    """How the network runs, one of {latency_modes}. `eager` is torch as it is."""
     command: str | None = None
     """For `mode = "command"`: a program that measures elsewhere and prints milliseconds; `{onnx}` (or its last argument) is
     the path of an ONNX file."""
@@ -405,8 +403,8 @@ class SearchSection(Section):
     trials: int = Field(default=30, ge=1)
     """Candidates, the baselines included."""
     sampler: str = "auto"
-    """`auto`: all placements where `trials` suffices for them, else `placement`, which learns what choices add at each site and what
-    types share over sites; `tpe`, `nsga2`, `gp` and `random` are Optuna's; or `package.module:function` that makes one of your own."""
+    """One of {samplers}, or `package.module:function` that makes one of your own. `auto`: all placements where `trials` suffices for
+    them, else `placement`, which learns what choices add at each site and what types share over sites. The others are Optuna's."""
     pruner: Literal["pareto_halving", "none"] = "pareto_halving"
     """Which candidates continue at a rung: the best third by non-domination; `none`: all."""
     baselines: Literal["all", "none", "bare"] = "all"
@@ -475,9 +473,8 @@ class Recipe(Section):
     space: SpaceSpec
     task: TaskSection = Field(default_factory=TaskSection)
     objectives: list[str] = Field(default_factory=lambda: ["accuracy", "latency"], min_length=1)
-    """Classification: `accuracy`, `balanced_accuracy` (mean over classes), `macro_f1`, `loss`; segmentation: `mean_iou`,
-    `pixel_accuracy`, `loss`; detection: `map50_95`, `map50`; all: `latency`, `params`, `macs`, `memory`; or a metric of the
-    evaluator, `name` if higher is better, `-name` if lower is better. Default: the task's own metric and the latency."""
+    """{metrics}; all: {costs}; or a metric of the evaluator, `name` if higher is better, `-name` if lower is better. Default: the
+    task's own metric and the latency."""
     backbone: BackboneSection
     data: DataSection
     training: TrainingSection = Field(default_factory=TrainingSection)

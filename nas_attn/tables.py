@@ -64,7 +64,8 @@ SAMPLERS: Mapping[str, str] = MappingProxyType(
         "random": f"{_MADE}:at_random",
     }
 )
-"""`search.sampler` -> what makes an Optuna sampler of the keywords `seed` and `trials` (of the whole study); empty: built in."""
+"""`search.sampler` -> what makes an Optuna sampler of the keywords `seed` and `trials` (of the whole study); empty: built in.
+Every proposal makes a sampler anew, with another seed, so that any worker can propose."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -52,6 +52,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     shares: ClassVar[Mapping[str, str]]  # In percent, their differences in points -> title; the first is the task's own
+    guessed: ClassVar[Sequence[str]] = ()  # Of these, guessing one class for all images reaches 1 / classes on average
     losses: ClassVar[Mapping[str, str]] = MappingProxyType({"loss": "log-loss"})  # Of which lower is better -> title
     per_image: ClassVar[bool] = False  # Whether a network is right or wrong about an image, for intervals on new images
     conditions: ClassVar[Mapping[str, str]] = MappingProxyType({})  # What else is to be said of a latency
@@ -190,6 +191,7 @@ class Classification(Task):
             "macro_f1": "macro F1",
         }
     )
+    guessed = ("accuracy", "balanced_accuracy")
     per_image = True
     images_by = "nas_attn.data.dataset:Classes"
     learnt_by = "nas_attn.training.learning:ClassOfImage"

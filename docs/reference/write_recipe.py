@@ -7,12 +7,13 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from nas_attn import tables, tasks
 from nas_attn.recipe import Augment, Named, Recipe, Schedule
 from nas_attn.space_schema import Section, SpaceSpec
 
@@ -32,6 +33,19 @@ NAMES = {
     Augment: "table with a name",
     Named: "table with a name",
     Schedule: "table with a name",
+}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+TABLES = {  # What a docstring of the schema has in braces
+    "data_sets": _listed(row.name for row in tables.DATA_SETS),
+    "samplers": _listed(tables.SAMPLERS),
+    "latency_modes": _listed(tables.LATENCY_MODES),
+    "metrics": "; ".join(f"{name}: {_listed([*task.shares, *task.losses])}" for name, task in tasks.TASKS.items()),
+    "costs": _listed(tables.COSTS),
 }
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
@@ -74,7 +88,10 @@ def _docstrings(model: type[Section]) -> dict[str, str]:
     for field, text in zip(definition.body, definition.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
             assert isinstance(field.target, ast.Name)
-            found[field.target.id] = inspect.cleandoc(str(text.value.value)).replace("None:", "left out:")
+            said = inspect.cleandoc(str(text.value.value)).replace("None:", "left out:")
+            for name, names in TABLES.items():
+                said = said.replace(f"{{{name}}}", names)
+            found[field.target.id] = said
     return found
 
 

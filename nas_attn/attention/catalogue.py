@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from nas_attn.attention import rows
-from nas_attn.attention.row import INITS, Count, Fitting, Init, KnobSpec, Row
+from nas_attn.attention.row import INITS, SHAPED, Count, Fitting, Init, KnobSpec, Row
 from nas_attn.errors import KnobError, did_you_mean
 from nas_attn.importing import load_object
 from nas_attn.records import Choice, Knob
@@ -38,8 +38,6 @@ CONTROLS = tuple(row.name for row in ROWS.values() if row.control)
 """Those that are no attention."""
 RUNTIMES = Path(__file__).with_name("runtimes.json")
 """What `benchmarks/runtimes.py` measured."""
-SHAPED = ("height", "width", "init")
-"""Keyword-only parameters that are no knobs: what a module may want to know."""
 
 
 def find(name: str) -> Row:

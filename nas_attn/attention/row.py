@@ -150,6 +150,10 @@ class Fitting:
         warnings.warn(f"{self.row.name}: {what}", NasAttnWarning, stacklevel=5)
 
 
+SHAPED = ("height", "width", "init")
+"""Keyword-only parameters that are no knobs: what a module may want to know."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """An attention module as the catalogue knows it."""
@@ -166,6 +170,11 @@ class Row:
     knobs: tuple[KnobSpec, ...] = ()
     control: bool = False
     """Whether it is no attention but a plain layer, which a study tries at all sites to see what else latency buys."""
+
+    def __post_init__(self) -> None:
+        for knob in self.knobs:
+            if knob.name in SHAPED:
+                raise ValueError(f"{self.name}: '{knob.name}' tells a module of its map: give the knob another name")
 
     def knob(self, name: str) -> KnobSpec:
         """The knob of this name; KnobError names the nearest."""

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from typer import Argument, Option
 
@@ -30,7 +30,7 @@ from nas_attn.cli.common import (
 from nas_attn.errors import BackboneError, KnobError, MeasurementError, RecipeError, StudyError, shorten
 from nas_attn.notation import parse
 from nas_attn.paths import DEFAULT_URL
-from nas_attn.records import BESIDE, Knob, Site, format_knob
+from nas_attn.records import BESIDE, Knob, Placement, Site, format_knob
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from nas_attn.recipe import LatencySection
     from nas_attn.records import Session
     from nas_attn.space_schema import SpaceSpec
+    from nas_attn.study.opening import OpenStudy
 
 SAMPLES = 5  # Random placements that are shown of a search space
 
@@ -281,19 +282,20 @@ def measure(
     if words and backbone is None and (files := _files(words)):
         _measure_files(files, settings or [])
         return
-    study = words.pop(0) if words and backbone is None and "=" not in words[0] and words[0] != "none" else None
+    named = bool(words) and backbone is None and "=" not in words[0] and words[0] != "none"
+    study = study_named(words.pop(0), storage, trust=trust if back is None else None) if named else None
     if back is not None:
-        _bring_back(back, study, storage, as_json)
+        _bring_back(back, study, as_json)
         return
-    plan = _plan(backbone or "resnet20", shape, study, storage, trust)
+    plan = study.plan if study is not None else _plan(backbone or "resnet20", shape)
     section = _section(plan.recipe.latency, settings or [])
-    trials = {str(r.trial): str(r.placement) for r in study_named(study, storage).store.candidates()} if study else {}
-    networks = {text: _network(plan, text, trials) for text in dict.fromkeys(words or _front_of(study, storage))}
+    asked = _asked(words, study) if words else _front_of(study)
+    networks = {text: _network(plan, text, placement) for text, placement in asked.items()}
     if to is not None:
         _send(plan, section, networks, to)
         return
-    sessions = _measure(plan, section, {text: model for text, (_, model) in networks.items()})
-    shown = {text: (text, notation) for text, (notation, _) in networks.items()}
+    sessions = _measure(plan, section, {text: built.model for text, built in networks.items()})
+    shown = {text: (text, built.notation) for text, built in networks.items()}
     _answer(plan.recipe.backbone.name, shown, sessions, as_json)
 
 
@@ -319,30 +321,41 @@ def _measure_files(files: Sequence[Path], settings: Sequence[str]) -> None:
         raise MeasurementError(done.stderr.strip().removeprefix("error: "))
 
 
-def _front_of(study: str | None, storage: str) -> list[str]:
+def _asked(words: Sequence[str], study: OpenStudy | None) -> dict[str, Placement | None]:
+    """Word -> the placement that it writes, or that of the study's trial; None: it names another backbone."""
+    trials = {str(row.trial): row.placement for row in study.store.candidates()} if study is not None else {}
+    for word in words:
+        if word.isdigit() and word not in trials:
+            raise StudyError(f"'{word}' is not a trial of {'the study' if study else 'a study: name the study first'}")
+    return {
+        word: trials[word] if word in trials else parse(word) if "=" in word or word == "none" else None
+        for word in words
+    }
+
+
+def _front_of(study: OpenStudy | None) -> dict[str, Placement | None]:
     """The front of a study, where no placement is named."""
     if study is None:
         raise RecipeError("measure needs a study, or at least one placement, like 'stage2=se(reduction=8)'")
     from nas_attn.study.reading import snapshot
 
-    front = snapshot(study_named(study, storage).store).front
-    found = [str(view.placement) for view in front if view.baseline != "none"]
+    front = snapshot(study.store).front
+    found: dict[str, Placement | None] = {str(v.placement): v.placement for v in front if v.baseline != "none"}
     if not found:
         raise RecipeError("the study's front is the bare backbone alone: name placements or trials")
     return found
 
 
-def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str, nn.Module]], folder: Path) -> None:
+def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], folder: Path) -> None:
     from nas_attn.latency.session import PROGRAM, write_folder
     from nas_attn.tables import LATENCY_MODES
 
-    known = {text: plan.resolved(parse(text)).key if "=" in text else text for text, _ in networks.values()}
     write_folder(
         folder,
         section,
         backbone=plan.recipe.backbone.name,
         reference=plan.bare(0),
-        candidates={known[notation]: (notation, model) for notation, model in networks.values()},
+        candidates={built.key: (built.notation, built.model) for built in networks.values()},
         input_shape=plan.input_shape,
     )
     runtime = LATENCY_MODES[section.mode].package
@@ -353,13 +366,13 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, tuple[str,
     )
 
 
-def _bring_back(folder: Path, study: str | None, storage: str, as_json: bool) -> None:
+def _bring_back(folder: Path, study: OpenStudy | None, as_json: bool) -> None:
     from nas_attn.evaluation.measuring import to_text
     from nas_attn.latency.session import read_folder
 
     found, own = read_folder(folder), False
     if study is not None:
-        store, device = study_named(study, storage).store, to_text(found.sessions[0].fingerprint)
+        store, device = study.store, to_text(found.sessions[0].fingerprint)
         own = store.set_fingerprint_once(device) == device
         for session in found.sessions:
             store.add_session(session)
@@ -372,12 +385,10 @@ def _bring_back(folder: Path, study: str | None, storage: str, as_json: bool) ->
         console().print(said, markup=False)
 
 
-def _plan(backbone: str, shape: str, study: str | None, storage: str, trust: bool) -> Plan:
+def _plan(backbone: str, shape: str) -> Plan:
     from nas_attn.evaluation.plan import plan_for
     from nas_attn.recipe_reading import recipe_from
 
-    if study is not None:
-        return study_named(study, storage, trust=trust).plan
     data = {"name": "external", "input_shape": parse_shape(shape), "classes": 1000}
     made = {"name": "measure", "space": "small", "backbone": {"name": backbone}, "data": data}
     return plan_for(recipe_from({**made, "training": {"start": "scratch", "init": "identity"}}, where="measure"), None)
@@ -396,18 +407,24 @@ def _section(section: LatencySection, settings: Sequence[str]) -> LatencySection
         raise RecipeError(sentence(LatencySection, error, "--set")) from None
 
 
-def _network(plan: Plan, text: str, trials: Mapping[str, str]) -> tuple[str, nn.Module]:
-    """(explicit notation or the backbone's name, network) of a placement, a trial of the study, or another backbone."""
+class Built(NamedTuple):
+    """A network to be measured; of another backbone, key and notation are its name."""
+
+    key: str
+    notation: str
+    model: nn.Module
+
+
+def _network(plan: Plan, text: str, placement: Placement | None) -> Built:
+    """The network of a placement; without one, the backbone that the text names."""
     from nas_attn import backbones
     from nas_attn.recipe_reading import backbone_section
 
-    if text.isdigit() and text not in trials:
-        raise StudyError(f"'{text}' is not a trial of {'the study' if trials else 'a study: name the study first'}")
-    if "=" not in text and text != "none" and text not in trials:
+    if placement is None:
         shape, classes = plan.input_shape, plan.classes
-        return text, backbones.build(backbone_section(text), input_shape=shape, classes=classes)
-    resolved = plan.resolved(parse(trials.get(text, text)))
-    return resolved.text, plan.network(resolved, 0)
+        return Built(text, text, backbones.build(backbone_section(text), input_shape=shape, classes=classes))
+    resolved = plan.resolved(placement)
+    return Built(resolved.key, resolved.text, plan.network(resolved, 0))
 
 
 def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module]) -> list[Session]:

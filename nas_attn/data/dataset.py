@@ -229,6 +229,10 @@ def load(
 ) -> Dataset:
     """Reads, splits, puts on the device; DataError: unknown name, missing or broken files, too few images."""
     place, kind = Place(torch.device(device), share), task.kind()
+    fixed = ":" not in section.name and kind.name != "boxes"  # images of one size that can all be read
+    for name in ("size", "broken_images") if fixed else ():
+        if getattr(section, name) != DataSection.model_fields[name].default:
+            raise DataError(f"data.{name} does not apply to '{section.name}': leave it out")
     parts: Parts = tables.data_reader(section.name, kind.name)(section, place)
     train, validation = _split(parts, section, kind)
     for part, split in ((train, "training"), (validation, "validation")):

@@ -32,7 +32,7 @@ from nas_attn.evaluation.starts import given_weights
 from nas_attn.evaluation.workbench import Workbench
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe, objective_name
-from nas_attn.records import BARE, CandidateRow, ResolvedPlacement, Score
+from nas_attn.records import BARE, Assignment, CandidateRow, Placement, ResolvedPlacement, Score
 from nas_attn.space import BACKBONE, FREE
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
@@ -64,7 +64,10 @@ def larger_networks(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
         return {}
     if recipe.search.trials < FEWEST_TRIALS:
         return {}
-    return {f"control {other}": plan.resolved(parse(f"{BACKBONE}={other}")) for other in larger(recipe.backbone)}
+    return {
+        f"control {other}": plan.resolved(Placement((Assignment(BACKBONE, other),)))
+        for other in larger(recipe.backbone)
+    }
 
 
 class RungScores:

@@ -64,7 +64,7 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
     if not comparisons:
         why = f"study '{now.study}' recommends the bare backbone and has no other network to compare it with"
         raise StudyError(f"{why}: name members of the front, or placements")
-    exact = metric in ("accuracy", "balanced_accuracy") and recipe.training.evaluator is None
+    exact = metric in tasks.of(recipe).guessed and recipe.training.evaluator is None
     return Family(
         number=number,
         networks=tuple(networks.values()),

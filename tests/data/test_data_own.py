@@ -212,7 +212,7 @@ def a_list(split: str) -> Any:
         ("of_sizes", r"item 1 .*data\.size"),
         ("fails", "flowers.zip"),
         ("a_list", "list_iterator"),
-        ("no_validation", "no 'validation'"),
+        ("no_validation", "'validation'"),
         ("of_values", r"values from 1 to 2: set data\.mean"),
     ],
 )

@@ -57,7 +57,7 @@ def test_a_stratified_split_keeps_the_shares(sizes: list[int], share: float, see
 
 
 def test_splits_that_cannot_be() -> None:
-    with pytest.raises(DataError, match="the smallest 'emu' has 1"):
+    with pytest.raises(DataError, match="'emu'"):
         stratified(np.array([0, 0, 0, 1]), 2, 0, ["dog", "emu"])
     with pytest.raises(DataError, match="into 1 and 5"):
         stratified(np.array([0, 0, 0, 1, 1, 1]), 1, 0)
