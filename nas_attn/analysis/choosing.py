@@ -21,7 +21,7 @@ from nas_attn.model import TARGET
 from nas_attn.records import BARE
 from nas_attn.tables import is_cost
 
-LABELS = ("Gain", "Best bet", "Dearer", "Cheaper", "Capacity", "Tested", "Decide", "Target", "Next")
+LABELS = ("Gain", "Best bet", "Slower", "Faster", "Capacity", "Tested", "Decide", "Target", "Next")
 """With which all lines but the first begin, in ten columns."""
 MOST_LINES = 8  # before any table
 MOST_NOTES = 2  # lines about what speaks against any conclusion

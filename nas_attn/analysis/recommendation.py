@@ -181,7 +181,7 @@ def _on_controls(gain: Gain, lead: Gain | None, *, dearer: bool) -> str:
             return "A larger network helps here; attention is not shown to help."
         return "A larger network is not shown to help either."
     if lead.worse >= REQUIRED:
-        return "This helps more than attention" + (", at more latency." if dearer else ": take it instead.")
+        return "This helps more than attention" + (", at more latency." if dearer else ": take that instead.")
     odds = units.probability(lead.probability)
     if lead.probability < REQUIRED:
         return f"This may help as much as attention{', at more latency' if dearer else ''} (attention better: {odds})."
@@ -268,8 +268,8 @@ class _Judge:
         ]
         answer = [self._headline(chosen), *self._gain_line(against_none)]
         if chosen is not bare:
-            answer += self._other_line("Dearer", chosen, slower)
-            answer += self._other_line("Cheaper", chosen, cheaper)
+            answer += self._other_line("Slower", chosen, slower)
+            answer += self._other_line("Faster", chosen, cheaper)
         elif best_bet is not None and bet is not None and bet.gain is not None:
             answer.append(self._bet_line(best_bet, bet.gain, worth))
         return Recommendation(
@@ -325,7 +325,7 @@ class _Judge:
         return [f"Gain      {_gain(comparison.gain, self.metric)}; {how}"]
 
     def _other_line(self, title: str, chosen: Contender, other: Contender | None) -> list[str]:
-        """A dearer or a cheaper one: what it gains or loses, and at which latency."""
+        """A slower or a faster one: what it gains or loses, and at which latency."""
         comparison = self._compare(chosen, other)
         if other is None or comparison is None or comparison.gain is None or other.latency is None:
             return []

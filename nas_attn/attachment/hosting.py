@@ -129,7 +129,9 @@ def iterates_children(module: nn.Module) -> bool:
 def refuse_wrapped(model: nn.Module) -> None:
     """Raises BackboneError for what is a model no more but a wrapper or a program."""
     if isinstance(model, nn.parallel.DistributedDataParallel):
-        raise BackboneError("attach before wrapping the model in DistributedDataParallel, which sees no new modules")
+        raise BackboneError(
+            "attach before wrapping the model in DistributedDataParallel, which does not see modules that are added later"
+        )
     if isinstance(model, torch.jit.ScriptModule):
         raise BackboneError("a TorchScript model cannot take attention: attach it to the model before scripting")
     refuse_wrapper(model)

@@ -203,7 +203,7 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
     own = model.state_dict()
     if any("nas_attn" in name.split(".") for name in state):
         raise BackboneError(
-            f"{where}: they belong to a network with attention of nas_attn, but every candidate starts from the bare "
+            f"{where}: they belong to a network with nas_attn attention, but every candidate starts from the bare "
             "backbone: give the bare backbone's weights (export the placement none)"
         )
     first, head = _ends(model)

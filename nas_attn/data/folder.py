@@ -242,7 +242,7 @@ def _cut(section: DataSection) -> Cut:
         raise DataError(f"data.options of a folder are resize and interpolation, not '{key}'")
     resize, how = options.get("resize", size), options.get("interpolation", "bilinear")
     if not isinstance(resize, int) or isinstance(resize, bool) or not size <= resize <= LARGEST:
-        raise DataError(f"data.options.resize = {resize} must be a number of pixels from data.size = {size} on")
+        raise DataError(f"data.options.resize = {resize} must be a number of pixels, data.size = {size} or more")
     if how not in modes:
         raise DataError(f"data.options.interpolation: {did_you_mean(str(how), modes)}")
     return Cut(size, resize, str(how))

@@ -319,7 +319,7 @@ def _expected(facts: Mapping[str, Any], metric: str, per_image: bool) -> tuple[f
     if here is not None:
         return here["right" if per_image else "value"], "when it was exported, in float32"
     known = training["right"] if per_image else training["metrics"].get(metric)
-    return known, "nothing is known of" if known is None else "when it was trained"
+    return known, "the card has no score" if known is None else "when it was trained"
 
 
 def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:

@@ -122,7 +122,7 @@ def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
     groups = (
         ("searched", [p for p in others if p[0].baseline is None and not p[0].on_front], GREY, "circle", 7, False),
         ("uniform baselines", [p for p in others if p[0].baseline not in (None, "none")], ORANGE, "diamond", 10, True),
-        ("controls: more network", [p for p in points if p[0].control], GREY, "x", 9, True),
+        ("controls without attention", [p for p in points if p[0].control], GREY, "x", 9, True),
         ("front", [p for p in points if p[0].on_front and p[0].baseline is None], BLUE, "circle", 11, True),
         (BARE, [p for p in points if p[0].baseline == "none"], RED, "square", 11, True),
     )

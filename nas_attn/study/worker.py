@@ -323,7 +323,7 @@ class _Idle:
         pause = min(self._poll_s, LONGEST_POLL_S if nothing else LONGEST_LOCK_POLL_S)
         self._poll_s = 1.3 * pause
         who = "; ".join(others)
-        self._wait.pause(pause * random.uniform(0.8, 1.2), lambda: who or self._lacks() or "nobody is at anything")
+        self._wait.pause(pause * random.uniform(0.8, 1.2), lambda: who or self._lacks() or "no worker has a run")
 
     def _lacks(self) -> str:
         return next(filter(None, (source.lacks() for source in self._sources)), "")

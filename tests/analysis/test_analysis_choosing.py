@@ -133,7 +133,7 @@ def test_it_names_the_gain_a_cheaper_one_and_the_next_step(now: Snapshot) -> Non
     assert len(lines) <= 8
     said = labelled(lines)
     assert "not tested" in said["Gain"]
-    assert "points, at 1." in said["Cheaper"]
+    assert "points, at 1." in said["Faster"]
     assert "nas-attn validate made finds out" in said["Target"]
     assert "nas-attn pareto made --why" in said["Next"]
     view, best = now.find(now.recommendation.cheaper.key), now.recommendation
@@ -169,7 +169,7 @@ def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_tak
     said = labelled(lines)
     assert re.search(r"\d+ % likely to help, at \d\.\d\d ×", said["Best bet"])
     runs, tests = re.match(
-        r"each network (\d+) times as the target says \(about .*--seeds (\d+)", said["Decide"]
+        r"train each network (\d+) times as the target says \(about .*--seeds (\d+)", said["Decide"]
     ).groups()
     assert runs == tests
     assert 2 < int(runs) <= 32

@@ -82,7 +82,7 @@ def test_without_a_limit_the_largest_likely_gain_wins() -> None:
     assert best.against_uniform.gain.mean == pytest.approx(0.02, abs=0.004)
     assert best.cheaper.key == "a", "the most promising of the faster ones"
     assert best.more_accurate is None, "nothing is given up for latency that is known to cost more than what counts"
-    assert not any(line.startswith("Dearer") for line in best.answer)
+    assert not any(line.startswith("Slower") for line in best.answer)
     assert 2 <= len(best.answer) <= 6
 
 
@@ -97,7 +97,7 @@ def test_the_fastest_that_loses_less_than_what_counts_is_taken_and_what_more_wou
     assert best.against_none.gain.probability >= 0.7
     assert best.more_accurate.key == "b"
     assert best.more_accurate.gain.mean < best.worth
-    (said,) = [line for line in best.answer if line.startswith("Dearer")]
+    (said,) = [line for line in best.answer if line.startswith("Slower")]
     assert "stage1=b" in said
     assert "1.60 ×" in said
     assert 2 <= len(best.answer) <= 6
@@ -135,7 +135,7 @@ def test_a_cheaper_one_that_loses_a_little_more_is_named() -> None:
     best = decide({"none": (0.70, 1.0), "a": (0.7296, 1.3), "b": (0.73, 1.6), "c": (0.7262, 1.1)})
     assert best.key == "a"
     assert best.cheaper.key == "c"
-    assert any(line.startswith("Cheaper") and "1.10 ×" in line for line in best.answer)
+    assert any(line.startswith("Faster") and "1.10 ×" in line for line in best.answer)
 
 
 def test_even_odds_are_no_reason_to_pay_latency() -> None:

@@ -70,7 +70,7 @@ def test_a_run_that_diverged_counts_as_chance_and_that_is_said(made: MadeStudy) 
     made.validation(AGAINST_NONE, diverged="key-001", evaluator=True)
     result = results(made)[1]
     assert result.values["key-001"][0] == min(v for values in result.values.values() for v in values)
-    assert "worst value" in said(made)
+    assert "worst score" in said(made)
 
 
 def test_new_images_are_spoken_of_only_where_there_are_results_per_image(made: MadeStudy) -> None:
