@@ -141,7 +141,7 @@ def test_refusals_leave_the_model_as_it_was() -> None:
 def test_hosts_that_cannot_carry_attention() -> None:
     with pytest.raises(BackboneError, match=r"Sequential|children"):
         attach(RunsItsChildren(), placed([Point("", 8, 16, 16)]))
-    with pytest.warns(FutureWarning):
+    with pytest.warns((FutureWarning, DeprecationWarning)):
         scripted = nn.Sequential(torch.jit.trace(nn.Conv2d(3, 8, 1), images()))
     with pytest.raises(BackboneError, match="TorchScript"):
         attach(scripted, placed([Point("0", 8, 16, 16)]))
