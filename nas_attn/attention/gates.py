@@ -141,6 +141,8 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not is_traced(x):
             return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        if x.dim() == 2:
+            return self.forward(x[:, :, None])[:, :, 0]
         x_NGVP = torch.unflatten(x.flatten(2), 1, (self.num_groups, -1))
         d_NGVP = x_NGVP - x_NGVP.mean((2, 3), keepdim=True)
         z_NGVP = d_NGVP / (d_NGVP.square().mean((2, 3), keepdim=True) + self.eps).sqrt()
