@@ -308,6 +308,8 @@ def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verifie
     expected, where = _expected(facts, metric, right is not None)
     if expected is None:  # nothing to differ from
         expected = value if right is None else right
+    elif not isinstance(expected, int | float):
+        raise TypeError(f"{expected!r} is not a number")
     return Verified(path.name, facts["format"], metric, value, right, images, expected, where, run is None)
 
 

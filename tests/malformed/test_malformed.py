@@ -68,8 +68,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with exported networks and their cards."""
     folder = tmp_path_factory.mktemp("exported")
-    small = [*("--set", "data.name=digits-8x8", "--set", "data.size=8"), *("--workers", "1", "--threads", "1")]
-    (folder / "received.toml").write_text(received.RECIPE)
+    small = [*("--set", "data.name=digits-8x8"), *("--workers", "1", "--threads", "1")]
+    (folder / "received.toml").write_text(received.RECIPE.replace("size = 12\n", ""))
     (folder / "mine_space.toml").write_text(received.SPACE.replace("exclude", "# exclude"))
     typed(
         folder,
