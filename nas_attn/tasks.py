@@ -163,6 +163,10 @@ class Task(ABC):
         epochs = min(100, max(20, round(600 * 16 / images)))
         return Pace(16, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
 
+    def too_few(self, images: float, backbone: str) -> str:
+        """A sentence where a network of this start learns nothing from so few training images; else empty."""
+        return ""
+
     def training_lines(self, backbone: str) -> str:
         """Lines of `[training]` that this task adds to a recipe."""
         return ""
@@ -245,6 +249,7 @@ USUAL_SIDE = 320  # Of what a detector is fed, unless its data or itself says ot
 FIXED_SIDES: Mapping[str, int] = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}  # Of one size
 MADE = 32  # Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is fed larger
 YOLO = "nas_attn.data.boxes"
+FEWEST_FOR_YOLO = 200  # training images, with random weights
 COCO = """\
 size = {size}                         # side of the detector's input; the longer side of an image is scaled to it
 # validation = 0.2                 # share of the training images to score on, if there are no validation annotations
@@ -420,6 +425,14 @@ class UltralyticsDetection(EvaluatedDetection):
 
     def usual_backbone(self, data: str, *, small: bool) -> str:
         return f"{PREFIX}yolo11n.yaml"
+
+    def too_few(self, images: float, backbone: str) -> str:
+        """YOLO11n found nothing after 400 epochs on 40 images, made ones of 64 x 64 pixels."""
+        if images >= FEWEST_FOR_YOLO or not backbone.endswith((".yaml", ".yml")):
+            return ""
+        return (
+            f"{images:.0f} images are few for a YOLO from random weights: if it scores 0, give its .pt as the backbone"
+        )
 
     def training_lines(self, backbone: str) -> str:
         return "learning_rate = 0.01               # from a .pt: a fifth of it, or finetune_learning_rate\n"
