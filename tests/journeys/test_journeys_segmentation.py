@@ -23,7 +23,7 @@ def searched(shell: Shell, **more: str) -> Ended:
 def test_from_init_to_a_network_taken_home(shell: Shell) -> None:
     ended = searched(shell, search__baselines="bare", search__pruner="none", training__start="scratch")
     assert "accuracy" not in ended.out + ended.err
-    assert "mean_iou" in ended.out
+    assert "mean_iou" in ended.err
     answer = finished(shell, "study", trials=3)
     assert answer["objectives"] == ["mean_iou", "latency"]
     assert all(0 <= s["metrics"]["mean_iou"] <= 1 for c in answer["candidates"] for s in c["scores"])

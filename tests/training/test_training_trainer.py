@@ -216,7 +216,7 @@ def test_an_output_of_another_shape_is_named(digits: Dataset, wrong: str) -> Non
             y = self.inner(x.flatten(1))
             return y if wrong == "classes" else (y, y)
 
-    with pytest.raises(TrainingError, match=r"returns (\(60, 12\)|tuple) for 60 images, expected .*\(60, 10\)"):
+    with pytest.raises(TrainingError, match=r"returns (\(60, 12\)|tuple) for 60 images, .*\(60, 10\)"):
         fit(digits, Wrong())
 
 
