@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -240,7 +242,7 @@ def write(
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".nas_attn-") as folder:
             made = Path(folder) / path.name
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # old exporters print
                 warnings.simplefilter("ignore")  # the exporters' own deprecations say nothing to the user
                 format_found.write(Order(model, made, x, notes, described, images))
             for file in sorted(Path(folder).iterdir()):

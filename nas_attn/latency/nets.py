@@ -8,6 +8,7 @@ a call: one number or many, separated by blanks, commas or line ends.
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 import math
 import os
@@ -20,6 +21,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,10 @@ LIGHT = 0.25  # In int8, CBAM's layers are slower than in float, GAM's faster: d
 def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
     """The model as an ONNX file for x's shape (N, C, H, W); MeasurementError: the `onnx` extra is not installed."""
     try:
-        with warnings.catch_warnings():  # the exporter's own deprecations
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+        ):  # the exporter's deprecations, and what old ones print
             warnings.simplefilter("ignore")
             torch.onnx.export(model, (x,), str(path), dynamo=True, external_data=False, verbose=False)
     except ModuleNotFoundError as error:
