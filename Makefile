@@ -40,7 +40,7 @@ test-lowest: $(VENV)/installed-dev  ## run the tests with the lowest versions th
 	@$(BIN)/python -m venv --clear build/lowest
 	@$(BIN)/python tools/release.py --lowest > build/lowest/versions.txt
 	@build/lowest/bin/python -m pip install --disable-pip-version-check --quiet --constraint build/lowest/versions.txt \
-	  --editable '.[timm,onnx,detection]' pytest pytest-timeout pytest-xdist hypothesis
+	  --editable '.[timm,onnx,detection]' pytest pytest-timeout pytest-xdist hypothesis scikit-learn
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 build/lowest/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 # Sequences of faults against a small study, and events in each; FAULTS_TALLY=FILE counts them by kind, and does not shrink.
@@ -86,7 +86,7 @@ $(BENCHMARKS): bench-%: $(VENV)/installed-dev
 	@$(BIN)/python benchmarks/$*.py $(ARGS)
 
 clean:  ## remove .venv and everything that can be made again; studies and reports stay
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis scikit-learn
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps below are files, so each step is done once and again only when what it depends on has changed.
