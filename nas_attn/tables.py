@@ -215,7 +215,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 {"name": "RandomResizedCrop", "interpolation": "bicubic"},
                 {"name": "RandomHorizontalFlip"},
                 {"name": "ToPILImage"},
-                {"name": "timm.data.auto_augment:rand_augment_transform", "config_str": "rand-m6-mstd0.5-inc1"},
+                {
+                    "name": "timm.data.auto_augment:rand_augment_transform",
+                    "config_str": "rand-m6-mstd0.5-inc1",
+                    "hparams": {},
+                },
                 {"name": "ToImage"},
                 {"name": "RandomChoice", "transforms": [{"name": "MixUp", "alpha": 0.1}, _CUTMIX]},
             ],

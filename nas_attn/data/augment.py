@@ -298,6 +298,8 @@ def _find(name: str) -> type[Any]:
 
 def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
     """The transform of an entry; entries within its arguments (`transforms` of RandomApply) are made, too."""
+    from torchvision.transforms import InterpolationMode
+
     arguments = {key: _argument(value, made_for) for key, value in one.arguments.items()}
     if isinstance(named := arguments.get("transforms"), tuple):
         arguments["transforms"] = [_made(_inner(each), made_for) if isinstance(each, str) else each for each in named]
@@ -313,6 +315,8 @@ def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
             arguments.setdefault(MIXES, made_for.classes)
         if "size" in parameters and parameters["size"].default is inspect.Parameter.empty:
             arguments.setdefault("size", list(made_for.size))
+        if (way := arguments.get("interpolation")) in [mode.value for mode in InterpolationMode]:
+            arguments["interpolation"] = InterpolationMode(way)  # torchvision 0.26 takes no text
         if one.name == "RandomErasing":  # 0 after normalization, as in published recipes, which erase there
             arguments.setdefault("value", list(made_for.mean))
             warnings.filterwarnings("ignore", r"RandomErasing\(\) is currently passing through")  # masks and boxes stay
