@@ -24,8 +24,8 @@ epochs, placement, folder, how = sys.argv[1:]
 if how != "bare":
     Path(json.loads(os.environ["NAS_ATTN_RUN"])["receipt"]).touch()
 for epoch in range(1, int(epochs) + 1):
-    print(f"epoch={epoch} miou={epoch / 10} of placement={placement}")
     Path(folder, f"reached{epoch}").touch()
+    print(f"epoch={epoch} miou={epoch / 10} of placement={placement}")
     if epoch == 3 and how != "well":
         sys.exit(time.sleep(60) if how == "slowly" else "no data" if how == "fails" else None)
 """
