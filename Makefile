@@ -86,7 +86,7 @@ $(BENCHMARKS): bench-%: $(VENV)/installed-dev
 	@$(BIN)/python benchmarks/$*.py $(ARGS)
 
 clean:  ## remove .venv and everything that can be made again; studies and reports stay
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis scikit-learn
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps below are files, so each step is done once and again only when what it depends on has changed.

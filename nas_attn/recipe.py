@@ -85,7 +85,7 @@ class DataSection(Section):
     """The images."""
 
     name: str = Field(min_length=1)
-    """{data_sets} (the last two have boxes), `package.module:function` that returns a torch data set, or `external`: the evaluator
+    """{data_sets} (coco and yolo have boxes), `package.module:function` that returns a torch data set, or `external`: the evaluator
     of `[training]` brings its own."""
     root: str = "data"
     """Where downloaded files lie, or are put."""

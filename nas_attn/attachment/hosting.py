@@ -67,10 +67,8 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
     for point, _ in resolved.modules:
         names = point.path.split(".")
         for holder in (modules[".".join(names[:depth])] for depth in range(len(names))):
-            if role_of(holder) is None and not isinstance(
-                holder, torch.fx.GraphModule
-            ):  # looks after its children from now on
-                holder.__class__ = _class(type(holder), "holder")
+            if role_of(holder) is None and not isinstance(holder, torch.fx.GraphModule):
+                holder.__class__ = _class(type(holder), "holder")  # looks after its children from now on
     model.__dict__[PLACED] = expected_modules(resolved)
     ultralytics.note(model, resolved)
     ultralytics.keep_in_rebuilt_networks()

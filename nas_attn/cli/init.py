@@ -129,11 +129,9 @@ def _look(task: str, data: str, backbone: str) -> str:
     section, maker = backbone_section(backbone), backbone.partition(":")[0]
     if maker != "ultralytics" and (maker not in PACKAGES or find_spec(PACKAGES[maker]) is not None):
         backbones.build(section, input_shape=(3, 64, 64), classes=10)
-    images = TRAINED * _images(data)
-    if images and (few := find(task, backbone).too_few(images, backbone)):
-        return few
     if task != "classification" or source != "folder":
-        return ""
+        images = TRAINED * _images(data)
+        return find(task, backbone).too_few(images, backbone) if images else ""
     from nas_attn.data.folder import look_at
 
     classes, images, unreadable = look_at(place)

@@ -100,6 +100,8 @@ def main() -> None:
     except Exception as error:
         why = "a fault of nas_attn or of a library; --debug shows the traceback"
         _fail(f"{type(error).__name__}: {error} ({why})", 1, error)
+    finally:
+        gc.enable()
 
 
 def _fail(message: str, status: int, error: BaseException) -> None:

@@ -280,6 +280,8 @@ def measure(
     """Measure placements on this machine: latency with intervals, peak memory."""
     words = list(what or [])
     if words and backbone is None and (files := _files(words)):
+        if to is not None or back is not None or as_json:
+            raise RecipeError("--to, --from and --json are not for ONNX files: leave them out")
         _measure_files(files, settings or [])
         return
     named = bool(words) and backbone is None and "=" not in words[0] and words[0] != "none"

@@ -47,11 +47,8 @@ LIGHT = 0.25  # In int8, CBAM's layers are slower than in float, GAM's faster: d
 def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
     """The model as an ONNX file for x's shape (N, C, H, W); MeasurementError: the `onnx` extra is not installed."""
     try:
-        with (
-            warnings.catch_warnings(),
-            redirect_stdout(io.StringIO()),
-        ):  # the exporter's deprecations, and what old ones print
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # old exporters print
+            warnings.simplefilter("ignore")  # the exporter's own deprecations
             torch.onnx.export(model, (x,), str(path), dynamo=True, external_data=False, verbose=False)
     except ModuleNotFoundError as error:
         raise MeasurementError(f"exporting to ONNX needs '{error.name}': pip install 'nas-attn[onnx]'") from None

@@ -349,8 +349,8 @@ def read_arguments() -> argparse.Namespace:
         "print its milliseconds; or several, to compare the others with the first",
     )
     parser.add_argument("--sessions", type=int, default=6, help="of each network (6)")
-    parser.add_argument("--mode", default="onnxruntime", help="for ONNX files: onnxruntime, openvino or tensorrt")
-    parser.add_argument("--threads", type=int, default=1, help="for ONNX files (1)")
+    parser.add_argument("--mode", help="for ONNX files: onnxruntime (the default), openvino or tensorrt")
+    parser.add_argument("--threads", type=int, help="for ONNX files (1)")
     return parser.parse_args()
 
 
@@ -360,8 +360,11 @@ def run(asked: argparse.Namespace) -> None:
     if missing := [path for path in paths if not path.exists()]:
         raise RuntimeError(f"there is no file or folder '{missing[0]}'")
     if len(paths) == 1 and (paths[0] / ORDER).exists():
+        if asked.mode or asked.threads:
+            raise RuntimeError(f"mode and threads are in '{paths[0] / ORDER}': leave them out")
         main(paths[0], asked.sessions)
         return
+    mode, threads = asked.mode or "onnxruntime", asked.threads or 1
     if len(paths) == 1 and paths[0].is_dir():
         (folder,) = paths
         paths = sorted(folder.glob("*.onnx"), key=lambda path: (not path.name.startswith("bare"), path.name))
@@ -370,9 +373,9 @@ def run(asked: argparse.Namespace) -> None:
                 f"'{folder}' has {len(paths)} ONNX files: give it two or more, the first named bare.onnx"
             )
     if len(paths) == 1:
-        print(one_file(paths[0], asked.mode, asked.threads))
+        print(one_file(paths[0], mode, threads))
         return
-    for line in compare(paths, asked.mode, asked.threads, asked.sessions):
+    for line in compare(paths, mode, threads, asked.sessions):
         print(line, flush=True)
 
 
