@@ -9,7 +9,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +108,8 @@ def browser(folder: Path) -> Iterator[Page]:
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        port = _port(folder / "profile" / "DevToolsActivePort", process)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE_S) as answer:
-            tab = next(entry for entry in json.load(answer) if entry["type"] == "page")
-        socket = websocket.create_connection(tab["webSocketDebuggerUrl"], timeout=PATIENCE_S)
+        address = _address(folder / "profile" / "DevToolsActivePort", process)
+        socket = websocket.create_connection(address, timeout=PATIENCE_S)
         try:
             yield Page(socket)
         finally:
@@ -121,11 +119,15 @@ def browser(folder: Path) -> Iterator[Page]:
         process.wait()
 
 
-def _port(file: Path, process: subprocess.Popen[bytes]) -> int:
+def _address(file: Path, process: subprocess.Popen[bytes]) -> str:
+    """Of the page's websocket: Chromium writes its port before it answers there, and answers before there is a page."""
     end = time.monotonic() + PATIENCE_S
     while True:
         assert process.poll() is None, "Chromium has ended"
         assert time.monotonic() < end, "Chromium does not answer"
-        if file.is_file() and len(lines := file.read_text().splitlines()) > 1:  # it is written whole
-            return int(lines[0])
+        with suppress(OSError, IndexError, StopIteration):
+            port = file.read_text().splitlines()[:2][-2]  # it is written whole
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE_S) as answer:
+                found = next(entry["webSocketDebuggerUrl"] for entry in json.load(answer) if entry["type"] == "page")
+                return str(found)
         time.sleep(0.05)

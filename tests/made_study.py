@@ -85,7 +85,7 @@ class MadeStudy:
 
     def score(self, placement: str, seed: int, rung: int) -> Score:
         """A run: the same images are hard for everyone, some flip from run to run."""
-        level = 0.62 + 0.08 * rung + true_gain(placement)
+        level = 0.62 + 0.08 * rung + true_sum(TRUE_GAIN, placement)
         right = self.hard + 0.06 * self.rng.standard_normal(IMAGES) < level
         metrics = {"accuracy": float(right.mean()), "loss": 1.5 - float(right.mean()), "train_loss_sum": 3.0}
         bits = np.packbits(right).tobytes()
@@ -163,18 +163,13 @@ class MadeStudy:
             self.store.add_session(Session(device, conditions, 1e9 + index, 2.5, 4.0, control, samples))
 
     def sample(self, key: str, placement: str) -> SessionSample:
-        ratio = math.log(1 + true_cost(placement)) + 0.005 * float(self.rng.standard_normal())
+        ratio = math.log(1 + true_sum(TRUE_COST, placement)) + 0.005 * float(self.rng.standard_normal())
         return SessionSample(key, ratio, 4.0 * math.exp(ratio), ratio, 4.0 * math.exp(ratio), 100)
 
 
-def true_gain(placement: str) -> float:
-    """What the modules of a placement add to the accuracy."""
-    return sum(gain * placement.count(choice) for choice, gain in TRUE_GAIN.items())
-
-
-def true_cost(placement: str) -> float:
-    """What they add to the latency ratio."""
-    return sum(cost * placement.count(choice) for choice, cost in TRUE_COST.items())
+def true_sum(table: dict[str, float], placement: str) -> float:
+    """What the modules of a placement add to the accuracy, or to the latency ratio."""
+    return sum(each * placement.count(choice) for choice, each in table.items())
 
 
 def everywhere(choice: str) -> str:

@@ -311,7 +311,7 @@ class _Judge:
         """The most promising placement, with its odds and its price, or that there is none."""
         odds = units.probability(gain.probability)
         if not promising(gain):
-            return f"Best bet  the bare backbone: no placement is more likely to help than to harm ({bet.name}: {odds})"
+            return f"Best bet  the bare backbone: no placement is likely to help ({bet.name}: {odds})"
         at = "" if bet.latency is None else f", at {bet.latency.ratio:.2f} ×"
         small = "" if worth is None else f"; less than {units.size(self.metric, worth)} does not count"
         return f"Best bet  {bet.name}: {_gain(gain, self.metric)}{at}{small}"

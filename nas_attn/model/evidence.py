@@ -152,15 +152,16 @@ class Evidence:
             return Noise(self.metric, source, repeated, runs, 0.0, 0.0, 0.0)
         if runs < 2:
             return Noise(self.metric, "none", repeated, runs)
-        noise, draws, weight = self._solution.nodes.noise, self._solution.nodes.draws, self._solution.nodes.weight
+        unit, draws, weight = self._solution.nodes.noise, self._solution.nodes.draws, self._solution.nodes.weight
+        noise = unit * draws.noise[:, -1]
         return Noise(
             self.metric,
             source,
             repeated,
             runs,
-            seed_sd=math.sqrt(float(weight @ (noise**2 * (1 + draws.seeds**2)))),
+            seed_sd=math.sqrt(float(weight @ (noise**2 * (1 + self._several * draws.seeds**2)))),
             paired_sd=math.sqrt(float(weight @ noise**2)),
-            between_sd=float(weight @ (noise * draws.spread[:, -1])),
+            between_sd=float(weight @ (unit * draws.spread[:, -1])),
             correlation=float(weight @ draws.rho[:, -1, -2]) if self._runs.data.rungs > 1 else None,
         )
 
@@ -187,6 +188,11 @@ class Evidence:
         known = {key: place for place, key in enumerate(self._runs.keys[: len(self._runs.data.codes)])}
         place = np.array([known.get(key, -1) for key in self.keys], dtype=np.intp)
         return Effects(self._solution, [*self._placements.values()], place)
+
+    @cached_property
+    def _several(self) -> bool:
+        """Whether runs have several seeds or backbones, so that something is known of how levels scatter over them."""
+        return len(np.unique(self._runs.data.block)) > 1
 
     @cached_property
     def _constant(self) -> bool:

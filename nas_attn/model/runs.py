@@ -32,7 +32,12 @@ of the noise, for a metric without a known unit; and the share of the noise belo
 EQUAL_SHARE, EQUAL_OTHER = 0.25, 0.2  # prior probability that no placement differs from another
 INTERACTION, GROWING, INTERACTION_FREEDOMS = 0.8, 0.25, 5
 """Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond the usual; how firmly."""
-LEVEL, LEVEL_FREEDOMS = 2.0, 4  # half-t prior of the levels' scatter, in units of the noise: scale, degrees of freedom
+TIED = 0.5  # standard deviation of the log of the target's noise over the search's
+SEEDS, BACKBONES, LEVEL_FREEDOMS = (
+    3.0,
+    2.0,
+    4,
+)  # half-t priors of the levels' scatter, in units of the noise: scales, freedoms
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +75,11 @@ class Priors:
             return 0.003 * self.size, 8 * self.size
         return math.sqrt(FLOOR_SHARE) * 1.001 * self.floor, max(MOST_FLOORS * self.floor, 8 * self.size)
 
-    def log_noise(self, s: Floats) -> Floats:
-        """Log density of log s. With a floor f: s² = .8 f² + w², w half-Cauchy of scale f; else flat."""
+    def log_noise(self, s: Floats, below: Floats | None = None) -> Floats:
+        """Log density of log s. With a floor f: s² = .8 f² + w², w half-Cauchy of scale f; else flat; `below`: around that."""
+        if below is not None:
+            around = -0.5 * (np.log(s / below) / TIED) ** 2 - math.log(TIED * math.sqrt(2 * math.pi))
+            return np.asarray(np.where(s**2 > FLOOR_SHARE * (self.floor or 0.0) ** 2, around, -np.inf))
         low, high = self.bounds[0] * (1 - 1e-9), self.bounds[1] * (1 + 1e-9)
         if self.floor is None:
             return np.where((s >= low) & (s <= high), -math.log(math.log(high / low)), -np.inf)
@@ -97,11 +105,11 @@ class Priors:
         return np.asarray(log_square - half * scale**2 / u**2 + np.log(2 * u**2))
 
 
-def log_level(d: Floats) -> Floats:
+def log_level(d: Floats, scale: float) -> Floats:
     """Log density of log d, d the scatter of levels in units of the noise: half-t."""
     n = LEVEL_FREEDOMS
-    top = math.lgamma((n + 1) / 2) - math.lgamma(n / 2) - 0.5 * math.log(n * math.pi) + math.log(2 / LEVEL)
-    return np.asarray(top - (n + 1) / 2 * np.log1p((d / LEVEL) ** 2 / n) + np.log(d))
+    top = math.lgamma((n + 1) / 2) - math.lgamma(n / 2) - 0.5 * math.log(n * math.pi) + math.log(2 / scale)
+    return np.asarray(top - (n + 1) / 2 * np.log1p((d / scale) ** 2 / n) + np.log(d))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +130,10 @@ class Data:
 
     @classmethod
     def simple(cls, coding: Coding, codes: Codes, place: Ints, value: Floats, weight: Floats) -> Data:
-        """Of one rung and one block, with priors in proportion to the noise."""
-        none, priors = np.zeros_like(place), Priors.of(value - value.mean(), float(np.median(value)))
-        return cls(coding, codes, place, none, none, none, np.arange(len(place)), value, weight, (priors,))
+        """Of one rung, each value a block of its own, with priors in proportion to the noise."""
+        priors = Priors.of(value - value.mean(), float(np.median(value)))
+        none, each = np.zeros_like(place), np.arange(len(place))
+        return cls(coding, codes, place, none, none, each, each, value, weight, (priors,))
 
     @property
     def rungs(self) -> int:
@@ -136,9 +145,9 @@ class Data:
 
     @property
     def repeated_blocks(self) -> bool:
-        """Whether any block has several runs at the last rung (of the search or the target), and there are several blocks."""
+        """Whether any block has several runs at the last rung (of the search or the target)."""
         last = self.block[self.rung >= self.rungs - 1 - self.target]
-        return len(np.unique(self.block)) > 1 and len(np.unique(last)) < len(last)
+        return len(np.unique(last)) < len(last)
 
     def part(self, chosen: Ints) -> Data:
         mine, names = np.isin(self.place, chosen), ("rung", "backbone", "block", "run", "value", "weight")

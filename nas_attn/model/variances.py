@@ -2,7 +2,7 @@
 
 Three hypotheses are weighed: placements differ, they differ in the search and not at the target, or nowhere. Variances are drawn
 from proposals fitted to the rounds before (Cornuet et al. 2012, arXiv:0907.1254) and weighted with the marginal likelihood, the
-rungs' means integrated out, in units of the noise, which is on a grid. The generator is fixed: equal runs give equal answers.
+rungs' means integrated out, in units of the search's noise, which is on a grid. The generator is fixed: equal runs give equal answers.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nas_attn.model.coding import Floats, Ints, Shape
-from nas_attn.model.runs import EQUAL_OTHER, EQUAL_SHARE, Data, log_level
+from nas_attn.model.runs import BACKBONES, EQUAL_OTHER, EQUAL_SHARE, SEEDS, TIED, Data, log_level
 
-ROUNDS, EQUAL_ROUNDS = (64, 40, 40, 40), (32, 32, 32)  # draws of each round; more where there are more parameters
+ROUND, EQUAL_ROUND = 44, 30  # draws of a round; more where there are more parameters
+FEWEST, MOST, ENOUGH = 4, 24, 40.0  # rounds; effective number of draws after which there are no more
 TAILS = 6  # degrees of freedom of the proposals
-NODES, FEW_NODES, MANY = 48, 8, 300  # draws that stand for the posterior in the end; fewer from so many runs on
+NODES, FEW_NODES, MANY_RUNS = 48, 8, 300  # draws that stand for the posterior in the end; fewer from so many runs on
 LEARNED_FROM = 160  # runs that the variances are learned from, at most
 NOISES = 14  # values of the noise at each draw
 JITTER = 1e-9
@@ -38,7 +39,7 @@ def cdf(z: ArrayLike) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """m draws of the variances, in units of the last rung's noise."""
+    """m draws of the variances, in units of the noise at the last rung of the search."""
 
     shape: Ints  # (m,) index into the shapes
     noise: Floats  # (m, rungs)
@@ -56,11 +57,13 @@ class Family:
     def __init__(self, data: Data, shapes: Sequence[Shape], differ: int) -> None:
         self.data, self.differ = data, differ
         several, rungs = data.backbones > 1, data.rungs
+        self.unit = rungs - 1 - data.target  # the rung whose noise is the unit
         self.shapes = list(shapes) if differ or several else list(shapes[:1])
         sizes, names = np.log([p.size for p in data.priors]), dict[str, tuple[float, float]]()
         for k in range(rungs):
             names |= {f"spread{k}": (-0.7, 1.2)} if k < differ or several else {}
-            names |= {f"noise{k}": (float(np.clip(sizes[k] - sizes[-1], -4, 4)), 0.6)} if k < rungs - 1 else {}
+            names |= {f"noise{k}": (float(np.clip(sizes[k] - sizes[self.unit], -4, 4)), 0.6)} if k < self.unit else {}
+        names |= {f"noise{rungs - 1}": (0.0, TIED)} if data.target else {}
         names |= {"eta": (LUCK, 1.0)} if rungs > 1 else {}
         names |= {"rho": (0.0, 1.0)} if rungs - data.target > 1 and (differ or several) else {}
         names |= {"target": (0.0, 1.0)} if data.target and (differ == rungs or several) else {}
@@ -74,7 +77,7 @@ class Family:
 
     def draws(self, shape: Ints, z: Floats) -> Draws:
         m, rungs = len(z), self.data.rungs
-        noise = np.stack([*(self._exp(z, f"noise{k}") for k in range(rungs - 1)), np.ones(m)], axis=1)
+        noise = np.stack([self._exp(z, f"noise{k}") for k in range(rungs)], axis=1)
         size = noise * np.stack([self._exp(z, f"spread{k}") for k in range(rungs)], axis=1)
         differ, several = np.arange(rungs) < self.differ, self.data.backbones > 1
         ratio = np.where(differ, self._exp(z, "interaction")[:, None], 1.0)
@@ -97,7 +100,7 @@ class Family:
         """(m, NOISES) noises around what the runs' squares (m,) say, in even steps of their logarithm."""
         freedoms = max(len(self.data.value) - self.data.rungs, 1)
         near, reach = np.sqrt(squares / freedoms), 4 / math.sqrt(2 * freedoms)
-        least, most = self.data.priors[-1].bounds
+        least, most = self.data.priors[self.unit].bounds
         low = np.clip(near * math.exp(-reach), least, most / 2)
         high = np.clip(np.maximum(near * math.exp(1.3 * reach), 1.3 * low), 1.3 * least, most)
         return np.asarray(np.exp(np.linspace(np.log(low), np.log(high), NOISES)).T)
@@ -107,20 +110,22 @@ class Family:
         s = draws.noise[:, :, None] * noises[:, None, :]  # (m, rungs, NOISES)
         found = np.log(self.prior)[draws.shape][:, None] + np.zeros(noises.shape)
         for k, priors in enumerate(self.data.priors):
-            found = found + priors.log_noise(s[:, k])
+            tied = k > self.unit
+            luck = np.hypot(s[:, k - 1], draws.interaction[:, k - 1, None] * noises) if tied else None
+            found = found + priors.log_noise(s[:, k], luck)
             t = draws.spread[:, k, None] * noises
             u = draws.interaction[:, k, None] * noises
             if k < self.differ:
-                below = draws.spread[:, k - 1, None] * noises if self.data.target and k == self.data.rungs - 1 else 0.0
+                below = draws.spread[:, k - 1, None] * noises if tied else 0.0
                 found = found + priors.log_spread(t, s[:, k], below)
             if self.data.backbones > 1 and k >= self.differ - 1:
                 found = found + priors.log_interaction(u, t, s[:, k])
         for name, middle in (("rho", 0.0), ("target", 0.0), ("eta", LUCK)):
             if name in self.index:
                 found = found - 0.5 * (self._get(z, name)[:, None] - middle) ** 2 - 0.5 * math.log(2 * math.pi)
-        for name, value in (("seeds", draws.seeds), ("backbones", draws.backbones)):
+        for name, value, scale in (("seeds", draws.seeds, SEEDS), ("backbones", draws.backbones, BACKBONES)):
             if name in self.index:
-                found = found + log_level(value)[:, None]
+                found = found + log_level(value, scale)[:, None]
         return np.asarray(found)
 
     def _get(self, z: Floats, name: str) -> Floats:
@@ -248,7 +253,7 @@ def solved_by(root: Floats, right: Floats, *, transposed: bool = False) -> Float
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """k draws that stand for the posterior, with weights that add up to 1, and the noise of one run at the last rung."""
+    """k draws that stand for the posterior, with weights that add up to 1, and the noise of one run at the last rung of the search."""
 
     shapes: Sequence[Shape]
     draws: Draws
@@ -263,16 +268,16 @@ def posterior(data: Data, shapes: Sequence[Shape], *, equal: bool = True) -> Nod
     null = 0.0 if not equal else EQUAL_OTHER if learned.priors[-1].spread is None else EQUAL_SHARE
     target = learned.target
     hypotheses = (
-        (learned.rungs, ROUNDS, (1 - null) * (1 - target * null)),
-        (0, EQUAL_ROUNDS, null),
-        (learned.rungs - 1, EQUAL_ROUNDS, target * null * (1 - null)),
+        (learned.rungs, ROUND, (1 - null) * (1 - target * null)),
+        (0, EQUAL_ROUND, null),
+        (learned.rungs - 1, EQUAL_ROUND, target * null * (1 - null)),
     )
     found = [
-        _sampled(Family(learned, shapes, differ), rounds, math.log(prior), rng)
-        for differ, rounds, prior in hypotheses
+        _sampled(Family(learned, shapes, differ), count, math.log(prior), rng)
+        for differ, count, prior in hypotheses
         if prior
     ]
-    return _kept(found, shapes, NODES if len(data.value) < MANY else FEW_NODES)
+    return _kept(found, shapes, NODES if len(data.value) < MANY_RUNS else FEW_NODES)
 
 
 def _thinned(data: Data) -> Data:
@@ -288,17 +293,15 @@ def _thinned(data: Data) -> Data:
     return data.part(np.sort(np.concatenate((half, some))))
 
 
-def _sampled(
-    family: Family, rounds: Sequence[int], prior: float, rng: np.random.Generator
-) -> tuple[Draws, Floats, Floats]:
+def _sampled(family: Family, count: int, prior: float, rng: np.random.Generator) -> tuple[Draws, Floats, Floats]:
     """(draws, (m, NOISES) log weights, noises): weights that add up to the hypothesis' log prior and marginal likelihood."""
     algebra = Algebra(family.data, family.shapes)
     proposals = [Proposal(family.middle, np.diag(family.width), family.prior)]
     freedoms = len(algebra.data.value) - algebra.data.rungs
     shape, z, mixed = np.zeros(0, dtype=np.intp), np.zeros((0, len(family.middle))), np.zeros(0)
     logs, noises = np.zeros((2, 0, NOISES))
-    rounds = [int(count * np.clip(0.08 * len(family.middle) ** 2, 0.8, 3.0)) for count in rounds]
-    for number, count in enumerate(rounds):
+    count = int(count * np.clip(0.08 * len(family.middle) ** 2, 0.8, 3.0))
+    while True:
         new_shape, new_z = proposals[-1].draw(rng, count)
         draws = family.draws(new_shape, new_z)
         sizes, squares = algebra.sums(draws)
@@ -307,20 +310,25 @@ def _sampled(
         target = target - sizes[:, None] - freedoms * np.log(s) - 0.5 * squares[:, None] / s**2
         shape, z = np.append(shape, new_shape), np.concatenate((z, new_z))
         logs, noises = np.concatenate((logs, target)), np.concatenate((noises, s))
-        shares = [math.log(n / sum(rounds[: number + 1])) for n in rounds]
-        densities = [p.log_density(shape, z) + share for p, share in zip(proposals, shares, strict=False)]
-        mixed = np.logaddexp.reduce(densities, axis=0)
-        if number + 1 < len(rounds):
-            proposals.append(_fitted(family, shape, z, np.logaddexp.reduce(logs, axis=1) - mixed))
+        mixed = np.logaddexp.reduce([p.log_density(shape, z) for p in proposals], axis=0) - math.log(len(proposals))
+        weights = np.logaddexp.reduce(logs, axis=1) - mixed
+        if len(proposals) >= FEWEST and (_effective(weights) >= ENOUGH or len(proposals) == MOST):
+            break
+        proposals.append(_fitted(family, shape, z, weights))
     return family.draws(shape, z), logs - mixed[:, None] - math.log(len(z)) + prior, noises
+
+
+def _effective(logs: Floats) -> float:
+    """Effective number of draws with these log weights."""
+    weights = np.exp(logs - logs.max())
+    return float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def _fitted(family: Family, shape: Ints, z: Floats, logs: Floats) -> Proposal:
     power, enough = 1.0, min(2.0 * len(family.middle) + 8, 0.5 * len(z))
-    logs = logs - logs.max()
-    while power > 0.05 and (w := np.exp(power * logs)).sum() ** 2 / (w**2).sum() < enough:
+    while power > 0.05 and _effective(power * logs) < enough:
         power *= 0.8
-    weights = np.exp(power * logs)
+    weights = np.exp(power * (logs - logs.max()))
     weights /= weights.sum()
     middle = weights @ z
     off = z - middle
