@@ -32,12 +32,8 @@ of the noise, for a metric without a known unit; and the share of the noise belo
 EQUAL_SHARE, EQUAL_OTHER = 0.25, 0.2  # prior probability that no placement differs from another
 INTERACTION, GROWING, INTERACTION_FREEDOMS = 0.8, 0.25, 5
 """Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond the usual; how firmly."""
-TIED = 0.5  # standard deviation of the log of the target's noise over the search's
-SEEDS, BACKBONES, LEVEL_FREEDOMS = (
-    3.0,
-    2.0,
-    4,
-)  # half-t priors of the levels' scatter, in units of the noise: scales, freedoms
+TIED = 0.7  # standard deviation of the log of the target's noise over the search's
+SEEDS, BACKBONES, LEVEL_FREEDOMS = 3.0, 2.0, 4  # half-t priors of the levels' scatter, in units of the noise
 
 
 @dataclass(frozen=True, slots=True)
