@@ -115,7 +115,7 @@ class Data:
     coding: Coding
     codes: Codes  # (evaluated placements, sites)
     place: Ints  # which evaluated placement
-    rung: Ints  # 0 to rungs - 1; the last one is what answers are about
+    rung: Ints  # 0 to rungs - 1, in this order; the last one is what answers are about
     backbone: Ints
     block: Ints  # seed and backbone
     run: Ints  # equal for one training at several rungs

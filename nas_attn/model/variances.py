@@ -20,10 +20,11 @@ from nas_attn.model.coding import Floats, Ints, Shape
 from nas_attn.model.runs import BACKBONES, EQUAL_OTHER, EQUAL_SHARE, SEEDS, TIED, Data, log_level
 
 ROUND, EQUAL_ROUND = 44, 30  # draws of a round; more where there are more parameters
-FEWEST, MOST, ENOUGH = 4, 24, 40.0  # rounds; effective number of draws after which there are no more
+FEWEST, MOST = 4, 32  # rounds
+ENOUGH, CHEAP = 100, 6400  # effective number of draws after which there are no more rounds; at most this by the number of runs
 TAILS = 6  # degrees of freedom of the proposals
 NODES, FEW_NODES, MANY_RUNS = 48, 8, 300  # draws that stand for the posterior in the end; fewer from so many runs on
-LEARNED_FROM = 160  # runs that the variances are learned from, at most
+LEARNED_FROM = 128  # runs that the variances are learned from, at most
 NOISES = 14  # values of the noise at each draw
 JITTER = 1e-9
 LUCK, MOST_ETA = 0.5, 0.97  # of the correlation of a run's luck between rungs: prior's middle (normal scale), end
@@ -193,6 +194,8 @@ class Algebra:
         )
         self.same_run = same_run + np.diag(data.weight - 1)
         self.means = (np.arange(data.rungs)[:, None] == data.rung).T.astype(np.float64)
+        starts = np.searchsorted(data.rung, np.arange(data.rungs + 1))
+        self.parts = [slice(a, b) for a, b in itertools.pairwise(starts.tolist())]  # runs are in the order of their rungs
         self._kernels: dict[int, Floats] = {}
 
     def kernel(self, number: int) -> Floats:
@@ -205,25 +208,24 @@ class Algebra:
 
     def covariance(self, draws: Draws, i: int) -> Floats:
         """(runs, runs) in units of the noise's square, at one draw."""
-        rung = self.data.rung
-
-        def between(size: Floats, correlation: Floats) -> Floats:
-            """(runs, runs) covariance of something of this size at each rung."""
-            table = np.outer(size, size) * correlation
-            return np.asarray(table[0, 0] if self.data.rungs == 1 else table[rung[:, None], rung])
-
         found = self.same_run + draws.seeds[i] ** 2 * self.same_block if draws.seeds[i] else self.same_run.copy()
         if draws.backbones[i]:
             found += draws.backbones[i] ** 2 * self.same_backbone
         if self.data.rungs > 1:
-            found *= between(draws.noise[i], draws.eta[i])
+            self._scale(found, draws.noise[i], draws.eta[i])
         kernel = self.kernel(int(draws.shape[i]))
         if draws.spread[i].any():
-            found += between(draws.spread[i], draws.rho[i]) * kernel
+            found += self._scale(kernel.copy(), draws.spread[i], draws.rho[i])
         if draws.interaction[i].any():
-            found += between(draws.interaction[i], draws.rho[i]) * (self.same_backbone * kernel)
+            found += self._scale(self.same_backbone * kernel, draws.interaction[i], draws.rho[i])
         found.flat[:: len(found) + 1] *= 1 + JITTER
         return np.asarray(found)
+
+    def _scale(self, matrix: Floats, size: Floats, correlation: Floats) -> Floats:
+        """The matrix (runs, runs), in place times the covariance of something of this size at each rung."""
+        for i, j in np.ndindex(correlation.shape):
+            matrix[self.parts[i], self.parts[j]] *= size[i] * size[j] * correlation[i, j]
+        return matrix
 
     def solve(self, draws: Draws, i: int, values: Floats | None = None) -> Solved:
         """The equations at one draw, for the runs' or other values; LinAlgError where the covariance is singular."""
@@ -300,6 +302,7 @@ def _sampled(family: Family, count: int, prior: float, rng: np.random.Generator)
     freedoms = len(algebra.data.value) - algebra.data.rungs
     shape, z, mixed = np.zeros(0, dtype=np.intp), np.zeros((0, len(family.middle))), np.zeros(0)
     logs, noises = np.zeros((2, 0, NOISES))
+    enough = min(ENOUGH, CHEAP / len(family.data.value))
     count = int(count * np.clip(0.08 * len(family.middle) ** 2, 0.8, 3.0))
     while True:
         new_shape, new_z = proposals[-1].draw(rng, count)
@@ -312,7 +315,7 @@ def _sampled(family: Family, count: int, prior: float, rng: np.random.Generator)
         logs, noises = np.concatenate((logs, target)), np.concatenate((noises, s))
         mixed = np.logaddexp.reduce([p.log_density(shape, z) for p in proposals], axis=0) - math.log(len(proposals))
         weights = np.logaddexp.reduce(logs, axis=1) - mixed
-        if len(proposals) >= FEWEST and (_effective(weights) >= ENOUGH or len(proposals) == MOST):
+        if len(proposals) >= FEWEST and (_effective(weights) >= enough or len(proposals) == MOST):
             break
         proposals.append(_fitted(family, shape, z, weights))
     return family.draws(shape, z), logs - mixed[:, None] - math.log(len(z)) + prior, noises
