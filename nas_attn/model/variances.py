@@ -21,7 +21,10 @@ from nas_attn.model.runs import BACKBONES, EQUAL_OTHER, EQUAL_SHARE, SEEDS, TIED
 
 ROUND, EQUAL_ROUND = 44, 30  # draws of a round; more where there are more parameters
 FEWEST, MOST = 4, 32  # rounds
-ENOUGH, CHEAP = 100, 6400  # effective number of draws after which there are no more rounds; at most this by the number of runs
+ENOUGH, CHEAP = (
+    100,
+    6400,
+)  # effective number of draws after which there are no more rounds; at most this by the number of runs
 TAILS = 6  # degrees of freedom of the proposals
 NODES, FEW_NODES, MANY_RUNS = 48, 8, 300  # draws that stand for the posterior in the end; fewer from so many runs on
 LEARNED_FROM = 128  # runs that the variances are learned from, at most
@@ -195,7 +198,9 @@ class Algebra:
         self.same_run = same_run + np.diag(data.weight - 1)
         self.means = (np.arange(data.rungs)[:, None] == data.rung).T.astype(np.float64)
         starts = np.searchsorted(data.rung, np.arange(data.rungs + 1))
-        self.parts = [slice(a, b) for a, b in itertools.pairwise(starts.tolist())]  # runs are in the order of their rungs
+        self.parts = [
+            slice(a, b) for a, b in itertools.pairwise(starts.tolist())
+        ]  # runs are in the order of their rungs
         self._kernels: dict[int, Floats] = {}
 
     def kernel(self, number: int) -> Floats:
