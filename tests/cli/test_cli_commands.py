@@ -145,10 +145,11 @@ def test_init_fits_a_detectors_training_to_its_images(tmp_path: Path, monkeypatc
     """Hundreds of steps whatever the folder's size, and digits as large as the anchors that are to find them."""
     monkeypatch.chdir(tmp_path)
     coco(tmp_path / "things")
-    network = ["--task", "detection", "--backbone", "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"]
+    network = ["--task", "detection", "--backbone", "torchvision:ssd300_vgg16"]
     assert nas("init", "own.toml", "--yes", *network, "--data", "coco:things").status == 0
-    training = load_recipe("own.toml").training
-    assert (training.batch_size, training.backbone_epochs, training.rungs) == (16, 300, [60, 150])
+    training, size = load_recipe("own.toml").training, load_recipe("own.toml").data.size
+    assert (training.batch_size, training.backbone_epochs, training.rungs, size) == (16, 300, [60, 150], 300)
+    network[-1] = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
     assert nas("init", "made.toml", "--yes", *network, "--data", "digits").status == 0
     made = load_recipe("made.toml")
     assert 8 * made.data.size / made.data.options["size"] == 32
