@@ -94,7 +94,7 @@ class Study:
     world: World
     rng: np.random.Generator
     placements: dict[str, str] = field(default_factory=dict)
-    """Key -> notation; `none` is no attention, `uniform-…` the uniform ones."""
+    """Key -> notation; `none` is the bare backbone, `uniform-…` the uniform ones."""
 
     def __post_init__(self) -> None:
         if self.world.effects == "any" and self.rng.random() < 0.25:

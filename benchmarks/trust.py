@@ -36,7 +36,7 @@ from nas_attn.notation import parse
 
 AnyStudy = Study | TableStudy
 AnyWorld = World | TableWorld
-DUELS, RIVALS, ENOUGH = 4, 2, 0.995
+ROUNDS, RIVALS, ENOUGH = 4, 2, 0.995
 LARGEST_FRONT = 8
 
 
@@ -47,10 +47,10 @@ def simulate(job: tuple[AnyWorld, int]) -> Outcome:
 
 
 def carry_out(made: AnyStudy, confirm_seeds: int = 0) -> Outcome:
-    """A study's runs and duels, and what is made of them.
+    """A study's runs, those of the comparison too, and what is made of them.
 
     Args:
-        confirm_seeds: first, so many further seeds for none, the best uniform one and up to eight of the front, and one round of the duel
+        confirm_seeds: first, so many further seeds for none, the best uniform one and up to eight of the front, and one more round
             in any case, as a search does.
     """
     started = time.process_time()
@@ -59,17 +59,17 @@ def carry_out(made: AnyStudy, confirm_seeds: int = 0) -> Outcome:
         keys = confirmed(made, look(made, runs))
         runs += [run for seed in range(confirm_seeds) for key in keys for run in made.runs(key, 50 + seed)]
     evidence = look(made, runs)
-    (chosen, preferred_to), duels = choose(made, evidence), 0
-    for number in range(DUELS):
+    (chosen, preferred_to), compared = choose(made, evidence), 0
+    for number in range(ROUNDS):
         gain = evidence.gain(chosen, "none")
         if gain is None or (gain.probability > ENOUGH and (number or not confirm_seeds)):
             break
         for key in ["none", chosen, *rivals(made, evidence, chosen, preferred_to)]:
             runs += made.runs(key, 100 + number)
-            duels += 1
+            compared += 1
         evidence = look(made, runs)
         chosen, preferred_to = choose(made, evidence)
-    return judge(made, evidence, chosen, duels, time.process_time() - started)
+    return judge(made, evidence, chosen, compared, time.process_time() - started)
 
 
 def search(study: AnyStudy) -> list[Run]:
@@ -125,7 +125,7 @@ def rivals(study: AnyStudy, evidence: Evidence, chosen: str, preferred_to: Seque
     return list(dict.fromkeys([*preferred_to, *(evidence.keys[i] for i in drawn)]))[:RIVALS]
 
 
-def judge(study: AnyStudy, evidence: Evidence, chosen: str, duels: int, cpu_s: float) -> Outcome:
+def judge(study: AnyStudy, evidence: Evidence, chosen: str, compared: int, cpu_s: float) -> Outcome:
     gain, value = evidence.gain(chosen, "none"), evidence.estimates[chosen]
     assert gain is not None
     true, true_new = study.true_gain(chosen, "none"), study.true_new_gain(chosen, "none")
@@ -141,7 +141,7 @@ def judge(study: AnyStudy, evidence: Evidence, chosen: str, duels: int, cpu_s: f
         gain_new_covers=covers(gain.new_low, true_new, gain.new_high),
         value_covers=value.low <= at / 100 <= value.high,
         all_value_covers=float(np.mean(values)),
-        runs=duels,
+        runs=compared,
         noise=100 * (evidence.noise.paired_sd or 0.0),
         cpu_s=cpu_s,
     )
