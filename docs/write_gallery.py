@@ -1,4 +1,4 @@
-"""Runs the gallery's examples, writes docs/gallery.md, and the pictures of all pages: `make gallery`.
+"""Runs the gallery's examples, writes docs/gallery.md, the answer in README, and the pictures of all pages: `make gallery`.
 
 python docs/write_gallery.py [FOLDER]     # the folder of the studies; one that exists is not run again
 """
@@ -92,7 +92,15 @@ def main() -> int:
     ]
     parts += [section(example, folder / example.study) for example in EXAMPLES]
     (ROOT / "docs" / "gallery.md").write_text("\n".join(parts), "utf-8")
+    for page in (ROOT / "README.md", ROOT / "docs" / "zh" / "README.md"):
+        page.write_text(with_answer(page.read_text("utf-8"), parts[1]), "utf-8")
     return 0
+
+
+def with_answer(page: str, section: str) -> str:
+    """A README with the answer of the first example."""
+    answer = section.partition("```text\n")[2].partition("\n```")[0]
+    return re.sub(r"(?<=```\n)Take .+?(?=\n```)", lambda _: answer, page, flags=re.DOTALL)
 
 
 def section(example: Example, place: Path) -> str:
