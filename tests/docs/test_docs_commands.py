@@ -18,11 +18,7 @@ from nas_attn.cli.main import app
 
 GROUP = typer.main.get_command(app)
 ASKED = sorted(set(commands("nas-attn")))
-
-
-def test_there_are_commands_to_check() -> None:
-    pages = {page for page, _ in ASKED}
-    assert {"README.md", "docs/tutorial.md", "docs/running.md"} <= pages
+assert {"README.md", "docs/tutorial.md", "docs/running.md"} <= {page for page, _ in ASKED}
 
 
 @pytest.mark.parametrize(("page", "line"), ASKED, ids=lambda text: text[:60])
@@ -45,8 +41,7 @@ def test_targets_of_make_exist() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: object) -> None:
-    assert isinstance(page, type(ROOT))
+def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
         if not urllib.parse.urlparse(target).scheme:
             assert (page.parent / target).exists(), target
@@ -57,6 +52,20 @@ def test_written_references_are_current(name: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(ROOT / "docs" / "reference")
     script = importlib.import_module(name)
     assert script.PAGE.read_text("utf-8") == script.page(), "run `make docs`"
+
+
+def test_the_answer_in_readme_is_the_gallerys() -> None:
+    gallery, readme = ((ROOT / page).read_text("utf-8") for page in ("docs/gallery.md", "README.md"))
+    assert re.findall(r"(?s)```\n(Take .+?\n)```", readme) == re.findall(r"(?s)```text\n(Take .+?\n)```", gallery) != []
+
+
+def test_the_architecture_names_code_that_exists() -> None:
+    code = {path.as_posix(): path.read_text("utf-8") for path in (ROOT / "nas_attn").rglob("*.py")}
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    for owner, name in re.findall(r"[`(](?!nn|optuna|torch|stage2)(\w+)\.(\w+)", page):
+        inside = [text for path, text in code.items() if re.search(rf"/{owner}\b", path) or f"class {owner}" in text]
+        known = any(re.search(rf"(def|class) {name}\b", text) for text in inside)
+        assert known or any(f"/{owner}/{name}" in path for path in code), f"{owner}.{name}"
 
 
 def test_index_of_benchmarks_names_every_page() -> None:

@@ -57,14 +57,9 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path) -> None:
         pytest.importorskip(package, reason="the onnx extra is not installed")
     (tmp_path / "notebook.py").write_text(as_script(), "utf-8")
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "notebook.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "notebook.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     shown = {kind: int(size) for kind, size in re.findall(r"^SHOWN: (\w+) (\d+)$", done.stdout, re.MULTILINE)}
     assert shown["Study"] > 1000
