@@ -179,7 +179,8 @@ def fill(count: int) -> None:
         of = {"study_id": store._id, "key": resolved.key}
         pruned = trial % 3 == 2
         for seed in range(3 if trial % 25 == 0 else 1):
-            run = {**of, "way": "search", "seed": seed, "backbone": 0, "purpose": "search" if seed == 0 else "confirm"}
+            purpose = "confirm" if seed else "search"
+            run = {**of, "protocol": "search", "seed": seed, "backbone": 0, "purpose": purpose}
             runs.append(run | {"placement": resolved.text} | _ended(pruned, now))
             scores += [run | _score(rung, hard, noise, resolved.text) for rung in range(1 if pruned else 2)]
         told = (json.loads(scores[-1]["metrics"])["accuracy"], 1.0 + 0.02 * resolved.text.count("="))

@@ -141,7 +141,7 @@ class MadeStudy:
             for key, placement in networks.items():
                 run = Run(key, placement, seed, seed, "target", "validate")
                 self.store.queue.want([run])
-                (row,) = (r for r in self.store.queue.rows(way="target", key=key) if r.run.seed == seed)
+                (row,) = (r for r in self.store.queue.rows(protocol="target", key=key) if r.run.seed == seed)
                 lost = key == diverged and block == 0
                 self.store.queue.finish(row, "failed" if lost else "done", "diverged" if lost else "", self.lease)
                 if not lost:
@@ -150,7 +150,7 @@ class MadeStudy:
                     bits = None if evaluator else np.packbits(right).tobytes()
                     score = Score(seed, 0, 9, {"accuracy": float(right.mean())}, correct=bits, examples=IMAGES)
                     self.store.log_test_reading(f"validate {run.files}")
-                    self.store.add_score(replace(run, way="target/test"), score, lease=self.lease)
+                    self.store.add_score(replace(run, protocol="target/test"), score, lease=self.lease)
         return family
 
     def sessions(self, count: int = 4, *, control: float = 0.001) -> None:

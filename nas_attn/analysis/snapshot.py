@@ -17,7 +17,7 @@ from nas_attn.analysis.latency import Elsewhere, LatencyRecord, by_device, laten
 from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
 from nas_attn.analysis.sanity import Constant, WeakRung, cautions, constants, in_int8, two_values, weak_rungs
-from nas_attn.analysis.validation import TEST_WAY, Family, ValidationResult, validation_results
+from nas_attn.analysis.validation import TEST_PROTOCOL, Family, ValidationResult, validation_results
 from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise, Run, fit
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.records import CandidateRow, Costs, EpochPoint, Latency, Placement, Session
@@ -31,7 +31,7 @@ class Retrained:
 
     key: str
     placement: Placement
-    way: str  # `target`, or another that the study keeps
+    protocol: str  # `target`, or another that the study keeps
     seed: int
     state: str  # as in the queue: `waiting` until it has ended
     reason: str
@@ -49,11 +49,11 @@ class StudyFacts:
     versions: Mapping[str, str]
     planned: int  # candidates that are to be evaluated in all
     candidates: Sequence[CandidateRow]  # by trial
-    scores: Sequence[StoredScore]  # of the search's way of training and the study's backbones, with results per image
+    scores: Sequence[StoredScore]  # of the search's protocol and the study's backbones, with results per image
     sessions: Sequence[Session]
     sessions_elsewhere: Sequence[Session]  # of other devices than the study's own
     built: BuiltFor | None  # what the backbone is built for; None before the study has begun
-    labels: Mapping[str, Labels]  # way of training -> labels of the images that its scores are of
+    labels: Mapping[str, Labels]  # training protocol -> labels of the images that its scores are of
     families: Sequence[Family]  # the validations, the first first
     ended: Collection[tuple[str, int]]  # (key, seed) of the target's runs that have ended
     target_scores: Sequence[StoredScore]  # of the target's runs on the validation images, with results per image
@@ -71,7 +71,7 @@ def models_of(
     """(metric, rung) -> model of a study's runs, about what ran there: of trained objectives and the task's metrics.
 
     Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two candidates have some.
-    `placements`: explicit, by key; `scores`: of the search's way of training, of whatever purpose.
+    `placements`: explicit, by key; `scores`: of the search's protocol, of whatever purpose.
     """
     found = dict[tuple[str, int], Evidence]()
     known = [(stored, stored.score.rung, stored.backbone) for stored in scores]
@@ -358,7 +358,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         latency=latency_record(sessions, tasks.of(recipe).conditions),
         test_readings=tuple(facts.test_readings),
         validations=validation_results(
-            recipe, facts.families, facts.ended, facts.test_scores, facts.labels.get(TEST_WAY)
+            recipe, facts.families, facts.ended, facts.test_scores, facts.labels.get(TEST_PROTOCOL)
         ),
         planned=facts.planned,
         constants=tuple(same.values()),

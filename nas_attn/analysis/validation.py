@@ -195,7 +195,7 @@ def _critical_t(contrasts: bytes, shape: tuple[int, int], freedoms: int) -> floa
 
 # ------------------------------------------------------------------------------------------- as a study keeps them
 
-WAY, TEST_WAY = "target", "target/test"
+TARGET_PROTOCOL, TEST_PROTOCOL = "target", "target/test"
 RETRAIN = "retrain"  # purpose of the runs of `nas-attn retrain`
 
 

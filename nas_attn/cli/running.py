@@ -275,7 +275,7 @@ def retrain(
         workers = min(effort.workers or searching.default_workers(effort.device), left)
         do_runs(opened, again, effort, only=RETRAIN, quiet=as_json, workers=workers)
     _show_retrained(opened, wanted, as_json)
-    if any(row.state == "waiting" for row in opened.store.queue.rows(way=wanted.way, purposes=[RETRAIN])):
+    if any(row.state == "waiting" for row in opened.store.queue.rows(protocol=wanted.protocol, purposes=[RETRAIN])):
         echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
 
@@ -292,10 +292,10 @@ def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
             {**asdict(run), "placement": str(run.placement), "metrics": metrics, "reason": reason}
             for run, metrics, reason in scored
         ]
-        print_json({"study": opened.store.name, "way": wanted.way, "runs": rows})
+        print_json({"study": opened.store.name, "protocol": wanted.protocol, "runs": rows})
         return
     shown = [[str(r.seed), words.metrics(m) if m else why or "not finished", str(r.placement)] for r, m, why in scored]
     out = console()
-    how = "as the target says" if wanted.way == TARGET else "as the options say, not as the target says"
+    how = "as the target says" if wanted.protocol == TARGET else "as the options say, not as the target says"
     out.print(table(f"Trained {how}; scored on the validation split", ["seed", "score", "placement"], shown))
     out.print("Only `nas-attn validate` reads the test images. `nas-attn export` takes the weights of the first seed.")

@@ -178,9 +178,9 @@ def backbone_key(other: Choice | None) -> str:
     return BACKBONE if other is None else f"{BACKBONE} {other}"
 
 
-def backbone_name(way: str, number: int, key: str = BACKBONE) -> str:
+def backbone_name(protocol: str, number: int, key: str = BACKBONE) -> str:
     """Name of a trained backbone."""
-    return f"{way}/{number}{key.removeprefix(BACKBONE)}"
+    return f"{protocol}/{number}{key.removeprefix(BACKBONE)}"
 
 
 def weights_run(name: str) -> str:
@@ -188,9 +188,9 @@ def weights_run(name: str) -> str:
     return f"weights:{name}"
 
 
-def test_way(way: str) -> str:
-    """The way under which scores on the test split stand, of runs trained in another."""
-    return f"{way}/test"
+def test_protocol(protocol: str) -> str:
+    """The protocol under which scores on the test split stand, of runs trained by another."""
+    return f"{protocol}/test"
 
 
 def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoint], None]:
@@ -206,9 +206,9 @@ def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoin
     return add
 
 
-def keep_labels(store: StudyStore, way: str, numbers: Tensor, classes: tuple[str, ...]) -> None:
-    """Notes the labels of the images that scores of this way are of, unless they are there."""
-    if store.labels.get(way) is None:
+def keep_labels(store: StudyStore, protocol: str, numbers: Tensor, classes: tuple[str, ...]) -> None:
+    """Notes the labels of the images that this protocol's scores are of, unless they are there."""
+    if store.labels.get(protocol) is None:
         packed = zlib.compress(numbers.to("cpu").numpy().astype("<i4").tobytes())
         labels = base64.b64encode(packed).decode()
-        store.labels.put(way, json.dumps({"classes": list(classes), "labels": labels}))
+        store.labels.put(protocol, json.dumps({"classes": list(classes), "labels": labels}))

@@ -212,31 +212,31 @@ def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSectio
 
 def _keep(store: StudyStore, kind: str, content: Mapping[str, Any], identity: str) -> str:
     name = f"{kind}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-    if store.ways.get(name) is None:
-        store.ways.put(name, json.dumps(content, sort_keys=True))
+    if store.protocols.get(name) is None:
+        store.protocols.put(name, json.dumps(content, sort_keys=True))
     return name
 
 
-def protocol_recipe(store: StudyStore, way: str) -> Recipe:
+def protocol_recipe(store: StudyStore, protocol: str) -> Recipe:
     """The study's recipe with the training and data of one of its protocols; StudyError if there is none such."""
     recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
-    if way == SEARCH:
+    if protocol == SEARCH:
         return recipe
-    if way == TARGET:
+    if protocol == TARGET:
         return recipe.model_copy(update={"training": recipe.target_training})
-    text = store.ways.get(way)
+    text = store.protocols.get(protocol)
     if text is None:
-        raise StudyError(f"study '{store.name}' has lost its training protocol '{way}': restore the database")
+        raise StudyError(f"study '{store.name}' has lost its training protocol '{protocol}': restore the database")
     content = json.loads(text)
     training, data = TrainingSection.model_validate(content["training"]), DataSection.model_validate(content["data"])
     return recipe.model_copy(update={"training": training, "data": data})
 
 
-def backbone_protocol(store: StudyStore, way: str) -> str:
-    """The protocol under which the backbones of `way` are kept: one for all that train them alike."""
-    recipe = protocol_recipe(store, way)
+def backbone_protocol(store: StudyStore, protocol: str) -> str:
+    """The protocol under which the backbones of `protocol` are kept: one for all that train them alike."""
+    recipe = protocol_recipe(store, protocol)
     mine = _backbone_identity(recipe)
-    if way == SEARCH or mine == _backbone_identity(protocol_recipe(store, SEARCH)):
+    if protocol == SEARCH or mine == _backbone_identity(protocol_recipe(store, SEARCH)):
         return SEARCH
     return _keep(store, "backbone", _content(recipe.training, recipe.data), mine)
 

@@ -71,8 +71,8 @@ def check_weights(plan: Plan) -> None:
 
 def wanted_weights(recipe: Recipe) -> list[str]:
     """The weights that a recipe's search and its target start from, each once."""
-    ways = (recipe.training, recipe.target_training)
-    return list(dict.fromkeys(way.weights for way in ways if way.start == "pretrained" and way.weights))
+    trainings = (recipe.training, recipe.target_training)
+    return list(dict.fromkeys(one.weights for one in trainings if one.start == "pretrained" and one.weights))
 
 
 @dataclass(frozen=True, slots=True)

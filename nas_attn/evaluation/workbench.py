@@ -27,7 +27,7 @@ from nas_attn.evaluation.artifacts import (
     keep_curve,
     keep_labels,
     read_artifact,
-    test_way,
+    test_protocol,
     weights_run,
     write_artifact,
 )
@@ -76,16 +76,16 @@ class Benches:
         """The one of the search's own protocol, which also counts and measures."""
         return self.of(SEARCH)
 
-    def of(self, way: str) -> Workbench:
+    def of(self, protocol: str) -> Workbench:
         """The one that trains by this protocol. Raises UserError: something is missing. Raises MeasurementError."""
-        if way not in self._made:
-            recipe = protocol_recipe(self.store, way)
+        if protocol not in self._made:
+            recipe = protocol_recipe(self.store, protocol)
             dataset, plan = self._dataset(recipe), replace(self.plan, recipe=recipe)
             if recipe.data != self.plan.recipe.data:
                 plan = plan_for(recipe, dataset, build=self.plan.own_build, kept=kept_sites(self.store))
             here = self.store, self.artifacts, self.host
-            self._made[way] = Workbench(plan, dataset, *here, evaluator=self.evaluator, way=way)
-        return self._made[way]
+            self._made[protocol] = Workbench(plan, dataset, *here, evaluator=self.evaluator, protocol=protocol)
+        return self._made[protocol]
 
     def _dataset(self, recipe: Recipe) -> data.Dataset | None:
         task = tasks.of(recipe)
@@ -108,10 +108,10 @@ class Workbench:
         host: Host,
         *,
         evaluator: Evaluator | None = None,
-        way: str = SEARCH,
+        protocol: str = SEARCH,
     ) -> None:
-        """`plan`: of the protocol `way`; `dataset`: None where an evaluator brings its own."""
-        self.plan, self.recipe, self.dataset, self.way = plan, plan.recipe, dataset, way
+        """`plan`: of the training protocol; `dataset`: None where an evaluator brings its own."""
+        self.plan, self.recipe, self.dataset, self.protocol = plan, plan.recipe, dataset, protocol
         self.store, self._artifacts, self._host = store, artifacts, host
         recipe = plan.recipe
         self.device = pick_device(host.device)
@@ -125,7 +125,7 @@ class Workbench:
         evaluator = evaluator or (find_evaluator(name, resolved) if name else self.task.evaluator(recipe))
         here: dict[str, Any] = {"folder": host.folder, "device": str(self.device), "log": host.log}
         self._evaluator = evaluator and EvaluatorTrainer(evaluator, **here)
-        measures = way == SEARCH and "latency" in wanted(recipe)
+        measures = protocol == SEARCH and "latency" in wanted(recipe)
         seed, images = zlib.crc32(host.owner.encode()), calibration(recipe, dataset)
         self.measurer = Measurer(plan, store, seed=seed, images=images) if measures else None
         self._threads = Threads(host.threads, most=cores_for(host.share.machine))
@@ -182,7 +182,7 @@ class Workbench:
         def on_rung(score: Score) -> bool:
             network = self._evaluator.network if self._evaluator is not None else None
             require_participation(network or model, resolved, self.plan.input_shape)
-            self._keep_labels(self.way)
+            self._keep_labels(self.protocol)
             kept = score.kept if self._evaluator is None else score
             if score.rung < len(rungs) - 1:
                 kept = replace(kept, answers=None)  # nobody asks what a brief training gets wrong
@@ -195,7 +195,7 @@ class Workbench:
         with own_fault("training it", self.device):
             model = self.start(resolved, run.seed, run.backbone)
             if self._evaluator is not None:
-                how |= {"name": run.folder, "placement": resolved.text, "needed": self.way != SEARCH}
+                how |= {"name": run.folder, "placement": resolved.text, "needed": self.protocol != SEARCH}
                 with intra_op_threads(self._threads.usual):
                     scores = self._evaluator.fit(model, **how)
             else:
@@ -209,8 +209,8 @@ class Workbench:
 
     def test(self, run: Run, model: nn.Module, *, lease: Lease) -> Score:
         """Scores a network on the test split, once, logged before. Raises DataError, TrainingError."""
-        of_test = replace(run, way=test_way(run.way))
-        for known in self.store.scores(run.key, way=of_test.way):
+        of_test = replace(run, protocol=test_protocol(run.protocol))
+        for known in self.store.scores(run.key, protocol=of_test.protocol):
             if (known.score.seed, known.backbone) == (run.seed, run.backbone):
                 return known.score
         reason = f"{run.purpose} {run.files}"
@@ -230,18 +230,18 @@ class Workbench:
                 score = trainer.score(model, self._test_split, seed=run.seed, epochs=epochs)
                 more = int8_metrics(self.recipe, self.dataset, model, epochs, self._test_split)
                 score = replace(score, metrics={**score.metrics, **more})
-        self._keep_labels(of_test.way)
+        self._keep_labels(of_test.protocol)
         self.store.add_score(of_test, score, lease=lease)
         return score
 
-    def _keep_labels(self, way: str) -> None:
+    def _keep_labels(self, protocol: str) -> None:
         """Of the images behind the search's scores, and behind those on the test split."""
-        if self.dataset is None or self._evaluator is not None or not (self.task.per_image or way == SEARCH):
+        if self.dataset is None or self._evaluator is not None or not (self.task.per_image or protocol == SEARCH):
             return
-        split = {SEARCH: self.dataset.validation, test_way(self.way): self._test_split}.get(way)
+        split = {SEARCH: self.dataset.validation, test_protocol(self.protocol): self._test_split}.get(protocol)
         if split is not None:
             labels = split.labels if self.task.per_image else split.labels[:0]  # the classes' names only
-            keep_labels(self.store, way, labels, self.dataset.classes)
+            keep_labels(self.store, protocol, labels, self.dataset.classes)
 
     def train_backbone(self, run: Run, *, lease: Lease, stop: Stop) -> None:
         """Trains one of the study's backbones and keeps it; an `OperationError` where that fails."""
@@ -259,7 +259,7 @@ class Workbench:
         artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
         self.store.renew(lease)
         known = json.dumps({"artifact": artifact, "sha256": sha256})
-        self.store.backbones.put(backbone_name(run.way, run.backbone, run.key), known)
+        self.store.backbones.put(backbone_name(run.protocol, run.backbone, run.key), known)
 
     def files(self, run: Run, lease: Lease) -> RunFiles:
         return RunFiles(self.store, self._artifacts, run.files, lease)
@@ -294,12 +294,12 @@ class Workbench:
         """The run that trains the backbone that a run starts from; None where it is there, or none is started from."""
         if self.recipe.training.start != "backbone":
             return None
-        way, other = backbone_protocol(self.store, self.way), self.plan.resolved(run.placement).other
+        protocol, other = backbone_protocol(self.store, self.protocol), self.plan.resolved(run.placement).other
         key = backbone_key(other)
-        if self.store.backbones.get(backbone_name(way, run.backbone, key)):
+        if self.store.backbones.get(backbone_name(protocol, run.backbone, key)):
             return None
         seed = self.recipe.search.seed + run.backbone
-        return Run(key, BARE if other is None else run.placement, seed, run.backbone, way, BACKBONE)
+        return Run(key, BARE if other is None else run.placement, seed, run.backbone, protocol, BACKBONE)
 
     def start_weights(self, backbone: int, other: Choice | None = None) -> Mapping[str, Any] | None:
         """Weights of the bare backbone, or of the `other`, that a run starts from; None where it starts from scratch."""
@@ -307,7 +307,7 @@ class Workbench:
         if start == "pretrained" and other is not None:
             return given_weights(self.plan.like(other))[0]
         if start == "backbone" and self._kept != wanted:
-            name = backbone_name(backbone_protocol(self.store, self.way), backbone, backbone_key(other))
+            name = backbone_name(backbone_protocol(self.store, self.protocol), backbone, backbone_key(other))
             known = self.store.backbones.get(name)
             if not known:
                 raise BackboneLost(f"backbone {backbone} is missing: it is trained first")

@@ -184,7 +184,7 @@ def _taken(share: float, *, right: bool) -> Cell:
 def retrained_table(snapshot: Snapshot) -> Table:
     """One row per training."""
     rows = [Row(_retrained_row(run)) for run in snapshot.retrained]
-    return Table(["placement", "way", "seed", "epochs", "on the validation split"], rows)
+    return Table(["placement", "protocol", "seed", "epochs", "on the validation split"], rows)
 
 
 def _retrained_row(run: Retrained) -> list[Cell]:
@@ -192,7 +192,7 @@ def _retrained_row(run: Retrained) -> list[Cell]:
     said = words.metrics(run.metrics or {})
     return [
         Cell(notation=str(run.placement), wide=True),
-        Cell(run.way),
+        Cell(run.protocol),
         number(str(run.seed), run.seed),
         number(units.MISSING if epochs is None else str(epochs), epochs),
         Cell(said or run.reason or ("under way" if epochs else "waiting")),

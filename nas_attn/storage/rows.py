@@ -1,4 +1,4 @@
-"""What the store hands out, and the way between rows and records."""
+"""What the store hands out, and how rows become records."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LeaseRow:
     state: str  # `held`, `expired` (its holder has died or hangs) or `released`
 
 
-SEARCH = "search"  # the way of training that a study searches with: the recipe's `[training]`
+SEARCH = "search"  # the training protocol that a study searches with: the recipe's `[training]`
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +49,24 @@ class Run:
     placement: Placement  # explicit
     seed: int
     backbone: int = 0  # number of the trained backbone that it starts from; 0 where it starts from none
-    way: str = SEARCH  # how it is trained: `search`, `target`, or another that the study keeps
+    protocol: str = SEARCH  # how it is trained: `search`, `target`, or another that the study keeps
     purpose: str = SEARCH  # one of PURPOSES: what it is wanted for
     priority: int = 0  # those with a higher one are taken first
     round: int = 0  # of a confirmation round: its number, from 1; of a validation: its number
 
     @property
     def identity(self) -> tuple[str, str, int, int]:
-        return self.key, self.way, self.seed, self.backbone
+        return self.key, self.protocol, self.seed, self.backbone
 
     @property
     def files(self) -> str:
         """Name of its checkpoints."""
-        return f"{self.way}:{self.key}:{self.seed}:{self.backbone}"
+        return f"{self.protocol}:{self.key}:{self.seed}:{self.backbone}"
 
     @property
     def folder(self) -> str:
         """Name of a folder for an evaluator's own files."""
-        return f"{self.key}-{self.seed}" if self.way == SEARCH else self.files.replace(":", "-")
+        return f"{self.key}-{self.seed}" if self.protocol == SEARCH else self.files.replace(":", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class StoredScore:
     key: str  # the candidate's key, or the backbone's
     purpose: str  # one of PURPOSES: what the run was made for
     score: Score
-    way: str = SEARCH
+    protocol: str = SEARCH
     backbone: int = 0  # number of the backbone that it started from
 
 

@@ -83,7 +83,7 @@ class StudyStore(Leases):
         documents = partial(Documents, connector, id)
         self.queue = RunQueue(connector, id, self._fenced)
         self.workers = WorkerBook(connector, id)
-        self.ways = documents(tables.way)  # training protocols by name: the training and the data as JSON
+        self.protocols = documents(tables.protocol)  # training protocols by name: the training and the data as JSON
         self.backbones = documents(tables.backbone)  # `PROTOCOL/NUMBER` -> where a trained one lies; empty: it is lost
         self.weights_lost = documents(tables.weights_lost)  # name of weights -> why they are not there; empty: they are
         self.curves = documents(tables.curve)  # name of a run's files -> the points of its training
@@ -195,7 +195,7 @@ class StudyStore(Leases):
         """Stores a run's score at a rung, or replaces it: a resumed run repeats its last. Raises LeaseLost."""
         assert run.purpose in PURPOSES
         assert run.seed == score.seed
-        of = {"key": run.key, "way": run.way, "backbone": run.backbone, "purpose": run.purpose}
+        of = {"key": run.key, "protocol": run.protocol, "backbone": run.backbone, "purpose": run.purpose}
         row = {"study_id": self._id, **of, **asdict(score), "metrics": json.dumps(dict(score.metrics))}
         row = {name: row[name] for name in row if name in tables.score.c}  # other fields stand in the metrics
         with self._fenced(lease) as connection:
@@ -204,18 +204,23 @@ class StudyStore(Leases):
             connection.execute(new.on_conflict_do_update(index_elements=identity, set_=row))
 
     def scores(
-        self, key: str | None = None, *, way: str | None = None, with_correct: bool = False, with_answers: bool = False
+        self,
+        key: str | None = None,
+        *,
+        protocol: str | None = None,
+        with_correct: bool = False,
+        with_answers: bool = False,
     ) -> list[StoredScore]:
-        """Scores by key, way of training, seed, backbone and rung; `with_correct` adds which images were right, `with_answers` what
+        """Scores by key, protocol, seed, backbone and rung; `with_correct` adds which images were right, `with_answers` what
         the task says of each."""
         score, wanted = tables.score, {"correct": with_correct, "answers": with_answers}
         columns = [column for column in score.c if wanted.get(column.name, True)]
         query = select(*columns).where(
             score.c.study_id == self._id,
             true() if key is None else score.c.key == key,
-            true() if way is None else score.c.way == way,
+            true() if protocol is None else score.c.protocol == protocol,
         )
-        order = (score.c.key, score.c.way, score.c.seed, score.c.backbone, score.c.rung)
+        order = (score.c.key, score.c.protocol, score.c.seed, score.c.backbone, score.c.rung)
         with self._connector.read() as connection:
             return to_scores(connection.execute(query.order_by(*order)).mappings())
 
@@ -224,7 +229,7 @@ class StudyStore(Leases):
         score = tables.score
         query = (
             select(score.c.key, score.c.seed, score.c.metrics)
-            .where(score.c.study_id == self._id, score.c.way == SEARCH)
+            .where(score.c.study_id == self._id, score.c.protocol == SEARCH)
             .where(score.c.rung == rung, score.c.purpose != "backbone")
             .order_by(score.c.key, score.c.seed, score.c.backbone)
         )

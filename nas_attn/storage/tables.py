@@ -80,8 +80,8 @@ candidate = _keyed(
 )
 score = _keyed(
     "nas_score",
-    "key way seed backbone rung",
-    *_columns(sa.Text, "key way purpose metrics"),
+    "key protocol seed backbone rung",
+    *_columns(sa.Text, "key protocol purpose metrics"),
     *_columns(sa.BigInteger, "seed"),
     *_columns(sa.Integer, "backbone rung epochs examples"),
     *_columns(sa.Double, "wall_s device_s"),
@@ -89,11 +89,11 @@ score = _keyed(
 )
 run = _numbered(
     "nas_run",
-    *_columns(sa.Text, "key placement way purpose state reason"),
+    *_columns(sa.Text, "key placement protocol purpose state reason"),
     *_columns(sa.BigInteger, "seed"),
     *_columns(sa.Integer, "study_id backbone round priority attempts"),
     *_columns(sa.Double, "wanted_at"),
-    sa.UniqueConstraint("study_id", "key", "way", "seed", "backbone", name="nas_run_identity"),
+    sa.UniqueConstraint("study_id", "key", "protocol", "seed", "backbone", name="nas_run_identity"),
     sa.Index("nas_run_state", "study_id", "state"),
     of_study=False,
 )
@@ -106,9 +106,9 @@ checkpoint = _numbered(
     *_columns(sa.Double, "created_at"),
 )
 test_reading = _numbered("nas_test_reading", *_columns(sa.Double, "read_at"), *_columns(sa.Text, "reason"))
-way, backbone, weights_lost, curve, labels, validation, launch = (
+protocol, backbone, weights_lost, curve, labels, validation, launch = (
     _keyed(f"nas_{name}", "name", *_columns(sa.Text, "name content"))
-    for name in ("way", "backbone", "weights_lost", "curve", "labels", "validation", "launch")
+    for name in ("protocol", "backbone", "weights_lost", "curve", "labels", "validation", "launch")
 )
 
 VERSIONS = ("0001",)  # schema versions that this program knows, oldest first: the revisions under `migrations/versions`

@@ -143,7 +143,7 @@ class RunQueue:
 
     def want(self, runs: Iterable[Run]) -> None:
         """Enters runs. A waiting one takes the higher priority and its purpose, a withdrawn one waits again."""
-        identity = ["study_id", "key", "way", "seed", "backbone"]
+        identity = ["study_id", "key", "protocol", "seed", "backbone"]
         entered = {"study_id": self._id, "reason": "", "attempts": 0, "wanted_at": self._connector.clock}
         with self._connector.write() as connection:
             for run in runs:
@@ -161,7 +161,7 @@ class RunQueue:
         state: str | None = None,
         purposes: Collection[str] | None = None,
         key: str | None = None,
-        way: str | None = None,
+        protocol: str | None = None,
     ) -> list[RunRow]:
         """Runs in the order in which they are taken: by priority, then by age."""
         query = sa.select(_run).where(
@@ -169,7 +169,7 @@ class RunQueue:
             sa.true() if state is None else _run.c.state == state,
             sa.true() if purposes is None else _run.c.purpose.in_(purposes),
             sa.true() if key is None else _run.c.key == key,
-            sa.true() if way is None else _run.c.way == way,
+            sa.true() if protocol is None else _run.c.protocol == protocol,
         )
         with self._connector.read() as connection:
             return to_runs(connection.execute(query.order_by(_run.c.priority.desc(), _run.c.id)).mappings())

@@ -37,7 +37,7 @@ from nas_attn.study.target_runs import kept_runs
 from nas_attn.study.worker import Worker
 from nas_attn.training.trainer import Trainer
 
-AGAIN = f"{SEARCH}/again"  # the way under which runs that are done only for their weights stand, scores included
+AGAIN = f"{SEARCH}/again"  # the protocol under which runs that are done only for their weights stand, scores included
 
 
 def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
@@ -80,7 +80,7 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
     store, original = opened.store, _searched(opened.store, view)
     if view.state != "scored" or original is None:
         raise CheckpointError(f"{view.label} ({view.state}) cannot be trained again: it has not been scored")
-    run = replace(original, way=AGAIN)
+    run = replace(original, protocol=AGAIN)
     found: list[Score] = []
 
     def once(worker: Worker, keeper: LeaseKeeper) -> Sequence[Score]:
@@ -139,14 +139,14 @@ def export_candidate(
     """
     kind = find_format(format_, tasks.of(opened.recipe))
     run, note = (None, "") if as_searched else _best_run(opened.store, now, view)
-    recipe = protocol_recipe(opened.store, SEARCH if run is None else run.way)
+    recipe = protocol_recipe(opened.store, SEARCH if run is None else run.protocol)
     task = tasks.of(recipe)
     dataset = task.load(recipe, device="cpu")
     plan = plan_for(recipe, dataset, kept=kept_sites(opened.store))
     model, described = trained_model(opened, plan, view, run), describe(plan, dataset, view)
     given = task.answers.graph(model, plan.input_shape) if kind.graph else model
     given = normalising(given, described, kind) if normalize else given
-    trained = SEARCHED if run is None else f"{run.purpose}, {run.way}, seed {run.seed}"
+    trained = SEARCHED if run is None else f"{run.purpose}, {run.protocol}, seed {run.seed}"
     notes = {"study": now.study, "placement": str(view.placement), "init": plan.space.init, "key": view.key}
     notes["trained"] = trained
     images = _calibration(dataset, stored=normalize) if kind.quantized else None
@@ -177,7 +177,7 @@ def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Ru
     run = next(iter(kept_runs(store, view.key)), None)
     if run is None or not store.checkpoints(weights_run(view.key)):
         return run, ""
-    metric = now.primary or tasks.of(protocol_recipe(store, run.way)).metric
+    metric = now.primary or tasks.of(protocol_recipe(store, run.protocol)).metric
     scored = [found.score.metrics for one in (run, None) if (found := _scored(store, view, one)) is not None]
     values = [metrics[metric] for metrics in scored if metric in metrics]
     if len(values) < 2:
@@ -204,7 +204,7 @@ def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Descri
 
 def _searched(store: StudyStore, view: CandidateView) -> Run | None:
     """The first run of the search, whose weights are kept."""
-    rows = [row for row in store.queue.rows(key=view.key, way=SEARCH, state="done") if row.run.purpose == SEARCH]
+    rows = [row for row in store.queue.rows(key=view.key, protocol=SEARCH, state="done") if row.run.purpose == SEARCH]
     return min(rows, key=lambda row: row.id).run if rows else None
 
 
@@ -212,7 +212,7 @@ def _scored(store: StudyStore, view: CandidateView, run: Run | None) -> StoredSc
     run = run or _searched(store, view)
     if run is None:
         return None
-    stored = store.scores(view.key, way=run.way, with_correct=True)
+    stored = store.scores(view.key, protocol=run.protocol, with_correct=True)
     found = [s for s in stored if (s.score.seed, s.backbone) == (run.seed, run.backbone)]
     return max(found, key=lambda s: s.score.rung, default=None)
 

@@ -117,9 +117,9 @@ def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float |
         further = confirm + max(counts.get((ROUND, "waiting"), 0), RIVALS * rounds)
         fresh = rounds * training.backbone_epochs if training.start == "backbone" else 0
     spent = dict[tuple[str, str, int, int], float]()
-    for stored in store.scores(way="target" if later else SEARCH):
+    for stored in store.scores(protocol="target" if later else SEARCH):
         if stored.purpose not in ("search", "backbone"):
-            run = (stored.key, stored.way, stored.score.seed, stored.backbone)
+            run = (stored.key, stored.protocol, stored.score.seed, stored.backbone)
             spent[run] = spent.get(run, 0.0) + stored.score.wall_s
     ahead = later or further
     each_s = statistics.fmean(spent.values()) if spent else pace * training.rungs[-1]
@@ -134,7 +134,7 @@ def seconds_per_epoch(store: StudyStore) -> float | None:
     """What an epoch of a candidate has taken so far, its scoring included; None before the first score."""
     found: list[float] = []
     before: dict[tuple[str, int, int], int] = {}
-    for stored in store.scores(way=SEARCH):
+    for stored in store.scores(protocol=SEARCH):
         place, score = (stored.key, stored.score.seed, stored.backbone), stored.score
         found.append(score.wall_s / max(1, score.epochs - before.get(place, 0)))
         before[place] = score.epochs

@@ -292,7 +292,7 @@ class Search(TaskSource):
 
     def _settle(self, row: CandidateRow, lease: Lease) -> None:
         """Finishes a candidate if its runs have ended, or enters those that it still lacks."""
-        runs = self.queue.rows(key=row.key, way=SEARCH)
+        runs = self.queue.rows(key=row.key, protocol=SEARCH)
         states = {found.state: found.reason for found in runs}
         if not runs:
             self.queue.want(self._runs(row)[: None if row.baseline else 1])
@@ -329,14 +329,14 @@ class Search(TaskSource):
         measurer = self.bench.measurer
         latency = measurer.known(self._resolved(row)) if measurer else None
         limited = any(limit is not None for limit in self.recipe.limits.model_dump().values())
-        shown = attributes(row, latency, self.store.scores(row.key, way=SEARCH))
+        shown = attributes(row, latency, self.store.scores(row.key, protocol=SEARCH))
         self.book.tell(row.trial, values, shown, violated=row.state == "infeasible" if limited else None)
 
     def prepare(self, row: RunRow, lease: Lease) -> bool:
         """Counts and measures a candidate before its first run; one over the limits is not trained."""
         candidate = self.store.candidate(row.run.key)
         assert candidate is not None
-        if self.store.scores(row.run.key, way=SEARCH):
+        if self.store.scores(row.run.key, protocol=SEARCH):
             return True
         checked = self.bench.check(self._resolved(candidate), self._companions(row.run.key))
         self.store.set_cost(row.run.key, checked.cost, lease)
@@ -389,7 +389,7 @@ class Search(TaskSource):
         return self.bench.plan.resolved(row.placement)
 
     def _why_pruned(self, row: CandidateRow) -> str:
-        epochs = max((s.score.epochs for s in self.store.scores(row.key, way=SEARCH)), default=0)
+        epochs = max((s.score.epochs for s in self.store.scores(row.key, protocol=SEARCH)), default=0)
         return f"not among the best third after {epochs} epoch{'s' if epochs != 1 else ''}, all objectives together"
 
 
@@ -423,7 +423,7 @@ class _Further(TaskSource, ABC):
 
     def missing(self, views: Iterable[CandidateView], backbones: Mapping[int, int], round: int = 0) -> list[Run]:
         """Runs of candidates with all seeds (-> backbone) that the queue has not."""
-        there = {row.run.identity for row in self.queue.rows(way=SEARCH)}
+        there = {row.run.identity for row in self.queue.rows(protocol=SEARCH)}
         views = list(views)
         runs = [
             Run(view.key, view.placement, seed, number, purpose=self.purpose, priority=LATER, round=round)

@@ -16,7 +16,7 @@ from nas_attn.analysis.per_image import Labels, Mistakes
 from nas_attn.analysis.per_image import mistakes as found_mistakes
 from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.analysis.snapshot import Retrained, Snapshot, StudyFacts, snapshot_of
-from nas_attn.analysis.validation import RETRAIN, TEST_WAY, WAY, Family, finished_blocks, read_family
+from nas_attn.analysis.validation import RETRAIN, TARGET_PROTOCOL, TEST_PROTOCOL, Family, finished_blocks, read_family
 from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
@@ -41,15 +41,15 @@ def read(store: StudyStore) -> StudyFacts:
             versions=store.versions,
             planned=store.settings.trials,
             candidates=store.candidates(),
-            scores=store.scores(way=SEARCH, with_correct=True),
+            scores=store.scores(protocol=SEARCH, with_correct=True),
             sessions=store.sessions(),
             sessions_elsewhere=store.sessions(elsewhere=True),
             built=_built_for(store),
-            labels={way: _labels(text) for way in (SEARCH, TEST_WAY) if (text := store.labels.get(way)) is not None},
+            labels={p: _labels(text) for p in (SEARCH, TEST_PROTOCOL) if (text := store.labels.get(p)) is not None},
             families=families(store),
             ended=_ended(store),
-            target_scores=store.scores(way=WAY, with_correct=True),
-            test_scores=store.scores(way=TEST_WAY, with_correct=True),
+            target_scores=store.scores(protocol=TARGET_PROTOCOL, with_correct=True),
+            test_scores=store.scores(protocol=TEST_PROTOCOL, with_correct=True),
             test_readings=store.test_readings(),
             retrained=_retrained(store),
         )
@@ -66,7 +66,7 @@ def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:
     keys, text, last = now.compared_keys, store.labels.get(SEARCH), len(now.recipe.training.rungs) - 1
     if len(keys) < 2 or text is None:
         return None
-    stored = {key: store.scores(key, way=SEARCH, with_correct=True, with_answers=True) for key in keys}
+    stored = {key: store.scores(key, protocol=SEARCH, with_correct=True, with_answers=True) for key in keys}
     try:
         runs = {key: [s.score for s in found if s.score.rung == last] for key, found in stored.items()}
         return found_mistakes(_labels(text), runs)
@@ -97,7 +97,11 @@ def constants_now(store: StudyStore, recipe: Recipe) -> list[Constant]:
 
 
 def _ended(store: StudyStore) -> Collection[tuple[str, int]]:
-    return {(row.run.key, row.run.seed) for row in store.queue.rows(way=WAY) if row.state in ("done", "failed")}
+    return {
+        (row.run.key, row.run.seed)
+        for row in store.queue.rows(protocol=TARGET_PROTOCOL)
+        if row.state in ("done", "failed")
+    }
 
 
 def _built_for(store: StudyStore) -> BuiltFor | None:
@@ -121,17 +125,17 @@ def _retrained(store: StudyStore) -> list[Retrained]:
     if not rows:
         return []
     curves = store.curves.all()
-    scores = {(s.key, s.way, s.score.seed, s.backbone): s.score.metrics for s in store.scores()}
+    scores = {(s.key, s.protocol, s.score.seed, s.backbone): s.score.metrics for s in store.scores()}
     return [
         Retrained(
             key=row.run.key,
             placement=row.run.placement,
-            way=row.run.way,
+            protocol=row.run.protocol,
             seed=row.run.seed,
             state=row.state,
             reason=row.reason,
             curve=tuple(EpochPoint(**point) for point in json.loads(curves.get(row.run.files, "[]"))),
-            metrics=scores.get((row.run.key, row.run.way, row.run.seed, row.run.backbone)),
+            metrics=scores.get((row.run.key, row.run.protocol, row.run.seed, row.run.backbone)),
         )
         for row in rows
     ]

@@ -126,21 +126,21 @@ class Validation(TaskSource):
         self._families = families
 
     def want(self, lease: Lease) -> bool:
-        there = {row.run.identity for row in self.worker.queue.rows(way=TARGET)}
+        there = {row.run.identity for row in self.worker.queue.rows(protocol=TARGET)}
         missing = [run for family in self._families for run in family_runs(family) if run.identity not in there]
         self.worker.queue.want(missing)
         return bool(missing)
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """The one reading of the test split that the run has."""
-        bench = self.worker.benches.of(row.run.way)
+        bench = self.worker.benches.of(row.run.protocol)
         bench.test(row.run, model, lease=lease)
         bench.keep_weights(row.run.files, model, lease)
 
     def ended(self, row: RunRow, lease: Lease) -> None:
         (family,) = (f for f in self._families if f.number == row.run.round)
         runs = {run.identity for run in family_runs(family)}
-        done = sum(r.run.identity in runs and r.state != "waiting" for r in self.worker.queue.rows(way=TARGET))
+        done = sum(r.run.identity in runs and r.state != "waiting" for r in self.worker.queue.rows(protocol=TARGET))
         failed = f" {row.state}: {row.reason}" if row.state != "done" else ""
         block = row.run.seed - family.first_seed + 1
         which = f"validation {family.number}, run {done}/{len(runs)}, block {block}"
@@ -200,7 +200,7 @@ def target_s(opened: OpenStudy) -> float | None:
 # ------------------------------------------------------------------------------------ retraining
 @dataclass(frozen=True, slots=True)
 class Order:
-    way: str
+    protocol: str
     runs: tuple[Run, ...]  # all that count, those of a validation included
 
 
@@ -210,8 +210,8 @@ def order(opened: OpenStudy, networks: Mapping[str, Placement], *, seeds: int = 
     training = recipe.target_training
     if epochs is not None:
         training = training.model_copy(update={"rungs": [epochs]})
-    way = TARGET if epochs is None else keep_protocol(store, training, recipe.data)
-    done = [row.run for row in store.queue.rows(way=way, state="done") if _kept(store, row.run)]
+    protocol = TARGET if epochs is None else keep_protocol(store, training, recipe.data)
+    done = [row.run for row in store.queue.rows(protocol=protocol, state="done") if _kept(store, row.run)]
     runs: list[Run] = []
     for key, placement in networks.items():
         mine = sorted((run for run in done if run.key == key), key=lambda run: run.seed)[:seeds]
@@ -220,14 +220,14 @@ def order(opened: OpenStudy, networks: Mapping[str, Placement], *, seeds: int = 
         for number in numbers[: seeds - len(mine)]:
             backbone = number if training.start == "backbone" else 0
             seed = recipe.search.seed + number
-            mine.append(Run(key, placement, seed, backbone, way, RETRAIN, RETRAIN_PRIORITY))
+            mine.append(Run(key, placement, seed, backbone, protocol, RETRAIN, RETRAIN_PRIORITY))
         runs += mine
-    return Order(way, tuple(runs))
+    return Order(protocol, tuple(runs))
 
 
 def enter(store: StudyStore, wanted: Order) -> int:
     """Puts the runs that are not done, that failed, or whose weights are lost, into the queue; how many these are."""
-    rows = {row.run.identity: row for row in store.queue.rows(way=wanted.way)}
+    rows = {row.run.identity: row for row in store.queue.rows(protocol=wanted.protocol)}
     done = {name for name, row in rows.items() if row.state == "done" and _kept(store, row.run)}
     left = [run for run in wanted.runs if run.identity not in done]
     known = [rows[run.identity] for run in left if run.identity in rows]
@@ -238,9 +238,11 @@ def enter(store: StudyStore, wanted: Order) -> int:
 
 def results(store: StudyStore, wanted: Order) -> list[tuple[Run, StoredScore | None, str]]:
     """Each run with its score on the validation split, and why it has none."""
-    last = len(protocol_recipe(store, wanted.way).training.rungs) - 1
-    rows = {row.run.identity: row for row in store.queue.rows(way=wanted.way)}
-    scores = {(s.key, s.score.seed, s.backbone): s for s in store.scores(way=wanted.way) if s.score.rung == last}
+    last = len(protocol_recipe(store, wanted.protocol).training.rungs) - 1
+    rows = {row.run.identity: row for row in store.queue.rows(protocol=wanted.protocol)}
+    scores = {
+        (s.key, s.score.seed, s.backbone): s for s in store.scores(protocol=wanted.protocol) if s.score.rung == last
+    }
     return [
         (run, scores.get((run.key, run.seed, run.backbone)), rows[run.identity].reason if run.identity in rows else "")
         for run in wanted.runs
@@ -249,7 +251,7 @@ def results(store: StudyStore, wanted: Order) -> list[tuple[Run, StoredScore | N
 
 def kept_runs(store: StudyStore, key: str) -> list[Run]:
     """A network's runs as the target says whose weights are kept: retrained ones first, by seed."""
-    done = [row.run for row in store.queue.rows(key=key, state="done") if row.run.way != "search"]
+    done = [row.run for row in store.queue.rows(key=key, state="done") if row.run.protocol != "search"]
     done = [run for run in done if _kept(store, run)]
     return sorted(done, key=lambda run: (run.purpose != RETRAIN, run.seed))
 
@@ -262,4 +264,4 @@ class Retraining(TaskSource):
     purpose = RETRAIN
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
-        self.worker.benches.of(row.run.way).keep_weights(row.run.files, model, lease)
+        self.worker.benches.of(row.run.protocol).keep_weights(row.run.files, model, lease)

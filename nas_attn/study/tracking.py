@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from nas_attn.analysis.choosing import answer
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import NasAttnWarning, RecipeError, StorageAway, first_line
-from nas_attn.evaluation.artifacts import mark, test_way
+from nas_attn.evaluation.artifacts import mark, test_protocol
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.processes import owner_name
 from nas_attn.recipe import Recipe
@@ -89,16 +89,16 @@ def ended_runs(store: StudyStore) -> Iterator[Tracked]:
     """The runs that have ended: of search, confirmation, validation, retraining, and the study's backbones."""
     candidates, curves, scores = {row.key: row for row in store.candidates()}, store.curves.all(), defaultdict(list)
     for stored in store.scores():
-        scores[stored.key, stored.way, stored.score.seed, stored.backbone].append(stored.score)
+        scores[stored.key, stored.protocol, stored.score.seed, stored.backbone].append(stored.score)
     for row in (row for state in ("done", "pruned", "failed") for row in store.queue.rows(state=state)):
         run, known = row.run, candidates.get(row.run.key)
         points = defaultdict[int, dict[str, float]](dict)
         for point in json.loads(curves.get(run.files, "[]")):
             points[point["epochs"]] |= {**point["metrics"], "train_loss": point["train_loss"]}
-        for way, prefix in ((run.way, ""), (test_way(run.way), "test_")):
-            for score in scores.get((run.key, way, run.seed, run.backbone), ()):
+        for protocol, prefix in ((run.protocol, ""), (test_protocol(run.protocol), "test_")):
+            for score in scores.get((run.key, protocol, run.seed, run.backbone), ()):
                 points[score.epochs] |= {prefix + name: value for name, value in score.metrics.items()}
-        parameters = {"placement": str(run.placement), "seed": run.seed, "training": run.way, "state": row.state}
+        parameters = {"placement": str(run.placement), "seed": run.seed, "training": run.protocol, "state": row.state}
         parameters |= dict(str(part).split("=", 1) for part in run.placement.assignments)
         if known is not None:
             parameters |= {"trial": known.trial, **(known.cost or {})}

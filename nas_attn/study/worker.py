@@ -173,7 +173,7 @@ class Worker:
         by_purpose = {source.purpose: source for source in sources}
         held = {lease.resource for lease in self.store.leases(released=False) if lease.state == "held"}
         for row in self.queue.rows(state="waiting", purposes=list(by_purpose)):
-            needed, failed = self.benches.of(row.run.way).needs_backbone(row.run), ""
+            needed, failed = self.benches.of(row.run.protocol).needs_backbone(row.run), ""
             source: TaskSource | None = by_purpose[row.run.purpose]
             if needed is not None:
                 backbone = self._backbone(needed, row.run)
@@ -198,7 +198,7 @@ class Worker:
 
     def backbone_again(self, run: Run) -> None:
         """Trains the backbone that a run starts from, here and now; OperationError if another process is at it."""
-        needed = self.benches.of(run.way).needs_backbone(run)
+        needed = self.benches.of(run.protocol).needs_backbone(run)
         if needed is None:
             return
         row = self._backbone(needed, run)
@@ -210,7 +210,9 @@ class Worker:
     def _backbone(self, needed: Run, wanted_by: Run) -> RunRow:
         """The queue's row of a backbone that is needed; trained anew where it was lost, but not a control's that failed."""
         self.queue.want([replace(needed, priority=wanted_by.priority + 1)])
-        (row,) = (r for r in self.queue.rows(key=needed.key, way=needed.way) if r.run.identity == needed.identity)
+        (row,) = (
+            r for r in self.queue.rows(key=needed.key, protocol=needed.protocol) if r.run.identity == needed.identity
+        )
         if row.state != "waiting" and (row.state != "failed" or needed.key == BACKBONE):
             self.queue.again([row.id])
             row = self.queue.row(row.id)
@@ -242,7 +244,7 @@ class Worker:
 
     def _carry_out(self, step: Step, stop: Callable[[], bool]) -> None:
         row, source, lease = step.row, step.source, step.lease
-        run, bench = row.run, self.benches.of(row.run.way)
+        run, bench = row.run, self.benches.of(row.run.protocol)
         state, reason = "done", ""
         try:
             if source is None:
@@ -267,7 +269,7 @@ class Worker:
     def _end(self, step: Step, state: str, reason: str) -> None:
         row, source, lease = step.row, step.source, step.lease
         self.queue.finish(row, state, reason, lease)
-        self.benches.of(row.run.way).files(row.run, lease).clear()
+        self.benches.of(row.run.protocol).files(row.run, lease).clear()
         if source is None:
             self.say(f"{self.name(row)}: {'trained' if state == 'done' else f'{state}: {reason}'}")
         else:
@@ -286,7 +288,7 @@ class Worker:
         if run.purpose == BACKBONE:
             if run.key != BACKBONE:
                 return f"{run.key} {run.backbone + 1}"
-            many = self.benches.of(run.way).recipe.training.backbones
+            many = self.benches.of(run.protocol).recipe.training.backbones
             if run.backbone < many:
                 return f"backbone {run.backbone + 1} of {many}"
             return f"fresh backbone for seed {run.seed}"  # of a confirmation round, a validation, a retraining
@@ -296,7 +298,7 @@ class Worker:
         return f"{run.purpose}, seed {run.seed}: {run.placement}"
 
     def resolved(self, run: Run) -> ResolvedPlacement:
-        return self.benches.of(run.way).plan.resolved(run.placement)
+        return self.benches.of(run.protocol).plan.resolved(run.placement)
 
 
 class _Idle:
@@ -330,10 +332,10 @@ class _Idle:
 
 
 def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: TrainingError) -> None:
-    """Stops the study if the bare backbone fails, or several networks while no run of this way has a score."""
-    if isinstance(error, OutOfMemory) or any(s.purpose != BACKBONE for s in store.scores(way=run.way)):
+    """Stops the study if the bare backbone fails, or several networks while no run of this protocol has a score."""
+    if isinstance(error, OutOfMemory) or any(s.purpose != BACKBONE for s in store.scores(protocol=run.protocol)):
         return
-    failed = {row.run.key for row in store.queue.rows(state="failed", way=run.way)} | {run.key}
+    failed = {row.run.key for row in store.queue.rows(state="failed", protocol=run.protocol)} | {run.key}
     if run.placement != BARE and len(failed) < MANY_FAILED:
         return
     own = recipe.training.evaluator is not None

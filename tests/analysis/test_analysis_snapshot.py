@@ -175,7 +175,7 @@ def test_runs_of_several_backbones_are_told_apart(tmp_path: Path) -> None:
         study.candidate(placement, baseline="none" if placement == "none" else None, seeds=4)
     rows = study.store.candidates()
     scores = [
-        type(stored)(stored.key, stored.purpose, stored.score, stored.way, stored.score.seed % 2)
+        type(stored)(stored.key, stored.purpose, stored.score, stored.protocol, stored.score.seed % 2)
         for stored in study.store.scores(with_correct=True)
     ]
     texts = {row.key: row.placement for row in rows}

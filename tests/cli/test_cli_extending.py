@@ -96,7 +96,7 @@ def test_a_study_with_runs_of_the_target_is_widened_too(table: Path, nas) -> Non
     (table / "wider.toml").write_text(WIDER)
     other = next(init for init in INITS if init != opened.recipe.training.resolved_init)
     text, sites = "stage1=se(reduction=4)", searching.plan_recipe(opened.recipe, store=opened.store).sites
-    opened.store.queue.want([Run(resolve(parse(text), sites, init=other).key, text, 7, 0, "a way", "retrain", 40)])
+    opened.store.queue.want([Run(resolve(parse(text), sites, init=other).key, text, 7, 0, "a protocol", "retrain", 40)])
     assert nas("extend", "--space", "wider.toml", "--trials", "20", "--dry-run", "--json").json["trials"] == [14, 20]
 
 

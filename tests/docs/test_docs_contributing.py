@@ -21,9 +21,8 @@ def python(folder: Path, *arguments: str) -> str:
 
 
 def test_module_is_listed_and_can_be_placed(contributed: Path) -> None:
-    shown = python(
-        contributed, "-m", "nas_attn.cli.main", "modules", "lct", "--channels", "64", "--set", "groups=8", "--json"
-    )
+    command = ["-m", "nas_attn.cli.main", "modules", "lct", "--channels", "64", "--set", "groups=8", "--json"]
+    shown = python(contributed, *command)
     assert json.loads(shown)["resolved"] == {"groups": 8}
     assert json.loads(shown)["parameters"] == 128
     code = (

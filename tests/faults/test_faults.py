@@ -295,9 +295,10 @@ class Faults(RuleBasedStateMachine):
             (placement,) = {str(r.run.placement) for r in store.queue.rows(key=stored.key)}
             assert stored.score.metrics[self.metric] == self._undisturbed(placement, stored.score)
         for row in rows:
-            seed = min(r.run.seed for r in store.queue.rows(key=row.key, way="search"))
+            seed = min(r.run.seed for r in store.queue.rows(key=row.key, protocol="search"))
             if row.state == "scored":
-                runs = [s for s in store.scores(row.key, way="search") if s.purpose == "search" and s.score.rung == 1]
+                scores = store.scores(row.key, protocol="search")
+                runs = [one for one in scores if one.purpose == "search" and one.score.rung == 1]
                 assert values[row.trial][0] == sum(s.score.metrics[self.metric] for s in runs) / len(runs), (row, seed)
         assert not [lease for lease in store.leases() if lease.state == "held"], said
         known = {row.artifact for found in store.all_checkpoints().values() for row in found}

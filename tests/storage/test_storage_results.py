@@ -59,7 +59,7 @@ def test_the_same_run_at_the_same_rung_is_stored_once(store: StudyStore, lease: 
     run = Run("key", "none", 0)
     store.add_score(run, old, lease=lease)
     store.add_score(run, new, lease=lease)
-    store.add_score(replace(run, way="target", purpose="validate"), old, lease=lease)
+    store.add_score(replace(run, protocol="target", purpose="validate"), old, lease=lease)
     found = [(stored.key, stored.purpose, stored.score) for stored in store.scores()]
     assert found == [("key", "search", new), ("key", "validate", old)]
 
@@ -67,11 +67,11 @@ def test_the_same_run_at_the_same_rung_is_stored_once(store: StudyStore, lease: 
 def test_scores_are_selected_and_ordered(store: StudyStore, lease: Lease) -> None:
     for key, seed, rung in (("b", 0, 1), ("b", 0, 0), ("a", 1, 0), ("a", 0, 0)):
         store.add_score(Run(key, "none", seed), Score(seed, rung, 1, {}), lease=lease)
-    store.add_score(Run("backbone", "none", 0, way="target", purpose="backbone"), Score(0, 0, 1, {}), lease=lease)
-    order = [(s.key, s.score.seed, s.score.rung) for s in store.scores(way="search")]
+    store.add_score(Run("backbone", "none", 0, protocol="target", purpose="backbone"), Score(0, 0, 1, {}), lease=lease)
+    order = [(s.key, s.score.seed, s.score.rung) for s in store.scores(protocol="search")]
     assert order == [("a", 0, 0), ("a", 1, 0), ("b", 0, 0), ("b", 0, 1)]
     assert [s.key for s in store.scores("b")] == ["b", "b"]
-    assert store.scores("b", way="target") == []
+    assert store.scores("b", protocol="target") == []
 
 
 def test_correct_images_are_loaded_only_when_asked_for_and_a_diverged_loss_is_kept(
@@ -137,7 +137,7 @@ def test_the_same_computation_is_wanted_once_and_the_more_urgent_purpose_has_it(
 
 
 def test_runs_are_told_apart_and_taken_by_priority_then_by_age(store: StudyStore) -> None:
-    others: list[dict[str, Any]] = [{"key": "b"}, {"seed": 4}, {"backbone": 2}, {"way": "search"}]
+    others: list[dict[str, Any]] = [{"key": "b"}, {"seed": 4}, {"backbone": 2}, {"protocol": "search"}]
     store.queue.want([RUN, *(replace(RUN, **other) for other in others)])
     assert len(store.queue.rows()) == 5
     for seed, priority in enumerate((1, 9, 9, 3)):
@@ -268,12 +268,12 @@ def test_settings_documents_and_test_readings_belong_to_their_study(store: Study
     other = database.create_study("other", recipe="{}", versions={})
     store.set(published="a")
     store.set(published="b")
-    store.ways.put("own", "long")
-    store.ways.put("own", "longer")
-    store.labels.put("own", "not a way")
+    store.protocols.put("own", "long")
+    store.protocols.put("own", "longer")
+    store.labels.put("own", "not a protocol")
     store.log_test_reading("validate of stage1=se")
     store.log_test_reading("retrain")
     assert (store.settings.published, other.settings.published) == ("b", None)
-    assert (store.ways.all(), store.ways.get("else"), other.ways.get("own")) == ({"own": "longer"}, None, None)
+    assert (store.protocols.all(), store.protocols.get("else"), other.protocols.all()) == ({"own": "longer"}, None, {})
     assert [reading.reason for reading in store.test_readings()] == ["validate of stage1=se", "retrain"]
     assert other.test_readings() == []

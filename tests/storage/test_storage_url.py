@@ -145,13 +145,13 @@ def test_a_damaged_database_is_one_sentence(sqlite_url: str) -> None:
     with Database(sqlite_url) as database:
         store = database.create_study("a", recipe="{}", versions={})
         for i in range(300):
-            store.ways.put(f"name {i}", "text" * 99)
+            store.protocols.put(f"name {i}", "text" * 99)
         path = database.path
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xa5" * (len(content) - 4096)
     path.write_bytes(content)
     with pytest.raises(StorageError, match="backup"):
-        Database(sqlite_url).study("a").ways.get("name 1")
+        Database(sqlite_url).study("a").protocols.get("name 1")
 
 
 def test_a_missing_file_is_not_created_where_one_must_exist(sqlite_url: str, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_damaged_database_gives_no_copy_and_keeps_the_last_one(
     here: Database, filled: StudyStore, target: Path
 ) -> None:
     for i in range(100):
-        filled.ways.put(f"name {i}", "text" * 99)
+        filled.protocols.put(f"name {i}", "text" * 99)
     here.backup(target)
     before = target.read_bytes()
     here.close()

@@ -16,7 +16,7 @@ import torch
 from command_line import Nas
 
 import nas_attn as na
-from nas_attn.analysis.validation import TEST_WAY
+from nas_attn.analysis.validation import TEST_PROTOCOL
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching, target_runs
 from nas_attn.study.opening import open_study
@@ -71,7 +71,7 @@ def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, 
     command = ("validate", "--workers", "1", "--seeds", "2", "--placement", "stage1=simam")
     assert nas(*command).status == 0
     store = open_study("tiny").store
-    runs = [row.run for row in store.queue.rows(way="target")]
+    runs = [row.run for row in store.queue.rows(protocol="target")]
     (result,) = na.open_study().snapshot().validations
     assert len(runs) == 2 * len(result.family.networks)
     assert {run.backbone for run in runs} == {run.seed for run in runs}, "every block has a backbone of its own"
@@ -83,9 +83,9 @@ def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, 
     assert tested < table < out.index("Validation 1: trained as the target says (2 epochs), 2 blocks")
     found = nas("retrain", "--placement", "stage1=simam", "--seeds", "2", "--json").json["runs"]
     assert {run["purpose"] for run in found} == {"validate"}
-    assert len(store.queue.rows(way="target")) == len(runs)
+    assert len(store.queue.rows(protocol="target")) == len(runs)
     assert nas(*command, "--again").status == 0
-    seeds = {row.run.seed for row in store.queue.rows(way="target")}
+    seeds = {row.run.seed for row in store.queue.rows(protocol="target")}
     assert seeds == {FIRST_SEED, FIRST_SEED + 1, 2 * FIRST_SEED, 2 * FIRST_SEED + 1}
     shown = nas("validate")
     assert shown.status == 0
@@ -99,7 +99,7 @@ def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothi
     assert all(word in done.out for word in ("against ", "3 blocks", "80 %", "2.00 points"))
     store = open_study("tiny").store
     assert store.validations.all() == {}
-    assert store.queue.rows(way="target") == []
+    assert store.queue.rows(protocol="target") == []
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(searched:
     assert {found["seed"] for found in runs} == {FIRST_RETRAINING}
     assert all(0 <= found["metrics"]["accuracy"] <= 1 for found in runs)
     store = open_study("tiny").store
-    assert [s.score.epochs for s in store.scores(runs[0]["key"], way="target")] == [2]
+    assert [s.score.epochs for s in store.scores(runs[0]["key"], protocol="target")] == [2]
     assert store.test_readings() == [], "the test split is validate's to read"
     curves = na.open_study().snapshot().retrained
     assert [[point.epochs for point in found.curve] for found in curves] == [[1, 2], [1, 2]]
@@ -194,14 +194,14 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(searched:
     assert "is worse" in nas("export", *network, "-o", "better.pt").out
     assert all(torch.equal(before[key], value) for key, value in weights("better.pt").items())
     (found,) = nas("retrain", "--placement", "stage1=simam", "--epochs", "1", "--workers", "1", "--json").json["runs"]
-    assert found["way"].startswith("own-"), "other epochs are another way"
-    assert [s.score.epochs for s in store.scores(found["key"], way=found["way"])] == [1]
+    assert found["protocol"].startswith("own-"), "other epochs are another protocol"
+    assert [s.score.epochs for s in store.scores(found["key"], protocol=found["protocol"])] == [1]
 
 
-def _rescore(way: str, accuracy: float) -> None:
+def _rescore(protocol: str, accuracy: float) -> None:
     with closing(sqlite3.connect("nas_attn.db")) as database, database:
-        change = "UPDATE nas_score SET metrics = json_set(metrics, '$.accuracy', ?) WHERE way = ?"
-        assert database.execute(change, (accuracy, way)).rowcount
+        change = "UPDATE nas_score SET metrics = json_set(metrics, '$.accuracy', ?) WHERE protocol = ?"
+        assert database.execute(change, (accuracy, protocol)).rowcount
 
 
 PHASES = (
@@ -272,12 +272,12 @@ def test_killed_in_every_phase_by_several_workers(table: Path, server: bool, req
             killed += worker.returncode == -signal.SIGKILL
     assert killed >= len(PHASES), "there was work left to be killed at"
     assert searching.work(opened, searching.Options(device="cpu", say=lambda line: None), only="validate") == "complete"
-    rows = opened.store.queue.rows(way="target")
+    rows = opened.store.queue.rows(protocol="target")
     assert {row.run.identity for row in rows} == {run.identity for run in target_runs.family_runs(family)}
     assert {row.state for row in rows} == {"done"}
     readings = Counter(reading.reason for reading in opened.store.test_readings())
     assert readings == Counter(f"validate {row.run.files}" for row in rows), "each run's reading is logged, once"
-    assert len(opened.store.scores(way=TEST_WAY)) == len(rows)
+    assert len(opened.store.scores(protocol=TEST_PROTOCOL)) == len(rows)
     (result,) = snapshot(opened.store).validations
     assert result.complete
     assert result.blocks == blocks
