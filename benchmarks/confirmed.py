@@ -3,7 +3,7 @@
     python benchmarks/confirmed.py digits fashion-mnist --size small --searches 3 --blocks 5 --out FOLDER
 
 For each problem and seed: `nas-attn search`, then `nas-attn validate` of the recommended and the best uniform one, each
-against no attention and the first against the second. Both go on where they stopped, so the command can be repeated; with
+against the bare backbone and the first against the second. Both go on where they stopped, so the command can be repeated; with
 `--show` it only prints the table of what is there. Sizes are below (`SIZES`); the data of Fashion-MNIST, as published, are
 looked for in `--data`.
 """

@@ -5,13 +5,13 @@
 
 As cued digits are (docs/benchmarks/tables.md): a run ends at .53 or at .93, with results per image; how likely a placement finds the
 cue is its own. From the first run to the answer each study goes as in trust.py, with two confirming seeds for none, the front and
-the best uniform one before the duel, as in a search. A placement's truth is its expected accuracy: what another run of it is worth.
+the best uniform one before the confirmation, as in a search. A placement's truth is its expected accuracy: what another run of it is worth.
 
 - `never`: nobody finds it.
-- `luck P`: every placement, no attention too, with probability P: nothing differs.
-- `backbone P`: the same, but it is decided by placement and backbone, of which there are three, and new ones in the duel.
+- `luck P`: every placement, the bare backbone too, with probability P: nothing differs.
+- `backbone P`: the same, but it is decided by placement and backbone, of which there are three, and new ones in the confirmation.
 - `place`: never without attention at stage 1 or 2; at stage 1 with .95, at stage 2 alone with .5.
-- `any`: each choice at each site adds to the odds, from next to never to nearly always; no attention with .02.
+- `any`: each choice at each site adds to the odds, from next to never to nearly always; the bare backbone with .02.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WORLDS = ("never", "luck 0.05", "luck 0.3", "luck 0.7", "luck 0.9", "luck 0.98",
 IMAGES = 2000
 CONFIRM_SEEDS = 2
 NEW = 100
-"""Seeds of the duel begin here: on backbones of their own, where there are several."""
+"""Seeds of the confirmation begin here: on backbones of their own, where there are several."""
 WITHOUT, WITH = 0.53, 0.93
 
 

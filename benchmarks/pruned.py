@@ -7,7 +7,7 @@
 An environment with Syne Tune: `python -m venv E; E/bin/pip install syne-tune`, and PYTHONPATH with this repository and the packages that
 it needs itself. Resumable.
 
-Each search begins with no attention and the uniform placements, which are trained to the end, and goes on until as much is spent as
+Each search begins with the bare backbone and the uniform placements, which are trained to the end, and goes on until as much is spent as
 40 full runs cost. It is told accuracy and latency at each rung. Problems: a replayed table of real trainings (benchmarks/tables, all
 three rungs), and simulated studies of 1,296 placements with one rung at a third of the cost, on which effects are much as at the last.
 

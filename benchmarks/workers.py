@@ -48,7 +48,7 @@ class Run:
 
 
 def run(workers: int, folder: Path, arguments: argparse.Namespace) -> Run:
-    """Trains the backbone and scores no attention with one worker, then the rest against the clock."""
+    """Trains the backbone and scores it bare with one worker, then the rest against the clock."""
     changes = {"search.pruner": "none", "search.sampler": "random", "search.confirm_seeds": 0, "search.trials": TRIALS}
     changes |= {"latency.session_seconds": 1.0, "training.rungs": [1], "training.backbone_epochs": 3}
     changes |= overrides(arguments.set)

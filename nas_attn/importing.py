@@ -32,7 +32,7 @@ def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
         sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as cause:  # whatever a stranger's module does
+    except (Exception, SystemExit) as cause:  # whatever a user's module does
         said = " ".join(str(cause).split())
         raise error(f"{what} '{name}': importing '{module_name}' failed with {type(cause).__name__}: {said}") from cause
     try:

@@ -1,4 +1,4 @@
-"""Frozen facts that the rooms of nas_attn hand to each other. Standard library only."""
+"""Frozen facts that the packages of nas_attn exchange. Standard library only."""
 
 from __future__ import annotations
 

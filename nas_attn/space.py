@@ -271,7 +271,7 @@ class SearchSpace:
         return Placement(tuple(Assignment(site.name, choice, self._positions(site)[0]) for site in sites))
 
     def baselines(self) -> list[Baseline]:
-        """No attention, and each type with the space's first knobs at every site."""
+        """The bare backbone, and each type with the space's first knobs at every site."""
         result = [Baseline("none", {site.name: _bare(site) for site in self.sites})]
         for choice in self._first_choices():
             values = {

@@ -1,6 +1,6 @@
-"""Waiting that explains itself: after some seconds it says for whom, it ends when the user asks to stop, and it has an end.
+"""Waits that report themselves: after some seconds they say what they wait for. They end when the user asks to stop, or in time.
 
-Who runs a search says once whom its waits tell and what ends them, `with telling(say, stop):`; what waits inside does so through
+A command says once where its waits report and what ends them: `with reporting(say, stop):`. Code inside waits by
 `with Wait("the backbone") as wait:` and `wait.pause(0.5, lambda: "worker 2 trains it")`.
 """
 
@@ -28,7 +28,7 @@ POLL_S = 0.05  # Seconds between two attempts to take a lock
 
 
 class Interrupted(Exception):
-    """`stop()` said so: what was under way is left in order, for whoever goes on with it."""
+    """`stop()` became true. Unfinished work is left in order, so that another worker can continue it."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ _waits: ContextVar[Waits | None] = ContextVar("waits", default=None)
 
 
 @contextmanager
-def telling(say: Callable[[str], None], stop: Callable[[], bool], storage_s: float = 0.0) -> Iterator[None]:
-    """Inside, waits of this thread tell `say`, end by `Interrupted` once `stop()` is true, and wait `storage_s` seconds for a database."""
+def reporting(say: Callable[[str], None], stop: Callable[[], bool], storage_s: float = 0.0) -> Iterator[None]:
+    """Inside, waits of this thread report to `say`, raise Interrupted once `stop()` is true, and give a database `storage_s` seconds."""
     before = _waits.set(Waits(say, stop, storage_s))
     try:
         yield

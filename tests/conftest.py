@@ -1,4 +1,4 @@
-"""Fixtures for more than one room."""
+"""Fixtures for more than one folder."""
 
 from __future__ import annotations
 

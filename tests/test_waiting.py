@@ -1,4 +1,4 @@
-"""Waits that explain themselves: they say for whom, hear the wish to stop, and end."""
+"""Waits that explain themselves: they say for whom, hear the request to stop, and end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from nas_attn import processes, waiting
-from nas_attn.waiting import Interrupted, Patience, Wait, locked, telling
+from nas_attn.waiting import Interrupted, Patience, Wait, locked, reporting
 
 HOLD = """
 import sys, time
@@ -29,7 +29,7 @@ with Wait("") as wait, locked(Path(sys.argv[1]), wait, 60.0):
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
     said: list[str] = []
-    with telling(said.append, lambda: False):
+    with reporting(said.append, lambda: False):
         yield said
 
 
@@ -55,7 +55,7 @@ def test_a_wait_ends_when_the_search_is_to_stop() -> None:
     stop = threading.Event()
     threading.Timer(0.1, stop.set).start()
     began = time.monotonic()
-    with telling(lambda line: None, stop.is_set), pytest.raises(Interrupted), Wait("nothing") as wait:
+    with reporting(lambda line: None, stop.is_set), pytest.raises(Interrupted), Wait("nothing") as wait:
         wait.pause(60, lambda: "")
     assert time.monotonic() - began < 30
     with pytest.raises(Interrupted):

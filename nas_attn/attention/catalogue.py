@@ -180,7 +180,7 @@ def _count(cls: type, fitting: Fitting) -> Count:
             module = cls(fitting.channels, **fitting.values, **extra).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             y = module(torch.zeros(shape))
-    except Exception as error:  # a stranger's code: whatever it raises
+    except Exception as error:  # another package's code: whatever it raises
         said = f"{type(error).__name__}: {error}"
         raise KnobError(f"{fitting.row.name} does not work on {fitting.channels} channels: {said}") from error
     if not isinstance(y, torch.Tensor) or tuple(y.shape) != shape:

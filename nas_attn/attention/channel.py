@@ -1,4 +1,4 @@
-"""Modules that gate channels: squeeze-and-excitation and its kin. Their papers stand in `rows.py`."""
+"""Modules that gate channels: squeeze-and-excitation and its relatives. Their papers are in `rows.py`."""
 
 from typing import Literal
 

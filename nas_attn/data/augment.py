@@ -262,7 +262,7 @@ def seeded_batches(loader: Any, seed: tuple[int, ...]) -> Iterator[Any]:
                         generator.manual_seed(torch.initial_seed())
                     iterator = iter(loader)
                 batch = next(iterator, None)
-            except Exception as error:  # a stranger's data set
+            except Exception as error:  # a user's data set
                 raise DataError(
                     f"batch {number} of your DataLoader cannot be read: {shorten(first_line(error))}"
                 ) from error

@@ -68,7 +68,7 @@ class Items:
         where = f"item {number} of {self.where}"
         try:
             item = self.dataset[number]
-        except Exception as error:  # a stranger's data set
+        except Exception as error:  # a user's data set
             raise DataError(f"{where} cannot be read: {shorten(first_line(error))}") from error
         given, label = _fields(item, where)
         image = _image(given, where)
@@ -116,7 +116,7 @@ def _opened(function: Callable[..., Any], split: str, section: DataSection) -> A
     """The data set of a split, of which no item is read; None where there is none."""
     try:
         dataset = function(split, **section.options)
-    except Exception as error:  # a stranger's function
+    except Exception as error:  # a user's function
         raise DataError(f"data.name = '{section.name}' failed at '{split}': {shorten(first_line(error))}") from error
     items = all(hasattr(dataset, name) for name in ("__getitem__", "__len__"))
     if dataset is not None and not items and not is_loader(dataset):

@@ -162,7 +162,7 @@ def _read(child: Child, say: Callable[[str], None]) -> None:
 
 
 def _wait(children: list[Child], options: Options) -> None:
-    """Until all workers have ended; passes the wish to stop on, and ends those that do not follow it in time."""
+    """Until all workers have ended; passes on the request to stop, and ends those that do not follow it in time."""
     asked: float | None = None
     while any(child.works for child in children):
         time.sleep(0.1)

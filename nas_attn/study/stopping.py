@@ -19,7 +19,7 @@ from nas_attn.errors import OperationError, StudyError, shorten
 from nas_attn.evaluation.output import leave_terminal, on_terminal
 from nas_attn.storage import CheckpointRow
 from nas_attn.study.opening import OpenStudy
-from nas_attn.waiting import impatient, telling, waits
+from nas_attn.waiting import impatient, reporting, waits
 
 ALWAYS = (signal.SIGINT, signal.SIGTERM)
 WHERE_UNUSED = tuple(
@@ -46,7 +46,7 @@ def interruptible(stop: threading.Event, say: Callable[[str], None], *, orders: 
         os.close(nowhere)
         threading.Thread(target=ear.follow, args=(words,), name="orders", daemon=True).start()
     if threading.current_thread() is not threading.main_thread():
-        with telling(say, stop.is_set, storage_wait_s()):
+        with reporting(say, stop.is_set, storage_wait_s()):
             yield
         return
     speaker = threading.Thread(target=ear.speak, name="signals", daemon=True)
@@ -54,7 +54,7 @@ def interruptible(stop: threading.Event, say: Callable[[str], None], *, orders: 
     unused = [number for number in WHERE_UNUSED if signal.getsignal(number) == signal.SIG_DFL]
     before = {number: signal.signal(number, ear.hear) for number in (*ALWAYS, *unused)}
     try:
-        with telling(say, stop.is_set, storage_wait_s()):
+        with reporting(say, stop.is_set, storage_wait_s()):
             yield
     finally:
         for number, handler in before.items():
@@ -180,7 +180,7 @@ class Presence:
         listener = threading.Thread(target=self._listen, args=(common.say,), name="presence", daemon=True)
         listener.start()
         try:
-            with telling(say, common.stop, common.storage_s):
+            with reporting(say, common.stop, common.storage_s):
                 yield
         finally:
             self._over.set()

@@ -163,7 +163,7 @@ def test_a_map_given_by_one_side_is_square() -> None:
 class Scale(nn.Module):
     """One factor per channel.
 
-    As a stranger would write it.
+    As a user would write it.
     """
 
     def __init__(self, channels: int, *, start: float = 0.5, mode: Literal["plain", "double"] = "plain") -> None:

@@ -1,4 +1,4 @@
-"""What a stranger's recipe, database or file cannot do: run code unasked, move the cursor, take the memory, print a password."""
+"""What an untrusted recipe, database or file cannot do: run code unasked, move the cursor, take the memory, print a password."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ name = "digits"
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder, beside which lies a stranger's."""
+    """An empty current folder, beside which lies another user's."""
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "here")

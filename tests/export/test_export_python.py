@@ -19,7 +19,7 @@ from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection
 from nas_attn.space import resolve
 
-STRANGER = """
+ALONE = """
 import importlib.util, sys
 sys.modules["nas_attn"] = None  # importing it raises
 import torch
@@ -66,7 +66,7 @@ def check(folder: Path, models: dict[str, nn.Module]) -> None:
     """What the files give elsewhere is what the networks give here."""
     before = torch.get_num_threads()
     ran = subprocess.run(
-        [sys.executable, "-c", STRANGER, *models], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-c", ALONE, *models], cwd=folder, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
     torch.set_num_threads(1)

@@ -145,7 +145,7 @@ def test_each_family(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def three_trials(family: str) -> na.Study:
-    """No attention, and two kinds at every site, on 66 images."""
+    """The bare backbone, and two kinds at every site, on 66 images."""
     return na.search(
         name="family",
         model=network(family),

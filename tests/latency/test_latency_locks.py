@@ -182,7 +182,7 @@ def test_a_stopped_training_is_measured_beside_and_joins_again(
     pid = stop(process)
     lines: list[str] = []
     lock = DeviceLock("gpu")
-    with waiting.telling(lines.append, lambda: False):
+    with waiting.reporting(lines.append, lambda: False):
         with lock.exclusive() as beside:
             pass
         assert beside[0].startswith(f"pid {pid} (")
@@ -209,7 +209,7 @@ def test_a_stopped_measurer_keeps_nobody_from_measuring_or_training(processes: P
     process, pipe = processes.start(hold_exclusive)
     assert pipe.recv() == "holds"
     pid = stop(process)
-    with waiting.telling(lambda line: None, lambda: False):
+    with waiting.reporting(lambda line: None, lambda: False):
         with DeviceLock("gpu").shared() as hold:
             assert not hold.yield_()
         with DeviceLock("gpu").exclusive() as beside:
@@ -222,7 +222,7 @@ def test_a_stopped_measurer_keeps_nobody_from_measuring_or_training(processes: P
 def test_a_training_that_does_not_give_way_is_measured_beside(processes: Processes) -> None:
     process, pipe = processes.start(hold_shared)
     assert pipe.recv() == "holds"
-    with waiting.telling(lambda line: None, lambda: False), DeviceLock("gpu").exclusive() as beside:
+    with waiting.reporting(lambda line: None, lambda: False), DeviceLock("gpu").exclusive() as beside:
         assert beside[0].startswith(f"pid {process.pid} (")
         assert "stopped" not in beside[0]
 
@@ -239,7 +239,7 @@ def test_a_measurer_that_was_stopped_learns_that_others_went_on(processes: Proce
     process, pipe = processes.start(hold_until_told)
     assert pipe.recv() == "holds"
     pid = stop(process)
-    with waiting.telling(lambda line: None, lambda: False), DeviceLock("gpu").exclusive():
+    with waiting.reporting(lambda line: None, lambda: False), DeviceLock("gpu").exclusive():
         psutil.Process(pid).resume()
         pipe.send("end")
         assert pipe.recv()[0].startswith(f"pid {os.getpid()} ")
@@ -278,7 +278,7 @@ def test_a_wait_hears_that_the_search_is_to_stop(processes: Processes) -> None:
     assert pipe.recv() == "holds"
     asked = threading.Event()
     threading.Timer(0.3, asked.set).start()
-    with waiting.telling(lambda line: None, asked.is_set):
+    with waiting.reporting(lambda line: None, asked.is_set):
         with pytest.raises(waiting.Interrupted), DeviceLock("gpu").exclusive():
             pytest.fail("another process holds it")
         with DeviceLock("gpu").shared() as hold:  # for the checkpoint that is to be written

@@ -37,8 +37,8 @@ def test_help_of_a_command_loads_little() -> None:
     assert not loaded(run_command("search", "--help")) & (HEAVY - {"pydantic"})  # which typer may use
 
 
-def test_rooms_without_torch() -> None:
-    rooms = (
+def test_packages_without_torch() -> None:
+    packages = (
         "records",
         "recipe",
         "space",
@@ -49,7 +49,7 @@ def test_rooms_without_torch() -> None:
         "study.opening",
         "study.reading",
     )
-    found = loaded("\n".join(f"import nas_attn.{room}" for room in rooms)) & {"torch", "torchvision"}
+    found = loaded("\n".join(f"import nas_attn.{package}" for package in packages)) & {"torch", "torchvision"}
     assert not found
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import text
 from nas_attn import waiting
 from nas_attn.errors import StorageAway, StorageError
 from nas_attn.storage import Database, StudyStore, connection, optuna_engine_arguments, tables
-from nas_attn.waiting import telling
+from nas_attn.waiting import reporting
 
 WORKER = Path(__file__).with_name("storage_worker.py")
 
@@ -288,7 +288,7 @@ def test_reading_meanwhile_does_not_end_a_wait_to_write(locked: tuple[Database, 
             other.rollback()
 
     def work() -> None:
-        with telling(say, lambda: False, storage_s=600):
+        with reporting(say, lambda: False, storage_s=600):
             database._connector.endure(lambda: write(database))
 
     beside(work, database)
@@ -303,7 +303,7 @@ def test_reading_meanwhile_does_not_prolong_a_wait_to_write(locked: tuple[Databa
     raised: list[StorageAway] = []
 
     def work() -> None:
-        with telling(lambda _: None, lambda: False, storage_s=1):
+        with reporting(lambda _: None, lambda: False, storage_s=1):
             try:
                 database._connector.endure(lambda: write(database))
             except StorageAway as error:

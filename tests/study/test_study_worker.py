@@ -210,7 +210,7 @@ def test_a_python_function_may_be_model_and_evaluator_in_python_only(table: Path
         say=lambda line: None,
     )
     smallest = float(sum(p.numel() for p in build().parameters()))
-    assert study.front()[0].values[0] == pytest.approx(smallest), "no attention, or what has no parameters"
+    assert study.front()[0].values[0] == pytest.approx(smallest), "the bare backbone, or what has no parameters"
     error = nas("resume", "--trials", "10").error
     assert f"backbone '{__name__}." in error
     assert "na.search" in error
