@@ -163,8 +163,12 @@ class Task(ABC):
         epochs = min(100, max(20, round(600 * 16 / images)))
         return Pace(16, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
 
-    def too_few(self, images: float, backbone: str) -> str:
-        """A sentence where a network of this start learns nothing from so few training images; else empty."""
+    def trial_side(self, backbone: str) -> int:
+        """Side of the images for which `init` tries whether a backbone can be built."""
+        return 64
+
+    def seen(self, data: str, images: float, backbone: str) -> str:
+        """What `init` says of these data; `images`: to train on, 0 where that is not known."""
         return ""
 
     def training_lines(self, backbone: str) -> str:
@@ -203,6 +207,14 @@ class Classification(Task):
         backbones="resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function",
         own_images={"data": "folder:PATH", "backbone": "torchvision:resnet18"},
     )
+
+    def seen(self, data: str, images: float, backbone: str) -> str:
+        source, _, place = data.partition(":")
+        if source != "folder":
+            return ""
+        classes, found, unreadable = named("nas_attn.data.folder:look_at")(place)
+        advice = ' (data.broken_images = "skip" leaves them out)' if unreadable else ""
+        return f"{classes} classes, {found:,} images, {unreadable} unreadable{advice}"
 
     def pace(self, data: str, *, small: bool) -> Pace:
         if data.startswith("folder:"):
@@ -313,6 +325,12 @@ class Detection(Task):
 
     def usual_backbone(self, data: str, *, small: bool) -> str:
         return USUAL_DETECTOR
+
+    def trial_side(self, backbone: str) -> int:
+        return usual_side(backbone)
+
+    def seen(self, data: str, images: float, backbone: str) -> str:
+        return str(named(f"{YOLO}:seen")(data)) if data.startswith("coco:") else ""
 
     def pace(self, data: str, *, small: bool) -> Pace:
         return Pace(16, 20, (3, 10))
@@ -426,10 +444,10 @@ class UltralyticsDetection(EvaluatedDetection):
     def usual_backbone(self, data: str, *, small: bool) -> str:
         return f"{PREFIX}yolo11n.yaml"
 
-    def too_few(self, images: float, backbone: str) -> str:
+    def seen(self, data: str, images: float, backbone: str) -> str:
         """YOLO11n found nothing after 400 epochs on 40 images, made ones of 64 x 64 pixels."""
-        if images >= FEWEST_FOR_YOLO or not backbone.endswith((".yaml", ".yml")):
-            return ""
+        if data.startswith("coco:") or not 0 < images < FEWEST_FOR_YOLO or not backbone.endswith((".yaml", ".yml")):
+            return super().seen(data, images, backbone)
         return (
             f"{images:.0f} images are few for a YOLO from random weights: if it scores 0, give its .pt as the backbone"
         )

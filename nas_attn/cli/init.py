@@ -18,7 +18,7 @@ from nas_attn import tables
 from nas_attn.cli.common import echo
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
-from nas_attn.tasks import TASKS, Task, find, usual_side, variants
+from nas_attn.tasks import TASKS, Task, find, variants
 
 TEMPLATE = """\
 # A study: which attention module helps, at which stage of the backbone, with which settings?
@@ -119,40 +119,18 @@ def init(
 
 
 def _look(task: str, data: str, backbone: str) -> str:
-    """Looks whether data and backbone are there; what the data are, where it is a folder of classes."""
+    """Checks that data and backbone are there; says what the data are."""
     from nas_attn import backbones
     from nas_attn.recipe_reading import backbone_section
 
     source, colon, place = data.partition(":")
     if colon and source in ("folder", "coco") and not Path(place).expanduser().exists():
         raise DataError(f"'{place}' does not exist (looked in {Path.cwd()})")
-    section, maker = backbone_section(backbone), backbone.partition(":")[0]
-    if maker != "ultralytics" and (maker not in PACKAGES or find_spec(PACKAGES[maker]) is not None):
-        side = usual_side(backbone) if task == "detection" else 64
+    section, facts, maker = backbone_section(backbone), find(task, backbone), backbone.partition(":")[0]
+    if facts.own_trainer and (maker not in PACKAGES or find_spec(PACKAGES[maker]) is not None):
+        side = facts.trial_side(backbone)
         backbones.build(section, input_shape=(3, side, side), classes=10)
-    if task != "classification" or source != "folder":
-        images = TRAINED * _images(data)
-        few = find(task, backbone).too_few(images, backbone) if images else ""
-        return _boxed(data) if source == "coco" and task == "detection" else few
-    from nas_attn.data.folder import look_at
-
-    classes, images, unreadable = look_at(place)
-    advice = ' (data.broken_images = "skip" leaves them out)' if unreadable else ""
-    return f"{classes} classes, {images:,} images, {unreadable} unreadable{advice}"
-
-
-def _boxed(data: str) -> str:
-    """The classes and images of a folder of boxes, or what is wrong with it, which the recipe may set right."""
-    from nas_attn.data.boxes import find
-    from nas_attn.recipe import DataSection
-
-    try:
-        found = find(DataSection(name=data))
-        return f"{len(found.classes)} classes, " + ", ".join(
-            f"{split}: {len(found.read(split)[0]):,} images" for split in found.files
-        )
-    except DataError as error:
-        return str(error)
+    return facts.seen(data, TRAINED * _images(data), backbone)
 
 
 def _small(data: str) -> bool:

@@ -139,6 +139,16 @@ class Coco:
         )
 
 
+def seen(data: str) -> str:
+    """The classes and images of `coco:FOLDER`, or what is wrong with it, which the recipe may set right."""
+    try:
+        found = find(DataSection(name=data))
+        images = (f"{split}: {len(found.read(split)[0]):,} images" for split in found.files)
+        return f"{len(found.classes)} classes, " + ", ".join(images)
+    except DataError as error:
+        return str(error)
+
+
 def find(section: DataSection) -> Coco:
     """Where the data are, and their classes. Raises DataError: there are none, or they name no class with boxes."""
     root = user_path(section.name.removeprefix("coco:"), what="folder of images with boxes", error=DataError)
