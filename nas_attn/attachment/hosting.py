@@ -26,7 +26,7 @@ from nas_attn.attachment import ultralytics
 from nas_attn.attachment.pickling import Named, packed, unpacked
 from nas_attn.attention import catalogue
 from nas_attn.attention.gates import refuse_scripting
-from nas_attn.backbones.building import refuse_wrapper
+from nas_attn.backbones.ultralytics import refuse_wrapper
 from nas_attn.errors import BackboneError, did_you_mean
 from nas_attn.records import Choice, Point, ResolvedPlacement
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas_attn.backbones import detectors
 from nas_attn.errors import BackboneError, NasAttnWarning, did_you_mean, first_line, shorten
-from nas_attn.importing import load_object
+from nas_attn.importing import load_object, named
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import backbone_section
 from nas_attn.tasks import IMAGENET_MEAN, IMAGENET_STD
@@ -23,17 +21,19 @@ if TYPE_CHECKING:
 
 
 class Source(NamedTuple):
-    """A package that has backbones, as it is installed, and its licence."""
+    """A package that has backbones."""
 
-    package: str
+    package: str  # As it is installed
     licence: str
+    built_by: str  # Function of section, name behind the colon, shape, classes, and whether with published weights
 
 
+HERE = "nas_attn.backbones.building"
 SOURCES = {
-    "torchvision": Source("torchvision", "BSD-3-Clause (torchvision)"),
-    "timm": Source("timm", "Apache-2.0 (timm)"),
-    "smp": Source("segmentation-models-pytorch", "MIT (segmentation_models_pytorch)"),
-    "ultralytics": Source("ultralytics", "AGPL-3.0 (ultralytics)"),
+    "torchvision": Source("torchvision", "BSD-3-Clause (torchvision)", f"{HERE}:_torchvision"),
+    "timm": Source("timm", "Apache-2.0 (timm)", f"{HERE}:_timm"),
+    "smp": Source("segmentation-models-pytorch", "MIT (segmentation_models_pytorch)", f"{HERE}:_smp"),
+    "ultralytics": Source("ultralytics", "AGPL-3.0 (ultralytics)", "nas_attn.backbones.ultralytics:detector"),
 }
 """What stands before the colon of a backbone's name -> the package."""
 
@@ -97,8 +97,8 @@ def build(
     else:
         if section.width is not None:
             raise BackboneError(f"backbone.width is only for CIFAR ResNets, not for '{section.name}': remove it")
-        own = {"torchvision": _torchvision, "timm": _timm, "smp": _smp, "ultralytics": _ultralytics}
-        model = own.get(source, _users)(section, name, input_shape, classes, published)
+        make = named(SOURCES[source].built_by) if source in SOURCES else _users
+        model = make(section, name, input_shape, classes, published)
     if isinstance(pretrained, str) and not published:
         for note in load_weights(model, pretrained):
             warnings.warn(note, NasAttnWarning, stacklevel=2)
@@ -332,84 +332,3 @@ def call(function: Any, section: BackboneSection, *args: Any, **options: Any) ->
         shown = ", ".join(f"{name}={value!r}" for name, value in options.items()) or "no options"
         said = f"{type(error).__name__}: {shorten(first_line(error))}"
         raise BackboneError(f"backbone '{section.name}' could not be built with {shown}: {said}") from error
-
-
-def _ultralytics(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
-    """A detector of ultralytics, of masks or poses, too: random from a YAML, or as a `.pt` says, which ultralytics reads (a pickle)."""
-    try:
-        from ultralytics import RTDETR, YOLO
-    except ImportError:
-        raise BackboneError(f"'{section.name}' needs ultralytics: pip install ultralytics") from None
-    if not name.endswith((".yaml", ".pt")):
-        raise BackboneError(f"'{section.name}' is neither a .yaml nor a .pt, like ultralytics:yolo11n.pt")
-    if published and not name.endswith(".pt"):
-        raise BackboneError(f"no weights come with '{section.name}': give its .pt, or start from scratch")
-    if section.options:
-        raise BackboneError(f"'{section.name}' takes no backbone.options ({', '.join(section.options)})")
-    import torch
-
-    with quiet_ultralytics():
-        with torch.random.fork_rng(devices=[]):
-            source = call(RTDETR if "rtdetr" in Path(name).stem else YOLO, section, name).model
-        kind = ultralytics_parts(source, section.name)["model"]
-        if "nas_attn" in source.yaml:
-            raise BackboneError(f"'{section.name}' has attention already: take the .pt that it was made from")
-        cfg = source.yaml if name.endswith(".pt") else name
-        model: nn.Module = call(kind, section, cfg, ch=shape[0], nc=classes, verbose=False)
-        if name.endswith(".pt"):
-            _take(model, section, source, published)
-    return model
-
-
-@contextmanager
-def quiet_ultralytics() -> Iterator[None]:
-    """Ultralytics only warns."""
-    from ultralytics.utils import LOGGER
-
-    level = LOGGER.level
-    LOGGER.setLevel("WARNING")
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)
-
-
-WITH_BOXES = ("detect", "segment", "pose", "obb")
-"""Ultralytics' tasks whose networks find boxes."""
-
-
-def _take(model: Any, section: BackboneSection, source: nn.Module, published: bool) -> None:
-    """Weights of a `.pt`, or its layers with random ones: ultralytics makes the branch for the classes as wide as the `.pt` has it."""
-    drawn = {key: value.clone() for key, value in model.state_dict().items()}
-    call(model.load, section, source, verbose=False)
-    if published:
-        return
-    shapes = {key: value.shape for key, value in model.state_dict().items()}
-    same = {key: value for key, value in drawn.items() if value.shape == shapes.get(key)}
-    model.load_state_dict(same, strict=False)
-    for path, module in model.named_modules():
-        if any(f"{path}.{name}" not in same for name, _ in module.named_parameters(recurse=False)):
-            module.reset_parameters()
-    if hasattr(model.model[-1], "bias_init"):
-        model.model[-1].bias_init()
-
-
-def ultralytics_parts(network: nn.Module, name: str) -> Mapping[str, Any]:
-    """What ultralytics has for networks of this kind: `task`, `model` (the class), `trainer`, `validator`; BackboneError where
-    the network finds no boxes."""
-    from ultralytics import RTDETR, YOLO
-
-    kinds: dict[type, dict[str, Any]] = {}
-    for wrapper in (YOLO, RTDETR):
-        table: Any = wrapper.task_map
-        kinds |= {parts["model"]: {**parts, "task": task} for task, parts in table.fget(None).items()}
-    parts = next((kinds[cls] for cls in type(network).__mro__ if cls in kinds), {"task": "nothing"})
-    if parts["task"] not in WITH_BOXES:
-        raise BackboneError(f"'{name}' is for Ultralytics' task '{parts['task']}', which has no boxes: take a detector")
-    return parts
-
-
-def refuse_wrapper(model: object) -> None:
-    """Raises BackboneError for ultralytics' wrapper around a network."""
-    if any(cls.__module__ == "ultralytics.engine.model" for cls in type(model).__mro__):
-        raise BackboneError(f"{type(model).__name__} is Ultralytics' wrapper of a network: give its .model")

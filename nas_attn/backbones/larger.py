@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+from nas_attn.backbones import ultralytics
 from nas_attn.recipe import BackboneSection
 from nas_attn.records import Choice
 
@@ -35,7 +35,7 @@ def larger(section: BackboneSection) -> list[Choice]:
     source, colon, name = section.name.partition(":")
     if not colon:
         return list(_of_cifar(section))
-    known = {"torchvision": _torchvision, "timm": _timm, "smp": _smp, "ultralytics": _ultralytics}.get(source)
+    known = {"torchvision": _torchvision, "timm": _timm, "smp": _smp, "ultralytics": ultralytics.exists}.get(source)
     following = _following(name, known) if known else None
     return [Choice(f"{source}:{following}")] if following and not section.options.get("depth") else []
 
@@ -86,8 +86,3 @@ def _smp(name: str) -> bool:
     except ImportError:
         return False
     return name.rpartition("/")[2] in smp.encoders.get_encoder_names()
-
-
-def _ultralytics(name: str) -> bool:
-    """A YAML names its scale; a `.pt` has to be there."""
-    return name.endswith(".yaml") or Path(name).is_file()

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nas_attn.backbones.building import ultralytics_parts
+from nas_attn.backbones.ultralytics import parts_of
 from nas_attn.data import boxes
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
@@ -53,7 +53,7 @@ def detector_evaluator(recipe: Recipe) -> Evaluator:
 
 
 def _parts(model: nn.Module) -> Mapping[str, Any]:
-    return ultralytics_parts(model, type(model).__name__)
+    return parts_of(model, type(model).__name__)
 
 
 def _scores(model: nn.Module, found: Mapping[str, Any]) -> dict[str, float]:

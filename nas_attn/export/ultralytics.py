@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nas_attn._version import __version__
-from nas_attn.backbones.building import quiet_ultralytics, ultralytics_parts
+from nas_attn.backbones.ultralytics import parts_of, quiet
 from nas_attn.data import Dataset, boxes
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.plan import Plan
@@ -58,7 +58,7 @@ class Answer(Graph):
         """The whole detector, for one image of this side at a time; OperationError where ultralytics writes none."""
         from ultralytics import YOLO
 
-        with tempfile.TemporaryDirectory(dir=order.path.parent, prefix=".nas_attn-") as folder, quiet_ultralytics():
+        with tempfile.TemporaryDirectory(dir=order.path.parent, prefix=".nas_attn-") as folder, quiet():
             source, side = Path(folder) / "detector.pt", order.x.shape[-1]
             write_pt(self.network, source, _classes(order), side)
             written = YOLO(str(source)).export(format="onnx", imgsz=side, device="cpu", simplify=False, verbose=False)
@@ -85,7 +85,7 @@ def write_pt(model: nn.Module, path: Path, classes: Sequence[str], side: int) ->
         "license": "AGPL-3.0 (ultralytics)",
         "docs": f"nas_attn {__version__}",
     }
-    arguments = {"task": ultralytics_parts(model, path.name)["task"], "imgsz": side}
+    arguments = {"task": parts_of(model, path.name)["task"], "imgsz": side}
     torch.save({"epoch": -1, "model": network, "ema": None, "train_args": arguments, **origin}, path)
 
 

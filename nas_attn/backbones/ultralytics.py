@@ -1,0 +1,101 @@
+"""Ultralytics' detectors: built from a YAML or a `.pt`, and what the library has for each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas_attn.backbones.building import Shape, call
+from nas_attn.errors import BackboneError
+from nas_attn.recipe import BackboneSection
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def detector(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
+    """A detector of ultralytics, of masks or poses, too: random from a YAML, or as a `.pt` says, which ultralytics reads (a pickle)."""
+    try:
+        from ultralytics import RTDETR, YOLO
+    except ImportError:
+        raise BackboneError(f"'{section.name}' needs ultralytics: pip install ultralytics") from None
+    if not name.endswith((".yaml", ".pt")):
+        raise BackboneError(f"'{section.name}' is neither a .yaml nor a .pt, like ultralytics:yolo11n.pt")
+    if published and not name.endswith(".pt"):
+        raise BackboneError(f"no weights come with '{section.name}': give its .pt, or start from scratch")
+    if section.options:
+        raise BackboneError(f"'{section.name}' takes no backbone.options ({', '.join(section.options)})")
+    import torch
+
+    with quiet():
+        with torch.random.fork_rng(devices=[]):
+            source = call(RTDETR if "rtdetr" in Path(name).stem else YOLO, section, name).model
+        kind = parts_of(source, section.name)["model"]
+        if "nas_attn" in source.yaml:
+            raise BackboneError(f"'{section.name}' has attention already: take the .pt that it was made from")
+        cfg = source.yaml if name.endswith(".pt") else name
+        model: nn.Module = call(kind, section, cfg, ch=shape[0], nc=classes, verbose=False)
+        if name.endswith(".pt"):
+            _take(model, section, source, published)
+    return model
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Ultralytics only warns."""
+    from ultralytics.utils import LOGGER
+
+    level = LOGGER.level
+    LOGGER.setLevel("WARNING")
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
+
+
+WITH_BOXES = ("detect", "segment", "pose", "obb")
+"""Ultralytics' tasks whose networks find boxes."""
+
+
+def _take(model: Any, section: BackboneSection, source: nn.Module, published: bool) -> None:
+    """Weights of a `.pt`, or its layers with random ones: ultralytics makes the branch for the classes as wide as the `.pt` has it."""
+    drawn = {key: value.clone() for key, value in model.state_dict().items()}
+    call(model.load, section, source, verbose=False)
+    if published:
+        return
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    same = {key: value for key, value in drawn.items() if value.shape == shapes.get(key)}
+    model.load_state_dict(same, strict=False)
+    for path, module in model.named_modules():
+        if any(f"{path}.{name}" not in same for name, _ in module.named_parameters(recurse=False)):
+            module.reset_parameters()
+    if hasattr(model.model[-1], "bias_init"):
+        model.model[-1].bias_init()
+
+
+def parts_of(network: nn.Module, name: str) -> Mapping[str, Any]:
+    """What ultralytics has for networks of this kind: `task`, `model` (the class), `trainer`, `validator`; BackboneError where
+    the network finds no boxes."""
+    from ultralytics import RTDETR, YOLO
+
+    kinds: dict[type, dict[str, Any]] = {}
+    for wrapper in (YOLO, RTDETR):
+        table: Any = wrapper.task_map
+        kinds |= {parts["model"]: {**parts, "task": task} for task, parts in table.fget(None).items()}
+    parts = next((kinds[cls] for cls in type(network).__mro__ if cls in kinds), {"task": "nothing"})
+    if parts["task"] not in WITH_BOXES:
+        raise BackboneError(f"'{name}' is for Ultralytics' task '{parts['task']}', which has no boxes: take a detector")
+    return parts
+
+
+def refuse_wrapper(model: object) -> None:
+    """Raises BackboneError for ultralytics' wrapper around a network."""
+    if any(cls.__module__ == "ultralytics.engine.model" for cls in type(model).__mro__):
+        raise BackboneError(f"{type(model).__name__} is Ultralytics' wrapper of a network: give its .model")
+
+
+def exists(name: str) -> bool:
+    """Whether there is a network of this name: a YAML names its scale; a `.pt` has to be there."""
+    return name.endswith(".yaml") or Path(name).is_file()
