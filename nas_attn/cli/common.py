@@ -193,7 +193,7 @@ Device = Annotated[str, Option("--device", help="Where to train: auto, cpu, cuda
 Shape = Annotated[str, Option("--input", help="Shape of one image, channels first.")]
 TimeLimit = Annotated[
     float | None,
-    Option("--time-limit", min=0, help="Start no new candidate after this many seconds; 0: start none."),
+    Option("--time-limit", min=0, help="Start no new training after this many seconds; 0: start none."),
 ]
 StorageWait = Annotated[
     float | None,
