@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.data.folder import prepared_files
 from nas_attn.errors import OperationError, shorten
 from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts, RunFiles, mark, remove_artifact, weights_run
 from nas_attn.paths import PART
@@ -69,6 +68,8 @@ def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) 
             freed.checkpoints += len(rows)
             _drop(opened, rows, freed, dry_run=dry_run)
     _sweep_strays(opened, freed, dry_run=dry_run)
+    from nas_attn.data.folder import prepared_files  # loads torch
+
     for path in prepared_files(opened.recipe.data) if ended else ():
         freed.prepared += path.suffix == ".npy"
         with suppress(OSError):  # another study may use it, which Windows does not let go
