@@ -38,12 +38,18 @@ def resolve(
         key = hashlib.sha256(str(placement).encode()).hexdigest()[:16]
         return ResolvedPlacement((), placement, init, key, other)
     chosen: dict[Layer, tuple[Point, Choice]] = {}
+    owners: dict[tuple[Layer, bool, int], Site] = {}
     for site, assignment in _in_order(placement, by_name):
         position = assignment.position or site.default_position
         if position not in site.positions:
             raise PlacementError(f"{site.name} has no position '{position}': it has {', '.join(site.positions)}")
         for point in site.at(position):
-            chosen[point.path, position] = (point, _explicit(assignment.choice, point, site.name, strict))
+            layer = point.path, position
+            choice = _explicit(assignment.choice, point, site.name, strict)
+            owner = owners.setdefault((layer, assignment.site == site.name, site.name.count(".")), site)
+            if owner is not site and chosen[layer] != (point, choice):
+                raise PlacementError(f"{owner.name} and {site.name} both mean {point.path}: give it to one of them")
+            chosen[layer] = point, choice
     modules = _by_point(chosen)
     return ResolvedPlacement(
         modules=modules, placement=_explicit_placement(chosen, sites), init=init, key=_key(modules, init)
@@ -180,8 +186,14 @@ class SearchSpace:
         self.allowed: dict[str, tuple[str, ...]] = {}  # Site -> values that the space allows there
         self.parameters: dict[str, tuple[str, ...]] = {}  # Likewise, with values that only baselines use
         self._by_network: dict[str, dict[str, str]] = {}
+        owners: dict[Layer, str] = {}
         for site in self.sites:
             self._add_site(site)
+            for layer in ((point.path, position) for position in self._positions(site) for point in site.at(position)):
+                if (owner := owners.setdefault(layer, site.name)) != site.name:
+                    raise RecipeError(
+                        f"{spec.where}: sites '{owner}' and '{site.name}' both mean {layer[0]}: leave one out with sites.exclude"
+                    )
         names = [site.name for site in self.sites]
         for pattern in spec.per_site:
             if not any(fnmatch.fnmatchcase(name, pattern) for name in names):

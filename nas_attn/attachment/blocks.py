@@ -274,6 +274,9 @@ class BlockFinder:
                     self.repeated.setdefault(path, op.outputs[0])
                 continue
             assert host.output is not None
+            if len(maps := flow.by_shape(host.path)) > 1:
+                self.several[host.path] = list(maps.values())
+                continue
             _, channels, height, width = flow.shapes[host.output]
             macs = flow.macs(flow.calls[flow.frame(i)])
             blocks[host.path] = Block(host.path, host.path, (), (channels, height, width), macs, host.output)
@@ -337,14 +340,32 @@ class Roles:
         return "neck" if value in self._neck or value in self._pyramid else "backbone"
 
     def levels(self) -> list[Value]:
-        """The maps that a head with several predictions takes, in the order in which they were made."""
+        """The maps that a head with several predictions takes, in the order in which they were made; before layers that all
+        of them share (a tower that runs on each), the maps that these take."""
         if len(self._predictions) < 2:
             return []
-        found: dict[Value, None] = {}
+        found: set[Value] = set()
         for op in self.flow.operations:
             if any(self._in_head(v) for v in op.outputs if v in self.flow.maps):
-                found.update(dict.fromkeys(v for v in op.inputs if v in self.flow.maps and not self._in_head(v)))
-        return sorted(found, key=lambda v: self.flow.producer.get(v, -1))
+                found.update(v for v in op.inputs if v in self.flow.maps and not self._in_head(v))
+        return sorted({self._before_shared(v) for v in found}, key=lambda v: self.flow.producer.get(v, -1))
+
+    def _before_shared(self, value: Value) -> Value:
+        """The map that went into the layers behind a map which also run on maps of other shapes; without such, the map."""
+        flow, best = self.flow, value
+        source: Value | None = value
+        while source is not None and source in flow.producer:
+            op = flow.operations[flow.producer[source]]
+            around = [flow.calls[i] for i in flow.recording.stack(op.call) if flow.convolutions(i)]
+            shared = [call for call in around if len(flow.by_shape(call.path)) > 1]
+            if shared:
+                source = next((v for v in shared[-1].inputs if v in flow.maps), None)
+                best = best if source is None else source
+            elif op.name in LAYERS - NORMS or op.name == "cat" or op.name in ADDITIONS:
+                break
+            else:
+                source = self._made_from(source)
+        return best
 
     @functools.cached_property
     def _pyramid(self) -> frozenset[Value]:

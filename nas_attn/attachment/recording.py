@@ -329,6 +329,11 @@ class Flow:
         """A call's result, where it is a feature map."""
         return call.output if call.output in self.maps else None
 
+    def by_shape(self, path: str) -> dict[tuple[tuple[int, ...], ...], Value]:
+        """Shapes of what a module returns -> the first tensor of that; more than one where it runs on maps of several shapes."""
+        calls = (call for call in self.calls_of[path] if call.outputs)
+        return {tuple(self.shapes[v] for v in call.outputs): call.outputs[0] for call in calls}
+
     def within(self, call: Call) -> list[Operation]:
         return self.operations[call.first : call.last]
 

@@ -225,16 +225,21 @@ def _joined_in(finder: BlockFinder, block: Block) -> str | None:
 
 def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Value]) -> list[Block]:
     """The blocks, and as one each of these maps that no block makes, where it is the result of a module."""
-    flow, added = finder.flow, []
+    flow, added = finder.flow, list[Block]()
     known: set[Value | None] = {block.value for block in blocks}
     for inner in (flow.calls_of[block.path][-1] for block in blocks):  # and what holds one and joins it with others
         around = (call for call in flow.calls[1 : inner.index] if inner.last <= call.last)
         known |= {call.output for call in around if finder.joins(call, layers=2)}
     for value in levels:
         host = safest(call for call in flow.returned[value] if finder.in_one_place(call))
-        if value not in known and host is not None:
-            _, channels, height, width = flow.shapes[value]
-            added.append(Block(host.path, host.path, (), (channels, height, width), flow.macs(host), value))
+        if value in known or host is None or any(block.path == host.path for block in added):
+            continue
+        if len(maps := flow.by_shape(host.path)) > 1:
+            finder.several[host.path] = list(maps.values())
+            continue
+        _, channels, height, width = flow.shapes[value]
+        macs = sum(map(flow.macs, flow.calls_of[host.path]))
+        added.append(Block(host.path, host.path, (), (channels, height, width), macs, value))
     return sorted([*blocks, *added], key=lambda block: flow.producer.get(block.value, -1)) if added else blocks
 
 
@@ -257,7 +262,7 @@ def _notes(
     if hidden and not any(site.role == "head" for site in stages):
         yield f"not sites, since they only lead to outputs: {_listed(hidden)}; heads=True lists them as head1 …"
     for path, maps in finder.several.items():
-        if roles.of(maps[0]) != "head":
+        if roles.of(maps[0]) != "head" and not any(path.startswith(f"{around}.") for around in finder.several):
             shapes = _listed(["x".join(map(str, flow.shapes[value][1:])) for value in maps])
             yield f"{path} is not a site: it runs on maps of several shapes ({shapes}), and attention is built for one"
     for path, value in finder.repeated.items():

@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import nas_attn as na
-from nas_attn.attachment import attached_modules, find_sites
+from nas_attn.attachment import attached_modules, find_sites, survey
 from nas_attn.records import Site
 
 SHAPE = (3, 64, 64)
 
 
 def named(sites: tuple[Site, ...]) -> dict[str, tuple[str, str]]:
-    """Site -> role, and the last module of its last position."""
+    """Site -> role, and the last module of its last position; no two sites share a place."""
+    layers = [(point.path, position) for site in sites for position, points in site.points for point in points]
+    assert len(layers) == len(set(layers))
     return {site.name: (site.role, site.points[-1][1][-1].path) for site in sites}
 
 
@@ -36,13 +38,14 @@ class Residual(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """A detector all in one forward: a body, a feature pyramid, boxes and classes by level."""
+    """A detector all in one forward: a body, a feature pyramid, a tower for all its levels, boxes and classes by level."""
 
-    def __init__(self) -> None:
+    def __init__(self, tower: nn.Module | None = None) -> None:
         super().__init__()
         self.body = nn.ModuleList(Residual(i, o) for i, o in ((3, 8), (8, 16), (16, 32), (32, 64)))
         self.lateral = nn.ModuleList(nn.Conv2d(c, 16, 1) for c in (16, 32, 64))
         self.smooth = nn.ModuleList(nn.Conv2d(16, 16, 3, padding=1) for _ in range(3))
+        self.tower = tower or nn.Identity()
         self.boxes = nn.ModuleList(nn.Sequential(unit(16, 16), nn.Conv2d(16, 4, 1)) for _ in range(3))
         self.classes = nn.ModuleList(nn.Sequential(unit(16, 16), unit(16, 16), nn.Conv2d(16, 5, 1)) for _ in range(3))
 
@@ -54,13 +57,16 @@ class Pyramid(nn.Module):
         levels = [lateral(m) for lateral, m in zip(self.lateral, maps[1:], strict=True)]
         for k in (1, 0):
             levels[k] = levels[k] + functional.interpolate(levels[k + 1], scale_factor=2.0)
-        levels = [smooth(m) for smooth, m in zip(self.smooth, levels, strict=True)]
+        levels = [self.tower(smooth(m)) for smooth, m in zip(self.smooth, levels, strict=True)]
         return [(b(m), c(m)) for b, c, m in zip(self.boxes, self.classes, levels, strict=True)]
 
 
-def test_a_pyramid_written_by_hand() -> None:
-    model = Pyramid().eval()
-    assert named(find_sites(model, SHAPE)) == {
+@pytest.mark.parametrize("tower", [None, nn.Sequential(unit(16, 16), unit(16, 16))])
+def test_a_pyramid_written_by_hand(tower: nn.Module | None) -> None:
+    model = Pyramid(tower).eval()
+    found = survey(model, SHAPE)
+    assert any("tower is not a site: it runs on maps of several shapes" in note for note in found.notes) == bool(tower)
+    assert named(tuple(site for site in found.sites if "." not in site.name)) == {
         "stage1": ("backbone", "body.0"),
         "stage2": ("backbone", "body.1"),
         "stage3": ("backbone", "body.2"),

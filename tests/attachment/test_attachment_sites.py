@@ -13,7 +13,6 @@ from attachment_models import (
     AddsItself,
     LooksAtSizesAndNumbers,
     Repeating,
-    Residual,
     RunsItsChildren,
     UNetEncoder,
     placed,
@@ -351,30 +350,6 @@ def test_all_torchvision_classification_models() -> None:
 
 
 SHAPE = (3, 32, 32)
-
-
-class Levels(nn.Module):
-    """A body, then one module that runs on every size of map, and a classifier."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 8, 3, padding=1)
-        self.body = nn.ModuleList(Residual(8) for _ in range(2))
-        self.shared = Residual(8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for block in self.body:
-            x = self.shared(block(functional.max_pool2d(x, 2)))
-        return x.mean((2, 3))
-
-
-def test_a_module_that_runs_on_several_sizes_is_no_site_and_that_is_said() -> None:
-    found = survey(Levels(), SHAPE)
-    assert [site.name for site in found.sites if "." not in site.name] == ["stage1", "stage2"]
-    assert found.notes == (
-        "shared is not a site: it runs on maps of several shapes (8x16x16, 8x8x8), and attention is built for one",
-    )
 
 
 def test_a_site_of_ones_own_needs_a_name_of_its_own() -> None:

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from nas_attn import attachment, backbones
 from nas_attn.attachment import survey
-from nas_attn.errors import PlacementError
+from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection
 from nas_attn.records import Assignment, Choice, Placement, ResolvedPlacement, Site
-from nas_attn.space import resolve
+from nas_attn.space import SearchSpace, resolve
+from nas_attn.space_schema import SpaceSpec
 
 SHAPE = (3, 16, 16)
 
@@ -134,6 +135,16 @@ def test_two_modules_at_one_point_apply_in_the_order_of_the_positions() -> None:
     placement = resolved("stage3@stage=simam stage3@block=eca")
     last = max(placement.modules, key=lambda module: len(module[1]))
     assert [choice.type for choice in last[1]] == ["eca", "simam"]
+
+
+def test_two_sites_at_one_module_are_no_two_places() -> None:
+    both = survey(bare(), SHAPE, custom={"mine": ["layer1.0"]}).sites
+    assert len(resolve(parse("stage1@block=se mine=se"), both).modules) == 2
+    with pytest.raises(PlacementError, match=r"stage1 and mine both mean layer1\.0"):
+        resolve(parse("stage1@block=se mine=eca"), both)
+    table = {"name": "own", "sites": {"custom": {"mine": ["layer1.0"]}, "positions": ["block"]}, "choices": {"eca": {}}}
+    with pytest.raises(RecipeError, match=r"sites\.exclude"):
+        SearchSpace(SpaceSpec.model_validate(table), both)
 
 
 @pytest.mark.parametrize(
