@@ -189,11 +189,22 @@ def storage_url(text: str) -> URL:
         raise StudyError(f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {FORMS}")
     if "@" in (url.host or ""):
         raise StudyError(f"storage '{shown}': the password or the user has an @ in it: write it as %40")
+    if not _could_be_a_host(url.host or ""):
+        raise StudyError(f"storage '{shown}': '{shorten(str(url.host))}' cannot be the name of a host: {FORMS}")
     if not url.database:
         raise StudyError(f"storage '{shown}' names no database: {FORMS}")
     if find_spec("psycopg") is None:
         raise StudyError(f"storage '{shown}' needs psycopg: pip install 'nas-attn[postgres]'")
     return url.set(drivername="postgresql+psycopg")
+
+
+def _could_be_a_host(name: str) -> bool:
+    """Whether a resolver may be asked for it, now or later: the driver raises UnicodeError for the rest."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return not re.search(r"[\s\[\]]", name)
 
 
 def _sqlite_url(url: URL, shown: str) -> URL:
@@ -402,7 +413,8 @@ def explained(original: BaseException, where: str) -> StorageError | StudyError:
     first_line = lines[0]
     refused = next((line.strip() for line in lines if _REFUSED.search(line)), None)
     if refused is not None and not name:
-        return StorageError(f"storage '{where}' cannot be opened: {refused}: check user, password, host and database")
+        way_out = "certificates and sslmode" if _ENCRYPTION.search(refused) else "user, password, host and database"
+        return StorageError(f"storage '{where}' cannot be opened: {refused}: check {way_out}")
     if _tables_gone(original):
         what = f"storage '{where}' has lost its tables ({first_line}): it was emptied or replaced"
         return StorageError(f"{what}, so put it back, or its last backup, then resume")
@@ -413,7 +425,8 @@ def explained(original: BaseException, where: str) -> StorageError | StudyError:
         return StorageAway(f"storage '{where}': {first_line}")
     if name or (state is not None and not state.startswith(_NO_SERVER)):
         return StorageError(f"storage '{where}': {first_line}")
-    return StorageAway(f"storage '{where}' does not answer: {first_line}; when it is back, resume")
+    check = ": check the host's name" if _UNRESOLVED.search(first_line) else ""  # or its service has yet to start
+    return StorageAway(f"storage '{where}' does not answer: {first_line}{check}; when it is back, resume")
 
 
 def translate_errors(engine: sa.Engine, where: str) -> None:
@@ -430,12 +443,15 @@ def translate_errors(engine: sa.Engine, where: str) -> None:
 _DISK_FULL = "53100"
 _NO_SERVER = ("08", "57P", "25P03")  # PostgreSQL's states for a connection that is gone and a server that goes
 _OVERRUN = ("53", "25006", "40001", "40P01", "55P03", "57014")  # too little of something, a standby, conflicts
+_UNRESOLVED = re.compile("translate host name|failed to resolve host")
+_ENCRYPTION = re.compile("SSL|sslmode|certificate|private key file")
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|(role|database) \".*\" does not exist"
-    r"|translate host name|Name or service not known|failed to resolve host"
-    r"|invalid (connection option|port|integer value|\w+ value)|permission denied"
+    r"|is not permitted to log in|invalid (connection option|port|integer value|\w+ value)|permission denied"
+    r"|certificate verify failed|does not support SSL|does not match host name|weak sslmode"
+    r"|(root certificate|certificate|private key) file"
 )
-"""What a server says that will say so again; connecting has no states."""
+"""What a server or its driver says that will say so again; connecting has no states."""
 
 
 def _lasting(original: BaseException) -> bool:

@@ -13,8 +13,9 @@ import optuna
 import pytest
 
 from nas_attn.errors import StorageError, StudyError
-from nas_attn.storage import Database, StudyStore, optuna_engine_arguments
-from nas_attn.storage.connection import network_filesystem, shown_url, storage_url
+from nas_attn.storage import Database, StudyStore, connection, optuna_engine_arguments
+from nas_attn.storage.connection import network_filesystem, storage_url
+from nas_attn.waiting import Interrupted, telling
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ from nas_attn.storage.connection import network_filesystem, shown_url, storage_u
         ("postgresql+psycopg2://a@b/c", "'postgresql.psycopg2' is not supported"),
         ("postgres://a@b/c", "write sqlite:///FILE or postgresql"),
         ("postgresql://me:secret@host", "names no database"),
+        ("postgresql://me:secret@a..b/c", "'a..b' cannot be the name of a host"),
         ("sqlite://", "one process's memory"),
         ("sqlite:///:memory:", "one process's memory"),
         ("sqlite:///file:x.db?uri=true", "more than a file path"),
@@ -51,6 +53,17 @@ def test_missing_psycopg_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(StudyError, match=r"pip install 'nas-attn\[postgres\]'"):
         Database("postgresql://me@localhost/x")
+
+
+def test_a_host_that_does_not_resolve_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may get its name when its service starts, as in Kubernetes."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
+    monkeypatch.setattr(connection, "QUIET_S", 0.0)
+    monkeypatch.setattr(connection, "STOPPING_S", 0.0)
+    said: list[str] = []
+    with telling(said.append, lambda: bool(said), storage_s=600), pytest.raises(Interrupted):
+        Database("postgresql://me:secret@name.invalid/x")
+    assert "@name.invalid/x' does not answer: " in said[0]
 
 
 def test_a_relative_url_stays_the_same_file_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,12 +171,6 @@ def test_a_missing_file_is_not_created_where_one_must_exist(sqlite_url: str, tmp
     with pytest.raises(StudyError, match="there is no study database"):
         Database(sqlite_url, must_exist=True)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_shown_url_has_no_password() -> None:
-    assert shown_url("postgresql://me:secret@host/studies") == "postgresql://me:***@host/studies"
-    assert shown_url("sqlite:///nas_attn.db") == "sqlite:///nas_attn.db"
-    assert shown_url("no url") == "no url"
 
 
 WORKER = Path(__file__).with_name("storage_worker.py")
