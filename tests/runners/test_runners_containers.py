@@ -27,10 +27,11 @@ def compose() -> dict[str, Any]:
 def test_the_image_copies_what_is_there_and_installs_extras_that_exist() -> None:
     import tomllib
 
-    text = (FOLDER / "Dockerfile").read_text("utf-8")
+    text, sent = (FOLDER / "Dockerfile").read_text("utf-8"), (ROOT / ".dockerignore").read_text().splitlines()
     for sources in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.MULTILINE):
         for source in sources.split():
             assert (ROOT / source).exists(), source
+            assert f"!{source.removeprefix('./')}" in sent
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     (extras,) = re.findall(r"\'\.\[([\w,]+)\]\'", text)
     assert set(extras.split(",")) <= project["optional-dependencies"].keys()
@@ -48,6 +49,7 @@ def test_the_services_commands_are_commands(compose: dict[str, Any]) -> None:
     assert "mkdir /tmp/nas_attn-locks && chmod 1777 " in (FOLDER / "Dockerfile").read_text()
     for name in ("worker", "dashboard"):
         assert services[name]["depends_on"]["database"]["condition"] == "service_healthy"
+        assert "PASSWORD" not in str(services[name]["command"]), "others see what a program is told"
         assert "@database/nas" in services[name]["environment"]["NAS_ATTN_STORAGE"]
     named = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])}
     assert named == compose["volumes"].keys()
