@@ -92,7 +92,7 @@ clean:  ## remove .venv and everything that can be made again; studies and repor
 # The stamps below are files, so each step is done once and again only when what it depends on has changed.
 
 $(BIN)/python:
-	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3 python3.14; do \
 	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 	  echo "Making $(VENV) with $$("$$python" --version)"; \
 	  "$$python" -m venv --clear $(VENV) && exit 0; \
