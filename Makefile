@@ -36,7 +36,7 @@ test-slow: $(VENV)/installed-dev  ## run all tests, the long ones included
 test-portable: $(VENV)/installed-dev  ## run the tests without fcntl, os.fork, SIGUSR1 and /proc, as on Windows and macOS
 	@$(PYTEST) -p tests.portable_platform $(ARGS)
 
-test-lowest: $(VENV)/installed-dev  ## run the tests with the lowest versions that pyproject.toml allows, in build/lowest
+test-lowest: | $(BIN)/python  ## run the tests with the lowest versions that pyproject.toml allows, in build/lowest
 	@$(BIN)/python -m venv --clear build/lowest
 	@$(BIN)/python tools/release.py --lowest > build/lowest/versions.txt
 	@build/lowest/bin/python -m pip install --disable-pip-version-check --quiet --constraint build/lowest/versions.txt \
@@ -79,7 +79,8 @@ site: $(VENV)/installed-dev  ## build the documentation site into build/site
 wheel: $(VENV)/installed-dev  ## build the wheel and the source archive into dist/
 	@$(BIN)/python -m build --outdir dist .
 
-release: $(VENV)/installed-dev  ## build what is published, install it into an empty environment, and try it there
+release: | $(BIN)/python  ## build what is published, install it into an empty environment, and try it there
+	@$(PIP) 'build>=1.2' 'twine>=6.0'
 	@$(BIN)/python tools/release.py
 
 $(BENCHMARKS): bench-%: $(VENV)/installed-dev
