@@ -160,7 +160,7 @@ class Local:
             environment = _environment(opened, request, settings)
             with (logs / f"{opened.store.name}-{os.getpid()}-{number}.log").open("ab") as output:
                 started = start_worker(
-                    opened.store.name, environment, stdin=subprocess.DEVNULL, stdout=output, **apart()
+                    opened.store.name, environment, stdin=subprocess.DEVNULL, stdout=output, **apart(outliving=True)
                 )
             seen = process(started.pid)
             jobs.append(f"{started.pid}/{seen.started if seen else -1}")
