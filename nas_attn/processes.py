@@ -180,7 +180,8 @@ def words_of(command: str) -> list[str]:
 def apart(*, outliving: bool = False) -> dict[str, Any]:
     """Arguments of `Popen` for a process that Ctrl-C in this terminal does not reach; `outliving`: nor does its closing."""
     if sys.platform == "win32":
-        hidden = subprocess.CREATE_NO_WINDOW if outliving else 0  # a console of its own: programs that it runs show none
+        # With a console of its own, not with none: programs that it runs would show theirs.
+        hidden = subprocess.CREATE_NO_WINDOW if outliving else 0
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | hidden}
     else:
         return {"start_new_session": True}
