@@ -113,16 +113,20 @@ def detach(model: nn.Module) -> nn.Module:
     return attachment.detach(model)
 
 
-def check(model: nn.Module, input_shape: tuple[int, int, int] = (3, 224, 224)) -> tuple[Participation, ...]:
+def check(
+    model: nn.Module, input_shape: tuple[int, int, int] = (3, 224, 224), *, expected: nn.Module | None = None
+) -> tuple[Participation, ...]:
     """Checks for each attached module whether it runs and whether the model's output depends on it.
 
     The model stays as it is. Check the network that you deploy after anything that rebuilds networks: fusing, quantising,
-    another library's trainer, loading a checkpoint.
+    another library's trainer, loading a checkpoint. A bare network has nothing to check, so the answer is empty: give the
+    network before all that as `expected`, and the answer also names what that has and this lacks, as `lost`.
 
     Raises:
-        BackboneError: the model cannot process such an image.
+        BackboneError: the model cannot process such an image; or it is a traced or exported copy, where attention is no
+            module any more: check the network before, and compare the outputs of both.
     """
-    return attachment.check(model, input_shape)
+    return attachment.check(model, input_shape, expected=expected)
 
 
 class Study:

@@ -176,20 +176,31 @@ def _foldable(convolution: nn.Module, norm: nn.Module) -> bool:
     )
 
 
-def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Participation, ...]:
+def check(
+    model: nn.Module, input_shape: tuple[int, int, int], *, expected: nn.Module | None = None
+) -> tuple[Participation, ...]:
     """What each attached module does when the model, in evaluation mode, sees an image; nothing in the model changes.
 
     A copy of it runs on one random image, and once more for each module, whose result is then another. The model may be wrapped
     by DistributedDataParallel or torch.compile.
 
+    Args:
+        expected: the model as it was when attention was attached: what that has and this lacks is gone, too.
+
     Returns:
         In the order of `named_modules()`, attention that lost its host included; then what was attached and is gone.
 
     Raises:
-        BackboneError: the model cannot be copied, or cannot process such an image.
+        BackboneError: the model cannot be copied, or cannot process such an image, or is a traced or exported copy, where
+            attention is no module any more.
     """
     model = unwrapped(model)
     name = type(model).__name__
+    if traced := _traced_attention(model):
+        raise BackboneError(
+            f"{name} is a traced or exported copy, in which attention ('{traced}') is plain operations that cannot be asked: "
+            "check the network before that, and compare the outputs of both"
+        )
     try:
         with torch.inference_mode(False):
             twin = undecided(copy.deepcopy(model).eval())
@@ -204,7 +215,8 @@ def check(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Particip
         raise BackboneError(
             f"{name} cannot be checked on a {shape} image ({said}): give the shape it expects"
         ) from error
-    lost = [Participation(path, kind, False, False, lost=True) for path, kind in lost_modules(model).items()]
+    missing = lost_modules(model, None if expected is None else unwrapped(expected))
+    lost = [Participation(path, kind, False, False, lost=True) for path, kind in missing.items()]
     return (*there, *lost)
 
 
@@ -229,9 +241,21 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def _attention(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Attached modules, and those that still hang on a module which is no host any more."""
     for path, module in model.named_modules():
-        child = module._modules.get(CHILD)
+        child = dict(module.named_children()).get(CHILD)
         if isinstance(child, nn.Sequential):
             yield from ((f"{path}.{CHILD}.{name}".lstrip("."), inner) for name, inner in child.named_children())
+
+
+def _traced_attention(model: nn.Module) -> str | None:
+    """Where attention became part of a graph or program of torch's, the first place; None where it did nowhere."""
+    for path, module in model.named_modules():
+        if path.rpartition(".")[2] == CHILD and not isinstance(module, nn.Sequential):
+            return path
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            for inner, _ in node.meta.get("nn_module_stack", {}).values():
+                if CHILD in inner.split("."):
+                    return str(inner)
+    return None
 
 
 def _outputs(model: nn.Module, x: Tensor) -> list[Tensor]:

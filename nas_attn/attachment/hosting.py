@@ -94,12 +94,14 @@ def attached_modules(model: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def lost_modules(model: nn.Module) -> dict[str, str]:
-    """Path -> type of each module that `attach` put into the model and that is not there any more."""
+def lost_modules(model: nn.Module, expected: nn.Module | None = None) -> dict[str, str]:
+    """Path -> type of each module that `attach` put into the model, or into the `expected` one, and that the model lacks."""
     there = {path for path, _ in model.named_modules(remove_duplicate=False)}
     return {
         path: kind
-        for prefix, module in model.named_modules()
+        for one in (expected, model)
+        if one is not None
+        for prefix, module in one.named_modules()
         for name, kind in module.__dict__.get(PLACED, {}).items()
         if (path := f"{prefix}.{name}".lstrip(".")) not in there
     }

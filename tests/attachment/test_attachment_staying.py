@@ -276,6 +276,9 @@ def test_tracing_works_and_scripting_says_what_to_use() -> None:
     model = resnet()
     traced = torch.jit.trace(model, images())
     assert torch.allclose(traced(images()), model(images()), atol=1e-6)
+    for program in (traced, torch.fx.symbolic_trace(resnet("block"))):
+        with pytest.raises(BackboneError, match=r"'layer1\.0\.\S*nas_attn'"):
+            na.check(program, SHAPE)
     with pytest.raises(BackboneError, match=r"cannot compile attention modules: use torch\.export\.export"):
         torch.jit.script(model)
     with pytest.raises(BackboneError, match=r"torch\.jit\.trace"):
@@ -353,4 +356,6 @@ def test_a_wrong_image_is_refused_in_one_sentence() -> None:
     with pytest.raises(BackboneError, match=r"cannot be checked on a 5x16x16 image \(RuntimeError: ") as caught:
         na.check(resnet(), (5, 16, 16))
     assert "\n" not in str(caught.value)
-    assert na.check(detach(resnet()), SHAPE) == ()
+    bare = detach(resnet())
+    assert na.check(bare, SHAPE) == ()
+    assert [one.lost for one in na.check(bare, SHAPE, expected=resnet())] == [True] * 3
