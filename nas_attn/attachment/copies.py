@@ -15,10 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.utils._pytree import tree_leaves
 
 from nas_attn.attachment.hosting import CHILD, bare_class, lost_modules, make_host
-from nas_attn.attachment.recording import CONVOLUTIONS, NORMS, Flow, image_for, record
+from nas_attn.attachment.recording import CONVOLUTIONS, NORMS, Flow, image_for, record, tensors_in
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError, first_line
 from nas_attn.records import Participation
@@ -33,6 +32,7 @@ _PATH = "_nas_attn_path"
 """Attribute while a network is compared with its converted copy: a module's path, which a new module does not have."""
 
 
+@torch.inference_mode(False)
 def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
     """A copy of the model in evaluation mode, converted by the network's own methods; a plain copy where there are none, or where
     they fail or change the output: then methods of these names do something else."""
@@ -45,10 +45,11 @@ def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.M
             x = image_for(exact, input_shape)
             with torch.no_grad():
                 before, after = _tensors(exact(x)), _tensors(_converted(copy.deepcopy(exact))(x))
-            return _converted(copy.deepcopy(plain)) if _same(before, after) else plain
+            return _converted(copy.deepcopy(plain)) if before and _same(before, after) else plain
     return plain
 
 
+@torch.inference_mode(False)
 def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> frozenset[str]:
     """Paths of modules that the network's own methods delete or replace, or whose result they change; the bare model is used up."""
     if not _converts_itself(model):
@@ -60,7 +61,7 @@ def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> froze
             exact = copy.deepcopy(model).to(dtype)
             converted = _converted(copy.deepcopy(exact))
             before, after = _results(exact, input_shape), _results(converted, input_shape)
-            if not _same(before[""], after[""]):
+            if not before[""] or not _same(before[""], after[""]):
                 break
             return frozenset(path for path, results in before.items() if not _same(results, after.get(path, [])))
     return frozenset()
@@ -123,7 +124,7 @@ def _results(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, l
 
 
 def _tensors(result: Any) -> list[Tensor]:
-    return [t for t in tree_leaves(result) if isinstance(t, Tensor) and t.is_floating_point()]
+    return [t for t in tensors_in(result) if t.is_floating_point()]
 
 
 def _same(some: list[Tensor], others: list[Tensor]) -> bool:
@@ -210,6 +211,8 @@ def check(
                 Participation(path, type(module).__name__, *_asked(twin, x, module, before))
                 for path, module in _attention(twin)
             ]
+    except BackboneError:
+        raise
     except Exception as error:  # whatever a user's own model may raise
         shape, said = "x".join(map(str, input_shape)), f"{type(error).__name__}: {first_line(error)}"
         raise BackboneError(
@@ -251,10 +254,10 @@ def _traced_attention(model: nn.Module) -> str | None:
     for path, module in model.named_modules():
         if path.rpartition(".")[2] == CHILD and not isinstance(module, nn.Sequential):
             return path
-        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
-            for inner, _ in node.meta.get("nn_module_stack", {}).values():
-                if CHILD in inner.split("."):
-                    return str(inner)
+        nodes = module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ()
+        around = (inner for node in nodes for inner, _ in node.meta.get("nn_module_stack", {}).values())
+        if found := [inner for inner in around if CHILD in inner.split(".")]:
+            return str(found[0])
     return None
 
 
@@ -264,10 +267,13 @@ def _outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
     with torch.random.fork_rng(devices), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
-        found = _tensors(model(x))
-    if not found:
-        raise ValueError("no tensors come out of it")
-    return found
+        result = model(x)
+    if found := _tensors(result):
+        return found
+    raise BackboneError(
+        f"{type(model).__name__} returns no tensors that could be compared, but a {type(result).__name__}: let it return "
+        "tensors, alone or in lists, dicts or dataclasses"
+    )
 
 
 def _asked(model: nn.Module, x: Tensor, module: nn.Module, before: list[Tensor]) -> tuple[bool, bool]:

@@ -61,7 +61,8 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
         raise BackboneError("the model already has attention: call detach(model) before attaching another placement")
     modules = dict(model.named_modules())
     hosts = [(_host(modules, point), point, choices) for point, choices in resolved.modules]
-    built = [_attention(model, host, point, choices, resolved.init) for host, point, choices in hosts]
+    with torch.inference_mode(False):  # or their weights could not be trained later
+        built = [_attention(model, host, point, choices, resolved.init) for host, point, choices in hosts]
     for (host, point, _), attention in zip(hosts, built, strict=True):
         make_host(host, attention, replaces=point.replaces)
     for point, _ in resolved.modules:

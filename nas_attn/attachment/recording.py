@@ -87,9 +87,10 @@ class Recording:
         return found
 
 
+@torch.inference_mode(False)
 def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -> Recording:
-    """Runs one image of this shape through a copy of the model in evaluation mode; `bare`: without attention;
-    BackboneError where the model cannot process such an image."""
+    """Runs one image of this shape through a copy of the model in evaluation mode; `bare`: without attention; BackboneError where
+    the model cannot process such an image. Under inference mode torch shows no operations, so it is left meanwhile."""
     refuse_wrapped(model)
     name = type(model).__name__
     if any(is_lazy(parameter) for parameter in model.parameters()):
@@ -173,6 +174,18 @@ def _run(model: nn.Module, x: Tensor) -> Recording:
     return recorder.recording
 
 
+def tensors_in(result: Any, depth: int = 3) -> list[Tensor]:
+    """The tensors in what a module returns, in order; objects of other classes are looked into, so many levels deep."""
+    found: list[Tensor] = []
+    for leaf in tree_leaves(result):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif depth and not isinstance(leaf, nn.Module | type):
+            names = getattr(leaf, "__dataclass_fields__", getattr(leaf, "__dict__", ()))
+            found += tensors_in([getattr(leaf, name, None) for name in names], depth - 1)
+    return found
+
+
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation; its hooks see every module call. Keeps all tensors, so that identities stay unique."""
 
@@ -221,7 +234,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         call.last = len(self.recording.operations)
         call.ended = self._ended
         self._ended += 1
-        call.outputs = self._known(result)
+        call.outputs = tuple(map(self._value, tensors_in(result)))
         if isinstance(result, Tensor):
             call.output = self._value(result)
 

@@ -288,10 +288,12 @@ def test_the_model_the_hooks_and_the_generator_are_as_before(make: object) -> No
 @pytest.mark.parametrize("position", ["residual", "block"])
 def test_attached_attention_is_looked_through(position: str) -> None:
     model = network("resnet8", (3, 32, 32))
-    sites = find_sites(model, (3, 32, 32))
-    attach(model, placed(points_of(sites, position)))
+    with torch.inference_mode():
+        sites = find_sites(model, (3, 32, 32))
+        attach(model, placed(points_of(sites, position)))
     assert find_sites(model, (3, 32, 32)) == sites
     assert attached_modules(model)
+    assert not any(parameter.is_inference() for parameter in model.parameters()), "they are trained later"
 
 
 def test_custom_sites_by_path_and_glob() -> None:
