@@ -253,7 +253,7 @@ def _traced_attention(model: nn.Module) -> str | None:
     """Where attention became part of a graph or program of torch's, the first place; None where it did nowhere."""
     for path, module in model.named_modules():
         if path.rpartition(".")[2] == CHILD and not isinstance(module, nn.Sequential):
-            return path
+            return str(path)
         nodes = module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ()
         around = (inner for node in nodes for inner, _ in node.meta.get("nn_module_stack", {}).values())
         if found := [inner for inner in around if CHILD in inner.split(".")]:
