@@ -4,7 +4,7 @@ Settings, without which SQLite fails in 2 of 5 runs of 8 processes: write-ahead 
 busy timeout of 60 s (per connection). A power cut may cost the last transactions, a killed process none; the file stays whole.
 
 An outage is a database that is away for a while: a lost connection, a restart, too many connections, a full or locked file. Whoever
-works inside `waiting.telling(…, storage_s=…)` waits for it, and repeats the transaction. A connection may be cut after the database
+works inside `waiting.reporting(…, storage_s=…)` waits for it, and repeats the transaction. A connection may be cut after the database
 has committed and before it has said so: what is repeated must therefore be the same done twice.
 """
 

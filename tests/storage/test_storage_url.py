@@ -15,7 +15,7 @@ import pytest
 from nas_attn.errors import StorageError, StudyError
 from nas_attn.storage import Database, StudyStore, connection, optuna_engine_arguments
 from nas_attn.storage.connection import network_filesystem, storage_url
-from nas_attn.waiting import Interrupted, telling
+from nas_attn.waiting import Interrupted, reporting
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_host_that_does_not_resolve_is_waited_for_and_named(monkeypatch: pytes
     monkeypatch.setattr(connection, "QUIET_S", 0.0)
     monkeypatch.setattr(connection, "STOPPING_S", 0.0)
     said: list[str] = []
-    with telling(said.append, lambda: bool(said), storage_s=600), pytest.raises(Interrupted):
+    with reporting(said.append, lambda: bool(said), storage_s=600), pytest.raises(Interrupted):
         Database("postgresql://me:secret@name.invalid/x")
     assert "@name.invalid/x' does not answer: " in said[0]
 
