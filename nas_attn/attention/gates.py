@@ -149,6 +149,27 @@ class GroupNorm(nn.GroupNorm):
         y_NCP = z_NGVP.flatten(1, 2) * self.weight[:, None] + self.bias[:, None]
         return torch.unflatten(y_NCP, 2, x.shape[2:])
 
+    def on_groups(self, x_NGVP: Tensor) -> Tensor:
+        """Each of V channels of G groups by itself, over its pixels; the groups share the norm of V channels."""
+        if not is_traced(x_NGVP):
+            return torch.unflatten(self(x_NGVP.flatten(0, 1)), 0, x_NGVP.shape[:2])
+        d_NGVP = x_NGVP - x_NGVP.mean(3, keepdim=True)
+        z_NGVP = d_NGVP / (d_NGVP.square().mean(3, keepdim=True) + self.eps).sqrt()
+        return z_NGVP * self.weight[:, None] + self.bias[:, None]
+
+
+def on_groups(conv: nn.Conv1d | nn.Conv2d, x: Tensor, groups: int) -> Tensor:
+    """The convolution on each group of channels, which share it; x is `(N, C, *)`.
+
+    Eager, the groups are images of their own: quick in torch. Traced, the weights are repeated, since some runtimes take one image.
+    """
+    if not is_traced(x):
+        y: Tensor = conv(torch.unflatten(x, 1, (groups, -1)).flatten(0, 1))
+        return torch.unflatten(y, 0, (-1, groups)).flatten(1, 2)
+    weight, bias = torch.cat([conv.weight] * groups), None if conv.bias is None else torch.cat([conv.bias] * groups)
+    convolve = functional.conv1d if isinstance(conv, nn.Conv1d) else functional.conv2d
+    return convolve(x, weight, bias, padding=conv.padding, groups=groups)
+
 
 def adaptive_mean(x_NCHW: Tensor, rows: int, columns: int, *, growing: bool = False) -> Tensor:
     """What `adaptive_avg_pool2d(x, (rows, columns))` gives, as products with matrices: `(N, C, rows, columns)`.

@@ -17,6 +17,7 @@ from nas_attn.attention.gates import (
     gate,
     laid_out_like,
     max_mean,
+    on_groups,
     sum_of_squares,
     zero_,
 )
@@ -261,21 +262,24 @@ class EfficientMultiScale(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
-        x_NGCHW = torch.unflatten(x_NCHW, 1, self.shape)
-        x_BCHW = x_NGCHW.flatten(0, 1)  # B = N·G: the groups are images of their own
-        strips_BCL: Tensor = self.strips(torch.cat((x_BCHW.mean(3), x_BCHW.mean(2)), 2)).sigmoid()
-        a_BCH, a_BCW = torch.split(strips_BCL, [height, width], 2)
-        u_BCHW: Tensor = self.norm(x_BCHW * a_BCH[..., None] * a_BCW[:, :, None])
-        v_BCHW: Tensor = self.conv(x_BCHW)
-        z_B1P = self._weigh(u_BCHW, v_BCHW) + self._weigh(v_BCHW, u_BCHW)
-        s_NG1HW = torch.sigmoid(z_B1P).to(x_NCHW.dtype).view(-1, self.shape[0], 1, height, width)
-        return blend(x_NGCHW, x_NGCHW * s_NG1HW, self.blend).flatten(1, 2)
+        pooled_NCL = torch.cat((x_NCHW.mean(3), x_NCHW.mean(2)), 2)
+        strips_NCL = on_groups(self.strips, pooled_NCL, self.shape[0]).sigmoid()
+        a_NCH, a_NCW = torch.split(strips_NCL, [height, width], 2)
+        u_NGVP = self.norm.on_groups(self._groups(x_NCHW * a_NCH[..., None] * a_NCW[:, :, None]))
+        v_NGVP = self._groups(on_groups(self.conv, x_NCHW, self.shape[0]))
+        z_NG1P = _weighed(u_NGVP, v_NGVP) + _weighed(v_NGVP, u_NGVP)
+        x_NGVP = self._groups(x_NCHW)
+        y_NGVP = blend(x_NGVP, x_NGVP * torch.sigmoid(z_NG1P).to(x_NCHW.dtype), self.blend)
+        return laid_out_like(x_NCHW, torch.unflatten(y_NGVP.flatten(1, 2), 2, (height, width)))
 
-    @staticmethod
-    def _weigh(by_BCHW: Tensor, of_BCHW: Tensor) -> Tensor:
-        """`softmax(mean(by))·of`: `(B, 1, HW)`."""
-        weight_B1C = torch.softmax(by_BCHW.mean((2, 3)), 1)[:, None]
-        return weight_B1C.to(of_BCHW.dtype) @ of_BCHW.flatten(2)
+    def _groups(self, x_NCHW: Tensor) -> Tensor:
+        return torch.unflatten(x_NCHW.flatten(2), 1, self.shape)
+
+
+def _weighed(by_NGVP: Tensor, of_NGVP: Tensor) -> Tensor:
+    """`softmax(mean(by))·of`: `(N, G, 1, P)`."""
+    weight_NG1V = torch.softmax(by_NGVP.mean(3), 2)[:, :, None]
+    return weight_NG1V.to(of_NGVP.dtype) @ of_NGVP
 
 
 class ShuffleAttention(nn.Module):
@@ -301,28 +305,23 @@ class ShuffleAttention(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         dealt_NCHW = torch.cat((x_NCHW[:, ::2], x_NCHW[:, 1::2]), 1) if self.identity else x_NCHW
-        x_BCHW = torch.unflatten(dealt_NCHW, 1, self.shape).flatten(0, 1)  # B = N·G: the groups are images of their own
+        x_NGVP = torch.unflatten(dealt_NCHW.flatten(2), 1, self.shape)
         half = self.shape[1] // 2
-        u_BCHW, v_BCHW = x_BCHW[:, :half], x_BCHW[:, half:]
-        z_BC = u_BCHW.mean((2, 3)) * self.channel_weight + self.channel_bias
-        z_BCHW = self.norm(v_BCHW) * self.spatial_weight[:, None, None] + self.spatial_bias[:, None, None]
-        y_BCHW = torch.cat(
-            (
-                u_BCHW * gate(z_BC, x_NCHW, identity=self.identity)[:, :, None, None],
-                v_BCHW * gate(z_BCHW, x_NCHW, identity=self.identity),
-            ),
-            1,
-        )
-        y_NCHW = torch.unflatten(y_BCHW, 0, (-1, self.shape[0])).flatten(1, 2)
-        return laid_out_like(x_NCHW, interleaved(y_NCHW, self.shape[0] * self.shape[1]))
+        u_NGVP, v_NGVP = x_NGVP[:, :, :half], x_NGVP[:, :, half:]
+        z_NGV1 = u_NGVP.mean(3, keepdim=True) * self.channel_weight[:, None] + self.channel_bias[:, None]
+        z_NGVP = self.norm.on_groups(v_NGVP) * self.spatial_weight[:, None] + self.spatial_bias[:, None]
+        a_NGV1, a_NGVP = (gate(z, x_NCHW, identity=self.identity) for z in (z_NGV1, z_NGVP))
+        y_NCP = torch.cat((u_NGVP * a_NGV1, v_NGVP * a_NGVP), 2).flatten(1, 2)
+        y_NCHW = torch.unflatten(interleaved(y_NCP, self.shape[0] * self.shape[1]), 2, x_NCHW.shape[2:])
+        return laid_out_like(x_NCHW, y_NCHW)
 
 
-def interleaved(x_NCHW: Tensor, channels: int) -> Tensor:
+def interleaved(x_NCP: Tensor, channels: int) -> Tensor:
     """The channels of the first half (of an odd number, the larger) in turn with those of the second."""
-    half = channels // 2
-    first, last = x_NCHW[:, :half], x_NCHW[:, channels - half :]
-    mixed = torch.stack((first, last), 2).flatten(1, 2)
-    return mixed if channels % 2 == 0 else torch.cat((mixed, x_NCHW[:, half : half + 1]), 1)
+    half, odd = divmod(channels, 2)
+    pairs = torch.cat((x_NCP[:, :half], x_NCP[:, half + 1 :]), 1) if odd else x_NCP
+    mixed = torch.unflatten(pairs, 1, (2, half)).transpose(1, 2).flatten(1, 2)
+    return torch.cat((mixed, x_NCP[:, half : half + 1]), 1) if odd else mixed
 
 
 class ChannelBranch(nn.Module):
