@@ -76,7 +76,7 @@ class MultiHead(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         q, k, v = _project(self.qkv, x_NCHW, self.downsample)
         grid = (k.shape[2], k.shape[3])
-        q_NAPD, k_NAKD, v_NAKD = (torch.unflatten(t, 1, (self.heads, -1)).flatten(3).transpose(2, 3) for t in (q, k, v))
+        q_NAPD, k_NAKD, v_NAKD = (torch.unflatten(t.flatten(2), 1, (self.heads, -1)).transpose(2, 3) for t in (q, k, v))
         bias_NAPK = None
         if self.position == "absolute":
             # q·(k·scale + p) = q·(k + p/scale)·scale: no map of P x K is made.
@@ -85,7 +85,7 @@ class MultiHead(nn.Module):
             place_KD = (rows_SD[:, None] + columns_TD).flatten(0, 1)
             k_NAKD = k_NAKD + (place_KD / self.scale).to(k_NAKD.dtype)
         elif self.position == "relative":
-            bias_NAPK = self._relative(torch.unflatten(q_NAPD, 2, x_NCHW.shape[2:]), grid)
+            bias_NAPK = self._relative(q, grid)
         a_NAPD = _attended(q_NAPD, k_NAKD, v_NAKD, bias_NAPK, self.scale)
         a_NCHW = torch.unflatten(a_NAPD.transpose(2, 3).flatten(1, 2), 2, x_NCHW.shape[2:])
         if self.out is not None:
@@ -94,11 +94,19 @@ class MultiHead(nn.Module):
         y_NCHW = laid_out_like(x_NCHW, a_NCHW.to(x_NCHW.dtype))
         return blend(x_NCHW, y_NCHW, self.blend)
 
-    def _relative(self, q_NAHWD: Tensor, grid: tuple[int, int]) -> Tensor:
+    def _relative(self, q_NCHW: Tensor, grid: tuple[int, int]) -> Tensor:
         """`q·(r_row + r_column)` for every pixel and cell: `(N, A, P, K)`."""
-        height, width = q_NAHWD.shape[2:4]
-        r_HDS = self._distances(self.row_table, height, grid[0]).to(q_NAHWD.dtype)
-        r_WDT = self._distances(self.column_table, width, grid[1]).to(q_NAHWD.dtype)
+        height, width = q_NCHW.shape[2:]
+        r_HDS = self._distances(self.row_table, height, grid[0]).to(q_NCHW.dtype)
+        r_WDT = self._distances(self.column_table, width, grid[1]).to(q_NCHW.dtype)
+        if is_traced(q_NCHW):  # no more than four dimensions, and images stay images: some runtimes need that
+            rows_NHWE = _by_row_of_image(q_NCHW, r_HDS)
+            columns_NHWE = _by_row_of_image(q_NCHW.transpose(2, 3), r_WDT).transpose(1, 2)
+            rows_NAPS, columns_NAPT = (
+                torch.unflatten(t.flatten(1, 2), 2, (self.heads, -1)).transpose(1, 2) for t in (rows_NHWE, columns_NHWE)
+            )
+            return torch.cat((rows_NAPS, columns_NAPT), 3) @ _cells(*grid, q_NCHW)
+        q_NAHWD = torch.unflatten(q_NCHW, 1, (self.heads, -1)).permute(0, 1, 3, 4, 2)
         rows_NAHWS = _by_row(q_NAHWD, r_HDS)
         columns_NAHWT = _by_row(q_NAHWD.transpose(2, 3), r_WDT).transpose(2, 3)
         return (rows_NAHWS[..., None] + columns_NAHWT[..., None, :]).flatten(4, 5).flatten(2, 3)
@@ -115,6 +123,21 @@ def _by_row(q_NAHWD: Tensor, r_HDS: Tensor) -> Tensor:
     q_HQD = q_NAHWD.permute(2, 0, 1, 3, 4).flatten(1, 3)
     out_HNAWS = torch.unflatten(torch.bmm(q_HQD, r_HDS), 1, (-1, q_NAHWD.shape[1], q_NAHWD.shape[3]))
     return out_HNAWS.permute(1, 2, 0, 3, 4)
+
+
+def _by_row_of_image(q_NCHW: Tensor, r_HDS: Tensor) -> Tensor:
+    """The same as `(N, H, W, A·S)`."""
+    q_NHQD = torch.unflatten(q_NCHW.permute(0, 2, 3, 1).flatten(2), 2, (-1, r_HDS.shape[1]))
+    return torch.unflatten((q_NHQD @ r_HDS).flatten(2), 2, (q_NCHW.shape[3], -1))
+
+
+@torch.fx.wrap
+def _cells(rows: int, columns: int, like: Tensor) -> Tensor:
+    """`(rows + columns, K)`: 1 where a cell is in the row or in the column, so that a product gives each cell the sum of both."""
+    cell = torch.arange(rows * columns, device=like.device)
+    in_row = torch.arange(rows, device=like.device)[:, None] == cell // columns
+    in_column = torch.arange(columns, device=like.device)[:, None] == cell % columns
+    return torch.cat((in_row, in_column)).to(like.dtype)
 
 
 def _attended(q_NAPD: Tensor, k_NAKD: Tensor, v_NAKD: Tensor, bias_NAPK: Tensor | None, scale: float) -> Tensor:
