@@ -299,11 +299,16 @@ def _fingerprint(order: Mapping[str, Any]) -> dict[str, Any]:
 
 def _open_file(path: Path, mode: str, threads: int) -> Turn:
     """The turn of a file, on zeros of its input's shape: on the thread's clock with one thread, else on the wall clock."""
-    if mode.startswith("openvino"):
-        found = importlib.import_module("openvino").Core().read_model(str(path)).inputs[0].partial_shape
-        sides = [side.get_length() if side.is_static else None for side in found]
-    else:
-        sides = importlib.import_module("onnxruntime").InferenceSession(str(path)).get_inputs()[0].shape
+    try:
+        if mode.startswith("openvino"):
+            found = importlib.import_module("openvino").Core().read_model(str(path)).inputs[0].partial_shape
+            sides = [side.get_length() if side.is_static else None for side in found]
+        else:
+            sides = importlib.import_module("onnxruntime").InferenceSession(str(path)).get_inputs()[0].shape
+    except Exception as error:  # each runtime has its own, and names the reason in words only
+        if any(words in str(error) for words in ("rotobuf", "Unable to read the model", "can't be parsed")):
+            raise RuntimeError(f"'{path}' is no ONNX file, or is damaged") from None
+        raise
     batch, *rest = [side if isinstance(side, int) else None for side in sides]
     if None in rest:
         raise RuntimeError(f"the input of '{path}' has no fixed size: export it with one")

@@ -63,7 +63,7 @@ def test_a_device_without_torch_measures_for_a_study(nas, tmp_path: Path, mode: 
     assert 0.5 < float(compared.split(": ")[1].split()[0]) < 20
     assert nas("measure", str(folder)).status == 0, "the folder is measured here"
     other.write_bytes(b"no network")
-    assert str(other) in nas("measure", str(bare), str(other)).error
+    assert f"'{other}' is no" in nas("measure", str(bare), str(other)).error
 
 
 def test_what_cannot_go_to_a_device_is_said(nas, tmp_path: Path) -> None:
