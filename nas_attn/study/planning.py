@@ -296,8 +296,10 @@ class Forecast:
             more = f"give more ({2 * self.queued} trials) or fewer baselines (search.baselines)"
             lines.append(f"nothing is searched for: {first}; {more}")
         if self.epoch_s is not None and self.total_s is not None:
-            most = f"at most {self.total_s / 60:.1f} minutes with one worker, less with pruning and more workers"
-            lines.append(f"one epoch takes about {self.epoch_s:.1f} s here; the whole search {most}")
+            epoch = f"{self.epoch_s:.1f} s" if self.epoch_s < 10 else duration(self.epoch_s)
+            most = f"at most {duration(self.total_s)} with one worker, less with pruning and more workers"
+            shorter = "; --minutes ends it earlier, fewer trials or epochs shorten it" if self.total_s > 24 * HOUR_S else ""
+            lines.append(f"one epoch takes about {epoch} here; the whole search {most}{shorter}")
         if self.target_s is not None and self.validation_s is not None:
             test = f"`validate`, which tests the answer, about {duration(self.validation_s)} with one worker"
             lines.append(f"training the winner as the target says takes about {duration(self.target_s)}; {test}")
