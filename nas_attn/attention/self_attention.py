@@ -102,10 +102,12 @@ class MultiHead(nn.Module):
         if is_traced(q_NCHW):  # no more than four dimensions, and images stay images: some runtimes need that
             rows_NHWE = _by_row_of_image(q_NCHW, r_HDS)
             columns_NHWE = _by_row_of_image(q_NCHW.transpose(2, 3), r_WDT).transpose(1, 2)
-            rows_NAPS, columns_NAPT = (
-                torch.unflatten(t.flatten(1, 2), 2, (self.heads, -1)).transpose(1, 2) for t in (rows_NHWE, columns_NHWE)
-            )
-            return torch.cat((rows_NAPS, columns_NAPT), 3) @ _cells(*grid, q_NCHW)
+            rows_NMS, columns_NMT = (
+                torch.unflatten(t.flatten(1, 2), 2, (self.heads, -1)).transpose(1, 2).flatten(1, 2)
+                for t in (rows_NHWE, columns_NHWE)
+            )  # M is A x P
+            bias_NMK = (rows_NMS[..., None] + columns_NMT[:, :, None]).flatten(2)
+            return torch.unflatten(bias_NMK, 1, (self.heads, -1))
         q_NAHWD = torch.unflatten(q_NCHW, 1, (self.heads, -1)).permute(0, 1, 3, 4, 2)
         rows_NAHWS = _by_row(q_NAHWD, r_HDS)
         columns_NAHWT = _by_row(q_NAHWD.transpose(2, 3), r_WDT).transpose(2, 3)
@@ -129,15 +131,6 @@ def _by_row_of_image(q_NCHW: Tensor, r_HDS: Tensor) -> Tensor:
     """The same as `(N, H, W, A·S)`."""
     q_NHQD = torch.unflatten(q_NCHW.permute(0, 2, 3, 1).flatten(2), 2, (-1, r_HDS.shape[1]))
     return torch.unflatten((q_NHQD @ r_HDS).flatten(2), 2, (q_NCHW.shape[3], -1))
-
-
-@torch.fx.wrap
-def _cells(rows: int, columns: int, like: Tensor) -> Tensor:
-    """`(rows + columns, K)`: 1 where a cell is in the row or in the column, so that a product gives each cell the sum of both."""
-    cell = torch.arange(rows * columns, device=like.device)
-    in_row = torch.arange(rows, device=like.device)[:, None] == cell // columns
-    in_column = torch.arange(columns, device=like.device)[:, None] == cell % columns
-    return torch.cat((in_row, in_column)).to(like.dtype)
 
 
 def _attended(q_NAPD: Tensor, k_NAKD: Tensor, v_NAKD: Tensor, bias_NAPK: Tensor | None, scale: float) -> Tensor:
