@@ -298,7 +298,8 @@ class Forecast:
         if self.epoch_s is not None and self.total_s is not None:
             epoch = f"{self.epoch_s:.1f} s" if self.epoch_s < 10 else duration(self.epoch_s)
             most = f"at most {duration(self.total_s)} with one worker, less with pruning and more workers"
-            shorter = "; --minutes ends it earlier, fewer trials or epochs shorten it" if self.total_s > 24 * HOUR_S else ""
+            ways = "; --minutes ends it earlier, fewer trials or epochs shorten it"
+            shorter = ways if self.total_s > 24 * HOUR_S else ""
             lines.append(f"one epoch takes about {epoch} here; the whole search {most}{shorter}")
         if self.target_s is not None and self.validation_s is not None:
             test = f"`validate`, which tests the answer, about {duration(self.validation_s)} with one worker"
