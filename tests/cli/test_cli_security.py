@@ -92,18 +92,18 @@ def test_no_password_of_a_url_is_shown(url: str) -> None:
     assert "secret" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        'connection failed: connection to server at "db" failed: FATAL:  password authentication failed for user "me"',
-        'connection failed: connection to server at "db" failed: FATAL:  database "x" does not exist',
-        'invalid connection option "Password"',
-        'connection failed: connection to server at "db" failed: FATAL:  role "me" is not permitted to log in',
-        'connection failed: connection to server at "db" failed: SSL error: certificate verify failed',
-        'connection to server at "db" failed: server does not support SSL, but SSL was required',
-        'connection to server at "db" failed: root certificate file "/ca.pem" does not exist',
-    ],
-)
+REFUSALS = """\
+connection failed: connection to server at "db" failed: FATAL:  password authentication failed for user "me"
+connection failed: connection to server at "db" failed: FATAL:  database "x" does not exist
+connection failed: connection to server at "db" failed: FATAL:  role "me" is not permitted to log in
+connection failed: connection to server at "db" failed: SSL error: certificate verify failed
+connection failed: connection to server at "db" failed: server does not support SSL, but SSL was required
+connection failed: connection to server at "db" failed: root certificate file "/ca.pem" does not exist
+invalid connection option "Password"
+"""
+
+
+@pytest.mark.parametrize("said", REFUSALS.splitlines())
 def test_a_server_that_refuses_is_not_waited_for(said: str) -> None:
     found = explained(ConnectionError(said), "postgresql://me:***@db/x")
     assert type(found) is StorageError

@@ -77,16 +77,8 @@ def test_the_jobs_of_kubernetes_are_commands_and_use_what_is_there() -> None:
 
 
 def test_the_compose_file_is_one() -> None:
-    if shutil.which("docker") is None:
-        pytest.skip("docker is not installed")
-    command = ["docker", "compose", "-f", str(FOLDER / "compose.yaml"), "config", "--quiet"]
-    if subprocess.run([*command[:2], "version"], capture_output=True, check=False).returncode:
-        pytest.skip("docker has no compose")
-    done = subprocess.run(
-        command,
-        env={"POSTGRES_PASSWORD": "x", "PATH": "/usr/bin:/usr/local/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    docker = [shutil.which("docker") or "false", "compose"]
+    if subprocess.run([*docker, "version"], capture_output=True, check=False).returncode:
+        pytest.skip("docker is not installed, or has no compose")
+    command = [*docker, "-f", str(FOLDER / "compose.yaml"), "config", "--quiet"]
+    subprocess.run(command, env={"POSTGRES_PASSWORD": "x", "PATH": "/usr/bin:/usr/local/bin"}, check=True)
