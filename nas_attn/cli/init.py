@@ -67,8 +67,7 @@ backbone_epochs = {backbone_epochs}
 backbones = {backbones}                      # how many are trained: what helps one may not help another
 """
 PACKAGES = {"timm": "timm", "smp": "segmentation_models_pytorch"}  # source of a backbone -> package that it needs
-MANY = 3000  # Images of a folder from which on it is trained like a published data set
-TRAINED = 0.64  # Share of a folder that is trained on: a fifth is for the test, a fifth of the rest for validation
+MANY = 2000  # Images to train on from which on one's own are trained on like a published data set
 
 
 def init(
@@ -109,8 +108,9 @@ def init(
     question = "Largest latency relative to the bare backbone's (none: no limit)"
     limit = ask(max_latency_ratio, "max-latency-ratio", question, "none")
     ratio = None if limit == "none" else _number(float, limit, "the largest latency")
-    seen = _look(task, data, backbone)
-    _write(target, _text(path, name or target.stem, task, space, backbone, data, count, ratio))
+    images = _images(data)
+    seen = _look(task, data, backbone, images)
+    _write(target, _text(path, name or target.stem, task, space, backbone, data, count, ratio, images))
     if taken and not yes:
         echo(f"there is no terminal, so defaults were used: {' '.join(taken)}")
     if seen:
@@ -118,7 +118,7 @@ def init(
     echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
 
 
-def _look(task: str, data: str, backbone: str) -> str:
+def _look(task: str, data: str, backbone: str, images: float) -> str:
     """Checks that data and backbone are there; says what the data are."""
     from nas_attn import backbones
     from nas_attn.recipe_reading import backbone_section
@@ -130,7 +130,7 @@ def _look(task: str, data: str, backbone: str) -> str:
     if facts.own_trainer and (maker not in PACKAGES or find_spec(PACKAGES[maker]) is not None):
         side = facts.trial_side(backbone)
         backbones.build(section, input_shape=(3, side, side), classes=10)
-    return facts.seen(data, TRAINED * _images(data), backbone)
+    return facts.seen(data, images, backbone)
 
 
 def _small(data: str) -> bool:
@@ -176,12 +176,20 @@ def _training(task: Task, backbone: str, *, small: bool, epochs: int) -> dict[st
 
 
 def _text(
-    path: str, name: str, task: str, space: str, backbone: str, data: str, trials: float, ratio: float | None
+    path: str,
+    name: str,
+    task: str,
+    space: str,
+    backbone: str,
+    data: str,
+    trials: float,
+    ratio: float | None,
+    images: float,
 ) -> str:
     """The recipe: what was answered, and for the rest what suits the task and the size of the images."""
     small, facts = _small(data), find(task, backbone)
-    images = _images(data) if facts.paced_by_images else 0  # a hundred make few steps an epoch
-    pace = facts.pace_of_few(TRAINED * images) if 0 < images < MANY else facts.pace(data, small=small)
+    few = facts.paced_by_images and 0 < images < MANY  # a hundred make few steps an epoch
+    pace = facts.pace_of_few(images) if few else facts.pace(data, small=small)
     quoted = partial(json.dumps, ensure_ascii=False)  # TOML's escapes are those of JSON
     text = TEMPLATE.format(
         path=path,
@@ -208,19 +216,18 @@ def _text(
     return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)  # the answers' lengths differ
 
 
-def _images(data: str) -> int:
-    """How many images of one's own there are, all splits together; 0 where that is not known."""
-    from nas_attn.data.folder import count_images
+def _images(data: str) -> float:
+    """About how many images of one's own are trained on; 0 where that is not known."""
+    from nas_attn.data.folder import count_trained
 
-    folder = data.partition(":")[2]
-    if not folder.endswith((".yaml", ".yml")):
-        return count_images(folder) if folder else 0
+    source, _, folder = data.partition(":")
     with suppress(DataError, ImportError):
-        from nas_attn.data.boxes import named_images
-        from nas_attn.recipe import DataSection
+        if source == "coco" or folder.endswith((".yaml", ".yml")):
+            from nas_attn.data.boxes import count_trained as count_boxed
+            from nas_attn.recipe import DataSection
 
-        return sum(1 for _ in named_images(DataSection(name=data), "train", "val", "test"))
-    return 0
+            return count_boxed(DataSection(name=data))
+    return count_trained(folder) if folder else 0
 
 
 def _number(kind: type[int] | type[float], text: str, what: str) -> float:

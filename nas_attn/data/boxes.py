@@ -83,6 +83,7 @@ class Coco:
     files: Mapping[str, Path]  # split -> annotations
     images: str | None  # folder of the images, where it was said
     classes: Mapping[int, str]  # id -> name, in order of the ids: those with boxes to learn from
+    trained: int  # images with which the training annotations deal
 
     def read(self, split: str) -> tuple[tuple[Framed, ...], tuple[BoxTable, ...]]:
         """The images of a split, unopened, and their boxes; DataError where annotations are wrong or an image is missing."""
@@ -149,6 +150,14 @@ def seen(data: str) -> str:
         return str(error)
 
 
+def count_trained(section: DataSection) -> float:
+    """About how many images `coco:FOLDER` or `yolo:PATH.yaml` trains on. Raises DataError: that cannot be said."""
+    if section.name.startswith("yolo:"):
+        return sum(1 for _ in named_images(section, "train"))
+    found = find(section)
+    return (1 if "validation" in found.files else 0.8) * found.trained
+
+
 def find(section: DataSection) -> Coco:
     """Where the data are, and their classes. Raises DataError: there are none, or they name no class with boxes."""
     root = user_path(section.name.removeprefix("coco:"), what="folder of images with boxes", error=DataError)
@@ -159,7 +168,8 @@ def find(section: DataSection) -> Coco:
     if "train" not in files:
         tried = ", ".join(pattern.format("train") for pattern in PATTERNS)
         raise DataError(f"'{root}' has no annotations to train on (looked for {tried}): name them in data.coco.train")
-    return Coco(root.resolve(), files, where.images, _classes(files["train"]))
+    content = _content(files["train"])
+    return Coco(root.resolve(), files, where.images, _classes(content, files["train"]), len(content.images))
 
 
 def _annotations(root: Path, split: str, given: str | None) -> Path | None:
@@ -198,9 +208,8 @@ def _names(content: _Content, path: Path) -> dict[int, str]:
     return names
 
 
-def _classes(path: Path) -> dict[int, str]:
+def _classes(content: _Content, path: Path) -> dict[int, str]:
     """The categories to learn; one that only sums up others, as some programs write it, is none."""
-    content = _content(path)
     names = _names(content, path)
     used = {row.category_id for row in content.annotations if not row.iscrowd}
     above = {row.supercategory for row in content.categories if row.id in used}

@@ -164,9 +164,13 @@ def _opens(path: Path) -> bool:
         return False
 
 
-def count_images(path: str) -> int:
-    """The images below a folder, all splits together; 0 where there is no such folder. None is read."""
-    return len(images_below(Path(path).expanduser()))
+def count_trained(path: str) -> float:
+    """About how many images of a folder are trained on; 0 where there is no such folder. None is read."""
+    root = Path(path).expanduser()
+    if not (root / "train").is_dir():  # a fifth is for the test, a fifth of the rest for validation
+        return 0.64 * len(images_below(root))
+    split = any((root / name).is_dir() for name in VALIDATION_NAMES)
+    return (1 if split else 0.8) * len(images_below(root / "train"))
 
 
 def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path, list[str]]:

@@ -144,21 +144,21 @@ def test_init_writes_a_recipe_that_fits_a_small_folder(tmp_path: Path, monkeypat
 def test_init_fits_a_detectors_training_to_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
     """Hundreds of steps whatever the folder's size, and digits as large as the anchors that are to find them."""
     monkeypatch.chdir(tmp_path)
-    coco(tmp_path / "things")
+    coco(tmp_path / "things", train=100, val=30)
     network = ["--task", "detection", "--backbone", "torchvision:ssd300_vgg16"]
     assert nas("init", "own.toml", "--yes", *network, "--data", "coco:things").status == 0
     training, size = load_recipe("own.toml").training, load_recipe("own.toml").data.size
-    assert (training.batch_size, training.backbone_epochs, training.rungs, size) == (16, 300, [60, 150], 300)
+    assert (training.batch_size, training.backbone_epochs, training.rungs, size) == (16, 240, [48, 120], 300)
     network[-1] = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
     assert nas("init", "made.toml", "--yes", *network, "--data", "digits").status == 0
     made = load_recipe("made.toml")
     assert 8 * made.data.size / made.data.options["size"] == 32
     assert made.training.backbone_epochs * made.data.options["train"] / made.training.batch_size > 1000
     pytest.importorskip("yaml", reason="ultralytics, which brings it, is not installed")
-    Path("things/annotations/data.yaml").write_text("path: ..\ntrain: train\nnames: [thing]\n")
+    Path("things/annotations/data.yaml").write_text("path: ..\ntrain: train\nval: val\nnames: [thing]\n")
     network[-1] = "ultralytics:yolo11n.yaml"
     assert nas("init", "yolo.toml", "--yes", *network, "--data", "yolo:things/annotations/data.yaml").status == 0
-    assert load_recipe("yolo.toml").training.rungs == [60, 150]
+    assert load_recipe("yolo.toml").training.rungs == [48, 120]
 
 
 def test_init_overwrites_only_when_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
