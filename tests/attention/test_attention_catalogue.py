@@ -31,20 +31,15 @@ from nas_attn.records import Choice
 def test_rows_and_classes_speak_of_the_same_knobs() -> None:
     for row in ROWS:
         assert row.paper
-        same_knobs(row)
-
-
-def same_knobs(row: Row) -> None:
-    parameters = inspect.signature(catalogue.load(row.target)).parameters
-    keywords = {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    assert [n for n in parameters if n not in keywords] == ["channels"]
-    assert keywords.pop("init").default == "paper"
-    for name in ("height", "width"):
-        keywords.pop(name, None)
-    assert list(keywords) == [k.name for k in row.knobs if not k.preset]
-    for name, parameter in keywords.items():
-        knob = row.knob(name)
-        assert knob.auto if parameter.default is inspect.Parameter.empty else parameter.default == knob.default
+        parameters = inspect.signature(catalogue.load(row.target)).parameters
+        keywords = {n: p for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        assert [n for n in parameters if n not in keywords] == ["channels"]
+        assert keywords.pop("init").default == "paper"
+        keywords = {n: p for n, p in keywords.items() if n not in ("height", "width")}
+        assert list(keywords) == [k.name for k in row.knobs if not k.preset]
+        for name, parameter in keywords.items():
+            knob = row.knob(name)
+            assert knob.auto if parameter.default is inspect.Parameter.empty else parameter.default == knob.default
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
@@ -108,9 +103,7 @@ def test_wrong_knobs_are_one_sentence() -> None:
         ("torch.nn:relu", 16, {}, "attention type 'torch.nn:relu': 'torch.nn' has no 'relu': did you mean"),
         ("torch.nn:", 16, {}, "attention type 'torch.nn:'"),
         ("math:gcd", 16, {}, "'math:gcd' is not a subclass of torch.nn.Module, but builtin_function_or_method"),
-        ("fractions:Fraction", 16, {}, "'fractions:Fraction' is not a subclass of torch.nn.Module, but Fraction"),
         ("torch.nn:Bilinear", 16, {}, "torch.nn:Bilinear does not work on 16 channels: TypeError: "),
-        ("torch.nn:LazyConv2d", 16, {}, "torch.nn:LazyConv2d does not work on 16 channels: TypeError: "),
     ],
 )
 def test_what_cannot_be_is_refused(name: str, channels: int, knobs: dict[str, Any], message: str) -> None:
@@ -118,15 +111,12 @@ def test_what_cannot_be_is_refused(name: str, channels: int, knobs: dict[str, An
         attention.create(name, channels, **knobs)
 
 
-def test_groups_that_do_not_divide_are_said() -> None:
+def test_groups_that_do_not_divide_a_knob_named_twice_and_an_unknown_start_are_said() -> None:
     with pytest.warns(NasAttnWarning, match="norm_groups=32 .*48 .*norm_groups=24"):
         module = attention.create("ela", 48, norm_groups=32)
     assert module.norm_h.num_groups == 24
     with pytest.warns(NasAttnWarning, match="variant=T has norm_groups=32"):
         attention.create("ela", 16, variant="T")
-
-
-def test_a_knob_named_twice_and_an_unknown_start_are_refused() -> None:
     with pytest.raises(KnobError, match=r"reduction .* 4 and as 8"):
         catalogue.build(Choice("se", (("reduction", 4), ("reduction", 8))), 16, 4, 4)
     with pytest.raises(KnobError, match="'Identity'"):
