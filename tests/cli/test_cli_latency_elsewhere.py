@@ -34,12 +34,8 @@ def test_a_device_without_torch_measures_for_a_study(nas, tmp_path: Path, mode: 
     packages.mkdir()
     for name in {"numpy", "numpy.libs", mode} & {path.name for path in installed.iterdir()}:
         (packages / name).symlink_to(installed / name)
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", DEVICE, str(packages), str(folder / "measure.py"), "--sessions", "2"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-I", "-S", "-c", DEVICE, str(packages), str(folder / "measure.py"), "--sessions", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "no torch" in done.stdout
     back = nas("measure", *study, "--from", str(folder), "--json").json

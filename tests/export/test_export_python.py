@@ -65,9 +65,8 @@ def made(
 def check(folder: Path, models: dict[str, nn.Module]) -> None:
     """What the files give elsewhere is what the networks give here."""
     before = torch.get_num_threads()
-    ran = subprocess.run(
-        [sys.executable, "-c", ALONE, *models], cwd=folder, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", ALONE, *models]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     torch.set_num_threads(1)
     try:

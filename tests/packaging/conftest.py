@@ -34,15 +34,9 @@ class Installed:
 
     def run(self, *command: str, timeout: float = 240) -> str:
         """Standard output of a command of this environment; fails with all output where the command does."""
-        done = subprocess.run(
-            [str(self.environment / "bin" / command[0]), *command[1:]],
-            cwd=self.folder,
-            env=outside(),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        program = [str(self.environment / "bin" / command[0]), *command[1:]]
+        how = {"cwd": self.folder, "env": outside(), "timeout": timeout}
+        done = subprocess.run(program, capture_output=True, text=True, check=False, **how)
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
