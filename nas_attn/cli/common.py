@@ -19,6 +19,7 @@ from typer import Argument, Option
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.errors import RecipeError, StudyError, UserError, few, printable, shorten
 from nas_attn.paths import DEFAULT_URL, HTML, output_path
+from nas_attn.waiting import reporting
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -168,10 +169,11 @@ def _code_in(value: Any, key: str = "") -> Iterator[str]:
             yield value
 
 
-def _storage_wait(seconds: float | None) -> None:
-    """For this process and the workers that it starts, which all read the environment."""
+def _storage_wait(context: typer.Context, seconds: float | None) -> None:
+    """For this process and the workers that it starts, which all read the environment. Who asks for it also waits to begin."""
     if seconds is not None:
         os.environ["NAS_ATTN_STORAGE_WAIT"] = str(seconds)
+        context.with_resource(reporting(lambda line: echo(line, err=True), lambda: False, seconds))
 
 
 Storage = Annotated[
@@ -202,7 +204,7 @@ StorageWait = Annotated[
         callback=_storage_wait,
         expose_value=False,
         envvar="NAS_ATTN_STORAGE_WAIT",
-        help="Seconds to wait for a database that does not answer; default: 1800.",
+        help="Seconds to wait for a database that does not answer; default: 1800, none before a study is begun.",
     ),
 ]
 Verbose = Annotated[

@@ -110,6 +110,16 @@ def test_a_server_that_refuses_is_not_waited_for(said: str) -> None:
     assert "does not answer" not in str(found)
 
 
+def test_a_host_that_does_not_resolve_is_waited_for_and_named(here: Path, nas, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may get its name when its service starts, as in Kubernetes."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
+    monkeypatch.setattr("nas_attn.storage.connection.QUIET_S", 0.0)
+    monkeypatch.setenv("NAS_ATTN_STORAGE_WAIT", "0.5")
+    ended = nas("search", "digits", "--storage", "postgresql://me:secret@name.invalid/x")
+    assert "waiting for the database, for up to 0 s: storage 'postgresql+psycopg://me:***@name.invalid/x'" in ended.err
+    assert "gave up after 0 s (change it with NAS_ATTN_STORAGE_WAIT)" in ended.error
+
+
 def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_escapes(here: Path, nas) -> None:
     recipe = load_recipe("digits", overrides={"backbone.name": "intruder:run", "search.sampler": "intruder:run"})
     with Database("sqlite:///nas_attn.db") as database:

@@ -13,9 +13,8 @@ import optuna
 import pytest
 
 from nas_attn.errors import StorageError, StudyError
-from nas_attn.storage import Database, StudyStore, connection, optuna_engine_arguments
+from nas_attn.storage import Database, StudyStore, optuna_engine_arguments
 from nas_attn.storage.connection import network_filesystem, storage_url
-from nas_attn.waiting import Interrupted, reporting
 
 
 @pytest.mark.parametrize(
@@ -53,17 +52,6 @@ def test_missing_psycopg_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(StudyError, match=r"pip install 'nas-attn\[postgres\]'"):
         Database("postgresql://me@localhost/x")
-
-
-def test_a_host_that_does_not_resolve_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may get its name when its service starts, as in Kubernetes."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
-    monkeypatch.setattr(connection, "QUIET_S", 0.0)
-    monkeypatch.setattr(connection, "STOPPING_S", 0.0)
-    said: list[str] = []
-    with reporting(said.append, lambda: bool(said), storage_s=600), pytest.raises(Interrupted):
-        Database("postgresql://me:secret@name.invalid/x")
-    assert "@name.invalid/x' does not answer: " in said[0]
 
 
 def test_a_relative_url_stays_the_same_file_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
