@@ -330,7 +330,7 @@ class Roles:
         self.flow, self._blocks = flow, frozenset(blocks)
         last = frozenset() if flow.classifies else frozenset(self._last_convolutions())
         self._predictions = last - self._added(last)
-        self._heads = self._head_calls()
+        self.heads = self._head_calls()
         self._neck = set() if flow.classifies else self._grown()
 
     def of(self, value: Value) -> Role:
@@ -482,7 +482,7 @@ class Roles:
 
     def _in_module(self, operation: int) -> bool:
         """Whether an operation runs in a module that is a head."""
-        return any(head.first <= operation < head.last for head in self._heads)
+        return any(head.first <= operation < head.last for head in self.heads)
 
     @functools.cache  # noqa: B019 - Roles live as long as one question
     def _in_branch(self, value: Value) -> bool:

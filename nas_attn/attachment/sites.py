@@ -83,7 +83,7 @@ def survey(
     for name in {site.name for site in own} & {site.name for site in (*wholes, *parts)}:
         raise BackboneError(f"'{name}' is already a site of the network: give yours another name")
     sites = (*wholes, *own, *parts)
-    return Survey(sites, tuple(_notes(finder, roles, blocks, sites, merged)))
+    return Survey(sites, tuple(_notes(finder, roles, blocks, sites, merged, heads)))
 
 
 def find_sites(
@@ -247,9 +247,15 @@ def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Valu
 
 
 def _notes(
-    finder: BlockFinder, roles: Roles, blocks: Sequence[Block], sites: Sequence[Site], merged: frozenset[str]
+    finder: BlockFinder,
+    roles: Roles,
+    blocks: Sequence[Block],
+    sites: Sequence[Site],
+    merged: frozenset[str],
+    heads: bool,
 ) -> Iterator[str]:
-    """One sentence for each thing that a reader of the sites may wonder about; `merged`: what reparameterization removes."""
+    """One sentence for each thing that a reader of the sites may wonder about; `merged`: what reparameterization removes;
+    `heads`: layers of the head are of interest."""
     flow = finder.flow
     stages = [site for site in sites if "." not in site.name]
     branched = sorted({call.path for call in flow.calls if call.path in merged and not issubclass(call.module, FOLDED)})
@@ -261,12 +267,14 @@ def _notes(
     hidden = [block.path for block in blocks if roles.of(block.value) == "head"]
     if hidden and not any(site.role == "head" for site in stages):
         yield f"not sites, since they only lead to outputs: {_listed(hidden)}; heads=True lists them as head1 …"
-    for path, maps in finder.several.items():
-        if roles.of(maps[0]) != "head" and not any(path.startswith(f"{around}.") for around in finder.several):
+    shared = {call.path: [*flow.by_shape(call.path).values()] for call in roles.heads}
+    several = finder.several | {path: maps for path, maps in shared.items() if len(maps) > 1}
+    for path, maps in several.items():
+        if (heads or roles.of(maps[0]) != "head") and not any(path.startswith(f"{around}.") for around in several):
             shapes = _listed(["x".join(map(str, flow.shapes[value][1:])) for value in maps])
             yield f"{path} is not a site: it runs on maps of several shapes ({shapes}), and attention is built for one"
     for path, value in finder.repeated.items():
-        if roles.of(value) != "head":
+        if heads or roles.of(value) != "head":
             times = len(flow.calls_of[path])
             yield f"{path} is not a site: the network calls it at {times} places, and attention would go to all of them"
     points = {point.path for site in sites for _, found in site.points for point in found}

@@ -30,7 +30,7 @@ from nas_attn.cli.common import (
 from nas_attn.errors import BackboneError, KnobError, MeasurementError, RecipeError, StudyError, shorten
 from nas_attn.notation import parse
 from nas_attn.paths import DEFAULT_URL
-from nas_attn.records import BESIDE, Knob, Placement, Site, format_knob
+from nas_attn.records import BESIDE, Knob, Placement, Site, Survey, format_knob
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,18 +69,22 @@ def sites(
     input_shape = parse_shape(shape)
     model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=1000)
     if spec is not None:
-        found = survey(model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads).sites
+        found = survey(model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads)
         _show_space(spec, found, backbone, shape, as_json)
         return
     surveyed = survey(model, input_shape, heads=heads)
     if as_json:
-        print_json([_record(site) for site in surveyed.sites])
+        print_json({"sites": [_record(site) for site in surveyed.sites], "notes": surveyed.notes})
         return
     columns, rows = _site_rows(surveyed.sites)
     out = console()
     out.print(table(f"Sites of {backbone} at {shape}", columns, rows, right=["channels", "map", "MACs"]))
+    _print_notes(surveyed)
+
+
+def _print_notes(surveyed: Survey) -> None:
     for note in surveyed.notes:
-        out.print(note, highlight=False, markup=False, soft_wrap=True)
+        console().print(note, highlight=False, markup=False, soft_wrap=True)
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:
@@ -96,15 +100,16 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _show_space(spec: SpaceSpec, sites: Sequence[Site], backbone: str, shape: str, as_json: bool) -> None:
+def _show_space(spec: SpaceSpec, surveyed: Survey, backbone: str, shape: str, as_json: bool) -> None:
     """The choices at each site after resolving and merging, the exact number of placements, and samples."""
     from nas_attn.space import SearchSpace
 
-    found = SearchSpace(spec, sites)
+    found = SearchSpace(spec, surveyed.sites)
     count, allowed, rng = found.count(), found.allowed, random.Random(0)
     drawn = [str(found.placement(found.sample(rng))) for _ in range(SAMPLES if count else 0)]
     if as_json:
-        print_json({"space": spec.name, "backbone": backbone, "sites": allowed, "placements": count, "samples": drawn})
+        known = {"space": spec.name, "backbone": backbone, "sites": allowed, "placements": count, "samples": drawn}
+        print_json({**known, "notes": surveyed.notes})
         return
     out, rows = console(), []
     for site in found.sites:
@@ -116,6 +121,7 @@ def _show_space(spec: SpaceSpec, sites: Sequence[Site], backbone: str, shape: st
     if drawn:
         out.print("\nSamples", style="bold")
         out.print("\n".join(f"  {placement}" for placement in drawn), markup=False)
+    _print_notes(surveyed)
 
 
 def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:

@@ -99,7 +99,8 @@ def test_modules_lists_what_installed_packages_offer(nas, tmp_path: Path, monkey
 def test_sites(nas) -> None:
     asked = ("sites", "resnet8", "--input", "3x32x32")
     found = nas(*asked, "--json").json
-    assert [site["site"] for site in found][:3] == ["stage1", "stage2", "stage3"]
+    assert [site["site"] for site in found["sites"]][:3] == ["stage1", "stage2", "stage3"]
+    assert found["notes"] == []
     assert "stage2.block1" in nas(*asked).out
     found = nas(*asked, "--space", "small", "--json").json
     assert found["placements"] == math.prod(len(choices) for choices in found["sites"].values())
