@@ -30,6 +30,7 @@ from nas_attn.attachment.recording import (
     LAYERS,
     LAYOUT_CHANGING,
     NORMS,
+    POOLINGS,
     Call,
     Flow,
     Value,
@@ -391,10 +392,16 @@ class Roles:
 
         A prediction is often cut up and decoded, so what follows a change of layout does not count, but for a layer that
         takes the map as a whole (ConvNeXt's layer norm), and for maps that are turned as they are (a norm written by hand).
+        What is only pooled, and has a say in later convolutions, predicts nothing (what YOLO-World asks its texts with).
         """
         followed, whole, shapes = set[Value](), set[Value](), self.flow.shapes
+        used: set[Value] = set()  # by later convolutions, in whatever layout
         for i in reversed(range(len(self.flow.operations))):
             op = self.flow.operations[i]
+            after = {self.flow.operations[j].name for v in op.outputs for j in self.flow.consumers[v]}
+            asks = not used.isdisjoint(op.outputs) and after <= POOLINGS | {"mean", "amax"}
+            if op.name in CONVOLUTIONS or not used.isdisjoint(op.outputs):
+                used.update(op.inputs)
             if op.name in WHOLE_LAYERS:
                 whole.update(op.inputs)
             if op.name in LAYOUT_CHANGING:
@@ -404,7 +411,7 @@ class Roles:
                     followed.update(op.inputs if not followed.isdisjoint(op.outputs) else ())
                 continue
             hidden = not (followed.isdisjoint(op.outputs) and whole.isdisjoint(op.outputs))
-            if op.name in CONVOLUTIONS and op.outputs[0] in self.flow.maps and not hidden:
+            if op.name in CONVOLUTIONS and op.outputs[0] in self.flow.maps and not (hidden or asks):
                 yield i
             if op.name in CONVOLUTIONS | NORMS | ACTIVATIONS or hidden:
                 followed.update(op.inputs)

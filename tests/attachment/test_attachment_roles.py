@@ -287,12 +287,13 @@ class Boxes(nn.Module):
 
 
 class UpAndDown(nn.Module):
-    """A pyramid on whose levels the maps come by twice, all of its layers in one list."""
+    """A pyramid on whose levels the maps come by twice, all of its layers in one list; levels have a say in others' gates."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.ModuleList(Residual(i, o) for i, o in ((3, 16), (16, 16), (16, 16), (16, 16)))
         self.layers.extend(nn.Sequential(unit(16, 16), unit(16, 16)) for _ in range(3))
+        self.ask = Boxes()
         self.head = Boxes()
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -302,7 +303,8 @@ class UpAndDown(nn.Module):
             maps.append(x)
         up = self.layers[4](functional.interpolate(x, scale_factor=2.0) + maps[2])
         top = self.layers[5](functional.interpolate(up, scale_factor=2.0) + maps[1])
-        down = self.layers[6](functional.max_pool2d(top, 2) + up)
+        asked = [functional.adaptive_max_pool2d(m, 2).flatten(1).mean(1) for m in self.ask([up, top])]
+        down = self.layers[6]((functional.max_pool2d(top, 2) + up) * (asked[0] + asked[1]).view(-1, 1, 1, 1))
         return self.head([top, down])
 
 
