@@ -138,6 +138,7 @@ def test_check_reports_what_was_attached_and_is_gone() -> None:
     assert (kept.path, kept.takes_part) == ("1.nas_attn.0", True)
     assert (lost.path, lost.lost, lost.takes_part) == ("3.nas_attn.0", True, False)
     assert na.check(na.detach(rebuilt), SHAPE) == ()
+    assert [one.lost for one in na.check(rebuilt, SHAPE, expected=model)] == [True, True]
 
 
 def test_a_method_of_such_a_name_that_does_something_else_is_left_alone() -> None:

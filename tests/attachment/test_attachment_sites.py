@@ -305,16 +305,17 @@ def test_custom_sites_by_path_and_glob() -> None:
 
 
 @pytest.mark.parametrize(
-    ("globs", "words"),
+    ("name", "globs", "words"),
     [
-        (["layer9.*"], "no module that runs matches 'layer9"),
-        (["layer1", "layer2"], "different shapes"),
-        (["linear"], "returns no feature map"),
+        ("mine", ["layer9.*"], "no module that runs matches 'layer9"),
+        ("mine", ["layer1", "layer2"], "different shapes"),
+        ("mine", ["linear"], "returns no feature map"),
+        ("stage1", ["conv1"], "'stage1' is already a site"),
     ],
 )
-def test_wrong_custom_sites_are_refused(globs: list[str], words: str) -> None:
+def test_wrong_custom_sites_are_refused(name: str, globs: list[str], words: str) -> None:
     with pytest.raises(BackboneError, match=words):
-        find_sites(network("resnet8", (3, 32, 32)), (3, 32, 32), custom={"mine": globs})
+        find_sites(network("resnet8", (3, 32, 32)), (3, 32, 32), custom={name: globs})
 
 
 def test_attention_of_the_backbones_own() -> None:
@@ -352,11 +353,6 @@ def test_all_torchvision_classification_models() -> None:
 
 
 SHAPE = (3, 32, 32)
-
-
-def test_a_site_of_ones_own_needs_a_name_of_its_own() -> None:
-    with pytest.raises(BackboneError, match="'stage1'"):
-        na.find_sites(network("resnet8", SHAPE), SHAPE, custom={"stage1": ["conv1"]})
 
 
 def test_blocks_alone_are_meant_by_a_star() -> None:
