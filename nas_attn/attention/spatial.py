@@ -304,8 +304,10 @@ class ShuffleAttention(nn.Module):
         self.norm = GroupNorm(half[1], half[1])
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        dealt_NCHW = torch.cat((x_NCHW[:, ::2], x_NCHW[:, 1::2]), 1) if self.identity else x_NCHW
-        x_NGVP = torch.unflatten(dealt_NCHW.flatten(2), 1, self.shape)
+        x_NCP = x_NCHW.flatten(2)
+        if self.identity:
+            x_NCP = dealt(x_NCP, self.shape[0] * self.shape[1])
+        x_NGVP = torch.unflatten(x_NCP, 1, self.shape)
         half = self.shape[1] // 2
         u_NGVP, v_NGVP = x_NGVP[:, :, :half], x_NGVP[:, :, half:]
         z_NGV1 = u_NGVP.mean(3, keepdim=True) * self.channel_weight[:, None] + self.channel_bias[:, None]
@@ -322,6 +324,13 @@ def interleaved(x_NCP: Tensor, channels: int) -> Tensor:
     pairs = torch.cat((x_NCP[:, :half], x_NCP[:, half + 1 :]), 1) if odd else x_NCP
     mixed = torch.unflatten(pairs, 1, (2, half)).transpose(1, 2).flatten(1, 2)
     return torch.cat((mixed, x_NCP[:, half : half + 1]), 1) if odd else mixed
+
+
+def dealt(x_NCP: Tensor, channels: int) -> Tensor:
+    """The even channels, then the odd ones: what `interleaved` brings back. Without steps in a slice, which ncnn lacks."""
+    half, odd = divmod(channels, 2)
+    pairs = torch.unflatten(x_NCP[:, : channels - 1] if odd else x_NCP, 1, (half, 2)).transpose(1, 2).flatten(1, 2)
+    return torch.cat((pairs[:, :half], x_NCP[:, channels - 1 :], pairs[:, half:]), 1) if odd else pairs
 
 
 class ChannelBranch(nn.Module):
