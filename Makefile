@@ -51,7 +51,7 @@ test-faults: $(VENV)/installed-dev  ## kill, stop, cut, fill and restart at rand
 	@FAULTS_EXAMPLES=$(FAULTS_EXAMPLES) FAULTS_STEPS=$(FAULTS_STEPS) OMP_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -n 0 -m "slow or not slow" tests/faults $(ARGS)
 
-lint: $(VENV)/installed-dev  ## check style, format, imports between rooms, types, and the project's size
+lint: $(VENV)/installed-dev  ## check style, format, imports between packages, types, and the project's size
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
