@@ -57,7 +57,8 @@ def by_benchmark_app(path: Path) -> float:
     ]
     words += ["-nthreads", "1", "-nireq", "1", "-nstreams", "1", "-infer_precision", "f32", "-t", str(int(SECONDS))]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    return float(re.findall(r"Min:\s+([\d.]+)", said)[0])
+    value, unit = re.findall(r"Min:\s+([\d.]+) (\w+)", said)[0]
+    return float(value) / (1000 if unit == "us" else 1)
 
 
 def by_loops(calls: Sequence[Call]) -> list[float]:
