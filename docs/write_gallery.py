@@ -100,7 +100,7 @@ def main() -> int:
 def with_answer(page: str, section: str) -> str:
     """A README with the answer of the first example."""
     answer = section.partition("```text\n")[2].partition("\n```")[0]
-    return re.sub(r"(?<=```\n)Take .+?(?=\n```)", lambda _: answer, page, flags=re.DOTALL)
+    return re.sub(r"(?<=```\n)(?:Take|Keep) .+?(?=\n```)", lambda _: answer, page, flags=re.DOTALL)
 
 
 def section(example: Example, place: Path) -> str:

@@ -125,8 +125,8 @@ def _address(file: Path, process: subprocess.Popen[bytes]) -> str:
     while True:
         assert process.poll() is None, "Chromium has ended"
         assert time.monotonic() < end, "Chromium does not answer"
-        with suppress(OSError, IndexError, StopIteration):
-            port = file.read_text().splitlines()[:2][-2]  # it is written whole
+        with suppress(OSError, ValueError, StopIteration):
+            port, _ = file.read_text().splitlines()  # two lines once it is whole
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE_S) as answer:
                 found = next(entry["webSocketDebuggerUrl"] for entry in json.load(answer) if entry["type"] == "page")
                 return str(found)

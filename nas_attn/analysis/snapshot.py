@@ -334,7 +334,8 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     model = models.get(primary) if primary and primary not in same else None
     wanted = {objective_name(objective) for objective in recipe.objectives} | {primary}
     shown = wanted | {tasks.of(recipe).metric}  # solving a model takes seconds in a large study
-    gains = _gains(rows, told := {name: found for name, found in models.items() if name in wanted - same.keys()})
+    told = {name: found for name, found in models.items() if name in wanted - same.keys()}
+    gains = _gains(rows, told)
     bare = [s.score for row in rows if row.baseline == "none" for s in scores.get(row.key, ())]
     seeds = range(recipe.search.seed, recipe.search.seed + recipe.training.backbones)  # others came later
     before = [s.score for s in own if s.score.seed in seeds]

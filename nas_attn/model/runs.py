@@ -72,7 +72,10 @@ class Priors:
         return math.sqrt(FLOOR_SHARE) * 1.001 * self.floor, max(MOST_FLOORS * self.floor, 8 * self.size)
 
     def log_noise(self, s: Floats, below: Floats | None = None) -> Floats:
-        """Log density of log s. With a floor f: s² = .8 f² + w², w half-Cauchy of scale f; else flat; `below`: around that."""
+        """Log density of log s. With a floor f: s² = .8 f² + w², w half-Cauchy of scale f; else flat.
+
+        At the target: log-normal around `below`, the noise of the search.
+        """
         if below is not None:
             around = -0.5 * (np.log(s / below) / TIED) ** 2 - math.log(TIED * math.sqrt(2 * math.pi))
             return np.asarray(np.where(s**2 > FLOOR_SHARE * (self.floor or 0.0) ** 2, around, -np.inf))

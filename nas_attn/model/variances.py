@@ -21,10 +21,8 @@ from nas_attn.model.runs import BACKBONES, EQUAL_OTHER, EQUAL_SHARE, SEEDS, TIED
 
 ROUND, EQUAL_ROUND = 44, 30  # draws of a round; more where there are more parameters
 FEWEST, MOST = 4, 32  # rounds
-ENOUGH, CHEAP = (
-    100,
-    6400,
-)  # effective number of draws after which there are no more rounds; at most this by the number of runs
+ENOUGH = 100  # effective number of draws after which no round follows
+CHEAP = 6400  # of n runs at most CHEAP / n draws are asked for, as the equations of many runs take long
 TAILS = 6  # degrees of freedom of the proposals
 NODES, FEW_NODES, MANY_RUNS = 48, 8, 300  # draws that stand for the posterior in the end; fewer from so many runs on
 LEARNED_FROM = 128  # runs that the variances are learned from, at most

@@ -68,9 +68,11 @@ def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) 
             freed.checkpoints += len(rows)
             _drop(opened, rows, freed, dry_run=dry_run)
     _sweep_strays(opened, freed, dry_run=dry_run)
+    if not ended:
+        return freed
     from nas_attn.data.folder import prepared_files  # loads torch
 
-    for path in prepared_files(opened.recipe.data) if ended else ():
+    for path in prepared_files(opened.recipe.data):
         freed.prepared += path.suffix == ".npy"
         with suppress(OSError):  # another study may use it, which Windows does not let go
             freed.size += path.stat().st_size
