@@ -204,14 +204,16 @@ class Augment(Named):
 class TrainingSection(Section):
     """How a candidate is trained and scored."""
 
-    start: Literal["scratch", "backbone", "pretrained"] = "backbone"
-    """Candidates start from random weights, from a backbone that the study trains, or from your weights (`weights`)."""
+    start: Literal["scratch", "backbone", "pretrained"] = "scratch"
+    """What the search's candidates start from: random weights, a backbone that the study trains, or your weights (`weights`). Left
+    out: as the target."""
     weights: str | None = None
-    """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.safetensors`, `.npz`), or `default` for the library's published weights."""
+    """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.safetensors`, `.npz`), or `default` for the library's published weights.
+    Left out: those of the target."""
     init: Literal["auto", "paper", "identity"] = "auto"
     """Modules start in their published form or as the identity; `auto`: paper from scratch, else identity."""
     rungs: list[int] = Field(default_factory=lambda: [1, 3], min_length=1)
-    """Epochs at which a candidate is scored and may be pruned, increasing."""
+    """Epochs at which a candidate is scored and may be pruned, increasing. Left out, where it starts as the target: the target's."""
     backbone_epochs: int = Field(default=10, ge=1)
     """For `start = "backbone"`: epochs of each backbone."""
     backbones: int = Field(default=3, ge=1, le=64)
@@ -330,19 +332,19 @@ class TrainingSection(Section):
 
 
 class TargetSection(Section):
-    """How the network will finally be trained: by `validate` and `retrain`.
+    """How the network will finally be trained: by `validate` and `retrain`, and by the search unless `[training]` says otherwise.
 
     The network, its modules' form included, is the one that was searched. Keys that are not given are as in `[training]`.
     """
 
-    start: Literal["scratch", "backbone", "pretrained"] | None = None
-    """Random weights; a new backbone for each block, trained like the study's; your weights; None: as in the search."""
+    start: Literal["scratch", "pretrained"] = "scratch"
+    """Random weights, or your weights (`weights`), into which attention is inserted. Left out: `pretrained` where weights are named."""
     weights: str | None = None
-    """For `pretrained`; None: those of `[training]`."""
+    """For `pretrained`: a file, or `default` for the library's published weights; left out: those of `[training]`."""
     epochs: int | None = Field(default=None, ge=1)
-    """None: `backbone_epochs`, and at least three times the last rung."""
+    """None: the search's last rung, or, if its candidates start otherwise, three times that and at least `backbone_epochs`."""
     seeds: int = Field(default=8, ge=2, le=256)
-    """Blocks of a validation, each with a new seed, and for `start = "backbone"` with a new backbone."""
+    """Blocks of a validation, each with a new seed."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Peak rate; None: that of `[training]` for this start."""
     weight_decay: float | None = Field(default=None, ge=0)
@@ -467,7 +469,7 @@ class LogSection(Section):
 
 
 class Recipe(Section):
-    """A study as written: backbone, data, space, training, target, latency, search, limits, answer, storage, log."""
+    """A study as written: backbone, data, space, target, training, latency, search, limits, answer, storage, log."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     space: SpaceSpec
@@ -477,8 +479,8 @@ class Recipe(Section):
     task's own metric and the latency."""
     backbone: BackboneSection
     data: DataSection
-    training: TrainingSection = Field(default_factory=TrainingSection)
     target: TargetSection = Field(default_factory=TargetSection)
+    training: TrainingSection = Field(default_factory=TrainingSection)
     latency: LatencySection = Field(default_factory=LatencySection)
     search: SearchSection = Field(default_factory=SearchSection)
     limits: Limits = Field(default_factory=Limits)
@@ -495,6 +497,24 @@ class Recipe(Section):
         task = TASKS.get(str(table["task"].get("name")))
         return table if task is None else {**table, "objectives": [task.metric, "latency"]}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _search_as_target(cls, table: Any) -> Any:
+        """The search trains as the target does where `[training]` does not say otherwise."""
+        training, target = (
+            (table.get(name, {}) for name in ("training", "target")) if isinstance(table, dict) else (0, 0)
+        )
+        if not isinstance(training, dict) or not isinstance(target, dict):
+            return table
+        weights = target.get("weights") or training.get("weights")
+        start = target.get("start") or ("pretrained" if weights else "scratch")
+        given = {"weights": weights} if start == "pretrained" and weights else {}
+        target = {"start": start, **given, **target}
+        if training.get("start") in (None, start):
+            rungs = {"rungs": [target["epochs"]]} if target.get("epochs") else {}
+            training = {"start": start, **given, **rungs, **training}
+        return {**table, "target": target, "training": training}
+
     @field_validator("objectives")
     @classmethod
     def _each_once(cls, objectives: list[str]) -> list[str]:
@@ -504,16 +524,14 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        start = self.target.start or self.training.start
         if self.data.name == "external":
             if self.data.input_shape is None:
                 raise ValueError("data.name = 'external' needs data.input_shape = [channels, height, width]")
-            for name, its_start in (("training", self.training.start), ("target", self.target.start)):
-                if its_start == "backbone":
-                    raise ValueError(f"data.name = 'external' needs {name}.start = 'scratch' or 'pretrained'")
-        if start == "pretrained" and not (self.target.weights or self.training.weights):
+            if self.training.start == "backbone":
+                raise ValueError("data.name = 'external' needs training.start = 'scratch' or 'pretrained'")
+        if self.target.start == "pretrained" and self.target.weights is None:
             raise ValueError("target.start = 'pretrained' needs target.weights = '…'")
-        if start != "pretrained" and self.target.weights is not None:
+        if self.target.start != "pretrained" and self.target.weights is not None:
             raise ValueError("target.weights = '…' needs target.start = 'pretrained'")
         task = tasks.of(self)
         if self.training.evaluator is None:  # else any metric that it returns
@@ -541,19 +559,19 @@ class Recipe(Section):
     def target_training(self) -> TrainingSection:
         """How the target trains, in full: one rung, its last epoch. The modules' form is the one that was searched."""
         training, target = self.training, self.target
-        start = target.start or training.start
         given = target.model_dump(exclude={"start", "weights", "epochs", "seeds", "learning_rate", "augment"})
         changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        rate = "learning_rate" if start == "scratch" else "finetune_learning_rate"
+        rate = "learning_rate" if target.start == "scratch" else "finetune_learning_rate"
         if target.learning_rate is not None:
             changed[rate] = target.learning_rate
-        epochs = target.epochs or max(training.backbone_epochs, 3 * training.rungs[-1])
+        last = training.rungs[-1]
+        usual = last if training.start == target.start else max(training.backbone_epochs, 3 * last)
         return training.model_copy(
             update={
                 **changed,
-                "start": start,
-                "weights": (target.weights or training.weights) if start == "pretrained" else None,
-                "rungs": [epochs],
+                "start": target.start,
+                "weights": target.weights,
+                "rungs": [target.epochs or usual],
                 "init": training.resolved_init,
                 "augment": training.augmentation if target.augment is None else target.augment,
                 "transforms": None,

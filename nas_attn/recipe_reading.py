@@ -108,6 +108,13 @@ def backbone_section(name: str, **settings: Any) -> BackboneSection:
     return _validate(BackboneSection, {"name": name, **settings}, "backbone")
 
 
+def target_table(target: str) -> dict[str, str]:
+    """The start of `[target]` that a command names: `scratch`, `weights` for published ones, or a file of weights."""
+    if target == "scratch":
+        return {"start": "scratch"}
+    return {"start": "pretrained", "weights": "default" if target == "weights" else target}
+
+
 def other_backbone(section: BackboneSection, choice: Choice) -> BackboneSection:
     """The section of the backbone that a placement names in the place of a study's, with the same options. Raises RecipeError."""
     knobs: dict[str, Any] = dict(choice.knobs)

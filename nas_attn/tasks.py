@@ -29,11 +29,14 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # Im
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long `init` proposes to train."""
+    """How long a network is to be trained from random weights, where nobody says."""
 
     batch_size: int
     epochs: int
-    rungs: tuple[int, int]
+
+    def tuned(self) -> int:
+        """Epochs from published weights or one's own."""
+        return max(3, self.epochs // 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,6 @@ class Hints:
     backbones: str  # The backbones that there are, for a comment
     own_images: Mapping[str, str]  # Options of `init` for images of one's own
     space: str = ""  # Search space; empty: by the data
-    target_epochs: int = 0  # At least so many epochs of the target
     more_data: tuple[str, ...] = ()  # Data sets that are not in the table
 
 
@@ -89,7 +91,7 @@ class Task(ABC):
     def data_section(self, recipe: Recipe) -> DataSection:
         """The recipe's data; published weights come with the normalisation and, for a folder, the size that they are validated with."""
         section, row = recipe.data, tables.find_data_set(recipe.data.name)
-        if recipe.training.weights != "default" or (row is not None and row.grey):
+        if "default" not in (recipe.training.weights, recipe.target.weights) or (row is not None and row.grey):
             return section
         fed = named("nas_attn.backbones.building:published_input")(recipe.backbone.name)
         changed: dict[str, Any] = {"mean": list(fed.mean), "std": list(fed.std)} if section.mean is None else {}
@@ -161,7 +163,7 @@ class Task(ABC):
     def pace_of_few(self, images: float) -> Pace:
         """How long `init` proposes to train on so few images: 600 steps, or 100 epochs."""
         epochs = min(100, max(20, round(600 * 16 / images)))
-        return Pace(16, epochs, (max(1, epochs // 20), max(3, epochs // 7)))
+        return Pace(16, epochs)
 
     def trial_side(self, backbone: str) -> int:
         """Side of the images for which `init` tries whether a backbone can be built."""
@@ -218,8 +220,8 @@ class Classification(Task):
 
     def pace(self, data: str, *, small: bool) -> Pace:
         if data.startswith("folder:"):
-            return Pace(64, 20, (1, 3))
-        return Pace(128, 8, (1, 2)) if small else Pace(128, 20, (1, 3))
+            return Pace(64, 20)
+        return Pace(128, 10 if small else 20)
 
 
 class Segmentation(Task):
@@ -247,7 +249,7 @@ class Segmentation(Task):
         return "torchvision:lraspp_mobilenet_v3_large"
 
     def pace(self, data: str, *, small: bool) -> Pace:
-        return Pace(16, 8, (1, 2)) if small else Pace(16, 20, (1, 3))
+        return Pace(16, 10 if small else 20)
 
     def data_lines(self, data: str, backbone: str) -> str:
         if data.startswith("folder:"):
@@ -287,7 +289,6 @@ class Detection(Task):
         backbones="torchvision:NAME (fasterrcnn_…, retinanet_…, fcos_…, ssd…), package.module:function",
         own_images={"task": "detection", "data": "coco:FOLDER", "backbone": USUAL_DETECTOR},
         space="detector",
-        target_epochs=30,
     )
 
     def check(self, recipe: Recipe) -> None:
@@ -333,12 +334,11 @@ class Detection(Task):
         return str(named(f"{YOLO}:seen")(data)) if data.startswith("coco:") else ""
 
     def pace(self, data: str, *, small: bool) -> Pace:
-        return Pace(16, 20, (3, 10))
+        return Pace(16, 30)
 
     def pace_of_few(self, images: float) -> Pace:
         """1,500 steps, or 300 epochs: a detector finds nothing at all for the first few hundred steps."""
-        epochs = min(300, max(20, round(1500 * 16 / images)))
-        return Pace(16, epochs, (max(3, epochs // 5), max(10, epochs // 2)))
+        return Pace(16, min(300, max(30, round(1500 * 16 / images))))
 
     def training_lines(self, backbone: str) -> str:
         return """\
@@ -420,7 +420,6 @@ class UltralyticsDetection(EvaluatedDetection):
         backbones="ultralytics:NAME.yaml or NAME.pt",
         own_images={"task": "detection", "data": "yolo:PATH.yaml"},
         space="detector",
-        target_epochs=30,
         more_data=("yolo:PATH.yaml (for ultralytics)",),
     )
 
@@ -435,11 +434,10 @@ class UltralyticsDetection(EvaluatedDetection):
         given = [name for name in LOADED_HERE if getattr(recipe.data, name) is not None]
         if given:
             raise ValueError(f"data.{given[0]} is not for ultralytics' trainer, whose YAML names the splits: remove it")
-        for name, start in (("training", recipe.training.start), ("target", recipe.target.start)):
-            if start == "backbone":
-                raise ValueError(
-                    f"ultralytics' trainer needs {name}.start = 'scratch', or 'pretrained' with weights = 'default' for a .pt"
-                )
+        if recipe.training.start == "backbone":
+            raise ValueError(
+                "ultralytics' trainer needs training.start = 'scratch', or 'pretrained' with weights = 'default' for a .pt"
+            )
 
     def usual_backbone(self, data: str, *, small: bool) -> str:
         return f"{PREFIX}yolo11n.yaml"

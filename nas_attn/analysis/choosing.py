@@ -256,9 +256,7 @@ def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
     if runs > MOST_RUNS:
         yield f"Decide    not worth a test: to show a gain of this size takes more than {MOST_RUNS} trainings of each network"
         return
-    target = now.recipe.target_training
-    fresh = target.backbone_epochs if target.start == "backbone" else 0
-    seconds = training_s(now, runs * (2 * target.rungs[-1] + fresh))
+    seconds = training_s(now, runs * 2 * now.recipe.target_training.rungs[-1])
     time = "" if seconds is None else f" (about {units.duration(seconds)})"
     view = now.find(bet.key)
     placement = bet.name if view is None else str(view.placement)

@@ -103,9 +103,9 @@ def searched_as_target(recipe: Recipe) -> bool:
 
 
 def _backbone(recipe: Recipe, stored: StoredScore) -> int:
-    """The backbone of a run of the target; where the search has several and the target none, one of its own."""
+    """The backbone of a run of the target, which has none; where the search has several, one of its own."""
     several = recipe.training.start == "backbone" and recipe.training.backbones > 1
-    return stored.score.seed if several and recipe.target_training.start != "backbone" else stored.backbone
+    return stored.score.seed if several else stored.backbone
 
 
 Models = dict[tuple[str, int], Evidence]

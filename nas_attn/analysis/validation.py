@@ -1,6 +1,6 @@
 """A study's validations: families of comparisons fixed beforehand, and what their runs on the test split show.
 
-A block is one fresh seed (on one fresh backbone, where the study trains it) with which every network of the family was trained as
+A block is one fresh seed with which every network of the family was trained as
 the target says. A comparison's statistic is its mean difference over the blocks, over its standard error; that is shrunk towards
 the family's pooled one (Smyth 2004, the "moderated" t). The family's error is held by the distribution of the largest statistic,
 as Dunnett's (1955), found by simulating exactly this computation on blocks of normal noise. For new images, the variance of the
@@ -219,7 +219,6 @@ class Family:
     margin: float | None
     metric: str
     first_seed: int
-    fresh_backbones: bool
     epochs: int  # of the target
     chance: float | None = None  # what a run without a score counts as; None: the worst value of the comparison
 
@@ -247,9 +246,7 @@ def family_name(number: int) -> str:
 
 def validation_epochs(recipe: Recipe) -> int:
     """Epochs of a validation of the recommended network, the best uniform one and the bare backbone."""
-    target = recipe.target_training
-    fresh = target.backbone_epochs if target.start == "backbone" else 0
-    return recipe.target.seeds * (3 * target.rungs[-1] + fresh)
+    return recipe.target.seeds * 3 * recipe.target_training.rungs[-1]
 
 
 def written(family: Family) -> str:

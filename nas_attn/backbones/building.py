@@ -134,7 +134,7 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
             "Others are written torchvision:NAME, timm:NAME, smp:ARCHITECTURE/ENCODER or package.module:function."
         )
     if published:
-        raise BackboneError(f"no published weights come with '{section.name}': name a file in training.weights")
+        raise BackboneError(f"no published weights come with '{section.name}': name a file in target.weights")
     if section.options:
         shown = ", ".join(section.options)
         raise BackboneError(f"'{section.name}' takes no backbone.options ({shown}): its only setting is backbone.width")
@@ -184,7 +184,7 @@ def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, An
     try:
         source = torchvision.models.get_model(name, weights="DEFAULT", progress=False, **auxiliary, **section.options)
     except OSError as error:
-        way = f"put them into {hub.get_dir()}, or give a file as training.weights"
+        way = f"put them into {hub.get_dir()}, or give a file as target.weights"
         raise BackboneError(
             f"the weights of '{section.name}' could not be downloaded ({shorten(first_line(error))}): {way}"
         ) from error
@@ -275,7 +275,7 @@ def _timm(section: BackboneSection, name: str, shape: Shape, classes: int, publi
     except BackboneError as error:
         if not published:
             raise
-        way = "give a file as training.weights, or fetch them with `hf download` where there is a network"
+        way = "give a file as target.weights, or fetch them with `hf download` where there is a network"
         raise BackboneError(
             f"the weights of '{section.name}' could not be loaded ({first_line(error.__cause__ or error)}): {way}"
         ) from None
@@ -291,7 +291,7 @@ def _smp(section: BackboneSection, name: str, shape: Shape, classes: int, publis
         raise BackboneError(f"'{section.name}' needs segmentation_models_pytorch: {way}") from None
     if published:
         way = 'for a trained encoder set backbone.options = { encoder_weights = "imagenet" }'
-        raise BackboneError(f"no weights are published for all of '{section.name}': remove training.weights; {way}")
+        raise BackboneError(f"no weights are published for all of '{section.name}': remove target.weights; {way}")
     architecture, slash, encoder = name.partition("/")
     if not slash:
         raise BackboneError(
@@ -306,7 +306,7 @@ def _users(section: BackboneSection, name: str, shape: Shape, classes: int, publ
     from torch import nn
 
     if published:
-        raise BackboneError(f"no published weights are known for '{section.name}': name a file in training.weights")
+        raise BackboneError(f"no published weights are known for '{section.name}': name a file in target.weights")
     function = load_object(section.name, what="backbone", error=BackboneError)
     model = call(function, section, **{**users_arguments(function, shape[0], classes), **section.options})
     if not isinstance(model, nn.Module):

@@ -180,6 +180,10 @@ Storage = Annotated[
     str, Option("--storage", envvar="NAS_ATTN_STORAGE", help="Database: sqlite:///FILE or postgresql://…")
 ]
 StudyName = Annotated[str | None, Argument(help="Study; may be omitted if the database has only one.")]
+TargetStart = Annotated[
+    str | None,
+    Option("--target", help="How you will train in the end: scratch, weights (published) or a file of weights."),
+]
 AsJson = Annotated[bool, Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what would be done, and stop.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress.")]

@@ -15,10 +15,10 @@ import typer
 from typer import Argument, Option
 
 from nas_attn import tables
-from nas_attn.cli.common import echo
+from nas_attn.cli.common import TargetStart, echo
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
-from nas_attn.tasks import TASKS, Task, find, variants
+from nas_attn.tasks import TASKS, find, variants
 
 TEMPLATE = """\
 # A study: which attention module helps, at which stage of the backbone, with which settings?
@@ -34,14 +34,14 @@ name = {backbone}                # {backbones_known}
 name = {data}                    # {data_known}
 root = "data"                      # folder for downloaded files
 {folder}
-[training]
-start = "{start}"                  # {starts}
-{start_lines}rungs = [{rungs}]                  # epochs at which candidates are scored and weak ones are stopped
-batch_size = {batch_size}
-{augment}
-[target]                           # how the network will finally be trained: by `validate` and `retrain`
-epochs = {target_epochs}                        # learning_rate, augment, … are as above unless given here
+[target]                           # how you will train the network in the end
+start = "{start}"                  # scratch, or pretrained with weights = "default" (published ones) or your file
+{weights}epochs = {epochs}
 seeds = 8                          # runs of each network in a validation
+
+[training]                         # the search trains as the target does, unless `start` and `rungs` stand here
+batch_size = {batch_size}
+{lines}{augment}
 
 [latency]
 device = "cpu"                     # where the network will run: cpu or cuda
@@ -61,11 +61,6 @@ confirm_seeds = 2                  # more seeds for the front and the baselines 
 AUGMENT = """\
 augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name
 """
-OWN_BACKBONES = """\
-# weights = "default"              # for start = "pretrained": published weights, or your file, "mine.pt"
-backbone_epochs = {backbone_epochs}
-backbones = {backbones}                      # how many are trained: what helps one may not help another
-"""
 PACKAGES = {"timm": "timm", "smp": "segmentation_models_pytorch"}  # source of a backbone -> package that it needs
 MANY = 2000  # Images to train on from which on one's own are trained on like a published data set
 
@@ -76,6 +71,7 @@ def init(
     task: Annotated[str, Option(help="classification, segmentation or detection.")] = "classification",
     data: Annotated[str | None, Option(help="Data set, or folder:PATH.")] = None,
     backbone: Annotated[str | None, Option(help="Backbone.")] = None,
+    target: TargetStart = None,
     space: Annotated[str | None, Option(help="Search space.")] = None,
     trials: Annotated[int | None, Option(min=1, help="Candidates.")] = None,
     max_latency_ratio: Annotated[float | None, Option(help="Largest latency, relative to the bare backbone's.")] = None,
@@ -83,8 +79,8 @@ def init(
     force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a recipe: ask a few questions, or take the answers as options."""
-    target = output_path(path, what="recipe file", error=RecipeError)
-    if target.exists() and not force:
+    file = output_path(path, what="recipe file", error=RecipeError)
+    if file.exists() and not force:
         raise RecipeError(f"'{path}' already exists: give another file, or --force to overwrite it")
     if task not in TASKS:
         raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
@@ -103,19 +99,36 @@ def init(
     data = ask(data, "data", f"Data set ({', '.join(_data_known(task))})", "digits")
     small = _small(data)
     backbone = ask(backbone, "backbone", "Backbone", usual(data, small=small))
+    images = _images(data)
+    seen = [f"{data}: {found}"] if (found := _look(task, data, backbone, images)) else []
+    if target is None:
+        start, why = _usual_start(task, backbone)
+        seen += [why] if why else []
+        question = "How will you train the network in the end: scratch, weights (published ones), or a file of weights?"
+        target = ask(None, "target", question, start)
     space = ask(space, "space", "Search space", hints.space or ("small" if small else "plug_and_play"))
     count = _number(int, ask(trials, "trials", "Trials", "20" if small else "40"), "trials")
     question = "Largest latency relative to the bare backbone's (none: no limit)"
     limit = ask(max_latency_ratio, "max-latency-ratio", question, "none")
     ratio = None if limit == "none" else _number(float, limit, "the largest latency")
-    images = _images(data)
-    seen = _look(task, data, backbone, images)
-    _write(target, _text(path, name or target.stem, task, space, backbone, data, count, ratio, images))
+    _write(file, _text(path, name or file.stem, task, space, backbone, data, target, count, ratio, images))
     if taken and not yes:
         echo(f"there is no terminal, so defaults were used: {' '.join(taken)}")
-    if seen:
-        echo(f"{data}: {seen}")
+    for line in seen:
+        echo(line)
     echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
+
+
+def _usual_start(task: str, backbone: str) -> tuple[str, str]:
+    """What the target starts from where nobody says: published weights that are at hand. And why it does not."""
+    from nas_attn.evaluation.starts import missing_weights
+
+    if backbone.endswith(".pt"):
+        return "weights", ""
+    if not backbone.startswith("torchvision:"):
+        return "scratch", ""
+    missing = missing_weights(backbone, side=find(task, backbone).trial_side(backbone))
+    return ("scratch", f"target: scratch, since {missing}") if missing else ("weights", "")
 
 
 def _look(task: str, data: str, backbone: str, images: float) -> str:
@@ -157,24 +170,6 @@ def _options(backbone: str) -> str:
     return f"# options = {{ {said} }}   # a trained encoder; downloaded once\n"
 
 
-def _training(task: Task, backbone: str, *, small: bool, epochs: int) -> dict[str, str]:
-    """The lines that differ by what is trained, and by whom."""
-    lines = task.training_lines(backbone)
-    if task.own_trainer:
-        own = OWN_BACKBONES.format(backbone_epochs=epochs, backbones=2 if small else 3)
-        augment = AUGMENT.format(augment="" if small else '{ name = "flip" }, { name = "crop", padding = 4 }')
-        starts = "backbone: train the bare network once, candidates continue from it; scratch; pretrained"
-        return {"start": "backbone", "starts": starts, "start_lines": own + lines, "augment": augment}
-    trained = backbone.endswith(".pt")
-    weights = 'weights = "default"                # the weights of the .pt\n' if trained else ""
-    return {
-        "start": "pretrained" if trained else "scratch",
-        "starts": 'scratch; pretrained with weights = "default": the weights of a .pt',
-        "start_lines": weights + lines,
-        "augment": "",
-    }
-
-
 def _text(
     path: str,
     name: str,
@@ -182,15 +177,21 @@ def _text(
     space: str,
     backbone: str,
     data: str,
+    target: str,
     trials: float,
     ratio: float | None,
     images: float,
 ) -> str:
     """The recipe: what was answered, and for the rest what suits the task and the size of the images."""
+    from nas_attn.recipe_reading import target_table
+
     small, facts = _small(data), find(task, backbone)
     few = facts.paced_by_images and 0 < images < MANY  # a hundred make few steps an epoch
     pace = facts.pace_of_few(images) if few else facts.pace(data, small=small)
     quoted = partial(json.dumps, ensure_ascii=False)  # TOML's escapes are those of JSON
+    start = target_table(target)
+    weights = f"weights = {quoted(start['weights'])}\n" if "weights" in start else ""
+    augment = AUGMENT.format(augment="" if small else '{ name = "flip" }, { name = "crop", padding = 4 }')
     text = TEMPLATE.format(
         path=path,
         name=quoted(name),
@@ -205,10 +206,12 @@ def _text(
         data=quoted(data),
         data_known=", ".join(_data_known(task)),
         folder=facts.data_lines(data, backbone),
-        **_training(facts, backbone, small=small, epochs=pace.epochs),
-        rungs=", ".join(map(str, pace.rungs)),
-        target_epochs=max(facts.hints.target_epochs, pace.epochs),
+        start=start["start"],
+        weights=weights,
+        epochs=pace.tuned() if weights else pace.epochs,
         batch_size=pace.batch_size,
+        lines=facts.training_lines(backbone),
+        augment=augment if facts.own_trainer else "",
         trials=trials,
         samplers=", ".join(tables.SAMPLERS),
         limit="# max_latency_ratio = 1.3" if ratio is None else f"max_latency_ratio = {ratio}",

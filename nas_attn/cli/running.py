@@ -216,7 +216,6 @@ def _forecast(now: Snapshot, family: Family) -> dict[str, Any]:
         measured = 0.7 * seed_sd, 2**0.5 * seed_sd, 0  # runs of one block correlated by three quarters, and not at all
     low, high, blocks = measured
     comparisons = len(family.comparisons)
-    fresh = now.recipe.target_training.backbone_epochs if family.fresh_backbones else 0
     return {
         "sd_low": low,
         "sd_high": high,
@@ -224,7 +223,7 @@ def _forecast(now: Snapshot, family: Family) -> dict[str, Any]:
         "comparisons": comparisons,
         "detectable_low": detectable(comparisons, family.blocks, low),
         "detectable_high": detectable(comparisons, family.blocks, high),
-        "total_s": training_s(now, family.blocks * (len(family.networks) * family.epochs + fresh)),
+        "total_s": training_s(now, family.blocks * len(family.networks) * family.epochs),
     }
 
 

@@ -20,6 +20,7 @@ from nas_attn.cli.common import (
     Storage,
     StorageWait,
     StudyName,
+    TargetStart,
     Threads,
     TimeLimit,
     Trust,
@@ -61,6 +62,7 @@ def search(
     minutes: Annotated[float | None, Option(min=1, help="Time for everything, the test included.")] = None,
     hours: Annotated[float | None, Option(min=0.02, help="The same in hours.")] = None,
     backbone: Annotated[str | None, Option(help="Backbone for a folder of images.")] = None,
+    target: TargetStart = None,
     trials: Annotated[int | None, Option(min=1, help="Candidates, the baselines included.")] = None,
     settings: Annotated[
         list[str] | None, Option("--set", help="Change a setting: --set training.batch_size=256; repeatable.")
@@ -72,12 +74,13 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Run a search from a recipe; continue an earlier one of the same name."""
-    from nas_attn.recipe_reading import load_recipe
+    from nas_attn.recipe_reading import load_recipe, target_table
 
     began = time.monotonic()
     page_path(report)
     seconds = None if minutes is None and hours is None else 60 * (minutes or 0) + 3600 * (hours or 0)
     own = {"name": name, "search.trials": trials, "backbone.name": backbone}
+    own |= {f"target.{key}": value for key, value in target_table(target).items()} if target else {}
     changes = overrides(settings or []) | {key: value for key, value in own.items() if value is not None}
     planned = _planned(recipe, storage, seconds, effort, changes) if os.path.isdir(recipe) else None
     made = planned.recipe if planned else load_recipe(recipe, overrides=changes)

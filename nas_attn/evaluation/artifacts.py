@@ -178,9 +178,9 @@ def backbone_key(other: Choice | None) -> str:
     return BACKBONE if other is None else f"{BACKBONE} {other}"
 
 
-def backbone_name(protocol: str, number: int, key: str = BACKBONE) -> str:
+def backbone_name(number: int, key: str = BACKBONE) -> str:
     """Name of a trained backbone."""
-    return f"{protocol}/{number}{key.removeprefix(BACKBONE)}"
+    return f"{number}{key.removeprefix(BACKBONE)}"
 
 
 def weights_run(name: str) -> str:

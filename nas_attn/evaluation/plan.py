@@ -195,9 +195,6 @@ def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
 
 
 TARGET = "target"
-_RATES = {"finetune_learning_rate", "attention_learning_rate", "backbone_learning_rate", "layer_decay"}
-# Settings of the training that a backbone does not depend on
-_OF_CANDIDATES = _RATES | {"start", "weights", "init", "rungs", "backbones", "seeds", "evaluator"}
 
 
 def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSection) -> str:
@@ -207,13 +204,10 @@ def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSectio
         recipe = protocol_recipe(store, name)
         if content == _content(recipe.training, recipe.data):
             return name
-    return _keep(store, "own", content, json.dumps(content, sort_keys=True))
-
-
-def _keep(store: StudyStore, kind: str, content: Mapping[str, Any], identity: str) -> str:
-    name = f"{kind}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    text = json.dumps(content, sort_keys=True)
+    name = f"own-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if store.protocols.get(name) is None:
-        store.protocols.put(name, json.dumps(content, sort_keys=True))
+        store.protocols.put(name, text)
     return name
 
 
@@ -232,15 +226,6 @@ def protocol_recipe(store: StudyStore, protocol: str) -> Recipe:
     return recipe.model_copy(update={"training": training, "data": data})
 
 
-def backbone_protocol(store: StudyStore, protocol: str) -> str:
-    """The protocol under which the backbones of `protocol` are kept: one for all that train them alike."""
-    recipe = protocol_recipe(store, protocol)
-    mine = _backbone_identity(recipe)
-    if protocol == SEARCH or mine == _backbone_identity(protocol_recipe(store, SEARCH)):
-        return SEARCH
-    return _keep(store, "backbone", _content(recipe.training, recipe.data), mine)
-
-
 def backbone_number(recipe: Recipe, seed: int) -> int:
     """The backbone that a run of the search with this seed starts from."""
     training = recipe.training
@@ -253,9 +238,3 @@ def _content(training: TrainingSection, data: DataSection) -> Mapping[str, Any]:
 
 def _data(section: DataSection) -> Mapping[str, Any]:
     return section.model_dump(mode="json", exclude={"workers"})
-
-
-def _backbone_identity(recipe: Recipe) -> str:
-    """All that determines a backbone but its number."""
-    training = recipe.training.model_dump(mode="json", exclude=_OF_CANDIDATES)
-    return json.dumps([recipe.backbone.model_dump(mode="json"), _data(recipe.data), training], sort_keys=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +14,17 @@ from torch import Tensor, nn
 
 from nas_attn import attachment, backbones, data, tasks
 from nas_attn.data import Dataset
-from nas_attn.errors import NasAttnWarning, RecipeError
+from nas_attn.errors import BackboneError, NasAttnWarning, RecipeError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.latency.nets import CALIBRATION, deployed, open_in_runtime
 from nas_attn.recipe import LatencySection, Recipe, TrainingSection
+from nas_attn.recipe_reading import backbone_section
 from nas_attn.records import Site
 from nas_attn.tables import IN_INT8, LATENCY_MODES
 from nas_attn.training import Trainer
 from nas_attn.training.parameters import Rate
+
+CONNECT_S = 20.0  # seconds after which a host that does not answer has no weights for us
 
 
 def pick_device(name: str) -> torch.device:
@@ -67,6 +71,19 @@ def check_weights(plan: Plan) -> None:
     for weights in wanted_weights(plan.recipe):
         for note in given_weights(plan, weights)[1]:
             warnings.warn(note, NasAttnWarning, stacklevel=2)
+
+
+def missing_weights(backbone: str, *, side: int = 64) -> str:
+    """Why a backbone's published weights cannot be loaded here, in a sentence; empty where they can, which downloads them once."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECT_S)
+    try:
+        backbones.build(backbone_section(backbone), input_shape=(3, side, side), classes=10, pretrained=True)
+    except BackboneError as error:
+        return str(error)
+    finally:
+        socket.setdefaulttimeout(before)
+    return ""
 
 
 def wanted_weights(recipe: Recipe) -> list[str]:

@@ -35,7 +35,7 @@ from nas_attn.evaluation.evaluators import Evaluator, EvaluatorTrainer, find_eva
 from nas_attn.evaluation.faults import own_fault, require_memory, shared_fault
 from nas_attn.evaluation.measuring import Measurer
 from nas_attn.evaluation.output import OutputLog
-from nas_attn.evaluation.plan import Plan, backbone_protocol, kept_sites, over_limits, plan_for, protocol_recipe, wanted
+from nas_attn.evaluation.plan import Plan, kept_sites, over_limits, plan_for, protocol_recipe, wanted
 from nas_attn.evaluation.starts import Factors, calibration, candidate_factors, given_weights, int8_metrics, pick_device
 from nas_attn.latency import DeviceLock
 from nas_attn.notation import parse
@@ -259,7 +259,7 @@ class Workbench:
         artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
         self.store.renew(lease)
         known = json.dumps({"artifact": artifact, "sha256": sha256})
-        self.store.backbones.put(backbone_name(run.protocol, run.backbone, run.key), known)
+        self.store.backbones.put(backbone_name(run.backbone, run.key), known)
 
     def files(self, run: Run, lease: Lease) -> RunFiles:
         return RunFiles(self.store, self._artifacts, run.files, lease)
@@ -294,12 +294,12 @@ class Workbench:
         """The run that trains the backbone that a run starts from; None where it is there, or none is started from."""
         if self.recipe.training.start != "backbone":
             return None
-        protocol, other = backbone_protocol(self.store, self.protocol), self.plan.resolved(run.placement).other
+        other = self.plan.resolved(run.placement).other
         key = backbone_key(other)
-        if self.store.backbones.get(backbone_name(protocol, run.backbone, key)):
+        if self.store.backbones.get(backbone_name(run.backbone, key)):
             return None
         seed = self.recipe.search.seed + run.backbone
-        return Run(key, BARE if other is None else run.placement, seed, run.backbone, protocol, BACKBONE)
+        return Run(key, BARE if other is None else run.placement, seed, run.backbone, SEARCH, BACKBONE)
 
     def start_weights(self, backbone: int, other: Choice | None = None) -> Mapping[str, Any] | None:
         """Weights of the bare backbone, or of the `other`, that a run starts from; None where it starts from scratch."""
@@ -307,7 +307,7 @@ class Workbench:
         if start == "pretrained" and other is not None:
             return given_weights(self.plan.like(other))[0]
         if start == "backbone" and self._kept != wanted:
-            name = backbone_name(backbone_protocol(self.store, self.protocol), backbone, backbone_key(other))
+            name = backbone_name(backbone, backbone_key(other))
             known = self.store.backbones.get(name)
             if not known:
                 raise BackboneLost(f"backbone {backbone} is missing: it is trained first")

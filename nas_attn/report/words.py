@@ -110,12 +110,11 @@ def called(view: CandidateView, snapshot: Snapshot) -> str:
 def validation_headline(result: ValidationResult) -> str:
     """What was done, in a line."""
     family = result.family
-    fresh = "each on a new backbone and seed" if family.fresh_backbones else "each with a new seed"
     done = f"{result.blocks} of {family.blocks} blocks" if result.blocks < family.blocks else f"{family.blocks} blocks"
     by = "" if family.metric == "accuracy" else f"by {units.title(family.metric)} "
     return (
-        f"Validation {family.number}: trained as the target says ({family.epochs} epochs), {done}, {fresh}; scored {by}on the "
-        "test images"
+        f"Validation {family.number}: trained as the target says ({family.epochs} epochs), {done}, each with a new "
+        f"seed; scored {by}on the test images"
     )
 
 

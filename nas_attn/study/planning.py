@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import statistics
@@ -23,9 +24,9 @@ from nas_attn.data.folder import look_at
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.plan import Plan, plan_for, wanted
-from nas_attn.evaluation.starts import check_weights, pick_device
+from nas_attn.evaluation.starts import check_weights, missing_weights, pick_device
 from nas_attn.recipe import Recipe
-from nas_attn.recipe_reading import recipe_from
+from nas_attn.recipe_reading import recipe_from, target_table
 from nas_attn.space import Values
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.progress import ROUNDS, further_runs, seconds_per_epoch
@@ -39,7 +40,6 @@ from nas_attn.training.stepping import Threads, cores_for, intra_op_threads
 SHAPES = (("torchvision:resnet18", 96), ("torchvision:resnet18", 64), ("resnet20", 32), ("resnet8", 32))
 SHARES = (1.0, 0.5), (0.25, 0.12)  # of the usual epochs: smaller images come before less than half of them
 ENOUGH, FEWEST = 16, 9  # candidates that make a search worth its name, and that it has at least
-SEVERAL = 3  # backbones from which on the effects of one backbone are told from those of attention
 MANY_TRIALS = 36  # candidates from which on the large search space is worth it
 FULL = 0.7  # of all epochs, what a candidate takes that may be stopped early, about
 ATTENTION = 1.4  # a network with attention takes so much longer to train than the bare backbone, about
@@ -74,17 +74,17 @@ class Budget:
     epoch_s: float  # seconds of an epoch of the bare backbone with one worker, while the others work, too
     blocks: int  # of the test at the end; 0: there is no time for it
     images: int  # for validation, about
+    note: str = ""  # why published weights are not used
     known: int = 0  # candidates that the study has already
 
     @property
     def merits(self) -> int:
-        """How many it has of: enough candidates, several backbones, a test."""
-        several = self.recipe.training.backbones >= SEVERAL or self.recipe.training.start != "backbone"
-        return (self.recipe.search.trials >= ENOUGH) + several + (self.blocks > 0)
+        """How many it has of: enough candidates, a test."""
+        return (self.recipe.search.trials >= ENOUGH) + (self.blocks > 0)
 
     def as_dict(self) -> dict[str, Any]:
-        recipe = self.recipe
-        told = {"study": recipe.name, "trials": recipe.search.trials, "backbones": recipe.training.backbones}
+        recipe, target = self.recipe, self.recipe.target_training
+        told = {"study": recipe.name, "trials": recipe.search.trials, "start": target.start, "epochs": target.rungs[-1]}
         told |= {"backbone": recipe.backbone.name, "size": recipe.data.size}
         own = ("seconds", "workers", "epoch_s", "blocks", "images", "known")
         return told | {name: getattr(self, name) for name in own}
@@ -98,16 +98,14 @@ class Budget:
         more = "1 more seed" if confirm == 1 else f"{confirm} more seeds"
         side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
         test = f"tested in {self.blocks} blocks" if self.blocks else "no time for a test: `validate` does it later"
-        after = backbones = "from scratch"
-        if training.start == "backbone":
-            after = f"after {training.backbone_epochs} epochs without"
-            backbones = f"{training.backbones} backbone{'' if training.backbones == 1 else 's'}"
+        start = {None: "from random weights", "default": "from the published weights"}
+        said = start.get(target.weights, f"from {target.weights}") + (f" ({self.note})" if self.note else "")
         shown = 100 * smallest_difference(self.images, training.seeds + confirm * (1 + ROUNDS))
         lines = (
             f"images    {self.look}",
             f"backbone  {recipe.backbone.name}{side}: {self.epoch_s:.2g} s an epoch, {self.workers} at a time",
-            f"target    {target.rungs[-1]} epochs with attention, {after}",
-            f"plan      {duration(self.seconds)}: {trials} candidates, at most a third of them baselines, {backbones}; "
+            f"target    {target.rungs[-1]} epochs with attention {said}; --target changes it",
+            f"plan      {duration(self.seconds)}: {trials} candidates, at most a third of them baselines, trained as the target says; "
             f"the best get {more}; {test}",
             f"shows     gains from about {shown:.1f} points; 1 of {self.images} validation images is {100 / self.images:.1f} points",
         )
@@ -131,21 +129,22 @@ def plan_folder(
     before = _begun_before(name, folder, storage)
     if before is not None:
         recipe, known = before
-        return Budget(recipe, seconds, workers, look, 0.0, recipe.target.seeds, look.images, known)
-    own = given.get("backbone.name")
-    shapes = [(str(own), side) for side in (96, 64, 32)] if own else list(SHAPES)
-    timed: dict[tuple[str, int], tuple[dict[str, Any], float]] = {}
+        return Budget(recipe, seconds, workers, look, 0.0, recipe.target.seeds, look.images, known=known)
+    timed: dict[tuple[str, int], _Timed] = {}
     found: Budget | None = None
     for shares in SHARES:
-        for backbone, side in shapes:
+        for backbone, side in _shapes(given):
             if (backbone, side) not in timed:
-                table = _table(name, folder, backbone, int(given.get("data.size", side)), look.images)
-                timed[backbone, side] = table, _epoch_s(recipe_from(table, where=folder), look, workers, device)
+                table, pace = _table(name, folder, backbone, int(given.get("data.size", side)), look.images)
+                note = "" if _start(given) else _note(backbone)
+                table["target"] = {} if _start(given) else target_table("scratch" if note else "weights")
+                epoch_s = _epoch_s(_recipe(table, given, epochs=1), look, workers, device)
+                timed[backbone, side] = _Timed(table, pace, epoch_s, note)
             for share in shares:
-                budget = _fitted(*timed[backbone, side], share, given, seconds, workers, look)
+                budget = _fitted(timed[backbone, side], share, given, seconds, workers, look)
                 if budget is not None and (found is None or budget.merits > found.merits):
                     found = budget
-                if found is not None and found.merits == 3:
+                if found is not None and found.merits == 2:
                     return found
     if found is None:
         why = f"'{folder}' is too much for {duration(seconds)} here"
@@ -166,21 +165,60 @@ def _begun_before(name: str, folder: str, storage: str) -> tuple[Recipe, int] | 
         opened.database.close()
 
 
-def _table(name: str, folder: str, backbone: str, side: int, images: int) -> dict[str, Any]:
+def _start(given: dict[str, Any]) -> str:
+    """What the target starts from as the user says; empty where he does not."""
+    return str(given.get("target.start") or ("pretrained" if "target.weights" in given else ""))
+
+
+def _shapes(given: dict[str, Any]) -> list[tuple[str, int]]:
+    """Backbones and sides to choose from, the most costly first; only those of a library have published weights."""
+    if own := given.get("backbone.name"):
+        return [(str(own), side) for side in (96, 64, 32)]
+    return [shape for shape in SHAPES if ":" in shape[0] or _start(given) != "pretrained"]
+
+
+class _Timed(NamedTuple):
+    """A backbone and a size of images, and how long they take."""
+
+    table: dict[str, Any]
+    pace: tasks.Pace
+    epoch_s: float
+    note: str
+
+
+@functools.cache
+def _note(backbone: str) -> str:
+    """Why a search does not start from the backbone's published weights; empty if it does."""
+    if not backbone.startswith("torchvision:"):
+        return (
+            f"{backbone} has no published weights" if ":" not in backbone else "--target weights takes published ones"
+        )
+    return "the published weights cannot be loaded here" if missing_weights(backbone) else ""
+
+
+def _table(name: str, folder: str, backbone: str, side: int, images: int) -> tuple[dict[str, Any], tasks.Pace]:
     task = tasks.find("classification", backbone)
     pace = task.pace_of_few(TRAINED * images) if images < 3000 else task.pace("folder:", small=False)
-    return {
+    table = {
         "name": name,
         "space": "small",
         "backbone": {"name": backbone},
         "data": {"name": f"folder:{folder}", "size": side, "broken_images": "skip"},
         "training": {
             "batch_size": pace.batch_size,
-            "backbone_epochs": pace.epochs,
-            "rungs": list(pace.rungs),
             "augment": [{"name": "flip"}, {"name": "crop", "padding": 4}],
         },
     }
+    return table, pace
+
+
+def _recipe(table: dict[str, Any], given: dict[str, Any], *, epochs: int) -> Recipe:
+    """The recipe of a table with the user's settings, whose target has so many epochs unless they say otherwise."""
+    made = {**table, "target": {**table["target"], "epochs": epochs}}
+    for key, value in given.items():
+        section, _, name = key.rpartition(".")
+        made = {**made, section: {**made.get(section, {}), name: value}} if section else {**made, name: value}
+    return recipe_from(made, where=str(table["data"]["name"]))
 
 
 def _epoch_s(recipe: Recipe, look: Look, workers: int, device: str) -> float:
@@ -205,41 +243,30 @@ def _epoch_s(recipe: Recipe, look: Look, workers: int, device: str) -> float:
 
 
 def _fitted(
-    table: dict[str, Any], epoch_s: float, share: float, given: dict[str, Any], seconds: float, workers: int, look: Look
+    timed: _Timed, share: float, given: dict[str, Any], seconds: float, workers: int, look: Look
 ) -> Budget | None:
     """The recipe with a share of its epochs and as many candidates as there is time for; None where there are too few."""
-    pace = table["training"]
-    backbone_epochs = max(4, round(share * pace["backbone_epochs"]))
-    last = max(2, round(share * pace["rungs"][-1]))
-    target = max(last + 1, backbone_epochs // 2)
+    pretrained = _recipe(timed.table, given, epochs=1).target.start == "pretrained"
+    epochs = max(3, round(share * (timed.pace.tuned() if pretrained else timed.pace.epochs)))
+    epochs = int(given.get("target.epochs", epochs))
     session_s = 3.0 if seconds > 1200 else 1.0
-    per_epoch = epoch_s / workers
-    block_s = per_epoch * (backbone_epochs + 3 * ATTENTION * target)
-    blocks = min(MOST_BLOCKS, int(TESTING * seconds / block_s))
+    run_s = timed.epoch_s / workers * epochs * ATTENTION
+    blocks = min(MOST_BLOCKS, int(TESTING * seconds / (3 * run_s)))
     blocks = blocks if blocks >= FEWEST_BLOCKS else 0
     screening = (SCREENING if blocks else SCREENING + TESTING) * seconds - START_S
-    for backbones in (8, 6, 4, 3, 2, 1):
-        left = screening - per_epoch * (backbones + OF_CONTROL) * (backbone_epochs + last)
-        trials = int(left / (per_epoch * ATTENTION * last * FULL + session_s))
-        many = trials >= 3 * backbones and left > screening * 2 / 3
-        if trials >= FEWEST and (many or backbones == 1):
-            break
-    else:
+    trials = int((screening - run_s * OF_CONTROL) / (run_s + session_s))
+    if trials < FEWEST:
         return None
-    trials, rungs = min(trials, 120), [max(1, last // 3), last]
-    made = {
-        **table,
+    trials = min(trials, 120)
+    table = {
+        **timed.table,
         "space": "plug_and_play" if trials >= MANY_TRIALS else "small",
-        "training": {**pace, "backbone_epochs": backbone_epochs, "rungs": rungs, "backbones": backbones},
-        "target": {"epochs": target, "seeds": max(2, blocks)},
+        "target": {**timed.table["target"], "seeds": max(2, blocks)},
         "latency": {"session_seconds": session_s},
         "search": {"trials": trials, "confirm_seeds": 1 if seconds < 1200 else 2},
     }
-    for key, value in given.items():
-        section, _, name = key.rpartition(".")
-        made = {**made, section: {**made.get(section, {}), name: value}} if section else {**made, name: value}
-    recipe = recipe_from(made, where=str(table["data"]["name"]))
-    return Budget(recipe, seconds, workers, look, epoch_s, blocks, max(1, round(VALIDATION * look.images)))
+    recipe, images = _recipe(table, given, epochs=epochs), max(1, round(VALIDATION * look.images))
+    return Budget(recipe, seconds, workers, look, timed.epoch_s, blocks, images, timed.note)
 
 
 def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
@@ -247,7 +274,8 @@ def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
     store, now = opened.store, opened.database.now()
     epoch_s, begun = seconds_per_epoch(store), len(store.candidates())
     if epoch_s is not None:  # it has been at work before: as many more as there is time for
-        each_s = epoch_s * opened.recipe.training.rungs[-1] * FULL + opened.recipe.latency.session_seconds
+        rungs = opened.recipe.training.rungs
+        each_s = epoch_s * rungs[-1] * (FULL if len(rungs) > 1 else 1) + opened.recipe.latency.session_seconds
         store.set(trials=begun + max(1, int(SCREENING * seconds / each_s)))
     screening, rest = (SCREENING, TESTING) if tested else (SCREENING + TESTING, LAST)
     store.set(screen_until=now + screening * seconds, test_from=now + (1 - rest) * seconds, ends_at=now + seconds)
@@ -283,7 +311,7 @@ class Forecast:
     queued: int  # baselines and placements of one's own: with no more trials than that, nothing is searched
     epoch_s: float | None  # seconds per epoch of the bare backbone, one worker; None with an evaluator of one's own
     total_s: float | None  # upper bound: nothing pruned, one worker
-    target_s: float | None  # training one network as the recipe's target says, its backbone included, one worker
+    target_s: float | None  # training one network as the recipe's target says, one worker
     validation_s: float | None  # `validate` with as many blocks as the target has seeds and three networks, one worker
     smallest_difference: float | None  # of accuracy, between two candidates, that their scores could show at 95 %
 
@@ -360,8 +388,7 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
     spread = training.backbones - 1 if from_backbone else 0  # the bare network runs on each backbone
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
-    target = recipe.target_training
-    fresh = target.backbone_epochs if target.start == "backbone" else 0
+    target_epochs = recipe.target_training.rungs[-1]
     sessions = recipe.latency.session_seconds * trials if "latency" in wanted(recipe) else 0.0
 
     return Forecast(
@@ -374,7 +401,7 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
         queued=len(queue),
         epoch_s=epoch_s,
         total_s=None if epoch_s is None else epoch_s * epochs + sessions,
-        target_s=None if epoch_s is None else epoch_s * (target.rungs[-1] + fresh),
+        target_s=None if epoch_s is None else epoch_s * target_epochs,
         validation_s=None if epoch_s is None else epoch_s * validation_epochs(recipe),
         smallest_difference=smallest_difference(images, training.seeds + search.confirm_seeds) if images else None,
     )

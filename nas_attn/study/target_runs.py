@@ -1,7 +1,7 @@
 """Runs as the target says: `nas-attn validate` tests what a search recommends, `nas-attn retrain` trains networks for use.
 
-A validation's family of comparisons is written down before the first run. A block is one fresh seed on one fresh backbone (if the
-study trains it) with every network of the family; each finished run reads the test split once. Retraining counts the runs of
+A validation's family of comparisons is written down before the first run. A block is one fresh seed
+with every network of the family; each finished run reads the test split once. Retraining counts the runs of
 validations, and chooses none by its score on the test split: of several seeds, the first one's weights are exported.
 """
 
@@ -73,7 +73,6 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
         margin=asked.margin,
         metric=metric,
         first_seed=recipe.search.seed + FIRST_SEED * number,
-        fresh_backbones=recipe.target_training.start == "backbone",
         epochs=recipe.target_training.rungs[-1],
         chance=1 / plan.classes if exact else None,
     )
@@ -112,8 +111,7 @@ def family_runs(family: Family) -> list[Run]:
     """All runs of a family, block by block."""
     found = []
     for block in range(family.blocks):
-        backbone = FIRST_SEED * family.number + block if family.fresh_backbones else 0
-        common = (family.first_seed + block, backbone, TARGET, PURPOSE, VALIDATE_PRIORITY, family.number)
+        common = (family.first_seed + block, 0, TARGET, PURPOSE, VALIDATE_PRIORITY, family.number)
         found += [Run(network.key, network.placement, *common) for network in family.networks]
     return found
 
@@ -178,8 +176,7 @@ class Testing(Validation):
             family = family_of(opened, snapshot(worker.store), opened.plan, Asked(blocks=FEWEST_BLOCKS))
         except (DataError, StudyError):
             return None
-        target = opened.recipe.target_training
-        epochs = len(family.networks) * target.rungs[-1] + (target.backbone_epochs if family.fresh_backbones else 0)
+        epochs = len(family.networks) * opened.recipe.target_training.rungs[-1]
         left = CAUTION * (ends_at - opened.database.now()) * max(1, len(worker.store.workers.rows()))
         blocks = min(MOST_BLOCKS, int(left / (epoch_s * epochs)))
         if blocks < FEWEST_BLOCKS:
@@ -191,9 +188,8 @@ class Testing(Validation):
 
 
 def target_s(opened: OpenStudy) -> float | None:
-    """Seconds until a run as the target says has ended, with its backbone; a share of that with several workers; None if unknown."""
-    each_s, target = seconds_per_epoch(opened.store), opened.recipe.target_training
-    epochs = target.rungs[-1] + (target.backbone_epochs if target.start == "backbone" else 0)
+    """Seconds until a run as the target says has ended; a share of that with several workers; None if unknown."""
+    each_s, epochs = seconds_per_epoch(opened.store), opened.recipe.target_training.rungs[-1]
     return None if each_s is None else each_s * epochs / max(1, len(opened.store.workers.rows()))
 
 
@@ -218,9 +214,7 @@ def order(opened: OpenStudy, networks: Mapping[str, Placement], *, seeds: int = 
         known = {run.seed for run in mine}
         numbers = [n for n in range(FIRST_RETRAINING, FIRST_RETRAINING + seeds) if recipe.search.seed + n not in known]
         for number in numbers[: seeds - len(mine)]:
-            backbone = number if training.start == "backbone" else 0
-            seed = recipe.search.seed + number
-            mine.append(Run(key, placement, seed, backbone, protocol, RETRAIN, RETRAIN_PRIORITY))
+            mine.append(Run(key, placement, recipe.search.seed + number, 0, protocol, RETRAIN, RETRAIN_PRIORITY))
         runs += mine
     return Order(protocol, tuple(runs))
 

@@ -1,0 +1,217 @@
+"""Which cheap training predicts what the user will train in the end?
+
+    python benchmarks/protocols.py fashion-mnist --out DIR --root DATA --blocks 16 --hours 2     # goes on where it ended
+    python benchmarks/protocols.py fashion-mnist --out DIR --pack        # benchmarks/tables/protocols-fashion-mnist.npz
+    python benchmarks/protocols.py fashion-mnist --show                  # the page's figures
+
+A problem is a recipe of `benchmarks/tables/`: none, SE, ECA or ELA-T at each of three stages. 16 of the 64 placements are
+trained, in which each pair of choices at two sites comes up once, so that the nine effects (a choice at a site, against
+none) are known equally well. A block has seeds, and for some protocols a backbone, of its own. The target is what the user
+trains in the end; a protocol is a way of training that a search could use instead.
+
+- `target`: as the recipe's `[target]` says.
+- `backbone`: as its `[training]` says: from a trained backbone, 4 epochs, a fifth of the learning rate.
+- `half`: from a backbone that had 3 epochs, 4 epochs at the full learning rate.
+- `brief`: as the target, but 4 of its 10 epochs (`transfer`: 4 of 15).
+
+`transfer` starts from weights that were trained on Fashion-MNIST, with a new head, and goes on with 2,000 digits.
+Each run is one line of DIR/PROBLEM.protocols.jsonl: a killed call costs the run under way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent / "tables"))
+from make import REASON, append, read_runs
+
+from nas_attn import data
+from nas_attn.attachment import attached_modules
+from nas_attn.backbones import weights as states
+from nas_attn.data import Split
+from nas_attn.errors import NasAttnWarning
+from nas_attn.evaluation.plan import make_plan
+from nas_attn.evaluation.starts import Factors, candidate_factors
+from nas_attn.recipe import Recipe
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.training import Trainer
+
+TABLES = Path(__file__).parent / "tables"
+TARGET = "target"
+PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {
+    "fashion-mnist": {"backbone": {}, "half": {"backbone_epochs": 3, "finetune_learning_rate": 0.2}, "brief": {"start": "scratch"}},
+    "cifar10": {"backbone": {}, "half": {"backbone_epochs": 3, "finetune_learning_rate": 0.2}, "brief": {"start": "scratch"}},
+    "transfer": {"brief": {}},
+}  # fmt: skip
+"""Problem -> protocol -> what it changes in the recipe's `[training]`; scored at the last rung only."""
+TARGETS = 5_000
+"""First seed of the target's runs; those of the protocols are lower, as a search's are other seeds than its validation's."""
+METRICS = ("accuracy", "loss", "brier")
+Floats = NDArray[np.float64]
+
+
+def placements() -> list[tuple[int, int, int]]:
+    """Choices at the three sites, 0 for none: an orthogonal array of 16 runs, four levels, strength 2."""
+    return [(a, b, a ^ b) for a in range(4) for b in range(4)]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A problem, ready to train."""
+
+    problem: str
+    out: Path
+    recipe: Recipe
+    dataset: data.Dataset
+
+    @classmethod
+    def open(cls, problem: str, out: Path, root: str | None) -> Lab:
+        overrides = {"data.root": root} if root and problem != "transfer" else None
+        recipe = load_recipe(str(TABLES / f"{problem}.toml"), overrides=overrides)
+        return cls(problem, out, recipe, data.load(recipe.data, device="cpu"))
+
+    def training(self, protocol: str) -> Recipe:
+        """The recipe whose `[training]` is this protocol's."""
+        if protocol == TARGET:
+            changed = self.recipe.target_training
+        else:
+            last = self.recipe.training.rungs[-1:]
+            changed = self.recipe.training.model_copy(update={"rungs": last, **PROTOCOLS[self.problem][protocol]})
+        return self.recipe.model_copy(update={"training": changed})
+
+    def run(self, protocol: str, block: int, choices: tuple[int, int, int], start: Path | None) -> dict[str, Any]:
+        """Trains one placement and scores it on validation and test images."""
+        recipe = self.training(protocol)
+        plan = make_plan(recipe, self.dataset.input_shape, len(self.dataset.classes))
+        seed = TARGETS * (protocol == TARGET) + block
+        model = plan.bare(seed)
+        if start is not None:
+            restore(model, start, head=self.problem != "transfer")
+        chosen = {site: values[c] for (site, values), c in zip(plan.space.allowed.items(), choices, strict=True)}
+        plan.attach(model, plan.space.resolve(chosen), seed)
+        began = time.process_time()
+        self.fit(recipe, model, seed, candidate_factors(recipe, model), recipe.training.rungs)
+        spent = time.process_time() - began
+        parts = {"validation": self.dataset.validation, "test": self.dataset.read_test(REASON)}
+        scores = {part: score(model, split) for part, split in parts.items()}
+        return {"protocol": protocol, "block": block, "choices": choices, "cpu_s": round(spent, 2), **scores}
+
+    def fit(self, recipe: Recipe, model: nn.Module, seed: int, factors: Factors, rungs: list[int]) -> None:
+        Trainer(recipe.training, self.dataset, device="cpu").fit(
+            model,
+            seed=seed,
+            rungs=rungs,
+            learning_rate=factors.rate,
+            attention_parameters=frozenset(f"{p}.{n}" for p, m in attached_modules(model).items() for n, _ in m.named_parameters()),
+            backbone_factor=factors.backbone,
+        )  # fmt: skip
+
+    def backbone(self, protocol: str, block: int) -> tuple[Path, float]:
+        """A block's trained bare backbone, and the CPU seconds that it took."""
+        path = self.out / f"{self.problem}.{protocol}{block}.pt"
+        noted = path.with_suffix(".json")
+        if not noted.exists():
+            recipe = self.training(protocol)
+            plan = make_plan(recipe, self.dataset.input_shape, len(self.dataset.classes))
+            model, began = plan.bare(block), time.process_time()
+            self.fit(recipe, model, block, Factors(recipe.training.learning_rate), [recipe.training.backbone_epochs])
+            path.write_bytes(states.pack(model))
+            noted.write_text(json.dumps(round(time.process_time() - began, 2)))
+        return path, json.loads(noted.read_text())
+
+    def weights(self, root: str | None) -> Path:
+        """`transfer`: the network as it learned 10,000 images of Fashion-MNIST in 20 epochs, once."""
+        path = self.out / "transfer.weights.pt"
+        if not path.exists():
+            changes: dict[str, Any] = {"data.train_subset": 10_000, "target.epochs": 20} | ({"data.root": root} if root else {})
+            given = load_recipe(str(TABLES / "fashion-mnist.toml"), overrides=changes)
+            other = Lab("fashion-mnist", self.out, given, data.load(given.data, device="cpu"))
+            recipe = other.training(TARGET)
+            model = make_plan(recipe, other.dataset.input_shape, len(other.dataset.classes)).bare(0)
+            other.fit(recipe, model, 0, Factors(recipe.training.learning_rate), recipe.training.rungs)
+            print(f"weights: {score(model, other.dataset.validation)[0]:.4f} on Fashion-MNIST", flush=True)
+            path.write_bytes(states.pack(model))
+        return path
+
+
+def restore(model: nn.Module, path: Path, *, head: bool) -> None:
+    """Loads a state; without `head`, the last linear layer stays random."""
+    fresh = {name: value.clone() for name, value in model.state_dict().items()}
+    states.restore(model, states.unpack(path.read_bytes()))
+    if not head:
+        last = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
+        held = model.state_dict() | {name: value for name, value in fresh.items() if name.startswith(f"{last}.")}
+        model.load_state_dict(held)
+
+
+@torch.inference_mode()
+def score(model: nn.Module, split: Split) -> list[float]:
+    """Accuracy, cross-entropy and Brier score on a split."""
+    model.eval()
+    sums = torch.zeros(3, dtype=torch.float64)
+    for x, y in split.batches(500):
+        logits = model(x).float()
+        odds = logits.softmax(1)
+        wrong = (odds - nn.functional.one_hot(y, odds.shape[1])).square().sum()
+        loss = nn.functional.cross_entropy(logits, y, reduction="sum")
+        sums += torch.stack([(logits.argmax(1) == y).sum().double(), loss.double(), wrong.double()])
+    return [round(float(value), 6) for value in sums / len(split)]
+
+
+def runs(lab: Lab, asked: argparse.Namespace, done: set[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    """What is missing, block by block; the protocols in the first blocks only."""
+    for block in range(asked.blocks):
+        for protocol in (TARGET, *PROTOCOLS[lab.problem]):
+            missing = [c for c in placements() if (protocol, block, c) not in done]
+            if not missing or (protocol != TARGET and block >= asked.protocol_blocks):
+                continue
+            start, shared = None, 0.0
+            if lab.problem == "transfer":
+                start = lab.weights(asked.root)
+            elif lab.training(protocol).training.start == "backbone":
+                start, shared = lab.backbone(protocol, block)
+            for choices in missing:
+                yield lab.run(protocol, block, choices, start) | {"backbone_s": shared}
+
+
+def train(asked: argparse.Namespace, path: Path) -> None:
+    lab, end = Lab.open(asked.problem, asked.out, asked.root), time.time() + 3600 * asked.hours
+    done = {(run["protocol"], run["block"], tuple(run["choices"])) for run in read_runs(path)}
+    for record in runs(lab, asked, done):
+        append(path, record)
+        print({key: value for key, value in record.items() if key != "backbone_s"}, flush=True)
+        if time.time() > end:
+            print("the hours are over")
+            return
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("problem", choices=list(PROTOCOLS))
+    parser.add_argument("--out", type=Path, help="where finished runs are kept")
+    parser.add_argument("--root", help="where the data set's files lie")
+    parser.add_argument("--blocks", type=int, default=16, help="blocks of the target")
+    parser.add_argument("--protocol-blocks", type=int, default=8, help="of them, those with runs of the protocols")
+    parser.add_argument("--hours", type=float, default=2.0)
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore", NasAttnWarning)
+    torch.set_num_threads(1)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    train(asked, asked.out / f"{asked.problem}.protocols.jsonl")
+
+
+if __name__ == "__main__":
+    main()
