@@ -136,7 +136,9 @@ class Lab:
         """`transfer`: the network as it learned 10,000 images of Fashion-MNIST in 20 epochs, once."""
         path = self.out / "transfer.weights.pt"
         if not path.exists():
-            changes: dict[str, Any] = {"data.train_subset": 10_000, "target.epochs": 20} | ({"data.root": root} if root else {})
+            changes: dict[str, Any] = {"data.train_subset": 10_000, "target.epochs": 20} | (
+                {"data.root": root} if root else {}
+            )
             given = load_recipe(str(TABLES / "fashion-mnist.toml"), overrides=changes)
             other = Lab("fashion-mnist", self.out, given, data.load(given.data, device="cpu"))
             recipe = other.training(TARGET)
@@ -198,6 +200,112 @@ def train(asked: argparse.Namespace, path: Path) -> None:
             return
 
 
+# ---------------------------------------------------------------------------------------- what the runs say
+
+
+def pack(runs: list[dict[str, Any]], path: Path) -> None:
+    """All finished blocks as arrays: (protocol, block, placement, validation or test, metric), and seconds."""
+    names = [TARGET, *PROTOCOLS[path.stem.removeprefix("protocols-")]]
+    blocks, order = 1 + max(run["block"] for run in runs), placements()
+    scores = np.full((len(names), blocks, len(order), 2, len(METRICS)), np.nan, np.float32)
+    seconds = np.full((len(names), blocks, len(order), 2), np.nan, np.float32)
+    for run in runs:
+        at = names.index(run["protocol"]), run["block"], order.index(tuple(run["choices"]))
+        scores[at], seconds[at] = [run["validation"], run["test"]], [run["cpu_s"], run["backbone_s"]]
+    np.savez_compressed(path, scores=scores, seconds=seconds, protocols=names, metrics=METRICS)
+    print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
+
+
+def effects(values: Floats) -> Floats:
+    """(blocks, 9): what each choice at each site adds to a block's (blocks, placements) values, against none; least squares."""
+    order = np.array(placements())
+    design = np.concatenate([np.ones((len(order), 1)), *(order[:, [s]] == [1, 2, 3] for s in range(3))], 1)
+    return np.asarray(values @ np.linalg.pinv(design).T[:, 1:])
+
+
+def shared(a: Floats, b: Floats, *, same: bool) -> float:
+    """Covariance of the true effects behind (blocks, 9) measured ones, about their means: by products of different blocks only,
+    whose errors are not the same, if both are of the `same` runs."""
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    products = a @ b.T / 8
+    if not same:
+        return float(products.mean())
+    return float((products.sum() - np.trace(products)) / (len(a) * (len(a) - 1)))
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one protocol's score says of the target's effects."""
+
+    correlation: float
+    """Of its true effects with the target's true ones."""
+    signal: float
+    """Variance of its true effects."""
+    noise: float
+    """Variance of the error of one block's effects, about their mean."""
+    block_s: float
+
+    def attained(self, minutes: float) -> float:
+        """Correlation of what it measures in so much time with the target's true effects."""
+        blocks = 60 * minutes / self.block_s
+        return float(self.correlation * np.sqrt(max(self.signal, 0.0) / max(self.signal + self.noise / blocks, 1e-12)))
+
+
+def said(truth: Floats, measured: Floats, block_s: float, *, same: bool) -> Said:
+    true, own = shared(truth, truth, same=True), shared(measured, measured, same=True)
+    both = shared(measured, truth, same=same)
+    centred = measured - measured.mean(1, keepdims=True)
+    noise = float((centred**2).sum(1).mean() / 8) - own
+    correlation = both / np.sqrt(true * own) if true > 0 and own > 0 else np.nan
+    return Said(float(np.clip(correlation, -1, 1)), own, noise, block_s)
+
+
+def jackknife(truth: Floats, measured: Floats, *, same: bool) -> float:
+    """Standard error of the true correlation."""
+    found = []
+    for which in range(1 if same else 2):
+        blocks = len((truth, measured)[which])
+        left = [np.delete(np.arange(blocks), b) for b in range(blocks)]
+        both = [
+            (truth[k], measured[k]) if same else (truth[k], measured) if which == 0 else (truth, measured[k])
+            for k in left
+        ]
+        values = np.array([said(*pair, 1.0, same=same).correlation for pair in both])
+        found.append((blocks - 1) / blocks * np.nansum((values - np.nanmean(values)) ** 2))
+    return float(np.sqrt(sum(found)))
+
+
+def show(path: Path) -> None:
+    """Reliability of the truth, then a row per protocol and score; ± is a standard error, by leaving out block after block."""
+    with np.load(path, allow_pickle=False) as held:
+        scores, seconds = held["scores"].astype(float), held["seconds"].astype(float)
+        names, metrics = [str(name) for name in held["protocols"]], [str(name) for name in held["metrics"]]
+    whole = np.isfinite(scores).all((2, 3, 4))
+    truth = 100 * effects(scores[0, whole[0], :, 1, 0])
+    reliability = shared(truth, truth, same=True) / float(np.var(truth.mean(0), ddof=1))
+    print(f"target on test images: {len(truth)} blocks, reliability of the nine effects {reliability:.2f}")
+    errors = truth.std(0, ddof=1) / np.sqrt(len(truth))
+    for site, row in enumerate(zip(truth.mean(0).reshape(3, 3), errors.reshape(3, 3), strict=True), 1):
+        cells = " | ".join(f"{mean:+.2f} ± {se:.2f}" for mean, se in zip(*row, strict=True))
+        print(f"| stage {site} | {cells} |")
+    print(
+        "\n| protocol | scored by | s per run | blocks | true correlation | in 15 min | in 60 min | F |\n|---|---|---|---|---|---|---|---|"
+    )
+    for number, name in enumerate(names):
+        of = np.flatnonzero(whole[number])
+        block_s = float(np.nanmean(seconds[number, of, :, 0].sum(1) + seconds[number, of, :, 1].max(1)))
+        for m, metric in enumerate(metrics):
+            sign = 100 if metric == "accuracy" else -100
+            measured, same = sign * effects(scores[number, of, :, 0, m]), number == 0
+            found = said(truth, measured, block_s, same=same)
+            error = jackknife(truth, measured, same=same)
+            f = float(np.mean((measured.mean(0) / (measured.std(0, ddof=1) / np.sqrt(len(measured)))) ** 2))
+            print(
+                f"| {name} | {metric} | {block_s / 16:.1f} | {len(of)} | {found.correlation:+.2f} ± {error:.2f} | "
+                f"{found.attained(15):+.2f} | {found.attained(60):+.2f} | {f:.1f} |"
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("problem", choices=list(PROTOCOLS))
@@ -206,11 +314,19 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=16, help="blocks of the target")
     parser.add_argument("--protocol-blocks", type=int, default=8, help="of them, those with runs of the protocols")
     parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument("--pack", action="store_true", help="write the finished runs as a table")
+    parser.add_argument("--show", action="store_true", help="print the figures of a table")
     asked = parser.parse_args()
     warnings.simplefilter("ignore", NasAttnWarning)
     torch.set_num_threads(1)
-    asked.out.mkdir(parents=True, exist_ok=True)
-    train(asked, asked.out / f"{asked.problem}.protocols.jsonl")
+    table = TABLES / f"protocols-{asked.problem}.npz"
+    if asked.pack:
+        pack(read_runs(asked.out / f"{asked.problem}.protocols.jsonl"), table)
+    if asked.show:
+        show(table)
+    if not asked.pack and not asked.show:
+        asked.out.mkdir(parents=True, exist_ok=True)
+        train(asked, asked.out / f"{asked.problem}.protocols.jsonl")
 
 
 if __name__ == "__main__":

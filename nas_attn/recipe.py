@@ -212,8 +212,8 @@ class TrainingSection(Section):
     Left out: those of the target."""
     init: Literal["auto", "paper", "identity"] = "auto"
     """Modules start in their published form or as the identity; `auto`: paper from scratch, else identity."""
-    rungs: list[int] = Field(default_factory=lambda: [1, 3], min_length=1)
-    """Epochs at which a candidate is scored and may be pruned, increasing. Left out, where it starts as the target: the target's."""
+    rungs: list[int] = Field(default_factory=lambda: [10], min_length=1)
+    """Epochs at which a candidate is scored and may be pruned, increasing. Left out: those of the target, or for `backbone` [1, 3]."""
     backbone_epochs: int = Field(default=10, ge=1)
     """For `start = "backbone"`: epochs of each backbone."""
     backbones: int = Field(default=3, ge=1, le=64)
@@ -275,6 +275,8 @@ class TrainingSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _with_preset(cls, table: Any) -> Any:
+        if isinstance(table, dict) and table.get("start") == "backbone":
+            table = {"rungs": [1, 3], **table}
         preset = table.get("preset") if isinstance(table, dict) else None
         if preset is None:
             return table
@@ -509,10 +511,13 @@ class Recipe(Section):
         weights = target.get("weights") or training.get("weights")
         start = target.get("start") or ("pretrained" if weights else "scratch")
         given = {"weights": weights} if start == "pretrained" and weights else {}
-        target = {"start": start, **given, **target}
+        target = {**target, "start": start, **given}
         if training.get("start") in (None, start):
-            rungs = {"rungs": [target["epochs"]]} if target.get("epochs") else {}
-            training = {"start": start, **given, **rungs, **training}
+            alike = {name: target[name] for name in ("weight_decay", "batch_size", "augment") if name in target}
+            alike |= {"rungs": [target["epochs"]]} if target.get("epochs") else {}
+            rate = "learning_rate" if start == "scratch" else "finetune_learning_rate"
+            alike |= {rate: target["learning_rate"]} if target.get("learning_rate") else {}
+            training = {"start": start, **given, **alike, **training}
         return {**table, "target": target, "training": training}
 
     @field_validator("objectives")

@@ -108,10 +108,10 @@ def backbone_section(name: str, **settings: Any) -> BackboneSection:
     return _validate(BackboneSection, {"name": name, **settings}, "backbone")
 
 
-def target_table(target: str) -> dict[str, str]:
+def target_table(target: str) -> dict[str, str | None]:
     """The start of `[target]` that a command names: `scratch`, `weights` for published ones, or a file of weights."""
     if target == "scratch":
-        return {"start": "scratch"}
+        return {"start": "scratch", "weights": None}
     return {"start": "pretrained", "weights": "default" if target == "weights" else target}
 
 

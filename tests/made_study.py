@@ -30,7 +30,7 @@ def recipe(**changes: Any) -> Recipe:
         "objectives": ["accuracy", "latency"],
         "backbone": {"name": "resnet8"},
         "data": {"name": "digits"},
-        "training": {"rungs": [1, 3]},
+        "training": {"start": "backbone", "rungs": [1, 3]},
     }
     return recipe_from(table | changes, where="made_study")
 
@@ -131,7 +131,6 @@ class MadeStudy:
             margin=margin,
             metric="accuracy",
             first_seed=1000 * number,
-            fresh_backbones=True,
             epochs=9,
             chance=None if evaluator else 0.1,
         )

@@ -96,9 +96,12 @@ def _run(metric: str, stored: StoredScore, rung: int, backbone: int) -> Run:
 
 
 def searched_as_target(recipe: Recipe) -> bool:
-    """Whether the search's last rung is the target."""
-    training = recipe.training
+    """Whether the search's last rung is the target: our trainer's rates make a cycle per rung, unless a schedule says otherwise."""
+    training, ours = recipe.training, recipe.training.evaluator is None and tasks.of(recipe).own_trainer
+    if ours and len(training.rungs) > 1 and not training.schedule:
+        return False
     alike = {"rungs": training.rungs[-1:], "seeds": 1, "init": training.resolved_init}
+    alike |= {"augment": training.augmentation, "transforms": None}
     return training.model_copy(update=alike) == recipe.target_training
 
 

@@ -42,7 +42,6 @@ seeds = 8                          # runs of each network in a validation
 [training]                         # the search trains as the target does, unless `start` and `rungs` stand here
 batch_size = {batch_size}
 {lines}{augment}
-
 [latency]
 device = "cpu"                     # where the network will run: cpu or cuda
 batch_size = 1
@@ -107,7 +106,7 @@ def init(
         question = "How will you train the network in the end: scratch, weights (published ones), or a file of weights?"
         target = ask(None, "target", question, start)
     space = ask(space, "space", "Search space", hints.space or ("small" if small else "plug_and_play"))
-    count = _number(int, ask(trials, "trials", "Trials", "20" if small else "40"), "trials")
+    count = _number(int, ask(trials, "trials", "Trials", "20" if small or 0 < images < MANY else "40"), "trials")
     question = "Largest latency relative to the bare backbone's (none: no limit)"
     limit = ask(max_latency_ratio, "max-latency-ratio", question, "none")
     ratio = None if limit == "none" else _number(float, limit, "the largest latency")
@@ -190,7 +189,7 @@ def _text(
     pace = facts.pace_of_few(images) if few else facts.pace(data, small=small)
     quoted = partial(json.dumps, ensure_ascii=False)  # TOML's escapes are those of JSON
     start = target_table(target)
-    weights = f"weights = {quoted(start['weights'])}\n" if "weights" in start else ""
+    weights = f"weights = {quoted(start['weights'])}\n" if start["weights"] else ""
     augment = AUGMENT.format(augment="" if small else '{ name = "flip" }, { name = "crop", padding = 4 }')
     text = TEMPLATE.format(
         path=path,

@@ -80,8 +80,8 @@ def search(
     page_path(report)
     seconds = None if minutes is None and hours is None else 60 * (minutes or 0) + 3600 * (hours or 0)
     own = {"name": name, "search.trials": trials, "backbone.name": backbone}
-    own |= {f"target.{key}": value for key, value in target_table(target).items()} if target else {}
     changes = overrides(settings or []) | {key: value for key, value in own.items() if value is not None}
+    changes |= {f"target.{key}": value for key, value in target_table(target).items()} if target else {}
     planned = _planned(recipe, storage, seconds, effort, changes) if os.path.isdir(recipe) else None
     made = planned.recipe if planned else load_recipe(recipe, overrides=changes)
     check_trust(recipe, made, trust=effort.trust)

@@ -313,5 +313,5 @@ def test_weights_of_the_hub_are_taken_from_its_cache_with_what_they_are_fed(
     assert (section.mean, section.size, section.options) == ([0.5] * 3, 96, {"resize": 128, "interpolation": "bicubic"})
     assert published_input("torchvision:resnet50")[2:] == (224, 232, "bilinear")
     missing = recipe.backbone.model_copy(update={"name": "timm:resnet18.a1_in1k"})
-    with pytest.raises(BackboneError, match=r"training\.weights"):
+    with pytest.raises(BackboneError, match=r"target\.weights"):
         backbones.build(missing, input_shape=(3, 32, 32), classes=7, pretrained=True)

@@ -135,7 +135,7 @@ def test_init_writes_a_recipe_that_fits_a_small_folder(tmp_path: Path, monkeypat
     assert (recipe.name, recipe.data.name, recipe.search.trials) == ("mine", 'folder:my "images"', 7)
     assert recipe.backbone.name == "torchvision:resnet18"
     assert recipe.limits.max_latency_ratio == 1.25
-    assert (recipe.training.batch_size, recipe.training.backbone_epochs, recipe.training.rungs) == (16, 100, [5, 14])
+    assert (recipe.training.batch_size, recipe.target.start, recipe.training.rungs) == (16, "scratch", [100])
     assert (recipe.data.size, recipe.data.broken_images) == (64, "refuse")
     assert sum("#" in line for line in text.splitlines()) > 10
     for asked in ("validation = 0.2", "broken_images", "size = 64", 'weights = "default"', "groups ="):
@@ -149,7 +149,7 @@ def test_init_fits_a_detectors_training_to_its_images(tmp_path: Path, monkeypatc
     network = ["--task", "detection", "--backbone", "torchvision:ssd300_vgg16"]
     assert nas("init", "own.toml", "--yes", *network, "--data", "coco:things").status == 0
     training, size = load_recipe("own.toml").training, load_recipe("own.toml").data.size
-    assert (training.batch_size, training.backbone_epochs, training.rungs, size) == (16, 240, [48, 120], 300)
+    assert (training.batch_size, training.start, training.rungs, size) == (16, "scratch", [240], 300)
     network[-1] = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
     assert nas("init", "made.toml", "--yes", *network, "--data", "digits").status == 0
     made = load_recipe("made.toml")
@@ -194,7 +194,7 @@ def test_init_writes_no_wrong_recipe(
 
 @pytest.mark.parametrize(("trials", "status"), [("9", 0), pytest.param("many", 2, marks=pytest.mark.slow)])
 def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> None:
-    answers = {"Data set": "cifar10", "Backbone": "", "Search space": "ela", "Trials": trials, "Largest": ""}
+    answers = {"Data set": "cifar10", "Backbone": "", "How": "", "Search space": "ela", "Trials": trials, "Largest": ""}
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [*PROGRAM, "init", "asked.toml"], cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave, start_new_session=True

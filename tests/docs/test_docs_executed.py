@@ -19,7 +19,6 @@ from shell import FOREIGN, Ended, Running, Shell, patience
 from steps import MARK, RUN, Step, steps
 
 HOUR_S = 3600.0
-ANSWERS = b"\n8\n\n\n"  # What the reader answers to `nas-attn init`: the defaults, but for the number of trials
 PORT = 8080  # Where dashboards listen unless told otherwise
 RECIPE = """\
 name = "NAME"
@@ -173,10 +172,7 @@ def _command(shell: Shell, step: Step) -> None:
     if step.text.startswith("optuna-dashboard"):
         _look_at_a_dashboard(shell, step)
         return
-    answers = shell.logs / "answers"
-    answers.write_bytes(ANSWERS)
-    with answers.open("rb") as stdin:
-        running = shell.runs(["bash", "-c", f"{step.text}\n"], str(step), stdin)
+    running = shell.runs(["bash", "-c", f"{step.text}\n"], str(step))
     if re.match(r"nas-attn search study\.toml(?! --)", step.text):  # `Ctrl-C stops it`, both pages say
         running.until("trial 0 ").ctrl_c()
         assert "go on with: nas-attn resume study" in running.ended(HOUR_S).check(130).err

@@ -82,7 +82,10 @@ def scored(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 def kept_files(shell: Shell, answer: dict[str, Any], folder: str = "nas_attn.artifacts") -> None:
     """The artifacts folder holds the weights of the scored candidates and of the trained backbones; no checkpoint is left."""
-    backbones = len({score["seed"] for score in answer["backbone"]})
+    backbones, started = len({score["seed"] for score in answer["backbone"]}), answer["recipe"]["training"]["start"]
     left = [path.name for path in (shell.folder / folder).iterdir() if path.is_file()]
-    backbones += sum(row["placement"].startswith("backbone=") for row in scored(answer))  # a larger network has its own
+    if started == "backbone":
+        backbones += sum(
+            row["placement"].startswith("backbone=") for row in scored(answer)
+        )  # a larger network has its own
     assert len(left) == len(scored(answer)) + backbones, f"{len(scored(answer))} scored, {backbones} backbones: {left}"

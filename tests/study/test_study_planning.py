@@ -40,7 +40,7 @@ def test_more_time_is_used_and_too_little_is_said(photos: Path, monkeypatch: pyt
     monkeypatch.setattr(planning, "_epoch_s", lambda *arguments: 1.0)  # as on a machine of this speed
     short, long = planned(photos, 600), planned(photos, 36_000)
     assert FEWEST <= short.recipe.search.trials <= long.recipe.search.trials
-    assert short.recipe.training.backbones < long.recipe.training.backbones
+    assert short.recipe.target_training.rungs < long.recipe.target_training.rungs
     assert long.blocks > 0
     assert len(short.text().splitlines()) == 5
     with pytest.raises(DataError, match="--minutes"):

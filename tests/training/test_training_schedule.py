@@ -85,7 +85,7 @@ def test_one_cycle_goes_by_steps_and_milestones_by_epochs() -> None:
     ],
 )
 def test_what_is_wrong_is_one_sentence_before_any_training(settings: dict[str, object], words: str) -> None:
-    recipe = load_recipe("digits", overrides={"training": {"start": "scratch", **settings}, "data.name": "digits-8x8"})
+    recipe = load_recipe("digits", overrides={"training": {"rungs": [3], **settings}, "data.name": "digits-8x8"})
     task = TASKS["classification"]
     with pytest.raises(RecipeError, match=words) as caught:
         task.check_trainings(recipe, task.load(recipe, device="cpu"))
@@ -104,7 +104,7 @@ def test_an_optimizer_gets_its_arguments() -> None:
 
 def test_stages_are_frozen_and_rates_fall_by_block() -> None:
     def rates(**training: object) -> dict[str, float]:
-        changes = {f"training.{key}": value for key, value in training.items()}
+        changes = {"training.start": "backbone"} | {f"training.{key}": value for key, value in training.items()}
         plan = make_plan(load_recipe("cifar10-resnet20", overrides=changes), (3, 32, 32), 10)
         model = plan.attach(plan.bare(0), plan.resolved(parse("stage2=se")), 0)
         factors = candidate_factors(plan.recipe, model, plan.sites)
