@@ -154,12 +154,12 @@ def test_init_fits_a_detectors_training_to_its_images(tmp_path: Path, monkeypatc
     assert nas("init", "made.toml", "--yes", *network, "--data", "digits").status == 0
     made = load_recipe("made.toml")
     assert 8 * made.data.size / made.data.options["size"] == 32
-    assert made.training.backbone_epochs * made.data.options["train"] / made.training.batch_size > 1000
+    assert made.training.rungs[-1] * made.data.options["train"] / made.training.batch_size > 1000
     pytest.importorskip("yaml", reason="ultralytics, which brings it, is not installed")
     Path("things/annotations/data.yaml").write_text("path: ..\ntrain: train\nval: val\nnames: [thing]\n")
     network[-1] = "ultralytics:yolo11n.yaml"
     assert nas("init", "yolo.toml", "--yes", *network, "--data", "yolo:things/annotations/data.yaml").status == 0
-    assert load_recipe("yolo.toml").training.rungs == [48, 120]
+    assert load_recipe("yolo.toml").training.rungs == [240]
 
 
 def test_init_overwrites_only_when_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:

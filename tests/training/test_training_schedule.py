@@ -90,7 +90,7 @@ def test_what_is_wrong_is_one_sentence_before_any_training(settings: dict[str, o
     with pytest.raises(RecipeError, match=words) as caught:
         task.check_trainings(recipe, task.load(recipe, device="cpu"))
     assert "\n" not in str(caught.value)
-    with pytest.warns(NasAttnWarning, match=r"ema = 0.9996 .*96 %"):
+    with pytest.warns(NasAttnWarning, match=r"ema = 0.9996 .*67 %"):
         check_training(TrainingSection(start="scratch", ema=0.9996))
 
 
