@@ -159,7 +159,8 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(digits), "") for digits in re.findall(r"\d+", name)] or [(0, name)]
 
 
-FREE = frozenset({"none", "original"})  # Values that put no module in
+NONE = "none"  # The value that leaves a site bare
+FREE = frozenset({NONE, "original"})  # Values that put no module in
 Values = dict[str, str]  # Site -> value: `{"stage2": "se(reduction=8)"}`, what Optuna holds as parameters
 
 

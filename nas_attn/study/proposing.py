@@ -25,7 +25,7 @@ from nas_attn.analysis.fronts import minimised, net, objective_value, survives
 from nas_attn.analysis.latency import LEAST_MEASURED
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.backbones.larger import larger
-from nas_attn.errors import BackboneError, MeasurementError, RecipeError, TrainingError, did_you_mean
+from nas_attn.errors import BackboneError, MeasurementError, PlacementError, RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.plan import Plan, backbone_number, wanted
 from nas_attn.evaluation.starts import given_weights
@@ -33,7 +33,7 @@ from nas_attn.evaluation.workbench import Workbench
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import BARE, Assignment, CandidateRow, Placement, ResolvedPlacement, Score
-from nas_attn.space import BACKBONE, FREE
+from nas_attn.space import BACKBONE, FREE, NONE
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
 from nas_attn.study.placement_sampler import Known, weak_values
@@ -46,6 +46,7 @@ from nas_attn.tables import is_cost
 
 Values = tuple[float, ...] | None  # of the objectives
 LATE = 0.75  # share of the candidates after which the larger network comes, when it is known what attention costs
+REDUCED = 1 / 6  # share of the candidates, the last ones, that are the answer without one of its modules, if new
 FEWEST_TRIALS = 10  # from which on one of them is a larger network
 COMPANIONS = 3  # candidates whose latency is narrowed beside a new one's
 PRIORITY, LATER = 30, 20  # of the search's runs, and of those that come after it
@@ -179,6 +180,8 @@ class Search(TaskSource):
         if over:
             self.store.set(trials=begun + entered)
             return entered and self._ask(lease)
+        if not waiting and not entered and begun >= (1 - REDUCED) * self.worker.opened.trials:
+            self._enter_reduced()
         self._exhausted = covered and not entered
         return not self._exhausted and self._ask(lease)
 
@@ -223,6 +226,24 @@ class Search(TaskSource):
                 nearest = apart.index(min(apart))
         self.book.enqueue_outside(networks[nearest].text, {BASELINE: names[nearest]})
         return True
+
+    def _enter_reduced(self) -> None:
+        """Lets the recommended placement wait without one of its modules, the least needed by the model: perhaps fewer will do."""
+        now = snapshot(self.store)
+        best, model = now.recommendation, now.evidence.get(now.primary or "")
+        if best is None or model is None or best.placement == BARE:
+            return
+        with suppress(PlacementError):  # the space may not hold it
+            values = self.space.values(self.bench.plan.resolved(best.placement))
+            used = [site for site, value in values.items() if value != NONE and NONE in self.space.allowed[site]]
+            fewer = [{**values, site: NONE} for site in used] if len(used) > 1 else []
+            found = {self.space.resolve(one).key: one for one in fewer}
+            new = {
+                key: self.space.resolve(one).placement for key, one in found.items() if not self.store.candidate(key)
+            }
+            if new:
+                estimates, sign = model.about(new).estimates, -1 if model.lower_is_better else 1
+                self.book.enqueue(found[max(new, key=lambda key: sign * estimates[key].mean)], {})
 
     def close(self) -> str:
         if self._open():
