@@ -278,7 +278,7 @@ class Detection(Task):
     shares = MappingProxyType({"map50_95": "mAP50-95", "map50": "mAP50"})
     losses = MappingProxyType({})
     conditions = MappingProxyType({"nms": "left out, where it is not part of the network itself"})
-    why_constant = "perhaps training is too brief for a detector to find anything (training.rungs), or the boxes do not match the images"
+    why_constant = "perhaps training is too brief for a detector to find anything (target.epochs), or the boxes do not match the images"
     labels = "boxes"
     answer = "boxes"
     normalised = False
