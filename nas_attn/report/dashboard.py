@@ -81,7 +81,7 @@ def study_note(snapshot: Snapshot) -> str:
         "The Pareto plot here shows the values told to Optuna when a trial ended. The front above also uses the seeds and the "
         f"latency sessions that came later; after the search, the Pareto plot of the study {snapshot.study}{SUFFIX} shows it."
     )
-    lines.append("Estimates from brief training on the validation images, with two standard deviations; not a claim.")
+    lines.append("Estimates from the search on the validation images, with two standard deviations; not a claim.")
     return "\n\n".join(lines)
 
 

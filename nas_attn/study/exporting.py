@@ -110,7 +110,7 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
     return found[-1] if with_worker(opened, options, train) == "complete" else None
 
 
-SEARCHED = "after the search's brief training"
+SEARCHED = "after the search's training"
 
 
 @dataclass(frozen=True, slots=True)
