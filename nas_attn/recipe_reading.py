@@ -108,6 +108,11 @@ def backbone_section(name: str, **settings: Any) -> BackboneSection:
     return _validate(BackboneSection, {"name": name, **settings}, "backbone")
 
 
+def study_name(file: str) -> str:
+    """A file's or folder's name as that of a study: what a name cannot have becomes `-`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", file).strip("-._") or "study"
+
+
 def target_table(target: str) -> dict[str, str | None]:
     """The start of `[target]` that a command names: `scratch`, `weights` for published ones, or a file of weights."""
     if target == "scratch":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from contextlib import suppress
 from functools import partial
@@ -78,6 +79,8 @@ def init(
     force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a recipe: ask a few questions, or take the answers as options."""
+    from nas_attn.recipe_reading import study_name
+
     file = output_path(path, what="recipe file", error=RecipeError)
     if file.exists() and not force:
         raise RecipeError(f"'{path}' already exists: give another file, or --force to overwrite it")
@@ -110,12 +113,12 @@ def init(
     question = "Largest latency relative to the bare backbone's (none: no limit)"
     limit = ask(max_latency_ratio, "max-latency-ratio", question, "none")
     ratio = None if limit == "none" else _number(float, limit, "the largest latency")
-    _write(file, _text(path, name or file.stem, task, space, backbone, data, target, count, ratio, images))
+    _write(file, _text(path, name or study_name(file.stem), task, space, backbone, data, target, count, ratio, images))
     if taken and not yes:
         echo(f"there is no terminal, so defaults were used: {' '.join(taken)}")
     for line in seen:
         echo(line)
-    echo(f"wrote {path}\nnext: nas-attn search {path} --dry-run")
+    echo(f"wrote {path}\nnext: nas-attn search {shlex.quote(path)} --dry-run")
 
 
 def _usual_start(task: str, backbone: str) -> tuple[str, str]:
@@ -192,7 +195,7 @@ def _text(
     weights = f"weights = {quoted(start['weights'])}\n" if start["weights"] else ""
     augment = AUGMENT.format(augment="" if small else '{ name = "flip" }, { name = "crop", padding = 4 }')
     text = TEMPLATE.format(
-        path=path,
+        path=shlex.quote(path),
         name=quoted(name),
         space=quoted(space),
         objectives=f'"{facts.metric}", "latency"',

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-import re
 import statistics
 import time
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.plan import Plan, plan_for, wanted
 from nas_attn.evaluation.starts import check_weights, missing_weights, pick_device
 from nas_attn.recipe import Recipe
-from nas_attn.recipe_reading import recipe_from, target_table
+from nas_attn.recipe_reading import recipe_from, study_name, target_table
 from nas_attn.space import Values
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.progress import ROUNDS, further_runs, seconds_per_epoch
@@ -124,7 +124,7 @@ def plan_folder(
     settings by dotted keys. Raises DataError: it is no folder of one folder per class, or too much for the time.
     """
     look = Look(*look_at(folder))
-    name = given.get("name") or re.sub(r"[^A-Za-z0-9._-]+", "-", Path(folder).resolve().name).strip("-._") or "images"
+    name = str(given.get("name") or study_name(Path(folder).resolve().name))
     folder = str(Path(folder))  # without a slash at its end
     before = _begun_before(name, folder, storage)
     if before is not None:
@@ -132,8 +132,8 @@ def plan_folder(
         return Budget(recipe, seconds, workers, look, 0.0, recipe.target.seeds, look.images, known=known)
     timed: dict[tuple[str, int], _Timed] = {}
     found: Budget | None = None
-    for shares in SHARES:
-        for backbone, side in _shapes(given):
+    for shapes, shares in itertools.product(_shapes(given), SHARES):
+        for backbone, side in shapes:
             if (backbone, side) not in timed:
                 table, pace = _table(name, folder, backbone, int(given.get("data.size", side)), look.images)
                 note = "" if _start(given) else _note(backbone)
@@ -170,11 +170,14 @@ def _start(given: dict[str, Any]) -> str:
     return str(given.get("target.start") or ("pretrained" if "target.weights" in given else ""))
 
 
-def _shapes(given: dict[str, Any]) -> list[tuple[str, int]]:
-    """Backbones and sides to choose from, the most costly first; only those of a library have published weights."""
+def _shapes(given: dict[str, Any]) -> list[list[tuple[str, int]]]:
+    """Backbones and sides to choose from, the most costly first: those that start from published weights, then all others."""
     if own := given.get("backbone.name"):
-        return [(str(own), side) for side in (96, 64, 32)]
-    return [shape for shape in SHAPES if ":" in shape[0] or _start(given) != "pretrained"]
+        return [[(str(own), side) for side in (96, 64, 32)]]
+    if start := _start(given):
+        return [[shape for shape in SHAPES if ":" in shape[0] or start != "pretrained"]]
+    groups = [shape for shape in SHAPES if not _note(shape[0])], [shape for shape in SHAPES if _note(shape[0])]
+    return [group for group in groups if group]
 
 
 class _Timed(NamedTuple):

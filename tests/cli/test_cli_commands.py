@@ -128,11 +128,11 @@ def test_init_writes_a_recipe_that_fits_a_small_folder(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     photographs(tmp_path / 'my "images"', of_each=20)
     options = ["--data", 'folder:my "images"', "--trials", "7", "--max-latency-ratio", "1.25"]
-    ended = nas("init", "mine.toml", "--yes", *options)
+    ended = nas("init", "my own.toml", "--yes", *options)
     assert ended.status == 0, ended.err
-    assert "nas-attn search mine.toml --dry-run" in ended.out
-    recipe, text = load_recipe("mine.toml"), (tmp_path / "mine.toml").read_text()
-    assert (recipe.name, recipe.data.name, recipe.search.trials) == ("mine", 'folder:my "images"', 7)
+    assert "nas-attn search 'my own.toml' --dry-run" in ended.out
+    recipe, text = load_recipe("my own.toml"), (tmp_path / "my own.toml").read_text()
+    assert (recipe.name, recipe.data.name, recipe.search.trials) == ("my-own", 'folder:my "images"', 7)
     assert recipe.backbone.name == "torchvision:resnet18"
     assert recipe.limits.max_latency_ratio == 1.25
     assert (recipe.training.batch_size, recipe.target.start, recipe.training.rungs) == (16, "scratch", [100])
