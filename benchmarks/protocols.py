@@ -1,6 +1,6 @@
 """Which cheap training predicts what the user will train in the end?
 
-    python benchmarks/protocols.py fashion-mnist --out DIR --root DATA --blocks 16 --hours 2     # goes on where it ended
+    python benchmarks/protocols.py fashion-mnist --out DIR --root DATA --blocks 16 --hours 2     # goes on after the table and DIR
     python benchmarks/protocols.py fashion-mnist --out DIR --pack        # benchmarks/tables/protocols-fashion-mnist.npz
     python benchmarks/protocols.py fashion-mnist --show                  # the page's figures
 
@@ -15,7 +15,7 @@ trains in the end; a protocol is a way of training that a search could use inste
 - `brief`: as the target, but 4 of its 10 epochs (`transfer`: 4 of 15).
 
 `transfer` starts from weights that were trained on Fashion-MNIST, with a new head, and goes on with 2,000 digits.
-Each run is one line of DIR/PROBLEM.protocols.jsonl: a killed call costs the run under way.
+Each run is one line of DIR/PROBLEM.protocols.jsonl: a killed call costs the run under way. `--pack` adds them to the table.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ sys.path.insert(0, str(Path(__file__).parent / "tables"))
 from make import REASON, append, read_runs
 
 from nas_attn import data
-from nas_attn.attachment import attached_modules
 from nas_attn.backbones import weights as states
 from nas_attn.data import Split
 from nas_attn.errors import NasAttnWarning
@@ -115,9 +114,9 @@ class Lab:
             seed=seed,
             rungs=rungs,
             learning_rate=factors.rate,
-            attention_parameters=frozenset(f"{p}.{n}" for p, m in attached_modules(model).items() for n, _ in m.named_parameters()),
+            attention_parameters=factors.attention,
             backbone_factor=factors.backbone,
-        )  # fmt: skip
+        )
 
     def backbone(self, protocol: str, block: int) -> tuple[Path, float]:
         """A block's trained bare backbone, and the CPU seconds that it took."""
@@ -191,7 +190,8 @@ def runs(lab: Lab, asked: argparse.Namespace, done: set[tuple[Any, ...]]) -> Ite
 
 def train(asked: argparse.Namespace, path: Path) -> None:
     lab, end = Lab.open(asked.problem, asked.out, asked.root), time.time() + 3600 * asked.hours
-    done = {(run["protocol"], run["block"], tuple(run["choices"])) for run in read_runs(path)}
+    known = unpacked(table_of(asked.problem)) + read_runs(path)
+    done = {(run["protocol"], run["block"], tuple(run["choices"])) for run in known}
     for record in runs(lab, asked, done):
         append(path, record)
         print({key: value for key, value in record.items() if key != "backbone_s"}, flush=True)
@@ -203,8 +203,32 @@ def train(asked: argparse.Namespace, path: Path) -> None:
 # ---------------------------------------------------------------------------------------- what the runs say
 
 
+def table_of(problem: str) -> Path:
+    return TABLES / f"protocols-{problem}.npz"
+
+
+def unpacked(path: Path) -> list[dict[str, Any]]:
+    """A table's runs, as `pack` takes them."""
+    if not path.exists():
+        return []
+    with np.load(path, allow_pickle=False) as held:
+        names, scores, seconds = [str(name) for name in held["protocols"]], held["scores"], held["seconds"]
+    return [
+        {
+            "protocol": names[protocol],
+            "block": int(block),
+            "choices": placements()[at],
+            "validation": scores[protocol, block, at, 0].tolist(),
+            "test": scores[protocol, block, at, 1].tolist(),
+            "cpu_s": float(seconds[protocol, block, at, 0]),
+            "backbone_s": float(seconds[protocol, block, at, 1]),
+        }
+        for protocol, block, at in np.argwhere(np.isfinite(scores).all((3, 4)))
+    ]
+
+
 def pack(runs: list[dict[str, Any]], path: Path) -> None:
-    """All finished blocks as arrays: (protocol, block, placement, validation or test, metric), and seconds."""
+    """All finished runs as arrays: (protocol, block, placement, validation or test, metric), and seconds."""
     names = [TARGET, *PROTOCOLS[path.stem.removeprefix("protocols-")]]
     blocks, order = 1 + max(run["block"] for run in runs), placements()
     scores = np.full((len(names), blocks, len(order), 2, len(METRICS)), np.nan, np.float32)
@@ -319,9 +343,9 @@ def main() -> None:
     asked = parser.parse_args()
     warnings.simplefilter("ignore", NasAttnWarning)
     torch.set_num_threads(1)
-    table = TABLES / f"protocols-{asked.problem}.npz"
+    table = table_of(asked.problem)
     if asked.pack:
-        pack(read_runs(asked.out / f"{asked.problem}.protocols.jsonl"), table)
+        pack(unpacked(table) + read_runs(asked.out / f"{asked.problem}.protocols.jsonl"), table)
     if asked.show:
         show(table)
     if not asked.pack and not asked.show:

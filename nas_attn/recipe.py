@@ -274,7 +274,8 @@ class TrainingSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_preset(cls, table: Any) -> Any:
+    def _with_usual(cls, table: Any) -> Any:
+        """With the rungs of a start from a backbone, and the keys of a preset."""
         if isinstance(table, dict) and table.get("start") == "backbone":
             table = {"rungs": [1, 3], **table}
         preset = table.get("preset") if isinstance(table, dict) else None
@@ -503,10 +504,10 @@ class Recipe(Section):
     @classmethod
     def _search_as_target(cls, table: Any) -> Any:
         """The search trains as the target does where `[training]` does not say otherwise."""
-        training, target = (
-            (table.get(name, {}) for name in ("training", "target")) if isinstance(table, dict) else (0, 0)
-        )
-        if not isinstance(training, dict) or not isinstance(target, dict):
+        if not isinstance(table, dict):
+            return table
+        training, target = table.get("training", {}), table.get("target", {})
+        if not (isinstance(training, dict) and isinstance(target, dict)):
             return table
         weights = target.get("weights") or training.get("weights")
         start = target.get("start") or ("pretrained" if weights else "scratch")
@@ -534,10 +535,8 @@ class Recipe(Section):
                 raise ValueError("data.name = 'external' needs data.input_shape = [channels, height, width]")
             if self.training.start == "backbone":
                 raise ValueError("data.name = 'external' needs training.start = 'scratch' or 'pretrained'")
-        if self.target.start == "pretrained" and self.target.weights is None:
-            raise ValueError("target.start = 'pretrained' needs target.weights = '…'")
-        if self.target.start != "pretrained" and self.target.weights is not None:
-            raise ValueError("target.weights = '…' needs target.start = 'pretrained'")
+        if (self.target.start == "pretrained") != (self.target.weights is not None):
+            raise ValueError("target.start = 'pretrained' and target.weights = '…' belong together")
         task = tasks.of(self)
         if self.training.evaluator is None:  # else any metric that it returns
             known = {*task.shares, *task.losses, *tables.COSTS}
@@ -569,14 +568,13 @@ class Recipe(Section):
         rate = "learning_rate" if target.start == "scratch" else "finetune_learning_rate"
         if target.learning_rate is not None:
             changed[rate] = target.learning_rate
-        last = training.rungs[-1]
-        usual = last if training.start == target.start else max(training.backbone_epochs, 3 * last)
+        last, alike = training.rungs[-1], training.start == target.start
         return training.model_copy(
             update={
                 **changed,
                 "start": target.start,
                 "weights": target.weights,
-                "rungs": [target.epochs or usual],
+                "rungs": [target.epochs or (last if alike else max(training.backbone_epochs, 3 * last))],
                 "init": training.resolved_init,
                 "augment": training.augmentation if target.augment is None else target.augment,
                 "transforms": None,

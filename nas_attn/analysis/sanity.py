@@ -161,14 +161,9 @@ def _what_constant(recipe: Recipe, metric: str, values: Sequence[float], candida
     elif metric == "accuracy" and value == 1:
         why = "perhaps the task is too easy, or validation images are among the training images"
     else:
-        alike = recipe.training.rungs == [recipe.target.epochs]
-        epochs = (
-            "training.backbone_epochs"
-            if recipe.training.start == "backbone"
-            else "target.epochs"
-            if alike
-            else "training.rungs"
-        )
+        epochs = "target.epochs" if recipe.training.rungs == [recipe.target.epochs] else "training.rungs"
+        if recipe.training.start == "backbone":
+            epochs = "training.backbone_epochs"
         why = f"perhaps training is too brief to exceed chance ({epochs}), or the labels do not match the images"
         what += ", each predicting the same class for every image" if guessing else ""
     return f"{what}: it separates no candidates, so nothing can be recommended by it; {why}."

@@ -346,7 +346,6 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     for key, its_own in apart.items():
         gains[key] = _gains(rows, _alike(_at_the_end(its_own, last), told)).get(key, {})
     views = _views(facts, scores, known, apart, gains, model, shown)
-    recommended = _recommend(recipe, views, model, last, fitted)
     return Snapshot(
         study=facts.name,
         created_at=facts.created_at,
@@ -358,7 +357,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         candidates=tuple(views),
         backbone=_points(own),
         noise={metric: evidence.noise for metric, evidence in models.items() if metric in shown},
-        recommendation=recommended,
+        recommendation=_recommend(recipe, views, model, last, fitted),
         latency=latency_record(sessions, tasks.of(recipe).conditions),
         test_readings=tuple(facts.test_readings),
         validations=validation_results(

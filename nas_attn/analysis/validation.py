@@ -1,10 +1,10 @@
 """A study's validations: families of comparisons fixed beforehand, and what their runs on the test split show.
 
-A block is one fresh seed with which every network of the family was trained as
-the target says. A comparison's statistic is its mean difference over the blocks, over its standard error; that is shrunk towards
-the family's pooled one (Smyth 2004, the "moderated" t). The family's error is held by the distribution of the largest statistic,
-as Dunnett's (1955), found by simulating exactly this computation on blocks of normal noise. For new images, the variance of the
-images is added (Satterthwaite's freedoms).
+A block is one fresh seed with which every network of the family was trained as the target says. A comparison's statistic is its
+mean difference over the blocks, over its standard error; that is shrunk towards the family's pooled one (Smyth 2004, the
+"moderated" t). The family's error is held by the distribution of the largest statistic, as Dunnett's (1955), found by simulating
+exactly this computation on blocks of normal noise. For new images, the variance of the images is added (Satterthwaite's
+freedoms).
 """
 
 from __future__ import annotations

@@ -79,6 +79,7 @@ def init(
     force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a recipe: ask a few questions, or take the answers as options."""
+    from nas_attn.evaluation.starts import no_weights
     from nas_attn.recipe_reading import study_name
 
     file = output_path(path, what="recipe file", error=RecipeError)
@@ -104,10 +105,10 @@ def init(
     images = _images(data)
     seen = [f"{data}: {found}"] if (found := _look(task, data, backbone, images)) else []
     if target is None:
-        start, why = _usual_start(task, backbone)
-        seen += [why] if why else []
+        why = no_weights(backbone, side=find(task, backbone).trial_side(backbone))
+        seen += [f"target: scratch, since {why}"] if why and backbone.startswith("torchvision:") else []
         question = "How will you train the network in the end: scratch, weights (published ones), or a file of weights?"
-        target = ask(None, "target", question, start)
+        target = ask(None, "target", question, "scratch" if why else "weights")
     space = ask(space, "space", "Search space", hints.space or ("small" if small else "plug_and_play"))
     count = _number(int, ask(trials, "trials", "Trials", "20" if small or 0 < images < MANY else "40"), "trials")
     question = "Largest latency relative to the bare backbone's (none: no limit)"
@@ -119,18 +120,6 @@ def init(
     for line in seen:
         echo(line)
     echo(f"wrote {path}\nnext: nas-attn search {shlex.quote(path)} --dry-run")
-
-
-def _usual_start(task: str, backbone: str) -> tuple[str, str]:
-    """What the target starts from where nobody says: published weights that are at hand. And why it does not."""
-    from nas_attn.evaluation.starts import missing_weights
-
-    if backbone.endswith(".pt"):
-        return "weights", ""
-    if not backbone.startswith("torchvision:"):
-        return "scratch", ""
-    missing = missing_weights(backbone, side=find(task, backbone).trial_side(backbone))
-    return ("scratch", f"target: scratch, since {missing}") if missing else ("weights", "")
 
 
 def _look(task: str, data: str, backbone: str, images: float) -> str:

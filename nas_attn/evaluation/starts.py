@@ -73,8 +73,19 @@ def check_weights(plan: Plan) -> None:
             warnings.warn(note, NasAttnWarning, stacklevel=2)
 
 
-def missing_weights(backbone: str, *, side: int = 64) -> str:
-    """Why a backbone's published weights cannot be loaded here, in a sentence; empty where they can, which downloads them once."""
+def no_weights(backbone: str, *, side: int = 64) -> str:
+    """Why a target does not start from a backbone's published weights where nobody says; empty where it does.
+
+    torchvision's are downloaded, once. Others are taken if the user asks for them: without a network, timm tries for a minute.
+    """
+    if backbone.endswith(".pt"):
+        return ""
+    if not backbone.startswith("torchvision:"):
+        return (
+            "published weights are taken if you ask for them"
+            if ":" in backbone
+            else f"{backbone} has no published weights"
+        )
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_S)
     try:

@@ -84,7 +84,8 @@ class StudyStore(Leases):
         self.queue = RunQueue(connector, id, self._fenced)
         self.workers = WorkerBook(connector, id)
         self.protocols = documents(tables.protocol)  # training protocols by name: the training and the data as JSON
-        self.backbones = documents(tables.backbone)  # `PROTOCOL/NUMBER` -> where a trained one lies; empty: it is lost
+        # Number (and name, of another network) -> where a trained one lies; empty: it is lost.
+        self.backbones = documents(tables.backbone)
         self.weights_lost = documents(tables.weights_lost)  # name of weights -> why they are not there; empty: they are
         self.curves = documents(tables.curve)  # name of a run's files -> the points of its training
         self.labels = documents(tables.labels)  # training protocol -> the labels behind its results per image

@@ -24,7 +24,7 @@ from nas_attn.data.folder import look_at
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.plan import Plan, plan_for, wanted
-from nas_attn.evaluation.starts import check_weights, missing_weights, pick_device
+from nas_attn.evaluation.starts import check_weights, no_weights, pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from, study_name, target_table
 from nas_attn.space import Values
@@ -192,11 +192,7 @@ class _Timed(NamedTuple):
 @functools.cache
 def _note(backbone: str) -> str:
     """Why a search does not start from the backbone's published weights; empty if it does."""
-    if not backbone.startswith("torchvision:"):
-        return (
-            f"{backbone} has no published weights" if ":" not in backbone else "--target weights takes published ones"
-        )
-    return "the published weights cannot be loaded here" if missing_weights(backbone) else ""
+    return no_weights(backbone).partition(" (")[0]
 
 
 def _table(name: str, folder: str, backbone: str, side: int, images: int) -> tuple[dict[str, Any], tasks.Pace]:

@@ -46,7 +46,8 @@ from nas_attn.tables import is_cost
 
 Values = tuple[float, ...] | None  # of the objectives
 LATE = 0.75  # share of the candidates after which the larger network comes, when it is known what attention costs
-REDUCED = 1 / 6  # share of the candidates, the last ones, that are the answer without one of its modules, if new
+REDUCED = 6  # the last of every so many candidates are the answer without one of its modules
+MOST_REDUCED = 12
 FEWEST_TRIALS = 10  # from which on one of them is a larger network
 COMPANIONS = 3  # candidates whose latency is narrowed beside a new one's
 PRIORITY, LATER = 30, 20  # of the search's runs, and of those that come after it
@@ -180,7 +181,8 @@ class Search(TaskSource):
         if over:
             self.store.set(trials=begun + entered)
             return entered and self._ask(lease)
-        if not waiting and not entered and begun >= (1 - REDUCED) * self.worker.opened.trials:
+        last = min(self.worker.opened.trials // REDUCED, MOST_REDUCED)
+        if not waiting and not entered and begun >= self.worker.opened.trials - last:
             self._enter_reduced()
         self._exhausted = covered and not entered
         return not self._exhausted and self._ask(lease)

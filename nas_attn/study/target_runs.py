@@ -1,8 +1,8 @@
 """Runs as the target says: `nas-attn validate` tests what a search recommends, `nas-attn retrain` trains networks for use.
 
-A validation's family of comparisons is written down before the first run. A block is one fresh seed
-with every network of the family; each finished run reads the test split once. Retraining counts the runs of
-validations, and chooses none by its score on the test split: of several seeds, the first one's weights are exported.
+A validation's family of comparisons is written down before the first run. A block is one fresh seed with
+every network of the family; each finished run reads the test split once. Retraining counts the runs of validations, and chooses none
+by its score on the test split: of several seeds, the first one's weights are exported.
 """
 
 from __future__ import annotations

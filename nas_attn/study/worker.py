@@ -291,7 +291,7 @@ class Worker:
             many = self.benches.of(run.protocol).recipe.training.backbones
             if run.backbone < many:
                 return f"backbone {run.backbone + 1} of {many}"
-            return f"fresh backbone for seed {run.seed}"  # of a confirmation round, a validation, a retraining
+            return f"fresh backbone for seed {run.seed}"  # of a confirmation round
         if run.purpose == "search":
             known = self.store.candidate(run.key)
             return f"trial {known.trial}" if known else str(run.placement)

@@ -217,6 +217,14 @@ def test_a_search_that_trains_as_the_target_does_has_one_pool_of_runs(tmp_path: 
     made_from = recipe(objectives=["accuracy"], training={"rungs": [9], "start": "scratch"}, target={"epochs": 9})
     assert searched_as_target(made_from)
     assert not searched_as_target(recipe())
+    follows = recipe(
+        training={"transforms": "mine:flips"}, target={"weights": "w.pt", "epochs": 7, "learning_rate": 0.3}
+    )
+    training = follows.training
+    assert (training.start, training.weights, training.rungs) == ("pretrained", "w.pt", [7])
+    assert training.finetune_learning_rate == 0.3
+    assert searched_as_target(follows)
+    assert not searched_as_target(recipe(training={"rungs": [3, 9]})), "two cycles of the learning rate"
     study = MadeStudy(tmp_path, made_from)
     bare = study.candidate("none", baseline="none", seeds=2)
     other = study.candidate(everywhere("se(reduction=8)"), seeds=2)
