@@ -217,7 +217,7 @@ class TrainingSection(Section):
     backbone_epochs: int = Field(default=10, ge=1)
     """For `start = "backbone"`: epochs of each backbone."""
     backbones: int = Field(default=3, ge=1, le=64)
-    """For `start = "backbone"`: number of backbones; the run with seed s starts from backbone s modulo this number."""
+    """Seeds that candidates are spread over, six or more at each; the bare network runs on all. For `backbone`: its backbones."""
     batch_size: int = Field(default=128, ge=2)
     accumulate: int = Field(default=1, ge=1, le=65536)
     """Batches whose gradients one step of the optimizer adds up: it sees `accumulate` times `batch_size` images."""

@@ -195,6 +195,7 @@ def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
 
 
 TARGET = "target"
+A_SEED = 6  # candidates that share a seed, at least
 
 
 def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSection) -> str:
@@ -224,6 +225,16 @@ def protocol_recipe(store: StudyStore, protocol: str) -> Recipe:
     content = json.loads(text)
     training, data = TrainingSection.model_validate(content["training"]), DataSection.model_validate(content["data"])
     return recipe.model_copy(update={"training": training, "data": data})
+
+
+def search_seeds(recipe: Recipe) -> int:
+    """How many seeds the candidates of a search are spread over: where each has no backbone of its own, fewer for few candidates."""
+    training = recipe.training
+    return (
+        training.backbones
+        if training.start == "backbone"
+        else max(1, min(training.backbones, recipe.search.trials // A_SEED))
+    )
 
 
 def backbone_number(recipe: Recipe, seed: int) -> int:

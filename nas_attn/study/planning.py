@@ -23,7 +23,7 @@ from nas_attn.backbones import build
 from nas_attn.data.folder import look_at
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.evaluators import EvaluatorRun
-from nas_attn.evaluation.plan import Plan, plan_for, wanted
+from nas_attn.evaluation.plan import Plan, plan_for, search_seeds, wanted
 from nas_attn.evaluation.starts import check_weights, no_weights, pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from, study_name, target_table
@@ -256,7 +256,7 @@ def _fitted(
     trials = int((screening - run_s * OF_CONTROL) / (run_s + session_s))
     if trials < FEWEST:
         return None
-    trials = min(trials, 120)
+    trials = min(max(trials - 2, FEWEST), 120)  # the bare network runs on up to two more seeds
     table = {
         **timed.table,
         "space": "plug_and_play" if trials >= MANY_TRIALS else "small",
@@ -384,7 +384,7 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
     backbones = training.backbones + ROUNDS * search.confirm_seeds if from_backbone else 0
     if from_backbone and larger_networks(recipe, plan):
         backbones += min(training.backbones, 1 + search.confirm_seeds)  # the larger network has backbones of its own
-    spread = training.backbones - 1 if from_backbone else 0  # the bare network runs on each backbone
+    spread = max(search_seeds(recipe) - training.seeds, 0)  # the bare network runs on each seed
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
     target_epochs = recipe.target_training.rungs[-1]

@@ -27,7 +27,7 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.backbones.larger import larger
 from nas_attn.errors import BackboneError, MeasurementError, PlacementError, RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
-from nas_attn.evaluation.plan import Plan, backbone_number, wanted
+from nas_attn.evaluation.plan import Plan, backbone_number, search_seeds, wanted
 from nas_attn.evaluation.starts import given_weights
 from nas_attn.evaluation.workbench import Workbench
 from nas_attn.notation import parse
@@ -288,14 +288,13 @@ class Search(TaskSource):
         return True
 
     def _runs(self, row: CandidateRow) -> list[Run]:
-        """All runs of a candidate in the search: spread evenly over the backbones, the bare network on each of them."""
-        training, first = self.recipe.training, self.recipe.search.seed
-        backbones = training.backbones if training.start == "backbone" else 1
+        """All runs of a candidate in the search: spread evenly over the seeds (or backbones), the bare network on each of them."""
+        many, first, apart = self.recipe.training.seeds, self.recipe.search.seed, search_seeds(self.recipe)
         if row.baseline == "none":
-            seeds = range(first, first + max(backbones, training.seeds))
+            seeds = range(first, first + max(apart, many))
         else:
-            begin = first + row.trial % backbones
-            seeds = range(begin, begin + training.seeds)
+            begin = first + row.trial % apart
+            seeds = range(begin, begin + many)
         numbers = {seed: backbone_number(self.recipe, seed) for seed in seeds}
         return [Run(row.key, row.placement, seed, number, priority=PRIORITY) for seed, number in numbers.items()]
 
@@ -462,10 +461,10 @@ class Confirmation(_Further):
     purpose = CONFIRM
 
     def next(self) -> list[Run]:
-        training, search, trials = self.recipe.training, self.recipe.search, self.worker.opened.trials
+        search, trials = self.recipe.search, self.worker.opened.trials
         if self.store.settings.confirmed_trials == trials:
             return []
-        first = search.seed + max(training.seeds, training.backbones if training.start == "backbone" else 1)
+        first = search.seed + max(self.recipe.training.seeds, search_seeds(self.recipe))
         seeds = range(first, first + search.confirm_seeds)
         backbones = {seed: backbone_number(self.recipe, seed) for seed in seeds}
         runs = self.missing(_choose(snapshot(self.store)), backbones)

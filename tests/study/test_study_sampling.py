@@ -91,7 +91,7 @@ def test_a_trial_that_only_waits_counts_as_seen() -> None:
 
 
 URL = "sqlite:///nas_attn.db"
-OVERRIDES = {"search.sampler": "placement", "search.trials": 18, "search.confirm_seeds": 0}
+OVERRIDES = {"search.sampler": "placement", "search.trials": 18, "search.confirm_seeds": 0, "training.backbones": 1}
 
 
 def tried(study: optuna.Study) -> list[dict[str, str]]:
