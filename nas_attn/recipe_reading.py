@@ -114,9 +114,14 @@ def study_name(file: str) -> str:
 
 
 def target_table(target: str) -> dict[str, str | None]:
-    """The start of `[target]` that a command names: `scratch`, `weights` for published ones, or a file of weights."""
+    """The start of `[target]` that a command names: `scratch`, `weights` for published ones, or a file of weights.
+
+    Raises RecipeError: it is none of these.
+    """
     if target == "scratch":
         return {"start": "scratch", "weights": None}
+    if target != "weights" and not user_path(target, what="--target", error=RecipeError).is_file():
+        raise RecipeError(f"--target '{shorten(target)}' is neither 'scratch', nor 'weights', nor a file that is there")
     return {"start": "pretrained", "weights": "default" if target == "weights" else target}
 
 

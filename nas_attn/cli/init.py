@@ -104,11 +104,15 @@ def init(
     backbone = ask(backbone, "backbone", "Backbone", usual(data, small=small))
     images = _images(data)
     seen = [f"{data}: {found}"] if (found := _look(task, data, backbone, images)) else []
+    why = no_weights(backbone, side=find(task, backbone).trial_side(backbone)) if target in (None, "weights") else ""
+    told = [why] if why and backbone.startswith("torchvision:") else []
+    if target == "weights" and why and ":" not in backbone:
+        raise RecipeError(f"--target weights: {why}; give 'scratch' or a file of weights")
     if target is None:
-        why = no_weights(backbone, side=find(task, backbone).trial_side(backbone))
-        seen += [f"target: scratch, since {why}"] if why and backbone.startswith("torchvision:") else []
+        told = [f"target: scratch, since {why}" for why in told]
         question = "How will you train the network in the end: scratch, weights (published ones), or a file of weights?"
         target = ask(None, "target", question, "scratch" if why else "weights")
+    seen += told
     space = ask(space, "space", "Search space", hints.space or ("small" if small else "plug_and_play"))
     count = _number(int, ask(trials, "trials", "Trials", "20" if small or 0 < images < MANY else "40"), "trials")
     question = "Largest latency relative to the bare backbone's (none: no limit)"

@@ -303,6 +303,7 @@ class Forecast:
 
     study: str
     placements: int  # that the search space holds
+    pruned: bool  # whether candidates may be stopped early
     trials: int  # candidates to evaluate in all
     outside: int  # of these, outside the search space: uniform baselines that it does not hold, placements of one's own
     baselines: int  # of these, baselines
@@ -324,7 +325,8 @@ class Forecast:
             lines.append(f"nothing is searched for: {first}; {more}")
         if self.epoch_s is not None and self.total_s is not None:
             epoch = f"{self.epoch_s:.1f} s" if self.epoch_s < 10 else duration(self.epoch_s)
-            most = f"at most {duration(self.total_s)} with one worker, less with pruning and more workers"
+            pruning = "pruning and " if self.pruned else ""
+            most = f"at most {duration(self.total_s)} with one worker, less with {pruning}more workers"
             ways = "; --minutes ends it earlier, fewer trials or epochs shorten it"
             shorter = ways if self.total_s > 24 * HOUR_S else ""
             lines.append(f"one epoch takes about {epoch} here; the whole search {most}{shorter}")
@@ -393,6 +395,7 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
     return Forecast(
         study=recipe.name,
         placements=placements,
+        pruned=len(training.rungs) > 1 and search.pruner != "none",
         trials=trials,
         outside=outside,
         baselines=sum(kind == "baseline" for kind, _ in begun),
