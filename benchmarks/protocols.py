@@ -37,6 +37,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent / "tables"))
 from make import REASON, append, read_runs
+from read import load
 
 from nas_attn import data
 from nas_attn.backbones import weights as states
@@ -240,21 +241,31 @@ def pack(runs: list[dict[str, Any]], path: Path) -> None:
     print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 
 
-def effects(values: Floats) -> Floats:
+def effects(values: Floats, order: NDArray[np.int64]) -> Floats:
     """(blocks, 9): what each choice at each site adds to a block's (blocks, placements) values, against none; least squares."""
-    order = np.array(placements())
     design = np.concatenate([np.ones((len(order), 1)), *(order[:, [s]] == [1, 2, 3] for s in range(3))], 1)
     return np.asarray(values @ np.linalg.pinv(design).T[:, 1:])
 
 
-def shared(a: Floats, b: Floats, *, same: bool) -> float:
+def table_effects(problem: str) -> Floats:
+    """(blocks, 9) effects of the target on test images, from the table of all 64 placements, where there is one."""
+    if not (TABLES / f"{problem}.npz").exists():
+        return np.zeros((0, 9))
+    table = load(problem)
+    assert table.types == ("none", "se", "eca", "ela")
+    return 100 * effects(table.test["accuracy"], table.choices)
+
+
+def shared(a: Floats, b: Floats, *, same: bool, weights: Floats | None = None) -> float:
     """Covariance of the true effects behind (blocks, 9) measured ones, about their means: by products of different blocks only,
-    whose errors are not the same, if both are of the `same` runs."""
+    whose errors are not the same, if both are of the `same` runs. `weights` of the blocks of `a`, and of `b` if it is as long."""
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-    products = a @ b.T / 8
-    if not same:
-        return float(products.mean())
-    return float((products.sum() - np.trace(products)) / (len(a) * (len(a) - 1)))
+    products, counted = a @ b.T / 8, np.ones((len(a), len(b)))
+    if weights is not None:
+        counted *= weights[:, None] * (weights if len(a) == len(b) else np.ones(len(b)))
+    if same:
+        np.fill_diagonal(counted, 0.0)
+    return float((products * counted).sum() / counted.sum())
 
 
 @dataclass(frozen=True)
@@ -275,41 +286,80 @@ class Said:
         return float(self.correlation * np.sqrt(max(self.signal, 0.0) / max(self.signal + self.noise / blocks, 1e-12)))
 
 
-def said(truth: Floats, measured: Floats, block_s: float, *, same: bool) -> Said:
-    true, own = shared(truth, truth, same=True), shared(measured, measured, same=True)
-    both = shared(measured, truth, same=same)
+@dataclass(frozen=True)
+class Truth:
+    """The target's effects on test images: blocks of 16 placements, then those of the table of all 64, if there is one."""
+
+    effects: Floats
+    """(blocks, 9)"""
+    weights: Floats
+    """(blocks,): a block of 64 counts twice, as most of an effect's error is its seed's."""
+
+    @classmethod
+    def of(cls, blocks: Floats, more: Floats) -> Truth:
+        return cls(np.concatenate([blocks, more]), np.repeat([1.0, 2.0], [len(blocks), len(more)]))
+
+    def without(self, block: int) -> Truth:
+        return Truth(np.delete(self.effects, block, 0), np.delete(self.weights, block))
+
+    @property
+    def mean(self) -> Floats:
+        return np.asarray(self.weights @ self.effects / self.weights.sum())
+
+    @property
+    def error(self) -> Floats:
+        """Standard errors of the mean."""
+        off, w = self.effects - self.mean, self.weights / self.weights.sum()
+        return np.asarray(np.sqrt((w[:, None] ** 2 * off**2).sum(0) / (1 - (w**2).sum())))
+
+    @property
+    def signal(self) -> float:
+        return shared(self.effects, self.effects, same=True, weights=self.weights)
+
+    @property
+    def reliability(self) -> float:
+        return self.signal / float(np.var(self.mean, ddof=1))
+
+
+def said(truth: Truth, measured: Floats, block_s: float, *, same: bool) -> Said:
+    true, own = truth.signal, shared(measured, measured, same=True)
+    both = shared(truth.effects, measured, same=same, weights=truth.weights)
     centred = measured - measured.mean(1, keepdims=True)
     noise = float((centred**2).sum(1).mean() / 8) - own
     correlation = both / np.sqrt(true * own) if true > 0 and own > 0 else np.nan
     return Said(float(np.clip(correlation, -1, 1)), own, noise, block_s)
 
 
-def jackknife(truth: Floats, measured: Floats, *, same: bool) -> float:
-    """Standard error of the true correlation."""
-    found = []
-    for which in range(1 if same else 2):
-        blocks = len((truth, measured)[which])
-        left = [np.delete(np.arange(blocks), b) for b in range(blocks)]
-        both = [
-            (truth[k], measured[k]) if same else (truth[k], measured) if which == 0 else (truth, measured[k])
-            for k in left
-        ]
-        values = np.array([said(*pair, 1.0, same=same).correlation for pair in both])
-        found.append((blocks - 1) / blocks * np.nansum((values - np.nanmean(values)) ** 2))
-    return float(np.sqrt(sum(found)))
+def jackknife(truth: Truth, measured: Floats, *, same: bool) -> float:
+    """Standard error of the true correlation, by leaving out block after block; of the `same` runs both at once."""
+    shorter = [np.delete(measured, block, 0) for block in range(len(measured))]
+    less = [truth.without(block) for block in range(len(truth.weights))]
+    groups = (
+        [[(one, shorter[k] if k < len(shorter) else measured) for k, one in enumerate(less)]]
+        if same
+        else [[(one, measured) for one in less], [(truth, one) for one in shorter]]
+    )
+    found = 0.0
+    for pairs in groups:
+        values = np.array([said(*pair, 1.0, same=same).correlation for pair in pairs])
+        found += (len(values) - 1) / len(values) * float(np.nansum((values - np.nanmean(values)) ** 2))
+    return float(np.sqrt(found))
 
 
-def show(path: Path) -> None:
+def show(problem: str) -> None:
     """Reliability of the truth, then a row per protocol and score; ± is a standard error, by leaving out block after block."""
-    with np.load(path, allow_pickle=False) as held:
+    with np.load(table_of(problem), allow_pickle=False) as held:
         scores, seconds = held["scores"].astype(float), held["seconds"].astype(float)
         names, metrics = [str(name) for name in held["protocols"]], [str(name) for name in held["metrics"]]
-    whole = np.isfinite(scores).all((2, 3, 4))
-    truth = 100 * effects(scores[0, whole[0], :, 1, 0])
-    reliability = shared(truth, truth, same=True) / float(np.var(truth.mean(0), ddof=1))
-    print(f"target on test images: {len(truth)} blocks, reliability of the nine effects {reliability:.2f}")
-    errors = truth.std(0, ddof=1) / np.sqrt(len(truth))
-    for site, row in enumerate(zip(truth.mean(0).reshape(3, 3), errors.reshape(3, 3), strict=True), 1):
+    whole, order = np.isfinite(scores).all((2, 3, 4)), np.array(placements())
+    blocks = 100 * effects(scores[0, whole[0], :, 1, 0], order)
+    truth = Truth.of(blocks, table_effects(problem))
+    more = len(truth.weights) - len(blocks)
+    print(
+        f"target on test images: {len(blocks)} blocks of 16 placements and {more} of 64, reliability of the nine effects "
+        f"{truth.reliability:.2f} (the blocks of 16 alone: {Truth.of(blocks, blocks[:0]).reliability:.2f})"
+    )
+    for site, row in enumerate(zip(truth.mean.reshape(3, 3), truth.error.reshape(3, 3), strict=True), 1):
         cells = " | ".join(f"{mean:+.2f} ± {se:.2f}" for mean, se in zip(*row, strict=True))
         print(f"| stage {site} | {cells} |")
     print(
@@ -317,10 +367,12 @@ def show(path: Path) -> None:
     )
     for number, name in enumerate(names):
         of = np.flatnonzero(whole[number])
+        if len(of) < 2:
+            continue
         block_s = float(np.nanmean(seconds[number, of, :, 0].sum(1) + seconds[number, of, :, 1].max(1)))
         for m, metric in enumerate(metrics):
             sign = 100 if metric == "accuracy" else -100
-            measured, same = sign * effects(scores[number, of, :, 0, m]), number == 0
+            measured, same = sign * effects(scores[number, of, :, 0, m], order), number == 0
             found = said(truth, measured, block_s, same=same)
             error = jackknife(truth, measured, same=same)
             f = float(np.mean((measured.mean(0) / (measured.std(0, ddof=1) / np.sqrt(len(measured)))) ** 2))
@@ -343,11 +395,11 @@ def main() -> None:
     asked = parser.parse_args()
     warnings.simplefilter("ignore", NasAttnWarning)
     torch.set_num_threads(1)
-    table = table_of(asked.problem)
     if asked.pack:
+        table = table_of(asked.problem)
         pack(unpacked(table) + read_runs(asked.out / f"{asked.problem}.protocols.jsonl"), table)
     if asked.show:
-        show(table)
+        show(asked.problem)
     if not asked.pack and not asked.show:
         asked.out.mkdir(parents=True, exist_ok=True)
         train(asked, asked.out / f"{asked.problem}.protocols.jsonl")

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ MOST_RUNS = 32  # trainings of each network up to which a test is proposed
 NEEDED = 1.96 + 0.84  # standard errors that a difference has to be, to be shown with 95 % certainty in 80 % of tests
 ENOUGH = 0.995  # probability of being better than the bare backbone from which no further round is needed
 RIVALS = 2  # that run besides the best-looking one and the bare backbone
+LARGEST_FRONT = 8  # members of the front that get further seeds, at most
 DRAWS = 8  # draws of the truth; the best in one of them may be the best
 
 
@@ -274,6 +276,15 @@ def _target(now: Snapshot, at: str) -> Iterator[str]:
     yield f"Target    the gain {said} is not known yet: nas-attn validate {now.study}{at} finds out{cost}"
 
 
+def to_confirm(now: Snapshot) -> list[CandidateView]:
+    """Who gets further seeds when the search has ended: the bare backbone, the best uniform one, the front, the best control."""
+    scored = [view for view in now.baselines if view.state == "scored"]
+    bare = [view for view in scored if view.baseline == "none"]
+    uniform = [view for view in now.ordered(scored) if view.baseline != "none"][:1]
+    control = now.ordered(view for view in now.controls if view.state == "scored")[:1]
+    return list({view.key: view for view in [*bare, *uniform, *now.front[:LARGEST_FRONT], *control]}.values())
+
+
 def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     """Who runs in the next round, the bare backbone first; empty if nothing is recommended, or there is nothing to compare.
 
@@ -304,6 +315,16 @@ def decided(now: Snapshot) -> bool:
     """Whether the recommended one is known to be better than the bare backbone."""
     against = now.recommendation.against_none if now.recommendation is not None else None
     return against is not None and against.gain is not None and against.gain.probability > ENOUGH
+
+
+def rounds_needed(now: Snapshot) -> float:
+    """Rounds until the recommended one is known to be better, if it is as good as it looks; infinite where it does not look better."""
+    best, model = now.recommendation, now.evidence.get(now.primary or "")
+    gain = best.against_none.gain if best is not None and best.against_none is not None else None
+    if best is None or model is None or gain is None or gain.probability <= 0.5:
+        return math.inf
+    errors = NormalDist().inv_cdf(min(gain.probability, ENOUGH)) / NormalDist().inv_cdf(ENOUGH)
+    return max(model.estimates[best.key].seeds, 1) * (1 / errors**2 - 1)
 
 
 def price(now: Snapshot) -> float | None:

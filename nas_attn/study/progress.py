@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nas_attn.analysis.choosing import decided
+from nas_attn.analysis.choosing import LARGEST_FRONT, rounds_needed, to_confirm
 from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.units import duration, named
 from nas_attn.errors import NasAttnError
@@ -23,14 +24,15 @@ from nas_attn.study.reading import snapshot
 PACE_OF = 30  # candidates finished last whose times give the pace
 CONFIRM, ROUND = FURTHER = ("confirm", "round")  # purposes of the runs that make an answer of a search
 PHASES = {"confirming": FURTHER, "testing": ("validate",), "retraining": ("retrain",)}  # their purposes
-LARGEST_FRONT, ROUNDS = 8, 2  # members of the front that get seeds, rounds for each of `search.confirm_seeds`; at most
+ROUNDS = 2  # for each of `search.confirm_seeds`, at most
 RIVALS = 4  # candidates in a round, about
 FEWEST = 2  # times between candidates from which on there is a pace
 SILENT_S = 60.0  # silence from which on a worker counts as silent: it renews its leases every quarter of this
 QUICKLY = 200  # candidates up to which the answer is looked at for the time that is left
-_SURE: dict[
-    str, tuple[dict[tuple[str, str], int], bool]
-] = {}  # study -> (counts of its runs, whether the answer is sure)
+_Counts = Mapping[tuple[str, str], int]  # of runs, by purpose and state
+_AHEAD: dict[
+    str, tuple[_Counts, int, float]
+] = {}  # study -> its counts, networks to confirm, rounds that are needed, as then
 PAUSE = 10.0  # times as long as usual: nobody was at work
 
 
@@ -88,12 +90,9 @@ def _phase(store: StudyStore) -> str:
     return ""
 
 
-def further_runs(recipe: Recipe, trials: int, *, rounds: int | None = None) -> int:
-    """About how many runs come after the last candidate: more seeds for the front and baselines, and confirmation `rounds`
-    (None: all that there may be).
-    """
-    rounds = ROUNDS * recipe.search.confirm_seeds if rounds is None else rounds
-    return recipe.search.confirm_seeds * min(LARGEST_FRONT, trials) + rounds * min(RIVALS, trials)
+def further_runs(recipe: Recipe, trials: int) -> int:
+    """About how many runs come after the last candidate, at most: more seeds for the front and baselines, and rounds."""
+    return recipe.search.confirm_seeds * (min(LARGEST_FRONT, trials) + ROUNDS * min(RIVALS, trials))
 
 
 def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float | None:
@@ -110,10 +109,10 @@ def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float |
     training, pace = opened.recipe.training, seconds_per_epoch(store) or 0.0
     further = fresh = 0
     if open_ > 0 or waiting["confirming"]:
-        rounds = _rounds_left(opened, counts)
+        networks, rounds = _ahead(opened, counts)
         confirm = counts.get((CONFIRM, "waiting"), 0)
         if store.settings.confirmed_trials != opened.trials:
-            confirm = further_runs(opened.recipe, opened.trials, rounds=0)
+            confirm = opened.recipe.search.confirm_seeds * networks
         further = confirm + max(counts.get((ROUND, "waiting"), 0), RIVALS * rounds)
         fresh = rounds * training.backbone_epochs if training.start == "backbone" else 0
     spent = dict[tuple[str, str, int, int], float]()
@@ -141,14 +140,18 @@ def seconds_per_epoch(store: StudyStore) -> float | None:
     return statistics.median(found) if found else None
 
 
-def _rounds_left(opened: OpenStudy, counts: Mapping[tuple[str, str], int]) -> int:
-    """Confirmation rounds still to come: one at least, and no further one once the answer is sure."""
+def _ahead(opened: OpenStudy, counts: _Counts) -> tuple[int, int]:
+    """How many networks get further seeds, and how many rounds are still to come: one at least, and as many as the answer needs."""
     held = sum(many for (purpose, state), many in counts.items() if purpose == ROUND and state != "waiting") // RIVALS
     most, store = ROUNDS * opened.recipe.search.confirm_seeds, opened.store
-    sure = _SURE.get(store.name)
-    if held < most and len(store.candidates()) <= QUICKLY and (sure is None or sure[0] != counts):
-        sure = _SURE[store.name] = dict(counts), decided(snapshot(store))
-    return max(0, (min(1, most) if sure is not None and sure[1] else most) - held)
+    networks, needed = min(LARGEST_FRONT, opened.trials), math.inf
+    if held < most and len(store.candidates()) <= QUICKLY:
+        if store.name not in _AHEAD or _AHEAD[store.name][0] != counts:
+            now = snapshot(store)
+            _AHEAD[store.name] = dict(counts), len(to_confirm(now)), rounds_needed(now)
+        _, networks, needed = _AHEAD[store.name]
+    wanted = max(math.ceil(min(needed, most)), int(held == 0))
+    return networks, max(0, min(most - held, wanted))
 
 
 def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None) -> str:

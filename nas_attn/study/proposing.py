@@ -19,11 +19,11 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
-from nas_attn.analysis.choosing import decided, next_round, price
+from nas_attn.analysis.choosing import decided, next_round, price, to_confirm
 from nas_attn.analysis.features import is_control, is_other
 from nas_attn.analysis.fronts import minimised, net, objective_value, survives
 from nas_attn.analysis.latency import LEAST_MEASURED
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.backbones.larger import larger
 from nas_attn.errors import BackboneError, MeasurementError, PlacementError, RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
@@ -37,7 +37,7 @@ from nas_attn.space import BACKBONE, FREE, NONE
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
 from nas_attn.study.placement_sampler import Known, weak_values
-from nas_attn.study.progress import CONFIRM, FURTHER, LARGEST_FRONT, ROUND, ROUNDS, told
+from nas_attn.study.progress import CONFIRM, FURTHER, ROUND, ROUNDS, told
 from nas_attn.study.reading import snapshot
 from nas_attn.study.sampling import DistinctSampler, covers
 from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes, outside
@@ -467,7 +467,7 @@ class Confirmation(_Further):
         first = search.seed + max(self.recipe.training.seeds, search_seeds(self.recipe))
         seeds = range(first, first + search.confirm_seeds)
         backbones = {seed: backbone_number(self.recipe, seed) for seed in seeds}
-        runs = self.missing(_choose(snapshot(self.store)), backbones)
+        runs = self.missing(to_confirm(snapshot(self.store)), backbones)
         self.queue.want(runs)  # whoever dies before the note chooses again
         self.store.set(confirmed_trials=trials, rounds_before=len(self.rounds()))
         return runs
@@ -512,11 +512,3 @@ def narrow(worker: Worker) -> bool:
 
         measurer.narrow([worker.resolved(run) for run in runs.values()], tolerance, over)
     return not worker.stop()
-
-
-def _choose(now: Snapshot) -> list[CandidateView]:
-    scored = [view for view in now.baselines if view.state == "scored"]
-    bare = [view for view in scored if view.baseline == "none"]
-    uniform = [view for view in now.ordered(scored) if view.baseline != "none"][:1]
-    control = now.ordered(view for view in now.controls if view.state == "scored")[:1]
-    return list({view.key: view for view in [*bare, *uniform, *now.front[:LARGEST_FRONT], *control]}.values())

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 from made_study import TRUE_GAIN, MadeStudy, everywhere, usual
 
-from nas_attn.analysis.choosing import RIVALS, Chosen, answer, choose, decided, key_among, next_round, training_s
+from nas_attn.analysis.choosing import (
+    RIVALS,
+    Chosen,
+    answer,
+    choose,
+    decided,
+    key_among,
+    next_round,
+    rounds_needed,
+    training_s,
+)
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import StudyError, UserError
@@ -197,6 +207,7 @@ def test_no_attention_the_recommended_the_best_uniform_one_and_another_meet(tmp_
     assert str(best.placement) in placements
     assert met(now) == placements, "any worker that decides it decides the same"
     assert decided(now)
+    assert rounds_needed(now) == 0
 
 
 def test_where_none_is_recommended_the_most_promising_one_meets_it(
@@ -207,6 +218,7 @@ def test_where_none_is_recommended_the_most_promising_one_meets_it(
     now = snapshot(usual(tmp_path, searched=20).store)
     assert str(now.recommendation.placement) == "none"
     assert not decided(now)
+    assert rounds_needed(now) > 1
     placements = met(now)
     assert placements[0] == "none"
     assert len(placements) == 2 + RIVALS
