@@ -1,7 +1,7 @@
 """From data to a recommendation: our search against others at equal CPU time, judged by fresh full trainings.
 
     python benchmarks/whole.py fashion-mnist --out DIR --minutes 20 --searches 3 --root DATA    # goes on where it ended
-    python benchmarks/whole.py fashion-mnist --out DIR --show
+    python benchmarks/whole.py fashion-mnist --show
 
 A problem is a recipe of `benchmarks/tables/` (64 placements in a narrow ResNet-8, a search's protocol, a target). Each
 method gets the same CPU minutes for everything: backbones, trainings, latencies. It names one placement of at most
@@ -13,7 +13,8 @@ a third of the target's epochs, two objectives, take the best of the front withi
 scheduler, stopping at rungs) and `neps` (NePS' default for one objective), where they are installed; `uniform` (each module
 everywhere, target trainings with equal seeds, take the best mean); `se` (SE everywhere, no search).
 
-Every search and training is one line of DIR/PROBLEM.whole.jsonl: a killed call costs what was under way.
+Every search and training is one line of DIR/PROBLEM.whole.jsonl: a killed call costs what was under way. `--keep` moves the lines
+to benchmarks/tables, from where later calls and `--show` read them, too.
 """
 
 from __future__ import annotations
@@ -326,7 +327,7 @@ def judge(bench: Bench, asked: argparse.Namespace, runs: list[dict[str, Any]]) -
             yield {"what": "judge", "placement": text, "block": block, "accuracy": test.metrics["accuracy"]}
 
 
-def latencies(bench: Bench, runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def latencies(bench: Bench, asked: argparse.Namespace, runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Paired sessions of what was named, once."""
     done = {run["placement"] for run in runs if run["what"] == "latency"}
     named = {run["placement"] for run in runs if run["what"] == "judge"} - done - {NONE}
@@ -386,28 +387,40 @@ def show(runs: list[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("problem", choices=PROBLEMS)
-    parser.add_argument("--out", type=Path, required=True, help="where finished searches and trainings are kept")
+    parser.add_argument("--out", type=Path, help="where finished searches and trainings are kept")
     parser.add_argument("--root", help="where the data set's files lie")
     parser.add_argument("--minutes", type=float, default=20.0, help="CPU minutes of each search")
     parser.add_argument("--searches", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="seed of the first search")
     parser.add_argument("--blocks", type=int, default=8, help="full trainings of each named placement")
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--keep", action="store_true", help="move what is finished to benchmarks/tables")
     parser.add_argument("--show", action="store_true", help="print the tables of what is there")
     asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     warnings.simplefilter("ignore", NasAttnWarning)
     torch.set_num_threads(1)
-    path = asked.out / f"{asked.problem}.whole.jsonl"
-    if not asked.show:
-        bench = Bench(asked.problem, asked.out, asked.root)
-        for part in (searches(bench, asked, read_runs(path)), lambda: judge(bench, asked, read_runs(path)),
-                     lambda: latencies(bench, read_runs(path))):  # fmt: skip
-            for record in part() if callable(part) else part:
-                append(path, record)
-                print({key: value for key, value in record.items() if key != "said"}, flush=True)
-    show(read_runs(path))
+    kept = Path(__file__).parent / "tables" / f"whole-{asked.problem}.jsonl"
+    path = None if asked.out is None else asked.out / f"{asked.problem}.whole.jsonl"
+    if path is not None and not asked.show:
+        keep(kept, path) if asked.keep else work(asked, kept, path)
+    show(read_runs(kept) + (read_runs(path) if path is not None else []))
+
+
+def work(asked: argparse.Namespace, kept: Path, path: Path) -> None:
+    """Searches, judges and measures what is missing."""
+    asked.out.mkdir(parents=True, exist_ok=True)
+    bench = Bench(asked.problem, asked.out, asked.root)
+    for part in (searches, judge, latencies):
+        for record in part(bench, asked, read_runs(kept) + read_runs(path)):
+            append(path, record)
+            print({key: value for key, value in record.items() if key != "said"}, flush=True)
+
+
+def keep(kept: Path, path: Path) -> None:
+    for record in read_runs(path):
+        append(kept, record)
+    path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float |
         confirm = counts.get((CONFIRM, "waiting"), 0)
         if store.settings.confirmed_trials != opened.trials:
             confirm = opened.recipe.search.confirm_seeds * networks
-        further = confirm + max(counts.get((ROUND, "waiting"), 0), RIVALS * rounds)
+        further = confirm + counts.get((ROUND, "waiting"), 0) + RIVALS * rounds
         fresh = rounds * training.backbone_epochs if training.start == "backbone" else 0
     spent = dict[tuple[str, str, int, int], float]()
     for stored in store.scores(protocol="target" if later else SEARCH):
@@ -141,17 +141,18 @@ def seconds_per_epoch(store: StudyStore) -> float | None:
 
 
 def _ahead(opened: OpenStudy, counts: _Counts) -> tuple[int, int]:
-    """How many networks get further seeds, and how many rounds are still to come: one at least, and as many as the answer needs."""
-    held = sum(many for (purpose, state), many in counts.items() if purpose == ROUND and state != "waiting") // RIVALS
+    """How many networks get further seeds, and how many rounds are still to begin: one at least, and as many as the answer needs."""
     most, store = ROUNDS * opened.recipe.search.confirm_seeds, opened.store
+    begun = len({row.run.round for row in store.queue.rows(purposes=[ROUND])})
     networks, needed = min(LARGEST_FRONT, opened.trials), math.inf
-    if held < most and len(store.candidates()) <= QUICKLY:
+    if begun < most and len(store.candidates()) <= QUICKLY:
         if store.name not in _AHEAD or _AHEAD[store.name][0] != counts:
             now = snapshot(store)
             _AHEAD[store.name] = dict(counts), len(to_confirm(now)), rounds_needed(now)
         _, networks, needed = _AHEAD[store.name]
-    wanted = max(math.ceil(min(needed, most)), int(held == 0))
-    return networks, max(0, min(most - held, wanted))
+    under_way = counts.get((ROUND, "waiting"), 0) > 0
+    wanted = max(math.ceil(min(needed, most)) - under_way, int(begun == 0))
+    return networks, min(most - begun, wanted)
 
 
 def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None) -> str:
