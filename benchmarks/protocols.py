@@ -3,6 +3,7 @@
     python benchmarks/protocols.py fashion-mnist --out DIR --root DATA --blocks 16 --hours 2     # goes on after the table and DIR
     python benchmarks/protocols.py fashion-mnist --out DIR --pack        # benchmarks/tables/protocols-fashion-mnist.npz
     python benchmarks/protocols.py fashion-mnist --show                  # the page's figures
+    python benchmarks/protocols.py fashion-mnist --scores                # what cross-entropy and Brier score add to accuracy
 
 A problem is a recipe of `benchmarks/tables/`: none, SE, ECA or ELA-T at each of three stages. 16 of the 64 placements are
 trained, in which each pair of choices at two sites comes up once, so that the nine effects (a choice at a site, against
@@ -45,6 +46,8 @@ from nas_attn.data import Split
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.plan import make_plan
 from nas_attn.evaluation.starts import Factors, candidate_factors
+from nas_attn.model import Run, fit
+from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.training import Trainer
@@ -382,6 +385,44 @@ def show(problem: str) -> None:
             )
 
 
+def compare_scores(problem: str, studies: int = 20) -> None:
+    """Searches of the 16 placements replayed from the target's runs, judged by the accuracy of other seeds on test images.
+
+    Each placement has one of half of the blocks, the bare backbone and five others have all. The model is told accuracies, or
+    cross-entropies or Brier scores of the same runs, too, as one more level of training, whose worth it learns.
+    """
+    with np.load(table_of(problem), allow_pickle=False) as held:
+        scores = held["scores"].astype(float)[0]
+    scores = scores[np.isfinite(scores).all((1, 2, 3))]
+    types = ("none", "se(reduction=2)", "eca", "ela(variant=T)")
+    texts = [" ".join(f"stage{i}={types[c]}" for i, c in enumerate(each, 1) if c) or "none" for each in placements()]
+    known = {text: parse(text) for text in texts}
+    found: dict[str, list[list[float]]] = {
+        name: [] for name in ("accuracy alone", "and cross-entropy", "and Brier score")
+    }
+    rng, half = np.random.default_rng(7), len(scores) // 2
+    for _ in range(studies):
+        order, others = rng.permutation(len(scores)), rng.permutation(np.arange(1, len(texts)))
+        true = 100 * (scores[order[half:], :, 1, 0] - scores[order[half:], :1, 1, 0])
+        error = true.std(0, ddof=1).mean() / np.sqrt(len(true))
+        ran = {(k, order[k % half]) for k in others} | {(k, b) for k in (0, *others[:5]) for b in order[:half]}
+        for metric, kept in enumerate(found.values()):
+            runs = [Run(texts[k], int(b), 1, scores[b, k, 0, 0]) for k, b in sorted(ran)]
+            if metric:
+                runs += [Run(texts[k], int(b), 0, -scores[b, k, 0, metric]) for k, b in sorted(ran)]
+            model = fit(runs, known, metric="accuracy", rung=1)
+            assert model is not None
+            gains = [gain for text, gain in model.gains("none").items() if text != "none"]
+            means = np.array([[100 * gain.mean, 100 * gain.sd] for gain in gains])
+            off = means[:, 0] - np.array([true.mean(0)[texts.index(text)] for text in model.keys if text != "none"])
+            outside = float(np.mean(np.abs(off) > 1.96 * np.hypot(means[:, 1], error)))
+            kept.append([float(np.sqrt(np.mean(off**2))), float(means[:, 1].mean()), 100 * outside])
+    print("| the model is told | error of a gain, points | stated error | outside 95 % |\n|---|---|---|---|")
+    for name, rows in found.items():
+        mean, spread = np.mean(rows, 0), np.std(rows, 0, ddof=1) / np.sqrt(len(rows))
+        print(f"| {name} | {mean[0]:.2f} ± {spread[0]:.2f} | {mean[1]:.2f} | {mean[2]:.0f} ± {spread[2]:.0f} % |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("problem", choices=list(PROTOCOLS))
@@ -392,6 +433,7 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=2.0)
     parser.add_argument("--pack", action="store_true", help="write the finished runs as a table")
     parser.add_argument("--show", action="store_true", help="print the figures of a table")
+    parser.add_argument("--scores", action="store_true", help="print what other scores than accuracy add")
     asked = parser.parse_args()
     warnings.simplefilter("ignore", NasAttnWarning)
     torch.set_num_threads(1)
@@ -400,7 +442,9 @@ def main() -> None:
         pack(unpacked(table) + read_runs(asked.out / f"{asked.problem}.protocols.jsonl"), table)
     if asked.show:
         show(asked.problem)
-    if not asked.pack and not asked.show:
+    if asked.scores:
+        compare_scores(asked.problem)
+    if not (asked.pack or asked.show or asked.scores):
         asked.out.mkdir(parents=True, exist_ok=True)
         train(asked, asked.out / f"{asked.problem}.protocols.jsonl")
 
