@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 import warnings
@@ -345,6 +346,8 @@ def jackknife(truth: Truth, measured: Floats, *, same: bool) -> float:
     found = 0.0
     for pairs in groups:
         values = np.array([said(*pair, 1.0, same=same).correlation for pair in pairs])
+        if not np.isfinite(values).any():
+            return math.nan
         found += (len(values) - 1) / len(values) * float(np.nansum((values - np.nanmean(values)) ** 2))
     return float(np.sqrt(found))
 
