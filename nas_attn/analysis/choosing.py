@@ -313,8 +313,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
 
 def decided(now: Snapshot) -> bool:
     """Whether the recommended one is known to be better than the bare backbone."""
-    against = now.recommendation.against_none if now.recommendation is not None else None
-    return against is not None and against.gain is not None and against.gain.probability > ENOUGH
+    return rounds_needed(now) == 0
 
 
 def rounds_needed(now: Snapshot) -> float:
