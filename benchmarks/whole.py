@@ -281,7 +281,8 @@ def ours(bench: Bench, seed: int, minutes: float, out: Path, root: str | None) -
         now = snapshot(database.study(database.studies()[0].name))
     found = now.recommendation
     against = found.against_none if found is not None else None
-    said = {"odds": against.probability if against else None, "answer": list(found.answer) if found else []}
+    odds = against.gain.probability if against and against.gain else None
+    said = {"odds": odds, "answer": list(found.answer) if found else []}
     text = str(found.placement) if found is not None else NONE
     return text, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, said
 

@@ -134,6 +134,14 @@ def open_keys(
     return sorted(wanting, key=lambda key: -half_width(known[key]) if key in known else -math.inf)
 
 
+def sessions_needed(sessions: Sequence[Session], keys: Iterable[str], *, tolerance: float) -> list[int]:
+    """About how many more sessions each candidate needs that is measured, and not well enough: errors shrink with the root."""
+    known, had = estimate(sessions), Counter(sample.key for session in sessions for sample in session.samples)
+    wanting = [key for key in open_keys(sessions, keys, tolerance=tolerance) if key in known]
+    more = [math.ceil(known[key].sessions * ((half_width(known[key]) / tolerance) ** 2 - 1)) for key in wanting]
+    return [min(MAX_SESSIONS - had[key], count) for key, count in zip(wanting, more, strict=True)]
+
+
 def _kept(sessions: Sequence[Session]) -> list[Session]:
     worthless = set(map(id, dropped(sessions)))
     return [session for session in sessions if id(session) not in worthless]

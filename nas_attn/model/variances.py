@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -28,6 +27,8 @@ NODES, FEW_NODES, MANY_RUNS = 48, 8, 300  # draws that stand for the posterior i
 LEARNED_FROM = 128  # runs that the variances are learned from, at most
 NOISES = 14  # values of the noise at each draw
 JITTER = 1e-9
+BORDER = 1e300  # beyond all squares, so that a bordered covariance has a root
+AT_ONCE = 2**17  # numbers in the covariances that are solved together
 LUCK, MOST_ETA = 0.5, 0.97  # of the correlation of a run's luck between rungs: prior's middle (normal scale), end
 UNRELATED = 1 / 3  # prior probability that the search says nothing about the target
 
@@ -51,6 +52,9 @@ class Draws:
     eta: Floats  # (m, rungs, rungs) correlation of a run's noise at two rungs
     seeds: Floats  # (m,) scatter of the levels over seeds, in units of the noise
     backbones: Floats  # (m,) the same over backbones
+
+    def some(self, which: slice | Ints) -> Draws:
+        return Draws(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
 class Family:
@@ -195,10 +199,6 @@ class Algebra:
         )
         self.same_run = same_run + np.diag(data.weight - 1)
         self.means = (np.arange(data.rungs)[:, None] == data.rung).T.astype(np.float64)
-        starts = np.searchsorted(data.rung, np.arange(data.rungs + 1))
-        self.parts = [
-            slice(a, b) for a, b in itertools.pairwise(starts.tolist())
-        ]  # runs are in the order of their rungs
         self._kernels: dict[int, Floats] = {}
 
     def kernel(self, number: int) -> Floats:
@@ -209,30 +209,27 @@ class Algebra:
             self._kernels[number] = kernel[np.ix_(place, place)] + shape.own * own
         return self._kernels[number]
 
-    def covariance(self, draws: Draws, i: int) -> Floats:
-        """(runs, runs) in units of the noise's square, at one draw."""
-        found = self.same_run + draws.seeds[i] ** 2 * self.same_block if draws.seeds[i] else self.same_run.copy()
-        if draws.backbones[i]:
-            found += draws.backbones[i] ** 2 * self.same_backbone
-        if self.data.rungs > 1:
-            self._scale(found, draws.noise[i], draws.eta[i])
-        kernel = self.kernel(int(draws.shape[i]))
-        if draws.spread[i].any():
-            found += self._scale(kernel.copy(), draws.spread[i], draws.rho[i])
-        if draws.interaction[i].any():
-            found += self._scale(self.same_backbone * kernel, draws.interaction[i], draws.rho[i])
-        found.flat[:: len(found) + 1] *= 1 + JITTER
+    def covariances(self, draws: Draws) -> Floats:
+        """(m, runs, runs) in units of the noise's square, at each draw."""
+        levels = self.same_block * _square(draws.seeds) + self.same_backbone * _square(draws.backbones)
+        found = (self.same_run + levels) * self._between(draws.noise, draws.eta)
+        effects = self._between(draws.spread, draws.rho)
+        if draws.interaction.any():
+            effects = effects + self.same_backbone * self._between(draws.interaction, draws.rho)
+        for number in np.unique(draws.shape).tolist():
+            found[draws.shape == number] += self.kernel(number) * effects[draws.shape == number]
+        found[:, *np.diag_indices(len(self.means))] *= 1 + JITTER
         return np.asarray(found)
 
-    def _scale(self, matrix: Floats, size: Floats, correlation: Floats) -> Floats:
-        """The matrix (runs, runs), in place times the covariance of something of this size at each rung."""
-        for i, j in np.ndindex(correlation.shape):
-            matrix[self.parts[i], self.parts[j]] *= size[i] * size[j] * correlation[i, j]
-        return matrix
+    def _between(self, size: Floats, correlation: Floats) -> Floats:
+        """(m, runs, runs) covariance of something of these sizes (m, rungs) at each rung."""
+        between = size[:, :, None] * size[:, None, :] * correlation
+        return between[:, self.data.rung[:, None], self.data.rung]
 
     def solve(self, draws: Draws, i: int, values: Floats | None = None) -> Solved:
         """The equations at one draw, for the runs' or other values; LinAlgError where the covariance is singular."""
-        root = np.asarray(np.linalg.cholesky(self.covariance(draws, i)), dtype=np.float64)
+        one = draws.some(slice(i, i + 1))
+        root = np.asarray(np.linalg.cholesky(self.covariances(one)[0]), dtype=np.float64)
         both = solved_by(root, np.column_stack((self.data.value if values is None else values, self.means)))
         value, means = both[:, 0], both[:, 1:]
         inner = np.asarray(np.linalg.cholesky(means.T @ means), dtype=np.float64)
@@ -240,13 +237,39 @@ class Algebra:
 
     def sums(self, draws: Draws) -> tuple[Floats, Floats]:
         """(log determinants / 2, squares), each (m,): what the likelihood needs, the rungs' means integrated out."""
-        sizes, squares = np.full(len(draws.shape), np.inf), np.ones(len(draws.shape))
-        for i in range(len(draws.shape)):
-            with suppress(np.linalg.LinAlgError):
-                solved = self.solve(draws, i)
-                squares[i] = max(float(solved.value @ solved.value - solved.projected @ solved.projected), 1e-300)
-                sizes[i] = np.log(np.diag(solved.root)).sum() + np.log(np.diag(solved.inner)).sum()
+        count = len(draws.shape)
+        if count == 1 or count * len(self.means) ** 2 <= AT_ONCE:
+            try:
+                return self._sums(draws)
+            except np.linalg.LinAlgError:  # a covariance is singular
+                if count == 1:
+                    return np.full(1, np.inf), np.ones(1)
+        halves = [self.sums(draws.some(half)) for half in (slice(count // 2), slice(count // 2, None))]
+        sizes, squares = (np.concatenate(part) for part in zip(*halves, strict=True))
         return sizes, squares
+
+    def _sums(self, draws: Draws) -> tuple[Floats, Floats]:
+        """At all draws together. The last rows of the root of a bordered covariance are root⁻¹ times the border."""
+        border = np.column_stack((self.data.value, self.means)).T
+        runs, size = len(self.means), len(self.means) + len(border)
+        bordered = np.tile(BORDER * np.eye(size), (len(draws.shape), 1, 1))
+        bordered[:, :runs, :runs], bordered[:, runs:, :runs] = self.covariances(draws), border
+        root = np.asarray(np.linalg.cholesky(bordered), dtype=np.float64)
+        value, means = root[:, [runs], :runs], root[:, runs + 1 :, :runs]
+        inner = np.asarray(np.linalg.cholesky(means @ means.swapaxes(1, 2)), dtype=np.float64)
+        projected = np.linalg.solve(inner, means @ value.swapaxes(1, 2))
+        squares = (value**2).sum(axis=(1, 2)) - (projected**2).sum(axis=(1, 2))
+        return _half_log(root[:, :runs, :runs]) + _half_log(inner), np.maximum(squares, 1e-300)
+
+
+def _half_log(roots: Floats) -> Floats:
+    """(m,) half the logarithms of the determinants that belong to these roots (m, n, n)."""
+    return np.asarray(np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1))
+
+
+def _square(sizes: Floats) -> Floats:
+    """(m, 1, 1) variances of these standard deviations."""
+    return np.asarray(sizes[:, None, None] ** 2)
 
 
 def solved_by(root: Floats, right: Floats, *, transposed: bool = False) -> Floats:
@@ -349,7 +372,7 @@ def _kept(found: Sequence[tuple[Draws, Floats, Floats]], shapes: Sequence[Shape]
     top = max(float(logs.max()) for _, logs, _ in found)
     shares = [np.exp(logs - top) for _, logs, _ in found]
     total = sum(float(w.sum()) for w in shares)
-    parts, weight, noise = list[list[Floats]](), list[Floats](), list[Floats]()
+    parts, weight, noise = list[Draws](), list[Floats](), list[Floats]()
     for (draws, _, noises), w in zip(found, shares, strict=True):
         mass = float(w.sum()) / total
         if mass <= 1e-4:
@@ -359,9 +382,9 @@ def _kept(found: Sequence[tuple[Draws, Floats, Floats]], shapes: Sequence[Shape]
         below = np.cumsum(w[order].ravel())
         hits = np.searchsorted(below, (np.arange(many) + 0.5) / many * below[-1])
         i, g = np.divmod(np.minimum(hits, w.size - 1), NOISES)
-        parts.append([getattr(draws, field.name)[order[i]] for field in fields(draws)])
+        parts.append(draws.some(order[i]))
         weight.append(np.full(many, mass / many))
         noise.append(noises[order[i], g])
     weights = np.concatenate(weight)
-    joined = Draws(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    joined = Draws(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Draws)))
     return Nodes(shapes, joined, weights / weights.sum(), np.concatenate(noise))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_attn.analysis.choosing import LARGEST_FRONT, rounds_needed, to_confirm
 from nas_attn.analysis.fronts import minimised
+from nas_attn.analysis.latency import sessions_needed
 from nas_attn.analysis.units import duration, named
 from nas_attn.errors import NasAttnError
+from nas_attn.latency import MAX_CANDIDATES
 from nas_attn.processes import is_dead, machine_and_pid
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import CandidateRow
@@ -23,17 +26,31 @@ from nas_attn.study.reading import snapshot
 
 PACE_OF = 30  # candidates finished last whose times give the pace
 CONFIRM, ROUND = FURTHER = ("confirm", "round")  # purposes of the runs that make an answer of a search
+NARROW = "narrow"  # the lease of whoever makes the front's latencies precise
 PHASES = {"confirming": FURTHER, "testing": ("validate",), "retraining": ("retrain",)}  # their purposes
 ROUNDS = 2  # for each of `search.confirm_seeds`, at most
 RIVALS = 4  # candidates in a round, about
 FEWEST = 2  # times between candidates from which on there is a pace
 SILENT_S = 60.0  # silence from which on a worker counts as silent: it renews its leases every quarter of this
 QUICKLY = 200  # candidates up to which the answer is looked at for the time that is left
+LAST_SESSIONS = 8  # latency sessions whose times give the pace of further ones
+SHARE = 0.1  # of the time that asking may spend on the model, whose answer is kept meanwhile
+ANSWERS = 3  # times that a search draws up its answer when all runs are done
 _Counts = Mapping[tuple[str, str], int]  # of runs, by purpose and state
-_AHEAD: dict[
-    str, tuple[_Counts, int, float]
-] = {}  # study -> its counts, networks to confirm, rounds that are needed, as then
 PAUSE = 10.0  # times as long as usual: nobody was at work
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the model said of the rest of a search, when it was asked last."""
+
+    at: float  # on the monotonic clock
+    took_s: float  # of CPU time
+    confirm: list[str]  # keys of the networks that get further seeds
+    rounds: float  # that are needed
+
+
+_ANSWERS: dict[str, _Answer] = {}  # study -> its last answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +104,8 @@ def _phase(store: StudyStore) -> str:
         ended = sum(counts.get((purpose, state), 0) for purpose in purposes for state in ("done", "failed"))
         if waiting:
             return f"{phase} {ended}/{waiting + ended} runs"
-    return ""
+    narrowing = any(lease.resource == NARROW for lease in store.leases(released=False))
+    return "measuring latency" if narrowing else ""
 
 
 def further_runs(recipe: Recipe, trials: int) -> int:
@@ -107,26 +125,25 @@ def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float |
     if open_ > 0 and candidates is None:
         return None
     training, pace = opened.recipe.training, seconds_per_epoch(store) or 0.0
-    further = fresh = 0
-    if open_ > 0 or waiting["confirming"]:
-        networks, rounds = _ahead(opened, counts)
-        confirm = counts.get((CONFIRM, "waiting"), 0)
+    workers = len(store.workers.rows())
+    further, fresh, closing_s = 0, 0, 0.0
+    if not later and opened.recipe.search.confirm_seeds and (open_ > 0 or waiting["confirming"] or workers):
+        answer = _answer(store)
+        rounds, confirm = _rounds(opened, answer, counts), counts.get((CONFIRM, "waiting"), 0)
         if store.settings.confirmed_trials != opened.trials:
+            networks = len(answer.confirm) if answer else min(LARGEST_FRONT, opened.trials)
             confirm = opened.recipe.search.confirm_seeds * networks
         further = confirm + counts.get((ROUND, "waiting"), 0) + RIVALS * rounds
         fresh = rounds * training.backbone_epochs if training.start == "backbone" else 0
+        closing_s = _measuring_s(opened, answer) + (ANSWERS * answer.took_s if answer else 0.0)
     spent = dict[tuple[str, str, int, int], float]()
     for stored in store.scores(protocol="target" if later else SEARCH):
         if stored.purpose not in ("search", "backbone"):
             run = (stored.key, stored.protocol, stored.score.seed, stored.backbone)
             spent[run] = spent.get(run, 0.0) + stored.score.wall_s
-    ahead = later or further
     each_s = statistics.fmean(spent.values()) if spent else pace * training.rungs[-1]
-    return (
-        None
-        if not ahead and candidates is None
-        else (candidates or 0.0) + (ahead * each_s + fresh * pace) / max(1, len(store.workers.rows()))
-    )
+    training_s = ((later or further) * each_s + fresh * pace) / max(1, workers)
+    return (candidates or 0.0) + training_s + closing_s or None
 
 
 def seconds_per_epoch(store: StudyStore) -> float | None:
@@ -140,19 +157,37 @@ def seconds_per_epoch(store: StudyStore) -> float | None:
     return statistics.median(found) if found else None
 
 
-def _ahead(opened: OpenStudy, counts: _Counts) -> tuple[int, int]:
-    """How many networks get further seeds, and how many rounds are still to begin: one at least, and as many as the answer needs."""
-    most, store = ROUNDS * opened.recipe.search.confirm_seeds, opened.store
-    begun = len({row.run.round for row in store.queue.rows(purposes=[ROUND])})
-    networks, needed = min(LARGEST_FRONT, opened.trials), math.inf
-    if begun < most and len(store.candidates()) <= QUICKLY:
-        if store.name not in _AHEAD or _AHEAD[store.name][0] != counts:
-            now = snapshot(store)
-            _AHEAD[store.name] = dict(counts), len(to_confirm(now)), rounds_needed(now)
-        _, networks, needed = _AHEAD[store.name]
+def _answer(store: StudyStore) -> _Answer | None:
+    """What the model says of the rest; None of a large study, where asking it takes long."""
+    if len(store.candidates()) > QUICKLY:
+        return None
+    last = _ANSWERS.get(store.name)
+    if last is None or time.monotonic() > last.at + last.took_s / SHARE:
+        began, now = time.thread_time(), snapshot(store)
+        confirm, rounds = [view.key for view in to_confirm(now)], rounds_needed(now)
+        _ANSWERS[store.name] = last = _Answer(time.monotonic(), time.thread_time() - began, confirm, rounds)
+    return last
+
+
+def _rounds(opened: OpenStudy, answer: _Answer | None, counts: _Counts) -> int:
+    """How many rounds are still to begin: one at least, and as many as the answer needs."""
+    most = ROUNDS * opened.recipe.search.confirm_seeds
+    begun = len({row.run.round for row in opened.store.queue.rows(purposes=[ROUND])})
     under_way = counts.get((ROUND, "waiting"), 0) > 0
-    wanted = max(math.ceil(min(needed, most)) - under_way, int(begun == 0))
-    return networks, min(most - begun, wanted)
+    needed = math.ceil(min(answer.rounds if answer else math.inf, most)) - under_way
+    return max(0, min(most - begun, max(needed, int(begun == 0))))
+
+
+def _measuring_s(opened: OpenStudy, answer: _Answer | None) -> float:
+    """What the latency sessions take that make the front's latencies precise in the end."""
+    store = opened.store
+    sessions = store.sessions()
+    if not sessions:
+        return 0.0
+    keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)} or (answer.confirm if answer else ())
+    needed = sessions_needed(sessions, keys, tolerance=opened.recipe.latency.front_tolerance)
+    together = max(needed, default=0) * math.ceil(len(needed) / MAX_CANDIDATES)
+    return together * statistics.fmean(session.duration_s for session in sessions[-LAST_SESSIONS:])
 
 
 def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None) -> str:

@@ -37,7 +37,7 @@ from nas_attn.space import BACKBONE, FREE, NONE
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
 from nas_attn.study.placement_sampler import Known, weak_values
-from nas_attn.study.progress import CONFIRM, FURTHER, ROUND, ROUNDS, told
+from nas_attn.study.progress import CONFIRM, FURTHER, NARROW, ROUND, ROUNDS, told
 from nas_attn.study.reading import snapshot
 from nas_attn.study.sampling import DistinctSampler, covers
 from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes, outside
@@ -498,8 +498,8 @@ def narrow(worker: Worker) -> bool:
     measurer = worker.benches.search.measurer
     if measurer is None or not measurer.fits:
         return True
-    release_dead(worker.store, "narrow")
-    lease = worker.store.acquire("narrow", owner=worker.owner, ttl_s=TTL_S)
+    release_dead(worker.store, NARROW)
+    lease = worker.store.acquire(NARROW, owner=worker.owner, ttl_s=TTL_S)
     if lease is None:
         return True
     with LeaseKeeper(worker.store, lease) as keeper:

@@ -205,16 +205,6 @@ def test_the_noise_is_found_again_and_it_is_said_how() -> None:
     assert (once.source, once.repeated) == ("assumed", 0)
 
 
-def test_a_deterministic_metric_is_believed() -> None:
-    texts = made.placements(6, np.random.default_rng(0))
-    runs = [Run(key, seed, 0, 0.1 * i) for i, key in enumerate(texts) for seed in range(2)]
-    model = fit(runs, texts, metric="score")
-    assert model.gain("k003", "k002").probability > 0.99
-    assert model.gain("k002", "k003").worse > 0.99
-    assert (model.gain("k003", "k003").probability, model.gain("k003", "k003").worse) == (0.0, 0.0)
-    assert model.estimates["k003"].mean == pytest.approx(0.3, abs=0.01)
-
-
 def one_metric(values: dict[str, float], **more: object) -> Evidence | None:
     runs = [Run(key, 0, 0, value) for key, value in values.items()]
     return fit(runs, {"a": BARE, "b": parse("stage1=se"), "c": parse("stage2=se")}, metric="accuracy", **more)
@@ -251,24 +241,18 @@ def test_seeds_that_no_two_placements_share_are_compared_all_the_same() -> None:
 
 def test_a_module_that_fails_on_some_backbones_hides_nobody_elses_gain() -> None:
     """Cued digits' runs lie at two values, far apart: attention that sees the cue, and networks that do not."""
+    se, eca, ela = (" ".join(f"stage{i}={name}" for i in (1, 2, 3)) for name in ("se", "eca", "ela"))
+    both = "stage1=eca stage2=se"
     values = {
         "none": {0: 0.515, 1: 0.53, 2: 0.53, 3: 0.521, 4: 0.523, 5: 0.522, 6: 0.52},
-        "se": {1: 0.906, 3: 0.934, 4: 0.938, 5: 0.527, 6: 0.509},
-        "eca": {2: 0.942, 0: 0.917, 1: 0.93},
-        "ela": {0: 0.937},
-        "late": {2: 0.537, 0: 0.936, 1: 0.901},
-        "both": {1: 0.923, 0: 0.926, 3: 0.937, 4: 0.935, 5: 0.925, 6: 0.917},
-        "third": {2: 0.945, 0: 0.932, 1: 0.937, 3: 0.928, 4: 0.935, 5: 0.936, 6: 0.719},
+        se: {1: 0.906, 3: 0.934, 4: 0.938, 5: 0.527, 6: 0.509},
+        eca: {2: 0.942, 0: 0.917, 1: 0.93},
+        ela: {0: 0.937},
+        "stage2=eca": {2: 0.537, 0: 0.936, 1: 0.901},
+        both: {1: 0.923, 0: 0.926, 3: 0.937, 4: 0.935, 5: 0.925, 6: 0.917},
+        "stage1=eca stage2=ela": {2: 0.945, 0: 0.932, 1: 0.937, 3: 0.928, 4: 0.935, 5: 0.936, 6: 0.719},
     }
-    texts = {
-        "none": parse("none"),
-        "se": parse("stage1=se(reduction=2) stage2=se(reduction=2) stage3=se(reduction=2)"),
-        "eca": parse("stage1=eca(kernel_size=3) stage2=eca(kernel_size=3) stage3=eca(kernel_size=3)"),
-        "ela": parse("stage1=ela(kernel_size=5) stage2=ela(kernel_size=5) stage3=ela(kernel_size=5)"),
-        "late": parse("stage2=eca(kernel_size=3)"),
-        "both": parse("stage1=eca(kernel_size=3) stage2=se(reduction=2)"),
-        "third": parse("stage1=eca(kernel_size=3) stage2=ela(kernel_size=5)"),
-    }
+    texts = {key: parse(key) for key in values}
     runs = [
         Run(key, backbone, rung, value if rung else 0.5 + 0.3 * (value - 0.5), backbone, None, 2000)
         for key, found in values.items()
@@ -276,9 +260,9 @@ def test_a_module_that_fails_on_some_backbones_hides_nobody_elses_gain() -> None
         for rung in (0, 1)
     ]
     model = fit(runs, texts, metric="accuracy", rung=1)
-    assert model.gain("both", "none").probability > 0.98
-    assert model.gain("both", "none").mean == pytest.approx(0.4, abs=0.1)
-    assert model.gain("se", "none").mean > 0.1
+    assert model.gain(both, "none").probability > 0.98
+    assert model.gain(both, "none").mean == pytest.approx(0.4, abs=0.1)
+    assert model.gain(se, "none").mean > 0.1
     assert model.estimates["none"].mean == pytest.approx(0.52, abs=0.06)
 
 
@@ -306,7 +290,7 @@ def test_every_node_is_what_plain_algebra_says() -> None:
         square = solution.nodes.noise[i] ** 2
         shape, top = solution.nodes.shapes[draws.shape[i]], draws.spread[i, -1]
         flat = 1e7 * (data.rung[:, None] == data.rung)
-        covariance = square * solution.algebra.covariance(draws, i) + flat * square
+        covariance = square * solution.algebra.covariances(draws.some(slice(i, i + 1)))[0] + flat * square
         kernel = data.coding.kernel(shape, data.codes, data.codes) + shape.own * np.eye(len(data.codes))
         toward = kernel[:, data.place] * top * draws.spread[i, data.rung] * draws.rho[i, 1, data.rung] * square
         differences = toward - toward[model._index["k001"]]
@@ -315,6 +299,26 @@ def test_every_node_is_what_plain_algebra_says() -> None:
         variance = prior - np.einsum("tn,nt->t", differences, np.linalg.solve(covariance, differences.T))
         assert means[i] == pytest.approx(expected, abs=1e-5)
         assert variances[i] == pytest.approx(variance, abs=1e-4 * prior.max() + 1e-12)
+
+
+@pytest.mark.parametrize("at_once", [1, 10**9])
+def test_a_likelihood_is_what_plain_algebra_says(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """One by one and all together; a covariance that is none costs only its own draw."""
+    texts, _, runs = some_study(rungs=2)
+    solution = fit(runs, texts, metric="score")._solution
+    draws, algebra = solution.nodes.draws, solution.algebra
+    draws.eta[3, 0, 1] = draws.eta[3, 1, 0] = 50.0  # no correlation
+    monkeypatch.setattr("nas_attn.model.variances.AT_ONCE", at_once)
+    sizes, squares = algebra.sums(draws)
+    assert sizes[3] == np.inf
+    for i in (0, 2, 4, len(sizes) - 1):
+        inverse = np.linalg.inv(algebra.covariances(draws.some(slice(i, i + 1)))[0])
+        both = np.column_stack((algebra.data.value, algebra.means))
+        square = both.T @ inverse @ both
+        around = square[0, 1:] @ np.linalg.solve(square[1:, 1:], square[1:, 0])
+        assert squares[i] == pytest.approx(square[0, 0] - around, rel=1e-6)
+        logs = np.linalg.slogdet(square[1:, 1:])[1] - np.linalg.slogdet(inverse)[1]
+        assert sizes[i] == pytest.approx(logs / 2, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -326,10 +330,12 @@ def test_what_comes_out_the_same_each_time_is_taken_as_it_is(metric: str, jitter
     values = {key: (0.4 if metric == "accuracy" else 6000.0) + 0.01 * i for i, key in enumerate(texts)}
     runs = [Run(key, 0, 0, value) for key, value in values.items()]
     runs += [Run(key, seed, 0, values[key] + jitter * seed) for key in list(texts)[:2] for seed in (1, 2)]
-    found = fit(runs, texts, metric=metric, lower_is_better=metric == "size").estimates
+    model = fit(runs, texts, metric=metric, lower_is_better=metric == "size")
+    found = model.estimates
     assert {found[key].sd == 0.0 for key in values} == {exact}
     if exact:
         assert [found[key].mean for key in values] == list(values.values()), "to the last bit"
+        assert (model.gain("k003", "k003").probability, model.gain("k003", "k003").worse) == (0.0, 0.0)
 
 
 def study(seed: int, slope: float, tried: int, blocks: int) -> tuple[Evidence, Evidence, dict[str, float]]:
