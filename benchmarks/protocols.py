@@ -1,7 +1,7 @@
 """Which cheap training predicts what the user will train in the end?
 
     python benchmarks/protocols.py fashion-mnist --out DIR --root DATA --blocks 16 --hours 2     # goes on after the table and DIR
-    python benchmarks/protocols.py fashion-mnist --out DIR --pack        # benchmarks/tables/protocols-fashion-mnist.npz
+    python benchmarks/protocols.py fashion-mnist --out DIR --pack        # benchmarks/tables/protocols/fashion-mnist.npz
     python benchmarks/protocols.py fashion-mnist --show                  # the page's figures
     python benchmarks/protocols.py fashion-mnist --scores                # what cross-entropy and Brier score add to accuracy
 
@@ -209,7 +209,7 @@ def train(asked: argparse.Namespace, path: Path) -> None:
 
 
 def table_of(problem: str) -> Path:
-    return TABLES / f"protocols-{problem}.npz"
+    return TABLES / "protocols" / f"{problem}.npz"
 
 
 def unpacked(path: Path) -> list[dict[str, Any]]:
@@ -234,7 +234,7 @@ def unpacked(path: Path) -> list[dict[str, Any]]:
 
 def pack(runs: list[dict[str, Any]], path: Path) -> None:
     """All finished runs as arrays: (protocol, block, placement, validation or test, metric), and seconds."""
-    names = [TARGET, *PROTOCOLS[path.stem.removeprefix("protocols-")]]
+    names = [TARGET, *PROTOCOLS[path.stem]]
     blocks, order = 1 + max(run["block"] for run in runs), placements()
     scores = np.full((len(names), blocks, len(order), 2, len(METRICS)), np.nan, np.float32)
     seconds = np.full((len(names), blocks, len(order), 2), np.nan, np.float32)
