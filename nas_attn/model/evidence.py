@@ -278,7 +278,7 @@ class Effects:
     def marginals(self, targets: Ints | None = None, over: int | None = None) -> tuple[Floats, Floats]:
         """Means and variances of the expected scores, or of how much more they are than that `over`, both 0 for ties."""
         some = np.arange(len(self._codes)) if targets is None else targets
-        rows = []
+        rows, besides = [], dict[Shape, Floats]()
         for i, noise in enumerate(self._solution.nodes.noise.tolist()):
             (mean, across, down), (shape, square), solved = self._parts(i), self._prior(i), self._solution.at(i)
             m, a, d, prior = mean[some], across[:, some], down[:, some], self._diagonal(shape)[some]
@@ -286,8 +286,9 @@ class Effects:
                 m = m + solved.rung_means[-1]
                 d = np.linalg.solve(solved.inner, np.eye(len(solved.inner))[-1])[:, None] - d
             else:
-                beside = self._coding.kernel(shape, self._codes[[over]], self._codes[some])[0]
-                prior = prior + self._diagonal(shape)[over] - 2 * (beside + shape.own * (some == over))
+                if shape not in besides:
+                    besides[shape] = self._coding.kernel(shape, self._codes[[over]], self._codes[some])[0]
+                prior = prior + self._diagonal(shape)[over] - 2 * (besides[shape] + shape.own * (some == over))
                 m, a, d = m - mean[over], a - across[:, [over]], d - down[:, [over]]
             variance = square * prior - (a**2).sum(axis=0) + (d**2).sum(axis=0)
             rows.append((m, noise**2 * np.maximum(variance, 0.0)))

@@ -211,20 +211,26 @@ class Algebra:
 
     def covariances(self, draws: Draws) -> Floats:
         """(m, runs, runs) in units of the noise's square, at each draw."""
-        levels = self.same_block * _square(draws.seeds) + self.same_backbone * _square(draws.backbones)
-        found = (self.same_run + levels) * self._between(draws.noise, draws.eta)
+        found = np.tile(self.same_run, (len(draws.shape), 1, 1))
+        for same, sizes in ((self.same_block, draws.seeds), (self.same_backbone, draws.backbones)):
+            if sizes.any():
+                found += same * sizes[:, None, None] ** 2
+        found *= self._between(draws.noise, draws.eta)
         effects = self._between(draws.spread, draws.rho)
         if draws.interaction.any():
             effects = effects + self.same_backbone * self._between(draws.interaction, draws.rho)
         for number in np.unique(draws.shape).tolist():
             found[draws.shape == number] += self.kernel(number) * effects[draws.shape == number]
-        found[:, *np.diag_indices(len(self.means))] *= 1 + JITTER
+        found *= 1 + JITTER * np.eye(len(self.means))
         return np.asarray(found)
 
     def _between(self, size: Floats, correlation: Floats) -> Floats:
-        """(m, runs, runs) covariance of something of these sizes (m, rungs) at each rung."""
+        """(m, runs, runs) covariance of something of these sizes (m, rungs) at each rung; (m, 1, 1) with one rung."""
         between = size[:, :, None] * size[:, None, :] * correlation
-        return between[:, self.data.rung[:, None], self.data.rung]
+        if self.data.rungs == 1:
+            return between
+        counts = np.bincount(self.data.rung)  # runs are in the order of their rungs
+        return between.repeat(counts, axis=1).repeat(counts, axis=2)
 
     def solve(self, draws: Draws, i: int, values: Floats | None = None) -> Solved:
         """The equations at one draw, for the runs' or other values; LinAlgError where the covariance is singular."""
@@ -265,11 +271,6 @@ class Algebra:
 def _half_log(roots: Floats) -> Floats:
     """(m,) half the logarithms of the determinants that belong to these roots (m, n, n)."""
     return np.asarray(np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1))
-
-
-def _square(sizes: Floats) -> Floats:
-    """(m, 1, 1) variances of these standard deviations."""
-    return np.asarray(sizes[:, None, None] ** 2)
 
 
 def solved_by(root: Floats, right: Floats, *, transposed: bool = False) -> Floats:
