@@ -7,18 +7,18 @@ import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas_attn.analysis.choosing import LARGEST_FRONT, rounds_needed, to_confirm
 from nas_attn.analysis.fronts import minimised
-from nas_attn.analysis.latency import sessions_needed
+from nas_attn.analysis.latency import ENOUGH_SESSIONS, sessions_needed
 from nas_attn.analysis.units import duration, named
 from nas_attn.errors import NasAttnError
 from nas_attn.latency import MAX_CANDIDATES
 from nas_attn.processes import is_dead, machine_and_pid
 from nas_attn.recipe import Recipe, lower_is_better
-from nas_attn.records import CandidateRow
+from nas_attn.records import BARE, CandidateRow
 from nas_attn.storage import SEARCH, StudyStore, WorkerRow
 from nas_attn.study.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
@@ -33,6 +33,7 @@ RIVALS = 4  # candidates in a round, about
 FEWEST = 2  # times between candidates from which on there is a pace
 SILENT_S = 60.0  # silence from which on a worker counts as silent: it renews its leases every quarter of this
 QUICKLY = 200  # candidates up to which the answer is looked at for the time that is left
+LATENCY_SHARE = 0.25  # of the time of trainings that latency sessions take, once all that matter have a few
 LAST_SESSIONS = 8  # latency sessions whose times give the pace of further ones
 SHARE = 0.1  # of the time that asking may spend on the model, whose answer is kept meanwhile
 ANSWERS = 3  # times that a search draws up its answer when all runs are done
@@ -135,7 +136,8 @@ def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float |
             confirm = opened.recipe.search.confirm_seeds * networks
         further = confirm + counts.get((ROUND, "waiting"), 0) + RIVALS * rounds
         fresh = rounds * training.backbone_epochs if training.start == "backbone" else 0
-        closing_s = _measuring_s(opened, answer) + (ANSWERS * answer.took_s if answer else 0.0)
+        keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)} or (answer.confirm if answer else ())
+        closing_s = measuring_s(opened, keys) + (ANSWERS * answer.took_s if answer else 0.0)
     spent = dict[tuple[str, str, int, int], float]()
     for stored in store.scores(protocol="target" if later else SEARCH):
         if stored.purpose not in ("search", "backbone"):
@@ -178,16 +180,21 @@ def _rounds(opened: OpenStudy, answer: _Answer | None, counts: _Counts) -> int:
     return max(0, min(most - begun, max(needed, int(begun == 0))))
 
 
-def _measuring_s(opened: OpenStudy, answer: _Answer | None) -> float:
-    """What the latency sessions take that make the front's latencies precise in the end."""
+def measuring_s(opened: OpenStudy, keys: Collection[str]) -> float:
+    """What latency sessions of these networks still take: until they are precise, or sessions have had their share of the time."""
     store = opened.store
     sessions = store.sessions()
+    had = Counter(sample.key for session in sessions for sample in session.samples)
+    bare = {row.key for row in store.candidates() if row.placement == BARE}
+    fewest = min((had[key] for key in keys if key not in bare), default=ENOUGH_SESSIONS)
     if not sessions:
         return 0.0
-    keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)} or (answer.confirm if answer else ())
-    needed = sessions_needed(sessions, keys, tolerance=opened.recipe.latency.front_tolerance)
-    together = max(needed, default=0) * math.ceil(len(needed) / MAX_CANDIDATES)
-    return together * statistics.fmean(session.duration_s for session in sessions[-LAST_SESSIONS:])
+    needed = sessions_needed(sessions, keys, tolerance=opened.recipe.latency.front_tolerance) or [int(not fewest)]
+    each_s = statistics.fmean(session.duration_s for session in sessions[-LAST_SESSIONS:])
+    wanted_s = each_s * max(needed, default=0) * math.ceil(len(needed) / MAX_CANDIDATES)
+    trained_s = sum(stored.score.wall_s for stored in store.scores(protocol=SEARCH))
+    left_s = LATENCY_SHARE * trained_s - sum(session.duration_s for session in sessions)
+    return min(wanted_s, max(left_s, each_s * (ENOUGH_SESSIONS - fewest), 0.0))
 
 
 def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None) -> str:
