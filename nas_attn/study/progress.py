@@ -51,7 +51,7 @@ class _Answer:
     rounds: float  # that are needed
 
 
-_ANSWERS: dict[str, _Answer] = {}  # study -> its last answer
+_ANSWERS: dict[tuple[str, str], _Answer] = {}  # (database, study) -> its last answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float |
     workers = len(store.workers.rows())
     further, fresh, closing_s = 0, 0, 0.0
     if not later and opened.recipe.search.confirm_seeds and (open_ > 0 or waiting["confirming"] or workers):
-        answer = _answer(store)
+        answer = _answer(opened)
         rounds, confirm = _rounds(opened, answer, counts), counts.get((CONFIRM, "waiting"), 0)
         if store.settings.confirmed_trials != opened.trials:
             networks = len(answer.confirm) if answer else min(LARGEST_FRONT, opened.trials)
@@ -137,7 +137,7 @@ def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float |
         further = confirm + counts.get((ROUND, "waiting"), 0) + RIVALS * rounds
         fresh = rounds * training.backbone_epochs if training.start == "backbone" else 0
         keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)} or (answer.confirm if answer else ())
-        closing_s = measuring_s(opened, keys) + (ANSWERS * answer.took_s if answer else 0.0)
+        closing_s = _measuring_s(opened, keys) + (ANSWERS * answer.took_s if answer else 0.0)
     spent = dict[tuple[str, str, int, int], float]()
     for stored in store.scores(protocol="target" if later else SEARCH):
         if stored.purpose not in ("search", "backbone"):
@@ -159,15 +159,16 @@ def seconds_per_epoch(store: StudyStore) -> float | None:
     return statistics.median(found) if found else None
 
 
-def _answer(store: StudyStore) -> _Answer | None:
+def _answer(opened: OpenStudy) -> _Answer | None:
     """What the model says of the rest; None of a large study, where asking it takes long."""
+    store, study = opened.store, (opened.url, opened.store.name)
     if len(store.candidates()) > QUICKLY:
         return None
-    last = _ANSWERS.get(store.name)
+    last = _ANSWERS.get(study)
     if last is None or time.monotonic() > last.at + last.took_s / SHARE:
         began, now = time.thread_time(), snapshot(store)
         confirm, rounds = [view.key for view in to_confirm(now)], rounds_needed(now)
-        _ANSWERS[store.name] = last = _Answer(time.monotonic(), time.thread_time() - began, confirm, rounds)
+        _ANSWERS[study] = last = _Answer(time.monotonic(), time.thread_time() - began, confirm, rounds)
     return last
 
 
@@ -180,21 +181,26 @@ def _rounds(opened: OpenStudy, answer: _Answer | None, counts: _Counts) -> int:
     return max(0, min(most - begun, max(needed, int(begun == 0))))
 
 
-def measuring_s(opened: OpenStudy, keys: Collection[str]) -> float:
-    """What latency sessions of these networks still take: until they are precise, or sessions have had their share of the time."""
-    store = opened.store
-    sessions = store.sessions()
+def _measuring_s(opened: OpenStudy, keys: Collection[str]) -> float:
+    """About what latency sessions of these networks take in the end."""
+    sessions = opened.store.sessions()
+    if not sessions:
+        return 0.0
+    needed = sessions_needed(sessions, keys, tolerance=opened.recipe.latency.front_tolerance)
+    together = max(needed, default=0) * math.ceil(len(needed) / MAX_CANDIDATES)
+    wanted_s = together * statistics.fmean(session.duration_s for session in sessions[-LAST_SESSIONS:])
+    return min(wanted_s, latency_share_s(opened, keys))
+
+
+def latency_share_s(opened: OpenStudy, keys: Collection[str]) -> float:
+    """Time that latency sessions of these networks may still take: their share, or what gives each enough sessions."""
+    store, sessions = opened.store, opened.store.sessions()
     had = Counter(sample.key for session in sessions for sample in session.samples)
     bare = {row.key for row in store.candidates() if row.placement == BARE}
     fewest = min((had[key] for key in keys if key not in bare), default=ENOUGH_SESSIONS)
-    if not sessions:
-        return 0.0
-    needed = sessions_needed(sessions, keys, tolerance=opened.recipe.latency.front_tolerance) or [int(not fewest)]
-    each_s = statistics.fmean(session.duration_s for session in sessions[-LAST_SESSIONS:])
-    wanted_s = each_s * max(needed, default=0) * math.ceil(len(needed) / MAX_CANDIDATES)
     trained_s = sum(stored.score.wall_s for stored in store.scores(protocol=SEARCH))
     left_s = LATENCY_SHARE * trained_s - sum(session.duration_s for session in sessions)
-    return min(wanted_s, max(left_s, each_s * (ENOUGH_SESSIONS - fewest), 0.0))
+    return max(left_s, opened.recipe.latency.session_seconds * (ENOUGH_SESSIONS - fewest), 0.0)
 
 
 def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None) -> str:

@@ -37,7 +37,7 @@ from nas_attn.space import BACKBONE, FREE, NONE
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
 from nas_attn.study.placement_sampler import Known, weak_values
-from nas_attn.study.progress import CONFIRM, FURTHER, NARROW, ROUND, ROUNDS, measuring_s, told
+from nas_attn.study.progress import CONFIRM, FURTHER, NARROW, ROUND, ROUNDS, latency_share_s, told
 from nas_attn.study.reading import snapshot
 from nas_attn.study.sampling import DistinctSampler, covers
 from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes, outside
@@ -508,7 +508,7 @@ def narrow(worker: Worker) -> bool:
 
         def over() -> bool:
             late = ends_at is not None and worker.opened.database.now() > ends_at - LAST_S
-            return late or worker.stop() or keeper.lost or not measuring_s(worker.opened, runs)
+            return late or worker.stop() or keeper.lost or not latency_share_s(worker.opened, runs)
 
         measurer.narrow([worker.resolved(run) for run in runs.values()], tolerance, over)
     return not worker.stop()

@@ -329,12 +329,12 @@ def test_what_comes_out_the_same_each_time_is_taken_as_it_is(metric: str, jitter
     values = {key: (0.4 if metric == "accuracy" else 6000.0) + 0.01 * i for i, key in enumerate(texts)}
     runs = [Run(key, 0, 0, value) for key, value in values.items()]
     runs += [Run(key, seed, 0, values[key] + jitter * seed) for key in list(texts)[:2] for seed in (1, 2)]
-    model = fit(runs, texts, metric=metric, lower_is_better=metric == "size")
-    found = model.estimates
+    found = (model := fit(runs, texts, metric=metric, lower_is_better=metric == "size")).estimates
     assert {found[key].sd == 0.0 for key in values} == {exact}
     if exact:
         assert [found[key].mean for key in values] == list(values.values()), "to the last bit"
         assert (model.gain("k003", "k003").probability, model.gain("k003", "k003").worse) == (0.0, 0.0)
+        assert min(model.gain("k002", "k003").probability, model.gain("k003", "k002").worse) > 0.99
 
 
 def study(seed: int, slope: float, tried: int, blocks: int) -> tuple[Evidence, Evidence, dict[str, float]]:
