@@ -162,12 +162,15 @@ class Proposal:
         stretch = np.sqrt(TAILS / rng.chisquare(TAILS, count))[:, None]
         return rng.choice(len(self.shapes), count, p=self.shapes), self.middle + stretch * (normal @ self.root.T)
 
-    def log_density(self, shape: Ints, z: Floats) -> Floats:
-        d = len(self.middle)
-        squares = (np.linalg.solve(self.root, (z - self.middle).T) ** 2).sum(axis=0) if d else np.zeros(len(z))
-        scale = math.lgamma((TAILS + d) / 2) - math.lgamma(TAILS / 2) - 0.5 * d * math.log(TAILS * math.pi)
-        log = scale - np.log(np.diag(self.root)).sum() - 0.5 * (TAILS + d) * np.log1p(squares / TAILS)
-        return np.asarray(log + np.log(self.shapes)[shape])
+
+def _log_densities(proposals: Sequence[Proposal], shape: Ints, z: Floats) -> Floats:
+    """(m,) logarithms of the sum of the proposals' densities at each draw."""
+    d, roots = z.shape[1], np.stack([p.root for p in proposals])
+    off = z - np.stack([p.middle for p in proposals])[:, None]  # (proposals, m, d)
+    squares = (np.linalg.solve(roots, off.swapaxes(1, 2)) ** 2).sum(axis=1)
+    scale = math.lgamma((TAILS + d) / 2) - math.lgamma(TAILS / 2) - 0.5 * d * math.log(TAILS * math.pi)
+    logs = scale - _half_log(roots)[:, None] - 0.5 * (TAILS + d) * np.log1p(squares / TAILS)
+    return np.asarray(np.logaddexp.reduce(logs + np.log(np.stack([p.shapes for p in proposals]))[:, shape], axis=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,8 +330,8 @@ def _sampled(family: Family, count: int, prior: float, rng: np.random.Generator)
     algebra = Algebra(family.data, family.shapes)
     proposals = [Proposal(family.middle, np.diag(family.width), family.prior)]
     freedoms = len(algebra.data.value) - algebra.data.rungs
-    shape, z, mixed = np.zeros(0, dtype=np.intp), np.zeros((0, len(family.middle))), np.zeros(0)
-    logs, noises = np.zeros((2, 0, NOISES))
+    shape, z = np.zeros(0, dtype=np.intp), np.zeros((0, len(family.middle)))
+    (logs, noises), (mass, density) = np.zeros((2, 0, NOISES)), np.zeros((2, 0))
     enough = min(ENOUGH, CHEAP / len(family.data.value))
     count = int(count * np.clip(0.08 * len(family.middle) ** 2, 0.8, 3.0))
     while True:
@@ -338,14 +341,17 @@ def _sampled(family: Family, count: int, prior: float, rng: np.random.Generator)
         s = family.noises(squares)
         target = family.log_prior(draws, new_z, s) + np.log(np.log(s[:, 1] / s[:, 0]))[:, None]
         target = target - sizes[:, None] - freedoms * np.log(s) - 0.5 * squares[:, None] / s**2
+        density = np.logaddexp(density, _log_densities(proposals[-1:], shape, z))  # of the proposals' sum
+        density = np.append(density, _log_densities(proposals, new_shape, new_z))
         shape, z = np.append(shape, new_shape), np.concatenate((z, new_z))
         logs, noises = np.concatenate((logs, target)), np.concatenate((noises, s))
-        mixed = np.logaddexp.reduce([p.log_density(shape, z) for p in proposals], axis=0) - math.log(len(proposals))
-        weights = np.logaddexp.reduce(logs, axis=1) - mixed
+        mass = np.append(mass, np.logaddexp.reduce(target, axis=1))
+        weights = mass - density
         if len(proposals) >= FEWEST and (_effective(weights) >= enough or len(proposals) == MOST):
             break
         proposals.append(_fitted(family, shape, z, weights))
-    return family.draws(shape, z), logs - mixed[:, None] - math.log(len(z)) + prior, noises
+    mixed = density + math.log(len(z) / len(proposals))
+    return family.draws(shape, z), logs - mixed[:, None] + prior, noises
 
 
 def _effective(logs: Floats) -> float:
