@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -64,10 +64,25 @@ _shown: set[str] = set()  # Warnings that this command has given
 _UsageError: type[Any] = typer.BadParameter.__bases__[0]  # The parser's; it quotes what was typed, however long that is
 
 
-def _leave() -> None:
-    """Spares Python its last search for garbage, a quarter of a report's time; but torch and onnx complain without it."""
-    if not {"torch", "onnx"} & sys.modules.keys():
-        gc.freeze()
+def program() -> None:
+    """The command line as a program. Its end spares Python the freeing of all that torch has loaded, which takes a second."""
+    status: list[int] = []
+    atexit.register(_leave, status)  # the first to be registered is the last to be called
+    try:
+        main()
+    except SystemExit as end:
+        status += [end.code] if isinstance(end.code, int) else []
+        raise
+
+
+def _leave(status: Sequence[int]) -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):  # nobody reads them: Python knows what to do
+        return
+    if status:
+        os._exit(status[0])
 
 
 def main() -> None:
@@ -76,7 +91,6 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # not every terminal has every letter
     warnings.showwarning = _show_warning
-    atexit.register(_leave)
     if {*sys.argv[1:2]} & READING:
         gc.disable()
     _shown.clear()
@@ -129,4 +143,4 @@ def _show_warning(
 
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -54,6 +54,7 @@ from nas_attn.processes import cores
 from nas_attn.recipe import LARGEST, DataSection
 
 DEFAULT_SIZE = 64
+INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos")  # as torchvision names them
 TEST_SHARE = 0.2
 VALIDATION_NAMES = ("validation", "val", "valid")
 CACHE_FORMAT = 3
@@ -238,17 +239,14 @@ def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
 
 def _cut(section: DataSection) -> Cut:
     """What images are made into. Raises DataError: `data.options` say something that cannot be."""
-    from torchvision.transforms import InterpolationMode
-
     size, options = section.size or DEFAULT_SIZE, section.options
-    modes = [mode.value for mode in InterpolationMode]
     for key in options.keys() - {"resize", "interpolation"}:
         raise DataError(f"data.options of a folder are resize and interpolation, not '{key}'")
     resize, how = options.get("resize", size), options.get("interpolation", "bilinear")
     if not isinstance(resize, int) or isinstance(resize, bool) or not size <= resize <= LARGEST:
         raise DataError(f"data.options.resize = {resize} must be a number of pixels, data.size = {size} or more")
-    if how not in modes:
-        raise DataError(f"data.options.interpolation: {did_you_mean(str(how), modes)}")
+    if how not in INTERPOLATIONS:
+        raise DataError(f"data.options.interpolation: {did_you_mean(str(how), INTERPOLATIONS)}")
     return Cut(size, resize, str(how))
 
 

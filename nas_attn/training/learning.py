@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
-from torchvision.ops import box_iou
 
 from nas_attn.data.parts import NOT_COUNTED
 from nas_attn.errors import RecipeError, TrainingError, did_you_mean, first_line, shorten
@@ -381,10 +380,17 @@ SURE = 0.3  # score of a box from which on it counts in a picture, and in an ima
 OVERLAP = 0.5  # IoU from which on a box is found
 
 
+def _overlaps(found: Tensor, there: Tensor) -> Tensor:
+    """(K, M) IoU of boxes found and boxes there."""
+    from torchvision.ops import box_iou  # an import of two seconds, for detection only
+
+    return torch.as_tensor(box_iou(found[:, :4], there[:, 1:]))
+
+
 def _confused(found: Tensor, there: Tensor, classes: int) -> NDArray[np.int64]:
     """(classes + 1, classes + 1) counts of an image's boxes, as in `_f1`: true class, found class; the last: there is nothing."""
     found, there = found[found[:, 4] >= SURE].cpu(), there[there[:, 0] > 0].cpu()
-    counts, left = np.zeros((classes + 1, classes + 1), np.int64), box_iou(found[:, :4], there[:, 1:])
+    counts, left = np.zeros((classes + 1, classes + 1), np.int64), _overlaps(found, there)
     for row, label in zip(left, found[:, 5].long().tolist(), strict=True):
         at = int(row.argmax()) if len(there) and row.max() >= OVERLAP else None
         counts[classes if at is None else int(there[at, 0]) - 1, label - 1] += 1
@@ -399,7 +405,7 @@ def _confused(found: Tensor, there: Tensor, classes: int) -> NDArray[np.int64]:
 def _f1(found: Tensor, there: Tensor) -> float:
     """F1 of an image's boxes: (K, 6) as `Boxes` holds them, (M, 5) as in a `BoxTable`; each box there is found once, by the surest."""
     found, there = found[found[:, 4] >= SURE].cpu(), there[there[:, 0] > 0].cpu()
-    overlaps = box_iou(found[:, :4], there[:, 1:]) * (found[:, 5:] == there[None, :, 0])
+    overlaps = _overlaps(found, there) * (found[:, 5:] == there[None, :, 0])
     hits, free = 0, torch.ones(len(there), dtype=torch.bool)
     for row in overlaps:
         best, at = (row * free).max(0) if len(there) else (torch.tensor(0.0), torch.tensor(0))
