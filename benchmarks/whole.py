@@ -100,10 +100,10 @@ def built(bench: Bench, text: str, seed: int) -> torch.nn.Module:
     return plan.attach(plan.bare(seed), plan.space.resolve(bench.placements[text]), seed)
 
 
-def text_of(bench: Bench, key: str) -> str:
+def text_of(bench: Bench, explicit: str) -> str:
     """The text that the problem has for a placement: a search's own writes every setting out."""
     space = bench.plans["search"].space
-    return next(text for text, placement in bench.placements.items() if space.resolve(placement).key == key)
+    return next(text for text, placement in bench.placements.items() if space.resolve(placement).text == explicit)
 
 
 def everywhere(bench: Bench) -> list[str]:
@@ -289,7 +289,7 @@ def ours(bench: Bench, seed: int, minutes: float, out: Path, root: str | None) -
     against = found.against_none if found is not None else None
     odds = against.gain.probability if against and against.gain else None
     said = {"odds": odds, "answer": list(found.answer) if found else []}
-    text = text_of(bench, found.key) if found is not None else NONE
+    text = text_of(bench, str(found.placement)) if found is not None else NONE
     return text, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, said
 
 
