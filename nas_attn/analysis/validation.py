@@ -175,14 +175,15 @@ def _for_new_images(right: Floats, seeds: float, contrasts: Floats) -> float:
 @functools.lru_cache(maxsize=256)
 def _critical_t(contrasts: bytes, shape: tuple[int, int], freedoms: int) -> float:
     """The largest of correlated |t| statistics with so many freedoms exceeds it in ERROR of all families."""
-    from scipy.optimize import brentq
     from scipy.special import stdtrit
-    from scipy.stats import multivariate_t
 
     count, freedoms = shape[0], max(freedoms, 1)
     single, bonferroni = (float(stdtrit(freedoms, 1 - ERROR / 2 / n)) for n in (1, count))
     if count == 1:
         return single
+    from scipy.optimize import brentq  # here: with the next one, it takes a second to load
+    from scipy.stats import multivariate_t
+
     matrix = np.frombuffer(contrasts).reshape(shape)
     joint = multivariate_t(shape=matrix @ matrix.T / 2, df=freedoms, allow_singular=True, seed=0)
     box = np.ones(count)

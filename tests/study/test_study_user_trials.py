@@ -26,7 +26,7 @@ def loaded() -> optuna.Study:
     return optuna.load_study(study_name="table", storage=URL)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("nsga2", marks=pytest.mark.slow)])
 def test_one_outside_the_space_is_a_candidate_like_the_others(table: Path, sampler: str) -> None:
     better = "stage1@block=eca stage1=eca stage2=eca stage3@stage=eca stage3=eca"  # five modules: the best there is
     changes = {"search.sampler": sampler, "search.confirm_seeds": 0}

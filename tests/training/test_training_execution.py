@@ -76,6 +76,7 @@ def assert_close(one: nn.Module, other: nn.Module, tolerance: float) -> None:
         torch.testing.assert_close(tensor, expected, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.slow
 def test_a_compiled_step_trains_the_same_network() -> None:
     eager, compiled = network(), network()
     (expected,), (score,) = fit(eager, "eager"), fit(compiled, "compile")
