@@ -54,7 +54,7 @@ from nas_attn.processes import cores
 from nas_attn.recipe import LARGEST, DataSection
 
 DEFAULT_SIZE = 64
-INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos")  # as torchvision names them
+INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos")  # torchvision's
 TEST_SHARE = 0.2
 VALIDATION_NAMES = ("validation", "val", "valid")
 CACHE_FORMAT = 3
