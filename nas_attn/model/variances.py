@@ -237,12 +237,7 @@ class Algebra:
 
     def solve(self, draws: Draws, i: int, values: Floats | None = None) -> Solved:
         """The equations at one draw, for the runs' or other values; LinAlgError where the covariance is singular."""
-        one = draws.some(slice(i, i + 1))
-        root = np.asarray(np.linalg.cholesky(self.covariances(one)[0]), dtype=np.float64)
-        both = solved_by(root, np.column_stack((self.data.value if values is None else values, self.means)))
-        value, means = both[:, 0], both[:, 1:]
-        inner = np.asarray(np.linalg.cholesky(means.T @ means), dtype=np.float64)
-        return Solved(root, value, means, inner, np.asarray(np.linalg.solve(inner, means.T @ value), dtype=np.float64))
+        return Solved(*(part[0] for part in self._solved(draws.some(slice(i, i + 1)), values)))
 
     def sums(self, draws: Draws) -> tuple[Floats, Floats]:
         """(log determinants / 2, squares), each (m,): what the likelihood needs, the rungs' means integrated out."""
@@ -258,17 +253,23 @@ class Algebra:
         return sizes, squares
 
     def _sums(self, draws: Draws) -> tuple[Floats, Floats]:
-        """At all draws together. The last rows of the root of a bordered covariance are root⁻¹ times the border."""
-        border = np.column_stack((self.data.value, self.means)).T
+        root, value, _, inner, projected = self._solved(draws)
+        squares = (value**2).sum(axis=1) - (projected**2).sum(axis=1)
+        return _half_log(root) + _half_log(inner), np.maximum(squares, 1e-300)
+
+    def _solved(self, draws: Draws, values: Floats | None = None) -> tuple[Floats, ...]:
+        """What `Solved` holds, at all draws. The last rows of the root of a bordered covariance are root⁻¹ times the border."""
+        border = np.column_stack((self.data.value if values is None else values, self.means)).T
         runs, size = len(self.means), len(self.means) + len(border)
         bordered = np.tile(BORDER * np.eye(size), (len(draws.shape), 1, 1))
         bordered[:, :runs, :runs], bordered[:, runs:, :runs] = self.covariances(draws), border
         root = np.asarray(np.linalg.cholesky(bordered), dtype=np.float64)
-        value, means = root[:, [runs], :runs], root[:, runs + 1 :, :runs]
-        inner = np.asarray(np.linalg.cholesky(means @ means.swapaxes(1, 2)), dtype=np.float64)
-        projected = np.linalg.solve(inner, means @ value.swapaxes(1, 2))
-        squares = (value**2).sum(axis=(1, 2)) - (projected**2).sum(axis=(1, 2))
-        return _half_log(root[:, :runs, :runs]) + _half_log(inner), np.maximum(squares, 1e-300)
+        value, means = root[:, runs, :runs], root[:, runs + 1 :, :runs].swapaxes(1, 2)
+        inner = np.asarray(np.linalg.cholesky(means.swapaxes(1, 2) @ means), dtype=np.float64)
+        projected = np.asarray(
+            np.linalg.solve(inner, means.swapaxes(1, 2) @ value[:, :, None])[:, :, 0], dtype=np.float64
+        )
+        return root[:, :runs, :runs], value, means, inner, projected
 
 
 def _half_log(roots: Floats) -> Floats:
