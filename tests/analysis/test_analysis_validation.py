@@ -214,9 +214,9 @@ def test_new_images_widen_the_interval() -> None:
     }
     values = {key: [right.mean() for right in rows] for key, rows in images.items()}
     verdict = judge(values, FAMILY[:1], images=images)[0]
+    few = judge({k: v[:2] for k, v in values.items()}, FAMILY[:1], images={k: v[:2] for k, v in images.items()})[0]
+    assert few.new_low <= few.low
     assert verdict.word == "better"
-    assert verdict.new_low is not None
-    assert verdict.new_high is not None
     assert verdict.new_high - verdict.new_low > 1.5 * (verdict.high - verdict.low)
     sd = np.sqrt(np.var(helped & (hard > 0.7)) / 300)  # what drawing the images anew does to the gain
     assert (verdict.new_high - verdict.new_low) / 2 == pytest.approx(1.96 * sd, rel=0.5)

@@ -46,9 +46,7 @@ def test_it_is_validated_retrained_and_exported_as_a_graph(shell: Shell) -> None
     said = shell.types("validate study --seeds 2 --workers 1 --threads 1 --front 1").out
     assert "mean IoU" in " ".join(said.split())
     assert "new images" not in said
-    shell.types(
-        "retrain study --trial 1 --epochs 3 --workers 1 --threads 1"
-    )  # no runs of the validation: these have no curve
+    shell.types("retrain study --trial 1 --epochs 3 --workers 1 --threads 1")  # a validation's runs have no curve
     shell.types("report study")
     assert "mean IoU, validation split" in (shell.folder / "study.html").read_text()
     for options in ("--normalize", ""):
