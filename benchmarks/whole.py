@@ -376,7 +376,7 @@ def show(runs: list[dict[str, Any]]) -> None:
         if not means:
             continue
         spread = statistics.stdev(means) / math.sqrt(len(means)) if len(means) > 1 else math.nan
-        times = [ratio[run["placement"]] for run in mine if run["placement"] in ratio]
+        times = [ratio.get(run["placement"], math.nan) for run in mine]
         none = sum(run["placement"] == NONE for run in mine)
         print(
             f"| {method} | {len(mine)} | {statistics.fmean(means):+.2f} ± {spread:.2f} | "
