@@ -18,7 +18,7 @@ PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 
 def test_a_search_says_how_it_goes_and_what_came_out(table: Path, nas) -> None:
     """Progress on standard error in plain lines, as there is no terminal; the answer on standard output."""
-    ended = nas("search", "table.toml", "--workers", "1", "--trials", "5")
+    ended = nas("search", "table.toml", "--workers", "1", "--trials", "5", "--set", "search.confirm_seeds=0")
     assert ended.status == 0
     assert "\x1b" not in ended.out + ended.err
     assert "\r" not in ended.err

@@ -51,7 +51,8 @@ def calls(folder: Path) -> Counter[str]:
 
 @pytest.fixture
 def searched(table: Path) -> Path:
-    na.search("table.toml", trials=10, try_placements=["stage2.block1@block=eca"], say=silent)
+    quick = {"search.confirm_seeds": 0}
+    na.search("table.toml", trials=10, try_placements=["stage2.block1@block=eca"], overrides=quick, say=silent)
     (table / "wider.toml").write_text(textwrap.dedent(WIDER))
     (table / "blocks.toml").write_text(textwrap.dedent(BLOCKS))
     return table

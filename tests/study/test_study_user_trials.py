@@ -49,7 +49,7 @@ def test_one_outside_the_space_is_a_candidate_like_the_others(table: Path, sampl
 
 
 def test_a_full_study_grows_for_each_of_them_and_a_known_one_is_named(table: Path) -> None:
-    na.search("table.toml", trials=5, say=silent)
+    na.search("table.toml", trials=5, overrides={"search.confirm_seeds": 0}, say=silent)
     opened = open_study("table", URL)
     plan = searching.plan_recipe(opened.recipe)
     for trial in user_trials(plan, [OUTSIDE, "stage1=cbam", EXPLICIT, "stage3=simam"]):
@@ -64,7 +64,7 @@ def test_a_full_study_grows_for_each_of_them_and_a_known_one_is_named(table: Pat
 
 
 def test_ideas_are_evaluated_also_where_the_baselines_fill_the_study(table: Path) -> None:
-    recipe = load_recipe("table.toml", overrides={"search.trials": 2})
+    recipe = load_recipe("table.toml", overrides={"search.trials": 2, "search.confirm_seeds": 0})
     expected = forecast(recipe, tried=[OUTSIDE, "none"])
     study = na.search(recipe, try_placements=[OUTSIDE, "none"], say=silent)
     assert [str(view.placement) for view in study.candidates()][4:] == [EXPLICIT]
@@ -74,7 +74,7 @@ def test_ideas_are_evaluated_also_where_the_baselines_fill_the_study(table: Path
 
 def test_a_space_that_is_exhausted_takes_them_too(table: Path) -> None:
     space = {"name": "tiny", "sites": {"include": ["stage3"]}, "choices": {"eca": {}, "simam": {}}}
-    recipe = load_recipe("table.toml", overrides={"space": space, "search.trials": 50})
+    recipe = load_recipe("table.toml", overrides={"space": space, "search.trials": 50, "search.confirm_seeds": 0})
     assert forecast(recipe).text().startswith("study table: 3 of 3 placements, 3 of them baselines")
     assert forecast(recipe, tried=["stage1=eca"]).trials == 4
     assert searching.work(searching.begin(recipe, URL), searching.Options(say=silent)) == "exhausted"
