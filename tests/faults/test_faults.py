@@ -46,7 +46,7 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import TrialBook
 from nas_attn.training import Trainer
 
-EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "2"))
+EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "1"))
 STEPS = int(os.environ.get("FAULTS_STEPS", "8"))
 TALLY = os.environ.get("FAULTS_TALLY")
 SIGNALS = [getattr(signal, f"SIG{name}") for name in ("TERM", "USR1", "INT", "HUP") if hasattr(signal, f"SIG{name}")]

@@ -45,7 +45,9 @@ def server(private_server: ModuleType, open_folder: Path, tmp_path: Path) -> Ite
 
 
 def begun(url: str) -> OpenStudy:
-    return searching.begin(load_recipe("table.toml", overrides={"search.trials": TRIALS}), url)
+    return searching.begin(
+        load_recipe("table.toml", overrides={"search.trials": TRIALS, "search.confirm_seeds": 0}), url
+    )
 
 
 def work(opened: OpenStudy, act: Callable[[str], object]) -> tuple[str, list[str]]:

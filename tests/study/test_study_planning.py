@@ -101,7 +101,7 @@ def test_the_last_candidates_are_the_answer_without_one_of_its_modules(table: Pa
         "def evaluate(model, run):\n    return {'accuracy': 0.5 + 0.2 * ('stage1=se' in run.placement) + run.seed / 1e4}\n"
     )
     alone = {"training.evaluator": "first_stage:evaluate", "search.sampler": "random", "search.trials": 12}
-    alone |= {"objectives": ["accuracy", "params"]}
+    alone |= {"objectives": ["accuracy", "params"], "search.confirm_seeds": 0}
     opened = searching.begin(load_recipe("table.toml", overrides=alone), URL)
     assert searching.work(opened, Options(say=lambda line: None)) == "complete"
     *before, first, second = (set(row.placement.assignments) for row in opened.store.candidates())

@@ -31,9 +31,9 @@ def test_one_outside_the_space_is_a_candidate_like_the_others(table: Path, sampl
     better = "stage1@block=eca stage1=eca stage2=eca stage3@stage=eca stage3=eca"  # five modules: the best there is
     changes = {"search.sampler": sampler, "search.confirm_seeds": 0}
     study = na.search(
-        "table.toml", trials=12, try_placements=[OUTSIDE, better], overrides=changes, say=silent, name="table"
+        "table.toml", trials=9, try_placements=[OUTSIDE, better], overrides=changes, say=silent, name="table"
     )
-    assert sum(study.snapshot().counts.values()) == 12, "the sampler went on"
+    assert sum(study.snapshot().counts.values()) == 9, "the sampler went on"
     found = {str(view.placement): view for view in study.candidates()}
     assert found[EXPLICIT].state == "scored"
     best = study.front()[0]
