@@ -74,7 +74,7 @@ def judge(
         half, new = critical * error, None
         if images is not None:
             right, other = (np.stack(images[key]).astype(float) for key in (network, control))
-            # Of few blocks, the images' part makes the error better known: the interval would be narrower than for these images.
+            # It has more freedoms, so with few blocks it could be narrower than the interval for these images.
             new = max(half, _for_new_images(right - other, error**2, contrasts))
         found.append(
             Verdict(

@@ -2,7 +2,7 @@
 
 Sequences of starts, kills, stops, signals, cut connections, restarts, full disks, wrong clocks and truncated checkpoints;
 after each sequence the study is finished by workers that are left alone, and must be as if nothing had happened.
-`make test-faults` runs many (`FAULTS_EXAMPLES`, `FAULTS_STEPS`, `--hypothesis-seed`), `make test` a few.
+`make test-faults` runs many (`FAULTS_EXAMPLES`, `FAULTS_STEPS`, `--hypothesis-seed`), `make test` one.
 """
 
 from __future__ import annotations
