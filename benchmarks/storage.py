@@ -214,7 +214,7 @@ def _ended(pruned: bool, now: float) -> dict[str, Any]:
         "reason": "",
         "attempts": 1,
         "round": 0,
-        "wanted_at": now,
+        "finished_at": now,
         "priority": 30,
     }
 

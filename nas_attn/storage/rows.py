@@ -76,6 +76,7 @@ class RunRow:
     state: str  # `waiting`, `done`, `pruned`, `failed` or `withdrawn`; who holds a waiting one's lease is at it
     reason: str
     attempts: int  # times that a worker took it and did not hand it back
+    finished_at: float | None = None  # Unix seconds by the database's clock
 
     @property
     def resource(self) -> str:

@@ -92,7 +92,7 @@ run = _numbered(
     *_columns(sa.Text, "key placement protocol purpose state reason"),
     *_columns(sa.BigInteger, "seed"),
     *_columns(sa.Integer, "study_id backbone round priority attempts"),
-    *_columns(sa.Double, "wanted_at"),
+    *_columns(sa.Double, "finished_at", nullable=True),
     sa.UniqueConstraint("study_id", "key", "protocol", "seed", "backbone", name="nas_run_identity"),
     sa.Index("nas_run_state", "study_id", "state"),
     of_study=False,

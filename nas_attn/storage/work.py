@@ -144,7 +144,7 @@ class RunQueue:
     def want(self, runs: Iterable[Run]) -> None:
         """Enters runs. A waiting one takes the higher priority and its purpose, a withdrawn one waits again."""
         identity = ["study_id", "key", "protocol", "seed", "backbone"]
-        entered = {"study_id": self._id, "reason": "", "attempts": 0, "wanted_at": self._connector.clock}
+        entered = {"study_id": self._id, "reason": "", "attempts": 0}
         with self._connector.write() as connection:
             for run in runs:
                 new = insert(connection, _run).values(
@@ -198,7 +198,7 @@ class RunQueue:
     def finish(self, row: RunRow, state: str, reason: str, lease: Lease) -> None:
         """Ends a run, once: one that has ended stays as it is. `LeaseLost` where it is no longer the worker's."""
         assert state in ENDS
-        self._change(row, lease, state=state, reason=reason)
+        self._change(row, lease, state=state, reason=reason, finished_at=self._connector.clock)
 
     def withdraw(self, key: str, lease: Lease) -> None:
         """Nobody wants the waiting runs of a network any more."""
@@ -210,7 +210,9 @@ class RunQueue:
         """Runs that have ended wait again."""
         with self._connector.write() as connection:
             mine = sa.and_(_run.c.study_id == self._id, _run.c.id.in_(numbers))
-            connection.execute(sa.update(_run).where(mine).values(state=WAITING, reason="", attempts=0))
+            connection.execute(
+                sa.update(_run).where(mine).values(state=WAITING, reason="", attempts=0, finished_at=None)
+            )
 
     def _change(self, row: RunRow, lease: Lease, **values: object) -> None:
         with self._fenced(lease) as connection:

@@ -27,13 +27,15 @@ from nas_attn.study.reading import snapshot
 PACE_OF = 30  # candidates finished last whose times give the pace
 CONFIRM, ROUND = FURTHER = ("confirm", "round")  # purposes of the runs that make an answer of a search
 NARROW = "narrow"  # the lease of whoever makes the front's latencies precise
-PHASES = {"confirming": FURTHER, "testing": ("validate",), "retraining": ("retrain",)}  # their purposes
+LATER = ("validate", "retrain")  # of the runs that train as the target says
+PHASES = {"confirming": FURTHER, "testing": LATER[:1], "retraining": LATER[1:]}  # their purposes
 ROUNDS = 2  # for each of `search.confirm_seeds`, at most
 RIVALS = 4  # candidates in a round, about
 FEWEST = 2  # times between candidates from which on there is a pace
 SILENT_S = 60.0  # silence from which on a worker counts as silent: it renews its leases every quarter of this
 QUICKLY = 200  # candidates up to which the answer is looked at for the time that is left
 LATENCY_SHARE = 0.25  # of the time of trainings that latency sessions take, once all that matter have a few
+BETWEEN_S = 0.6  # seconds between two latency sessions: networks are built, and what is known is looked at
 LAST_SESSIONS = 8  # latency sessions whose times give the pace of further ones
 SHARE = 0.1  # of the time that asking may spend on the model, whose answer is kept meanwhile
 ANSWERS = 3  # times that a search draws up its answer when all runs are done
@@ -105,8 +107,11 @@ def _phase(store: StudyStore) -> str:
         ended = sum(counts.get((purpose, state), 0) for purpose in purposes for state in ("done", "failed"))
         if waiting:
             return f"{phase} {ended}/{waiting + ended} runs"
-    narrowing = any(lease.resource == NARROW for lease in store.leases(released=False))
-    return "measuring latency" if narrowing else ""
+    return "measuring latency" if _narrowing(store) else ""
+
+
+def _narrowing(store: StudyStore) -> bool:
+    return any(lease.resource == NARROW for lease in store.leases(released=False))
 
 
 def further_runs(recipe: Recipe, trials: int) -> int:
@@ -115,37 +120,56 @@ def further_runs(recipe: Recipe, trials: int) -> int:
 
 
 def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float | None:
-    """What a set time leaves; else the candidates at the pace of the last ones, and the runs that come after them."""
+    """What a set time leaves; else the candidates at the pace of the last ones, and what comes after them."""
     store, counts = opened.store, opened.store.queue.counts()
     waiting = {phase: sum(counts.get((p, "waiting"), 0) for p in purposes) for phase, purposes in PHASES.items()}
     later = waiting["testing"] + waiting["retraining"]
     ends_at = store.settings.ends_at
     if ends_at is not None and not later:
         return max(0.0, ends_at - opened.database.now())
-    candidates = time_left(finished, open_)
-    if open_ > 0 and candidates is None:
+    candidates_s, rest_s = time_left(finished, open_), 0.0
+    if open_ > 0 and candidates_s is None:
         return None
-    training, pace = opened.recipe.training, seconds_per_epoch(store) or 0.0
-    workers = len(store.workers.rows())
-    further, fresh, closing_s = 0, 0, 0.0
-    if not later and opened.recipe.search.confirm_seeds and (open_ > 0 or waiting["confirming"] or workers):
-        answer = _answer(opened)
-        rounds, confirm = _rounds(opened, answer, counts), counts.get((CONFIRM, "waiting"), 0)
-        if store.settings.confirmed_trials != opened.trials:
-            networks = len(answer.confirm) if answer else min(LARGEST_FRONT, opened.trials)
-            confirm = opened.recipe.search.confirm_seeds * networks
-        further = confirm + counts.get((ROUND, "waiting"), 0) + RIVALS * rounds
-        fresh = rounds * training.backbone_epochs if training.start == "backbone" else 0
-        keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)} or (answer.confirm if answer else ())
-        closing_s = _measuring_s(opened, keys) + (ANSWERS * answer.took_s if answer else 0.0)
-    spent = dict[tuple[str, str, int, int], float]()
-    for stored in store.scores(protocol="target" if later else SEARCH):
-        if stored.purpose not in ("search", "backbone"):
-            run = (stored.key, stored.protocol, stored.score.seed, stored.backbone)
-            spent[run] = spent.get(run, 0.0) + stored.score.wall_s
-    each_s = statistics.fmean(spent.values()) if spent else pace * training.rungs[-1]
-    training_s = ((later or further) * each_s + fresh * pace) / max(1, workers)
-    return (candidates or 0.0) + training_s + closing_s or None
+    if later:
+        rest_s = _runs_s(opened, later, LATER, opened.recipe.target_training.rungs[-1], finished)
+    elif opened.recipe.search.confirm_seeds and (open_ > 0 or waiting["confirming"] or store.workers.rows()):
+        rest_s = _confirming_s(opened, counts, finished)
+    return (candidates_s or 0.0) + rest_s or None
+
+
+def _confirming_s(opened: OpenStudy, counts: _Counts, finished: Sequence[float]) -> float:
+    """About what comes after the candidates: further seeds, rounds with their fresh backbones, latencies, the answer."""
+    store, training, answer = opened.store, opened.recipe.training, _answer(opened)
+    rounds, confirm = _rounds(opened, answer, counts), counts.get((CONFIRM, "waiting"), 0)
+    under_way = counts.get((ROUND, "waiting"), 0)
+    if store.settings.confirmed_trials != opened.trials:
+        networks = len(answer.confirm) if answer else min(LARGEST_FRONT, opened.trials)
+        confirm = opened.recipe.search.confirm_seeds * networks
+    if _narrowing(store):  # the last thing before the answer
+        rounds = 0.0
+    runs_s = _runs_s(opened, confirm + under_way + RIVALS * rounds, FURTHER, training.rungs[-1], finished)
+    fresh = rounds + (under_way > 0 and counts.get(("backbone", "waiting"), 0) > 0)
+    alone_s = fresh * training.backbone_epochs * (seconds_per_epoch(store) or 0.0)  # all others wait for it
+    keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)} or (answer.confirm if answer else ())
+    closing_s = _measuring_s(opened, keys, runs_s * max(1, len(store.workers.rows())))
+    closing_s += ANSWERS * answer.took_s if answer else 0.0
+    return runs_s + (alone_s if training.start == "backbone" else 0.0) + closing_s
+
+
+def _runs_s(
+    opened: OpenStudy, count: float, purposes: Collection[str], epochs: int, candidates: Sequence[float]
+) -> float:
+    """About what so many runs take: at the pace of those that have ended, else as the candidates, less their latencies."""
+    store = opened.store
+    rows = store.queue.rows(purposes=purposes)
+    at_pace = time_left([row.finished_at for row in rows if row.finished_at and row.state != "waiting"], count)
+    if at_pace is not None:
+        return at_pace
+    workers, sessions = max(1, len(store.workers.rows())), store.sessions()[-LAST_SESSIONS:]
+    session_s = statistics.fmean(session.duration_s for session in sessions) if sessions else 0.0
+    candidate_s = workers * (time_left(candidates, 1) or 0.0) - session_s
+    epoch_s = max(seconds_per_epoch(store) or 0.0, candidate_s / opened.recipe.training.rungs[-1])
+    return count * epochs * epoch_s / workers
 
 
 def seconds_per_epoch(store: StudyStore) -> float | None:
@@ -172,24 +196,26 @@ def _answer(opened: OpenStudy) -> _Answer | None:
     return last
 
 
-def _rounds(opened: OpenStudy, answer: _Answer | None, counts: _Counts) -> int:
-    """How many rounds are still to begin: one at least, and as many as the answer needs."""
+def _rounds(opened: OpenStudy, answer: _Answer | None, counts: _Counts) -> float:
+    """About how many rounds are still to begin: half-way between the fewest, and what the answer needs by what is known now."""
     most = ROUNDS * opened.recipe.search.confirm_seeds
     begun = len({row.run.round for row in opened.store.queue.rows(purposes=[ROUND])})
     under_way = counts.get((ROUND, "waiting"), 0) > 0
-    needed = math.ceil(min(answer.rounds if answer else math.inf, most)) - under_way
-    return max(0, min(most - begun, max(needed, int(begun == 0))))
+    fewest = float(begun == 0)
+    needed = min((answer.rounds if answer else math.inf) - under_way, most - begun)
+    return (fewest + max(fewest, needed)) / 2
 
 
-def _measuring_s(opened: OpenStudy, keys: Collection[str]) -> float:
-    """About what latency sessions of these networks take in the end."""
+def _measuring_s(opened: OpenStudy, keys: Collection[str], more_s: float) -> float:
+    """About what latency sessions of these networks take in the end, after so many further seconds of trainings."""
     sessions = opened.store.sessions()
     if not sessions:
         return 0.0
     needed = sessions_needed(sessions, keys, tolerance=opened.recipe.latency.front_tolerance)
     together = max(needed, default=0) * math.ceil(len(needed) / MAX_CANDIDATES)
-    wanted_s = together * statistics.fmean(session.duration_s for session in sessions[-LAST_SESSIONS:])
-    return min(wanted_s, latency_share_s(opened, keys))
+    each_s = statistics.fmean(session.duration_s for session in sessions[-LAST_SESSIONS:])
+    allowed_s = latency_share_s(opened, keys) + LATENCY_SHARE * more_s
+    return min(together, math.ceil(allowed_s / each_s)) * (each_s + BETWEEN_S)
 
 
 def latency_share_s(opened: OpenStudy, keys: Collection[str]) -> float:
@@ -210,7 +236,7 @@ def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] |
     return f"trial {row.trial}{name}: {row.state}: {row.reason or words}; {row.placement}"
 
 
-def time_left(finished: Sequence[float], open_: int) -> float | None:
+def time_left(finished: Sequence[float], open_: float) -> float | None:
     """From the times at which candidates were finished, for `open_` more; pauses between two calls of the program are left out."""
     times = sorted(finished)[-PACE_OF:]
     gaps = [b - a for a, b in itertools.pairwise(times)]
