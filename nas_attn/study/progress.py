@@ -40,7 +40,7 @@ LAST_SESSIONS = 8  # latency sessions whose times give the pace of further ones
 SHARE = 0.1  # of the time that asking may spend on the model, whose answer is kept meanwhile
 ANSWERS = 3  # times that a search draws up its answer when all runs are done
 _Counts = Mapping[tuple[str, str], int]  # of runs, by purpose and state
-PAUSE = 10.0  # times as long as usual: nobody was at work
+PAUSE, LEAST_PAUSE_S = 10.0, 60.0  # times as long as usual, and seconds: nobody was at work
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,17 +214,18 @@ def _measuring_s(opened: OpenStudy, keys: Collection[str], more_s: float) -> flo
     needed = sessions_needed(sessions, keys, tolerance=opened.recipe.latency.front_tolerance)
     together = max(needed, default=0) * math.ceil(len(needed) / MAX_CANDIDATES)
     each_s = statistics.fmean(session.duration_s for session in sessions[-LAST_SESSIONS:])
-    allowed_s = latency_share_s(opened, keys) + LATENCY_SHARE * more_s
+    allowed_s = latency_share_s(opened, keys, more_s)
     return min(together, math.ceil(allowed_s / each_s)) * (each_s + BETWEEN_S)
 
 
-def latency_share_s(opened: OpenStudy, keys: Collection[str]) -> float:
-    """Time that latency sessions of these networks may still take: their share, or what gives each enough sessions."""
+def latency_share_s(opened: OpenStudy, keys: Collection[str], more_s: float = 0.0) -> float:
+    """Time that latency sessions of these networks may still take, after so many further seconds of trainings: their share, or what
+    gives each enough sessions."""
     store, sessions = opened.store, opened.store.sessions()
     had = Counter(sample.key for session in sessions for sample in session.samples)
     bare = {row.key for row in store.candidates() if row.placement == BARE}
     fewest = min((had[key] for key in keys if key not in bare), default=ENOUGH_SESSIONS)
-    trained_s = sum(stored.score.wall_s for stored in store.scores(protocol=SEARCH))
+    trained_s = more_s + sum(stored.score.wall_s for stored in store.scores(protocol=SEARCH))
     left_s = LATENCY_SHARE * trained_s - sum(session.duration_s for session in sessions)
     return max(left_s, opened.recipe.latency.session_seconds * (ENOUGH_SESSIONS - fewest), 0.0)
 
@@ -243,7 +244,7 @@ def time_left(finished: Sequence[float], open_: float) -> float | None:
     if len(gaps) < FEWEST or open_ <= 0:
         return None
     usual = statistics.median_low(gaps)  # of two, one may be a pause
-    return open_ * statistics.fmean(gap for gap in gaps if gap <= PAUSE * max(usual, 1e-3))
+    return open_ * statistics.fmean(gap for gap in gaps if gap <= max(PAUSE * usual, LEAST_PAUSE_S))
 
 
 @dataclass(frozen=True, slots=True)
