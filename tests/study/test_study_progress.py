@@ -26,6 +26,7 @@ from nas_attn.study.progress import Progress, overview, time_left
         ([0.0, 5.0, 20.0, 30.0, 40.0], 6, 60.0),
         ([0.0, 10.0, 20.0, 40_000.0, 40_010.0, 40_020.0], 3, 30.0),  # a night between two calls of the program
         ([0.0, 1800.0, 1810.0], 3, 30.0),
+        ([0.0, 0.0, 3.0], 4, 6.0),  # two workers
         ([], 5, None),
         ([1.0, 2.0], 5, None),
         ([1.0, 2.0, 3.0, 4.0], 0, None),
@@ -38,8 +39,7 @@ def test_time_left_comes_from_the_candidates_that_were_finished_last(
 
 
 def test_a_line_has_its_time_left_only_while_somebody_works() -> None:
-    left = time_left([0.0, 10.0, 20.0, 30.0], 4)
-    now = Progress(8, 3, 1, 0, 0, 1, "accuracy 70.40 %", left)
+    now = Progress(8, 3, 1, 0, 0, 1, "accuracy 70.40 %", 40.0)
     assert now.line() == "4/8 trials, 1 pruned, best accuracy 70.40 %, about 40 s left"
     assert now.line(working=False) == "4/8 trials, 1 pruned, best accuracy 70.40 %"
 
