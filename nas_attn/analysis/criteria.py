@@ -24,7 +24,9 @@ class Criteria:
     )
     knee: bool = field(
         default=False,
-        metadata={"help": "The knee of the front, where more of one objective begins to cost much of the others."},
+        metadata={
+            "help": "The knee of the front: the smallest sum of the objectives, each scaled from 0 (best) to 1 (worst)."
+        },
     )
     trial: int | None = field(default=None, metadata={"help": "The candidate of this trial."})
     placement: str | None = field(default=None, metadata={"help": "The candidate with this placement, in notation."})
