@@ -280,7 +280,7 @@ class LatencyModel:
         """(errors, their standard deviations) of predictions from all others, at the node of median noise."""
         nodes = self._solution.nodes
         node = int(np.argsort(nodes.noise)[len(nodes.noise) // 2])
-        solved = self._solution.at(node)
+        solved = self._solution.solved[node]
         inverse = np.linalg.solve(solved.root, np.eye(len(solved.root)))
         down = np.linalg.solve(solved.inner, solved.means.T @ inverse)
         precision = inverse.T @ inverse - down.T @ down

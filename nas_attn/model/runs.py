@@ -142,12 +142,6 @@ class Data:
     def backbones(self) -> int:
         return int(self.backbone.max(initial=0)) + 1
 
-    @property
-    def repeated_blocks(self) -> bool:
-        """Whether any block has several runs at the last rung (of the search or the target)."""
-        last = self.block[self.rung >= self.rungs - 1 - self.target]
-        return len(np.unique(last)) < len(last)
-
     def part(self, chosen: Ints) -> Data:
         mine, names = np.isin(self.place, chosen), ("rung", "backbone", "block", "run", "value", "weight")
         rows = {name: getattr(self, name)[mine] for name in names}
@@ -158,9 +152,11 @@ class Data:
 class Assembled:
     """The runs up to a rung, and what was done to them."""
 
+    metric: str
+    lower_is_better: bool
     data: Data
     keys: tuple[str, ...]  # all placements, the evaluated ones first, in the order of `data.codes`
-    last: tuple[Run, ...]  # runs of the last rung
+    last: Sequence[Run]  # runs of the last rung
     excess: Mapping[str, float]  # key -> mean of what was cut off its broken runs at the last rung; negative
     values: Mapping[str, Sequence[float]]
     """Key -> values of its runs at the last rung; of a placement that did not reach the target, those at the rung below."""
@@ -177,14 +173,13 @@ def assemble(
     keys = (*sorted(evaluated), *sorted(placements.keys() - evaluated))
     coding, codes = Coding.of([placements[key] for key in keys], len(evaluated))
     numbers = sorted({run.rung for run in used})
-    values, excess, priors, two = np.zeros(len(used)), dict[str, float](), list[Priors](), None
-    for number in numbers:
-        at = [i for i, run in enumerate(used) if run.rung == number]
-        mine = [used[i] for i in at]
+    by_rung = [[run for run in used if run.rung == number] for number in numbers]
+    values, priors = list[Floats](), list[Priors]()
+    for mine in by_rung:
         plain = (-1.0 if lower_is_better else 1.0) * np.array([run.value for run in mine])
         block = _numbered([(r.seed, r.backbone) for r in mine])
         two = _two_values(mine, plain, block)
-        values[at] = cut = _cut(plain, block) if two is None else plain
+        values.append(cut := _cut(plain, block) if two is None else plain)
         floor = noise_floor(mine) if metric == "accuracy" else None
         share = metric in SHARES and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
@@ -198,16 +193,15 @@ def assemble(
         backbone=_numbered([run.backbone for run in used]),
         block=_numbered([(run.seed, run.backbone) for run in used]),
         run=_numbered([(run.key, run.seed, run.backbone) for run in used]),
-        value=values,
+        value=np.concatenate(values),
         weight=np.ones(len(used)),
         priors=tuple(replace(p, size=max(p.size, LEAST_SIZE * largest)) for p in priors),
         target=rung == TARGET and len(numbers) > 1,
     )
-    last, *below = ([run for run in used if run.rung == number] for number in numbers[: -2 - data.target : -1])
     known = dict[str, list[float]]()
-    for some in [*below, last]:
+    for some in by_rung[-1 - data.target :]:
         known |= _by_key(some, np.array([run.value for run in some]))
-    return Assembled(data, keys, tuple(last), excess, known, two)
+    return Assembled(metric, lower_is_better, data, keys, by_rung[-1], excess, known, two)
 
 
 def _by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:

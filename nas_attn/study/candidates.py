@@ -1,7 +1,7 @@
 """Which placement to try next, for given beliefs about all of them.
 
-Near the front of what is believed (every change of one site, some of two): what adds most hypervolume, or, against a model that
-is wrong everywhere alike, the best below costs drawn at random. Functions drawn around it did worse (docs/benchmarks/search.md).
+Candidates lie near the front of what is believed: every change of one site, some of two. First comes what adds most hypervolume,
+or the best below costs drawn at random, in case the model is wrong everywhere alike.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Beliefs:
 def proposals(
     beliefs: Beliefs, seen: Codes, allowed: Allowed, rng: np.random.Generator, *, by_limit: bool
 ) -> Iterator[tuple[int, ...]]:
-    """What to try, first first, `seen` ones too. `by_limit`: the best below random costs, instead of the most hypervolume."""
+    """What to try, the best first, `seen` ones too. `by_limit`: the best below random costs, instead of the most hypervolume."""
     known = beliefs.values(seen)
     parents = np.unique(seen[non_dominated(known)], axis=0)
     if len(parents) > PARENTS:
