@@ -20,7 +20,8 @@ Results = NDArray[np.float32]  # right or wrong per image, 1 or 0
 
 TARGET = 1_000_000  # the rung of runs that train as the network finally will be, above all others
 MOST = 600  # runs that the model is fitted to at most: those of the placements with the most runs at the highest rungs
-FEWEST, BROKEN = 8, 3.0  # least block; cut this many times as far below the median as the best tenth is above
+FEWEST = 8  # runs of a block in which broken runs are cut, at least
+BROKEN = 3.0  # a broken run is cut so many times as far below the median as the best tenth lies above it
 LEAST_SIZE = 0.02  # a rung's values differ at least by this share of another's
 APART, SHARE, LEAST = 4.0, 0.1, 3  # two values: gap in standard deviations; share and number of runs at either
 MOST_COMPARED, MOST_PAIRS = 64, 40  # runs whose results per image are compared; pairs looked at for new images
@@ -71,7 +72,7 @@ class Priors:
             return 0.003 * self.size, 8 * self.size
         return math.sqrt(FLOOR_SHARE) * 1.001 * self.floor, max(MOST_FLOORS * self.floor, 8 * self.size)
 
-    def log_noise(self, s: Floats, below: Floats | None = None) -> Floats:
+    def log_noise(self, s: Floats, below: Floats | None) -> Floats:
         """Log density of log s. With a floor f: s² = .8 f² + w², w half-Cauchy of scale f; else flat.
 
         At the target: log-normal around `below`, the noise of the search.
@@ -90,7 +91,7 @@ class Priors:
     def usual(self, s: Floats) -> Floats:
         return SPREAD_TO_NOISE * s if self.spread is None else np.full_like(s, self.spread)
 
-    def log_spread(self, t: Floats, s: Floats, below: Floats | float = 0.0) -> Floats:
+    def log_spread(self, t: Floats, s: Floats, below: Floats | float) -> Floats:
         """Log density of log t: t half-Cauchy, where it is not so small that it is none; at the target as large as `below` it."""
         scale = np.hypot(self.usual(s), below)
         density = math.log(2 / math.pi) - np.log(scale) - np.log1p((t / scale) ** 2) + np.log(t)
