@@ -190,7 +190,7 @@ class Workbench:
 
         rungs = self.recipe.training.rungs
         how: dict[str, Any] = {"seed": run.seed, "rungs": rungs, "slot": files, "on_rung": on_rung, "stop": stop}
-        self.start_weights(run.backbone, resolved.other)  # whose failing is no candidate's
+        self.start_weights(run.backbone, resolved.other)  # outside `own_fault`: if it fails, no candidate is to blame
         with own_fault("training it", self.device):
             model = self.start(resolved, run.seed, run.backbone)
             if self._evaluator is not None:

@@ -18,7 +18,8 @@ from nas_attn.records import Placement
 from nas_attn.tasks import SHARES
 
 Sum = Sequence[tuple[Placement, float]]  # (placement, weight): a weighted sum of placements' shared effects
-Source = Literal["seeds", "images", "assumed", "none"]  # repeated runs; images and one seed's scores; only the latter
+# What tells of the noise: repeated runs; images and single scores; single scores; nothing, with one run.
+Source = Literal["seeds", "images", "assumed", "none"]
 TINY = 1e-300
 REPEATS = 3  # repetitions without any difference that show that a metric (no share of images) has no noise
 CANTELLI = math.sqrt(1 / 0.025 - 1)  # no 2.5 % quantile lies further from the mean, in standard deviations

@@ -92,7 +92,7 @@ class Priors:
         return SPREAD_TO_NOISE * s if self.spread is None else np.full_like(s, self.spread)
 
     def log_spread(self, t: Floats, s: Floats, below: Floats | float) -> Floats:
-        """Log density of log t: t half-Cauchy, where it is not so small that it is none; at the target as large as `below` it."""
+        """Log density of log t, t half-Cauchy; none if t is too small to count. At the target, `below` (the search's) widens it."""
         scale = np.hypot(self.usual(s), below)
         density = math.log(2 / math.pi) - np.log(scale) - np.log1p((t / scale) ** 2) + np.log(t)
         return np.asarray(np.where(t >= LEAST_SPREAD * s, density, -np.inf))

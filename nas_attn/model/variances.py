@@ -29,7 +29,7 @@ NOISES = 14  # values of the noise at each draw
 JITTER = 1e-9
 BORDER = 1e300  # beyond all squares, so that a bordered covariance has a root
 AT_ONCE = 2**17  # numbers in the covariances that are solved together
-LUCK, MOST_ETA = 0.5, 0.97  # of the correlation of a run's luck between rungs: prior's middle (normal scale), end
+LUCK, MOST_ETA = 0.5, 0.97  # correlation of a run's luck at two rungs: middle of its prior (normal scale), end
 UNRELATED = 1 / 3  # prior probability that the search says nothing about the target
 
 

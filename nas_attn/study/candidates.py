@@ -121,7 +121,7 @@ def _moves(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
 
 
 def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Ints:
-    """Indices, best first: of values below costs drawn between the least within reach and the most seen, then of the others."""
+    """Indices of the values, best first: those within limits of costs, drawn from the least within reach to the most seen, go first."""
     low, high = np.minimum(values.min(axis=0), known.min(axis=0)), known.max(axis=0)
     limits = low + rng.random(values.shape[1]) * (high - low)
     limits[primary] = np.inf
