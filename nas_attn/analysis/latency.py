@@ -224,7 +224,7 @@ def _reference_ms(sessions: Sequence[Session]) -> float:
     return statistics.median(session.reference_ms for session in sessions)
 
 
-def latency_record(sessions: Sequence[Session], more: Mapping[str, str] | None = None) -> LatencyRecord | None:
+def latency_record(sessions: Sequence[Session], more: Mapping[str, str]) -> LatencyRecord | None:
     """What stands behind the latencies; None before the first session; `more`: what the task adds to the conditions."""
     if not sessions:
         return None
@@ -232,7 +232,7 @@ def latency_record(sessions: Sequence[Session], more: Mapping[str, str] | None =
     return LatencyRecord(
         machine=newest.fingerprint.name,
         details=dict(newest.fingerprint.details),
-        conditions={**newest.conditions, **(more or {})},
+        conditions={**newest.conditions, **more},
         sessions=len(sessions),
         duration_s=sum(session.duration_s for session in sessions),
         reference_ms=_reference_ms(sessions),
@@ -280,7 +280,7 @@ class LatencyModel:
         """(errors, their standard deviations) of predictions from all others, at the node of median noise."""
         nodes = self._solution.nodes
         node = int(np.argsort(nodes.noise)[len(nodes.noise) // 2])
-        solved = self._solution.at(node)
+        solved = self._solution.solved[node]
         inverse = np.linalg.solve(solved.root, np.eye(len(solved.root)))
         down = np.linalg.solve(solved.inner, solved.means.T @ inverse)
         precision = inverse.T @ inverse - down.T @ down

@@ -54,7 +54,7 @@ class StudyFacts:
     sessions_elsewhere: Sequence[Session]  # of other devices than the study's own
     built: BuiltFor | None  # what the backbone is built for; None before the study has begun
     labels: Mapping[str, Labels]  # training protocol -> labels of the images that its scores are of
-    families: Sequence[Family]  # the validations, the first first
+    families: Sequence[Family]  # the validations, the oldest first
     ended: Collection[tuple[str, int]]  # (key, seed) of the target's runs that have ended
     target_scores: Sequence[StoredScore]  # of the target's runs on the validation images, with results per image
     test_scores: Sequence[StoredScore]  # of the target's runs on the test split, with results per image
@@ -192,7 +192,7 @@ class Snapshot:
     recommendation: Recommendation | None
     latency: LatencyRecord | None
     test_readings: tuple[SplitReading, ...]
-    validations: tuple[ValidationResult, ...]  # what was tested, the first first
+    validations: tuple[ValidationResult, ...]  # what was tested, the oldest first
     planned: int  # candidates that are to be evaluated in all
     constants: tuple[Constant, ...]  # metrics that are the same for all candidates, and so say nothing
     weak_rungs: tuple[WeakRung, ...]  # rungs before the last whose scores hardly tell placements apart

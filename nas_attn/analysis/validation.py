@@ -27,7 +27,7 @@ from nas_attn.storage import StoredScore
 Floats = NDArray[np.float64]
 PRIOR_FREEDOMS = 4.0  # weight of the pooled variance in each comparison's own, as so many observations
 DRAWS = 40_000
-ERROR = 0.05  # of a family, two-sided
+ERROR, POWER = 0.05, 0.8  # of a family, two-sided; of one comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,25 +108,25 @@ def critical_value(contrasts: Floats, blocks: int, error: float = ERROR) -> floa
 
 
 @functools.lru_cache(maxsize=256)
-def detectable(comparisons: int, blocks: int, sd: float, *, power: float = 0.8) -> float:
-    """The difference from the family's control that so many blocks show with this power; `sd`: of one block's difference."""
+def detectable(comparisons: int, blocks: int, sd: float) -> float:
+    """The difference from the family's control that so many blocks show with `POWER`; `sd`: of one block's difference."""
     contrasts = np.hstack([np.eye(comparisons), -np.ones((comparisons, 1))])
     critical = critical_value(contrasts, blocks)
     means, errors = _draws(contrasts.tobytes(), contrasts.shape, blocks)
-    # Rejected where (mean + delta) / error > critical: solve for the delta at which `power` of the draws are.
-    return float(np.quantile(critical * errors[:, 0] - means[:, 0], power)) * sd
+    # Rejected where (mean + delta) / error > critical: solve for the delta at which `POWER` of the draws are.
+    return float(np.quantile(critical * errors[:, 0] - means[:, 0], POWER)) * sd
 
 
-def blocks_for(comparisons: int, sd: float, difference: float, *, power: float = 0.8, most: int = 256) -> int | None:
-    """The least number of blocks that shows a difference with this power; None beyond `most`."""
+def blocks_for(comparisons: int, sd: float, difference: float, *, most: int = 256) -> int | None:
+    """The least number of blocks that shows a difference with `POWER`; None beyond `most`."""
     low, high = 2, 3
-    while detectable(comparisons, high, sd, power=power) > difference:
+    while detectable(comparisons, high, sd) > difference:
         low, high = high, high * 2
         if high > 2 * most:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        if detectable(comparisons, middle, sd, power=power) > difference:
+        if detectable(comparisons, middle, sd) > difference:
             low = middle
         else:
             high = middle

@@ -178,7 +178,7 @@ def backbone_key(other: Choice | None) -> str:
     return BACKBONE if other is None else f"{BACKBONE} {other}"
 
 
-def backbone_name(number: int, key: str = BACKBONE) -> str:
+def backbone_name(number: int, key: str) -> str:
     """Name of a trained backbone."""
     return f"{number}{key.removeprefix(BACKBONE)}"
 

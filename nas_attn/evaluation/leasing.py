@@ -18,8 +18,8 @@ AWAY_S = (1.0, 3.0)  # seconds until a renewal is tried again, by chance, while 
 class LeaseKeeper:
     """Renews a lease from its own thread until left; releases it then. `lost`: another has it, so stop."""
 
-    def __init__(self, store: StudyStore, lease: Lease, *, ttl_s: float = TTL_S) -> None:
-        self._store, self.lease, self._period = store, lease, ttl_s / RENEWALS
+    def __init__(self, store: StudyStore, lease: Lease) -> None:
+        self._store, self.lease, self._period = store, lease, TTL_S / RENEWALS
         self._left, self._lost = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"lease {lease.resource}", daemon=True)
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from nas_attn import attachment, backbones, data, tasks
 from nas_attn.errors import BackboneError, NasAttnError, StudyError
-from nas_attn.recipe import DataSection, Recipe, TrainingSection
+from nas_attn.recipe import DataSection, Recipe, TrainingSection, objective_name
 from nas_attn.recipe_reading import frozen_recipe, other_backbone
 from nas_attn.records import Choice, Costs, Latency, Placement, Point, ResolvedPlacement, Site
 from nas_attn.space import SearchSpace, resolve
@@ -175,7 +175,7 @@ def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
 
 def wanted(recipe: Recipe) -> set[str]:
     """The quantities that a recipe's objectives and limits need."""
-    needed = {objective.removeprefix("-") for objective in recipe.objectives}
+    needed = {objective_name(objective) for objective in recipe.objectives}
     if recipe.limits.max_latency_ratio is not None:
         needed.add("latency")
     return needed
@@ -230,11 +230,9 @@ def protocol_recipe(store: StudyStore, protocol: str) -> Recipe:
 def search_seeds(recipe: Recipe) -> int:
     """How many seeds the candidates of a search are spread over: where each has no backbone of its own, fewer for few candidates."""
     training = recipe.training
-    return (
-        training.backbones
-        if training.start == "backbone"
-        else max(1, min(training.backbones, recipe.search.trials // A_SEED))
-    )
+    if training.start == "backbone":
+        return training.backbones
+    return max(1, min(training.backbones, recipe.search.trials // A_SEED))
 
 
 def backbone_number(recipe: Recipe, seed: int) -> int:
@@ -244,8 +242,4 @@ def backbone_number(recipe: Recipe, seed: int) -> int:
 
 
 def _content(training: TrainingSection, data: DataSection) -> Mapping[str, Any]:
-    return {"training": training.model_dump(mode="json"), "data": _data(data)}
-
-
-def _data(section: DataSection) -> Mapping[str, Any]:
-    return section.model_dump(mode="json", exclude={"workers"})
+    return {"training": training.model_dump(mode="json"), "data": data.model_dump(mode="json", exclude={"workers"})}

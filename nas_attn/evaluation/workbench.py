@@ -107,13 +107,13 @@ class Workbench:
         artifacts: ArtifactStore,
         host: Host,
         *,
-        evaluator: Evaluator | None = None,
-        protocol: str = SEARCH,
+        evaluator: Evaluator | None,
+        protocol: str,
     ) -> None:
         """`plan`: of the training protocol; `dataset`: None where an evaluator brings its own."""
-        self.plan, self.recipe, self.dataset, self.protocol = plan, plan.recipe, dataset, protocol
-        self.store, self._artifacts, self._host = store, artifacts, host
         recipe = plan.recipe
+        self.plan, self.recipe, self.dataset, self.protocol = plan, recipe, dataset, protocol
+        self.store, self._artifacts = store, artifacts
         self.device = pick_device(host.device)
         execution_on(recipe.training, self.device)
         name = recipe.training.evaluator
@@ -129,8 +129,7 @@ class Workbench:
         seed, images = zlib.crc32(host.owner.encode()), calibration(recipe, dataset)
         self.measurer = Measurer(plan, store, seed=seed, images=images) if measures else None
         self._threads = Threads(host.threads, most=cores_for(host.share.machine))
-        given = given_weights(plan)[0] if recipe.training.start == "pretrained" else None
-        self._weights: Mapping[str, Any] | None = given
+        self._weights = given_weights(plan)[0] if recipe.training.start == "pretrained" else None
         self._test_split: data.Split | None = None
         self._kept: tuple[int, Choice | None] = -1, None  # the backbone whose weights are kept
 
@@ -191,7 +190,7 @@ class Workbench:
 
         rungs = self.recipe.training.rungs
         how: dict[str, Any] = {"seed": run.seed, "rungs": rungs, "slot": files, "on_rung": on_rung, "stop": stop}
-        self.start_weights(run.backbone, resolved.other)  # whose failing is no candidate's
+        self.start_weights(run.backbone, resolved.other)  # outside `own_fault`: if it fails, no candidate is to blame
         with own_fault("training it", self.device):
             model = self.start(resolved, run.seed, run.backbone)
             if self._evaluator is not None:
@@ -301,7 +300,7 @@ class Workbench:
         seed = self.recipe.search.seed + run.backbone
         return Run(key, BARE if other is None else run.placement, seed, run.backbone, SEARCH, BACKBONE)
 
-    def start_weights(self, backbone: int, other: Choice | None = None) -> Mapping[str, Any] | None:
+    def start_weights(self, backbone: int, other: Choice | None) -> Mapping[str, Any] | None:
         """Weights of the bare backbone, or of the `other`, that a run starts from; None where it starts from scratch."""
         start, wanted = self.recipe.training.start, (backbone, other)
         if start == "pretrained" and other is not None:

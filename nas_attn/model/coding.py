@@ -12,6 +12,8 @@ A shape says how the variance is shared between them. Each is scaled so that two
 from __future__ import annotations
 
 import copy
+import itertools
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,7 +51,7 @@ SHAPES = (
     Shape(0.20, site=0.4, type=0.4, own=0.2),
     Shape(0.15, site=0.35, type=0.15, pair=0.35, own=0.15),
 )
-"""Pairs are few and small: most of the prior is without them."""
+"""Few pairs matter, and they do little: most of the prior has none."""
 
 
 def itself(choice: Hashable) -> tuple[str, ...]:
@@ -97,9 +99,9 @@ class Coding:
         at_site, anywhere = list[list[str]](), list[list[str]]()
         for site, choices in self.sites.items():
             for choice in choices:
-                known = list(names(choice))
-                at_site.append([f"{site}/{name}" for name in known])
-                anywhere.append([*known, *(f"{stages[site]}/{name}" for name in known if staged)])
+                called = list(names(choice))
+                at_site.append([f"{site}/{name}" for name in called])
+                anywhere.append([*called, *(f"{stages[site]}/{name}" for name in called if staged)])
         self._names = {
             "site": _indicators(at_site),
             "type": _indicators(anywhere),
@@ -118,13 +120,10 @@ class Coding:
     @classmethod
     def of(cls, placements: Sequence[Placement], evaluated: int) -> tuple[Coding, Codes]:
         """For explicit placements, scaled to the first, evaluated ones; and the codes of these."""
-        found: dict[str, dict[str, None]] = {
-            site: {NONE: None} for site in sorted({s for one in placements for s in _read(one)})
-        }
-        for choices in map(_read, placements):
-            for site, choice in choices.items():
-                found[site][choice] = None
-        coding = cls({site: sorted(choices) for site, choices in found.items()}, names_of)
+        found = defaultdict[str, set[str]](lambda: {NONE})
+        for site, choice in itertools.chain.from_iterable(_read(one).items() for one in placements):
+            found[site].add(choice)
+        coding = cls({site: sorted(found[site]) for site in sorted(found)}, names_of)
         codes = coding.codes(placements[:evaluated])
         return coding.scaled_to(codes), codes
 
@@ -157,7 +156,7 @@ class Coding:
         return found
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
-        """The shapes that the evaluated placements can tell from one another; where there are none, effects of their own."""
+        """Those of the shapes that the evaluated placements can tell apart; without one, a shape in which all effects are their own."""
         able = [s for s in shapes if all(self._scale[part] or not getattr(s, part) for part in PARTS)]
         return able or [Shape(1.0, own=1.0)]
 

@@ -18,7 +18,8 @@ from nas_attn.records import Placement
 from nas_attn.tasks import SHARES
 
 Sum = Sequence[tuple[Placement, float]]  # (placement, weight): a weighted sum of placements' shared effects
-Source = Literal["seeds", "images", "assumed", "none"]  # repeated runs; images and one seed's scores; only the latter
+# What tells of the noise: repeated runs; images and single scores; single scores; nothing, with one run.
+Source = Literal["seeds", "images", "assumed", "none"]
 TINY = 1e-300
 REPEATS = 3  # repetitions without any difference that show that a metric (no share of images) has no noise
 CANTELLI = math.sqrt(1 / 0.025 - 1)  # no 2.5 % quantile lies further from the mean, in standard deviations
@@ -79,22 +80,14 @@ class Noise:
 class Evidence:
     """The fitted model of one metric at one rung, solved when the first answer is asked of it; `fit` makes it.
 
-    With several backbones, a value is the mean over all possible ones. `two_values`: at which runs lie by chance, worse first.
+    With several backbones, a value is the mean over all possible ones. `two_values`: the two at which runs end by chance, worse first.
     """
 
-    def __init__(
-        self,
-        runs: Assembled,
-        placements: Mapping[str, Placement],
-        metric: str,
-        *,
-        lower: bool,
-        known: Solution | None = None,
-    ) -> None:
-        self.metric, self.keys, self.rung = metric, tuple(placements), runs.last[0].rung
-        self._runs, self._placements, self.lower_is_better = runs, placements, lower
-        self._sign = -1.0 if lower else 1.0
-        self.backbones = runs.data.backbones
+    def __init__(self, runs: Assembled, placements: Mapping[str, Placement], known: Solution | None = None) -> None:
+        self.metric, self.lower_is_better, self.backbones = runs.metric, runs.lower_is_better, runs.data.backbones
+        self.keys, self.rung = tuple(placements), runs.last[0].rung
+        self._runs, self._placements = runs, placements
+        self._sign = -1.0 if runs.lower_is_better else 1.0
         self.two_values = None if runs.two is None else (self._sign * runs.two[0], self._sign * runs.two[1])
         self._solution = known or Solution(runs.data, [placements[key] for key in runs.keys])
         self._index = {key: i for i, key in enumerate(self.keys)}
@@ -140,7 +133,7 @@ class Evidence:
             places = np.array([self._index[key] for key in missing], dtype=np.intp)
             means, variances = self._effects.marginals(places, self._index[over])
             means = means + self._excess(missing) - self._excess([over])
-            found = self._as_gains(means, variances, [(key, over) for key in missing] if self._images else None)
+            found = self._as_gains(means, variances, [(key, over) for key in missing])
             known |= {key: Gain() if key == over else gain for key, gain in zip(missing, found, strict=True)}
         return {key: known[key] for key in wanted}
 
@@ -154,12 +147,14 @@ class Evidence:
             return Noise(self.metric, "none", repeated, runs)
         unit, draws, weight = self._solution.nodes.noise, self._solution.nodes.draws, self._solution.nodes.weight
         noise = unit * draws.noise[:, -1]
+        # One block says nothing about how levels scatter over seeds and backbones.
+        levels = draws.seeds if len(np.unique(self._runs.data.block)) > 1 else 0.0
         return Noise(
             self.metric,
             source,
             repeated,
             runs,
-            seed_sd=math.sqrt(float(weight @ (noise**2 * (1 + self._several * draws.seeds**2)))),
+            seed_sd=math.sqrt(float(weight @ (noise**2 * (1 + levels**2)))),
             paired_sd=math.sqrt(float(weight @ noise**2)),
             between_sd=float(weight @ (unit * draws.spread[:, -1])),
             correlation=float(weight @ draws.rho[:, -1, -2]) if self._runs.data.rungs > 1 else None,
@@ -167,7 +162,7 @@ class Evidence:
 
     def about(self, placements: Mapping[str, Placement]) -> Evidence:
         """The same model with answers about these placements alone, run or not; by key."""
-        return Evidence(self._runs, placements, self.metric, lower=self.lower_is_better, known=self._solution)
+        return Evidence(self._runs, placements, self._solution)
 
     def effects(self, sums: Mapping[str, Sum]) -> dict[str, Gain]:
         """What choices do at any site: `{"se": [("stage1=se", 1), ("none", -1)]}`, weights that add up to 0."""
@@ -188,11 +183,6 @@ class Evidence:
         known = {key: place for place, key in enumerate(self._runs.keys[: len(self._runs.data.codes)])}
         place = np.array([known.get(key, -1) for key in self.keys], dtype=np.intp)
         return Effects(self._solution, [*self._placements.values()], place)
-
-    @cached_property
-    def _several(self) -> bool:
-        """Whether runs have several seeds or backbones, so that something is known of how levels scatter over them."""
-        return len(np.unique(self._runs.data.block)) > 1
 
     @cached_property
     def _constant(self) -> bool:
@@ -217,14 +207,14 @@ class Evidence:
         found = NewImages(self._runs.last) if self.metric == "accuracy" else None
         return found if found is not None and len(found.runs) > 1 else None
 
-    def _as_gains(self, means: Floats, variances: Floats, pairs: Sequence[tuple[str, str]] | None = None) -> list[Gain]:
+    def _as_gains(self, means: Floats, variances: Floats, pairs: Sequence[tuple[str, str]] = ()) -> list[Gain]:
         """From means and variances (nodes, k) of differences; of these `pairs` of placements also on new images."""
         weight = self._solution.nodes.weight
         untied = weight[:, None] * (variances + np.abs(means) > 0)  # 0 where a node holds a difference to be none
         z = means / np.sqrt(variances + TINY)
         better, worse = (untied * cdf(z)).sum(axis=0), (untied * cdf(-z)).sum(axis=0)
         columns = [*moments(weight, means, variances), *_interval(weight, means, variances), better, worse]
-        if pairs is not None and self._images is not None:
+        if pairs and self._images is not None:
             wider = variances + np.array([self._images.gain(a, b) for a, b in pairs])
             new = (untied * cdf(means / np.sqrt(wider + TINY))).sum(axis=0)
             columns += [*_interval(weight, means, wider), new]
@@ -236,7 +226,6 @@ class Solution:
 
     def __init__(self, data: Data, placements: Sequence[Placement], shapes: Sequence[Shape] = SHAPES) -> None:
         self.data, self.placements, self._shapes = data, list(placements), shapes
-        self._solved: dict[int, Solved] = {}
 
     @cached_property
     def nodes(self) -> Nodes:
@@ -246,10 +235,10 @@ class Solution:
     def algebra(self) -> Algebra:
         return Algebra(self.data, self.nodes.shapes)
 
-    def at(self, node: int) -> Solved:
-        if node not in self._solved:
-            self._solved[node] = self.algebra.solve(self.nodes.draws, node)
-        return self._solved[node]
+    @cached_property
+    def solved(self) -> list[Solved]:
+        """The equations at each node."""
+        return [self.algebra.solve(self.nodes.draws, node) for node in range(len(self.nodes.weight))]
 
     def sums(self, sums: Sequence[Sum]) -> tuple[Floats, Floats]:
         """(nodes, m) means and variances of sums of effects, without what is a placement's own."""
@@ -272,37 +261,36 @@ class Effects:
             self._coding, self._evaluated = Coding.of([*solution.placements, *placements], len(data.codes))
         self._codes = self._coding.codes(placements)
         self._made: dict[int, tuple[Floats, Floats, Floats]] = {}
-        self._diagonals: dict[Shape, Floats] = {}
-        self._kernels: dict[Shape, Floats] = {}
+        self._kernels: dict[Shape, tuple[Floats, Floats]] = {}
 
     def marginals(self, targets: Ints | None = None, over: int | None = None) -> tuple[Floats, Floats]:
         """Means and variances of the expected scores, or of how much more they are than that `over`, both 0 for ties."""
         some = np.arange(len(self._codes)) if targets is None else targets
-        rows, besides = [], dict[Shape, Floats]()
+        means, variances = np.zeros((2, len(self._solution.nodes.noise), len(some)))
+        besides = dict[Shape, Floats]()
         for i, noise in enumerate(self._solution.nodes.noise.tolist()):
-            (mean, across, down), (shape, square), solved = self._parts(i), self._prior(i), self._solution.at(i)
-            m, a, d, prior = mean[some], across[:, some], down[:, some], self._diagonal(shape)[some]
+            (mean, across, down), (shape, square), solved = self._parts(i), self._prior(i), self._solution.solved[i]
+            m, a, d, diagonal = mean[some], across[:, some], down[:, some], self._kernel(shape)[1]
+            prior = diagonal[some]
             if over is None:
                 m = m + solved.rung_means[-1]
                 d = np.linalg.solve(solved.inner, np.eye(len(solved.inner))[-1])[:, None] - d
             else:
                 if shape not in besides:
                     besides[shape] = self._coding.kernel(shape, self._codes[[over]], self._codes[some])[0]
-                prior = prior + self._diagonal(shape)[over] - 2 * (besides[shape] + shape.own * (some == over))
+                prior = prior + diagonal[over] - 2 * (besides[shape] + shape.own * (some == over))
                 m, a, d = m - mean[over], a - across[:, [over]], d - down[:, [over]]
             variance = square * prior - (a**2).sum(axis=0) + (d**2).sum(axis=0)
-            rows.append((m, noise**2 * np.maximum(variance, 0.0)))
-        means, variances = zip(*rows, strict=True)
-        return np.array(means), np.array(variances)
+            means[i], variances[i] = m, noise**2 * np.maximum(variance, 0.0)
+        return means, variances
 
     def combined(self, weights: Floats) -> tuple[Floats, Floats]:
         """Means and variances of sums (m, targets) of effects, without what is a placement's own."""
-        rows = []
+        means, variances = np.zeros((2, len(self._solution.nodes.noise), len(weights)))
         for i, noise in enumerate(self._solution.nodes.noise.tolist()):
             variance = ((weights @ self._covariance(i, own=False)) * weights).sum(axis=1)
-            rows.append((weights @ self._parts(i)[0], noise**2 * np.maximum(variance, 0.0)))
-        means, variances = zip(*rows, strict=True)
-        return np.array(means), np.array(variances)
+            means[i], variances[i] = weights @ self._parts(i)[0], noise**2 * np.maximum(variance, 0.0)
+        return means, variances
 
     def draws(self, rng: np.random.Generator, count: int) -> Floats:
         """(count, targets) joint draws of scores; placements that are all alike are exactly equal."""
@@ -310,7 +298,7 @@ class Effects:
         for i, many in enumerate(rng.multinomial(count, nodes.weight).tolist()):
             if not many:
                 continue
-            found = np.tile(self._parts(i)[0] + self._solution.at(i).rung_means[-1], (many, 1))
+            found = np.tile(self._parts(i)[0] + self._solution.solved[i].rung_means[-1], (many, 1))
             if square := self._prior(i)[1]:
                 covariance = self._covariance(i, own=True)
                 covariance.flat[:: len(covariance) + 1] += JITTER * (1 + square)
@@ -336,26 +324,22 @@ class Effects:
             none = np.zeros((data.rungs, len(self._codes)))
             self._made[node] = none[0], none[:1], none
         elif node not in self._made:
-            solved, top = self._solution.at(node), data.rungs - 1
+            solved, top = self._solution.solved[node], data.rungs - 1
             spread = draws.spread[node]
-            toward = self._toward(shape) * (spread[top] * spread[data.rung] * draws.rho[node, top, data.rung])
+            toward = self._kernel(shape)[0] * (spread[top] * spread[data.rung] * draws.rho[node, top, data.rung])
             across = solved_by(solved.root, toward.T)
             down = np.asarray(np.linalg.solve(solved.inner, solved.means.T @ across), dtype=np.float64)
             self._made[node] = across.T @ solved.residual, across, down
         return self._made[node]
 
-    def _toward(self, shape: Shape) -> Floats:
-        """(targets, runs) covariance of each placement with the runs' placements, before its size."""
+    def _kernel(self, shape: Shape) -> tuple[Floats, Floats]:
+        """(targets, runs) covariances of the placements with those of the runs, and their own variances, before their size."""
         if shape not in self._kernels:
             place = self._solution.data.place
-            found = self._coding.kernel(shape, self._codes, self._evaluated)[:, place]
-            self._kernels[shape] = found + shape.own * (self._place[:, None] == place)
+            toward = self._coding.kernel(shape, self._codes, self._evaluated)[:, place]
+            toward = toward + shape.own * (self._place[:, None] == place)
+            self._kernels[shape] = toward, self._coding.kernel(shape, self._codes) + shape.own
         return self._kernels[shape]
-
-    def _diagonal(self, shape: Shape) -> Floats:
-        if shape not in self._diagonals:
-            self._diagonals[shape] = self._coding.kernel(shape, self._codes) + shape.own
-        return self._diagonals[shape]
 
 
 def moments(weights: Floats, means: Floats, variances: Floats) -> tuple[Floats, Floats]:
@@ -393,4 +377,4 @@ def fit(
     if last is None or not any(run.rung == last for run in known):
         return None
     found = assemble(known, placements, metric=metric, lower_is_better=lower_is_better, rung=last)
-    return Evidence(found, {key: placements[key] for key in found.keys}, metric, lower=lower_is_better)
+    return Evidence(found, {key: placements[key] for key in found.keys})

@@ -19,9 +19,9 @@ SHAPES = (
     Shape(0.14, site=0.25, type=0.25, known=0.4, own=0.1),
     Shape(0.1, site=0.25, type=0.1, known=0.3, pair=0.25, own=0.1),
 )
-"""What untried placements can be valued by: a part of a placement's own says nothing about others. Those with something known
-are for samplers with a prior; whether it holds, the values say."""
-GROWTH = 1.12  # the variances are found again when there are this many times as many values
+"""These value untried placements, so little is a placement's own, which says nothing about others. The shapes with a `known`
+part serve samplers that have a prior; the values say whether it holds."""
+GROWTH = 1.12  # the variances are found again when the number of values has grown by this factor
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ Results = NDArray[np.float32]  # right or wrong per image, 1 or 0
 
 TARGET = 1_000_000  # the rung of runs that train as the network finally will be, above all others
 MOST = 600  # runs that the model is fitted to at most: those of the placements with the most runs at the highest rungs
-FEWEST, BROKEN = 8, 3.0  # least block; cut this many times as far below the median as the best tenth is above
+FEWEST = 8  # runs of a block in which broken runs are cut, at least
+BROKEN = 3.0  # a broken run is cut so many times as far below the median as the best tenth lies above it
 LEAST_SIZE = 0.02  # a rung's values differ at least by this share of another's
 APART, SHARE, LEAST = 4.0, 0.1, 3  # two values: gap in standard deviations; share and number of runs at either
 MOST_COMPARED, MOST_PAIRS = 64, 40  # runs whose results per image are compared; pairs looked at for new images
@@ -71,7 +72,7 @@ class Priors:
             return 0.003 * self.size, 8 * self.size
         return math.sqrt(FLOOR_SHARE) * 1.001 * self.floor, max(MOST_FLOORS * self.floor, 8 * self.size)
 
-    def log_noise(self, s: Floats, below: Floats | None = None) -> Floats:
+    def log_noise(self, s: Floats, below: Floats | None) -> Floats:
         """Log density of log s. With a floor f: s² = .8 f² + w², w half-Cauchy of scale f; else flat.
 
         At the target: log-normal around `below`, the noise of the search.
@@ -90,8 +91,8 @@ class Priors:
     def usual(self, s: Floats) -> Floats:
         return SPREAD_TO_NOISE * s if self.spread is None else np.full_like(s, self.spread)
 
-    def log_spread(self, t: Floats, s: Floats, below: Floats | float = 0.0) -> Floats:
-        """Log density of log t: t half-Cauchy, where it is not so small that it is none; at the target as large as `below` it."""
+    def log_spread(self, t: Floats, s: Floats, below: Floats | float) -> Floats:
+        """Log density of log t, t half-Cauchy; none if t is too small to count. At the target, `below` (the search's) widens it."""
         scale = np.hypot(self.usual(s), below)
         density = math.log(2 / math.pi) - np.log(scale) - np.log1p((t / scale) ** 2) + np.log(t)
         return np.asarray(np.where(t >= LEAST_SPREAD * s, density, -np.inf))
@@ -142,12 +143,6 @@ class Data:
     def backbones(self) -> int:
         return int(self.backbone.max(initial=0)) + 1
 
-    @property
-    def repeated_blocks(self) -> bool:
-        """Whether any block has several runs at the last rung (of the search or the target)."""
-        last = self.block[self.rung >= self.rungs - 1 - self.target]
-        return len(np.unique(last)) < len(last)
-
     def part(self, chosen: Ints) -> Data:
         mine, names = np.isin(self.place, chosen), ("rung", "backbone", "block", "run", "value", "weight")
         rows = {name: getattr(self, name)[mine] for name in names}
@@ -158,9 +153,11 @@ class Data:
 class Assembled:
     """The runs up to a rung, and what was done to them."""
 
+    metric: str
+    lower_is_better: bool
     data: Data
     keys: tuple[str, ...]  # all placements, the evaluated ones first, in the order of `data.codes`
-    last: tuple[Run, ...]  # runs of the last rung
+    last: Sequence[Run]  # runs of the last rung
     excess: Mapping[str, float]  # key -> mean of what was cut off its broken runs at the last rung; negative
     values: Mapping[str, Sequence[float]]
     """Key -> values of its runs at the last rung; of a placement that did not reach the target, those at the rung below."""
@@ -177,14 +174,13 @@ def assemble(
     keys = (*sorted(evaluated), *sorted(placements.keys() - evaluated))
     coding, codes = Coding.of([placements[key] for key in keys], len(evaluated))
     numbers = sorted({run.rung for run in used})
-    values, excess, priors, two = np.zeros(len(used)), dict[str, float](), list[Priors](), None
-    for number in numbers:
-        at = [i for i, run in enumerate(used) if run.rung == number]
-        mine = [used[i] for i in at]
+    by_rung = [[run for run in used if run.rung == number] for number in numbers]
+    values, priors = list[Floats](), list[Priors]()
+    for mine in by_rung:
         plain = (-1.0 if lower_is_better else 1.0) * np.array([run.value for run in mine])
         block = _numbered([(r.seed, r.backbone) for r in mine])
         two = _two_values(mine, plain, block)
-        values[at] = cut = _cut(plain, block) if two is None else plain
+        values.append(cut := _cut(plain, block) if two is None else plain)
         floor = noise_floor(mine) if metric == "accuracy" else None
         share = metric in SHARES and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
@@ -198,16 +194,15 @@ def assemble(
         backbone=_numbered([run.backbone for run in used]),
         block=_numbered([(run.seed, run.backbone) for run in used]),
         run=_numbered([(run.key, run.seed, run.backbone) for run in used]),
-        value=values,
+        value=np.concatenate(values),
         weight=np.ones(len(used)),
         priors=tuple(replace(p, size=max(p.size, LEAST_SIZE * largest)) for p in priors),
         target=rung == TARGET and len(numbers) > 1,
     )
-    last, *below = ([run for run in used if run.rung == number] for number in numbers[: -2 - data.target : -1])
     known = dict[str, list[float]]()
-    for some in [*below, last]:
+    for some in by_rung[-1 - data.target :]:
         known |= _by_key(some, np.array([run.value for run in some]))
-    return Assembled(data, keys, tuple(last), excess, known, two)
+    return Assembled(metric, lower_is_better, data, keys, by_rung[-1], excess, known, two)
 
 
 def _by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:

@@ -29,7 +29,7 @@ NOISES = 14  # values of the noise at each draw
 JITTER = 1e-9
 BORDER = 1e300  # beyond all squares, so that a bordered covariance has a root
 AT_ONCE = 2**17  # numbers in the covariances that are solved together
-LUCK, MOST_ETA = 0.5, 0.97  # of the correlation of a run's luck between rungs: prior's middle (normal scale), end
+LUCK, MOST_ETA = 0.5, 0.97  # correlation of a run's luck at two rungs: middle of its prior (normal scale), end
 UNRELATED = 1 / 3  # prior probability that the search says nothing about the target
 
 
@@ -75,7 +75,8 @@ class Family:
         names |= {"target": (0.0, 1.0)} if data.target and (differ == rungs or several) else {}
         names |= {"backbones": (0.0, 1.2)} if several else {}
         names |= {"interaction": (-0.3, 0.8)} if several and differ else {}
-        names |= {"seeds": (0.0, 1.2)} if data.repeated_blocks else {}
+        last = data.block[data.rung >= self.unit]  # blocks of the last rung, of the search or the target
+        names |= {"seeds": (0.0, 1.2)} if len(np.unique(last)) < len(last) else {}
         self.index = {name: i for i, name in enumerate(names)}
         self.middle, self.width = np.array([*names.values()]).reshape(-1, 2).T
         prior = np.array([shape.prior for shape in self.shapes])
@@ -244,18 +245,15 @@ class Algebra:
         count = len(draws.shape)
         if count == 1 or count * len(self.means) ** 2 <= AT_ONCE:
             try:
-                return self._sums(draws)
+                root, value, _, inner, projected = self._solved(draws)
+                squares = (value**2).sum(axis=1) - (projected**2).sum(axis=1)
+                return _half_log(root) + _half_log(inner), np.maximum(squares, 1e-300)
             except np.linalg.LinAlgError:  # a covariance is singular
                 if count == 1:
                     return np.full(1, np.inf), np.ones(1)
         halves = [self.sums(draws.some(half)) for half in (slice(count // 2), slice(count // 2, None))]
         sizes, squares = (np.concatenate(part) for part in zip(*halves, strict=True))
         return sizes, squares
-
-    def _sums(self, draws: Draws) -> tuple[Floats, Floats]:
-        root, value, _, inner, projected = self._solved(draws)
-        squares = (value**2).sum(axis=1) - (projected**2).sum(axis=1)
-        return _half_log(root) + _half_log(inner), np.maximum(squares, 1e-300)
 
     def _solved(self, draws: Draws, values: Floats | None = None) -> tuple[Floats, ...]:
         """What `Solved` holds, at all draws. The last rows of the root of a bordered covariance are root⁻¹ times the border."""

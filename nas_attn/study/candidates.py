@@ -1,7 +1,7 @@
 """Which placement to try next, for given beliefs about all of them.
 
-Near the front of what is believed (every change of one site, some of two): what adds most hypervolume, or, against a model that
-is wrong everywhere alike, the best below costs drawn at random. Functions drawn around it did worse (docs/benchmarks/search.md).
+Candidates lie near the front of what is believed: every change of one site, some of two. First comes what adds most hypervolume,
+or the best below costs drawn at random, in case the model is wrong everywhere alike.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Beliefs:
 def proposals(
     beliefs: Beliefs, seen: Codes, allowed: Allowed, rng: np.random.Generator, *, by_limit: bool
 ) -> Iterator[tuple[int, ...]]:
-    """What to try, first first, `seen` ones too. `by_limit`: the best below random costs, instead of the most hypervolume."""
+    """What to try, the best first, `seen` ones too. `by_limit`: the best below random costs, instead of the most hypervolume."""
     known = beliefs.values(seen)
     parents = np.unique(seen[non_dominated(known)], axis=0)
     if len(parents) > PARENTS:
@@ -121,7 +121,7 @@ def _moves(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
 
 
 def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Ints:
-    """Indices, best first: of values below costs drawn between the least within reach and the most seen, then of the others."""
+    """Indices of the values, best first: those within limits of costs, drawn from the least within reach to the most seen, go first."""
     low, high = np.minimum(values.min(axis=0), known.min(axis=0)), known.max(axis=0)
     limits = low + rng.random(values.shape[1]) * (high - low)
     limits[primary] = np.inf

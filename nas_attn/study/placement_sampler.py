@@ -227,8 +227,8 @@ class History:
 
 
 START = 5  # values of an objective from which on it is modelled; until the first one is, placements are drawn at random
-LIMITED = 8  # so many proposals, and every second one after, are the best below costs drawn at random
-EXPLORING = 3  # every so-manieth proposal goes by a function drawn from the posterior, to find out bad luck
+LIMITED = 8  # the first so many proposals, then every second one, are the best below costs drawn at random
+EXPLORING = 3  # one proposal in so many follows a function drawn from the posterior: it may correct bad luck
 RANDOM_TRIES = 30
 LISTED = 20_000  # placements of a space that is gone through one by one where random ones have all been tried
 

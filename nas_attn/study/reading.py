@@ -75,7 +75,7 @@ def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:
 
 
 def families(store: StudyStore) -> list[Family]:
-    """The validations that were begun, the first first."""
+    """The validations that were begun, the oldest first."""
     return [read_family(text) for text in store.validations.all().values()]
 
 

@@ -124,9 +124,9 @@ class Validation(TaskSource):
         self._families = families
 
     def want(self, lease: Lease) -> bool:
-        there = {row.run.identity for row in self.worker.queue.rows(protocol=TARGET)}
+        there = {row.run.identity for row in self.queue.rows(protocol=TARGET)}
         missing = [run for family in self._families for run in family_runs(family) if run.identity not in there]
-        self.worker.queue.want(missing)
+        self.queue.want(missing)
         return bool(missing)
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
@@ -138,7 +138,7 @@ class Validation(TaskSource):
     def ended(self, row: RunRow, lease: Lease) -> None:
         (family,) = (f for f in self._families if f.number == row.run.round)
         runs = {run.identity for run in family_runs(family)}
-        done = sum(r.run.identity in runs and r.state != "waiting" for r in self.worker.queue.rows(protocol=TARGET))
+        done = sum(r.run.identity in runs and r.state != "waiting" for r in self.queue.rows(protocol=TARGET))
         failed = f" {row.state}: {row.reason}" if row.state != "done" else ""
         block = row.run.seed - family.first_seed + 1
         which = f"validation {family.number}, run {done}/{len(runs)}, block {block}"
