@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 from nas_attn.analysis import units
 from nas_attn.analysis.features import Feature, features, is_other, placement_of
+from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.latency import LEAST_MEASURED, latency_model, with_predictions
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.model.evidence import Sum
 from nas_attn.model.variances import cdf
-from nas_attn.recipe import lower_is_better
 from nas_attn.records import BARE, Placement
 
 Level = Literal["choice", "type"]
@@ -202,7 +202,7 @@ def _gains(
     by_second, found = defaultdict[_Choices, list[_Choices]](list), {}
     for has, lacks in asked:
         by_second[lacks].append(has)
-    sign = -1.0 if lower_is_better(metric) else 1.0
+    sign = sign_of(now.recipe, metric)
     for lacks, several in by_second.items():
         gains = wider.gains(keys[lacks], [keys[has] for has in several])
         for has in several:

@@ -47,6 +47,12 @@ def primary_metric(recipe: Recipe, scored: Iterable[str]) -> str | None:
     return trained[0] if trained else next((metric for metric in scored if metric == tasks.of(recipe).metric), None)
 
 
+def sign_of(recipe: Recipe, metric: str) -> float:
+    """-1 if less of a metric is better in this study, else 1; a user's own is minimised if its objective says so, `-rmse`."""
+    objective = f"-{metric}"
+    return -1.0 if lower_is_better(objective if objective in recipe.objectives else metric) else 1.0
+
+
 def front_of(objectives: Sequence[str], rows: Mapping[str, Values]) -> set[str]:
     """Keys of the rows (objectives' values, in order) that no other dominates; one that lacks an objective is not among them."""
     known = {key: row for key, row in rows.items() if len(row) == len(objectives)}

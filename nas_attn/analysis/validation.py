@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import ByClass, Labels, by_class
 from nas_attn.notation import parse
-from nas_attn.recipe import Recipe, lower_is_better
+from nas_attn.recipe import Recipe
 from nas_attn.records import Placement, Score
 from nas_attn.storage import StoredScore
 
@@ -311,8 +312,7 @@ def finished_blocks(family: Family, ended: Collection[tuple[str, int]]) -> int:
 
 def _judged(recipe: Recipe, family: Family, scores: Iterable[StoredScore], labels: Labels | None) -> ValidationResult:
     """The verdicts over all blocks. A run without a score counts as chance, else as the family's worst."""
-    blocks, objective = family.blocks, f"-{family.metric}"
-    sign = -1.0 if lower_is_better(objective if objective in recipe.objectives else family.metric) else 1.0
+    blocks, sign = family.blocks, sign_of(recipe, family.metric)
     keys = [network.key for network in family.networks]
     runs: dict[str, dict[int, Score]] = {key: {} for key in keys}
     for stored in scores:

@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from nas_attn import tasks
 from nas_attn.analysis import units
 from nas_attn.analysis.effects import Effect, Effects, average_effects
+from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.snapshot import CandidateView, Retrained, ScorePoint, Snapshot
 from nas_attn.errors import OperationError, UserError, first_line, shorten
 from nas_attn.paths import user_path
@@ -306,7 +307,7 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
     views = [view for view, more in zip(views, repeated, strict=True) if view.on_front or view.baseline or more][:40]
     if not views:
         return None
-    sign = -1.0 if lower_is_better(metric) else 1.0
+    sign = sign_of(snapshot.recipe, metric)
     level = {p.seed: p.metrics[metric] for p in bare.scores if p.rung == last and metric in p.metrics}
     runs = [
         (view, p, sign * (p.metrics[metric] - level[p.seed]))

@@ -14,6 +14,7 @@ from nas_attn import tasks
 from nas_attn.analysis import units
 from nas_attn.analysis.choosing import Chosen, choose, key_among
 from nas_attn.analysis.criteria import Criteria
+from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.backbones.weights import restore, unpack
 from nas_attn.data import Dataset
@@ -28,7 +29,7 @@ from nas_attn.export.formats import Graph, find_format, normalising, write
 from nas_attn.export.python_file import Described
 from nas_attn.latency.nets import CALIBRATION
 from nas_attn.notation import parse
-from nas_attn.recipe import Recipe, TrainingSection, lower_is_better
+from nas_attn.recipe import Recipe, TrainingSection
 from nas_attn.records import ASIDE, Placement, Score
 from nas_attn.storage import SEARCH, Run, StoredScore, StudyStore
 from nas_attn.study.opening import OpenStudy
@@ -183,7 +184,7 @@ def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Ru
     if len(values) < 2:
         return run, ""
     retrained, brief = values
-    if (retrained >= brief) != lower_is_better(metric) or retrained == brief:
+    if sign_of(now.recipe, metric) * (retrained - brief) >= 0:
         return run, ""
     after, before = (units.value(metric, value) for value in values)
     shown = f"{metric}: {after} after retraining, {before} after the search's training"

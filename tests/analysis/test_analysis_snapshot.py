@@ -17,6 +17,7 @@ from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot, models_o
 from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.model import TARGET
 from nas_attn.records import Score
+from nas_attn.report.figures import noise_figure
 from nas_attn.report.html import render
 from nas_attn.storage import Run
 from nas_attn.study.reading import snapshot
@@ -106,8 +107,7 @@ def test_sessions_with_an_odd_control_are_counted_as_dropped(tmp_path: Path) -> 
 
 
 def test_objectives_of_every_kind(tmp_path: Path) -> None:
-    wanted = ["loss", "latency", "params", "macs", "memory"]
-    study = MadeStudy(tmp_path, recipe(objectives=wanted))
+    study = MadeStudy(tmp_path, recipe(objectives=["loss", "latency", "params", "macs", "memory"]))
     study.candidate(everywhere(SE))
     study.sessions(1)
     view = snapshot(study.store).candidates[0]
@@ -118,9 +118,8 @@ def test_objectives_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_an_evaluators_metric_where_lower_is_better(tmp_path: Path) -> None:
-    study = MadeStudy(
-        tmp_path, recipe(objectives=["-rmse", "params"], training={"rungs": [1, 3], "evaluator": "a.b:c"})
-    )
+    made = recipe(objectives=["-rmse", "params"], training={"rungs": [1, 3], "evaluator": "a.b:c"})
+    study = MadeStudy(tmp_path, made)
     for placement, rmse in (("none", 0.50), (f"stage1={SE}", 0.40), (f"stage2={ELA}", 0.60)):
         key = study.candidate(placement, baseline="none" if placement == "none" else None, rungs=0)
         for seed in range(3):
@@ -131,6 +130,7 @@ def test_an_evaluators_metric_where_lower_is_better(tmp_path: Path) -> None:
     assert [view.on_front for view in taken.candidates] == [True, True, False]
     assert str(taken.recommendation.placement) == f"stage1={SE}"
     assert taken.candidates[1].beats_none > 0.9 > 0.1 > taken.candidates[2].beats_none
+    assert [round(x, 1) for x in noise_figure(taken).data[0].x][::3] == [0.1, -0.1]
 
 
 def test_without_a_trained_objective_there_is_a_front_and_accuracy_is_still_compared(tmp_path: Path) -> None:
