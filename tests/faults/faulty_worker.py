@@ -62,7 +62,7 @@ def run(folder: str, url: str, clock_s: float, ttl_s: float) -> None:
         os.dup2(said.fileno(), 2)
     faulthandler.register(STACKS)
     torch.set_num_threads(1)
-    _set_leases(ttl_s)
+    leasing.TTL_S = worker.TTL_S = ttl_s  # type: ignore[misc]
     _fill_disk()
     if clock_s:
         _shift_clock(clock_s)
@@ -79,13 +79,6 @@ def run(folder: str, url: str, clock_s: float, ttl_s: float) -> None:
     except BaseException:
         with open(FAULTS, "a") as file:
             file.write(traceback.format_exc())
-
-
-def _set_leases(ttl_s: float) -> None:
-    leasing.TTL_S = worker.TTL_S = ttl_s  # type: ignore[misc]
-    defaults = leasing.LeaseKeeper.__init__.__kwdefaults__
-    assert defaults is not None
-    defaults["ttl_s"] = ttl_s
 
 
 def _fill_disk() -> None:
