@@ -419,6 +419,9 @@ def explained(original: BaseException, where: str) -> StorageError | StudyError:
         what = f"storage '{where}' has lost its tables ({first_line}): it was emptied or replaced"
         return StorageError(f"{what}, so put it back, or its last backup, then resume")
     state = getattr(original, "sqlstate", None)
+    if state == _NO_COLUMN or "no such column" in first_line or "has no column" in first_line:
+        what = f"storage '{where}' was written by another version of nas_attn ({first_line})"
+        return StorageError(f"{what}: read it with that version, or name another database")
     if state == _DISK_FULL:
         return StorageAway(f"storage '{where}': the server's disk is full: make room, then resume ({first_line})")
     if state is not None and state.startswith(_OVERRUN):
@@ -440,7 +443,7 @@ def translate_errors(engine: sa.Engine, where: str) -> None:
     sa.event.listen(engine, "handle_error", translate)
 
 
-_DISK_FULL = "53100"
+_DISK_FULL, _NO_COLUMN = "53100", "42703"
 _NO_SERVER = ("08", "57P", "25P03")  # PostgreSQL's states for a connection that is gone and a server that goes
 _OVERRUN = ("53", "25006", "40001", "40P01", "55P03", "57014")  # too little of something, a standby, conflicts
 _UNRESOLVED = re.compile("translate host name|failed to resolve host")

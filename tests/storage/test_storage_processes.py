@@ -338,7 +338,7 @@ def test_tables_that_cannot_be_made_leave_the_database_as_it_was(tmp_path: Path)
         assert database.studies() == []
 
 
-def test_a_newer_database_is_refused_and_left_alone(url: str) -> None:
+def test_a_database_of_another_version_is_refused_and_left_alone(url: str) -> None:
     with Database(url) as database:
         database.create_study("a", recipe="{}", versions={})
     engine = sqlalchemy.create_engine(url)
@@ -348,9 +348,13 @@ def test_a_newer_database_is_refused_and_left_alone(url: str) -> None:
         Database(url)
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE nas_alembic_version SET version_num = '{tables.VERSIONS[-1]}'")
-    engine.dispose()
     with Database(url) as database:
         assert [study.name for study in database.studies()] == ["a"]
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE nas_run DROP COLUMN finished_at")
+    engine.dispose()
+    with Database(url) as database, pytest.raises(StorageError, match="another version"):
+        database.study("a").queue.rows()
 
 
 def test_our_tables_come_into_a_database_that_optuna_made(url: str) -> None:
