@@ -117,9 +117,8 @@ def _knee(now: Snapshot) -> tuple[CandidateView, str]:
             f"the front of study '{now.study}' has no knee: no member lies below the line between its ends; "
             "give a latency or a trial"
         )
-    return front[
-        best
-    ], "the knee of the front: the smallest sum of its objectives, each scaled from 0 (best) to 1 (worst)"
+    rule = "the knee of the front: the smallest sum of its objectives, each scaled from 0 (best) to 1 (worst)"
+    return front[best], rule
 
 
 def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from nas_attn import tasks
 from nas_attn.analysis.features import BuiltFor, features, is_control, is_other, snippets
-from nas_attn.analysis.fronts import front_of, objective_value, primary_metric
+from nas_attn.analysis.fronts import front_of, objective_value, primary_metric, sign_of
 from nas_attn.analysis.latency import Elsewhere, LatencyRecord, by_device, latencies, latency_record
 from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
@@ -80,8 +80,8 @@ def models_of(
         level = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET
         known += [(stored, level, _backbone(recipe, stored)) for stored in target]
     task, trained = tasks.of(recipe), [objective for objective in recipe.objectives if not is_cost(objective)]
-    lower = {task.metric: False, **dict.fromkeys(task.shares, False), **dict.fromkeys(task.losses, True)}
-    for metric, less in (lower | {objective_name(o): lower_is_better(o) for o in trained}).items():
+    for metric in dict.fromkeys([task.metric, *task.shares, *task.losses, *map(objective_name, trained)]):
+        less = sign_of(recipe, metric) < 0
         runs = [_run(metric, *one) for one in known if metric in one[0].score.metrics]
         for rung in sorted({run.rung for run in runs}):
             if evidence := fit(runs, placements, metric=metric, lower_is_better=less, rung=rung):

@@ -159,7 +159,9 @@ def _confirming_s(opened: OpenStudy, counts: _Counts, finished: Sequence[float])
 def _runs_s(
     opened: OpenStudy, count: float, purposes: Collection[str], epochs: int, candidates: Sequence[float]
 ) -> float:
-    """About what so many runs take: at the pace of those that have ended, else as the candidates, less their latencies."""
+    """About how long so many runs take: at the pace of those that have ended; before there are any, as the candidates took,
+    without their latency sessions.
+    """
     store = opened.store
     rows = store.queue.rows(purposes=purposes)
     at_pace = time_left([row.finished_at for row in rows if row.finished_at and row.state != "waiting"], count)
@@ -197,7 +199,7 @@ def _answer(opened: OpenStudy) -> _Answer | None:
 
 
 def _rounds(opened: OpenStudy, answer: _Answer | None, counts: _Counts) -> float:
-    """About how many rounds are still to begin: half-way between the fewest, and what the answer needs by what is known now."""
+    """About how many rounds are still to begin: half-way between the fewest that can come and those that the answer needs now."""
     most = ROUNDS * opened.recipe.search.confirm_seeds
     begun = len({row.run.round for row in opened.store.queue.rows(purposes=[ROUND])})
     under_way = counts.get((ROUND, "waiting"), 0) > 0
@@ -219,8 +221,10 @@ def _measuring_s(opened: OpenStudy, keys: Collection[str], more_s: float) -> flo
 
 
 def latency_share_s(opened: OpenStudy, keys: Collection[str], more_s: float = 0.0) -> float:
-    """Time that latency sessions of these networks may still take, after so many further seconds of trainings: their share, or what
-    gives each enough sessions."""
+    """Seconds that latency sessions of these networks may still take: their share, or what gives each enough sessions.
+
+    `more_s`: of trainings that are still to come, of which they get their share, too.
+    """
     store, sessions = opened.store, opened.store.sessions()
     had = Counter(sample.key for session in sessions for sample in session.samples)
     bare = {row.key for row in store.candidates() if row.placement == BARE}
