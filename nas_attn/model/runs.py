@@ -161,6 +161,7 @@ class Assembled:
     excess: Mapping[str, float]  # key -> mean of what was cut off its broken runs at the last rung; negative
     values: Mapping[str, Sequence[float]]
     """Key -> values of its runs at the last rung; of a placement that did not reach the target, those at the rung below."""
+    limits: tuple[float, float]  # of an expected score: 0 and 1 for a share, else infinite
     two: tuple[float, float] | None  # the values at which the last rung's runs lie, where they lie at two
 
 
@@ -202,7 +203,8 @@ def assemble(
     known = dict[str, list[float]]()
     for some in by_rung[-1 - data.target :]:
         known |= _by_key(some, np.array([run.value for run in some]))
-    return Assembled(metric, lower_is_better, data, keys, by_rung[-1], excess, known, two)
+    limits = (0.0, 1.0) if share else (-math.inf, math.inf)
+    return Assembled(metric, lower_is_better, data, keys, by_rung[-1], excess, known, limits, two)
 
 
 def _by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:

@@ -16,11 +16,8 @@ RECIPE = """
 name = "tiny"
 objectives = ["accuracy", "params"]
 space = { name = "tiny", choices = { se = { reduction = [4] }, simam = {} } }
-[backbone]
-name = "resnet8"
-width = 4
-[data]
-name = "digits-8x8"
+backbone = { name = "resnet8", width = 4 }
+data = { name = "digits-8x8" }
 [training]
 start = "backbone"
 backbone_epochs = 2

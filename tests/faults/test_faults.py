@@ -269,11 +269,18 @@ class Faults(RuleBasedStateMachine):
             while self._alive():
                 assert not patience.over, f"workers do not end:\n{self._stand()}\n{self._said()}"
                 self._alive()[0].join(timeout=1.0)
+            self._require_no_fault()
             rows = store.candidates()
             if len(rows) == self.trials and not self._untold(database) and not store.queue.rows(state="waiting"):
                 return
             assert not patience.over, f"the study does not end:\n{self._said()}"
             self._start("last")
+
+    def _require_no_fault(self) -> None:
+        """No worker ended by an error of its own, or could not even start."""
+        fault = self.folder / faulty_worker.FAULTS
+        assert not fault.exists(), f"{fault.read_text()}\n{self._said()}"
+        assert not [one.exitcode for one in self.workers if (one.exitcode or 0) > 0], self._said()
 
     def _untold(self, database: Database) -> list[int]:
         book = TrialBook(database, "faults")
@@ -284,8 +291,6 @@ class Faults(RuleBasedStateMachine):
     def _check(self, database: Database) -> None:
         tally["sequences"] += 1
         store, said = database.study("faults"), self._said()
-        fault = self.folder / faulty_worker.FAULTS
-        assert not fault.exists(), f"{fault.read_text()}\n{said}"
         rows, book = store.candidates(), TrialBook(database, "faults")
         values = book.values()
         book.close()
@@ -399,7 +404,7 @@ def many(examples: int, steps: int) -> settings:
         stateful_step_count=steps,
         deadline=None,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink] if TALLY is None else [Phase.generate],
+        phases=[Phase.generate, Phase.shrink] if EXAMPLES > 1 and TALLY is None else [Phase.generate],
         database=None,
         print_blob=True,
     )

@@ -266,6 +266,18 @@ def test_a_module_that_fails_on_some_backbones_hides_nobody_elses_gain() -> None
     assert model.estimates["none"].mean == pytest.approx(0.52, abs=0.06)
 
 
+def test_no_accuracy_is_expected_beyond_100_percent() -> None:
+    texts = made.placements(40, np.random.default_rng(5))
+    bases = {key: 0.55 + 0.21 * len(placement.assignments) for key, placement in texts.items()}
+    runs = [Run(key, 0, 0, base + 0.002 * (i % 3)) for i, (key, base) in enumerate(bases.items()) if base < 1]
+    model = fit(runs, texts, metric="accuracy")
+    gains = model.gains("k000")
+    for key, estimate in model.estimates.items():
+        assert 0 <= estimate.low <= estimate.mean <= estimate.high <= 1
+        assert gains[key].mean == pytest.approx(estimate.mean - model.estimates["k000"].mean, abs=0.002)
+        assert gains[key].mean >= 0.2 * (key != "k000")
+
+
 def test_draws_have_the_moments_that_are_stated() -> None:
     texts, _, runs = some_study(rungs=2)
     model = fit(runs, texts, metric="score")

@@ -9,16 +9,9 @@ import pytest
 TINY = """\
 name = "tiny"
 objectives = ["accuracy", "params"]
-[space]
-name = "tiny"
-[space.choices]
-se = { reduction = [4, 8] }
-simam = {}
-[backbone]
-name = "resnet8"
-width = 4
-[data]
-name = "digits-8x8"
+space = { name = "tiny", choices = { se = { reduction = [4, 8] }, simam = {} } }
+backbone = { name = "resnet8", width = 4 }
+data = { name = "digits-8x8" }
 [training]
 start = "scratch"
 rungs = [1]

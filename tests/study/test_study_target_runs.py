@@ -27,9 +27,7 @@ TINY = """
 name = "tiny"
 objectives = ["accuracy", "params"]
 space = { name = "tiny", choices = { se = { reduction = [4] }, simam = {} } }
-[backbone]
-name = "resnet8"
-width = 4
+backbone = { name = "resnet8", width = 4 }
 [data]
 name = "digits-8x8"
 [training]
