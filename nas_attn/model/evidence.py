@@ -13,7 +13,7 @@ import numpy as np
 
 from nas_attn.model.coding import SHAPES, Coding, Floats, Ints, Shape
 from nas_attn.model.runs import Assembled, Data, NewImages, Run, assemble
-from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, log_cdf, posterior, solved_by
+from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, posterior, solved_by
 from nas_attn.records import Placement
 from nas_attn.tasks import SHARES
 
@@ -106,11 +106,10 @@ class Evidence:
             value = self._runs.last[0].value
             return {key: Estimate(value, 0.0, value, value, len(values)) for key, values in runs.items()}
         weight, (means, variances) = self._solution.nodes.weight, self._effects.marginals()
-        means = means + self._excess(self.keys)
-        shift, ratio = self._within(means, variances)
-        means, variances = means + shift, ratio**2 * variances
+        shift, more = self._broken(self.keys, means)
+        means, variances = means + shift, variances + more
         mean, sd = moments(weight, means, variances)
-        low, high = np.clip(_interval(weight, means, variances), *self._runs.limits)
+        mean, low, high = np.clip([mean, *_interval(weight, means, variances)], *self._runs.limits)
         found = {}
         for i, (key, values) in enumerate(runs.items()):
             least, most = sorted((self._sign * float(low[i]), self._sign * float(high[i])))
@@ -132,7 +131,12 @@ class Evidence:
         if missing and self._constant:
             known |= dict.fromkeys(missing, Gain())
         elif missing:
-            found = self._as_gains(*self._differences(missing, over), [(key, over) for key in missing])
+            places = np.array([self._index[key] for key in [*missing, over]], dtype=np.intp)
+            means, variances = self._effects.marginals(places[:-1], self._index[over])
+            if self._runs.broken:
+                shift, more = self._broken([*missing, over], self._effects.marginals(places)[0])
+                means, variances = means + shift[:, :-1] - shift[:, -1:], variances + more[:, :-1] + more[:, -1:]
+            found = self._as_gains(means, variances, [(key, over) for key in missing])
             known |= {key: Gain() if key == over else gain for key, gain in zip(missing, found, strict=True)}
         return {key: known[key] for key in wanted}
 
@@ -175,7 +179,10 @@ class Evidence:
         """(count, placements) joint draws of expected scores, in the order of `keys`."""
         if self._constant:
             return np.full((count, len(self.keys)), self._runs.last[0].value)
-        return np.asarray(self._sign * (self._effects.draws(rng, count) + self._excess(self.keys)))
+        shift, more = self._broken(self.keys, self._effects.marginals()[0])
+        mean, sd = moments(self._solution.nodes.weight, shift, more)
+        found = self._effects.draws(rng, count)
+        return np.asarray(self._sign * (found + rng.normal(mean, sd, found.shape)))
 
     @cached_property
     def _effects(self) -> Effects:
@@ -197,32 +204,16 @@ class Evidence:
             return False
         return all(len(set(values)) == 1 for values in repeated)
 
-    def _differences(self, keys: Sequence[str], over: str) -> tuple[Floats, Floats]:
-        """(nodes, keys) means and variances of how much more each scores than `over`."""
-        places, other = np.array([self._index[key] for key in [*keys, over]], dtype=np.intp), self._index[over]
-        means, variances = self._effects.marginals(places[:-1], other)
-        means = means + self._excess(keys) - self._excess([over])
-        if np.isinf(self._runs.limits).all():
-            return means, variances
-        scores, own = self._effects.marginals(places)
-        shift, ratio = self._within(scores + self._excess([*keys, over]), own)
-        mine, its = ratio[:, :-1], ratio[:, -1:]
-        variances = mine * its * variances + (mine - its) * (mine * own[:, :-1] - its * own[:, -1:])
-        return means + shift[:, :-1] - shift[:, -1:], variances
+    def _broken(self, keys: Sequence[str], scores: Floats) -> tuple[Floats, Floats]:
+        """(nodes, keys) what is added to the means and variances of scores, where a placement had broken runs.
 
-    def _within(self, means: Floats, variances: Floats) -> tuple[Floats, Floats]:
-        """By how much the means of normal scores move, and their deviations shrink, where no score lies beyond the limits."""
-        deviation, ratio, shift = np.sqrt(variances + TINY), np.ones_like(means), np.zeros_like(means)
-        for sign, limit in zip((-1.0, 1.0), self._runs.limits, strict=True):
-            z = np.clip(sign * (limit - means - shift) / (ratio * deviation), -1e3, 1e3)
-            hazard = np.exp(-0.5 * z**2 - log_cdf(z)) / math.sqrt(2 * math.pi)
-            shift = shift - sign * hazard * ratio * deviation
-            ratio = ratio * np.sqrt(np.clip(1 - hazard * (z + hazard), 1e-6, 1.0))
-        return shift, ratio
-
-    def _excess(self, keys: Sequence[str]) -> Floats:
-        """(keys,) what was cut off broken runs."""
-        return np.array([self._runs.excess.get(key, 0.0) for key in keys])
+        Its own runs' mean is what is believed of it: the other placements say nothing of a network that does not train.
+        """
+        nodes, (shift, more) = self._solution.nodes, np.zeros((2, *scores.shape))
+        for i, values in ((i, self._runs.broken[key]) for i, key in enumerate(keys) if key in self._runs.broken):
+            shift[:, i] = np.mean(values) - scores[:, i]
+            more[:, i] = (nodes.noise * nodes.draws.noise[:, -1]) ** 2 / len(values)
+        return shift, more
 
     @cached_property
     def _images(self) -> NewImages | None:

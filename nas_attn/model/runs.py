@@ -158,7 +158,9 @@ class Assembled:
     data: Data
     keys: tuple[str, ...]  # all placements, the evaluated ones first, in the order of `data.codes`
     last: Sequence[Run]  # runs of the last rung
-    excess: Mapping[str, float]  # key -> mean of what was cut off its broken runs at the last rung; negative
+    broken: Mapping[
+        str, Sequence[float]
+    ]  # key -> values, more is better, at the last rung, of a placement with broken runs
     values: Mapping[str, Sequence[float]]
     """Key -> values of its runs at the last rung; of a placement that did not reach the target, those at the rung below."""
     limits: tuple[float, float]  # of an expected score: 0 and 1 for a share, else infinite
@@ -185,7 +187,8 @@ def assemble(
         floor = noise_floor(mine) if metric == "accuracy" else None
         share = metric in SHARES and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
-        excess = {key: float(np.mean(found)) for key, found in _by_key(mine, plain - cut).items()}
+        by_key = _by_key(mine, plain)
+        broken = {mine[i].key: by_key[mine[i].key] for i in np.flatnonzero(plain < cut)}
     largest = max(p.size for p in priors)
     data = Data(
         coding,
@@ -204,7 +207,7 @@ def assemble(
     for some in by_rung[-1 - data.target :]:
         known |= _by_key(some, np.array([run.value for run in some]))
     limits = (0.0, 1.0) if share else (-math.inf, math.inf)
-    return Assembled(metric, lower_is_better, data, keys, by_rung[-1], excess, known, limits, two)
+    return Assembled(metric, lower_is_better, data, keys, by_rung[-1], broken, known, limits, two)
 
 
 def _by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:

@@ -40,13 +40,6 @@ def cdf(z: ArrayLike) -> Floats:
     return np.asarray(ndtr(z), dtype=np.float64)
 
 
-def log_cdf(z: ArrayLike) -> Floats:
-    """Its logarithm, also far below 0."""
-    from scipy.special import log_ndtr
-
-    return np.asarray(log_ndtr(z), dtype=np.float64)
-
-
 @dataclass(frozen=True, slots=True)
 class Draws:
     """m draws of the variances, in units of the noise at the last rung of the search."""
