@@ -179,10 +179,11 @@ class Evidence:
         """(count, placements) joint draws of expected scores, in the order of `keys`."""
         if self._constant:
             return np.full((count, len(self.keys)), self._runs.last[0].value)
-        shift, more = self._broken(self.keys, self._effects.marginals()[0])
-        mean, sd = moments(self._solution.nodes.weight, shift, more)
         found = self._effects.draws(rng, count)
-        return np.asarray(self._sign * (found + rng.normal(mean, sd, found.shape)))
+        if self._runs.broken:
+            shift, more = self._broken(self.keys, self._effects.marginals()[0])
+            found += rng.normal(*moments(self._solution.nodes.weight, shift, more), found.shape)
+        return np.asarray(self._sign * found)
 
     @cached_property
     def _effects(self) -> Effects:
@@ -207,12 +208,13 @@ class Evidence:
     def _broken(self, keys: Sequence[str], scores: Floats) -> tuple[Floats, Floats]:
         """(nodes, keys) what is added to the means and variances of scores, where a placement had broken runs.
 
-        Its own runs' mean is what is believed of it: the other placements say nothing of a network that does not train.
+        The more they are broken, the more its own runs alone count: others say nothing of a network that does not train.
         """
         nodes, (shift, more) = self._solution.nodes, np.zeros((2, *scores.shape))
-        for i, values in ((i, self._runs.broken[key]) for i, key in enumerate(keys) if key in self._runs.broken):
-            shift[:, i] = np.mean(values) - scores[:, i]
-            more[:, i] = (nodes.noise * nodes.draws.noise[:, -1]) ** 2 / len(values)
+        for i, key in ((i, key) for i, key in enumerate(keys) if key in self._runs.broken):
+            (off, broken), own = self._runs.broken[key], self._runs.values[key]
+            shift[:, i] = broken * (self._sign * np.mean(own) - scores[:, i]) + (1 - broken) * off
+            more[:, i] = broken * (nodes.noise * nodes.draws.noise[:, -1]) ** 2 / len(own)
         return shift, more
 
     @cached_property

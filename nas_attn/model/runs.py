@@ -183,12 +183,11 @@ def assemble(
         plain = (-1.0 if lower_is_better else 1.0) * np.array([run.value for run in mine])
         block = _numbered([(r.seed, r.backbone) for r in mine])
         two = _two_values(mine, plain, block)
-        values.append(cut := _cut(plain, block) if two is None else plain)
+        cut, broken = _cut(plain, block) if two is None else (plain, np.zeros(len(plain)))
+        values.append(cut)
         floor = noise_floor(mine) if metric == "accuracy" else None
         share = metric in SHARES and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
-        by_key = _by_key(mine, plain)
-        broken = {mine[i].key: by_key[mine[i].key] for i in np.flatnonzero(plain < cut)}
     largest = max(p.size for p in priors)
     data = Data(
         coding,
@@ -206,8 +205,10 @@ def assemble(
     known = dict[str, list[float]]()
     for some in by_rung[-1 - data.target :]:
         known |= _by_key(some, np.array([run.value for run in some]))
+    off, how = _by_key(by_rung[-1], plain - cut), _by_key(by_rung[-1], broken)
+    means = {key: (float(np.mean(off[key])), float(np.mean(how[key]))) for key in off if any(off[key])}
     limits = (0.0, 1.0) if share else (-math.inf, math.inf)
-    return Assembled(metric, lower_is_better, data, keys, by_rung[-1], broken, known, limits, two)
+    return Assembled(metric, lower_is_better, data, keys, by_rung[-1], means, known, limits, two)
 
 
 def _by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:
@@ -239,14 +240,20 @@ def _net(values: Floats, block: Ints) -> Floats:
     return np.asarray(values - (np.bincount(block, weights=values) / np.maximum(size, 1))[block])
 
 
-def _cut(values: Floats, block: Ints) -> Floats:
-    """Values with broken runs cut, so that a network that does not train does not set the scale of all others."""
-    found = values.copy()
+def _cut(values: Floats, block: Ints) -> tuple[Floats, Floats]:
+    """Values with broken runs cut, so that a network that does not train does not set the scale of all others.
+
+    And how broken each run is: what was cut off over what was left of its distance below the median, at most 1.
+    """
+    found, broken = values.copy(), np.zeros(len(values))
     for number in np.unique(block):
         mine = block == number
         if mine.sum() >= FEWEST:
             found[mine] = without_broken(values[mine])
-    return found
+            off = found[mine] - values[mine]
+            left = np.where(off > 0, np.median(values[mine]) - found[mine], 1.0)
+            broken[mine] = np.minimum(off / left, 1.0)
+    return found, broken
 
 
 def without_broken(values: Floats) -> Floats:
