@@ -59,9 +59,7 @@ RECIPE = """
 name = "faults"
 objectives = ["score", "-effort"]
 space = { name = "faults", choices = { se = { reduction = [2, 4] }, eca = {}, simam = {} } }
-[backbone]
-name = "resnet8"
-width = 4
+backbone = { name = "resnet8", width = 4 }
 [data]
 name = "external"
 input_shape = [1, 8, 8]
