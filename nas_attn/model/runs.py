@@ -158,9 +158,8 @@ class Assembled:
     data: Data
     keys: tuple[str, ...]  # all placements, the evaluated ones first, in the order of `data.codes`
     last: Sequence[Run]  # runs of the last rung
-    broken: Mapping[
-        str, Sequence[float]
-    ]  # key -> values, more is better, at the last rung, of a placement with broken runs
+    broken: Mapping[str, tuple[float, float]]
+    """Key -> mean of what was cut off its runs at the last rung (negative), and how broken they are on average, 0 to 1."""
     values: Mapping[str, Sequence[float]]
     """Key -> values of its runs at the last rung; of a placement that did not reach the target, those at the rung below."""
     limits: tuple[float, float]  # of an expected score: 0 and 1 for a share, else infinite
@@ -206,9 +205,9 @@ def assemble(
     for some in by_rung[-1 - data.target :]:
         known |= _by_key(some, np.array([run.value for run in some]))
     off, how = _by_key(by_rung[-1], plain - cut), _by_key(by_rung[-1], broken)
-    means = {key: (float(np.mean(off[key])), float(np.mean(how[key]))) for key in off if any(off[key])}
+    cut_off = {key: (float(np.mean(off[key])), float(np.mean(how[key]))) for key in off if any(off[key])}
     limits = (0.0, 1.0) if share else (-math.inf, math.inf)
-    return Assembled(metric, lower_is_better, data, keys, by_rung[-1], means, known, limits, two)
+    return Assembled(metric, lower_is_better, data, keys, by_rung[-1], cut_off, known, limits, two)
 
 
 def _by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:

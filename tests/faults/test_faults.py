@@ -260,25 +260,22 @@ class Faults(RuleBasedStateMachine):
     def _finish(self, database: Database) -> None:
         """Workers that are left alone end the study."""
         store = database.study("faults")
+        left_alone = len(self.workers)
         if not self._alive():
             self._start("last")
         patience = Patience(self._alive)
+        fault = self.folder / faulty_worker.FAULTS
         while True:
             while self._alive():
                 assert not patience.over, f"workers do not end:\n{self._stand()}\n{self._said()}"
                 self._alive()[0].join(timeout=1.0)
-            self._require_no_fault()
+            assert not fault.exists(), f"{fault.read_text()}\n{self._said()}"
+            assert not any(one.exitcode for one in self.workers[left_alone:]), self._said()
             rows = store.candidates()
             if len(rows) == self.trials and not self._untold(database) and not store.queue.rows(state="waiting"):
                 return
             assert not patience.over, f"the study does not end:\n{self._said()}"
             self._start("last")
-
-    def _require_no_fault(self) -> None:
-        """No worker ended by an error of its own, or could not even start."""
-        fault = self.folder / faulty_worker.FAULTS
-        assert not fault.exists(), f"{fault.read_text()}\n{self._said()}"
-        assert not [one.exitcode for one in self.workers if (one.exitcode or 0) > 0], self._said()
 
     def _untold(self, database: Database) -> list[int]:
         book = TrialBook(database, "faults")
