@@ -9,7 +9,7 @@
 Each study runs its candidates (with `rungs`, the best third by raw score goes on), and then four times a fresh seed for none,
 the one that would be recommended (`analysis/recommendation.py`, latencies included; where that is none, the most promising one),
 and up to two rivals: the one it was preferred to for its latency, and some drawn from the posterior. The model is fitted anew
-each time, and the study stops when the taken one is better than none with a probability above .995.
+each time.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from nas_attn.notation import parse
 
 AnyStudy = Study | TableStudy
 AnyWorld = World | TableWorld
-ROUNDS, RIVALS, ENOUGH = 4, 2, 0.995
-LARGEST_FRONT = 8
+ROUNDS, RIVALS = 4, 2
+CONFIRMED = 6
 
 
 def simulate(job: tuple[AnyWorld, int]) -> Outcome:
@@ -50,8 +50,7 @@ def carry_out(made: AnyStudy, confirm_seeds: int = 0) -> Outcome:
     """A study's runs, those of the comparison too, and what is made of them.
 
     Args:
-        confirm_seeds: first, so many further seeds for none, the best uniform one and up to eight of the front, and one more round
-            in any case, as a search does.
+        confirm_seeds: first, so many further seeds for six networks, as a search does.
     """
     started = time.process_time()
     runs = search(made)
@@ -61,9 +60,6 @@ def carry_out(made: AnyStudy, confirm_seeds: int = 0) -> Outcome:
     evidence = look(made, runs)
     (chosen, preferred_to), compared = choose(made, evidence), 0
     for number in range(ROUNDS):
-        gain = evidence.gain(chosen, "none")
-        if gain is None or (gain.probability > ENOUGH and (number or not confirm_seeds)):
-            break
         for key in ["none", chosen, *rivals(made, evidence, chosen, preferred_to)]:
             runs += made.runs(key, 100 + number)
             compared += 1
@@ -113,16 +109,17 @@ def confirmed(study: AnyStudy, evidence: Evidence) -> list[str]:
     able = [key for key in study.placements if evidence.estimates[key].seeds]
     best = sorted(able, key=lambda key: -evidence.estimates[key].mean)
     rows = np.array([[-evidence.estimates[key].mean, study.latency(key).ratio] for key in best])
-    front = [key for key, among in zip(best, non_dominated(rows), strict=True) if among][:LARGEST_FRONT]
+    front = [key for key, among in zip(best, non_dominated(rows), strict=True) if among]
     uniform = [key for key in best if key.startswith("uniform")][:1]
-    return list(dict.fromkeys(["none", *uniform, *front]))
+    return list(dict.fromkeys(["none", *uniform, *front, *best]))[:CONFIRMED]
 
 
 def rivals(study: AnyStudy, evidence: Evidence, chosen: str, preferred_to: Sequence[str]) -> list[str]:
     """Others that are more accurate by the estimate, or the best in a draw from the posterior."""
     able = np.array([key not in ("none", chosen) and evidence.estimates[key].seeds > 0 for key in evidence.keys])
     drawn = np.where(able, evidence.draw(study.rng, 8), -np.inf).argmax(axis=1)
-    return list(dict.fromkeys([*preferred_to, *(evidence.keys[i] for i in drawn)]))[:RIVALS]
+    others = sorted(np.flatnonzero(able), key=lambda i: -evidence.estimates[evidence.keys[i]].mean)
+    return list(dict.fromkeys([*preferred_to, *(evidence.keys[i] for i in [*drawn, *others])]))[:RIVALS]
 
 
 def judge(study: AnyStudy, evidence: Evidence, chosen: str, compared: int, cpu_s: float) -> Outcome:

@@ -417,7 +417,7 @@ class SearchSection(Section):
     residual convolutions at every site, if all these take at most half of `trials`, and from 10 trials on a wider, deeper or the
     next larger network of the backbone's family, if one is known. `bare`: only the bare backbone."""
     confirm_seeds: int = Field(default=2, ge=0)
-    """More seeds for the front and the baselines after the search, then up to twice as many rounds of confirmation; 0: none."""
+    """More seeds for the six networks that matter most after the search, then twice as many rounds of confirmation; 0: none."""
     prior: Literal["none", "published", "studies"] = "none"
     """What the sampler `placement` expects of each type by depth before it has seen runs: nothing; what publications measured;
     what the database's earlier studies found. The runs decide how much of it holds. Answers rest on the runs alone."""

@@ -6,7 +6,6 @@ import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,8 @@ MOST_LINES = 8  # before any table
 MOST_NOTES = 2  # lines about what speaks against any conclusion
 MOST_RUNS = 32  # trainings of each network up to which a test is proposed
 NEEDED = 1.96 + 0.84  # standard errors that a difference has to be, to be shown with 95 % certainty in 80 % of tests
-ENOUGH = 0.995  # probability of being better than the bare backbone from which no further round is needed
 RIVALS = 2  # that run besides the best-looking one and the bare backbone
-LARGEST_FRONT = 8  # members of the front that get further seeds, at most
+CONFIRMED = 6  # networks that get further seeds
 DRAWS = 8  # draws of the truth; the best in one of them may be the best
 
 
@@ -278,12 +276,15 @@ def _target(now: Snapshot, at: str) -> Iterator[str]:
 
 
 def to_confirm(now: Snapshot) -> list[CandidateView]:
-    """Who gets further seeds when the search has ended: the bare backbone, the best uniform one, the front, the best control."""
+    """Who gets further seeds when the search has ended, always as many: the bare backbone, the best uniform one, the best
+    control, the front; where that leaves room, the best of the others.
+    """
     scored = [view for view in now.baselines if view.state == "scored"]
     bare = [view for view in scored if view.baseline == "none"]
     uniform = [view for view in now.ordered(scored) if view.baseline != "none"][:1]
     control = now.ordered(view for view in now.controls if view.state == "scored")[:1]
-    return list({view.key: view for view in [*bare, *uniform, *now.front[:LARGEST_FRONT], *control]}.values())
+    found = {view.key: view for view in [*bare, *uniform, *control, *now.front, *now.ordered(_able(now))]}
+    return list(found.values())[:CONFIRMED]
 
 
 def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
@@ -295,8 +296,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     if best is None or model is None:
         return []
     bare = [view for view in now.baselines if view.baseline == "none" and view.state == "scored"]
-    limit = now.recipe.limits.max_latency_ratio
-    able = {v.key: v for v in _finished(now) if v not in bare and (limit is None or _ratio(v) <= limit)}
+    able = {view.key: view for view in _able(now) if view not in bare}
     chosen = able.get(best.key)
     if chosen is None and bare and able:
         worth = {key: gain.worth if (gain := model.gain(key, bare[0].key)) else 0.0 for key in able}
@@ -308,23 +308,9 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     drawn = np.where(known, sign * model.draw(rng, DRAWS), -np.inf).argmax(axis=1)
     preferred_to = [best.more_accurate.key] if best.more_accurate is not None else []
     uniform = [view.key for view in now.ordered(now.baselines) if view.key in able and view.baseline != "none"][:1]
-    rivals = dict.fromkeys([*preferred_to, *uniform, *(model.keys[i] for i in drawn)])
+    others = (view.key for view in now.ordered(able.values()))
+    rivals = dict.fromkeys([*preferred_to, *uniform, *(model.keys[i] for i in drawn), *others])
     return [*bare, chosen, *[able[key] for key in rivals if key in able and key != chosen.key][:RIVALS]]
-
-
-def decided(now: Snapshot) -> bool:
-    """Whether the recommended one is known to be better than the bare backbone."""
-    return rounds_needed(now) == 0
-
-
-def rounds_needed(now: Snapshot) -> float:
-    """Rounds until the recommended one is known to be better, if it is as good as it looks; infinite where it does not look better."""
-    best, model = now.recommendation, now.evidence.get(now.primary or "")
-    gain = best.against_none.gain if best is not None and best.against_none is not None else None
-    if best is None or model is None or gain is None or gain.probability <= 0.5:
-        return math.inf
-    errors = NormalDist().inv_cdf(min(gain.probability, ENOUGH)) / NormalDist().inv_cdf(ENOUGH)
-    return max(model.estimates[best.key].seeds, 1) * (1 / errors**2 - 1)
 
 
 def price(now: Snapshot) -> float | None:
@@ -334,6 +320,12 @@ def price(now: Snapshot) -> float | None:
     tried = {v.key: v.latency.ratio for v in now.candidates if v.latency and v.baseline != "none" and not v.control}
     known = [tried[key] for key in keys if key in tried]
     return known[0] if known else statistics.median(tried.values()) if tried else None
+
+
+def _able(now: Snapshot) -> list[CandidateView]:
+    """Those that may be recommended."""
+    limit = now.recipe.limits.max_latency_ratio
+    return [view for view in _finished(now) if limit is None or _ratio(view) <= limit]
 
 
 def _finished(now: Snapshot) -> list[CandidateView]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nas_attn.analysis.choosing import LARGEST_FRONT, rounds_needed, to_confirm
+from nas_attn.analysis.choosing import CONFIRMED, RIVALS
 from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.latency import ENOUGH_SESSIONS, sessions_needed
 from nas_attn.analysis.units import duration, named
@@ -22,38 +21,20 @@ from nas_attn.records import BARE, CandidateRow
 from nas_attn.storage import SEARCH, StudyStore, WorkerRow
 from nas_attn.study.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.reading import snapshot
 
 PACE_OF = 30  # candidates finished last whose times give the pace
 CONFIRM, ROUND = FURTHER = ("confirm", "round")  # purposes of the runs that make an answer of a search
 NARROW = "narrow"  # the lease of whoever makes the front's latencies precise
 LATER = ("validate", "retrain")  # of the runs that train as the target says
 PHASES = {"confirming": FURTHER, "testing": LATER[:1], "retraining": LATER[1:]}  # their purposes
-ROUNDS = 2  # for each of `search.confirm_seeds`, at most
-RIVALS = 4  # candidates in a round, about
+ROUNDS = 2  # for each of `search.confirm_seeds`
 FEWEST = 2  # times between candidates from which on there is a pace
 SILENT_S = 60.0  # silence from which on a worker counts as silent: it renews its leases every quarter of this
-QUICKLY = 200  # candidates up to which the answer is looked at for the time that is left
 LATENCY_SHARE = 0.25  # of the time of trainings that latency sessions take, once all that matter have a few
 BETWEEN_S = 0.6  # seconds between two latency sessions: networks are built, and what is known is looked at
 LAST_SESSIONS = 8  # latency sessions whose times give the pace of further ones
-SHARE = 0.1  # of the time that asking may spend on the model, whose answer is kept meanwhile
-ANSWERS = 3  # times that a search draws up its answer when all runs are done
 _Counts = Mapping[tuple[str, str], int]  # of runs, by purpose and state
 PAUSE, LEAST_PAUSE_S = 10.0, 60.0  # times as long as usual, and seconds: nobody was at work
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What the model said of the rest of a search, when it was asked last."""
-
-    at: float  # on the monotonic clock
-    took_s: float  # of CPU time
-    confirm: list[str]  # keys of the networks that get further seeds
-    rounds: float  # that are needed
-
-
-_ANSWERS: dict[tuple[str, str], _Answer] = {}  # (database, study) -> its last answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +95,14 @@ def _narrowing(store: StudyStore) -> bool:
     return any(lease.resource == NARROW for lease in store.leases(released=False))
 
 
+def round_size(trials: int) -> int:
+    """Candidates in a round: the bare backbone, the best-looking one, its rivals."""
+    return min(2 + RIVALS, trials)
+
+
 def further_runs(recipe: Recipe, trials: int) -> int:
-    """About how many runs come after the last candidate, at most: more seeds for the front and baselines, and rounds."""
-    return recipe.search.confirm_seeds * (min(LARGEST_FRONT, trials) + ROUNDS * min(RIVALS, trials))
+    """Runs that come after the last candidate: more seeds for those that matter, and rounds."""
+    return recipe.search.confirm_seeds * (min(CONFIRMED, trials) + ROUNDS * round_size(trials))
 
 
 def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float | None:
@@ -131,47 +117,57 @@ def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float |
     if open_ > 0 and candidates_s is None:
         return None
     if later:
-        rest_s = _runs_s(opened, later, LATER, opened.recipe.target_training.rungs[-1], finished)
+        rows = store.queue.rows(purposes=LATER)
+        ended = [row.finished_at for row in rows if row.finished_at and row.state != "waiting"]
+        rest_s = later * _run_s(opened, ended, opened.recipe.target_training.rungs[-1], finished)
     elif opened.recipe.search.confirm_seeds and (open_ > 0 or waiting["confirming"] or store.workers.rows()):
         rest_s = _confirming_s(opened, counts, finished)
     return (candidates_s or 0.0) + rest_s or None
 
 
 def _confirming_s(opened: OpenStudy, counts: _Counts, finished: Sequence[float]) -> float:
-    """About what comes after the candidates: further seeds, rounds with their fresh backbones, latencies, the answer."""
-    store, training, answer = opened.store, opened.recipe.training, _answer(opened)
-    rounds, confirm = _rounds(opened, answer, counts), counts.get((CONFIRM, "waiting"), 0)
-    under_way = counts.get((ROUND, "waiting"), 0)
+    """About what comes after the candidates: further seeds, rounds, latencies."""
+    store, seeds = opened.store, opened.recipe.search.confirm_seeds
+    runs, rounds = counts.get((CONFIRM, "waiting"), 0), 0.0
     if store.settings.confirmed_trials != opened.trials:
-        networks = len(answer.confirm) if answer else min(LARGEST_FRONT, opened.trials)
-        confirm = opened.recipe.search.confirm_seeds * networks
-    if _narrowing(store):  # the last thing before the answer
-        rounds = 0.0
-    runs_s = _runs_s(opened, confirm + under_way + RIVALS * rounds, FURTHER, training.rungs[-1], finished)
-    fresh = rounds + (under_way > 0 and counts.get(("backbone", "waiting"), 0) > 0)
-    alone_s = fresh * training.backbone_epochs * (seconds_per_epoch(store) or 0.0)  # all others wait for it
-    keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)} or (answer.confirm if answer else ())
-    closing_s = _measuring_s(opened, keys, runs_s * max(1, len(store.workers.rows())))
-    closing_s += ANSWERS * answer.took_s if answer else 0.0
-    return runs_s + (alone_s if training.start == "backbone" else 0.0) + closing_s
+        runs, rounds = seeds * min(CONFIRMED, opened.trials), float(ROUNDS * seeds)
+    elif not _narrowing(store):  # the last thing before the answer
+        begun = len({row.run.round for row in store.queue.rows(purposes=[ROUND])}) - store.settings.rounds_before
+        under_way = sum(counts.get((purpose, "waiting"), 0) for purpose in (ROUND, "backbone"))
+        rounds = ROUNDS * seeds - begun + min(1.0, under_way / (1 + round_size(opened.trials)))
+    runs_s = _further_s(opened, runs, rounds, finished)
+    return runs_s + _measuring_s(opened, runs_s * max(1, len(store.workers.rows())))
 
 
-def _runs_s(
-    opened: OpenStudy, count: float, purposes: Collection[str], epochs: int, candidates: Sequence[float]
-) -> float:
-    """About how long so many runs take: at the pace of those that have ended; before there are any, as the candidates took,
-    without their latency sessions.
+def _further_s(opened: OpenStudy, runs: int, rounds: float, finished: Sequence[float]) -> float:
+    """About how long so many further runs and rounds take, at the pace of those before. All workers wait for a round's fresh
+    backbone, and for its last run.
     """
-    store = opened.store
-    rows = store.queue.rows(purposes=purposes)
-    at_pace = time_left([row.finished_at for row in rows if row.finished_at and row.state != "waiting"], count)
+    store, training = opened.store, opened.recipe.training
+    rows = store.queue.rows(purposes=FURTHER)
+    open_ = {row.run.round for row in rows if row.state == "waiting"}
+    ended = [(row.run.round, row.finished_at) for row in rows if row.state != "waiting" and row.finished_at]
+    began = max(finished, default=0.0)
+    run_s = _run_s(opened, [began, *(at for number, at in ended if not number)], training.rungs[-1], finished)
+    ends = {number: max(at for of, at in ended if of == number) for number, _ in ended if number not in open_}
+    alone_s = training.backbone_epochs * (seconds_per_epoch(store) or 0.0) if training.start == "backbone" else 0.0
+    round_s = time_left(list(ends.values()), 1) or alone_s + round_size(opened.trials) * run_s
+    return runs * run_s + rounds * round_s
+
+
+def _run_s(opened: OpenStudy, ended: Sequence[float], epochs: int, candidates: Sequence[float]) -> float:
+    """About how long a run takes, divided by the workers: at the pace of those that have ended; before there are any, as the
+    candidates took, without their latency sessions.
+    """
+    at_pace = time_left(ended, 1)
     if at_pace is not None:
         return at_pace
+    store = opened.store
     workers, sessions = max(1, len(store.workers.rows())), store.sessions()[-LAST_SESSIONS:]
     session_s = statistics.fmean(session.duration_s for session in sessions) if sessions else 0.0
     candidate_s = workers * (time_left(candidates, 1) or 0.0) - session_s
     epoch_s = max(seconds_per_epoch(store) or 0.0, candidate_s / opened.recipe.training.rungs[-1])
-    return count * epochs * epoch_s / workers
+    return epochs * epoch_s / workers
 
 
 def seconds_per_epoch(store: StudyStore) -> float | None:
@@ -185,32 +181,10 @@ def seconds_per_epoch(store: StudyStore) -> float | None:
     return statistics.median(found) if found else None
 
 
-def _answer(opened: OpenStudy) -> _Answer | None:
-    """What the model says of the rest; None of a large study, where asking it takes long."""
-    store, study = opened.store, (opened.url, opened.store.name)
-    if len(store.candidates()) > QUICKLY:
-        return None
-    last = _ANSWERS.get(study)
-    if last is None or time.monotonic() > last.at + last.took_s / SHARE:
-        began, now = time.thread_time(), snapshot(store)
-        confirm, rounds = [view.key for view in to_confirm(now)], rounds_needed(now)
-        _ANSWERS[study] = last = _Answer(time.monotonic(), time.thread_time() - began, confirm, rounds)
-    return last
-
-
-def _rounds(opened: OpenStudy, answer: _Answer | None, counts: _Counts) -> float:
-    """About how many rounds are still to begin: half-way between the fewest that can come and those that the answer needs now."""
-    most = ROUNDS * opened.recipe.search.confirm_seeds
-    begun = len({row.run.round for row in opened.store.queue.rows(purposes=[ROUND])})
-    under_way = counts.get((ROUND, "waiting"), 0) > 0
-    fewest = float(begun == 0)
-    needed = min((answer.rounds if answer else math.inf) - under_way, most - begun)
-    return (fewest + max(fewest, needed)) / 2
-
-
-def _measuring_s(opened: OpenStudy, keys: Collection[str], more_s: float) -> float:
-    """About what latency sessions of these networks take in the end, after so many further seconds of trainings."""
-    sessions = opened.store.sessions()
+def _measuring_s(opened: OpenStudy, more_s: float) -> float:
+    """About what latency sessions of those that matter take in the end, after so many further seconds of trainings."""
+    store, sessions = opened.store, opened.store.sessions()
+    keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)}
     if not sessions:
         return 0.0
     needed = sessions_needed(sessions, keys, tolerance=opened.recipe.latency.front_tolerance)
@@ -220,7 +194,7 @@ def _measuring_s(opened: OpenStudy, keys: Collection[str], more_s: float) -> flo
     return min(together, math.ceil(allowed_s / each_s)) * (each_s + BETWEEN_S)
 
 
-def latency_share_s(opened: OpenStudy, keys: Collection[str], more_s: float = 0.0) -> float:
+def latency_share_s(opened: OpenStudy, keys: Iterable[str], more_s: float = 0.0) -> float:
     """Seconds that latency sessions of these networks may still take: their share, or what gives each enough sessions.
 
     `more_s`: of trainings that are still to come, of which they get their share, too.

@@ -19,7 +19,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
-from nas_attn.analysis.choosing import decided, next_round, price, to_confirm
+from nas_attn.analysis.choosing import next_round, price, to_confirm
 from nas_attn.analysis.features import is_control, is_other
 from nas_attn.analysis.fronts import minimised, net, objective_value, survives
 from nas_attn.analysis.latency import LEAST_MEASURED
@@ -483,11 +483,7 @@ class Rounds(_Further):
         held = len(rounds) - self.store.settings.rounds_before
         if held >= ROUNDS * search.confirm_seeds:
             return []
-        now = snapshot(self.store)
-        met = held > 0 and now.recommendation is not None and now.recommendation.key in rounds[max(rounds)]
-        if met and decided(now):
-            return []
-        views = next_round(now, np.random.default_rng([search.seed, len(rounds)]))
+        views = next_round(snapshot(self.store), np.random.default_rng([search.seed, len(rounds)]))
         number = ROUND_SEED + len(rounds)
         fresh = self.recipe.training.start == "backbone"
         return self.missing(views, {search.seed + number: number if fresh else 0}, len(rounds) + 1)

@@ -22,7 +22,7 @@ from nas_attn.records import Score
 from nas_attn.storage import Lease, StudyStore
 from nas_attn.study import searching
 from nas_attn.study.opening import create_study, open_study
-from nas_attn.study.progress import overview
+from nas_attn.study.progress import further_runs, overview
 
 URL = "sqlite:///nas_attn.db"
 SMALL = {"search.trials": 5, "search.confirm_seeds": 0}
@@ -69,6 +69,8 @@ def test_a_search_runs_to_its_end_and_learns(table: Path) -> None:
     assert min(len(ran["0"] - ran["1"]), len(ran["1"] - ran["0"])) >= 4
     confirmed = {placement for placement, seed, rung in calls(table) if (seed, rung) == ("2", "1")}
     assert {str(view.placement) for view in study.front()} <= confirmed
+    further = [placement for placement, seed, rung in calls(table) if int(seed) > 1 and rung == "1"]
+    assert len(further) == further_runs(study.recipe, 14), "how many runs follow is known in advance"
     assert len(finished(optuna.load_study(study_name="table", storage=URL))) == 14
 
 
