@@ -1,6 +1,6 @@
 """How long did a search say that it would take, and how long did it take?
 
-    python benchmarks/remaining.py [cued-digits] [--seeds 1 2 3] [--workers 2] [-- --trials 20 --minutes 10 …]
+    python benchmarks/remaining.py [cued-digits] [--seeds 1 2 3] [--workers 2] [--more "--trials 20 --minutes 10"]
 
 Runs whole searches and asks every few seconds what `status` says is left. A row per search: minutes it took, minutes at most that
 the dry run said, and at 25, 50, 60, 75 and 90 % of the time what was said to be left over what was left. The aim: from halfway
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("what", nargs="?", default="cued-digits", help="a recipe, or a folder of images")
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--workers", default="2")
-    parser.add_argument("more", nargs="*", help="options of `nas-attn search`, after --")
+    parser.add_argument("--more", default="", help="options of `nas-attn search`, in one text")
     asked = parser.parse_args()
     print(f"| search | took, min | dry run, min | {' | '.join(f'{share:.0%}' for share in AT)} | worst from half on |")
     print(f"|---|---|---|{'---|' * len(AT)}---|")
@@ -41,7 +42,7 @@ def main() -> None:
         what = os.path.abspath(asked.what) if os.path.exists(asked.what) else asked.what
         os.chdir(folder)
         for seed in asked.seeds:
-            print(row(what, seed, ["--workers", asked.workers, *asked.more]), flush=True)
+            print(row(what, seed, ["--workers", asked.workers, *shlex.split(asked.more)]), flush=True)
 
 
 def row(what: str, seed: int, options: list[str]) -> str:

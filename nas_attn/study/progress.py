@@ -109,20 +109,28 @@ def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float |
     """What a set time leaves; else the candidates at the pace of the last ones, and what comes after them."""
     store, counts = opened.store, opened.store.queue.counts()
     waiting = {phase: sum(counts.get((p, "waiting"), 0) for p in purposes) for phase, purposes in PHASES.items()}
-    later = waiting["testing"] + waiting["retraining"]
-    ends_at = store.settings.ends_at
-    if ends_at is not None and not later:
-        return max(0.0, ends_at - opened.database.now())
+    later, ends_at = waiting["testing"] + waiting["retraining"], store.settings.ends_at
+    set_s = None if ends_at is None else max(0.0, ends_at - opened.database.now())
+    if later:
+        return max(later * _later_run_s(opened, finished), set_s or 0.0) or None
+    if set_s is not None:
+        return set_s
     candidates_s, rest_s = time_left(finished, open_), 0.0
     if open_ > 0 and candidates_s is None:
         return None
-    if later:
-        rows = store.queue.rows(purposes=LATER)
-        ended = [row.finished_at for row in rows if row.finished_at and row.state != "waiting"]
-        rest_s = later * _run_s(opened, ended, opened.recipe.target_training.rungs[-1], finished)
-    elif opened.recipe.search.confirm_seeds and (open_ > 0 or waiting["confirming"] or store.workers.rows()):
+    if opened.recipe.search.confirm_seeds and (open_ > 0 or waiting["confirming"] or store.workers.rows()):
         rest_s = _confirming_s(opened, counts, finished)
     return (candidates_s or 0.0) + rest_s or None
+
+
+def _later_run_s(opened: OpenStudy, finished: Sequence[float]) -> float:
+    """About how long a run as the target says takes, divided by the workers."""
+    store, now = opened.store, opened.database.now()
+    rows = [row for row in store.queue.rows(purposes=[*FURTHER, *LATER]) if row.finished_at and row.state != "waiting"]
+    ended = sorted(row.finished_at or 0.0 for row in rows if row.run.purpose in LATER)
+    before = [*finished, *(row.finished_at or 0.0 for row in rows), *(now - row.here_s for row in store.workers.rows())]
+    began = [max(at for at in before if at < ended[0])] if ended and min(before) < ended[0] else []
+    return _run_s(opened, [*began, *ended], opened.recipe.target_training.rungs[-1], finished)
 
 
 def _confirming_s(opened: OpenStudy, counts: _Counts, finished: Sequence[float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_study import MadeStudy, everywhere
+from scipy.stats import studentized_range
 
 from nas_attn.analysis.validation import (
     ValidationResult,
     block_noise,
     blocks_for,
     contrast_matrix,
+    critical_t,
     critical_value,
     detectable,
     judge,
@@ -194,6 +197,13 @@ def test_levels_of_blocks_and_units_do_not_matter(seed: int, shift: float, scale
 def test_a_larger_family_asks_for_more() -> None:
     one, two = contrast_matrix(KEYS, FAMILY[:1]), contrast_matrix(KEYS, FAMILY)
     assert critical_value(one, 8, 0.05) < critical_value(two, 8, 0.05) < critical_value(one, 8, 0.025)
+
+
+@pytest.mark.parametrize("freedoms", [1, 7, 200])
+def test_all_pairs_of_three_networks_are_tukeys_test(freedoms: int) -> None:
+    pairs = np.array([[1.0, -1.0, 0.0], [0.0, -1.0, 1.0], [1.0, 0.0, -1.0]])
+    expected = studentized_range.ppf(0.95, 3, freedoms) / math.sqrt(2)
+    assert critical_t(pairs.tobytes(), pairs.shape, freedoms) == pytest.approx(expected, rel=0.03)
 
 
 def test_a_margin_says_not_worse_where_better_is_not_shown() -> None:
