@@ -136,7 +136,7 @@ class Evidence:
             if self._runs.broken:
                 shift, more = self._broken([*missing, over], self._effects.marginals(places)[0])
                 means, variances = means + shift[:, :-1] - shift[:, -1:], variances + more[:, :-1] + more[:, -1:]
-            found = self._as_gains(means, variances, [(key, over) for key in missing], self._possible(over))
+            found = self._as_gains(means, variances, missing, over)
             known |= {key: Gain() if key == over else gain for key, gain in zip(missing, found, strict=True)}
         return {key: known[key] for key in wanted}
 
@@ -228,23 +228,20 @@ class Evidence:
         found = NewImages(self._runs.last) if self.metric == "accuracy" else None
         return found if found is not None and len(found.runs) > 1 else None
 
-    def _as_gains(
-        self,
-        means: Floats,
-        variances: Floats,
-        pairs: Sequence[tuple[str, str]] = (),
-        possible: tuple[float, float] = (-math.inf, math.inf),
-    ) -> list[Gain]:
-        """From means and variances (nodes, k) of differences; of these `pairs` of placements also on new images."""
+    def _as_gains(self, means: Floats, variances: Floats, keys: Sequence[str] = (), over: str = "") -> list[Gain]:
+        """From means and variances (nodes, k) of differences; of these placements `over` one within what the metric's limits
+        allow, and on new images, too.
+        """
         weight = self._solution.nodes.weight
         untied = weight[:, None] * (variances + np.abs(means) > 0)  # 0 where a node holds a difference to be none
         z = means / np.sqrt(variances + TINY)
         better, worse = (untied * cdf(z)).sum(axis=0), (untied * cdf(-z)).sum(axis=0)
         mean, sd = moments(weight, means, variances)
+        possible = self._possible(over) if keys else (-math.inf, math.inf)
         mean, low, high = np.clip([mean, *_interval(weight, means, variances)], *possible)
         columns = [mean, sd, low, high, better, worse]
-        if pairs and self._images is not None:
-            wider = variances + np.array([self._images.gain(a, b) for a, b in pairs])
+        if keys and self._images is not None:
+            wider = variances + np.array([self._images.gain(key, over) for key in keys])
             new = (untied * cdf(means / np.sqrt(wider + TINY))).sum(axis=0)
             columns += [*np.clip(_interval(weight, means, wider), *possible), new]
         return [Gain(*row) for row in np.array(columns).T.tolist()]
