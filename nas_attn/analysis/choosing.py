@@ -70,6 +70,9 @@ def nothing_recommended(now: Snapshot) -> str:
         return f"Nothing is recommended: {now.primary} is the same for all candidates."
     if any(view.baseline == "none" and view.state == "running" for view in now.candidates):
         return "No recommendation yet: the bare backbone, with which all others are compared, has not been scored."
+    if now.recommendation is not None:
+        over = f"; {count} are over the limits" if (count := now.counts["infeasible"]) else ""
+        return f"Nothing is recommended: only the bare backbone has been scored{over}."
     limit, last = now.recipe.limits.max_latency_ratio, now.recipe.training.rungs[-1]
     if limit is not None and (now.counts["scored"] or now.counts["infeasible"]):
         return f"Nothing is recommended: no scored candidate is within limits.max_latency_ratio = {limit:g}."
@@ -206,7 +209,7 @@ def answer(now: Snapshot, at: str = "") -> list[str]:
     """What to take, how sure that is, what to do next, in at most eight lines; first what speaks against it. `at`: the option
     with the database."""
     best, notes = now.recommendation, [f"Careful: {said}" for said in now.cautions[:MOST_NOTES]]
-    if best is None:
+    if best is None or (best.placement == BARE and all(view.placement == BARE for view in _finished(now))):
         return [*notes, nothing_recommended(now)]
     tested = list(_tested(now))
     lines = [line.removesuffix(", not tested") if tested else line for line in best.answer]

@@ -191,6 +191,14 @@ def test_without_scores_it_says_why_there_is_none(tmp_path: Path) -> None:
     ]
 
 
+def test_a_bare_backbone_alone_is_no_answer(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path)
+    study.candidate("none", baseline="none", seeds=2)
+    study.sessions()
+    (line,) = (line for line in answer(snapshot(study.store)) if not line.startswith("Careful"))
+    assert "only the bare backbone" in line
+
+
 def met(now: Snapshot, seed: int = 0) -> list[str]:
     return [str(view.placement) for view in next_round(now, np.random.default_rng(seed))]
 
