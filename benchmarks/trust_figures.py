@@ -57,7 +57,7 @@ def page(found: Found) -> str:
         "# How far the answers can be believed",
         "",
         "`python benchmarks/trust.py` (resumable with `--keep FOLDER`): simulated studies whose truth is known, from the first run to the",
-        "answer: one run of each candidate (with rungs, the best third goes on), then up to four fresh seeds for none, for the one",
+        "answer: one run of each candidate (with rungs, the best third goes on), then four fresh seeds for none, for the one",
         "that would be taken and for two rivals. See `benchmarks/simulated_studies.py` for what is simulated: results per image,",
         "with noise as measured on digits in fine-tuning (.54 points a run, most of it shared by all candidates of a seed) and from",
         "scratch (.8 points, nothing shared).",
