@@ -10,15 +10,7 @@ import numpy as np
 import pytest
 from made_study import TRUE_GAIN, MadeStudy, everywhere, usual
 
-from nas_attn.analysis.choosing import (
-    RIVALS,
-    Chosen,
-    answer,
-    choose,
-    key_among,
-    next_round,
-    training_s,
-)
+from nas_attn.analysis.choosing import RIVALS, Chosen, answer, choose, key_among, next_round, training_s
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import StudyError, UserError

@@ -7,13 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.analysis.recommendation import (
-    Contender,
-    Recommendation,
-    expected_loss,
-    recommend,
-    with_capacity,
-)
+from nas_attn.analysis.recommendation import Contender, Recommendation, expected_loss, recommend, with_capacity
 from nas_attn.model import Evidence, Run, fit
 from nas_attn.notation import parse
 from nas_attn.records import Latency, Placement
@@ -57,11 +51,7 @@ def contenders(table: dict[str, tuple[float, float]], evidence: Evidence) -> lis
 
 
 def decide(
-    table: dict[str, tuple[float, float]],
-    *,
-    limit: float | None = None,
-    worth: float | None = None,
-    **more: object,
+    table: dict[str, tuple[float, float]], *, limit: float | None = None, worth: float | None = None, **more: object
 ) -> Recommendation | None:
     """Decides among name -> (value, latency ratio)."""
     evidence = model(table, **more)

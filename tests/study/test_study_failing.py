@@ -114,10 +114,7 @@ def test_what_no_memory_could_hold_is_not_tried(faults: Path) -> None:
         "stage3=stranger:Works": "scored",
         "stage3=stranger:Huge": "failed",
     }
-    assert re.match(
-        r"training its 10,000,\d+,\d+,\d+ parameters .*1862\d\d\.\d GB ",
-        states["stage3=stranger:Huge"][1],
-    )
+    assert re.match(r"training its 10,000,\d+,\d+,\d+ parameters .*1862\d\d\.\d GB ", states["stage3=stranger:Huge"][1])
 
 
 def test_a_backbone_that_cannot_be_trained_stops_the_study(faults: Path) -> None:

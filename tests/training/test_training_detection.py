@@ -129,10 +129,7 @@ class Strange(nn.Module):
 
 @pytest.mark.parametrize(
     ("output", "said"),
-    [
-        (torch.zeros(2, 3), "returns a Tensor while training"),
-        ({"a": torch.zeros(2)}, "returns a dict while training"),
-    ],
+    [(torch.zeros(2, 3), "returns a Tensor while training"), ({"a": torch.zeros(2)}, "returns a dict while training")],
 )
 def test_a_network_that_is_no_such_detector_is_said(digits: Dataset, output: Any, said: str) -> None:
     with pytest.raises(TrainingError, match=said):

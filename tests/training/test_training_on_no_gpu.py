@@ -78,8 +78,7 @@ def test_every_module_answers_there_and_a_tensor_elsewhere_raises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "task", "precision"),
-    [(Split, "classification", "bfloat16"), (MaskedSplit, "segmentation", "float32")],
+    ("kind", "task", "precision"), [(Split, "classification", "bfloat16"), (MaskedSplit, "segmentation", "float32")]
 )
 def test_a_step_and_a_score(kind: type[Split], task: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.autograd, "backward", backward)
