@@ -276,6 +276,10 @@ def test_a_bare_backbone_that_does_not_train_hides_no_gain_and_no_accuracy_excee
     assert np.mean([gain.mean for gain in gains]) == pytest.approx(0.35, abs=0.05)
     assert all(gain.low < gain.mean - 0.03 and gain.mean + 0.03 < gain.high for gain in gains)
     assert all(0 <= estimate.low <= estimate.high <= 1 for estimate in model.estimates.values())
+    runs += [Run(f"k{i:03}", seed, TARGET, value) for i, value in enumerate((0.5, 0.95, 0.6)) for seed in (0, 1)]
+    model = fit(runs, texts, metric="accuracy")
+    bare, gains = model.estimates["k000"], model.gains("k000").values()
+    assert all(-bare.high <= gain.low <= gain.high <= 1 - bare.low for gain in gains), "a gain that cannot be"
 
 
 def test_draws_have_the_moments_that_are_stated() -> None:
