@@ -72,13 +72,13 @@ def test_a_page_of_the_site_shows_its_pictures_and_asks_nobody_else(
 
 def test_the_dashboard_draws_all_our_plots_and_asks_nobody_else(tab: Page, tmp_path: Path) -> None:
     pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed (extra `dashboard`)")
-    made = usual(tmp_path, searched=24)
+    made = snapshot(usual(tmp_path, searched=24).store)
     study = optuna.create_study(
         storage=f"sqlite:///{tmp_path / 'nas_attn.db'}", study_name="made", directions=["maximize", "minimize"]
     )
-    for _ in range(4):
+    for _ in made.candidates:
         study.tell(study.ask(), [0.5, 1.0])
-    publish(study, snapshot(made.store))
+    publish(study._storage, study._study_id, [trial._trial_id for trial in study.trials].__getitem__, made)
     with served(f"sqlite:///{tmp_path / 'nas_attn.db'}") as address:
         tab.open(f"{address}/studies/1", height=4000)
         titles = "[...document.querySelectorAll('.gtitle')].map(t => t.textContent).join('|')"
