@@ -211,11 +211,13 @@ def answer(now: Snapshot, at: str = "") -> list[str]:
     best, notes = now.recommendation, [f"Careful: {said}" for said in now.cautions[:MOST_NOTES]]
     if best is None or (best.placement == BARE and all(view.placement == BARE for view in _finished(now))):
         return [*notes, nothing_recommended(now)]
-    tested = list(_tested(now))
+    test = _tested(now)
+    tested = [test[0]] if test else []
     lines = [line.removesuffix(", not tested") if tested else line for line in best.answer]
     bet = best.best_bet if best.best_bet and best.best_bet.gain and best.worth is None else None
     why = f"reasons: nas-attn pareto {now.study} --why{at}"
-    step = f"nas-attn retrain {now.study}{at}" if tested else f"nas-attn validate {now.study} --dry-run{at}"
+    settled = test is not None and (test[1] or best.placement == BARE)
+    step = f"nas-attn retrain {now.study}{at}" if settled else f"nas-attn validate {now.study} --dry-run{at}"
     open_ = [] if tested or bet is None else list(_decide(now, bet, at))
     open_ = open_ or ([] if tested else list(_target(now, at)))
     rest = [*lines, *tested, *open_, f"Next      {why if open_ else f'{step}; {why}'}"]
@@ -234,8 +236,10 @@ def training_s(now: Snapshot, epochs: int) -> float | None:
     return epochs * seconds / sum(longest.values()) if longest else None
 
 
-def _tested(now: Snapshot) -> Iterator[str]:
-    """What the last finished validation showed of the recommended network, or of the best one where that is the bare one."""
+def _tested(now: Snapshot) -> tuple[str, bool] | None:
+    """What the last finished validation showed of the recommended network, or of the best one where that is the bare one; and
+    whether it is shown to be better.
+    """
     best = now.recommendation
     for result in reversed(now.validations):
         bare = next((n.key for n in result.family.networks if n.placement == BARE), None)
@@ -248,8 +252,9 @@ def _tested(now: Snapshot) -> Iterator[str]:
             about = "" if mine else f"{network.placement}: "
             between = f"{units.signed(metric, verdict.low)} to {units.signed(metric, verdict.high)}"
             size = f"{units.difference(metric, verdict.difference)} ({between})"
-            yield f"Tested    {about}{word}, {size}; {result.blocks} trainings each, test images"
-            return
+            line = f"Tested    {about}{word}, {size}; {result.blocks} trainings each, test images"
+            return line, bool(mine) and verdict.word == "better"
+    return None
 
 
 def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:

@@ -155,6 +155,10 @@ def test_what_was_tested_is_said_to_be(tmp_path: Path) -> None:
     assert "not tested" not in said["Gain"]
     assert re.match(r"better than the bare backbone, \+4\.\d\d points \(.*; 8 trainings each", said["Tested"])
     assert said["Next"].startswith("nas-attn retrain made")
+    made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": 0.0})
+    said = labelled(answer(snapshot(made.store)))
+    assert said["Tested"].startswith("no difference shown")
+    assert said["Next"].startswith("nas-attn validate made")
 
 
 def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_takes(
