@@ -8,7 +8,7 @@
 
 Each study runs its candidates (with `rungs`, the best third by raw score goes on), and then four times a fresh seed for none,
 the one that would be recommended (`analysis/recommendation.py`, latencies included; where that is none, the most promising one),
-and up to two rivals: the one it was preferred to for its latency, and some drawn from the posterior. The model is fitted anew
+and two rivals: the one it was preferred to for its latency, some drawn from the posterior, the best of the others. The model is fitted anew
 each time.
 """
 

@@ -65,7 +65,7 @@ def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> C
 
 
 def nothing_recommended(now: Snapshot) -> str:
-    """Why there is no recommendation, one sentence."""
+    """Why there is no recommendation, or only the bare backbone, which has met no other; one sentence."""
     if any(constant.metric == now.primary for constant in now.constants):
         return f"Nothing is recommended: {now.primary} is the same for all candidates."
     if any(view.baseline == "none" and view.state == "running" for view in now.candidates):
@@ -284,8 +284,8 @@ def _target(now: Snapshot, at: str) -> Iterator[str]:
 
 
 def to_confirm(now: Snapshot) -> list[CandidateView]:
-    """Who gets further seeds when the search has ended, always as many: the bare backbone, the best uniform one, the best
-    control, the front; where that leaves room, the best of the others.
+    """Who gets further seeds when the search has ended: the bare backbone, the best uniform one, the best control, the front,
+    and the best of the others up to CONFIRMED.
     """
     scored = [view for view in now.baselines if view.state == "scored"]
     bare = [view for view in scored if view.baseline == "none"]

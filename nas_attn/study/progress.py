@@ -101,7 +101,7 @@ def round_size(trials: int) -> int:
 
 
 def further_runs(recipe: Recipe, trials: int) -> int:
-    """Runs that come after the last candidate: more seeds for those that matter, and rounds."""
+    """Runs that come after the last candidate, fewer where few were scored: more seeds for those that matter, and rounds."""
     return recipe.search.confirm_seeds * (min(CONFIRMED, trials) + ROUNDS * round_size(trials))
 
 
