@@ -319,6 +319,108 @@ def tables() -> list[str]:
     return found
 
 
-def study(world: World | TableWorld, rng: np.random.Generator) -> Study | TableStudy:
+@dataclass(frozen=True)
+class MeasuredWorld:
+    """Searches from scratch with the effects and the noise of real trainings: the target's runs of `protocols.py`."""
+
+    problem: str
+    candidates: int = 20
+    backbones: int = 1
+    rungs: int = 1
+    effects: str = "measured"
+
+    @property
+    def name(self) -> str:
+        return f"measured {self.problem}, scratch, {self.candidates}"
+
+
+class MeasuredStudy:
+    """One search of the 64 placements of a problem. Nine effects are drawn, as the runs leave them uncertain; so is what does not
+    add up. A run adds the level of a measured block and what is left of a measured run, both drawn anew: their tails are real.
+    """
+
+    def __init__(self, world: MeasuredWorld, rng: np.random.Generator) -> None:
+        self.world, self.rng = world, rng
+        measured = _measured(world.problem)
+        own = measured.own * rng.standard_normal((4, 4, 4))
+        effects = np.insert(rng.multivariate_normal(measured.effects, measured.uncertain).reshape(3, 3), 0, 0.0, axis=1)
+        others = [(a, b, c) for a in range(4) for b in range(4) for c in range(4) if not a == b == c]
+        chosen = [(a, a, a) for a in range(4)]
+        chosen += [others[i] for i in rng.permutation(len(others))[: world.candidates - 4]]
+        texts = {c: " ".join(f"stage{i}={MODULES[k]}" for i, k in enumerate(c, 1) if k) or "none" for c in chosen}
+        names = {c: f"uniform-{MODULES[c[0]]}" if len(set(c)) == 1 and any(c) else text for c, text in texts.items()}
+        self.placements = {names[c]: texts[c] for c in chosen}
+        truth = {c: measured.bare + sum(effects[i, k] for i, k in enumerate(c)) + own[c] * any(c) for c in chosen}
+        self._truth = {names[c]: float(truth[c]) for c in chosen}
+        self._measured, self._levels = measured, dict[int, float]()
+
+    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
+        """See `Study.runs`."""
+        level = self._levels.setdefault(seed, float(self.rng.choice(self._measured.levels)))
+        value = self._truth[key] + level + float(self.rng.choice(self._measured.rest))
+        return [Run(key, seed, 0, value / 100, examples=self._measured.images)]
+
+    def latency(self, key: str) -> Latency:
+        """See `Study.latency`."""
+        return known(1 + sum(cost * self.placements[key].count(f"={kind}") for kind, cost in COSTS.items()))
+
+    def true_value(self, key: str) -> float:
+        """Expected accuracy over seeds, in percent."""
+        return self._truth[key]
+
+    def true_gain(self, key: str, over: str) -> float:
+        """See `Study.true_gain`."""
+        return self.true_value(key) - self.true_value(over)
+
+    true_new_value, true_new_gain = true_value, true_gain  # not told apart: no results per image
+
+
+MODULES = ("none", "se", "eca", "ela")
+MEASURED = ("fashion-mnist", "cifar10")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a problem's target runs say, in points of accuracy on the validation images."""
+
+    bare: float
+    effects: Floats
+    """(9,) of each module at each stage, shrunk to what is expected of them."""
+    uncertain: Floats
+    """(9, 9) covariance of what is left uncertain."""
+    own: float
+    """Standard deviation of what does not add up."""
+    levels: Floats
+    """Of the blocks."""
+    rest: Floats
+    """Of the runs: what is left without their placement and their block."""
+    images: int = 3000
+
+
+@cache
+def _measured(problem: str) -> Measured:
+    with np.load(read.HERE / "protocols" / f"{problem}.npz", allow_pickle=False) as held:
+        values = 100 * held["scores"][0, :, :, 0, 0].astype(float)  # the target's accuracies on validation images
+    values = values[np.isfinite(values).all(1)]
+    (blocks, count), order = values.shape, np.array([(a, b, a ^ b) for a in range(4) for b in range(4)])
+    levels, means = values.mean(1) - values.mean(), values.mean(0)
+    rest = (values - means - levels[:, None]) * math.sqrt(blocks / (blocks - 1) * count / (count - 1))
+    design = np.concatenate([np.ones((count, 1)), *(order[:, [s]] == [1, 2, 3] for s in range(3))], 1)
+    found, left, *_ = np.linalg.lstsq(design, means, rcond=None)
+    error = rest.var() / blocks
+    covariance = error * np.linalg.inv(design.T @ design)[1:, 1:]
+    spread = max(float((found[1:] ** 2).mean() - np.diag(covariance).mean()), 1e-6)
+    uncertain = np.linalg.inv(np.linalg.inv(covariance) + np.eye(9) / spread)
+    own = math.sqrt(max(float(left[0]) / (count - 10) - error, 0.0))
+    effects = uncertain @ np.linalg.solve(covariance, found[1:])
+    return Measured(float(found[0]), effects, uncertain, own, levels * math.sqrt(blocks / (blocks - 1)), rest.ravel())
+
+
+def study(world: AnyWorld, rng: np.random.Generator) -> AnyStudy:
     """A study of a world."""
-    return Study(world, rng) if isinstance(world, World) else TableStudy(world, rng)
+    kinds = {World: Study, TableWorld: TableStudy, MeasuredWorld: MeasuredStudy}
+    return kinds[type(world)](world, rng)
+
+
+AnyWorld = World | TableWorld | MeasuredWorld
+AnyStudy = Study | TableStudy | MeasuredStudy

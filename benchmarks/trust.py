@@ -26,7 +26,18 @@ from pathlib import Path
 
 import numpy as np
 import trust_figures
-from simulated_studies import FINE_TUNING, SCRATCH, Study, TableStudy, TableWorld, World, study, tables
+from simulated_studies import (
+    FINE_TUNING,
+    MEASURED,
+    SCRATCH,
+    AnyStudy,
+    AnyWorld,
+    MeasuredWorld,
+    TableWorld,
+    World,
+    study,
+    tables,
+)
 from trust_figures import Outcome
 
 from nas_attn.analysis.recommendation import Contender, recommend
@@ -34,16 +45,15 @@ from nas_attn.dominance import non_dominated
 from nas_attn.model import Evidence, Run, fit
 from nas_attn.notation import parse
 
-AnyStudy = Study | TableStudy
-AnyWorld = World | TableWorld
 ROUNDS, RIVALS = 4, 2
 CONFIRMED = 6
 
 
 def simulate(job: tuple[AnyWorld, int]) -> Outcome:
-    """One study from its first run to its answer."""
+    """One study from its first run to its answer; of measured effects as a search does it by default."""
     world, seed = job
-    return carry_out(study(world, np.random.default_rng([seed, *world.name.encode()])))
+    made = study(world, np.random.default_rng([seed, *world.name.encode()]))
+    return carry_out(made, confirm_seeds=2 if isinstance(world, MeasuredWorld) else 0)
 
 
 def carry_out(made: AnyStudy, confirm_seeds: int = 0) -> Outcome:
@@ -169,6 +179,9 @@ def worlds() -> Iterator[AnyWorld]:
     for table in tables():
         yield TableWorld(table)
         yield TableWorld(table, rungs=2)
+    for problem in MEASURED:
+        yield MeasuredWorld(problem)
+        yield MeasuredWorld(problem, candidates=40)
 
 
 ROUND = 10

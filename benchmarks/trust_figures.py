@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from simulated_studies import FINE_TUNING, TableWorld, World
+from simulated_studies import FINE_TUNING, AnyWorld, MeasuredWorld, World
 
 TAKEN, SURE = 0.70, 0.95
 EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)
@@ -43,7 +43,6 @@ class Outcome:
     cpu_s: float
 
 
-AnyWorld = World | TableWorld
 Found = Sequence[tuple[AnyWorld, Sequence[Outcome]]]
 
 
@@ -125,7 +124,8 @@ def groups(found: Found) -> Iterator[tuple[str, list[Outcome]]]:
     """(name, outcomes) of all kinds, and of the regimes of noise."""
     regimes: dict[str, list[Outcome]] = {"all": []}
     for world, outcomes in found:
-        name = world.noise.name if isinstance(world, World) else "tables"
+        name = "measured" if isinstance(world, MeasuredWorld) else "tables"
+        name = world.noise.name if isinstance(world, World) else name
         regimes["all"].extend(outcomes)
         regimes.setdefault(name, []).extend(outcomes)
     yield from regimes.items()

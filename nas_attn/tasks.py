@@ -184,7 +184,7 @@ class Task(ABC):
 
 FOLDER = """\
 size = 64                          # side in pixels: the shorter side is scaled to it, the middle square is kept; ImageNet: 224
-broken_images = "refuse"           # skip: leave out unreadable images and report their number
+broken_images = "skip"             # leaves out unreadable images and reports their number; refuse: an error
 # validation = 0.2                 # share of the training images to score on; default: the folder's val/, else a fifth
 # groups = { pattern = "^([^_]+)_" }  # images of one patient or scene stay together; or file = "groups.csv"
 """
@@ -215,8 +215,7 @@ class Classification(Task):
         if source != "folder":
             return ""
         classes, found, unreadable = named("nas_attn.data.folder:look_at")(place)
-        advice = ' (data.broken_images = "skip" leaves them out)' if unreadable else ""
-        return f"{classes} classes, {found:,} images, {unreadable} unreadable{advice}"
+        return f"{classes} classes, {found:,} images, {unreadable} unreadable{' (left out)' if unreadable else ''}"
 
     def pace(self, data: str, *, small: bool) -> Pace:
         if data.startswith("folder:"):

@@ -211,13 +211,12 @@ def answer(now: Snapshot, at: str = "") -> list[str]:
     best, notes = now.recommendation, [f"Careful: {said}" for said in now.cautions[:MOST_NOTES]]
     if best is None or (best.placement == BARE and all(view.placement == BARE for view in _finished(now))):
         return [*notes, nothing_recommended(now)]
-    test = _tested(now)
+    test = _tested(now, at)
     tested = [test[0]] if test else []
     lines = [line.removesuffix(", not tested") if tested else line for line in best.answer]
     bet = best.best_bet if best.best_bet and best.best_bet.gain and best.worth is None else None
     why = f"reasons: nas-attn pareto {now.study} --why{at}"
-    settled = test is not None and (test[1] or best.placement == BARE)
-    step = f"nas-attn retrain {now.study}{at}" if settled else f"nas-attn validate {now.study} --dry-run{at}"
+    step = test[1] if test else f"nas-attn validate {now.study} --dry-run{at}"
     open_ = [] if tested or bet is None else list(_decide(now, bet, at))
     open_ = open_ or ([] if tested else list(_target(now, at)))
     rest = [*lines, *tested, *open_, f"Next      {why if open_ else f'{step}; {why}'}"]
@@ -236,11 +235,11 @@ def training_s(now: Snapshot, epochs: int) -> float | None:
     return epochs * seconds / sum(longest.values()) if longest else None
 
 
-def _tested(now: Snapshot) -> tuple[str, bool] | None:
+def _tested(now: Snapshot, at: str) -> tuple[str, str] | None:
     """What the last finished validation showed of the recommended network, or of the best one where that is the bare one; and
-    whether it is shown to be better.
+    the command that comes next.
     """
-    best = now.recommendation
+    best, test = now.recommendation, f"nas-attn validate {now.study}"
     for result in reversed(now.validations):
         bare = next((n.key for n in result.family.networks if n.placement == BARE), None)
         against = [verdict for verdict in result.verdicts if verdict.control == bare]
@@ -253,7 +252,11 @@ def _tested(now: Snapshot) -> tuple[str, bool] | None:
             between = f"{units.signed(metric, verdict.low)} to {units.signed(metric, verdict.high)}"
             size = f"{units.difference(metric, verdict.difference)} ({between})"
             line = f"Tested    {about}{word}, {size}; {result.blocks} trainings each, test images"
-            return line, bool(mine) and verdict.word == "better"
+            if bool(mine) == (verdict.word == "better"):  # test and search agree
+                return line, f"nas-attn retrain {now.study}{at}"
+            if verdict.word != ("worse" if mine else "better"):
+                return line, f"{test} --dry-run{at}"
+            return f"{line}; the search does not agree", f'{test} --placement "{network.placement}"{at}'
     return None
 
 

@@ -135,11 +135,12 @@ def open_keys(
 
 
 def sessions_needed(sessions: Sequence[Session], keys: Iterable[str], *, tolerance: float) -> list[int]:
-    """About how many more sessions each candidate needs that is measured, and not well enough: errors shrink with the root."""
+    """About how many more sessions each candidate needs that is not measured well enough: errors shrink with the root."""
     known, had = estimate(sessions), Counter(sample.key for session in sessions for sample in session.samples)
-    wanting = [key for key in open_keys(sessions, keys, tolerance=tolerance) if key in known]
-    more = [math.ceil(known[key].sessions * ((half_width(known[key]) / tolerance) ** 2 - 1)) for key in wanting]
-    return [min(MAX_SESSIONS - had[key], count) for key, count in zip(wanting, more, strict=True)]
+    wanting = open_keys(sessions, keys, tolerance=tolerance)
+    more = {key: half_width(known[key]) / tolerance for key in wanting if key in known}
+    counts = {key: math.ceil(known[key].sessions * (times**2 - 1)) for key, times in more.items()}
+    return [min(MAX_SESSIONS - had[key], counts.get(key, ENOUGH_SESSIONS)) for key in wanting]
 
 
 def _kept(sessions: Sequence[Session]) -> list[Session]:

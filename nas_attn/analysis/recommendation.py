@@ -293,9 +293,9 @@ class _Judge:
         return None if other is None or other is one else _compared(self.evidence, one, other)
 
     def _most_accurate(self, chosen: Contender) -> Contender | None:
-        """The one with the largest gain of those on the front that are slower; None where none gains anything."""
-        ratio = chosen.latency.ratio if chosen.latency else math.inf
-        slower = [c for c in self.contenders if c.on_front and c.latency is not None and c.latency.ratio > ratio]
+        """The one with the largest gain of those on the front that are slower for certain; None where none gains anything."""
+        at = chosen.latency
+        slower = [c for c in self.contenders if c.on_front and at is not None and c.latency and _faster(at, c.latency)]
         best = max(slower, key=self.quality, default=None)
         return best if best is not None and self.quality(best) > self.quality(chosen) else None
 

@@ -113,6 +113,7 @@ def _backbone(recipe: Recipe, stored: StoredScore) -> int:
 
 Models = dict[tuple[str, int], Evidence]
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
+UNKNOWN = 5.0  # half an interval at the target, in units of one run's noise, from which on a gain is not stated
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,12 +454,13 @@ def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
 
 
 def _gains(rows: Iterable[CandidateRow], models: Mapping[str, Evidence]) -> dict[str, dict[str, Gain]]:
-    """Key -> metric -> gain over the bare backbone, where both ran to the last rung."""
+    """Key -> metric -> gain over the bare backbone, where both ran to the last rung; not where the model knows next to nothing."""
     bare = next((row.key for row in rows if row.baseline == "none"), "")
     found: defaultdict[str, dict[str, Gain]] = defaultdict(dict)
     for metric, model in models.items():
+        widest = 2 * UNKNOWN * (model.noise.paired_sd or math.inf) if model.rung == TARGET else math.inf
         for key, gain in model.gains(bare).items() if bare in model.ran else ():
-            if key != bare:
+            if key != bare and gain.high - gain.low < widest:
                 found[key][metric] = gain
     return found
 
@@ -486,7 +488,8 @@ def _recommend(
         for view in able
         if found is not None and is_other(view.placement) and (gain := view.gains.get(model.metric))
     }
-    controls = [c for c in controls if c.key in beside or not is_other(c.placement)]
+    gained = {view.key for view in able if model.metric in view.gains}
+    controls = [c for c in controls if c.key in (beside if is_other(c.placement) else gained)]
     return with_capacity(found, contenders, controls, model, beside)
 
 

@@ -83,11 +83,16 @@ class Measurer:
         way_out = "the machine is too busy, or see latency.session_seconds"
         raise MeasurementError(f"the latency of '{candidate.text}' could not be measured: {why}; {way_out}")
 
-    def narrow(self, candidates: Sequence[ResolvedPlacement], tolerance: float, stop: Callable[[], bool]) -> None:
-        """Sessions until each candidate's interval is within the tolerance, or it has had its share of sessions."""
+    def narrow(
+        self, candidates: Sequence[ResolvedPlacement], tolerance: float, count: int, stop: Callable[[], bool]
+    ) -> None:
+        """So many sessions, those first whose interval is farthest beyond the tolerance."""
         known = {r.key: r for r in candidates if not r.is_bare}
         with suppress(Interrupted):
-            while not stop() and (keys := self.open_keys(list(known), tolerance)):
+            for _ in range(count):
+                if stop() or not known:
+                    return
+                keys = self.open_keys(list(known), tolerance)
                 others = [key for key in known if key not in keys]  # room that is left costs little
                 self._random.shuffle(others)
                 group = {key: known[key] for key in [*keys, *others][:MAX_CANDIDATES]}

@@ -17,7 +17,7 @@ from nas_attn.errors import NasAttnError
 from nas_attn.latency import MAX_CANDIDATES
 from nas_attn.processes import is_dead, machine_and_pid
 from nas_attn.recipe import Recipe, lower_is_better
-from nas_attn.records import BARE, CandidateRow
+from nas_attn.records import BARE, CandidateRow, Session
 from nas_attn.storage import SEARCH, StudyStore, WorkerRow
 from nas_attn.study.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
@@ -31,7 +31,8 @@ ROUNDS = 2  # for each of `search.confirm_seeds`
 FEWEST = 2  # times between candidates from which on there is a pace
 SILENT_S = 60.0  # silence from which on a worker counts as silent: it renews its leases every quarter of this
 LATENCY_SHARE = 0.25  # of the time of trainings that latency sessions take, once all that matter have a few
-BETWEEN_S = 0.6  # seconds between two latency sessions: networks are built, and what is known is looked at
+BETWEEN_S = 0.1  # seconds between two latency sessions: networks are built, and what is known is looked at
+END_S = 4.0  # seconds from the last run or session to the answer
 LAST_SESSIONS = 8  # latency sessions whose times give the pace of further ones
 _Counts = Mapping[tuple[str, str], int]  # of runs, by purpose and state
 PAUSE, LEAST_PAUSE_S = 10.0, 60.0  # times as long as usual, and seconds: nobody was at work
@@ -134,20 +135,21 @@ def _later_run_s(opened: OpenStudy, finished: Sequence[float]) -> float:
 
 
 def _confirming_s(opened: OpenStudy, counts: _Counts, finished: Sequence[float]) -> float:
-    """About what comes after the candidates: further seeds, rounds, latencies."""
+    """About what comes after the candidates: further seeds, rounds, latencies, the report."""
     store, seeds = opened.store, opened.recipe.search.confirm_seeds
-    runs, rounds = counts.get((CONFIRM, "waiting"), 0), 0.0
+    half = len(store.workers.rows()) / 2  # a run that is under way is half done
+    runs, rounds = max(0.0, counts.get((CONFIRM, "waiting"), 0) - half), 0.0
     if store.settings.confirmed_trials != opened.trials:
-        runs, rounds = seeds * min(CONFIRMED, opened.trials), float(ROUNDS * seeds)
+        runs, rounds = float(seeds * min(CONFIRMED, opened.trials)), float(ROUNDS * seeds)
     elif not _narrowing(store):  # the last thing before the answer
         begun = len({row.run.round for row in store.queue.rows(purposes=[ROUND])}) - store.settings.rounds_before
         under_way = sum(counts.get((purpose, "waiting"), 0) for purpose in (ROUND, "backbone"))
-        rounds = ROUNDS * seeds - begun + min(1.0, under_way / (1 + round_size(opened.trials)))
+        rounds = ROUNDS * seeds - begun + min(1.0, max(0.0, under_way - half) / (1 + round_size(opened.trials)))
     runs_s = _further_s(opened, runs, rounds, finished)
-    return runs_s + _measuring_s(opened, runs_s * max(1, len(store.workers.rows())))
+    return runs_s + _measuring_s(opened, runs_s * max(1, len(store.workers.rows()))) + END_S
 
 
-def _further_s(opened: OpenStudy, runs: int, rounds: float, finished: Sequence[float]) -> float:
+def _further_s(opened: OpenStudy, runs: float, rounds: float, finished: Sequence[float]) -> float:
     """About how long so many further runs and rounds take, at the pace of those before. All workers wait for a round's fresh
     backbone, and for its last run.
     """
@@ -171,9 +173,8 @@ def _run_s(opened: OpenStudy, ended: Sequence[float], epochs: int, candidates: S
     if at_pace is not None:
         return at_pace
     store = opened.store
-    workers, sessions = max(1, len(store.workers.rows())), store.sessions()[-LAST_SESSIONS:]
-    session_s = statistics.fmean(session.duration_s for session in sessions) if sessions else 0.0
-    candidate_s = workers * (time_left(candidates, 1) or 0.0) - session_s
+    workers = max(1, len(store.workers.rows()))
+    candidate_s = workers * (time_left(candidates, 1) or 0.0) - _session_s(store.sessions()[-LAST_SESSIONS:])
     epoch_s = max(seconds_per_epoch(store) or 0.0, candidate_s / opened.recipe.training.rungs[-1])
     return epochs * epoch_s / workers
 
@@ -191,27 +192,47 @@ def seconds_per_epoch(store: StudyStore) -> float | None:
 
 def _measuring_s(opened: OpenStudy, more_s: float) -> float:
     """About what latency sessions of those that matter take in the end, after so many further seconds of trainings."""
-    store, sessions = opened.store, opened.store.sessions()
-    keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)}
-    if not sessions:
-        return 0.0
-    needed = sessions_needed(sessions, keys, tolerance=opened.recipe.latency.front_tolerance)
-    together = max(needed, default=0) * math.ceil(len(needed) / MAX_CANDIDATES)
-    each_s = statistics.fmean(session.duration_s for session in sessions[-LAST_SESSIONS:])
-    allowed_s = latency_share_s(opened, keys, more_s)
-    return min(together, math.ceil(allowed_s / each_s)) * (each_s + BETWEEN_S)
+    store, sessions = opened.store, opened.store.sessions()[-LAST_SESSIONS:]
+    keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)} or _best_scored(opened)
+    return last_sessions(opened, keys, more_s) * (_session_s(sessions) + BETWEEN_S)
 
 
-def latency_share_s(opened: OpenStudy, keys: Iterable[str], more_s: float = 0.0) -> float:
-    """Seconds that latency sessions of these networks may still take: their share, or what gives each enough sessions.
+def _best_scored(opened: OpenStudy) -> set[str]:
+    """As many candidates as get further seeds, those with the best values so far."""
+    objective = opened.recipe.objectives[0]
+    told = {trial: minimised([objective], values[:1])[0] for trial, values in opened.book.values().items()}
+    best = sorted(told, key=lambda trial: told[trial])[:CONFIRMED]
+    return {row.key for row in opened.store.candidates() if row.trial in best}
 
-    `more_s`: of trainings that are still to come, of which they get their share, too.
+
+def last_sessions(opened: OpenStudy, keys: Iterable[str], more_s: float = 0.0) -> int:
+    """How many latency sessions these networks still get in the end: what their tolerance seems to need, within their share.
+
+    A number that is known before the first of them, so that the time left is, too. `more_s`: of trainings that are to come.
     """
-    store, sessions = opened.store, opened.store.sessions()
+    store, bare = opened.store, {row.key for row in opened.store.candidates() if row.placement == BARE}
+    mine, further = set(keys) - bare, store.queue.rows(purposes=FURTHER)
+    waiting = any(row.state == "waiting" for row in further)
+    trained_at = math.inf if waiting else max((row.finished_at or 0.0 for row in further), default=math.inf)
+    sessions = store.sessions()
+    before = [session for session in sessions if session.started_at < trained_at]
+    needed = sessions_needed(before, mine, tolerance=opened.recipe.latency.front_tolerance)
+    if not before or not needed:
+        return 0
+    allowed = math.ceil(_latency_share_s(opened, before, mine, more_s) / _session_s(before[-LAST_SESSIONS:]))
+    planned = min(max(needed) * math.ceil(len(needed) / MAX_CANDIDATES), allowed)
+    return max(0, planned - (len(sessions) - len(before)))
+
+
+def _session_s(sessions: Sequence[Session]) -> float:
+    return statistics.fmean(session.duration_s for session in sessions) if sessions else 0.0
+
+
+def _latency_share_s(opened: OpenStudy, sessions: Sequence[Session], keys: Iterable[str], more_s: float) -> float:
+    """Seconds that these networks' sessions may take after those: their share, or what gives each enough of them."""
     had = Counter(sample.key for session in sessions for sample in session.samples)
-    bare = {row.key for row in store.candidates() if row.placement == BARE}
-    fewest = min((had[key] for key in keys if key not in bare), default=ENOUGH_SESSIONS)
-    trained_s = more_s + sum(stored.score.wall_s for stored in store.scores(protocol=SEARCH))
+    fewest = min((had[key] for key in keys), default=ENOUGH_SESSIONS)
+    trained_s = more_s + sum(stored.score.wall_s for stored in opened.store.scores(protocol=SEARCH))
     left_s = LATENCY_SHARE * trained_s - sum(session.duration_s for session in sessions)
     return max(left_s, opened.recipe.latency.session_seconds * (ENOUGH_SESSIONS - fewest), 0.0)
 

@@ -37,7 +37,7 @@ from nas_attn.space import BACKBONE, FREE, NONE
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
 from nas_attn.study.placement_sampler import Known, weak_values
-from nas_attn.study.progress import CONFIRM, FURTHER, NARROW, ROUND, ROUNDS, latency_share_s, told
+from nas_attn.study.progress import CONFIRM, FURTHER, NARROW, ROUND, ROUNDS, last_sessions, told
 from nas_attn.study.reading import snapshot
 from nas_attn.study.sampling import DistinctSampler, covers
 from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes, outside
@@ -490,7 +490,7 @@ class Rounds(_Further):
 
 
 def narrow(worker: Worker) -> bool:
-    """One worker gives the front the latency sessions that its tolerance asks for; false if it was stopped."""
+    """One worker gives those that matter the latency sessions that they seem to need; false if it was stopped."""
     measurer = worker.benches.search.measurer
     if measurer is None or not measurer.fits:
         return True
@@ -504,7 +504,8 @@ def narrow(worker: Worker) -> bool:
 
         def over() -> bool:
             late = ends_at is not None and worker.opened.database.now() > ends_at - LAST_S
-            return late or worker.stop() or keeper.lost or not latency_share_s(worker.opened, runs)
+            return late or worker.stop() or keeper.lost
 
-        measurer.narrow([worker.resolved(run) for run in runs.values()], tolerance, over)
+        count = last_sessions(worker.opened, runs)
+        measurer.narrow([worker.resolved(run) for run in runs.values()], tolerance, count, over)
     return not worker.stop()

@@ -159,6 +159,9 @@ def test_what_was_tested_is_said_to_be(tmp_path: Path) -> None:
     said = labelled(answer(snapshot(made.store)))
     assert said["Tested"].startswith("no difference shown")
     assert said["Next"].startswith("nas-attn validate made")
+    made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": -0.05})
+    said = labelled(answer(snapshot(made.store)))
+    assert f'--placement "{everywhere(CBAM)}"' in said["Next"], "search and test disagree"
 
 
 def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_takes(

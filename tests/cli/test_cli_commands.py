@@ -136,7 +136,7 @@ def test_init_writes_a_recipe_that_fits_a_small_folder(tmp_path: Path, monkeypat
     assert recipe.backbone.name == "torchvision:resnet18"
     assert recipe.limits.max_latency_ratio == 1.25
     assert (recipe.training.batch_size, recipe.target.start, recipe.training.rungs) == (16, "scratch", [100])
-    assert (recipe.data.size, recipe.data.broken_images) == (64, "refuse")
+    assert (recipe.data.size, recipe.data.broken_images) == (64, "skip")
     assert sum("#" in line for line in text.splitlines()) > 10
     for asked in ("validation = 0.2", "broken_images", "size = 64", 'weights = "default"', "groups ="):
         assert asked in text

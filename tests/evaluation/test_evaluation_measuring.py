@@ -90,7 +90,7 @@ def test_no_more_sessions_than_allowed_and_the_bare_backbone_needs_none(tmp_path
     plan = searching.plan_recipe(made)
     measurer = Measurer(plan, store(tmp_path, made), seed=0)
     placements = [plan.resolved(parse(text)) for text in ("none", "stage1=eca", "*=simam")]
-    measurer.narrow(placements, 0.0001, lambda: False)
+    measurer.narrow(placements, 0.0001, 2, lambda: False)
     known = measurer.latencies({p.key: p.placement for p in placements})
     assert known[placements[0].key].ratio == 1.0
     assert [known[p.key].sessions for p in placements[1:]] == [2, 2]
@@ -136,7 +136,7 @@ def test_a_network_that_cannot_be_timed_costs_neither_its_companions_nor_the_stu
         measurer.measure(bad, [good])
     assert error.value.network == bad.key
     with pytest.warns(NasAttnWarning, match="not in inference mode"):
-        measurer.narrow([good, bad], 0.0001, lambda: False)
+        measurer.narrow([good, bad], 0.0001, 2, lambda: False)
     assert measurer.known(good).sessions == 2
 
 
