@@ -171,24 +171,15 @@ def evaluate(model, run):
 OWN_RECIPE = """\
 name = "own"
 objectives = ["f1", "params"]
+backbone = { name = "mine:build" }
+data = { name = "external", input_shape = [3, 16, 16], classes = 3 }
+training = { evaluator = "judge:evaluate", start = "scratch", rungs = [1, 2] }
+search = { trials = 9, confirm_seeds = 1 }
 [space]
 name = "own"
 choices."spotlight:Spotlight" = { power = [1.0, 2.0] }
 choices.se = { reduction = [4, 2] }
 choices.gam = { reduction = [4], groups = [2] }
-[backbone]
-name = "mine:build"
-[data]
-name = "external"
-input_shape = [3, 16, 16]
-classes = 3
-[training]
-evaluator = "judge:evaluate"
-start = "scratch"
-rungs = [1, 2]
-[search]
-trials = 9
-confirm_seeds = 1
 """
 
 

@@ -10,14 +10,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from made_study import recipe, usual
 
+from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
+from nas_attn.storage import Run
 from nas_attn.study import searching
-from nas_attn.study.progress import Progress, overview, time_left
+from nas_attn.study.progress import Progress, last_sessions, overview, time_left
 
 
 @pytest.mark.parametrize(
@@ -42,6 +47,17 @@ def test_a_line_has_its_time_left_only_while_somebody_works() -> None:
     now = Progress(8, 3, 1, 0, 0, 1, "accuracy 70.40 %", 40.0)
     assert now.line() == "4/8 trials, 1 pruned, best accuracy 70.40 %, about 40 s left"
     assert now.line(working=False) == "4/8 trials, 1 pruned, best accuracy 70.40 %"
+
+
+def test_the_last_latency_sessions_are_counted_before_the_first_of_them(tmp_path: Path) -> None:
+    made = usual(tmp_path, made_from=recipe(latency={"tolerance": 0.001}))
+    opened, keys = SimpleNamespace(store=made.store, recipe=made.recipe), ["key-001", "key-002", "key-003"]
+    made.store.queue.want([Run(keys[0], parse("stage1=se"), 7, purpose="confirm")])
+    made.store.queue.finish(made.store.queue.rows(key=keys[0])[-1], "done", "", made.lease)
+    planned = last_sessions(opened, keys)
+    assert planned > 3
+    made.store.add_session(replace(made.store.sessions()[0], started_at=time.time() + 60))
+    assert last_sessions(opened, keys) == planned - 1, "whatever it measured"
 
 
 URL = "sqlite:///nas_attn.db"

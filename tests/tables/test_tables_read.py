@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import itertools
 import sys
 from pathlib import Path
@@ -17,13 +17,8 @@ TARGET = {"additive": 0.05, "other": 0.01, "level": 0.01, "rest": 0.01}
 
 
 def imported(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"tables_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    sys.path.insert(0, str(FOLDER))
+    return importlib.import_module(name)
 
 
 read = imported("read")
