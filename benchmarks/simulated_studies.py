@@ -325,13 +325,16 @@ class MeasuredWorld:
 
     problem: str
     candidates: int = 20
+    confirm_seeds: int = 2
+    """As the recipe's `search.confirm_seeds`."""
     backbones: int = 1
     rungs: int = 1
     effects: str = "measured"
 
     @property
     def name(self) -> str:
-        return f"measured {self.problem}, scratch, {self.candidates}"
+        more = "" if self.confirm_seeds == 2 else f", {self.confirm_seeds} further seeds"
+        return f"measured {self.problem}, scratch, {self.candidates}{more}"
 
 
 class MeasuredStudy:

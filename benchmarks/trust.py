@@ -53,14 +53,17 @@ def simulate(job: tuple[AnyWorld, int]) -> Outcome:
     """One study from its first run to its answer; of measured effects as a search does it by default."""
     world, seed = job
     made = study(world, np.random.default_rng([seed, *world.name.encode()]))
-    return carry_out(made, confirm_seeds=2 if isinstance(world, MeasuredWorld) else 0)
+    if isinstance(world, MeasuredWorld):
+        return carry_out(made, confirm_seeds=world.confirm_seeds, rounds=2 * world.confirm_seeds)
+    return carry_out(made)
 
 
-def carry_out(made: AnyStudy, confirm_seeds: int = 0) -> Outcome:
+def carry_out(made: AnyStudy, confirm_seeds: int = 0, rounds: int = ROUNDS) -> Outcome:
     """A study's runs, those of the comparison too, and what is made of them.
 
     Args:
         confirm_seeds: first, so many further seeds for six networks, as a search does.
+        rounds: then so many fresh seeds for none, what would be taken, and two rivals.
     """
     started = time.process_time()
     runs = search(made)
@@ -69,7 +72,7 @@ def carry_out(made: AnyStudy, confirm_seeds: int = 0) -> Outcome:
         runs += [run for seed in range(confirm_seeds) for key in keys for run in made.runs(key, 50 + seed)]
     evidence = look(made, runs)
     (chosen, preferred_to), compared = choose(made, evidence), 0
-    for number in range(ROUNDS):
+    for number in range(rounds):
         for key in ["none", chosen, *rivals(made, evidence, chosen, preferred_to)]:
             runs += made.runs(key, 100 + number)
             compared += 1
@@ -182,6 +185,7 @@ def worlds() -> Iterator[AnyWorld]:
     for problem in MEASURED:
         yield MeasuredWorld(problem)
         yield MeasuredWorld(problem, candidates=40)
+        yield MeasuredWorld(problem, confirm_seeds=6)
 
 
 ROUND = 10

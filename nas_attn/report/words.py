@@ -33,10 +33,10 @@ def shown(snapshot: Snapshot, view: CandidateView, index: int, *, absolute: bool
     """An objective in a table: the gain over the bare backbone with its paired interval, where that is known; the bare backbone's value."""
     objective = snapshot.objectives[index]
     gain = view.gains.get(objective_name(objective))
-    if absolute or not snapshot.compared(objective) or (gain is None and view.baseline != "none"):
+    if absolute or not snapshot.compared(objective) or (gain is None and _budget(snapshot, view)):
         return with_spread(snapshot, view, index)
     if gain is None:
-        return value(objective, view.values[index])
+        return value(objective, view.values[index] if view.baseline == "none" else None)
     return bare_plus_minus(objective, gain.mean, (gain.high - gain.low) / 2)
 
 
