@@ -18,6 +18,8 @@ from nas_attn.model.functions import Function
 TWO_SITE_CHANGES = 300
 PARENTS = 64  # placements that are changed, at most: some of a longer front
 BEYOND = 0.02  # the reference lies this share of their range beyond the worst costs seen
+FEW_SITES = 4  # up to which a single module is tried more often: which stage alone is enough?
+ALONE = 1 / 3  # share of the proposals below a limit that have, with few sites, one module at most
 SEVERAL = 2000  # candidates looked at with three or more objectives
 
 
@@ -87,6 +89,9 @@ def proposals(
             candidates, values = candidates[some], values[some]
         gains = _gains(values, known, primary, rng)
         order = np.argsort(-gains, kind="stable")[: int((gains > 0).sum())]
+    if by_limit and candidates.shape[1] <= FEW_SITES and rng.random() < ALONE:
+        modules = (~allowed.free[np.arange(candidates.shape[1]), candidates]).sum(axis=1)
+        order = np.lexsort((values[:, primary], modules > 1))[: int((modules <= 1).sum())]
     for index in np.concatenate([order, _below_limits(values, known, primary, rng)]):
         yield tuple(candidates[index].tolist())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -31,11 +33,8 @@ def first(beliefs: Beliefs, seen: np.ndarray, allowed: Allowed, by_limit: bool, 
 
 
 def neighbours(placement: np.ndarray, choices: int) -> np.ndarray:
-    found = []
-    for site in range(len(placement)):
-        for choice in range(choices):
-            found.append([*placement[:site], choice, *placement[site + 1 :]])
-    return np.array(found)
+    places = itertools.product(range(len(placement)), range(choices))
+    return np.array([[*placement[:site], choice, *placement[site + 1 :]] for site, choice in places])
 
 
 coordinates = st.integers(0, 12).map(float)
@@ -85,13 +84,16 @@ def test_below_limits_the_best_of_the_primary_objective_comes_first() -> None:
     believed = functions(2, 5, 4)
     seen = np.random.default_rng(1).integers(4, size=(15, 5))
     beliefs = Beliefs(believed, primary=1)
-    costs, sought = [], []
-    for seed in range(20):
-        cost, value = beliefs.values(np.array([first(beliefs, seen, everything(5, 4), True, seed)]))[0]
-        costs.append(cost)
-        sought.append(value)
-    assert len(set(costs)) > 4, "limits differ"
+    costs, sought = beliefs.values(np.array([first(beliefs, seen, everything(5, 4), True, n) for n in range(20)])).T
+    assert len(set(costs.tolist())) > 4, "limits differ"
     assert np.corrcoef(costs, sought)[0, 1] < -0.5, "more is had for more"
+
+
+@pytest.mark.parametrize(("sites", "least", "most"), [(4, 13, 40), (5, 0, 8)])
+def test_with_few_sites_some_proposals_below_a_limit_are_a_single_module(sites: int, least: int, most: int) -> None:
+    beliefs, seen = Beliefs(functions(2, sites, 4)), np.random.default_rng(1).integers(4, size=(15, sites))
+    found = [first(beliefs, seen, everything(sites, 4), True, seed) for seed in range(60)]
+    assert least <= sum(np.count_nonzero(placement) <= 1 for placement in found) <= most
 
 
 def test_bounds_are_kept_where_something_keeps_them() -> None:

@@ -54,8 +54,7 @@ def test_the_last_latency_sessions_are_counted_before_the_first_of_them(tmp_path
     opened, keys = SimpleNamespace(store=made.store, recipe=made.recipe), ["key-001", "key-002", "key-003"]
     made.store.queue.want([Run(keys[0], parse("stage1=se"), 7, purpose="confirm")])
     made.store.queue.finish(made.store.queue.rows(key=keys[0])[-1], "done", "", made.lease)
-    planned = last_sessions(opened, keys)
-    assert planned > 3
+    assert (planned := last_sessions(opened, keys)) > 3
     made.store.add_session(replace(made.store.sessions()[0], started_at=time.time() + 60))
     assert last_sessions(opened, keys) == planned - 1, "whatever it measured"
 

@@ -6,7 +6,6 @@ import importlib
 import itertools
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,12 +15,8 @@ SD = {"additive": 0.03, "other": 0.01, "backbone": 0.01, "seed": 0.008, "interac
 TARGET = {"additive": 0.05, "other": 0.01, "level": 0.01, "rest": 0.01}
 
 
-def imported(name: str) -> ModuleType:
-    sys.path.insert(0, str(FOLDER))
-    return importlib.import_module(name)
-
-
-read = imported("read")
+sys.path.insert(0, str(FOLDER))
+read = importlib.import_module("read")
 
 
 def made(seed: int, blocks: int = 4, repeated: int = 13) -> tuple[object, np.ndarray]:
