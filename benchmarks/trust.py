@@ -8,8 +8,8 @@
 
 Each study runs its candidates (with `rungs`, the best third by raw score goes on), and then four times a fresh seed for none,
 the one that would be recommended (`analysis/recommendation.py`, latencies included; where that is none, the most promising one),
-and two rivals: the one it was preferred to for its latency, some drawn from the posterior, the best of the others. The model is fitted anew
-each time.
+and two rivals: a slower one if it was preferred to that for its latency, else a faster one; some drawn from the posterior; the best of
+the others. The model is fitted anew each time.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ def carry_out(made: AnyStudy, confirm_seeds: int = 0, rounds: int = ROUNDS) -> O
         keys = confirmed(made, look(made, runs))
         runs += [run for seed in range(confirm_seeds) for key in keys for run in made.runs(key, 50 + seed)]
     evidence = look(made, runs)
-    (chosen, preferred_to), compared = choose(made, evidence), 0
+    (chosen, first), compared = choose(made, evidence), 0
     for number in range(rounds):
-        for key in ["none", chosen, *rivals(made, evidence, chosen, preferred_to)]:
+        for key in ["none", chosen, *rivals(made, evidence, chosen, first)]:
             runs += made.runs(key, 100 + number)
             compared += 1
         evidence = look(made, runs)
-        chosen, preferred_to = choose(made, evidence)
+        chosen, first = choose(made, evidence)
     return judge(made, evidence, chosen, compared, time.process_time() - started)
 
 
@@ -102,7 +102,7 @@ def look(study: AnyStudy, runs: Sequence[Run]) -> Evidence:
 
 
 def choose(study: AnyStudy, evidence: Evidence) -> tuple[str, list[str]]:
-    """(what would be taken, or promises most where that is none; what it was preferred to for its latency)."""
+    """(what would be taken, or promises most where that is none; the rival that comes first)."""
     able = [key for key in study.placements if evidence.estimates[key].seeds]
     latencies = {key: study.latency(key) for key in able}
     front = non_dominated(np.array([[-evidence.estimates[key].mean, latencies[key].ratio] for key in able]))
@@ -112,7 +112,8 @@ def choose(study: AnyStudy, evidence: Evidence) -> tuple[str, list[str]]:
     ]
     answer = recommend(contenders, evidence, max_latency_ratio=None)
     if answer is not None and answer.key != "none":
-        return answer.key, [answer.more_accurate.key] if answer.more_accurate else []
+        other = answer.more_accurate or answer.cheaper
+        return answer.key, [other.key] if other else []
     gains = evidence.gains("none")
     return max((key for key in able if key != "none"), key=lambda key: gains[key].worth), []
 
@@ -127,12 +128,12 @@ def confirmed(study: AnyStudy, evidence: Evidence) -> list[str]:
     return list(dict.fromkeys(["none", *uniform, *front, *best]))[:CONFIRMED]
 
 
-def rivals(study: AnyStudy, evidence: Evidence, chosen: str, preferred_to: Sequence[str]) -> list[str]:
+def rivals(study: AnyStudy, evidence: Evidence, chosen: str, first: Sequence[str]) -> list[str]:
     """Others that are more accurate by the estimate, or the best in a draw from the posterior."""
     able = np.array([key not in ("none", chosen) and evidence.estimates[key].seeds > 0 for key in evidence.keys])
     drawn = np.where(able, evidence.draw(study.rng, 8), -np.inf).argmax(axis=1)
     others = sorted(np.flatnonzero(able), key=lambda i: -evidence.estimates[evidence.keys[i]].mean)
-    return list(dict.fromkeys([*preferred_to, *(evidence.keys[i] for i in [*drawn, *others])]))[:RIVALS]
+    return list(dict.fromkeys([*first, *(evidence.keys[i] for i in [*drawn, *others])]))[:RIVALS]
 
 
 def judge(study: AnyStudy, evidence: Evidence, chosen: str, compared: int, cpu_s: float) -> Outcome:

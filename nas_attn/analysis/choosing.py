@@ -317,10 +317,10 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     sign = -1.0 if model.lower_is_better else 1.0
     known = np.array([key in able for key in model.keys])
     drawn = np.where(known, sign * model.draw(rng, DRAWS), -np.inf).argmax(axis=1)
-    preferred_to = [best.more_accurate.key] if best.more_accurate is not None else []
+    first = best.more_accurate or best.cheaper  # on these two the choice depends most
     uniform = [view.key for view in now.ordered(now.baselines) if view.key in able and view.baseline != "none"][:1]
     others = (view.key for view in now.ordered(able.values()))
-    rivals = dict.fromkeys([*preferred_to, *uniform, *(model.keys[i] for i in drawn), *others])
+    rivals = dict.fromkeys([*([first.key] if first else []), *uniform, *(model.keys[i] for i in drawn), *others])
     return [*bare, chosen, *[able[key] for key in rivals if key in able and key != chosen.key][:RIVALS]]
 
 

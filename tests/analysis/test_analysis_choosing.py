@@ -202,14 +202,14 @@ def met(now: Snapshot, seed: int = 0) -> list[str]:
     return [str(view.placement) for view in next_round(now, np.random.default_rng(seed))]
 
 
-def test_no_attention_the_recommended_the_best_uniform_one_and_another_meet(tmp_path: Path) -> None:
-    now = snapshot(usual(tmp_path, searched=20).store)
+def test_no_attention_the_recommended_a_faster_one_and_the_best_uniform_one_meet(tmp_path: Path) -> None:
+    now = snapshot(usual(tmp_path, searched=20, seed=5).store)
     placements = met(now)
     assert placements[0] == "none"
     assert placements[1] == str(now.recommendation.placement)
     assert len(placements) == len(set(placements)) == 2 + RIVALS
     best = max((view for view in now.baselines if view.baseline != "none"), key=lambda view: view.values[0])
-    assert str(best.placement) in placements
+    assert {str(best.placement), str(now.find(now.recommendation.cheaper.key).placement)} <= set(placements)
     assert met(now) == placements, "any worker that decides it decides the same"
 
 
