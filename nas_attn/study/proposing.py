@@ -3,8 +3,8 @@
 A trial is a candidate; a candidate is done when its runs are. Its first run may be pruned at a rung, against all that
 ran there, net of what runs of one seed and backbone have in common; further seeds follow if it was not.
 
-Then the front, the bare backbone and the best uniform candidate get further seeds, and the best-looking one meets its
-rivals in rounds, on fresh seeds and backbones, until it is known to be better. Optuna is not told of these runs.
+Then six networks, among them the front and the best baselines, get further seeds, and the best-looking one meets its
+rivals in a set number of rounds, on fresh seeds and backbones. Optuna is not told of these runs.
 """
 
 from __future__ import annotations
