@@ -422,8 +422,7 @@ class SearchSection(Section):
     """What the sampler `placement` expects of each type by depth before it has seen runs: nothing; what publications measured;
     what the database's earlier studies found. The runs decide how much of it holds. Answers rest on the runs alone."""
     seed: Seed = 0
-    """Seed of proposals and runs. Neighbouring seeds share most of their runs' seeds; for independent searches, use seeds
-    1,000 apart."""
+    """Seed of proposals and runs. Searches whose seeds are less than 100 apart share no run's seed."""
 
     @field_validator("sampler")
     @classmethod
@@ -558,6 +557,11 @@ class Recipe(Section):
     def augmentations(self) -> set[str]:
         """Names of all augmentations, of search and target."""
         return {name for one in (*self.training.augmentation, *(self.target.augment or ())) for name in one.names}
+
+    @property
+    def first_seed(self) -> int:
+        """The first seed of runs, below what NumPy takes as a seed. Each `search.seed` has a thousand from here on."""
+        return 1000 * self.search.seed % 2**31
 
     @property
     def target_training(self) -> TrainingSection:

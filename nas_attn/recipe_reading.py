@@ -120,8 +120,8 @@ def target_table(target: str) -> dict[str, str | None]:
     """
     if target == "scratch":
         return {"start": "scratch", "weights": None}
-    if target != "weights" and not user_path(target, what="--target", error=RecipeError).is_file():
-        raise RecipeError(f"--target '{shorten(target)}' is neither 'scratch', nor 'weights', nor a file that is there")
+    if target != "weights" and not user_path(target, what="target", error=RecipeError).is_file():
+        raise RecipeError(f"target '{shorten(target)}' is neither 'scratch', nor 'weights', nor a file that is there")
     return {"start": "pretrained", "weights": "default" if target == "weights" else target}
 
 

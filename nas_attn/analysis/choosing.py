@@ -45,6 +45,22 @@ class Chosen:
         return {**view, "rule": self.rule, "sentences": list(self.sentences)}
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command that comes next; how its settings are typed is not known here."""
+
+    command: str
+    study: str
+    placement: str = ""
+    seeds: int = 0  # 0: as many as the target says
+    look: bool = False  # whether it should only say what it would do
+    why: bool = False  # whether it should give the reasons
+
+    def __str__(self) -> str:
+        of = f" of {self.placement}" if self.placement else ""
+        return f"nas-attn {self.command} {self.study}{of}{f', {self.seeds} seeds' if self.seeds else ''}"
+
+
 def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
     """The candidate that is meant; StudyError, which names the nearest, where none meets it. `key_of`: for `placement` only."""
     if criteria.trial is not None:
@@ -205,21 +221,22 @@ def _sentences(now: Snapshot, criteria: Criteria, found: CandidateView, rule: st
     return said
 
 
-def answer(now: Snapshot, at: str = "") -> list[str]:
-    """What to take, how sure that is, what to do next, in at most eight lines; first what speaks against it. `at`: the option
-    with the database."""
+def answer(now: Snapshot, typed: Callable[[Step], str] | None = None) -> list[str]:
+    """What to take, how sure that is, what to do next, in at most eight lines; first what speaks against it. `typed`: a step as a
+    whole command; None where nothing can be typed.
+    """
     best, notes = now.recommendation, [f"Careful: {said}" for said in now.cautions[:MOST_NOTES]]
     if best is None or (best.placement == BARE and all(view.placement == BARE for view in _finished(now))):
         return [*notes, nothing_recommended(now)]
-    test = _tested(now, at)
+    test, said = _tested(now), typed or str
     tested = [test[0]] if test else []
     lines = [line.removesuffix(", not tested") if tested else line for line in best.answer]
     bet = best.best_bet if best.best_bet and best.best_bet.gain and best.worth is None else None
-    why = f"reasons: nas-attn pareto {now.study} --why{at}"
-    step = test[1] if test else f"nas-attn validate {now.study} --dry-run{at}"
-    open_ = [] if tested or bet is None else list(_decide(now, bet, at))
-    open_ = open_ or ([] if tested else list(_target(now, at)))
-    rest = [*lines, *tested, *open_, f"Next      {why if open_ else f'{step}; {why}'}"]
+    open_ = [] if tested or bet is None else list(_decide(now, bet, said))
+    open_ = open_ or ([] if tested else list(_target(now, said)))
+    steps = [] if open_ else [said(test[1] if test else Step("validate", now.study, look=True))]
+    steps += [f"reasons: {typed(Step('pareto', now.study, why=True))}"] if typed else []
+    rest = [*lines, *tested, *open_, *([f"Next      {'; '.join(steps)}"] if steps else [])]
     return [*notes[: max(0, MOST_LINES - len(rest))], *rest]
 
 
@@ -235,11 +252,11 @@ def training_s(now: Snapshot, epochs: int) -> float | None:
     return epochs * seconds / sum(longest.values()) if longest else None
 
 
-def _tested(now: Snapshot, at: str) -> tuple[str, str] | None:
+def _tested(now: Snapshot) -> tuple[str, Step] | None:
     """What the last finished validation showed of the recommended network, or of the best one where that is the bare one; and
-    the command that comes next.
+    what comes next.
     """
-    best, test = now.recommendation, f"nas-attn validate {now.study}"
+    best = now.recommendation
     for result in reversed(now.validations):
         bare = next((n.key for n in result.family.networks if n.placement == BARE), None)
         against = [verdict for verdict in result.verdicts if verdict.control == bare]
@@ -253,14 +270,14 @@ def _tested(now: Snapshot, at: str) -> tuple[str, str] | None:
             size = f"{units.difference(metric, verdict.difference)} ({between})"
             line = f"Tested    {about}{word}, {size}; {result.blocks} trainings each, test images"
             if bool(mine) == (verdict.word == "better"):  # test and search agree
-                return line, f"nas-attn retrain {now.study}{at}"
+                return line, Step("retrain", now.study)
             if verdict.word != ("worse" if mine else "better"):
-                return line, f"{test} --dry-run{at}"
-            return f"{line}; the search does not agree", f'{test} --placement "{network.placement}"{at}'
+                return line, Step("validate", now.study, look=True)
+            return f"{line}; the search does not agree", Step("validate", now.study, str(network.placement))
     return None
 
 
-def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
+def _decide(now: Snapshot, bet: Comparison, said: Callable[[Step], str]) -> Iterator[str]:
     noise = now.noise.get(now.primary or "")
     if bet.gain is None or not promising(bet.gain) or noise is None or not noise.seed_sd:
         return
@@ -271,19 +288,18 @@ def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
     seconds = training_s(now, runs * 2 * now.recipe.target_training.rungs[-1])
     time = "" if seconds is None else f" (about {units.duration(seconds)})"
     view = now.find(bet.key)
-    placement = bet.name if view is None else str(view.placement)
-    command = f'nas-attn validate {now.study} --seeds {runs} --placement "{placement}"{at}'
-    yield f"Decide    train each network {runs} times as the target says{time}: {command}"
+    step = Step("validate", now.study, bet.name if view is None else str(view.placement), runs)
+    yield f"Decide    train each network {runs} times as the target says{time}: {said(step)}"
 
 
-def _target(now: Snapshot, at: str) -> Iterator[str]:
+def _target(now: Snapshot, said: Callable[[Step], str]) -> Iterator[str]:
     """That no run trained as the target does, and what it takes to know more; nothing where some did."""
     if searched_as_target(now.recipe) or any(model.rung == TARGET for model in now.evidence.values()):
         return
     seconds = training_s(now, validation_epochs(now.recipe))
     cost = f" in about {units.duration(seconds)}" if seconds else ""
-    said = now.recipe.target_training.said
-    yield f"Target    the gain {said} is not known yet: nas-attn validate {now.study}{at} finds out{cost}"
+    trained, step = now.recipe.target_training.said, Step("validate", now.study)
+    yield f"Target    the gain {trained} is not known yet: {said(step)} finds out{cost}"
 
 
 def to_confirm(now: Snapshot) -> list[CandidateView]:

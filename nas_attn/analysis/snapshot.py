@@ -341,7 +341,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     told = {name: found for name, found in models.items() if name in wanted - same.keys()}
     gains = _gains(rows, told)
     bare = [s.score for row in rows if row.baseline == "none" for s in scores.get(row.key, ())]
-    seeds = range(recipe.search.seed, recipe.search.seed + recipe.training.backbones)  # others came later
+    seeds = range(recipe.first_seed, recipe.first_seed + recipe.training.backbones)  # others came later
     before = [s.score for s in own if s.score.seed in seeds]
     apart = _apart(rows, fitted)
     for key, its_own in apart.items():

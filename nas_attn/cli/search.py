@@ -90,7 +90,7 @@ def search(
     quiet_optuna()
     searching.check_here(made, device=effort.device)
     if planned and not as_json:
-        echo(planned.text(), err=not dry_run)
+        echo(planned.text("; --target changes it"), err=not dry_run)
     if dry_run:
         _forecast(planned, made, effort, tried or [], as_json)
         return

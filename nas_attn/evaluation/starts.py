@@ -57,7 +57,7 @@ def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, 
     if weights == "default":
         section, shape = plan.recipe.backbone, plan.input_shape
         return backbones.build(section, input_shape=shape, classes=plan.classes, pretrained=True).state_dict(), ()
-    model = plan.bare(plan.recipe.search.seed)
+    model = plan.bare(plan.recipe.first_seed)
     notes = backbones.load_weights(model, weights)
     return model.state_dict(), notes
 

@@ -297,7 +297,7 @@ class Workbench:
         key = backbone_key(other)
         if self.store.backbones.get(backbone_name(run.backbone, key)):
             return None
-        seed = self.recipe.search.seed + run.backbone
+        seed = self.recipe.first_seed + run.backbone
         return Run(key, BARE if other is None else run.placement, seed, run.backbone, SEARCH, BACKBONE)
 
     def start_weights(self, backbone: int, other: Choice | None) -> Mapping[str, Any] | None:

@@ -223,7 +223,8 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
         return None
     figure = blank_figure(height=420)
     figure.add_traces([_curves(snapshot, alike, metric, style) for style, alike in runs.items()])
-    seeds = range(snapshot.recipe.search.seed, snapshot.recipe.search.seed + snapshot.recipe.training.backbones)
+    first = snapshot.recipe.first_seed
+    seeds = range(first, first + snapshot.recipe.training.backbones)
     start = {
         p.seed: p.metrics[metric] for p in snapshot.backbone if p.seed in seeds and metric in p.metrics
     }  # not fresh

@@ -89,8 +89,8 @@ class Budget:
         own = ("seconds", "workers", "epoch_s", "blocks", "images", "known")
         return told | {name: getattr(self, name) for name in own}
 
-    def text(self) -> str:
-        """Five lines for a person."""
+    def text(self, to_change: str = "") -> str:
+        """Five lines for a person. `to_change`: what to do for another target."""
         recipe, training, target = self.recipe, self.recipe.training, self.recipe.target_training
         if self.known:
             return f"study {recipe.name} goes on for {duration(self.seconds)}; it has {self.known} candidates"
@@ -104,7 +104,7 @@ class Budget:
         lines = (
             f"images    {self.look}",
             f"backbone  {recipe.backbone.name}{side}: {self.epoch_s:.2g} s an epoch, {self.workers} at a time",
-            f"target    {target.rungs[-1]} epochs with attention {said}; --target changes it",
+            f"target    {target.rungs[-1]} epochs with attention {said}{to_change}",
             f"plan      {duration(self.seconds)}: {trials} candidates, at most a third of them baselines, trained as the target says; "
             f"the best get {more}; {test}",
             f"shows     gains from about {shown:.1f} points; 1 of {self.images} validation images is {100 / self.images:.1f} points",
@@ -148,7 +148,7 @@ def plan_folder(
                     return found
     if found is None:
         why = f"'{folder}' is too much for {duration(seconds)} here"
-        raise DataError(f"{why}: give more --minutes, or a smaller backbone")
+        raise DataError(f"{why}: give it more time, or a smaller backbone")
     return found
 
 
@@ -327,7 +327,7 @@ class Forecast:
             epoch = f"{self.epoch_s:.1f} s" if self.epoch_s < 10 else duration(self.epoch_s)
             pruning = "pruning and " if self.pruned else ""
             most = f"at most {duration(self.total_s)} with one worker, less with {pruning}more workers"
-            ways = "; --minutes ends it earlier, fewer trials or epochs shorten it"
+            ways = "; a limit on its time ends it earlier, fewer trials or epochs shorten it"
             shorter = ways if self.total_s > 24 * HOUR_S else ""
             lines.append(f"one epoch takes about {epoch} here; the whole search {most}{shorter}")
         if self.target_s is not None and self.validation_s is not None:

@@ -289,7 +289,7 @@ class Search(TaskSource):
 
     def _runs(self, row: CandidateRow) -> list[Run]:
         """All runs of a candidate in the search: spread evenly over the seeds (or backbones), the bare network on each of them."""
-        many, first, apart = self.recipe.training.seeds, self.recipe.search.seed, search_seeds(self.recipe)
+        many, first, apart = self.recipe.training.seeds, self.recipe.first_seed, search_seeds(self.recipe)
         if row.baseline == "none":
             seeds = range(first, first + max(apart, many))
         else:
@@ -464,7 +464,7 @@ class Confirmation(_Further):
         search, trials = self.recipe.search, self.worker.opened.trials
         if self.store.settings.confirmed_trials == trials:
             return []
-        first = search.seed + max(self.recipe.training.seeds, search_seeds(self.recipe))
+        first = self.recipe.first_seed + max(self.recipe.training.seeds, search_seeds(self.recipe))
         seeds = range(first, first + search.confirm_seeds)
         backbones = {seed: backbone_number(self.recipe, seed) for seed in seeds}
         runs = self.missing(to_confirm(snapshot(self.store)), backbones)
@@ -486,7 +486,7 @@ class Rounds(_Further):
         views = next_round(snapshot(self.store), np.random.default_rng([search.seed, len(rounds)]))
         number = ROUND_SEED + len(rounds)
         fresh = self.recipe.training.start == "backbone"
-        return self.missing(views, {search.seed + number: number if fresh else 0}, len(rounds) + 1)
+        return self.missing(views, {self.recipe.first_seed + number: number if fresh else 0}, len(rounds) + 1)
 
 
 def narrow(worker: Worker) -> bool:

@@ -72,7 +72,7 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
         blocks=asked.blocks or recipe.target.seeds,
         margin=asked.margin,
         metric=metric,
-        first_seed=recipe.search.seed + FIRST_SEED * number,
+        first_seed=recipe.first_seed + FIRST_SEED * number,
         epochs=recipe.target_training.rungs[-1],
         chance=1 / plan.classes if exact else None,
     )
@@ -212,9 +212,9 @@ def order(opened: OpenStudy, networks: Mapping[str, Placement], *, seeds: int = 
     for key, placement in networks.items():
         mine = sorted((run for run in done if run.key == key), key=lambda run: run.seed)[:seeds]
         known = {run.seed for run in mine}
-        numbers = [n for n in range(FIRST_RETRAINING, FIRST_RETRAINING + seeds) if recipe.search.seed + n not in known]
+        numbers = [n for n in range(FIRST_RETRAINING, FIRST_RETRAINING + seeds) if recipe.first_seed + n not in known]
         for number in numbers[: seeds - len(mine)]:
-            mine.append(Run(key, placement, recipe.search.seed + number, 0, protocol, RETRAIN, RETRAIN_PRIORITY))
+            mine.append(Run(key, placement, recipe.first_seed + number, 0, protocol, RETRAIN, RETRAIN_PRIORITY))
         runs += mine
     return Order(protocol, tuple(runs))
 

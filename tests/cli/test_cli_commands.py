@@ -180,7 +180,7 @@ def test_init_overwrites_only_when_told(tmp_path: Path, monkeypatch: pytest.Monk
         (["--name", "a b"], "name: string should match pattern"),
         (["--max-latency-ratio", "-1"], "limits.max_latency_ratio: input should be greater than 0, not -1.0"),
         (["--space", "smal"], "unknown search space 'smal': did you mean 'small'?"),
-        (["--target", "nothing.pt"], "--target 'nothing.pt'"),
+        (["--target", "nothing.pt"], "target 'nothing.pt'"),
         (["--target", "weights"], "resnet8"),
     ],
 )

@@ -43,7 +43,7 @@ def test_more_time_is_used_and_too_little_is_said(photos: Path, monkeypatch: pyt
     assert short.recipe.target_training.rungs < long.recipe.target_training.rungs
     assert long.blocks > 0
     assert len(short.text().splitlines()) == 5
-    with pytest.raises(DataError, match="--minutes"):
+    with pytest.raises(DataError, match="photos"):
         planned(photos, 20)
 
 

@@ -72,6 +72,8 @@ def test_a_search_runs_to_its_end_and_learns(table: Path) -> None:
     further = [placement for placement, seed, rung in calls(table) if int(seed) > 1 and rung == "1"]
     assert len(further) == further_runs(study.recipe, 14), "how many runs follow is known in advance"
     assert len(finished(optuna.load_study(study_name="table", storage=URL))) == 14
+    na.search("table.toml", overrides={**SMALL, "name": "other", "search.seed": 1}, say=lambda line: None)
+    assert max(calls(table).values()) == 1, "searches with neighbouring seeds have a run in common"
 
 
 def test_without_a_number_a_search_finds_out_how_many_threads_pay(
