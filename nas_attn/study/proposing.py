@@ -9,6 +9,7 @@ rivals in a set number of rounds, on fresh seeds and backbones. Optuna is not to
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -36,6 +37,7 @@ from nas_attn.records import BARE, Assignment, CandidateRow, Placement, Resolved
 from nas_attn.space import BACKBONE, FREE, NONE
 from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
+from nas_attn.study.candidates import FEW_SITES
 from nas_attn.study.placement_sampler import Known, weak_values
 from nas_attn.study.progress import CONFIRM, FURTHER, NARROW, ROUND, ROUNDS, last_sessions, told
 from nas_attn.study.reading import snapshot
@@ -46,8 +48,9 @@ from nas_attn.tables import is_cost
 
 Values = tuple[float, ...] | None  # of the objectives
 LATE = 0.75  # share of the candidates after which the larger network comes, when it is known what attention costs
-REDUCED = 6  # the last of every so many candidates are the answer without one of its modules
-MOST_REDUCED = 12
+NEAR = 6  # the last of every so many candidates are near the answer: parts of it, or with one module exchanged
+MOST_NEAR = 12
+ALL_PARTS = 4  # modules of an answer up to which all its parts are near; of more, those without one module
 FEWEST_TRIALS = 10  # from which on one of them is a larger network
 COMPANIONS = 3  # candidates whose latency is narrowed beside a new one's
 PRIORITY, LATER = 30, 20  # of the search's runs, and of those that come after it
@@ -181,9 +184,9 @@ class Search(TaskSource):
         if over:
             self.store.set(trials=begun + entered)
             return entered and self._ask(lease)
-        last = min(self.worker.opened.trials // REDUCED, MOST_REDUCED)
+        last = min(self.worker.opened.trials // NEAR, MOST_NEAR)
         if not waiting and not entered and begun >= self.worker.opened.trials - last:
-            self._enter_reduced()
+            self._enter_near()
         self._exhausted = covered and not entered
         return not self._exhausted and self._ask(lease)
 
@@ -229,8 +232,10 @@ class Search(TaskSource):
         self.book.enqueue_outside(networks[nearest].text, {BASELINE: names[nearest]})
         return True
 
-    def _enter_reduced(self) -> None:
-        """Lets the recommended placement wait without one of its modules, the least needed by the model: perhaps fewer will do."""
+    def _enter_near(self) -> None:
+        """Lets a placement near the recommended one wait, which no rung stops: one of its modules alone if none was tried, else
+        another part; in small spaces then the same with a module exchanged. Of several the best by the model.
+        """
         now = snapshot(self.store)
         best, model = now.recommendation, now.evidence.get(now.primary or "")
         if best is None or model is None or best.placement == BARE:
@@ -238,14 +243,21 @@ class Search(TaskSource):
         with suppress(PlacementError):  # the space may not hold it
             values = self.space.values(self.bench.plan.resolved(best.placement))
             used = [site for site, value in values.items() if value != NONE and NONE in self.space.allowed[site]]
-            fewer = [{**values, site: NONE} for site in used] if len(used) > 1 else []
-            found = {self.space.resolve(one).key: one for one in fewer}
-            new = {
-                key: self.space.resolve(one).placement for key, one in found.items() if not self.store.candidate(key)
-            }
-            if new:
-                estimates, sign = model.about(new).estimates, -1 if model.lower_is_better else 1
-                self.book.enqueue(found[max(new, key=lambda key: sign * estimates[key].mean)], {})
+            alone = [{**values, **dict.fromkeys({*used} - {site}, NONE)} for site in used]
+            counts = range(1, len(used) if len(used) <= ALL_PARTS else 2)
+            parts = [values | dict.fromkeys(out, NONE) for n in counts for out in itertools.combinations(used, n)]
+            other = [{**values, at: value} for at in used for value in self.space.allowed[at] if value != NONE]
+            new = [self._untried(some) for some in (alone, parts, other if len(values) <= FEW_SITES else [])]
+            found = new[0] if len(new[0]) == len(used) > 1 else new[1] or new[2]
+            if found:
+                about = model.about({key: one.placement for key, one in found.items()}).estimates
+                sign = -1 if model.lower_is_better else 1
+                nearest = found[max(found, key=lambda key: sign * about[key].mean)]
+                self.book.enqueue(self.space.values(nearest), {TRIED: nearest.text})
+
+    def _untried(self, some: Iterable[Mapping[str, str]]) -> dict[str, ResolvedPlacement]:
+        found = (self.space.resolve(values) for values in some)
+        return {one.key: one for one in found if not self.store.candidate(one.key)}
 
     def close(self) -> str:
         if self._open():

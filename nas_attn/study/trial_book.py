@@ -30,7 +30,7 @@ from nas_attn.storage.connection import Outage, explained, translate_errors
 
 BASELINE = "baseline"  # user attribute of an enqueued trial that names the baseline
 OUTSIDE = "outside"  # user attribute of a trial without parameters: its placement, which the space does not hold
-TRIED = "tried"  # user attribute of a trial that a person asked for: the placement as typed
+TRIED = "tried"  # user attribute of a trial that was asked for, and that no rung stops: the placement as typed
 FIXED = "fixed_params"  # system attribute in which Optuna keeps what an enqueued trial is to try
 _CONSTRAINTS = "constraints"  # system attribute from which optuna-dashboard greys infeasible trials
 _LIMITS = "limits"
