@@ -96,7 +96,7 @@ def test_a_time_that_is_over_is_forgotten_and_a_pause_does_not_count(table: Path
     assert opened.store.settings.ends_at is None
 
 
-def test_the_last_candidates_are_a_module_of_the_answer_alone_and_what_could_stand_in_for_it(table: Path) -> None:
+def test_the_last_candidates_are_a_module_of_the_answer_alone_and_another_part(table: Path) -> None:
     (table / "first_stage.py").write_text(
         "def evaluate(model, run):\n    return {'accuracy': 0.5 + 0.2 * ('stage1=se' in run.placement) + run.seed / 1e4}\n"
     )
@@ -106,7 +106,7 @@ def test_the_last_candidates_are_a_module_of_the_answer_alone_and_what_could_sta
     assert searching.work(opened, Options(say=lambda line: None)) == "complete"
     *before, first, second = (set(row.placement.assignments) for row in opened.store.candidates())
     assert ([str(one).partition("(")[0] for one in first], first in before) == (["stage1=se"], False)
-    assert ([one.site for one in second], second in [*before, first]) == (["stage1"], False)
+    assert any(second < other for other in before), second
 
 
 CHANGES = {"search.trials": 6, "search.confirm_seeds": 0, "space": {"name": "one", "choices": {"simam": {}}}}
