@@ -57,8 +57,8 @@ class Step:
     why: bool = False  # whether it should give the reasons
 
     def __str__(self) -> str:
-        of = f" of {self.placement}" if self.placement else ""
-        return f"nas-attn {self.command} {self.study}{of}{f', {self.seeds} seeds' if self.seeds else ''}"
+        seeds = f" with {self.seeds} seeds" if self.seeds else ""
+        return f"nas-attn {self.command} {self.study}{seeds}{f' for {self.placement}' if self.placement else ''}"
 
 
 def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:

@@ -243,7 +243,7 @@ class Search(TaskSource):
         with suppress(PlacementError):  # the space may not hold it
             values = self.space.values(self.bench.plan.resolved(best.placement))
             used = [site for site, value in values.items() if value != NONE and NONE in self.space.allowed[site]]
-            alone = [{**values, **dict.fromkeys({*used} - {site}, NONE)} for site in used]
+            alone = [values | dict.fromkeys({*used} - {site}, NONE) for site in used]
             counts = range(1, len(used) if len(used) <= ALL_PARTS else 2)
             parts = [values | dict.fromkeys(out, NONE) for n in counts for out in itertools.combinations(used, n)]
             other = [{**values, at: value} for at in used for value in self.space.allowed[at] if value != NONE]
@@ -379,7 +379,7 @@ class Search(TaskSource):
         return not checked.reason
 
     def go_on(self, run: Run, score: Score) -> bool:
-        """What the pruner says at a rung of a candidate's first run. Baselines and the user's own placements always go on."""
+        """What the pruner says at a rung of a candidate's first run. Baselines, the user's own and those near the answer always go on."""
         self._check_metrics(score)
         row = self.store.candidate(run.key)
         assert row is not None
