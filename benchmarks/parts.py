@@ -68,15 +68,15 @@ def own_blocks(found: runs.Assembled) -> runs.Assembled:
 ANSWERS: dict[str, tuple[Callable[[], Changed], tuple[str, ...]]] = {
     "effects of a choice at its site": (
         without_shapes(coding, ("site", "type")),
-        ("planted, scratch, 60", "any, scratch, 40", "table cued-digits, 3 backbones"),
+        ("any, scratch, 40", "measured fashion-mnist, scratch, 40", "table cued-digits, 3 backbones"),
     ),
     "effects of a type at any site": (
         without_shapes(coding, ("type",)),
-        ("planted, fine-tuning, 60", "any, scratch, 40", "table cued-digits, 3 backbones"),
+        ("any, scratch, 40", "measured fashion-mnist, scratch, 40", "table cued-digits, 3 backbones"),
     ),
     "pairs of sites": (
         without_shapes(coding, ("pair",)),
-        ("any, scratch, 40", "table cued-digits, 3 backbones", "measured fashion-mnist, scratch, 40"),
+        ("any, scratch, 40", "measured fashion-mnist, scratch, 40", "table cued-digits, 3 backbones"),
     ),
     "nothing may differ": (
         constant(variances, "EQUAL_SHARE", 0.0),
@@ -86,11 +86,17 @@ ANSWERS: dict[str, tuple[Callable[[], Changed], tuple[str, ...]]] = {
         assembled(one_backbone),
         ("null, fine-tuning, 60, 3 backbones ±0.2", "planted, fine-tuning, 60, 3 backbones ±0.2"),
     ),
-    "level of a seed": (assembled(own_blocks), ("planted, fine-tuning, 60", "small, fine-tuning, 60")),
-    "lower rungs": (last_rung, ("planted, fine-tuning, 60, 3 rungs", "small, fine-tuning, 60, 2 rungs")),
+    "level of a seed": (
+        assembled(own_blocks),
+        ("null, fine-tuning, 60", "small, fine-tuning, 60", "planted, fine-tuning, 60"),
+    ),
+    "lower rungs": (
+        last_rung,
+        ("null, fine-tuning, 60, 3 rungs", "small, fine-tuning, 60, 2 rungs", "planted, fine-tuning, 60, 3 rungs"),
+    ),
     "noise floor of the images": (
         constant(runs, "noise_floor", lambda some: None),
-        ("null, fine-tuning, 20", "planted, fine-tuning, 20"),
+        ("null, fine-tuning, 20", "any, fine-tuning, 40", "planted, fine-tuning, 20"),
     ),
     "broken runs are cut": (
         constant(runs, "_cut", lambda values, block: (values, np.zeros(len(values)))),
@@ -98,7 +104,7 @@ ANSWERS: dict[str, tuple[Callable[[], Changed], tuple[str, ...]]] = {
     ),
     "draws until there are enough": (
         constant(variances, "MOST", variances.FEWEST),
-        ("planted, fine-tuning, 60, 3 backbones ±0.2", "planted, fine-tuning, 60, 3 rungs"),
+        ("null, fine-tuning, 60, 3 backbones ±0.2", "planted, fine-tuning, 60, 3 backbones ±0.2"),
     ),
 }
 """Part -> how to leave it out, and the kinds of study in which it should matter."""
