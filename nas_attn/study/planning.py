@@ -95,7 +95,6 @@ class Budget:
         if self.known:
             return f"study {recipe.name} goes on for {duration(self.seconds)}; it has {self.known} candidates"
         trials, confirm = recipe.search.trials, recipe.search.confirm_seeds
-        more = "1 more seed" if confirm == 1 else f"{confirm} more seeds"
         side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
         test = f"tested in {self.blocks} blocks" if self.blocks else "no time for a test: `validate` does it later"
         start = {None: "from random weights", "default": "from the published weights"}
@@ -106,7 +105,7 @@ class Budget:
             f"backbone  {recipe.backbone.name}{side}: {self.epoch_s:.2g} s an epoch, {self.workers} at a time",
             f"target    {target.rungs[-1]} epochs with attention {said}{to_change}",
             f"plan      {duration(self.seconds)}: {trials} candidates, at most a third of them baselines, trained as the target says; "
-            f"the best get {more}; {test}",
+            f"then more seeds for the best; {test}",
             f"shows     gains from about {shown:.1f} points; 1 of {self.images} validation images is {100 / self.images:.1f} points",
         )
         return "\n".join(lines)

@@ -4,7 +4,7 @@ A trial is a candidate; a candidate is done when its runs are. Its first run may
 ran there, net of what runs of one seed and backbone have in common; further seeds follow if it was not.
 
 Then six networks, among them the front and the best baselines, get further seeds, and the best-looking one meets its
-rivals in a set number of rounds, on fresh seeds and backbones. Optuna is not told of these runs.
+rivals in rounds, on fresh seeds and backbones. Optuna is not told of these runs.
 """
 
 from __future__ import annotations
@@ -486,14 +486,15 @@ class Confirmation(_Further):
 
 
 class Rounds(_Further):
-    """The best-looking candidate meets its rivals, round by round, on fresh seeds and backbones."""
+    """The best-looking candidate meets its rivals, round by round, on fresh seeds and backbones. A search with a time goes on
+    until its test begins.
+    """
 
     purpose = ROUND
 
     def next(self) -> list[Run]:
-        search, rounds = self.recipe.search, self.rounds()
-        held = len(rounds) - self.store.settings.rounds_before
-        if held >= ROUNDS * search.confirm_seeds:
+        search, rounds, settings = self.recipe.search, self.rounds(), self.store.settings
+        if settings.test_from is None and len(rounds) - settings.rounds_before >= ROUNDS * search.confirm_seeds:
             return []
         views = next_round(snapshot(self.store), np.random.default_rng([search.seed, len(rounds)]))
         number = ROUND_SEED + len(rounds)

@@ -67,7 +67,7 @@ def test_uniform_baselines_take_a_third_of_the_candidates_at_most(table: Path, t
     assert len(names) - 1 == min(21, trials // 3)
 
 
-def test_a_search_whose_time_for_candidates_is_over_confirms_and_tests_those_it_has(
+def test_a_search_whose_time_for_candidates_is_over_confirms_those_it_has_until_the_test(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(target_runs, "MOST_BLOCKS", 2)
@@ -77,10 +77,13 @@ def test_a_search_whose_time_for_candidates_is_over_confirms_and_tests_those_it_
     def say(line: str) -> None:
         if line.startswith("trial 4"):
             opened.store.set(screen_until=opened.database.now() - 1)
+        elif any(row.run.round == 5 for row in opened.store.queue.rows(purposes=["round"])):  # a search without a time has 4
+            opened.store.set(test_from=opened.database.now() - 1)
 
     assert searching.work(opened, searching.Options(say=say)) == "complete"
     assert len(opened.store.candidates()) == opened.trials < 8
     assert {row.run.purpose for row in opened.store.queue.rows()} >= {"search", "confirm", "validate"}
+    assert max(row.run.round for row in opened.store.queue.rows()) >= 5
     assert progress(opened).finished == progress(opened).trials
 
 
