@@ -416,7 +416,7 @@ class SearchSection(Section):
     """`all`: the bare backbone, and each type with its first knobs at every site. Where latency counts, also controls: plain
     residual convolutions at every site, if all these take at most half of `trials`, and from 10 trials on a wider, deeper or the
     next larger network of the backbone's family, if one is known. `bare`: only the bare backbone."""
-    confirm_seeds: int = Field(default=2, ge=0)
+    confirm_seeds: int = Field(default=3, ge=0)
     """More seeds for the six networks that matter most after the search, then twice as many rounds of confirmation; 0: none."""
     prior: Literal["none", "published", "studies"] = "none"
     """What the sampler `placement` expects of each type by depth before it has seen runs: nothing; what publications measured;

@@ -50,7 +50,7 @@ batch_size = 1
 [search]
 trials = {trials}
 sampler = "auto"                   # {samplers}
-confirm_seeds = 2                  # more seeds for the networks that matter after the search
+confirm_seeds = 3                  # more seeds for the networks that matter after the search
 
 [limits]
 {limit}
