@@ -22,8 +22,7 @@ from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import ByClass, Labels, by_class
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
-from nas_attn.records import Placement, Score
-from nas_attn.storage import StoredScore
+from nas_attn.records import Placement, Score, StoredScore
 
 Floats = NDArray[np.float64]
 PRIOR_FREEDOMS = 4.0  # weight of the pooled variance in each comparison's own, as so many observations
@@ -183,9 +182,6 @@ def critical_t(contrasts: bytes, shape: tuple[int, int], freedoms: int) -> float
 
 
 # ------------------------------------------------------------------------------------------- as a study keeps them
-
-TARGET_PROTOCOL, TEST_PROTOCOL = "target", "target/test"
-RETRAIN = "retrain"  # purpose of the runs of `nas-attn retrain`
 
 
 @dataclass(frozen=True, slots=True)

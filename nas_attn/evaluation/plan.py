@@ -14,11 +14,12 @@ from torch import nn
 
 from nas_attn import attachment, backbones, data, tasks
 from nas_attn.errors import BackboneError, NasAttnError, StudyError
+from nas_attn.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe import DataSection, Recipe, TrainingSection, objective_name
 from nas_attn.recipe_reading import frozen_recipe, other_backbone
 from nas_attn.records import Choice, Costs, Latency, Placement, Point, ResolvedPlacement, Site
 from nas_attn.space import SearchSpace, resolve
-from nas_attn.storage import SEARCH, StudyStore
+from nas_attn.storage import StudyStore
 
 Build = Callable[[], nn.Module]  # builds the bare backbone, randomly initialised from torch's global generator
 
@@ -194,14 +195,13 @@ def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
     return ""
 
 
-TARGET = "target"
 A_SEED = 6  # candidates that share a seed, at least
 
 
 def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSection) -> str:
     """The name of a training protocol, which the study keeps, so that any worker can train by it."""
     content = _content(training, data)
-    for name in (SEARCH, TARGET):
+    for name in (SEARCH, TARGET_PROTOCOL):
         recipe = protocol_recipe(store, name)
         if content == _content(recipe.training, recipe.data):
             return name
@@ -217,7 +217,7 @@ def protocol_recipe(store: StudyStore, protocol: str) -> Recipe:
     recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
     if protocol == SEARCH:
         return recipe
-    if protocol == TARGET:
+    if protocol == TARGET_PROTOCOL:
         return recipe.model_copy(update={"training": recipe.target_training})
     text = store.protocols.get(protocol)
     if text is None:

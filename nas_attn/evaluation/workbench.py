@@ -15,11 +15,9 @@ import torch
 from torch import nn
 
 from nas_attn import data, tasks
-from nas_attn.analysis.validation import RETRAIN
 from nas_attn.backbones.weights import pack, restore, unpack
 from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, TrainingError, Unmeasurable
 from nas_attn.evaluation.artifacts import (
-    BACKBONE,
     ArtifactStore,
     RunFiles,
     backbone_key,
@@ -27,7 +25,6 @@ from nas_attn.evaluation.artifacts import (
     keep_curve,
     keep_labels,
     read_artifact,
-    test_protocol,
     weights_run,
     write_artifact,
 )
@@ -39,9 +36,10 @@ from nas_attn.evaluation.plan import Plan, kept_sites, over_limits, plan_for, pr
 from nas_attn.evaluation.starts import Factors, calibration, candidate_factors, given_weights, int8_metrics, pick_device
 from nas_attn.latency import DeviceLock
 from nas_attn.notation import parse
+from nas_attn.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, BARE, Choice, Costs, Latency, ResolvedPlacement, Score, Share
-from nas_attn.storage import SEARCH, Lease, Run, StudyStore
+from nas_attn.storage import Lease, Run, StudyStore
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for, execution_on, intra_op_threads
 

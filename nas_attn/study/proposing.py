@@ -32,14 +32,15 @@ from nas_attn.evaluation.plan import Plan, backbone_number, search_seeds, wanted
 from nas_attn.evaluation.starts import given_weights
 from nas_attn.evaluation.workbench import Workbench
 from nas_attn.notation import parse
+from nas_attn.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import BARE, Assignment, CandidateRow, Placement, ResolvedPlacement, Score
 from nas_attn.space import BACKBONE, FREE, NONE
-from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
+from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
 from nas_attn.study.candidates import FEW_SITES
 from nas_attn.study.placement_sampler import Known, weak_values
-from nas_attn.study.progress import CONFIRM, FURTHER, NARROW, ROUND, ROUNDS, last_sessions, told
+from nas_attn.study.progress import FURTHER, NARROW, ROUNDS, last_sessions, told
 from nas_attn.study.reading import snapshot
 from nas_attn.study.sampling import DistinctSampler, covers
 from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes, outside

@@ -16,12 +16,13 @@ from nas_attn.analysis.per_image import Labels, Mistakes
 from nas_attn.analysis.per_image import mistakes as found_mistakes
 from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.analysis.snapshot import Retrained, Snapshot, StudyFacts, snapshot_of
-from nas_attn.analysis.validation import RETRAIN, TARGET_PROTOCOL, TEST_PROTOCOL, Family, finished_blocks, read_family
+from nas_attn.analysis.validation import Family, finished_blocks, read_family
 from nas_attn.errors import NasAttnError, StorageError, shorten
+from nas_attn.purposes import RETRAIN, SEARCH, TARGET_PROTOCOL, TEST_PROTOCOL
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import EpochPoint
-from nas_attn.storage import SEARCH, StudyStore
+from nas_attn.storage import StudyStore
 
 MOST_LABELS = 2**26  # bytes of a study's labels, unpacked: a few MB in a large study
 

@@ -24,8 +24,8 @@ from nas_attn.analysis.latency import half_width
 from nas_attn.errors import LeaseLost, StorageError
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe, lower_is_better
-from nas_attn.records import CandidateRow, Latency, Placement
-from nas_attn.storage import Database, StoredScore, optuna_engine_arguments
+from nas_attn.records import CandidateRow, Latency, Placement, StoredScore
+from nas_attn.storage import Database, optuna_engine_arguments
 from nas_attn.storage.connection import Outage, explained, translate_errors
 
 BASELINE = "baseline"  # user attribute of an enqueued trial that names the baseline
