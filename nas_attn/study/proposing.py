@@ -137,12 +137,10 @@ class RungScores:
 
     def final(self, row: CandidateRow) -> Values:
         """A scored candidate's objectives; None while a worker on the right machine has still to measure it."""
-        measurer, resolved = self._bench.measurer, self._bench.plan.resolved(row.placement)
-        latency = measurer.known(resolved) if measurer is not None else None
-        if measurer is not None and latency is None:
-            latency = self._bench.latency(resolved, [])
-            if latency is None:
-                return None
+        measured = self._bench.measurer is not None
+        latency = self._bench.latency(self._bench.plan.resolved(row.placement), []) if measured else None
+        if measured and latency is None:
+            return None
         metrics, _ = self._metrics(len(self._recipe.training.rungs) - 1)[row.key]
         values = [objective_value(o, metrics, row.cost, latency) for o in self._recipe.objectives]
         return tuple(v for v in values if v is not None)
