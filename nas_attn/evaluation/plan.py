@@ -33,7 +33,6 @@ class Plan:
     classes: int
     sites: tuple[Site, ...]  # stages, then blocks
     space: SearchSpace
-    bare_cost: Costs
     build: Build
     own_build: Build | None = None  # the user's function behind `build`; None: the recipe's backbone
     _resolved: dict[Placement, ResolvedPlacement] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -104,9 +103,9 @@ def make_plan(
         sites = kept.sites if same else attachment.reshaped(kept.sites, model, input_shape)
     else:
         sites = attachment.survey(model, input_shape, custom=wanted.custom, heads=wanted.heads).sites
-    bare_cost = attachment.cost(model, input_shape, recipe.objectives)
+    attachment.cost(model, input_shape, recipe.objectives)  # or says now why one's own cost cannot be counted
     space = SearchSpace(recipe.space, sites, init=recipe.training.resolved_init)
-    return Plan(recipe, input_shape, classes, sites, space, bare_cost, made_by, build)
+    return Plan(recipe, input_shape, classes, sites, space, made_by, build)
 
 
 def _checked(build: Build) -> Build:
