@@ -31,7 +31,6 @@ from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.plan import Plan, backbone_number, search_seeds, wanted
 from nas_attn.evaluation.starts import given_weights
 from nas_attn.evaluation.workbench import Workbench
-from nas_attn.notation import parse
 from nas_attn.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import BARE, Assignment, CandidateRow, Placement, ResolvedPlacement, Score
@@ -43,7 +42,7 @@ from nas_attn.study.placement_sampler import Known, weak_values
 from nas_attn.study.progress import FURTHER, NARROW, ROUNDS, last_sessions, told
 from nas_attn.study.reading import snapshot
 from nas_attn.study.sampling import DistinctSampler, covers
-from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes, outside
+from nas_attn.study.trial_book import BASELINE, TRIED, Asked, attributes, outside
 from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.tables import is_cost
 
@@ -283,13 +282,12 @@ class Search(TaskSource):
                 return self.want(lease)
 
     def _claim(self, asked: Asked, lease: Lease) -> bool:
-        baseline = asked.attributes.get(BASELINE)
-        own = asked.attributes.get(OUTSIDE)
-        resolved = self.space.resolve(asked.values) if own is None else self.bench.plan.resolved(parse(str(own)))
+        other = asked.outside
+        resolved = self.space.resolve(asked.values) if other is None else self.bench.plan.resolved(other)
         key, number = resolved.key, asked.number
         led = number in self.sampler.led_by_prior
         row = self.store.claim(
-            key, placement=resolved.placement, trial=number, baseline=baseline, lease=lease, by_prior=led
+            key, placement=resolved.placement, trial=number, baseline=asked.baseline, lease=lease, by_prior=led
         )
         if row is None:
             first = self.store.candidate(key)

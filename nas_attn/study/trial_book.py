@@ -40,7 +40,8 @@ _LIMITS = "limits"
 class Asked:
     number: int
     values: Mapping[str, str]  # site -> value; empty where the placement lies outside the space
-    attributes: Mapping[str, Any]
+    outside: Placement | None  # that placement
+    baseline: str | None  # name of the baseline
 
 
 class _Calls(threading.local):
@@ -120,13 +121,13 @@ class TrialBook:
     def ask(self, choices: Mapping[str, Sequence[str]]) -> Asked:
         """The next trial, waiting or proposed; `choices`: site -> values. Raises LeaseLost: another gave it up."""
         trial, values = self.study.ask(), dict[str, str]()
-        users = trial.user_attrs
+        other = outside(trial)
         try:
-            for site, known in choices.items() if OUTSIDE not in users else ():
+            for site, known in choices.items() if other is None else ():
                 values[site] = trial.suggest_categorical(site, known)
         except UpdateFinishedTrialError:
             raise LeaseLost(f"trial {trial.number} was given up by another worker meanwhile") from None
-        return Asked(trial.number, values, users)
+        return Asked(trial.number, values, other, trial.user_attrs.get(BASELINE))
 
     def ask_again(self, trial: FrozenTrial, sites: Collection[str]) -> None:
         """Gives up a trial that nobody is at, and lets what it was to try wait again, as a new one."""
