@@ -16,7 +16,7 @@ from nas_attn import tasks
 from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.units import duration
-from nas_attn.analysis.validation import Family, Network, family_name, written
+from nas_attn.analysis.validation import Family, Network
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.artifacts import weights_run
 from nas_attn.evaluation.plan import Plan, keep_protocol, protocol_recipe
@@ -27,7 +27,7 @@ from nas_attn.records import BARE, Placement, StoredScore
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.progress import seconds_per_epoch
-from nas_attn.study.reading import families, snapshot
+from nas_attn.study.reading import families, keep_family, snapshot
 from nas_attn.study.worker import TaskSource, Worker
 
 VALIDATE_PRIORITY, RETRAIN_PRIORITY = 60, 50
@@ -103,8 +103,7 @@ def check_test_split(recipe: Recipe) -> None:
 def begin(opened: OpenStudy, family: Family) -> None:
     """Writes the family down, before its first run."""
     with opened.database.creating():
-        if opened.store.validations.get(family_name(family.number)) is None:
-            opened.store.validations.put(family_name(family.number), written(family))
+        keep_family(opened.store, family)
 
 
 def family_runs(family: Family) -> list[Run]:
