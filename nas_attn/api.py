@@ -12,6 +12,7 @@ from nas_attn import attachment
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.attachment import detach
 from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.evaluation.programs import attach_asked
@@ -106,11 +107,6 @@ def attach(
             "input_shape, init and version of nas_attn"
         )
     return attachment.attach(model, resolved)
-
-
-def detach(model: nn.Module) -> nn.Module:
-    """Removes, in place, all attention that `attach` added; returns the same model."""
-    return attachment.detach(model)
 
 
 def check(

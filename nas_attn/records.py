@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from nas_attn.purposes import SEARCH
+
 Knob = int | float | bool | str
 
 POSITIONS = ("residual", "block", "stage")  # Before each residual add, after each block, after the last one
@@ -220,6 +222,25 @@ class Score:
 
 
 _BLOBS = ("correct", "answers")  # Fields of a score that are bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredScore:
+    """A score as the study's database holds it."""
+
+    key: str  # The candidate's key, or the backbone's
+    purpose: str  # One of PURPOSES: what the run was made for
+    score: Score
+    protocol: str = SEARCH
+    backbone: int = 0  # Number of the backbone that it started from
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReading:
+    """A reading of the test split."""
+
+    read_at: float  # Unix seconds by the database's clock
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

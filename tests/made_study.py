@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from nas_attn.analysis.validation import Family, Network, family_name, written
+from nas_attn.analysis.validation import Family, Network
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import Database, Run, StudyStore
-from nas_attn.study.reading import families
+from nas_attn.study.reading import families, keep_family
 
 IMAGES = 2000
 TRUE_GAIN = {"se(reduction=8)": 0.006, "cbam(reduction=16, spatial_kernel_size=7)": 0.010, "ela(kernel_size=7)": -0.012}
@@ -134,7 +134,7 @@ class MadeStudy:
             epochs=9,
             chance=None if evaluator else 0.1,
         )
-        self.store.validations.put(family_name(number), written(family))
+        keep_family(self.store, family)
         for block in range(blocks if done is None else done):
             seed = family.first_seed + block
             for key, placement in networks.items():

@@ -12,7 +12,7 @@ import numpy as np
 
 from nas_attn.analysis import units
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.analysis.fronts import minimised
+from nas_attn.analysis.fronts import minimised, sign_of
 from nas_attn.analysis.recommendation import REQUIRED, Comparison, promising
 from nas_attn.analysis.snapshot import CandidateView, Snapshot, searched_as_target
 from nas_attn.analysis.validation import validation_epochs
@@ -161,8 +161,7 @@ def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:
         if limit is None:
             what, cost = _cost(now, pool)
             return min(pool, key=lambda view: (cost(view), view.trial)), f"the {what} that {reach}"
-    sign = 1.0 if metric == "loss" or f"-{metric}" in now.objectives else -1.0
-    best = min(pool, key=lambda view: (sign * view.estimates[metric].mean, view.trial))
+    best = min(pool, key=lambda view: (-sign_of(now.recipe, metric) * view.estimates[metric].mean, view.trial))
     return best, f"the best estimated {metric} {within}"
 
 

@@ -17,11 +17,11 @@ from nas_attn.analysis.latency import Elsewhere, LatencyRecord, by_device, laten
 from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
 from nas_attn.analysis.sanity import Constant, WeakRung, cautions, constants, in_int8, two_values, weak_rungs
-from nas_attn.analysis.validation import TEST_PROTOCOL, Family, ValidationResult, validation_results
+from nas_attn.analysis.validation import Family, ValidationResult, validation_results
 from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise, Run, fit
+from nas_attn.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
-from nas_attn.records import CandidateRow, Costs, EpochPoint, Latency, Placement, Session
-from nas_attn.storage import SplitReading, StoredScore
+from nas_attn.records import CandidateRow, Costs, EpochPoint, Latency, Placement, Session, SplitReading, StoredScore
 from nas_attn.tables import is_cost
 
 
@@ -318,7 +318,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     scores: dict[str, list[StoredScore]] = defaultdict(list)
     for stored in facts.scores:
         scores[stored.key].append(stored)
-    own = scores.pop("backbone", [])
+    own = scores.pop(BACKBONE, [])
     last = len(recipe.training.rungs) - 1
 
     def fitted(keys: Collection[str]) -> Models:
@@ -446,7 +446,7 @@ def _views(
 
 
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
-    order = {"backbone": 0, "search": 1, "confirm": 2, "round": 3}
+    order = {BACKBONE: 0, SEARCH: 1, CONFIRM: 2, ROUND: 3}
     points = [
         ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s) for s in stored for of in (s.score,)
     ]

@@ -10,20 +10,17 @@ freedoms).
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import ByClass, Labels, by_class
-from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
-from nas_attn.records import Placement, Score
-from nas_attn.storage import StoredScore
+from nas_attn.records import Placement, Score, StoredScore
 
 Floats = NDArray[np.float64]
 PRIOR_FREEDOMS = 4.0  # weight of the pooled variance in each comparison's own, as so many observations
@@ -182,10 +179,7 @@ def critical_t(contrasts: bytes, shape: tuple[int, int], freedoms: int) -> float
     return float(np.quantile(largest / np.sqrt(rng.chisquare(freedoms, DRAWS) / freedoms), 1 - ERROR))
 
 
-# ------------------------------------------------------------------------------------------- as a study keeps them
-
-TARGET_PROTOCOL, TEST_PROTOCOL = "target", "target/test"
-RETRAIN = "retrain"  # purpose of the runs of `nas-attn retrain`
+# -------------------------------------------------------------------------------------------------- of a study
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,30 +222,9 @@ class ValidationResult:
         return self.blocks == self.family.blocks
 
 
-def family_name(number: int) -> str:
-    """Under which a study keeps a family."""
-    return f"{number:04d}"
-
-
 def validation_epochs(recipe: Recipe) -> int:
     """Epochs of a validation of the recommended network, the best uniform one and the bare backbone."""
     return recipe.target.seeds * 3 * recipe.target_training.rungs[-1]
-
-
-def written(family: Family) -> str:
-    """A family as a study keeps it, JSON."""
-    plain = asdict(family)
-    for network, one in zip(plain["networks"], family.networks, strict=True):
-        network["placement"] = str(one.placement)
-    return json.dumps(plain)
-
-
-def read_family(text: str) -> Family:
-    """A family as a study keeps it, JSON."""
-    plain = json.loads(text)
-    networks = tuple(Network(n["key"], parse(n["placement"]), n["role"]) for n in plain.pop("networks"))
-    comparisons = tuple((key, control) for key, control in plain.pop("comparisons"))
-    return Family(networks=networks, comparisons=comparisons, **plain)
 
 
 def validation_results(

@@ -177,7 +177,7 @@ class BlockFinder:
         parts = [child for child in children if self._is_part(child)]
         is_root = call.index == 0
         if not is_root and self.flow.map_of(call) is not None and not self._shrinks(call):
-            if call.module in self.classes or self._grows_dense(call, parts):
+            if call.module in self.classes or self._grows_dense(parts):
                 yield call
                 return
             if not parts or self._is_wrapper(call, parts):
@@ -199,7 +199,7 @@ class BlockFinder:
         own = self.flow.convolutions(call.index) >= 2 or call.module in self.classes
         return (own or self._holds(call, self.classes)) and not gates_its_input(self.flow, call)
 
-    def _grows_dense(self, call: Call, parts: list[Call]) -> bool:
+    def _grows_dense(self, parts: list[Call]) -> bool:
         """Whether its parts each add channels to one map, like a dense block's layers."""
         if len(parts) < 2 or len({part.module for part in parts}) != 1 or parts[0].module not in self.classes:
             return False

@@ -32,6 +32,7 @@ from nas_attn.cli.common import (
 )
 from nas_attn.errors import NasAttnError, RecipeError, StudyError
 from nas_attn.paths import DEFAULT_URL
+from nas_attn.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
 
 if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import Snapshot
@@ -171,7 +172,7 @@ def validate(
         return
     target_runs.begin(opened, family)
     goes_on = f"nas-attn validate {opened.store.name}{at_storage(storage)}"
-    do_runs(opened, goes_on, effort, only=target_runs.PURPOSE, quiet=as_json)
+    do_runs(opened, goes_on, effort, only=VALIDATE, quiet=as_json)
     now = Publisher(opened).current()
     _show_validations(now, as_json)
     if not now.validations[family.number - 1].complete:
@@ -254,7 +255,6 @@ def retrain(
 ) -> None:
     """Train a network as the target says, and keep its weights."""
     from nas_attn import tasks
-    from nas_attn.analysis.validation import RETRAIN
     from nas_attn.evaluation.starts import check_weights
     from nas_attn.study import searching, target_runs
     from nas_attn.study.exporting import named
@@ -280,7 +280,6 @@ def retrain(
 
 
 def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
-    from nas_attn.evaluation.plan import TARGET
     from nas_attn.report import words
     from nas_attn.study.target_runs import results
 
@@ -295,6 +294,6 @@ def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
         return
     shown = [[str(r.seed), words.metrics(m) if m else why or "not finished", str(r.placement)] for r, m, why in scored]
     out = console()
-    how = "as the target says" if wanted.protocol == TARGET else "as the options say, not as the target says"
+    how = "as the target says" if wanted.protocol == TARGET_PROTOCOL else "as the options say, not as the target says"
     out.print(table(f"Trained {how}; scored on the validation split", ["seed", "score", "placement"], shown))
     out.print("Only `nas-attn validate` reads the test images. `nas-attn export` takes the weights of the first seed.")

@@ -278,8 +278,6 @@ class BoxedSplit(Split):
 class Boxes(Classes):
     """Images with boxes."""
 
-    name = "boxes"
-
     def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:
         return ("image",)
 

@@ -188,8 +188,6 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard de
 class Classes:
     """Images with a class each."""
 
-    name: ClassVar[tables.Kind] = "classes"
-
     def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:
         """Names of what a split keeps the shares of."""
         return classes
@@ -229,11 +227,11 @@ def load(
 ) -> Dataset:
     """Reads, splits, puts on the device; DataError: unknown name, missing or broken files, too few images."""
     place, kind = Place(torch.device(device), share), task.kind()
-    fixed = ":" not in section.name and kind.name != "boxes"  # images of one size that can all be read
+    fixed = ":" not in section.name and task.labels != "boxes"  # images of one size that can all be read
     for name in ("size", "broken_images") if fixed else ():
         if getattr(section, name) != DataSection.model_fields[name].default:
             raise DataError(f"data.{name} does not apply to '{section.name}': leave it out")
-    parts: Parts = tables.data_reader(section.name, kind.name)(section, place)
+    parts: Parts = tables.data_reader(section.name, task.labels)(section, place)
     train, validation = _split(parts, section, kind)
     for part, split in ((train, "training"), (validation, "validation")):
         kind.check(part, parts.classes, f"{split} split of '{section.name}'")
@@ -305,8 +303,6 @@ class MaskedSplit(Split):
 
 class Masks(Classes):
     """Images with a class for each pixel."""
-
-    name = "masks"
 
     def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:
         return ("image",)

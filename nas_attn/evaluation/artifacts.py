@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from nas_attn.errors import CheckpointError, NasAttnWarning, StorageAway
 from nas_attn.paths import PART, whole_file
+from nas_attn.purposes import BACKBONE
 from nas_attn.records import Choice, EpochPoint
 from nas_attn.storage import CheckpointRow, Lease, Run, StudyStore
 from nas_attn.waiting import impatient
@@ -170,9 +171,6 @@ def remove_artifact(artifacts: ArtifactStore, artifact: str) -> None:
         artifacts.remove(artifact)
 
 
-BACKBONE = "backbone"  # purpose of the runs that train backbones; key where it is the study's own
-
-
 def backbone_key(other: Choice | None) -> str:
     """Key of the runs that train the study's backbone, or another one that is a control."""
     return BACKBONE if other is None else f"{BACKBONE} {other}"
@@ -186,11 +184,6 @@ def backbone_name(number: int, key: str) -> str:
 def weights_run(name: str) -> str:
     """Where trained weights are kept: of a candidate's key as searched, or of another run's files."""
     return f"weights:{name}"
-
-
-def test_protocol(protocol: str) -> str:
-    """The protocol under which scores on the test split stand, of runs trained by another."""
-    return f"{protocol}/test"
 
 
 def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoint], None]:

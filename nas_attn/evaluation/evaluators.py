@@ -92,6 +92,7 @@ class EvaluatorRun:
     asked: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
     last: int = 0  # epochs in all at the last rung
     lost: list[str] = field(default_factory=list, repr=False, compare=False)
+    resolved: ResolvedPlacement | None = field(default=None, repr=False, compare=False)  # what `placement` means
 
     def elsewhere(self, why: str) -> None:
         """Tells that the trained weights are not in the model, and why: they cannot be kept or exported."""
@@ -126,11 +127,10 @@ Reports = Generator[tuple[int, Mapping[str, float]], None, None]  # (epochs so f
 Evaluator = Callable[[nn.Module, EvaluatorRun], Mapping[str, float] | Reports]
 
 
-def find_evaluator(name: str, resolved: Callable[[str], ResolvedPlacement] | None = None) -> Evaluator:
-    """What a recipe names: a function, or a command (`evaluation.programs`). Raises RecipeError: it cannot be imported, called or found.
-    `resolved`: the network that a placement means, which a command is told."""
+def find_evaluator(name: str) -> Evaluator:
+    """What a recipe names: a function, or a command (`evaluation.programs`). Raises RecipeError: it cannot be imported, called or found."""
     if name.startswith(COMMAND):
-        found: Evaluator = named("nas_attn.evaluation.programs:program")(name, resolved)
+        found: Evaluator = named("nas_attn.evaluation.programs:program")(name)
         return found
     evaluator: Evaluator = load_object(name, what="training.evaluator", error=RecipeError)
     return evaluator
@@ -152,7 +152,7 @@ class EvaluatorTrainer:
         model: nn.Module,
         *,
         name: str,
-        placement: str,
+        placement: ResolvedPlacement,
         seed: int,
         rungs: Sequence[int],
         slot: CheckpointSlot,
@@ -169,13 +169,14 @@ class EvaluatorTrainer:
             scores = []
         self.evaluated, self.lost = 0, ""
         told: dict[str, Any] = {"networks": [], "flags": [], "lost": [], "asked": stop, "last": rungs[-1]}
+        told["resolved"] = placement
         with self._place(name) as folder, self._closing():
             for rung, epochs in enumerate(rungs):
                 if rung >= len(scores):
                     if stop():
                         raise Interrupted
                     new = epochs - (rungs[rung - 1] if rung else 0)
-                    run = EvaluatorRun(placement, rung, epochs, new, seed, folder, self._device, **told)
+                    run = EvaluatorRun(placement.text, rung, epochs, new, seed, folder, self._device, **told)
                     scores.append(self._one(model, run))
                     self.evaluated += 1
                     slot.save(json.dumps([score.as_plain() for score in scores]).encode(), epochs)
@@ -184,10 +185,11 @@ class EvaluatorTrainer:
             self.lost = "".join(told["lost"])
         return tuple(scores)
 
-    def test(self, model: nn.Module, *, name: str, placement: str, seed: int, epochs: int) -> Score:
+    def test(self, model: nn.Module, *, name: str, placement: ResolvedPlacement, seed: int, epochs: int) -> Score:
         """The evaluator's metrics on its test split; raises as `fit`."""
         with self._place(name) as folder, self._closing():
-            return self._one(model, EvaluatorRun(placement, 0, epochs, 0, seed, folder, self._device, "test"))
+            told: dict[str, Any] = {"split": "test", "resolved": placement}
+            return self._one(model, EvaluatorRun(placement.text, 0, epochs, 0, seed, folder, self._device, **told))
 
     @contextmanager
     def _place(self, name: str) -> Iterator[Path]:

@@ -14,11 +14,12 @@ from torch import nn
 
 from nas_attn import attachment, backbones, data, tasks
 from nas_attn.errors import BackboneError, NasAttnError, StudyError
+from nas_attn.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe import DataSection, Recipe, TrainingSection, objective_name
 from nas_attn.recipe_reading import frozen_recipe, other_backbone
 from nas_attn.records import Choice, Costs, Latency, Placement, Point, ResolvedPlacement, Site
 from nas_attn.space import SearchSpace, resolve
-from nas_attn.storage import SEARCH, StudyStore
+from nas_attn.storage import StudyStore
 
 Build = Callable[[], nn.Module]  # builds the bare backbone, randomly initialised from torch's global generator
 
@@ -32,7 +33,6 @@ class Plan:
     classes: int
     sites: tuple[Site, ...]  # stages, then blocks
     space: SearchSpace
-    bare_cost: Costs
     build: Build
     own_build: Build | None = None  # the user's function behind `build`; None: the recipe's backbone
     _resolved: dict[Placement, ResolvedPlacement] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -103,9 +103,9 @@ def make_plan(
         sites = kept.sites if same else attachment.reshaped(kept.sites, model, input_shape)
     else:
         sites = attachment.survey(model, input_shape, custom=wanted.custom, heads=wanted.heads).sites
-    bare_cost = attachment.cost(model, input_shape, recipe.objectives)
+    attachment.cost(model, input_shape, recipe.objectives)  # or says now why one's own cost cannot be counted
     space = SearchSpace(recipe.space, sites, init=recipe.training.resolved_init)
-    return Plan(recipe, input_shape, classes, sites, space, bare_cost, made_by, build)
+    return Plan(recipe, input_shape, classes, sites, space, made_by, build)
 
 
 def _checked(build: Build) -> Build:
@@ -194,14 +194,13 @@ def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
     return ""
 
 
-TARGET = "target"
 A_SEED = 6  # candidates that share a seed, at least
 
 
 def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSection) -> str:
     """The name of a training protocol, which the study keeps, so that any worker can train by it."""
     content = _content(training, data)
-    for name in (SEARCH, TARGET):
+    for name in (SEARCH, TARGET_PROTOCOL):
         recipe = protocol_recipe(store, name)
         if content == _content(recipe.training, recipe.data):
             return name
@@ -217,7 +216,7 @@ def protocol_recipe(store: StudyStore, protocol: str) -> Recipe:
     recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
     if protocol == SEARCH:
         return recipe
-    if protocol == TARGET:
+    if protocol == TARGET_PROTOCOL:
         return recipe.model_copy(update={"training": recipe.target_training})
     text = store.protocols.get(protocol)
     if text is None:

@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -42,7 +42,7 @@ _PAIR = re.compile(r"([A-Za-z_][\w./-]*)=([-+.\w]+)")
 Lines = queue.Queue[tuple[bool, str]]  # whether it is standard output's, and the line
 
 
-def program(name: str, resolved: Callable[[str], ResolvedPlacement] | None) -> Evaluator:
+def program(name: str) -> Evaluator:
     """The evaluator that a command stands for. Raises RecipeError: it cannot be split into words, or its program is not there."""
     command = name.removeprefix(COMMAND)
     try:
@@ -55,15 +55,14 @@ def program(name: str, resolved: Callable[[str], ResolvedPlacement] | None) -> E
         )
 
     def evaluate(model: nn.Module, run: EvaluatorRun) -> Reports:
-        assert resolved is not None  # else it was only looked for
         if run.split != "validation" and "{split}" not in command:
             raise TrainingError(f"training.evaluator '{name}' cannot score the test images: tell it {{split}}")
-        placed = resolved(run.placement)
-        if placed.other is not None:
+        assert run.resolved is not None  # whoever trains by it says so
+        if run.resolved.other is not None:
             raise TrainingError("the program builds its own network, so no other backbone can be trained as a control")
         told = {place: str(getattr(run, place)) for place in PLACES} | {"epochs": str(run.last or run.epochs)}
         filled = [re.sub(r"\{(\w+)\}", lambda found: told.get(found[1], found[0]), word) for word in words]
-        yield from _scores(filled, run, placed)
+        yield from _scores(filled, run, run.resolved)
         try:
             model.load_state_dict(torch.load(run.folder / WEIGHTS, map_location=run.device, weights_only=True))
         except FileNotFoundError:

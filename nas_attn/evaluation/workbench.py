@@ -15,11 +15,9 @@ import torch
 from torch import nn
 
 from nas_attn import data, tasks
-from nas_attn.analysis.validation import RETRAIN
 from nas_attn.backbones.weights import pack, restore, unpack
 from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, TrainingError, Unmeasurable
 from nas_attn.evaluation.artifacts import (
-    BACKBONE,
     ArtifactStore,
     RunFiles,
     backbone_key,
@@ -27,7 +25,6 @@ from nas_attn.evaluation.artifacts import (
     keep_curve,
     keep_labels,
     read_artifact,
-    test_protocol,
     weights_run,
     write_artifact,
 )
@@ -38,10 +35,10 @@ from nas_attn.evaluation.output import OutputLog
 from nas_attn.evaluation.plan import Plan, kept_sites, over_limits, plan_for, protocol_recipe, wanted
 from nas_attn.evaluation.starts import Factors, calibration, candidate_factors, given_weights, int8_metrics, pick_device
 from nas_attn.latency import DeviceLock
-from nas_attn.notation import parse
+from nas_attn.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, BARE, Choice, Costs, Latency, ResolvedPlacement, Score, Share
-from nas_attn.storage import SEARCH, Lease, Run, StudyStore
+from nas_attn.storage import Lease, Run, StudyStore
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for, execution_on, intra_op_threads
 
@@ -118,11 +115,7 @@ class Workbench:
         execution_on(recipe.training, self.device)
         name = recipe.training.evaluator
         self.task = tasks.of(recipe)
-
-        def resolved(notation: str) -> ResolvedPlacement:
-            return plan.resolved(parse(notation))
-
-        evaluator = evaluator or (find_evaluator(name, resolved) if name else self.task.evaluator(recipe))
+        evaluator = evaluator or (find_evaluator(name) if name else self.task.evaluator(recipe))
         here: dict[str, Any] = {"folder": host.folder, "device": str(self.device), "log": host.log}
         self._evaluator = evaluator and EvaluatorTrainer(evaluator, **here)
         measures = protocol == SEARCH and "latency" in wanted(recipe)
@@ -194,7 +187,7 @@ class Workbench:
         with own_fault("training it", self.device):
             model = self.start(resolved, run.seed, run.backbone)
             if self._evaluator is not None:
-                how |= {"name": run.folder, "placement": resolved.text, "needed": self.protocol != SEARCH}
+                how |= {"name": run.folder, "placement": resolved, "needed": self.protocol != SEARCH}
                 with intra_op_threads(self._threads.usual):
                     scores = self._evaluator.fit(model, **how)
             else:
@@ -217,7 +210,7 @@ class Workbench:
             self.store.log_test_reading(reason)
         epochs = self.recipe.training.rungs[-1]
         if self._evaluator is not None:
-            of = {"name": run.folder, "placement": str(run.placement)}
+            of: dict[str, Any] = {"name": run.folder, "placement": self.plan.resolved(run.placement)}
             with intra_op_threads(self._threads.usual):
                 score = self._evaluator.test(model, seed=run.seed, epochs=epochs, **of)
         else:

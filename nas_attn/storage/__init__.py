@@ -2,18 +2,15 @@
 
 from nas_attn.storage.connection import optuna_engine_arguments, shown_url
 from nas_attn.storage.database import Database
-from nas_attn.storage.rows import SEARCH, CheckpointRow, Lease, Run, RunRow, SplitReading, StoredScore, WorkerRow
+from nas_attn.storage.rows import CheckpointRow, Lease, Run, RunRow, WorkerRow
 from nas_attn.storage.store import StudyStore
 
 __all__ = [
-    "SEARCH",
     "CheckpointRow",
     "Database",
     "Lease",
     "Run",
     "RunRow",
-    "SplitReading",
-    "StoredScore",
     "StudyStore",
     "WorkerRow",
     "optuna_engine_arguments",

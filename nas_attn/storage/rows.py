@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from nas_attn.notation import parse
-from nas_attn.records import CandidateRow, Placement, Score, Session
+from nas_attn.purposes import SEARCH
+from nas_attn.records import CandidateRow, Placement, Session, StoredScore
 
 T = TypeVar("T")
 
@@ -36,9 +37,6 @@ class LeaseRow:
     number: int
     expires_at: float  # Unix seconds by the database's clock
     state: str  # `held`, `expired` (its holder has died or hangs) or `released`
-
-
-SEARCH = "search"  # the training protocol that a study searches with: the recipe's `[training]`
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +79,6 @@ class RunRow:
     @property
     def resource(self) -> str:
         return f"run/{self.id}"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredScore:
-    key: str  # the candidate's key, or the backbone's
-    purpose: str  # one of PURPOSES: what the run was made for
-    score: Score
-    protocol: str = SEARCH
-    backbone: int = 0  # number of the backbone that it started from
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +131,6 @@ class StudySettings:
     publish_at: float | None  # when they are to be refreshed
     prior: str | None  # what its sampler expects of attention before any run, as JSON; None: nothing
     swept: str | None  # the state of the study in which its weights were swept
-
-
-@dataclass(frozen=True, slots=True)
-class SplitReading:
-    read_at: float  # Unix seconds by the database's clock
-    reason: str
 
 
 def read_all(kind: type[T], rows: Iterable[Mapping[Any, Any]]) -> list[T]:

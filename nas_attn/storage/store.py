@@ -17,16 +17,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, true, update
 
 from nas_attn.errors import StorageError
-from nas_attn.records import CandidateRow, Costs, Placement, Score, Session
+from nas_attn.purposes import BACKBONE, PURPOSES, SEARCH
+from nas_attn.records import CandidateRow, Costs, Placement, Score, Session, SplitReading, StoredScore
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, enduring, insert
 from nas_attn.storage.rows import (
-    SEARCH,
     CheckpointRow,
     Lease,
     Run,
-    SplitReading,
-    StoredScore,
     StudySettings,
     read_all,
     to_candidates,
@@ -35,7 +33,6 @@ from nas_attn.storage.rows import (
 )
 from nas_attn.storage.work import Leases, RunQueue, WorkerBook
 
-PURPOSES = frozenset({"search", "confirm", "round", "backbone", "validate", "retrain"})
 FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})  # what a candidate ends as
 
 
@@ -231,7 +228,7 @@ class StudyStore(Leases):
         query = (
             select(score.c.key, score.c.seed, score.c.metrics)
             .where(score.c.study_id == self._id, score.c.protocol == SEARCH)
-            .where(score.c.rung == rung, score.c.purpose != "backbone")
+            .where(score.c.rung == rung, score.c.purpose != BACKBONE)
             .order_by(score.c.key, score.c.seed, score.c.backbone)
         )
         with self._connector.read() as connection:

@@ -29,9 +29,10 @@ from nas_attn.export.formats import Graph, find_format, normalising, write
 from nas_attn.export.python_file import Described
 from nas_attn.latency.nets import CALIBRATION
 from nas_attn.notation import parse
+from nas_attn.purposes import SEARCH
 from nas_attn.recipe import Recipe, TrainingSection
-from nas_attn.records import ASIDE, Placement, Score
-from nas_attn.storage import SEARCH, Run, StoredScore, StudyStore
+from nas_attn.records import ASIDE, Placement, Score, StoredScore
+from nas_attn.storage import Run, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.searching import Options, with_worker
 from nas_attn.study.target_runs import kept_runs

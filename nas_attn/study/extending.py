@@ -18,6 +18,7 @@ from nas_attn.errors import PlacementError, StudyError, few
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.evaluation.plan import Build, Plan
 from nas_attn.processes import owner_name
+from nas_attn.purposes import BACKBONE
 from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow, ResolvedPlacement
 from nas_attn.space import SearchSpace, resolve
@@ -92,7 +93,7 @@ def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
     new_sites = _names_other_sites(space, opened.recipe.space)
     new = plan_recipe(recipe, build=build, store=None if new_sites else opened.store)
     wanted = {row.key: row.placement for row in opened.store.candidates()}
-    wanted |= {row.run.key: row.run.placement for row in opened.store.queue.rows() if row.run.purpose != "backbone"}
+    wanted |= {row.run.key: row.run.placement for row in opened.store.queue.rows() if row.run.purpose != BACKBONE}
     for key, placement in wanted.items():
         try:  # the target's runs may be initialised otherwise than the search's
             same = key in {resolve(placement, new.sites, init=init).key for init in INITS}

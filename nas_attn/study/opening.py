@@ -25,8 +25,6 @@ from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.storage import Database, StudyStore, shown_url
 
 if TYPE_CHECKING:
-    import optuna
-
     from nas_attn.evaluation.plan import Plan
     from nas_attn.study.trial_book import TrialBook
 
@@ -102,11 +100,6 @@ class OpenStudy:
                 raise StorageError(f"{lost}: restore the database from a backup") from None
             with self.database.creating():  # its creation was cut off half way
                 return TrialBook(self.database, self.store.name, made_for=self.recipe)
-
-    @property
-    def optuna_study(self) -> optuna.Study:
-        """The Optuna study with its trials."""
-        return self.book.study
 
     @cached_property
     def plan(self) -> Plan:

@@ -363,7 +363,7 @@ def forecast(
 
 
 def _epoch_of_task(recipe: Recipe, plan: Plan, device: str) -> float | None:
-    """Seconds of an epoch where the task has an evaluator of its own (Ultralytics); None for a user's evaluator."""
+    """Seconds of an epoch where the task has an evaluator of its own; None for a user's evaluator."""
     evaluate = None if recipe.training.evaluator is not None else tasks.of(recipe).evaluator(recipe)
     if evaluate is None:
         return None

@@ -16,17 +16,18 @@ from nas_attn.analysis.units import duration, named
 from nas_attn.errors import NasAttnError
 from nas_attn.latency import MAX_CANDIDATES
 from nas_attn.processes import is_dead, machine_and_pid
+from nas_attn.purposes import BACKBONE, CONFIRM, RETRAIN, ROUND, SEARCH, VALIDATE
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import BARE, CandidateRow, Session
-from nas_attn.storage import SEARCH, StudyStore, WorkerRow
+from nas_attn.storage import StudyStore, WorkerRow
 from nas_attn.study.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
 
 PACE_OF = 30  # candidates finished last whose times give the pace
-CONFIRM, ROUND = FURTHER = ("confirm", "round")  # purposes of the runs that make an answer of a search
+FURTHER = (CONFIRM, ROUND)  # purposes of the runs that make an answer of a search
 NARROW = "narrow"  # the lease of whoever makes the front's latencies precise
-LATER = ("validate", "retrain")  # of the runs that train as the target says
-PHASES = {"confirming": FURTHER, "testing": LATER[:1], "retraining": LATER[1:]}  # their purposes
+LATER = (VALIDATE, RETRAIN)  # of the runs that train as the target says
+PHASES = {"confirming": FURTHER, "testing": (VALIDATE,), "retraining": (RETRAIN,)}  # their purposes
 ROUNDS = 2  # for each of `search.confirm_seeds`
 FEWEST = 2  # times between candidates from which on there is a pace
 SILENT_S = 60.0  # silence from which on a worker counts as silent: it renews its leases every quarter of this
@@ -143,7 +144,7 @@ def _confirming_s(opened: OpenStudy, counts: _Counts, finished: Sequence[float])
         runs, rounds = float(seeds * min(CONFIRMED, opened.trials)), float(ROUNDS * seeds)
     elif not _narrowing(store):  # the last thing before the answer
         begun = len({row.run.round for row in store.queue.rows(purposes=[ROUND])}) - store.settings.rounds_before
-        under_way = sum(counts.get((purpose, "waiting"), 0) for purpose in (ROUND, "backbone"))
+        under_way = sum(counts.get((purpose, "waiting"), 0) for purpose in (ROUND, BACKBONE))
         rounds = ROUNDS * seeds - begun + min(1.0, max(0.0, under_way - half) / (1 + round_size(opened.trials)))
     runs_s = _further_s(opened, runs, rounds, finished)
     return runs_s + _measuring_s(opened, runs_s * max(1, len(store.workers.rows()))) + END_S

@@ -31,18 +31,18 @@ from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.plan import Plan, backbone_number, search_seeds, wanted
 from nas_attn.evaluation.starts import given_weights
 from nas_attn.evaluation.workbench import Workbench
-from nas_attn.notation import parse
+from nas_attn.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import BARE, Assignment, CandidateRow, Placement, ResolvedPlacement, Score
 from nas_attn.space import BACKBONE, FREE, NONE
-from nas_attn.storage import SEARCH, Lease, Run, RunRow, StudyStore
+from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
 from nas_attn.study.candidates import FEW_SITES
 from nas_attn.study.placement_sampler import Known, weak_values
-from nas_attn.study.progress import CONFIRM, FURTHER, NARROW, ROUND, ROUNDS, last_sessions, told
+from nas_attn.study.progress import FURTHER, NARROW, ROUNDS, last_sessions, told
 from nas_attn.study.reading import snapshot
 from nas_attn.study.sampling import DistinctSampler, covers
-from nas_attn.study.trial_book import BASELINE, OUTSIDE, TRIED, Asked, attributes, outside
+from nas_attn.study.trial_book import BASELINE, TRIED, Asked, attributes, outside
 from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.tables import is_cost
 
@@ -136,12 +136,10 @@ class RungScores:
 
     def final(self, row: CandidateRow) -> Values:
         """A scored candidate's objectives; None while a worker on the right machine has still to measure it."""
-        measurer, resolved = self._bench.measurer, self._bench.plan.resolved(row.placement)
-        latency = measurer.known(resolved) if measurer is not None else None
-        if measurer is not None and latency is None:
-            latency = self._bench.latency(resolved, [])
-            if latency is None:
-                return None
+        measured = self._bench.measurer is not None
+        latency = self._bench.latency(self._bench.plan.resolved(row.placement), []) if measured else None
+        if measured and latency is None:
+            return None
         metrics, _ = self._metrics(len(self._recipe.training.rungs) - 1)[row.key]
         values = [objective_value(o, metrics, row.cost, latency) for o in self._recipe.objectives]
         return tuple(v for v in values if v is not None)
@@ -284,13 +282,12 @@ class Search(TaskSource):
                 return self.want(lease)
 
     def _claim(self, asked: Asked, lease: Lease) -> bool:
-        baseline = asked.attributes.get(BASELINE)
-        own = asked.attributes.get(OUTSIDE)
-        resolved = self.space.resolve(asked.values) if own is None else self.bench.plan.resolved(parse(str(own)))
+        other = asked.outside
+        resolved = self.space.resolve(asked.values) if other is None else self.bench.plan.resolved(other)
         key, number = resolved.key, asked.number
         led = number in self.sampler.led_by_prior
         row = self.store.claim(
-            key, placement=resolved.placement, trial=number, baseline=baseline, lease=lease, by_prior=led
+            key, placement=resolved.placement, trial=number, baseline=asked.baseline, lease=lease, by_prior=led
         )
         if row is None:
             first = self.store.candidate(key)

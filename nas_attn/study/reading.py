@@ -1,4 +1,4 @@
-"""Reads a study from its database: the only place where what is analysed comes from our tables."""
+"""Reads a study from its database: the only place where what is analysed comes from our tables; and writes validations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 
 import numpy as np
 
@@ -16,12 +17,14 @@ from nas_attn.analysis.per_image import Labels, Mistakes
 from nas_attn.analysis.per_image import mistakes as found_mistakes
 from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.analysis.snapshot import Retrained, Snapshot, StudyFacts, snapshot_of
-from nas_attn.analysis.validation import RETRAIN, TARGET_PROTOCOL, TEST_PROTOCOL, Family, finished_blocks, read_family
+from nas_attn.analysis.validation import Family, Network, finished_blocks
 from nas_attn.errors import NasAttnError, StorageError, shorten
+from nas_attn.notation import parse
+from nas_attn.purposes import RETRAIN, SEARCH, TARGET_PROTOCOL, TEST_PROTOCOL
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import EpochPoint
-from nas_attn.storage import SEARCH, StudyStore
+from nas_attn.storage import StudyStore
 
 MOST_LABELS = 2**26  # bytes of a study's labels, unpacked: a few MB in a large study
 
@@ -76,7 +79,23 @@ def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:
 
 def families(store: StudyStore) -> list[Family]:
     """The validations that were begun, the oldest first."""
-    return [read_family(text) for text in store.validations.all().values()]
+    return [_family(text) for text in store.validations.all().values()]
+
+
+def keep_family(store: StudyStore, family: Family) -> None:
+    """Writes a validation down, once."""
+    name, plain = f"{family.number:04d}", asdict(family)
+    for network, one in zip(plain["networks"], family.networks, strict=True):
+        network["placement"] = str(one.placement)
+    if store.validations.get(name) is None:
+        store.validations.put(name, json.dumps(plain))
+
+
+def _family(text: str) -> Family:
+    plain = json.loads(text)
+    networks = tuple(Network(n["key"], parse(n["placement"]), n["role"]) for n in plain.pop("networks"))
+    comparisons = tuple((key, control) for key, control in plain.pop("comparisons"))
+    return Family(networks=networks, comparisons=comparisons, **plain)
 
 
 def unfinished(store: StudyStore) -> list[Family]:

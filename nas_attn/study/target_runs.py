@@ -16,20 +16,20 @@ from nas_attn import tasks
 from nas_attn.analysis.choosing import nothing_recommended
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.units import duration
-from nas_attn.analysis.validation import RETRAIN, Family, Network, family_name, written
+from nas_attn.analysis.validation import Family, Network
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.artifacts import weights_run
-from nas_attn.evaluation.plan import TARGET, Plan, keep_protocol, protocol_recipe
+from nas_attn.evaluation.plan import Plan, keep_protocol, protocol_recipe
 from nas_attn.notation import parse
+from nas_attn.purposes import RETRAIN, SEARCH, TARGET_PROTOCOL, VALIDATE
 from nas_attn.recipe import Recipe
-from nas_attn.records import BARE, Placement
-from nas_attn.storage import Lease, Run, RunRow, StoredScore, StudyStore
+from nas_attn.records import BARE, Placement, StoredScore
+from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.progress import seconds_per_epoch
-from nas_attn.study.reading import families, snapshot
+from nas_attn.study.reading import families, keep_family, snapshot
 from nas_attn.study.worker import TaskSource, Worker
 
-PURPOSE = "validate"
 VALIDATE_PRIORITY, RETRAIN_PRIORITY = 60, 50
 FEWEST_BLOCKS, MOST_BLOCKS = 2, 16  # blocks of the test at the end of a search with a time
 CAUTION = 0.85  # of the time that is left, what a test may be expected to take
@@ -103,28 +103,27 @@ def check_test_split(recipe: Recipe) -> None:
 def begin(opened: OpenStudy, family: Family) -> None:
     """Writes the family down, before its first run."""
     with opened.database.creating():
-        if opened.store.validations.get(family_name(family.number)) is None:
-            opened.store.validations.put(family_name(family.number), written(family))
+        keep_family(opened.store, family)
 
 
 def family_runs(family: Family) -> list[Run]:
     """All runs of a family, block by block."""
     found = []
     for block in range(family.blocks):
-        common = (family.first_seed + block, 0, TARGET, PURPOSE, VALIDATE_PRIORITY, family.number)
+        common = (family.first_seed + block, 0, TARGET_PROTOCOL, VALIDATE, VALIDATE_PRIORITY, family.number)
         found += [Run(network.key, network.placement, *common) for network in family.networks]
     return found
 
 
 class Validation(TaskSource):
-    purpose = PURPOSE
+    purpose = VALIDATE
 
     def __init__(self, worker: Worker, families: Sequence[Family]) -> None:
         super().__init__(worker)
         self._families = families
 
     def want(self, lease: Lease) -> bool:
-        there = {row.run.identity for row in self.queue.rows(protocol=TARGET)}
+        there = {row.run.identity for row in self.queue.rows(protocol=TARGET_PROTOCOL)}
         missing = [run for family in self._families for run in family_runs(family) if run.identity not in there]
         self.queue.want(missing)
         return bool(missing)
@@ -138,7 +137,7 @@ class Validation(TaskSource):
     def ended(self, row: RunRow, lease: Lease) -> None:
         (family,) = (f for f in self._families if f.number == row.run.round)
         runs = {run.identity for run in family_runs(family)}
-        done = sum(r.run.identity in runs and r.state != "waiting" for r in self.queue.rows(protocol=TARGET))
+        done = sum(r.run.identity in runs and r.state != "waiting" for r in self.queue.rows(protocol=TARGET_PROTOCOL))
         failed = f" {row.state}: {row.reason}" if row.state != "done" else ""
         block = row.run.seed - family.first_seed + 1
         which = f"validation {family.number}, run {done}/{len(runs)}, block {block}"
@@ -206,7 +205,7 @@ def order(opened: OpenStudy, networks: Mapping[str, Placement], *, seeds: int = 
     training = recipe.target_training
     if epochs is not None:
         training = training.model_copy(update={"rungs": [epochs]})
-    protocol = TARGET if epochs is None else keep_protocol(store, training, recipe.data)
+    protocol = TARGET_PROTOCOL if epochs is None else keep_protocol(store, training, recipe.data)
     done = [row.run for row in store.queue.rows(protocol=protocol, state="done") if _kept(store, row.run)]
     runs: list[Run] = []
     for key, placement in networks.items():
@@ -245,7 +244,7 @@ def results(store: StudyStore, wanted: Order) -> list[tuple[Run, StoredScore | N
 
 def kept_runs(store: StudyStore, key: str) -> list[Run]:
     """A network's runs as the target says whose weights are kept: retrained ones first, by seed."""
-    done = [row.run for row in store.queue.rows(key=key, state="done") if row.run.protocol != "search"]
+    done = [row.run for row in store.queue.rows(key=key, state="done") if row.run.protocol != SEARCH]
     done = [run for run in done if _kept(store, run)]
     return sorted(done, key=lambda run: (run.purpose != RETRAIN, run.seed))
 

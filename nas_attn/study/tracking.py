@@ -22,9 +22,10 @@ from typing import Any, Protocol
 from nas_attn.analysis.choosing import answer
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import NasAttnWarning, RecipeError, StorageAway, first_line
-from nas_attn.evaluation.artifacts import mark, test_protocol
+from nas_attn.evaluation.artifacts import mark
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.processes import owner_name
+from nas_attn.purposes import test_protocol
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import write_toml
 from nas_attn.report import html, tables

@@ -24,8 +24,8 @@ from nas_attn.analysis.latency import half_width
 from nas_attn.errors import LeaseLost, StorageError
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe, lower_is_better
-from nas_attn.records import CandidateRow, Latency, Placement
-from nas_attn.storage import Database, StoredScore, optuna_engine_arguments
+from nas_attn.records import CandidateRow, Latency, Placement, StoredScore
+from nas_attn.storage import Database, optuna_engine_arguments
 from nas_attn.storage.connection import Outage, explained, translate_errors
 
 BASELINE = "baseline"  # user attribute of an enqueued trial that names the baseline
@@ -40,7 +40,8 @@ _LIMITS = "limits"
 class Asked:
     number: int
     values: Mapping[str, str]  # site -> value; empty where the placement lies outside the space
-    attributes: Mapping[str, Any]
+    outside: Placement | None  # that placement
+    baseline: str | None  # name of the baseline
 
 
 class _Calls(threading.local):
@@ -120,13 +121,13 @@ class TrialBook:
     def ask(self, choices: Mapping[str, Sequence[str]]) -> Asked:
         """The next trial, waiting or proposed; `choices`: site -> values. Raises LeaseLost: another gave it up."""
         trial, values = self.study.ask(), dict[str, str]()
-        users = trial.user_attrs
+        other = outside(trial)
         try:
-            for site, known in choices.items() if OUTSIDE not in users else ():
+            for site, known in choices.items() if other is None else ():
                 values[site] = trial.suggest_categorical(site, known)
         except UpdateFinishedTrialError:
             raise LeaseLost(f"trial {trial.number} was given up by another worker meanwhile") from None
-        return Asked(trial.number, values, users)
+        return Asked(trial.number, values, other, trial.user_attrs.get(BASELINE))
 
     def ask_again(self, trial: FrozenTrial, sites: Collection[str]) -> None:
         """Gives up a trial that nobody is at, and lets what it was to try wait again, as a new one."""

@@ -24,9 +24,9 @@ from nas_attn.errors import (
     StudyError,
     TrainingError,
 )
-from nas_attn.evaluation.artifacts import BACKBONE
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.evaluation.workbench import Benches
+from nas_attn.purposes import BACKBONE, SEARCH
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE, ResolvedPlacement, Score
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
@@ -292,7 +292,7 @@ class Worker:
             if run.backbone < many:
                 return f"backbone {run.backbone + 1} of {many}"
             return f"fresh backbone for seed {run.seed}"  # of a confirmation round
-        if run.purpose == "search":
+        if run.purpose == SEARCH:
             known = self.store.candidate(run.key)
             return f"trial {known.trial}" if known else str(run.placement)
         return f"{run.purpose}, seed {run.seed}: {run.placement}"

@@ -126,7 +126,7 @@ def test_a_trial_under_way_goes_on_in_the_new_space(table: Path) -> None:
             stop.set()
 
     searching.work(opened, searching.Options(say=say, stop=stop))
-    waiting = opened.optuna_study.ask()  # and its worker dies
+    waiting = opened.book.study.ask()  # and its worker dies
     (table / "wider.toml").write_text(WIDER)
     with pytest.raises(StudyError, match=r"trials .*'table'"):
         extend(opened, load_space("wider.toml"), trials=6)

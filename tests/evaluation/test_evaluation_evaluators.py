@@ -13,9 +13,10 @@ from torch import nn
 
 from nas_attn.errors import RecipeError, TrainingError, UserError
 from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer, find_evaluator
-from nas_attn.records import ResolvedPlacement, Score
+from nas_attn.records import BARE, ResolvedPlacement, Score
 from nas_attn.training import Interrupted
 
+BARE_NETWORK = ResolvedPlacement((), BARE, "paper", "key")
 PROGRAM = """
 import json, os, sys, time
 from pathlib import Path
@@ -34,7 +35,7 @@ for epoch in range(1, int(epochs) + 1):
 def program(folder: Path, how: str) -> Any:
     (folder / "program.py").write_text(PROGRAM)
     command = f"command: '{sys.executable}' '{folder / 'program.py'}' {{epochs}} {{placement}} '{{folder}}' {how}"
-    return find_evaluator(command, lambda placement: ResolvedPlacement((), placement, "paper", "key"))
+    return find_evaluator(command)
 
 
 def test_a_program_tells_its_scores_and_is_ended_where_it_is_pruned(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ class Judge:
 def fit(evaluator: Any, folder: Path, slot: Slot, **changes: Any) -> tuple[Score, ...]:
     usual: dict[str, Any] = {"on_rung": lambda score: True, "stop": lambda: False, "rungs": [1, 3, 9]}
     return EvaluatorTrainer(evaluator, folder=folder, device="cpu").fit(
-        nn.Identity(), name="k-5", placement="none", seed=5, slot=slot, **(usual | changes)
+        nn.Identity(), name="k-5", placement=BARE_NETWORK, seed=5, slot=slot, **(usual | changes)
     )
 
 

@@ -12,24 +12,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from slots import MemorySlot as Slot
 from torch import nn
 
 from nas_attn.errors import DEBUG, TrainingError
 from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer
 from nas_attn.evaluation.output import OutputLog, log_for, on_terminal
+from nas_attn.notation import parse
+from nas_attn.records import ResolvedPlacement
 from nas_attn.study.stopping import interruptible
 
 
-class Slot:
-    def load(self) -> None: ...
-
-    def save(self, blob: bytes, epochs: int) -> None: ...
-
-
 def run(evaluate, log: OutputLog | None, folder: Path) -> None:
-    EvaluatorTrainer(evaluate, folder=folder, device="cpu", log=log).fit(
-        nn.Identity(), name="k", placement="stage1=se", seed=3, rungs=[1, 4], slot=Slot(), on_rung=bool, stop=bool
-    )
+    of = {"name": "k", "placement": ResolvedPlacement((), parse("stage1=se"), "paper", "k"), "seed": 3}
+    trainer = EvaluatorTrainer(evaluate, folder=folder, device="cpu", log=log)
+    trainer.fit(nn.Identity(), **of, rungs=[1, 4], slot=Slot(), on_rung=bool, stop=bool)
 
 
 def test_all_ways_to_print_end_in_the_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -93,7 +93,7 @@ def test_an_evaluator_names_the_network_that_it_scored(tmp_path: Path, tells: bo
 
     trainer = EvaluatorTrainer(evaluate, folder=tmp_path, device="cpu")
     seen: list[nn.Module | None] = []
-    run: dict[str, Any] = {"name": "k-0", "placement": "", "seed": 0, "rungs": [1, 2], "slot": MemorySlot()}
+    run: dict[str, Any] = {"name": "k-0", "placement": PLACED, "seed": 0, "rungs": [1, 2], "slot": MemorySlot()}
     trainer.fit(candidate(), **run, on_rung=lambda score: not seen.append(trainer.network), stop=lambda: False)
     assert seen == ([built, None] if tells else [None, None])
 

@@ -8,7 +8,7 @@ import pytest
 import nas_attn as na
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.errors import MeasurementError, StudyError
-from nas_attn.evaluation.artifacts import BACKBONE
+from nas_attn.purposes import BACKBONE
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy, open_study
 

@@ -27,8 +27,9 @@ import received
 from cases import KINDS, case, described
 from slips import Case
 
+from nas_attn.purposes import SEARCH
 from nas_attn.recipe import Recipe
-from nas_attn.storage import SEARCH, Database
+from nas_attn.storage import Database
 from nas_attn.study.trial_book import TrialBook
 
 HERE = Path(__file__).parent
@@ -205,9 +206,7 @@ def test_a_spoiled_onnx_file_is_one_sentence(
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded by Linux's means")
-def test_a_compressed_bomb_in_a_study_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, study: Path
-) -> None:
+def test_a_bomb_in_a_study_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, study: Path) -> None:
     monkeypatch.chdir(shutil.copytree(study, tmp_path / "here"))
     packer = zlib.compressobj(9)
     bomb = b"".join([*(packer.compress(bytes(2**24)) for _ in range(64)), packer.flush()])  # 1 GB

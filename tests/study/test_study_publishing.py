@@ -18,8 +18,8 @@ from PIL import Image
 from nas_attn import tasks
 from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.evaluation.pictures import SIDE, pictures
+from nas_attn.purposes import SEARCH
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.storage import SEARCH
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy, create_study
 from nas_attn.study.publishing import Publisher, write_study_report

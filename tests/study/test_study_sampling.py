@@ -104,7 +104,7 @@ def test_candidates_that_were_pruned_are_learned_from(table: Path) -> None:
     seen: list[Search] = []
     searching.with_worker(opened, searching.Options(say=lambda line: None), lambda worker: _look(worker, seen))
     na.search("table.toml", overrides=OVERRIDES, say=lambda line: None)
-    search, study = seen[0], open_study("table", URL).optuna_study
+    search, study = seen[0], open_study("table", URL).book.study
     known, trials = search.scores.known(), study.get_trials(deepcopy=False)
     pruned = [t.number for t in trials if t.state == optuna.trial.TrialState.PRUNED]
     assert len(pruned) >= 5
@@ -127,7 +127,7 @@ def _look(worker: Worker, seen: list[Search]) -> str:
 def test_a_resumed_study_proposes_what_an_uninterrupted_one_would(table: Path) -> None:
     overrides = {**OVERRIDES, "search.trials": 9}
     na.search("table.toml", overrides=overrides, say=lambda line: None)
-    whole = tried(open_study("table", URL).optuna_study)
+    whole = tried(open_study("table", URL).book.study)
     opened, stop = create_study(load_recipe("table.toml", overrides=overrides), "sqlite:///other.db"), threading.Event()
 
     def say(line: str) -> None:
@@ -136,9 +136,9 @@ def test_a_resumed_study_proposes_what_an_uninterrupted_one_would(table: Path) -
 
     assert searching.work(opened, searching.Options(say=say, stop=stop)) == "stopped"
     half = open_study("table", "sqlite:///other.db")
-    assert len(tried(half.optuna_study)) < 9
+    assert len(tried(half.book.study)) < 9
     assert searching.work(half, searching.Options(say=lambda line: None)) == "complete"
-    assert tried(half.optuna_study) == whole
+    assert tried(half.book.study) == whole
 
 
 RUNGS = [1, 3, 9]

@@ -16,7 +16,7 @@ import torch
 from command_line import Nas
 
 import nas_attn as na
-from nas_attn.analysis.validation import TEST_PROTOCOL
+from nas_attn.purposes import TEST_PROTOCOL
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import searching, target_runs
 from nas_attn.study.opening import open_study

@@ -18,7 +18,7 @@ from command_line import Nas
 import nas_attn as na
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.records import Score
+from nas_attn.records import BARE, Score
 from nas_attn.storage import Lease, StudyStore
 from nas_attn.study import searching
 from nas_attn.study.opening import create_study, open_study
@@ -113,17 +113,17 @@ def test_calling_again_goes_on_and_does_nothing_twice_also_with_more_trials(tabl
             stop.set()
 
     assert searching.work(opened, searching.Options(say=say, stop=stop)) == "stopped"
-    assert len(finished(opened.optuna_study)) == 3
+    assert len(finished(opened.book.study)) == 3
     before = calls(table)
     na.search(recipe, say=lambda line: None)
     after = calls(table)
     assert max(after.values()) == 1
     assert before <= after
     again = open_study("table", URL)
-    assert len(finished(again.optuna_study)) == 5
+    assert len(finished(again.book.study)) == 5
     again.store.set(trials=6)
     assert searching.work(again, searching.Options(say=lambda line: None)) == "complete"
-    assert len(finished(again.optuna_study)) == 6
+    assert len(finished(again.book.study)) == 6
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(4, marks=pytest.mark.slow)])
@@ -139,12 +139,12 @@ def test_killed_workers_lose_nothing_and_repeat_nothing(
         os.kill(pid, signal.SIGKILL)
     process.communicate()
     opened = open_study("table", URL)
-    half_done = [t.number for t in opened.optuna_study.trials if t.state == optuna.trial.TrialState.RUNNING]
+    half_done = [t.number for t in opened.book.study.trials if t.state == optuna.trial.TrialState.RUNNING]
     assert half_done
-    done_before = {t.number: t.values for t in finished(opened.optuna_study)}
+    done_before = {t.number: t.values for t in finished(opened.book.study)}
     monkeypatch.setenv("TABLE_SECONDS", "0")
     assert nas("resume", "table", "--workers", "1").status == 0
-    found = open_study("table", URL).optuna_study.trials
+    found = open_study("table", URL).book.study.trials
     assert len([trial for trial in found if trial.state.name != "FAIL"]) == trials
     assert all(trial.state.is_finished() for trial in found)
     assert {number: found[number].values for number in done_before} == done_before
@@ -166,7 +166,8 @@ def test_a_failing_candidate_is_recorded_with_its_reason_and_not_proposed_again(
 
 
 def test_limits_make_candidates_infeasible_without_training_them(table: Path) -> None:
-    bare = searching.plan_recipe(load_recipe("table.toml")).bare_cost["params"]
+    plan = searching.plan_recipe(load_recipe("table.toml"))
+    bare = plan.cost(plan.resolved(BARE))["params"]
     changes = {**SMALL, "limits.max_parameters": bare + 50}
     study = na.search("table.toml", overrides=changes, say=lambda line: None)
     infeasible = {str(view.placement) for view in study.candidates() if view.state == "infeasible"}

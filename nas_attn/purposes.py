@@ -1,0 +1,15 @@
+"""How runs are trained and what they are made for: the words that a study keeps with each run and each score."""
+
+SEARCH = "search"  # A training protocol, the recipe's `[training]`; and the purpose of the search's own runs
+TARGET_PROTOCOL = "target"  # The training protocol of the target; a study may keep others
+CONFIRM, ROUND, VALIDATE, RETRAIN = "confirm", "round", "validate", "retrain"
+BACKBONE = "backbone"  # Purpose of the runs that train backbones; their key where it is the study's own
+PURPOSES = frozenset({SEARCH, CONFIRM, ROUND, VALIDATE, RETRAIN, BACKBONE})
+
+
+def test_protocol(protocol: str) -> str:
+    """The protocol under which scores on the test split stand, of runs trained by another."""
+    return f"{protocol}/test"
+
+
+TEST_PROTOCOL = test_protocol(TARGET_PROTOCOL)
