@@ -121,9 +121,7 @@ def target_table(target: str) -> dict[str, str | None]:
     if target == "scratch":
         return {"start": "scratch", "weights": None}
     if target != "weights" and not user_path(target, what="target", error=RecipeError).is_file():
-        raise RecipeError(
-            f"target '{shorten(target)}' is unknown and no file: give 'scratch', 'weights' or a file of weights"
-        )
+        raise RecipeError(f"no file '{shorten(target)}' for the target: give 'scratch', 'weights' or a file of weights")
     return {"start": "pretrained", "weights": "default" if target == "weights" else target}
 
 
@@ -183,9 +181,7 @@ MOST_BYTES = 2**18  # Of a file; its tables may take a thousand times as much me
 MOST_VALUES = 10_000  # In a file: pydantic remembers each one that is wrong
 DEPTH = 20  # Levels of tables and lists in a recipe, which recursion walks through
 _TOO_DEEP = f"{{}} is nested deeper than {DEPTH} levels: use fewer"
-_PART = (
-    r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*"""  # Of a dotted key: tomllib's time grows with the square of their number
-)
+_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*"""  # Of a dotted key: tomllib takes the square of their number
 _DEEP_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*(?:{_PART}\.[ \t]*){{{DEPTH}}}", re.MULTILINE)
 
 

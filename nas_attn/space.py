@@ -64,9 +64,7 @@ def other_of(placement: Placement) -> Choice | None:
 def _explicit(choice: Choice, point: Point, where: str, strict: bool) -> Choice:
     """A choice with every knob written out for a point's channels and map size."""
     if choice.is_original and not point.replaces:
-        raise PlacementError(
-            f"{where} has no attention of its own, so it cannot be 'original': give 'none' or a module"
-        )
+        raise PlacementError(f"{where} has no attention of its own for 'original': give 'none' or a module")
     if choice.is_none or choice.is_original:
         return choice
     try:
@@ -259,9 +257,7 @@ class SearchSpace:
     def sample(self, rng: random.Random) -> Values:
         """One placement, each equally likely; RecipeError if the space is empty."""
         if self.count() == 0:
-            raise RecipeError(
-                f"{self.spec.where} is empty: limits.max_modules is too small for sites without `none`, so raise it"
-            )
+            raise RecipeError(f"{self.spec.where} is empty: raise limits.max_modules, or allow `none` at more sites")
         left, values = self.most_modules, {}
         for index, (site, allowed) in enumerate(self.allowed.items()):
             below = list(itertools.accumulate(self._counts(index + 1)))

@@ -55,9 +55,7 @@ class Task(ABC):
     name: ClassVar[str]
     shares: ClassVar[Mapping[str, str]]  # Metrics in percent (differences in points) -> title; the first is the default
     guessed: ClassVar[Sequence[str]] = ()  # Of these: 1 / classes on average, if one class is guessed for all images
-    losses: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {"loss": "log-loss"}
-    )  # Metrics of which lower is better -> title
+    losses: ClassVar[Mapping[str, str]] = MappingProxyType({"loss": "log-loss"})  # Where lower is better -> title
     per_image: ClassVar[bool] = False  # Whether a network is right or wrong about an image, for intervals on new images
     conditions: ClassVar[Mapping[str, str]] = MappingProxyType({})  # Further conditions of a latency
     why_constant: ClassVar[str] = ""  # Likely cause if all networks score the same; empty: nothing specific

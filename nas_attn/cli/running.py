@@ -136,9 +136,7 @@ def validate(
     placements: Annotated[
         list[str] | None, Option("--placement", help="Also compare this placement; repeatable.")
     ] = None,
-    margin: Annotated[
-        float | None, Option(help="Largest acceptable drop of the metric (accuracy: 0.005 is half a point).")
-    ] = None,
+    margin: Annotated[float | None, Option(help="Largest acceptable drop (accuracy: 0.005 is half a point).")] = None,
     difference: Annotated[float | None, Option(help="Say how many seeds are needed to show this difference.")] = None,
     again: Annotated[bool, Option("--again", help="Start another validation, with new runs.")] = False,
     dry_run: DryRun = False,
@@ -159,9 +157,7 @@ def validate(
         _show_validations(now, as_json)
         return
     if begun and any(astuple(asked)):
-        raise StudyError(
-            f"validation {begun.number} has begun and its comparison is fixed: leave these options out to continue it"
-        )
+        raise StudyError(f"validation {begun.number} has begun with a fixed comparison: leave these options out")
     family = begun or target_runs.family_of(opened, now, opened.plan, asked)
     target_runs.check_test_split(opened.recipe)
     searching.check_here(opened.recipe, device=effort.device)

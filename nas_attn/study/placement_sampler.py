@@ -91,14 +91,10 @@ class Known:
     """What is known of one trial's placement."""
 
     values: tuple[float | None, ...]  # one per objective, as the study counts them; None if it is not known
-    noise: tuple[
-        float, ...
-    ] = ()  # one per objective: variance of its noise, relative to a full run's; empty: full runs
+    noise: tuple[float, ...] = ()  # one per objective: variance of its noise over that of a full run; empty: full runs
 
 
-Evidence = Callable[
-    [Study], Mapping[int, Known]
-]  # by the trials' numbers; a missing trial counts as tried, with no value
+Evidence = Callable[[Study], Mapping[int, Known]]  # by the trials' numbers; a missing trial was tried, with no value
 
 
 def known_of_trials(study: Study) -> dict[int, Known]:
