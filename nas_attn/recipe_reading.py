@@ -121,7 +121,7 @@ def target_table(target: str) -> dict[str, str | None]:
     if target == "scratch":
         return {"start": "scratch", "weights": None}
     if target != "weights" and not user_path(target, what="target", error=RecipeError).is_file():
-        raise RecipeError(f"no file '{shorten(target)}' for the target: give 'scratch', 'weights' or a file of weights")
+        raise RecipeError(f"target '{shorten(target)}' does not exist: give 'scratch', 'weights' or a file of weights")
     return {"start": "pretrained", "weights": "default" if target == "weights" else target}
 
 

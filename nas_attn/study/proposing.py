@@ -1,10 +1,10 @@
 """The search: Optuna proposes placements, their runs go into the queue, and Optuna is told the results.
 
-A trial is a candidate; a candidate is done when its runs are. Its first run may be pruned at a rung, against all that
-ran there, net of what runs of one seed and backbone have in common; further seeds follow if it was not.
+A trial is a candidate; a candidate is done when its runs are. Its first run may be pruned at a rung: it is
+compared with all runs there, less what runs of one seed and backbone share. If it is not pruned, further seeds follow.
 
-Then six networks, among them the front and the best baselines, get further seeds, and the best-looking one meets its
-rivals in a set number of rounds, on fresh seeds and backbones. Optuna is not told of these runs.
+Then six networks, among them the front and the best baselines, get further seeds. Then the best-looking one and its
+rivals run in a set number of rounds, on fresh seeds and backbones. Optuna is not told of these runs.
 """
 
 from __future__ import annotations
