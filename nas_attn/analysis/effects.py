@@ -56,7 +56,7 @@ class Effect(Part):
     site: str  # `stage2`, with `@position` where it was written; empty for a type: all its sites
     type: str
     knobs: str  # `reduction=8`, as in notation; empty for a type
-    better: float  # probability that it helps; half of the probability that it does nothing counts
+    better: float  # probability that it helps; the rest to 1 with `worse` is a tie
     worse: float
     observations: int  # candidates that have exactly this
     elsewhere: int  # candidates that have the type without having exactly this

@@ -4,11 +4,11 @@ The rule. Candidates are those scored at the last rung, baselines included: the 
 recipe, those whose estimated ratio is within the limit. If one of them with attention has run twice, candidates with a
 single run are left out, except the bare backbone.
 1. The best bet is the placement with the largest gain over the bare backbone, weighted with the probability of a gain.
-2. If it is not better than the bare backbone with a probability of 70 %, the bare backbone is recommended. If it is not even more
-   likely to help than not, the bare backbone is the best bet.
-3. Differences below `worth` do not count: what the recipe says, else a tenth of the best bet's gain, or half of one run's noise,
-   whichever is larger. The fastest is recommended whose expected loss against the best bet is below that: the bare backbone, or
-   a placement that is itself better than it with 70 %.
+2. If the probability that it is better than the bare backbone is below 70 %, the bare backbone is recommended. If it is more likely
+   to harm than to help, the bare backbone is also the best bet.
+3. Differences below `worth` do not count: the recipe's value, else a tenth of the best bet's gain or half of one run's noise,
+   whichever is larger. The bare backbone is recommended if its expected loss against the best bet is below this. Otherwise it is the
+   fastest placement whose loss is below this, and which is itself better than the bare backbone with 70 %.
 """
 
 from __future__ import annotations
