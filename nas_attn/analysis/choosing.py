@@ -217,7 +217,7 @@ def _sentences(now: Snapshot, criteria: Criteria, found: CandidateView, rule: st
     limit = _latency_limit(now, criteria)[0] if criteria.limited else None
     if limit is not None and found.latency is not None and found.latency.high > limit:
         high = f"{found.latency.high:.3f} times ({found.latency.high * found.latency.reference_ms:.3g} ms)"
-        said.append(f"Its latency may exceed the limit: the 95 % interval reaches {high}.")
+        said.append(f"The 95 % interval of its latency exceeds the limit: it reaches {high}.")
     return said
 
 

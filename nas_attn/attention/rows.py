@@ -52,7 +52,7 @@ def se(f: Fitting) -> Count:
 
 
 def _unrounded(channels: int, hidden: int, divisor: int) -> tuple[int, int]:
-    """The one pair of reduction and divisor that stands for a hidden width: without rounding if a reduction gives it."""
+    """The canonical (reduction, divisor) of a hidden width: without rounding if a reduction gives it."""
     plain = max(1, channels // hidden)
     if hidden_width(channels, plain, 1) == hidden:
         return plain, 1
@@ -467,7 +467,7 @@ def ela(f: Fitting) -> Count:
 
 
 def _expand_variant(f: Fitting) -> None:
-    """Put the variant's sizes where none are given."""
+    """Uses the variant's sizes for all knobs that are not given."""
     variant = str(f.values["variant"])
     size, width, norm = VARIANTS[variant]
     for name, preset in (("kernel_size", size), ("groups", max(1, f.channels // width)), ("norm_groups", norm)):

@@ -143,7 +143,7 @@ def _environment(opened: OpenStudy, request: Request, settings: WorkerSettings) 
 
 def _refuse_slurms(request: Request, engine: str) -> None:
     if request.partition or request.minutes or request.more:
-        raise StudyError(f"--partition, --minutes and --option are only for Slurm: leave them out on {engine}")
+        raise StudyError(f"partition, minutes and option are only for Slurm: leave them out on {engine}")
 
 
 class Local:
