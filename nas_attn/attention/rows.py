@@ -557,7 +557,7 @@ RESIDUAL = "He et al. 2016, arXiv:1603.05027"
 
 @_control(
     "kernel:DepthwiseConvolution",
-    "Residual depth-wise convolution (no attention: a control)",
+    "Residual depth-wise convolution (a control, not attention)",
     RESIDUAL,
     KnobSpec("kernel_size", int, 3, "odd side of the convolution", low=1, high=31),
 )
@@ -566,6 +566,6 @@ def dwconv(f: Fitting) -> Count:
     return Count(taps + 2 * f.channels, taps * f.pixels)
 
 
-@_control("kernel:PointwiseConvolution", "Residual 1×1 convolution (no attention: a control)", RESIDUAL)
+@_control("kernel:PointwiseConvolution", "Residual 1×1 convolution (a control, not attention)", RESIDUAL)
 def conv(f: Fitting) -> Count:
     return Count(f.channels**2 + 2 * f.channels, f.channels**2 * f.pixels)

@@ -272,7 +272,7 @@ def _image(image: Any, where: str) -> Image.Image:
             array = array.transpose(1, 2, 0)
         if array.dtype.kind not in "uifb" or array.ndim < 2:
             said = f"{type(image).__name__} ({shorten(repr(image), 40)})"
-            raise DataError(f"{where} has a {said} as image: give a PIL image, an array or a tensor")
+            raise DataError(f"{where} has for an image a {said}: give a PIL image, an array or a tensor")
         if np.issubdtype(array.dtype, np.floating):
             if not (array.min() >= 0 and array.max() <= 1):
                 raise DataError(f"{where} has values from {array.min():.3g} to {array.max():.3g}: give bytes or 0 to 1")

@@ -220,7 +220,7 @@ class EvaluatorTrainer:
         metrics = next((metrics for epoch, metrics in found if epoch >= run.epochs or run.split == "test"), None)
         if metrics is None:
             raise TrainingError(
-                f"the evaluator ended without a score for epoch {run.epochs} of '{run.placement}': report or yield one"
+                f"the evaluator ended without a score of epoch {run.epochs} of '{run.placement}': report or yield one"
             )
         if run.epochs == run.last:
             for _ in found:
