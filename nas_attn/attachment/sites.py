@@ -145,7 +145,7 @@ def _blocks(finder: BlockFinder, *, required: nn.Module | None) -> list[Block]:
         return []
     raise BackboneError(
         f"{type(required).__name__} has no stages of 4-D feature maps (found {convolutions} convolutions and {products} matrix "
-        "products): name modules that return maps (N, C, H, W) as custom sites, or give a convolutional backbone"
+        "products): name modules that return maps (N, C, H, W) as custom sites, or take a convolutional backbone"
     )
 
 

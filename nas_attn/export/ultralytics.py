@@ -98,7 +98,7 @@ def _classes(order: Order) -> Sequence[str]:
 
 
 def _no_python(order: Order) -> None:
-    raise OperationError("'python' cannot export a detector of ultralytics: give ultralytics, onnx or weights")
+    raise OperationError("'python' is not for a detector of ultralytics' own code: take ultralytics, onnx or weights")
 
 
 class Decoded(Boxes):
