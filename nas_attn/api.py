@@ -53,7 +53,7 @@ def find_sites(
     custom: Mapping[str, Sequence[str]] | None = None,
     heads: bool = False,
 ) -> tuple[Site, ...]:
-    """Finds where attention can go in a model, which is not changed: its stages, then its blocks.
+    """Finds where attention can go in a model: its stages, then its blocks. Does not change the model.
 
     Args:
         input_shape: (channels, height, width) of one image.
@@ -115,8 +115,8 @@ def check(
     """Checks for each attached module whether it runs and whether the model's output depends on it.
 
     The model stays as it is. Check the network that you deploy after anything that rebuilds networks: fusing, quantising,
-    another library's trainer, loading a checkpoint. A bare network has nothing to check, so the answer is empty: give the
-    network before all that as `expected`, and the answer also names what that has and this lacks, as `lost`.
+    another library's trainer, loading a checkpoint. If all attention was lost, the answer is empty. So give the network as it
+    was before these steps as `expected`: attention that it has and `model` lacks is then listed as `lost`.
 
     Raises:
         BackboneError: the model cannot process such an image; or it is a traced or exported copy, where attention is no
@@ -131,12 +131,13 @@ class Study:
     def __init__(self, opened: OpenStudy) -> None:
         self._opened = opened
         self._asker: Asker | None = None
-        self._shown = "", ""  # a state of the study, and how it is shown then
+        self._shown = "", ""  # a state of the study, and its HTML
 
     def ask(self, *, device: str = "auto", say: Callable[[str], None] = print) -> Asked | None:
         """The next run for your own training loop, its attention attached; None when the study (`na.begin`) is complete.
 
-        Train `run.model` for `run.epochs`, tell `run.report(epoch, score)` after each, which says whether to stop, or `run.tell(score)`.
+        Train `run.model` for `run.epochs` epochs. Call `run.report(epoch, score)` after each (stop if it returns True), or
+        `run.tell(score)` at the end.
 
         Raises:
             StudyError: the score of the last run has not been told.
@@ -157,7 +158,7 @@ class Study:
         return self._opened.recipe
 
     def snapshot(self) -> Snapshot:
-        """All that is known now."""
+        """All results so far, as one immutable object."""
         return snapshot(self._opened.store)
 
     def front(self) -> tuple[CandidateView, ...]:
@@ -203,7 +204,7 @@ class Study:
         Raises:
             StudyError: nothing would change, or workers are running.
             RecipeError: the space is wrong or does not fit the backbone.
-            PlacementError: it lacks a site at which a candidate has attention.
+            PlacementError: the space lacks a site at which a candidate has attention.
         """
         spec = load_space(space) if isinstance(space, str) else space
         found = extend(self._opened, spec, trials=trials, build=model, dry_run=dry_run)
@@ -213,8 +214,7 @@ class Study:
     # Figures are plotly's: `.show()`, `.write_html(path)`, and with the extra `figures` `.write_image("front.svg")`, .png, .pdf.
 
     def plot_front(self, absolute: bool = False) -> Figure:
-        """The first objective against the second (against the trial where it is alone), with 95 % intervals; metrics as gains over
-        the bare backbone, or as they are (`absolute`)."""
+        """The first objective against the second (or the trial), with 95 % intervals; as gains over the bare backbone unless `absolute`."""
         return figures.front_figures(self.snapshot(), absolute=absolute)[0]
 
     def plot_curves(self) -> Figure | None:
@@ -222,7 +222,7 @@ class Study:
         return figures.learning_curves(self.snapshot())
 
     def plot_effects(self, of: str | None = None) -> Figure | None:
-        """A map of what each choice does at each site, to the primary metric, another one, or `latency`."""
+        """A map of what each choice adds at each site to a metric (default: the primary one) or to `latency`."""
         now = self.snapshot()
         found = fit_effects(now, of or now.primary or "latency")
         return figures.effect_map(found) if found is not None and found.at("choice") else None
@@ -246,7 +246,7 @@ class Study:
     def _repr_html_(self) -> str:
         """The answer so far, the front as a figure, and what the networks get wrong, for a notebook."""
         state = self._opened.store.state()
-        if self._shown[0] != state:  # else the images, which take long to load, are known
+        if self._shown[0] != state:  # loading the images takes long, so HTML is kept until the study changes
             now = self.snapshot()
             self._shown = state, summary(now, what_is_wrong(self._opened, now))
         return self._shown[1]

@@ -1,4 +1,4 @@
-"""Which points dominate which, and the volume that they dominate. All values are minimised."""
+"""Dominance between points, and the volume that they dominate. All values are minimised."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def non_dominated_of(unique: Floats) -> Mask:
 
 
 def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
-    """(n,) front of each row of (n, m), all minimised: 0 for what nothing dominates, 1 once that is taken away, and so on.
+    """(n,) front of each row of (n, m), all minimised: 0 for rows that no other dominates, 1 for the next front, and so on.
 
     Equal rows share a rank. A row with a NaN comes after all others. Infinities are allowed.
     """

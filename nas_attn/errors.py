@@ -89,9 +89,9 @@ class LeaseLost(OperationError):
 
 
 class NasAttnWarning(UserWarning):
-    """Something was done differently from what was asked, and this says what."""
+    """The program did something differently from what was asked; the message says what."""
 
-    said: ClassVar[set[str]] = set()  # What this process has warned of: not repeated for its workers
+    said: ClassVar[set[str]] = set()  # Warnings that this process gave; its workers do not repeat them
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -99,7 +99,7 @@ class NasAttnWarning(UserWarning):
 
 
 DEBUG = "NAS_ATTN_DEBUG"  # Environment variable that a user sets for debugging
-WARNING = "warning: "  # How a line begins in which a command warns
+WARNING = "warning: "  # The beginning of a command's warning
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -111,8 +111,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"choose from: {few(options, quote='')}" if options else "there are none"
 
 
-SHOWN_LETTERS = 240  # So long may a list in a sentence become
-NAME_LETTERS = 200  # What is longer is no name; comparing it with thousands of known ones takes its time
+SHOWN_LETTERS = 240  # Most letters of a list in a sentence
+NAME_LETTERS = 200  # A longer text is no name, and comparing it with thousands of names is slow
 
 
 def few(names: Sequence[str], *, quote: str = "'", letters: int = SHOWN_LETTERS) -> str:
@@ -126,20 +126,20 @@ def few(names: Sequence[str], *, quote: str = "'", letters: int = SHOWN_LETTERS)
 
 
 def sentence(text: str, letters: int) -> str:
-    """A message as one line that a terminal shows as it is, whatever was typed: nothing in it moves the cursor."""
+    """A message as one line of at most `letters`, control characters as escapes: nothing in it moves a terminal's cursor."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))
     return line if len(line) <= letters else shorten(line, letters - len(" … "))
 
 
 def printable(text: str) -> str:
-    """A text of several lines that a terminal shows as it is."""
+    """A text of several lines, control characters as escapes."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1] for letter in text)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, its type where there is none."""
+    """The first line of an error's message, or its type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -155,11 +155,11 @@ _PASSWORD = re.compile(rf"(://[^:/@\s]*:)\S*(?=@)|({_SECRET})(?:'[^']*'|[^&\s]*)
 
 
 def without_passwords(text: str) -> str:
-    """A text in which the passwords of URLs, before the host or in the query, are three stars."""
+    """A text with `***` in place of the passwords in its URLs, before the host or in the query."""
     return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}***", text)
 
 
 def _letters_apart(a: str, b: str) -> int:
-    """Letters to add or drop on the way from one name to the other: of equally near ones the short is meant."""
+    """Number of letters to add or drop to turn one name into the other."""
     same = sum(block.size for block in difflib.SequenceMatcher(None, a, b).get_matching_blocks())
     return len(a) + len(b) - 2 * same

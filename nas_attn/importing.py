@@ -1,4 +1,4 @@
-"""Python that is named as `package.module:object`: our own in tables, a user's own in a recipe, a space or a command."""
+"""Imports of objects named as `package.module:object`: ours in tables, the user's in a recipe, a space or a command."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from nas_attn.errors import UserError, did_you_mean
 
-PYTHON = "python:"  # Begins the name of what only exists in the program that called `na.search`
+PYTHON = "python:"  # Prefix of an object that exists only in the program that called `na.search`
 
 
 def named(path: str) -> Any:
-    """An object of this package, imported when it is asked for: tables and tasks name what is above them."""
+    """An object of this package, imported on demand: tables and tasks name objects of higher packages."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -32,7 +32,7 @@ def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
         sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as cause:  # whatever a user's module does
+    except (Exception, SystemExit) as cause:  # a user's module may raise any error
         said = " ".join(str(cause).split())
         raise error(f"{what} '{name}': importing '{module_name}' failed with {type(cause).__name__}: {said}") from cause
     try:

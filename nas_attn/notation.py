@@ -3,7 +3,7 @@
     stage1=none stage2=se(reduction=8) stage3@stage=ela(variant=B) stage4.block2@block=cbam(reduction=16)
 
 `SITE[@POSITION]=CHOICE`, separated by blanks; `none` alone is the bare backbone. A site may be a glob (`*=eca`).
-`backbone=resnet8(width=12)` alone is another backbone, bare: what the same latency buys without attention.
+`backbone=resnet8(width=12)` alone is another backbone, bare, as a control.
 """
 
 import re
@@ -21,7 +21,7 @@ _WORD = re.compile(r"[A-Za-z_][\w.+-]*")
 
 
 def parse(text: str) -> Placement:
-    """A placement from notation; `parse(str(p)) == p`. PlacementError says where it cannot be read, and what was expected."""
+    """A placement from notation; `parse(str(p)) == p`. PlacementError names the unreadable part and the expected form."""
     assignments: list[Assignment] = []
     position = _skip_blanks(text, 0)
     if text[position:].strip() in ("", "none"):
@@ -41,7 +41,7 @@ def parse(text: str) -> Placement:
     return Placement(tuple(assignments))
 
 
-@lru_cache(maxsize=4096)  # of thousands of placements they are the same few
+@lru_cache(maxsize=4096)  # thousands of placements have few different choices
 def _choice(type: str, inside: str | None, where: str) -> Choice:
     knobs: dict[str, Knob] = {}
     for part in filter(None, (p.strip() for p in (inside or "").split(","))):

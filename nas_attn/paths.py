@@ -1,4 +1,4 @@
-"""Paths that a user typed, and files that are written whole."""
+"""Paths that a user typed, and files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import BinaryIO
 
 from nas_attn.errors import UserError, shorten
 
-DEFAULT_URL = "sqlite:///nas_attn.db"  # The database that is used where none is named
+DEFAULT_URL = "sqlite:///nas_attn.db"  # The default database
 PART = ".part"  # Ending of a file that is being written
-REPLACE_S = 10.0  # Seconds for which a file that is open elsewhere is tried to be replaced
+REPLACE_S = 10.0  # Seconds to retry the replacement of a file that is open elsewhere
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
 def user_path(text: str | Path, *, what: str, error: type[UserError], home: bool = True) -> Path:
-    """A path as typed, for `Path.exists`; raises `error` where no file could have this name. `what` names the setting."""
+    """A path as typed, for `Path.exists`; raises `error` if no file can have this name. `what` names the setting."""
     try:
         path = Path(text).expanduser() if home else Path(text)
         os.stat(path)
@@ -32,14 +32,14 @@ def user_path(text: str | Path, *, what: str, error: type[UserError], home: bool
     return path
 
 
-HTML = (b"<!doctype html",)  # How a page of ours begins
+HTML = (b"<!doctype html",)  # The beginning of our pages
 
 
 def output_path(
     text: str | Path, *, what: str, error: type[UserError], replaces: tuple[bytes, ...] | None = None
 ) -> Path:
-    """A path as typed to which a whole file can be moved: nothing is there, or a file that begins as one that may be replaced (None:
-    any). Raises `error` where no file could have this name, or something has it that must not be replaced."""
+    """A typed path for an output file: it does not exist, or is a file with one of the beginnings in `replaces` (None: any). Raises
+    `error`: no file can have this name, or the existing one must not be replaced."""
     path = user_path(text, what=what, error=error)
     if os.path.lexists(path) and not path.is_file():
         kind = "a folder: name a file in it" if path.is_dir() else "not an ordinary file: name another file"
@@ -53,14 +53,14 @@ def output_path(
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file, which is there whole or as it was before; OSError where that cannot be done."""
+    """Writes a complete file, or leaves it as it was. OSError: it cannot be written."""
     with whole_file(path) as file:
         file.write(text.encode())
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which comes to its place when it is whole and on the disk; OSError where that cannot be done."""
+    """A file to write; it is moved to its place when it is complete and on the disk. OSError: it cannot be written."""
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART}")
     try:
         with draft.open("xb") as file:
@@ -75,7 +75,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def replace_file(draft: Path, path: Path) -> None:
-    """Moves a finished file to its place. Windows refuses that while another process reads the old one: tried for a while."""
+    """Moves a finished file to its place; retries for a while, as Windows refuses it while another process reads the old file."""
     end = time.monotonic() + REPLACE_S
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Processes of this machine as others see them: who they are, whether they live, whether they stand still."""
+"""Processes of this machine: their identity, whether they are alive, whether they are suspended."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _NAMESPACE = Path("/proc/self/ns/pid")
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process of this machine, told from a later one of the same number by when it started."""
+    """A process of this machine; its start time tells it from a later one with the same number."""
 
     pid: int
     started: str  # Seconds: since the machine's start on Linux, since 1970 elsewhere
 
     @property
     def runs(self) -> bool:
-        """Whether it still lives."""
+        """Whether it is still alive."""
         found = _find(self.pid)
         return found is not None and abs(float(_started(found)) - float(self.started)) < SAME_S
 
     @property
     def stopped(self) -> bool:
-        """Whether it stands still, by `kill -STOP`, Ctrl-Z or a debugger."""
+        """Whether it is suspended, by `kill -STOP`, Ctrl-Z or a debugger."""
         import psutil
 
         found = _find(self.pid)
@@ -50,14 +50,14 @@ class Process:
             return False
 
     def __str__(self) -> str:
-        """For a person: number, command, since when it runs, and whether it is stopped."""
+        """In words: number, command, start time, and whether it is suspended."""
         if self.pid == os.getpid():
             return "another thread of this process"
         return f"pid {self.pid}{_about(self.pid)}{', which is suspended' if self.stopped else ''}"
 
 
 def process(pid: int) -> Process | None:
-    """The process of this number; None where there is none."""
+    """The process with this number; None if there is none."""
     found = _find(pid)
     return None if found is None else Process(pid, _started(found))
 
@@ -71,7 +71,7 @@ def owner_name() -> str:
 
 
 def kernel() -> str:
-    """Tells kernels apart that run under one host name."""
+    """A text that tells kernels with the same host name apart."""
     try:
         return _BOOT.read_text("ascii").strip()[:8]
     except OSError:
@@ -79,7 +79,7 @@ def kernel() -> str:
 
 
 def is_dead(owner: str, *, local: bool = False) -> bool:
-    """Whether an owner was a process of this machine that is gone; False where that cannot be known, and its lease has to expire.
+    """Whether an owner was a process of this machine that is gone. False if that is unknown: then its lease must expire.
     `local`: only this machine's processes can own it, so one from before the last boot is gone."""
     parts = owner.split(SEPARATOR)
     if len(parts) != 6 or parts[0] != socket.gethostname():
@@ -90,13 +90,13 @@ def is_dead(owner: str, *, local: bool = False) -> bool:
 
 
 def is_stopped(owner: str) -> bool:
-    """Whether an owner is a process of this machine that stands still."""
+    """Whether an owner is a suspended process of this machine."""
     found = _here(owner)
     return found is not None and found.stopped
 
 
 def machine_and_pid(owner: str) -> tuple[str, str]:
-    """An owner's machine, and the number of its process there; the owner as it is where it is named otherwise."""
+    """An owner's machine and the number of its process there; for other names the owner itself."""
     parts = owner.split(SEPARATOR)
     return (parts[0], parts[3]) if len(parts) == 6 else (owner, "")
 
@@ -113,7 +113,7 @@ def owner_shown(owner: str) -> str:
 
 
 def _here(owner: str) -> Process | None:
-    """The process of an owner; None where it cannot be seen from here."""
+    """The process of an owner; None if it cannot be seen from here."""
     parts = owner.split(SEPARATOR)
     seen = len(parts) == 6 and parts[:3] == [socket.gethostname(), kernel(), _namespace()]
     return Process(int(parts[3]), parts[4]) if seen else None
@@ -143,7 +143,7 @@ def _started(found: psutil.Process) -> str:
 
 
 def _about(pid: int) -> str:
-    """Command and time of the start, in brackets; empty where they cannot be read."""
+    """Command and start time, in brackets; empty if they cannot be read."""
     import psutil
 
     try:

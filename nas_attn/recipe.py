@@ -88,19 +88,19 @@ class DataSection(Section):
     """{data_sets} (coco and yolo have boxes), `package.module:function` that returns a torch data set, or `external`: the evaluator
     of `[training]` brings its own."""
     root: str = "data"
-    """Where downloaded files lie, or are put."""
+    """Folder for downloaded files."""
     validation: int | Fraction | None = None
     """Images (or share) of the training set kept for validation; None: the data set's own split, else a fifth."""
     train_subset: int | None = Field(default=None, ge=1)
     """At most this many training images (stratified)."""
     size: int | None = Field(default=None, ge=4, le=1024)
-    """Side in pixels of a folder's images: the shorter side is scaled to it, the middle square kept; None: 64, or what published
-    weights (`default`) are for. For detectors the side that they are fed, which the longer side is scaled to; None: 640
-    (ultralytics), 320 or their own (torchvision)."""
+    """Side in pixels of a folder's images: the shorter side is scaled to it, the middle square kept; None: 64, or the size at which
+    published weights (`default`) were validated. For detectors: side of the input, to which an image's longer side is scaled; None:
+    640 (ultralytics), 320 or the detector's own (torchvision)."""
     options: dict[str, int | float | bool | str] = Field(default_factory=dict)
     """Settings of a generated data set (`digits`: size, fragments, fragment_size; `cued-digits`: height, width, bar, cue,
     contrast, noise; both: train, validation, test); of a folder (`resize`: the shorter side before the middle square is cut,
-    `interpolation`; left out: as published weights have it); or keyword arguments of your own function."""
+    `interpolation`; left out: those of the published weights); or keyword arguments of your own function."""
     broken_images: Literal["refuse", "skip"] = "refuse"
     """For an image that cannot be read: stop with an error, or leave it out."""
     input_shape: tuple[Side, Side, Side] | None = None
@@ -137,11 +137,11 @@ BATCHED: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "mixup": {"alpha": (0.0, 10.0)},
     "repeat": {"times": (1, 64)},
 }
-"""Augmentations of whole batches on the training device: name -> argument -> (above, at most). `repeat` is of an epoch's order."""
+"""Augmentations of whole batches on the training device: name -> argument -> (above, at most). `repeat` changes the order of an epoch."""
 
 
 class Named(BaseModel):
-    """Something by its name in a library; all other keys are its arguments."""
+    """A class or function of a library, by its name; all other keys are its arguments."""
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
@@ -159,10 +159,10 @@ class Named(BaseModel):
 
 
 class Schedule(Named):
-    """A part of a learning rate's schedule: a class of torch.optim.lr_scheduler, over so many epochs."""
+    """A part of the learning rate's schedule: a class of torch.optim.lr_scheduler, and how long it lasts."""
 
     epochs: float | None = Field(default=None, gt=0)
-    """A whole number, or below 1 a share of the training; None: to the end, for the last part."""
+    """Number of epochs, or below 1 a share of the training; None: to the end (only in the last part)."""
 
     @field_validator("epochs")
     @classmethod
@@ -178,7 +178,7 @@ class Augment(Named):
 
     @property
     def names(self) -> set[str]:
-        """Its own, and those of the augmentations that it chooses among."""
+        """Its own name, and those of the augmentations that it chooses among."""
         inner = self.arguments.get("transforms")
         found = [one.get("name") if isinstance(one, dict) else one for one in inner] if isinstance(inner, list) else []
         return {self.name, *(name for name in found if isinstance(name, str))}
@@ -217,7 +217,7 @@ class TrainingSection(Section):
     backbone_epochs: int = Field(default=10, ge=1)
     """For `start = "backbone"`: epochs of each backbone."""
     backbones: int = Field(default=3, ge=1, le=64)
-    """Seeds that candidates are spread over, six or more at each; the bare network runs on all. For `backbone`: its backbones."""
+    """Number of seeds; each gets six or more candidates, and the bare backbone runs on all. With `start = "backbone"`: its backbones."""
     batch_size: int = Field(default=128, ge=2)
     accumulate: int = Field(default=1, ge=1, le=65536)
     """Batches whose gradients one step of the optimizer adds up: it sees `accumulate` times `batch_size` images."""
@@ -246,13 +246,13 @@ class TrainingSection(Section):
     attention_learning_rate: float = Field(default=1.0, gt=0)
     """Factor on the learning rate of attention modules."""
     backbone_learning_rate: Factor | list[Factor] = 1.0
-    """Factor on the learning rate of the backbone in candidates; 0 freezes it. A list is for what is before stage 1, then for each
-    stage: `[0, 0, 0, 0.1, 1]`; the head has 1."""
+    """Factor on the learning rate of the backbone in candidates; 0 freezes it. A list has the factor for the layers before stage 1,
+    then one for each stage: `[0, 0, 0, 0.1, 1]`; the head has 1."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     """Factor on the learning rate of each block against the one after it, in candidates from trained weights (timm's layer decay)."""
     weight_decay: float = Field(default=5e-4, ge=0)
     ema: float = Field(default=0.9, ge=0, lt=1)
-    """Share of the averaged weights kept per hundredth of an epoch; 0 scores the last weights."""
+    """Decay of the weights' exponential moving average per hundredth of an epoch; 0: the last weights are scored."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest gradient norm; None: no clipping."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -324,7 +324,7 @@ class TrainingSection(Section):
 
     @property
     def said(self) -> str:
-        """How a candidate is trained to the last rung, for a sentence about what came out."""
+        """How a candidate is trained to the last rung, for a sentence about results."""
         epochs = f"after {self.rungs[-1]} epoch{'s' if self.rungs[-1] > 1 else ''}"
         start = {
             "scratch": "from random weights",
@@ -345,7 +345,7 @@ class TargetSection(Section):
     weights: str | None = None
     """For `pretrained`: a file, or `default` for the library's published weights; left out: those of `[training]`."""
     epochs: int | None = Field(default=None, ge=1)
-    """None: the search's last rung, or, if its candidates start otherwise, three times that and at least `backbone_epochs`."""
+    """None: the search's last rung; or, if the search starts differently, three times that and at least `backbone_epochs`."""
     seeds: int = Field(default=8, ge=2, le=256)
     """Blocks of a validation, each with a new seed."""
     learning_rate: float | None = Field(default=None, gt=0)
@@ -372,7 +372,7 @@ class LatencySection(Section):
     """For `mode = "command"`: a program that measures elsewhere and prints milliseconds; `{onnx}` (or its last argument) is
     the path of an ONNX file."""
     tolerance: float = Field(default=0.02, gt=0, lt=1)
-    """Half-width of the 95 % interval that is enough while searching, as a share of the ratio; for the front at the end, half of it."""
+    """Measuring ends when the half-width of the 95 % interval is this share of the ratio; for the front at the end, half of it."""
     session_seconds: float = Field(default=3.0, gt=0)
     """Longest time of one session."""
 
@@ -408,8 +408,8 @@ class SearchSection(Section):
     trials: int = Field(default=30, ge=1)
     """Candidates, the baselines included."""
     sampler: str = "auto"
-    """One of {samplers}, or `package.module:function` that makes one of your own. `auto`: all placements where `trials` suffices for
-    them, else `placement`, which learns what choices add at each site and what types share over sites. The others are Optuna's."""
+    """One of {samplers}, or `package.module:function` that makes your own. `auto`: all placements if `trials` is enough for them, else
+    `placement`, which learns what each choice adds at each site, and each type at all sites. The others are Optuna's."""
     pruner: Literal["pareto_halving", "none"] = "pareto_halving"
     """Which candidates continue at a rung: the best third by non-domination; `none`: all."""
     baselines: Literal["all", "none", "bare"] = "all"
@@ -419,8 +419,8 @@ class SearchSection(Section):
     confirm_seeds: int = Field(default=3, ge=0)
     """More seeds for the six networks that matter most after the search, then twice as many rounds of confirmation; 0: none."""
     prior: Literal["none", "published", "studies"] = "none"
-    """What the sampler `placement` expects of each type by depth before it has seen runs: nothing; what publications measured;
-    what the database's earlier studies found. The runs decide how much of it holds. Answers rest on the runs alone."""
+    """What the sampler `placement` expects of each type by depth before the first run: nothing, the effects in publications, or the
+    effects in the database's earlier studies. Runs decide how much of it holds. Answers use the runs alone."""
     seed: Seed = 0
     """Seed of proposals and runs. Searches whose seeds are less than 100 apart share no run's seed."""
 
@@ -450,24 +450,24 @@ class AnswerSection(Section):
     """What is recommended."""
 
     worth: float | None = Field(default=None, gt=0)
-    """The smallest gain that is worth having, in the metric's unit (accuracy: 0.01 is a point): among placements that lose less
-    against the best one, the fastest is taken. None: a tenth of the best gain or half of one run's noise, whichever is larger."""
+    """The smallest gain that is worth its latency, in the metric's unit (accuracy: 0.01 is a point). Among placements that are less
+    than this below the best one, the fastest wins. None: a tenth of the best gain or half of one run's noise, whichever is larger."""
 
 
 class StorageSection(Section):
     """What a study keeps in addition to its results."""
 
     keep_weights: Literal["all", "front", "none"] = "all"
-    """Trained weights of the search: of all scored candidates; at the end, of the front, the recommended candidate and the
-    bare backbone only; of none. Those of `retrain` always stay."""
+    """Which weights of the search to keep: `all` scored candidates'; at the end, only those of the `front`, the recommended
+    candidate and the bare backbone; `none`. Those of `retrain` always stay."""
 
 
 class LogSection(Section):
     """Where else a study is shown."""
 
     to: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(default_factory=list)
-    """Programs that get each run when it has ended, and the answer, by their own settings (MLFLOW_TRACKING_URI, WANDB_MODE); each is an
-    extra of its name."""
+    """Programs that get the answer, and each run when it ends. Their own variables configure them (MLFLOW_TRACKING_URI, WANDB_MODE);
+    each needs the extra of its name."""
 
 
 class Recipe(Section):
@@ -502,7 +502,7 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _search_as_target(cls, table: Any) -> Any:
-        """The search trains as the target does where `[training]` does not say otherwise."""
+        """The search trains as the target does, unless `[training]` says otherwise."""
         if not isinstance(table, dict):
             return table
         training, target = table.get("training", {}), table.get("target", {})

@@ -1,4 +1,4 @@
-"""Recipes and search spaces read, from TOML files and from studies; what is wrong with them as one sentence."""
+"""Reads recipes and search spaces from TOML files and studies, and says in one sentence what is wrong with them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def recipe_from(table: dict[str, Any], *, where: str, overrides: dict[str, Any] 
 def _read_toml(
     kind: Literal["search_spaces", "studies"], name: str, relative_to: Path | None
 ) -> tuple[str, dict[str, Any]]:
-    """(where it lies, its table) of a shipped name or a path."""
+    """(location, table) of a shipped name or a path."""
     what = "search space" if kind == "search_spaces" else "recipe"
     path = user_path(name, what=f"{what} file", error=RecipeError)
     if relative_to is not None and not path.is_absolute() and (relative_to / path).is_file():
@@ -104,12 +104,12 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
 
 
 def backbone_section(name: str, **settings: Any) -> BackboneSection:
-    """The section of a backbone that a command names; RecipeError where it cannot be one."""
+    """The section of a backbone that a command names; RecipeError if the name is invalid."""
     return _validate(BackboneSection, {"name": name, **settings}, "backbone")
 
 
 def study_name(file: str) -> str:
-    """A file's or folder's name as that of a study: what a name cannot have becomes `-`."""
+    """A study's name, from that of a file or folder; `-` replaces letters that a name cannot have."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", file).strip("-._") or "study"
 
 
@@ -121,12 +121,12 @@ def target_table(target: str) -> dict[str, str | None]:
     if target == "scratch":
         return {"start": "scratch", "weights": None}
     if target != "weights" and not user_path(target, what="target", error=RecipeError).is_file():
-        raise RecipeError(f"target '{shorten(target)}' is neither 'scratch', nor 'weights', nor a file that is there")
+        raise RecipeError(f"target '{shorten(target)}' does not exist: give 'scratch', 'weights' or a file of weights")
     return {"start": "pretrained", "weights": "default" if target == "weights" else target}
 
 
 def other_backbone(section: BackboneSection, choice: Choice) -> BackboneSection:
-    """The section of the backbone that a placement names in the place of a study's, with the same options. Raises RecipeError."""
+    """The section of the backbone that a placement names instead of the study's, with the same options. Raises RecipeError."""
     knobs: dict[str, Any] = dict(choice.knobs)
     source, colon, _ = choice.type.partition(":")
     width = knobs.pop("width", None if colon else section.width)
@@ -150,7 +150,7 @@ def _validate(model: type[S], table: dict[str, Any], where: str) -> S:
 
 
 def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
-    """One sentence for the first thing that is wrong: file, key, value, way out."""
+    """One sentence for the first error: file, key, value, way out."""
     # If a key takes a bool or another type, the error about the other type is the useful one.
     first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", e["type"].startswith("bool_")))
     path = [str(part) for part in first["loc"] if part not in ("bool", "int", "float", "str") and "[" not in str(part)]
@@ -177,16 +177,16 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
     return [name for name, field in model.model_fields.items() if not field.exclude]
 
 
-MOST_BYTES = 2**18  # Of a file, whose tables may take a thousand times as much memory
+MOST_BYTES = 2**18  # Of a file; its tables may take a thousand times as much memory
 MOST_VALUES = 10_000  # In a file: pydantic remembers each one that is wrong
-DEPTH = 20  # Levels of tables and lists in a recipe; what is read from it may be walked by recursion
+DEPTH = 20  # Levels of tables and lists in a recipe, which recursion walks through
 _TOO_DEEP = f"{{}} is nested deeper than {DEPTH} levels: use fewer"
-_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*"""  # Of a dotted key: for tomllib the square of their number counts
+_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*"""  # Of a dotted key: tomllib takes the square of their number
 _DEEP_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*(?:{_PART}\.[ \t]*){{{DEPTH}}}", re.MULTILINE)
 
 
 def read_toml(text: str, where: str) -> dict[str, Any]:
-    """A table from TOML; RecipeError where it is none, or nested too deeply. `where` names its origin."""
+    """A table from TOML; RecipeError if the text is not TOML, or nested too deeply. `where` names its origin."""
     if _DEEP_KEY.search(text):
         raise RecipeError(_TOO_DEEP.format(where))
     try:
@@ -200,7 +200,7 @@ def read_toml(text: str, where: str) -> dict[str, Any]:
 
 
 def check_depth(table: Any, where: str) -> None:
-    """RecipeError where tables and lists lie in each other deeper than DEPTH, or hold more than MOST_VALUES."""
+    """RecipeError if tables and lists are nested deeper than DEPTH, or hold more than MOST_VALUES."""
     level, count = [table], 0
     for _ in range(DEPTH):
         count += sum(map(len, level))
@@ -214,7 +214,7 @@ def check_depth(table: Any, where: str) -> None:
 
 
 def write_toml(table: Mapping[str, Any]) -> str:
-    """TOML that reads as the table of texts, numbers, truth values, lists and tables; None is left out."""
+    """TOML of a table of texts, numbers, truth values, lists and tables; None is left out."""
     import tomlkit
 
     return tomlkit.dumps(_without_none(table))

@@ -17,7 +17,7 @@ Role = Literal["backbone", "neck", "head"]  # Neck: grows maps again and mixes t
 
 
 def format_knob(value: Knob) -> str:
-    """A knob's value as it stands in notation: `8`, `0.0001`, `true`, `auto`."""
+    """A knob's value in notation: `8`, `0.0001`, `true`, `auto`."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value) if isinstance(value, float) else str(value)
@@ -62,7 +62,7 @@ class Assignment:
 
 
 class _Hashed:
-    """Room for a hash: placements are keys everywhere. No field, so that it is neither compared nor pickled."""
+    """Holds a cached hash, since placements are keys everywhere. It is no field, so it is not compared or pickled."""
 
     __slots__ = ("_hash",)
     _hash: int
@@ -70,7 +70,7 @@ class _Hashed:
 
 @dataclass(frozen=True, slots=True)
 class Placement(_Hashed):
-    """What was typed: site -> choice; empty: `none`, the bare backbone. `notation.parse(str(p)) == p`."""
+    """A placement as typed: site -> choice; empty: `none`, the bare backbone. `notation.parse(str(p)) == p`."""
 
     assignments: tuple[Assignment, ...] = ()
 
@@ -96,12 +96,12 @@ class Point:
     channels: int
     height: int
     width: int
-    replaces: bool = False  # The module is the backbone's own attention: what is attached takes its place
+    replaces: bool = False  # The module is the backbone's own attention, which attached attention replaces
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A place in a backbone where attention may go, with the points that each position means."""
+    """A place in a backbone where attention can go, with the points of each position."""
 
     name: str  # `stage2`, or `stage2.block1`; `neck1`, `head1` and their blocks by the role
     points: tuple[tuple[str, tuple[Point, ...]], ...]
@@ -120,35 +120,35 @@ class Site:
 
     @property
     def default_position(self) -> str:
-        """`residual` where the block has a residual add, else `block` (else the first there is)."""
+        """`residual` if the block has a residual add, else `block`, else the first position."""
         for position in ("residual", "block"):
             if position in self.positions:
                 return position
         return self.positions[0]
 
     def at(self, position: str) -> tuple[Point, ...]:
-        """Points of one position; KeyError where the site does not have it."""
+        """Points of one position; KeyError if the site does not have it."""
         return dict(self.points)[position]
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Where attention may go in a model, and what is to be said about it."""
+    """The sites of a model, with notes about them."""
 
     sites: tuple[Site, ...]  # Stages with the backbone's own attention, one's own sites, blocks; each as executed
-    notes: tuple[str, ...] = ()  # One sentence each: why something is no site, or has less effect than one might think
+    notes: tuple[str, ...] = ()  # One sentence each: why something is not a site, or has a surprising effect
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedPlacement:
-    """A placement made explicit for one backbone: what is built, timed, keyed and exported."""
+    """A placement made explicit for one backbone: the network that is built, timed, keyed and exported."""
 
     modules: tuple[tuple[Point, tuple[Choice, ...]], ...]
     """Per point, sorted by path, its modules in order, every knob written out; none removes the backbone's own attention."""
     placement: Placement  # Leaves nothing to the sites' shapes, sorted by site; resolves to the same key
     init: str  # `paper` or `identity`: two forms are two functions
     key: str  # Equal networks have equal keys
-    other: Choice | None = None  # Another backbone, bare, in the place of the study's: a control
+    other: Choice | None = None  # Another bare backbone instead of the study's, as a control
 
     @property
     def text(self) -> str:
@@ -162,7 +162,7 @@ class ResolvedPlacement:
 
 @dataclass(frozen=True, slots=True)
 class Participation:
-    """Whether one attached attention module has a say in what the network answers."""
+    """Whether one attached attention module takes part in the network's computation."""
 
     path: str  # `layer1.0.bn2.nas_attn.0`
     module: str  # Its class, `SqueezeExcitation`
@@ -179,7 +179,7 @@ Costs = Mapping[str, float]  # At batch size 1, counted and not measured: name i
 
 
 ASIDE = frozenset({"train_loss_sum", "loading_share", "peak_bytes", "images_per_s"})
-"""Metrics of a score that are no result."""
+"""Metrics of a score that are not results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,19 +195,19 @@ class Score:
     wall_s: float = 0.0  # Seconds of training and scoring since the previous rung
     device_s: float = 0.0  # Seconds the device worked on it (CPU: process time of the training threads)
     waited_s: float = 0.0  # Seconds in which the training waited for images
-    answers: bytes | None = None  # What the task says image by image and class by class: `analysis.per_image.Answers`
+    answers: bytes | None = None  # Results per image and class: `analysis.per_image.Answers`
     peak_bytes: float | None = None  # Most memory while training: of the GPU's tensors, on a CPU of the process
-    images_per_s: float | None = None  # Trained, without scoring; None where no whole epoch was trained in one go
+    images_per_s: float | None = None  # In training, without scoring; None without an uninterrupted epoch
 
     @property
     def kept(self) -> Score:
-        """As a study keeps it: the share of the time lost to loading, memory and speed are metrics."""
+        """The score as a study keeps it, with waiting time, memory and speed among its metrics."""
         share = min(1.0, self.waited_s / self.wall_s) if self.wall_s else 0.0
         spent = {"loading_share": share, "peak_bytes": self.peak_bytes, "images_per_s": self.images_per_s}
         return replace(self, metrics={**self.metrics, **{name: v for name, v in spent.items() if v is not None}})
 
     def as_plain(self) -> dict[str, Any]:
-        """The score as JSON knows it."""
+        """The score in JSON's types."""
         packed = {
             name: None if (blob := getattr(self, name)) is None else base64.b64encode(blob).decode() for name in _BLOBS
         }
@@ -215,7 +215,7 @@ class Score:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Score:
-        """What `as_plain` wrote."""
+        """The score from `as_plain`'s output."""
         return cls(
             **{**plain, **{name: base64.b64decode(plain[name]) for name in _BLOBS if plain.get(name) is not None}}
         )
@@ -248,7 +248,7 @@ class EpochPoint:
     """One point of a training's curve."""
 
     epochs: int  # Trained so far
-    train_loss: float  # Mean over the images of the last of them, as trained: augmented, by `training.loss`
+    train_loss: float  # Mean training loss over the last epoch's images, as augmented, by `training.loss`
     metrics: Mapping[str, float]  # Of the averaged weights on the validation split
 
 
@@ -256,7 +256,7 @@ class EpochPoint:
 class Fingerprint:
     """The machine and software that a latency belongs to."""
 
-    device: str  # `cpu`, `cuda`, or `command` where a user's command measures elsewhere
+    device: str  # `cpu`, `cuda`, or `command` if a user's command measures elsewhere
     name: str  # CPU or GPU model, or the command
     details: tuple[tuple[str, str], ...]  # (name, value), sorted: driver, runtime and library versions, threads, limits
 
@@ -283,7 +283,7 @@ class SessionSample:
     calls: int
 
 
-BESIDE = "beside"  # Key of a note on processes that did not give the device up: it was measured beside them
+BESIDE = "beside"  # Key of a note on processes that used the device during a session
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,8 +308,8 @@ class Latency:
     low: float
     high: float
     reference_ms: float  # The study's time for the bare backbone; milliseconds = ratio x this
-    sessions: int  # Sessions behind it; 0 where the additive model predicted it
-    measured: bool = True  # False where it is the additive model's prediction
+    sessions: int  # Number of sessions; 0 if the additive model predicted it
+    measured: bool = True  # False if the additive model predicted it
 
     @property
     def ms(self) -> float:
@@ -318,7 +318,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Among how many workers the memory is shared out."""
+    """How many workers share the memory."""
 
     machine: int = 1  # Workers on this machine
     device: int = 1  # Workers on this GPU
@@ -329,7 +329,7 @@ ALONE = Share()
 
 @dataclass(frozen=True, slots=True)
 class CandidateRow:
-    """A candidate as the study's database knows it."""
+    """A candidate's row in the study's database."""
 
     key: str
     placement: Placement  # Explicit

@@ -1,4 +1,4 @@
-"""What may go where: placements as choices and as networks."""
+"""Search spaces: which choices are allowed at which site, and which network a placement is."""
 
 import fnmatch
 import hashlib
@@ -17,18 +17,18 @@ from nas_attn.records import POSITIONS, Assignment, Choice, Placement, Point, Re
 from nas_attn.space_schema import SpaceSpec
 
 BACKBONE = "backbone"  # The site of a placement that is another backbone
-Layer = tuple[str, str]  # (module path, position): what one module is for
+Layer = tuple[str, str]  # (module path, position): the place of one module
 
 
 def resolve(
     placement: Placement, sites: Sequence[Site], *, init: str = "paper", strict: bool = True
 ) -> ResolvedPlacement:
-    """A placement made explicit for one backbone; PlacementError where a site, type, position or knob is wrong.
+    """A placement made explicit for one backbone; PlacementError if a site, type, position or knob is wrong.
 
     Args:
         sites: all sites of the backbone, stages and blocks.
         init: `paper` or `identity`, the form of the modules; part of the key.
-        strict: a user's own words, where an impossible knob is an error; False takes the nearest possible one.
+        strict: True, for a user's text: an impossible knob is an error; False takes the nearest possible value.
     """
     by_name = {site.name: site for site in sites}
     other = other_of(placement)
@@ -48,7 +48,7 @@ def resolve(
             choice = _explicit(assignment.choice, point, site.name, strict)
             owner = owners.setdefault((layer, assignment.site == site.name, site.name.count(".")), site)
             if owner is not site and chosen[layer] != (point, choice):
-                raise PlacementError(f"{owner.name} and {site.name} both mean {point.path}: give it to one of them")
+                raise PlacementError(f"{owner.name} and {site.name} both mean {point.path}: leave one of them out")
             chosen[layer] = point, choice
     modules = _by_point(chosen)
     return ResolvedPlacement(
@@ -57,14 +57,14 @@ def resolve(
 
 
 def other_of(placement: Placement) -> Choice | None:
-    """The backbone that takes the place of the study's, bare; None for a placement of attention."""
+    """The bare backbone that replaces the study's; None for a placement of attention."""
     return next((one.choice for one in placement.assignments if one.site == BACKBONE), None)
 
 
 def _explicit(choice: Choice, point: Point, where: str, strict: bool) -> Choice:
     """A choice with every knob written out for a point's channels and map size."""
     if choice.is_original and not point.replaces:
-        raise PlacementError(f"{where} has no original attention that 'original' could keep")
+        raise PlacementError(f"{where} has no attention of its own for 'original': give 'none' or a module")
     if choice.is_none or choice.is_original:
         return choice
     try:
@@ -94,8 +94,8 @@ def _in_order(placement: Placement, by_name: Mapping[str, Site]) -> list[tuple[S
 
 
 def _matching(pattern: str, by_name: Mapping[str, Site]) -> list[Site]:
-    """Sites that a glob means: stages, or blocks where the pattern has a dot."""
-    named = "original" in pattern  # the backbone's own attention is meant only where the pattern says so
+    """Sites that a glob matches: stages, or blocks if the pattern has a dot."""
+    named = "original" in pattern  # a pattern matches the backbone's own attention only if it names it
     blocks = "." in pattern or all("." in name for name in by_name)
     names = [name for name, site in by_name.items() if ("." in name) == blocks and site.original == named]
     found = fnmatch.filter(names, pattern) if any(c in pattern for c in "*?[") else []
@@ -123,7 +123,7 @@ def _key(modules: Iterable[tuple[Point, tuple[Choice, ...]]], init: str) -> str:
 
 
 def _explicit_placement(chosen: Mapping[Layer, tuple[Point, Choice]], sites: Sequence[Site]) -> Placement:
-    """A placement without doubt: a stage where all its points agree, its blocks where they do not; fixed defaults left out."""
+    """The explicit placement: a stage if all its points agree, else its blocks; fixed defaults are left out."""
     left = {
         layer: choice
         for layer, (point, choice) in chosen.items()
@@ -145,7 +145,7 @@ def _explicit_placement(chosen: Mapping[Layer, tuple[Point, Choice]], sites: Seq
 
 
 def short(choice: Choice) -> Choice:
-    """A resolved choice without the knobs that have their row's fixed default: it resolves to the same again."""
+    """A resolved choice without the knobs that have their row's fixed default. It resolves to the same choice."""
     if choice.is_none:
         return choice
     row = catalogue.find(choice.type)
@@ -166,7 +166,7 @@ Values = dict[str, str]  # Site -> value: `{"stage2": "se(reduction=8)"}`, what 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A candidate nobody had to search for."""
+    """A candidate that needs no search."""
 
     name: str
     values: Values
@@ -175,12 +175,12 @@ class Baseline:
 class SearchSpace:
     """What a study may try: one categorical per site, whose values are choices in notation, equal networks merged.
 
-    A value starts with `@` where the position is searched: `@block=se(reduction=8)`. A site's values also hold those that only the
+    A value starts with `@` if the position is searched: `@block=se(reduction=8)`. A site's values include those that only the
     baselines need (`none`, one choice used uniformly); `contains` tells them apart.
     """
 
     def __init__(self, spec: SpaceSpec, sites: Sequence[Site], *, init: str = "paper") -> None:
-        """`sites` are all of the backbone, `init` is the form of the modules; RecipeError where the space does not fit them."""
+        """`sites` are all of the backbone, `init` is the form of the modules; RecipeError if the space does not fit them."""
         self.spec, self.init = spec, init
         self._all_sites = tuple(sites)
         self.sites = _included(spec, sites)
@@ -209,7 +209,7 @@ class SearchSpace:
         return resolve(self.placement(values), self._all_sites, init=self.init, strict=False)
 
     def values(self, placement: ResolvedPlacement) -> Values:
-        """The values that encode a placement; PlacementError names the site where the space does not hold it."""
+        """The values that encode a placement; PlacementError if the space does not hold it, and at which site."""
         left = dict(placement.modules)
         result: Values = {}
         if placement.other is not None:
@@ -255,9 +255,9 @@ class SearchSpace:
                 yield values
 
     def sample(self, rng: random.Random) -> Values:
-        """One placement, each equally likely; RecipeError where the space is empty."""
+        """One placement, each equally likely; RecipeError if the space is empty."""
         if self.count() == 0:
-            raise RecipeError(f"{self.spec.where} is empty: limits.max_modules is too small for sites without `none`")
+            raise RecipeError(f"{self.spec.where} is empty: raise limits.max_modules, or allow `none` at more sites")
         left, values = self.most_modules, {}
         for index, (site, allowed) in enumerate(self.allowed.items()):
             below = list(itertools.accumulate(self._counts(index + 1)))
@@ -275,11 +275,11 @@ class SearchSpace:
                     yield candidate
 
     def networks(self, site: str) -> dict[str, str]:
-        """Text of what is built at a site -> the allowed value: equal texts are equal networks, also in other spaces."""
+        """Text of the network at a site -> the allowed value. Equal texts are equal networks, also in other spaces."""
         return {text: value for text, value in self._by_network[site].items() if value in self.allowed[site]}
 
     def everywhere(self, choice: Choice) -> Placement:
-        """A choice at each site that is searched; the space need not have it there."""
+        """A choice at each searched site, even if the space does not have it there."""
         sites = (site for site in self.sites if not site.original)
         return Placement(tuple(Assignment(site.name, choice, self._positions(site)[0]) for site in sites))
 
@@ -338,11 +338,11 @@ class SearchSpace:
         return [Choice(name, tuple((knob, values[0]) for knob, values in grid.items())) for name, grid in grids.items()]
 
     def _network(self, site: Site, position: str, choice: Choice) -> str:
-        """Text that equals that of another choice at this site where both build the same network."""
+        """A text that is the same for all choices that build the same network at this site."""
         return _signature(dict(self._resolve_one(site, position, choice, strict=False).modules))
 
     def _value(self, site: Site, position: str, choice: Choice) -> str:
-        """Notation for the encoding: as written where that means the same when typed, else explicit."""
+        """Notation for the encoding: as written if that means the same when typed, else explicit."""
         at = f"@{position}=" if len(self.spec.sites.positions) > 1 or position != site.default_position else ""
         explicit = self._resolve_one(site, position, choice, strict=False)
         try:
@@ -376,7 +376,7 @@ class SearchSpace:
 
 
 def _included(spec: SpaceSpec, sites: Sequence[Site]) -> list[Site]:
-    """Sites of the space's granularity that its patterns take in."""
+    """Sites of the space's granularity that its patterns include."""
     blocks, originals = spec.sites.granularity == "block", spec.sites.originals == "search"
 
     def of_level(site: Site) -> bool:

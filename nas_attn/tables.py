@@ -1,4 +1,4 @@
-"""What a recipe can name: costs, samplers, latency modes, data sets, presets. Rows name functions as `package.module:function`."""
+"""Tables of names for recipes: costs, samplers, latency modes, data sets, presets. Rows name functions as `package.module:function`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nas_attn.importing import load_object, named
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a network costs. Each cost is an objective, and lower is better."""
+    """A cost of a network. Each cost can be an objective, and lower is better."""
 
     name: str
     title: str
@@ -56,16 +56,16 @@ def counted_costs(objectives: Iterable[str]) -> dict[str, str]:
 _MADE = "nas_attn.study.sampling"
 SAMPLERS: Mapping[str, str] = MappingProxyType(
     {
-        "auto": "",  # all placements where `trials` suffices for them, else `placement`
-        "placement": "",  # learns what choices add at each site and what types share over sites
+        "auto": "",  # all placements if `trials` is enough for them, else `placement`
+        "placement": "",  # learns what each choice adds at each site, and each type at all sites
         "tpe": f"{_MADE}:tpe",
         "nsga2": f"{_MADE}:nsga2",
         "gp": f"{_MADE}:gp",
         "random": f"{_MADE}:at_random",
     }
 )
-"""`search.sampler` -> what makes an Optuna sampler of the keywords `seed` and `trials` (of the whole study); empty: built in.
-Every proposal makes a sampler anew, with another seed, so that any worker can propose."""
+"""`search.sampler` -> function that makes an Optuna sampler from `seed` and `trials` (of the whole study); empty: built in.
+Each proposal makes a new sampler with another seed, so that any worker can propose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +78,14 @@ class LatencyMode:
     input (N, C, H, W), it returns a `nas_attn.latency.nets.Net`, mostly by `timed`."""
     package: str = ""  # A package that it needs. A study's latencies belong to one version of it.
     extra: str = ""  # The extra of nas-attn that installs the package; empty: pip installs the package itself
-    costly: bool = False  # Making a network ready takes longer than timing it, so what is ready is kept
+    costly: bool = False  # Preparing a network takes longer than timing it, so prepared ones are kept
     quantized: bool = False  # It runs in int8: `prepare` is also given `images`, (M, C, H, W); accuracy is scored
     devices: tuple[str, ...] = ("cpu", "cuda")
     dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     own_stream: bool = False  # On a GPU it uses a CUDA stream of its own: the wall clock is taken
 
 
-IN_INT8 = "_int8"  # Ends the names of metrics that are scored in the runtime of a quantized mode: `accuracy_int8`
+IN_INT8 = "_int8"  # Suffix of metrics that are scored in the runtime of a quantized mode: `accuracy_int8`
 _NETS = "nas_attn.latency.nets"
 
 
@@ -114,7 +114,7 @@ LATENCY_MODES: Mapping[str, LatencyMode] = MappingProxyType(
     }
 )
 
-Kind = Literal["classes", "masks", "boxes"]  # What is known of an image, or of each of its pixels
+Kind = Literal["classes", "masks", "boxes"]  # Labels of images or pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,12 @@ class DataSet:
     """One data set, or one layout of a user's own files. `classes`, `masks` and `boxes` name the functions that read it with such
     labels, called with a `DataSection` and a `nas_attn.data.parts.Place`; they return `nas_attn.data.parts.Parts`."""
 
-    name: str  # What a recipe writes; of a layout with the place of its files, `folder:PATH`
+    name: str  # Name in a recipe; for a layout with the place of its files, `folder:PATH`
     classes: str = ""
     masks: str = ""
     boxes: str = ""
     grey: bool = False  # Images of one channel: the mean and deviation of published weights do not apply
-    small: bool = False  # Small pictures that a few epochs suffice for, and that must not be mirrored
+    small: bool = False  # Small pictures, which need few epochs and must not be mirrored
 
 
 _DIGITS, _BOXES, _PUBLISHED = "nas_attn.data.digits", "nas_attn.data.boxes", "nas_attn.data.published"
@@ -141,13 +141,13 @@ DATA_SETS = (
     DataSet("cifar100", classes=f"{_PUBLISHED}:read"),
     DataSet("folder:PATH", classes="nas_attn.data.folder:read", masks="nas_attn.data.folder:read_masks"),
     DataSet("coco:FOLDER", boxes=f"{_BOXES}:coco_folder"),
-    DataSet("yolo:PATH.yaml"),  # a trainer other than ours reads these itself
+    DataSet("yolo:PATH.yaml"),  # read by another trainer than ours
 )
 
 
 def find_data_set(name: str) -> DataSet | None:
-    """The row of a name as a recipe writes it; None where there is none. Any other `package.module:function` is a user's own: one that
-    takes a `split` gives a `torch.utils.data.Dataset` (`nas_attn.data.own`), another one is called as those of the table."""
+    """The row of a name in a recipe; None if there is none. Any other `package.module:function` is a user's own: if it takes a `split`,
+    it returns a `torch.utils.data.Dataset` (`nas_attn.data.own`); otherwise it is called like those in the table."""
     source, colon, _ = name.partition(":")
     known = next((row for row in DATA_SETS if row.name == name or (colon and row.name.startswith(f"{source}:"))), None)
     return known or (DataSet(name, classes=name, masks=name, boxes=name) if colon else None)
@@ -159,7 +159,7 @@ def data_sets_with(kind: Kind) -> list[str]:
 
 
 def data_reader(name: str, kind: Kind) -> Callable[..., Any]:
-    """The function that reads a data set with such labels; DataError where there is none."""
+    """The function that reads a data set with such labels; DataError if there is none."""
     row = find_data_set(name)
     if row is None:
         raise DataError(f"unknown data set '{name}': {did_you_mean(name, data_sets_with(kind))}")
@@ -174,7 +174,7 @@ def data_reader(name: str, kind: Kind) -> Callable[..., Any]:
 _SGD = {"optimizer": "SGD", "optimizer_arguments": {"momentum": 0.9}}
 _CUTMIX = {"name": "CutMix", "alpha": 1.0}
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    # Name -> keys of `[training]`; what differs from the sources stands at `preset` in `nas_attn.recipe`
+    # Name -> keys of `[training]`; differences from the sources are listed at `preset` in `nas_attn.recipe`
     {
         # He et al., 1512.03385, section 4.2: 64,000 steps, a tenth of the rate from 32,000 and from 48,000 on.
         "cifar": {

@@ -1,4 +1,4 @@
-"""What a study's networks are for: an object for each task, with all that differs. Loads no torch: names by path what needs it."""
+"""Tasks: one object each, with everything that differs between them. Loads no torch: code that needs it is named by its path."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # Im
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long a network is to be trained from random weights, where nobody says."""
+    """How long a network is trained from random weights by default."""
 
     batch_size: int
     epochs: int
 
     def tuned(self) -> int:
-        """Epochs from published weights or one's own."""
+        """Epochs from published weights or the user's."""
         return max(3, self.epochs // 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What `init` says of a task, and proposes."""
+    """What `init` says about a task, and what it proposes."""
 
     backbones: str  # The backbones that there are, for a comment
-    own_images: Mapping[str, str]  # Options of `init` for images of one's own
+    own_images: Mapping[str, str]  # Options of `init` for the user's images
     space: str = ""  # Search space; empty: by the data
     more_data: tuple[str, ...] = ()  # Data sets that are not in the table
 
@@ -53,34 +53,34 @@ class Task(ABC):
     """A task: its metrics, its rules, its data, how it is learnt, timed and exported."""
 
     name: ClassVar[str]
-    shares: ClassVar[Mapping[str, str]]  # In percent, their differences in points -> title; the first is the task's own
-    guessed: ClassVar[Sequence[str]] = ()  # Of these, guessing one class for all images reaches 1 / classes on average
-    losses: ClassVar[Mapping[str, str]] = MappingProxyType({"loss": "log-loss"})  # Of which lower is better -> title
+    shares: ClassVar[Mapping[str, str]]  # Metrics in percent (differences in points) -> title; the first is the default
+    guessed: ClassVar[Sequence[str]] = ()  # Of these: 1 / classes on average, if one class is guessed for all images
+    losses: ClassVar[Mapping[str, str]] = MappingProxyType({"loss": "log-loss"})  # Where lower is better -> title
     per_image: ClassVar[bool] = False  # Whether a network is right or wrong about an image, for intervals on new images
-    conditions: ClassVar[Mapping[str, str]] = MappingProxyType({})  # What else is to be said of a latency
-    why_constant: ClassVar[str] = ""  # What may be wrong where all networks score the same; empty: nothing peculiar
+    conditions: ClassVar[Mapping[str, str]] = MappingProxyType({})  # Further conditions of a latency
+    why_constant: ClassVar[str] = ""  # Likely cause if all networks score the same; empty: nothing specific
     answer: ClassVar[str] = "logits"  # What a network gives, `logits` or `boxes`
-    labels: ClassVar[tables.Kind] = "classes"  # What its data sets say of an image
+    labels: ClassVar[tables.Kind] = "classes"  # What its data sets know of an image
     own_trainer: ClassVar[bool] = True  # Whether our own trainer trains, unless an evaluator does
     paced_by_images: ClassVar[bool] = True  # Whether `init` looks at how many images a folder has
     normalised: ClassVar[bool] = True  # Whether a network is fed normalised images; else from 0 to 1
     hints: ClassVar[Hints]
-    images_by: ClassVar[str]  # What knows its images, a subclass of `data.dataset.Classes`
+    images_by: ClassVar[str]  # A subclass of `data.dataset.Classes`, which knows its images
     learnt_by: ClassVar[str]  # The loss and the metrics, a subclass of `training.learning.Learnt`
-    trained_by: ClassVar[str] = ""  # Function of the recipe: the evaluator in place of ours, where none is named
+    trained_by: ClassVar[str] = ""  # Function of the recipe: the default evaluator; empty: our trainer
     exported_by: ClassVar[str] = "nas_attn.export.formats:Answers"  # What a network answers as a file
 
     @property
     def metric(self) -> str:
-        """What the task is scored by, unless a recipe says otherwise."""
+        """The task's default metric."""
         return next(iter(self.shares))
 
     def fits(self, backbone: str, *, evaluated: bool) -> bool:
-        """Whether this object stands for its name with this backbone."""
+        """Whether this object is the one of its name for this backbone."""
         return True
 
     def check(self, recipe: Recipe) -> None:
-        """Raises a ValueError where the recipe asks for what this task cannot do."""
+        """Raises a ValueError if the recipe asks for something that this task cannot do."""
         return
 
     def kind(self) -> Classes:
@@ -89,7 +89,7 @@ class Task(ABC):
         return kind
 
     def data_section(self, recipe: Recipe) -> DataSection:
-        """The recipe's data; published weights come with the normalisation and, for a folder, the size that they are validated with."""
+        """The recipe's data. Published weights set the normalisation and, for a folder, the size at which they were validated."""
         section, row = recipe.data, tables.find_data_set(recipe.data.name)
         if "default" not in (recipe.training.weights, recipe.target.weights) or (row is not None and row.grey):
             return section
@@ -105,7 +105,7 @@ class Task(ABC):
         return section.model_copy(update=changed)
 
     def load(self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> Dataset | None:
-        """The recipe's data; None where what trains brings its own. DataError where they cannot be had."""
+        """The recipe's data; None if an evaluator brings its own. DataError if they cannot be loaded."""
         if recipe.data.name == EXTERNAL:
             return None
         dataset: Dataset = named("nas_attn.data:load")(self.data_section(recipe), device=device, share=share, task=self)
@@ -123,12 +123,12 @@ class Task(ABC):
                 learnt.require_shares()
 
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
-        """What a network is fed, (C, H, W), and how many classes it tells apart, where `load` gives None."""
+        """Shape of a network's input, (C, H, W), and number of classes, if `load` gives None."""
         assert recipe.data.input_shape is not None  # the recipe's schema sees to it
         return recipe.data.input_shape, recipe.data.classes or 1
 
     def missing_test(self, recipe: Recipe) -> str:
-        """Why there is no test split, with the way out; empty where there is one, or only an evaluator knows."""
+        """Why there is no test split, with the way out; empty if there is one, or if only an evaluator knows."""
         dataset = self.load(recipe, device="cpu")
         return "" if dataset is None else dataset.missing_test
 
@@ -142,7 +142,7 @@ class Task(ABC):
         return (classes,)
 
     def evaluator(self, recipe: Recipe) -> Evaluator | None:
-        """What trains and scores in place of our own trainer, where the recipe names no evaluator."""
+        """The task's evaluator, if the recipe names none; None: our own trainer."""
         evaluator: Evaluator | None = named(self.trained_by)(recipe) if self.trained_by else None
         return evaluator
 
@@ -158,7 +158,7 @@ class Task(ABC):
 
     @abstractmethod
     def pace(self, data: str, *, small: bool) -> Pace:
-        """How long `init` proposes to train, where a folder is not small."""
+        """How long `init` proposes to train, unless a folder is small."""
 
     def pace_of_few(self, images: float) -> Pace:
         """How long `init` proposes to train on so few images: 600 steps, or 100 epochs."""
@@ -166,11 +166,11 @@ class Task(ABC):
         return Pace(16, epochs)
 
     def trial_side(self, backbone: str) -> int:
-        """Side of the images for which `init` tries whether a backbone can be built."""
+        """Side of the images with which `init` builds a backbone to test it."""
         return 64
 
     def seen(self, data: str, images: float, backbone: str) -> str:
-        """What `init` says of these data; `images`: to train on, 0 where that is not known."""
+        """What `init` says about these data; `images`: to train on, 0 if that is not known."""
         return ""
 
     def training_lines(self, backbone: str) -> str:
@@ -258,7 +258,7 @@ class Segmentation(Task):
 
 CLASSIFIERS = ("timm", "smp")  # Sources of networks that are no detectors
 USUAL_DETECTOR = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
-USUAL_SIDE = 320  # Of what a detector is fed, unless its data or itself says otherwise
+USUAL_SIDE = 320  # Of a detector's input, unless the data or the detector says otherwise
 FIXED_SIDES: Mapping[str, int] = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}  # Of one size
 MADE = 32  # Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is fed larger
 YOLO = "nas_attn.data.boxes"
@@ -312,10 +312,10 @@ class Detection(Task):
             *(f"data.{name}" for name in ("mean", "groups") if getattr(data, name) is not None),
         ]
         if asked:
-            raise ValueError(f"{asked[0]} is not supported in a detection: remove it")
+            raise ValueError(f"{asked[0]} is not supported in detection: remove it")
 
     def data_section(self, recipe: Recipe) -> DataSection:
-        """The recipe's data with the side that its detector is fed."""
+        """The recipe's data, with the side of the detector's input."""
         return recipe.data.model_copy(update={"size": recipe.data.size or usual_side(recipe.backbone.name)})
 
     def load(self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> Dataset | None:
@@ -352,12 +352,12 @@ clip_norm = 5.0                    # the first steps of a detector have large gr
 
 
 def usual_side(backbone: str) -> int:
-    """What a detector of this name, `torchvision:NAME` or another, is fed where nobody says otherwise."""
+    """Default side of the input of a detector, `torchvision:NAME` or another."""
     return FIXED_SIDES.get(backbone.removeprefix("torchvision:"), USUAL_SIDE)
 
 
 def sizes(data: str, made: int, side: int, more: str) -> str:
-    """Lines of `[data]` about the side of images: `made`, of a made image; `side`, what the detector is fed then."""
+    """Lines of `[data]` about the side of images: `made`, of a made image; `side`, of the detector's input."""
     said = f"side of the detector's input{more}"
     if data != "digits":
         return f"size = 640                         # {said}\n"
@@ -442,7 +442,7 @@ class UltralyticsDetection(EvaluatedDetection):
         return f"{PREFIX}yolo11n.yaml"
 
     def seen(self, data: str, images: float, backbone: str) -> str:
-        """YOLO11n found nothing after 400 epochs on 40 images, made ones of 64 x 64 pixels."""
+        """Warns of few images: after 400 epochs on 40 made images of 64 x 64 pixels, YOLO11n found nothing."""
         if data.startswith("coco:") or not 0 < images < FEWEST_FOR_YOLO or not backbone.endswith((".yaml", ".yml")):
             return super().seen(data, images, backbone)
         return (
@@ -472,5 +472,5 @@ def variants(name: str) -> list[Task]:
 
 
 def find(name: str, backbone: str, *, evaluated: bool = False) -> Task:
-    """The task of this name with this backbone. `evaluated`: an evaluator trains and scores, not a trainer that comes with the task."""
+    """The task of this name for this backbone. `evaluated`: the user's evaluator trains and scores, not the task's own trainer."""
     return next(task for task in _ALL if task.name == name and task.fits(backbone, evaluated=evaluated))

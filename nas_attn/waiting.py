@@ -1,4 +1,4 @@
-"""Waits that report themselves: after some seconds they say what they wait for. They end when the user asks to stop, or in time.
+"""Waits that report themselves: after some seconds they say what they wait for. They end by a request to stop, or a time limit.
 
 A command says once where its waits report and what ends them: `with reporting(say, stop):`. Code inside waits by
 `with Wait("the backbone") as wait:` and `wait.pause(0.5, lambda: "worker 2 trains it")`.
@@ -20,10 +20,10 @@ from nas_attn.processes import is_stopped, owner_name, owner_shown
 if TYPE_CHECKING:
     from filelock import FileLock
 
-QUIET_S = 10.0  # Seconds after which a wait says what for
-AGAIN_S = 60.0  # Seconds after which it says so again
-TICK_S = 0.2  # Seconds within which a wait notices that it is over, or that it is asked to stop
-STOPPED_S = 5.0  # Seconds that are waited for a process that is stopped: it may be continued at once
+QUIET_S = 10.0  # Seconds after which a wait is reported
+AGAIN_S = 60.0  # Seconds after which it is reported again
+TICK_S = 0.2  # Seconds between checks that a wait is over, or shall stop
+STOPPED_S = 5.0  # Seconds to wait for a suspended process, which may be continued soon
 POLL_S = 0.05  # Seconds between two attempts to take a lock
 
 
@@ -33,11 +33,11 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Waits:
-    """What the waits of a search have in common."""
+    """Common settings of a search's waits."""
 
     say: Callable[[str], None]
     stop: Callable[[], bool]
-    storage_s: float = 0.0  # Seconds for which a database that does not answer is waited for
+    storage_s: float = 0.0  # Seconds to wait for a database that does not answer
 
 
 def _log(line: str) -> None:
@@ -48,7 +48,7 @@ def _never() -> bool:
     return False
 
 
-ALONE = Waits(_log, _never)  # For what no search runs: says to the log, which is standard error unless told otherwise
+ALONE = Waits(_log, _never)  # Outside of a search: reports to the log, by default standard error
 _waits: ContextVar[Waits | None] = ContextVar("waits", default=None)
 
 
@@ -64,7 +64,7 @@ def reporting(say: Callable[[str], None], stop: Callable[[], bool], storage_s: f
 
 @contextmanager
 def impatient() -> Iterator[None]:
-    """Inside, a database that does not answer is not waited for."""
+    """Inside, there is no wait for a database that does not answer."""
     before = _waits.set(replace(waits(), storage_s=0.0))
     try:
         yield
@@ -73,15 +73,15 @@ def impatient() -> Iterator[None]:
 
 
 def waits() -> Waits:
-    """What the waits of this thread have in common."""
+    """The common settings of this thread's waits."""
     return _waits.get() or ALONE
 
 
 class Wait:
-    """One wait. As a context manager it also says how long it took, where it had said that it waits."""
+    """One wait. As a context manager it also reports how long it took, if the wait was reported."""
 
     def __init__(self, what: str, stop: Callable[[], bool] = _never) -> None:
-        """`what` completes "waiting for …"; `stop` ends the wait, beside what ends all of them."""
+        """`what` completes "waiting for …"; `stop` also ends this wait."""
         self._what, self._stop, self._waits = what, stop, waits()
         self._began = time.monotonic()
         self._next = self._began + QUIET_S
@@ -95,11 +95,11 @@ class Wait:
 
     @property
     def stopping(self) -> bool:
-        """Whether the wait is asked to end."""
+        """Whether the wait shall end."""
         return self._stop() or self._waits.stop()
 
     def pause(self, seconds: float, who: Callable[[], str]) -> None:
-        """Lets some time pass, or raises Interrupted. `who` is asked for whom it is waited, when there is something to say."""
+        """Lets some time pass, or raises Interrupted. `who` gives the name of what it waits for, when this is reported."""
         end = time.monotonic() + seconds
         while True:
             if self.stopping:
@@ -111,18 +111,18 @@ class Wait:
         self.explain(who)
 
     def explain(self, who: Callable[[], str]) -> None:
-        """Says who is waited for, where it is time to."""
+        """Reports what it waits for, if it is time to."""
         now = time.monotonic()
         if now >= self._next:
             self._next, self._spoke = now + AGAIN_S, True
             self._waits.say(f"waiting for {self._what}, {now - self._began:.0f} s so far: {who()}")
 
     def say(self, line: str) -> None:
-        """Says something about this wait."""
+        """Reports a line about this wait."""
         self._waits.say(line)
 
     def over(self) -> None:
-        """The wait has ended; what comes is another one."""
+        """Ends the wait; the next pause begins another one."""
         if self._spoke:
             self._waits.say(f"waited {time.monotonic() - self._began:.0f} s for {self._what}")
         self._began = time.monotonic()
@@ -130,14 +130,14 @@ class Wait:
 
 
 class Patience:
-    """How long a lock's holders are waited for: each by itself, since a lock that passes from one to the next is in use."""
+    """Time limits of the waits for a lock's holders. Each has its own, since a lock that passes from one to the next is in use."""
 
     def __init__(self, living_s: float) -> None:
         self._living_s = living_s
         self._since: dict[tuple[str, bool], float] = {}
 
     def over(self, owners: Collection[str]) -> bool:
-        """Whether it has been long enough for all of them. An owner that cannot be seen counts as one that lives."""
+        """Whether the time is over for all owners. An owner that cannot be seen counts as alive."""
         now = time.monotonic()
         found = [(owner, is_stopped(owner)) for owner in owners]
         self._since = {one: self._since.get(one, now) for one in found}
@@ -147,7 +147,7 @@ class Patience:
 
 @contextmanager
 def locked(path: Path, wait: Wait, living_s: float) -> Iterator[str]:
-    """Holds a lock file, freed when its holder ends. Yields "", or for whom it was waited in vain. Interrupted, OSError."""
+    """Holds a lock file, which is freed when its holder ends. Yields "", or the holder it waited for in vain. Interrupted, OSError."""
     lock, patience = file_lock(path), Patience(living_s)
     while not taken(lock):
         owner = _owner_in(path)
@@ -157,7 +157,7 @@ def locked(path: Path, wait: Wait, living_s: float) -> Iterator[str]:
         wait.pause(POLL_S, lambda: owner_shown(_owner_in(path)))
     try:
         with path.open("r+b", buffering=0) as file:
-            file.seek(1)  # Windows lets nobody read or write the first byte, which is locked
+            file.seek(1)  # on Windows nobody can read or write the locked first byte
             file.write(owner_name().encode())
             file.truncate()
         wait.over()
@@ -169,7 +169,7 @@ def locked(path: Path, wait: Wait, living_s: float) -> Iterator[str]:
 
 
 def file_lock(path: Path) -> FileLock:
-    """A lock of the system on a file, which any user of the machine may take."""
+    """A system lock on a file, which any user of the machine can take."""
     from filelock import FileLock
 
     return FileLock(path, mode=0o666, thread_local=False)
@@ -187,7 +187,7 @@ def taken(lock: FileLock) -> bool:
 
 
 def _owner_in(path: Path) -> str:
-    """Who holds a lock; empty where that cannot be read."""
+    """The holder of a lock; empty if it cannot be read."""
     try:
         with path.open("rb", buffering=0) as file:
             file.seek(1)

@@ -1,1 +1,1 @@
-"""What the numbers of a study say: front, noise floor, estimates, recommendation. numpy only; no torch, no Optuna."""
+"""The analysis of a study: front, noise floor, estimates, recommendation. numpy only; no torch, no Optuna."""

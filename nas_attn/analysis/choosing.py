@@ -1,4 +1,4 @@
-"""What to take: the answer of a study, the candidate that a person's criteria mean, and who runs again to know more."""
+"""The answer of a study, the candidate that criteria choose, and the candidates that get further runs."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from nas_attn.records import BARE
 from nas_attn.tables import is_cost
 
 LABELS = ("Gain", "Best bet", "Slower", "Faster", "Capacity", "Tested", "Decide", "Target", "Next")
-"""With which all lines but the first begin, in ten columns."""
-MOST_LINES = 8  # before any table
-MOST_NOTES = 2  # lines about what speaks against any conclusion
-MOST_RUNS = 32  # trainings of each network up to which a test is proposed
-NEEDED = 1.96 + 0.84  # standard errors that a difference has to be, to be shown with 95 % certainty in 80 % of tests
-RIVALS = 2  # that run besides the best-looking one and the bare backbone
+"""Labels of the answer's lines, except the first one; each takes ten columns."""
+MOST_LINES = 8  # of the answer
+MOST_NOTES = 2  # lines with warnings against any conclusion
+MOST_RUNS = 32  # a test with more trainings of each network is not proposed
+NEEDED = 1.96 + 0.84  # a difference of so many standard errors is shown with 95 % certainty in 80 % of tests
+RIVALS = 2  # candidates of a round besides the best-looking one and the bare backbone
 CONFIRMED = 6  # networks that get further seeds
-DRAWS = 8  # draws of the truth; the best in one of them may be the best
+DRAWS = 8  # draws from the posterior; the best in any of them may be the best
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The candidate that criteria mean."""
+    """The candidate that criteria choose."""
 
     view: CandidateView
     rule: str  # why this one, as a clause
@@ -47,14 +47,14 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A command that comes next; how its settings are typed is not known here."""
+    """A next command, without the syntax of its options."""
 
     command: str
     study: str
     placement: str = ""
     seeds: int = 0  # 0: as many as the target says
-    look: bool = False  # whether it should only say what it would do
-    why: bool = False  # whether it should give the reasons
+    look: bool = False  # dry run
+    why: bool = False  # with the reasons
 
     def __str__(self) -> str:
         seeds = f" with {self.seeds} seeds" if self.seeds else ""
@@ -62,7 +62,7 @@ class Step:
 
 
 def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
-    """The candidate that is meant; StudyError, which names the nearest, where none meets it. `key_of`: for `placement` only."""
+    """The candidate that the criteria choose; StudyError names the nearest if none meets them. `key_of`: for `placement` only."""
     if criteria.trial is not None:
         found, rule = _by_trial(now, criteria.trial), f"the given trial {criteria.trial}"
     elif criteria.placement is not None:
@@ -81,7 +81,7 @@ def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> C
 
 
 def nothing_recommended(now: Snapshot) -> str:
-    """Why there is no recommendation, or only the bare backbone, which has met no other; one sentence."""
+    """Why there is no recommendation, or only a bare backbone that was compared with nothing; one sentence."""
     if any(constant.metric == now.primary for constant in now.constants):
         return f"Nothing is recommended: {now.primary} is the same for all candidates."
     if any(view.baseline == "none" and view.state == "running" for view in now.candidates):
@@ -96,7 +96,7 @@ def nothing_recommended(now: Snapshot) -> str:
 
 
 def key_among(now: Snapshot, placement: str) -> str | None:
-    """The key of a candidate written just so, which needs no look at the backbone."""
+    """The key of a candidate with exactly this notation; does not need the backbone."""
     words = " ".join(placement.split())
     return next((view.key for view in now.candidates if str(view.placement) == words), None)
 
@@ -118,7 +118,7 @@ def _by_key(now: Snapshot, key: str, placement: str) -> CandidateView:
 
 
 def _knee(now: Snapshot) -> tuple[CandidateView, str]:
-    """The member of the front with the smallest sum of objectives, from 0 (the front's best) to 1 (its worst) each; no end."""
+    """The front's member with the smallest sum of objectives, each scaled from 0 (best) to 1 (worst); never an end of the front."""
     front = [view for view in now.front if None not in view.values]
     if len(front) < 3:
         raise StudyError(
@@ -139,7 +139,7 @@ def _knee(now: Snapshot) -> tuple[CandidateView, str]:
 
 
 def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:
-    """The best within a latency; of those that reach an accuracy, where no latency is given, the cheapest."""
+    """The best within a latency limit; without one, the cheapest that reaches the accuracy."""
     metric, pool = now.primary or "accuracy", _finished(now)
     if not pool:
         raise StudyError(f"study '{now.study}' has scored no candidate at the last rung yet: continue the search")
@@ -166,7 +166,7 @@ def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:
 
 
 def _latency_limit(now: Snapshot, criteria: Criteria) -> tuple[float | None, str]:
-    """The stricter of the limits as a ratio, and it in words."""
+    """The stricter limit as a ratio, and in words."""
     ratio, ms, limits = criteria.max_latency_ratio, criteria.max_latency_ms, []
     if now.latency is None and (ratio is not None or ms is not None):
         raise StudyError(f"study '{now.study}' has measured no latency: choose by min_accuracy, trial or placement")
@@ -178,7 +178,7 @@ def _latency_limit(now: Snapshot, criteria: Criteria) -> tuple[float | None, str
 
 
 def _cost(now: Snapshot, pool: Sequence[CandidateView]) -> tuple[str, Callable[[CandidateView], float]]:
-    """What the cheapest is cheapest in: the latency, else the first cost among the objectives, else parameters."""
+    """The cost to minimise: the latency, else the first cost among the objectives, else parameters; and its value."""
     if now.latency is not None and any(view.latency is not None for view in pool):
         return "fastest", _ratio
     cost = next((objective for objective in now.objectives if is_cost(objective)), "params")
@@ -196,7 +196,7 @@ def _nothing(now: Snapshot, words: str, nearest: CandidateView) -> StudyError:
 
 
 def figures(now: Snapshot, view: CandidateView) -> str:
-    """`72.41 %, 1.132 times the latency (4.3 ms)`: what a choice is about."""
+    """The main figures of a candidate: `72.41 %, 1.132 times the latency (4.3 ms)`."""
     parts = []
     for metric in dict.fromkeys([now.primary or "accuracy", "accuracy"]):
         if metric in view.estimates:
@@ -216,13 +216,13 @@ def _sentences(now: Snapshot, criteria: Criteria, found: CandidateView, rule: st
     limit = _latency_limit(now, criteria)[0] if criteria.limited else None
     if limit is not None and found.latency is not None and found.latency.high > limit:
         high = f"{found.latency.high:.3f} times ({found.latency.high * found.latency.reference_ms:.3g} ms)"
-        said.append(f"The interval of its latency exceeds the limit: it reaches {high}.")
+        said.append(f"The 95 % interval of its latency exceeds the limit: it reaches {high}.")
     return said
 
 
 def answer(now: Snapshot, typed: Callable[[Step], str] | None = None) -> list[str]:
-    """What to take, how sure that is, what to do next, in at most eight lines; first what speaks against it. `typed`: a step as a
-    whole command; None where nothing can be typed.
+    """Recommendation, certainty and next step in at most eight lines; warnings come first. `typed`: turns a step into a whole command;
+    None if there is no command line.
     """
     best, notes = now.recommendation, [f"Careful: {said}" for said in now.cautions[:MOST_NOTES]]
     if best is None or (best.placement == BARE and all(view.placement == BARE for view in _finished(now))):
@@ -252,8 +252,8 @@ def training_s(now: Snapshot, epochs: int) -> float | None:
 
 
 def _tested(now: Snapshot) -> tuple[str, Step] | None:
-    """What the last finished validation showed of the recommended network, or of the best one where that is the bare one; and
-    what comes next.
+    """The result of the last finished validation for the recommended network (for the best one, if the bare backbone is
+    recommended), and the next step.
     """
     best = now.recommendation
     for result in reversed(now.validations):
@@ -292,7 +292,7 @@ def _decide(now: Snapshot, bet: Comparison, said: Callable[[Step], str]) -> Iter
 
 
 def _target(now: Snapshot, said: Callable[[Step], str]) -> Iterator[str]:
-    """That no run trained as the target does, and what it takes to know more; nothing where some did."""
+    """Says that no run was trained as the target says, and which step would do it; nothing if there is such a run."""
     if searched_as_target(now.recipe) or any(model.rung == TARGET for model in now.evidence.values()):
         return
     seconds = training_s(now, validation_epochs(now.recipe))
@@ -302,8 +302,8 @@ def _target(now: Snapshot, said: Callable[[Step], str]) -> Iterator[str]:
 
 
 def to_confirm(now: Snapshot) -> list[CandidateView]:
-    """Who gets further seeds when the search has ended: the bare backbone, the best uniform one, the best control, the front,
-    and the best of the others up to CONFIRMED.
+    """The candidates that get further seeds when the search has ended: the bare backbone, the best uniform one, the best control,
+    the front, and the best of the others, up to CONFIRMED.
     """
     scored = [view for view in now.baselines if view.state == "scored"]
     bare = [view for view in scored if view.baseline == "none"]
@@ -314,9 +314,9 @@ def to_confirm(now: Snapshot) -> list[CandidateView]:
 
 
 def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
-    """Who runs in the next round, the bare backbone first; empty if nothing is recommended, or there is nothing to compare.
+    """The candidates of the next round, the bare backbone first; empty if nothing is recommended, or there is nothing to compare.
 
-    A round has a fresh seed and backbone. The model reads its runs with all others: having chosen the best-looking is paid for.
+    A round has a fresh seed and backbone. The model reads these runs with all others, so they correct the luck of the best-looking.
     """
     model, best = now.evidence.get(now.primary or ""), now.recommendation
     if best is None or model is None:
@@ -332,7 +332,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     sign = -1.0 if model.lower_is_better else 1.0
     known = np.array([key in able for key in model.keys])
     drawn = np.where(known, sign * model.draw(rng, DRAWS), -np.inf).argmax(axis=1)
-    first = best.more_accurate or best.cheaper  # on these two the choice depends most
+    first = best.more_accurate or best.cheaper  # the choice depends most on these two
     uniform = [view.key for view in now.ordered(now.baselines) if view.key in able and view.baseline != "none"][:1]
     others = (view.key for view in now.ordered(able.values()))
     rivals = dict.fromkeys([*([first.key] if first else []), *uniform, *(model.keys[i] for i in drawn), *others])
@@ -340,7 +340,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
 
 
 def price(now: Snapshot) -> float | None:
-    """What attention costs as a latency ratio: of the recommended or most promising placement, else of the middle one; None if unknown."""
+    """The latency ratio of attention: of the recommended or most promising placement, else the median one's; None if unknown."""
     best = now.recommendation
     keys = [best.key, *([best.best_bet.key] if best.best_bet else [])] if best else []
     tried = {v.key: v.latency.ratio for v in now.candidates if v.latency and v.baseline != "none" and not v.control}

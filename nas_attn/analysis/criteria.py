@@ -1,4 +1,4 @@
-"""The criteria that choose a candidate. Loads nothing: the command line makes its options from them."""
+"""The criteria that choose a candidate. The command line makes its options from them, so this loads nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nas_attn.errors import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """One of `trial`, `placement` and `knee`, or limits, which combine; else the recommended one. UserError: anything else."""
+    """One of `trial`, `placement` and `knee`, or limits, which combine; none: the recommended candidate. UserError: other mixtures."""
 
     max_latency_ratio: float | None = field(
         default=None, metadata={"help": "The best with at most this many times the bare backbone's latency."}

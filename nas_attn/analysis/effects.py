@@ -1,8 +1,8 @@
-"""What each choice does at each site, and each type over all its sites; and that in sentences.
+"""Effects of each choice at each site, and of each type over all its sites, as numbers and sentences.
 
-An effect on a metric is what a choice does wherever it stands, as the model of all evidence has it: shared by all placements
-that have it, so that what is one placement's own luck or merit is no part of it. On latency it is the additive model's.
-Beside it stands what the choice gains in two networks: alone, and next to the other choices of the recommended placement.
+An effect on a metric is what a choice adds on average over all placements that have it, by the model of all runs; one placement's
+own luck or merit is no part of it. Effects on latency are those of the additive model.
+Each effect is shown with the choice's gain in two networks: alone, and next to the other choices of the recommended placement.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from nas_attn.model.variances import cdf
 from nas_attn.records import BARE, Placement
 
 Level = Literal["choice", "type"]
-HELPS, PERHAPS = 0.95, 0.80  # probability of being better from which it is said that a choice helps, and that it may
-MOST_SITES = 8  # sites that get a sentence of their own, those with the largest effects; the others are counted
+HELPS, PERHAPS = 0.95, 0.80  # least probabilities of being better to say that a choice helps, and that it may help
+MOST_SITES = 8  # sites with a sentence of their own: the largest effects; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Part:
     mean: float
     low: float  # 95 % interval
     high: float
-    measured: float | None = None  # mean difference of the runs of equal seeds; None where there are none
+    measured: float | None = None  # mean difference of runs with equal seeds; None if there are none
     runs: int = 0  # pairs of runs behind that
 
     @property
@@ -50,19 +50,19 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect(Part):
-    """What a choice does on average at its site, or a type at a site, compared with nothing there."""
+    """The average effect of a choice at its site, or of a type at any site, compared with nothing there."""
 
     level: Level
     site: str  # `stage2`, with `@position` where it was written; empty for a type: all its sites
     type: str
     knobs: str  # `reduction=8`, as in notation; empty for a type
-    better: float  # probability that it does good; what does neither good nor harm is a tie
+    better: float  # probability that it helps; the rest to 1 with `worse` is a tie
     worse: float
     observations: int  # candidates that have exactly this
     elsewhere: int  # candidates that have the type without having exactly this
     alone: Part | None = None  # of a choice: the network with it alone against the bare backbone
     beside: Part | None = None
-    """Of a choice: next to the recommended choices at the other sites, against nothing at this one; None where there are none."""
+    """Of a choice: next to the recommended choices at the other sites, against nothing at this one; None if there are none."""
 
     @property
     def name(self) -> str:
@@ -76,15 +76,15 @@ class Effects:
 
     of: str
     rows: tuple[Effect, ...]  # by level, site and choice
-    sentences: tuple[str, ...]  # the same as a person would write it; empty for latency
-    cv_error: float | None  # root mean square error of the additive model, leave-one-out; None but for latency
+    sentences: tuple[str, ...]  # the same in plain words; empty for latency
+    cv_error: float | None  # leave-one-out root mean square error of the additive model; only for latency
 
     def at(self, level: Level) -> tuple[Effect, ...]:
         return tuple(row for row in self.rows if row.level == level)
 
 
 def both_effects(now: Snapshot) -> list[Effects]:
-    """The effects on the metric that is optimized, and on latency: those that can be spoken of."""
+    """The effects on the optimized metric and on latency, as far as they are known."""
     latency = fit_effects(now, "latency")
     found = fit_effects(now, now.primary, latency) if now.primary else None
     return [one for one in (found, latency) if one is not None]
@@ -93,7 +93,7 @@ def both_effects(now: Snapshot) -> list[Effects]:
 def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Effects | None:
     """The effects on `latency` (relative to the bare backbone's) or on a metric (in its unit); None with too few candidates.
 
-    `latency`: those on latency, where they are known."""
+    `latency`: the effects on latency, if they are known."""
     found = average_effects(now, what)
     if found is None:
         return None
@@ -111,7 +111,7 @@ def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Eff
 
 
 def average_effects(now: Snapshot, what: str) -> Effects | None:
-    """The same without what is said of single networks, and without sentences: for maps, which are drawn often."""
+    """The same without gains in single networks and without sentences: for maps, which are drawn often."""
     return _on_latency(now) if what == "latency" else _on_metric(now, what)
 
 
@@ -140,7 +140,7 @@ def _on_metric(now: Snapshot, metric: str) -> Effects | None:
 
 
 def _asked(placements: Iterable[Placement]) -> list[tuple[Sum, dict[str, Any]]]:
-    """All effects that can be spoken of: the sum of placements' effects that each is, and what it is an effect of."""
+    """All effects that can be estimated: each as a weighted sum over placements, with its site, type and knobs."""
     users, kinds = defaultdict[Feature, set[int]](set), defaultdict[str, set[int]](set)
     for number, placement in enumerate(placements):
         for feature in features(placement):
@@ -167,7 +167,7 @@ _Pair = tuple[_Choices, _Choices]  # a network with a choice, and the same witho
 
 
 def _in_place(now: Snapshot, of: str) -> dict[tuple[str, str, str], tuple[Part | None, Part | None]]:
-    """(site, type, knobs) -> what it gains alone, and next to the recommended choices; empty where nothing can be said of differences."""
+    """(site, type, knobs) -> gain alone, and next to the recommended choices; empty if differences are unknown."""
     known = {frozenset(features(v.placement)): v for v in now.candidates if not is_other(v.placement)}
     best = now.recommendation and now.find(now.recommendation.key)
     recommended = features(best.placement) if best else ()
@@ -194,7 +194,7 @@ def _gains(
     keys: Mapping[_Choices, str],
     asked: Iterable[_Pair],
 ) -> dict[_Pair, Part]:
-    """What the first network of a pair gains over the second, by the model; and what was measured."""
+    """Gain of the first network of a pair over the second: by the model, and as measured."""
     model = now.evidence.get(metric)
     if model is None:
         return {}
@@ -224,7 +224,7 @@ def _runs(now: Snapshot, metric: str, view: CandidateView) -> Mapping[int, float
 def _latencies(
     known: Mapping[_Choices, CandidateView], keys: Mapping[_Choices, str], asked: Iterable[_Pair]
 ) -> dict[_Pair, Part]:
-    """What the first network of a pair takes longer than the second; latencies that were not measured are predicted."""
+    """Extra latency of the first network of a pair over the second; latencies that were not measured are predicted."""
     measured = {view.key: view.latency for view in known.values() if view.latency is not None}
     placements = {v.key: v.placement for v in known.values()}
     placements |= {key: placement_of(choices) for choices, key in keys.items()}
@@ -262,7 +262,7 @@ def _sentences(rows: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str
 
 
 def _promise(row: Effect) -> tuple[bool, float]:
-    """Which of a site's choices is spoken of: of those that surely help the largest, else the most likely gain."""
+    """Ranks a site's choices for its sentence: first those that surely help, by size; then by the likely gain."""
     return row.better >= HELPS, abs(row.mean) * row.better if row.better >= HELPS else row.better
 
 
@@ -279,7 +279,7 @@ def _helping(row: Effect, others: Sequence[Effect], metric: str, cost: Mapping[t
 
 
 def _size(row: Effect, metric: str) -> str:
-    """`+0.60 ± 0.20 points`, the 95 % interval; of a metric without a unit its name. What was measured alone, where it was."""
+    """`+0.60 ± 0.20 points`, the 95 % interval; without a unit, the metric's name. The measured gain alone, if there is one."""
     part = row.alone if row.alone is not None and row.alone.runs else row
     said = units.plus_minus(metric, part.mean, part.half)
     said = said if units.unit(metric).of_differences else f"{said} in {units.title(metric)}"

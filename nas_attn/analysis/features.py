@@ -19,7 +19,7 @@ from nas_attn.space import other_of
 class Feature:
     """One choice at one site of a placement."""
 
-    site: str  # `stage2`, `stage2.block1`, with `@position` where it was written
+    site: str  # `stage2`, `stage2.block1`, with `@position` if it was written
     type: str
     knobs: str  # `reduction=8`, as in notation
     assignment: Assignment = field(compare=False)
@@ -62,19 +62,19 @@ def placement_of(choices: Iterable[Feature]) -> Placement:
     return Placement(tuple(feature.assignment for feature in sorted(choices)))
 
 
-WIDEST = 88  # letters of a line at most, where it can be broken
+WIDEST = 88  # most letters of a line that can be broken
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltFor:
-    """What a study's backbone is built for."""
+    """Input shape and number of classes of a study's backbone."""
 
     input_shape: tuple[int, int, int]  # channels, height, width of one image
     classes: int
 
 
 def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str], str]:
-    """What makes lines of Python of a placement and its network's key; empty where the network's input is not known."""
+    """A function (placement, key) -> Python code that builds the network; its text is empty if the input shape is unknown."""
     if built is None:
         return lambda placement, key: ""
     imported, made = _backbone(recipe.backbone, built)
@@ -110,7 +110,7 @@ def _backbone(backbone: BackboneSection, built: BuiltFor) -> tuple[list[str], li
 
 
 def _call(function: str, arguments: list[str]) -> list[str]:
-    """A call in one line, or with an argument each where that is too long."""
+    """A call in one line; if that is too long, with one argument a line."""
     line = f"{function}({', '.join(arguments)})"
     return [line] if len(line) <= WIDEST else [f"{function}(", *(f"    {argument}," for argument in arguments), ")"]
 

@@ -1,4 +1,4 @@
-"""Objective values and fronts: what is believed, and who goes on at a rung."""
+"""Objective values and fronts; and which candidates go on at a rung."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from nas_attn.tables import is_cost
 Floats = NDArray[np.float64]
 Values = Sequence[float | None]
 
-MARGIN = 0.1  # in halving, how far the reference lies beyond the worst, as a share of the peers' range
+MARGIN = 0.1  # in halving: distance of the reference point from the worst, as a share of the peers' range
 
 
 def objective_value(
     objective: str, metrics: Mapping[str, float | Estimate], cost: Costs | None, latency: Latency | None
 ) -> float | None:
-    """One objective in its own unit (accuracy 0 to 1, latency as ratio, memory in bytes); None where unknown."""
+    """One objective in its own unit (accuracy 0 to 1, latency as ratio, memory in bytes); None if unknown."""
     if objective == "latency":
         return latency.ratio if latency else None
     if is_cost(objective):
@@ -34,7 +34,7 @@ def objective_value(
 
 
 def minimised(objectives: Sequence[str], values: Values) -> tuple[float, ...]:
-    """Objective values with their signs turned so that less is better; the unknown is infinitely bad."""
+    """Objective values with signs such that less is better; an unknown value is infinity."""
     return tuple(
         math.inf if value is None or math.isnan(value) else (value if lower_is_better(objective) else -value)
         for objective, value in zip(objectives, values, strict=True)
@@ -42,7 +42,7 @@ def minimised(objectives: Sequence[str], values: Values) -> tuple[float, ...]:
 
 
 def primary_metric(recipe: Recipe, scored: Iterable[str]) -> str | None:
-    """The trained metric that a recommendation is about: the first of the objectives that is one, else the task's."""
+    """The metric of the recommendation: the first objective that needs training, else the task's metric."""
     trained = [objective_name(objective) for objective in recipe.objectives if not is_cost(objective)]
     return trained[0] if trained else next((metric for metric in scored if metric == tasks.of(recipe).metric), None)
 
@@ -54,7 +54,7 @@ def sign_of(recipe: Recipe, metric: str) -> float:
 
 
 def front_of(objectives: Sequence[str], rows: Mapping[str, Values]) -> set[str]:
-    """Keys of the rows (objectives' values, in order) that no other dominates; one that lacks an objective is not among them."""
+    """Keys of the rows (objectives' values, in order) that no other dominates; rows that lack an objective are left out."""
     known = {key: row for key, row in rows.items() if len(row) == len(objectives)}
     if not known:
         return set()
@@ -68,11 +68,11 @@ def _signs(objectives: Sequence[str]) -> Floats:
 
 
 def survives(peers: Mapping[str, Sequence[float]], candidate: str, eta: float) -> bool:
-    """Whether a candidate goes on from a rung, judged by all peers that reached it so far, itself included; all minimised.
+    """Whether a candidate goes on from a rung. `peers`: all that reached it so far, itself included; all objectives minimised.
 
     Asynchronous successive halving for several objectives, after Schmucker et al. (2106.12639), with hypervolume contribution
-    instead of their epsilon-net: of the peers, sorted by non-domination, the best 1/eta go on, rounded up. Where the cut goes
-    through a front, its smallest contributor to the hypervolume leaves until the rest fits. A NaN does not go on.
+    instead of their epsilon-net: of the peers, sorted by non-domination, the best 1/eta go on, rounded up. If the cut goes
+    through a front, the smallest contributor to the hypervolume is removed until the rest fits. A NaN does not go on.
     """
     if any(math.isnan(value) for value in peers[candidate]):
         return False
@@ -88,7 +88,7 @@ def survives(peers: Mapping[str, Sequence[float]], candidate: str, eta: float) -
     if before >= places:
         return False
     scaled, left = _normalised(values), front
-    while len(left) > places - before:  # the smallest contributor leaves, of equals the last
+    while len(left) > places - before:  # removes the smallest contributor; of equal ones the last
         lost = hypervolume_contributions(scaled[left], np.full(scaled.shape[1], 1.0 + MARGIN))
         left = np.delete(left, len(left) - 1 - int(np.argmin(lost[::-1])))
     return keys.index(candidate) in left
@@ -106,14 +106,14 @@ def _normalised(values: Floats) -> Floats:
 
 
 def net(values: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
-    """Candidate -> seed -> value less its seed's level: value = level + candidate + rest, which vary alike. For pruners."""
+    """Candidate -> seed -> value less its seed's level, by value = level + candidate + rest, of equal variances. For pruners."""
     seeds = {seed: i for i, seed in enumerate(sorted({seed for runs in values.values() for seed in runs}))}
     table = np.full((len(values), len(seeds)), np.nan)
     for row, runs in zip(table, values.values(), strict=True):
         row[[seeds[seed] for seed in runs]] = list(runs.values())
     known = np.isfinite(table)
     ran, table = known.astype(float), np.where(known, table, 0.0)
-    shrunk = 1 / (ran.sum(axis=1) + 1)  # the ridge of one run's worth: what integrating the candidates out leaves
+    shrunk = 1 / (ran.sum(axis=1) + 1)  # a ridge of one run's weight, as if the candidates were integrated out
     normal = np.diag(ran.sum(axis=0)) - ran.T @ (ran * shrunk[:, None])
     right = table.sum(axis=0) - ran.T @ (table.sum(axis=1) * shrunk)
     level = np.linalg.lstsq(normal, right, rcond=None)[0]

@@ -1,4 +1,4 @@
-"""Latencies from sessions, as ratios to the bare backbone with 95 % intervals; and what placements take that were not measured.
+"""Latencies from sessions, as ratios to the bare backbone with 95 % intervals; and predictions for unmeasured placements.
 
 Sessions spaced in time are the sample. An estimate is the median over sessions of their median log-ratio; its interval comes from
 resampling them, below six from the spread between sessions, pooled over all candidates. Evidence: docs/latency.md.
@@ -23,10 +23,10 @@ from nas_attn.model.runs import MOST, Data
 from nas_attn.records import BESIDE, CandidateRow, Latency, Placement, Session
 
 MAX_SESSIONS = 24  # of a candidate, dropped ones included
-ENOUGH_SESSIONS = 6  # from here on an interval comes from resampling the candidate's own sessions
+ENOUGH_SESSIONS = 6  # with so many, an interval comes from resampling the candidate's own sessions
 RESAMPLES = 2000
 LEAST_CONTROL_LIMIT = math.log(1.01)  # a session is not dropped for an A/A log-ratio within 1 %
-PRIOR_SPREAD, PRIOR_WEIGHT = 0.02, 2.0  # between-session spread assumed at first (measured: 1 to 3 %); its freedoms
+PRIOR_SPREAD, PRIOR_WEIGHT = 0.02, 2.0  # prior of the spread between sessions (measured: 1 to 3 %); degrees of freedom
 SHAPES = (
     Shape(0.4, site=0.5, type=0.498, own=0.002),
     Shape(0.3, site=0.98, own=0.02),
@@ -34,13 +34,13 @@ SHAPES = (
     Shape(0.1, site=0.4, type=0.4, pair=0.18, own=0.02),
 )
 """Latencies are nearly sums over sites: R² of .98 to 1 on the machines that were measured."""
-LEAST_MEASURED = 8  # measured candidates from which on the model speaks of others
-OUTLIER = 4.0  # measurements this many standard deviations from what all others predict are suspicious
-LEAST_HALF = 1e-3  # half of the interval of a ratio that the model takes for granted, as a share: none is known better
+LEAST_MEASURED = 8  # measured candidates that the model needs to predict others
+OUTLIER = 4.0  # a measurement so many standard deviations from its prediction is suspicious
+LEAST_HALF = 1e-3  # least half-width that the model assumes for a ratio, as a share
 
 
 def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
-    """Of all a study's sessions, those with an A/A control off by over 3 robust standard deviations and by at least 1 %."""
+    """The sessions whose A/A control is off by more than 3 robust standard deviations and by at least 1 %."""
     if not sessions:
         return ()
     controls = np.abs([session.control_log_ratio for session in sessions])
@@ -49,7 +49,7 @@ def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
 
 
 def estimate(sessions: Sequence[Session], *, seed: int = 0) -> dict[str, Latency]:
-    """Key -> latency of all candidates with a session that counts, from a study's comparable sessions; repeatable."""
+    """Key -> latency of all candidates with a session that counts, from comparable sessions; the same for equal seeds."""
     from scipy.special import stdtrit
 
     kept = _kept(sessions)
@@ -82,7 +82,7 @@ def half_width(latency: Latency) -> float:
 
 
 class Order:
-    """Which candidate is faster; `spread`: standard deviation of log-ratios from session to session, pooled over candidates."""
+    """Says which candidate is faster. `spread`: standard deviation of log-ratios between sessions, pooled over candidates."""
 
     def __init__(self, sessions: Sequence[Session]) -> None:
         kept = _kept(sessions)
@@ -102,7 +102,7 @@ class Order:
         """Probability that candidate `a` is faster than `b` (None: the bare backbone); KeyError without a session that counts.
 
         Student's t of the mean difference of log-ratios in sessions that timed both, its spread shrunk towards the pooled one.
-        Where no session timed both, from their separate estimates.
+        If no session timed both, it uses their separate estimates.
         """
         mine, theirs = self._ratios[a], self._ratios[b] if b is not None else np.zeros(0)
         at = self._by_session[a]
@@ -135,7 +135,7 @@ def open_keys(
 
 
 def sessions_needed(sessions: Sequence[Session], keys: Iterable[str], *, tolerance: float) -> list[int]:
-    """About how many more sessions each candidate needs that is not measured well enough: errors shrink with the root."""
+    """About how many more sessions each insufficiently measured candidate needs; errors shrink with the square root."""
     known, had = estimate(sessions), Counter(sample.key for session in sessions for sample in session.samples)
     wanting = open_keys(sessions, keys, tolerance=tolerance)
     more = {key: half_width(known[key]) / tolerance for key in wanting if key in known}
@@ -157,7 +157,7 @@ def _log_ratios(sessions: Sequence[Session]) -> dict[str, Floats]:
 
 
 def _pooled_spread(groups: Iterable[Floats]) -> tuple[float, float]:
-    """(standard deviation between sessions, degrees of freedom), the prior assumption counted in."""
+    """(standard deviation between sessions, degrees of freedom), the prior included."""
     squares, freedom = PRIOR_WEIGHT * PRIOR_SPREAD**2, PRIOR_WEIGHT
     for values in groups:
         if len(values) > 1:
@@ -179,7 +179,7 @@ def _t_below(value: float, freedom: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class LatencyRecord:
-    """What stands behind the study's latencies."""
+    """Conditions and quality of the study's latency measurements."""
 
     machine: str
     details: Mapping[str, str]
@@ -187,13 +187,13 @@ class LatencyRecord:
     sessions: int
     duration_s: float
     reference_ms: float  # median time of the bare backbone
-    dropped: int  # sessions that do not count: two copies of the bare backbone were too far apart (A/A control)
-    control_spread: float  # median distance from 1 of the ratio of those two copies, over all sessions
-    beside: tuple[str, ...] = ()  # of each session that had not the device alone, what went on beside it
+    dropped: int  # sessions that do not count: two copies of the bare backbone differed too much (A/A control)
+    control_spread: float  # median of |ratio of those two copies - 1| over all sessions
+    beside: tuple[str, ...] = ()  # what else ran, for each session that did not have the device alone
 
 
 def latencies(rows: Iterable[CandidateRow], sessions: Sequence[Session]) -> dict[str, Latency]:
-    """Estimates of the measured, predictions of the others; the bare backbone is 1 by definition."""
+    """Estimates for measured candidates, predictions for the others; the bare backbone is 1 by definition."""
     found = estimate(sessions)
     for row in rows:
         if sessions and not is_other(row.placement) and not features(row.placement):
@@ -203,7 +203,7 @@ def latencies(rows: Iterable[CandidateRow], sessions: Sequence[Session]) -> dict
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """What one device other than the study's own has measured."""
+    """Measurements on a device other than the study's."""
 
     machine: str
     mode: str
@@ -226,7 +226,7 @@ def _reference_ms(sessions: Sequence[Session]) -> float:
 
 
 def latency_record(sessions: Sequence[Session], more: Mapping[str, str]) -> LatencyRecord | None:
-    """What stands behind the latencies; None before the first session; `more`: what the task adds to the conditions."""
+    """The record of the latencies; None before the first session. `more`: the task's further conditions."""
     if not sessions:
         return None
     newest = sessions[-1]
@@ -247,7 +247,7 @@ Measured = tuple[Placement, float, float]  # (explicit, ratio to the bare backbo
 
 
 class LatencyModel:
-    """The ratio of latencies as a sum over sites and types, pairs, and what fits neither; made by `latency_model`."""
+    """The latency ratio as a sum of effects of sites and types, pairs, and each placement's rest; made by `latency_model`."""
 
     def __init__(self, measured: Sequence[Measured]) -> None:
         self._placements = [placement for placement, _, _ in measured]
@@ -258,13 +258,13 @@ class LatencyModel:
         self._solution = Solution(data, self._placements, SHAPES)
 
     def predict(self, placements: Sequence[Placement]) -> list[tuple[float, float]]:
-        """(ratio, standard error) of placements, what is their own included; whether they were measured does not matter."""
+        """(ratio, standard error) of placements, measured or not, each one's own rest included."""
         at = {placement: i for i, placement in enumerate(self._placements)}
         place = np.array([at.get(placement, -1) for placement in placements], dtype=np.intp)
         return self._moments(*Effects(self._solution, placements, place).marginals())
 
     def sums(self, sums: Sequence[Sum]) -> list[tuple[float, float]]:
-        """(ratio, standard error) of weighted sums of what placements add to the bare backbone."""
+        """(ratio, standard error) of weighted sums of placements' additions to the bare backbone."""
         return self._moments(*self._solution.sums(sums))
 
     @property
@@ -278,7 +278,7 @@ class LatencyModel:
 
     @cached_property
     def _left_out(self) -> tuple[Floats, Floats]:
-        """(errors, their standard deviations) of predictions from all others, at the node of median noise."""
+        """(errors, their standard deviations) of leave-one-out predictions, at the median noise."""
         nodes = self._solution.nodes
         node = int(np.argsort(nodes.noise)[len(nodes.noise) // 2])
         solved = self._solution.solved[node]
@@ -293,11 +293,11 @@ class LatencyModel:
         return list(zip(mean.tolist(), sd.tolist(), strict=True))
 
 
-_model = lru_cache(maxsize=2)(LatencyModel)  # a report asks the same of it in several places
+_model = lru_cache(maxsize=2)(LatencyModel)  # a report uses the same model in several places
 
 
 def latency_model(latencies: Mapping[str, Latency], placements: Mapping[str, Placement]) -> LatencyModel | None:
-    """The model of measured latencies (by key); None where too few were measured."""
+    """The model of measured latencies (by key); None if too few were measured."""
     found = [
         (placements[key], latency.ratio, (latency.high - latency.low) / 2)
         for key, latency in latencies.items()
@@ -311,7 +311,7 @@ def latency_model(latencies: Mapping[str, Latency], placements: Mapping[str, Pla
 
 
 def with_predictions(latencies: Mapping[str, Latency], placements: Mapping[str, Placement]) -> dict[str, Latency]:
-    """Measured latencies, the bare one included, with predictions for other `placements`; unchanged while too few were measured."""
+    """Measured latencies, the bare one's included, with predictions for other `placements`; no predictions if too few were measured."""
     missing = sorted(key for key in placements.keys() - latencies.keys() if not is_other(placements[key]))
     model = latency_model(latencies, placements) if missing else None
     if model is None:
@@ -325,7 +325,7 @@ def with_predictions(latencies: Mapping[str, Latency], placements: Mapping[str, 
 
 
 def suspicious(latencies: Mapping[str, Latency], placements: Mapping[str, Placement]) -> list[str]:
-    """Keys whose measured latency is far from what all others predict: worth measuring again. Empty while too few are."""
+    """Keys whose measured latency is far from its prediction by all others: measure them again. Empty if too few were measured."""
     model = latency_model(latencies, placements)
     outliers = model.outliers if model else set()
     return [key for key, latency in latencies.items() if latency.measured and placements.get(key) in outliers]

@@ -1,4 +1,4 @@
-"""What networks get wrong, by labels and results per image: class by class, classes taken for others, images that they differ on."""
+"""Networks' mistakes, from labels and results per image: shares by class, confusions, and images on which networks differ."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from nas_attn.records import Score
 
-MOST = 10  # images that are shown of those on which networks differ
-LEAST_SCALE = 1e-3  # of p (1 - p): a class may be right throughout
+MOST = 10  # most images shown on which networks differ
+LEAST_SCALE = 1e-3  # lower bound of p (1 - p): all images of a class may be right
 LONGEST = 2**26  # bytes of a run's answers, unpacked
 
 
@@ -29,7 +29,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class ByClass:
-    """The share of each class's images that networks have right, mean over their runs."""
+    """The share of each class's images that networks classify correctly, as the mean over runs."""
 
     classes: tuple[str, ...]
     images: tuple[int, ...]  # of each class
@@ -38,7 +38,7 @@ class ByClass:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image as it is shown."""
+    """An image to show."""
 
     png: bytes
     label: str = ""  # its class
@@ -60,24 +60,24 @@ def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> By
 
 
 def _right(runs: Iterable[Score], images: int) -> NDArray[np.float64] | None:
-    """(images,) share of the runs that have each image right; None without results per image."""
+    """(images,) share of the runs that classify each image correctly; None without results per image."""
     bits = [np.unpackbits(np.frombuffer(run.correct, np.uint8), count=images) for run in runs if run.correct]
     return np.asarray(np.mean(bits, axis=0, dtype=np.float64)) if bits else None
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a task keeps of a run on the validation split, beside its score."""
+    """A run's results on the validation split that a task keeps beside its score."""
 
-    wrong: tuple[int, ...] | None = None  # classification: what each wrong image was taken for, in the images' order
+    wrong: tuple[int, ...] | None = None  # classification: predicted class of each wrong image, in the images' order
     counts: tuple[tuple[int, ...], ...] | None = None
-    """Of pixels or boxes: (true class, found class). Boxes have one class more, the last: there is none."""
-    average_precision: tuple[float | None, ...] | None = None  # detection: of each class, 0 to 1; None: it has no box
-    images: tuple[float, ...] = ()  # of each image, 0 to 1: the share of pixels that are right, the F1 of its boxes
+    """Counts of pixels or boxes: (true class, found class). For boxes the last class means: no box."""
+    average_precision: tuple[float | None, ...] | None = None  # detection: by class, 0 to 1; None: the class has no box
+    images: tuple[float, ...] = ()  # by image, 0 to 1: share of correct pixels, or F1 of its boxes
 
     @classmethod
     def of(cls, score: Score) -> Answers:
-        """Those of a run; all empty where nothing was kept. Raises ValueError, zlib.error: they are damaged."""
+        """The results of a run; empty if nothing was kept. Raises ValueError, zlib.error: they are damaged."""
         if score.answers is None:
             return cls()
         packed = zlib.decompressobj()
@@ -91,7 +91,7 @@ def _tuples(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class ClassGain:
-    """How much better one network is in a class than the other, with a 95 % interval over runs and images."""
+    """The gain of one network over another in a class, with a 95 % interval over runs and images."""
 
     mean: float
     half: float | None  # None: there is one run of each
@@ -99,7 +99,7 @@ class ClassGain:
 
 @dataclass(frozen=True, slots=True)
 class Different:
-    """An image on which the networks differ, and how good each is on it, 0 to 1: the mean over its runs."""
+    """An image on which the networks differ, and each network's mean score on it over its runs, 0 to 1."""
 
     image: int
     values: tuple[float, ...]
@@ -108,21 +108,21 @@ class Different:
 
 @dataclass(frozen=True, slots=True)
 class Mistakes:
-    """What the recommended network, the bare backbone and the runner-up get wrong on the validation split, in their last rung."""
+    """Mistakes of the recommended network, the bare backbone and the runner-up on the validation split, at the last rung."""
 
-    what: str  # name of the share that classes have: `accuracy`, `mean_iou`, `map50_95`
+    what: str  # metric of the classes: `accuracy`, `mean_iou`, `map50_95`
     keys: tuple[str, ...]  # of the networks, the recommended first
     classes: tuple[str, ...]
-    images: tuple[int, ...]  # of each class; empty where that is not known
+    images: tuple[int, ...]  # by class; empty if unknown
     shares: tuple[tuple[float | None, ...], ...]  # of each network, by class, 0 to 1
     gains: tuple[tuple[ClassGain | None, ...], ...]  # of the first network over each of the others, by class
     confusion: tuple[NDArray[np.float64] | None, ...] = field(compare=False)
-    """Of each network (classes, classes): the share of each true class (a row) that is found to be another; of boxes, the last is none."""
+    """Per network (classes, classes): the share of each true class (row) that is found as each class; for boxes the last means: no box."""
     different: tuple[Different, ...] = ()  # the most different first, `MOST` at most
 
 
 def mistakes(labels: Labels | None, runs: Mapping[str, Sequence[Score]]) -> Mistakes | None:
-    """Of networks by key, the recommended first, with their runs; None without labels or what the task keeps of them."""
+    """Mistakes of networks (key -> runs), the recommended one first; None without labels or results per image."""
     read = [[(score, Answers.of(score)) for score in found] for found in runs.values()]
     if labels is None or len(read) < 2 or not all(read):
         return None
@@ -148,7 +148,7 @@ def mistakes(labels: Labels | None, runs: Mapping[str, Sequence[Score]]) -> Mist
 
 
 def _shares(score: Score, answers: Answers, labels: Labels) -> NDArray[np.float64] | None:
-    """(classes,) of one run: IoU, average precision or accuracy; NaN for a class that is not there; None where it is not known."""
+    """(classes,) IoU, average precision or accuracy of one run; NaN for a class without examples; None if unknown."""
     if answers.average_precision is not None:
         return np.array(answers.average_precision, float)  # None becomes NaN
     if answers.counts is not None:
@@ -163,8 +163,8 @@ def _shares(score: Score, answers: Answers, labels: Labels) -> NDArray[np.float6
 
 
 def _gains(mine: NDArray[Any], theirs: NDArray[Any], of_images: NDArray[np.float64]) -> tuple[ClassGain | None, ...]:
-    """By class, from tables (runs, classes); `of_images`: variance of the mean over images. A few runs tell too little of each class's
-    spread: it is taken to be the same multiple of p (1 - p) in all of them, p being the class's share."""
+    """Gains by class, from tables (runs, classes); `of_images`: variance of the mean over images. A few runs do not show each class's
+    spread, so it is assumed to be the same multiple of p (1 - p) in all classes, with the class's share p."""
     mean, several = mine.mean(0) - theirs.mean(0), [of for of in (mine, theirs) if len(of) > 1]
     known, p = ~np.isnan(mean), np.concatenate([mine, theirs]).mean(0)
     scale = np.maximum(p * (1 - p), LEAST_SCALE)
@@ -181,7 +181,7 @@ def _flags(runs: Sequence[tuple[Score, Answers]], labels: Labels) -> NDArray[np.
 
 
 def _over_images(a: NDArray[np.float64] | None, b: NDArray[np.float64] | None, labels: Labels) -> NDArray[np.float64]:
-    """(classes,) variance of a class's mean difference over its images; zeros where images are neither right nor wrong."""
+    """(classes,) variance of a class's mean difference over its images; zeros if images are neither right nor wrong."""
     classes = len(labels.classes)
     if a is None or b is None:
         return np.zeros(classes)
@@ -201,7 +201,7 @@ def _confusion(runs: Sequence[tuple[Score, Answers]], labels: Labels) -> NDArray
 
 
 def _found(score: Score, answers: Answers, labels: Labels) -> NDArray[np.int64] | None:
-    """(images,) what a classifier takes each image for."""
+    """(images,) the class that a classifier predicts for each image."""
     right = _right([score], score.examples)
     if answers.wrong is None or right is None or len(right) != len(labels.numbers):
         return None
@@ -211,7 +211,7 @@ def _found(score: Score, answers: Answers, labels: Labels) -> NDArray[np.int64] 
 
 
 def _different(read: Sequence[Sequence[tuple[Score, Answers]]], labels: Labels) -> tuple[Different, ...]:
-    """The images on which networks differ most: the best's mean over runs less the worst's."""
+    """The images on which networks differ most: the best network's mean over runs less the worst's."""
     values = [np.mean([a.images for _, a in of], 0) if of[0][1].images else _flags(of, labels) for of in read]
     if len({None if one is None else one.shape for one in values}) != 1 or values[0] is None:
         return ()

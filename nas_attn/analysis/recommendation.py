@@ -1,14 +1,14 @@
-"""Which placement to take, and how sure that is. From search-time estimates: a suggestion, not a claim.
+"""Recommends a placement and says how sure that is. It uses estimates from the search: a suggestion, not a claim.
 
-The rule. Candidates are those scored at the last rung, baselines included: of the front, or with a latency limit in the
-recipe, those whose estimated ratio is within the limit. Once there is one with attention that has run twice, nobody is
-recommended on a single run.
+The rule. Candidates are those scored at the last rung, baselines included: the front, or with a latency limit in the
+recipe, those whose estimated ratio is within the limit. If one of them with attention has run twice, candidates with a
+single run are left out, except the bare backbone.
 1. The best bet is the placement with the largest gain over the bare backbone, weighted with the probability of a gain.
-2. If it is not better than the bare backbone with a probability of 70 %, the bare backbone is recommended. If it is not even more
-   likely to help than not, the bare backbone is the best bet.
-3. Differences below `worth` do not count: what the recipe says, else a tenth of the best bet's gain, or half of one run's noise,
-   whichever is larger. The fastest is recommended whose expected loss against the best bet is below that: the bare backbone, or
-   a placement that is itself better than it with 70 %.
+2. If the probability that it is better than the bare backbone is below 70 %, the bare backbone is recommended. If it is more likely
+   to harm than to help, the bare backbone is also the best bet.
+3. Differences below `worth` do not count: the recipe's value, else a tenth of the best bet's gain or half of one run's noise,
+   whichever is larger. The bare backbone is recommended if its expected loss against the best bet is below this. Otherwise it is the
+   fastest placement whose loss is below this, and which is itself better than the bare backbone with 70 %.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from nas_attn.records import Latency, Placement
 from nas_attn.space import other_of
 
 REQUIRED = 0.70  # probability of being better than the bare backbone that a placement needs
-PROMISING = 0.5  # probability from which on a placement is a bet at all
-SURE = 0.95  # probability from which a difference is not put down to chance
-OF_GAIN, OF_NOISE = 0.1, 0.5  # what counts: this share of the best gain, or of one run's noise, whichever is larger
+PROMISING = 0.5  # probability of being better that a best bet needs
+SURE = 0.95  # least probability of a difference that is not called chance
+OF_GAIN, OF_NOISE = 0.1, 0.5  # smallest difference that counts: shares of the best gain and of one run's noise
 WHAT_COUNTS = "a tenth of the best gain or half of one run's noise"
-ALIKE = 1.05  # a control costs as much as a placement if its latency is at most so many times the placement's
+ALIKE = 1.05  # a control with at most so many times a placement's latency costs the same
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """What the rule needs to know about a candidate scored at the last rung."""
+    """The facts about a candidate scored at the last rung that the rule needs."""
 
     key: str
     placement: Placement
@@ -54,13 +54,13 @@ class Comparison:
 
     key: str
     name: str
-    gain: Gain | None  # how much better the recommended one is; None while the noise is unknown
-    latency_ratio: float | None  # the recommended one's latency over the other's
+    gain: Gain | None  # of the recommended one over the other; None while the noise is unknown
+    latency_ratio: float | None  # latency of the recommended one, divided by the other's
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """The placement to take, with what speaks for it."""
+    """The recommended placement, with the reasons."""
 
     key: str
     placement: Placement
@@ -68,15 +68,15 @@ class Recommendation:
     estimate: Estimate
     latency: Latency | None
     rule: str  # how it was chosen, as a clause
-    against_none: Comparison | None  # none where it is itself the bare backbone, or that has not been scored
+    against_none: Comparison | None  # None: it is the bare backbone, or that has not been scored
     against_uniform: Comparison | None  # against the best uniform baseline; None: it is that one, or none was scored
     worth: float | None  # the smallest difference that counts, in the metric's unit; None: nothing is likely to help
-    best_bet: Comparison | None  # the likeliest placement to help, where the bare backbone is recommended
+    best_bet: Comparison | None  # the placement most likely to help, if the bare backbone is recommended
     more_accurate: Comparison | None  # against the one with the largest likely gain, if slower; None: it is that one
     cheaper: Comparison | None
-    """Against the fastest one that loses less than twice what counts, else the most promising of the faster ones that are likely
-    to help; None without one."""
-    answer: tuple[str, ...]  # the answer in at most six lines, the first one whole, the others `Name  what it says`
+    """Against the fastest one that loses less than twice the difference that counts, else the most promising of the faster ones that
+    are likely to help; None without one."""
+    answer: tuple[str, ...]  # the answer in at most six lines; the first is a sentence, the others are `Label  text`
     why: tuple[str, ...]  # the reasons, in sentences
     capacity: Comparison | None = None  # against the best control of its latency; None if no control was scored
 
@@ -90,7 +90,7 @@ def recommend(
     trained: str = "",
     worth: float | None = None,
 ) -> Recommendation | None:
-    """The rule above, by the evidence at the last rung; None where nothing has been scored there (within the limit).
+    """The rule above, with the evidence at the last rung; None if nothing has been scored there (within the limit).
 
     `own_backbone`: runs start from a trained backbone; the answer holds for it, or, if there are several, for the next one.
     `trained`: how the runs were trained, `after 2 epochs from this study's backbones`. `worth`: the smallest gain worth having.
@@ -132,7 +132,7 @@ def recommend(
 
 
 def expected_loss(evidence: Evidence, best: Contender, other: Contender) -> float:
-    """What is lost on average by taking another instead of the best one, where the best one is better."""
+    """The mean loss from taking `other` instead of the best one, over the cases in which the best one is better."""
     gain = None if best is other else evidence.gain(best.key, other.key)
     if gain is None or gain.sd == 0:
         return max(gain.mean, 0.0) if gain else 0.0
@@ -147,9 +147,9 @@ def with_capacity(
     evidence: Evidence,
     beside: Mapping[str, tuple[Gain, Evidence]] | None = None,
 ) -> Recommendation | None:
-    """Is it attention, or just more network? The recommendation with what the best control gains, as one more line.
+    """Is it attention, or just more network? Adds a line to the recommendation with the gain of the best control.
 
-    `beside`: key of a control that has models of its own -> its gain over the bare backbone, and a model of these two and the
+    `beside`: key of a control with its own models -> its gain over the bare backbone, and a model of these two and the
     recommended one.
     """
     bare = next((c for c in contenders if c.baseline == "none"), None)
@@ -175,7 +175,7 @@ def with_capacity(
 
 
 def _on_controls(gain: Gain, lead: Gain | None, *, dearer: bool) -> str:
-    """What a control's gain over the bare backbone means, and attention's lead over it; None: the bare one is recommended."""
+    """Explains a control's gain over the bare backbone. `lead`: of attention over the control; None: the bare one is recommended."""
     if lead is None:
         if gain.probability >= REQUIRED:
             return "A larger network helps here; attention is not shown to help."
@@ -190,13 +190,13 @@ def _on_controls(gain: Gain, lead: Gain | None, *, dearer: bool) -> str:
 
 
 def _faster(one: Latency, other: Latency) -> bool:
-    """Whether it is faster with 95 %."""
+    """Whether `one` is faster with 95 % certainty."""
     half = math.hypot(one.high - one.low, other.high - other.low) / 2
     return other.ratio - one.ratio > 1.64 / 1.96 * half
 
 
 def _fastest(evidence: Evidence, best: Contender, able: Sequence[Contender], counts: float) -> Contender | None:
-    """The fastest whose expected loss is below what counts; None without one, or where the best one's latency is unknown."""
+    """The fastest with an expected loss below `counts`; None without one, or if the best one's latency is unknown."""
     level = [(c.latency.ratio, c) for c in able if c.latency is not None and expected_loss(evidence, best, c) < counts]
     return min(level, key=lambda found: found[0])[1] if level and best.latency is not None else None
 
@@ -218,7 +218,7 @@ def _compared(evidence: Evidence, one: Contender, other: Contender) -> Compariso
 
 
 class _Judge:
-    """Compares the chosen contender with the others, and puts the answer together."""
+    """Compares the chosen contender with the others, and writes the answer."""
 
     def __init__(self, contenders: Sequence[Contender], evidence: Evidence, own_backbone: bool, trained: str) -> None:
         self.contenders, self.evidence, self.own_backbone, self.trained = contenders, evidence, own_backbone, trained
@@ -293,7 +293,7 @@ class _Judge:
         return None if other is None or other is one else _compared(self.evidence, one, other)
 
     def _most_accurate(self, chosen: Contender) -> Contender | None:
-        """The one with the largest gain of those on the front that are slower for certain; None where none gains anything."""
+        """Of those on the front that are certainly slower, the one with the largest gain; None if none gains."""
         at = chosen.latency
         slower = [c for c in self.contenders if c.on_front and at is not None and c.latency and _faster(at, c.latency)]
         best = max(slower, key=self.quality, default=None)
@@ -325,7 +325,7 @@ class _Judge:
         return [f"Gain      {_gain(comparison.gain, self.metric)}; {how}"]
 
     def _other_line(self, title: str, chosen: Contender, other: Contender | None) -> list[str]:
-        """A slower or a faster one: what it gains or loses, and at which latency."""
+        """A line about a slower or faster one: its gain or loss, and its latency."""
         comparison = self._compare(chosen, other)
         if other is None or comparison is None or comparison.gain is None or other.latency is None:
             return []
@@ -360,13 +360,13 @@ class _Judge:
                 "placement's gain differs between them."
             )
         elif self.own_backbone:
-            found.append("Differences hold for this one trained backbone; on another one they may differ.")
+            found.append("Differences hold for this one trained backbone; another training of it may give others.")
         return found
 
     def _noise(self) -> str:
         found, metric = self.evidence.noise, self.metric
         if found.seed_sd is None or found.paired_sd is None:
-            return "One candidate scored once tells nothing about the noise."
+            return "The noise is unknown: one candidate with one score does not show it."
         spread = "the spread of scores within a seed; no candidate has run twice yet"
         source = measured_on(found.repeated) if found.source == "seeds" else f"from {spread}"
         if found.source == "images":
@@ -391,7 +391,7 @@ def sureness(better: float, worse: float) -> str:
 
 
 def measured_on(candidates: int) -> str:
-    """Where the noise of runs is known from, where candidates ran with several seeds."""
+    """The source of the noise, if candidates ran with several seeds."""
     return f"measured on {candidates} candidate{'' if candidates == 1 else 's'} that ran more than once"
 
 
@@ -416,7 +416,7 @@ def _against(comparison: Comparison | None, metric: str) -> list[str]:
 
 
 def _on_new_images(comparison: Comparison | None, metric: str) -> list[str]:
-    """The same on other images of their kind, where that can be said."""
+    """The same for new images of the same kind, if it is known."""
     gain = None if comparison is None else comparison.gain
     if gain is None or gain.new_probability is None or gain.new_low is None or gain.new_high is None:
         return []

@@ -1,4 +1,4 @@
-"""Sanity checks before any conclusion: a backbone that has not learned, few images, metrics and rungs that tell nothing apart."""
+"""Sanity checks before any conclusion: a backbone that has not learned, few images, metrics and rungs that separate no candidates."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from nas_attn.records import Score
 from nas_attn.tables import IN_INT8, is_cost
 from nas_attn.tasks import SHARES
 
-LEAST_ALIKE = 2  # candidates with the same value from which on it is worth saying
+LEAST_ALIKE = 2  # candidates with the same value before it is reported
 LEAST_AT_RUNG = 12  # candidates that a rung needs before it is judged
-WEAK = 0.1  # reliability of one run's score below which a rung says next to nothing
+WEAK = 0.1  # a rung whose scores are less reliable than this is reported
 
-LEARNED = 0.15  # share of the way from guessing to all right below which a network has hardly learned
-RISING = 0.05  # rise of a share per doubling of the epochs from which on a network is said to be still learning
-BY_HEART = 0.2  # a training loss below this share of the validation loss is that of images learned by heart
-WAITED = 0.3  # share of the time from which on waiting for images is worth saying
-GOOD = 0.9  # accuracy from which on that does not matter
-FEW_IMAGES = 250  # validation images below which one image is said to count a lot
+LEARNED = 0.15  # a network below this share of the way from guessing to perfect has hardly learned
+RISING = 0.05  # a network is still learning if a doubling of the epochs adds this much
+BY_HEART = 0.2  # images are learned by heart if the training loss is below this share of the validation loss
+WAITED = 0.3  # waiting for images is reported above this share of the time
+GOOD = 0.9  # at this accuracy that does not matter
+FEW_IMAGES = 250  # below so many validation images, the weight of one image is reported
 
 Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A metric that has not told two candidates apart."""
+    """A metric with the same value for all candidates."""
 
     metric: str
     value: float
@@ -42,11 +42,11 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class WeakRung:
-    """A rung before the last whose scores say next to nothing."""
+    """A rung before the last one whose scores hardly separate candidates."""
 
     rung: int
     epochs: int
-    reliability: float  # share of the variance of one run's score that is difference between placements
+    reliability: float  # share of the variance of one run's score that comes from the placements
     candidates: int
     sentence: str  # what it means, and what to change, for a person
 
@@ -54,14 +54,14 @@ class WeakRung:
 def cautions(
     recipe: Recipe, metric: str | None, start: Sequence[Score], bare: Sequence[Score], classes: int | None
 ) -> list[str]:
-    """What speaks against any conclusion, the gravest first, one sentence each.
+    """Warnings against any conclusion, the gravest first, one sentence each.
 
     `metric`: the primary one; `start`: trainings of the backbone before the search; `bare`: its runs in the search.
     """
     last = len(recipe.training.rungs) - 1
     ended = [score for score in bare if score.rung == last]
     before = [score for score in bare if score.rung == last - 1]
-    if recipe.training.start == "backbone":  # at the first rungs, its restart shows
+    if recipe.training.start == "backbone":  # at the first rungs, the restart lowers its scores
         before = [score for score in start if score.epochs == max(other.epochs for other in start)]
     if metric is None or not ended:
         return []
@@ -103,7 +103,7 @@ def _mean(metric: str, scores: Iterable[Score]) -> float | None:
 
 
 def _by_heart(ended: Sequence[Score], bare: Sequence[Score]) -> Iterator[str]:
-    """By the mean training loss of the last epochs, those since the rung before."""
+    """Compares the mean training loss since the rung before with the validation loss."""
     sums = {(score.seed, score.rung): (score.metrics.get("train_loss_sum"), score.epochs) for score in bare}
     losses = []
     for score in ended:
@@ -120,7 +120,7 @@ def _by_heart(ended: Sequence[Score], bare: Sequence[Score]) -> Iterator[str]:
 
 
 def constants(recipe: Recipe, primary: str | None, runs: Mapping[str, Sequence[Metrics]]) -> list[Constant]:
-    """The objectives that are metrics, and the primary one, that are the same in all `runs` (key -> metrics at the last rung)."""
+    """The metrics among the objectives, and the primary one, that are the same in all `runs` (key -> metrics at the last rung)."""
     found, trained = [], [objective_name(objective) for objective in recipe.objectives if not is_cost(objective)]
     for metric in dict.fromkeys([*trained, *([primary] if primary else [])]):
         having = {key: known for key, scores in runs.items() if (known := _values(metric, scores))}
@@ -143,7 +143,7 @@ def _alike(values: Sequence[float]) -> bool:
 
 
 def _guessing(runs: Mapping[str, Sequence[Metrics]]) -> bool:
-    """Whether every run named one class for all images: all of one class right, none of the others; which, may differ."""
+    """Whether every run predicted one class for all images. The class may differ between runs."""
     values = [value for scores in runs.values() for value in _values("balanced_accuracy", scores)]
     return bool(values) and 0 < values[0] <= 0.5 and _alike([*values, 1 / round(1 / values[0])])
 
@@ -166,11 +166,11 @@ def _what_constant(recipe: Recipe, metric: str, values: Sequence[float], candida
             epochs = "training.backbone_epochs"
         why = f"perhaps training is too brief to exceed chance ({epochs}), or the labels do not match the images"
         what += ", each predicting the same class for every image" if guessing else ""
-    return f"{what}: it separates no candidates, so nothing can be recommended by it; {why}."
+    return f"{what}. It separates no candidates, so nothing can be recommended by it; {why}."
 
 
 def two_values(model: Evidence) -> list[str]:
-    """What is to be known where runs lie at two values; nothing where they do not."""
+    """A warning if runs end near one of two values; else nothing."""
     if model.two_values is None:
         return []
     worse, better = (units.value(model.metric, value) for value in model.two_values)
@@ -183,7 +183,7 @@ def two_values(model: Evidence) -> list[str]:
 def weak_rungs(
     recipe: Recipe, metric: str | None, models: Iterable[tuple[tuple[str, int], Evidence]]
 ) -> list[WeakRung]:
-    """The rungs before the last that say next to nothing of a metric; none where few candidates were scored."""
+    """The rungs before the last that hardly separate candidates in a metric; none if few candidates were scored."""
     rungs, found = recipe.training.rungs, []
     for (name, rung), model in models:
         if name != metric or rung >= len(rungs) - 1:

@@ -31,7 +31,7 @@ class Retrained:
 
     key: str
     placement: Placement
-    protocol: str  # `target`, or another that the study keeps
+    protocol: str  # `target`, or another protocol of the study
     seed: int
     state: str  # as in the queue: `waiting` until it has ended
     reason: str
@@ -49,11 +49,11 @@ class StudyFacts:
     versions: Mapping[str, str]
     planned: int  # candidates that are to be evaluated in all
     candidates: Sequence[CandidateRow]  # by trial
-    scores: Sequence[StoredScore]  # of the search's protocol and the study's backbones, with results per image
+    scores: Sequence[StoredScore]  # of the search and the study's backbones, with results per image
     sessions: Sequence[Session]
     sessions_elsewhere: Sequence[Session]  # of other devices than the study's own
-    built: BuiltFor | None  # what the backbone is built for; None before the study has begun
-    labels: Mapping[str, Labels]  # training protocol -> labels of the images that its scores are of
+    built: BuiltFor | None  # input shape and classes of the backbone; None before the study has begun
+    labels: Mapping[str, Labels]  # training protocol -> labels of the images that it is scored on
     families: Sequence[Family]  # the validations, the oldest first
     ended: Collection[tuple[str, int]]  # (key, seed) of the target's runs that have ended
     target_scores: Sequence[StoredScore]  # of the target's runs on the validation images, with results per image
@@ -68,7 +68,7 @@ def models_of(
     scores: Iterable[StoredScore],
     target_scores: Iterable[StoredScore] = (),
 ) -> dict[tuple[str, int], Evidence]:
-    """(metric, rung) -> model of a study's runs, about what ran there: of trained objectives and the task's metrics.
+    """(metric, rung) -> model of the study's runs at the rung, for trained objectives and the task's metrics.
 
     Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two candidates have some.
     `placements`: explicit, by key; `scores`: of the search's protocol, of whatever purpose.
@@ -106,21 +106,21 @@ def searched_as_target(recipe: Recipe) -> bool:
 
 
 def _backbone(recipe: Recipe, stored: StoredScore) -> int:
-    """The backbone of a run of the target, which has none; where the search has several, one of its own."""
+    """The backbone number of a run; a run of the target gets its own if the search has several backbones."""
     several = recipe.training.start == "backbone" and recipe.training.backbones > 1
     return stored.score.seed if several else stored.backbone
 
 
 Models = dict[tuple[str, int], Evidence]
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
-UNKNOWN = 5.0  # half an interval at the target, in units of one run's noise, from which on a gain is not stated
+UNKNOWN = 5.0  # a gain at the target is not stated if half its interval exceeds so many times one run's noise
 
 
 @dataclass(frozen=True, slots=True)
 class ScorePoint:
     """One point of a learning curve."""
 
-    purpose: str  # `search`, `confirm` (a further seed after the search) or `backbone`
+    purpose: str  # `search`; `confirm` or `round` (further seeds after the search); `backbone`
     seed: int
     rung: int
     epochs: int
@@ -133,7 +133,7 @@ class CandidateView:
     """A candidate with all that is known about it now."""
 
     key: str
-    placement: Placement  # explicit; as text it can be pasted into any command
+    placement: Placement  # explicit; its text can be pasted into any command
     trial: int
     state: str
     baseline: str | None
@@ -145,9 +145,9 @@ class CandidateView:
     estimates: Mapping[str, Estimate]  # metric -> estimate at that rung
     beats_none: float | None  # probability that it beats the bare backbone in the primary metric, at the last rung
     values: tuple[float | None, ...]  # objectives as estimated now (accuracy 0 to 1, latency as ratio, bytes)
-    on_front: bool  # by these values, which are the model's
+    on_front: bool  # by these values
     gains: Mapping[str, Gain] = field(default_factory=dict)  # metric -> paired gain over the bare backbone
-    by_prior: bool = False  # whether the sampler would have proposed another one without its prior
+    by_prior: bool = False  # whether the sampler, without its prior, would have proposed another one
     snippet: str = ""  # Python that builds it; empty where the study does not know the images' shape
 
     @property
@@ -172,7 +172,7 @@ class CandidateView:
 
     @property
     def control(self) -> bool:
-        """Whether it is more network without attention: what else the latency could buy."""
+        """Whether it is a larger network without attention, for comparison at a similar latency."""
         return is_control(self.placement)
 
 
@@ -193,11 +193,11 @@ class Snapshot:
     recommendation: Recommendation | None
     latency: LatencyRecord | None
     test_readings: tuple[SplitReading, ...]
-    validations: tuple[ValidationResult, ...]  # what was tested, the oldest first
+    validations: tuple[ValidationResult, ...]  # the oldest first
     planned: int  # candidates that are to be evaluated in all
-    constants: tuple[Constant, ...]  # metrics that are the same for all candidates, and so say nothing
+    constants: tuple[Constant, ...]  # metrics that are the same for all candidates
     weak_rungs: tuple[WeakRung, ...]  # rungs before the last whose scores hardly tell placements apart
-    cautions: tuple[str, ...]  # what speaks against any conclusion, the gravest first: clauses that end in sentences
+    cautions: tuple[str, ...]  # warnings, the gravest first; they begin in lower case
     retrained: tuple[Retrained, ...]  # trainings for use, in the order in which they were ordered
     elsewhere: tuple[Elsewhere, ...]  # what other devices have measured; no objective, front or recommendation uses it
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)  # metric -> model at the last rung
@@ -214,17 +214,17 @@ class Snapshot:
 
     @property
     def controls(self) -> tuple[CandidateView, ...]:
-        """More network without attention: never on the front, never recommended."""
+        """Larger networks without attention: never on the front, never recommended."""
         return self.ordered(view for view in self.candidates if view.control)
 
     @property
     def shown(self) -> tuple[CandidateView, ...]:
-        """What tables show: the front, the baselines that are not on it, the controls."""
+        """The candidates of tables: the front, the other baselines, the controls."""
         return (*self.front, *self.ordered(view for view in self.baselines if not view.on_front), *self.controls)
 
     @property
     def compared_keys(self) -> tuple[str, ...]:
-        """The recommended network, the bare backbone, and the best of the others, those that there are, each once."""
+        """The recommended network, the bare backbone and the best of the others, as far as they exist, each once."""
         best, metric = self.recommendation, self.primary or ""
         if best is None or metric not in self.evidence:
             return ()
@@ -237,7 +237,7 @@ class Snapshot:
 
     @property
     def remarks(self) -> list[str]:
-        """What has told no candidates apart, metrics and rungs, in sentences."""
+        """Sentences about metrics and rungs that separate no candidates."""
         model = self.evidence.get(self.primary or "")
         return [
             *(constant.sentence for constant in self.constants),
@@ -249,7 +249,7 @@ class Snapshot:
         ]
 
     def _by_prior(self) -> list[str]:
-        """Where the sampler had a prior: whether it mattered."""
+        """Says whether the sampler's prior mattered, if it had one."""
         if self.recipe.search.prior == "none":
             return []
         led = [view for view in self.candidates if view.by_prior]
@@ -263,7 +263,7 @@ class Snapshot:
         best = self.find(self.recommendation.key) if self.recommendation else None
         bare = next((view for view in self.candidates if view.baseline == "none"), None)
         who = "the recommended placement"
-        if best is bare:  # then of what else could be taken
+        if best is bare:  # then it is about the best alternative
             best = next((view for view in self.front if view.baseline is None), None)
             who = best.label if best else ""
         if best is None or bare is None:
@@ -285,7 +285,7 @@ class Snapshot:
         return said
 
     def compared(self, objective: str) -> bool:
-        """Whether gains over the bare backbone are known for an objective."""
+        """Whether gains over the bare backbone are shown for an objective."""
         name = objective_name(objective)
         return not is_cost(objective) and any(name in view.gains for view in self.candidates)
 
@@ -303,7 +303,7 @@ class Snapshot:
         return next((view for view in self.candidates if view.key == key), None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Only what JSON knows; NaN and infinity become null. `reliability`: of one run, and of the mean of three."""
+        """The snapshot in JSON's types; NaN and infinity become None. `reliability`: of one run, and of the mean of three."""
         plain = _plain(self)
         plain["recipe"] = self.recipe.model_dump(mode="json")
         plain["front"] = [view.key for view in self.front]
@@ -313,7 +313,7 @@ class Snapshot:
 
 
 def snapshot_of(facts: StudyFacts) -> Snapshot:
-    """The study as of now, by what its database holds; also of an empty or half-finished study."""
+    """The snapshot of what a database holds; also of an empty or half-finished study."""
     recipe, rows, sessions = facts.recipe, facts.candidates, facts.sessions
     scores: dict[str, list[StoredScore]] = defaultdict(list)
     for stored in facts.scores:
@@ -375,17 +375,17 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
 
 
 def _at_the_end(known: Models, last: int) -> dict[str, Evidence]:
-    """Metric -> its model at the last rung, or of the target where that ran."""
+    """Metric -> its model of the target, if that ran, else at the last rung."""
     return {metric: model for (metric, rung), model in known.items() if rung >= last}
 
 
 def _alike(some: Mapping[str, Evidence], models: Mapping[str, Evidence]) -> dict[str, Evidence]:
-    """Those models of metrics that speak of the same rung as the study's."""
+    """The models in `some` of metrics for which `models` is about the same rung."""
     return {metric: one for metric, one in some.items() if metric in models and one.rung == models[metric].rung}
 
 
 def _apart(rows: Iterable[CandidateRow], fitted: Callable[[Collection[str]], Models]) -> dict[str, Models]:
-    """Models of each control that is another backbone, beside the bare one alone: its gain is no guide to those of attention."""
+    """Models of each control that is another backbone, with the bare one only: its gain says nothing about attention's."""
     bare = [row.key for row in rows if row.baseline == "none"]
     return {row.key: fitted({row.key, *bare}) for row in rows if is_other(row.placement)}
 
@@ -399,7 +399,7 @@ def _views(
     model: Evidence | None,
     shown: Collection[str | None],
 ) -> list[CandidateView]:
-    """The candidates, with what is believed of each at its highest rung. `model`: of the primary metric; `shown`: estimated."""
+    """The candidates with their estimates at the highest rung. `model`: of the primary metric; `shown`: metrics to estimate."""
     recipe, rows, lines = facts.recipe, facts.candidates, snippets(facts.recipe, facts.built)
     at_rung, last = defaultdict[int | None, dict[str, Mapping[str, Estimate]]](dict), len(recipe.training.rungs) - 1
     for (metric, rung), evidence in known.items():
@@ -408,7 +408,7 @@ def _views(
             for key, of in apart.items():
                 if (metric, rung) in of and key in of[metric, rung].ran:
                     here[key] = of[metric, rung].estimates[key]
-            at_rung[min(rung, last)][metric] = here  # the target's takes the last rung's place
+            at_rung[min(rung, last)][metric] = here  # the target's estimate replaces the last rung's
     times = latencies(rows, facts.sessions)
     points = {row.key: _points(scores.get(row.key, ())) for row in rows}
     highest = {key: max([point.rung for point in found], default=None) for key, found in points.items()}
@@ -454,7 +454,7 @@ def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
 
 
 def _gains(rows: Iterable[CandidateRow], models: Mapping[str, Evidence]) -> dict[str, dict[str, Gain]]:
-    """Key -> metric -> gain over the bare backbone, where both ran to the last rung; not where the model knows next to nothing."""
+    """Key -> metric -> gain over the bare backbone, if both ran to the last rung and the interval is not too wide."""
     bare = next((row.key for row in rows if row.baseline == "none"), "")
     found: defaultdict[str, dict[str, Gain]] = defaultdict(dict)
     for metric, model in models.items():
@@ -473,7 +473,7 @@ def _recommend(
     fitted: Callable[[Collection[str]], Models],
 ) -> Recommendation | None:
     if model is None or any(view.baseline == "none" and view.state == "running" for view in views):
-        return None  # what all others are compared with is still to come
+        return None  # the bare backbone, with which all others are compared, is not scored yet
     able = [v for v in views if v.state == "scored" and v.rung == last and model.metric in v.estimates]
     known = [Contender(v.key, v.placement, v.baseline, v.estimates[model.metric], v.latency, v.on_front) for v in able]
     contenders, controls = ([c for c in known if is_control(c.placement) == of] for of in (False, True))

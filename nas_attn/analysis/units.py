@@ -1,4 +1,4 @@
-"""Titles and units of metrics and costs: the one table by which values are written, on a terminal and on a page."""
+"""Titles and units of metrics and costs: one table for the terminal and for pages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Unit:
     value: Callable[[float], str]
     size: Callable[[float], str]  # the size of a difference, without its unit
     of_differences: str = ""  # the unit of differences; empty where they have none
-    scale: float = 1.0  # a difference in the unit = this times the difference as it is computed with
+    scale: float = 1.0  # factor from a raw difference to its unit
     ticks: str = ""  # format of the numbers on an axis, as d3 knows it
 
 
@@ -46,7 +46,7 @@ _KNOWN: Mapping[str, tuple[str, Unit]] = (
     | {name: (title, NUMBER) for task in TASKS.values() for name, title in task.losses.items()}
     | {row.name: (row.title, _UNITS[row.unit]) for row in tables.COSTS.values()}
 )
-"""Name -> how it is called and written. Metrics of a user's evaluator are not here: they are plain numbers."""
+"""Name -> title and format. A user's metrics are missing here: they are plain numbers."""
 
 
 def title(objective: str) -> str:

@@ -1,10 +1,10 @@
-"""A study's validations: families of comparisons fixed beforehand, and what their runs on the test split show.
+"""A study's validations: families of comparisons, fixed beforehand, and the verdicts from their runs on the test split.
 
 A block is one fresh seed with which every network of the family was trained as the target says. A comparison's statistic is its
-mean difference over the blocks, over its standard error; that is shrunk towards the family's pooled one (Smyth 2004, the
-"moderated" t). The family's error is held by the distribution of the largest statistic, as Dunnett's (1955), found by simulating
+mean difference over the blocks, divided by its standard error, which is shrunk towards the family's pooled one (Smyth 2004, the
+"moderated" t). The family's error is controlled by the distribution of the largest statistic (Dunnett 1955), found by simulating
 exactly this computation on blocks of normal noise. For new images, the variance of the images is added (Satterthwaite's
-freedoms).
+degrees of freedom).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ERROR, POWER = 0.05, 0.8  # of a family, two-sided; of one comparison
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is shown of one comparison; differences in the metric's unit, turned so that positive is better."""
+    """The result of one comparison; differences in the metric's unit, with positive as better."""
 
     network: str
     control: str
@@ -38,7 +38,7 @@ class Verdict:
     difference: float
     low: float  # simultaneous interval, on these test images
     high: float
-    new_low: float | None  # the same for new images; None where there are no results per image
+    new_low: float | None  # the same for new images; None without results per image
     new_high: float | None
     word: str  # `better`, `not shown` or `worse`
     not_worse: bool | None  # whether it is not worse by more than the margin; None without one
@@ -56,9 +56,9 @@ def judge(
 
     Args:
         values: network -> its value in each block, higher is better; all as long, at least 2.
-        margin: what may be lost, in the values' unit.
-        images: network -> per block, which test images were right; accuracy's values are their means.
-        step: the least difference of two values, one image of an accuracy: a block's difference is not known better than so.
+        margin: acceptable loss, in the values' unit.
+        images: network -> for each block, which test images were right; their mean is the accuracy.
+        step: the smallest possible difference of two values (one image of an accuracy), which limits a block's precision.
     """
     keys = list(values)
     table = np.array([values[key] for key in keys], dtype=float)
@@ -100,7 +100,7 @@ def contrast_matrix(keys: Sequence[str], comparisons: Sequence[tuple[str, str]])
 
 
 def critical_value(contrasts: Floats, blocks: int, error: float = ERROR) -> float:
-    """The largest |statistic| that all-equal networks exceed in `error` of all families of so many blocks."""
+    """The largest |statistic| that a share `error` of all families exceeds, for equal networks and so many blocks."""
     means, errors = _draws(contrasts.tobytes(), contrasts.shape, blocks)
     return float(np.quantile(np.abs(means / errors).max(1), 1 - error))
 
@@ -116,7 +116,7 @@ def detectable(comparisons: int, blocks: int, sd: float) -> float:
 
 
 def blocks_for(comparisons: int, sd: float, difference: float, *, most: int = 256) -> int | None:
-    """The least number of blocks that shows a difference with `POWER`; None beyond `most`."""
+    """The smallest number of blocks that shows a difference with `POWER`; None if it is above `most`."""
     low, high = 2, 3
     while detectable(comparisons, high, sd) > difference:
         low, high = high, high * 2
@@ -159,7 +159,7 @@ def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Float
 
 
 def _for_new_images(right: Floats, seeds: float, contrasts: Floats) -> float:
-    """Half-width where the images are drawn anew, too, from (blocks, images) differences and the variance from blocks alone."""
+    """Half-width for new images, from (blocks, images) differences and the variance from blocks alone."""
     blocks, images = right.shape
     mean = right.mean(0)
     centred = right - right.mean(1, keepdims=True)
@@ -173,7 +173,7 @@ def _for_new_images(right: Floats, seeds: float, contrasts: Floats) -> float:
 
 @functools.lru_cache(maxsize=256)
 def critical_t(contrasts: bytes, shape: tuple[int, int], freedoms: int) -> float:
-    """The largest of correlated |t| statistics with so many freedoms exceeds it in ERROR of all families."""
+    """The value that the largest of correlated |t| statistics exceeds in a share ERROR of all families."""
     matrix, rng, freedoms = np.frombuffer(contrasts).reshape(shape), np.random.default_rng(20_261_120), max(freedoms, 1)
     largest = np.abs(rng.standard_normal((DRAWS, shape[1])) @ matrix.T / math.sqrt(2)).max(1)
     return float(np.quantile(largest / np.sqrt(rng.chisquare(freedoms, DRAWS) / freedoms), 1 - ERROR))
@@ -193,7 +193,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What a validation compares, fixed before its first run."""
+    """The comparisons of a validation, fixed before its first run."""
 
     number: int
     networks: tuple[Network, ...]
@@ -203,7 +203,7 @@ class Family:
     metric: str
     first_seed: int
     epochs: int  # of the target
-    chance: float | None = None  # what a run without a score counts as; None: the worst value of the comparison
+    chance: float | None = None  # value of a run without a score; None: the comparison's worst value
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,7 @@ def validation_results(
     scores: Iterable[StoredScore],
     labels: Labels | None,
 ) -> tuple[ValidationResult, ...]:
-    """Validations as they stand, by their scores on the test split, with verdicts where all blocks (key, seed) have ended."""
+    """The validations with their scores on the test split, and with verdicts if all runs (key, seed) have ended."""
     done, known = [(family, finished_blocks(family, ended)) for family in families], list(scores)
     return tuple(
         ValidationResult(family, blocks, (), {}, {})
@@ -245,7 +245,7 @@ def validation_results(
 
 
 def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int] | None:
-    """80 % interval of the standard deviation of a block's difference, and its blocks; None without two, or any difference."""
+    """80 % interval of the standard deviation of a block's difference, and the number of blocks; None without data."""
     squares, freedoms, blocks = 0.0, 0, 0
     for result in results:
         if not result.verdicts:
@@ -299,7 +299,7 @@ def _judged(recipe: Recipe, family: Family, scores: Iterable[StoredScore], label
 
 
 def _images(runs: Mapping[str, Mapping[int, Score]], blocks: int) -> dict[str, list[NDArray[np.bool_]]] | None:
-    """Key -> per block, which test images were right; None where that was not kept."""
+    """Key -> for each block, which test images were right; None if that was not kept."""
     if any(score.correct is None for found in runs.values() for score in found.values()):
         return None
     return {

@@ -1,4 +1,4 @@
-"""Sites found in any CNN-like model; attention put in and taken out, weights and names kept."""
+"""Finds sites in CNN-like models; attaches and detaches attention without changing weights or names."""
 
 from nas_attn.attachment.copies import check, fold_batchnorm, reparameterized, tells_images_apart, unwrapped
 from nas_attn.attachment.counting import cost

@@ -1,17 +1,17 @@
-"""The blocks of a network and its parts, found by looking at what flows through its modules, not from names.
+"""Finds the blocks and parts of a network from the data flow through its modules, not from names.
 
 From the model down, a module is taken apart until it is a block:
 - it adds a shortcut to a deeper branch in its own forward (ResNet, MBConv, ConvNeXt), or its class does so elsewhere;
 - it joins parallel branches in its own forward (Inception, Fire, ShuffleNet, a dense block);
 - it has two or more convolutions, no such part, and does not shrink the map by more than two (a VGG stage, a U-Net's).
-What is left over, single convolutions with norm and activation, is stem, transition or head. Where a network consists of
+The rest, single convolutions with norm and activation, is stem, transition or head. If a network consists of
 nothing else (VGG's `features`), each of them is a block.
 
 A map belongs to backbone, neck or head:
-- A network whose one answer is a vector (a classifier) is all backbone.
-- In others, the convolutions that nothing of a hidden layer follows make the predictions. The head is the module that holds them
+- A network whose only output is a vector (a classifier) is all backbone.
+- In others, the convolutions without a later hidden layer make the predictions. The head is the module that holds them
   all, where one does that takes the network's maps (a detector's `Detect`); else each chain of a few convolutions that leads to
-  one prediction while its neighbour leads to another (boxes here, classes there). What a prediction is, or becomes, is head.
+  one prediction while its neighbour leads to another (boxes here, classes there). Predictions and all later maps are head.
 - The neck is what stands on a map that has grown again after the smallest of a block: a feature pyramid with all its
   levels, a U-Net's decoder."""
 
@@ -42,7 +42,7 @@ END_BLOCKS = 2
 """So many blocks before the first that adds or joins are a stem, behind the last a classifier's head; more are a network of
 their own (a U-Net's encoder)."""
 SHORTCUT_STEPS = 4
-"""Operations that a shortcut may have outside of a block: pooling, convolution, norm, activation."""
+"""Operations that a shortcut may contain outside of a block: pooling, convolution, norm, activation."""
 FOLDED = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase)
 """Modules that tools fold into each other for inference."""
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -54,14 +54,14 @@ class Block:
 
     path: str
     host: str | None
-    """The module whose output is the block's; None where no single module's is."""
+    """The module whose output is the block's; None if there is no single one."""
     residual: tuple[str, ...]
     """Modules whose outputs enter its residual adds."""
     shape: tuple[int, int, int]
     """(C, H, W) of its output."""
     macs: int
     value: Value
-    """Its output, of the first call where there are several."""
+    """Its output, at the first of its calls."""
 
 
 class BlockFinder:
@@ -79,7 +79,7 @@ class BlockFinder:
         """Modules that would be blocks but for being called at several places -> the map of the first."""
 
     def find(self) -> list[Block]:
-        """Blocks in the order of execution; empty where the network is a plain chain of layers."""
+        """Blocks in the order of execution; empty for a plain chain of layers."""
         calls = list(self._visit(self.flow.calls[0]))
         special = [i for i, call in enumerate(calls) if call.module in self.classes]
         if special and self.flow.classifies and len(calls) - 1 - special[-1] <= END_BLOCKS:
@@ -140,7 +140,7 @@ class BlockFinder:
         return found
 
     def joins(self, call: Call, *, layers: int) -> bool:
-        """Whether its own forward makes its result from several maps, with at most so many layers behind the joint."""
+        """Whether its own forward makes its result from several maps, with at most `layers` layers after they are joined."""
         value = call.output
         while value is not None:
             index = self.flow.producer.get(value)
@@ -166,7 +166,7 @@ class BlockFinder:
         return any(child.module in classes or self._holds(child, classes) for child in self.flow.children[call.index])
 
     def _shrinks(self, call: Call) -> bool:
-        """Whether the map's side becomes smaller by more than two: more than a block's work."""
+        """Whether the map's side shrinks by a factor above two, which is too much for one block."""
         given = [v for v in call.inputs if v in self.flow.maps]
         if not given or call.output is None:
             return False
@@ -188,7 +188,7 @@ class BlockFinder:
             yield from self._visit(child)
 
     def _is_wrapper(self, call: Call, parts: list[Call]) -> bool:
-        """Whether it is a module of its own around one plain Sequential of layers."""
+        """Whether it is a custom module around one plain Sequential of layers."""
         if issubclass(call.module, CONTAINERS) or len(parts) != 1 or not issubclass(parts[0].module, nn.Sequential):
             return False
         inner = self.flow.children[parts[0].index]
@@ -208,7 +208,7 @@ class BlockFinder:
         return len({shape[2:] for shape in shapes}) == 1 and all(a < b for a, b in pairwise(channels))
 
     def _block(self, path: str, same: list[Call]) -> Block | None:
-        """The block of a module; one called on maps of different shapes is none."""
+        """The block of a module; None if it is called on maps of different shapes."""
         shapes = {self.flow.shapes[call.output]: call.output for call in same if call.output is not None}
         if len(shapes) > 1:
             self.several[path] = list(shapes.values())
@@ -235,7 +235,7 @@ class BlockFinder:
                 yield from (host.path for host in islice(filter(None, found), 1))
 
     def _returning(self, value: Value, block: Call) -> Call | None:
-        """The innermost call in a block that returned a value and whose module does nothing else."""
+        """The innermost call in a block that returned this value, of a module with no other use."""
         times = len(self.flow.calls_of[block.path])
         return safest(
             call
@@ -247,7 +247,7 @@ class BlockFinder:
         )
 
     def _block_host(self, block: Call) -> str | None:
-        """The block itself; instead of a Sequential its last child, which needs no place for another child."""
+        """The block itself; for a Sequential, which cannot take another child, its last child."""
         times = len(self.flow.calls_of[block.path])
         call = block
         while issubclass(call.module, nn.Sequential):
@@ -291,7 +291,7 @@ class BlockFinder:
         return len(self.flow.calls_of[call.path]) == len(self.flow.calls_of[self.flow.calls[call.parent].path])
 
     def _next_unary(self, value: Value) -> Value | None:
-        """The map that the only use of a map turns it into, where that is no layer but a norm."""
+        """The result of a map's only use, if that is a norm or not a layer."""
         uses = self.flow.consumers[value]
         if len(uses) != 1:
             return None
@@ -316,9 +316,9 @@ def safest(calls: Iterable[Call]) -> Call | None:
 
 
 FEW = 4
-"""So many convolutions at most lead from a map to a prediction in a head without a module of its own."""
+"""Most convolutions between a map and a prediction, in a head without its own module."""
 GROWTH = 1.5
-"""A map has grown if it is so much wider and higher than all that it was made from: padding is no growth."""
+"""A map has grown if it is so many times wider and higher than all its inputs; padding does not count."""
 WHOLE_LAYERS = ACTIVATIONS | {"native_layer_norm", "linear", "addmm", "mm"}
 """Layers over all channels at a place, which a map may reach in another layout."""
 
@@ -352,7 +352,7 @@ class Roles:
         return sorted({self._before_shared(v) for v in found}, key=lambda v: self.flow.producer.get(v, -1))
 
     def _before_shared(self, value: Value) -> Value:
-        """The map that went into the layers behind a map which also run on maps of other shapes; without such, the map."""
+        """The input of the layers after a map that also run on maps of other shapes; without such layers, the map."""
         flow, best = self.flow, value
         source: Value | None = value
         while source is not None and source in flow.producer:
@@ -370,12 +370,12 @@ class Roles:
 
     @functools.cached_property
     def _pyramid(self) -> frozenset[Value]:
-        """Of maps that the head takes, of which some have grown, those that no block makes: the small levels as well."""
+        """If some of the head's input maps have grown: all of them that no block makes, small levels included."""
         levels = self.levels()
         return frozenset(levels) - self._blocks if not self._neck.isdisjoint(levels) else frozenset()
 
     def _added(self, last: frozenset[int]) -> set[int]:
-        """Those of these convolutions whose result is added to a map of a hidden layer, as a residual branch's is."""
+        """The convolutions among `last` whose result is added to a map of a hidden layer, as in a residual branch."""
         made: dict[Value, frozenset[int]] = {}
         found: set[int] = set()
         for i, op in enumerate(self.flow.operations):
@@ -512,7 +512,7 @@ class Roles:
         return own or own.union(*(self._leads_to.get(v, frozenset()) for v in outputs))
 
     def _made_from(self, value: Value) -> Value | None:
-        """The map that a map was made from, the first where there are several."""
+        """The first map that a map was made from."""
         index = self.flow.producer.get(value)
         inputs = () if index is None else self.flow.operations[index].inputs
         return next((v for v in inputs if v in self.flow.maps), None)

@@ -1,8 +1,8 @@
-"""What is done with copies of a network: its form for inference, and whether attached attention takes part.
+"""Work on copies of a network: its form for inference, and the check that attached attention takes part.
 
-Such a network's own method (RepVGG's `reparameterize`, YOLO's and LeViT's `fuse`) computes new weights from old modules and deletes
-these; attention on one of them would go, too. torch.fx's fusion leaves a BatchNorm that carries attention as it is: right, but
-one operation more than needed. Here the norm is folded, too, and the attention stays where it was, on what is left of it."""
+Some networks have a method (RepVGG's `reparameterize`, YOLO's and LeViT's `fuse`) that computes new weights from old modules and
+deletes these; attention on one of them would be lost. torch.fx's fusion does not fold a BatchNorm with attention: correct, but one
+operation more than needed. Here such a norm is folded, too, and the attention stays at its place, on the rest of the norm."""
 
 import copy
 import inspect
@@ -23,19 +23,19 @@ from nas_attn.errors import BackboneError, first_line
 from nas_attn.records import Participation
 
 METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
-"""What such a method is called. It works in place, or returns the module that takes the place of its own."""
+"""Names of such methods. They work in place, or return the module that replaces their own."""
 CLOSE = 1e-3
 """Two tensors are the same up to rounding if they differ by at most this share of the largest number in them."""
 EXACT = (torch.float64, torch.float32)
-"""In what a network and its converted form are compared: the first has little rounding, but not all code takes it."""
+"""Types in which a network is compared with its converted form: the first rounds little, but not all code accepts it."""
 _PATH = "_nas_attn_path"
 """Attribute while a network is compared with its converted copy: a module's path, which a new module does not have."""
 
 
 @torch.inference_mode(False)
 def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
-    """A copy of the model in evaluation mode, converted by the network's own methods; a plain copy where there are none, or where
-    they fail or change the output: then methods of these names do something else."""
+    """A copy of the model in evaluation mode, converted by the network's own methods. A plain copy if there are none, or if they fail
+    or change the output: then methods of these names do something else."""
     plain = copy.deepcopy(model).eval()
     if not _converts_itself(plain):
         return plain
@@ -68,13 +68,13 @@ def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> froze
 
 
 def _converts_itself(module: nn.Module) -> bool:
-    """Whether it or a module in it, attention left out, has such a method."""
+    """Whether it or a module in it, except attention, has such a method."""
     inside = (child for name, child in module.named_children() if name != CHILD)
     return _method(module) is not None or any(map(_converts_itself, inside))
 
 
 def _method(module: nn.Module) -> Callable[[], Any] | None:
-    """The module's own method that converts it, ready to be called; None where it has none."""
+    """The module's own method that converts it, ready to call; None if it has none."""
     for name in METHODS:
         function = getattr(bare_class(module), name, None)
         if not inspect.isfunction(function):
@@ -87,7 +87,7 @@ def _method(module: nn.Module) -> Callable[[], Any] | None:
 
 
 def _converted(model: nn.Module) -> nn.Module:
-    """The network after its own method; where it has none, after those of its parts, outer ones first."""
+    """The network after its own method; without one, after those of its parts, outer ones first."""
     method = _method(model)
     if method is None:
         _convert_parts(model)
@@ -109,7 +109,7 @@ def _convert_parts(module: nn.Module) -> None:
 
 
 def _results(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, list[Tensor]]:
-    """Path -> tensors that the module returned for an image; of modules that are where they were."""
+    """Path -> tensors that the module returned for an image; only for modules that kept their place."""
     found: dict[str, list[Tensor]] = defaultdict(list)
 
     def keep(path: str) -> Callable[..., None]:
@@ -134,7 +134,7 @@ def _same(some: list[Tensor], others: list[Tensor]) -> bool:
 
 
 def fold_batchnorm(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
-    """A copy of the model for inference with each BatchNorm merged into its convolution, where it alone uses that and both run once.
+    """A copy of the model for inference with each BatchNorm merged into its convolution, if nothing else uses that and both run once.
 
     The copy computes what the model computes in evaluation mode, up to rounding; module paths stay.
 
@@ -157,7 +157,7 @@ def fold_batchnorm(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Mo
 
 
 def _pairs(flow: Flow) -> Iterator[tuple[str, str]]:
-    """(path of a convolution, path of the norm that alone uses its result), each called once."""
+    """(path of a convolution, path of the norm that is the only user of its result), each called once."""
     for op in flow.operations:
         if op.name not in CONVOLUTIONS:
             continue
@@ -180,27 +180,27 @@ def _foldable(convolution: nn.Module, norm: nn.Module) -> bool:
 def check(
     model: nn.Module, input_shape: tuple[int, int, int], *, expected: nn.Module | None = None
 ) -> tuple[Participation, ...]:
-    """What each attached module does when the model, in evaluation mode, sees an image; nothing in the model changes.
+    """Checks for each attached module whether it runs and affects the output, in evaluation mode; the model does not change.
 
-    A copy of it runs on one random image, and once more for each module, whose result is then another. The model may be wrapped
+    A copy runs on one random image, and again for each module with a changed result of this module. The model may be wrapped
     by DistributedDataParallel or torch.compile.
 
     Args:
-        expected: the model as it was when attention was attached: what that has and this lacks is gone, too.
+        expected: the model as it was with its attention: modules that it has and `model` lacks count as lost.
 
     Returns:
-        In the order of `named_modules()`, attention that lost its host included; then what was attached and is gone.
+        Modules in the order of `named_modules()`, those without their host included; then lost ones.
 
     Raises:
-        BackboneError: the model cannot be copied, or cannot process such an image, or is a traced or exported copy, where
-            attention is no module any more.
+        BackboneError: the model cannot be copied, cannot process such an image, or is a traced or exported copy, in which
+            attention is not a module any more.
     """
     model = unwrapped(model)
     name = type(model).__name__
     if traced := _traced_attention(model):
         raise BackboneError(
-            f"{name} is a traced or exported copy, in which attention ('{traced}') is plain operations that cannot be asked: "
-            "check the network before that, and compare the outputs of both"
+            f"{name} is a traced or exported copy, in which attention ('{traced}') consists of plain operations: "
+            "check the network before this step, and compare the outputs of both"
         )
     try:
         with torch.inference_mode(False):
@@ -224,14 +224,14 @@ def check(
 
 
 def tells_images_apart(model: nn.Module, input_shape: tuple[int, int, int]) -> bool:
-    """Whether the model's output is another for another image, in evaluation mode."""
+    """Whether two different images give different outputs, in evaluation mode."""
     twin = undecided(copy.deepcopy(unwrapped(model)).eval())
     x = image_for(twin, input_shape)
     return _differ(_outputs(twin, x), _outputs(twin, 1 - x))
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside what torch wraps around one."""
+    """The network inside torch's wrappers."""
     while True:
         if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
             model = model.module
@@ -242,7 +242,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _attention(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Attached modules, and those that still hang on a module which is no host any more."""
+    """Attached modules, and those on a module that is not a host any more."""
     for path, module in model.named_modules():
         child = dict(module.named_children()).get(CHILD)
         if isinstance(child, nn.Sequential):
@@ -250,7 +250,7 @@ def _attention(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _traced_attention(model: nn.Module) -> str | None:
-    """Where attention became part of a graph or program of torch's, the first place; None where it did nowhere."""
+    """The first place at which attention became part of a torch graph or program; None if there is none."""
     for path, module in model.named_modules():
         if path.rpartition(".")[2] == CHILD and not isinstance(module, nn.Sequential):
             return str(path)
@@ -262,7 +262,7 @@ def _traced_attention(model: nn.Module) -> str | None:
 
 
 def _outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
-    """All floating-point tensors that come out, the same each time."""
+    """All floating-point tensors of the output, with a fixed random generator."""
     devices = [x.device] if x.device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -277,7 +277,7 @@ def _outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 def _asked(model: nn.Module, x: Tensor, module: nn.Module, before: list[Tensor]) -> tuple[bool, bool]:
-    """Whether a module ran, and whether the outputs are others where its result is."""
+    """(Whether a module ran, whether a changed result of it changes the outputs.)"""
     ran = False
 
     def shake(_: nn.Module, args: Any, y: Tensor) -> Tensor:

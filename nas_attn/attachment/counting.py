@@ -1,4 +1,4 @@
-"""What a network costs, counted on shapes: the functions behind the table of costs (`nas_attn.tables`)."""
+"""Costs of a network, counted on shapes: the functions of the table of costs (`nas_attn.tables`)."""
 
 import math
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ class Network:
 
     @cached_property
     def recording(self) -> Recording:
-        """One forward pass, recorded; BackboneError where the model cannot process an image of this shape."""
+        """One recorded forward pass; BackboneError: the model cannot process an image of this shape."""
         return record(self.model, self.input_shape, bare=False)
 
 
@@ -31,8 +31,8 @@ def cost(model: nn.Module, input_shape: tuple[int, int, int], objectives: Iterab
 
     Raises:
         BackboneError: the model cannot process an image of this shape.
-        RecipeError: a user's function is not there.
-        OperationError: it raised something, or returned no finite number.
+        RecipeError: a user's function does not exist.
+        OperationError: it raised an exception, or did not return a finite number.
     """
     network, found = Network(model, input_shape), {}
     for name, path in tables.counted_costs(objectives).items():
@@ -49,7 +49,7 @@ def cost(model: nn.Module, input_shape: tuple[int, int, int], objectives: Iterab
 
 
 def parameters(network: Network) -> int:
-    """Numbers that are trained. One that several modules share counts once, one of a replaced module not at all."""
+    """Number of trained parameters. Shared ones count once, those of a replaced module not at all."""
     idle = {id(parameter) for module in network.model.modules() for parameter in replaced_parameters(module)}
     return sum(parameter.numel() for parameter in network.model.parameters() if id(parameter) not in idle)
 

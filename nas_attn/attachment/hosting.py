@@ -1,16 +1,16 @@
-"""Attention into a model and out again, in place: the classes that modules take on meanwhile.
+"""Attaches attention to a model and detaches it, in place, by changing the classes of modules.
 
     model.layer1[0].bn2            BatchNorm2d  ->  AttendedBatchNorm2d(BatchNorm2d)
     model.layer1[0].bn2.nas_attn   Sequential(SqueezeExcitation)
 
 A host's class is replaced by a subclass whose `forward` sends the result through the attention. The host keeps its place, its
-parameters and its names; a deepcopy or pickle carries its own attention, and whatever calls the host (torch.export, compile,
-DDP, a hook, a direct `.forward`) gets it. A forward hook would not do: fx's conv-bn fusion drops a BatchNorm's without a word.
+parameters and its names. A deepcopy or pickle has its own attention, and every caller of the host (torch.export, compile, DDP,
+a hook, a direct `.forward`) runs it. A forward hook would not do: fx's conv-bn fusion silently drops a BatchNorm's hooks.
 
-Tools rebuild networks, and the attention stays in. One gives a host another `forward` (YOLO's `fuse()`): this replaces the
-host's own part only. One puts another module in a host's place (SyncBatchNorm's conversion, a norm folded away by hand), or
-deletes what a host is in (a reparameterization): the modules above a host, its holders, hand its attention on where the numbers
-allow it, and raise otherwise.
+Attention survives tools that rebuild networks. Some give a host another `forward` (YOLO's `fuse()`): this replaces the host's
+own part only. Others put another module in a host's place (SyncBatchNorm's conversion, a norm folded away by hand), or delete
+the module around a host (a reparameterization): then the modules above the host, its holders, pass its attention on if this gives
+the same results, and raise otherwise.
 """
 
 import functools
@@ -33,21 +33,21 @@ from nas_attn.records import Choice, Point, ResolvedPlacement
 CHILD = "nas_attn"
 """Name of the host's child that holds its attention modules."""
 Role = Literal["after", "instead", "holder"]
-"""What a module has to do with attention: its result goes through it, its input does instead, or a child is such a host."""
+"""Role of a module: its result goes through attention, its input does instead, or a child is such a host."""
 _OWN = "_nas_attn_forward"
-"""Attribute: what a tool has put in the place of the host's own forward."""
+"""Attribute: a tool's replacement of the host's own forward."""
 _FROZEN = "_nas_attn_frozen"
 """Attribute of a replaced module: its parameters that were trained before."""
 _STATE = "_nas_attn_state"
-"""Attribute while a tool's forward runs that may call the one before it: `running`, then `applied`."""
+"""Attribute while a tool's forward runs, which may call the former one: `running`, then `applied`."""
 PLACED = "_nas_attn_placed"
 """Attribute of a model that attention was attached to: path -> type of each module."""
 ITERATING_NAMES = frozenset({"children", "named_children", "_modules", "modules", "named_modules"})
-"""What a forward uses that runs all its children in turn: a child more would be run, too."""
+"""Names in a forward that runs all its children in turn: it would run an additional child, too."""
 
 
 def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
-    """Puts attention into `model`, in place, and returns it; its state_dict gains keys, none changes.
+    """Puts attention into `model`, in place, and returns it; its state_dict gains keys; existing ones do not change.
 
     New modules are initialised from torch's global generator and take the device, dtype and training mode of their host.
 
@@ -61,7 +61,7 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
         raise BackboneError("the model already has attention: call detach(model) before attaching another placement")
     modules = dict(model.named_modules())
     hosts = [(_host(modules, point), point, choices) for point, choices in resolved.modules]
-    with torch.inference_mode(False):  # or their weights could not be trained later
+    with torch.inference_mode(False):  # otherwise their weights could not be trained later
         built = [_attention(model, host, point, choices, resolved.init) for host, point, choices in hosts]
     for (host, point, _), attention in zip(hosts, built, strict=True):
         make_host(host, attention, replaces=point.replaces)
@@ -69,7 +69,7 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
         names = point.path.split(".")
         for holder in (modules[".".join(names[:depth])] for depth in range(len(names))):
             if role_of(holder) is None and not isinstance(holder, torch.fx.GraphModule):
-                holder.__class__ = _class(type(holder), "holder")  # looks after its children from now on
+                holder.__class__ = _class(type(holder), "holder")  # passes attention on if a child is replaced
     model.__dict__[PLACED] = expected_modules(resolved)
     ultralytics.note(model, resolved)
     ultralytics.keep_in_rebuilt_networks()
@@ -77,7 +77,7 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
 
 
 def detach(model: nn.Module) -> nn.Module:
-    """Takes all attention out of `model`, in place, and gives the bare model back."""
+    """Removes all attention from `model`, in place, and returns it."""
     for module in list(model.modules()):
         unmake(module)
         module.__dict__.pop(PLACED, None)
@@ -96,7 +96,7 @@ def attached_modules(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def lost_modules(model: nn.Module, expected: nn.Module | None = None) -> dict[str, str]:
-    """Path -> type of each module that `attach` put into the model, or into the `expected` one, and that the model lacks."""
+    """Path -> type of each module that `attach` put into the model, or into `expected`, and that is missing now."""
     there = {path for path, _ in model.named_modules(remove_duplicate=False)}
     return {
         path: kind
@@ -118,8 +118,8 @@ def expected_modules(resolved: ResolvedPlacement) -> dict[str, str]:
 
 
 def iterates_children(module: nn.Module) -> bool:
-    """Whether the module cannot take another child: its own forward runs through all of them, or it is a graph of torch.fx,
-    which writes its class anew."""
+    """Whether the module cannot take another child: its own forward runs all of them, or it is a graph of torch.fx, whose class is
+    generated."""
     if isinstance(module, torch.fx.GraphModule):
         return True
     # torch's containers iterate over themselves instead, which AttendedList and AttendedDict answer
@@ -128,7 +128,7 @@ def iterates_children(module: nn.Module) -> bool:
 
 
 def refuse_wrapped(model: nn.Module) -> None:
-    """Raises BackboneError for what is a model no more but a wrapper or a program."""
+    """Raises BackboneError: it is a wrapper or a program, not a model."""
     if isinstance(model, nn.parallel.DistributedDataParallel):
         raise BackboneError(
             "attach before wrapping the model in DistributedDataParallel, which does not see modules that are added later"
@@ -169,7 +169,7 @@ def bare_class(module: nn.Module) -> type[nn.Module]:
 
 
 def role_of(module: nn.Module) -> Role | None:
-    """What a module has to do with attention; None for an ordinary one."""
+    """A module's role; None for an ordinary one."""
     role: Role | None = getattr(type(module), "_nas_attn_role", None)
     return role
 
@@ -180,7 +180,7 @@ def is_attended(module: nn.Module) -> bool:
 
 
 def make_host(module: nn.Module, attention: nn.Module, *, replaces: bool = False) -> None:
-    """Sends the module's result through `attention` from now on; `replaces`: its input, its own parameters are not trained."""
+    """Sends the module's result through `attention`. `replaces`: sends its input instead; its own parameters are not trained."""
     if replaces:
         module.__dict__[_FROZEN] = [p.requires_grad_(False) for p in module.parameters() if p.requires_grad]
     nn.Module.add_module(module, CHILD, attention)
@@ -201,7 +201,7 @@ def unmake(module: nn.Module) -> None:
 
 
 def replaced_parameters(module: nn.Module) -> list[nn.Parameter]:
-    """Parameters that lie idle because attention took the module's place."""
+    """Parameters of modules that attention replaces, which are not used."""
     return _own_parameters(module) if role_of(module) == "instead" else []
 
 
@@ -229,7 +229,7 @@ def _forward(bare: type[nn.Module], role: Role) -> Callable[..., Any]:
 
 
 def _through(host: nn.Module, bare: type[nn.Module], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The result where a tool has given the host another forward.
+    """The result of a host to which a tool has given another forward.
 
     That may be a method of the host's own class, or a function around the forward before it, which is the one with the
     attention: then it calls back, and the attention is applied there, once.
@@ -278,13 +278,13 @@ def _add_module(self: nn.Module, name: str, module: nn.Module | None) -> None:
 
 
 def _successor(holder: nn.Module, name: str, new: Any) -> Any:
-    """What takes a child's place, with the attention of the child before it; BackboneError where that cannot stand behind it."""
+    """A child's replacement, with the attention of the former child. BackboneError: it cannot carry this attention."""
     old = holder.__dict__.get("_modules", {}).get(name)
     if old is None or new is old or not _holds_attention(old) or (isinstance(new, nn.Module) and _holds_attention(new)):
         return new
     role = role_of(old)
     if isinstance(new, nn.Module) and role in ("after", "instead"):
-        if CHILD in new._modules:  # a conversion that takes a module's children along
+        if CHILD in new._modules:  # a conversion that keeps a module's children
             _take(new, role)
             return new
         if role == "after" and _is_light(old) and _is_light(new):
@@ -307,7 +307,7 @@ def _holds_attention(module: nn.Module) -> bool:
 
 
 def _is_light(module: nn.Module) -> bool:
-    """Whether a module is a norm, or computes without weights: one of them may stand for another, or for none."""
+    """Whether a module is a norm, or has no weights: such modules may replace each other, or be removed."""
     return not _own_parameters(module) or isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm)
 
 
@@ -346,7 +346,7 @@ def _reduce(self: Any, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn
 
 
 def blank(bare: type[nn.Module], role: Role) -> nn.Module:
-    """An empty module of the class for a role: what copy and pickle fill."""
+    """An empty module of the class for a role, for copy and pickle to fill."""
     ultralytics.keep_in_rebuilt_networks()
     cls = _class(bare, role)
     return cls.__new__(cls)

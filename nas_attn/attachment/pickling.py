@@ -1,4 +1,4 @@
-"""How networks with attention are pickled: by names that are looked up when the file is read, with no import of this package.
+"""Pickles networks with attention by names that are looked up when the file is read, so that the file imports nothing of this package.
 
 A tool that reads a pickle without this package would otherwise see a missing module. Ultralytics then installs whatever is
 registered under that module's name. A file written here fails with one sentence instead.
@@ -19,7 +19,7 @@ MISSING = "nas_attn: this file needs it, install it and try again"
 
 
 def packed(module: nn.Module) -> Any:
-    """A module as plain values: one that is all torch's as it is, others as (class by name, attributes, children)."""
+    """A module as plain values: modules of torch alone as they are, others as (class by name, attributes, children)."""
     kind = type(module)
     if all(type(part).__module__.startswith("torch.") for part in module.modules()):
         return module
@@ -33,7 +33,7 @@ def packed(module: nn.Module) -> Any:
 
 
 def unpacked(given: Any) -> nn.Module | None:
-    """The module that was packed; BackboneError where its class is not there."""
+    """The module that was packed; BackboneError: its class cannot be imported."""
     if given is None or isinstance(given, nn.Module):
         return given
     name, attributes, children = given

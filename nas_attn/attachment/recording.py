@@ -1,7 +1,7 @@
-"""What flows through a model: one forward, every operation and every module call of it, and questions about that.
+"""Records the data flow of one forward: every operation and every module call, and answers questions about them.
 
-The forward runs on a copy of the model made of fake tensors, which have shapes and no numbers; where a model needs numbers
-(control flow that depends on data), on a real copy. The model itself is not touched, nor is a random generator.
+The forward runs on a copy of the model with fake tensors, which have shapes and no numbers; for a model that needs numbers
+(control flow that depends on data), on a real copy. The model itself and the random generators do not change.
 
 Tensors are told apart by their value, not by their object: an in-place operation makes a new value of the same tensor.
 A 4-D tensor is a feature map (N, C, H, W) where a convolution, a 2-D norm or a 2-D pooling made or took it, or where it
@@ -52,14 +52,14 @@ class Call:
     module: type[nn.Module]
     parent: int | None
     inputs: tuple[Value, ...]
-    """Tensors it was given, those inside lists included; so `outputs`."""
+    """Its input tensors, those inside lists included; likewise `outputs`."""
     first: int
-    """Number of operations before it began; `last`: when it had ended."""
+    """Number of operations before it began; `last`: before it ended."""
     last: int = 0
     ended: int = 0
-    """Its place in the order in which calls ended: inner ones before outer ones."""
+    """Its place in the order of the calls' ends: inner ones before outer ones."""
     output: Value | None = None
-    """Its result, where that is one tensor."""
+    """Its result, if that is one tensor."""
     outputs: tuple[Value, ...] = ()
 
 
@@ -89,13 +89,13 @@ class Recording:
 
 @torch.inference_mode(False)
 def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -> Recording:
-    """Runs one image of this shape through a copy of the model in evaluation mode; `bare`: without attention; BackboneError where
-    the model cannot process such an image. Under inference mode torch shows no operations, so it is left meanwhile."""
+    """Runs one image of this shape through a copy of the model in evaluation mode; `bare`: without attention. BackboneError: the model
+    cannot process such an image. It leaves inference mode meanwhile, in which torch shows no operations."""
     refuse_wrapped(model)
     name = type(model).__name__
     if any(is_lazy(parameter) for parameter in model.parameters()):
         raise BackboneError(f"{name} has lazy layers without sizes yet: run one batch through it first")
-    with suppress(Exception):  # of a model that decides by the numbers; the real run shows what is the model's own
+    with suppress(Exception):  # of a model that needs numbers; the real run shows its own errors
         return _on_shapes(model, input_shape, bare)
     try:
         twin = copy.deepcopy(model)
@@ -118,7 +118,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, int]) -> str:
-    """What to do about a model that an image cannot go through."""
+    """The way out for a model that cannot process an image."""
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if first is not None and first.in_channels != input_shape[0] and "channels" in str(error):
         return f"its first convolution takes {first.in_channels} channels, so give it such images, or let it take {input_shape[0]}"
@@ -126,7 +126,7 @@ def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, in
 
 
 def _on_shapes(model: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
-    """Without computing or copying numbers. Fused attention is counted as its parts, with the matrix between them."""
+    """Records without numbers. Fused attention is recorded as its parts, with the matrix between them."""
     shapes: dict[int, Any] = {id(t): t.to("meta") for t in model.buffers()}
     shapes |= {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in model.parameters()}
     twin = copy.deepcopy(model, shapes)
@@ -141,7 +141,7 @@ def image_for(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
 
 
 def _prepared(twin: nn.Module, bare: bool) -> nn.Module:
-    """In evaluation mode and without a user's hooks, which would see tensors of no use to them; a detector undecided.
+    """The copy in evaluation mode, without a user's hooks, which would see useless tensors; a detector without NMS.
 
     Hooks that run before a module and come from torch stay: they make its weights (weight norm, spectral norm).
     """
@@ -175,7 +175,7 @@ def _run(model: nn.Module, x: Tensor) -> Recording:
 
 
 def tensors_in(result: Any, depth: int = 3) -> list[Tensor]:
-    """The tensors in what a module returns, in order; objects of other classes are looked into, so many levels deep."""
+    """The tensors in a module's result, in order; looks into objects of other classes down to `depth` levels."""
     found: list[Tensor] = []
     for leaf in tree_leaves(result):
         if isinstance(leaf, Tensor):
@@ -211,7 +211,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.recording.activation_bytes += 4 * tensor.numel()
         outputs = tuple(map(self._new, tensors))
         if not outputs:
-            return result  # a question about a tensor
+            return result  # a query of a tensor
         formula = flop_registry.get(func._overloadpacket)
         macs = formula(*args, **kwargs, out_val=result) // 2 if formula is not None else 0
         call = self._open[-1].index if self._open else 0
@@ -260,7 +260,7 @@ LAYOUT_CHANGING = _named(
     "permute transpose t view _unsafe_view reshape _reshape_alias unsqueeze squeeze expand unfold as_strided movedim",
     "matmul bmm mm addmm select index diagonal im2col col2im",
 )
-"""Operations whose result need not be a map where an input was one."""
+"""Operations whose result may not be a map even if an input is one."""
 CONVOLUTIONS = _named("convolution _convolution cudnn_convolution mkldnn_convolution")
 NORMS = _named(
     "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm",
@@ -278,12 +278,12 @@ LAYERS = CONVOLUTIONS | NORMS | POOLINGS | MATRIX_PRODUCTS | {"native_layer_norm
 """Operations that count as depth: a branch has more of them than a shortcut."""
 _UNITS = _named("relu silu gelu hardswish leaky_relu elu mish hardtanh _prelu_kernel prelu rrelu")
 ACTIVATIONS = _UNITS | frozenset(f"{unit}_" for unit in _UNITS)
-"""What stands behind hidden layers, not behind predictions."""
+"""Operations that follow hidden layers, not predictions."""
 ADDITIONS = frozenset({"add", "add_"})
 
 
 class Flow:
-    """A recording with its answers."""
+    """Answers questions about a recording."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
@@ -311,7 +311,7 @@ class Flow:
 
     @functools.cached_property
     def classifies(self) -> bool:
-        """Whether the network's one answer is a vector."""
+        """Whether the network's only output is a vector."""
         root = self.calls[0]
         return len(root.outputs) == 1 and len(self.shapes[root.outputs[0]]) == 2
 
@@ -339,11 +339,11 @@ class Flow:
         return len(self.shapes[value]) == 4 and self.shapes[value][0] > 0
 
     def map_of(self, call: Call) -> Value | None:
-        """A call's result, where it is a feature map."""
+        """A call's result, if it is a feature map."""
         return call.output if call.output in self.maps else None
 
     def by_shape(self, path: str) -> dict[tuple[tuple[int, ...], ...], Value]:
-        """Shapes of what a module returns -> the first tensor of that; more than one where it runs on maps of several shapes."""
+        """Shapes of a module's results -> their first tensor; several entries if it runs on maps of several shapes."""
         calls = (call for call in self.calls_of[path] if call.outputs)
         return {tuple(self.shapes[v] for v in call.outputs): call.outputs[0] for call in calls}
 
@@ -358,7 +358,7 @@ class Flow:
 
     @functools.cache  # noqa: B019
     def frame(self, operation: int) -> int:
-        """The innermost call around an operation that has convolutions or other layers besides it: whose forward it is."""
+        """The innermost call around an operation that has other convolutions or layers, too: its forward contains the operation."""
         stack = self.recording.stack(self.operations[operation].call)
         for index in stack:
             if any(op.name in LAYERS for op in self.within(self.calls[index])):
@@ -366,7 +366,7 @@ class Flow:
         return stack[-1]
 
     def depths(self, call: Call) -> dict[Value, int]:
-        """Layers between a call's inputs and each value made in it; what comes from outside has depth 0."""
+        """Number of layers between a call's inputs and each value made in it; values from outside have depth 0."""
         depth: dict[Value, int] = defaultdict(int)
         for op in self.within(call):
             here = max((depth[v] for v in op.inputs), default=0) + (op.name in LAYERS)
@@ -387,7 +387,7 @@ class Flow:
             source = None if layer else self._only_input(source)
 
     def light_chain(self, value: Value, steps: int) -> Iterator[Value]:
-        """A value, the only one it was made from, and so on back, so many steps at most."""
+        """A value, the only one that it was made from, and so on, at most `steps` steps back."""
         source: Value | None = value
         for _ in range(steps + 1):
             if source is not None:
@@ -413,7 +413,7 @@ class Flow:
 
 def gates_its_input(flow: Flow, call: Call) -> bool:
     """Whether a call's result is its input times gates that it computes with at least one layer, once or in turn (CBAM), or
-    the sum of such products (scSE): attention, and no block."""
+    the sum of such products (scSE). Such a module is attention, not a block."""
     if call.index not in flow.gating:
         value = flow.map_of(call)
         flow.gating[call.index] = value is not None and _gated(flow, call, value, flow.depths(call)) > 0
@@ -421,7 +421,7 @@ def gates_its_input(flow: Flow, call: Call) -> bool:
 
 
 def _gated(flow: Flow, call: Call, value: Value, depths: Mapping[Value, int]) -> int:
-    """Gates with layers between a call's input and a value that is a product of both; 0 where it is something else."""
+    """Number of gates with layers, if the value is a call's input times gates; else 0."""
     index = flow.producer.get(value, -1)
     if index < call.first or index >= call.last:
         return 0

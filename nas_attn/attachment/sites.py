@@ -1,4 +1,4 @@
-"""The sites of a model: stages, blocks, modules that a user names, and attention that the backbone has of its own."""
+"""The sites of a model: stages, blocks, modules that a user names, and the backbone's own attention."""
 
 import copy
 import re
@@ -19,9 +19,9 @@ from nas_attn.records import Point, Role, Site, Survey
 Granularity = Literal["stage", "block", "both"]
 
 NAMES: Mapping[Role, str] = {"backbone": "stage", "neck": "neck", "head": "head"}
-"""Role -> what its sites are called, before their number."""
+"""Role -> name of its sites, without their number."""
 SHOWN = 3
-"""So many names are listed, the others counted."""
+"""Most names that are listed; the others are counted."""
 
 
 @dataclass(eq=False)
@@ -41,12 +41,12 @@ def survey(
     custom: Mapping[str, Sequence[str]] | None = None,
     heads: bool = False,
 ) -> Survey:
-    """Where attention may go in a model, and where it may not and why; nothing in the model changes.
+    """Finds where attention can go in a model, and why it cannot go elsewhere; does not change the model.
 
     Blocks whose outputs have the same shape and follow each other form a stage, `stage1` … `stageN`; the blocks of a
     stage are `stageK.block1` …. In the neck of a detector or segmenter they are called `neckK`, in its head `headK`; the
-    maps that a head takes are sites of the neck as well. Attention that the backbone has of its own is `stageK.original` (by
-    shape `stageK.original1`, …): what is attached there takes its place. Attached attention is looked through.
+    maps that a head takes are sites of the neck as well. The backbone's own attention is `stageK.original` (by
+    shape `stageK.original1`, …): attention that is attached there replaces it. Attached attention is ignored.
 
     Args:
         input_shape: channels, height, width of one image.
@@ -54,8 +54,8 @@ def survey(
         heads: also list layers that only lead to outputs.
 
     Raises:
-        BackboneError: the model cannot process such an image, has no 4-D feature maps to speak of, or a custom site
-            matches none.
+        BackboneError: the model cannot process such an image, has no stages of 4-D feature maps, or a custom site
+            matches no module with maps.
     """
     recording = record(model, input_shape, bare=True)
     flow = Flow(recording)
@@ -95,11 +95,11 @@ def find_sites(
     originals: bool = False,
     heads: bool = False,
 ) -> tuple[Site, ...]:
-    """The sites of a survey, which says more, and raises what this raises.
+    """The sites of `survey`, which also explains them. Raises as `survey`.
 
     Args:
         granularity: one site per stage, or one per block, or `both`.
-        originals: list attention that the backbone has of its own, too.
+        originals: also list the backbone's own attention.
     """
 
     def asked(site: Site) -> bool:
@@ -113,14 +113,14 @@ def find_sites(
 
 
 def reshaped(sites: Sequence[Site], model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Site, ...]:
-    """Sites that were found with images of another shape, their points with the maps of this one; BackboneError where
-    the model cannot process such an image, or has no such modules."""
+    """Sites that were found with images of another shape, with the map sizes for this one. BackboneError: the model cannot
+    process such an image, or lacks the modules."""
     flow = Flow(record(model, input_shape, bare=True))
 
     def seen(point: Point) -> Point:
         calls = flow.calls_of.get(point.path, [])
         if not calls or calls[-1].output is None:
-            raise BackboneError(f"{type(model).__name__} no longer has a feature map at '{point.path}'")
+            raise BackboneError(f"{type(model).__name__} has no feature map at '{point.path}': use the study's model")
         _, channels, height, width = flow.shapes[calls[-1].output]
         return replace(point, channels=channels, height=height, width=width)
 
@@ -131,8 +131,8 @@ def reshaped(sites: Sequence[Site], model: nn.Module, input_shape: tuple[int, in
 
 
 def _blocks(finder: BlockFinder, *, required: nn.Module | None) -> list[Block]:
-    """The blocks of a network; of a plain chain, its layers; BackboneError where there are none, or most of the
-    network lies behind what looks like some (a vision transformer's stem), and they are `required` of this model."""
+    """The blocks of a network; for a plain chain, its layers. BackboneError, if `required` for this model: there are none, or
+    most of the network follows what looks like blocks (a vision transformer's stem)."""
     blocks = finder.find()
     if blocks and finder.classes:
         return blocks
@@ -166,7 +166,7 @@ def _stages(finder: BlockFinder, blocks: Sequence[Block], roles: Roles) -> list[
 
 
 def _in_parallel(finder: BlockFinder, one: Block, other: Block, blocks: Sequence[Block]) -> bool:
-    """Whether two blocks are of one list, beside blocks of other shapes and not before and behind one."""
+    """Whether two blocks are of one list and run in parallel to blocks of other shapes, not before and after one."""
     lists = {re.sub(r"\b\d+\b", "*", block.path) for block in (one, other)}  # their paths without numbers
     if len(lists) > 1 or _joined_in(finder, one) != _joined_in(finder, other):
         return False
@@ -176,7 +176,7 @@ def _in_parallel(finder: BlockFinder, one: Block, other: Block, blocks: Sequence
 
 
 def _named(stages: list[Stage], heads: bool) -> list[Stage]:
-    """The stages that are shown, with their names; heads where they are asked for, or where there is nothing else."""
+    """The stages to show, with their names; heads only on request, or if there is nothing else."""
     heads = heads or all(stage.role == "head" for stage in stages)
     shown = [stage for stage in stages if heads or stage.role != "head"]
     for role, name in NAMES.items():
@@ -216,7 +216,7 @@ def _end(finder: BlockFinder, blocks: Sequence[Block], paths: Collection[str]) -
 
 
 def _joined_in(finder: BlockFinder, block: Block) -> str | None:
-    """The innermost module around a block that joins its result with others; None where there is none."""
+    """The innermost module around a block that joins its result with others; None if there is none."""
     flow = finder.flow
     around = flow.recording.stack(flow.calls_of[block.path][-1].index)[1:-1]
     calls = (flow.calls[index] for index in around)
@@ -227,7 +227,7 @@ def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Valu
     """The blocks, and as one each of these maps that no block makes, where it is the result of a module."""
     flow, added = finder.flow, list[Block]()
     known: set[Value | None] = {block.value for block in blocks}
-    for inner in (flow.calls_of[block.path][-1] for block in blocks):  # and what holds one and joins it with others
+    for inner in (flow.calls_of[block.path][-1] for block in blocks):  # and modules that join a block with others
         around = (call for call in flow.calls[1 : inner.index] if inner.last <= call.last)
         known |= {call.output for call in around if finder.joins(call, layers=2)}
     for value in levels:
@@ -243,7 +243,7 @@ def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Valu
     return sorted([*blocks, *added], key=lambda block: flow.producer.get(block.value, -1)) if added else blocks
 
 
-# ------------------------------------------------------------------------------------------- why something is no site
+# ------------------------------------------------------------------------------------------- why something is not a site
 
 
 def _notes(
@@ -254,8 +254,8 @@ def _notes(
     merged: frozenset[str],
     heads: bool,
 ) -> Iterator[str]:
-    """One sentence for each thing that a reader of the sites may wonder about; `merged`: what reparameterization removes;
-    `heads`: layers of the head are of interest."""
+    """One sentence for each surprising fact about the sites. `merged`: modules that reparameterization removes or changes;
+    `heads`: whether layers of the head are listed."""
     flow = finder.flow
     stages = [site for site in sites if "." not in site.name]
     branched = sorted({call.path for call in flow.calls if call.path in merged and not issubclass(call.module, FOLDED)})
@@ -291,8 +291,8 @@ def _listed(names: Sequence[str]) -> str:
 def _custom_sites(
     flow: Flow, custom: Mapping[str, Sequence[str]], unusable: frozenset[str], total: int, roles: Roles
 ) -> Iterator[Site]:
-    """One site per name: the outputs of the modules whose paths match its globs, at position `block`; BackboneError
-    where a glob matches nothing, or no maps, or maps of different shapes."""
+    """One site per name: the outputs of the modules whose paths match its globs, at position `block`. BackboneError: a glob
+    matches no module, no maps, or maps of different shapes."""
     for name, patterns in custom.items():
         calls = [call for pattern in patterns for call in _matching(flow, name, pattern, unusable)]
         points = tuple(dict.fromkeys(_point(flow, call) for call in calls))
@@ -323,10 +323,10 @@ def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> 
 
 
 def _original_attention(flow: Flow, stage: Stage, unusable: frozenset[str]) -> Iterator[Site]:
-    """Attention that the backbone has of its own in a stage: one site per shape of map.
+    """The backbone's own attention in a stage: one site per shape of map.
 
-    Found are modules that scale their input by a gate which they compute from it with at least one layer; of one inside
-    another the outer.
+    It consists of modules that scale their input by a gate, computed from it with at least one layer; of nested ones only
+    the outer.
     """
     found: dict[tuple[int, ...], list[Call]] = {}
     for block in (call for one in stage.blocks for call in flow.calls_of[one.path]):

@@ -1,8 +1,8 @@
-"""Ultralytics' networks keep their attention where its trainer builds them anew.
+"""Keeps attention in Ultralytics' networks when its trainer rebuilds them.
 
-`YOLO(...).train()` does not train the network that it holds. It builds another one from the network's YAML, a dict that the network
-and its files carry, and copies the weights whose names it finds there. So the attention is noted in that dict, and the function
-that builds networks from it puts the attention in. Four functions of ultralytics are wrapped for that, once it is imported.
+`YOLO(...).train()` does not train its own network. It builds another one from the network's YAML, a dict in the network and its
+files, and copies weights with matching names. So the attention is recorded in this dict, and the function that builds networks
+from it attaches the attention. For this, four functions of ultralytics are wrapped once it is imported.
 """
 
 import functools
@@ -20,24 +20,24 @@ from nas_attn.records import Choice, Point, ResolvedPlacement
 KEY = "nas_attn"
 """Key of the attention in a network's YAML."""
 KEPT = ("eps", "momentum", "inplace")
-"""What ultralytics sets in all norms and activations of a network that it has built."""
+"""Settings that ultralytics makes in all norms and activations of a new network."""
 
 
 def note(model: nn.Module, resolved: ResolvedPlacement) -> None:
-    """Notes in the YAML of an ultralytics network what is attached to it; does nothing to other networks."""
+    """Records the attached attention in the YAML of an ultralytics network; does nothing to other networks."""
     if _is_built_from_yaml(model):
         vars(model)["yaml"] = {**vars(model)["yaml"], KEY: _plain(resolved)}
         _ATTACHED_HERE.add(model)
 
 
 def forget(model: nn.Module) -> None:
-    """Removes the note."""
+    """Removes this record."""
     if _is_built_from_yaml(model):
         vars(model)["yaml"] = {name: value for name, value in vars(model)["yaml"].items() if name != KEY}
 
 
 def keep_in_rebuilt_networks() -> None:
-    """From now on, a network that ultralytics builds from such a YAML has the attention."""
+    """Makes ultralytics attach the recorded attention whenever it builds a network from such a YAML."""
     tasks: Any = sys.modules.get("ultralytics.nn.tasks")
     if tasks is not None and not hasattr(tasks.parse_model, KEY):
         tasks.parse_model = _building(tasks.parse_model)
@@ -117,7 +117,7 @@ def _is_built_from_yaml(model: nn.Module) -> bool:
 
 
 def _plain(resolved: ResolvedPlacement) -> dict[str, Any]:
-    """A placement as what YAML can hold, its paths as they are in the layers."""
+    """A placement as plain values for YAML, with paths relative to the layers."""
     modules = [
         [
             [point.path.removeprefix("model."), point.channels, point.height, point.width, point.replaces],

@@ -1,14 +1,14 @@
-"""The table of attention modules, and what is built from it. No torch until a module is built.
+"""The table of attention modules, and functions that build them. Loads no torch until a module is built.
 
-A module of one's own joins by an entry point in the group `nas_attn.attention`, by its path wherever a type is expected,
-`stage2=my_package.modules:MyAttention(reduction=8)`, or by a class and a row in this package.
+There are three ways to add a module: an entry point in the group `nas_attn.attention`; its path wherever a type is expected,
+`stage2=my_package.modules:MyAttention(reduction=8)`; a class and a row in this package.
 
     class MyAttention(nn.Module):
         def __init__(self, channels: int, *, reduction: int = 16, mode: Literal["max", "mean"] = "max") -> None: ...
         def forward(self, x: Tensor) -> Tensor: ...          # (N, C, H, W) -> the same shape
 
-Its keyword-only parameters are its knobs; `height`, `width` and `init` are passed where it has them. Without `init`, the identity
-start is a blend around it.
+Its keyword-only parameters are its knobs; it gets `height`, `width` and `init` if it has these parameters. Without `init`, the
+identity start is a blend around it.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 ROWS: MappingProxyType[str, Row] = MappingProxyType(rows.ROWS)
 """Name -> row of every module of this package, in the order in which they are shown."""
 CONTROLS = tuple(row.name for row in ROWS.values() if row.control)
-"""Those that are no attention."""
+"""Names of the rows without attention: plain layers."""
 RUNTIMES = Path(__file__).with_name("runtimes.json")
-"""What `benchmarks/runtimes.py` measured."""
+"""The results of `benchmarks/runtimes.py`."""
 
 
 def find(name: str) -> Row:
-    """The row behind a name: of this package, of an entry point, or of `package.module:Class`; KnobError where there
-    is none, the nearest is named; or it cannot be imported, or its signature does not fit."""
+    """The row of a name: of this package, of an entry point, or of `package.module:Class`. KnobError: there is none (it names
+    the nearest), it cannot be imported, or its signature does not fit."""
     if name in ROWS:
         return ROWS[name]
     if ":" in name:
@@ -65,7 +65,7 @@ def build(choice: Choice, channels: int, height: int, width: int, *, init: Init 
     from nas_attn.attention.gates import Blended, refuse_scripting
 
     if init not in INITS:
-        raise KnobError(f"unknown init {init!r}: it is 'paper' or 'identity'")
+        raise KnobError(f"unknown init {init!r}: give 'paper' or 'identity'")
     row = find(choice.type)
     knobs = dict(row.resolve(choice.knobs, channels, height, width, init=init).knobs)
     cls, arguments, blended = construction(row, knobs, height, width, init)
@@ -88,7 +88,7 @@ def create(
 
     Args:
         height: rows of the map, for modules with a learned position (`mhsa`); others take any size.
-        width: columns of the map; where one of the two is given, the map is square.
+        width: columns of the map; if only one of the two is given, the map is square.
         init: `paper`: as published; `identity`: starts as the identity.
         knobs: the module's own settings, see `catalogue.find(name).knobs`.
 
@@ -103,7 +103,7 @@ def create(
 def construction(
     row: Row, knobs: dict[str, Knob], height: int, width: int, init: Init
 ) -> tuple[type[nn.Module], dict[str, Any], bool]:
-    """The class behind a row, its arguments besides the channels, and whether it stands inside `gates.Blended`."""
+    """The class behind a row, its arguments besides the channels, and whether it is wrapped in `gates.Blended`."""
     cls = load(row.target)
     extra = _shaped(cls, height, width, init)
     return cls, {**knobs, **extra}, init == "identity" and "init" not in extra
@@ -116,13 +116,13 @@ def load(target: str) -> Any:
 
 
 def _shaped(cls: type, height: int, width: int, init: Init) -> dict[str, Any]:
-    """Those of `SHAPED` that the class wants to know."""
+    """The parameters in `SHAPED` that the class has."""
     accepted = inspect.signature(cls).parameters
     return {name: value for name, value in zip(SHAPED, (height, width, init), strict=True) if name in accepted}
 
 
 def runtimes() -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
-    """Runtime -> version, date and what was found per module; and that as a table, titles first."""
+    """(Runtime -> version, date and result per module; the same as a table, titles first.)"""
     found: dict[str, dict[str, Any]] = json.loads(RUNTIMES.read_text("utf-8"))
     lines = [["module", *(f"{name} {column['version']}" for name, column in found.items())]]
     for name in ROWS:

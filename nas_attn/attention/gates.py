@@ -1,4 +1,4 @@
-"""What attention modules share: gates and their two forms, the blend, poolings and normalisations that can be traced."""
+"""Shared by attention modules: gates in two forms, the blend, poolings and normalisations that can be traced."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def free_values(count: int) -> int:
 
 
 def gate(z: Tensor, x: Tensor, *, identity: bool) -> Tensor:
-    """`s(z)`, or `2s(z)` where the module starts as the identity; in x's dtype (autocast may have left it)."""
+    """`s(z)`, or `2s(z)` if the module starts as the identity; in x's dtype, which autocast may have changed."""
     s = torch.sigmoid(z).to(x.dtype)
     return s + s if identity else s
 
@@ -61,7 +61,7 @@ def blend(x: Tensor, y: Tensor, a: Tensor | None) -> Tensor:
 
 
 def laid_out_like(x: Tensor, y: Tensor) -> Tensor:
-    """y in the memory format of x: channels_last where x is that and not contiguous as well. A traced map has none."""
+    """y in the memory format of x: channels_last if x is that and not contiguous as well. A traced map has none."""
     if is_traced(x):
         return y
     channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
@@ -69,27 +69,27 @@ def laid_out_like(x: Tensor, y: Tensor) -> Tensor:
 
 
 def refuse_scripting(*_: object) -> None:
-    """What torch.jit.script calls before it compiles a module: raises BackboneError."""
+    """torch.jit.script calls it before it compiles a module. Raises BackboneError."""
     raise BackboneError(
         "torch.jit.script cannot compile attention modules: use torch.export.export, or torch.jit.trace"
     )
 
 
 def zero_(*layers: nn.Module) -> None:
-    """Put weight and bias of the layers to zero."""
+    """Sets weight and bias of the layers to zero."""
     for layer in layers:
         for parameter in layer.parameters(recurse=False):
             nn.init.zeros_(parameter)
 
 
 def unity_(layer: nn.Module) -> None:
-    """Put the layer's weight to zero and its bias to one: whatever is multiplied by its result stays as it is."""
+    """Sets the layer's weight to zero and its bias to one, so that multiplying by its result changes nothing."""
     zero_(layer)
     nn.init.ones_(layer.get_parameter("bias"))
 
 
 class Blended(nn.Module):
-    """`y = x + a·(A(x) - x)` with one learned scalar `a`, which starts at 0: any module A, begun as the identity."""
+    """`y = x + a·(A(x) - x)` with one learned scalar `a`, which starts at 0: so any module A starts as the identity."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A row of the catalogue: what an attention module is called, which knobs it has, what it costs on a shape. No torch."""
+"""A row of the catalogue: an attention module's name, knobs and cost on a shape. Loads no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KnobPairs = Mapping[str, Knob] | Iterable[tuple[str, Knob]]
 
 
 class Count(NamedTuple):
-    """What a module costs at batch size 1; MACs are those of convolutions, linear layers and matrix products."""
+    """Cost of a module at batch size 1; MACs are those of convolutions, linear layers and matrix products."""
 
     parameters: int
     macs: int
@@ -43,15 +43,15 @@ class KnobSpec:
     high: int | float | None = None
     """Bounds, inclusive."""
     choices: tuple[Knob, ...] = ()
-    """The only values there are; empty: any of the type in the range."""
+    """The allowed values; empty: all of the type in the range."""
     auto: bool = False
-    """Whether `auto` may stand for the value: it is then found from the shape."""
+    """Whether the value may be `auto`: it is then computed from the shape."""
     preset: bool = False
     """Whether it only chooses other knobs and vanishes in the canonical form (`variant`)."""
 
     @property
     def range(self) -> str:
-        """What may be written, for people: `1 to 64, or auto`, `one of T, B, S, L`."""
+        """The allowed values in words: `1 to 64, or auto`, `one of T, B, S, L`."""
         if self.choices:
             text = f"one of {', '.join(map(format_knob, self.choices))}"
         elif self.kind is bool:
@@ -79,9 +79,9 @@ class KnobSpec:
 
 
 class Fitting:
-    """One module's knobs on their way to the canonical form for one shape; what a row's `fit` works on.
+    """Brings one module's knobs to the canonical form for one shape; a row's `fit` works on it.
 
-    Its functions take the nearest possible value; where `strict`, they raise KnobError for one that was asked for by name.
+    Its functions take the nearest possible value; if `strict`, they raise KnobError for impossible values that the user gave.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Fitting:
         return size
 
     def divisor(self, name: str, of: int, what: str = "channels", *, largest: int | None = None) -> int:
-        """The largest divisor of `of` not above the knob's value (and `largest`); warns where strict and it was asked for."""
+        """The largest divisor of `of` not above the knob's value (and `largest`); if strict, it warns about a value that the user gave."""
         asked = self.integer(name)
         taken = largest_divisor(of, asked if largest is None else min(asked, largest))
         if taken != asked and self.strict and name in self.given:
@@ -135,13 +135,13 @@ class Fitting:
         return taken
 
     def ignore(self, *names: str) -> None:
-        """Put knobs that have no effect here to their defaults, so that equal networks stay equal."""
+        """Resets knobs without effect here to their defaults, so that equal networks stay equal."""
         for knob in self.row.knobs:
             if knob.name in names:
                 self.values[knob.name] = knob.default
 
     def refuse(self, name: str, why: str) -> None:
-        """Raises KnobError where that is due."""
+        """Raises KnobError if strict and the user gave this knob."""
         if self.strict and name in self.given:
             raise KnobError(f"{self.row.name}: {name}={format_knob(self.given[name])} {why}")
 
@@ -151,12 +151,12 @@ class Fitting:
 
 
 SHAPED = ("height", "width", "init")
-"""Keyword-only parameters that are no knobs: what a module may want to know."""
+"""Keyword-only parameters that are not knobs: facts about the map and the start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An attention module as the catalogue knows it."""
+    """An attention module of the catalogue."""
 
     name: str
     target: str
@@ -169,7 +169,7 @@ class Row:
     """Makes the knobs explicit on a shape and counts the cost, the identity form's extra scalar left out."""
     knobs: tuple[KnobSpec, ...] = ()
     control: bool = False
-    """Whether it is no attention but a plain layer, which a study tries at all sites to see what else latency buys."""
+    """Whether it is a plain layer, not attention: a control, which a study tries at all sites."""
 
     def __post_init__(self) -> None:
         for knob in self.knobs:
@@ -185,17 +185,17 @@ class Row:
         return known[name]
 
     def check(self, name: str, value: object) -> Knob:
-        """A knob's value in its type, whatever the shape; KnobError where it is unknown, of a wrong type or out of range."""
+        """A knob's value in its type, for any shape. KnobError: it is unknown, of a wrong type or out of range."""
         return self.knob(name).check(value, self.name)
 
     def resolve(
         self, knobs: KnobPairs, channels: int, height: int, width: int, *, strict: bool = True, init: Init = "paper"
     ) -> Resolved:
-        """Canonical knobs and cost on a map of this shape, in this form; what is not asked for takes its default.
+        """Canonical knobs and cost on a map of this shape, in this form; other knobs have their defaults.
 
         Args:
-            strict: an impossible value is an error and a group count that does not divide is warned about (a user's
-                own words); otherwise the nearest possible value is taken (a search space).
+            strict: for a user's text: an impossible value is an error, and a group count that does not divide gives a warning.
+                Otherwise, for a search space: takes the nearest possible value.
 
         Raises:
             KnobError: unknown knob, wrong type or range, presets that contradict; strict: impossible on this shape.
@@ -227,7 +227,7 @@ def hidden_width(channels: int, reduction: int, divisor: int) -> int:
 
 
 def hidden_knobs(channels: int, hidden: int, usual: int) -> tuple[int, int]:
-    """The one pair of reduction and floor that stands for a hidden width: the usual floor if it can be, else 1, else itself."""
+    """The canonical (reduction, floor) of a hidden width: with the usual floor if possible, else 1, else the width itself."""
     for floor in (usual, 1):
         # C // hidden is the largest reduction without a floor; one more may fall below the floor, and is lifted to it.
         for reduction in (max(1, channels // hidden), channels // hidden + 1):
@@ -237,7 +237,7 @@ def hidden_knobs(channels: int, hidden: int, usual: int) -> tuple[int, int]:
 
 
 def blended(count: Count, init: Init) -> Count:
-    """The cost of a module whose identity form has one learned scalar more."""
+    """The cost of a module whose identity form has an additional learned scalar."""
     return count._replace(parameters=count.parameters + 1) if init == "identity" else count
 
 

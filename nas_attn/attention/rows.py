@@ -52,7 +52,7 @@ def se(f: Fitting) -> Count:
 
 
 def _unrounded(channels: int, hidden: int, divisor: int) -> tuple[int, int]:
-    """The one pair of reduction and divisor that stands for a hidden width: without rounding if a reduction gives it."""
+    """The canonical (reduction, divisor) of a hidden width: without rounding if a reduction gives it."""
     plain = max(1, channels // hidden)
     if hidden_width(channels, plain, 1) == hidden:
         return plain, 1
@@ -467,7 +467,7 @@ def ela(f: Fitting) -> Count:
 
 
 def _expand_variant(f: Fitting) -> None:
-    """Put the variant's sizes where none are given."""
+    """Uses the variant's sizes for all knobs that are not given."""
     variant = str(f.values["variant"])
     size, width, norm = VARIANTS[variant]
     for name, preset in (("kernel_size", size), ("groups", max(1, f.channels // width)), ("norm_groups", norm)):
@@ -557,7 +557,7 @@ RESIDUAL = "He et al. 2016, arXiv:1603.05027"
 
 @_control(
     "kernel:DepthwiseConvolution",
-    "Residual depth-wise convolution (no attention: a control)",
+    "Residual depth-wise convolution (a control, not attention)",
     RESIDUAL,
     KnobSpec("kernel_size", int, 3, "odd side of the convolution", low=1, high=31),
 )
@@ -566,6 +566,6 @@ def dwconv(f: Fitting) -> Count:
     return Count(taps + 2 * f.channels, taps * f.pixels)
 
 
-@_control("kernel:PointwiseConvolution", "Residual 1×1 convolution (no attention: a control)", RESIDUAL)
+@_control("kernel:PointwiseConvolution", "Residual 1×1 convolution (a control, not attention)", RESIDUAL)
 def conv(f: Fitting) -> Count:
     return Count(f.channels**2 + 2 * f.channels, f.channels**2 * f.pixels)

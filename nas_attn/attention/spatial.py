@@ -1,4 +1,4 @@
-"""Modules whose gate differs between pixels. Their papers stand in `rows.py`."""
+"""Modules whose gate differs between pixels. Their papers are in `rows.py`."""
 
 from typing import Literal
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Source(NamedTuple):
     """A package that has backbones."""
 
-    package: str  # As it is installed
+    package: str  # Its name for pip
     licence: str
-    built_by: str  # Function of section, name behind the colon, shape, classes, and whether with published weights
+    built_by: str  # Function (section, name after the colon, shape, classes, whether to load published weights)
 
 
 HERE = "nas_attn.backbones.building"
@@ -35,12 +35,12 @@ SOURCES = {
     "smp": Source("segmentation-models-pytorch", "MIT (segmentation_models_pytorch)", f"{HERE}:_smp"),
     "ultralytics": Source("ultralytics", "AGPL-3.0 (ultralytics)", "nas_attn.backbones.ultralytics:detector"),
 }
-"""What stands before the colon of a backbone's name -> the package."""
+"""Prefix of a backbone's name -> its package."""
 
 
 _AUXILIARY_OFF = {"aux_logits": False, "init_weights": True}
 TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _AUXILIARY_OFF, "inception_v3": _AUXILIARY_OFF}
-"""Arguments without which a torchvision model returns more than logits while training."""
+"""Arguments for torchvision models that would otherwise return more than logits in training."""
 _SEGMENTATION: dict[str, Any] = {"weights_backbone": None, "aux_loss": False}
 """Arguments of torchvision's segmentation networks: no weights are fetched unless asked for, no second head."""
 Shape = tuple[int, int, int]
@@ -48,7 +48,7 @@ Shape = tuple[int, int, int]
 
 
 def names() -> list[str]:
-    """Names that `build` knows by itself: the CIFAR ResNets and torchvision's classification models."""
+    """Names of the CIFAR ResNets and of torchvision's classification models."""
     from nas_attn.backbones.cifar import MODELS
 
     return [*MODELS, *(f"torchvision:{name}" for name in _torchvision_names())]
@@ -71,7 +71,7 @@ def create(
         options: keyword arguments for the function that builds a torchvision, timm, smp or user's model.
 
     Raises:
-        RecipeError: the name or the width cannot be one.
+        RecipeError: the name or the width is invalid.
         BackboneError: the name or an option is unknown, or a package is missing.
     """
     section = backbone_section(name, width=width, options=dict(options or {}))
@@ -108,8 +108,8 @@ def build(
 def load_weights(model: nn.Module, path: str) -> tuple[str, ...]:
     """Loads a state_dict file into a bare model; a head for other classes stays random, a first layer is adapted.
 
-    What wraps the weights is taken off: a dictionary of other things around them, a prefix before all names. Returns what a user
-    should know of the choice that was made, in sentences; mostly nothing.
+    It unwraps the weights: from a dictionary with other entries, and from a prefix of all names. Returns sentences about choices
+    that a user should know, mostly none.
 
     Args:
         path: `.pt`, `.pth` (tensors only: nothing in the file is executed), `.safetensors` or `.npz`.
@@ -137,7 +137,7 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
         raise BackboneError(f"no published weights come with '{section.name}': name a file in target.weights")
     if section.options:
         shown = ", ".join(section.options)
-        raise BackboneError(f"'{section.name}' takes no backbone.options ({shown}): its only setting is backbone.width")
+        raise BackboneError(f"'{section.name}' takes no backbone.options ({shown}): remove them, or set backbone.width")
     family, depth = MODELS[section.name]
     return family(depth, classes=classes, in_channels=channels, width=section.width or 16)
 
@@ -151,7 +151,7 @@ def _torchvision_names(package: str = "") -> list[str]:
 
 
 def torchvision_options(name: str, input_shape: tuple[int, int, int], classes: int) -> dict[str, Any]:
-    """Arguments with which a torchvision model is built; BackboneError where a detector is made for other images."""
+    """Arguments of a torchvision model; BackboneError: a detector is made for images of another size."""
     if name in detectors.names():
         return detectors.arguments(name, input_shape[1:], classes)
     usual = _SEGMENTATION if name in _torchvision_names("segmentation") else TORCHVISION_OPTIONS.get(name, {})
@@ -176,7 +176,7 @@ def _torchvision(section: BackboneSection, name: str, input_shape: Shape, classe
 
 
 def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, Any]:
-    """The published state_dict as torchvision itself loads it, who knows what was renamed since."""
+    """The published state_dict, loaded by torchvision itself, which maps renamed entries."""
     import torchvision
     from torch import hub
 
@@ -215,7 +215,7 @@ def _change_input(model: nn.Module, channels: int, name: str) -> None:
 
 
 class Fed(NamedTuple):
-    """What published weights were validated with: normalization (0 to 1), and how an image is cut; None: not said."""
+    """The input of published weights in their validation: normalisation (0 to 1), and how images are cut; None: unknown."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -226,7 +226,7 @@ class Fed(NamedTuple):
 
 @lru_cache(maxsize=16)
 def published_input(name: str) -> Fed:
-    """What belongs to the published weights of a backbone; ImageNet's usual normalization where its library says nothing."""
+    """The input of a backbone's published weights; ImageNet's usual normalisation if its library gives none."""
     source, _, inner = name.partition(":")
     if source == "timm" and importlib.util.find_spec("timm"):
         return _timm_input(name, inner)
@@ -245,7 +245,7 @@ def _timm_input(name: str, inner: str) -> Fed:
     import timm
 
     known: Any = timm.get_pretrained_cfg(inner) if timm.is_model(inner.partition(".")[0]) else None
-    if _on_hub(inner):  # the hub's file says it
+    if _on_hub(inner):  # the hub's file has it
         known = call(timm.create_model, BackboneSection(name=name), inner).pretrained_cfg
     elif known is None:
         return Fed(IMAGENET_MEAN, IMAGENET_STD)
@@ -275,7 +275,7 @@ def _timm(section: BackboneSection, name: str, shape: Shape, classes: int, publi
     except BackboneError as error:
         if not published:
             raise
-        way = "give a file as target.weights, or fetch them with `hf download` where there is a network"
+        way = "give a file as target.weights, or download them with `hf download` on a machine with a network"
         raise BackboneError(
             f"the weights of '{section.name}' could not be loaded ({first_line(error.__cause__ or error)}): {way}"
         ) from None
@@ -315,7 +315,7 @@ def _users(section: BackboneSection, name: str, shape: Shape, classes: int, publ
 
 
 def users_arguments(function: Any, channels: int, classes: int) -> dict[str, int]:
-    """What a user's function is told of channels and classes, by the names under which it wants to know."""
+    """Channels and classes as arguments of a user's function, by the names of its parameters."""
     try:
         accepted = inspect.signature(function).parameters
     except ValueError:
@@ -325,7 +325,7 @@ def users_arguments(function: Any, channels: int, classes: int) -> dict[str, int
 
 
 def call(function: Any, section: BackboneSection, *args: Any, **options: Any) -> Any:
-    """What a package's function builds; BackboneError where it raised something."""
+    """Calls a package's function; BackboneError if it raises an exception."""
     try:
         return function(*args, **options)
     except Exception as error:

@@ -80,7 +80,7 @@ class PreActBlock(nn.Module):
 
 
 class _CifarResNet(nn.Module):
-    """What both forms share: three stages under `layer1` to `layer3`, a pooled linear head under `linear`.
+    """Base of both forms: three stages under `layer1` to `layer3`, a pooled linear head under `linear`.
 
     Args:
         depth: 6n + 2, else ValueError.

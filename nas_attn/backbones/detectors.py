@@ -1,7 +1,7 @@
-"""torchvision's detectors: built for images of one size, and what they compute before they choose among their boxes.
+"""torchvision's detectors: built for images of one size, and their outputs before the selection of boxes.
 
-A detector ends in thresholds and non-maximum suppression: how many boxes are left differs from image to image and from weights to
-weights, and says nothing of what a module costs. `undecided` leaves that choice out.
+A detector ends in thresholds and non-maximum suppression (NMS). Their time depends on the number of boxes, so on image and weights,
+and says nothing about the cost of a module. `undecided` leaves this selection out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PREDICTORS = ("roi_heads.box_predictor.", "head.classification_head.")
-"""Beginnings of the names of what predicts classes, and of Faster R-CNN a box for each."""
+"""Prefixes of the layers that predict classes (in Faster R-CNN also a box for each class)."""
 
 
 def names() -> list[str]:
@@ -29,9 +29,9 @@ def names() -> list[str]:
 
 
 def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:
-    """How one is built for images of this (height, width): random weights, one more class for what is nothing.
+    """Arguments to build one for images of this (height, width): random weights, one more class for the background.
 
-    BackboneError where it is made for another size.
+    BackboneError: it is made for another size.
     """
     fixed = FIXED_SIDES.get(name)
     if fixed is not None and size != (fixed, fixed):
@@ -41,9 +41,9 @@ def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:
 
 
 def undecided(model: nn.Module) -> nn.Module:
-    """The detector itself, which answers with logits and offsets from now on, and chooses no boxes; others stay as they are.
+    """Changes a detector in place: its output is logits and offsets, without a selection of boxes. Other models stay as they are.
 
-    Of Faster R-CNN's regions the best are taken, as many as it takes at most, so that each image costs the same.
+    Faster R-CNN always uses its maximum number of regions, the best ones, so that each image costs the same.
     """
     forward = _forwards().get(getattr(type(model), "forward", None))
     heads = getattr(model, "roi_heads", None)
@@ -59,7 +59,7 @@ _MADE: dict[type[nn.Module], type[nn.Module]] = {}
 
 def _forwards() -> Mapping[Any, Callable[..., Any]]:
     """torchvision's own -> without the choice."""
-    if "torchvision.models.detection" not in sys.modules:  # then no model is one
+    if "torchvision.models.detection" not in sys.modules:  # then no model is a detector
         return {}
     from torchvision.models import detection
     from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
@@ -74,14 +74,14 @@ def _features(model: Any, images: Any) -> dict[str, Tensor]:
 
 
 def _at_once(self: Any, images: Sequence[Tensor] | Tensor) -> dict[str, Tensor]:
-    """RetinaNet, FCOS, SSD: what their head says at each anchor."""
+    """RetinaNet, FCOS, SSD: the head's output at each anchor."""
     prepared, _ = self.transform(images)
     found: dict[str, Tensor] = self.head(list(_features(self, prepared).values()))
     return found
 
 
 def _in_two_stages(self: Any, images: Sequence[Tensor] | Tensor) -> dict[str, Tensor]:
-    """Faster R-CNN: what is said of each anchor, and of the best regions."""
+    """Faster R-CNN: the output at each anchor, and for the best regions."""
     from torchvision.models.detection.rpn import concat_box_prediction_layers
     from torchvision.ops import clip_boxes_to_image
 

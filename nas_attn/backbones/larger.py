@@ -1,4 +1,4 @@
-"""What the same latency buys without attention: a wider, a deeper or the next larger network of a backbone's family."""
+"""Larger networks without attention, for comparison: wider, deeper or next in size in a backbone's family."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SIZES = tuple(
         "050 075 100 120 140",
     )
 )
-"""Words by which libraries name the sizes of a family, ascending."""
+"""Libraries' words for the sizes of a family, ascending."""
 
 
 def larger(section: BackboneSection) -> list[Choice]:
-    """Larger networks of a backbone's family, bare; the nearest one, of a CIFAR ResNet several. Empty where none is known."""
+    """Larger networks of a backbone's family: the nearest one, for a CIFAR ResNet several. Empty if none is known."""
     source, colon, name = section.name.partition(":")
     if not colon:
         return list(_of_cifar(section))
@@ -54,7 +54,7 @@ def _of_cifar(section: BackboneSection) -> Iterator[Choice]:
 
 
 def _following(name: str, exists: Callable[[str], bool]) -> str | None:
-    """The name of the family's next size: a word for the size replaced by one of the following."""
+    """The name of the family's next size: the word for the size is replaced by the next one that exists."""
     if not name.endswith((".yaml", ".pt")):
         name = name.partition(".")[0]  # timm's tag of the weights
     for size, larger_ones in ((sizes[at], sizes[at + 1 :]) for sizes in SIZES for at in range(len(sizes) - 1)):

@@ -1,4 +1,4 @@
-"""Ultralytics' detectors: built from a YAML or a `.pt`, and what the library has for each kind."""
+"""Ultralytics' detectors: built from a YAML or a `.pt`; and the library's classes for each kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def detector(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
-    """A detector of ultralytics, of masks or poses, too: random from a YAML, or as a `.pt` says, which ultralytics reads (a pickle)."""
+    """A detector of ultralytics, for masks or poses, too: random from a YAML, or from a `.pt`, a pickle that ultralytics reads."""
     try:
         from ultralytics import RTDETR, YOLO
     except ImportError:
@@ -26,7 +26,7 @@ def detector(section: BackboneSection, name: str, shape: Shape, classes: int, pu
     if published and not name.endswith(".pt"):
         raise BackboneError(f"no weights come with '{section.name}': give its .pt, or start from scratch")
     if section.options:
-        raise BackboneError(f"'{section.name}' takes no backbone.options ({', '.join(section.options)})")
+        raise BackboneError(f"'{section.name}' takes no backbone.options ({', '.join(section.options)}): remove them")
     import torch
 
     with quiet():
@@ -34,7 +34,7 @@ def detector(section: BackboneSection, name: str, shape: Shape, classes: int, pu
             source = call(RTDETR if "rtdetr" in Path(name).stem else YOLO, section, name).model
         kind = parts_of(source, section.name)["model"]
         if "nas_attn" in source.yaml:
-            raise BackboneError(f"'{section.name}' has attention already: take the .pt that it was made from")
+            raise BackboneError(f"'{section.name}' has attention already: give the .pt that it was made from")
         cfg = source.yaml if name.endswith(".pt") else name
         model: nn.Module = call(kind, section, cfg, ch=shape[0], nc=classes, verbose=False)
         if name.endswith(".pt"):
@@ -44,7 +44,7 @@ def detector(section: BackboneSection, name: str, shape: Shape, classes: int, pu
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ultralytics only warns."""
+    """Inside, Ultralytics logs only warnings."""
     from ultralytics.utils import LOGGER
 
     level = LOGGER.level
@@ -60,7 +60,7 @@ WITH_BOXES = ("detect", "segment", "pose", "obb")
 
 
 def _take(model: Any, section: BackboneSection, source: nn.Module, published: bool) -> None:
-    """Weights of a `.pt`, or its layers with random ones: ultralytics makes the branch for the classes as wide as the `.pt` has it."""
+    """Takes weights from a `.pt`, or its layers with random ones: their width of the class branch is not in the YAML."""
     drawn = {key: value.clone() for key, value in model.state_dict().items()}
     call(model.load, section, source, verbose=False)
     if published:
@@ -76,8 +76,8 @@ def _take(model: Any, section: BackboneSection, source: nn.Module, published: bo
 
 
 def parts_of(network: nn.Module, name: str) -> Mapping[str, Any]:
-    """What ultralytics has for networks of this kind: `task`, `model` (the class), `trainer`, `validator`; BackboneError where
-    the network finds no boxes."""
+    """Ultralytics' classes for networks of this kind: `task`, `model`, `trainer`, `validator`. BackboneError: the network finds
+    no boxes."""
     from ultralytics import RTDETR, YOLO
 
     kinds: dict[type, dict[str, Any]] = {}
@@ -97,5 +97,5 @@ def refuse_wrapper(model: object) -> None:
 
 
 def exists(name: str) -> bool:
-    """Whether there is a network of this name: a YAML names its scale; a `.pt` has to be there."""
+    """Whether a network of this name exists. The name of a YAML includes the scale; a `.pt` must be a file."""
     return name.endswith(".yaml") or Path(name).is_file()

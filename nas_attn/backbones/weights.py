@@ -1,4 +1,4 @@
-"""A network's weights on their way through a file or the database, and into a model whose ends may have another size.
+"""Weights of networks: to and from files and the database, and into a model whose first or last layer may have another size.
 
 More belongs to a state_dict than its tensors: the versions of the modules' formats, which torch keeps in an attribute
 that a plain dict loses (MNASNet cannot be loaded without), and what a module returns from `get_extra_state`."""
@@ -26,21 +26,21 @@ WRAPPERS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "module", "params", "weights"),
     *("ema", "ema_state_dict", "model_ema", "state_dict_ema", "params_ema"),
 )
-"""Keys under which training programs keep a state_dict among other things; the first that is there counts."""
+"""Keys of a state_dict in training programs' files; the first existing one is used."""
 WRAPPING = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-"""Parts of a parameter's name that torch.compile, FSDP and activation checkpointing put in, wherever they wrapped."""
+"""Parts of a parameter's name that torch.compile, FSDP and activation checkpointing insert."""
 COUNTER = "num_batches_tracked"
-"""Last part of the name of a BatchNorm's counter, which old and foreign files do without."""
+"""Last part of the name of a BatchNorm's counter, which may be missing in old and foreign files."""
 EXTRA = "_extra_state"
-"""Last part of the name of a module's state that is no tensor."""
+"""Last part of the name of a module's state that is not a tensor."""
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.", "n_averaged")
-"""Beginnings of names that serve training only: auxiliary heads, the counter of an average."""
+"""Prefixes of names that are only for training: auxiliary heads, the counter of an average."""
 _DEPTH = 4
 _SAVE = "torch.save(model.state_dict(), FILE)"
 
 
 def versions_of(state: Mapping[str, Any]) -> Versions | None:
-    """The modules' versions that a state_dict came with; None where it has lost them."""
+    """The modules' versions in a state_dict; None if it has lost them."""
     found = getattr(state, "_metadata", None)
     right = isinstance(found, Mapping) and all(isinstance(entry, Mapping) for entry in found.values())
     return found if right else None
@@ -55,7 +55,7 @@ def with_versions(values: Mapping[str, Any], versions: Versions | None) -> Order
 
 
 def restore(model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
-    """Loads a state_dict of this very network, also one that has lost its modules' versions; returns the model."""
+    """Loads a state_dict of exactly this network, even without its modules' versions; returns the model."""
     model.load_state_dict(with_versions(state, versions_of(state) or versions_of(model.state_dict())))
     return model
 
@@ -72,16 +72,16 @@ def pack(model: nn.Module) -> bytes:
 
 
 def unpack(blob: bytes) -> Mapping[str, Any]:
-    """The state_dict that `pack` wrote, on the CPU; CheckpointError where it holds more than tensors and plain values."""
+    """The state_dict that `pack` wrote, on the CPU. CheckpointError: it is damaged, or holds more than tensors and plain values."""
     try:
         state: Mapping[str, Any] = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises what it likes
+    except Exception as error:  # torch may raise any error
         raise CheckpointError(f"kept weights of {len(blob):,} bytes cannot be read: {first_line(error)}") from None
     return state
 
 
 def read_state(path: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """(The state_dict in a file, taken out of what it is wrapped in; what a user should know about the choice.)
+    """(The unwrapped state_dict of a file, notes for the user about choices.)
 
     The file is `.npz`, `.safetensors`, or what `torch.save` wrote; nothing in it is executed.
 
@@ -100,11 +100,11 @@ def read_state(path: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         raise BackboneError(f"weights file '{shown}' cannot be read: {error.strerror}") from None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch says of old formats concerns no one here
+            warnings.simplefilter("ignore")  # torch's warnings about old formats are of no use here
             loaded = _read(file)
     except BackboneError:
         raise
-    except Exception as error:  # the readers raise what they like
+    except Exception as error:  # the readers may raise any error
         raise BackboneError(f"weights file '{shown}' cannot be read: {_why(file, error)}") from None
     state, notes = _unwrapped(loaded, where)
     return _without_wrapping(state), tuple(f"{where}: {note}" for note in notes)
@@ -126,7 +126,7 @@ def _read(file: Path) -> Any:
 
 
 def _why(file: Path, error: Exception) -> str:
-    """What the file is instead, and the way out."""
+    """Why the file cannot be read, and the way out."""
     with file.open("rb") as opened:
         start = opened.read(256)
     if not start:
@@ -146,7 +146,7 @@ def _why(file: Path, error: Exception) -> str:
 
 
 def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
-    """The state_dict inside, and what was left lying beside it."""
+    """(The state_dict inside, notes about other entries.)"""
     notes: list[str] = []
     for _ in range(_DEPTH):
         if not isinstance(loaded, Mapping):
@@ -170,21 +170,21 @@ def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
 
 
 def _wraps(value: Any) -> list[str]:
-    """Known keys under which something is kept there."""
+    """The known keys that a file's dictionary has."""
     if not isinstance(value, Mapping):
         return []
     return [key for key in WRAPPERS if isinstance(value.get(key), Mapping) and value[key]]
 
 
 def _is_state(value: Any) -> bool:
-    """Names with tensors; a counter or some extra state among them does no harm."""
+    """Whether it is a table of names and tensors; counters and extra state are allowed."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         return False
     return 2 * sum(isinstance(entry, torch.Tensor) for entry in value.values()) > len(value)
 
 
 def _without_wrapping(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A state_dict without the parts of its names that stand for a wrapper."""
+    """A state_dict without the parts of names that come from wrappers."""
 
     def bare(name: str) -> str:
         return ".".join(part for part in name.split(".") if part not in WRAPPING)
@@ -197,8 +197,8 @@ def _without_wrapping(state: Mapping[str, Any]) -> Mapping[str, Any]:
 def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str, ...]:
     """Loads `state`; a first layer for another number of input channels is adapted, a head of another size stays random.
 
-    Returns what a user should know, in sentences that begin with `where`; BackboneError where names or shapes differ elsewhere,
-    or a value is not finite.
+    Returns notes for the user, sentences that begin with `where`. BackboneError: names or shapes differ elsewhere, or a value is
+    not finite.
     """
     own = model.state_dict()
     if any("nas_attn" in name.split(".") for name in state):
@@ -226,14 +226,14 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
         taken |= {name: value for name, value in own.items() if name.startswith(f"{head}.")}
     try:
         restore(model, with_versions(taken, versions_of(state)))
-    except Exception as error:  # a module's own way of loading, and torch, raise what they like
+    except Exception as error:  # a module's own loading, and torch, may raise any error
         said = " ".join(str(error).split())[:300]
         raise BackboneError(f"{where}: they do not fit the network ({type(error).__name__}: {said})") from None
     return tuple(f"{where}: {note}" for note in notes)
 
 
 def _without_prefix(state: Mapping[str, Any], body: Sequence[str], where: str) -> tuple[Mapping[str, Any], list[str]]:
-    """The part of a state_dict that is this network (of these names), without what a program around it put before them."""
+    """The part of a state_dict with this network's names, without a prefix from a surrounding program."""
     if all(name in state for name in body):
         return state, []
     last = body[0]
@@ -259,7 +259,7 @@ def _without_prefix(state: Mapping[str, Any], body: Sequence[str], where: str) -
 
 
 def _without_other_predictors(state: Mapping[str, Any], own: Mapping[str, Any], notes: list[str]) -> Mapping[str, Any]:
-    """A detector's weights, its own in place of those that predict other classes."""
+    """A detector's weights; layers that predict other classes keep their own random ones."""
     others = {
         name
         for name, value in own.items()
@@ -280,7 +280,7 @@ def _check_names(
     head: str | None,
     where: str,
 ) -> None:
-    """Raises BackboneError where a name is missing or there are others: the weights are another network's."""
+    """Raises BackboneError: names are missing, or there are others, so the weights are another network's."""
     others = [str(name) for name in state if name not in own]
     if missing := [name for name in body if name not in state]:
         instead = f", but {few(others, letters=120)}" if others else ""
@@ -299,9 +299,9 @@ def _check_names(
 
 
 def _check_values(name: str, own: Tensor, given: Any, where: str) -> None:
-    """Raises BackboneError for what is no plain tensor of finite numbers."""
+    """Raises BackboneError: a value is not a plain tensor of finite numbers."""
     if not isinstance(given, torch.Tensor):
-        raise BackboneError(f"{where}: '{name}' is a {type(given).__name__}, not a tensor")
+        raise BackboneError(f"{where}: '{name}' is a {type(given).__name__}, not a tensor: give a plain state_dict")
     if given.is_meta or given.layout != torch.strided or given.is_quantized:
         raise BackboneError(f"{where}: '{name}' is a tensor without plain numbers (meta, sparse or quantized)")
     if given.dtype != own.dtype and own.is_floating_point() != given.is_floating_point():
@@ -313,7 +313,7 @@ def _check_values(name: str, own: Tensor, given: Any, where: str) -> None:
 
 
 def _fitting(name: str, own: Tensor, given: Tensor, *, adaptable: bool, head: bool, where: str) -> Tensor:
-    """What goes into the network in one place; `adaptable`: the first convolution's weight, `head`: of the last layer."""
+    """The tensor to load into the network; `adaptable`: it is the first convolution's weight, `head`: of the last layer."""
     if given.shape == own.shape:
         return given
     if head and given.ndim == own.ndim and given.shape[1:] == own.shape[1:]:

@@ -2,5 +2,5 @@
 
 import os
 
-# Read when NumPy is loaded, so it stands before all commands: for small matrices a second thread costs more than it brings.
+# NumPy reads this when it is loaded, so it is set before all commands. A second thread slows small matrices down.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -40,7 +40,7 @@ def pareto(
     criteria: Criteria,
     study: StudyName = None,
     absolute: Annotated[
-        bool, Option("--absolute", help="Values of metrics, not gains over the bare backbone.")
+        bool, Option("--absolute", help="Show metrics as they are, not as gains over the bare backbone.")
     ] = False,
     why: Annotated[
         bool, Option("--why", help="The reasons behind the answer, code that builds it, and untried placements.")
@@ -103,7 +103,7 @@ def report(
 
 
 def _chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen | None:
-    """The candidate that criteria mean; None without any."""
+    """The candidate that the criteria choose; None without criteria."""
     if criteria.default:
         return None
     from nas_attn.study.exporting import chosen
@@ -183,7 +183,7 @@ def _types(heading: str, what: str, rows: Sequence[Effect]) -> Any:
 
 
 def _part(what: str, part: Effect | Part | None) -> Text | str:
-    """A difference and half of its interval, bold where that excludes zero; below it what was measured."""
+    """`difference ± half of its interval`, bold if the interval excludes zero; the measured value is on the next line."""
     from rich.text import Text
 
     from nas_attn.analysis.units import bare_plus_minus

@@ -1,4 +1,4 @@
-"""What several commands need: their options, the study that is meant, whose code may run, and output."""
+"""Shared by several commands: options, finding a study, trust in foreign code, output."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def table(
 
 
 def study_named(name: str | None, storage: str, *, trust: bool | None = None) -> OpenStudy:
-    """A study by name, or the only one there is; with `trust` where its code will run: RecipeError as by `check_trust`."""
+    """A study by name, or the database's only one. `trust`: given if code of the study will run; RecipeError as by `check_trust`."""
     from nas_attn.study.opening import only_study, open_study
 
     opened = open_study(name or only_study(storage), storage)
@@ -84,21 +84,21 @@ def study_named(name: str | None, storage: str, *, trust: bool | None = None) ->
 
 
 def check_study(opened: OpenStudy, *, trust: bool) -> None:
-    """Asks before code runs that a study in a database outside the current folder names; RecipeError without trust."""
+    """Asks before running code that is named by a study outside the current folder; RecipeError if it is not trusted."""
     path = opened.database.path
     if path is not None and not _is_here(path):
         check_trust(str(path), opened.recipe, trust=trust)
 
 
 def quiet_optuna() -> None:
-    """Keeps Optuna's own log lines off the terminal: the progress says it better."""
+    """Keeps Optuna's own log lines off the terminal, where the progress is shown."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def at_storage(url: str) -> str:
-    """The option with which a printed command finds a database; empty where it does without."""
+    """The `--storage` option of a printed command; empty if the command finds the database without it."""
     from nas_attn.storage import shown_url
 
     known, shown = url in (DEFAULT_URL, os.environ.get("NAS_ATTN_STORAGE")), shown_url(url)
@@ -106,7 +106,7 @@ def at_storage(url: str) -> str:
 
 
 def page_path(text: str | None, option: str = "--report") -> Path | None:
-    """Where a page is to be written, checked before the work that leads to it; None where nothing was said."""
+    """The path of a page, checked before the work begins; None if none was given."""
     return None if text is None else output_path(text, what=option, error=StudyError, replaces=HTML)
 
 
@@ -129,13 +129,13 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-_SOURCES = ("torchvision", "timm", "smp", "ultralytics", "folder", "coco", "yolo", "python")  # No modules
-_NO_CODE = ("root", "file", "weights", "pattern", "train", "validation", "test", "images", "origin")  # Of paths
+_SOURCES = ("torchvision", "timm", "smp", "ultralytics", "folder", "coco", "yolo", "python")  # Not modules
+_NO_CODE = ("root", "file", "weights", "pattern", "train", "validation", "test", "images", "origin")  # Keys of paths
 
 
 def check_trust(path: str, read: BaseModel, *, trust: bool) -> None:
-    """Asks before code runs that a recipe, its space, a space (a path, or a shipped name) or a database from outside the current
-    folder names; RecipeError without trust.
+    """Asks before running code that is named by a recipe, its space, a space or a database at `path`, if this is a file outside the
+    current folder. Raises RecipeError: nobody says that the code is trusted.
     """
     space = getattr(read, "space", None)
     parts = [(path, read), *([(space.origin, space)] if space else [])]
@@ -154,7 +154,7 @@ def _is_here(path: str | Path) -> bool:
 
 
 def _code_in(value: Any, key: str = "") -> Iterator[str]:
-    """What a table names that may be Python objects, commands or pickles; rather too much than too little."""
+    """Values of a table that may name Python objects, commands or pickles, doubtful ones included."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _code_in(name)
@@ -170,7 +170,7 @@ def _code_in(value: Any, key: str = "") -> Iterator[str]:
 
 
 def _storage_wait(context: typer.Context, seconds: float | None) -> None:
-    """For this process and the workers that it starts, which all read the environment. Who asks for it also waits to begin."""
+    """Sets it for this process and its workers, which read the environment. The command then waits before it begins, too."""
     if seconds is not None:
         os.environ["NAS_ATTN_STORAGE_WAIT"] = str(seconds)
         context.with_resource(reporting(lambda line: echo(line, err=True), lambda: False, seconds))
@@ -208,7 +208,7 @@ StorageWait = Annotated[
         callback=_storage_wait,
         expose_value=False,
         envvar="NAS_ATTN_STORAGE_WAIT",
-        help="Seconds to wait for a database that does not answer; default: 1800, none before a study is begun.",
+        help="Seconds to wait for a database that does not answer; default: 1800, or 0 before a study has begun.",
     ),
 ]
 Verbose = Annotated[
@@ -221,7 +221,7 @@ Verbose = Annotated[
 
 @dataclass(frozen=True)
 class Effort:
-    """How runs are done: the options of all commands that train."""
+    """How runs are carried out: the options of all commands that train."""
 
     workers: Workers = None
     threads: Threads = None

@@ -46,7 +46,7 @@ def export(
         bool, Option("--check/--no-check", help="Score it on the validation images; compare ONNX with torch.")
     ] = True,
     as_searched: Annotated[
-        bool, Option("--as-searched", help="The weights of the search, even if the network was retrained.")
+        bool, Option("--as-searched", help="Take the search's weights, even if the network was retrained.")
     ] = False,
     again: Annotated[
         bool,
@@ -93,7 +93,7 @@ def export(
 
 
 def _found(facts: dict[str, Any]) -> Iterator[str]:
-    """What the checks have shown, a line each."""
+    """The results of the checks, one line each."""
     from nas_attn.analysis import units
     from nas_attn.export.card import against_torch
 
@@ -135,7 +135,7 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
 
 def check_export(
     file: Annotated[str, Argument(help="A file written by nas-attn export, with its card next to it.")],
-    root: Annotated[str | None, Option(help="Where the data is now.")] = None,
+    root: Annotated[str | None, Option(help="Folder of the data, if it has moved.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run an exported file on the study's validation images, without nas_attn."""

@@ -62,7 +62,7 @@ AUGMENT = """\
 augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name
 """
 PACKAGES = {"timm": "timm", "smp": "segmentation_models_pytorch"}  # source of a backbone -> package that it needs
-MANY = 2000  # Images to train on from which on one's own are trained on like a published data set
+MANY = 2000  # With this many training images, a user's data set is treated like a published one
 
 
 def init(
@@ -127,7 +127,7 @@ def init(
 
 
 def _look(task: str, data: str, backbone: str, images: float) -> str:
-    """Checks that data and backbone are there; says what the data are."""
+    """Checks that data and backbone exist; returns a description of the data."""
     from nas_attn import backbones
     from nas_attn.recipe_reading import backbone_section
 
@@ -154,7 +154,7 @@ def _data_known(task: str) -> list[str]:
 
 
 def _options(backbone: str) -> str:
-    """Where a segmentation network takes its trained encoder from."""
+    """A comment that names a segmentation network's trained encoder."""
     source, _, name = backbone.partition(":")
     if source == "torchvision" and name.startswith(("lraspp", "deeplabv3", "fcn")):
         said = 'weights_backbone = "DEFAULT"'
@@ -177,11 +177,11 @@ def _text(
     ratio: float | None,
     images: float,
 ) -> str:
-    """The recipe: what was answered, and for the rest what suits the task and the size of the images."""
+    """The recipe's text: the answers, and defaults for the task and the size of the images."""
     from nas_attn.recipe_reading import target_table
 
     small, facts = _small(data), find(task, backbone)
-    few = facts.paced_by_images and 0 < images < MANY  # a hundred make few steps an epoch
+    few = facts.paced_by_images and 0 < images < MANY  # few images make few steps per epoch
     pace = facts.pace_of_few(images) if few else facts.pace(data, small=small)
     quoted = partial(json.dumps, ensure_ascii=False)  # TOML's escapes are those of JSON
     start = target_table(target)
@@ -215,7 +215,7 @@ def _text(
 
 
 def _images(data: str) -> float:
-    """About how many images of one's own are trained on; 0 where that is not known."""
+    """Approximate number of the user's training images; 0 if it is not known."""
     from nas_attn.data.folder import count_trained
 
     source, _, folder = data.partition(":")
@@ -232,11 +232,11 @@ def _number(kind: type[int] | type[float], text: str, what: str) -> float:
     try:
         return kind(text)
     except ValueError:
-        raise RecipeError(f"'{text}' is not a number, as {what} must be") from None
+        raise RecipeError(f"{what} must be a number, not '{shorten(text)}'") from None
 
 
 def _write(target: Path, text: str) -> None:
-    """Writes the recipe if it is a right one; leaves nothing behind if not."""
+    """Writes the recipe if it is valid, else nothing."""
     from nas_attn.recipe_reading import read_toml, recipe_from
 
     recipe_from(read_toml(text, str(target)), where=str(target))

@@ -1,4 +1,4 @@
-"""Entry point of `nas-attn`: the table of commands, and what becomes of errors."""
+"""Entry point of `nas-attn`: the table of commands, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ def options(
         os.environ[DEBUG] = "1"
 
 
-READING = {"status", "pareto", "report", "effects"}  # They end soon: searching for garbage is a tenth of their time
-LETTERS = 600  # So long may the sentence of an error become; --debug shows all of it
+READING = {"status", "pareto", "report", "effects"}  # Short commands: garbage collection is a tenth of their time
+LETTERS = 600  # Most letters of an error's sentence; --debug shows all of it
 
 _shown: set[str] = set()  # Warnings that this command has given
-_UsageError: type[Any] = typer.BadParameter.__bases__[0]  # The parser's; it quotes what was typed, however long that is
+_UsageError: type[Any] = typer.BadParameter.__bases__[0]  # The parser's; it quotes the whole of what was typed
 
 
 def program() -> None:
-    """The command line as a program. Its end spares Python the freeing of all that torch has loaded, which takes a second."""
+    """The command line as a program. It ends without freeing what torch has loaded, which would take a second."""
     status: list[int] = []
     atexit.register(_leave, status)  # the first to be registered is the last to be called
     try:
@@ -79,7 +79,7 @@ def _leave(status: Sequence[int]) -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except (OSError, ValueError):  # nobody reads them: Python knows what to do
+    except (OSError, ValueError):  # the output is closed: Python handles that
         return
     if status:
         os._exit(status[0])

@@ -1,4 +1,4 @@
-"""`nas-attn sites`, `modules` and `measure`: what can be asked of networks, with or without a study."""
+"""`nas-attn sites`, `modules` and `measure`: facts about networks, with or without a study."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _show_space(spec: SpaceSpec, surveyed: Survey, backbone: str, shape: str, as
 
 
 def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows): one row per site and position; a site's name, part (where there are several) and share stand in its first row."""
+    """(headings, rows): one row per site and position; a site's name, part (where there are several) and share are in its first row."""
     parts = any(site.role != "backbone" for site in sites)
     rows = []
     for site in sites:
@@ -142,7 +142,7 @@ def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:
 
 
 def _record(site: Site) -> dict[str, object]:
-    """The same for machines: a site's positions with all module paths."""
+    """The same for `--json`: a site's positions with all module paths."""
     positions: dict[str, object] = {}
     for position, points in site.points:
         shape = {name: getattr(points[0], name) for name in ("channels", "height", "width")}
@@ -260,7 +260,7 @@ def measure(
     what: Annotated[
         list[str] | None,
         Argument(
-            help="A study, then its trials or placements (else its front). Without a study: placements, other backbones "
+            help="A study, then its trials or placements (default: its front). Without a study: placements, other backbones "
             "by name. Or ONNX files, or a folder of them, without torch."
         ),
     ] = None,
@@ -416,7 +416,7 @@ def _section(section: LatencySection, settings: Sequence[str]) -> LatencySection
 
 
 class Built(NamedTuple):
-    """A network to be measured; of another backbone, key and notation are its name."""
+    """A network to be measured; for another backbone, key and notation are its name."""
 
     key: str
     notation: str

@@ -1,4 +1,4 @@
-"""What the commands share that train, and those that train as the target says: `nas-attn validate` and `retrain`."""
+"""Shared code of the commands that train; and `nas-attn validate` and `retrain`, which train as the target says."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def do_runs(
     clock.cancel()
     if not ended:
         echo(f"stopped at once; go on with: {again}", err=True)
-        os._exit(INTERRUPTED)  # no waiting for threads: the database holds all that counts
+        os._exit(INTERRUPTED)  # does not wait for threads: the database holds every result
     return "time" if ended == "stopped" and over.is_set() else ended
 
 
@@ -137,7 +137,7 @@ def validate(
     placements: Annotated[
         list[str] | None, Option("--placement", help="Also compare this placement; repeatable.")
     ] = None,
-    margin: Annotated[float | None, Option(help="Loss that is acceptable (accuracy: 0.005 is half a point).")] = None,
+    margin: Annotated[float | None, Option(help="Largest acceptable drop (accuracy: 0.005 is half a point).")] = None,
     difference: Annotated[float | None, Option(help="Say how many seeds are needed to show this difference.")] = None,
     again: Annotated[bool, Option("--again", help="Start another validation, with new runs.")] = False,
     dry_run: DryRun = False,
@@ -158,7 +158,7 @@ def validate(
         _show_validations(now, as_json)
         return
     if begun and any(astuple(asked)):
-        raise StudyError(f"validation {begun.number} has begun with a fixed comparison: continue without these options")
+        raise StudyError(f"validation {begun.number} has begun with a fixed comparison: leave these options out")
     family = begun or target_runs.family_of(opened, now, opened.plan, asked)
     target_runs.check_test_split(opened.recipe)
     searching.check_here(opened.recipe, device=effort.device)
@@ -194,7 +194,7 @@ def _announce(family: Family, forecast: dict[str, Any], difference: float | None
         f"Validation {family.number}: {pairs}",
         f"{family.blocks} blocks of {len(family.networks)} networks, each trained for {family.epochs} epochs{seconds}; each "
         "run reads the test images once, and this is logged",
-        f"A true difference of {low} to {high} would be shown with a probability of 80 % (a range: the noise is only known {known})",
+        f"A true difference of {low} to {high} would be shown with a probability of 80 % (a range, since the noise is only known {known})",
     ]
     if difference is not None:
         spreads = (forecast["sd_low"], forecast["sd_high"])
@@ -205,7 +205,7 @@ def _announce(family: Family, forecast: dict[str, Any], difference: float | None
 
 
 def _forecast(now: Snapshot, family: Family) -> dict[str, Any]:
-    """What the blocks can show and cost. The noise is that of validations before, else of the search."""
+    """What the blocks can show and cost. The noise is that of earlier validations, else of the search."""
     from nas_attn.analysis.choosing import training_s
     from nas_attn.analysis.validation import block_noise, detectable
     from nas_attn.study.planning import TYPICAL_SEED_SD
@@ -266,7 +266,7 @@ def retrain(
     chosen = dict(named(opened, now, one) for one in (criteria, *others))
     searching.check_here(opened.recipe, device=effort.device)
     check_weights(plan)
-    tasks.of(opened.recipe).load(opened.recipe, device="cpu")  # the data is there, or nothing is written
+    tasks.of(opened.recipe).load(opened.recipe, device="cpu")  # if the data is missing, nothing is written
     wanted = target_runs.order(opened, chosen, seeds=seeds, epochs=epochs)
     left = target_runs.enter(opened.store, wanted)
     again = f"the same command{at_storage(storage)}"

@@ -85,7 +85,7 @@ def search(
     planned = _planned(recipe, storage, seconds, effort, changes) if os.path.isdir(recipe) else None
     made = planned.recipe if planned else load_recipe(recipe, overrides=changes)
     check_trust(recipe, made, trust=effort.trust)
-    from nas_attn.study import searching  # which takes seconds: a mistake in the recipe is said at once
+    from nas_attn.study import searching  # takes seconds, so a mistake in the recipe is reported first
 
     quiet_optuna()
     searching.check_here(made, device=effort.device)
@@ -109,7 +109,7 @@ def _planned(folder: str, storage: str, seconds: float | None, effort: Effort, g
 
 
 def _forecast(planned: Budget | None, made: Recipe, effort: Effort, tried: list[str], as_json: bool) -> None:
-    """What a search would do. The plan for a folder has been shown already, unless JSON is wanted."""
+    """Prints what a search would do. The plan for a folder has been shown already, unless JSON is wanted."""
     from nas_attn.study.planning import forecast
 
     found = planned or forecast(made, device=effort.device, threads=effort.threads, tried=tried)
@@ -120,7 +120,7 @@ def _forecast(planned: Budget | None, made: Recipe, effort: Effort, tried: list[
 
 
 def _time_left(opened: OpenStudy, planned: Budget | None, seconds: float | None, began: float) -> float | None:
-    """Seconds until all of it ends: as asked, else as the study was begun with; None: no end."""
+    """Seconds until the whole search ends: as asked, else what is left of the study's time; None: no limit."""
     from nas_attn.study.planning import END_S, go_on, start_clock
 
     if seconds is None:
@@ -223,7 +223,7 @@ def worker(
     with interruptible(stop, say, orders=told.orders):
         try:
             ended = work(study_named(study, storage, trust=given is not None or trust), options, only=told.only)
-        except KeyboardInterrupt:  # the second signal; what it leaves has been said
+        except KeyboardInterrupt:  # the second signal; the worker has said what is unfinished
             raise typer.Exit(INTERRUPTED) from None
     say(f"{LAST_WORD}{ended})")
 
@@ -234,7 +234,7 @@ LONGEST_S = 300.0
 def launch(
     study: StudyName = None,
     on: Annotated[str, Option(help="Where to run them: slurm, ray or local.")] = "local",
-    workers: Annotated[int, Option(min=1, max=4096, help="How many.")] = 1,
+    workers: Annotated[int, Option(min=1, max=4096, help="Number of workers.")] = 1,
     gpus: Annotated[
         float, Option("--gpus-per-worker", min=0, help="GPUs per worker; on Ray also fractions, like 0.25.")
     ] = 0.0,
@@ -284,9 +284,9 @@ def stop(
     for launched in launches(opened):
         try:
             queued += engine(launched.on).end(launched)
-        except NasAttnError as error:  # another machine's engine; its workers hear of it by the study
+        except NasAttnError as error:  # an engine on another machine; its workers read the request from the study
             echo(f"{launched.on}: {error}", err=True)
-    taken = f", took back {queued} that had not begun" if queued else ""
+    taken = f", cancelled {queued} that had not begun" if queued else ""
     echo(f"told {len(there)} worker{'' if len(there) == 1 else 's'} to stop{taken}")
     end = time.monotonic() + LONGEST_S
     while wait and there and time.monotonic() < end:

@@ -24,7 +24,7 @@ ODDS = "better than\nthe bare backbone"
 
 
 def show_answer(out: Console, now: Snapshot, storage: str) -> None:
-    """What to take, in at most eight lines; those that name what they say are indented."""
+    """The recommendation, in at most eight lines; lines that begin with a label are indented."""
     at = at_storage(storage)
     for line in answer(now, lambda step: typed(step, at)):
         named = line[:10].rstrip() in LABELS
@@ -56,7 +56,7 @@ def show_choice(out: Console, choice: Chosen) -> None:
 
 
 def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
-    """The front beside the baselines in 80 columns, what their placements are, and what was tested."""
+    """The front and the baselines in 80 columns, their placements, and the validations."""
     heads = [words.heading(now, index, absolute=absolute) for index in range(len(now.objectives))]
     title = f"Study {now.study}: the front (*) and the baselines"
     widest = {"candidate": 27, ODDS: 11, **dict.fromkeys(heads, 15)}
@@ -100,14 +100,14 @@ def _paragraph(out: Console, title: str, sentences: Sequence[str]) -> None:
 
 
 def _show_snippet(out: Console, view: CandidateView | None) -> None:
-    """Python that builds the network, to be pasted."""
+    """Python code that builds the network, to paste."""
     if view is not None and view.snippet:
         out.print("\nIn your own code", style="bold")
         out.print(view.snippet, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None, ended: str) -> None:
-    """Where everything is, and what is worth trying next: nothing before the end, no further trials in an exhausted space."""
+    """Where everything is, and next steps: none before the search ends, no further trials in an exhausted space."""
     from nas_attn.storage import shown_url
 
     at = at_storage(storage)
@@ -122,7 +122,7 @@ def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None,
         lines.insert(0, typed(Step("validate", now.study, look=True), at))
     if ended != "exhausted":
         lines.append(f"nas-attn resume {now.study} --trials {2 * now.planned}{at}")
-    if now.recipe.data.name != "external" and ":" not in now.recipe.data.name:  # else it is the user's own already
+    if now.recipe.data.name != "external" and ":" not in now.recipe.data.name:  # else it is the user's own data already
         own = " ".join(f"--{name} {value}" for name, value in tasks.of(now.recipe).hints.own_images.items())
         lines.append(f"nas-attn init {own}")
     _paragraph(out, "\nWorth trying next", lines)

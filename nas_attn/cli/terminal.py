@@ -1,4 +1,4 @@
-"""The terminal: output without the control characters of others, and the view that stays in place while a study runs."""
+"""The terminal: output without foreign control characters, and the progress view of a running study."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORKERS = 8  # Workers shown at most
 
 
 class SafeConsole(Console):
-    """Prints letters that a terminal would obey as escapes: nothing in a database moves the cursor or sets a title."""
+    """Prints control characters as escapes: no text of a database moves the cursor or sets a title."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -36,7 +36,7 @@ class SafeConsole(Console):
 
 @contextmanager
 def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Progress, of one purpose or all, on standard error: in place on a terminal, else as lines. Yields where to say things."""
+    """Progress, of one purpose or all, on standard error: in place on a terminal, else as lines. Yields a function that prints a line."""
     from nas_attn.study.progress import progress
     from nas_attn.waiting import impatient
 
@@ -60,7 +60,7 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
         yield lambda text: print(f"[{line()}] {text}", file=sys.stderr, flush=True)
         return
     done, spinner = threading.Event(), Spinner("dots")
-    # A descriptor of its own: a log takes over standard error while an evaluator runs, and the view moves on.
+    # A descriptor of its own: while an evaluator runs, a log replaces standard error, and the view goes on.
     with os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace") as terminal:
         console = SafeConsole(file=terminal, highlight=False)
         live = Live(
@@ -95,7 +95,7 @@ def _ended(opened: OpenStudy, purpose: str) -> int:
 
 
 def _bar(share: float) -> str:
-    """A bar of all that is to be done, over all phases, by time."""
+    """A progress bar over all phases, by time."""
     done = round(BAR * share)
     return "━" * done + "─" * (BAR - done)
 
@@ -107,7 +107,7 @@ def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> tu
 
     done = _ended(opened, purpose) - before
     left = opened.store.queue.counts().get((purpose, "waiting"), 0)
-    each_s = seconds / done if done else target_s(opened)  # until the first has ended, by the pace of the search
+    each_s = seconds / done if done else target_s(opened)  # before the first has ended: the pace of the search
     left_s = math.inf if each_s is None else max(0.0, each_s * left - (0.0 if done else seconds))
     rest = f", about {duration(left_s)} left" if left and left_s < math.inf else ""
     return f"{done}/{done + left} runs{rest}", left_s

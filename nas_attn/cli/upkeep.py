@@ -83,7 +83,7 @@ def _once(opened: OpenStudy, as_json: bool) -> None:
 
 
 def _watch(opened: OpenStudy) -> None:
-    """Until the study has ended and nobody works on it any more, or Ctrl-C."""
+    """Refreshes the view until the study is complete and has no workers, or Ctrl-C."""
     from rich.live import Live
 
     out = console()
@@ -147,7 +147,7 @@ def _worker_row(worker: WorkerView) -> list[str]:
 
 
 def _leases(opened: OpenStudy) -> list[dict[str, Any]]:
-    """Who holds what."""
+    """The leases, with their holders."""
     from nas_attn.processes import is_dead, machine_and_pid
 
     clock, found = opened.database.now(), []

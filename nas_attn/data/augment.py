@@ -1,10 +1,10 @@
 """Batched augmentation, decided for a whole epoch at once and applied to normalised batches on the device.
 
-An epoch's random decisions are a function of (seed, epoch): the same for every candidate and device, from any batch on. Pixels that
-come from nowhere (beside the padded image) are the mean colour: 0 after normalisation.
+An epoch's random decisions are a function of (seed, epoch): the same for every candidate and device, from any batch on. Pixels
+outside the image have the mean colour: 0 after normalisation.
 
-Transforms by name, torchvision's v2 and a user's own, get each image, `tv_tensors.Image`, uint8 (C, H, W), with its `Mask` in a
-segmentation, or with a dictionary of `boxes` and `labels` in a detection, and return as many. What mixes images gets a batch.
+Transforms by name, torchvision's v2 and a user's own, get one `tv_tensors.Image`, uint8 (C, H, W); in segmentation also its `Mask`, in
+detection a dictionary of `boxes` and `labels`. They return the same number of values. Transforms that mix images get a batch.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class EpochPlan:
     mirrored: Tensor | None  # bool (N,)
     corner: Tensor | None  # int64 (N, 2): row and column at which the crop starts in the padded image, mirrored or not
     padding: int
-    seed: tuple[int, int]  # of the epoch, for what decides each image by itself
-    blend: tuple[float, ...] | None  # per batch, the share of the image itself in mixup (Zhang et al., 1710.09412)
+    seed: tuple[int, int]  # of the epoch, for transforms of single images
+    blend: tuple[float, ...] | None  # for each batch, the image's own share in mixup (Zhang et al., 1710.09412)
 
     @classmethod
     def draw(
@@ -48,18 +48,18 @@ class EpochPlan:
         """Decides one epoch over `count` images, in nearly equal batches of at most `batch_size`: no small batch at the end."""
         asked: dict[str, dict[str, Any]] = {one.name: one.arguments for one in augment if one.name in BATCHED}
         random = np.random.default_rng((seed, epoch))
-        # Repeated augmentation (Hoffer et al., 1901.09335), as timm counts it: as many images an epoch, fewer different ones.
+        # Repeated augmentation (Hoffer et al., 1901.09335), as in timm: an epoch has as many images, but fewer different ones.
         times = int(asked.get("repeat", {}).get("times", 1))
         order = torch.from_numpy(random.permutation(count).repeat(times)[:count]).to(device)
         batches = torch.tensor_split(order, -(-count // batch_size))
-        if times > 1:  # an image's copies stand apart in their batch: neighbours are mixed
+        if times > 1:  # copies are not neighbours in their batch, since neighbours are mixed
             batches = tuple(b[(torch.arange(len(b), device=device) % times).argsort(stable=True)] for b in batches)
 
         flip = torch.from_numpy(random.random(count) < 0.5).to(device) if "flip" in asked else None
         padding, corner = int(asked.get("crop", {}).get("padding", 0)), None
         if padding:
             corner = torch.from_numpy(random.integers(0, (2 * padding + 1,) * 2, (count, 2))).to(device)
-            if flip is not None:  # drawn for the image before it is mirrored
+            if flip is not None:  # drawn for the unmirrored image
                 corner[:, 1] = torch.where(flip, 2 * padding - corner[:, 1], corner[:, 1])
         alpha = asked.get("mixup", {}).get("alpha", 0.0)
         blend = tuple(random.beta(alpha, alpha, len(batches)).tolist()) if alpha else None
@@ -75,7 +75,7 @@ class EpochPlan:
         ]
 
     def mirror(self, number: int, images: Tensor) -> Tensor:
-        """Mirrors those of batch `number` that are to be: uint8 (B, C, H, W), where a mirrored image costs least."""
+        """Mirrors the chosen images of batch `number`, uint8 (B, C, H, W): cheaper than after normalisation."""
         if self.mirrored is None:
             return images
         rows = images.permute(0, 2, 3, 1)
@@ -94,7 +94,7 @@ class EpochPlan:
         return torch.lerp(x.roll(1, 0), x, share), torch.lerp(shares.roll(1, 0), shares, share)
 
     def apply_mask(self, number: int, mask: Tensor) -> Tensor:
-        """Masks of batch `number`, uint8 (B, 1, H, W), mirrored already, cropped to int64 (B, H, W); beside an image: not counted."""
+        """Crops mirrored masks of batch `number`, uint8 (B, 1, H, W), to int64 (B, H, W); outside the image they are NOT_COUNTED."""
         if self.corner is None:
             return mask[:, 0].long()
         cropped = _crop(mask.float() - NOT_COUNTED, self.corner[self._rows(number)], self.padding) + NOT_COUNTED
@@ -134,29 +134,29 @@ def _crop(x: Tensor, corner: Tensor, padding: int) -> Tensor:
 
 
 Named = tuple[str, Callable[..., Any]]
-CONVERTING = ("Normalize", "ToDtype", "ConvertImageDtype", "ToTensor")  # Done here after all augmentation
+CONVERTING = ("Normalize", "ToDtype", "ConvertImageDtype", "ToTensor")  # Done by nas_attn after all augmentation
 MIXES = "num_classes"  # argument of the transforms that mix the images of a batch
 
 
 @dataclass(frozen=True)
 class Made:
-    """What transforms are made for."""
+    """The images for which transforms are made."""
 
     classes: int
-    size: tuple[int, int]  # (height, width) of the images: a transform's own `size` where a recipe gives none
+    size: tuple[int, int]  # (height, width) of the images: default `size` of transforms
     masked: bool
     mean: tuple[int, ...]  # colour of the images, 0 to 255
 
 
 def named_steps(augment: Sequence[Augment], made_for: Made) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
-    """The transforms of single images and those of whole batches, in order; DataError where a name or an argument is wrong."""
+    """(transforms of single images, transforms of whole batches), in order; DataError: a name or an argument is wrong."""
     steps = [(_mixes(one), (one.name, _made(one, made_for))) for one in augment if one.name not in BATCHED]
     return tuple(step for mixes, step in steps if not mixes), tuple(step for mixes, step in steps if mixes)
 
 
 @dataclass(frozen=True)
 class Transformed:
-    """Images of a split, each transformed when it is asked for. It goes to the processes that load."""
+    """Images of a split, each transformed on access. It is sent to the loading processes."""
 
     pixels: Pixels
     boxes: Tensor | None  # float32 (N, M, 5), on the CPU, of images with boxes
@@ -164,7 +164,7 @@ class Transformed:
     steps: tuple[Named, ...]
 
     def __call__(self, drawn: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """An image, uint8 (C, H, W), and its boxes (M, 5), by index and seed; DataError where a transform fails."""
+        """An image, uint8 (C, H, W), and its boxes (M, 5), by (index, seed); DataError: a transform failed."""
         index, seed = drawn
         _seed(seed)
         stored = self.pixels.item(index)
@@ -173,7 +173,7 @@ class Transformed:
         for name, step in self.steps:
             try:
                 found = step(*parts)
-            except Exception as error:  # a transform may be anybody's
+            except Exception as error:  # any error of a user's transform
                 raise DataError(f"training.augment: '{name}' failed: {shorten(first_line(error))}") from error
             parts = list(found) if isinstance(found, tuple | list) else [found]
         return self._image(parts, stored), self._boxes(parts, boxes, stored.shape[-2:])
@@ -196,20 +196,20 @@ class Transformed:
         if not isinstance(image, Tensor) or image.dtype != torch.uint8:
             kind = str(image.dtype).removeprefix("torch.") if isinstance(image, Tensor) else type(image).__name__
             raise DataError(
-                f"training.augment: '{named}' gives images of {kind}, not uint8 tensors: leave out ToDtype and Normalize, images are "
+                f"training.augment: '{named}' returns {kind}, not uint8 tensors: leave out ToDtype and Normalize, since images are "
                 "normalised afterwards (data.mean, data.std)"
             )
         whole = torch.cat([image, parts[1].to(torch.uint8).view(1, *image.shape[-2:])]) if self.masked else image
         if len(whole) != len(stored) or (self.boxes is not None and whole.shape != stored.shape):
             now, before = ("x".join(map(str, one.shape)) for one in (whole, stored))
             raise DataError(
-                f"training.augment: '{named}' makes images of {now}, but the network is fed {before}: choose one that "
-                "keeps that, or end with Resize"
+                f"training.augment: '{named}' makes images of {now}, but the network takes {before}: choose one that "
+                "keeps this size, or end with Resize"
             )
         return whole.as_subclass(Tensor).contiguous()
 
     def _boxes(self, parts: Sequence[Any], before: Tensor, size: Sequence[int]) -> Tensor:
-        """What is left of the boxes, in a table as large as before; one without a surface is none."""
+        """The transformed boxes in a table of the same size; a box without area is dropped."""
         table = torch.zeros_like(before)
         if self.boxes is None:
             return table
@@ -223,7 +223,7 @@ class Transformed:
 
 
 def mixed(steps: Sequence[Named], x: Tensor, y: Tensor, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """A batch, x float32 (B, C, H, W), y int64 (B,), mixed: y becomes float32 (B, classes). DataError where that fails."""
+    """A batch, x float32 (B, C, H, W), y int64 (B,), mixed: y becomes float32 (B, classes). DataError: it failed."""
     with seeded(seed):
         for name, step in steps:
             try:
@@ -235,7 +235,7 @@ def mixed(steps: Sequence[Named], x: Tensor, y: Tensor, seed: tuple[int, ...]) -
 
 @contextmanager
 def seeded(seed: tuple[int, ...]) -> Iterator[None]:
-    """The generators of torch, NumPy and Python begin with a seed, and are as before afterwards."""
+    """Inside, the generators of torch, NumPy and Python start from a seed; afterwards they are as before."""
     before, python = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[]):
         _seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
@@ -247,8 +247,8 @@ def seeded(seed: tuple[int, ...]) -> Iterator[None]:
 
 
 def seeded_batches(loader: Any, seed: tuple[int, ...]) -> Iterator[Any]:
-    """The batches of a user's DataLoader: what it draws depends only on the seed, and nothing else is drawn differently. Raises DataError:
-    it fails, or gives fewer than it says."""
+    """The batches of a user's DataLoader. Its random numbers depend only on the seed, and it does not change other generators. Raises
+    DataError: it fails, or has fewer batches than its length."""
     iterator, count = None, len(loader)
     for number in range(count):
         with seeded((*seed, number)):
@@ -267,7 +267,7 @@ def seeded_batches(loader: Any, seed: tuple[int, ...]) -> Iterator[Any]:
                     f"batch {number} of your DataLoader cannot be read: {shorten(first_line(error))}"
                 ) from error
         if batch is None:
-            raise DataError(f"your DataLoader says that it has {count} batches, and gives {number}")
+            raise DataError(f"your DataLoader has a length of {count} batches, but gives {number}: correct its length")
         yield batch
 
 
@@ -278,7 +278,7 @@ def _seed(seed: int) -> None:
 
 
 def _mixes(one: Augment) -> bool:
-    """Whether a transform takes a batch with its labels, or chooses among such."""
+    """Whether a transform mixes a batch with its labels, or chooses among such transforms."""
     inner = one.arguments.get("transforms")
     if isinstance(inner, list) and inner:
         return any(_mixes(_inner(entry)) for entry in inner if isinstance(entry, dict | str))
@@ -317,10 +317,10 @@ def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
             arguments.setdefault("size", list(made_for.size))
         if (way := arguments.get("interpolation")) in [mode.value for mode in InterpolationMode]:
             arguments["interpolation"] = InterpolationMode(way)  # torchvision 0.26 takes no text
-        if one.name == "RandomErasing":  # 0 after normalization, as in published recipes, which erase there
+        if one.name == "RandomErasing":  # 0 after normalisation, as in published recipes
             arguments.setdefault("value", list(made_for.mean))
             warnings.filterwarnings("ignore", r"RandomErasing\(\) is currently passing through")  # masks and boxes stay
-        if made_for.masked and "fill" in parameters:  # what comes in from beside the image does not count
+        if made_for.masked and "fill" in parameters:  # pixels from outside the image do not count
             from torchvision import tv_tensors
 
             arguments["fill"] = {tv_tensors.Mask: NOT_COUNTED, "others": arguments.get("fill") or 0}
@@ -345,7 +345,7 @@ def _inner(entry: Mapping[str, Any] | str) -> Augment:
 
 
 def _argument(value: Any, made_for: Made) -> Any:
-    """An argument as libraries take it: what has a name is made, and a list becomes a tuple (Pillow's colours must be one)."""
+    """An argument for a library: named entries are made, and a list becomes a tuple (as Pillow's colours must be)."""
     if isinstance(value, Mapping):
         named = "name" in value
         return _made(_inner(value), made_for) if named else {k: _argument(v, made_for) for k, v in value.items()}

@@ -1,8 +1,8 @@
 """Images with boxes: in COCO's form (`coco:FOLDER`), in ultralytics' (`yolo:PATH.yaml`), and the cluttered digits.
 
-Where `[data.coco]` does not say where the annotations of a split are, they are looked for as COCO itself and common programs lay
-them (PATTERNS), and the images in the file's folder, in FOLDER, in `images`, or in a folder named as the split. For a detector that
-our trainer trains, an image is scaled until its longer side is what the detector is fed; below or beside it is grey.
+Without `[data.coco]`, annotations of a split are searched at the places of COCO itself and of common programs (PATTERNS), and images
+in the file's folder, in FOLDER, in `images`, or in a folder with the split's name. For detectors of our own trainer, the longer side
+of an image is scaled to the side of the detector's input; the rest is grey.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from nas_attn.recipe import CocoSection, DataSection
 
 SPLITS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 PATTERNS = ("annotations/instances_{}*.json", "{}/_annotations.coco.json", "annotations/{}*.json", "{}.json")
-SLACK = 1.0  # pixels by which a box may stick out of its image: programs round
+SLACK = 1.0  # pixels by which a box may exceed its image, since programs round
 BoxTable = NDArray[np.float32]  # (M, 5): class from 1 (below: a crowd, not counted), left, top, right, bottom in pixels
 
 Id = typing.Annotated[int, Field(lt=2**63)] | typing.Annotated[str, Field(max_length=100)]
@@ -77,16 +77,16 @@ class _Content(BaseModel):
 
 @dataclass(frozen=True)
 class Coco:
-    """Where the splits of a data set are."""
+    """The files of a data set's splits."""
 
     root: Path
     files: Mapping[str, Path]  # split -> annotations
-    images: str | None  # folder of the images, where it was said
+    images: str | None  # folder of the images, if it was given
     classes: Mapping[int, str]  # id -> name, in order of the ids: those with boxes to learn from
-    trained: int  # images with which the training annotations deal
+    trained: int  # number of images in the training annotations
 
     def read(self, split: str) -> tuple[tuple[Framed, ...], tuple[BoxTable, ...]]:
-        """The images of a split, unopened, and their boxes; DataError where annotations are wrong or an image is missing."""
+        """The images of a split, unopened, and their boxes; DataError: annotations are wrong, or an image is missing."""
         path = self.files[split]
         content = _content(path)
         names = _names(content, path)
@@ -123,7 +123,7 @@ class Coco:
         return framed, tuple(np.array(one, np.float32).reshape(-1, 5) for one in boxes.values())
 
     def _folder(self, split: str, first: str) -> Path:
-        """Where a split's images are, of which `first` is one."""
+        """The folder of a split's images; `first` is one of them."""
         root, file = self.root, self.files[split]
         if self.images is not None:
             if not (root / self.images).is_dir():
@@ -132,7 +132,7 @@ class Coco:
         named = dict.fromkeys((file.stem.removeprefix("instances_"), *SPLITS[split]))
         places = [file.parent, *(base / name for base in (root, root / "images") for name in ("", *named))]
         for place in places:
-            if os.path.isfile(place / first):  # false also where the name is too long for one
+            if os.path.isfile(place / first):  # also false if the name is too long
                 return place
         raise DataError(
             f"the image '{shorten(first)}' of '{file}' is not there (looked in {few([str(place) for place in places])}): name "
@@ -141,7 +141,7 @@ class Coco:
 
 
 def seen(data: str) -> str:
-    """The classes and images of `coco:FOLDER`, or what is wrong with it, which the recipe may set right."""
+    """The classes and images of `coco:FOLDER`, or what is wrong with it, which the recipe may correct."""
     try:
         found = find(DataSection(name=data))
         images = (f"{split}: {len(found.read(split)[0]):,} images" for split in found.files)
@@ -151,7 +151,7 @@ def seen(data: str) -> str:
 
 
 def count_trained(section: DataSection) -> float:
-    """About how many images `coco:FOLDER` or `yolo:PATH.yaml` trains on. Raises DataError: that cannot be said."""
+    """Approximate number of training images of `coco:FOLDER` or `yolo:PATH.yaml`. Raises DataError: it is unknown."""
     if section.name.startswith("yolo:"):
         return sum(1 for _ in named_images(section, "train"))
     found = find(section)
@@ -159,7 +159,7 @@ def count_trained(section: DataSection) -> float:
 
 
 def find(section: DataSection) -> Coco:
-    """Where the data are, and their classes. Raises DataError: there are none, or they name no class with boxes."""
+    """The files of the data, and their classes. Raises DataError: there are none, or no class with boxes."""
     root = user_path(section.name.removeprefix("coco:"), what="folder of images with boxes", error=DataError)
     if not root.is_dir():
         raise DataError(f"folder of images with boxes '{root}' does not exist (looked in {Path.cwd()})")
@@ -209,7 +209,7 @@ def _names(content: _Content, path: Path) -> dict[int, str]:
 
 
 def _classes(content: _Content, path: Path) -> dict[int, str]:
-    """The categories to learn; one that only sums up others, as some programs write it, is none."""
+    """The categories to learn, without a supercategory without boxes, which some programs write."""
     names = _names(content, path)
     used = {row.category_id for row in content.annotations if not row.iscrowd}
     above = {row.supercategory for row in content.categories if row.id in used}
@@ -222,7 +222,7 @@ def _classes(content: _Content, path: Path) -> dict[int, str]:
 
 
 def _corners(row: _Box, image: _Image, path: Path) -> tuple[float, float, float, float] | None:
-    """(left, top, right, bottom) within the image; None for a box without a surface."""
+    """(left, top, right, bottom) within the image; None for a box without area."""
     left, top, wide, high = row.bbox
     width, height = image.width, image.height
     if min(left, top) < -SLACK or left + wide > width + SLACK or top + high > height + SLACK or min(wide, high) < 0:
@@ -235,7 +235,7 @@ def _corners(row: _Box, image: _Image, path: Path) -> tuple[float, float, float,
 
 
 def _scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> NDArray[np.float32]:
-    """(N, M, 5), zeros where an image has fewer than the most: boxes as `BoxTable`, in pixels of the image as it is fed."""
+    """(N, M, 5), zeros if an image has fewer boxes than others: boxes as `BoxTable`, in pixels of the detector's input."""
     most = max((len(found) for found in boxes), default=0)
     table = np.zeros((len(boxes), max(most, 1), 5), np.float32)
     for number, (found, image) in enumerate(zip(boxes, images, strict=True)):
@@ -244,13 +244,13 @@ def _scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> N
     return table
 
 
-SIDE = 320  # of what a detector is fed, unless `data.size` says otherwise
-MEAN, STD = tuple(value / 255 for value in GREY), (1.0, 1.0, 1.0)  # Grey is 0 in augmentation; a detector is fed 0 to 1
+SIDE = 320  # of a detector's input, unless `data.size` says otherwise
+MEAN, STD = tuple(value / 255 for value in GREY), (1.0, 1.0, 1.0)  # Grey is 0 in augmentation; a detector takes 0 to 1
 
 
 @dataclass(frozen=True)
 class BoxedSplit(Split):
-    """Images with boxes; `labels` say nothing. y of a batch is float32 (B, M, 5): `BoxTable`, zeros where there are fewer."""
+    """Images with boxes; `labels` is not used. y of a batch is float32 (B, M, 5): `BoxTable`, filled with zeros."""
 
     boxes: Tensor  # float32 (N, M, 5), on the device
 
@@ -282,9 +282,9 @@ class Boxes(Classes):
         return ("image",)
 
     def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
-        assert part.boxes is not None  # what reads boxes gives them
+        assert part.boxes is not None  # readers of boxes set them
         if not (part.boxes[..., 0] > 0).any():
-            raise DataError(f"{what} has no image with a box")
+            raise DataError(f"{what} has no image with a box: add some")
 
     def statistics(self, train: Labelled, section: DataSection) -> Statistics:
         return MEAN, STD
@@ -304,7 +304,7 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
         sources, boxes = found.read(split)
         files = Files(found.root, sources, np.arange(len(sources)))
         images = prepare(files, section.model_copy(update={"size": side}), place)
-        kept = _scaled(boxes, sources, side)[images.labels]  # what is broken may be left out
+        kept = _scaled(boxes, sources, side)[images.labels]  # broken images may be left out
         return Labelled(images.pixels, np.zeros_like(images.labels), images.identity, boxes=kept)
 
     validation = None
@@ -320,7 +320,7 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
 
 
 def digits(section: DataSection, _place: Place) -> Parts:
-    """`digits`, scaled to what the detector is fed."""
+    """`digits`, scaled to the detector's input."""
     options = chosen_options(section, OPTIONS)
     side = section.size or SIDE
 
@@ -340,13 +340,13 @@ def _digit_box(mask: NDArray[np.uint8], side: int) -> tuple[float, ...]:
 
 
 DEFAULT_SIZE = 640
-STRIDE = 32  # detectors halve their images five times
+STRIDE = 32  # detectors halve the image's side five times
 DIGITS_FORMAT = 1
 YAML_SPLITS = {"train": "train", "val": "validation", "test": "test"}  # key in the YAML -> split of the digits
 
 
 def side(section: DataSection) -> int:
-    """Height and width that a detector is fed. Raises DataError: it cannot be halved five times."""
+    """Side of a detector's input. Raises DataError: it cannot be halved five times."""
     size = section.size or DEFAULT_SIZE
     if size % STRIDE:
         raise DataError(f"data.size = {size} must be a multiple of {STRIDE} for a detector")
@@ -354,7 +354,7 @@ def side(section: DataSection) -> int:
 
 
 def data_file(section: DataSection) -> Path:
-    """The YAML file of the data; the digits' is made where it is not there yet. Raises DataError: there is none."""
+    """The YAML file of the data; the one of the digits is made if it is missing. Raises DataError: there is none."""
     if section.name == "digits":
         return _digits_file(section)
     if not section.name.startswith("yolo:"):
@@ -366,7 +366,7 @@ def data_file(section: DataSection) -> Path:
 
 
 def described(section: DataSection) -> Mapping[str, Any]:
-    """What the YAML says. Raises DataError: it cannot be read, or names no classes."""
+    """The content of the YAML. Raises DataError: it cannot be read, or names no classes."""
     import yaml  # ultralytics brings it
 
     path = data_file(section)
@@ -387,21 +387,21 @@ def class_names(section: DataSection) -> tuple[str, ...]:
 
 
 def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
-    """Images to validate on as they are fed, (1, 3, side, side), 0 to 1."""
+    """Validation images as the detector's input, (1, 3, side, side), 0 to 1."""
     size = side(section)
     for path in named_images(section, "val"):
         try:
             with Image.open(path) as opened:
                 whole = opened.size
             image = decode(Framed(path, whole), size)[None].astype(np.float32)
-        except (OSError, ValueError):  # ultralytics has said so
+        except (OSError, ValueError):  # ultralytics reports it
             continue
         image /= 255
         yield image
 
 
 def named_images(section: DataSection, *splits: str) -> Iterator[Path]:
-    """The image files of these splits, for which the YAML names folders and lists of files; others are left out."""
+    """The image files of these splits, from the folders and file lists in the YAML; other entries are left out."""
     content = described(section)
     root = Path(str(content.get("path") or ".")).expanduser()
     for named in (content.get(split) for split in splits):

@@ -1,4 +1,4 @@
-"""A data set: splits that yield batches, the closed door to the test split, and `load`, from the recipe's `[data]` to both."""
+"""A data set: splits that yield batches, guarded access to the test split, and `load`, which makes both from `[data]`."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Split:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]  # per channel, on the scale 0 to 1; batches are normalised with them
-    workers: int = field(default=1, kw_only=True)  # processes that transform images, where there are such transforms
-    loader: Any = field(default=None, kw_only=True)  # a user's own, whose batches are trained on as they are
+    workers: int = field(default=1, kw_only=True)  # processes that transform images, if there are such transforms
+    loader: Any = field(default=None, kw_only=True)  # a user's DataLoader; its batches are used as they are
     masked: ClassVar[bool] = False  # whether an image's last channel, as stored, is its mask
     _feeds: dict[str, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
     _scales: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -67,8 +67,8 @@ class Split:
     def epoch(
         self, batch_size: int, *, seed: int, epoch: int, augment: Sequence[Augment], first_batch: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of training: every image once, in an order and augmented by `seed` and `epoch`. `first_batch` takes it up
-        again in the middle. x as in `batches`; y int64 (B,), or float32 (B, classes) with mixup."""
+        """One epoch of training: every image once. `seed` and `epoch` decide order and augmentation; `first_batch` continues in
+        the middle. x as in `batches`; y int64 (B,), or float32 (B, classes) with mixup."""
         if self.loader is not None:
             yield from self._loaded((seed, epoch), first_batch)
             return
@@ -79,7 +79,7 @@ class Split:
             yield mixed(mixing, x, y, (seed, epoch, number)) if mixing else (x, y)
 
     def check(self, augment: Sequence[Augment]) -> None:
-        """Applies transforms to some images before anything is trained; DataError: unknown, failing, or does not fit them."""
+        """Tries transforms on some images before anything is trained; DataError: unknown, failing, or not for these images."""
         if self.loader is not None:
             if augment:
                 raise DataError(
@@ -109,7 +109,7 @@ class Split:
     def _drawn(
         self, plan: EpochPlan, steps: tuple[Named, ...], key: str, first: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches as stored with what belongs to them, each image transformed by itself."""
+        """Batches as stored with their labels, masks or boxes; each image is transformed by itself."""
         if not steps:
             for index, stored in zip(plan.batches[first:], self.pixels.fetch(plan.batches[first:]), strict=True):
                 yield stored, self._y[index]
@@ -124,11 +124,11 @@ class Split:
 
     @property
     def _y(self) -> Tensor:
-        """What belongs to the images as stored."""
+        """Labels, masks or boxes of the images as stored."""
         return self.labels
 
     def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """A training batch, (x, y), of images as stored, mirrored already, and of what belongs to them."""
+        """A training batch (x, y) from mirrored images as stored, and their labels, masks or boxes."""
         return plan.apply(number, self._normalised(mirrored), y, self.classes)
 
     def steps(self, batch_size: int) -> int:
@@ -169,13 +169,13 @@ class Dataset:
     classes: tuple[str, ...]
     input_shape: tuple[int, int, int]  # (C, H, W)
     digest: str  # text that changes when an image, a label or the split of train and validation changes
-    open_test: Callable[[], Split]  # not to be called directly: `read_test` is the road to the test split
-    missing_test: str = ""  # Why there is no test split, with the way out; empty where there is one
-    validation_identity: NDArray[np.int64] | None = None  # (N,), of a folder checksums of the images' names and sizes
+    open_test: Callable[[], Split]  # do not call it directly: use `read_test`
+    missing_test: str = ""  # Why there is no test split, with the way out; else empty
+    validation_identity: NDArray[np.int64] | None = None  # (N,); for a folder, checksums of the images' names and sizes
     task: Task = TASKS["classification"]
 
     def read_test(self, reason: str) -> Split:
-        """The test split, read for a stated reason, which the caller records; DataError where there is none."""
+        """The test split, read for a stated reason, which the caller records; DataError if there is none."""
         if not reason.strip():
             raise DataError(f"the test split of '{self.name}' can be read only for a stated reason")
         log.info("test split of '%s' read: %s", self.name, reason)
@@ -189,7 +189,7 @@ class Classes:
     """Images with a class each."""
 
     def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:
-        """Names of what a split keeps the shares of."""
+        """Names of the classes whose shares a split keeps."""
         return classes
 
     def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
@@ -200,11 +200,11 @@ class Classes:
             raise DataError(f"{what} has no image of class '{missing[0]}' ({len(missing)} of {len(classes)} missing)")
 
     def input_shape(self, part: Labelled) -> tuple[int, int, int]:
-        """(C, H, W) of what a network is fed."""
+        """(C, H, W) of a network's input."""
         return part.pixels.shape
 
     def statistics(self, train: Labelled, section: DataSection) -> Statistics:
-        """What images are normalised with: of the training split, or as the recipe says."""
+        """Mean and standard deviation for normalisation: of the training split, or the recipe's."""
         channels = self.input_shape(train)[0]
         if section.mean is None or section.std is None:
             if train.loader is not None:  # 0 to 1, as it gives them
@@ -282,7 +282,7 @@ def _split(parts: Parts, section: DataSection, kind: Classes) -> tuple[Labelled,
 
 
 class MaskedSplit(Split):
-    """Images with masks; `labels` are zeros and say nothing, y of a batch is int64 (B, H, W)."""
+    """Images with masks; `labels` are unused zeros, y of a batch is int64 (B, H, W)."""
 
     masked = True
 
@@ -308,7 +308,7 @@ class Masks(Classes):
         return ("image",)
 
     def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
-        """Validation and test may lack a class, which then does not count; training may not."""
+        """Raises DataError: a class is missing. Only in the training split: elsewhere a missing class does not count."""
         if not what.startswith("training"):
             return
         for every in (False, True):

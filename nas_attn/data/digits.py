@@ -2,7 +2,7 @@
 
 They are those of scikit-learn (Alpaydin and Kaynak, UCI 1998, CC BY 4.0), divided between train, validation and test first (2:1:1).
 A cluttered image shows one digit at a random place among pieces of others (as in cluttered MNIST: Mnih et al., 1406.6247). A cued
-image has two digits at its foot, one brighter and one darker than the ground, and a bar along the top that says which is the label:
+image has two digits at the bottom, one brighter and one darker than the ground. A bar along the top shows which of them is the label:
 no unit of a small network sees both, but attention that pools the image early can carry the cue to the digits.
 """
 
@@ -22,7 +22,7 @@ from nas_attn.recipe import DataSection
 
 SIDE = 8
 CLASSES = tuple(str(digit) for digit in range(10))
-STROKE = 64  # brightness from which on a pixel of a source digit belongs to it
+STROKE = 64  # least brightness of a digit's pixels in a source image
 SPLITS = ("train", "validation", "test")
 MOST_IMAGES = 1_000_000
 Ranges = Mapping[str, tuple[int, int, int]]  # option -> default, lowest and highest value
@@ -44,7 +44,7 @@ def cluttered(section: DataSection, _place: Place) -> Parts:
 
 
 def masked(section: DataSection, _place: Place) -> Parts:
-    """`digits` for segmentation: the same images; a mask has the digit's strokes, what covers them or not, and background."""
+    """`digits` for segmentation: the same images; a mask has all strokes of the digit, covered ones too, and background."""
     options = chosen_options(section, OPTIONS)
 
     def make(split: str) -> Labelled:
@@ -107,7 +107,7 @@ def source_digits(seed: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.in
 
 
 def draw_sources(random: np.random.Generator, sources: int, count: int) -> NDArray[np.int64]:
-    """int64 (count,): the source digit of each image, equally often within one: fewer lucky draws in validation."""
+    """int64 (count,): the source digit of each image. Their frequencies differ by at most one, for a fair validation."""
     return random.permutation(np.resize(random.permutation(sources), count))
 
 
@@ -132,7 +132,7 @@ def draw_masked(
 
 
 def box_of(mask: NDArray[np.uint8]) -> tuple[float, float, float, float, float]:
-    """Class (from 0), and centre, width and height of what a mask shows, as shares of the image."""
+    """Class (from 0), centre, width and height of a mask's digit, as shares of the image."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     (top, bottom), (left, right) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
     height, width = mask.shape
@@ -156,8 +156,8 @@ def window(row: NDArray[np.int64], column: NDArray[np.int64], side: int) -> Wind
     return np.arange(len(row))[:, None, None], rows[:, :, None], columns[:, None, :]
 
 
-GAP, JITTER = 1, 1  # pixels between the two digits; rows by which the pair may stand higher than at the foot
-CUED_OPTIONS: Ranges = {  # `cue`, `contrast`: how far bar and digits are from the ground; `noise`: deviation. Of 255
+GAP, JITTER = 1, 1  # pixels between the two digits; rows by which the pair may be above the bottom
+CUED_OPTIONS: Ranges = {  # `cue`, `contrast`: of bar and digits to the ground; `noise`: deviation; up to 255
     "height": (24, SIDE + JITTER + 1, 128),
     "width": (18, 2 * SIDE + GAP, 128),
     "bar": (4, 0, 64),

@@ -1,9 +1,9 @@
 """A user's folder of images: one sub-folder per class as torchvision has it, or for segmentation `images` beside `masks`.
 
 Either in `PATH/train` beside `PATH/val` (or `valid`, `validation`) and `PATH/test`, or in `PATH` itself, of which a fifth is kept
-for the test. Images become RGB, turned as their EXIF data says, on white where they are transparent; their shorter side is scaled to
-`size` and the middle square cut out. The result is kept in the user's cache folder until a file's name, size or time changes. A mask
-is a PNG of its image's name, scaled to the nearest value: class numbers, the first of `PATH/classes.txt` is 0, 255 is none.
+for the test. Images become RGB, turned by their EXIF data, with white for transparent parts; their shorter side is scaled to `size`
+and the middle square cut out. The result is kept in the user's cache folder until a file's name, size or time changes. A mask is a
+PNG with its image's name, scaled to the nearest value. Its values are class numbers: 0 is the first in `PATH/classes.txt`, 255 none.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "ham
 TEST_SHARE = 0.2
 VALIDATION_NAMES = ("validation", "val", "valid")
 CACHE_FORMAT = 3
-MEMORY_SHARE = 0.25  # of a GPU's free memory, at most, for the images of a split
-LEFT_S = 86_400  # what a killed process has left is removed after so long
-KEEP_UNUSED_S = 60 * 86_400  # prepared images that nobody has read for so long are removed
+MEMORY_SHARE = 0.25  # largest share of a GPU's free memory for the images of a split
+LEFT_S = 86_400  # files of killed processes are removed after so many seconds
+KEEP_UNUSED_S = 60 * 86_400  # prepared images are removed after so many seconds without use
 SPLITS = 3
 
 
 @dataclass(frozen=True)
 class Files:
-    """Images of a folder: plain files, or with their masks, or with the size of their boxes' image."""
+    """Images of a folder: plain files, or with masks, or with the image size of their annotations."""
 
     root: Path
     sources: Sequence[Source]
@@ -91,7 +91,7 @@ def read(section: DataSection, place: Place) -> Parts:
 
 
 def image_folder(section: DataSection) -> Path:
-    """Raises DataError: `folder:PATH` is no folder."""
+    """The folder of `folder:PATH`. Raises DataError: it does not exist."""
     root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
     if not root.is_dir():
         raise DataError(f"image folder '{root}' does not exist (looked in {Path.cwd()})")
@@ -106,7 +106,7 @@ def _split_folder(
     classes: tuple[str, ...],
     strata: tuple[str, ...],
 ) -> Parts:
-    """The splits of a folder: those in `train`, `val` and `test`, else of everything a fifth for the test."""
+    """The splits of a folder: `train`, `val` and `test`; without these, a fifth of all images for the test."""
     listed = partial(list_, None if section.groups is None else find_groups(section.groups, root))
 
     def ready(files: Files) -> Labelled:
@@ -139,7 +139,7 @@ def _split_folder(
 
 
 def look_at(path: str) -> tuple[int, int, int]:
-    """(classes, images, unreadable ones) of `folder:PATH`, all opened; DataError: no classes, or too few images of one."""
+    """(classes, images, unreadable ones) of `folder:PATH`; opens all images. DataError: no classes, or too few images of one."""
     root = image_folder(DataSection(name=f"folder:{path}"))
     train = root / "train" if (root / "train").is_dir() else root
     classes = _class_names(train)
@@ -166,16 +166,16 @@ def _opens(path: Path) -> bool:
 
 
 def count_trained(path: str) -> float:
-    """About how many images of a folder are trained on; 0 where there is no such folder. None is read."""
+    """Approximate number of a folder's training images, without reading them; 0 without such a folder."""
     root = Path(path).expanduser()
-    if not (root / "train").is_dir():  # a fifth is for the test, a fifth of the rest for validation
+    if not (root / "train").is_dir():  # a fifth is the test split, a fifth of the rest the validation split
         return 0.64 * len(images_below(root))
     split = any((root / name).is_dir() for name in VALIDATION_NAMES)
     return (1 if split else 0.8) * len(images_below(root / "train"))
 
 
 def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path, list[str]]:
-    """The folder, and below it the paths of images by their checksums of name and size, in this order."""
+    """(folder, paths in it) of images, from checksums of their names and sizes, in this order."""
     root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
     known = {_identity(p, root): p for p in images_below(root)}
     return root, [known[int(one)].relative_to(root).as_posix() for one in identity]
@@ -196,7 +196,7 @@ def _check_apart(splits: Sequence[Files]) -> None:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted; none where there is no such folder."""
+    """All image files below a folder, sorted; none if the folder does not exist."""
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
@@ -238,10 +238,10 @@ def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
 
 
 def _cut(section: DataSection) -> Cut:
-    """What images are made into. Raises DataError: `data.options` say something that cannot be."""
+    """Scale and cut of the images. Raises DataError: `data.options` has a wrong key or value."""
     size, options = section.size or DEFAULT_SIZE, section.options
     for key in options.keys() - {"resize", "interpolation"}:
-        raise DataError(f"data.options of a folder are resize and interpolation, not '{key}'")
+        raise DataError(f"unknown option data.options.{key} of a folder: give resize or interpolation")
     resize, how = options.get("resize", size), options.get("interpolation", "bilinear")
     if not isinstance(resize, int) or isinstance(resize, bool) or not size <= resize <= LARGEST:
         raise DataError(f"data.options.resize = {resize} must be a number of pixels, data.size = {size} or more")
@@ -251,7 +251,7 @@ def _cut(section: DataSection) -> Cut:
 
 
 def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> None:
-    """Refuses or names the images that cannot be read."""
+    """Raises DataError for images that cannot be read, or warns of them, as the recipe says."""
     paths, first = files.paths, files.sources[0]
     names = [_below(paths[i], files.root) for i in np.flatnonzero(broken)]
     count = f"{len(names)} image{'s' if len(names) > 1 else ''} of '{files.root}' cannot be read"
@@ -265,7 +265,7 @@ def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> No
 
 
 def _cached_decode(files: Files, cut: Cut, *, held: bool) -> tuple[NDArray[np.bool_], Pixels]:
-    """bool (N,), which cannot be read; and the images, (3 or 4, size, size) each. `held`: as `Mapped` has it."""
+    """(bool (N,): images that cannot be read; the images, (3 or 4, size, size) each). `held`: as in `Mapped`."""
     stats = [path.stat() for source in files.sources for path in _files_of(source)]
     states = [(s.st_size, s.st_mtime_ns) for s in stats]
     what = repr((CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, states))
@@ -293,7 +293,7 @@ def _cached_decode(files: Files, cut: Cut, *, held: bool) -> tuple[NDArray[np.bo
 
 
 def _read_broken(path: Path, count: int) -> NDArray[np.bool_] | None:
-    """Which images were broken when they were prepared there; None where nothing is, or something damaged."""
+    """Which of the prepared images were broken; None if nothing was prepared, or it is damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             broken: NDArray[np.bool_] = arrays["broken"]
@@ -306,16 +306,16 @@ def _read_broken(path: Path, count: int) -> NDArray[np.bool_] | None:
 
 
 def _drop_unused(folder: Path) -> None:
-    """Removes prepared images that nobody has read for long, and what a killed process left."""
+    """Removes prepared images without recent use, and files of killed processes."""
     for other in folder.iterdir():
         left = other.suffix == PART or other.name.startswith(SCRATCH)
-        with suppress(OSError):  # Windows keeps what is open; another process may remove it, too
+        with suppress(OSError):  # Windows keeps open files; another process may have removed it
             if time.time() - other.stat().st_mtime > (LEFT_S if left else KEEP_UNUSED_S):
                 other.unlink(missing_ok=True)
 
 
 def prepared_files(section: DataSection) -> list[Path]:
-    """All that was prepared of the folder of `folder:PATH` or `coco:FOLDER`; none for other data."""
+    """All prepared files of `folder:PATH` or `coco:FOLDER`; none for other data."""
     source, _, path = section.name.partition(":")
     folder = cache_folder()
     if source not in ("folder", "coco") or not folder.is_dir():
@@ -344,7 +344,7 @@ def _below(path: Path, root: Path) -> str:
 
 
 def _gpu_memory(place: Place) -> int:
-    """Bytes that are free there for one worker's images; 0 where images do not go to a GPU."""
+    """Free bytes of a GPU for one worker's images; 0 if images do not go to a GPU."""
     return torch.cuda.mem_get_info(place.device)[0] // place.share.device if place.device.type == "cuda" else 0
 
 

@@ -3,12 +3,12 @@
     def flowers(split: str) -> torch.utils.data.Dataset | None:   # "train", "validation", "test"; None: there is no such split
         return Flowers("data/flowers", split)
 
-An item is (image, label), or a table with `image` and `label`; further fields are left alone. An image is a PIL image, an array
-(H, W) or (H, W, C), or a tensor (C, H, W), as bytes or from 0 to 1. A label is a class number; in a segmentation a mask (H, W) of
-class numbers; in a detection a table of `boxes`, (K, 4) as left, top, right, bottom in pixels, and `labels`, (K,) from 1.
+An item is (image, label), or a dictionary with `image` and `label`; further fields are ignored. An image is a PIL image, an array
+(H, W) or (H, W, C), or a tensor (C, H, W), as bytes or from 0 to 1. A label is a class number; in segmentation a mask (H, W) of class
+numbers; in detection a dictionary of `boxes`, (K, 4) as left, top, right, bottom in pixels, and `labels`, (K,) from 1.
 
-A DataLoader's batches are trained on as they are: x float (B, C, H, W), normalised as `data.mean` and `data.std` say (left out: from 0 to
-1), y class numbers, shares of classes, or masks. Those to validate on are kept as bytes.
+A DataLoader's batches are used for training as they are: x float (B, C, H, W), normalised by `data.mean` and `data.std` (without them:
+0 to 1), y class numbers, shares of classes, or masks. Validation images are kept as bytes.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ from nas_attn.recipe import DataSection
 
 IMAGES, LABELS = ("image", "img", "pixel_values"), ("label", "labels", "mask", "annotation", "objects", "target")
 BOXED_SIDE = 320
-SLACK = 0.01  # by which values of a DataLoader may lie outside of 0 to 1: rounding
-KEPT = 1000  # images of a DataLoader to train on that are kept to look at
-SMALL = 2**28  # Bytes of images that are held in memory as they are
+SLACK = 0.01  # rounding error by which a DataLoader's values may leave 0 to 1
+KEPT = 1000  # training images of a DataLoader that are kept for statistics
+SMALL = 2**28  # At most so many bytes of images are held in memory
 
 
 @dataclass(frozen=True)
 class Items:
-    """What an item of a data set is made into, in the processes that load."""
+    """Converts an item of a data set, in the loading processes."""
 
     dataset: Any
     kind: str
@@ -92,11 +92,11 @@ class Items:
 
 
 def read(function: Callable[..., Any], kind: str, section: DataSection, place: Place) -> Parts:
-    """The splits that a user's function gives; DataError: it fails, has no training images, or an item is wrong."""
+    """The splits of a user's function; DataError: it fails, has no training images, or an item is wrong."""
     datasets = {split: _opened(function, split, section) for split in ("train", "validation", "test")}
     missing = "" if datasets["test"] is not None else f"'{section.name}' gives no data set for 'test'"
     if datasets["train"] is None:
-        raise DataError(f"data.name = '{section.name}' gives no data set for 'train'")
+        raise DataError(f"data.name = '{section.name}' gives no data set for 'train': return one")
 
     def part(split: str) -> Labelled:
         if datasets[split] is None:
@@ -113,7 +113,7 @@ def read(function: Callable[..., Any], kind: str, section: DataSection, place: P
 
 
 def _opened(function: Callable[..., Any], split: str, section: DataSection) -> Any:
-    """The data set of a split, of which no item is read; None where there is none."""
+    """The data set of a split; reads no item. None if there is none."""
     try:
         dataset = function(split, **section.options)
     except Exception as error:  # a user's function
@@ -128,7 +128,7 @@ def _opened(function: Callable[..., Any], split: str, section: DataSection) -> A
 
 
 def _labelled(items: Items, count: int, section: DataSection) -> Labelled:
-    """All items read once; many images go into a file, which is mapped into memory."""
+    """Reads all items once; many images go into a file, which is mapped into memory."""
     first, _ = items(0)
     if items.where.endswith("train"):
         _say_fields(items)
@@ -169,22 +169,22 @@ def _labelled(items: Items, count: int, section: DataSection) -> Labelled:
 
 
 def is_loader(given: Any) -> bool:
-    """Whether something gives batches: a DataLoader, or what looks like one."""
+    """Whether an object gives batches: a DataLoader, or something like it."""
     return hasattr(given, "__iter__") and hasattr(given, "__len__") and not hasattr(given, "__getitem__")
 
 
 def _of_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labelled:
-    """All batches read once, their images as bytes; to train on, the loader gives them anew in each epoch."""
+    """Reads all batches once, with images as bytes; in training, the loader gives new batches in each epoch."""
     if kind == "boxes":
         raise DataError(
-            f"{where} is a DataLoader, which cannot be used for a detection: return a torch.utils.data.Dataset"
+            f"{where} is a DataLoader, which cannot be used for detection: return a torch.utils.data.Dataset"
         )
     training, labels = where.endswith(", train"), []
     images: list[torch.Tensor] = []
     for number, batch in enumerate(seeded_batches(loader, (section.seed,))):
         x, y = _fields(batch, f"batch {number} of {where}")
         if not isinstance(x, torch.Tensor) or not isinstance(y, torch.Tensor) or x.ndim != 4 or len(x) != len(y):
-            raise DataError(f"batch {number} of {where} must be tensors, (B, C, H, W) and as many labels")
+            raise DataError(f"batch {number} of {where} must be tensors: images (B, C, H, W) and B labels")
         y = y.argmax(1) if y.is_floating_point() else y  # shares of classes
         pixels = (
             x if x.dtype == torch.uint8 else _as_bytes(x, section, "" if training else f"batch {number} of {where}")
@@ -195,16 +195,16 @@ def _of_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labe
             images.append(torch.cat([pixels, y[:, None].to(torch.uint8)], 1) if y.ndim == 3 else pixels)
         labels.append(y.long() if y.ndim == 1 else torch.zeros(len(y), dtype=torch.long))
     if not labels:
-        raise DataError(f"{where} is a DataLoader without a batch")
+        raise DataError(f"{where} is a DataLoader without a batch: give it images")
     known = torch.cat(labels).numpy()
     whole = Labelled.of(torch.cat(images).numpy(), known)
-    if training:  # augmented: what it gives is no identity
+    if training:  # augmented images do not identify the data
         return Labelled(whole.pixels, known, np.zeros(len(known), np.int64), loader=loader)
     return whole
 
 
 def _as_bytes(x: torch.Tensor, section: DataSection, where: str) -> torch.Tensor:
-    """What a DataLoader has normalised as in `data.mean` and `data.std`, as bytes; `where`: for values that are not; else these are cut."""
+    """Bytes from a DataLoader's normalised images (`data.mean`, `data.std`). `where`: for errors about wrong values; empty: clips."""
     mean, std = (
         torch.tensor(one or [default])[:, None, None] for one, default in ((section.mean, 0.0), (section.std, 1.0))
     )
@@ -218,7 +218,7 @@ def _as_bytes(x: torch.Tensor, section: DataSection, where: str) -> torch.Tensor
 
 
 def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> tuple[str, ...]:
-    """The names that the data set has in `classes`, or as Hugging Face's in its `features`; else numbers."""
+    """The classes' names in the data set's `classes`, or in `features` as in Hugging Face's; else numbers."""
     if kind == "boxes":
         assert train.boxes is not None
         most, begin = int(np.abs(train.boxes[..., 0]).max()), 1
@@ -236,7 +236,7 @@ def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> 
 
 
 def _say_fields(items: Items) -> None:
-    """Which fields of an item are used, where it has more than two."""
+    """Warns which fields of an item are used, if it has more than two."""
     item = items.dataset[0]
     names = list(map(str, item)) if isinstance(item, Mapping) else []
     if len(item) > 2:
@@ -288,7 +288,7 @@ def _image(image: Any, where: str) -> Image.Image:
 def _boxes(label: Any, scale: float, where: str) -> NDArray[np.float32]:
     """(K, 5): class, left, top, right, bottom in pixels of the scaled image."""
     if not isinstance(label, Mapping) or "boxes" not in label or "labels" not in label:
-        raise DataError(f"{where} has no table of boxes and labels")
+        raise DataError(f"{where} has no dictionary with boxes and labels: give one")
     boxes = np.asarray(label["boxes"], np.float32).reshape(-1, 4) * scale
     names = np.asarray(label["labels"], np.float32).reshape(-1, 1)
     if len(boxes) != len(names) or (names < 1).any() or (boxes[:, :2] > boxes[:, 2:]).any():

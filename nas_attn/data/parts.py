@@ -1,6 +1,6 @@
-"""What a source of images hands over before it is split, normalised and put on a device: decoded files, in memory or mapped.
+"""Decoded images of a source, in memory or mapped, before they are split, normalised and put on a device.
 
-Shapes: N images, B of a batch, C channels, H height, W width. In a segmentation an image's last channel is its mask.
+Shapes: N images, B of a batch, C channels, H height, W width. In segmentation an image's last channel is its mask.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class InMemory:
         return InMemory(self._rows.to(device).permute(0, 3, 1, 2))
 
     def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
-        """(C, 256): how often each value occurs in each channel; of a part of the images where they are many, unless `every`."""
+        """(C, 256): frequency of each value in each channel; of a part of the images if they are many, unless `every`."""
         counts = [torch.bincount(self._rows[..., c].flatten(), minlength=256) for c in range(self.shape[0])]
         return torch.stack(counts).cpu().numpy().astype(np.int64)
 
@@ -84,14 +84,14 @@ def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[floa
 
 
 TOGETHER = 256  # images that are decoded before they are written
-HISTOGRAM_BYTES = 2**28  # mean and deviation are taken from so many images, evenly spaced
+HISTOGRAM_BYTES = 2**28  # mean and deviation come from images of so many bytes, evenly spaced
 
 
 class Feed:
     """A DataLoader whose workers stay alive from epoch to epoch while the order changes."""
 
     def __init__(self, item: Callable[[Any], Any], workers: int, *, pinned: bool = False, stacked: bool = True) -> None:
-        """`item` is what a worker makes of one entry of a batch; stacked they become tensors, else a list."""
+        """`item` converts one entry of a batch, in a worker; `stacked`: results become tensors, else a list."""
         self._order: list[list[Any]] = []
         workers = workers if _reaches_workers(item) else 0
         self._loader: DataLoader[Any] = DataLoader(
@@ -110,7 +110,7 @@ class Feed:
 
 
 def _reaches_workers(item: Callable[[Any], Any]) -> bool:
-    """Whether worker processes can have it: forked ones have all, others only what can be pickled, which a lambda cannot."""
+    """Whether it can be sent to worker processes: always to forked ones, to others only if it can be pickled (no lambda)."""
     if multiprocessing.get_start_method() == "fork":
         return True
     try:
@@ -129,13 +129,13 @@ class _Items(TorchDataset[Any]):
 
 
 class Mapped:
-    """Images in a file, `.npy` of uint8 (N, H, W, C), mapped into memory: the system keeps as many as there is room for."""
+    """Images in a file, `.npy` of uint8 (N, H, W, C), mapped into memory: the system keeps as many in memory as fit."""
 
     def __init__(
         self, path: Path, index: Indices | None = None, *, scratch: Scratch | None = None, held: bool = False
     ) -> None:
-        """`index`: the images taken of the file; `scratch`: keeps a file that is removed with the last user of it; `held`: on a GPU,
-        its memory takes them all. Raises OSError, ValueError: there is no such file, or not a whole one."""
+        """`index`: the images used of the file; `scratch`: a file that is removed after its last use; `held`: on a GPU, they all go
+        into its memory. Raises OSError, ValueError: the file does not exist, or is incomplete."""
         self._made = path, index, scratch, held
         self._rows = torch.from_numpy(np.load(path, mmap_mode="c"))
         self._index = torch.arange(len(self._rows)) if index is None else torch.from_numpy(index)
@@ -168,15 +168,15 @@ class Mapped:
         return there
 
     def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
-        """As of `InMemory`."""
+        """As in `InMemory`."""
         count = len(self) if every else min(len(self), max(TOGETHER, HISTOGRAM_BYTES // self._rows[0].numel()))
         sample = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
         found = (InMemory(self._batch(part)).histogram() for part in torch.split(torch.from_numpy(sample), 256))
         return sum(found, np.zeros((self.shape[0], 256), np.int64))
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """As of `InMemory`; the next batch is read while the last one is worked on."""
-        batches = [index.cpu() for index in batches]  # at once, so that no batch waits for a device
+        """As in `InMemory`; the next batch is read while the last one is processed."""
+        batches = [index.cpu() for index in batches]  # all at once, so that no batch waits for a device
         if not batches:
             return
         with ThreadPoolExecutor(1) as reader:
@@ -194,11 +194,11 @@ class Mapped:
         return self._rows.index_select(0, self._index[index]).permute(0, 3, 1, 2)
 
 
-SCRATCH = "own-"  # Begins the name of a file that one process made for itself
+SCRATCH = "own-"  # Prefix of a file that one process made for itself
 
 
 class Scratch:
-    """A file that goes when nobody has this any more; that of a killed process a day later."""
+    """A file that is removed with the last reference to this object; after a killed process, a day later."""
 
     def __init__(self, path: Path) -> None:
         self._remove = weakref.finalize(self, path.unlink, missing_ok=True)
@@ -212,7 +212,7 @@ Pixels = InMemory | Mapped
 
 @contextmanager
 def images_file(path: Path, count: int, shape: tuple[int, int, int]) -> Iterator[Callable[[NDArray[np.uint8]], object]]:
-    """Writes a file for `Mapped`, image after image (C, H, W): nothing is there unless it is whole. OSError where that cannot be done."""
+    """Writes a file for `Mapped`, image after image (C, H, W). An incomplete file is not kept. OSError: it cannot be written."""
     channels, height, width = shape
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, height, width, channels)}
     with whole_file(path) as file:
@@ -222,22 +222,22 @@ def images_file(path: Path, count: int, shape: tuple[int, int, int]) -> Iterator
 
 @dataclass(frozen=True)
 class Place:
-    """Where images go."""
+    """The device for images."""
 
     device: torch.device
-    share: Share = ALONE  # With how many workers its memory is shared: whether it takes the images of files
+    share: Share = ALONE  # Number of workers that share its memory, which limits images of files
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images, their labels, and what tells one image from another."""
+    """Images, their labels, and an identity of each image."""
 
     pixels: Pixels
     labels: NDArray[np.int64]  # (N,), indices into the classes
     identity: NDArray[np.int64]  # (N,), a checksum of each image, or of its file's name and size
-    groups: NDArray[np.str_] | None = None  # (N,), images of one group stand on one side of a split; None: each its own
-    boxes: NDArray[np.float32] | None = None  # (N, M, 5), `boxes.BoxTable`; zeros where an image has fewer
-    loader: Any = None  # a user's own, to train on its batches
+    groups: NDArray[np.str_] | None = None  # (N,), images of one group stay on one side of a split; None: no groups
+    boxes: NDArray[np.float32] | None = None  # (N, M, 5), `boxes.BoxTable`; zeros if an image has fewer
+    loader: Any = None  # a user's DataLoader for training
 
     @classmethod
     def of(cls, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
@@ -257,10 +257,10 @@ class Parts:
     """A source's own splits. `test` is a function, so that the test images stay unread until they are asked for."""
 
     train: Labelled
-    validation: Labelled | None  # None: to be taken from `train`
+    validation: Labelled | None  # None: a part of `train`
     test: Callable[[], Labelled]
     classes: tuple[str, ...]
-    missing_test: str = ""  # why there is no test split, with the way out; empty where there is one
+    missing_test: str = ""  # why there is no test split, with the way out; else empty
 
 
 LONGEST_S = 4 * 3600.0  # seconds that one process may take to prepare or download a data set
@@ -268,7 +268,7 @@ LONGEST_S = 4 * 3600.0  # seconds that one process may take to prepare or downlo
 
 @contextmanager
 def exclusive(path: Path, what: str) -> Iterator[None]:
-    """One process at a time makes `what`. A holder that is stopped, or takes hours, is not waited for: it is made once more."""
+    """Inside, only this process makes `what`. If the holder is stopped or takes hours, the wait ends and `what` is made once more."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with Wait(f"{what}, which another process makes") as wait, locked(path, wait, LONGEST_S) as holder:
         if holder:
@@ -277,12 +277,12 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
 
 
 def cache_folder() -> Path:
-    """Where prepared images are kept: the user's cache folder."""
+    """The folder of prepared images, in the user's cache."""
     return platformdirs.user_cache_path("nas_attn") / "images"
 
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
-NOT_COUNTED = 255  # value of a mask's pixels that are of no class: neither trained on nor scored
+NOT_COUNTED = 255  # value of a mask's pixels without a class: not used for training or scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,14 +296,14 @@ class Masked:
 
 @dataclass(frozen=True, slots=True)
 class Framed:
-    """An image that is to be kept whole: its longer side scaled to the size, grey below or beside it."""
+    """An image that is not cut: its longer side is scaled to the size, the rest is grey."""
 
     image: Path
-    size: tuple[int, int]  # (width, height) that its annotations are for
+    size: tuple[int, int]  # (width, height) of its annotations
 
 
 Source = Path | Masked | Framed
-GREY = (124, 116, 104)  # of what is no image: the mean colour of photographs
+GREY = (124, 116, 104)  # outside an image: the mean colour of photographs
 
 
 def channels_of(sources: Sequence[Source]) -> int:
@@ -313,16 +313,16 @@ def channels_of(sources: Sequence[Source]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What an image of a file is made into: its shorter side is scaled, then the middle square cut out."""
+    """How an image is scaled and cut: the shorter side is scaled, then the middle square cut out."""
 
     size: int
     resize: int | None = None  # the shorter side; None: `size`
-    interpolation: str = "bilinear"  # as torchvision calls it
+    interpolation: str = "bilinear"  # torchvision's name of it
 
 
 def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
-    """One image as uint8 (3, size, size), cut as asked; its mask a fourth channel. Raises whatever Pillow raises for a broken file, nearly
-    anything; ValueError for a mask that does not fit."""
+    """One image as uint8 (3, size, size), cut as asked; its mask is a fourth channel. For a broken file it raises Pillow's error, of any
+    kind; ValueError: the mask does not fit."""
     cut = Cut(cut) if isinstance(cut, int) else cut
     if isinstance(source, Framed):
         return _whole(source, cut.size)
@@ -346,7 +346,7 @@ def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
 
 
 def _whole(source: Framed, side: int) -> NDArray[np.uint8]:
-    """uint8 (3, side, side); turned as its EXIF data says where it then has the size of its annotations."""
+    """uint8 (3, side, side); turned by its EXIF data if it then has the size of its annotations."""
     with Image.open(source.image) as opened:
         image = opened if opened.size == source.size else ImageOps.exif_transpose(opened)
         if image.size != source.size:
@@ -356,7 +356,7 @@ def _whole(source: Framed, side: int) -> NDArray[np.uint8]:
 
 
 def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    """uint8 (3, side, side): the longer side of an image scaled to it, grey below or beside."""
+    """uint8 (3, side, side): the image's longer side is scaled to `side`, the rest is grey."""
     width, height = (max(1, round(side / max(image.size) * length)) for length in image.size)
     image = image.convert("RGB")
     scaled = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
@@ -372,7 +372,7 @@ def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[NDArray[np.uint8
     def work(source: Source) -> NDArray[np.uint8] | None:
         try:
             return decode(source, cut)
-        except Exception:  # a decoder meets any nonsense that a file may hold; the caller names the file
+        except Exception:  # decoders raise any error for damaged files; the caller names the file
             return None
 
     with ThreadPoolExecutor(cores()) as pool:
@@ -381,7 +381,7 @@ def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[NDArray[np.uint8
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any image as RGB; what is transparent lies on white."""
+    """Any image as RGB, with white for transparent parts."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
@@ -392,7 +392,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 @lru_cache(maxsize=8)
 def square(cut: Cut) -> Any:
-    """Makes of an image its middle square."""
+    """A function that cuts the middle square out of an image."""
     from torchvision.transforms import InterpolationMode, v2
 
     how = InterpolationMode(cut.interpolation)

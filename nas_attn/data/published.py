@@ -47,7 +47,7 @@ def read(section: DataSection, _place: Place) -> Parts:
 
 
 def _open(name: str, root: Path, *, train: bool) -> Any:
-    """torchvision's data set; downloads it, one process at a time, where its files are not in place."""
+    """torchvision's data set; downloads its files if they are missing, one process at a time."""
     from torchvision import datasets
 
     kind = getattr(datasets, NAMES[name])
@@ -69,7 +69,7 @@ def _open(name: str, root: Path, *, train: bool) -> Any:
 
 @contextmanager
 def _timeout(seconds: float) -> Iterator[None]:
-    """torchvision's downloads have no time limit of their own."""
+    """Inside, downloads have a time limit, which torchvision's lack."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -89,7 +89,7 @@ def _classes(dataset: Any) -> tuple[str, ...]:
 
 
 def _idx(root: Path, part: str, what: str) -> Path | None:
-    """One of the four files, where it lies in this folder."""
+    """One of the four files, if it is in this folder."""
     stem = f"{part}-{what}-idx{3 if what == 'images' else 1}-ubyte"
     return next((root / name for name in (stem, f"{stem}.gz") if (root / name).is_file()), None)
 
@@ -115,7 +115,7 @@ def _array(path: Path | None, root: Path, what: str) -> NDArray[np.uint8]:
             sizes = np.frombuffer(file.read(4 * magic[3]), ">i4", count=magic[3])
             size = math.prod(sizes.tolist())
             if not 0 <= size <= LARGEST:
-                raise ValueError(f"it says that it holds {size:,} bytes")
+                raise ValueError(f"its header announces {size:,} bytes")
             content = file.read(size + 1)
         return np.frombuffer(content, np.uint8).reshape(sizes).copy()
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:

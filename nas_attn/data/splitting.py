@@ -42,7 +42,7 @@ def stratified(labels: Indices, count: int, seed: int, names: Sequence[str] | No
 def divided(
     labels: NDArray[np.int64], count: int, seed: int, names: Sequence[str], groups: NDArray[np.str_] | None
 ) -> tuple[Indices, Indices]:
-    """As `stratified`, but groups are not divided: `count` is met as nearly as they allow; DataError: too few of them."""
+    """As `stratified`, but groups are not divided, so `count` is met approximately; DataError: too few groups."""
     if groups is None:
         return stratified(labels, count, seed, names)
     inside, number = np.unique(groups, return_inverse=True)
@@ -54,7 +54,7 @@ def divided(
 
 
 def _grouped(sizes: NDArray[np.int64], count: int, seed: int, names: Sequence[str]) -> NDArray[np.bool_]:
-    """bool (groups,), which are taken: each class in both parts, the classes' shares kept as nearly as may be."""
+    """bool (groups,): the groups to take. Each class is in both parts, and its share is kept as well as possible."""
     total = sizes.sum(0)
     for label in map(int, np.flatnonzero(total)):
         if np.count_nonzero(sizes[:, label]) < 2:
@@ -65,7 +65,7 @@ def _grouped(sizes: NDArray[np.int64], count: int, seed: int, names: Sequence[st
     quota = total * (count / total.sum())
     random = np.random.default_rng((seed, len(sizes)))
     order = random.permutation(len(sizes))
-    order = order[np.argsort(-sizes[order].sum(1), kind="stable")]  # the large ones first, the small ones fill up
+    order = order[np.argsort(-sizes[order].sum(1), kind="stable")]  # large groups first, small ones fill up
     taken, have = np.zeros(len(sizes), dtype=bool), np.zeros(len(names))
 
     def off(counts: NDArray[np.float64]) -> float:
@@ -87,7 +87,7 @@ def _grouped(sizes: NDArray[np.int64], count: int, seed: int, names: Sequence[st
 
 
 def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> int:
-    """How many images to take: a count, or a share, but one of each class; None: a fifth; DataError: nothing or everything."""
+    """Number of images from a count or a share, at least one of each class; None: a fifth. DataError: nothing or everything."""
     share, total = 0.2 if wanted is None else wanted, len(labels)
     if isinstance(share, float):
         count = max(round(share * total), len(np.unique(labels)) if share > 0 else 0)
@@ -100,12 +100,12 @@ def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> 
     return count
 
 
-GroupOf = Callable[[Path, Path], str]  # an image's path, and the folder of class folders that it is in -> its group
+GroupOf = Callable[[Path, Path], str]  # (an image's path, the folder with its class folders) -> its group
 COLUMNS = ["image", "group"]
 
 
 def find_groups(section: GroupsSection, root: Path) -> GroupOf:
-    """What tells an image's group, by a file whose paths begin at `root`, or by a pattern; DataError where it cannot."""
+    """A function that gives an image's group, from a file with paths below `root`, or a pattern. DataError: it is wrong."""
     if section.file is not None:
         return _of_file(user_path(section.file, what="data.groups.file", error=DataError), root)
     return _of_pattern(section.pattern or "")

@@ -1,1 +1,1 @@
-"""One candidate -> its evaluation: attach, count, measure, train. Knows no Optuna."""
+"""Evaluates one candidate: attach, count, measure, train. Does not use Optuna."""

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from torch import Tensor  # loads torch, which `status` does without
 
 _NAME = re.compile(rf"[0-9a-f]{{12}}-[0-9a-f]{{32}}(\.[0-9a-f]{{8}}{re.escape(PART)})?")
-KEPT = 2  # newest checkpoints of one run that are kept: the second is there should the first be damaged
+KEPT = 2  # newest checkpoints kept of one run; the second is used if the first is damaged
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An artifact that lies there, whoever refers to it."""
+    """An artifact in the store, referenced or not."""
 
     name: str
     size: int  # bytes
@@ -43,12 +43,12 @@ class Stored:
 
 
 class ArtifactStore(Protocol):
-    """A folder, or a bucket of S3 (`study.opening`). A missing artifact is an exception of its own kind."""
+    """A folder, or a bucket of S3 (`study.opening`). A missing artifact raises the store's own exception."""
 
     def open_reader(self, artifact_id: str) -> BinaryIO: ...
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Stores an artifact, all of it or nothing."""
+        """Stores a complete artifact, or nothing."""
 
     def remove(self, artifact_id: str) -> None: ...
 
@@ -57,14 +57,14 @@ class ArtifactStore(Protocol):
 
 
 def checked_name(artifact_id: str) -> str:
-    """The name of an artifact, half-written ones included; ValueError: a database names another file, which may lie there, too."""
+    """The name of an artifact, half-written ones included. ValueError: another name, with which a database could reach foreign files."""
     if not _NAME.fullmatch(artifact_id):
         raise ValueError(f"'{artifact_id}' is not the name of an artifact")
     return artifact_id
 
 
 class FolderArtifacts:
-    """Files of a folder, each written whole or not at all."""
+    """Files of a folder, each written completely or not at all."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ class FolderArtifacts:
         return self._path(artifact_id).open("rb")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        with whole_file(self._path(artifact_id)) as file:  # the database will say that it is there
+        with whole_file(self._path(artifact_id)) as file:  # the database records it afterwards
             shutil.copyfileobj(content_body, file)
 
     def remove(self, artifact_id: str) -> None:
@@ -99,11 +99,11 @@ class RunFiles:
     """Checkpoints of one run under one lease; one counts once its row is there. A `training.CheckpointSlot`."""
 
     def __init__(self, store: StudyStore, artifacts: ArtifactStore, run: str, lease: Lease) -> None:
-        """`run` names what is trained, equal for whoever takes the work up again."""
+        """`run` names the training; it is the same for every worker that continues it."""
         self._store, self._artifacts, self._run, self._lease = store, artifacts, run, lease
 
     def load(self) -> bytes | None:
-        """The newest checkpoint that is undamaged; None where there is none. Damaged ones are dropped with a warning."""
+        """The newest undamaged checkpoint; None if there is none. Damaged ones are dropped with a warning."""
         for row in self._store.checkpoints(self._run):
             try:
                 return read_artifact(self._artifacts, row.artifact, row.sha256)
@@ -113,7 +113,7 @@ class RunFiles:
         return None
 
     def save(self, blob: bytes, epochs: int) -> None:
-        """Adds a checkpoint, drops old ones; warns where that fails. Raises LeaseLost: it is another's run."""
+        """Adds a checkpoint, drops old ones; warns if that fails. Raises LeaseLost: another worker has the run."""
         try:
             with impatient():
                 self.keep(blob, epochs)
@@ -121,7 +121,7 @@ class RunFiles:
             warnings.warn(f"{error}; training continues without this checkpoint", NasAttnWarning, stacklevel=2)
 
     def keep(self, blob: bytes, epochs: int) -> None:
-        """As `save`, where what cannot be written is a CheckpointError. Raises LeaseLost: it is another's run."""
+        """As `save`, but raises CheckpointError if it cannot be written. Raises LeaseLost: another worker has the run."""
         artifact, sha256 = write_artifact(self._store, self._artifacts, blob)
         made: dict[str, Any] = {"artifact": artifact, "sha256": sha256, "size": len(blob), "epochs": epochs}
         self._store.add_checkpoint(self._run, **made, lease=self._lease)
@@ -138,12 +138,12 @@ class RunFiles:
 
 
 def mark(store: StudyStore) -> str:
-    """With what the names of a study's artifacts begin: others may lie in the same folder."""
+    """The prefix of a study's artifacts, which share a folder with those of other studies."""
     return hashlib.sha256(f"{store.name}\n{store.created_at!r}".encode()).hexdigest()[:12]
 
 
 def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> tuple[str, str]:
-    """Stores bytes of a study; their new name and SHA-256. Raises CheckpointError: disk full, folder gone."""
+    """Stores bytes of a study; returns their new name and SHA-256. Raises CheckpointError: disk full, folder gone."""
     artifact = f"{mark(store)}-{uuid.uuid4().hex}"
     try:
         artifacts.write(artifact, io.BytesIO(blob))
@@ -172,7 +172,7 @@ def remove_artifact(artifacts: ArtifactStore, artifact: str) -> None:
 
 
 def backbone_key(other: Choice | None) -> str:
-    """Key of the runs that train the study's backbone, or another one that is a control."""
+    """Key of the runs that train the study's backbone, or a control's other backbone."""
     return BACKBONE if other is None else f"{BACKBONE} {other}"
 
 
@@ -182,12 +182,12 @@ def backbone_name(number: int, key: str) -> str:
 
 
 def weights_run(name: str) -> str:
-    """Where trained weights are kept: of a candidate's key as searched, or of another run's files."""
+    """Name under which trained weights are kept; `name`: a candidate's key for the search, else the run's files."""
     return f"weights:{name}"
 
 
 def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoint], None]:
-    """What notes each point of a run's curve, begun or continued; those after a checkpoint that it went back to go."""
+    """A function that records each point of a run's curve. Points after the checkpoint from which it continues are deleted."""
     text = store.curves.get(run.files)
     points = [] if text is None else [EpochPoint(**point) for point in json.loads(text)]
 
@@ -200,7 +200,7 @@ def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoin
 
 
 def keep_labels(store: StudyStore, protocol: str, numbers: Tensor, classes: tuple[str, ...]) -> None:
-    """Notes the labels of the images that this protocol's scores are of, unless they are there."""
+    """Records the labels of the images that this protocol scores, unless they are recorded already."""
     if store.labels.get(protocol) is None:
         packed = zlib.compress(numbers.to("cpu").numpy().astype("<i4").tobytes())
         labels = base64.b64encode(packed).decode()

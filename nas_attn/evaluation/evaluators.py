@@ -10,14 +10,14 @@ The recipe names it, `[training] evaluator = "my_package.eval:evaluate"`, and it
         return {"miou": mean_iou(model)}
 
 It is called once per rung. If it yields, it is called once and trains through all rungs; the search reads what it yields up to each rung
-and closes it where the candidate is pruned:
+and closes it if the candidate is pruned:
 
     def evaluate(model, run: EvaluatorRun) -> Iterator[tuple[int, dict[str, float]]]:
         for epoch in range(1, run.last + 1):
             train_one_epoch(model, seed=run.seed)
             yield epoch, {"miou": mean_iou(model)}
 
-A score is a candidate's only if its attention took part in the network that was scored.
+A score counts only if the candidate's attention took part in the scored network.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ WAY_OUT = "score the network that the evaluator was given, or name the one that 
 
 
 def require_participation(network: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]) -> None:
-    """TrainingError if a module of a placement did not run or changes nothing; equal answers to all images pass."""
+    """TrainingError if a module of a placement did not run or changes nothing; a network with equal outputs for all images passes."""
     if not any(choices for _, choices in resolved.modules):
         return
     try:
@@ -62,7 +62,7 @@ def require_participation(network: nn.Module, resolved: ResolvedPlacement, input
 
 
 def _idle(found: tuple[Participation, ...], resolved: ResolvedPlacement) -> str:
-    """The first module that took no part, and how; empty where all did."""
+    """The first module that took no part, and how; empty if all took part."""
     for path, choice in attachment.expected_modules(resolved).items():
         same = [one for one in found if one.path == path or one.path.endswith(f".{path}")]  # it may have been wrapped
         there = [one for one in same if not one.lost]
@@ -77,7 +77,7 @@ def _idle(found: tuple[Participation, ...], resolved: ResolvedPlacement) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EvaluatorRun:
-    """What an evaluator is told about the run that it carries on."""
+    """A run, as an evaluator gets it: what to train, how far, and where to keep files."""
 
     placement: str  # explicit notation
     rung: int  # index of the rung to reach
@@ -95,25 +95,25 @@ class EvaluatorRun:
     resolved: ResolvedPlacement | None = field(default=None, repr=False, compare=False)  # what `placement` means
 
     def elsewhere(self, why: str) -> None:
-        """Tells that the trained weights are not in the model, and why: they cannot be kept or exported."""
+        """Reports that the trained weights are not in the model, and why: then they cannot be kept or exported."""
         self.lost[:] = [why]
 
     @property
     def stopping(self) -> bool:
-        """Whether to stop (a signal, or another took over): ask between steps; save to `folder`, then `leave`."""
+        """Whether to stop (a signal, or another worker took over). Ask between steps; save to `folder`, then `leave`."""
         return self.asked()
 
     def leave(self) -> NoReturn:
-        """Ends the run without metrics; it is taken up again, with the same `folder` and rung."""
+        """Ends the run without metrics; it is continued later, with the same `folder` and rung."""
         raise Interrupted
 
     def scored(self, network: nn.Module) -> None:
-        """Tells which network the metrics are of, if not the model (averaged weights); its attention must take part."""
+        """Names the scored network, if it is not the model (averaged weights); its attention must take part."""
         self.networks.append(network)
 
     def right(self, flags: Sequence[bool] | NDArray[Any] | torch.Tensor) -> None:
-        """Tells of each image of the split, always in the same order, whether the model is right; their mean is
-        `accuracy`. Raises TrainingError: they are not a row of true and false.
+        """Reports for each image of the split, in a fixed order, whether the model is right: (images,) booleans, whose mean
+        is `accuracy`. Raises TrainingError: another shape or type.
         """
         held = flags.detach().cpu().numpy() if isinstance(flags, torch.Tensor) else np.asarray(flags)
         if held.ndim != 1 or not held.size or not np.isin(held, (0, 1)).all():
@@ -121,14 +121,15 @@ class EvaluatorRun:
         self.flags[:] = [held.astype(bool)]
 
 
-COMMAND = "command:"  # begins the name of an evaluator that is a program
-TOLERANCE = 1e-4  # between an accuracy that an evaluator returns and the share of images that it tells are right
+COMMAND = "command:"  # prefix of an evaluator that is a program
+TOLERANCE = 1e-4  # between the returned accuracy and the share of the images reported as right
 Reports = Generator[tuple[int, Mapping[str, float]], None, None]  # (epochs so far, metrics), as a training goes on
 Evaluator = Callable[[nn.Module, EvaluatorRun], Mapping[str, float] | Reports]
 
 
 def find_evaluator(name: str) -> Evaluator:
-    """What a recipe names: a function, or a command (`evaluation.programs`). Raises RecipeError: it cannot be imported, called or found."""
+    """The evaluator of a recipe: a function, or a command (`evaluation.programs`). Raises RecipeError: it cannot be imported, called or
+    found."""
     if name.startswith(COMMAND):
         found: Evaluator = named("nas_attn.evaluation.programs:program")(name)
         return found
@@ -140,11 +141,11 @@ class EvaluatorTrainer:
     """Runs an evaluator through the rungs, with the same interface as the built-in trainer's `fit`."""
 
     def __init__(self, evaluator: Evaluator, *, folder: Path, device: str, log: OutputLog | None = None) -> None:
-        """`folder`: parent of the candidates' folders; `log`: takes what is printed, else that goes to the terminal."""
+        """`folder`: parent of the candidates' folders; `log`: takes the printed output; None: the terminal."""
         self._evaluator, self._folder, self._device, self._log = evaluator, folder, device, log
         self.evaluated = 0  # rungs that the last `fit` evaluated itself; 0: the network is a fresh one
-        self.network: nn.Module | None = None  # the one that the last metrics are of, where the evaluator has named it
-        self.lost = ""  # why the network that was trained last is not here; empty where it is
+        self.network: nn.Module | None = None  # the last scored network, if the evaluator has named it
+        self.lost = ""  # why the last trained network is not here; empty if it is
         self._reports: Reports | None = None  # of an evaluator that yields, while it trains
 
     def fit(
@@ -160,8 +161,8 @@ class EvaluatorTrainer:
         stop: Callable[[], bool],
         needed: bool = False,
     ) -> tuple[Score, ...]:
-        """Evaluates rung by rung; done ones are not repeated, but the only one if the network is `needed`. Raises
-        TrainingError: the evaluator raised, or returned other than finite numbers. Raises Interrupted: `stop` said so.
+        """Evaluates rung by rung. Finished rungs are not repeated, except a single one if the network is `needed`. Raises
+        TrainingError: the evaluator raised, or did not return finite numbers. Raises Interrupted: `stop` returned True.
         """
         blob = slot.load()
         scores = [] if blob is None else [Score.from_plain(row) for row in json.loads(blob)]
@@ -193,7 +194,7 @@ class EvaluatorTrainer:
 
     @contextmanager
     def _place(self, name: str) -> Iterator[Path]:
-        """A run's folder; gone afterwards where the evaluator has put nothing there."""
+        """A run's folder; removed afterwards if it is empty."""
         folder = self._folder / name
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -204,7 +205,7 @@ class EvaluatorTrainer:
 
     @contextmanager
     def _closing(self) -> Iterator[None]:
-        """Ends an evaluator that yields, also one that is pruned or fails."""
+        """Closes an evaluator that yields, also if it was pruned or failed."""
         try:
             yield
         finally:
@@ -214,7 +215,7 @@ class EvaluatorTrainer:
                     reports.close()
 
     def _metrics(self, model: nn.Module, run: EvaluatorRun) -> object:
-        """What the evaluator returns, or yields at the rung; one that yields ends by itself after its last rung."""
+        """The evaluator's return value, or what it yields at the rung; after the last rung it may end by itself."""
         found: object = self._reports or self._evaluator(model, run)
         if not isinstance(found, Generator):
             return found
@@ -222,7 +223,7 @@ class EvaluatorTrainer:
         metrics = next((metrics for epoch, metrics in found if epoch >= run.epochs or run.split == "test"), None)
         if metrics is None:
             raise TrainingError(
-                f"the evaluator ended before it reported a score of epoch {run.epochs} of '{run.placement}'"
+                f"the evaluator ended without a score of epoch {run.epochs} of '{run.placement}': report or yield one"
             )
         if run.epochs == run.last:
             for _ in found:
@@ -261,7 +262,7 @@ class EvaluatorTrainer:
 
 def _checked(metrics: object, run: EvaluatorRun) -> Mapping[str, float]:
     if not isinstance(metrics, Mapping) or not metrics:
-        raise TrainingError(f"the evaluator returned {metrics!r} for '{run.placement}', not named metrics")
+        raise TrainingError(f"the evaluator returned {metrics!r} for '{run.placement}': return named metrics")
     for name, value in metrics.items():
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise TrainingError(f"the evaluator returned {name} = {value!r} for '{run.placement}', not a finite number")
@@ -269,7 +270,7 @@ def _checked(metrics: object, run: EvaluatorRun) -> Mapping[str, float]:
 
 
 def _accuracy(metrics: Mapping[str, float], flags: NDArray[np.bool_], run: EvaluatorRun) -> dict[str, float]:
-    """The share of the images that are right, which the evaluator's accuracy has to be."""
+    """Metrics with the share of correct images as accuracy. Raises TrainingError: the evaluator returned another accuracy."""
     share = float(flags.mean())
     if abs(metrics.get("accuracy", share) - share) > TOLERANCE:
         returned = f"the evaluator returned accuracy = {metrics['accuracy']!r} for '{run.placement}'"

@@ -1,4 +1,4 @@
-"""Errors of modules, backbones and evaluators: those of one candidate fail it, those that hit all candidates end the search."""
+"""Errors of modules, backbones and evaluators. One candidate's error fails it; an error of all candidates ends the search."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def own_fault(doing: str, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def shared_fault(doing: str) -> Iterator[None]:
-    """Whatever fails in here fails for all candidates: it becomes an `OperationError`, which ends the work."""
+    """Every error inside would hit all candidates, so it becomes an `OperationError`, which ends the work."""
     try:
         yield
     except TrainingError as error:
@@ -74,23 +74,23 @@ def said(error: BaseException) -> str:
 
 
 def message(error: BaseException) -> str:
-    """The first line of an error's message, not longer than a sentence can be."""
+    """The first line of an error's message, shortened for a sentence."""
     return shorten(first_line(error), LONGEST)
 
 
 def show_traceback(error: BaseException) -> None:
-    """On standard error, where a user debugs."""
+    """Prints a traceback to standard error, if the user debugs."""
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
 
 
 def _check_device(device: torch.device, error: Exception) -> None:
-    """After some errors (an assertion on the device, an illegal access) a process cannot use its GPU any more."""
+    """Raises OperationError if the process cannot use its GPU any more, as after an assertion on the device or an illegal access."""
     if device.type != "cuda":
         return
     try:
         torch.zeros(1, device=device).add_(1).item()
     except RuntimeError:
         what = f"the device '{device}' no longer answers in this process, after {said(error)}"
-        way_out = "the candidate is set back to waiting: resume with NAS_ATTN_DEBUG=1 to see where it happens"
+        way_out = "the candidate waits again; resume with NAS_ATTN_DEBUG=1 to see where it happens"
         raise OperationError(f"{what}; {way_out}") from error

@@ -1,4 +1,4 @@
-"""Leases of workers: kept alive while their work goes on, freed when their holder has died; who holds them, for people."""
+"""Leases of workers: renewed during their work, freed when their holder has died; and a text about holders."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from nas_attn.waiting import Interrupted
 
 TTL_S = 60.0  # seconds after which a silent owner's work may be taken over
 RENEWALS = 4  # renewals within one TTL: three may fail before the lease does
-AWAY_S = (1.0, 3.0)  # seconds until a renewal is tried again, by chance, while the database is away
+AWAY_S = (1.0, 3.0)  # random pause in seconds between attempts while the database is away
 
 
 class LeaseKeeper:
-    """Renews a lease from its own thread until left; releases it then. `lost`: another has it, so stop."""
+    """Inside, a thread renews the lease; at the end it is released. `lost`: another worker has it, so stop."""
 
     def __init__(self, store: StudyStore, lease: Lease) -> None:
         self._store, self.lease, self._period = store, lease, TTL_S / RENEWALS
@@ -55,7 +55,7 @@ class LeaseKeeper:
 
 
 def release_dead(store: StudyStore, prefix: str) -> bool:
-    """Frees the leases on resources with this prefix of this machine's dead processes; whether one is still held."""
+    """Frees leases of this machine's dead processes on resources with this prefix; returns whether one is still held."""
     held = False
     for row in store.leases(released=False):
         if row.state != "held" or not row.resource.startswith(prefix):
@@ -68,6 +68,6 @@ def release_dead(store: StudyStore, prefix: str) -> bool:
 
 
 def holders(store: StudyStore, mine: str) -> list[str]:
-    """Who else than the owner `mine` holds a lease of a study, and on what, for a person."""
+    """The other holders of a study's leases (not the owner `mine`) and their work, in words."""
     rows = [row for row in store.leases(released=False) if row.state == "held" and row.owner != mine]
     return [f"{owner_shown(row.owner)} holds '{row.resource}'" for row in rows]

@@ -1,4 +1,4 @@
-"""A study's latencies: which candidates share the next session, and when one is known well enough."""
+"""A study's latencies: chooses the candidates of each session, and decides when a latency is known well enough."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from nas_attn.storage import StudyStore
 from nas_attn.tables import LATENCY_MODES
 from nas_attn.waiting import Interrupted, Wait
 
-PAUSES_S = (0.0, 0.0, 0.0, 2.0, 5.0, 10.0, 20.0)  # before each session of a first estimate: a busy spell passes
-AGAIN = 4  # sessions after which a latency that looks wrong is believed
+PAUSES_S = (0.0, 0.0, 0.0, 2.0, 5.0, 10.0, 20.0)  # before each session of a first estimate, for a busy machine
+AGAIN = 4  # after so many sessions, a latency that looks wrong is accepted
 MODELS_KEPT = 24  # built models kept for later sessions
 
 
@@ -44,12 +44,12 @@ class Measurer:
         here = fingerprint(self._section)
         pinned = store.set_fingerprint_once(to_text(here))
         self.machine = from_text(pinned).name  # the machine that the study's latencies belong to
-        self.fits = from_text(pinned).id == here.id  # whether that is this one
+        self.fits = from_text(pinned).id == here.id  # whether this is that machine
         if self.fits and LATENCY_MODES[self._section.mode].costly and not store.sessions():
             check(self._section, self._model(None), plan.input_shape, images, self._nets)
 
     def known(self, candidate: ResolvedPlacement) -> Latency | None:
-        """The estimate of a candidate that was measured, or that the study's additive model places well enough."""
+        """The estimate of a candidate: measured, or predicted precisely enough by the study's additive model; else None."""
         if candidate.is_bare:
             return self.bare()
         found = self.latencies({candidate.key: candidate.placement}).get(candidate.key)
@@ -72,7 +72,7 @@ class Measurer:
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if not r.is_bare}
         wait = Wait("a quiet moment to measure latency")
-        for pause in (*PAUSES_S, None):  # a session whose A/A control is off tells nothing
+        for pause in (*PAUSES_S, None):  # a session whose A/A control is off does not count
             latency = self.known(candidate)
             if latency is not None:
                 return latency
@@ -80,20 +80,20 @@ class Measurer:
                 wait.pause(pause, lambda: "the machine was too busy for a valid session")
                 self._session(group, needed=candidate.key)
         why = "several sessions in a row had two copies of the same network more than 1 % apart"
-        way_out = "the machine is too busy, or see latency.session_seconds"
+        way_out = "free the machine of other work, or raise latency.session_seconds"
         raise MeasurementError(f"the latency of '{candidate.text}' could not be measured: {why}; {way_out}")
 
     def narrow(
         self, candidates: Sequence[ResolvedPlacement], tolerance: float, count: int, stop: Callable[[], bool]
     ) -> None:
-        """So many sessions, those first whose interval is farthest beyond the tolerance."""
+        """Runs `count` sessions; candidates with the widest intervals come first."""
         known = {r.key: r for r in candidates if not r.is_bare}
         with suppress(Interrupted):
             for _ in range(count):
                 if stop() or not known:
                     return
                 keys = self.open_keys(list(known), tolerance)
-                others = [key for key in known if key not in keys]  # room that is left costs little
+                others = [key for key in known if key not in keys]  # others fill free places, at little cost
                 self._random.shuffle(others)
                 group = {key: known[key] for key in [*keys, *others][:MAX_CANDIDATES]}
                 for faulty in self._session(group):
@@ -101,7 +101,7 @@ class Measurer:
                     warnings.warn(f"left out of the latency sessions: {faulty}", NasAttnWarning, stacklevel=2)
 
     def open_keys(self, keys: Sequence[str], tolerance: float) -> list[str]:
-        """Those that are due for another session: what looks wrong, then the neediest first."""
+        """Those that need another session: first suspicious ones, then those with the widest intervals."""
         sessions = self._store.sessions()
         wanted = open_keys(sessions, keys, tolerance=tolerance)
         known = estimate(sessions)
@@ -115,7 +115,7 @@ class Measurer:
         return Latency(1.0, 1.0, 1.0, times[len(times) // 2] if times else math.nan, len(times))
 
     def _session(self, group: dict[str, ResolvedPlacement], needed: str = "") -> list[Unmeasurable]:
-        """A session; what does not run is left out of the group and returned, except the candidate that is needed."""
+        """Runs a session. Networks that do not run leave the group and are returned; for the `needed` one it raises."""
         faulty: list[Unmeasurable] = []
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What an evaluator prints (from Python, C, child processes), in a file that stands in for descriptors 1 and 2."""
+"""Redirects an evaluator's output (of Python, C, child processes) into a file, by descriptors 1 and 2."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VERBOSE = "NAS_ATTN_VERBOSE"  # environment variable that a user sets for it
 
 
 def log_for(folder: Path, study: str, say: Callable[[str], None], *, verbose: bool) -> OutputLog | None:
-    """The log of this process; None where its evaluator is to print to the terminal (verbose or debugging)."""
+    """The log of this process; None if its evaluator prints to the terminal (verbose or debugging)."""
     if verbose or os.environ.get(DEBUG):
         return None
     name = re.sub(r"[^\w.-]+", "_", f"{study}-{socket.gethostname()}-{os.getpid()}")
@@ -33,16 +33,16 @@ def log_for(folder: Path, study: str, say: Callable[[str], None], *, verbose: bo
 
 
 class OutputLog:
-    """A file that takes over standard output and error for a while; of several threads, the first one's takes all."""
+    """A file that replaces standard output and error for a while; if several threads do this, the first one's file gets all."""
 
     def __init__(self, path: Path, say: Callable[[str], None]) -> None:
-        """`say` is told once where the file is, as soon as something is in it."""
+        """`say` is told the file's path once, as soon as it has content."""
         self.path, self._say, self._told = path, say, False
         self._stream: TextIO | None = None
 
     @contextmanager
     def taking(self, title: str) -> Iterator[None]:
-        """Everything that is printed in here goes to the file, under a title; so does the traceback of what is raised."""
+        """Inside, printed text and the traceback of an exception go to the file, under a title."""
         stream = self._opened()
         if stream is None or not _begin(stream):
             yield
@@ -58,13 +58,13 @@ class OutputLog:
         finally:
             _end()
             if _size(stream) > begun:
-                self._tell(f"the evaluator's output is in {shown(self.path)} (verbose shows it here)")
+                self._tell(f"the evaluator's output is in {shown(self.path)} (the option verbose shows it here)")
             else:
                 with suppress(OSError):
                     os.ftruncate(stream.fileno(), empty)
 
     def _opened(self) -> TextIO | None:
-        """The file, kept open: a logger that an evaluator sets up may hold on to it. None where it cannot be written."""
+        """The file; it stays open, since an evaluator's logger may hold it. None if it cannot be written."""
         if self._stream is None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ class OutputLog:
 
 
 def shown(path: Path) -> str:
-    """A path as short as it can be found by from here."""
+    """The shortest path that leads there from the working folder."""
     with suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)
@@ -92,7 +92,7 @@ def shown(path: Path) -> str:
 
 @contextmanager
 def on_terminal() -> Iterator[None]:
-    """In here, standard output and error are the terminal's, for another thread than the evaluator's; not in signal handlers."""
+    """Inside, output goes to the terminal again. For threads other than the evaluator's; not for signal handlers."""
     with _lock:
         if _taken is None:
             yield
@@ -105,7 +105,7 @@ def on_terminal() -> Iterator[None]:
 
 
 def leave_terminal() -> None:
-    """Lets output to a terminal that has closed go nowhere, by whichever copy of its descriptor."""
+    """Discards output to a closed terminal, for all copies of its descriptor."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in range(256):
         if os.isatty(descriptor):
@@ -114,7 +114,7 @@ def leave_terminal() -> None:
 
 
 class _Taken:
-    """Standard output and error as they were, and the stream that stands in for them."""
+    """The original standard output and error, and the stream that replaces them."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._output, self._error = stream, sys.stdout, sys.stderr
@@ -146,7 +146,7 @@ _lock = threading.Lock()
 
 
 def _begin(stream: TextIO) -> bool:
-    """Lets a stream take over; False where one has already."""
+    """Starts the redirection to a stream; False if another one is active."""
     global _taken
     with _lock:
         if _taken is not None:
@@ -165,7 +165,7 @@ def _end() -> None:
 
 
 def _flush(*streams: TextIO | None) -> None:
-    """Writes out what is held back, by Python's streams and by C's."""
+    """Flushes Python's and C's buffers."""
     for stream in streams:
         with suppress(OSError, ValueError, AttributeError):  # none, closed, or on a full disk
             stream.flush()  # type: ignore[union-attr]
@@ -185,7 +185,7 @@ def _remove_if_empty(path: Path) -> None:
 
 
 class _Forgiving(io.FileIO):
-    """A file that loses what does not fit on a full disk, and is open as long as something holds it, as a logger may."""
+    """A file that drops text if the disk is full, and stays open as long as something (such as a logger) holds it."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "w", closefd=False)  # else its deletion warns of an unclosed file

@@ -1,4 +1,4 @@
-"""Validation images for the report and the notebook, with what networks find in them: masks and boxes are drawn over the image."""
+"""Validation images for the report and the notebook; true and predicted masks and boxes are drawn over them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from nas_attn.training.learning import SURE, answer_of
 SIDE = 96  # pixels of the longer side, at most
 LARGER = 144  # of images with something drawn over them
 COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
-"""Of the classes in turn, to be told apart by all eyes (Okabe and Ito 2008)."""
+"""Colours of the classes in turn, which colour-blind people can tell apart (Okabe and Ito 2008)."""
 
 
 def pictures(
     recipe: Recipe, images: Iterable[int], networks: Mapping[str, nn.Module] | None = None
 ) -> dict[int, tuple[Picture, ...]]:
-    """Validation images by their numbers, each as it is; of masks and boxes first with the true ones, then with what each network
-    finds (its name is the label). Empty if the data are none of ours. Raises DataError: loading failed.
+    """Number of a validation image -> its pictures: the image; for masks and boxes one with the true ones, then one per network
+    with its own (the name is the label). Empty if nas_attn does not load the data. Raises DataError: loading failed.
     """
     wanted = sorted(set(images))
     dataset = tasks.of(recipe).load(recipe, device="cpu") if wanted else None
@@ -62,7 +62,7 @@ def _some(split: Split, numbers: Sequence[int]) -> Split:
 
 @torch.no_grad()
 def _found(network: nn.Module, dataset: Dataset, split: Split, recipe: Recipe) -> list[Tensor]:
-    """Of each image a mask (H, W) or boxes (M, 5), as its labels are; computed in the precision that it was scored in."""
+    """For each image a predicted mask (H, W) or boxes (M, 5), in the format of its labels and the precision of its score."""
     trainer = Trainer(recipe.training, dataset, device="cpu")
     network.eval()
     found: list[Tensor] = []
@@ -83,7 +83,7 @@ def _over(stored: Tensor, y: Tensor, kind: str) -> Image.Image:
 
 
 def _masked(image: Image.Image, mask: NDArray[Any]) -> Image.Image:
-    """Class 0, mostly the background, stays as it is."""
+    """Draws a mask; class 0, mostly the background, is left as it is."""
     pixels, colours = np.asarray(image, float), np.array(COLOURS, float)
     over = (mask > 0) & (mask != NOT_COUNTED)
     pixels = np.where(over[..., None], 0.45 * pixels + 0.55 * colours[(mask - 1) % len(colours)], pixels)
@@ -99,7 +99,7 @@ def _boxed(image: Image.Image, boxes: Iterable[Sequence[float]]) -> Image.Image:
 
 
 def _image(stored: Tensor) -> Image.Image:
-    """An image of other than three channels is shown by its first one."""
+    """An image for display; if it does not have three channels, its first one."""
     return Image.fromarray(stored.permute(1, 2, 0).numpy() if len(stored) == 3 else stored[0].numpy())
 
 

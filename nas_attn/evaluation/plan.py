@@ -1,4 +1,4 @@
-"""What a recipe means before anything is trained: backbone, sites, the space over them, and the ways that a study trains."""
+"""A recipe's plan before any training: backbone, sites, search space, and the study's training protocols."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Plan:
     _resolved: dict[Placement, ResolvedPlacement] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def resolved(self, placement: Placement) -> ResolvedPlacement:
-        """The network that a placement means here. Raises PlacementError: it is none of this backbone."""
+        """The network of a placement. Raises PlacementError: it does not fit this backbone."""
         if placement not in self._resolved:
             self._resolved[placement] = resolve(placement, self.sites, init=self.space.init)
         return self._resolved[placement]
 
     def bare(self, seed: int, other: Choice | None = None) -> nn.Module:
-        """The bare backbone, or the `other`, with the seed's random weights; the global generator is left alone."""
+        """The bare backbone, or the `other`, with the seed's random weights; torch's global generator keeps its state."""
         build = self.build if other is None else self.like(other).build
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -55,7 +55,7 @@ class Plan:
         return self.attach(self.bare(seed, resolved.other), resolved, seed)
 
     def like(self, other: Choice | None) -> Plan:
-        """The same with another backbone, of which no site is known; itself for None."""
+        """The same plan with another backbone, without sites; None: the plan itself."""
         if other is None:
             return self
         section = other_backbone(self.recipe.backbone, other)
@@ -77,7 +77,7 @@ class Plan:
 class Kept:
     """The sites that a study began with."""
 
-    input_shape: tuple[int, int, int]  # the images' that the points' shapes are for
+    input_shape: tuple[int, int, int]  # of the images for which the points' shapes hold
     classes: int
     sites: tuple[Site, ...]
 
@@ -109,7 +109,7 @@ def make_plan(
 
 
 def _checked(build: Build) -> Build:
-    """A user's function, whose failure is told in one sentence."""
+    """A user's function, with its failures as BackboneErrors of one sentence."""
 
     def checked() -> nn.Module:
         try:
@@ -126,7 +126,7 @@ def _checked(build: Build) -> Build:
 
 
 def kept_sites(store: StudyStore) -> Kept | None:
-    """The sites that a study began with; None where that has not been written down yet."""
+    """The sites that a study began with; None if they are not recorded yet."""
     if store.sites is None:
         return None
     content = json.loads(store.sites)
@@ -182,7 +182,7 @@ def wanted(recipe: Recipe) -> set[str]:
 
 
 def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
-    """Why a candidate is infeasible, one sentence; empty where it is not. A latency counts by its interval's low end."""
+    """Why a candidate is infeasible, in one sentence; empty if it is feasible. For a latency the low end of the interval counts."""
     limits = recipe.limits
     if limits.max_parameters is not None and cost["params"] > limits.max_parameters:
         return f"{cost['params']:,} parameters are more than limits.max_parameters = {limits.max_parameters:,}"
@@ -194,11 +194,11 @@ def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
     return ""
 
 
-A_SEED = 6  # candidates that share a seed, at least
+A_SEED = 6  # fewest candidates that share a seed
 
 
 def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSection) -> str:
-    """The name of a training protocol, which the study keeps, so that any worker can train by it."""
+    """Stores a training protocol in the study, for all workers, and returns its name."""
     content = _content(training, data)
     for name in (SEARCH, TARGET_PROTOCOL):
         recipe = protocol_recipe(store, name)
@@ -212,7 +212,7 @@ def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSectio
 
 
 def protocol_recipe(store: StudyStore, protocol: str) -> Recipe:
-    """The study's recipe with the training and data of one of its protocols; StudyError if there is none such."""
+    """The study's recipe with the training and data of one of its protocols; StudyError if the protocol is unknown."""
     recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
     if protocol == SEARCH:
         return recipe
@@ -227,7 +227,7 @@ def protocol_recipe(store: StudyStore, protocol: str) -> Recipe:
 
 
 def search_seeds(recipe: Recipe) -> int:
-    """How many seeds the candidates of a search are spread over: where each has no backbone of its own, fewer for few candidates."""
+    """Number of seeds that candidates are spread over; fewer for few candidates, unless each seed has its own backbone."""
     training = recipe.training
     if training.start == "backbone":
         return training.backbones

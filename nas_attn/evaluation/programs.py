@@ -1,10 +1,10 @@
-"""A program of one's own in place of the trainer: it trains a network, and prints a line with a score after each epoch.
+"""A user's program as evaluator: it trains a network and prints a line with a score after each epoch.
 
     [training]
     evaluator = "command: python train.py --epochs {epochs} --seed {seed}"
 
-A line is `epoch=3 accuracy=0.81`, with any metrics by name; all that is printed goes to the log. The program puts the attention into
-its own network with `nas_attn.attach_asked(model)`. It is ended where the candidate is pruned or the worker stops.
+A line is `epoch=3 accuracy=0.81`, with any metrics by name; all output goes to the log. The program puts the attention into
+its own network with `nas_attn.attach_asked(model)`. It is ended if the candidate is pruned or the worker stops.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from nas_attn.evaluation.evaluators import COMMAND, Evaluator, EvaluatorRun, Rep
 from nas_attn.processes import Process, apart, process, words_of
 from nas_attn.records import ResolvedPlacement
 
-ASKED = "NAS_ATTN_RUN"  # Environment variable: what a program is to attach, and the file that says that it has
-PLACES = ("placement", "seed", "device", "folder", "split")  # Words of a command that a run fills in, beside its epochs
+ASKED = "NAS_ATTN_RUN"  # Environment variable: the placement to attach, and the file that confirms it
+PLACES = ("placement", "seed", "device", "folder", "split")  # Words in braces that a run fills in, besides epochs
 WEIGHTS = "weights.pt"  # File in a run's folder into which a program may save its network's state_dict
-PATIENCE_S = 0.2  # seconds between looks whether the worker is to stop
+PATIENCE_S = 0.2  # seconds between checks for a request to stop
 GRACE_S = 10.0  # seconds that a program gets to end after SIGTERM
 _PAIR = re.compile(r"([A-Za-z_][\w./-]*)=([-+.\w]+)")
 Lines = queue.Queue[tuple[bool, str]]  # whether it is standard output's, and the line
 
 
 def program(name: str) -> Evaluator:
-    """The evaluator that a command stands for. Raises RecipeError: it cannot be split into words, or its program is not there."""
+    """The evaluator of a command. Raises RecipeError: the command cannot be split into words, or its program does not exist."""
     command = name.removeprefix(COMMAND)
     try:
         words = words_of(command)
@@ -59,7 +59,7 @@ def program(name: str) -> Evaluator:
             raise TrainingError(f"training.evaluator '{name}' cannot score the test images: tell it {{split}}")
         assert run.resolved is not None  # whoever trains by it says so
         if run.resolved.other is not None:
-            raise TrainingError("the program builds its own network, so no other backbone can be trained as a control")
+            raise TrainingError("the program builds its own network, so it cannot train another backbone as a control")
         told = {place: str(getattr(run, place)) for place in PLACES} | {"epochs": str(run.last or run.epochs)}
         filled = [re.sub(r"\{(\w+)\}", lambda found: told.get(found[1], found[0]), word) for word in words]
         yield from _scores(filled, run, run.resolved)
@@ -67,14 +67,14 @@ def program(name: str) -> Evaluator:
             model.load_state_dict(torch.load(run.folder / WEIGHTS, map_location=run.device, weights_only=True))
         except FileNotFoundError:
             run.elsewhere(f"the program did not save its network's state_dict as {WEIGHTS} in {{folder}}")
-        except Exception as error:  # whatever a program may write there
+        except Exception as error:  # a program may write anything there
             run.elsewhere(f"the program's {WEIGHTS} cannot be read: {first_line(error)}")
 
     return evaluate
 
 
 def _scores(words: list[str], run: EvaluatorRun, resolved: ResolvedPlacement) -> Reports:
-    """Each epoch's metrics. Raises TrainingError: no attention was put in, or it ended with an error; Interrupted: asked to stop."""
+    """Each epoch's metrics. Raises TrainingError: the program attached no attention, or ended with an error. Raises Interrupted."""
     receipt, identity = run.folder.absolute() / "attached", run.folder / "program.json"
     with suppress(OSError, ValueError, TypeError):  # a killed worker's program would write into the same folder
         former = Process(**json.loads(identity.read_text("utf-8")))
@@ -83,8 +83,8 @@ def _scores(words: list[str], run: EvaluatorRun, resolved: ResolvedPlacement) ->
     receipt.unlink(missing_ok=True)
     asked = json.dumps({"network": asdict(resolved), "receipt": str(receipt)})
     environment = {**os.environ, ASKED: asked, "PYTHONUNBUFFERED": "1"}
-    pipe = subprocess.PIPE  # two pipes: progress bars stand on no lines of their own
-    last = {True: "", False: ""}  # of the output, and of what is wrong: which of two came later cannot be told
+    pipe = subprocess.PIPE  # two pipes, since progress bars do not end their lines
+    last = {True: "", False: ""}  # last lines of output and errors, whose common order is unknown
     with subprocess.Popen(
         words, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, **apart()
     ) as running:
@@ -99,7 +99,7 @@ def _scores(words: list[str], run: EvaluatorRun, resolved: ResolvedPlacement) ->
                 if epoch is not None and metrics:
                     if not receipt.exists():
                         raise TrainingError(
-                            "the program trains without attention: call nas_attn.attach_asked(model) in it"
+                            "the program trains the bare backbone: call nas_attn.attach_asked(model) in it"
                         )
                     yield int(epoch), metrics
             if running.wait():
@@ -156,12 +156,12 @@ def _end(pid: int) -> None:
 
 
 def attach_asked(model: nn.Module) -> nn.Module:
-    """Puts the attention that a search asks its program for into the program's own model, in place; returns the same model.
+    """For a program that a search runs: puts the placement to be trained into its model, in place; returns the same model.
 
-    A program started by a person, and not by a search, gets its model back as it is.
+    If no search started the program, the model is returned unchanged.
 
     Raises:
-        PlacementError: the environment variable NAS_ATTN_RUN is not what a search writes.
+        PlacementError: the environment variable NAS_ATTN_RUN was not written by a search.
         BackboneError: the model lacks the modules of the study's backbone, or already has attention attached.
     """
     text = os.environ.get(ASKED)

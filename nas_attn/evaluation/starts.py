@@ -1,4 +1,4 @@
-"""What a training starts with (device, weights, learning rates), and its score in int8."""
+"""The start of a training (device, weights, learning rates), and scores in int8."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from nas_attn.tables import IN_INT8, LATENCY_MODES
 from nas_attn.training import Trainer
 from nas_attn.training.parameters import Rate
 
-CONNECT_S = 20.0  # seconds after which a host that does not answer has no weights for us
+CONNECT_S = 20.0  # seconds to wait for a host with weights
 
 
 def pick_device(name: str) -> torch.device:
-    """The training device of this name; `auto`: a GPU where there is one. Raises RecipeError: there is none such."""
+    """The training device of this name; `auto`: a GPU if there is one. Raises RecipeError: it does not exist."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -63,8 +63,8 @@ def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, 
 
 
 def check_weights(plan: Plan) -> None:
-    """Reads weights that a recipe names, warns of what a user should know. Raises BackboneError: they do not fit. Raises RecipeError:
-    the learning rates are for other stages.
+    """Reads the weights that a recipe names, and warns of partial matches. Raises BackboneError: they do not fit. Raises RecipeError:
+    there are learning rates for another number of stages.
     """
     if isinstance(plan.recipe.training.backbone_learning_rate, list):
         candidate_factors(plan.recipe, plan.bare(0), plan.sites)
@@ -74,15 +74,15 @@ def check_weights(plan: Plan) -> None:
 
 
 def no_weights(backbone: str, *, side: int = 64) -> str:
-    """Why a target does not start from a backbone's published weights where nobody says; empty where it does.
+    """Why a target does not start from a backbone's published weights by default; empty if it does.
 
-    torchvision's are downloaded, once. Others are taken if the user asks for them: without a network, timm tries for a minute.
+    torchvision's weights are downloaded, once. Others are used only on request: without a network, timm tries for a minute.
     """
     if backbone.endswith(".pt"):
         return ""
     if not backbone.startswith("torchvision:"):
         return (
-            "published weights are taken if you ask for them"
+            "published weights are used only if you ask for them"
             if ":" in backbone
             else f"{backbone} has no published weights"
         )
@@ -111,8 +111,8 @@ class Factors:
 
 
 def candidate_factors(recipe: Recipe, model: nn.Module, sites: Sequence[Site] = ()) -> Factors:
-    """Learning rates of a candidate: those of fine-tuning where it starts from trained weights; `sites`: of its backbone, which rates by
-    stage and block need. Raises RecipeError: there are rates for other stages."""
+    """Learning rates of a candidate, which depend on its start. `sites`: of its backbone, for rates by stage and block. Raises
+    RecipeError: there are rates for another number of stages."""
     section = recipe.training
     modules = attachment.attached_modules(model)
     attention = frozenset(f"{path}.{name}" for path, module in modules.items() for name, _ in module.named_parameters())
@@ -130,8 +130,8 @@ def candidate_factors(recipe: Recipe, model: nn.Module, sites: Sequence[Site] = 
 
 
 def _by_depth(section: TrainingSection, names: Sequence[str], sites: Sequence[Site]) -> dict[str, float]:
-    """Factor of each parameter by the block that it is in: what is between two blocks belongs to the second, what is after the last to
-    the head."""
+    """Factor of each parameter by its block. Layers between two blocks belong to the second one, layers after the last block to the
+    head."""
     blocks: list[tuple[str, int]] = []  # path and stage
     for site in sites:
         stage, _, block = site.name.removeprefix("stage").partition(".block")
@@ -142,7 +142,7 @@ def _by_depth(section: TrainingSection, names: Sequence[str], sites: Sequence[Si
     if isinstance(factor, list) and len(factor) != stages + 1:
         raise RecipeError(
             f"training.backbone_learning_rate has {len(factor)} factors, but the backbone has {stages} stages: give {stages + 1}, the "
-            "first for what is before stage 1"
+            "first for the layers before stage 1"
         )
     inside = [next((n for n, (path, _) in enumerate(blocks, 1) if name.startswith(path)), 0) for name in names]
     last = max((place for place, number in enumerate(inside) if number), default=-1)
@@ -158,7 +158,7 @@ def _by_depth(section: TrainingSection, names: Sequence[str], sites: Sequence[Si
 
 
 class InRuntime(nn.Module):
-    """A network as its runtime answers: x (N, C, H, W) of any N -> the file's first output, on x's device."""
+    """A network that runs in its runtime: x (N, C, H, W) of any N -> the file's first output, on x's device."""
 
     def __init__(self, model: nn.Module, section: LatencySection, shape: tuple[int, int, int], images: Tensor) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class InRuntime(nn.Module):
 def int8_metrics(
     recipe: Recipe, dataset: data.Dataset, model: nn.Module, epochs: int, split: data.Split | None = None
 ) -> Mapping[str, float]:
-    """`accuracy_int8` and the task's other shares on a split (None: validation), where they are wanted."""
+    """`accuracy_int8` and the task's other shares on a split (None: validation), if the recipe needs them."""
     task, images = tasks.of(recipe), calibration(recipe, dataset)
     asked = any(objective.endswith(IN_INT8) for objective in recipe.objectives)
     if images is None or not (asked or epochs == recipe.training.rungs[-1]):

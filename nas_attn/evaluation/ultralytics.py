@@ -1,7 +1,7 @@
-"""Detectors of Ultralytics, trained by the trainer that it has for them: an evaluator made from a recipe.
+"""Trains Ultralytics' detectors with Ultralytics' own trainer: an evaluator made from a recipe.
 
-All candidates have the same schedule up to the last rung. Each rung is a call of the trainer that takes up weights, their average,
-the optimiser's state and the epoch from the rung before; the average is scored, by mAP on the validation images.
+All candidates have the same schedule up to the last rung. Each rung is a call of the trainer, which continues from the weights, their
+average, the optimiser's state and the epoch of the rung before. The average is scored, by mAP on the validation images.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CLOSE_MOSAIC = 0.2  # share of the epochs at the end that see whole images, ten 
 
 
 def detector_evaluator(recipe: Recipe) -> Evaluator:
-    """Trains and scores candidates as a recipe says; a `DataError` where the data YAML is missing or names no classes."""
+    """Trains and scores candidates as a recipe says. Raises DataError: the data YAML is missing or names no classes."""
     names = dict(enumerate(boxes.class_names(recipe.data)))
 
     def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
@@ -57,13 +57,13 @@ def _parts(model: nn.Module) -> Mapping[str, Any]:
 
 
 def _scores(model: nn.Module, found: Mapping[str, Any]) -> dict[str, float]:
-    """What is scored, from all that ultralytics has found out."""
+    """The metrics of the score, from ultralytics' results."""
     of = SCORED.get(_parts(model)["task"], "(B)")
     return {name: float(found[f"{theirs}{of}"]) for name, theirs in METRICS.items()}
 
 
 def settings(recipe: Recipe, run: EvaluatorRun, rate: float, task: str = "detect") -> dict[str, Any]:
-    """All settings that decide a training: Ultralytics chooses nothing."""
+    """All settings of a training, so that Ultralytics chooses none by itself."""
     training, epochs = recipe.training, recipe.training.rungs[-1]
     low = training.precision != "float32" and run.device.startswith("cuda")
     return {
@@ -107,14 +107,14 @@ def _common(recipe: Recipe, run: EvaluatorRun, task: str) -> dict[str, Any]:
 
 
 def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Any:
-    """ultralytics' trainer at the end of a rung, which it has scored."""
+    """Trains to a rung; returns ultralytics' trainer, which has scored the network."""
     factors = candidate_factors(recipe, model)
     last = _path(run.folder, run.rung - 1)
     before = torch.load(last, map_location="cpu", weights_only=True) if run.rung else None
     threads = torch.get_num_threads()
     parts = _parts(model)
     trainer = _trainer_class(parts["trainer"])(overrides=settings(recipe, run, factors.rate, parts["task"]))
-    torch.set_num_threads(threads)  # it takes what it likes
+    torch.set_num_threads(threads)  # ultralytics sets its own number
     trainer.model, trainer.before = model, before
     trainer.attention, trainer.factor = frozenset(factors.attention), recipe.training.attention_learning_rate
 
@@ -128,7 +128,7 @@ def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Any:
 
 
 def _trainer_class(theirs: Any) -> Any:
-    """A trainer of ultralytics, which begins and ends where it is told."""
+    """A trainer of ultralytics with a given first and last epoch."""
 
     class RungTrainer(theirs):  # type: ignore[misc]
         before: Mapping[str, Any] | None
@@ -168,7 +168,7 @@ def _trainer_class(theirs: Any) -> Any:
 def _give_attention_its_rate(
     optimizer: torch.optim.Optimizer, model: nn.Module, attention: frozenset[str], factor: float
 ) -> None:
-    """Takes the attention's parameters out of their groups into such with another rate."""
+    """Moves the attention's parameters into groups with another rate."""
     own = {id(parameter) for name, parameter in model.named_parameters() if name in attention}
     for group in list(optimizer.param_groups):
         mine = [parameter for parameter in group["params"] if id(parameter) in own]
@@ -179,7 +179,7 @@ def _give_attention_its_rate(
 
 
 def _keep(folder: Path, rung: int, trainer: Any) -> None:
-    """What the next rung goes on from: tensors and numbers only."""
+    """Saves the state from which the next rung continues: tensors and numbers only."""
     state = {
         "model": trainer.model.state_dict(),
         "average": trainer.ema.ema.state_dict(),
@@ -190,7 +190,7 @@ def _keep(folder: Path, rung: int, trainer: Any) -> None:
     path = _path(folder, rung)
     torch.save(state, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
-    _path(folder, rung - 2).unlink(missing_ok=True)  # a rung that was not noted as done begins from the one before
+    _path(folder, rung - 2).unlink(missing_ok=True)  # a rung that is not recorded as done starts from the one before
 
 
 def _path(folder: Path, rung: int) -> Path:
@@ -208,7 +208,7 @@ def _tested(recipe: Recipe, model: nn.Module, run: EvaluatorRun, names: Mapping[
 
 @contextmanager
 def left_alone() -> Iterator[None]:
-    """What ultralytics changes for the whole process is as it was afterwards, and it says warnings only."""
+    """Restores afterwards what ultralytics changes in the whole process; inside, it logs only warnings."""
     from ultralytics.utils import LOGGER
     from ultralytics.utils.torch_utils import unset_deterministic
 

@@ -1,4 +1,4 @@
-"""What a worker builds once per training protocol, and what it does with each candidate: count, measure, train."""
+"""Builds data and trainer once per training protocol; counts, measures and trains candidates with them."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ Stop = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The worker that a workbench belongs to."""
+    """The worker of a workbench."""
 
     owner: str  # unique name of the worker, for leases
     folder: Path
     device: str = "auto"  # `auto`, `cpu`, `cuda`, `cuda:1`
     share: Share = ALONE
-    log: OutputLog | None = None  # takes what an evaluator prints; None: that goes to the terminal
+    log: OutputLog | None = None  # takes an evaluator's output; None: the terminal
     threads: int | None = None  # intra-op threads; None: the fastest number
 
 
@@ -70,11 +70,11 @@ class Benches:
 
     @property
     def search(self) -> Workbench:
-        """The one of the search's own protocol, which also counts and measures."""
+        """The workbench of the search's own protocol, which also counts and measures."""
         return self.of(SEARCH)
 
     def of(self, protocol: str) -> Workbench:
-        """The one that trains by this protocol. Raises UserError: something is missing. Raises MeasurementError."""
+        """The workbench of this protocol. Raises UserError: something is missing. Raises MeasurementError."""
         if protocol not in self._made:
             recipe = protocol_recipe(self.store, protocol)
             dataset, plan = self._dataset(recipe), replace(self.plan, recipe=recipe)
@@ -107,7 +107,7 @@ class Workbench:
         evaluator: Evaluator | None,
         protocol: str,
     ) -> None:
-        """`plan`: of the training protocol; `dataset`: None where an evaluator brings its own."""
+        """`plan`: of the training protocol; `dataset`: None if an evaluator brings its own."""
         recipe = plan.recipe
         self.plan, self.recipe, self.dataset, self.protocol = plan, recipe, dataset, protocol
         self.store, self._artifacts = store, artifacts
@@ -142,9 +142,9 @@ class Workbench:
         return Checked(cost, latency, reason)
 
     def latency(self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency | None:
-        """A candidate's latency, measured where it is not known; None where that is left to another machine."""
+        """A candidate's latency, measured if it is not known; None if another machine must measure it."""
         measurer = self.measurer
-        assert measurer is not None  # asked for only where latency is wanted
+        assert measurer is not None  # called only if latency is needed
         if not measurer.fits:
             return measurer.known(resolved)
         try:
@@ -165,7 +165,7 @@ class Workbench:
         stop: Stop,
         trained: Callable[[nn.Module], None] | None = None,
     ) -> tuple[Score, ...]:
-        """Carries out one run from its last checkpoint; stores its scores; `trained` gets the network of the last rung.
+        """Carries out one run from its last checkpoint, and stores its scores. `trained` gets the network of the last rung.
         Raises Interrupted, LeaseLost, BackboneLost. Raises TrainingError: it cannot be trained, or its attention took
         no part.
         """
@@ -177,13 +177,13 @@ class Workbench:
             self._keep_labels(self.protocol)
             kept = score.kept if self._evaluator is None else score
             if score.rung < len(rungs) - 1:
-                kept = replace(kept, answers=None)  # nobody asks what a brief training gets wrong
+                kept = replace(kept, answers=None)  # mistakes of early rungs are not shown anywhere
             self.store.add_score(run, kept, lease=lease)
             return go_on(score)
 
         rungs = self.recipe.training.rungs
         how: dict[str, Any] = {"seed": run.seed, "rungs": rungs, "slot": files, "on_rung": on_rung, "stop": stop}
-        self.start_weights(run.backbone, resolved.other)  # outside `own_fault`: if it fails, no candidate is to blame
+        self.start_weights(run.backbone, resolved.other)  # outside `own_fault`: this failure is not the candidate's
         with own_fault("training it", self.device):
             model = self.start(resolved, run.seed, run.backbone)
             if self._evaluator is not None:
@@ -200,7 +200,7 @@ class Workbench:
         return scores
 
     def test(self, run: Run, model: nn.Module, *, lease: Lease) -> Score:
-        """Scores a network on the test split, once, logged before. Raises DataError, TrainingError."""
+        """Scores a network on the test split, once, and logs this beforehand. Raises DataError, TrainingError."""
         of_test = replace(run, protocol=test_protocol(run.protocol))
         for known in self.store.scores(run.key, protocol=of_test.protocol):
             if (known.score.seed, known.backbone) == (run.seed, run.backbone):
@@ -227,7 +227,7 @@ class Workbench:
         return score
 
     def _keep_labels(self, protocol: str) -> None:
-        """Of the images behind the search's scores, and behind those on the test split."""
+        """Stores the labels of the validation images, and of the test images for their scores."""
         if self.dataset is None or self._evaluator is not None or not (self.task.per_image or protocol == SEARCH):
             return
         split = {SEARCH: self.dataset.validation, test_protocol(self.protocol): self._test_split}.get(protocol)
@@ -236,7 +236,7 @@ class Workbench:
             keep_labels(self.store, protocol, labels, self.dataset.classes)
 
     def train_backbone(self, run: Run, *, lease: Lease, stop: Stop) -> None:
-        """Trains one of the study's backbones and keeps it; an `OperationError` where that fails."""
+        """Trains one of the study's backbones and keeps it; OperationError if that fails."""
         training, files = self.recipe.training, self.files(run, lease)
         model = self.plan.bare(run.seed, self.plan.resolved(run.placement).other).to(self.device)
 
@@ -257,7 +257,7 @@ class Workbench:
         return RunFiles(self.store, self._artifacts, run.files, lease)
 
     def keep_weights(self, name: str, model: nn.Module, lease: Lease) -> None:
-        """Keeps a trained network's weights under a name, or why that failed."""
+        """Keeps a trained network's weights under a name, or records why that failed."""
         lost = ""
         if self._evaluator is not None and not self._evaluator.evaluated:
             lost = "the process that trained it was stopped before writing them"
@@ -283,7 +283,7 @@ class Workbench:
         return self.plan.attach(model, resolved, seed).to(self.device)
 
     def needs_backbone(self, run: Run) -> Run | None:
-        """The run that trains the backbone that a run starts from; None where it is there, or none is started from."""
+        """The run that must first train the backbone of `run`; None if it is there already, or not needed."""
         if self.recipe.training.start != "backbone":
             return None
         other = self.plan.resolved(run.placement).other
@@ -294,7 +294,7 @@ class Workbench:
         return Run(key, BARE if other is None else run.placement, seed, run.backbone, SEARCH, BACKBONE)
 
     def start_weights(self, backbone: int, other: Choice | None) -> Mapping[str, Any] | None:
-        """Weights of the bare backbone, or of the `other`, that a run starts from; None where it starts from scratch."""
+        """Weights of the bare backbone, or of the `other`, from which a run starts; None if it starts from scratch."""
         start, wanted = self.recipe.training.start, (backbone, other)
         if start == "pretrained" and other is not None:
             return given_weights(self.plan.like(other))[0]
@@ -312,7 +312,7 @@ class Workbench:
         return self._weights
 
     def _fit(self, model: nn.Module, run: Run, factors: Factors, **how: Any) -> tuple[Score, ...]:
-        """The built-in training, by `Trainer.fit`, which gives way to latency sessions between its steps."""
+        """The built-in training by `Trainer.fit`, which pauses between steps for latency sessions."""
         assert self.dataset is not None  # with data of its own, an evaluator trains
         with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
             trainer = Trainer(
@@ -327,15 +327,15 @@ class Workbench:
             return trainer.fit(model, learning_rate=factors.rate, **rates, **how)
 
     def _settle(self) -> None:
-        """Waits for what the host has told the GPU to do, some batches ahead."""
+        """Waits until the GPU has finished the batches that the host has queued."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What is known of a candidate before it is trained."""
+    """Cost, latency and feasibility of a candidate before its training."""
 
     cost: Costs
-    latency: Latency | None  # None where it is not needed, or is left to a worker on another machine
-    reason: str  # why it is infeasible; empty where it is not
+    latency: Latency | None  # None: not needed, or left to a worker on another machine
+    reason: str  # why it is infeasible; else empty

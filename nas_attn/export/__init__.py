@@ -1,4 +1,4 @@
-"""The winner as a file: weights, an exported program, ONNX."""
+"""Writes a network as a file: weights, torch.export, ONNX, Python code and others."""
 
 from nas_attn.export.formats import FORMATS, write
 

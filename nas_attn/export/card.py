@@ -1,4 +1,4 @@
-"""What lies beside an exported network, for somebody who was given the file and nothing else; and whether the file does what it says."""
+"""The card beside an exported network, for people who have only these files; and the check that the file agrees with its card."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Choice, Point, ResolvedPlacement
 from nas_attn.space import other_of
 
-VERSION = 1  # of the card's form
+VERSION = 1  # of the card's format
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 BATCH = 64
 SLACK = 1 / 500
-"""Share that other arithmetic may turn."""
+"""Share of the images whose result may differ by rounding."""
 CLOSE = 1e-3
-"""Largest difference of outputs, as a share of the largest output, that is put down to other arithmetic."""
+"""Largest difference of outputs, as a share of the largest output, that rounding may cause."""
 
 
 def card(
@@ -59,8 +59,8 @@ def card(
     data: Mapping[str, Any],
     cost: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The facts, as JSON knows them: `training` of the run whose weights these are, `here` the exported network's own score on
-    the same images in float32, `check` how the file compares with the network; both None where they were not asked."""
+    """The card's facts in JSON's types. `training`: of the run that gave the weights; `here`: the exported network's score in float32 on
+    the same images; `check`: comparison of the file with the network. The last two are None if they were not wanted."""
     channels, height, width = described.input_shape
     estimates = {
         name: {"mean": e.mean, "low": e.low, "high": e.high, "runs": e.seeds} for name, e in view.estimates.items()
@@ -105,7 +105,7 @@ def card(
 
 
 def _placed(point: Point, choices: tuple[Choice, ...]) -> dict[str, Any]:
-    """What stands where, whatever a later version calls the place."""
+    """The modules at a point, independent of a later version's names of sites."""
     at = [point.path, point.channels, point.height, point.width, point.replaces]
     return {"point": at, "choices": [{"type": choice.type, "knobs": dict(choice.knobs)} for choice in choices]}
 
@@ -149,7 +149,7 @@ def card_paths(path: Path) -> tuple[Path, Path]:
 
 
 def write_card(facts: Mapping[str, Any], path: Path) -> tuple[Path, Path]:
-    """Writes both forms of a card beside an exported file; OperationError where they cannot be written."""
+    """Writes both forms of a card beside an exported file; OperationError if they cannot be written."""
     paths = card_paths(path)
     for target, text in zip(paths, (markdown(facts), json.dumps(facts, indent=2, allow_nan=False)), strict=True):
         try:
@@ -179,7 +179,7 @@ def markdown(facts: Mapping[str, Any]) -> str:
 
 
 def against_torch(facts: Mapping[str, Any]) -> str:
-    """How the file compares with the network, where that was asked."""
+    """The comparison of the file with the network, in words."""
     difference = facts["check"]["difference"]
     if difference is None:
         return "the network finds no boxes in these images, so nothing was compared"
@@ -192,7 +192,7 @@ def against_torch(facts: Mapping[str, Any]) -> str:
 
 @contextmanager
 def run_elsewhere(path: Path, format_: str) -> Iterator[Run]:
-    """An exported file in a process in which nas_attn cannot be imported: batches in, answers out, OperationError where it ends."""
+    """Runs an exported file in a process without nas_attn: batches in, answers out. OperationError: the process ended."""
     with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder:
         complaint = Path(folder) / "stderr"
         with complaint.open("wb") as errors:
@@ -234,8 +234,8 @@ class OnnxCheck:
 
 
 def check_onnx(path: Path, graph: Graph, images: Iterable[torch.Tensor]) -> OnnxCheck | None:
-    """Compares an ONNX file with its network on these batches; None where ONNX Runtime is not installed;
-    OperationError where they differ by more than other arithmetic can explain."""
+    """Compares an ONNX file with its network on these batches. None: ONNX Runtime is not installed.
+    OperationError: they differ by more than rounding explains."""
     try:
         import onnxruntime
     except ImportError:
@@ -249,48 +249,48 @@ def check_onnx(path: Path, graph: Graph, images: Iterable[torch.Tensor]) -> Onnx
     worst = graph.worst(torch.cat(differences))
     if worst is not None and not worst <= CLOSE:
         apart = f"outputs differ by {100 * worst:.2g} % of the largest"
-        raise OperationError(f"'{path.name}' does not compute the same as the network: {apart}")
+        raise OperationError(f"'{path.name}' does not compute the same as the network ({apart}): export another format")
     return OnnxCheck(worst, onnxruntime.__version__)
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What an exported file gave."""
+    """The score of an exported file, and the expected one."""
 
     file: str
     format: str
     metric: str
     value: float
     right: int | None
-    """Images that are judged rightly; None where an image is neither right nor wrong."""
+    """Number of correct images; None if an image is neither right nor wrong."""
     images: int
     expected: float
-    """Right, or where that is None the metric, as the card says; `expected_where`: of when."""
+    """The card's number of correct images, or its metric if `right` is None; `expected_where`: the time of that score."""
     expected_where: str
     elsewhere: bool
-    """Whether it ran in a process in which nas_attn cannot be imported; `weights` do not without."""
+    """Whether it ran in a process without nas_attn; the format `weights` needs nas_attn."""
 
     @property
     def agrees(self) -> bool:
-        """Whether as many are right, but for one in five hundred that other arithmetic may turn; a metric, as near as that."""
+        """Whether the score agrees with the card, up to rounding: one image in 500, or as much of a metric."""
         if self.right is None:
             return abs(self.value - self.expected) <= SLACK
         return abs(self.right - self.expected) <= max(1, self.images * SLACK)
 
 
 def verify(path: Path, *, root: str | None = None) -> Verified:
-    """Scores an exported file; `root` is where the data lies now, where that is not the card's `data.root`.
+    """Scores an exported file. `root`: the data's folder, if it is not the card's `data.root`.
 
     Raises:
-        UserError: the file or its card is not there, or its data are not.
-        OperationError: the file is not the one of the card, the images are others, or it does not run.
+        UserError: the file, its card or its data are missing.
+        OperationError: the file or the images are not those of the card, or the file does not run.
     """
     facts = read_card(path)
     try:
         return _verified(path, facts, root)
     except NasAttnError:
         raise
-    except Exception as error:  # a card or weights that are not as they were written raise anything
+    except Exception as error:  # a damaged card or damaged weights may raise anything
         said = shorten(f"{type(error).__name__}: {error}", 160)
         raise UserError(f"'{path}' or its card is damaged ({said}): export the network again") from error
 
@@ -314,7 +314,7 @@ def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verifie
 
 
 def _expected(facts: Mapping[str, Any], metric: str, per_image: bool) -> tuple[float | None, str]:
-    """What the card says that comes out, and of when; None where it says nothing."""
+    """The score in the card, and when it was computed; None if the card has none."""
     here, training = facts["here"], facts["training"]
     if here is not None and "in_file" in here:
         return here["in_file"]["right" if per_image else "value"], "when it was exported, in int8"
@@ -335,13 +335,13 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
     if dataset.digest != facts["data"]["digest"]:
         raise OperationError(
             f"the images of '{section.name}' are not those of the study (digest {dataset.digest}, "
-            f"not {facts['data']['digest']}): name the folder that holds the study's as root"
+            f"not {facts['data']['digest']}): name the study's folder as root"
         )
     return dataset
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The card of an exported file; UserError where there is none, or it is damaged."""
+    """The card of an exported file; UserError if it is missing or damaged."""
     at = card_paths(path)[1]
     if not path.is_file():
         raise UserError(f"there is no file '{shorten(str(path))}': write one with nas-attn export")
@@ -358,7 +358,7 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def _network(facts: Mapping[str, Any], path: Path, dataset: Dataset) -> Run:
-    """The network of `weights`, which are nothing without their attention's code."""
+    """The network of a file in the format `weights`, which needs nas_attn's code."""
     plan = plan_for(recipe_from(facts["recipe"], where=f"the card of '{path.name}'"), dataset)
     network = plan.network(resolved_of(facts), 0)
     network.load_state_dict(torch.load(path, weights_only=True)["state_dict"])

@@ -1,4 +1,4 @@
-"""Writes a trained network with its attention into a file of a format that other programs read."""
+"""Writes a trained network with its attention to a file in a format of other programs."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from nas_attn.tasks import Task
 from nas_attn.training.learning import MOST, Tally, answer_of
 
 BOX = 6
-"""Numbers of a box that a detector has chosen: left, top, right, bottom, score, class."""
+"""Number of values of a detected box: left, top, right, bottom, score, class."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a format's writer has to write."""
+    """The input of a format's writer."""
 
     model: nn.Module
     path: Path
-    """In a folder of its own; files beside it are moved along with it."""
+    """In a temporary folder; other files in it are moved along."""
     x: Tensor
     """Two images for tracing."""
     notes: Mapping[str, str]
     described: Described | None
     images: Tensor | None = None
-    """With which an int8 format is calibrated; None: noise."""
+    """Images for the calibration of an int8 format; None: noise."""
 
 
 class Graph(nn.Module):
-    """A network that gives one tensor; of a dictionary (torchvision's segmentation networks) it takes `out`."""
+    """A network with one tensor as output; from a dictionary (torchvision's segmentation networks) it takes `out`."""
 
     metadata_prefix = ""
-    """Of the notes' names in an ONNX file."""
+    """Prefix of the notes' names in an ONNX file."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -61,11 +61,11 @@ class Graph(nn.Module):
         return logits
 
     def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
-        """How far a file's output is from the network's for images x, as shares of the largest output."""
+        """Differences of a file's output from the network's for images x, as shares of the largest output."""
         return apart(found, expected)
 
     def worst(self, differences: Tensor) -> float | None:
-        """The number that decides whether two outputs are the same; None where there was nothing to compare."""
+        """The number that decides whether two outputs are the same; None if there was nothing to compare."""
         return float(differences.max()) if len(differences) else None
 
     def write_onnx(self, order: Order) -> None:
@@ -90,7 +90,7 @@ class Graph(nn.Module):
 
 
 class Normalising(Graph):
-    """A network that takes images as they come: uint8 (N, C, H, W)."""
+    """A network that takes images as uint8 (N, C, H, W), and normalises them itself."""
 
     scale: Tensor
     shift: Tensor
@@ -107,7 +107,7 @@ class Normalising(Graph):
 
 
 class Chosen(Graph):
-    """A detector of torchvision for one image (1, 3, H, W), 0 to 1; gives the boxes that it chooses as (K, 6): left, top, right,
+    """A detector of torchvision for one image (1, 3, H, W), 0 to 1. Output: its final boxes as (K, 6), left, top, right,
     bottom in pixels, score and class from 1."""
 
     def forward(self, image: Tensor) -> Tensor:
@@ -118,11 +118,11 @@ class Chosen(Graph):
         return boxes_apart(found, expected, x)
 
     def worst(self, differences: Tensor) -> float | None:
-        """Of half of the boxes: where scores are nearly equal, other arithmetic suppresses another box."""
+        """The median over boxes: of boxes with nearly equal scores, rounding may suppress another one."""
         return float(differences.median()) if len(differences) else None
 
     def write_onnx(self, order: Order) -> None:
-        """By torch's tracing exporter: the newer one cannot hold how many boxes are left, which depends on the image."""
+        """Uses torch's tracing exporter: the newer one cannot express a number of boxes that depends on the image."""
         torch.onnx.export(
             self,
             (order.x[:1].abs().clamp(max=1),),
@@ -136,18 +136,18 @@ class Chosen(Graph):
         )
 
     def write_program(self, order: Order) -> None:
-        raise UserError("the format 'torch' cannot hold a detector's choice of boxes: take onnx, python or weights")
+        raise UserError("the format 'torch' cannot express a detector's choice of boxes: give onnx, python or weights")
 
 
 def single_output(model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
-    """The network with one tensor as its output, by what it answers for an image; OperationError where it answers
-    with something that is no tensor, no dictionary with `out` and no boxes."""
+    """The network with one tensor as its output, after a trial with one image. OperationError: its output is not a tensor,
+    a dictionary with `out`, or boxes."""
     with torch.no_grad():
         output = model.eval()(torch.zeros(1, *input_shape))
     if isinstance(output, list) and output and isinstance(output[0], Mapping):
         return Chosen(model).eval()
     if not isinstance(answer_of(output), Tensor):
-        raise OperationError(f"the network answers with a {type(output).__name__}, which a graph file cannot contain")
+        raise OperationError(f"the network's output is a {type(output).__name__}, which only 'weights' can export")
     return Graph(model).eval()
 
 
@@ -157,8 +157,8 @@ def apart(found: Tensor, expected: Tensor) -> Tensor:
 
 
 def boxes_apart(found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
-    """(boxes,) How far each box of either, (…, K, 6), is from the nearest of its class in the other, by sides as shares of the
-    image's and by scores; infinite where there is none."""
+    """(boxes,) Distance of each box of either, (…, K, 6), from the nearest of its class in the other: sides as shares of the
+    image's, and scores; infinite if there is none."""
     found, expected = found.view(found.shape[-2:]), expected.view(expected.shape[-2:])
     width, height = x.shape[-1], x.shape[-2]
     scale = found.new_tensor([width, height, width, height, 1.0])
@@ -172,21 +172,21 @@ def boxes_apart(found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A kind of file that a network is written to."""
+    """A file format of networks."""
 
     name: str
     suffix: str
     begins: tuple[bytes, ...]
-    """How its files begin, in small letters."""
+    """The first bytes of its files, in lower case."""
     write: Callable[[Order], None]
     graph: bool = False
-    """Whether it holds what is computed, and not the weights alone."""
+    """Whether it holds the computation, not only the weights."""
     quantized: bool = False
     """Whether it computes in int8."""
 
 
 def find_format(name: str, task: Task | None = None) -> Format:
-    """A format by its name; those of the task too, where it is given; UserError where there is no such format."""
+    """A format by its name, the task's own formats included; UserError if there is no such format."""
     known = {**FORMATS, **(task.answers.formats if task is not None else {})}
     if name not in known:
         raise UserError(f"unknown format '{shorten(name)}': give {', '.join(known)}")
@@ -194,11 +194,11 @@ def find_format(name: str, task: Task | None = None) -> Format:
 
 
 def normalising(graph: nn.Module, described: Described, format_: Format) -> nn.Module:
-    """The network with its images' normalisation inside; UserError where the format holds no graph, or there is no
-    normalisation."""
+    """The network with its images' normalisation inside. UserError: the format holds no graph, or the normalisation is
+    unknown."""
     if not format_.graph:
         graphs = " or ".join(one.name for one in FORMATS.values() if one.graph)
-        raise UserError(f"normalize does not apply to the format '{format_.name}', which holds no graph: take {graphs}")
+        raise UserError(f"normalize does not apply to the format '{format_.name}', which holds no graph: give {graphs}")
     if not described.task.normalised:
         raise UserError("normalize does not apply to detectors, which take images from 0 to 1: leave it out")
     mean, std = described.interface.mean, described.interface.std
@@ -219,15 +219,15 @@ def write(
     described: Described | None = None,
     images: torch.Tensor | None = None,
 ) -> Path:
-    """Writes a model; what was at the path before is replaced once the new file is whole.
+    """Writes a model; replaces an existing file once the new one is complete.
 
     Args:
         model: is put on the CPU and into eval mode.
         format_: a key of FORMATS, or of the task's own formats.
         input_shape: (channels, height, width); the batch stays free in `torch` and `onnx`.
-        notes: what the file is, for those formats that can hold it.
-        described: from what the network was built; `python` cannot do without.
-        images: with which an int8 format is calibrated, (N, C, H, W) as the file takes them; None: noise.
+        notes: facts about the network, for formats that can hold them.
+        described: how the network was built; the format `python` needs it.
+        images: for the calibration of int8 formats, (N, C, H, W) as the file takes them; None: noise.
 
     Raises:
         UserError: unknown format, or its extra is not installed.
@@ -243,7 +243,7 @@ def write(
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".nas_attn-") as folder:
             made = Path(folder) / path.name
             with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # old exporters print
-                warnings.simplefilter("ignore")  # the exporters' own deprecations say nothing to the user
+                warnings.simplefilter("ignore")  # the exporters' own deprecations do not concern the user
                 format_found.write(Order(model, made, x, notes, described, images))
             for file in sorted(Path(folder).iterdir()):
                 replace_file(file, path.with_name(file.name))
@@ -251,7 +251,7 @@ def write(
         raise OperationError(f"'{path}' cannot be written: {error}") from None
     except NasAttnError:
         raise
-    except Exception as error:  # the exporters raise what they like
+    except Exception as error:  # the exporters raise any exception
         raise OperationError(f"the network cannot be exported as '{format_}': {first_line(error)}") from error
     return path
 
@@ -279,11 +279,11 @@ def _onnx(order: Order, *, quantized: bool = False) -> None:
     graph.write_onnx(order)
     if quantized:
         if type(graph) not in (Graph, Normalising):
-            raise UserError("int8 formats are for classification and segmentation: take onnx")
+            raise UserError("int8 formats are for classification and segmentation: give onnx")
         images = torch.randn(CALIBRATION, *order.x.shape[1:]) if order.images is None else order.images
         quantize(order.path, images.numpy(), len(order.x))
     notes = dict(order.notes)
-    if order.described is not None:  # what a program needs to know in order to use it, as JSON
+    if order.described is not None:  # what a program needs to use it, as JSON
         interface = order.described.interface
         facts = {"classes": interface.classes, "mean": interface.mean, "std": interface.std}
         notes |= {name: json.dumps(value) for name, value in facts.items() if value}
@@ -296,7 +296,7 @@ def _onnx(order: Order, *, quantized: bool = False) -> None:
 
 
 def _openvino(order: Order, *, quantized: bool = False) -> None:
-    """OpenVINO's own format, `.xml` and `.bin`, by way of ONNX."""
+    """OpenVINO's own format, `.xml` and `.bin`, through ONNX."""
     try:
         import openvino
     except ImportError:
@@ -342,31 +342,31 @@ FORMATS: Mapping[str, Format] = {
 }
 """The formats of all tasks; a task may have more (`Answers.formats`). A file of a graph is loaded by `scoring.RUNNERS`."""
 COMPARED = 4
-"""Images that a detector's file is compared on: on one alone there may be nothing."""
+"""Number of images for the comparison of a detector's file: a single one may have no boxes."""
 
 
 class Answers:
-    """Logits; the base of what other tasks' networks answer."""
+    """Export of networks with logits; the base class for other tasks."""
 
     formats: ClassVar[Mapping[str, Format]] = {}
-    """Those that only this task's networks can be written in."""
+    """Formats for this task's networks only."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
 
     def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
-        """What an exported network takes and gives."""
+        """Input and output of an exported network."""
         output = self.task.output(plan.classes, plan.input_shape[1:])
         if dataset is None:
             return Interface(tuple(map(str, range(plan.classes))), (), (), output)
         return Interface(tuple(dataset.classes), dataset.train.mean, dataset.train.std, output)
 
     def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
-        """The network as a file that holds a graph has it: images in, one tensor out."""
+        """The network for files that hold a graph: images in, one tensor out."""
         return single_output(model, input_shape)
 
     def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
-        """Batches of different sizes on which a file is compared with its network; `stored`: in uint8, as the data set has them."""
+        """Batches of different sizes for the comparison of a file with its network; `stored`: in uint8, as in the data set."""
         if dataset is None:
             yield from (torch.randn(count, *plan.input_shape) for count in (3, 1))
             return
@@ -376,19 +376,19 @@ class Answers:
         yield from (images[:3].contiguous(), images[3:].contiguous()) if len(images) > 3 else (images,)
 
     def judged(self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int) -> Tally:
-        """What an exported file has right on the validation images; `run`: NumPy images in, NumPy answers out."""
+        """The score of an exported file on the validation images; `run`: NumPy images in, NumPy outputs out."""
         tally, split = self.task.learnt(len(dataset.classes)).tally(), dataset.validation
         for x, y in split.stored(batch) if stored else split.batches(batch):
             tally.add(torch.from_numpy(run(x.contiguous().numpy())), y)
         return tally
 
     def said(self, shape: tuple[int, ...], format_: str) -> str:
-        """What an exported network answers, of this shape for one image, in words for its card."""
+        """The output of an exported network, of this shape for one image, in words for its card."""
         return f"({', '.join(map(str, ('N', *shape)))}) before softmax"
 
 
 class Boxes(Answers):
-    """Boxes that a detector has chosen."""
+    """Export of detectors, with their final boxes."""
 
     def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
         if dataset is None:

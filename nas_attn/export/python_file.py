@@ -1,6 +1,6 @@
-"""One readable Python file that defines exactly one network, attention included, and needs nothing of this package.
+"""One readable Python file that defines exactly one network, attention included, and does not import this package.
 
-What it uses of this package is taken from the source as it is written, comments and all."""
+It contains the parts of this package that it uses, as they are in the source, with comments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from nas_attn.tasks import TASKS, Task
 WIDTH = 120
 """Columns of the file."""
 UNCHANGED = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-"""Mean and deviation of images from 0 to 1."""
+"""Default mean and standard deviation, for images from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +39,15 @@ class Interface:
 
     classes: tuple[str, ...]
     mean: tuple[float, ...]
-    """Per channel, on the scale 0 to 1; empty where the images are an evaluator's."""
+    """Per channel, on the scale 0 to 1; empty if an evaluator makes the images."""
     std: tuple[float, ...]
     output: tuple[int, ...]
-    """Shape of the answer for one image."""
+    """Shape of the output for one image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a network is, in the words from which it was built; `input_shape` is (channels, height, width)."""
+    """How a network was built; `input_shape` is (channels, height, width)."""
 
     backbone: BackboneSection
     resolved: ResolvedPlacement
@@ -58,13 +58,13 @@ class Described:
 
 @dataclass
 class _Needs:
-    """What the file's own lines refer to."""
+    """Names that the file's own lines use."""
 
     roots: list[tuple[str, str]] = field(default_factory=list)
     imports: set[tuple[str, str | None]] = field(default_factory=set)
 
     def name(self, thing: Any) -> str:
-        """The name under which a class or function stands in the file."""
+        """The name of a class or function in the file."""
         if thing.__module__.partition(".")[0] != OURS:
             self.imports.add((thing.__module__, None))
             return f"{thing.__module__}.{thing.__qualname__}"
@@ -74,8 +74,8 @@ class _Needs:
 
 
 def python_source(model: nn.Module, described: Described, *, weights: str, notes: Mapping[str, str]) -> str:
-    """The whole file; `weights` is the name of the file beside it that holds the state_dict; OperationError where the
-    backbone is an object of the program that searched, which no other can import."""
+    """The text of the whole file. `weights`: name of the file beside it with the state_dict. OperationError: the
+    backbone is an object of the program that searched, so it cannot be imported."""
     needs = _Needs()
     needs.imports |= {("pathlib", "Path"), ("torch", None), ("torch", "nn"), ("torch", "Tensor")}
     build = [*_backbone(model, described, needs), *_attention(model, described, needs)]
@@ -99,7 +99,7 @@ def _imported(one: tuple[str, str | None]) -> str:
 
 _BUILD = '''\
 def build() -> nn.Module:
-    """The network with random weights: `load` gives it those it was trained to."""'''
+    """The network with random weights; `load` gives it the trained ones."""'''
 
 _NORMALISE = '''\
 def normalise(images: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
     source, colon, name = section.name.partition(":")
     if section.name.startswith(PYTHON):
         what = f"the backbone '{section.name.removeprefix(PYTHON)}' is an object of the program that searched"
-        raise OperationError(f"{what}: 'python' cannot import it; take the format weights, torch or onnx")
+        raise OperationError(f"{what}: 'python' cannot import it; give the format weights, torch or onnx")
     if not colon:
         family, depth = MODELS[section.name]
         arguments: dict[str, Any] = {"classes": classes, "in_channels": channels, "width": section.width or 16}
@@ -162,7 +162,7 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
         needs.imports.add(("torchvision", None))
         usual = torchvision_options(name, described.input_shape, classes)
         arguments = {**usual, **section.options}
-        arguments |= {"weights_backbone": None} if "weights_backbone" in usual else {}  # `load` has them all
+        arguments |= {"weights_backbone": None} if "weights_backbone" in usual else {}  # `load` sets all weights
         lines = [_call("torchvision.models.get_model", [repr(name), *_keywords(arguments)], before="model = ")]
         return lines if channels == 3 else [*lines, _first_convolution(model)]
     if source == "timm":
@@ -183,7 +183,7 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
 
 
 def _first_convolution(model: nn.Module) -> str:
-    """The line for a first layer of other than three channels."""
+    """The line for a first layer with a number of channels other than three."""
     path, layer = next((path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d))
     usual = inspect.signature(nn.Conv2d).parameters
     settings = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "padding_mode")}
@@ -224,7 +224,7 @@ def _keywords(arguments: Mapping[str, Any]) -> list[str]:
 
 
 def _call(function: str, arguments: Sequence[Any], indent: int = 4, before: str = "") -> str:
-    """A call in one line, or with an argument a line; arguments are texts, or calls as (function, arguments)."""
+    """A call in one line, or with one argument a line; arguments are texts, or calls as (function, arguments)."""
     flat = ", ".join(a if isinstance(a, str) else _call(a[0], a[1], -(10**6)) for a in arguments)
     line = f"{before}{function}({flat})"
     if indent + len(line) <= WIDTH:
@@ -248,16 +248,16 @@ Definition = ast.FunctionDef | ast.ClassDef | CONSTANT
 
 @dataclass
 class _File:
-    """One module of this package, read but not run."""
+    """One module of this package, parsed and not run."""
 
     lines: list[str]
     definitions: dict[str, tuple[Definition, int]] = field(default_factory=dict)
-    """Name -> its node and the line with which it ends, a text about a constant included."""
+    """Name -> its node and its last line, a docstring of a constant included."""
     imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)
 
 
 def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | None]]]:
-    """(source of what the roots name and of all that it uses, each once; (module, name) of what that imports from others).
+    """(source of the roots and of all that they use, each once; (module, name) of their imports from other packages).
 
     Roots are (module of this package, name at its top level).
     """
@@ -276,7 +276,7 @@ def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | 
                 collect(source, original)
             elif source:
                 outside.add((source, original))
-        order[(module, name)] = None  # behind what it uses
+        order[(module, name)] = None  # after everything that it uses
 
     for module, name in roots:
         collect(module, name)

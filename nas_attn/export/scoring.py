@@ -1,8 +1,8 @@
-"""Runs the exported network beside this file on images: those that scored it in its study, or yours.
+"""Runs the exported network beside this file on images: the validation images of its study, or yours.
 
     python NAME.score.py                      # the validation images that the card names: the study's accuracy
-    python NAME.score.py --root FOLDER        # where the folder of photographs lies now
-    python NAME.score.py a.jpg b.jpg          # what they are
+    python NAME.score.py --root FOLDER        # the folder of photographs, if it has moved
+    python NAME.score.py a.jpg b.jpg          # their classes
     python NAME.score.py --stream FORMAT FILE # batches on standard input, answers on standard output
 
 Needs numpy, Pillow, and onnxruntime, openvino, ncnn or torch by the network's format. nas_attn is not needed.
@@ -26,7 +26,7 @@ BATCH = 64
 
 
 def send(pipe: IO[bytes], array: Array) -> None:
-    """Writes an array; numpy's own format wants a file that can be sought in."""
+    """Writes an array; numpy's own format needs a seekable file."""
     pipe.write(json.dumps([array.shape, array.dtype.str]).encode() + b"\n" + np.ascontiguousarray(array).tobytes())
     pipe.flush()
 
@@ -90,7 +90,7 @@ def _python(path: str) -> Callable[[Array], Array]:
 
 
 def runner(network: Any) -> Callable[[Array], Array]:
-    """A network of torch as a function of arrays."""
+    """A torch network as a function of arrays."""
     import torch
 
     def run(x: Array) -> Array:
@@ -105,7 +105,7 @@ def runner(network: Any) -> Callable[[Array], Array]:
 
 
 def boxes(found: Any) -> Array:
-    """A torchvision detector's boxes of N images: (N, K, 6), left, top, right, bottom, score, class; zeros where there are fewer."""
+    """A torchvision detector's boxes of N images: (N, K, 6), left, top, right, bottom, score, class; zeros if there are fewer."""
     rows = [np.hstack([o["boxes"], o["scores"][:, None], o["labels"][:, None]]) for o in found]
     table = np.zeros((len(rows), max(map(len, rows)), 6), np.float32)
     for number, row in enumerate(rows):
@@ -125,7 +125,7 @@ RUNNERS = {
 
 
 def decode(path: Path, size: int) -> Any:
-    """One photograph as the study saw it: uint8 (3, size, size), the shorter side scaled to `size`, the middle cut out."""
+    """One photograph as in the study: uint8 (3, size, size), the shorter side scaled to `size`, the middle cut out."""
     from PIL import Image, ImageOps
 
     with Image.open(path) as opened:
@@ -155,7 +155,7 @@ def prepared(images: Any, given: dict[str, Any]) -> Any:
 
 
 def score() -> int:
-    """Prints how many images are right, or what each one is."""
+    """Prints how many images are correct, or the class of each one."""
     here = Path(__file__).resolve()
     target = here.with_name(here.name.removesuffix(".score.py"))
     card = json.loads(target.with_name(f"{target.name}.json").read_text("utf-8"))
@@ -179,7 +179,7 @@ def score() -> int:
         for path, _ in batch:
             try:
                 images.append(decode(path, size))
-            except Exception as error:  # Pillow's are of many kinds
+            except Exception as error:  # Pillow raises many kinds
                 sys.exit(f"'{path}' cannot be read as an image ({error}): leave it out")
         found = run(prepared(np.stack(images), card["input"])).argmax(1)
         for answer, (path, label) in zip(found, batch, strict=True):
@@ -195,11 +195,11 @@ def score() -> int:
 
 
 def stream(format_: str, path: str) -> None:
-    """Answers one batch after another, until there is none."""
+    """Reads batches and writes their outputs, until the input ends."""
     sys.modules["nas_attn"] = None  # type: ignore[assignment]  # whoever imports it gets an error
     run = RUNNERS[format_](path)
     target = sys.stdout.buffer
-    sys.stdout = sys.stderr  # what a backbone prints is no answer
+    sys.stdout = sys.stderr  # a backbone's prints must not mix with the outputs
     while (x := receive(sys.stdin.buffer)) is not None:
         send(target, run(x))
 

@@ -1,7 +1,7 @@
-"""Detectors of ultralytics taken home: a `.pt` that ultralytics loads, and ONNX by ultralytics' own exporter.
+"""Export of ultralytics' detectors: a `.pt` that ultralytics loads, and ONNX by ultralytics' own exporter.
 
-The `.pt` is a pickle of ultralytics' making that holds the whole network; nothing here reads it. Where it is loaded, nas_attn has
-to be installed for its attention; without it, reading the file ends with an error that says so.
+The `.pt` is ultralytics' pickle of the whole network; nas_attn never reads it. Loading it needs an installed nas_attn for the
+attention; otherwise it ends with an error that says so.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from nas_attn.export.python_file import UNCHANGED, Interface
 
 
 class Answer(Graph):
-    """What a detector answers for images, decoded boxes and scores, without what it returns beside them for training."""
+    """A detector that returns only decoded boxes and scores, without further outputs for training."""
 
     metadata_prefix = "nas_attn."
 
     def forward(self, image: Tensor) -> Tensor:
         output = self.network(image)
-        boxes = next((t for t in tree_leaves(output) if isinstance(t, Tensor)), None)  # then masks, and for training
+        boxes = next((t for t in tree_leaves(output) if isinstance(t, Tensor)), None)  # masks and others follow
         if boxes is None:
-            raise OperationError(f"the detector answers with a {type(output).__name__}, not with boxes as a tensor")
+            raise OperationError(f"the detector's output is a {type(output).__name__}, not boxes as a tensor")
         return boxes
 
     def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
         """(2,) Largest difference of boxes, as a share of the image's side, and of scores: (N, 4 + classes, places).
 
-        Two numbers, because sides in pixels are so much larger. Of boxes that the network chooses itself: as `boxes_apart`.
+        Two numbers, since sides in pixels are much larger. For boxes that the network selects itself: as `boxes_apart`.
         """
         if type(getattr(self.network, "model", [None])[-1]).__name__ == "RTDETRDecoder":
             found, expected = _of_queries(found, x), _of_queries(expected, x)
@@ -55,7 +55,7 @@ class Answer(Graph):
         return float(differences.max()) if len(differences) == 2 else super().worst(differences)
 
     def write_onnx(self, order: Order) -> None:
-        """The whole detector, for one image of this side at a time; OperationError where ultralytics writes none."""
+        """Writes the whole detector, for one image of this side at a time; OperationError if ultralytics cannot."""
         from ultralytics import YOLO
 
         with tempfile.TemporaryDirectory(dir=order.path.parent, prefix=".nas_attn-") as folder, quiet():
@@ -68,13 +68,13 @@ class Answer(Graph):
 
 
 def _of_queries(answer: Tensor, x: Tensor) -> Tensor:
-    """RT-DETR's answer, (N, queries, 4 + classes), as boxes in pixels with the best score and its class: (N, queries, 6)."""
+    """RT-DETR's output, (N, queries, 4 + classes), as boxes in pixels with the best score and its class: (N, queries, 6)."""
     scores, labels = answer[..., 4:].max(-1, keepdim=True)
     return torch.cat([answer[..., :4] * x.shape[-1], scores, labels + 1.0], -1)
 
 
 def write_pt(model: nn.Module, path: Path, classes: Sequence[str], side: int) -> None:
-    """Writes what `ultralytics.YOLO(path)` loads where nas_attn is installed, in float32."""
+    """Writes a file in float32 that `ultralytics.YOLO(path)` loads if nas_attn is installed."""
     import ultralytics
 
     network: Any = copy.deepcopy(model).float().eval()

@@ -1,4 +1,4 @@
-"""Latency: paired sessions, the machine's fingerprint, and a lock so that only one measures."""
+"""Latency: paired sessions, the machine's fingerprint, and a lock so that only one process measures."""
 
 from nas_attn.latency.locks import DeviceLock, lock_directory
 from nas_attn.latency.machine import fingerprint

@@ -1,13 +1,13 @@
-"""A lock on a device across the processes of a machine: measuring has it alone, training shares it and gives way.
+"""A lock on a device for the processes of a machine: measuring is exclusive, training shares the device and gives way.
 
-Who uses a device says so by a file in the lock folder, `DEVICE.ROLE.OWNER`, which it keeps locked: the system frees the lock when its
-holder ends, and a file that nobody has locked counts for nothing. Roles: `alone` measures, and training stops for it; `beside`
-measures, and training may go on; `training`; `waiting` would train, and lets a measurer finish first.
+A process that uses a device keeps a locked file in the lock folder, `DEVICE.ROLE.OWNER`. The system frees the lock when the process
+ends, and a file without a lock is ignored. Roles: `alone` measures, and training stops for it; `beside` measures, and training
+may go on; `training`; `waiting` wants to train, and lets a measuring process finish first.
 
-A measurer comes in when nobody measures and nobody waits to train, so one that measures again at once does not shut training out.
-Training comes in when no file says `alone`, looks for one between steps, and gives way. Looking and coming in is one step under the
-lock `DEVICE.door`, held for less than a millisecond. Every wait has an end: a holder that is stopped (Ctrl-Z, `kill -STOP`), or does
-not give way for minutes, is no longer waited for, and the session notes that it was there.
+Measuring begins when nobody measures and nobody waits to train, so a process that measures repeatedly does not block training.
+Training begins when there is no `alone`; it checks for one between steps, and then gives way. Check and entry are one step under the
+lock `DEVICE.door`, held for less than a millisecond. Every wait ends: a holder that is stopped (Ctrl-Z, `kill -STOP`), or does
+not give way for minutes, is ignored after a time, and the session records that it was there.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 LOCK_DIR_VARIABLE = "NAS_ATTN_LOCK_DIR"
-UNYIELDING_S = 60.0  # Waiting for a training that does not give way; a training's step, and compiling, take less
-MEASURING_S = 600.0  # seconds that one process may measure, or wait to, before others no longer wait for it
-DOOR_S = 5.0  # seconds that the door is waited for; whoever holds it for longer was stopped on the threshold
+UNYIELDING_S = 60.0  # Limit of the wait for a training to give way; a step, and compiling, take less
+MEASURING_S = 600.0  # seconds of measuring, or of waiting to measure, after which others ignore a process
+DOOR_S = 5.0  # limit of the wait for the door; a process that holds it longer was stopped
 
 
 def lock_directory() -> Path:
@@ -54,7 +54,7 @@ def device_identity(section: LatencySection) -> str:
 
 
 def crowded() -> bool:
-    """Whether more threads want to run than there are cores for this process, in the middle of five looks."""
+    """Whether more threads want to run than this process has cores: the median of five samples."""
     import psutil
 
     looks = []
@@ -68,14 +68,14 @@ def crowded() -> bool:
 
 
 class Hold:
-    """Training's share of a device; `yield_()` between steps lets a waiting measurer in."""
+    """Training's share of a device; `yield_()` between steps lets a waiting process measure."""
 
     def __init__(self, lock: DeviceLock, settle: Callable[[], object]) -> None:
         self._lock, self._settle = lock, settle
         self._place: FileLock | None = None
 
     def _take(self) -> None:
-        """Takes the share; goes on without it where the search is asked to stop, to write a checkpoint."""
+        """Takes the share; if the search is asked to stop, continues without it, to write a checkpoint."""
         with suppress(Interrupted), Wait("the device, to train on it: another process measures there") as wait:
             waiting = self._lock._come_in("waiting", (), wait)
             try:
@@ -89,7 +89,7 @@ class Hold:
             self._place = None
 
     def yield_(self) -> bool:
-        """Lets a waiting measurer measure, then goes on; some microseconds where none waits. True if it waited."""
+        """Lets a waiting process measure, then continues; takes microseconds if none waits. True if it waited."""
         if not self._lock.training_stops or not self._lock._is_there("alone"):
             return False
         self._settle()
@@ -105,11 +105,11 @@ def _leave(place: FileLock) -> None:
 
 
 class DeviceLock:
-    """The lock of one device, for processes of equal identity; MeasurementError where its folder cannot be written. A thread
-    must not ask for `exclusive()` while it holds `shared()`.
+    """The lock of one device, for processes of equal identity; MeasurementError if its folder cannot be written. A thread
+    must not call `exclusive()` while it holds `shared()`.
 
-    `training_stops`: False where training does not disturb measuring: `shared()` takes nothing. `when_crowded`: it stops only where more
-    threads want to run than there are cores (off by 7 and 12 % beside 4 and 8 workers on 2 cores, by 1 % beside 2)."""
+    `training_stops`: False if training does not disturb measuring; then `shared()` takes nothing. `when_crowded`: training stops only if
+    more threads want to run than there are cores (latencies were off by 7 and 12 % beside 4 and 8 workers on 2 cores, by 1 % beside 2)."""
 
     def __init__(self, identity: str, *, training_stops: bool = True, when_crowded: bool = False) -> None:
         self.training_stops, self.when_crowded = training_stops, when_crowded
@@ -118,8 +118,8 @@ class DeviceLock:
 
     @classmethod
     def for_section(cls, section: LatencySection) -> DeviceLock:
-        """The wall clock and the GPU need the device alone; a CPU thread's own time only where the cores do not suffice for both
-        measuring and training; a command that measures on another machine stops no training."""
+        """The wall clock and the GPU need the device alone; a CPU thread's own time does only if measuring and training need more
+        cores than there are; a command, which may measure on another machine, stops no training."""
         elsewhere = section.mode == "command"
         own_time = section.device == "cpu" and section.threads == 1
         return cls(device_identity(section), training_stops=not elsewhere, when_crowded=own_time)
@@ -136,7 +136,7 @@ class DeviceLock:
                     self._wait_for(("training",), wait, UNYIELDING_S, beside)
                 wait.over()
                 yield beside
-                with self._door():  # whoever did not wait for this process, while it was stopped
+                with self._door():  # processes that ignored this one while it was stopped
                     there = [found for role in ("alone", "beside") for found in self._places(role)]
                 late = [owner_shown(_owner(found)) for found in there if found.lock_file != place.lock_file]
                 beside += [owner for owner in late if owner not in beside]
@@ -145,7 +145,7 @@ class DeviceLock:
 
     @contextmanager
     def shared(self, settle: Callable[[], object] = lambda: None) -> Iterator[Hold]:
-        """The device beside others; call `yield_()` every second. `settle` waits until it has done what it was told to."""
+        """The device beside others; call `yield_()` every second. `settle` waits until the device has finished its queue."""
         hold = Hold(self, settle)
         if not self.training_stops:
             yield hold
@@ -157,7 +157,7 @@ class DeviceLock:
             hold._release()
 
     def _come_in(self, role: str, others: Collection[str], wait: Wait, beside: list[str] | None = None) -> FileLock:
-        """A place in this role, once the others have gone or were waited for long enough."""
+        """Enters in this role, once the others have left or the wait for them has ended."""
         owner = owner_name().replace(SEPARATOR, ",")
         place = file_lock(lock_directory() / f"{self._stem}.{role}.{owner}")
         self._wait_for(others, wait, MEASURING_S, beside, place)
@@ -171,7 +171,7 @@ class DeviceLock:
         beside: list[str] | None = None,
         place: FileLock | None = None,
     ) -> None:
-        """Waits until the others have gone or were waited for long enough."""
+        """Waits until the others have left, or the time for each is over."""
         waited: list[FileLock] = []
         while True:
             with self._door():
@@ -199,7 +199,7 @@ class DeviceLock:
         return time.monotonic() - since >= (waiting.STOPPED_S if stopped else living_s)
 
     def _places(self, role: str) -> list[FileLock]:
-        """Places in this role that somebody holds; files of others are removed."""
+        """Held places in this role; removes files without a holder."""
         found = []
         for path in lock_directory().glob(f"{self._stem}.{role}.*"):
             place = file_lock(path)
@@ -210,7 +210,7 @@ class DeviceLock:
         return found
 
     def _is_there(self, role: str) -> bool:
-        """Whether somebody is there in this role who has not been waited for long enough."""
+        """Whether this role has a holder that must still be waited for."""
         if not any(lock_directory().glob(f"{self._stem}.{role}.*")):
             return False
         with self._door():
@@ -218,7 +218,7 @@ class DeviceLock:
 
     @contextmanager
     def _door(self) -> Iterator[None]:
-        """One process at a time looks who is there, and comes in."""
+        """Inside, only this process may check and enter."""
         folder = lock_directory()
         lock = file_lock(folder / f"{self._stem}.door")
         try:

@@ -1,4 +1,4 @@
-"""What a latency belongs to: the machine's fingerprint, and what could be read of its state."""
+"""The fingerprint of the measuring machine, and its state as far as it can be read."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
 
 def fingerprint(section: LatencySection) -> Fingerprint:
-    """What latencies under these settings belong to: equal on machines of one kind with the same software. A command's text stands
-    for its device. MeasurementError: no such device, or the mode's package is missing."""
+    """The fingerprint for these settings: equal on machines of one kind with the same software. For a command, its text is the
+    device. MeasurementError: no such device, or the mode's package is missing."""
     details = {"torch": str(torch.__version__), "mode": section.mode}
     if section.command is not None:
         return Fingerprint("command", section.command, tuple(sorted(details.items())))
@@ -36,7 +36,7 @@ def fingerprint(section: LatencySection) -> Fingerprint:
 
 
 def difference(pinned: Fingerprint, here: Fingerprint) -> str:
-    """What tells two fingerprints apart: `torch 2.14.0 there, 2.15.0 here`."""
+    """The differences of two fingerprints: `torch 2.14.0 there, 2.15.0 here`."""
     there, now = (dict(one.details) | {"device": one.device, "name": one.name} for one in (pinned, here))
     differing = [key for key in sorted(there.keys() | now.keys()) if there.get(key) != now.get(key)]
     return "; ".join(f"{key} {there.get(key, 'unknown')} there, {now.get(key, 'unknown')} here" for key in differing)
@@ -93,7 +93,7 @@ def _cuda() -> tuple[str, dict[str, str]]:
 
 
 def _nvidia_smi(queries: dict[str, str]) -> dict[str, str]:
-    """name -> value of nvidia-smi's queries for the current device; what it does not know is left out."""
+    """Name -> value of nvidia-smi's queries for the current device; unknown ones are left out."""
     gpu = f"GPU-{str(cuda_properties().uuid).removeprefix('GPU-')}"
     asked = f"--query-gpu={','.join(queries.values())}"
     text = _output(["nvidia-smi", asked, "--format=csv,noheader", "-i", gpu])
@@ -104,7 +104,7 @@ def _nvidia_smi(queries: dict[str, str]) -> dict[str, str]:
 
 
 def _version(mode: LatencyMode) -> str:
-    """Of the package that a mode needs."""
+    """Version of the package that a mode needs."""
     try:
         return str(importlib.import_module(mode.package).__version__)
     except ModuleNotFoundError:
@@ -120,7 +120,7 @@ def _read(path: Path) -> str | None:
 
 
 def _output(command: list[str]) -> str:
-    """What a system tool prints; empty where it is missing or fails."""
+    """The output of a system tool; empty if it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True)
         return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""A network made ready to be timed: as a file of another runtime or a user's command where it needs one, and on which clock.
+"""Prepares a network for timing: in torch, in another runtime, or by a user's command; and chooses the clock.
 
 Every mode (a row of `nas_attn.tables.LATENCY_MODES`) ends in a `Net`, whose `turn(calls)` does one untimed call and then times
 `calls` calls. A user's command gets the path of an ONNX file, in place of `{onnx}` or as its last argument, and prints milliseconds
@@ -39,7 +39,7 @@ from nas_attn.processes import words_of
 from nas_attn.recipe import LatencySection
 from nas_attn.tables import LATENCY_MODES
 
-CALIBRATION = 64  # images from which the ranges of the activations are taken
+CALIBRATION = 64  # images that give the ranges of the activations
 OPERATIONS = ("Conv", "Gemm", "MatMul", "Add")  # quantized; the rest of a module (pooling, sigmoid) stays float
 LIGHT = 0.25  # In int8, CBAM's layers are slower than in float, GAM's faster: docs/benchmarks/latency.md
 
@@ -73,11 +73,11 @@ def write_ncnn(model: nn.Module, x: Tensor, path: Path) -> None:
         )
         made = [Path(folder) / f"model.ncnn{suffix}" for suffix in (".param", ".bin")]
         if done.returncode or not all(file.exists() for file in made):
-            raise MeasurementError(f"pnnx cannot convert the network for ncnn (it ended with {done.returncode})")
+            raise MeasurementError(f"pnnx cannot convert the network for ncnn (exit status {done.returncode})")
         kinds = {line.split()[0] for line in made[0].read_text("utf-8").splitlines()[2:] if line.strip()}
         if foreign := sorted(
             kind for kind in kinds if "." in kind or ":" in kind
-        ):  # pnnx leaves what it cannot translate
+        ):  # pnnx leaves operators that it cannot translate
             raise MeasurementError(f"ncnn has no operator for {', '.join(foreign)} of this network")
         for file in made:
             path.with_suffix(file.suffix).write_bytes(file.read_bytes())
@@ -106,8 +106,8 @@ def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
 
 def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT) -> None:
     """Replaces a float file by one that ONNX Runtime and OpenVINO execute in int8. Weights have a scale per channel, activations
-    one per tensor, from their range on the images, float32 (M, C, H, W). An attention module's layer stays in float if it has less
-    than `light` of the MACs of the backbone's median layer. MeasurementError: the `onnx` extra is missing."""
+    one per tensor, from their range on the images, float32 (M, C, H, W). A layer of an attention module stays in float if its MACs are
+    less than `light` times those of the backbone's median layer. MeasurementError: the `onnx` extra is missing."""
     try:
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -127,7 +127,7 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
     made = path.with_suffix(".int8")
     how = {"quant_format": QuantFormat.QDQ, "activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
     level = logging.root.level
-    logging.root.setLevel(logging.ERROR)  # it advises on preparations that torch's exporter has made
+    logging.root.setLevel(logging.ERROR)  # it recommends steps that torch's exporter has done already
     try:
         quantize_static(
             str(path),
@@ -144,7 +144,7 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
 
 
 def _light_gates(graph: Any, light: float) -> list[str]:
-    """Names of an ONNX graph's nodes that are of attention modules, and light; a node notes the module that it comes from."""
+    """Names of the light nodes of attention modules in an ONNX graph; each node names its module."""
     sizes = {one.name: math.prod(one.dims) for one in graph.initializer}
     shapes = {one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in graph.value_info}
     found: dict[bool, list[tuple[int, str]]] = {True: [], False: []}
@@ -205,7 +205,7 @@ class Net:
     """A network ready to be timed."""
 
     turn: Turn
-    owned: object = None  # what must live as long as the network does: a folder with its ONNX file
+    owned: object = None  # must live as long as the network: a folder with its ONNX file
 
 
 def clock_name(section: LatencySection) -> str:
@@ -227,7 +227,7 @@ def example_input(section: LatencySection, input_shape: tuple[int, ...], seed: i
 
 def deployed(model: nn.Module, section: LatencySection, input_shape: tuple[int, int, int]) -> nn.Module:
     """A copy of the model as it is deployed and timed: in evaluation mode, reparameterized, BatchNorm folded into convolutions, on the
-    device, in dtype and memory format; of a detector without the choice among its boxes. BackboneError: no such image (C, H, W) fits."""
+    device, in dtype and memory format; a detector's without NMS. BackboneError: it does not take such an image (C, H, W)."""
     copied = fold_batchnorm(reparameterized(model, input_shape), input_shape)
     return placed(undecided(copied.requires_grad_(False)), section)
 
@@ -257,7 +257,7 @@ def prepare(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor
 
 
 def eager(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
-    """As it is."""
+    """In torch, as it is."""
     return timed(lambda: model(x), section)
 
 
@@ -270,7 +270,7 @@ def compiled(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     # The compiler keeps what it compiled by code object, a few a piece, and then runs the rest as it is without a word.
     forward.__code__ = forward.__code__.replace()
     quick: Callable[[Tensor], object] = torch.compile(forward, dynamic=False)
-    # in inference mode as it will be timed, or it would be compiled again; the compiler's warnings are not about this network
+    # in inference mode, as in the timing, or it would be compiled again; the compiler's warnings do not concern this network
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quick(x)
@@ -293,14 +293,14 @@ def cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
 
 
 def by_runtime(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None) -> Net:
-    """By a runtime that reads files; in the int8 modes quantized with the images, with noise where there are none."""
+    """In a runtime that reads files; in int8 modes quantized with the images, or with noise without images."""
     opened = open_in_runtime(model, section, x, images)
     net = timed(opened.call, section)
     return Net(net.turn, owned=opened)
 
 
 def open_in_runtime(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None) -> Opened:
-    """The network in the section's runtime, by way of an ONNX file for inputs of x's shape (N, C, H, W)."""
+    """The network in the section's runtime, through an ONNX file for inputs of x's shape (N, C, H, W)."""
     # Windows removes no file that is still mapped.
     with tempfile.TemporaryDirectory(prefix="nas_attn-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / f"model{runtime_suffix(section)}"
@@ -309,12 +309,12 @@ def open_in_runtime(model: nn.Module, section: LatencySection, x: Tensor, images
 
 
 def runtime_suffix(section: LatencySection) -> str:
-    """Of the file that the section's mode runs."""
+    """Suffix of the file that the section's mode runs."""
     return {"ncnn": ".param", "litert": ".tflite"}.get(section.mode, ".onnx")
 
 
 def write_runtime_file(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None, path: Path) -> None:
-    """The file that the section's mode runs, for inputs of x's shape (N, C, H, W)."""
+    """Writes the file that the section's mode runs, for inputs of x's shape (N, C, H, W)."""
     if section.mode in (own := {"ncnn": write_ncnn, "litert": write_litert}):
         own[section.mode](model, x, path)
         return
@@ -328,7 +328,7 @@ def timed(call: Call, section: LatencySection) -> Net:
     """A network whose turns are timed on the section's clock."""
     clock = clock_name(section)
     if clock == "cuda-events":
-        # A tensor larger than the L2 cache: writing it pushes everything else out.
+        # A tensor larger than the L2 cache: writing it empties the cache.
         size: int = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
         return Net(_cuda_turns(call, torch.empty(2 * max(size, 2**20), dtype=torch.int8, device="cuda")))
     return Net(lambda calls: host_turn(call, calls, own_time=clock == "thread"))
@@ -355,7 +355,7 @@ def _cuda_turns(call: Call, filler: Tensor) -> Turn:
 
 
 def by_command(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
-    """By a program of the user's, on another machine perhaps; the median of what it prints is on both clocks."""
+    """By a user's program, perhaps on another machine; the median of its printed times counts for both clocks."""
     assert section.command is not None  # the recipe sees to it
     path = Path(tempfile.mkdtemp(prefix="nas_attn-")) / "model.onnx"
 

@@ -3,7 +3,7 @@
 As a program, on the device that counts, in a folder that `nas-attn measure STUDY --to FOLDER` wrote:
 
     python measure.py                           # then, where the study is: nas-attn measure STUDY --from FOLDER
-    python measure.py bare.onnx se.onnx …       # any files: the first is what the others are compared with
+    python measure.py bare.onnx se.onnx …       # any files: compares the others with the first
 
 This file is copied there, so it imports nothing of nas_attn.
 """
@@ -36,10 +36,10 @@ Turn = Callable[[int], Times]  # does one untimed call, then times so many
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MIN_ROUNDS = 5
-TURN_MS = 10.0  # A turn repeats a short call until it takes about this long: the overhead does not matter
+TURN_MS = 10.0  # A turn repeats a short call until it takes about this long, so that overhead does not matter
 MAX_CALLS = 32
 MAX_CANDIDATES = 8
-ORDER, RESULTS = "order.json", "results.json"  # files of a folder: what is to be measured, and the sessions
+ORDER, RESULTS = "order.json", "results.json"  # files of a folder: the networks to measure, and the sessions
 INT8 = "-int8"  # at the end of the modes that run a quantized network
 
 
@@ -57,8 +57,8 @@ def time_rounds(
     turns: Sequence[Turn], rng: random.Random, *, seconds: float, fewest: int = MIN_ROUNDS, calls: int | None = None
 ) -> tuple[list[list[Times]], int]:
     """(per network its times by round, timed calls a turn). In a round each network has one turn, in random order; without `calls`,
-    a turn has as many as take about TURN_MS."""
-    if calls is None:  # all networks run, so that none starts warmer
+    a turn has as many calls as take about TURN_MS."""
+    if calls is None:  # runs all networks, so that all start equally warm
         reference, control, *_ = [turn(1)[0] for turn in turns]
         calls = max(1, min(MAX_CALLS, round(TURN_MS / max(min(reference, control), 1e-3))))
     times: list[list[Times]] = [[] for _ in turns]
@@ -72,7 +72,7 @@ def time_rounds(
 
 
 def summary(times: Sequence[Sequence[Times]], keys: Sequence[str], calls: int) -> dict[str, Any]:
-    """What rounds say: `reference_ms`, `control_log_ratio` and `samples`, in the fields of `records.Session`."""
+    """The results of rounds: `reference_ms`, `control_log_ratio` and `samples`, in the fields of `records.Session`."""
     reference, control, *candidates = times
     copies = (reference, control)
     return {
@@ -109,7 +109,7 @@ class Opened:
         self.call, self.outputs = _OPEN[mode.removesuffix(INT8)](path, self.x, threads, device)
 
 
-Ready = tuple[Call, Callable[[], list[Array]]]  # what calls the network, what fetches its outputs
+Ready = tuple[Call, Callable[[], list[Array]]]  # (calls the network, fetches its outputs)
 
 
 def _onnxruntime(path: Path, x: Array, threads: int, device: str) -> Ready:
@@ -117,12 +117,12 @@ def _onnxruntime(path: Path, x: Array, threads: int, device: str) -> Ready:
 
 
 def _tensorrt(path: Path, x: Array, threads: int, device: str) -> Ready:
-    """By ONNX Runtime: TensorRT builds the parts that it knows, CUDA runs the rest."""
+    """In ONNX Runtime: TensorRT builds the parts that it supports, CUDA runs the rest."""
     return _by_provider("TensorrtExecutionProvider", path, x, threads, trt_fp16_enable=x.dtype == np.float16)
 
 
 def _by_provider(provider: str, path: Path, x: Array, threads: int, **settings: bool) -> Ready:
-    """By ONNX Runtime. RuntimeError: it has no such provider, or falls back to another because a library is missing."""
+    """In ONNX Runtime. RuntimeError: it has no such provider, or falls back to another because a library is missing."""
     import onnxruntime
 
     device = "cpu" if provider == "CPUExecutionProvider" else "cuda"
@@ -157,7 +157,7 @@ def _openvino(path: Path, x: Array, threads: int, device: str) -> Ready:
 
 
 def _ncnn(path: Path, x: Array, threads: int, device: str) -> Ready:
-    """Of `path` (.param) and the .bin beside it; x holds one image."""
+    """In ncnn, from `path` (.param) and the .bin beside it; x holds one image."""
     import ncnn
 
     net = ncnn.Net()
@@ -180,7 +180,7 @@ def _ncnn(path: Path, x: Array, threads: int, device: str) -> Ready:
 
 @contextmanager
 def _errors_hidden() -> Iterator[None]:
-    """What C prints to standard error goes nowhere."""
+    """Discards the output of C code to standard error."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -194,7 +194,7 @@ def _errors_hidden() -> Iterator[None]:
 def _litert(path: Path, x: Array, threads: int, device: str) -> Ready:
     from ai_edge_litert.interpreter import Interpreter
 
-    with _errors_hidden():  # it says each time that it computes on the CPU
+    with _errors_hidden():  # it prints each time that it computes on the CPU
         interpreter = Interpreter(model_path=str(path), num_threads=threads)
         interpreter.allocate_tensors()
     given = interpreter.get_input_details()[0]["index"]
@@ -213,11 +213,11 @@ _OPEN: Mapping[str, Callable[[Path, Array, int, str], Ready]] = {
     "ncnn": _ncnn,
     "litert": _litert,
 }
-PACKAGES = {"tensorrt": "onnxruntime", "litert": "ai_edge_litert"}  # of the modes that are not named as their package
+PACKAGES = {"tensorrt": "onnxruntime", "litert": "ai_edge_litert"}  # of modes whose package has another name
 
 
 def cpu_name() -> str:
-    """The CPU's model as the system names it; of a board without one, the board's."""
+    """The CPU's model as the system names it; if it names none, the board's."""
     for file, line in (("/proc/cpuinfo", "model name"), ("/proc/device-tree/model", "")):
         try:
             text = Path(file).read_text("utf-8", errors="replace")
@@ -230,7 +230,7 @@ def cpu_name() -> str:
 
 
 def gpu_name() -> str:
-    """Of the first GPU, as NVIDIA's driver names it; empty where there is none."""
+    """Name of the first GPU from NVIDIA's driver; empty if there is none."""
     asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         return (subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines() or [""])[
@@ -305,9 +305,9 @@ def _open_file(path: Path, mode: str, threads: int) -> Turn:
             sides = [side.get_length() if side.is_static else None for side in found]
         else:
             sides = importlib.import_module("onnxruntime").InferenceSession(str(path)).get_inputs()[0].shape
-    except Exception as error:  # each runtime has its own, and names the reason in words only
+    except Exception as error:  # each runtime has its own errors, with the reason only in their text
         if any(words in str(error) for words in ("rotobuf", "Unable to read the model", "can't be parsed")):
-            raise RuntimeError(f"'{path}' is no ONNX file, or is damaged") from None
+            raise RuntimeError(f"'{path}' is not an ONNX file, or is damaged: export it again") from None
         raise
     batch, *rest = [side if isinstance(side, int) else None for side in sides]
     if None in rest:
@@ -318,7 +318,7 @@ def _open_file(path: Path, mode: str, threads: int) -> Turn:
 
 
 def one_file(path: Path, mode: str, threads: int, seconds: float = 1.0) -> float:
-    """Milliseconds a call of one ONNX file: the median of turns."""
+    """Milliseconds per call of one ONNX file: the median of its turns."""
     turn = _open_file(path, mode, threads)
     times, _ = time_rounds([turn, turn], random.Random(0), seconds=seconds)
     return statistics.median(own for own, _ in itertools.chain(*times))
@@ -344,7 +344,7 @@ def compare(paths: Sequence[Path], mode: str, threads: int, sessions: int, secon
 
 
 def read_arguments() -> argparse.Namespace:
-    """Of the program."""
+    """The program's arguments."""
     parser = argparse.ArgumentParser(description="Measures networks on this device. It needs numpy and a runtime.")
     parser.add_argument(
         "paths",
@@ -353,17 +353,17 @@ def read_arguments() -> argparse.Namespace:
         help="a folder with ONNX files or from nas-attn measure --to (where this program is); or one ONNX file, to "
         "print its milliseconds; or several, to compare the others with the first",
     )
-    parser.add_argument("--sessions", type=int, default=6, help="of each network (6)")
-    parser.add_argument("--mode", help="for ONNX files: onnxruntime (the default), openvino or tensorrt")
-    parser.add_argument("--threads", type=int, help="for ONNX files (1)")
+    parser.add_argument("--sessions", type=int, default=6, help="sessions for each network (6)")
+    parser.add_argument("--mode", help="runtime of ONNX files: onnxruntime (the default), openvino or tensorrt")
+    parser.add_argument("--threads", type=int, help="CPU threads for ONNX files (1)")
     return parser.parse_args()
 
 
 def run(asked: argparse.Namespace) -> None:
-    """What the program was asked for."""
+    """Measures what the arguments name."""
     paths: list[Path] = asked.paths or [Path(__file__).resolve().parent]
     if missing := [path for path in paths if not path.exists()]:
-        raise RuntimeError(f"there is no file or folder '{missing[0]}'")
+        raise RuntimeError(f"'{missing[0]}' does not exist: give a file or folder")
     if len(paths) == 1 and (paths[0] / ORDER).exists():
         if asked.mode or asked.threads:
             raise RuntimeError(f"mode and threads are in '{paths[0] / ORDER}': leave them out")
@@ -387,5 +387,5 @@ def run(asked: argparse.Namespace) -> None:
 if __name__ == "__main__":
     try:
         run(read_arguments())
-    except Exception as error:  # no runtime, no such device, a file that is none: runtimes have errors of their own
+    except Exception as error:  # missing runtime or device, wrong file: each runtime has its own errors
         sys.exit(f"error: {error}")

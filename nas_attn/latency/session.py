@@ -27,7 +27,7 @@ from nas_attn.storage.rows import to_sessions
 from nas_attn.tables import LATENCY_MODES
 
 StillOpen = Callable[[Sequence[Session]], Collection[str]]  # Keys that need more sessions, the neediest first
-CANDIDATE = "candidate "  # stands before a candidate's key in the names of a session's networks
+CANDIDATE = "candidate "  # prefix of a candidate's key in the names of a session's networks
 MIN_COMMAND_ROUNDS = 3
 
 
@@ -44,12 +44,12 @@ def run_session(
 ) -> Session:
     """Times up to 8 candidates against the bare backbone, as many rounds as fit `section.session_seconds` (at least 5).
 
-    In each round every network has one turn, in random order: one untimed call, then the timed ones. Copies are timed, on
-    inputs (C, H, W) in the section's batches.
+    In each round every network has one turn, in random order: one untimed call, then the timed ones. It times copies, with
+    batches of the section's size of inputs (C, H, W).
 
     Args:
-        lock: held while timing, not while compiling or exporting; None: the caller sees to it.
-        kept: holds networks whose preparation takes long: one mapping per section, reference and input shape.
+        lock: held while timing, not while compiling or exporting; None: the caller holds it.
+        kept: cache for networks that take long to prepare: one mapping per section, reference and input shape.
         images: calibrate a quantized mode, float32 (M, C, H, W) as the network takes them; None: noise.
 
     Raises MeasurementError (too many, no such device), Unmeasurable (one network does not run) or Interrupted (asked to stop).
@@ -94,8 +94,8 @@ def measure(
     lock: DeviceLock | None = None,
     images: Tensor | None = None,
 ) -> Iterator[Session]:
-    """Runs sessions, each with the 8 neediest candidates, and hands over each as it ends; where there is room left, with others, which
-    pairs them at little cost. The lock is held for each session alone, so that others get their turns between."""
+    """Runs sessions and yields each as it ends. Each has the 8 candidates that need it most; others fill free places, at little cost.
+    The lock is held only during a session, so that other processes get their turns between."""
     rng = random.Random(seed)
     sessions: list[Session] = []
     kept: dict[str, Net] = {}
@@ -123,7 +123,7 @@ def candidate_name(key: str) -> str:
 
 
 def conditions(section: LatencySection, input_shape: tuple[int, ...]) -> dict[str, Knob | None]:
-    """What a latency under these settings holds for: batch, input, dtype, memory format, threads, mode, clock."""
+    """The conditions of a latency under these settings: batch, input, dtype, memory format, threads, mode, clock."""
     found: dict[str, Knob | None] = {
         "batch_size": section.batch_size,
         "input_shape": "x".join(map(str, input_shape)),
@@ -161,7 +161,7 @@ def check(
     images: Tensor | None,
     kept: MutableMapping[str, Net],
 ) -> None:
-    """Makes the bare backbone ready and keeps it. Unmeasurable: it does not run in this mode, so no candidate does."""
+    """Prepares the bare backbone and keeps it. Unmeasurable: it does not run in this mode, so no candidate does."""
     with measuring(section):
         x = example_input(section, input_shape, 0)
         kept["reference"] = _prepare_one("reference", reference, section, x, images)
@@ -175,9 +175,9 @@ def _prepare_all(
     kept: MutableMapping[str, Net] | None,
     images: Tensor | None,
 ) -> list[Net]:
-    """Reference, control, candidates: ready to be timed."""
+    """Reference, control, candidates, prepared for timing."""
     store: MutableMapping[str, Net] = kept if kept is not None and LATENCY_MODES[section.mode].costly else {}
-    named = {"reference": reference, "control": reference}  # each is copied when it is made ready
+    named = {"reference": reference, "control": reference}  # each is copied when it is prepared
     named |= {candidate_name(key): model for key, model in candidates.items()}
     for name, model in named.items():
         if name == "control" and section.mode == "command":
@@ -198,7 +198,7 @@ def _prepare_one(name: str, model: nn.Module, section: LatencySection, x: Tensor
 
 @contextmanager
 def _naming(name: str, section: LatencySection) -> Iterator[None]:
-    """What fails in here is the failing of the network of this name."""
+    """An error inside becomes an Unmeasurable with this network's name."""
     shown = name if name.startswith(CANDIDATE) else "the bare backbone"
     try:
         yield
@@ -210,7 +210,7 @@ def _naming(name: str, section: LatencySection) -> Iterator[None]:
 
 
 def _named(name: str, net: Net, reference: Net, section: LatencySection) -> Turn:
-    """A network's turn, whose failing names it. A command's failing is the network's own if it takes the bare backbone."""
+    """A network's turn, with errors that name it. If a command fails, it is the network's fault if it runs the bare backbone."""
 
     def turn(calls: int) -> Times:
         try:
@@ -229,7 +229,7 @@ PROGRAM = "measure.py"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What came back in a folder."""
+    """The results in a returned folder."""
 
     backbone: str
     placements: Mapping[str, str]  # key -> notation
@@ -276,7 +276,7 @@ def write_folder(
 
 
 def read_folder(folder: Path) -> Measured:
-    """The sessions that the program has left in a folder; MeasurementError: there are none, or they cannot be read."""
+    """The sessions that the program wrote into a folder; MeasurementError: there are none, or they cannot be read."""
     try:
         order = json.loads((folder / ORDER).read_text("utf-8"))
         sessions = tuple(to_sessions([json.dumps(one) for one in json.loads((folder / RESULTS).read_text("utf-8"))]))

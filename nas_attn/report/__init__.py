@@ -1,4 +1,4 @@
-"""What a study shows: figures, one HTML file, notes and plots for optuna-dashboard. No torch."""
+"""Shows a study: figures, one HTML file, notes and plots for optuna-dashboard. No torch."""
 
 from nas_attn.report.html import write_report
 

@@ -1,4 +1,4 @@
-"""Notes and plots for optuna-dashboard, which then shows a study with no further step of ours."""
+"""Writes notes and plots for optuna-dashboard into the study's database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BELOW = "*nas_attn updates this note. Text below this line stays.*"
 _CHUNK = 2045  # Characters that one attribute holds at most, as in optuna-dashboard (MySQL's limit)
-_ROUNDS = 3  # Times that what another worker wrote in between is set right
+_ROUNDS = 3  # Attempts, if another worker writes at the same time
 _TITLES = {
     "front": "Front and baselines, as estimated now",
     "curves": "Learning curves",
@@ -30,12 +30,12 @@ _TITLES = {
     "noise": "Each candidate's runs next to its estimate",
     "retrained": "Trained for use",
 }
-"""By how a plot's name begins; the first that fits."""
+"""Beginning of a plot's name -> title; the first that fits."""
 _MOST_ROWS = 40  # Rows of the study note's table at most
 
 
 def publish(storage: BaseStorage, study: int, identity: Callable[[int], int], snapshot: Snapshot) -> None:
-    """Brings notes and plots up to date; several workers may at once. `identity`: a trial's number -> in Optuna's storage."""
+    """Updates notes and plots; several workers may do so at once. `identity`: a trial's number -> its id in Optuna's storage."""
     views = [(view, identity(view.trial)) for view in snapshot.candidates]
     for _ in range(_ROUNDS):
         known = storage.get_study_system_attrs(study)
@@ -71,7 +71,7 @@ def note(view: CandidateView, snapshot: Snapshot) -> str:
 def study_note(snapshot: Snapshot) -> str:
     """The study's note (Markdown): recommendation, and the front beside the baselines."""
     lines = [f"# {snapshot.study}"]
-    for result in reversed(snapshot.validations):  # what was tested stands before what is estimated
+    for result in reversed(snapshot.validations):  # tests come before estimates
         lines.append(f"**{words.validation_headline(result)}**")
         lines += [f"- {sentence}" for sentence in words.validation_sentences(result, snapshot)]
     lines += ["  \n".join(answer(snapshot)), *snapshot.remarks]
@@ -81,7 +81,7 @@ def study_note(snapshot: Snapshot) -> str:
         "The Pareto plot here shows the values told to Optuna when a trial ended. The front above also uses the seeds and the "
         f"latency sessions that came later; after the search, the Pareto plot of the study {snapshot.study}{SUFFIX} shows it."
     )
-    lines.append("Estimates from the search on the validation images, with two standard deviations; not a claim.")
+    lines.append("Estimates from the search on the validation images, with 95 % intervals; not a claim.")
     return "\n\n".join(lines)
 
 
@@ -114,7 +114,7 @@ def _plots(snapshot: Snapshot) -> dict[str, str]:
 
 
 def _note_attributes(known: dict[str, Any], prefix: str, ours: str) -> dict[str, Any]:
-    """A note's attributes; empty where it stands already. The text below our line is the user's and stays."""
+    """A note's attributes; empty if the note is up to date. The text below our line is the user's and stays."""
     body_prefix, version = f"{prefix}note_str:", f"{prefix}note_ver"
     old = "".join(str(known[key]) for key in _numbered(known, body_prefix))
     mine, marker, below = old.partition(BELOW)
@@ -140,11 +140,11 @@ def _numbered(known: dict[str, Any], prefix: str) -> list[str]:
 
 
 SUFFIX = "~answer"  # After the study's name; the name of a recipe cannot hold a tilde
-MOST = 100  # Candidates that are shown; the front and the baselines come first
+MOST = 100  # Most candidates shown; the front and the baselines come first
 
 
 def write_answer_study(storage: BaseStorage, now: Snapshot) -> None:
-    """Writes the study of the answer; nothing happens while no candidate is scored, or where nothing has changed."""
+    """Writes the Optuna study of the answer; does nothing if no candidate is scored, or nothing has changed."""
     import optuna
 
     trials, name = _trials(now), f"{now.study}{SUFFIX}"
@@ -190,7 +190,7 @@ def _trials(now: Snapshot) -> list[FrozenTrial]:
 
 
 def _values(now: Snapshot, view: CandidateView) -> list[float] | None:
-    """Gains where they are known, in the unit that people read; None where a value is missing."""
+    """Gains if they are known, else values, in display units; None if one is missing."""
     found = []
     for objective, value in zip(now.objectives, view.values, strict=True):
         gain = view.gains.get(objective_name(objective))

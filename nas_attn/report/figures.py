@@ -46,7 +46,7 @@ def blank_figure(*, height: int) -> go.Figure:
 
 
 def measure(figure: go.Figure, axis: Literal["x", "y"], objective: str, title: str = "", *, gain: bool = False) -> None:
-    """Puts an objective on an axis with its values drawn, in the unit that people read, or as gains (positive is better)."""
+    """Puts an objective on an axis, in its display unit, as values or as gains (positive is better)."""
     unit = units.unit(objective)
     if gain:
         said = f"gain in {units.title(objective)} over the bare backbone"
@@ -62,7 +62,7 @@ def measure(figure: go.Figure, axis: Literal["x", "y"], objective: str, title: s
 
 
 def _scale(figure: go.Figure, axis: Literal["x", "y"], factor: float) -> None:
-    """Multiplies what was drawn. Plotly's own format of shares has no space before its sign."""
+    """Multiplies the drawn values. Plotly's own format of shares has no space before the percent sign."""
 
     def scaled(value: float) -> float:
         return round(factor * float(value), 6)
@@ -80,21 +80,21 @@ def _scale(figure: go.Figure, axis: Literal["x", "y"], factor: float) -> None:
 
 PALETTE = (BLUE, ORANGE, GREEN, RED, "#8f6bd1", "#3fb8c9", "#b8a200", "#c76bb0", "#7a8f3c", "#a06a42")
 BARE = "bare backbone"
-LETTERS = 90  # Letters of a line of what is shown at a point
+LETTERS = 90  # Letters of a line of a point's hover text
 _MOST_CURVES = 150  # Learning curves drawn at most; the front, the baselines and the newest go first
 Ends = tuple[float, float, float]  # A value and the ends of its 95 % interval
 Point = tuple[CandidateView, Ends, Ends]  # A candidate with its x and y
 
 
 def front_figures(snapshot: Snapshot, *, absolute: bool = False) -> list[go.Figure]:
-    """The first objective against each other one (against the trial's number where it is alone); metrics as gains over the bare
+    """The first objective against each other one (against the trial's number if there is only one); metrics as gains over the bare
     backbone, or as they are (`absolute`)."""
     others = range(1, len(snapshot.objectives)) if len(snapshot.objectives) > 1 else [None]
     return [_front(snapshot, other, absolute) for other in others]
 
 
 def _ends(snapshot: Snapshot, view: CandidateView, index: int, absolute: bool) -> Ends | None:
-    """What a candidate has in an objective, as it is drawn; None where it is not known."""
+    """A candidate's value of an objective, as it is drawn; None if unknown."""
     objective, value = snapshot.objectives[index], view.values[index]
     name = objective_name(objective)
     if not absolute and snapshot.compared(objective):
@@ -298,7 +298,7 @@ def _curves(
 
 
 def noise_figure(snapshot: Snapshot) -> go.Figure | None:
-    """Each run beside the estimate: what the candidate gains over the bare backbone's run of the same seed; None without gains."""
+    """Each run's gain over the bare backbone's run of the same seed, beside the candidate's estimate; None without gains."""
     metric, last = snapshot.primary, len(snapshot.recipe.training.rungs) - 1
     bare = next((view for view in snapshot.candidates if view.baseline == "none"), None)
     if metric is None or bare is None:
@@ -374,20 +374,20 @@ def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
 def _line(figure: go.Figure, run: Retrained, epochs: list[int], values: list[float | None], colour: str) -> None:
     text = str(run.placement)
     shown = text if len(text) <= 60 else f"{text[:59]}…"
-    shown = html.escape(shown)  # plotly takes a name for markup
+    shown = html.escape(shown)  # plotly reads a name as markup
     style = {"color": colour, "width": 2}
     line = go.Scatter(x=epochs, y=values, mode="lines+markers", line=style, name=f"{shown}, seed {run.seed}")
     figure.add_trace(line)
 
 
 GOOD, NOTHING, BAD = "rgba(47,129,214,0.7)", "rgba(128,128,128,0.10)", "rgba(224,138,0,0.7)"
-"""The colour-blind can tell blue from orange. Both are translucent, so the page's text is readable on them."""
-MOST_WRITTEN = 16  # Columns up to which cells show their numbers; with more, hovering shows them
+"""Colour-blind people can tell blue from orange. Both are translucent, so text on them is readable."""
+MOST_WRITTEN = 16  # With more columns, cells show their numbers only in the hover text
 CELL = 78  # Pixels of a column with numbers
 
 
 def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
-    """(what it is of, the map) of the primary metric and of the latency; those that are known."""
+    """(metric or `latency`, the map) of the primary metric and the latency, as far as they are known."""
     asked = [what for what in (snapshot.primary, "latency") if what]
     found = [(what, average_effects(snapshot, what)) for what in asked]
     return [(what, effect_map(effects)) for what, effects in found if effects is not None and effects.at("choice")]
@@ -441,7 +441,7 @@ def effect_map(effects: Effects) -> go.Figure:
 
 
 def column_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
-    """(site, choice) -> the name of its column: the type, with those knobs that differ at one site (others follow from its channels)."""
+    """(site, choice) -> name of its column: the type, with the knobs that differ at one site (others depend on the channels)."""
     values: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
     for row in rows:
         for knob, value in _knobs(row).items():
@@ -459,7 +459,7 @@ def column_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
 
 
 def described(of: str, effects: Effects) -> str:
-    """A map in a sentence or two, for who does not see it."""
+    """A map in one or two sentences, for screen readers."""
     rows = effects.at("choice")
     sure = sorted((row for row in rows if row.sure), key=lambda row: -abs(row.mean))
     said = "; ".join(f"{row.name} at {row.site} {units.plus_minus(of, row.mean, row.half)}" for row in sure[:5])
@@ -496,7 +496,7 @@ PIXELS = 900  # Pixels; a PNG has twice as many
 
 
 def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:
-    """Name -> figure, of those that the study can show by now: `front`, `effects-accuracy`, `effects-latency`, `curves`, `noise` …"""
+    """Name -> figure, as far as the study has them: `front`, `effects-accuracy`, `effects-latency`, `curves`, `noise` …"""
     found: dict[str, go.Figure | None] = {
         "front" if number == 1 else f"front-{number}": figure
         for number, figure in enumerate(front_figures(snapshot), 1)
@@ -510,14 +510,14 @@ def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:
 
 
 def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) -> list[Path]:
-    """Writes each figure on white, NAME.svg and so on; what was there before is replaced.
+    """Writes each figure on white as NAME.svg (or .png, .pdf), and replaces existing files.
 
     UserError: unknown format, or no kaleido. OperationError: no Chromium, or the files cannot be written.
     """
     if format_ not in FORMATS:
         raise UserError(f"figures cannot be written as '{shorten(format_)}': give {', '.join(FORMATS)}")
     try:
-        import kaleido  # noqa: F401 - plotly draws by it
+        import kaleido  # noqa: F401 - plotly needs it
     except ImportError:
         raise UserError(
             "figures as files need kaleido, which is not installed: pip install 'nas-attn[figures]'"
@@ -537,6 +537,6 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) ->
     except Exception as error:  # kaleido's own, for a browser that is missing or does not answer
         first = first_line(error)
         raise OperationError(
-            f"figures are drawn by Chrome or Chromium, which did not work ({shorten(first)}): install one, or name it in BROWSER_PATH"
+            f"Chrome or Chromium, which draws figures, did not work ({shorten(first)}): install one, or name it in BROWSER_PATH"
         ) from error
     return written

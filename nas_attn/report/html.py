@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file that shows a study to someone who was not there; its summary in a notebook."""
+"""The report, one self-contained HTML file about a study; and its summary in a notebook."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from nas_attn.report import figures, tables, words
 
 PLOTLY = "plotly-cartesian.min.js.gz"  # plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
 _PINNED = {"nas_attn": "nas-attn"} | {n: n for n in ("torch", "torchvision", "timm", "optuna", "numpy")}
-"""Library, as a study names it -> what pip calls it."""
+"""Library, as a study names it -> its name for pip."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """What networks get wrong, and the images that show it, by their numbers in the validation split."""
+    """Networks' mistakes, and example images by their numbers in the validation split."""
 
     mistakes: Mistakes
     pictures: Mapping[int, Sequence[Picture]]
 
 
 def write_report(snapshot: Snapshot, path: Path, choice: Chosen | None = None, *, wrong: Wrong | None = None) -> Path:
-    """Writes the report, whole or not at all; returns its absolute path.
+    """Writes the complete report or nothing; returns its absolute path.
 
     `choice` is shown first; `wrong`: what the compared networks get wrong.
     StudyError: the file cannot be written there.
@@ -89,7 +89,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
 
 
 def summary(snapshot: Snapshot, wrong: Wrong | None = None) -> str:
-    """The answer, the front as figure and table, and what the networks get wrong, without scripts or styles: for a notebook."""
+    """For a notebook, without scripts or styles: the answer, the front as figure and table, and the networks' mistakes."""
     found, drawn = {**_answer(snapshot), "sentences": answer(snapshot)}, Markup("")
     if snapshot.front:
         figure = drawing(figures.front_figures(snapshot)[0])
@@ -148,7 +148,7 @@ def _noise(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
     floor = snapshot.noise.get(snapshot.primary or "")
     if floor is None or not floor.seed_sd:
         return None
-    spread = "inferred from the spread of the scores, as no candidate has run twice yet"
+    spread = "inferred from the spread of the scores, since no candidate has run twice yet"
     return {
         "seed": units.size(floor.metric, floor.seed_sd),
         "paired": units.size(floor.metric, 2**0.5 * (floor.paired_sd or 0.0)),
@@ -190,7 +190,7 @@ def _mistakes(snapshot: Snapshot, wrong: Wrong | None) -> dict[str, Any] | None:
         drawn = wrong.pictures.get(one.image, ())
         lines = [[said.pop(p.label, p.label) if len(drawn) > 1 else p.label] for p in drawn]
         if drawn:
-            lines[-1] += said.values()  # of networks without a picture of their own
+            lines[-1] += said.values()  # the results of networks without their own picture
             shown.append([(_data_url(p.png), p.label, of) for p, of in zip(drawn, lines, strict=True)])
     return {
         "title": units.title(found.what) if found.what != "mean_iou" else "IoU",
@@ -204,7 +204,7 @@ def _mistakes(snapshot: Snapshot, wrong: Wrong | None) -> dict[str, Any] | None:
 
 
 def role(snapshot: Snapshot, key: str) -> str:
-    """What one of the compared networks is called."""
+    """The name of a compared network."""
     view = snapshot.find(key)
     if snapshot.recommendation is not None and snapshot.recommendation.key == key:
         return "recommended"
@@ -239,7 +239,7 @@ def templates() -> Environment:
 
 
 def code(sentence: str) -> Markup:
-    """A sentence with what stands between backquotes as code."""
+    """A sentence, with text between backquotes as code."""
     parts = escape(sentence.replace(" %", "\N{NO-BREAK SPACE}%")).split("`")
     return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts))
 
@@ -250,19 +250,19 @@ def when(seconds: float) -> str:
 
 
 def trusted(file: str) -> Markup:
-    """A file of ours, as it is: the style sheet or the script."""
+    """Our style sheet or script, not escaped."""
     return Markup(resources.files("nas_attn.report").joinpath("templates", file).read_text("utf-8"))
 
 
 @cache
 def plotly_script() -> Markup:
-    """What draws the figures in a browser."""
+    """The script that draws the figures in a browser."""
     packed = resources.files("nas_attn.report").joinpath("assets", PLOTLY).read_bytes()
     return Markup(gzip.decompress(packed).decode())
 
 
 class Page:
-    """Collects the figures of one page: name, JSON, height and width in pixels, and a label in words for who does not see it."""
+    """Collects the figures of one page: name, JSON, height and width in pixels, and a label for screen readers."""
 
     def __init__(self) -> None:
         self.figures: list[dict[str, Any]] = []
@@ -289,7 +289,7 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 12, 24, 48  # Pixels beside the axes
 
 
 class Axis(NamedTuple):
-    """From values to pixels."""
+    """Maps values to pixels."""
 
     low: float
     high: float
@@ -310,7 +310,7 @@ class Axis(NamedTuple):
 
 
 def drawing(figure: go.Figure) -> dict[str, Any]:
-    """What `templates/drawing.svg` draws of a figure of points and one stepped line."""
+    """The data of `templates/drawing.svg`, from a figure with points and one stepped line."""
     points = [trace for trace in figure.data if trace.mode == "markers"]
     x, y = (_drawn_axis(figure, points, axis) for axis in ("x", "y"))
     marks = [

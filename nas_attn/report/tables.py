@@ -22,8 +22,8 @@ class Cell(NamedTuple):
     """One cell of a table of the report; templates/parts.html writes and escapes it."""
 
     text: str = ""
-    sort: float | str | None = None  # What it is sorted by where that is not its text; an empty text comes last
-    notation: str = ""  # A placement, to be copied
+    sort: float | str | None = None  # Sorting key, if it is not the text; an empty text comes last
+    notation: str = ""  # A placement, to copy
     tags: tuple[str, ...] = ()
     wide: bool = False
     bold: bool = False
@@ -102,7 +102,7 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
 
 
 def effects_table(found: Effects) -> Table:
-    """What each choice and type does: on average, and of choices in two networks."""
+    """The effects of choices and types on average, and of choices in two networks."""
     head = ["site", "choice", "on average", "good", "alone", "next to the recommended"]
     head += ["candidates", "with the type elsewhere"]
     return Table(head, [Row(_effect_row(found.of, row)) for row in found.rows], f"effects-{found.of}", sortable=True)
@@ -129,7 +129,7 @@ def _part(metric: str, part: Part | None) -> Cell:
 
 
 def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
-    """Accuracy class by class, sortable. `names`: key -> what the network is called."""
+    """Accuracy class by class, sortable. `names`: key -> name of the network."""
     rows = [
         Row([Cell(name), number(str(count), count), *(_share(shares[at]) for shares in found.values.values())])
         for at, (name, count) in enumerate(zip(found.classes, found.images, strict=True))
@@ -137,11 +137,11 @@ def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
     return Table(["class", "images", *(names[key] for key in found.values)], rows, sortable=True)
 
 
-LARGEST = 40  # classes up to which all of them are in a matrix
+LARGEST = 40  # with more classes, a matrix has only some of them
 
 
 def mistakes_table(found: Mistakes, names: Sequence[str]) -> Table:
-    """Each class's share in each network, and the first network's gains. `names`: what the networks are called."""
+    """Each class's share in each network, and the first network's gains. `names`: of the networks."""
     head = ["class", *(["images"] if found.images else []), *names, *(f"{names[0]} − {name}" for name in names[1:])]
     rows = []
     for at, name in enumerate(found.classes):
@@ -161,7 +161,7 @@ def _gain(metric: str, gain: ClassGain | None) -> Cell:
 
 
 def confusions(found: Mistakes, names: Sequence[str]) -> list[tuple[str, Table]]:
-    """(network, what its classes are taken for), in percent of a class; of many classes those that are taken for others most."""
+    """(network, confusion matrix) in percent of the true class; of many classes only the most confused ones."""
     tables = []
     for name, matrix in zip(names, found.confusion, strict=True):
         if matrix is None:
@@ -227,7 +227,7 @@ _LATENCY = ("latency_low", "latency_high", "latency_ms", "latency_measured")
 
 
 def rows(snapshot: Snapshot, what: str) -> list[Plain]:
-    """A list of equal rows, of a table of FRAMES; numbers are numbers, what is not known is None. UserError names an unknown table."""
+    """The rows of a table in FRAMES, all with the same keys; numbers stay numbers, unknown values are None. UserError: unknown table."""
     if what not in FRAMES:
         raise UserError(f"unknown table '{what}': {did_you_mean(what, FRAMES)}")
     return FRAMES[what](snapshot)
@@ -293,4 +293,4 @@ FRAMES: Mapping[str, Callable[[Snapshot], list[Plain]]] = MappingProxyType(
         "latencies": _latencies,
     }
 )
-"""Name -> what makes the rows."""
+"""Name -> function that makes the rows."""

@@ -1,4 +1,4 @@
-"""What a person reads of a study: objective values, counts, and validations in words."""
+"""Texts about a study: objective values, counts, and validations in words."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def heading(snapshot: Snapshot, index: int, *, absolute: bool = False) -> str:
 
 
 def shown(snapshot: Snapshot, view: CandidateView, index: int, *, absolute: bool = False) -> str:
-    """An objective in a table: the gain over the bare backbone with its paired interval, where that is known; the bare backbone's value."""
+    """An objective in a table: the gain over the bare backbone with its paired interval, if known; for the bare backbone its value."""
     objective = snapshot.objectives[index]
     gain = view.gains.get(objective_name(objective))
     if absolute or not snapshot.compared(objective) or (gain is None and _budget(snapshot, view)):
@@ -41,7 +41,7 @@ def shown(snapshot: Snapshot, view: CandidateView, index: int, *, absolute: bool
 
 
 def with_spread(snapshot: Snapshot, view: CandidateView, index: int) -> str:
-    """A candidate's objective as estimated now, with its uncertainty where it has one, and the epochs if not all."""
+    """A candidate's objective as estimated now, with its uncertainty, if any, and the epochs if it was not trained to the end."""
     objective = snapshot.objectives[index]
     text = value(objective, view.values[index])
     estimate = view.estimates.get(objective_name(objective))
@@ -60,7 +60,7 @@ def _budget(snapshot: Snapshot, view: CandidateView) -> str:
 
 
 def measured(metric: str, part: Part) -> str:
-    """`measured +1.10 in 3 runs`; empty where nothing was."""
+    """`measured +1.10 in 3 runs`; empty without measurements."""
     if part.measured is None:
         return ""
     return f"measured {signed(metric, part.measured)} in {part.runs} run{'' if part.runs == 1 else 's'}"
@@ -72,7 +72,7 @@ def metrics(found: Mapping[str, float]) -> str:
 
 
 def beside(notes: Sequence[str]) -> str:
-    """What is to be known of sessions that had not the device alone, from a note of each; empty where all had."""
+    """A sentence about latency sessions that did not have the device alone, from a note of each; empty without any."""
     if not notes:
         return ""
     others = "; ".join(dict.fromkeys(notes))
@@ -102,13 +102,13 @@ def label(view: CandidateView) -> str:
 
 
 def called(view: CandidateView, snapshot: Snapshot) -> str:
-    """A candidate by what it is to the answer, else by its own name."""
+    """A candidate by its role in the answer, else by its own name."""
     best = snapshot.recommendation is not None and snapshot.recommendation.key == view.key
     return "recommended" if best else label(view)
 
 
 def validation_headline(result: ValidationResult) -> str:
-    """What was done, in a line."""
+    """The validation in one line."""
     family = result.family
     done = f"{result.blocks} of {family.blocks} blocks" if result.blocks < family.blocks else f"{family.blocks} blocks"
     by = "" if family.metric == "accuracy" else f"by {units.title(family.metric)} "
@@ -119,7 +119,7 @@ def validation_headline(result: ValidationResult) -> str:
 
 
 def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[str]:
-    """One per comparison, then what else has to be said; latencies are those of the study."""
+    """One sentence per comparison, then conclusions and remarks; latencies are the study's."""
     family = result.family
     if not result.verdicts:
         yield f"No result yet: it comes after {family.blocks} blocks. Run the same command again to continue."
@@ -149,7 +149,7 @@ def validation_rows(result: ValidationResult) -> list[tuple[str, str, str]]:
 
 
 def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
-    """What the test means for what the search recommended; nothing where that was not in the family."""
+    """Relates the test to the search's recommendation; nothing if that was not in the family."""
     family = result.family
     recommended = next((n for n in family.networks if n.role == "recommended"), None)
     bare = next((n for n in family.networks if n.placement == BARE), None)
@@ -196,7 +196,7 @@ def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:
 
 
 def _faster(family: Family, verdict: Verdict, now: Snapshot) -> str:
-    """`, and faster by 4.1 %`; empty where the two latencies are not known."""
+    """`, and faster by 4.1 %`; empty if a latency is unknown."""
     mine, other = _latency(family, verdict.network, now), _latency(family, verdict.control, now)
     if mine is None or other is None:
         return ""
@@ -207,7 +207,7 @@ def _faster(family: Family, verdict: Verdict, now: Snapshot) -> str:
 
 
 def _latency(family: Family, key: str, now: Snapshot) -> tuple[float, float] | None:
-    """(ratio to the bare backbone, half of the 95 % interval of its logarithm); None where it was not measured."""
+    """(ratio to the bare backbone, half of the 95 % interval of its logarithm); None if it was not measured."""
     if _network_of(family, key).placement == BARE:
         return 1.0, 0.0
     view = now.find(key)
@@ -217,7 +217,7 @@ def _latency(family: Family, key: str, now: Snapshot) -> tuple[float, float] | N
 
 
 def network_name(family: Family, key: str) -> str:
-    """A network of a family for people."""
+    """The name of a family's network for people."""
     network = _network_of(family, key)
     return "the bare backbone" if network.placement == BARE else f"`{network.placement}` ({network.role})"
 

@@ -1,11 +1,11 @@
 """Connections to a study database: their URLs, SQLite's settings for many processes, transactions, outages, errors as sentences.
 
 Settings, without which SQLite fails in 2 of 5 runs of 8 processes: write-ahead log (kept in the file), `synchronous = NORMAL` and a
-busy timeout of 60 s (per connection). A power cut may cost the last transactions, a killed process none; the file stays whole.
+busy timeout of 60 s (per connection). A power cut may lose the last transactions, a killed process none; the file is not damaged.
 
-An outage is a database that is away for a while: a lost connection, a restart, too many connections, a full or locked file. Whoever
-works inside `waiting.reporting(…, storage_s=…)` waits for it, and repeats the transaction. A connection may be cut after the database
-has committed and before it has said so: what is repeated must therefore be the same done twice.
+An outage is a database that is away for a while: a lost connection, a restart, too many connections, a full or locked file. Code
+inside `waiting.reporting(…, storage_s=…)` waits for its end, and repeats the transaction. A connection may be cut after the database
+has committed and before it has confirmed this. So each repeated transaction must have the same effect if it is done twice.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
 
-FIRST_S, LONGEST_S = 0.1, 10.0  # pauses between attempts: first and longest, each within a third of it by chance
-QUIET_S = 2.0  # an outage as short as this is not worth a line: a connection that was cut is opened again at once
-STOPPING_S = 5.0  # seconds that one who is asked to stop still waits, so that what it has done may be written down
+FIRST_S, LONGEST_S = 0.1, 10.0  # first and longest pause between attempts, each varied at random by a third
+QUIET_S = 2.0  # shorter outages are not reported: a cut connection is opened again at once
+STOPPING_S = 5.0  # seconds to wait after a request to stop, so that results can still be written
 
 
 class Outage:
-    """Whether a database is away, for all that use it here; over when nobody waits any longer: reading may work while
-    writing does not.
+    """Whether a database is away, for all its users in this process. It is over when nobody waits any more: reading may work
+    while writing does not.
     """
 
     def __init__(self, where: str) -> None:
@@ -55,16 +55,16 @@ class Outage:
         self._where = where
         self._mutex = threading.Lock()
         self._waiting = 0
-        self._since = 0.0  # when the first of those who wait began to, by time.monotonic()
+        self._since = 0.0  # when the first wait began, by time.monotonic()
         self._said = False
-        self._away_at: float | None = None  # when somebody last waited for it, or found it away
+        self._away_at: float | None = None  # time of the last wait, or of the last failure
 
     def just_over(self, seconds: float) -> bool:
-        """Whether the database was away within the last so many seconds: others may not have had the time to say a word."""
+        """Whether the database was away within the last `seconds`: other processes may not have given a sign of life since."""
         return self._away_at is not None and time.monotonic() - self._away_at < seconds
 
     def endure(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
-        """Does `work` until it succeeds, `renew` before further attempts. Raises StorageAway, Interrupted: given up."""
+        """Repeats `work` until it succeeds, with `renew` before each further attempt. Raises StorageAway, Interrupted: it gave up."""
         try:
             return work()
         except StorageAway:
@@ -95,7 +95,7 @@ class Outage:
 
     @contextmanager
     def _awaited(self) -> Iterator[None]:
-        """One more who waits; when the last one no longer has to, the database is back."""
+        """Counts a waiting caller; when the last one has succeeded, the database is back."""
         with self._mutex:
             self._since = self._since if self._waiting else time.monotonic()
             self._waiting += 1
@@ -116,12 +116,12 @@ class Outage:
             if self._said or time.monotonic() - self._since < QUIET_S:
                 return
             self._said = True
-        with impatient():  # whatever else is said with it
+        with impatient():  # reporting itself must not wait
             common.say(f"waiting for the database, for up to {shown_s(common.storage_s)}: {reason}")
 
 
 def _sleep(seconds: float, common: Waits) -> None:
-    """Pauses, in silence: what is waited for has been said. Who is asked to stop tries again at once, then each second."""
+    """Pauses without a message. After a request to stop, it tries again at once, then each second."""
     if common.stop():
         time.sleep(min(seconds, 1.0))
         return
@@ -161,12 +161,12 @@ NETWORKS = frozenset(
     ocfs2 orangefs panfs pvfs2 rclone s3fs smb smb2 smb3 smbfs sshfs
     """.split()  # noqa: SIM905 - a list of words reads better so
 )
-"""File systems of other machines, also after `fuse.`, where SQLite's log must not be: its index is shared memory."""
+"""Network file systems, also after `fuse.`. SQLite's log must not be there: its index is shared memory."""
 FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
 
 def shown_url(url: str | URL) -> str:
-    """A storage URL as it may be printed: without its password."""
+    """A storage URL for printing, without its password."""
     try:
         text = make_url(url).render_as_string(hide_password=True)
     except (ArgumentError, ValueError):
@@ -199,7 +199,7 @@ def storage_url(text: str) -> URL:
 
 
 def _could_be_a_host(name: str) -> bool:
-    """Whether a resolver may be asked for it, now or later: the driver raises UnicodeError for the rest."""
+    """Whether a resolver accepts the name; for others the driver raises UnicodeError."""
     try:
         name.encode("idna")
     except UnicodeError:
@@ -219,7 +219,7 @@ def _sqlite_url(url: URL, shown: str) -> URL:
 
 def _check_file(path: Path, shown: str) -> None:
     folder = path.parent
-    if os.path.isdir(path):  # unlike Path.is_dir, False where a folder above may not be entered
+    if os.path.isdir(path):  # unlike Path.is_dir, False if a folder above cannot be entered
         raise StudyError(f"storage '{shown}' is a folder: name a file in it, sqlite:///{path / 'nas_attn.db'}")
     if not os.path.isdir(folder):
         raise StudyError(f"storage '{shown}': the folder '{folder}' does not exist or cannot be entered: create it")
@@ -229,13 +229,13 @@ def _check_file(path: Path, shown: str) -> None:
         raise StudyError(f"storage '{shown}': the file is not readable and writable for this user")
     kind = network_filesystem(path)
     if kind is not None:
-        why = "where SQLite's locks and shared memory do not hold and studies get damaged"
+        why = "where SQLite's locks and shared memory do not work and studies get damaged"
         way_out = "use a local disk, or PostgreSQL for several machines"
         raise StudyError(f"storage '{shown}' is on a network file system ({kind}), {why}: {way_out}")
 
 
 def network_filesystem(path: Path) -> str | None:
-    """The kind of network file system that a path, its links followed, is on; None where it is local or not known."""
+    """The kind of network file system of a path, after following links; None if it is local or unknown."""
     import psutil
 
     real, kind, depth = path.resolve(), "", -1
@@ -246,17 +246,17 @@ def network_filesystem(path: Path) -> str | None:
             kind, depth = mount.fstype, len(point.parts)
             if "aname=drvfs" in mount.opts:  # a Windows drive seen from WSL
                 kind = "drvfs"
-            if "remote" in mount.opts.split(","):  # so Windows says it
+            if "remote" in mount.opts.split(","):  # Windows' name for it
                 kind = "cifs"
     return kind if kind == "drvfs" or kind.removeprefix("fuse.") in NETWORKS else None
 
 
 BUSY_TIMEOUT_S = 60
-CONNECT_TIMEOUT_S = 15  # for a PostgreSQL server to answer; `?connect_timeout=` in the URL says another
+CONNECT_TIMEOUT_S = 15  # for a PostgreSQL server to answer; `?connect_timeout=` in the URL overrides it
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
-    """An insert that can say what to do on conflict, which each dialect spells itself."""
+    """An insert with `on_conflict`, which each dialect has in its own class."""
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table)
     from sqlalchemy.dialects import postgresql
@@ -266,7 +266,7 @@ def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sq
 
 class TunedConnection(sqlite3.Connection):
     """An SQLite connection with its settings. As `factory` it survives pickling, unlike an event listener. StorageError
-    in a process forked from one that uses SQLite: its library would wait for ever, or remove the parent's log.
+    in a process forked from one that uses SQLite: the library would wait forever, or remove the parent's log.
     """
 
     _process: int | None = None
@@ -303,7 +303,7 @@ class Connector:
         self.is_sqlite = url.get_backend_name() == "sqlite"
         arguments = engine_arguments(url)
         if self.is_sqlite:
-            # The driver must not begin transactions behind our back: see _begin.
+            # The driver must not begin transactions by itself: see _begin.
             arguments["connect_args"]["isolation_level"] = None
         try:
             self.engine: sa.Engine = sa.create_engine(url, **arguments)
@@ -323,27 +323,27 @@ class Connector:
         return shown_url(self.url)
 
     def endure(self, work: Callable[[], T]) -> T:
-        """Does `work`, transactions that may be repeated, and waits for the database where it is away (`outages`)."""
-        # Connections to a server that has become another's standby go on answering, uselessly.
+        """Does `work`, which must be repeatable; waits while the database is away, and then repeats it."""
+        # Connections to a server that has become a standby still answer, but cannot write.
         return self.outage.endure(work, self.engine.dispose)
 
     @property
     def clock(self) -> sa.ColumnElement[float]:
-        """The database's clock in Unix seconds, as an SQL expression. SQLite has none, and takes this machine's."""
+        """The database's clock in Unix seconds, as an SQL expression. For SQLite it is this machine's clock."""
         if self.is_sqlite:
             return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Double)
         return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Double)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A transaction that reads one state; StorageError if the database fails, or holds what we never write."""
+        """A transaction that reads one state; StorageError if the database fails, or holds values that nas_attn never writes."""
         self._check_in_place()
         try:
             with self.errors(), self.engine.connect() as connection:
                 yield connection
         except NasAttnError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # a row not to be understood
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # a row that cannot be read
             what = f"holds a row that cannot be read ({shorten(f'{type(error).__name__}: {error}', 120)})"
             raise StorageError(f"storage '{self}' {what}: restore the database from a backup") from error
 
@@ -355,7 +355,7 @@ class Connector:
             yield connection
 
     def _check_in_place(self) -> None:
-        """Open connections go on in an SQLite file that was removed, and all that they write is lost with them."""
+        """Raises StorageError if the SQLite file was removed: open connections would go on, and all their writes be lost."""
         if not self.is_sqlite:
             return
         here = None
@@ -365,9 +365,9 @@ class Connector:
         except FileNotFoundError:
             pass
         except OSError:
-            return  # which opening it explains
+            return  # opening it reports the reason
         if self._file in (None, here):
-            self._file = here  # None: it is still to be made
+            self._file = here  # None: it does not exist yet
             return
         what = f"storage '{self}': the file was removed, moved or replaced while it was in use"
         raise StorageError(f"{what}: put it back, or its last backup, then resume")
@@ -383,12 +383,12 @@ class Connector:
 
 
 def _begin(connection: sa.Connection) -> None:
-    """Writers take SQLite's write lock at once: one that has read before fails without waiting if another wrote meanwhile."""
+    """Writers take SQLite's write lock at once: after a read, taking it fails without a wait if another process wrote meanwhile."""
     writing = connection.get_execution_options().get("nas_attn_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
-_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")  # errors that may be over in a while
+_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")  # errors that may pass
 _SENTENCES = {
     "SQLITE_CORRUPT": "the file is damaged: put the last `nas-attn backup` in its place or try `sqlite3 FILE .recover`",
     "SQLITE_BUSY": "another program keeps the file locked: close it, then resume",
@@ -428,7 +428,7 @@ def explained(original: BaseException, where: str) -> StorageError | StudyError:
         return StorageAway(f"storage '{where}': {first_line}")
     if name or (state is not None and not state.startswith(_NO_SERVER)):
         return StorageError(f"storage '{where}': {first_line}")
-    check = ": check the host's name" if _UNRESOLVED.search(first_line) else ""  # or its service has yet to start
+    check = ": check the host's name" if _UNRESOLVED.search(first_line) else ""  # or its service has not started yet
     return StorageAway(f"storage '{where}' does not answer: {first_line}{check}; when it is back, resume")
 
 
@@ -444,8 +444,8 @@ def translate_errors(engine: sa.Engine, where: str) -> None:
 
 
 _DISK_FULL, _NO_COLUMN = "53100", "42703"
-_NO_SERVER = ("08", "57P", "25P03")  # PostgreSQL's states for a connection that is gone and a server that goes
-_OVERRUN = ("53", "25006", "40001", "40P01", "55P03", "57014")  # too little of something, a standby, conflicts
+_NO_SERVER = ("08", "57P", "25P03")  # PostgreSQL's states of a lost connection and of a server that shuts down
+_OVERRUN = ("53", "25006", "40001", "40P01", "55P03", "57014")  # out of resources, a standby, conflicts
 _UNRESOLVED = re.compile("translate host name|failed to resolve host")
 _ENCRYPTION = re.compile("SSL|sslmode|certificate|private key file")
 _REFUSED = re.compile(
@@ -454,11 +454,11 @@ _REFUSED = re.compile(
     r"|certificate verify failed|does not support SSL|does not match host name|weak sslmode"
     r"|(root certificate|certificate|private key) file"
 )
-"""What a server or its driver says that will say so again; connecting has no states."""
+"""Messages of a server or driver about lasting errors; connecting gives no states."""
 
 
 def _lasting(original: BaseException) -> bool:
-    """Whether an error of the driver stands for a database that is full, gone or broken; the rest is left to who asked."""
+    """Whether a driver's error means that the database is full, gone or broken; the caller handles other errors."""
     if _tables_gone(original):
         return True
     name: str | None = getattr(original, "sqlite_errorname", None)
@@ -479,7 +479,7 @@ _parents_pools: list[Pool] = []
 
 
 def _forget_connections() -> None:
-    """A forked child must not use its parent's connections, nor close them, as losing the last reference would."""
+    """In a forked child, keeps the parent's connections unused and referenced, since losing the last reference would close them."""
     for connector in _connectors:
         _parents_pools.append(connector.engine.pool)
         connector.engine.dispose(close=False)

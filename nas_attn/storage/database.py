@@ -26,7 +26,7 @@ _HEADER = b"SQLite format 3\x00"
 
 
 def backup_sqlite(source: Path, target: Path) -> Path:
-    """Copies a database, checks the copy, puts it in place at once. Raises StorageError: the target is as it was."""
+    """Copies a database, checks the copy, then replaces the target. Raises StorageError: the target is unchanged."""
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
     part = Path(name)
@@ -44,7 +44,7 @@ def backup_sqlite(source: Path, target: Path) -> Path:
 
 
 def check_target(source: Path, target: Path, overwrite: bool) -> None:
-    """StudyError if no copy may be written there; an older one only with `overwrite`, others never are replaced."""
+    """StudyError if no copy may be written there. Only `overwrite` replaces an older copy; other files are never replaced."""
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise StudyError(f"backup '{target}': the folder does not exist or is not writable: choose another")
     if not target.exists():
@@ -68,12 +68,12 @@ def _copy(source: Path, part: Path) -> None:
         writer.execute("PRAGMA journal_mode = DELETE").close()
         problem = writer.execute("PRAGMA integrity_check").fetchone()[0]
     if problem != "ok":
-        raise StorageError(f"the copy of '{source}' is damaged ({problem}): the database itself may be, too")
+        raise StorageError(f"the copy of '{source}' is damaged ({problem}): check the database, it may be damaged, too")
     with part.open("rb+") as file:
         os.fsync(file.fileno())
 
 
-_OPTUNA_STUDIES = table("studies", column("study_name"))  # Optuna's own, of which only names are changed
+_OPTUNA_STUDIES = table("studies", column("study_name"))  # Optuna's table; nas_attn changes only names in it
 _SHOWN_DIFFERENCES = 5
 _SHOWN_LENGTH = 60
 
@@ -111,19 +111,19 @@ class Database:
 
     @property
     def outage(self) -> Outage:
-        """Whether the database is away; for what else uses it in this process."""
+        """Whether the database is away, for its other users in this process."""
         return self._connector.outage
 
     def close(self) -> None:
-        """Close all connections; they reopen on the next use."""
+        """Closes all connections; they reopen on the next use."""
         self._connector.engine.dispose()
 
     def creating(self) -> AbstractContextManager[None]:
-        """Hold this while Optuna creates its tables: then several processes may start on a new database at once."""
+        """Hold this while Optuna creates its tables, so that several processes can start on a new database at once."""
         return creation_lock(self._connector)
 
     def now(self) -> float:
-        """Unix seconds by the database's clock, the one that leases go by."""
+        """Unix seconds by the database's clock, which decides about leases."""
         with self._connector.read() as connection:
             return float(connection.scalar(select(self._connector.clock)) or 0.0)
 
@@ -137,7 +137,7 @@ class Database:
         trials: int = 0,
         artifacts: str = ".",
     ) -> StudyStore:
-        """A new study or the one there is, pinned to a fingerprint's device; StudyError if its recipe is another."""
+        """A new or existing study, pinned to a fingerprint's device; StudyError if the existing one has another recipe."""
         row: dict[str, Any] = {"name": name, "recipe": recipe, "versions": json.dumps(dict(versions))}
         row |= {"fingerprint": fingerprint, "trials": trials, "artifacts": artifacts, "rounds_before": 0}
         with self._connector.write() as connection:
@@ -153,12 +153,12 @@ class Database:
         return store
 
     def study(self, name: str) -> StudyStore:
-        """The study of this name. Raises StudyError: there is none; names the nearest."""
+        """The study of this name. Raises StudyError, which names the nearest: there is none."""
         with self._connector.read() as connection:
             row = connection.execute(select(tables.study).where(tables.study.c.name == name)).one_or_none()
             versions = {} if row is None else dict(json.loads(row.versions))
             if row is not None:
-                json.loads(row.recipe)  # what it means is others' to know; that it is whole is known here
+                json.loads(row.recipe)  # only checks that the text is complete
             names = [] if row is not None else list(connection.scalars(select(tables.study.c.name)))
         if row is None:
             raise StudyError(f"there is no study '{name}' in '{self}': {did_you_mean(name, names)}")
@@ -198,7 +198,7 @@ class Database:
             connection.execute(update(_OPTUNA_STUDIES).where(named == optuna).values(study_name=store.name))
 
     def delete_study(self, name: str) -> None:
-        """Deletes a study, whose workers lose their leases, but not Optuna's; StudyError if there is none."""
+        """Deletes our part of a study, not Optuna's; its workers lose their leases. StudyError: there is none."""
         number = self.study(name)._id
         with self._connector.write() as connection:
             for table in tables.metadata.sorted_tables:
@@ -206,11 +206,11 @@ class Database:
                 connection.execute(delete(table).where(column == number))
 
     def backup(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Writes a consistent copy into a file, whose path is returned; workers go on. Raises StorageError."""
+        """Writes a consistent copy to a file, and returns its path; workers may go on. Raises StorageError."""
         return backup_sqlite(*self.check_backup(path, overwrite=overwrite))
 
     def check_backup(self, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
-        """Whether a copy can be written there: the file to copy, and the file to write. Raises StudyError: it cannot."""
+        """(file to copy, file to write) of a backup. Raises StudyError: no copy can be written there."""
         source = self.path
         if source is None:
             instead = "run pg_dump -Fc DATABASE > FILE, and copy the artifacts folder, too"
@@ -229,7 +229,7 @@ class Database:
             return there and connection.scalar(select(of).where(of == name)) is not None
 
     def stores(self) -> list[StudyStore]:
-        """All studies and their parts."""
+        """All studies' stores."""
         with self._connector.read() as connection:
             names = list(connection.scalars(select(tables.study.c.name).order_by(tables.study.c.id)))
         return [self.study(name) for name in names]
@@ -244,7 +244,7 @@ class Database:
 
 
 def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Where two recipes differ, `search.trials: 30 -> 60`, sorted by key."""
+    """The differences of two recipes, `search.trials: 30 -> 60`, sorted by key."""
     if isinstance(old, dict) and isinstance(new, dict):
         pairs = {key: (old.get(key, _MISSING), new.get(key, _MISSING)) for key in sorted(old.keys() | new.keys())}
         places = {key: f"{prefix}.{key}" if prefix else key for key in pairs}

@@ -1,4 +1,4 @@
-"""What the store hands out, and how rows become records."""
+"""Records of the store, and how rows become records."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on something and to write about it, until another takes it over."""
+    """The right to work on something and to write about it, until another worker takes it over."""
 
-    resource: str  # what is worked on, `trial/12`
+    resource: str  # the piece of work, `trial/12`
     owner: str  # who works on it: host, process and a random part
-    number: int  # grows with every holder of this resource: tells the present one from its predecessors
+    number: int  # grows with every holder, to tell the present one from its predecessors
     ttl_s: float  # seconds that it lasts from the last renewal
     expires_at: float  # Unix seconds by the database's clock; from then on others may take it
 
@@ -41,15 +41,15 @@ class LeaseRow:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training of one network: what is the same here is the same computation."""
+    """One training of one network. Equal identities are equal computations."""
 
     key: str  # of the network; `backbone` for one of the study's own
     placement: Placement  # explicit
     seed: int
-    backbone: int = 0  # number of the trained backbone that it starts from; 0 where it starts from none
-    protocol: str = SEARCH  # how it is trained: `search`, `target`, or another that the study keeps
-    purpose: str = SEARCH  # one of PURPOSES: what it is wanted for
-    priority: int = 0  # those with a higher one are taken first
+    backbone: int = 0  # number of the trained backbone that it starts from; 0: none
+    protocol: str = SEARCH  # training protocol: `search`, `target`, or another one of the study
+    purpose: str = SEARCH  # one of PURPOSES
+    priority: int = 0  # higher ones are taken first
     round: int = 0  # of a confirmation round: its number, from 1; of a validation: its number
 
     @property
@@ -71,9 +71,9 @@ class Run:
 class RunRow:
     id: int
     run: Run
-    state: str  # `waiting`, `done`, `pruned`, `failed` or `withdrawn`; who holds a waiting one's lease is at it
+    state: str  # `waiting` (also while a worker has its lease), `done`, `pruned`, `failed` or `withdrawn`
     reason: str
-    attempts: int  # times that a worker took it and did not hand it back
+    attempts: int  # number of times that a worker took it without handing it back
     finished_at: float | None = None  # Unix seconds by the database's clock
 
     @property
@@ -83,7 +83,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointRow:
-    """Where a run's checkpoint lies, and how to tell that it is whole."""
+    """The place of a run's checkpoint, and its checksum."""
 
     id: int
     run: str
@@ -101,9 +101,9 @@ class WorkerRow:
     owner: str
     device: str
     doing: str
-    waiting: str  # what it has said that it waits for; empty where it does not
+    waiting: str  # what it waits for; else empty
     here_s: float  # seconds since it came
-    at_it_s: float  # seconds since it began what it is at
+    at_it_s: float  # seconds since it began its current task
     silent_s: float  # seconds since its last sign of life, a renewal of a lease included
 
 
@@ -117,24 +117,24 @@ class StudySummary:
 
 @dataclass(frozen=True, slots=True)
 class StudySettings:
-    """What changes of a study while it goes on, beside its rows. Times are Unix seconds by the database's clock."""
+    """The changing values of a study, besides its rows. Times are Unix seconds by the database's clock."""
 
-    trials: int  # how many candidates it is to evaluate in all
+    trials: int  # candidates to evaluate in all
     artifacts: str  # folder of its checkpoints and weights, relative to the database's where it lies there; or a bucket
     confirmed_trials: int | None  # for how many trials the candidates to confirm were chosen; None: not yet
-    rounds_before: int  # confirmation rounds that had been held by then
-    stop_asked_at: float | None  # workers that came before this time are to stop
+    rounds_before: int  # confirmation rounds before that
+    stop_asked_at: float | None  # workers that started before this time shall stop
     screen_until: float | None  # when a timed search begins no new candidate; None here and below: it has no time
     test_from: float | None  # when it begins no further confirmation any more
     ends_at: float | None
     published: str | None  # the state of the study that optuna-dashboard's notes show
     publish_at: float | None  # when they are to be refreshed
-    prior: str | None  # what its sampler expects of attention before any run, as JSON; None: nothing
-    swept: str | None  # the state of the study in which its weights were swept
+    prior: str | None  # prior of its sampler as JSON; None: no prior
+    swept: str | None  # state of the study at the last deletion of unneeded weights
 
 
 def read_all(kind: type[T], rows: Iterable[Mapping[Any, Any]]) -> list[T]:
-    """Records of rows, without other columns. Raises ValueError: a value of the wrong type, which SQLite keeps."""
+    """Records of rows; other columns are ignored. Raises ValueError: a value of the wrong type, which SQLite allows."""
     found: list[T] = _adapter(kind).validate_python([dict(row) for row in rows])  # type: ignore[arg-type]
     return found
 

@@ -1,8 +1,8 @@
 """One study's tables: settings, documents, leases, candidates, scores, latency sessions, checkpoints.
 
-Who owns what: a worker acquires a lease on a piece of work, renews it while it works, and passes it to every write
-about that work. Each write is one transaction that first makes sure the lease is still the worker's; if another has
-taken it over, `LeaseLost` is raised and nothing is written. Methods may be called from several threads and processes.
+A worker acquires a lease on a piece of work, renews it while it works, and passes it to every write about that work. Each
+write is one transaction, which first checks that the lease is still the worker's. If another worker has taken it over, it
+raises `LeaseLost` and writes nothing. Methods may be called from several threads and processes.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from nas_attn.storage.rows import (
 )
 from nas_attn.storage.work import Leases, RunQueue, WorkerBook
 
-FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})  # what a candidate ends as
+FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})  # of a candidate
 
 
 @enduring
 class Documents:
-    """A study's documents of one kind, by name. Only their writers and readers know the shape of the JSON texts."""
+    """A study's documents of one kind, by name. Only their writers and readers know the structure of the JSON texts."""
 
     def __init__(self, connector: Connector, study_id: int, table: Table) -> None:
         self._connector, self._id, self._table = connector, study_id, table
@@ -51,7 +51,7 @@ class Documents:
             connection.execute(other)
 
     def get(self, name: str) -> str | None:
-        """A document; None where there is none."""
+        """A document; None if there is none."""
         named = and_(self._table.c.study_id == self._id, self._table.c.name == name)
         with self._connector.read() as connection:
             found: str | None = connection.scalar(select(self._table.c.content).where(named))
@@ -81,9 +81,9 @@ class StudyStore(Leases):
         self.queue = RunQueue(connector, id, self._fenced)
         self.workers = WorkerBook(connector, id)
         self.protocols = documents(tables.protocol)  # training protocols by name: the training and the data as JSON
-        # Number (and name, of another network) -> where a trained one lies; empty: it is lost.
+        # Number (and name, of another network) -> place of a trained one; empty: it is lost.
         self.backbones = documents(tables.backbone)
-        self.weights_lost = documents(tables.weights_lost)  # name of weights -> why they are not there; empty: they are
+        self.weights_lost = documents(tables.weights_lost)  # name of weights -> why they are missing; empty: they exist
         self.curves = documents(tables.curve)  # name of a run's files -> the points of its training
         self.labels = documents(tables.labels)  # training protocol -> the labels behind its results per image
         self.validations = documents(tables.validation)  # number of a validation -> its networks and comparisons
@@ -91,7 +91,7 @@ class StudyStore(Leases):
 
     @property
     def settings(self) -> StudySettings:
-        """What changes of the study while it goes on, as it is now."""
+        """The changing values of the study, as they are now."""
         with self._connector.read() as connection:
             return read_all(StudySettings, [self._row(connection)])[0]
 
@@ -123,11 +123,11 @@ class StudyStore(Leases):
 
     @property
     def fingerprint(self) -> str | None:
-        """The device that the study's latencies are pinned to, None as long as nothing was measured."""
+        """The device that the study's latencies are pinned to; None before the first measurement."""
         return self._text("fingerprint")
 
     def set_fingerprint_once(self, fingerprint: str) -> str:
-        """Pin the study to a latency device; the first to do so wins. Returns what is pinned."""
+        """Pins the study to a latency device, unless it is pinned already. Returns the pinned device."""
         study = tables.study
         with self._connector.write() as connection:
             mine = and_(study.c.id == self._id, study.c.fingerprint.is_(None))
@@ -135,7 +135,7 @@ class StudyStore(Leases):
         return str(self.fingerprint)
 
     def state(self) -> str:
-        """A text that is another one whenever there are results that were not there before."""
+        """A text that changes whenever there are new results."""
         parts = []
         with self._connector.read() as connection:
             for table in (tables.candidate, tables.run):
@@ -149,7 +149,7 @@ class StudyStore(Leases):
     def claim(
         self, key: str, *, placement: Placement, trial: int, baseline: str | None, lease: Lease, by_prior: bool = False
     ) -> CandidateRow | None:
-        """Enter a candidate as running, unless it is there; None where it belongs to another trial."""
+        """Enters a candidate as running, unless it exists; None if it belongs to another trial."""
         with self._fenced(lease) as connection:
             of = {"study_id": self._id, "key": key, "placement": str(placement), "trial": trial, "baseline": baseline}
             new = insert(connection, tables.candidate).values(
@@ -160,7 +160,7 @@ class StudyStore(Leases):
         return to_candidates([row])[0] if row["trial"] == trial else None
 
     def candidate(self, key: str) -> CandidateRow | None:
-        """The candidate with this key, None where there is none."""
+        """The candidate with this key; None if there is none."""
         with self._connector.read() as connection:
             rows = connection.execute(select(tables.candidate).where(self._candidate(key))).mappings()
             return next(iter(to_candidates(rows)), None)
@@ -173,13 +173,13 @@ class StudyStore(Leases):
             return to_candidates(connection.execute(query).mappings())
 
     def set_cost(self, key: str, cost: Costs, lease: Lease) -> None:
-        """Write down what a candidate costs. Raises LeaseLost: another worker has taken over; nothing is written."""
+        """Stores a candidate's cost. Raises LeaseLost: another worker has taken over; nothing is written."""
         known = update(tables.candidate).where(self._candidate(key)).values(costs=json.dumps(dict(cost)))
         with self._fenced(lease) as connection:
             connection.execute(known)
 
     def finish(self, key: str, *, state: str, reason: str, lease: Lease) -> bool:
-        """Bring a running candidate to its final state (one of FINAL_STATES); True for the one call that did it."""
+        """Sets a running candidate's final state (one of FINAL_STATES); True for the one call that did it."""
         assert state in FINAL_STATES
         result = {"state": state, "reason": reason, "finished_at": self._connector.clock}
         with self._fenced(lease) as connection:
@@ -195,7 +195,7 @@ class StudyStore(Leases):
         assert run.seed == score.seed
         of = {"key": run.key, "protocol": run.protocol, "backbone": run.backbone, "purpose": run.purpose}
         row = {"study_id": self._id, **of, **asdict(score), "metrics": json.dumps(dict(score.metrics))}
-        row = {name: row[name] for name in row if name in tables.score.c}  # other fields stand in the metrics
+        row = {name: row[name] for name in row if name in tables.score.c}  # other fields are in the metrics
         with self._fenced(lease) as connection:
             new = insert(connection, tables.score).values(row)
             identity = list(tables.score.primary_key.columns)
@@ -209,8 +209,8 @@ class StudyStore(Leases):
         with_correct: bool = False,
         with_answers: bool = False,
     ) -> list[StoredScore]:
-        """Scores by key, protocol, seed, backbone and rung; `with_correct` adds which images were right, `with_answers` what
-        the task says of each."""
+        """Scores by key, protocol, seed, backbone and rung; `with_correct` adds which images were right, `with_answers` the
+        task's results per image."""
         score, wanted = tables.score, {"correct": with_correct, "answers": with_answers}
         columns = [column for column in score.c if wanted.get(column.name, True)]
         query = select(*columns).where(
@@ -235,7 +235,7 @@ class StudyStore(Leases):
             return [(key, seed, {**json.loads(text)}) for key, seed, text in connection.execute(query)]
 
     def add_session(self, session: Session) -> None:
-        """Store a latency session, once."""
+        """Stores a latency session, once."""
         row = {"study_id": self._id, "started_at": session.started_at, "document": json.dumps(asdict(session))}
         same = and_(*(tables.session.c[name] == value for name, value in row.items()))
         with self._connector.write() as connection:
@@ -243,7 +243,7 @@ class StudyStore(Leases):
                 connection.execute(insert(connection, tables.session).values(row))
 
     def sessions(self, *, elsewhere: bool = False) -> list[Session]:
-        """The latency sessions in the order of their beginning: of the device that the study is pinned to, or of all others."""
+        """The latency sessions, the oldest first: of the study's pinned device, or `elsewhere` of all others."""
         session = tables.session
         mine = session.c.study_id == self._id
         with self._connector.read() as connection:
@@ -260,7 +260,7 @@ class StudyStore(Leases):
     def add_checkpoint(
         self, run: str, *, artifact: str, sha256: str, size: int, epochs: int, lease: Lease
     ) -> CheckpointRow:
-        """Notes once where a run's new checkpoint lies. Raises LeaseLost: another worker has taken over."""
+        """Records the place of a run's new checkpoint, once. Raises LeaseLost: another worker has taken over."""
         row = {"run": run, "artifact": artifact, "sha256": sha256, "size": size, "epochs": epochs}
         new = {"study_id": self._id, "created_at": self._connector.clock, **row}
         known = and_(tables.checkpoint.c.study_id == self._id, tables.checkpoint.c.artifact == artifact)
@@ -287,13 +287,13 @@ class StudyStore(Leases):
             return read_all(CheckpointRow, found)
 
     def drop_checkpoint(self, row: CheckpointRow) -> None:
-        """Forget a checkpoint; its artifact is the caller's to delete."""
+        """Deletes a checkpoint's row; the caller deletes its artifact."""
         mine = and_(tables.checkpoint.c.study_id == self._id, tables.checkpoint.c.id == row.id)
         with self._connector.write() as connection:
             connection.execute(delete(tables.checkpoint).where(mine))
 
     def log_test_reading(self, reason: str) -> None:
-        """Log that the test split is about to be read, and what for."""
+        """Logs, before the test split is read, that it is read and for what."""
         with self._connector.read() as connection:
             now = connection.scalar(select(self._connector.clock))
         self._connector.endure(lambda: self._log_test_reading(reason, now))

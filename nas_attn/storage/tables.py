@@ -1,7 +1,7 @@
 """Our tables, beside Optuna's in the same database: prefix `nas_`, own MetaData, no foreign key into Optuna's.
 
-A study's rows carry its number (`study_id`), which is never given out twice, so that a worker of a deleted study cannot
-write into a new one of the same name. JSON is stored as text: PostgreSQL's own type refuses NaN, a diverged loss.
+A study's rows have its number (`study_id`), which is never used twice, so that a worker of a deleted study cannot write
+into a new one of the same name. JSON is stored as text: PostgreSQL's own type refuses NaN, the value of a diverged loss.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def _columns(kind: Any, names: str, *, nullable: bool = False) -> list[sa.Column
 
 
 def _numbered(name: str, *rest: Any, of_study: bool = True) -> sa.Table:
-    """A table with numbers of its own, none of which is given out twice."""
+    """A table with numbered rows; no number is used twice."""
     number = sa.Column("id", sa.Integer, primary_key=True, autoincrement=True)
     study_id = [sa.Column("study_id", sa.Integer, nullable=False, index=True)] if of_study else []
     return sa.Table(name, metadata, number, *study_id, *rest, sqlite_autoincrement=True)
 
 
 def _keyed(name: str, keys: str, *rest: sa.Column[Any]) -> sa.Table:
-    """A table whose rows are known by the study and these columns."""
+    """A table with the study and these columns as its key."""
     key = sa.PrimaryKeyConstraint("study_id", *keys.split(), name=f"{name}_pkey")
     return sa.Table(name, metadata, *_columns(sa.Integer, "study_id"), *rest, key)
 
@@ -115,11 +115,11 @@ VERSIONS = ("0001",)  # schema versions that this program knows, oldest first: t
 
 _ADVISORY_LOCK = 0x6E61735F6174746E  # "nas_attn"
 _WAL_PATIENCE_S = 30.0
-_PATIENCE_S = 300.0  # for one process to make the tables; thousands of studies are upgraded in a few
+_PATIENCE_S = 300.0  # limit for a process to make the tables; thousands of studies need a few seconds
 
 
 def prepare(connector: Connector) -> None:
-    """Creates or upgrades our tables, in a write-ahead log on SQLite; StudyError or StorageError if it cannot be."""
+    """Creates or upgrades our tables; on SQLite with a write-ahead log. StudyError, StorageError: it is not possible."""
     with connector.read() as connection:
         known = _known_version(connection, connector) == VERSIONS[-1]
         if known and (not connector.is_sqlite or connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"):
@@ -133,7 +133,7 @@ def prepare(connector: Connector) -> None:
 
 
 def _known_version(connection: sa.Connection, connector: Connector) -> str | None:
-    """Schema version of the database, None where our tables are not there yet."""
+    """Schema version of the database; None if it does not have our tables yet."""
     if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
     version: str | None = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
@@ -168,8 +168,8 @@ def _use_wal(connector: Connector) -> None:
 
 @contextmanager
 def creation_lock(connector: Connector) -> Iterator[None]:
-    """Held by the one process that makes tables, until it dies; not reentrant. PostgreSQL: an advisory lock; SQLite: a
-    lock file. Raises StorageError: its holder hangs. Raises Interrupted: the search is asked to stop.
+    """Inside, only this process makes tables; not reentrant. PostgreSQL: an advisory lock; SQLite: a lock file. Both are freed
+    when their holder dies. Raises StorageError: the holder hangs. Raises Interrupted: the search is asked to stop.
     """
     with Wait(f"the tables of '{connector}', which another process makes") as wait:
         if not connector.is_sqlite:
@@ -178,7 +178,7 @@ def creation_lock(connector: Connector) -> Iterator[None]:
                 wait.over()
                 yield
             finally:
-                with suppress(SQLAlchemyError):  # a connection that was cut has freed its lock
+                with suppress(SQLAlchemyError):  # a cut connection has freed its lock
                     connection.close()
             return
         file = Path(str(connector.url.database))
@@ -209,7 +209,7 @@ def _take_advisory_lock(connection: sa.Connection, connector: Connector, wait: W
 
 
 def _advisory_holder(connection: sa.Connection) -> str:
-    """The server's process that holds the lock, and who it works for."""
+    """The server's process that holds the lock, and its client."""
     query = """
         SELECT a.pid, coalesce(a.client_addr::text, 'this machine'), a.application_name, a.xact_start::timestamp(0)
         FROM pg_locks l JOIN pg_stat_activity a USING (pid)

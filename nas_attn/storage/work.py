@@ -1,7 +1,7 @@
-"""Who works on what in a study: leases, the queue of runs, and the workers with their signs of life.
+"""The work of a study: leases, the queue of runs, and the workers with their signs of life.
 
-PostgreSQL's clock decides when one expires. SQLite has none: there a lease has expired once a process has seen its row
-unchanged for as long as it lasts. Its holder renews it several times in that span.
+PostgreSQL's clock decides when a lease expires. SQLite has no clock: there a lease has expired when a process has seen its row
+unchanged for the lease's whole duration, in which its holder renews it several times.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, enduring, insert
 from nas_attn.storage.rows import Lease, LeaseRow, Run, RunRow, WorkerRow, read_all, to_runs
 
-TICK_S = 0.001  # by how much a renewal changes a lease at least, where the clock has not moved on
+TICK_S = 0.001  # least change of a lease by a renewal, if the clock has not advanced
 
 
 @enduring
@@ -32,16 +32,16 @@ class Leases:
 
     @property
     def is_local(self) -> bool:
-        """Whether only processes of this machine can work on the study."""
+        """Whether only this machine's processes can work on the study."""
         return self._connector.is_sqlite
 
     def acquire(self, resource: str, *, owner: str, ttl_s: float) -> Lease | None:
-        """Take a resource that is free, released or expired; None while someone holds it."""
+        """Takes a resource that is free, released or expired; None while another worker holds it."""
         tried: set[int] = set()
         return self._connector.endure(lambda: self._acquire(resource, owner, ttl_s, tried))
 
     def _acquire(self, resource: str, owner: str, ttl_s: float, tried: set[int]) -> Lease | None:
-        """`tried`: numbers that attempts before this one may have taken without hearing of it."""
+        """`tried`: numbers that earlier attempts may have taken, if the answer of the database was lost."""
         lease = tables.lease
         taken = {"owner": owner, "expires_at": self._connector.clock + ttl_s, "released": False, "ttl_s": ttl_s}
         with self._connector.write() as connection:
@@ -63,7 +63,7 @@ class Leases:
         return Lease(resource, owner, row.number, ttl_s, row.expires_at)
 
     def renew(self, lease: Lease) -> Lease:
-        """Holds on, also after expiry, unless another took it (`LeaseLost`); the row always changes, a sign of life."""
+        """Extends a lease, also after expiry. LeaseLost: another worker took it. The row always changes, as a sign of life."""
         with self._connector.write() as connection:
             clock, before = self._connector.clock + lease.ttl_s, tables.lease.c.expires_at + TICK_S
             longer = {"expires_at": sa.case((clock > before, clock), else_=before)}
@@ -73,12 +73,12 @@ class Leases:
         return replace(lease, expires_at=row.expires_at)
 
     def release(self, lease: Lease) -> None:
-        """Give a resource back. A lease that is no longer held is none of our business: nothing happens."""
+        """Gives a resource back; does nothing if the lease is no longer held."""
         with self._connector.write() as connection:
             connection.execute(sa.update(tables.lease).where(self._held(lease)).values(released=True))
 
     def leases(self, *, released: bool = True) -> list[LeaseRow]:
-        """All leases ever taken, by name; `released`: with those given back, of which there are many thousands."""
+        """All leases ever taken, by name; `released`: include returned ones, of which there may be thousands."""
         mine = tables.lease.c.study_id == self._id
         if not released:
             mine = sa.and_(mine, tables.lease.c.released == sa.false())
@@ -88,7 +88,7 @@ class Leases:
 
     def _leases(self, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
         overdue = tables.lease.c.expires_at < self._connector.clock
-        if not self.is_local:  # while the server was down, nobody could renew anything
+        if not self.is_local:  # no lease could be renewed while the server was down
             began = sa.cast(sa.func.extract("epoch", sa.func.pg_postmaster_start_time()), sa.Double)
             overdue = sa.and_(overdue, self._connector.clock - began > tables.lease.c.ttl_s)
         return sa.select(tables.lease, overdue.label("overdue")).where(which)
@@ -100,7 +100,7 @@ class Leases:
         return "expired" if over and not self._connector.outage.just_over(row.ttl_s) else "held"
 
     def _silent(self, row: sa.Row[Any]) -> bool:
-        """Whether this process has seen a lease unchanged for as long as it lasts."""
+        """Whether this process has seen a lease unchanged for its whole duration."""
         seen, place, now = self._connector.seen_leases, (self._id, row.resource), time.monotonic()
         if place not in seen or seen[place][:2] != (row.number, row.expires_at):
             seen[place] = (row.number, row.expires_at, now)
@@ -118,7 +118,7 @@ class Leases:
 
     @contextmanager
     def _fenced(self, lease: Lease) -> Iterator[sa.Connection]:
-        """A transaction in which the lease is known to be ours: nobody can take it before the end."""
+        """A transaction in which the lease is certainly ours: no other worker can take it before the end."""
         with self._connector.write() as connection:
             row = sa.select(tables.lease.c.number).where(self._held(lease)).with_for_update()
             if connection.scalar(row) is None:
@@ -127,7 +127,7 @@ class Leases:
 
 
 WAITING = "waiting"
-ENDS = frozenset({"done", "pruned", "failed", "withdrawn"})  # what a run ends as; `withdrawn`: nobody wants it any more
+ENDS = frozenset({"done", "pruned", "failed", "withdrawn"})  # final states of a run; `withdrawn`: not wanted any more
 
 _run = tables.run
 
@@ -142,7 +142,7 @@ class RunQueue:
         self._connector, self._id, self._fenced = connector, study_id, fenced
 
     def want(self, runs: Iterable[Run]) -> None:
-        """Enters runs. A waiting one takes the higher priority and its purpose, a withdrawn one waits again."""
+        """Enqueues runs. If one waits already, it gets the higher priority, with its purpose; a withdrawn one waits again."""
         identity = ["study_id", "key", "protocol", "seed", "backbone"]
         entered = {"study_id": self._id, "reason": "", "attempts": 0}
         with self._connector.write() as connection:
@@ -186,28 +186,28 @@ class RunQueue:
             return {(purpose, state): count for purpose, state, count in connection.execute(query)}
 
     def begin(self, row: RunRow, lease: Lease) -> RunRow:
-        """Notes that a worker takes a run, read under the lease; `LeaseLost` where it is no longer the worker's."""
+        """Records that a worker takes a run, which was read under the lease. LeaseLost: another worker has it."""
         begun = replace(row, attempts=row.attempts + 1)
         self._change(row, lease, attempts=begun.attempts)
         return begun
 
     def hand_back(self, row: RunRow, lease: Lease) -> None:
-        """Notes that a worker leaves a run that it has begun, in good order, for whoever takes it up."""
+        """Records that a worker stops a run properly, so that any worker can continue it."""
         self._change(row, lease, attempts=row.attempts - 1)
 
     def finish(self, row: RunRow, state: str, reason: str, lease: Lease) -> None:
-        """Ends a run, once: one that has ended stays as it is. `LeaseLost` where it is no longer the worker's."""
+        """Ends a run; does nothing if it has ended. LeaseLost: another worker has it."""
         assert state in ENDS
         self._change(row, lease, state=state, reason=reason, finished_at=self._connector.clock)
 
     def withdraw(self, key: str, lease: Lease) -> None:
-        """Nobody wants the waiting runs of a network any more."""
+        """Withdraws the waiting runs of a network."""
         with self._fenced(lease) as connection:
             mine = sa.and_(_run.c.study_id == self._id, _run.c.key == key, _run.c.state == WAITING)
             connection.execute(sa.update(_run).where(mine).values(state="withdrawn"))
 
     def again(self, numbers: Collection[int]) -> None:
-        """Runs that have ended wait again."""
+        """Lets ended runs wait again."""
         with self._connector.write() as connection:
             mine = sa.and_(_run.c.study_id == self._id, _run.c.id.in_(numbers))
             connection.execute(
@@ -234,7 +234,7 @@ class WorkerBook:
         self._connector, self._id = connector, study_id
 
     def here(self, owner: str, *, device: str, doing: str, waiting: str = "") -> None:
-        """A worker's sign of life, and what it is at."""
+        """Records a worker's sign of life and current task."""
         clock = self._connector.clock
         row = {"study_id": self._id, "owner": owner, "device": device, "doing": doing, "waiting": waiting}
         with self._connector.write() as connection:
@@ -244,13 +244,13 @@ class WorkerBook:
             connection.execute(new.on_conflict_do_update(index_elements=["study_id", "owner"], set_=changed))
 
     def gone(self, owner: str) -> None:
-        """A worker has ended, or is known to be dead."""
+        """Removes a worker that has ended or died."""
         with self._connector.write() as connection:
             mine = sa.and_(_worker.c.study_id == self._id, _worker.c.owner == owner)
             connection.execute(sa.delete(_worker).where(mine))
 
     def rows(self) -> list[WorkerRow]:
-        """All that have come and not gone, the first first; those that were killed among them."""
+        """All workers that have not been removed, the oldest first, killed ones included."""
         renewed = (
             sa.select(sa.func.max(_lease.c.expires_at - _lease.c.ttl_s))
             .where(_lease.c.study_id == self._id, _lease.c.owner == _worker.c.owner)

@@ -1,1 +1,1 @@
-"""Where Optuna lives: recipe -> study, samplers, pruning, leases, workers."""
+"""Studies: creation from a recipe, samplers, pruning, workers. The package that uses Optuna."""

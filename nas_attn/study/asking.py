@@ -25,7 +25,7 @@ from nas_attn.study.searching import Options, work
 from nas_attn.tables import is_cost
 
 ASKING = f"{PYTHON}a loop of your own"  # The evaluator of a study that `na.begin` began
-PATIENCE_S = 0.2  # seconds between looks whether the other thread still lives
+PATIENCE_S = 0.2  # seconds between checks that the other thread is alive
 END_S = 10.0  # seconds that the worker gets to hand its run back when the program ends
 
 Scores = float | Mapping[str, float]
@@ -46,14 +46,14 @@ class Asked:
         self.over = False
 
     def report(self, epoch: int, score: Scores) -> bool:
-        """Tells the score after so many epochs (a number, or metrics by name); True: stop, the run is pruned or over."""
+        """Reports the score after `epoch` epochs, a number or metrics by name. True: stop, the run is pruned or over."""
         if not self.over:
             self._reported.put((epoch, score if isinstance(score, Mapping) else {self._metric: float(score)}))
             self.over = not self._answers.get() or epoch >= self.epochs
         return self.over
 
     def tell(self, score: Scores) -> None:
-        """Tells the score after the last epoch, and so ends the run; nothing for one that is over."""
+        """Reports the score after the last epoch and so ends the run. Does nothing if the run is over."""
         if not self.over:
             self.report(self.epochs, score)
 
@@ -64,7 +64,7 @@ class Asked:
             self._reported.put(reason)
 
     def reports(self) -> Reports:
-        """What the loop tells, for the worker."""
+        """What the loop reports, for the worker."""
         try:
             while True:
                 try:
@@ -98,7 +98,7 @@ class Asker:
         self.close = weakref.finalize(self, _end, options.stop, self._thread)  # at the latest when the program ends
 
     def ask(self) -> Asked | None:
-        """The next run; None when the study is complete. Raises StudyError: the last run has not been told; or what stopped the study."""
+        """The next run; None if the study is complete. Raises StudyError: the last run has no score yet. Raises what stopped the study."""
         if self._last is not None and not self._last.over:
             raise StudyError(
                 f"ask() was called before the score of '{self._last.placement}' was told: call tell(score) first"
@@ -113,7 +113,7 @@ class Asker:
 
     @property
     def over(self) -> bool:
-        """Whether there is no run any more, and nothing to raise."""
+        """Whether the worker has ended, with no run left and nothing to raise."""
         return not (self._thread.is_alive() or self._raised) and self._waiting.empty()
 
     def _work(self, opened: OpenStudy, options: Options) -> None:
@@ -131,7 +131,7 @@ class Asker:
 
 
 def _end(stop: threading.Event, thread: threading.Thread) -> None:
-    """The run that is under way goes back into the queue."""
+    """Stops the worker; a run that is under way returns to the queue."""
     stop.set()
     if thread is not threading.current_thread():
         thread.join(END_S)

@@ -1,7 +1,7 @@
-"""Which placement to try next, for given beliefs about all of them.
+"""Which placement to try next, given predictions for all of them.
 
-Candidates lie near the front of what is believed: every change of one site, some of two. First comes what adds most hypervolume,
-or the best below costs drawn at random, in case the model is wrong everywhere alike.
+Candidates are changes of the predicted front: every change of one site, some of two. First comes the one that adds most hypervolume,
+or the best one below random cost limits, which helps if the model is wrong everywhere in the same way.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from nas_attn.model.functions import Function
 
 TWO_SITE_CHANGES = 300
 PARENTS = 64  # placements that are changed, at most: some of a longer front
-BEYOND = 0.02  # the reference lies this share of their range beyond the worst costs seen
-FEW_SITES = 4  # up to which a single module is tried more often: which stage alone is enough?
-ALONE = 1 / 3  # share of the proposals below a limit that have, with few sites, one module at most
+BEYOND = 0.02  # distance of the reference point from the worst costs seen, as a share of their range
+FEW_SITES = 4  # with at most so many sites, single modules are tried more often: one stage may be enough
+ALONE = 1 / 3  # with few sites: share of the proposals below a limit that have at most one module
 SEVERAL = 2000  # candidates looked at with three or more objectives
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """What a placement may be: (sites, most choices) which choices, and which of them do not count towards `most`."""
+    """The allowed placements. Masks have the shape (sites, largest number of choices)."""
 
     choices: Mask
-    free: Mask
+    free: Mask  # choices that do not count towards `most`
     most: int | None = None  # choices that are not free, at most; None: any number
 
     def holds(self, codes: Codes) -> Mask:
@@ -56,7 +56,7 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Beliefs:
-    """Functions to be minimised, one per objective, and others with the values that placements must not exceed."""
+    """Functions to minimise, one per objective, and functions with upper bounds."""
 
     functions: Sequence[Function]
     bounds: Sequence[tuple[Function, float]] = ()
@@ -69,7 +69,7 @@ class Beliefs:
 def proposals(
     beliefs: Beliefs, seen: Codes, allowed: Allowed, rng: np.random.Generator, *, by_limit: bool
 ) -> Iterator[tuple[int, ...]]:
-    """What to try, the best first, `seen` ones too. `by_limit`: the best below random costs, instead of the most hypervolume."""
+    """Placements to try, the best first, `seen` ones included. `by_limit`: rank by value below random costs, not by hypervolume."""
     known = beliefs.values(seen)
     parents = np.unique(seen[non_dominated(known)], axis=0)
     if len(parents) > PARENTS:
@@ -109,7 +109,7 @@ def _changes(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Code
 
 
 def _moves(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
-    """Parents with one module taken away and one put elsewhere: what stays within a number of modules."""
+    """Parents with one module moved to another site, which keeps the number of modules."""
     moved = []
     for parent in parents[rng.integers(len(parents), size=TWO_SITE_CHANGES)]:
         codes = parent.copy()
@@ -126,7 +126,7 @@ def _moves(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
 
 
 def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Ints:
-    """Indices of the values, best first: those within limits of costs, drawn from the least within reach to the most seen, go first."""
+    """Indices of the values, best first; those within random cost limits (between the least possible and the most seen) go first."""
     low, high = np.minimum(values.min(axis=0), known.min(axis=0)), known.max(axis=0)
     limits = low + rng.random(values.shape[1]) * (high - low)
     limits[primary] = np.inf
@@ -136,8 +136,8 @@ def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Ge
 def _gains(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Floats:
     """(n,) hypervolume that each point adds to what is known.
 
-    The reference: a little beyond the worst costs, and at the median of what is sought, or where the cheapest placements are
-    if that is worse: late in a search the median is good, and the fast end lies between the bare backbone and it.
+    The reference point is a little beyond the worst costs. In the primary objective it is at the median, or at the cheapest
+    placements if they are worse: late in a search the median is good, and the fast end of the front is worse than it.
     """
     reference: Floats = known.max(axis=0) + BEYOND * np.ptp(known, axis=0)
     cheapest = [int(index) for cost, index in enumerate(known.argmin(axis=0)) if cost != primary]

@@ -1,4 +1,4 @@
-"""A candidate of a study as a file that stands alone, with its card."""
+"""Exports a candidate of a study as a self-contained file with its card."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from nas_attn.study.target_runs import kept_runs
 from nas_attn.study.worker import Worker
 from nas_attn.training.trainer import Trainer
 
-AGAIN = f"{SEARCH}/again"  # the protocol under which runs that are done only for their weights stand, scores included
+AGAIN = f"{SEARCH}/again"  # protocol of runs that are done only for their weights, and of their scores
 
 
 def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
-    """The candidate that criteria mean; StudyError if there is none, PlacementError if a placement is none of this backbone."""
+    """The candidate that the criteria choose. Raises StudyError: none does. Raises PlacementError: a placement does not fit."""
     return choose(now, criteria, lambda text: key_among(now, text) or opened.plan.resolved(parse(text)).key)
 
 
@@ -64,7 +64,7 @@ def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run |
         raise CheckpointError(f"the weights of {view.label} ({view.state}) were not kept, because it was not scored")
     again = "retrain the network"
     if run is None:
-        again = f"export trial {view.trial} with `again`, which trains it once more as the search did"
+        again = f"export trial {view.trial} again, which trains it once more as the search did"
     if not rows:
         lost = opened.store.weights_lost.get(name) or "the reason is not known"
         raise CheckpointError(f"the weights of {view.label} are not there ({lost}): {again}")
@@ -76,8 +76,8 @@ def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run |
 
 
 def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Score | None:
-    """Trains a scored candidate again as the search did, for its weights; None if `options.stop` was set before: called
-    again, it goes on from there. Raises CheckpointError: it has not been scored.
+    """Trains a scored candidate again as the search did, for its weights. None: `options.stop` was set before the end; the next
+    call continues from there. Raises CheckpointError: the candidate has not been scored.
     """
     store, original = opened.store, _searched(opened.store, view)
     if view.state != "scored" or original is None:
@@ -193,7 +193,7 @@ def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Ru
 
 
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:
-    """From what a candidate's network is built."""
+    """What a candidate's network is built from."""
     resolved, task = plan.resolved(view.placement), tasks.of(plan.recipe)
     return Described(
         plan.like(resolved.other).recipe.backbone,
@@ -287,7 +287,7 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
 
 
 def _write_scoring(facts: Mapping[str, Any], written: Path) -> None:
-    """Beside a network of the user's photographs, what scores it without nas_attn; OperationError if it cannot be written."""
+    """Writes a script beside a photo classifier that scores it without nas_attn; OperationError if it cannot be written."""
     if "files" not in facts["data"] or facts["format"] == "weights":
         return
     target = written.with_name(f"{written.name}.score.py")

@@ -28,7 +28,7 @@ from nas_attn.study.sampling import distributions
 from nas_attn.study.searching import first_baselines, plan_recipe
 from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside
 
-PART = "~"  # in the name of an Optuna study, after that of the study it belongs to; no recipe's name holds it
+PART = "~"  # follows the study's name in names of further Optuna studies; no recipe's name holds it
 MADE = f"{PART}extending"  # after the study's name: the Optuna study that is being filled
 
 
@@ -182,7 +182,7 @@ def _forget(opened: OpenStudy) -> None:
 
 
 def _translated(trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Plan) -> FrozenTrial:
-    """A trial in the new space. One that was asked for and never begun waits."""
+    """A trial in the new space. If it was asked for and never begun, it waits again."""
     placement = _placement(trial, row, old, new)
     values = None if placement is None else _values(new.space, placement)
     users = {name: value for name, value in trial.user_attrs.items() if name != OUTSIDE}
@@ -206,7 +206,7 @@ def _translated(trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Pl
 
 
 def _placement(trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Plan) -> ResolvedPlacement | None:
-    """What a trial is about; None for one that was asked for and not proposed yet."""
+    """A trial's placement; None if it was asked for and is not proposed yet."""
     known = row.placement if row is not None else outside(trial)
     if known is not None:
         return new.resolved(known)

@@ -1,4 +1,4 @@
-"""What is kept of a study beside its results and what can go: weights, checkpoints, unused files. And backups."""
+"""Weights, checkpoints and unused files of a study: what is kept, what is deleted. Also backups."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Freed:
 
 
 def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool = False) -> Freed:
-    """Drops the search's weights but `keep`: `all`, `front` or `none`, as in the recipe. Those of `retrain` stay."""
+    """Deletes the search's weights except `keep`: `all`, `front` or `none`, as in the recipe. Those of `retrain` stay."""
     wanted = {view.key for view in now.candidates if keep == "all" or (keep == "front" and view.baseline == "none")}
     if keep == "front":
         wanted |= {view.key for view in (*now.front, now.recommendation) if view is not None}
@@ -74,7 +74,7 @@ def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) 
 
     for path in prepared_files(opened.recipe.data):
         freed.prepared += path.suffix == ".npy"
-        with suppress(OSError):  # another study may use it, which Windows does not let go
+        with suppress(OSError):  # Windows deletes no file that another study uses
             freed.size += path.stat().st_size
             if not dry_run:
                 path.unlink()
@@ -91,7 +91,7 @@ def _drop(opened: OpenStudy, rows: Iterable[CheckpointRow], freed: Freed, *, dry
 
 
 def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
-    """Files that a worker wrote and died before it could say so, and files that could not be removed in time."""
+    """Deletes files of workers that died before they recorded them, and files that could not be removed earlier."""
     store = opened.store
     lying = [found for found in opened.artifacts.stored() if found.name.startswith(mark(store))]
     needed = set(freed.names)  # and what the database knows now, after the files: a new one is then no stray
@@ -171,7 +171,7 @@ def back_up(database: Database, path: str | Path, *, overwrite: bool = False, ar
 
 
 def _holds(folder: Path, beside: Path) -> bool:
-    """Whether what is copied from a folder would lie in it, and be copied again and again."""
+    """Whether the copy of a folder would be inside it, and be copied again and again."""
     try:
         return beside.resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError) as error:  # no folder's name

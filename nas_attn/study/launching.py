@@ -1,4 +1,4 @@
-"""Workers on Slurm, Ray, this machine: the engine gives `nas-attn worker STUDY` a place and restarts it."""
+"""Workers on Slurm, Ray or this machine: an engine starts and restarts `nas-attn worker STUDY`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOGS = "launched"  # the folder with the workers' output, in the folder of the s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """What a worker process is told by whoever starts it: in its environment, as everyone may read a command."""
+    """Settings of a worker process. They are in its environment, since all users can read a command line."""
 
     name: str = "worker"  # shown before each line
     device: str = "auto"
@@ -44,7 +44,7 @@ class WorkerSettings:
     orders: bool = False  # whether its standard input says when to stop (`stopping.Orders`)
 
     def environment(self, url: str) -> dict[str, str]:
-        """What the process has beside the usual environment; `url` is the database's."""
+        """Variables to add to the process's environment; `url` is the database's."""
         return {STORAGE: url, SETTINGS: json.dumps(asdict(self)), "PYTHONUNBUFFERED": "1", **UTF8}
 
 
@@ -59,7 +59,7 @@ def start_worker(study: str, environment: Mapping[str, str], **options: Any) -> 
 
 
 def settings_given() -> WorkerSettings | None:
-    """What this process was told, once; None if a person started it; StudyError if the variable is something else."""
+    """Settings of this process, given once; None if a person started it; StudyError if the variable holds something else."""
     text = os.environ.pop(SETTINGS, None)  # not for the processes that it starts
     if text is None:
         return None
@@ -71,7 +71,7 @@ def settings_given() -> WorkerSettings | None:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of an engine; GPUs and CPUs are per worker."""
+    """A request to an engine; GPUs and CPUs are per worker."""
 
     workers: int
     device: str = "auto"
@@ -97,14 +97,14 @@ class Engine(Protocol):
         """Starts the workers; names of their jobs."""
 
     def state(self, launched: Launched) -> str:
-        """What the engine says of them, in words; empty if none is left."""
+        """The state of the workers, in the engine's words; empty if none is left."""
 
     def end(self, launched: Launched) -> int:
-        """Takes back those that have not begun, and counts them; the study tells the others."""
+        """Cancels workers that have not begun, and counts them; the others read from the study that they shall stop."""
 
 
 def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
-    """Starts workers of a study on an engine; StudyError if it is not there, or cannot reach the study's database."""
+    """Starts workers of a study on an engine; StudyError if the engine is missing, or cannot reach the study's database."""
     if on != "local" and opened.store.is_local:
         why = f"study '{opened.store.name}' lies in an SQLite file, which serves the processes of one machine"
         raise StudyError(f"{why}: begin it in PostgreSQL (storage postgresql+psycopg://…), or launch on local")
@@ -117,7 +117,7 @@ def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
 
 
 def launches(opened: OpenStudy) -> list[Launched]:
-    """All launches of a study, the oldest first; StorageError where what was noted of one is damaged."""
+    """All launches of a study, the oldest first; StorageError if the record of one is damaged."""
     try:
         rows = [json.loads(text) for text in opened.store.launches.all().values()]
         found = [Launched(row["on"], tuple(map(str, row["jobs"])), str(row["host"]), float(row["at"])) for row in rows]
@@ -128,7 +128,7 @@ def launches(opened: OpenStudy) -> list[Launched]:
 
 
 def engine(name: str) -> Engine:
-    """The engine of this name. Raises StudyError: there is none, or what it needs is not installed."""
+    """The engine of this name. Raises StudyError: there is none, or its package is not installed."""
     engines: dict[str, type[Engine]] = {"local": Local, "slurm": Slurm, "ray": Ray}
     if name not in engines:
         raise StudyError(f"'{name}' is not an engine: give slurm, ray or local")
@@ -143,7 +143,7 @@ def _environment(opened: OpenStudy, request: Request, settings: WorkerSettings) 
 
 def _refuse_slurms(request: Request, engine: str) -> None:
     if request.partition or request.minutes or request.more:
-        raise StudyError(f"partition, minutes and further options are Slurm's: leave them out on {engine}")
+        raise StudyError(f"partition, minutes and option are only for Slurm: leave them out on {engine}")
 
 
 class Local:
@@ -203,8 +203,8 @@ class Slurm:
 
     def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
         if request.gpus != int(request.gpus):
-            others = "several workers share one on Ray, or in one job of your own"
-            raise StudyError(f"{request.gpus:g} GPUs per worker: Slurm gives whole GPUs; {others}")
+            others = "give a whole number, or let workers share a GPU on Ray or in one job of your own"
+            raise StudyError(f"{request.gpus:g} GPUs per worker are not possible on Slurm: {others}")
         options = {
             "job-name": f"nas-attn-{opened.store.name}"[:64],
             "array": f"0-{request.workers - 1}",
@@ -229,7 +229,7 @@ class Slurm:
             environment=_environment(opened, request, WorkerSettings(device=request.device)),
         )
         if done is None:
-            raise StudyError("sbatch is not found here, or does not answer: launch on a login node of the cluster")
+            raise StudyError("sbatch was not found here, or does not answer: launch on a login node of the cluster")
         if done.returncode:
             said = " ".join(done.stderr.replace("sbatch: error:", "").split())
             raise StudyError(f"sbatch refused the jobs: {shorten(said, 300)}")
@@ -275,11 +275,11 @@ def _slurm(
 # ------------------------------------------------------------------------------------ Ray
 
 NAMESPACE = "nas_attn"
-ATTEMPTS = 3  # times that a worker is started that ends with an error
+ATTEMPTS = 3  # starts of a worker that ends with an error each time
 
 
 class WorkerActor:
-    """Runs a worker as a process of its own, which ends with the actor. Ray makes a dead actor anew, and so the worker."""
+    """Runs a worker as a process of its own, which ends with the actor. Ray restarts a dead actor, and so its worker."""
 
     def __init__(
         self, study: str, settings: WorkerSettings, environment: dict[str, str], folder: str, log: str
@@ -300,7 +300,7 @@ class WorkerActor:
             with self._log.open("ab") as output:
                 environment, pipe = {**self._environment, **told}, subprocess.PIPE
                 process = start_worker(self._study, environment, stdin=pipe, stdout=output, cwd=self._folder)
-            orders = Orders(process.stdin)  # when the actor dies, its end stops the worker
+            orders = Orders(process.stdin)  # when the actor dies, this pipe closes and the worker stops
             status = process.wait()
             orders.close()
             if status == 0:

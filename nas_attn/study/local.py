@@ -38,7 +38,7 @@ def devices_of(device: str, workers: int) -> list[str]:
 
 
 def shares_of(devices: Sequence[str]) -> list[Share]:
-    """Among how many of these workers each one's machine and device are shared."""
+    """How many of these workers share each one's machine and device."""
     counts = Counter(devices)
     return [Share(machine=len(devices), device=counts[device]) for device in devices]
 
@@ -81,7 +81,7 @@ GRACE_S = 60.0  # seconds that worker processes get to write their checkpoints a
 HURRY_S = 5.0  # seconds that they get to say what they leave after the second
 
 
-LAST_WORD = "done ("  # begins what a worker says when all that it did is in the database
+LAST_WORD = "done ("  # begins a worker's last line; its results are then in the database
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     orders: Orders
-    last_word: str = ""  # why it ended: it has said so, and only has to leave, which also takes a while
+    last_word: str = ""  # why it ended; it may still need a while to exit
 
     @property
     def works(self) -> bool:
@@ -177,7 +177,7 @@ def _wait(children: list[Child], options: Options) -> None:
 
 
 def _hurry(children: list[Child], options: Options) -> None:
-    """Has the workers end at once; says which are killed before they could say what they leave."""
+    """Ends the workers at once; says which were killed before they could report what is unfinished."""
     for child in children:
         child.orders.send(NOW)
     deadline = time.monotonic() + HURRY_S

@@ -39,7 +39,7 @@ class BucketArtifacts:
         """Raises StudyError if the address is wrong, or boto3 is not installed."""
         found = _ADDRESS.fullmatch(address)
         if found is None:
-            raise StudyError(f"artifacts '{shorten(address)}' is not a place: give s3://BUCKET/PREFIX or a folder")
+            raise StudyError(f"artifacts '{shorten(address)}' has no bucket: give s3://BUCKET/PREFIX or a folder")
         if find_spec("boto3") is None:
             raise StudyError(f"artifacts '{address}' needs boto3: pip install 'nas-attn[s3]'")
         import boto3
@@ -85,7 +85,7 @@ class OpenStudy:
     database: Database
     store: StudyStore
     recipe: Recipe
-    folder: Path  # of its artifacts; if they lie in a bucket, of this machine's logs and an evaluator's files
+    folder: Path  # of its artifacts; if these are in a bucket, of this machine's logs and an evaluator's files
 
     @cached_property
     def book(self) -> TrialBook:
@@ -103,7 +103,7 @@ class OpenStudy:
 
     @cached_property
     def plan(self) -> Plan:
-        """What its recipe means, on the sites that it began with; UserError if the backbone or the data cannot be had."""
+        """The plan of its recipe, on the sites that it began with; UserError if the backbone or the data cannot be loaded."""
         from nas_attn.evaluation.plan import study_plan
 
         return study_plan(self.store)
@@ -118,14 +118,14 @@ class OpenStudy:
         return self.store.settings.trials
 
     def make_folder(self) -> Path:
-        """The folder, there for who works. A file that was received makes none elsewhere: such a one was made with the study."""
+        """Creates the folder for workers. An absolute one of a database file must exist: a received file shall create no folders here."""
         received = self.database.path is not None and Path(self.store.settings.artifacts).is_absolute()
         (_check_writable if received else _make_folder)(self.folder)
         return self.folder
 
 
 def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | str | None = None) -> OpenStudy:
-    """A new study, or the one there is with the same name and recipe. `artifacts`: a folder or `s3://BUCKET/PREFIX`;
+    """A new study, or the existing one with the same name and recipe. `artifacts`: a folder or `s3://BUCKET/PREFIX`;
     None: beside the SQLite file, else `nas_attn.artifacts`. Raises StudyError: the name is taken by another recipe; the
     URL or the folder is unusable. Raises StorageError: the database cannot be opened.
     """
@@ -136,8 +136,8 @@ def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | st
     if recipe.name in [study.name for study in database.studies()]:
         known = database.study(recipe.name).recipe
         if frozen_recipe(known, where=f"study '{recipe.name}' in '{database}'") == recipe:
-            text = known  # the same, in another order
-    else:  # an unusable place is not recorded
+            text = known  # the same recipe, with its keys in another order
+    else:  # checked first, so that no unusable place is recorded
         if place.startswith(SCHEME):
             BucketArtifacts(place).check()
         _make_folder(artifacts_folder(database, place))
@@ -146,7 +146,7 @@ def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | st
         store = database.create_study(recipe.name, recipe=text, versions=known_versions, trials=trials, artifacts=place)
         book = TrialBook(database, recipe.name, made_for=recipe)
     opened = _opened(url, database, store)
-    vars(opened)["book"] = book  # loaded already, with connections of its own
+    vars(opened)["book"] = book  # loaded already, with its own connections
     return opened
 
 
@@ -155,7 +155,7 @@ def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
     database = Database(url, must_exist=True)
     store = database.study(name)
     opened = _opened(url, database, store)
-    if not database.has_trials(name):  # says what is wrong with them now; without loading Optuna if nothing is
+    if not database.has_trials(name):  # raises what is wrong with them; loads Optuna only in this case
         assert opened.book is not None
     return opened
 
@@ -171,7 +171,7 @@ def only_study(storage: str) -> str:
 
 
 def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
-    """Versions of what a study's results depend on, its backbone's package included."""
+    """Versions of the packages that a study's results depend on, its backbone's included."""
     own = SOURCES.get(recipe.backbone.name.partition(":")[0]) if recipe else None
     names = dict.fromkeys(["torch", "torchvision", "optuna", "numpy", *([own.package] if own else [])])
     found = {"nas_attn": __version__, "python": platform.python_version()}
@@ -188,7 +188,7 @@ def _opened(url: str, database: Database, store: StudyStore) -> OpenStudy:
 
 
 def artifacts_folder(database: Database, place: str) -> Path:
-    """The folder on this machine that belongs to studies whose artifacts lie there; StorageError where we wrote no such place."""
+    """The folder on this machine that belongs to studies whose artifacts lie there; StorageError if nas_attn never writes such a place."""
     base = database.path.parent if database.path else Path.cwd()
     if place.startswith(SCHEME):
         return base / _default_folder(database)
@@ -216,7 +216,7 @@ def _default_folder(database: Database) -> str:
 
 
 def _place(database: Database, chosen: Path | str | None) -> str:
-    """Relative to the database's folder if it may be, so that both can move together."""
+    """The place of artifacts; relative to the database's folder if possible, so that both can move together."""
     if isinstance(chosen, str) and chosen.startswith(SCHEME):
         return chosen
     if chosen is not None:

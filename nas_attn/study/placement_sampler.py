@@ -82,8 +82,8 @@ def _signs(study: Study) -> list[float]:
 Space = dict[str, CategoricalDistribution]
 Distributions = dict[str, BaseDistribution]
 Placed = tuple[int, ...]  # a placement, as codes
-FEWEST = 3  # trials that went on from a rung from which on it says where others would have ended
-WEAK = 4.0  # variance of such a value's noise over that of a full run
+FEWEST = 3  # trials that must go on from a rung before its values predict final ones
+WEAK = 4.0  # variance of a predicted value's noise, relative to a full run's
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,11 @@ class Known:
     noise: tuple[float, ...] = ()  # one per objective: variance of its noise over that of a full run; empty: full runs
 
 
-Evidence = Callable[[Study], Mapping[int, Known]]  # by the trials' numbers; trials left out are tried, nothing known
+Evidence = Callable[[Study], Mapping[int, Known]]  # by the trials' numbers; a missing trial was tried, with no value
 
 
 def known_of_trials(study: Study) -> dict[int, Known]:
-    """What the trials hold: the values of complete ones; of others what `ParetoHalving` was told last."""
+    """The values of complete trials; for others the last ones that `ParetoHalving` was given."""
     found: dict[int, Known] = {}
     brief: dict[int, dict[int, Sequence[float | None]]] = {}
     for trial in study.get_trials(deepcopy=False):
@@ -114,8 +114,8 @@ def known_of_trials(study: Study) -> dict[int, Known]:
 def weak_values(
     brief: Mapping[int, Mapping[int, Sequence[float | None]]], full: Mapping[int, Known]
 ) -> dict[int, Known]:
-    """Values of pruned trials: of their last rung, moved by the median of what those that went on from it gained.
-    `brief`: number -> rung -> values there; `full`: number -> what is known of the finished ones.
+    """Predicted final values of pruned trials: those of their last rung, plus the median gain of the trials that went on from it.
+    `brief`: number -> rung -> values there; `full`: number -> values of the finished ones.
     """
     gained: dict[tuple[int, int], list[float]] = {}
     for number in brief.keys() & full.keys():
@@ -136,17 +136,17 @@ def weak_values(
 
 
 class History:
-    """What is tried, what is known of it, and what is learned from that: a function of the trials, however it came about."""
+    """Tried placements, their values, and the models learned from them. Depends on the trials alone, not on when they were read."""
 
     def __init__(self, key: object, space: Space, names: Names, primary: int, known: Effects) -> None:
-        """`key`: of the study and the space; another one needs a history of its own. `known`: of the primary objective."""
+        """`key`: of the study and the space; each key needs its own history. `known`: effects on the primary objective."""
         self.key, self._primary, self._known = key, primary, known
         self.coding = Coding({name: d.choices for name, d in space.items()}, names)
         self.tried: set[Placed] = set()  # placements that were tried, are being tried, or wait
         self.learners: list[Learner] = []  # one per objective; all are minimised
         self.bounds: list[tuple[Learner, float]] = []  # of each violated constraint, with the value not to be exceeded
         self.standing: Codes = np.zeros((0, len(space)), dtype=np.intp)  # (n, sites), to be beaten
-        self.given: dict[int, Placed] = {}  # proposed here, by trial: threads that ask at once do not see it elsewhere
+        self.given: dict[int, Placed] = {}  # proposed here, by trial: unfinished trials do not show it to other threads
         self._codes: dict[int, Placed | None] = {}
         self._proposed: dict[int, bool] = {}
         self._constraints: dict[int, Mapping[str, float]] = {}
@@ -172,7 +172,7 @@ class History:
         self.standing = np.array(standing, dtype=np.intp).reshape(len(standing), len(self.coding.sites))
         self._learn(study, placed, known)
         self._learn_limits(placed, violated)
-        for n in under_way:  # they may change
+        for n in under_way:  # unfinished trials may change
             del self._codes[n], self._proposed[n]
             self._constraints.pop(n, None)
 
@@ -211,7 +211,7 @@ class History:
             found = {n: v[name] for n, v in self._constraints.items() if n in placed and name in v}
             rows = {n: self._value((name, n), placed[n], v, 1.0) for n, v in found.items() if math.isfinite(v)}
             column = tuple(rows.items())
-            if len(set(found.values())) < 2 or column in columns:  # says nothing, or what another one has said
+            if len(set(found.values())) < 2 or column in columns:  # constant, or equal to another one
                 continue
             columns.add(column)
             learner = self._limits.setdefault(name, Learner(self.coding))
@@ -219,18 +219,18 @@ class History:
             self.bounds.append((learner, 0.5 if set(found.values()) == {0.0, 1.0} else 0.0))
 
     def _value(self, place: tuple[object, int], codes: Placed, value: float, noise: float) -> Value:
-        """The same object for the same value: the learner sees by that what has changed."""
+        """The same object for the same value, so that the learner sees what has changed."""
         known = self._values.get(place)
         if known is None or known.value != value or known.noise != noise or known.codes != codes:
             known = self._values[place] = Value(codes, value, noise)
         return known
 
 
-START = 5  # values of an objective from which on it is modelled; until the first one is, placements are drawn at random
+START = 5  # values that an objective needs to be modelled; before that, placements are drawn at random
 LIMITED = 8  # the first so many proposals, then every second one, are the best below costs drawn at random
 EXPLORING = 3  # one proposal in so many follows a function drawn from the posterior: it may correct bad luck
 RANDOM_TRIES = 30
-LISTED = 20_000  # placements of a space that is gone through one by one where random ones have all been tried
+LISTED = 20_000  # largest space that is searched one by one for an untried placement
 
 
 class PlacementSampler(BaseSampler):
@@ -264,7 +264,7 @@ class PlacementSampler(BaseSampler):
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is made again when it is needed."""
+        """Leaves out what is rebuilt when needed."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_history", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -39,18 +39,18 @@ from nas_attn.training.stepping import Threads, cores_for, intra_op_threads
 # Backbones and sides of images for a folder, the most costly first
 SHAPES = (("torchvision:resnet18", 96), ("torchvision:resnet18", 64), ("resnet20", 32), ("resnet8", 32))
 SHARES = (1.0, 0.5), (0.25, 0.12)  # of the usual epochs: smaller images come before less than half of them
-ENOUGH, FEWEST = 16, 9  # candidates that make a search worth its name, and that it has at least
-MANY_TRIALS = 36  # candidates from which on the large search space is worth it
-FULL = 0.7  # of all epochs, what a candidate takes that may be stopped early, about
-ATTENTION = 1.4  # a network with attention takes so much longer to train than the bare backbone, about
+ENOUGH, FEWEST = 16, 9  # candidates of a good search, and the fewest of any
+MANY_TRIALS = 36  # the large search space needs so many candidates
+FULL = 0.7  # share of all epochs that a candidate takes if it may be pruned, about
+ATTENTION = 1.4  # time to train with attention, relative to the bare backbone, about
 SCREENING, TESTING = 0.55, 0.3  # shares of the time for new candidates and the test; confirmation between them
-OF_CONTROL = 1.5  # times as long as the bare backbone takes a larger network, about
+OF_CONTROL = 1.5  # time to train a larger network, relative to the bare backbone, about
 START_S = 12.0  # seconds until the first training begins: imports, images, the plan
 LAST = 0.08  # share of the time at the end in which no confirmation begins, where there is no test
 END_S = 10.0  # seconds for the answer and the report
 TRAINED, VALIDATION = 0.64, 0.16  # shares of a folder's images, where it is not divided already
 TYPICAL_SEED_SD = 0.009  # spread of one placement's accuracy over seeds on a small task
-HOUR_S = 3600.0  # for a folder, where no time is said
+HOUR_S = 3600.0  # time for a folder, if none is given
 
 
 class Look(NamedTuple):
@@ -79,7 +79,7 @@ class Budget:
 
     @property
     def merits(self) -> int:
-        """How many it has of: enough candidates, a test."""
+        """How many of these it has: enough candidates, a test."""
         return (self.recipe.search.trials >= ENOUGH) + (self.blocks > 0)
 
     def as_dict(self) -> dict[str, Any]:
@@ -165,12 +165,12 @@ def _begun_before(name: str, folder: str, storage: str) -> tuple[Recipe, int] | 
 
 
 def _start(given: dict[str, Any]) -> str:
-    """What the target starts from as the user says; empty where he does not."""
+    """The user's choice of the target's start; empty without one."""
     return str(given.get("target.start") or ("pretrained" if "target.weights" in given else ""))
 
 
 def _shapes(given: dict[str, Any]) -> list[list[tuple[str, int]]]:
-    """Backbones and sides to choose from, the most costly first: those that start from published weights, then all others."""
+    """Backbones and sides to choose from, the most costly first: those with published weights, then all others."""
     if own := given.get("backbone.name"):
         return [[(str(own), side) for side in (96, 64, 32)]]
     if start := _start(given):
@@ -243,7 +243,7 @@ def _epoch_s(recipe: Recipe, look: Look, workers: int, device: str) -> float:
 def _fitted(
     timed: _Timed, share: float, given: dict[str, Any], seconds: float, workers: int, look: Look
 ) -> Budget | None:
-    """The recipe with a share of its epochs and as many candidates as there is time for; None where there are too few."""
+    """The recipe with a share of its epochs and as many candidates as the time allows; None if these are too few."""
     pretrained = _recipe(timed.table, given, epochs=1).target.start == "pretrained"
     epochs = max(3, round(share * (timed.pace.tuned() if pretrained else timed.pace.epochs)))
     epochs = int(given.get("target.epochs", epochs))
@@ -271,7 +271,7 @@ def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
     """The study's workers end new candidates, and everything, at set times from now on."""
     store, now = opened.store, opened.database.now()
     epoch_s, begun = seconds_per_epoch(store), len(store.candidates())
-    if epoch_s is not None:  # it has been at work before: as many more as there is time for
+    if epoch_s is not None:  # the study has runs already: as many more as the time allows
         rungs = opened.recipe.training.rungs
         each_s = epoch_s * rungs[-1] * (FULL if len(rungs) > 1 else 1) + opened.recipe.latency.session_seconds
         store.set(trials=begun + max(1, int(SCREENING * seconds / each_s)))

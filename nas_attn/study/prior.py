@@ -1,7 +1,7 @@
 """What is known before a search: expected effects of attention types by depth, from publications or from earlier studies.
 
-Only the sampler uses it (`PlacementSampler`, `prior`), in no unit: the runs say how much of it holds here, and may turn it
-round. Statements about a study rest on the study's runs alone.
+Only the sampler uses it (`PlacementSampler`, `prior`). It has no unit: the runs decide how much of it holds, and may reverse
+it. Statements about a study use the study's runs alone.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from nas_attn.recipe import Recipe
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
 
-NEAR = 0.2  # depths this far apart share most of what is known; the network's depth is 1
-OTHERS = 0.5  # of a type of which nothing is known, the part of what the others do there that is expected of it
-FEWEST, MOST = 8, 8  # scored candidates of an earlier study that is read; studies that are read, the latest
+NEAR = 0.2  # effects at depths this far apart are strongly related; the network's depth is 1
+OTHERS = 0.5  # expected effect of an unknown type, as a share of the other types' effect there
+FEWEST, MOST = 8, 8  # fewest scored candidates of a study that is read; studies read, the latest
 
 Fact = tuple[str, float, float, float]  # type, depth (0 to 1), effect, weight
 
@@ -39,13 +39,13 @@ against SE: resnet33ts in timm's results, one training each."""
 
 
 def expected_in(space: Mapping[str, Sequence[str]], facts: str | None) -> dict[str, dict[Hashable, float]] | None:
-    """The expectations of a study's sampler, from what `known_before` wrote; None where it has no prior."""
+    """Expected effects for a study's sampler, from the text of `known_before`; None without a prior."""
     known = json.loads(facts or "[]")
     return expected(known, space) if known else None
 
 
 def known_before(recipe: Recipe, database: Database) -> str | None:
-    """What a new study's prior is, as JSON: facts, of the earlier studies with enough scored candidates; None: it wants none."""
+    """A new study's prior as JSON: facts of publications, or of earlier studies with enough candidates; None: it wants none."""
     if recipe.search.prior == "none":
         return None
     if recipe.search.prior == "published":
@@ -55,12 +55,12 @@ def known_before(recipe: Recipe, database: Database) -> str | None:
     facts = of_studies(snapshot(database.study(name)) for name in enough[-MOST:])
     if not facts:
         none = f"'{database}' holds no other study with {FEWEST} scored candidates"
-        warnings.warn(f"[search] prior = 'studies' knows nothing: {none}", NasAttnWarning, stacklevel=2)
+        warnings.warn(f"search.prior = 'studies' has no effect: {none}", NasAttnWarning, stacklevel=2)
     return json.dumps(facts)
 
 
 def of_studies(studies: Iterable[Snapshot]) -> tuple[Fact, ...]:
-    """What studies found, each in units of its own effects, the less weight the less sure."""
+    """The studies' effects, each in units of its study's effects; uncertain ones have less weight."""
     facts = list[Fact]()
     for now in studies:
         found = average_effects(now, now.primary) if now.primary else None
@@ -78,7 +78,7 @@ def of_studies(studies: Iterable[Snapshot]) -> tuple[Fact, ...]:
 
 
 def expected(facts: Sequence[Fact], space: Mapping[str, Sequence[str]]) -> dict[str, dict[Hashable, float]]:
-    """Site -> choice -> what the facts let expect of it there, in their unit; more is better. `space`: site -> choices."""
+    """Site -> choice -> its expected effect there, in the facts' unit; more is better. `space`: site -> choices."""
     depths = _depths(space)
     return {
         site: {choice: sum(_at(facts, kind, depths[site]) for kind in _types(choice)) for choice in choices}

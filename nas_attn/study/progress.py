@@ -1,4 +1,4 @@
-"""How far a study is, cheap enough to ask every second."""
+"""The progress of a study, cheap enough to read every second."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from nas_attn.storage import StudyStore, WorkerRow
 from nas_attn.study.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
 
-PACE_OF = 30  # candidates finished last whose times give the pace
-FURTHER = (CONFIRM, ROUND)  # purposes of the runs that make an answer of a search
-NARROW = "narrow"  # the lease of whoever makes the front's latencies precise
+PACE_OF = 30  # the pace is that of so many candidates, the last ones
+FURTHER = (CONFIRM, ROUND)  # purposes of the runs between the candidates and the answer
+NARROW = "narrow"  # lease of the worker that measures the front's latencies precisely
 LATER = (VALIDATE, RETRAIN)  # of the runs that train as the target says
 PHASES = {"confirming": FURTHER, "testing": (VALIDATE,), "retraining": (RETRAIN,)}  # their purposes
 ROUNDS = 2  # for each of `search.confirm_seeds`
-FEWEST = 2  # times between candidates from which on there is a pace
-SILENT_S = 60.0  # silence from which on a worker counts as silent: it renews its leases every quarter of this
-LATENCY_SHARE = 0.25  # of the time of trainings that latency sessions take, once all that matter have a few
-BETWEEN_S = 0.1  # seconds between two latency sessions: networks are built, and what is known is looked at
+FEWEST = 2  # times between candidates that a pace needs
+SILENT_S = 60.0  # a worker is silent after this time; it renews its leases four times as often
+LATENCY_SHARE = 0.25  # share of the training time for latency sessions, once each network has a few
+BETWEEN_S = 0.1  # seconds between two latency sessions: networks are built, results are read
 END_S = 4.0  # seconds from the last run or session to the answer
 LAST_SESSIONS = 8  # latency sessions whose times give the pace of further ones
 _Counts = Mapping[tuple[str, str], int]  # of runs, by purpose and state
-PAUSE, LEAST_PAUSE_S = 10.0, 60.0  # times as long as usual, and seconds: nobody was at work
+PAUSE, LEAST_PAUSE_S = 10.0, 60.0  # a pause: longer than so many usual gaps, and than so many seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Progress:
     failed: int
     running: int
     best: str  # the best value of the first objective so far; empty if there is none
-    left_s: float | None = None  # until all is done; None if too few candidates are finished, or none is open
-    phase: str = ""  # what is at work after the candidates: `testing 2/6 runs`
+    left_s: float | None = None  # until everything is done; None if too few candidates are finished, or none is open
+    phase: str = ""  # what happens after the candidates: `testing 2/6 runs`
 
     @property
     def finished(self) -> int:
@@ -108,7 +108,7 @@ def further_runs(recipe: Recipe, trials: int) -> int:
 
 
 def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float | None:
-    """What a set time leaves; else the candidates at the pace of the last ones, and what comes after them."""
+    """The rest of the study's time limit; else the time for open candidates at the last pace, and for what follows."""
     store, counts = opened.store, opened.store.queue.counts()
     waiting = {phase: sum(counts.get((p, "waiting"), 0) for p in purposes) for phase, purposes in PHASES.items()}
     later, ends_at = waiting["testing"] + waiting["retraining"], store.settings.ends_at
@@ -136,7 +136,7 @@ def _later_run_s(opened: OpenStudy, finished: Sequence[float]) -> float:
 
 
 def _confirming_s(opened: OpenStudy, counts: _Counts, finished: Sequence[float]) -> float:
-    """About what comes after the candidates: further seeds, rounds, latencies, the report."""
+    """About how long the steps after the candidates take: further seeds, rounds, latencies, the report."""
     store, seeds = opened.store, opened.recipe.search.confirm_seeds
     half = len(store.workers.rows()) / 2  # a run that is under way is half done
     runs, rounds = max(0.0, counts.get((CONFIRM, "waiting"), 0) - half), 0.0
@@ -167,8 +167,8 @@ def _further_s(opened: OpenStudy, runs: float, rounds: float, finished: Sequence
 
 
 def _run_s(opened: OpenStudy, ended: Sequence[float], epochs: int, candidates: Sequence[float]) -> float:
-    """About how long a run takes, divided by the workers: at the pace of those that have ended; before there are any, as the
-    candidates took, without their latency sessions.
+    """About how long a run takes, divided by the workers: at the pace of those that have ended; before the first has, at the
+    candidates' pace without their latency sessions.
     """
     at_pace = time_left(ended, 1)
     if at_pace is not None:
@@ -192,7 +192,7 @@ def seconds_per_epoch(store: StudyStore) -> float | None:
 
 
 def _measuring_s(opened: OpenStudy, more_s: float) -> float:
-    """About what latency sessions of those that matter take in the end, after so many further seconds of trainings."""
+    """About how long the last latency sessions take, after so many further seconds of training."""
     store, sessions = opened.store, opened.store.sessions()[-LAST_SESSIONS:]
     keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)} or _best_scored(opened)
     return last_sessions(opened, keys, more_s) * (_session_s(sessions) + BETWEEN_S)
@@ -207,9 +207,9 @@ def _best_scored(opened: OpenStudy) -> set[str]:
 
 
 def last_sessions(opened: OpenStudy, keys: Iterable[str], more_s: float = 0.0) -> int:
-    """How many latency sessions these networks still get in the end: what their tolerance seems to need, within their share.
+    """Number of latency sessions that these networks still get: as many as their tolerance seems to need, within their share of time.
 
-    A number that is known before the first of them, so that the time left is, too. `more_s`: of trainings that are to come.
+    It is known before the first session, and so is the time left. `more_s`: seconds of trainings that are to come.
     """
     store, bare = opened.store, {row.key for row in opened.store.candidates() if row.placement == BARE}
     mine, further = set(keys) - bare, store.queue.rows(purposes=FURTHER)
@@ -230,7 +230,7 @@ def _session_s(sessions: Sequence[Session]) -> float:
 
 
 def _latency_share_s(opened: OpenStudy, sessions: Sequence[Session], keys: Iterable[str], more_s: float) -> float:
-    """Seconds that these networks' sessions may take after those: their share, or what gives each enough of them."""
+    """Seconds for these networks' further sessions: what is left of their share, or enough for ENOUGH_SESSIONS of each."""
     had = Counter(sample.key for session in sessions for sample in session.samples)
     fewest = min((had[key] for key in keys), default=ENOUGH_SESSIONS)
     trained_s = more_s + sum(stored.score.wall_s for stored in opened.store.scores(protocol=SEARCH))
@@ -246,7 +246,7 @@ def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] |
 
 
 def time_left(finished: Sequence[float], open_: float) -> float | None:
-    """From the times at which candidates were finished, for `open_` more; pauses between two calls of the program are left out."""
+    """Seconds for `open_` more candidates, from the times at which others finished; pauses between calls are left out."""
     times = sorted(finished)[-PACE_OF:]
     gaps = [b - a for a, b in itertools.pairwise(times)]
     if len(gaps) < FEWEST or open_ <= 0:
@@ -288,7 +288,7 @@ def overview(opened: OpenStudy) -> Overview:
 
 
 def workers_of(opened: OpenStudy) -> tuple[WorkerView, ...]:
-    """Who works on the study, and at what."""
+    """The study's workers and their tasks."""
     return tuple(_view(row, local=opened.store.is_local) for row in opened.store.workers.rows())
 
 
@@ -307,7 +307,7 @@ def _launched(opened: OpenStudy) -> list[str]:
     for launched in launches(opened):
         try:
             state = engine(launched.on).state(launched)
-        except NasAttnError:  # an engine that is not on this machine
+        except NasAttnError:  # the engine is not on this machine
             state = f"{len(launched.jobs)} launched from {launched.host}"
         if state:
             found.append(f"{launched.on}: {state}")

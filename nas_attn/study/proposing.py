@@ -1,10 +1,10 @@
-"""The search: Optuna proposes placements, their runs go into the queue, and what came out is told to Optuna.
+"""The search: Optuna proposes placements, their runs go into the queue, and Optuna is told the results.
 
-A trial is a candidate; a candidate is done when its runs are. Its first run may be pruned at a rung, against all that
-ran there, net of what runs of one seed and backbone have in common; further seeds follow if it was not.
+A trial is a candidate; a candidate is done when its runs are. Its first run may be pruned at a rung: it is
+compared with all runs there, less what runs of one seed and backbone share. If it is not pruned, further seeds follow.
 
-Then six networks, among them the front and the best baselines, get further seeds, and the best-looking one meets its
-rivals in rounds, on fresh seeds and backbones. Optuna is not told of these runs.
+Then six networks, among them the front and the best baselines, get further seeds. Then the best-looking one and its
+rivals run in rounds, on fresh seeds and backbones. Optuna is not told of these runs.
 """
 
 from __future__ import annotations
@@ -46,23 +46,23 @@ from nas_attn.study.trial_book import BASELINE, TRIED, Asked, attributes, outsid
 from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.tables import is_cost
 
-Values = tuple[float, ...] | None  # of the objectives
-LATE = 0.75  # share of the candidates after which the larger network comes, when it is known what attention costs
+Values = tuple[float, ...] | None  # one per objective
+LATE = 0.75  # the larger network comes after this share of the candidates: attention's cost is known then
 NEAR = 6  # the last of every so many candidates are near the answer: parts of it, or with one module exchanged
 MOST_NEAR = 12
-ALL_PARTS = 4  # modules of an answer up to which all its parts are near; of more, those without one module
-FEWEST_TRIALS = 10  # from which on one of them is a larger network
-COMPANIONS = 3  # candidates whose latency is narrowed beside a new one's
-PRIORITY, LATER = 30, 20  # of the search's runs, and of those that come after it
-LAST_S = 2.0  # seconds before the end of a search with a time in which no latency session begins
-ROUND_SEED = 100_000  # the first round's seed is so far above the search's; its backbone has this number
-ETA = 3.0  # of the candidates at a rung, the best 1/ETA go on
-SAME = 1e-9  # values no further apart are the same, but for the rounding of their seeds' levels
+ALL_PARTS = 4  # with at most so many modules, all parts of an answer are near; else those that lack one module
+FEWEST_TRIALS = 10  # searches with at least so many trials have a larger network among them
+COMPANIONS = 3  # candidates that are measured again beside a new one
+PRIORITY, LATER = 30, 20  # priorities of the search's runs, and of the runs after it
+LAST_S = 2.0  # no latency session begins in the last seconds of a search with a time limit
+ROUND_SEED = 100_000  # distance of the first round's seed from the search's; number of its backbone
+ETA = 3.0  # the best 1/ETA of the candidates at a rung go on
+SAME = 1e-9  # values this close are the same; they differ by the rounding of seeds' levels
 
 
 def larger_networks(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
-    """Name -> a larger network of the backbone's family, of which the search trains one as a control, where latency is
-    measured, enough is tried, and it starts from the same: random weights, own training, published weights.
+    """Name -> a larger network of the backbone's family. The search trains one of them as a control, if it measures latency,
+    has enough trials, and the network can have the same start: random weights, own training, published weights.
     """
     own_weights = recipe.training.start == "pretrained" and recipe.training.weights != "default"
     if recipe.search.baselines != "all" or "latency" not in wanted(recipe) or plan.own_build or own_weights:
@@ -76,13 +76,13 @@ def larger_networks(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
 
 
 class RungScores:
-    """What candidates score at a rung, net of what runs of one seed and backbone share. `bench`: of the search, for latencies."""
+    """Candidates' scores at a rung, less what runs of one seed and backbone share. `bench`: of the search, for latencies."""
 
     def __init__(self, store: StudyStore, recipe: Recipe, bench: Workbench) -> None:
         self._store, self._recipe, self._bench = store, recipe, bench
 
     def known(self) -> dict[int, Known]:
-        """What the sampler learns from: our tables, as latencies and further seeds come after a trial's end."""
+        """The sampler's data. It is read from our tables, since latencies and further seeds come after a trial's end."""
         rows = {row.key: row for row in self._store.candidates()}
         last = len(self._recipe.training.rungs) - 1
         full: dict[int, Known] = {}
@@ -112,7 +112,7 @@ class RungScores:
         return survives(peers, key, ETA)
 
     def _reached(self, rung: int, rows: Mapping[str, CandidateRow]) -> dict[str, tuple[list[float | None], int]]:
-        """Key -> (objectives, runs behind them) of all candidates that reached a rung, net of their seeds' levels."""
+        """Key -> (objectives, number of runs) of all candidates that reached a rung, less their seeds' levels."""
         latencies = self._bench.measurer.latencies() if self._bench.measurer else {}
         found, objectives = {}, self._recipe.objectives
         for key, (metrics, runs) in self._metrics(rung).items():
@@ -122,7 +122,7 @@ class RungScores:
         return found
 
     def _metrics(self, rung: int) -> dict[str, tuple[dict[str, float], int]]:
-        """Key -> (metrics at a rung, runs): the mean over the candidate's runs, net of their seeds' levels."""
+        """Key -> (metrics at a rung, number of runs): the mean over the candidate's runs, less their seeds' levels."""
         by_metric: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
         for key, seed, values in self._store.metrics(rung):
             for name, value in values.items():
@@ -135,7 +135,7 @@ class RungScores:
         return found
 
     def final(self, row: CandidateRow) -> Values:
-        """A scored candidate's objectives; None while a worker on the right machine has still to measure it."""
+        """A scored candidate's objectives; None until a worker on the right machine has measured it."""
         measured = self._bench.measurer is not None
         latency = self._bench.latency(self._bench.plan.resolved(row.placement), []) if measured else None
         if measured and latency is None:
@@ -189,7 +189,7 @@ class Search(TaskSource):
         return not self._exhausted and self._ask(lease)
 
     def _check_limit(self) -> None:
-        """Raises RecipeError once the latencies that were measured show that no placement of the space meets the limit."""
+        """Raises RecipeError if the measured latencies show that no placement of the space meets the limit."""
         limit, measurer, space = self.recipe.limits.max_latency_ratio, self.bench.measurer, self.space
         if limit is None or measurer is None or space.spec.sites.originals == "search" or self._met:
             return
@@ -210,7 +210,7 @@ class Search(TaskSource):
             )
 
     def _enter_larger(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Lets the control wait that is a larger network, once: of several the one whose latency is nearest to attention's."""
+        """Enqueues a larger network as a control, once: the one whose latency is nearest to attention's."""
         if not self._larger or any(is_other(outside(trial) or BARE) for trial in trials):
             return False
         names, networks = list(self._larger), list(self._larger.values())
@@ -231,8 +231,8 @@ class Search(TaskSource):
         return True
 
     def _enter_near(self) -> None:
-        """Lets a placement near the recommended one wait, which no rung stops: one of its modules alone if none was tried, else
-        another part; in small spaces then the same with a module exchanged. Of several the best by the model.
+        """Enqueues a placement near the recommended one, which is never pruned: one of its modules alone if none was tried, else
+        another part of it; in small spaces, then the same with one module exchanged. Of several, it takes the best by the model.
         """
         now = snapshot(self.store)
         best, model = now.recommendation, now.evidence.get(now.primary or "")
@@ -259,7 +259,7 @@ class Search(TaskSource):
 
     def close(self) -> str:
         if self._open():
-            return ""  # trained, but not measured yet by the machine that the latencies belong to
+            return ""  # trained, but not yet measured by the machine of the latencies
         return "exhausted" if self._exhausted else "complete"
 
     def lacks(self) -> str:
@@ -297,7 +297,7 @@ class Search(TaskSource):
         return True
 
     def _runs(self, row: CandidateRow) -> list[Run]:
-        """All runs of a candidate in the search: spread evenly over the seeds (or backbones), the bare network on each of them."""
+        """All runs of a candidate in the search. Candidates are spread evenly over the seeds (or backbones); the bare one runs on each."""
         many, first, apart = self.recipe.training.seeds, self.recipe.first_seed, search_seeds(self.recipe)
         if row.baseline == "none":
             seeds = range(first, first + max(apart, many))
@@ -308,7 +308,7 @@ class Search(TaskSource):
         return [Run(row.key, row.placement, seed, number, priority=PRIORITY) for seed, number in numbers.items()]
 
     def recover(self, lease: Lease) -> None:
-        """Asks again for trials that nobody claimed; finishes and tells candidates whose runs have all ended."""
+        """Asks again for trials that nobody claimed; finishes candidates whose runs have all ended, and tells Optuna."""
         open_ones = {trial.number: trial for trial in self.book.all() if trial.state == TrialState.RUNNING}
         rows = [row for row in self.store.candidates() if row.trial in open_ones]
         for number in open_ones.keys() - {row.trial for row in rows}:
@@ -322,7 +322,7 @@ class Search(TaskSource):
                 self._tell(row, values)
 
     def _settle(self, row: CandidateRow, lease: Lease) -> None:
-        """Finishes a candidate if its runs have ended, or enters those that it still lacks."""
+        """Finishes a candidate if its runs have ended, else enqueues the missing ones."""
         runs = self.queue.rows(key=row.key, protocol=SEARCH)
         states = {found.state: found.reason for found in runs}
         if not runs:
@@ -339,7 +339,7 @@ class Search(TaskSource):
                 self._score(row, lease)
 
     def _score(self, row: CandidateRow, lease: Lease) -> None:
-        """Finishes a candidate that is trained, unless another machine has still to measure its latency."""
+        """Finishes a trained candidate, unless another machine must still measure its latency."""
         try:
             values = self.scores.final(row)
         except TrainingError as error:  # it cannot be measured
@@ -376,7 +376,7 @@ class Search(TaskSource):
         return not checked.reason
 
     def go_on(self, run: Run, score: Score) -> bool:
-        """What the pruner says at a rung of a candidate's first run. Baselines, the user's own and those near the answer always go on."""
+        """The pruner's decision at a rung of a candidate's first run. Baselines, the user's own and those near the answer always go on."""
         self._check_metrics(score)
         row = self.store.candidate(run.key)
         assert row is not None
@@ -408,7 +408,7 @@ class Search(TaskSource):
                 raise RecipeError(f"{what}: {did_you_mean(name, score.metrics)}")
 
     def _companions(self, key: str) -> list[ResolvedPlacement]:
-        """Candidates to measure beside a new one: the unmeasured, then those known least well."""
+        """Candidates to measure beside a new one: unmeasured ones, then those with the widest intervals."""
         measurer = self.bench.measurer
         if measurer is None or not measurer.fits:
             return []
@@ -426,7 +426,7 @@ class Search(TaskSource):
 
 class _Further(TaskSource, ABC):
     def want(self, lease: Lease) -> bool:
-        """The next runs, once those before have ended."""
+        """Enqueues the next runs, once the earlier ones have ended."""
         if not self.recipe.search.confirm_seeds or self.queue.rows(state="waiting", purposes=[self.purpose]):
             return False
         until = self.store.settings.test_from
@@ -453,7 +453,7 @@ class _Further(TaskSource, ABC):
         return found
 
     def missing(self, views: Iterable[CandidateView], backbones: Mapping[int, int], round: int = 0) -> list[Run]:
-        """Runs of candidates with all seeds (-> backbone) that the queue has not."""
+        """Runs of candidates with all seeds (-> backbone) that are not in the queue."""
         there = {row.run.identity for row in self.queue.rows(protocol=SEARCH)}
         views = list(views)
         runs = [
@@ -477,7 +477,7 @@ class Confirmation(_Further):
         seeds = range(first, first + search.confirm_seeds)
         backbones = {seed: backbone_number(self.recipe, seed) for seed in seeds}
         runs = self.missing(to_confirm(snapshot(self.store)), backbones)
-        self.queue.want(runs)  # whoever dies before the note chooses again
+        self.queue.want(runs)  # a worker that dies before the note is written chooses again
         self.store.set(confirmed_trials=trials, rounds_before=len(self.rounds()))
         return runs
 
@@ -500,7 +500,7 @@ class Rounds(_Further):
 
 
 def narrow(worker: Worker) -> bool:
-    """One worker gives those that matter the latency sessions that they seem to need; false if it was stopped."""
+    """One worker runs the latency sessions that the important candidates still need; false if it was stopped."""
     measurer = worker.benches.search.measurer
     if measurer is None or not measurer.fits:
         return True

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 PUBLISH_S = 10.0  # seconds between refreshes of the dashboard's notes and plots, at least
-SHARE = 0.05  # of one worker's time that refreshing may take in the long run
+SHARE = 0.05  # largest share of one worker's time for refreshing, in the long run
 LONGEST_S = 600.0  # seconds between refreshes, at most
-SUSPICIOUS = 3  # candidates with the same value of a metric from which on this is said while the search goes on
+SUSPICIOUS = 3  # so many candidates with the same value of a metric are reported during the search
 
 
 class Publisher:
-    """Keeps optuna-dashboard's notes and plots current; `say` is told once of each metric or rung that says nothing."""
+    """Keeps optuna-dashboard's notes and plots current; reports once to `say` each metric or rung that separates no candidates."""
 
     def __init__(self, opened: OpenStudy, say: Callable[[str], None] = lambda line: None) -> None:
         self._opened, self._last, self._say = opened, time.monotonic(), say
@@ -41,7 +41,7 @@ class Publisher:
         """Publishes if some time has passed since anyone did."""
         if time.monotonic() - self._last > PUBLISH_S:
             self._last = time.monotonic()
-            with impatient(), suppress(StorageAway):  # which the next call to the database will say
+            with impatient(), suppress(StorageAway):  # the next call to the database reports it
                 if self._take():
                     self.now()
 
@@ -64,7 +64,7 @@ class Publisher:
         return current
 
     def current(self) -> Snapshot:
-        """The study as of now, published if it is not yet, with the answer as a study of its own."""
+        """The study as of now, published if necessary, with the answer as an Optuna study of its own."""
         now, book = self.changed() or snapshot(self._opened.store), self._opened.book
         write_answer_study(book.storage, now)
         return now
@@ -96,12 +96,12 @@ def write_study_report(
     *,
     images: bool = True,
 ) -> Path:
-    """Writes the report, with example `images` where the data are here; its absolute path; StudyError if it cannot."""
+    """Writes the report, with example `images` if the data are here; returns its absolute path. StudyError: it cannot be written."""
     return write_report(now, path or report_path(opened), choice, wrong=what_is_wrong(opened, now, images=images))
 
 
 def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> Wrong | None:
-    """What the recommended network, the bare backbone and the runner-up get wrong, with `images` where the data are here."""
+    """Mistakes of the recommended network, the bare backbone and the runner-up, with `images` if the data are here."""
     found = mistakes(opened.store, now)
     if found is None:
         return None
@@ -111,7 +111,7 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
             from nas_attn.evaluation.pictures import pictures  # here: it loads torch
 
             drawn = pictures(now.recipe, numbers, _networks(opened, now, found) if found.what != "accuracy" else {})
-    except NasAttnError:  # the data are not on this machine: the report goes without images
+    except NasAttnError:  # the data are not on this machine: no images
         pass
     return Wrong(found, drawn)
 
@@ -130,6 +130,6 @@ def _networks(opened: OpenStudy, now: Snapshot, found: Mistakes) -> dict[str, nn
 
 
 def report_path(opened: OpenStudy) -> Path:
-    """Beside the database."""
+    """The report's default path, beside the database."""
     base = opened.database.path.parent if opened.database.path else Path.cwd()
     return base / f"{opened.store.name}.html"

@@ -1,4 +1,4 @@
-"""Reads a study from its database: the only place where what is analysed comes from our tables; and writes validations."""
+"""Reads a study from its database, and writes its validations. Only this module reads the tables for the analysis."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def snapshot(store: StudyStore) -> Snapshot:
 
 
 def read(store: StudyStore) -> StudyFacts:
-    """The study as its database holds it; StorageError if a document in it is not as it was written."""
+    """The study as its database holds it; StorageError if a document in it is damaged."""
     try:
         return StudyFacts(
             name=store.name,
@@ -65,7 +65,7 @@ def read(store: StudyStore) -> StudyFacts:
 
 
 def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:
-    """What the recommended network, the bare backbone and the runner-up get wrong; None where that was not kept, or is damaged."""
+    """Mistakes of the recommended network, the bare backbone and the runner-up; None if they were not kept, or are damaged."""
     keys, text, last = now.compared_keys, store.labels.get(SEARCH), len(now.recipe.training.rungs) - 1
     if len(keys) < 2 or text is None:
         return None
@@ -105,7 +105,7 @@ def unfinished(store: StudyStore) -> list[Family]:
 
 
 def constants_now(store: StudyStore, recipe: Recipe) -> list[Constant]:
-    """The metrics that are the same for all candidates by now."""
+    """The metrics that are the same for all candidates so far."""
     scored = {row.key for row in store.candidates() if row.state == "scored"}
     runs: dict[str, list[Mapping[str, float]]] = defaultdict(list)
     for key, _, metrics in store.metrics(len(recipe.training.rungs) - 1):

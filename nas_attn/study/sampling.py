@@ -1,4 +1,4 @@
-"""Proposals: Optuna's samplers, made to propose each placement once and only what the space allows."""
+"""Proposals: Optuna's samplers, restricted to allowed placements, each proposed once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nas_attn.study.placement_sampler import Distributions, Evidence, PlacementS
 from nas_attn.study.trial_book import known_params, outside
 from nas_attn.tables import SAMPLERS, is_cost
 
-REDRAWS = 30  # draws from the sampler before an unseen neighbour is taken instead
+REDRAWS = 30  # draws from the sampler; then an unseen neighbour is taken
 
 
 class Exhausted(Exception):
@@ -36,7 +36,7 @@ def distributions(space: SearchSpace) -> Distributions:
 
 
 class DistinctSampler(BaseSampler):
-    """The sampler of a study: no placement twice, none outside the space, a resumed study as an uninterrupted one.
+    """The sampler of a study: no placement twice, none outside the space, the same proposals after an interruption.
     `auto` goes through all placements in random order if the remaining trials suffice, else it is `placement`.
     """
 
@@ -52,8 +52,8 @@ class DistinctSampler(BaseSampler):
         prior: Effects | None = None,
     ) -> None:
         """`name`: of a row in `nas_attn.tables`, or `package.module:function`; `placement` learns from `evidence` and `prior`
-        (as in `PlacementSampler`), and seeks the first objective that has to be trained for. NSGA-II's population follows
-        `trials`, the planned size of the study.
+        (as in `PlacementSampler`); its primary objective is the first one that needs training. NSGA-II's population depends
+        on `trials`, the planned size of the study.
         """
         self._name, self._space, self._seed, self._trials = name, space, seed, trials
         self._inner: BaseSampler = RandomSampler(seed=seed)
@@ -100,14 +100,14 @@ class DistinctSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """The inner sampler's; the space's own parameters do not come here."""
+        """The inner sampler's value, for parameters that are not of the space."""
         return self._inner.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         self._inner.after_trial(study, trial, state, values)
 
     def _sampler_now(self, others: Sequence[FrozenTrial]) -> str:
-        """The sampler's name, or what `auto` is by now: `exhaustive` if all placements will be tried."""
+        """The sampler's name; for `auto` the current one, which is `exhaustive` if all placements will be tried."""
         if self._name != "auto":
             return self._name
         left = self._trials - sum(other.state != TrialState.FAIL for other in others)
@@ -158,7 +158,7 @@ def gp(*, seed: int, trials: int) -> BaseSampler:
 
 
 def nsga2(*, seed: int, trials: int) -> BaseSampler:
-    """Optuna's NSGA-II, with a population that follows the number of trials."""
+    """Optuna's NSGA-II, with a population that depends on the number of trials."""
     return NSGAIISampler(seed=seed, population_size=max(8, min(50, trials // 5)))
 
 

@@ -1,4 +1,4 @@
-"""A search from end to end: a study is made or taken up, workers run, the answer is drawn up."""
+"""A search from end to end: creates or opens a study, runs workers, writes the answer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.training.stepping import execution_on, intra_op_threads
 from nas_attn.waiting import Interrupted
 
-CONTEXT_BYTES = 600 * 2**20  # of a GPU's memory, what CUDA takes for each process beside its tensors
+CONTEXT_BYTES = 600 * 2**20  # GPU memory that CUDA takes for each process beside its tensors
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Options:
     stop: threading.Event = field(default_factory=threading.Event)
     evaluator: Evaluator | None = None  # replaces the recipe's evaluator (a Python object given to `na.search`)
     share: Share = ALONE
-    verbose: bool = False  # whether what an evaluator prints goes to the terminal instead of a log file
+    verbose: bool = False  # whether an evaluator's output goes to the terminal, not to a log file
 
 
 def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None) -> None:
@@ -71,7 +71,7 @@ def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evalu
 
 
 def plan_recipe(recipe: Recipe, *, build: Build | None = None, store: StudyStore | None = None) -> Plan:
-    """What a recipe means: backbone, sites (of the study `store` those that it began with), space. Loads the data, trains nothing."""
+    """A recipe's backbone, sites (with `store`: those that the study began with) and space. Loads the data, trains nothing."""
     kept = None if store is None else kept_sites(store)
     dataset = tasks.of(recipe).load(recipe, device="cpu")
     tasks.of(recipe).check_trainings(recipe, dataset)
@@ -85,13 +85,13 @@ def check_start(opened: OpenStudy) -> None:
 
 
 def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
-    """Key -> baseline that the recipe asks for; equal networks once; uniform ones: at most three, or a third of the trials."""
+    """Key -> baseline of the recipe, equal networks once; uniform ones: at most three, or a third of the trials."""
     found: dict[str, Baseline] = {}
     if recipe.search.baselines == "none":
         return found
     bare, *uniform = space.baselines()
     most = max(3, math.ceil(recipe.search.trials / 3)) if recipe.search.baselines == "all" else 0
-    if len(uniform) > most:  # evenly over the kinds, which stand together in a search space
+    if len(uniform) > most:  # evenly over the types, which follow each other in a search space
         uniform = [uniform[number * len(uniform) // most] for number in range(most)]
     for baseline in (bare, *uniform):
         found.setdefault(space.resolve(baseline.values).key, baseline)
@@ -99,8 +99,8 @@ def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
 
 
 def first_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
-    """Name -> a plain layer at every site, each kind of layer, if latency is measured and they leave half of the
-    trials.
+    """Name -> a network with a plain layer at every site, one for each kind of layer. Empty if no latency is measured, or if they
+    would take more than half of the trials.
     """
     known = first_baselines(recipe, plan.space)
     if recipe.search.baselines != "all" or "latency" not in wanted(recipe):
@@ -112,7 +112,7 @@ def first_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
 
 
 def enqueue_baselines(opened: OpenStudy) -> None:
-    """Puts baselines and controls in front of the queue; those that are there already stay where they are."""
+    """Puts baselines and controls at the front of the queue; queued ones keep their places."""
     with opened.database.creating():
         for baseline in first_baselines(opened.recipe, opened.plan.space).values():
             opened.book.enqueue(baseline.values, {BASELINE: baseline.name})
@@ -128,7 +128,7 @@ def begin(
     artifacts: Path | str | None = None,
     build: Build | None = None,
 ) -> OpenStudy:
-    """A study ready for workers, made or taken up; a UserError before anything is written if a recipe or placement is
+    """A new or existing study, ready for workers. Raises UserError, before anything is written: a recipe or placement is
     wrong.
     """
     tried = list(tried)
@@ -141,7 +141,7 @@ def begin(
 
 
 def take_up(opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str] = ()) -> OpenStudy:
-    """A known study ready for workers, with a new total of `trials`, and the user's placements; or a PlacementError."""
+    """Prepares an existing study for workers: a new total of `trials`, the user's placements. Raises PlacementError."""
     own = user_trials(opened.plan, tried)
     if opened.store.settings.prior is None and (known := known_before(opened.recipe, opened.database)) is not None:
         opened.store.set(prior=known)
@@ -157,11 +157,11 @@ def take_up(opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str
 class UserTrial:
     typed: str
     resolved: ResolvedPlacement
-    values: Values | None  # its values in the study's space; None where the space does not contain it
+    values: Values | None  # its values in the study's space; None if the space does not contain it
 
 
 def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
-    """The user's placements, each network once; nothing is written. Raises PlacementError: one is none of this
+    """The user's placements, each network once; writes nothing. Raises PlacementError: one does not fit this
     backbone.
     """
     found: dict[str, UserTrial] = {}
@@ -182,11 +182,11 @@ def _check_other(plan: Plan, other: Choice) -> None:
     plan.bare(0, other)
     training = plan.recipe.training
     if training.start == "pretrained" and training.weights != "default":
-        raise BackboneError(f"'{other}' cannot start from '{training.weights}', the weights of another network")
+        raise BackboneError(f"'{other}' cannot start from '{training.weights}', weights of another network: omit it")
 
 
 def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
-    """Queues the trial behind the baselines; raises the study's number of trials if it would not be reached."""
+    """Queues the trial behind the baselines, and raises the study's number of trials if it is too small for it."""
     known = opened.store.candidate(trial.resolved.key)
     if known is not None:
         warnings.warn(f"'{trial.typed}' is trial {known.trial} already ({known.state})", NasAttnWarning, stacklevel=2)
@@ -227,11 +227,11 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
         return ended
 
     ended = with_worker(opened, replace(options, say=say), search)
-    if ended == "stopped":  # whoever stopped it waits for seconds only, and drawing up a large study takes longer
+    if ended == "stopped":  # the user waits for a few seconds only, and a large study takes longer
         return ended
     with suppress(Interrupted):
         current, keep = publisher.changed(), opened.recipe.storage.keep_weights
-        state = f"{keep} {opened.store.state()}"  # once for the workers that end together
+        state = f"{keep} {opened.store.state()}"  # one sweep for all workers that end together
         if opened.recipe.log.to and ended in ("complete", "exhausted", "time"):
             current = current or snapshot(opened.store)
             tracking.track(opened, current)
@@ -243,7 +243,7 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
 
 
 def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]) -> str:
-    """Makes a worker of this process, with its device; returns what it did with it, or `stopped` in a wait before."""
+    """Makes a worker of this process, with its device; returns the result of `do`, or `stopped` if it was stopped before."""
     began = time.monotonic()
     folder = opened.make_folder()
     log = log_for(folder, opened.store.name, options.say, verbose=options.verbose)

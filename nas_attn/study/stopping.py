@@ -1,4 +1,4 @@
-"""What asks a search to stop, how that reaches its workers, what is left of a run then; and what workers show of themselves."""
+"""How a search is asked to stop, how its workers learn it, what remains of a run; and the list of workers."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ ALWAYS = (signal.SIGINT, signal.SIGTERM)
 WHERE_UNUSED = tuple(
     getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGBREAK") if hasattr(signal, name)
 )
-"""A closed terminal and what schedulers send before they take the machine. Left alone if the program that we run in handles or
-ignores them, as `nohup` does."""
+"""Signals of a closed terminal and of schedulers before they take the machine away. Left alone if the surrounding program handles
+or ignores them, as `nohup` does."""
 TOGETHER_S = 0.5  # signals this close are one: `timeout` and schedulers send to a process and to its group
 STOP, NOW = b"s", b"n"
-STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"  # environment variable that says how long a database is waited for
-STORAGE_WAIT_S = 1800.0  # long enough for a server to be updated and started again
+STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"  # environment variable: seconds to wait for a database
+STORAGE_WAIT_S = 1800.0  # a server can be updated and restarted in this time
 
 
 @contextmanager
 def interruptible(stop: threading.Event, say: Callable[[str], None], *, orders: bool = False) -> Iterator[None]:
-    """A signal once: finish the step, checkpoint, leave the trial resumable. Twice: now, as a KeyboardInterrupt. Waits
-    inside are told to `say`, and end when `stop` is set. With `orders`, standard input says when to stop (`Orders`).
+    """First signal: finish the step, write a checkpoint, leave the trial resumable. Second: stop now, by a KeyboardInterrupt.
+    `say` reports waits inside; they end when `stop` is set. With `orders`, standard input says when to stop (`Orders`).
     """
     ear = _Ear(stop, say)
     if orders:
-        words = os.dup(0)  # not inherited; what an evaluator reads is another file
+        words = os.dup(0)  # not inherited: an evaluator reads another file
         nowhere = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nowhere, 0)
         os.close(nowhere)
@@ -64,23 +64,23 @@ def interruptible(stop: threading.Event, say: Callable[[str], None], *, orders: 
 
 
 def storage_wait_s() -> float:
-    """Seconds for which a silent database is waited for; StudyError if the variable says something else."""
+    """Seconds to wait for a silent database; StudyError if the variable is not a number of seconds."""
     text = os.environ.get(STORAGE_WAIT, "")
     try:
         seconds = float(text or STORAGE_WAIT_S)
     except ValueError:
         seconds = math.nan
     if not seconds >= 0:
-        raise StudyError(f"{STORAGE_WAIT} is '{shorten(text)}': give seconds, 0 for no waiting at all")
+        raise StudyError(f"{STORAGE_WAIT} is '{shorten(text)}': give a number of seconds, or 0 to wait not at all")
     return seconds
 
 
 class _Ear:
-    """Hears signals and orders. A signal's handler takes no lock: the thread that it interrupts may hold it."""
+    """Receives signals and orders. A signal's handler takes no lock: the interrupted thread may hold it."""
 
     def __init__(self, stop: threading.Event, say: Callable[[str], None]) -> None:
         self._stop, self._say = stop, say
-        self._first = 0.0  # when the first signal came, by time.monotonic(); 0 before
+        self._first = 0.0  # time of the first signal, by time.monotonic(); 0 before it
         self._now = False
         self.heard = SimpleQueue[int | None]()
 
@@ -99,7 +99,7 @@ class _Ear:
             try:
                 with on_terminal():
                     self._say(f"stopping{why}: finishing the step and writing a checkpoint; repeat to stop at once")
-            finally:  # though there may be nobody left to tell
+            finally:  # even if the output is closed
                 self._stop.set()
 
     def follow(self, orders: int) -> None:
@@ -115,8 +115,8 @@ class _Ear:
 
 
 class Orders:
-    """A worker's standard input, which says when to stop. Schedulers send a signal to the worker, too: it would count
-    twice.
+    """A worker's standard input, which says when to stop. A signal would not do: schedulers send theirs to the worker,
+    too, and so it would count twice.
     """
 
     def __init__(self, pipe: IO[bytes] | None) -> None:
@@ -125,40 +125,40 @@ class Orders:
         self._pipe = pipe
 
     def send(self, word: bytes) -> None:
-        """Tells the worker STOP or NOW; one that has ended does not mind."""
+        """Tells the worker STOP or NOW; does nothing if it has ended."""
         with suppress(OSError):
             self._pipe.write(word)
             self._pipe.flush()
 
     def close(self) -> None:
-        """No more orders; the worker, if it still works, stops."""
+        """Ends the orders; a worker that still runs then stops."""
         with suppress(OSError):
             self._pipe.close()
 
 
 def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool = True) -> str:
-    """What an unfinished run leaves; `told`: whether the database knows, else others wait until its lease expires."""
+    """What remains of an unfinished run. `told`: the database knows; otherwise others wait until the lease expires."""
     begin = "stopped" if in_order else "stopped at once"
     if not told:
         return f"{begin}; the database does not answer"
     if checkpoint is None:
-        return f"{begin} before its first checkpoint: it will start again"
+        return f"{begin} before its first checkpoint; it will start again"
     return f"{begin}; it will go on from its checkpoint ({checkpoint.epochs} epoch{'' if checkpoint.epochs == 1 else 's'} trained)"
 
 
 BEAT_S = 15.0  # seconds between signs of life
-LISTEN_S = 3.0  # seconds between two looks whether the study's workers are to stop
+LISTEN_S = 3.0  # seconds between two checks for a request to stop
 STARTING = "starting"
 IDLE = "looking for work"
 
 
 def stop_workers(opened: OpenStudy) -> None:
-    """Tells all workers that a study has now, wherever they run, to stop in order. Those that come later work."""
+    """Tells all current workers of a study, on any machine, to finish and stop. Workers that start later are not affected."""
     opened.store.set(stop_asked_at=opened.database.now())
 
 
 class Presence:
-    """One worker's line in the study's list. A database that is away does not learn of it, and nothing depends on it."""
+    """One worker's line in the study's list. It is not updated while the database is away; nothing depends on it."""
 
     def __init__(self, opened: OpenStudy, owner: str, device: str, stop: threading.Event) -> None:
         """`stop` is set when the study's workers are told to stop."""
@@ -169,7 +169,7 @@ class Presence:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Inside, the worker is listed, with what its waits say."""
+        """Inside, the worker is listed, together with what it waits for."""
         self._tell()
         common = waits()
 

@@ -1,8 +1,8 @@
 """Runs as the target says: `nas-attn validate` tests what a search recommends, `nas-attn retrain` trains networks for use.
 
-A validation's family of comparisons is written down before the first run. A block is one fresh seed with
-every network of the family; each finished run reads the test split once. Retraining counts the runs of validations, and chooses none
-by its score on the test split: of several seeds, the first one's weights are exported.
+A validation's family of comparisons is written down before the first run. A block trains every network of the family with one
+fresh seed; each finished run reads the test split once. Retraining uses the runs of validations, too, but never chooses by the
+score on the test split: of several seeds, the first one's weights are exported.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from nas_attn.study.reading import families, keep_family, snapshot
 from nas_attn.study.worker import TaskSource, Worker
 
 VALIDATE_PRIORITY, RETRAIN_PRIORITY = 60, 50
-FEWEST_BLOCKS, MOST_BLOCKS = 2, 16  # blocks of the test at the end of a search with a time
-CAUTION = 0.85  # of the time that is left, what a test may be expected to take
+FEWEST_BLOCKS, MOST_BLOCKS = 2, 16  # blocks of the test at the end of a search with a time limit
+CAUTION = 0.85  # largest share of the remaining time for a test
 FIRST_SEED = 1_000_000  # seeds of the n-th validation begin at n times this above the search's
 FIRST_RETRAINING = 500_000  # seeds of retrainings begin this far above the search's
 
@@ -42,12 +42,12 @@ class Asked:
     blocks: int | None = None  # None: the target's seeds
     front: int = 0  # further members of the front
     placements: tuple[str, ...] = ()  # further placements, also untried ones
-    margin: float | None = None  # what may be lost, in the metric's unit
+    margin: float | None = None  # acceptable loss, in the metric's unit
 
 
 def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Family:
     """The networks and comparisons of a validation; nothing is written. Raises StudyError: there is nothing to compare.
-    Raises PlacementError: a placement is none of this backbone.
+    Raises PlacementError: a placement does not fit this backbone.
     """
     recipe, metric = opened.recipe, now.primary
     if metric is None or now.recommendation is None:
@@ -79,7 +79,7 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
 
 
 def _finalists(now: Snapshot, plan: Plan, asked: Asked, uniform: CandidateView | None) -> list[Network]:
-    """The recommended first, then the best uniform one, the front's, and those typed; each once."""
+    """The recommended network first, then the best uniform one, the front's and the user's; each once."""
     assert now.recommendation is not None
     found = [Network(now.recommendation.key, now.recommendation.placement, "recommended")]
     if uniform is not None:
@@ -129,7 +129,7 @@ class Validation(TaskSource):
         return bool(missing)
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
-        """The one reading of the test split that the run has."""
+        """Scores the run on the test split, once."""
         bench = self.worker.benches.of(row.run.protocol)
         bench.test(row.run, model, lease=lease)
         bench.keep_weights(row.run.files, model, lease)
@@ -145,7 +145,7 @@ class Validation(TaskSource):
 
 
 class Testing(Validation):
-    """At the end of a search with a time: a validation of what it recommends, in as many blocks as there is time for."""
+    """At the end of a search with a time limit: validates the recommendation in as many blocks as the time allows."""
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker, families(worker.store))
@@ -187,7 +187,7 @@ class Testing(Validation):
 
 
 def target_s(opened: OpenStudy) -> float | None:
-    """Seconds until a run as the target says has ended; a share of that with several workers; None if unknown."""
+    """Seconds that a run as the target says takes, divided by the workers; None if unknown."""
     each_s, epochs = seconds_per_epoch(opened.store), opened.recipe.target_training.rungs[-1]
     return None if each_s is None else each_s * epochs / max(1, len(opened.store.workers.rows()))
 
@@ -196,11 +196,11 @@ def target_s(opened: OpenStudy) -> float | None:
 @dataclass(frozen=True, slots=True)
 class Order:
     protocol: str
-    runs: tuple[Run, ...]  # all that count, those of a validation included
+    runs: tuple[Run, ...]  # all runs that count, including those of a validation
 
 
 def order(opened: OpenStudy, networks: Mapping[str, Placement], *, seeds: int = 1, epochs: int | None = None) -> Order:
-    """The runs that retraining networks (key -> placement) takes; the study notes how if `epochs` are not the target's."""
+    """The runs to retrain networks (key -> placement). If `epochs` are not the target's, the study notes this protocol."""
     recipe, store = opened.recipe, opened.store
     training = recipe.target_training
     if epochs is not None:
@@ -219,7 +219,7 @@ def order(opened: OpenStudy, networks: Mapping[str, Placement], *, seeds: int = 
 
 
 def enter(store: StudyStore, wanted: Order) -> int:
-    """Puts the runs that are not done, that failed, or whose weights are lost, into the queue; how many these are."""
+    """Enqueues the runs that are not done, failed, or lost their weights; returns their number."""
     rows = {row.run.identity: row for row in store.queue.rows(protocol=wanted.protocol)}
     done = {name for name, row in rows.items() if row.state == "done" and _kept(store, row.run)}
     left = [run for run in wanted.runs if run.identity not in done]
@@ -230,7 +230,7 @@ def enter(store: StudyStore, wanted: Order) -> int:
 
 
 def results(store: StudyStore, wanted: Order) -> list[tuple[Run, StoredScore | None, str]]:
-    """Each run with its score on the validation split, and why it has none."""
+    """Each run with its score on the validation split, or the reason why it has none."""
     last = len(protocol_recipe(store, wanted.protocol).training.rungs) - 1
     rows = {row.run.identity: row for row in store.queue.rows(protocol=wanted.protocol)}
     scores = {

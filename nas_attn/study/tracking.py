@@ -1,7 +1,7 @@
-"""A study's runs in TensorBoard, MLflow or Weights & Biases, from what its database holds: nothing of it is in the trainer.
+"""Writes a study's runs to TensorBoard, MLflow or Weights & Biases. It reads the database; the trainer knows nothing of it.
 
-A run is written when it has ended, whole, by one worker at a time, under an identity of its own: several workers, a resumed study
-and a kill half way leave it there once. The study's answer is one more run, written again whenever the work ends.
+A run is written once it has ended, by one worker at a time, under its own identity. So it is there once, despite several workers,
+a resumed study or a kill half way. The study's answer is one more run, which is rewritten whenever the work ends.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Tracked:
 
 class Tracker(Protocol):
     def known(self) -> Collection[str]:
-        """The runs that are there, whole."""
+        """The completely written runs."""
 
     def add(self, run: Tracked) -> None:
-        """Writes a run in the place of a former one."""
+        """Writes a run, and replaces an earlier version of it."""
 
 
 def check(recipe: Recipe) -> None:
@@ -63,13 +63,13 @@ def check(recipe: Recipe) -> None:
 
 
 def track(opened: OpenStudy, now: Snapshot | None = None) -> None:
-    """Writes the runs that have ended since; with `now`, the answer. A tracker that fails is warned of, and the search goes on."""
+    """Writes the runs that have ended since the last call; with `now`, the answer. If a tracker fails: a warning, the search goes on."""
     if not opened.recipe.log.to:
         return
     release_dead(opened.store, LEASE)
     lease = opened.store.acquire(LEASE, owner=owner_name(), ttl_s=TTL_S)
     if lease is None:
-        return  # another worker is at it, and will come again
+        return  # another worker does it, and will do it again
     with LeaseKeeper(opened.store, lease):
         runs = [*ended_runs(opened.store), *([] if now is None else [_answer(now)])]
         for name in opened.recipe.log.to:
@@ -81,7 +81,7 @@ def track(opened: OpenStudy, now: Snapshot | None = None) -> None:
                         tracker.add(run)
             except StorageAway:
                 raise
-            except Exception as error:  # whatever a tracker's server or disk may do
+            except Exception as error:  # any error of a tracker's server or disk
                 said = f"{type(error).__name__}: {first_line(error)}"
                 warnings.warn(f"{name} (log.to) failed with {said}; the study goes on", NasAttnWarning, stacklevel=2)
 
@@ -213,7 +213,7 @@ class WandB:
 
         done, told = self._done / run.id, "".join(list((run.texts or {}).values())[:2])
         if done.exists() and done.read_text("utf-8") == told:
-            return  # the answer is still the same: offline, each writing of a run has files of its own
+            return  # the answer is unchanged: offline, each writing makes new files
         made = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or "nas-attn",
             id=f"{self._mark}-{run.id}",  # the same run, whoever writes it again

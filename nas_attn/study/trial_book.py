@@ -1,5 +1,5 @@
-"""A study's trials: the only code that speaks to Optuna's study. Calls are repeated while the database is away; a trial
-that was asked for without our hearing of it is RUNNING and nobody's: the search gives it up (`TrialBook.ask_again`).
+"""A study's trials: the only code that talks to Optuna's study. Calls are repeated while the database is away. If the answer to
+an `ask` is lost, the trial is RUNNING but no worker has it: the search gives it up (`TrialBook.ask_again`).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from nas_attn.storage.connection import Outage, explained, translate_errors
 
 BASELINE = "baseline"  # user attribute of an enqueued trial that names the baseline
 OUTSIDE = "outside"  # user attribute of a trial without parameters: its placement, which the space does not hold
-TRIED = "tried"  # user attribute of a trial that was asked for, and that no rung stops: the placement as typed
-FIXED = "fixed_params"  # system attribute in which Optuna keeps what an enqueued trial is to try
+TRIED = "tried"  # user attribute of a requested trial, which is never pruned: the placement as typed
+FIXED = "fixed_params"  # system attribute in which Optuna keeps the values of an enqueued trial
 _CONSTRAINTS = "constraints"  # system attribute from which optuna-dashboard greys infeasible trials
 _LIMITS = "limits"
 
@@ -39,7 +39,7 @@ _LIMITS = "limits"
 @dataclass(frozen=True, slots=True)
 class Asked:
     number: int
-    values: Mapping[str, str]  # site -> value; empty where the placement lies outside the space
+    values: Mapping[str, str]  # site -> value; empty if the placement is outside the space
     outside: Placement | None  # that placement
     baseline: str | None  # name of the baseline
 
@@ -52,7 +52,7 @@ _CALLS = _Calls()
 
 
 class _PatientStorage(RDBStorage):
-    """Each call from outside waits for a database that is away, and is then repeated."""
+    """Repeats each call from outside until the database is back."""
 
     outage: Outage | None = None
 
@@ -91,7 +91,7 @@ class TrialBook:
         self.number = self.storage.get_study_id_from_name(name)  # by which optuna-dashboard knows the study
 
     def identity(self, number: int) -> int:
-        """By which the storage and optuna-dashboard know a trial; StorageError if the database has lost it."""
+        """The trial's id in the storage and in optuna-dashboard; StorageError if the database has lost it."""
         if number not in self._identities:
             try:
                 self._identities[number] = self.storage.get_trial_id_from_study_id_trial_number(self.number, number)
@@ -105,16 +105,16 @@ class TrialBook:
         return self.study.get_trials(deepcopy=False)
 
     def values(self) -> dict[int, tuple[float, ...]]:
-        """Number -> values as told, of the trials that have some."""
+        """Number -> values that Optuna was told, of the trials that have some."""
         return {t.number: tuple(t.values) for t in self.all() if t.state == TrialState.COMPLETE}
 
     def enqueue(self, values: Mapping[str, str], attributes: Mapping[str, Any]) -> None:
-        """Lets a placement of the space wait to be tried, unless it is a trial already."""
+        """Enqueues a placement of the space, unless it is a trial already."""
         if not any(known_params(trial) == values for trial in self.all()):
             self.study.enqueue_trial(dict(values), user_attrs=dict(attributes))
 
     def enqueue_outside(self, text: str, attributes: Mapping[str, Any]) -> None:
-        """The same for one that the space does not hold."""
+        """The same for a placement outside the space."""
         if not any(trial.user_attrs.get(OUTSIDE) == text for trial in self.all()):
             self.study.enqueue_trial({}, user_attrs={**attributes, OUTSIDE: text})
 
@@ -130,7 +130,7 @@ class TrialBook:
         return Asked(trial.number, values, other, trial.user_attrs.get(BASELINE))
 
     def ask_again(self, trial: FrozenTrial, sites: Collection[str]) -> None:
-        """Gives up a trial that nobody is at, and lets what it was to try wait again, as a new one."""
+        """Gives up a trial that no worker has, and enqueues its values as a new one."""
         values = known_params(trial)
         if values.keys() >= set(sites) or outside(trial):
             self.study.enqueue_trial(values, user_attrs=trial.user_attrs)
@@ -152,8 +152,8 @@ class TrialBook:
         violated: bool | None = None,
         state: TrialState | None = None,
     ) -> None:
-        """Ends a trial, once. `violated`: whether it is over the limits; None: there are none. `state`: None: complete,
-        or pruned, which samplers take for a bad one, if there are no values.
+        """Ends a trial, once. `violated`: whether it is over the limits; None: there are none. `state`: None means complete, or,
+        without values, pruned, which samplers take for a bad trial.
         """
         state = state or (TrialState.PRUNED if values is None else TrialState.COMPLETE)
         identity = self.identity(number)
@@ -167,11 +167,11 @@ class TrialBook:
                 self.storage.set_trial_system_attr(identity, _CONSTRAINTS, [float(violated)])
             self.study.tell(number, None if values is None else list(values), state=state, skip_if_finished=True)
         except UpdateFinishedTrialError:
-            pass  # another worker, taking over, has just told the same
+            pass  # another worker took over and has just told the same
 
 
 def known_params(trial: FrozenTrial) -> dict[str, Any]:
-    """Parameters of a trial, those that it will have included."""
+    """Parameters of a trial, including those that it will have."""
     return {**trial.system_attrs.get(FIXED, {}), **trial.params}
 
 
@@ -182,7 +182,7 @@ def outside(trial: BaseTrial | FrozenTrial) -> Placement | None:
 
 
 def attributes(row: CandidateRow, latency: Latency | None, scores: Iterable[StoredScore]) -> Mapping[str, Any]:
-    """User attributes of a trial: what a person wants to see beside its values."""
+    """User attributes of a trial, for people to read beside its values."""
     found: dict[str, Any] = {"placement": str(row.placement), "key": row.key, "state": row.state}
     found |= {name: text for name in ("baseline", "reason") if (text := getattr(row, name))}
     found |= row.cost or {}
@@ -221,7 +221,7 @@ def _close(sessions: scoped_session[Session], engine: Engine) -> None:
 
 def _made(recipe: Recipe, name: str, storage: RDBStorage) -> optuna.Study:
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))  # we say that it is made, or there
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))  # nas_attn itself reports the study
     directions: list[Any] = ["minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives]
     try:
         study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)

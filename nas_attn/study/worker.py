@@ -1,4 +1,4 @@
-"""A worker takes runs from a study's queue one by one until nothing is left or it is told to stop.
+"""A worker takes runs from a study's queue, one by one, until none is left or it is told to stop.
 
 Task sources (search, confirmation, validation, retraining) decide which runs are wanted. One worker at a time holds the
 lease `scheduling` and looks for work, so that nothing is begun twice. The lease of a run guards all writes about it.
@@ -36,16 +36,16 @@ from nas_attn.study.stopping import IDLE, left_behind
 from nas_attn.waiting import Interrupted, Wait, impatient
 
 POLL_S = 0.5
-LONGEST_POLL_S = 5.0  # an idle worker's, in seconds: a look costs the database as much as a proposal
+LONGEST_POLL_S = 5.0  # of an idle worker, in seconds: a look costs the database as much as a proposal
 LONGEST_LOCK_POLL_S = 2.0  # while another holds the scheduling lock: frequent looks would slow it down
-LONELY_S = 600.0  # seconds that a worker waits for work that it cannot do itself while no other worker is busy
+LONELY_S = 600.0  # seconds to wait for work that only others can do, while no other worker is busy
 ATTEMPTS = 3  # a run that has killed this many workers counts as failed
 
-MANY_FAILED = 3  # failed networks, while none has been scored, that end a study
+MANY_FAILED = 3  # so many failed networks end a study in which none has been scored
 
 
 class TaskSource:
-    """Something that a study wants done: which runs, and what becomes of them. Subclasses add `purpose`, and what they need."""
+    """A kind of work of a study: its runs, and what follows from them. Subclasses add `purpose`, and what they need."""
 
     purpose: str
 
@@ -53,14 +53,14 @@ class TaskSource:
         self.worker, self.store, self.recipe, self.queue = worker, worker.store, worker.recipe, worker.queue
 
     def recover(self, lease: Lease) -> None:
-        """Puts in order what a worker that is gone has left."""
+        """Cleans up after workers that are gone."""
 
     def want(self, lease: Lease) -> bool:
-        """Enters the runs that are wanted next; whether it entered any."""
+        """Enqueues the next runs; returns whether there are any."""
         return False
 
     def prepare(self, row: RunRow, lease: Lease) -> bool:
-        """What comes before a run; false if the run is not wanted after all."""
+        """Prepares a run; false if the run is not wanted after all."""
         return True
 
     def go_on(self, run: Run, score: Score) -> bool:
@@ -68,18 +68,18 @@ class TaskSource:
         return True
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
-        """A run has reached its last rung; this is the network."""
+        """Called when a run has reached its last rung, with the network."""
 
     def ended(self, row: RunRow, lease: Lease) -> None:
-        """A run has ended as the queue says; its lease is still held."""
+        """Called when a run has ended, with its row of the queue; its lease is still held."""
         self.worker.say(f"{self.worker.name(row)}: {row.state}{f': {row.reason}' if row.reason else ''}")
 
     def close(self) -> str:
-        """No run is left: `complete`, another word why nothing more is begun, or empty while others finish it."""
+        """Called when no run is left. `complete`, another word for why it ends, or empty while others finish it."""
         return "complete"
 
     def lacks(self) -> str:
-        """What others have to do before it can end, in one sentence with the way out, or empty."""
+        """What other workers must do before it can end: one sentence with the way out, or empty."""
         return ""
 
 
@@ -91,7 +91,7 @@ class Step:
 
 
 class Worker:
-    """Does the runs of one study. Any number of workers may share it, on any number of machines."""
+    """Carries out runs of one study. Any number of workers may share it, on any number of machines."""
 
     def __init__(
         self,
@@ -103,8 +103,8 @@ class Worker:
         deadline: float | None = None,
         at: Callable[[str], None] = lambda doing: None,
     ) -> None:
-        """`stop`, asked between steps, ends the work; after `deadline` (time.monotonic()) no run is begun; `at`: its
-        doing.
+        """`stop`, asked between steps, ends the work; after `deadline` (time.monotonic()) no run is begun; `at` is told its
+        current task.
         """
         self._at = at
         self.opened, self.benches, self.owner = opened, benches, benches.host.owner
@@ -112,8 +112,8 @@ class Worker:
         self.store, self.recipe, self.queue = opened.store, opened.recipe, opened.store.queue
 
     def run(self, sources: Sequence[TaskSource]) -> str:
-        """Works until the sources want nothing more, in their order; `time`, `stopped`, or the last word but
-        `complete`.
+        """Works until the sources, in their order, have no work left. Returns `time`, `stopped`, or the last word of a source's
+        `close`; `complete` only if no source said another one.
         """
         idle = _Idle(self, sources)
         try:
@@ -137,7 +137,7 @@ class Worker:
     @contextmanager
     def scheduling(self) -> Iterator[Lease | None]:
         """Takes the scheduling lock; yields None if another worker holds it."""
-        taken = release_dead(self.store, "scheduling")  # many look, and reading costs them less than trying to take it
+        taken = release_dead(self.store, "scheduling")  # many workers look; reading is cheaper than trying to take it
         lease = None if taken else self.store.acquire("scheduling", owner=self.owner, ttl_s=TTL_S)
         if lease is None:
             yield None
@@ -146,7 +146,7 @@ class Worker:
             yield lease
 
     def _next(self, sources: Sequence[TaskSource], lock: Lease) -> Step | str | None:
-        """The next run; None while others are at the last ones; a word if there is none left."""
+        """The next run; None while others do the last ones; the final word if none is left."""
         if not self.store.is_current:
             raise StudyError(f"study '{self.store.name}' has been extended since this worker began: start it again")
         release_dead(self.store, "run/")
@@ -169,7 +169,7 @@ class Worker:
         return word
 
     def _take(self, sources: Sequence[TaskSource]) -> Step | None:
-        """The first waiting run that nobody is at, or the backbone that it needs first."""
+        """The first waiting run that no worker has, or the backbone that it needs first."""
         by_purpose = {source.purpose: source for source in sources}
         held = {lease.resource for lease in self.store.leases(released=False) if lease.state == "held"}
         for row in self.queue.rows(state="waiting", purposes=list(by_purpose)):
@@ -197,7 +197,7 @@ class Worker:
         return None
 
     def backbone_again(self, run: Run) -> None:
-        """Trains the backbone that a run starts from, here and now; OperationError if another process is at it."""
+        """Trains the backbone that a run starts from, at once; OperationError if another process trains it."""
         needed = self.benches.of(run.protocol).needs_backbone(run)
         if needed is None:
             return
@@ -208,7 +208,7 @@ class Worker:
         self._do(Step(self.queue.begin(row, lease), None, lease))
 
     def _backbone(self, needed: Run, wanted_by: Run) -> RunRow:
-        """The queue's row of a backbone that is needed; trained anew where it was lost, but not a control's that failed."""
+        """The queue's row of a needed backbone. A lost one is trained again, but not a control's that failed."""
         self.queue.want([replace(needed, priority=wanted_by.priority + 1)])
         (row,) = (
             r for r in self.queue.rows(key=needed.key, protocol=needed.protocol) if r.run.identity == needed.identity
@@ -219,7 +219,7 @@ class Worker:
         return row
 
     def _do(self, step: Step) -> None:
-        """Carries out one run. Interrupted, it goes back to the queue with its checkpoint."""
+        """Carries out one run. An interrupted run returns to the queue with its checkpoint."""
         name, run = self.name(step.row), step.row.run
         if step.source is None:
             self.say(f"{name}: training")  # the first thing that happens, and for minutes the only one
@@ -313,15 +313,15 @@ class _Idle:
         self._alone_since, self._poll_s = None, POLL_S
 
     def pause(self, *, nothing: bool) -> None:
-        """Lets time pass; `nothing`: there was nothing to do. Raises OperationError: others are away, and have to do
-        it.
+        """Waits a little; `nothing`: there was nothing to do. Raises OperationError: only others can do the work, and none of
+        them is there.
         """
         others = holders(self._worker.store, self._worker.owner)
         if others or self._alone_since is None:
             self._alone_since = None if others else time.monotonic()
         elif time.monotonic() - self._alone_since > LONELY_S:
             name = self._worker.store.name
-            raise OperationError(self._lacks() or f"study '{name}' has work left that no worker takes")
+            raise OperationError(self._lacks() or f"no worker takes the rest of study '{name}': resume the study")
         pause = min(self._poll_s, LONGEST_POLL_S if nothing else LONGEST_LOCK_POLL_S)
         self._poll_s = 1.3 * pause
         who = "; ".join(others)

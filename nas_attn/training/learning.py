@@ -1,4 +1,4 @@
-"""What a task is to the trainer: the expected output, a loss, metrics. Detectors are scored by mAP as COCO counts it."""
+"""A task for the trainer: the expected output, the loss, the metrics. Detectors are scored by COCO's mAP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nas_attn.tasks import Task
 
 
 def answer_of(output: object) -> object:
-    """The tensor that counts of a network's output: torchvision's segmentation networks return it under `out`."""
+    """The main tensor of a network's output; torchvision's segmentation networks return it under `out`."""
     return output.get("out") if isinstance(output, Mapping) else output
 
 
@@ -36,13 +36,13 @@ class OwnLoss:
         """`output`: shape of one image's logits. Raises RecipeError: an unknown name, wrong arguments, or not for such logits."""
         self._said = f"training.loss = '{named.name}'"
         self._loss = self._made(named, masked=len(output) > 1)
-        self._logits = torch.zeros(output[0] + 1, *output)  # a batch that cannot be taken for the classes
+        self._logits = torch.zeros(output[0] + 1, *output)  # a batch size other than the number of classes
         self._y = torch.zeros(len(self._logits), *output[1:], dtype=torch.long)
         self._shares = False
         try:
             self._try(self._y)
         except RecipeError:
-            if len(output) > 1:  # pixels that do not count have no share of any class
+            if len(output) > 1:  # uncounted pixels have no share of any class
                 raise
             self._shares = True
             self.require_shares()
@@ -71,7 +71,7 @@ class OwnLoss:
     def _try(self, y: Tensor) -> None:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of shapes that do not fit, which is an error then
+                warnings.simplefilter("ignore")  # about shapes that do not fit: these raise an error here
                 found = self._loss(self._logits, y)
         except Exception as error:  # anybody's loss
             what = "shares of classes, as MixUp makes them" if y.is_floating_point() else "class numbers"
@@ -88,36 +88,36 @@ class OwnLoss:
 
 
 class Tally(ABC):
-    """Counts what a network has right, batch after batch."""
+    """Counts a network's correct results, batch after batch."""
 
     @abstractmethod
     def add(self, answer: Any, y: Tensor) -> None:
-        """Another batch, the logits or what the task has in their place, without waiting for the device."""
+        """Adds a batch (logits, or the task's other output), without waiting for the device."""
 
     @abstractmethod
     def metrics(self, loss: float) -> dict[str, float]:
-        """Of all batches, the loss being one of them."""
+        """The metrics over all batches, with the `loss` among them."""
 
     def right(self) -> bytes | None:
-        """Per image, right or wrong, as bits; None where an image is neither."""
+        """For each image right or wrong, as bits; None if an image is neither."""
         return None
 
     def answers(self) -> dict[str, Any]:
-        """The fields of `analysis.per_image.Answers` that this task fills; `metrics` was asked for before."""
+        """The fields of `analysis.per_image.Answers` for this task; call `metrics` before."""
         return {}
 
 
 class Learnt(ABC):
-    """A task as the trainer sees it."""
+    """A task's interface for the trainer."""
 
-    recordable = True  # Whether a step is the same operations for any batch, as compiling and recording need
+    recordable = True  # Whether all batches have the same operations: compiling and recording need it
 
     def __init__(self, task: Task, classes: int, loss: Named | None = None) -> None:
         self.task, self.classes = task, classes
         self._own = OwnLoss(loss, task.output(classes, (2, 2))) if loss else None
 
     def ask(self, network: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
-        """The network's output for x; y where it is to learn from it."""
+        """The network's output for x; y is given in training."""
         return network(x)
 
     def logits(self, output: object, x: Tensor) -> Tensor:
@@ -131,10 +131,10 @@ class Learnt(ABC):
 
     @abstractmethod
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Sum over the images of the log-loss, scalar."""
+        """The log-loss, summed over the images: a scalar."""
 
     def training_loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """The same of what a network is trained on: the log-loss, or `training.loss`."""
+        """The training loss, summed over the images: the log-loss, or `training.loss`."""
         return self._own(logits, y) * len(y) if self._own else self.loss(logits, y)
 
     def require_shares(self) -> None:
@@ -149,12 +149,12 @@ class Learnt(ABC):
         return self.loss(logits, y)
 
     def practice(self, network: Callable[..., object], x: Tensor) -> Tensor:
-        """A loss of no meaning, which takes as long as that of training."""
+        """A meaningless loss that takes as long as the training loss, for timing."""
         return self.logits(self.ask(network, x), x).square().mean()
 
     @abstractmethod
     def tally(self) -> Tally:
-        """To score a split with."""
+        """A new tally, to score a split."""
 
 
 class ClassOfImage(Learnt):
@@ -211,7 +211,7 @@ class _Pixels(Tally):
 
     def add(self, answer: Any, y: Tensor) -> None:
         counted, found = y != NOT_COUNTED, answer.argmax(1)
-        place = torch.where(counted, y * self._classes + found, self._classes**2)  # no wait for how many
+        place = torch.where(counted, y * self._classes + found, self._classes**2)  # indexing would wait for the device
         self._shares.append(((found == y) & counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1))
         counts = torch.bincount(place.flatten(), minlength=self._classes**2 + 1)
         self._counts = counts if self._counts is None else self._counts + counts
@@ -233,7 +233,7 @@ def confusion(labels: Tensor, predicted: Tensor, classes: int) -> NDArray[Any]:
 
 
 def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
-    """`balanced_accuracy` and `macro_f1`: a class without images counts in neither; one never predicted has an F1 of 0."""
+    """`balanced_accuracy` and `macro_f1`. A class without images is left out; a class that is never predicted has an F1 of 0."""
     right, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
     there = true > 0
     recall = right[there] / true[there]
@@ -242,18 +242,18 @@ def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
 
 
 def mean_iou(counts: NDArray[np.int64]) -> float:
-    """Mean IoU of pixels (classes, classes), rows are the true ones. A class without a pixel counts only against the others."""
+    """Mean IoU from counts of pixels (classes, classes); rows are true. A class without pixels is left out of the mean."""
     both, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
     there = true > 0
     return float((both[there] / (true[there] + taken[there] - both[there])).mean())
 
 
 def rounded(values: Sequence[float]) -> list[float]:
-    """As many places as a picture's caption has."""
+    """The values, with as many places as a picture's caption."""
     return [round(value, 3) for value in values]
 
 
-MOST = 100  # boxes of an image that count, the surest first, as COCO has it
+MOST = 100  # boxes of an image that count, highest scores first, as in COCO
 
 
 def require_scorer() -> None:
@@ -293,7 +293,7 @@ class BoxesOfImage(Learnt):
 
     def judge(self, output: object, x: Tensor, y: Tensor, tally: Tally) -> Tensor:
         tally.add(output, y)
-        return x.new_zeros(())  # a network tells its losses while it is trained only
+        return x.new_zeros(())  # a network returns its losses only in training
 
     def practice(self, network: Callable[..., object], x: Tensor) -> Tensor:
         height, width = x.shape[2:]
@@ -305,7 +305,7 @@ class BoxesOfImage(Learnt):
 
 
 class Boxes(Tally):
-    """Boxes found and boxes there, image after image."""
+    """Collects predicted and true boxes, image after image."""
 
     def __init__(self, classes: int) -> None:
         self._classes = classes
@@ -314,7 +314,7 @@ class Boxes(Tally):
         self._precision: NDArray[Any] | None = None  # pycocotools', (IoUs, recalls, classes); None: nothing was found
 
     def add(self, answer: Any, y: Tensor) -> None:
-        """What a network returns for a batch, and its boxes (B, M, 5). Raises TrainingError: it returns something else."""
+        """Adds a network's output for a batch, with its true boxes (B, M, 5). Raises TrainingError: another kind of output."""
         names, sized = ("boxes", "labels", "scores"), isinstance(answer, Sequence) and len(answer) == len(y)
         if not sized or not all(
             isinstance(one, Mapping) and all(isinstance(one.get(n), Tensor) for n in names) for one in answer
@@ -366,7 +366,7 @@ class Boxes(Tally):
         return {"info": {}, "images": images, "annotations": rows, "categories": categories}
 
     def _detections(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        """(K, 7), as pycocotools takes them: image, left, top, width, height, score, class."""
+        """(K, 7) for pycocotools: image, left, top, width, height, score, class."""
         tables = []
         for image, boxes in enumerate(self._found):
             table = boxes.cpu().double().numpy()
@@ -376,19 +376,19 @@ class Boxes(Tally):
         return np.concatenate(tables)
 
 
-SURE = 0.3  # score of a box from which on it counts in a picture, and in an image's F1
-OVERLAP = 0.5  # IoU from which on a box is found
+SURE = 0.3  # least score of a box that is drawn, and counts in an image's F1
+OVERLAP = 0.5  # least IoU with a true box to count as found
 
 
 def _overlaps(found: Tensor, there: Tensor) -> Tensor:
-    """(K, M) IoU of boxes found and boxes there."""
+    """(K, M) IoU of predicted and true boxes."""
     from torchvision.ops import box_iou  # an import of two seconds, for detection only
 
     return torch.as_tensor(box_iou(found[:, :4], there[:, 1:]))
 
 
 def _confused(found: Tensor, there: Tensor, classes: int) -> NDArray[np.int64]:
-    """(classes + 1, classes + 1) counts of an image's boxes, as in `_f1`: true class, found class; the last: there is nothing."""
+    """(classes + 1, classes + 1) counts of an image's boxes, as in `_f1`: true class, found class; the last one means no box."""
     found, there = found[found[:, 4] >= SURE].cpu(), there[there[:, 0] > 0].cpu()
     counts, left = np.zeros((classes + 1, classes + 1), np.int64), _overlaps(found, there)
     for row, label in zip(left, found[:, 5].long().tolist(), strict=True):
@@ -403,7 +403,7 @@ def _confused(found: Tensor, there: Tensor, classes: int) -> NDArray[np.int64]:
 
 
 def _f1(found: Tensor, there: Tensor) -> float:
-    """F1 of an image's boxes: (K, 6) as `Boxes` holds them, (M, 5) as in a `BoxTable`; each box there is found once, by the surest."""
+    """F1 of an image's boxes: `found` (K, 6) as in `Boxes`, `there` (M, 5) as in a `BoxTable`; each true box is found at most once."""
     found, there = found[found[:, 4] >= SURE].cpu(), there[there[:, 0] > 0].cpu()
     overlaps = _overlaps(found, there) * (found[:, 5:] == there[None, :, 0])
     hits, free = 0, torch.ones(len(there), dtype=torch.bool)

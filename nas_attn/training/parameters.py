@@ -18,9 +18,9 @@ from nas_attn.importing import load_object
 from nas_attn.recipe import Schedule, TrainingSection
 
 BY_STEP = ("OneCycleLR", "CyclicLR")  # schedules that count steps; all others count epochs
-KEPT_PER = 100  # the recipe's `ema` is the share kept per this part of an epoch
-MOST_KEPT = 0.5  # share of the untrained weights in an average that is scored without a warning
-LENGTHS = ("T_max", "total_iters", "step_size", "milestones")  # arguments that say how long something takes
+KEPT_PER = 100  # the recipe's `ema` is the decay per so many parts of an epoch
+MOST_KEPT = 0.5  # a larger share of untrained weights in a scored average gives a warning
+LENGTHS = ("T_max", "total_iters", "step_size", "milestones")  # arguments that are lengths of time
 
 
 def schedule_factors(schedule: Sequence[Schedule], epochs: int, steps: int, peak: float) -> list[float]:
@@ -78,15 +78,15 @@ def _in_epochs(length: Any, epochs: int) -> Any:
 
 
 Rate = float | Mapping[str, float]
-"""Factor on the learning rate of all parameters but attention's, or of each by its name (1 where it has none)."""
-NORM_MOMENTUM = 0.1  # BatchNorm's, at least: some networks (MnasNet: 0.0003) have one for hundreds of epochs
+"""Factor on the learning rate of all parameters except attention's, or of each by its name (1 if it is missing)."""
+NORM_MOMENTUM = 0.1  # BatchNorm's least momentum: some networks' (MnasNet: 0.0003) need hundreds of epochs
 
 
 def make_optimizer(
     model: nn.Module, section: TrainingSection, attention: Collection[str], backbone_factor: Rate
 ) -> torch.optim.Optimizer | None:
-    """The recipe's optimizer, fused where it can be; None where nothing is to be trained. Groups: backbone, by its factors, and attention,
-    each with and without weight decay (biases, norms, scalars: without). A group's `factor` multiplies the scheduled rate."""
+    """The recipe's optimizer, fused if possible; None if nothing is trained. Groups: backbone, by its factors, and attention, each
+    with and without weight decay (biases, norms, scalars: without). A group's `factor` multiplies the scheduled rate."""
     found: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         factor = section.attention_learning_rate if name in attention else rate_of(name, backbone_factor)
@@ -105,8 +105,8 @@ def rate_of(name: str, factor: Rate) -> float:
 
 
 def check_training(section: TrainingSection) -> None:
-    """Makes optimizer and schedule before anything is trained; RecipeError: unknown, wrong arguments, or too long. Warns of an average
-    that is hardly of trained weights."""
+    """Makes optimizer and schedule before anything is trained. RecipeError: unknown, wrong arguments, or too long. Warns of an average
+    with mostly untrained weights."""
     kept = section.ema ** (KEPT_PER * section.rungs[0])
     if kept > MOST_KEPT:
         warnings.warn(
@@ -145,7 +145,7 @@ FUSED = ("SGD", "AdamW", "Adam", "Adagrad")  # Of torch, with one kernel for all
 
 @contextmanager
 def frozen(model: nn.Module, names: Collection[str]) -> Iterator[None]:
-    """Takes gradients from these parameters for the time of a training; some may have had none before."""
+    """Inside, these parameters get no gradients; afterwards each is as before."""
     held = [p for name, p in model.named_parameters() if name in names and p.requires_grad]
     for parameter in held:
         parameter.requires_grad_(False)
@@ -158,7 +158,7 @@ def frozen(model: nn.Module, names: Collection[str]) -> Iterator[None]:
 
 @contextmanager
 def prompt_norms(model: nn.Module) -> Iterator[None]:
-    """For the time of a training, BatchNorm's statistics follow the network within some tens of steps; see NORM_MOMENTUM."""
+    """Inside, BatchNorm's statistics adapt within some tens of steps; see NORM_MOMENTUM."""
     slow = {
         module: module.momentum
         for module in model.modules()
@@ -174,7 +174,7 @@ def prompt_norms(model: nn.Module) -> Iterator[None]:
 
 
 def set_training_mode(model: nn.Module) -> None:
-    """Training mode, but modules whose own parameters are all frozen keep their statistics (a frozen BatchNorm)."""
+    """Sets training mode, except for modules whose own parameters are all frozen: a frozen BatchNorm keeps its statistics."""
     model.train()
     for module in model.modules():
         own = list(module.parameters(recurse=False))
@@ -205,7 +205,7 @@ class WeightAverage:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """The model carries the averaged weights inside, and its own again afterwards."""
+        """Inside, the model has the averaged weights; afterwards its own again."""
         self._swap()
         try:
             yield

@@ -1,4 +1,4 @@
-"""One training on its way from rung to rung, and its checkpoints: tensors and plain values, read with `weights_only=True`."""
+"""One training from rung to rung, and its checkpoints: tensors and plain values, read with `weights_only=True`."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ FORMAT = 2
 
 
 class CheckpointSlot(Protocol):
-    """Where one training's checkpoint is kept. The slot makes writes atomic and checks what it hands out."""
+    """Keeps one training's checkpoint. Writes are atomic, and reads are checked."""
 
     def load(self) -> bytes | None:
-        """The last checkpoint, None where there is none."""
+        """The last checkpoint; None if there is none."""
 
     def save(self, blob: bytes, epochs: int) -> None:
-        """Keeps a checkpoint in place of the last one; CheckpointError: it could not be written, the last one is still there."""
+        """Replaces the last checkpoint. CheckpointError: it could not be written, and the last one is still there."""
 
 
 def encode(payload: dict[str, Any]) -> bytes:
@@ -62,11 +62,11 @@ def decode(blob: bytes, fits: str) -> dict[str, Any]:
     return payload
 
 
-AVERAGES_PER_EPOCH = 25  # How often the average takes the weights in: each time costs as much as a layer
+AVERAGES_PER_EPOCH = 25  # Updates of the average: each one costs as much as a layer
 
 
 class Clock:
-    """Wall and device seconds since it was last reset, those before an interruption included."""
+    """Wall and device seconds since the last reset, including those before an interruption."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -105,7 +105,7 @@ class Run:
         backbone_factor: Rate,
         slot: CheckpointSlot | None,
     ) -> None:
-        """A checkpoint must carry the text `identity` to be taken up here; `steps` are those of an epoch."""
+        """`identity`: text that a checkpoint must have to be continued here; `steps`: of one epoch."""
         self.model = model
         self.steps = steps
         self.optimizer = make_optimizer(model, section, attention, backbone_factor)
@@ -119,7 +119,7 @@ class Run:
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)  # summed, read at the end
         self.waited_s = 0.0  # seconds since the last rung in which the training waited for images
         self.loss_sum = 0.0  # sum over epochs of the mean training loss
-        self.parts = 1  # parts that a batch is computed in, 2 after memory ran out
+        self.parts = 1  # parts of a batch computed separately, 2 after memory ran out
         self.threads: int | None = None  # intra-op threads that the run was begun with; None before that
         self.scores: list[Score] = []
         self.clock = Clock(self.device)
@@ -133,14 +133,14 @@ class Run:
         self.saved_at = time.monotonic()
 
     def count_batch(self) -> None:
-        """A batch is done: the average takes its weights in, where it is time to."""
+        """Counts a finished batch; updates the average if it is due."""
         self.batch += 1
         since = self.batch % self._interval
         if since == 0 or self.batch == self.steps:
             self.average.update(self._kept ** (KEPT_PER / self.steps * (since or self._interval)))
 
     def look(self) -> None:
-        """Notes the memory that is taken; after each batch."""
+        """Records the used memory; called after each batch."""
         now = torch.cuda.max_memory_allocated(self.device) if self._on_gpu else self._process.memory_info().rss
         self.peak_bytes = max(self.peak_bytes, now)
 
@@ -172,7 +172,7 @@ class Run:
         self._slot.save(encode(payload), self.epoch)
 
     def resume(self, rungs: Sequence[int]) -> None:
-        """Goes on from the slot's checkpoint, if there is one; CheckpointError: damaged, or of another training."""
+        """Continues from the slot's checkpoint, if there is one. CheckpointError: damaged, or of another training."""
         blob = self._slot.load() if self._slot else None
         if blob is None:
             return
@@ -222,7 +222,7 @@ class Climb:
 
     section: TrainingSection
     train: Split
-    scored: Callable[[], Score]  # what the averaged weights score on the validation split
+    scored: Callable[[], Score]  # scores the averaged weights on the validation split
     device: torch.device
     hook: Callable[[], object]  # called between batches
     run: Run
@@ -250,7 +250,7 @@ class Climb:
                 return
 
     def _reach(self, rung: int, loss: float) -> bool:
-        """Scores at a rung; whether the training goes on."""
+        """Scores at a rung; returns whether the training goes on."""
         run, score = self.run, self.scored()
         if self.on_epoch is not None:
             self.on_epoch(EpochPoint(run.epoch, loss, score.metrics))
@@ -325,7 +325,7 @@ class Climb:
             self.run.save()
 
     def _step(self, x: Tensor, y: Tensor, rate: float) -> None:
-        """One batch; in two halves from the first time that memory does not suffice."""
+        """Trains on one batch; in two halves after memory has run out once."""
         try:
             self.step(x, y, rate, self.run.parts * self.section.accumulate)
             return

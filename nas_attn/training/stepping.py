@@ -1,4 +1,4 @@
-"""One batch of training, as it is, through torch.compile, or replayed as a CUDA graph; and the threads that it pays to use.
+"""One batch of training: eager, through torch.compile, or as a CUDA graph; and the fastest number of threads.
 
 Threads wait for each other at the end of every operation: beside two busy processes on 2 cores, a step of a small network took 1.1 s
 with two threads, 20 ms with one. The number is fixed for a run, in its checkpoint, because it changes the order of sums.
@@ -23,10 +23,10 @@ from nas_attn.processes import cores
 from nas_attn.recipe import TrainingSection
 from nas_attn.training.parameters import FUSED
 
-GAIN = 0.9  # more threads are taken where steps take less than this share of the time with fewer, and each of them less
-ROUNDS = 3  # steps timed with more and with fewer threads, in turns, after one each to warm up
-FAR = 5.0  # so many times the time of fewer threads, and the first step with more is the last
-LONG_S = 0.5  # where a step takes this long, one round is enough
+GAIN = 0.9  # more threads are used if the median step takes less than this share, and every step less time
+ROUNDS = 3  # timed steps with more and with fewer threads, in turns, after a warm-up step each
+FAR = 5.0  # if the first step takes so many times longer, more threads are not tried again
+LONG_S = 0.5  # if a step takes this long, one round is enough
 LATEST_S = 900.0  # seconds after which the number is chosen anew
 
 
@@ -40,17 +40,17 @@ class Threads:
 
     @property
     def usual(self) -> int:
-        """For what cannot be timed, like a user's evaluator."""
+        """Threads for work that cannot be timed, like a user's evaluator."""
         return self.fixed or self.most
 
     @contextmanager
     def latest(self) -> Iterator[None]:
-        """In here, torch has as many as the last run had, one where there was none."""
+        """Inside, torch has as many threads as the last run, or one."""
         with intra_op_threads(self._latest):
             yield
 
     def number(self, recorded: int | None, step: Callable[[], object]) -> int:
-        """Threads of a run: those that are `recorded` of its beginning, or found by steps of a copy, whatever these raise."""
+        """Threads of a run: `recorded` at its beginning, or found by timing steps of a copy; their errors are ignored."""
         self._latest = self._number(recorded, step)
         return self._latest
 
@@ -69,7 +69,7 @@ class Threads:
 
 @contextmanager
 def intra_op_threads(threads: int | None) -> Iterator[None]:
-    """Torch with so many threads inside; None: as it is. Inside, the number may be set anew."""
+    """Inside, torch has so many threads; None: as before. The number may be changed inside."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
@@ -79,21 +79,21 @@ def intra_op_threads(threads: int | None) -> Iterator[None]:
 
 
 def quickest(step: Callable[[], object], most: int) -> int:
-    """The number of threads (1, 2, 4, …, most) with which a step is quickest: it goes up as long as that pays."""
+    """The number of threads (1, 2, 4, …, most) with the fastest step: doubles it as long as this helps."""
     best, numbers = 1, [2**power for power in range(1, 32) if 2**power < most]
     with intra_op_threads(None):
         for number in (*numbers, most) if most > 1 else ():
             try:
                 if not _pays(step, number, best):
                     break
-            except Exception:  # the training itself will say what is wrong
+            except Exception:  # the training itself will report the error
                 break
             best = number
     return best
 
 
 def _pays(step: Callable[[], object], number: int, fewer: int) -> bool:
-    """Whether steps are quicker with a number of threads than with fewer, tried in turns, each time."""
+    """Whether each step is faster with `number` threads than with `fewer`, timed in turns."""
     fewer_s, more_s = _time(step, fewer), _time(step, number)
     if more_s > FAR * fewer_s:
         return False
@@ -114,7 +114,7 @@ def _time(step: Callable[[], object], threads: int) -> float:
 
 
 def cores_for(workers: int = 1) -> int:
-    """Cores for each of several workers of this machine: those that this process may use, or `$OMP_NUM_THREADS` of them."""
+    """Cores for each of several workers: a share of those that this process may use, or of `$OMP_NUM_THREADS`."""
     here = cores()
     said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     return max(1, min(here // workers, int(said) if said.isdigit() and int(said) else here))
@@ -122,9 +122,9 @@ def cores_for(workers: int = 1) -> int:
 
 log = logging.getLogger("nas_attn.training")
 
-WARM_UP = 3  # Ordinary steps before one is recorded: in the first ones libraries choose kernels and allocate
-LONG = 100  # Steps from which on a CUDA graph is recorded: that takes as long as some tens of them
-AHEAD = 8  # batches that the host may be in front of a CUDA device
+WARM_UP = 3  # Ordinary steps before the recording, in which libraries choose kernels and allocate
+LONG = 100  # Least number of steps to record a CUDA graph, which takes as long as some tens of them
+AHEAD = 8  # batches that the host may queue on a CUDA device
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -132,8 +132,8 @@ Stepper = Callable[[Tensor, Tensor, float, int], None]  # x, y, learning rate, p
 
 
 def execution_on(section: TrainingSection, device: torch.device, steps: int = LONG) -> str:
-    """`eager`, `compile` or `cuda-graph` for a training of so many steps. `auto` is `cuda-graph` on CUDA, but for a few steps, else
-    `eager`: compiling takes longer than a brief training (docs/benchmarks/evaluation.md). RecipeError: a CUDA graph elsewhere."""
+    """`eager`, `compile` or `cuda-graph` for a training of so many steps. `auto` is `cuda-graph` on CUDA, except for few steps, else
+    `eager`: compiling takes longer than a brief training (docs/benchmarks/evaluation.md). RecipeError: `cuda-graph` without CUDA."""
     if section.execution == "auto":
         recorded = device.type == "cuda" and steps >= LONG and section.optimizer in FUSED
         return "cuda-graph" if recorded else "eager"
@@ -146,12 +146,12 @@ def execution_on(section: TrainingSection, device: torch.device, steps: int = LO
 
 
 def compiled(model: nn.Module) -> Callable[[Tensor], object]:
-    """The network through torch.compile, which compiles it at the first call, or raises TrainingError there."""
+    """The network through torch.compile. The first call compiles it, and raises TrainingError if that fails."""
 
     def forward(x: Tensor) -> object:
         return model(x)
 
-    # The compiler keeps what it compiled by code object, a few a piece, and then runs the rest as it is without a word.
+    # The compiler keeps a few results per code object, and then silently runs everything else uncompiled.
     forward.__code__ = forward.__code__.replace()
     quick: Callable[[Tensor], object] = torch.compile(forward)
 
@@ -185,7 +185,7 @@ class Step:
         self.descend(x, y, parts)
 
     def set_rate(self, rate: float) -> None:
-        """Sets each group's learning rate, in place where it lies on the device."""
+        """Sets each group's learning rate, in place if it is on the device."""
         for group in self.optimizer.param_groups if self.optimizer else ():
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate * group["factor"])
@@ -208,13 +208,13 @@ class Step:
             if section.clip_norm is not None:
                 nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], section.clip_norm)
             optimizer.step()
-        for loss in sums:  # not before the step is through: memory may run out in its second part
+        for loss in sums:  # only after the whole step: memory may run out in its second part
             self.loss_sum += loss
 
 
 @dataclass(frozen=True, slots=True)
 class _Recording:
-    """A recorded step, and the tensors that it reads its batch from."""
+    """A recorded step, and its input tensors."""
 
     graph: torch.cuda.CUDAGraph
     x: Tensor
@@ -222,8 +222,8 @@ class _Recording:
 
 
 class RecordedStep:
-    """A step that is recorded once per shape of batch as a CUDA graph and then replayed: one launch in place of hundreds, which take the
-    host longer than the device computes on small networks. The first steps of each shape are ordinary ones, and so are all of a network
+    """A step that is recorded once per shape of batch as a CUDA graph and then replayed: one launch instead of hundreds, which for small
+    networks take the host longer than the device computes. The first steps of each shape are ordinary ones. So are all steps of a network
     that waits for the device within a step (`.item()`, a mask as an index)."""
 
     def __init__(self, step: Step, device: torch.device) -> None:
@@ -249,7 +249,7 @@ class RecordedStep:
         recording.graph.replay()
 
     def _beside(self, x: Tensor, y: Tensor, rate: float, parts: int) -> None:
-        """An ordinary step on the stream that recording uses, so that gradients and momentum belong to it."""
+        """An ordinary step on the recording's stream, so that gradients and momentum belong to that stream."""
         current = torch.cuda.current_stream(x.device)
         self._side.wait_stream(current)
         with torch.cuda.stream(self._side):
@@ -270,7 +270,7 @@ class RecordedStep:
                 self._step.descend(recording.x, recording.y, parts)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # whatever a network does; an ordinary step says what is wrong
+        except Exception as error:  # any error of a network; an ordinary step reports it
             self.able = False
             torch.cuda.synchronize(x.device)
             log.info("training continues without a CUDA graph, which could not be recorded: %s", first_line(error))
@@ -283,13 +283,13 @@ def _read_on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> N
     for group in optimizer.param_groups:
         if not isinstance(group["lr"], Tensor):
             group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
-        if "capturable" in group:  # Adam asks for it, and warns of the ordinary steps that other shapes begin with
+        if "capturable" in group:  # Adam needs it, and would warn about the ordinary steps of other shapes
             group["capturable"] = optimizer._warned_capturable_if_run_uncaptured = True
 
 
 class Pace:
-    """Keeps the host at most `AHEAD` batches in front of a CUDA device, which does not wait: else it would be through an epoch in no time,
-    and could neither stop nor give way in the middle of it."""
+    """Keeps the host at most `AHEAD` batches ahead of a CUDA device. Otherwise the host would queue a whole epoch at once, and could
+    neither stop nor give way in the middle of it."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
@@ -306,5 +306,5 @@ class Pace:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device or the host says that memory did not suffice."""
+    """Whether an error means that the device or the host had not enough memory."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

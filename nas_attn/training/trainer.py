@@ -1,4 +1,4 @@
-"""The trainer: from one rung to the next, with a checkpoint between, the same result whenever it is interrupted.
+"""The trainer: from rung to rung with checkpoints; an interruption does not change the result.
 
 On a CPU a training is deterministic for a seed, a thread count and a kind of CPU, bit for bit, whether or not it was
 interrupted. On CUDA it is not: cuDNN's and atomics' order of summation varies.
@@ -37,7 +37,7 @@ from nas_attn.training.stepping import (
     out_of_memory,
 )
 
-SCORING_BATCH = 256  # At least; in a segmentation, whose outputs are as large as the images, as many as in training
+SCORING_BATCH = 256  # At least; segmentation, with outputs as large as the images, scores the training's batches
 
 
 class Trainer:
@@ -138,7 +138,7 @@ class Trainer:
             return replace(score, metrics={**score.metrics, **self._more_metrics(run.model, run.epoch)})
 
     def score(self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0) -> Score:
-        """The metrics of a network as it is on a split, and which images it has right; TrainingError: not finite, or no memory."""
+        """The metrics of a network on a split, and which images are right. TrainingError: the loss is not finite, or no memory."""
         clock = Clock(self.device)
         try:
             loss, tally = self._evaluate(model, split)
@@ -156,7 +156,7 @@ class Trainer:
 
     @torch.no_grad()
     def _evaluate(self, model: nn.Module, split: Split) -> tuple[Tensor, Tally]:
-        """Sum of log-losses (float64 scalar, on the device), and what it has right."""
+        """(sum of log-losses as a float64 scalar on the device, tally of correct results)."""
         model.eval()
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         tally, batch = self.learnt.tally(), self.section.batch_size
@@ -166,7 +166,7 @@ class Trainer:
         return loss, tally
 
     def stepper(self, run: Run, steps: int) -> Stepper:
-        """What trains a run's network on one batch, in a training of so many steps."""
+        """The function that trains a run's network on one batch, in a training of so many steps."""
         execution = execution_on(self.section, self.device, steps) if self.learnt.recordable else "eager"
         network = compiled(run.model) if execution == "compile" else run.model
         step = Step(
@@ -179,7 +179,7 @@ class Trainer:
         return RecordedStep(step, self.device) if execution == "cuda-graph" else step
 
     def _thread_number(self, run: Run) -> int:
-        """Intra-op threads for a run, begun or gone on with."""
+        """Intra-op threads for a new or continued run."""
         if self._threads is None:
             return torch.get_num_threads()
         if self.device.type != "cpu":
@@ -188,7 +188,7 @@ class Trainer:
             return self._threads.number(run.threads, self._practice(run.model))
 
     def _practice(self, model: nn.Module) -> Callable[[], None]:
-        """One step after another on a copy of the network and noise for images; the training does not notice."""
+        """A function that trains a copy of the network on noise, one step per call; the training is not affected."""
 
         @cache
         def made() -> tuple[nn.Module, Tensor]:
@@ -208,7 +208,7 @@ class Trainer:
         return step
 
     def output(self, model: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
-        """The network's output, computed in the recipe's `precision`; y while it is trained."""
+        """The network's output, computed in the recipe's `precision`; y is given in training."""
         with self._precision():
             return self.learnt.ask(model, x, y)
 
@@ -216,7 +216,7 @@ class Trainer:
         return torch.autocast(self.device.type, self._low_precision, enabled=self._low_precision is not None)
 
     def _identity(self, model: nn.Module, run: Mapping[str, object]) -> str:
-        """What a checkpoint must agree in to be taken up: network, data and settings."""
+        """Network, data and settings as one text, which a checkpoint must match to be continued."""
         unrelated = {"start", "weights", "init", "rungs", "backbone_epochs", "learning_rate", "finetune_learning_rate"}
         settings = self.section.model_dump(exclude=unrelated | {"backbones", "seeds", "evaluator"})
         tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, Tensor)]  # no extra state

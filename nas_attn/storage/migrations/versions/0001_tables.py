@@ -1,4 +1,4 @@
-"""The first schema: our tables as `storage.tables` has them. Before a second revision, write them out here as they then are."""
+"""The first schema: the tables of `storage.tables`. Before a second revision, write them out here as they are then."""
 
 from alembic import op
 
