@@ -58,7 +58,7 @@ class OutputLog:
         finally:
             _end()
             if _size(stream) > begun:
-                self._tell(f"the evaluator's output is in {shown(self.path)} (the option verbose shows it here)")
+                self._tell(f"the evaluator's output is in {shown(self.path)} (verbose shows it here)")
             else:
                 with suppress(OSError):
                     os.ftruncate(stream.fileno(), empty)

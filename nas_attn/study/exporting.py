@@ -64,7 +64,7 @@ def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run |
         raise CheckpointError(f"the weights of {view.label} ({view.state}) were not kept, because it was not scored")
     again = "retrain the network"
     if run is None:
-        again = f"export trial {view.trial} again, which trains it once more as the search did"
+        again = f"export trial {view.trial} with `again`, which trains it once more as the search did"
     if not rows:
         lost = opened.store.weights_lost.get(name) or "the reason is not known"
         raise CheckpointError(f"the weights of {view.label} are not there ({lost}): {again}")

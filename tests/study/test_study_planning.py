@@ -67,9 +67,7 @@ def test_uniform_baselines_take_a_third_of_the_candidates_at_most(table: Path, t
     assert len(names) - 1 == min(21, trials // 3)
 
 
-def test_a_search_whose_time_for_candidates_is_over_confirms_those_it_has_until_the_test(
-    table: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_with_a_time_confirms_what_it_has_until_its_test(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(target_runs, "MOST_BLOCKS", 2)
     opened = searching.begin(load_recipe("table.toml", overrides={"search.trials": 8, "target.epochs": 3}), URL)
     start_clock(opened, 3600.0, tested=True)
@@ -77,7 +75,7 @@ def test_a_search_whose_time_for_candidates_is_over_confirms_those_it_has_until_
     def say(line: str) -> None:
         if line.startswith("trial 4"):
             opened.store.set(screen_until=opened.database.now() - 1)
-        elif any(row.run.round == 5 for row in opened.store.queue.rows(purposes=["round"])):  # a search without a time has 4
+        elif any(row.run.round == 5 for row in opened.store.queue.rows()):  # without a time it has 4 rounds, or 2
             opened.store.set(test_from=opened.database.now() - 1)
 
     assert searching.work(opened, searching.Options(say=say)) == "complete"
