@@ -271,7 +271,8 @@ def ours(bench: Bench, seed: int, minutes: float, out: Path, root: str | None) -
     url = f"sqlite:///{(out / f'{problem}-{seed}.db').resolve()}"
     epochs = bench.recipes["target"].training.rungs[-1]
     settings = {"limits.max_latency_ratio": LIMIT, "search.seed": seed, "training.start": "scratch"}
-    settings |= {"training.rungs": f"[{epochs}]", "search.confirm_seeds": 2}
+    form = bench.recipes["target"].training.init  # of the modules that the judges and the scripts train
+    settings |= {"training.rungs": f"[{epochs}]", "training.init": form, "search.confirm_seeds": 2}
     if root:
         settings["data.root"] = root
     changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]

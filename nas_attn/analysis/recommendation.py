@@ -301,9 +301,9 @@ class _Judge:
 
     def _headline(self, chosen: Contender) -> str:
         value = units.value(self.metric, chosen.estimate.mean)
-        if chosen is self.bare:
-            return f"Keep the bare backbone: {value} at 1.00 × latency."
         at = "" if chosen.latency is None else f" at {chosen.latency.ratio:.2f} × latency"
+        if chosen is self.bare:
+            return f"Keep the bare backbone: {value}{at}."
         bare = "" if self.bare is None else f" (bare backbone: {units.value(self.metric, self.bare.estimate.mean)})"
         return f"Take {chosen.placement}: {value}{at}{bare}."
 

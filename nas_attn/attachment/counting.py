@@ -3,7 +3,10 @@
 import math
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 from nas_attn import tables
@@ -38,14 +41,19 @@ def cost(model: nn.Module, input_shape: tuple[int, int, int], objectives: Iterab
     for name, path in tables.counted_costs(objectives).items():
         function = load_object(path, what="objectives", error=RecipeError)
         try:
-            found[name] = function(network)
+            found[name] = _plain(function(network))
         except NasAttnError:
             raise
         except Exception as error:  # whatever a user's own code may raise
             raise OperationError(f"the cost '{name}' raised {type(error).__name__}: {error}") from error
         if not isinstance(found[name], int | float) or not math.isfinite(found[name]):
-            raise OperationError(f"the cost '{name}' returned {found[name]!r}, not a finite number")
+            raise OperationError(f"the cost '{name}' returned {found[name]!r}: return a finite int or float")
     return found
+
+
+def _plain(value: Any) -> Any:
+    """The number in a scalar of NumPy or torch."""
+    return value.item() if isinstance(value, np.generic | torch.Tensor) and np.ndim(value) == 0 else value
 
 
 def parameters(network: Network) -> int:

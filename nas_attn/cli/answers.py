@@ -119,7 +119,9 @@ TITLES: dict[Level, str] = {
 
 def effects(
     study: StudyName = None,
-    what: Annotated[str, Option("--of", help="latency, or a metric: accuracy, loss, …")] = "accuracy",
+    what: Annotated[
+        str | None, Option("--of", help="latency, or a metric, such as accuracy. Default: the study's score.")
+    ] = None,
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
@@ -127,7 +129,9 @@ def effects(
     from nas_attn.analysis.units import unit as unit_of
     from nas_attn.study.reading import snapshot
 
-    found = _effects(snapshot(study_named(study, storage).store), what)
+    now = snapshot(study_named(study, storage).store)
+    what = what or now.primary or "accuracy"
+    found = _effects(now, what)
     unit = "relative to the bare backbone's time" if what == "latency" else what
     if as_json:
         plain = [asdict(row) for row in found.rows]
@@ -159,7 +163,8 @@ def _effects(now: Snapshot, what: str) -> Effects:
     known = ["latency", *sorted({name for view in now.candidates for point in view.scores for name in point.metrics})]
     if len(known) > 1 and what not in known:
         raise StudyError(f"--of '{shorten(what)}' is not a metric of study '{now.study}': {did_you_mean(what, known)}")
-    raise StudyError(f"effects on '{what}' need at least eight candidates that have it: continue the study")
+    more = f"continue with nas-attn resume {now.study} --trials {len(now.candidates) + 8}"
+    raise StudyError(f"effects on '{what}' need at least eight candidates that have it: {more}")
 
 
 def _choices(heading: str, what: str, rows: Sequence[Effect]) -> Any:

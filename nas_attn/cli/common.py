@@ -129,8 +129,15 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-_SOURCES = ("torchvision", "timm", "smp", "ultralytics", "folder", "coco", "yolo", "python")  # Not modules
 _NO_CODE = ("root", "file", "weights", "pattern", "train", "validation", "test", "images", "origin")  # Keys of paths
+
+
+def _sources() -> set[str]:
+    """First words of backbones and data sets that run no code of the user's."""
+    from nas_attn import tables
+    from nas_attn.backbones.building import SOURCES
+
+    return {*SOURCES, *(row.name.partition(":")[0] for row in tables.DATA_SETS if ":" in row.name), "python"}
 
 
 def check_trust(path: str, read: BaseModel, *, trust: bool) -> None:
@@ -164,7 +171,7 @@ def _code_in(value: Any, key: str = "") -> Iterator[str]:
             yield from _code_in(inner, key)
     elif isinstance(value, str) and key not in _NO_CODE:
         module, colon, _ = value.partition(":")
-        known = key == "name" and module in _SOURCES and not value.endswith(".pt")
+        known = key == "name" and module in _sources() and not value.endswith(".pt")
         if key in ("command", "evaluator") or (colon and not known):
             yield value
 

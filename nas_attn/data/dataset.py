@@ -231,7 +231,9 @@ def load(
     for name in ("size", "broken_images") if fixed else ():
         if getattr(section, name) != DataSection.model_fields[name].default:
             raise DataError(f"data.{name} does not apply to '{section.name}': leave it out")
-    parts: Parts = tables.data_reader(section.name, task.labels)(section, place)
+    parts = tables.data_reader(section.name, task.labels)(section, place)
+    if not isinstance(parts, Parts):
+        raise DataError(f"data.name '{section.name}' returned {type(parts).__name__}: return nas_attn.data.parts.Parts")
     train, validation = _split(parts, section, kind)
     for part, split in ((train, "training"), (validation, "validation")):
         kind.check(part, parts.classes, f"{split} split of '{section.name}'")

@@ -241,7 +241,15 @@ class Labelled:
 
     @classmethod
     def of(cls, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
-        """From an array (N, C, H, W) or (N, H, W)."""
+        """From an array (N, C, H, W) or (N, H, W). Raises DataError: another shape or dtype, or not one label for each image."""
+        if (
+            images.dtype != np.uint8
+            or images.ndim not in (3, 4)
+            or labels.dtype.kind not in "iu"
+            or len(labels) != len(images)
+        ):
+            found = f"{images.dtype} {images.shape} and {labels.dtype} {labels.shape}"
+            raise DataError(f"images must be uint8 (N, C, H, W), with an integer label for each, but they are {found}")
         images = np.ascontiguousarray(images[:, None] if images.ndim == 3 else images)
         identity = np.fromiter((zlib.crc32(image.data) for image in images), np.int64, len(images))
         return cls(InMemory(torch.from_numpy(images)), labels, identity)

@@ -404,7 +404,7 @@ class Search(TaskSource):
         for objective in self.recipe.objectives:
             name = objective_name(objective)
             if not is_cost(objective) and name not in score.metrics:
-                what = f"objectives names '{objective}', but training.evaluator returned no '{name}'"
+                what = f"objectives names '{objective}', but {self.recipe.training.evaluator or 'training'} returned no '{name}'"
                 raise RecipeError(f"{what}: {did_you_mean(name, score.metrics)}")
 
     def _companions(self, key: str) -> list[ResolvedPlacement]:

@@ -92,7 +92,12 @@ class DistinctSampler(BaseSampler):
         seen = seen_values(others, list(search_space))
         values: Values = {}
         if name not in ("placement", "exhaustive"):
-            values = self._drawn(name, study, trial, search_space, seen, rng)
+            try:
+                values = self._drawn(name, study, trial, search_space, seen, rng)
+            except (TypeError, AttributeError, ValueError, LookupError, ArithmeticError) as error:
+                if name in SAMPLERS:
+                    raise
+                raise RecipeError(f"search.sampler '{name}' raised {type(error).__name__}: {error}") from error
             if self._space.contains(values) and _hashable(values) not in seen:
                 return values
         return unseen_neighbour(self._space, values, seen, rng)

@@ -88,7 +88,7 @@ def test_an_objective_that_the_evaluator_does_not_return_stops_the_search_at_onc
     change(table, '"score", "-effort"', '"scor"')
     ended = nas("search", "table.toml", "--workers", "1")
     assert ended.status == 2
-    assert "objectives names 'scor', but training.evaluator returned no 'scor': did you mean 'score'?" in ended.error
+    assert f"objectives names 'scor', but {EVALUATOR} returned no 'scor': did you mean 'score'?" in ended.error
     assert len((table / "calls.txt").read_text().splitlines()) == 1
     counts = nas("status", "table", "--json").json
     assert (counts["failed"], counts["finished"]) == (0, 0)
