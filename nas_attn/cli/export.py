@@ -18,6 +18,7 @@ from nas_attn.cli.common import (
     StudyName,
     Threads,
     Trust,
+    at_storage,
     echo,
     grouped,
     print_json,
@@ -89,7 +90,10 @@ def export(
         echo(f"  {line}")
     echo(f"  described in: {done.cards[0]}")
     if done.run is None and not done.note:
-        echo(f"to train it as the target says first: nas-attn retrain {opened.store.name}", err=True)
+        echo(
+            f"to train it as the target says first: nas-attn retrain {opened.store.name}{at_storage(opened.url)}",
+            err=True,
+        )
 
 
 def _found(facts: dict[str, Any]) -> Iterator[str]:

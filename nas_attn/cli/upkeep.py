@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from nas_attn.cli.common import AsJson, DryRun, Storage, StudyName, console, echo, print_json, study_named, table
+from nas_attn.cli.common import (
+    AsJson,
+    DryRun,
+    Storage,
+    StudyName,
+    at_storage,
+    console,
+    echo,
+    print_json,
+    study_named,
+    table,
+)
 from nas_attn.errors import NasAttnError, StorageAway, StudyError, UserError
 from nas_attn.paths import DEFAULT_URL
 
@@ -79,7 +90,10 @@ def _once(opened: OpenStudy, as_json: bool) -> None:
     unfinished = now.progress.finished < now.progress.trials
     anybody = any(worker.state in ("working", "waiting") for worker in now.workers)
     if unfinished and not anybody and not any(lease["state"] == "held" for lease in held):
-        out.print(f"No worker is running; continue with: nas-attn resume {opened.store.name}", markup=False)
+        out.print(
+            f"No worker is running; continue with: nas-attn resume {opened.store.name}{at_storage(opened.url)}",
+            markup=False,
+        )
 
 
 def _watch(opened: OpenStudy) -> None:

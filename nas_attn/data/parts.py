@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from nas_attn.errors import DataError
 from nas_attn.paths import whole_file
 from nas_attn.processes import cores
 from nas_attn.records import ALONE, Share
