@@ -22,8 +22,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from nas_attn.attachment import ultralytics
 from nas_attn.attachment.pickling import Named, packed, unpacked
+from nas_attn.attachment.ultralytics import forget, keep_in_rebuilt_networks, note
 from nas_attn.attention import catalogue
 from nas_attn.attention.gates import refuse_scripting
 from nas_attn.backbones.ultralytics import refuse_wrapper
@@ -71,8 +71,8 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
             if role_of(holder) is None and not isinstance(holder, torch.fx.GraphModule):
                 holder.__class__ = _class(type(holder), "holder")  # passes attention on if a child is replaced
     model.__dict__[PLACED] = expected_modules(resolved)
-    ultralytics.note(model, resolved)
-    ultralytics.keep_in_rebuilt_networks()
+    note(model, resolved)
+    keep_in_rebuilt_networks()
     return model
 
 
@@ -81,7 +81,7 @@ def detach(model: nn.Module) -> nn.Module:
     for module in list(model.modules()):
         unmake(module)
         module.__dict__.pop(PLACED, None)
-    ultralytics.forget(model)
+    forget(model)
     return model
 
 
@@ -347,7 +347,7 @@ def _reduce(self: Any, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn
 
 def blank(bare: type[nn.Module], role: Role) -> nn.Module:
     """An empty module of the class for a role, for copy and pickle to fill."""
-    ultralytics.keep_in_rebuilt_networks()
+    keep_in_rebuilt_networks()
     cls = _class(bare, role)
     return cls.__new__(cls)
 

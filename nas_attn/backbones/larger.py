@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from nas_attn.backbones import ultralytics
+from nas_attn.backbones.ultralytics import exists
 from nas_attn.recipe import BackboneSection
 from nas_attn.records import Choice
 
@@ -35,7 +35,7 @@ def larger(section: BackboneSection) -> list[Choice]:
     source, colon, name = section.name.partition(":")
     if not colon:
         return list(_of_cifar(section))
-    known = {"torchvision": _torchvision, "timm": _timm, "smp": _smp, "ultralytics": ultralytics.exists}.get(source)
+    known = {"torchvision": _torchvision, "timm": _timm, "smp": _smp, "ultralytics": exists}.get(source)
     following = _following(name, known) if known else None
     return [Choice(f"{source}:{following}")] if following and not section.options.get("depth") else []
 

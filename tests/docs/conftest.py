@@ -52,5 +52,5 @@ def _other_rows(package: Path) -> None:
     insert(tables, '        "tpe": ', piece("tables: sampler"))
     insert(tables, '            Cost("params"', piece("tables: cost"))
     insert(tables, '            LatencyMode("compile"', piece("tables: latency_mode"))
-    insert(package / "tasks.py", '            "macro_f1": "macro F1",\n', piece("tasks: metric"))
+    insert(package / "tasks/kinds.py", '            "macro_f1": "macro F1",\n', piece("tasks: metric"))
     insert(package / "training" / "learning.py", '"macro_f1": float(', piece("learning: metric").strip() + " ")

@@ -262,7 +262,6 @@ USUAL_SIDE = 320  # Of a detector's input, unless the data or the detector says 
 FIXED_SIDES: Mapping[str, int] = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}  # Of one size
 MADE = 32  # Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is fed larger
 YOLO = "nas_attn.data.boxes"
-FEWEST_FOR_YOLO = 200  # training images, with random weights
 COCO = """\
 size = {size}                         # side of the detector's input; the longer side of an image is scaled to it
 # validation = 0.2                 # share of the training images to score on, if there are no validation annotations
@@ -296,7 +295,7 @@ class Detection(Task):
         if not colon or source in CLASSIFIERS:
             raise ValueError(
                 f"backbone.name = '{backbone}' is not a detector: give torchvision:fasterrcnn_mobilenet_v3_large_320_fpn, another "
-                "one of torchvision's or Ultralytics' detectors, or package.module:function for your own"
+                "detector, or package.module:function for your own"
             )
         row = tables.find_data_set(data.name)
         if row is None or not row.boxes:
@@ -390,87 +389,3 @@ class EvaluatedDetection(Detection):
         if recipe.data.name == EXTERNAL or named(f"{YOLO}:described")(recipe.data).get("test"):
             return ""
         return f"data YAML '{named(f'{YOLO}:data_file')(recipe.data)}' has no test split: add test: and its images"
-
-
-PREFIX = "ultralytics:"  # Beginning of the names of its detectors
-OURS = (  # Settings of `[training]` that only our own trainer knows
-    "backbone_learning_rate",
-    "layer_decay",
-    "accumulate",
-    "loss",
-    "ema",
-    "clip_norm",
-    "execution",
-    "augment",
-    "transforms",
-    "schedule",
-)
-LOADED_HERE = ("validation", "train_subset", "mean", "groups")  # Settings of `[data]` for images that are loaded here
-MADE_FOR_YOLO = 64  # Side of a made image
-
-
-class UltralyticsDetection(EvaluatedDetection):
-    """A detection that ultralytics' trainer trains, on images that it reads itself."""
-
-    own_trainer = False
-    trained_by = "nas_attn.evaluation.ultralytics:detector_evaluator"
-    exported_by = "nas_attn.export.ultralytics:Decoded"
-    hints = Hints(
-        backbones="ultralytics:NAME.yaml or NAME.pt",
-        own_images={"task": "detection", "data": "yolo:PATH.yaml"},
-        space="detector",
-        more_data=("yolo:PATH.yaml (for ultralytics)",),
-    )
-
-    def fits(self, backbone: str, *, evaluated: bool) -> bool:
-        return backbone.startswith(PREFIX) and not evaluated
-
-    def check(self, recipe: Recipe) -> None:
-        usual = type(recipe.training)()
-        asked = [name for name in OURS if getattr(recipe.training, name) != getattr(usual, name)]
-        if asked:
-            raise ValueError(f"training.{asked[0]} is not supported with ultralytics' trainer: remove it")
-        given = [name for name in LOADED_HERE if getattr(recipe.data, name) is not None]
-        if given:
-            raise ValueError(f"data.{given[0]} is not for ultralytics' trainer, whose YAML names the splits: remove it")
-        if recipe.training.start == "backbone":
-            raise ValueError(
-                "ultralytics' trainer needs training.start = 'scratch', or 'pretrained' with weights = 'default' for a .pt"
-            )
-
-    def usual_backbone(self, data: str, *, small: bool) -> str:
-        return f"{PREFIX}yolo11n.yaml"
-
-    def seen(self, data: str, images: float, backbone: str) -> str:
-        """Warns of few images: after 400 epochs on 40 made images of 64 x 64 pixels, YOLO11n found nothing."""
-        if data.startswith("coco:") or not 0 < images < FEWEST_FOR_YOLO or not backbone.endswith((".yaml", ".yml")):
-            return super().seen(data, images, backbone)
-        return (
-            f"{images:.0f} images are few for a YOLO from random weights: if it scores 0, give its .pt as the backbone"
-        )
-
-    def training_lines(self, backbone: str) -> str:
-        return "learning_rate = 0.01               # from a .pt: a fifth of it, or finetune_learning_rate\n"
-
-    def data_lines(self, data: str, backbone: str) -> str:
-        return sizes(data, MADE_FOR_YOLO, MADE_FOR_YOLO, ", a multiple of 32")
-
-
-_ALL: tuple[Task, ...] = (Classification(), Segmentation(), UltralyticsDetection(), EvaluatedDetection(), Detection())
-TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _ALL})
-SHARES: Mapping[str, str] = MappingProxyType({name: title for task in _ALL for name, title in task.shares.items()})
-
-
-def of(recipe: Recipe) -> Task:
-    """The task of a recipe."""
-    return find(recipe.task.name, recipe.backbone.name, evaluated=recipe.training.evaluator is not None)
-
-
-def variants(name: str) -> list[Task]:
-    """All objects that a task's name can stand for."""
-    return [task for task in _ALL if task.name == name]
-
-
-def find(name: str, backbone: str, *, evaluated: bool = False) -> Task:
-    """The task of this name for this backbone. `evaluated`: the user's evaluator trains and scores, not the task's own trainer."""
-    return next(task for task in _ALL if task.name == name and task.fits(backbone, evaluated=evaluated))

@@ -1,0 +1,74 @@
+"""Detection by ultralytics' trainer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nas_attn.tasks.kinds import EvaluatedDetection, Hints, sizes
+
+if TYPE_CHECKING:
+    from nas_attn.recipe import Recipe
+
+FEWEST_FOR_YOLO = 200  # training images, with random weights
+PREFIX = "ultralytics:"  # Beginning of the names of its detectors
+OURS = (  # Settings of `[training]` that only our own trainer knows
+    "backbone_learning_rate",
+    "layer_decay",
+    "accumulate",
+    "loss",
+    "ema",
+    "clip_norm",
+    "execution",
+    "augment",
+    "transforms",
+    "schedule",
+)
+LOADED_HERE = ("validation", "train_subset", "mean", "groups")  # Settings of `[data]` for images that are loaded here
+MADE_FOR_YOLO = 64  # Side of a made image
+
+
+class UltralyticsDetection(EvaluatedDetection):
+    """A detection that ultralytics' trainer trains, on images that it reads itself."""
+
+    own_trainer = False
+    trained_by = "nas_attn.evaluation.ultralytics:detector_evaluator"
+    exported_by = "nas_attn.export.ultralytics:Decoded"
+    hints = Hints(
+        backbones="ultralytics:NAME.yaml or NAME.pt",
+        own_images={"task": "detection", "data": "yolo:PATH.yaml"},
+        space="detector",
+        more_data=("yolo:PATH.yaml (for ultralytics)",),
+    )
+
+    def fits(self, backbone: str, *, evaluated: bool) -> bool:
+        return backbone.startswith(PREFIX) and not evaluated
+
+    def check(self, recipe: Recipe) -> None:
+        usual = type(recipe.training)()
+        asked = [name for name in OURS if getattr(recipe.training, name) != getattr(usual, name)]
+        if asked:
+            raise ValueError(f"training.{asked[0]} is not supported with ultralytics' trainer: remove it")
+        given = [name for name in LOADED_HERE if getattr(recipe.data, name) is not None]
+        if given:
+            raise ValueError(f"data.{given[0]} is not for ultralytics' trainer, whose YAML names the splits: remove it")
+        if recipe.training.start == "backbone":
+            raise ValueError(
+                "ultralytics' trainer needs training.start = 'scratch', or 'pretrained' with weights = 'default' for a .pt"
+            )
+
+    def usual_backbone(self, data: str, *, small: bool) -> str:
+        return f"{PREFIX}yolo11n.yaml"
+
+    def seen(self, data: str, images: float, backbone: str) -> str:
+        """Warns of few images: after 400 epochs on 40 made images of 64 x 64 pixels, YOLO11n found nothing."""
+        if data.startswith("coco:") or not 0 < images < FEWEST_FOR_YOLO or not backbone.endswith((".yaml", ".yml")):
+            return super().seen(data, images, backbone)
+        return (
+            f"{images:.0f} images are few for a YOLO from random weights: if it scores 0, give its .pt as the backbone"
+        )
+
+    def training_lines(self, backbone: str) -> str:
+        return "learning_rate = 0.01               # from a .pt: a fifth of it, or finetune_learning_rate\n"
+
+    def data_lines(self, data: str, backbone: str) -> str:
+        return sizes(data, MADE_FOR_YOLO, MADE_FOR_YOLO, ", a multiple of 32")
