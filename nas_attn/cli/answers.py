@@ -14,6 +14,7 @@ from nas_attn.cli.common import (
     Storage,
     StudyName,
     Trust,
+    at_storage,
     check_study,
     console,
     echo,
@@ -129,9 +130,10 @@ def effects(
     from nas_attn.analysis.units import unit as unit_of
     from nas_attn.study.reading import snapshot
 
-    now = snapshot(study_named(study, storage).store)
+    opened = study_named(study, storage)
+    now = snapshot(opened.store)
     what = what or now.primary or "accuracy"
-    found = _effects(now, what)
+    found = _effects(now, what, at_storage(opened.url))
     unit = "relative to the bare backbone's time" if what == "latency" else what
     if as_json:
         plain = [asdict(row) for row in found.rows]
@@ -151,7 +153,7 @@ def effects(
         out.print(f"error for candidates left out of the fit: {found.cv_error:.3g}", markup=False)
 
 
-def _effects(now: Snapshot, what: str) -> Effects:
+def _effects(now: Snapshot, what: str, at: str) -> Effects:
     from nas_attn.analysis.effects import fit_effects
 
     same = next((constant for constant in now.constants if constant.metric == what), None)
@@ -163,7 +165,7 @@ def _effects(now: Snapshot, what: str) -> Effects:
     known = ["latency", *sorted({name for view in now.candidates for point in view.scores for name in point.metrics})]
     if len(known) > 1 and what not in known:
         raise StudyError(f"--of '{shorten(what)}' is not a metric of study '{now.study}': {did_you_mean(what, known)}")
-    more = f"continue with nas-attn resume {now.study} --trials {len(now.candidates) + 8}"
+    more = f"continue with nas-attn resume {now.study} --trials {len(now.candidates) + 8}{at}"
     raise StudyError(f"effects on '{what}' need at least eight candidates that have it: {more}")
 
 
