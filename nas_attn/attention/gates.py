@@ -53,10 +53,10 @@ def gate(z: Tensor, x: Tensor, *, identity: bool) -> Tensor:
 
 
 def blend(x: Tensor, y: Tensor, a: Tensor | None) -> Tensor:
-    """`x + a·(y - x)`; y itself without a."""
+    """`x + a·(y - x)`, in the dtype of x, which autocast may have changed; y itself without a."""
     if a is None:
         return y
-    a = a.to(x.dtype)
+    y, a = y.to(x.dtype), a.to(x.dtype)
     return x + a * (y - x) if is_traced(x) else torch.lerp(x, y, a)  # pnnx knows no lerp
 
 
