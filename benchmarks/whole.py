@@ -271,8 +271,7 @@ def ours(bench: Bench, seed: int, minutes: float, out: Path, root: str | None) -
     url = f"sqlite:///{(out / f'{problem}-{seed}.db').resolve()}"
     epochs = bench.recipes["target"].training.rungs[-1]
     settings = {"limits.max_latency_ratio": LIMIT, "search.seed": seed, "training.start": "scratch"}
-    form = bench.recipes["target"].training.init  # of the modules that the judges and the scripts train
-    settings |= {"training.rungs": f"[{epochs}]", "training.init": form}
+    settings["training.rungs"] = f"[{epochs}]"
     if root:
         settings["data.root"] = root
     changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]

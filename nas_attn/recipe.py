@@ -210,8 +210,8 @@ class TrainingSection(Section):
     weights: str | None = None
     """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.safetensors`, `.npz`), or `default` for the library's published weights.
     Left out: those of the target."""
-    init: Literal["auto", "paper", "identity"] = "auto"
-    """Modules start in their published form or as the identity; `auto`: paper from scratch, else identity."""
+    init: Literal["paper", "identity"] = "identity"
+    """Modules start in their published form or as the identity."""
     rungs: list[int] = Field(default_factory=lambda: [10], min_length=1)
     """Epochs at which a candidate is scored and may be pruned, increasing. Left out: those of the target, or for `backbone` [1, 3]."""
     backbone_epochs: int = Field(default=10, ge=1)
@@ -314,13 +314,6 @@ class TrainingSection(Section):
     def augmentation(self) -> list[Augment]:
         """All that changes images while training: `augment`, then `transforms`."""
         return [*self.augment, *([Augment(name=self.transforms)] if self.transforms else [])]
-
-    @property
-    def resolved_init(self) -> Literal["paper", "identity"]:
-        """The form that is trained, timed, exported and keyed."""
-        if self.init == "auto":
-            return "paper" if self.start == "scratch" else "identity"
-        return self.init
 
     @property
     def said(self) -> str:
@@ -579,7 +572,6 @@ class Recipe(Section):
                 "start": target.start,
                 "weights": target.weights,
                 "rungs": [target.epochs or (last if alike else max(training.backbone_epochs, 3 * last))],
-                "init": training.resolved_init,
                 "augment": training.augmentation if target.augment is None else target.augment,
                 "transforms": None,
                 "seeds": 1,

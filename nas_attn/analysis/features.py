@@ -80,7 +80,7 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str
     imported, made = _backbone(recipe.backbone, built)
     before = ["import nas_attn as na", *imported, "", *made]
     sites = recipe.space.sites
-    arguments = [f"input_shape={built.input_shape}", f"init={_quoted(recipe.training.resolved_init)}"]
+    arguments = [f"input_shape={built.input_shape}", f"init={_quoted(recipe.training.init)}"]
     arguments += [f"custom={dict(sites.custom)!r}"] if sites.custom else []
     arguments += ["heads=True"] if sites.heads else []
 

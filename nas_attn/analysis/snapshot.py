@@ -100,7 +100,7 @@ def searched_as_target(recipe: Recipe) -> bool:
     training, ours = recipe.training, recipe.training.evaluator is None and tasks.of(recipe).own_trainer
     if ours and len(training.rungs) > 1 and not training.schedule:
         return False
-    alike = {"rungs": training.rungs[-1:], "seeds": 1, "init": training.resolved_init}
+    alike = {"rungs": training.rungs[-1:], "seeds": 1}
     alike |= {"augment": training.augmentation, "transforms": None}
     return training.model_copy(update=alike) == recipe.target_training
 

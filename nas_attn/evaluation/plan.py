@@ -104,7 +104,7 @@ def make_plan(
     else:
         sites = attachment.survey(model, input_shape, custom=wanted.custom, heads=wanted.heads).sites
     attachment.cost(model, input_shape, recipe.objectives)  # or says now why one's own cost cannot be counted
-    space = SearchSpace(recipe.space, sites, init=recipe.training.resolved_init)
+    space = SearchSpace(recipe.space, sites, init=recipe.training.init)
     return Plan(recipe, input_shape, classes, sites, space, made_by, build)
 
 

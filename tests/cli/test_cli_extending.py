@@ -95,7 +95,7 @@ def test_a_study_with_runs_of_the_target_is_widened_too(table: Path, nas) -> Non
     """Its runs from scratch begin with the attention as published, whatever the search's own do: other networks, by key."""
     opened = create_study(load_recipe("table.toml"), URL)
     (table / "wider.toml").write_text(WIDER)
-    other = next(init for init in INITS if init != opened.recipe.training.resolved_init)
+    other = next(init for init in INITS if init != opened.recipe.training.init)
     text, sites = "stage1=se(reduction=4)", searching.plan_recipe(opened.recipe, store=opened.store).sites
     opened.store.queue.want([Run(resolve(parse(text), sites, init=other).key, text, 7, 0, "a protocol", "retrain", 40)])
     assert nas("extend", "--space", "wider.toml", "--trials", "20", "--dry-run", "--json").json["trials"] == [14, 20]

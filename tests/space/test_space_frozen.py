@@ -29,7 +29,7 @@ def sites() -> tuple[Site, ...]:
 
 def consequences(recipe: Recipe) -> list[object]:
     """What follows from a recipe's space, order included."""
-    space = SearchSpace(recipe.space, sites(), init=recipe.training.resolved_init)
+    space = SearchSpace(recipe.space, sites(), init=recipe.training.init)
     baselines = [(b.name, list(b.values.items()), space.resolve(b.values).key) for b in space.baselines()]
     first = [space.resolve(values).key for values in itertools.islice(space.enumerate(), 50)]
     return [list(space.parameters.items()), list(space.allowed.items()), baselines, first]
