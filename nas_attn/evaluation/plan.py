@@ -194,6 +194,17 @@ def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
     return ""
 
 
+def excess(recipe: Recipe, cost: Costs, latency: Latency | None) -> float:
+    """The largest share by which a known cost exceeds its limit; 0 or less if none does."""
+    limits = recipe.limits
+    pairs: list[tuple[float | None, float | None]] = [
+        (cost.get("params"), limits.max_parameters),
+        (cost.get("macs"), limits.max_macs),
+        (latency.low if latency else None, limits.max_latency_ratio),
+    ]
+    return max((value / top - 1 for value, top in pairs if value is not None and top is not None), default=0.0)
+
+
 A_SEED = 6  # fewest candidates that share a seed
 
 

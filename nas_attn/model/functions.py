@@ -62,8 +62,9 @@ class Function:
 class Learner:
     """What is known of one objective, less being better. `update` it, then draw functions that may be the truth."""
 
-    def __init__(self, coding: Coding) -> None:
-        self.coding = coding
+    def __init__(self, coding: Coding, *, may_break: bool = False) -> None:
+        """`may_break`: a value far worse than all others is of a network that did not train; it is cut. A cost is what it is."""
+        self.coding, self._may_break = coding, may_break
         self._rows: dict[int, Value] = {}
         self._nodes: Nodes | None = None
         self._found_at = 0
@@ -82,7 +83,7 @@ class Learner:
         """The posterior mean under drawn variances, or with `around` a function drawn around it (Matheron's rule)."""
         nodes = self._variances
         if self._algebra is None:
-            data = _data(self.coding, [*self._rows.values()])
+            data = self._data([*self._rows.values()])
             self._algebra = Algebra(data, data.coding.shapes(SHAPES))
         algebra, data = self._algebra, self._algebra.data
         coding, node = data.coding, int(rng.choice(len(nodes.weight), p=nodes.weight))
@@ -117,14 +118,14 @@ class Learner:
         while (following := max(step + 1, int(np.ceil(step * GROWTH)))) <= len(self._rows):
             step = following
         if self._nodes is None or self._found_at != step:
-            data = _data(self.coding, [*self._rows.values()][:step])
+            data = self._data([*self._rows.values()][:step])
             self._nodes, self._found_at = posterior(data, SHAPES, equal=False), step
         return self._nodes
 
-
-def _data(coding: Coding, rows: Sequence[Value]) -> Data:
-    some, places = rows[-MOST:], dict[tuple[int, ...], int]()
-    place = np.array([places.setdefault(row.codes, len(places)) for row in some], dtype=np.intp)
-    codes = np.array(list(places), dtype=np.intp).reshape(len(places), len(coding.sites))
-    values = without_broken(-np.array([row.value for row in some]))
-    return Data.simple(coding.scaled_to(codes), codes, place, values, np.array([row.noise for row in some]))
+    def _data(self, rows: Sequence[Value]) -> Data:
+        some, places = rows[-MOST:], dict[tuple[int, ...], int]()
+        place = np.array([places.setdefault(row.codes, len(places)) for row in some], dtype=np.intp)
+        codes = np.array(list(places), dtype=np.intp).reshape(len(places), len(self.coding.sites))
+        values = -np.array([row.value for row in some])
+        values = without_broken(values) if self._may_break else values
+        return Data.simple(self.coding.scaled_to(codes), codes, place, values, np.array([row.noise for row in some]))

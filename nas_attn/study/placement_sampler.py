@@ -189,7 +189,7 @@ class History:
         if not self.learners:
             codings = [self.coding] * len(signs)
             codings[self._primary] = self.coding.knowing(self._known)
-            self.learners = [Learner(coding) for coding in codings]
+            self.learners = [Learner(coding, may_break=i == self._primary) for i, coding in enumerate(codings)]
         for index, (sign, learner) in enumerate(zip(signs, self.learners, strict=True)):
             found: dict[int, tuple[float, float]] = {}
             for n, what in known.items():

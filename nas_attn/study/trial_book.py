@@ -149,10 +149,10 @@ class TrialBook:
         values: Sequence[float] | None,
         attributes: Mapping[str, Any],
         *,
-        violated: bool | None = None,
+        excess: float | None = None,
         state: TrialState | None = None,
     ) -> None:
-        """Ends a trial, once. `violated`: whether it is over the limits; None: there are none. `state`: None means complete, or,
+        """Ends a trial, once. `excess`: above 0 if it is over the limits; None: there are none. `state`: None means complete, or,
         without values, pruned, which samplers take for a bad trial.
         """
         state = state or (TrialState.PRUNED if values is None else TrialState.COMPLETE)
@@ -161,10 +161,10 @@ class TrialBook:
         try:
             for name, value in attributes.items():
                 trial.set_user_attr(name, value)
-            if violated is not None:
+            if excess is not None:
                 if not trial.constraints:
-                    trial.set_constraint(_LIMITS, float(violated))
-                self.storage.set_trial_system_attr(identity, _CONSTRAINTS, [float(violated)])
+                    trial.set_constraint(_LIMITS, excess)
+                self.storage.set_trial_system_attr(identity, _CONSTRAINTS, [excess])
             self.study.tell(number, None if values is None else list(values), state=state, skip_if_finished=True)
         except UpdateFinishedTrialError:
             pass  # another worker took over and has just told the same

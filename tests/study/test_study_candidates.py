@@ -275,7 +275,7 @@ def test_broken_placements_do_not_rule_the_fit() -> None:
     effects = np.random.default_rng(4).standard_normal((SITES, CHOICES))
     usual = rows(80, effects, 0.3)
     broken = {n: Value(row.codes, row.value + (1e6 if n in (3, 17) else 0)) for n, row in usual.items()}
-    learner = Learner(coding())
+    learner = Learner(coding(), may_break=True)
     learner.update(broken)
     mean = drawn_from(learner).of(everywhere())
     assert np.corrcoef(mean, truth(effects))[0, 1] > 0.8

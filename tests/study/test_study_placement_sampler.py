@@ -165,7 +165,7 @@ def test_three_objectives_and_one() -> None:
 def test_what_breaks_limits_is_left_alone() -> None:
     """A limit on a cost, told as Optuna's constraint: as how much it is exceeded, and as yes or no."""
     among = {name: optuna.distributions.CategoricalDistribution(c) for name, c in space(6).items()}
-    for told in (lambda over: over, lambda over: 1.0 if over > 0 else 0.0):
+    for told, least in ((lambda over: over, 0.9), (lambda over: 1.0 if over > 0 else 0.0, 0.5)):
         late = []
         for seed in range(6):
             study = study_of(PlacementSampler(seed=seed), ("maximize",))
@@ -178,7 +178,7 @@ def test_what_breaks_limits_is_left_alone() -> None:
                 else:
                     study.tell(trial, gain(trial.params))
             late += [cost(t.params) <= 1.6 for t in study.trials[30:]]
-        assert np.mean(late) > 0.5, "of random placements, 17 % are within the limit"
+        assert np.mean(late) > least, "of random placements, 17 % are within the limit"
 
 
 def test_trials_without_parameters_without_values_and_with_broken_ones_are_borne() -> None:
