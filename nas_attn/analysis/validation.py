@@ -188,7 +188,7 @@ class Network:
 
     key: str
     placement: Placement
-    role: str  # `none`, `recommended`, `best uniform`, `front` or `named`
+    role: str  # `none`, `recommended`, `best bet`, `best uniform`, `front` or `named`
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +223,7 @@ class ValidationResult:
 
 
 def validation_epochs(recipe: Recipe) -> int:
-    """Epochs of a validation of the recommended network, the best uniform one and the bare backbone."""
+    """Epochs of a validation of the recommended network (or the best bet), the best uniform one and the bare backbone."""
     return recipe.target.seeds * 3 * recipe.target_training.rungs[-1]
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from nas_attn import tasks
 from nas_attn.analysis.choosing import nothing_recommended
+from nas_attn.analysis.recommendation import promising
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.units import duration
 from nas_attn.analysis.validation import Family, Network
@@ -79,9 +80,16 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
 
 
 def _finalists(now: Snapshot, plan: Plan, asked: Asked, uniform: CandidateView | None) -> list[Network]:
-    """The recommended network first, then the best uniform one, the front's and the user's; each once."""
-    assert now.recommendation is not None
-    found = [Network(now.recommendation.key, now.recommendation.placement, "recommended")]
+    """The recommended network first, then the best bet (if that is the bare backbone), the best uniform one, the front's and the
+    user's; each once.
+    """
+    best = now.recommendation
+    assert best is not None
+    found = [Network(best.key, best.placement, "recommended")]
+    bet = best.best_bet if best.placement == BARE else None
+    view = now.find(bet.key) if bet and bet.gain and promising(bet.gain) else None
+    if view is not None:
+        found.append(Network(view.key, view.placement, "best bet"))
     if uniform is not None:
         found.append(Network(uniform.key, uniform.placement, "best uniform"))
     front = [view for view in now.front if view.baseline != "none"]

@@ -132,8 +132,7 @@ def test_even_odds_are_no_reason_to_pay_latency() -> None:
     best = decide({"none": (0.7300, 1.0), "uniform se": (0.7302, 1.2), "a": (0.7303, 1.3), "b": (0.7301, 1.1)})
     assert best.key == "none"
     assert 2 <= len(best.answer) <= 6
-    said = " ".join(best.why)
-    assert "The most promising placement, `stage1=" in said
+    assert "The most promising placement, `stage1=" in " ".join(best.why)
 
 
 def test_nobody_is_recommended_on_one_run_once_others_have_more() -> None:

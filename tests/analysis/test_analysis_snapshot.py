@@ -179,8 +179,7 @@ def test_runs_of_several_backbones_are_told_apart(tmp_path: Path) -> None:
         for stored in study.store.scores(with_correct=True)
     ]
     texts = {row.key: row.placement for row in rows}
-    found = models_of(study.recipe, texts, scores)
-    assert found["accuracy", 1].backbones == 2
+    assert models_of(study.recipe, texts, scores)["accuracy", 1].backbones == 2
 
 
 def at_target(study: MadeStudy, keys: dict[str, str], gain: float, blocks: int = 8) -> None:

@@ -42,8 +42,7 @@ def test_undecided_it_says_as_much_of_every_image(make: object) -> None:
         assert isinstance(model(images), list), "the network itself is as it was"
     assert {k: v.shape for k, v in one.items()} == {k: v.shape for k, v in other.items()}
     assert any(not torch.equal(one[k], other[k]) for k in one)
-    plain = nn.Conv2d(3, 3, 1)
-    assert type(undecided(plain)) is nn.Conv2d
+    assert type(undecided(nn.Conv2d(3, 3, 1))) is nn.Conv2d
 
 
 def test_its_size_is_the_images() -> None:

@@ -94,5 +94,4 @@ def test_their_maps_are_those_of_the_images_at_hand(tmp_path: Path) -> None:
     opened = begun(tmp_path)
     plan = searching.plan_recipe(recipe(side=32), build=Hourglass, store=opened.store)
     assert {(p.channels, p.height, p.width) for _, points in plan.sites[0].points for p in points} == {(8, 32, 32)}
-    kept = kept_sites(opened.store)
-    assert kept.input_shape == (1, 16, 16)
+    assert kept_sites(opened.store).input_shape == (1, 16, 16)

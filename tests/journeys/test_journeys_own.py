@@ -22,8 +22,7 @@ def test_own_model_module_and_evaluator_with_two_workers(shell: Shell) -> None:
     ended = shell.types("resume own --workers 2 --try 'stage1=spotlight:Spotlight(power=2.0)'")
     assert ended.err.count("done (complete)") == 2
     answer = finished(shell, "own", trials=9)
-    placements = {c["placement"] for c in answer["candidates"]}
-    assert "stage1=spotlight:Spotlight(power=2.0)" in placements
+    assert "stage1=spotlight:Spotlight(power=2.0)" in {c["placement"] for c in answer["candidates"]}
     assert all(
         c["values"] == [pytest.approx(c["estimates"]["f1"]["mean"]), c["cost"]["params"]] for c in scored(answer)
     )

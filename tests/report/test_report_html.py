@@ -178,8 +178,7 @@ def test_sessions_that_had_not_the_device_alone_are_told_of(tmp_path: Path) -> N
     for who in ("pid 7 (nas-attn search first), which is stopped", "pid 8"):
         study.store.add_session(replace(session, notes={BESIDE: who}))
     now = snapshot(study.store)
-    text = words_of(render(now))
-    assert "pid 7 (nas-attn search first), which is stopped; pid 8." in text
+    assert "pid 7 (nas-attn search first), which is stopped; pid 8." in words_of(render(now))
     assert now.as_dict()["latency"]["beside"] == ["pid 7 (nas-attn search first), which is stopped", "pid 8"]
 
 

@@ -97,8 +97,7 @@ def test_a_run_that_was_interrupted_keeps_its_checkpoint(table: Path) -> None:
     (checkpoint,) = (
         row for rows in opened.store.all_checkpoints().values() for row in rows if row.run.startswith("search:")
     )
-    freed = clean(opened)
-    assert freed.checkpoints == 0
+    assert clean(opened).checkpoints == 0
     assert checkpoint.artifact in files(opened)
 
 

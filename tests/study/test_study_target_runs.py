@@ -9,15 +9,20 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from command_line import Nas
+from PIL import Image
 
 import nas_attn as na
+from nas_attn.analysis.recommendation import Comparison
+from nas_attn.model.evidence import Gain
 from nas_attn.purposes import TEST_PROTOCOL
 from nas_attn.recipe_reading import load_recipe
+from nas_attn.records import BARE
 from nas_attn.study import searching, target_runs
 from nas_attn.study.opening import open_study
 from nas_attn.study.reading import snapshot
@@ -100,6 +105,17 @@ def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothi
     assert store.queue.rows(protocol="target") == []
 
 
+def test_the_best_bet_is_tested_if_the_bare_backbone_is_recommended(searched: Path) -> None:
+    opened = open_study("tiny")
+    now, plan = snapshot(opened.store), searching.plan_recipe(opened.recipe)
+    bet = next(view for view in reversed(now.ordered(now.baselines)) if view.placement != BARE)
+    likely = Comparison(bet.key, str(bet.placement), Gain(0.01, probability=0.6), None)
+    assert now.recommendation is not None
+    best = replace(now.recommendation, placement=BARE, key=plan.resolved(BARE).key, best_bet=likely)
+    family = target_runs.family_of(opened, replace(now, recommendation=best), plan, target_runs.Asked())
+    assert (bet.key, best.key) in family.comparisons
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -121,8 +137,6 @@ def test_wrong_wishes_are_one_sentence_and_write_nothing(
 def test_a_folder_without_a_test_split_is_refused_before_any_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas: Nas
 ) -> None:
-    from PIL import Image
-
     for split in ("train", "val"):
         for label, grey in (("dark", 40), ("light", 200)):
             folder = tmp_path / "photos" / split / label
@@ -130,8 +144,7 @@ def test_a_folder_without_a_test_split_is_refused_before_any_training(
             for number in range(6):
                 Image.new("L", (16, 16), grey + number).save(folder / f"{number}.png")
     monkeypatch.chdir(tmp_path)
-    text = TINY.replace('name = "digits-8x8"', 'name = "folder:photos"\nsize = 16')
-    (tmp_path / "tiny.toml").write_text(text)
+    (tmp_path / "tiny.toml").write_text(TINY.replace('name = "digits-8x8"', 'name = "folder:photos"\nsize = 16'))
     na.search("tiny.toml", say=lambda line: None, device="cpu")
     done = nas("validate", "--dry-run")
     assert done.status == 2

@@ -34,8 +34,7 @@ def test_one_outside_the_space_is_a_candidate_like_the_others(table: Path, sampl
         "table.toml", trials=9, try_placements=[OUTSIDE, better], overrides=changes, say=silent, name="table"
     )
     assert sum(study.snapshot().counts.values()) == 9, "the sampler went on"
-    found = {str(view.placement): view for view in study.candidates()}
-    assert found[EXPLICIT].state == "scored"
+    assert {str(view.placement): view for view in study.candidates()}[EXPLICIT].state == "scored"
     best = study.front()[0]
     assert str(best.placement).count("eca") == 5
     assert str(best.placement) in study.report().read_text()
