@@ -181,28 +181,30 @@ def wanted(recipe: Recipe) -> set[str]:
     return needed
 
 
+def excesses(recipe: Recipe, cost: Costs, latency: Latency | None) -> dict[str, float]:
+    """Limit -> the share by which a known cost exceeds it, 0 or less if it does not. For a latency the low end of the interval counts."""
+    known = {
+        "max_parameters": cost.get("params"),
+        "max_macs": cost.get("macs"),
+        "max_latency_ratio": latency.low if latency else None,
+    }
+    tops = recipe.limits.model_dump()
+    return {
+        name: value / tops[name] - 1 for name, value in known.items() if value is not None and tops[name] is not None
+    }
+
+
 def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
-    """Why a candidate is infeasible, in one sentence; empty if it is feasible. For a latency the low end of the interval counts."""
-    limits = recipe.limits
-    if limits.max_parameters is not None and cost["params"] > limits.max_parameters:
+    """Why a candidate is infeasible, in one sentence; empty if it is feasible."""
+    limits, over = recipe.limits, {n for n, share in excesses(recipe, cost, latency).items() if share > 0}
+    if "max_parameters" in over:
         return f"{cost['params']:,} parameters are more than limits.max_parameters = {limits.max_parameters:,}"
-    if limits.max_macs is not None and cost["macs"] > limits.max_macs:
+    if "max_macs" in over:
         return f"{cost['macs']:,} MACs are more than limits.max_macs = {limits.max_macs:,}"
-    top = limits.max_latency_ratio
-    if latency is not None and top is not None and latency.low > top:
-        return f"its latency ratio {latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f}) is above limits.max_latency_ratio = {top}"
+    if "max_latency_ratio" in over and latency is not None:
+        measured = f"{latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f})"
+        return f"its latency ratio {measured} is above limits.max_latency_ratio = {limits.max_latency_ratio}"
     return ""
-
-
-def excess(recipe: Recipe, cost: Costs, latency: Latency | None) -> float:
-    """The largest share by which a known cost exceeds its limit; 0 or less if none does."""
-    limits = recipe.limits
-    pairs: list[tuple[float | None, float | None]] = [
-        (cost.get("params"), limits.max_parameters),
-        (cost.get("macs"), limits.max_macs),
-        (latency.low if latency else None, limits.max_latency_ratio),
-    ]
-    return max((value / top - 1 for value, top in pairs if value is not None and top is not None), default=0.0)
 
 
 A_SEED = 6  # fewest candidates that share a seed

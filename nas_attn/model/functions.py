@@ -63,7 +63,7 @@ class Learner:
     """What is known of one objective, less being better. `update` it, then draw functions that may be the truth."""
 
     def __init__(self, coding: Coding, *, may_break: bool = False) -> None:
-        """`may_break`: a value far worse than all others is of a network that did not train; it is cut. A cost is what it is."""
+        """`may_break`: a value far worse than all others is of a network that did not train, and is cut. Not for costs."""
         self.coding, self._may_break = coding, may_break
         self._rows: dict[int, Value] = {}
         self._nodes: Nodes | None = None

@@ -28,7 +28,7 @@ from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.backbones.larger import larger
 from nas_attn.errors import BackboneError, MeasurementError, PlacementError, RecipeError, TrainingError, did_you_mean
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
-from nas_attn.evaluation.plan import Plan, backbone_number, excess, search_seeds, wanted
+from nas_attn.evaluation.plan import Plan, backbone_number, excesses, search_seeds, wanted
 from nas_attn.evaluation.starts import given_weights
 from nas_attn.evaluation.workbench import Workbench
 from nas_attn.purposes import CONFIRM, ROUND, SEARCH
@@ -360,7 +360,7 @@ class Search(TaskSource):
         measurer = self.bench.measurer
         latency = measurer.known(self._resolved(row)) if measurer else None
         limited = any(limit is not None for limit in self.recipe.limits.model_dump().values())
-        over = excess(self.recipe, row.cost or {}, latency)
+        over = max(excesses(self.recipe, row.cost or {}, latency).values(), default=0.0)
         over = max(over, SAME) if row.state == "infeasible" else min(over, 0.0)
         shown = attributes(row, latency, self.store.scores(row.key, protocol=SEARCH))
         self.book.tell(row.trial, values, shown, excess=over if limited else None)
