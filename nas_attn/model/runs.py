@@ -19,7 +19,7 @@ from nas_attn.tasks import SHARES
 Results = NDArray[np.float32]  # right or wrong per image, 1 or 0
 
 TARGET = 1_000_000  # the rung of runs that train as the network finally will be, above all others
-MOST = 600  # runs that the model is fitted to at most: those of the placements with the most runs at the highest rungs
+MOST, REPEATED = 600, 8  # runs that the model is fitted to at most; so many of each placement stay, or none
 FEWEST = 8  # runs of a block in which broken runs are cut, at least
 BROKEN = 3.0  # a broken run is cut so many times as far below the median as the best tenth lies above it
 LEAST_SIZE = 0.02  # a rung's values differ at least by this share of another's
@@ -35,6 +35,9 @@ INTERACTION, GROWING, INTERACTION_FREEDOMS = 0.8, 0.25, 5
 """Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond the usual; how firmly."""
 TIED = 0.7  # standard deviation of the log of the target's noise over the search's
 SEEDS, BACKBONES, LEVEL_FREEDOMS = 3.0, 2.0, 4  # half-t priors of the levels' scatter, in units of the noise
+
+
+_At = tuple[int, str, int, int]  # rung, placement's key, seed and backbone of a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +146,6 @@ class Data:
     def backbones(self) -> int:
         return int(self.backbone.max(initial=0)) + 1
 
-    def part(self, chosen: Ints) -> Data:
-        mine, names = np.isin(self.place, chosen), ("rung", "backbone", "block", "run", "value", "weight")
-        rows = {name: getattr(self, name)[mine] for name in names}
-        return replace(self, codes=self.codes[chosen], place=np.searchsorted(chosen, self.place[mine]), **rows)
-
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
@@ -171,6 +169,7 @@ def assemble(
 ) -> Assembled:
     """The runs of the rungs up to `rung`; of equal runs (placement, seed, backbone, rung) the last one counts."""
     unique = {(r.rung, r.key, r.seed, r.backbone): r for r in runs if r.rung <= rung}
+    unique = _newest(unique)
     evaluated = _best_informed(list(unique.values()))
     used = [unique[at] for at in sorted(unique) if unique[at].key in evaluated]
     keys = (*sorted(evaluated), *sorted(placements.keys() - evaluated))
@@ -217,7 +216,19 @@ def _by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:
     return found
 
 
+def _newest(runs: Mapping[_At, Run]) -> dict[_At, Run]:
+    """Of each placement at each rung the runs of the highest seeds, so many of each that MOST are left, but at least REPEATED."""
+    groups = defaultdict[tuple[int, str], list[_At]](list)
+    for at in sorted(runs):
+        groups[at[:2]].append(at)
+    sizes = np.array([len(group) for group in groups.values()])
+    fit = (size for size in range(sizes.max(), REPEATED, -1) if np.minimum(sizes, size).sum() <= MOST)
+    size = next(fit, REPEATED)
+    return {at: runs[at] for group in groups.values() for at in group[-size:]}
+
+
 def _best_informed(runs: Sequence[Run]) -> set[str]:
+    """Of more than MOST, the placements with the most runs at the highest rungs."""
     rungs = defaultdict[str, list[int]](list)
     for run in runs:
         rungs[run.key].append(run.rung)

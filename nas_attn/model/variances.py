@@ -24,7 +24,6 @@ ENOUGH = 100  # effective number of draws after which no round follows
 CHEAP = 6400  # of n runs at most CHEAP / n draws are asked for, as the equations of many runs take long
 TAILS = 6  # degrees of freedom of the proposals
 NODES, FEW_NODES, MANY_RUNS = 48, 8, 300  # draws that stand for the posterior in the end; fewer from so many runs on
-LEARNED_FROM = 128  # runs that the variances are learned from, at most
 NOISES = 14  # values of the noise at each draw
 JITTER = 1e-9
 BORDER = 1e300  # beyond all squares, so that a bordered covariance has a root
@@ -293,35 +292,22 @@ class Nodes:
 
 
 def posterior(data: Data, shapes: Sequence[Shape], *, equal: bool = True) -> Nodes:
-    """The posterior of the variances, from at most LEARNED_FROM of the runs; `equal`: whether all placements may be equal."""
-    learned, rng = _thinned(data), np.random.default_rng(0)
-    shapes = learned.coding.shapes(shapes)
-    null = 0.0 if not equal else EQUAL_OTHER if learned.priors[-1].spread is None else EQUAL_SHARE
-    target = learned.target
+    """The posterior of the variances; `equal`: whether all placements may be equal."""
+    rng = np.random.default_rng(0)
+    shapes = data.coding.shapes(shapes)
+    null = 0.0 if not equal else EQUAL_OTHER if data.priors[-1].spread is None else EQUAL_SHARE
+    target = data.target
     hypotheses = (
-        (learned.rungs, ROUND, (1 - null) * (1 - target * null)),
+        (data.rungs, ROUND, (1 - null) * (1 - target * null)),
         (0, EQUAL_ROUND, null),
-        (learned.rungs - 1, EQUAL_ROUND, target * null * (1 - null)),
+        (data.rungs - 1, EQUAL_ROUND, target * null * (1 - null)),
     )
     found = [
-        _sampled(Family(learned, shapes, differ), count, math.log(prior), rng)
+        _sampled(Family(data, shapes, differ), count, math.log(prior), rng)
         for differ, count, prior in hypotheses
         if prior
     ]
     return _kept(found, shapes, NODES if len(data.value) < MANY_RUNS else FEW_NODES)
-
-
-def _thinned(data: Data) -> Data:
-    """The placements with the most runs, and of the others an even share, for as many runs as variances are learned from."""
-    if len(data.value) <= LEARNED_FROM:
-        return data
-    counts = np.bincount(data.place, minlength=len(data.codes))
-    best = np.lexsort((np.arange(len(counts)), -counts))
-    half = best[: np.searchsorted(np.cumsum(counts[best]), LEARNED_FROM / 2)]
-    rest = np.setdiff1d(best, half)
-    share = (LEARNED_FROM - counts[half].sum()) / max(counts[rest].sum(), 1)
-    some = rest[np.unique(np.linspace(0, len(rest) - 1, max(int(len(rest) * share), 1)).astype(np.intp))]
-    return data.part(np.sort(np.concatenate((half, some))))
 
 
 def _sampled(family: Family, count: int, prior: float, rng: np.random.Generator) -> tuple[Draws, Floats, Floats]:

@@ -181,7 +181,6 @@ def test_another_forward_on_the_instance() -> None:
 
 
 def test_a_norm_that_fusing_takes_away_is_no_host() -> None:
-    """An identity behind it, or what is around both, returns the same."""
     model = folding()
     for module in model.modules():
         if isinstance(module, Folding):
@@ -220,7 +219,6 @@ def wrapped(forward: Callable[..., Tensor], *args: Any) -> Tensor:
     ids=["partial", "method", "class", "twice"],
 )
 def test_a_function_around_the_forward_before_it(wrap: Callable[..., Any]) -> None:
-    """Attention is applied once, where the old forward is."""
     host = Residual(8).eval()
     x = torch.rand(2, 8, 6, 6)
     attach(host, placed([Point("b", 8, 6, 6)]))

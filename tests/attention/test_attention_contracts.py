@@ -78,7 +78,6 @@ def test_bfloat16_in_bfloat16_out(row: Row, data: st.DataObject, size: Any, init
 
 @every_row
 def test_a_layer_behind_may_work_in_place(row: Row) -> None:
-    """As the ReLUs of torchvision's networks do, on a map and on single values."""
     for init, size, autocast in itertools.product(INITS, ((16, 5, 4), (64, 1, 1)), (False, True)):
         choice = Choice(row.name, row.resolve({}, *size, strict=False, init=init).knobs)
         module = shake(catalogue.build(choice, *size, init=init), 7)
@@ -207,7 +206,6 @@ def test_it_is_torchs(height: int, width: int, rows: int, columns: int, growing:
 @pytest.mark.parametrize("mlp", [False, True])
 @pytest.mark.parametrize("size", [(4, 4), (3, 9), (1, 1), (20, 31)])
 def test_a_global_kernel_of_gather_excite_serves_maps_of_other_sizes(size: tuple[int, int], mlp: bool) -> None:
-    """Of constant channels it gathers the same, however large the map."""
     torch.manual_seed(0)
     module = attention.create("ge", 6, height=7, width=5, gather="conv", mlp=mlp, reduction=2).eval()
     channels = torch.randn(2, 6, 1, 1)

@@ -150,7 +150,6 @@ def test_networks_traced_by_fx_compute_the_same(row: Row) -> None:
 @pytest.mark.parametrize("row", rows(*QUICK))
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 def test_graph_is_whole(row: Any, train: bool) -> None:
-    """No graph break, forward and backward, traced without generating code."""
     torch._dynamo.reset()
     module = built(row.name, "paper").train(train)
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")

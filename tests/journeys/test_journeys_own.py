@@ -32,7 +32,6 @@ def test_own_model_module_and_evaluator_with_two_workers(shell: Shell) -> None:
 
 @pytest.mark.slow
 def test_a_placement_outside_the_space(shell: Shell) -> None:
-    """As docs/spaces.md and CONTRIBUTING say: any placement that the backbone can carry."""
     tiny = settings(DIGITS, latency__session_seconds="0.1")
     shell.types(f"search digits --trials 7 --workers 1 --threads 1 --try 'stage3=mhsa(heads=2)' {tiny}")
     tried = "stage1=gct stage2.block1@block=se(reduction=2)"

@@ -88,6 +88,15 @@ def test_more_runs_make_intervals_narrower_and_pull_less_towards_the_others() ->
     assert errors[0, 0] > errors[0, 2]
 
 
+def test_a_gain_repeated_in_hundreds_of_rounds_is_believed() -> None:
+    rng = np.random.default_rng(2)
+    texts = {"k00": BARE} | {f"k{i:02}": parse(f"stage{i % 3}=se(reduction={i // 3 + 2})") for i in range(1, 20)}
+    pairs = [(key, seed) for seed in range(3, 400) for key in ("k00", "k01")]
+    runs = [Run(key, s, 0, 0.48 + 0.008 * (key == "k01") + rng.normal(0, 0.01)) for key, s in pairs]
+    runs += [Run(key, i % 3, 0, 0.48 + rng.normal(0, 0.01)) for i, key in enumerate(texts)]
+    assert fit(runs, texts, metric="accuracy").gain("k01", "k00").probability > 0.95
+
+
 def test_untried_placements_are_valued_by_what_their_parts_did_elsewhere() -> None:
     rng = np.random.default_rng(5)
     texts = made.placements(70, rng)
@@ -225,7 +234,6 @@ def test_where_nothing_can_be_said_it_is_said() -> None:
 
 
 def test_seeds_that_no_two_placements_share_are_compared_all_the_same() -> None:
-    """An evaluator that takes a new seed for every run."""
     rng = np.random.default_rng(13)
     texts = made.placements(10, rng)
     effects = {key: 0.03 * float(rng.standard_normal()) for key in texts}
@@ -319,7 +327,6 @@ def test_every_node_is_what_plain_algebra_says() -> None:
 
 @pytest.mark.parametrize("at_once", [1, 10**9])
 def test_a_likelihood_is_what_plain_algebra_says(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    """One by one and all together; a covariance that is none costs only its own draw."""
     texts, _, runs = some_study(rungs=2)
     solution = fit(runs, texts, metric="score")._solution
     draws, algebra = solution.nodes.draws, solution.algebra

@@ -129,7 +129,6 @@ def test_groups_carry_their_rates_and_decays() -> None:
 
 
 def test_the_first_step_is_plain_nesterov_sgd(digits: Dataset) -> None:
-    """One epoch of one batch, against the formula written out."""
     model, reference = network(), network()
     count = len(digits.train)
     section = exact(
