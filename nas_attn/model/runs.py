@@ -19,7 +19,7 @@ from nas_attn.tasks import SHARES
 Results = NDArray[np.float32]  # right or wrong per image, 1 or 0
 
 TARGET = 1_000_000  # the rung of runs that train as the network finally will be, above all others
-MOST, REPEATED = 600, 8  # runs that the model is fitted to at most; so many of each placement stay, or none
+MOST, REPEATED = 400, 8  # runs that the model is fitted to at most; so many of each placement stay, or none
 FEWEST = 8  # runs of a block in which broken runs are cut, at least
 BROKEN = 3.0  # a broken run is cut so many times as far below the median as the best tenth lies above it
 LEAST_SIZE = 0.02  # a rung's values differ at least by this share of another's
@@ -168,8 +168,7 @@ def assemble(
     runs: Sequence[Run], placements: Mapping[str, Placement], *, metric: str, lower_is_better: bool, rung: int
 ) -> Assembled:
     """The runs of the rungs up to `rung`; of equal runs (placement, seed, backbone, rung) the last one counts."""
-    unique = {(r.rung, r.key, r.seed, r.backbone): r for r in runs if r.rung <= rung}
-    unique = _newest(unique)
+    unique = _newest({(r.rung, r.key, r.seed, r.backbone): r for r in runs if r.rung <= rung})
     evaluated = _best_informed(list(unique.values()))
     used = [unique[at] for at in sorted(unique) if unique[at].key in evaluated]
     keys = (*sorted(evaluated), *sorted(placements.keys() - evaluated))
@@ -217,12 +216,14 @@ def _by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:
 
 
 def _newest(runs: Mapping[_At, Run]) -> dict[_At, Run]:
-    """Of each placement at each rung the runs of the highest seeds, so many of each that MOST are left, but at least REPEATED."""
+    """Of each placement at each rung the runs of the highest seeds: as many of each as fit in, at least REPEATED."""
     groups = defaultdict[tuple[int, str], list[_At]](list)
     for at in sorted(runs):
         groups[at[:2]].append(at)
     sizes = np.array([len(group) for group in groups.values()])
-    fit = (size for size in range(sizes.max(), REPEATED, -1) if np.minimum(sizes, size).sum() <= MOST)
+    repeated = sizes[sizes > REPEATED]
+    room = max(MOST - sizes.sum() + repeated.sum(), MOST // 2)  # for these; the others fill the rest
+    fit = (size for size in range(sizes.max(), REPEATED, -1) if np.minimum(repeated, size).sum() <= room)
     size = next(fit, REPEATED)
     return {at: runs[at] for group in groups.values() for at in group[-size:]}
 

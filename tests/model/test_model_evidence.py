@@ -90,7 +90,7 @@ def test_more_runs_make_intervals_narrower_and_pull_less_towards_the_others() ->
 
 def test_a_gain_repeated_in_hundreds_of_rounds_is_believed() -> None:
     rng = np.random.default_rng(2)
-    texts = {"k00": BARE} | {f"k{i:02}": parse(f"stage{i % 3}=se(reduction={i // 3 + 2})") for i in range(1, 20)}
+    texts = {"k00": BARE} | {f"k{i:02}": parse(f"stage{i % 3}=se(reduction={i // 3 + 2})") for i in range(1, 450)}
     pairs = [(key, seed) for seed in range(3, 400) for key in ("k00", "k01")]
     runs = [Run(key, s, 0, 0.48 + 0.008 * (key == "k01") + rng.normal(0, 0.01)) for key, s in pairs]
     runs += [Run(key, i % 3, 0, 0.48 + rng.normal(0, 0.01)) for i, key in enumerate(texts)]
