@@ -20,9 +20,10 @@ from unittest.mock import patch
 import numpy as np
 import search
 import trust
-from simulated_studies import AnyWorld
-from trust_figures import TAKEN, Outcome
+from simulated_studies import MEASURED, AnyWorld
+from trust_figures import Outcome
 
+from nas_attn.analysis import recommendation
 from nas_attn.model import coding, evidence, functions, runs, variances
 
 Changed = contextlib.AbstractContextManager[Any]
@@ -102,6 +103,17 @@ ANSWERS: dict[str, tuple[Callable[[], Changed], tuple[str, ...]]] = {
         constant(runs, "_cut", lambda values, block: (values, np.zeros(len(values)))),
         ("table cued-digits, 3 backbones", "table cued-digits, 3 backbones, 2 rungs"),
     ),
+    "a tenth of one run's noise counts, not only half": (
+        constant(recommendation, "OF_NOISE", 0.5),
+        (
+            "null, scratch, 60",
+            *(
+                f"measured {problem}, scratch, 30, 3 further seeds{more}"
+                for problem in MEASURED
+                for more in ("", ", 60 rounds")
+            ),
+        ),
+    ),
     "draws until there are enough": (
         constant(variances, "MOST", variances.FEWEST),
         ("null, fine-tuning, 60, 3 backbones ±0.2", "planted, fine-tuning, 60, 3 backbones ±0.2"),
@@ -131,13 +143,9 @@ def answers(asked: argparse.Namespace) -> Iterator[str]:
             with changed():
                 without = [trust.simulate((world, seed)) for seed in seeds]
             found = [usual[world.name, seed] for seed in seeds]
-            cells = [paired(found, without, worth), paired(found, without, brier)]
+            cells = [paired(found, without, lambda one: one.worth), paired(found, without, brier)]
             cells += [f"{100 * np.mean([o.gain_covers for o in some]):.0f} %" for some in (found, without)]
             yield f"| {name} | {world.name} | {' | '.join(cells)} |"
-
-
-def worth(found: Outcome) -> float:
-    return found.true if found.probability >= TAKEN else 0.0
 
 
 def brier(found: Outcome) -> float:

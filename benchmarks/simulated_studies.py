@@ -327,6 +327,8 @@ class MeasuredWorld:
     candidates: int = 20
     confirm_seeds: int = 2
     """As the recipe's `search.confirm_seeds`."""
+    rounds: int = 0
+    """After these; 0: twice `confirm_seeds`."""
     backbones: int = 1
     rungs: int = 1
     effects: str = "measured"
@@ -334,6 +336,7 @@ class MeasuredWorld:
     @property
     def name(self) -> str:
         more = "" if self.confirm_seeds == 2 else f", {self.confirm_seeds} further seeds"
+        more += f", {self.rounds} rounds" if self.rounds else ""
         return f"measured {self.problem}, scratch, {self.candidates}{more}"
 
 

@@ -54,7 +54,7 @@ def simulate(job: tuple[AnyWorld, int]) -> Outcome:
     world, seed = job
     made = study(world, np.random.default_rng([seed, *world.name.encode()]))
     if isinstance(world, MeasuredWorld):
-        return carry_out(made, confirm_seeds=world.confirm_seeds, rounds=2 * world.confirm_seeds)
+        return carry_out(made, confirm_seeds=world.confirm_seeds, rounds=world.rounds or 2 * world.confirm_seeds)
     return carry_out(made)
 
 
@@ -71,14 +71,14 @@ def carry_out(made: AnyStudy, confirm_seeds: int = 0, rounds: int = ROUNDS) -> O
         keys = confirmed(made, look(made, runs))
         runs += [run for seed in range(confirm_seeds) for key in keys for run in made.runs(key, 50 + seed)]
     evidence = look(made, runs)
-    (chosen, first), compared = choose(made, evidence), 0
+    (chosen, first, named), compared = choose(made, evidence), 0
     for number in range(rounds):
         for key in ["none", chosen, *rivals(made, evidence, chosen, first)]:
             runs += made.runs(key, 100 + number)
             compared += 1
         evidence = look(made, runs)
-        chosen, first = choose(made, evidence)
-    return judge(made, evidence, chosen, compared, time.process_time() - started)
+        chosen, first, named = choose(made, evidence)
+    return judge(made, evidence, chosen, named, compared, time.process_time() - started)
 
 
 def search(study: AnyStudy) -> list[Run]:
@@ -101,8 +101,8 @@ def look(study: AnyStudy, runs: Sequence[Run]) -> Evidence:
     return found
 
 
-def choose(study: AnyStudy, evidence: Evidence) -> tuple[str, list[str]]:
-    """(what would be taken, or promises most where that is none; the rival that comes first)."""
+def choose(study: AnyStudy, evidence: Evidence) -> tuple[str, list[str], bool]:
+    """(what is taken, or promises most where that is none; the rival that comes first; whether it is taken)."""
     able = [key for key in study.placements if evidence.estimates[key].seeds]
     latencies = {key: study.latency(key) for key in able}
     front = non_dominated(np.array([[-evidence.estimates[key].mean, latencies[key].ratio] for key in able]))
@@ -113,9 +113,9 @@ def choose(study: AnyStudy, evidence: Evidence) -> tuple[str, list[str]]:
     answer = recommend(contenders, evidence, max_latency_ratio=None)
     if answer is not None and answer.key != "none":
         other = answer.more_accurate or answer.cheaper
-        return answer.key, [other.key] if other else []
+        return answer.key, [other.key] if other else [], True
     gains = evidence.gains("none")
-    return max((key for key in able if key != "none"), key=lambda key: gains[key].worth), []
+    return max((key for key in able if key != "none"), key=lambda key: gains[key].worth), [], False
 
 
 def confirmed(study: AnyStudy, evidence: Evidence) -> list[str]:
@@ -136,7 +136,7 @@ def rivals(study: AnyStudy, evidence: Evidence, chosen: str, first: Sequence[str
     return list(dict.fromkeys([*first, *(evidence.keys[i] for i in [*drawn, *others])]))[:RIVALS]
 
 
-def judge(study: AnyStudy, evidence: Evidence, chosen: str, compared: int, cpu_s: float) -> Outcome:
+def judge(study: AnyStudy, evidence: Evidence, chosen: str, named: bool, compared: int, cpu_s: float) -> Outcome:
     gain, value = evidence.gain(chosen, "none"), evidence.estimates[chosen]
     assert gain is not None
     true, true_new = study.true_gain(chosen, "none"), study.true_new_gain(chosen, "none")
@@ -155,6 +155,7 @@ def judge(study: AnyStudy, evidence: Evidence, chosen: str, compared: int, cpu_s
         runs=compared,
         noise=100 * (evidence.noise.paired_sd or 0.0),
         cpu_s=cpu_s,
+        named=named,
     )
 
 
@@ -188,6 +189,7 @@ def worlds() -> Iterator[AnyWorld]:
         yield MeasuredWorld(problem, candidates=40)
         for seeds in (2, 3, 4):
             yield MeasuredWorld(problem, candidates=30, confirm_seeds=seeds)
+        yield MeasuredWorld(problem, candidates=30, confirm_seeds=3, rounds=60)
 
 
 ROUND = 10

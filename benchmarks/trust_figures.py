@@ -41,6 +41,14 @@ class Outcome:
     noise: float
     """One run's noise as found, net of its seed, in points."""
     cpu_s: float
+    named: bool | None = None
+    """Whether the answer names it; None in lines of before 2026-11-24."""
+
+    @property
+    def worth(self) -> float:
+        """Points that the answer truly gains; 0 where it is the bare backbone."""
+        named = self.probability >= TAKEN if self.named is None else self.named
+        return self.true if named else 0.0
 
 
 Found = Sequence[tuple[AnyWorld, Sequence[Outcome]]]
@@ -69,12 +77,13 @@ def page(found: Found) -> str:
         *(f"| {aim} | {measured} | {met} |" for aim, measured, met in aims(found)),
         "",
         "| kind of study | almost surely better | attention taken | and +0.25 or more | gain covered, these / new images "
-        "| accuracy covered | all accuracies | optimism, points | runs compared |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| accuracy covered | all accuracies | optimism, points | worth, points | runs compared |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *(row(world, outcomes) for world, outcomes in found),
         "",
         "**Almost surely better**: than the bare backbone with a probability of 95 % or more; **taken**: with 70 % or more. **Covered**:",
-        "by the 95 % interval of the chosen one. **Optimism**: estimated less true gain of what was taken.",
+        "by the 95 % interval of the chosen one. **Optimism**: estimated less true gain of what was taken. **Worth**: true gain of the",
+        "answer, 0 where it is the bare backbone.",
         "",
         "What was said of the chosen one, and how often it was so:",
         "",
@@ -100,7 +109,7 @@ def row(world: AnyWorld, found: Sequence[Outcome]) -> str:
     return (
         f"| {world.name} | {_percent((p >= SURE).mean())} | {_percent((p >= TAKEN).mean())} | {_percent(right.mean())} "
         f"| {shares[0]} / {shares[1]} | {shares[2]} | {shares[3]} | {_optimism(found)} "
-        f"| {np.mean([o.runs for o in found]):.1f} |"
+        f"| {np.mean([o.worth for o in found]):+.2f} | {np.mean([o.runs for o in found]):.1f} |"
     )
 
 

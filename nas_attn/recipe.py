@@ -444,7 +444,7 @@ class AnswerSection(Section):
 
     worth: float | None = Field(default=None, gt=0)
     """The smallest gain that is worth its latency, in the metric's unit (accuracy: 0.01 is a point). Among placements that are less
-    than this below the best one, the fastest wins. None: a tenth of the best gain or half of one run's noise, whichever is larger."""
+    than this below the best one, the fastest wins. None: a tenth of the best gain or of one run's noise, whichever is larger."""
 
 
 class StorageSection(Section):

@@ -6,7 +6,7 @@ single run are left out, except the bare backbone.
 1. The best bet is the placement with the largest gain over the bare backbone, weighted with the probability of a gain.
 2. If the probability that it is better than the bare backbone is below 70 %, the bare backbone is recommended. If it is more likely
    to harm than to help, the bare backbone is also the best bet.
-3. Differences below `worth` do not count: the recipe's value, else a tenth of the best bet's gain or half of one run's noise,
+3. Differences below `worth` do not count: the recipe's value, else a tenth of the best bet's gain or of one run's noise,
    whichever is larger. The bare backbone is recommended if its expected loss against the best bet is below this. Otherwise it is the
    fastest placement whose loss is below this, and which is itself better than the bare backbone with 70 %.
 """
@@ -26,8 +26,8 @@ from nas_attn.space import other_of
 REQUIRED = 0.70  # probability of being better than the bare backbone that a placement needs
 PROMISING = 0.5  # probability of being better that a best bet needs
 SURE = 0.95  # least probability of a difference that is not called chance
-OF_GAIN, OF_NOISE = 0.1, 0.5  # smallest difference that counts: shares of the best gain and of one run's noise
-WHAT_COUNTS = "a tenth of the best gain or half of one run's noise"
+OF_GAIN, OF_NOISE = 0.1, 0.1  # smallest difference that counts: shares of the best gain and of one run's noise
+WHAT_COUNTS = "a tenth of the best gain or of one run's noise"
 ALIKE = 1.05  # a control with at most so many times a placement's latency costs the same
 
 
