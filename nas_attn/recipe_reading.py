@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -97,10 +99,20 @@ def _read_toml(
 def frozen_recipe(text: str, *, where: str) -> Recipe:
     """The recipe that a study was begun with, from the text that `Recipe.to_json` wrote; StorageError where it is damaged."""
     try:
-        return Recipe.model_validate_json(text)
+        return Recipe.model_validate_json(_as_now(text))
     except ValidationError as error:
         why = sentence(Recipe, error, "recipe")
         raise StorageError(f"{where} has an unreadable recipe ({why}): restore the database from a backup") from None
+
+
+def _as_now(text: str) -> str:
+    """A recipe of before 2026-11-24 with the `init` that its `auto` stood for; others as they are."""
+    with suppress(ValueError, TypeError, KeyError):  # a damaged one is told by who reads it
+        table = json.loads(text) if '"init": "auto"' in text else {}
+        if table and table["training"]["init"] == "auto":
+            table["training"]["init"] = "paper" if table["training"]["start"] == "scratch" else "identity"
+            return json.dumps(table)
+    return text
 
 
 def backbone_section(name: str, **settings: Any) -> BackboneSection:
