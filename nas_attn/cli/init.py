@@ -56,7 +56,7 @@ confirm_seeds = 3                  # more seeds for the networks that matter aft
 {limit}
 
 [answer]
-# worth = 0.01                     # smallest gain worth its latency; default: a tenth of the best gain or half of the noise
+# worth = 0.01                     # smallest gain worth its latency; default: a tenth of the best gain or of the noise
 """
 AUGMENT = """\
 augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name

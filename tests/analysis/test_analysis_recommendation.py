@@ -72,6 +72,7 @@ def test_without_a_limit_the_largest_likely_gain_wins() -> None:
     assert best.against_uniform.gain.mean == pytest.approx(0.02, abs=0.004)
     assert best.cheaper.key == "a", "the most promising of the faster ones"
     assert best.more_accurate is None, "nothing is given up for latency that is known to cost more than what counts"
+    assert not any(line.startswith("Slower") for line in best.answer)
     assert 2 <= len(best.answer) <= 6
 
 
@@ -89,7 +90,10 @@ def test_the_fastest_that_loses_less_than_what_counts_is_taken_and_what_more_wou
     (said,) = [line for line in best.answer if line.startswith("Slower")]
     assert "stage1=b" in said
     assert "1.60 ×" in said
-    assert decide(SPREAD | {"b": (0.7202, 1.6)}, limit=1.7).key == "a"
+    assert 2 <= len(best.answer) <= 6
+    within = decide(SPREAD | {"b": (0.7202, 1.6)}, limit=1.7)
+    assert within.key == "a"
+    assert "1.7 times" in within.why[0]
 
 
 def test_what_counts_is_a_tenth_of_the_gain_or_of_the_noise() -> None:
@@ -107,11 +111,14 @@ def test_what_is_worth_having_decides_and_may_be_said(worth: float, key: str) ->
     assert (best.key, best.worth) == (key, worth)
     if key == "none":
         assert best.best_bet.key == "b"
+        assert "does not count" in best.answer[-1]
 
 
 @pytest.mark.parametrize("a", [0.6990, 0.7004, 0.7008])
 def test_only_what_is_more_likely_to_help_than_not_is_a_bet(a: float) -> None:
-    assert decide({"none": (0.70, 1.0), "a": (a, 1.3)}).key == "none"
+    best = decide({"none": (0.70, 1.0), "a": (a, 1.3)})
+    assert best.key == "none"
+    assert ("no placement is" in best.answer[-1]) == (best.best_bet.gain.probability < 0.5)
 
 
 def test_a_cheaper_one_that_loses_a_little_more_is_named() -> None:
@@ -122,8 +129,10 @@ def test_a_cheaper_one_that_loses_a_little_more_is_named() -> None:
 
 
 def test_even_odds_are_no_reason_to_pay_latency() -> None:
-    table = {"none": (0.7300, 1.0), "uniform se": (0.7302, 1.2), "a": (0.7303, 1.3), "b": (0.7301, 1.1)}
-    assert decide(table).key == "none"
+    best = decide({"none": (0.7300, 1.0), "uniform se": (0.7302, 1.2), "a": (0.7303, 1.3), "b": (0.7301, 1.1)})
+    assert best.key == "none"
+    assert 2 <= len(best.answer) <= 6
+    assert "The most promising placement, `stage1=" in " ".join(best.why)
 
 
 def test_nobody_is_recommended_on_one_run_once_others_have_more() -> None:

@@ -63,7 +63,6 @@ def test_resolved_counts_are_those_of_the_built_module(row: Row, data: st.DataOb
 @FAST
 @given(data=st.data(), size=sizes())
 def test_equal_knobs_and_only_they_build_equal_networks(row: Row, data: st.DataObject, size: Any) -> None:
-    """Two askings that resolve to one canonical form build one network; two forms build two."""
     first, second = (row.resolve(data.draw(asked(row)), *size, strict=False).knobs for _ in range(2))
     prints = [fingerprint(row, knobs, size) for knobs in (first, second)]
     assert (first == second) == (prints[0] == prints[1])

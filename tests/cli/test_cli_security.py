@@ -41,7 +41,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", ["intruder:run", "intruder:run.x", "in-truder:run", "ultralytics:a.pt"])
 def test_code_of_a_recipe_from_elsewhere_runs_only_when_trusted(here: Path, nas, name: str) -> None:
-    """Nor does what is no name of an object, but has its module imported."""
     theirs = here.parent / "there"
     (theirs / "study.toml").write_text(RECIPE.replace("intruder:run", name))
     (theirs / "in-truder.py").write_text((theirs / "intruder.py").read_text())

@@ -33,7 +33,6 @@ PROGRAM = shutil.which("nas-attn", path=str(Path(sys.executable).parent))
 
 @pytest.mark.skipif(PROGRAM is None or shutil.which("bash") is None, reason="nas-attn or bash is not installed")
 def test_the_shell_completes(tmp_path: Path) -> None:
-    """With bash's own machinery, as `nas-attn --install-completion bash` sets it up."""
     assert PROGRAM is not None
     script = (
         f"PATH={Path(PROGRAM).parent}:$PATH\n"

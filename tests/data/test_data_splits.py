@@ -110,7 +110,6 @@ def augmented(split: Split, *augment: Augment) -> tuple[torch.Tensor, torch.Tens
 
 
 def test_mirroring_and_cropping_match_a_loop() -> None:
-    """Every image is what numpy makes of it, one at a time."""
     images = torch.randint(1, 256, (40, 3, 6, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     x, _, plan = augmented(split_of(images), Augment(name="flip"), Augment(name="crop", padding=2))
     assert 5 < plan.mirrored.sum() < 35

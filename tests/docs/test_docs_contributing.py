@@ -47,7 +47,6 @@ OWN = "def depth(network):\n    return sum(1 for _ in network.model.modules())\n
 
 
 def test_data_set_sampler_cost_metric_and_latency_mode_work_in_a_search(contributed: Path, tmp_path: Path) -> None:
-    """And so does a cost that a recipe names without a row."""
     (contributed / "my_costs.py").write_text(OWN)
     url = f"sqlite:///{tmp_path}/a.db"
     settings = {"data.name": "stripes", "data.options": "{}", "search.sampler": "one_change", "search.trials": "4"}

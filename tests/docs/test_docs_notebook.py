@@ -37,7 +37,6 @@ def test_it_is_kept_without_outputs() -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.filterwarnings("ignore")  # Jupyter's own
 def test_it_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a kernel where Jupyter is installed, else as a program."""
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
     for name, first in {"PYTHONPATH": ROOT, "PATH": Path(sys.executable).parent}.items():

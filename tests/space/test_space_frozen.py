@@ -14,7 +14,7 @@ from nas_attn.attachment import survey
 from nas_attn.attention.catalogue import ROWS
 from nas_attn.errors import RecipeError
 from nas_attn.recipe import BackboneSection, Recipe
-from nas_attn.recipe_reading import load_recipe, recipe_from, shipped
+from nas_attn.recipe_reading import frozen_recipe, load_recipe, recipe_from, shipped
 from nas_attn.records import Site
 from nas_attn.space import SearchSpace
 
@@ -36,7 +36,7 @@ def consequences(recipe: Recipe) -> list[object]:
 
 
 def frozen(recipe: Recipe) -> Recipe:
-    return Recipe.model_validate_json(recipe.to_json())
+    return frozen_recipe(recipe.to_json(), where="a test")
 
 
 def with_space(space: object) -> Recipe:
@@ -54,6 +54,14 @@ def test_a_shipped_recipe_means_the_same_when_frozen(name: str) -> None:
 def test_a_shipped_space_means_the_same_when_frozen(name: str) -> None:
     recipe = with_space(tomllib.loads(shipped("search_spaces")[name]))
     assert consequences(frozen(recipe)) == consequences(recipe)
+
+
+@pytest.mark.parametrize(("start", "form"), [("scratch", "paper"), ("backbone", "identity")])
+def test_an_older_recipe_keeps_the_form_that_it_trained(start: str, form: str) -> None:
+    recipe = frozen(load_recipe("digits", overrides={"training.start": start, "training.init": form}))
+    older = recipe.to_json().replace(f'"init": "{form}"', '"init": "auto"')
+    assert older != recipe.to_json()
+    assert frozen_recipe(older, where="a test") == recipe
 
 
 @st.composite

@@ -170,7 +170,6 @@ def drawn_from(learner: Learner, seed: int = 0, *, around: bool = False) -> Func
 
 @pytest.mark.parametrize("count", [12, 400])
 def test_draws_come_near_an_additive_truth_as_far_as_the_noise_allows(count: int) -> None:
-    """With more columns than values, and with more values than columns."""
     effects = np.random.default_rng(1).standard_normal((SITES, CHOICES))
     found = {}
     for noise in (0.01, 2.0):

@@ -86,15 +86,6 @@ def test_a_recipe_that_cannot_be_read(table: Path, recipe: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("start", "form"), [("scratch", "paper"), ("backbone", "identity")])
-def test_an_older_recipe_keeps_the_form_that_it_trained(table: Path, start: str, form: str) -> None:
-    create_study(load_recipe("digits", overrides={"training.start": start, "training.init": form}), URL)
-    with sqlite3.connect("nas_attn.db") as database:
-        database.execute("UPDATE nas_study SET recipe = replace(recipe, ?, ?)", [f'"init": "{form}"', '"init": "auto"'])
-    database.close()
-    assert open_study("digits", URL).recipe.training.init == form
-
-
 def test_a_file_that_was_removed_or_replaced_while_it_was_in_use(table: Path) -> None:
     """Open connections would go on in the file that has no name any more, and all of it would be lost in silence."""
     recipe = load_recipe("table.toml", overrides={"search.trials": 4})

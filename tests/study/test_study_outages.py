@@ -111,7 +111,6 @@ def test_a_server_that_is_started_again(table: Path, server: Any) -> None:
 
 @pytest.mark.slow
 def test_connections_that_are_cut(table: Path, server: Any) -> None:
-    """At any time: between two calls, and in the middle of one."""
     opened, over = begun(server.url()), threading.Event()
 
     def saw() -> None:
