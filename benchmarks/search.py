@@ -32,7 +32,9 @@ import optuna
 from searching.problems import (
     IMAGENET_DEVICES,
     Problem,
+    count,
     enumerate_all,
+    heavy,
     imagenet,
     made_up,
     nasbench,
@@ -53,6 +55,7 @@ LONG = ("shared 0.5",)
 """Problems of the longest searches, beside NAS-Bench-201 at 1."""
 OURS = "placement"
 DEVICES = (0, 1, 2, 3)
+DRAWN = {"pairs": pairs, "sparse": sparse, "count": count, "heavy": heavy}
 GP_SEEDS = 10
 
 
@@ -61,7 +64,7 @@ class Job:
     """One search."""
 
     problem: str
-    """`shared RATIO`, `unshared RATIO`, `pairs RATIO`, `sparse RATIO`, `nb201 DEVICE RATIO`, `relabelled DEVICE RATIO`,
+    """`shared RATIO`, `unshared RATIO`, one of DRAWN with its ratio, `nb201 DEVICE RATIO`, `relabelled DEVICE RATIO`,
     `imagenet DEVICE` or `tables`."""
     method: str
     seed: int
@@ -168,7 +171,7 @@ def jobs(full: bool, nasbench_there: bool, imagenet_there: bool, methods: Sequen
 
     Those that stop at a budget serve the smaller ones too, but for NSGA-II, whose population follows it.
     """
-    made = [*(f"{kind} 0.5" for kind in ("shared", "unshared")), *(f"{kind} 1" for kind in ("pairs", "sparse"))]
+    made = [*(f"{kind} 0.5" for kind in ("shared", "unshared")), *(f"{kind} 1" for kind in DRAWN)]
     ratios = [("nb201", 0.5), ("nb201", 1.0), ("relabelled", 1.0), ("nb201", 3.0)]
     found = []
     for budgets in ((30, 60), (120,), (300,))[: 3 if full else 1]:
@@ -196,8 +199,8 @@ def problems_of(name: str, nasbench_file: str, imagenet_file: str, tables: str, 
         return [found for found in own_tables(Path(tables), seed) if not isinstance(found, str)]
     if kind in ("shared", "unshared"):
         return [made_up(seed, float(rest[0]), shared=kind == "shared")]
-    if kind in ("pairs", "sparse"):
-        return [(pairs if kind == "pairs" else sparse)(seed, float(rest[0]))]
+    if kind in DRAWN:
+        return [DRAWN[kind](seed, float(rest[0]))]
     if kind == "imagenet":
         return [imagenet(Path(imagenet_file), int(rest[0]), seed)]
     device, ratio = int(rest[0]), float(rest[1])

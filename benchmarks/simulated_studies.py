@@ -140,8 +140,8 @@ class Study:
     # ------------------------------------------------------------------------------------------- truth
 
     def true_gain(self, key: str, over: str) -> float:
-        """How much better a placement is in expectation on these images, in points."""
-        return self.true_value(key) - self.true_value(over)
+        """How much better a placement is in expectation on all images of their kind, in points."""
+        return self.true_new_value(key) - self.true_new_value(over)
 
     def true_value(self, key: str) -> float:
         """Expected accuracy on these images in percent: over seeds, and over backbones where there are several."""
@@ -150,10 +150,6 @@ class Study:
         own = math.hypot(noise.level, noise.own, world.interaction if world.backbones > 1 else 0.0) * self._point
         spread = math.hypot(own, noise.seed_image, noise.run_image)
         return 100 * float(cdf((self._ease + self._middle + self._point * points + self._ways[i]) / spread).mean())
-
-    def true_new_gain(self, key: str, over: str) -> float:
-        """The same on all images of their kind."""
-        return self.true_new_value(key) - self.true_new_value(over)
 
     def true_new_value(self, key: str) -> float:
         """Expected accuracy on all images of their kind, in percent."""
@@ -261,7 +257,6 @@ class TableStudy:
         names = [f"rung{epochs} accuracy" for epochs in table.rungs[-world.rungs :]]
         self._columns = [components.index[name] for name in names]
         self._replay = components.draw(rng)
-        self._other = self._replay.other_images(rng)
         self.placements, self._index, self._rows = dict[str, str](), dict[str, int](), dict[str, int]()
         self._table = table
         for i, row in enumerate(components.rows):
@@ -288,16 +283,8 @@ class TableStudy:
         return 100 * float(self._replay.truth[self._index[key], self._columns[-1]])
 
     def true_gain(self, key: str, over: str) -> float:
-        """See `Study.true_gain`."""
+        """On these images: there are no results per image."""
         return self.true_value(key) - self.true_value(over)
-
-    def true_new_value(self, key: str) -> float:
-        """On other images."""
-        return 100 * float(self._other[self._index[key], self._columns[-1]])
-
-    def true_new_gain(self, key: str, over: str) -> float:
-        """On other images."""
-        return self.true_new_value(key) - self.true_new_value(over)
 
 
 @cache
@@ -375,10 +362,8 @@ class MeasuredStudy:
         return self._truth[key]
 
     def true_gain(self, key: str, over: str) -> float:
-        """See `Study.true_gain`."""
+        """On these images: there are no results per image."""
         return self.true_value(key) - self.true_value(over)
-
-    true_new_value, true_new_gain = true_value, true_gain  # not told apart: no results per image
 
 
 MODULES = ("none", "se", "eca", "ela")

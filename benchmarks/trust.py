@@ -139,17 +139,14 @@ def rivals(study: AnyStudy, evidence: Evidence, chosen: str, first: Sequence[str
 def judge(study: AnyStudy, evidence: Evidence, chosen: str, named: bool, compared: int, cpu_s: float) -> Outcome:
     gain, value = evidence.gain(chosen, "none"), evidence.estimates[chosen]
     assert gain is not None
-    true, true_new = study.true_gain(chosen, "none"), study.true_new_gain(chosen, "none")
+    true = study.true_gain(chosen, "none")
     at = study.true_value(chosen)
     values = [e.low <= study.true_value(key) / 100 <= e.high for key, e in evidence.estimates.items()]
     return Outcome(
         probability=gain.probability,
-        new_probability=gain.new_probability,
         gain=100 * gain.mean,
         true=true,
-        true_new=true_new,
         gain_covers=gain.low <= true / 100 <= gain.high,
-        gain_new_covers=covers(gain.new_low, true_new, gain.new_high),
         value_covers=value.low <= at / 100 <= value.high,
         all_value_covers=float(np.mean(values)),
         runs=compared,
@@ -157,10 +154,6 @@ def judge(study: AnyStudy, evidence: Evidence, chosen: str, named: bool, compare
         cpu_s=cpu_s,
         named=named,
     )
-
-
-def covers(low: float | None, percent: float, high: float | None) -> bool | None:
-    return None if low is None or high is None else low <= percent / 100 <= high
 
 
 # ------------------------------------------------------------------------------------------- tables

@@ -16,7 +16,7 @@ TAKEN, SURE = 0.70, 0.95
 EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)
 FEWEST = 700
 """Cases of a bin of said probabilities; smaller ones are joined with the next."""
-CLAIMS = ("gain_covers", "gain_new_covers", "value_covers", "all_value_covers")
+CLAIMS = ("gain_covers", "value_covers", "all_value_covers")
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,11 @@ class Outcome:
     """What one study said, and what was true."""
 
     probability: float
-    """That the chosen one is better than none, on these images."""
-    new_probability: float | None
-    """The same on all images; None without results per image, as `gain_new_covers`."""
+    """That the chosen one is better than none: on all images, where the study has results per image, else on its own."""
     gain: float
-    """Points."""
+    """Points, on the same images."""
     true: float
-    true_new: float
     gain_covers: bool
-    gain_new_covers: bool | None
     value_covers: bool
     all_value_covers: float
     """Share of all placements' values that their interval on these images covers."""
@@ -76,7 +72,7 @@ def page(found: Found) -> str:
         "|---|---|---|",
         *(f"| {aim} | {measured} | {met} |" for aim, measured, met in aims(found)),
         "",
-        "| kind of study | almost surely better | attention taken | and +0.25 or more | gain covered, these / new images "
+        "| kind of study | almost surely better | attention taken | and +0.25 or more | gain covered "
         "| accuracy covered | all accuracies | optimism, points | worth, points | runs compared |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *(row(world, outcomes) for world, outcomes in found),
@@ -108,7 +104,7 @@ def row(world: AnyWorld, found: Sequence[Outcome]) -> str:
     shares = [_share([getattr(o, name) for o in found]) for name in CLAIMS]
     return (
         f"| {world.name} | {_percent((p >= SURE).mean())} | {_percent((p >= TAKEN).mean())} | {_percent(right.mean())} "
-        f"| {shares[0]} / {shares[1]} | {shares[2]} | {shares[3]} | {_optimism(found)} "
+        f"| {shares[0]} | {shares[1]} | {shares[2]} | {_optimism(found)} "
         f"| {np.mean([o.worth for o in found]):+.2f} | {np.mean([o.runs for o in found]):.1f} |"
     )
 
@@ -182,8 +178,7 @@ def aims(found: Found) -> Iterator[tuple[str, str, str]]:
         yield _least("fine-tuning, one choice adds .5 points: attention taken in at least 85 %", planted)
     yield from _calibration(found)
     named = {
-        "gain_covers": "of the gain, these images",
-        "gain_new_covers": "of the gain, new images",
+        "gain_covers": "of the gain",
         "value_covers": "of the accuracy, these images",
     }
     for claim, words in named.items():

@@ -211,11 +211,43 @@ def sparse(seed: int, ratio: float) -> Problem:
     return _drawn(f"sparse {ratio:g}", codes, 1.0 * (codes[:, site] == kind), ratio, rng)
 
 
-def _drawn(name: str, codes: NDArray[np.intp], effects: Floats, ratio: float, rng: np.random.Generator) -> Problem:
-    """A problem with these effects, whose noise is SPREAD / ratio points; what a type adds to the latency is drawn."""
+def count(seed: int, ratio: float) -> Problem:
+    """Five types on six sites. It matters how many sites have a module, which of them and what module hardly.
+
+    The gain is largest at a drawn number of modules, and falls off like a parabola on either side of it.
+    """
+    rng = np.random.default_rng([seed, 7])
+    codes = np.indices((len(TYPES),) * SITES).reshape(SITES, -1).T.astype(np.intp)
+    best, number = int(rng.integers(1, SITES)), (codes > 0).sum(axis=1)
+    small = 0.1 * rng.standard_normal((SITES, len(TYPES)))
+    truth = small[np.arange(SITES), codes].sum(axis=1) - 1.5 * ((number - best) / SITES) ** 2
+    return _drawn(f"count {ratio:g}", codes, truth, ratio, rng)
+
+
+def heavy(seed: int, ratio: float) -> Problem:
+    """Five types on six sites: few effects are large (Student's t, 2 degrees of freedom), and so are few errors of runs (3)."""
+    rng = np.random.default_rng([seed, 8])
+    codes = np.indices((len(TYPES),) * SITES).reshape(SITES, -1).T.astype(np.intp)
+    truth = rng.standard_t(2, size=(SITES, len(TYPES)))[np.arange(SITES), codes].sum(axis=1)
+    truth *= SPREAD / truth[truth >= np.median(truth)].std()
+    return _drawn(f"heavy {ratio:g}", codes, truth, ratio, rng, rng.standard_t(3, size=(len(codes), 8)) / np.sqrt(3))
+
+
+def _drawn(
+    name: str,
+    codes: NDArray[np.intp],
+    effects: Floats,
+    ratio: float,
+    rng: np.random.Generator,
+    errors: Floats | None = None,
+) -> Problem:
+    """A problem with these effects, whose noise is SPREAD / ratio points; what a type adds to the latency is drawn.
+
+    `errors`: of runs, with standard deviation 1; None: normal ones.
+    """
     prices = np.append(0.0, rng.gamma(2.0, size=len(TYPES) - 1))
     latency = 1 + 0.05 * prices[codes].sum(axis=1)
-    noise = SPREAD / ratio * rng.standard_normal((len(codes), 8))
+    noise = SPREAD / ratio * (rng.standard_normal((len(codes), 8)) if errors is None else errors)
     sites = {f"stage{i + 1}": TYPES for i in range(codes.shape[1])}
     return make(name, sites, codes, 70 + effects, latency, tuple(noise))
 

@@ -181,10 +181,6 @@ class Replay:
         shared = _normal(backbone, of.backbone, 1) + _normal(own, of.seed, 1)
         return self.truth + shared + _normal(backbone, of.interaction, count) + _normal(own, of.rest, count)
 
-    def other_images(self, random: np.random.Generator) -> Floats:
-        """(n, Q): the truth on other images; as on these where the images' share is not known."""
-        return self.truth + random.normal(size=self.truth.shape) * np.sqrt(np.nan_to_num(self.components.images))
-
 
 def fit(table: Table, names: Sequence[str] | None = None) -> Components:
     """Variance components by the method of moments (MANOVA), negative parts set to zero.

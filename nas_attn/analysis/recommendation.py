@@ -168,10 +168,14 @@ def with_capacity(
     said = _on_controls(gain, None if chosen is bare else against.gain, dearer=not affordable)
     at = "" if control.latency is None else f" at {control.latency.ratio:.2f} ×"
     name = str(control.placement) if control.baseline is None else f"{control.baseline.rpartition(' ')[2]} everywhere"
-    if other := other_of(control.placement):
-        name = f"{other} instead"
+    other = other_of(control.placement)
     size = units.plus_minus(found.metric, gain.mean, (gain.high - gain.low) / 2)
-    return replace(found, capacity=against, answer=(*found.answer, f"Capacity  {name}: {size}{at}. {said}"))
+    first, *rest = found.answer
+    if chosen is not bare and affordable and against.gain is not None and against.gain.worse >= REQUIRED:
+        best = first.removeprefix("Take ")
+        first = f"Take {other or name} rather than attention (line Capacity). Of the placements, the best is {best}"
+    line = f"Capacity  {f'{other} instead' if other else name}: {size}{at}. {said}"
+    return replace(found, capacity=against, answer=(first, *rest, line))
 
 
 def _on_controls(gain: Gain, lead: Gain | None, *, dearer: bool) -> str:
@@ -181,7 +185,7 @@ def _on_controls(gain: Gain, lead: Gain | None, *, dearer: bool) -> str:
             return "A larger network helps here; attention is not shown to help."
         return "A larger network is not shown to help either."
     if lead.worse >= REQUIRED:
-        return "This helps more than attention" + (", at more latency." if dearer else ": take that instead.")
+        return "This helps more than attention" + (", at more latency." if dearer else ".")
     odds = units.probability(lead.probability)
     if lead.probability < REQUIRED:
         return f"This may help as much as attention{', at more latency' if dearer else ''} (attention better: {odds})."
@@ -259,7 +263,6 @@ class _Judge:
             f"{'Keep the bare backbone' if chosen is bare else f'Take `{chosen.placement}`'}: {rule}.",
             self._costs(chosen),
             *_against(against_none, metric),
-            *_on_new_images(against_none, metric),
             *_against(against_uniform, metric),
             *(["It is the best uniform baseline: it needed no search."] if chosen is self.uniform else []),
             *filter(None, [self.what_counts]),
@@ -412,16 +415,4 @@ def _against(comparison: Comparison | None, metric: str) -> list[str]:
         f"Against {name}: {sureness(gain.probability, gain.worse)} (probability of being better "
         f"{units.probability(gain.probability)}; estimated difference {units.difference(metric, gain.mean)}, "
         f"{units.difference_range(metric, gain.low, gain.high)}){cost}."
-    ]
-
-
-def _on_new_images(comparison: Comparison | None, metric: str) -> list[str]:
-    """The same for new images of the same kind, if it is known."""
-    gain = None if comparison is None else comparison.gain
-    if gain is None or gain.new_probability is None or gain.new_low is None or gain.new_high is None:
-        return []
-    return [
-        "This holds for these validation images. On new images of the same kind, it is better than the bare backbone with a "
-        f"probability of {units.probability(gain.new_probability)} "
-        f"({units.difference_range(metric, gain.new_low, gain.new_high)})."
     ]

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import CandidateView
     from nas_attn.study.opening import OpenStudy
 
-FORMATS = "weights, torch (torch.export), onnx, python (one readable file), or one of the trainer's own."
+FORMATS = "weights, torch (torch.export), onnx, python (one readable file), or a trainer's own; default: by --output, else weights."
 
 
 @grouped
 def export(
     criteria: Criteria,
     study: StudyName = None,
-    format_: Annotated[str, Option("--format", help=FORMATS)] = "weights",
+    format_: Annotated[str, Option("--format", help=FORMATS)] = "",
     output: Annotated[str | None, Option("--output", "-o", help="File; default: STUDY.pt, .pt2, .onnx or .py.")] = None,
     normalize: Annotated[
         bool, Option("--normalize", help="onnx, torch: the file takes uint8 images and normalises them itself.")
@@ -66,22 +66,22 @@ def export(
     from nas_attn.study.reading import snapshot
 
     opened = study_named(study, storage, trust=trust)
-    kind = find_format(format_, tasks.of(opened.recipe))
+    kind = find_format(format_, tasks.of(opened.recipe), output or "")
     now = snapshot(opened.store)
     view = chosen(opened, now, criteria).view
     file = output or f"{opened.store.name}{kind.suffix}"
     path = output_path(file, what="--output", error=UserError, replaces=kind.begins)
-    if format_ == "python":
+    if kind.name == "python":
         output_path(path.with_suffix(".pt"), what="the weights file", error=UserError, replaces=(b"pk",))
     if again:
         _train_again(opened, view, threads, device)
     searched = as_searched or again
-    done = export_candidate(opened, now, view, path, format_, as_searched=searched, normalize=normalize, check=check)
+    done = export_candidate(opened, now, view, path, kind.name, as_searched=searched, normalize=normalize, check=check)
     facts = done.facts
     if as_json:
         told = {name: facts[name] for name in ("study", "placement", "init", "key")}
         trained = facts["training"]["what"]
-        print_json({**told, "file": str(done.path), "format": format_, "trained": trained, "card": facts})
+        print_json({**told, "file": str(done.path), "format": kind.name, "trained": trained, "card": facts})
         return
     echo(f"{done.path}: {view.placement} ({view.label}; {facts['training']['what']})")
     if done.note:

@@ -185,11 +185,22 @@ class Format:
     """Whether it computes in int8."""
 
 
-def find_format(name: str, task: Task | None = None) -> Format:
-    """A format by its name, the task's own formats included; UserError if there is no such format."""
+def find_format(name: str, task: Task | None = None, file: str = "") -> Format:
+    """A format by its name, the task's own formats included; without a name, the first one with the ending of `file`, else weights.
+
+    Raises UserError: there is no such format, or the file has the ending of another one.
+    """
     known = {**FORMATS, **(task.answers.formats if task is not None else {})}
+    ending = Path(file).suffix.lower()
+    by_ending = [one for one in known.values() if one.suffix == ending]
+    name = name or (by_ending[0].name if by_ending else "weights")
     if name not in known:
         raise UserError(f"unknown format '{shorten(name)}': give {', '.join(known)}")
+    if by_ending and known[name].suffix != ending:
+        raise UserError(
+            f"output '{shorten(file)}' ends like the format {by_ending[0].name}, not like {name}: name it *{known[name].suffix}, "
+            "or change the format"
+        )
     return known[name]
 
 

@@ -38,17 +38,17 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """How much better one placement is than another: positive is better, whatever the metric's direction."""
+    """How much better one placement is than another: positive is better, whatever the metric's direction.
+
+    On new images of the same kind, where results per image are known; else on these validation images.
+    """
 
     mean: float = 0.0
     sd: float = 0.0
-    low: float = 0.0  # 95 % interval, on these images
+    low: float = 0.0  # 95 % interval
     high: float = 0.0
     probability: float = 0.0  # that it is better; a tie is not better
     worse: float = 0.0  # probability that it is worse; the rest is a tie
-    new_low: float | None = None  # 95 % interval, and probability, on new images; None without results per image
-    new_high: float | None = None
-    new_probability: float | None = None
 
     @property
     def worth(self) -> float:
@@ -229,22 +229,18 @@ class Evidence:
         return found if found is not None and len(found.runs) > 1 else None
 
     def _as_gains(self, means: Floats, variances: Floats, keys: Sequence[str] = (), over: str = "") -> list[Gain]:
-        """From means and variances (nodes, k) of differences; of these placements `over` one within what the metric's limits
-        allow, and on new images, too.
-        """
+        """From means and variances (nodes, k) of differences; of these placements `over` one within what the metric's limits allow."""
         weight = self._solution.nodes.weight
-        untied = weight[:, None] * (variances + np.abs(means) > 0)  # 0 where a node holds a difference to be none
+        differ = variances + np.abs(means) > 0  # false where a node holds a difference to be none
+        if keys and self._images is not None:
+            variances = variances + differ * np.array([self._images.gain(key, over) for key in keys])
+        untied = weight[:, None] * differ
         z = means / np.sqrt(variances + TINY)
         better, worse = (untied * cdf(z)).sum(axis=0), (untied * cdf(-z)).sum(axis=0)
         mean, sd = moments(weight, means, variances)
         possible = self._possible(over) if keys else (-math.inf, math.inf)
         mean, low, high = np.clip([mean, *_interval(weight, means, variances)], *possible)
-        columns = [mean, sd, low, high, better, worse]
-        if keys and self._images is not None:
-            wider = variances + np.array([self._images.gain(key, over) for key in keys])
-            new = (untied * cdf(means / np.sqrt(wider + TINY))).sum(axis=0)
-            columns += [*np.clip(_interval(weight, means, wider), *possible), new]
-        return [Gain(*row) for row in np.array(columns).T.tolist()]
+        return [Gain(*row) for row in np.array([mean, sd, low, high, better, worse]).T.tolist()]
 
 
 class Solution:

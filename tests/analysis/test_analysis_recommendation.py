@@ -144,23 +144,20 @@ def test_nobody_is_recommended_on_one_run_once_others_have_more() -> None:
     assert recommend(known[::2], evidence, max_latency_ratio=None).key == "a"
 
 
-def test_new_images_are_spoken_of_where_results_per_image_are_known() -> None:
+def test_a_gain_is_one_on_new_images_where_results_per_image_are_known() -> None:
     rng = np.random.default_rng(0)
-    ease, images = rng.random(4000), 4000
+    ease, images, way = rng.random(4000), 4000, 0.05
     runs = []
     for name, (value, _) in SPREAD.items():
-        way = 0.05 * rng.standard_normal(images)
-        for seed in range(3):
-            right = ease + way + 0.04 * rng.standard_normal(images) < value
+        ways = way * rng.standard_normal(images)
+        for seed in range(8):
+            right = ease + ways + 0.01 * rng.standard_normal(images) < value
             runs.append(Run(name, seed, 0, float(right.mean()), 0, np.packbits(right).tobytes(), images))
     evidence = fit(runs, texts(SPREAD), metric="accuracy")
     contenders = [Contender(n, n, n if n == "none" else None, evidence.estimates[n], None, True) for n in SPREAD]
-    best = recommend(contenders, evidence, max_latency_ratio=None)
-    against = best.against_none.gain
-    assert against.new_high - against.new_low > 1.02 * (against.high - against.low)
-    assert against.new_probability <= against.probability
-    assert "new images" in best.why[3]
-    assert not any("new ones" in sentence for sentence in decide(SPREAD).why)
+    gain = recommend(contenders, evidence, max_latency_ratio=None).against_none.gain
+    differ = 2 * way / np.sqrt(np.pi)  # share of the images about which two placements' ways disagree
+    assert gain.high - gain.low > 0.8 * 2 * 1.96 * np.sqrt(differ / images), "more seeds do not narrow it further"
 
 
 def test_the_best_uniform_baseline_can_win_and_says_so() -> None:
@@ -211,7 +208,7 @@ def test_a_control_that_gains_more_makes_attention_needless() -> None:
     assert best.capacity.gain.worse > 0.95
     assert best.answer[-1].startswith("Capacity  dwconv everywhere: +")
     assert "at 1.20 ×" in best.answer[-1]
-    assert "take that instead" in best.answer[-1]
+    assert best.answer[0].startswith("Take dwconv everywhere"), "the first sentence and the last line say the same"
 
 
 def test_attention_that_gains_more_than_any_control_at_its_latency_buys_more() -> None:

@@ -176,7 +176,7 @@ def test_a_network_that_does_not_train_does_not_hide_the_differences_of_the_othe
     assert other.gain("k013", "k000").worse > 0.999
 
 
-def test_images_are_a_floor_of_the_noise_and_new_ones_widen_the_intervals() -> None:
+def test_images_are_a_floor_of_the_noise() -> None:
     rng = np.random.default_rng(10)
     texts = made.placements(8, rng)
     runs = made.with_images(made.additive(texts, rng, 0.01), rng, seeds=3)
@@ -184,10 +184,6 @@ def test_images_are_a_floor_of_the_noise_and_new_ones_widen_the_intervals() -> N
     floor = noise_floor(runs)
     assert floor == pytest.approx(np.sqrt(2 * 0.04 * 0.96 / 2000 / 2), rel=0.25)
     assert model.noise.paired_sd > 0.85 * floor
-    gain = model.gain("k003", "k000")
-    assert gain.new_high - gain.new_low > gain.high - gain.low
-    blind = fit([dataclasses.replace(run, correct=None) for run in runs], texts, metric="accuracy")
-    assert blind.gain("k003", "k000").new_low is None
 
 
 def test_accuracies_of_few_images_that_repeat_exactly_are_not_exact() -> None:
