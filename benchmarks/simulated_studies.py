@@ -67,7 +67,9 @@ class World:
     noise: Noise
     effects: str
     """`null`: all placements are one; `small`: they spread by .15 points; `planted`: one choice at one site adds .5;
-    `any`: null in a quarter of the studies, else a spread of .03 to 1 point, evenly in its logarithm."""
+    `any`: null in a quarter of the studies, else a spread of .03 to 1 point, evenly in its logarithm; `pair`: two choices add .8
+    together and cost .3 each alone; `count`: the number of modules decides; `heavy`: few effects are large (Student's t, 2 degrees of
+    freedom), and so is some luck of runs (3)."""
     candidates: int
     backbones: int = 1
     interaction: float = 0.0
@@ -125,7 +127,8 @@ class Study:
         backbone, i = seed % world.backbones, self._index[key]
         seed_level, seed_images = self._seed(seed)
         found = []
-        levels, images = self._chain(noise.own), self._chain(noise.run_image, IMAGES)
+        own = noise.own / math.sqrt(self.rng.chisquare(3)) if world.effects == "heavy" else noise.own
+        levels, images = self._chain(own), self._chain(noise.run_image, IMAGES)
         for rung in range(world.rungs if rungs is None else rungs):
             points = self._rung_effects[rung][i] + self._interaction[i, backbone] + seed_level[rung] + levels[rung]
             shift = self._middle - 0.2 * (world.rungs - 1 - rung) + self._point * points
@@ -178,6 +181,19 @@ class Study:
         if self.world.effects == "planted":
             site, kind = int(self.rng.integers(SITES)), str(self.rng.choice(TYPES))
             return np.array([0.5 * (choice[site] == kind) for choice in choices])
+        if self.world.effects == "pair":
+            (left, right), (a, b) = self.rng.permutation(SITES)[:2], self.rng.choice(TYPES, 2)
+            has = np.array([(choice[left] == a, choice[right] == b) for choice in choices])
+            return np.where(has.all(axis=1), 0.8, -0.3 * has.any(axis=1))
+        if self.world.effects == "count":
+            best, number = (
+                int(self.rng.integers(SITES + 1)),
+                np.array([SITES - choice.count("none") for choice in choices]),
+            )
+            return np.asarray(-1.5 * ((number - best) / SITES) ** 2)
+        if self.world.effects == "heavy":
+            table = 0.2 * self.rng.standard_t(2, size=(SITES, 1 + len(TYPES)))
+            return np.array([sum(table[s, ("none", *TYPES).index(kind)] for s, kind in enumerate(c)) for c in choices])
         small = self.world.effects == "small"
         return self._random_effects(choices, 0.15 if small else float(np.exp(self.rng.uniform(*np.log([0.03, 1.0])))))
 

@@ -172,8 +172,9 @@ def worlds() -> Iterator[AnyWorld]:
             yield World(noise, effects, 60, rungs=2)
     for effects in ("null", "planted"):
         yield World(FINE_TUNING, effects, 60, rungs=3)
-    for noise in (FINE_TUNING, SCRATCH):
-        yield World(noise, "any", 40)
+    for effects in ("any", "pair", "count", "heavy"):
+        for noise in (FINE_TUNING, SCRATCH):
+            yield World(noise, effects, 40)
     for table in tables():
         yield TableWorld(table)
         yield TableWorld(table, rungs=2)
