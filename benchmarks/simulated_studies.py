@@ -67,9 +67,9 @@ class World:
     noise: Noise
     effects: str
     """`null`: all placements are one; `small`: they spread by .15 points; `planted`: one choice at one site adds .5;
-    `any`: null in a quarter of the studies, else a spread of .03 to 1 point, evenly in its logarithm; `pair`: two choices add .8
-    together and cost .3 each alone; `count`: the number of modules decides; `heavy`: few effects are large (Student's t, 2 degrees of
-    freedom), and so is some luck of runs (3)."""
+    `any`: null in a quarter of the studies, else a spread of .03 to 1 point, evenly in its logarithm; `pair`: two choices add
+    .8 together and cost .3 each alone, all others a little (`sparse pair`: nothing); `count`: the number of modules decides;
+    `heavy`: few effects are large (Student's t, 2 degrees of freedom), and so is some luck of runs (3)."""
     candidates: int
     backbones: int = 1
     interaction: float = 0.0
@@ -181,28 +181,31 @@ class Study:
         if self.world.effects == "planted":
             site, kind = int(self.rng.integers(SITES)), str(self.rng.choice(TYPES))
             return np.array([0.5 * (choice[site] == kind) for choice in choices])
-        if self.world.effects == "pair":
+        if self.world.effects in ("pair", "sparse pair"):
             (left, right), (a, b) = self.rng.permutation(SITES)[:2], self.rng.choice(TYPES, 2)
             has = np.array([(choice[left] == a, choice[right] == b) for choice in choices])
-            return np.where(has.all(axis=1), 0.8, -0.3 * has.any(axis=1))
+            found = np.where(has.all(axis=1), 0.8, -0.3 * has.any(axis=1))
+            return found if self.world.effects == "sparse pair" else found + self._sums(choices, 0.1 * self._normals())
         if self.world.effects == "count":
-            best, number = (
-                int(self.rng.integers(SITES + 1)),
-                np.array([SITES - choice.count("none") for choice in choices]),
-            )
+            best = int(self.rng.integers(SITES + 1))
+            number = np.array([SITES - choice.count("none") for choice in choices])
             return np.asarray(-1.5 * ((number - best) / SITES) ** 2)
         if self.world.effects == "heavy":
-            table = 0.2 * self.rng.standard_t(2, size=(SITES, 1 + len(TYPES)))
-            return np.array([sum(table[s, ("none", *TYPES).index(kind)] for s, kind in enumerate(c)) for c in choices])
+            return self._sums(choices, 0.2 * self.rng.standard_t(2, size=(SITES, 1 + len(TYPES))))
         small = self.world.effects == "small"
         return self._random_effects(choices, 0.15 if small else float(np.exp(self.rng.uniform(*np.log([0.03, 1.0])))))
 
     def _random_effects(self, choices: Sequence[tuple[str, ...]], size: float) -> Floats:
-        table = self.rng.standard_normal((SITES, 1 + len(TYPES)))
-        names = ["none", *TYPES]
-        additive = np.array([sum(table[s, names.index(kind)] for s, kind in enumerate(c)) for c in choices])
-        own = self.rng.standard_normal(len(choices))
+        additive, own = self._sums(choices, self._normals()), self.rng.standard_normal(len(choices))
         return np.asarray(size * (additive / math.sqrt(SITES) + own) / math.sqrt(2))
+
+    def _normals(self) -> Floats:
+        return self.rng.standard_normal((SITES, 1 + len(TYPES)))
+
+    def _sums(self, choices: Sequence[tuple[str, ...]], table: Floats) -> Floats:
+        """(placements,) sums of (sites, choices) effects, in the order none, then TYPES."""
+        names = ["none", *TYPES]
+        return np.array([sum(table[s, names.index(kind)] for s, kind in enumerate(c)) for c in choices])
 
     def _at_rungs(self, effect: Floats) -> list[Floats]:
         """The effects at each rung, those of the last one given."""

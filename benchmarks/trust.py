@@ -172,7 +172,7 @@ def worlds() -> Iterator[AnyWorld]:
             yield World(noise, effects, 60, rungs=2)
     for effects in ("null", "planted"):
         yield World(FINE_TUNING, effects, 60, rungs=3)
-    for effects in ("any", "pair", "count", "heavy"):
+    for effects in ("any", "pair", "sparse pair", "count", "heavy"):
         for noise in (FINE_TUNING, SCRATCH):
             yield World(noise, effects, 40)
     for table in tables():
