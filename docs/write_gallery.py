@@ -66,8 +66,8 @@ EXAMPLES = (
     Example(
         "Where it helps little",
         "digits",
-        "One digit among fragments of others: convolutions see everything that matters. Attention hardly helps; a wider "
-        "network does. The search trains each candidate as the target says, ten epochs from random weights, and takes a "
+        "One digit among fragments of others: convolutions see everything that matters. Attention is not shown to help; a "
+        "deeper network does. The search trains each candidate as the target says, ten epochs from random weights, and takes a "
         "quarter of an hour.",
         ("nas-attn search digits",),
         (
