@@ -28,7 +28,8 @@ from nas_attn.errors import OperationError, UserError
 from nas_attn.paths import DEFAULT_URL, output_path, user_path
 
 if TYPE_CHECKING:
-    from nas_attn.analysis.snapshot import CandidateView
+    from nas_attn.analysis.snapshot import CandidateView, Snapshot
+    from nas_attn.study.exporting import Exported
     from nas_attn.study.opening import OpenStudy
 
 FORMATS = "weights, torch (torch.export), onnx, python (one readable file), or a trainer's own; default: by --output, else weights."
@@ -89,11 +90,19 @@ def export(
     for line in _found(facts):
         echo(f"  {line}")
     echo(f"  described in: {done.cards[0]}")
+    for line in _hints(opened, now, criteria, view, done):
+        echo(line, err=True)
+
+
+def _hints(opened: OpenStudy, now: Snapshot, criteria: Criteria, view: CandidateView, done: Exported) -> Iterator[str]:
+    """What else could be exported: the network that was retrained last, or this one trained as the target says."""
+    name, at = opened.store.name, at_storage(opened.url)
+    last = next((one.placement for one in reversed(now.retrained) if one.metrics is not None), view.placement)
+    if criteria.default and last != view.placement:
+        yield f"'{last}' was retrained last, but another placement is recommended now; to export it:"
+        yield f"nas-attn export {name} --placement '{last}'{at}"
     if done.run is None and not done.note:
-        echo(
-            f"to train it as the target says first: nas-attn retrain {opened.store.name}{at_storage(opened.url)}",
-            err=True,
-        )
+        yield f"to train it as the target says first: nas-attn retrain {name}{at}"
 
 
 def _found(facts: dict[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ import nas_attn as na
 from nas_attn import backbones
 from nas_attn.errors import OperationError, UserError
 from nas_attn.export import FORMATS, scoring, write
+from nas_attn.export.formats import find_format
 from nas_attn.recipe import BackboneSection
 
 SHAPE = (1, 12, 12)
@@ -33,6 +34,12 @@ def model() -> nn.Module:
         for _ in range(3):  # running statistics other than a fresh network's
             trained(2 * torch.randn(16, *SHAPE) + 1)
     return trained.eval()
+
+
+def test_the_ending_of_a_file_names_its_format() -> None:
+    assert find_format("", file="m.ONNX").name == "onnx"
+    with pytest.raises(UserError, match="onnx"):
+        find_format("weights", file="m.onnx")
 
 
 def computed(model: Any, x: Tensor) -> Tensor:
