@@ -223,6 +223,11 @@ class Evidence:
         low, high = sorted((self._sign * estimate.low, self._sign * estimate.high))
         return least - high, most - low
 
+    @property
+    def on_new_images(self) -> bool:
+        """Whether gains are for new images of the same kind, not only for these."""
+        return self._images is not None
+
     @cached_property
     def _images(self) -> NewImages | None:
         found = NewImages(self._runs.last) if self.metric == "accuracy" else None

@@ -61,13 +61,14 @@ def write_report(snapshot: Snapshot, path: Path, choice: Chosen | None = None, *
 def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None = None) -> str:
     """The whole page as text."""
     page = Page()
-    record = snapshot.latency
+    record, model = snapshot.latency, snapshot.evidence.get(snapshot.primary or "")
     context = {
         **_answer(snapshot),
         "tested": [_tested(snapshot, result) for result in reversed(snapshot.validations)],
         "choice": choice,
         "tiles": _tiles(snapshot),
         "fronts": [page.draw(figure, _front_in_words(snapshot)) for figure in figures.front_figures(snapshot)],
+        "new_images": model is not None and model.on_new_images,
         "noise": _noise(snapshot, page),
         "effects": [_effects(found, page) for found in both_effects(snapshot) if found.rows],
         "mistakes": _mistakes(snapshot, wrong),
