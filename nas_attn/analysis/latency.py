@@ -261,7 +261,8 @@ class LatencyModel:
         """(ratio, standard error) of placements, measured or not, each one's own rest included."""
         at = {placement: i for i, placement in enumerate(self._placements)}
         place = np.array([at.get(placement, -1) for placement in placements], dtype=np.intp)
-        return self._moments(*Effects(self._solution, placements, place).marginals())
+        means, variances, _ = Effects(self._solution, placements, place).marginals()
+        return self._moments(means, variances)
 
     def sums(self, sums: Sequence[Sum]) -> list[tuple[float, float]]:
         """(ratio, standard error) of weighted sums of placements' additions to the bare backbone."""

@@ -22,6 +22,7 @@ Sum = Sequence[tuple[Placement, float]]  # (placement, weight): a weighted sum o
 Source = Literal["seeds", "images", "assumed", "none"]
 TINY = 1e-300
 REPEATS = 3  # repetitions without any difference that show that a metric (no share of images) has no noise
+TIE = 0.2  # prior probability that one placement is exactly as good as another, where placements differ
 CANTELLI = math.sqrt(1 / 0.025 - 1)  # no 2.5 % quantile lies further from the mean, in standard deviations
 
 
@@ -105,7 +106,7 @@ class Evidence:
         if self._constant:
             value = self._runs.last[0].value
             return {key: Estimate(value, 0.0, value, value, len(values)) for key, values in runs.items()}
-        weight, (means, variances) = self._solution.nodes.weight, self._effects.marginals()
+        weight, (means, variances, _) = self._solution.nodes.weight, self._effects.marginals()
         shift, more = self._broken(self.keys, means)
         means, variances = means + shift, variances + more
         mean, sd = moments(weight, means, variances)
@@ -132,11 +133,11 @@ class Evidence:
             known |= dict.fromkeys(missing, Gain())
         elif missing:
             places = np.array([self._index[key] for key in [*missing, over]], dtype=np.intp)
-            means, variances = self._effects.marginals(places[:-1], self._index[over])
+            means, variances, before = self._effects.marginals(places[:-1], self._index[over])
             if self._runs.broken:
                 shift, more = self._broken([*missing, over], self._effects.marginals(places)[0])
                 means, variances = means + shift[:, :-1] - shift[:, -1:], variances + more[:, :-1] + more[:, -1:]
-            found = self._as_gains(means, variances, missing, over)
+            found = self._as_gains(means, variances, ties(means, variances, before), missing, over)
             known |= {key: Gain() if key == over else gain for key, gain in zip(missing, found, strict=True)}
         return {key: known[key] for key in wanted}
 
@@ -173,7 +174,8 @@ class Evidence:
             return {}
         if self._constant:
             return dict.fromkeys(sums, Gain())
-        return dict(zip(sums, self._as_gains(*self._solution.sums([*sums.values()])), strict=True))
+        means, variances = self._solution.sums([*sums.values()])
+        return dict(zip(sums, self._as_gains(means, variances, np.zeros_like(means)), strict=True))
 
     def draw(self, rng: np.random.Generator, count: int) -> Floats:
         """(count, placements) joint draws of expected scores, in the order of `keys`."""
@@ -233,13 +235,15 @@ class Evidence:
         found = NewImages(self._runs.last) if self.metric == "accuracy" else None
         return found if found is not None and len(found.runs) > 1 else None
 
-    def _as_gains(self, means: Floats, variances: Floats, keys: Sequence[str] = (), over: str = "") -> list[Gain]:
-        """From means and variances (nodes, k) of differences; of these placements `over` one within what the metric's limits allow."""
+    def _as_gains(
+        self, means: Floats, variances: Floats, tied: Floats, keys: Sequence[str] = (), over: str = ""
+    ) -> list[Gain]:
+        """From means, variances and probabilities of a tie (nodes, k), of these placements `over` one within the metric's limits."""
         weight = self._solution.nodes.weight
-        differ = variances + np.abs(means) > 0  # false where a node holds a difference to be none
+        differ = variances + np.abs(means) > 0  # false where a node holds all to be equal
         if keys and self._images is not None:
             variances = variances + differ * np.array([self._images.gain(key, over) for key in keys])
-        untied = weight[:, None] * differ
+        untied = weight[:, None] * (differ - differ * tied)
         z = means / np.sqrt(variances + TINY)
         better, worse = (untied * cdf(z)).sum(axis=0), (untied * cdf(-z)).sum(axis=0)
         mean, sd = moments(weight, means, variances)
@@ -290,10 +294,13 @@ class Effects:
         self._made: dict[int, tuple[Floats, Floats, Floats]] = {}
         self._kernels: dict[Shape, tuple[Floats, Floats]] = {}
 
-    def marginals(self, targets: Ints | None = None, over: int | None = None) -> tuple[Floats, Floats]:
-        """Means and variances of the expected scores, or of how much more they are than that `over`, both 0 for ties."""
+    def marginals(self, targets: Ints | None = None, over: int | None = None) -> tuple[Floats, Floats, Floats]:
+        """Means, variances and variances before any run of the expected scores (before: less their rung's mean).
+
+        With `over`, of how much more they are than that one; 0 for ties.
+        """
         some = np.arange(len(self._codes)) if targets is None else targets
-        means, variances = np.zeros((2, len(self._solution.nodes.noise), len(some)))
+        means, variances, before = np.zeros((3, len(self._solution.nodes.noise), len(some)))
         besides = dict[Shape, Floats]()
         for i, noise in enumerate(self._solution.nodes.noise.tolist()):
             (mean, across, down), (shape, square), solved = self._parts(i), self._prior(i), self._solution.solved[i]
@@ -309,7 +316,8 @@ class Effects:
                 m, a, d = m - mean[over], a - across[:, [over]], d - down[:, [over]]
             variance = square * prior - (a**2).sum(axis=0) + (d**2).sum(axis=0)
             means[i], variances[i] = m, noise**2 * np.maximum(variance, 0.0)
-        return means, variances
+            before[i] = noise**2 * square * np.maximum(prior, 0.0)
+        return means, variances, before
 
     def combined(self, weights: Floats) -> tuple[Floats, Floats]:
         """Means and variances of sums (m, targets) of effects, without what is a placement's own."""
@@ -367,6 +375,17 @@ class Effects:
             toward = toward + shape.own * (self._place[:, None] == place)
             self._kernels[shape] = toward, self._coding.kernel(shape, self._codes) + shape.own
         return self._kernels[shape]
+
+
+def ties(means: Floats, variances: Floats, before: Floats) -> Floats:
+    """Probability that a difference is exactly none: from its means, variances, and variances before any run, at each node.
+
+    The odds are those before any run, times the density at 0 after the runs over that before (Dickey 1971, "The weighted
+    likelihood ratio", Annals of Mathematical Statistics 42).
+    """
+    after = np.maximum(variances, TINY)
+    odds = TIE / (1 - TIE) * np.exp(0.5 * (np.log(np.maximum(before, after) / after) - means**2 / after))
+    return np.asarray(odds / (1 + odds))
 
 
 def moments(weights: Floats, means: Floats, variances: Floats) -> tuple[Floats, Floats]:

@@ -14,18 +14,18 @@ from nas_attn.notation import parse
 from nas_attn.records import BARE
 
 
-def test_where_all_are_equal_nothing_is_almost_surely_better() -> None:
-    rng = np.random.default_rng(2)
-    sure, taken = 0, 0
+@pytest.mark.parametrize(("harm", "most"), [(0.0, 5), (0.02, 12)])
+def test_where_none_is_better_nothing_is_almost_surely_better(harm: float, most: int) -> None:
+    rng, sure, taken = np.random.default_rng(2), 0, 0
     for _ in range(20):
         texts = made.placements(20, rng)
-        runs = made.runs(dict.fromkeys(texts, 0.0), rng, noise=0.008, seeds=1)
-        runs += made.runs(dict.fromkeys(list(texts)[:4], 0.0), rng, noise=0.008, seeds=4, first_seed=1)
-        gains = fit(runs, texts, metric="score").gains("k000")
-        best = max(gain.probability for gain in gains.values())
+        effects = {key: -harm * (i % 3 == 1) for i, key in enumerate(texts)}
+        runs = made.runs(effects, rng, noise=0.004, seeds=1)
+        runs += made.runs(dict(list(effects.items())[:4]), rng, noise=0.004, seeds=4, first_seed=1)
+        best = max(gain.probability for gain in fit(runs, texts, metric="score").gains("k000").values())
         sure, taken = sure + (best > 0.95), taken + (best > 0.7)
-    assert sure <= 1
-    assert taken <= 5
+    assert sure <= most // 4
+    assert taken <= most
 
 
 def some_study(seed: int = 3, rungs: int = 1) -> tuple[dict[str, str], dict[str, float], list[Run]]:
@@ -180,8 +180,7 @@ def test_images_are_a_floor_of_the_noise() -> None:
     rng = np.random.default_rng(10)
     texts = made.placements(8, rng)
     runs = made.with_images(made.additive(texts, rng, 0.01), rng, seeds=3)
-    model = fit(runs, texts, metric="accuracy")
-    floor = noise_floor(runs)
+    model, floor = fit(runs, texts, metric="accuracy"), noise_floor(runs)
     assert floor == pytest.approx(np.sqrt(2 * 0.04 * 0.96 / 2000 / 2), rel=0.25)
     assert model.noise.paired_sd > 0.85 * floor
 
@@ -303,7 +302,7 @@ def test_every_node_is_what_plain_algebra_says() -> None:
     """The mean and variance of a difference by the textbook's formula for jointly normal variables, the means' prior flat."""
     texts, _, runs = some_study(rungs=2)
     model = fit(runs, texts, metric="score")
-    means, variances = model._effects.marginals(over=model._index["k001"])
+    means, variances, before = model._effects.marginals(over=model._index["k001"])
     solution, data = model._solution, model._solution.data
     draws = solution.nodes.draws
     for i in range(0, len(solution.nodes.weight), 7):
@@ -319,6 +318,7 @@ def test_every_node_is_what_plain_algebra_says() -> None:
         variance = prior - np.einsum("tn,nt->t", differences, np.linalg.solve(covariance, differences.T))
         assert means[i] == pytest.approx(expected, abs=1e-5)
         assert variances[i] == pytest.approx(variance, abs=1e-4 * prior.max() + 1e-12)
+        assert before[i] == pytest.approx(prior, abs=1e-12)
 
 
 @pytest.mark.parametrize("at_once", [1, 10**9])
@@ -420,7 +420,7 @@ def test_two_runs_at_the_target_that_fail_by_chance_do_not_overturn_a_search() -
     search += [Run("k000", seed, 0, 0.53 + 0.002 * seed) for seed in range(5)]
     target = [Run("k000", 9, TARGET, 0.537), Run("k001", 9, TARGET, 0.529)]
     gain = fit(search + target, TEXTS, metric="accuracy").gain("k001", "k000")
-    assert gain.probability > 0.3
+    assert gain.probability > 1.5 * gain.worse, "a tie is likely, a loss is not"
     assert gain.high > 0.1
 
 
