@@ -80,8 +80,12 @@ ANSWERS: dict[str, tuple[Callable[[], Changed], tuple[str, ...]]] = {
         ("any, scratch, 40", "measured fashion-mnist, scratch, 40", "table cued-digits, 3 backbones"),
     ),
     "nothing may differ": (
-        constant(variances, "EQUAL_SHARE", 0.0),
+        constant(variances, "EQUAL", 0.0),
         ("null, fine-tuning, 60", "null, scratch, 60", "any, fine-tuning, 40"),
+    ),
+    "ties of single placements": (
+        constant(evidence, "TIE", 0.0),
+        ("sparse pair, fine-tuning, 40", "any, fine-tuning, 40", "any, scratch, 40", "null, scratch, 60"),
     ),
     "placement x backbone": (
         assembled(one_backbone),

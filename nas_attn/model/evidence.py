@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from nas_attn.model.coding import SHAPES, Coding, Floats, Ints, Shape
-from nas_attn.model.runs import Assembled, Data, NewImages, Run, assemble
+from nas_attn.model.runs import TIE, Assembled, Data, NewImages, Run, assemble
 from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, posterior, solved_by
 from nas_attn.records import Placement
 from nas_attn.tasks import SHARES
@@ -22,7 +22,6 @@ Sum = Sequence[tuple[Placement, float]]  # (placement, weight): a weighted sum o
 Source = Literal["seeds", "images", "assumed", "none"]
 TINY = 1e-300
 REPEATS = 3  # repetitions without any difference that show that a metric (no share of images) has no noise
-TIE = 0.2  # prior probability that one placement is exactly as good as another, where placements differ
 CANTELLI = math.sqrt(1 / 0.025 - 1)  # no 2.5 % quantile lies further from the mean, in standard deviations
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nas_attn.model.coding import Floats, Ints, Shape
-from nas_attn.model.runs import BACKBONES, EQUAL_OTHER, EQUAL_SHARE, SEEDS, TIED, Data, log_level
+from nas_attn.model.runs import BACKBONES, EQUAL, SEEDS, TIED, Data, log_level
 
 ROUND, EQUAL_ROUND = 44, 30  # draws of a round; more where there are more parameters
 FEWEST, MOST = 4, 32  # rounds
@@ -295,7 +295,7 @@ def posterior(data: Data, shapes: Sequence[Shape], *, equal: bool = True) -> Nod
     """The posterior of the variances; `equal`: whether all placements may be equal."""
     rng = np.random.default_rng(0)
     shapes = data.coding.shapes(shapes)
-    null = 0.0 if not equal else EQUAL_OTHER if data.priors[-1].spread is None else EQUAL_SHARE
+    null = EQUAL if equal else 0.0
     target = data.target
     hypotheses = (
         (data.rungs, ROUND, (1 - null) * (1 - target * null)),
