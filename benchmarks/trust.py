@@ -230,13 +230,17 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder where outcomes are kept, to go on from")
     parser.add_argument("--markdown", type=Path, help="page to write")
+    parser.add_argument("--data", type=Path, help="folder for the tables as trust-kinds.csv and trust-stated.csv")
     options = parser.parse_args()
     chosen = [world for world in worlds() if options.only in world.name]
     kept = Kept(options.keep)
     run(kept, chosen, range(options.seed, options.seed + options.studies), options.workers)
     found = [(world, list(kept.outcomes.get(world.name, {}).values())) for world in chosen]
-    page = trust_figures.page([(world, outcomes) for world, outcomes in found if outcomes])
+    found = [(world, outcomes) for world, outcomes in found if outcomes]
+    page = trust_figures.page(found)
     print(page)
+    if options.data:
+        trust_figures.write_data(found, options.data)
     if options.markdown:
         options.markdown.write_text(page)
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from simulated_studies import FINE_TUNING, AnyWorld, MeasuredWorld, World
 
 TAKEN, SURE = 0.70, 0.95
 EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)
-FEWEST = 700
-"""Cases of a bin of said probabilities; smaller ones are joined with the next."""
+FEWEST, ENOUGH = 15, 100
+"""Cases of a bin of said probabilities: smaller ones are joined with the next; an aim is judged by those with enough."""
+OFF, COVER = 0.05, (0.90, 0.98)
+KINDS = [
+    *("kind of study", "studies", "almost surely better", "attention taken", "and +0.25 or more", "gain covered"),
+    *("accuracy covered", "all accuracies", "optimism in points", "worth in points", "runs compared"),
+]
+STATED = ["studies", "said", "true", "cases"]
 CLAIMS = ("gain_covers", "value_covers", "all_value_covers")
 
 
@@ -72,10 +80,7 @@ def page(found: Found) -> str:
         "|---|---|---|",
         *(f"| {aim} | {measured} | {met} |" for aim, measured, met in aims(found)),
         "",
-        "| kind of study | almost surely better | attention taken | and +0.25 or more | gain covered "
-        "| accuracy covered | all accuracies | optimism, points | worth, points | runs compared |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-        *(row(world, outcomes) for world, outcomes in found),
+        *table(KINDS, (row(world, outcomes) for world, outcomes in found)),
         "",
         "**Almost surely better**: than the bare backbone with a probability of 95 % or more; **taken**: with 70 % or more. **Covered**:",
         "by the 95 % interval of the chosen one. **Optimism**: estimated less true gain of what was taken. **Worth**: true gain of the",
@@ -83,30 +88,40 @@ def page(found: Found) -> str:
         "",
         "What was said of the chosen one, and how often it was so:",
         "",
-        "| studies | said | true | cases |",
-        "|---|---|---|---|",
-        *(
-            f"| {name} | {said} | {true} | {cases} |"
-            for name, mine in groups(found)
-            for said, true, cases in bins(mine)
-        ),
+        *table(STATED, stated(found)),
         "",
     ]
     return "\n".join(head)
 
 
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def write_data(found: Found, folder: Path) -> None:
+    """trust-kinds.csv and trust-stated.csv: the two long tables of the page."""
+    kinds = [row(world, outcomes) for world, outcomes in found]
+    for name, head, rows in (("kinds", KINDS, kinds), ("stated", STATED, list(stated(found)))):
+        with (folder / f"trust-{name}.csv").open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([head, *rows])
+
+
 # ------------------------------------------------------------------------------------------- rows
 
 
-def row(world: AnyWorld, found: Sequence[Outcome]) -> str:
+def row(world: AnyWorld, found: Sequence[Outcome]) -> list[str]:
     p = np.array([o.probability for o in found])
     right = (p >= TAKEN) & (np.array([o.true for o in found]) >= 0.25)
     shares = [_share([getattr(o, name) for o in found]) for name in CLAIMS]
-    return (
-        f"| {world.name} | {_percent((p >= SURE).mean())} | {_percent((p >= TAKEN).mean())} | {_percent(right.mean())} "
-        f"| {shares[0]} | {shares[1]} | {shares[2]} | {_optimism(found)} "
-        f"| {np.mean([o.worth for o in found]):+.2f} | {np.mean([o.runs for o in found]):.1f} |"
-    )
+    sure, taken = (_percent((p >= limit).mean()) for limit in (SURE, TAKEN))
+    worth, compared = np.mean([o.worth for o in found]), np.mean([o.runs for o in found])
+    more = [_optimism(found), f"{worth:+.2f}", f"{compared:.1f}"]
+    return [world.name, str(len(found)), sure, taken, _percent(right.mean()), *shares, *more]
+
+
+def stated(found: Found) -> Iterator[list[str]]:
+    for name, mine in groups(found):
+        yield from ([name, said, true, str(cases)] for said, true, cases in bins(mine))
 
 
 def _optimism(found: Sequence[Outcome]) -> str:
@@ -182,7 +197,7 @@ def aims(found: Found) -> Iterator[tuple[str, str, str]]:
         "value_covers": "of the accuracy, these images",
     }
     for claim, words in named.items():
-        yield _covered(f"95 % intervals {words} cover 93 to 97 %", claim, found)
+        yield _covered(f"95 % intervals {words} cover {100 * COVER[0]:.0f} to {100 * COVER[1]:.0f} %", claim, found)
     yield _no_optimism(found)
 
 
@@ -218,12 +233,16 @@ def _calibration(found: Found) -> Iterator[tuple[str, str, str]]:
         off = {
             f"{100 * s.mean():.0f} → {100 * t.mean():.0f}": abs(s.mean() - t.mean())
             for s, t in _joined(mine)
-            if len(t) >= FEWEST
+            if len(t) >= ENOUGH
         }
         if off:
             worst = max(off, key=off.__getitem__)
-            met = [value <= 0.03 for value in off.values()]
-            yield f"said → true within 3 points ({name})", f"{len(off)} bins, the worst {worst} %", _verdict(met)
+            met = [value <= OFF for value in off.values()]
+            yield (
+                f"said → true within {100 * OFF:.0f} points ({name})",
+                f"{len(off)} bins, the worst {worst} %",
+                _verdict(met),
+            )
 
 
 def _covered(aim: str, claim: str, found: Found) -> tuple[str, str, str]:
@@ -237,7 +256,7 @@ def _covered(aim: str, claim: str, found: Found) -> tuple[str, str, str]:
     pooled = [float(v) for _, outcomes in found for o in outcomes if (v := getattr(o, claim)) is not None]
     low, high = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
     told = f"{_percent(np.mean(pooled))}; by kind {_percent(shares[low])} ({low}) to {_percent(shares[high])} ({high})"
-    return aim, told, _verdict([0.93 <= share <= 0.97 for share in shares.values()])
+    return aim, told, _verdict([COVER[0] <= share <= COVER[1] for share in shares.values()])
 
 
 def _no_optimism(found: Found) -> tuple[str, str, str]:
