@@ -41,6 +41,7 @@ class Gain:
     """How much better one placement is than another: positive is better, whatever the metric's direction.
 
     On new images of the same kind, where results per image are known; else on these validation images.
+    The probabilities allow for an exact tie of these two; the mean and the interval do not.
     """
 
     mean: float = 0.0
