@@ -413,6 +413,7 @@ def _against(comparison: Comparison | None, metric: str) -> list[str]:
     cost = "" if comparison.latency_ratio is None else f", at {comparison.latency_ratio:.2f} times its latency"
     return [
         f"Against {name}: {sureness(gain.probability, gain.worse)} (probability of being better "
-        f"{units.probability(gain.probability)}; estimated difference {units.difference(metric, gain.mean)}, "
+        f"{units.probability(gain.probability)}, worse {units.probability(gain.worse)}, else equal; "
+        f"estimated difference {units.difference(metric, gain.mean)}, "
         f"{units.difference_range(metric, gain.low, gain.high)}){cost}."
     ]
