@@ -235,8 +235,7 @@ def main() -> None:
     chosen = [world for world in worlds() if options.only in world.name]
     kept = Kept(options.keep)
     run(kept, chosen, range(options.seed, options.seed + options.studies), options.workers)
-    found = [(world, list(kept.outcomes.get(world.name, {}).values())) for world in chosen]
-    found = [(world, outcomes) for world, outcomes in found if outcomes]
+    found = [(world, [*kept.outcomes[world.name].values()]) for world in chosen if world.name in kept.outcomes]
     page = trust_figures.page(found)
     print(page)
     if options.data:

@@ -41,7 +41,7 @@ class Gain:
     """How much better one placement is than another: positive is better, whatever the metric's direction.
 
     On new images of the same kind, where results per image are known; else on these validation images.
-    The probabilities allow for an exact tie of these two; the mean and the interval do not.
+    All allow for the case that nothing differs; only the probabilities allow for a tie of these two where others differ.
     """
 
     mean: float = 0.0
@@ -243,7 +243,7 @@ class Evidence:
         differ = variances + np.abs(means) > 0  # false where a node holds all to be equal
         if keys and self._images is not None:
             variances = variances + differ * np.array([self._images.gain(key, over) for key in keys])
-        untied = weight[:, None] * (differ - differ * tied)
+        untied = weight[:, None] * differ * (1 - tied)
         z = means / np.sqrt(variances + TINY)
         better, worse = (untied * cdf(z)).sum(axis=0), (untied * cdf(-z)).sum(axis=0)
         mean, sd = moments(weight, means, variances)

@@ -33,7 +33,7 @@ of the noise, for a metric without a known unit; and the share of the noise belo
 EQUAL, TIE = 0.22, 0.2  # prior probability that no placement differs from another; else, that two are tied
 INTERACTION, GROWING, INTERACTION_FREEDOMS = 0.8, 0.25, 5
 """Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond the usual; how firmly."""
-TIED = 0.7  # standard deviation of the log of the target's noise over the search's
+TARGET_NOISE = 0.7  # standard deviation of the log of the target's noise over the search's
 SEEDS, BACKBONES, LEVEL_FREEDOMS = 3.0, 2.0, 4  # half-t priors of the levels' scatter, in units of the noise
 
 
@@ -81,7 +81,7 @@ class Priors:
         At the target: log-normal around `below`, the noise of the search.
         """
         if below is not None:
-            around = -0.5 * (np.log(s / below) / TIED) ** 2 - math.log(TIED * math.sqrt(2 * math.pi))
+            around = -0.5 * (np.log(s / below) / TARGET_NOISE) ** 2 - math.log(TARGET_NOISE * math.sqrt(2 * math.pi))
             return np.asarray(np.where(s**2 > FLOOR_SHARE * (self.floor or 0.0) ** 2, around, -np.inf))
         low, high = self.bounds[0] * (1 - 1e-9), self.bounds[1] * (1 + 1e-9)
         if self.floor is None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nas_attn.model.coding import Floats, Ints, Shape
-from nas_attn.model.runs import BACKBONES, EQUAL, SEEDS, TIED, Data, log_level
+from nas_attn.model.runs import BACKBONES, EQUAL, SEEDS, TARGET_NOISE, Data, log_level
 
 ROUND, EQUAL_ROUND = 44, 30  # draws of a round; more where there are more parameters
 FEWEST, MOST = 4, 32  # rounds
@@ -68,7 +68,7 @@ class Family:
         for k in range(rungs):
             names |= {f"spread{k}": (-0.7, 1.2)} if k < differ or several else {}
             names |= {f"noise{k}": (float(np.clip(sizes[k] - sizes[self.unit], -4, 4)), 0.6)} if k < self.unit else {}
-        names |= {f"noise{rungs - 1}": (0.0, TIED)} if data.target else {}
+        names |= {f"noise{rungs - 1}": (0.0, TARGET_NOISE)} if data.target else {}
         names |= {"eta": (LUCK, 1.0)} if rungs > 1 else {}
         names |= {"rho": (0.0, 1.0)} if rungs - data.target > 1 and (differ or several) else {}
         names |= {"target": (0.0, 1.0)} if data.target and (differ == rungs or several) else {}
