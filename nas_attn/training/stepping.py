@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import statistics
 import time
 import warnings
 from collections import Counter, deque
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from nas_attn.errors import NasAttnWarning, RecipeError, TrainingError, first_line
 from nas_attn.processes import cores
@@ -28,6 +30,7 @@ ROUNDS = 3  # timed steps with more and with fewer threads, in turns, after a wa
 FAR = 5.0  # if the first step takes so many times longer, more threads are not tried again
 LONG_S = 0.5  # if a step takes this long, one round is enough
 LATEST_S = 900.0  # seconds after which the number is chosen anew
+TURNS = 7  # timed convolutions in either precision
 
 
 class Threads:
@@ -111,6 +114,23 @@ def _time(step: Callable[[], object], threads: int) -> float:
     began = time.perf_counter()
     step()
     return time.perf_counter() - began
+
+
+def convolves_faster(dtype: torch.dtype) -> bool:
+    """Whether the processor convolves forth and back faster in a lower precision than in float32: the medians of turns."""
+    x = torch.ones(32, 64, 8, 8).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(64, 64, 3, 3, requires_grad=True)
+
+    def step(low: bool) -> float:
+        began = time.perf_counter()
+        with torch.autocast("cpu", dtype, enabled=low):
+            torch.autograd.backward(conv2d(x, weight, padding=1).float().sum())
+        return time.perf_counter() - began
+
+    with intra_op_threads(1):
+        times_s = [(step(False), step(True)) for _ in range(1 + TURNS)][1:]  # the first ones choose kernels
+    plain_s, low_s = map(statistics.median, zip(*times_s, strict=True))
+    return low_s < plain_s
 
 
 def cores_for(workers: int = 1) -> int:

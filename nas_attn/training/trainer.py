@@ -32,6 +32,7 @@ from nas_attn.training.stepping import (
     Stepper,
     Threads,
     compiled,
+    convolves_faster,
     execution_on,
     intra_op_threads,
     out_of_memory,
@@ -225,9 +226,14 @@ class Trainer:
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
+@cache
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32: on CUDA, and on CPUs with instructions for it (there 0.73 of the time)."""
+    """Whether bfloat16 is faster than float32: on CUDA, and on a CPU with instructions for it where a convolution is.
+
+    The instructions do not decide: an Intel Xeon without matrix units has them, and is slower (docs/benchmarks/evaluation.md).
+    """
     if device.type != "cpu":
         return device.type == "cuda"
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    able = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return able and convolves_faster(torch.bfloat16)
