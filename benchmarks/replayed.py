@@ -1,6 +1,7 @@
 """Who names the better placement at an equal number of trainings? Searches replayed with the effects and noise of real trainings.
 
     python benchmarks/replayed.py --studies 100 --trainings 24 72 180
+    python benchmarks/replayed.py --methods ours --uniform 0.5 --trainings 72 180 320    # "none" where a uniform placement helps
 
 `whole.py` trains for real, so an hour of CPU gives one search. Here a training is drawn from what the target's runs of
 `protocols.py` leave (`simulated_studies.MeasuredStudy`): nine effects of SE, ECA and ELA-T in a narrow ResNet-8 from random weights, on
@@ -93,10 +94,24 @@ METHODS: dict[str, Callable[[Within, int], str]] = {
 Job = tuple[str, str, int, bool, int]
 
 
+def made(problem: str, trainings: int, seed: int, *, null: bool) -> Within:
+    return Within(problem, np.random.default_rng([seed, trainings, *problem.encode()]), null=null)
+
+
+def seeds(problem: str, trainings: int, first: int, count: int, least: float | None) -> list[int]:
+    """So many seeds from the first on; with `least`, of studies in which a uniform placement truly gains so many points."""
+
+    def gains(study: Within) -> bool:
+        return least is None or least <= max(study.true_gain(k, "none") for k in study.placements if "uniform" in k)
+
+    fitting = (n for n in itertools.count(first) if gains(made(problem, trainings, n, null=False)))
+    return list(itertools.islice(fitting, count))
+
+
 def replay(job: Job) -> tuple[bool, float, float]:
     """(whether attention is named, its true gain in points, the largest true gain that was to be had)."""
     method, problem, trainings, null, seed = job
-    study = Within(problem, np.random.default_rng([seed, trainings, *problem.encode()]), null=null)
+    study = made(problem, trainings, seed, null=null)
     best = max(study.true_gain(key, "none") for key in study.placements)
     named = METHODS[method](study, trainings)
     return named != "none", study.true_gain(named, "none"), best
@@ -122,6 +137,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--problems", nargs="+", choices=MEASURED, default=list(MEASURED))
     parser.add_argument("--seed", type=int, default=0, help="of the first study")
+    parser.add_argument("--uniform", type=float, help="only studies in which a uniform placement gains so many points")
     parser.add_argument("--workers", type=int, default=1)
     asked = parser.parse_args()
     print(f"Up to {CONFIRMED} networks get further seeds.", file=sys.stderr)
@@ -129,13 +145,13 @@ def main() -> None:
         "| problem | trainings | method | names attention | none, where half a point is to be had | not better | true gain |"
     )
     print("|---|---|---|---|---|---|---|")
-    seeds = range(asked.seed, asked.seed + asked.studies)
     with Pool(asked.workers) as pool:
         for kind in itertools.product(asked.trainings, asked.problems, (False, True), asked.methods):
             trainings, problem, null, method = kind
-            if null and method in ("bet", "se", "any"):
+            if null and (method in ("bet", "se", "any") or asked.uniform is not None):
                 continue
-            jobs: list[Job] = [(method, problem, trainings, null, seed) for seed in seeds]
+            taken = seeds(problem, trainings, asked.seed, asked.studies, asked.uniform)
+            jobs: list[Job] = [(method, problem, trainings, null, seed) for seed in taken]
             print(row(jobs, pool.map(replay, jobs, chunksize=1)), flush=True)
 
 
