@@ -256,7 +256,7 @@ class TrainingSection(Section):
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest gradient norm; None: no clipping."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto`: bfloat16 autocast on CUDA and on CPUs with instructions for it, else float32."""
+    """`auto`: bfloat16 autocast on CUDA and on CPUs that are faster in it, else float32."""
     execution: Literal["auto", "eager", "compile", "cuda-graph"] = "auto"
     """How a training step runs: as it is, with torch.compile, or recorded once as a CUDA graph and replayed.
     `auto`: a CUDA graph on CUDA, else as it is; `compile` pays only in long trainings."""
