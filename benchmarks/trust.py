@@ -111,11 +111,12 @@ def choose(study: AnyStudy, evidence: Evidence) -> tuple[str, list[str], bool]:
         for key, best in zip(able, front, strict=True)
     ]
     answer = recommend(contenders, evidence, max_latency_ratio=None)
+    other = answer and (answer.more_accurate or answer.cheaper)
+    first = [other.key] if other else []
     if answer is not None and answer.key != "none":
-        other = answer.more_accurate or answer.cheaper
-        return answer.key, [other.key] if other else [], True
+        return answer.key, first, True
     gains = evidence.gains("none")
-    return max((key for key in able if key != "none"), key=lambda key: gains[key].worth), [], False
+    return max((key for key in able if key != "none"), key=lambda key: gains[key].worth), first, False
 
 
 def confirmed(study: AnyStudy, evidence: Evidence) -> list[str]:
@@ -129,11 +130,15 @@ def confirmed(study: AnyStudy, evidence: Evidence) -> list[str]:
 
 
 def rivals(study: AnyStudy, evidence: Evidence, chosen: str, first: Sequence[str]) -> list[str]:
-    """Others that are more accurate by the estimate, or the best in a draw from the posterior."""
+    """Who else is in a round, as in `choosing.next_round`: what the choice depends on most, the best uniform one, the best
+    in draws from the posterior, the best others.
+    """
     able = np.array([key not in ("none", chosen) and evidence.estimates[key].seeds > 0 for key in evidence.keys])
     drawn = np.where(able, evidence.draw(study.rng, 8), -np.inf).argmax(axis=1)
-    others = sorted(np.flatnonzero(able), key=lambda i: -evidence.estimates[evidence.keys[i]].mean)
-    return list(dict.fromkeys([*first, *(evidence.keys[i] for i in [*drawn, *others])]))[:RIVALS]
+    best = sorted(evidence.keys, key=lambda key: -evidence.estimates[key].mean)
+    uniform = [key for key in best if key.startswith("uniform") and evidence.estimates[key].seeds][:1]
+    who = dict.fromkeys([*first, *uniform, *(evidence.keys[i] for i in drawn), *best])
+    return [key for key in who if able[evidence.keys.index(key)]][:RIVALS]
 
 
 def judge(study: AnyStudy, evidence: Evidence, chosen: str, named: bool, compared: int, cpu_s: float) -> Outcome:
