@@ -130,7 +130,7 @@ def convolves_faster(dtype: torch.dtype) -> bool:
     with intra_op_threads(1):
         times_s = [(step(False), step(True)) for _ in range(1 + TURNS)][1:]  # the first ones choose kernels
     plain_s, low_s = map(statistics.median, zip(*times_s, strict=True))
-    return low_s < GAIN * plain_s
+    return bool(low_s < GAIN * plain_s)
 
 
 def cores_for(workers: int = 1) -> int:
