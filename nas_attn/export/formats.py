@@ -186,13 +186,17 @@ class Format:
 
 
 def find_format(name: str, task: Task | None = None, file: str = "") -> Format:
-    """A format by its name, the task's own formats included; without a name, the first one with the ending of `file`, else weights.
+    """A format by its name, the task's own formats included; without a name, the first one with the ending of `file`.
 
-    Raises UserError: there is no such format, or the file has the ending of another one.
+    Without both it is weights, which may also end in `.pth`. Raises UserError: there is no such format, no format has this
+    ending, or the file has the ending of another one.
     """
     known = {**FORMATS, **(task.answers.formats if task is not None else {})}
     ending = Path(file).suffix.lower()
     by_ending = [one for one in known.values() if one.suffix == ending]
+    if not name and not by_ending and ending not in ("", ".pth"):
+        endings = ", ".join(sorted({one.suffix for one in known.values()}))
+        raise UserError(f"output '{shorten(file)}' ends like no known format: end it with {endings}, or say the format")
     name = name or (by_ending[0].name if by_ending else "weights")
     if name not in known:
         raise UserError(f"unknown format '{shorten(name)}': give {', '.join(known)}")

@@ -36,10 +36,11 @@ def model() -> nn.Module:
     return trained.eval()
 
 
-def test_the_ending_of_a_file_names_its_format() -> None:
-    assert find_format("", file="m.ONNX").name == "onnx"
-    with pytest.raises(UserError, match="onnx"):
-        find_format("weights", file="m.onnx")
+def test_a_name_or_the_ending_of_a_file_gives_the_format() -> None:
+    assert [find_format("", file=file).name for file in ("m.ONNX", "m.pth", "m")] == ["onnx", "weights", "weights"]
+    for name, file in (("weights", "m.onnx"), ("", "m.pdf"), ("tflite", "m")):
+        with pytest.raises(UserError, match="onnx"):
+            find_format(name, file=file)
 
 
 def computed(model: Any, x: Tensor) -> Tensor:
@@ -84,11 +85,6 @@ def test_onnx_through_onnx_runtime(model: nn.Module, tmp_path: Path) -> None:
         (output,) = session.run(None, {"image": x.numpy()})
         np.testing.assert_allclose(output, computed(model, x).numpy(), rtol=1e-4, atol=1e-5)
     assert session.get_modelmeta().custom_metadata_map == NOTES
-
-
-def test_an_unknown_format(model: nn.Module, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"'tflite': .*weights, torch, onnx"):
-        write(model, tmp_path / "net", "tflite", input_shape=SHAPE, notes={})
 
 
 def test_what_was_there_stays_when_writing_fails(model: nn.Module, tmp_path: Path) -> None:
