@@ -307,7 +307,7 @@ def to_confirm(now: Snapshot) -> list[CandidateView]:
     """
     scored = [view for view in now.baselines if view.state == "scored"]
     bare = [view for view in scored if view.baseline == "none"]
-    uniform = [view for view in now.ordered(scored) if view.baseline != "none"][:1]
+    uniform = [view for view in [best_uniform(now)] if view is not None]
     control = now.ordered(view for view in now.controls if view.state == "scored")[:1]
     found = {view.key: view for view in [*bare, *uniform, *control, *now.front, *now.ordered(_able(now))]}
     return list(found.values())[:CONFIRMED]
@@ -333,7 +333,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     known = np.array([key in able for key in model.keys])
     drawn = np.where(known, sign * model.draw(rng, DRAWS), -np.inf).argmax(axis=1)
     first = best.more_accurate or best.cheaper  # the choice depends most on these two
-    uniform = [view.key for view in now.ordered(now.baselines) if view.key in able and view.baseline != "none"][:1]
+    uniform = [view.key for view in [best_uniform(now)] if view is not None]
     others = (view.key for view in now.ordered(able.values()))
     rivals = dict.fromkeys([*([first.key] if first else []), *uniform, *(model.keys[i] for i in drawn), *others])
     return [*bare, chosen, *[able[key] for key in rivals if key in able and key != chosen.key][:RIVALS]]
@@ -346,6 +346,11 @@ def price(now: Snapshot) -> float | None:
     tried = {v.key: v.latency.ratio for v in now.candidates if v.latency and v.baseline != "none" and not v.control}
     known = [tried[key] for key in keys if key in tried]
     return known[0] if known else statistics.median(tried.values()) if tried else None
+
+
+def best_uniform(now: Snapshot) -> CandidateView | None:
+    """The best of the uniform placements that may be recommended."""
+    return next((view for view in now.ordered(_able(now)) if view.baseline not in (None, "none")), None)
 
 
 def _able(now: Snapshot) -> list[CandidateView]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from nas_attn import tasks
-from nas_attn.analysis.choosing import nothing_recommended
+from nas_attn.analysis.choosing import best_uniform, nothing_recommended
 from nas_attn.analysis.recommendation import promising
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.units import duration
@@ -55,7 +55,7 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
         raise StudyError(f"study '{now.study}' has nothing to validate. {nothing_recommended(now)}")
     number = 1 + len(families(opened.store))
     bare = Network(plan.resolved(BARE).key, BARE, "none")
-    uniform = next((v for v in now.ordered(now.baselines) if v.baseline != "none" and v.state == "scored"), None)
+    uniform = best_uniform(now)
     finalists = _finalists(now, plan, asked, uniform)
     networks = {network.key: network for network in (bare, *finalists)}
     comparisons = [(network.key, bare.key) for network in finalists if network.key != bare.key]
@@ -80,14 +80,14 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
 
 
 def _finalists(now: Snapshot, plan: Plan, asked: Asked, uniform: CandidateView | None) -> list[Network]:
-    """The recommended network first, then the best bet (if that is the bare backbone), the best uniform one, the front's and the
-    user's; each once.
+    """The recommended network first, then the best bet (if that is the bare backbone, and it is promising or there is no uniform
+    one), the best uniform one, the front's and the user's; each once.
     """
     best = now.recommendation
     assert best is not None
     found = [Network(best.key, best.placement, "recommended")]
     bet = best.best_bet if best.placement == BARE else None
-    view = now.find(bet.key) if bet and bet.gain and promising(bet.gain) else None
+    view = now.find(bet.key) if bet and bet.gain and (promising(bet.gain) or uniform is None) else None
     if view is not None:
         found.append(Network(view.key, view.placement, "best bet"))
     if uniform is not None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_study import TRUE_GAIN, MadeStudy, everywhere, usual
 
-from nas_attn.analysis.choosing import RIVALS, Chosen, answer, choose, key_among, next_round, training_s
+from nas_attn.analysis.choosing import RIVALS, Chosen, answer, best_uniform, choose, key_among, next_round, training_s
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.cli.showing import typed
@@ -235,4 +235,7 @@ def test_only_those_that_may_be_recommended_take_part(tmp_path: Path) -> None:
     study.candidate(everywhere("se(reduction=8)"), baseline="uniform se(reduction=8)", seeds=2)
     study.candidate("stage1=se(reduction=8)", state="pruned", rungs=1)
     study.sessions()
-    assert met(snapshot(study.store)) == ["none", everywhere("se(reduction=8)")]
+    now = snapshot(study.store)
+    assert met(now) == ["none", everywhere("se(reduction=8)")]
+    tight = now.recipe.model_copy(update={"limits": now.recipe.limits.model_copy(update={"max_latency_ratio": 1.0})})
+    assert (best_uniform(now), best_uniform(dataclasses.replace(now, recipe=tight))) == (now.candidates[1], None)
