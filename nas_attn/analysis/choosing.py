@@ -305,11 +305,12 @@ def to_confirm(now: Snapshot) -> list[CandidateView]:
     """The candidates that get further seeds when the search has ended: the bare backbone, the best uniform one, the best control,
     the front, and the best of the others, up to CONFIRMED.
     """
-    scored = [view for view in now.baselines if view.state == "scored"]
-    bare = [view for view in scored if view.baseline == "none"]
-    uniform = [view for view in [best_uniform(now)] if view is not None]
+    bare, uniform = [v for v in now.baselines if v.baseline == "none" and v.state == "scored"], best_uniform(now)
     control = now.ordered(view for view in now.controls if view.state == "scored")[:1]
-    found = {view.key: view for view in [*bare, *uniform, *control, *now.front, *now.ordered(_able(now))]}
+    found = {
+        view.key: view
+        for view in [*bare, *([uniform] if uniform else []), *control, *now.front, *now.ordered(_able(now))]
+    }
     return list(found.values())[:CONFIRMED]
 
 
@@ -333,9 +334,10 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     known = np.array([key in able for key in model.keys])
     drawn = np.where(known, sign * model.draw(rng, DRAWS), -np.inf).argmax(axis=1)
     first = best.more_accurate or best.cheaper  # the choice depends most on these two
-    uniform = [view.key for view in [best_uniform(now)] if view is not None]
+    uniform = best_uniform(now)
     others = (view.key for view in now.ordered(able.values()))
-    rivals = dict.fromkeys([*([first.key] if first else []), *uniform, *(model.keys[i] for i in drawn), *others])
+    ahead = [one.key for one in (first, uniform) if one]
+    rivals = dict.fromkeys([*ahead, *(model.keys[i] for i in drawn), *others])
     return [*bare, chosen, *[able[key] for key in rivals if key in able and key != chosen.key][:RIVALS]]
 
 

@@ -80,8 +80,9 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
 
 
 def _finalists(now: Snapshot, plan: Plan, asked: Asked, uniform: CandidateView | None) -> list[Network]:
-    """The recommended network first, then the best bet (if that is the bare backbone, and it is promising or there is no uniform
-    one), the best uniform one, the front's and the user's; each once.
+    """The recommended network first, then the best uniform one, the front's and the user's; each once.
+
+    If the bare backbone is recommended, the best bet is second, where it is promising or there is no uniform one.
     """
     best = now.recommendation
     assert best is not None
