@@ -59,14 +59,15 @@ def _check_candidate(answer: dict[str, Any], candidate: dict[str, Any]) -> None:
 
 
 def _check_front(answer: dict[str, Any]) -> None:
-    """The front is not empty, no member is beaten by another candidate, and what is recommended is known."""
+    """The front is not empty, no member is beaten by a candidate but controls, and what is recommended is known."""
     lower = ("loss", "latency", "params", "macs", "memory")
     signs = [-1 if o.startswith("-") or o in lower else 1 for o in answer["objectives"]]
     found = {c["key"]: [s * v for s, v in zip(signs, c["values"], strict=True)] for c in scored(answer)}
+    controls = {c["key"] for c in answer["candidates"] if (c["baseline"] or "").startswith("control")}
     assert answer["front"]
     for key in answer["front"]:
         mine = found[key]
-        others = [values for other, values in found.items() if other != key and values != mine]
+        others = [values for other, values in found.items() if other not in controls and values != mine]
         assert not any(all(a >= b for a, b in zip(values, mine, strict=True)) for values in others)
     if answer["recommendation"] is None:  # a metric that is the same for all, and is said to be
         assert answer["constants"]
@@ -85,7 +86,6 @@ def kept_files(shell: Shell, answer: dict[str, Any], folder: str = "nas_attn.art
     backbones, started = len({score["seed"] for score in answer["backbone"]}), answer["recipe"]["training"]["start"]
     left = [path.name for path in (shell.folder / folder).iterdir() if path.is_file()]
     if started == "backbone":
-        backbones += sum(
-            row["placement"].startswith("backbone=") for row in scored(answer)
-        )  # a larger network has its own
+        larger = [row for row in scored(answer) if row["placement"].startswith("backbone=")]
+        backbones += sum(len({score["seed"] for score in row["scores"]}) for row in larger)  # it has its own
     assert len(left) == len(scored(answer)) + backbones, f"{len(scored(answer))} scored, {backbones} backbones: {left}"

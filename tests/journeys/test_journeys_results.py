@@ -34,11 +34,11 @@ def test_effects_on_accuracy_and_latency(done: Shell) -> None:
 
 
 def test_latency_of_placements_of_trials_and_of_other_backbones(done: Shell) -> None:
-    asked = "latency --study digits --set tolerance=0.9 --set session_seconds=0.2"
-    found = done.types(f"{asked} 'stage1=se(reduction=4)' 3 none --json").json
+    quick = "--set tolerance=0.9 --set session_seconds=0.2"
+    found = done.types(f"measure digits 'stage1=se(reduction=4)' 3 none {quick} --json").json
     assert {row["placement"] for row in found["candidates"]} == {"stage1=se(reduction=4)", "3", "none"}
     assert all(0.3 < row["ratio"] < 30 for row in found["candidates"])
-    shown = done.types("latency resnet8 'stage1=eca' --input 1x12x12 --set tolerance=0.9 --set session_seconds=0.2").out
+    shown = done.types(f"measure resnet14 'stage1=eca' --backbone resnet8 --input 1x12x12 {quick}").out
     assert "Latency" in shown
 
 
