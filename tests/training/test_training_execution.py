@@ -87,7 +87,8 @@ def test_a_compiled_step_trains_the_same_network() -> None:
 
 @pytest.mark.slow
 def test_without_a_compiler_the_way_out_is_named(tmp_path: Path) -> None:
-    environment = {**os.environ, "CXX": "/no/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "CXX": "/no/compiler"}
+    environment |= {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     process = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
     last = process.stderr.strip().splitlines()[-1]
     assert process.returncode != 0
