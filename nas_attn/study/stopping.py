@@ -140,9 +140,7 @@ def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool 
     """What remains of an unfinished run. `told`: the database knows; otherwise others wait until the lease expires."""
     begin = "stopped" if in_order else "stopped at once"
     if not told:
-        return (
-            f"{begin}; the database does not answer, so it will go on from the last checkpoint that the database knows"
-        )
+        return f"{begin}; the database does not answer; it will go on from its last recorded checkpoint"
     if checkpoint is None:
         return f"{begin} before its first checkpoint; it will start again"
     return f"{begin}; it will go on from its checkpoint ({checkpoint.epochs} epoch{'' if checkpoint.epochs == 1 else 's'} trained)"

@@ -87,5 +87,5 @@ def kept_files(shell: Shell, answer: dict[str, Any], folder: str = "nas_attn.art
     left = [path.name for path in (shell.folder / folder).iterdir() if path.is_file()]
     if started == "backbone":
         larger = [row for row in scored(answer) if row["placement"].startswith("backbone=")]
-        backbones += sum(len({score["seed"] for score in row["scores"]}) for row in larger)  # it has its own
+        backbones += sum(len({score["seed"] for score in row["scores"]}) for row in larger)  # one for each seed
     assert len(left) == len(scored(answer)) + backbones, f"{len(scored(answer))} scored, {backbones} backbones: {left}"
