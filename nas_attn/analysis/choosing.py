@@ -84,12 +84,13 @@ def nothing_recommended(now: Snapshot) -> str:
     """Why there is no recommendation, or only a bare backbone that was compared with nothing; one sentence."""
     if any(constant.metric == now.primary for constant in now.constants):
         return f"Nothing is recommended: {now.primary} is the same for all candidates."
+    last = now.recipe.training.rungs[-1]
     if any(view.baseline == "none" and view.state == "running" for view in now.candidates):
-        return "No recommendation yet: the bare backbone, with which all others are compared, has not been scored."
+        return f"No recommendation yet: the bare backbone, with which all others are compared, has not been scored at {last} epochs."
     if now.recommendation is not None:
         over = f"; {count} are over the limits" if (count := now.counts["infeasible"]) else ""
         return f"Nothing is recommended: only the bare backbone has been scored{over}."
-    limit, last = now.recipe.limits.max_latency_ratio, now.recipe.training.rungs[-1]
+    limit = now.recipe.limits.max_latency_ratio
     if limit is not None and (now.counts["scored"] or now.counts["infeasible"]):
         return f"Nothing is recommended: no scored candidate is within limits.max_latency_ratio = {limit:g}."
     return f"No recommendation yet: nothing has been scored at {last} epochs."

@@ -84,7 +84,8 @@ def export(
         trained = facts["training"]["what"]
         print_json({**told, "file": str(done.path), "format": kind.name, "trained": trained, "card": facts})
         return
-    echo(f"{done.path}: {view.placement} ({view.label}; {facts['training']['what']})")
+    who = "the bare backbone (" if view.baseline == "none" else f"{view.placement} ({view.label}; "
+    echo(f"{done.path}: {who}{facts['training']['what']})")
     if done.note:
         echo(f"  {done.note}")
     for line in _found(facts):

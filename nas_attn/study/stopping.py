@@ -143,7 +143,8 @@ def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool 
         return f"{begin}; the database does not answer; it will go on from its last recorded checkpoint"
     if checkpoint is None:
         return f"{begin} before its first checkpoint; it will start again"
-    return f"{begin}; it will go on from its checkpoint ({checkpoint.epochs} epoch{'' if checkpoint.epochs == 1 else 's'} trained)"
+    done = {0: "in its first epoch", 1: "1 epoch trained"}.get(checkpoint.epochs, f"{checkpoint.epochs} epochs trained")
+    return f"{begin}; it will go on from its checkpoint ({done})"
 
 
 BEAT_S = 15.0  # seconds between signs of life

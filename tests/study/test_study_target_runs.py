@@ -79,8 +79,7 @@ def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, 
     (result,) = na.open_study().snapshot().validations
     assert len(runs) == 2 * len(result.family.networks)
     assert Counter(reading.reason for reading in store.test_readings()) == Counter(f"validate {r.files}" for r in runs)
-    now = snapshot(store)
-    assert all(point.purpose != "validate" for view in now.candidates for point in view.scores)
+    assert all(point.purpose != "validate" for view in snapshot(store).candidates for point in view.scores)
     out = nas("pareto").out
     tested, table = out.index("  Tested    "), out.index("the front (*)")
     assert tested < table < out.index("Validation 1: trained as the target says (2 epochs), 2 blocks")
@@ -91,8 +90,7 @@ def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, 
     seeds = {row.run.seed for row in store.queue.rows(protocol="target")}
     assert seeds == {FIRST_SEED, FIRST_SEED + 1, 2 * FIRST_SEED, 2 * FIRST_SEED + 1}
     shown = nas("validate")
-    assert shown.status == 0
-    assert "Validation 2" in shown.out, "asked again, it shows what there is"
+    assert (shown.status, "Validation 2" in shown.out) == (0, True), "asked again, it shows what there is"
     assert [result.family.number for result in na.open_study().snapshot().validations] == [1, 2]
 
 
@@ -101,19 +99,23 @@ def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothi
     assert done.status == 0, done.err
     assert all(word in done.out for word in ("against ", "3 blocks", "80 %", "2.00 points"))
     store = open_study("tiny").store
-    assert store.validations.all() == {}
-    assert store.queue.rows(protocol="target") == []
+    assert (store.validations.all(), store.queue.rows(protocol="target")) == ({}, [])
 
 
-def test_the_best_bet_is_tested_if_the_bare_backbone_is_recommended(searched: Path) -> None:
+@pytest.mark.parametrize(("limit", "chance", "tested"), [(None, 0.6, True), (0.01, 0.3, True), (None, 0.3, False)])
+def test_a_best_bet_is_tested_if_promising_or_without_a_uniform_rival(
+    searched: Path, limit: float | None, chance: float, tested: bool
+) -> None:
     opened = open_study("tiny")
     now, plan = snapshot(opened.store), searching.plan_recipe(opened.recipe)
     bet = next(view for view in reversed(now.ordered(now.baselines)) if view.placement != BARE)
-    likely = Comparison(bet.key, str(bet.placement), Gain(0.01, probability=0.6), None)
+    likely = Comparison(bet.key, str(bet.placement), Gain(0.01, probability=chance), None)
     assert now.recommendation is not None
     best = replace(now.recommendation, placement=BARE, key=plan.resolved(BARE).key, best_bet=likely)
-    family = target_runs.family_of(opened, replace(now, recommendation=best), plan, target_runs.Asked())
-    assert (bet.key, best.key) in family.comparisons
+    limits = now.recipe.limits.model_copy(update={"max_latency_ratio": limit})
+    now = replace(now, recommendation=best, recipe=now.recipe.model_copy(update={"limits": limits}))
+    family = target_runs.family_of(opened, now, plan, target_runs.Asked())
+    assert ((bet.key, best.key) in family.comparisons) is tested
 
 
 @pytest.mark.parametrize(
