@@ -135,7 +135,7 @@ def plan_folder(
         for backbone, side in shapes:
             if (backbone, side) not in timed:
                 table, pace = _table(name, folder, backbone, int(given.get("data.size", side)), look.images)
-                note = "" if _start(given) else _note(backbone)
+                note = _why_scratch(backbone, given)
                 table["target"] = {} if _start(given) else target_table("scratch" if note else "weights")
                 epoch_s = _epoch_s(_recipe(table, given, epochs=1), look, workers, device)
                 timed[backbone, side] = _Timed(table, pace, epoch_s, note)
@@ -186,6 +186,13 @@ class _Timed(NamedTuple):
     pace: tasks.Pace
     epoch_s: float
     note: str
+
+
+def _why_scratch(backbone: str, given: dict[str, Any]) -> str:
+    """Why a network does not start from published weights: those of the first choice are not there, or it has none."""
+    if _start(given):
+        return ""
+    return ("" if "backbone.name" in given else _note(SHAPES[0][0])) or _note(backbone)
 
 
 @functools.cache
