@@ -253,24 +253,26 @@ def training_s(now: Snapshot, epochs: int) -> float | None:
 
 
 def _tested(now: Snapshot) -> tuple[str, Step] | None:
-    """The result of the last finished validation for the recommended network (for the best one, if the bare backbone is
-    recommended), and the next step.
+    """The result of the last finished validation for the recommended network, and the next step. If no placement is
+    recommended: for the control that is taken instead, else for the best one.
     """
     best = now.recommendation
+    control = now.find(best.instead) if best is not None and best.instead else None
+    taken = control or best
     for result in reversed(now.validations):
         bare = next((n.key for n in result.family.networks if n.placement == BARE), None)
         against = [verdict for verdict in result.verdicts if verdict.control == bare]
-        mine = [verdict for verdict in against if best is not None and verdict.network == best.key]
+        mine = [verdict for verdict in against if taken is not None and verdict.network == taken.key]
         for verdict in mine or sorted(against, key=lambda verdict: -verdict.difference)[:1]:
             metric = result.family.metric
             network = next(n for n in result.family.networks if n.key == verdict.network)
             word = "no difference shown" if verdict.word == "not shown" else f"{verdict.word} than the bare backbone"
-            about = "" if mine else f"{network.placement}: "
+            about = "" if mine and control is None else f"{network.placement}: "
             between = f"{units.signed(metric, verdict.low)} to {units.signed(metric, verdict.high)}"
             size = f"{units.difference(metric, verdict.difference)} ({between})"
             line = f"Tested    {about}{word}, {size}; {result.blocks} trainings each, test images"
             if bool(mine) == (verdict.word == "better"):  # test and search agree
-                return line, Step("retrain", now.study)
+                return line, Step("retrain", now.study, "" if control is None else str(control.placement))
             if verdict.word != ("worse" if mine else "better"):
                 return line, Step("validate", now.study, look=True)
             return f"{line}; the search does not agree", Step("validate", now.study, str(network.placement))

@@ -79,6 +79,7 @@ class Recommendation:
     answer: tuple[str, ...]  # the answer in at most six lines; the first is a sentence, the others are `Label  text`
     why: tuple[str, ...]  # the reasons, in sentences
     capacity: Comparison | None = None  # against the best control of its latency; None if no control was scored
+    instead: str | None = None  # key of the control that helps within the latency limit where no placement does
 
 
 def recommend(
@@ -146,6 +147,8 @@ def with_capacity(
     controls: Sequence[Contender],
     evidence: Evidence,
     beside: Mapping[str, tuple[Gain, Evidence]] | None = None,
+    *,
+    max_latency_ratio: float | None = None,
 ) -> Recommendation | None:
     """Is it attention, or just more network? Adds a line to the recommendation with the gain of the best control.
 
@@ -156,7 +159,9 @@ def with_capacity(
     chosen = next((c for c in contenders if found is not None and c.key == found.key), None)
     if found is None or bare is None or chosen is None:
         return found
-    limit = ALIKE * chosen.latency.ratio if chosen is not bare and chosen.latency else math.inf
+    limit = math.inf if max_latency_ratio is None else max_latency_ratio
+    if chosen is not bare:
+        limit = ALIKE * chosen.latency.ratio if chosen.latency else math.inf
     affordable = [c for c in controls if c.latency is None or c.latency.ratio <= limit]
     own = {c.key: (beside or {}).get(c.key, (None, evidence)) for c in controls}
     gains = {c.key: own[c.key][0] or own[c.key][1].gain(c.key, bare.key) for c in controls}
@@ -171,18 +176,23 @@ def with_capacity(
     other = other_of(control.placement)
     size = units.plus_minus(found.metric, gain.mean, (gain.high - gain.low) / 2)
     first, *rest = found.answer
-    if chosen is not bare and affordable and against.gain is not None and against.gain.worse >= REQUIRED:
-        best = first.removeprefix("Take ")
-        first = f"Take {other or name} rather than attention (line Capacity). Of the placements, the best is {best}"
+    taken = f"Take {other or name} rather than attention (line Capacity)"
+    alone = chosen is bare and bool(affordable) and max_latency_ratio is not None and gain.probability >= REQUIRED
+    if alone:
+        first = f"{taken}. If your network must stay, keep{first.removeprefix('Keep')}"
+    elif chosen is not bare and affordable and against.gain is not None and against.gain.worse >= REQUIRED:
+        first = f"{taken}. Of the placements, the best is {first.removeprefix('Take ')}"
     line = f"Capacity  {f'{other} instead' if other else name}: {size}{at}. {said}"
-    return replace(found, capacity=against, answer=(first, *rest, line))
+    return replace(found, capacity=against, instead=control.key if alone else None, answer=(first, *rest, line))
 
 
 def _on_controls(gain: Gain, lead: Gain | None, *, dearer: bool) -> str:
     """Explains a control's gain over the bare backbone. `lead`: of attention over the control; None: the bare one is recommended."""
     if lead is None:
         if gain.probability >= REQUIRED:
-            return "A larger network helps here; attention is not shown to help."
+            return (
+                f"A larger network helps here{', above the limit' if dearer else ''}; attention is not shown to help."
+            )
         return "A larger network is not shown to help either."
     if lead.worse >= REQUIRED:
         return "This helps more than attention" + (", at more latency." if dearer else ".")

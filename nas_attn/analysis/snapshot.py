@@ -490,7 +490,7 @@ def _recommend(
     }
     gained = {view.key for view in able if model.metric in view.gains}
     controls = [c for c in controls if c.key in (beside if is_other(c.placement) else gained)]
-    return with_capacity(found, contenders, controls, model, beside)
+    return with_capacity(found, contenders, controls, model, beside, max_latency_ratio=limit)
 
 
 def _plain(value: Any) -> Any:

@@ -37,17 +37,9 @@ def model(
 def contenders(table: dict[str, tuple[float, float]], evidence: Evidence) -> list[Contender]:
     """All of them on the front; `dwconv` and `conv` are controls."""
     baselines = {"none": "none", "uniform se": "uniform se", "dwconv": "control dwconv", "conv": "control conv"}
-    return [
-        Contender(
-            name,
-            texts([name])[name],
-            baselines.get(name),
-            evidence.estimates[name],
-            Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6),
-            True,
-        )
-        for name, (_, ratio) in table.items()
-    ]
+    latencies = {name: Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6) for name, (_, ratio) in table.items()}
+    found, known = texts(table), evidence.estimates
+    return [Contender(n, found[n], baselines.get(n), known[n], latency, True) for n, latency in latencies.items()]
 
 
 def decide(
@@ -192,20 +184,20 @@ def test_what_is_recommended_is_better_than_no_attention_with_seventy_percent(
         assert best.against_none.gain.probability >= 0.7
 
 
-def answered(**table: tuple[float, float]) -> Recommendation:
+def answered(limit: float | None = None, **table: tuple[float, float]) -> Recommendation:
     """The recommendation among name -> (accuracy, latency ratio), with what the controls say."""
     evidence = model(table)
     known = contenders(table, evidence)
     controls = [c for c in known if c.key in ("dwconv", "conv")]
     able = [c for c in known if c not in controls]
-    return with_capacity(recommend(able, evidence, max_latency_ratio=None), able, controls, evidence)
+    found = recommend(able, evidence, max_latency_ratio=limit)
+    return with_capacity(found, able, controls, evidence, max_latency_ratio=limit)
 
 
 def test_a_control_that_gains_more_makes_attention_needless() -> None:
     best = answered(none=(0.70, 1.0), se=(0.73, 1.2), dwconv=(0.76, 1.2), conv=(0.71, 1.1))
     assert best.key == "se", "a control is never recommended"
-    assert best.capacity.key == "dwconv"
-    assert best.capacity.gain.worse > 0.95
+    assert (best.capacity.key, best.capacity.gain.worse > 0.95) == ("dwconv", True)
     assert best.answer[-1].startswith("Capacity  dwconv everywhere: +")
     assert "at 1.20 ×" in best.answer[-1]
     assert best.answer[0].startswith("Take dwconv everywhere"), "the first sentence and the last line say the same"
@@ -221,8 +213,14 @@ def test_attention_that_gains_more_than_any_control_at_its_latency_buys_more() -
     assert not any(line.startswith("Capacity") for line in alone.answer)
 
 
-@pytest.mark.parametrize(("control", "helps"), [(0.76, True), (0.69, False)])
-def test_beside_the_bare_backbone_it_says_whether_more_network_helps(control: float, helps: bool) -> None:
-    best = answered(none=(0.70, 1.0), se=(0.69, 1.2), dwconv=(control, 1.1))
+@pytest.mark.parametrize(
+    ("control", "limit", "helps", "taken"),
+    [(0.76, None, True, False), (0.76, 1.3, True, True), (0.76, 1.05, True, False), (0.69, 1.3, False, False)],
+)
+def test_beside_the_bare_backbone_more_network_is_taken_if_it_helps_within_the_limit(
+    control: float, limit: float | None, helps: bool, taken: bool
+) -> None:
+    best = answered(limit, none=(0.70, 1.0), se=(0.69, 1.2), dwconv=(control, 1.1))
     assert best.key == "none"
     assert ("A larger network helps here" in best.answer[-1]) == helps
+    assert (best.instead == "dwconv", best.answer[0].startswith("Take dwconv")) == (taken, taken)

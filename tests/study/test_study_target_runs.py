@@ -116,6 +116,8 @@ def test_a_best_bet_is_tested_if_promising_or_without_a_uniform_rival(
     now = replace(now, recommendation=best, recipe=now.recipe.model_copy(update={"limits": limits}))
     family = target_runs.family_of(opened, now, plan, target_runs.Asked())
     assert ((bet.key, best.key) in family.comparisons) is tested
+    taken = replace(now, recommendation=replace(best, instead=bet.key))
+    assert (bet.key, best.key) in target_runs.family_of(opened, taken, plan, target_runs.Asked()).comparisons
 
 
 @pytest.mark.parametrize(
