@@ -149,6 +149,7 @@ def with_capacity(
     beside: Mapping[str, tuple[Gain, Evidence]] | None = None,
     *,
     max_latency_ratio: float | None = None,
+    worth: float | None = None,
 ) -> Recommendation | None:
     """Is it attention, or just more network? Adds a line to the recommendation with the gain of the best control.
 
@@ -177,22 +178,22 @@ def with_capacity(
     size = units.plus_minus(found.metric, gain.mean, (gain.high - gain.low) / 2)
     first, *rest = found.answer
     taken = f"Take {other or name} rather than attention (line Capacity)"
-    alone = chosen is bare and bool(affordable) and max_latency_ratio is not None and gain.probability >= REQUIRED
-    if alone:
+    counts = gain.probability >= REQUIRED and gain.mean >= (worth or 0.0)
+    instead = chosen is bare and bool(affordable) and max_latency_ratio is not None and counts
+    if instead:
         first = f"{taken}. If your network must stay, keep{first.removeprefix('Keep')}"
     elif chosen is not bare and affordable and against.gain is not None and against.gain.worse >= REQUIRED:
         first = f"{taken}. Of the placements, the best is {first.removeprefix('Take ')}"
     line = f"Capacity  {f'{other} instead' if other else name}: {size}{at}. {said}"
-    return replace(found, capacity=against, instead=control.key if alone else None, answer=(first, *rest, line))
+    return replace(found, capacity=against, instead=control.key if instead else None, answer=(first, *rest, line))
 
 
 def _on_controls(gain: Gain, lead: Gain | None, *, dearer: bool) -> str:
     """Explains a control's gain over the bare backbone. `lead`: of attention over the control; None: the bare one is recommended."""
     if lead is None:
         if gain.probability >= REQUIRED:
-            return (
-                f"A larger network helps here{', above the limit' if dearer else ''}; attention is not shown to help."
-            )
+            above = ", above the limit" if dearer else ""
+            return f"A larger network helps here{above}; attention is not shown to help."
         return "A larger network is not shown to help either."
     if lead.worse >= REQUIRED:
         return "This helps more than attention" + (", at more latency." if dearer else ".")

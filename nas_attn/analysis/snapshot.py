@@ -478,10 +478,8 @@ def _recommend(
     known = [Contender(v.key, v.placement, v.baseline, v.estimates[model.metric], v.latency, v.on_front) for v in able]
     contenders, controls = ([c for c in known if is_control(c.placement) == of] for of in (False, True))
     training = recipe.target_training if model.rung == TARGET else recipe.training
-    limit, own = recipe.limits.max_latency_ratio, training.start != "scratch"
-    found = recommend(
-        contenders, model, max_latency_ratio=limit, own_backbone=own, trained=training.said, worth=recipe.answer.worth
-    )
+    limit, worth, own = recipe.limits.max_latency_ratio, recipe.answer.worth, training.start != "scratch"
+    found = recommend(contenders, model, max_latency_ratio=limit, own_backbone=own, trained=training.said, worth=worth)
     bare = [view.key for view in views if view.baseline == "none"]
     beside = {
         view.key: (gain, fitted({view.key, found.key, *bare}).get((model.metric, model.rung), model))
@@ -490,7 +488,7 @@ def _recommend(
     }
     gained = {view.key for view in able if model.metric in view.gains}
     controls = [c for c in controls if c.key in (beside if is_other(c.placement) else gained)]
-    return with_capacity(found, contenders, controls, model, beside, max_latency_ratio=limit)
+    return with_capacity(found, contenders, controls, model, beside, max_latency_ratio=limit, worth=worth)
 
 
 def _plain(value: Any) -> Any:

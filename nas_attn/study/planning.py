@@ -189,7 +189,9 @@ class _Timed(NamedTuple):
 
 
 def _why_scratch(backbone: str, given: dict[str, Any]) -> str:
-    """Why a network does not start from published weights: those of the first choice are not there, or it has none."""
+    """Why a network does not start from published weights: those of the first choice are not there, or it has none. Empty
+    if it does, or if the user says how it starts.
+    """
     if _start(given):
         return ""
     return ("" if "backbone.name" in given else _note(SHAPES[0][0])) or _note(backbone)

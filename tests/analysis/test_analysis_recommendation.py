@@ -184,14 +184,14 @@ def test_what_is_recommended_is_better_than_no_attention_with_seventy_percent(
         assert best.against_none.gain.probability >= 0.7
 
 
-def answered(limit: float | None = None, **table: tuple[float, float]) -> Recommendation:
+def answered(limit: float | None = None, worth: float = 0, **table: tuple[float, float]) -> Recommendation:
     """The recommendation among name -> (accuracy, latency ratio), with what the controls say."""
     evidence = model(table)
     known = contenders(table, evidence)
     controls = [c for c in known if c.key in ("dwconv", "conv")]
     able = [c for c in known if c not in controls]
     found = recommend(able, evidence, max_latency_ratio=limit)
-    return with_capacity(found, able, controls, evidence, max_latency_ratio=limit)
+    return with_capacity(found, able, controls, evidence, max_latency_ratio=limit, worth=worth)
 
 
 def test_a_control_that_gains_more_makes_attention_needless() -> None:
@@ -214,13 +214,13 @@ def test_attention_that_gains_more_than_any_control_at_its_latency_buys_more() -
 
 
 @pytest.mark.parametrize(
-    ("control", "limit", "helps", "taken"),
-    [(0.76, None, True, False), (0.76, 1.3, True, True), (0.76, 1.05, True, False), (0.69, 1.3, False, False)],
+    ("control", "limit", "worth", "helps", "taken"),
+    [(0.76, None, 0, 1, 0), (0.76, 1.3, 0, 1, 1), (0.76, 1.05, 0, 1, 0), (0.69, 1.3, 0, 0, 0), (0.76, 1.3, 0.1, 1, 0)],
 )
 def test_beside_the_bare_backbone_more_network_is_taken_if_it_helps_within_the_limit(
-    control: float, limit: float | None, helps: bool, taken: bool
+    control: float, limit: float | None, worth: float, helps: int, taken: int
 ) -> None:
-    best = answered(limit, none=(0.70, 1.0), se=(0.69, 1.2), dwconv=(control, 1.1))
+    best = answered(limit, worth, none=(0.70, 1.0), se=(0.69, 1.2), dwconv=(control, 1.1))
     assert best.key == "none"
     assert ("A larger network helps here" in best.answer[-1]) == helps
     assert (best.instead == "dwconv", best.answer[0].startswith("Take dwconv")) == (taken, taken)

@@ -59,7 +59,7 @@ def test_nothing_is_recommended_while_no_attention_is_being_trained(tmp_path: Pa
     made.candidate(everywhere("se(reduction=8)"), baseline="uniform se")
     taken = snapshot(made.store)
     assert taken.recommendation is None
-    assert nothing_recommended(taken).startswith("No recommendation yet")
+    assert "bare backbone, with which all others are compared, has not been scored" in nothing_recommended(taken)
 
 
 def test_the_front_holds_what_no_scored_candidate_beats(now: Snapshot) -> None:
