@@ -1,4 +1,5 @@
-"""Is a training step on this CPU faster in bfloat16 or in float32? Side by side, and what the trainer takes.
+"""Is a training step on this CPU faster in bfloat16 or in float32? Side by side, and what the trainer's
+`auto` takes.
 
     OMP_NUM_THREADS=1 python benchmarks/precision.py
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from nas_attn import backbones
+from nas_attn.training.stepping import has_depthwise
 from nas_attn.training.trainer import computes_bfloat16
 
 NETWORKS: dict[str, tuple[int | None, int, int]] = {
@@ -24,7 +26,14 @@ NETWORKS: dict[str, tuple[int | None, int, int]] = {
     "resnet20": (16, 32, 64),
     "torchvision:resnet18": (None, 128, 16),
     "torchvision:mobilenet_v3_small": (None, 128, 32),
+    "torchvision:mobilenet_v2": (None, 128, 16),
+    "torchvision:efficientnet_b0": (None, 128, 8),
+    "torchvision:mnasnet1_0": (None, 128, 16),
+    "torchvision:shufflenet_v2_x1_0": (None, 128, 16),
+    "torchvision:regnet_y_400mf": (None, 128, 16),
+    "torchvision:resnext50_32x4d": (None, 96, 8),
     "timm:convnext_atto": (None, 96, 16),
+    "torchvision:convnext_tiny": (None, 96, 8),
     "timm:vit_tiny_patch16_224": (None, 224, 8),
 }
 """Backbone -> width, side of the images, images of a batch."""
@@ -45,10 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=15)
     asked = parser.parse_args()
-    taken = "bfloat16" if computes_bfloat16(torch.device("cpu")) else "float32"
-    print(
-        f"Here the trainer takes {taken}.\n\n| network | batch | float32, ms | bfloat16, ms | ratio |\n|---|---|---|---|---|"
-    )
+    print("| network | batch | float32, ms | bfloat16, ms | ratio | `auto` takes |\n|---|---|---|---|---|---|")
     for name, (width, side, batch) in NETWORKS.items():
         net = backbones.create(name, input_shape=(3, side, side), classes=10, width=width)
         net.to(memory_format=torch.channels_last)
@@ -59,7 +65,16 @@ def main() -> None:
         plain, low = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
         ratios = [b / a for a, b in pairs]
         spread = f"{statistics.median(ratios):.2f} ± {statistics.stdev(ratios):.2f}"
-        print(f"| {name} | {batch} of {side} x {side} | {plain:.0f} | {low:.0f} | {spread} |", flush=True)
+        taken = computes_bfloat16(torch.device("cpu"), depthwise=has_depthwise(net))
+        row = (
+            name,
+            f"{batch} of {side} x {side}",
+            f"{plain:.0f}",
+            f"{low:.0f}",
+            spread,
+            "bfloat16" if taken else "float32",
+        )
+        print("", *row, "", sep=" | ", flush=True)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, BARE, Choice, Costs, Latency, ResolvedPlacement, Score, Share
 from nas_attn.storage import Lease, Run, StudyStore
 from nas_attn.training import Trainer
-from nas_attn.training.stepping import Threads, cores_for, execution_on, intra_op_threads
+from nas_attn.training.stepping import Threads, cores_for, execution_on, has_depthwise, intra_op_threads
 
 Stop = Callable[[], bool]
 
@@ -122,6 +122,7 @@ class Workbench:
         seed, images = zlib.crc32(host.owner.encode()), calibration(recipe, dataset)
         self.measurer = Measurer(plan, store, seed=seed, images=images) if measures else None
         self._threads = Threads(host.threads, most=cores_for(host.share.machine))
+        self._depthwise = dataset is not None and has_depthwise(plan.bare(0))
         self._weights = given_weights(plan)[0] if recipe.training.start == "pretrained" else None
         self._test_split: data.Split | None = None
         self._kept: tuple[int, Choice | None] = -1, None  # the backbone whose weights are kept
@@ -218,7 +219,8 @@ class Workbench:
             self._test_split = self._test_split or self.dataset.read_test(reason)
             lock = DeviceLock.for_section(self.recipe.latency)
             with own_fault("testing it", self.device), lock.shared(self._settle) as hold, self._threads.latest():
-                trainer = Trainer(self.recipe.training, self.dataset, device=self.device, batch_hook=hold.yield_)
+                here: dict[str, Any] = {"device": self.device, "batch_hook": hold.yield_, "depthwise": self._depthwise}
+                trainer = Trainer(self.recipe.training, self.dataset, **here)
                 score = trainer.score(model, self._test_split, seed=run.seed, epochs=epochs)
                 more = int8_metrics(self.recipe, self.dataset, model, epochs, self._test_split)
                 score = replace(score, metrics={**score.metrics, **more})
@@ -322,6 +324,7 @@ class Workbench:
                 batch_hook=hold.yield_,
                 threads=self._threads,
                 more_metrics=partial(int8_metrics, self.recipe, self.dataset) if run.purpose != BACKBONE else None,
+                depthwise=self._depthwise,
             )
             rates: dict[str, Any] = {"attention_parameters": factors.attention, "backbone_factor": factors.backbone}
             return trainer.fit(model, learning_rate=factors.rate, **rates, **how)

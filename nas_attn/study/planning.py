@@ -34,7 +34,7 @@ from nas_attn.study.proposing import larger_networks
 from nas_attn.study.searching import UserTrial, default_workers, first_baselines, first_controls, user_trials
 from nas_attn.study.target_runs import FEWEST_BLOCKS, MOST_BLOCKS
 from nas_attn.training import Trainer
-from nas_attn.training.stepping import Threads, cores_for, intra_op_threads
+from nas_attn.training.stepping import Threads, cores_for, has_depthwise, intra_op_threads
 
 # Backbones and sides of images for a folder, the most costly first
 SHAPES = (("torchvision:resnet18", 96), ("torchvision:resnet18", 64), ("resnet20", 32), ("resnet8", 32))
@@ -364,9 +364,10 @@ def forecast(
         return _made(recipe, plan, own, _epoch_of_task(recipe, plan, str(where)), None)
     taken = Threads(threads, most=cores_for(default_workers(device)))
     one_epoch = recipe.training.model_copy(update={"schedule": []})
-    trainer = Trainer(one_epoch, dataset, device=where, threads=taken)
+    bare = plan.bare(0)
+    trainer = Trainer(one_epoch, dataset, device=where, threads=taken, depthwise=has_depthwise(bare))
     began = time.perf_counter()
-    trainer.fit(plan.bare(0), seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
+    trainer.fit(bare, seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
     epoch_s = time.perf_counter() - began
     return _made(recipe, plan, own, epoch_s, len(dataset.validation) if tasks.of(recipe).per_image else None)
 

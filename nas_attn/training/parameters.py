@@ -20,6 +20,7 @@ from nas_attn.recipe import Schedule, TrainingSection
 BY_STEP = ("OneCycleLR", "CyclicLR")  # schedules that count steps; all others count epochs
 KEPT_PER = 100  # the recipe's `ema` is the decay per so many parts of an epoch
 MOST_KEPT = 0.5  # a larger share of untrained weights in a scored average gives a warning
+LANES = 16  # numbers that a CPU's vector register holds, at most
 LENGTHS = ("T_max", "total_iters", "step_size", "milestones")  # arguments that are lengths of time
 
 
@@ -171,6 +172,25 @@ def prompt_norms(model: nn.Module) -> Iterator[None]:
     finally:
         for module, momentum in slow.items():
             module.momentum = momentum
+
+
+@contextmanager
+def plain_order(model: nn.Module) -> Iterator[None]:
+    """Inside, convolutions that oneDNN cannot train in channels-last order get their images in the usual one.
+
+    With a kernel of 1, a stride, and fewer input channels than a vector register holds, their gradient is written past
+    its memory (github.com/uxlfoundation/oneDNN/issues/6035). RepVGG and MobileOne have one: the process died in training.
+    """
+    one = [m for m in model.modules() if isinstance(m, nn.Conv2d) and set(m.kernel_size) == {1} and max(m.stride) > 1]
+    narrow = [module for module in one if module.in_channels < LANES]
+    for module in narrow:
+        module.weight.data = module.weight.data.clone(memory_format=torch.contiguous_format)
+    hooks = [m.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:])) for m in narrow]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def set_training_mode(model: nn.Module) -> None:

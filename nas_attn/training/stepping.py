@@ -31,6 +31,7 @@ FAR = 5.0  # if the first step takes so many times longer, more threads are not 
 LONG_S = 0.5  # if a step takes this long, one round is enough
 LATEST_S = 900.0  # seconds after which the number is chosen anew
 TURNS = 7  # timed convolutions in either precision
+USUAL_KERNEL = 5  # side of the largest usual depthwise kernel: those of MobileNet and EfficientNet
 
 
 class Threads:
@@ -116,15 +117,23 @@ def _time(step: Callable[[], object], threads: int) -> float:
     return time.perf_counter() - began
 
 
-def convolves_faster(dtype: torch.dtype) -> bool:
+def has_depthwise(network: nn.Module) -> bool:
+    """Whether a network has depthwise convolutions of usual size. Larger ones are of networks, like ConvNeXt, whose time is elsewhere."""
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    return any(c.groups == c.in_channels > 1 and 1 < max(c.kernel_size) <= USUAL_KERNEL for c in convolutions)
+
+
+def convolves_faster(dtype: torch.dtype, *, depthwise: bool) -> bool:
     """Whether a convolution and its gradients are clearly faster in a lower precision than in float32, timed by turns."""
-    x = torch.ones(32, 64, 8, 8).contiguous(memory_format=torch.channels_last)
-    weight = torch.ones(64, 64, 3, 3, requires_grad=True)
+    channels = 64
+    groups, kernel = (channels, USUAL_KERNEL) if depthwise else (1, 3)
+    x = torch.ones(32, channels, 8, 8).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(channels, channels // groups, kernel, kernel, requires_grad=True)
 
     def step(low: bool) -> float:
         began = time.perf_counter()
         with torch.autocast("cpu", dtype, enabled=low):
-            torch.autograd.backward(conv2d(x, weight, padding=1).float().sum())
+            torch.autograd.backward(conv2d(x, weight, padding=kernel // 2, groups=groups).float().sum())
         return time.perf_counter() - began
 
     with intra_op_threads(1):

@@ -12,7 +12,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 
@@ -24,7 +24,7 @@ from nas_attn.errors import OutOfMemory, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
 from nas_attn.training.learning import Tally
-from nas_attn.training.parameters import Rate, frozen, prompt_norms, rate_of, set_training_mode
+from nas_attn.training.parameters import Rate, frozen, plain_order, prompt_norms, rate_of, set_training_mode
 from nas_attn.training.run import CheckpointSlot, Climb, Clock, Run
 from nas_attn.training.stepping import (
     RecordedStep,
@@ -53,8 +53,11 @@ class Trainer:
         batch_hook: Callable[[], object] | None = None,
         threads: Threads | None = None,
         more_metrics: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
+        depthwise: bool = False,
     ) -> None:
-        """`batch_hook`: called between batches, to yield the device; `more_metrics` of a network at a rung join its score."""
+        """`batch_hook`: called between batches, to yield the device; `more_metrics` of a network at a rung join its score;
+        `depthwise`: the backbone has depthwise convolutions, for the precision `auto`.
+        """
         self._more_metrics = more_metrics
         self.section = section
         self.dataset = dataset
@@ -62,8 +65,9 @@ class Trainer:
         self.device = torch.device(device)
         self.hook = batch_hook or (lambda: None)
         self._threads = threads
-        bfloat16 = section.precision == "bfloat16" or (section.precision == "auto" and computes_bfloat16(self.device))
-        self._low_precision = torch.bfloat16 if bfloat16 else None
+        low = section.precision == "bfloat16"
+        low |= section.precision == "auto" and computes_bfloat16(self.device, depthwise=depthwise)
+        self._low_precision = torch.bfloat16 if low else None
 
     def fit(
         self,
@@ -122,11 +126,11 @@ class Trainer:
     def _apart(self, model: nn.Module, held: Collection[str]) -> Iterator[None]:
         """The trainer's device, with parameters held fixed; torch's generators and threads are as before afterwards."""
         cuda = [self.device] if self.device.type == "cuda" else []
-        current = torch.cuda.device(self.device) if cuda else nullcontext()
+        here = torch.cuda.device(self.device) if cuda else plain_order(model)
         norms, generators = prompt_norms(model), torch.random.fork_rng(devices=cuda)
         before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True  # the fastest for equal shapes
         try:
-            with current, frozen(model, held), norms, generators, intra_op_threads(None):
+            with here, frozen(model, held), norms, generators, intra_op_threads(None):
                 yield
         finally:
             torch.backends.cudnn.benchmark = before
@@ -227,13 +231,16 @@ class Trainer:
 
 
 @cache
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32: on CUDA, and on a CPU with instructions for it where a convolution is.
+def computes_bfloat16(device: torch.device, *, depthwise: bool = False) -> bool:
+    """Whether bfloat16 is faster than float32: on CUDA, and on a CPU with instructions for it where a convolution is, and
+    for networks with `depthwise` convolutions such a one, too.
 
-    The instructions do not decide: an Intel Xeon without matrix units has them, and is slower (docs/benchmarks/evaluation.md).
+    The instructions do not decide: an Intel Xeon without matrix units has them, and is slower; an AMD EPYC is faster, but
+    not in depthwise convolutions (docs/benchmarks/evaluation.md).
     """
     if device.type != "cpu":
         return device.type == "cuda"
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     able = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
-    return able and convolves_faster(torch.bfloat16)
+    kinds = (False, True) if depthwise else (False,)
+    return able and all(convolves_faster(torch.bfloat16, depthwise=kind) for kind in kinds)

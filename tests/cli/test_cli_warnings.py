@@ -9,20 +9,13 @@ RECIPE = """
 name = "photos"
 objectives = ["accuracy", "params"]
 space = { name = "photos", choices = { se = { reduction = [2] } } }
-[backbone]
-name = "resnet8"
-width = 4
-[data]
-name = "folder:photos"
-size = 8
-broken_images = "skip"
+backbone = { name = "resnet8", width = 4 }
+search = { trials = 2, confirm_seeds = 0 }
+data = { name = "folder:photos", size = 8, broken_images = "skip" }
 [training]
 start = "scratch"
 rungs = [1]
 batch_size = 4
-[search]
-trials = 2
-confirm_seeds = 0
 """
 
 

@@ -13,19 +13,13 @@ RECIPE = """
 name = "given"
 objectives = ["accuracy", "params"]
 space = { name = "given", choices = { se = { reduction = [2, 4] } } }
-[backbone]
-name = "resnet8"
-width = 4
-[data]
-name = "digits-8x8"
-train_subset = 64
+backbone = { name = "resnet8", width = 4 }
+search = { trials = 2, confirm_seeds = 0 }
+data = { name = "digits-8x8", train_subset = 64 }
 [training]
 start = "pretrained"
 weights = "weights.pt"
 rungs = [1]
-[search]
-trials = 2
-confirm_seeds = 0
 """
 
 

@@ -23,21 +23,14 @@ PORT = 8080  # Where dashboards listen unless told otherwise
 RECIPE = """\
 name = "NAME"
 space = "plug_and_play"
-[backbone]
-name = "resnet8"
-width = 8
-[data]
-name = "digits"
-options = { train = 120, validation = 40, test = 60, size = 12 }
+backbone = { name = "resnet8", width = 8 }
+data = { name = "digits", options = { train = 120, validation = 40, test = 60, size = 12 } }
+latency = { session_seconds = 0.1, tolerance = 0.9 }
+target = { epochs = 3 }
 [training]
 backbone_epochs = 2
 rungs = [1, 2]
 batch_size = 16
-[latency]
-session_seconds = 0.1
-tolerance = 0.9
-[target]
-epochs = 3
 [search]
 trials = 12
 baselines = "all"

@@ -23,9 +23,7 @@ TESTS = Path(__file__).resolve().parents[1]
 RECIPE = """name = "received"
 space = "mine_space.toml"
 objectives = ["accuracy", "params"]
-[backbone]
-name = "resnet8"
-width = 4
+backbone = { name = "resnet8", width = 4 }
 [data]
 name = "folder:photos"
 size = 12

@@ -11,9 +11,7 @@ RECIPE = """
 name = "table"
 objectives = ["score", "-effort"]
 space = { name = "table", choices = { se = { reduction = [2, 4] }, eca = {}, simam = {} } }
-[backbone]
-name = "resnet8"
-width = 8
+backbone = { name = "resnet8", width = 8 }
 [data]
 name = "external"
 input_shape = [1, 12, 12]

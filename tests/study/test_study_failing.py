@@ -56,22 +56,16 @@ class Huge(Works):
 RECIPE = """
 name = "faults"
 objectives = ["accuracy", "params"]
+backbone = { name = "resnet8", width = 4 }
+data = { name = "digits", options = { train = 60, validation = 40, test = 20 } }
+search = { trials = 4, confirm_seeds = 0 }
 [space]
 name = "faults"
 sites = { include = ["stage3"] }
 choices = { "stranger:Works" = {}, "stranger:FailsInTraining" = {}, "stranger:FailsInBackward" = {} }
-[backbone]
-name = "resnet8"
-width = 4
-[data]
-name = "digits"
-options = { train = 60, validation = 40, test = 20 }
 [training]
 start = "scratch"
 rungs = [1]
-[search]
-trials = 4
-confirm_seeds = 0
 """
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from nas_attn import data
+from nas_attn import backbones, data
 from nas_attn.analysis.per_image import Answers
 from nas_attn.data import Dataset
 from nas_attn.errors import TrainingError
@@ -21,6 +21,7 @@ from nas_attn.records import Score
 from nas_attn.training import Trainer
 from nas_attn.training.parameters import WeightAverage, make_optimizer
 from nas_attn.training.run import Run, rate_factor
+from nas_attn.training.stepping import has_depthwise
 from nas_attn.training.trainer import computes_bfloat16
 
 
@@ -260,9 +261,31 @@ def test_a_network_learns_by_any_loss(digits: Dataset) -> None:
     assert found.item() == pytest.approx(4 * cross_entropy(logits[:3], y[:3]).item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_strided_convolutions_of_few_channels_are_trained(digits: Dataset, precision: str) -> None:
+    """oneDNN's gradient of such a convolution, in channels-last order, ends the process (its issue 6035)."""
+    torch.manual_seed(0)
+    narrow = nn.Conv2d(3, 48, 1, stride=2)
+    wide = nn.Sequential(nn.Upsample(128), nn.Conv2d(1, 3, 3, padding=1))
+    model = nn.Sequential(wide, narrow, nn.ReLU(), nn.MaxPool2d(16), nn.Flatten(), nn.Linear(48 * 16, 10))
+    score = fit(digits, model, exact(batch_size=8, precision=precision), learning_rate=0.02)[0]
+    assert score.metrics["accuracy"] > 0.5
+
+
 def test_bfloat16_learns_too(digits: Dataset) -> None:
     scores = fit(digits, network(), exact(batch_size=64, precision="bfloat16"), rungs=[3])
     assert scores[0].metrics["accuracy"] > 0.9
     auto = fit(digits, network(), exact(batch_size=64, precision="auto"), rungs=[3])
     low = computes_bfloat16(torch.device("cpu"))
     assert (auto[0].metrics == scores[0].metrics) == low
+
+
+def test_bfloat16_is_judged_by_the_kind_of_convolutions() -> None:
+    """CPUs with fast bfloat16 may compute small depthwise convolutions in it at a third of the speed."""
+    mobile = {"torchvision:mobilenet_v3_small": True, "torchvision:convnext_tiny": False, "resnet8": False}
+    for name, expected in mobile.items():
+        assert has_depthwise(backbones.create(name, input_shape=(3, 32, 32), classes=10)) is expected
+    here = torch.device("cpu")
+    assert computes_bfloat16(here) or not computes_bfloat16(here, depthwise=True), (
+        "never in bfloat16 for depthwise alone"
+    )
