@@ -112,6 +112,10 @@ def recommend(
         within = "" if max_latency_ratio is None else f" within {max_latency_ratio:g} times the latency"
         rule = f"no placement{within} is better with a probability of {100 * REQUIRED:.0f} %"
         chosen = bare if bare in pool else best
+        slower = [c.latency.ratio for c in contenders if c is not bare and c.latency is not None]
+        if max_latency_ratio is not None and pool == [bare] and slower:
+            rule = f"no scored placement is{within}: the fastest takes {min(slower):.2f} times as long"
+            return judge.recommendation(bare, rule, alone=True)
         bet = best if best is not bare else judge.likeliest(max_latency_ratio)
         return judge.recommendation(chosen, rule, best_bet=bet if bet is not chosen else None, promising=best)
     gain = gains[best.key]
@@ -264,6 +268,7 @@ class _Judge:
         dearer: Contender | None = None,
         cheaper: Contender | None = None,
         worth: float | None = None,
+        alone: bool = False,
     ) -> Recommendation:
         metric, bare = self.metric, self.bare
         against_none, against_uniform = self._compare(chosen, bare), self._compare(chosen, self.uniform)
@@ -286,6 +291,8 @@ class _Judge:
             answer += self._other_line("Faster", chosen, cheaper)
         elif best_bet is not None and bet is not None and bet.gain is not None:
             answer.append(self._bet_line(best_bet, bet.gain, worth))
+        elif alone:
+            answer.append(f"Limit     {rule}")
         return Recommendation(
             key=chosen.key,
             placement=chosen.placement,

@@ -11,7 +11,7 @@ from nas_attn import tasks
 from nas_attn.analysis import units
 from nas_attn.model import Evidence
 from nas_attn.recipe import Recipe, objective_name
-from nas_attn.records import Score
+from nas_attn.records import CandidateRow, Score
 from nas_attn.tables import IN_INT8, is_cost
 from nas_attn.tasks import SHARES
 
@@ -95,6 +95,13 @@ def cautions(
             "improvement."
         )
     return found
+
+
+def only_baselines(rows: Sequence[CandidateRow], planned: int) -> list[str]:
+    """A warning if all candidates of an ended search are baselines."""
+    if not rows or len(rows) < planned or not all(row.baseline for row in rows):
+        return []
+    return ["only the baselines were tried, no placement of the search's own. Give it more time, or more trials."]
 
 
 def _mean(metric: str, scores: Iterable[Score]) -> float | None:

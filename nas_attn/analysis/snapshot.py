@@ -16,7 +16,16 @@ from nas_attn.analysis.fronts import front_of, objective_value, primary_metric, 
 from nas_attn.analysis.latency import Elsewhere, LatencyRecord, by_device, latencies, latency_record
 from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
-from nas_attn.analysis.sanity import Constant, WeakRung, cautions, constants, in_int8, two_values, weak_rungs
+from nas_attn.analysis.sanity import (
+    Constant,
+    WeakRung,
+    cautions,
+    constants,
+    in_int8,
+    only_baselines,
+    two_values,
+    weak_rungs,
+)
 from nas_attn.analysis.validation import Family, ValidationResult, validation_results
 from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise, Run, fit
 from nas_attn.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
@@ -367,7 +376,10 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         planned=facts.planned,
         constants=tuple(same.values()),
         weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
-        cautions=tuple(cautions(recipe, primary, before, bare, facts.built.classes if facts.built else None)),
+        cautions=(
+            *only_baselines(rows, facts.planned),
+            *cautions(recipe, primary, before, bare, facts.built.classes if facts.built else None),
+        ),
         retrained=tuple(facts.retrained),
         elsewhere=tuple(by_device(facts.sessions_elsewhere)),
         evidence=models,

@@ -226,10 +226,15 @@ class History:
         return known
 
 
+BY_NOBODY = -1  # the number of no trial
 START = 5  # values that an objective needs to be modelled; before that, placements are drawn at random
 LIMITED = 8  # the first so many proposals, then every second one, are the best below costs drawn at random
 EXPLORING = 3  # one proposal in so many follows a function drawn from the posterior: it may correct bad luck
 RANDOM_TRIES = 30
+DRAWS, FEWEST_LEFT = (
+    30,
+    0.5,
+)  # by so many drawn functions, so many untried placements within the limits are worth a search
 LISTED = 20_000  # largest space that is searched one by one for an untried placement
 
 
@@ -298,7 +303,7 @@ class PlacementSampler(BaseSampler):
         """A placement that was not tried and does not wait. If there is none: None, or with `again` one that was tried."""
         rng = np.random.default_rng([self._seed, trial.number])
         with self._lock:
-            history = self._read(study, trial, space)
+            history = self._read(study, trial.number, space)
             allowed = self._allowed(history.coding)
             chosen = self._choose(history, allowed, trial.number, rng, again)
             if chosen is None:
@@ -306,16 +311,31 @@ class PlacementSampler(BaseSampler):
             history.given[trial.number] = chosen
             return history.coding.decode(chosen)
 
+    def none_within(self, study: Study, space: Space) -> bool:
+        """Whether hardly one untried placement is within the constraints, as learned from the tried ones. False in a large space."""
+        rng = np.random.default_rng([self._seed, len(study.get_trials(deepcopy=False))])
+        with self._lock:
+            history = self._read(study, BY_NOBODY, space)
+            left = _untried(self._allowed(history.coding), history)
+            bounds = [(learner, bound) for learner, bound in history.bounds if learner.count >= START]
+            if not bounds or not len(left):
+                return False
+            within = 0
+            for _ in range(DRAWS):
+                drawn = [learner.draw(rng, around=True).of(left) <= bound for learner, bound in bounds]
+                within += int(np.all(drawn, axis=0).sum())
+            return within < FEWEST_LEFT * DRAWS
+
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-    def _read(self, study: Study, trial: FrozenTrial, space: Space) -> History:
+    def _read(self, study: Study, number: int, space: Space) -> History:
         key = study.study_name, tuple((name, d.choices) for name, d in space.items())
         if self._history is None or self._history.key != key:
             self._history = History(key, space, self._names, self._primary, self._known)
-        self._history.read(study, trial.number, self._evidence(study))
+        self._history.read(study, number, self._evidence(study))
         return self._history
 
     def _choose(self, history: History, allowed: Allowed, number: int, rng: Generator, again: bool) -> Placed | None:
@@ -362,9 +382,15 @@ def _unseen(allowed: Allowed, history: History, rng: Generator) -> Placed | None
         for learner, bound in history.bounds:
             over += np.maximum(learner.draw(rng, around=False).of(np.array(drawn)) - bound, 0.0)
         return drawn[int(np.argmin(over))]
+    left = _untried(allowed, history)
+    return tuple(left[int(rng.integers(len(left)))].tolist()) if len(left) else None
+
+
+def _untried(allowed: Allowed, history: History) -> Codes:
+    """(n, sites) all untried placements of a space that is small enough to list; none of a larger one."""
     options = [np.flatnonzero(site).tolist() for site in allowed.choices]
     if math.prod(map(len, options)) > LISTED + 10 * len(history.tried):
-        return None
+        return np.zeros((0, len(options)), dtype=np.intp)
     listed = np.array(list(itertools.product(*options)), dtype=np.intp)
-    left = [codes for codes in map(tuple, listed[allowed.holds(listed)].tolist()) if codes not in history.tried]
-    return left[int(rng.integers(len(left)))] if left else None
+    listed = listed[allowed.holds(listed)]
+    return listed[[tuple(codes) not in history.tried for codes in listed.tolist()]]

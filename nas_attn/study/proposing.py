@@ -50,6 +50,7 @@ Values = tuple[float, ...] | None  # one per objective
 LATE = 0.75  # the larger network comes after this share of the candidates: attention's cost is known then
 NEAR = 6  # the last of every so many candidates are near the answer: parts of it, or with one module exchanged
 MOST_NEAR = 12
+TO_COMPARE = 4  # before so many placements with attention are scored, none is pruned: with a tight limit there are few
 ALL_PARTS = 4  # with at most so many modules, all parts of an answer are near; else those that lack one module
 FEWEST_TRIALS = 10  # searches with at least so many trials have a larger network among them
 COMPANIONS = 3  # candidates that are measured again beside a new one
@@ -176,7 +177,7 @@ class Search(TaskSource):
         until = self.store.settings.screen_until
         over = until is not None and self.worker.opened.database.now() > until
         waiting = any(t.state == TrialState.WAITING for t in trials)
-        covered = not waiting and covers(self.space, trials, 0)
+        covered = not waiting and (covers(self.space, trials, 0) or self.sampler.none_within(self.book.study))
         late = over or covered or begun >= LATE * self.worker.opened.trials
         entered = late and self._enter_larger(trials)
         if over:
@@ -378,14 +379,18 @@ class Search(TaskSource):
         return not checked.reason
 
     def go_on(self, run: Run, score: Score) -> bool:
-        """The pruner's decision at a rung of a candidate's first run. Baselines, the user's own and those near the answer always go on."""
+        """The pruner's decision at a rung of a candidate's first run. Baselines, the user's own, those near the answer and the
+        first few always go on.
+        """
         self._check_metrics(score)
         row = self.store.candidate(run.key)
         assert row is not None
         search, last = self.recipe.search, len(self.recipe.training.rungs) - 1
         if search.pruner == "none" or row.baseline or score.rung == last or run.seed != self._runs(row)[0].seed:
             return True
-        return TRIED in self.book.all()[row.trial].user_attrs or self.scores.among_best(run.key, score.rung)
+        scored = [r for r in self.store.candidates() if r.state == "scored"]
+        few = sum(r.placement != BARE and not is_control(r.placement) for r in scored) < TO_COMPARE
+        return few or TRIED in self.book.all()[row.trial].user_attrs or self.scores.among_best(run.key, score.rung)
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """Keeps the weights of a candidate's first run."""

@@ -102,6 +102,11 @@ class DistinctSampler(BaseSampler):
                 return values
         return unseen_neighbour(self._space, values, seen, rng)
 
+    def none_within(self, study: Study) -> bool:
+        """Whether all untried placements are surely over the limits, as the tried ones show."""
+        space = {site: CategoricalDistribution(values) for site, values in self._space.parameters.items()}
+        return self._placement.none_within(study, space)
+
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:

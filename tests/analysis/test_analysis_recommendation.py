@@ -53,6 +53,13 @@ def decide(
     return recommend(of, evidence, max_latency_ratio=limit, worth=worth)
 
 
+def test_a_limit_that_no_placement_meets_is_named() -> None:
+    found = decide(SPREAD, limit=1.05)
+    assert found is not None
+    assert found.key == "none"
+    assert {"1.05", "1.10"} <= set(found.answer[1].split()), "the limit, and the fastest"
+
+
 SPREAD = {"none": (0.70, 1.0), "uniform se": (0.71, 1.2), "a": (0.72, 1.3), "b": (0.73, 1.6), "c": (0.69, 1.1)}
 
 

@@ -157,7 +157,7 @@ def test_a_loop_of_ones_own_asks_and_tells_and_is_resumed(folder: Path) -> None:
     trained: dict[str, int] = {}
 
     def loop(most: int) -> na.Study:
-        study = na.begin(model=small_net, overrides={**OWN, "search.baselines": "bare"})
+        study = na.begin(model=small_net, overrides={**OWN, "search.baselines": "bare", "search.trials": 10})
         while len(trained) < most and (run := study.ask(say=quiet)):
             assert bool(na.check(run.model, (1, 16, 16))) == (run.placement != "none")
             for epoch in range(1, run.epochs + 1):
@@ -171,9 +171,9 @@ def test_a_loop_of_ones_own_asks_and_tells_and_is_resumed(folder: Path) -> None:
     with pytest.raises(StudyError, match=r"\btell\b"):
         stopped.ask()
     stopped._asker.close()
-    states = {str(view.placement): view.state for view in loop(9).candidates()}
+    states = {str(view.placement): view.state for view in loop(20).candidates()}
     assert {placement: "scored" if epochs == 3 else "pruned" for placement, epochs in trained.items()} == states
-    assert (len(states), set(states.values())) == (4, {"scored", "pruned"})
+    assert (len(states), set(states.values())) == (10, {"scored", "pruned"})
 
 
 def test_a_program_attaches_what_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

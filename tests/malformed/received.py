@@ -24,17 +24,12 @@ RECIPE = """name = "received"
 space = "mine_space.toml"
 objectives = ["accuracy", "params"]
 backbone = { name = "resnet8", width = 4 }
-[data]
-name = "folder:photos"
-size = 12
+data = { name = "folder:photos", size = 12 }
+search = { trials = 4, baselines = "bare", confirm_seeds = 0 }
 [training]
 start = "scratch"
 rungs = [1]
 batch_size = 8
-[search]
-trials = 4
-baselines = "bare"
-confirm_seeds = 0
 """
 LOOK = ["search", "received.toml", "--dry-run"]
 STRANGE = (
@@ -132,7 +127,7 @@ def masks(rng: random.Random) -> Case:
         "data.name": "folder:roads",
     }
     files["segmenter.py"] = (TESTS / "segmenter.py").read_bytes()
-    files["received.toml"] = RECIPE.replace("width = 4\n", "").encode()
+    files["received.toml"] = RECIPE.replace(", width = 4", "").encode()
     return Case([*LOOK, *_set(options)], {**_files(), **files})
 
 
@@ -166,7 +161,7 @@ def published(rng: random.Random) -> Case:
 def annotations(rng: random.Random) -> Case:
     files = {
         "detector.py": (TESTS / "detector.py").read_bytes(),
-        "received.toml": RECIPE.replace("width = 4\n", "").encode(),
+        "received.toml": RECIPE.replace(", width = 4", "").encode(),
     }
     for split, count in (("train", 10), ("val", 4)):
         files |= {f"things/{split}/{i}.png": picture(i) for i in range(count)}

@@ -70,7 +70,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with exported networks and their cards."""
     folder = tmp_path_factory.mktemp("exported")
     small = [*("--set", "data.name=digits-8x8"), *("--workers", "1", "--threads", "1")]
-    (folder / "received.toml").write_text(received.RECIPE.replace("size = 12\n", ""))
+    (folder / "received.toml").write_text(received.RECIPE.replace(", size = 12", ""))
     (folder / "mine_space.toml").write_text(received.SPACE.replace("exclude", "# exclude"))
     typed(
         folder,

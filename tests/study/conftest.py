@@ -12,10 +12,7 @@ name = "table"
 objectives = ["score", "-effort"]
 space = { name = "table", choices = { se = { reduction = [2, 4] }, eca = {}, simam = {} } }
 backbone = { name = "resnet8", width = 8 }
-[data]
-name = "external"
-input_shape = [1, 12, 12]
-classes = 4
+data = { name = "external", input_shape = [1, 12, 12], classes = 4 }
 [training]
 start = "scratch"
 rungs = [1, 2]

@@ -33,20 +33,15 @@ name = "tiny"
 objectives = ["accuracy", "params"]
 space = { name = "tiny", choices = { se = { reduction = [4] }, simam = {} } }
 backbone = { name = "resnet8", width = 4 }
-[data]
-name = "digits-8x8"
+data = { name = "digits-8x8" }
+target = { epochs = 2, seeds = 3 }
+search = { trials = 3, confirm_seeds = 0 }
 [training]
 start = "backbone"
 backbone_epochs = 1
 backbones = 2
 rungs = [1]
 batch_size = 128
-[target]
-epochs = 2
-seeds = 3
-[search]
-trials = 3
-confirm_seeds = 0
 """
 
 
@@ -148,7 +143,7 @@ def test_a_folder_without_a_test_split_is_refused_before_any_training(
             for number in range(6):
                 Image.new("L", (16, 16), grey + number).save(folder / f"{number}.png")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.toml").write_text(TINY.replace('name = "digits-8x8"', 'name = "folder:photos"\nsize = 16'))
+    (tmp_path / "tiny.toml").write_text(TINY.replace('"digits-8x8"', '"folder:photos", size = 16'))
     na.search("tiny.toml", say=lambda line: None, device="cpu")
     done = nas("validate", "--dry-run")
     assert done.status == 2
