@@ -165,7 +165,8 @@ def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
         instead = f"{network_name(family, other)} is better{at}"
     word = next((v.word for v in against_none if v.network == recommended.key), "not shown")
     if recommended.key == bare.key and instead:
-        yield f"So the test goes beyond the search, which recommended the bare backbone: {instead}, when trained as the target says."
+        before = "So the test goes beyond the search, which recommended the bare backbone when the test began"
+        yield f"{before}: {instead}, when trained as the target says."
     elif recommended.key == bare.key:
         yield "So the test agrees with the search: nothing that was tested is shown to be better than the bare backbone."
     elif word == "better":

@@ -175,30 +175,41 @@ class Testing(Validation):
 
     def _planned(self) -> Family | None:
         """None if there is no time, nothing to test, or no test split."""
-        worker, opened = self.worker, self.worker.opened
-        ends_at, epoch_s = worker.store.settings.ends_at, seconds_per_epoch(worker.store)
-        if ends_at is None or epoch_s is None:
+        worker, ends_at = self.worker, self.worker.store.settings.ends_at
+        block = block_of(worker)
+        if ends_at is None or block is None:
             return None
-        try:
-            check_test_split(opened.recipe)
-            family = family_of(opened, snapshot(worker.store), opened.plan, Asked(blocks=FEWEST_BLOCKS))
-        except (DataError, StudyError):
-            return None
-        epochs = len(family.networks) * opened.recipe.target_training.rungs[-1]
-        left = CAUTION * (ends_at - opened.database.now()) * max(1, len(worker.store.workers.rows()))
-        blocks = min(MOST_BLOCKS, int(left / (epoch_s * epochs)))
+        family, block_s = block
+        blocks = min(MOST_BLOCKS, int(CAUTION * (ends_at - worker.opened.database.now()) / block_s))
         if blocks < FEWEST_BLOCKS:
-            needed = FEWEST_BLOCKS * epoch_s * epochs
-            shortest = f"the shortest, of {FEWEST_BLOCKS} blocks, takes {duration(needed)}"
+            shortest = f"the shortest, of {FEWEST_BLOCKS} blocks, takes {duration(FEWEST_BLOCKS * block_s)}"
             worker.say(f"no time for a test: {shortest}; test it later with nas-attn validate {worker.store.name}")
             return None
         return replace(family, blocks=blocks)
 
 
+def block_of(worker: Worker) -> tuple[Family, float] | None:
+    """What the test at the end of a search would compare now, and the seconds that all workers together need for a block.
+    None if there is nothing to test, no test split, or no run yet.
+    """
+    opened, epoch_s = worker.opened, seconds_per_epoch(worker.store)
+    try:
+        check_test_split(opened.recipe)
+        family = family_of(opened, snapshot(worker.store), opened.plan, Asked(blocks=FEWEST_BLOCKS))
+    except (DataError, StudyError):
+        return None
+    epochs = len(family.networks) * opened.recipe.target_training.rungs[-1]
+    return None if epoch_s is None else (family, epoch_s * epochs / workers_of(worker.store))
+
+
+def workers_of(store: StudyStore) -> int:
+    return max(1, len(store.workers.rows()))
+
+
 def target_s(opened: OpenStudy) -> float | None:
     """Seconds that a run as the target says takes, divided by the workers; None if unknown."""
     each_s, epochs = seconds_per_epoch(opened.store), opened.recipe.target_training.rungs[-1]
-    return None if each_s is None else each_s * epochs / max(1, len(opened.store.workers.rows()))
+    return None if each_s is None else each_s * epochs / workers_of(opened.store)
 
 
 # ------------------------------------------------------------------------------------ retraining
