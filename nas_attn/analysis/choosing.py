@@ -272,7 +272,8 @@ def _tested(now: Snapshot) -> tuple[str, Step] | None:
             size = f"{units.difference(metric, verdict.difference)} ({between})"
             line = f"Tested    {about}{word}, {size}; {result.blocks} trainings each, test images"
             if bool(mine) == (verdict.word == "better"):  # test and search agree
-                return line, Step("retrain", now.study, "" if control is None else str(control.placement))
+                what = "retrain" if mine or control is None else "validate"  # the control was not tested
+                return line, Step(what, now.study, "" if control is None else str(control.placement))
             if verdict.word != ("worse" if mine else "better"):
                 return line, Step("validate", now.study, look=True)
             return f"{line}; the search does not agree", Step("validate", now.study, str(network.placement))
