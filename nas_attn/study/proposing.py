@@ -42,7 +42,7 @@ from nas_attn.study.placement_sampler import Known, weak_values
 from nas_attn.study.progress import FURTHER, NARROW, ROUNDS, last_sessions, told
 from nas_attn.study.reading import snapshot
 from nas_attn.study.sampling import DistinctSampler, covers
-from nas_attn.study.target_runs import CAUTION, MOST_BLOCKS, block_of
+from nas_attn.study.target_runs import must_test
 from nas_attn.study.trial_book import BASELINE, TRIED, Asked, attributes, outside
 from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.tables import is_cost
@@ -437,23 +437,12 @@ class _Further(TaskSource, ABC):
         """Enqueues the next runs, once the earlier ones have ended."""
         if not self.recipe.search.confirm_seeds or self.queue.rows(state="waiting", purposes=[self.purpose]):
             return False
-        if self._late():
+        until = self.store.settings.test_from  # the test's share of the time may be more than its longest form needs
+        if until is not None and self.worker.opened.database.now() > until and must_test(self.worker, 2 + RIVALS):
             return False
         runs = self.next()
         self.queue.want(runs)
         return bool(runs)
-
-    def _late(self) -> bool:
-        """Whether a search with a time must now begin its test. The share of the time for it may be more than the longest test needs."""
-        settings, now = self.store.settings, self.worker.opened.database.now()
-        if settings.test_from is None or settings.ends_at is None or now <= settings.test_from:
-            return False
-        block = block_of(self.worker)
-        if block is None:
-            return True
-        family, block_s = block
-        round_s = block_s * (2 + RIVALS) / len(family.networks)
-        return now + round_s + MOST_BLOCKS * block_s / CAUTION > settings.ends_at
 
     @abstractmethod
     def next(self) -> list[Run]:

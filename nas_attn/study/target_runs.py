@@ -33,6 +33,7 @@ from nas_attn.study.worker import TaskSource, Worker
 
 VALIDATE_PRIORITY, RETRAIN_PRIORITY = 60, 50
 FEWEST_BLOCKS, MOST_BLOCKS = 2, 16  # blocks of the test at the end of a search with a time limit
+LEAST_SHARE = 0.25  # of the test's share of the time: reading a study of many short runs takes time, too
 CAUTION = 0.85  # largest share of the remaining time for a test
 FIRST_SEED = 1_000_000  # seeds of the n-th validation begin at n times this above the search's
 FIRST_RETRAINING = 500_000  # seeds of retrainings begin this far above the search's
@@ -200,6 +201,17 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
         return None
     epochs = len(family.networks) * opened.recipe.target_training.rungs[-1]
     return None if epoch_s is None else (family, epoch_s * epochs / workers_of(worker.store))
+
+
+def must_test(worker: Worker, runs: int) -> bool:
+    """Whether the test of a search with a time must begin: after so many further runs, its longest form would not fit any more."""
+    block, settings = block_of(worker), worker.store.settings
+    if block is None or settings.ends_at is None or settings.test_from is None:
+        return True
+    family, block_s = block
+    needed_s = block_s * (runs / len(family.networks) + MOST_BLOCKS / CAUTION)
+    least_s = LEAST_SHARE * (settings.ends_at - settings.test_from)
+    return worker.opened.database.now() + max(needed_s, least_s) > settings.ends_at
 
 
 def workers_of(store: StudyStore) -> int:
