@@ -123,6 +123,8 @@ def has_depthwise(network: nn.Module) -> bool:
     return any(c.groups == c.in_channels > 1 and 1 < max(c.kernel_size) <= USUAL_KERNEL for c in convolutions)
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def convolves_faster(dtype: torch.dtype, *, depthwise: bool) -> bool:
     """Whether a convolution and its gradients are clearly faster in a lower precision than in float32, timed by turns."""
     channels = 64
