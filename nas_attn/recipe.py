@@ -404,7 +404,7 @@ class SearchSection(Section):
     """One of {samplers}, or `package.module:function` that makes your own. `auto`: all placements if `trials` is enough for them, else
     `placement`, which learns what each choice adds at each site, and each type at all sites. The others are Optuna's."""
     pruner: Literal["pareto_halving", "none"] = "pareto_halving"
-    """Which candidates continue at a rung: the best third by non-domination; `none`: all."""
+    """Which candidates continue at a rung: the first few, later the best third by non-domination; `none`: all."""
     baselines: Literal["all", "none", "bare"] = "all"
     """`all`: the bare backbone, and each type with its first knobs at every site. Where latency counts, also controls: plain
     residual convolutions at every site, if all these take at most half of `trials`, and from 10 trials on a wider, deeper or the
