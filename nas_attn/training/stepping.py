@@ -184,7 +184,9 @@ def compiled(model: nn.Module) -> Callable[[Tensor], object]:
 
     # The compiler keeps a few results per code object, and then silently runs everything else uncompiled.
     forward.__code__ = forward.__code__.replace()
-    quick: Callable[[Tensor], object] = torch.compile(forward)
+    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    own_order: dict[str, str | int | bool | Callable[..., object]] = {"layout_optimization": False}  # see `plain_order`
+    quick: Callable[[Tensor], object] = torch.compile(forward, options=own_order if on_cpu else None)
 
     def call(x: Tensor) -> object:
         try:
