@@ -10,6 +10,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -276,19 +277,29 @@ def _outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
     )
 
 
+SHAKES = (
+    1.0,
+    -1.0,
+    1e4,
+    -1e4,
+)  # units behind it may be dead in one direction, or pass on so little that rounding hides it
+
+
 def _asked(model: nn.Module, x: Tensor, module: nn.Module, before: list[Tensor]) -> tuple[bool, bool]:
     """(Whether a module ran, whether a changed result of it changes the outputs.)"""
     ran = False
 
-    def shake(_: nn.Module, args: Any, y: Tensor) -> Tensor:
+    def shake(size: float, _: nn.Module, args: Any, y: Tensor) -> Tensor:
         nonlocal ran
         ran = True
         noise = torch.rand(y.shape, generator=torch.Generator().manual_seed(2)).to(y)
-        return y + noise * (1 + y.abs().amax())
+        return y + size * noise * (1 + y.abs().amax())
 
-    with module.register_forward_hook(shake):
-        depends = _differ(before, _outputs(model, x))
-    return ran, depends
+    for size in SHAKES:
+        with module.register_forward_hook(partial(shake, size)):
+            if _differ(before, _outputs(model, x)):
+                return ran, True
+    return ran, False
 
 
 def _differ(some: list[Tensor], others: list[Tensor]) -> bool:
