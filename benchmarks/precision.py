@@ -1,5 +1,4 @@
-"""Is a training step on this CPU faster in bfloat16 or in float32? Side by side, and what the trainer's
-`auto` takes.
+"""Is a training step on this CPU faster in bfloat16 or in float32? Side by side, and what `auto` takes.
 
     OMP_NUM_THREADS=1 python benchmarks/precision.py
 
@@ -65,16 +64,8 @@ def main() -> None:
         plain, low = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
         ratios = [b / a for a, b in pairs]
         spread = f"{statistics.median(ratios):.2f} ± {statistics.stdev(ratios):.2f}"
-        taken = computes_bfloat16(torch.device("cpu"), depthwise=has_depthwise(net))
-        row = (
-            name,
-            f"{batch} of {side} x {side}",
-            f"{plain:.0f}",
-            f"{low:.0f}",
-            spread,
-            "bfloat16" if taken else "float32",
-        )
-        print("", *row, "", sep=" | ", flush=True)
+        taken = "bfloat16" if computes_bfloat16(torch.device("cpu"), depthwise=has_depthwise(net)) else "float32"
+        print(f"| {name} | {batch} of {side} x {side} | {plain:.0f} | {low:.0f} | {spread} | {taken} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def cautions(
     return found
 
 
-def only_baselines(rows: Sequence[CandidateRow], planned: int) -> list[str]:
+def untried(rows: Sequence[CandidateRow], planned: int) -> list[str]:
     """A warning if all candidates of an ended search are baselines."""
     if not rows or len(rows) < planned or not all(row.baseline for row in rows):
         return []

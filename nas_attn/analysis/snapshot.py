@@ -16,16 +16,7 @@ from nas_attn.analysis.fronts import front_of, objective_value, primary_metric, 
 from nas_attn.analysis.latency import Elsewhere, LatencyRecord, by_device, latencies, latency_record
 from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
-from nas_attn.analysis.sanity import (
-    Constant,
-    WeakRung,
-    cautions,
-    constants,
-    in_int8,
-    only_baselines,
-    two_values,
-    weak_rungs,
-)
+from nas_attn.analysis.sanity import Constant, WeakRung, cautions, constants, in_int8, two_values, untried, weak_rungs
 from nas_attn.analysis.validation import Family, ValidationResult, validation_results
 from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise, Run, fit
 from nas_attn.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
@@ -350,8 +341,8 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     told = {name: found for name, found in models.items() if name in wanted - same.keys()}
     gains = _gains(rows, told)
     bare = [s.score for row in rows if row.baseline == "none" for s in scores.get(row.key, ())]
-    seeds = range(recipe.first_seed, recipe.first_seed + recipe.training.backbones)  # others came later
-    before = [s.score for s in own if s.score.seed in seeds]
+    classes = facts.built.classes if facts.built else None
+    before = [s.score for s in own if s.score.seed - recipe.first_seed in range(recipe.training.backbones)]
     apart = _apart(rows, fitted)
     for key, its_own in apart.items():
         gains[key] = _gains(rows, _alike(_at_the_end(its_own, last), told)).get(key, {})
@@ -376,10 +367,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         planned=facts.planned,
         constants=tuple(same.values()),
         weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
-        cautions=(
-            *only_baselines(rows, facts.planned),
-            *cautions(recipe, primary, before, bare, facts.built.classes if facts.built else None),
-        ),
+        cautions=(*untried(rows, facts.planned), *cautions(recipe, primary, before, bare, classes)),
         retrained=tuple(facts.retrained),
         elsewhere=tuple(by_device(facts.sessions_elsewhere)),
         evidence=models,

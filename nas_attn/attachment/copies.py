@@ -277,12 +277,8 @@ def _outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
     )
 
 
-SHAKES = (
-    1.0,
-    -1.0,
-    1e4,
-    -1e4,
-)  # units behind it may be dead in one direction, or pass on so little that rounding hides it
+# Units behind a module may be dead in one direction, or pass on so little that rounding hides it
+SHAKES = (1.0, -1.0, 1e4, -1e4)
 
 
 def _asked(model: nn.Module, x: Tensor, module: nn.Module, before: list[Tensor]) -> tuple[bool, bool]:

@@ -21,6 +21,7 @@ from nas_attn.data.parts import NOT_COUNTED
 from nas_attn.recipe import Recipe
 from nas_attn.training import Trainer
 from nas_attn.training.learning import SURE, answer_of
+from nas_attn.training.stepping import has_depthwise
 
 SIDE = 96  # pixels of the longer side, at most
 LARGER = 144  # of images with something drawn over them
@@ -63,7 +64,7 @@ def _some(split: Split, numbers: Sequence[int]) -> Split:
 @torch.no_grad()
 def _found(network: nn.Module, dataset: Dataset, split: Split, recipe: Recipe) -> list[Tensor]:
     """For each image a predicted mask (H, W) or boxes (M, 5), in the format of its labels and the precision of its score."""
-    trainer = Trainer(recipe.training, dataset, device="cpu")
+    trainer = Trainer(recipe.training, dataset, device="cpu", depthwise=has_depthwise(network))
     network.eval()
     found: list[Tensor] = []
     for x, _ in split.batches(1):  # one by one: a detector's answers may take much memory

@@ -231,10 +231,8 @@ START = 5  # values that an objective needs to be modelled; before that, placeme
 LIMITED = 8  # the first so many proposals, then every second one, are the best below costs drawn at random
 EXPLORING = 3  # one proposal in so many follows a function drawn from the posterior: it may correct bad luck
 RANDOM_TRIES = 30
-DRAWS, FEWEST_LEFT = (
-    30,
-    0.5,
-)  # by so many drawn functions, so many untried placements within the limits are worth a search
+DRAWS = 30  # functions that say how many untried placements are within the limits
+FEWEST_LEFT = 0.5  # while there are so many, a search goes on
 LISTED = 20_000  # largest space that is searched one by one for an untried placement
 
 

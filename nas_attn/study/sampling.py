@@ -103,7 +103,7 @@ class DistinctSampler(BaseSampler):
         return unseen_neighbour(self._space, values, seen, rng)
 
     def none_within(self, study: Study) -> bool:
-        """Whether all untried placements are surely over the limits, as the tried ones show."""
+        """Whether hardly one untried placement is within the limits, as the tried ones show."""
         space = {site: CategoricalDistribution(values) for site, values in self._space.parameters.items()}
         return self._placement.none_within(study, space)
 
