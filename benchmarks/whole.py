@@ -43,6 +43,7 @@ from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.starts import candidate_factors
 from nas_attn.latency import measure
+from nas_attn.notation import parse
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
 
@@ -96,7 +97,10 @@ class Lab:
 
 
 def built(bench: Bench, text: str, seed: int) -> torch.nn.Module:
+    """A placement's network, or a larger bare one (`backbone=…`)."""
     plan = bench.plans["target"]
+    if text not in bench.placements:
+        return plan.network(plan.resolved(parse(text)), seed)
     return plan.attach(plan.bare(seed), plan.space.resolve(bench.placements[text]), seed)
 
 
@@ -289,7 +293,8 @@ def ours(bench: Bench, seed: int, minutes: float, out: Path, root: str | None) -
     against = found.against_none if found is not None else None
     odds = against.gain.probability if against and against.gain else None
     said = {"odds": odds, "answer": list(found.answer) if found else []}
-    text = text_of(bench, str(found.placement)) if found is not None else NONE
+    control = now.find(found.instead) if found is not None and found.instead else None
+    text = NONE if found is None else str(control.placement) if control else text_of(bench, str(found.placement))
     return text, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, said
 
 

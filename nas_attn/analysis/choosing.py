@@ -12,6 +12,7 @@ import numpy as np
 
 from nas_attn.analysis import units
 from nas_attn.analysis.criteria import Criteria
+from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import minimised, sign_of
 from nas_attn.analysis.recommendation import REQUIRED, Comparison, promising
 from nas_attn.analysis.snapshot import CandidateView, Snapshot, searched_as_target
@@ -306,22 +307,27 @@ def _target(now: Snapshot, said: Callable[[Step], str]) -> Iterator[str]:
 
 
 def to_confirm(now: Snapshot) -> list[CandidateView]:
-    """The candidates that get further seeds when the search has ended: the bare backbone, the best uniform one, the best control,
-    the front, and the best of the others, up to CONFIRMED.
+    """The candidates that get further seeds when the search has ended: the bare backbone, the best uniform one, the control that the
+    answer compares, the front, and the best of the others, up to CONFIRMED.
     """
-    bare, uniform = [v for v in now.baselines if v.baseline == "none" and v.state == "scored"], best_uniform(now)
-    control = now.ordered(view for view in now.controls if view.state == "scored")[:1]
-    found = {
-        view.key: view
-        for view in [*bare, *([uniform] if uniform else []), *control, *now.front, *now.ordered(_able(now))]
-    }
-    return list(found.values())[:CONFIRMED]
+    bare = next((view for view in now.baselines if view.baseline == "none" and view.state == "scored"), None)
+    wanted = [bare, best_uniform(now), _control(now), *now.front, *now.ordered(_able(now))]
+    return list({view.key: view for view in wanted if view is not None}.values())[:CONFIRMED]
+
+
+def _control(now: Snapshot) -> CandidateView | None:
+    """The control of the answer's line `Capacity`, else the best-looking one."""
+    best = now.recommendation
+    if best is not None and best.capacity is not None:
+        return now.find(best.capacity.key)
+    return next((view for view in now.controls if view.state == "scored"), None)
 
 
 def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     """The candidates of the next round, the bare backbone first; empty if nothing is recommended, or there is nothing to compare.
 
     A round has a fresh seed and backbone. The model reads these runs with all others, so they correct the luck of the best-looking.
+    The more likely a control is better, the more often it takes a rival's place, unless each round had to train a backbone for it.
     """
     model, best = now.evidence.get(now.primary or ""), now.recommendation
     if best is None or model is None:
@@ -342,7 +348,19 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     others = (view.key for view in now.ordered(able.values()))
     ahead = [one.key for one in (first, uniform) if one]
     rivals = dict.fromkeys([*ahead, *(model.keys[i] for i in drawn), *others])
-    return [*bare, chosen, *[able[key] for key in rivals if key in able and key != chosen.key][:RIVALS]]
+    met, joins = [able[key] for key in rivals if key in able and key != chosen.key], _may_win(now, rng)
+    return [*bare, chosen, *met[: RIVALS - len(joins)], *joins]
+
+
+def _may_win(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
+    """The control, as often as it is likely to be better than the recommended network."""
+    control, best, limit = _control(now), now.recommendation, now.recipe.limits.max_latency_ratio
+    if control is None or best is None or best.capacity is None or best.capacity.gain is None:
+        return []
+    own_backbone = now.recipe.training.start == "backbone" and is_other(control.placement)
+    if own_backbone or (limit is not None and _ratio(control) > limit):
+        return []
+    return [control] if rng.random() < best.capacity.gain.worse else []
 
 
 def price(now: Snapshot) -> float | None:

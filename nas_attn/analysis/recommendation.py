@@ -79,7 +79,7 @@ class Recommendation:
     answer: tuple[str, ...]  # the answer in at most six lines; the first is a sentence, the others are `Label  text`
     why: tuple[str, ...]  # the reasons, in sentences
     capacity: Comparison | None = None  # against the best control of its latency; None if no control was scored
-    instead: str | None = None  # key of the control that helps within the latency limit where no placement does
+    instead: str | None = None  # key of the control that the answer takes, since no placement helps as much
 
 
 def recommend(
@@ -165,8 +165,8 @@ def with_capacity(
     if found is None or bare is None or chosen is None:
         return found
     limit = math.inf if max_latency_ratio is None else max_latency_ratio
-    if chosen is not bare:
-        limit = ALIKE * chosen.latency.ratio if chosen.latency else math.inf
+    if chosen is not bare and chosen.latency is not None:
+        limit = min(limit, ALIKE * chosen.latency.ratio)
     affordable = [c for c in controls if c.latency is None or c.latency.ratio <= limit]
     own = {c.key: (beside or {}).get(c.key, (None, evidence)) for c in controls}
     gains = {c.key: own[c.key][0] or own[c.key][1].gain(c.key, bare.key) for c in controls}
@@ -183,10 +183,11 @@ def with_capacity(
     first, *rest = found.answer
     taken = f"Take {other or name} rather than attention (line Capacity)"
     counts = gain.probability >= REQUIRED and gain.mean >= (worth or 0.0)
-    instead = chosen is bare and bool(affordable) and max_latency_ratio is not None and counts
-    if instead:
+    better = against.gain is not None and against.gain.worse >= REQUIRED
+    instead = bool(affordable) and (better if chosen is not bare else max_latency_ratio is not None and counts)
+    if instead and chosen is bare:
         first = f"{taken}. If your network must stay, keep{first.removeprefix('Keep')}"
-    elif chosen is not bare and affordable and against.gain is not None and against.gain.worse >= REQUIRED:
+    elif instead:
         first = f"{taken}. Of the placements, the best is {first.removeprefix('Take ')}"
     line = f"Capacity  {f'{other} instead' if other else name}: {size}{at}. {said}"
     return replace(found, capacity=against, instead=control.key if instead else None, answer=(first, *rest, line))

@@ -81,16 +81,17 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
 
 
 def _finalists(now: Snapshot, plan: Plan, asked: Asked, uniform: CandidateView | None) -> list[Network]:
-    """The recommended network first (a control that helps, if no placement does), then the best uniform one, the front's and
-    the user's; each once. If the bare backbone is recommended, the best bet is second, where it is promising or alone.
+    """The recommended network first, then the best uniform one, the front's and the user's; each once. If a control is recommended,
+    the best placement is second; if the bare backbone is, the best bet, where it is promising or alone.
     """
     best = now.recommendation
     assert best is not None
     first = (now.find(best.instead) if best.instead else None) or best
     found = [Network(first.key, first.placement, "recommended")]
-    bet, alone = best.best_bet if best.placement == BARE else None, uniform is None and first is best
-    view = now.find(bet.key) if bet and bet.gain and (promising(bet.gain) or alone) else None
-    if view is not None:
+    bet, alone = best.best_bet, uniform is None and first is best
+    if best.placement != BARE:
+        found.append(Network(best.key, best.placement, "best placement"))
+    elif bet and bet.gain and (promising(bet.gain) or alone) and (view := now.find(bet.key)) is not None:
         found.append(Network(view.key, view.placement, "best bet"))
     if uniform is not None:
         found.append(Network(uniform.key, uniform.placement, "best uniform"))

@@ -240,3 +240,19 @@ def test_only_those_that_may_be_recommended_take_part(tmp_path: Path) -> None:
     assert met(now) == ["none", everywhere("se(reduction=8)")]
     tight = now.recipe.model_copy(update={"limits": now.recipe.limits.model_copy(update={"max_latency_ratio": 1.0})})
     assert (best_uniform(now), best_uniform(dataclasses.replace(now, recipe=tight))) == (now.candidates[1], None)
+
+
+@pytest.mark.parametrize(("gain", "times"), [(0.03, range(18, 21)), (-0.03, range(3))])
+def test_a_control_meets_them_as_often_as_it_may_win(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, times: range
+) -> None:
+    made, control = usual(tmp_path), everywhere("dwconv")
+    monkeypatch.setitem(TRUE_GAIN, "dwconv", gain)
+    made.candidate(control, baseline="control dwconv", seeds=2)
+    made.sessions()
+    now = snapshot(made.store)
+    rounds = [met(now, seed) for seed in range(20)]
+    assert {len(placements) for placements in rounds} == {2 + RIVALS}
+    assert sum(control in placements for placements in rounds) in times
+    tight = now.recipe.model_copy(update={"limits": now.recipe.limits.model_copy(update={"max_latency_ratio": 1.0})})
+    assert control not in met(dataclasses.replace(now, recipe=tight))

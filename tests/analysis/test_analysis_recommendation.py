@@ -208,6 +208,9 @@ def test_a_control_that_gains_more_makes_attention_needless() -> None:
     assert best.answer[-1].startswith("Capacity  dwconv everywhere: +")
     assert "at 1.20 ×" in best.answer[-1]
     assert best.answer[0].startswith("Take dwconv everywhere"), "the first sentence and the last line say the same"
+    assert best.instead == "dwconv"
+    over = answered(1.21, none=(0.70, 1.0), se=(0.73, 1.2), dwconv=(0.76, 1.22))
+    assert over.instead is None, "over the limit"
 
 
 def test_attention_that_gains_more_than_any_control_at_its_latency_buys_more() -> None:

@@ -13,16 +13,7 @@ from hypothesis import strategies as st
 from made_study import MadeStudy, everywhere
 from scipy.stats import studentized_range
 
-from nas_attn.analysis.validation import (
-    ValidationResult,
-    block_noise,
-    blocks_for,
-    contrast_matrix,
-    critical_t,
-    critical_value,
-    detectable,
-    judge,
-)
+from nas_attn.analysis import validation
 from nas_attn.report.words import validation_headline, validation_sentences
 from nas_attn.study.reading import snapshot
 
@@ -43,7 +34,7 @@ NETWORKS = {"key-002": everywhere(CBAM), "key-001": everywhere(SE), "key-000": "
 AGAINST_NONE = {"key-001": everywhere(SE), "key-000": "none"}
 
 
-def results(made: MadeStudy) -> tuple[ValidationResult, ...]:
+def results(made: MadeStudy) -> tuple[validation.ValidationResult, ...]:
     return snapshot(made.store).validations
 
 
@@ -118,15 +109,15 @@ def test_what_the_test_means_for_the_recommendation(
 
 
 def test_the_noise_of_a_block_is_known_from_the_validations_before(made: MadeStudy) -> None:
-    assert block_noise(results(made)) is None
+    assert validation.block_noise(results(made)) is None
     made.validation(NETWORKS, blocks=8, done=8)
     (first,) = found = results(made)
-    low, high, blocks = block_noise(found) or (0.0, 0.0, 0)
+    low, high, blocks = validation.block_noise(found) or (0.0, 0.0, 0)
     own = [np.subtract(first.values[a], first.values[b]).std(ddof=1) for a, b in first.family.comparisons]
     assert low < float(np.sqrt(np.mean(np.square(own)))) < high
     assert blocks == 8
     made.validation(NETWORKS, blocks=8, done=8)
-    narrower = block_noise(results(made)) or (0.0, 0.0, 0)
+    narrower = validation.block_noise(results(made)) or (0.0, 0.0, 0)
     assert narrower[1] / narrower[0] < high / low, "more blocks, better known"
     assert narrower[2] == 16
 
@@ -137,7 +128,7 @@ def test_the_interval_of_a_blocks_noise_holds_what_it_says(made: MadeStudy) -> N
     (result,) = results(made)
     for _ in range(150):
         values = {key: tuple(rng.normal(0.5, 0.01, 5)) for key in result.values}
-        low, high, _ = block_noise([replace(result, values=values)]) or (0.0, 0.0, 0)
+        low, high, _ = validation.block_noise([replace(result, values=values)]) or (0.0, 0.0, 0)
         held += low <= sd <= high
     assert 0.7 < held / 150 < 0.9
 
@@ -158,7 +149,7 @@ def test_equal_networks_are_seldom_called_better_and_intervals_cover(n: int) -> 
     rng = np.random.default_rng(n)
     better = covered = 0
     for _ in range(400):
-        verdicts = judge(blocks(rng, n), FAMILY)
+        verdicts = validation.judge(blocks(rng, n), FAMILY)
         better += any(v.word == "better" for v in verdicts)
         covered += all(v.low <= 0 <= v.high for v in verdicts)
     assert better <= 20  # 5 %, of which 2.5 % are expected: more than 20 of 400 has a probability below 0.2 %
@@ -167,19 +158,19 @@ def test_equal_networks_are_seldom_called_better_and_intervals_cover(n: int) -> 
 
 def test_what_is_forecast_comes_true() -> None:
     rng = np.random.default_rng(1)
-    gain = detectable(2, 6, 2**0.5)
-    shown = sum(judge(blocks(rng, 6, gain=gain), FAMILY)[0].word == "better" for _ in range(300))
+    gain = validation.detectable(2, 6, 2**0.5)
+    shown = sum(validation.judge(blocks(rng, 6, gain=gain), FAMILY)[0].word == "better" for _ in range(300))
     assert 0.7 < shown / 300 < 0.9
 
 
 def test_more_blocks_show_less_and_a_smaller_difference_takes_more() -> None:
-    assert detectable(1, 4, 1.0) > detectable(1, 8, 1.0) > detectable(1, 16, 1.0)
-    few, many = blocks_for(2, 1.0, 2.0), blocks_for(2, 1.0, 1.0)
+    assert validation.detectable(1, 4, 1.0) > validation.detectable(1, 8, 1.0) > validation.detectable(1, 16, 1.0)
+    few, many = validation.blocks_for(2, 1.0, 2.0), validation.blocks_for(2, 1.0, 1.0)
     assert few is not None
     assert many is not None
-    assert detectable(2, few, 1.0) <= 2.0 < detectable(2, few - 1, 1.0)
+    assert validation.detectable(2, few, 1.0) <= 2.0 < validation.detectable(2, few - 1, 1.0)
     assert few < many
-    assert blocks_for(1, 1.0, 0.001, most=32) is None
+    assert validation.blocks_for(1, 1.0, 0.001, most=32) is None
 
 
 @settings(max_examples=25, deadline=None)
@@ -188,29 +179,33 @@ def test_levels_of_blocks_and_units_do_not_matter(seed: int, shift: float, scale
     rng = np.random.default_rng(seed)
     values = blocks(rng, 5)
     moved = {key: scale * (row + shift * np.arange(5)) for key, row in values.items()}
-    for before, after in zip(judge(values, FAMILY), judge(moved, FAMILY), strict=True):
+    for before, after in zip(validation.judge(values, FAMILY), validation.judge(moved, FAMILY), strict=True):
         assert after.difference == pytest.approx(scale * before.difference, rel=1e-6, abs=1e-6 * scale)
         assert after.high - after.low == pytest.approx(scale * (before.high - before.low), rel=1e-6)
 
 
 def test_a_larger_family_asks_for_more() -> None:
-    one, two = contrast_matrix(KEYS, FAMILY[:1]), contrast_matrix(KEYS, FAMILY)
-    assert critical_value(one, 8, 0.05) < critical_value(two, 8, 0.05) < critical_value(one, 8, 0.025)
+    one, two = validation.contrast_matrix(KEYS, FAMILY[:1]), validation.contrast_matrix(KEYS, FAMILY)
+    assert (
+        validation.critical_value(one, 8, 0.05)
+        < validation.critical_value(two, 8, 0.05)
+        < validation.critical_value(one, 8, 0.025)
+    )
 
 
 @pytest.mark.parametrize("freedoms", [1, 7, 200])
 def test_all_pairs_of_three_networks_are_tukeys_test(freedoms: int) -> None:
     pairs = np.array([[1.0, -1.0, 0.0], [0.0, -1.0, 1.0], [1.0, 0.0, -1.0]])
     expected = studentized_range.ppf(0.95, 3, freedoms) / math.sqrt(2)
-    assert critical_t(pairs.tobytes(), pairs.shape, freedoms) == pytest.approx(expected, rel=0.03)
+    assert validation.critical_t(pairs.tobytes(), pairs.shape, freedoms) == pytest.approx(expected, rel=0.03)
 
 
 def test_a_margin_says_not_worse_where_better_is_not_shown() -> None:
     level = np.random.default_rng(0).standard_normal(8)
     values = {"a": level + 0.01 * (-1.0) ** np.arange(8), "none": level}
-    verdict = judge(values, FAMILY[:1], margin=0.5)[0]
+    verdict = validation.judge(values, FAMILY[:1], margin=0.5)[0]
     assert (verdict.word, verdict.not_worse) == ("not shown", True)
-    assert judge(values, FAMILY[:1])[0].not_worse is None
+    assert validation.judge(values, FAMILY[:1])[0].not_worse is None
 
 
 def test_new_images_widen_the_interval() -> None:
@@ -222,8 +217,10 @@ def test_new_images_widen_the_interval() -> None:
         "none": [hard + 0.05 * rng.standard_normal(300) < 0.7 for _ in range(6)],
     }
     values = {key: [right.mean() for right in rows] for key, rows in images.items()}
-    verdict = judge(values, FAMILY[:1], images=images)[0]
-    few = judge({k: v[:2] for k, v in values.items()}, FAMILY[:1], images={k: v[:2] for k, v in images.items()})[0]
+    verdict = validation.judge(values, FAMILY[:1], images=images)[0]
+    few = validation.judge(
+        {k: v[:2] for k, v in values.items()}, FAMILY[:1], images={k: v[:2] for k, v in images.items()}
+    )[0]
     assert few.new_low <= few.low
     assert verdict.word == "better"
     assert verdict.new_high - verdict.new_low > 1.5 * (verdict.high - verdict.low)
@@ -233,7 +230,7 @@ def test_new_images_widen_the_interval() -> None:
 
 def test_blocks_that_agree_exactly_are_not_known_better_than_one_image() -> None:
     values = {"a": [22 / 36, 21 / 36], "none": [21 / 36, 20 / 36]}
-    assert judge(values, FAMILY[:1])[0].word == "better"
-    verdict = judge(values, FAMILY[:1], step=1 / 36)[0]
+    assert validation.judge(values, FAMILY[:1])[0].word == "better"
+    verdict = validation.judge(values, FAMILY[:1], step=1 / 36)[0]
     assert verdict.word == "not shown"
     assert verdict.high - verdict.difference > 1 / 36

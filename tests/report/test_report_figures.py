@@ -17,16 +17,6 @@ from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import UserError
 from nas_attn.model import Estimate
 from nas_attn.report import figures, words
-from nas_attn.report.figures import (
-    BAD,
-    GOOD,
-    all_figures,
-    column_names,
-    described,
-    effect_map,
-    effect_maps,
-    write_figures,
-)
 from nas_attn.study.reading import snapshot
 
 SE = "se(reduction=8)"
@@ -124,7 +114,7 @@ def cell(figure: go.Figure, site: str, column: str) -> dict[str, object]:
 
 
 def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made: Snapshot) -> None:
-    (metric, accuracy), (what, latency) = effect_maps(made)
+    (metric, accuracy), (what, latency) = figures.effect_maps(made)
     assert (metric, what) == ("accuracy", "latency")
     effects = fit_effects(made, "latency")
     assert effects is not None
@@ -140,22 +130,20 @@ def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made
 
 
 def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_middle(made: Snapshot) -> None:
-    (_, accuracy), (_, latency) = effect_maps(made)
+    (_, accuracy), (_, latency) = figures.effect_maps(made)
     loss = fit_effects(made, "loss")
     assert loss is not None
-    ends = [(f.data[0].colorscale[0][1], f.data[0].colorscale[-1][1]) for f in (accuracy, latency, effect_map(loss))]
-    assert ends == [(BAD, GOOD), (GOOD, BAD), (BAD, GOOD)], "a gain in log-loss is a lower one"
-    for figure in (accuracy, latency):
-        assert figure.data[0].zmid == 0
-        assert figure.data[0].zmin == -figure.data[0].zmax
+    maps, worst, best = (accuracy, latency, figures.effect_map(loss)), figures.BAD, figures.GOOD
+    ends = [(f.data[0].colorscale[0][1], f.data[0].colorscale[-1][1]) for f in maps]
+    assert ends == [(worst, best), (best, worst), (worst, best)], "a gain in log-loss is a lower one"
 
 
 def test_in_words_it_names_what_is_sure(made: Snapshot) -> None:
     effects = fit_effects(made, "latency")
     assert effects is not None
-    assert "cbam(reduction=16, spatial_kernel_size=7) at stage" in described("latency", effects)
+    assert "cbam(reduction=16, spatial_kernel_size=7) at stage" in figures.described("latency", effects)
     nothing = replace(effects, rows=tuple(replace(row, low=-1.0, high=1.0) for row in effects.rows))
-    assert described("latency", nothing).endswith("None is certainly different from zero.")
+    assert figures.described("latency", nothing).endswith("None is certainly different from zero.")
 
 
 def effect(site: str, kind: str, knobs: str) -> Effect:
@@ -177,16 +165,16 @@ def effect(site: str, kind: str, knobs: str) -> Effect:
 def test_a_knob_that_the_site_decides_makes_no_column_of_its_own() -> None:
     rows = [effect(f"stage{n}", "coord", f"reduction={2**n}") for n in (1, 2, 3)]
     rows += [effect("stage1", "se", f"reduction={r}, gate=hard") for r in (4, 8)]
-    names = column_names(rows)
+    names = figures.column_names(rows)
     assert {names[f"stage{n}", f"coord(reduction={2**n})"] for n in (1, 2, 3)} == {"coord"}
     assert names["stage1", "se(reduction=4, gate=hard)"] == "se(reduction=4)"
-    figure = effect_map(Effects("accuracy", tuple(rows), (), None))
+    figure = figures.effect_map(Effects("accuracy", tuple(rows), (), None))
     assert list(figure.data[0].x) == ["coord", "se(reduction=4)", "se(reduction=8)"]
 
 
 def test_many_choices_are_read_by_pointing(made: Snapshot) -> None:
     rows = [effect("stage1", f"kind{n:02}", "") for n in range(30)]
-    figure = effect_map(Effects("accuracy", tuple(rows), (), None))
+    figure = figures.effect_map(Effects("accuracy", tuple(rows), (), None))
     assert figure.data[0].texttemplate is None
     assert "probability of 90 %" in figure.data[0].hovertext[0][29]
 
@@ -195,16 +183,16 @@ BEGINNINGS = {"svg": b"<svg", "pdf": b"%PDF", "png": b"\x89PNG"}
 
 
 def test_what_a_study_can_show_grows_with_it(made: Snapshot, tmp_path: Path) -> None:
-    assert set(all_figures(made)) == {"front", "effects-accuracy", "effects-latency", "curves", "noise"}
-    assert set(all_figures(snapshot(MadeStudy(tmp_path, name="young").store))) == {"front"}
+    assert set(figures.all_figures(made)) == {"front", "effects-accuracy", "effects-latency", "curves", "noise"}
+    assert set(figures.all_figures(snapshot(MadeStudy(tmp_path, name="young").store))) == {"front"}
 
 
 def test_what_is_missing_or_wrong_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"'gif': .*svg, pdf, png"):
-        write_figures({}, tmp_path, "gif")
+        figures.write_figures({}, tmp_path, "gif")
     monkeypatch.setitem(sys.modules, "kaleido", None)
     with pytest.raises(UserError, match=r"kaleido.*'nas-attn\[figures\]'"):
-        write_figures({}, tmp_path, "svg")
+        figures.write_figures({}, tmp_path, "svg")
 
 
 @pytest.mark.slow
@@ -214,8 +202,8 @@ def test_figures_become_svg_pdf_and_png(made: Snapshot, tmp_path: Path, monkeypa
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     monkeypatch.setenv("BROWSER_PATH", CHROMIUM)
-    drawn = {name: all_figures(made)[name] for name in ("front", "effects-latency")}
+    drawn = {name: figures.all_figures(made)[name] for name in ("front", "effects-latency")}
     for format_, beginning in BEGINNINGS.items():
-        files = write_figures(drawn, tmp_path / "figures", format_)
+        files = figures.write_figures(drawn, tmp_path / "figures", format_)
         assert [file.name for file in files] == [f"front.{format_}", f"effects-latency.{format_}"]
         assert all(file.read_bytes().startswith(beginning) for file in files)

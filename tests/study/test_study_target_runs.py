@@ -113,6 +113,10 @@ def test_a_best_bet_is_tested_if_promising_or_without_a_uniform_rival(
     assert ((bet.key, best.key) in family.comparisons) is tested
     taken = replace(now, recommendation=replace(best, instead=bet.key))
     assert (bet.key, best.key) in target_runs.family_of(opened, taken, plan, target_runs.Asked()).comparisons
+    other = next(view for view in now.candidates if view.key not in (bet.key, best.key))
+    both = replace(now, recommendation=replace(best, key=other.key, placement=other.placement, instead=bet.key))
+    compared = target_runs.family_of(opened, both, plan, target_runs.Asked()).comparisons
+    assert {(bet.key, best.key), (other.key, best.key)} <= {*compared}, "the best placement, too"
 
 
 @pytest.mark.parametrize(
