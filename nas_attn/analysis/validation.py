@@ -188,7 +188,7 @@ class Network:
 
     key: str
     placement: Placement
-    role: str  # `none`, `recommended`, `best bet`, `best uniform`, `front` or `named`
+    role: str  # `none`, `recommended`, `best placement`, `best bet`, `best uniform`, `front` or `named`
 
 
 @dataclass(frozen=True, slots=True)

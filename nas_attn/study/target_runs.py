@@ -15,7 +15,7 @@ from torch import nn
 from nas_attn import tasks
 from nas_attn.analysis.choosing import best_uniform, nothing_recommended
 from nas_attn.analysis.recommendation import promising
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.units import duration
 from nas_attn.analysis.validation import Family, Network
 from nas_attn.errors import DataError, StudyError
@@ -56,13 +56,13 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
         raise StudyError(f"study '{now.study}' has nothing to validate. {nothing_recommended(now)}")
     number = 1 + len(families(opened.store))
     bare = Network(plan.resolved(BARE).key, BARE, "none")
-    uniform = best_uniform(now)
-    finalists = _finalists(now, plan, asked, uniform)
+    finalists = _finalists(now, plan, asked)
     networks = {network.key: network for network in (bare, *finalists)}
     comparisons = [(network.key, bare.key) for network in finalists if network.key != bare.key]
     recommended = finalists[0].key
-    if uniform is not None and recommended not in (uniform.key, bare.key):
-        comparisons.append((recommended, uniform.key))
+    rival = next((network.key for network in finalists if network.role in ("best placement", "best uniform")), None)
+    if rival is not None and recommended != bare.key:
+        comparisons.append((recommended, rival))
     if not comparisons:
         why = f"study '{now.study}' recommends the bare backbone and has no other network to compare it with"
         raise StudyError(f"{why}: name members of the front, or placements")
@@ -80,11 +80,11 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
     )
 
 
-def _finalists(now: Snapshot, plan: Plan, asked: Asked, uniform: CandidateView | None) -> list[Network]:
+def _finalists(now: Snapshot, plan: Plan, asked: Asked) -> list[Network]:
     """The recommended network first, then the best uniform one, the front's and the user's; each once. If a control is recommended,
     the best placement is second; if the bare backbone is, the best bet, where it is promising or alone.
     """
-    best = now.recommendation
+    best, uniform = now.recommendation, best_uniform(now)
     assert best is not None
     first = (now.find(best.instead) if best.instead else None) or best
     found = [Network(first.key, first.placement, "recommended")]
