@@ -150,15 +150,14 @@ def with_capacity(
     contenders: Sequence[Contender],
     controls: Sequence[Contender],
     evidence: Evidence,
-    beside: Mapping[str, tuple[Gain, Evidence]] | None = None,
+    gains: Mapping[str, Gain] | None = None,
     *,
     max_latency_ratio: float | None = None,
     worth: float | None = None,
 ) -> Recommendation | None:
     """Is it attention, or just more network? Adds a line to the recommendation with the gain of the best control.
 
-    `beside`: key of a control with its own models -> its gain over the bare backbone, and a model of these two and the
-    recommended one.
+    `gains`: key of a control -> its gain over the bare backbone, if it has a model of its own.
     """
     bare = next((c for c in contenders if c.baseline == "none"), None)
     chosen = next((c for c in contenders if found is not None and c.key == found.key), None)
@@ -168,13 +167,14 @@ def with_capacity(
     if chosen is not bare and chosen.latency is not None:
         limit = min(limit, ALIKE * chosen.latency.ratio)
     affordable = [c for c in controls if c.latency is None or c.latency.ratio <= limit]
-    own = {c.key: (beside or {}).get(c.key, (None, evidence)) for c in controls}
-    gains = {c.key: own[c.key][0] or own[c.key][1].gain(c.key, bare.key) for c in controls}
-    gained = [(gain.mean, c, gain) for c in affordable or controls if (gain := gains[c.key]) is not None]
+    known = {c.key: (gains or {}).get(c.key) or evidence.gain(c.key, bare.key) for c in controls}
+    gained = [(gain.mean, c, gain) for c in affordable or controls if (gain := known[c.key]) is not None]
     if not gained:
         return found
     _, control, gain = max(gained, key=lambda one: one[0])
-    against = _compared(own[control.key][1], chosen, control)
+    against = _compared(evidence, chosen, control)
+    if against.gain is None:  # it is not in the model of the placements
+        against = replace(against, gain=_lead(evidence.gain(chosen.key, bare.key), gain))
     said = _on_controls(gain, None if chosen is bare else against.gain, dearer=not affordable)
     at = "" if control.latency is None else f" at {control.latency.ratio:.2f} ×"
     name = str(control.placement) if control.baseline is None else f"{control.baseline.rpartition(' ')[2]} everywhere"
@@ -191,6 +191,15 @@ def with_capacity(
         first = f"{taken}. Of the placements, the best is {first.removeprefix('Take ')}"
     line = f"Capacity  {f'{other} instead' if other else name}: {size}{at}. {said}"
     return replace(found, capacity=against, instead=control.key if instead else None, answer=(first, *rest, line))
+
+
+def _lead(one: Gain | None, other: Gain) -> Gain | None:
+    """How much better one network is than another, from what each gains over a third, as if these were independent."""
+    if one is None:
+        return None
+    mean, sd = one.mean - other.mean, math.hypot(one.high - one.low, other.high - other.low) / (2 * 1.96)
+    better = float(cdf(mean / max(sd, 1e-300)))
+    return Gain(mean, sd, mean - 1.96 * sd, mean + 1.96 * sd, better, 1 - better)
 
 
 def _on_controls(gain: Gain, lead: Gain | None, *, dearer: bool) -> str:

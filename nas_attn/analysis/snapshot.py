@@ -80,11 +80,12 @@ def models_of(
         level = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET
         known += [(stored, level, _backbone(recipe, stored)) for stored in target]
     task, trained = tasks.of(recipe), [objective for objective in recipe.objectives if not is_cost(objective)]
+    unlike = any(is_other(placement) for placement in placements.values())
     for metric in dict.fromkeys([task.metric, *task.shares, *task.losses, *map(objective_name, trained)]):
         less = sign_of(recipe, metric) < 0
         runs = [_run(metric, *one) for one in known if metric in one[0].score.metrics]
         for rung in sorted({run.rung for run in runs}):
-            if evidence := fit(runs, placements, metric=metric, lower_is_better=less, rung=rung):
+            if evidence := fit(runs, placements, metric=metric, lower_is_better=less, rung=rung, unlike=unlike):
                 found[metric, rung] = evidence.about({key: placements[key] for key in evidence.ran})
     return found
 
@@ -358,7 +359,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         candidates=tuple(views),
         backbone=_points(own),
         noise={metric: evidence.noise for metric, evidence in models.items() if metric in shown},
-        recommendation=_recommend(recipe, views, model, last, fitted),
+        recommendation=_recommend(recipe, views, model, last),
         latency=latency_record(sessions, tasks.of(recipe).conditions),
         test_readings=tuple(facts.test_readings),
         validations=validation_results(
@@ -470,7 +471,6 @@ def _recommend(
     views: Sequence[CandidateView],
     model: Evidence | None,
     last: int,
-    fitted: Callable[[Collection[str]], Models],
 ) -> Recommendation | None:
     if model is None or any(view.baseline == "none" and view.state == "running" for view in views):
         return None  # the bare backbone, with which all others are compared, is not scored yet
@@ -480,15 +480,9 @@ def _recommend(
     training = recipe.target_training if model.rung == TARGET else recipe.training
     limit, worth, own = recipe.limits.max_latency_ratio, recipe.answer.worth, training.start != "scratch"
     found = recommend(contenders, model, max_latency_ratio=limit, own_backbone=own, trained=training.said, worth=worth)
-    bare = [view.key for view in views if view.baseline == "none"]
-    beside = {
-        view.key: (gain, fitted({view.key, found.key, *bare}).get((model.metric, model.rung), model))
-        for view in able
-        if found is not None and is_other(view.placement) and (gain := view.gains.get(model.metric))
-    }
-    gained = {view.key for view in able if model.metric in view.gains}
-    controls = [c for c in controls if c.key in (beside if is_other(c.placement) else gained)]
-    return with_capacity(found, contenders, controls, model, beside, max_latency_ratio=limit, worth=worth)
+    gains = {view.key: gain for view in able if (gain := view.gains.get(model.metric)) is not None}
+    controls = [c for c in controls if c.key in gains]
+    return with_capacity(found, contenders, controls, model, gains, max_latency_ratio=limit, worth=worth)
 
 
 def _plain(value: Any) -> Any:

@@ -137,7 +137,8 @@ class Evidence:
             if self._runs.broken:
                 shift, more = self._broken([*missing, over], self._effects.marginals(places)[0])
                 means, variances = means + shift[:, :-1] - shift[:, -1:], variances + more[:, :-1] + more[:, -1:]
-            found = self._as_gains(means, variances, ties(means, variances, before), missing, over)
+            tied = np.zeros_like(means) if self._runs.data.unlike else ties(means, variances, before)
+            found = self._as_gains(means, variances, tied, missing, over)
             known |= {key: Gain() if key == over else gain for key, gain in zip(missing, found, strict=True)}
         return {key: known[key] for key in wanted}
 
@@ -260,7 +261,7 @@ class Solution:
 
     @cached_property
     def nodes(self) -> Nodes:
-        return posterior(self.data, self._shapes)
+        return posterior(self.data, self._shapes, equal=not self.data.unlike)
 
     @cached_property
     def algebra(self) -> Algebra:
@@ -416,11 +417,14 @@ def fit(
     metric: str,
     lower_is_better: bool = False,
     rung: int | None = None,
+    unlike: bool = False,
 ) -> Evidence | None:
-    """The model of one metric for `placements`, run or not, from runs up to a rung (the highest); None without a run there."""
+    """The model of one metric for `placements`, run or not, from runs up to a rung (the highest); None without a run there.
+    `unlike`: these are bare backbones, which may differ more than placements of one backbone, and are never equal.
+    """
     known = [run for run in runs if run.key in placements and math.isfinite(run.value)]
     last = max((run.rung for run in known), default=None) if rung is None else rung
     if last is None or not any(run.rung == last for run in known):
         return None
-    found = assemble(known, placements, metric=metric, lower_is_better=lower_is_better, rung=last)
+    found = assemble(known, placements, metric=metric, lower_is_better=lower_is_better, rung=last, unlike=unlike)
     return Evidence(found, {key: placements[key] for key in found.keys})

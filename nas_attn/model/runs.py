@@ -31,6 +31,7 @@ SPREAD_OF_SHARE, SPREAD_TO_NOISE, LEAST_SPREAD = 1.2, 0.5, 0.02
 """Scale of the spread over placements: of a share p (an accuracy) this times p (1 - p), in points, .25 points at .70; in units
 of the noise, for a metric without a known unit; and the share of the noise below which a spread counts as none."""
 EQUAL, TIE = 0.22, 0.2  # prior probability that no placement differs from another; else, that two are tied
+UNLIKE = 4.0  # scale of the spread between different backbones, in units of that over placements: .75 to 1 point
 INTERACTION, GROWING, INTERACTION_FREEDOMS = 0.8, 0.25, 5
 """Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond the usual; how firmly."""
 TARGET_NOISE = 0.7  # standard deviation of the log of the target's noise over the search's
@@ -60,6 +61,7 @@ class Priors:
     floor: float | None  # noise that the images alone give one run, where it is known
     spread: float | None  # scale of the spread between placements; None: in proportion to the noise
     size: float  # standard deviation of values within their blocks, at least the floor: where the noise is looked for
+    wide: float = 1.0  # the spread's scale over that of placements
 
     @classmethod
     def of(cls, net: Floats, level: float, *, share: bool = False, floor: float | None = None) -> Priors:
@@ -92,7 +94,7 @@ class Priors:
         return np.asarray(np.where(s**2 > FLOOR_SHARE * f**2, density, -np.inf))
 
     def usual(self, s: Floats) -> Floats:
-        return SPREAD_TO_NOISE * s if self.spread is None else np.full_like(s, self.spread)
+        return self.wide * (SPREAD_TO_NOISE * s if self.spread is None else np.full_like(s, self.spread))
 
     def log_spread(self, t: Floats, s: Floats, below: Floats | float) -> Floats:
         """Log density of log t, t half-Cauchy; none if t is too small to count. At the target, `below` (the search's) widens it."""
@@ -130,6 +132,7 @@ class Data:
     weight: Floats  # variance of the run's noise over that of a full run
     priors: Sequence[Priors]  # one per rung
     target: bool = False  # whether the last rung trains otherwise than those below, which may say little of it
+    unlike: bool = False  # whether the placements are different backbones, which are never equal
 
     @classmethod
     def simple(cls, coding: Coding, codes: Codes, place: Ints, value: Floats, weight: Floats) -> Data:
@@ -165,9 +168,20 @@ class Assembled:
 
 
 def assemble(
-    runs: Sequence[Run], placements: Mapping[str, Placement], *, metric: str, lower_is_better: bool, rung: int
+    runs: Sequence[Run],
+    placements: Mapping[str, Placement],
+    *,
+    metric: str,
+    lower_is_better: bool,
+    rung: int,
+    unlike: bool = False,
 ) -> Assembled:
     """The runs of the rungs up to `rung`; of equal runs (placement, seed, backbone, rung) the last one counts."""
+
+    def block_of(run: Run) -> tuple[Hashable, ...]:
+        """Runs of a block share the luck of their seed; those of different backbones do not."""
+        return (run.seed, run.backbone, run.key if unlike else "")
+
     unique = _newest({(r.rung, r.key, r.seed, r.backbone): r for r in runs if r.rung <= rung})
     evaluated = _best_informed(list(unique.values()))
     used = [unique[at] for at in sorted(unique) if unique[at].key in evaluated]
@@ -178,26 +192,27 @@ def assemble(
     values, priors = list[Floats](), list[Priors]()
     for mine in by_rung:
         plain = (-1.0 if lower_is_better else 1.0) * np.array([run.value for run in mine])
-        block = _numbered([(r.seed, r.backbone) for r in mine])
+        block = _numbered([block_of(run) for run in mine])
         two = _two_values(mine, plain, block)
         cut, broken = _cut(plain, block) if two is None else (plain, np.zeros(len(plain)))
         values.append(cut)
         floor = noise_floor(mine) if metric == "accuracy" else None
         share = metric in SHARES and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
-    largest = max(p.size for p in priors)
+    largest, wide = max(p.size for p in priors), UNLIKE if unlike else 1.0
     data = Data(
         coding,
         codes,
         place=np.searchsorted(sorted(evaluated), [run.key for run in used]),
         rung=np.searchsorted(numbers, [run.rung for run in used]),
         backbone=_numbered([run.backbone for run in used]),
-        block=_numbered([(run.seed, run.backbone) for run in used]),
+        block=_numbered([block_of(run) for run in used]),
         run=_numbered([(run.key, run.seed, run.backbone) for run in used]),
         value=np.concatenate(values),
         weight=np.ones(len(used)),
-        priors=tuple(replace(p, size=max(p.size, LEAST_SIZE * largest)) for p in priors),
+        priors=tuple(replace(p, size=max(p.size, LEAST_SIZE * largest), wide=wide) for p in priors),
         target=rung == TARGET and len(numbers) > 1,
+        unlike=unlike,
     )
     known = dict[str, list[float]]()
     for some in by_rung[-1 - data.target :]:

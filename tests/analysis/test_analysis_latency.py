@@ -10,32 +10,20 @@ from hypothesis import strategies as st
 from runs_made import session
 from runs_made import sessions as drawn
 
-from nas_attn.analysis.latency import (
-    LatencyModel,
-    Measured,
-    Order,
-    dropped,
-    estimate,
-    half_width,
-    latency_model,
-    needs_more,
-    open_keys,
-    suspicious,
-    with_predictions,
-)
+from nas_attn.analysis import latency as times
 from nas_attn.notation import parse
 from nas_attn.records import BARE, Latency, Placement
 
 
 def test_the_estimate_is_the_median_over_sessions_with_the_studys_reference_time() -> None:
     sessions = [session({"a": math.log(r)}, reference_ms=ms) for r, ms in ((1.1, 2.0), (1.2, 9.0), (1.3, 3.0))]
-    latency = estimate(sessions)["a"]
+    latency = times.estimate(sessions)["a"]
     assert latency.ratio == pytest.approx(1.2)
     assert latency.reference_ms == 3.0
     assert latency.ms == pytest.approx(3.6)
     assert latency.sessions == 3
     assert latency.measured
-    assert estimate([]) == {}
+    assert times.estimate([]) == {}
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6, 12])
@@ -45,43 +33,43 @@ def test_intervals_cover_the_truth_at_every_number_of_sessions(count: int) -> No
     hits = []
     for seed in range(40):
         others = drawn(8, {"x": 0.5, "y": 0.2}, 0.02, seed + 10_000)
-        found = estimate([*others, *drawn(count, truth, 0.02, seed)], seed=seed)
+        found = times.estimate([*others, *drawn(count, truth, 0.02, seed)], seed=seed)
         hits += [found[key].low <= math.exp(value) <= found[key].high for key, value in truth.items()]
     assert 0.90 <= np.mean(hits) <= 0.999
 
 
 def test_more_sessions_narrow_the_interval_until_it_is_enough() -> None:
     sessions = drawn(40, {"a": 0.3}, 0.02, 1)
-    widths = [half_width(estimate(sessions[:n])["a"]) for n in (2, 8, 40)]
+    widths = [times.half_width(times.estimate(sessions[:n])["a"]) for n in (2, 8, 40)]
     assert widths[0] > widths[1] > widths[2]
-    assert not needs_more(estimate(sessions)["a"], 0.02)
-    assert needs_more(estimate(sessions[:2])["a"], 0.01)
+    assert not times.needs_more(times.estimate(sessions)["a"], 0.02)
+    assert times.needs_more(times.estimate(sessions[:2])["a"], 0.01)
 
 
 def test_what_was_never_measured_needs_measuring() -> None:
-    assert needs_more(None, 0.02)
-    assert needs_more(Latency(1.1, 1.1, 1.1, 2.0, 0, measured=False), 0.02)
-    assert needs_more(estimate([session({"a": 0.1})])["a"], 0.02), "one session is not taken for certain"
+    assert times.needs_more(None, 0.02)
+    assert times.needs_more(Latency(1.1, 1.1, 1.1, 2.0, 0, measured=False), 0.02)
+    assert times.needs_more(times.estimate([session({"a": 0.1})])["a"], 0.02), "one session is not taken for certain"
 
 
 def test_sessions_with_a_bad_control_are_dropped_and_counted() -> None:
     good = [session({"a": 0.1}, control=c) for c in (0.001, -0.002, 0.003, -0.001, 0.002, 0.004)]
     bad = session({"a": 0.9}, control=0.08)
-    assert dropped([*good, bad]) == (bad,)
-    assert estimate([*good, bad]) == estimate(good)
+    assert times.dropped([*good, bad]) == (bad,)
+    assert times.estimate([*good, bad]) == times.estimate(good)
 
 
 @pytest.mark.parametrize("controls", [(0.0, 0.0001, -0.0001, 0.0, 0.009), (0.02, -0.03, 0.025, -0.02, 0.05)])
 def test_sessions_within_one_percent_or_as_noisy_as_all_others_are_kept(controls: tuple[float, ...]) -> None:
-    assert dropped([session({"a": 0.1}, control=control) for control in controls]) == ()
+    assert times.dropped([session({"a": 0.1}, control=control) for control in controls]) == ()
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-0.2, 0.2), min_size=1, max_size=15), st.integers(0, 3))
 def test_estimates_repeat_and_contain_their_middle(values: list[float], seed: int) -> None:
     sessions = [session({"a": value, "b": -value}) for value in values]
-    found = estimate(sessions, seed=seed)
-    assert found == estimate(sessions, seed=seed)
+    found = times.estimate(sessions, seed=seed)
+    assert found == times.estimate(sessions, seed=seed)
     for latency in found.values():
         assert latency.low <= latency.ratio <= latency.high
 
@@ -90,37 +78,39 @@ def test_which_is_faster_is_certain_where_pairs_agree_and_open_where_they_do_not
     rng = np.random.default_rng(0)
     common = rng.normal(0, 0.05, 10)  # sessions differ by more than the candidates do
     sessions = [session({"a": 0.10 + c, "b": 0.11 + c + rng.normal(0, 0.002), "twin": 0.10 + c}) for c in common]
-    assert Order(sessions).probability_faster("a", "b") > 0.7
-    assert Order(sessions).probability_faster("a", "b") == pytest.approx(
-        1 - Order(sessions).probability_faster("b", "a")
+    assert times.Order(sessions).probability_faster("a", "b") > 0.7
+    assert times.Order(sessions).probability_faster("a", "b") == pytest.approx(
+        1 - times.Order(sessions).probability_faster("b", "a")
     )
-    assert Order(sessions).probability_faster("a", "twin") == pytest.approx(0.5)
-    assert Order(sessions).probability_faster("a", None) < 0.05
+    assert times.Order(sessions).probability_faster("a", "twin") == pytest.approx(0.5)
+    assert times.Order(sessions).probability_faster("a", None) < 0.05
 
 
 def test_equal_candidates_are_rarely_called_different() -> None:
-    calls = [Order(drawn(8, {"a": 0.2, "b": 0.2}, 0.02, seed)).probability_faster("a", "b") for seed in range(150)]
+    calls = [
+        times.Order(drawn(8, {"a": 0.2, "b": 0.2}, 0.02, seed)).probability_faster("a", "b") for seed in range(150)
+    ]
     assert np.mean([p > 0.975 or p < 0.025 for p in calls]) < 0.09
     assert np.mean(calls) == pytest.approx(0.5, abs=0.06)
 
 
 def test_candidates_that_never_met_are_compared_by_their_estimates() -> None:
     apart = [*drawn(4, {"a": 0.1}, 0.01, 1), *drawn(4, {"b": 0.2}, 0.01, 2)]
-    assert Order(apart).probability_faster("a", "b") > 0.99
+    assert times.Order(apart).probability_faster("a", "b") > 0.99
     with pytest.raises(KeyError):
-        Order(apart).probability_faster("a", "c")
+        times.Order(apart).probability_faster("a", "c")
 
 
 def test_the_spread_between_sessions_is_recovered() -> None:
-    assert Order(drawn(30, {"a": 0.1, "b": 0.5}, 0.03, 3)).spread == pytest.approx(0.03, rel=0.25)
+    assert times.Order(drawn(30, {"a": 0.1, "b": 0.5}, 0.03, 3)).spread == pytest.approx(0.03, rel=0.25)
 
 
 def test_the_neediest_are_measured_first_and_never_beyond_their_share() -> None:
     sessions = [*drawn(8, {"sure": 0.1}, 0.001, 0), *drawn(3, {"open": 0.2}, 0.08, 1)]
     keys = ["sure", "open", "new"]
-    assert open_keys(sessions, keys, tolerance=0.02, max_sessions=9) == ["new", "open"]
-    assert open_keys(sessions, keys, tolerance=0.02, max_sessions=3) == ["new"]
-    assert open_keys(sessions, ["sure"], tolerance=0.02, max_sessions=9) == []
+    assert times.open_keys(sessions, keys, tolerance=0.02, max_sessions=9) == ["new", "open"]
+    assert times.open_keys(sessions, keys, tolerance=0.02, max_sessions=3) == ["new"]
+    assert times.open_keys(sessions, ["sure"], tolerance=0.02, max_sessions=9) == []
 
 
 TYPES = {"se": ("reduction=4", "reduction=8"), "cbam": ("kernel=3", "kernel=7"), "ela": ("t=1", "b=1"), "simam": ("",)}
@@ -154,14 +144,14 @@ class World:
         deviation = (zlib.crc32(text.encode()) / 2**32 - 0.5) * math.sqrt(12) * self.lack
         return 1 + sum(self.effect(part) for part in text.split() if part != "none") + deviation
 
-    def observe(self, count: int, noise: float = 0.008) -> list[Measured]:
+    def observe(self, count: int, noise: float = 0.008) -> list[times.Measured]:
         texts = {self.placement() for _ in range(count)}
         return [(text, self.truth(text) + self.rng.normal(0, noise), 1.96 * noise) for text in sorted(texts, key=str)]
 
 
 def test_unseen_placements_are_predicted_within_the_stated_error() -> None:
     world = World(0)
-    model = LatencyModel(world.observe(120))
+    model = times.LatencyModel(world.observe(120))
     texts = [world.placement() for _ in range(300)]
     found = model.predict(texts)
     errors = np.array([value - world.truth(text) for text, (value, _) in zip(texts, found, strict=True)])
@@ -176,7 +166,7 @@ def test_effects_of_choices_come_out_by_site() -> None:
     measured = world.observe(250)
     seen = sorted({part for text, _, _ in measured for part in map(str, text.assignments)})
     assert len(seen) == 4 * sum(map(len, TYPES.values()))
-    found = LatencyModel(measured).sums([[(parse(part), 1.0), (BARE, -1.0)] for part in seen])
+    found = times.LatencyModel(measured).sums([[(parse(part), 1.0), (BARE, -1.0)] for part in seen])
     off = [(effect - world.effect(part)) / error for part, (effect, error) in zip(seen, found, strict=True)]
     assert np.mean(np.abs(off) < 3) > 0.9
 
@@ -185,13 +175,13 @@ def test_a_wrong_measurement_is_flagged() -> None:
     world = World(2)
     measured = world.observe(100)
     text, value, half = measured[17]
-    assert LatencyModel(measured).outliers == set()
-    assert LatencyModel([*measured[:17], (text, value + 0.4, half), *measured[18:]]).outliers == {text}
+    assert times.LatencyModel(measured).outliers == set()
+    assert times.LatencyModel([*measured[:17], (text, value + 0.4, half), *measured[18:]]).outliers == {text}
 
 
 def test_what_was_never_seen_is_predicted_from_its_kin_with_a_larger_error() -> None:
     world = World(3)
-    model = LatencyModel([one for one in world.observe(150) if "stage2=cbam(kernel=7)" not in str(one[0])])
+    model = times.LatencyModel([one for one in world.observe(150) if "stage2=cbam(kernel=7)" not in str(one[0])])
     seen, unseen, alien = model.predict(
         [parse(f"stage2={choice}") for choice in ("cbam(kernel=3)", "cbam(kernel=7)", "gam")]
     )
@@ -203,7 +193,7 @@ def test_pure_noise_gives_no_effects() -> None:
     world = World(4)
     rng = np.random.default_rng(4)
     texts = sorted({world.placement() for _ in range(60)}, key=str)
-    model = LatencyModel([(text, 0.86 + rng.normal(0, 0.009), 1.96 * 0.009) for text in texts])
+    model = times.LatencyModel([(text, 0.86 + rng.normal(0, 0.009), 1.96 * 0.009) for text in texts])
     assert np.std([value for value, _ in model.predict([world.placement() for _ in range(50)])]) < 0.006
 
 
@@ -214,7 +204,7 @@ def test_scale_and_offset_of_the_value_pass_through(seed: int, factor: float, of
     measured = world.observe(30)
     moved = [(text, factor * value + offset, factor * half) for text, value, half in measured]
     probe = world.placement()
-    (value, error), (other, other_error) = (LatencyModel(rows).predict([probe])[0] for rows in (measured, moved))
+    (value, error), (other, other_error) = (times.LatencyModel(rows).predict([probe])[0] for rows in (measured, moved))
     assert other == pytest.approx(factor * value + offset, abs=0.5 * factor * error)
     assert other_error == pytest.approx(factor * error, rel=0.3)
 
@@ -226,7 +216,7 @@ def test_predictions_become_latencies() -> None:
     latencies = {key: Latency(r, r * 0.98, r * 1.02, 3.0, 6) for key, r in ratios.items()}
     latencies["guess"] = Latency(9.0, 8.0, 10.0, 3.0, 0, measured=False)
     texts |= {"guess": parse("stage1=se(reduction=4)"), "new": parse("stage1=se(reduction=4) stage2=simam")}
-    found = with_predictions(latencies, texts)
+    found = times.with_predictions(latencies, texts)
     predicted = found["new"]
     assert found.keys() == texts.keys()
     assert not predicted.measured
@@ -235,6 +225,6 @@ def test_predictions_become_latencies() -> None:
     assert predicted.ratio == pytest.approx(world.truth(texts["new"]), abs=0.1)
     assert predicted.ms == pytest.approx(3.0 * predicted.ratio)
     few = dict(list(latencies.items())[:5])
-    assert latency_model(few, texts) is None
-    assert with_predictions(few, texts) == few
-    assert suspicious(few, texts) == []
+    assert times.latency_model(few, texts) is None
+    assert times.with_predictions(few, texts) == few
+    assert times.suspicious(few, texts) == []

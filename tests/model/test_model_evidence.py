@@ -443,3 +443,14 @@ def test_differences_of_placements_seeds_and_a_few_broken_runs_are_no_two_values
     for runs in (made.runs(apart, rng, noise=0.005, seeds=2), seeds, broken):
         model = fit(runs, TEXTS, metric="accuracy")
         assert model.two_values is None
+
+
+def test_another_backbone_may_differ_much_and_is_never_equal() -> None:
+    rng, held, texts = np.random.default_rng(5), 0, {"none": BARE, "other": parse("backbone=resnet8(width=10)")}
+    for _ in range(60):
+        gain = rng.normal(0.01, 0.02)
+        runs = made.runs({"none": 0.0, "other": gain}, rng, noise=0.01, seeds=2)
+        found = fit(runs, texts, metric="accuracy", unlike=True).gain("other", "none")
+        assert found.probability + found.worse == pytest.approx(1)
+        held += found.low <= gain <= found.high
+    assert held >= 52

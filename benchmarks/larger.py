@@ -1,0 +1,162 @@
+"""Attention, or just more network? Does a search know which of the two gains more?
+
+    python benchmarks/larger.py --studies 60 --seed 50000
+
+Searches from scratch with the measured effects and the noise of real trainings, as in `replayed.py`, beside a larger bare network
+within the latency limit. Its true gain is drawn (normal, mean and standard deviation below), and its runs vary as those of
+the bare backbone. `once`: it runs once, after the candidates. `rounds`: it gets further seeds, and takes part in a round as often as it
+is likely to be better than what is recommended. Both have the same number of trainings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from dataclasses import dataclass
+from multiprocessing import Pool
+
+import numpy as np
+from replayed import CANDIDATES, CONFIRM_SEEDS, Within
+from simulated_studies import MEASURED, known
+from trust import CONFIRMED, RIVALS, confirmed, look, rivals, search
+
+from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
+from nas_attn.dominance import non_dominated
+from nas_attn.model import Evidence, Run, fit
+from nas_attn.notation import parse
+
+LARGER, RATIO, LIMIT = "backbone=resnet8(width=10)", 1.24, 1.3
+MEAN, SPREAD = 0.5, 1.0
+"""Of the larger network's true gain, in points: from clearly worse to better than any placement."""
+
+
+class Beside(Within):
+    """The placements within the limit, and a larger network."""
+
+    def __init__(self, problem: str, rng: np.random.Generator) -> None:
+        super().__init__(problem, rng, null=False)
+        self._truth[LARGER] = self._truth["none"] + MEAN + SPREAD * rng.standard_normal()
+
+    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
+        """The larger network shares no seed's luck with the others: so it is in the judges' blocks of CIFAR-10."""
+        return super().runs(key, 10_000 + seed if key == LARGER else seed, rungs)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a search says after so many runs."""
+
+    evidence: Evidence
+    recommended: Recommendation
+    gain: tuple[float, float, float]
+    """Of the larger network over the bare backbone: probability, and its 95 % interval in points."""
+
+    @property
+    def taken(self) -> str:
+        return self.recommended.instead or self.recommended.key
+
+
+def answer(study: Beside, runs: list[Run]) -> Answer:
+    """As a study's snapshot: the larger network has models of its own."""
+    evidence = look(study, [run for run in runs if run.key != LARGER])
+
+    able = [key for key in study.placements if evidence.estimates[key].seeds]
+    latencies = {key: study.latency(key) for key in able}
+    front = non_dominated(np.array([[-evidence.estimates[key].mean, latencies[key].ratio] for key in able]))
+    contenders = [
+        Contender(key, parse(study.placements[key]), key if key == "none" else None, evidence.estimates[key], latencies[key], bool(best))
+        for key, best in zip(able, front, strict=True)
+    ]  # fmt: skip
+    found = recommend(contenders, evidence, max_latency_ratio=LIMIT)
+    assert found is not None
+    names = {key: parse(key) for key in ("none", LARGER)}
+    alone = fit([run for run in runs if run.key in names], names, metric="accuracy", unlike=True)
+    assert alone is not None
+    gain = alone.gain(LARGER, "none")
+    assert gain is not None
+    control = Contender(LARGER, parse(LARGER), "control", alone.estimates[LARGER], known(RATIO), False)
+    said = with_capacity(found, contenders, [control], evidence, {LARGER: gain}, max_latency_ratio=LIMIT)
+    assert said is not None
+    return Answer(evidence, said, (gain.probability, 100 * gain.low, 100 * gain.high))
+
+
+def met(study: Beside, now: Answer, joins: bool) -> list[str]:
+    """The networks of the next round, as in `choosing.next_round`."""
+    best, gains = now.recommended, now.evidence.gains("none")
+    chosen = best.key if best.key != "none" else max(gains, key=lambda key: gains[key].worth if key != "none" else -1)
+    other = best.more_accurate or best.cheaper
+    others = rivals(study, now.evidence, chosen, [other.key] if other else [])
+    capacity = best.capacity.gain if best.capacity else None
+    larger = [LARGER] if joins and capacity and study.rng.random() < capacity.worse else []
+    return ["none", chosen, *others[: RIVALS - len(larger)], *larger]
+
+
+def replay(job: tuple[str, str, int, int]) -> dict[str, float]:
+    method, problem, trainings, seed = job
+    study = Beside(problem, np.random.default_rng([seed, trainings, *problem.encode()]))
+    best = max(study.true_gain(key, "none") for key in study.placements)
+    every = study.placements
+    study.placements = {key: every[key] for key in list(every)[: min(CANDIDATES, trainings * 3 // 4)]}
+    runs = [run for number in (1, 2) for run in study.runs("none", number)] + search(study) + study.runs(LARGER, 0)
+    further = confirmed(study, look(study, [run for run in runs if run.key != LARGER]))
+    if method == "rounds":
+        further = [*further[: CONFIRMED - 1], LARGER]
+    runs += [
+        r for number, key in itertools.product(range(50, 50 + CONFIRM_SEEDS), further) for r in study.runs(key, number)
+    ]
+    number = 100
+    while len(runs) + 2 + RIVALS <= trainings:
+        for key in met(study, answer(study, runs), method == "rounds"):
+            runs += study.runs(key, number)
+        number += 1
+    now, true = answer(study, runs), study.true_gain(LARGER, "none")
+    probability, low, high = now.gain
+    lead = now.recommended.capacity.gain if now.recommended.capacity else None
+    return {
+        "gain": study.true_gain(now.taken, "none"),
+        "possible": max(best, true, 0.0),
+        "larger": now.taken == LARGER,
+        "wrong": now.taken != "none" and study.true_gain(now.taken, "none") <= 0,
+        "said": probability,
+        "true": true > 0,
+        "covers": low <= true <= high,
+        "width": (high - low) / 2,
+        "ahead": lead.worse if lead else np.nan,
+        "is_ahead": true > study.true_gain(now.recommended.key, "none"),
+        "runs": sum(run.key == LARGER for run in runs),
+    }
+
+
+def row(problem: str, trainings: int, method: str, found: list[dict[str, float]]) -> str:
+    at = {key: np.array([one[key] for one in found], dtype=float) for key in found[0]}
+    sure = at["ahead"] >= 0.7
+    told = (
+        f"{100 * at['is_ahead'][sure].mean():.0f} % of {int(sure.sum())} (stated {100 * at['ahead'][sure].mean():.0f})"
+    )
+    named = at["gain"] != 0
+    return (
+        f"| {problem} | {trainings} | {method} | {at['runs'].mean():.1f} | {at['gain'].mean():+.2f} ± "
+        f"{at['gain'].std(ddof=1) / len(found) ** 0.5:.2f} of {at['possible'].mean():.2f} | {100 * at['larger'].mean():.0f} % "
+        f"| {int(at['wrong'].sum())} of {int(named.sum())} | {100 * at['covers'].mean():.0f} %, ± {at['width'].mean():.2f} | {told} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=60, help="of each kind")
+    parser.add_argument("--trainings", type=int, nargs="+", default=[72, 180], help="of each search")
+    parser.add_argument("--problems", nargs="+", choices=MEASURED, default=list(MEASURED))
+    parser.add_argument("--seed", type=int, default=0, help="of the first study")
+    parser.add_argument("--workers", type=int, default=1)
+    asked = parser.parse_args()
+    print("| problem | trainings | the larger network runs | runs of it | true gain of what is taken, of what is there | it is taken "
+          "| not better | its gain's interval holds | \"it is better than attention\", 70 % or more: true |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|")
+    with Pool(asked.workers) as pool:
+        for problem, trainings, method in itertools.product(asked.problems, asked.trainings, ("once", "rounds")):
+            jobs = [(method, problem, trainings, seed) for seed in range(asked.seed, asked.seed + asked.studies)]
+            print(row(problem, trainings, method, pool.map(replay, jobs, chunksize=1)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
