@@ -122,7 +122,7 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool,
     if ended == "time":
         echo(f"the time is over; go on with: {again}", err=True)
     if ended == "exhausted":
-        echo("every placement of the search space has been tried, or is over the limits", err=True)
+        echo("every placement of the search space has been tried, or is probably over the limits", err=True)
 
 
 @grouped

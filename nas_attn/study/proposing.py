@@ -174,11 +174,12 @@ class Search(TaskSource):
         begun = sum(t.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
         if begun >= self.worker.opened.trials:
             return False
-        self._check_limit()
+        met = self._check_limit()
         until = self.store.settings.screen_until
         over = until is not None and self.worker.opened.database.now() > until
         waiting = any(t.state == TrialState.WAITING for t in trials)
-        covered = not waiting and (covers(self.space, trials, 0) or self.sampler.none_within(self.book.study))
+        none_left = met and self.sampler.none_within(self.book.study)
+        covered = not waiting and (none_left or covers(self.space, trials, 0))
         late = over or covered or begun >= LATE * self.worker.opened.trials
         entered = late and self._enter_larger(trials)
         if over:
@@ -190,15 +191,17 @@ class Search(TaskSource):
         self._exhausted = covered and not entered
         return not self._exhausted and self._ask(lease)
 
-    def _check_limit(self) -> None:
-        """Raises RecipeError if the measured latencies show that no placement of the space meets the limit."""
+    def _check_limit(self) -> bool:
+        """Whether a placement is known to meet the limit, or none needs to. Raises RecipeError if the measured latencies show that
+        none of the space does.
+        """
         limit, measurer, space = self.recipe.limits.max_latency_ratio, self.bench.measurer, self.space
         if limit is None or measurer is None or space.spec.sites.originals == "search" or self._met:
-            return
+            return True
         rows = [r for r in self.store.candidates() if r.placement != BARE and not is_control(r.placement)]
         self._met = any(row.state != "infeasible" and row.finished_at for row in rows)
         if self._met or sum(row.state == "infeasible" for row in rows) < LEAST_MEASURED:
-            return
+            return self._met
         bare = space.baselines()[0].values
         each = [(site, value) for site, values in space.allowed.items() for value in values if value not in FREE]
         alone = {one.key: one.placement for one in (space.resolve({**bare, site: value}) for site, value in each)}
@@ -210,6 +213,7 @@ class Search(TaskSource):
                 f"limits.max_latency_ratio = {limit:g} cannot be met: even the fastest single module, '{fastest}', takes "
                 f"{found[fastest].ratio:.2f} times as long as the bare backbone; set a higher limit in a new study"
             )
+        return False
 
     def _enter_larger(self, trials: Sequence[FrozenTrial]) -> bool:
         """Enqueues a larger network as a control, once: the one whose latency is nearest to attention's."""
