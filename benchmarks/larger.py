@@ -48,8 +48,8 @@ class Answer:
 
     evidence: Evidence
     recommended: Recommendation
-    gain: tuple[float, float, float]
-    """Of the larger network over the bare backbone: probability, and its 95 % interval in points."""
+    interval: tuple[float, float]
+    """95 %, of the larger network's gain over the bare backbone, in points."""
 
     @property
     def taken(self) -> str:
@@ -59,7 +59,6 @@ class Answer:
 def answer(study: Beside, runs: list[Run]) -> Answer:
     """As a study's snapshot: the larger network has models of its own."""
     evidence = look(study, [run for run in runs if run.key != LARGER])
-
     able = [key for key in study.placements if evidence.estimates[key].seeds]
     latencies = {key: study.latency(key) for key in able}
     front = non_dominated(np.array([[-evidence.estimates[key].mean, latencies[key].ratio] for key in able]))
@@ -77,7 +76,7 @@ def answer(study: Beside, runs: list[Run]) -> Answer:
     control = Contender(LARGER, parse(LARGER), "control", alone.estimates[LARGER], known(RATIO), False)
     said = with_capacity(found, contenders, [control], evidence, {LARGER: gain}, max_latency_ratio=LIMIT)
     assert said is not None
-    return Answer(evidence, said, (gain.probability, 100 * gain.low, 100 * gain.high))
+    return Answer(evidence, said, (100 * gain.low, 100 * gain.high))
 
 
 def met(study: Beside, now: Answer, joins: bool) -> list[str]:
@@ -110,15 +109,13 @@ def replay(job: tuple[str, str, int, int]) -> dict[str, float]:
             runs += study.runs(key, number)
         number += 1
     now, true = answer(study, runs), study.true_gain(LARGER, "none")
-    probability, low, high = now.gain
+    low, high = now.interval
     lead = now.recommended.capacity.gain if now.recommended.capacity else None
     return {
         "gain": study.true_gain(now.taken, "none"),
         "possible": max(best, true, 0.0),
         "larger": now.taken == LARGER,
         "wrong": now.taken != "none" and study.true_gain(now.taken, "none") <= 0,
-        "said": probability,
-        "true": true > 0,
         "covers": low <= true <= high,
         "width": (high - low) / 2,
         "ahead": lead.worse if lead else np.nan,

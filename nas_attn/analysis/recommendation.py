@@ -157,7 +157,7 @@ def with_capacity(
 ) -> Recommendation | None:
     """Is it attention, or just more network? Adds a line to the recommendation with the gain of the best control.
 
-    `gains`: key of a control -> its gain over the bare backbone, if it has a model of its own.
+    `gains`: key of a control -> its gain over the bare backbone; of others, that of `evidence` counts.
     """
     bare = next((c for c in contenders if c.baseline == "none"), None)
     chosen = next((c for c in contenders if found is not None and c.key == found.key), None)

@@ -31,7 +31,7 @@ SPREAD_OF_SHARE, SPREAD_TO_NOISE, LEAST_SPREAD = 1.2, 0.5, 0.02
 """Scale of the spread over placements: of a share p (an accuracy) this times p (1 - p), in points, .25 points at .70; in units
 of the noise, for a metric without a known unit; and the share of the noise below which a spread counts as none."""
 EQUAL, TIE = 0.22, 0.2  # prior probability that no placement differs from another; else, that two are tied
-UNLIKE = 4.0  # scale of the spread between different backbones, in units of that over placements: .75 to 1 point
+UNLIKE = 4.0  # scale of the spread between different backbones, in units of that over placements: 1 point at .70
 INTERACTION, GROWING, INTERACTION_FREEDOMS = 0.8, 0.25, 5
 """Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond the usual; how firmly."""
 TARGET_NOISE = 0.7  # standard deviation of the log of the target's noise over the search's

@@ -218,9 +218,8 @@ def test_new_images_widen_the_interval() -> None:
     }
     values = {key: [right.mean() for right in rows] for key, rows in images.items()}
     verdict = validation.judge(values, FAMILY[:1], images=images)[0]
-    few = validation.judge(
-        {k: v[:2] for k, v in values.items()}, FAMILY[:1], images={k: v[:2] for k, v in images.items()}
-    )[0]
+    first, seen = ({key: each[:2] for key, each in all_.items()} for all_ in (values, images))
+    few = validation.judge(first, FAMILY[:1], images=seen)[0]
     assert few.new_low <= few.low
     assert verdict.word == "better"
     assert verdict.new_high - verdict.new_low > 1.5 * (verdict.high - verdict.low)

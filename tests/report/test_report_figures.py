@@ -136,6 +136,9 @@ def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_midd
     maps, worst, best = (accuracy, latency, figures.effect_map(loss)), figures.BAD, figures.GOOD
     ends = [(f.data[0].colorscale[0][1], f.data[0].colorscale[-1][1]) for f in maps]
     assert ends == [(worst, best), (best, worst), (worst, best)], "a gain in log-loss is a lower one"
+    for figure in (accuracy, latency):
+        assert figure.data[0].zmid == 0
+        assert figure.data[0].zmin == -figure.data[0].zmax
 
 
 def test_in_words_it_names_what_is_sure(made: Snapshot) -> None:
