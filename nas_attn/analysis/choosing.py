@@ -353,14 +353,12 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
 
 
 def _may_win(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
-    """The control, as often as it is likely to be better than the recommended network."""
-    control, best, limit = _control(now), now.recommendation, now.recipe.limits.max_latency_ratio
-    if control is None or best is None or best.capacity is None or best.capacity.gain is None:
+    """The control, if the answer could take it, as often as it is likely to be better than the recommended network."""
+    control, best = _control(now), now.recommendation
+    if control is None or best is None or not best.in_reach or best.capacity is None or best.capacity.gain is None:
         return []
     own_backbone = now.recipe.training.start == "backbone" and is_other(control.placement)
-    if own_backbone or (limit is not None and _ratio(control) > limit):
-        return []
-    return [control] if rng.random() < best.capacity.gain.worse else []
+    return [control] if not own_backbone and rng.random() < best.capacity.gain.worse else []
 
 
 def price(now: Snapshot) -> float | None:

@@ -79,6 +79,9 @@ class Recommendation:
     answer: tuple[str, ...]  # the answer in at most six lines; the first is a sentence, the others are `Label  text`
     why: tuple[str, ...]  # the reasons, in sentences
     capacity: Comparison | None = None  # against the best control of its latency; None if no control was scored
+    in_reach: bool = (
+        False  # whether the answer could take this control: it is within the limit, and not slower than attention
+    )
     instead: str | None = None  # key of the control that the answer takes, since no placement helps as much
 
 
@@ -184,13 +187,15 @@ def with_capacity(
     taken = f"Take {other or name} rather than attention (line Capacity)"
     counts = gain.probability >= REQUIRED and gain.mean >= (worth or 0.0)
     better = against.gain is not None and against.gain.worse >= REQUIRED
-    instead = bool(affordable) and (better if chosen is not bare else max_latency_ratio is not None and counts)
+    in_reach = bool(affordable) and (chosen is not bare or max_latency_ratio is not None)
+    instead = in_reach and (counts if chosen is bare else better)
     if instead and chosen is bare:
         first = f"{taken}. If your network must stay, keep{first.removeprefix('Keep')}"
     elif instead:
         first = f"{taken}. Of the placements, the best is {first.removeprefix('Take ')}"
     line = f"Capacity  {f'{other} instead' if other else name}: {size}{at}. {said}"
-    return replace(found, capacity=against, instead=control.key if instead else None, answer=(first, *rest, line))
+    taken_key = control.key if instead else None
+    return replace(found, capacity=against, in_reach=in_reach, instead=taken_key, answer=(first, *rest, line))
 
 
 def _lead(one: Gain | None, other: Gain) -> Gain | None:

@@ -204,6 +204,7 @@ class Family:
     first_seed: int
     epochs: int  # of the target
     chance: float | None = None  # value of a run without a score; None: the comparison's worst value
+    planned: int | None = None  # blocks, where the clock of a search may end it with fewer
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,11 @@ def called(view: CandidateView, snapshot: Snapshot) -> str:
 def validation_headline(result: ValidationResult) -> str:
     """The validation in one line."""
     family = result.family
-    done = f"{result.blocks} of {family.blocks} blocks" if result.blocks < family.blocks else f"{family.blocks} blocks"
+    planned, over = (
+        max(family.blocks, family.planned or 0),
+        " (then the search's time was over)" if result.complete else "",
+    )
+    done = f"{result.blocks} of {planned} blocks{over}" if result.blocks < planned else f"{planned} blocks"
     by = "" if family.metric == "accuracy" else f"by {units.title(family.metric)} "
     return (
         f"Validation {family.number}: trained as the target says ({family.epochs} epochs), {done}, each with a new "

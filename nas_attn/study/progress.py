@@ -180,11 +180,11 @@ def _run_s(opened: OpenStudy, ended: Sequence[float], epochs: int, candidates: S
     return epochs * epoch_s / workers
 
 
-def seconds_per_epoch(store: StudyStore) -> float | None:
-    """What an epoch of a candidate has taken so far, its scoring included; None before the first score."""
+def seconds_per_epoch(store: StudyStore, key: str | None = None) -> float | None:
+    """What an epoch of a candidate (or of one network) has taken so far, its scoring included; None before the first score."""
     found: list[float] = []
     before: dict[tuple[str, int, int], int] = {}
-    for stored in store.scores(protocol=SEARCH):
+    for stored in store.scores(key, protocol=SEARCH):
         place, score = (stored.key, stored.score.seed, stored.backbone), stored.score
         found.append(score.wall_s / max(1, score.epochs - before.get(place, 0)))
         before[place] = score.epochs

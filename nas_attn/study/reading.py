@@ -82,12 +82,12 @@ def families(store: StudyStore) -> list[Family]:
     return [_family(text) for text in store.validations.all().values()]
 
 
-def keep_family(store: StudyStore, family: Family) -> None:
-    """Writes a validation down, once."""
+def keep_family(store: StudyStore, family: Family, *, shorter: bool = False) -> None:
+    """Writes a validation down, once; `shorter`: in the place of its longer form."""
     name, plain = f"{family.number:04d}", asdict(family)
     for network, one in zip(plain["networks"], family.networks, strict=True):
         network["placement"] = str(one.placement)
-    if store.validations.get(name) is None:
+    if shorter or store.validations.get(name) is None:
         store.validations.put(name, json.dumps(plain))
 
 
@@ -100,8 +100,12 @@ def _family(text: str) -> Family:
 
 def unfinished(store: StudyStore) -> list[Family]:
     """The validations that have begun and not ended."""
-    ended = _ended(store)
-    return [family for family in families(store) if finished_blocks(family, ended) < family.blocks]
+    return [family for family in families(store) if blocks_done(store, family) < family.blocks]
+
+
+def blocks_done(store: StudyStore, family: Family) -> int:
+    """Blocks from the first on whose runs have all ended."""
+    return finished_blocks(family, _ended(store))
 
 
 def constants_now(store: StudyStore, recipe: Recipe) -> list[Constant]:

@@ -20,6 +20,7 @@ from nas_attn.analysis.units import duration
 from nas_attn.analysis.validation import Family, Network
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.artifacts import weights_run
+from nas_attn.evaluation.leasing import TTL_S, release_dead
 from nas_attn.evaluation.plan import Plan, keep_protocol, protocol_recipe
 from nas_attn.notation import parse
 from nas_attn.purposes import RETRAIN, SEARCH, TARGET_PROTOCOL, VALIDATE
@@ -28,7 +29,7 @@ from nas_attn.records import BARE, Placement, StoredScore
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.progress import seconds_per_epoch
-from nas_attn.study.reading import families, keep_family, snapshot
+from nas_attn.study.reading import blocks_done, families, keep_family, snapshot, unfinished
 from nas_attn.study.worker import TaskSource, Worker
 
 VALIDATE_PRIORITY, RETRAIN_PRIORITY = 60, 50
@@ -187,7 +188,7 @@ class Testing(Validation):
             shortest = f"the shortest, of {FEWEST_BLOCKS} blocks, takes {duration(FEWEST_BLOCKS * block_s)}"
             worker.say(f"no time for a test: {shortest}; test it later with nas-attn validate {worker.store.name}")
             return None
-        return replace(family, blocks=blocks)
+        return replace(family, blocks=blocks, planned=blocks)
 
 
 def block_of(worker: Worker) -> tuple[Family, float] | None:
@@ -200,8 +201,31 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
         family = family_of(opened, snapshot(worker.store), opened.plan, Asked(blocks=FEWEST_BLOCKS))
     except (DataError, StudyError):
         return None
-    epochs = len(family.networks) * opened.recipe.target_training.rungs[-1]
-    return None if epoch_s is None else (family, epoch_s * epochs / workers_of(worker.store))
+    if epoch_s is None:
+        return None
+    each_s = [seconds_per_epoch(worker.store, network.key) or epoch_s for network in family.networks]
+    return family, sum(each_s) * opened.recipe.target_training.rungs[-1] / workers_of(worker.store)
+
+
+def cut(worker: Worker) -> None:
+    """Ends the test of a search whose time is over with its finished blocks: the clock chose their number, not a result.
+    Does nothing while another worker has a run: that one does it.
+    """
+    store = worker.store
+    for family in unfinished(store):
+        done = blocks_done(store, family)
+        if family.planned is None or done < FEWEST_BLOCKS or release_dead(store, "run/"):
+            continue
+        kept = replace(family, blocks=done)
+        keep_family(store, kept, shorter=True)
+        mine, counted = ({run.identity for run in family_runs(one)} for one in (family, kept))
+        for row in worker.queue.rows(state="waiting", protocol=TARGET_PROTOCOL):
+            if row.run.identity not in mine - counted:
+                continue
+            if (lease := store.acquire(row.resource, owner=worker.owner, ttl_s=TTL_S)) is not None:
+                worker.queue.finish(row, "withdrawn", "the search's time was over", lease)
+                store.release(lease)
+        worker.say(f"validation {family.number}: {done} of {family.blocks} blocks, since the search's time is over")
 
 
 def must_test(worker: Worker, runs: int) -> bool:

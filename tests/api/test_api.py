@@ -9,11 +9,8 @@ import pytest
 from torch import nn
 
 import nas_attn as na
-from nas_attn import api
-from nas_attn.errors import BackboneError, PlacementError, RecipeError, StudyError
+from nas_attn import api, errors, notation, space
 from nas_attn.evaluation.evaluators import EvaluatorRun
-from nas_attn.notation import parse
-from nas_attn.space import resolve
 
 
 def quiet(line: str) -> None:
@@ -69,14 +66,14 @@ def test_using_it_does_not_replace_functions_by_modules() -> None:
 
 def test_what_cannot_be_attached() -> None:
     model = small_net()
-    with pytest.raises(PlacementError, match="unknown site 'stage9'"):
+    with pytest.raises(errors.PlacementError, match="unknown site 'stage9'"):
         na.attach(model, "stage9=se", input_shape=(1, 16, 16))
-    with pytest.raises(BackboneError):
+    with pytest.raises(errors.BackboneError):
         na.find_sites(nn.Linear(4, 4), (1, 16, 16))
 
 
 def test_a_search_with_ones_own_model_and_evaluator(folder: Path) -> None:
-    with pytest.raises(StudyError, match="there is no study database"):
+    with pytest.raises(errors.StudyError, match="there is no study database"):
         na.open_study()
     study = own()
     assert [view.state for view in study.candidates()].count("failed") == 0
@@ -88,17 +85,17 @@ def test_a_search_with_ones_own_model_and_evaluator(folder: Path) -> None:
     assert "none" in {str(view.placement) for view in front}, "the smallest network"
     assert study.best(trial=0).trial == 0
     assert str(study.best(placement="none").placement) == "none"
-    with pytest.raises(StudyError, match="min_accuracy, trial or placement"):
+    with pytest.raises(errors.StudyError, match="min_accuracy, trial or placement"):
         study.best(max_latency_ratio=1.5)
     again = na.open_study()
     assert (again.name, again.front(), again.recipe) == (study.name, front, study.recipe)
     assert again.report().read_text().startswith("<!doctype html>")
     assert again.report(folder / "own.html") == folder / "own.html"
     assert own().candidates() == study.candidates(), "calling again goes on"
-    with pytest.raises(StudyError, match=r"search\.trials: 4 -> 5"):
+    with pytest.raises(errors.StudyError, match=r"search\.trials: 4 -> 5"):
         own(trials=5)
     own(trials=1, name="two")
-    with pytest.raises(StudyError, match="search, two"):
+    with pytest.raises(errors.StudyError, match="search, two"):
         na.open_study()
     _figures_and_tables(na.open_study(name=study.name))
 
@@ -126,7 +123,7 @@ def _figures_and_tables(study: na.Study) -> None:
     ],
 )
 def test_wrong_arguments_leave_nothing_behind(folder: Path, changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(RecipeError) as error:
+    with pytest.raises(errors.RecipeError) as error:
         own(**changes)
     assert words in str(error.value)
     assert not list(folder.iterdir())
@@ -136,9 +133,9 @@ def test_a_model_that_cannot_be_built_leaves_nothing_behind(folder: Path) -> Non
     def broken() -> nn.Module:
         raise RuntimeError("no weights here")
 
-    with pytest.raises(BackboneError, match="RuntimeError: no weights here"):
+    with pytest.raises(errors.BackboneError, match="RuntimeError: no weights here"):
         own(model=broken)
-    with pytest.raises(BackboneError, match=r"returned a int, not a torch\.nn\.Module"):
+    with pytest.raises(errors.BackboneError, match=r"returned a int, not a torch\.nn\.Module"):
         own(model=lambda: 3)
     assert not list(folder.iterdir())
 
@@ -168,7 +165,7 @@ def test_a_loop_of_ones_own_asks_and_tells_and_is_resumed(folder: Path) -> None:
 
     stopped = loop(2)
     assert str(stopped.ask(say=quiet).placement) not in trained
-    with pytest.raises(StudyError, match=r"\btell\b"):
+    with pytest.raises(errors.StudyError, match=r"\btell\b"):
         stopped.ask()
     stopped._asker.close()
     states = {str(view.placement): view.state for view in loop(20).candidates()}
@@ -178,7 +175,7 @@ def test_a_loop_of_ones_own_asks_and_tells_and_is_resumed(folder: Path) -> None:
 
 def test_a_program_attaches_what_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not na.check(na.attach_asked(small_net()), (1, 16, 16)), "started by a person"
-    network = resolve(parse("stage2=se"), na.find_sites(small_net(), (1, 16, 16)), init="paper")
+    network = space.resolve(notation.parse("stage2=se"), na.find_sites(small_net(), (1, 16, 16)), init="paper")
     asked = {"network": asdict(network), "receipt": str(tmp_path / "attached")}
     monkeypatch.setenv("NAS_ATTN_RUN", json.dumps(asked))
     assert len(na.check(na.attach_asked(small_net()), (1, 16, 16))) == 1

@@ -16,17 +16,13 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import nas_attn as na
-from nas_attn.attachment import attach, attached_modules, find_sites, survey
-from nas_attn.backbones import build
-from nas_attn.errors import BackboneError, PlacementError
-from nas_attn.recipe import BackboneSection
-from nas_attn.records import Site
+from nas_attn import attachment, backbones, errors, recipe, records
 
 Shape = tuple[int, int, int]
 
 
 def network(name: str, shape: Shape) -> nn.Module:
-    return build(BackboneSection(name=name), input_shape=shape, classes=10)
+    return backbones.build(recipe.BackboneSection(name=name), input_shape=shape, classes=10)
 
 
 def shapes_only(name: str, shape: Shape) -> nn.Module:
@@ -35,14 +31,14 @@ def shapes_only(name: str, shape: Shape) -> nn.Module:
         return network(name, shape)
 
 
-def shapes(sites: tuple[Site, ...]) -> list[Shape]:
+def shapes(sites: tuple[records.Site, ...]) -> list[Shape]:
     first = [site.points[0][1][0] for site in sites]
     return [(point.channels, point.height, point.width) for point in first]
 
 
-def check(model: nn.Module, shape: Shape) -> tuple[Site, ...]:
+def check(model: nn.Module, shape: Shape) -> tuple[records.Site, ...]:
     """What holds of any model's sites, against a real forward."""
-    both = find_sites(model, shape, granularity="both")
+    both = attachment.find_sites(model, shape, granularity="both")
     stages, blocks = (tuple(site for site in both if ("." in site.name) == dotted) for dotted in (False, True))
     assert [site.name for site in stages] == [f"stage{k + 1}" for k in range(len(stages))]
     assert 0 < sum(site.macs_share for site in stages) <= 1 + 1e-9
@@ -61,7 +57,7 @@ def check(model: nn.Module, shape: Shape) -> tuple[Site, ...]:
     return stages
 
 
-def _outputs_are_as_said(model: nn.Module, shape: Shape, sites: tuple[Site, ...]) -> None:
+def _outputs_are_as_said(model: nn.Module, shape: Shape, sites: tuple[records.Site, ...]) -> None:
     points = {p.path: p for site in sites for _, found in site.points for p in found}
     twin = copy.deepcopy(model).eval()
     modules = dict(twin.named_modules())
@@ -86,7 +82,7 @@ def test_cifar_resnets_have_three_stages(name: str) -> None:
     assert stages[1].at("residual")[0].path == f"layer2.0.{last}"
     assert stages[1].at("stage")[0].path == stages[1].at("block")[-1].path
     assert stages[1].at("stage")[0].path.startswith("layer2.")
-    blocks = find_sites(network(name, (3, 32, 32)), (3, 32, 32), granularity="block")
+    blocks = attachment.find_sites(network(name, (3, 32, 32)), (3, 32, 32), granularity="block")
     assert [site.name for site in blocks] == [f"stage{k}.block{j}" for k in (1, 2, 3) for j in (1, 2)]
     assert [site.points[0][1][0].path for site in blocks][2:4] == [f"layer2.{j}.{last}" for j in (0, 1)]
 
@@ -189,10 +185,10 @@ class Attending(nn.Module):
 
 
 def test_vision_transformers_are_refused_with_what_was_found_but_for_custom_sites() -> None:
-    with pytest.raises(BackboneError, match=r"1 convolutions and \d+ matrix products") as caught:
-        find_sites(Attending(), (3, 32, 32))
+    with pytest.raises(errors.BackboneError, match=r"1 convolutions and \d+ matrix products") as caught:
+        attachment.find_sites(Attending(), (3, 32, 32))
     assert "\n" not in str(caught.value)
-    sites = find_sites(Attending(), (3, 32, 32), custom={"patches": ["patches"]})
+    sites = attachment.find_sites(Attending(), (3, 32, 32), custom={"patches": ["patches"]})
     assert [site.name for site in sites] == ["patches"]
 
 
@@ -236,8 +232,8 @@ def uncopied() -> nn.Module:
 def test_what_cannot_be_looked_into_is_one_sentence_with_the_way_out(
     capfd: pytest.CaptureFixture[str], make: Callable[[], nn.Module], shape: Shape, words: str
 ) -> None:
-    with pytest.raises(BackboneError, match=words) as caught:
-        find_sites(make(), shape)
+    with pytest.raises(errors.BackboneError, match=words) as caught:
+        attachment.find_sites(make(), shape)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) <= 600
     assert capfd.readouterr() == ("", "")
@@ -245,7 +241,7 @@ def test_what_cannot_be_looked_into_is_one_sentence_with_the_way_out(
 
 def test_graphs_made_by_fx_have_their_branches_only() -> None:
     model = create_feature_extractor(torchvision.models.resnet18(), {"layer2": "fine", "layer4": "coarse"})
-    paths = [p.path for p in given.points_of(find_sites(model, (3, 64, 64)), "residual")]
+    paths = [p.path for p in given.points_of(attachment.find_sites(model, (3, 64, 64)), "residual")]
     assert paths == [f"layer{k}.{j}.bn2" for k in (1, 2, 3, 4) for j in (0, 1)]
     na.attach(model, "*=se", input_shape=(3, 64, 64)).train()
     assert [one.takes_part for one in na.check(model, (3, 64, 64))] == [True] * 8
@@ -265,7 +261,7 @@ def test_the_model_the_hooks_and_the_generator_are_as_before(make: object) -> No
     modes = [module.training for module in model.modules()]
     attributes = [set(vars(module)) for module in model.modules()]
     generator = torch.random.get_rng_state()
-    find_sites(model, (3, 32, 32))
+    attachment.find_sites(model, (3, 32, 32))
     assert torch.equal(torch.random.get_rng_state(), generator)
     assert seen == []
     assert [module.training for module in model.modules()] == modes
@@ -282,16 +278,16 @@ def test_the_model_the_hooks_and_the_generator_are_as_before(make: object) -> No
 def test_attached_attention_is_looked_through(position: str) -> None:
     model = network("resnet8", (3, 32, 32))
     with torch.inference_mode():
-        sites = find_sites(model, (3, 32, 32))
-        attach(model, given.placed(given.points_of(sites, position)))
-    assert find_sites(model, (3, 32, 32)) == sites
-    assert attached_modules(model)
+        sites = attachment.find_sites(model, (3, 32, 32))
+        attachment.attach(model, given.placed(given.points_of(sites, position)))
+    assert attachment.find_sites(model, (3, 32, 32)) == sites
+    assert attachment.attached_modules(model)
     assert not any(parameter.is_inference() for parameter in model.parameters()), "they are trained later"
 
 
 def test_custom_sites_by_path_and_glob() -> None:
     model = network("resnet14", (3, 32, 32))
-    sites = find_sites(model, (3, 32, 32), custom={"stem": ["bn1"], "inner": ["layer2.*.conv1"]})
+    sites = attachment.find_sites(model, (3, 32, 32), custom={"stem": ["bn1"], "inner": ["layer2.*.conv1"]})
     assert [site.name for site in sites] == ["stage1", "stage2", "stage3", "stem", "inner"]
     assert [p.path for p in sites[4].at("block")] == ["layer2.0.conv1", "layer2.1.conv1"]
     assert shapes(sites[3:]) == [(16, 32, 32), (32, 16, 16)]
@@ -307,16 +303,16 @@ def test_custom_sites_by_path_and_glob() -> None:
     ],
 )
 def test_wrong_custom_sites_are_refused(name: str, globs: list[str], words: str) -> None:
-    with pytest.raises(BackboneError, match=words):
-        find_sites(network("resnet8", (3, 32, 32)), (3, 32, 32), custom={name: globs})
+    with pytest.raises(errors.BackboneError, match=words):
+        attachment.find_sites(network("resnet8", (3, 32, 32)), (3, 32, 32), custom={name: globs})
 
 
 def test_attention_of_the_backbones_own() -> None:
     model = network("torchvision:regnet_y_400mf", (3, 64, 64))
-    own = [site for site in find_sites(model, (3, 64, 64), originals=True) if site.name.endswith("original")]
+    own = [site for site in attachment.find_sites(model, (3, 64, 64), originals=True) if site.name.endswith("original")]
     assert [len(site.at("block")) for site in own] == [1, 3, 6, 6]
     assert all(p.path.endswith(".f.se") and p.replaces for p in given.points_of(own, "block"))
-    none = find_sites(shapes_only("torchvision:resnet18", (3, 64, 64)), (3, 64, 64), originals=True)
+    none = attachment.find_sites(shapes_only("torchvision:resnet18", (3, 64, 64)), (3, 64, 64), originals=True)
     assert len(none) == 4
 
 
@@ -331,11 +327,11 @@ def test_all_torchvision_classification_models() -> None:
         try:
             with torch.device("meta"):
                 model = network(f"torchvision:{name}", (3, 224, 224))
-        except BackboneError:
+        except errors.BackboneError:
             model = network(f"torchvision:{name}", (3, 224, 224))  # a factory that needs numbers
         try:
-            sites = find_sites(model, (3, 224, 224))
-        except BackboneError:
+            sites = attachment.find_sites(model, (3, 224, 224))
+        except errors.BackboneError:
             refused.append(name)
             continue
         assert len(sites) >= 3, name
@@ -350,8 +346,8 @@ SHAPE = (3, 32, 32)
 
 def test_blocks_alone_are_meant_by_a_star() -> None:
     model = na.attach(network("resnet14", SHAPE), "*=eca", input_shape=SHAPE, granularity="block")
-    assert len(attached_modules(model)) == 6
-    with pytest.raises(PlacementError, match="'stage1'"):
+    assert len(attachment.attached_modules(model)) == 6
+    with pytest.raises(errors.PlacementError, match="'stage1'"):
         na.attach(na.detach(model), "stage1=eca", input_shape=SHAPE, granularity="block")
 
 
@@ -366,7 +362,7 @@ def test_one_module_at_several_places_is_said_to_be_no_site() -> None:
             x = self.shared(functional.relu(self.last(functional.relu(self.shared(self.first(x))))))
             return self.classes(x.mean((2, 3)))
 
-    found = survey(Twice(), SHAPE)
+    found = attachment.survey(Twice(), SHAPE)
     assert "shared" not in {point.path for site in found.sites for _, points in site.points for point in points}
     assert any(note.startswith("shared is not a site") for note in found.notes)
 
@@ -381,7 +377,7 @@ def test_blocks_of_an_encoder_that_runs_twice_are_sites() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.classes(torch.cat([self.encoder(v).mean((2, 3)) for v in (x, x.flip(-1))], 1))
 
-    (note,) = survey(Siamese(), SHAPE).notes
+    (note,) = attachment.survey(Siamese(), SHAPE).notes
     assert "encoder" in note
     attended = na.attach(Siamese(), "*=se(reduction=2)", input_shape=SHAPE)
     assert all(one.takes_part for one in na.check(attended, SHAPE))

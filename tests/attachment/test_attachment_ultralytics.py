@@ -18,13 +18,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 import nas_attn as na
-from nas_attn import backbones
-from nas_attn.attachment import attached_modules
+from nas_attn import attachment, backbones, errors, recipe
 from nas_attn.backbones.weights import restore
-from nas_attn.errors import BackboneError
 from nas_attn.export.scoring import RUNNERS
 from nas_attn.export.ultralytics import write_pt
-from nas_attn.recipe import BackboneSection
 
 SHAPE = (3, 64, 64)
 GENERATIONS = ["yolov8n", "yolov5n", "yolov6n", "yolov10n", "yolo11n", "yolo12n", "yolo26n"]
@@ -87,7 +84,7 @@ def test_the_fused_network_has_its_attention(tasks: Any, name: str, position: st
     fused.fuse(verbose=False)
     assert fused.is_fused()
     assert (answer(fused) - want).abs().max() < 0.01 * effect
-    assert list(attached_modules(fused)) == list(attached_modules(model))
+    assert list(attachment.attached_modules(fused)) == list(attachment.attached_modules(model))
     assert all(one.takes_part for one in na.check(fused, SHAPE))
     na.detach(model)
     assert torch.equal(answer(model), bare)
@@ -112,7 +109,7 @@ def test_sites_are_those_of_its_yaml(tasks: Any) -> None:
 def test_its_wrapper_is_refused_with_the_way_out(tasks: Any) -> None:
     from ultralytics import YOLO
 
-    with pytest.raises(BackboneError, match=r"YOLO .* give its \.model"):
+    with pytest.raises(errors.BackboneError, match=r"YOLO .* give its \.model"):
         na.find_sites(YOLO("yolov8n.yaml"), SHAPE)
 
 
@@ -156,7 +153,7 @@ def test_trained_validated_and_exported_by_ultralytics(
     best = spread(YOLO(yolo.trainer.best))
     model = YOLO(best).model.float()
     ran: set[str] = set()
-    for module in attached_modules(model).values():
+    for module in attachment.attached_modules(model).values():
         module.register_forward_hook(lambda module, *_: ran.add(type(module).__name__))
     want, bare = first(model, images(1)), first(na.detach(YOLO(best).model.float()), images(1))
     assert ran == set(kinds.values())
@@ -237,7 +234,7 @@ def test_several_gpus_need_a_file_with_the_attention(tasks: Any) -> None:
 
     yolo = YOLO("yolov8n.yaml")
     na.attach(yolo.model, PLACEMENT, input_shape=SHAPE)
-    with pytest.raises(BackboneError, match=r"device=\[0, 1\] .* save it"):
+    with pytest.raises(errors.BackboneError, match=r"device=\[0, 1\] .* save it"):
         yolo.train(data="coco8.yaml", device=[0, 1])
 
 
@@ -245,14 +242,14 @@ def test_networks_built_from_its_yaml_have_the_attention_and_its_own_norms(tasks
     model: Any = tasks.DetectionModel("yolov8n.yaml", verbose=False)
     na.attach(model, PLACEMENT, input_shape=SHAPE, init="paper")
     built = tasks.DetectionModel(model.yaml, nc=3, verbose=False)
-    assert list(attached_modules(built)) == list(attached_modules(model))
+    assert list(attachment.attached_modules(built)) == list(attachment.attached_modules(model))
     built.load(model)
     torch.testing.assert_close(attention(built), attention(model))
     bare = tasks.DetectionModel("yolov8n.yaml", verbose=False)
-    assert not attached_modules(bare)
-    with pytest.raises(BackboneError, match=r"YOLO\('FILE\.pt'\)"):
+    assert not attachment.attached_modules(bare)
+    with pytest.raises(errors.BackboneError, match=r"YOLO\('FILE\.pt'\)"):
         bare.load(model)
-    assert not attached_modules(tasks.DetectionModel(na.detach(model).yaml, verbose=False))
+    assert not attachment.attached_modules(tasks.DetectionModel(na.detach(model).yaml, verbose=False))
 
 
 @pytest.mark.parametrize("name", generations("yolov8n", "yolo11n"))
@@ -263,7 +260,7 @@ def test_a_pt_of_other_classes_gives_its_layers_with_its_weights_or_random_ones(
     source = tasks.DetectionModel(f"{name}.yaml", verbose=False)
     path = tmp_path / "mine.pt"
     write_pt(source, path, [str(k) for k in range(80)], 64)
-    section = BackboneSection(name=f"ultralytics:{path}")
+    section = recipe.BackboneSection(name=f"ultralytics:{path}")
     bare = backbones.build(section, input_shape=SHAPE, classes=10)
     drawn = {key: value.clone() for key, value in bare.state_dict().items()}
     weights = backbones.build(section, input_shape=SHAPE, classes=10, pretrained=True).state_dict()

@@ -13,12 +13,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from nas_attn import data
-from nas_attn.data import own
+from nas_attn import data, errors, recipe, tasks
 from nas_attn.data.parts import Feed, Mapped
-from nas_attn.errors import DataError, NasAttnWarning
-from nas_attn.recipe import Augment, DataSection
-from nas_attn.tasks import TASKS
 
 # DataLoader forks, as everywhere on Linux.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -69,11 +65,11 @@ def of_boxes(split: str) -> Dataset[Any]:
 
 def load(function: Any, task: str = "classification", **section: Any) -> data.Dataset:
     settings = {"name": f"{__name__}:{function.__name__}", "workers": 1, **section}
-    return data.load(DataSection(**settings), device="cpu", task=TASKS[task])
+    return data.load(recipe.DataSection(**settings), device="cpu", task=tasks.TASKS[task])
 
 
 def test_further_fields_are_left_alone_and_a_part_is_kept_for_validation() -> None:
-    with pytest.warns(NasAttnWarning, match="5 fields: the first two are used"):
+    with pytest.warns(errors.NasAttnWarning, match="5 fields: the first two are used"):
         found = load(five_fields, size=12)
     assert (found.classes, found.input_shape) == (("dark", "light"), (3, 12, 12))
     assert (len(found.train), len(found.validation), len(found.read_test("a test"))) == (10, 2, 6)
@@ -92,10 +88,10 @@ def of_five(split: str) -> Dataset[Any]:
 
 def test_what_is_kept_in_a_file_gives_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     said = "5 fields: 'img', 'label' are used, not 'id', 'patient', 'where'"
-    with pytest.warns(NasAttnWarning, match=said):
+    with pytest.warns(errors.NasAttnWarning, match=said):
         held = load(of_five, size=12)
-    monkeypatch.setattr(own, "SMALL", 0)
-    with pytest.warns(NasAttnWarning, match=said):
+    monkeypatch.setattr(data.own, "SMALL", 0)
+    with pytest.warns(errors.NasAttnWarning, match=said):
         mapped = load(of_five, size=12)
     assert isinstance(mapped.train.pixels, Mapped)
     assert held.digest == mapped.digest
@@ -147,11 +143,11 @@ def test_batches_of_a_data_loader_are_trained_on_as_they_are() -> None:
     assert torch.equal((first[0][0][:, 0, 0, 0] > 0.5).long(), first[0][1])
     x, y = next(found.validation.batches(12))
     assert torch.equal(x[:, 0, 0, 0].round(decimals=1), 0.2 + 0.6 * y)
-    with pytest.raises(DataError, match=r"augment .*DataLoader"):
-        found.train.check([Augment(name="flip")])
-    with pytest.raises(DataError, match="train_subset"):
+    with pytest.raises(errors.DataError, match=r"augment .*DataLoader"):
+        found.train.check([recipe.Augment(name="flip")])
+    with pytest.raises(errors.DataError, match="train_subset"):
         load(loaders, train_subset=6)
-    with pytest.raises(DataError, match=r"DataLoader.*detection"):
+    with pytest.raises(errors.DataError, match=r"DataLoader.*detection"):
         load(loaders, "detection", size=8)
     given = load(of_values, mean=[0.0] * 3, std=[0.5] * 3)
     assert next(given.validation.batches(2))[0][:, 0, 0, 0].tolist() == pytest.approx([2.0, 1.0], abs=0.02)
@@ -164,7 +160,7 @@ def test_masks_and_boxes() -> None:
     x, y = next(load(of_boxes, "detection", size=40).validation.batches(2))
     assert x.shape[1:] == (3, 40, 40)
     assert y[0, 0, 1:].tolist() == [4.0, 8.0, 24.0, 20.0]
-    with pytest.raises(DataError, match="mask"):
+    with pytest.raises(errors.DataError, match="mask"):
         load(tables, "segmentation")
 
 
@@ -217,8 +213,8 @@ def a_list(split: str) -> Any:
     ],
 )
 def test_what_yields_something_else_is_one_sentence(name: str, words: str) -> None:
-    with pytest.raises(DataError, match=words) as caught:
-        data.load(DataSection(name=f"{__name__}:{name}", workers=1), device="cpu")
+    with pytest.raises(errors.DataError, match=words) as caught:
+        data.load(recipe.DataSection(name=f"{__name__}:{name}", workers=1), device="cpu")
     assert "\n" not in str(caught.value)
 
 

@@ -8,12 +8,9 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas_attn import notation, recipe_reading, records, study
 from nas_attn.evaluation.plan import kept_sites, study_plan
-from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
-from nas_attn.recipe_reading import recipe_from
-from nas_attn.records import ResolvedPlacement
-from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy
 
 
@@ -56,16 +53,16 @@ def recipe(side: int = 16) -> Recipe:
         "data": {"name": "external", "input_shape": [1, side, side]},
         "training": {"evaluator": f"{__name__}:judge", "start": "scratch", "rungs": [1]},
     }
-    return recipe_from(table, where="here")
+    return recipe_reading.recipe_from(table, where="here")
 
 
 def begun(folder: Path) -> OpenStudy:
-    return searching.begin(recipe(), f"sqlite:///{folder / 'kept.db'}", build=Hourglass)
+    return study.searching.begin(recipe(), f"sqlite:///{folder / 'kept.db'}", build=Hourglass)
 
 
-def read(opened: OpenStudy, placement: str) -> ResolvedPlacement:
-    plan = searching.plan_recipe(opened.recipe, build=Hourglass, store=opened.store)
-    return plan.resolved(parse(placement))
+def read(opened: OpenStudy, placement: str) -> records.ResolvedPlacement:
+    plan = study.searching.plan_recipe(opened.recipe, build=Hourglass, store=opened.store)
+    return plan.resolved(notation.parse(placement))
 
 
 def with_other_sites(opened: OpenStudy) -> None:
@@ -86,12 +83,12 @@ def test_a_study_goes_by_the_sites_that_it_began_with(tmp_path: Path) -> None:
     assert [point.path for point, _ in read(opened, "stage1=eca").modules] == ["blocks.0.two"]
     with_other_sites(opened)
     assert [point.path for point, _ in read(opened, "stage1=eca").modules] == ["blocks.0.two", "blocks.2.two"]
-    plan = study_plan(opened.store, searching.plan_recipe(opened.recipe, build=Hourglass))
+    plan = study_plan(opened.store, study.searching.plan_recipe(opened.recipe, build=Hourglass))
     assert list(plan.space.parameters) == ["stage1", "stage2"]
 
 
 def test_their_maps_are_those_of_the_images_at_hand(tmp_path: Path) -> None:
     opened = begun(tmp_path)
-    plan = searching.plan_recipe(recipe(side=32), build=Hourglass, store=opened.store)
+    plan = study.searching.plan_recipe(recipe(side=32), build=Hourglass, store=opened.store)
     assert {(p.channels, p.height, p.width) for _, points in plan.sites[0].points for p in points} == {(8, 32, 32)}
     assert kept_sites(opened.store).input_shape == (1, 16, 16)

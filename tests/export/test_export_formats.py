@@ -10,11 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import nas_attn as na
-from nas_attn import backbones
-from nas_attn.errors import OperationError, UserError
-from nas_attn.export import FORMATS, scoring, write
+from nas_attn import backbones, errors, export, recipe
 from nas_attn.export.formats import find_format
-from nas_attn.recipe import BackboneSection
 
 SHAPE = (1, 12, 12)
 NOTES = {"study": "digits", "placement": "stage1=se(reduction=4) stage2=ela(kernel_size=7, groups=1)"}
@@ -23,7 +20,7 @@ PLACEMENT = "stage1=se(reduction=4) stage2=ela(kernel_size=7, groups=4) stage3=c
 
 def network(seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    bare = backbones.build(BackboneSection(name="resnet8", width=8), input_shape=SHAPE, classes=4)
+    bare = backbones.build(recipe.BackboneSection(name="resnet8", width=8), input_shape=SHAPE, classes=4)
     return na.attach(bare, PLACEMENT, input_shape=SHAPE, init="paper").eval()
 
 
@@ -39,7 +36,7 @@ def model() -> nn.Module:
 def test_a_name_or_the_ending_of_a_file_gives_the_format() -> None:
     assert [find_format("", file=file).name for file in ("m.ONNX", "m.pth", "m")] == ["onnx", "weights", "weights"]
     for name, file in (("weights", "m.onnx"), ("", "m.pdf"), ("tflite", "m")):
-        with pytest.raises(UserError, match="onnx"):
+        with pytest.raises(errors.UserError, match="onnx"):
             find_format(name, file=file)
 
 
@@ -52,8 +49,8 @@ BATCHES = [torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(3)
 
 
 def written(model: nn.Module, folder: Path, format_: str) -> Path:
-    path = folder / f"net{FORMATS[format_].suffix}"
-    assert write(model, path, format_, input_shape=SHAPE, notes=NOTES) == path
+    path = folder / f"net{export.FORMATS[format_].suffix}"
+    assert export.write(model, path, format_, input_shape=SHAPE, notes=NOTES) == path
     assert [entry.name for entry in folder.iterdir()] == [path.name]
     return path
 
@@ -89,14 +86,14 @@ def test_onnx_through_onnx_runtime(model: nn.Module, tmp_path: Path) -> None:
 
 def test_what_was_there_stays_when_writing_fails(model: nn.Module, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(OperationError, match="cannot be written"):
-        write(model, tmp_path / "file" / "net.pt", "weights", input_shape=SHAPE, notes={})
+    with pytest.raises(errors.OperationError, match="cannot be written"):
+        export.write(model, tmp_path / "file" / "net.pt", "weights", input_shape=SHAPE, notes={})
     assert (tmp_path / "file").read_text() == "mine"
     path = tmp_path / "net.pt"
     path.write_text("old")
     broken = nn.Module()  # cannot be traced: it has no forward
-    with pytest.raises(OperationError, match="cannot be exported"):
-        write(broken, path, "torch", input_shape=SHAPE, notes={})
+    with pytest.raises(errors.OperationError, match="cannot be exported"):
+        export.write(broken, path, "torch", input_shape=SHAPE, notes={})
     assert path.read_text() == "old"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "net.pt"]
 
@@ -115,10 +112,10 @@ def test_runtimes_compute_what_the_network_does(tmp_path: Path, format_: str, pa
         pytest.importorskip(package)
     torch.manual_seed(0)
     layers = [nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)]
-    network, found = nn.Sequential(*layers).eval(), FORMATS[format_]
+    network, found = nn.Sequential(*layers).eval(), export.FORMATS[format_]
     path, images = tmp_path / f"net{found.suffix}", 2 * torch.randn(64, *SHAPE) + 1
-    write(network, path, format_, input_shape=SHAPE, notes=NOTES, images=images)
-    run = scoring.RUNNERS[format_](str(path))
+    export.write(network, path, format_, input_shape=SHAPE, notes=NOTES, images=images)
+    run = export.scoring.RUNNERS[format_](str(path))
     for x in (images[:1], images[:5]):
         expected = computed(network, x).numpy()
         apart = np.abs(run(x.numpy()) - expected).max() / np.abs(expected).max()

@@ -10,14 +10,9 @@ from materials import MODEL, MODULE
 from torch import nn
 
 import nas_attn as na
-from nas_attn import attachment, backbones
+from nas_attn import attachment, backbones, errors, export, notation, recipe, space
 from nas_attn.attention.catalogue import ROWS
-from nas_attn.errors import UserError
-from nas_attn.export import write
 from nas_attn.export.python_file import Described, Interface, python_source
-from nas_attn.notation import parse
-from nas_attn.recipe import BackboneSection
-from nas_attn.space import resolve
 
 ALONE = """
 import importlib.util, sys
@@ -44,10 +39,10 @@ def made(
 ) -> tuple[nn.Module, str]:
     """Writes NAME.py, its weights and an input; gives the network and the file's text."""
     torch.manual_seed(0)
-    section = BackboneSection(name=backbone, **settings)
+    section = recipe.BackboneSection(name=backbone, **settings)
     classes = tuple(f'class "{number}"' for number in range(5))
     model = backbones.build(section, input_shape=shape, classes=len(classes))
-    resolved = resolve(parse(placement), na.find_sites(model, shape), init=init)
+    resolved = space.resolve(notation.parse(placement), na.find_sites(model, shape), init=init)
     attachment.attach(model, resolved)
     with torch.no_grad():
         for parameter in model.parameters():  # also what starts at zero has a say
@@ -144,11 +139,11 @@ def test_backbones_of_other_packages_and_ones_own(
 
 
 def test_a_name_that_would_hide_what_the_file_needs(tmp_path: Path) -> None:
-    section, shape = BackboneSection(name="resnet8", width=4), (1, 12, 12)
+    section, shape = recipe.BackboneSection(name="resnet8", width=4), (1, 12, 12)
     model = backbones.build(section, input_shape=shape, classes=5)
     described = Described(
-        section, resolve(parse("none"), (), init="paper"), shape, Interface(tuple("abcde"), (), (), (5,))
+        section, space.resolve(notation.parse("none"), (), init="paper"), shape, Interface(tuple("abcde"), (), (), (5,))
     )
-    with pytest.raises(UserError, match=r"'torch\.py'"):
-        write(model, tmp_path / "torch.py", "python", input_shape=shape, notes={}, described=described)
+    with pytest.raises(errors.UserError, match=r"'torch\.py'"):
+        export.write(model, tmp_path / "torch.py", "python", input_shape=shape, notes={}, described=described)
     assert list(tmp_path.iterdir()) == []

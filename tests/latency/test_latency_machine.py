@@ -9,16 +9,12 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from nas_attn import errors, latency, recipe, recipe_reading, records
 from nas_attn.analysis.latency import open_keys
-from nas_attn.errors import RecipeError
-from nas_attn.latency import fingerprint, measure
 from nas_attn.latency.machine import difference
 from nas_attn.latency.session import StillOpen
-from nas_attn.recipe import LatencySection
-from nas_attn.recipe_reading import recipe_from
-from nas_attn.records import Session
 
-SECTION = LatencySection()
+SECTION = recipe.LatencySection()
 
 
 @pytest.mark.slow
@@ -28,24 +24,24 @@ def test_the_fingerprint_is_the_same_in_another_process() -> None:
         "import torch; torch.set_num_threads(2); print(fingerprint(LatencySection()).id)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == fingerprint(SECTION).id
+    assert done.stdout.strip() == latency.fingerprint(SECTION).id
 
 
 def test_the_fingerprint_says_what_latencies_depend_on() -> None:
-    found = fingerprint(SECTION)
+    found = latency.fingerprint(SECTION)
     assert found.device == "cpu"
     assert found.name
     assert {"torch", "threads", "machine", "cpus", "instructions", "mode"} <= dict(found.details).keys()
     assert found.details == tuple(sorted(found.details))
-    assert fingerprint(LatencySection(threads=2)).id != found.id
-    assert fingerprint(LatencySection(batch_size=8)).id == found.id  # a condition, not the machine
-    command = fingerprint(LatencySection(mode="command", command="./phone.sh"))
+    assert latency.fingerprint(recipe.LatencySection(threads=2)).id != found.id
+    assert latency.fingerprint(recipe.LatencySection(batch_size=8)).id == found.id  # a condition, not the machine
+    command = latency.fingerprint(recipe.LatencySection(mode="command", command="./phone.sh"))
     assert (command.device, command.name) == ("command", "./phone.sh")
     assert "cpus" not in dict(command.details)
 
 
 def test_the_difference_names_what_differs_only() -> None:
-    here = fingerprint(SECTION)
+    here = latency.fingerprint(SECTION)
     details = dict(here.details) | {"torch": "1.0"}
     assert difference(replace(here, details=tuple(sorted(details.items()))), here).startswith("torch 1.0 there, ")
     assert difference(here, here) == ""
@@ -71,8 +67,8 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], says:
         "data": {"name": "digits"},
         "latency": settings,
     }
-    with pytest.raises(RecipeError, match=says):
-        recipe_from(table, where="x.toml")
+    with pytest.raises(errors.RecipeError, match=says):
+        recipe_reading.recipe_from(table, where="x.toml")
 
 
 @pytest.fixture(autouse=True)
@@ -82,15 +78,15 @@ def _own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_measuring_goes_on_with_the_neediest_until_none_is_open() -> None:
     candidates: dict[str, nn.Module] = {str(i): nn.Conv2d(3, 3, 1) for i in range(10)}
-    found: list[Session] = []
+    found: list[records.Session] = []
 
     def still_open(sessions: object) -> list[str]:
         assert list(found) == sessions
         return open_keys(found, candidates, tolerance=1e-9, max_sessions=2)
 
     checked: StillOpen = still_open
-    section = LatencySection(session_seconds=0.01)
-    for session in measure(
+    section = recipe.LatencySection(session_seconds=0.01)
+    for session in latency.measure(
         section, reference=nn.Conv2d(3, 3, 1), candidates=candidates, input_shape=(3, 4, 4), seed=0, still_open=checked
     ):
         found.append(session)

@@ -11,12 +11,9 @@ import pytest
 from browser import CHROMIUM
 from made_study import TRUE_COST, MadeStudy, everywhere, recipe
 
-from nas_attn.analysis import units
+from nas_attn import analysis, errors, model, report
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.errors import UserError
-from nas_attn.model import Estimate
-from nas_attn.report import figures, words
 from nas_attn.study.reading import snapshot
 
 SE = "se(reduction=8)"
@@ -27,7 +24,7 @@ def named(figure: object, name: str) -> list[object]:
 
 
 def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> None:
-    (figure,) = figures.front_figures(made)
+    (figure,) = report.figures.front_figures(made)
     points = [trace for trace in figure.data if trace.mode == "markers" and trace.name != "recommended"]
     placements = [placement for trace in points for placement in trace.customdata]
     scored = [view for view in made.candidates if view.state == "scored"]
@@ -46,7 +43,7 @@ def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> 
 
 
 def test_values_are_drawn_as_they_are_where_that_is_wanted(made: Snapshot) -> None:
-    (figure,) = figures.front_figures(made, absolute=True)
+    (figure,) = report.figures.front_figures(made, absolute=True)
     (bare,) = named(figure, "bare backbone")
     estimate = made.candidates[0].estimates["accuracy"]
     assert bare.y[0] == pytest.approx(100 * estimate.mean, abs=1e-4)
@@ -59,12 +56,12 @@ def test_one_figure_for_each_further_objective(tmp_path: Path) -> None:
         study = MadeStudy(tmp_path, recipe(objectives=objectives), name="-".join(objectives))
         study.candidate(everywhere(SE))
         study.sessions(1)
-        drawn = figures.front_figures(snapshot(study.store))
+        drawn = report.figures.front_figures(snapshot(study.store))
         assert [figure.layout.xaxis.title.text.partition(" ")[0] for figure in drawn] == axes
 
 
 def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
-    figure = figures.learning_curves(made)
+    figure = report.figures.learning_curves(made)
     (pruned,) = (trace for trace in figure.data if trace.name == "pruned")
     assert list(pruned.x) == [1, None] * made.counts["pruned"]
     assert [symbol for x, symbol in zip(pruned.x, pruned.marker.symbol, strict=True) if x] == ["x"] * made.counts[
@@ -79,7 +76,7 @@ def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
 
 
 def test_the_noise_figure_compares_each_run_with_the_bare_backbones_of_its_seed(made: Snapshot) -> None:
-    runs, estimates = figures.noise_figure(made).data
+    runs, estimates = report.figures.noise_figure(made).data
     bare, se = made.candidates[:2]
     assert list(runs.y).count(se.label) == 3
     drawn = dict(zip(estimates.y, estimates.x, strict=True))
@@ -91,19 +88,19 @@ def test_the_noise_figure_compares_each_run_with_the_bare_backbones_of_its_seed(
 
 def test_numbers_as_a_person_reads_them() -> None:
     for share in ("accuracy", "mean_iou", "map50_95"):
-        assert units.plus_minus(share, 0.0061, 0.002) == "+0.61 ± 0.20 points"
-    assert units.difference("loss", -0.0123) == "-0.0123"
-    assert units.difference_range("latency", -0.01, 0.051) == "-1.0 to +5.1 %"
-    assert units.size("macs", -12_000) == "12 k"
-    assert units.value("accuracy", 0.72414) == "72.41 %"
-    assert units.value("latency", 1.1324) == "1.132 ×"
-    assert units.value("params", 78_512) == "78.5 k"
-    assert units.value("macs", 12_510_000) == "12.5 M"
-    assert units.value("memory", 3e6) == "3 MB"
-    assert units.value("-rmse", 0.123456) == "0.1235"
-    assert units.value("loss", None) == units.value("loss", float("nan")) == "–"
-    assert words.spread("accuracy", Estimate(0.7, 0.004, 0.692, 0.708, 1)) == "± 0.80"
-    assert [units.duration(s) for s in (45.2, 200, 7500)] == ["45 s", "3 min", "2.1 h"]
+        assert analysis.units.plus_minus(share, 0.0061, 0.002) == "+0.61 ± 0.20 points"
+    assert analysis.units.difference("loss", -0.0123) == "-0.0123"
+    assert analysis.units.difference_range("latency", -0.01, 0.051) == "-1.0 to +5.1 %"
+    assert analysis.units.size("macs", -12_000) == "12 k"
+    assert analysis.units.value("accuracy", 0.72414) == "72.41 %"
+    assert analysis.units.value("latency", 1.1324) == "1.132 ×"
+    assert analysis.units.value("params", 78_512) == "78.5 k"
+    assert analysis.units.value("macs", 12_510_000) == "12.5 M"
+    assert analysis.units.value("memory", 3e6) == "3 MB"
+    assert analysis.units.value("-rmse", 0.123456) == "0.1235"
+    assert analysis.units.value("loss", None) == analysis.units.value("loss", float("nan")) == "–"
+    assert report.words.spread("accuracy", model.Estimate(0.7, 0.004, 0.692, 0.708, 1)) == "± 0.80"
+    assert [analysis.units.duration(s) for s in (45.2, 200, 7500)] == ["45 s", "3 min", "2.1 h"]
 
 
 def cell(figure: go.Figure, site: str, column: str) -> dict[str, object]:
@@ -114,7 +111,7 @@ def cell(figure: go.Figure, site: str, column: str) -> dict[str, object]:
 
 
 def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made: Snapshot) -> None:
-    (metric, accuracy), (what, latency) = figures.effect_maps(made)
+    (metric, accuracy), (what, latency) = report.figures.effect_maps(made)
     assert (metric, what) == ("accuracy", "latency")
     effects = fit_effects(made, "latency")
     assert effects is not None
@@ -130,10 +127,10 @@ def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made
 
 
 def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_middle(made: Snapshot) -> None:
-    (_, accuracy), (_, latency) = figures.effect_maps(made)
+    (_, accuracy), (_, latency) = report.figures.effect_maps(made)
     loss = fit_effects(made, "loss")
     assert loss is not None
-    maps, worst, best = (accuracy, latency, figures.effect_map(loss)), figures.BAD, figures.GOOD
+    maps, worst, best = (accuracy, latency, report.figures.effect_map(loss)), report.figures.BAD, report.figures.GOOD
     ends = [(f.data[0].colorscale[0][1], f.data[0].colorscale[-1][1]) for f in maps]
     assert ends == [(worst, best), (best, worst), (worst, best)], "a gain in log-loss is a lower one"
     for figure in (accuracy, latency):
@@ -144,9 +141,9 @@ def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_midd
 def test_in_words_it_names_what_is_sure(made: Snapshot) -> None:
     effects = fit_effects(made, "latency")
     assert effects is not None
-    assert "cbam(reduction=16, spatial_kernel_size=7) at stage" in figures.described("latency", effects)
+    assert "cbam(reduction=16, spatial_kernel_size=7) at stage" in report.figures.described("latency", effects)
     nothing = replace(effects, rows=tuple(replace(row, low=-1.0, high=1.0) for row in effects.rows))
-    assert figures.described("latency", nothing).endswith("None is certainly different from zero.")
+    assert report.figures.described("latency", nothing).endswith("None is certainly different from zero.")
 
 
 def effect(site: str, kind: str, knobs: str) -> Effect:
@@ -168,16 +165,16 @@ def effect(site: str, kind: str, knobs: str) -> Effect:
 def test_a_knob_that_the_site_decides_makes_no_column_of_its_own() -> None:
     rows = [effect(f"stage{n}", "coord", f"reduction={2**n}") for n in (1, 2, 3)]
     rows += [effect("stage1", "se", f"reduction={r}, gate=hard") for r in (4, 8)]
-    names = figures.column_names(rows)
+    names = report.figures.column_names(rows)
     assert {names[f"stage{n}", f"coord(reduction={2**n})"] for n in (1, 2, 3)} == {"coord"}
     assert names["stage1", "se(reduction=4, gate=hard)"] == "se(reduction=4)"
-    figure = figures.effect_map(Effects("accuracy", tuple(rows), (), None))
+    figure = report.figures.effect_map(Effects("accuracy", tuple(rows), (), None))
     assert list(figure.data[0].x) == ["coord", "se(reduction=4)", "se(reduction=8)"]
 
 
 def test_many_choices_are_read_by_pointing(made: Snapshot) -> None:
     rows = [effect("stage1", f"kind{n:02}", "") for n in range(30)]
-    figure = figures.effect_map(Effects("accuracy", tuple(rows), (), None))
+    figure = report.figures.effect_map(Effects("accuracy", tuple(rows), (), None))
     assert figure.data[0].texttemplate is None
     assert "probability of 90 %" in figure.data[0].hovertext[0][29]
 
@@ -186,16 +183,16 @@ BEGINNINGS = {"svg": b"<svg", "pdf": b"%PDF", "png": b"\x89PNG"}
 
 
 def test_what_a_study_can_show_grows_with_it(made: Snapshot, tmp_path: Path) -> None:
-    assert set(figures.all_figures(made)) == {"front", "effects-accuracy", "effects-latency", "curves", "noise"}
-    assert set(figures.all_figures(snapshot(MadeStudy(tmp_path, name="young").store))) == {"front"}
+    assert set(report.figures.all_figures(made)) == {"front", "effects-accuracy", "effects-latency", "curves", "noise"}
+    assert set(report.figures.all_figures(snapshot(MadeStudy(tmp_path, name="young").store))) == {"front"}
 
 
 def test_what_is_missing_or_wrong_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"'gif': .*svg, pdf, png"):
-        figures.write_figures({}, tmp_path, "gif")
+    with pytest.raises(errors.UserError, match=r"'gif': .*svg, pdf, png"):
+        report.figures.write_figures({}, tmp_path, "gif")
     monkeypatch.setitem(sys.modules, "kaleido", None)
-    with pytest.raises(UserError, match=r"kaleido.*'nas-attn\[figures\]'"):
-        figures.write_figures({}, tmp_path, "svg")
+    with pytest.raises(errors.UserError, match=r"kaleido.*'nas-attn\[figures\]'"):
+        report.figures.write_figures({}, tmp_path, "svg")
 
 
 @pytest.mark.slow
@@ -205,8 +202,8 @@ def test_figures_become_svg_pdf_and_png(made: Snapshot, tmp_path: Path, monkeypa
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     monkeypatch.setenv("BROWSER_PATH", CHROMIUM)
-    drawn = {name: figures.all_figures(made)[name] for name in ("front", "effects-latency")}
+    drawn = {name: report.figures.all_figures(made)[name] for name in ("front", "effects-latency")}
     for format_, beginning in BEGINNINGS.items():
-        files = figures.write_figures(drawn, tmp_path / "figures", format_)
+        files = report.figures.write_figures(drawn, tmp_path / "figures", format_)
         assert [file.name for file in files] == [f"front.{format_}", f"effects-latency.{format_}"]
         assert all(file.read_bytes().startswith(beginning) for file in files)

@@ -13,11 +13,8 @@ import pytest
 from browser import browser
 from made_study import MadeStudy, everywhere, recipe, usual
 
+from nas_attn import errors, recipe_reading, records, report
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.errors import StudyError, UserError
-from nas_attn.recipe_reading import load_recipe
-from nas_attn.records import BESIDE
-from nas_attn.report import write_report
 from nas_attn.report.html import render, summary
 from nas_attn.report.tables import FRAMES, rows
 from nas_attn.study.reading import snapshot
@@ -47,7 +44,7 @@ def test_what_each_choice_does_is_said_and_listed(made: Snapshot, tmp_path: Path
 
 def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path: Path) -> None:
     with browser(tmp_path) as tab:
-        tab.open(write_report(made, tmp_path / "page.html").as_uri(), width=1300)
+        tab.open(report.write_report(made, tmp_path / "page.html").as_uri(), width=1300)
         tab.until("[...document.querySelectorAll('.figure')].every(f => f.querySelector('.main-svg'))")
         assert tab.look("document.querySelectorAll('.figure').length") == 5
         assert tab.look("document.documentElement.scrollWidth") <= 1300
@@ -65,7 +62,7 @@ def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path
 def test_the_recipe_of_the_report_is_that_of_the_study(made: Snapshot, tmp_path: Path) -> None:
     page = html.unescape(render(made).split("<summary>Recipe</summary><pre>")[1].split("</pre>")[0])
     (tmp_path / "again.toml").write_text(page.replace("\N{NO-BREAK SPACE}", " "), "utf-8")
-    assert load_recipe(str(tmp_path / "again.toml")) == made.recipe
+    assert recipe_reading.load_recipe(str(tmp_path / "again.toml")) == made.recipe
 
 
 def test_an_empty_study_is_a_page_too(tmp_path: Path) -> None:
@@ -152,21 +149,21 @@ def test_objectives_in_any_choice(tmp_path: Path, objectives: list[str]) -> None
 
 def test_writing_replaces_the_old_report_and_leaves_no_draft(made: Snapshot, tmp_path: Path) -> None:
     target = tmp_path / "deep" / "report.html"
-    assert write_report(made, target) == target
+    assert report.write_report(made, target) == target
     target.write_text("old")
-    write_report(made, target)
+    report.write_report(made, target)
     assert target.read_text("utf-8").startswith("<!doctype html>")
     assert list(target.parent.iterdir()) == [target]
 
 
 def test_where_it_cannot_be_written_one_sentence_says_so(made: Snapshot, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StudyError, match=r"cannot be written to .*give another path"):
-        write_report(made, tmp_path / "file" / "report.html")
+    with pytest.raises(errors.StudyError, match=r"cannot be written to .*give another path"):
+        report.write_report(made, tmp_path / "file" / "report.html")
     folder = tmp_path / "folder"
     folder.mkdir()
-    with pytest.raises(StudyError, match="cannot be written"):
-        write_report(made, folder)
+    with pytest.raises(errors.StudyError, match="cannot be written"):
+        report.write_report(made, folder)
     assert list(folder.iterdir()) == []
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
@@ -176,7 +173,7 @@ def test_sessions_that_had_not_the_device_alone_are_told_of(tmp_path: Path) -> N
     assert "the device alone" not in words_of(render(snapshot(study.store)))
     session = study.store.sessions()[0]
     for who in ("pid 7 (nas-attn search first), which is stopped", "pid 8"):
-        study.store.add_session(replace(session, notes={BESIDE: who}))
+        study.store.add_session(replace(session, notes={records.BESIDE: who}))
     now = snapshot(study.store)
     assert "pid 7 (nas-attn search first), which is stopped; pid 8." in words_of(render(now))
     assert now.as_dict()["latency"]["beside"] == ["pid 7 (nas-attn search first), which is stopped", "pid 8"]
@@ -224,7 +221,7 @@ def test_the_rows_say_what_the_study_says(made: Snapshot) -> None:
 
 
 def test_an_unknown_table_is_named() -> None:
-    with pytest.raises(UserError, match=r"'trails': .*'trials'"):
+    with pytest.raises(errors.UserError, match=r"'trails': .*'trials'"):
         rows(None, "trails")  # type: ignore[arg-type]
 
 

@@ -9,22 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn import attachment, backbones
-from nas_attn.attachment import survey
+from nas_attn import attachment, backbones, errors, recipe_reading, records
 from nas_attn.attention.catalogue import ROWS
-from nas_attn.errors import RecipeError
 from nas_attn.recipe import BackboneSection, Recipe
-from nas_attn.recipe_reading import frozen_recipe, load_recipe, recipe_from, shipped
-from nas_attn.records import Site
 from nas_attn.space import SearchSpace
 
 KNOBS = {"int": [1, 2, 4, 8], "float": [0.5, 1.0], "bool": [True, False]}
 
 
 @cache
-def sites() -> tuple[Site, ...]:
+def sites() -> tuple[records.Site, ...]:
     model = backbones.build(BackboneSection(name="resnet8"), input_shape=(3, 32, 32), classes=4)
-    return survey(model, (3, 32, 32)).sites
+    return attachment.survey(model, (3, 32, 32)).sites
 
 
 def consequences(recipe: Recipe) -> list[object]:
@@ -36,32 +32,32 @@ def consequences(recipe: Recipe) -> list[object]:
 
 
 def frozen(recipe: Recipe) -> Recipe:
-    return frozen_recipe(recipe.to_json(), where="a test")
+    return recipe_reading.frozen_recipe(recipe.to_json(), where="a test")
 
 
 def with_space(space: object) -> Recipe:
     table = {"name": "made", "backbone": {"name": "resnet8"}, "data": {"name": "digits"}, "space": space}
-    return recipe_from(table, where="a test")
+    return recipe_reading.recipe_from(table, where="a test")
 
 
-@pytest.mark.parametrize("name", shipped("studies"))
+@pytest.mark.parametrize("name", recipe_reading.shipped("studies"))
 def test_a_shipped_recipe_means_the_same_when_frozen(name: str) -> None:
-    recipe = load_recipe(name)
+    recipe = recipe_reading.load_recipe(name)
     assert consequences(frozen(recipe)) == consequences(recipe)
 
 
-@pytest.mark.parametrize("name", shipped("search_spaces"))
+@pytest.mark.parametrize("name", recipe_reading.shipped("search_spaces"))
 def test_a_shipped_space_means_the_same_when_frozen(name: str) -> None:
-    recipe = with_space(tomllib.loads(shipped("search_spaces")[name]))
+    recipe = with_space(tomllib.loads(recipe_reading.shipped("search_spaces")[name]))
     assert consequences(frozen(recipe)) == consequences(recipe)
 
 
 @pytest.mark.parametrize(("start", "form"), [("scratch", "paper"), ("backbone", "identity")])
 def test_an_older_recipe_keeps_the_form_that_it_trained(start: str, form: str) -> None:
-    recipe = frozen(load_recipe("digits", overrides={"training.start": start, "training.init": form}))
+    recipe = frozen(recipe_reading.load_recipe("digits", overrides={"training.start": start, "training.init": form}))
     older = recipe.to_json().replace(f'"init": "{form}"', '"init": "auto"')
     assert older != recipe.to_json()
-    assert frozen_recipe(older, where="a test") == recipe
+    assert recipe_reading.frozen_recipe(older, where="a test") == recipe
 
 
 @st.composite
@@ -91,8 +87,8 @@ def test_any_space_means_the_same_when_frozen(space: dict[str, object]) -> None:
     recipe = with_space(space)
     try:
         meant = consequences(recipe)
-    except RecipeError as error:  # values that no module can take are refused alike
-        with pytest.raises(RecipeError, match=re.escape(str(error))):
+    except errors.RecipeError as error:  # values that no module can take are refused alike
+        with pytest.raises(errors.RecipeError, match=re.escape(str(error))):
             consequences(frozen(recipe))
         return
     assert consequences(frozen(recipe)) == meant

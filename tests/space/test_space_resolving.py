@@ -8,14 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn import attachment, backbones
-from nas_attn.attachment import survey
-from nas_attn.errors import PlacementError, RecipeError
-from nas_attn.notation import parse
-from nas_attn.recipe import BackboneSection
-from nas_attn.records import Assignment, Choice, Placement, ResolvedPlacement, Site
-from nas_attn.space import SearchSpace, resolve
-from nas_attn.space_schema import SpaceSpec
+from nas_attn import attachment, backbones, errors, notation, recipe, records, space, space_schema
 
 SHAPE = (3, 16, 16)
 
@@ -23,21 +16,21 @@ SHAPE = (3, 16, 16)
 def bare() -> torch.nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return backbones.build(BackboneSection(name="resnet14", width=8), input_shape=SHAPE, classes=4)
+        return backbones.build(recipe.BackboneSection(name="resnet14", width=8), input_shape=SHAPE, classes=4)
 
 
 @cache
-def sites() -> tuple[Site, ...]:
-    return survey(bare(), SHAPE).sites
+def sites() -> tuple[records.Site, ...]:
+    return attachment.survey(bare(), SHAPE).sites
 
 
-def resolved(text: str | Placement, init: str = "paper") -> ResolvedPlacement:
-    placement = parse(text) if isinstance(text, str) else text
-    return resolve(placement, sites(), init=init)
+def resolved(text: str | records.Placement, init: str = "paper") -> records.ResolvedPlacement:
+    placement = notation.parse(text) if isinstance(text, str) else text
+    return space.resolve(placement, sites(), init=init)
 
 
 @cache
-def output(placement: ResolvedPlacement) -> bytes:
+def output(placement: records.ResolvedPlacement) -> bytes:
     """What the network answers when every weight follows from its name: equal for equal networks, bit for bit."""
     model = attachment.attach(bare(), placement).eval().double()
     with torch.no_grad():
@@ -52,21 +45,21 @@ def output(placement: ResolvedPlacement) -> bytes:
 
 choices = st.sampled_from(
     [
-        Choice("none"),
-        Choice("se", (("reduction", 4),)),
-        Choice("se", (("reduction", 8), ("bias", False))),
-        Choice("eca"),
-        Choice("eca", (("kernel_size", 3),)),
-        Choice("eca", (("kernel_size", 5),)),
-        Choice("cbam", (("reduction", 2), ("spatial_kernel_size", 3))),
-        Choice("coord"),
-        Choice("coord", (("reduction", 2),)),
-        Choice("ela", (("variant", "T"),)),
-        Choice("ela", (("variant", "B"),)),
-        Choice("ela", (("variant", "S"),)),
-        Choice("ela", (("kernel_size", 5), ("groups", 1), ("norm_groups", 8))),
-        Choice("simam"),
-        Choice("simam", (("e_lambda", 0.01),)),
+        records.Choice("none"),
+        records.Choice("se", (("reduction", 4),)),
+        records.Choice("se", (("reduction", 8), ("bias", False))),
+        records.Choice("eca"),
+        records.Choice("eca", (("kernel_size", 3),)),
+        records.Choice("eca", (("kernel_size", 5),)),
+        records.Choice("cbam", (("reduction", 2), ("spatial_kernel_size", 3))),
+        records.Choice("coord"),
+        records.Choice("coord", (("reduction", 2),)),
+        records.Choice("ela", (("variant", "T"),)),
+        records.Choice("ela", (("variant", "B"),)),
+        records.Choice("ela", (("variant", "S"),)),
+        records.Choice("ela", (("kernel_size", 5), ("groups", 1), ("norm_groups", 8))),
+        records.Choice("simam"),
+        records.Choice("simam", (("e_lambda", 0.01),)),
     ]
 )
 places = st.sampled_from(
@@ -74,23 +67,25 @@ places = st.sampled_from(
     + [("*", None), ("stage*.block2", "block")]
 )
 placements = st.lists(st.tuples(places, choices), max_size=3).map(
-    lambda parts: Placement(
-        tuple(Assignment(site, choice, position) for (site, position), choice in dict(parts).items())
+    lambda parts: records.Placement(
+        tuple(records.Assignment(site, choice, position) for (site, position), choice in dict(parts).items())
     )
 )
 
 
-def may_resolve(placement: Placement) -> ResolvedPlacement | None:
+def may_resolve(placement: records.Placement) -> records.ResolvedPlacement | None:
     try:
         return resolved(placement)
-    except PlacementError:  # twice at one place, or impossible on 8 channels
+    except errors.PlacementError:  # twice at one place, or impossible on 8 channels
         return None
 
 
 @settings(max_examples=20, deadline=None)
 @given(placements, placements)
 @pytest.mark.filterwarnings("ignore::nas_attn.errors.NasAttnWarning")
-def test_equal_networks_have_equal_keys_and_different_ones_different(first: Placement, second: Placement) -> None:
+def test_equal_networks_have_equal_keys_and_different_ones_different(
+    first: records.Placement, second: records.Placement
+) -> None:
     a, b = may_resolve(first), may_resolve(second)
     if a is not None and b is not None:
         assert (a.key == b.key) == (output(a) == output(b)), (str(first), str(second))
@@ -99,7 +94,7 @@ def test_equal_networks_have_equal_keys_and_different_ones_different(first: Plac
 @settings(max_examples=25, deadline=None)
 @given(placements)
 @pytest.mark.filterwarnings("ignore::nas_attn.errors.NasAttnWarning")
-def test_explicit_notation_resolves_to_the_same_network(placement: Placement) -> None:
+def test_explicit_notation_resolves_to_the_same_network(placement: records.Placement) -> None:
     explicit = may_resolve(placement)
     if explicit is not None:
         again = resolved(explicit.text)
@@ -138,13 +133,13 @@ def test_two_modules_at_one_point_apply_in_the_order_of_the_positions() -> None:
 
 
 def test_two_sites_at_one_module_are_no_two_places() -> None:
-    both = survey(bare(), SHAPE, custom={"mine": ["layer1.0"]}).sites
-    assert len(resolve(parse("stage1@block=se mine=se"), both).modules) == 2
-    with pytest.raises(PlacementError, match=r"stage1 and mine both mean layer1\.0"):
-        resolve(parse("stage1@block=se mine=eca"), both)
+    both = attachment.survey(bare(), SHAPE, custom={"mine": ["layer1.0"]}).sites
+    assert len(space.resolve(notation.parse("stage1@block=se mine=se"), both).modules) == 2
+    with pytest.raises(errors.PlacementError, match=r"stage1 and mine both mean layer1\.0"):
+        space.resolve(notation.parse("stage1@block=se mine=eca"), both)
     table = {"name": "own", "sites": {"custom": {"mine": ["layer1.0"]}, "positions": ["block"]}, "choices": {"eca": {}}}
-    with pytest.raises(RecipeError, match=r"sites\.exclude"):
-        SearchSpace(SpaceSpec.model_validate(table), both)
+    with pytest.raises(errors.RecipeError, match=r"sites\.exclude"):
+        space.SearchSpace(space_schema.SpaceSpec.model_validate(table), both)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +155,7 @@ def test_two_sites_at_one_module_are_no_two_places() -> None:
     ],
 )
 def test_what_does_not_fit_is_one_sentence_that_names_it(text: str, told: str) -> None:
-    with pytest.raises(PlacementError) as error:
+    with pytest.raises(errors.PlacementError) as error:
         resolved(text)
     assert told in str(error.value)
     assert "\n" not in str(error.value)

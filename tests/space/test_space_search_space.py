@@ -9,25 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nas_attn import attachment, backbones
-from nas_attn.attachment import survey
-from nas_attn.errors import PlacementError, RecipeError
-from nas_attn.notation import parse
-from nas_attn.recipe import BackboneSection
-from nas_attn.recipe_reading import load_space, shipped
-from nas_attn.records import Site
+from nas_attn import attachment, backbones, errors, notation, recipe, recipe_reading, records, space_schema
 from nas_attn.space import SearchSpace, resolve
-from nas_attn.space_schema import SpaceSpec
 
 
 @cache
-def sites() -> tuple[Site, ...]:
-    model = backbones.build(BackboneSection(name="resnet20"), input_shape=(3, 32, 32), classes=10)
-    return survey(model, (3, 32, 32)).sites
+def sites() -> tuple[records.Site, ...]:
+    model = backbones.build(recipe.BackboneSection(name="resnet20"), input_shape=(3, 32, 32), classes=10)
+    return attachment.survey(model, (3, 32, 32)).sites
 
 
 def space(**table: object) -> SearchSpace:
-    return SearchSpace(SpaceSpec.model_validate({"name": "test", **table}), sites())
+    return SearchSpace(space_schema.SpaceSpec.model_validate({"name": "test", **table}), sites())
 
 
 knobs = {
@@ -64,7 +57,7 @@ def test_the_count_is_exact_and_every_placement_another_network(found: SearchSpa
 @given(spaces, st.integers(0, 99))
 def test_samples_lie_in_the_space_and_encode_their_placement(found: SearchSpace, seed: int) -> None:
     if found.count() == 0:
-        with pytest.raises(RecipeError, match="max_modules"):
+        with pytest.raises(errors.RecipeError, match="max_modules"):
             found.sample(random.Random(seed))
         return
     values = found.sample(random.Random(seed))
@@ -72,7 +65,7 @@ def test_samples_lie_in_the_space_and_encode_their_placement(found: SearchSpace,
     assert all(values[site] in choices for site, choices in found.parameters.items())
     resolved = found.resolve(values)
     assert found.values(resolved) == values
-    assert found.values(resolve(parse(resolved.text), sites())) == values
+    assert found.values(resolve(notation.parse(resolved.text), sites())) == values
     for neighbour in found.neighbours(values):
         assert found.contains(neighbour)
         assert sum(neighbour[site] != values[site] for site in values) == 1
@@ -127,16 +120,16 @@ def test_positions_that_are_searched_are_part_of_the_value() -> None:
 
 def test_a_placement_outside_the_space_is_refused_by_name() -> None:
     found = space(choices={"simam": {}}, sites={"include": ["stage1", "stage2"]})
-    with pytest.raises(PlacementError, match=r"stage1: .*none, simam"):
-        found.values(resolve(parse("stage1=eca"), sites()))
-    with pytest.raises(PlacementError, match="does not search at"):
-        found.values(resolve(parse("stage3=simam"), sites()))
+    with pytest.raises(errors.PlacementError, match=r"stage1: .*none, simam"):
+        found.values(resolve(notation.parse("stage1=eca"), sites()))
+    with pytest.raises(errors.PlacementError, match="does not search at"):
+        found.values(resolve(notation.parse("stage3=simam"), sites()))
 
 
 @pytest.mark.parametrize("name", ["plug_and_play", "channel", "ela", "spatial_and_channel", "detector", "small"])
 def test_shipped_spaces_fit_the_shipped_backbones(name: str) -> None:
-    assert name in shipped("search_spaces")
-    assert SearchSpace(load_space(name), sites()).count() > 100
+    assert name in recipe_reading.shipped("search_spaces")
+    assert SearchSpace(recipe_reading.load_space(name), sites()).count() > 100
 
 
 @pytest.mark.parametrize(
@@ -157,28 +150,28 @@ def test_shipped_spaces_fit_the_shipped_backbones(name: str) -> None:
 def test_a_wrong_file_is_one_sentence_with_file_key_and_way_out(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
-    with pytest.raises(RecipeError) as error:
-        SearchSpace(load_space(str(path)), sites())
+    with pytest.raises(errors.RecipeError) as error:
+        SearchSpace(recipe_reading.load_space(str(path)), sites())
     assert told in str(error.value)
     assert "mine.toml" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @cache
-def mobilenet_sites() -> tuple[Site, ...]:
-    return survey(mobilenet(), (3, 64, 64), custom={"last": ["features.12"]}).sites
+def mobilenet_sites() -> tuple[records.Site, ...]:
+    return attachment.survey(mobilenet(), (3, 64, 64), custom={"last": ["features.12"]}).sites
 
 
 def mobilenet() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        section = BackboneSection(name="torchvision:mobilenet_v3_small")
+        section = recipe.BackboneSection(name="torchvision:mobilenet_v3_small")
         return backbones.build(section, input_shape=(3, 64, 64), classes=4).eval()
 
 
 def searching_originals(**sites: object) -> SearchSpace:
     table = {"name": "own", "sites": {"originals": "search", **sites}, "choices": {"eca": {}, "se": {"reduction": 4}}}
-    return SearchSpace(SpaceSpec.model_validate(table), mobilenet_sites())
+    return SearchSpace(space_schema.SpaceSpec.model_validate(table), mobilenet_sites())
 
 
 def test_a_backbones_own_attention_is_kept_replaced_or_removed() -> None:
@@ -193,7 +186,7 @@ def test_a_backbones_own_attention_is_kept_replaced_or_removed() -> None:
     for value in ("original", "none", "eca"):
         resolved = found.resolve({**kept, site.name: value})
         assert found.values(resolved) == {**kept, site.name: value}
-        assert resolve(parse(resolved.text), mobilenet_sites()).key == resolved.key
+        assert resolve(notation.parse(resolved.text), mobilenet_sites()).key == resolved.key
         model = mobilenet()
         attached = attachment.attach(model, resolved) if resolved.modules else model
         with torch.no_grad():
@@ -204,15 +197,15 @@ def test_a_backbones_own_attention_is_kept_replaced_or_removed() -> None:
 
 
 def test_a_glob_leaves_a_backbones_own_attention_alone() -> None:
-    everywhere = resolve(parse("*=eca"), mobilenet_sites())
+    everywhere = resolve(notation.parse("*=eca"), mobilenet_sites())
     assert not any(point.replaces for point, _ in everywhere.modules)
-    with pytest.raises(PlacementError, match=r"stage1 .*original"):
-        resolve(parse("stage1=original"), mobilenet_sites())
+    with pytest.raises(errors.PlacementError, match=r"stage1 .*original"):
+        resolve(notation.parse("stage1=original"), mobilenet_sites())
 
 
 def test_sites_of_ones_own_are_searched_beside_the_found_ones() -> None:
     table = {"name": "own", "sites": {"custom": {"last": ["features.12"]}}, "choices": {"eca": {}}}
-    found = SearchSpace(SpaceSpec.model_validate(table), mobilenet_sites())
+    found = SearchSpace(space_schema.SpaceSpec.model_validate(table), mobilenet_sites())
     assert found.sites[-1].name == "last"
     assert not any(site.original for site in found.sites)
     assert "last=eca" in found.resolve({**found.baselines()[0].values, "last": "eca"}).text

@@ -21,33 +21,29 @@ from nas_attn.analysis.criteria import Criteria
 from nas_attn.errors import CheckpointError, NasAttnWarning, OperationError, StudyError
 from nas_attn.evaluation.artifacts import mark, weights_run
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import searching
-from nas_attn.study.exporting import AGAIN, chosen, train_again, trained_model
-from nas_attn.study.keeping import back_up, clean
-from nas_attn.study.opening import OpenStudy, open_study
-from nas_attn.study.reading import snapshot
+from nas_attn.study import exporting, keeping, opening, reading, searching
 
 URL = "sqlite:///nas_attn.db"
 
 
-def searched(keep: str = "all", trials: int = 5, artifacts: str | None = None) -> OpenStudy:
+def searched(keep: str = "all", trials: int = 5, artifacts: str | None = None) -> opening.OpenStudy:
     changes = {"search.trials": trials, "storage.keep_weights": keep, "search.confirm_seeds": 0}
     opened = searching.begin(load_recipe("table.toml", overrides=changes), URL, artifacts=artifacts)
     assert searching.work(opened, searching.Options(say=lambda line: None)) == "complete"
     return opened
 
 
-def kept(opened: OpenStudy) -> set[str]:
+def kept(opened: opening.OpenStudy) -> set[str]:
     return {row.key for row in opened.store.candidates() if opened.store.checkpoints(weights_run(row.key))}
 
 
-def files(opened: OpenStudy) -> set[str]:
+def files(opened: opening.OpenStudy) -> set[str]:
     return {found.name for found in opened.artifacts.stored()}
 
 
 def test_the_weights_of_the_front_stay_where_only_they_are_wanted(table: Path) -> None:
     opened = searched("front")
-    now = snapshot(opened.store)
+    now = reading.snapshot(opened.store)
     wanted = {view.key for view in now.front} | {view.key for view in now.candidates if view.baseline == "none"}
     wanted |= {now.recommendation.key} if now.recommendation else set()
     assert kept(opened) == wanted
@@ -73,16 +69,16 @@ def test_clean_says_what_it_would_free_and_then_frees_it(table: Path) -> None:
     for path in (old, others):
         os.utime(path, (time.time() - 7200, time.time() - 7200))
     before = files(opened)
-    would = clean(opened, "front", dry_run=True)
+    would = keeping.clean(opened, "front", dry_run=True)
     assert files(opened) == before
-    done = clean(opened, "front")
+    done = keeping.clean(opened, "front")
     assert done == would
     assert (done.weights + done.kept, done.strays) == (scored, 1)
     assert done.weights > 0
     assert not old.exists()
     assert young.exists(), "a row for it may be under way"
     assert others.exists(), "another study's"
-    again = clean(opened, "front")
+    again = keeping.clean(opened, "front")
     assert (again.weights, again.strays, again.size) == (0, 0, 0)
 
 
@@ -97,7 +93,7 @@ def test_a_run_that_was_interrupted_keeps_its_checkpoint(table: Path) -> None:
     (checkpoint,) = (
         row for rows in opened.store.all_checkpoints().values() for row in rows if row.run.startswith("search:")
     )
-    assert clean(opened).checkpoints == 0
+    assert keeping.clean(opened).checkpoints == 0
     assert checkpoint.artifact in files(opened)
 
 
@@ -105,22 +101,22 @@ def test_a_backup_goes_on_elsewhere_with_its_artifacts(table: Path, tmp_path_fac
     opened = searched(trials=2)
     (opened.folder / opened.store.queue.rows()[0].run.folder).mkdir()
     (opened.folder / opened.store.queue.rows()[0].run.folder / "own.pt").touch()
-    written = back_up(opened.database, "copy.db")
+    written = keeping.back_up(opened.database, "copy.db")
     assert written.artifacts == table / "copy.artifacts"
     assert written.files == sum(path.is_file() for path in written.artifacts.rglob("*")) > len(files(opened))
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for path in (written.database, written.artifacts):
         shutil.move(path, elsewhere)
-    moved = open_study("table", f"sqlite:///{elsewhere}/copy.db")
+    moved = opening.open_study("table", f"sqlite:///{elsewhere}/copy.db")
     assert moved.folder == elsewhere / "copy.artifacts"
     assert files(moved) == files(opened)
     moved.store.set(trials=3)
     assert searching.work(moved, searching.Options(say=lambda line: None)) == "complete"
     assert len(opened.store.candidates()) == 2
     with pytest.raises(StudyError, match="in use"):
-        back_up(opened.database, elsewhere / "copy.db")
+        keeping.back_up(opened.database, elsewhere / "copy.db")
     with pytest.raises(OperationError, match=r"nas_attn\.artifacts'.* another"):
-        back_up(opened.database, "nas_attn.sqlite")
+        keeping.back_up(opened.database, "nas_attn.sqlite")
 
 
 @pytest.fixture
@@ -156,14 +152,14 @@ def test_a_study_keeps_its_artifacts_in_a_bucket(table: Path, bucket: str) -> No
     assert kept(opened)
     assert len(files(opened)) == len(kept(opened))
     assert not [path for path in opened.folder.iterdir() if path.is_file()]
-    again = open_study("table", URL)
+    again = opening.open_study("table", URL)
     name = next(iter(kept(again)))
     (row,) = again.store.checkpoints(weights_run(name))
     with again.artifacts.open_reader(row.artifact) as reader:
         assert len(reader.read()) == row.size
-    assert back_up(again.database, "copy.db").elsewhere == (bucket,)
+    assert keeping.back_up(again.database, "copy.db").elsewhere == (bucket,)
     there = len(files(again))
-    assert clean(again, "none").weights == there > 0
+    assert keeping.clean(again, "none").weights == there > 0
     assert files(again) == set()
 
 
@@ -190,7 +186,7 @@ def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_com
         )
     database.close()
     na.search(recipe, say=lambda line: None)
-    opened = open_study("table", URL)
+    opened = opening.open_study("table", URL)
     assert {name.partition(":")[0] for name in opened.store.all_checkpoints()} == {"weights"}
     assert {row.state for row in opened.store.leases()} == {"released"}
     kept = {row.artifact for rows in opened.store.all_checkpoints().values() for row in rows}
@@ -208,7 +204,7 @@ searching.work(open_study("table", "sqlite:///nas_attn.db"), searching.Options(s
 """
 
 
-def opened(folder: Path) -> OpenStudy:
+def opened(folder: Path) -> opening.OpenStudy:
     changes = {"search.trials": 1, "search.confirm_seeds": 0}
     return searching.begin(load_recipe("table.toml", overrides=changes), "sqlite:///nas_attn.db")
 
@@ -225,29 +221,29 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     assert subprocess.run([sys.executable, "-c", DIES], check=False).returncode == 9
     with pytest.warns(NasAttnWarning, match="trained weights are lost: the process .* was stopped"):
         searching.work(study, searching.Options(say=lambda line: None))
-    plan, now = searching.plan_recipe(study.recipe), snapshot(study.store)
-    view = chosen(study, now, Criteria(trial=0)).view
+    plan, now = searching.plan_recipe(study.recipe), reading.snapshot(study.store)
+    view = exporting.chosen(study, now, Criteria(trial=0)).view
     with pytest.raises(CheckpointError, match=r"the process that trained it was stopped .*again"):
-        trained_model(study, plan, view)
+        exporting.trained_model(study, plan, view)
     again = nas("export", "--trial", "0", "--again", "--threads", "1", "--output", "bare.pt")
     assert again.status == 0, again.err
     assert "trained again, after 2 epochs: score 1" in again.err
     assert Path("bare.pt").is_file()
-    assert torch.all(next(trained_model(study, plan, view).parameters()) == 7.0)
-    assert snapshot(study.store).as_dict() == now.as_dict(), "what the study knows stays as it is"
-    assert not [name for name in study.store.all_checkpoints() if name.startswith(AGAIN)]
+    assert torch.all(next(exporting.trained_model(study, plan, view).parameters()) == 7.0)
+    assert reading.snapshot(study.store).as_dict() == now.as_dict(), "what the study knows stays as it is"
+    assert not [name for name in study.store.all_checkpoints() if name.startswith(exporting.AGAIN)]
     (study.folder / study.store.checkpoints(f"weights:{view.key}")[0].artifact).unlink()
     with pytest.raises(CheckpointError, match=r"none .*\(checkpoint "):
-        trained_model(study, plan, view)
+        exporting.trained_model(study, plan, view)
 
 
 def test_only_what_was_scored_is_trained_again(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TABLE_FAIL", "fail")
     study = searching.begin(load_recipe("table.toml", overrides={"search.trials": 5}), "sqlite:///nas_attn.db")
     searching.work(study, searching.Options(say=lambda line: None))
-    now = snapshot(study.store)
+    now = reading.snapshot(study.store)
     failed = next(view for view in now.candidates if view.state == "failed")
     with pytest.raises(CheckpointError, match="has not been scored"):
-        train_again(study, failed, searching.Options(say=lambda line: None))
+        exporting.train_again(study, failed, searching.Options(say=lambda line: None))
     with pytest.raises(CheckpointError, match=r"uniform simam \(failed\)"):
-        trained_model(study, searching.plan_recipe(study.recipe), failed)
+        exporting.trained_model(study, searching.plan_recipe(study.recipe), failed)

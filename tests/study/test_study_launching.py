@@ -18,12 +18,7 @@ import torch
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Share
-from nas_attn.study import searching
-from nas_attn.study.launching import Launched, Request, Slurm, launch
-from nas_attn.study.local import devices_of, mps, shares_of
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.progress import overview
-from nas_attn.study.searching import on_device
+from nas_attn.study import launching, local, opening, progress, searching
 
 PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 
@@ -54,11 +49,11 @@ def unless(error: type[Exception], ask: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture
-def begun() -> Iterator[Callable[[str, int], OpenStudy]]:
+def begun() -> Iterator[Callable[[str, int], opening.OpenStudy]]:
     """Begins a study, whose connections are closed afterwards."""
-    opened: list[OpenStudy] = []
+    opened: list[opening.OpenStudy] = []
 
-    def begin(url: str, trials: int) -> OpenStudy:
+    def begin(url: str, trials: int) -> opening.OpenStudy:
         changes = {"search.trials": trials, "name": f"table{trials}"}  # the server is other tests', too
         opened.append(searching.begin(load_recipe("table.toml", overrides=changes), url))
         return opened[-1]
@@ -69,19 +64,21 @@ def begun() -> Iterator[Callable[[str, int], OpenStudy]]:
         study.database.close()
 
 
-def is_whole(opened: OpenStudy, trials: int) -> bool:
+def is_whole(opened: opening.OpenStudy, trials: int) -> bool:
     """Whether all candidates are told, each once."""
     rows = opened.store.candidates()
     told = sum(trial.state.is_finished() for trial in opened.book.all())
     return len({str(row.placement) for row in rows}) == len(rows) == told == trials
 
 
-def test_engines_that_cannot_be_had_are_one_sentence(table: Path, begun: Callable[[str, int], OpenStudy]) -> None:
+def test_engines_that_cannot_be_had_are_one_sentence(
+    table: Path, begun: Callable[[str, int], opening.OpenStudy]
+) -> None:
     opened = begun("sqlite:///nas_attn.db", 4)
     with pytest.raises(StudyError, match="SQLite"):
-        launch(opened, "slurm", Request(2))
+        launching.launch(opened, "slurm", launching.Request(2))
     with pytest.raises(StudyError, match="partition, minutes"):
-        launch(opened, "local", Request(2, partition="gpu"))
+        launching.launch(opened, "local", launching.Request(2, partition="gpu"))
 
 
 @pytest.mark.parametrize(
@@ -103,11 +100,11 @@ def test_what_squeue_cannot_say_is_not_taken_for_no_jobs(
     program.write_text(f"#!/bin/sh\n{answer}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert Slurm().state(Launched("slurm", ("7_0", "7_1"), "here", 0.0)) == shown
+    assert launching.Slurm().state(launching.Launched("slurm", ("7_0", "7_1"), "here", 0.0)) == shown
 
 
 def test_sbatch_gets_options_without_a_value_and_its_own_reason_is_shown(
-    table: Path, begun: Callable[[str, int], OpenStudy], monkeypatch: pytest.MonkeyPatch
+    table: Path, begun: Callable[[str, int], opening.OpenStudy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = table / "sbatch"
     refusal = 'case "$*" in *=nowhere*) echo "sbatch: error: invalid partition specified: nowhere" >&2; exit 1;; esac'
@@ -115,18 +112,18 @@ def test_sbatch_gets_options_without_a_value_and_its_own_reason_is_shown(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{table}:/usr/bin:/bin")
     opened = begun("sqlite:///nas_attn.db", 4)
-    jobs = Slurm().launch(opened, Request(2, more={"exclusive": "", "time": "5"}), table / "logs")
+    jobs = launching.Slurm().launch(opened, launching.Request(2, more={"exclusive": "", "time": "5"}), table / "logs")
     assert jobs == ["7_0", "7_1"]
     asked = (table / "asked").read_text().split()
     assert {"--exclusive", "--time=5", "--array=0-1"} <= set(asked)
     assert "sqlite:" not in " ".join(asked) + (table / "script").read_text()
     with pytest.raises(StudyError, match="invalid partition specified: nowhere"):
-        Slurm().launch(opened, Request(2, partition="nowhere"), table / "logs")
+        launching.Slurm().launch(opened, launching.Request(2, partition="nowhere"), table / "logs")
 
 
 @pytest.mark.slow
 def test_workers_in_the_background_are_seen_and_stopped(
-    table: Path, begun: Callable[[str, int], OpenStudy], monkeypatch: pytest.MonkeyPatch
+    table: Path, begun: Callable[[str, int], opening.OpenStudy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TABLE_SECONDS", "0.5")
     monkeypatch.setenv("PYTHONPATH", f"{table}:{os.environ.get('PYTHONPATH', '')}")
@@ -134,8 +131,8 @@ def test_workers_in_the_background_are_seen_and_stopped(
     said = types("launch", "table14", "--workers", "2", "--device", "cpu")
     assert "launched 2 workers on local" in said
     assert "nas-attn stop table14" in said
-    until(lambda: len(overview(opened).workers) == 2, "two workers")
-    assert overview(opened).launched == ("local: 2 running",)
+    until(lambda: len(progress.overview(opened).workers) == 2, "two workers")
+    assert progress.overview(opened).launched == ("local: 2 running",)
     until(lambda: (table / "calls.txt").exists(), "a first evaluation")
     said = types("stop", "table14")
     assert "told 2 workers to stop" in said
@@ -145,14 +142,14 @@ def test_workers_in_the_background_are_seen_and_stopped(
     assert logs.count("stopping, as requested by nas-attn stop") == logs.count("done (stopped)") == 2, logs
     monkeypatch.setenv("TABLE_SECONDS", "0")
     types("launch", "table14", "--workers", "1", "--device", "cpu")
-    until(lambda: overview(opened).progress.finished == 14, "later workers work to the end")
-    until(lambda: not overview(opened).workers, "and leave")
+    until(lambda: progress.overview(opened).progress.finished == 14, "later workers work to the end")
+    until(lambda: not progress.overview(opened).workers, "and leave")
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Ray
 def test_a_ray_clusters_workers_come_back_when_their_node_dies(
-    table: Path, begun: Callable[[str, int], OpenStudy], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    table: Path, begun: Callable[[str, int], opening.OpenStudy], postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray", reason="ray is not installed (extra `ray`)")
     from ray._private import services
@@ -188,7 +185,7 @@ def test_a_ray_clusters_workers_come_back_when_their_node_dies(
 
 @pytest.mark.slow
 def test_a_slurm_clusters_jobs_go_on_after_they_were_queued_again(
-    table: Path, begun: Callable[[str, int], OpenStudy], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    table: Path, begun: Callable[[str, int], opening.OpenStudy], postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if shutil.which("sinfo") is None or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
         pytest.skip("no Slurm answers here; runners/slurm/one_node.py starts one")
@@ -203,7 +200,7 @@ def test_a_slurm_clusters_jobs_go_on_after_they_were_queued_again(
     logs = opened.folder / "launched"
     until(lambda: any("SIGTERM" in path.read_text() for path in logs.glob("*.log")), "the worker to hear of it")
     until(lambda: is_whole(opened, 8), "the study to end", 2400)
-    until(lambda: not overview(opened).launched, "the jobs to leave the queue", 2400)
+    until(lambda: not progress.overview(opened).launched, "the jobs to leave the queue", 2400)
     assert {path.suffix for path in logs.iterdir()} == {".log"}
     calls = [line.rsplit("|", 1)[0] for line in (table / "calls.txt").read_text().splitlines()]
     assert len(calls) - len(set(calls)) <= 1, "what was under way is evaluated again, no more"
@@ -230,17 +227,17 @@ def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_gpus_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    devices = devices_of("auto", 5)
+    devices = local.devices_of("auto", 5)
     assert devices == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
-    assert shares_of(devices) == [Share(5, 3), Share(5, 2), Share(5, 3), Share(5, 2), Share(5, 3)]
-    assert devices_of("cuda:1", 2) == ["cuda:1", "cuda:1"]
-    assert devices_of("cpu", 2) == ["cpu", "cpu"]
+    assert local.shares_of(devices) == [Share(5, 3), Share(5, 2), Share(5, 3), Share(5, 2), Share(5, 3)]
+    assert local.devices_of("cuda:1", 2) == ["cuda:1", "cuda:1"]
+    assert local.devices_of("cpu", 2) == ["cpu", "cpu"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert devices_of("auto", 2) == ["auto", "auto"]
+    assert local.devices_of("auto", 2) == ["auto", "auto"]
 
 
 def test_a_server_runs_while_workers_share_a_gpu(control: Path) -> None:
-    with mps(TWO, pytest.fail, probe=["true"]) as environment:
+    with local.mps(TWO, pytest.fail, probe=["true"]) as environment:
         folder = environment["CUDA_MPS_PIPE_DIRECTORY"]
         assert control.read_text() == f"start {folder}\n"
         assert Path(folder).is_dir()
@@ -254,7 +251,7 @@ def test_a_server_that_does_not_work_is_ended_and_the_workers_go_without(
 ) -> None:
     monkeypatch.setenv("MPS_TEST_STATUS", status)
     said: list[str] = []
-    with mps(TWO, said.append, probe=[probe]) as environment:
+    with local.mps(TWO, said.append, probe=[probe]) as environment:
         assert environment == {}
     assert said == ["NVIDIA's MPS is installed but does not work here: the workers on one GPU take turns"]
     assert control.read_text().endswith("quit\n")
@@ -266,7 +263,7 @@ def test_no_server_where_no_gpu_is_shared_or_the_user_has_one(
 ) -> None:
     if devices == TWO:
         monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/somewhere")
-    with mps(devices, pytest.fail, probe=["true"]) as environment:
+    with local.mps(devices, pytest.fail, probe=["true"]) as environment:
         assert environment == {}
     assert not control.exists()
 
@@ -275,6 +272,6 @@ def test_no_server_where_no_gpu_is_shared_or_the_user_has_one(
 def test_a_worker_keeps_to_its_share_of_the_memory() -> None:
     device = torch.device("cuda:0")
     total = torch.cuda.get_device_properties(device).total_memory
-    with on_device(device, Share(8, 8)), pytest.raises(torch.OutOfMemoryError):
+    with searching.on_device(device, Share(8, 8)), pytest.raises(torch.OutOfMemoryError):
         torch.empty(total // 4, dtype=torch.uint8, device=device)
     torch.cuda.set_per_process_memory_fraction(1.0)

@@ -22,10 +22,7 @@ import pytest
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.storage import connection
-from nas_attn.study import searching
-from nas_attn.study.keeping import clean
-from nas_attn.study.opening import OpenStudy
-from nas_attn.study.stopping import STORAGE_WAIT, interruptible, storage_wait_s
+from nas_attn.study import keeping, opening, searching, stopping
 
 TRIALS, CUTS = 4, 8
 pytestmark = [
@@ -44,13 +41,13 @@ def server(private_server: ModuleType, open_folder: Path, tmp_path: Path) -> Ite
         yield found
 
 
-def begun(url: str) -> OpenStudy:
+def begun(url: str) -> opening.OpenStudy:
     return searching.begin(
         load_recipe("table.toml", overrides={"search.trials": TRIALS, "search.confirm_seeds": 0}), url
     )
 
 
-def work(opened: OpenStudy, act: Callable[[str], object]) -> tuple[str, list[str]]:
+def work(opened: opening.OpenStudy, act: Callable[[str], object]) -> tuple[str, list[str]]:
     """One worker of this process; `act` is told each line that it says, at the time."""
     lines: list[str] = []
     stop = threading.Event()
@@ -59,11 +56,11 @@ def work(opened: OpenStudy, act: Callable[[str], object]) -> tuple[str, list[str
         lines.append(line)
         act(line)
 
-    with interruptible(stop, say):
+    with stopping.interruptible(stop, say):
         return searching.work(opened, searching.Options(say=say, stop=stop)), lines
 
 
-def check_whole(opened: OpenStudy, folder: Path, again: str = "") -> None:
+def check_whole(opened: opening.OpenStudy, folder: Path, again: str = "") -> None:
     """Every trial told, nothing but `again` evaluated twice, no lease held, no file lost or left for good. Closes what was open."""
     rows = opened.store.candidates()
     assert len({row.trial for row in rows}) == len(rows) == TRIALS
@@ -75,7 +72,7 @@ def check_whole(opened: OpenStudy, folder: Path, again: str = "") -> None:
     assert not [row for row in opened.store.leases() if row.state == "held"]
     for path in opened.folder.iterdir():
         os.utime(path, (0, 0))
-    clean(opened, "all")  # a checkpoint that the database could not be told of is left until then
+    keeping.clean(opened, "all")  # a checkpoint that the database could not be told of is left until then
     kept = {row.artifact for rows in opened.store.all_checkpoints().values() for row in rows}
     assert {path.name for path in opened.folder.iterdir() if path.is_file()} == kept != set()
     opened.database.close()
@@ -151,7 +148,7 @@ def until(condition: Callable[[], object]) -> None:
 def test_a_worker_that_cannot_wait_any_longer(table: Path, server: Any, ends: str) -> None:
     """It ends with a sentence; only the evaluation that ended while the database was away is done again."""
     opened = begun(server.url())
-    process, said = worker(server.url(), table, **({STORAGE_WAIT: "3"} if ends == "the time" else {}))
+    process, said = worker(server.url(), table, **({stopping.STORAGE_WAIT: "3"} if ends == "the time" else {}))
     calls = table / "calls.txt"
     until(lambda: calls.exists() and len(calls.read_text().splitlines()) >= 3)
     server.stop()
@@ -192,6 +189,6 @@ def test_a_file_that_others_lock(table: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_wait_that_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(STORAGE_WAIT, "soon")
+    monkeypatch.setenv(stopping.STORAGE_WAIT, "soon")
     with pytest.raises(StudyError, match=r"NAS_ATTN_STORAGE_WAIT .*'soon'"):
-        storage_wait_s()
+        stopping.storage_wait_s()

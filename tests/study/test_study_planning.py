@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,21 +13,15 @@ from materials import photographs
 from nas_attn import backbones
 from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import planning, proposing, searching, target_runs
-from nas_attn.study.exporting import export_candidate
-from nas_attn.study.opening import create_study, open_study
-from nas_attn.study.planning import FEWEST, Budget, go_on, plan_folder, start_clock
+from nas_attn.study import exporting, opening, planning, proposing, reading, searching, target_runs
 from nas_attn.study.progress import progress
-from nas_attn.study.proposing import larger_networks
-from nas_attn.study.reading import snapshot
-from nas_attn.study.searching import Options, begin, first_controls, plan_recipe, work
 
 URL = "sqlite:///nas_attn.db"
 
 
-def planned(folder: Path, seconds: float, **given: object) -> Budget:
+def planned(folder: Path, seconds: float, **given: object) -> planning.Budget:
     settings = {"backbone.name": "resnet8", **given}
-    return plan_folder(str(folder), seconds, storage=URL, workers=2, device="cpu", given=settings)
+    return planning.plan_folder(str(folder), seconds, storage=URL, workers=2, device="cpu", given=settings)
 
 
 @pytest.fixture
@@ -39,7 +34,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_more_time_is_used_and_too_little_is_said(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "_epoch_s", lambda *arguments: 1.0)  # as on a machine of this speed
     short, long = planned(photos, 600), planned(photos, 36_000)
-    assert FEWEST <= short.recipe.search.trials <= long.recipe.search.trials
+    assert planning.FEWEST <= short.recipe.search.trials <= long.recipe.search.trials
     assert short.recipe.target_training.rungs < long.recipe.target_training.rungs
     assert long.blocks > 0
     assert len(short.text().splitlines()) == 5
@@ -71,7 +66,7 @@ def test_a_search_with_a_time_confirms_what_it_has_until_its_test(table: Path, m
     looked, must_test = list[bool](), proposing.must_test
     monkeypatch.setattr(proposing, "must_test", lambda worker, runs: looked.append(must_test(worker, runs)) or True)
     opened = searching.begin(load_recipe("table.toml", overrides={"search.trials": 8, "target.epochs": 3}), URL)
-    start_clock(opened, 3600.0, tested=True)
+    planning.start_clock(opened, 3600.0, tested=True)
 
     def say(line: str) -> None:
         if line.startswith("trial 4"):
@@ -87,13 +82,35 @@ def test_a_search_with_a_time_confirms_what_it_has_until_its_test(table: Path, m
     assert progress(opened).finished == progress(opened).trials
 
 
+def test_the_clock_ends_the_test_of_a_search_with_its_finished_blocks(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target_runs, "MOST_BLOCKS", 5)
+    opened = searching.begin(load_recipe("table.toml", overrides={"search.trials": 6, "target.epochs": 3}), URL)
+    planning.start_clock(opened, 3600.0, tested=True)
+    monkeypatch.setattr(proposing, "must_test", lambda worker, runs: True)
+    opened.store.set(test_from=opened.database.now() - 1)
+    late, clock = list[str](), time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + 3600 * bool(late))
+
+    def say(line: str) -> None:
+        late.extend(["the machine was slow"] * line.startswith("validation 1, run 8/"))
+
+    assert searching.work(opened, searching.Options(say=say, time_limit_s=3600.0)) == "time"
+    (result,) = reading.snapshot(opened.store).validations
+    assert (result.complete, result.blocks, result.family.planned) == (True, 8 // len(result.family.networks), 5)
+    assert len(result.verdicts) == len(result.family.comparisons)
+    left = [row for row in opened.store.queue.rows(purposes=["validate"]) if row.state != "done"]
+    assert {row.state for row in left} == {"withdrawn"}, "nothing goes on to look for another result"
+
+
 def test_a_time_that_is_over_is_forgotten_and_a_pause_does_not_count(table: Path) -> None:
     opened = searching.begin(load_recipe("table.toml"), URL)
-    assert go_on(opened) is None
-    start_clock(opened, 3600.0, tested=False)
-    assert 3000 < (go_on(open_study("table", URL)) or 0) < 3700
+    assert planning.go_on(opened) is None
+    planning.start_clock(opened, 3600.0, tested=False)
+    assert 3000 < (planning.go_on(opening.open_study("table", URL)) or 0) < 3700
     opened.store.set(ends_at=opened.store.created_at - 1)
-    assert go_on(opened) is None
+    assert planning.go_on(opened) is None
     assert opened.store.settings.ends_at is None
 
 
@@ -104,7 +121,7 @@ def test_the_last_candidates_are_a_module_of_the_answer_alone_and_another_part(t
     alone = {"training.evaluator": "first_stage:evaluate", "search.sampler": "random", "search.trials": 12}
     alone |= {"objectives": ["accuracy", "params"], "search.confirm_seeds": 0}
     opened = searching.begin(load_recipe("table.toml", overrides=alone), URL)
-    assert searching.work(opened, Options(say=lambda line: None)) == "complete"
+    assert searching.work(opened, searching.Options(say=lambda line: None)) == "complete"
     *before, first, second = (set(row.placement.assignments) for row in opened.store.candidates())
     assert ([str(one).partition("(")[0] for one in first], first in before) == (["stage1=se"], False)
     assert any(second < other for other in before), second
@@ -132,7 +149,7 @@ def evaluate(model, run):
 )
 def test_who_tries_controls(more: dict[str, object], controls: int) -> None:
     recipe = load_recipe("cued-digits", overrides={**CHANGES, **more})
-    found = first_controls(recipe, plan_recipe(recipe))
+    found = searching.first_controls(recipe, searching.plan_recipe(recipe))
     assert len(found) == controls
     assert all(text in resolved.text for resolved in found.values() for text in ("stage1=", "stage2=", "stage3="))
 
@@ -145,14 +162,14 @@ def test_controls_run_as_baselines_and_are_never_the_answer(tmp_path: Path, monk
     quick = {"training.start": "scratch", "training.rungs": [1], "training.evaluator": "gaining:evaluate"}
     timed = {"latency.session_seconds": 0.02, "latency.tolerance": 0.9}
     recipe = load_recipe("cued-digits", overrides={**CHANGES, **quick, **timed, "search.trials": 10})
-    begin(recipe, "sqlite:///nas_attn.db")
-    begin(recipe, "sqlite:///nas_attn.db")  # and again: nothing is queued twice
-    opened = open_study("cued-digits", "sqlite:///nas_attn.db")
-    work(opened, Options(say=lambda line: None))
-    now = snapshot(opened.store)
+    searching.begin(recipe, "sqlite:///nas_attn.db")
+    searching.begin(recipe, "sqlite:///nas_attn.db")  # and again: nothing is queued twice
+    opened = opening.open_study("cued-digits", "sqlite:///nas_attn.db")
+    searching.work(opened, searching.Options(say=lambda line: None))
+    now = reading.snapshot(opened.store)
     plain, larger = {"control dwconv", "control conv"}, {view.baseline for view in now.controls}
     assert len(larger - plain) == 1, "the one whose latency is nearest to attention's"
-    assert larger - plain < set(larger_networks(recipe, opened.plan))
+    assert larger - plain < set(proposing.larger_networks(recipe, opened.plan))
     assert all(view.state == "scored" and view.latency is not None for view in now.controls)
     assert not {view.key for view in now.controls} & {view.key for view in (*now.front, *now.baselines)}
     assert now.recommendation is not None
@@ -165,9 +182,9 @@ def test_controls_run_as_baselines_and_are_never_the_answer(tmp_path: Path, monk
 def test_a_limit_that_no_placement_can_meet_ends_the_search_in_one_sentence(photos: Path) -> None:
     quick = {"training.start": "scratch", "training.rungs": [1], "latency.session_seconds": 0.05, "search.trials": 20}
     quick |= {"limits.max_latency_ratio": 1.001, "data.options.train": 64, "search.baselines": "bare"}
-    opened = begin(load_recipe("cued-digits", overrides=quick), URL)
+    opened = searching.begin(load_recipe("cued-digits", overrides=quick), URL)
     with pytest.raises(RecipeError, match=r"1\.001"):
-        work(opened, Options(say=lambda line: None, device="cpu", threads=1))
+        searching.work(opened, searching.Options(say=lambda line: None, device="cpu", threads=1))
 
 
 def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidate(photos: Path) -> None:
@@ -175,15 +192,17 @@ def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidat
     few |= {"search.trials": 2, "search.baselines": "bare", "search.confirm_seeds": 0, "data.options.validation": 100}
     timed = {"latency.session_seconds": 0.05, "latency.tolerance": 0.9}
     with pytest.raises(BackboneError, match="resnet9"):
-        begin(load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet9"])
-    opened = begin(load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet14(width=4)"])
-    work(opened, Options(say=lambda line: None, device="cpu", threads=1))
-    now = snapshot(opened.store)
+        searching.begin(load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet9"])
+    opened = searching.begin(
+        load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet14(width=4)"]
+    )
+    searching.work(opened, searching.Options(say=lambda line: None, device="cpu", threads=1))
+    now = reading.snapshot(opened.store)
     (control,) = now.controls
     assert (control.state, control.on_front, control.latency.measured) == ("scored", False, True)
     model = backbones.create("resnet14", input_shape=opened.plan.input_shape, classes=10, width=4)
     assert control.cost["params"] == sum(parameter.numel() for parameter in model.parameters())
-    written = export_candidate(opened, now, control, Path("control.pt"), "weights").path
+    written = exporting.export_candidate(opened, now, control, Path("control.pt"), "weights").path
     model.load_state_dict(torch.load(written, weights_only=True)["state_dict"])
     assert "resnet14" in control.snippet
 
@@ -206,9 +225,9 @@ def test_a_rung_at_which_all_score_the_same_prunes_nobody(table: Path, ends: str
     text = (table / "table.toml").read_text().replace('["score", "-effort"]', '["score", "params"]')
     (table / "table.toml").write_text(text)
     overrides = {"search.trials": 8, "search.confirm_seeds": 0, "search.pruner": "pareto_halving"}
-    opened = create_study(load_recipe("table.toml", overrides=overrides), URL)
+    opened = opening.create_study(load_recipe("table.toml", overrides=overrides), URL)
     options = searching.Options(say=lambda line: None, stop=threading.Event(), device="cpu", threads=1)
     assert searching.work(opened, options) == "complete"
-    found = snapshot(open_study("table", URL).store)
+    found = reading.snapshot(opening.open_study("table", URL).store)
     assert [view.state for view in found.candidates] == ["scored"] * 8
     assert [constant.metric for constant in found.constants] == (["score"] if ends == "nothing" else [])

@@ -20,46 +20,43 @@ from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.evaluation.pictures import SIDE, pictures
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import searching
-from nas_attn.study.opening import OpenStudy, create_study
-from nas_attn.study.publishing import Publisher, write_study_report
-from nas_attn.study.reading import snapshot
+from nas_attn.study import opening, publishing, reading, searching
 
 
 @pytest.fixture
-def opened(table: Path) -> Iterator[OpenStudy]:
-    study = create_study(load_recipe("table.toml"), "sqlite:///nas_attn.db")
+def opened(table: Path) -> Iterator[opening.OpenStudy]:
+    study = opening.create_study(load_recipe("table.toml"), "sqlite:///nas_attn.db")
     yield study
     study.book.close()
     study.database.close()
 
 
-def claim(opened: OpenStudy, trial: int) -> None:
+def claim(opened: opening.OpenStudy, trial: int) -> None:
     lease = opened.store.acquire(f"trial/{trial}", owner="test", ttl_s=600)
     assert lease is not None
     assert opened.book.ask({}).number == trial
     opened.store.claim(f"key{trial}", placement="stage1=eca", trial=trial, baseline=None, lease=lease)
 
 
-def published(opened: OpenStudy) -> str:
+def published(opened: opening.OpenStudy) -> str:
     return opened.store.settings.published or ""
 
 
-def impatient(opened: OpenStudy) -> Publisher:
+def impatient(opened: opening.OpenStudy) -> publishing.Publisher:
     """A worker's that has not published for long."""
-    found = Publisher(opened)
+    found = publishing.Publisher(opened)
     found._last = -math.inf
     return found
 
 
-def test_what_one_worker_has_published_no_other_draws_up_again(opened: OpenStudy) -> None:
-    assert Publisher(opened).changed() is not None
-    assert Publisher(opened).changed() is None
+def test_what_one_worker_has_published_no_other_draws_up_again(opened: opening.OpenStudy) -> None:
+    assert publishing.Publisher(opened).changed() is not None
+    assert publishing.Publisher(opened).changed() is None
     claim(opened, 0)
-    assert Publisher(opened).changed() is not None
+    assert publishing.Publisher(opened).changed() is not None
 
 
-def test_workers_take_turns_until_it_is_due_again(opened: OpenStudy) -> None:
+def test_workers_take_turns_until_it_is_due_again(opened: opening.OpenStudy) -> None:
     impatient(opened).maybe()
     before = published(opened)
     claim(opened, 0)
@@ -70,7 +67,7 @@ def test_workers_take_turns_until_it_is_due_again(opened: OpenStudy) -> None:
     assert published(opened) != before
 
 
-def test_a_clock_that_was_a_day_ahead_does_not_stop_publishing(opened: OpenStudy) -> None:
+def test_a_clock_that_was_a_day_ahead_does_not_stop_publishing(opened: opening.OpenStudy) -> None:
     opened.store.set(publish_at=(opened.database.now() + 86_400))
     impatient(opened).maybe()
     assert published(opened)
@@ -96,9 +93,9 @@ def test_the_report_shows_images_that_the_networks_classify_differently(
 ) -> None:
     made = usual(tmp_path, recipe(data=data))
     keep_labels(made.store, SEARCH, torch.arange(IMAGES) % 4, ("ant", "bee", "<cat>", "dog"))
-    now = snapshot(made.store)
-    opened = OpenStudy(made.database.url, made.database, made.store, made.recipe, tmp_path)
-    page = write_study_report(opened, now).read_text("utf-8")
+    now = reading.snapshot(made.store)
+    opened = opening.OpenStudy(made.database.url, made.database, made.store, made.recipe, tmp_path)
+    page = publishing.write_study_report(opened, now).read_text("utf-8")
     assert "recommended − runner-up" in page
     assert "&lt;cat&gt;" in page
     found = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="\d"', page)

@@ -9,27 +9,20 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from nas_attn import attachment, backbones
-from nas_attn.attention import catalogue
-from nas_attn.data import Dataset, Split
+from nas_attn import attachment, attention, backbones, data, notation, recipe, space, tasks, training
 from nas_attn.data.boxes import BoxedSplit
 from nas_attn.data.dataset import MaskedSplit
 from nas_attn.data.parts import InMemory
 from nas_attn.latency.nets import deployed, eager, example_input, placed
-from nas_attn.notation import parse
-from nas_attn.recipe import Augment, LatencySection, Named, TrainingSection
-from nas_attn.space import resolve
-from nas_attn.tasks import TASKS
-from nas_attn.training import Trainer
 from nas_attn.training.parameters import make_optimizer
 
-AUGMENT = [Augment(name="flip"), Augment(name="crop", padding=2)]
+AUGMENT = [recipe.Augment(name="flip"), recipe.Augment(name="crop", padding=2)]
 
 
 def network(placement: str) -> nn.Module:
     model = backbones.create("resnet8", input_shape=(3, 32, 32), classes=4, width=8)
     return attachment.attach(
-        model, resolve(parse(placement), attachment.survey(model, (3, 32, 32)).sites, init="identity")
+        model, space.resolve(notation.parse(placement), attachment.survey(model, (3, 32, 32)).sites, init="identity")
     )
 
 
@@ -56,16 +49,19 @@ def backward(loss: torch.Tensor) -> None:
                 known[key] = known[key] + of if key in known else of
 
 
-def on_cuda(kind: type[Split], task: str) -> Dataset:
+def on_cuda(kind: type[data.Split], task: str) -> data.Dataset:
     """12 images with what the task knows of them."""
     pixels = InMemory(torch.zeros(12, 4 if kind is MaskedSplit else 3, 32, 32, dtype=torch.uint8, device="cuda"))
     more = [torch.zeros(12, 2, 5, device="cuda")] if kind is BoxedSplit else []
     split = kind(pixels, torch.zeros(12, dtype=torch.int64, device="cuda"), 4, (0.5,) * 3, (0.2,) * 3, *more)
-    return Dataset("none", split, split, tuple("abcd"), (3, 32, 32), "", lambda: split, task=TASKS[task])
+    return data.Dataset("none", split, split, tuple("abcd"), (3, 32, 32), "", lambda: split, task=tasks.TASKS[task])
 
 
 def test_every_module_answers_there_and_a_tensor_elsewhere_raises() -> None:
-    modules = {name: catalogue.create(name, 32, height=8, width=8, init="identity") for name in catalogue.ROWS}
+    modules = {
+        name: attention.catalogue.create(name, 32, height=8, width=8, init="identity")
+        for name in attention.catalogue.ROWS
+    }
     with FakeTensorMode(allow_non_fake_inputs=True):
         x = torch.zeros(2, 32, 8, 8, device="cuda", requires_grad=True)
         for name, module in modules.items():
@@ -78,33 +74,34 @@ def test_every_module_answers_there_and_a_tensor_elsewhere_raises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "task", "precision"), [(Split, "classification", "bfloat16"), (MaskedSplit, "segmentation", "float32")]
+    ("kind", "task", "precision"),
+    [(data.Split, "classification", "bfloat16"), (MaskedSplit, "segmentation", "float32")],
 )
-def test_a_step_and_a_score(kind: type[Split], task: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_and_a_score(kind: type[data.Split], task: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.autograd, "backward", backward)
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    model, outputs = network("stage2=se stage3=cbam") if kind is Split else nn.Conv2d(3, 4, 1), []
-    mixup = [Augment(name="mixup", alpha=0.2)] if kind is Split else []
+    model, outputs = network("stage2=se stage3=cbam") if kind is data.Split else nn.Conv2d(3, 4, 1), []
+    mixup = [recipe.Augment(name="mixup", alpha=0.2)] if kind is data.Split else []
     settings = {"batch_size": 3, "accumulate": 2, "augment": [*AUGMENT, *mixup], "precision": precision}
-    loss = Named(name="CrossEntropyLoss", label_smoothing=0.1)
-    section = TrainingSection(**settings, optimizer="AdamW", loss=loss, clip_norm=1.0)
+    loss = recipe.Named(name="CrossEntropyLoss", label_smoothing=0.1)
+    section = recipe.TrainingSection(**settings, optimizer="AdamW", loss=loss, clip_norm=1.0)
     with FakeTensorMode(allow_non_fake_inputs=True):
         model.to("cuda", memory_format=torch.channels_last)
         model.register_forward_hook(lambda module, given, answer: outputs.append(answer))
-        trainer = Trainer(section, on_cuda(kind, task), device="cuda")
+        trainer = training.Trainer(section, on_cuda(kind, task), device="cuda")
         summed = torch.zeros((), dtype=torch.float64, device="cuda")
         run = SimpleNamespace(model=model, optimizer=make_optimizer(model, section, (), 1.0), epoch_loss=summed)
         step, found = trainer.stepper(run, 4), [summed]
         for x, y in trainer.dataset.train.epoch(6, seed=0, epoch=0, augment=section.augmentation):
             step(x, y, 0.1, section.accumulate)
-            assert kind is Split or x.is_contiguous(memory_format=torch.channels_last)
+            assert kind is data.Split or x.is_contiguous(memory_format=torch.channels_last)
             found += [x, y, *(parameter.grad for parameter in model.parameters())]
-        if kind is Split:  # how many pixels count is a value
+        if kind is data.Split:  # how many pixels count is a value
             found.append(trainer._evaluate(model, trainer.dataset.validation)[0])
         assert {t.device.type for t in (*found, *outputs, *model.state_dict().values())} == {"cuda"}
     assert {answer.dtype for answer in outputs} == {getattr(torch, precision)}
-    assert len(outputs) == (5 if kind is Split else 4)
+    assert len(outputs) == (5 if kind is data.Split else 4)
 
 
 def test_boxes_are_mirrored_and_cropped_there() -> None:
@@ -121,8 +118,8 @@ def test_a_turn_of_a_latency_session(settings: dict[str, object], monkeypatch: p
     properties = {"get_device_properties": lambda index: SimpleNamespace(L2_cache_size=2**20)}
     for name, stand_in in {"current_device": int, "synchronize": int, **events, **properties}.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
-    section, answers = LatencySection(device="cuda", batch_size=2, **settings), []
-    model = deployed(network("stage1=eca stage3=gc").eval(), LatencySection(), (3, 32, 32))
+    section, answers = recipe.LatencySection(device="cuda", batch_size=2, **settings), []
+    model = deployed(network("stage1=eca stage3=gc").eval(), recipe.LatencySection(), (3, 32, 32))
     with FakeTensorMode(allow_non_fake_inputs=True):
         x = example_input(section, (3, 32, 32), seed=0)
         placed(model, section).register_forward_hook(lambda module, given, answer: answers.append(answer))

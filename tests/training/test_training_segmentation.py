@@ -9,23 +9,18 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from nas_attn import backbones, data
+from nas_attn import backbones, data, errors, recipe, tasks, training
 from nas_attn.analysis.per_image import Answers
-from nas_attn.data import Dataset
-from nas_attn.errors import BackboneError, TrainingError
-from nas_attn.recipe import Augment, BackboneSection, DataSection, TrainingSection
-from nas_attn.tasks import TASKS
-from nas_attn.training import Trainer
 
 OPTIONS = {"size": 16, "train": 120, "validation": 20, "test": 20, "fragments": 1}
-SECTION = TrainingSection(
-    start="scratch", rungs=[1, 2], batch_size=40, precision="float32", augment=[Augment(name="crop", padding=1)]
+SECTION = recipe.TrainingSection(
+    start="scratch", rungs=[1, 2], batch_size=40, precision="float32", augment=[recipe.Augment(name="crop", padding=1)]
 )
 
 
 @pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return data.load(DataSection(name="digits", options=OPTIONS), device="cpu", task=TASKS["segmentation"])
+def digits() -> data.Dataset:
+    return data.load(recipe.DataSection(name="digits", options=OPTIONS), device="cpu", task=tasks.TASKS["segmentation"])
 
 
 def network() -> nn.Module:
@@ -33,11 +28,11 @@ def network() -> nn.Module:
     return Segmenter(classes=11, channels=1)
 
 
-def test_the_metrics_are_those_of_all_pixels_together(digits: Dataset) -> None:
+def test_the_metrics_are_those_of_all_pixels_together(digits: data.Dataset) -> None:
     model = network()
     with torch.no_grad():
         model.head.bias[3] += 0.2  # not the background alone
-    score = Trainer(SECTION, digits, device="cpu").score(model, digits.validation)
+    score = training.Trainer(SECTION, digits, device="cpu").score(model, digits.validation)
     x, y = next(digits.validation.batches(20))
     with torch.no_grad():
         logits = model.eval()(x)
@@ -53,8 +48,8 @@ def test_the_metrics_are_those_of_all_pixels_together(digits: Dataset) -> None:
     assert answers.images == pytest.approx((logits.argmax(1) == y).float().mean((1, 2)).tolist(), abs=1e-3)
 
 
-def test_pixels_that_are_not_counted_change_neither_loss_nor_score(digits: Dataset) -> None:
-    task = Trainer(SECTION, digits, device="cpu").learnt
+def test_pixels_that_are_not_counted_change_neither_loss_nor_score(digits: data.Dataset) -> None:
+    task = training.Trainer(SECTION, digits, device="cpu").learnt
     random = torch.Generator().manual_seed(0)
     logits, y = torch.randn(2, 11, 4, 4, generator=random), torch.randint(11, (2, 4, 4), generator=random)
     whole, part = task.tally(), task.tally()
@@ -66,8 +61,8 @@ def test_pixels_that_are_not_counted_change_neither_loss_nor_score(digits: Datas
     assert task.loss(logits, torch.full_like(y, 255)).item() == 0
 
 
-def test_it_learns(digits: Dataset) -> None:
-    trainer, model = Trainer(SECTION, digits, device="cpu"), network()
+def test_it_learns(digits: data.Dataset) -> None:
+    trainer, model = training.Trainer(SECTION, digits, device="cpu"), network()
     before = trainer.score(model, digits.validation).metrics["loss"]
     scores = trainer.fit(model, seed=3, rungs=[1, 2], learning_rate=0.1)
     assert scores[-1].metrics["loss"] < 0.8 * before
@@ -84,20 +79,22 @@ class InDictionary(nn.Module):
         return {"out": self.network(x)}
 
 
-def test_a_dictionary_is_unpacked_and_another_answer_refused(digits: Dataset) -> None:
-    trainer = Trainer(SECTION, digits, device="cpu")
+def test_a_dictionary_is_unpacked_and_another_answer_refused(digits: data.Dataset) -> None:
+    trainer = training.Trainer(SECTION, digits, device="cpu")
     assert (
         trainer.score(InDictionary(), digits.validation).metrics == trainer.score(network(), digits.validation).metrics
     )
     vector = nn.Sequential(nn.Flatten(), nn.Linear(256, 11))
-    with pytest.raises(TrainingError, match=r"returns \(20, 11\) for 20 images, not a tensor of \(20, 11, 16, 16\)"):
+    with pytest.raises(
+        errors.TrainingError, match=r"returns \(20, 11\) for 20 images, not a tensor of \(20, 11, 16, 16\)"
+    ):
         trainer.score(vector, digits.validation)
 
 
 @pytest.mark.parametrize("name", ["lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "fcn_resnet50"])
 def test_torchvisions_are_built_without_a_download_for_any_channels(name: str) -> None:
     with torch.device("meta"):
-        model = backbones.build(BackboneSection(name=f"torchvision:{name}"), input_shape=(1, 32, 32), classes=4)
+        model = backbones.build(recipe.BackboneSection(name=f"torchvision:{name}"), input_shape=(1, 32, 32), classes=4)
     first = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
     assert first.in_channels == 1
     assert not any(key.startswith("aux") for key in model.state_dict())
@@ -105,7 +102,7 @@ def test_torchvisions_are_built_without_a_download_for_any_channels(name: str) -
 
 def test_smps_are_named_by_architecture_and_encoder() -> None:
     pytest.importorskip("segmentation_models_pytorch", reason="smp, which its users have, is not installed")
-    section = BackboneSection(name="smp:unet/resnet18", options={"decoder_channels": [32, 16, 8, 8, 8]})
+    section = recipe.BackboneSection(name="smp:unet/resnet18", options={"decoder_channels": [32, 16, 8, 8, 8]})
     model = backbones.build(section, input_shape=(1, 32, 32), classes=4)
     with torch.no_grad():
         assert model.eval()(torch.zeros(1, 1, 32, 32)).shape == (1, 4, 32, 32)
@@ -114,5 +111,5 @@ def test_smps_are_named_by_architecture_and_encoder() -> None:
         ("smp:ynet/resnet18", "could not be built"),
         ("smp:unet/r18", "r18"),
     ):
-        with pytest.raises(BackboneError, match=said):
-            backbones.build(BackboneSection(name=wrong), input_shape=(1, 32, 32), classes=4)
+        with pytest.raises(errors.BackboneError, match=said):
+            backbones.build(recipe.BackboneSection(name=wrong), input_shape=(1, 32, 32), classes=4)

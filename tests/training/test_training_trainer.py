@@ -12,27 +12,20 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from nas_attn import backbones, data
+from nas_attn import backbones, data, errors, recipe, records, training
 from nas_attn.analysis.per_image import Answers
-from nas_attn.data import Dataset
-from nas_attn.errors import TrainingError
-from nas_attn.recipe import Augment, DataSection, TrainingSection
-from nas_attn.records import Score
-from nas_attn.training import Trainer
-from nas_attn.training.parameters import WeightAverage, make_optimizer
 from nas_attn.training.run import Run, rate_factor
-from nas_attn.training.stepping import convolves_faster, has_depthwise
 from nas_attn.training.trainer import computes_bfloat16
 
 
 @pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return data.load(DataSection(name="digits-8x8"), device="cpu")
+def digits() -> data.Dataset:
+    return data.load(recipe.DataSection(name="digits-8x8"), device="cpu")
 
 
-def exact(**options) -> TrainingSection:
+def exact(**options) -> recipe.TrainingSection:
     """Settings under which results can be compared with formulas on any CPU."""
-    return TrainingSection(**{"precision": "float32", **options})
+    return recipe.TrainingSection(**{"precision": "float32", **options})
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -49,18 +42,20 @@ def network(seed: int = 0) -> nn.Sequential:
     )
 
 
-def fit(digits: Dataset, model: nn.Module, section: TrainingSection | None = None, **options) -> tuple[Score, ...]:
+def fit(
+    digits: data.Dataset, model: nn.Module, section: recipe.TrainingSection | None = None, **options
+) -> tuple[records.Score, ...]:
     section = section or exact(batch_size=64)
     arguments = {"seed": 0, "rungs": [1], "learning_rate": 0.1, **options}
-    return Trainer(section, digits, device="cpu").fit(model, **arguments)
+    return training.Trainer(section, digits, device="cpu").fit(model, **arguments)
 
 
-def test_it_learns_and_leaves_the_scored_weights(digits: Dataset) -> None:
+def test_it_learns_and_leaves_the_scored_weights(digits: data.Dataset) -> None:
     model = network()
     scores = fit(digits, model, rungs=[1, 4])
     assert [(s.seed, s.rung, s.epochs) for s in scores] == [(0, 0, 1), (0, 1, 4)]
     assert scores[1].metrics["accuracy"] > 0.95
-    again = Trainer(exact(), digits, device="cpu").score(model, digits.validation)
+    again = training.Trainer(exact(), digits, device="cpu").score(model, digits.validation)
     assert again.metrics["accuracy"] == scores[1].metrics["accuracy"]
     assert again.metrics["loss"] == pytest.approx(scores[1].metrics["loss"])
     assert 0 < scores[0].metrics["train_loss_sum"] < scores[1].metrics["train_loss_sum"]
@@ -69,7 +64,7 @@ def test_it_learns_and_leaves_the_scored_weights(digits: Dataset) -> None:
     assert all(0 < s.kept.metrics["loading_share"] == s.waited_s / s.wall_s < 1 for s in scores)
 
 
-def test_slow_statistics_of_norms_follow_a_brief_training(digits: Dataset) -> None:
+def test_slow_statistics_of_norms_follow_a_brief_training(digits: data.Dataset) -> None:
     """MnasNet's BatchNorm takes thousands of steps to know its data: it would be scored by its first values."""
     usual, slow = network(), network()
     for norm in (slow[1], slow[4]):
@@ -79,10 +74,10 @@ def test_slow_statistics_of_norms_follow_a_brief_training(digits: Dataset) -> No
     assert [norm.momentum for norm in (slow[1], slow[4])] == [0.0003, 0.0003], "afterwards the network is the user's"
 
 
-def test_a_score_is_what_a_plain_loop_computes(digits: Dataset) -> None:
+def test_a_score_is_what_a_plain_loop_computes(digits: data.Dataset) -> None:
     model = network()
     model(torch.randn(64, 1, 8, 8))  # statistics other than the initial ones
-    score = Trainer(exact(batch_size=50), digits, device="cpu").score(model, digits.validation)
+    score = training.Trainer(exact(batch_size=50), digits, device="cpu").score(model, digits.validation)
     x = (digits.validation.first(449).float() / 255 - digits.train.mean[0]) / digits.train.std[0]
     with torch.no_grad():
         logits = model.eval()(x)
@@ -95,9 +90,9 @@ def test_a_score_is_what_a_plain_loop_computes(digits: Dataset) -> None:
     assert Answers.of(score).wrong == tuple(logits.argmax(1)[~right].tolist())
 
 
-def test_the_caller_decides_at_each_rung_and_hears_between_batches(digits: Dataset) -> None:
+def test_the_caller_decides_at_each_rung_and_hears_between_batches(digits: data.Dataset) -> None:
     told, calls = [], []
-    trainer = Trainer(exact(batch_size=64), digits, device="cpu", batch_hook=lambda: calls.append(1))
+    trainer = training.Trainer(exact(batch_size=64), digits, device="cpu", batch_hook=lambda: calls.append(1))
     scores = trainer.fit(
         network(), seed=0, rungs=[1, 2, 3], learning_rate=0.1, on_rung=lambda s: told.append(s.epochs) or len(told) < 2
     )
@@ -105,7 +100,9 @@ def test_the_caller_decides_at_each_rung_and_hears_between_batches(digits: Datas
     assert len(calls) >= 2 * digits.train.steps(64)
 
 
-def test_a_frozen_backbone_keeps_its_weights_and_statistics_and_the_caller_his_random_numbers(digits: Dataset) -> None:
+def test_a_frozen_backbone_keeps_its_weights_and_statistics_and_the_caller_his_random_numbers(
+    digits: data.Dataset,
+) -> None:
     model = network()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     attention = {"3.weight", "4.weight", "4.bias"}
@@ -123,13 +120,13 @@ def test_groups_carry_their_rates_and_decays() -> None:
     model = network()
     section = exact(optimizer="AdamW", attention_learning_rate=3.0, weight_decay=0.01)
     names = {id(p): name for name, p in model.named_parameters()}
-    groups = make_optimizer(model, section, {"3.weight", "4.bias"}, 0.5).param_groups
+    groups = training.parameters.make_optimizer(model, section, {"3.weight", "4.bias"}, 0.5).param_groups
     found = {names[id(p)]: (g["factor"], g["weight_decay"]) for g in groups for p in g["params"]}
     spared = dict.fromkeys(("1.weight", "1.bias", "4.weight", "7.bias"), (0.5, 0.0)) | {"4.bias": (3.0, 0.0)}
     assert found == spared | {"0.weight": (0.5, 0.01), "3.weight": (3.0, 0.01), "7.weight": (0.5, 0.01)}
 
 
-def test_the_first_step_is_plain_nesterov_sgd(digits: Dataset) -> None:
+def test_the_first_step_is_plain_nesterov_sgd(digits: data.Dataset) -> None:
     model, reference = network(), network()
     count = len(digits.train)
     section = exact(
@@ -143,7 +140,7 @@ def test_the_first_step_is_plain_nesterov_sgd(digits: Dataset) -> None:
         torch.testing.assert_close(own, parameter - rate * 1.9 * parameter.grad)
 
 
-def test_clipping_bounds_the_step(digits: Dataset) -> None:
+def test_clipping_bounds_the_step(digits: data.Dataset) -> None:
     count = len(digits.train)
     section = exact(batch_size=count, weight_decay=0.0, ema=0.0, optimizer_arguments={}, clip_norm=1e-3)
     model = network()
@@ -155,7 +152,7 @@ def test_clipping_bounds_the_step(digits: Dataset) -> None:
 
 def test_the_average_is_the_formulas() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    average = WeightAverage(model)
+    average = training.parameters.WeightAverage(model)
     expected = {name: t.clone() for name, t in model.state_dict().items() if t.is_floating_point()}
     for step in range(3):
         with torch.no_grad():
@@ -195,18 +192,18 @@ def test_a_cycle_rises_and_falls_between_zero_and_one(steps: int) -> None:
     assert steps < 10 or (top < steps * 0.3 and factors[-1] < 0.1)
 
 
-def test_a_diverging_loss_is_named_with_the_way_out(digits: Dataset) -> None:
-    with pytest.raises(TrainingError, match=r"became (nan|inf) in epoch 1 .*lower training\.learning_rate"):
+def test_a_diverging_loss_is_named_with_the_way_out(digits: data.Dataset) -> None:
+    with pytest.raises(errors.TrainingError, match=r"became (nan|inf) in epoch 1 .*lower training\.learning_rate"):
         fit(digits, network(), exact(batch_size=64, optimizer_arguments={}), learning_rate=1e30)
     model = network()
     with torch.no_grad():
         model[7].bias.fill_(math.nan)
-    with pytest.raises(TrainingError, match="is nan"):
-        Trainer(exact(), digits, device="cpu").score(model, digits.validation)
+    with pytest.raises(errors.TrainingError, match="is nan"):
+        training.Trainer(exact(), digits, device="cpu").score(model, digits.validation)
 
 
 @pytest.mark.parametrize("wrong", ["classes", "type"])
-def test_an_output_of_another_shape_is_named(digits: Dataset, wrong: str) -> None:
+def test_an_output_of_another_shape_is_named(digits: data.Dataset, wrong: str) -> None:
     class Wrong(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -216,11 +213,11 @@ def test_an_output_of_another_shape_is_named(digits: Dataset, wrong: str) -> Non
             y = self.inner(x.flatten(1))
             return y if wrong == "classes" else (y, y)
 
-    with pytest.raises(TrainingError, match=r"returns (\(60, 12\)|tuple) for 60 images, .*\(60, 10\)"):
+    with pytest.raises(errors.TrainingError, match=r"returns (\(60, 12\)|tuple) for 60 images, .*\(60, 10\)"):
         fit(digits, Wrong())
 
 
-def test_batches_in_parts_add_up_to_the_same_gradient(digits: Dataset) -> None:
+def test_batches_in_parts_add_up_to_the_same_gradient(digits: data.Dataset) -> None:
     """Without batch statistics the parts are the whole, label smoothing and mixup included: halves where memory is short, `accumulate`."""
 
     class Hungry(nn.Module):
@@ -236,18 +233,18 @@ def test_batches_in_parts_add_up_to_the_same_gradient(digits: Dataset) -> None:
             return self.inner(x)
 
     smooth = {"name": "CrossEntropyLoss", "label_smoothing": 0.1}
-    section = exact(batch_size=60, loss=smooth, augment=[Augment(name="mixup", alpha=0.4)])
+    section = exact(batch_size=60, loss=smooth, augment=[recipe.Augment(name="mixup", alpha=0.4)])
     parts = section.model_copy(update={"batch_size": 20, "accumulate": 3})
     whole, halved, added = Hungry(60), Hungry(31), Hungry(20)
     scores = [fit(digits, model, how)[0] for model, how in ((whole, section), (halved, section), (added, parts))]
     for score, model in zip(scores[1:], (halved, added), strict=True):
         assert scores[0].metrics == pytest.approx(score.metrics, rel=1e-5)
         torch.testing.assert_close(whole.inner[1].weight, model.inner[1].weight)
-    with pytest.raises(TrainingError, match=r"60.* 30"):
+    with pytest.raises(errors.TrainingError, match=r"60.* 30"):
         fit(digits, Hungry(20), section)
 
 
-def test_a_network_learns_by_any_loss(digits: Dataset) -> None:
+def test_a_network_learns_by_any_loss(digits: data.Dataset) -> None:
     plain, same, binary = (
         fit(digits, network(), exact(batch_size=64, loss=loss), rungs=[2], learning_rate=rate)[0].metrics
         for loss, rate in ((None, 0.1), ("CrossEntropyLoss", 0.1), ({"name": "BCEWithLogitsLoss"}, 0.5))
@@ -257,12 +254,12 @@ def test_a_network_learns_by_any_loss(digits: Dataset) -> None:
     assert binary["train_loss_sum"] < plain["train_loss_sum"] / 2, "a mean over classes"
     weighted = exact(loss={"name": "CrossEntropyLoss", "weight": [1.0] * 9 + [0.0]})
     logits, y = torch.randn(4, 10), torch.tensor([1, 2, 3, 9])
-    found = Trainer(weighted, digits, device="cpu").learnt.training_loss(logits, y)
+    found = training.Trainer(weighted, digits, device="cpu").learnt.training_loss(logits, y)
     assert found.item() == pytest.approx(4 * cross_entropy(logits[:3], y[:3]).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_strided_convolutions_of_few_channels_are_trained(digits: Dataset, precision: str) -> None:
+def test_strided_convolutions_of_few_channels_are_trained(digits: data.Dataset, precision: str) -> None:
     """oneDNN's gradient of such a convolution, in channels-last order, ends the process (its issue 6035)."""
     torch.manual_seed(0)
     narrow = nn.Conv2d(3, 48, 1, stride=2)
@@ -272,7 +269,7 @@ def test_strided_convolutions_of_few_channels_are_trained(digits: Dataset, preci
     assert score.metrics["accuracy"] > 0.5
 
 
-def test_bfloat16_learns_too(digits: Dataset) -> None:
+def test_bfloat16_learns_too(digits: data.Dataset) -> None:
     scores = fit(digits, network(), exact(batch_size=64, precision="bfloat16"), rungs=[3])
     assert scores[0].metrics["accuracy"] > 0.9
     auto = fit(digits, network(), exact(batch_size=64, precision="auto"), rungs=[3])
@@ -284,6 +281,6 @@ def test_bfloat16_is_judged_by_the_kind_of_convolutions() -> None:
     """CPUs with fast bfloat16 may compute small depthwise convolutions in it at a third of the speed."""
     mobile = {"torchvision:mobilenet_v3_small": True, "torchvision:convnext_tiny": False, "resnet8": False}
     for name, expected in mobile.items():
-        assert has_depthwise(backbones.create(name, input_shape=(3, 32, 32), classes=10)) is expected
+        assert training.stepping.has_depthwise(backbones.create(name, input_shape=(3, 32, 32), classes=10)) is expected
     with torch.inference_mode():  # a report asks where gradients are off
-        assert isinstance(convolves_faster(torch.bfloat16, depthwise=True), bool)
+        assert isinstance(training.stepping.convolves_faster(torch.bfloat16, depthwise=True), bool)
