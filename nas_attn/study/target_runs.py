@@ -157,19 +157,19 @@ class Validation(TaskSource):
 
 
 class Testing(Validation):
-    """At the end of a search with a time limit: validates the recommendation in as many blocks as the time allows."""
+    """At the end of a search with a time limit: validates the recommendation in as many blocks as the time allows, unless an earlier
+    search or `validate` did."""
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker, families(worker.store))
+        self._before = len(self._families)
 
     def want(self, lease: Lease) -> bool:
-        self._families = families(self.worker.store)
-        if not self._families:
-            family = self._planned()
-            if family is None:
-                return False
+        store = self.worker.store
+        self._families = families(store)
+        if len(self._families) == self._before and not unfinished(store) and (family := self._planned()) is not None:
             begin(self.worker.opened, family)
-            self._families = [family]
+            self._families.append(family)
         return super().want(lease)
 
     def ended(self, row: RunRow, lease: Lease) -> None:
@@ -193,7 +193,7 @@ class Testing(Validation):
 
 def block_of(worker: Worker) -> tuple[Family, float] | None:
     """What the test at the end of a search would compare now, and the seconds that all workers together need for a block.
-    None if there is nothing to test, no test split, or no run yet.
+    None if there is nothing to test (any more), no test split, or no run yet.
     """
     opened, epoch_s = worker.opened, seconds_per_epoch(worker.store)
     try:
@@ -201,7 +201,7 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
         family = family_of(opened, snapshot(worker.store), opened.plan, Asked(blocks=FEWEST_BLOCKS))
     except (DataError, StudyError):
         return None
-    if epoch_s is None:
+    if epoch_s is None or any(family.comparisons[0] in before.comparisons for before in families(worker.store)):
         return None
     each_s = [seconds_per_epoch(worker.store, network.key) or epoch_s for network in family.networks]
     return family, sum(each_s) * opened.recipe.target_training.rungs[-1] / workers_of(worker.store)
