@@ -96,9 +96,12 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool,
     from nas_attn.cli.showing import show_answer, show_front, show_next
     from nas_attn.storage import shown_url
     from nas_attn.study.publishing import Publisher, write_study_report
+    from nas_attn.study.target_runs import cut
 
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
     ended = do_runs(opened, again, effort, quiet=as_json, left_s=left_s)
+    if ended == "time":
+        cut(opened)
     now = Publisher(opened).current()
     path, unwritten = None, None
     try:

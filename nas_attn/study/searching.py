@@ -37,7 +37,7 @@ from nas_attn.study.proposing import Confirmation, Rounds, Search, narrow
 from nas_attn.study.publishing import Publisher
 from nas_attn.study.reading import snapshot, unfinished
 from nas_attn.study.stopping import Presence
-from nas_attn.study.target_runs import Retraining, Testing, Validation, cut
+from nas_attn.study.target_runs import Retraining, Testing, Validation
 from nas_attn.study.trial_book import BASELINE, TRIED
 from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.training.stepping import execution_on, intra_op_threads
@@ -222,8 +222,6 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
         phases: list[TaskSource] = [retraining, Search(worker), Confirmation(worker), Rounds(worker)]
         timed = opened.store.settings.ends_at is not None
         ended = worker.run([*phases, Testing(worker)] if timed else [validation, *phases])
-        if ended == "time":
-            cut(worker)
         if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds and not narrow(worker):
             return "stopped"
         return ended

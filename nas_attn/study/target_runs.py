@@ -23,12 +23,13 @@ from nas_attn.evaluation.artifacts import weights_run
 from nas_attn.evaluation.leasing import TTL_S, release_dead
 from nas_attn.evaluation.plan import Plan, keep_protocol, protocol_recipe
 from nas_attn.notation import parse
+from nas_attn.processes import owner_name
 from nas_attn.purposes import RETRAIN, SEARCH, TARGET_PROTOCOL, VALIDATE
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE, Placement, StoredScore
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.progress import seconds_per_epoch
+from nas_attn.study.progress import FURTHER, seconds_per_epoch, time_left
 from nas_attn.study.reading import blocks_done, families, keep_family, snapshot, unfinished
 from nas_attn.study.worker import TaskSource, Worker
 
@@ -204,28 +205,37 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
     if epoch_s is None or any(family.comparisons[0] in before.comparisons for before in families(worker.store)):
         return None
     each_s = [seconds_per_epoch(worker.store, network.key) or epoch_s for network in family.networks]
-    return family, sum(each_s) * opened.recipe.target_training.rungs[-1] / workers_of(worker.store)
+    training_s = sum(each_s) * opened.recipe.target_training.rungs[-1] / workers_of(worker.store)
+    return family, training_s + len(family.networks) * _beside_s(opened, epoch_s)
 
 
-def cut(worker: Worker) -> None:
-    """Ends the test of a search whose time is over with its finished blocks: the clock chose their number, not a result.
-    Does nothing while another worker has a run: that one does it.
+def _beside_s(opened: OpenStudy, epoch_s: float) -> float:
+    """What a run takes beside its epochs, at the pace of the last ones, divided by the workers: networks are built, results are read."""
+    rows = opened.store.queue.rows(purposes=FURTHER)
+    pace_s = time_left([row.finished_at for row in rows if row.finished_at], 1)
+    trained_s = epoch_s * opened.recipe.training.rungs[-1] / workers_of(opened.store)
+    return 0.0 if pace_s is None else max(0.0, pace_s - trained_s)
+
+
+def cut(opened: OpenStudy) -> None:
+    """When a search's time is over, ends its test with the finished blocks: the clock chose their number, not a result. Does nothing
+    while a worker has a run.
     """
-    store = worker.store
+    store, ends_at = opened.store, opened.store.settings.ends_at
+    if ends_at is None or opened.database.now() < ends_at:
+        return
     for family in unfinished(store):
         done = blocks_done(store, family)
         if family.planned is None or done < FEWEST_BLOCKS or release_dead(store, "run/"):
             continue
         kept = replace(family, blocks=done)
         keep_family(store, kept, shorter=True)
-        mine, counted = ({run.identity for run in family_runs(one)} for one in (family, kept))
-        for row in worker.queue.rows(state="waiting", protocol=TARGET_PROTOCOL):
-            if row.run.identity not in mine - counted:
-                continue
-            if (lease := store.acquire(row.resource, owner=worker.owner, ttl_s=TTL_S)) is not None:
-                worker.queue.finish(row, "withdrawn", "the search's time was over", lease)
+        left = {run.identity for run in family_runs(family)} - {run.identity for run in family_runs(kept)}
+        rows = store.queue.rows(state="waiting", protocol=TARGET_PROTOCOL)
+        for row in (row for row in rows if row.run.identity in left):
+            if (lease := store.acquire(row.resource, owner=owner_name(), ttl_s=TTL_S)) is not None:
+                store.queue.finish(row, "withdrawn", "the search's time was over", lease)
                 store.release(lease)
-        worker.say(f"validation {family.number}: {done} of {family.blocks} blocks, since the search's time is over")
 
 
 def must_test(worker: Worker, runs: int) -> bool:

@@ -104,9 +104,13 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
         late.extend(["the machine was slow"] * line.startswith("validation 2, run 8/"))
 
     assert searching.work(opened, searching.Options(say=say, time_limit_s=3600.0)) == "time"
+    for ends_at, blocks in ((opened.store.settings.ends_at, 5), (opened.database.now(), 4)):
+        opened.store.set(ends_at=ends_at)
+        target_runs.cut(opened)
+        assert reading.families(opened.store)[1].blocks == blocks
     before, result = reading.snapshot(opened.store).validations
     assert before.family == tested
-    assert (result.complete, result.blocks, result.family.planned) == (True, 8 // len(result.family.networks), 5)
+    assert (result.complete, result.blocks, result.family.planned) == (True, 4, 5)
     assert len(result.verdicts) == len(result.family.comparisons)
     left = [row for row in opened.store.queue.rows(purposes=["validate"]) if row.state != "done"]
     assert {row.state for row in left} == {"withdrawn"}, "nothing goes on to look for another result"
