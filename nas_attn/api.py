@@ -170,7 +170,8 @@ class Study:
         return self.snapshot().candidates
 
     def best(self, **criteria: Any) -> CandidateView:
-        """The recommended candidate, or one chosen by the criteria of `nas-attn pareto`: `max_latency_ratio`, `knee`, `trial` …
+        """What the answer takes (it may be a larger bare network), or one chosen by the criteria of `nas-attn pareto`:
+        `max_latency_ratio`, `knee`, `trial` …
 
         Raises:
             UserError: more than one criterion (limits can be combined).

@@ -63,7 +63,9 @@ class Step:
 
 
 def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
-    """The candidate that the criteria choose; StudyError names the nearest if none meets them. `key_of`: for `placement` only."""
+    """The candidate that the criteria choose, without any what the answer takes; StudyError names the nearest if none meets them.
+    `key_of`: for `placement` only.
+    """
     if criteria.trial is not None:
         found, rule = _by_trial(now, criteria.trial), f"the given trial {criteria.trial}"
     elif criteria.placement is not None:
@@ -73,11 +75,13 @@ def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> C
     elif criteria.limited:
         found, rule = _within(now, criteria)
     else:
-        if now.recommendation is None:
+        best = now.recommendation
+        if best is None:
             raise StudyError(
                 f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; choose a trial or a placement ('none' is the bare backbone)"
             )
-        found, rule = _by_key(now, now.recommendation.key, str(now.recommendation.placement)), now.recommendation.rule
+        rule = "it is likely to help more than attention (line Capacity)" if best.instead else best.rule
+        found = _by_key(now, best.instead or best.key, str(best.placement))
     return Chosen(found, rule, tuple(_sentences(now, criteria, found, rule)))
 
 
@@ -273,8 +277,9 @@ def _tested(now: Snapshot) -> tuple[str, Step] | None:
             size = f"{units.difference(metric, verdict.difference)} ({between})"
             line = f"Tested    {about}{word}, {size}; {result.blocks} trainings each, test images"
             if bool(mine) == (verdict.word == "better"):  # test and search agree
-                what = "retrain" if mine or control is None else "validate"  # the control was not tested
-                return line, Step(what, now.study, "" if control is None else str(control.placement))
+                if mine or control is None:
+                    return line, Step("retrain", now.study)
+                return line, Step("validate", now.study, str(control.placement))  # the control was not tested
             if verdict.word != ("worse" if mine else "better"):
                 return line, Step("validate", now.study, look=True)
             return f"{line}; the search does not agree", Step("validate", now.study, str(network.placement))

@@ -162,8 +162,9 @@ def test_what_was_tested_is_said_to_be(tmp_path: Path) -> None:
     assert said["Tested"].startswith("no difference shown")
     assert said["Next"].startswith("nas-attn validate made")
     other = dataclasses.replace(snapshot(made.store).recommendation, instead="key-001")
-    step = labelled(answer(dataclasses.replace(snapshot(made.store), recommendation=other)))["Next"]
-    assert step.startswith("nas-attn validate made"), "another network was tested"
+    instead = dataclasses.replace(snapshot(made.store), recommendation=other)
+    assert labelled(answer(instead))["Next"].startswith("nas-attn validate made"), "another network was tested"
+    assert chosen(instead).view.key == "key-001", "it is what the answer takes"
     made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": -0.05})
     said = labelled(answer(snapshot(made.store)))
     assert said["Next"].endswith(everywhere(CBAM)), "search and test disagree"
