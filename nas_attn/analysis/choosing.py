@@ -81,7 +81,7 @@ def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> C
                 f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; choose a trial or a placement ('none' is the bare backbone)"
             )
         rule = "it is likely to help more than attention (line Capacity)" if best.instead else best.rule
-        found = _by_key(now, best.instead or best.key, str(best.placement))
+        found = _by_key(now, now.taken or best.key, str(best.placement))
     return Chosen(found, rule, tuple(_sentences(now, criteria, found, rule)))
 
 

@@ -194,8 +194,9 @@ def with_capacity(
     elif instead:
         first = f"{taken}. Of the placements, the best is {first.removeprefix('Take ')}"
     line = f"Capacity  {f'{other} instead' if other else name}: {size}{at}. {said}"
-    taken_key = control.key if instead else None
-    return replace(found, capacity=against, in_reach=in_reach, instead=taken_key, answer=(first, *rest, line))
+    found = replace(found, capacity=against, in_reach=in_reach, answer=(first, *rest, line))
+    why = f"{taken}: it is likely to gain more. What follows is about placements."
+    return replace(found, instead=control.key, why=(why, *found.why)) if instead else found
 
 
 def _lead(one: Gain | None, other: Gain) -> Gain | None:

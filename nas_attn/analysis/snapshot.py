@@ -215,7 +215,7 @@ class Snapshot:
 
     @property
     def controls(self) -> tuple[CandidateView, ...]:
-        """Larger networks without attention: never on the front, never recommended."""
+        """Larger networks without attention: never on the front."""
         return self.ordered(view for view in self.candidates if view.control)
 
     @property
@@ -224,16 +224,21 @@ class Snapshot:
         return (*self.front, *self.ordered(view for view in self.baselines if not view.on_front), *self.controls)
 
     @property
+    def taken(self) -> str | None:
+        """Key of the network that the answer takes: the recommended placement, or a control instead."""
+        return (self.recommendation.instead or self.recommendation.key) if self.recommendation else None
+
+    @property
     def compared_keys(self) -> tuple[str, ...]:
-        """The recommended network, the bare backbone and the best of the others, as far as they exist, each once."""
-        best, metric = self.recommendation, self.primary or ""
-        if best is None or metric not in self.evidence:
+        """The network that the answer takes, the bare backbone and the best of the others, as far as they exist, each once."""
+        taken, metric = self.taken, self.primary or ""
+        if taken is None or metric not in self.evidence:
             return ()
         bare = [view.key for view in self.candidates if view.baseline == "none"]
         sign = 1.0 if self.evidence[metric].lower_is_better else -1.0
         able = [v for v in self.candidates if v.state == "scored" and metric in v.estimates and not v.control]
         ranked = sorted(able, key=lambda view: sign * view.estimates[metric].mean)
-        first = list(dict.fromkeys([best.key, *bare]))
+        first = list(dict.fromkeys([taken, *bare]))
         return (*first, *[view.key for view in ranked if view.key not in first][:1])
 
     @property

@@ -112,7 +112,6 @@ def _ends(snapshot: Snapshot, view: CandidateView, index: int, absolute: bool) -
 
 def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
     figure = blank_figure(height=460)
-    best = snapshot.recommendation.key if snapshot.recommendation else None
     points: list[Point] = []
     for view in snapshot.candidates:
         x: Ends | None = (view.trial,) * 3 if other is None else _ends(snapshot, view, other, absolute)
@@ -134,7 +133,7 @@ def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
     for name, group, colour, symbol, size, bars in groups:
         if group:
             figure.add_trace(_points(snapshot, group, name, colour, symbol, size, bars))
-    chosen = [p for p in points if p[0].key == best]
+    chosen = [p for p in points if p[0].key == snapshot.taken]
     if chosen:
         ring = _points(snapshot, chosen, "recommended", GREEN, "circle-open", 22, False)
         figure.add_trace(ring.update(marker_line_width=3, hoverinfo="skip", hovertemplate=None))
@@ -249,7 +248,7 @@ def _for_curves(snapshot: Snapshot) -> list[CandidateView]:
 
 
 def _kind(snapshot: Snapshot, view: CandidateView) -> tuple[str, str, float]:
-    if snapshot.recommendation is not None and view.key == snapshot.recommendation.key:
+    if view.key == snapshot.taken:
         return "recommended", GREEN, 3
     if view.baseline == "none":
         return BARE, RED, 2

@@ -101,7 +101,7 @@ def summary(snapshot: Snapshot, wrong: Wrong | None = None) -> str:
 def _answer(snapshot: Snapshot) -> dict[str, Any]:
     best = snapshot.recommendation
     said = [*answer(snapshot), *(best.why if best else ()), *snapshot.remarks]
-    view = snapshot.find(best.key) if best else None
+    view = snapshot.find(snapshot.taken) if snapshot.taken else None
     return {"now": snapshot, "best": view, "sentences": said, "front": tables.front_table(snapshot)}
 
 
@@ -207,7 +207,7 @@ def _mistakes(snapshot: Snapshot, wrong: Wrong | None) -> dict[str, Any] | None:
 def role(snapshot: Snapshot, key: str) -> str:
     """The name of a compared network."""
     view = snapshot.find(key)
-    if snapshot.recommendation is not None and snapshot.recommendation.key == key:
+    if key == snapshot.taken:
         return "recommended"
     return "bare" if view is not None and view.baseline == "none" else "runner-up"
 

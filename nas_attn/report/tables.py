@@ -208,8 +208,7 @@ def _heads(snapshot: Snapshot) -> list[str]:
 
 
 def _tags(snapshot: Snapshot, view: CandidateView) -> tuple[str, ...]:
-    best = snapshot.recommendation is not None and snapshot.recommendation.key == view.key
-    tags = {"recommended": best, "front": view.on_front, "baseline": view.baseline is not None}
+    tags = {"recommended": view.key == snapshot.taken, "front": view.on_front, "baseline": view.baseline is not None}
     return tuple(tag for tag, wanted in tags.items() if wanted)
 
 
@@ -250,7 +249,7 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Plain:
     return row | {
         "better_than_none": view.beats_none,
         "on_front": view.on_front,
-        "recommended": snapshot.recommendation is not None and snapshot.recommendation.key == view.key,
+        "recommended": view.key == snapshot.taken,
         **{name: (view.cost or {}).get(name) for name in counted_costs(snapshot.objectives)},
         "rung": view.rung,
         "seconds": sum(point.wall_s for point in view.scores),

@@ -103,8 +103,7 @@ def label(view: CandidateView) -> str:
 
 def called(view: CandidateView, snapshot: Snapshot) -> str:
     """A candidate by its role in the answer, else by its own name."""
-    best = snapshot.recommendation is not None and snapshot.recommendation.key == view.key
-    return "recommended" if best else label(view)
+    return "recommended" if view.key == snapshot.taken else label(view)
 
 
 def validation_headline(result: ValidationResult) -> str:

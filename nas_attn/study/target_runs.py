@@ -88,7 +88,7 @@ def _finalists(now: Snapshot, plan: Plan, asked: Asked) -> list[Network]:
     """
     best, uniform = now.recommendation, best_uniform(now)
     assert best is not None
-    first = (now.find(best.instead) if best.instead else None) or best
+    first = now.find(now.taken or best.key) or best
     found = [Network(first.key, first.placement, "recommended")]
     bet, alone = best.best_bet, uniform is None and first is best
     if best.placement != BARE:

@@ -31,6 +31,9 @@ def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> 
     assert sorted(placements) == sorted(str(view.placement) for view in scored)
     (ring,) = named(figure, "recommended")
     assert list(ring.customdata) == [str(made.recommendation.placement)]
+    taking = replace(made, recommendation=replace(made.recommendation, instead=scored[-1].key))
+    (ring,) = named(report.figures.front_figures(taking)[0], "recommended")
+    assert list(ring.customdata) == [str(scored[-1].placement)], "the answer takes it instead"
     (bare,) = named(figure, "bare backbone")
     assert (bare.x[0], bare.y[0], bare.error_y.array[0]) == (1.0, 0.0, 0.0)
     (front,) = [trace for trace in named(figure, "front") if trace.mode == "markers"]

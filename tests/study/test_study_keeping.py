@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,15 @@ def test_the_weights_of_the_front_stay_where_only_they_are_wanted(table: Path) -
 def test_no_weights_are_written_where_none_are_wanted(table: Path) -> None:
     opened = searched("none", trials=1)
     assert (kept(opened), files(opened)) == (set(), set())
+
+
+def test_a_larger_network_that_the_answer_takes_keeps_its_weights(table: Path) -> None:
+    opened = searched("all")
+    now = reading.snapshot(opened.store)
+    left = next(view.key for view in now.candidates if view.key in kept(opened) and view not in now.front)
+    taking = replace(now, recommendation=replace(now.recommendation, instead=left))
+    freed = [keeping.sweep_weights(opened, one, "front", dry_run=True).kept for one in (now, taking)]
+    assert freed[1] == freed[0] + (left != now.recommendation.key)
 
 
 def test_clean_says_what_it_would_free_and_then_frees_it(table: Path) -> None:
