@@ -90,7 +90,7 @@ def _finalists(now: Snapshot, plan: Plan, asked: Asked) -> list[Network]:
     assert best is not None
     first = now.find(now.taken or best.key) or best
     found = [Network(first.key, first.placement, "recommended")]
-    bet, alone = best.best_bet, uniform is None and first is best
+    bet, alone = best.best_bet, uniform is None and best.instead is None
     if best.placement != BARE:
         found.append(Network(best.key, best.placement, "best placement"))
     elif bet and bet.gain and (promising(bet.gain) or alone) and (view := now.find(bet.key)) is not None:
