@@ -79,9 +79,7 @@ class Recommendation:
     answer: tuple[str, ...]  # the answer in at most six lines; the first is a sentence, the others are `Label  text`
     why: tuple[str, ...]  # the reasons, in sentences
     capacity: Comparison | None = None  # against the best control of its latency; None if no control was scored
-    in_reach: bool = (
-        False  # whether the answer could take this control: it is within the limit, and not slower than attention
-    )
+    in_reach: bool = False  # whether the answer could take this control: within the limit, not slower than attention
     instead: str | None = None  # key of the control that the answer takes, since no placement helps as much
 
 

@@ -109,10 +109,8 @@ def called(view: CandidateView, snapshot: Snapshot) -> str:
 def validation_headline(result: ValidationResult) -> str:
     """The validation in one line."""
     family = result.family
-    planned, over = (
-        max(family.blocks, family.planned or 0),
-        " (then the search's time was over)" if result.complete else "",
-    )
+    planned = max(family.blocks, family.planned or 0)
+    over = " (then the search's time was over)" if result.complete else ""
     done = f"{result.blocks} of {planned} blocks{over}" if result.blocks < planned else f"{planned} blocks"
     by = "" if family.metric == "accuracy" else f"by {units.title(family.metric)} "
     return (
