@@ -63,8 +63,8 @@ class Step:
 
 
 def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
-    """The candidate that the criteria choose, without any what the answer takes; StudyError names the nearest if none meets them.
-    `key_of`: for `placement` only.
+    """The candidate that the criteria choose; without criteria, the one that the answer takes. If none meets them, StudyError names
+    the nearest. `key_of`: for `placement` only.
     """
     if criteria.trial is not None:
         found, rule = _by_trial(now, criteria.trial), f"the given trial {criteria.trial}"
@@ -81,7 +81,7 @@ def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> C
                 f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; choose a trial or a placement ('none' is the bare backbone)"
             )
         rule = "it is likely to help more than attention (line Capacity)" if best.instead else best.rule
-        found = _by_key(now, now.taken or best.key, str(best.placement))
+        found = _by_key(now, best.taken, str(best.placement))
     return Chosen(found, rule, tuple(_sentences(now, criteria, found, rule)))
 
 

@@ -82,6 +82,11 @@ class Recommendation:
     in_reach: bool = False  # whether the answer could take this control: within the limit, not slower than attention
     instead: str | None = None  # key of the control that the answer takes, since no placement helps as much
 
+    @property
+    def taken(self) -> str:
+        """Key of the network that the answer takes: the recommended placement, or a control instead."""
+        return self.instead or self.key
+
 
 def recommend(
     contenders: Sequence[Contender],

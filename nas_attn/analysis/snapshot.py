@@ -225,8 +225,8 @@ class Snapshot:
 
     @property
     def taken(self) -> str | None:
-        """Key of the network that the answer takes: the recommended placement, or a control instead."""
-        return (self.recommendation.instead or self.recommendation.key) if self.recommendation else None
+        """Key of the network that the answer takes; None without an answer."""
+        return self.recommendation.taken if self.recommendation else None
 
     @property
     def compared_keys(self) -> tuple[str, ...]:

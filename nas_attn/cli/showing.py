@@ -45,7 +45,7 @@ def show_why(out: Console, now: Snapshot) -> None:
     best = now.recommendation
     if best is not None:
         _paragraph(out, "Why", best.why)
-        _show_snippet(out, now.find(now.taken or best.key))
+        _show_snippet(out, now.find(best.taken))
 
 
 def show_choice(out: Console, choice: Chosen) -> None:

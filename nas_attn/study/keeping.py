@@ -42,7 +42,8 @@ def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool 
     """Deletes the search's weights except `keep`: `all`, `front` or `none`, as in the recipe. Those of `retrain` stay."""
     wanted = {view.key for view in now.candidates if keep == "all" or (keep == "front" and view.baseline == "none")}
     if keep == "front":
-        wanted |= {view.key for view in (*now.front, now.recommendation) if view is not None} | {now.taken or ""}
+        wanted |= {view.key for view in now.front}
+        wanted |= {now.recommendation.key, now.recommendation.taken} if now.recommendation else set()
     there, freed = opened.store.all_checkpoints(), Freed()
     for view in now.candidates:
         rows = there.get(weights_run(view.key))

@@ -88,7 +88,7 @@ def _finalists(now: Snapshot, plan: Plan, asked: Asked) -> list[Network]:
     """
     best, uniform = now.recommendation, best_uniform(now)
     assert best is not None
-    first = now.find(now.taken or best.key) or best
+    first = now.find(best.taken) or best
     found = [Network(first.key, first.placement, "recommended")]
     bet, alone = best.best_bet, uniform is None and best.instead is None
     if best.placement != BARE:
@@ -158,8 +158,9 @@ class Validation(TaskSource):
 
 
 class Testing(Validation):
-    """At the end of a search with a time limit: validates the recommendation in as many blocks as the time allows, unless an earlier
-    search or `validate` did."""
+    """At the end of a search with a time limit: validates what the answer takes in as many blocks as the time allows, unless this
+    comparison was made before.
+    """
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker, families(worker.store))

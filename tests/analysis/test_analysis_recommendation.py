@@ -208,9 +208,9 @@ def test_a_control_that_gains_more_makes_attention_needless() -> None:
     assert best.answer[-1].startswith("Capacity  dwconv everywhere: +")
     assert "at 1.20 ×" in best.answer[-1]
     assert best.answer[0].startswith("Take dwconv everywhere"), "the first sentence and the last line say the same"
-    assert best.instead == "dwconv"
+    assert (best.in_reach, best.instead, best.taken) == (True, "dwconv", "dwconv")
     over = answered(1.21, none=(0.70, 1.0), se=(0.73, 1.2), dwconv=(0.76, 1.22))
-    assert over.instead is None, "over the limit"
+    assert (over.in_reach, over.instead, over.taken) == (False, None, "se"), "over the limit"
 
 
 def test_attention_that_gains_more_than_any_control_at_its_latency_buys_more() -> None:
@@ -234,3 +234,4 @@ def test_beside_the_bare_backbone_more_network_is_taken_if_it_helps_within_the_l
     assert best.key == "none"
     assert ("A larger network helps here" in best.answer[-1]) == helps
     assert (best.instead == "dwconv", best.answer[0].startswith("Take dwconv")) == (taken, taken)
+    assert best.in_reach == (limit == 1.3), "also where it is not known to help: further runs may show it"

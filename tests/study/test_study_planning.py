@@ -15,6 +15,7 @@ from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import exporting, opening, planning, proposing, reading, searching, target_runs
 from nas_attn.study.progress import progress
+from nas_attn.study.worker import Worker
 
 URL = "sqlite:///nas_attn.db"
 
@@ -63,8 +64,13 @@ def test_uniform_baselines_take_a_third_of_the_candidates_at_most(table: Path, t
 
 def test_a_search_with_a_time_confirms_what_it_has_until_its_test(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(target_runs, "MOST_BLOCKS", 2)
-    looked, must_test = list[bool](), proposing.must_test
-    monkeypatch.setattr(proposing, "must_test", lambda worker, runs: looked.append(must_test(worker, runs)) or True)
+    looked, must_test = set[tuple[bool, bool]](), proposing.must_test
+
+    def look(worker: Worker, runs: int) -> bool:
+        looked.add((bool(reading.families(worker.store)), must_test(worker, runs)))
+        return True
+
+    monkeypatch.setattr(proposing, "must_test", look)
     opened = searching.begin(load_recipe("table.toml", overrides={"search.trials": 8, "target.epochs": 3}), URL)
     planning.start_clock(opened, 3600.0, tested=True)
 
@@ -78,7 +84,9 @@ def test_a_search_with_a_time_confirms_what_it_has_until_its_test(table: Path, m
     assert len(opened.store.candidates()) == opened.trials < 8
     assert {row.run.purpose for row in opened.store.queue.rows()} >= {"search", "confirm", "validate"}
     assert max(row.run.round for row in opened.store.queue.rows()) >= 5
-    assert looked[0] is False, "an hour is left, so more rounds fit"
+    assert looked == {(False, False), (True, True)}, (
+        "more rounds fit into the hour that is left, but none comes after the test"
+    )
     assert progress(opened).finished == progress(opened).trials
 
 
