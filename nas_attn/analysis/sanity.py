@@ -82,7 +82,7 @@ def cautions(
             )
     # Else the losses of training and validation are not comparable.
     if recipe.training.loss is None and not tasks.MIXING & recipe.augmentations:
-        found += _by_heart(ended, bare)
+        found += _by_heart(ended, bare, math.log(classes) if classes else math.inf)
     waited = _mean("loading_share", ended)
     if waited is not None and waited > WAITED:
         found.append(
@@ -109,8 +109,8 @@ def _mean(metric: str, scores: Iterable[Score]) -> float | None:
     return fmean(values) if values else None
 
 
-def _by_heart(ended: Sequence[Score], bare: Sequence[Score]) -> Iterator[str]:
-    """Compares the mean training loss since the rung before with the validation loss."""
+def _by_heart(ended: Sequence[Score], bare: Sequence[Score], guessing: float) -> Iterator[str]:
+    """Compares the mean training loss since the rung before with the loss of `guessing` and that of validation images."""
     sums = {(score.seed, score.rung): (score.metrics.get("train_loss_sum"), score.epochs) for score in bare}
     losses = []
     for score in ended:
@@ -119,7 +119,9 @@ def _by_heart(ended: Sequence[Score], bare: Sequence[Score]) -> Iterator[str]:
         if total is not None and earlier is not None and epochs > begun:
             losses.append((total - earlier) / (epochs - begun))
     loss, accuracy = _mean("loss", ended), _mean("accuracy", ended)
-    if losses and loss is not None and accuracy is not None and accuracy < GOOD and 0 < fmean(losses) < BY_HEART * loss:
+    if not losses or loss is None or accuracy is None or accuracy >= GOOD:
+        return
+    if 0 < fmean(losses) < min(BY_HEART * loss, guessing):  # a network that diverged has a high loss on all images
         yield (
             f"the bare backbone has learned its training images by heart (loss {fmean(losses):.2g} there, {loss:.2g} on validation "
             "images). More images or augmentation will help more than attention."

@@ -21,6 +21,7 @@ from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import ByClass, Labels, by_class
 from nas_attn.recipe import Recipe
 from nas_attn.records import Placement, Score, StoredScore
+from nas_attn.tasks import SHARES
 
 Floats = NDArray[np.float64]
 PRIOR_FREEDOMS = 4.0  # weight of the pooled variance in each comparison's own, as so many observations
@@ -51,6 +52,7 @@ def judge(
     margin: float | None = None,
     images: Mapping[str, Sequence[NDArray[np.bool_]]] | None = None,
     step: float = 0.0,
+    widest: float = math.inf,
 ) -> tuple[Verdict, ...]:
     """All comparisons (network, control) of a family, with simultaneous intervals.
 
@@ -59,6 +61,7 @@ def judge(
         margin: acceptable loss, in the values' unit.
         images: network -> for each block, which test images were right; their mean is the accuracy.
         step: the smallest possible difference of two values (one image of an accuracy), which limits a block's precision.
+        widest: the largest possible difference of two values (1 for shares), which ends the intervals of few blocks.
     """
     keys = list(values)
     table = np.array([values[key] for key in keys], dtype=float)
@@ -80,10 +83,10 @@ def judge(
                 control=control,
                 blocks=blocks,
                 difference=d,
-                low=d - half,
-                high=d + half,
-                new_low=None if new is None else d - new,
-                new_high=None if new is None else d + new,
+                low=max(d - half, -widest),
+                high=min(d + half, widest),
+                new_low=None if new is None else max(d - new, -widest),
+                new_high=None if new is None else min(d + new, widest),
                 word="better" if d > half else "worse" if d < -half else "not shown",
                 not_worse=None if margin is None else d - half > -margin,
             )
@@ -294,6 +297,7 @@ def _judged(recipe: Recipe, family: Family, scores: Iterable[StoredScore], label
         margin=family.margin,
         images=_images(runs, blocks) if family.metric == "accuracy" and not diverged else None,
         step=1 / examples if family.metric == "accuracy" and examples else 0.0,
+        widest=1.0 if family.metric in SHARES else math.inf,
     )
     classes = by_class(labels, {key: list(found.values()) for key, found in runs.items()})
     return ValidationResult(family, blocks, verdicts, values, diverged, classes)

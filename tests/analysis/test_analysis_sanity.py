@@ -41,6 +41,7 @@ def score(rung: int, accuracy: float, *, seed: int = 0, images: int = 2000, **me
         ([score(0, 0.20), score(1, 0.24)], 5, ["hardly learned"]),
         ([score(0, 0.40), score(1, 0.70)], 5, ["still learning"]),
         ([score(0, 0.69), score(1, 0.70, train_loss_sum=1.02)], 10, ["by heart"]),
+        ([score(0, 0.10), score(1, 0.10, train_loss_sum=12.0, loss=6300.0)], 10, ["hardly learned"]),  # it diverged
         ([score(0, 0.69), score(1, 0.70, images=64)], 10, ["one image is 1.6 points"]),
         ([score(0, 0.20), score(1, 0.22, images=64)], 5, ["hardly learned", "64 validation images"]),
         ([score(0, 0.20)], 5, []),
