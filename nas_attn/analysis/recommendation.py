@@ -79,7 +79,9 @@ class Recommendation:
     answer: tuple[str, ...]  # the answer in at most six lines; the first is a sentence, the others are `Label  text`
     why: tuple[str, ...]  # the reasons, in sentences
     capacity: Comparison | None = None  # against the best control of its latency; None if no control was scored
-    in_reach: bool = False  # whether the answer could take this control: within the limit, not slower than attention
+    in_reach: bool = (
+        False  # whether it is within the limit (without one: not slower than attention), so that it could be taken
+    )
     instead: str | None = None  # key of the control that the answer takes, since no placement helps as much
 
     @property
@@ -169,9 +171,8 @@ def with_capacity(
     chosen = next((c for c in contenders if found is not None and c.key == found.key), None)
     if found is None or bare is None or chosen is None:
         return found
-    limit = math.inf if max_latency_ratio is None else max_latency_ratio
-    if chosen is not bare and chosen.latency is not None:
-        limit = min(limit, ALIKE * chosen.latency.ratio)
+    alike = math.inf if chosen is bare or chosen.latency is None else ALIKE * chosen.latency.ratio
+    limit = alike if max_latency_ratio is None else max_latency_ratio
     affordable = [c for c in controls if c.latency is None or c.latency.ratio <= limit]
     known = {c.key: (gains or {}).get(c.key) or evidence.gain(c.key, bare.key) for c in controls}
     gained = [(gain.mean, c, gain) for c in affordable or controls if (gain := known[c.key]) is not None]
@@ -181,7 +182,8 @@ def with_capacity(
     against = _compared(evidence, chosen, control)
     if against.gain is None:  # it is not in the model of the placements
         against = replace(against, gain=_lead(evidence.gain(chosen.key, bare.key), gain))
-    said = _on_controls(gain, None if chosen is bare else against.gain, dearer=not affordable)
+    dearer = not affordable or (control.latency is not None and control.latency.ratio > alike)
+    said = _on_controls(gain, None if chosen is bare else against.gain, dearer=dearer)
     at = "" if control.latency is None else f" at {control.latency.ratio:.2f} ×"
     name = str(control.placement) if control.baseline is None else f"{control.baseline.rpartition(' ')[2]} everywhere"
     other = other_of(control.placement)
@@ -189,7 +191,7 @@ def with_capacity(
     first, *rest = found.answer
     taken = f"Take {other or name} rather than attention (line Capacity)"
     counts = gain.probability >= REQUIRED and gain.mean >= (worth or 0.0)
-    better = against.gain is not None and against.gain.worse >= REQUIRED
+    better = against.gain is not None and against.gain.worse >= REQUIRED and -against.gain.mean >= (found.worth or 0.0)
     in_reach = bool(affordable) and (chosen is not bare or max_latency_ratio is not None)
     instead = in_reach and (counts if chosen is bare else better)
     if instead and chosen is bare:

@@ -33,7 +33,7 @@ from nas_attn.evaluation.starts import given_weights
 from nas_attn.evaluation.workbench import Workbench
 from nas_attn.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.recipe import Recipe, objective_name
-from nas_attn.records import BARE, Assignment, CandidateRow, Placement, ResolvedPlacement, Score
+from nas_attn.records import BARE, Assignment, CandidateRow, Latency, Placement, ResolvedPlacement, Score
 from nas_attn.space import BACKBONE, FREE, NONE
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
@@ -75,6 +75,13 @@ def larger_networks(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
         f"control {other}": plan.resolved(Placement((Assignment(BACKBONE, other),)))
         for other in larger(recipe.backbone)
     }
+
+
+def which_larger(found: Sequence[Latency | None], attention: float, limit: float | None) -> int:
+    """The larger network to try: the slowest one that is surely within the limit, else the one nearest to attention's latency."""
+    within = {i: one.ratio for i, one in enumerate(found) if one and limit is not None and one.high <= limit}
+    apart = [math.inf if one is None else abs(one.ratio - attention) for one in found]
+    return max(within, key=lambda i: within[i]) if within else apart.index(min(apart))
 
 
 class RungScores:
@@ -216,7 +223,7 @@ class Search(TaskSource):
         return False
 
     def _enter_larger(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Enqueues a larger network as a control, once: the one whose latency is nearest to attention's."""
+        """Enqueues a larger network as a control, once."""
         if not self._larger or any(is_other(outside(trial) or BARE) for trial in trials):
             return False
         names, networks = list(self._larger), list(self._larger.values())
@@ -227,13 +234,14 @@ class Search(TaskSource):
                 self.worker.say(f"no larger network is tried as a control: {error}")
                 self._larger = {}
                 return False
-        nearest, wanted = 0, price(snapshot(self.store)) if len(names) > 1 else None
+        number, now = 0, snapshot(self.store)
+        wanted = price(now) if len(names) > 1 else None
         if wanted is not None:
+            free = now.recommendation is not None and now.recommendation.placement == BARE
             with suppress(TrainingError, MeasurementError):
                 found = [self.bench.latency(network, networks) for network in networks]
-                apart = [math.inf if one is None else abs(one.ratio - wanted) for one in found]
-                nearest = apart.index(min(apart))
-        self.book.enqueue_outside(networks[nearest].text, {BASELINE: names[nearest]})
+                number = which_larger(found, wanted, self.recipe.limits.max_latency_ratio if free else None)
+        self.book.enqueue_outside(networks[number].text, {BASELINE: names[number]})
         return True
 
     def _enter_near(self) -> None:

@@ -211,6 +211,10 @@ def test_a_control_that_gains_more_makes_attention_needless() -> None:
     assert (best.in_reach, best.instead, best.taken) == (True, "dwconv", "dwconv")
     over = answered(1.21, none=(0.70, 1.0), se=(0.73, 1.2), dwconv=(0.76, 1.22))
     assert (over.in_reach, over.instead, over.taken) == (False, None, "se"), "over the limit"
+    for limit, taken in ((1.3, "dwconv"), (None, "se")):
+        slower = answered(limit, none=(0.70, 1.0), se=(0.73, 1.1), dwconv=(0.76, 1.29))
+        assert slower.taken == taken, "the limit says what more latency may cost"
+        assert "more latency" in slower.answer[-1]
 
 
 def test_attention_that_gains_more_than_any_control_at_its_latency_buys_more() -> None:

@@ -13,6 +13,7 @@ from materials import photographs
 from nas_attn import backbones
 from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.recipe_reading import load_recipe
+from nas_attn.records import Latency
 from nas_attn.study import exporting, opening, planning, proposing, reading, searching, target_runs
 from nas_attn.study.progress import progress
 from nas_attn.study.worker import Worker
@@ -172,6 +173,13 @@ def test_who_tries_controls(more: dict[str, object], controls: int) -> None:
     found = searching.first_controls(recipe, searching.plan_recipe(recipe))
     assert len(found) == controls
     assert all(text in resolved.text for resolved in found.values() for text in ("stage1=", "stage2=", "stage3="))
+
+
+def test_the_larger_network_costs_what_attention_does_or_without_likely_attention_what_the_limit_allows() -> None:
+    wider = [None, *(Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6) for ratio in (1.16, 1.23, 1.29, 1.5))]
+    assert proposing.which_larger(wider, 1.18, None) == 1
+    assert proposing.which_larger(wider, 1.18, 1.295) == 2, "1.29 may be above"
+    assert proposing.which_larger(wider, 1.4, 1.1) == 4, "none is within the limit"
 
 
 @pytest.mark.slow
