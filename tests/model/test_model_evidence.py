@@ -173,7 +173,7 @@ def test_a_network_that_does_not_train_does_not_hide_the_differences_of_the_othe
     assert other.noise.between_sd < 2 * one.noise.between_sd
     assert other.estimates["k013"].mean == pytest.approx(0.1, abs=0.02)
     assert other.gain("k013", "k000").probability < 0.001
-    assert other.gain("k013", "k000").worse > 0.999
+    assert 1 >= other.gain("k013", "k000").worse > 0.999
 
 
 def test_images_are_a_floor_of_the_noise() -> None:
