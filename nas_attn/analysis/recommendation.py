@@ -216,17 +216,22 @@ def _lead(one: Gain | None, other: Gain) -> Gain | None:
 def _on_controls(gain: Gain, lead: Gain | None, *, dearer: bool) -> str:
     """Explains a control's gain over the bare backbone. `lead`: of attention over the control; None: the bare one is recommended."""
     if lead is None:
-        if gain.probability >= REQUIRED:
-            above = ", above the limit" if dearer else ""
-            return f"A larger network helps here{above}; attention is not shown to help."
-        return "A larger network is not shown to help either."
+        if gain.probability < REQUIRED:
+            return "A larger network is not shown to help either."
+        above, odds = ", above the limit" if dearer else "", units.probability(gain.probability)
+        return f"A larger network {_helps(gain.probability)} here{above} ({odds}); attention is not shown to help."
     if lead.worse >= REQUIRED:
-        return "This helps more than attention" + (", at more latency." if dearer else ".")
+        slower = ", at more latency" if dearer else ""
+        return f"This {_helps(lead.worse)} more than attention{slower} ({units.probability(lead.worse)})."
     odds = units.probability(lead.probability)
     if lead.probability < REQUIRED:
         return f"This may help as much as attention{', at more latency' if dearer else ''} (attention better: {odds})."
     verb = "buys" if lead.probability >= SURE else "probably buys"
     return f"Attention {verb} more{', at less latency' if dearer else ''} ({odds})."
+
+
+def _helps(probability: float) -> str:
+    return "helps" if probability >= SURE else "probably helps"
 
 
 def _faster(one: Latency, other: Latency) -> bool:
