@@ -236,7 +236,7 @@ def answer(now: Snapshot, typed: Callable[[Step], str] | None = None) -> list[st
     test, said = _tested(now), typed or str
     tested = [test[0]] if test else []
     lines = [line.removesuffix(", not tested") if tested else line for line in best.answer]
-    bet = best.best_bet if best.best_bet and best.best_bet.gain and best.worth is None else None
+    bet = best.best_bet if best.worth is None and best.instead is None else None
     open_ = [] if tested or bet is None else list(_decide(now, bet, said))
     open_ = open_ or ([] if tested else list(_target(now, said)))
     steps = [] if open_ else [said(test[1] if test else Step("validate", now.study, look=True))]

@@ -185,6 +185,8 @@ def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_tak
     assert found[1] == found[2]
     assert 2 < int(found[1]) <= 32
     assert said["Decide"].endswith("--storage x")
+    other = dataclasses.replace(now.recommendation, instead="key-001")
+    assert "Decide" not in labelled(answer(dataclasses.replace(now, recommendation=other))), "it is of another network"
     assert training_s(now, 6) == pytest.approx(2 * training_s(now, 3))
 
 
