@@ -78,10 +78,10 @@ class Recommendation:
     are likely to help; None without one."""
     answer: tuple[str, ...]  # the answer in at most six lines; the first is a sentence, the others are `Label  text`
     why: tuple[str, ...]  # the reasons, in sentences
-    capacity: Comparison | None = None  # against the best control of its latency; None if no control was scored
-    in_reach: bool = (
-        False  # whether it is within the limit (without one: not slower than attention), so that it could be taken
-    )
+    capacity: Comparison | None = None
+    """Against the best control, of those in reach if there are any; None if no control was scored."""
+    in_reach: bool = False
+    """Whether the answer could take this control: it is within the limit, or without one, not slower than attention."""
     instead: str | None = None  # key of the control that the answer takes, since no placement helps as much
 
     @property

@@ -246,9 +246,8 @@ class Evidence:
             variances = variances + differ * np.array([self._images.gain(key, over) for key in keys])
         untied = weight[:, None] * differ * (1 - tied)
         z = means / np.sqrt(variances + TINY)
-        better, worse = (
-            np.minimum((untied * cdf(side)).sum(axis=0), 1.0) for side in (z, -z)
-        )  # not above 1 by rounding
+        better, worse = (untied * cdf(z)).sum(axis=0), (untied * cdf(-z)).sum(axis=0)
+        better, worse = np.minimum(better, 1.0), np.minimum(worse, 1.0)  # the weights' sum is 1 but for rounding
         mean, sd = moments(weight, means, variances)
         possible = self._possible(over) if keys else (-math.inf, math.inf)
         mean, low, high = np.clip([mean, *_interval(weight, means, variances)], *possible)

@@ -234,13 +234,13 @@ class Search(TaskSource):
                 self.worker.say(f"no larger network is tried as a control: {error}")
                 self._larger = {}
                 return False
-        number, now = 0, snapshot(self.store)
-        wanted = price(now) if len(names) > 1 else None
-        if wanted is not None:
-            free = now.recommendation is not None and now.recommendation.placement == BARE
+        number, now = 0, snapshot(self.store) if len(names) > 1 else None
+        wanted = None if now is None else price(now)
+        if now is not None and wanted is not None:
+            bare = now.recommendation is not None and now.recommendation.placement == BARE
             with suppress(TrainingError, MeasurementError):
                 found = [self.bench.latency(network, networks) for network in networks]
-                number = which_larger(found, wanted, self.recipe.limits.max_latency_ratio if free else None)
+                number = which_larger(found, wanted, self.recipe.limits.max_latency_ratio if bare else None)
         self.book.enqueue_outside(networks[number].text, {BASELINE: names[number]})
         return True
 

@@ -236,6 +236,7 @@ def test_beside_the_bare_backbone_more_network_is_taken_if_it_helps_within_the_l
 ) -> None:
     best = answered(limit, worth, none=(0.70, 1.0), se=(0.69, 1.2), dwconv=(control, 1.1))
     assert best.key == "none"
-    assert ("not shown to help either" not in best.answer[-1]) == helps
+    assert ("A larger network helps here" in best.answer[-1]) == helps
+    assert ("(over 99 %)" in best.answer[-1]) == helps, "the odds are of the larger network"
     assert (best.instead == "dwconv", best.answer[0].startswith("Take dwconv")) == (taken, taken)
     assert best.in_reach == (limit == 1.3), "also where it is not known to help: further runs may show it"
