@@ -9,7 +9,7 @@ from nas_attn.backbones.ultralytics import exists
 from nas_attn.recipe import BackboneSection
 from nas_attn.records import Choice
 
-WIDER = (1.25, 1.5, 2.0)  # times the width of a CIFAR ResNet
+WIDER = (1.125, 1.25, 1.375, 1.5, 2.0)  # times the width of a CIFAR ResNet
 SIZES = tuple(
     tuple(words.split())
     for words in (
@@ -46,8 +46,8 @@ def _of_cifar(section: BackboneSection) -> Iterator[Choice]:
     if section.name not in MODELS:
         return
     family, width = section.name.rstrip("0123456789"), section.width or 16
-    for factor in WIDER:
-        yield Choice(section.name, (("width", max(width + 1, round(factor * width))),))
+    for wider in sorted({max(width + 1, round(factor * width)) for factor in WIDER}):
+        yield Choice(section.name, (("width", wider),))
     deeper = [name for name in MODELS if name.rstrip("0123456789") == family]
     for name in deeper[deeper.index(section.name) + 1 :][:1]:
         yield Choice(name, (("width", width),))

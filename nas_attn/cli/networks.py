@@ -481,7 +481,7 @@ def _answer(backbone: str, shown: Mapping[str, tuple[str, str]], sessions: Seque
         for row in rows
     ]
     columns = ["ratio", "95 % interval", "ms", "faster than next", "placement"]
-    title = f"Latency relative to the bare {backbone} ({sessions[0].reference_ms:.3f} ms)"
+    title = f"Latency relative to the bare {backbone} ({known[keys[0]].reference_ms:.3f} ms)"
     out = console()
     out.print(table(title, columns, cells, right=columns[:-1]))
     said = ", ".join(f"{name} {value}" for name, value in conditions.items())

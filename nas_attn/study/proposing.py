@@ -236,11 +236,10 @@ class Search(TaskSource):
                 return False
         number, now = 0, snapshot(self.store) if len(names) > 1 else None
         wanted = None if now is None else price(now)
-        if now is not None and wanted is not None:
-            bare = now.recommendation is not None and now.recommendation.placement == BARE
+        if wanted is not None:
             with suppress(TrainingError, MeasurementError):
                 found = [self.bench.latency(network, networks) for network in networks]
-                number = which_larger(found, wanted, self.recipe.limits.max_latency_ratio if bare else None)
+                number = which_larger(found, wanted, self.recipe.limits.max_latency_ratio)
         self.book.enqueue_outside(networks[number].text, {BASELINE: names[number]})
         return True
 

@@ -120,7 +120,7 @@ def test_wrong_names_are_refused_in_one_sentence(name: str, section: dict[str, o
 @pytest.mark.parametrize(
     ("name", "larger"),
     [
-        ("resnet8", ["resnet8(width=10)", "resnet8(width=12)", "resnet8(width=16)", "resnet14(width=8)"]),
+        ("resnet8", [*(f"resnet8(width={width})" for width in (9, 10, 11, 12, 16)), "resnet14(width=8)"]),
         ("torchvision:resnet18", ["torchvision:resnet34"]),
         ("torchvision:regnet_x_1_6gf", ["torchvision:regnet_x_3_2gf"]),
         ("ultralytics:yolo11n.yaml", ["ultralytics:yolo11s.yaml"]),
