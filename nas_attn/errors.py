@@ -125,6 +125,11 @@ def few(names: Sequence[str], *, quote: str = "'", letters: int = SHOWN_LETTERS)
     return ", ".join(shown)
 
 
+def several(number: int, noun: str) -> str:
+    """`1 epoch`, `3 epochs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def sentence(text: str, letters: int) -> str:
     """A message as one line of at most `letters`, control characters as escapes: nothing in it moves a terminal's cursor."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from nas_attn import tables, tasks
-from nas_attn.errors import did_you_mean
+from nas_attn.errors import did_you_mean, several
 from nas_attn.space_schema import Section, SpaceSpec
 from nas_attn.tables import LATENCY_MODES, PRESETS, SAMPLERS
 from nas_attn.tasks import TASKS
@@ -318,7 +318,7 @@ class TrainingSection(Section):
     @property
     def said(self) -> str:
         """How a candidate is trained to the last rung, for a sentence about results."""
-        epochs = f"after {self.rungs[-1]} epoch{'s' if self.rungs[-1] > 1 else ''}"
+        epochs = f"after {several(self.rungs[-1], 'epoch')}"
         start = {
             "scratch": "from random weights",
             "backbone": "from this study's backbones" if self.backbones > 1 else "from this study's backbone",

@@ -17,7 +17,7 @@ from nas_attn.analysis.fronts import minimised, sign_of
 from nas_attn.analysis.recommendation import REQUIRED, Comparison, promising
 from nas_attn.analysis.snapshot import CandidateView, Snapshot, searched_as_target
 from nas_attn.analysis.validation import validation_epochs
-from nas_attn.errors import StudyError, shorten
+from nas_attn.errors import StudyError, several, shorten
 from nas_attn.model import TARGET
 from nas_attn.records import BARE
 from nas_attn.tables import is_cost
@@ -89,16 +89,16 @@ def nothing_recommended(now: Snapshot) -> str:
     """Why there is no recommendation, or only a bare backbone that was compared with nothing; one sentence."""
     if any(constant.metric == now.primary for constant in now.constants):
         return f"Nothing is recommended: {now.primary} is the same for all candidates."
-    last = now.recipe.training.rungs[-1]
+    trained = several(now.recipe.training.rungs[-1], "epoch")
     if any(view.baseline == "none" and view.state == "running" for view in now.candidates):
-        return f"No recommendation yet: the bare backbone, with which all others are compared, has not been scored at {last} epochs."
+        return f"No recommendation yet: the bare backbone, with which all others are compared, has not been scored at {trained}."
     if now.recommendation is not None:
         over = f"; {count} are over the limits" if (count := now.counts["infeasible"]) else ""
         return f"Nothing is recommended: only the bare backbone has been scored{over}."
     limit = now.recipe.limits.max_latency_ratio
     if limit is not None and (now.counts["scored"] or now.counts["infeasible"]):
         return f"Nothing is recommended: no scored candidate is within limits.max_latency_ratio = {limit:g}."
-    return f"No recommendation yet: nothing has been scored at {last} epochs."
+    return f"No recommendation yet: nothing has been scored at {trained}."
 
 
 def key_among(now: Snapshot, placement: str) -> str | None:
@@ -128,7 +128,7 @@ def _knee(now: Snapshot) -> tuple[CandidateView, str]:
     front = [view for view in now.front if None not in view.values]
     if len(front) < 3:
         raise StudyError(
-            f"the front of study '{now.study}' has no knee, as it has {len(front)} member{'s' if len(front) != 1 else ''}: "
+            f"the front of study '{now.study}' has no knee, as it has {several(len(front), 'member')}: "
             "give a latency or a trial"
         )
     costs = np.array([minimised(now.objectives, view.values) for view in front])

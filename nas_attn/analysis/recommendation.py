@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nas_attn.analysis import units
+from nas_attn.errors import several
 from nas_attn.model import Estimate, Evidence, Gain
 from nas_attn.model.variances import cdf
 from nas_attn.records import Latency, Placement
@@ -382,7 +383,7 @@ class _Judge:
 
     def _costs(self, chosen: Contender) -> str:
         low, high = chosen.estimate.low, chosen.estimate.high
-        seeds = f"{chosen.estimate.seeds} run{'s' if chosen.estimate.seeds != 1 else ''}"
+        seeds = f"{several(chosen.estimate.seeds, 'run')}"
         between = f"{units.value(self.metric, low)} to {units.value(self.metric, high)}"
         its = f"{self.trained[:1].upper()}{self.trained[1:]}, its" if self.trained else "Its"
         value = units.value(self.metric, chosen.estimate.mean)
@@ -439,7 +440,7 @@ def sureness(better: float, worse: float) -> str:
 
 def measured_on(candidates: int) -> str:
     """The source of the noise, if candidates ran with several seeds."""
-    return f"measured on {candidates} candidate{'' if candidates == 1 else 's'} that ran more than once"
+    return f"measured on {several(candidates, 'candidate')} that ran more than once"
 
 
 def _gain(gain: Gain, metric: str) -> str:

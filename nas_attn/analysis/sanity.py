@@ -9,6 +9,7 @@ from statistics import fmean
 
 from nas_attn import tasks
 from nas_attn.analysis import units
+from nas_attn.errors import several
 from nas_attn.model import Evidence
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import CandidateRow, Score
@@ -202,7 +203,7 @@ def weak_rungs(
         if count >= LEAST_AT_RUNG and share is not None and share < WEAK:
             epochs = rungs[rung]
             said = (
-                f"After {epochs} epoch{'s' if epochs > 1 else ''} scores hardly tell placements apart: {100 * share:.0f} % of the "
+                f"After {several(epochs, 'epoch')} scores hardly tell placements apart: {100 * share:.0f} % of the "
                 f"variance of one run's {name} comes from the placements ({count} candidates)."
             )
             if recipe.search.pruner != "none":
@@ -225,5 +226,5 @@ def in_int8(mode: str, metric: str | None, placed: Runs, bare: Runs, who: str = 
     lost = ". The gain does not survive int8" if in_float > 0 >= gain else ""
     return (
         f"In {mode}, {who} changes {metric} by {units.difference(metric, gain)}, in float32 by "
-        f"{units.difference(metric, in_float)} (against the bare backbone, {len(seeds)} run{'s' if len(seeds) > 1 else ''}){lost}."
+        f"{units.difference(metric, in_float)} (against the bare backbone, {several(len(seeds), 'run')}){lost}."
     )

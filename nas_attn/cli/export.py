@@ -24,7 +24,7 @@ from nas_attn.cli.common import (
     print_json,
     study_named,
 )
-from nas_attn.errors import OperationError, UserError
+from nas_attn.errors import OperationError, UserError, several
 from nas_attn.paths import DEFAULT_URL, output_path, user_path
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
         say("stopped; run the same command again to continue")
         raise typer.Exit(INTERRUPTED)
     found = ", ".join(units.named(name, value) for name, value in score.metrics.items())
-    say(f"trained again, after {score.epochs} epochs: {found}")
+    say(f"trained again, after {several(score.epochs, 'epoch')}: {found}")
 
 
 def check_export(

@@ -27,7 +27,7 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.errors import BackboneError, KnobError, MeasurementError, RecipeError, StudyError, shorten
+from nas_attn.errors import BackboneError, KnobError, MeasurementError, RecipeError, StudyError, several, shorten
 from nas_attn.notation import parse
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.records import BESIDE, Knob, Placement, Site, Survey, format_knob
@@ -486,6 +486,6 @@ def _answer(backbone: str, shown: Mapping[str, tuple[str, str]], sessions: Seque
     out.print(table(title, columns, cells, right=columns[:-1]))
     said = ", ".join(f"{name} {value}" for name, value in conditions.items())
     out.print(f"{machine.name}; {said}", markup=False)
-    out.print(f"{len(sessions)} sessions, {left_out} of them dropped by the A/A control", markup=False)
+    out.print(f"{several(len(sessions), 'session')}, {left_out} of them dropped by the A/A control", markup=False)
     if beside:
         out.print(words.beside(beside), markup=False)

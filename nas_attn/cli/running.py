@@ -30,7 +30,7 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.errors import NasAttnError, RecipeError, StudyError
+from nas_attn.errors import NasAttnError, RecipeError, StudyError, several
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
 
@@ -195,8 +195,8 @@ def _announce(family: Family, forecast: dict[str, Any], difference: float | None
     known = f"from {forecast['noise_blocks']} earlier blocks" if forecast["noise_blocks"] else "from the search's runs"
     lines = [
         f"Validation {family.number}: {pairs}",
-        f"{family.blocks} blocks of {len(family.networks)} networks, each trained for {family.epochs} epochs{seconds}; each "
-        "run reads the test images once, and this is logged",
+        f"{several(family.blocks, 'block')} of {len(family.networks)} networks, each trained for {several(family.epochs, 'epoch')}{seconds}"
+        "; each run reads the test images once, and this is logged",
         f"A true difference of {low} to {high} would be shown with a probability of 80 % (a range, since the noise is only known {known})",
     ]
     if difference is not None:

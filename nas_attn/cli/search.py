@@ -37,7 +37,7 @@ from nas_attn.cli.common import (
     study_named,
 )
 from nas_attn.cli.running import run
-from nas_attn.errors import NasAttnError, StudyError
+from nas_attn.errors import NasAttnError, StudyError, several
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def launch(
     at = at_storage(storage)
     name = opened.store.name
     more = f", … ({len(done.jobs)} in all)" if len(done.jobs) > 4 else ""
-    echo(f"launched {workers} worker{'' if workers == 1 else 's'} on {on}: {', '.join(done.jobs[:4])}{more}")
+    echo(f"launched {several(workers, 'worker')} on {on}: {', '.join(done.jobs[:4])}{more}")
     echo(f"logs:  {opened.folder / LOGS}\nwatch: nas-attn status {name} --watch{at}\nstop:  nas-attn stop {name}{at}")
 
 
@@ -287,7 +287,7 @@ def stop(
         except NasAttnError as error:  # an engine on another machine; its workers read the request from the study
             echo(f"{launched.on}: {error}", err=True)
     taken = f", cancelled {queued} that had not begun" if queued else ""
-    echo(f"told {len(there)} worker{'' if len(there) == 1 else 's'} to stop{taken}")
+    echo(f"told {several(len(there), 'worker')} to stop{taken}")
     end = time.monotonic() + LONGEST_S
     while wait and there and time.monotonic() < end:
         time.sleep(0.5)

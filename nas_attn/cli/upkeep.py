@@ -27,7 +27,7 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.errors import NasAttnError, StorageAway, StudyError, UserError
+from nas_attn.errors import NasAttnError, StorageAway, StudyError, UserError, several
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
     if now.workers:
         columns = ["machine", "pid", "device", "at", "for", "last sign of life"]
         count = len(now.workers)
-        title = f"{count} worker{'' if count == 1 else 's'}"
+        title = f"{several(count, 'worker')}"
         parts.append(table(title, columns, map(_worker_row, now.workers), right=["for", "last sign of life"]))
     if now.launched:
         parts.append(Text(f"Launched on {'; '.join(now.launched)}\n"))

@@ -48,7 +48,7 @@ from nas_attn.data.parts import (
     images_file,
 )
 from nas_attn.data.splitting import GroupOf, amount, divided, find_groups
-from nas_attn.errors import DataError, NasAttnWarning, did_you_mean, few, shorten
+from nas_attn.errors import DataError, NasAttnWarning, did_you_mean, few, several, shorten
 from nas_attn.paths import PART, user_path, whole_file
 from nas_attn.processes import cores
 from nas_attn.recipe import LARGEST, DataSection
@@ -254,7 +254,7 @@ def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> No
     """Raises DataError for images that cannot be read, or warns of them, as the recipe says."""
     paths, first = files.paths, files.sources[0]
     names = [_below(paths[i], files.root) for i in np.flatnonzero(broken)]
-    count = f"{len(names)} image{'s' if len(names) > 1 else ''} of '{files.root}' cannot be read"
+    count = f"{several(len(names), 'image')} of '{files.root}' cannot be read"
     if isinstance(first, Masked):
         count += f" with its mask (gray or palette, of its size, values 0 to {first.classes - 1}, or {NOT_COUNTED})"
     if isinstance(first, Framed):

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nas_attn import attachment
-from nas_attn.errors import BackboneError, NasAttnError, OutOfMemory, RecipeError, TrainingError
+from nas_attn.errors import BackboneError, NasAttnError, OutOfMemory, RecipeError, TrainingError, several
 from nas_attn.evaluation.faults import message, said, show_traceback
 from nas_attn.evaluation.output import OutputLog, shown
 from nas_attn.importing import load_object, named
@@ -236,7 +236,7 @@ class EvaluatorTrainer:
         run.flags.clear()
         if self._reports is None:  # one that yields may name its network once
             run.networks.clear()
-        title = f"{run.placement}, seed {run.seed}, to {run.epochs} epochs"
+        title = f"{run.placement}, seed {run.seed}, to {several(run.epochs, 'epoch')}"
         try:
             with self._log.taking(title) if self._log else nullcontext():
                 metrics = self._metrics(model, run)

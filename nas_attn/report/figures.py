@@ -18,7 +18,7 @@ from nas_attn.analysis import units
 from nas_attn.analysis.effects import Effect, Effects, average_effects
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.snapshot import CandidateView, Retrained, ScorePoint, Snapshot
-from nas_attn.errors import OperationError, UserError, first_line, shorten
+from nas_attn.errors import OperationError, UserError, first_line, several, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.report import words
@@ -278,7 +278,7 @@ def _curves(
             x.append(point.epochs)
             y.append(point.metrics[metric])
             texts.append(
-                f"{units.value(metric, point.metrics[metric])} after {point.epochs} epochs, seed {point.seed}<br>{said}"
+                f"{units.value(metric, point.metrics[metric])} after {several(point.epochs, 'epoch')}, seed {point.seed}<br>{said}"
             )
         x.append(None)
         y.append(None)

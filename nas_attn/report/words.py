@@ -11,6 +11,7 @@ from nas_attn.analysis.effects import Part
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.units import bare_plus_minus, duration, signed, title, unit, value
 from nas_attn.analysis.validation import Family, Network, ValidationResult, Verdict
+from nas_attn.errors import several
 from nas_attn.model import Estimate
 from nas_attn.recipe import objective_name
 from nas_attn.records import ASIDE, BARE
@@ -63,7 +64,7 @@ def measured(metric: str, part: Part) -> str:
     """`measured +1.10 in 3 runs`; empty without measurements."""
     if part.measured is None:
         return ""
-    return f"measured {signed(metric, part.measured)} in {part.runs} run{'' if part.runs == 1 else 's'}"
+    return f"measured {signed(metric, part.measured)} in {several(part.runs, 'run')}"
 
 
 def metrics(found: Mapping[str, float]) -> str:
@@ -76,9 +77,7 @@ def beside(notes: Sequence[str]) -> str:
     if not notes:
         return ""
     others = "; ".join(dict.fromkeys(notes))
-    return (
-        f"{len(notes)} latency session{'s' if len(notes) > 1 else ''} did not have the device alone: next to {others}."
-    )
+    return f"{several(len(notes), 'latency session')} did not have the device alone: next to {others}."
 
 
 def machine(snapshot: Snapshot) -> str:
@@ -87,7 +86,7 @@ def machine(snapshot: Snapshot) -> str:
     if record is None:
         return "No latency has been measured."
     text = (
-        f"Latency was measured on {record.machine} in {record.sessions} sessions ({duration(record.duration_s)}): "
+        f"Latency was measured on {record.machine} in {several(record.sessions, 'session')} ({duration(record.duration_s)}): "
         f"{record.reference_ms:.3g} ms for the bare backbone. {record.dropped} sessions were dropped because two copies of "
         f"the same network differed too much; typically the copies differ by {100 * record.control_spread:.2f} %."
     )
@@ -111,10 +110,10 @@ def validation_headline(result: ValidationResult) -> str:
     family = result.family
     planned = max(family.blocks, family.planned or 0)
     over = " (then the search's time was over)" if result.complete else ""
-    done = f"{result.blocks} of {planned} blocks{over}" if result.blocks < planned else f"{planned} blocks"
+    done = f"{result.blocks} of {planned} blocks{over}" if result.blocks < planned else f"{several(planned, 'block')}"
     by = "" if family.metric == "accuracy" else f"by {units.title(family.metric)} "
     return (
-        f"Validation {family.number}: trained as the target says ({family.epochs} epochs), {done}, each with a new "
+        f"Validation {family.number}: trained as the target says ({several(family.epochs, 'epoch')}), {done}, each with a new "
         f"seed; scored {by}on the test images"
     )
 

@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas_attn.attention.row import INITS
-from nas_attn.errors import PlacementError, StudyError, few
+from nas_attn.errors import PlacementError, StudyError, few, several
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.evaluation.plan import Build, Plan
 from nas_attn.processes import owner_name
@@ -54,7 +54,9 @@ class Extension:
         for sign, values in (("+", self.added), ("-", self.removed)):
             lines += [f"  {sign} {site}: {few(names, quote='')}" for site, names in values.items()]
         outside = f"{self.outside} of them are outside the new space, and samplers do not learn from them"
-        lines.append(f"kept: {self.inside + self.outside} candidates with {self.runs} runs; {outside}")
+        lines.append(
+            f"kept: {several(self.inside + self.outside, 'candidate')} with {several(self.runs, 'run')}; {outside}"
+        )
         if self.baselines:
             lines.append(f"new baselines, which come first: {few(self.baselines, quote='')}")
         return "\n".join([*lines, f"candidates in all: {self.trials[0]} -> {self.trials[1]}"])

@@ -21,7 +21,7 @@ from nas_attn.analysis.units import duration
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.backbones import build
 from nas_attn.data.folder import look_at
-from nas_attn.errors import DataError, StudyError
+from nas_attn.errors import DataError, StudyError, several
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.plan import Plan, plan_for, search_seeds, wanted
 from nas_attn.evaluation.starts import check_weights, no_weights, pick_device
@@ -93,7 +93,9 @@ class Budget:
         """Five lines for a person. `to_change`: what to do for another target."""
         recipe, training, target = self.recipe, self.recipe.training, self.recipe.target_training
         if self.known:
-            return f"study {recipe.name} goes on for {duration(self.seconds)}; it has {self.known} candidates"
+            return (
+                f"study {recipe.name} goes on for {duration(self.seconds)}; it has {several(self.known, 'candidate')}"
+            )
         trials, confirm = recipe.search.trials, recipe.search.confirm_seeds
         side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
         test = f"tested in {self.blocks} blocks" if self.blocks else "no time for a test: `validate` does it later"
@@ -103,7 +105,7 @@ class Budget:
         lines = (
             f"images    {self.look}",
             f"backbone  {recipe.backbone.name}{side}: {self.epoch_s:.2g} s an epoch, {self.workers} at a time",
-            f"target    {target.rungs[-1]} epochs with attention {said}{to_change}",
+            f"target    {several(target.rungs[-1], 'epoch')} with attention {said}{to_change}",
             f"plan      {duration(self.seconds)}: {trials} candidates, at most a third of them baselines, trained as the target says; "
             f"then more seeds for the best; {test}",
             f"shows     gains from about {shown:.1f} points; 1 of {self.images} validation images is {100 / self.images:.1f} points",

@@ -26,7 +26,15 @@ from nas_attn.analysis.fronts import minimised, net, objective_value, survives
 from nas_attn.analysis.latency import LEAST_MEASURED
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.backbones.larger import larger
-from nas_attn.errors import BackboneError, MeasurementError, PlacementError, RecipeError, TrainingError, did_you_mean
+from nas_attn.errors import (
+    BackboneError,
+    MeasurementError,
+    PlacementError,
+    RecipeError,
+    TrainingError,
+    did_you_mean,
+    several,
+)
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.plan import Plan, backbone_number, excesses, search_seeds, wanted
 from nas_attn.evaluation.starts import given_weights
@@ -440,7 +448,7 @@ class Search(TaskSource):
 
     def _why_pruned(self, row: CandidateRow) -> str:
         epochs = max((s.score.epochs for s in self.store.scores(row.key, protocol=SEARCH)), default=0)
-        return f"not among the best third after {epochs} epoch{'s' if epochs != 1 else ''}, all objectives together"
+        return f"not among the best third after {several(epochs, 'epoch')}, all objectives together"
 
 
 class _Further(TaskSource, ABC):

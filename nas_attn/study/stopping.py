@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import IO
 
-from nas_attn.errors import OperationError, StudyError, shorten
+from nas_attn.errors import OperationError, StudyError, several, shorten
 from nas_attn.evaluation.output import leave_terminal, on_terminal
 from nas_attn.storage import CheckpointRow
 from nas_attn.study.opening import OpenStudy
@@ -143,7 +143,7 @@ def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool 
         return f"{begin}; the database does not answer; it will go on from its last recorded checkpoint"
     if checkpoint is None:
         return f"{begin} before its first checkpoint; it will start again"
-    done = {0: "in its first epoch", 1: "1 epoch trained"}.get(checkpoint.epochs, f"{checkpoint.epochs} epochs trained")
+    done = f"{several(checkpoint.epochs, 'epoch')} trained" if checkpoint.epochs else "in its first epoch"
     return f"{begin}; it will go on from its checkpoint ({done})"
 
 

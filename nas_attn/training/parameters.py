@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import lr_scheduler
 
-from nas_attn.errors import NasAttnWarning, RecipeError, did_you_mean, first_line
+from nas_attn.errors import NasAttnWarning, RecipeError, did_you_mean, first_line, several
 from nas_attn.importing import load_object
 from nas_attn.recipe import Schedule, TrainingSection
 
@@ -54,7 +54,9 @@ def _factors(part: Schedule, epochs: int, steps: int, peak: float) -> Iterator[f
             arguments[name] = _in_epochs(arguments[name], epochs)
         longest = max(arguments[name]) if isinstance(arguments.get(name), list) else arguments.get(name, 0)
         if isinstance(longest, int | float) and longest > epochs:
-            raise RecipeError(f"training.schedule: {name} = {longest} of '{part.name}' exceeds its {epochs} epochs")
+            raise RecipeError(
+                f"training.schedule: {name} = {longest} of '{part.name}' exceeds its {several(epochs, 'epoch')}"
+            )
     parameters = inspect.signature(kinds[part.name]).parameters
     usual: dict[str, Any] = {"T_max": epochs, "total_iters": epochs, "total_steps": epochs * steps}
     usual |= {"max_lr": peak, "base_lr": 0.0}
@@ -111,8 +113,8 @@ def check_training(section: TrainingSection) -> None:
     kept = section.ema ** (KEPT_PER * section.rungs[0])
     if kept > MOST_KEPT:
         warnings.warn(
-            f"training.ema = {section.ema:g} keeps {100 * kept:.0f} % of the untrained weights after {section.rungs[0]} epochs, and "
-            "the averaged weights are scored: give less",
+            f"training.ema = {section.ema:g} keeps {100 * kept:.0f} % of the untrained weights after {several(section.rungs[0], 'epoch')}, "
+            "and the averaged weights are scored: give less",
             NasAttnWarning,
             stacklevel=2,
         )
