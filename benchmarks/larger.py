@@ -4,8 +4,8 @@
 
 Searches from scratch with the measured effects and the noise of real trainings, as in `replayed.py`, beside a larger bare network
 within the latency limit. Its true gain is drawn (normal, mean and standard deviation below), and its runs vary as those of
-the bare backbone. `once`: it runs once, after the candidates. `rounds`: it gets further seeds, and takes part in a round as often as it
-is likely to be better than what is recommended. Both have the same number of trainings.
+the bare backbone. `once`: it runs once, after the candidates. `rounds`: it gets further seeds, and takes part in a round unless
+it is hardly better than what is recommended (less than 5 % likely). Both have the same number of trainings.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from replayed import CANDIDATES, CONFIRM_SEEDS, Within
 from simulated_studies import MEASURED, known
 from trust import CONFIRMED, RIVALS, confirmed, look, rivals, search
 
+from nas_attn.analysis.choosing import SETTLED
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
 from nas_attn.dominance import non_dominated
 from nas_attn.model import Evidence, Run, fit
@@ -86,7 +87,7 @@ def met(study: Beside, now: Answer, joins: bool) -> list[str]:
     other = best.more_accurate or best.cheaper
     others = rivals(study, now.evidence, chosen, [other.key] if other else [])
     capacity = best.capacity.gain if best.capacity else None
-    larger = [LARGER] if joins and capacity and study.rng.random() < capacity.worse else []
+    larger = [LARGER] if joins and capacity and capacity.worse > SETTLED else []
     return ["none", chosen, *others[: RIVALS - len(larger)], *larger]
 
 

@@ -31,6 +31,7 @@ NEEDED = 1.96 + 0.84  # a difference of so many standard errors is shown with 95
 RIVALS = 2  # candidates of a round besides the best-looking one and the bare backbone
 CONFIRMED = 6  # networks that get further seeds
 DRAWS = 8  # draws from the posterior; the best in any of them may be the best
+SETTLED = 0.05  # a control that is less likely to be better than the recommended network joins no further round
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +333,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     """The candidates of the next round, the bare backbone first; empty if nothing is recommended, or there is nothing to compare.
 
     A round has a fresh seed and backbone. The model reads these runs with all others, so they correct the luck of the best-looking.
-    The more likely a control is better, the more often it takes a rival's place, unless each round had to train a backbone for it.
+    A control that may be better takes a rival's place, unless each round had to train a backbone for it.
     """
     model, best = now.evidence.get(now.primary or ""), now.recommendation
     if best is None or model is None:
@@ -353,17 +354,17 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     others = (view.key for view in now.ordered(able.values()))
     ahead = [one.key for one in (first, uniform) if one]
     rivals = dict.fromkeys([*ahead, *(model.keys[i] for i in drawn), *others])
-    met, joins = [able[key] for key in rivals if key in able and key != chosen.key], _may_win(now, rng)
+    met, joins = [able[key] for key in rivals if key in able and key != chosen.key], _may_win(now)
     return [*bare, chosen, *met[: RIVALS - len(joins)], *joins]
 
 
-def _may_win(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
-    """The control, if the answer could take it, as often as it is likely to be better than the recommended network."""
+def _may_win(now: Snapshot) -> list[CandidateView]:
+    """The control, if the answer could take it, and it may be better than the recommended network."""
     control, best = _control(now), now.recommendation
     if control is None or best is None or not best.in_reach or best.capacity is None or best.capacity.gain is None:
         return []
     own_backbone = now.recipe.training.start == "backbone" and is_other(control.placement)
-    return [control] if not own_backbone and rng.random() < best.capacity.gain.worse else []
+    return [control] if not own_backbone and best.capacity.gain.worse > SETTLED else []
 
 
 def price(now: Snapshot) -> float | None:

@@ -245,11 +245,9 @@ def test_only_those_that_may_be_recommended_take_part(tmp_path: Path) -> None:
     assert (best_uniform(now), best_uniform(dataclasses.replace(now, recipe=tight))) == (now.candidates[1], None)
 
 
-@pytest.mark.parametrize(
-    ("gain", "cost", "times"), [(0.03, 0.02, range(18, 21)), (-0.03, 0.02, range(3)), (0.03, 0.9, range(1))]
-)
-def test_a_control_joins_if_it_is_likely_and_not_slower(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, cost: float, times: range
+@pytest.mark.parametrize(("gain", "cost", "joins"), [(0.03, 0.02, True), (-0.06, 0.02, False), (0.03, 0.9, False)])
+def test_a_control_joins_if_it_may_be_better_and_is_not_slower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, cost: float, joins: bool
 ) -> None:
     made, control = usual(tmp_path), everywhere("dwconv")
     monkeypatch.setitem(TRUE_GAIN, "dwconv", gain)
@@ -259,4 +257,4 @@ def test_a_control_joins_if_it_is_likely_and_not_slower(
     now = snapshot(made.store)
     rounds = [met(now, seed) for seed in range(20)]
     assert {len(placements) for placements in rounds} == {2 + RIVALS}
-    assert sum(control in placements for placements in rounds) in times
+    assert {control in placements for placements in rounds} == {joins}
