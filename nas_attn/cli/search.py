@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 Tried = Annotated[list[str] | None, Option("--try", help="Also evaluate this placement; repeatable.")]
 ReportPath = Annotated[str | None, Option("--report", help="Where to write the HTML report.")]
+Minutes = Annotated[float | None, Option(min=1, help="Time for everything, the test included.")]
+Hours = Annotated[float | None, Option(min=0.02, help="The same in hours.")]
 
 
 @grouped
@@ -59,8 +61,8 @@ def search(
     effort: Effort,
     storage: Storage = DEFAULT_URL,
     name: Annotated[str | None, Option(help="Name of the study instead of the recipe's.")] = None,
-    minutes: Annotated[float | None, Option(min=1, help="Time for everything, the test included.")] = None,
-    hours: Annotated[float | None, Option(min=0.02, help="The same in hours.")] = None,
+    minutes: Minutes = None,
+    hours: Hours = None,
     backbone: Annotated[str | None, Option(help="Backbone for a folder of images.")] = None,
     target: TargetStart = None,
     trials: Annotated[int | None, Option(min=1, help="Candidates, the baselines included.")] = None,
@@ -78,7 +80,7 @@ def search(
 
     began = time.monotonic()
     page_path(report)
-    seconds = None if minutes is None and hours is None else 60 * (minutes or 0) + 3600 * (hours or 0)
+    seconds = _seconds(minutes, hours)
     own = {"name": name, "search.trials": trials, "backbone.name": backbone}
     changes = overrides(settings or []) | {key: value for key, value in own.items() if value is not None}
     changes |= {f"target.{key}": value for key, value in target_table(target).items()} if target else {}
@@ -119,6 +121,10 @@ def _forecast(planned: Budget | None, made: Recipe, effort: Effort, tried: list[
         console().print(found.text(), markup=False)
 
 
+def _seconds(minutes: float | None, hours: float | None) -> float | None:
+    return None if minutes is None and hours is None else 60 * (minutes or 0) + 3600 * (hours or 0)
+
+
 def _time_left(opened: OpenStudy, planned: Budget | None, seconds: float | None, began: float) -> float | None:
     """Seconds until the whole search ends: as asked, else what is left of the study's time; None: no limit."""
     from nas_attn.study.planning import END_S, go_on, start_clock
@@ -135,21 +141,24 @@ def resume(
     effort: Effort,
     study: StudyName = None,
     storage: Storage = DEFAULT_URL,
+    minutes: Minutes = None,
+    hours: Hours = None,
     trials: Annotated[int | None, Option(min=1, help="New total of candidates.")] = None,
     tried: Tried = None,
     report: ReportPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Continue a study; it needs only its database."""
+    began = time.monotonic()
     from nas_attn.study import searching
-    from nas_attn.study.planning import go_on
 
     page_path(report)
     opened = study_named(study, storage, trust=effort.trust)
     searching.check_here(opened.recipe, device=effort.device)
     searching.check_start(opened)
     searching.take_up(opened, trials=trials, tried=tried or [])
-    run(opened, effort, report=report, as_json=as_json, left_s=go_on(opened))
+    left_s = _time_left(opened, None, _seconds(minutes, hours), began)
+    run(opened, effort, report=report, as_json=as_json, left_s=left_s)
 
 
 def extend(

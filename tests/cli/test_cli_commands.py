@@ -42,6 +42,8 @@ def test_a_search_says_how_it_goes_and_what_came_out(table: Path, nas) -> None:
     again = nas("resume", "--trials", "6", "--workers", "1", "--json")
     assert (again.json["study"], again.json["ended"]) == ("table", "complete"), "JSON alone"
     assert Path(again.json["report"]).is_file()
+    nas("resume", "--minutes", "30", "--time-limit", "0", "--workers", "1")
+    assert 1500 < nas("status", "table", "--json").json["left_s"] <= 1800
 
 
 def test_a_dry_run_writes_nothing(table: Path, nas) -> None:
