@@ -20,6 +20,7 @@ from nas_attn.analysis.validation import validation_epochs
 from nas_attn.errors import StudyError, several, shorten
 from nas_attn.model import TARGET
 from nas_attn.records import BARE
+from nas_attn.space import other_of
 from nas_attn.tables import is_cost
 
 LABELS = ("Gain", "Best bet", "Slower", "Faster", "Capacity", "Tested", "Decide", "Target", "Next")
@@ -273,7 +274,7 @@ def _tested(now: Snapshot) -> tuple[str, Step] | None:
             metric = result.family.metric
             network = next(n for n in result.family.networks if n.key == verdict.network)
             word = "no difference shown" if verdict.word == "not shown" else f"{verdict.word} than the bare backbone"
-            about = "" if mine and control is None else f"{network.placement}: "
+            about = "" if mine and control is None else f"{other_of(network.placement) or network.placement}: "
             between = f"{units.signed(metric, verdict.low)} to {units.signed(metric, verdict.high)}"
             size = f"{units.difference(metric, verdict.difference)} ({between})"
             line = f"Tested    {about}{word}, {size}; {result.blocks} trainings each, test images"
