@@ -5,7 +5,7 @@
 Searches from scratch with the measured effects and the noise of real trainings, as in `replayed.py`, beside a larger bare network
 within the latency limit. Its true gain is drawn (normal, mean and standard deviation below), and its runs vary as those of
 the bare backbone. `once`: it runs once, after the candidates. `rounds`: it gets further seeds, and takes part in a round unless
-it is hardly better than what is recommended (less than 5 % likely). Both have the same number of trainings.
+it is less than 5 % likely to be better than what is recommended. Both have the same number of trainings.
 """
 
 from __future__ import annotations

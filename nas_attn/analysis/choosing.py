@@ -360,7 +360,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
 
 
 def _may_win(now: Snapshot) -> list[CandidateView]:
-    """The control, if the answer could take it, and it may be better than the recommended network."""
+    """The control, if the answer could take it and it may be better than the recommended network."""
     control, best = _control(now), now.recommendation
     if control is None or best is None or not best.in_reach or best.capacity is None or best.capacity.gain is None:
         return []

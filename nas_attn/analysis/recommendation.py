@@ -383,7 +383,7 @@ class _Judge:
 
     def _costs(self, chosen: Contender) -> str:
         low, high = chosen.estimate.low, chosen.estimate.high
-        seeds = f"{several(chosen.estimate.seeds, 'run')}"
+        seeds = several(chosen.estimate.seeds, "run")
         between = f"{units.value(self.metric, low)} to {units.value(self.metric, high)}"
         its = f"{self.trained[:1].upper()}{self.trained[1:]}, its" if self.trained else "Its"
         value = units.value(self.metric, chosen.estimate.mean)

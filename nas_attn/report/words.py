@@ -110,7 +110,7 @@ def validation_headline(result: ValidationResult) -> str:
     family = result.family
     planned = max(family.blocks, family.planned or 0)
     over = " (then the search's time was over)" if result.complete else ""
-    done = f"{result.blocks} of {planned} blocks{over}" if result.blocks < planned else f"{several(planned, 'block')}"
+    done = f"{result.blocks} of {planned} blocks{over}" if result.blocks < planned else several(planned, "block")
     by = "" if family.metric == "accuracy" else f"by {units.title(family.metric)} "
     return (
         f"Validation {family.number}: trained as the target says ({several(family.epochs, 'epoch')}), {done}, each with a new "

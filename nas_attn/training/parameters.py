@@ -36,8 +36,9 @@ def schedule_factors(schedule: Sequence[Schedule], epochs: int, steps: int, peak
         else:
             length = int(part.epochs or left)
         if length > left or (length == left and not last) or (last and length < left):
+            taken = several(epochs - left + length, "epoch")
             raise RecipeError(
-                f"training.schedule: its parts up to '{part.name}' take {epochs - left + length} epochs, but a training has {epochs}"
+                f"training.schedule: its parts up to '{part.name}' take {taken}, but a training has {epochs}"
             )
         factors += _factors(part, length, steps, peak)
     return factors
