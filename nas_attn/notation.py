@@ -41,6 +41,14 @@ def parse(text: str) -> Placement:
     return Placement(tuple(assignments))
 
 
+def parse_choice(text: str, where: str) -> Choice:
+    """A name and its settings, `resnet8(width=10)`. Raises PlacementError, which names the place."""
+    match = re.fullmatch(_CHOICE, text)
+    if match is None:
+        raise PlacementError(f"cannot read '{text}' at {where}: expected NAME(setting=value), like resnet8(width=10)")
+    return _choice(match["type"], match["knobs"], where)
+
+
 @lru_cache(maxsize=4096)  # thousands of placements have few different choices
 def _choice(type: str, inside: str | None, where: str) -> Choice:
     knobs: dict[str, Knob] = {}

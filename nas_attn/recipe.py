@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from nas_attn import tables, tasks
 from nas_attn.errors import did_you_mean, several
+from nas_attn.notation import parse_choice
 from nas_attn.space_schema import Section, SpaceSpec
 from nas_attn.tables import LATENCY_MODES, PRESETS, SAMPLERS
 from nas_attn.tasks import TASKS
@@ -43,11 +44,23 @@ class BackboneSection(Section):
 
     name: str = Field(min_length=1)
     """`resnet8|14|20|32|56`, `preact_resnet…`, `torchvision:NAME`, `timm:NAME`, `smp:ARCHITECTURE/ENCODER`,
-    `ultralytics:NAME.yaml` or `.pt`, `package.module:function`."""
+    `ultralytics:NAME.yaml` or `.pt`, `package.module:function`. `resnet8(width=10)` gives a width, too."""
     width: int | None = Field(default=None, ge=1, le=1024)
     """Channels of a CIFAR ResNet's first stage; None: 16."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for the function that builds the model (torchvision, timm, smp, your own)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_notation(cls, table: Any) -> Any:
+        """`resnet8(width=10)`, as an answer names a backbone, in its parts."""
+        name = table.get("name") if isinstance(table, dict) else None
+        if not isinstance(name, str) or "(" not in name:
+            return table
+        choice = parse_choice(name, "backbone.name")
+        knobs = dict(choice.knobs)
+        width = {"width": knobs.pop("width")} if "width" in knobs else {}
+        return {**table, "name": choice.type, **width, "options": {**table.get("options", {}), **knobs}}
 
 
 class GroupsSection(Section):

@@ -139,11 +139,9 @@ def target_table(target: str) -> dict[str, str | None]:
 
 def other_backbone(section: BackboneSection, choice: Choice) -> BackboneSection:
     """The section of the backbone that a placement names instead of the study's, with the same options. Raises RecipeError."""
-    knobs: dict[str, Any] = dict(choice.knobs)
     source, colon, _ = choice.type.partition(":")
-    width = knobs.pop("width", None if colon else section.width)
     options = section.options if section.name.partition(":")[:2] == (source, colon) else {}
-    return backbone_section(choice.type, width=width, options={**options, **knobs})
+    return backbone_section(str(choice), width=None if colon else section.width, options=options)
 
 
 def _set(table: dict[str, Any], keys: list[str], value: Any, where: str) -> None:

@@ -260,8 +260,8 @@ def measure(
     what: Annotated[
         list[str] | None,
         Argument(
-            help="A study, then its trials or placements (default: its front). Without a study: placements, other backbones "
-            "by name. Or ONNX files, or a folder of them, without torch."
+            help="A study, then its trials or placements (default: its front). Without a study: placements, other "
+            "backbones. Or ONNX files, or a folder of them, without torch."
         ),
     ] = None,
     backbone: Annotated[
@@ -290,7 +290,7 @@ def measure(
             raise RecipeError("--to, --from and --json are not for ONNX files: leave them out")
         _measure_files(files, settings or [])
         return
-    named = bool(words) and backbone is None and "=" not in words[0] and words[0] != "none"
+    named = bool(words) and backbone is None and not _places(words[0])
     study = study_named(words.pop(0), storage, trust=trust if back is None else None) if named else None
     if back is not None:
         _bring_back(back, study, as_json)
@@ -335,10 +335,12 @@ def _asked(words: Sequence[str], study: OpenStudy | None) -> dict[str, Placement
     for word in words:
         if word.isdigit() and word not in trials:
             raise StudyError(f"'{word}' is not a trial of {'the study' if study else 'a study: name the study first'}")
-    return {
-        word: trials[word] if word in trials else parse(word) if "=" in word or word == "none" else None
-        for word in words
-    }
+    return {word: trials[word] if word in trials else parse(word) if _places(word) else None for word in words}
+
+
+def _places(word: str) -> bool:
+    """Whether it writes a placement, not a study or a backbone, like `resnet8(width=10)`."""
+    return "=" in word.partition("(")[0] or word == "none"
 
 
 def _front_of(study: OpenStudy | None) -> dict[str, Placement | None]:

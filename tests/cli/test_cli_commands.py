@@ -226,11 +226,12 @@ def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> No
 
 
 def test_latency_compares_placements_and_other_backbones(nas) -> None:
-    options = ("--backbone", "resnet8", "--input", "1x16x16", "--set", "session_seconds=0.2", "--set", "tolerance=0.9")
-    found = nas("measure", "*=simam", "resnet14", "none", *options, "--json").json
+    quick = ("--set", "session_seconds=0.2", "--set", "tolerance=0.9")
+    options = ("--backbone", "resnet8(width=8)", "--input", "1x16x16", *quick)
+    found = nas("measure", "*=simam", "resnet8(width=32)", "none", *options, "--json").json
     rows = {row["placement"]: row for row in found["candidates"]}
-    assert rows.keys() == {"*=simam", "resnet14", "none"}
-    assert rows["resnet14"]["ratio"] > 1.2
+    assert rows.keys() == {"*=simam", "resnet8(width=32)", "none"}
+    assert rows["resnet8(width=32)"]["ratio"] > 1.2
     assert all(row["low"] <= row["ratio"] <= row["high"] for row in rows.values())
     assert found["conditions"]["batch_size"] == 1
     wrong = nas("measure", "resnt14", "--backbone", "resnet8")
