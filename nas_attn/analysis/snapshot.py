@@ -67,11 +67,12 @@ def models_of(
     placements: Mapping[str, Placement],
     scores: Iterable[StoredScore],
     target_scores: Iterable[StoredScore] = (),
+    larger: Collection[str] = (),
 ) -> dict[tuple[str, int], Evidence]:
     """(metric, rung) -> model of the study's runs at the rung, for trained objectives and the task's metrics.
 
     Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two candidates have some.
-    `placements`: explicit, by key; `scores`: of the search's protocol, of whatever purpose.
+    `placements`: explicit, by key; `scores`: of the search's protocol, of whatever purpose; `larger`: see `fit`.
     """
     found = dict[tuple[str, int], Evidence]()
     known = [(stored, stored.score.rung, stored.backbone) for stored in scores]
@@ -85,7 +86,10 @@ def models_of(
         less = sign_of(recipe, metric) < 0
         runs = [_run(metric, *one) for one in known if metric in one[0].score.metrics]
         for rung in sorted({run.rung for run in runs}):
-            if evidence := fit(runs, placements, metric=metric, lower_is_better=less, rung=rung, unlike=unlike):
+            evidence = fit(
+                runs, placements, metric=metric, lower_is_better=less, rung=rung, unlike=unlike, larger=larger
+            )
+            if evidence is not None:
                 found[metric, rung] = evidence.about({key: placements[key] for key in evidence.ran})
     return found
 
@@ -330,7 +334,8 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     def fitted(keys: Collection[str]) -> Models:
         placements = {row.key: row.placement for row in rows if row.key in keys}
         mine = (stored for key in placements for stored in scores.get(key, ()))
-        return models_of(recipe, placements, mine, facts.target_scores)
+        larger = [row.key for row in rows if row.key in keys and row.baseline and is_other(row.placement)]
+        return models_of(recipe, placements, mine, facts.target_scores, larger)
 
     known = fitted({row.key for row in rows if not is_other(row.placement)})
     models = _at_the_end(known, last)

@@ -419,13 +419,17 @@ def fit(
     lower_is_better: bool = False,
     rung: int | None = None,
     unlike: bool = False,
+    larger: Collection[str] = (),
 ) -> Evidence | None:
     """The model of one metric for `placements`, run or not, from runs up to a rung (the highest); None without a run there.
-    `unlike`: these are bare backbones, which may differ more than placements of one backbone, and are never equal.
+    `unlike`: these are bare backbones, which may differ more than placements of one backbone, and are never equal. `larger`:
+    those of them that are larger networks of the same family. All that are published gain, so they are expected to gain a little.
     """
     known = [run for run in runs if run.key in placements and math.isfinite(run.value)]
     last = max((run.rung for run in known), default=None) if rung is None else rung
     if last is None or not any(run.rung == last for run in known):
         return None
-    found = assemble(known, placements, metric=metric, lower_is_better=lower_is_better, rung=last, unlike=unlike)
+    found = assemble(
+        known, placements, metric=metric, lower_is_better=lower_is_better, rung=last, unlike=unlike, larger=larger
+    )
     return Evidence(found, {key: placements[key] for key in found.keys})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -32,6 +32,7 @@ SPREAD_OF_SHARE, SPREAD_TO_NOISE, LEAST_SPREAD = 1.2, 0.5, 0.02
 of the noise, for a metric without a known unit; and the share of the noise below which a spread counts as none."""
 EQUAL, TIE = 0.22, 0.2  # prior probability that no placement differs from another; else, that two are tied
 UNLIKE = 4.0  # scale of the spread between different backbones, in units of that over placements: 1 point at .70
+LARGER = 0.4  # what a larger network is expected to gain, in units of that: before a run, it gains with two to one
 INTERACTION, GROWING, INTERACTION_FREEDOMS = 0.8, 0.25, 5
 """Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond the usual; how firmly."""
 TARGET_NOISE = 0.7  # standard deviation of the log of the target's noise over the search's
@@ -160,7 +161,8 @@ class Assembled:
     keys: tuple[str, ...]  # all placements, the evaluated ones first, in the order of `data.codes`
     last: Sequence[Run]  # runs of the last rung
     broken: Mapping[str, tuple[float, float]]
-    """Key -> mean of what was cut off its runs at the last rung (negative), and how broken they are on average, 0 to 1."""
+    """Key -> mean of what was cut off its runs at the last rung (negative) or is expected of it beforehand (positive), and how
+    broken they are on average, 0 to 1."""
     values: Mapping[str, Sequence[float]]
     """Key -> values of its runs at the last rung; of a placement that did not reach the target, those at the rung below."""
     limits: tuple[float, float]  # of an expected score: 0 and 1 for a share, else infinite
@@ -175,6 +177,7 @@ def assemble(
     lower_is_better: bool,
     rung: int,
     unlike: bool = False,
+    larger: Collection[str] = (),
 ) -> Assembled:
     """The runs of the rungs up to `rung`; of equal runs (placement, seed, backbone, rung) the last one counts."""
 
@@ -195,10 +198,12 @@ def assemble(
         block = _numbered([block_of(run) for run in mine])
         two = _two_values(mine, plain, block)
         cut, broken = _cut(plain, block) if two is None else (plain, np.zeros(len(plain)))
-        values.append(cut)
         floor = noise_floor(mine) if metric == "accuracy" else None
         share = metric in SHARES and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
+        expected = LARGER * UNLIKE * (priors[-1].spread or 0.0)  # taken off the runs, put back on the answers
+        cut = cut - expected * np.array([run.key in larger for run in mine])
+        values.append(cut)
     largest, wide = max(p.size for p in priors), UNLIKE if unlike else 1.0
     data = Data(
         coding,
