@@ -304,7 +304,7 @@ def measure(
         return
     sessions = _measure(plan, section, {text: built.model for text, built in networks.items()})
     shown = {text: (text, built.notation) for text, built in networks.items()}
-    _answer(plan.recipe.backbone.name, shown, sessions, as_json)
+    _answer(backbone or plan.recipe.backbone.name, shown, sessions, as_json)
 
 
 def _files(words: Sequence[str]) -> list[Path]:
