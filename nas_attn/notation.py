@@ -31,7 +31,7 @@ def parse(text: str) -> Placement:
         if match is None:
             raise PlacementError(
                 f"placement: cannot read '{text[position : position + 40].strip()}': "
-                "expected SITE[@POSITION]=TYPE(knob=value), like stage2=se(reduction=8)"
+                "expected SITE[@POSITION]=TYPE(knob=value), like stage2=se(reduction=8), or backbone=resnet8(width=10)"
             )
         site, at = match["site"], match["position"]
         if at is not None and at not in POSITIONS:
