@@ -57,10 +57,11 @@ class BackboneSection(Section):
         name = table.get("name") if isinstance(table, dict) else None
         if not isinstance(name, str) or "(" not in name:
             return table
-        choice = parse_choice(name, "backbone.name")
+        choice, options = parse_choice(name, "backbone.name"), table.get("options", {})
         knobs = dict(choice.knobs)
         width = {"width": knobs.pop("width")} if "width" in knobs else {}
-        return {**table, "name": choice.type, **width, "options": {**table.get("options", {}), **knobs}}
+        options = {**options, **knobs} if isinstance(options, dict) else options
+        return {**table, "name": choice.type, **width, "options": options}
 
 
 class GroupsSection(Section):

@@ -331,10 +331,9 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     own = scores.pop(BACKBONE, [])
     last = len(recipe.training.rungs) - 1
 
-    def fitted(keys: Collection[str]) -> Models:
+    def fitted(keys: Collection[str], larger: Collection[str] = ()) -> Models:
         placements = {row.key: row.placement for row in rows if row.key in keys}
         mine = (stored for key in placements for stored in scores.get(key, ()))
-        larger = [row.key for row in rows if row.key in keys and row.baseline and is_other(row.placement)]
         return models_of(recipe, placements, mine, facts.target_scores, larger)
 
     known = fitted({row.key for row in rows if not is_other(row.placement)})
@@ -395,10 +394,16 @@ def _alike(some: Mapping[str, Evidence], models: Mapping[str, Evidence]) -> dict
     return {metric: one for metric, one in some.items() if metric in models and one.rung == models[metric].rung}
 
 
-def _apart(rows: Iterable[CandidateRow], fitted: Callable[[Collection[str]], Models]) -> dict[str, Models]:
-    """Models of each control that is another backbone, with the bare one only: its gain says nothing about attention's."""
+def _apart(
+    rows: Iterable[CandidateRow], fitted: Callable[[Collection[str], Collection[str]], Models]
+) -> dict[str, Models]:
+    """Models of each control that is another backbone, with the bare one only: its gain says nothing about attention's.
+
+    Baselines among them are larger networks of the backbone's family; what a user has tried may be any network.
+    """
     bare = [row.key for row in rows if row.baseline == "none"]
-    return {row.key: fitted({row.key, *bare}) for row in rows if is_other(row.placement)}
+    others = (row for row in rows if is_other(row.placement))
+    return {row.key: fitted({row.key, *bare}, {row.key} if row.baseline else ()) for row in others}
 
 
 def _views(

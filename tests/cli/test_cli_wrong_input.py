@@ -29,6 +29,8 @@ def change(folder: Path, old: str, new: str) -> None:
         ("width = 8", "wdth = 8", "table.toml: unknown key 'backbone.wdth': did you mean 'width'?"),
         ("width = 8", "width = = 8", "table.toml is not valid TOML"),
         ("width = 8", "width = -8", "backbone.width: input should be greater than or equal to 1, not -8"),
+        ('"resnet8", width = 8', '"resnet8(width=8)", options = 3', "backbone.options: input should be a valid dict"),
+        ('"resnet8", width = 8', '"resnet8(width=8"', "cannot read 'resnet8(width=8' at backbone.name"),
         ('"resnet8"', '"resnet9"', "unknown backbone 'resnet9': did you mean 'resnet8'?"),
         (EVALUATOR, "table_evaluator:evaluat", "has no 'evaluat': did you mean 'evaluate'?"),
         (EVALUATOR, "broken:evaluate", "importing 'broken' failed with ZeroDivisionError: division by zero"),
