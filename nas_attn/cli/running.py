@@ -123,7 +123,8 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool,
         echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
     if ended == "time":
-        echo(f"the time is over; go on with: {again}", err=True)
+        more = "" if left_s is None else f" --minutes {math.ceil(left_s / 60)}"
+        echo(f"the time is over; go on with: {again}{more}", err=True)
     if ended == "exhausted":
         echo("every placement of the search space has been tried, or is probably over the limits", err=True)
 

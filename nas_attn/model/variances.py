@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nas_attn.model.coding import Floats, Ints, Shape
-from nas_attn.model.runs import BACKBONES, EQUAL, SEEDS, TARGET_NOISE, Data, log_level
+from nas_attn.model.runs import BACKBONES, EQUAL, LEVEL_FREEDOMS, SEEDS, TARGET_NOISE, Data, log_half_t
 
 ROUND, EQUAL_ROUND = 44, 30  # draws of a round; more where there are more parameters
 FEWEST, MOST = 4, 32  # rounds
@@ -66,7 +66,7 @@ class Family:
         self.shapes = list(shapes) if differ or several else list(shapes[:1])
         sizes, names = np.log([p.size for p in data.priors]), dict[str, tuple[float, float]]()
         for k in range(rungs):
-            names |= {f"spread{k}": (-0.7, 1.2)} if k < differ or several else {}
+            names |= {f"spread{k}": (0.5, 2.2)} if k < differ or several else {}
             names |= {f"noise{k}": (float(np.clip(sizes[k] - sizes[self.unit], -4, 4)), 0.6)} if k < self.unit else {}
         names |= {f"noise{rungs - 1}": (0.0, TARGET_NOISE)} if data.target else {}
         names |= {"eta": (LUCK, 1.0)} if rungs > 1 else {}
@@ -131,7 +131,7 @@ class Family:
                 found = found - 0.5 * (self._get(z, name)[:, None] - middle) ** 2 - 0.5 * math.log(2 * math.pi)
         for name, value, scale in (("seeds", draws.seeds, SEEDS), ("backbones", draws.backbones, BACKBONES)):
             if name in self.index:
-                found = found + log_level(value, scale)[:, None]
+                found = found + log_half_t(value, scale, LEVEL_FREEDOMS)[:, None]
         return np.asarray(found)
 
     def _get(self, z: Floats, name: str) -> Floats:
