@@ -175,8 +175,8 @@ def test_draws_come_near_an_additive_truth_as_far_as_the_noise_allows(count: int
     for noise in (0.01, 2.0):
         learner = Learner(coding())
         learner.update(rows(count, effects, noise))
-        drawn = np.stack([drawn_from(learner, seed, around=True).of(everywhere()) for seed in range(12)])
-        mean = np.stack([drawn_from(learner, seed).of(everywhere()) for seed in range(12)]).mean(axis=0)
+        drawn = np.stack([drawn_from(learner, seed, around=True).of(everywhere()) for seed in range(40)])
+        mean = np.stack([drawn_from(learner, seed).of(everywhere()) for seed in range(40)]).mean(axis=0)
         found[noise] = (
             np.corrcoef(mean, truth(effects))[0, 1],
             drawn.std(axis=0).mean(),

@@ -107,7 +107,7 @@ def test_candidates_that_were_pruned_are_learned_from(table: Path) -> None:
     search, study = seen[0], open_study("table", URL).book.study
     known, trials = search.scores.known(), study.get_trials(deepcopy=False)
     pruned = [t.number for t in trials if t.state == optuna.trial.TrialState.PRUNED]
-    assert len(pruned) >= 5
+    assert len(pruned) >= 4
     assert known.keys() == {t.number for t in trials}
     for trial in trials:
         values, noise = known[trial.number].values, known[trial.number].noise
