@@ -30,7 +30,7 @@ FLOOR_SHARE, MOST_FLOORS = 0.8, 15.0  # least noise, as a share of the images' v
 SPREAD_OF_SHARE, SPREAD_TO_NOISE, LEAST_SPREAD = 1.2, 0.5, 0.02
 """Scale of the spread over placements: of a share p (an accuracy) this times p (1 - p), in points, .25 points at .70; in units
 of the noise, for a metric without a known unit; and the share of the noise below which a spread counts as none."""
-SPREAD_FREEDOMS, UNUSUAL = 3, 0.1  # the spread is half-t; or half-Cauchy, of any size, with this probability
+SPREAD_FREEDOMS, UNUSUAL = 3, 0.1  # the spread is half-t; with this probability half-Cauchy, so of any size
 EQUAL, TIE = 0.25, 0.2  # prior probability that no placement differs from another; else, that two are tied
 UNLIKE = 4.0  # scale of the spread between different backbones, in units of that over placements: 1 point at .70
 LARGER = 0.4  # what a larger network is expected to gain, in units of that: before a run, it gains with two to one
@@ -101,8 +101,8 @@ class Priors:
     def log_spread(self, t: Floats, s: Floats, below: Floats | float) -> Floats:
         """Log density of log t; none if t is too small to count. At the target, `below` (the search's) widens it."""
         scale = np.hypot(self.usual(s), below)
-        usual, any_size = log_half_t(t, scale, SPREAD_FREEDOMS), log_half_t(t, scale, 1)
-        density = np.logaddexp(math.log(1 - UNUSUAL) + usual, math.log(UNUSUAL) + any_size)
+        usual, of_any_size = log_half_t(t, scale, SPREAD_FREEDOMS), log_half_t(t, scale, 1)
+        density = np.logaddexp(math.log(1 - UNUSUAL) + usual, math.log(UNUSUAL) + of_any_size)
         return np.asarray(np.where(t >= LEAST_SPREAD * s, density, -np.inf))
 
     def log_interaction(self, u: Floats, t: Floats, s: Floats) -> Floats:
@@ -113,9 +113,8 @@ class Priors:
         return np.asarray(log_square - half * scale**2 / u**2 + np.log(2 * u**2))
 
 
-def log_half_t(x: Floats, scale: Floats | float, freedoms: int) -> Floats:
-    """Log density of log x, x half-t of this scale."""
-    n = freedoms
+def log_half_t(x: Floats, scale: Floats | float, n: int) -> Floats:
+    """Log density of log x, x half-t of this scale and with n degrees of freedom."""
     top = math.lgamma((n + 1) / 2) - math.lgamma(n / 2) - 0.5 * math.log(n * math.pi) + math.log(2)
     return np.asarray(top - np.log(scale) - (n + 1) / 2 * np.log1p((x / scale) ** 2 / n) + np.log(x))
 

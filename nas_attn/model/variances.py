@@ -65,7 +65,7 @@ class Family:
         self.unit = rungs - 1 - data.target  # the rung whose noise is the unit
         self.shapes = list(shapes) if differ or several else list(shapes[:1])
         sizes, names = np.log([p.size for p in data.priors]), dict[str, tuple[float, float]]()
-        for k in range(rungs):
+        for k in range(rungs):  # spreads begin wide: a module that alone sees a cue spreads a hundred times the noise
             names |= {f"spread{k}": (0.5, 2.2)} if k < differ or several else {}
             names |= {f"noise{k}": (float(np.clip(sizes[k] - sizes[self.unit], -4, 4)), 0.6)} if k < self.unit else {}
         names |= {f"noise{rungs - 1}": (0.0, TARGET_NOISE)} if data.target else {}
