@@ -92,8 +92,11 @@ def nothing_recommended(now: Snapshot) -> str:
     if any(constant.metric == now.primary for constant in now.constants):
         return f"Nothing is recommended: {now.primary} is the same for all candidates."
     trained = several(now.recipe.training.rungs[-1], "epoch")
-    if any(view.baseline == "none" and view.state == "running" for view in now.candidates):
-        return f"No recommendation yet: the bare backbone, with which all others are compared, has not been scored at {trained}."
+    bare = next((view for view in now.candidates if view.baseline == "none" and view.state == "running"), None)
+    if bare is not None:
+        scored = bare.rung == len(now.recipe.training.rungs) - 1
+        lacks = "has not ended all its runs" if scored else f"has not been scored at {trained}"
+        return f"No recommendation yet: the bare backbone, with which all others are compared, {lacks}."
     if now.recommendation is not None:
         over = f"; {count} are over the limits" if (count := now.counts["infeasible"]) else ""
         return f"Nothing is recommended: only the bare backbone has been scored{over}."

@@ -53,13 +53,14 @@ def test_within_a_latency_limit_the_recommendation_keeps_it(tmp_path: Path) -> N
     assert "1.12 times" in best.rule
 
 
-def test_nothing_is_recommended_while_no_attention_is_being_trained(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rungs", "lacks"), [(1, "has not been scored"), (2, "has not ended all its runs")])
+def test_nothing_is_recommended_while_no_attention_is_being_trained(rungs: int, lacks: str, tmp_path: Path) -> None:
     made = MadeStudy(tmp_path)
-    made.candidate("none", baseline="none", state=None, rungs=1)
+    made.candidate("none", baseline="none", state=None, rungs=rungs)
     made.candidate(everywhere("se(reduction=8)"), baseline="uniform se")
     taken = snapshot(made.store)
     assert taken.recommendation is None
-    assert "bare backbone, with which all others are compared, has not been scored" in nothing_recommended(taken)
+    assert f"bare backbone, with which all others are compared, {lacks}" in nothing_recommended(taken)
 
 
 def test_the_front_holds_what_no_scored_candidate_beats(now: Snapshot) -> None:
