@@ -107,9 +107,15 @@ def nothing_recommended(now: Snapshot) -> str:
 
 
 def key_among(now: Snapshot, placement: str) -> str | None:
-    """The key of a candidate with exactly this notation; does not need the backbone."""
-    words = " ".join(placement.split())
+    """The key of a candidate with exactly this notation or label; does not need the backbone."""
+    words = notation(now, placement)
     return next((view.key for view in now.candidates if str(view.placement) == words), None)
+
+
+def notation(now: Snapshot, text: str) -> str:
+    """The notation of a candidate that goes by its label, as the answer calls it (`uniform se`); else the text itself."""
+    words = " ".join(text.split())
+    return next((str(view.placement) for view in now.candidates if view.label == words), words)
 
 
 def _by_trial(now: Snapshot, number: int) -> CandidateView:
@@ -124,7 +130,7 @@ def _by_trial(now: Snapshot, number: int) -> CandidateView:
 def _by_key(now: Snapshot, key: str, placement: str) -> CandidateView:
     found = now.find(key)
     if found is None:
-        raise StudyError(f"study '{now.study}' has not tried '{shorten(placement)}': resume the study and try it")
+        raise StudyError(f"study '{now.study}' has not tried '{shorten(placement)}': nas-attn resume with --try does")
     return found
 
 
@@ -203,7 +209,8 @@ def _ratio(view: CandidateView) -> float:
 
 def _nothing(now: Snapshot, words: str, nearest: CandidateView) -> StudyError:
     text = f"no scored candidate of study '{now.study}' {words}"
-    return StudyError(f"{text}: the nearest is {nearest.label} with {figures(now, nearest)}")
+    label = "the bare backbone" if nearest.baseline == "none" else nearest.label
+    return StudyError(f"{text}: the nearest is {label} with {figures(now, nearest)}")
 
 
 def figures(now: Snapshot, view: CandidateView) -> str:

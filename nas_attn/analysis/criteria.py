@@ -29,7 +29,9 @@ class Criteria:
         },
     )
     trial: int | None = field(default=None, metadata={"help": "The candidate of this trial."})
-    placement: str | None = field(default=None, metadata={"help": "The candidate with this placement, in notation."})
+    placement: str | None = field(
+        default=None, metadata={"help": "The candidate with this placement, in notation or by its label."}
+    )
 
     def __post_init__(self) -> None:
         given = [f.name for f in fields(self) if getattr(self, f.name) not in (None, False)]

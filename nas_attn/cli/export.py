@@ -103,7 +103,8 @@ def _hints(opened: OpenStudy, now: Snapshot, criteria: Criteria, view: Candidate
         yield f"'{last}' was retrained last, but another placement is recommended now; to export it:"
         yield f"nas-attn export {name} --placement '{last}'{at}"
     if done.run is None and not done.note:
-        yield f"to train it as the target says first: nas-attn retrain {name}{at}"
+        which = "" if criteria.default else f" --placement '{view.placement}'"
+        yield f"to train it as the target says first: nas-attn retrain {name}{which}{at}"
 
 
 def _found(facts: dict[str, Any]) -> Iterator[str]:

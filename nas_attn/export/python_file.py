@@ -118,7 +118,7 @@ def load(weights: str | Path = Path(__file__).with_name(WEIGHTS)) -> nn.Module:
 def _heading(described: Described, notes: Mapping[str, str]) -> str:
     channels, height, width = described.input_shape
     how = "`normalise`" if described.interface.mean else "the evaluator of the study"
-    title = f"{described.backbone.name} with attention: {notes.get('placement', described.resolved.text)}"
+    title = f"{described.backbone.name} with the placement: {notes.get('placement', described.resolved.text)}"
     lines = [title, "", *(f"{name}: {text}" for name, text in notes.items() if name != "placement")]
     output = ", ".join(map(str, described.interface.output))
     shape = f"float32 (N, {channels}, {height}, {width}). Output: (N, {output}) before softmax."

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nas_attn import tasks
 from nas_attn.analysis import units
-from nas_attn.analysis.choosing import Chosen, choose, key_among
+from nas_attn.analysis.choosing import Chosen, choose, key_among, notation
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
@@ -50,7 +50,7 @@ def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
 def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, Placement]:
     """(key, placement) of a network: as `chosen`, but its placement need not have been tried."""
     if criteria.placement is not None:
-        resolved = opened.plan.resolved(parse(criteria.placement))
+        resolved = opened.plan.resolved(parse(notation(now, criteria.placement)))
         return resolved.key, resolved.placement
     view = chosen(opened, now, criteria).view
     return view.key, view.placement

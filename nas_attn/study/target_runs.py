@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from nas_attn import tasks
-from nas_attn.analysis.choosing import best_uniform, nothing_recommended
+from nas_attn.analysis.choosing import best_uniform, notation, nothing_recommended
 from nas_attn.analysis.recommendation import promising
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.units import duration
@@ -99,7 +99,8 @@ def _finalists(now: Snapshot, plan: Plan, asked: Asked) -> list[Network]:
         found.append(Network(uniform.key, uniform.placement, "best uniform"))
     front = [view for view in now.front if view.baseline != "none"]
     found += [Network(view.key, view.placement, "front") for view in front[: asked.front]]
-    found += [Network(r.key, r.placement, "named") for r in map(plan.resolved, map(parse, asked.placements))]
+    named = [plan.resolved(parse(notation(now, text))) for text in asked.placements]
+    found += [Network(one.key, one.placement, "named") for one in named]
     kept: dict[str, Network] = {}
     for network in found:
         kept.setdefault(network.key, network)
