@@ -40,10 +40,8 @@ class Within(MeasuredStudy):
     """The 27 placements within the limit. `null`: no placement differs from another."""
 
     def __init__(self, problem: str, rng: np.random.Generator, *, null: bool) -> None:
-        super().__init__(MeasuredWorld(problem, candidates=64), rng)
+        super().__init__(MeasuredWorld(problem, candidates=64, effects="null" if null else "measured"), rng)
         self.placements = {key: text for key, text in self.placements.items() if "ela" not in text}
-        if null:
-            self._truth = dict.fromkeys(self._truth, self._measured.bare)
 
 
 def ours(study: Within, trainings: int, *, bet: bool = False) -> str:

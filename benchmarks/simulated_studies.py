@@ -338,12 +338,14 @@ class MeasuredWorld:
     backbones: int = 1
     rungs: int = 1
     effects: str = "measured"
+    """Or `null`: all placements are one, with the measured noise."""
 
     @property
     def name(self) -> str:
         more = "" if self.confirm_seeds == 2 else f", {self.confirm_seeds} further seeds"
         more += f", {self.rounds} rounds" if self.rounds else ""
-        return f"measured {self.problem}, scratch, {self.candidates}{more}"
+        kind = "measured" if self.effects == "measured" else "null, noise of"
+        return f"{kind} {self.problem}, scratch, {self.candidates}{more}"
 
 
 class MeasuredStudy:
@@ -356,6 +358,8 @@ class MeasuredStudy:
         measured = _measured(world.problem)
         own = measured.own * rng.standard_normal((4, 4, 4))
         effects = np.insert(rng.multivariate_normal(measured.effects, measured.uncertain).reshape(3, 3), 0, 0.0, axis=1)
+        if world.effects == "null":
+            own, effects = np.zeros_like(own), np.zeros_like(effects)
         others = [(a, b, c) for a in range(4) for b in range(4) for c in range(4) if not a == b == c]
         chosen = [(a, a, a) for a in range(4)]
         chosen += [others[i] for i in rng.permutation(len(others))[: world.candidates - 4]]

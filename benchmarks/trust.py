@@ -189,6 +189,9 @@ def worlds() -> Iterator[AnyWorld]:
         for seeds in (2, 3, 4):
             yield MeasuredWorld(problem, candidates=30, confirm_seeds=seeds)
         yield MeasuredWorld(problem, candidates=30, confirm_seeds=3, rounds=60)
+        yield MeasuredWorld(problem, effects="null")
+        for rounds in (0, 60):
+            yield MeasuredWorld(problem, candidates=30, confirm_seeds=3, rounds=rounds, effects="null")
 
 
 ROUND = 10
