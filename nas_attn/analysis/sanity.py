@@ -53,11 +53,17 @@ class WeakRung:
 
 
 def cautions(
-    recipe: Recipe, metric: str | None, start: Sequence[Score], bare: Sequence[Score], classes: int | None
+    recipe: Recipe,
+    metric: str | None,
+    start: Sequence[Score],
+    bare: Sequence[Score],
+    classes: int | None,
+    paired_sd: float | None = None,
 ) -> list[str]:
-    """Warnings against any conclusion, the gravest first, one sentence each.
+    """Warnings against any conclusion, the gravest first, in a few sentences each.
 
-    `metric`: the primary one; `start`: trainings of the backbone before the search; `bare`: its runs in the search.
+    `metric`: the primary one; `start`: trainings of the backbone before the search; `bare`: its runs in the search; `paired_sd`: what
+    a run's noise adds to the difference of two, as in `model.Noise`.
     """
     last = len(recipe.training.rungs) - 1
     ended = [score for score in bare if score.rung == last]
@@ -91,9 +97,11 @@ def cautions(
         )
     images = max(score.examples for score in ended)
     if metric == "accuracy" and 0 < images < FEW_IMAGES:
+        chance = 1.96 * (paired_sd or 0.0) * math.sqrt(2 / len(ended))
+        runs = f"{several(len(ended), 'run')} each may differ by {units.size(metric, chance)} by chance"
         found.append(
-            f"with {images} validation images, one image is {100 / images:.1f} points. More validation images are the cheapest "
-            "improvement."
+            f"with {images} validation images, one image is {100 / images:.1f} points. More of them are the cheapest improvement."
+            + (f" Two networks with {runs}: narrower intervals rest on what is usual elsewhere." if chance else "")
         )
     return found
 

@@ -353,6 +353,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     bare = [s.score for row in rows if row.baseline == "none" for s in scores.get(row.key, ())]
     classes = facts.built.classes if facts.built else None
     before = [s.score for s in own if s.score.seed - recipe.first_seed in range(recipe.training.backbones)]
+    noise = known[primary, last].noise.paired_sd if primary and (primary, last) in known else None
     apart = _apart(rows, fitted)
     for key, its_own in apart.items():
         gains[key] = _gains(rows, _alike(_at_the_end(its_own, last), told)).get(key, {})
@@ -377,7 +378,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         planned=facts.planned,
         constants=tuple(same.values()),
         weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
-        cautions=(*untried(rows, facts.planned), *cautions(recipe, primary, before, bare, classes)),
+        cautions=(*untried(rows, facts.planned), *cautions(recipe, primary, before, bare, classes, noise)),
         retrained=tuple(facts.retrained),
         elsewhere=tuple(by_device(facts.sessions_elsewhere)),
         evidence=models,
