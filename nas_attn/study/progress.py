@@ -6,8 +6,9 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from nas_attn.analysis.choosing import CONFIRMED, RIVALS
 from nas_attn.analysis.fronts import minimised
@@ -37,6 +38,7 @@ END_S = 4.0  # seconds from the last run or session to the answer
 LAST_SESSIONS = 8  # latency sessions whose times give the pace of further ones
 _Counts = Mapping[tuple[str, str], int]  # of runs, by purpose and state
 PAUSE, LEAST_PAUSE_S = 10.0, 60.0  # a pause: longer than so many usual gaps, and than so many seconds
+PAUSE_RUNS = 3.0  # and than so many runs: workers that end together leave gaps of a whole run, which are no pauses
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,8 @@ def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float |
         return max(later * _later_run_s(opened, finished), set_s or 0.0) or None
     if set_s is not None:
         return set_s
-    candidates_s, rest_s = time_left(finished, open_), 0.0
+    run_s = partial(_one_run_s, opened, opened.recipe.training.rungs[-1])
+    candidates_s, rest_s = time_left(finished, open_, run_s), 0.0
     if open_ > 0 and candidates_s is None:
         return None
     if opened.recipe.search.confirm_seeds and (open_ > 0 or waiting["confirming"] or store.workers.rows()):
@@ -162,7 +165,10 @@ def _further_s(opened: OpenStudy, runs: float, rounds: float, finished: Sequence
     run_s = _run_s(opened, [began, *(at for number, at in ended if not number)], training.rungs[-1], finished)
     ends = {number: max(at for of, at in ended if of == number) for number, _ in ended if number not in open_}
     alone_s = training.backbone_epochs * (seconds_per_epoch(store) or 0.0) if training.start == "backbone" else 0.0
-    round_s = time_left(list(ends.values()), 1) or alone_s + round_size(opened.trials) * run_s
+    round_s = (
+        time_left(list(ends.values()), 1, lambda: round_size(opened.trials) * run_s)
+        or alone_s + round_size(opened.trials) * run_s
+    )
     return runs * run_s + rounds * round_s
 
 
@@ -170,12 +176,13 @@ def _run_s(opened: OpenStudy, ended: Sequence[float], epochs: int, candidates: S
     """About how long a run takes, divided by the workers: at the pace of those that have ended; before the first has, at the
     candidates' pace without their latency sessions.
     """
-    at_pace = time_left(ended, 1)
+    one_s = partial(_one_run_s, opened, epochs)
+    at_pace = time_left(ended, 1, one_s)
     if at_pace is not None:
         return at_pace
     store = opened.store
     workers = max(1, len(store.workers.rows()))
-    candidate_s = workers * (time_left(candidates, 1) or 0.0) - _session_s(store.sessions()[-LAST_SESSIONS:])
+    candidate_s = workers * (time_left(candidates, 1, one_s) or 0.0) - _session_s(store.sessions()[-LAST_SESSIONS:])
     epoch_s = max(seconds_per_epoch(store) or 0.0, candidate_s / opened.recipe.training.rungs[-1])
     return epochs * epoch_s / workers
 
@@ -245,14 +252,23 @@ def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] |
     return f"trial {row.trial}{name}: {row.state}: {row.reason or words}; {row.placement}"
 
 
-def time_left(finished: Sequence[float], open_: float) -> float | None:
-    """Seconds for `open_` more candidates, from the times at which others finished; pauses between calls are left out."""
+def time_left(finished: Sequence[float], open_: float, run_s: Callable[[], float]) -> float | None:
+    """Seconds for `open_` more candidates, from the times at which others finished; pauses between calls are left out.
+    `run_s`: gives the seconds of a run; called only if there may be a pause.
+    """
     times = sorted(finished)[-PACE_OF:]
     gaps = [b - a for a, b in itertools.pairwise(times)]
     if len(gaps) < FEWEST or open_ <= 0:
         return None
-    usual = statistics.median_low(gaps)  # of two, one may be a pause
-    return open_ * statistics.fmean(gap for gap in gaps if gap <= max(PAUSE * usual, LEAST_PAUSE_S))
+    longest = max(PAUSE * statistics.median_low(gaps), LEAST_PAUSE_S)  # of two, one may be a pause
+    longest = max(longest, PAUSE_RUNS * run_s()) if max(gaps) > longest else longest
+    return open_ * statistics.fmean(gap for gap in gaps if gap <= longest)
+
+
+def _one_run_s(opened: OpenStudy, epochs: int) -> float:
+    """About how long a run of so many epochs takes one worker; 0 where nothing is known. Reads no more than it must."""
+    bare = next((row.key for row in opened.store.candidates() if row.placement == BARE), None)
+    return epochs * (seconds_per_epoch(opened.store, bare) or 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,9 +214,9 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
 def _beside_s(opened: OpenStudy, epoch_s: float) -> float:
     """What a run takes beside its epochs, at the pace of the last ones, divided by the workers: networks are built, results are read."""
     rows = opened.store.queue.rows(purposes=FURTHER)
-    pace_s = time_left([row.finished_at for row in rows if row.finished_at], 1)
-    trained_s = epoch_s * opened.recipe.training.rungs[-1] / workers_of(opened.store)
-    return 0.0 if pace_s is None else max(0.0, pace_s - trained_s)
+    run_s = epoch_s * opened.recipe.training.rungs[-1]
+    pace_s = time_left([row.finished_at for row in rows if row.finished_at], 1, lambda: run_s)
+    return 0.0 if pace_s is None else max(0.0, pace_s - run_s / workers_of(opened.store))
 
 
 def cut(opened: OpenStudy) -> None:
