@@ -130,7 +130,8 @@ def _by_trial(now: Snapshot, number: int) -> CandidateView:
 def _by_key(now: Snapshot, key: str, placement: str) -> CandidateView:
     found = now.find(key)
     if found is None:
-        raise StudyError(f"study '{now.study}' has not tried '{shorten(placement)}': nas-attn resume with --try does")
+        tries = f"nas-attn resume {now.study} --try '{placement}' tries it"
+        raise StudyError(f"study '{now.study}' has not tried '{shorten(placement)}': {tries}")
     return found
 
 

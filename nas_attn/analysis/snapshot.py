@@ -339,11 +339,8 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     known = fitted({row.key for row in rows if not is_other(row.placement)})
     models = _at_the_end(known, last)
     primary = primary_metric(recipe, [metric for metric, _ in known])
-    ended = {
-        row.key: [s.score.metrics for s in scores.get(row.key, ()) if s.score.rung == last]
-        for row in rows
-        if row.state == "scored"
-    }
+    scored = [row.key for row in rows if row.state == "scored"]
+    ended = {key: [s.score.metrics for s in scores.get(key, ()) if s.score.rung == last] for key in scored}
     same = {constant.metric: constant for constant in constants(recipe, primary, ended)}
     model = models.get(primary) if primary and primary not in same else None
     wanted = {objective_name(objective) for objective in recipe.objectives} | {primary}

@@ -176,14 +176,14 @@ def _run_s(opened: OpenStudy, ended: Sequence[float], epochs: int, candidates: S
     """About how long a run takes, divided by the workers: at the pace of those that have ended; before the first has, at the
     candidates' pace without their latency sessions.
     """
-    one_s = partial(_one_run_s, opened, epochs)
-    at_pace = time_left(ended, 1, one_s)
+    at_pace = time_left(ended, 1, partial(_one_run_s, opened, epochs))
     if at_pace is not None:
         return at_pace
-    store = opened.store
+    store, longest = opened.store, opened.recipe.training.rungs[-1]
+    pace_s = time_left(candidates, 1, partial(_one_run_s, opened, longest)) or 0.0
     workers = max(1, len(store.workers.rows()))
-    candidate_s = workers * (time_left(candidates, 1, one_s) or 0.0) - _session_s(store.sessions()[-LAST_SESSIONS:])
-    epoch_s = max(seconds_per_epoch(store) or 0.0, candidate_s / opened.recipe.training.rungs[-1])
+    candidate_s = workers * pace_s - _session_s(store.sessions()[-LAST_SESSIONS:])
+    epoch_s = max(seconds_per_epoch(store) or 0.0, candidate_s / longest)
     return epochs * epoch_s / workers
 
 
