@@ -20,6 +20,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 from tables import read
+from unseen_effects import UNSEEN
 
 from nas_attn.model import Run
 from nas_attn.model.variances import cdf
@@ -69,7 +70,8 @@ class World:
     """`null`: all placements are one; `small`: they spread by .15 points; `planted`: one choice at one site adds .5;
     `any`: null in a quarter of the studies, else a spread of .03 to 1 point, evenly in its logarithm; `pair`: two choices add
     .8 together and cost .3 each alone, all others a little (`sparse pair`: nothing); `count`: the number of modules decides;
-    `heavy`: few effects are large (Student's t, 2 degrees of freedom), and so is some luck of runs (3)."""
+    `heavy`: few effects are large (Student's t, 2 degrees of freedom), and so is some luck of runs (3); those of
+    `unseen_effects.py`; `uneven`: as `any`, and some placements' runs scatter more than others' (by a factor of 1.6)."""
     candidates: int
     backbones: int = 1
     interaction: float = 0.0
@@ -99,7 +101,8 @@ class Study:
     """Key -> notation; `none` is the bare backbone, `uniform-…` the uniform ones."""
 
     def __post_init__(self) -> None:
-        if self.world.effects == "any" and self.rng.random() < 0.25:
+        uneven = self.world.effects == "uneven"
+        if self.world.effects in ("any", "uneven") and self.rng.random() < 0.25:
             self.world = replace(self.world, effects="null")
         if self.world.effects == "null":
             self.world = replace(self.world, noise=replace(self.world.noise, placement_image=0.0))
@@ -115,6 +118,7 @@ class Study:
         self.effect = self._effects(choices)
         self._rung_effects = self._at_rungs(self.effect)
         self._interaction = self.world.interaction * self.rng.standard_normal((n, self.world.backbones))
+        self._own = noise.own * (np.exp(0.47 * self.rng.standard_normal(n)) if uneven else np.ones(n))
         self._ease = self._normal(IMAGES)
         self._ways = noise.placement_image * self._normal(n, IMAGES)
         self._seeds: dict[int, tuple[Floats, Floats]] = {}
@@ -127,7 +131,7 @@ class Study:
         backbone, i = seed % world.backbones, self._index[key]
         seed_level, seed_images = self._seed(seed)
         found = []
-        own = noise.own / math.sqrt(self.rng.chisquare(3)) if world.effects == "heavy" else noise.own
+        own = self._own[i] / math.sqrt(self.rng.chisquare(3)) if world.effects == "heavy" else self._own[i]
         levels, images = self._chain(own), self._chain(noise.run_image, IMAGES)
         for rung in range(world.rungs if rungs is None else rungs):
             points = self._rung_effects[rung][i] + self._interaction[i, backbone] + seed_level[rung] + levels[rung]
@@ -150,7 +154,7 @@ class Study:
         """Expected accuracy on these images in percent: over seeds, and over backbones where there are several."""
         i, noise, world = self._index[key], self.world.noise, self.world
         points = self.effect[i] + (self._interaction[i, 0] if world.backbones == 1 else 0.0)
-        own = math.hypot(noise.level, noise.own, world.interaction if world.backbones > 1 else 0.0) * self._point
+        own = math.hypot(noise.level, self._own[i], world.interaction if world.backbones > 1 else 0.0) * self._point
         spread = math.hypot(own, noise.seed_image, noise.run_image)
         return 100 * float(cdf((self._ease + self._middle + self._point * points + self._ways[i]) / spread).mean())
 
@@ -158,7 +162,7 @@ class Study:
         """Expected accuracy on all images of their kind, in percent."""
         i, noise, world = self._index[key], self.world.noise, self.world
         points = self.effect[i] + (self._interaction[i, 0] if world.backbones == 1 else 0.0)
-        own = math.hypot(noise.level, noise.own, world.interaction if world.backbones > 1 else 0.0) * self._point
+        own = math.hypot(noise.level, self._own[i], world.interaction if world.backbones > 1 else 0.0) * self._point
         spread = math.hypot(1, own, noise.seed_image, noise.run_image, noise.placement_image)
         return 100 * NormalDist().cdf((self._middle + self._point * points) / spread)
 
@@ -192,6 +196,8 @@ class Study:
             return np.asarray(-1.5 * ((number - best) / SITES) ** 2)
         if self.world.effects == "heavy":
             return self._sums(choices, 0.2 * self.rng.standard_t(2, size=(SITES, 1 + len(TYPES))))
+        if unseen := UNSEEN.get(self.world.effects):
+            return unseen(choices, self.rng)
         small = self.world.effects == "small"
         return self._random_effects(choices, 0.15 if small else float(np.exp(self.rng.uniform(*np.log([0.03, 1.0])))))
 

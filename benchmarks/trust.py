@@ -3,6 +3,7 @@
     python benchmarks/trust.py                             # 500 studies of each kind
     python benchmarks/trust.py --studies 60                # or as many as there is time for
     python benchmarks/trust.py --only scratch              # kinds whose name has this in it
+    python benchmarks/trust.py --unseen                    # kinds thought up after the model was fixed
     python benchmarks/trust.py --keep FOLDER               # goes on where it was stopped
     python benchmarks/trust.py --keep FOLDER --studies 0 --markdown PAGE.md    # only what is there
 
@@ -39,6 +40,7 @@ from simulated_studies import (
     tables,
 )
 from trust_figures import Outcome
+from unseen_effects import UNSEEN
 
 from nas_attn.analysis.recommendation import Contender, recommend
 from nas_attn.dominance import non_dominated
@@ -194,6 +196,15 @@ def worlds() -> Iterator[AnyWorld]:
             yield MeasuredWorld(problem, candidates=30, confirm_seeds=3, rounds=rounds, effects="null")
 
 
+def unseen() -> Iterator[AnyWorld]:
+    """Kinds that were thought up after the model was fixed, and as many in which nothing differs as the model expects: a quarter."""
+    for noise in (FINE_TUNING, SCRATCH):
+        for effects in (*UNSEEN, "uneven"):
+            yield World(noise, effects, 40)
+        for candidates in (20, 60):
+            yield World(noise, "null", candidates)
+
+
 ROUND = 10
 """Studies of each kind before the next ones of the first kind, so that wherever it is stopped all kinds have some."""
 
@@ -234,13 +245,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=500, help="of each kind")
     parser.add_argument("--only", default="", help="kinds with this in their name")
+    parser.add_argument("--unseen", action="store_true", help="kinds that were thought up after the model was fixed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder where outcomes are kept, to go on from")
     parser.add_argument("--markdown", type=Path, help="page to write")
     parser.add_argument("--data", type=Path, help="folder for the tables as trust-kinds.csv and trust-stated.csv")
     options = parser.parse_args()
-    chosen = [world for world in worlds() if options.only in world.name]
+    chosen = [world for world in (unseen() if options.unseen else worlds()) if options.only in world.name]
     kept = Kept(options.keep)
     run(kept, chosen, range(options.seed, options.seed + options.studies), options.workers)
     found = [(world, [*kept.outcomes[world.name].values()]) for world in chosen if world.name in kept.outcomes]

@@ -1,0 +1,77 @@
+"""Effects that placements may have, thought up after the model was fixed, so that nothing of it was chosen with them in mind."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Choices = Sequence[tuple[str, ...]]
+Value = TypeVar("Value")
+
+FAMILIES = (("se", "eca"), ("ela", "simam", "cbam"))
+"""Modules that do the same: gates of channels, and those that look at places."""
+
+
+def substitutes(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Only the best module of a network counts: one more adds nothing."""
+    table = _table(choices, lambda: abs(rng.normal(0.0, 0.25)))
+    return np.array([max((table[at] for at in _modules(choice)), default=0.0) for choice in choices])
+
+
+def with_depth(choices: Choices, rng: np.random.Generator) -> Floats:
+    """What a type does changes evenly with depth, and may turn from good to bad."""
+    slopes = _by_kind(choices, lambda: rng.normal(0.0, 0.15, 2))
+    depth = np.linspace(-1, 1, len(choices[0]))
+    return np.array([sum(slopes[k] @ (1, 1.5 * depth[s]) for s, k in _modules(choice)) for choice in choices])
+
+
+def harmful(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Every module costs a little, one more than the other."""
+    table = _table(choices, lambda: -abs(rng.normal(0.0, 0.15)))
+    return np.array([sum(table[at] for at in _modules(choice)) for choice in choices])
+
+
+def families(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Modules of a family do the same at a site."""
+    of = {kind: number for number, family in enumerate(FAMILIES) for kind in family}
+    table = rng.normal(0.0, 0.2, (len(choices[0]), len(FAMILIES)))
+    return np.array([sum(table[s, of[k]] for s, k in _modules(choice)) for choice in choices])
+
+
+def parity(choices: Choices, rng: np.random.Generator) -> Floats:
+    """An odd number of modules is better, or worse, than an even one: nothing adds up."""
+    size = rng.normal(0.0, 0.4)
+    return np.array([size * (len(_modules(choice)) % 2) for choice in choices])
+
+
+def next_to(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Two equal modules at neighbouring sites help, or harm, by type."""
+    pull = _by_kind(choices, lambda: rng.normal(0.0, 0.3))
+    return np.array([sum(pull[a] for a, b in itertools.pairwise(c) if a == b != "none") for c in choices])
+
+
+UNSEEN: Mapping[str, Callable[[Choices, np.random.Generator], Floats]] = {
+    "substitutes": substitutes,
+    "with depth": with_depth,
+    "harmful": harmful,
+    "families": families,
+    "parity": parity,
+    "next to": next_to,
+}
+
+
+def _modules(choice: Sequence[str]) -> list[tuple[int, str]]:
+    return [(site, kind) for site, kind in enumerate(choice) if kind != "none"]
+
+
+def _table(choices: Choices, draw: Callable[[], float]) -> dict[tuple[int, str], float]:
+    return {at: draw() for at in sorted({at for choice in choices for at in _modules(choice)})}
+
+
+def _by_kind(choices: Choices, draw: Callable[[], Value]) -> dict[str, Value]:
+    return {kind: draw() for kind in sorted({kind for choice in choices for kind in choice} - {"none"})}
