@@ -96,11 +96,11 @@ def test_the_fastest_that_loses_less_than_what_counts_is_taken_and_what_more_wou
 
 
 def test_what_counts_is_a_tenth_of_the_gain_or_of_the_noise() -> None:
-    clear, noisy = decide(SPREAD), decide({"none": (0.70, 1.0), "a": (0.705, 1.3)})
+    clear, noisy = decide(SPREAD), decide({"none": (0.70, 1.0), "a": (0.7055, 1.3)})
     assert clear.worth == pytest.approx(0.1 * clear.against_none.gain.mean)
-    evidence = model({"none": (0.70, 1.0), "a": (0.705, 1.3)})
+    evidence = model({"none": (0.70, 1.0), "a": (0.7055, 1.3)})
     assert noisy.worth == pytest.approx(0.1 * evidence.noise.paired_sd)
-    none, a = contenders({"none": (0.70, 1.0), "a": (0.705, 1.3)}, evidence)
+    none, a = contenders({"none": (0.70, 1.0), "a": (0.7055, 1.3)}, evidence)
     assert 0 < expected_loss(evidence, a, none) < 0.01
 
 
