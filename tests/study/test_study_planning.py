@@ -94,7 +94,8 @@ def test_a_search_with_a_time_confirms_what_it_has_until_its_test(table: Path, m
 def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_test_of_its_own(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (own := table / "table_evaluator.py").write_text(own.read_text().replace('"se": 2', '"se": 0'))  # so eca wins
+    evaluator = table / "table_evaluator.py"
+    evaluator.write_text(evaluator.read_text().replace('"se": 2', '"se": 0'))  # so the new answer is eca
     first = {"search.trials": 2, "target.epochs": 3, "target.seeds": 2}
     opened = searching.begin(load_recipe("table.toml", overrides=first), URL)
     assert searching.work(opened, searching.Options(say=lambda line: None)) == "complete"
