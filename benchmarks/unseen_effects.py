@@ -55,7 +55,51 @@ def next_to(choices: Choices, rng: np.random.Generator) -> Floats:
     return np.array([sum(pull[a] for a, b in itertools.pairwise(c) if a == b != "none") for c in choices])
 
 
-UNSEEN: Mapping[str, Callable[[Choices, np.random.Generator], Floats]] = {
+def at_all(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Any module helps, or harms, and it does not matter which, or how many."""
+    size = rng.normal(0.0, 0.3)
+    return np.array([size * bool(_modules(choice)) for choice in choices])
+
+
+def few(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Three of ten choices at a site have an effect, the others have none at all."""
+    table = _table(choices, lambda: rng.normal(0.0, 0.35) * (rng.random() < 0.3))
+    return np.array([sum(table[at] for at in _modules(choice)) for choice in choices])
+
+
+def first_counts(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Only the first module of a network counts, by type."""
+    size = _by_kind(choices, lambda: rng.normal(0.0, 0.3))
+    return np.array([size[found[0][1]] if (found := _modules(choice)) else 0.0 for choice in choices])
+
+
+def half_and_half(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Modules of one family belong early, those of the other late: what is at the wrong end costs what it brings at the right."""
+    size, middle = rng.normal(0.0, 0.2, len(FAMILIES)), (len(choices[0]) - 1) / 2
+    of = {kind: number for number, family in enumerate(FAMILIES) for kind in family}
+    return np.array([sum(size[of[k]] * np.sign(s - middle) for s, k in _modules(choice)) for choice in choices])
+
+
+def needle(choices: Choices, rng: np.random.Generator) -> Floats:
+    """One placement of all gains, and no other differs from the bare backbone."""
+    lucky, size = 1 + int(rng.integers(len(choices) - 1)), abs(rng.normal(0.0, 0.8))
+    return np.array([size * (i == lucky) for i in range(len(choices))])
+
+
+def saturating(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Effects add up, but a gain is worth less the larger it is already; losses are not softened."""
+    table = _table(choices, lambda: rng.normal(0.0, 0.25))
+    sums = np.array([sum(table[at] for at in _modules(choice)) for choice in choices])
+    return np.asarray(np.where(sums > 0, 0.5 * (1 - np.exp(-sums / 0.5)), sums))
+
+
+def unrelated(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Each placement is its own case, and few differ much (Student's t, 2 degrees of freedom)."""
+    return np.asarray(0.12 * rng.standard_t(2, size=len(choices)) * np.array([bool(_modules(c)) for c in choices]))
+
+
+Effects = Callable[[Choices, np.random.Generator], Floats]
+EARLIER: Mapping[str, Effects] = {
     "substitutes": substitutes,
     "with depth": with_depth,
     "harmful": harmful,
@@ -63,6 +107,17 @@ UNSEEN: Mapping[str, Callable[[Choices, np.random.Generator], Floats]] = {
     "parity": parity,
     "next to": next_to,
 }
+"""Thought up after the model of 2026-11-26 was fixed. The prior of 2026-11-27 was chosen with them in sight."""
+UNSEEN: Mapping[str, Effects] = {
+    "at all": at_all,
+    "few": few,
+    "first counts": first_counts,
+    "half and half": half_and_half,
+    "needle": needle,
+    "saturating": saturating,
+    "unrelated": unrelated,
+}
+"""Thought up after that."""
 
 
 def _modules(choice: Sequence[str]) -> list[tuple[int, str]]:

@@ -50,7 +50,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A next command, without the syntax of its options."""
+    """A next command, as it is typed, without the database."""
 
     command: str
     study: str
@@ -60,8 +60,10 @@ class Step:
     why: bool = False  # with the reasons
 
     def __str__(self) -> str:
-        seeds = f" with {self.seeds} seeds" if self.seeds else ""
-        return f"nas-attn {self.command} {self.study}{seeds}{f' for {self.placement}' if self.placement else ''}"
+        options = [f"--seeds {self.seeds}"] if self.seeds else []
+        options += [f'--placement "{self.placement}"'] if self.placement else []
+        options += ["--dry-run"] * self.look + ["--why"] * self.why
+        return " ".join(["nas-attn", self.command, self.study, *options])
 
 
 def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:

@@ -26,18 +26,10 @@ ODDS = "better than\nthe bare backbone"
 def show_answer(out: Console, now: Snapshot, storage: str) -> None:
     """The recommendation, in at most eight lines; lines that begin with a label are indented."""
     at = at_storage(storage)
-    for line in answer(now, lambda step: typed(step, at)):
+    for line in answer(now, lambda step: f"{step}{at}"):
         named = line[:10].rstrip() in LABELS
         style = "" if named else "bold"
         out.print(f"  {line}" if named else line, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-def typed(step: Step, at: str) -> str:
-    """A step as a command. `at`: the option with the database."""
-    options = [f"--seeds {step.seeds}"] if step.seeds else []
-    options += [f'--placement "{step.placement}"'] if step.placement else []
-    options += ["--dry-run"] * step.look + ["--why"] * step.why
-    return " ".join(["nas-attn", step.command, step.study, *options]) + at
 
 
 def show_why(out: Console, now: Snapshot) -> None:
@@ -119,7 +111,7 @@ def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None,
         return
     lines = [f"optuna-dashboard {shown_url(storage)}"]
     if now.recommendation is not None and not now.validations:
-        lines.insert(0, typed(Step("validate", now.study, look=True), at))
+        lines.insert(0, f"{Step('validate', now.study, look=True)}{at}")
     if ended != "exhausted":
         lines.append(f"nas-attn resume {now.study} --trials {2 * now.planned}{at}")
     if now.recipe.data.name != "external" and ":" not in now.recipe.data.name:  # else it is the user's own data already
