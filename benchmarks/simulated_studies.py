@@ -20,7 +20,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 from tables import read
-from unseen_effects import EARLIER, UNSEEN
+from unseen_effects import UNSEEN
 
 from nas_attn.model import Run
 from nas_attn.model.variances import cdf
@@ -196,7 +196,7 @@ class Study:
             return np.asarray(-1.5 * ((number - best) / SITES) ** 2)
         if self.world.effects == "heavy":
             return self._sums(choices, 0.2 * self.rng.standard_t(2, size=(SITES, 1 + len(TYPES))))
-        if unseen := {**EARLIER, **UNSEEN}.get(self.world.effects):
+        if unseen := UNSEEN.get(self.world.effects):
             return unseen(choices, self.rng)
         small = self.world.effects == "small"
         return self._random_effects(choices, 0.15 if small else float(np.exp(self.rng.uniform(*np.log([0.03, 1.0])))))

