@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, usual
 from nas_attn.analysis.choosing import RIVALS, Chosen, answer, best_uniform, choose, key_among, next_round, training_s
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.cli.showing import typed
 from nas_attn.errors import StudyError, UserError
 from nas_attn.study.reading import snapshot
 
@@ -129,7 +127,7 @@ def labelled(lines: list[str]) -> dict[str, str]:
 
 
 def test_it_names_the_gain_a_cheaper_one_and_the_next_step(now: Snapshot) -> None:
-    lines = answer(now, partial(typed, at=""))
+    lines = answer(now, str)
     assert lines[0].startswith(f"Take {everywhere(CBAM)}: ")
     assert len(lines) <= 8
     said = labelled(lines)
@@ -166,7 +164,7 @@ def test_what_was_tested_is_said_to_be(tmp_path: Path) -> None:
     assert chosen(instead).view.key == "key-001", "it is what the answer takes"
     made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": -0.05})
     said = labelled(answer(snapshot(made.store)))
-    assert said["Next"].endswith(everywhere(CBAM)), "search and test disagree"
+    assert said["Next"].endswith(f'--placement "{everywhere(CBAM)}"'), "search and test disagree"
 
 
 def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_takes(
@@ -175,7 +173,7 @@ def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_tak
     for choice in TRUE_GAIN:
         monkeypatch.setitem(TRUE_GAIN, choice, 0.0004)
     now = snapshot(usual(tmp_path, searched=3, seed=2).store)
-    lines = answer(now, partial(typed, at=" --storage x"))
+    lines = answer(now, lambda step: f"{step} --storage x")
     assert lines[0].startswith("Keep the bare backbone")
     assert len(lines) <= 8
     said = labelled(lines)
