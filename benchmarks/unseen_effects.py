@@ -15,6 +15,7 @@ Value = TypeVar("Value")
 
 FAMILIES = (("se", "eca"), ("ela", "simam", "cbam"))
 """Modules that do the same: gates of channels, and those that look at places."""
+FAMILY_OF = {kind: number for number, family in enumerate(FAMILIES) for kind in family}
 
 
 def substitutes(choices: Choices, rng: np.random.Generator) -> Floats:
@@ -32,15 +33,13 @@ def with_depth(choices: Choices, rng: np.random.Generator) -> Floats:
 
 def harmful(choices: Choices, rng: np.random.Generator) -> Floats:
     """Every module costs a little, one more than the other."""
-    table = _table(choices, lambda: -abs(rng.normal(0.0, 0.15)))
-    return np.array([sum(table[at] for at in _modules(choice)) for choice in choices])
+    return _sums(choices, _table(choices, lambda: -abs(rng.normal(0.0, 0.15))))
 
 
 def families(choices: Choices, rng: np.random.Generator) -> Floats:
     """Modules of a family do the same at a site."""
-    of = {kind: number for number, family in enumerate(FAMILIES) for kind in family}
     table = rng.normal(0.0, 0.2, (len(choices[0]), len(FAMILIES)))
-    return np.array([sum(table[s, of[k]] for s, k in _modules(choice)) for choice in choices])
+    return np.array([sum(table[s, FAMILY_OF[k]] for s, k in _modules(choice)) for choice in choices])
 
 
 def parity(choices: Choices, rng: np.random.Generator) -> Floats:
@@ -62,9 +61,8 @@ def at_all(choices: Choices, rng: np.random.Generator) -> Floats:
 
 
 def few(choices: Choices, rng: np.random.Generator) -> Floats:
-    """Three of ten choices at a site have an effect, the others have none at all."""
-    table = _table(choices, lambda: rng.normal(0.0, 0.35) * (rng.random() < 0.3))
-    return np.array([sum(table[at] for at in _modules(choice)) for choice in choices])
+    """Three in ten choices have an effect at their site, the others have none at all."""
+    return _sums(choices, _table(choices, lambda: rng.normal(0.0, 0.35) * (rng.random() < 0.3)))
 
 
 def first_counts(choices: Choices, rng: np.random.Generator) -> Floats:
@@ -76,8 +74,7 @@ def first_counts(choices: Choices, rng: np.random.Generator) -> Floats:
 def half_and_half(choices: Choices, rng: np.random.Generator) -> Floats:
     """Modules of one family belong early, those of the other late: what is at the wrong end costs what it brings at the right."""
     size, middle = rng.normal(0.0, 0.2, len(FAMILIES)), (len(choices[0]) - 1) / 2
-    of = {kind: number for number, family in enumerate(FAMILIES) for kind in family}
-    return np.array([sum(size[of[k]] * np.sign(s - middle) for s, k in _modules(choice)) for choice in choices])
+    return np.array([sum(size[FAMILY_OF[k]] * np.sign(s - middle) for s, k in _modules(choice)) for choice in choices])
 
 
 def needle(choices: Choices, rng: np.random.Generator) -> Floats:
@@ -88,8 +85,7 @@ def needle(choices: Choices, rng: np.random.Generator) -> Floats:
 
 def saturating(choices: Choices, rng: np.random.Generator) -> Floats:
     """Effects add up, but a gain is worth less the larger it is already; losses are not softened."""
-    table = _table(choices, lambda: rng.normal(0.0, 0.25))
-    sums = np.array([sum(table[at] for at in _modules(choice)) for choice in choices])
+    sums = _sums(choices, _table(choices, lambda: rng.normal(0.0, 0.25)))
     return np.asarray(np.where(sums > 0, 0.5 * (1 - np.exp(-sums / 0.5)), sums))
 
 
@@ -98,8 +94,7 @@ def unrelated(choices: Choices, rng: np.random.Generator) -> Floats:
     return np.asarray(0.12 * rng.standard_t(2, size=len(choices)) * np.array([bool(_modules(c)) for c in choices]))
 
 
-Effects = Callable[[Choices, np.random.Generator], Floats]
-UNSEEN: Mapping[str, Effects] = {
+UNSEEN: Mapping[str, Callable[[Choices, np.random.Generator], Floats]] = {
     "substitutes": substitutes,
     "with depth": with_depth,
     "harmful": harmful,
@@ -122,6 +117,10 @@ def _modules(choice: Sequence[str]) -> list[tuple[int, str]]:
 
 def _table(choices: Choices, draw: Callable[[], float]) -> dict[tuple[int, str], float]:
     return {at: draw() for at in sorted({at for choice in choices for at in _modules(choice)})}
+
+
+def _sums(choices: Choices, table: Mapping[tuple[int, str], float]) -> Floats:
+    return np.array([sum(table[at] for at in _modules(choice)) for choice in choices])
 
 
 def _by_kind(choices: Choices, draw: Callable[[], Value]) -> dict[str, Value]:

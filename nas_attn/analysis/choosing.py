@@ -241,21 +241,21 @@ def _sentences(now: Snapshot, criteria: Criteria, found: CandidateView, rule: st
     return said
 
 
-def answer(now: Snapshot, typed: Callable[[Step], str] | None = None) -> list[str]:
-    """Recommendation, certainty and next step in at most eight lines; warnings come first. `typed`: turns a step into a whole command;
-    None if there is no command line.
+def answer(now: Snapshot, at: str | None = None) -> list[str]:
+    """Recommendation, certainty and next step in at most eight lines; warnings come first. `at`: the option with the database, for a
+    command line; None elsewhere.
     """
     best, notes = now.recommendation, [f"Careful: {said}" for said in now.cautions[:MOST_NOTES]]
     if best is None or (best.placement == BARE and all(view.placement == BARE for view in _finished(now))):
         return [*notes, nothing_recommended(now)]
-    test, said = _tested(now), typed or str
+    test, ending = _tested(now), at or ""
     tested = [test[0]] if test else []
     lines = [line.removesuffix(", not tested") if tested else line for line in best.answer]
     bet = best.best_bet if best.worth is None and best.instead is None else None
-    open_ = [] if tested or bet is None else list(_decide(now, bet, said))
-    open_ = open_ or ([] if tested else list(_target(now, said)))
-    steps = [] if open_ else [said(test[1] if test else Step("validate", now.study, look=True))]
-    steps += [f"reasons: {typed(Step('pareto', now.study, why=True))}"] if typed else []
+    open_ = [] if tested or bet is None else list(_decide(now, bet, ending))
+    open_ = open_ or ([] if tested else list(_target(now, ending)))
+    steps = [] if open_ else [f"{test[1] if test else Step('validate', now.study, look=True)}{ending}"]
+    steps += [] if at is None else [f"reasons: {Step('pareto', now.study, why=True)}{at}"]
     rest = [*lines, *tested, *open_, *([f"Next      {'; '.join(steps)}"] if steps else [])]
     return [*notes[: max(0, MOST_LINES - len(rest))], *rest]
 
@@ -301,7 +301,7 @@ def _tested(now: Snapshot) -> tuple[str, Step] | None:
     return None
 
 
-def _decide(now: Snapshot, bet: Comparison, said: Callable[[Step], str]) -> Iterator[str]:
+def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
     noise = now.noise.get(now.primary or "")
     if bet.gain is None or not promising(bet.gain) or noise is None or not noise.seed_sd:
         return
@@ -313,17 +313,17 @@ def _decide(now: Snapshot, bet: Comparison, said: Callable[[Step], str]) -> Iter
     time = "" if seconds is None else f" (about {units.duration(seconds)})"
     view = now.find(bet.key)
     step = Step("validate", now.study, bet.name if view is None else str(view.placement), runs)
-    yield f"Decide    train each network {runs} times as the target says{time}: {said(step)}"
+    yield f"Decide    train each network {runs} times as the target says{time}: {step}{at}"
 
 
-def _target(now: Snapshot, said: Callable[[Step], str]) -> Iterator[str]:
+def _target(now: Snapshot, at: str) -> Iterator[str]:
     """Says that no run was trained as the target says, and which step would do it; nothing if there is such a run."""
     if searched_as_target(now.recipe) or any(model.rung == TARGET for model in now.evidence.values()):
         return
     seconds = training_s(now, validation_epochs(now.recipe))
     cost = f" in about {units.duration(seconds)}" if seconds else ""
     trained, step = now.recipe.target_training.said, Step("validate", now.study)
-    yield f"Target    the gain {trained} is not known yet: {said(step)} finds out{cost}"
+    yield f"Target    the gain {trained} is not known yet: {step}{at} finds out{cost}"
 
 
 def to_confirm(now: Snapshot) -> list[CandidateView]:

@@ -25,8 +25,7 @@ ODDS = "better than\nthe bare backbone"
 
 def show_answer(out: Console, now: Snapshot, storage: str) -> None:
     """The recommendation, in at most eight lines; lines that begin with a label are indented."""
-    at = at_storage(storage)
-    for line in answer(now, lambda step: f"{step}{at}"):
+    for line in answer(now, at_storage(storage)):
         named = line[:10].rstrip() in LABELS
         style = "" if named else "bold"
         out.print(f"  {line}" if named else line, style=style, markup=False, highlight=False, soft_wrap=True)
