@@ -85,6 +85,11 @@ class World:
     """Of a run's luck at neighbouring rungs."""
 
     @property
+    def from_trained(self) -> bool:
+        """Whether networks start from trained weights."""
+        return self.noise.name == FINE_TUNING.name
+
+    @property
     def name(self) -> str:
         more = f", {self.backbones} backbones ±{self.interaction:g}" if self.backbones > 1 or self.interaction else ""
         pruned = f", {self.rungs} rungs" if self.rungs > 1 else ""
@@ -267,6 +272,7 @@ class TableWorld:
     """Of the table's rungs, the last ones."""
     backbones: int = 3
     effects: str = "table"
+    from_trained: bool = True
 
     @property
     def name(self) -> str:
@@ -345,6 +351,7 @@ class MeasuredWorld:
     rungs: int = 1
     effects: str = "measured"
     """Or `null`: all placements are one, with the measured noise."""
+    from_trained: bool = False
 
     @property
     def name(self) -> str:

@@ -98,7 +98,8 @@ def search(study: AnyStudy) -> list[Run]:
 
 
 def look(study: AnyStudy, runs: Sequence[Run]) -> Evidence:
-    found = fit(runs, {key: parse(text) for key, text in study.placements.items()}, metric="accuracy")
+    texts = {key: parse(text) for key, text in study.placements.items()}
+    found = fit(runs, texts, metric="accuracy", from_trained=study.world.from_trained)
     assert found is not None
     return found
 
@@ -201,7 +202,7 @@ def unseen() -> Iterator[AnyWorld]:
     for noise in (FINE_TUNING, SCRATCH):
         for effects in (*UNSEEN, "uneven"):
             yield World(noise, effects, 40)
-        for candidates in (20, 30, 40, 50, 60):
+        for candidates in (20, 25, 30, 40, 45, 50, 60):
             yield World(noise, "null", candidates)
 
 

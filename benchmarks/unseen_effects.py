@@ -94,6 +94,48 @@ def unrelated(choices: Choices, rng: np.random.Generator) -> Floats:
     return np.asarray(0.12 * rng.standard_t(2, size=len(choices)) * np.array([bool(_modules(c)) for c in choices]))
 
 
+def one_site(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Only one site matters."""
+    table, site = _table(choices, lambda: rng.normal(0.0, 0.3)), int(rng.integers(len(choices[0])))
+    return _sums(choices, {at: size * (at[0] == site) for at, size in table.items()})
+
+
+def variety(choices: Choices, rng: np.random.Generator) -> Floats:
+    """The more types a network has, the better, or the worse."""
+    size = rng.normal(0.0, 0.2)
+    return np.array([size * len({kind for _, kind in _modules(choice)}) for choice in choices])
+
+
+def threshold(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Effects add up, and only what exceeds 0.3 points shows."""
+    sums = _sums(choices, _table(choices, lambda: rng.normal(0.0, 0.25)))
+    return np.asarray(np.sign(sums) * np.maximum(np.abs(sums) - 0.3, 0.0))
+
+
+def weakest(choices: Choices, rng: np.random.Generator) -> Floats:
+    """A network is as good as its worst module."""
+    table = _table(choices, lambda: rng.normal(0.05, 0.25))
+    return np.array([min((table[at] for at in _modules(choice)), default=0.0) for choice in choices])
+
+
+def rare(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Most modules cost a little, and one in ten brings much."""
+    return _sums(choices, _table(choices, lambda: abs(rng.normal(0.0, 0.6)) if rng.random() < 0.1 else -0.04))
+
+
+def growing(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Effects double from site to site."""
+    table = _table(choices, lambda: rng.normal(0.0, 0.06))
+    return _sums(choices, {at: size * 2.0 ** at[0] for at, size in table.items()})
+
+
+def exclusive(choices: Choices, rng: np.random.Generator) -> Floats:
+    """Two types help, or harm, wherever they are, but not both in one network."""
+    kinds, size = sorted({kind for choice in choices for kind in choice} - {"none"}), rng.normal(0.0, 0.35)
+    two = set(rng.choice(kinds, 2, replace=False).tolist())
+    return np.array([size * (len(two & set(choice)) == 1) for choice in choices])
+
+
 UNSEEN: Mapping[str, Callable[[Choices, np.random.Generator], Floats]] = {
     "substitutes": substitutes,
     "with depth": with_depth,
@@ -108,6 +150,13 @@ UNSEEN: Mapping[str, Callable[[Choices, np.random.Generator], Floats]] = {
     "needle": needle,
     "saturating": saturating,
     "unrelated": unrelated,
+    "one site": one_site,
+    "variety": variety,
+    "threshold": threshold,
+    "weakest": weakest,
+    "rare": rare,
+    "growing": growing,
+    "exclusive": exclusive,
 }
 
 

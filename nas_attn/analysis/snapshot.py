@@ -86,8 +86,16 @@ def models_of(
         less = sign_of(recipe, metric) < 0
         runs = [_run(metric, *one) for one in known if metric in one[0].score.metrics]
         for rung in sorted({run.rung for run in runs}):
+            start = recipe.target.start if rung == TARGET else recipe.training.start
             evidence = fit(
-                runs, placements, metric=metric, lower_is_better=less, rung=rung, unlike=unlike, larger=larger
+                runs,
+                placements,
+                metric=metric,
+                lower_is_better=less,
+                rung=rung,
+                unlike=unlike,
+                larger=larger,
+                from_trained=start != "scratch",
             )
             if evidence is not None:
                 found[metric, rung] = evidence.about({key: placements[key] for key in evidence.ran})

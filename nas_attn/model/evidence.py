@@ -137,7 +137,7 @@ class Evidence:
             if self._runs.broken:
                 shift, more = self._broken([*missing, over], self._effects.marginals(places)[0])
                 means, variances = means + shift[:, :-1] - shift[:, -1:], variances + more[:, :-1] + more[:, -1:]
-            tied = np.zeros_like(means) if self._runs.data.unlike else ties(means, variances, before)
+            tied = np.zeros_like(means) if not self._runs.data.equal else ties(means, variances, before)
             found = self._as_gains(means, variances, tied, missing, over)
             known |= {key: Gain() if key == over else gain for key, gain in zip(missing, found, strict=True)}
         return {key: known[key] for key in wanted}
@@ -262,7 +262,7 @@ class Solution:
 
     @cached_property
     def nodes(self) -> Nodes:
-        return posterior(self.data, self._shapes, equal=not self.data.unlike)
+        return posterior(self.data, self._shapes)
 
     @cached_property
     def algebra(self) -> Algebra:
@@ -420,16 +420,25 @@ def fit(
     rung: int | None = None,
     unlike: bool = False,
     larger: Collection[str] = (),
+    from_trained: bool = False,
 ) -> Evidence | None:
     """The model of one metric for `placements`, run or not, from runs up to a rung (the highest); None without a run there.
     `unlike`: these are bare backbones, which may differ more than placements of one backbone, and are never equal. `larger`:
     those of them that are larger networks of the same family. All that are published gain, so they are expected to gain a little.
+    `from_trained`: the networks of that rung start from trained weights.
     """
     known = [run for run in runs if run.key in placements and math.isfinite(run.value)]
     last = max((run.rung for run in known), default=None) if rung is None else rung
     if last is None or not any(run.rung == last for run in known):
         return None
     found = assemble(
-        known, placements, metric=metric, lower_is_better=lower_is_better, rung=last, unlike=unlike, larger=larger
+        known,
+        placements,
+        metric=metric,
+        lower_is_better=lower_is_better,
+        rung=last,
+        unlike=unlike,
+        larger=larger,
+        from_trained=from_trained,
     )
     return Evidence(found, {key: placements[key] for key in found.keys})

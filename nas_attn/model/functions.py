@@ -119,7 +119,7 @@ class Learner:
             step = following
         if self._nodes is None or self._found_at != step:
             data = self._data([*self._rows.values()][:step])
-            self._nodes, self._found_at = posterior(data, SHAPES, equal=False), step
+            self._nodes, self._found_at = posterior(data, SHAPES), step
         return self._nodes
 
     def _data(self, rows: Sequence[Value]) -> Data:

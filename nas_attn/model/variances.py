@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nas_attn.model.coding import Floats, Ints, Shape
-from nas_attn.model.runs import BACKBONES, EQUAL, LEVEL_FREEDOMS, SEEDS, TARGET_NOISE, Data, log_half_t
+from nas_attn.model.runs import BACKBONES, LEVEL_FREEDOMS, SEEDS, TARGET_NOISE, Data, log_half_t
 
 ROUND, EQUAL_ROUND = 44, 30  # draws of a round; more where there are more parameters
 FEWEST, MOST = 4, 32  # rounds
@@ -291,12 +291,11 @@ class Nodes:
     noise: Floats  # (k,) in the metric's unit
 
 
-def posterior(data: Data, shapes: Sequence[Shape], *, equal: bool = True) -> Nodes:
-    """The posterior of the variances; `equal`: whether all placements may be equal."""
+def posterior(data: Data, shapes: Sequence[Shape]) -> Nodes:
+    """The posterior of the variances."""
     rng = np.random.default_rng(0)
     shapes = data.coding.shapes(shapes)
-    null = EQUAL if equal else 0.0
-    target = data.target
+    null, target = data.equal, data.target
     hypotheses = (
         (data.rungs, ROUND, (1 - null) * (1 - target * null)),
         (0, EQUAL_ROUND, null),
