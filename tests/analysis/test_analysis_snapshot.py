@@ -173,10 +173,7 @@ def test_runs_of_several_backbones_are_told_apart(tmp_path: Path) -> None:
     for placement in ("none", everywhere("se(reduction=8)"), "stage1=se(reduction=8)"):
         study.candidate(placement, baseline="none" if placement == "none" else None, seeds=4)
     rows = study.store.candidates()
-    scores = [
-        type(stored)(stored.key, stored.purpose, stored.score, stored.protocol, stored.score.seed % 2)
-        for stored in study.store.scores(with_correct=True)
-    ]
+    scores = [replace(stored, backbone=stored.score.seed % 2) for stored in study.store.scores(with_correct=True)]
     texts = {row.key: row.placement for row in rows}
     assert models_of(study.recipe, texts, scores)["accuracy", 1].backbones == 2
 
@@ -209,6 +206,19 @@ def test_runs_of_the_target_decide_what_is_said_of_gains(tmp_path: Path) -> None
     assert not any(line.startswith("Target ") for line in answer(after))
     assert after.find(best.key).estimates["accuracy"].mean == pytest.approx(0.8, abs=0.01)
     assert after.find(best.key).estimates["accuracy"].seeds == 8
+
+
+@pytest.mark.parametrize("of", ["training", "target"])
+def test_of_networks_that_start_from_trained_weights_a_gain_is_less_likely(tmp_path: Path, of: str) -> None:
+    stated = []
+    for start in ({"start": "scratch"}, {"start": "pretrained", "weights": "w.pt"}):
+        tables = {"training": {"start": "scratch", "rungs": [1, 3]}, "target": {"start": "scratch"}}
+        tables[of] |= start
+        study = MadeStudy(tmp_path, recipe(**tables), name=start["start"])
+        keys = {study.candidate(text, seeds=2): text for text in (everywhere(SE), "none")}
+        at_target(study, keys if of == "target" else {}, 0.001)
+        stated.append(snapshot(study.store).evidence["accuracy"].gain(*keys).probability)
+    assert stated[1] + 0.02 < stated[0]
 
 
 def test_a_search_that_trains_as_the_target_does_has_one_pool_of_runs(tmp_path: Path) -> None:
