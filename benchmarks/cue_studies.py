@@ -46,7 +46,7 @@ class CueWorld:
     candidates: int = 40
     backbones: int = 1
     rungs: int = 1
-    from_trained: bool = False
+    pretrained: bool = False
 
     @property
     def name(self) -> str:

@@ -221,7 +221,7 @@ def judged(found: Search) -> dict[str, float]:
         if run.rung == last:
             ended[run.key].append(run.value)
     texts = {run.key: parse(made.placements[run.key]) for run in found.runs}
-    model = fit(found.runs, texts, metric="accuracy", from_trained=found.made.world.from_trained)
+    model = fit(found.runs, texts, metric="accuracy", pretrained=found.made.world.pretrained)
     assert model is not None
     raw = {key: float(np.mean(values)) for key, values in ended.items()}
     beliefs = {"raw": raw, "model": {key: model.estimates[key].mean for key in ended}}

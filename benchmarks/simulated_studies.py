@@ -85,9 +85,9 @@ class World:
     """Of a run's luck at neighbouring rungs."""
 
     @property
-    def from_trained(self) -> bool:
-        """Whether networks start from trained weights."""
-        return self.noise.name == FINE_TUNING.name
+    def pretrained(self) -> bool:
+        """Whether all networks start from the same trained weights."""
+        return self.noise.name == FINE_TUNING.name and self.backbones == 1
 
     @property
     def name(self) -> str:
@@ -272,7 +272,7 @@ class TableWorld:
     """Of the table's rungs, the last ones."""
     backbones: int = 3
     effects: str = "table"
-    from_trained: bool = True
+    pretrained: bool = False
 
     @property
     def name(self) -> str:
@@ -351,7 +351,7 @@ class MeasuredWorld:
     rungs: int = 1
     effects: str = "measured"
     """Or `null`: all placements are one, with the measured noise."""
-    from_trained: bool = False
+    pretrained: bool = False
 
     @property
     def name(self) -> str:

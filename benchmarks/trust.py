@@ -99,7 +99,7 @@ def search(study: AnyStudy) -> list[Run]:
 
 def look(study: AnyStudy, runs: Sequence[Run]) -> Evidence:
     texts = {key: parse(text) for key, text in study.placements.items()}
-    found = fit(runs, texts, metric="accuracy", from_trained=study.world.from_trained)
+    found = fit(runs, texts, metric="accuracy", pretrained=study.world.pretrained)
     assert found is not None
     return found
 

@@ -95,7 +95,7 @@ def models_of(
                 rung=rung,
                 unlike=unlike,
                 larger=larger,
-                from_trained=start != "scratch",
+                pretrained=start == "pretrained",
             )
             if evidence is not None:
                 found[metric, rung] = evidence.about({key: placements[key] for key in evidence.ran})

@@ -420,12 +420,12 @@ def fit(
     rung: int | None = None,
     unlike: bool = False,
     larger: Collection[str] = (),
-    from_trained: bool = False,
+    pretrained: bool = False,
 ) -> Evidence | None:
     """The model of one metric for `placements`, run or not, from runs up to a rung (the highest); None without a run there.
     `unlike`: these are bare backbones, which may differ more than placements of one backbone, and are never equal. `larger`:
     those of them that are larger networks of the same family. All that are published gain, so they are expected to gain a little.
-    `from_trained`: the networks of that rung start from trained weights.
+    `pretrained`: at that rung all start from the same trained weights.
     """
     known = [run for run in runs if run.key in placements and math.isfinite(run.value)]
     last = max((run.rung for run in known), default=None) if rung is None else rung
@@ -439,6 +439,6 @@ def fit(
         rung=last,
         unlike=unlike,
         larger=larger,
-        from_trained=from_trained,
+        pretrained=pretrained,
     )
     return Evidence(found, {key: placements[key] for key in found.keys})

@@ -31,8 +31,8 @@ SPREAD_OF_SHARE, SPREAD_TO_NOISE, LEAST_SPREAD = 1.2, 0.5, 0.02
 """Scale of the spread over placements: of a share p (an accuracy) this times p (1 - p), in points, .25 points at .70; in units
 of the noise, for a metric without a known unit; and the share of the noise below which a spread counts as none."""
 SPREAD_FREEDOMS, UNUSUAL = 3, 0.1  # the spread is half-t; with this probability half-Cauchy, so of any size
-EQUAL, EQUAL_FROM_TRAINED, TIE = 0.25, 0.45, 0.2
-"""Prior probability that no placement differs from another; the same where networks start from trained weights, which modules
+EQUAL, EQUAL_PRETRAINED, TIE = 0.25, 0.35, 0.2
+"""Prior probability that no placement differs from another; the same where all start from the same weights, which modules
 change little; else, that two are tied."""
 UNLIKE = 4.0  # scale of the spread between different backbones, in units of that over placements: 1 point at .70
 LARGER = 0.4  # what a larger network is expected to gain, in units of that: before a run, it gains with two to one
@@ -181,7 +181,7 @@ def assemble(
     rung: int,
     unlike: bool = False,
     larger: Collection[str] = (),
-    from_trained: bool = False,
+    pretrained: bool = False,
 ) -> Assembled:
     """The runs of the rungs up to `rung`; of equal runs (placement, seed, backbone, rung) the last one counts."""
 
@@ -221,7 +221,7 @@ def assemble(
         weight=np.ones(len(used)),
         priors=tuple(replace(p, size=max(p.size, LEAST_SIZE * largest), wide=wide) for p in priors),
         target=rung == TARGET and len(numbers) > 1,
-        equal=0.0 if unlike else EQUAL_FROM_TRAINED if from_trained else EQUAL,
+        equal=0.0 if unlike else EQUAL_PRETRAINED if pretrained else EQUAL,
     )
     known = dict[str, list[float]]()
     for some in by_rung[-1 - data.target :]:

@@ -171,7 +171,7 @@ def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_tak
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for choice in TRUE_GAIN:
-        monkeypatch.setitem(TRUE_GAIN, choice, 0.001)
+        monkeypatch.setitem(TRUE_GAIN, choice, 0.0004)
     now = snapshot(usual(tmp_path, searched=3, seed=2).store)
     lines = answer(now, " --storage x")
     assert lines[0].startswith("Keep the bare backbone")

@@ -209,7 +209,7 @@ def test_runs_of_the_target_decide_what_is_said_of_gains(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("of", ["training", "target"])
-def test_of_networks_that_start_from_trained_weights_a_gain_is_less_likely(tmp_path: Path, of: str) -> None:
+def test_where_all_start_from_the_same_weights_a_gain_is_less_likely(tmp_path: Path, of: str) -> None:
     stated = []
     for start in ({"start": "scratch"}, {"start": "pretrained", "weights": "w.pt"}):
         tables = {"training": {"start": "scratch", "rungs": [1, 3]}, "target": {"start": "scratch"}}
@@ -218,7 +218,7 @@ def test_of_networks_that_start_from_trained_weights_a_gain_is_less_likely(tmp_p
         keys = {study.candidate(text, seeds=2): text for text in (everywhere(SE), "none")}
         at_target(study, keys if of == "target" else {}, 0.001)
         stated.append(snapshot(study.store).evidence["accuracy"].gain(*keys).probability)
-    assert stated[1] + 0.02 < stated[0]
+    assert stated[1] + 0.01 < stated[0]
 
 
 def test_a_search_that_trains_as_the_target_does_has_one_pool_of_runs(tmp_path: Path) -> None:
