@@ -100,7 +100,7 @@ def tried(study: optuna.Study) -> list[dict[str, str]]:
 
 def test_candidates_that_were_pruned_are_learned_from(table: Path) -> None:
     """At the end, the sampler knows a value of every candidate: net of what the last epoch adds, and as a weaker one."""
-    longer = OVERRIDES | {"search.trials": 24}
+    longer = OVERRIDES | {"search.trials": 20}
     opened = create_study(load_recipe("table.toml", overrides=longer), URL)
     seen: list[Search] = []
     searching.with_worker(opened, searching.Options(say=lambda line: None), lambda worker: _look(worker, seen))

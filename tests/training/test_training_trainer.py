@@ -258,7 +258,7 @@ def test_a_network_learns_by_any_loss(digits: data.Dataset) -> None:
     assert found.item() == pytest.approx(4 * cross_entropy(logits[:3], y[:3]).item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_strided_convolutions_of_few_channels_are_trained(digits: data.Dataset, precision: str) -> None:
     """oneDNN's gradient of such a convolution, in channels-last order, ends the process (its issue 6035)."""
     torch.manual_seed(0)
