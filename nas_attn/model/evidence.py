@@ -425,7 +425,7 @@ def fit(
     """The model of one metric for `placements`, run or not, from runs up to a rung (the highest); None without a run there.
     `unlike`: these are bare backbones, which may differ more than placements of one backbone, and are never equal. `larger`:
     those of them that are larger networks of the same family. All that are published gain, so they are expected to gain a little.
-    `pretrained`: at that rung all start from the same trained weights.
+    `pretrained`: at that rung all start from the same given weights, so it is likelier that nothing differs.
     """
     known = [run for run in runs if run.key in placements and math.isfinite(run.value)]
     last = max((run.rung for run in known), default=None) if rung is None else rung

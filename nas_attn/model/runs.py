@@ -31,9 +31,8 @@ SPREAD_OF_SHARE, SPREAD_TO_NOISE, LEAST_SPREAD = 1.2, 0.5, 0.02
 """Scale of the spread over placements: of a share p (an accuracy) this times p (1 - p), in points, .25 points at .70; in units
 of the noise, for a metric without a known unit; and the share of the noise below which a spread counts as none."""
 SPREAD_FREEDOMS, UNUSUAL = 3, 0.1  # the spread is half-t; with this probability half-Cauchy, so of any size
-EQUAL, EQUAL_PRETRAINED, TIE = 0.25, 0.45, 0.2
-"""Prior probability that no placement differs from another; the same where all start from the same weights, which modules
-change little; else, that two are tied."""
+EQUAL, TIE = 0.25, 0.2  # prior probability that no placement differs from another; else, that two are tied
+EQUAL_PRETRAINED = 0.45  # instead of EQUAL where all start from the same given weights: there modules change little
 UNLIKE = 4.0  # scale of the spread between different backbones, in units of that over placements: 1 point at .70
 LARGER = 0.4  # what a larger network is expected to gain, in units of that: before a run, it gains with two to one
 INTERACTION, GROWING, INTERACTION_FREEDOMS = 0.8, 0.25, 5
