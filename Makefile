@@ -13,7 +13,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install dev test test-slow test-portable test-lowest test-faults lint limits format docs gallery site \
+.PHONY: help quickstart install dev test test-slow test-portable test-lowest test-faults lint format docs gallery site \
   wheel release clean $(BENCHMARKS)
 
 help:  ## list what there is
@@ -51,15 +51,11 @@ test-faults: $(VENV)/installed-dev  ## kill, stop, cut, fill and restart at rand
 	@FAULTS_EXAMPLES=$(FAULTS_EXAMPLES) FAULTS_STEPS=$(FAULTS_STEPS) OMP_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -n 0 -m "slow or not slow" tests/faults $(ARGS)
 
-lint: $(VENV)/installed-dev  ## check style, format, imports between packages, types, and the project's size
+lint: $(VENV)/installed-dev  ## check style, format, imports between packages, and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 	@for platform in linux win32 darwin; do $(BIN)/mypy --platform $$platform || exit 1; done
-	@$(BIN)/python tools/limits.py
-
-limits: $(VENV)/installed-dev  ## show the project's size beside its limits
-	@$(BIN)/python tools/limits.py
 
 format: $(VENV)/installed-dev  ## write the code in the common format
 	@$(BIN)/ruff check --fix-only --quiet .

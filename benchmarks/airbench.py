@@ -1,14 +1,16 @@
-"""How fast the trainer takes a small network to 94 % on CIFAR-10's test images (the task of airbench).
+"""How fast the trainer takes a small network to 94 % on CIFAR-10's test images (the task of
+airbench).
 
     python benchmarks/airbench.py --root DIR                                   # on a GPU
     python benchmarks/airbench.py --root DIR --executions eager cuda-graph compile --seeds 5
-    python benchmarks/airbench.py --root DIR --device cpu --epochs 1 --subset 5000      # whether it runs
+    python benchmarks/airbench.py --root DIR --device cpu --epochs 1 --subset 5000      # whether it
+    runs
 
-Network and settings after Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU" (arXiv 2404.00498): whitening
-convolution from image patches, three blocks, logits scaled down, Nesterov SGD, label smoothing. The trainer is the
-package's, so there is no test-time augmentation, no rate of its own for biases, and random instead of alternating
-mirroring; it takes more epochs for that. The first run of each execution warms up and is not counted; it is on data in
-memory, as there.
+Network and settings after Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU" (arXiv
+2404.00498): whitening convolution from image patches, three blocks, logits scaled down, Nesterov
+SGD, label smoothing. The trainer is the package's, so there is no test-time augmentation, no rate
+of its own for biases, and random instead of alternating mirroring; it takes more epochs for that.
+The first run of each execution warms up and is not counted; it is on data in memory, as there.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ class Network(nn.Module):
         """
         super().__init__()
         self.whiten = nn.Conv2d(3, 24, 2)
-        layers = [layer for pair in zip((24, *WIDTHS), WIDTHS, strict=False) for layer in block(*pair)]
+        layers = [
+            layer for pair in zip((24, *WIDTHS), WIDTHS, strict=False) for layer in block(*pair)
+        ]
         self.body = nn.Sequential(
             nn.GELU(), *layers, nn.MaxPool2d(3), nn.Flatten(), nn.Linear(WIDTHS[-1], 10, bias=False)
         )
@@ -81,7 +85,9 @@ def patches(dataset: Dataset) -> Tensor:
     return x.cpu().unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, 2, 2)
 
 
-def run(trainer: Trainer, first: Tensor, seed: int, arguments: argparse.Namespace) -> tuple[float, float]:
+def run(
+    trainer: Trainer, first: Tensor, seed: int, arguments: argparse.Namespace
+) -> tuple[float, float]:
     """(seconds of training, accuracy on the test split)."""
     torch.manual_seed(seed)
     model = Network(first)
@@ -93,7 +99,9 @@ def run(trainer: Trainer, first: Tensor, seed: int, arguments: argparse.Namespac
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--root", default="data", help="folder of CIFAR-10's files")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--epochs", type=int, default=16)
@@ -103,9 +111,16 @@ def main() -> None:
     parser.add_argument("--subset", type=int, help="at most this many training images")
     parser.add_argument("--executions", nargs="+", default=["eager"])
     arguments = parser.parse_args()
-    where = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else platform.machine()
-    print(f"torch {torch.__version__}, {where}, load {os.getloadavg()[0]:.1f}, {arguments.epochs} epochs\n")
-    section = DataSection(name="cifar10", root=arguments.root, validation=100, train_subset=arguments.subset)
+    where = (
+        torch.cuda.get_device_name() if arguments.device.startswith("cuda") else platform.machine()
+    )
+    print(
+        f"torch {torch.__version__}, {where}, load {os.getloadavg()[0]:.1f}, {arguments.epochs}"
+        " epochs\n"
+    )
+    section = DataSection(
+        name="cifar10", root=arguments.root, validation=100, train_subset=arguments.subset
+    )
     dataset = data.load(section, device=arguments.device)
     settings = {
         "batch_size": arguments.batch_size,
@@ -117,7 +132,9 @@ def main() -> None:
     first = patches(dataset)
     print("| execution | seeds | seconds | accuracy (test split) |\n|---|---|---|---|")
     for execution in arguments.executions:
-        trainer = Trainer(TrainingSection(**settings, execution=execution), dataset, device=arguments.device)
+        trainer = Trainer(
+            TrainingSection(**settings, execution=execution), dataset, device=arguments.device
+        )
         runs = [run(trainer, first, seed, arguments) for seed in range(arguments.seeds + 1)][1:]
         cells = [
             f"{fmean(values):{form}} ± {stdev(values) if len(values) > 1 else 0:{form}}"

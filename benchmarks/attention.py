@@ -1,12 +1,15 @@
-"""Attention modules side by side: ours, timm's, torchvision's, and the published formula written down plainly.
+"""Attention modules side by side: ours, timm's, torchvision's, and the published formula written
+down plainly.
 
-    python benchmarks/attention.py                                    # prints every shape and the page's table, 5 minutes
-    python benchmarks/attention.py --modules simam ela --channels 64 256 --maps 14 --batches 1 --dtypes float32
-    python benchmarks/attention.py --csv docs/benchmarks/data/attention.csv
+    python benchmarks/attention.py                                    # prints every shape and the
+    page's table, 5 minutes python benchmarks/attention.py --modules simam ela --channels 64 256
+    --maps 14 --batches 1 --dtypes float32 python benchmarks/attention.py --csv
+    docs/benchmarks/data/attention.csv
 
-In one process and in turns: every round calls each contender once, in random order; the figure is the median over rounds
-of the ratio of the two times in that round, with its quartiles. On a CPU the clock is the thread's CPU time with one
-thread, on a GPU the device's events. `saved` are the bytes kept for the backward pass.
+In one process and in turns: every round calls each contender once, in random order; the figure is
+the median over rounds of the ratio of the two times in that round, with its quartiles. On a CPU the
+clock is the thread's CPU time with one thread, on a GPU the device's events. `saved` are the bytes
+kept for the backward pass.
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ class PlainTriplet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.convs = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(2, 1, 7, padding=3, bias=False), nn.BatchNorm2d(1)) for _ in range(3)
+            nn.Sequential(nn.Conv2d(2, 1, 7, padding=3, bias=False), nn.BatchNorm2d(1))
+            for _ in range(3)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,7 +76,9 @@ def timm(path: str, *, sized: bool = False, **options: Any) -> Factory:
     def build(channels: int, side: int) -> nn.Module:
         file, _, name = path.partition(":")
         cls = getattr(importlib.import_module(f"timm.layers.{file}"), name)
-        module: nn.Module = cls(channels, **({"feat_size": (side, side)} if sized else {}), **options)
+        module: nn.Module = cls(
+            channels, **({"feat_size": (side, side)} if sized else {}), **options
+        )
         return module
 
     return build
@@ -94,12 +100,23 @@ CONTENDERS: dict[str, dict[str, Factory]] = {
     "eca": {"ours": ours("eca"), "timm": timm("eca:EcaModule")},
     "gc": {
         "ours": ours("gc"),
-        "timm": timm("global_context:GlobalContext", rd_ratio=1 / 16, rd_divisor=1, fuse_add=True, fuse_scale=False),
+        "timm": timm(
+            "global_context:GlobalContext",
+            rd_ratio=1 / 16,
+            rd_divisor=1,
+            fuse_add=True,
+            fuse_scale=False,
+        ),
     },
-    "cbam": {"ours": ours("cbam"), "timm": timm("cbam:CbamModule", rd_ratio=1 / 16, rd_divisor=1, mlp_bias=True)},
+    "cbam": {
+        "ours": ours("cbam"),
+        "timm": timm("cbam:CbamModule", rd_ratio=1 / 16, rd_divisor=1, mlp_bias=True),
+    },
     "coord": {
         "ours": ours("coord"),
-        "timm": timm("coord_attn:CoordAttn", rd_ratio=1 / 32, rd_divisor=8, se_factor=1.0, bias=True),
+        "timm": timm(
+            "coord_attn:CoordAttn", rd_ratio=1 / 32, rd_divisor=8, se_factor=1.0, bias=True
+        ),
     },
     "ela": {
         "ours": ours("ela", kernel_size=7, norm_groups=1, shared=False, activation="silu"),
@@ -107,9 +124,14 @@ CONTENDERS: dict[str, dict[str, Factory]] = {
     },
     "triplet": {"ours": ours("triplet"), "plain": lambda channels, side: PlainTriplet()},
     "simam": {"ours": ours("simam"), "plain": lambda channels, side: PlainSimAM()},
-    "mhsa": {"ours": ours("mhsa", residual=False), "timm": timm("bottleneck_attn:BottleneckAttn", sized=True)},
+    "mhsa": {
+        "ours": ours("mhsa", residual=False),
+        "timm": timm("bottleneck_attn:BottleneckAttn", sized=True),
+    },
 }
-"""Module -> who -> how to build it, at equal settings (`gc` in timm has other fusion code, `mhsa` is BoTNet's)."""
+"""Module -> who -> how to build it, at equal settings (`gc` in timm has other fusion code, `mhsa`
+is BoTNet's).
+"""
 
 
 @dataclass(frozen=True)
@@ -149,12 +171,17 @@ def write(results: list[Result], path: Path) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, asdict(results[0]))
         writer.writeheader()
-        writer.writerows({k: f"{v:.3f}" if isinstance(v, float) else v for k, v in asdict(r).items()} for r in results)
+        writer.writerows(
+            {k: f"{v:.3f}" if isinstance(v, float) else v for k, v in asdict(r).items()}
+            for r in results
+        )
 
 
 def summary(results: list[Result]) -> str:
     """Per module and other, the geometric mean over shapes (smallest to largest)."""
-    columns = [(dtype, mode) for dtype in ("float32", "bfloat16") for mode in ("forward", "backward")]
+    columns = [
+        (dtype, mode) for dtype in ("float32", "bfloat16") for mode in ("forward", "backward")
+    ]
     lines = [
         "| module | other | " + " | ".join(f"{d}, {m}" for d, m in columns) + " |",
         "|---|---|" + "---|" * len(columns),
@@ -162,9 +189,13 @@ def summary(results: list[Result]) -> str:
     for pair in dict.fromkeys((r.module, r.other) for r in results):
         cells = []
         for column in columns:
-            ratios = [r.ratio for r in results if (r.module, r.other, r.dtype, r.mode) == (*pair, *column)]
+            ratios = [
+                r.ratio for r in results if (r.module, r.other, r.dtype, r.mode) == (*pair, *column)
+            ]
             spread = (
-                f"{statistics.geometric_mean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else ""
+                f"{statistics.geometric_mean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+                if ratios
+                else ""
             )
             cells.append(spread)
         lines.append(f"| {' | '.join([*pair, *cells])} |")
@@ -172,17 +203,27 @@ def summary(results: list[Result]) -> str:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--modules", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--channels", nargs="+", type=int, default=[64, 256])
     parser.add_argument("--maps", nargs="+", type=int, default=[56, 14, 7])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
-    parser.add_argument("--dtypes", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
-    parser.add_argument("--modes", nargs="+", choices=["forward", "backward"], default=["forward", "backward"])
+    parser.add_argument(
+        "--dtypes", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"]
+    )
+    parser.add_argument(
+        "--modes", nargs="+", choices=["forward", "backward"], default=["forward", "backward"]
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--seconds", type=float, default=0.2, help="about this long on one shape and mode")
-    parser.add_argument("--max-mib", type=float, default=25.0, help="skip inputs larger than this in float32")
+    parser.add_argument(
+        "--seconds", type=float, default=0.2, help="about this long on one shape and mode"
+    )
+    parser.add_argument(
+        "--max-mib", type=float, default=25.0, help="skip inputs larger than this in float32"
+    )
     parser.add_argument("--csv", type=Path)
     return parser.parse_args()
 
@@ -196,7 +237,9 @@ def measure_all(arguments: argparse.Namespace) -> Iterator[Result]:
                         pixels = side * side
                         if 4 * batch * channels * pixels > arguments.max_mib * 2**20:
                             continue
-                        if name == "mhsa" and (pixels > MHSA_PIXELS or batch * channels * pixels > MHSA_VALUES):
+                        if name == "mhsa" and (
+                            pixels > MHSA_PIXELS or batch * channels * pixels > MHSA_VALUES
+                        ):
                             continue
                         yield from measure_shape(name, channels, side, batch, dtype, arguments)
 
@@ -204,17 +247,29 @@ def measure_all(arguments: argparse.Namespace) -> Iterator[Result]:
 def measure_shape(
     name: str, channels: int, side: int, batch: int, dtype: str, arguments: argparse.Namespace
 ) -> Iterator[Result]:
-    x = torch.randn(batch, channels, side, side, dtype=getattr(torch, dtype), device=arguments.device)
-    built = {who: make(channels, side).to(x.device, x.dtype).train() for who, make in CONTENDERS[name].items()}
+    x = torch.randn(
+        batch, channels, side, side, dtype=getattr(torch, dtype), device=arguments.device
+    )
+    built = {
+        who: make(channels, side).to(x.device, x.dtype).train()
+        for who, make in CONTENDERS[name].items()
+    }
     saved = {who: saved_by(module, x) for who, module in built.items()}
     for mode in arguments.modes:
-        calls = {who: call_of(module.train(mode == "backward"), x, mode) for who, module in built.items()}
+        calls = {
+            who: call_of(module.train(mode == "backward"), x, mode) for who, module in built.items()
+        }
         times = in_turns(calls, arguments)
         for other in list(calls)[1:]:
             ratios = [a / b for a, b in zip(times["ours"], times[other], strict=True)]
             low, ratio, high = statistics.quantiles(ratios, n=4)
-            our_ms, kept = statistics.median(times["ours"]) * 1e3, saved["ours"] / max(saved[other], 1)
-            yield Result(name, other, channels, side, batch, dtype, mode, ratio, low, high, our_ms, kept)
+            our_ms, kept = (
+                statistics.median(times["ours"]) * 1e3,
+                saved["ours"] / max(saved[other], 1),
+            )
+            yield Result(
+                name, other, channels, side, batch, dtype, mode, ratio, low, high, our_ms, kept
+            )
 
 
 def call_of(module: nn.Module, x: Tensor, mode: str) -> Callable[[], object]:
@@ -235,14 +290,20 @@ LONG = 20e-3
 """Seconds of a call that need no other before it to fill the caches."""
 
 
-def in_turns(calls: dict[str, Callable[[], object]], arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """Seconds per call of each contender, round by round; short calls are repeated within a turn."""
+def in_turns(
+    calls: dict[str, Callable[[], object]], arguments: argparse.Namespace
+) -> dict[str, list[float]]:
+    """Seconds per call of each contender, round by round; short calls are repeated within a
+    turn.
+    """
     clock = event_clock if arguments.device == "cuda" else thread_clock
     for call in calls.values():
         call()
     once = max(clock(call, 1) for call in calls.values())
     repeats = max(1, min(50, int(2e-3 / max(once, 1e-7))))
-    rounds = max(5, min(arguments.rounds, int(arguments.seconds / max(once * repeats * len(calls), 1e-6))))
+    rounds = max(
+        5, min(arguments.rounds, int(arguments.seconds / max(once * repeats * len(calls), 1e-6)))
+    )
     times: dict[str, list[float]] = {who: [] for who in calls}
     gc.disable()
     for _ in range(rounds):
@@ -275,7 +336,9 @@ def event_clock(call: Callable[[], object], repeats: int) -> float:
 def saved_by(module: nn.Module, x: Tensor) -> int:
     """Bytes saved for backward, input and parameters not counted."""
     leaf = x.clone().requires_grad_()
-    own = {leaf.untyped_storage().data_ptr()} | {p.untyped_storage().data_ptr() for p in module.parameters()}
+    own = {leaf.untyped_storage().data_ptr()} | {
+        p.untyped_storage().data_ptr() for p in module.parameters()
+    }
     saved: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:

@@ -1,9 +1,12 @@
-"""Latencies of this package beside those of each runtime's own benchmark tool: the same files, one image, one thread.
+"""Latencies of this package beside those of each runtime's own benchmark tool: the same files, one
+image, one thread.
 
-    python benchmarks/beside.py eager compile onnxruntime onnxruntime-int8 openvino openvino-int8 ncnn
+    python benchmarks/beside.py eager compile onnxruntime onnxruntime-int8 openvino openvino-int8
+    ncnn
 
-ResNet-20, bare and with CBAM at every residual site. ONNX Runtime's and ncnn's packages have no tool: a plain loop on their API stands
-for it. Medians of this thread's CPU time; `benchmark_app` reads the wall clock, so its shortest calls are taken.
+ResNet-20, bare and with CBAM at every residual site. ONNX Runtime's and ncnn's packages have no
+tool: a plain loop on their API stands for it. Medians of this thread's CPU time; `benchmark_app`
+reads the wall clock, so its shortest calls are taken.
 """
 
 from __future__ import annotations
@@ -55,7 +58,18 @@ def by_benchmark_app(path: Path) -> float:
         "-api",
         "sync",
     ]
-    words += ["-nthreads", "1", "-nireq", "1", "-nstreams", "1", "-infer_precision", "f32", "-t", str(int(SECONDS))]
+    words += [
+        "-nthreads",
+        "1",
+        "-nireq",
+        "1",
+        "-nstreams",
+        "1",
+        "-infer_precision",
+        "f32",
+        "-t",
+        str(int(SECONDS)),
+    ]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     value, unit = re.findall(r"Min:\s+([\d.]+) (\w+)", said)[0]
     return float(value) / (1000 if unit == "us" else 1)
@@ -95,24 +109,36 @@ def own_call(mode: str, path: Path, x: Any) -> Call:
 
 
 def compare(mode: str, folder: Path) -> tuple[str, list[list[float]]]:
-    """(ours, per repetition the milliseconds of the bare network and of that with CBAM by the tool)."""
+    """(ours, per repetition the milliseconds of the bare network and of that with CBAM by the
+    tool).
+    """
     section, x = LatencySection(mode=mode), torch.rand(1, *SHAPE)
-    bare, cbam = (backbones.create("resnet20", input_shape=SHAPE, classes=10).eval() for _ in range(2))
+    bare, cbam = (
+        backbones.create("resnet20", input_shape=SHAPE, classes=10).eval() for _ in range(2)
+    )
     na.attach(cbam, "stage*@residual=cbam", input_shape=SHAPE, init="paper").eval()
     models = [nets.deployed(model, section, SHAPE) for model in (bare, cbam)]
     if mode in ("eager", "compile"):
-        run = [torch.compile(model, dynamic=False) if mode == "compile" else model for model in models]
+        run = [
+            torch.compile(model, dynamic=False) if mode == "compile" else model for model in models
+        ]
         calls: list[Call] = [lambda model=model: model(x) for model in run]  # type: ignore[misc]
 
         def timer(call: Call) -> benchmark.Measurement:
-            one = benchmark.Timer("call()", globals={"call": call}, num_threads=1, timer=time.thread_time)
+            one = benchmark.Timer(
+                "call()", globals={"call": call}, num_threads=1, timer=time.thread_time
+            )
             return one.blocked_autorange(min_run_time=SECONDS / 2)
 
         with torch.inference_mode():
-            return ours(calls), [[1e3 * timer(call).median for call in calls] for _ in range(REPETITIONS)]
+            return ours(calls), [
+                [1e3 * timer(call).median for call in calls] for _ in range(REPETITIONS)
+            ]
     paths = [folder / f"{mode}-{i}{nets.runtime_suffix(section)}" for i in range(len(models))]
     for model, path in zip(models, paths, strict=True):
-        nets.write_runtime_file(model, section, x, torch.rand(64, *SHAPE) if mode.endswith("-int8") else None, path)
+        nets.write_runtime_file(
+            model, section, x, torch.rand(64, *SHAPE) if mode.endswith("-int8") else None, path
+        )
     said = ours([Opened(path, mode, x.numpy(), 1).call for path in paths])
     if mode.startswith("openvino"):
         return said, [[by_benchmark_app(path) for path in paths] for _ in range(REPETITIONS)]
@@ -126,5 +152,7 @@ if __name__ == "__main__":
         for asked in sys.argv[1:]:
             mine, theirs = compare(asked, Path(made))
             print(
-                f"| {asked} | {mine} | {'; '.join(f'{a:.2f}, {b:.2f}, {b / a:.2f}' for a, b in theirs)} |", flush=True
+                f"| {asked} | {mine} |"
+                f" {'; '.join(f'{a:.2f}, {b:.2f}, {b / a:.2f}' for a, b in theirs)} |",
+                flush=True,
             )

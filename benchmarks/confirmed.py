@@ -1,11 +1,14 @@
-"""Does `validate` confirm what a search recommends? Searches and their validations, from beginning to end.
+"""Does `validate` confirm what a search recommends? Searches and their validations, from beginning
+to end.
 
-    python benchmarks/confirmed.py digits fashion-mnist --size small --searches 3 --blocks 5 --out FOLDER
+    python benchmarks/confirmed.py digits fashion-mnist --size small --searches 3 --blocks 5 --out
+    FOLDER
 
-For each problem and seed: `nas-attn search`, then `nas-attn validate` of the recommended and the best uniform one, each
-against the bare backbone and the first against the second. Both go on where they stopped, so the command can be repeated; with
-`--show` it only prints the table of what is there. Sizes are below (`SIZES`); the data of Fashion-MNIST, as published, are
-looked for in `--data`.
+For each problem and seed: `nas-attn search`, then `nas-attn validate` of the recommended and the
+best uniform one, each against the bare backbone and the first against the second. Both go on where
+they stopped, so the command can be repeated; with `--show` it only prints the table of what is
+there. Sizes are below (`SIZES`); the data of Fashion-MNIST, as published, are looked for in
+`--data`.
 """
 
 from __future__ import annotations
@@ -44,7 +47,11 @@ SIZES: dict[str, dict[str, dict[str, str]]] = {
     },
     "full": {
         "digits": {"search.trials": "20", "search.confirm_seeds": "2"},
-        "fashion-mnist": {"search.trials": "20", "search.confirm_seeds": "2", "data.train_subset": "10000"},
+        "fashion-mnist": {
+            "search.trials": "20",
+            "search.confirm_seeds": "2",
+            "data.train_subset": "10000",
+        },
     },
 }
 
@@ -58,7 +65,9 @@ def make(problem: str, size: str, seed: int, blocks: int, url: str, data: str) -
     name = f"{problem}-{size}-{seed}"
     changes = COMMON | SIZES[size][problem] | {"search.seed": str(seed), "data.root": f'"{data}"'}
     settings = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
-    nas_attn("search", problem, "--name", name, *settings, "--storage", url, "--workers", "1", "--quiet")
+    nas_attn(
+        "search", problem, "--name", name, *settings, "--storage", url, "--workers", "1", "--quiet"
+    )
     again = [] if begun(name, url) else ["--seeds", str(blocks)]
     nas_attn("validate", name, *again, "--storage", url, "--workers", "1", "--quiet")
 
@@ -90,9 +99,15 @@ def _rows(now: Snapshot) -> Iterator[list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "problems", nargs="*", default=list(SIZES["full"]), metavar="PROBLEM", help=", ".join(SIZES["full"])
+        "problems",
+        nargs="*",
+        default=list(SIZES["full"]),
+        metavar="PROBLEM",
+        help=", ".join(SIZES["full"]),
     )
     parser.add_argument("--size", choices=list(SIZES), default="full")
     parser.add_argument("--searches", type=int, default=3)
@@ -107,7 +122,8 @@ def main() -> None:
         for problem in asked.problems:
             make(problem, asked.size, seed, asked.blocks, url, asked.data)
     print(
-        "| search | network | better than none, as estimated | against | on the test split, points | verdict | blocks |"
+        "| search | network | better than none, as estimated | against | on the test split, points"
+        " | verdict | blocks |"
     )
     print("|---|---|---|---|---|---|---|")
     for row in rows(url):

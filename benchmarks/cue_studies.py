@@ -1,17 +1,22 @@
-"""Studies whose runs lie at two values, as a network either finds what the task needs or does not: how far are the answers right?
+"""Studies whose runs lie at two values, as a network either finds what the task needs or does not:
+how far are the answers right?
 
     python benchmarks/cue_studies.py --studies 40 --out R.jsonl      # resumable
     python benchmarks/cue_studies.py --report R.jsonl
 
-As cued digits are (docs/benchmarks/tables.md): a run ends at .53 or at .93, with results per image; how likely a placement finds the
-cue is its own. From the first run to the answer each study goes as in trust.py, with two confirming seeds for none, the front and
-the best uniform one before the confirmation, as in a search. A placement's truth is its expected accuracy: what another run of it is worth.
+As cued digits are (docs/benchmarks/tables.md): a run ends at .53 or at .93, with results per image;
+how likely a placement finds the cue is its own. From the first run to the answer each study goes as
+in trust.py, with two confirming seeds for none, the front and the best uniform one before the
+confirmation, as in a search. A placement's truth is its expected accuracy: what another run of it
+is worth.
 
 - `never`: nobody finds it.
 - `luck P`: every placement, the bare backbone too, with probability P: nothing differs.
-- `backbone P`: the same, but it is decided by placement and backbone, of which there are three, and new ones in the confirmation.
+- `backbone P`: the same, but it is decided by placement and backbone, of which there are three, and
+  new ones in the confirmation.
 - `place`: never without attention at stage 1 or 2; at stage 1 with .95, at stage 2 alone with .5.
-- `any`: each choice at each site adds to the odds, from next to never to nearly always; the bare backbone with .02.
+- `any`: each choice at each site adds to the odds, from next to never to nearly always; the bare
+  backbone with .02.
 """
 
 from __future__ import annotations
@@ -30,7 +35,17 @@ from trust_figures import SURE, TAKEN, Outcome
 from nas_attn.model import Run
 from nas_attn.records import Latency
 
-WORLDS = ("never", "luck 0.05", "luck 0.3", "luck 0.7", "luck 0.9", "luck 0.98", "backbone 0.7", "place", "any")
+WORLDS = (
+    "never",
+    "luck 0.05",
+    "luck 0.3",
+    "luck 0.7",
+    "luck 0.9",
+    "luck 0.98",
+    "backbone 0.7",
+    "place",
+    "any",
+)
 IMAGES = 2000
 CONFIRM_SEEDS = 2
 NEW = 100
@@ -64,17 +79,23 @@ class CueStudy(Study):
         self._finds = self._probabilities(list(self.placements.values()))
         self._number = int(rng.integers(1 << 31))
         self._easy = rng.random(IMAGES)
-        """(IMAGES,) a run without the cue gets an image right below WITHOUT, up to its own luck; with it, below WITH."""
+        """(IMAGES,) a run without the cue gets an image right below WITHOUT, up to its own luck;
+        with it, below WITH.
+        """
 
     def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
         backbone, chance = 0, self._finds[self._index[key]]
         found = self.rng.random() < chance
         if self.world.backbones > 1:
             backbone = seed if seed >= NEW else seed % self.world.backbones
-            found = np.random.default_rng([self._number, self._index[key], backbone]).random() < chance
+            found = (
+                np.random.default_rng([self._number, self._index[key], backbone]).random() < chance
+            )
         mixed = np.where(self.rng.random(IMAGES) < 0.1, self.rng.random(IMAGES), self._easy)
         right = mixed < (WITH if found else WITHOUT)
-        return [Run(key, seed, 0, float(right.mean()), backbone, np.packbits(right).tobytes(), IMAGES)]
+        return [
+            Run(key, seed, 0, float(right.mean()), backbone, np.packbits(right).tobytes(), IMAGES)
+        ]
 
     def true_value(self, key: str) -> float:
         share = {p: 0.9 * float((self._easy < p).mean()) + 0.1 * p for p in (WITHOUT, WITH)}
@@ -86,31 +107,45 @@ class CueStudy(Study):
         return float(100 * (p * WITH + (1 - p) * WITHOUT))
 
     def latency(self, key: str) -> Latency:
-        return known(1 + sum(cost * self.placements[key].count(f"={kind}") for kind, cost in COSTS.items()))
+        return known(
+            1 + sum(cost * self.placements[key].count(f"={kind}") for kind, cost in COSTS.items())
+        )
 
     def _probabilities(self, texts: list[str]) -> np.ndarray:
         kind, *more = self.world.kind.split()
         if kind in ("never", "luck", "backbone"):
             return np.full(len(texts), float(more[0]) if more else 0.0)
         if kind == "place":
-            return np.array([0.95 if "stage1=" in text else 0.5 if "stage2=" in text else 0.0 for text in texts])
+            return np.array(
+                [0.95 if "stage1=" in text else 0.5 if "stage2=" in text else 0.0 for text in texts]
+            )
         logits = self.rng.normal(0.5, 2.0, (SITES, len(TYPES)))
-        worth = {f"stage{s + 1}={kind}": logits[s, t] for s in range(SITES) for t, kind in enumerate(TYPES)}
-        sums = np.array([-4.0 + sum(worth[part] for part in text.split() if part in worth) for text in texts])
+        worth = {
+            f"stage{s + 1}={kind}": logits[s, t]
+            for s in range(SITES)
+            for t, kind in enumerate(TYPES)
+        }
+        sums = np.array(
+            [-4.0 + sum(worth[part] for part in text.split() if part in worth) for text in texts]
+        )
         return np.asarray(1 / (1 + np.exp(-sums)))
 
 
 def simulate(kind: str, seed: int) -> Outcome:
     """One study, as trust.py carries it out."""
     world = CueWorld(kind, backbones=3 if kind.startswith("backbone") else 1)
-    return trust.carry_out(CueStudy(world, np.random.default_rng([seed, *world.name.encode()])), CONFIRM_SEEDS)
+    return trust.carry_out(
+        CueStudy(world, np.random.default_rng([seed, *world.name.encode()])), CONFIRM_SEEDS
+    )
 
 
 def report(lines: list[dict[str, object]]) -> str:
     """The page's table."""
     rows = [
-        "| studies | n | almost surely better | of these truly | attention taken | gain covered | accuracy covered | all accuracies "
-        "| optimism, points | one run's noise found |",
+        (
+            "| studies | n | almost surely better | of these truly | attention taken | gain covered"
+            " | accuracy covered | all accuracies | optimism, points | one run's noise found |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for kind in WORLDS:
@@ -138,17 +173,27 @@ _COVERS = ("gain_covers", "value_covers", "all_value_covers")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--studies", type=int, default=40, help="of each kind")
-    parser.add_argument("--out", type=Path, help="JSON lines; studies that are there are not done again")
-    parser.add_argument("--report", type=Path, help="print the table of these lines, and simulate nothing")
+    parser.add_argument(
+        "--out", type=Path, help="JSON lines; studies that are there are not done again"
+    )
+    parser.add_argument(
+        "--report", type=Path, help="print the table of these lines, and simulate nothing"
+    )
     asked = parser.parse_args()
     lines = read(asked.report or asked.out)
     done = {(line["kind"], line["seed"]) for line in lines}
     for seed in range(0 if asked.report else asked.studies):
         for kind in WORLDS:
             if (kind, seed) not in done:
-                keep(lines, {"kind": kind, "seed": seed, "outcome": asdict(simulate(kind, seed))}, asked.out)
+                keep(
+                    lines,
+                    {"kind": kind, "seed": seed, "outcome": asdict(simulate(kind, seed))},
+                    asked.out,
+                )
     print(report(lines))
 
 

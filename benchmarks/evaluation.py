@@ -1,18 +1,22 @@
-"""How fast and how well candidates are evaluated, side by side: same candidates, same data, same device.
+"""How fast and how well candidates are evaluated, side by side: same candidates, same data, same
+device.
 
     python benchmarks/evaluation.py                                  # cluttered digits on the CPU
-    python benchmarks/evaluation.py --data cifar10 --root DIR --backbone resnet20 --flip --batch-size 128 --rate 0.1
-    python benchmarks/evaluation.py --data cifar10 --root DIR --backbone resnet20 --flip --batch-size 512 --device cuda \
+    python benchmarks/evaluation.py --data cifar10 --root DIR --backbone resnet20 --flip
+    --batch-size 128 --rate 0.1 python benchmarks/evaluation.py --data cifar10 --root DIR --backbone
+    resnet20 --flip --batch-size 512 --device cuda \
         --executions eager cuda-graph compile --workers 12
 
-(a) a hand-written PyTorch loop: DataLoader with workers and pinned memory, torchvision's transforms v2, autocast, fused
+(a) a hand-written PyTorch loop: DataLoader with workers and pinned memory, torchvision's transforms
+v2, autocast, fused
     SGD, one-cycle learning rate; from scratch;
 (b) the package's trainer, the same epochs from scratch; once for each of `--executions`;
 (c) its cheap setting: one epoch from a trained backbone, attention starting as the identity.
 
-`seconds` are training and scoring. `outside` is the share of the training's wall time outside the steps (forward, loss,
-backward, optimiser): waiting for data, augmentation, averaging weights, bookkeeping. On CUDA both are the device's
-times, so that `outside` counts what the device waits or does beside the network. What is compiled or recorded counts.
+`seconds` are training and scoring. `outside` is the share of the training's wall time outside the
+steps (forward, loss, backward, optimiser): waiting for data, augmentation, averaging weights,
+bookkeeping. On CUDA both are the device's times, so that `outside` counts what the device waits or
+does beside the network. What is compiled or recorded counts.
 """
 
 from __future__ import annotations
@@ -97,7 +101,10 @@ class Stopwatch:
         """Seconds so far; back to zero."""
         if self._events:
             torch.cuda.synchronize(self._device)
-        total = sum(b - a for a, b in self._spans) + sum(a.elapsed_time(b) for a, b in self._events) / 1000
+        total = (
+            sum(b - a for a, b in self._spans)
+            + sum(a.elapsed_time(b) for a, b in self._events) / 1000
+        )
         self._spans.clear()
         self._events.clear()
         return total
@@ -120,24 +127,42 @@ class Images(TorchDataset[tuple[Tensor, int]]):
 class HandWritten:
     """A well-written training loop without this package."""
 
-    def __init__(self, dataset: Dataset, section: TrainingSection, device: torch.device, workers: int) -> None:
+    def __init__(
+        self, dataset: Dataset, section: TrainingSection, device: torch.device, workers: int
+    ) -> None:
         self.section, self.device, self.size = section, device, len(dataset.validation)
         self.low = computes_bfloat16(device)
         self.steps, self.whole = Stopwatch(device), Stopwatch(device)
-        normalise = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(dataset.train.mean, dataset.train.std)]
+        normalise = [
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(dataset.train.mean, dataset.train.std),
+        ]
         asked = {one.name: one.arguments for one in section.augment}
         crop = v2.RandomCrop(dataset.input_shape[1:], padding=asked["crop"]["padding"])
         flip = [v2.RandomHorizontalFlip()] if "flip" in asked else []
         train = Images(dataset.train, v2.Compose([crop, *flip, *normalise]))
-        options = {"num_workers": workers, "pin_memory": device.type == "cuda", "persistent_workers": workers > 0}
+        options = {
+            "num_workers": workers,
+            "pin_memory": device.type == "cuda",
+            "persistent_workers": workers > 0,
+        }
         self.train = DataLoader(train, section.batch_size, shuffle=True, drop_last=True, **options)
-        self.validation = DataLoader(Images(dataset.validation, v2.Compose(normalise)), 512, **options)
+        self.validation = DataLoader(
+            Images(dataset.validation, v2.Compose(normalise)), 512, **options
+        )
 
     def fit(self, model: nn.Module, epochs: int, rate: float) -> None:
         section = self.section
-        options = {"momentum": 0.9, "weight_decay": section.weight_decay, "nesterov": True, "fused": True}
+        options = {
+            "momentum": 0.9,
+            "weight_decay": section.weight_decay,
+            "nesterov": True,
+            "fused": True,
+        }
         optimizer = torch.optim.SGD(model.parameters(), lr=rate, **options)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * len(self.train))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, rate, total_steps=epochs * len(self.train)
+        )
         next(iter(self.train))  # the start of the workers is not counted
         model.train()
         with self.whole.running():
@@ -172,7 +197,11 @@ class TimedTrainer(Trainer):
 
     def __init__(self, section: TrainingSection, dataset: Dataset, device: torch.device) -> None:
         super().__init__(section, dataset, device=device)
-        self.steps, self.scoring, self.whole = Stopwatch(device), Stopwatch(device), Stopwatch(device)
+        self.steps, self.scoring, self.whole = (
+            Stopwatch(device),
+            Stopwatch(device),
+            Stopwatch(device),
+        )
 
     def score(self, *arguments: object, **options: object) -> Score:
         with self.scoring.running():
@@ -193,17 +222,26 @@ class Benchmark:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.device, self.candidates = torch.device(arguments.device), arguments.candidates
-        self.epochs, self.rate, self.cheap_rate = arguments.epochs, arguments.rate, arguments.cheap_rate
+        self.epochs, self.rate, self.cheap_rate = (
+            arguments.epochs,
+            arguments.rate,
+            arguments.cheap_rate,
+        )
         self.backbone = BackboneSection(name=arguments.backbone)
         self.dataset = data.load(
-            DataSection(name=arguments.data, root=arguments.root, train_subset=arguments.subset), device=self.device
+            DataSection(name=arguments.data, root=arguments.root, train_subset=arguments.subset),
+            device=self.device,
         )
         augment = [Augment(name="crop", padding=arguments.crop_padding)]
         augment += [Augment(name="flip")] if arguments.flip else []
-        section = TrainingSection(batch_size=arguments.batch_size, augment=augment, attention_learning_rate=5.0)
+        section = TrainingSection(
+            batch_size=arguments.batch_size, augment=augment, attention_learning_rate=5.0
+        )
         self.trainers = {
             execution: TimedTrainer(
-                section.model_copy(update={"execution": execution}), self.dataset, device=self.device
+                section.model_copy(update={"execution": execution}),
+                self.dataset,
+                device=self.device,
             )
             for execution in arguments.executions
         }
@@ -215,11 +253,15 @@ class Benchmark:
         shape, classes = self.dataset.input_shape, len(self.dataset.classes)
         return backbones.build(self.backbone, input_shape=shape, classes=classes)
 
-    def model(self, name: str, init: str, seed: int, weights: dict[str, Tensor] | None = None) -> nn.Module:
+    def model(
+        self, name: str, init: str, seed: int, weights: dict[str, Tensor] | None = None
+    ) -> nn.Module:
         model = self.bare(seed)
         if weights is not None:
             model.load_state_dict(weights)
-        attachment.attach(model, space.resolve(space.parse(CANDIDATES[name]), self.sites, init=init))
+        attachment.attach(
+            model, space.resolve(space.parse(CANDIDATES[name]), self.sites, init=init)
+        )
         return model.to(self.device, memory_format=torch.channels_last)
 
     def by_hand(self, name: str, seed: int) -> Row:
@@ -231,17 +273,34 @@ class Benchmark:
         seconds, processor = time.perf_counter() - began, processor_seconds() - processor
         rate = self.epochs * len(loop.train) * loop.section.batch_size / training
         return Row(
-            "(a) by hand", name, seed, self.epochs, seconds, processor, rate, 1 - steps / training, accuracy, loss
+            "(a) by hand",
+            name,
+            seed,
+            self.epochs,
+            seconds,
+            processor,
+            rate,
+            1 - steps / training,
+            accuracy,
+            loss,
         )
 
-    def by_trainer(self, way: str, name: str, seed: int, model: nn.Module, epochs: int, execution: str) -> Row:
+    def by_trainer(
+        self, way: str, name: str, seed: int, model: nn.Module, epochs: int, execution: str
+    ) -> Row:
         modules = attachment.attached_modules(model).items()
-        attention = {f"{path}.{parameter}" for path, module in modules for parameter, _ in module.named_parameters()}
+        attention = {
+            f"{path}.{parameter}"
+            for path, module in modules
+            for parameter, _ in module.named_parameters()
+        }
         trainer = self.trainers[execution]
         rate = self.rate if way.startswith("(b)") else self.cheap_rate or self.rate / 5
         began, processor = time.perf_counter(), processor_seconds()
         with trainer.whole.running():
-            (score,) = trainer.fit(model, seed=seed, rungs=[epochs], learning_rate=rate, attention_parameters=attention)
+            (score,) = trainer.fit(
+                model, seed=seed, rungs=[epochs], learning_rate=rate, attention_parameters=attention
+            )
         seconds, processor = time.perf_counter() - began, processor_seconds() - processor
         training, steps = trainer.whole.take() - trainer.scoring.take(), trainer.steps.take()
         metrics, images = score.metrics, epochs * len(self.dataset.train) / training
@@ -269,7 +328,9 @@ class Benchmark:
                     way = "(b) trainer" if len(self.trainers) == 1 else f"(b) trainer, {execution}"
                     yield self.by_trainer(way, name, seed, scratch, self.epochs, execution)
                     if weights is None:  # the study's backbone: paid for once
-                        weights = {key: value.clone() for key, value in scratch.state_dict().items()}
+                        weights = {
+                            key: value.clone() for key, value in scratch.state_dict().items()
+                        }
                 start = self.model(name, "identity", seed, weights)
                 yield self.by_trainer("(c) cheap", name, seed, start, 1, first)
 
@@ -291,7 +352,10 @@ def spread(values: list[float], form: str) -> str:
 
 def show(rows: list[Row]) -> None:
     """A markdown table: mean and standard deviation over seeds."""
-    print("| way | candidate | epochs | seconds | times (a) | processor s | images/s | outside | accuracy | loss |")
+    print(
+        "| way | candidate | epochs | seconds | times (a) | processor s | images/s | outside |"
+        " accuracy | loss |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     by_hand = {(row.candidate, row.seed): row.seconds for row in rows if row.way.startswith("(a)")}
     for way, name in dict.fromkeys((row.way, row.candidate) for row in rows):
@@ -309,7 +373,9 @@ def show(rows: list[Row]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="digits")
     parser.add_argument("--root", default="data")
     parser.add_argument("--subset", type=int, help="at most this many training images")
@@ -319,24 +385,42 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rate", type=float, default=0.2, help="peak learning rate")
-    parser.add_argument("--cheap-rate", type=float, help="that of the cheap setting; default: a fifth")
+    parser.add_argument(
+        "--cheap-rate", type=float, help="that of the cheap setting; default: a fifth"
+    )
     parser.add_argument("--crop-padding", type=int, default=4)
     parser.add_argument("--flip", action="store_true")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--executions", nargs="+", default=["auto"], help="of the trainer: eager, compile, cuda-graph")
+    parser.add_argument(
+        "--executions",
+        nargs="+",
+        default=["auto"],
+        help="of the trainer: eager, compile, cuda-graph",
+    )
     parser.add_argument("--threads", type=int, default=1, help="intra-op threads")
-    parser.add_argument("--workers", type=int, default=1, help="of the hand-written loop's DataLoader")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="of the hand-written loop's DataLoader"
+    )
     parser.add_argument("--json", help="write the rows to this file as well")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    where = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else platform.processor()
+    where = (
+        torch.cuda.get_device_name()
+        if arguments.device.startswith("cuda")
+        else platform.processor()
+    )
     load = os.getloadavg()[0]
-    print(f"torch {torch.__version__}, {where or platform.machine()}, {arguments.threads} threads, load {load:.1f}\n")
+    print(
+        f"torch {torch.__version__}, {where or platform.machine()}, {arguments.threads} threads,"
+        f" load {load:.1f}\n"
+    )
     rows: list[Row] = []
     for row in Benchmark(arguments).run(arguments.seeds):
         rows.append(row)
         if arguments.json:
-            Path(arguments.json).write_text(json.dumps([asdict(row) for row in rows], indent=1), "utf-8")
+            Path(arguments.json).write_text(
+                json.dumps([asdict(row) for row in rows], indent=1), "utf-8"
+            )
     show(rows)
 
 

@@ -1,9 +1,11 @@
-"""From random weights: modules as published (`paper`), or in the form that begins as the identity (`identity`)?
+"""From random weights: modules as published (`paper`), or in the form that begins as the identity
+(`identity`)?
 
-    python benchmarks/forms.py cifar10 --root DATA --out DIR [--blocks 8]    # goes on where it ended, then prints the table
+    python benchmarks/forms.py cifar10 --root DATA --out DIR [--blocks 8]    # goes on where it
+    ended, then prints the table
 
-Each module at every site, in both forms, and the bare backbone: the target's trainings of a problem of `benchmarks/tables/`,
-paired by seed, scored on the test images. No search has these seeds.
+Each module at every site, in both forms, and the bare backbone: the target's trainings of a problem
+of `benchmarks/tables/`, paired by seed, scored on the test images. No search has these seeds.
 """
 
 from __future__ import annotations
@@ -32,11 +34,15 @@ def accuracy(bench: Bench, plan: Plan, text: str, seed: int) -> float:
         "backbone_factor": factors.backbone,
     }
     trainer.fit(model, seed=seed, rungs=[recipe.training.rungs[-1]], **how)
-    return float(trainer.score(model, bench.dataset.read_test(REASON), seed=seed, rung=1).metrics["accuracy"])
+    return float(
+        trainer.score(model, bench.dataset.read_test(REASON), seed=seed, rung=1).metrics["accuracy"]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("problem")
     parser.add_argument("--root", help="where the data set's files lie")
     parser.add_argument("--out", type=Path, required=True)
@@ -47,17 +53,26 @@ def main() -> None:
     bench = Bench(asked.problem, asked.out, asked.root)
     recipe = bench.recipes["target"]
     made = {
-        form: recipe.model_copy(update={"training": recipe.training.model_copy(update={"init": form})})
+        form: recipe.model_copy(
+            update={"training": recipe.training.model_copy(update={"init": form})}
+        )
         for form in FORMS
     }
-    plans = {form: make_plan(of, bench.dataset.input_shape, len(bench.dataset.classes)) for form, of in made.items()}
+    plans = {
+        form: make_plan(of, bench.dataset.input_shape, len(bench.dataset.classes))
+        for form, of in made.items()
+    }
     uniform = [
-        text for text, values in bench.placements.items() if len({v.partition("(")[0] for v in values.values()}) == 1
+        text
+        for text, values in bench.placements.items()
+        if len({v.partition("(")[0] for v in values.values()}) == 1
     ]
     uniform.remove(NONE)
     file = asked.out / f"{asked.problem}.forms.jsonl"
     found = (
-        {tuple(line[:3]): line[3] for line in map(json.loads, file.read_text().splitlines())} if file.exists() else {}
+        {tuple(line[:3]): line[3] for line in map(json.loads, file.read_text().splitlines())}
+        if file.exists()
+        else {}
     )
     for block in range(asked.blocks):
         for text, form in [(NONE, FORMS[0]), *((text, form) for text in uniform for form in FORMS)]:
@@ -68,8 +83,13 @@ def main() -> None:
     print("| everywhere | form | gain, points |\n|---|---|---|")
     for text in uniform:
         for form in FORMS:
-            off = [100 * (found[text, form, b] - found[NONE, FORMS[0], b]) for b in range(asked.blocks)]
-            print(f"| {text} | {form} | {statistics.fmean(off):+.2f} ± {statistics.stdev(off) / len(off) ** 0.5:.2f} |")
+            off = [
+                100 * (found[text, form, b] - found[NONE, FORMS[0], b]) for b in range(asked.blocks)
+            ]
+            print(
+                f"| {text} | {form} | {statistics.fmean(off):+.2f} ±"
+                f" {statistics.stdev(off) / len(off) ** 0.5:.2f} |"
+            )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""Attention in int8: does it pay to leave the attention modules' own layers in float while the rest is quantized?
+"""Attention in int8: does it pay to leave the attention modules' own layers in float while the rest
+is quantized?
 
     python benchmarks/int8_gates.py              # prints the table of docs/benchmarks/latency.md
 
-ResNet-8 with the module at every residual site, trained from random weights on `digits`. Four files of each network: float32,
-int8, int8 with the attention modules' layers in float, and int8 with those in float that nas_attn.latency.nets.LIGHT says.
-Accuracy: on the validation images. Time: of one image, in turns on one thread, as a ratio to float32.
+ResNet-8 with the module at every residual site, trained from random weights on `digits`. Four files
+of each network: float32, int8, int8 with the attention modules' layers in float, and int8 with
+those in float that nas_attn.latency.nets.LIGHT says.
+Accuracy: on the validation images. Time: of one image, in turns on one thread, as a ratio to
+    float32.
 """
 
 from __future__ import annotations
@@ -42,10 +45,17 @@ def trained(module: str, dataset: Dataset, epochs: int) -> nn.Module:
     torch.manual_seed(0)
     model = backbones.create("resnet8", input_shape=SHAPE, classes=len(dataset.classes))
     if module != "none":
-        na.attach(model, " ".join(f"stage{i}@residual={module}" for i in (1, 2, 3)), input_shape=SHAPE, init="paper")
+        na.attach(
+            model,
+            " ".join(f"stage{i}@residual={module}" for i in (1, 2, 3)),
+            input_shape=SHAPE,
+            init="paper",
+        )
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
     batches = [(x.float().clone(), y.clone()) for x, y in dataset.train.batches(64)]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=epochs * len(batches))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.1, total_steps=epochs * len(batches)
+    )
     for _ in range(epochs):
         for x, y in random.sample(batches, len(batches)):
             optimizer.zero_grad()
@@ -56,7 +66,10 @@ def trained(module: str, dataset: Dataset, epochs: int) -> nn.Module:
 
 
 def files(model: nn.Module, images: torch.Tensor, batch: int, folder: Path) -> dict[str, Path]:
-    section, made = LatencySection(), {kind: folder / f"{number}-{batch}.onnx" for number, kind in enumerate(KINDS)}
+    section, made = (
+        LatencySection(),
+        {kind: folder / f"{number}-{batch}.onnx" for number, kind in enumerate(KINDS)},
+    )
     ready = deployed(model, section, SHAPE)
     for light, path in zip(KINDS.values(), made.values(), strict=True):
         with torch.no_grad():
@@ -72,19 +85,31 @@ def accuracy(path: Path, mode: str, dataset: Dataset) -> float:
         if len(x) == BATCH:
             opened.x[:] = x.float().numpy()
             opened.call()
-            right, count = right + int((opened.outputs()[0].argmax(1) == y.numpy()).sum()), count + BATCH
+            right, count = (
+                right + int((opened.outputs()[0].argmax(1) == y.numpy()).sum()),
+                count + BATCH,
+            )
     return right / count
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--modules", nargs="+", default=["none", "se", "eca", "cbam", "coord", "ela", "gc", "simam"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--modules", nargs="+", default=["none", "se", "eca", "cbam", "coord", "ela", "gc", "simam"]
+    )
     parser.add_argument("--runtimes", nargs="+", default=["onnxruntime", "openvino"])
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=2.0)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    table = {"name": "gates", "space": "small", "backbone": {"name": "resnet8"}, "data": {"name": "digits"}}
+    table = {
+        "name": "gates",
+        "space": "small",
+        "backbone": {"name": "resnet8"},
+        "data": {"name": "digits"},
+    }
     recipe = recipe_from(table, where="here")
     dataset = tasks.of(recipe).load(recipe, device="cpu")
     assert dataset is not None
@@ -95,19 +120,32 @@ def main() -> None:
         for runtime in given.runtimes:
             with tempfile.TemporaryDirectory() as folder:
                 right = [
-                    accuracy(path, runtime, dataset) for path in files(model, images, BATCH, Path(folder)).values()
+                    accuracy(path, runtime, dataset)
+                    for path in files(model, images, BATCH, Path(folder)).values()
                 ]
                 x = images[:1].numpy()
-                opened = [Opened(path, runtime, x, 1) for path in files(model, images, 1, Path(folder)).values()]
-                turns = [lambda calls, call=one.call: host_turn(call, calls, own_time=True) for one in opened]
+                opened = [
+                    Opened(path, runtime, x, 1)
+                    for path in files(model, images, 1, Path(folder)).values()
+                ]
+                turns = [
+                    lambda calls, call=one.call: host_turn(call, calls, own_time=True)
+                    for one in opened
+                ]
                 times, _ = time_rounds(turns, random.Random(0), seconds=given.seconds)
             ratios = [
                 math.exp(
-                    statistics.median(math.log(mine[0] / base[0]) for mine, base in zip(rows, times[0], strict=True))
+                    statistics.median(
+                        math.log(mine[0] / base[0])
+                        for mine, base in zip(rows, times[0], strict=True)
+                    )
                 )
                 for rows in times
             ]
-            cells = [f"{100 * share:.2f} %, {ratio:.2f}" for share, ratio in zip(right, ratios, strict=True)]
+            cells = [
+                f"{100 * share:.2f} %, {ratio:.2f}"
+                for share, ratio in zip(right, ratios, strict=True)
+            ]
             print(f"| {module} | {runtime} | {' | '.join(cells)} |", flush=True)
 
 

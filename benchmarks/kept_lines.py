@@ -11,7 +11,11 @@ Line = dict[str, Any]
 
 def read(path: Path | None) -> list[Line]:
     """What is there; nothing where there is no file."""
-    return [json.loads(text) for text in path.read_text().splitlines()] if path and path.exists() else []
+    return (
+        [json.loads(text) for text in path.read_text().splitlines()]
+        if path and path.exists()
+        else []
+    )
 
 
 def keep(lines: list[Line], line: Line, path: Path | None) -> None:

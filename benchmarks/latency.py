@@ -1,14 +1,17 @@
-"""How well latency ratios repeat: naive mean, blocked_autorange, do_bench in triton's manner, and nas_attn's sessions.
+"""How well latency ratios repeat: naive mean, blocked_autorange, do_bench in triton's manner, and
+nas_attn's sessions.
 
     python benchmarks/latency.py                 # a few minutes
     python benchmarks/latency.py --full          # the default budget, longer
-    python benchmarks/latency.py --additive 48   # how well the additive model predicts unseen placements
-    python benchmarks/latency.py --write PAGE.md --sessions-file sessions.json
+    python benchmarks/latency.py --additive 48   # how well the additive model predicts unseen
+    placements python benchmarks/latency.py --write PAGE.md --sessions-file sessions.json
 
-Every repetition measures the ratio of several placements to the bare backbone by each method, one method after the other,
-first with nothing else started, then beside training processes that the script starts (one per core). Reported: coefficient
-of variation of the ratio over repetitions (worst and mean over placements), how far the mean under load is from the quiet
-one, how often intervals contain the truth (the pooled estimate of all sessions of the condition), seconds per candidate.
+Every repetition measures the ratio of several placements to the bare backbone by each method, one
+method after the other, first with nothing else started, then beside training processes that the
+script starts (one per core). Reported: coefficient of variation of the ratio over repetitions
+(worst and mean over placements), how far the mean under load is from the quiet one, how often
+intervals contain the truth (the pooled estimate of all sessions of the condition), seconds per
+candidate.
 """
 
 from __future__ import annotations
@@ -58,7 +61,9 @@ class Condition:
     """What was measured quiet, or under load."""
 
     name: str
-    ratios: dict[str, list[dict[str, float]]] = field(default_factory=lambda: {method: [] for method in METHODS})
+    ratios: dict[str, list[dict[str, float]]] = field(
+        default_factory=lambda: {method: [] for method in METHODS}
+    )
     """Method -> per repetition, placement -> ratio to the bare backbone."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(METHODS, 0.0))
     sessions: list[list[Session]] = field(default_factory=list)
@@ -74,11 +79,18 @@ def bare(name: str) -> nn.Module:
 def networks(name: str) -> tuple[nn.Module, dict[str, nn.Module]]:
     """The bare backbone and the placements in it."""
     sites = attachment.find_sites(bare(name), SHAPE)
-    resolved = {label: space.resolve(space.parse(text), sites, init="paper") for label, text in PLACEMENTS.items()}
-    return bare(name), {label: attachment.attach(bare(name), placement).eval() for label, placement in resolved.items()}
+    resolved = {
+        label: space.resolve(space.parse(text), sites, init="paper")
+        for label, text in PLACEMENTS.items()
+    }
+    return bare(name), {
+        label: attachment.attach(bare(name), placement).eval()
+        for label, placement in resolved.items()
+    }
 
 
-# ------------------------------------------------------------------------------------------- the usual methods
+# ------------------------------------------------------------------------------------------- the
+# usual methods
 
 
 def naive_mean(model: nn.Module, x: Tensor) -> float:
@@ -96,7 +108,9 @@ def blocked_autorange(model: nn.Module, x: Tensor) -> float:
 
 
 def do_bench(model: nn.Module, x: Tensor) -> float:
-    """As triton.testing.do_bench does on a GPU: 25 ms warm-up, 100 ms of single calls, cache overwritten before each."""
+    """As triton.testing.do_bench does on a GPU: 25 ms warm-up, 100 ms of single calls, cache
+    overwritten before each.
+    """
     flush = torch.empty(32 * 2**20, dtype=torch.int8)
 
     def calls(seconds: float) -> list[float]:
@@ -119,7 +133,8 @@ USUAL: dict[str, Callable[[nn.Module, Tensor], float]] = {
 }
 
 
-# ------------------------------------------------------------------------------------------- measuring
+# -------------------------------------------------------------------------------------------
+# measuring
 
 
 def train_forever(seed: int) -> None:
@@ -138,7 +153,10 @@ def train_forever(seed: int) -> None:
 @contextlib.contextmanager
 def load(processes: int) -> Iterator[None]:
     context = multiprocessing.get_context("spawn")
-    started = [context.Process(target=train_forever, args=(seed,), daemon=True) for seed in range(processes)]
+    started = [
+        context.Process(target=train_forever, args=(seed,), daemon=True)
+        for seed in range(processes)
+    ]
     for process in started:
         process.start()
     if started:
@@ -165,7 +183,9 @@ def measure(condition: Condition, arguments: argparse.Namespace) -> None:
             for method, function in USUAL.items():
                 begin = time.perf_counter()
                 base = function(reference, x)
-                condition.ratios[method].append({key: function(model, x) / base for key, model in candidates.items()})
+                condition.ratios[method].append(
+                    {key: function(model, x) / base for key, model in candidates.items()}
+                )
                 condition.seconds[method] += time.perf_counter() - begin
         begin = time.perf_counter()
         sessions = [
@@ -181,17 +201,32 @@ def measure(condition: Condition, arguments: argparse.Namespace) -> None:
         ]
         condition.seconds["sessions"] += time.perf_counter() - begin
         condition.sessions.append(sessions)
-        condition.ratios["sessions"].append({key: found.ratio for key, found in estimate(sessions).items()})
-        print(f"{condition.name}: repetition {repetition + 1} of {arguments.repetitions}", flush=True)
+        condition.ratios["sessions"].append(
+            {key: found.ratio for key, found in estimate(sessions).items()}
+        )
+        print(
+            f"{condition.name}: repetition {repetition + 1} of {arguments.repetitions}", flush=True
+        )
 
 
-# ------------------------------------------------------------------------------------------- the additive model
+# ------------------------------------------------------------------------------------------- the
+# additive model
 
-CHOICES = ("none", "se(reduction=8)", "eca", "cbam(reduction=8)", "coord(reduction=16)", "ela(variant=B)", "simam")
+CHOICES = (
+    "none",
+    "se(reduction=8)",
+    "eca",
+    "cbam(reduction=8)",
+    "coord(reduction=16)",
+    "ela(variant=B)",
+    "simam",
+)
 FOLDS = 4
 
 
-def random_placements(name: str, count: int) -> tuple[nn.Module, dict[str, Placement], dict[str, nn.Module]]:
+def random_placements(
+    name: str, count: int
+) -> tuple[nn.Module, dict[str, Placement], dict[str, nn.Module]]:
     """(bare backbone, key -> placement, key -> network) of different random placements."""
     reference = bare(name)
     sites = attachment.find_sites(reference, SHAPE)
@@ -216,7 +251,14 @@ def additive(arguments: argparse.Namespace) -> str:
         return open_keys(sessions, models, tolerance=1e-9, max_sessions=4)
 
     sessions = list(
-        run_sessions(section, reference=reference, candidates=models, input_shape=SHAPE, seed=0, still_open=still_open)
+        run_sessions(
+            section,
+            reference=reference,
+            candidates=models,
+            input_shape=SHAPE,
+            seed=0,
+            still_open=still_open,
+        )
     )
     known = estimate(sessions)
     keys = sorted(known)
@@ -233,16 +275,22 @@ def additive(arguments: argparse.Namespace) -> str:
             off.append((predicted - known[key].ratio) / math.hypot(error, measured_error))
     mean = statistics.fmean(truth)
     residual = sum((g - t) ** 2 for g, t in zip(guess, truth, strict=True))
-    relative = math.sqrt(statistics.fmean((g / t - 1) ** 2 for g, t in zip(guess, truth, strict=True)))
+    relative = math.sqrt(
+        statistics.fmean((g / t - 1) ** 2 for g, t in zip(guess, truth, strict=True))
+    )
     return (
-        f"Additive model, {arguments.backbone}, {len(keys)} random placements of {len(CHOICES) - 1} types (ratio {min(truth):.2f} to "
-        f"{max(truth):.2f}), 4 sessions each, measured to ±{statistics.median(map(half_width, known.values())):.1%}; each predicted "
-        f"from the other three quarters: R² {1 - residual / sum((t - mean) ** 2 for t in truth):.2f}, error {relative:.1%}, "
-        f"within the stated 95 % interval {statistics.fmean(abs(z) < 1.96 for z in off):.0%}. Load average {os.getloadavg()[0]:.1f}."
+        f"Additive model, {arguments.backbone}, {len(keys)} random placements of {len(CHOICES) - 1}"
+        f" types (ratio {min(truth):.2f} to {max(truth):.2f}), 4 sessions each, measured to"
+        f" ±{statistics.median(map(half_width, known.values())):.1%}; each predicted from the other"
+        f" three quarters: R² {1 - residual / sum((t - mean) ** 2 for t in truth):.2f}, error"
+        f" {relative:.1%}, within the stated 95 % interval"
+        f" {statistics.fmean(abs(z) < 1.96 for z in off):.0%}. Load average"
+        f" {os.getloadavg()[0]:.1f}."
     )
 
 
-# ------------------------------------------------------------------------------------------- the table
+# ------------------------------------------------------------------------------------------- the
+# table
 
 
 def variation(condition: Condition, method: str) -> dict[str, float]:
@@ -267,7 +315,9 @@ def coverage(condition: Condition) -> float:
 
 
 def half_widths(condition: Condition) -> float:
-    return statistics.median(half_width(e) for sessions in condition.sessions for e in estimate(sessions).values())
+    return statistics.median(
+        half_width(e) for sessions in condition.sessions for e in estimate(sessions).values()
+    )
 
 
 def shift(quiet: Condition, loaded: Condition, method: str) -> float:
@@ -281,12 +331,17 @@ def shift(quiet: Condition, loaded: Condition, method: str) -> float:
 
 def control(condition: Condition) -> float:
     """Median A/A ratio, as a share off 1."""
-    return statistics.median(s.control_log_ratio for sessions in condition.sessions for s in sessions)
+    return statistics.median(
+        s.control_log_ratio for sessions in condition.sessions for s in sessions
+    )
 
 
 def table(quiet: Condition, loaded: Condition, arguments: argparse.Namespace) -> str:
     lines = [
-        "| method | variation quiet, mean (worst) | variation under load, mean (worst) | load shifts a ratio by up to | s a candidate |",
+        (
+            "| method | variation quiet, mean (worst) | variation under load, mean (worst) | load"
+            " shifts a ratio by up to | s a candidate |"
+        ),
         "|---|---|---|---|---|",
     ]
     for method in METHODS:
@@ -294,23 +349,35 @@ def table(quiet: Condition, loaded: Condition, arguments: argparse.Namespace) ->
         repetitions = len(quiet.load) + len(loaded.load)
         seconds = (quiet.seconds[method] + loaded.seconds[method]) / (repetitions * len(PLACEMENTS))
         lines.append(
-            f"| {method} | {statistics.fmean(q):.1%} ({max(q):.1%}) | {statistics.fmean(busy):.1%} ({max(busy):.1%}) "
-            f"| {shift(quiet, loaded, method):.1%} | {seconds:.2f} |"
+            f"| {method} | {statistics.fmean(q):.1%} ({max(q):.1%}) | {statistics.fmean(busy):.1%}"
+            f" ({max(busy):.1%}) | {shift(quiet, loaded, method):.1%} | {seconds:.2f} |"
         )
     lines += ["", "| aim | quiet | under load |", "|---|---|---|"]
     for name, aim, function in (
-        ("ratio repeats within 1 % quiet, 3 % under load (mean variation)", (0.01, 0.03), mean_variation),
+        (
+            "ratio repeats within 1 % quiet, 3 % under load (mean variation)",
+            (0.01, 0.03),
+            mean_variation,
+        ),
         ("intervals cover at least 90 %", (0.9, 0.9), coverage),
         ("A/A within ±1 %", (0.01, 0.01), control),
     ):
         values = (function(quiet), function(loaded))
-        met = [v >= a if function is coverage else abs(v) <= a for v, a in zip(values, aim, strict=True)]
+        met = [
+            v >= a if function is coverage else abs(v) <= a
+            for v, a in zip(values, aim, strict=True)
+        ]
         lines.append(
             f"| {name} | "
-            + " | ".join(f"{v:.1%} {'met' if m else 'NOT met'}" for v, m in zip(values, met, strict=True))
+            + " | ".join(
+                f"{v:.1%} {'met' if m else 'NOT met'}" for v, m in zip(values, met, strict=True)
+            )
             + " |"
         )
-    for name, function in (("half-width of the interval, median", half_widths), ("spread between sessions", spread)):
+    for name, function in (
+        ("half-width of the interval, median", half_widths),
+        ("spread between sessions", spread),
+    ):
         lines.append(f"| {name} | {function(quiet):.1%} | {function(loaded):.1%} |")
     lines.append(f"| sessions dropped | {lost(quiet)} | {lost(loaded)} |")
     return "\n".join(lines)
@@ -333,24 +400,37 @@ def heading(quiet: Condition, loaded: Condition, arguments: argparse.Namespace) 
     here = fingerprint(LatencySection())
     repetitions = f"{len(quiet.load)} and {len(loaded.load)} repetitions"
     return (
-        f"{arguments.backbone}, batch 1, 3x32x32, one thread; {len(PLACEMENTS)} placements, {repetitions}, "
-        f"{arguments.sessions} sessions of {arguments.session_seconds:g} s each; {here.name}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, torch {torch.__version__}. Load average {min(quiet.load):.1f} to {max(quiet.load):.1f} "
-        f"'quiet' (what else ran on the machine), {min(loaded.load):.1f} to {max(loaded.load):.1f} under load."
+        f"{arguments.backbone}, batch 1, 3x32x32, one thread; {len(PLACEMENTS)} placements,"
+        f" {repetitions}, {arguments.sessions} sessions of {arguments.session_seconds:g} s each;"
+        f" {here.name}, {os.cpu_count()} cores, Python {platform.python_version()}, torch"
+        f" {torch.__version__}. Load average {min(quiet.load):.1f} to {max(quiet.load):.1f} 'quiet'"
+        f" (what else ran on the machine), {min(loaded.load):.1f} to {max(loaded.load):.1f} under"
+        " load."
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--full", action="store_true", help="8 repetitions of 12 sessions of 3 s")
     parser.add_argument("--repetitions", type=int, help="default: 5, with --full 8")
-    parser.add_argument("--sessions", type=int, help="sessions a repetition; default: 6, with --full 12")
+    parser.add_argument(
+        "--sessions", type=int, help="sessions a repetition; default: 6, with --full 12"
+    )
     parser.add_argument("--session-seconds", type=float, help="default: 1.5, with --full 3")
     parser.add_argument(
-        "--minutes", type=float, default=3.0, help="no new repetition of a condition after this; at least 3"
+        "--minutes",
+        type=float,
+        default=3.0,
+        help="no new repetition of a condition after this; at least 3",
     )
     parser.add_argument(
-        "--additive", type=int, default=0, metavar="N", help="test the additive model on N placements instead"
+        "--additive",
+        type=int,
+        default=0,
+        metavar="N",
+        help="test the additive model on N placements instead",
     )
     parser.add_argument("--backbone", default="resnet20")
     parser.add_argument("--write", type=Path, help="also write the tables to this file")
@@ -372,7 +452,10 @@ def main() -> None:
     if arguments.write:
         arguments.write.write_text(text, "utf-8")
     if arguments.sessions_file:
-        found = {c.name: [[asdict(s) for s in sessions] for sessions in c.sessions] for c in (quiet, loaded)}
+        found = {
+            c.name: [[asdict(s) for s in sessions] for sessions in c.sessions]
+            for c in (quiet, loaded)
+        }
         arguments.sessions_file.write_text(json.dumps(found), "utf-8")
 
 

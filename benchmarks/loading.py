@@ -1,13 +1,17 @@
-"""How fast photographs reach a network: decoded once and mapped into memory, beside torchvision's ImageFolder with a DataLoader.
+"""How fast photographs reach a network: decoded once and mapped into memory, beside torchvision's
+ImageFolder with a DataLoader.
 
-    python benchmarks/loading.py                                       # 1,000 generated JPEGs of 500 x 375, at 224 pixels
-    python benchmarks/loading.py --folder PHOTOS --images 20000 --rounds 3 --backbone torchvision:resnet18
+    python benchmarks/loading.py                                       # 1,000 generated JPEGs of
+    500 x 375, at 224 pixels python benchmarks/loading.py --folder PHOTOS --images 20000 --rounds 3
+    --backbone torchvision:resnet18
 
-In each round, the same loop is timed over: (a) one batch in memory, which is the network alone; (b) the mapped images with random flips
-and padded crops; (c) the mapped images with RandomResizedCrop and RandomHorizontalFlip in `--workers` processes; (d) ImageFolder with the
-transforms of (c) in a DataLoader of as many. Seconds are wall time of `--steps` batches; ratios are to (a) of the same round. Beside
-other programs, the processors' time for an image says more: of this process and of those that load. Then the same of the loading alone,
-without a network, over five times as many batches.
+In each round, the same loop is timed over: (a) one batch in memory, which is the network alone; (b)
+the mapped images with random flips and padded crops; (c) the mapped images with RandomResizedCrop
+and RandomHorizontalFlip in `--workers` processes; (d) ImageFolder with the transforms of (c) in a
+DataLoader of as many. Seconds are wall time of `--steps` batches; ratios are to (a) of the same
+round. Beside other programs, the processors' time for an image says more: of this process and of
+those that load. Then the same of the loading alone, without a network, over five times as many
+batches.
 """
 
 from __future__ import annotations
@@ -54,7 +58,9 @@ def photographs(folder: Path, count: int) -> Path:
             (500, 375), Image.Resampling.BICUBIC
         )
         grain = random.normal(0, 8, (375, 500, 1))
-        Image.fromarray(np.clip(np.asarray(rough) + grain, 0, 255).astype(np.uint8)).save(path, quality=85)
+        Image.fromarray(np.clip(np.asarray(rough) + grain, 0, 255).astype(np.uint8)).save(
+            path, quality=85
+        )
     return folder
 
 
@@ -84,7 +90,11 @@ def plain(folder: Path, arguments: argparse.Namespace) -> DataLoader[tuple[Tenso
     ]
     images = ImageFolder(folder, v2.Compose([*steps, v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)]))
     return DataLoader(
-        images, arguments.batch_size, shuffle=True, num_workers=arguments.workers, persistent_workers=True
+        images,
+        arguments.batch_size,
+        shuffle=True,
+        num_workers=arguments.workers,
+        persistent_workers=True,
     )
 
 
@@ -95,13 +105,19 @@ def processors_s() -> float:
 
 
 def rounds(
-    dataset: Dataset, loader: Batches, arguments: argparse.Namespace, work: Callable[[nn.Module, Batches], int]
+    dataset: Dataset,
+    loader: Batches,
+    arguments: argparse.Namespace,
+    work: Callable[[nn.Module, Batches], int],
 ) -> Iterator[list[tuple[float, float]]]:
     """In each of the WAYS, images a second and milliseconds of processors for an image."""
     shape = dataset.input_shape
     model = backbones.create(arguments.backbone, input_shape=shape, classes=len(dataset.classes))
     model = model.train().to(memory_format=torch.channels_last)
-    one = torch.rand(arguments.batch_size, *shape), torch.zeros(arguments.batch_size, dtype=torch.long)
+    one = (
+        torch.rand(arguments.batch_size, *shape),
+        torch.zeros(arguments.batch_size, dtype=torch.long),
+    )
     work(model, [one])
 
     def mapped(epoch: int, augment: list[Augment]) -> Batches:
@@ -112,17 +128,28 @@ def rounds(
     steps = arguments.steps if work is train else 5 * arguments.steps
     for number in range(arguments.rounds):
         found = []
-        for batches in (itertools.repeat(one), mapped(number, BATCHED), mapped(number, NAMED), loader):
+        for batches in (
+            itertools.repeat(one),
+            mapped(number, BATCHED),
+            mapped(number, NAMED),
+            loader,
+        ):
             began, before = time.perf_counter(), processors_s()
             seen = work(model, itertools.islice(batches, steps))
-            found.append((seen / (time.perf_counter() - began), 1000 * (processors_s() - before) / seen))
+            found.append(
+                (seen / (time.perf_counter() - began), 1000 * (processors_s() - before) / seen)
+            )
         print(found, file=sys.stderr, flush=True)
         yield found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="photographs in class folders; else some are generated")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="photographs in class folders; else some are generated"
+    )
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--backbone", default="torchvision:mobilenet_v3_small")
@@ -137,19 +164,38 @@ def main() -> None:
         os.environ["XDG_CACHE_HOME"] = scratch
         folder = arguments.folder or photographs(Path(scratch) / "photographs", arguments.images)
         began = time.perf_counter()
-        section = DataSection(name=f"folder:{folder}", size=arguments.size, train_subset=arguments.images)
+        section = DataSection(
+            name=f"folder:{folder}", size=arguments.size, train_subset=arguments.images
+        )
         dataset = data.load(section, device="cpu")
         prepared = time.perf_counter() - began
         loader = plain(folder, arguments)
         found, alone = (list(rounds(dataset, loader, arguments, work)) for work in (train, look))
-    print(f"torch {torch.__version__}, {platform.machine()}, {arguments.threads} threads, {arguments.workers} workers")
+    print(
+        f"torch {torch.__version__}, {platform.machine()}, {arguments.threads} threads,"
+        f" {arguments.workers} workers"
+    )
     print(f"{len(dataset.train)} images to train on, decoded once in {prepared:.1f} s\n")
-    print("| way | images a second | of the network alone | processors for an image, ms | without a network, ms |")
+    print(
+        "| way | images a second | of the network alone | processors for an image, ms | without a"
+        " network, ms |"
+    )
     print("|---|---|---|---|---|")
-    for way, values, loading in zip(WAYS, zip(*found, strict=True), zip(*alone, strict=True), strict=True):
+    for way, values, loading in zip(
+        WAYS, zip(*found, strict=True), zip(*alone, strict=True), strict=True
+    ):
         ratios = [value[0] / row[0][0] for value, row in zip(values, found, strict=True)]
-        columns = [value[0] for value in values], ratios, [value[1] for value in values], [one[1] for one in loading]
-        print(f"| {way} |", " | ".join(f"{fmean(column):.3g} ± {stdev(column):.2g}" for column in columns), "|")
+        columns = (
+            [value[0] for value in values],
+            ratios,
+            [value[1] for value in values],
+            [one[1] for one in loading],
+        )
+        print(
+            f"| {way} |",
+            " | ".join(f"{fmean(column):.3g} ± {stdev(column):.2g}" for column in columns),
+            "|",
+        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """What is each part of the model worth? The same studies and searches with it and without it.
 
-    python benchmarks/parts.py answers --studies 100 [--only pairs]     # what an answer is worth: simulated studies
-    python benchmarks/parts.py proposals --runs 24                      # what a search finds: regret at 30 and 60 runs
+    python benchmarks/parts.py answers --studies 100 [--only pairs]     # what an answer is worth:
+    simulated studies python benchmarks/parts.py proposals --runs 24                      # what a
+    search finds: regret at 30 and 60 runs
 
-Answers: a row per part and kind of study (`trust.py`). Worth: true points of what is recommended, 0 where nothing is. Brier: of the
-stated probability that the chosen placement helps. Covered: by the 95 % interval of the chosen one's gain. Proposals: `search.py`.
-Differences are paired by seed, with the part less without it, ± a standard error.
+Answers: a row per part and kind of study (`trust.py`). Worth: true points of what is recommended, 0
+    where nothing is. Brier: of the
+stated probability that the chosen placement helps. Covered: by the 95 % interval of the chosen
+one's gain. Proposals: `search.py`. Differences are paired by seed, with the part less without it, ±
+a standard error.
 """
 
 from __future__ import annotations
@@ -31,20 +34,26 @@ Changed = contextlib.AbstractContextManager[Any]
 
 def without_shapes(module: Any, names: Sequence[str]) -> Callable[[], Changed]:
     """Leaves out the shapes in which effects have such a part."""
-    left = tuple(shape for shape in module.SHAPES if not any(getattr(shape, name) for name in names))
+    left = tuple(
+        shape for shape in module.SHAPES if not any(getattr(shape, name) for name in names)
+    )
 
     def changed() -> Changed:
         if module is functions:
             return patch.object(functions, "SHAPES", left)
         usual = evidence.Solution
-        return patch.object(evidence, "Solution", lambda data, placements: usual(data, placements, left))
+        return patch.object(
+            evidence, "Solution", lambda data, placements: usual(data, placements, left)
+        )
 
     return changed
 
 
 def assembled(change: Callable[[runs.Assembled], runs.Assembled]) -> Callable[[], Changed]:
     """Changes the runs that the model is fitted to."""
-    return lambda: patch.object(evidence, "assemble", lambda *given, **more: change(runs.assemble(*given, **more)))
+    return lambda: patch.object(
+        evidence, "assemble", lambda *given, **more: change(runs.assemble(*given, **more))
+    )
 
 
 def constant(module: Any, name: str, value: Any) -> Callable[[], Changed]:
@@ -74,15 +83,27 @@ def own_blocks(found: runs.Assembled) -> runs.Assembled:
 ANSWERS: dict[str, tuple[Callable[[], Changed], tuple[str, ...]]] = {
     "effects of a choice at its site": (
         without_shapes(coding, ("site", "type")),
-        ("any, scratch, 40", "measured fashion-mnist, scratch, 40", "table cued-digits, 3 backbones"),
+        (
+            "any, scratch, 40",
+            "measured fashion-mnist, scratch, 40",
+            "table cued-digits, 3 backbones",
+        ),
     ),
     "effects of a type at any site": (
         without_shapes(coding, ("type",)),
-        ("any, scratch, 40", "measured fashion-mnist, scratch, 40", "table cued-digits, 3 backbones"),
+        (
+            "any, scratch, 40",
+            "measured fashion-mnist, scratch, 40",
+            "table cued-digits, 3 backbones",
+        ),
     ),
     "pairs of sites": (
         without_shapes(coding, ("pair",)),
-        ("any, scratch, 40", "measured fashion-mnist, scratch, 40", "table cued-digits, 3 backbones"),
+        (
+            "any, scratch, 40",
+            "measured fashion-mnist, scratch, 40",
+            "table cued-digits, 3 backbones",
+        ),
     ),
     "nothing may differ": (
         assembled(all_differ),
@@ -90,7 +111,12 @@ ANSWERS: dict[str, tuple[Callable[[], Changed], tuple[str, ...]]] = {
     ),
     "ties of single placements": (
         constant(evidence, "TIE", 0.0),
-        ("sparse pair, fine-tuning, 40", "any, fine-tuning, 40", "any, scratch, 40", "null, scratch, 60"),
+        (
+            "sparse pair, fine-tuning, 40",
+            "any, fine-tuning, 40",
+            "any, scratch, 40",
+            "null, scratch, 60",
+        ),
     ),
     "placement x backbone": (
         assembled(one_backbone),
@@ -102,7 +128,11 @@ ANSWERS: dict[str, tuple[Callable[[], Changed], tuple[str, ...]]] = {
     ),
     "lower rungs": (
         last_rung,
-        ("null, fine-tuning, 60, 3 rungs", "small, fine-tuning, 60, 2 rungs", "planted, fine-tuning, 60, 3 rungs"),
+        (
+            "null, fine-tuning, 60, 3 rungs",
+            "small, fine-tuning, 60, 2 rungs",
+            "planted, fine-tuning, 60, 3 rungs",
+        ),
     ),
     "noise floor of the images": (
         constant(runs, "noise_floor", lambda some: None),
@@ -141,7 +171,10 @@ def kinds(names: Sequence[str]) -> list[AnyWorld]:
 
 
 def answers(asked: argparse.Namespace) -> Iterator[str]:
-    yield "| part | kind of study | worth, points | Brier score | covered with | without |\n|---|---|---|---|---|---|"
+    yield (
+        "| part | kind of study | worth, points | Brier score | covered with | without"
+        " |\n|---|---|---|---|---|---|"
+    )
     usual: dict[tuple[str, int], Outcome] = {}
     for name, (changed, where) in ANSWERS.items():
         for world in kinds(where) if asked.only in name else []:
@@ -153,7 +186,9 @@ def answers(asked: argparse.Namespace) -> Iterator[str]:
                 without = [trust.simulate((world, seed)) for seed in seeds]
             found = [usual[world.name, seed] for seed in seeds]
             cells = [paired(found, without, lambda one: one.worth), paired(found, without, brier)]
-            cells += [f"{100 * np.mean([o.gain_covers for o in some]):.0f} %" for some in (found, without)]
+            cells += [
+                f"{100 * np.mean([o.gain_covers for o in some]):.0f} %" for some in (found, without)
+            ]
             yield f"| {name} | {world.name} | {' | '.join(cells)} |"
 
 
@@ -171,12 +206,18 @@ def proposals(asked: argparse.Namespace) -> Iterator[str]:
     for problem in PROBLEMS:
         if problem.startswith("nb201") and not asked.nasbench:
             continue
-        jobs = [search.Job(problem, search.OURS, seed, 60) for seed in range(asked.first, asked.first + asked.runs)]
+        jobs = [
+            search.Job(problem, search.OURS, seed, 60)
+            for seed in range(asked.first, asked.first + asked.runs)
+        ]
         usual = [list(search.work(job, asked)) for job in jobs]
         for name, changed in PROPOSALS.items():
             with changed():
                 without = [list(search.work(job, asked)) for job in jobs]
-            cells = [paired(at(usual, budget), at(without, budget), lambda one: one["model"]) for budget in (30, 60)]
+            cells = [
+                paired(at(usual, budget), at(without, budget), lambda one: one["model"])
+                for budget in (30, 60)
+            ]
             yield f"| {name} | {problem} | {' | '.join(cells)} |"
 
 
@@ -185,7 +226,9 @@ def at(found: Sequence[Sequence[Any]], budget: int) -> list[Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("answers", "proposals"))
     parser.add_argument("--studies", type=int, default=100, help="of each kind")
     parser.add_argument("--runs", type=int, default=24, help="searches of each problem")

@@ -1,9 +1,11 @@
-"""Is a training step on this CPU faster in bfloat16 or in float32? Side by side, and what `auto` takes.
+"""Is a training step on this CPU faster in bfloat16 or in float32? Side by side, and what `auto`
+takes.
 
     OMP_NUM_THREADS=1 python benchmarks/precision.py
 
-Both precisions take turns on the same network and batch: forward, loss, backward, SGD. The ratio is that of a pair of
-steps; its spread is the standard deviation over pairs. A ratio below 1 means that bfloat16 is faster.
+Both precisions take turns on the same network and batch: forward, loss, backward, SGD. The ratio is
+that of a pair of steps; its spread is the standard deviation over pairs. A ratio below 1 means that
+bfloat16 is faster.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ NETWORKS: dict[str, tuple[int | None, int, int]] = {
 """Backbone -> width, side of the images, images of a batch."""
 
 
-def step(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, *, low: bool) -> float:
+def step(
+    net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, *, low: bool
+) -> float:
     """Seconds of one training step."""
     began = time.perf_counter()
     with torch.autocast("cpu", torch.bfloat16, enabled=low):
@@ -50,22 +54,38 @@ def step(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=15)
     asked = parser.parse_args()
-    print("| network | batch | float32, ms | bfloat16, ms | ratio | `auto` takes |\n|---|---|---|---|---|---|")
+    print(
+        "| network | batch | float32, ms | bfloat16, ms | ratio | `auto` takes"
+        " |\n|---|---|---|---|---|---|"
+    )
     for name, (width, side, batch) in NETWORKS.items():
         net = backbones.create(name, input_shape=(3, side, side), classes=10, width=width)
         net.to(memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(net.parameters(), 0.01)
         x = torch.rand(batch, 3, side, side).contiguous(memory_format=torch.channels_last)
         y = torch.randint(10, (batch,))
-        pairs = [[step(net, optimizer, x, y, low=low) for low in (False, True)] for _ in range(2 + asked.pairs)][2:]
+        pairs = [
+            [step(net, optimizer, x, y, low=low) for low in (False, True)]
+            for _ in range(2 + asked.pairs)
+        ][2:]
         plain, low = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
         ratios = [b / a for a, b in pairs]
         spread = f"{statistics.median(ratios):.2f} ± {statistics.stdev(ratios):.2f}"
-        taken = "bfloat16" if computes_bfloat16(torch.device("cpu"), depthwise=has_depthwise(net)) else "float32"
-        print(f"| {name} | {batch} of {side} x {side} | {plain:.0f} | {low:.0f} | {spread} | {taken} |", flush=True)
+        taken = (
+            "bfloat16"
+            if computes_bfloat16(torch.device("cpu"), depthwise=has_depthwise(net))
+            else "float32"
+        )
+        print(
+            f"| {name} | {batch} of {side} x {side} | {plain:.0f} | {low:.0f} | {spread} |"
+            f" {taken} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

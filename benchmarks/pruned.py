@@ -1,23 +1,28 @@
-"""Whole searches with rungs, at equal cost: sampler and pruner together, ours beside Optuna's and Syne Tune's.
+"""Whole searches with rungs, at equal cost: sampler and pruner together, ours beside Optuna's and
+Syne Tune's.
 
-    python benchmarks/pruned.py --hub FOLDER --seeds 20 --out R.jsonl     # FOLDER: a checkout of optuna/optunahub-registry
-    /path/to/env-with-syne-tune/bin/python benchmarks/pruned.py --methods moasha --seeds 20 --out R.jsonl
-    python benchmarks/pruned.py --report R.jsonl
+    python benchmarks/pruned.py --hub FOLDER --seeds 20 --out R.jsonl     # FOLDER: a checkout of
+    optuna/optunahub-registry /path/to/env-with-syne-tune/bin/python benchmarks/pruned.py --methods
+    moasha --seeds 20 --out R.jsonl python benchmarks/pruned.py --report R.jsonl
 
-An environment with Syne Tune: `python -m venv E; E/bin/pip install syne-tune`, and PYTHONPATH with this repository and the packages that
-it needs itself. Resumable.
+An environment with Syne Tune: `python -m venv E; E/bin/pip install syne-tune`, and PYTHONPATH with
+this repository and the packages that it needs itself. Resumable.
 
-Each search begins with the bare backbone and the uniform placements, which are trained to the end, and goes on until as much is spent as
-40 full runs cost. It is told accuracy and latency at each rung. Problems: a replayed table of real trainings (benchmarks/tables, all
-three rungs), and simulated studies of 1,296 placements with one rung at a third of the cost, on which effects are much as at the last.
+Each search begins with the bare backbone and the uniform placements, which are trained to the end,
+and goes on until as much is spent as 40 full runs cost. It is told accuracy and latency at each
+rung. Problems: a replayed table of real trainings (benchmarks/tables, all three rungs), and
+simulated studies of 1,296 placements with one rung at a third of the cost, on which effects are
+much as at the last.
 
 - `placement`, `halving`: our sampler; nobody is pruned, `search.pruner = "pareto_halving"`.
 - `tpe`, `tpe halving`: Optuna's TPE, with our pruner or without.
-- `tpe multi-metric`: with OptunaHub's MultiMetricPruner (Pareto ranks, the best third by Optuna's PercentilePruner).
+- `tpe multi-metric`: with OptunaHub's MultiMetricPruner (Pareto ranks, the best third by Optuna's
+  PercentilePruner).
 - `moasha`: Syne Tune's MOASHA with random search, eta 3, as published.
 
-What is reported is the front of those that reached the last rung: by the model of all evidence, or of single values (`raw`). Regret:
-points that the best of it within a latency misses, on average over nine latencies.
+What is reported is the front of those that reached the last rung: by the model of all evidence, or
+of single values (`raw`). Regret: points that the best of it within a latency misses, on average
+over nine latencies.
 """
 
 from __future__ import annotations
@@ -37,7 +42,17 @@ import numpy as np
 import optuna
 from kept_lines import keep, read
 from search import TableSpace
-from simulated_studies import FINE_TUNING, SITES, TYPES, Study, TableStudy, TableWorld, World, study, tables
+from simulated_studies import (
+    FINE_TUNING,
+    SITES,
+    TYPES,
+    Study,
+    TableStudy,
+    TableWorld,
+    World,
+    study,
+    tables,
+)
 
 from nas_attn.dominance import non_dominated
 from nas_attn.model import Run, fit
@@ -77,7 +92,9 @@ class Space(TableSpace):
         return {site: self._read[key].get(site, "none") for site in self.allowed}
 
     def key(self, values: Mapping[str, Any]) -> str:
-        return self.keys[frozenset((site, choice) for site, choice in values.items() if choice != "none")]
+        return self.keys[
+            frozenset((site, choice) for site, choice in values.items() if choice != "none")
+        ]
 
 
 def _choices(text: str) -> dict[str, str]:
@@ -112,12 +129,19 @@ class Search:
 
 def with_optuna(found: Search, method: str, seed: int, hub: Path | None) -> None:
     """Ours and Optuna's."""
-    sampler, pruner = method.partition(" ")[::2] if method.startswith("tpe") else ("placement", method)
+    sampler, pruner = (
+        method.partition(" ")[::2] if method.startswith("tpe") else ("placement", method)
+    )
     halving = ParetoHalving(3, found.epochs)
-    chosen = DistinctSampler(sampler, found.space, seed=seed, trials=round(BUDGET), objectives=["accuracy", "latency"])  # type: ignore[arg-type]
+    chosen = DistinctSampler(
+        sampler, found.space, seed=seed, trials=round(BUDGET), objectives=["accuracy", "latency"]
+    )  # type: ignore[arg-type]
     foreign = MultiMetric(hub) if pruner == "multi-metric" else None
     made = optuna.create_study(
-        directions=["maximize", "minimize"], sampler=chosen, pruner=foreign and foreign.pruner, storage=None
+        directions=["maximize", "minimize"],
+        sampler=chosen,
+        pruner=foreign and foreign.pruner,
+        storage=None,
     )
     for key in found.fixed:
         made.enqueue_trial(found.space.values(key))
@@ -148,8 +172,12 @@ class MultiMetric:
 
     def __init__(self, hub: Path | None) -> None:
         if hub is None:
-            raise SystemExit("tpe multi-metric needs --hub, a checkout of optuna/optunahub-registry")
-        module = _package("multi_metric_pruner", hub / "package" / "pruners" / "multi_metric_pruner")
+            raise SystemExit(
+                "tpe multi-metric needs --hub, a checkout of optuna/optunahub-registry"
+            )
+        module = _package(
+            "multi_metric_pruner", hub / "package" / "pruners" / "multi_metric_pruner"
+        )
         base = optuna.pruners.PercentilePruner(100 / 3, n_startup_trials=5)
         directions = {"accuracy": "maximize", "latency": "minimize"}
         self.pruner, self.trial = (
@@ -201,13 +229,22 @@ def with_moasha(found: Search, seed: int) -> None:
         scheduler.on_trial_add(trial)
 
         def go_on(rung: int, run: Run, trial: Any = trial, key: str = key) -> bool:
-            result = {"accuracy": -100 * run.value, "latency": found.latency(key), "epoch": found.epochs[rung]}
+            result = {
+                "accuracy": -100 * run.value,
+                "latency": found.latency(key),
+                "epoch": found.epochs[rung],
+            }
             return bool(scheduler.on_trial_result(trial, result) == "CONTINUE")
 
         if found.carry_out(key, go_on):
             run = found.runs[-1]
             scheduler.on_trial_complete(
-                trial, {"accuracy": -100 * run.value, "latency": found.latency(key), "epoch": found.epochs[-1]}
+                trial,
+                {
+                    "accuracy": -100 * run.value,
+                    "latency": found.latency(key),
+                    "epoch": found.epochs[-1],
+                },
             )
 
 
@@ -253,10 +290,13 @@ def worlds() -> list[tuple[World | TableWorld, tuple[int, ...]]]:
 def report(lines: Sequence[Mapping[str, Any]]) -> str:
     """The page's table."""
     rows = [
-        "| problem | method | n | regret through the model | − placement | regret, raw | candidates, of these to the end |"
+        "| problem | method | n | regret through the model | − placement | regret, raw |"
+        " candidates, of these to the end |"
     ]
     rows.append("|---" * 7 + "|")
-    found: dict[str, dict[str, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
+    found: dict[str, dict[str, dict[int, Mapping[str, Any]]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
     for line in lines:
         found[line["world"]][line["method"]][line["seed"]] = line
     for world, by in found.items():
@@ -269,8 +309,13 @@ def report(lines: Sequence[Mapping[str, Any]]) -> str:
                 _mean(gain, "+") if method != "placement" else "",
             ]
             cells += [_mean([line["raw"] for line in mine.values()])]
-            sizes = [np.mean([line[name] for line in mine.values()]) for name in ("candidates", "ended")]
-            rows.append(f"| {world} | {method} | {len(mine)} | {' | '.join(cells)} | {sizes[0]:.0f}, {sizes[1]:.0f} |")
+            sizes = [
+                np.mean([line[name] for line in mine.values()]) for name in ("candidates", "ended")
+            ]
+            rows.append(
+                f"| {world} | {method} | {len(mine)} | {' | '.join(cells)} | {sizes[0]:.0f},"
+                f" {sizes[1]:.0f} |"
+            )
     return "\n".join(rows)
 
 
@@ -280,13 +325,21 @@ def _mean(values: Sequence[float], sign: str = "") -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[m for m in METHODS if m != "moasha"])
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=[m for m in METHODS if m != "moasha"]
+    )
     parser.add_argument("--only", default="", help="problems with this in their name")
     parser.add_argument("--hub", type=Path, help="checkout of optuna/optunahub-registry")
-    parser.add_argument("--out", type=Path, help="JSON lines; searches that are there are not done again")
-    parser.add_argument("--report", type=Path, nargs="+", help="print the table of these lines, and search nothing")
+    parser.add_argument(
+        "--out", type=Path, help="JSON lines; searches that are there are not done again"
+    )
+    parser.add_argument(
+        "--report", type=Path, nargs="+", help="print the table of these lines, and search nothing"
+    )
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -299,7 +352,9 @@ def main() -> None:
                 if asked.only not in world.name or (world.name, method, seed) in done:
                     continue
                 began = time.process_time()
-                search = Search(study(world, np.random.default_rng([seed, *world.name.encode()])), epochs)
+                search = Search(
+                    study(world, np.random.default_rng([seed, *world.name.encode()])), epochs
+                )
                 if method == "moasha":
                     with_moasha(search, seed)
                 else:

@@ -1,6 +1,8 @@
-"""What our model says of published tables that have one training per network: `python benchmarks/published.py`.
+"""What our model says of published tables that have one training per network: `python
+benchmarks/published.py`.
 
-The tables and their sources stand in docs/where-attention-helps.md. A run's noise is not known there; the model assumes it.
+The tables and their sources stand in docs/where-attention-helps.md. A run's noise is not known
+there; the model assumes it.
 """
 
 from __future__ import annotations
@@ -47,9 +49,12 @@ def main() -> None:
             gain = model.gain(text, "none") if model is not None else None
             if gain is None or text == "none":
                 continue
-            points = f"{100 * gain.mean:+.2f} points ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
+            points = (
+                f"{100 * gain.mean:+.2f} points ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
+            )
             print(
-                f"  {rows[text] - rows['none']:+.2f} published; {points}, {gain.probability:.0%} likely to help: {text}"
+                f"  {rows[text] - rows['none']:+.2f} published; {points}, {gain.probability:.0%}"
+                f" likely to help: {text}"
             )
 
 

@@ -1,10 +1,12 @@
 """How long did a search say that it would take, and how long did it take?
 
-    python benchmarks/remaining.py [cued-digits] [--seeds 1 2 3] [--workers 2] [--more "--trials 20 --minutes 10"]
+    python benchmarks/remaining.py [cued-digits] [--seeds 1 2 3] [--workers 2] [--more "--trials 20
+    --minutes 10"]
 
-Runs whole searches and asks every few seconds what `status` says is left. A row per search: minutes it took, minutes at most that
-the dry run said, and at 25, 50, 60, 75 and 90 % of the time what was said to be left over what was left. The aim: from halfway
-on, within 25 %. The clock starts with the command; imports and the final report count.
+Runs whole searches and asks every few seconds what `status` says is left. A row per search: minutes
+it took, minutes at most that the dry run said, and at 25, 50, 60, 75 and 90 % of the time what was
+said to be left over what was left. The aim: from halfway on, within 25 %. The clock starts with the
+command; imports and the final report count.
 """
 
 from __future__ import annotations
@@ -30,39 +32,70 @@ EVERY_S = 3.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", default="cued-digits", help="a recipe, or a folder of images")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "what", nargs="?", default="cued-digits", help="a recipe, or a folder of images"
+    )
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--workers", default="2")
     parser.add_argument("--more", default="", help="options of `nas-attn search`, in one text")
     asked = parser.parse_args()
-    print(f"| search | took, min | dry run, min | {' | '.join(f'{share:.0%}' for share in AT)} | worst from half on |")
+    print(
+        f"| search | took, min | dry run, min | {' | '.join(f'{share:.0%}' for share in AT)} |"
+        " worst from half on |"
+    )
     print(f"|---|---|---|{'---|' * len(AT)}---|")
     with tempfile.TemporaryDirectory() as folder:
         what = os.path.abspath(asked.what) if os.path.exists(asked.what) else asked.what
         os.chdir(folder)
         for seed in asked.seeds:
-            print(row(what, seed, ["--workers", asked.workers, *shlex.split(asked.more)]), flush=True)
+            print(
+                row(what, seed, ["--workers", asked.workers, *shlex.split(asked.more)]), flush=True
+            )
 
 
 def row(what: str, seed: int, options: list[str]) -> str:
-    command = [*PROGRAM, "search", what, "--name", f"s{seed}", "--set", f"search.seed={seed}", *options]
+    command = [
+        *PROGRAM,
+        "search",
+        what,
+        "--name",
+        f"s{seed}",
+        "--set",
+        f"search.seed={seed}",
+        *options,
+    ]
     said = None
     if "--minutes" not in options:
-        dry = subprocess.run([*command, "--dry-run", "--json"], capture_output=True, text=True, check=True)
+        dry = subprocess.run(
+            [*command, "--dry-run", "--json"], capture_output=True, text=True, check=True
+        )
         said = json.loads(dry.stdout).get("total_s")
     times, left, took = watch(command, f"s{seed}")
-    ratios = np.interp(np.array(AT) * took, times, np.array(left) / (took - np.array(times)), left=np.nan)
-    late = [abs(one / (took - at) - 1) for at, one in zip(times, left, strict=True) if 0.5 <= at / took <= 0.95]
+    ratios = np.interp(
+        np.array(AT) * took, times, np.array(left) / (took - np.array(times)), left=np.nan
+    )
+    late = [
+        abs(one / (took - at) - 1)
+        for at, one in zip(times, left, strict=True)
+        if 0.5 <= at / took <= 0.95
+    ]
     cells = " | ".join(f"{ratio:.2f}" for ratio in ratios)
     told = "" if said is None else f"{said / 60:.1f}"
-    return f"| {os.path.basename(what)}, seed {seed} | {took / 60:.1f} | {told} | {cells} | {max(late, default=np.nan):.0%} |"
+    return (
+        f"| {os.path.basename(what)}, seed {seed} | {took / 60:.1f} | {told} | {cells} |"
+        f" {max(late, default=np.nan):.0%} |"
+    )
 
 
 def watch(command: list[str], name: str) -> tuple[list[float], list[float], float]:
     """Seconds since the start, seconds said to be left then, and seconds that it took."""
     began, times, left = time.monotonic(), list[float](), list[float]()
-    search = subprocess.Popen([*command, "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    search = subprocess.Popen(
+        [*command, "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     opened = None
     while search.poll() is None:
         time.sleep(EVERY_S)

@@ -1,19 +1,22 @@
-"""Who names the better placement at an equal number of trainings? Searches replayed with the effects and noise of real trainings.
+"""Who names the better placement at an equal number of trainings? Searches replayed with the
+effects and noise of real trainings.
 
     python benchmarks/replayed.py --studies 100 --trainings 24 72 180
-    python benchmarks/replayed.py --methods ours --uniform 0.5 --trainings 72 180 320    # "none" where a uniform placement helps
+    python benchmarks/replayed.py --methods ours --uniform 0.5 --trainings 72 180 320    # "none"
+    where a uniform placement helps
 
-`whole.py` trains for real, so an hour of CPU gives one search. Here a training is drawn from what the target's runs of
-`protocols.py` leave (`simulated_studies.MeasuredStudy`): nine effects of SE, ECA and ELA-T in a narrow ResNet-8 from random weights, on
-Fashion-MNIST and on CIFAR-10, the levels of seeds, and the tails of single runs. ELA-T is left out: it is over the limit of 1.3 times the
+`whole.py` trains for real, so an hour of CPU gives one search. Here a training is drawn from what
+the target's runs of `protocols.py` leave (`simulated_studies.MeasuredStudy`): nine effects of SE,
+ECA and ELA-T in a narrow ResNet-8 from random weights, on Fashion-MNIST and on CIFAR-10, the levels
+of seeds, and the tails of single runs. ELA-T is left out: it is over the limit of 1.3 times the
 latency in `whole.py`. Every training is as long as the target's; all methods get the same studies.
 
-ours        a search much as `nas-attn search` runs it: candidates (by lot) once, further seeds for six networks, then rounds
-bet         the same, and where it recommends the bare backbone, its best bet all the same: a script always takes one
-single      a script: each training another placement, all 27 by turns; it takes the best mean
-uniform     each module everywhere and the bare backbone, with equal seeds; it takes the best mean
-se          SE everywhere, without a search
-any         a placement by lot: what a script gains whose brief trainings say nothing about the target
+ours        a search much as `nas-attn search` runs it: candidates (by lot) once, further seeds for
+six networks, then rounds bet         the same, and where it recommends the bare backbone, its best
+bet all the same: a script always takes one single      a script: each training another placement,
+all 27 by turns; it takes the best mean uniform     each module everywhere and the bare backbone,
+with equal seeds; it takes the best mean se          SE everywhere, without a search any         a
+placement by lot: what a script gains whose brief trainings say nothing about the target
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ class Within(MeasuredStudy):
     """The 27 placements within the limit. `null`: no placement differs from another."""
 
     def __init__(self, problem: str, rng: np.random.Generator, *, null: bool) -> None:
-        super().__init__(MeasuredWorld(problem, candidates=64, effects="null" if null else "measured"), rng)
+        super().__init__(
+            MeasuredWorld(problem, candidates=64, effects="null" if null else "measured"), rng
+        )
         self.placements = {key: text for key, text in self.placements.items() if "ela" not in text}
 
 
@@ -97,17 +102,23 @@ def made(problem: str, trainings: int, seed: int, *, null: bool) -> Within:
 
 
 def seeds(problem: str, trainings: int, first: int, count: int, least: float | None) -> list[int]:
-    """So many seeds from the first on; with `least`, of studies in which a uniform placement truly gains so many points."""
+    """So many seeds from the first on; with `least`, of studies in which a uniform placement truly
+    gains so many points.
+    """
 
     def gains(study: Within) -> bool:
-        return least is None or least <= max(study.true_gain(k, "none") for k in study.placements if "uniform" in k)
+        return least is None or least <= max(
+            study.true_gain(k, "none") for k in study.placements if "uniform" in k
+        )
 
     fitting = (n for n in itertools.count(first) if gains(made(problem, trainings, n, null=False)))
     return list(itertools.islice(fitting, count))
 
 
 def replay(job: Job) -> tuple[bool, float, float]:
-    """(whether attention is named, its true gain in points, the largest true gain that was to be had)."""
+    """(whether attention is named, its true gain in points, the largest true gain that was to be
+    had).
+    """
     method, problem, trainings, null, seed = job
     study = made(problem, trainings, seed, null=null)
     best = max(study.true_gain(key, "none") for key in study.placements)
@@ -123,28 +134,40 @@ def row(jobs: Sequence[Job], found: Sequence[tuple[bool, float, float]]) -> str:
     none = f"{100 * (1 - named[worthwhile].mean()):.0f} %" if worthwhile.any() else "–"
     wrong = int((named * (gain <= 1e-9)).sum())
     return (
-        f"| {problem}{', nothing differs' if null else ''} | {trainings} | {method} | {100 * named.mean():.0f} % | {none} "
-        f"| {wrong} of {int(named.sum())} | {gain.mean():+.2f} ± {gain.std(ddof=1) / len(gain) ** 0.5:.2f} |"
+        f"| {problem}{', nothing differs' if null else ''} | {trainings} | {method} |"
+        f" {100 * named.mean():.0f} % | {none} | {wrong} of {int(named.sum())} | {gain.mean():+.2f}"
+        f" ± {gain.std(ddof=1) / len(gain) ** 0.5:.2f} |"
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--studies", type=int, default=100, help="of each kind")
-    parser.add_argument("--trainings", type=int, nargs="+", default=[24, 72, 180], help="of each search")
+    parser.add_argument(
+        "--trainings", type=int, nargs="+", default=[24, 72, 180], help="of each search"
+    )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--problems", nargs="+", choices=MEASURED, default=list(MEASURED))
     parser.add_argument("--seed", type=int, default=0, help="of the first study")
-    parser.add_argument("--uniform", type=float, help="only studies in which a uniform placement gains so many points")
+    parser.add_argument(
+        "--uniform",
+        type=float,
+        help="only studies in which a uniform placement gains so many points",
+    )
     parser.add_argument("--workers", type=int, default=1)
     asked = parser.parse_args()
     print(f"Up to {CONFIRMED} networks get further seeds.", file=sys.stderr)
     print(
-        "| problem | trainings | method | names attention | none, where half a point is to be had | not better | true gain |"
+        "| problem | trainings | method | names attention | none, where half a point is to be had |"
+        " not better | true gain |"
     )
     print("|---|---|---|---|---|---|---|")
     with Pool(asked.workers) as pool:
-        for kind in itertools.product(asked.trainings, asked.problems, (False, True), asked.methods):
+        for kind in itertools.product(
+            asked.trainings, asked.problems, (False, True), asked.methods
+        ):
             trainings, problem, null, method = kind
             if null and (method in ("bet", "se", "any") or asked.uniform is not None):
                 continue

@@ -1,13 +1,16 @@
-"""Modules × runtimes: does a network with the module export, run and compute the same, and what does the module cost there?
+"""Modules × runtimes: does a network with the module export, run and compute the same, and what
+does the module cost there?
 
-    python benchmarks/runtimes.py                       # writes nas_attn/attention/runtimes.json, docs/reference/runtimes.md
-    python benchmarks/runtimes.py --runtimes onnxruntime openvino --modules se ela --print
+    python benchmarks/runtimes.py                       # writes nas_attn/attention/runtimes.json,
+    docs/reference/runtimes.md python benchmarks/runtimes.py --runtimes onnxruntime openvino
+    --modules se ela --print
 
-The network is ResNet-8 (with 1x1 convolutions as shortcuts) on one 32x32 image, with the module at every residual site and
-random weights. The time is that of
-the bare network in the same runtime, measured in turns on one thread: the median over rounds of the ratio of CPU times.
-Each export runs in a process of its own, since some converters crash. Runtimes that are not installed keep the columns that
-the file has. They need not be in one environment; litert-torch asks for an older torch than the rest.
+The network is ResNet-8 (with 1x1 convolutions as shortcuts) on one 32x32 image, with the module at
+every residual site and random weights. The time is that of the bare network in the same runtime,
+measured in turns on one thread: the median over rounds of the ratio of CPU times. Each export runs
+in a process of its own, since some converters crash. Runtimes that are not installed keep the
+columns that the file has. They need not be in one environment; litert-torch asks for an older torch
+than the rest.
 """
 
 from __future__ import annotations
@@ -86,7 +89,9 @@ def onnxruntime(network: nn.Module, x: torch.Tensor, folder: Path) -> Run:
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession(write_onnx(network, x, folder), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        write_onnx(network, x, folder), options, providers=["CPUExecutionProvider"]
+    )
     given = {session.get_inputs()[0].name: x.numpy()}
     return lambda: session.run(None, given)[0]
 
@@ -108,7 +113,9 @@ def ncnn(network: nn.Module, x: torch.Tensor, folder: Path) -> Run:
     net = library.Net()
     net.opt.num_threads = 1
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-    if net.load_param(str(folder / "network.ncnn.param")) or net.load_model(str(folder / "network.ncnn.bin")):
+    if net.load_param(str(folder / "network.ncnn.param")) or net.load_model(
+        str(folder / "network.ncnn.bin")
+    ):
         raise ValueError("ncnn cannot load what pnnx has written")
 
     def run() -> np.ndarray[Any, Any]:
@@ -131,7 +138,10 @@ def litert(network: nn.Module, x: torch.Tensor, folder: Path) -> Run:
         litert_torch.convert(network, (x,)).export(str(path))
     interpreter = Interpreter(model_path=str(path), num_threads=1)
     interpreter.allocate_tensors()
-    given, taken = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    given, taken = (
+        interpreter.get_input_details()[0]["index"],
+        interpreter.get_output_details()[0]["index"],
+    )
 
     def run() -> np.ndarray[Any, Any]:
         interpreter.set_tensor(given, x.numpy())
@@ -156,7 +166,9 @@ def with_convolutions(model: nn.Module) -> nn.Module:
     """The same ResNet with 1x1 convolutions as shortcuts, like those of larger networks."""
     for block in model.modules():
         if isinstance(getattr(block, "shortcut", None), Shortcut):
-            block.shortcut = nn.Conv2d(block.conv1.in_channels, block.conv1.out_channels, 1, stride=2)
+            block.shortcut = nn.Conv2d(
+                block.conv1.in_channels, block.conv1.out_channels, 1, stride=2
+            )
     return model
 
 
@@ -165,7 +177,12 @@ def network_with(module: str | None) -> nn.Module:
     model = with_convolutions(backbones.create("resnet8", input_shape=SHAPE, classes=10))
     if module is not None:
         own = {name for name, _ in model.named_parameters()}
-        na.attach(model, " ".join(f"stage{i}@residual={module}" for i in (1, 2, 3)), input_shape=SHAPE, init="paper")
+        na.attach(
+            model,
+            " ".join(f"stage{i}@residual={module}" for i in (1, 2, 3)),
+            input_shape=SHAPE,
+            init="paper",
+        )
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name not in own:  # nothing hides behind weights that start at zero
@@ -245,14 +262,24 @@ def page() -> str:
     """The page in Markdown."""
     table, (titles, *modules) = catalogue.runtimes()
     rows = [titles, ["---"] * len(titles), *modules]
-    measured = "Measured: " + ", ".join(f"{name} {column['date']}" for name, column in table.items()) + ".\n"
-    return HEADING + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n\n" + measured + FOOTER
+    measured = (
+        "Measured: "
+        + ", ".join(f"{name} {column['date']}" for name, column in table.items())
+        + ".\n"
+    )
+    return (
+        HEADING + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n\n" + measured + FOOTER
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=list(RUNTIMES))
-    parser.add_argument("--modules", nargs="+", choices=catalogue.ROWS, default=list(catalogue.ROWS))
+    parser.add_argument(
+        "--modules", nargs="+", choices=catalogue.ROWS, default=list(catalogue.ROWS)
+    )
     parser.add_argument("--page", type=Path, default=Path("docs/reference/runtimes.md"))
     parser.add_argument("--print", action="store_true", help="write no file")
     given = parser.parse_args()

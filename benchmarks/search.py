@@ -1,15 +1,18 @@
-"""How far from the true front a search ends: regret of what it reports, for our sampler and Optuna's.
+"""How far from the true front a search ends: regret of what it reports, for our sampler and
+Optuna's.
 
     python benchmarks/search.py --nasbench FILE --imagenet FILE      # a quick look: some minutes
-    python benchmarks/search.py --nasbench FILE --full --out R.jsonl # all of docs/benchmarks/search.md; hours, resumable
-    python benchmarks/search.py --report R.jsonl                     # the tables of what is there
-    python benchmarks/search.py --speed                              # time a proposal takes
+    python benchmarks/search.py --nasbench FILE --full --out R.jsonl # all of
+    docs/benchmarks/search.md; hours, resumable python benchmarks/search.py --report R.jsonl
+    # the tables of what is there python benchmarks/search.py --speed                              #
+    time a proposal takes
 
-Problems are tables whose truth is known (benchmarks/searching/problems.py): made-up ones whose types share something or
-nothing, NAS-Bench-201 at several ratios of spread and noise, the same with choices relabelled at each site, and the tables
-of benchmarks/tables. A search begins with the baselines, as a study does, and is told accuracy and latency of what it ran,
-nothing else. It reports a front of single values (`raw`) or of what the model of all evidence makes of the same values
-(`model`, nas_attn.model), as the program does.
+Problems are tables whose truth is known (benchmarks/searching/problems.py): made-up ones whose
+types share something or nothing, NAS-Bench-201 at several ratios of spread and noise, the same with
+choices relabelled at each site, and the tables of benchmarks/tables. A search begins with the
+baselines, as a study does, and is told accuracy and latency of what it ran, nothing else. It
+reports a front of single values (`raw`) or of what the model of all evidence makes of the same
+values (`model`, nas_attn.model), as the program does.
 """
 
 from __future__ import annotations
@@ -64,15 +67,17 @@ class Job:
     """One search."""
 
     problem: str
-    """`shared RATIO`, `unshared RATIO`, one of DRAWN with its ratio, `nb201 DEVICE RATIO`, `relabelled DEVICE RATIO`,
-    `imagenet DEVICE` or `tables`."""
+    """`shared RATIO`, `unshared RATIO`, one of DRAWN with its ratio, `nb201 DEVICE RATIO`,
+    `relabelled DEVICE RATIO`, `imagenet DEVICE` or `tables`.
+    """
     method: str
     seed: int
     budget: int
     workers: int = 1
     prior: str = "none"
-    """`published`: what the program knows; `related`: the truth's effects with as much noise; `opposite`: the truth's,
-    turned round; `wrong`: nothing but noise."""
+    """`published`: what the program knows; `related`: the truth's effects with as much noise;
+    `opposite`: the truth's, turned round; `wrong`: nothing but noise.
+    """
 
 
 def known(problem: Problem, job: Job) -> dict[str, dict[Hashable, float]] | None:
@@ -83,14 +88,20 @@ def known(problem: Problem, job: Job) -> dict[str, dict[Hashable, float]] | None
         return expected(PUBLISHED, problem.sites)
     rng, found = np.random.default_rng([job.seed, 6]), {}
     for site, (name, choices) in enumerate(problem.sites.items()):
-        effects = np.array([problem.truth[problem.codes[:, site] == code].mean() for code in range(len(choices))])
+        effects = np.array(
+            [problem.truth[problem.codes[:, site] == code].mean() for code in range(len(choices))]
+        )
         found[name] = effects - effects[0]
     size = float(np.std(np.concatenate([*found.values()])))
     part, noise = {"related": (1, 1), "opposite": (-1, 0), "wrong": (0, 1)}[job.prior]
     turned = {
-        name: part * effects + size * noise * rng.standard_normal(len(effects)) for name, effects in found.items()
+        name: part * effects + size * noise * rng.standard_normal(len(effects))
+        for name, effects in found.items()
     }
-    return {name: dict(zip(problem.sites[name], effects.tolist(), strict=True)) for name, effects in turned.items()}
+    return {
+        name: dict(zip(problem.sites[name], effects.tolist(), strict=True))
+        for name, effects in turned.items()
+    }
 
 
 class TableSpace:
@@ -115,11 +126,15 @@ class TableSpace:
 
     def neighbours(self, values: Mapping[str, str]) -> Iterator[dict[str, str]]:
         for site, choices in self.allowed.items():
-            yield from ({**values, site: choice} for choice in choices if choice != values.get(site))
+            yield from (
+                {**values, site: choice} for choice in choices if choice != values.get(site)
+            )
 
 
 def search(problem: Problem, job: Job) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, accuracies) in the order in which they were told. Of several workers, the one that is out longest tells next."""
+    """(rows, accuracies) in the order in which they were told. Of several workers, the one that is
+    out longest tells next.
+    """
     space = TableSpace(problem)
     sampler = DistinctSampler(
         job.method,
@@ -151,7 +166,10 @@ def search(problem: Problem, job: Job) -> tuple[np.ndarray, np.ndarray]:
 
 def judged(problem: Problem, rows: np.ndarray, accuracies: np.ndarray) -> dict[str, float]:
     """Regrets of a search's report."""
-    runs = [Run(str(row), 0, 0, accuracy / 100) for row, accuracy in zip(rows, accuracies.tolist(), strict=True)]
+    runs = [
+        Run(str(row), 0, 0, accuracy / 100)
+        for row, accuracy in zip(rows, accuracies.tolist(), strict=True)
+    ]
     model = fit(runs, {str(row): parse(problem.notation(row)) for row in rows}, metric="accuracy")
     assert model is not None
     believed = np.array([model.estimates[str(row)].mean for row in rows])
@@ -163,13 +181,18 @@ def judged(problem: Problem, rows: np.ndarray, accuracies: np.ndarray) -> dict[s
     }
 
 
-# ---------------------------------------------------------------------------------------- which searches
+# ---------------------------------------------------------------------------------------- which
+# searches
 
 
-def jobs(full: bool, nasbench_there: bool, imagenet_there: bool, methods: Sequence[str], runs: int) -> list[Job]:
-    """All searches: first those up to 60 runs, seed by seed, so that what is done when it is stopped has all problems in it.
+def jobs(
+    full: bool, nasbench_there: bool, imagenet_there: bool, methods: Sequence[str], runs: int
+) -> list[Job]:
+    """All searches: first those up to 60 runs, seed by seed, so that what is done when it is
+    stopped has all problems in it.
 
-    Those that stop at a budget serve the smaller ones too, but for NSGA-II, whose population follows it.
+    Those that stop at a budget serve the smaller ones too, but for NSGA-II, whose population
+    follows it.
     """
     made = [*(f"{kind} 0.5" for kind in ("shared", "unshared")), *(f"{kind} 1" for kind in DRAWN)]
     ratios = [("nb201", 0.5), ("nb201", 1.0), ("relabelled", 1.0), ("nb201", 3.0)]
@@ -177,7 +200,9 @@ def jobs(full: bool, nasbench_there: bool, imagenet_there: bool, methods: Sequen
     for budgets in ((30, 60), (120,), (300,))[: 3 if full else 1]:
         for seed in range(runs):
             device = DEVICES[seed % len(DEVICES)]
-            names = [f"{kind} {device} {ratio:g}" for kind, ratio in ratios] if nasbench_there else []
+            names = (
+                [f"{kind} {device} {ratio:g}" for kind, ratio in ratios] if nasbench_there else []
+            )
             published = [f"imagenet {seed % len(IMAGENET_DEVICES)}"] if imagenet_there else []
             chosen = [*names, *published, *made, "tables"]
             if budgets == (300,):
@@ -186,13 +211,20 @@ def jobs(full: bool, nasbench_there: bool, imagenet_there: bool, methods: Sequen
                 own = budgets if method == "nsga2" else budgets[-1:]
                 if method != "gp" or (seed < GP_SEEDS and 60 in own and name.endswith(" 0.5")):
                     found += [Job(name, method, seed, budget) for budget in own]
-                if full and method == OURS and name in (f"nb201 {device} 0.5", "shared 0.5") and seed < 20:
+                if (
+                    full
+                    and method == OURS
+                    and name in (f"nb201 {device} 0.5", "shared 0.5")
+                    and seed < 20
+                ):
                     found.append(Job(name, OURS, seed, budgets[-1], workers=8))
     return found
 
 
 @lru_cache(maxsize=40)
-def problems_of(name: str, nasbench_file: str, imagenet_file: str, tables: str, seed: int) -> list[Problem]:
+def problems_of(
+    name: str, nasbench_file: str, imagenet_file: str, tables: str, seed: int
+) -> list[Problem]:
     """The problems behind a job's name; all but NAS-Bench-201 as it is differ from seed to seed."""
     kind, *rest = name.split()
     if kind == "tables":
@@ -224,7 +256,13 @@ def work(job: Job, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for budget in budgets_of(job):
             if budget <= len(problem.codes):
                 regrets = judged(problem, rows[:budget], accuracies[:budget])
-                yield {**asdict(job), "table": problem.name, "at": budget, **regrets, "seconds": round(seconds, 2)}
+                yield {
+                    **asdict(job),
+                    "table": problem.name,
+                    "at": budget,
+                    **regrets,
+                    "seconds": round(seconds, 2),
+                }
 
 
 # ---------------------------------------------------------------------------------------- tables
@@ -232,9 +270,14 @@ def work(job: Job, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def report(lines: Sequence[Mapping[str, Any]]) -> str:
     """The page's tables."""
-    groups: dict[tuple[str, int], dict[str, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[str, int], dict[str, list[Mapping[str, Any]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     once = {
-        tuple(line.get(name) for name in ("table", "method", "workers", "at", "seed", "prior")): line for line in lines
+        tuple(
+            line.get(name) for name in ("table", "method", "workers", "at", "seed", "prior")
+        ): line
+        for line in lines
     }
     for line in once.values():  # a search of 120 runs begins like that of 60
         words = line["table"].split()
@@ -244,23 +287,48 @@ def report(lines: Sequence[Mapping[str, Any]]) -> str:
         groups[kind, line["at"]][method].append(line)
     out = []
     for kind, at in sorted(groups):
-        out += ["", f"**{kind}, {at} runs**", "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+        out += [
+            "",
+            f"**{kind}, {at} runs**",
+            "",
+            "| " + " | ".join(COLUMNS) + " |",
+            "|---" * len(COLUMNS) + "|",
+        ]
         by_method = groups[kind, at]
         luck = {(line["table"], line["seed"]): line for line in by_method.get("random", [])}
         for method, some in sorted(by_method.items(), key=lambda pair: _mean(pair[1], "model")):
             paired = [
-                (line, luck[line["table"], line["seed"]]) for line in some if (line["table"], line["seed"]) in luck
+                (line, luck[line["table"], line["seed"]])
+                for line in some
+                if (line["table"], line["seed"]) in luck
             ]
-            gains = [[mine[name] - its[name] for mine, its in paired] for name in ("model", "pick model")]
+            gains = [
+                [mine[name] - its[name] for mine, its in paired] for name in ("model", "pick model")
+            ]
             cells = [method, str(len(some)), _cell([line["raw"] for line in some])]
-            cells += [_cell([line["model"] for line in some], spread=True), _cell(gains[0], sign="+")]
-            cells += [_cell([line["pick raw"] for line in some]), _cell([line["pick model"] for line in some])]
+            cells += [
+                _cell([line["model"] for line in some], spread=True),
+                _cell(gains[0], sign="+"),
+            ]
+            cells += [
+                _cell([line["pick raw"] for line in some]),
+                _cell([line["pick model"] for line in some]),
+            ]
             cells += [_cell(gains[1], sign="+")]
             out.append(f"| {' | '.join(cells)} |")
     return "\n".join(out)
 
 
-COLUMNS = ("method", "n", "front, raw", "front, model (quartiles)", "− random", "pick, raw", "pick, model", "− random")
+COLUMNS = (
+    "method",
+    "n",
+    "front, raw",
+    "front, model (quartiles)",
+    "− random",
+    "pick, raw",
+    "pick, model",
+    "− random",
+)
 
 
 def _mean(lines: Sequence[Mapping[str, Any]], name: str) -> float:
@@ -281,12 +349,18 @@ def _cell(values: Sequence[float], *, sign: str = "", spread: bool = False) -> s
 
 
 def speed() -> None:
-    """Prints the CPU time of a proposal by the number of trials, in ms: median and longest of some proposals in a row."""
+    """Prints the CPU time of a proposal by the number of trials, in ms: median and longest of some
+    proposals in a row.
+    """
     print("| space | trials | median | longest |\n|---|---|---|---|", flush=True)
     for sites, choices in ((16, 30), (48, 12), (4, 8)):
         for trials in (100, 1000, 10_000):
             times = _proposal_times(sites, choices, trials)
-            print(f"| {sites} sites x {choices} | {trials} | {np.median(times):.1f} | {max(times):.1f} |", flush=True)
+            print(
+                f"| {sites} sites x {choices} | {trials} | {np.median(times):.1f} |"
+                f" {max(times):.1f} |",
+                flush=True,
+            )
 
 
 def _proposal_times(sites: int, choices: int, trials: int, count: int = 12) -> list[float]:
@@ -296,7 +370,8 @@ def _proposal_times(sites: int, choices: int, trials: int, count: int = 12) -> l
     spaces = {site: optuna.distributions.CategoricalDistribution(v) for site, v in space.items()}
     effects = rng.standard_normal((2, sites, choices))
     study = optuna.create_study(
-        directions=["maximize", "minimize"], sampler=PlacementSampler(seed=0, space=space, names=names_of)
+        directions=["maximize", "minimize"],
+        sampler=PlacementSampler(seed=0, space=space, names=names_of),
     )
 
     def outcome(params: Mapping[str, str]) -> list[float]:
@@ -306,7 +381,9 @@ def _proposal_times(sites: int, choices: int, trials: int, count: int = 12) -> l
 
     for _ in range(trials):
         params = {site: values[int(rng.integers(choices))] for site in space}
-        study.add_trial(optuna.create_trial(params=params, distributions=spaces, values=outcome(params)))
+        study.add_trial(
+            optuna.create_trial(params=params, distributions=spaces, values=outcome(params))
+        )
     study.ask(spaces)
     times = []
     for _ in range(count):
@@ -317,27 +394,50 @@ def _proposal_times(sites: int, choices: int, trials: int, count: int = 12) -> l
     return times
 
 
-# ---------------------------------------------------------------------------------------- the command
+# ---------------------------------------------------------------------------------------- the
+# command
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nasbench", type=Path, default=Path("nasbench201.npz"), help="NAS-Bench-201 as one .npz")
-    parser.add_argument("--imagenet", type=Path, default=Path("accel_nasbench.npz"), help="Accel-NASBench as one .npz")
-    parser.add_argument("--tables", type=Path, default=Path(__file__).parent / "tables", help="folder of own tables")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--nasbench", type=Path, default=Path("nasbench201.npz"), help="NAS-Bench-201 as one .npz"
+    )
+    parser.add_argument(
+        "--imagenet",
+        type=Path,
+        default=Path("accel_nasbench.npz"),
+        help="Accel-NASBench as one .npz",
+    )
+    parser.add_argument(
+        "--tables", type=Path, default=Path(__file__).parent / "tables", help="folder of own tables"
+    )
     parser.add_argument("--prior", nargs="+", default=["none"], choices=("none", "published", "related", "opposite", "wrong"),
                         help="what our sampler is told before it begins")  # fmt: skip
     parser.add_argument("--first", type=int, default=0, help="seed of the first search")
     parser.add_argument("--full", action="store_true", help="all problems, 50 runs or more of each")
     parser.add_argument("--runs", type=int, help="searches a problem and method (quick 4, full 52)")
     parser.add_argument("--methods", nargs="+", default=[OURS, "random", "tpe", "nsga2", "gp"])
-    parser.add_argument("--only", default="", help="problems whose name begins so: 'nb201 0', 'relabelled', 'shared'")
-    parser.add_argument("--out", type=Path, help="JSON lines; searches that are there are not done again")
     parser.add_argument(
-        "--part", default="0/1", help="k/n: every n-th search, from the k-th: pieces for several processes"
+        "--only",
+        default="",
+        help="problems whose name begins so: 'nb201 0', 'relabelled', 'shared'",
     )
     parser.add_argument(
-        "--report", type=Path, nargs="+", help="print the tables of these JSON lines, and search nothing"
+        "--out", type=Path, help="JSON lines; searches that are there are not done again"
+    )
+    parser.add_argument(
+        "--part",
+        default="0/1",
+        help="k/n: every n-th search, from the k-th: pieces for several processes",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        nargs="+",
+        help="print the tables of these JSON lines, and search nothing",
     )
     parser.add_argument("--speed", action="store_true", help="time proposals, and search nothing")
     arguments = parser.parse_args()
@@ -347,7 +447,15 @@ def main() -> None:
         speed()
         return
     if arguments.report:
-        print(report([json.loads(line) for path in arguments.report for line in path.read_text().splitlines()]))
+        print(
+            report(
+                [
+                    json.loads(line)
+                    for path in arguments.report
+                    for line in path.read_text().splitlines()
+                ]
+            )
+        )
         return
     print(report(list(_all(arguments))))
 
@@ -375,7 +483,12 @@ def _all(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for text in arguments.out.read_text().splitlines():
             line = json.loads(text)
             done[
-                json.dumps({name: line.get(name, field.default) for name, field in Job.__dataclass_fields__.items()})
+                json.dumps(
+                    {
+                        name: line.get(name, field.default)
+                        for name, field in Job.__dataclass_fields__.items()
+                    }
+                )
             ].append(line)
     for job in todo[part::parts]:
         lines = done.get(json.dumps(asdict(job)))

@@ -1,12 +1,15 @@
-"""Studies whose truth is known: placements with effects, runs with the noise that trainings have, results per image.
+"""Studies whose truth is known: placements with effects, runs with the noise that trainings have,
+results per image.
 
 A run gets an image right where
 
     ease of the image + level of the placement + the placement's own way with the image
-        + luck of the seed (with the image, and with all) + luck of the run (with the image, and with all) > 0
+        + luck of the seed (with the image, and with all) + luck of the run (with the image, and
+        with all) > 0
 
-all normal. So what candidates of one seed share, what new seeds change, and what new images would change come about as they do
-in trainings, and the truth is an integral: a placement's expected score on these images, and on all images of their kind.
+all normal. So what candidates of one seed share, what new seeds change, and what new images would
+change come about as they do in trainings, and the truth is an integral: a placement's expected
+score on these images, and on all images of their kind.
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ IMAGES = 5000
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations, in points of accuracy where they move all images, else in units of the images' ease."""
+    """Standard deviations, in points of accuracy where they move all images, else in units of the
+    images' ease.
+    """
 
     name: str
     level: float
@@ -55,9 +60,15 @@ class Noise:
     """Of what a placement does to an image, in every run; 0 where all placements are one."""
 
 
-FINE_TUNING = Noise("fine-tuning", level=0.40, own=0.10, seed_image=0.24, run_image=0.06, placement_image=0.09)
-"""Runs of one candidate: sd .54 points; with two seeds they differ on 10 % of the images, two candidates of a seed on 4 %."""
-SCRATCH = Noise("scratch", level=0.0, own=0.73, seed_image=0.0, run_image=0.235, placement_image=0.12)
+FINE_TUNING = Noise(
+    "fine-tuning", level=0.40, own=0.10, seed_image=0.24, run_image=0.06, placement_image=0.09
+)
+"""Runs of one candidate: sd .54 points; with two seeds they differ on 10 % of the images, two
+candidates of a seed on 4 %.
+"""
+SCRATCH = Noise(
+    "scratch", level=0.0, own=0.73, seed_image=0.0, run_image=0.235, placement_image=0.12
+)
 """Runs of one candidate: sd .80 points, nothing shared by the candidates of a seed."""
 
 
@@ -67,11 +78,17 @@ class World:
 
     noise: Noise
     effects: str
-    """`null`: all placements are one; `small`: they spread by .15 points; `planted`: one choice at one site adds .5;
-    `any`: null in a quarter of the studies, else a spread of .03 to 1 point, evenly in its logarithm; `pair`: two choices add
-    .8 together and cost .3 each alone, all others a little (`sparse pair`: nothing); `count`: the number of modules decides;
-    `heavy`: few effects are large (Student's t, 2 degrees of freedom), and so is some luck of runs (3); those of
-    `unseen_effects.py`; `uneven`: as `any`, and some placements' runs scatter more than others' (by a factor of 1.6)."""
+    """`null`: all placements are one; `small`: they spread by .15 points; `planted`: one choice at
+    one site adds .5;
+    `any`: null in a quarter of the studies, else a spread of .03 to 1 point, evenly in its
+        logarithm; `pair`: two choices add
+    .8 together and cost .3 each alone, all others a little (`sparse pair`: nothing); `count`: the
+    number of modules decides;
+    `heavy`: few effects are large (Student's t, 2 degrees of freedom), and so is some luck of runs
+        (3); those of
+    `unseen_effects.py`; `uneven`: as `any`, and some placements' runs scatter more than others' (by
+    a factor of 1.6).
+    """
     candidates: int
     backbones: int = 1
     interaction: float = 0.0
@@ -91,7 +108,11 @@ class World:
 
     @property
     def name(self) -> str:
-        more = f", {self.backbones} backbones ±{self.interaction:g}" if self.backbones > 1 or self.interaction else ""
+        more = (
+            f", {self.backbones} backbones ±{self.interaction:g}"
+            if self.backbones > 1 or self.interaction
+            else ""
+        )
         pruned = f", {self.rungs} rungs" if self.rungs > 1 else ""
         return f"{self.effects}, {self.noise.name}, {self.candidates}{more}{pruned}"
 
@@ -122,56 +143,96 @@ class Study:
         """What moves the accuracy by one point."""
         self.effect = self._effects(choices)
         self._rung_effects = self._at_rungs(self.effect)
-        self._interaction = self.world.interaction * self.rng.standard_normal((n, self.world.backbones))
-        self._own = noise.own * (np.exp(0.47 * self.rng.standard_normal(n)) if uneven else np.ones(n))
+        self._interaction = self.world.interaction * self.rng.standard_normal(
+            (n, self.world.backbones)
+        )
+        self._own = noise.own * (
+            np.exp(0.47 * self.rng.standard_normal(n)) if uneven else np.ones(n)
+        )
         self._ease = self._normal(IMAGES)
         self._ways = noise.placement_image * self._normal(n, IMAGES)
         self._seeds: dict[int, tuple[Floats, Floats]] = {}
 
-    # ------------------------------------------------------------------------------------------- runs
+    # -------------------------------------------------------------------------------------------
+    # runs
 
     def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
-        """A run's scores at its first `rungs` rungs; seed s starts from backbone s mod their number."""
+        """A run's scores at its first `rungs` rungs; seed s starts from backbone s mod their
+        number.
+        """
         world, noise = self.world, self.world.noise
         backbone, i = seed % world.backbones, self._index[key]
         seed_level, seed_images = self._seed(seed)
         found = []
-        own = self._own[i] / math.sqrt(self.rng.chisquare(3)) if world.effects == "heavy" else self._own[i]
+        own = (
+            self._own[i] / math.sqrt(self.rng.chisquare(3))
+            if world.effects == "heavy"
+            else self._own[i]
+        )
         levels, images = self._chain(own), self._chain(noise.run_image, IMAGES)
         for rung in range(world.rungs if rungs is None else rungs):
-            points = self._rung_effects[rung][i] + self._interaction[i, backbone] + seed_level[rung] + levels[rung]
+            points = (
+                self._rung_effects[rung][i]
+                + self._interaction[i, backbone]
+                + seed_level[rung]
+                + levels[rung]
+            )
             shift = self._middle - 0.2 * (world.rungs - 1 - rung) + self._point * points
             right = self._ease + shift + self._ways[i] + seed_images[rung] + images[rung] > 0
-            found.append(Run(key, seed, rung, float(right.mean()), backbone, np.packbits(right).tobytes(), IMAGES))
+            found.append(
+                Run(
+                    key,
+                    seed,
+                    rung,
+                    float(right.mean()),
+                    backbone,
+                    np.packbits(right).tobytes(),
+                    IMAGES,
+                )
+            )
         return found
 
     def latency(self, key: str) -> Latency:
         """As a study knows it after its sessions."""
-        return known(1 + sum(cost * self.placements[key].count(f"={kind}") for kind, cost in COSTS.items()))
+        return known(
+            1 + sum(cost * self.placements[key].count(f"={kind}") for kind, cost in COSTS.items())
+        )
 
-    # ------------------------------------------------------------------------------------------- truth
+    # -------------------------------------------------------------------------------------------
+    # truth
 
     def true_gain(self, key: str, over: str) -> float:
         """How much better a placement is in expectation on all images of their kind, in points."""
         return self.true_new_value(key) - self.true_new_value(over)
 
     def true_value(self, key: str) -> float:
-        """Expected accuracy on these images in percent: over seeds, and over backbones where there are several."""
+        """Expected accuracy on these images in percent: over seeds, and over backbones where there
+        are several.
+        """
         i, noise, world = self._index[key], self.world.noise, self.world
         points = self.effect[i] + (self._interaction[i, 0] if world.backbones == 1 else 0.0)
-        own = math.hypot(noise.level, self._own[i], world.interaction if world.backbones > 1 else 0.0) * self._point
+        own = (
+            math.hypot(noise.level, self._own[i], world.interaction if world.backbones > 1 else 0.0)
+            * self._point
+        )
         spread = math.hypot(own, noise.seed_image, noise.run_image)
-        return 100 * float(cdf((self._ease + self._middle + self._point * points + self._ways[i]) / spread).mean())
+        return 100 * float(
+            cdf((self._ease + self._middle + self._point * points + self._ways[i]) / spread).mean()
+        )
 
     def true_new_value(self, key: str) -> float:
         """Expected accuracy on all images of their kind, in percent."""
         i, noise, world = self._index[key], self.world.noise, self.world
         points = self.effect[i] + (self._interaction[i, 0] if world.backbones == 1 else 0.0)
-        own = math.hypot(noise.level, self._own[i], world.interaction if world.backbones > 1 else 0.0) * self._point
+        own = (
+            math.hypot(noise.level, self._own[i], world.interaction if world.backbones > 1 else 0.0)
+            * self._point
+        )
         spread = math.hypot(1, own, noise.seed_image, noise.run_image, noise.placement_image)
         return 100 * NormalDist().cdf((self._middle + self._point * points) / spread)
 
-    # ------------------------------------------------------------------------------------------- inside
+    # -------------------------------------------------------------------------------------------
+    # inside
 
     def _choices(self) -> list[tuple[str, ...]]:
         found = [("none",) * SITES, *((kind,) * SITES for kind in TYPES)]
@@ -194,7 +255,11 @@ class Study:
             (left, right), (a, b) = self.rng.permutation(SITES)[:2], self.rng.choice(TYPES, 2)
             has = np.array([(choice[left] == a, choice[right] == b) for choice in choices])
             found = np.where(has.all(axis=1), 0.8, -0.3 * has.any(axis=1))
-            return found if self.world.effects == "sparse pair" else found + self._sums(choices, 0.1 * self._normals())
+            return (
+                found
+                if self.world.effects == "sparse pair"
+                else found + self._sums(choices, 0.1 * self._normals())
+            )
         if self.world.effects == "count":
             best = int(self.rng.integers(SITES + 1))
             number = np.array([SITES - choice.count("none") for choice in choices])
@@ -204,7 +269,9 @@ class Study:
         if unseen := UNSEEN.get(self.world.effects):
             return unseen(choices, self.rng)
         small = self.world.effects == "small"
-        return self._random_effects(choices, 0.15 if small else float(np.exp(self.rng.uniform(*np.log([0.03, 1.0])))))
+        return self._random_effects(
+            choices, 0.15 if small else float(np.exp(self.rng.uniform(*np.log([0.03, 1.0]))))
+        )
 
     def _random_effects(self, choices: Sequence[tuple[str, ...]], size: float) -> Floats:
         additive, own = self._sums(choices, self._normals()), self.rng.standard_normal(len(choices))
@@ -216,7 +283,9 @@ class Study:
     def _sums(self, choices: Sequence[tuple[str, ...]], table: Floats) -> Floats:
         """(placements,) sums of (sites, choices) effects, in the order none, then TYPES."""
         names = ["none", *TYPES]
-        return np.array([sum(table[s, names.index(kind)] for s, kind in enumerate(c)) for c in choices])
+        return np.array(
+            [sum(table[s, names.index(kind)] for s, kind in enumerate(c)) for c in choices]
+        )
 
     def _at_rungs(self, effect: Floats) -> list[Floats]:
         """The effects at each rung, those of the last one given."""
@@ -226,9 +295,10 @@ class Study:
             other = effect.mean() + size * self.rng.standard_normal(len(effect))
             r = self.world.rung_correlation
             found.append(r * found[-1] + math.sqrt(1 - r**2) * other)
-        return [effect.mean() + self.world.rung_spread * (earlier - effect.mean()) for earlier in found[:0:-1]] + [
-            effect
-        ]
+        return [
+            effect.mean() + self.world.rung_spread * (earlier - effect.mean())
+            for earlier in found[:0:-1]
+        ] + [effect]
 
     def _seed(self, seed: int) -> tuple[Floats, Floats]:
         if seed not in self._seeds:
@@ -254,7 +324,10 @@ def known(ratio: float) -> Latency:
 
 
 def _text(choice: Sequence[str]) -> str:
-    return " ".join(f"stage{i + 1}={kind}" for i, kind in enumerate(choice) if kind != "none") or "none"
+    return (
+        " ".join(f"stage{i + 1}={kind}" for i, kind in enumerate(choice) if kind != "none")
+        or "none"
+    )
 
 
 def _key(choice: Sequence[str]) -> str:
@@ -265,7 +338,9 @@ def _key(choice: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class TableWorld:
-    """Studies replayed from the variance components of a table of real trainings; without results per image."""
+    """Studies replayed from the variance components of a table of real trainings; without results
+    per image.
+    """
 
     table: str
     rungs: int = 1
@@ -276,7 +351,9 @@ class TableWorld:
 
     @property
     def name(self) -> str:
-        return f"table {self.table}, {self.backbones} backbones" + (f", {self.rungs} rungs" if self.rungs > 1 else "")
+        return f"table {self.table}, {self.backbones} backbones" + (
+            f", {self.rungs} rungs" if self.rungs > 1 else ""
+        )
 
 
 class TableStudy:
@@ -288,13 +365,21 @@ class TableStudy:
         names = [f"rung{epochs} accuracy" for epochs in table.rungs[-world.rungs :]]
         self._columns = [components.index[name] for name in names]
         self._replay = components.draw(rng)
-        self.placements, self._index, self._rows = dict[str, str](), dict[str, int](), dict[str, int]()
+        self.placements, self._index, self._rows = (
+            dict[str, str](),
+            dict[str, int](),
+            dict[str, int](),
+        )
         self._table = table
         for i, row in enumerate(components.rows):
             kinds = set(table.choices[row].tolist())
             uniform = f"uniform-{row}" if len(kinds) == 1 else f"placement-{row}"
             key = "none" if kinds == {0} else uniform
-            self.placements[key], self._index[key], self._rows[key] = table.placements[row], i, int(row)
+            self.placements[key], self._index[key], self._rows[key] = (
+                table.placements[row],
+                i,
+                int(row),
+            )
 
     def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
         """See `Study.runs`."""
@@ -339,7 +424,9 @@ def tables() -> list[str]:
 
 @dataclass(frozen=True)
 class MeasuredWorld:
-    """Searches from scratch with the effects and the noise of real trainings: the target's runs of `protocols.py`."""
+    """Searches from scratch with the effects and the noise of real trainings: the target's runs of
+    `protocols.py`.
+    """
 
     problem: str
     candidates: int = 20
@@ -362,24 +449,41 @@ class MeasuredWorld:
 
 
 class MeasuredStudy:
-    """One search of the 64 placements of a problem. Nine effects are drawn, as the runs leave them uncertain; so is what does not
-    add up. A run adds the level of a measured block and what is left of a measured run, both drawn anew: their tails are real.
+    """One search of the 64 placements of a problem. Nine effects are drawn, as the runs leave them
+    uncertain; so is what does not add up. A run adds the level of a measured block and what is left
+    of a measured run, both drawn anew: their tails are real.
     """
 
     def __init__(self, world: MeasuredWorld, rng: np.random.Generator) -> None:
         self.world, self.rng = world, rng
         measured = _measured(world.problem)
         own = measured.own * rng.standard_normal((4, 4, 4))
-        effects = np.insert(rng.multivariate_normal(measured.effects, measured.uncertain).reshape(3, 3), 0, 0.0, axis=1)
+        effects = np.insert(
+            rng.multivariate_normal(measured.effects, measured.uncertain).reshape(3, 3),
+            0,
+            0.0,
+            axis=1,
+        )
         if world.effects == "null":
             own, effects = np.zeros_like(own), np.zeros_like(effects)
-        others = [(a, b, c) for a in range(4) for b in range(4) for c in range(4) if not a == b == c]
+        others = [
+            (a, b, c) for a in range(4) for b in range(4) for c in range(4) if not a == b == c
+        ]
         chosen = [(a, a, a) for a in range(4)]
         chosen += [others[i] for i in rng.permutation(len(others))[: world.candidates - 4]]
-        texts = {c: " ".join(f"stage{i}={MODULES[k]}" for i, k in enumerate(c, 1) if k) or "none" for c in chosen}
-        names = {c: f"uniform-{MODULES[c[0]]}" if len(set(c)) == 1 and any(c) else text for c, text in texts.items()}
+        texts = {
+            c: " ".join(f"stage{i}={MODULES[k]}" for i, k in enumerate(c, 1) if k) or "none"
+            for c in chosen
+        }
+        names = {
+            c: f"uniform-{MODULES[c[0]]}" if len(set(c)) == 1 and any(c) else text
+            for c, text in texts.items()
+        }
         self.placements = {names[c]: texts[c] for c in chosen}
-        truth = {c: measured.bare + sum(effects[i, k] for i, k in enumerate(c)) + own[c] * any(c) for c in chosen}
+        truth = {
+            c: measured.bare + sum(effects[i, k] for i, k in enumerate(c)) + own[c] * any(c)
+            for c in chosen
+        }
         self._truth = {names[c]: float(truth[c]) for c in chosen}
         self._measured, self._levels = measured, dict[int, float]()
 
@@ -391,7 +495,9 @@ class MeasuredStudy:
 
     def latency(self, key: str) -> Latency:
         """See `Study.latency`."""
-        return known(1 + sum(cost * self.placements[key].count(f"={kind}") for kind, cost in COSTS.items()))
+        return known(
+            1 + sum(cost * self.placements[key].count(f"={kind}") for kind, cost in COSTS.items())
+        )
 
     def true_value(self, key: str) -> float:
         """Expected accuracy over seeds, in percent."""
@@ -427,12 +533,21 @@ class Measured:
 @cache
 def _measured(problem: str) -> Measured:
     with np.load(read.HERE / "protocols" / f"{problem}.npz", allow_pickle=False) as held:
-        values = 100 * held["scores"][0, :, :, 0, 0].astype(float)  # the target's accuracies on validation images
+        values = 100 * held["scores"][0, :, :, 0, 0].astype(
+            float
+        )  # the target's accuracies on validation images
     values = values[np.isfinite(values).all(1)]
-    (blocks, count), order = values.shape, np.array([(a, b, a ^ b) for a in range(4) for b in range(4)])
+    (blocks, count), order = (
+        values.shape,
+        np.array([(a, b, a ^ b) for a in range(4) for b in range(4)]),
+    )
     levels, means = values.mean(1) - values.mean(), values.mean(0)
-    rest = (values - means - levels[:, None]) * math.sqrt(blocks / (blocks - 1) * count / (count - 1))
-    design = np.concatenate([np.ones((count, 1)), *(order[:, [s]] == [1, 2, 3] for s in range(3))], 1)
+    rest = (values - means - levels[:, None]) * math.sqrt(
+        blocks / (blocks - 1) * count / (count - 1)
+    )
+    design = np.concatenate(
+        [np.ones((count, 1)), *(order[:, [s]] == [1, 2, 3] for s in range(3))], 1
+    )
     found, left, *_ = np.linalg.lstsq(design, means, rcond=None)
     error = rest.var() / blocks
     covariance = error * np.linalg.inv(design.T @ design)[1:, 1:]
@@ -440,7 +555,14 @@ def _measured(problem: str) -> Measured:
     uncertain = np.linalg.inv(np.linalg.inv(covariance) + np.eye(9) / spread)
     own = math.sqrt(max(float(left[0]) / (count - 10) - error, 0.0))
     effects = uncertain @ np.linalg.solve(covariance, found[1:])
-    return Measured(float(found[0]), effects, uncertain, own, levels * math.sqrt(blocks / (blocks - 1)), rest.ravel())
+    return Measured(
+        float(found[0]),
+        effects,
+        uncertain,
+        own,
+        levels * math.sqrt(blocks / (blocks - 1)),
+        rest.ravel(),
+    )
 
 
 def study(world: AnyWorld, rng: np.random.Generator) -> AnyStudy:

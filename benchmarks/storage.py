@@ -3,9 +3,10 @@
     python benchmarks/storage.py size --candidates 2000,10000
     python benchmarks/storage.py workers --counts 1,4,16 --candidates 64 --seconds 30 [--postgres]
 
-`size` writes a study of so many candidates, Optuna's trials included, and takes the CPU seconds of each command on it, of
-a proposal, and of publishing. `workers` runs that many real workers, whose evaluation is a sleep, and takes what a
-candidate costs them and the database in CPU seconds: on a machine with few cores, wall time would measure the cores.
+`size` writes a study of so many candidates, Optuna's trials included, and takes the CPU seconds of
+each command on it, of a proposal, and of publishing. `workers` runs that many real workers, whose
+evaluation is a sleep, and takes what a candidate costs them and the database in CPU seconds: on a
+machine with few cores, wall time would measure the cores.
 """
 
 from __future__ import annotations
@@ -100,7 +101,9 @@ def main() -> None:
     workers.add_argument("--counts", default="1,4,16")
     workers.add_argument("--candidates", type=int, default=64)
     workers.add_argument("--seconds", type=float, default=30.0, help="that an evaluation sleeps")
-    workers.add_argument("--postgres", action="store_true", help="a private PostgreSQL server instead of SQLite")
+    workers.add_argument(
+        "--postgres", action="store_true", help="a private PostgreSQL server instead of SQLite"
+    )
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     logging.getLogger("optuna").setLevel(logging.WARNING)
@@ -111,7 +114,13 @@ def main() -> None:
     else:
         for count in map(int, options.counts.split(",")):
             with tempfile.TemporaryDirectory() as folder:
-                measure_workers(Path(folder), count, options.candidates, options.seconds, postgres=options.postgres)
+                measure_workers(
+                    Path(folder),
+                    count,
+                    options.candidates,
+                    options.seconds,
+                    postgres=options.postgres,
+                )
 
 
 # ------------------------------------------------------------------------------------------- size
@@ -124,10 +133,20 @@ def measure_size(folder: Path, count: int) -> None:
     begun = time.monotonic()
     fill(count)
     print(
-        f"{count:,} candidates, written in {time.monotonic() - begun:.0f} s, {os.path.getsize('nas_attn.db') / 1e6:.0f} MB"
+        f"{count:,} candidates, written in {time.monotonic() - begun:.0f} s,"
+        f" {os.path.getsize('nas_attn.db') / 1e6:.0f} MB"
     )
-    for command in ("status", "status large", "pareto large", "report large", "clean large --dry-run", "--help"):
-        first, again = (_cpu_s([sys.executable, "-m", "nas_attn.cli.main", *command.split()]) for _ in range(2))
+    for command in (
+        "status",
+        "status large",
+        "pareto large",
+        "report large",
+        "clean large --dry-run",
+        "--help",
+    ):
+        first, again = (
+            _cpu_s([sys.executable, "-m", "nas_attn.cli.main", *command.split()]) for _ in range(2)
+        )
         print(f"  nas-attn {command:24} {first:6.2f} CPU s, again {again:6.2f}", flush=True)
     from nas_attn.study import searching
     from nas_attn.study.opening import open_study
@@ -149,7 +168,9 @@ def _proposals(opened: Any) -> None:
     from nas_attn.study.proposing import Search
     from nas_attn.study.worker import Worker
 
-    benches = Benches(opened.store, opened.artifacts, Host("benchmark", opened.folder, "cpu"), opened.plan)
+    benches = Benches(
+        opened.store, opened.artifacts, Host("benchmark", opened.folder, "cpu"), opened.plan
+    )
     worker = Worker(opened, benches, stop=lambda: False, say=print)
     search = Search(worker)
     for which in ("first", "second", "third"):
@@ -160,7 +181,9 @@ def _proposals(opened: Any) -> None:
 
 
 def fill(count: int) -> None:
-    """Candidates with two rungs each, a third pruned at the first, some with further seeds; their trials in Optuna."""
+    """Candidates with two rungs each, a third pruned at the first, some with further seeds; their
+    trials in Optuna.
+    """
     import numpy as np
     from sqlalchemy import insert
 
@@ -182,8 +205,13 @@ def fill(count: int) -> None:
             purpose = "confirm" if seed else "search"
             run = {**of, "protocol": "search", "seed": seed, "backbone": 0, "purpose": purpose}
             runs.append(run | {"placement": resolved.text} | _ended(pruned, now))
-            scores += [run | _score(rung, hard, noise, resolved.text) for rung in range(1 if pruned else 2)]
-        told = (json.loads(scores[-1]["metrics"])["accuracy"], 1.0 + 0.02 * resolved.text.count("="))
+            scores += [
+                run | _score(rung, hard, noise, resolved.text) for rung in range(1 if pruned else 2)
+            ]
+        told = (
+            json.loads(scores[-1]["metrics"])["accuracy"],
+            1.0 + 0.02 * resolved.text.count("="),
+        )
         candidates.append(of | {"placement": resolved.text} | _state(trial, pruned, now))
         trials.append((values, pruned, told, resolved))
     with store._connector.write() as connection:
@@ -195,7 +223,9 @@ def fill(count: int) -> None:
     opened.database.close()
 
 
-def _placements(space: SearchSpace, count: int) -> Iterator[tuple[dict[str, str], ResolvedPlacement]]:
+def _placements(
+    space: SearchSpace, count: int
+) -> Iterator[tuple[dict[str, str], ResolvedPlacement]]:
     """So many different ones, the bare backbone first."""
     rng, seen = random.Random(0), set[str]()
     values = dict.fromkeys(space.parameters, "none")
@@ -219,13 +249,21 @@ def _ended(pruned: bool, now: float) -> dict[str, Any]:
     }
 
 
-def _score(rung: int, hard: NDArray[np.float64], noise: np.random.Generator, text: str) -> dict[str, Any]:
-    """What a score's row holds beside its run's key; the same parts of a placement gain the same."""
+def _score(
+    rung: int, hard: NDArray[np.float64], noise: np.random.Generator, text: str
+) -> dict[str, Any]:
+    """What a score's row holds beside its run's key; the same parts of a placement gain the
+    same.
+    """
     import numpy as np
 
     gain = sum((zlib.crc32(part.encode()) % 100 - 50) / 4000 for part in text.split())
     bits = hard + 0.05 * noise.standard_normal(IMAGES) < 0.6 + 0.08 * rung + gain
-    metrics = {"accuracy": float(bits.mean()), "loss": 1.5 - float(bits.mean()), "train_loss_sum": 3.0}
+    metrics = {
+        "accuracy": float(bits.mean()),
+        "loss": 1.5 - float(bits.mean()),
+        "train_loss_sum": 3.0,
+    }
     return {
         "rung": rung,
         "epochs": 3**rung,
@@ -244,8 +282,12 @@ def _state(trial: int, pruned: bool, now: float) -> dict[str, Any]:
         "by_prior": False,
         "baseline": None if trial else "none",
         "state": "pruned" if pruned else "scored",
-        "reason": "not among the best third after 1 epoch, all objectives together" if pruned else "",
-        "costs": json.dumps({"params": 270_000 + 10 * trial, "macs": 41_000_000, "memory": 1_000_000}),
+        "reason": (
+            "not among the best third after 1 epoch, all objectives together" if pruned else ""
+        ),
+        "costs": json.dumps(
+            {"params": 270_000 + 10 * trial, "macs": 41_000_000, "memory": 1_000_000}
+        ),
         "created_at": now + trial,
         "finished_at": now + trial + 1,
     }
@@ -283,17 +325,32 @@ def _fill_optuna(opened: Any, space: Any, trials: list[Any]) -> None:
     attributes = []
     for number, (values, pruned, told, resolved) in enumerate(trials):
         state, at = TrialState.PRUNED if pruned else TrialState.COMPLETE, datetime.now()
-        trial = {"trial_id": number + 1, "number": number, "study_id": opened.book.number, "state": state}
+        trial = {
+            "trial_id": number + 1,
+            "number": number,
+            "study_id": opened.book.number,
+            "state": state,
+        }
         rows[models.TrialModel].append({**trial, "datetime_start": at, "datetime_complete": at})
         for site, value in values.items():
             internal = found[site].to_internal_repr(value)
             one = {"trial_id": number + 1, "param_name": site, "param_value": internal}
-            rows[models.TrialParamModel].append({**one, "distribution_json": distribution_to_json(found[site])})
+            rows[models.TrialParamModel].append(
+                {**one, "distribution_json": distribution_to_json(found[site])}
+            )
         for objective, value in enumerate([] if pruned else told):
             one = {"trial_id": number + 1, "objective": objective, "value": value}
-            rows[models.TrialValueModel].append({**one, "value_type": models.TrialValueModel.TrialValueType.FINITE})
-        for name, value in {"placement": resolved.text, "key": resolved.key, "latency_ratio": told[1]}.items():
-            attributes.append({"trial_id": number + 1, "key": name, "value_json": json.dumps(value)})
+            rows[models.TrialValueModel].append(
+                {**one, "value_type": models.TrialValueModel.TrialValueType.FINITE}
+            )
+        for name, value in {
+            "placement": resolved.text,
+            "key": resolved.key,
+            "latency_ratio": told[1],
+        }.items():
+            attributes.append(
+                {"trial_id": number + 1, "key": name, "value_json": json.dumps(value)}
+            )
     with storage.engine.begin() as connection:
         for model, found_rows in rows.items():
             connection.execute(insert(model), found_rows)
@@ -301,23 +358,35 @@ def _fill_optuna(opened: Any, space: Any, trials: list[Any]) -> None:
     storage.engine.dispose()
 
 
-# ------------------------------------------------------------------------------------------- workers
+# -------------------------------------------------------------------------------------------
+# workers
 
 
-def measure_workers(folder: Path, workers: int, candidates: int, seconds: float, *, postgres: bool) -> None:
-    """Real workers whose evaluation sleeps: what the study costs them and the server for a candidate, in CPU seconds.
+def measure_workers(
+    folder: Path, workers: int, candidates: int, seconds: float, *, postgres: bool
+) -> None:
+    """Real workers whose evaluation sleeps: what the study costs them and the server for a
+    candidate, in CPU seconds.
 
-    They are forked from a process that has loaded everything. What is counted goes from the end of a worker's first candidate,
-    which warms it up, to the end of its last; what a network takes before any training is counted apart, as every
-    evaluation of it has to do that.
+    They are forked from a process that has loaded everything. What is counted goes from the end of
+    a worker's first candidate, which warms it up, to the end of its last; what a network takes
+    before any training is counted apart, as every evaluation of it has to do that.
     """
     os.chdir(folder)
     Path("many.toml").write_text(WORKERS_RECIPE)
     Path("sleeper.py").write_text(SLEEPER)
-    os.environ |= {"SLEEP_S": str(seconds), "PYTHONPATH": f"{folder}:{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    os.environ |= {
+        "SLEEP_S": str(seconds),
+        "PYTHONPATH": f"{folder}:{ROOT}:{os.environ.get('PYTHONPATH', '')}",
+    }
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["nas_attn.study.searching", "nas_attn.study.sampling", "torch._dynamo", "plotly.graph_objects"]
+        [
+            "nas_attn.study.searching",
+            "nas_attn.study.sampling",
+            "torch._dynamo",
+            "plotly.graph_objects",
+        ]
     )
     with _server(folder, postgres=postgres) as (url, server_cpu):
         begin = context.Process(target=_begin, args=(str(folder), url, candidates))
@@ -336,10 +405,12 @@ def measure_workers(folder: Path, workers: int, candidates: int, seconds: float,
     cpu -= network
     share = (cpu + server) / (seconds + cpu + server)
     print(
-        f"{'PostgreSQL' if postgres else 'SQLite'}, {workers:3} workers, {candidates} candidates of {seconds:g} s in {wall:.0f} s; "
-        f"per candidate {cpu:.3f} CPU s in the worker, of which {turn:.3f} in {turns:.1f} turns, and {server:.3f} in the server: "
-        f"{share:.2%} of a worker's time; besides {network:.3f} for building, counting and checking the network; "
-        f"at most {most[0]} connections; {len(found)} of {workers} ended in order; load {os.getloadavg()[0]:.1f}",
+        f"{'PostgreSQL' if postgres else 'SQLite'}, {workers:3} workers, {candidates} candidates of"
+        f" {seconds:g} s in {wall:.0f} s; per candidate {cpu:.3f} CPU s in the worker, of which"
+        f" {turn:.3f} in {turns:.1f} turns, and {server:.3f} in the server: {share:.2%} of a"
+        f" worker's time; besides {network:.3f} for building, counting and checking the network; at"
+        f" most {most[0]} connections; {len(found)} of {workers} ended in order; load"
+        f" {os.getloadavg()[0]:.1f}",
         flush=True,
     )
 
@@ -354,7 +425,10 @@ def _connections(url: str) -> Iterator[list[int]]:
 
         with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
             while not over.wait(1.0):
-                query = "SELECT count(*) - 1 FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                query = (
+                    "SELECT count(*) - 1 FROM pg_stat_activity WHERE backend_type = 'client"
+                    " backend'"
+                )
                 (found,) = connection.execute(query).fetchone() or (0,)
                 most[0] = max(most[0], found)
 
@@ -385,7 +459,9 @@ def _together(context: Any, workers: int, folder: Path, url: str) -> None:
 
 
 def _work(folder: str, url: str) -> None:
-    """One worker; it writes down what it took between the ends of its first and its last candidate."""
+    """One worker; it writes down what it took between the ends of its first and its last
+    candidate.
+    """
     import torch
 
     from nas_attn.study import searching
@@ -402,11 +478,15 @@ def _work(folder: str, url: str) -> None:
         searching.work(open_study("many", url), options)
     if marks:
         report = {what: marks[-1][what] - marks[0][what] for what in marks[0]}
-        Path(f"report-{os.getpid()}").write_text(json.dumps(report | {"candidates": len(marks) - 1}))
+        Path(f"report-{os.getpid()}").write_text(
+            json.dumps(report | {"candidates": len(marks) - 1})
+        )
 
 
 def _marked() -> list[dict[str, float]]:
-    """Takes the time of a worker's parts from now on: what it has spent by the end of each candidate."""
+    """Takes the time of a worker's parts from now on: what it has spent by the end of each
+    candidate.
+    """
     from nas_attn.evaluation import workbench
     from nas_attn.study.worker import Worker
 

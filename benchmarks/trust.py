@@ -1,15 +1,17 @@
-"""How far the answers of a study can be believed: simulated studies whose truth is known, from the first run to the answer.
+"""How far the answers of a study can be believed: simulated studies whose truth is known, from the
+first run to the answer.
 
     python benchmarks/trust.py                             # 500 studies of each kind
     python benchmarks/trust.py --studies 60                # or as many as there is time for
     python benchmarks/trust.py --only scratch              # kinds whose name has this in it
-    python benchmarks/trust.py --unseen                    # kinds thought up after the model was fixed
-    python benchmarks/trust.py --keep FOLDER               # goes on where it was stopped
+    python benchmarks/trust.py --unseen                    # kinds thought up after the model was
+    fixed python benchmarks/trust.py --keep FOLDER               # goes on where it was stopped
     python benchmarks/trust.py --keep FOLDER --studies 0 --markdown PAGE.md    # only what is there
 
-Each study runs its candidates (with `rungs`, the best third by raw score goes on), and then four times a fresh seed for none,
-the one that would be recommended (`analysis/recommendation.py`, latencies included; where that is none, the most promising one),
-and two rivals: a slower one if it was preferred to that for its latency, else a faster one; some drawn from the posterior; the best of
+Each study runs its candidates (with `rungs`, the best third by raw score goes on), and then four
+times a fresh seed for none, the one that would be recommended (`analysis/recommendation.py`,
+latencies included; where that is none, the most promising one), and two rivals: a slower one if it
+was preferred to that for its latency, else a faster one; some drawn from the posterior; the best of
 the others. The model is fitted anew each time.
 """
 
@@ -56,7 +58,9 @@ def simulate(job: tuple[AnyWorld, int]) -> Outcome:
     world, seed = job
     made = study(world, np.random.default_rng([seed, *world.name.encode()]))
     if isinstance(world, MeasuredWorld):
-        return carry_out(made, confirm_seeds=world.confirm_seeds, rounds=world.rounds or 2 * world.confirm_seeds)
+        return carry_out(
+            made, confirm_seeds=world.confirm_seeds, rounds=world.rounds or 2 * world.confirm_seeds
+        )
     return carry_out(made)
 
 
@@ -71,7 +75,12 @@ def carry_out(made: AnyStudy, confirm_seeds: int = 0, rounds: int = ROUNDS) -> O
     runs = search(made)
     if confirm_seeds:
         keys = confirmed(made, look(made, runs))
-        runs += [run for seed in range(confirm_seeds) for key in keys for run in made.runs(key, 50 + seed)]
+        runs += [
+            run
+            for seed in range(confirm_seeds)
+            for key in keys
+            for run in made.runs(key, 50 + seed)
+        ]
     evidence = look(made, runs)
     (chosen, first, named), compared = choose(made, evidence), 0
     for number in range(rounds):
@@ -84,7 +93,9 @@ def carry_out(made: AnyStudy, confirm_seeds: int = 0, rounds: int = ROUNDS) -> O
 
 
 def search(study: AnyStudy) -> list[Run]:
-    """Every candidate with one seed; with several rungs the best third by raw score goes on, and the uniform ones."""
+    """Every candidate with one seed; with several rungs the best third by raw score goes on, and
+    the uniform ones.
+    """
     world, runs = study.world, []
     seeds = {key: i % world.backbones for i, key in enumerate(study.placements)}
     found = {key: study.runs(key, seeds[key]) for key in study.placements}
@@ -105,12 +116,23 @@ def look(study: AnyStudy, runs: Sequence[Run]) -> Evidence:
 
 
 def choose(study: AnyStudy, evidence: Evidence) -> tuple[str, list[str], bool]:
-    """(what is taken, or promises most where that is none; the rival that comes first; whether it is taken)."""
+    """(what is taken, or promises most where that is none; the rival that comes first; whether it
+    is taken).
+    """
     able = [key for key in study.placements if evidence.estimates[key].seeds]
     latencies = {key: study.latency(key) for key in able}
-    front = non_dominated(np.array([[-evidence.estimates[key].mean, latencies[key].ratio] for key in able]))
+    front = non_dominated(
+        np.array([[-evidence.estimates[key].mean, latencies[key].ratio] for key in able])
+    )
     contenders = [
-        Contender(key, key, key if key == "none" else None, evidence.estimates[key], latencies[key], bool(best))
+        Contender(
+            key,
+            key,
+            key if key == "none" else None,
+            evidence.estimates[key],
+            latencies[key],
+            bool(best),
+        )
         for key, best in zip(able, front, strict=True)
     ]
     answer = recommend(contenders, evidence, max_latency_ratio=None)
@@ -119,7 +141,11 @@ def choose(study: AnyStudy, evidence: Evidence) -> tuple[str, list[str], bool]:
     if answer is not None and answer.key != "none":
         return answer.key, first, True
     gains = evidence.gains("none")
-    return max((key for key in able if key != "none"), key=lambda key: gains[key].worth), first, False
+    return (
+        max((key for key in able if key != "none"), key=lambda key: gains[key].worth),
+        first,
+        False,
+    )
 
 
 def confirmed(study: AnyStudy, evidence: Evidence) -> list[str]:
@@ -133,23 +159,31 @@ def confirmed(study: AnyStudy, evidence: Evidence) -> list[str]:
 
 
 def rivals(study: AnyStudy, evidence: Evidence, chosen: str, first: Sequence[str]) -> list[str]:
-    """Who else is in a round, as in `choosing.next_round`: what the choice depends on most, the best uniform one, the best
-    in draws from the posterior, the best others.
+    """Who else is in a round, as in `choosing.next_round`: what the choice depends on most, the
+    best uniform one, the best in draws from the posterior, the best others.
     """
-    able = np.array([key not in ("none", chosen) and evidence.estimates[key].seeds > 0 for key in evidence.keys])
+    able = np.array(
+        [key not in ("none", chosen) and evidence.estimates[key].seeds > 0 for key in evidence.keys]
+    )
     drawn = np.where(able, evidence.draw(study.rng, 8), -np.inf).argmax(axis=1)
     best = sorted(evidence.keys, key=lambda key: -evidence.estimates[key].mean)
-    uniform = [key for key in best if key.startswith("uniform") and evidence.estimates[key].seeds][:1]
+    uniform = [key for key in best if key.startswith("uniform") and evidence.estimates[key].seeds][
+        :1
+    ]
     who = dict.fromkeys([*first, *uniform, *(evidence.keys[i] for i in drawn), *best])
     return [key for key in who if able[evidence.keys.index(key)]][:RIVALS]
 
 
-def judge(study: AnyStudy, evidence: Evidence, chosen: str, named: bool, compared: int, cpu_s: float) -> Outcome:
+def judge(
+    study: AnyStudy, evidence: Evidence, chosen: str, named: bool, compared: int, cpu_s: float
+) -> Outcome:
     gain, value = evidence.gain(chosen, "none"), evidence.estimates[chosen]
     assert gain is not None
     true = study.true_gain(chosen, "none")
     at = study.true_value(chosen)
-    values = [e.low <= study.true_value(key) / 100 <= e.high for key, e in evidence.estimates.items()]
+    values = [
+        e.low <= study.true_value(key) / 100 <= e.high for key, e in evidence.estimates.items()
+    ]
     return Outcome(
         probability=gain.probability,
         gain=100 * gain.mean,
@@ -194,11 +228,15 @@ def worlds() -> Iterator[AnyWorld]:
         yield MeasuredWorld(problem, candidates=30, confirm_seeds=3, rounds=60)
         yield MeasuredWorld(problem, effects="null")
         for rounds in (0, 60):
-            yield MeasuredWorld(problem, candidates=30, confirm_seeds=3, rounds=rounds, effects="null")
+            yield MeasuredWorld(
+                problem, candidates=30, confirm_seeds=3, rounds=rounds, effects="null"
+            )
 
 
 def unseen() -> Iterator[AnyWorld]:
-    """Kinds that were thought up after the model was fixed, and a third as many in which nothing differs: a quarter of all."""
+    """Kinds that were thought up after the model was fixed, and a third as many in which nothing
+    differs: a quarter of all.
+    """
     for noise in (FINE_TUNING, SCRATCH):
         for effects in (*UNSEEN, "uneven"):
             yield World(noise, effects, 40)
@@ -207,18 +245,27 @@ def unseen() -> Iterator[AnyWorld]:
 
 
 ROUND = 10
-"""Studies of each kind before the next ones of the first kind, so that wherever it is stopped all kinds have some."""
+"""Studies of each kind before the next ones of the first kind, so that wherever it is stopped all
+kinds have some.
+"""
 
 
 class Kept:
-    """Outcomes in a file, a line each, so that a benchmark of hours can be stopped; without a folder nothing is kept."""
+    """Outcomes in a file, a line each, so that a benchmark of hours can be stopped; without a
+    folder nothing is kept.
+    """
 
     def __init__(self, folder: Path | None) -> None:
-        self._file, self.outcomes = folder and folder / "trust.jsonl", dict[str, dict[int, Outcome]]()
+        self._file, self.outcomes = (
+            folder and folder / "trust.jsonl",
+            dict[str, dict[int, Outcome]](),
+        )
         if self._file is not None and self._file.exists():
             for line in self._file.read_text().splitlines():
                 known = json.loads(line)
-                self.outcomes.setdefault(known["world"], {})[known["seed"]] = Outcome(**known["outcome"])
+                self.outcomes.setdefault(known["world"], {})[known["seed"]] = Outcome(
+                    **known["outcome"]
+                )
 
     def add(self, world: str, seed: int, outcome: Outcome) -> None:
         self.outcomes.setdefault(world, {})[seed] = outcome
@@ -235,28 +282,48 @@ def run(kept: Kept, chosen: Sequence[AnyWorld], seeds: range, workers: int) -> N
         for start in range(seeds.start, seeds.stop, ROUND):
             for world in chosen:
                 known = kept.outcomes.get(world.name, {})
-                missing = [seed for seed in seeds[start - seeds.start :][:ROUND] if seed not in known]
-                for seed, outcome in zip(missing, pool.map(simulate, [(world, s) for s in missing]), strict=True):
+                missing = [
+                    seed for seed in seeds[start - seeds.start :][:ROUND] if seed not in known
+                ]
+                for seed, outcome in zip(
+                    missing, pool.map(simulate, [(world, s) for s in missing]), strict=True
+                ):
                     kept.add(world.name, seed, outcome)
             done = start + ROUND - seeds.start
-            print(f"{min(done, len(seeds))} of {len(seeds)} studies of each kind", file=sys.stderr, flush=True)
+            print(
+                f"{min(done, len(seeds))} of {len(seeds)} studies of each kind",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--studies", type=int, default=500, help="of each kind")
     parser.add_argument("--only", default="", help="kinds with this in their name")
-    parser.add_argument("--unseen", action="store_true", help="kinds that were thought up after the model was fixed")
+    parser.add_argument(
+        "--unseen", action="store_true", help="kinds that were thought up after the model was fixed"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder where outcomes are kept, to go on from")
     parser.add_argument("--markdown", type=Path, help="page to write")
-    parser.add_argument("--data", type=Path, help="folder for the tables as trust-kinds.csv and trust-stated.csv")
+    parser.add_argument(
+        "--data", type=Path, help="folder for the tables as trust-kinds.csv and trust-stated.csv"
+    )
     options = parser.parse_args()
-    chosen = [world for world in (unseen() if options.unseen else worlds()) if options.only in world.name]
+    chosen = [
+        world for world in (unseen() if options.unseen else worlds()) if options.only in world.name
+    ]
     kept = Kept(options.keep)
     run(kept, chosen, range(options.seed, options.seed + options.studies), options.workers)
-    found = [(world, [*kept.outcomes[world.name].values()]) for world in chosen if world.name in kept.outcomes]
+    found = [
+        (world, [*kept.outcomes[world.name].values()])
+        for world in chosen
+        if world.name in kept.outcomes
+    ]
     page = trust_figures.page(found)
     print(page)
     if options.data:

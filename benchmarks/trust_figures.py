@@ -17,11 +17,26 @@ from simulated_studies import FINE_TUNING, AnyWorld, MeasuredWorld, World
 TAKEN, SURE = 0.70, 0.95
 EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)
 FEWEST, ENOUGH = 15, 100
-"""Cases of a bin of said probabilities: smaller ones are joined with the next; an aim is judged by those with enough."""
+"""Cases of a bin of said probabilities: smaller ones are joined with the next; an aim is judged by
+those with enough.
+"""
 OFF, COVER = 0.05, (0.90, 0.98)
 KINDS = [
-    *("kind of study", "studies", "almost surely better", "attention taken", "and +0.25 or more", "gain covered"),
-    *("accuracy covered", "all accuracies", "optimism in points", "worth in points", "runs compared"),
+    *(
+        "kind of study",
+        "studies",
+        "almost surely better",
+        "attention taken",
+        "and +0.25 or more",
+        "gain covered",
+    ),
+    *(
+        "accuracy covered",
+        "all accuracies",
+        "optimism in points",
+        "worth in points",
+        "runs compared",
+    ),
 ]
 STATED = ["studies", "said", "true", "cases"]
 CLAIMS = ("gain_covers", "value_covers", "all_value_covers")
@@ -32,7 +47,9 @@ class Outcome:
     """What one study said, and what was true."""
 
     probability: float
-    """That the chosen one is better than none: on all images, where the study has results per image, else on its own."""
+    """That the chosen one is better than none: on all images, where the study has results per
+    image, else on its own.
+    """
     gain: float
     """Points, on the same images."""
     true: float
@@ -67,14 +84,29 @@ def page(found: Found) -> str:
     head = [
         "# How far the answers can be believed",
         "",
-        "`python benchmarks/trust.py` (resumable with `--keep FOLDER`): simulated studies whose truth is known, from the first run to the",
-        "answer: one run of each candidate (with rungs, the best third goes on), then four fresh seeds for none, for the one",
-        "that would be taken and for two rivals. See `benchmarks/simulated_studies.py` for what is simulated: results per image,",
-        "with noise as measured on digits in fine-tuning (.54 points a run, most of it shared by all candidates of a seed) and from",
+        (
+            "`python benchmarks/trust.py` (resumable with `--keep FOLDER`): simulated studies whose"
+            " truth is known, from the first run to the"
+        ),
+        (
+            "answer: one run of each candidate (with rungs, the best third goes on), then four"
+            " fresh seeds for none, for the one"
+        ),
+        (
+            "that would be taken and for two rivals. See `benchmarks/simulated_studies.py` for what"
+            " is simulated: results per image,"
+        ),
+        (
+            "with noise as measured on digits in fine-tuning (.54 points a run, most of it shared"
+            " by all candidates of a seed) and from"
+        ),
         "scratch (.8 points, nothing shared).",
         "",
-        f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}: {between} studies of each of {len(found)} kinds, "
-        f"{total:,} in all, {1000 * cpu / total:.0f} ms of CPU each. Standard error of a share: up to {worst:.1f} points a kind.",
+        (
+            f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}: {between} studies of"
+            f" each of {len(found)} kinds, {total:,} in all, {1000 * cpu / total:.0f} ms of CPU"
+            f" each. Standard error of a share: up to {worst:.1f} points a kind."
+        ),
         "",
         "| aim | measured | met |",
         "|---|---|---|",
@@ -82,8 +114,14 @@ def page(found: Found) -> str:
         "",
         *table(KINDS, (row(world, outcomes) for world, outcomes in found)),
         "",
-        "**Almost surely better**: than the bare backbone with a probability of 95 % or more; **taken**: with 70 % or more. **Covered**:",
-        "by the 95 % interval of the chosen one. **Optimism**: estimated less true gain of what was taken. **Worth**: true gain of the",
+        (
+            "**Almost surely better**: than the bare backbone with a probability of 95 % or more;"
+            " **taken**: with 70 % or more. **Covered**:"
+        ),
+        (
+            "by the 95 % interval of the chosen one. **Optimism**: estimated less true gain of what"
+            " was taken. **Worth**: true gain of the"
+        ),
         "answer, 0 where it is the bare backbone.",
         "",
         "What was said of the chosen one, and how often it was so:",
@@ -155,7 +193,11 @@ def bins(found: Sequence[Outcome]) -> Iterator[tuple[str, str, int]]:
     """(mean said, share that is true with its standard error, cases) of joined bins."""
     for said, true in _joined(found):
         error = math.sqrt(max(true.mean() * (1 - true.mean()), 1 / len(true)) / len(true))
-        yield f"{100 * said.mean():.1f} %", f"{100 * true.mean():.1f} ± {100 * error:.1f} %", len(true)
+        yield (
+            f"{100 * said.mean():.1f} %",
+            f"{100 * true.mean():.1f} ± {100 * error:.1f} %",
+            len(true),
+        )
 
 
 def _joined(found: Sequence[Outcome]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -181,32 +223,51 @@ def aims(found: Found) -> Iterator[tuple[str, str, str]]:
     null = [(w.name, outcomes) for w, outcomes in found if w.effects == "null"]
     if null:
         yield _most(
-            'nothing differs: "almost surely better" in at most 2 %', null, lambda o: o.probability >= SURE, 0.02
+            'nothing differs: "almost surely better" in at most 2 %',
+            null,
+            lambda o: o.probability >= SURE,
+            0.02,
         )
-        yield _most("nothing differs: attention taken in at most 10 %", null, lambda o: o.probability >= TAKEN, 0.10)
+        yield _most(
+            "nothing differs: attention taken in at most 10 %",
+            null,
+            lambda o: o.probability >= TAKEN,
+            0.10,
+        )
     planted = [
         (w.name, outcomes)
         for w, outcomes in found
         if isinstance(w, World) and w.effects == "planted" and w.noise == FINE_TUNING
     ]
     if planted:
-        yield _least("fine-tuning, one choice adds .5 points: attention taken in at least 85 %", planted)
+        yield _least(
+            "fine-tuning, one choice adds .5 points: attention taken in at least 85 %", planted
+        )
     yield from _calibration(found)
     named = {
         "gain_covers": "of the gain",
         "value_covers": "of the accuracy, these images",
     }
     for claim, words in named.items():
-        yield _covered(f"95 % intervals {words} cover {100 * COVER[0]:.0f} to {100 * COVER[1]:.0f} %", claim, found)
+        yield _covered(
+            f"95 % intervals {words} cover {100 * COVER[0]:.0f} to {100 * COVER[1]:.0f} %",
+            claim,
+            found,
+        )
     yield _no_optimism(found)
 
 
-def _rates(found: Sequence[tuple[str, Sequence[Outcome]]], of: Callable[[Outcome], bool]) -> dict[str, float]:
+def _rates(
+    found: Sequence[tuple[str, Sequence[Outcome]]], of: Callable[[Outcome], bool]
+) -> dict[str, float]:
     return {name: float(np.mean([of(o) for o in outcomes])) for name, outcomes in found}
 
 
 def _most(
-    aim: str, found: Sequence[tuple[str, Sequence[Outcome]]], of: Callable[[Outcome], bool], limit: float
+    aim: str,
+    found: Sequence[tuple[str, Sequence[Outcome]]],
+    of: Callable[[Outcome], bool],
+    limit: float,
 ) -> tuple[str, str, str]:
     rates = _rates(found, of)
     return aim, _told(found, rates, of), _verdict([rate <= limit for rate in rates.values()])
@@ -221,11 +282,16 @@ def _least(aim: str, found: Sequence[tuple[str, Sequence[Outcome]]]) -> tuple[st
 
 
 def _told(
-    found: Sequence[tuple[str, Sequence[Outcome]]], rates: dict[str, float], of: Callable[[Outcome], bool]
+    found: Sequence[tuple[str, Sequence[Outcome]]],
+    rates: dict[str, float],
+    of: Callable[[Outcome], bool],
 ) -> str:
     pooled = [of(o) for _, outcomes in found for o in outcomes]
     low, high = min(rates, key=rates.__getitem__), max(rates, key=rates.__getitem__)
-    return f"{_percent(np.mean(pooled))} of {len(pooled)}; by kind {_percent(rates[low])} ({low}) to {_percent(rates[high])} ({high})"
+    return (
+        f"{_percent(np.mean(pooled))} of {len(pooled)}; by kind {_percent(rates[low])} ({low}) to"
+        f" {_percent(rates[high])} ({high})"
+    )
 
 
 def _calibration(found: Found) -> Iterator[tuple[str, str, str]]:
@@ -253,9 +319,14 @@ def _covered(aim: str, claim: str, found: Found) -> tuple[str, str, str]:
             shares[world.name] = float(np.mean(known))
     if not shares:
         return aim, "–", "–"
-    pooled = [float(v) for _, outcomes in found for o in outcomes if (v := getattr(o, claim)) is not None]
+    pooled = [
+        float(v) for _, outcomes in found for o in outcomes if (v := getattr(o, claim)) is not None
+    ]
     low, high = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
-    told = f"{_percent(np.mean(pooled))}; by kind {_percent(shares[low])} ({low}) to {_percent(shares[high])} ({high})"
+    told = (
+        f"{_percent(np.mean(pooled))}; by kind {_percent(shares[low])} ({low}) to"
+        f" {_percent(shares[high])} ({high})"
+    )
     return aim, told, _verdict([COVER[0] <= share <= COVER[1] for share in shares.values()])
 
 

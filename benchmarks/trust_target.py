@@ -1,10 +1,12 @@
-"""How far gains at the target can be believed, where the search trains otherwise: simulated studies whose truth is known.
+"""How far gains at the target can be believed, where the search trains otherwise: simulated studies
+whose truth is known.
 
     python benchmarks/trust_target.py --studies 40       # of each kind, from --seed 0 on
 
-A study tries 30 placements in its search, the first eight three times. Then some train as the target does: three networks eight
-times, as a validation does, or twelve twice. The effects at the target correlate with those of the search by `slope`, or there
-are none. Printed: how often 95 % intervals of gains over the bare backbone hold the truth, and how wide they are, in points.
+A study tries 30 placements in its search, the first eight three times. Then some train as the
+target does: three networks eight times, as a validation does, or twelve twice. The effects at the
+target correlate with those of the search by `slope`, or there are none. Printed: how often 95 %
+intervals of gains over the bare backbone hold the truth, and how wide they are, in points.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ class Outcome:
 def effects(rng: np.random.Generator, choices: Sequence[Sequence[str]]) -> np.ndarray:
     """(placements,) of which half of the variance is a sum over sites."""
     table, own = rng.standard_normal((SITES, len(TYPES))), rng.standard_normal(len(choices))
-    additive = [sum(table[s, TYPES.index(kind)] for s, kind in enumerate(choice)) for choice in choices]
+    additive = [
+        sum(table[s, TYPES.index(kind)] for s, kind in enumerate(choice)) for choice in choices
+    ]
     return np.asarray(SPREAD * (np.array(additive) / math.sqrt(SITES) + own) / math.sqrt(2))
 
 
@@ -61,29 +65,48 @@ def simulate(seed: int, slope: float | None, networks: int) -> Outcome:
         choices += [choice] if choice not in choices else []
     keys = [f"k{i:02}" for i in range(CANDIDATES)]
     texts = {
-        key: parse(" ".join(f"stage{i + 1}={kind}" for i, kind in enumerate(choice) if kind != "none"))
+        key: parse(
+            " ".join(f"stage{i + 1}={kind}" for i, kind in enumerate(choice) if kind != "none")
+        )
         for key, choice in zip(keys, choices, strict=True)
     }
     searched, other = effects(rng, choices), effects(rng, choices)
     there = 0 * other if slope is None else slope * searched + math.sqrt(1 - slope**2) * other
 
-    def runs(some: Sequence[str], seed: int, rung: int, base: float, effect: np.ndarray) -> list[Run]:
+    def runs(
+        some: Sequence[str], seed: int, rung: int, base: float, effect: np.ndarray
+    ) -> list[Run]:
         level = base + LEVEL * rng.standard_normal()
         noise = NOISE * rng.standard_normal(len(some))
-        return [Run(key, seed, rung, level + effect[keys.index(key)] + e) for key, e in zip(some, noise, strict=True)]
+        return [
+            Run(key, seed, rung, level + effect[keys.index(key)] + e)
+            for key, e in zip(some, noise, strict=True)
+        ]
 
-    found = runs(keys, 0, 0, 0.7, searched) + [r for s in (1, 2) for r in runs(keys[:REPEATED], s, 0, 0.7, searched)]
+    found = runs(keys, 0, 0, 0.7, searched) + [
+        r for s in (1, 2) for r in runs(keys[:REPEATED], s, 0, 0.7, searched)
+    ]
     search = fit(found, texts, metric="accuracy")
     assert search is not None
     best = sorted(keys[1:], key=lambda key: -search.gains(keys[0])[key].worth)
-    some = [keys[0], *best[: networks - 1]] if networks == 3 else [keys[0], *best[:3], *rng.permutation(best[3:])[:8]]
-    found += [run for b in range(BLOCKS[networks]) for run in runs(some, 1000 + b, TARGET, 0.8, there)]
+    some = (
+        [keys[0], *best[: networks - 1]]
+        if networks == 3
+        else [keys[0], *best[:3], *rng.permutation(best[3:])[:8]]
+    )
+    found += [
+        run for b in range(BLOCKS[networks]) for run in runs(some, 1000 + b, TARGET, 0.8, there)
+    ]
     both = fit(found, texts, metric="accuracy")
     assert both is not None
-    return judged(search, both, {key: float(there[i] - there[0]) for i, key in enumerate(keys)}, some)
+    return judged(
+        search, both, {key: float(there[i] - there[0]) for i, key in enumerate(keys)}, some
+    )
 
 
-def judged(search: Evidence, both: Evidence, truth: dict[str, float], ran: Sequence[str]) -> Outcome:
+def judged(
+    search: Evidence, both: Evidence, truth: dict[str, float], ran: Sequence[str]
+) -> Outcome:
     bare, *some = ran
     never = [key for key in truth if key not in ran]
     gains, before = both.gains(bare), search.gains(bare)
@@ -102,7 +125,9 @@ def judged(search: Evidence, both: Evidence, truth: dict[str, float], ran: Seque
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--studies", type=int, default=40, help="of each kind")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -112,7 +137,9 @@ def main() -> None:
         for networks in BLOCKS:
             seeds = range(options.seed, options.seed + options.studies)
             outcomes = [simulate(seed, size, networks) for seed in seeds]
-            means = [f"{np.mean([getattr(outcome, name) for outcome in outcomes]):.3f}" for name in names]
+            means = [
+                f"{np.mean([getattr(outcome, name) for outcome in outcomes]):.3f}" for name in names
+            ]
             print(f"{slope},{networks},{options.studies},{','.join(means)}", flush=True)
 
 

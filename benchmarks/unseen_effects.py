@@ -1,4 +1,6 @@
-"""Effects that placements may have, thought up after the model was fixed, so that nothing of it was chosen with them in mind."""
+"""Effects that placements may have, thought up after the model was fixed, so that nothing of it was
+chosen with them in mind.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,18 @@ FAMILY_OF = {kind: number for number, family in enumerate(FAMILIES) for kind in 
 def substitutes(choices: Choices, rng: np.random.Generator) -> Floats:
     """Only the best module of a network counts: one more adds nothing."""
     table = _table(choices, lambda: abs(rng.normal(0.0, 0.25)))
-    return np.array([max((table[at] for at in _modules(choice)), default=0.0) for choice in choices])
+    return np.array(
+        [max((table[at] for at in _modules(choice)), default=0.0) for choice in choices]
+    )
 
 
 def with_depth(choices: Choices, rng: np.random.Generator) -> Floats:
     """What a type does changes evenly with depth, and may turn from good to bad."""
     slopes = _by_kind(choices, lambda: rng.normal(0.0, 0.15, 2))
     depth = np.linspace(-1, 1, len(choices[0]))
-    return np.array([sum(slopes[k] @ (1, 1.5 * depth[s]) for s, k in _modules(choice)) for choice in choices])
+    return np.array(
+        [sum(slopes[k] @ (1, 1.5 * depth[s]) for s, k in _modules(choice)) for choice in choices]
+    )
 
 
 def harmful(choices: Choices, rng: np.random.Generator) -> Floats:
@@ -39,7 +45,9 @@ def harmful(choices: Choices, rng: np.random.Generator) -> Floats:
 def families(choices: Choices, rng: np.random.Generator) -> Floats:
     """Modules of a family do the same at a site."""
     table = rng.normal(0.0, 0.2, (len(choices[0]), len(FAMILIES)))
-    return np.array([sum(table[s, FAMILY_OF[k]] for s, k in _modules(choice)) for choice in choices])
+    return np.array(
+        [sum(table[s, FAMILY_OF[k]] for s, k in _modules(choice)) for choice in choices]
+    )
 
 
 def parity(choices: Choices, rng: np.random.Generator) -> Floats:
@@ -51,7 +59,9 @@ def parity(choices: Choices, rng: np.random.Generator) -> Floats:
 def next_to(choices: Choices, rng: np.random.Generator) -> Floats:
     """Two equal modules at neighbouring sites help, or harm, by type."""
     pull = _by_kind(choices, lambda: rng.normal(0.0, 0.3))
-    return np.array([sum(pull[a] for a, b in itertools.pairwise(c) if a == b != "none") for c in choices])
+    return np.array(
+        [sum(pull[a] for a, b in itertools.pairwise(c) if a == b != "none") for c in choices]
+    )
 
 
 def at_all(choices: Choices, rng: np.random.Generator) -> Floats:
@@ -68,13 +78,22 @@ def few(choices: Choices, rng: np.random.Generator) -> Floats:
 def first_counts(choices: Choices, rng: np.random.Generator) -> Floats:
     """Only the first module of a network counts, by type."""
     size = _by_kind(choices, lambda: rng.normal(0.0, 0.3))
-    return np.array([size[found[0][1]] if (found := _modules(choice)) else 0.0 for choice in choices])
+    return np.array(
+        [size[found[0][1]] if (found := _modules(choice)) else 0.0 for choice in choices]
+    )
 
 
 def half_and_half(choices: Choices, rng: np.random.Generator) -> Floats:
-    """Modules of one family belong early, those of the other late: what is at the wrong end costs what it brings at the right."""
+    """Modules of one family belong early, those of the other late: what is at the wrong end costs
+    what it brings at the right.
+    """
     size, middle = rng.normal(0.0, 0.2, len(FAMILIES)), (len(choices[0]) - 1) / 2
-    return np.array([sum(size[FAMILY_OF[k]] * np.sign(s - middle) for s, k in _modules(choice)) for choice in choices])
+    return np.array(
+        [
+            sum(size[FAMILY_OF[k]] * np.sign(s - middle) for s, k in _modules(choice))
+            for choice in choices
+        ]
+    )
 
 
 def needle(choices: Choices, rng: np.random.Generator) -> Floats:
@@ -84,14 +103,18 @@ def needle(choices: Choices, rng: np.random.Generator) -> Floats:
 
 
 def saturating(choices: Choices, rng: np.random.Generator) -> Floats:
-    """Effects add up, but a gain is worth less the larger it is already; losses are not softened."""
+    """Effects add up, but a gain is worth less the larger it is already; losses are not
+    softened.
+    """
     sums = _sums(choices, _table(choices, lambda: rng.normal(0.0, 0.25)))
     return np.asarray(np.where(sums > 0, 0.5 * (1 - np.exp(-sums / 0.5)), sums))
 
 
 def unrelated(choices: Choices, rng: np.random.Generator) -> Floats:
     """Each placement is its own case, and few differ much (Student's t, 2 degrees of freedom)."""
-    return np.asarray(0.12 * rng.standard_t(2, size=len(choices)) * np.array([bool(_modules(c)) for c in choices]))
+    return np.asarray(
+        0.12 * rng.standard_t(2, size=len(choices)) * np.array([bool(_modules(c)) for c in choices])
+    )
 
 
 def one_site(choices: Choices, rng: np.random.Generator) -> Floats:
@@ -115,12 +138,16 @@ def threshold(choices: Choices, rng: np.random.Generator) -> Floats:
 def weakest(choices: Choices, rng: np.random.Generator) -> Floats:
     """A network is as good as its worst module."""
     table = _table(choices, lambda: rng.normal(0.05, 0.25))
-    return np.array([min((table[at] for at in _modules(choice)), default=0.0) for choice in choices])
+    return np.array(
+        [min((table[at] for at in _modules(choice)), default=0.0) for choice in choices]
+    )
 
 
 def rare(choices: Choices, rng: np.random.Generator) -> Floats:
     """Most modules cost a little, and one in ten brings much."""
-    return _sums(choices, _table(choices, lambda: abs(rng.normal(0.0, 0.6)) if rng.random() < 0.1 else -0.04))
+    return _sums(
+        choices, _table(choices, lambda: abs(rng.normal(0.0, 0.6)) if rng.random() < 0.1 else -0.04)
+    )
 
 
 def growing(choices: Choices, rng: np.random.Generator) -> Floats:
@@ -131,7 +158,10 @@ def growing(choices: Choices, rng: np.random.Generator) -> Floats:
 
 def exclusive(choices: Choices, rng: np.random.Generator) -> Floats:
     """Two types help, or harm, wherever they are, but not both in one network."""
-    kinds, size = sorted({kind for choice in choices for kind in choice} - {"none"}), rng.normal(0.0, 0.35)
+    kinds, size = (
+        sorted({kind for choice in choices for kind in choice} - {"none"}),
+        rng.normal(0.0, 0.35),
+    )
     two = set(rng.choice(kinds, 2, replace=False).tolist())
     return np.array([size * (len(two & set(choice)) == 1) for choice in choices])
 
@@ -173,4 +203,6 @@ def _sums(choices: Choices, table: Mapping[tuple[int, str], float]) -> Floats:
 
 
 def _by_kind(choices: Choices, draw: Callable[[], Value]) -> dict[str, Value]:
-    return {kind: draw() for kind in sorted({kind for choice in choices for kind in choice} - {"none"})}
+    return {
+        kind: draw() for kind in sorted({kind for choice in choices for kind in choice} - {"none"})
+    }

@@ -1,15 +1,20 @@
 """What `validate` may claim: errors, coverage and power on simulated families. `make bench-verdict`
 
-Every network is as good as the others ("better" would be false), or one is better by what the forecast says that so many
-blocks show with 80 %. Blocks share a level. Kinds of noise: `normal`; `noisy`: the first finalist's runs vary twice as much;
-`heavy`: Student's t with 3 degrees of freedom; `interaction`: placement and backbone interact with the size of the noise,
+Every network is as good as the others ("better" would be false), or one is better by what the
+forecast says that so many blocks show with 80 %. Blocks share a level. Kinds of noise: `normal`;
+`noisy`: the first finalist's runs vary twice as much;
+`heavy`: Student's t with 3 degrees of freedom; `interaction`: placement and backbone interact with
+    the size of the noise,
 drawn anew per block, as fresh backbones are.
 
-Columns: share of families with a false "better" (aim: at most 5 %), share of comparisons whose simultaneous interval covers
-the truth (aim: at least 93 %), power at the forecast difference. Errors are standard errors of the simulation.
+Columns: share of families with a false "better" (aim: at most 5 %), share of comparisons whose
+    simultaneous interval covers
+the truth (aim: at least 93 %), power at the forecast difference. Errors are standard errors of the
+simulation.
 
-A second table draws the test images, too: every image has its own chance of being right with each network, and the truth
-is the gain over all images there are; intervals for these images and for new ones, and how often they cover it.
+A second table draws the test images, too: every image has its own chance of being right with each
+network, and the truth is the gain over all images there are; intervals for these images and for new
+ones, and how often they cover it.
 """
 
 from __future__ import annotations
@@ -32,7 +37,9 @@ from nas_attn.analysis.validation import (
 KINDS = ("normal", "noisy", "heavy", "interaction")
 
 
-def draw(rng: np.random.Generator, kind: str, families: int, networks: int, blocks: int) -> NDArray[np.float64]:
+def draw(
+    rng: np.random.Generator, kind: str, families: int, networks: int, blocks: int
+) -> NDArray[np.float64]:
     """(families, networks, blocks): values of equal networks, one run's standard deviation 1."""
     shape = (families, networks, blocks)
     if kind == "heavy":
@@ -46,7 +53,9 @@ def draw(rng: np.random.Generator, kind: str, families: int, networks: int, bloc
     return runs + 3 * rng.standard_normal((families, 1, blocks))
 
 
-def measure(kind: str, finalists: int, blocks: int, families: int, seed: int) -> tuple[float, float, float]:
+def measure(
+    kind: str, finalists: int, blocks: int, families: int, seed: int
+) -> tuple[float, float, float]:
     """(false "better", coverage, power at the forecast difference)."""
     rng = np.random.default_rng([seed, KINDS.index(kind), finalists, blocks])
     keys = [*(f"finalist {i}" for i in range(finalists)), "none"]
@@ -62,7 +71,9 @@ def measure(kind: str, finalists: int, blocks: int, families: int, seed: int) ->
 
 
 def new_images(blocks: int, images: int, families: int, seed: int) -> tuple[float, float]:
-    """How often the interval for these images, and the one for new images, cover the gain over the whole population."""
+    """How often the interval for these images, and the one for new images, cover the gain over the
+    whole population.
+    """
     rng = np.random.default_rng([seed, blocks, images])
     population = 200_000
     hard = rng.standard_normal(population)
@@ -74,7 +85,8 @@ def new_images(blocks: int, images: int, families: int, seed: int) -> tuple[floa
         test = rng.choice(population, images, replace=False)
         right = {
             key: [
-                rng.random(images) < np.clip(chance[test] + 0.02 * rng.standard_normal(), 0, 1) for _ in range(blocks)
+                rng.random(images) < np.clip(chance[test] + 0.02 * rng.standard_normal(), 0, 1)
+                for _ in range(blocks)
             ]
             for key, chance in (("a", chances[1]), ("none", chances[0]))
         }
@@ -93,17 +105,28 @@ def main() -> None:
     options = parser.parse_args()
     began, n = time.time(), options.families
     print(
-        f"{n} families a row; standard errors: false better {math.sqrt(0.025 * 0.975 / n):.2%}, power {0.4 / math.sqrt(n):.1%}\n"
+        f"{n} families a row; standard errors: false better {math.sqrt(0.025 * 0.975 / n):.2%},"
+        f" power {0.4 / math.sqrt(n):.1%}\n"
     )
-    print("| noise | finalists | blocks | false better | covers | power (forecast 80 %) |\n|---|---|---|---|---|---|")
+    print(
+        "| noise | finalists | blocks | false better | covers | power (forecast 80 %)"
+        " |\n|---|---|---|---|---|---|"
+    )
     for kind in KINDS:
         for finalists in (1, 3, 5):
             for blocks in (3, 5, 8, 20):
                 better, covered, shown = measure(kind, finalists, blocks, n, options.seed)
-                print(f"| {kind} | {finalists} | {blocks} | {better:.1%} | {covered:.1%} | {shown:.0%} |", flush=True)
+                print(
+                    f"| {kind} | {finalists} | {blocks} | {better:.1%} | {covered:.1%} |"
+                    f" {shown:.0%} |",
+                    flush=True,
+                )
     few = max(100, n // 8)
     print(f"\n{few} families a row; standard error {math.sqrt(0.05 * 0.95 / few):.1%}\n")
-    print("| blocks | test images | these images' interval covers | new images' interval covers |\n|---|---|---|---|")
+    print(
+        "| blocks | test images | these images' interval covers | new images' interval covers"
+        " |\n|---|---|---|---|"
+    )
     for blocks in (3, 8, 20):
         for images in (500, 5000):
             these, new = new_images(blocks, images, few, options.seed)

@@ -1,20 +1,25 @@
-"""From data to a recommendation: our search against others at equal CPU time, judged by fresh full trainings.
+"""From data to a recommendation: our search against others at equal CPU time, judged by fresh full
+trainings.
 
-    python benchmarks/whole.py fashion-mnist --out DIR --minutes 20 --searches 3 --root DATA    # goes on where it ended
-    python benchmarks/whole.py fashion-mnist --show
+    python benchmarks/whole.py fashion-mnist --out DIR --minutes 20 --searches 3 --root DATA    #
+    goes on where it ended python benchmarks/whole.py fashion-mnist --show
 
-A problem is a recipe of `benchmarks/tables/` (64 placements in a narrow ResNet-8, a search's protocol, a target). Each
-method gets the same CPU minutes for everything: backbones, trainings, latencies. It names one placement of at most
-1.3 times the bare backbone's latency. Each named placement is then trained as the target says, in blocks of fresh seeds,
-next to the bare backbone, and scored on the test images, which no method sees.
+A problem is a recipe of `benchmarks/tables/` (64 placements in a narrow ResNet-8, a search's
+protocol, a target). Each method gets the same CPU minutes for everything: backbones, trainings,
+latencies. It names one placement of at most 1.3 times the bare backbone's latency. Each named
+placement is then trained as the target says, in blocks of fresh seeds, next to the bare backbone,
+and scored on the test images, which no method sees.
 
-Methods: `ours` (`nas-attn search`, one worker); `tpe` and `nsga2` (the Optuna script that most people would write: train
-a third of the target's epochs, two objectives, take the best of the front within the limit); `moasha` (Syne Tune's
-scheduler, stopping at rungs) and `neps` (NePS' default for one objective), where they are installed; `uniform` (each module
-everywhere, target trainings with equal seeds, take the best mean); `se` (SE everywhere, no search).
+Methods: `ours` (`nas-attn search`, one worker); `tpe` and `nsga2` (the Optuna script that most
+    people would write: train
+a third of the target's epochs, two objectives, take the best of the front within the limit);
+`moasha` (Syne Tune's scheduler, stopping at rungs) and `neps` (NePS' default for one objective),
+where they are installed; `uniform` (each module everywhere, target trainings with equal seeds, take
+the best mean); `se` (SE everywhere, no search).
 
-Every search and training is one line of DIR/PROBLEM.whole.jsonl: a killed call costs what was under way. `--keep` moves the lines
-to benchmarks/tables, from where later calls and `--show` read them, too.
+Every search and training is one line of DIR/PROBLEM.whole.jsonl: a killed call costs what was under
+way. `--keep` moves the lines to benchmarks/tables, from where later calls and `--show` read them,
+too.
 """
 
 from __future__ import annotations
@@ -58,12 +63,16 @@ class OverBudget(Exception):
 
 
 class Lab:
-    """What a method may use: trainings on the problem's data, latencies, and a clock of CPU time."""
+    """What a method may use: trainings on the problem's data, latencies, and a clock of CPU
+    time.
+    """
 
     def __init__(self, bench: Bench, seed: int, minutes: float) -> None:
         self.bench, self.seed, self.budget_s = bench, seed, 60 * minutes
         self.began = time.process_time()
-        self.space = {site: list(values) for site, values in bench.plans["search"].space.allowed.items()}
+        self.space = {
+            site: list(values) for site, values in bench.plans["search"].space.allowed.items()
+        }
         self.target_epochs = bench.recipes["target"].training.rungs[-1]
         self._ratios: dict[str, float] = {NONE: 1.0}
 
@@ -72,20 +81,34 @@ class Lab:
             raise OverBudget
 
     def train(
-        self, text: str, seed: int, rungs: list[int], on_rung: Callable[[int, float], bool] | None = None
+        self,
+        text: str,
+        seed: int,
+        rungs: list[int],
+        on_rung: Callable[[int, float], bool] | None = None,
     ) -> float:
-        """Validation accuracy after the last rung, from scratch. `on_rung(epochs, accuracy)`: False ends it there."""
+        """Validation accuracy after the last rung, from scratch. `on_rung(epochs, accuracy)`: False
+        ends it there.
+        """
         self.check()
         scores = fit(self.bench, text, seed, rungs, on_rung)
         return float(scores[-1].metrics["accuracy"])
 
     def ratio(self, text: str) -> float:
-        """Median time of a forward pass over the bare backbone's, as a script would take it: 50 of each by turns."""
+        """Median time of a forward pass over the bare backbone's, as a script would take it: 50 of
+        each by turns.
+        """
         if text not in self._ratios:
             self.check()
             plan, shape = self.bench.plans["search"], self.bench.dataset.input_shape
             nets = [plan.bare(0).eval(), built(self.bench, text, 0).eval()]
-            x, times = torch.zeros(1, *shape), ([], [])  # type: tuple[Any, tuple[list[float], list[float]]]
+            x, times = (
+                torch.zeros(1, *shape),
+                (
+                    [],
+                    [],
+                ),
+            )  # type: tuple[Any, tuple[list[float], list[float]]]
             with torch.inference_mode():
                 for _ in range(60):
                     for net, taken in zip(nets, times, strict=True):
@@ -107,17 +130,29 @@ def built(bench: Bench, text: str, seed: int) -> torch.nn.Module:
 def text_of(bench: Bench, explicit: str) -> str:
     """The text that the problem has for a placement: a search's own writes every setting out."""
     space = bench.plans["search"].space
-    return next(text for text, placement in bench.placements.items() if space.resolve(placement).text == explicit)
+    return next(
+        text
+        for text, placement in bench.placements.items()
+        if space.resolve(placement).text == explicit
+    )
 
 
 def everywhere(bench: Bench) -> list[str]:
-    """The bare backbone, then each module at every site; a module's settings may differ from site to site."""
-    return [notation(dict(zip(bench.plans["search"].space.allowed, each, strict=True)))
-            for each in zip(*bench.plans["search"].space.allowed.values(), strict=True)]  # fmt: skip
+    """The bare backbone, then each module at every site; a module's settings may differ from site
+    to site.
+    """
+    return [
+        notation(dict(zip(bench.plans["search"].space.allowed, each, strict=True)))
+        for each in zip(*bench.plans["search"].space.allowed.values(), strict=True)
+    ]
 
 
 def fit(
-    bench: Bench, text: str, seed: int, rungs: list[int], on_rung: Callable[[int, float], bool] | None = None
+    bench: Bench,
+    text: str,
+    seed: int,
+    rungs: list[int],
+    on_rung: Callable[[int, float], bool] | None = None,
 ) -> tuple[Any, ...]:
     """Trains from scratch as the target says, in cycles that end at the rungs."""
     model, recipe = built(bench, text, seed), bench.recipes["target"]
@@ -147,7 +182,9 @@ def best_within(seen: dict[str, list[float]], lab: Lab) -> str:
 
 
 def until_over(lab: Lab, step: Callable[[], tuple[str, float]]) -> str:
-    """Repeats a step, which returns a placement and its accuracy, until the time is over; the best within the limit."""
+    """Repeats a step, which returns a placement and its accuracy, until the time is over; the best
+    within the limit.
+    """
     seen: dict[str, list[float]] = {}
     try:
         while True:
@@ -165,12 +202,19 @@ def optuna_script(sampler: str) -> Callable[[Lab], str]:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         samplers = {"tpe": optuna.samplers.TPESampler, "nsga2": optuna.samplers.NSGAIISampler}
-        study = optuna.create_study(directions=["maximize", "minimize"], sampler=samplers[sampler](seed=lab.seed))
+        study = optuna.create_study(
+            directions=["maximize", "minimize"], sampler=samplers[sampler](seed=lab.seed)
+        )
         brief, seeds = max(1, lab.target_epochs // 3), itertools.count(1000 * lab.seed)
 
         def step() -> tuple[str, float]:
             trial = study.ask()
-            text = notation({site: trial.suggest_categorical(site, values) for site, values in lab.space.items()})
+            text = notation(
+                {
+                    site: trial.suggest_categorical(site, values)
+                    for site, values in lab.space.items()
+                }
+            )
             accuracy = lab.train(text, next(seeds), [brief])
             study.tell(trial, (accuracy, lab.ratio(text)))
             return text, accuracy
@@ -187,7 +231,9 @@ def moasha(lab: Lab) -> str:
     from syne_tune.optimizer.scheduler import SchedulerDecision
     from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
 
-    np.random.seed(lab.seed)  # its configurations and brackets are drawn from NumPy's global generator
+    np.random.seed(
+        lab.seed
+    )  # its configurations and brackets are drawn from NumPy's global generator
     random.seed(lab.seed)
     scheduler = MOASHA(
         {site: choice(values) for site, values in lab.space.items()},
@@ -221,7 +267,11 @@ def moasha(lab: Lab) -> str:
 def neps_script(lab: Lab) -> str:
     import neps
 
-    space = type("Space", (neps.PipelineSpace,), {site: neps.Categorical(values) for site, values in lab.space.items()})
+    space = type(
+        "Space",
+        (neps.PipelineSpace,),
+        {site: neps.Categorical(values) for site, values in lab.space.items()},
+    )
     torch.manual_seed(lab.seed)
     optimizer = neps.AskAndTell(neps.algorithms.bayesian_optimization(space()))
     brief, seeds = max(1, lab.target_epochs // 3), itertools.count(1000 * lab.seed)
@@ -230,7 +280,9 @@ def neps_script(lab: Lab) -> str:
         trial = optimizer.ask()
         given = dict(trial.config)
         values = {s: next(v for k, v in given.items() if s in k) for s in lab.space}
-        text = notation({s: v if isinstance(v, str) else lab.space[s][int(v)] for s, v in values.items()})
+        text = notation(
+            {s: v if isinstance(v, str) else lab.space[s][int(v)] for s, v in values.items()}
+        )
         accuracy = lab.train(text, next(seeds), [brief])
         over = max(0.0, lab.ratio(text) - LIMIT)
         optimizer.tell(trial.metadata.id, 1 - accuracy + over)
@@ -269,9 +321,12 @@ MINUTES = (8, 25, 60)
 """How long searches were; a row of `show` for each."""
 
 
-def ours(bench: Bench, seed: int, minutes: float, out: Path, root: str | None) -> tuple[str, float, dict[str, Any]]:
-    """`nas-attn search --minutes` with one worker, which trains as the target does: no brief training is known to predict
-    training from scratch. Returns the recommendation, CPU seconds, and what the answer said.
+def ours(
+    bench: Bench, seed: int, minutes: float, out: Path, root: str | None
+) -> tuple[str, float, dict[str, Any]]:
+    """`nas-attn search --minutes` with one worker, which trains as the target does: no brief
+    training is known to predict training from scratch. Returns the recommendation, CPU seconds, and
+    what the answer said.
     """
     problem = bench.problem
     url = f"sqlite:///{(out / f'{problem}-{seed}.db').resolve()}"
@@ -296,16 +351,27 @@ def ours(bench: Bench, seed: int, minutes: float, out: Path, root: str | None) -
     odds = against.gain.probability if against and against.gain else None
     said = {"odds": odds, "answer": list(found.answer) if found else []}
     control = now.find(found.instead) if found is not None and found.instead else None
-    text = NONE if found is None else str(control.placement) if control else text_of(bench, str(found.placement))
+    text = (
+        NONE
+        if found is None
+        else str(control.placement)
+        if control
+        else text_of(bench, str(found.placement))
+    )
     return text, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, said
 
 
-# ---------------------------------------------------------------------------------------- searches and their judges
+# ---------------------------------------------------------------------------------------- searches
+# and their judges
 
 
-def searches(bench: Bench, asked: argparse.Namespace, runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def searches(
+    bench: Bench, asked: argparse.Namespace, runs: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
     done = {(run["method"], run["seed"]) for run in runs if run["what"] == "search"}
-    for seed, method in itertools.product(range(asked.first, asked.first + asked.searches), asked.methods):
+    for seed, method in itertools.product(
+        range(asked.first, asked.first + asked.searches), asked.methods
+    ):
         if (method, seed) in done:
             continue
         wall, said = time.time(), {}
@@ -330,7 +396,9 @@ def searches(bench: Bench, asked: argparse.Namespace, runs: list[dict[str, Any]]
         }
 
 
-def judge(bench: Bench, asked: argparse.Namespace, runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def judge(
+    bench: Bench, asked: argparse.Namespace, runs: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
     done = {(run["placement"], run["block"]) for run in runs if run["what"] == "judge"}
     named = [NONE, *dict.fromkeys(run["placement"] for run in runs if run["what"] == "search")]
     named += everywhere(bench)
@@ -338,10 +406,17 @@ def judge(bench: Bench, asked: argparse.Namespace, runs: list[dict[str, Any]]) -
     for block, text in itertools.product(range(asked.blocks), dict.fromkeys(named)):
         if (text, block) not in done:
             test = fit(bench, text, JUDGES + block, list(epochs))[-1]
-            yield {"what": "judge", "placement": text, "block": block, "accuracy": test.metrics["accuracy"]}
+            yield {
+                "what": "judge",
+                "placement": text,
+                "block": block,
+                "accuracy": test.metrics["accuracy"],
+            }
 
 
-def latencies(bench: Bench, asked: argparse.Namespace, runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def latencies(
+    bench: Bench, asked: argparse.Namespace, runs: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
     """Paired sessions of what was named, once."""
     done = {run["placement"] for run in runs if run["what"] == "latency"}
     named = {run["placement"] for run in runs if run["what"] == "judge"} - done - {NONE}
@@ -369,53 +444,76 @@ def minutes_of(search: dict[str, Any]) -> int:
 
 
 def show(runs: list[dict[str, Any]]) -> None:
-    """One row per method and time: true gain on the test images, how often it is positive, latency, time."""
+    """One row per method and time: true gain on the test images, how often it is positive, latency,
+    time.
+    """
     accuracy: dict[str, dict[int, float]] = {}
     for run in runs:
         if run["what"] == "judge":
             accuracy.setdefault(run["placement"], {})[run["block"]] = run["accuracy"]
-    ratio = {run["placement"]: run["ratio"] for run in runs if run["what"] == "latency"} | {NONE: 1.0}
+    ratio = {run["placement"]: run["ratio"] for run in runs if run["what"] == "latency"} | {
+        NONE: 1.0
+    }
 
     def gains(text: str) -> list[float]:
         bare, mine = accuracy.get(NONE, {}), accuracy.get(text, {})
         return [100 * (mine[block] - bare[block]) for block in sorted(mine.keys() & bare.keys())]
 
-    print("| method | minutes | searches | true gain, points | positive | bare recommended | latency | CPU min |")
+    print(
+        "| method | minutes | searches | true gain, points | positive | bare recommended | latency"
+        " | CPU min |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for method, minutes in itertools.product(METHODS, MINUTES):
         mine = [
-            run for run in runs if run["what"] == "search" and (run["method"], minutes_of(run)) == (method, minutes)
+            run
+            for run in runs
+            if run["what"] == "search" and (run["method"], minutes_of(run)) == (method, minutes)
         ]
-        means = [statistics.fmean(gains(run["placement"])) for run in mine if gains(run["placement"])]
+        means = [
+            statistics.fmean(gains(run["placement"])) for run in mine if gains(run["placement"])
+        ]
         if not means:
             continue
         spread = statistics.stdev(means) / math.sqrt(len(means)) if len(means) > 1 else math.nan
         times = [ratio[run["placement"]] for run in mine if run["placement"] in ratio]
         none = sum(run["placement"] == NONE for run in mine)
         print(
-            f"| {method} | {minutes} | {len(mine)} | {statistics.fmean(means):+.2f} ± {spread:.2f} | "
-            f"{sum(m > 0 for m in means)} of {len(means)} | {none} | {statistics.fmean(times or [math.nan]):.2f} × | "
-            f"{statistics.fmean(run['cpu_s'] for run in mine) / 60:.1f} |"
+            f"| {method} | {minutes} | {len(mine)} | {statistics.fmean(means):+.2f} ± {spread:.2f}"
+            f" | {sum(m > 0 for m in means)} of {len(means)} | {none} |"
+            f" {statistics.fmean(times or [math.nan]):.2f} × |"
+            f" {statistics.fmean(run['cpu_s'] for run in mine) / 60:.1f} |"
         )
     print("\n| placement | true gain, points | blocks | latency |\n|---|---|---|---|")
     for text in sorted(accuracy, key=lambda t: -statistics.fmean(gains(t) or [0.0])):
         found = gains(text)
         error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.nan
         shown = f"{ratio[text]:.2f} ×" if text in ratio else ""
-        print(f"| {text} | {statistics.fmean(found or [0.0]):+.2f} ± {error:.2f} | {len(found)} | {shown} |")
+        print(
+            f"| {text} | {statistics.fmean(found or [0.0]):+.2f} ± {error:.2f} | {len(found)} |"
+            f" {shown} |"
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("problem", choices=PROBLEMS)
     parser.add_argument("--out", type=Path, help="where finished searches and trainings are kept")
     parser.add_argument("--root", help="where the data set's files lie")
     parser.add_argument("--minutes", type=float, default=20.0, help="CPU minutes of each search")
     parser.add_argument("--searches", type=int, default=3)
-    parser.add_argument("--first", type=int, default=0, help="seed of the first search, to run or to show")
-    parser.add_argument("--blocks", type=int, default=8, help="full trainings of each named placement")
+    parser.add_argument(
+        "--first", type=int, default=0, help="seed of the first search, to run or to show"
+    )
+    parser.add_argument(
+        "--blocks", type=int, default=8, help="full trainings of each named placement"
+    )
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--keep", action="store_true", help="move what is finished to benchmarks/tables")
+    parser.add_argument(
+        "--keep", action="store_true", help="move what is finished to benchmarks/tables"
+    )
     parser.add_argument("--show", action="store_true", help="print the tables of what is there")
     asked = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")

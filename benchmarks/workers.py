@@ -1,12 +1,14 @@
-"""Several workers on one device: how many candidates a minute, and whether their latencies stay those of one worker.
+"""Several workers on one device: how many candidates a minute, and whether their latencies stay
+those of one worker.
 
-    python benchmarks/workers.py                      # 1, 2, 4 and 8 workers on the cluttered digits, about 8 minutes on 2 cores
-    python benchmarks/workers.py --workers 1 2        # fewer
-    python benchmarks/workers.py --recipe cifar10-resnet20 --set data.root=DIR --device cuda      # on a GPU
-    python benchmarks/workers.py --recipe cifar10-resnet20 --set data.root=DIR --device cuda
+    python benchmarks/workers.py                      # 1, 2, 4 and 8 workers on the cluttered
+    digits, about 8 minutes on 2 cores python benchmarks/workers.py --workers 1 2        # fewer
+    python benchmarks/workers.py --recipe cifar10-resnet20 --set data.root=DIR --device cuda      #
+    on a GPU python benchmarks/workers.py --recipe cifar10-resnet20 --set data.root=DIR --device
+    cuda
 
-The same study (the same candidates in the same order, nothing pruned) is run with each number of workers, each in a
-database of its own; the backbone is trained before the clock starts.
+The same study (the same candidates in the same order, nothing pruned) is run with each number of
+workers, each in a database of its own; the backbone is trained before the clock starts.
 """
 
 from __future__ import annotations
@@ -49,10 +51,21 @@ class Run:
 
 def run(workers: int, folder: Path, arguments: argparse.Namespace) -> Run:
     """Trains the backbone and scores it bare with one worker, then the rest against the clock."""
-    changes = {"search.pruner": "none", "search.sampler": "random", "search.confirm_seeds": 0, "search.trials": TRIALS}
-    changes |= {"latency.session_seconds": 1.0, "training.rungs": [1], "training.backbone_epochs": 3}
+    changes = {
+        "search.pruner": "none",
+        "search.sampler": "random",
+        "search.confirm_seeds": 0,
+        "search.trials": TRIALS,
+    }
+    changes |= {
+        "latency.session_seconds": 1.0,
+        "training.rungs": [1],
+        "training.backbone_epochs": 3,
+    }
     changes |= overrides(arguments.set)
-    opened = create_study(load_recipe(arguments.recipe, overrides=changes), f"sqlite:///{folder / 'study.db'}")
+    opened = create_study(
+        load_recipe(arguments.recipe, overrides=changes), f"sqlite:///{folder / 'study.db'}"
+    )
     quiet = Options(device=arguments.device, say=lambda line: None)
     opened.store.set(trials=1)
     run_workers(opened, 1, quiet)
@@ -61,14 +74,24 @@ def run(workers: int, folder: Path, arguments: argparse.Namespace) -> Run:
     run_workers(opened, workers, quiet)
     seconds = time.perf_counter() - began
     now, sessions = snapshot(opened.store), opened.store.sessions()
-    latencies = {str(v.placement): v.latency for v in now.candidates if v.latency is not None and v.latency.measured}
-    return Run(workers, seconds, now.counts["scored"] - 1, latencies, len(sessions), len(dropped(sessions)))
+    latencies = {
+        str(v.placement): v.latency
+        for v in now.candidates
+        if v.latency is not None and v.latency.measured
+    }
+    return Run(
+        workers, seconds, now.counts["scored"] - 1, latencies, len(sessions), len(dropped(sessions))
+    )
 
 
 def compared(one: Run, other: Run) -> tuple[int, int, float]:
-    """(candidates in both, those whose intervals overlap, median absolute difference of their log-ratios)."""
+    """(candidates in both, those whose intervals overlap, median absolute difference of their
+    log-ratios).
+    """
     pairs = [
-        (one.latencies[p], other.latencies[p]) for p in one.latencies.keys() & other.latencies.keys() if p != "none"
+        (one.latencies[p], other.latencies[p])
+        for p in one.latencies.keys() & other.latencies.keys()
+        if p != "none"
     ]
     overlap = sum(a.low <= b.high and b.low <= a.high for a, b in pairs)
     differences = sorted(abs(math.log(a.ratio / b.ratio)) for a, b in pairs)
@@ -76,14 +99,21 @@ def compared(one: Run, other: Run) -> tuple[int, int, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--recipe", default="digits", help="shipped name or path")
-    parser.add_argument("--set", action="append", default=[], help="change a setting of the recipe: data.root=DIR")
+    parser.add_argument(
+        "--set", action="append", default=[], help="change a setting of the recipe: data.root=DIR"
+    )
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load"
+        f" {os.getloadavg()[0]:.1f}\n"
+    )
     columns = ["workers", "candidates", "s", "a minute", "times one", "sessions (dropped)"]
     columns += ["intervals that overlap with one worker's", "median difference"]
     print(f"| {' | '.join(columns)} |")
@@ -98,8 +128,9 @@ def main() -> None:
         against = "–" if found is first else f"{overlap} of {both}"
         shown = "–" if found is first else f"{difference:.1%}"
         print(
-            f"| {workers} | {found.scored} | {found.seconds:.0f} | {60 * pace:.1f} | "
-            f"{pace / (first.scored / first.seconds):.2f} | {found.sessions} ({found.dropped}) | {against} | {shown} |",
+            f"| {workers} | {found.scored} | {found.seconds:.0f} | {60 * pace:.1f} |"
+            f" {pace / (first.scored / first.seconds):.2f} | {found.sessions} ({found.dropped}) |"
+            f" {against} | {shown} |",
             flush=True,
         )
 

@@ -1,6 +1,8 @@
-"""Runs the gallery's examples, writes docs/gallery.md, the answer in README, and the pictures of all pages: `make gallery`.
+"""Runs the gallery's examples, writes docs/gallery.md, the answer in README, and the pictures of
+all pages: `make gallery`.
 
-python docs/write_gallery.py [FOLDER]     # the folder of the studies; one that exists is not run again
+python docs/write_gallery.py [FOLDER]     # the folder of the studies; one that exists is not run
+again
 """
 
 from __future__ import annotations
@@ -44,9 +46,9 @@ EXAMPLES = (
     Example(
         "Where attention is needed",
         "cued-digits",
-        "Each image shows two digits, and a bar far from both says which one is meant. So the network must carry information "
-        "across the image. The search has twenty candidates. Then the recommended network is "
-        "exported, and run from its file alone.",
+        "Each image shows two digits, and a bar far from both says which one is meant. So the"
+        " network must carry information across the image. The search has twenty candidates. Then"
+        " the recommended network is exported, and run from its file alone.",
         (
             "nas-attn search cued-digits",
             "nas-attn export cued-digits --format onnx",
@@ -56,19 +58,28 @@ EXAMPLES = (
             ("images", "Six of the images, and the right answers."),
             (
                 "front",
-                "Accuracy against latency, with 95 % intervals: the front, the bare backbone and the uniform baselines.",
+                (
+                    "Accuracy against latency, with 95 % intervals: the front, the bare backbone"
+                    " and the uniform baselines."
+                ),
             ),
-            ("effects-accuracy", "What each choice adds to the accuracy at each site, in points; blue is better."),
-            ("effects-latency", "What each choice adds to the latency, in per cent of the backbone's."),
+            (
+                "effects-accuracy",
+                "What each choice adds to the accuracy at each site, in points; blue is better.",
+            ),
+            (
+                "effects-latency",
+                "What each choice adds to the latency, in per cent of the backbone's.",
+            ),
         ),
         elsewhere=("curves", "noise"),
     ),
     Example(
         "Where it helps little",
         "digits",
-        "One digit among fragments of others: convolutions see everything that matters. Attention is not shown to help; a "
-        "deeper network does. The search trains each candidate as the target says, ten epochs from random weights, and takes a "
-        "quarter of an hour.",
+        "One digit among fragments of others: convolutions see everything that matters. Attention"
+        " is not shown to help; a deeper network does. The search trains each candidate as the"
+        " target says, ten epochs from random weights, and takes a quarter of an hour.",
         ("nas-attn search digits",),
         (
             ("images", "Six of the images, and the right answers."),
@@ -76,7 +87,13 @@ EXAMPLES = (
                 "front",
                 "The same figure: placements are slower, and most of them no more accurate.",
             ),
-            ("noise", "The runs of one candidate (marks) differ much more than the candidates' estimates."),
+            (
+                "noise",
+                (
+                    "The runs of one candidate (marks) differ much more than the candidates'"
+                    " estimates."
+                ),
+            ),
         ),
     ),
 )
@@ -87,9 +104,9 @@ def main() -> int:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "gallery").resolve()
     PICTURES.mkdir(exist_ok=True)
     parts = [
-        "# Gallery\n\nOn this page: [where attention is needed](#where-attention-is-needed) · "
-        "[where it helps little](#where-it-helps-little)\n\nThese examples were run exactly as shown. `make gallery` runs "
-        "them again and writes this page.\n"
+        "# Gallery\n\nOn this page: [where attention is needed](#where-attention-is-needed) ·"
+        " [where it helps little](#where-it-helps-little)\n\nThese examples were run exactly as"
+        " shown. `make gallery` runs them again and writes this page.\n"
     ]
     parts += [section(example, folder / example.study) for example in EXAMPLES]
     (ROOT / "docs" / "gallery.md").write_text("\n".join(parts), "utf-8")
@@ -105,7 +122,9 @@ def with_answer(page: str, section: str) -> str:
 
 
 def section(example: Example, place: Path) -> str:
-    """An example's heading, commands, answer and pictures; runs what has not been run in its folder."""
+    """An example's heading, commands, answer and pictures; runs what has not been run in its
+    folder.
+    """
     place.mkdir(parents=True, exist_ok=True)
     os.chdir(place)
     kept = Path("printed-1.txt")
@@ -118,14 +137,19 @@ def section(example: Example, place: Path) -> str:
     parts = [f"## {example.title}", example.why]
     commands = "\n".join(example.commands)
     parts += [f"```\n{commands}\n```", f"The search answers:\n\n```text\n{shown}\n```", *printed]
-    parts += [f"![{Path(name).stem}](pictures/{example.study}-{name})\n\n{text}" for name, text in pictures]
+    parts += [
+        f"![{Path(name).stem}](pictures/{example.study}-{name})\n\n{text}"
+        for name, text in pictures
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def run(command: str) -> str:
     """What a command prints; it is also shown on the terminal."""
     words = [sys.executable, "-m", "nas_attn", *command.split()[1:]]
-    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"})
+    done = subprocess.run(
+        words, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "100"}
+    )
     sys.stdout.write(done.stdout)
     return done.stdout
 
@@ -141,10 +165,14 @@ def said(command: str, number: int) -> str:
 
 
 def draw(example: Example, now: Snapshot, drawn: Path) -> list[tuple[str, str]]:
-    """Puts an example's pictures among the documentation's; gives (name of the file without the study's, text) of the gallery's."""
+    """Puts an example's pictures among the documentation's; gives (name of the file without the
+    study's, text) of the gallery's.
+    """
     shutil.rmtree(drawn, ignore_errors=True)
     wanted = dict(example.figures) | dict.fromkeys(example.elsewhere, "")
-    write_figures({name: figure for name, figure in all_figures(now).items() if name in wanted}, drawn, "svg")
+    write_figures(
+        {name: figure for name, figure in all_figures(now).items() if name in wanted}, drawn, "svg"
+    )
     if "images" in wanted:
         sample(now).save(drawn / "images.png")
     for file in drawn.glob("*.svg"):  # plotly's names are new ones each time
@@ -153,12 +181,16 @@ def draw(example: Example, now: Snapshot, drawn: Path) -> list[tuple[str, str]]:
         file.write_text(text.replace(own[1], "figure") if own else text, "utf-8")
     for file in drawn.iterdir():
         shutil.copyfile(file, PICTURES / f"{example.study}-{file.name}")
-    there = {file.stem: file.name for file in drawn.iterdir()}  # with few candidates some figures say nothing
+    there = {
+        file.stem: file.name for file in drawn.iterdir()
+    }  # with few candidates some figures say nothing
     return [(there[name], text) for name, text in example.figures if name in there]
 
 
 def sample(now: Snapshot, *, count: int = 6, width: int = 140) -> Image.Image:
-    """The first images of the validation split in a row, enlarged and framed, each with its class."""
+    """The first images of the validation split in a row, enlarged and framed, each with its
+    class.
+    """
     data = load(now.recipe.data, device="cpu")
     images, labels = next(iter(data.validation.stored(count)))
     high, wide = images.shape[-2:]
@@ -170,7 +202,13 @@ def sample(now: Snapshot, *, count: int = 6, width: int = 140) -> Image.Image:
         shown = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
         sheet.paste(shown.resize((width, height), Image.Resampling.NEAREST), (left, 0))
         drawing.rectangle((left, 0, left + width - 1, height - 1), outline="#2f81d6", width=2)
-        drawing.text((left + width / 2, height + 4), data.classes[int(label)], fill="#333", anchor="ma", font_size=15)
+        drawing.text(
+            (left + width / 2, height + 4),
+            data.classes[int(label)],
+            fill="#333",
+            anchor="ma",
+            font_size=15,
+        )
     return sheet
 
 

@@ -1,4 +1,5 @@
-"""Builds the documentation site into build/site: the repository's pages as they are, and the references from the code.
+"""Builds the documentation site into build/site: the repository's pages as they are, and the
+references from the code.
 
 python docs/write_site.py        # `make site`
 """
@@ -29,14 +30,27 @@ def main() -> int:
     (PAGES / "README.md").unlink()
     write("docs/reference/commands.md", commands())
     write("docs/reference/python.md", python())
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "mkdocs.yml")]
-    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # what the theme says of its successor on each build
+    build = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--config-file",
+        str(ROOT / "mkdocs.yml"),
+    ]
+    quiet = {
+        **os.environ,
+        "NO_MKDOCS_2_WARNING": "1",
+    }  # what the theme says of its successor on each build
     return subprocess.run(build, check=False, env=quiet).returncode
 
 
 def tracked_pages() -> list[Path]:
     """The Markdown files of the repository that are for its users."""
-    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     return [ROOT / name for name in listed.splitlines() if not name.startswith(SKIPPED)]
 
 

@@ -1,10 +1,10 @@
-"""nas_attn: which attention module, at which stage of a backbone, with which settings, at what latency.
+"""nas_attn: which attention module, at which stage of a backbone, with which settings, at what
+latency.
 
     import nas_attn as na
 
-    model = na.attach(torchvision.models.resnet50(), "stage2=ela(variant=B) stage3=se(reduction=16)")
-    study = na.search("digits", trials=30)
-    study.front()
+    model = na.attach(torchvision.models.resnet50(), "stage2=ela(variant=B)
+    stage3=se(reduction=16)") study = na.search("digits", trials=30) study.front()
 
 Everything is loaded when it is first used: importing this package loads neither torch nor Optuna.
 """
@@ -18,7 +18,17 @@ from nas_attn._version import __version__
 
 if TYPE_CHECKING:
     from nas_attn import attention
-    from nas_attn.api import Study, attach, attach_asked, begin, check, detach, find_sites, load_recipe, open_study
+    from nas_attn.api import (
+        Study,
+        attach,
+        attach_asked,
+        begin,
+        check,
+        detach,
+        find_sites,
+        load_recipe,
+        open_study,
+    )
     from nas_attn.api import search as search
 
 __all__ = [

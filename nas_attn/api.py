@@ -41,7 +41,17 @@ from nas_attn.study.stopping import interruptible
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["Study", "attach", "attach_asked", "begin", "check", "detach", "find_sites", "load_recipe", "open_study"]
+__all__ = [
+    "Study",
+    "attach",
+    "attach_asked",
+    "begin",
+    "check",
+    "detach",
+    "find_sites",
+    "load_recipe",
+    "open_study",
+]
 __all__ += ["search"]
 
 
@@ -53,7 +63,8 @@ def find_sites(
     custom: Mapping[str, Sequence[str]] | None = None,
     heads: bool = False,
 ) -> tuple[Site, ...]:
-    """Finds where attention can go in a model: its stages, then its blocks. Does not change the model.
+    """Finds where attention can go in a model: its stages, then its blocks. Does not change the
+    model.
 
     Args:
         input_shape: (channels, height, width) of one image.
@@ -83,44 +94,54 @@ def attach(
 ) -> nn.Module:
     """Puts attention into a model, in place; returns the same model.
 
-    The model's own parameters, their names and its code stay as they are; the new modules' parameters are added to the
-    state_dict. New weights are drawn from torch's global generator.
+    The model's own parameters, their names and its code stay as they are; the new modules'
+    parameters are added to the state_dict. New weights are drawn from torch's global generator.
 
     Args:
         placement: notation, `"stage2=ela(variant=B) stage3=se(reduction=16)"`.
-        init: `identity`: the outputs are at first those of the bare model; `paper`: the modules' published form.
-        input_shape, granularity, custom, heads: which sites the placement can name, as in `find_sites`.
+        init: `identity`: the outputs are at first those of the bare model; `paper`: the modules'
+            published form.
+        input_shape, granularity, custom, heads: which sites the placement can name, as in
+            `find_sites`.
         key: the expected key of the network, as in a study (its candidates' `.key`).
 
     Raises:
-        PlacementError: the network does not have this key, or the notation is wrong or does not fit the model.
+        PlacementError: the network does not have this key, or the notation is wrong or does not fit
+            the model.
         BackboneError: the model has no sites, or already has attention attached.
     """
     typed = parse(placement) if isinstance(placement, str) else placement
     sites = find_sites(model, input_shape, granularity=granularity, custom=custom, heads=heads)
     resolved = resolve(typed, sites, init=init)
     if resolved.other is not None:
-        raise PlacementError(f"'{typed}' is another backbone, not attention: build it with backbones.create")
+        raise PlacementError(
+            f"'{typed}' is another backbone, not attention: build it with backbones.create"
+        )
     if key is not None and resolved.key != key:
         raise PlacementError(
-            f"'{typed}' builds another network here (key {resolved.key}) than the study's (key {key}): use the study's model, "
-            "input_shape, init and version of nas_attn"
+            f"'{typed}' builds another network here (key {resolved.key}) than the study's (key"
+            f" {key}): use the study's model, input_shape, init and version of nas_attn"
         )
     return attachment.attach(model, resolved)
 
 
 def check(
-    model: nn.Module, input_shape: tuple[int, int, int] = (3, 224, 224), *, expected: nn.Module | None = None
+    model: nn.Module,
+    input_shape: tuple[int, int, int] = (3, 224, 224),
+    *,
+    expected: nn.Module | None = None,
 ) -> tuple[Participation, ...]:
     """Checks for each attached module whether it runs and whether the model's output depends on it.
 
-    The model stays as it is. Check the network that you deploy after anything that rebuilds networks: fusing, quantising,
-    another library's trainer, loading a checkpoint. If all attention was lost, the answer is empty. So give the network as it
-    was before these steps as `expected`: attention that it has and `model` lacks is then listed as `lost`.
+    The model stays as it is. Check the network that you deploy after anything that rebuilds
+    networks: fusing, quantising, another library's trainer, loading a checkpoint. If all attention
+    was lost, the answer is empty. So give the network as it was before these steps as `expected`:
+    attention that it has and `model` lacks is then listed as `lost`.
 
     Raises:
-        BackboneError: the model cannot process such an image; or it is a traced or exported copy, where attention is no
-            module any more: check the network before, and compare the outputs of both.
+        BackboneError: the model cannot process such an image; or it is a traced or exported copy,
+            where attention is no module any more: check the network before, and compare the outputs
+            of both.
     """
     return attachment.check(model, input_shape, expected=expected)
 
@@ -134,10 +155,11 @@ class Study:
         self._shown = "", ""  # a state of the study, and its HTML
 
     def ask(self, *, device: str = "auto", say: Callable[[str], None] = print) -> Asked | None:
-        """The next run for your own training loop, its attention attached; None when the study (`na.begin`) is complete.
+        """The next run for your own training loop, its attention attached; None when the study
+        (`na.begin`) is complete.
 
-        Train `run.model` for `run.epochs` epochs. Call `run.report(epoch, score)` after each (stop if it returns True), or
-        `run.tell(score)` at the end.
+        Train `run.model` for `run.epochs` epochs. Call `run.report(epoch, score)` after each (stop
+        if it returns True), or `run.tell(score)` at the end.
 
         Raises:
             StudyError: the score of the last run has not been told.
@@ -162,7 +184,9 @@ class Study:
         return snapshot(self._opened.store)
 
     def front(self) -> tuple[CandidateView, ...]:
-        """Candidates that no other dominates by the current estimates; the best in the first objective comes first."""
+        """Candidates that no other dominates by the current estimates; the best in the first
+        objective comes first.
+        """
         return self.snapshot().front
 
     def candidates(self) -> tuple[CandidateView, ...]:
@@ -170,8 +194,8 @@ class Study:
         return self.snapshot().candidates
 
     def best(self, **criteria: Any) -> CandidateView:
-        """What the answer takes (it may be a larger bare network), or one chosen by the criteria of `nas-attn pareto`:
-        `max_latency_ratio`, `knee`, `trial` …
+        """What the answer takes (it may be a larger bare network), or one chosen by the criteria of
+        `nas-attn pareto`: `max_latency_ratio`, `knee`, `trial` …
 
         Raises:
             UserError: more than one criterion (limits can be combined).
@@ -180,7 +204,8 @@ class Study:
         return chosen(self._opened, self.snapshot(), Criteria(**criteria)).view
 
     def effects(self, what: str = "accuracy") -> Effects | None:
-        """What each choice adds at each site, to `latency` or to a metric: `.rows`, `.at("type")`, `.sentences`.
+        """What each choice adds at each site, to `latency` or to a metric: `.rows`, `.at("type")`,
+        `.sentences`.
 
         None if fewer than eight candidates have it.
         """
@@ -194,7 +219,8 @@ class Study:
         dry_run: bool = False,
         model: Callable[[], nn.Module] | None = None,
     ) -> Extension:
-        """Gives the study another search space; every finished run is kept as evidence. `na.search(study.recipe)` continues.
+        """Gives the study another search space; every finished run is kept as evidence.
+        `na.search(study.recipe)` continues.
 
         Args:
             space: shipped name, path, or the result of `nas_attn.recipe_reading.load_space`.
@@ -212,10 +238,13 @@ class Study:
         self._opened = _open(self._opened.store.name, self._opened.url)
         return found
 
-    # Figures are plotly's: `.show()`, `.write_html(path)`, and with the extra `figures` `.write_image("front.svg")`, .png, .pdf.
+    # Figures are plotly's: `.show()`, `.write_html(path)`, and with the extra `figures`
+    # `.write_image("front.svg")`, .png, .pdf.
 
     def plot_front(self, absolute: bool = False) -> Figure:
-        """The first objective against the second (or the trial), with 95 % intervals; as gains over the bare backbone unless `absolute`."""
+        """The first objective against the second (or the trial), with 95 % intervals; as gains over
+        the bare backbone unless `absolute`.
+        """
         return figures.front_figures(self.snapshot(), absolute=absolute)[0]
 
     def plot_curves(self) -> Figure | None:
@@ -223,17 +252,22 @@ class Study:
         return figures.learning_curves(self.snapshot())
 
     def plot_effects(self, of: str | None = None) -> Figure | None:
-        """A map of what each choice adds at each site to a metric (default: the primary one) or to `latency`."""
+        """A map of what each choice adds at each site to a metric (default: the primary one) or to
+        `latency`.
+        """
         now = self.snapshot()
         found = fit_effects(now, of or now.primary or "latency")
         return figures.effect_map(found) if found is not None and found.at("choice") else None
 
     def rows(self, what: str = "trials") -> list[dict[str, Any]]:
-        """Results as plain rows, `pandas.DataFrame(study.rows())`: `trials`, `front`, `scores`, `effects` or `latencies`."""
+        """Results as plain rows, `pandas.DataFrame(study.rows())`: `trials`, `front`, `scores`,
+        `effects` or `latencies`.
+        """
         return tables.rows(self.snapshot(), what)
 
     def write_figures(self, folder: str | Path, format: str = "svg") -> list[Path]:
-        """All figures as files: svg, pdf or png. Needs the extra `figures`, and a Chrome or Chromium.
+        """All figures as files: svg, pdf or png. Needs the extra `figures`, and a Chrome or
+        Chromium.
 
         Raises:
             UserError: the format is unknown, or kaleido is not installed.
@@ -245,9 +279,13 @@ class Study:
         return f"Study({self.name!r}, storage={shown_url(self._opened.url)!r})"
 
     def _repr_html_(self) -> str:
-        """The answer so far, the front as a figure, and what the networks get wrong, for a notebook."""
+        """The answer so far, the front as a figure, and what the networks get wrong, for a
+        notebook.
+        """
         state = self._opened.store.state()
-        if self._shown[0] != state:  # loading the images takes long, so HTML is kept until the study changes
+        if (
+            self._shown[0] != state
+        ):  # loading the images takes long, so HTML is kept until the study changes
             now = self.snapshot()
             self._shown = state, summary(now, what_is_wrong(self._opened, now))
         return self._shown[1]
@@ -258,7 +296,8 @@ class Study:
 
 
 def open_study(storage: str = DEFAULT_URL, name: str | None = None) -> Study:
-    """Opens a study in a database, `sqlite:///nas_attn.db` or `postgresql+psycopg://…`; the only one there is without a name.
+    """Opens a study in a database, `sqlite:///nas_attn.db` or `postgresql+psycopg://…`; the only
+    one there is without a name.
 
     Raises:
         StudyError: the study does not exist, or there are several and no name is given.
@@ -274,7 +313,8 @@ def begin(
     storage: str = DEFAULT_URL,
     try_placements: Sequence[str] = (),
 ) -> Study:
-    """Begins a study, or takes up the one with the same name and recipe, for a training loop of your own: `Study.ask`.
+    """Begins a study, or takes up the one with the same name and recipe, for a training loop of
+    your own: `Study.ask`.
 
     Args:
         model: the function that builds the backbone; None: the recipe's.
@@ -283,9 +323,15 @@ def begin(
     Raises:
         UserError: an argument is wrong.
     """
-    given = {"training.evaluator": ASKING, **({"backbone.name": _named(model)} if model else {}), **(overrides or {})}
+    given = {
+        "training.evaluator": ASKING,
+        **({"backbone.name": _named(model)} if model else {}),
+        **(overrides or {}),
+    }
     made = _recipe(recipe, given)
-    searching.check_here(made, device="auto", build=model, evaluator=lambda network, run: {})  # the loop is to come
+    searching.check_here(
+        made, device="auto", build=model, evaluator=lambda network, run: {}
+    )  # the loop is to come
     return Study(searching.begin(made, storage, tried=try_placements, build=model))
 
 
@@ -338,13 +384,23 @@ def search(
         "search.trials": trials,
         "objectives": None if objectives is None else list(objectives),
     }
-    made = _recipe(recipe, {key: value for key, value in given.items() if value is not None} | (overrides or {}))
-    build, judge = (model if callable(model) else None), (evaluator if callable(evaluator) else None)
+    made = _recipe(
+        recipe,
+        {key: value for key, value in given.items() if value is not None} | (overrides or {}),
+    )
+    build, judge = (
+        (model if callable(model) else None),
+        (evaluator if callable(evaluator) else None),
+    )
     if (build or judge) and workers > 1:
-        raise RecipeError("workers > 1 needs the model and the evaluator as names ('package.module:function')")
+        raise RecipeError(
+            "workers > 1 needs the model and the evaluator as names ('package.module:function')"
+        )
     searching.check_here(made, device=device, build=build, evaluator=judge)
     opened = searching.begin(made, storage, tried=try_placements, build=build)
-    options = searching.Options(device=device, threads=threads, say=say, evaluator=judge, verbose=verbose)
+    options = searching.Options(
+        device=device, threads=threads, say=say, evaluator=judge, verbose=verbose
+    )
     with interruptible(options.stop, say):
         run_workers(opened, workers, options)
     return Study(opened)

@@ -12,7 +12,9 @@ POINTS = 512  # random points that estimate volumes of three or more objectives
 
 
 def non_dominated(values: ArrayLike) -> Mask:
-    """(n,) whether no other row dominates a row of (n, m) values, all minimised; False for one with a NaN."""
+    """(n,) whether no other row dominates a row of (n, m) values, all minimised; False for one with
+    a NaN.
+    """
     values_nm = np.asarray(values, dtype=float)
     mask = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
     unique, inverse = np.unique(values_nm[mask], axis=0, return_inverse=True)
@@ -21,7 +23,9 @@ def non_dominated(values: ArrayLike) -> Mask:
 
 
 def non_dominated_of(unique: Floats) -> Mask:
-    """The same for distinct rows in lexicographic order: a row can only be dominated by an earlier one."""
+    """The same for distinct rows in lexicographic order: a row can only be dominated by an earlier
+    one.
+    """
     if unique.shape[1] == 2 and len(unique):
         second = unique[:, 1]
         return np.concatenate([[True], second[1:] < np.minimum.accumulate(second)[:-1]])
@@ -35,7 +39,8 @@ def non_dominated_of(unique: Floats) -> Mask:
 
 
 def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
-    """(n,) front of each row of (n, m), all minimised: 0 for rows that no other dominates, 1 for the next front, and so on.
+    """(n,) front of each row of (n, m), all minimised: 0 for rows that no other dominates, 1 for
+    the next front, and so on.
 
     Equal rows share a rank. A row with a NaN comes after all others. Infinities are allowed.
     """
@@ -51,17 +56,23 @@ def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """Volume that points (n, m) dominate below the finite reference (m,), exact; over two columns as While et al. (2012)."""
+    """Volume that points (n, m) dominate below the finite reference (m,), exact; over two columns
+    as While et al. (2012).
+    """
     points_nm, corner = np.asarray(points, dtype=float), np.asarray(reference, dtype=float)
     return _volume(points_nm[(points_nm < corner).all(axis=1)], corner)
 
 
 def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Floats:
-    """(n,) volume that is lost when one point is left out; 0 for dominated and for repeated points."""
+    """(n,) volume that is lost when one point is left out; 0 for dominated and for repeated
+    points.
+    """
     points_nm, corner = np.asarray(points, dtype=float), np.asarray(reference, dtype=float)
     lost = np.zeros(len(points_nm))
     inside = np.flatnonzero((points_nm < corner).all(axis=1))
-    unique, first, counts = np.unique(points_nm[inside], axis=0, return_index=True, return_counts=True)
+    unique, first, counts = np.unique(
+        points_nm[inside], axis=0, return_index=True, return_counts=True
+    )
     for i in np.flatnonzero(non_dominated_of(unique) & (counts == 1)):
         lost[inside[first[i]]] = _exclusive(unique[i], np.delete(unique, i, axis=0), corner)
     return lost
@@ -85,8 +96,11 @@ def _exclusive(point: Floats, others: Floats, corner: Floats) -> float:
     return float(np.prod(corner - point)) - _volume(np.maximum(others, point), corner)
 
 
-def hypervolume_gains(values: Floats, known: Floats, reference: Floats, rng: np.random.Generator) -> Floats:
-    """(n,) volume below the reference (m,) that each of (n, m) points alone would add to `known` (k, m).
+def hypervolume_gains(
+    values: Floats, known: Floats, reference: Floats, rng: np.random.Generator
+) -> Floats:
+    """(n,) volume below the reference (m,) that each of (n, m) points alone would add to `known`
+    (k, m).
 
     Exact in the plane, strip by strip; with more objectives by POINTS random points.
     """

@@ -1,4 +1,6 @@
-"""Every exception that nas_attn raises on purpose, and texts for their sentences: the place, the wrong value, the way out."""
+"""Every exception that nas_attn raises on purpose, and texts for their sentences: the place, the
+wrong value, the way out.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ class BackboneLost(CheckpointError):
 
 
 class TrainingError(OperationError):
-    """A candidate could not be built, measured or trained (its loss diverged, its module raised something)."""
+    """A candidate could not be built, measured or trained (its loss diverged, its module raised
+    something).
+    """
 
 
 class OutOfMemory(TrainingError):
@@ -91,7 +95,9 @@ class LeaseLost(OperationError):
 class NasAttnWarning(UserWarning):
     """The program did something differently from what was asked; the message says what."""
 
-    said: ClassVar[set[str]] = set()  # Warnings that this process gave; its workers do not repeat them
+    said: ClassVar[set[str]] = (
+        set()
+    )  # Warnings that this process gave; its workers do not repeat them
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -107,7 +113,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     options = sorted(known)
     close = difflib.get_close_matches(name[:NAME_LETTERS], options, n=5, cutoff=0.5)
     if close:
-        return f"did you mean '{min(close, key=lambda option: (_letters_apart(name, option), len(option)))}'?"
+        return (
+            "did you mean"
+            f" '{min(close, key=lambda option: (_letters_apart(name, option), len(option)))}'?"
+        )
     return f"choose from: {few(options, quote='')}" if options else "there are none"
 
 
@@ -131,8 +140,12 @@ def several(number: int, noun: str) -> str:
 
 
 def sentence(text: str, letters: int) -> str:
-    """A message as one line of at most `letters`, control characters as escapes: nothing in it moves a terminal's cursor."""
-    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split()))
+    """A message as one line of at most `letters`, control characters as escapes: nothing in it
+    moves a terminal's cursor.
+    """
+    line = "".join(
+        letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(text.split())
+    )
     return line if len(line) <= letters else shorten(line, letters - len(" … "))
 
 
@@ -140,7 +153,10 @@ def printable(text: str) -> str:
     """A text of several lines, control characters as escapes."""
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1] for letter in text)
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1]
+        for letter in text
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -1,4 +1,6 @@
-"""Imports of objects named as `package.module:object`: ours in tables, the user's in a recipe, a space or a command."""
+"""Imports of objects named as `package.module:object`: ours in tables, the user's in a recipe, a
+space or a command.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,21 @@ PYTHON = "python:"  # Prefix of an object that exists only in the program that c
 
 
 def named(path: str) -> Any:
-    """An object of this package, imported on demand: tables and tasks name objects of higher packages."""
+    """An object of this package, imported on demand: tables and tasks name objects of higher
+    packages.
+    """
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
 def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
-    """The function or class that `package.module:object` names, also in the working folder; raises `error`. `what` names the setting."""
+    """The function or class that `package.module:object` names, also in the working folder; raises
+    `error`. `what` names the setting.
+    """
     if name.startswith(PYTHON):
         raise error(
-            f"{what} '{name.removeprefix(PYTHON)}' was given to na.search or na.begin as a Python object: go on with the same "
-            "call, or start a new study with 'package.module:object'"
+            f"{what} '{name.removeprefix(PYTHON)}' was given to na.search or na.begin as a Python"
+            " object: go on with the same call, or start a new study with 'package.module:object'"
         )
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
@@ -34,12 +40,16 @@ def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as cause:  # a user's module may raise any error
         said = " ".join(str(cause).split())
-        raise error(f"{what} '{name}': importing '{module_name}' failed with {type(cause).__name__}: {said}") from cause
+        raise error(
+            f"{what} '{name}': importing '{module_name}' failed with {type(cause).__name__}: {said}"
+        ) from cause
     try:
         found = getattr(module, attribute)
     except AttributeError:
         has = [key for key in vars(module) if not key.startswith("_")]
-        raise error(f"{what} '{name}': '{module_name}' has no '{attribute}': {did_you_mean(attribute, has)}") from None
+        raise error(
+            f"{what} '{name}': '{module_name}' has no '{attribute}': {did_you_mean(attribute, has)}"
+        ) from None
     if not callable(found):
         raise error(f"{what} '{name}' is a {type(found).__name__}, which is not callable")
     return found

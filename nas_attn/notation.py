@@ -1,9 +1,10 @@
 """Placements as text: one line that a person can type, read in a plot and paste back.
 
-    stage1=none stage2=se(reduction=8) stage3@stage=ela(variant=B) stage4.block2@block=cbam(reduction=16)
+    stage1=none stage2=se(reduction=8) stage3@stage=ela(variant=B)
+    stage4.block2@block=cbam(reduction=16)
 
-`SITE[@POSITION]=CHOICE`, separated by blanks; `none` alone is the bare backbone. A site may be a glob (`*=eca`).
-`backbone=resnet8(width=12)` alone is another backbone, bare, as a control.
+`SITE[@POSITION]=CHOICE`, separated by blanks; `none` alone is the bare backbone. A site may be a
+glob (`*=eca`). `backbone=resnet8(width=12)` alone is another backbone, bare, as a control.
 """
 
 import re
@@ -21,7 +22,9 @@ _WORD = re.compile(r"[A-Za-z_][\w.+-]*")
 
 
 def parse(text: str) -> Placement:
-    """A placement from notation; `parse(str(p)) == p`. PlacementError names the unreadable part and the expected form."""
+    """A placement from notation; `parse(str(p)) == p`. PlacementError names the unreadable part and
+    the expected form.
+    """
     assignments: list[Assignment] = []
     position = _skip_blanks(text, 0)
     if text[position:].strip() in ("", "none"):
@@ -30,22 +33,29 @@ def parse(text: str) -> Placement:
         match = _ASSIGNMENT.match(text, position)
         if match is None:
             raise PlacementError(
-                f"placement: cannot read '{text[position : position + 40].strip()}': "
-                "expected SITE[@POSITION]=TYPE(knob=value), like stage2=se(reduction=8), or backbone=resnet8(width=10)"
+                f"placement: cannot read '{text[position : position + 40].strip()}': expected"
+                " SITE[@POSITION]=TYPE(knob=value), like stage2=se(reduction=8), or"
+                " backbone=resnet8(width=10)"
             )
         site, at = match["site"], match["position"]
         if at is not None and at not in POSITIONS:
-            raise PlacementError(f"unknown position '{at}' at {site}: {did_you_mean(at, POSITIONS)}")
+            raise PlacementError(
+                f"unknown position '{at}' at {site}: {did_you_mean(at, POSITIONS)}"
+            )
         assignments.append(Assignment(site, _choice(match["type"], match["knobs"], site), at))
         position = _skip_blanks(text, match.end())
     return Placement(tuple(assignments))
 
 
 def parse_choice(text: str, where: str) -> Choice:
-    """A name and its settings, `resnet8(width=10)`. Raises PlacementError, which names the place."""
+    """A name and its settings, `resnet8(width=10)`. Raises PlacementError, which names the
+    place.
+    """
     match = re.fullmatch(_CHOICE, text)
     if match is None:
-        raise PlacementError(f"cannot read '{text}' at {where}: expected NAME(setting=value), like resnet8(width=10)")
+        raise PlacementError(
+            f"cannot read '{text}' at {where}: expected NAME(setting=value), like resnet8(width=10)"
+        )
     return _choice(match["type"], match["knobs"], where)
 
 
@@ -55,7 +65,9 @@ def _choice(type: str, inside: str | None, where: str) -> Choice:
     for part in filter(None, (p.strip() for p in (inside or "").split(","))):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not name.isidentifier():
-            raise PlacementError(f"cannot read the knob '{part}' of {type} at {where}: expected name=value")
+            raise PlacementError(
+                f"cannot read the knob '{part}' of {type} at {where}: expected name=value"
+            )
         if name in knobs:
             raise PlacementError(f"knob '{name}' of {type} at {where} is given twice")
         knobs[name] = _knob(value, name, where)
@@ -74,7 +86,8 @@ def _knob(text: str, name: str, where: str) -> Knob:
     if _WORD.fullmatch(text):
         return text
     raise PlacementError(
-        f"cannot read the value '{text}' of knob '{name}' at {where}: expected a number, true, false or a word"
+        f"cannot read the value '{text}' of knob '{name}' at {where}: expected a number, true,"
+        " false or a word"
     )
 
 

@@ -20,13 +20,17 @@ _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
 def user_path(text: str | Path, *, what: str, error: type[UserError], home: bool = True) -> Path:
-    """A path as typed, for `Path.exists`; raises `error` if no file can have this name. `what` names the setting."""
+    """A path as typed, for `Path.exists`; raises `error` if no file can have this name. `what`
+    names the setting.
+    """
     try:
         path = Path(text).expanduser() if home else Path(text)
         os.stat(path)
     except OSError as cause:
         if cause.errno not in _NO_FILE:
-            raise error(f"{what} '{shorten(str(text))}' cannot be a file: {cause.strerror}") from None
+            raise error(
+                f"{what} '{shorten(str(text))}' cannot be a file: {cause.strerror}"
+            ) from None
     except (ValueError, RuntimeError) as cause:
         raise error(f"{what} '{shorten(str(text))}' cannot be a file: {cause}") from None
     return path
@@ -36,19 +40,32 @@ HTML = (b"<!doctype html",)  # The beginning of our pages
 
 
 def output_path(
-    text: str | Path, *, what: str, error: type[UserError], replaces: tuple[bytes, ...] | None = None
+    text: str | Path,
+    *,
+    what: str,
+    error: type[UserError],
+    replaces: tuple[bytes, ...] | None = None,
 ) -> Path:
-    """A typed path for an output file: it does not exist, or is a file with one of the beginnings in `replaces` (None: any). Raises
-    `error`: no file can have this name, or the existing one must not be replaced."""
+    """A typed path for an output file: it does not exist, or is a file with one of the beginnings
+    in `replaces` (None: any). Raises
+    `error`: no file can have this name, or the existing one must not be replaced.
+    """
     path = user_path(text, what=what, error=error)
     if os.path.lexists(path) and not path.is_file():
-        kind = "a folder: name a file in it" if path.is_dir() else "not an ordinary file: name another file"
+        kind = (
+            "a folder: name a file in it"
+            if path.is_dir()
+            else "not an ordinary file: name another file"
+        )
         raise error(f"{what} '{shorten(str(text))}' is {kind}")
     if replaces is not None and path.is_file() and os.access(path, os.R_OK):
         with path.open("rb") as file:
             start = file.read(64).lower()
         if start and not start.startswith(replaces):
-            raise error(f"{what} '{shorten(str(text))}' already exists and is another kind of file: name another file")
+            raise error(
+                f"{what} '{shorten(str(text))}' already exists and is another kind of file: name"
+                " another file"
+            )
     return path
 
 
@@ -60,7 +77,9 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write; it is moved to its place when it is complete and on the disk. OSError: it cannot be written."""
+    """A file to write; it is moved to its place when it is complete and on the disk. OSError: it
+    cannot be written.
+    """
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART}")
     try:
         with draft.open("xb") as file:
@@ -75,7 +94,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def replace_file(draft: Path, path: Path) -> None:
-    """Moves a finished file to its place; retries for a while, as Windows refuses it while another process reads the old file."""
+    """Moves a finished file to its place; retries for a while, as Windows refuses it while another
+    process reads the old file.
+    """
     end = time.monotonic() + REPLACE_S
     while True:
         try:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 SEPARATOR = "/"
 SHOWN_LETTERS = 100  # Of a command
-SAME_S = 2.0  # Starts of one process number within this time are one process: the machine's clock may be set
+# Starts of one process number within this time are one process: the machine's clock may be set
+SAME_S = 2.0
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/pid")
 
@@ -63,10 +64,19 @@ def process(pid: int) -> Process | None:
 
 
 def owner_name() -> str:
-    """A unique name of this process: host, kernel, PID namespace, PID, start time, and a random part."""
+    """A unique name of this process: host, kernel, PID namespace, PID, start time, and a random
+    part.
+    """
     me = process(os.getpid())
     assert me is not None
-    parts = [socket.gethostname(), kernel(), _namespace(), str(me.pid), me.started, uuid.uuid4().hex[:8]]
+    parts = [
+        socket.gethostname(),
+        kernel(),
+        _namespace(),
+        str(me.pid),
+        me.started,
+        uuid.uuid4().hex[:8],
+    ]
     return SEPARATOR.join(part.replace(SEPARATOR, "-") for part in parts)
 
 
@@ -79,8 +89,10 @@ def kernel() -> str:
 
 
 def is_dead(owner: str, *, local: bool = False) -> bool:
-    """Whether an owner was a process of this machine that is gone. False if that is unknown: then its lease must expire.
-    `local`: only this machine's processes can own it, so one from before the last boot is gone."""
+    """Whether an owner was a process of this machine that is gone. False if that is unknown: then
+    its lease must expire.
+    `local`: only this machine's processes can own it, so one from before the last boot is gone.
+    """
     parts = owner.split(SEPARATOR)
     if len(parts) != 6 or parts[0] != socket.gethostname():
         return False
@@ -169,7 +181,9 @@ def cores() -> int:
 
 
 def words_of(command: str) -> list[str]:
-    """A command's words, for no shell; on Windows, a backslash is a part of a path. ValueError: a quotation does not end."""
+    """A command's words, for no shell; on Windows, a backslash is a part of a path. ValueError: a
+    quotation does not end.
+    """
     lexer = shlex.shlex(command, posix=True)
     lexer.whitespace_split, lexer.commenters = True, ""
     if os.name == "nt":
@@ -178,7 +192,9 @@ def words_of(command: str) -> list[str]:
 
 
 def apart(*, outliving: bool = False) -> dict[str, Any]:
-    """Arguments of `Popen` for a process that Ctrl-C in this terminal does not reach; `outliving`: nor does its closing."""
+    """Arguments of `Popen` for a process that Ctrl-C in this terminal does not reach; `outliving`:
+    nor does its closing.
+    """
     if sys.platform == "win32":
         # With a console of its own, not with none: programs that it runs would show theirs.
         hidden = subprocess.CREATE_NO_WINDOW if outliving else 0

@@ -1,9 +1,14 @@
-"""How runs are trained and what they are made for: the words that a study keeps with each run and each score."""
+"""How runs are trained and what they are made for: the words that a study keeps with each run and
+each score.
+"""
 
-SEARCH = "search"  # A training protocol, the recipe's `[training]`; and the purpose of the search's own runs
+# A training protocol, the recipe's `[training]`; and the purpose of the search's own runs
+SEARCH = "search"
 TARGET_PROTOCOL = "target"  # The training protocol of the target; a study may keep others
 CONFIRM, ROUND, VALIDATE, RETRAIN = "confirm", "round", "validate", "retrain"
-BACKBONE = "backbone"  # Purpose of the runs that train backbones; their key where it is the study's own
+BACKBONE = (  # Purpose of the runs that train backbones; their key where it is the study's own
+    "backbone"
+)
 PURPOSES = frozenset({SEARCH, CONFIRM, ROUND, VALIDATE, RETRAIN, BACKBONE})
 
 

@@ -1,4 +1,6 @@
-"""The recipe, a TOML file (`studies/*.toml`): every setting of a study, its default, its limits. A study keeps it as JSON."""
+"""The recipe, a TOML file (`studies/*.toml`): every setting of a study, its default, its limits. A
+study keeps it as JSON.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,19 @@ Factor = Annotated[float, Field(ge=0.0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LARGEST = 16_384  # Channels, height or width of an image at most
 Side = Annotated[int, Field(ge=1, le=LARGEST)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # What NumPy, and with it Optuna's samplers, takes as a seed
+Seed = Annotated[
+    int, Field(ge=0, lt=2**32)
+]  # What NumPy, and with it Optuna's samplers, takes as a seed
 
 
 class TaskSection(Section):
     """What the networks are for."""
 
     name: str = "classification"
-    """`classification`: images into classes, scored by accuracy; `segmentation`: each pixel into a class, scored by mean IoU;
-    `detection`: boxes, scored by mAP50-95."""
+    """`classification`: images into classes, scored by accuracy; `segmentation`: each pixel into a
+    class, scored by mean IoU;
+    `detection`: boxes, scored by mAP50-95.
+    """
 
     @field_validator("name")
     @classmethod
@@ -43,12 +49,16 @@ class BackboneSection(Section):
     """The network that attention is put into."""
 
     name: str = Field(min_length=1)
-    """`resnet8|14|20|32|56`, `preact_resnet…`, `torchvision:NAME`, `timm:NAME`, `smp:ARCHITECTURE/ENCODER`,
-    `ultralytics:NAME.yaml` or `.pt`, `package.module:function`. `resnet8(width=10)` gives a width, too."""
+    """`resnet8|14|20|32|56`, `preact_resnet…`, `torchvision:NAME`, `timm:NAME`,
+    `smp:ARCHITECTURE/ENCODER`, `ultralytics:NAME.yaml` or `.pt`, `package.module:function`.
+    `resnet8(width=10)` gives a width, too.
+    """
     width: int | None = Field(default=None, ge=1, le=1024)
     """Channels of a CIFAR ResNet's first stage; None: 16."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments for the function that builds the model (torchvision, timm, smp, your own)."""
+    """Keyword arguments for the function that builds the model (torchvision, timm, smp, your
+    own).
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -65,12 +75,18 @@ class BackboneSection(Section):
 
 
 class GroupsSection(Section):
-    """For folders: images that belong together (a patient, a scene) and must not be on both sides of a split."""
+    """For folders: images that belong together (a patient, a scene) and must not be on both sides
+    of a split.
+    """
 
     file: str | None = None
-    """CSV file with the columns `image` (its path in the folder, or its file's name) and `group`."""
+    """CSV file with the columns `image` (its path in the folder, or its file's name) and
+    `group`.
+    """
     pattern: str | None = None
-    """Regular expression over an image's path below its class folder; the text of its first group names the group."""
+    """Regular expression over an image's path below its class folder; the text of its first group
+    names the group.
+    """
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -79,7 +95,9 @@ class GroupsSection(Section):
         try:
             re.compile(self.pattern or "")
         except re.error as error:
-            raise ValueError(f"pattern '{self.pattern}' is not a regular expression ({error})") from None
+            raise ValueError(
+                f"pattern '{self.pattern}' is not a regular expression ({error})"
+            ) from None
         return self
 
 
@@ -99,30 +117,41 @@ class DataSection(Section):
     """The images."""
 
     name: str = Field(min_length=1)
-    """{data_sets} (coco and yolo have boxes), `package.module:function` that returns a torch data set, or `external`: the evaluator
-    of `[training]` brings its own."""
+    """{data_sets} (coco and yolo have boxes), `package.module:function` that returns a torch data
+    set, or `external`: the evaluator of `[training]` brings its own.
+    """
     root: str = "data"
     """Folder for downloaded files."""
     validation: int | Fraction | None = None
-    """Images (or share) of the training set kept for validation; None: the data set's own split, else a fifth."""
+    """Images (or share) of the training set kept for validation; None: the data set's own split,
+    else a fifth.
+    """
     train_subset: int | None = Field(default=None, ge=1)
     """At most this many training images (stratified)."""
     size: int | None = Field(default=None, ge=4, le=1024)
-    """Side in pixels of a folder's images: the shorter side is scaled to it, the middle square kept; None: 64, or the size at which
-    published weights (`default`) were validated. For detectors: side of the input, to which an image's longer side is scaled; None:
-    640 (ultralytics), 320 or the detector's own (torchvision)."""
+    """Side in pixels of a folder's images: the shorter side is scaled to it, the middle square
+    kept; None: 64, or the size at which published weights (`default`) were validated. For
+    detectors: side of the input, to which an image's longer side is scaled; None: 640
+    (ultralytics), 320 or the detector's own (torchvision).
+    """
     options: dict[str, int | float | bool | str] = Field(default_factory=dict)
-    """Settings of a generated data set (`digits`: size, fragments, fragment_size; `cued-digits`: height, width, bar, cue,
-    contrast, noise; both: train, validation, test); of a folder (`resize`: the shorter side before the middle square is cut,
-    `interpolation`; left out: those of the published weights); or keyword arguments of your own function."""
+    """Settings of a generated data set (`digits`: size, fragments, fragment_size; `cued-digits`:
+    height, width, bar, cue, contrast, noise; both: train, validation, test); of a folder (`resize`:
+    the shorter side before the middle square is cut, `interpolation`; left out: those of the
+    published weights); or keyword arguments of your own function.
+    """
     broken_images: Literal["refuse", "skip"] = "refuse"
     """For an image that cannot be read: stop with an error, or leave it out."""
     input_shape: tuple[Side, Side, Side] | None = None
-    """For `external`: (channels, height, width) of the model's input, to find its sites and to time it."""
+    """For `external`: (channels, height, width) of the model's input, to find its sites and to time
+    it.
+    """
     classes: int | None = Field(default=None, ge=1, le=1_000_000)
     """For `external`: number of the model's outputs."""
     mean: list[float] | None = None
-    """Means per channel, 0 to 1, to normalise images; None: those of the training split. For weights that need others."""
+    """Means per channel, 0 to 1, to normalise images; None: those of the training split. For
+    weights that need others.
+    """
     std: list[Annotated[float, Field(gt=0.0)]] | None = None
     """The standard deviations that go with `mean`."""
     workers: int | None = Field(default=None, ge=1, le=256)
@@ -137,9 +166,13 @@ class DataSection(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.groups is not None and not self.name.startswith("folder:"):
-            raise ValueError(f"groups need files, and '{self.name}' has none: remove groups, or use folder:PATH")
+            raise ValueError(
+                f"groups need files, and '{self.name}' has none: remove groups, or use folder:PATH"
+            )
         if self.coco is not None and not self.name.startswith("coco:"):
-            raise ValueError(f"coco is only for coco:FOLDER, and '{self.name}' is not one: remove coco")
+            raise ValueError(
+                f"coco is only for coco:FOLDER, and '{self.name}' is not one: remove coco"
+            )
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std belong together: give both or neither")
         return self
@@ -151,7 +184,9 @@ BATCHED: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "mixup": {"alpha": (0.0, 10.0)},
     "repeat": {"times": (1, 64)},
 }
-"""Augmentations of whole batches on the training device: name -> argument -> (above, at most). `repeat` changes the order of an epoch."""
+"""Augmentations of whole batches on the training device: name -> argument -> (above, at most).
+`repeat` changes the order of an epoch.
+"""
 
 
 class Named(BaseModel):
@@ -173,10 +208,14 @@ class Named(BaseModel):
 
 
 class Schedule(Named):
-    """A part of the learning rate's schedule: a class of torch.optim.lr_scheduler, and how long it lasts."""
+    """A part of the learning rate's schedule: a class of torch.optim.lr_scheduler, and how long it
+    lasts.
+    """
 
     epochs: float | None = Field(default=None, gt=0)
-    """Number of epochs, or below 1 a share of the training; None: to the end (only in the last part)."""
+    """Number of epochs, or below 1 a share of the training; None: to the end (only in the last
+    part).
+    """
 
     @field_validator("epochs")
     @classmethod
@@ -187,14 +226,20 @@ class Schedule(Named):
 
 
 class Augment(Named):
-    """One augmentation: `flip`, `crop` (padding), `mixup` (alpha), of whole batches on the training device; `repeat` (times); or a class
-    of torchvision.transforms.v2 or a `package.module:function` that returns a transform, of each image."""
+    """One augmentation: `flip`, `crop` (padding), `mixup` (alpha), of whole batches on the training
+    device; `repeat` (times); or a class of torchvision.transforms.v2 or a `package.module:function`
+    that returns a transform, of each image.
+    """
 
     @property
     def names(self) -> set[str]:
         """Its own name, and those of the augmentations that it chooses among."""
         inner = self.arguments.get("transforms")
-        found = [one.get("name") if isinstance(one, dict) else one for one in inner] if isinstance(inner, list) else []
+        found = (
+            [one.get("name") if isinstance(one, dict) else one for one in inner]
+            if isinstance(inner, list)
+            else []
+        )
         return {self.name, *(name for name in found if isinstance(name, str))}
 
     @model_validator(mode="after")
@@ -210,8 +255,15 @@ class Augment(Named):
             raise ValueError(f"'{self.name}' {wanted}, not {', '.join(self.arguments) or 'none'}")
         for name, (low, high) in known.items():
             value = self.arguments[name]
-            if isinstance(value, bool) or not isinstance(value, int | type(high)) or not low < value <= high:
-                raise ValueError(f"{name} of '{self.name}' must be more than {low} and at most {high}, not {value!r}")
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | type(high))
+                or not low < value <= high
+            ):
+                raise ValueError(
+                    f"{name} of '{self.name}' must be more than {low} and at most {high}, not"
+                    f" {value!r}"
+                )
         return self
 
 
@@ -219,40 +271,58 @@ class TrainingSection(Section):
     """How a candidate is trained and scored."""
 
     start: Literal["scratch", "backbone", "pretrained"] = "scratch"
-    """What the search's candidates start from: random weights, a backbone that the study trains, or your weights (`weights`). Left
-    out: as the target."""
+    """What the search's candidates start from: random weights, a backbone that the study trains, or
+    your weights (`weights`). Left
+    out: as the target.
+    """
     weights: str | None = None
-    """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.safetensors`, `.npz`), or `default` for the library's published weights.
-    Left out: those of the target."""
+    """For `pretrained`: a state_dict file (`.pt`, `.pth`, `.safetensors`, `.npz`), or `default` for
+    the library's published weights. Left out: those of the target.
+    """
     init: Literal["paper", "identity"] = "identity"
     """Modules start in their published form or as the identity."""
     rungs: list[int] = Field(default_factory=lambda: [10], min_length=1)
-    """Epochs at which a candidate is scored and may be pruned, increasing. Left out: those of the target, or for `backbone` [1, 3]."""
+    """Epochs at which a candidate is scored and may be pruned, increasing. Left out: those of the
+    target, or for `backbone` [1, 3].
+    """
     backbone_epochs: int = Field(default=10, ge=1)
     """For `start = "backbone"`: epochs of each backbone."""
     backbones: int = Field(default=3, ge=1, le=64)
-    """Number of seeds; each gets six or more candidates, and the bare backbone runs on all. With `start = "backbone"`: its backbones."""
+    """Number of seeds; each gets six or more candidates, and the bare backbone runs on all. With
+    `start = "backbone"`: its backbones.
+    """
     batch_size: int = Field(default=128, ge=2)
     accumulate: int = Field(default=1, ge=1, le=65536)
-    """Batches whose gradients one step of the optimizer adds up: it sees `accumulate` times `batch_size` images."""
+    """Batches whose gradients one step of the optimizer adds up: it sees `accumulate` times
+    `batch_size` images.
+    """
     loss: Named | None = None
-    """A loss of torch.nn or `package.module:Class`, with its arguments: `{ name = "CrossEntropyLoss", label_smoothing = 0.1 }`,
-    `"BCEWithLogitsLoss"`; None: cross-entropy. Scores are always the log-loss."""
+    """A loss of torch.nn or `package.module:Class`, with its arguments: `{ name =
+    "CrossEntropyLoss", label_smoothing = 0.1 }`, `"BCEWithLogitsLoss"`; None: cross-entropy. Scores
+    are always the log-loss.
+    """
     preset: str | None = None
-    """Defaults from a published way to train; the recipe's own keys come first. What differs from the sources: biases and norms have
-    no weight decay, and photographs are cropped from the middle square of `data.size`. `cifar` (He et al. 2015): nothing else.
-    `fine-tune` (fastai): no first epoch with a frozen body, rates that fall by block and not by three groups, momentum that stays
-    0.9. `timm-a3` (Wightman et al. 2021): trains at `data.size`, not at 160 pixels, unless RandomResizedCrop has `size = 160`; needs
-    timm. `torchvision-v2` (ResNet-50's IMAGENET1K_V2): not at 176 pixels unless RandomResizedCrop has `size = 176`, and `ema` averages over
-    a shorter time (its own is 0.9996)."""
+    """Defaults from a published way to train; the recipe's own keys come first. What differs from
+    the sources: biases and norms have no weight decay, and photographs are cropped from the middle
+    square of `data.size`. `cifar` (He et al. 2015): nothing else. `fine-tune` (fastai): no first
+    epoch with a frozen body, rates that fall by block and not by three groups, momentum that stays
+    0.9. `timm-a3` (Wightman et al. 2021): trains at `data.size`, not at 160 pixels, unless
+    RandomResizedCrop has `size = 160`; needs timm. `torchvision-v2` (ResNet-50's IMAGENET1K_V2):
+    not at 176 pixels unless RandomResizedCrop has `size = 176`, and `ema` averages over a shorter
+    time (its own is 0.9996).
+    """
     optimizer: str = "SGD"
     """A class of torch.optim, or `package.module:Class`."""
     optimizer_arguments: dict[str, Any] | None = None
-    """Its arguments beside rate and weight decay; left out: for SGD Nesterov momentum of 0.9, for AdamW betas of 0.9 and 0.99."""
+    """Its arguments beside rate and weight decay; left out: for SGD Nesterov momentum of 0.9, for
+    AdamW betas of 0.9 and 0.99.
+    """
     schedule: list[Schedule] = Field(default_factory=list)
-    """Classes of torch.optim.lr_scheduler, one after the other, with their arguments, in epochs (`OneCycleLR`: in steps): `[{ name =
-    "LinearLR", start_factor = 0.01, epochs = 5 }, { name = "CosineAnnealingLR" }]`. What depends on the length (`T_max`, `total_iters`)
-    may be left out. Empty: one cycle per rung."""
+    """Classes of torch.optim.lr_scheduler, one after the other, with their arguments, in epochs
+    (`OneCycleLR`: in steps): `[{ name = "LinearLR", start_factor = 0.01, epochs = 5 }, { name =
+    "CosineAnnealingLR" }]`. What depends on the length (`T_max`, `total_iters`) may be left out.
+    Empty: one cycle per rung.
+    """
     learning_rate: float = Field(default=0.1, gt=0)
     """Peak rate of the backbone's training and of training from scratch."""
     finetune_learning_rate: float | None = Field(default=None, gt=0)
@@ -260,31 +330,43 @@ class TrainingSection(Section):
     attention_learning_rate: float = Field(default=1.0, gt=0)
     """Factor on the learning rate of attention modules."""
     backbone_learning_rate: Factor | list[Factor] = 1.0
-    """Factor on the learning rate of the backbone in candidates; 0 freezes it. A list has the factor for the layers before stage 1,
-    then one for each stage: `[0, 0, 0, 0.1, 1]`; the head has 1."""
+    """Factor on the learning rate of the backbone in candidates; 0 freezes it. A list has the
+    factor for the layers before stage 1, then one for each stage: `[0, 0, 0, 0.1, 1]`; the head has
+    1.
+    """
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    """Factor on the learning rate of each block against the one after it, in candidates from trained weights (timm's layer decay)."""
+    """Factor on the learning rate of each block against the one after it, in candidates from
+    trained weights (timm's layer decay).
+    """
     weight_decay: float = Field(default=5e-4, ge=0)
     ema: float = Field(default=0.9, ge=0, lt=1)
-    """Decay of the weights' exponential moving average per hundredth of an epoch; 0: the last weights are scored."""
+    """Decay of the weights' exponential moving average per hundredth of an epoch; 0: the last
+    weights are scored.
+    """
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest gradient norm; None: no clipping."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 autocast on CUDA and on CPUs that are faster in it, else float32."""
     execution: Literal["auto", "eager", "compile", "cuda-graph"] = "auto"
-    """How a training step runs: as it is, with torch.compile, or recorded once as a CUDA graph and replayed.
-    `auto`: a CUDA graph on CUDA, else as it is; `compile` pays only in long trainings."""
+    """How a training step runs: as it is, with torch.compile, or recorded once as a CUDA graph and
+    replayed.
+    `auto`: a CUDA graph on CUDA, else as it is; `compile` pays only in long trainings.
+    """
     augment: list[Augment] = Field(default_factory=list)
-    """What changes images while training, in this order: `{ name = "flip" }`, `{ name = "crop", padding = 4 }`, `{ name = "mixup", alpha
-    = 0.2 }`, or a class of torchvision.transforms.v2 with its arguments, `{ name = "RandomResizedCrop", size = 224 }`. Masks and
-    boxes follow. `{ name = "repeat", times = 3 }`: an epoch takes a third of the images, each three times in a batch (repeated
-    augmentation)."""
+    """What changes images while training, in this order: `{ name = "flip" }`, `{ name = "crop",
+    padding = 4 }`, `{ name = "mixup", alpha = 0.2 }`, or a class of torchvision.transforms.v2 with
+    its arguments, `{ name = "RandomResizedCrop", size = 224 }`. Masks and boxes follow. `{ name =
+    "repeat", times = 3 }`: an epoch takes a third of the images, each three times in a batch
+    (repeated augmentation).
+    """
     transforms: str | None = None
     """`package.module:function` that returns a transform of your own; it follows `augment`."""
     seeds: int = Field(default=1, ge=1, le=64)
     """Runs with different seeds per candidate."""
     evaluator: str | None = None
-    """`package.module:function` that trains and scores a candidate instead of the built-in trainer."""
+    """`package.module:function` that trains and scores a candidate instead of the built-in
+    trainer.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -335,24 +417,36 @@ class TrainingSection(Section):
         epochs = f"after {several(self.rungs[-1], 'epoch')}"
         start = {
             "scratch": "from random weights",
-            "backbone": "from this study's backbones" if self.backbones > 1 else "from this study's backbone",
+            "backbone": (
+                "from this study's backbones"
+                if self.backbones > 1
+                else "from this study's backbone"
+            ),
             "pretrained": "from the given weights",
         }[self.start]
         return f"{epochs} {start}"
 
 
 class TargetSection(Section):
-    """How the network will finally be trained: by `validate` and `retrain`, and by the search unless `[training]` says otherwise.
+    """How the network will finally be trained: by `validate` and `retrain`, and by the search
+    unless `[training]` says otherwise.
 
-    The network, its modules' form included, is the one that was searched. Keys that are not given are as in `[training]`.
+    The network, its modules' form included, is the one that was searched. Keys that are not given
+    are as in `[training]`.
     """
 
     start: Literal["scratch", "pretrained"] = "scratch"
-    """Random weights, or your weights (`weights`), into which attention is inserted. Left out: `pretrained` where weights are named."""
+    """Random weights, or your weights (`weights`), into which attention is inserted. Left out:
+    `pretrained` where weights are named.
+    """
     weights: str | None = None
-    """For `pretrained`: a file, or `default` for the library's published weights; left out: those of `[training]`."""
+    """For `pretrained`: a file, or `default` for the library's published weights; left out: those
+    of `[training]`.
+    """
     epochs: int | None = Field(default=None, ge=1)
-    """None: the search's last rung; or, if the search starts differently, three times that and at least `backbone_epochs`."""
+    """None: the search's last rung; or, if the search starts differently, three times that and at
+    least `backbone_epochs`.
+    """
     seeds: int = Field(default=8, ge=2, le=256)
     """Blocks of a validation, each with a new seed."""
     learning_rate: float | None = Field(default=None, gt=0)
@@ -372,14 +466,19 @@ class LatencySection(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = False
     threads: int = Field(default=1, ge=1, le=1024)
-    """Intra-op threads; with more than one, the wall clock is used instead of the thread's CPU time."""
+    """Intra-op threads; with more than one, the wall clock is used instead of the thread's CPU
+    time.
+    """
     mode: str = "eager"
     """How the network runs, one of {latency_modes}. `eager` is torch as it is."""
     command: str | None = None
-    """For `mode = "command"`: a program that measures elsewhere and prints milliseconds; `{onnx}` (or its last argument) is
-    the path of an ONNX file."""
+    """For `mode = "command"`: a program that measures elsewhere and prints milliseconds; `{onnx}`
+    (or its last argument) is the path of an ONNX file.
+    """
     tolerance: float = Field(default=0.02, gt=0, lt=1)
-    """Measuring ends when the half-width of the 95 % interval is this share of the ratio; for the front at the end, half of it."""
+    """Measuring ends when the half-width of the 95 % interval is this share of the ratio; for the
+    front at the end, half of it.
+    """
     session_seconds: float = Field(default=3.0, gt=0)
     """Longest time of one session."""
 
@@ -402,7 +501,10 @@ class LatencySection(Section):
         if self.command is not None and not self.command.strip():
             raise ValueError("command must name a program, not ''")
         mode = LATENCY_MODES[self.mode]
-        for key, value, taken in (("device", self.device, mode.devices), ("dtype", self.dtype, mode.dtypes)):
+        for key, value, taken in (
+            ("device", self.device, mode.devices),
+            ("dtype", self.dtype, mode.dtypes),
+        ):
             if value not in taken:
                 known = " or ".join(f"'{one}'" for one in taken)
                 raise ValueError(f"mode = '{self.mode}' takes {key} = {known}, not '{value}'")
@@ -415,21 +517,33 @@ class SearchSection(Section):
     trials: int = Field(default=30, ge=1)
     """Candidates, the baselines included."""
     sampler: str = "auto"
-    """One of {samplers}, or `package.module:function` that makes your own. `auto`: all placements if `trials` is enough for them, else
-    `placement`, which learns what each choice adds at each site, and each type at all sites. The others are Optuna's."""
+    """One of {samplers}, or `package.module:function` that makes your own. `auto`: all placements
+    if `trials` is enough for them, else `placement`, which learns what each choice adds at each
+    site, and each type at all sites. The others are Optuna's.
+    """
     pruner: Literal["pareto_halving", "none"] = "pareto_halving"
-    """Which candidates continue at a rung: the first few, later the best third by non-domination; `none`: all."""
+    """Which candidates continue at a rung: the first few, later the best third by non-domination;
+    `none`: all.
+    """
     baselines: Literal["all", "none", "bare"] = "all"
-    """`all`: the bare backbone, and each type with its first knobs at every site. Where latency counts, also controls: plain
-    residual convolutions at every site, if all these take at most half of `trials`, and from 10 trials on a wider, deeper or the
-    next larger network of the backbone's family, if one is known. `bare`: only the bare backbone."""
+    """`all`: the bare backbone, and each type with its first knobs at every site. Where latency
+    counts, also controls: plain residual convolutions at every site, if all these take at most half
+    of `trials`, and from 10 trials on a wider, deeper or the next larger network of the backbone's
+    family, if one is known. `bare`: only the bare backbone.
+    """
     confirm_seeds: int = Field(default=3, ge=0)
-    """More seeds for the six networks that matter most after the search, then twice as many rounds of confirmation; 0: none."""
+    """More seeds for the six networks that matter most after the search, then twice as many rounds
+    of confirmation; 0: none.
+    """
     prior: Literal["none", "published", "studies"] = "none"
-    """What the sampler `placement` expects of each type by depth before the first run: nothing, the effects in publications, or the
-    effects in the database's earlier studies. Runs decide how much of it holds. Answers use the runs alone."""
+    """What the sampler `placement` expects of each type by depth before the first run: nothing, the
+    effects in publications, or the effects in the database's earlier studies. Runs decide how much
+    of it holds. Answers use the runs alone.
+    """
     seed: Seed = 0
-    """Seed of proposals and runs. Searches whose seeds are less than 100 apart share no run's seed."""
+    """Seed of proposals and runs. Searches whose seeds are less than 100 apart share no run's
+    seed.
+    """
 
     @field_validator("sampler")
     @classmethod
@@ -441,7 +555,9 @@ class SearchSection(Section):
     @model_validator(mode="after")
     def _prior_is_used(self) -> Self:
         if self.prior != "none" and self.sampler not in ("auto", "placement"):
-            raise ValueError(f"prior = '{self.prior}' needs sampler = 'placement', not '{self.sampler}'")
+            raise ValueError(
+                f"prior = '{self.prior}' needs sampler = 'placement', not '{self.sampler}'"
+            )
         return self
 
 
@@ -457,35 +573,43 @@ class AnswerSection(Section):
     """What is recommended."""
 
     worth: float | None = Field(default=None, gt=0)
-    """The smallest gain that is worth its latency, in the metric's unit (accuracy: 0.01 is a point). Among placements that are less
-    than this below the best one, the fastest wins. None: a tenth of the best gain or of one run's noise, whichever is larger."""
+    """The smallest gain that is worth its latency, in the metric's unit (accuracy: 0.01 is a
+    point). Among placements that are less than this below the best one, the fastest wins. None: a
+    tenth of the best gain or of one run's noise, whichever is larger.
+    """
 
 
 class StorageSection(Section):
     """What a study keeps in addition to its results."""
 
     keep_weights: Literal["all", "front", "none"] = "all"
-    """Which weights of the search to keep: `all` scored candidates'; at the end, only those of the `front`, the recommended
-    candidate and the bare backbone; `none`. Those of `retrain` always stay."""
+    """Which weights of the search to keep: `all` scored candidates'; at the end, only those of the
+    `front`, the recommended candidate and the bare backbone; `none`. Those of `retrain` always
+    stay.
+    """
 
 
 class LogSection(Section):
     """Where else a study is shown."""
 
     to: list[Literal["tensorboard", "mlflow", "wandb"]] = Field(default_factory=list)
-    """Programs that get the answer, and each run when it ends. Their own variables configure them (MLFLOW_TRACKING_URI, WANDB_MODE);
-    each needs the extra of its name."""
+    """Programs that get the answer, and each run when it ends. Their own variables configure them
+    (MLFLOW_TRACKING_URI, WANDB_MODE); each needs the extra of its name.
+    """
 
 
 class Recipe(Section):
-    """A study as written: backbone, data, space, target, training, latency, search, limits, answer, storage, log."""
+    """A study as written: backbone, data, space, target, training, latency, search, limits, answer,
+    storage, log.
+    """
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     space: SpaceSpec
     task: TaskSection = Field(default_factory=TaskSection)
     objectives: list[str] = Field(default_factory=lambda: ["accuracy", "latency"], min_length=1)
-    """{metrics}; all: {costs}; or a metric of the evaluator, `name` if higher is better, `-name` if lower is better. Default: the
-    task's own metric and the latency."""
+    """{metrics}; all: {costs}; or a metric of the evaluator, `name` if higher is better, `-name` if
+    lower is better. Default: the task's own metric and the latency.
+    """
     backbone: BackboneSection
     data: DataSection
     target: TargetSection = Field(default_factory=TargetSection)
@@ -501,7 +625,11 @@ class Recipe(Section):
     @classmethod
     def _own_metric(cls, table: Any) -> Any:
         """Without objectives, the task's metric and the latency."""
-        if not isinstance(table, dict) or "objectives" in table or not isinstance(table.get("task"), dict):
+        if (
+            not isinstance(table, dict)
+            or "objectives" in table
+            or not isinstance(table.get("task"), dict)
+        ):
             return table
         task = TASKS.get(str(table["task"].get("name")))
         return table if task is None else {**table, "objectives": [task.metric, "latency"]}
@@ -520,7 +648,11 @@ class Recipe(Section):
         given = {"weights": weights} if start == "pretrained" and weights else {}
         target = {**target, "start": start, **given}
         if training.get("start") in (None, start):
-            alike = {name: target[name] for name in ("weight_decay", "batch_size", "augment") if name in target}
+            alike = {
+                name: target[name]
+                for name in ("weight_decay", "batch_size", "augment")
+                if name in target
+            }
             alike |= {"rungs": [target["epochs"]]} if target.get("epochs") else {}
             rate = "learning_rate" if start == "scratch" else "finetune_learning_rate"
             alike |= {rate: target["learning_rate"]} if target.get("learning_rate") else {}
@@ -538,9 +670,13 @@ class Recipe(Section):
     def _fits_together(self) -> Self:
         if self.data.name == "external":
             if self.data.input_shape is None:
-                raise ValueError("data.name = 'external' needs data.input_shape = [channels, height, width]")
+                raise ValueError(
+                    "data.name = 'external' needs data.input_shape = [channels, height, width]"
+                )
             if self.training.start == "backbone":
-                raise ValueError("data.name = 'external' needs training.start = 'scratch' or 'pretrained'")
+                raise ValueError(
+                    "data.name = 'external' needs training.start = 'scratch' or 'pretrained'"
+                )
         if (self.target.start == "pretrained") != (self.target.weights is not None):
             raise ValueError("target.start = 'pretrained' and target.weights = '…' belong together")
         task = tasks.of(self)
@@ -550,12 +686,14 @@ class Recipe(Section):
                 known |= {f"{name}{tables.IN_INT8}" for name in task.shares}
             for objective in self.objectives:
                 if objective not in known and not tables.is_own_cost(objective):
-                    raise ValueError(f"unknown objective '{objective}': {did_you_mean(objective, known)}")
+                    raise ValueError(
+                        f"unknown objective '{objective}': {did_you_mean(objective, known)}"
+                    )
         ratio = self.limits.max_latency_ratio
         if ratio is not None and ratio < 1 and self.space.sites.originals == "keep":
             raise ValueError(
-                f"limits.max_latency_ratio = {ratio:g} cannot be met: attention is added to the backbone, whose ratio is 1; "
-                "give more than 1"
+                f"limits.max_latency_ratio = {ratio:g} cannot be met: attention is added to the"
+                " backbone, whose ratio is 1; give more than 1"
             )
         task.check(self)
         return self
@@ -563,19 +701,31 @@ class Recipe(Section):
     @property
     def augmentations(self) -> set[str]:
         """Names of all augmentations, of search and target."""
-        return {name for one in (*self.training.augmentation, *(self.target.augment or ())) for name in one.names}
+        return {
+            name
+            for one in (*self.training.augmentation, *(self.target.augment or ()))
+            for name in one.names
+        }
 
     @property
     def first_seed(self) -> int:
-        """The first seed of runs, below what NumPy takes as a seed. Each `search.seed` has a thousand from here on."""
+        """The first seed of runs, below what NumPy takes as a seed. Each `search.seed` has a
+        thousand from here on.
+        """
         return 1000 * self.search.seed % 2**31
 
     @property
     def target_training(self) -> TrainingSection:
-        """How the target trains, in full: one rung, its last epoch. The modules' form is the one that was searched."""
+        """How the target trains, in full: one rung, its last epoch. The modules' form is the one
+        that was searched.
+        """
         training, target = self.training, self.target
-        given = target.model_dump(exclude={"start", "weights", "epochs", "seeds", "learning_rate", "augment"})
-        changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        given = target.model_dump(
+            exclude={"start", "weights", "epochs", "seeds", "learning_rate", "augment"}
+        )
+        changed: dict[str, Any] = {
+            name: value for name, value in given.items() if value is not None
+        }
         rate = "learning_rate" if target.start == "scratch" else "finetune_learning_rate"
         if target.learning_rate is not None:
             changed[rate] = target.learning_rate
@@ -585,7 +735,9 @@ class Recipe(Section):
                 **changed,
                 "start": target.start,
                 "weights": target.weights,
-                "rungs": [target.epochs or (last if alike else max(training.backbone_epochs, 3 * last))],
+                "rungs": [
+                    target.epochs or (last if alike else max(training.backbone_epochs, 3 * last))
+                ],
                 "augment": training.augmentation if target.augment is None else target.augment,
                 "transforms": None,
                 "seeds": 1,
@@ -593,7 +745,9 @@ class Recipe(Section):
         )
 
     def to_json(self) -> str:
-        """What a study keeps. Keys stay in the order they were written in: choices, parameters and baselines follow it."""
+        """What a study keeps. Keys stay in the order they were written in: choices, parameters and
+        baselines follow it.
+        """
         return json.dumps(self.model_dump(mode="json"))
 
 

@@ -1,4 +1,6 @@
-"""Reads recipes and search spaces from TOML files and studies, and says in one sentence what is wrong with them."""
+"""Reads recipes and search spaces from TOML files and studies, and says in one sentence what is
+wrong with them.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def shipped(kind: Literal["search_spaces", "studies"]) -> dict[str, str]:
 
 
 def load_space(name: str, *, relative_to: Path | None = None) -> SpaceSpec:
-    """A search space by shipped name or path to a TOML file; RecipeError names file, key and the nearest valid name."""
+    """A search space by shipped name or path to a TOML file; RecipeError names file, key and the
+    nearest valid name.
+    """
     where, table = _read_toml("search_spaces", name, relative_to)
     if "choices" not in table and "backbone" in table:
         space = table.get("space")
@@ -46,7 +50,8 @@ def load_space(name: str, *, relative_to: Path | None = None) -> SpaceSpec:
 
 
 def load_recipe(name: str, *, overrides: dict[str, Any] | None = None) -> Recipe:
-    """A recipe by shipped name or path to a TOML file, its space included; RecipeError names file, key and the nearest valid name.
+    """A recipe by shipped name or path to a TOML file, its space included; RecipeError names file,
+    key and the nearest valid name.
 
     Args:
         overrides: dotted keys -> values that replace what the file says, `{"search.trials": 20}`.
@@ -55,7 +60,9 @@ def load_recipe(name: str, *, overrides: dict[str, Any] | None = None) -> Recipe
     return recipe_from(table, where=where, overrides=overrides)
 
 
-def recipe_from(table: dict[str, Any], *, where: str, overrides: dict[str, Any] | None = None) -> Recipe:
+def recipe_from(
+    table: dict[str, Any], *, where: str, overrides: dict[str, Any] | None = None
+) -> Recipe:
     """A recipe from a table as in TOML; `where` names its origin in errors."""
     table = dict(table)
     for key, value in (overrides or {}).items():
@@ -64,7 +71,9 @@ def recipe_from(table: dict[str, Any], *, where: str, overrides: dict[str, Any] 
     space = table.get("space")
     if isinstance(space, str):
         origin = Path(where)
-        table["space"] = load_space(space, relative_to=origin.parent if os.path.isfile(origin) else None)
+        table["space"] = load_space(
+            space, relative_to=origin.parent if os.path.isfile(origin) else None
+        )
     return _validate(Recipe, table, where)
 
 
@@ -79,38 +88,55 @@ def _read_toml(
     if path.is_file():
         try:
             if path.stat().st_size > MOST_BYTES:
-                raise RecipeError(f"{what} file '{shorten(str(path))}' is larger than {MOST_BYTES:,} bytes")
+                raise RecipeError(
+                    f"{what} file '{shorten(str(path))}' is larger than {MOST_BYTES:,} bytes"
+                )
             where, text = str(path), path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{what} file '{shorten(str(path))}' cannot be read: {shorten(str(error))}") from None
+            raise RecipeError(
+                f"{what} file '{shorten(str(path))}' cannot be read: {shorten(str(error))}"
+            ) from None
     elif path.suffix == ".toml" or len(path.parts) > 1:
         raise RecipeError(f"{what} file '{shorten(name)}' does not exist (looked in {Path.cwd()})")
     else:
         known = shipped(kind)
         if name not in known:
-            here = f"did you mean the file '{name}.toml'?" if name and os.path.isfile(f"{path}.toml") else None
+            here = (
+                f"did you mean the file '{name}.toml'?"
+                if name and os.path.isfile(f"{path}.toml")
+                else None
+            )
             raise RecipeError(
-                f"unknown {what} '{shorten(name)}': {here or did_you_mean(name, known)}; or give the path of a .toml file"
+                f"unknown {what} '{shorten(name)}': {here or did_you_mean(name, known)}; or give"
+                " the path of a .toml file"
             )
         where, text = f"{kind}/{name}.toml (shipped)", known[name]
     return where, read_toml(text, where)
 
 
 def frozen_recipe(text: str, *, where: str) -> Recipe:
-    """The recipe that a study was begun with, from the text that `Recipe.to_json` wrote; StorageError where it is damaged."""
+    """The recipe that a study was begun with, from the text that `Recipe.to_json` wrote;
+    StorageError where it is damaged.
+    """
     try:
         return Recipe.model_validate_json(_as_now(text))
     except ValidationError as error:
         why = sentence(Recipe, error, "recipe")
-        raise StorageError(f"{where} has an unreadable recipe ({why}): restore the database from a backup") from None
+        raise StorageError(
+            f"{where} has an unreadable recipe ({why}): restore the database from a backup"
+        ) from None
 
 
 def _as_now(text: str) -> str:
-    """A recipe of before 2026-11-24 with the `init` that its `auto` stood for; others as they are."""
+    """A recipe of before 2026-11-24 with the `init` that its `auto` stood for; others as they
+    are.
+    """
     with suppress(ValueError, TypeError, KeyError):  # a damaged one is told by who reads it
         table = json.loads(text) if '"init": "auto"' in text else {}
         if table and table["training"]["init"] == "auto":
-            table["training"]["init"] = "paper" if table["training"]["start"] == "scratch" else "identity"
+            table["training"]["init"] = (
+                "paper" if table["training"]["start"] == "scratch" else "identity"
+            )
             return json.dumps(table)
     return text
 
@@ -121,24 +147,32 @@ def backbone_section(name: str, **settings: Any) -> BackboneSection:
 
 
 def study_name(file: str) -> str:
-    """A study's name, from that of a file or folder; `-` replaces letters that a name cannot have."""
+    """A study's name, from that of a file or folder; `-` replaces letters that a name cannot
+    have.
+    """
     return re.sub(r"[^A-Za-z0-9._-]+", "-", file).strip("-._") or "study"
 
 
 def target_table(target: str) -> dict[str, str | None]:
-    """The start of `[target]` that a command names: `scratch`, `weights` for published ones, or a file of weights.
+    """The start of `[target]` that a command names: `scratch`, `weights` for published ones, or a
+    file of weights.
 
     Raises RecipeError: it is none of these.
     """
     if target == "scratch":
         return {"start": "scratch", "weights": None}
     if target != "weights" and not user_path(target, what="target", error=RecipeError).is_file():
-        raise RecipeError(f"target '{shorten(target)}' does not exist: give 'scratch', 'weights' or a file of weights")
+        raise RecipeError(
+            f"target '{shorten(target)}' does not exist: give 'scratch', 'weights' or a file of"
+            " weights"
+        )
     return {"start": "pretrained", "weights": "default" if target == "weights" else target}
 
 
 def other_backbone(section: BackboneSection, choice: Choice) -> BackboneSection:
-    """The section of the backbone that a placement names instead of the study's, with the same options. Raises RecipeError."""
+    """The section of the backbone that a placement names instead of the study's, with the same
+    options. Raises RecipeError.
+    """
     source, colon, _ = choice.type.partition(":")
     options = section.options if section.name.partition(":")[:2] == (source, colon) else {}
     return backbone_section(str(choice), width=None if colon else section.width, options=options)
@@ -148,7 +182,10 @@ def _set(table: dict[str, Any], keys: list[str], value: Any, where: str) -> None
     for key in keys[:-1]:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
-            raise RecipeError(f"{where}: '{shorten(key)}' is not a section: '{shorten('.'.join(keys))}' cannot be set")
+            raise RecipeError(
+                f"{where}: '{shorten(key)}' is not a section: '{shorten('.'.join(keys))}' cannot"
+                " be set"
+            )
     table[keys[-1]] = value
 
 
@@ -162,16 +199,29 @@ def _validate(model: type[S], table: dict[str, Any], where: str) -> S:
 def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
     """One sentence for the first error: file, key, value, way out."""
     # If a key takes a bool or another type, the error about the other type is the useful one.
-    first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", e["type"].startswith("bool_")))
-    path = [str(part) for part in first["loc"] if part not in ("bool", "int", "float", "str") and "[" not in str(part)]
+    first = min(
+        error.errors(),
+        key=lambda e: (e["type"] != "extra_forbidden", e["type"].startswith("bool_")),
+    )
+    path = [
+        str(part)
+        for part in first["loc"]
+        if part not in ("bool", "int", "float", "str") and "[" not in str(part)
+    ]
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
         fields = _fields_at(model, first["loc"][:-1])
-        return f"{where}: unknown key '{shorten(key)}': {did_you_mean(str(first['loc'][-1]), fields)}"
+        return (
+            f"{where}: unknown key '{shorten(key)}': {did_you_mean(str(first['loc'][-1]), fields)}"
+        )
     if first["type"] == "missing":
         return f"{where}: '{key}' is missing"
     message = shorten(first["msg"].removeprefix("Value error, "))
-    value = "" if first["type"] == "value_error" else f", not {shorten(repr(first['input']), NAME_LETTERS)}"
+    value = (
+        ""
+        if first["type"] == "value_error"
+        else f", not {shorten(repr(first['input']), NAME_LETTERS)}"
+    )
     return f"{where}: {shorten(key) + ': ' if key else ''}{message[:1].lower()}{message[1:]}{value}"
 
 
@@ -191,12 +241,15 @@ MOST_BYTES = 2**18  # Of a file; its tables may take a thousand times as much me
 MOST_VALUES = 10_000  # In a file: pydantic remembers each one that is wrong
 DEPTH = 20  # Levels of tables and lists in a recipe, which recursion walks through
 _TOO_DEEP = f"{{}} is nested deeper than {DEPTH} levels: use fewer"
-_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*"""  # Of a dotted key: tomllib takes the square of their number
+# Of a dotted key: tomllib takes the square of their number
+_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*"""
 _DEEP_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*(?:{_PART}\.[ \t]*){{{DEPTH}}}", re.MULTILINE)
 
 
 def read_toml(text: str, where: str) -> dict[str, Any]:
-    """A table from TOML; RecipeError if the text is not TOML, or nested too deeply. `where` names its origin."""
+    """A table from TOML; RecipeError if the text is not TOML, or nested too deeply. `where` names
+    its origin.
+    """
     if _DEEP_KEY.search(text):
         raise RecipeError(_TOO_DEEP.format(where))
     try:
@@ -210,13 +263,19 @@ def read_toml(text: str, where: str) -> dict[str, Any]:
 
 
 def check_depth(table: Any, where: str) -> None:
-    """RecipeError if tables and lists are nested deeper than DEPTH, or hold more than MOST_VALUES."""
+    """RecipeError if tables and lists are nested deeper than DEPTH, or hold more than
+    MOST_VALUES.
+    """
     level, count = [table], 0
     for _ in range(DEPTH):
         count += sum(map(len, level))
         if count > MOST_VALUES:
             raise RecipeError(f"{where} holds more than {MOST_VALUES:,} values: use fewer")
-        inside = (inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer))
+        inside = (
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        )
         level = [inner for inner in inside if isinstance(inner, dict | list)]
         if not level:
             return

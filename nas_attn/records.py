@@ -11,9 +11,15 @@ from nas_attn.purposes import SEARCH
 
 Knob = int | float | bool | str
 
-POSITIONS = ("residual", "block", "stage")  # Before each residual add, after each block, after the last one
+POSITIONS = (
+    "residual",
+    "block",
+    "stage",
+)  # Before each residual add, after each block, after the last one
 
-Role = Literal["backbone", "neck", "head"]  # Neck: grows maps again and mixes them; head: leads to outputs only
+Role = Literal[
+    "backbone", "neck", "head"
+]  # Neck: grows maps again and mixes them; head: leads to outputs only
 
 
 def format_knob(value: Knob) -> str:
@@ -27,7 +33,9 @@ def format_knob(value: Knob) -> str:
 class Choice:
     """An attention module's type and its knobs: `se(reduction=8)`, or `none`."""
 
-    type: str  # Name in the catalogue, `package.module:Class`, `none`, or `original` (the backbone's own attention)
+    # Name in the catalogue, `package.module:Class`, `none`, or `original` (the backbone's own
+    # attention)
+    type: str
     knobs: tuple[tuple[str, Knob], ...] = ()  # Knobs in the order they were written
 
     @property
@@ -62,7 +70,9 @@ class Assignment:
 
 
 class _Hashed:
-    """Holds a cached hash, since placements are keys everywhere. It is no field, so it is not compared or pickled."""
+    """Holds a cached hash, since placements are keys everywhere. It is no field, so it is not
+    compared or pickled.
+    """
 
     __slots__ = ("_hash",)
     _hash: int
@@ -70,7 +80,9 @@ class _Hashed:
 
 @dataclass(frozen=True, slots=True)
 class Placement(_Hashed):
-    """A placement as typed: site -> choice; empty: `none`, the bare backbone. `notation.parse(str(p)) == p`."""
+    """A placement as typed: site -> choice; empty: `none`, the bare backbone.
+    `notation.parse(str(p)) == p`.
+    """
 
     assignments: tuple[Assignment, ...] = ()
 
@@ -96,7 +108,9 @@ class Point:
     channels: int
     height: int
     width: int
-    replaces: bool = False  # The module is the backbone's own attention, which attached attention replaces
+    replaces: bool = (
+        False  # The module is the backbone's own attention, which attached attention replaces
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +119,9 @@ class Site:
 
     name: str  # `stage2`, or `stage2.block1`; `neck1`, `head1` and their blocks by the role
     points: tuple[tuple[str, tuple[Point, ...]], ...]
-    """(position, its points, of one shape) in the order of POSITIONS. Positions that mean one tensor name the same point."""
+    """(position, its points, of one shape) in the order of POSITIONS. Positions that mean one
+    tensor name the same point.
+    """
     macs_share: float = 0.0  # Share of the backbone's MACs spent in this stage or block, 0 to 1
     role: Role = "backbone"
 
@@ -115,7 +131,9 @@ class Site:
 
     @property
     def original(self) -> bool:
-        """Whether the backbone has attention of its own here, which may be kept, replaced or removed."""
+        """Whether the backbone has attention of its own here, which may be kept, replaced or
+        removed.
+        """
         return any(point.replaces for _, points in self.points for point in points)
 
     @property
@@ -135,17 +153,27 @@ class Site:
 class Survey:
     """The sites of a model, with notes about them."""
 
-    sites: tuple[Site, ...]  # Stages with the backbone's own attention, one's own sites, blocks; each as executed
-    notes: tuple[str, ...] = ()  # One sentence each: why something is not a site, or has a surprising effect
+    sites: tuple[
+        Site, ...
+    ]  # Stages with the backbone's own attention, one's own sites, blocks; each as executed
+    notes: tuple[
+        str, ...
+    ] = ()  # One sentence each: why something is not a site, or has a surprising effect
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedPlacement:
-    """A placement made explicit for one backbone: the network that is built, timed, keyed and exported."""
+    """A placement made explicit for one backbone: the network that is built, timed, keyed and
+    exported.
+    """
 
     modules: tuple[tuple[Point, tuple[Choice, ...]], ...]
-    """Per point, sorted by path, its modules in order, every knob written out; none removes the backbone's own attention."""
-    placement: Placement  # Leaves nothing to the sites' shapes, sorted by site; resolves to the same key
+    """Per point, sorted by path, its modules in order, every knob written out; none removes the
+    backbone's own attention.
+    """
+    placement: (
+        Placement  # Leaves nothing to the sites' shapes, sorted by site; resolves to the same key
+    )
     init: str  # `paper` or `identity`: two forms are two functions
     key: str  # Equal networks have equal keys
     other: Choice | None = None  # Another bare backbone instead of the study's, as a control
@@ -189,27 +217,45 @@ class Score:
     seed: int
     rung: int  # Index into the recipe's rungs
     epochs: int  # Epochs trained so far
-    metrics: Mapping[str, float]  # `accuracy` (0 to 1), `loss` (mean, nats), an evaluator's own; those of ASIDE
-    correct: bytes | None = None  # Per validation image, right or wrong, as bits (numpy.packbits order)
+    metrics: Mapping[
+        str, float
+    ]  # `accuracy` (0 to 1), `loss` (mean, nats), an evaluator's own; those of ASIDE
+    correct: bytes | None = (
+        None  # Per validation image, right or wrong, as bits (numpy.packbits order)
+    )
     examples: int = 0  # Validation images behind `correct`
     wall_s: float = 0.0  # Seconds of training and scoring since the previous rung
-    device_s: float = 0.0  # Seconds the device worked on it (CPU: process time of the training threads)
+    device_s: float = (
+        0.0  # Seconds the device worked on it (CPU: process time of the training threads)
+    )
     waited_s: float = 0.0  # Seconds in which the training waited for images
     answers: bytes | None = None  # Results per image and class: `analysis.per_image.Answers`
-    peak_bytes: float | None = None  # Most memory while training: of the GPU's tensors, on a CPU of the process
-    images_per_s: float | None = None  # In training, without scoring; None without an uninterrupted epoch
+    peak_bytes: float | None = (
+        None  # Most memory while training: of the GPU's tensors, on a CPU of the process
+    )
+    images_per_s: float | None = (
+        None  # In training, without scoring; None without an uninterrupted epoch
+    )
 
     @property
     def kept(self) -> Score:
         """The score as a study keeps it, with waiting time, memory and speed among its metrics."""
         share = min(1.0, self.waited_s / self.wall_s) if self.wall_s else 0.0
-        spent = {"loading_share": share, "peak_bytes": self.peak_bytes, "images_per_s": self.images_per_s}
-        return replace(self, metrics={**self.metrics, **{name: v for name, v in spent.items() if v is not None}})
+        spent = {
+            "loading_share": share,
+            "peak_bytes": self.peak_bytes,
+            "images_per_s": self.images_per_s,
+        }
+        return replace(
+            self,
+            metrics={**self.metrics, **{name: v for name, v in spent.items() if v is not None}},
+        )
 
     def as_plain(self) -> dict[str, Any]:
         """The score in JSON's types."""
         packed = {
-            name: None if (blob := getattr(self, name)) is None else base64.b64encode(blob).decode() for name in _BLOBS
+            name: None if (blob := getattr(self, name)) is None else base64.b64encode(blob).decode()
+            for name in _BLOBS
         }
         return {**asdict(self), "metrics": dict(self.metrics), **packed}
 
@@ -217,7 +263,14 @@ class Score:
     def from_plain(cls, plain: Mapping[str, Any]) -> Score:
         """The score from `as_plain`'s output."""
         return cls(
-            **{**plain, **{name: base64.b64decode(plain[name]) for name in _BLOBS if plain.get(name) is not None}}
+            **{
+                **plain,
+                **{
+                    name: base64.b64decode(plain[name])
+                    for name in _BLOBS
+                    if plain.get(name) is not None
+                },
+            }
         )
 
 
@@ -248,7 +301,9 @@ class EpochPoint:
     """One point of a training's curve."""
 
     epochs: int  # Trained so far
-    train_loss: float  # Mean training loss over the last epoch's images, as augmented, by `training.loss`
+    train_loss: (
+        float  # Mean training loss over the last epoch's images, as augmented, by `training.loss`
+    )
     metrics: Mapping[str, float]  # Of the averaged weights on the validation split
 
 
@@ -258,7 +313,9 @@ class Fingerprint:
 
     device: str  # `cpu`, `cuda`, or `command` if a user's command measures elsewhere
     name: str  # CPU or GPU model, or the command
-    details: tuple[tuple[str, str], ...]  # (name, value), sorted: driver, runtime and library versions, threads, limits
+    details: tuple[
+        tuple[str, str], ...
+    ]  # (name, value), sorted: driver, runtime and library versions, threads, limits
 
     @property
     def id(self) -> str:
@@ -274,9 +331,9 @@ class SessionSample:
     """One candidate's part in one latency session."""
 
     key: str
-    log_ratio: (
-        float  # Median over rounds of log(time / geometric mean of the bare backbone's two copies), study's clock
-    )
+    # Median over rounds of log(time / geometric mean of the bare backbone's two copies), study's
+    # clock
+    log_ratio: float
     candidate_ms: float  # Median of the study's clock, milliseconds a call
     wall_log_ratio: float  # The same on the wall clock
     wall_ms: float
@@ -288,16 +345,22 @@ BESIDE = "beside"  # Key of a note on processes that used the device during a se
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One short latency session: candidates, the bare backbone and its second copy, in random turns."""
+    """One short latency session: candidates, the bare backbone and its second copy, in random
+    turns.
+    """
 
     fingerprint: Fingerprint
-    conditions: Mapping[str, Knob | None]  # Batch, input size, dtype, memory format, threads, mode, clock
+    conditions: Mapping[
+        str, Knob | None
+    ]  # Batch, input size, dtype, memory format, threads, mode, clock
     started_at: float  # Unix seconds
     duration_s: float
     reference_ms: float
     control_log_ratio: float  # A/A control: second copy of the bare backbone over the first
     samples: tuple[SessionSample, ...]
-    notes: Mapping[str, str] = field(default_factory=dict)  # Clocks, temperature, load, before and after
+    notes: Mapping[str, str] = field(
+        default_factory=dict
+    )  # Clocks, temperature, load, before and after
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +398,9 @@ class CandidateRow:
     placement: Placement  # Explicit
     trial: int  # Optuna's trial number
     state: str  # `running`, `scored`, `pruned`, `infeasible` or `failed`
-    baseline: str | None  # Name of the baseline (`none`, `uniform se(reduction=16)`), None for a searched one
+    baseline: (
+        str | None
+    )  # Name of the baseline (`none`, `uniform se(reduction=16)`), None for a searched one
     reason: str
     cost: Costs | None
     created_at: float  # Unix seconds, by the database's clock

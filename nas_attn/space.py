@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from nas_attn.attention import catalogue
 from nas_attn.errors import KnobError, NasAttnWarning, PlacementError, RecipeError, did_you_mean
 from nas_attn.notation import parse
-from nas_attn.records import POSITIONS, Assignment, Choice, Placement, Point, ResolvedPlacement, Site
+from nas_attn.records import (
+    POSITIONS,
+    Assignment,
+    Choice,
+    Placement,
+    Point,
+    ResolvedPlacement,
+    Site,
+)
 from nas_attn.space_schema import SpaceSpec
 
 BACKBONE = "backbone"  # The site of a placement that is another backbone
@@ -23,18 +31,22 @@ Layer = tuple[str, str]  # (module path, position): the place of one module
 def resolve(
     placement: Placement, sites: Sequence[Site], *, init: str = "paper", strict: bool = True
 ) -> ResolvedPlacement:
-    """A placement made explicit for one backbone; PlacementError if a site, type, position or knob is wrong.
+    """A placement made explicit for one backbone; PlacementError if a site, type, position or knob
+    is wrong.
 
     Args:
         sites: all sites of the backbone, stages and blocks.
         init: `paper` or `identity`, the form of the modules; part of the key.
-        strict: True, for a user's text: an impossible knob is an error; False takes the nearest possible value.
+        strict: True, for a user's text: an impossible knob is an error; False takes the nearest
+            possible value.
     """
     by_name = {site.name: site for site in sites}
     other = other_of(placement)
     if other is not None and BACKBONE not in by_name:
         if len(placement.assignments) > 1:
-            raise PlacementError(f"'{BACKBONE}={other}' names a whole network: give it without sites")
+            raise PlacementError(
+                f"'{BACKBONE}={other}' names a whole network: give it without sites"
+            )
         key = hashlib.sha256(str(placement).encode()).hexdigest()[:16]
         return ResolvedPlacement((), placement, init, key, other)
     chosen: dict[Layer, tuple[Point, Choice]] = {}
@@ -42,17 +54,26 @@ def resolve(
     for site, assignment in _in_order(placement, by_name):
         position = assignment.position or site.default_position
         if position not in site.positions:
-            raise PlacementError(f"{site.name} has no position '{position}': it has {', '.join(site.positions)}")
+            raise PlacementError(
+                f"{site.name} has no position '{position}': it has {', '.join(site.positions)}"
+            )
         for point in site.at(position):
             layer = point.path, position
             choice = _explicit(assignment.choice, point, site.name, strict)
-            owner = owners.setdefault((layer, assignment.site == site.name, site.name.count(".")), site)
+            owner = owners.setdefault(
+                (layer, assignment.site == site.name, site.name.count(".")), site
+            )
             if owner is not site and chosen[layer] != (point, choice):
-                raise PlacementError(f"{owner.name} and {site.name} both mean {point.path}: leave one of them out")
+                raise PlacementError(
+                    f"{owner.name} and {site.name} both mean {point.path}: leave one of them out"
+                )
             chosen[layer] = point, choice
     modules = _by_point(chosen)
     return ResolvedPlacement(
-        modules=modules, placement=_explicit_placement(chosen, sites), init=init, key=_key(modules, init)
+        modules=modules,
+        placement=_explicit_placement(chosen, sites),
+        init=init,
+        key=_key(modules, init),
     )
 
 
@@ -64,19 +85,27 @@ def other_of(placement: Placement) -> Choice | None:
 def _explicit(choice: Choice, point: Point, where: str, strict: bool) -> Choice:
     """A choice with every knob written out for a point's channels and map size."""
     if choice.is_original and not point.replaces:
-        raise PlacementError(f"{where} has no attention of its own for 'original': give 'none' or a module")
+        raise PlacementError(
+            f"{where} has no attention of its own for 'original': give 'none' or a module"
+        )
     if choice.is_none or choice.is_original:
         return choice
     try:
         row = catalogue.find(choice.type)
-        resolved = row.resolve(dict(choice.knobs), point.channels, point.height, point.width, strict=strict)
+        resolved = row.resolve(
+            dict(choice.knobs), point.channels, point.height, point.width, strict=strict
+        )
     except KnobError as error:
-        raise PlacementError(f"{error} (at {where}: {point.channels} channels, {point.height}x{point.width})") from None
+        raise PlacementError(
+            f"{error} (at {where}: {point.channels} channels, {point.height}x{point.width})"
+        ) from None
     return Choice(choice.type, tuple(resolved.knobs))
 
 
 def _in_order(placement: Placement, by_name: Mapping[str, Site]) -> list[tuple[Site, Assignment]]:
-    """(site, assignment) from the general to the specific, so that the later may replace the earlier."""
+    """(site, assignment) from the general to the specific, so that the later may replace the
+    earlier.
+    """
     general: list[tuple[Site, Assignment]] = []
     named: list[tuple[Site, Assignment]] = []
     seen: set[Layer] = set()
@@ -95,19 +124,27 @@ def _in_order(placement: Placement, by_name: Mapping[str, Site]) -> list[tuple[S
 
 def _matching(pattern: str, by_name: Mapping[str, Site]) -> list[Site]:
     """Sites that a glob matches: stages, or blocks if the pattern has a dot."""
-    named = "original" in pattern  # a pattern matches the backbone's own attention only if it names it
+    named = (
+        "original" in pattern
+    )  # a pattern matches the backbone's own attention only if it names it
     blocks = "." in pattern or all("." in name for name in by_name)
-    names = [name for name, site in by_name.items() if ("." in name) == blocks and site.original == named]
+    names = [
+        name for name, site in by_name.items() if ("." in name) == blocks and site.original == named
+    ]
     found = fnmatch.filter(names, pattern) if any(c in pattern for c in "*?[") else []
     if not found:
         raise PlacementError(f"unknown site '{pattern}': {did_you_mean(pattern, by_name)}")
     return [by_name[name] for name in found]
 
 
-def _by_point(chosen: Mapping[Layer, tuple[Point, Choice]]) -> tuple[tuple[Point, tuple[Choice, ...]], ...]:
+def _by_point(
+    chosen: Mapping[Layer, tuple[Point, Choice]],
+) -> tuple[tuple[Point, tuple[Choice, ...]], ...]:
     """Modules per point, in the order in which the positions come."""
     modules: dict[Point, list[Choice]] = {}
-    for (_, _position), (point, choice) in sorted(chosen.items(), key=lambda item: POSITIONS.index(item[0][1])):
+    for (_, _position), (point, choice) in sorted(
+        chosen.items(), key=lambda item: POSITIONS.index(item[0][1])
+    ):
         if not choice.is_original and (point.replaces or not choice.is_none):
             modules.setdefault(point, []).extend([] if choice.is_none else [choice])
     return tuple((point, tuple(modules[point])) for point in sorted(modules, key=lambda p: p.path))
@@ -122,8 +159,12 @@ def _key(modules: Iterable[tuple[Point, tuple[Choice, ...]]], init: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _explicit_placement(chosen: Mapping[Layer, tuple[Point, Choice]], sites: Sequence[Site]) -> Placement:
-    """The explicit placement: a stage if all its points agree, else its blocks; fixed defaults are left out."""
+def _explicit_placement(
+    chosen: Mapping[Layer, tuple[Point, Choice]], sites: Sequence[Site]
+) -> Placement:
+    """The explicit placement: a stage if all its points agree, else its blocks; fixed defaults are
+    left out.
+    """
     left = {
         layer: choice
         for layer, (point, choice) in chosen.items()
@@ -145,12 +186,16 @@ def _explicit_placement(chosen: Mapping[Layer, tuple[Point, Choice]], sites: Seq
 
 
 def short(choice: Choice) -> Choice:
-    """A resolved choice without the knobs that have their row's fixed default. It resolves to the same choice."""
+    """A resolved choice without the knobs that have their row's fixed default. It resolves to the
+    same choice.
+    """
     if choice.is_none:
         return choice
     row = catalogue.find(choice.type)
     fixed = {knob.name: knob.default for knob in row.knobs if not knob.auto}
-    kept = ((name, value) for name, value in choice.knobs if name not in fixed or fixed[name] != value)
+    kept = (
+        (name, value) for name, value in choice.knobs if name not in fixed or fixed[name] != value
+    )
     return Choice(choice.type, tuple(kept))
 
 
@@ -161,7 +206,9 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 NONE = "none"  # The value that leaves a site bare
 FREE = frozenset({NONE, "original"})  # Values that put no module in
-Values = dict[str, str]  # Site -> value: `{"stage2": "se(reduction=8)"}`, what Optuna holds as parameters
+Values = dict[
+    str, str
+]  # Site -> value: `{"stage2": "se(reduction=8)"}`, what Optuna holds as parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,35 +220,51 @@ class Baseline:
 
 
 class SearchSpace:
-    """What a study may try: one categorical per site, whose values are choices in notation, equal networks merged.
+    """What a study may try: one categorical per site, whose values are choices in notation, equal
+    networks merged.
 
-    A value starts with `@` if the position is searched: `@block=se(reduction=8)`. A site's values include those that only the
-    baselines need (`none`, one choice used uniformly); `contains` tells them apart.
+    A value starts with `@` if the position is searched: `@block=se(reduction=8)`. A site's values
+    include those that only the baselines need (`none`, one choice used uniformly); `contains` tells
+    them apart.
     """
 
     def __init__(self, spec: SpaceSpec, sites: Sequence[Site], *, init: str = "paper") -> None:
-        """`sites` are all of the backbone, `init` is the form of the modules; RecipeError if the space does not fit them."""
+        """`sites` are all of the backbone, `init` is the form of the modules; RecipeError if the
+        space does not fit them.
+        """
         self.spec, self.init = spec, init
         self._all_sites = tuple(sites)
         self.sites = _included(spec, sites)
         self.allowed: dict[str, tuple[str, ...]] = {}  # Site -> values that the space allows there
-        self.parameters: dict[str, tuple[str, ...]] = {}  # Likewise, with values that only baselines use
+        self.parameters: dict[
+            str, tuple[str, ...]
+        ] = {}  # Likewise, with values that only baselines use
         self._by_network: dict[str, dict[str, str]] = {}
         owners: dict[Layer, str] = {}
         for site in self.sites:
             self._add_site(site)
-            for layer in ((point.path, position) for position in self._positions(site) for point in site.at(position)):
+            for layer in (
+                (point.path, position)
+                for position in self._positions(site)
+                for point in site.at(position)
+            ):
                 if (owner := owners.setdefault(layer, site.name)) != site.name:
                     raise RecipeError(
-                        f"{spec.where}: sites '{owner}' and '{site.name}' both mean {layer[0]}: leave one out with sites.exclude"
+                        f"{spec.where}: sites '{owner}' and '{site.name}' both mean {layer[0]}:"
+                        " leave one out with sites.exclude"
                     )
         names = [site.name for site in self.sites]
         for pattern in spec.per_site:
             if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
-                raise RecipeError(f"{spec.where}: per_site.{pattern} matches no site: {did_you_mean(pattern, names)}")
+                raise RecipeError(
+                    f"{spec.where}: per_site.{pattern} matches no site:"
+                    f" {did_you_mean(pattern, names)}"
+                )
 
     def placement(self, values: Mapping[str, str]) -> Placement:
-        parts = (f"{site}{'' if value.startswith('@') else '='}{value}" for site, value in values.items())
+        parts = (
+            f"{site}{'' if value.startswith('@') else '='}{value}" for site, value in values.items()
+        )
         return parse(" ".join(parts))
 
     def resolve(self, values: Mapping[str, str]) -> ResolvedPlacement:
@@ -209,25 +272,32 @@ class SearchSpace:
         return resolve(self.placement(values), self._all_sites, init=self.init, strict=False)
 
     def values(self, placement: ResolvedPlacement) -> Values:
-        """The values that encode a placement; PlacementError if the space does not hold it, and at which site."""
+        """The values that encode a placement; PlacementError if the space does not hold it, and at
+        which site.
+        """
         left = dict(placement.modules)
         result: Values = {}
         if placement.other is not None:
-            raise PlacementError(f"the search space '{self.spec.name}' does not hold another backbone")
+            raise PlacementError(
+                f"the search space '{self.spec.name}' does not hold another backbone"
+            )
         for site in self.sites:
             paths = {point.path for _, points in site.points for point in points}
-            part = _signature({point: left.pop(point) for point in list(left) if point.path in paths})
+            part = _signature(
+                {point: left.pop(point) for point in list(left) if point.path in paths}
+            )
             known = self._by_network[site.name]
             if part not in known:
                 raise PlacementError(
-                    f"the search space '{self.spec.name}' does not have this choice at {site.name}: "
-                    f"it has {', '.join(known.values())}"
+                    f"the search space '{self.spec.name}' does not have this choice at {site.name}:"
+                    f" it has {', '.join(known.values())}"
                 )
             result[site.name] = known[part]
         if left:
             raise PlacementError(
-                f"the search space '{self.spec.name}' does not search at {', '.join(sorted(p.path for p in left))}, "
-                f"where '{placement.text}' has attention"
+                f"the search space '{self.spec.name}' does not search at"
+                f" {', '.join(sorted(p.path for p in left))}, where '{placement.text}' has"
+                " attention"
             )
         return result
 
@@ -257,7 +327,10 @@ class SearchSpace:
     def sample(self, rng: random.Random) -> Values:
         """One placement, each equally likely; RecipeError if the space is empty."""
         if self.count() == 0:
-            raise RecipeError(f"{self.spec.where} is empty: raise limits.max_modules, or allow `none` at more sites")
+            raise RecipeError(
+                f"{self.spec.where} is empty: raise limits.max_modules, or allow `none` at more"
+                " sites"
+            )
         left, values = self.most_modules, {}
         for index, (site, allowed) in enumerate(self.allowed.items()):
             below = list(itertools.accumulate(self._counts(index + 1)))
@@ -275,29 +348,43 @@ class SearchSpace:
                     yield candidate
 
     def networks(self, site: str) -> dict[str, str]:
-        """Text of the network at a site -> the allowed value. Equal texts are equal networks, also in other spaces."""
-        return {text: value for text, value in self._by_network[site].items() if value in self.allowed[site]}
+        """Text of the network at a site -> the allowed value. Equal texts are equal networks, also
+        in other spaces.
+        """
+        return {
+            text: value
+            for text, value in self._by_network[site].items()
+            if value in self.allowed[site]
+        }
 
     def everywhere(self, choice: Choice) -> Placement:
         """A choice at each searched site, even if the space does not have it there."""
         sites = (site for site in self.sites if not site.original)
-        return Placement(tuple(Assignment(site.name, choice, self._positions(site)[0]) for site in sites))
+        return Placement(
+            tuple(Assignment(site.name, choice, self._positions(site)[0]) for site in sites)
+        )
 
     def baselines(self) -> list[Baseline]:
         """The bare backbone, and each type with the space's first knobs at every site."""
         result = [Baseline("none", {site.name: _bare(site) for site in self.sites})]
         for choice in self._first_choices():
             values = {
-                site.name: "original"
-                if site.original
-                else self._by_network[site.name][self._network(site, self._positions(site)[0], choice)]
+                site.name: (
+                    "original"
+                    if site.original
+                    else self._by_network[site.name][
+                        self._network(site, self._positions(site)[0], choice)
+                    ]
+                )
                 for site in self.sites
             }
             result.append(Baseline(f"uniform {choice}", values))
         return result
 
     def _positions(self, site: Site) -> list[str]:
-        return [p for p in self.spec.sites.positions if p in site.positions] or [site.default_position]
+        return [p for p in self.spec.sites.positions if p in site.positions] or [
+            site.default_position
+        ]
 
     def _add_site(self, site: Site) -> None:
         """Fills the encoding of one site: what is allowed, then what only the baselines need."""
@@ -309,12 +396,16 @@ class SearchSpace:
             known[self._network(site, self._positions(site)[0], Choice("none"))] = "none"
         for position in self._positions(site):
             for choice in self._choices(types):
-                known.setdefault(self._network(site, position, choice), self._value(site, position, choice))
+                known.setdefault(
+                    self._network(site, position, choice), self._value(site, position, choice)
+                )
         self.allowed[site.name] = tuple(known.values())
         known.setdefault(_signature({}), _bare(site))
         for choice in [] if site.original else self._first_choices():
             position = self._positions(site)[0]
-            known.setdefault(self._network(site, position, choice), self._value(site, position, choice))
+            known.setdefault(
+                self._network(site, position, choice), self._value(site, position, choice)
+            )
         self._by_network[site.name] = known
         self.parameters[site.name] = tuple(known.values())
 
@@ -335,15 +426,24 @@ class SearchSpace:
     def _first_choices(self) -> list[Choice]:
         """Each type as the space names it first."""
         grids = {name: tables[0] for name, tables in self.spec.types.items() if tables}
-        return [Choice(name, tuple((knob, values[0]) for knob, values in grid.items())) for name, grid in grids.items()]
+        return [
+            Choice(name, tuple((knob, values[0]) for knob, values in grid.items()))
+            for name, grid in grids.items()
+        ]
 
     def _network(self, site: Site, position: str, choice: Choice) -> str:
         """A text that is the same for all choices that build the same network at this site."""
         return _signature(dict(self._resolve_one(site, position, choice, strict=False).modules))
 
     def _value(self, site: Site, position: str, choice: Choice) -> str:
-        """Notation for the encoding: as written if that means the same when typed, else explicit."""
-        at = f"@{position}=" if len(self.spec.sites.positions) > 1 or position != site.default_position else ""
+        """Notation for the encoding: as written if that means the same when typed, else
+        explicit.
+        """
+        at = (
+            f"@{position}="
+            if len(self.spec.sites.positions) > 1 or position != site.default_position
+            else ""
+        )
         explicit = self._resolve_one(site, position, choice, strict=False)
         try:
             with warnings.catch_warnings():
@@ -352,10 +452,12 @@ class SearchSpace:
                     return f"{at}{choice}"
         except (PlacementError, NasAttnWarning):
             pass
-        (_, (resolved, *_)) = explicit.modules[0]
+        _, (resolved, *_) = explicit.modules[0]
         return f"{at}{short(resolved)}"
 
-    def _resolve_one(self, site: Site, position: str, choice: Choice, *, strict: bool) -> ResolvedPlacement:
+    def _resolve_one(
+        self, site: Site, position: str, choice: Choice, *, strict: bool
+    ) -> ResolvedPlacement:
         one = Placement((Assignment(site.name, choice, position),))
         try:
             return resolve(one, self._all_sites, init=self.init, strict=strict)
@@ -371,7 +473,10 @@ class SearchSpace:
             without = sum(value in FREE for value in allowed)
             with_module = len(allowed) - without
             padded = [*ways, 0]
-            ways = [padded[k] * without + (padded[k - 1] * with_module if k else 0) for k in range(len(padded))]
+            ways = [
+                padded[k] * without + (padded[k - 1] * with_module if k else 0)
+                for k in range(len(padded))
+            ]
         return ways
 
 
@@ -380,16 +485,27 @@ def _included(spec: SpaceSpec, sites: Sequence[Site]) -> list[Site]:
     blocks, originals = spec.sites.granularity == "block", spec.sites.originals == "search"
 
     def of_level(site: Site) -> bool:
-        return originals if site.original else site.name in spec.sites.custom or ("." in site.name) == blocks
+        return (
+            originals
+            if site.original
+            else site.name in spec.sites.custom or ("." in site.name) == blocks
+        )
 
     def fits(site: Site, patterns: Sequence[str]) -> bool:
         return any(fnmatch.fnmatchcase(site.name, pattern) for pattern in patterns)
 
     level = [site for site in sites if of_level(site)]
-    chosen = [site for site in level if fits(site, spec.sites.include) and not fits(site, spec.sites.exclude)]
+    chosen = [
+        site
+        for site in level
+        if fits(site, spec.sites.include) and not fits(site, spec.sites.exclude)
+    ]
     if not chosen:
         names = ", ".join(site.name for site in level) or "none"
-        raise RecipeError(f"{spec.where}: sites.include {spec.sites.include} leaves no site; the backbone has {names}")
+        raise RecipeError(
+            f"{spec.where}: sites.include {spec.sites.include} leaves no site; the backbone has"
+            f" {names}"
+        )
     return chosen
 
 
@@ -399,7 +515,9 @@ def _bare(site: Site) -> str:
 
 
 def _signature(modules: Mapping[Point, Sequence[Choice]]) -> str:
-    return "; ".join(sorted(f"{point.path}: {' '.join(map(str, choices))}" for point, choices in modules.items()))
+    return "; ".join(
+        sorted(f"{point.path}: {' '.join(map(str, choices))}" for point, choices in modules.items())
+    )
 
 
 def _ways(below: list[int], limit: int) -> int:

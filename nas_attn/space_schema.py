@@ -1,4 +1,6 @@
-"""The schema of a search space, which is a TOML file of its own (`search_spaces/*.toml`) or part of a recipe."""
+"""The schema of a search space, which is a TOML file of its own (`search_spaces/*.toml`) or part of
+a recipe.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from nas_attn.errors import did_you_mean
 from nas_attn.records import POSITIONS, Knob
 
 Position = Literal["residual", "block", "stage"]
-assert typing.get_args(Position) == POSITIONS  # one vocabulary, written where each package may import it
+assert (
+    typing.get_args(Position) == POSITIONS
+)  # one vocabulary, written where each package may import it
 Grid = dict[str, Knob | list[Knob]]  # Knob -> one value or several: all combinations are choices
 
 
@@ -28,25 +32,36 @@ class SitesSection(Section):
     granularity: Literal["stage", "block"] = "stage"
     """One decision per stage, or one per block."""
     positions: list[Position] = Field(default=["residual"], min_length=1)
-    """Where in a site a module goes; several are searched. A site that has none of them uses its default."""
+    """Where in a site a module goes; several are searched. A site that has none of them uses its
+    default.
+    """
     include: list[str] = Field(default_factory=lambda: ["*"], min_length=1)
     """Glob patterns over site names."""
     exclude: list[str] = Field(default_factory=list)
     """Glob patterns over site names that are left out."""
     custom: dict[str, list[str]] = Field(default_factory=dict)
-    """Sites of your own: name -> glob patterns over module paths, `neck = ["fpn.layer_blocks.0"]`; after each such module."""
+    """Sites of your own: name -> glob patterns over module paths, `neck = ["fpn.layer_blocks.0"]`;
+    after each such module.
+    """
     originals: Literal["keep", "search"] = "keep"
-    """Attention that the backbone already has (`stageK.original`): it stays, or is searched (kept, replaced, removed)."""
+    """Attention that the backbone already has (`stageK.original`): it stays, or is searched (kept,
+    replaced, removed).
+    """
     heads: bool = False
-    """Whether layers that only lead to outputs (`headK`: a detector's boxes and classes) have sites, too."""
+    """Whether layers that only lead to outputs (`headK`: a detector's boxes and classes) have
+    sites, too.
+    """
 
     @field_validator("custom")
     @classmethod
     def _own_names(cls, custom: dict[str, list[str]]) -> dict[str, list[str]]:
         for name, patterns in custom.items():
-            if not re.fullmatch(r"[A-Za-z_][\w-]*", name) or re.fullmatch(r"stage\d+|backbone", name):
+            if not re.fullmatch(r"[A-Za-z_][\w-]*", name) or re.fullmatch(
+                r"stage\d+|backbone", name
+            ):
                 raise ValueError(
-                    f"'{name}' cannot name a site of your own: use letters, digits, _ and -, not stage1 or backbone"
+                    f"'{name}' cannot name a site of your own: use letters, digits, _ and -, not"
+                    " stage1 or backbone"
                 )
             if not patterns:
                 raise ValueError(f"'{name}' has no module: give at least one path or glob")
@@ -73,7 +88,9 @@ class SpaceSpec(Section):
     name: str = Field(min_length=1)
     sites: SitesSection = Field(default_factory=SitesSection)
     choices: dict[str, bool | Grid | list[Grid]] = Field(min_length=1)
-    """Attention type -> knob -> one value or several (or a list of such tables); `none = false` removes `none`."""
+    """Attention type -> knob -> one value or several (or a list of such tables); `none = false`
+    removes `none`.
+    """
     per_site: dict[str, PerSite] = Field(default_factory=dict)
     limits: SpaceLimits = Field(default_factory=SpaceLimits)
     origin: str = Field(default="", exclude=True)
@@ -88,22 +105,29 @@ class SpaceSpec(Section):
     def _only_none_is_a_switch(self) -> Self:
         for name, value in self.choices.items():
             if isinstance(value, bool) and name != "none":
-                raise ValueError(f"choices.{name} must be a table of knobs, `{name} = {{}}` for the defaults")
+                raise ValueError(
+                    f"choices.{name} must be a table of knobs, `{name} = {{}}` for the defaults"
+                )
             if not isinstance(value, bool) and name == "none":
                 raise ValueError("choices.none is a switch: `none = false` removes it")
         for name, grids in self.types.items():
             for knob, values in ((knob, values) for grid in grids for knob, values in grid.items()):
                 if not values:
-                    raise ValueError(f"choices.{name}.{knob} has no value: give at least one, or leave it out")
+                    raise ValueError(
+                        f"choices.{name}.{knob} has no value: give at least one, or leave it out"
+                    )
             if not grids:
-                raise ValueError(f"choices.{name} has no table of knobs: `{name} = {{}}` for the defaults")
+                raise ValueError(
+                    f"choices.{name} has no table of knobs: `{name} = {{}}` for the defaults"
+                )
         if not self.types and not self.with_none:
             raise ValueError("choices is empty: name at least one attention type")
         for site, restriction in self.per_site.items():
             for name in restriction.choices:
                 if name != "none" and name not in self.types:
                     raise ValueError(
-                        f"per_site.{site}.choices has an unknown type '{name}': {did_you_mean(name, [*self.types, 'none'])}"
+                        f"per_site.{site}.choices has an unknown type '{name}':"
+                        f" {did_you_mean(name, [*self.types, 'none'])}"
                     )
         return self
 
@@ -117,7 +141,14 @@ class SpaceSpec(Section):
         """Attention type -> its grids, each knob -> the values it may take."""
         found: dict[str, list[dict[str, list[Knob]]]] = {}
         for name, value in self.choices.items():
-            grids = [grid for grid in (value if isinstance(value, list) else [value]) if isinstance(grid, dict)]
+            grids = [
+                grid
+                for grid in (value if isinstance(value, list) else [value])
+                if isinstance(grid, dict)
+            ]
             if name != "none":
-                found[name] = [{knob: v if isinstance(v, list) else [v] for knob, v in g.items()} for g in grids]
+                found[name] = [
+                    {knob: v if isinstance(v, list) else [v] for knob, v in g.items()}
+                    for g in grids
+                ]
         return found

@@ -1,4 +1,6 @@
-"""Tables of names for recipes: costs, samplers, latency modes, data sets, presets. Rows name functions as `package.module:function`."""
+"""Tables of names for recipes: costs, samplers, latency modes, data sets, presets. Rows name
+functions as `package.module:function`.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,12 @@ class Cost:
 
     name: str
     title: str
-    unit: Literal["ratio", "count", "bytes", "number"]  # How its values are written: `1.132 ×`, `1.2 M`, `3.1 MB`
-    function: str = ""  # Takes an `attachment.counting.Network` and returns a number; empty: it is measured
+    unit: Literal[
+        "ratio", "count", "bytes", "number"
+    ]  # How its values are written: `1.132 ×`, `1.2 M`, `3.1 MB`
+    function: str = (
+        ""  # Takes an `attachment.counting.Network` and returns a number; empty: it is measured
+    )
 
 
 _COUNTING = "nas_attn.attachment.counting"
@@ -48,7 +54,9 @@ def is_own_cost(objective: str) -> bool:
 
 
 def counted_costs(objectives: Iterable[str]) -> dict[str, str]:
-    """Name -> function of all costs that are counted: those of the table, and a user's own among the objectives."""
+    """Name -> function of all costs that are counted: those of the table, and a user's own among
+    the objectives.
+    """
     counted = {row.name: row.function for row in COSTS.values() if row.function}
     return counted | {name: name for name in objectives if is_own_cost(name)}
 
@@ -64,8 +72,10 @@ SAMPLERS: Mapping[str, str] = MappingProxyType(
         "random": f"{_MADE}:at_random",
     }
 )
-"""`search.sampler` -> function that makes an Optuna sampler from `seed` and `trials` (of the whole study); empty: built in.
-Each proposal makes a new sampler with another seed, so that any worker can propose."""
+"""`search.sampler` -> function that makes an Optuna sampler from `seed` and `trials` (of the whole
+study); empty: built in. Each proposal makes a new sampler with another seed, so that any worker can
+propose.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +84,27 @@ class LatencyMode:
 
     name: str
     prepare: str
-    """Makes a network ready: called with a copy of the model (in eval mode, on the device, in the dtype), the `LatencySection` and an
-    input (N, C, H, W), it returns a `nas_attn.latency.nets.Net`, mostly by `timed`."""
+    """Makes a network ready: called with a copy of the model (in eval mode, on the device, in the
+    dtype), the `LatencySection` and an input (N, C, H, W), it returns a
+    `nas_attn.latency.nets.Net`, mostly by `timed`.
+    """
     package: str = ""  # A package that it needs. A study's latencies belong to one version of it.
-    extra: str = ""  # The extra of nas-attn that installs the package; empty: pip installs the package itself
-    costly: bool = False  # Preparing a network takes longer than timing it, so prepared ones are kept
-    quantized: bool = False  # It runs in int8: `prepare` is also given `images`, (M, C, H, W); accuracy is scored
+    # The extra of nas-attn that installs the package; empty: pip installs the package itself
+    extra: str = ""
+    costly: bool = (
+        False  # Preparing a network takes longer than timing it, so prepared ones are kept
+    )
+    quantized: bool = (
+        False  # It runs in int8: `prepare` is also given `images`, (M, C, H, W); accuracy is scored
+    )
     devices: tuple[str, ...] = ("cpu", "cuda")
     dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     own_stream: bool = False  # On a GPU it uses a CUDA stream of its own: the wall clock is taken
 
 
-IN_INT8 = "_int8"  # Suffix of metrics that are scored in the runtime of a quantized mode: `accuracy_int8`
+IN_INT8 = (  # Suffix of metrics that are scored in the runtime of a quantized mode: `accuracy_int8`
+    "_int8"
+)
 _NETS = "nas_attn.latency.nets"
 
 
@@ -94,7 +113,11 @@ def _runtime(name: str, package: str, extra: str, **more: Any) -> LatencyMode:
     return LatencyMode(name, f"{_NETS}:by_runtime", package=package, extra=extra, **facts)
 
 
-_WIDE: dict[str, Any] = {"devices": ("cpu", "cuda"), "dtypes": ("float32", "float16"), "own_stream": True}
+_WIDE: dict[str, Any] = {
+    "devices": ("cpu", "cuda"),
+    "dtypes": ("float32", "float16"),
+    "own_stream": True,
+}
 LATENCY_MODES: Mapping[str, LatencyMode] = MappingProxyType(
     {
         row.name: row
@@ -109,7 +132,9 @@ LATENCY_MODES: Mapping[str, LatencyMode] = MappingProxyType(
             _runtime("ncnn", "ncnn", "ncnn"),
             _runtime("litert", "ai_edge_litert", "litert"),
             _runtime("openvino-int8", "openvino", "openvino", quantized=True),
-            LatencyMode("command", f"{_NETS}:by_command", costly=True, dtypes=("float32", "float16")),
+            LatencyMode(
+                "command", f"{_NETS}:by_command", costly=True, dtypes=("float32", "float16")
+            ),
         )
     }
 )
@@ -119,37 +144,63 @@ Kind = Literal["classes", "masks", "boxes"]  # Labels of images or pixels
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """One data set, or one layout of a user's own files. `classes`, `masks` and `boxes` name the functions that read it with such
-    labels, called with a `DataSection` and a `nas_attn.data.parts.Place`; they return `nas_attn.data.parts.Parts`."""
+    """One data set, or one layout of a user's own files. `classes`, `masks` and `boxes` name the
+    functions that read it with such labels, called with a `DataSection` and a
+    `nas_attn.data.parts.Place`; they return `nas_attn.data.parts.Parts`.
+    """
 
     name: str  # Name in a recipe; for a layout with the place of its files, `folder:PATH`
     classes: str = ""
     masks: str = ""
     boxes: str = ""
-    grey: bool = False  # Images of one channel: the mean and deviation of published weights do not apply
+    grey: bool = (
+        False  # Images of one channel: the mean and deviation of published weights do not apply
+    )
     small: bool = False  # Small pictures, which need few epochs and must not be mirrored
 
 
-_DIGITS, _BOXES, _PUBLISHED = "nas_attn.data.digits", "nas_attn.data.boxes", "nas_attn.data.published"
+_DIGITS, _BOXES, _PUBLISHED = (
+    "nas_attn.data.digits",
+    "nas_attn.data.boxes",
+    "nas_attn.data.published",
+)
 DATA_SETS = (
     DataSet("cued-digits", classes=f"{_DIGITS}:cued", grey=True, small=True),
-    DataSet("digits", f"{_DIGITS}:cluttered", f"{_DIGITS}:masked", f"{_BOXES}:digits", grey=True, small=True),
+    DataSet(
+        "digits",
+        f"{_DIGITS}:cluttered",
+        f"{_DIGITS}:masked",
+        f"{_BOXES}:digits",
+        grey=True,
+        small=True,
+    ),
     DataSet("digits-8x8", classes=f"{_DIGITS}:plain", grey=True, small=True),
     DataSet("fashion-mnist", classes=f"{_PUBLISHED}:read", grey=True, small=True),
     DataSet("mnist", classes=f"{_PUBLISHED}:read", grey=True, small=True),
     DataSet("cifar10", classes=f"{_PUBLISHED}:read"),
     DataSet("cifar100", classes=f"{_PUBLISHED}:read"),
-    DataSet("folder:PATH", classes="nas_attn.data.folder:read", masks="nas_attn.data.folder:read_masks"),
+    DataSet(
+        "folder:PATH", classes="nas_attn.data.folder:read", masks="nas_attn.data.folder:read_masks"
+    ),
     DataSet("coco:FOLDER", boxes=f"{_BOXES}:coco_folder"),
     DataSet("yolo:PATH.yaml"),  # read by another trainer than ours
 )
 
 
 def find_data_set(name: str) -> DataSet | None:
-    """The row of a name in a recipe; None if there is none. Any other `package.module:function` is a user's own: if it takes a `split`,
-    it returns a `torch.utils.data.Dataset` (`nas_attn.data.own`); otherwise it is called like those in the table."""
+    """The row of a name in a recipe; None if there is none. Any other `package.module:function` is
+    a user's own: if it takes a `split`, it returns a `torch.utils.data.Dataset`
+    (`nas_attn.data.own`); otherwise it is called like those in the table.
+    """
     source, colon, _ = name.partition(":")
-    known = next((row for row in DATA_SETS if row.name == name or (colon and row.name.startswith(f"{source}:"))), None)
+    known = next(
+        (
+            row
+            for row in DATA_SETS
+            if row.name == name or (colon and row.name.startswith(f"{source}:"))
+        ),
+        None,
+    )
     return known or (DataSet(name, classes=name, masks=name, boxes=name) if colon else None)
 
 
@@ -174,9 +225,11 @@ def data_reader(name: str, kind: Kind) -> Callable[..., Any]:
 _SGD = {"optimizer": "SGD", "optimizer_arguments": {"momentum": 0.9}}
 _CUTMIX = {"name": "CutMix", "alpha": 1.0}
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    # Name -> keys of `[training]`; differences from the sources are listed at `preset` in `nas_attn.recipe`
+    # Name -> keys of `[training]`; differences from the sources are listed at `preset` in
+    # `nas_attn.recipe`
     {
-        # He et al., 1512.03385, section 4.2: 64,000 steps, a tenth of the rate from 32,000 and from 48,000 on.
+        # He et al., 1512.03385, section 4.2: 64,000 steps, a tenth of the rate from 32,000 and from
+        # 48,000 on.
         "cifar": {
             **_SGD,
             "batch_size": 128,
@@ -186,7 +239,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "schedule": [{"name": "MultiStepLR", "milestones": [0.5, 0.75]}],
             "augment": [{"name": "flip"}, {"name": "crop", "padding": 4}],
         },
-        # fastai's Learner.fine_tune (2002.04688) once unfrozen: half of base_lr, at the first layers a hundredth of that.
+        # fastai's Learner.fine_tune (2002.04688) once unfrozen: half of base_lr, at the first
+        # layers a hundredth of that.
         "fine-tune": {
             "optimizer": "AdamW",
             "optimizer_arguments": {"betas": [0.9, 0.99], "eps": 1e-5},
@@ -196,17 +250,24 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "layer_decay": 0.6,
             "weight_decay": 0.01,
             "ema": 0.0,
-            "schedule": [{"name": "OneCycleLR", "pct_start": 0.3, "div_factor": 5.0, "final_div_factor": 1e5}],
+            "schedule": [
+                {"name": "OneCycleLR", "pct_start": 0.3, "div_factor": 5.0, "final_div_factor": 1e5}
+            ],
             "augment": [{"name": "RandomResizedCrop"}, {"name": "RandomHorizontalFlip"}],
         },
-        # Wightman et al., ResNet strikes back, 2110.00476, table 2, A3: 100 epochs, 5 of them warm-up from 1e-4.
+        # Wightman et al., ResNet strikes back, 2110.00476, table 2, A3: 100 epochs, 5 of them
+        # warm-up from 1e-4.
         "timm-a3": {
             "optimizer": "timm.optim:Lamb",
             "batch_size": 2048,
             "learning_rate": 8e-3,
             "weight_decay": 0.02,
             "ema": 0.0,
-            "loss": {"name": "timm.loss:BinaryCrossEntropy", "smoothing": 0.0, "target_threshold": 0.2},
+            "loss": {
+                "name": "timm.loss:BinaryCrossEntropy",
+                "smoothing": 0.0,
+                "target_threshold": 0.2,
+            },
             "schedule": [
                 {"name": "LinearLR", "start_factor": 0.0125, "epochs": 0.05},
                 {"name": "CosineAnnealingLR"},
@@ -224,14 +285,18 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 {"name": "RandomChoice", "transforms": [{"name": "MixUp", "alpha": 0.1}, _CUTMIX]},
             ],
         },
-        # torchvision's weights IMAGENET1K_V2 (600 epochs): https://pytorch.org/blog/how-to-train-state-of-the-art-models-using-torchvision-latest-primitives
+        # torchvision's weights IMAGENET1K_V2 (600 epochs):
+        # https://pytorch.org/blog/how-to-train-state-of-the-art-models-using-torchvision-latest-primitives
         "torchvision-v2": {
             **_SGD,
             "batch_size": 1024,
             "learning_rate": 0.5,
             "weight_decay": 2e-5,
             "loss": {"name": "CrossEntropyLoss", "label_smoothing": 0.1},
-            "schedule": [{"name": "LinearLR", "start_factor": 0.01, "epochs": 0.01}, {"name": "CosineAnnealingLR"}],
+            "schedule": [
+                {"name": "LinearLR", "start_factor": 0.01, "epochs": 0.01},
+                {"name": "CosineAnnealingLR"},
+            ],
             "augment": [
                 {"name": "repeat", "times": 4},
                 {"name": "RandomResizedCrop"},

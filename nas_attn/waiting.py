@@ -1,7 +1,9 @@
-"""Waits that report themselves: after some seconds they say what they wait for. They end by a request to stop, or a time limit.
+"""Waits that report themselves: after some seconds they say what they wait for. They end by a
+request to stop, or a time limit.
 
-A command says once where its waits report and what ends them: `with reporting(say, stop):`. Code inside waits by
-`with Wait("the backbone") as wait:` and `wait.pause(0.5, lambda: "worker 2 trains it")`.
+A command says once where its waits report and what ends them: `with reporting(say, stop):`. Code
+inside waits by `with Wait("the backbone") as wait:` and `wait.pause(0.5, lambda: "worker 2 trains
+it")`.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ POLL_S = 0.05  # Seconds between two attempts to take a lock
 
 
 class Interrupted(Exception):
-    """`stop()` became true. Unfinished work is left in order, so that another worker can continue it."""
+    """`stop()` became true. Unfinished work is left in order, so that another worker can continue
+    it.
+    """
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,12 @@ _waits: ContextVar[Waits | None] = ContextVar("waits", default=None)
 
 
 @contextmanager
-def reporting(say: Callable[[str], None], stop: Callable[[], bool], storage_s: float = 0.0) -> Iterator[None]:
-    """Inside, waits of this thread report to `say`, raise Interrupted once `stop()` is true, and give a database `storage_s` seconds."""
+def reporting(
+    say: Callable[[str], None], stop: Callable[[], bool], storage_s: float = 0.0
+) -> Iterator[None]:
+    """Inside, waits of this thread report to `say`, raise Interrupted once `stop()` is true, and
+    give a database `storage_s` seconds.
+    """
     before = _waits.set(Waits(say, stop, storage_s))
     try:
         yield
@@ -99,7 +107,9 @@ class Wait:
         return self._stop() or self._waits.stop()
 
     def pause(self, seconds: float, who: Callable[[], str]) -> None:
-        """Lets some time pass, or raises Interrupted. `who` gives the name of what it waits for, when this is reported."""
+        """Lets some time pass, or raises Interrupted. `who` gives the name of what it waits for,
+        when this is reported.
+        """
         end = time.monotonic() + seconds
         while True:
             if self.stopping:
@@ -130,7 +140,9 @@ class Wait:
 
 
 class Patience:
-    """Time limits of the waits for a lock's holders. Each has its own, since a lock that passes from one to the next is in use."""
+    """Time limits of the waits for a lock's holders. Each has its own, since a lock that passes
+    from one to the next is in use.
+    """
 
     def __init__(self, living_s: float) -> None:
         self._living_s = living_s
@@ -147,7 +159,9 @@ class Patience:
 
 @contextmanager
 def locked(path: Path, wait: Wait, living_s: float) -> Iterator[str]:
-    """Holds a lock file, which is freed when its holder ends. Yields "", or the holder it waited for in vain. Interrupted, OSError."""
+    """Holds a lock file, which is freed when its holder ends. Yields "", or the holder it waited
+    for in vain. Interrupted, OSError.
+    """
     lock, patience = file_lock(path), Patience(living_s)
     while not taken(lock):
         owner = _owner_in(path)

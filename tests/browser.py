@@ -1,4 +1,6 @@
-"""A real Chromium, driven through its DevTools: what a reader sees, points at and clicks, and what the page asks of the network."""
+"""A real Chromium, driven through its DevTools: what a reader sees, points at and clicks, and what
+the page asks of the network.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,24 @@ from typing import Any
 
 import pytest
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-quic"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
+    *(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-quic",
+    ),
+    *(
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--hide-scrollbars",
+    ),
     *("--remote-debugging-port=0", "--remote-allow-origins=*", "--allow-file-access-from-files"),
 )
 PATIENCE_S = 120.0
@@ -49,7 +65,9 @@ class Page:
     def _note(self, message: dict[str, Any]) -> None:
         method, found = message.get("method"), message.get("params", {})
         if method == "Runtime.exceptionThrown":
-            self.errors.append(str(found["exceptionDetails"].get("exception", {}).get("description", found)))
+            self.errors.append(
+                str(found["exceptionDetails"].get("exception", {}).get("description", found))
+            )
         if method == "Runtime.consoleAPICalled" and found["type"] in ("error", "assert"):
             self.errors.append(str([argument.get("value") for argument in found["args"]]))
         if method == "Log.entryAdded" and found["entry"]["level"] == "error":
@@ -58,7 +76,13 @@ class Page:
             self.asked.append(found["request"]["url"])
 
     def open(
-        self, address: str, *, width: int = 1200, height: int = 900, dark: bool = False, wait: bool = True
+        self,
+        address: str,
+        *,
+        width: int = 1200,
+        height: int = 900,
+        dark: bool = False,
+        wait: bool = True,
     ) -> None:
         """Loads a page in a window, or on a phone, of that size."""
         self.errors, self.asked = [], []
@@ -73,7 +97,9 @@ class Page:
 
     def look(self, expression: str) -> Any:
         """The value of a JavaScript expression."""
-        answer = self.tell("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        answer = self.tell(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in answer, (expression, answer["exceptionDetails"])
         return answer["result"].get("value")
 
@@ -88,11 +114,20 @@ class Page:
     def point(self, element: str, *, click: bool = False) -> None:
         """The mouse over the middle of what an expression gives, scrolled into view."""
         self.look(f"({element}).scrollIntoView({{block: 'center'}})")
-        place = self.look(f"(r => [r.x + r.width / 2, r.y + r.height / 2])(({element}).getBoundingClientRect())")
+        place = self.look(
+            f"(r => [r.x + r.width / 2, r.y + r.height / 2])(({element}).getBoundingClientRect())"
+        )
         for x in (place[0] - 3, place[0]):  # it moves, as a hand does
             self.tell("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=place[1])
         for kind in ("mousePressed", "mouseReleased") if click else ():
-            self.tell("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+            self.tell(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=place[0],
+                y=place[1],
+                button="left",
+                clickCount=1,
+            )
 
     def printed(self) -> bytes:
         """The page as a PDF."""
@@ -120,14 +155,22 @@ def browser(folder: Path) -> Iterator[Page]:
 
 
 def _address(file: Path, process: subprocess.Popen[bytes]) -> str:
-    """Of the page's websocket: Chromium writes its port before it answers there, and answers before there is a page."""
+    """Of the page's websocket: Chromium writes its port before it answers there, and answers before
+    there is a page.
+    """
     end = time.monotonic() + PATIENCE_S
     while True:
         assert process.poll() is None, "Chromium has ended"
         assert time.monotonic() < end, "Chromium does not answer"
         with suppress(OSError, ValueError, StopIteration):
             port, _ = file.read_text().splitlines()  # two lines once it is whole
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE_S) as answer:
-                found = next(entry["webSocketDebuggerUrl"] for entry in json.load(answer) if entry["type"] == "page")
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE_S
+            ) as answer:
+                found = next(
+                    entry["webSocketDebuggerUrl"]
+                    for entry in json.load(answer)
+                    if entry["type"] == "page"
+                )
                 return str(found)
         time.sleep(0.05)

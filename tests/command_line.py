@@ -1,4 +1,6 @@
-"""The command line in this process: the same `main` as the program's. Folders of tests take the fixture `nas` from here."""
+"""The command line in this process: the same `main` as the program's. Folders of tests take the
+fixture `nas` from here.
+"""
 
 import json
 import os

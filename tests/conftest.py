@@ -46,7 +46,9 @@ def private_server() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
-    """A folder that other users may enter, as a server must that root starts; pytest's own may not be entered."""
+    """A folder that other users may enter, as a server must that root starts; pytest's own may not
+    be entered.
+    """
     folder = Path(tempfile.mkdtemp(prefix="nas_attn_tests_"))
     folder.chmod(0o755)
     yield folder

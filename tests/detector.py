@@ -1,4 +1,6 @@
-"""A detector of one's own around torchvision's RetinaNet, with a feature pyramid written by hand: tests and journeys use it."""
+"""A detector of one's own around torchvision's RetinaNet, with a feature pyramid written by hand:
+tests and journeys use it.
+"""
 
 from collections import OrderedDict
 

@@ -1,4 +1,6 @@
-"""A study as a search would have left it, written through the real store: known true accuracies, noisy runs, sessions."""
+"""A study as a search would have left it, written through the real store: known true accuracies,
+noisy runs, sessions.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,26 @@ from nas_attn.storage import Database, Run, StudyStore
 from nas_attn.study.reading import families, keep_family
 
 IMAGES = 2000
-TRUE_GAIN = {"se(reduction=8)": 0.006, "cbam(reduction=16, spatial_kernel_size=7)": 0.010, "ela(kernel_size=7)": -0.012}
-TRUE_COST = {"se(reduction=8)": 0.05, "cbam(reduction=16, spatial_kernel_size=7)": 0.20, "ela(kernel_size=7)": 0.15}
+TRUE_GAIN = {
+    "se(reduction=8)": 0.006,
+    "cbam(reduction=16, spatial_kernel_size=7)": 0.010,
+    "ela(kernel_size=7)": -0.012,
+}
+TRUE_COST = {
+    "se(reduction=8)": 0.05,
+    "cbam(reduction=16, spatial_kernel_size=7)": 0.20,
+    "ela(kernel_size=7)": 0.15,
+}
 
 
 def recipe(**changes: Any) -> Recipe:
     """A recipe of three stages and three types; `changes` replace its tables."""
     table: dict[str, Any] = {
         "name": "made",
-        "space": {"name": "made", "choices": {"se": {"reduction": [8]}, "cbam": {}, "ela": {"kernel_size": [7]}}},
+        "space": {
+            "name": "made",
+            "choices": {"se": {"reduction": [8]}, "cbam": {}, "ela": {"kernel_size": [7]}},
+        },
         "objectives": ["accuracy", "latency"],
         "backbone": {"name": "resnet8"},
         "data": {"name": "digits"},
@@ -38,7 +51,9 @@ def recipe(**changes: Any) -> Recipe:
 class MadeStudy:
     """Writes candidates into a new study's store."""
 
-    def __init__(self, folder: Path, made_from: Recipe | None = None, *, name: str = "made", seed: int = 0) -> None:
+    def __init__(
+        self, folder: Path, made_from: Recipe | None = None, *, name: str = "made", seed: int = 0
+    ) -> None:
         self.recipe = made_from or recipe()
         self.database = Database(f"sqlite:///{folder / 'made.db'}")
         self.store: StudyStore = self.database.create_study(
@@ -72,7 +87,13 @@ class MadeStudy:
         self.trials += 1
         modules = sum(placement.count(choice) for choice in TRUE_GAIN)
         store.set_cost(
-            key, {"params": 78_000 + 1_500 * modules, "macs": 12_500_000 + 40_000 * modules, "memory": 3_000_000}, lease
+            key,
+            {
+                "params": 78_000 + 1_500 * modules,
+                "macs": 12_500_000 + 40_000 * modules,
+                "memory": 3_000_000,
+            },
+            lease,
         )
         for seed in range(seeds):
             for rung in range(rungs):
@@ -87,16 +108,26 @@ class MadeStudy:
         """A run: the same images are hard for everyone, some flip from run to run."""
         level = 0.62 + 0.08 * rung + true_sum(TRUE_GAIN, placement)
         right = self.hard + 0.06 * self.rng.standard_normal(IMAGES) < level
-        metrics = {"accuracy": float(right.mean()), "loss": 1.5 - float(right.mean()), "train_loss_sum": 3.0}
+        metrics = {
+            "accuracy": float(right.mean()),
+            "loss": 1.5 - float(right.mean()),
+            "train_loss_sum": 3.0,
+        }
         bits = np.packbits(right).tobytes()
         epochs = self.recipe.training.rungs[rung]
-        return Score(seed, rung, epochs, metrics, correct=bits, examples=IMAGES, wall_s=4.0, device_s=3.5)
+        return Score(
+            seed, rung, epochs, metrics, correct=bits, examples=IMAGES, wall_s=4.0, device_s=3.5
+        )
 
     def backbone(self) -> None:
         """The backbone's own training: three points."""
         for rung, accuracy in enumerate((0.40, 0.58, 0.66)):
-            score = Score(0, rung, 3 * (rung + 1), {"accuracy": accuracy, "loss": 1.5 - accuracy}, wall_s=8.0)
-            self.store.add_score(Run("backbone", "none", 0, purpose="backbone"), score, lease=self.lease)
+            score = Score(
+                0, rung, 3 * (rung + 1), {"accuracy": accuracy, "loss": 1.5 - accuracy}, wall_s=8.0
+            )
+            self.store.add_score(
+                Run("backbone", "none", 0, purpose="backbone"), score, lease=self.lease
+            )
 
     def validation(
         self,
@@ -110,7 +141,8 @@ class MadeStudy:
         evaluator: bool = False,
         recommended: str = "",
     ) -> Family:
-        """A validation of key -> placement, the first against the last and `none`, of whose blocks `done` are finished.
+        """A validation of key -> placement, the first against the last and `none`, of whose blocks
+        `done` are finished.
 
         Args:
             gain: key -> true gain on the test split.
@@ -123,7 +155,11 @@ class MadeStudy:
         family = Family(
             number=number,
             networks=tuple(
-                Network(k, parse(p), "recommended" if k == recommended else "none" if p == "none" else "named")
+                Network(
+                    k,
+                    parse(p),
+                    "recommended" if k == recommended else "none" if p == "none" else "named",
+                )
                 for k, p in networks.items()
             ),
             comparisons=tuple((key, keys[-1]) for key in keys[:-1]),
@@ -140,16 +176,26 @@ class MadeStudy:
             for key, placement in networks.items():
                 run = Run(key, placement, seed, seed, "target", "validate")
                 self.store.queue.want([run])
-                (row,) = (r for r in self.store.queue.rows(protocol="target", key=key) if r.run.seed == seed)
+                (row,) = (
+                    r
+                    for r in self.store.queue.rows(protocol="target", key=key)
+                    if r.run.seed == seed
+                )
                 lost = key == diverged and block == 0
-                self.store.queue.finish(row, "failed" if lost else "done", "diverged" if lost else "", self.lease)
+                self.store.queue.finish(
+                    row, "failed" if lost else "done", "diverged" if lost else "", self.lease
+                )
                 if not lost:
                     level = 0.7 + (gain or {}).get(key, 0.0)
                     right = self.hard + 0.06 * self.rng.standard_normal(IMAGES) < level
                     bits = None if evaluator else np.packbits(right).tobytes()
-                    score = Score(seed, 0, 9, {"accuracy": float(right.mean())}, correct=bits, examples=IMAGES)
+                    score = Score(
+                        seed, 0, 9, {"accuracy": float(right.mean())}, correct=bits, examples=IMAGES
+                    )
                     self.store.log_test_reading(f"validate {run.files}")
-                    self.store.add_score(replace(run, protocol="target/test"), score, lease=self.lease)
+                    self.store.add_score(
+                        replace(run, protocol="target/test"), score, lease=self.lease
+                    )
         return family
 
     def sessions(self, count: int = 4, *, control: float = 0.001) -> None:
@@ -159,10 +205,14 @@ class MadeStudy:
             samples = tuple(self.sample(row.key, str(row.placement)) for row in rows)
             conditions = {"batch_size": 1, "threads": 1, "dtype": "float32"}
             device = Fingerprint("cpu", "Test CPU 3000", (("torch", "2.15.0"),))
-            self.store.add_session(Session(device, conditions, 1e9 + index, 2.5, 4.0, control, samples))
+            self.store.add_session(
+                Session(device, conditions, 1e9 + index, 2.5, 4.0, control, samples)
+            )
 
     def sample(self, key: str, placement: str) -> SessionSample:
-        ratio = math.log(1 + true_sum(TRUE_COST, placement)) + 0.005 * float(self.rng.standard_normal())
+        ratio = math.log(1 + true_sum(TRUE_COST, placement)) + 0.005 * float(
+            self.rng.standard_normal()
+        )
         return SessionSample(key, ratio, 4.0 * math.exp(ratio), ratio, 4.0 * math.exp(ratio), 100)
 
 
@@ -176,8 +226,12 @@ def everywhere(choice: str) -> str:
     return " ".join(f"stage{i}={choice}" for i in (1, 2, 3))
 
 
-def usual(folder: Path, made_from: Recipe | None = None, *, searched: int = 12, seed: int = 0) -> MadeStudy:
-    """Baselines with three seeds, searched candidates with one or three, some pruned, one infeasible, one failed."""
+def usual(
+    folder: Path, made_from: Recipe | None = None, *, searched: int = 12, seed: int = 0
+) -> MadeStudy:
+    """Baselines with three seeds, searched candidates with one or three, some pruned, one
+    infeasible, one failed.
+    """
     made = MadeStudy(folder, made_from, seed=seed)
     made.backbone()
     made.candidate("none", baseline="none", seeds=3)

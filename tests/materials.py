@@ -1,4 +1,6 @@
-"""What people bring along: photographs, published files, a model, a module and an evaluator of their own. All tiny."""
+"""What people bring along: photographs, published files, a model, a module and an evaluator of
+their own. All tiny.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +13,26 @@ from PIL import Image
 COLOURS = {"cat": (200, 90, 60), "dog": (60, 120, 200), "owl": (90, 190, 90)}
 
 
-def photographs(folder: Path, *, of_each: int = 16, side: int = 24, misleading: float = 0.0) -> None:
-    """One folder per class of JPEG files: noise around a colour, so that two epochs learn something.
+def photographs(
+    folder: Path, *, of_each: int = 16, side: int = 24, misleading: float = 0.0
+) -> None:
+    """One folder per class of JPEG files: noise around a colour, so that two epochs learn
+    something.
 
     Args:
-        misleading: share of images with a colour drawn at random, so that no network is right in all.
+        misleading: share of images with a colour drawn at random, so that no network is right in
+            all.
     """
     random, drawn = np.random.default_rng(0), np.random.default_rng(1)
     for name, own in COLOURS.items():
         (folder / name).mkdir(parents=True)
         for number in range(of_each):
             noise = random.normal(0, 60, (side, side + number % 5, 3))  # not all of one size
-            colour = list(COLOURS.values())[drawn.integers(len(COLOURS))] if drawn.random() < misleading else own
+            colour = (
+                list(COLOURS.values())[drawn.integers(len(COLOURS))]
+                if drawn.random() < misleading
+                else own
+            )
             pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number:03}.jpg", quality=90)
 
@@ -42,7 +52,9 @@ def masks(folder: Path, *, count: int = 24, side: int = 16) -> None:
 
 
 def coco(folder: Path, **counts: int) -> None:
-    """Photographs with a red or a blue thing in each, and COCO's annotations of where it is; by default for train and val."""
+    """Photographs with a red or a blue thing in each, and COCO's annotations of where it is; by
+    default for train and val.
+    """
     random = np.random.default_rng(0)
     (folder / "annotations").mkdir(parents=True)
     for split, count in (counts or {"train": 24, "val": 8}).items():
@@ -51,36 +63,60 @@ def coco(folder: Path, **counts: int) -> None:
         for number in range(count):
             wide, high = 48, 32 + number % 9
             width, height = (int(side) for side in random.integers(8, 20, 2))
-            left, top = int(random.integers(0, wide - width)), int(random.integers(0, high - height))
+            left, top = (
+                int(random.integers(0, wide - width)),
+                int(random.integers(0, high - height)),
+            )
             pixels = np.clip(random.normal(90, 20, (high, wide, 3)), 0, 255).astype(np.uint8)
-            pixels[top : top + height, left : left + width] = (220, 40, 40) if number % 2 else (40, 60, 230)
+            pixels[top : top + height, left : left + width] = (
+                (220, 40, 40) if number % 2 else (40, 60, 230)
+            )
             Image.fromarray(pixels).save(folder / split / f"{number}.png")
-            images.append({"id": 100 + number, "file_name": f"{number}.png", "width": wide, "height": high})
+            images.append(
+                {"id": 100 + number, "file_name": f"{number}.png", "width": wide, "height": high}
+            )
             place = {"bbox": [left, top, width, height], "area": width * height, "iscrowd": 0}
-            boxes.append({"id": number, "image_id": 100 + number, "category_id": 7 if number % 2 else 3, **place})
+            boxes.append(
+                {
+                    "id": number,
+                    "image_id": 100 + number,
+                    "category_id": 7 if number % 2 else 3,
+                    **place,
+                }
+            )
         kinds = [{"id": 7, "name": "red"}, {"id": 3, "name": "blue"}]
         content = {"images": images, "annotations": boxes, "categories": kinds}
         (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
 
 
 def discs(folder: Path, task: str = "detect", *, count: int = 8) -> Path:
-    """Images with a disc each as Ultralytics reads them, labelled for one of its tasks: the data YAML, or a classifier's folder."""
+    """Images with a disc each as Ultralytics reads them, labelled for one of its tasks: the data
+    YAML, or a classifier's folder.
+    """
     random = np.random.default_rng(0)
     for number in range(2 * count):
         part, name = ("train", "val")[number % 2], f"{number:02}"
         x, y, r = random.uniform([0.3, 0.3, 0.15], [0.7, 0.7, 0.25])
         down, right = np.mgrid[:64, :64] / 64
         inside = (right - x) ** 2 + (down - y) ** 2 < r**2
-        at = folder / part / f"class{number // 2 % 2}" if task == "classify" else folder / "images" / part
+        at = (
+            folder / part / f"class{number // 2 % 2}"
+            if task == "classify"
+            else folder / "images" / part
+        )
         at.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.repeat(255 * inside[..., None], 3, 2).astype(np.uint8)).save(at / f"{name}.png")
+        Image.fromarray(np.repeat(255 * inside[..., None], 3, 2).astype(np.uint8)).save(
+            at / f"{name}.png"
+        )
         around = f"{x - r} {y - r} {x + r} {y - r} {x + r} {y + r} {x - r} {y + r}"
         box = f"{x} {y} {2 * r} {2 * r}"
         labels = {"detect": box, "pose": box + 17 * f" {x} {y} 2", "segment": around, "obb": around}
         if task in labels:
             (folder / "labels" / part).mkdir(parents=True, exist_ok=True)
             (folder / "labels" / part / f"{name}.txt").write_text(f"0 {labels[task]}\n")
-    splits = f"path: {folder}\ntrain: images/train\nval: images/val\ntest: images/val\nnames: [disc]\n"
+    splits = (
+        f"path: {folder}\ntrain: images/train\nval: images/val\ntest: images/val\nnames: [disc]\n"
+    )
     (folder / "data.yaml").write_text(splits + "kpt_shape: [17, 3]\n" * (task == "pose"))
     return folder if task == "classify" else folder / "data.yaml"
 
@@ -185,5 +221,10 @@ choices.gam = { reduction = [4], groups = [2] }
 
 def everything_of_ones_own(folder: Path) -> None:
     """`mine.py`, `spotlight.py`, `judge.py` and `own.toml` of the texts above."""
-    for name, text in (("mine.py", MODEL), ("spotlight.py", MODULE), ("judge.py", EVALUATOR), ("own.toml", OWN_RECIPE)):
+    for name, text in (
+        ("mine.py", MODEL),
+        ("spotlight.py", MODULE),
+        ("judge.py", EVALUATOR),
+        ("own.toml", OWN_RECIPE),
+    ):
         (folder / name).write_text(text, "utf-8")

@@ -25,16 +25,23 @@ def placements(count: int, rng: np.random.Generator, sites: int = 3) -> dict[str
 
 def text(choice: tuple[str, ...]) -> str:
     """Notation of one type a stage."""
-    return " ".join(f"stage{i + 1}={kind}" for i, kind in enumerate(choice) if kind != "none") or "none"
+    return (
+        " ".join(f"stage{i + 1}={kind}" for i, kind in enumerate(choice) if kind != "none")
+        or "none"
+    )
 
 
-def additive(texts: dict[str, Placement], rng: np.random.Generator, size: float) -> dict[str, float]:
+def additive(
+    texts: dict[str, Placement], rng: np.random.Generator, size: float
+) -> dict[str, float]:
     """Key -> effect: a sum over sites, of standard deviation about `size`."""
     table: dict[str, float] = {}
     found = {}
     for key, placement in texts.items():
         parts = [str(part) for part in placement.assignments]
-        found[key] = sum(table.setdefault(part, size / 1.5 * float(rng.standard_normal())) for part in parts)
+        found[key] = sum(
+            table.setdefault(part, size / 1.5 * float(rng.standard_normal())) for part in parts
+        )
     return found
 
 
@@ -61,9 +68,16 @@ def runs(
 
 
 def with_images(
-    effects: dict[str, float], rng: np.random.Generator, *, seeds: int, images: int = 2000, flips: float = 0.04
+    effects: dict[str, float],
+    rng: np.random.Generator,
+    *,
+    seeds: int,
+    images: int = 2000,
+    flips: float = 0.04,
 ) -> list[Run]:
-    """Runs with results per image: hard images are hard for all, a share of the results flips from run to run."""
+    """Runs with results per image: hard images are hard for all, a share of the results flips from
+    run to run.
+    """
     hard = rng.random(images)
     found = []
     for seed in range(seeds):
@@ -74,10 +88,14 @@ def with_images(
     return found
 
 
-def session(log_ratios: dict[str, float], control: float = 0.0, reference_ms: float = 2.0) -> Session:
+def session(
+    log_ratios: dict[str, float], control: float = 0.0, reference_ms: float = 2.0
+) -> Session:
     """A latency session of key -> log-ratio to the bare backbone."""
     samples = tuple(
-        SessionSample(key, value, reference_ms * math.exp(value), value, reference_ms * math.exp(value), 50)
+        SessionSample(
+            key, value, reference_ms * math.exp(value), value, reference_ms * math.exp(value), 50
+        )
         for key, value in log_ratios.items()
     )
     return Session(Fingerprint("cpu", "test", ()), {}, 0.0, 3.0, reference_ms, control, samples)
@@ -87,6 +105,9 @@ def sessions(count: int, truth: dict[str, float], spread: float, seed: int = 0) 
     """Sessions of key -> true log-ratio that differ from one to the next."""
     rng = np.random.default_rng(seed)
     return [
-        session({key: value + rng.normal(0, spread) for key, value in truth.items()}, rng.normal(0, spread / 4))
+        session(
+            {key: value + rng.normal(0, spread) for key, value in truth.items()},
+            rng.normal(0, spread / 4),
+        )
         for _ in range(count)
     ]

@@ -1,4 +1,6 @@
-"""A segmentation network of one's own: tests import it, journeys copy it into their person's folder."""
+"""A segmentation network of one's own: tests import it, journeys copy it into their person's
+folder.
+"""
 
 from torch import Tensor, nn
 from torch.nn.functional import interpolate

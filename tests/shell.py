@@ -1,4 +1,5 @@
-"""A person at a shell: types commands of the installed program in a folder, reads what comes, presses Ctrl-C.
+"""A person at a shell: types commands of the installed program in a folder, reads what comes,
+presses Ctrl-C.
 
 For journeys and for the commands of the documentation.
 """
@@ -21,7 +22,9 @@ from typing import IO, Any
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = Path(sys.executable).with_name("nas-attn")
 PATIENCE_S = 900.0
-"""Longest wait for anything: below the test's own limit, so that a hang ends with what was printed so far."""
+"""Longest wait for anything: below the test's own limit, so that a hang ends with what was printed
+so far.
+"""
 OURS = re.compile(
     r"""\[\d+/\d+\ (trials|runs)[^\]]*\]\        # progress of a search, a validation, a retraining
       | worker\ \d+:\                            # the same of several workers
@@ -49,7 +52,10 @@ class Ended:
     err: str
 
     def __str__(self) -> str:
-        return f"$ {self.command}\n{self.out}\n--- standard error\n{self.err}\n--- exit status {self.status}"
+        return (
+            f"$ {self.command}\n{self.out}\n--- standard error\n{self.err}\n--- exit status"
+            f" {self.status}"
+        )
 
     @property
     def json(self) -> Any:
@@ -62,7 +68,8 @@ class Ended:
         return sentence
 
     def check(self, status: int, warns: Sequence[str] = ()) -> Ended:
-        """Nothing came that a person would wonder at: the exit status, no traceback, only lines of ours on standard error.
+        """Nothing came that a person would wonder at: the exit status, no traceback, only lines of
+        ours on standard error.
 
         Args:
             warns: what each of the warnings says, in order; there are no others.
@@ -116,7 +123,9 @@ class Running:
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"still there after {seconds:.0f} s: {self.command}\n{self.said()}") from None
+            raise AssertionError(
+                f"still there after {seconds:.0f} s: {self.command}\n{self.said()}"
+            ) from None
         return Ended(self.command, status, self.out.read_text("utf-8"), self.err.read_text("utf-8"))
 
     def ends(self, status: int = 0, warns: Sequence[str] = ()) -> Ended:
@@ -129,7 +138,9 @@ class Shell:
 
     folder: Path  # Where the person is
     logs: Path
-    """Where the commands' output goes; also the devices' locks, so that journeys do not wait for each other."""
+    """Where the commands' output goes; also the devices' locks, so that journeys do not wait for
+    each other.
+    """
     variables: dict[str, str] = field(default_factory=dict)  # What the person has exported
     commands: list[Running] = field(default_factory=list)
 
@@ -144,7 +155,9 @@ class Shell:
         """Types a command of nas-attn, this name left out, and does not wait for its end."""
         return self.runs([str(PROGRAM), *shlex.split(line)], f"nas-attn {line}")
 
-    def runs(self, command: Sequence[str], shown: str, stdin: int | IO[bytes] = subprocess.DEVNULL) -> Running:
+    def runs(
+        self, command: Sequence[str], shown: str, stdin: int | IO[bytes] = subprocess.DEVNULL
+    ) -> Running:
         """Starts any program."""
         stem = self.logs / str(len(self.commands))
         out, err = stem.with_suffix(".out"), stem.with_suffix(".err")
@@ -180,13 +193,17 @@ class Shell:
         return {path.name for path in self.folder.iterdir() if path.name != "__pycache__"}
 
     def left_behind(self) -> dict[int, str]:
-        """Process -> command line of what this person's commands have started and is still there (Linux)."""
+        """Process -> command line of what this person's commands have started and is still there
+        (Linux).
+        """
         mark = f"NAS_ATTN_LOCK_DIR={self.logs / 'locks'}".encode()
         found = {}
         for place in Path("/proc").glob("[0-9]*"):
             try:
                 if mark in (place / "environ").read_bytes().split(b"\0"):
-                    found[int(place.name)] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found[int(place.name)] = (
+                        (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    )
             except OSError:
                 continue  # gone meanwhile, or another user's
         return {pid: line for pid, line in found.items() if line}  # a zombie has none

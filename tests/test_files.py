@@ -31,7 +31,9 @@ def test_what_is_nested_too_deeply_is_one_sentence(begin: str, end: str, depth: 
         read_toml(f"x = {begin * depth}{'1' if 'a' in begin else ''}{end * depth}", "this")
 
 
-@pytest.mark.parametrize("text", ["a" + ".b" * 20_000 + "= 1", "".join(f"k{n} = 1\n" for n in range(20_000))])
+@pytest.mark.parametrize(
+    "text", ["a" + ".b" * 20_000 + "= 1", "".join(f"k{n} = 1\n" for n in range(20_000))]
+)
 def test_thousands_of_keys_take_little_memory(tmp_path: Path, text: str) -> None:
     (tmp_path / "study.toml").write_text(text)
     tracemalloc.start()

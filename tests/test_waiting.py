@@ -48,14 +48,20 @@ def test_a_wait_says_after_a_while_what_for_and_how_long_it_was(
     with Wait("the bus") as wait:
         for number in range(3):
             wait.pause(0.01, lambda number=number: f"it is {number} stops away")
-    assert [line.rpartition(": ")[2] for line in lines[2:5]] == [f"it is {n} stops away" for n in range(3)]
+    assert [line.rpartition(": ")[2] for line in lines[2:5]] == [
+        f"it is {n} stops away" for n in range(3)
+    ]
 
 
 def test_a_wait_ends_when_the_search_is_to_stop() -> None:
     stop = threading.Event()
     threading.Timer(0.1, stop.set).start()
     began = time.monotonic()
-    with reporting(lambda line: None, stop.is_set), pytest.raises(Interrupted), Wait("nothing") as wait:
+    with (
+        reporting(lambda line: None, stop.is_set),
+        pytest.raises(Interrupted),
+        Wait("nothing") as wait,
+    ):
         wait.pause(60, lambda: "")
     assert time.monotonic() - began < 30
     with pytest.raises(Interrupted):
@@ -75,7 +81,11 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_lock_is_waited_for_as_long_as_its_holder_deserves(
-    tmp_path: Path, holder: subprocess.Popen[bytes], stopped: bool, lines: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    holder: subprocess.Popen[bytes],
+    stopped: bool,
+    lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(waiting, "STOPPED_S", 0.1 if stopped else 60.0)
     monkeypatch.setattr(waiting, "QUIET_S", 0.0)
@@ -97,11 +107,19 @@ def test_a_lock_is_waited_for_as_long_as_its_holder_deserves(
     assert list(tmp_path.iterdir()) == [], "no lock file stays behind"
 
 
-def test_a_lock_that_passes_from_one_to_the_next_is_not_held_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_passes_from_one_to_the_next_is_not_held_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     times = iter([0.0, 50.0, 100.0, 150.0, 161.0])
     monkeypatch.setattr(waiting.time, "monotonic", lambda: next(times))
     patience = Patience(60.0)
-    assert [patience.over([holder]) for holder in ("a", "a", "b", "b", "b")] == [False, False, False, False, True]
+    assert [patience.over([holder]) for holder in ("a", "a", "b", "b", "b")] == [
+        False,
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_a_process_is_described_without_passwords(tmp_path: Path) -> None:
@@ -130,7 +148,9 @@ def test_owners_of_this_machine_that_are_gone_are_dead(monkeypatch: pytest.Monke
     gone = "/".join([host, boot, namespace, pid, "1", random])
     assert processes.is_dead(gone)
     assert "which has ended" in processes.owner_shown(gone)
-    assert not processes.is_dead(mine.replace(started, f"{float(started) + 1}")), "the clock may have been set"
+    assert not processes.is_dead(mine.replace(started, f"{float(started) + 1}")), (
+        "the clock may have been set"
+    )
     before_the_last_start = "/".join([host, "0123abcd", namespace, pid, started, random])
     assert processes.is_dead(before_the_last_start, local=True)
     assert not processes.is_dead(before_the_last_start), "two machines may have one name"

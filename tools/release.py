@@ -1,10 +1,11 @@
 """Makes what is published, and tries it as its users will: `make release`.
 
-Builds the sdist and from it the wheel into dist/, checks their pages, installs the wheel into an empty environment, searches and
-exports there, and runs a part of the sdist's own tests there.
+Builds the sdist and from it the wheel into dist/, checks their pages, installs the wheel into an
+empty environment, searches and exports there, and runs a part of the sdist's own tests there.
 
     python tools/release.py             # needs the packages `build` and `twine`
-    python tools/release.py --lowest    # prints the lowest versions that pyproject.toml allows, as constraints for pip
+    python tools/release.py --lowest    # prints the lowest versions that pyproject.toml allows, as
+    constraints for pip
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ TESTS = (
     "tests/storage/test_storage_results.py",
 )
 TRIED_BY = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis")
-SMALL = ("data.options={train=200, validation=100, test=50}", "training.backbone_epochs=1", "latency.tolerance=0.9")
+SMALL = (
+    "data.options={train=200, validation=100, test=50}",
+    "training.backbone_epochs=1",
+    "latency.tolerance=0.9",
+)
 
 
 def main() -> int:
@@ -51,7 +56,9 @@ def main() -> int:
     source = WORK / sdist.name.removesuffix(".tar.gz")
     step("install what tests need", folder / "python", "-m", "pip", "install", "--quiet", *TRIED_BY)
     # Not `python -m pytest`, which would put the unpacked package before the installed one.
-    step("test", folder / "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *TESTS, cwd=source)
+    step(
+        "test", folder / "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", *TESTS, cwd=source
+    )
     print(f"\nReady: {sdist.relative_to(ROOT)}, {wheel.relative_to(ROOT)}")
     return 0
 
@@ -71,7 +78,9 @@ def search(folder: Path) -> None:
     program, elsewhere = folder / "nas-attn", WORK / "elsewhere"
     small = [part for setting in SMALL for part in ("--set", setting)]
     step("search", program, "search", "digits", "--trials", "9", "--json", *small, cwd=elsewhere)
-    shown = subprocess.run([program, "pareto", "--json"], cwd=elsewhere, capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [program, "pareto", "--json"], cwd=elsewhere, capture_output=True, text=True, check=True
+    )
     assert json.loads(shown.stdout)["candidates"]
     step("export", program, "export", "--format", "python", cwd=elsewhere)
 
@@ -79,7 +88,11 @@ def search(folder: Path) -> None:
 def step(title: str, *command: str | Path, cwd: Path = WORK) -> None:
     """Runs one, without what would show the checkout."""
     print(f"\n== {title}", flush=True)
-    outside = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "NAS_ATTN"))}
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "NAS_ATTN"))
+    }
     if subprocess.run(command, cwd=cwd, env=outside, check=False).returncode:
         raise SystemExit(f"error: {title} failed (above)")
 

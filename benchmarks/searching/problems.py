@@ -1,4 +1,6 @@
-"""Problems whose truth is known: tables of placements, replayed with noise. Higher accuracy and lower latency are better."""
+"""Problems whose truth is known: tables of placements, replayed with noise. Higher accuracy and
+lower latency are better.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,16 @@ class Problem:
 
     def row(self, params: Mapping[str, str]) -> int:
         """The placement with these choices."""
-        return self.index[tuple(choices.index(params[site]) for site, choices in self.sites.items())]
+        return self.index[
+            tuple(choices.index(params[site]) for site, choices in self.sites.items())
+        ]
 
     def params(self, row: int) -> dict[str, str]:
         """Site -> choice."""
-        return {site: choices[c] for (site, choices), c in zip(self.sites.items(), self.codes[row], strict=True)}
+        return {
+            site: choices[c]
+            for (site, choices), c in zip(self.sites.items(), self.codes[row], strict=True)
+        }
 
     def notation(self, row: int) -> str:
         """The placement as the program writes it."""
@@ -52,9 +59,9 @@ class Problem:
     def observe(self, row: int, seed: int) -> tuple[float, float]:
         """(accuracy of one run, latency): the same in every search with this seed."""
         off = self.noise[row]
-        return float(self.truth[row] + off[np.random.default_rng([seed, row]).integers(len(off))]), float(
-            self.latency[row]
-        )
+        return float(
+            self.truth[row] + off[np.random.default_rng([seed, row]).integers(len(off))]
+        ), float(self.latency[row])
 
     # ---------------------------------------------------------------- regrets
 
@@ -76,26 +83,36 @@ class Problem:
         return hypervolume(self._points[list(self.baselines)], self._reference)
 
     def front_regret(self, rows: NDArray[np.intp], believed: Floats) -> float:
-        """Of the reported front's true hypervolume: 0, it is the true front's; 1, that of the baselines.
+        """Of the reported front's true hypervolume: 0, it is the true front's; 1, that of the
+        baselines.
 
         Args:
             rows: placements that were run.
             believed: what the method takes their accuracies to be.
         """
         reported = rows[non_dominated(np.stack([-believed, self.latency[rows]], axis=1))]
-        return (self._best - hypervolume(self._points[reported], self._reference)) / (self._best - self._least)
+        return (self._best - hypervolume(self._points[reported], self._reference)) / (
+            self._best - self._least
+        )
 
     def pick_regret(self, rows: NDArray[np.intp], believed: Floats) -> float:
-        """Of the placement believed best below each of nine latency limits: 0, it is; 1, no better than the baselines.
+        """Of the placement believed best below each of nine latency limits: 0, it is; 1, no better
+        than the baselines.
 
-        The sum over limits of what is missed, over that of what the best baseline (at least: the median placement) misses.
+        The sum over limits of what is missed, over that of what the best baseline (at least: the
+        median placement) misses.
         """
         missed = possible = 0.0
         for limit in np.quantile(self.latency, LIMITS):
             best = self.truth[self.latency <= limit].max()
-            usual = max([self.truth[r] for r in self.baselines if self.latency[r] <= limit] + [np.median(self.truth)])
+            usual = max(
+                [self.truth[r] for r in self.baselines if self.latency[r] <= limit]
+                + [np.median(self.truth)]
+            )
             mine = self.latency[rows] <= limit
-            missed += best - (self.truth[rows[mine][np.argmax(believed[mine])]] if mine.any() else usual)
+            missed += best - (
+                self.truth[rows[mine][np.argmax(believed[mine])]] if mine.any() else usual
+            )
             possible += best - usual
         return missed / possible
 
@@ -112,10 +129,13 @@ def make(
     index = {tuple(int(c) for c in row): i for i, row in enumerate(codes)}
     names = dict.fromkeys(choice for choices in sites.values() for choice in choices)
     uniform = [tuple(choices.index(name) for choices in sites.values()) for name in names]
-    return Problem(name, sites, codes, truth, latency, noise, tuple(index[u] for u in uniform), index)
+    return Problem(
+        name, sites, codes, truth, latency, noise, tuple(index[u] for u in uniform), index
+    )
 
 
-# ---------------------------------------------------------------------------------------- NAS-Bench-201
+# ----------------------------------------------------------------------------------------
+# NAS-Bench-201
 
 
 STAND_INS = ("none", "se", "eca", "simam", "cbam")
@@ -125,11 +145,13 @@ STAND_INS = ("none", "se", "eca", "simam", "cbam")
 def nasbench(path: Path, device: int, ratio: float, relabelled: int | None = None) -> Problem:
     """NAS-Bench-201 on CIFAR-10 as a stand-in: six edges are sites, five operations choices.
 
-    Truth: the mean test accuracy. A run is off by a residual of its validation seeds, scaled so that the spread of the
+    Truth: the mean test accuracy. A run is off by a residual of its validation seeds, scaled so
+        that the spread of the
     better half of the placements is `ratio` times the noise of one of them.
 
     Args:
-        relabelled: seed of a permutation of the choices at each site, after which types share nothing.
+        relabelled: seed of a permutation of the choices at each site, after which types share
+            nothing.
     """
     with np.load(path) as file:
         codes = file["ops"].astype(np.intp)
@@ -138,7 +160,9 @@ def nasbench(path: Path, device: int, ratio: float, relabelled: int | None = Non
         latency = file["device_latency_ms"][device].astype(float)
         device_name = str(file["device_names"][device])
     counts = (~np.isnan(runs)).sum(axis=1)
-    residuals = (runs - np.nanmean(runs, axis=1, keepdims=True)) * np.sqrt(counts / (counts - 1))[:, None]
+    residuals = (runs - np.nanmean(runs, axis=1, keepdims=True)) * np.sqrt(counts / (counts - 1))[
+        :, None
+    ]
     better = truth >= np.median(truth)
     scale = truth[better].std() / ratio / np.sqrt(np.nanmean(residuals[better] ** 2))
     noise = tuple(scale * row[~np.isnan(row)] for row in residuals)
@@ -162,12 +186,13 @@ SPREAD = 0.5
 def made_up(seed: int, ratio: float, *, shared: bool) -> Problem:
     """All placements of five types on six sites, whose truth and latency are drawn from `seed`.
 
-    The truth is a sum over sites, and a quarter of its variance is effects of neighbouring sites. A module adds latency
-    by its type, the more the larger its site's map is; `none` adds nothing. Noise is normal, as in `nasbench`.
+    The truth is a sum over sites, and a quarter of its variance is effects of neighbouring sites. A
+    module adds latency by its type, the more the larger its site's map is; `none` adds nothing.
+    Noise is normal, as in `nasbench`.
 
     Args:
-        shared: half of what a choice adds is its type's at all sites; else types share nothing, neither in accuracy nor
-            in latency.
+        shared: half of what a choice adds is its type's at all sites; else types share nothing,
+            neither in accuracy nor in latency.
     """
     rng = np.random.default_rng([seed, shared])
     codes = np.indices((len(TYPES),) * SITES).reshape(SITES, -1).T.astype(np.intp)
@@ -177,18 +202,30 @@ def made_up(seed: int, ratio: float, *, shared: bool) -> Problem:
     pairs = rng.standard_normal((SITES - 1, len(TYPES), len(TYPES)))
     both = pairs[np.arange(SITES - 1), codes[:, :-1], codes[:, 1:]].sum(axis=1)
     truth = sums / sums.std() + np.sqrt(BETWEEN_SITES / (1 - BETWEEN_SITES)) * both / both.std()
-    prices = rng.gamma(2.0, size=len(TYPES)) * np.ones((SITES, 1)) if shared else rng.gamma(2.0, size=effects.shape)
+    prices = (
+        rng.gamma(2.0, size=len(TYPES)) * np.ones((SITES, 1))
+        if shared
+        else rng.gamma(2.0, size=effects.shape)
+    )
     prices[:, 0] = 0.0
     prices *= np.repeat([1.0, 0.5, 0.25], 2)[:, None]
     latency = 1 + 0.1 * prices[np.arange(SITES), codes].sum(axis=1)
     truth = 70 + SPREAD / truth[truth >= np.median(truth)].std() * truth
     noise = SPREAD / ratio * rng.standard_normal((len(codes), 8))
     sites = {f"stage{1 + i // 2}.block{1 + i % 2}": TYPES for i in range(SITES)}
-    return make(f"{'shared' if shared else 'unshared'} {ratio:g}", sites, codes, truth, latency, tuple(noise))
+    return make(
+        f"{'shared' if shared else 'unshared'} {ratio:g}",
+        sites,
+        codes,
+        truth,
+        latency,
+        tuple(noise),
+    )
 
 
 def pairs(seed: int, ratio: float) -> Problem:
-    """Five types on five sites. The best placements need two choices at two sites, each of which is harmful alone.
+    """Five types on five sites. The best placements need two choices at two sites, each of which is
+    harmful alone.
 
     Everything else adds a little. Noise is normal; `ratio` as in `nasbench`.
     """
@@ -212,9 +249,11 @@ def sparse(seed: int, ratio: float) -> Problem:
 
 
 def count(seed: int, ratio: float) -> Problem:
-    """Five types on six sites. It matters how many sites have a module, which of them and what module hardly.
+    """Five types on six sites. It matters how many sites have a module, which of them and what
+    module hardly.
 
-    The gain is largest at a drawn number of modules, and falls off like a parabola on either side of it.
+    The gain is largest at a drawn number of modules, and falls off like a parabola on either side
+    of it.
     """
     rng = np.random.default_rng([seed, 7])
     codes = np.indices((len(TYPES),) * SITES).reshape(SITES, -1).T.astype(np.intp)
@@ -225,12 +264,21 @@ def count(seed: int, ratio: float) -> Problem:
 
 
 def heavy(seed: int, ratio: float) -> Problem:
-    """Five types on six sites: few effects are large (Student's t, 2 degrees of freedom), and so are few errors of runs (3)."""
+    """Five types on six sites: few effects are large (Student's t, 2 degrees of freedom), and so
+    are few errors of runs (3).
+    """
     rng = np.random.default_rng([seed, 8])
     codes = np.indices((len(TYPES),) * SITES).reshape(SITES, -1).T.astype(np.intp)
     truth = rng.standard_t(2, size=(SITES, len(TYPES)))[np.arange(SITES), codes].sum(axis=1)
     truth *= SPREAD / truth[truth >= np.median(truth)].std()
-    return _drawn(f"heavy {ratio:g}", codes, truth, ratio, rng, rng.standard_t(3, size=(len(codes), 8)) / np.sqrt(3))
+    return _drawn(
+        f"heavy {ratio:g}",
+        codes,
+        truth,
+        ratio,
+        rng,
+        rng.standard_t(3, size=(len(codes), 8)) / np.sqrt(3),
+    )
 
 
 def _drawn(
@@ -241,7 +289,8 @@ def _drawn(
     rng: np.random.Generator,
     errors: Floats | None = None,
 ) -> Problem:
-    """A problem with these effects, whose noise is SPREAD / ratio points; what a type adds to the latency is drawn.
+    """A problem with these effects, whose noise is SPREAD / ratio points; what a type adds to the
+    latency is drawn.
 
     `errors`: of runs, with standard deviation 1; None: normal ones.
     """
@@ -255,26 +304,37 @@ def _drawn(
 # ---------------------------------------------------------------------------------------- ImageNet
 
 BRIEF_NOISE = 0.305
-"""Points of top-1 by which brief trainings of one network differ, from the networks of the table with three seeds."""
+"""Points of top-1 by which brief trainings of one network differ, from the networks of the table
+with three seeds.
+"""
 IMAGENET_DEVICES = ("a100", "rtx3090", "tpuv2")
 
 
 def imagenet(path: Path, device: int, seed: int) -> Problem:
-    """SE on or off at each of seven stages of MnasNet's space on ImageNet (Accel-NASBench), in front of a network drawn by `seed`.
+    """SE on or off at each of seven stages of MnasNet's space on ImageNet (Accel-NASBench), in
+    front of a network drawn by `seed`.
 
-    Truth and latency come from a fit to 5,138 trained networks: each stage's shape, SE at each stage, the square of the
-    number of stages with SE (top-1 only). A run is off by what brief trainings are off by.
+    Truth and latency come from a fit to 5,138 trained networks: each stage's shape, SE at each
+    stage, the square of the number of stages with SE (top-1 only). A run is off by what brief
+    trainings are off by.
     """
     with np.load(path) as file:
-        shape = np.stack([file[name] for name in ("expansion", "kernel", "layers")], axis=2).astype(int)
+        shape = np.stack([file[name] for name in ("expansion", "kernel", "layers")], axis=2).astype(
+            int
+        )
         se, top1 = file["se"].astype(float), file["top1"].astype(float)
         seconds = -np.log(file[f"images_per_s_{IMAGENET_DEVICES[device]}"].astype(float))
-    kinds = [np.unique(stage @ np.array([100, 10, 1]), return_inverse=True)[1] for stage in shape.transpose(1, 0, 2)]
+    kinds = [
+        np.unique(stage @ np.array([100, 10, 1]), return_inverse=True)[1]
+        for stage in shape.transpose(1, 0, 2)
+    ]
     shapes = np.concatenate([np.eye(kind.max() + 1)[kind] for kind in kinds], axis=1)
     number = se.sum(axis=1, keepdims=True)
     gains = np.linalg.lstsq(np.concatenate((se, number**2, shapes), axis=1), top1, rcond=None)[0]
     timed = np.isfinite(seconds)
-    times = np.linalg.lstsq(np.concatenate((se, shapes), axis=1)[timed], seconds[timed], rcond=None)[0]
+    times = np.linalg.lstsq(
+        np.concatenate((se, shapes), axis=1)[timed], seconds[timed], rcond=None
+    )[0]
     codes = np.indices((2,) * 7).reshape(7, -1).T.astype(np.intp)
     truth = codes @ gains[:7] + gains[7] * codes.sum(axis=1) ** 2
     base = shapes[np.random.default_rng([seed, 4]).integers(len(shapes))] @ gains[8:]
@@ -284,14 +344,16 @@ def imagenet(path: Path, device: int, seed: int) -> Problem:
     return make(name, sites, codes, base + truth, np.exp(codes @ times[:7]), tuple(noise))
 
 
-# ---------------------------------------------------------------------------------------- own tables
+# ---------------------------------------------------------------------------------------- own
+# tables
 
 
 def own_tables(folder: Path, seed: int) -> Iterator[Problem | str]:
-    """The tables of benchmarks/tables as problems, each with a truth drawn anew from what the table leaves open.
+    """The tables of benchmarks/tables as problems, each with a truth drawn anew from what the table
+    leaves open.
 
-    A run is off by what one search run is off by in the table, its seed's and its backbone's level aside. Of a table that
-    cannot be used, a sentence that says why.
+    A run is off by what one search run is off by in the table, its seed's and its backbone's level
+    aside. Of a table that cannot be used, a sentence that says why.
     """
     sys.path.insert(0, str(TABLES))
     from read import fit, load
@@ -305,14 +367,19 @@ def own_tables(folder: Path, seed: int) -> Iterator[Problem | str]:
             yield f"{path.name}: {error}"
             continue
         if len(components.rows) < np.prod(sizes) or not np.isfinite(table.latency[:, 0]).all():
-            yield f"{path.name}: {len(components.rows)} of {np.prod(sizes)} placements are trained in two blocks and timed"
+            yield (
+                f"{path.name}: {len(components.rows)} of {np.prod(sizes)} placements are trained in"
+                " two blocks and timed"
+            )
             continue
         rng = np.random.default_rng([seed, len(path.name)])
         which = components.index[f"rung{table.rungs[-1]} accuracy"]
         truth = 100 * components.draw(rng).truth[:, which]
         off = 100 * components.run_noise[which] * rng.standard_normal((len(truth), 64))
         sites = {site: tuple(table.types) for site in table.sites}
-        yield make(f"table {table.name}", sites, table.choices, truth, table.latency[:, 0], tuple(off))
+        yield make(
+            f"table {table.name}", sites, table.choices, truth, table.latency[:, 0], tuple(off)
+        )
 
 
 def enumerate_all(problem: Problem) -> Iterator[dict[str, str]]:

@@ -1,15 +1,18 @@
-"""Makes a table: every placement of a small space, trained as a search trains it and as its user would in the end.
+"""Makes a table: every placement of a small space, trained as a search trains it and as its user
+would in the end.
 
-    python benchmarks/tables/make.py cued-digits --out DIR --hours 2      # goes on where the last call ended
-    python benchmarks/tables/make.py cued-digits --out DIR --latency      # the placements' latencies, once
-    python benchmarks/tables/make.py cued-digits --out DIR --pack         # benchmarks/tables/cued-digits.npz
+    python benchmarks/tables/make.py cued-digits --out DIR --hours 2      # goes on where the last
+    call ended python benchmarks/tables/make.py cued-digits --out DIR --latency      # the
+    placements' latencies, once python benchmarks/tables/make.py cued-digits --out DIR --pack
+    # benchmarks/tables/cued-digits.npz
 
-A problem is a recipe (NAME.toml beside this file). A block is a fresh backbone with seeds of its own, in which every
-placement has two runs: `search`, from the block's trained backbone, with the recipe's rungs (some have a second one with
-another seed, `repeat`), and `target`, as the recipe's `[target]` says, scored on the test split too: the images that no
-search has seen.
+A problem is a recipe (NAME.toml beside this file). A block is a fresh backbone with seeds of its
+own, in which every placement has two runs: `search`, from the block's trained backbone, with the
+recipe's rungs (some have a second one with another seed, `repeat`), and `target`, as the recipe's
+`[target]` says, scored on the test split too: the images that no search has seen.
 
-Each finished run is one line of DIR/NAME.jsonl. What is there is not done again: a killed call costs the runs under way.
+Each finished run is one line of DIR/NAME.jsonl. What is there is not done again: a killed call
+costs the runs under way.
 """
 
 from __future__ import annotations
@@ -55,10 +58,14 @@ METRICS = ("accuracy", "loss", "train_loss_sum")
 NONE = "none"
 KINDS = ("search", "target")
 REPEATED = 13
-"""Placements at the head of the order whose search run is repeated with another seed in each block: the bare backbone,
-the uniform ones, the single sites. What two runs on one backbone differ by is not the backbone's."""
+"""Placements at the head of the order whose search run is repeated with another seed in each block:
+the bare backbone, the uniform ones, the single sites. What two runs on one backbone differ by is
+not the backbone's.
+"""
 SEEDS = {"backbone": 100, "search": 200, "target": 300, "repeat": 400}
-"""Of block 0; block b has so many more. Runs of one block and kind share theirs: order of images and first weights."""
+"""Of block 0; block b has so many more. Runs of one block and kind share theirs: order of images
+and first weights.
+"""
 REASON = "the truth of a benchmark's table on new images"
 
 
@@ -89,16 +96,26 @@ class Bench:
         self.problem, self.out = problem, out
         overrides = {"data.root": root} if root else None
         given = load_recipe(str(HERE / f"{problem}.toml"), overrides=overrides)
-        self.recipes = {"search": given, "target": given.model_copy(update={"training": given.target_training})}
+        self.recipes = {
+            "search": given,
+            "target": given.model_copy(update={"training": given.target_training}),
+        }
         self.dataset = data.load(given.data, device="cpu")
         shape, classes = self.dataset.input_shape, len(self.dataset.classes)
         self.plans = {kind: make_plan(of, shape, classes) for kind, of in self.recipes.items()}
-        self.trainers = {kind: Trainer(of.training, self.dataset, device="cpu") for kind, of in self.recipes.items()}
-        self.placements = {notation(values): values for values in self.plans["search"].space.enumerate()}
+        self.trainers = {
+            kind: Trainer(of.training, self.dataset, device="cpu")
+            for kind, of in self.recipes.items()
+        }
+        self.placements = {
+            notation(values): values for values in self.plans["search"].space.enumerate()
+        }
         """Notation -> values, in the space's order."""
 
     def order(self) -> list[str]:
-        """All placements; the bare backbone, uniform ones and single sites first, so that a part is of use."""
+        """All placements; the bare backbone, uniform ones and single sites first, so that a part is
+        of use.
+        """
         texts = list(self.placements)
         random.Random(0).shuffle(texts)
         sites = len(self.plans["search"].space.allowed)
@@ -117,7 +134,10 @@ class Bench:
         model, recipe_ = self.model(task), self.recipes[task.recipe]
         factors, epochs = candidate_factors(recipe_, model), recipe_.training.rungs
         if task.kind == "backbone":
-            factors, epochs = Factors(recipe_.training.learning_rate), [recipe_.training.backbone_epochs]
+            factors, epochs = (
+                Factors(recipe_.training.learning_rate),
+                [recipe_.training.backbone_epochs],
+            )
         scores = self.trainers[task.recipe].fit(
             model,
             seed=task.seed,
@@ -131,12 +151,21 @@ class Bench:
         if task.kind == "target":
             test = self.dataset.read_test(REASON)
             scores += (self.trainers["target"].score(model, test, seed=task.seed, rung=1),)
-        rows = [_plain(score, bits=task.kind == "target" or score is scores[-1]) for score in scores]
+        rows = [
+            _plain(score, bits=task.kind == "target" or score is scores[-1]) for score in scores
+        ]
         wall, processor = time.time() - wall, time.process_time() - processor
-        return {**asdict(task), "scores": rows, "wall_s": round(wall, 2), "cpu_s": round(processor, 2)}
+        return {
+            **asdict(task),
+            "scores": rows,
+            "wall_s": round(wall, 2),
+            "cpu_s": round(processor, 2),
+        }
 
     def model(self, task: Task) -> nn.Module:
-        """The network as its training begins; a search's with the weights of its block's backbone."""
+        """The network as its training begins; a search's with the weights of its block's
+        backbone.
+        """
         plan = self.plans[task.recipe]
         model = plan.bare(task.seed)
         if task.kind in ("search", "repeat"):
@@ -159,7 +188,8 @@ def _plain(score: Score, *, bits: bool) -> dict[str, Any]:
     return plain
 
 
-# ---------------------------------------------------------------------------------------- the file of finished runs
+# ---------------------------------------------------------------------------------------- the file
+# of finished runs
 
 
 def read_runs(path: Path) -> list[dict[str, Any]]:
@@ -200,7 +230,9 @@ _bench: Bench
 
 def _begin(problem: str, out: Path, root: str | None) -> None:
     global _bench
-    warnings.simplefilter("ignore", NasAttnWarning)  # a group count that does not divide the channels
+    warnings.simplefilter(
+        "ignore", NasAttnWarning
+    )  # a group count that does not divide the channels
     torch.set_num_threads(1)
     _bench = Bench(problem, out, root)
 
@@ -219,26 +251,39 @@ def train(arguments: argparse.Namespace, bench: Bench, path: Path) -> None:
         each: Callable[[list[Task]], Iterator[dict[str, Any]]] = partial(map, bench.run)
         if arguments.workers > 1:
             begin = (arguments.problem, arguments.out, arguments.root)
-            each = partial(stack.enter_context(context.Pool(arguments.workers, _begin, begin)).imap_unordered, _work)
+            each = partial(
+                stack.enter_context(context.Pool(arguments.workers, _begin, begin)).imap_unordered,
+                _work,
+            )
         for group in tasks(bench, arguments.blocks, done):
             for record in each(group):
                 append(path, record)
                 last = record["scores"][-1]["accuracy"]
                 where = f"block {record['block']} {record['kind']:8} {record['placement']}"
-                print(f"{last:.4f}  wall {record['wall_s']:6.1f} s  cpu {record['cpu_s']:5.1f} s  {where}", flush=True)
+                print(
+                    f"{last:.4f}  wall {record['wall_s']:6.1f} s  cpu {record['cpu_s']:5.1f} s "
+                    f" {where}",
+                    flush=True,
+                )
                 if time.time() > end:
                     print("the hours are over", flush=True)
                     return
 
 
-# ---------------------------------------------------------------------------------------- latency, the packed table
+# ---------------------------------------------------------------------------------------- latency,
+# the packed table
 
 
 def measure_latencies(bench: Bench, path: Path, tolerance: float, sessions: int) -> None:
-    """Sessions over all placements, in the form that a search times, until each is known well enough."""
+    """Sessions over all placements, in the form that a search times, until each is known well
+    enough.
+    """
     section = bench.recipes["search"].latency.model_copy(update={"session_seconds": 2.0})
     plan = bench.plans["search"]
-    models = {text: plan.attach(plan.bare(0), plan.space.resolve(v), 0) for text, v in bench.placements.items()}
+    models = {
+        text: plan.attach(plan.bare(0), plan.space.resolve(v), 0)
+        for text, v in bench.placements.items()
+    }
     reference = models.pop(NONE)
     found: list[Session] = []
     for session in measure(
@@ -247,33 +292,54 @@ def measure_latencies(bench: Bench, path: Path, tolerance: float, sessions: int)
         candidates=models,
         input_shape=bench.dataset.input_shape,
         seed=0,
-        still_open=lambda done: open_keys(done, list(models), tolerance=tolerance, max_sessions=sessions),
+        still_open=lambda done: open_keys(
+            done, list(models), tolerance=tolerance, max_sessions=sessions
+        ),
         lock=DeviceLock.for_section(section),
     ):
         found.append(session)
         known = estimate(found)
-        print(f"session {len(found)}: {len(known)} of {len(models)} placements measured", flush=True)
+        print(
+            f"session {len(found)}: {len(known)} of {len(models)} placements measured", flush=True
+        )
         rows = {text: [latency.ratio, latency.low, latency.high] for text, latency in known.items()}
         milliseconds = statistics.median(s.reference_ms for s in found)
         _replace(
-            path, json.dumps({"machine": found[0].fingerprint.name, "bare_ms": milliseconds, "ratios": rows}).encode()
+            path,
+            json.dumps(
+                {"machine": found[0].fingerprint.name, "bare_ms": milliseconds, "ratios": rows}
+            ).encode(),
         )
 
 
 def pack(bench: Bench, runs: list[dict[str, Any]], latency: Path, path: Path) -> None:
-    """All finished runs as one compressed file of arrays; NaN where a run is missing. `read.load` reads it."""
+    """All finished runs as one compressed file of arrays; NaN where a run is missing. `read.load`
+    reads it.
+    """
     texts, given = list(bench.placements), bench.recipes["search"]
     blocks, count = 1 + max(run["block"] for run in runs), len(texts)
     rungs, images = given.training.rungs, {"search": len(bench.dataset.validation)}
     images |= {"target": images["search"], "test": len(bench.dataset.read_test(REASON))}
-    shape = {"search": (len(rungs), 3), "repeat": (len(rungs), 3), "target": (3,), "test": (2,), "seconds": (2,)}
-    held = {name: np.full((blocks, count, *more), np.nan, np.float32) for name, more in shape.items()}
-    bits = {name: np.zeros((blocks, count, -(-size // 8)), np.uint8) for name, size in images.items()}
+    shape = {
+        "search": (len(rungs), 3),
+        "repeat": (len(rungs), 3),
+        "target": (3,),
+        "test": (2,),
+        "seconds": (2,),
+    }
+    held = {
+        name: np.full((blocks, count, *more), np.nan, np.float32) for name, more in shape.items()
+    }
+    bits = {
+        name: np.zeros((blocks, count, -(-size // 8)), np.uint8) for name, size in images.items()
+    }
     for run in runs:
         if run["kind"] == "backbone":
             continue
         at, scores = (run["block"], texts.index(run["placement"])), run["scores"]
-        values = np.array([[score[name] for name in METRICS] for score in scores if "train_loss_sum" in score])
+        values = np.array(
+            [[score[name] for name in METRICS] for score in scores if "train_loss_sum" in score]
+        )
         held[run["kind"]][at] = values if run["kind"] in ("search", "repeat") else values[0]
         if run["kind"] == "target":
             held["test"][at] = [scores[1][name] for name in METRICS[:2]]
@@ -282,8 +348,15 @@ def pack(bench: Bench, runs: list[dict[str, Any]], latency: Path, path: Path) ->
             held["seconds"][(*at, KINDS.index(run["kind"]))] = run["cpu_s"]
             bits[run["kind"]][at] = _bits(scores[0 if run["kind"] == "target" else -1])
     space = bench.plans["search"].space
-    types = list(dict.fromkeys(value.partition("(")[0] for values in space.allowed.values() for value in values))
-    choices = [[types.index(v.partition("(")[0]) for v in values.values()] for values in bench.placements.values()]
+    types = list(
+        dict.fromkeys(
+            value.partition("(")[0] for values in space.allowed.values() for value in values
+        )
+    )
+    choices = [
+        [types.index(v.partition("(")[0]) for v in values.values()]
+        for values in bench.placements.values()
+    ]
     measured = json.loads(latency.read_text()) if latency.exists() else {"ratios": {}}
     ratios = measured.pop("ratios") | {NONE: [1.0, 1.0, 1.0]}
     data = given.data.model_copy(
@@ -310,7 +383,10 @@ def pack(bench: Bench, runs: list[dict[str, Any]], latency: Path, path: Path) ->
         info=np.array(json.dumps(info)),
     )
     done = np.isfinite(held["target"][..., 0]).sum(1)
-    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, placements with both runs per block: {done.tolist()}")
+    print(
+        f"{path}: {path.stat().st_size / 1e6:.2f} MB, placements with both runs per block:"
+        f" {done.tolist()}"
+    )
 
 
 def _bits(score: dict[str, Any]) -> NDArray[np.uint8]:
@@ -318,7 +394,9 @@ def _bits(score: dict[str, Any]) -> NDArray[np.uint8]:
 
 
 def _sources(bench: Bench, part: str) -> NDArray[np.int16]:
-    """(N,) images with one number come from one source digit; elsewhere every image is its own source."""
+    """(N,) images with one number come from one source digit; elsewhere every image is its own
+    source.
+    """
     dataset, section = bench.dataset, bench.recipes["search"].data
     count = len(dataset.validation if part == "validation" else dataset.read_test(REASON))
     if bench.problem not in ("digits", "cued-digits"):
@@ -333,25 +411,40 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("problem", choices=PROBLEMS)
     parser.add_argument("--out", type=Path, required=True, help="where finished runs are kept")
-    parser.add_argument("--root", help="where the data set's files lie, in place of the recipe's data.root")
+    parser.add_argument(
+        "--root", help="where the data set's files lie, in place of the recipe's data.root"
+    )
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--hours", type=float, default=24.0, help="no run is begun after these")
-    parser.add_argument("--latency", action="store_true", help="measure the placements' latencies instead")
     parser.add_argument(
-        "--tolerance", type=float, default=0.02, help="half-width of a latency's interval that is enough"
+        "--latency", action="store_true", help="measure the placements' latencies instead"
     )
-    parser.add_argument("--sessions", type=int, default=8, help="at most so many for each placement")
-    parser.add_argument("--pack", action="store_true", help="write what is there beside this file instead")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.02,
+        help="half-width of a latency's interval that is enough",
+    )
+    parser.add_argument(
+        "--sessions", type=int, default=8, help="at most so many for each placement"
+    )
+    parser.add_argument(
+        "--pack", action="store_true", help="write what is there beside this file instead"
+    )
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore", NasAttnWarning)
     torch.set_num_threads(1)
     bench = Bench(arguments.problem, arguments.out, arguments.root)
-    runs, latency = (arguments.out / f"{bench.problem}.{what}" for what in ("jsonl", "latency.json"))
+    runs, latency = (
+        arguments.out / f"{bench.problem}.{what}" for what in ("jsonl", "latency.json")
+    )
     if arguments.latency:
         measure_latencies(bench, latency, arguments.tolerance, arguments.sessions)
     elif arguments.pack:

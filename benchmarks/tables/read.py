@@ -3,11 +3,11 @@
 python benchmarks/tables/read.py cued-digits            # the figures of docs/benchmarks/tables.md
 
 table = load("cued-digits")                             # or a path
-table.search["accuracy"]                                # (block, placement, rung), NaN where a run is missing
-components = fit(table)
-replay = components.draw(np.random.default_rng(0))      # another truth with which the table is consistent
-replay.truth[:, components.index["target accuracy"]]    # (placement,)
-replay.run(block=3, seed=7)                             # (placement, quantity): what runs of this seed would show
+table.search["accuracy"]                                # (block, placement, rung), NaN where a run
+is missing components = fit(table) replay = components.draw(np.random.default_rng(0))      # another
+truth with which the table is consistent replay.truth[:, components.index["target accuracy"]]    #
+(placement,) replay.run(block=3, seed=7)                             # (placement, quantity): what
+runs of this seed would show
 """
 
 from __future__ import annotations
@@ -54,9 +54,13 @@ class Table:
     correct: dict[str, NDArray[np.bool_]]
     """`search` (last rung), `target` (B, P, V), `test` (B, P, T)."""
     sources: dict[str, NDArray[np.int64]]
-    """`validation` (V,), `test` (T,): images with one number come from one source and are resampled together."""
+    """`validation` (V,), `test` (T,): images with one number come from one source and are resampled
+    together.
+    """
     latency: Floats
-    """(P, 3): ratio to the bare backbone, low and high end of its 95 % interval; NaN where it was not measured."""
+    """(P, 3): ratio to the bare backbone, low and high end of its 95 % interval; NaN where it was
+    not measured.
+    """
 
     @cached_property
     def complete(self) -> NDArray[np.bool_]:
@@ -66,7 +70,9 @@ class Table:
 
     @cached_property
     def quantities(self) -> dict[str, Floats]:
-        """`rung1 accuracy`, …, `target accuracy`, `test accuracy`: (B, P); losses with their sign turned, higher is better."""
+        """`rung1 accuracy`, …, `target accuracy`, `test accuracy`: (B, P); losses with their sign
+        turned, higher is better.
+        """
         found = {}
         for metric in METRICS:
             sign = 1.0 if metric == "accuracy" else -1.0
@@ -93,7 +99,9 @@ def load(name: str | Path) -> Table:
     with np.load(path, allow_pickle=False) as stored:
         held = {key: stored[key] for key in stored.files}
     info = json.loads(str(held["info"]))
-    images = {kind: len(held[f"sources_{'test' if kind == 'test' else 'validation'}"]) for kind in CORRECT}
+    images = {
+        kind: len(held[f"sources_{'test' if kind == 'test' else 'validation'}"]) for kind in CORRECT
+    }
     return Table(
         name=info["problem"],
         info=info,
@@ -107,7 +115,8 @@ def load(name: str | Path) -> Table:
         target={metric: held["target"][..., i].astype(float) for i, metric in enumerate(METRICS)},
         test={metric: held["test"][..., i].astype(float) for i, metric in enumerate(METRICS[:2])},
         correct={
-            kind: np.unpackbits(held[f"{kind}_correct"], axis=-1, count=images[kind]).astype(bool) for kind in CORRECT
+            kind: np.unpackbits(held[f"{kind}_correct"], axis=-1, count=images[kind]).astype(bool)
+            for kind in CORRECT
         },
         sources={part: held[f"sources_{part}"].astype(np.int64) for part in ("validation", "test")},
         latency=held["latency"].astype(float),
@@ -117,12 +126,14 @@ def load(name: str | Path) -> Table:
 CORRECT = ("search", "target", "test")
 
 
-# ---------------------------------------------------------------------------------------- components
+# ----------------------------------------------------------------------------------------
+# components
 
 
 @dataclass(frozen=True)
 class Components:
-    """What the runs of a table vary by. All matrices are covariances over the quantities, (Q, Q), of one run's value.
+    """What the runs of a table vary by. All matrices are covariances over the quantities, (Q, Q),
+    of one run's value.
 
     A run's value is mean + placement + backbone + seed + placement x backbone + rest.
     """
@@ -138,14 +149,20 @@ class Components:
     backbone: Floats
     seed: Floats
     interaction: Floats
-    """Placement x backbone. Of the target 0: its seed is its backbone, all of that is in the rest."""
+    """Placement x backbone. Of the target 0: its seed is its backbone, all of that is in the
+    rest.
+    """
     rest: Floats
     images: Floats
-    """(Q,) variance that other images would add to a placement's distance from the mean placement; NaN where unknown."""
+    """(Q,) variance that other images would add to a placement's distance from the mean placement;
+    NaN where unknown.
+    """
     expected: Floats
     """(n, Q) what the placements' truth is expected to be, given the table."""
     errors: tuple[tuple[Floats, Floats], ...]
-    """What is left uncertain of it: (projection (n, n), covariance (Q, Q)) of what is a sum over sites and of what is not."""
+    """What is left uncertain of it: (projection (n, n), covariance (Q, Q)) of what is a sum over
+    sites and of what is not.
+    """
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -157,7 +174,9 @@ class Components:
         return np.sqrt(np.diag(self.interaction + self.rest))
 
     def draw(self, random: np.random.Generator) -> Replay:
-        """Another truth with which the table is consistent: as uncertain as its few blocks leave it."""
+        """Another truth with which the table is consistent: as uncertain as its few blocks leave
+        it.
+        """
         truth = self.expected.copy()
         for projection, covariance in self.errors:
             truth += projection @ _normal(random, covariance, len(truth))
@@ -179,21 +198,31 @@ class Replay:
         backbone = np.random.default_rng((self.key, block))
         own = np.random.default_rng((self.key, block, seed))
         shared = _normal(backbone, of.backbone, 1) + _normal(own, of.seed, 1)
-        return self.truth + shared + _normal(backbone, of.interaction, count) + _normal(own, of.rest, count)
+        return (
+            self.truth
+            + shared
+            + _normal(backbone, of.interaction, count)
+            + _normal(own, of.rest, count)
+        )
 
 
 def fit(table: Table, names: Sequence[str] | None = None) -> Components:
     """Variance components by the method of moments (MANOVA), negative parts set to zero.
 
     Args:
-        names: quantities of the table; None: the accuracies and the sum of training losses at the last rung.
+        names: quantities of the table; None: the accuracies and the sum of training losses at the
+            last rung.
 
     Raises:
         ValueError: fewer than two blocks have placements in common.
     """
     if names is None:
         last = f"rung{table.rungs[-1]}"
-        names = [name for name in table.quantities if name.endswith(" accuracy") or name == f"{last} train_loss_sum"]
+        names = [
+            name
+            for name in table.quantities
+            if name.endswith(" accuracy") or name == f"{last} train_loss_sum"
+        ]
     all_runs = np.stack([table.quantities[name] for name in names], -1)
     blocks, rows = _balanced(np.isfinite(all_runs).all(-1))
     y = all_runs[:blocks, rows]
@@ -201,13 +230,17 @@ def fit(table: Table, names: Sequence[str] | None = None) -> Components:
     residual = y - means - levels[:, None] + y.mean((0, 1))
     error = np.einsum("bpq,bpr->qr", residual, residual) / ((blocks - 1) * (n - 1))
     between = np.cov(levels, rowvar=False).reshape(error.shape)
-    scale = np.sqrt(np.maximum(np.diag(np.cov(means, rowvar=False).reshape(error.shape) + error), FLOOR))
+    scale = np.sqrt(
+        np.maximum(np.diag(np.cov(means, rowvar=False).reshape(error.shape) + error), FLOOR)
+    )
 
     sums = _projection(_design(table.choices[rows]))
     whole = np.eye(n) - np.full((n, n), 1 / n)
     expected, errors, variance = np.tile(means.mean(0), (n, 1)), [], []
     for projection in (sums, whole - sums):
-        freedom = max(round(np.trace(projection)), 1)  # few placements are sums over sites whatever they are
+        freedom = max(
+            round(np.trace(projection)), 1
+        )  # few placements are sums over sites whatever they are
         part = projection @ means
         true = _positive(part.T @ part / freedom - error / blocks, scale)
         weight = true @ np.linalg.pinv(true + error / blocks)
@@ -234,7 +267,9 @@ def fit(table: Table, names: Sequence[str] | None = None) -> Components:
 
 
 def _balanced(there: NDArray[np.bool_]) -> tuple[int, NDArray[np.int64]]:
-    """(first blocks, placements that all of them have): those that leave most freedoms for the noise."""
+    """(first blocks, placements that all of them have): those that leave most freedoms for the
+    noise.
+    """
     found = [(count, np.flatnonzero(there[:count].all(0))) for count in range(2, len(there) + 1)]
     found = [(count, rows) for count, rows in found if len(rows) > 2]
     if not found:
@@ -244,7 +279,9 @@ def _balanced(there: NDArray[np.bool_]) -> tuple[int, NDArray[np.int64]]:
 
 def _design(choices: NDArray[np.int64]) -> Floats:
     """(n, columns): a column per site and type, and one of ones."""
-    columns = [choices[:, [site]] == np.unique(choices[:, site]) for site in range(choices.shape[1])]
+    columns = [
+        choices[:, [site]] == np.unique(choices[:, site]) for site in range(choices.shape[1])
+    ]
     return np.concatenate([np.ones((len(choices), 1)), *columns], 1).astype(float)
 
 
@@ -253,8 +290,11 @@ def _projection(design: Floats) -> Floats:
     return design @ np.linalg.pinv(design) - np.full((len(design), len(design)), 1 / len(design))
 
 
-def _repeats(table: Table, names: Sequence[str], error: Floats, scale: Floats) -> tuple[Floats, Floats, Floats]:
-    """(seed, interaction, rest) from what two seeds on one backbone differ by; the target's error is all rest.
+def _repeats(
+    table: Table, names: Sequence[str], error: Floats, scale: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """(seed, interaction, rest) from what two seeds on one backbone differ by; the target's error
+    is all rest.
 
     Without repeats all of the error is rest, and nothing the seed's.
     """
@@ -265,7 +305,9 @@ def _repeats(table: Table, names: Sequence[str], error: Floats, scale: Floats) -
     pairs = [d for d in pairs if len(d) > 1]
     seed, interaction, rest = np.zeros_like(error), np.zeros_like(error), error.copy()
     if pairs and len(searched):
-        own = sum((d - d.mean(0)).T @ (d - d.mean(0)) for d in pairs) / (2 * sum(len(d) - 1 for d in pairs))
+        own = sum((d - d.mean(0)).T @ (d - d.mean(0)) for d in pairs) / (
+            2 * sum(len(d) - 1 for d in pairs)
+        )
         levels = sum(np.outer(d.mean(0), d.mean(0)) / 2 - own / len(d) for d in pairs) / len(pairs)
         inside = np.ix_(searched, searched)
         seed[inside] = _positive(levels, scale[searched])
@@ -276,9 +318,14 @@ def _repeats(table: Table, names: Sequence[str], error: Floats, scale: Floats) -
 
 
 def _images(table: Table, name: str, blocks: int, rows: NDArray[np.int64]) -> float:
-    """The images' part in the variance of a placement's accuracy: the covariance, over pairs of blocks, of what the
-    sources add to its distance from the mean placement."""
-    kind = {f"rung{table.rungs[-1]} accuracy": "search", "target accuracy": "target", "test accuracy": "test"}.get(name)
+    """The images' part in the variance of a placement's accuracy: the covariance, over pairs of
+    blocks, of what the sources add to its distance from the mean placement.
+    """
+    kind = {
+        f"rung{table.rungs[-1]} accuracy": "search",
+        "target accuracy": "target",
+        "test accuracy": "test",
+    }.get(name)
     if kind is None:
         return float("nan")
     correct = table.correct[kind][:blocks, rows].astype(float)
@@ -306,7 +353,8 @@ def _normal(random: np.random.Generator, covariance: Floats, count: int) -> Floa
     return random.normal(size=(count, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
 
 
-# ---------------------------------------------------------------------------------------- the page's figures
+# ---------------------------------------------------------------------------------------- the
+# page's figures
 
 
 def kendall(a: Floats, b: Floats) -> float:
@@ -322,7 +370,10 @@ def describe(table: Table, random: np.random.Generator, draws: int = 200) -> str
     of = fit(table)
     n, target = len(of.rows), of.index["target accuracy"]
     lines = [f"{table.name}: {of.blocks} blocks x {n} of {len(table.placements)} placements", ""]
-    lines += ["| quantity | placement | additive | backbone | seed | placement x backbone | rest | images |"]
+    lines += [
+        "| quantity | placement | additive | backbone | seed | placement x backbone | rest |"
+        " images |"
+    ]
     lines += ["|---|---|---|---|---|---|---|---|"]
     for q, name in enumerate(of.names):
         unit = 100 if name.endswith("accuracy") else 1
@@ -330,11 +381,15 @@ def describe(table: Table, random: np.random.Generator, draws: int = 200) -> str
         cells = [f"{unit * np.sqrt(part[q, q]):.2f}" for part in parts]
         images = "" if np.isnan(of.images[q]) else f"{unit * np.sqrt(of.images[q]):.2f}"
         lines += [
-            f"| {name} | {unit * np.sqrt(of.placement[q, q]):.2f} | {of.additive[q]:.2f} | {' | '.join(cells)} | {images} |"
+            f"| {name} | {unit * np.sqrt(of.placement[q, q]):.2f} | {of.additive[q]:.2f} |"
+            f" {' | '.join(cells)} | {images} |"
         ]
     lines += [
         "",
-        "| quantity | spread/noise | reliability: one run, the table | tau of one run | of the mean | true correlation |",
+        (
+            "| quantity | spread/noise | reliability: one run, the table | tau of one run | of the"
+            " mean | true correlation |"
+        ),
     ]
     lines += ["|---|---|---|---|---|---|"]
     truths = np.stack([of.draw(random).truth for _ in range(draws)])
@@ -349,13 +404,16 @@ def describe(table: Table, random: np.random.Generator, draws: int = 200) -> str
         mean = kendall(values[..., q].mean(0), values[..., target].mean(0))
         apart = np.mean([np.corrcoef(truth[:, q], truth[:, target])[0, 1] for truth in truths])
         lines += [
-            f"| {name} | {spread / noise:.2f} | {reliable[0]:.2f}, {reliable[1]:.2f} | {single:+.2f} | {mean:+.2f} | {apart:+.2f} |"
+            f"| {name} | {spread / noise:.2f} | {reliable[0]:.2f}, {reliable[1]:.2f} |"
+            f" {single:+.2f} | {mean:+.2f} | {apart:+.2f} |"
         ]
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("table", help="a table's name, or its file")
     table = load(parser.parse_args().table)
     print(describe(table, np.random.default_rng(0)))

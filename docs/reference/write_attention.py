@@ -1,4 +1,6 @@
-"""Writes attention.md beside this file from the catalogue's rows and the classes' docstrings: `make docs`."""
+"""Writes attention.md beside this file from the catalogue's rows and the classes' docstrings: `make
+docs`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Writes recipe.md beside this file from the schema in nas_attn/recipe.py and nas_attn/space_schema.py: `make docs`."""
+"""Writes recipe.md beside this file from the schema in nas_attn/recipe.py and
+nas_attn/space_schema.py: `make docs`.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ TABLES = {  # What a docstring of the schema has in braces
     "data_sets": _listed(row.name for row in tables.DATA_SETS),
     "samplers": _listed(tables.SAMPLERS),
     "latency_modes": _listed(tables.LATENCY_MODES),
-    "metrics": "; ".join(f"{name}: {_listed([*task.shares, *task.losses])}" for name, task in tasks.TASKS.items()),
+    "metrics": "; ".join(
+        f"{name}: {_listed([*task.shares, *task.losses])}" for name, task in tasks.TASKS.items()
+    ),
     "costs": _listed(tables.COSTS),
 }
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
@@ -72,9 +76,13 @@ def _section(model: type[Section], path: str) -> Iterator[str]:
             several = typing.get_origin(field.annotation) is dict
             inside.append((nested, f"{path}.{name}".lstrip(".") + (".SITE" if several else "")))
             continue
-        value = "shipped name, path or table" if nested else _value(field.annotation) + _bounds(field)
+        value = (
+            "shipped name, path or table" if nested else _value(field.annotation) + _bounds(field)
+        )
         cells = (f"`{name}`", value, _default(field), documented.get(name, ""))
-        yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        yield (
+            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        )
     yield ""
     for nested, where in inside:
         yield from _section(nested, where)
@@ -86,7 +94,11 @@ def _docstrings(model: type[Section]) -> dict[str, str]:
     assert isinstance(definition, ast.ClassDef)
     found = {}
     for field, text in zip(definition.body, definition.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        ):
             assert isinstance(field.target, ast.Name)
             said = inspect.cleandoc(str(text.value.value)).replace("None:", "left out:")
             for name, names in TABLES.items():
@@ -124,7 +136,12 @@ def _bounds(field: FieldInfo) -> str:
 
 def _limits(metadata: Any) -> str:
     """Limits of a number; lengths of texts and lists are left to the error messages."""
-    found = [f"{sign} {getattr(m, key)}" for m in metadata for key, sign in BOUNDS.items() if hasattr(m, key)]
+    found = [
+        f"{sign} {getattr(m, key)}"
+        for m in metadata
+        for key, sign in BOUNDS.items()
+        if hasattr(m, key)
+    ]
     return f" {' and '.join(found)}" if found else ""
 
 

@@ -1,1 +1,3 @@
-"""The analysis of a study: front, noise floor, estimates, recommendation. numpy only; no torch, no Optuna."""
+"""The analysis of a study: front, noise floor, estimates, recommendation. numpy only; no torch, no
+Optuna.
+"""

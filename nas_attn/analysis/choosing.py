@@ -1,4 +1,6 @@
-"""The answer of a study, the candidate that criteria choose, and the candidates that get further runs."""
+"""The answer of a study, the candidate that criteria choose, and the candidates that get further
+runs.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,14 @@ LABELS = ("Gain", "Best bet", "Slower", "Faster", "Capacity", "Tested", "Decide"
 MOST_LINES = 8  # of the answer
 MOST_NOTES = 2  # lines with warnings against any conclusion
 MOST_RUNS = 32  # a test with more trainings of each network is not proposed
-NEEDED = 1.96 + 0.84  # a difference of so many standard errors is shown with 95 % certainty in 80 % of tests
+NEEDED = (
+    1.96 + 0.84
+)  # a difference of so many standard errors is shown with 95 % certainty in 80 % of tests
 RIVALS = 2  # candidates of a round besides the best-looking one and the bare backbone
 CONFIRMED = 6  # networks that get further seeds
 DRAWS = 8  # draws from the posterior; the best in any of them may be the best
-SETTLED = 0.05  # a control that is less likely to be better than the recommended network joins no further round
+# a control that is less likely to be better than the recommended network joins no further round
+SETTLED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +72,16 @@ class Step:
 
 
 def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> Chosen:
-    """The candidate that the criteria choose; without criteria, the one that the answer takes. If none meets them, StudyError names
-    the nearest. `key_of`: for `placement` only.
+    """The candidate that the criteria choose; without criteria, the one that the answer takes. If
+    none meets them, StudyError names the nearest. `key_of`: for `placement` only.
     """
     if criteria.trial is not None:
         found, rule = _by_trial(now, criteria.trial), f"the given trial {criteria.trial}"
     elif criteria.placement is not None:
-        found, rule = _by_key(now, key_of(criteria.placement), criteria.placement), "the given placement"
+        found, rule = (
+            _by_key(now, key_of(criteria.placement), criteria.placement),
+            "the given placement",
+        )
     elif criteria.knee:
         found, rule = _knee(now)
     elif criteria.limited:
@@ -82,29 +90,45 @@ def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> C
         best = now.recommendation
         if best is None:
             raise StudyError(
-                f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; choose a trial or a placement ('none' is the bare backbone)"
+                f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; choose a trial or a"
+                " placement ('none' is the bare backbone)"
             )
-        rule = "it is likely to help more than attention (line Capacity)" if best.instead else best.rule
+        rule = (
+            "it is likely to help more than attention (line Capacity)"
+            if best.instead
+            else best.rule
+        )
         found = _by_key(now, best.taken, str(best.placement))
     return Chosen(found, rule, tuple(_sentences(now, criteria, found, rule)))
 
 
 def nothing_recommended(now: Snapshot) -> str:
-    """Why there is no recommendation, or only a bare backbone that was compared with nothing; one sentence."""
+    """Why there is no recommendation, or only a bare backbone that was compared with nothing; one
+    sentence.
+    """
     if any(constant.metric == now.primary for constant in now.constants):
         return f"Nothing is recommended: {now.primary} is the same for all candidates."
     trained = several(now.recipe.training.rungs[-1], "epoch")
-    bare = next((view for view in now.candidates if view.baseline == "none" and view.state == "running"), None)
+    bare = next(
+        (view for view in now.candidates if view.baseline == "none" and view.state == "running"),
+        None,
+    )
     if bare is not None:
         scored = bare.rung == len(now.recipe.training.rungs) - 1
         lacks = "has not ended all its runs" if scored else f"has not been scored at {trained}"
-        return f"No recommendation yet: the bare backbone, with which all others are compared, {lacks}."
+        return (
+            "No recommendation yet: the bare backbone, with which all others are compared,"
+            f" {lacks}."
+        )
     if now.recommendation is not None:
         over = f"; {count} are over the limits" if (count := now.counts["infeasible"]) else ""
         return f"Nothing is recommended: only the bare backbone has been scored{over}."
     limit = now.recipe.limits.max_latency_ratio
     if limit is not None and (now.counts["scored"] or now.counts["infeasible"]):
-        return f"Nothing is recommended: no scored candidate is within limits.max_latency_ratio = {limit:g}."
+        return (
+            "Nothing is recommended: no scored candidate is within limits.max_latency_ratio ="
+            f" {limit:g}."
+        )
     return f"No recommendation yet: nothing has been scored at {trained}."
 
 
@@ -115,7 +139,9 @@ def key_among(now: Snapshot, placement: str) -> str | None:
 
 
 def notation(now: Snapshot, text: str) -> str:
-    """The notation of a candidate that goes by its label, as the answer calls it (`uniform se`); else the text itself."""
+    """The notation of a candidate that goes by its label, as the answer calls it (`uniform se`);
+    else the text itself.
+    """
     words = " ".join(text.split())
     return next((str(view.placement) for view in now.candidates if view.label == words), words)
 
@@ -138,12 +164,14 @@ def _by_key(now: Snapshot, key: str, placement: str) -> CandidateView:
 
 
 def _knee(now: Snapshot) -> tuple[CandidateView, str]:
-    """The front's member with the smallest sum of objectives, each scaled from 0 (best) to 1 (worst); never an end of the front."""
+    """The front's member with the smallest sum of objectives, each scaled from 0 (best) to 1
+    (worst); never an end of the front.
+    """
     front = [view for view in now.front if None not in view.values]
     if len(front) < 3:
         raise StudyError(
-            f"the front of study '{now.study}' has no knee, as it has {several(len(front), 'member')}: "
-            "give a latency or a trial"
+            f"the front of study '{now.study}' has no knee, as it has"
+            f" {several(len(front), 'member')}: give a latency or a trial"
         )
     costs = np.array([minimised(now.objectives, view.values) for view in front])
     span = np.ptp(costs, axis=0)
@@ -151,10 +179,13 @@ def _knee(now: Snapshot) -> tuple[CandidateView, str]:
     best = min(range(len(front)), key=lambda index: (sums[index], front[index].trial))
     if sums[best] >= len(span) - 1 - 1e-9:
         raise StudyError(
-            f"the front of study '{now.study}' has no knee: no member lies below the line between its ends; "
-            "give a latency or a trial"
+            f"the front of study '{now.study}' has no knee: no member lies below the line between"
+            " its ends; give a latency or a trial"
         )
-    rule = "the knee of the front: the smallest sum of its objectives, each scaled from 0 (best) to 1 (worst)"
+    rule = (
+        "the knee of the front: the smallest sum of its objectives, each scaled from 0 (best) to 1"
+        " (worst)"
+    )
     return front[best], rule
 
 
@@ -162,7 +193,9 @@ def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:
     """The best within a latency limit; without one, the cheapest that reaches the accuracy."""
     metric, pool = now.primary or "accuracy", _finished(now)
     if not pool:
-        raise StudyError(f"study '{now.study}' has scored no candidate at the last rung yet: continue the search")
+        raise StudyError(
+            f"study '{now.study}' has scored no candidate at the last rung yet: continue the search"
+        )
     limit, within = _latency_limit(now, criteria)
     if limit is not None:
         fast = [view for view in pool if _ratio(view) <= limit]
@@ -172,7 +205,10 @@ def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:
     if criteria.min_accuracy is not None:
         known = [view for view in pool if "accuracy" in view.estimates]
         if not known:
-            raise StudyError(f"study '{now.study}' has no accuracy; its metric is {metric}: do not use min_accuracy")
+            raise StudyError(
+                f"study '{now.study}' has no accuracy; its metric is {metric}: do not use"
+                " min_accuracy"
+            )
         pool = [view for view in known if view.estimates["accuracy"].mean >= criteria.min_accuracy]
         reach = f"reaches an accuracy of {units.value('accuracy', criteria.min_accuracy)}"
         if not pool:
@@ -181,7 +217,10 @@ def _within(now: Snapshot, criteria: Criteria) -> tuple[CandidateView, str]:
         if limit is None:
             what, cost = _cost(now, pool)
             return min(pool, key=lambda view: (cost(view), view.trial)), f"the {what} that {reach}"
-    best = min(pool, key=lambda view: (-sign_of(now.recipe, metric) * view.estimates[metric].mean, view.trial))
+    best = min(
+        pool,
+        key=lambda view: (-sign_of(now.recipe, metric) * view.estimates[metric].mean, view.trial),
+    )
     return best, f"the best estimated {metric} {within}"
 
 
@@ -189,7 +228,10 @@ def _latency_limit(now: Snapshot, criteria: Criteria) -> tuple[float | None, str
     """The stricter limit as a ratio, and in words."""
     ratio, ms, limits = criteria.max_latency_ratio, criteria.max_latency_ms, []
     if now.latency is None and (ratio is not None or ms is not None):
-        raise StudyError(f"study '{now.study}' has measured no latency: choose by min_accuracy, trial or placement")
+        raise StudyError(
+            f"study '{now.study}' has measured no latency: choose by min_accuracy, trial or"
+            " placement"
+        )
     if ratio is not None:
         limits.append((ratio, f"within {ratio:g} times the backbone's latency"))
     if ms is not None and now.latency is not None:
@@ -197,8 +239,12 @@ def _latency_limit(now: Snapshot, criteria: Criteria) -> tuple[float | None, str
     return min(limits, default=(None, ""))
 
 
-def _cost(now: Snapshot, pool: Sequence[CandidateView]) -> tuple[str, Callable[[CandidateView], float]]:
-    """The cost to minimise: the latency, else the first cost among the objectives, else parameters; and its value."""
+def _cost(
+    now: Snapshot, pool: Sequence[CandidateView]
+) -> tuple[str, Callable[[CandidateView], float]]:
+    """The cost to minimise: the latency, else the first cost among the objectives, else parameters;
+    and its value.
+    """
     if now.latency is not None and any(view.latency is not None for view in pool):
         return "fastest", _ratio
     cost = next((objective for objective in now.objectives if is_cost(objective)), "params")
@@ -224,7 +270,9 @@ def figures(now: Snapshot, view: CandidateView) -> str:
             value = units.value(metric, view.estimates[metric].mean)
             parts.append(value if metric == "accuracy" else f"{metric} {value}")
     if view.latency is not None:
-        parts.append(f"{view.latency.ratio:.3f} times the backbone's latency ({view.latency.ms:.3g} ms)")
+        parts.append(
+            f"{view.latency.ratio:.3f} times the backbone's latency ({view.latency.ms:.3g} ms)"
+        )
     return ", ".join(parts) or "no score"
 
 
@@ -232,21 +280,27 @@ def _sentences(now: Snapshot, criteria: Criteria, found: CandidateView, rule: st
     said = [f"{found.label}: {rule}.", f"{figures(now, found)}."]
     if found.beats_none is not None and found.beats_none < REQUIRED:
         said.append(
-            f"It is better than the bare backbone with a probability of only {units.probability(found.beats_none)}."
+            "It is better than the bare backbone with a probability of only"
+            f" {units.probability(found.beats_none)}."
         )
     limit = _latency_limit(now, criteria)[0] if criteria.limited else None
     if limit is not None and found.latency is not None and found.latency.high > limit:
-        high = f"{found.latency.high:.3f} times ({found.latency.high * found.latency.reference_ms:.3g} ms)"
+        high = (
+            f"{found.latency.high:.3f} times"
+            f" ({found.latency.high * found.latency.reference_ms:.3g} ms)"
+        )
         said.append(f"The 95 % interval of its latency exceeds the limit: it reaches {high}.")
     return said
 
 
 def answer(now: Snapshot, at: str | None = None) -> list[str]:
-    """Recommendation, certainty and next step in at most eight lines; warnings come first. `at`: the option with the database, for a
-    command line; None elsewhere.
+    """Recommendation, certainty and next step in at most eight lines; warnings come first. `at`:
+    the option with the database, for a command line; None elsewhere.
     """
     best, notes = now.recommendation, [f"Careful: {said}" for said in now.cautions[:MOST_NOTES]]
-    if best is None or (best.placement == BARE and all(view.placement == BARE for view in _finished(now))):
+    if best is None or (
+        best.placement == BARE and all(view.placement == BARE for view in _finished(now))
+    ):
         return [*notes, nothing_recommended(now)]
     test, ending = _tested(now), at or ""
     tested = [test[0]] if test else []
@@ -254,14 +308,18 @@ def answer(now: Snapshot, at: str | None = None) -> list[str]:
     bet = best.best_bet if best.worth is None and best.instead is None else None
     open_ = [] if tested or bet is None else list(_decide(now, bet, ending))
     open_ = open_ or ([] if tested else list(_target(now, ending)))
-    steps = [] if open_ else [f"{test[1] if test else Step('validate', now.study, look=True)}{ending}"]
+    steps = (
+        [] if open_ else [f"{test[1] if test else Step('validate', now.study, look=True)}{ending}"]
+    )
     steps += [] if at is None else [f"reasons: {Step('pareto', now.study, why=True)}{at}"]
     rest = [*lines, *tested, *open_, *([f"Next      {'; '.join(steps)}"] if steps else [])]
     return [*notes[: max(0, MOST_LINES - len(rest))], *rest]
 
 
 def training_s(now: Snapshot, epochs: int) -> float | None:
-    """Seconds that so many epochs of training take, by the pace of the study's runs; None before the first."""
+    """Seconds that so many epochs of training take, by the pace of the study's runs; None before
+    the first.
+    """
     longest: dict[tuple[str, str, int], int] = {}
     seconds = 0.0
     for view in now.candidates:
@@ -273,7 +331,8 @@ def training_s(now: Snapshot, epochs: int) -> float | None:
 
 
 def _tested(now: Snapshot) -> tuple[str, Step] | None:
-    """The result of the last finished validation for the recommended network, and the next step. If no placement is
+    """The result of the last finished validation for the recommended network, and the next step. If
+    no placement is
     recommended: for the control that is taken instead, else for the best one.
     """
     best = now.recommendation
@@ -282,22 +341,36 @@ def _tested(now: Snapshot) -> tuple[str, Step] | None:
     for result in reversed(now.validations):
         bare = next((n.key for n in result.family.networks if n.placement == BARE), None)
         against = [verdict for verdict in result.verdicts if verdict.control == bare]
-        mine = [verdict for verdict in against if taken is not None and verdict.network == taken.key]
+        mine = [
+            verdict for verdict in against if taken is not None and verdict.network == taken.key
+        ]
         for verdict in mine or sorted(against, key=lambda verdict: -verdict.difference)[:1]:
             metric = result.family.metric
             network = next(n for n in result.family.networks if n.key == verdict.network)
-            word = "no difference shown" if verdict.word == "not shown" else f"{verdict.word} than the bare backbone"
-            about = "" if mine and control is None else f"{other_of(network.placement) or network.placement}: "
+            word = (
+                "no difference shown"
+                if verdict.word == "not shown"
+                else f"{verdict.word} than the bare backbone"
+            )
+            about = (
+                ""
+                if mine and control is None
+                else f"{other_of(network.placement) or network.placement}: "
+            )
             between = f"{units.signed(metric, verdict.low)} to {units.signed(metric, verdict.high)}"
             size = f"{units.difference(metric, verdict.difference)} ({between})"
             line = f"Tested    {about}{word}, {size}; {result.blocks} trainings each, test images"
             if bool(mine) == (verdict.word == "better"):  # test and search agree
                 if mine or control is None:
                     return line, Step("retrain", now.study)
-                return line, Step("validate", now.study, str(control.placement))  # the control was not tested
+                return line, Step(
+                    "validate", now.study, str(control.placement)
+                )  # the control was not tested
             if verdict.word != ("worse" if mine else "better"):
                 return line, Step("validate", now.study, look=True)
-            return f"{line}; the search does not agree", Step("validate", now.study, str(network.placement))
+            return f"{line}; the search does not agree", Step(
+                "validate", now.study, str(network.placement)
+            )
     return None
 
 
@@ -305,9 +378,14 @@ def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
     noise = now.noise.get(now.primary or "")
     if bet.gain is None or not promising(bet.gain) or noise is None or not noise.seed_sd:
         return
-    runs = 2 + math.ceil((NEEDED * noise.seed_sd / bet.gain.mean) ** 2)  # runs of one block share a part of the noise
+    runs = 2 + math.ceil(
+        (NEEDED * noise.seed_sd / bet.gain.mean) ** 2
+    )  # runs of one block share a part of the noise
     if runs > MOST_RUNS:
-        yield f"Decide    not worth a test: to show a gain of this size takes more than {MOST_RUNS} trainings of each network"
+        yield (
+            f"Decide    not worth a test: to show a gain of this size takes more than {MOST_RUNS}"
+            " trainings of each network"
+        )
         return
     seconds = training_s(now, runs * 2 * now.recipe.target_training.rungs[-1])
     time = "" if seconds is None else f" (about {units.duration(seconds)})"
@@ -317,8 +395,12 @@ def _decide(now: Snapshot, bet: Comparison, at: str) -> Iterator[str]:
 
 
 def _target(now: Snapshot, at: str) -> Iterator[str]:
-    """Says that no run was trained as the target says, and which step would do it; nothing if there is such a run."""
-    if searched_as_target(now.recipe) or any(model.rung == TARGET for model in now.evidence.values()):
+    """Says that no run was trained as the target says, and which step would do it; nothing if there
+    is such a run.
+    """
+    if searched_as_target(now.recipe) or any(
+        model.rung == TARGET for model in now.evidence.values()
+    ):
         return
     seconds = training_s(now, validation_epochs(now.recipe))
     cost = f" in about {units.duration(seconds)}" if seconds else ""
@@ -327,10 +409,13 @@ def _target(now: Snapshot, at: str) -> Iterator[str]:
 
 
 def to_confirm(now: Snapshot) -> list[CandidateView]:
-    """The candidates that get further seeds when the search has ended: the bare backbone, the best uniform one, the control that the
-    answer compares, the front, and the best of the others, up to CONFIRMED.
+    """The candidates that get further seeds when the search has ended: the bare backbone, the best
+    uniform one, the control that the answer compares, the front, and the best of the others, up to
+    CONFIRMED.
     """
-    bare = next((view for view in now.baselines if view.baseline == "none" and view.state == "scored"), None)
+    bare = next(
+        (view for view in now.baselines if view.baseline == "none" and view.state == "scored"), None
+    )
     wanted = [bare, best_uniform(now), _control(now), *now.front, *now.ordered(_able(now))]
     return list({view.key: view for view in wanted if view is not None}.values())[:CONFIRMED]
 
@@ -344,10 +429,12 @@ def _control(now: Snapshot) -> CandidateView | None:
 
 
 def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
-    """The candidates of the next round, the bare backbone first; empty if nothing is recommended, or there is nothing to compare.
+    """The candidates of the next round, the bare backbone first; empty if nothing is recommended,
+    or there is nothing to compare.
 
-    A round has a fresh seed and backbone. The model reads these runs with all others, so they correct the luck of the best-looking.
-    A control that may be better takes a rival's place, unless each round had to train a backbone for it.
+    A round has a fresh seed and backbone. The model reads these runs with all others, so they
+    correct the luck of the best-looking. A control that may be better takes a rival's place, unless
+    each round had to train a backbone for it.
     """
     model, best = now.evidence.get(now.primary or ""), now.recommendation
     if best is None or model is None:
@@ -373,26 +460,42 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
 
 
 def _may_win(now: Snapshot) -> list[CandidateView]:
-    """The control, if the answer could take it and it may be better than the recommended network."""
+    """The control, if the answer could take it and it may be better than the recommended
+    network.
+    """
     control, best = _control(now), now.recommendation
-    if control is None or best is None or not best.in_reach or best.capacity is None or best.capacity.gain is None:
+    if (
+        control is None
+        or best is None
+        or not best.in_reach
+        or best.capacity is None
+        or best.capacity.gain is None
+    ):
         return []
     own_backbone = now.recipe.training.start == "backbone" and is_other(control.placement)
     return [control] if not own_backbone and best.capacity.gain.worse > SETTLED else []
 
 
 def price(now: Snapshot) -> float | None:
-    """The latency ratio of attention: of the recommended or most promising placement, else the median one's; None if unknown."""
+    """The latency ratio of attention: of the recommended or most promising placement, else the
+    median one's; None if unknown.
+    """
     best = now.recommendation
     keys = [best.key, *([best.best_bet.key] if best.best_bet else [])] if best else []
-    tried = {v.key: v.latency.ratio for v in now.candidates if v.latency and v.baseline != "none" and not v.control}
+    tried = {
+        v.key: v.latency.ratio
+        for v in now.candidates
+        if v.latency and v.baseline != "none" and not v.control
+    }
     known = [tried[key] for key in keys if key in tried]
     return known[0] if known else statistics.median(tried.values()) if tried else None
 
 
 def best_uniform(now: Snapshot) -> CandidateView | None:
     """The best of the uniform placements that may be recommended."""
-    return next((view for view in now.ordered(_able(now)) if view.baseline not in (None, "none")), None)
+    return next(
+        (view for view in now.ordered(_able(now)) if view.baseline not in (None, "none")), None
+    )
 
 
 def _able(now: Snapshot) -> list[CandidateView]:
@@ -404,5 +507,9 @@ def _able(now: Snapshot) -> list[CandidateView]:
 def _finished(now: Snapshot) -> list[CandidateView]:
     """Candidates with attention or bare that were scored to the end."""
     last = len(now.recipe.training.rungs) - 1
-    pool = [view for view in now.candidates if view.state == "scored" and view.rung == last and not view.control]
+    pool = [
+        view
+        for view in now.candidates
+        if view.state == "scored" and view.rung == last and not view.control
+    ]
     return [view for view in pool if now.primary is None or now.primary in view.estimates]

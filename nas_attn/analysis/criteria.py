@@ -1,4 +1,6 @@
-"""The criteria that choose a candidate. The command line makes its options from them, so this loads nothing."""
+"""The criteria that choose a candidate. The command line makes its options from them, so this loads
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,45 +12,68 @@ from nas_attn.errors import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """One of `trial`, `placement` and `knee`, or limits, which combine; none: the recommended candidate. UserError: other mixtures."""
+    """One of `trial`, `placement` and `knee`, or limits, which combine; none: the recommended
+    candidate. UserError: other mixtures.
+    """
 
     max_latency_ratio: float | None = field(
-        default=None, metadata={"help": "The best with at most this many times the bare backbone's latency."}
+        default=None,
+        metadata={"help": "The best with at most this many times the bare backbone's latency."},
     )
     max_latency_ms: float | None = field(
-        default=None, metadata={"help": "The best with at most this many ms on the machine that measured."}
+        default=None,
+        metadata={"help": "The best with at most this many ms on the machine that measured."},
     )
     min_accuracy: float | None = field(
         default=None,
-        metadata={"help": "The fastest with at least this accuracy (0.7); with a latency limit, the best within it."},
+        metadata={
+            "help": (
+                "The fastest with at least this accuracy (0.7); with a latency limit, the best"
+                " within it."
+            )
+        },
     )
     knee: bool = field(
         default=False,
         metadata={
-            "help": "The knee of the front: the smallest sum of the objectives, each scaled from 0 (best) to 1 (worst)."
+            "help": (
+                "The knee of the front: the smallest sum of the objectives, each scaled from 0"
+                " (best) to 1 (worst)."
+            )
         },
     )
     trial: int | None = field(default=None, metadata={"help": "The candidate of this trial."})
     placement: str | None = field(
-        default=None, metadata={"help": "The candidate with this placement, in notation or by its label."}
+        default=None,
+        metadata={"help": "The candidate with this placement, in notation or by its label."},
     )
 
     def __post_init__(self) -> None:
         given = [f.name for f in fields(self) if getattr(self, f.name) not in (None, False)]
         ways = [name for name in given if name in ("knee", "trial", "placement")]
         if len(ways) + (len(given) > len(ways)) > 1:
-            raise UserError(f"{' and '.join(given)} exclude each other: give one of them, or only limits")
+            raise UserError(
+                f"{' and '.join(given)} exclude each other: give one of them, or only limits"
+            )
         for name in ("max_latency_ratio", "max_latency_ms"):
             limit = getattr(self, name)
             if limit is not None and not (0 < limit < math.inf):
                 raise UserError(f"{name} = {limit:g} is not a latency: give a number above 0")
         if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
-            raise UserError(f"min_accuracy = {self.min_accuracy:g} is not an accuracy: give 0.7 or 70%")
+            raise UserError(
+                f"min_accuracy = {self.min_accuracy:g} is not an accuracy: give 0.7 or 70%"
+            )
 
     @property
     def limited(self) -> bool:
-        return (self.max_latency_ratio, self.max_latency_ms, self.min_accuracy) != (None, None, None)
+        return (self.max_latency_ratio, self.max_latency_ms, self.min_accuracy) != (
+            None,
+            None,
+            None,
+        )
 
     @property
     def default(self) -> bool:
-        return not (self.limited or self.knee or self.trial is not None or self.placement is not None)
+        return not (
+            self.limited or self.knee or self.trial is not None or self.placement is not None
+        )

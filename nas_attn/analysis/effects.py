@@ -1,8 +1,10 @@
-"""Effects of each choice at each site, and of each type over all its sites, as numbers and sentences.
+"""Effects of each choice at each site, and of each type over all its sites, as numbers and
+sentences.
 
-An effect on a metric is what a choice adds on average over all placements that have it, by the model of all runs; one placement's
-own luck or merit is no part of it. Effects on latency are those of the additive model.
-Each effect is shown with the choice's gain in two networks: alone, and next to the other choices of the recommended placement.
+An effect on a metric is what a choice adds on average over all placements that have it, by the
+model of all runs; one placement's own luck or merit is no part of it. Effects on latency are those
+of the additive model. Each effect is shown with the choice's gain in two networks: alone, and next
+to the other choices of the recommended placement.
 """
 
 from __future__ import annotations
@@ -24,18 +26,25 @@ from nas_attn.model.variances import cdf
 from nas_attn.records import BARE, Placement
 
 Level = Literal["choice", "type"]
-HELPS, PERHAPS = 0.95, 0.80  # least probabilities of being better to say that a choice helps, and that it may help
+HELPS, PERHAPS = (
+    0.95,
+    0.80,
+)  # least probabilities of being better to say that a choice helps, and that it may help
 MOST_SITES = 8  # sites with a sentence of their own: the largest effects; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A difference in the metric's unit: positive is better; on latency positive is slower, relative to the bare backbone."""
+    """A difference in the metric's unit: positive is better; on latency positive is slower,
+    relative to the bare backbone.
+    """
 
     mean: float
     low: float  # 95 % interval
     high: float
-    measured: float | None = None  # mean difference of runs with equal seeds; None if there are none
+    measured: float | None = (
+        None  # mean difference of runs with equal seeds; None if there are none
+    )
     runs: int = 0  # pairs of runs behind that
 
     @property
@@ -50,7 +59,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect(Part):
-    """The average effect of a choice at its site, or of a type at any site, compared with nothing there."""
+    """The average effect of a choice at its site, or of a type at any site, compared with nothing
+    there.
+    """
 
     level: Level
     site: str  # `stage2`, with `@position` where it was written; empty for a type: all its sites
@@ -62,7 +73,9 @@ class Effect(Part):
     elsewhere: int  # candidates that have the type without having exactly this
     alone: Part | None = None  # of a choice: the network with it alone against the bare backbone
     beside: Part | None = None
-    """Of a choice: next to the recommended choices at the other sites, against nothing at this one; None if there are none."""
+    """Of a choice: next to the recommended choices at the other sites, against nothing at this one;
+    None if there are none.
+    """
 
     @property
     def name(self) -> str:
@@ -77,7 +90,9 @@ class Effects:
     of: str
     rows: tuple[Effect, ...]  # by level, site and choice
     sentences: tuple[str, ...]  # the same in plain words; empty for latency
-    cv_error: float | None  # leave-one-out root mean square error of the additive model; only for latency
+    cv_error: (
+        float | None
+    )  # leave-one-out root mean square error of the additive model; only for latency
 
     def at(self, level: Level) -> tuple[Effect, ...]:
         return tuple(row for row in self.rows if row.level == level)
@@ -91,9 +106,11 @@ def both_effects(now: Snapshot) -> list[Effects]:
 
 
 def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Effects | None:
-    """The effects on `latency` (relative to the bare backbone's) or on a metric (in its unit); None with too few candidates.
+    """The effects on `latency` (relative to the bare backbone's) or on a metric (in its unit); None
+    with too few candidates.
 
-    `latency`: the effects on latency, if they are known."""
+    `latency`: the effects on latency, if they are known.
+    """
     found = average_effects(now, what)
     if found is None:
         return None
@@ -111,12 +128,18 @@ def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Eff
 
 
 def average_effects(now: Snapshot, what: str) -> Effects | None:
-    """The same without gains in single networks and without sentences: for maps, which are drawn often."""
+    """The same without gains in single networks and without sentences: for maps, which are drawn
+    often.
+    """
     return _on_latency(now) if what == "latency" else _on_metric(now, what)
 
 
 def _on_latency(now: Snapshot) -> Effects | None:
-    latencies = {v.key: v.latency for v in now.candidates if v.latency is not None and not is_other(v.placement)}
+    latencies = {
+        v.key: v.latency
+        for v in now.candidates
+        if v.latency is not None and not is_other(v.placement)
+    }
     placements = {view.key: view.placement for view in now.candidates}
     model = latency_model(latencies, placements)
     if model is None:
@@ -130,17 +153,25 @@ def _on_latency(now: Snapshot) -> Effects | None:
 
 
 def _on_metric(now: Snapshot, metric: str) -> Effects | None:
-    model, ran = now.evidence.get(metric), [v for v in now.candidates if v.scores and not is_other(v.placement)]
+    model, ran = (
+        now.evidence.get(metric),
+        [v for v in now.candidates if v.scores and not is_other(v.placement)],
+    )
     if model is None or len(ran) < LEAST_MEASURED:
         return None
     asked = {str(number): one for number, one in enumerate(_asked(view.placement for view in ran))}
     gains = model.effects({name: sum_ for name, (sum_, _) in asked.items()})
-    rows = [Effect(g.mean, g.low, g.high, better=g.probability, worse=g.worse, **asked[n][1]) for n, g in gains.items()]
+    rows = [
+        Effect(g.mean, g.low, g.high, better=g.probability, worse=g.worse, **asked[n][1])
+        for n, g in gains.items()
+    ]
     return Effects(metric, tuple(rows), (), None) if rows else None
 
 
 def _asked(placements: Iterable[Placement]) -> list[tuple[Sum, dict[str, Any]]]:
-    """All effects that can be estimated: each as a weighted sum over placements, with its site, type and knobs."""
+    """All effects that can be estimated: each as a weighted sum over placements, with its site,
+    type and knobs.
+    """
     users, kinds = defaultdict[Feature, set[int]](set), defaultdict[str, set[int]](set)
     for number, placement in enumerate(placements):
         for feature in features(placement):
@@ -153,22 +184,41 @@ def _asked(placements: Iterable[Placement]) -> list[tuple[Sum, dict[str, Any]]]:
     found = list[tuple[Sum, dict[str, Any]]]()
     for f in sorted(users):
         seen = {"observations": len(users[f]), "elsewhere": len(kinds[f.type]) - len(users[f])}
-        found.append((sum_of([f]), {"level": "choice", "site": f.site, "type": f.type, "knobs": f.knobs, **seen}))
+        found.append(
+            (
+                sum_of([f]),
+                {"level": "choice", "site": f.site, "type": f.type, "knobs": f.knobs, **seen},
+            )
+        )
     for kind, all_ in sorted(kinds.items()):
-        of = {"level": "type", "site": "", "type": kind, "knobs": "", "observations": len(all_), "elsewhere": 0}
+        of = {
+            "level": "type",
+            "site": "",
+            "type": kind,
+            "knobs": "",
+            "observations": len(all_),
+            "elsewhere": 0,
+        }
         found.append((sum_of([f for f in sorted(users) if f.type == kind]), of))
     return found
 
 
-# ------------------------------------------------------------------------------------------- in two networks
+# ------------------------------------------------------------------------------------------- in two
+# networks
 
 _Choices = frozenset[Feature]
 _Pair = tuple[_Choices, _Choices]  # a network with a choice, and the same without it
 
 
-def _in_place(now: Snapshot, of: str) -> dict[tuple[str, str, str], tuple[Part | None, Part | None]]:
-    """(site, type, knobs) -> gain alone, and next to the recommended choices; empty if differences are unknown."""
-    known = {frozenset(features(v.placement)): v for v in now.candidates if not is_other(v.placement)}
+def _in_place(
+    now: Snapshot, of: str
+) -> dict[tuple[str, str, str], tuple[Part | None, Part | None]]:
+    """(site, type, knobs) -> gain alone, and next to the recommended choices; empty if differences
+    are unknown.
+    """
+    known = {
+        frozenset(features(v.placement)): v for v in now.candidates if not is_other(v.placement)
+    }
     best = now.recommendation and now.find(now.recommendation.key)
     recommended = features(best.placement) if best else ()
     pairs: dict[Feature, tuple[_Pair, _Pair]] = {}
@@ -176,13 +226,21 @@ def _in_place(now: Snapshot, of: str) -> dict[tuple[str, str, str], tuple[Part |
         others = frozenset(f for f in recommended if f.place != feature.place)
         pairs[feature] = (frozenset([feature]), frozenset()), (others | {feature}, others)
     networks = {choices for both in pairs.values() for pair in both for choices in pair}
-    keys = {choices: known[choices].key if choices in known else str(placement_of(choices)) for choices in networks}
+    keys = {
+        choices: known[choices].key if choices in known else str(placement_of(choices))
+        for choices in networks
+    }
     asked = {pair for both in pairs.values() for pair in both}
-    parts = _latencies(known, keys, asked) if of == "latency" else _gains(now, of, known, keys, asked)
+    parts = (
+        _latencies(known, keys, asked) if of == "latency" else _gains(now, of, known, keys, asked)
+    )
     if not parts:
         return {}
     return {
-        (f.site, f.type, f.knobs): (parts.get(alone), parts.get(beside) if beside != alone else None)
+        (f.site, f.type, f.knobs): (
+            parts.get(alone),
+            parts.get(beside) if beside != alone else None,
+        )
         for f, (alone, beside) in pairs.items()
     }
 
@@ -209,7 +267,9 @@ def _gains(
             differences = []
             if has in known and lacks in known:
                 mine, other = (_runs(now, metric, known[choices]) for choices in (has, lacks))
-                differences = [sign * (mine[seed] - other[seed]) for seed in mine.keys() & other.keys()]
+                differences = [
+                    sign * (mine[seed] - other[seed]) for seed in mine.keys() & other.keys()
+                ]
             mean, gain = fmean(differences) if differences else None, gains.get(keys[has])
             if gain is not None:
                 found[has, lacks] = Part(gain.mean, gain.low, gain.high, mean, len(differences))
@@ -218,13 +278,17 @@ def _gains(
 
 def _runs(now: Snapshot, metric: str, view: CandidateView) -> Mapping[int, float]:
     last = len(now.recipe.training.rungs) - 1
-    return {p.seed: p.metrics[metric] for p in view.scores if p.rung == last and metric in p.metrics}
+    return {
+        p.seed: p.metrics[metric] for p in view.scores if p.rung == last and metric in p.metrics
+    }
 
 
 def _latencies(
     known: Mapping[_Choices, CandidateView], keys: Mapping[_Choices, str], asked: Iterable[_Pair]
 ) -> dict[_Pair, Part]:
-    """Extra latency of the first network of a pair over the second; latencies that were not measured are predicted."""
+    """Extra latency of the first network of a pair over the second; latencies that were not
+    measured are predicted.
+    """
     measured = {view.key: view.latency for view in known.values() if view.latency is not None}
     placements = {v.key: v.placement for v in known.values()}
     placements |= {key: placement_of(choices) for choices, key in keys.items()}
@@ -233,53 +297,86 @@ def _latencies(
     for has, lacks in asked:
         mine, other = latencies.get(keys[has]), latencies.get(keys[lacks])
         if mine is not None and other is not None:
-            mean, half = mine.ratio - other.ratio, math.hypot(mine.high - mine.low, other.high - other.low) / 2
+            mean, half = (
+                mine.ratio - other.ratio,
+                math.hypot(mine.high - mine.low, other.high - other.low) / 2,
+            )
             found[has, lacks] = Part(mean, mean - half, mean + half)
     return found
 
 
-# ------------------------------------------------------------------------------------------- in plain words
+# ------------------------------------------------------------------------------------------- in
+# plain words
 
 
-def _sentences(rows: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str], float]) -> tuple[str, ...]:
+def _sentences(
+    rows: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str], float]
+) -> tuple[str, ...]:
     by_site: defaultdict[str, list[Effect]] = defaultdict(list)
     for row in rows:
         if row.level == "choice":
             by_site[row.site].append(row)
     best = {site: max(mine, key=_promise) for site, mine in by_site.items()}
-    ranked = sorted((site for site in best if best[site].better >= PERHAPS), key=lambda site: -abs(best[site].mean))
+    ranked = sorted(
+        (site for site in best if best[site].better >= PERHAPS),
+        key=lambda site: -abs(best[site].mean),
+    )
     said = [_helping(best[site], by_site[site], metric, cost) for site in ranked[:MOST_SITES]]
     if len(ranked) > MOST_SITES:
-        said.append(f"At {len(ranked) - MOST_SITES} more sites something helps or may help, but less.")
+        said.append(
+            f"At {len(ranked) - MOST_SITES} more sites something helps or may help, but less."
+        )
     nothing = [site for site in by_site if site not in ranked]
     if nothing:
         said.append(f"At {_places(nothing)}, nothing helps more than the noise.")
-    harmful = sorted((row for row in rows if row.level == "choice" and row.worse >= HELPS), key=lambda r: -abs(r.mean))
-    said += [f"At {row.site}, `{row.name}` is harmful: {_size(row, metric)}." for row in harmful[:MOST_SITES]]
+    harmful = sorted(
+        (row for row in rows if row.level == "choice" and row.worse >= HELPS),
+        key=lambda r: -abs(r.mean),
+    )
+    said += [
+        f"At {row.site}, `{row.name}` is harmful: {_size(row, metric)}."
+        for row in harmful[:MOST_SITES]
+    ]
     uses = Counter(row.type for row in rows if row.level == "choice")
-    anywhere = [row for row in rows if row.level == "type" and row.better >= HELPS and uses[row.type] > 1]
-    return (*said, *(f"`{row.type}` at any site: {_size(row, metric)} per site." for row in anywhere))
+    anywhere = [
+        row for row in rows if row.level == "type" and row.better >= HELPS and uses[row.type] > 1
+    ]
+    return (
+        *said,
+        *(f"`{row.type}` at any site: {_size(row, metric)} per site." for row in anywhere),
+    )
 
 
 def _promise(row: Effect) -> tuple[bool, float]:
-    """Ranks a site's choices for its sentence: first those that surely help, by size; then by the likely gain."""
+    """Ranks a site's choices for its sentence: first those that surely help, by size; then by the
+    likely gain.
+    """
     return row.better >= HELPS, abs(row.mean) * row.better if row.better >= HELPS else row.better
 
 
-def _helping(row: Effect, others: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str], float]) -> str:
+def _helping(
+    row: Effect, others: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str], float]
+) -> str:
     paid = cost.get((row.site, row.name))
     price = "" if paid is None else f" for {_percent(paid)} of latency"
     if row.better < HELPS:
         odds = units.probability(row.better)
-        return f"At {row.site}, perhaps `{row.name}`: {_size(row, metric)}{price} (probability of a gain {odds})."
+        return (
+            f"At {row.site}, perhaps `{row.name}`: {_size(row, metric)}{price} (probability of a"
+            f" gain {odds})."
+        )
     also = [other for other in others if other is not row and other.better >= HELPS]
     so_do = ", ".join(f"`{other.name}` ({_size(other, metric)})" for other in also[:2])
     more = f" and {len(also) - 2} more" if len(also) > 2 else ""
-    return f"At {row.site}, `{row.name}`: {_size(row, metric)}{price}" + (f"; so do {so_do}{more}." if also else ".")
+    return f"At {row.site}, `{row.name}`: {_size(row, metric)}{price}" + (
+        f"; so do {so_do}{more}." if also else "."
+    )
 
 
 def _size(row: Effect, metric: str) -> str:
-    """`+0.60 ± 0.20 points`, the 95 % interval; without a unit, the metric's name. The measured gain alone, if there is one."""
+    """`+0.60 ± 0.20 points`, the 95 % interval; without a unit, the metric's name. The measured
+    gain alone, if there is one.
+    """
     part = row.alone if row.alone is not None and row.alone.runs else row
     said = units.plus_minus(metric, part.mean, part.half)
     said = said if units.unit(metric).of_differences else f"{said} in {units.title(metric)}"

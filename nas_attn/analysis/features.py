@@ -48,7 +48,9 @@ def features(placement: Placement) -> tuple[Feature, ...]:
 
 
 def is_control(placement: Placement) -> bool:
-    """Whether a placement is more network without attention: plain layers at its sites, or another backbone."""
+    """Whether a placement is more network without attention: plain layers at its sites, or another
+    backbone.
+    """
     return is_other(placement) or any(feature.type in CONTROLS for feature in features(placement))
 
 
@@ -74,7 +76,9 @@ class BuiltFor:
 
 
 def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str], str]:
-    """A function (placement, key) -> Python code that builds the network; its text is empty if the input shape is unknown."""
+    """A function (placement, key) -> Python code that builds the network; its text is empty if the
+    input shape is unknown.
+    """
     if built is None:
         return lambda placement, key: ""
     imported, made = _backbone(recipe.backbone, built)
@@ -91,7 +95,9 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str
             return "\n".join(["from nas_attn import backbones", "", *made])
         if placement == BARE:
             return "\n".join(before)
-        call = _call("na.attach", ["model", _quoted(str(placement)), *arguments, f"key={_quoted(key)}"])
+        call = _call(
+            "na.attach", ["model", _quoted(str(placement)), *arguments, f"key={_quoted(key)}"]
+        )
         return "\n".join([*before, *call])
 
     return lines
@@ -100,10 +106,21 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str
 def _backbone(backbone: BackboneSection, built: BuiltFor) -> tuple[list[str], list[str]]:
     if backbone.name.startswith(PYTHON):
         module, _, name = backbone.name.removeprefix(PYTHON).rpartition(".")
-        if name.isidentifier() and module not in ("", "__main__") and all(p.isidentifier() for p in module.split(".")):
+        if (
+            name.isidentifier()
+            and module not in ("", "__main__")
+            and all(p.isidentifier() for p in module.split("."))
+        ):
             return [f"from {module} import {name}"], [f"model = {name}()"]
-        return [], [f"model = ...  # the network that was given to na.search: {backbone.name.removeprefix(PYTHON)}()"]
-    arguments = [_quoted(backbone.name), f"input_shape={built.input_shape}", f"classes={built.classes}"]
+        return [], [
+            "model = ...  # the network that was given to na.search:"
+            f" {backbone.name.removeprefix(PYTHON)}()"
+        ]
+    arguments = [
+        _quoted(backbone.name),
+        f"input_shape={built.input_shape}",
+        f"classes={built.classes}",
+    ]
     arguments += [f"width={backbone.width}"] if backbone.width is not None else []
     arguments += [f"options={dict(backbone.options)!r}"] if backbone.options else []
     return ["from nas_attn import backbones"], _call("model = backbones.create", arguments)
@@ -112,7 +129,11 @@ def _backbone(backbone: BackboneSection, built: BuiltFor) -> tuple[list[str], li
 def _call(function: str, arguments: list[str]) -> list[str]:
     """A call in one line; if that is too long, with one argument a line."""
     line = f"{function}({', '.join(arguments)})"
-    return [line] if len(line) <= WIDEST else [f"{function}(", *(f"    {argument}," for argument in arguments), ")"]
+    return (
+        [line]
+        if len(line) <= WIDEST
+        else [f"{function}(", *(f"    {argument}," for argument in arguments), ")"]
+    )
 
 
 def _quoted(text: str) -> str:

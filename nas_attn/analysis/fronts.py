@@ -18,13 +18,19 @@ from nas_attn.tables import is_cost
 Floats = NDArray[np.float64]
 Values = Sequence[float | None]
 
-MARGIN = 0.1  # in halving: distance of the reference point from the worst, as a share of the peers' range
+# in halving: distance of the reference point from the worst, as a share of the peers' range
+MARGIN = 0.1
 
 
 def objective_value(
-    objective: str, metrics: Mapping[str, float | Estimate], cost: Costs | None, latency: Latency | None
+    objective: str,
+    metrics: Mapping[str, float | Estimate],
+    cost: Costs | None,
+    latency: Latency | None,
 ) -> float | None:
-    """One objective in its own unit (accuracy 0 to 1, latency as ratio, memory in bytes); None if unknown."""
+    """One objective in its own unit (accuracy 0 to 1, latency as ratio, memory in bytes); None if
+    unknown.
+    """
     if objective == "latency":
         return latency.ratio if latency else None
     if is_cost(objective):
@@ -36,29 +42,47 @@ def objective_value(
 def minimised(objectives: Sequence[str], values: Values) -> tuple[float, ...]:
     """Objective values with signs such that less is better; an unknown value is infinity."""
     return tuple(
-        math.inf if value is None or math.isnan(value) else (value if lower_is_better(objective) else -value)
+        (
+            math.inf
+            if value is None or math.isnan(value)
+            else (value if lower_is_better(objective) else -value)
+        )
         for objective, value in zip(objectives, values, strict=True)
     )
 
 
 def primary_metric(recipe: Recipe, scored: Iterable[str]) -> str | None:
-    """The metric of the recommendation: the first objective that needs training, else the task's metric."""
-    trained = [objective_name(objective) for objective in recipe.objectives if not is_cost(objective)]
-    return trained[0] if trained else next((metric for metric in scored if metric == tasks.of(recipe).metric), None)
+    """The metric of the recommendation: the first objective that needs training, else the task's
+    metric.
+    """
+    trained = [
+        objective_name(objective) for objective in recipe.objectives if not is_cost(objective)
+    ]
+    return (
+        trained[0]
+        if trained
+        else next((metric for metric in scored if metric == tasks.of(recipe).metric), None)
+    )
 
 
 def sign_of(recipe: Recipe, metric: str) -> float:
-    """-1 if less of a metric is better in this study, else 1; a user's own is minimised if its objective says so, `-rmse`."""
+    """-1 if less of a metric is better in this study, else 1; a user's own is minimised if its
+    objective says so, `-rmse`.
+    """
     objective = f"-{metric}"
     return -1.0 if lower_is_better(objective if objective in recipe.objectives else metric) else 1.0
 
 
 def front_of(objectives: Sequence[str], rows: Mapping[str, Values]) -> set[str]:
-    """Keys of the rows (objectives' values, in order) that no other dominates; rows that lack an objective are left out."""
+    """Keys of the rows (objectives' values, in order) that no other dominates; rows that lack an
+    objective are left out.
+    """
     known = {key: row for key, row in rows.items() if len(row) == len(objectives)}
     if not known:
         return set()
-    values = np.array([[math.nan if v is None else v for v in row] for row in known.values()], dtype=float)
+    values = np.array(
+        [[math.nan if v is None else v for v in row] for row in known.values()], dtype=float
+    )
     best = non_dominated(values * _signs(objectives))
     return {key for key, among in zip(known, best, strict=True) if among}
 
@@ -68,11 +92,13 @@ def _signs(objectives: Sequence[str]) -> Floats:
 
 
 def survives(peers: Mapping[str, Sequence[float]], candidate: str, eta: float) -> bool:
-    """Whether a candidate goes on from a rung. `peers`: all that reached it so far, itself included; all objectives minimised.
+    """Whether a candidate goes on from a rung. `peers`: all that reached it so far, itself
+    included; all objectives minimised.
 
-    Asynchronous successive halving for several objectives, after Schmucker et al. (2106.12639), with hypervolume contribution
-    instead of their epsilon-net: of the peers, sorted by non-domination, the best 1/eta go on, rounded up. If the cut goes
-    through a front, the smallest contributor to the hypervolume is removed until the rest fits. A NaN does not go on.
+    Asynchronous successive halving for several objectives, after Schmucker et al. (2106.12639),
+    with hypervolume contribution instead of their epsilon-net: of the peers, sorted by
+    non-domination, the best 1/eta go on, rounded up. If the cut goes through a front, the smallest
+    contributor to the hypervolume is removed until the rest fits. A NaN does not go on.
     """
     if any(math.isnan(value) for value in peers[candidate]):
         return False
@@ -106,17 +132,27 @@ def _normalised(values: Floats) -> Floats:
 
 
 def net(values: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
-    """Candidate -> seed -> value less its seed's level, by value = level + candidate + rest, of equal variances. For pruners."""
-    seeds = {seed: i for i, seed in enumerate(sorted({seed for runs in values.values() for seed in runs}))}
+    """Candidate -> seed -> value less its seed's level, by value = level + candidate + rest, of
+    equal variances. For pruners.
+    """
+    seeds = {
+        seed: i
+        for i, seed in enumerate(sorted({seed for runs in values.values() for seed in runs}))
+    }
     table = np.full((len(values), len(seeds)), np.nan)
     for row, runs in zip(table, values.values(), strict=True):
         row[[seeds[seed] for seed in runs]] = list(runs.values())
     known = np.isfinite(table)
     ran, table = known.astype(float), np.where(known, table, 0.0)
-    shrunk = 1 / (ran.sum(axis=1) + 1)  # a ridge of one run's weight, as if the candidates were integrated out
+    shrunk = 1 / (
+        ran.sum(axis=1) + 1
+    )  # a ridge of one run's weight, as if the candidates were integrated out
     normal = np.diag(ran.sum(axis=0)) - ran.T @ (ran * shrunk[:, None])
     right = table.sum(axis=0) - ran.T @ (table.sum(axis=1) * shrunk)
     level = np.linalg.lstsq(normal, right, rcond=None)[0]
     ever = ran.any(axis=0)
     level = level - level @ ever / max(ever.sum(), 1)
-    return {key: {seed: v - float(level[seeds[seed]]) for seed, v in runs.items()} for key, runs in values.items()}
+    return {
+        key: {seed: v - float(level[seeds[seed]]) for seed, v in runs.items()}
+        for key, runs in values.items()
+    }

@@ -1,7 +1,9 @@
-"""Latencies from sessions, as ratios to the bare backbone with 95 % intervals; and predictions for unmeasured placements.
+"""Latencies from sessions, as ratios to the bare backbone with 95 % intervals; and predictions for
+unmeasured placements.
 
-Sessions spaced in time are the sample. An estimate is the median over sessions of their median log-ratio; its interval comes from
-resampling them, below six from the spread between sessions, pooled over all candidates. Evidence: docs/latency.md.
+Sessions spaced in time are the sample. An estimate is the median over sessions of their median
+log-ratio; its interval comes from resampling them, below six from the spread between sessions,
+pooled over all candidates. Evidence: docs/latency.md.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ MAX_SESSIONS = 24  # of a candidate, dropped ones included
 ENOUGH_SESSIONS = 6  # with so many, an interval comes from resampling the candidate's own sessions
 RESAMPLES = 2000
 LEAST_CONTROL_LIMIT = math.log(1.01)  # a session is not dropped for an A/A log-ratio within 1 %
-PRIOR_SPREAD, PRIOR_WEIGHT = 0.02, 2.0  # prior of the spread between sessions (measured: 1 to 3 %); degrees of freedom
+PRIOR_SPREAD, PRIOR_WEIGHT = (
+    0.02,
+    2.0,
+)  # prior of the spread between sessions (measured: 1 to 3 %); degrees of freedom
 SHAPES = (
     Shape(0.4, site=0.5, type=0.498, own=0.002),
     Shape(0.3, site=0.98, own=0.02),
@@ -40,16 +45,22 @@ LEAST_HALF = 1e-3  # least half-width that the model assumes for a ratio, as a s
 
 
 def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
-    """The sessions whose A/A control is off by more than 3 robust standard deviations and by at least 1 %."""
+    """The sessions whose A/A control is off by more than 3 robust standard deviations and by at
+    least 1 %.
+    """
     if not sessions:
         return ()
     controls = np.abs([session.control_log_ratio for session in sessions])
     limit = max(3 * 1.4826 * float(np.median(controls)), LEAST_CONTROL_LIMIT)
-    return tuple(session for session, control in zip(sessions, controls, strict=True) if control > limit)
+    return tuple(
+        session for session, control in zip(sessions, controls, strict=True) if control > limit
+    )
 
 
 def estimate(sessions: Sequence[Session], *, seed: int = 0) -> dict[str, Latency]:
-    """Key -> latency of all candidates with a session that counts, from comparable sessions; the same for equal seeds."""
+    """Key -> latency of all candidates with a session that counts, from comparable sessions; the
+    same for equal seeds.
+    """
     from scipy.special import stdtrit
 
     kept = _kept(sessions)
@@ -67,12 +78,16 @@ def estimate(sessions: Sequence[Session], *, seed: int = 0) -> dict[str, Latency
         if len(values) >= ENOUGH_SESSIONS:
             drawn = rng.integers(len(values), size=(RESAMPLES, len(values)))
             low, high = np.quantile(np.median(values[drawn], axis=1), [0.025, 0.975]).tolist()
-        estimates[key] = Latency(math.exp(median), math.exp(low), math.exp(high), reference_ms, len(values))
+        estimates[key] = Latency(
+            math.exp(median), math.exp(low), math.exp(high), reference_ms, len(values)
+        )
     return estimates
 
 
 def needs_more(latency: Latency | None, tolerance: float) -> bool:
-    """Whether more sessions are needed until the 95 % interval is within ± tolerance (a share, 0.02)."""
+    """Whether more sessions are needed until the 95 % interval is within ± tolerance (a share,
+    0.02).
+    """
     return latency is None or not latency.measured or half_width(latency) > tolerance
 
 
@@ -82,7 +97,9 @@ def half_width(latency: Latency) -> float:
 
 
 class Order:
-    """Says which candidate is faster. `spread`: standard deviation of log-ratios between sessions, pooled over candidates."""
+    """Says which candidate is faster. `spread`: standard deviation of log-ratios between sessions,
+    pooled over candidates.
+    """
 
     def __init__(self, sessions: Sequence[Session]) -> None:
         kept = _kept(sessions)
@@ -99,18 +116,23 @@ class Order:
         return self._ratios.keys()
 
     def probability_faster(self, a: str, b: str | None) -> float:
-        """Probability that candidate `a` is faster than `b` (None: the bare backbone); KeyError without a session that counts.
+        """Probability that candidate `a` is faster than `b` (None: the bare backbone); KeyError
+        without a session that counts.
 
-        Student's t of the mean difference of log-ratios in sessions that timed both, its spread shrunk towards the pooled one.
-        If no session timed both, it uses their separate estimates.
+        Student's t of the mean difference of log-ratios in sessions that timed both, its spread
+        shrunk towards the pooled one. If no session timed both, it uses their separate estimates.
         """
         mine, theirs = self._ratios[a], self._ratios[b] if b is not None else np.zeros(0)
         at = self._by_session[a]
         beside = dict.fromkeys(at, 0.0) if b is None else self._by_session[b]
-        differences = np.array([ratio - beside[number] for number, ratio in at.items() if number in beside])
+        differences = np.array(
+            [ratio - beside[number] for number, ratio in at.items() if number in beside]
+        )
         if differences.size == 0:  # both are candidates: every session times the bare backbone
             error = self.spread * math.hypot(_median_factor(len(mine)), _median_factor(len(theirs)))
-            return _t_below((float(np.median(theirs)) - float(np.median(mine))) / error, self._freedom)
+            return _t_below(
+                (float(np.median(theirs)) - float(np.median(mine))) / error, self._freedom
+            )
         own = differences.size - 1
         pooled = self.spread * (1 if b is None else math.sqrt(2))
         square = own * float(np.var(differences, ddof=1) if own else 0)
@@ -127,16 +149,27 @@ def open_keys(
     max_sessions: int = MAX_SESSIONS,
     seed: int = 0,
 ) -> list[str]:
-    """Those of `keys` that need more sessions, the neediest first; not those that had `max_sessions`, dropped ones included."""
+    """Those of `keys` that need more sessions, the neediest first; not those that had
+    `max_sessions`, dropped ones included.
+    """
     known = estimate(sessions, seed=seed)
     had = Counter(sample.key for session in sessions for sample in session.samples)
-    wanting = [key for key in keys if had[key] < max_sessions and needs_more(known.get(key), tolerance)]
+    wanting = [
+        key for key in keys if had[key] < max_sessions and needs_more(known.get(key), tolerance)
+    ]
     return sorted(wanting, key=lambda key: -half_width(known[key]) if key in known else -math.inf)
 
 
-def sessions_needed(sessions: Sequence[Session], keys: Iterable[str], *, tolerance: float) -> list[int]:
-    """About how many more sessions each insufficiently measured candidate needs; errors shrink with the square root."""
-    known, had = estimate(sessions), Counter(sample.key for session in sessions for sample in session.samples)
+def sessions_needed(
+    sessions: Sequence[Session], keys: Iterable[str], *, tolerance: float
+) -> list[int]:
+    """About how many more sessions each insufficiently measured candidate needs; errors shrink with
+    the square root.
+    """
+    known, had = (
+        estimate(sessions),
+        Counter(sample.key for session in sessions for sample in session.samples),
+    )
     wanting = open_keys(sessions, keys, tolerance=tolerance)
     more = {key: half_width(known[key]) / tolerance for key in wanting if key in known}
     counts = {key: math.ceil(known[key].sessions * (times**2 - 1)) for key, times in more.items()}
@@ -187,13 +220,18 @@ class LatencyRecord:
     sessions: int
     duration_s: float
     reference_ms: float  # median time of the bare backbone
-    dropped: int  # sessions that do not count: two copies of the bare backbone differed too much (A/A control)
+    # sessions that do not count: two copies of the bare backbone differed too much (A/A control)
+    dropped: int
     control_spread: float  # median of |ratio of those two copies - 1| over all sessions
-    beside: tuple[str, ...] = ()  # what else ran, for each session that did not have the device alone
+    beside: tuple[
+        str, ...
+    ] = ()  # what else ran, for each session that did not have the device alone
 
 
 def latencies(rows: Iterable[CandidateRow], sessions: Sequence[Session]) -> dict[str, Latency]:
-    """Estimates for measured candidates, predictions for the others; the bare backbone is 1 by definition."""
+    """Estimates for measured candidates, predictions for the others; the bare backbone is 1 by
+    definition.
+    """
     found = estimate(sessions)
     for row in rows:
         if sessions and not is_other(row.placement) and not features(row.placement):
@@ -211,7 +249,9 @@ class Elsewhere:
 
 
 def by_device(sessions: Iterable[Session]) -> list[Elsewhere]:
-    """Sessions of several devices, device by device; each software and mode is a device of its own."""
+    """Sessions of several devices, device by device; each software and mode is a device of its
+    own.
+    """
     groups: dict[str, list[Session]] = {}
     for one in sessions:
         groups.setdefault(one.fingerprint.id, []).append(one)
@@ -226,7 +266,9 @@ def _reference_ms(sessions: Sequence[Session]) -> float:
 
 
 def latency_record(sessions: Sequence[Session], more: Mapping[str, str]) -> LatencyRecord | None:
-    """The record of the latencies; None before the first session. `more`: the task's further conditions."""
+    """The record of the latencies; None before the first session. `more`: the task's further
+    conditions.
+    """
     if not sessions:
         return None
     newest = sessions[-1]
@@ -238,23 +280,31 @@ def latency_record(sessions: Sequence[Session], more: Mapping[str, str]) -> Late
         duration_s=sum(session.duration_s for session in sessions),
         reference_ms=_reference_ms(sessions),
         dropped=len(dropped(sessions)),
-        control_spread=statistics.median(abs(math.expm1(session.control_log_ratio)) for session in sessions),
+        control_spread=statistics.median(
+            abs(math.expm1(session.control_log_ratio)) for session in sessions
+        ),
         beside=tuple(session.notes[BESIDE] for session in sessions if BESIDE in session.notes),
     )
 
 
-Measured = tuple[Placement, float, float]  # (explicit, ratio to the bare backbone, half of its 95 % interval)
+Measured = tuple[
+    Placement, float, float
+]  # (explicit, ratio to the bare backbone, half of its 95 % interval)
 
 
 class LatencyModel:
-    """The latency ratio as a sum of effects of sites and types, pairs, and each placement's rest; made by `latency_model`."""
+    """The latency ratio as a sum of effects of sites and types, pairs, and each placement's rest;
+    made by `latency_model`.
+    """
 
     def __init__(self, measured: Sequence[Measured]) -> None:
         self._placements = [placement for placement, _, _ in measured]
         ratios = np.array([ratio for _, ratio, _ in measured])
         noise = np.array([max(half, LEAST_HALF * ratio) ** 2 for _, ratio, half in measured])
         weight = np.clip(noise / np.median(noise), 0.01, 100.0)
-        data = Data.simple(*Coding.of(self._placements, len(measured)), np.arange(len(measured)), ratios, weight)
+        data = Data.simple(
+            *Coding.of(self._placements, len(measured)), np.arange(len(measured)), ratios, weight
+        )
         self._solution = Solution(data, self._placements, SHAPES)
 
     def predict(self, placements: Sequence[Placement]) -> list[tuple[float, float]]:
@@ -265,13 +315,19 @@ class LatencyModel:
         return self._moments(means, variances)
 
     def sums(self, sums: Sequence[Sum]) -> list[tuple[float, float]]:
-        """(ratio, standard error) of weighted sums of placements' additions to the bare backbone."""
+        """(ratio, standard error) of weighted sums of placements' additions to the bare
+        backbone.
+        """
         return self._moments(*self._solution.sums(sums))
 
     @property
     def outliers(self) -> set[Placement]:
         errors, sds = self._left_out
-        return {one for one, z in zip(self._placements, np.abs(errors / sds), strict=True) if z > OUTLIER}
+        return {
+            one
+            for one, z in zip(self._placements, np.abs(errors / sds), strict=True)
+            if z > OUTLIER
+        }
 
     @property
     def cv_error(self) -> float:
@@ -287,7 +343,9 @@ class LatencyModel:
         down = np.linalg.solve(solved.inner, solved.means.T @ inverse)
         precision = inverse.T @ inverse - down.T @ down
         diagonal = np.diag(precision)
-        return precision @ self._solution.data.value / diagonal, nodes.noise[node] / np.sqrt(diagonal)
+        return precision @ self._solution.data.value / diagonal, nodes.noise[node] / np.sqrt(
+            diagonal
+        )
 
     def _moments(self, means: Floats, variances: Floats) -> list[tuple[float, float]]:
         mean, sd = moments(self._solution.nodes.weight, means, variances)
@@ -297,7 +355,9 @@ class LatencyModel:
 _model = lru_cache(maxsize=2)(LatencyModel)  # a report uses the same model in several places
 
 
-def latency_model(latencies: Mapping[str, Latency], placements: Mapping[str, Placement]) -> LatencyModel | None:
+def latency_model(
+    latencies: Mapping[str, Latency], placements: Mapping[str, Placement]
+) -> LatencyModel | None:
     """The model of measured latencies (by key); None if too few were measured."""
     found = [
         (placements[key], latency.ratio, (latency.high - latency.low) / 2)
@@ -311,14 +371,22 @@ def latency_model(latencies: Mapping[str, Latency], placements: Mapping[str, Pla
     return _model(tuple(found))
 
 
-def with_predictions(latencies: Mapping[str, Latency], placements: Mapping[str, Placement]) -> dict[str, Latency]:
-    """Measured latencies, the bare one's included, with predictions for other `placements`; no predictions if too few were measured."""
-    missing = sorted(key for key in placements.keys() - latencies.keys() if not is_other(placements[key]))
+def with_predictions(
+    latencies: Mapping[str, Latency], placements: Mapping[str, Placement]
+) -> dict[str, Latency]:
+    """Measured latencies, the bare one's included, with predictions for other `placements`; no
+    predictions if too few were measured.
+    """
+    missing = sorted(
+        key for key in placements.keys() - latencies.keys() if not is_other(placements[key])
+    )
     model = latency_model(latencies, placements) if missing else None
     if model is None:
         return dict(latencies)
     reference_ms, found = next(iter(latencies.values())).reference_ms, dict(latencies)
-    for key, (ratio, error) in zip(missing, model.predict([placements[key] for key in missing]), strict=True):
+    for key, (ratio, error) in zip(
+        missing, model.predict([placements[key] for key in missing]), strict=True
+    ):
         low = max(ratio - 1.96 * error, 1e-3)
         high = max(ratio + 1.96 * error, low)
         found[key] = Latency(max(ratio, low), low, high, reference_ms, sessions=0, measured=False)
@@ -326,7 +394,13 @@ def with_predictions(latencies: Mapping[str, Latency], placements: Mapping[str, 
 
 
 def suspicious(latencies: Mapping[str, Latency], placements: Mapping[str, Placement]) -> list[str]:
-    """Keys whose measured latency is far from its prediction by all others: measure them again. Empty if too few were measured."""
+    """Keys whose measured latency is far from its prediction by all others: measure them again.
+    Empty if too few were measured.
+    """
     model = latency_model(latencies, placements)
     outliers = model.outliers if model else set()
-    return [key for key, latency in latencies.items() if latency.measured and placements.get(key) in outliers]
+    return [
+        key
+        for key, latency in latencies.items()
+        if latency.measured and placements.get(key) in outliers
+    ]

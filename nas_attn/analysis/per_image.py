@@ -1,4 +1,6 @@
-"""Networks' mistakes, from labels and results per image: shares by class, confusions, and images on which networks differ."""
+"""Networks' mistakes, from labels and results per image: shares by class, confusions, and images on
+which networks differ.
+"""
 
 from __future__ import annotations
 
@@ -54,14 +56,22 @@ def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> By
     for key, runs in scores.items():
         right = _right([run for run in runs if run.examples == images], images)
         if right is not None:
-            shares = np.bincount(labels.numbers, weights=right, minlength=len(counts)) / np.maximum(counts, 1)
+            shares = np.bincount(labels.numbers, weights=right, minlength=len(counts)) / np.maximum(
+                counts, 1
+            )
             values[key] = tuple(shares.tolist())
     return ByClass(labels.classes, tuple(counts.tolist()), values) if values else None
 
 
 def _right(runs: Iterable[Score], images: int) -> NDArray[np.float64] | None:
-    """(images,) share of the runs that classify each image correctly; None without results per image."""
-    bits = [np.unpackbits(np.frombuffer(run.correct, np.uint8), count=images) for run in runs if run.correct]
+    """(images,) share of the runs that classify each image correctly; None without results per
+    image.
+    """
+    bits = [
+        np.unpackbits(np.frombuffer(run.correct, np.uint8), count=images)
+        for run in runs
+        if run.correct
+    ]
     return np.asarray(np.mean(bits, axis=0, dtype=np.float64)) if bits else None
 
 
@@ -69,15 +79,23 @@ def _right(runs: Iterable[Score], images: int) -> NDArray[np.float64] | None:
 class Answers:
     """A run's results on the validation split that a task keeps beside its score."""
 
-    wrong: tuple[int, ...] | None = None  # classification: predicted class of each wrong image, in the images' order
+    wrong: tuple[int, ...] | None = (
+        None  # classification: predicted class of each wrong image, in the images' order
+    )
     counts: tuple[tuple[int, ...], ...] | None = None
-    """Counts of pixels or boxes: (true class, found class). For boxes the last class means: no box."""
-    average_precision: tuple[float | None, ...] | None = None  # detection: by class, 0 to 1; None: the class has no box
+    """Counts of pixels or boxes: (true class, found class). For boxes the last class means: no
+    box.
+    """
+    average_precision: tuple[float | None, ...] | None = (
+        None  # detection: by class, 0 to 1; None: the class has no box
+    )
     images: tuple[float, ...] = ()  # by image, 0 to 1: share of correct pixels, or F1 of its boxes
 
     @classmethod
     def of(cls, score: Score) -> Answers:
-        """The results of a run; empty if nothing was kept. Raises ValueError, zlib.error: they are damaged."""
+        """The results of a run; empty if nothing was kept. Raises ValueError, zlib.error: they are
+        damaged.
+        """
         if score.answers is None:
             return cls()
         packed = zlib.decompressobj()
@@ -91,7 +109,9 @@ def _tuples(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class ClassGain:
-    """The gain of one network over another in a class, with a 95 % interval over runs and images."""
+    """The gain of one network over another in a class, with a 95 % interval over runs and
+    images.
+    """
 
     mean: float
     half: float | None  # None: there is one run of each
@@ -99,7 +119,9 @@ class ClassGain:
 
 @dataclass(frozen=True, slots=True)
 class Different:
-    """An image on which the networks differ, and each network's mean score on it over its runs, 0 to 1."""
+    """An image on which the networks differ, and each network's mean score on it over its runs, 0
+    to 1.
+    """
 
     image: int
     values: tuple[float, ...]
@@ -108,21 +130,29 @@ class Different:
 
 @dataclass(frozen=True, slots=True)
 class Mistakes:
-    """Mistakes of the recommended network, the bare backbone and the runner-up on the validation split, at the last rung."""
+    """Mistakes of the recommended network, the bare backbone and the runner-up on the validation
+    split, at the last rung.
+    """
 
     what: str  # metric of the classes: `accuracy`, `mean_iou`, `map50_95`
     keys: tuple[str, ...]  # of the networks, the recommended first
     classes: tuple[str, ...]
     images: tuple[int, ...]  # by class; empty if unknown
     shares: tuple[tuple[float | None, ...], ...]  # of each network, by class, 0 to 1
-    gains: tuple[tuple[ClassGain | None, ...], ...]  # of the first network over each of the others, by class
+    gains: tuple[
+        tuple[ClassGain | None, ...], ...
+    ]  # of the first network over each of the others, by class
     confusion: tuple[NDArray[np.float64] | None, ...] = field(compare=False)
-    """Per network (classes, classes): the share of each true class (row) that is found as each class; for boxes the last means: no box."""
+    """Per network (classes, classes): the share of each true class (row) that is found as each
+    class; for boxes the last means: no box.
+    """
     different: tuple[Different, ...] = ()  # the most different first, `MOST` at most
 
 
 def mistakes(labels: Labels | None, runs: Mapping[str, Sequence[Score]]) -> Mistakes | None:
-    """Mistakes of networks (key -> runs), the recommended one first; None without labels or results per image."""
+    """Mistakes of networks (key -> runs), the recommended one first; None without labels or results
+    per image.
+    """
     read = [[(score, Answers.of(score)) for score in found] for found in runs.values()]
     if labels is None or len(read) < 2 or not all(read):
         return None
@@ -135,12 +165,17 @@ def mistakes(labels: Labels | None, runs: Mapping[str, Sequence[Score]]) -> Mist
         what="map50_95" if first.average_precision else "mean_iou" if first.counts else "accuracy",
         keys=tuple(runs),
         classes=labels.classes,
-        images=tuple(np.bincount(labels.numbers, minlength=len(labels.classes)).tolist())
-        if len(labels.numbers)
-        else (),
-        shares=tuple(tuple(None if math.isnan(v) else float(v) for v in of.mean(0)) for of in tables),
+        images=(
+            tuple(np.bincount(labels.numbers, minlength=len(labels.classes)).tolist())
+            if len(labels.numbers)
+            else ()
+        ),
+        shares=tuple(
+            tuple(None if math.isnan(v) else float(v) for v in of.mean(0)) for of in tables
+        ),
         gains=tuple(
-            _gains(tables[0], tables[at], _over_images(flags[0], flags[at], labels)) for at in range(1, len(read))
+            _gains(tables[0], tables[at], _over_images(flags[0], flags[at], labels))
+            for at in range(1, len(read))
         ),
         confusion=tuple(_confusion(of, labels) for of in read),
         different=_different(read, labels),
@@ -148,7 +183,9 @@ def mistakes(labels: Labels | None, runs: Mapping[str, Sequence[Score]]) -> Mist
 
 
 def _shares(score: Score, answers: Answers, labels: Labels) -> NDArray[np.float64] | None:
-    """(classes,) IoU, average precision or accuracy of one run; NaN for a class without examples; None if unknown."""
+    """(classes,) IoU, average precision or accuracy of one run; NaN for a class without examples;
+    None if unknown.
+    """
     if answers.average_precision is not None:
         return np.array(answers.average_precision, float)  # None becomes NaN
     if answers.counts is not None:
@@ -159,16 +196,24 @@ def _shares(score: Score, answers: Answers, labels: Labels) -> NDArray[np.float6
     if right is None or len(right) != len(labels.numbers):
         return None
     counts = np.bincount(labels.numbers, minlength=len(labels.classes))
-    return np.where(counts > 0, np.bincount(labels.numbers, right, len(counts)) / np.maximum(counts, 1), np.nan)
+    return np.where(
+        counts > 0, np.bincount(labels.numbers, right, len(counts)) / np.maximum(counts, 1), np.nan
+    )
 
 
-def _gains(mine: NDArray[Any], theirs: NDArray[Any], of_images: NDArray[np.float64]) -> tuple[ClassGain | None, ...]:
-    """Gains by class, from tables (runs, classes); `of_images`: variance of the mean over images. A few runs do not show each class's
-    spread, so it is assumed to be the same multiple of p (1 - p) in all classes, with the class's share p."""
+def _gains(
+    mine: NDArray[Any], theirs: NDArray[Any], of_images: NDArray[np.float64]
+) -> tuple[ClassGain | None, ...]:
+    """Gains by class, from tables (runs, classes); `of_images`: variance of the mean over images. A
+    few runs do not show each class's spread, so it is assumed to be the same multiple of p (1 - p)
+    in all classes, with the class's share p.
+    """
     mean, several = mine.mean(0) - theirs.mean(0), [of for of in (mine, theirs) if len(of) > 1]
     known, p = ~np.isnan(mean), np.concatenate([mine, theirs]).mean(0)
     scale = np.maximum(p * (1 - p), LEAST_SCALE)
-    of_runs = [float((of.var(0, ddof=1) / scale)[known].mean()) / len(of) for of in several if known.any()]
+    of_runs = [
+        float((of.var(0, ddof=1) / scale)[known].mean()) / len(of) for of in several if known.any()
+    ]
     alone = not several and not of_images.any()
     return tuple(
         None if math.isnan(m) else ClassGain(float(m), None if alone else 1.96 * math.sqrt(v))
@@ -177,11 +222,17 @@ def _gains(mine: NDArray[Any], theirs: NDArray[Any], of_images: NDArray[np.float
 
 
 def _flags(runs: Sequence[tuple[Score, Answers]], labels: Labels) -> NDArray[np.float64] | None:
-    return _right([score for score, _ in runs if score.examples == len(labels.numbers)], len(labels.numbers))
+    return _right(
+        [score for score, _ in runs if score.examples == len(labels.numbers)], len(labels.numbers)
+    )
 
 
-def _over_images(a: NDArray[np.float64] | None, b: NDArray[np.float64] | None, labels: Labels) -> NDArray[np.float64]:
-    """(classes,) variance of a class's mean difference over its images; zeros if images are neither right nor wrong."""
+def _over_images(
+    a: NDArray[np.float64] | None, b: NDArray[np.float64] | None, labels: Labels
+) -> NDArray[np.float64]:
+    """(classes,) variance of a class's mean difference over its images; zeros if images are neither
+    right nor wrong.
+    """
     classes = len(labels.classes)
     if a is None or b is None:
         return np.zeros(classes)
@@ -210,20 +261,33 @@ def _found(score: Score, answers: Answers, labels: Labels) -> NDArray[np.int64] 
     return found
 
 
-def _different(read: Sequence[Sequence[tuple[Score, Answers]]], labels: Labels) -> tuple[Different, ...]:
-    """The images on which networks differ most: the best network's mean over runs less the worst's."""
-    values = [np.mean([a.images for _, a in of], 0) if of[0][1].images else _flags(of, labels) for of in read]
+def _different(
+    read: Sequence[Sequence[tuple[Score, Answers]]], labels: Labels
+) -> tuple[Different, ...]:
+    """The images on which networks differ most: the best network's mean over runs less the
+    worst's.
+    """
+    values = [
+        np.mean([a.images for _, a in of], 0) if of[0][1].images else _flags(of, labels)
+        for of in read
+    ]
     if len({None if one is None else one.shape for one in values}) != 1 or values[0] is None:
         return ()
     table = np.array(values, float)  # (networks, images)
     spread = table.max(0) - table.min(0)
     order = [int(i) for i in np.argsort(-spread, kind="stable")[:MOST] if spread[i] > 0]
-    votes = [[found for score, a in of if (found := _found(score, a, labels)) is not None] for of in read]
+    votes = [
+        [found for score, a in of if (found := _found(score, a, labels)) is not None] for of in read
+    ]
     return tuple(
         Different(
             i,
             tuple(table[:, i].tolist()),
-            tuple(labels.classes[np.bincount([found[i] for found in of]).argmax()] for of in votes if of),
+            tuple(
+                labels.classes[np.bincount([found[i] for found in of]).argmax()]
+                for of in votes
+                if of
+            ),
         )
         for i in order
     )

@@ -1,14 +1,19 @@
-"""Recommends a placement and says how sure that is. It uses estimates from the search: a suggestion, not a claim.
+"""Recommends a placement and says how sure that is. It uses estimates from the search: a
+suggestion, not a claim.
 
-The rule. Candidates are those scored at the last rung, baselines included: the front, or with a latency limit in the
-recipe, those whose estimated ratio is within the limit. If one of them with attention has run twice, candidates with a
-single run are left out, except the bare backbone.
-1. The best bet is the placement with the largest gain over the bare backbone, weighted with the probability of a gain.
-2. If the probability that it is better than the bare backbone is below 70 %, the bare backbone is recommended. If it is more likely
+The rule. Candidates are those scored at the last rung, baselines included: the front, or with a
+latency limit in the recipe, those whose estimated ratio is within the limit. If one of them with
+attention has run twice, candidates with a single run are left out, except the bare backbone.
+1. The best bet is the placement with the largest gain over the bare backbone, weighted with the
+  probability of a gain.
+2. If the probability that it is better than the bare backbone is below 70 %, the bare backbone is
+  recommended. If it is more likely
    to harm than to help, the bare backbone is also the best bet.
-3. Differences below `worth` do not count: the recipe's value, else a tenth of the best bet's gain or of one run's noise,
-   whichever is larger. The bare backbone is recommended if its expected loss against the best bet is below this. Otherwise it is the
-   fastest placement whose loss is below this, and which is itself better than the bare backbone with 70 %.
+3. Differences below `worth` do not count: the recipe's value, else a tenth of the best bet's gain
+    or of one run's noise,
+   whichever is larger. The bare backbone is recommended if its expected loss against the best bet
+   is below this. Otherwise it is the fastest placement whose loss is below this, and which is
+   itself better than the bare backbone with 70 %.
 """
 
 from __future__ import annotations
@@ -27,7 +32,10 @@ from nas_attn.space import other_of
 REQUIRED = 0.70  # probability of being better than the bare backbone that a placement needs
 PROMISING = 0.5  # probability of being better that a best bet needs
 SURE = 0.95  # least probability of a difference that is not called chance
-OF_GAIN, OF_NOISE = 0.1, 0.1  # smallest difference that counts: shares of the best gain and of one run's noise
+OF_GAIN, OF_NOISE = (
+    0.1,
+    0.1,
+)  # smallest difference that counts: shares of the best gain and of one run's noise
 WHAT_COUNTS = "a tenth of the best gain or of one run's noise"
 ALIKE = 1.05  # a control with at most so many times a placement's latency costs the same
 
@@ -70,24 +78,43 @@ class Recommendation:
     latency: Latency | None
     rule: str  # how it was chosen, as a clause
     against_none: Comparison | None  # None: it is the bare backbone, or that has not been scored
-    against_uniform: Comparison | None  # against the best uniform baseline; None: it is that one, or none was scored
-    worth: float | None  # the smallest difference that counts, in the metric's unit; None: nothing is likely to help
-    best_bet: Comparison | None  # the placement most likely to help, if the bare backbone is recommended
-    more_accurate: Comparison | None  # against the one with the largest likely gain, if slower; None: it is that one
+    against_uniform: (
+        Comparison | None
+    )  # against the best uniform baseline; None: it is that one, or none was scored
+    worth: (
+        float | None
+    )  # the smallest difference that counts, in the metric's unit; None: nothing is likely to help
+    best_bet: (
+        Comparison | None
+    )  # the placement most likely to help, if the bare backbone is recommended
+    more_accurate: (
+        Comparison | None
+    )  # against the one with the largest likely gain, if slower; None: it is that one
     cheaper: Comparison | None
-    """Against the fastest one that loses less than twice the difference that counts, else the most promising of the faster ones that
-    are likely to help; None without one."""
-    answer: tuple[str, ...]  # the answer in at most six lines; the first is a sentence, the others are `Label  text`
+    """Against the fastest one that loses less than twice the difference that counts, else the most
+    promising of the faster ones that are likely to help; None without one.
+    """
+    answer: tuple[
+        str, ...
+    ]  # the answer in at most six lines; the first is a sentence, the others are `Label  text`
     why: tuple[str, ...]  # the reasons, in sentences
     capacity: Comparison | None = None
-    """Against the best control, of those in reach if there are any; None if no control was scored."""
+    """Against the best control, of those in reach if there are any; None if no control was
+    scored.
+    """
     in_reach: bool = False
-    """Whether the answer could take this control: it is within the limit, or without one, not slower than attention."""
-    instead: str | None = None  # key of the control that the answer takes, since no placement helps as much
+    """Whether the answer could take this control: it is within the limit, or without one, not
+    slower than attention.
+    """
+    instead: str | None = (
+        None  # key of the control that the answer takes, since no placement helps as much
+    )
 
     @property
     def taken(self) -> str:
-        """Key of the network that the answer takes: the recommended placement, or a control instead."""
+        """Key of the network that the answer takes: the recommended placement, or a control
+        instead.
+        """
         return self.instead or self.key
 
 
@@ -100,10 +127,13 @@ def recommend(
     trained: str = "",
     worth: float | None = None,
 ) -> Recommendation | None:
-    """The rule above, with the evidence at the last rung; None if nothing has been scored there (within the limit).
+    """The rule above, with the evidence at the last rung; None if nothing has been scored there
+    (within the limit).
 
-    `own_backbone`: runs start from a trained backbone; the answer holds for it, or, if there are several, for the next one.
-    `trained`: how the runs were trained, `after 2 epochs from this study's backbones`. `worth`: the smallest gain worth having.
+    `own_backbone`: runs start from a trained backbone; the answer holds for it, or, if there are
+        several, for the next one.
+    `trained`: how the runs were trained, `after 2 epochs from this study's backbones`. `worth`: the
+        smallest gain worth having.
     """
     judge = _Judge(contenders, evidence, own_backbone, trained)
     pool, among = _pool(contenders, max_latency_ratio)
@@ -111,24 +141,36 @@ def recommend(
     if not pool:
         return None
     if bare is None:
-        rule = f"the best estimated {evidence.metric} {among} (the bare backbone has not been scored)"
+        rule = (
+            f"the best estimated {evidence.metric} {among} (the bare backbone has not been scored)"
+        )
         return judge.recommendation(max(pool, key=judge.quality), rule)
     gains = {c.key: evidence.gain(c.key, bare.key) for c in pool}
     promise = {key: gain.worth if gain else 0.0 for key, gain in gains.items()}
-    likely = {key for key, gain in gains.items() if gain is not None and gain.probability >= REQUIRED} - {bare.key}
+    likely = {
+        key for key, gain in gains.items() if gain is not None and gain.probability >= REQUIRED
+    } - {bare.key}
     best = max(pool, key=lambda c: (promise[c.key], c is not bare))
     if best.key not in likely:
-        within = "" if max_latency_ratio is None else f" within {max_latency_ratio:g} times the latency"
+        within = (
+            "" if max_latency_ratio is None else f" within {max_latency_ratio:g} times the latency"
+        )
         rule = f"no placement{within} is better with a probability of {100 * REQUIRED:.0f} %"
         chosen = bare if bare in pool else best
         slower = [c.latency.ratio for c in contenders if c is not bare and c.latency is not None]
         if max_latency_ratio is not None and pool == [bare] and slower:
-            rule = f"no scored placement is{within}: the fastest takes {min(slower):.2f} times as long"
+            rule = (
+                f"no scored placement is{within}: the fastest takes {min(slower):.2f} times as long"
+            )
             return judge.recommendation(bare, rule, alone=True)
         bet = best if best is not bare else judge.likeliest(max_latency_ratio)
-        return judge.recommendation(chosen, rule, best_bet=bet if bet is not chosen else None, promising=best)
+        return judge.recommendation(
+            chosen, rule, best_bet=bet if bet is not chosen else None, promising=best
+        )
     gain = gains[best.key]
-    usual = max(OF_GAIN * max(gain.mean, 0.0) if gain else 0.0, OF_NOISE * (evidence.noise.paired_sd or 0.0))
+    usual = max(
+        OF_GAIN * max(gain.mean, 0.0) if gain else 0.0, OF_NOISE * (evidence.noise.paired_sd or 0.0)
+    )
     counts = usual if worth is None else worth
     what = f"below {units.size(evidence.metric, counts)}" + ("" if worth else f" ({WHAT_COUNTS})")
     judge.what_counts = f"Differences {what} do not count."
@@ -140,13 +182,19 @@ def recommend(
     rule = f"the fastest {among} whose loss against the best bet is too small to count"
     if chosen is best:
         rule = f"the largest likely gain over the bare backbone {among}"
-    faster = [c for c in able if c.latency and chosen.latency and _faster(c.latency, chosen.latency)]
-    cheaper = _fastest(evidence, best, faster, 2 * counts) or max(faster, key=lambda c: promise[c.key], default=None)
+    faster = [
+        c for c in able if c.latency and chosen.latency and _faster(c.latency, chosen.latency)
+    ]
+    cheaper = _fastest(evidence, best, faster, 2 * counts) or max(
+        faster, key=lambda c: promise[c.key], default=None
+    )
     return judge.recommendation(chosen, rule, dearer=best, cheaper=cheaper, worth=counts)
 
 
 def expected_loss(evidence: Evidence, best: Contender, other: Contender) -> float:
-    """The mean loss from taking `other` instead of the best one, over the cases in which the best one is better."""
+    """The mean loss from taking `other` instead of the best one, over the cases in which the best
+    one is better.
+    """
     gain = None if best is other else evidence.gain(best.key, other.key)
     if gain is None or gain.sd == 0:
         return max(gain.mean, 0.0) if gain else 0.0
@@ -164,9 +212,11 @@ def with_capacity(
     max_latency_ratio: float | None = None,
     worth: float | None = None,
 ) -> Recommendation | None:
-    """Is it attention, or just more network? Adds a line to the recommendation with the gain of the best control.
+    """Is it attention, or just more network? Adds a line to the recommendation with the gain of the
+    best control.
 
-    `gains`: key of a control -> its gain over the bare backbone; of others, that of `evidence` counts.
+    `gains`: key of a control -> its gain over the bare backbone; of others, that of `evidence`
+        counts.
     """
     bare = next((c for c in contenders if c.baseline == "none"), None)
     chosen = next((c for c in contenders if found is not None and c.key == found.key), None)
@@ -176,7 +226,9 @@ def with_capacity(
     limit = alike if max_latency_ratio is None else max_latency_ratio
     affordable = [c for c in controls if c.latency is None or c.latency.ratio <= limit]
     known = {c.key: (gains or {}).get(c.key) or evidence.gain(c.key, bare.key) for c in controls}
-    gained = [(gain.mean, c, gain) for c in affordable or controls if (gain := known[c.key]) is not None]
+    gained = [
+        (gain.mean, c, gain) for c in affordable or controls if (gain := known[c.key]) is not None
+    ]
     if not gained:
         return found
     _, control, gain = max(gained, key=lambda one: one[0])
@@ -186,13 +238,21 @@ def with_capacity(
     dearer = not affordable or (control.latency is not None and control.latency.ratio > alike)
     said = _on_controls(gain, None if chosen is bare else against.gain, dearer=dearer)
     at = "" if control.latency is None else f" at {control.latency.ratio:.2f} ×"
-    name = str(control.placement) if control.baseline is None else f"{control.baseline.rpartition(' ')[2]} everywhere"
+    name = (
+        str(control.placement)
+        if control.baseline is None
+        else f"{control.baseline.rpartition(' ')[2]} everywhere"
+    )
     other = other_of(control.placement)
     size = units.plus_minus(found.metric, gain.mean, (gain.high - gain.low) / 2)
     first, *rest = found.answer
     taken = f"Take {other or name} rather than attention (line Capacity)"
     counts = gain.probability >= REQUIRED and gain.mean >= (worth or 0.0)
-    better = against.gain is not None and against.gain.worse >= REQUIRED and -against.gain.mean >= (found.worth or 0.0)
+    better = (
+        against.gain is not None
+        and against.gain.worse >= REQUIRED
+        and -against.gain.mean >= (found.worth or 0.0)
+    )
     in_reach = bool(affordable) and (chosen is not bare or max_latency_ratio is not None)
     instead = in_reach and (counts if chosen is bare else better)
     if instead and chosen is bare:
@@ -206,27 +266,43 @@ def with_capacity(
 
 
 def _lead(one: Gain | None, other: Gain) -> Gain | None:
-    """How much better one network is than another, from what each gains over a third, as if these were independent."""
+    """How much better one network is than another, from what each gains over a third, as if these
+    were independent.
+    """
     if one is None:
         return None
-    mean, sd = one.mean - other.mean, math.hypot(one.high - one.low, other.high - other.low) / (2 * 1.96)
+    mean, sd = (
+        one.mean - other.mean,
+        math.hypot(one.high - one.low, other.high - other.low) / (2 * 1.96),
+    )
     better = float(cdf(mean / max(sd, 1e-300)))
     return Gain(mean, sd, mean - 1.96 * sd, mean + 1.96 * sd, better, 1 - better)
 
 
 def _on_controls(gain: Gain, lead: Gain | None, *, dearer: bool) -> str:
-    """Explains a control's gain over the bare backbone. `lead`: of attention over the control; None: the bare one is recommended."""
+    """Explains a control's gain over the bare backbone. `lead`: of attention over the control;
+    None: the bare one is recommended.
+    """
     if lead is None:
         if gain.probability < REQUIRED:
             return "A larger network is not shown to help either."
         above, odds = ", above the limit" if dearer else "", units.probability(gain.probability)
-        return f"A larger network {_helps(gain.probability)} here{above} ({odds}); attention is not shown to help."
+        return (
+            f"A larger network {_helps(gain.probability)} here{above} ({odds}); attention is not"
+            " shown to help."
+        )
     if lead.worse >= REQUIRED:
         slower = ", at more latency" if dearer else ""
-        return f"This {_helps(lead.worse)} more than attention{slower} ({units.probability(lead.worse)})."
+        return (
+            f"This {_helps(lead.worse)} more than attention{slower}"
+            f" ({units.probability(lead.worse)})."
+        )
     odds = units.probability(lead.probability)
     if lead.probability < REQUIRED:
-        return f"This may help as much as attention{', at more latency' if dearer else ''} (attention better: {odds})."
+        return (
+            f"This may help as much as attention{', at more latency' if dearer else ''} (attention"
+            f" better: {odds})."
+        )
     verb = "buys" if lead.probability >= SURE else "probably buys"
     return f"Attention {verb} more{', at less latency' if dearer else ''} ({odds})."
 
@@ -241,17 +317,29 @@ def _faster(one: Latency, other: Latency) -> bool:
     return other.ratio - one.ratio > 1.64 / 1.96 * half
 
 
-def _fastest(evidence: Evidence, best: Contender, able: Sequence[Contender], counts: float) -> Contender | None:
-    """The fastest with an expected loss below `counts`; None without one, or if the best one's latency is unknown."""
-    level = [(c.latency.ratio, c) for c in able if c.latency is not None and expected_loss(evidence, best, c) < counts]
+def _fastest(
+    evidence: Evidence, best: Contender, able: Sequence[Contender], counts: float
+) -> Contender | None:
+    """The fastest with an expected loss below `counts`; None without one, or if the best one's
+    latency is unknown.
+    """
+    level = [
+        (c.latency.ratio, c)
+        for c in able
+        if c.latency is not None and expected_loss(evidence, best, c) < counts
+    ]
     return min(level, key=lambda found: found[0])[1] if level and best.latency is not None else None
 
 
-def _pool(contenders: Sequence[Contender], max_latency_ratio: float | None) -> tuple[list[Contender], str]:
+def _pool(
+    contenders: Sequence[Contender], max_latency_ratio: float | None
+) -> tuple[list[Contender], str]:
     if max_latency_ratio is None:
         pool, among = [c for c in contenders if c.on_front], "on the front"
     else:
-        pool = [c for c in contenders if c.latency is not None and c.latency.ratio <= max_latency_ratio]
+        pool = [
+            c for c in contenders if c.latency is not None and c.latency.ratio <= max_latency_ratio
+        ]
         among = f"at no more than {max_latency_ratio:g} times the backbone's latency"
     if any(c.estimate.seeds > 1 and c.baseline != "none" for c in pool):
         pool = [c for c in pool if c.estimate.seeds > 1 or c.baseline == "none"]
@@ -266,8 +354,15 @@ def _compared(evidence: Evidence, one: Contender, other: Contender) -> Compariso
 class _Judge:
     """Compares the chosen contender with the others, and writes the answer."""
 
-    def __init__(self, contenders: Sequence[Contender], evidence: Evidence, own_backbone: bool, trained: str) -> None:
-        self.contenders, self.evidence, self.own_backbone, self.trained = contenders, evidence, own_backbone, trained
+    def __init__(
+        self, contenders: Sequence[Contender], evidence: Evidence, own_backbone: bool, trained: str
+    ) -> None:
+        self.contenders, self.evidence, self.own_backbone, self.trained = (
+            contenders,
+            evidence,
+            own_backbone,
+            trained,
+        )
         self.metric, self.what_counts = evidence.metric, ""
         self.bare = next((c for c in contenders if c.baseline == "none"), None)
         uniform = [c for c in contenders if c.baseline not in (None, "none")]
@@ -277,13 +372,21 @@ class _Judge:
         return (-1.0 if self.evidence.lower_is_better else 1.0) * contender.estimate.mean
 
     def likeliest(self, max_latency_ratio: float | None) -> Contender | None:
-        """The placement that is most likely better than the bare backbone, on the front or not; None without one."""
+        """The placement that is most likely better than the bare backbone, on the front or not;
+        None without one.
+        """
         limit, odds = max_latency_ratio or math.inf, {}
         for c in self.contenders:
-            gain = self.evidence.gain(c.key, self.bare.key) if self.bare is not None and c is not self.bare else None
+            gain = (
+                self.evidence.gain(c.key, self.bare.key)
+                if self.bare is not None and c is not self.bare
+                else None
+            )
             if gain is not None and (c.latency.ratio if c.latency else 0.0) <= limit:
                 odds[c.key] = gain.probability
-        return max((c for c in self.contenders if c.key in odds), key=lambda c: odds[c.key], default=None)
+        return max(
+            (c for c in self.contenders if c.key in odds), key=lambda c: odds[c.key], default=None
+        )
 
     def recommendation(
         self,
@@ -298,16 +401,26 @@ class _Judge:
         alone: bool = False,
     ) -> Recommendation:
         metric, bare = self.metric, self.bare
-        against_none, against_uniform = self._compare(chosen, bare), self._compare(chosen, self.uniform)
+        against_none, against_uniform = (
+            self._compare(chosen, bare),
+            self._compare(chosen, self.uniform),
+        )
         slower = None if chosen is bare else self._most_accurate(chosen)
         bet = None if best_bet is None else self._compare(best_bet, chosen)
         bet = bet and replace(bet, key=best_bet.key, name=best_bet.name) if best_bet else None
         why = [
-            f"{'Keep the bare backbone' if chosen is bare else f'Take `{chosen.placement}`'}: {rule}.",
+            (
+                f"{'Keep the bare backbone' if chosen is bare else f'Take `{chosen.placement}`'}:"
+                f" {rule}."
+            ),
             self._costs(chosen),
             *_against(against_none, metric),
             *_against(against_uniform, metric),
-            *(["It is the best uniform baseline: it needed no search."] if chosen is self.uniform else []),
+            *(
+                ["It is the best uniform baseline: it needed no search."]
+                if chosen is self.uniform
+                else []
+            ),
             *filter(None, [self.what_counts]),
             *(self._about(promising or chosen, chosen) if bare else []),
             self._noise(),
@@ -341,9 +454,15 @@ class _Judge:
         return None if other is None or other is one else _compared(self.evidence, one, other)
 
     def _most_accurate(self, chosen: Contender) -> Contender | None:
-        """Of those on the front that are certainly slower, the one with the largest gain; None if none gains."""
+        """Of those on the front that are certainly slower, the one with the largest gain; None if
+        none gains.
+        """
         at = chosen.latency
-        slower = [c for c in self.contenders if c.on_front and at is not None and c.latency and _faster(at, c.latency)]
+        slower = [
+            c
+            for c in self.contenders
+            if c.on_front and at is not None and c.latency and _faster(at, c.latency)
+        ]
         best = max(slower, key=self.quality, default=None)
         return best if best is not None and self.quality(best) > self.quality(chosen) else None
 
@@ -352,16 +471,24 @@ class _Judge:
         at = "" if chosen.latency is None else f" at {chosen.latency.ratio:.2f} × latency"
         if chosen is self.bare:
             return f"Keep the bare backbone: {value}{at}."
-        bare = "" if self.bare is None else f" (bare backbone: {units.value(self.metric, self.bare.estimate.mean)})"
+        bare = (
+            ""
+            if self.bare is None
+            else f" (bare backbone: {units.value(self.metric, self.bare.estimate.mean)})"
+        )
         return f"Take {chosen.placement}: {value}{at}{bare}."
 
     def _bet_line(self, bet: Contender, gain: Gain, worth: float | None) -> str:
         """The most promising placement, with its odds and its price, or that there is none."""
         odds = units.probability(gain.probability)
         if not promising(gain):
-            return f"Best bet  the bare backbone: no placement is likely to help ({bet.name}: {odds})"
+            return (
+                f"Best bet  the bare backbone: no placement is likely to help ({bet.name}: {odds})"
+            )
         at = "" if bet.latency is None else f", at {bet.latency.ratio:.2f} ×"
-        small = "" if worth is None else f"; less than {units.size(self.metric, worth)} does not count"
+        small = (
+            "" if worth is None else f"; less than {units.size(self.metric, worth)} does not count"
+        )
         return f"Best bet  {bet.name}: {_gain(gain, self.metric)}{at}{small}"
 
     def _gain_line(self, comparison: Comparison | None) -> list[str]:
@@ -379,7 +506,9 @@ class _Judge:
             return []
         gain, at = comparison.gain, f"at {other.latency.ratio:.2f} ×"
         chance = ", may be chance" if max(gain.probability, gain.worse) < SURE else ""
-        return [f"{title:<10}{other.name}: {units.difference(self.metric, -gain.mean)}{chance}, {at}"]
+        return [
+            f"{title:<10}{other.name}: {units.difference(self.metric, -gain.mean)}{chance}, {at}"
+        ]
 
     def _costs(self, chosen: Contender) -> str:
         low, high = chosen.estimate.low, chosen.estimate.high
@@ -391,7 +520,10 @@ class _Judge:
         if chosen.latency is None or chosen.baseline == "none":
             return f"{text}."
         latency = chosen.latency
-        between = f"{latency.low:.3f} to {latency.high:.3f}{'' if latency.measured else ', predicted, not measured'}"
+        between = (
+            f"{latency.low:.3f} to"
+            f" {latency.high:.3f}{'' if latency.measured else ', predicted, not measured'}"
+        )
         return f"{text}, its latency at {latency.ratio:.3f} times the backbone's ({between})."
 
     def _about(self, promising: Contender, chosen: Contender) -> list[str]:
@@ -399,16 +531,19 @@ class _Judge:
         gain = evidence.gain(promising.key, chosen.key)
         if promising is not chosen and gain is not None:
             found.append(
-                f"The most promising placement, `{promising.placement}`, is better with a probability of only "
-                f"{units.probability(gain.probability)}."
+                f"The most promising placement, `{promising.placement}`, is better with a"
+                f" probability of only {units.probability(gain.probability)}."
             )
         if self.own_backbone and evidence.backbones > 1:
             found.append(
-                f"Differences are estimates for another backbone of the same kind; {evidence.backbones} were tried, and a "
-                "placement's gain differs between them."
+                "Differences are estimates for another backbone of the same kind;"
+                f" {evidence.backbones} were tried, and a placement's gain differs between them."
             )
         elif self.own_backbone:
-            found.append("Differences hold for this one trained backbone; another training of it may give others.")
+            found.append(
+                "Differences hold for this one trained backbone; another training of it may give"
+                " others."
+            )
         return found
 
     def _noise(self) -> str:
@@ -420,8 +555,9 @@ class _Judge:
         if found.source == "images":
             source = f"from the size of the validation set and {spread}"
         return (
-            f"One run's {metric} varies by {units.size(metric, found.seed_sd)}, the difference of two with the same seed by "
-            f"{units.size(metric, 2**0.5 * found.paired_sd)} ({source}). All this is estimated, not tested."
+            f"One run's {metric} varies by {units.size(metric, found.seed_sd)}, the difference of"
+            f" two with the same seed by {units.size(metric, 2**0.5 * found.paired_sd)} ({source})."
+            " All this is estimated, not tested."
         )
 
 
@@ -434,7 +570,11 @@ def sureness(better: float, worse: float) -> str:
     """The probabilities of being better and of being worse, in a word or two."""
     if better < worse:
         return sureness(worse, better).replace("better", "worse")
-    steps = ((0.95, "almost surely better"), (0.8, "probably better"), (0.6, "more likely better than not"))
+    steps = (
+        (0.95, "almost surely better"),
+        (0.8, "probably better"),
+        (0.6, "more likely better than not"),
+    )
     return next((words for least, words in steps if better >= least), "no visible difference")
 
 
@@ -445,20 +585,31 @@ def measured_on(candidates: int) -> str:
 
 def _gain(gain: Gain, metric: str) -> str:
     between = f"{units.signed(metric, gain.low)} to {units.signed(metric, gain.high)}"
-    return f"{units.difference(metric, gain.mean)} ({between}), {units.probability(gain.probability)} likely to help"
+    return (
+        f"{units.difference(metric, gain.mean)} ({between}), {units.probability(gain.probability)}"
+        " likely to help"
+    )
 
 
 def _against(comparison: Comparison | None, metric: str) -> list[str]:
     if comparison is None:
         return []
-    name = "the bare backbone" if comparison.name == "none" else f"the best uniform baseline ({comparison.name})"
+    name = (
+        "the bare backbone"
+        if comparison.name == "none"
+        else f"the best uniform baseline ({comparison.name})"
+    )
     gain = comparison.gain
     if gain is None:
         return [f"Whether it beats {name} is unknown: the noise has not been measured yet."]
-    cost = "" if comparison.latency_ratio is None else f", at {comparison.latency_ratio:.2f} times its latency"
+    cost = (
+        ""
+        if comparison.latency_ratio is None
+        else f", at {comparison.latency_ratio:.2f} times its latency"
+    )
     return [
-        f"Against {name}: {sureness(gain.probability, gain.worse)} (probability of being better "
-        f"{units.probability(gain.probability)}, worse {units.probability(gain.worse)}, else equal; "
-        f"estimated difference {units.difference(metric, gain.mean)}, "
-        f"{units.difference_range(metric, gain.low, gain.high)}){cost}."
+        f"Against {name}: {sureness(gain.probability, gain.worse)} (probability of being better"
+        f" {units.probability(gain.probability)}, worse {units.probability(gain.worse)}, else"
+        f" equal; estimated difference {units.difference(metric, gain.mean)},"
+        f" {units.difference_range(metric, gain.low, gain.high)}){cost}."
     ]

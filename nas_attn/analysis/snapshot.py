@@ -1,4 +1,6 @@
-"""A study as of now. Everything that shows results (pareto, status, report, notes, API) reads a snapshot."""
+"""A study as of now. Everything that shows results (pareto, status, report, notes, API) reads a
+snapshot.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,30 @@ from nas_attn.analysis.fronts import front_of, objective_value, primary_metric, 
 from nas_attn.analysis.latency import Elsewhere, LatencyRecord, by_device, latencies, latency_record
 from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
-from nas_attn.analysis.sanity import Constant, WeakRung, cautions, constants, in_int8, two_values, untried, weak_rungs
+from nas_attn.analysis.sanity import (
+    Constant,
+    WeakRung,
+    cautions,
+    constants,
+    in_int8,
+    two_values,
+    untried,
+    weak_rungs,
+)
 from nas_attn.analysis.validation import Family, ValidationResult, validation_results
 from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise, Run, fit
 from nas_attn.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
-from nas_attn.records import CandidateRow, Costs, EpochPoint, Latency, Placement, Session, SplitReading, StoredScore
+from nas_attn.records import (
+    CandidateRow,
+    Costs,
+    EpochPoint,
+    Latency,
+    Placement,
+    Session,
+    SplitReading,
+    StoredScore,
+)
 from nas_attn.tables import is_cost
 
 
@@ -36,7 +56,9 @@ class Retrained:
     state: str  # as in the queue: `waiting` until it has ended
     reason: str
     curve: tuple[EpochPoint, ...]  # epoch by epoch; an evaluator's trainings have none
-    metrics: Mapping[str, float] | None  # of the trained network on the validation split; None before the end
+    metrics: (
+        Mapping[str, float] | None
+    )  # of the trained network on the validation split; None before the end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +74,18 @@ class StudyFacts:
     scores: Sequence[StoredScore]  # of the search and the study's backbones, with results per image
     sessions: Sequence[Session]
     sessions_elsewhere: Sequence[Session]  # of other devices than the study's own
-    built: BuiltFor | None  # input shape and classes of the backbone; None before the study has begun
+    built: (
+        BuiltFor | None
+    )  # input shape and classes of the backbone; None before the study has begun
     labels: Mapping[str, Labels]  # training protocol -> labels of the images that it is scored on
     families: Sequence[Family]  # the validations, the oldest first
     ended: Collection[tuple[str, int]]  # (key, seed) of the target's runs that have ended
-    target_scores: Sequence[StoredScore]  # of the target's runs on the validation images, with results per image
-    test_scores: Sequence[StoredScore]  # of the target's runs on the test split, with results per image
+    target_scores: Sequence[
+        StoredScore
+    ]  # of the target's runs on the validation images, with results per image
+    test_scores: Sequence[
+        StoredScore
+    ]  # of the target's runs on the test split, with results per image
     test_readings: Sequence[SplitReading]
     retrained: Sequence[Retrained]
 
@@ -69,10 +97,13 @@ def models_of(
     target_scores: Iterable[StoredScore] = (),
     larger: Collection[str] = (),
 ) -> dict[tuple[str, int], Evidence]:
-    """(metric, rung) -> model of the study's runs at the rung, for trained objectives and the task's metrics.
+    """(metric, rung) -> model of the study's runs at the rung, for trained objectives and the
+    task's metrics.
 
-    Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two candidates have some.
-    `placements`: explicit, by key; `scores`: of the search's protocol, of whatever purpose; `larger`: see `fit`.
+    Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two
+    candidates have some.
+    `placements`: explicit, by key; `scores`: of the search's protocol, of whatever purpose;
+        `larger`: see `fit`.
     """
     found = dict[tuple[str, int], Evidence]()
     known = [(stored, stored.score.rung, stored.backbone) for stored in scores]
@@ -80,9 +111,14 @@ def models_of(
     if len({stored.key for stored in target}) > 1:
         level = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET
         known += [(stored, level, _backbone(recipe, stored)) for stored in target]
-    task, trained = tasks.of(recipe), [objective for objective in recipe.objectives if not is_cost(objective)]
+    task, trained = (
+        tasks.of(recipe),
+        [objective for objective in recipe.objectives if not is_cost(objective)],
+    )
     unlike = any(is_other(placement) for placement in placements.values())
-    for metric in dict.fromkeys([task.metric, *task.shares, *task.losses, *map(objective_name, trained)]):
+    for metric in dict.fromkeys(
+        [task.metric, *task.shares, *task.losses, *map(objective_name, trained)]
+    ):
         less = sign_of(recipe, metric) < 0
         runs = [_run(metric, *one) for one in known if metric in one[0].score.metrics]
         for rung in sorted({run.rung for run in runs}):
@@ -105,12 +141,19 @@ def models_of(
 def _run(metric: str, stored: StoredScore, rung: int, backbone: int) -> Run:
     score = stored.score
     correct = score.correct if metric == "accuracy" else None
-    return Run(stored.key, score.seed, rung, score.metrics[metric], backbone, correct, score.examples)
+    return Run(
+        stored.key, score.seed, rung, score.metrics[metric], backbone, correct, score.examples
+    )
 
 
 def searched_as_target(recipe: Recipe) -> bool:
-    """Whether the search's last rung is the target: our trainer's rates make a cycle per rung, unless a schedule says otherwise."""
-    training, ours = recipe.training, recipe.training.evaluator is None and tasks.of(recipe).own_trainer
+    """Whether the search's last rung is the target: our trainer's rates make a cycle per rung,
+    unless a schedule says otherwise.
+    """
+    training, ours = (
+        recipe.training,
+        recipe.training.evaluator is None and tasks.of(recipe).own_trainer,
+    )
     if ours and len(training.rungs) > 1 and not training.schedule:
         return False
     alike = {"rungs": training.rungs[-1:], "seeds": 1}
@@ -119,14 +162,17 @@ def searched_as_target(recipe: Recipe) -> bool:
 
 
 def _backbone(recipe: Recipe, stored: StoredScore) -> int:
-    """The backbone number of a run; a run of the target gets its own if the search has several backbones."""
+    """The backbone number of a run; a run of the target gets its own if the search has several
+    backbones.
+    """
     several = recipe.training.start == "backbone" and recipe.training.backbones > 1
     return stored.score.seed if several else stored.backbone
 
 
 Models = dict[tuple[str, int], Evidence]
 STATES = ("running", "scored", "pruned", "infeasible", "failed")
-UNKNOWN = 5.0  # a gain at the target is not stated if half its interval exceeds so many times one run's noise
+# a gain at the target is not stated if half its interval exceeds so many times one run's noise
+UNKNOWN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +202,22 @@ class CandidateView:
     scores: tuple[ScorePoint, ...]
     rung: int | None  # the highest rung with a score; the estimates are of this rung
     estimates: Mapping[str, Estimate]  # metric -> estimate at that rung
-    beats_none: float | None  # probability that it beats the bare backbone in the primary metric, at the last rung
-    values: tuple[float | None, ...]  # objectives as estimated now (accuracy 0 to 1, latency as ratio, bytes)
+    beats_none: (
+        float | None
+    )  # probability that it beats the bare backbone in the primary metric, at the last rung
+    values: tuple[
+        float | None, ...
+    ]  # objectives as estimated now (accuracy 0 to 1, latency as ratio, bytes)
     on_front: bool  # by these values
-    gains: Mapping[str, Gain] = field(default_factory=dict)  # metric -> paired gain over the bare backbone
-    by_prior: bool = False  # whether the sampler, without its prior, would have proposed another one
-    snippet: str = ""  # Python that builds it; empty where the study does not know the images' shape
+    gains: Mapping[str, Gain] = field(
+        default_factory=dict
+    )  # metric -> paired gain over the bare backbone
+    by_prior: bool = (
+        False  # whether the sampler, without its prior, would have proposed another one
+    )
+    snippet: str = (
+        ""  # Python that builds it; empty where the study does not know the images' shape
+    )
 
     @property
     def label(self) -> str:
@@ -175,12 +231,21 @@ class CandidateView:
     @property
     def train_bytes(self) -> float | None:
         """Most memory that its training has taken; None where that is not known."""
-        return max((p.metrics["peak_bytes"] for p in self.scores if "peak_bytes" in p.metrics), default=None)
+        return max(
+            (p.metrics["peak_bytes"] for p in self.scores if "peak_bytes" in p.metrics),
+            default=None,
+        )
 
     @property
     def train_speed(self) -> float | None:
-        """Images per second of its training, the median over rungs and runs; None where that is not known."""
-        known = [point.metrics["images_per_s"] for point in self.scores if "images_per_s" in point.metrics]
+        """Images per second of its training, the median over rungs and runs; None where that is not
+        known.
+        """
+        known = [
+            point.metrics["images_per_s"]
+            for point in self.scores
+            if "images_per_s" in point.metrics
+        ]
         return median(known) if known else None
 
     @property
@@ -198,7 +263,9 @@ class Snapshot:
     recipe: Recipe
     versions: Mapping[str, str]
     objectives: tuple[str, ...]
-    primary: str | None  # the metric that the recommendation is about: the first trained objective, else accuracy
+    primary: (
+        str | None
+    )  # the metric that the recommendation is about: the first trained objective, else accuracy
     counts: Mapping[str, int]  # state -> candidates
     candidates: tuple[CandidateView, ...]  # by trial
     backbone: tuple[ScorePoint, ...]  # the study's own training of the bare backbone
@@ -209,21 +276,31 @@ class Snapshot:
     validations: tuple[ValidationResult, ...]  # the oldest first
     planned: int  # candidates that are to be evaluated in all
     constants: tuple[Constant, ...]  # metrics that are the same for all candidates
-    weak_rungs: tuple[WeakRung, ...]  # rungs before the last whose scores hardly tell placements apart
+    weak_rungs: tuple[
+        WeakRung, ...
+    ]  # rungs before the last whose scores hardly tell placements apart
     cautions: tuple[str, ...]  # warnings, the gravest first; they begin in lower case
     retrained: tuple[Retrained, ...]  # trainings for use, in the order in which they were ordered
-    elsewhere: tuple[Elsewhere, ...]  # what other devices have measured; no objective, front or recommendation uses it
-    evidence: Mapping[str, Evidence] = field(repr=False, compare=False)  # metric -> model at the last rung
+    elsewhere: tuple[
+        Elsewhere, ...
+    ]  # what other devices have measured; no objective, front or recommendation uses it
+    evidence: Mapping[str, Evidence] = field(
+        repr=False, compare=False
+    )  # metric -> model at the last rung
 
     @property
     def front(self) -> tuple[CandidateView, ...]:
-        """The candidates not dominated in the current estimates, the best in the first objective first."""
+        """The candidates not dominated in the current estimates, the best in the first objective
+        first.
+        """
         return self.ordered([view for view in self.candidates if view.on_front])
 
     @property
     def baselines(self) -> tuple[CandidateView, ...]:
         """The bare backbone and the uniform ones, by trial."""
-        return tuple(view for view in self.candidates if view.baseline is not None and not view.control)
+        return tuple(
+            view for view in self.candidates if view.baseline is not None and not view.control
+        )
 
     @property
     def controls(self) -> tuple[CandidateView, ...]:
@@ -233,7 +310,11 @@ class Snapshot:
     @property
     def shown(self) -> tuple[CandidateView, ...]:
         """The candidates of tables: the front, the other baselines, the controls."""
-        return (*self.front, *self.ordered(view for view in self.baselines if not view.on_front), *self.controls)
+        return (
+            *self.front,
+            *self.ordered(view for view in self.baselines if not view.on_front),
+            *self.controls,
+        )
 
     @property
     def taken(self) -> str | None:
@@ -242,13 +323,19 @@ class Snapshot:
 
     @property
     def compared_keys(self) -> tuple[str, ...]:
-        """The network that the answer takes, the bare backbone and the best of the others, as far as they exist, each once."""
+        """The network that the answer takes, the bare backbone and the best of the others, as far
+        as they exist, each once.
+        """
         taken, metric = self.taken, self.primary or ""
         if taken is None or metric not in self.evidence:
             return ()
         bare = [view.key for view in self.candidates if view.baseline == "none"]
         sign = 1.0 if self.evidence[metric].lower_is_better else -1.0
-        able = [v for v in self.candidates if v.state == "scored" and metric in v.estimates and not v.control]
+        able = [
+            v
+            for v in self.candidates
+            if v.state == "scored" and metric in v.estimates and not v.control
+        ]
         ranked = sorted(able, key=lambda view: sign * view.estimates[metric].mean)
         first = list(dict.fromkeys([taken, *bare]))
         return (*first, *[view.key for view in ranked if view.key not in first][:1])
@@ -274,7 +361,9 @@ class Snapshot:
         own = sum(view.baseline is None for view in self.candidates)
         said = f"The prior ({self.recipe.search.prior}) changed {len(led)} of {own} proposals"
         best = self.recommendation.key if self.recommendation else None
-        there = "the recommended placement is one of them" if best in {view.key for view in led} else ""
+        there = (
+            "the recommended placement is one of them" if best in {view.key for view in led} else ""
+        )
         return [f"{said}{'; ' + there if there else ''}."]
 
     def _in_int8(self) -> list[str]:
@@ -287,19 +376,31 @@ class Snapshot:
         if best is None or bare is None:
             return []
         last = len(self.recipe.training.rungs) - 1
-        mine, theirs = ({p.seed: p.metrics for p in view.scores if p.rung == last} for view in (best, bare))
-        return list(filter(None, [in_int8(self.recipe.latency.mode, self.primary, mine, theirs, who)]))
+        mine, theirs = (
+            {p.seed: p.metrics for p in view.scores if p.rung == last} for view in (best, bare)
+        )
+        return list(
+            filter(None, [in_int8(self.recipe.latency.mode, self.primary, mine, theirs, who)])
+        )
 
     def _on_other_devices(self) -> list[str]:
         best = self.recommendation.key if self.recommendation else None
         said = []
         for device in self.elsewhere:
             timed = [view for view in self.ordered(self.candidates) if view.key in device.latencies]
-            names = {view.key: "the recommended placement" if view.key == best else view.label for view in timed}
+            names = {
+                view.key: "the recommended placement" if view.key == best else view.label
+                for view in timed
+            }
             found = ((names[view.key], device.latencies[view.key]) for view in timed)
-            values = ", ".join(f"{name} {one.ratio:.3f} ({one.low:.3f} to {one.high:.3f})" for name, one in found)
+            values = ", ".join(
+                f"{name} {one.ratio:.3f} ({one.low:.3f} to {one.high:.3f})" for name, one in found
+            )
             if timed:
-                said.append(f"On {device.machine} ({device.mode}), relative to the bare backbone there: {values}.")
+                said.append(
+                    f"On {device.machine} ({device.mode}), relative to the bare backbone there:"
+                    f" {values}."
+                )
         return said
 
     def compared(self, objective: str) -> bool:
@@ -321,7 +422,9 @@ class Snapshot:
         return next((view for view in self.candidates if view.key == key), None)
 
     def as_dict(self) -> dict[str, Any]:
-        """The snapshot in JSON's types; NaN and infinity become None. `reliability`: of one run, and of the mean of three."""
+        """The snapshot in JSON's types; NaN and infinity become None. `reliability`: of one run,
+        and of the mean of three.
+        """
         plain = _plain(self)
         plain["recipe"] = self.recipe.model_dump(mode="json")
         plain["front"] = [view.key for view in self.front]
@@ -348,7 +451,10 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     models = _at_the_end(known, last)
     primary = primary_metric(recipe, [metric for metric, _ in known])
     scored = [row.key for row in rows if row.state == "scored"]
-    ended = {key: [s.score.metrics for s in scores.get(key, ()) if s.score.rung == last] for key in scored}
+    ended = {
+        key: [s.score.metrics for s in scores.get(key, ()) if s.score.rung == last]
+        for key in scored
+    }
     same = {constant.metric: constant for constant in constants(recipe, primary, ended)}
     model = models.get(primary) if primary and primary not in same else None
     wanted = {objective_name(objective) for objective in recipe.objectives} | {primary}
@@ -357,7 +463,9 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     gains = _gains(rows, told)
     bare = [s.score for row in rows if row.baseline == "none" for s in scores.get(row.key, ())]
     classes = facts.built.classes if facts.built else None
-    before = [s.score for s in own if s.score.seed - recipe.first_seed in range(recipe.training.backbones)]
+    before = [
+        s.score for s in own if s.score.seed - recipe.first_seed in range(recipe.training.backbones)
+    ]
     noise = known[primary, last].noise.paired_sd if primary and (primary, last) in known else None
     apart = _apart(rows, fitted)
     for key, its_own in apart.items():
@@ -383,7 +491,10 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         planned=facts.planned,
         constants=tuple(same.values()),
         weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
-        cautions=(*untried(rows, facts.planned), *cautions(recipe, primary, before, bare, classes, noise)),
+        cautions=(
+            *untried(rows, facts.planned),
+            *cautions(recipe, primary, before, bare, classes, noise),
+        ),
         retrained=tuple(facts.retrained),
         elsewhere=tuple(by_device(facts.sessions_elsewhere)),
         evidence=models,
@@ -397,15 +508,21 @@ def _at_the_end(known: Models, last: int) -> dict[str, Evidence]:
 
 def _alike(some: Mapping[str, Evidence], models: Mapping[str, Evidence]) -> dict[str, Evidence]:
     """The models in `some` of metrics for which `models` is about the same rung."""
-    return {metric: one for metric, one in some.items() if metric in models and one.rung == models[metric].rung}
+    return {
+        metric: one
+        for metric, one in some.items()
+        if metric in models and one.rung == models[metric].rung
+    }
 
 
 def _apart(
     rows: Iterable[CandidateRow], fitted: Callable[[Collection[str], Collection[str]], Models]
 ) -> dict[str, Models]:
-    """Models of each control that is another backbone, with the bare one only: its gain says nothing about attention's.
+    """Models of each control that is another backbone, with the bare one only: its gain says
+    nothing about attention's.
 
-    Baselines among them are larger networks of the backbone's family; what a user has tried may be any network.
+    Baselines among them are larger networks of the backbone's family; what a user has tried may be
+    any network.
     """
     bare = [row.key for row in rows if row.baseline == "none"]
     others = (row for row in rows if is_other(row.placement))
@@ -421,27 +538,44 @@ def _views(
     model: Evidence | None,
     shown: Collection[str | None],
 ) -> list[CandidateView]:
-    """The candidates with their estimates at the highest rung. `model`: of the primary metric; `shown`: metrics to estimate."""
+    """The candidates with their estimates at the highest rung. `model`: of the primary metric;
+    `shown`: metrics to estimate.
+    """
     recipe, rows, lines = facts.recipe, facts.candidates, snippets(facts.recipe, facts.built)
-    at_rung, last = defaultdict[int | None, dict[str, Mapping[str, Estimate]]](dict), len(recipe.training.rungs) - 1
+    at_rung, last = (
+        defaultdict[int | None, dict[str, Mapping[str, Estimate]]](dict),
+        len(recipe.training.rungs) - 1,
+    )
     for (metric, rung), evidence in known.items():
         if metric in shown:
             here = dict(evidence.estimates)
             for key, of in apart.items():
                 if (metric, rung) in of and key in of[metric, rung].ran:
                     here[key] = of[metric, rung].estimates[key]
-            at_rung[min(rung, last)][metric] = here  # the target's estimate replaces the last rung's
+            at_rung[min(rung, last)][metric] = (
+                here  # the target's estimate replaces the last rung's
+            )
     times = latencies(rows, facts.sessions)
     points = {row.key: _points(scores.get(row.key, ())) for row in rows}
-    highest = {key: max([point.rung for point in found], default=None) for key, found in points.items()}
+    highest = {
+        key: max([point.rung for point in found], default=None) for key, found in points.items()
+    }
     estimates = {
-        key: {metric: of[key] for metric, of in at_rung[rung].items() if key in of} for key, rung in highest.items()
+        key: {metric: of[key] for metric, of in at_rung[rung].items() if key in of}
+        for key, rung in highest.items()
     }
     values = {
-        row.key: tuple(objective_value(o, estimates[row.key], row.cost, times.get(row.key)) for o in recipe.objectives)
+        row.key: tuple(
+            objective_value(o, estimates[row.key], row.cost, times.get(row.key))
+            for o in recipe.objectives
+        )
         for row in rows
     }
-    scored = {row.key: values[row.key] for row in rows if row.state == "scored" and not is_control(row.placement)}
+    scored = {
+        row.key: values[row.key]
+        for row in rows
+        if row.state == "scored" and not is_control(row.placement)
+    }
     front = front_of(recipe.objectives, scored)
     return [
         CandidateView(
@@ -456,7 +590,11 @@ def _views(
             scores=points[row.key],
             rung=highest[row.key],
             estimates=estimates[row.key],
-            beats_none=gain.probability if model and (gain := gains.get(row.key, {}).get(model.metric)) else None,
+            beats_none=(
+                gain.probability
+                if model and (gain := gains.get(row.key, {}).get(model.metric))
+                else None
+            ),
             values=values[row.key],
             on_front=row.key in front,
             gains=gains.get(row.key, {}),
@@ -470,17 +608,27 @@ def _views(
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
     order = {BACKBONE: 0, SEARCH: 1, CONFIRM: 2, ROUND: 3}
     points = [
-        ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s) for s in stored for of in (s.score,)
+        ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s)
+        for s in stored
+        for of in (s.score,)
     ]
-    return tuple(sorted(points, key=lambda point: (order.get(point.purpose, 4), point.seed, point.epochs)))
+    return tuple(
+        sorted(points, key=lambda point: (order.get(point.purpose, 4), point.seed, point.epochs))
+    )
 
 
-def _gains(rows: Iterable[CandidateRow], models: Mapping[str, Evidence]) -> dict[str, dict[str, Gain]]:
-    """Key -> metric -> gain over the bare backbone, if both ran to the last rung and the interval is not too wide."""
+def _gains(
+    rows: Iterable[CandidateRow], models: Mapping[str, Evidence]
+) -> dict[str, dict[str, Gain]]:
+    """Key -> metric -> gain over the bare backbone, if both ran to the last rung and the interval
+    is not too wide.
+    """
     bare = next((row.key for row in rows if row.baseline == "none"), "")
     found: defaultdict[str, dict[str, Gain]] = defaultdict(dict)
     for metric, model in models.items():
-        widest = 2 * UNKNOWN * (model.noise.paired_sd or math.inf) if model.rung == TARGET else math.inf
+        widest = (
+            2 * UNKNOWN * (model.noise.paired_sd or math.inf) if model.rung == TARGET else math.inf
+        )
         for key, gain in model.gains(bare).items() if bare in model.ran else ():
             if key != bare and gain.high - gain.low < widest:
                 found[key][metric] = gain
@@ -495,15 +643,35 @@ def _recommend(
 ) -> Recommendation | None:
     if model is None or any(view.baseline == "none" and view.state == "running" for view in views):
         return None  # the bare backbone, with which all others are compared, is not scored yet
-    able = [v for v in views if v.state == "scored" and v.rung == last and model.metric in v.estimates]
-    known = [Contender(v.key, v.placement, v.baseline, v.estimates[model.metric], v.latency, v.on_front) for v in able]
-    contenders, controls = ([c for c in known if is_control(c.placement) == of] for of in (False, True))
+    able = [
+        v for v in views if v.state == "scored" and v.rung == last and model.metric in v.estimates
+    ]
+    known = [
+        Contender(v.key, v.placement, v.baseline, v.estimates[model.metric], v.latency, v.on_front)
+        for v in able
+    ]
+    contenders, controls = (
+        [c for c in known if is_control(c.placement) == of] for of in (False, True)
+    )
     training = recipe.target_training if model.rung == TARGET else recipe.training
-    limit, worth, own = recipe.limits.max_latency_ratio, recipe.answer.worth, training.start != "scratch"
-    found = recommend(contenders, model, max_latency_ratio=limit, own_backbone=own, trained=training.said, worth=worth)
+    limit, worth, own = (
+        recipe.limits.max_latency_ratio,
+        recipe.answer.worth,
+        training.start != "scratch",
+    )
+    found = recommend(
+        contenders,
+        model,
+        max_latency_ratio=limit,
+        own_backbone=own,
+        trained=training.said,
+        worth=worth,
+    )
     gains = {view.key: gain for view in able if (gain := view.gains.get(model.metric)) is not None}
     controls = [c for c in controls if c.key in gains]
-    return with_capacity(found, contenders, controls, model, gains, max_latency_ratio=limit, worth=worth)
+    return with_capacity(
+        found, contenders, controls, model, gains, max_latency_ratio=limit, worth=worth
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -512,7 +680,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Placement):
         return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value) if item.compare}
+        return {
+            item.name: _plain(getattr(value, item.name))
+            for item in dataclasses.fields(value)
+            if item.compare
+        }
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -34,7 +34,10 @@ class Unit:
 
 
 SHARE = Unit(
-    lambda share: f"{100 * min(max(share, 0.0), 1.0):.2f} %", lambda size: f"{100 * size:.2f}", "points", scale=100.0
+    lambda share: f"{100 * min(max(share, 0.0), 1.0):.2f} %",
+    lambda size: f"{100 * size:.2f}",
+    "points",
+    scale=100.0,
 )
 RATIO = Unit(lambda ratio: f"{ratio:.3f} ×", lambda size: f"{100 * size:.1f}", "%", scale=100.0)
 COUNT = Unit(count, count, ticks=".3~s")

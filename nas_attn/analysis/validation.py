@@ -1,10 +1,12 @@
-"""A study's validations: families of comparisons, fixed beforehand, and the verdicts from their runs on the test split.
+"""A study's validations: families of comparisons, fixed beforehand, and the verdicts from their
+runs on the test split.
 
-A block is one fresh seed with which every network of the family was trained as the target says. A comparison's statistic is its
-mean difference over the blocks, divided by its standard error, which is shrunk towards the family's pooled one (Smyth 2004, the
-"moderated" t). The family's error is controlled by the distribution of the largest statistic (Dunnett 1955), found by simulating
-exactly this computation on blocks of normal noise. For new images, the variance of the images is added (Satterthwaite's
-degrees of freedom).
+A block is one fresh seed with which every network of the family was trained as the target says. A
+comparison's statistic is its mean difference over the blocks, divided by its standard error, which
+is shrunk towards the family's pooled one (Smyth 2004, the "moderated" t). The family's error is
+controlled by the distribution of the largest statistic (Dunnett 1955), found by simulating exactly
+this computation on blocks of normal noise. For new images, the variance of the images is added
+(Satterthwaite's degrees of freedom).
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from nas_attn.records import Placement, Score, StoredScore
 from nas_attn.tasks import SHARES
 
 Floats = NDArray[np.float64]
-PRIOR_FREEDOMS = 4.0  # weight of the pooled variance in each comparison's own, as so many observations
+PRIOR_FREEDOMS = (
+    4.0  # weight of the pooled variance in each comparison's own, as so many observations
+)
 DRAWS = 40_000
 ERROR, POWER = 0.05, 0.8  # of a family, two-sided; of one comparison
 
@@ -60,8 +64,10 @@ def judge(
         values: network -> its value in each block, higher is better; all as long, at least 2.
         margin: acceptable loss, in the values' unit.
         images: network -> for each block, which test images were right; their mean is the accuracy.
-        step: the smallest possible difference of two values (one image of an accuracy), which limits a block's precision.
-        widest: the largest possible difference of two values (1 for shares), which ends the intervals of few blocks.
+        step: the smallest possible difference of two values (one image of an accuracy), which
+            limits a block's precision.
+        widest: the largest possible difference of two values (1 for shares), which ends the
+            intervals of few blocks.
     """
     keys = list(values)
     table = np.array([values[key] for key in keys], dtype=float)
@@ -71,11 +77,14 @@ def judge(
     errors = np.maximum(errors, step / math.sqrt(blocks))
     critical = critical_value(contrasts, blocks)
     found = []
-    for (network, control), d, error in zip(comparisons, differences.tolist(), errors.tolist(), strict=True):
+    for (network, control), d, error in zip(
+        comparisons, differences.tolist(), errors.tolist(), strict=True
+    ):
         half, new = critical * error, None
         if images is not None:
             right, other = (np.stack(images[key]).astype(float) for key in (network, control))
-            # It has more freedoms, so with few blocks it could be narrower than the interval for these images.
+            # It has more freedoms, so with few blocks it could be narrower than the interval for
+            # these images.
             new = max(half, _for_new_images(right - other, error**2, contrasts))
         found.append(
             Verdict(
@@ -103,23 +112,30 @@ def contrast_matrix(keys: Sequence[str], comparisons: Sequence[tuple[str, str]])
 
 
 def critical_value(contrasts: Floats, blocks: int, error: float = ERROR) -> float:
-    """The largest |statistic| that a share `error` of all families exceeds, for equal networks and so many blocks."""
+    """The largest |statistic| that a share `error` of all families exceeds, for equal networks and
+    so many blocks.
+    """
     means, errors = _draws(contrasts.tobytes(), contrasts.shape, blocks)
     return float(np.quantile(np.abs(means / errors).max(1), 1 - error))
 
 
 @functools.lru_cache(maxsize=256)
 def detectable(comparisons: int, blocks: int, sd: float) -> float:
-    """The difference from the family's control that so many blocks show with `POWER`; `sd`: of one block's difference."""
+    """The difference from the family's control that so many blocks show with `POWER`; `sd`: of one
+    block's difference.
+    """
     contrasts = np.hstack([np.eye(comparisons), -np.ones((comparisons, 1))])
     critical = critical_value(contrasts, blocks)
     means, errors = _draws(contrasts.tobytes(), contrasts.shape, blocks)
-    # Rejected where (mean + delta) / error > critical: solve for the delta at which `POWER` of the draws are.
+    # Rejected where (mean + delta) / error > critical: solve for the delta at which `POWER` of the
+    # draws are.
     return float(np.quantile(critical * errors[:, 0] - means[:, 0], POWER)) * sd
 
 
 def blocks_for(comparisons: int, sd: float, difference: float, *, most: int = 256) -> int | None:
-    """The smallest number of blocks that shows a difference with `POWER`; None if it is above `most`."""
+    """The smallest number of blocks that shows a difference with `POWER`; None if it is above
+    `most`.
+    """
     low, high = 2, 3
     while detectable(comparisons, high, sd) > difference:
         low, high = high, high * 2
@@ -135,7 +151,9 @@ def blocks_for(comparisons: int, sd: float, difference: float, *, most: int = 25
 
 
 def statistics_of(contrasts: Floats, tables: Floats) -> tuple[Floats, Floats]:
-    """Mean differences and their standard errors, (…, comparisons), of tables (…, networks, blocks)."""
+    """Mean differences and their standard errors, (…, comparisons), of tables (…, networks,
+    blocks).
+    """
     blocks = tables.shape[-1]
     differences = contrasts @ tables
     means = differences.mean(-1)
@@ -144,25 +162,32 @@ def statistics_of(contrasts: Floats, tables: Floats) -> tuple[Floats, Floats]:
     residuals = centred - centred.mean(-2, keepdims=True)
     freedoms = (tables.shape[-2] - 1) * (blocks - 1)
     pooled = 2 * (residuals**2).sum((-1, -2)) / freedoms
-    weight = PRIOR_FREEDOMS if tables.shape[-2] > 2 else 0.0  # two networks: the pooled one is the own one
+    weight = (
+        PRIOR_FREEDOMS if tables.shape[-2] > 2 else 0.0
+    )  # two networks: the pooled one is the own one
     variance = (weight * pooled[..., None] + (blocks - 1) * own) / (weight + blocks - 1)
     return means, np.sqrt(np.maximum(variance, 1e-300) / blocks)
 
 
 @functools.lru_cache(maxsize=64)
 def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Floats, Floats]:
-    """Means and standard errors on all-equal networks whose differences have a standard deviation of 1."""
+    """Means and standard errors on all-equal networks whose differences have a standard deviation
+    of 1.
+    """
     matrix = np.frombuffer(contrasts).reshape(shape)
     rng = np.random.default_rng(20_261_120)
     parts = [
-        statistics_of(matrix, rng.standard_normal((DRAWS // 8, shape[1], blocks)) / math.sqrt(2)) for _ in range(8)
+        statistics_of(matrix, rng.standard_normal((DRAWS // 8, shape[1], blocks)) / math.sqrt(2))
+        for _ in range(8)
     ]
     means, errors = (np.concatenate(found) for found in zip(*parts, strict=True))
     return means, errors
 
 
 def _for_new_images(right: Floats, seeds: float, contrasts: Floats) -> float:
-    """Half-width for new images, from (blocks, images) differences and the variance from blocks alone."""
+    """Half-width for new images, from (blocks, images) differences and the variance from blocks
+    alone.
+    """
     blocks, images = right.shape
     mean = right.mean(0)
     centred = right - right.mean(1, keepdims=True)
@@ -171,18 +196,29 @@ def _for_new_images(right: Floats, seeds: float, contrasts: Floats) -> float:
     shared = max(0.0, (total - float((centred**2).mean(1).sum())) / (blocks * (blocks - 1)))
     variance = seeds + shared / images
     freedoms = variance**2 / max(seeds**2 / (blocks - 1), 1e-300)
-    return critical_t(contrasts.tobytes(), contrasts.shape, min(int(freedoms), 10_000)) * math.sqrt(variance)
+    return critical_t(contrasts.tobytes(), contrasts.shape, min(int(freedoms), 10_000)) * math.sqrt(
+        variance
+    )
 
 
 @functools.lru_cache(maxsize=256)
 def critical_t(contrasts: bytes, shape: tuple[int, int], freedoms: int) -> float:
-    """The value that the largest of correlated |t| statistics exceeds in a share ERROR of all families."""
-    matrix, rng, freedoms = np.frombuffer(contrasts).reshape(shape), np.random.default_rng(20_261_120), max(freedoms, 1)
+    """The value that the largest of correlated |t| statistics exceeds in a share ERROR of all
+    families.
+    """
+    matrix, rng, freedoms = (
+        np.frombuffer(contrasts).reshape(shape),
+        np.random.default_rng(20_261_120),
+        max(freedoms, 1),
+    )
     largest = np.abs(rng.standard_normal((DRAWS, shape[1])) @ matrix.T / math.sqrt(2)).max(1)
-    return float(np.quantile(largest / np.sqrt(rng.chisquare(freedoms, DRAWS) / freedoms), 1 - ERROR))
+    return float(
+        np.quantile(largest / np.sqrt(rng.chisquare(freedoms, DRAWS) / freedoms), 1 - ERROR)
+    )
 
 
-# -------------------------------------------------------------------------------------------------- of a study
+# --------------------------------------------------------------------------------------------------
+# of a study
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +227,8 @@ class Network:
 
     key: str
     placement: Placement
-    role: str  # `none`, `recommended`, `best placement`, `best bet`, `best uniform`, `front` or `named`
+    # `none`, `recommended`, `best placement`, `best bet`, `best uniform`, `front` or `named`
+    role: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +243,9 @@ class Family:
     metric: str
     first_seed: int
     epochs: int  # of the target
-    chance: float | None = None  # value of a run without a score; None: the comparison's worst value
+    chance: float | None = (
+        None  # value of a run without a score; None: the comparison's worst value
+    )
     planned: int | None = None  # blocks, where the clock of a search may end it with fewer
 
 
@@ -217,9 +256,15 @@ class ValidationResult:
     family: Family
     blocks: int  # blocks whose runs have all ended
     verdicts: tuple[Verdict, ...]  # one per comparison; empty before all blocks have ended
-    values: Mapping[str, tuple[float, ...]]  # key -> value on the test split in each block; empty as `verdicts`
-    diverged: Mapping[str, int]  # key -> runs without a score, which count as chance (or as the family's worst)
-    by_class: ByClass | None = None  # accuracy on the test split class by class; None where there is none
+    values: Mapping[
+        str, tuple[float, ...]
+    ]  # key -> value on the test split in each block; empty as `verdicts`
+    diverged: Mapping[
+        str, int
+    ]  # key -> runs without a score, which count as chance (or as the family's worst)
+    by_class: ByClass | None = (
+        None  # accuracy on the test split class by class; None where there is none
+    )
 
     @property
     def complete(self) -> bool:
@@ -227,7 +272,9 @@ class ValidationResult:
 
 
 def validation_epochs(recipe: Recipe) -> int:
-    """Epochs of a validation of the recommended network (or the best bet), the best uniform one and the bare backbone."""
+    """Epochs of a validation of the recommended network (or the best bet), the best uniform one and
+    the bare backbone.
+    """
     return recipe.target.seeds * 3 * recipe.target_training.rungs[-1]
 
 
@@ -238,26 +285,37 @@ def validation_results(
     scores: Iterable[StoredScore],
     labels: Labels | None,
 ) -> tuple[ValidationResult, ...]:
-    """The validations with their scores on the test split, and with verdicts if all runs (key, seed) have ended."""
+    """The validations with their scores on the test split, and with verdicts if all runs (key,
+    seed) have ended.
+    """
     done, known = [(family, finished_blocks(family, ended)) for family in families], list(scores)
     return tuple(
-        ValidationResult(family, blocks, (), {}, {})
-        if blocks < family.blocks
-        else _judged(recipe, family, known, labels)
+        (
+            ValidationResult(family, blocks, (), {}, {})
+            if blocks < family.blocks
+            else _judged(recipe, family, known, labels)
+        )
         for family, blocks in done
     )
 
 
 def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int] | None:
-    """80 % interval of the standard deviation of a block's difference, and the number of blocks; None without data."""
+    """80 % interval of the standard deviation of a block's difference, and the number of blocks;
+    None without data.
+    """
     squares, freedoms, blocks = 0.0, 0, 0
     for result in results:
         if not result.verdicts:
             continue
-        pairs = [(result.values[key], result.values[control]) for key, control in result.family.comparisons]
+        pairs = [
+            (result.values[key], result.values[control])
+            for key, control in result.family.comparisons
+        ]
         differences = np.array([np.subtract(one, other) for one, other in pairs])
         squares += (result.blocks - 1) * float(differences.var(axis=1, ddof=1).mean())
-        freedoms += result.blocks - 1  # comparisons share their blocks and networks: together they count as one
+        freedoms += (
+            result.blocks - 1
+        )  # comparisons share their blocks and networks: together they count as one
         blocks += result.blocks
     if squares <= 0:
         return None
@@ -269,12 +327,22 @@ def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int]
 
 def finished_blocks(family: Family, ended: Collection[tuple[str, int]]) -> int:
     """Blocks from the first on whose runs have all ended."""
-    runs = ([(network.key, family.first_seed + block) for network in family.networks] for block in range(family.blocks))
-    return next((block for block, keys in enumerate(runs) if any(key not in ended for key in keys)), family.blocks)
+    runs = (
+        [(network.key, family.first_seed + block) for network in family.networks]
+        for block in range(family.blocks)
+    )
+    return next(
+        (block for block, keys in enumerate(runs) if any(key not in ended for key in keys)),
+        family.blocks,
+    )
 
 
-def _judged(recipe: Recipe, family: Family, scores: Iterable[StoredScore], labels: Labels | None) -> ValidationResult:
-    """The verdicts over all blocks. A run without a score counts as chance, else as the family's worst."""
+def _judged(
+    recipe: Recipe, family: Family, scores: Iterable[StoredScore], labels: Labels | None
+) -> ValidationResult:
+    """The verdicts over all blocks. A run without a score counts as chance, else as the family's
+    worst.
+    """
     blocks, sign = family.blocks, sign_of(recipe, family.metric)
     keys = [network.key for network in family.networks]
     runs: dict[str, dict[int, Score]] = {key: {} for key in keys}
@@ -283,14 +351,23 @@ def _judged(recipe: Recipe, family: Family, scores: Iterable[StoredScore], label
         if stored.key in runs and 0 <= block < blocks:
             runs[stored.key][block] = stored.score
     raw = {
-        key: [found[b].metrics.get(family.metric, math.nan) if b in found else math.nan for b in range(blocks)]
+        key: [
+            found[b].metrics.get(family.metric, math.nan) if b in found else math.nan
+            for b in range(blocks)
+        ]
         for key, found in runs.items()
     }
     known = [v for row in raw.values() for v in row if math.isfinite(v)]
-    worst = min(known, key=lambda v: sign * v, default=0.0) if family.chance is None else family.chance
+    worst = (
+        min(known, key=lambda v: sign * v, default=0.0) if family.chance is None else family.chance
+    )
     values = {key: tuple(v if math.isfinite(v) else worst for v in row) for key, row in raw.items()}
-    diverged = {key: lost for key, row in raw.items() if (lost := sum(not math.isfinite(v) for v in row))}
-    examples = max((score.examples for found in runs.values() for score in found.values()), default=0)
+    diverged = {
+        key: lost for key, row in raw.items() if (lost := sum(not math.isfinite(v) for v in row))
+    }
+    examples = max(
+        (score.examples for found in runs.values() for score in found.values()), default=0
+    )
     verdicts = judge(
         {key: [sign * v for v in row] for key, row in values.items()},
         family.comparisons,
@@ -303,12 +380,17 @@ def _judged(recipe: Recipe, family: Family, scores: Iterable[StoredScore], label
     return ValidationResult(family, blocks, verdicts, values, diverged, classes)
 
 
-def _images(runs: Mapping[str, Mapping[int, Score]], blocks: int) -> dict[str, list[NDArray[np.bool_]]] | None:
+def _images(
+    runs: Mapping[str, Mapping[int, Score]], blocks: int
+) -> dict[str, list[NDArray[np.bool_]]] | None:
     """Key -> for each block, which test images were right; None if that was not kept."""
     if any(score.correct is None for found in runs.values() for score in found.values()):
         return None
     return {
-        key: [np.unpackbits(np.frombuffer(s.correct or b"", np.uint8), count=s.examples) > 0 for s in ordered]
+        key: [
+            np.unpackbits(np.frombuffer(s.correct or b"", np.uint8), count=s.examples) > 0
+            for s in ordered
+        ]
         for key, found in runs.items()
         if (ordered := [found[block] for block in range(blocks)])
     }

@@ -1,6 +1,14 @@
-"""Finds sites in CNN-like models; attaches and detaches attention without changing weights or names."""
+"""Finds sites in CNN-like models; attaches and detaches attention without changing weights or
+names.
+"""
 
-from nas_attn.attachment.copies import check, fold_batchnorm, reparameterized, tells_images_apart, unwrapped
+from nas_attn.attachment.copies import (
+    check,
+    fold_batchnorm,
+    reparameterized,
+    tells_images_apart,
+    unwrapped,
+)
 from nas_attn.attachment.counting import cost
 from nas_attn.attachment.hosting import attach, attached_modules, detach, expected_modules
 from nas_attn.attachment.sites import Granularity, find_sites, reshaped, survey

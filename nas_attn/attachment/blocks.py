@@ -1,19 +1,23 @@
 """Finds the blocks and parts of a network from the data flow through its modules, not from names.
 
 From the model down, a module is taken apart until it is a block:
-- it adds a shortcut to a deeper branch in its own forward (ResNet, MBConv, ConvNeXt), or its class does so elsewhere;
+- it adds a shortcut to a deeper branch in its own forward (ResNet, MBConv, ConvNeXt), or its class
+  does so elsewhere;
 - it joins parallel branches in its own forward (Inception, Fire, ShuffleNet, a dense block);
-- it has two or more convolutions, no such part, and does not shrink the map by more than two (a VGG stage, a U-Net's).
-The rest, single convolutions with norm and activation, is stem, transition or head. If a network consists of
-nothing else (VGG's `features`), each of them is a block.
+- it has two or more convolutions, no such part, and does not shrink the map by more than two (a VGG
+  stage, a U-Net's).
+The rest, single convolutions with norm and activation, is stem, transition or head. If a network
+consists of nothing else (VGG's `features`), each of them is a block.
 
 A map belongs to backbone, neck or head:
 - A network whose only output is a vector (a classifier) is all backbone.
-- In others, the convolutions without a later hidden layer make the predictions. The head is the module that holds them
-  all, where one does that takes the network's maps (a detector's `Detect`); else each chain of a few convolutions that leads to
-  one prediction while its neighbour leads to another (boxes here, classes there). Predictions and all later maps are head.
-- The neck is what stands on a map that has grown again after the smallest of a block: a feature pyramid with all its
-  levels, a U-Net's decoder."""
+- In others, the convolutions without a later hidden layer make the predictions. The head is the
+  module that holds them all, where one does that takes the network's maps (a detector's `Detect`);
+  else each chain of a few convolutions that leads to one prediction while its neighbour leads to
+  another (boxes here, classes there). Predictions and all later maps are head.
+- The neck is what stands on a map that has grown again after the smallest of a block: a feature
+  pyramid with all its levels, a U-Net's decoder.
+"""
 
 import functools
 import math
@@ -39,10 +43,13 @@ from nas_attn.attachment.recording import (
 from nas_attn.records import Role
 
 END_BLOCKS = 2
-"""So many blocks before the first that adds or joins are a stem, behind the last a classifier's head; more are a network of
-their own (a U-Net's encoder)."""
+"""So many blocks before the first that adds or joins are a stem, behind the last a classifier's
+head; more are a network of their own (a U-Net's encoder).
+"""
 SHORTCUT_STEPS = 4
-"""Operations that a shortcut may contain outside of a block: pooling, convolution, norm, activation."""
+"""Operations that a shortcut may contain outside of a block: pooling, convolution, norm,
+activation.
+"""
 FOLDED = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase)
 """Modules that tools fold into each other for inference."""
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -76,7 +83,9 @@ class BlockFinder:
         self.several: dict[str, list[Value]] = {}
         """Modules that would be blocks but for running on maps of several shapes -> those maps."""
         self.repeated: dict[str, Value] = {}
-        """Modules that would be blocks but for being called at several places -> the map of the first."""
+        """Modules that would be blocks but for being called at several places -> the map of the
+        first.
+        """
 
     def find(self) -> list[Block]:
         """Blocks in the order of execution; empty for a plain chain of layers."""
@@ -92,7 +101,9 @@ class BlockFinder:
         return [block for path, same in by_path.items() if (block := self._block(path, same))]
 
     def _branches(self) -> dict[int, list[tuple[Value, Value]]]:
-        """Frame (call index) -> (branch, shortcut) of its residual adds, in order: the branch is the deeper operand."""
+        """Frame (call index) -> (branch, shortcut) of its residual adds, in order: the branch is
+        the deeper operand.
+        """
         found: dict[int, list[tuple[Value, Value]]] = {}
         flow = self.flow
         depths: dict[int, dict[Value, int]] = {}
@@ -100,7 +111,10 @@ class BlockFinder:
             if op.name not in ADDITIONS or len(op.inputs) != 2 or op.outputs[0] not in flow.maps:
                 continue
             a, b = op.inputs
-            if not (flow.shapes[a] == flow.shapes[b] == flow.shapes[op.outputs[0]] and {a, b} <= flow.live):
+            if not (
+                flow.shapes[a] == flow.shapes[b] == flow.shapes[op.outputs[0]]
+                and {a, b} <= flow.live
+            ):
                 continue
             frame = flow.frame(i)
             depth = depths.setdefault(frame, flow.depths(flow.calls[frame]))
@@ -109,8 +123,9 @@ class BlockFinder:
         return found
 
     def _outer_branches(self) -> dict[Value, int]:
-        """Results that a module which is no block adds to what they were made from, `x = x + self.convs[i](x)`, and the
-        MACs of making them."""
+        """Results that a module which is no block adds to what they were made from, `x = x +
+        self.convs[i](x)`, and the MACs of making them.
+        """
         flow = self.flow
         found: dict[Value, int] = {}
         for frame, additions in self.branches.items():
@@ -122,7 +137,10 @@ class BlockFinder:
                     continue
                 own = (made_from | {branch}) - flow.ancestors(shortcut) - {shortcut}
                 macs = sum(op.macs for op in flow.operations if not own.isdisjoint(op.outputs))
-                found.update((value, macs) for value in islice(filter(flow.returned.get, flow.unary_chain(branch)), 1))
+                found.update(
+                    (value, macs)
+                    for value in islice(filter(flow.returned.get, flow.unary_chain(branch)), 1)
+                )
         return found
 
     def _block_classes(self) -> set[type[nn.Module]]:
@@ -135,12 +153,22 @@ class BlockFinder:
             and not self._shrinks(call)
             and not gates_its_input(self.flow, call)
         ]
-        found = {call.module for call in able if call.index in self.branches or self.joins(call, layers=0)}
-        found |= {call.module for call in able if self.joins(call, layers=2) and not self._holds(call, found)}
+        found = {
+            call.module
+            for call in able
+            if call.index in self.branches or self.joins(call, layers=0)
+        }
+        found |= {
+            call.module
+            for call in able
+            if self.joins(call, layers=2) and not self._holds(call, found)
+        }
         return found
 
     def joins(self, call: Call, *, layers: int) -> bool:
-        """Whether its own forward makes its result from several maps, with at most `layers` layers after they are joined."""
+        """Whether its own forward makes its result from several maps, with at most `layers` layers
+        after they are joined.
+        """
         value = call.output
         while value is not None:
             index = self.flow.producer.get(value)
@@ -163,14 +191,19 @@ class BlockFinder:
 
     def _holds(self, call: Call, classes: set[type[nn.Module]]) -> bool:
         """Whether a module of one of these classes runs inside a call."""
-        return any(child.module in classes or self._holds(child, classes) for child in self.flow.children[call.index])
+        return any(
+            child.module in classes or self._holds(child, classes)
+            for child in self.flow.children[call.index]
+        )
 
     def _shrinks(self, call: Call) -> bool:
         """Whether the map's side shrinks by a factor above two, which is too much for one block."""
         given = [v for v in call.inputs if v in self.flow.maps]
         if not given or call.output is None:
             return False
-        return any(self.flow.shapes[given[0]][i] > 2 * self.flow.shapes[call.output][i] + 2 for i in (2, 3))
+        return any(
+            self.flow.shapes[given[0]][i] > 2 * self.flow.shapes[call.output][i] + 2 for i in (2, 3)
+        )
 
     def _visit(self, call: Call) -> Iterator[Call]:
         children = self.flow.children[call.index]
@@ -189,7 +222,11 @@ class BlockFinder:
 
     def _is_wrapper(self, call: Call, parts: list[Call]) -> bool:
         """Whether it is a custom module around one plain Sequential of layers."""
-        if issubclass(call.module, CONTAINERS) or len(parts) != 1 or not issubclass(parts[0].module, nn.Sequential):
+        if (
+            issubclass(call.module, CONTAINERS)
+            or len(parts) != 1
+            or not issubclass(parts[0].module, nn.Sequential)
+        ):
             return False
         inner = self.flow.children[parts[0].index]
         return not any(self._is_part(child) for child in inner)
@@ -201,15 +238,23 @@ class BlockFinder:
 
     def _grows_dense(self, parts: list[Call]) -> bool:
         """Whether its parts each add channels to one map, like a dense block's layers."""
-        if len(parts) < 2 or len({part.module for part in parts}) != 1 or parts[0].module not in self.classes:
+        if (
+            len(parts) < 2
+            or len({part.module for part in parts}) != 1
+            or parts[0].module not in self.classes
+        ):
             return False
         shapes = [self.flow.shapes[part.output] for part in parts if part.output is not None]
         channels = [shape[1] for shape in shapes]
-        return len({shape[2:] for shape in shapes}) == 1 and all(a < b for a, b in pairwise(channels))
+        return len({shape[2:] for shape in shapes}) == 1 and all(
+            a < b for a, b in pairwise(channels)
+        )
 
     def _block(self, path: str, same: list[Call]) -> Block | None:
         """The block of a module; None if it is called on maps of different shapes."""
-        shapes = {self.flow.shapes[call.output]: call.output for call in same if call.output is not None}
+        shapes = {
+            self.flow.shapes[call.output]: call.output for call in same if call.output is not None
+        }
         if len(shapes) > 1:
             self.several[path] = list(shapes.values())
         elif shapes and len(same) != len(self.flow.calls_of[path]):
@@ -218,7 +263,9 @@ class BlockFinder:
             return None
         ((_, channels, height, width),) = shapes
         host = self._block_host(same[0])
-        residual = tuple(dict.fromkeys(found for call in same for found in self._residual_hosts(call)))
+        residual = tuple(
+            dict.fromkeys(found for call in same for found in self._residual_hosts(call))
+        )
         macs = sum(self.flow.macs(call) for call in same)
         added = [self.outer[call.output] for call in same if call.output in self.outer]
         shape, value = (channels, height, width), same[0].output
@@ -252,7 +299,11 @@ class BlockFinder:
         call = block
         while issubclass(call.module, nn.Sequential):
             last = self.flow.children[call.index][-1:]
-            if not last or last[0].output != call.output or len(self.flow.calls_of[last[0].path]) != times:
+            if (
+                not last
+                or last[0].output != call.output
+                or len(self.flow.calls_of[last[0].path]) != times
+            ):
                 break
             call = last[0]
         return call.path if call.path not in self.unusable else None
@@ -280,15 +331,21 @@ class BlockFinder:
                 continue
             _, channels, height, width = flow.shapes[host.output]
             macs = flow.macs(flow.calls[flow.frame(i)])
-            blocks[host.path] = Block(host.path, host.path, (), (channels, height, width), macs, host.output)
+            blocks[host.path] = Block(
+                host.path, host.path, (), (channels, height, width), macs, host.output
+            )
         wide = [block for block in blocks.values() if block.shape[1:] != (1, 1)]
         return wide or list(blocks.values())
 
     def in_one_place(self, call: Call) -> bool:
-        """Whether a module may carry attention, and each call of the module around it calls it once."""
+        """Whether a module may carry attention, and each call of the module around it calls it
+        once.
+        """
         if call.parent is None or call.path in self.unusable:
             return False
-        return len(self.flow.calls_of[call.path]) == len(self.flow.calls_of[self.flow.calls[call.parent].path])
+        return len(self.flow.calls_of[call.path]) == len(
+            self.flow.calls_of[self.flow.calls[call.parent].path]
+        )
 
     def _next_unary(self, value: Value) -> Value | None:
         """The result of a map's only use, if that is a norm or not a layer."""
@@ -299,12 +356,18 @@ class BlockFinder:
         if op.name in LAYERS - {"native_batch_norm", "native_group_norm"} or op.name in ADDITIONS:
             return None
         result = op.outputs[0] if op.outputs else None
-        return result if result in self.flow.maps and self.flow.shapes[result] == self.flow.shapes[value] else None
+        return (
+            result
+            if result in self.flow.maps and self.flow.shapes[result] == self.flow.shapes[value]
+            else None
+        )
 
 
 def safest(calls: Iterable[Call]) -> Call | None:
-    """The innermost of the calls that returned one value; not a convolution or a norm, where a module around it, or the
-    identity behind it, returns the same: tools fold these two into one, and drop or replace the norm."""
+    """The innermost of the calls that returned one value; not a convolution or a norm, where a
+    module around it, or the identity behind it, returns the same: tools fold these two into one,
+    and drop or replace the norm.
+    """
     found = list(calls)
     for call in found:
         around = call.index < found[0].index and not issubclass(call.module, CONTAINERS)
@@ -318,7 +381,9 @@ def safest(calls: Iterable[Call]) -> Call | None:
 FEW = 4
 """Most convolutions between a map and a prediction, in a head without its own module."""
 GROWTH = 1.5
-"""A map has grown if it is so many times wider and higher than all its inputs; padding does not count."""
+"""A map has grown if it is so many times wider and higher than all its inputs; padding does not
+count.
+"""
 WHOLE_LAYERS = ACTIVATIONS | {"native_layer_norm", "linear", "addmm", "mm"}
 """Layers over all channels at a place, which a map may reach in another layout."""
 
@@ -341,18 +406,24 @@ class Roles:
         return "neck" if value in self._neck or value in self._pyramid else "backbone"
 
     def levels(self) -> list[Value]:
-        """The maps that a head with several predictions takes, in the order in which they were made; before layers that all
-        of them share (a tower that runs on each), the maps that these take."""
+        """The maps that a head with several predictions takes, in the order in which they were
+        made; before layers that all of them share (a tower that runs on each), the maps that these
+        take.
+        """
         if len(self._predictions) < 2:
             return []
         found: set[Value] = set()
         for op in self.flow.operations:
             if any(self._in_head(v) for v in op.outputs if v in self.flow.maps):
                 found.update(v for v in op.inputs if v in self.flow.maps and not self._in_head(v))
-        return sorted({self._before_shared(v) for v in found}, key=lambda v: self.flow.producer.get(v, -1))
+        return sorted(
+            {self._before_shared(v) for v in found}, key=lambda v: self.flow.producer.get(v, -1)
+        )
 
     def _before_shared(self, value: Value) -> Value:
-        """The input of the layers after a map that also run on maps of other shapes; without such layers, the map."""
+        """The input of the layers after a map that also run on maps of other shapes; without such
+        layers, the map.
+        """
         flow, best = self.flow, value
         source: Value | None = value
         while source is not None and source in flow.producer:
@@ -370,35 +441,47 @@ class Roles:
 
     @functools.cached_property
     def _pyramid(self) -> frozenset[Value]:
-        """If some of the head's input maps have grown: all of them that no block makes, small levels included."""
+        """If some of the head's input maps have grown: all of them that no block makes, small
+        levels included.
+        """
         levels = self.levels()
-        return frozenset(levels) - self._blocks if not self._neck.isdisjoint(levels) else frozenset()
+        return (
+            frozenset(levels) - self._blocks if not self._neck.isdisjoint(levels) else frozenset()
+        )
 
     def _added(self, last: frozenset[int]) -> set[int]:
-        """The convolutions among `last` whose result is added to a map of a hidden layer, as in a residual branch."""
+        """The convolutions among `last` whose result is added to a map of a hidden layer, as in a
+        residual branch.
+        """
         made: dict[Value, frozenset[int]] = {}
         found: set[int] = set()
         for i, op in enumerate(self.flow.operations):
             maps = [v for v in op.inputs if v in self.flow.maps]
             if op.name in ADDITIONS and any(v not in made for v in maps):
                 found.update(*(made.get(v, frozenset()) for v in maps))
-            before = frozenset({i} if i in last else ()).union(*(made.get(v, frozenset()) for v in op.inputs))
+            before = frozenset({i} if i in last else ()).union(
+                *(made.get(v, frozenset()) for v in op.inputs)
+            )
             if before:
                 made.update(dict.fromkeys(op.outputs, before))
         return found
 
     def _last_convolutions(self) -> Iterator[int]:
-        """Convolutions that no convolution follows, and neither a norm nor an activation of hidden layers.
+        """Convolutions that no convolution follows, and neither a norm nor an activation of hidden
+        layers.
 
-        A prediction is often cut up and decoded, so what follows a change of layout does not count, but for a layer that
-        takes the map as a whole (ConvNeXt's layer norm), and for maps that are turned as they are (a norm written by hand).
-        What is only pooled, and has a say in later convolutions, predicts nothing (what YOLO-World asks its texts with).
+        A prediction is often cut up and decoded, so what follows a change of layout does not count,
+        but for a layer that takes the map as a whole (ConvNeXt's layer norm), and for maps that are
+        turned as they are (a norm written by hand). What is only pooled, and has a say in later
+        convolutions, predicts nothing (what YOLO-World asks its texts with).
         """
         followed, whole, shapes = set[Value](), set[Value](), self.flow.shapes
         used: set[Value] = set()  # by later convolutions, in whatever layout
         for i in reversed(range(len(self.flow.operations))):
             op = self.flow.operations[i]
-            after = {self.flow.operations[j].name for v in op.outputs for j in self.flow.consumers[v]}
+            after = {
+                self.flow.operations[j].name for v in op.outputs for j in self.flow.consumers[v]
+            }
             asks = not used.isdisjoint(op.outputs) and after <= POOLINGS | {"mean", "amax"}
             if op.name in CONVOLUTIONS or not used.isdisjoint(op.outputs):
                 used.update(op.inputs)
@@ -407,7 +490,10 @@ class Roles:
             if op.name in LAYOUT_CHANGING:
                 sizes = {math.prod(shapes[v]) for v in op.outputs if v in whole}
                 whole.update(v for v in op.inputs if math.prod(shapes[v]) in sizes)
-                if {len(shapes[v]) for v in (*op.inputs, *op.outputs)} == {4} and op.name in ("permute", "transpose"):
+                if {len(shapes[v]) for v in (*op.inputs, *op.outputs)} == {4} and op.name in (
+                    "permute",
+                    "transpose",
+                ):
                     followed.update(op.inputs if not followed.isdisjoint(op.outputs) else ())
                 continue
             hidden = not (followed.isdisjoint(op.outputs) and whole.isdisjoint(op.outputs))
@@ -461,14 +547,20 @@ class Roles:
         return ahead
 
     def _head_calls(self) -> list[Call]:
-        """The innermost module that makes all predictions, where there are several, and does not make them from the image; where
-        none does (Mask R-CNN's regions and masks), those that make several of them in a few layers."""
+        """The innermost module that makes all predictions, where there are several, and does not
+        make them from the image; where none does (Mask R-CNN's regions and masks), those that make
+        several of them in a few layers.
+        """
         if len(self._predictions) < 2:
             return []
         flow = self.flow
         start = next(i for i, op in enumerate(flow.operations) if op.name in CONVOLUTIONS)
-        made = {c.index: [i for i in self._predictions if c.first <= i < c.last] for c in flow.calls[1:]}
-        around = [c for c in flow.calls[1:] if len(made[c.index]) > 1 and not c.first <= start < c.last]
+        made = {
+            c.index: [i for i in self._predictions if c.first <= i < c.last] for c in flow.calls[1:]
+        }
+        around = [
+            c for c in flow.calls[1:] if len(made[c.index]) > 1 and not c.first <= start < c.last
+        ]
         for call in reversed(around):
             if len(made[call.index]) == len(self._predictions):
                 return [call]
@@ -485,7 +577,9 @@ class Roles:
         index = self.flow.producer.get(value)
         if index is None or not self._predictions:
             return False
-        return self._in_module(index) or (not all(map(self._in_module, self._predictions)) and self._in_branch(value))
+        return self._in_module(index) or (
+            not all(map(self._in_module, self._predictions)) and self._in_branch(value)
+        )
 
     def _in_module(self, operation: int) -> bool:
         """Whether an operation runs in a module that is a head."""
@@ -523,9 +617,13 @@ class Roles:
         grown: set[Value] = set()
         for i, op in enumerate(self.flow.operations):
             inside = [v for v in op.inputs if v in self.flow.maps]
-            after = not grown.isdisjoint(op.inputs)  # maps may be stacked on the way, and be none for a while
+            after = not grown.isdisjoint(
+                op.inputs
+            )  # maps may be stacked on the way, and be none for a while
             for value in op.outputs:
-                if after or (i > smallest and value in self.flow.maps and self._grows(op.name, inside, value)):
+                if after or (
+                    i > smallest and value in self.flow.maps and self._grows(op.name, inside, value)
+                ):
                     grown.add(value)
         return grown
 
@@ -533,11 +631,17 @@ class Roles:
         height, width = self.flow.shapes[output][2:]
         sides = [self.flow.shapes[v][2:] for v in inputs]
         upsampled = operation.startswith("upsample_")  # a pyramid's levels may be of one size
-        return bool(sides) and (upsampled or all(h * GROWTH <= height and w * GROWTH <= width for h, w in sides))
+        return bool(sides) and (
+            upsampled or all(h * GROWTH <= height and w * GROWTH <= width for h, w in sides)
+        )
 
     def _smallest(self) -> int:
-        """Index of the operation that makes the smallest map of a block; maps of one pixel, which gates have, are none, nor are
-        cut-outs of the image, as many as there are regions."""
+        """Index of the operation that makes the smallest map of a block; maps of one pixel, which
+        gates have, are none, nor are cut-outs of the image, as many as there are regions.
+        """
         whole = (v for v in self._blocks if self.flow.shapes[v][0] == 1)
-        sides = ((self.flow.shapes[v][2] * self.flow.shapes[v][3], self.flow.producer.get(v, 0)) for v in whole)
+        sides = (
+            (self.flow.shapes[v][2] * self.flow.shapes[v][3], self.flow.producer.get(v, 0))
+            for v in whole
+        )
         return min(((area, i) for area, i in sides if area > 1), default=(0, 0))[1]

@@ -1,8 +1,11 @@
-"""Work on copies of a network: its form for inference, and the check that attached attention takes part.
+"""Work on copies of a network: its form for inference, and the check that attached attention takes
+part.
 
-Some networks have a method (RepVGG's `reparameterize`, YOLO's and LeViT's `fuse`) that computes new weights from old modules and
-deletes these; attention on one of them would be lost. torch.fx's fusion does not fold a BatchNorm with attention: correct, but one
-operation more than needed. Here such a norm is folded, too, and the attention stays at its place, on the rest of the norm."""
+Some networks have a method (RepVGG's `reparameterize`, YOLO's and LeViT's `fuse`) that computes new
+weights from old modules and deletes these; attention on one of them would be lost. torch.fx's
+fusion does not fold a BatchNorm with attention: correct, but one operation more than needed. Here
+such a norm is folded, too, and the attention stays at its place, on the rest of the norm.
+"""
 
 import copy
 import inspect
@@ -26,17 +29,25 @@ from nas_attn.records import Participation
 METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
 """Names of such methods. They work in place, or return the module that replaces their own."""
 CLOSE = 1e-3
-"""Two tensors are the same up to rounding if they differ by at most this share of the largest number in them."""
+"""Two tensors are the same up to rounding if they differ by at most this share of the largest
+number in them.
+"""
 EXACT = (torch.float64, torch.float32)
-"""Types in which a network is compared with its converted form: the first rounds little, but not all code accepts it."""
+"""Types in which a network is compared with its converted form: the first rounds little, but not
+all code accepts it.
+"""
 _PATH = "_nas_attn_path"
-"""Attribute while a network is compared with its converted copy: a module's path, which a new module does not have."""
+"""Attribute while a network is compared with its converted copy: a module's path, which a new
+module does not have.
+"""
 
 
 @torch.inference_mode(False)
 def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
-    """A copy of the model in evaluation mode, converted by the network's own methods. A plain copy if there are none, or if they fail
-    or change the output: then methods of these names do something else."""
+    """A copy of the model in evaluation mode, converted by the network's own methods. A plain copy
+    if there are none, or if they fail or change the output: then methods of these names do
+    something else.
+    """
     plain = copy.deepcopy(model).eval()
     if not _converts_itself(plain):
         return plain
@@ -52,7 +63,9 @@ def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.M
 
 @torch.inference_mode(False)
 def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> frozenset[str]:
-    """Paths of modules that the network's own methods delete or replace, or whose result they change; the bare model is used up."""
+    """Paths of modules that the network's own methods delete or replace, or whose result they
+    change; the bare model is used up.
+    """
     if not _converts_itself(model):
         return frozenset()
     for path, module in model.named_modules():
@@ -64,7 +77,9 @@ def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> froze
             before, after = _results(exact, input_shape), _results(converted, input_shape)
             if not before[""] or not _same(before[""], after[""]):
                 break
-            return frozenset(path for path, results in before.items() if not _same(results, after.get(path, [])))
+            return frozenset(
+                path for path, results in before.items() if not _same(results, after.get(path, []))
+            )
     return frozenset()
 
 
@@ -81,7 +96,10 @@ def _method(module: nn.Module) -> Callable[[], Any] | None:
         if not inspect.isfunction(function):
             continue
         parameters = list(inspect.signature(function).parameters.values())[1:]
-        if all(p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        if all(
+            p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+            for p in parameters
+        ):
             quiet = {"verbose": False} if any(p.name == "verbose" for p in parameters) else {}
             return lambda name=name, quiet=quiet: getattr(module, name)(**quiet)  # type: ignore[misc]
     return None
@@ -110,7 +128,9 @@ def _convert_parts(module: nn.Module) -> None:
 
 
 def _results(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, list[Tensor]]:
-    """Path -> tensors that the module returned for an image; only for modules that kept their place."""
+    """Path -> tensors that the module returned for an image; only for modules that kept their
+    place.
+    """
     found: dict[str, list[Tensor]] = defaultdict(list)
 
     def keep(path: str) -> Callable[..., None]:
@@ -130,12 +150,14 @@ def _tensors(result: Any) -> list[Tensor]:
 
 def _same(some: list[Tensor], others: list[Tensor]) -> bool:
     return [t.shape for t in some] == [t.shape for t in others] and all(
-        a.numel() == 0 or bool((a - b).abs().max() <= CLOSE * a.abs().max()) for a, b in zip(some, others, strict=True)
+        a.numel() == 0 or bool((a - b).abs().max() <= CLOSE * a.abs().max())
+        for a, b in zip(some, others, strict=True)
     )
 
 
 def fold_batchnorm(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
-    """A copy of the model for inference with each BatchNorm merged into its convolution, if nothing else uses that and both run once.
+    """A copy of the model for inference with each BatchNorm merged into its convolution, if nothing
+    else uses that and both run once.
 
     The copy computes what the model computes in evaluation mode, up to rounding; module paths stay.
 
@@ -158,7 +180,9 @@ def fold_batchnorm(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Mo
 
 
 def _pairs(flow: Flow) -> Iterator[tuple[str, str]]:
-    """(path of a convolution, path of the norm that is the only user of its result), each called once."""
+    """(path of a convolution, path of the norm that is the only user of its result), each called
+    once.
+    """
     for op in flow.operations:
         if op.name not in CONVOLUTIONS:
             continue
@@ -174,34 +198,40 @@ def _foldable(convolution: nn.Module, norm: nn.Module) -> bool:
     if type(convolution) is not nn.Conv2d or bare_class(norm) is not nn.BatchNorm2d:
         return False
     return norm.running_mean is not None and not any(
-        hooks for m in (convolution, norm) for hooks in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)
+        hooks
+        for m in (convolution, norm)
+        for hooks in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks)
     )
 
 
 def check(
     model: nn.Module, input_shape: tuple[int, int, int], *, expected: nn.Module | None = None
 ) -> tuple[Participation, ...]:
-    """Checks for each attached module whether it runs and affects the output, in evaluation mode; the model does not change.
+    """Checks for each attached module whether it runs and affects the output, in evaluation mode;
+    the model does not change.
 
-    A copy runs on one random image, and again for each module with a changed result of this module. The model may be wrapped
-    by DistributedDataParallel or torch.compile.
+    A copy runs on one random image, and again for each module with a changed result of this module.
+    The model may be wrapped by DistributedDataParallel or torch.compile.
 
     Args:
-        expected: the model as it was with its attention: modules that it has and `model` lacks count as lost.
+        expected: the model as it was with its attention: modules that it has and `model` lacks
+            count as lost.
 
     Returns:
-        Modules in the order of `named_modules()`, those without their host included; then lost ones.
+        Modules in the order of `named_modules()`, those without their host included; then lost
+        ones.
 
     Raises:
-        BackboneError: the model cannot be copied, cannot process such an image, or is a traced or exported copy, in which
-            attention is not a module any more.
+        BackboneError: the model cannot be copied, cannot process such an image, or is a traced or
+            exported copy, in which attention is not a module any more.
     """
     model = unwrapped(model)
     name = type(model).__name__
     if traced := _traced_attention(model):
         raise BackboneError(
-            f"{name} is a traced or exported copy, in which attention ('{traced}') consists of plain operations: "
-            "check the network before this step, and compare the outputs of both"
+            f"{name} is a traced or exported copy, in which attention ('{traced}') consists of"
+            " plain operations: check the network before this step, and compare the outputs of"
+            " both"
         )
     try:
         with torch.inference_mode(False):
@@ -215,7 +245,10 @@ def check(
     except BackboneError:
         raise
     except Exception as error:  # whatever a user's own model may raise
-        shape, said = "x".join(map(str, input_shape)), f"{type(error).__name__}: {first_line(error)}"
+        shape, said = (
+            "x".join(map(str, input_shape)),
+            f"{type(error).__name__}: {first_line(error)}",
+        )
         raise BackboneError(
             f"{name} cannot be checked on a {shape} image ({said}): give the shape it expects"
         ) from error
@@ -247,16 +280,23 @@ def _attention(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for path, module in model.named_modules():
         child = dict(module.named_children()).get(CHILD)
         if isinstance(child, nn.Sequential):
-            yield from ((f"{path}.{CHILD}.{name}".lstrip("."), inner) for name, inner in child.named_children())
+            yield from (
+                (f"{path}.{CHILD}.{name}".lstrip("."), inner)
+                for name, inner in child.named_children()
+            )
 
 
 def _traced_attention(model: nn.Module) -> str | None:
-    """The first place at which attention became part of a torch graph or program; None if there is none."""
+    """The first place at which attention became part of a torch graph or program; None if there is
+    none.
+    """
     for path, module in model.named_modules():
         if path.rpartition(".")[2] == CHILD and not isinstance(module, nn.Sequential):
             return str(path)
         nodes = module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ()
-        around = (inner for node in nodes for inner, _ in node.meta.get("nn_module_stack", {}).values())
+        around = (
+            inner for node in nodes for inner, _ in node.meta.get("nn_module_stack", {}).values()
+        )
         if found := [inner for inner in around if CHILD in inner.split(".")]:
             return str(found[0])
     return None
@@ -272,8 +312,8 @@ def _outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
     if found := _tensors(result):
         return found
     raise BackboneError(
-        f"{type(model).__name__} returns no tensors that could be compared, but a {type(result).__name__}: let it return "
-        "tensors, alone or in lists, dicts or dataclasses"
+        f"{type(model).__name__} returns no tensors that could be compared, but a"
+        f" {type(result).__name__}: let it return tensors, alone or in lists, dicts or dataclasses"
     )
 
 
@@ -281,7 +321,9 @@ def _outputs(model: nn.Module, x: Tensor) -> list[Tensor]:
 SHAKES = (1.0, -1.0, 1e4, -1e4)
 
 
-def _asked(model: nn.Module, x: Tensor, module: nn.Module, before: list[Tensor]) -> tuple[bool, bool]:
+def _asked(
+    model: nn.Module, x: Tensor, module: nn.Module, before: list[Tensor]
+) -> tuple[bool, bool]:
     """(Whether a module ran, whether a changed result of it changes the outputs.)"""
     ran = False
 

@@ -1,4 +1,6 @@
-"""Costs of a network, counted on shapes: the functions of the table of costs (`nas_attn.tables`)."""
+"""Costs of a network, counted on shapes: the functions of the table of costs
+(`nas_attn.tables`).
+"""
 
 import math
 from collections.abc import Iterable
@@ -25,12 +27,17 @@ class Network:
 
     @cached_property
     def recording(self) -> Recording:
-        """One recorded forward pass; BackboneError: the model cannot process an image of this shape."""
+        """One recorded forward pass; BackboneError: the model cannot process an image of this
+        shape.
+        """
         return record(self.model, self.input_shape, bare=False)
 
 
-def cost(model: nn.Module, input_shape: tuple[int, int, int], objectives: Iterable[str] = ()) -> Costs:
-    """Name -> number, of all costs that are counted; `objectives` may name a user's own, `package.module:function`.
+def cost(
+    model: nn.Module, input_shape: tuple[int, int, int], objectives: Iterable[str] = ()
+) -> Costs:
+    """Name -> number, of all costs that are counted; `objectives` may name a user's own,
+    `package.module:function`.
 
     Raises:
         BackboneError: the model cannot process an image of this shape.
@@ -45,21 +52,37 @@ def cost(model: nn.Module, input_shape: tuple[int, int, int], objectives: Iterab
         except NasAttnError:
             raise
         except Exception as error:  # whatever a user's own code may raise
-            raise OperationError(f"the cost '{name}' raised {type(error).__name__}: {error}") from error
+            raise OperationError(
+                f"the cost '{name}' raised {type(error).__name__}: {error}"
+            ) from error
         if not isinstance(found[name], int | float) or not math.isfinite(found[name]):
-            raise OperationError(f"the cost '{name}' returned {found[name]!r}: return a finite int or float")
+            raise OperationError(
+                f"the cost '{name}' returned {found[name]!r}: return a finite int or float"
+            )
     return found
 
 
 def _plain(value: Any) -> Any:
     """The number in a scalar of NumPy or torch."""
-    return value.item() if isinstance(value, np.generic | torch.Tensor) and np.ndim(value) == 0 else value
+    return (
+        value.item()
+        if isinstance(value, np.generic | torch.Tensor) and np.ndim(value) == 0
+        else value
+    )
 
 
 def parameters(network: Network) -> int:
-    """Number of trained parameters. Shared ones count once, those of a replaced module not at all."""
-    idle = {id(parameter) for module in network.model.modules() for parameter in replaced_parameters(module)}
-    return sum(parameter.numel() for parameter in network.model.parameters() if id(parameter) not in idle)
+    """Number of trained parameters. Shared ones count once, those of a replaced module not at
+    all.
+    """
+    idle = {
+        id(parameter)
+        for module in network.model.modules()
+        for parameter in replaced_parameters(module)
+    }
+    return sum(
+        parameter.numel() for parameter in network.model.parameters() if id(parameter) not in idle
+    )
 
 
 def macs(network: Network) -> int:
@@ -68,5 +91,7 @@ def macs(network: Network) -> int:
 
 
 def activation_bytes(network: Network) -> int:
-    """Bytes of all tensors that one forward pass makes, in float32; views and in-place results make none."""
+    """Bytes of all tensors that one forward pass makes, in float32; views and in-place results make
+    none.
+    """
     return network.recording.activation_bytes

@@ -3,14 +3,16 @@
     model.layer1[0].bn2            BatchNorm2d  ->  AttendedBatchNorm2d(BatchNorm2d)
     model.layer1[0].bn2.nas_attn   Sequential(SqueezeExcitation)
 
-A host's class is replaced by a subclass whose `forward` sends the result through the attention. The host keeps its place, its
-parameters and its names. A deepcopy or pickle has its own attention, and every caller of the host (torch.export, compile, DDP,
-a hook, a direct `.forward`) runs it. A forward hook would not do: fx's conv-bn fusion silently drops a BatchNorm's hooks.
+A host's class is replaced by a subclass whose `forward` sends the result through the attention. The
+host keeps its place, its parameters and its names. A deepcopy or pickle has its own attention, and
+every caller of the host (torch.export, compile, DDP, a hook, a direct `.forward`) runs it. A
+forward hook would not do: fx's conv-bn fusion silently drops a BatchNorm's hooks.
 
-Attention survives tools that rebuild networks. Some give a host another `forward` (YOLO's `fuse()`): this replaces the host's
-own part only. Others put another module in a host's place (SyncBatchNorm's conversion, a norm folded away by hand), or delete
-the module around a host (a reparameterization): then the modules above the host, its holders, pass its attention on if this gives
-the same results, and raise otherwise.
+Attention survives tools that rebuild networks. Some give a host another `forward` (YOLO's
+`fuse()`): this replaces the host's own part only. Others put another module in a host's place
+(SyncBatchNorm's conversion, a norm folded away by hand), or delete the module around a host (a
+reparameterization): then the modules above the host, its holders, pass its attention on if this
+gives the same results, and raise otherwise.
 """
 
 import functools
@@ -33,13 +35,17 @@ from nas_attn.records import Choice, Point, ResolvedPlacement
 CHILD = "nas_attn"
 """Name of the host's child that holds its attention modules."""
 Role = Literal["after", "instead", "holder"]
-"""Role of a module: its result goes through attention, its input does instead, or a child is such a host."""
+"""Role of a module: its result goes through attention, its input does instead, or a child is such a
+host.
+"""
 _OWN = "_nas_attn_forward"
 """Attribute: a tool's replacement of the host's own forward."""
 _FROZEN = "_nas_attn_frozen"
 """Attribute of a replaced module: its parameters that were trained before."""
 _STATE = "_nas_attn_state"
-"""Attribute while a tool's forward runs, which may call the former one: `running`, then `applied`."""
+"""Attribute while a tool's forward runs, which may call the former one: `running`, then
+`applied`.
+"""
 PLACED = "_nas_attn_placed"
 """Attribute of a model that attention was attached to: path -> type of each module."""
 ITERATING_NAMES = frozenset({"children", "named_children", "_modules", "modules", "named_modules"})
@@ -47,29 +53,37 @@ ITERATING_NAMES = frozenset({"children", "named_children", "_modules", "modules"
 
 
 def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
-    """Puts attention into `model`, in place, and returns it; its state_dict gains keys; existing ones do not change.
+    """Puts attention into `model`, in place, and returns it; its state_dict gains keys; existing
+    ones do not change.
 
-    New modules are initialised from torch's global generator and take the device, dtype and training mode of their host.
+    New modules are initialised from torch's global generator and take the device, dtype and
+    training mode of their host.
 
     Raises:
-        BackboneError: a point is not in the model, the model already carries attention, or a host cannot carry it;
-            the model is then as before.
+        BackboneError: a point is not in the model, the model already carries attention, or a host
+            cannot carry it; the model is then as before.
         KnobError: a module cannot be built for its point.
     """
     refuse_wrapped(model)
     if attached_modules(model):
-        raise BackboneError("the model already has attention: call detach(model) before attaching another placement")
+        raise BackboneError(
+            "the model already has attention: call detach(model) before attaching another placement"
+        )
     modules = dict(model.named_modules())
     hosts = [(_host(modules, point), point, choices) for point, choices in resolved.modules]
     with torch.inference_mode(False):  # otherwise their weights could not be trained later
-        built = [_attention(model, host, point, choices, resolved.init) for host, point, choices in hosts]
+        built = [
+            _attention(model, host, point, choices, resolved.init) for host, point, choices in hosts
+        ]
     for (host, point, _), attention in zip(hosts, built, strict=True):
         make_host(host, attention, replaces=point.replaces)
     for point, _ in resolved.modules:
         names = point.path.split(".")
         for holder in (modules[".".join(names[:depth])] for depth in range(len(names))):
             if role_of(holder) is None and not isinstance(holder, torch.fx.GraphModule):
-                holder.__class__ = _class(type(holder), "holder")  # passes attention on if a child is replaced
+                holder.__class__ = _class(
+                    type(holder), "holder"
+                )  # passes attention on if a child is replaced
     model.__dict__[PLACED] = expected_modules(resolved)
     note(model, resolved)
     keep_in_rebuilt_networks()
@@ -96,7 +110,9 @@ def attached_modules(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def lost_modules(model: nn.Module, expected: nn.Module | None = None) -> dict[str, str]:
-    """Path -> type of each module that `attach` put into the model, or into `expected`, and that is missing now."""
+    """Path -> type of each module that `attach` put into the model, or into `expected`, and that is
+    missing now.
+    """
     there = {path for path, _ in model.named_modules(remove_duplicate=False)}
     return {
         path: kind
@@ -118,8 +134,9 @@ def expected_modules(resolved: ResolvedPlacement) -> dict[str, str]:
 
 
 def iterates_children(module: nn.Module) -> bool:
-    """Whether the module cannot take another child: its own forward runs all of them, or it is a graph of torch.fx, whose class is
-    generated."""
+    """Whether the module cannot take another child: its own forward runs all of them, or it is a
+    graph of torch.fx, whose class is generated.
+    """
     if isinstance(module, torch.fx.GraphModule):
         return True
     # torch's containers iterate over themselves instead, which AttendedList and AttendedDict answer
@@ -131,34 +148,51 @@ def refuse_wrapped(model: nn.Module) -> None:
     """Raises BackboneError: it is a wrapper or a program, not a model."""
     if isinstance(model, nn.parallel.DistributedDataParallel):
         raise BackboneError(
-            "attach before wrapping the model in DistributedDataParallel, which does not see modules that are added later"
+            "attach before wrapping the model in DistributedDataParallel, which does not see"
+            " modules that are added later"
         )
     if isinstance(model, torch.jit.ScriptModule):
-        raise BackboneError("a TorchScript model cannot take attention: attach it to the model before scripting")
+        raise BackboneError(
+            "a TorchScript model cannot take attention: attach it to the model before scripting"
+        )
     refuse_wrapper(model)
 
 
 def _host(modules: dict[str, nn.Module], point: Point) -> nn.Module:
     host = modules.get(point.path)
     if host is None:
-        raise BackboneError(f"the model has no module '{point.path}': {did_you_mean(point.path, modules)}")
+        raise BackboneError(
+            f"the model has no module '{point.path}': {did_you_mean(point.path, modules)}"
+        )
     if isinstance(host, torch.jit.ScriptModule):
         raise BackboneError(f"'{point.path}' is a TorchScript module and cannot take attention")
     if iterates_children(host):
-        raise BackboneError(f"'{point.path}' runs all its children itself and cannot take another: name one of them")
+        raise BackboneError(
+            f"'{point.path}' runs all its children itself and cannot take another: name one of them"
+        )
     return host
 
 
 def _attention(
     model: nn.Module, host: nn.Module, point: Point, choices: tuple[Choice, ...], init: str
 ) -> nn.Sequential:
-    built = (catalogue.build(c, point.channels, point.height, point.width, init=cast(Any, init)) for c in choices)
+    built = (
+        catalogue.build(c, point.channels, point.height, point.width, init=cast(Any, init))
+        for c in choices
+    )
     return Attention(*built).train(host.training).to(floating(host, model))
 
 
 def floating(*modules: nn.Module) -> torch.Tensor:
-    """The first floating-point parameter or buffer in one of these modules, whose device and dtype others take."""
-    tensors = (t for module in modules for t in (*module.parameters(), *module.buffers()) if t.is_floating_point())
+    """The first floating-point parameter or buffer in one of these modules, whose device and dtype
+    others take.
+    """
+    tensors = (
+        t
+        for module in modules
+        for t in (*module.parameters(), *module.buffers())
+        if t.is_floating_point()
+    )
     return next(tensors, torch.zeros(()))
 
 
@@ -180,9 +214,13 @@ def is_attended(module: nn.Module) -> bool:
 
 
 def make_host(module: nn.Module, attention: nn.Module, *, replaces: bool = False) -> None:
-    """Sends the module's result through `attention`. `replaces`: sends its input instead; its own parameters are not trained."""
+    """Sends the module's result through `attention`. `replaces`: sends its input instead; its own
+    parameters are not trained.
+    """
     if replaces:
-        module.__dict__[_FROZEN] = [p.requires_grad_(False) for p in module.parameters() if p.requires_grad]
+        module.__dict__[_FROZEN] = [
+            p.requires_grad_(False) for p in module.parameters() if p.requires_grad
+        ]
     nn.Module.add_module(module, CHILD, attention)
     _take(module, "instead" if replaces else "after")
 
@@ -206,7 +244,11 @@ def replaced_parameters(module: nn.Module) -> list[nn.Parameter]:
 
 
 def _own_parameters(module: nn.Module) -> list[nn.Parameter]:
-    return [parameter for name, parameter in module.named_parameters() if not name.startswith(f"{CHILD}.")]
+    return [
+        parameter
+        for name, parameter in module.named_parameters()
+        if not name.startswith(f"{CHILD}.")
+    ]
 
 
 def _take(module: nn.Module, role: Role) -> None:
@@ -228,10 +270,13 @@ def _forward(bare: type[nn.Module], role: Role) -> Callable[..., Any]:
     return functools.wraps(bare.forward)(after if role == "after" else instead)
 
 
-def _through(host: nn.Module, bare: type[nn.Module], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _through(
+    host: nn.Module, bare: type[nn.Module], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     """The result of a host to which a tool has given another forward.
 
-    That may be a method of the host's own class, or a function around the forward before it, which is the one with the
+    That may be a method of the host's own class, or a function around the forward before it, which
+    is the one with the
     attention: then it calls back, and the attention is applied there, once.
     """
     own, attention = host.__dict__[_OWN], cast(nn.Module, host._modules[CHILD])
@@ -252,12 +297,18 @@ def _through(host: nn.Module, bare: type[nn.Module], args: tuple[Any, ...], kwar
 def _is_method(host: nn.Module, function: Any) -> bool:
     """Whether a function is a method that the host's class has, bound to the host."""
     bound = isinstance(function, MethodType) and function.__self__ is host
-    return bound and any(function.__func__ is vars(c).get(function.__func__.__name__) for c in type(host).__mro__)
+    return bound and any(
+        function.__func__ is vars(c).get(function.__func__.__name__) for c in type(host).__mro__
+    )
 
 
 def _set_attribute(self: nn.Module, name: str, value: Any) -> None:
     if name == "forward" and is_attended(self):
-        if isinstance(value, MethodType) and value.__self__ is self and value.__func__ is type(self).forward:
+        if (
+            isinstance(value, MethodType)
+            and value.__self__ is self
+            and value.__func__ is type(self).forward
+        ):
             self.__dict__.pop(_OWN, None)  # it was put back
         else:
             self.__dict__[_OWN] = value
@@ -278,9 +329,16 @@ def _add_module(self: nn.Module, name: str, module: nn.Module | None) -> None:
 
 
 def _successor(holder: nn.Module, name: str, new: Any) -> Any:
-    """A child's replacement, with the attention of the former child. BackboneError: it cannot carry this attention."""
+    """A child's replacement, with the attention of the former child. BackboneError: it cannot carry
+    this attention.
+    """
     old = holder.__dict__.get("_modules", {}).get(name)
-    if old is None or new is old or not _holds_attention(old) or (isinstance(new, nn.Module) and _holds_attention(new)):
+    if (
+        old is None
+        or new is old
+        or not _holds_attention(old)
+        or (isinstance(new, nn.Module) and _holds_attention(new))
+    ):
         return new
     role = role_of(old)
     if isinstance(new, nn.Module) and role in ("after", "instead"):
@@ -292,12 +350,19 @@ def _successor(holder: nn.Module, name: str, new: Any) -> Any:
             unmake(old)
             make_host(new, attention)
             return new
-    carried = (cast(nn.Sequential, host._modules[CHILD]) for host in old.modules() if is_attended(host))
+    carried = (
+        cast(nn.Sequential, host._modules[CHILD]) for host in old.modules() if is_attended(host)
+    )
     kinds = ", ".join(type(module).__name__ for one in carried for module in one.children())
-    what = f"a {type(new).__name__} cannot take its place" if new is not None else "it cannot be removed"
+    what = (
+        f"a {type(new).__name__} cannot take its place"
+        if new is not None
+        else "it cannot be removed"
+    )
     where = f"'{name}' of {bare_class(holder).__name__}"
     raise BackboneError(
-        f"{where} carries attention ({kinds}) and {what}: call detach(model) before, attach again after"
+        f"{where} carries attention ({kinds}) and {what}: call detach(model) before, attach again"
+        " after"
     )
 
 
@@ -307,8 +372,12 @@ def _holds_attention(module: nn.Module) -> bool:
 
 
 def _is_light(module: nn.Module) -> bool:
-    """Whether a module is a norm, or has no weights: such modules may replace each other, or be removed."""
-    return not _own_parameters(module) or isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm)
+    """Whether a module is a norm, or has no weights: such modules may replace each other, or be
+    removed.
+    """
+    return not _own_parameters(module) or isinstance(
+        module, _NormBase | nn.GroupNorm | nn.LayerNorm
+    )
 
 
 def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
@@ -341,7 +410,9 @@ def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
 _CLASSES: dict[tuple[type[nn.Module], Role], type[nn.Module]] = {}
 
 
-def _reduce(self: Any, protocol: Any) -> tuple[Callable[..., Any], tuple[type[nn.Module], Role], Any]:
+def _reduce(
+    self: Any, protocol: Any
+) -> tuple[Callable[..., Any], tuple[type[nn.Module], Role], Any]:
     return Named(blank), (type(self)._nas_attn_bare, type(self)._nas_attn_role), self.__getstate__()
 
 
@@ -360,7 +431,9 @@ class Attention(nn.Sequential):
 
 
 class AttendedDict:
-    """Hides the attention from a container that asks itself for its children by name (a DenseNet's block)."""
+    """Hides the attention from a container that asks itself for its children by name (a DenseNet's
+    block).
+    """
 
     _modules: dict[str, nn.Module]
 
@@ -401,4 +474,6 @@ class AttendedList:
         return iter(self._own())
 
     def __getitem__(self, index: Any) -> Any:
-        return nn.Sequential(*self._own()[index]) if isinstance(index, slice) else self._own()[index]
+        return (
+            nn.Sequential(*self._own()[index]) if isinstance(index, slice) else self._own()[index]
+        )

@@ -1,7 +1,9 @@
-"""Pickles networks with attention by names that are looked up when the file is read, so that the file imports nothing of this package.
+"""Pickles networks with attention by names that are looked up when the file is read, so that the
+file imports nothing of this package.
 
-A tool that reads a pickle without this package would otherwise see a missing module. Ultralytics then installs whatever is
-registered under that module's name. A file written here fails with one sentence instead.
+A tool that reads a pickle without this package would otherwise see a missing module. Ultralytics
+then installs whatever is registered under that module's name. A file written here fails with one
+sentence instead.
 """
 
 import pydoc
@@ -15,20 +17,30 @@ from torch import nn
 from nas_attn.errors import BackboneError
 
 MISSING = "nas_attn: this file needs it, install it and try again"
-"""The name under which a pickle asks for `_resolved`: without this package, Python's error message ends in it."""
+"""The name under which a pickle asks for `_resolved`: without this package, Python's error message
+ends in it.
+"""
 
 
 def packed(module: nn.Module) -> Any:
-    """A module as plain values: modules of torch alone as they are, others as (class by name, attributes, children)."""
+    """A module as plain values: modules of torch alone as they are, others as (class by name,
+    attributes, children).
+    """
     kind = type(module)
     if all(type(part).__module__.startswith("torch.") for part in module.modules()):
         return module
     attributes = {
-        name: Named(value) if isinstance(value, FunctionType) and value.__module__.startswith("nas_attn.") else value
+        name: (
+            Named(value)
+            if isinstance(value, FunctionType) and value.__module__.startswith("nas_attn.")
+            else value
+        )
         for name, value in vars(module).items()
         if name != "_modules"
     }
-    children = {name: child if child is None else packed(child) for name, child in module._modules.items()}
+    children = {
+        name: child if child is None else packed(child) for name, child in module._modules.items()
+    }
     return f"{kind.__module__}:{kind.__qualname__}", attributes, children
 
 
@@ -38,7 +50,9 @@ def unpacked(given: Any) -> nn.Module | None:
         return given
     name, attributes, children = given
     module: nn.Module = _found(name).__new__(_found(name))
-    vars(module).update(attributes, _modules={key: unpacked(child) for key, child in children.items()})
+    vars(module).update(
+        attributes, _modules={key: unpacked(child) for key, child in children.items()}
+    )
     return module
 
 
@@ -54,7 +68,9 @@ def _found(name: str) -> Any:
 
 
 class Named:
-    """A function of this package, to be returned from `__reduce_ex__`: called as itself, pickled by its name."""
+    """A function of this package, to be returned from `__reduce_ex__`: called as itself, pickled by
+    its name.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function

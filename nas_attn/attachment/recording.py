@@ -1,11 +1,15 @@
-"""Records the data flow of one forward: every operation and every module call, and answers questions about them.
+"""Records the data flow of one forward: every operation and every module call, and answers
+questions about them.
 
-The forward runs on a copy of the model with fake tensors, which have shapes and no numbers; for a model that needs numbers
-(control flow that depends on data), on a real copy. The model itself and the random generators do not change.
+The forward runs on a copy of the model with fake tensors, which have shapes and no numbers; for a
+model that needs numbers (control flow that depends on data), on a real copy. The model itself and
+the random generators do not change.
 
-Tensors are told apart by their value, not by their object: an in-place operation makes a new value of the same tensor.
-A 4-D tensor is a feature map (N, C, H, W) where a convolution, a 2-D norm or a 2-D pooling made or took it, or where it
-came from one by element-wise operations. Vision transformers also have 4-D tensors, but (N, H, W, C): those are none."""
+Tensors are told apart by their value, not by their object: an in-place operation makes a new value
+of the same tensor. A 4-D tensor is a feature map (N, C, H, W) where a convolution, a 2-D norm or a
+2-D pooling made or took it, or where it came from one by element-wise operations. Vision
+transformers also have 4-D tensors, but (N, H, W, C): those are none.
+"""
 
 import copy
 import functools
@@ -89,12 +93,16 @@ class Recording:
 
 @torch.inference_mode(False)
 def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -> Recording:
-    """Runs one image of this shape through a copy of the model in evaluation mode; `bare`: without attention. BackboneError: the model
-    cannot process such an image. It leaves inference mode meanwhile, in which torch shows no operations."""
+    """Runs one image of this shape through a copy of the model in evaluation mode; `bare`: without
+    attention. BackboneError: the model cannot process such an image. It leaves inference mode
+    meanwhile, in which torch shows no operations.
+    """
     refuse_wrapped(model)
     name = type(model).__name__
     if any(is_lazy(parameter) for parameter in model.parameters()):
-        raise BackboneError(f"{name} has lazy layers without sizes yet: run one batch through it first")
+        raise BackboneError(
+            f"{name} has lazy layers without sizes yet: run one batch through it first"
+        )
     with suppress(Exception):  # of a model that needs numbers; the real run shows its own errors
         return _on_shapes(model, input_shape, bare)
     try:
@@ -105,12 +113,17 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
         ) from error
     try:
         x = image_for(twin, input_shape)
-        with warnings.catch_warnings(), torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+        with (
+            warnings.catch_warnings(),
+            torch.random.fork_rng([x.device] if x.device.type == "cuda" else []),
+        ):
             warnings.simplefilter("ignore")
             return _run(_prepared(twin, bare), x)
     except Exception as error:
         shape, way = "x".join(map(str, input_shape)), _way_out(model, error, input_shape)
-        raise BackboneError(f"{name} cannot process a {shape} image ({_first_line(error)}): {way}") from error
+        raise BackboneError(
+            f"{name} cannot process a {shape} image ({_first_line(error)}): {way}"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -121,12 +134,20 @@ def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, in
     """The way out for a model that cannot process an image."""
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if first is not None and first.in_channels != input_shape[0] and "channels" in str(error):
-        return f"its first convolution takes {first.in_channels} channels, so give it such images, or let it take {input_shape[0]}"
-    return "its forward has to take one batch of images (N, C, H, W) of this size: change data.size, or wrap the model"
+        return (
+            f"its first convolution takes {first.in_channels} channels, so give it such images, or"
+            f" let it take {input_shape[0]}"
+        )
+    return (
+        "its forward has to take one batch of images (N, C, H, W) of this size: change data.size,"
+        " or wrap the model"
+    )
 
 
 def _on_shapes(model: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
-    """Records without numbers. Fused attention is recorded as its parts, with the matrix between them."""
+    """Records without numbers. Fused attention is recorded as its parts, with the matrix between
+    them.
+    """
     shapes: dict[int, Any] = {id(t): t.to("meta") for t in model.buffers()}
     shapes |= {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in model.parameters()}
     twin = copy.deepcopy(model, shapes)
@@ -141,9 +162,11 @@ def image_for(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
 
 
 def _prepared(twin: nn.Module, bare: bool) -> nn.Module:
-    """The copy in evaluation mode, without a user's hooks, which would see useless tensors; a detector without NMS.
+    """The copy in evaluation mode, without a user's hooks, which would see useless tensors; a
+    detector without NMS.
 
-    Hooks that run before a module and come from torch stay: they make its weights (weight norm, spectral norm).
+    Hooks that run before a module and come from torch stay: they make its weights (weight norm,
+    spectral norm).
     """
     undecided(twin)
     if bare:
@@ -165,7 +188,9 @@ def _run(model: nn.Module, x: Tensor) -> Recording:
         module.register_forward_pre_hook(recorder.enter(path), with_kwargs=True)
         module.register_forward_hook(recorder.leave, with_kwargs=True)
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it is one operation, of which torch knows no FLOPs
+    torch.backends.mha.set_fastpath_enabled(
+        False
+    )  # it is one operation, of which torch knows no FLOPs
     try:
         with torch.no_grad(), recorder:
             model(x)
@@ -175,7 +200,9 @@ def _run(model: nn.Module, x: Tensor) -> Recording:
 
 
 def tensors_in(result: Any, depth: int = 3) -> list[Tensor]:
-    """The tensors in a module's result, in order; looks into objects of other classes down to `depth` levels."""
+    """The tensors in a module's result, in order; looks into objects of other classes down to
+    `depth` levels.
+    """
     found: list[Tensor] = []
     for leaf in tree_leaves(result):
         if isinstance(leaf, Tensor):
@@ -187,7 +214,9 @@ def tensors_in(result: Any, depth: int = 3) -> list[Tensor]:
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation; its hooks see every module call. Keeps all tensors, so that identities stay unique."""
+    """Sees every operation; its hooks see every module call. Keeps all tensors, so that identities
+    stay unique.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -199,7 +228,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._ended = 0
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         inputs = self._known((args, kwargs))
@@ -215,7 +248,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         formula = flop_registry.get(func._overloadpacket)
         macs = formula(*args, **kwargs, out_val=result) // 2 if formula is not None else 0
         call = self._open[-1].index if self._open else 0
-        self.recording.operations.append(Operation(func._schema.name.partition("::")[2], inputs, outputs, call, macs))
+        self.recording.operations.append(
+            Operation(func._schema.name.partition("::")[2], inputs, outputs, call, macs)
+        )
         return result
 
     def enter(self, path: str) -> Callable[..., None]:
@@ -224,7 +259,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
             calls, first = self.recording.calls, len(self.recording.operations)
             parent = self._open[-1].index if self._open else None
-            self._open.append(Call(len(calls), path, type(module), parent, self._known((args, kwargs)), first))
+            self._open.append(
+                Call(len(calls), path, type(module), parent, self._known((args, kwargs)), first)
+            )
             calls.append(self._open[-1])
 
         return hook
@@ -239,7 +276,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             call.output = self._value(result)
 
     def _known(self, tree: Any) -> tuple[Value, ...]:
-        return tuple(self._value(tensor) for tensor in tree_leaves(tree) if isinstance(tensor, Tensor))
+        return tuple(
+            self._value(tensor) for tensor in tree_leaves(tree) if isinstance(tensor, Tensor)
+        )
 
     def _value(self, tensor: Tensor) -> Value:
         return self._values[id(tensor)] if id(tensor) in self._values else self._new(tensor)
@@ -257,20 +296,26 @@ def _named(*texts: str) -> frozenset[str]:
 
 
 LAYOUT_CHANGING = _named(
-    "permute transpose t view _unsafe_view reshape _reshape_alias unsqueeze squeeze expand unfold as_strided movedim",
+    "permute transpose t view _unsafe_view reshape _reshape_alias unsqueeze squeeze expand unfold"
+    " as_strided movedim",
     "matmul bmm mm addmm select index diagonal im2col col2im",
 )
 """Operations whose result may not be a map even if an input is one."""
 CONVOLUTIONS = _named("convolution _convolution cudnn_convolution mkldnn_convolution")
 NORMS = _named(
-    "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm",
+    "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training"
+    " cudnn_batch_norm",
     "batch_norm_with_update native_group_norm",
 )
 POOLINGS = _named(
-    "max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d adaptive_avg_pool2d max_pool2d"
+    "max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d"
+    " adaptive_avg_pool2d max_pool2d"
 )
 MAPPED = (
-    CONVOLUTIONS | NORMS | POOLINGS | _named("upsample_nearest2d upsample_bilinear2d upsample_bicubic2d pixel_shuffle")
+    CONVOLUTIONS
+    | NORMS
+    | POOLINGS
+    | _named("upsample_nearest2d upsample_bilinear2d upsample_bicubic2d pixel_shuffle")
 )
 """Operations that read and write (N, C, H, W)."""
 MATRIX_PRODUCTS = _named("mm addmm bmm baddbmm linear")
@@ -343,7 +388,9 @@ class Flow:
         return call.output if call.output in self.maps else None
 
     def by_shape(self, path: str) -> dict[tuple[tuple[int, ...], ...], Value]:
-        """Shapes of a module's results -> their first tensor; several entries if it runs on maps of several shapes."""
+        """Shapes of a module's results -> their first tensor; several entries if it runs on maps of
+        several shapes.
+        """
         calls = (call for call in self.calls_of[path] if call.outputs)
         return {tuple(self.shapes[v] for v in call.outputs): call.outputs[0] for call in calls}
 
@@ -358,7 +405,9 @@ class Flow:
 
     @functools.cache  # noqa: B019
     def frame(self, operation: int) -> int:
-        """The innermost call around an operation that has other convolutions or layers, too: its forward contains the operation."""
+        """The innermost call around an operation that has other convolutions or layers, too: its
+        forward contains the operation.
+        """
         stack = self.recording.stack(self.operations[operation].call)
         for index in stack:
             if any(op.name in LAYERS for op in self.within(self.calls[index])):
@@ -366,7 +415,9 @@ class Flow:
         return stack[-1]
 
     def depths(self, call: Call) -> dict[Value, int]:
-        """Number of layers between a call's inputs and each value made in it; values from outside have depth 0."""
+        """Number of layers between a call's inputs and each value made in it; values from outside
+        have depth 0.
+        """
         depth: dict[Value, int] = defaultdict(int)
         for op in self.within(call):
             here = max((depth[v] for v in op.inputs), default=0) + (op.name in LAYERS)
@@ -396,7 +447,9 @@ class Flow:
 
     def _only_input(self, value: Value) -> Value | None:
         index = self.producer.get(value)
-        inputs = () if index is None else {v for v in self.operations[index].inputs if v in self.live}
+        inputs = (
+            () if index is None else {v for v in self.operations[index].inputs if v in self.live}
+        )
         return next(iter(inputs)) if len(inputs) == 1 else None
 
     def ancestors(self, value: Value) -> set[Value]:
@@ -412,11 +465,15 @@ class Flow:
 
 
 def gates_its_input(flow: Flow, call: Call) -> bool:
-    """Whether a call's result is its input times gates that it computes with at least one layer, once or in turn (CBAM), or
-    the sum of such products (scSE). Such a module is attention, not a block."""
+    """Whether a call's result is its input times gates that it computes with at least one layer,
+    once or in turn (CBAM), or the sum of such products (scSE). Such a module is attention, not a
+    block.
+    """
     if call.index not in flow.gating:
         value = flow.map_of(call)
-        flow.gating[call.index] = value is not None and _gated(flow, call, value, flow.depths(call)) > 0
+        flow.gating[call.index] = (
+            value is not None and _gated(flow, call, value, flow.depths(call)) > 0
+        )
     return flow.gating[call.index]
 
 
@@ -442,6 +499,8 @@ def _gated(flow: Flow, call: Call, value: Value, depths: Mapping[Value, int]) ->
 
 
 def _own(flow: Flow, call: Call, operation: int) -> bool:
-    """Whether an operation is of the call's own forward, or of a part that gates as well (CBAM's two halves)."""
+    """Whether an operation is of the call's own forward, or of a part that gates as well (CBAM's
+    two halves).
+    """
     frame = flow.frame(operation)
     return frame == call.index or flow.calls[frame].parent == call.index

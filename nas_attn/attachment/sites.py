@@ -1,4 +1,6 @@
-"""The sites of a model: stages, blocks, modules that a user names, and the backbone's own attention."""
+"""The sites of a model: stages, blocks, modules that a user names, and the backbone's own
+attention.
+"""
 
 import copy
 import re
@@ -12,7 +14,15 @@ from torch import nn
 from nas_attn.attachment.blocks import CONTAINERS, FOLDED, Block, BlockFinder, Roles, safest
 from nas_attn.attachment.copies import merged_modules
 from nas_attn.attachment.hosting import detach, iterates_children
-from nas_attn.attachment.recording import CONVOLUTIONS, MATRIX_PRODUCTS, Call, Flow, Value, gates_its_input, record
+from nas_attn.attachment.recording import (
+    CONVOLUTIONS,
+    MATRIX_PRODUCTS,
+    Call,
+    Flow,
+    Value,
+    gates_its_input,
+    record,
+)
 from nas_attn.errors import BackboneError, did_you_mean
 from nas_attn.records import Point, Role, Site, Survey
 
@@ -41,12 +51,14 @@ def survey(
     custom: Mapping[str, Sequence[str]] | None = None,
     heads: bool = False,
 ) -> Survey:
-    """Finds where attention can go in a model, and why it cannot go elsewhere; does not change the model.
+    """Finds where attention can go in a model, and why it cannot go elsewhere; does not change the
+    model.
 
-    Blocks whose outputs have the same shape and follow each other form a stage, `stage1` … `stageN`; the blocks of a
-    stage are `stageK.block1` …. In the neck of a detector or segmenter they are called `neckK`, in its head `headK`; the
-    maps that a head takes are sites of the neck as well. The backbone's own attention is `stageK.original` (by
-    shape `stageK.original1`, …): attention that is attached there replaces it. Attached attention is ignored.
+    Blocks whose outputs have the same shape and follow each other form a stage, `stage1` …
+    `stageN`; the blocks of a stage are `stageK.block1` …. In the neck of a detector or segmenter
+    they are called `neckK`, in its head `headK`; the maps that a head takes are sites of the neck
+    as well. The backbone's own attention is `stageK.original` (by shape `stageK.original1`, …):
+    attention that is attached there replaces it. Attached attention is ignored.
 
     Args:
         input_shape: channels, height, width of one image.
@@ -54,18 +66,22 @@ def survey(
         heads: also list layers that only lead to outputs.
 
     Raises:
-        BackboneError: the model cannot process such an image, has no stages of 4-D feature maps, or a custom site
-            matches no module with maps.
+        BackboneError: the model cannot process such an image, has no stages of 4-D feature maps, or
+            a custom site matches no module with maps.
     """
     recording = record(model, input_shape, bare=True)
     flow = Flow(recording)
     merged = merged_modules(detach(copy.deepcopy(model)).eval(), input_shape)
-    unusable = merged | {path for path, module in model.named_modules() if iterates_children(module)}
+    unusable = merged | {
+        path for path, module in model.named_modules() if iterates_children(module)
+    }
     finder = BlockFinder(flow, unusable)
     total = max(recording.macs, 1)
     blocks = _blocks(finder, required=model if not custom else None)
     roles = Roles(flow, [block.value for block in blocks])
-    if roles.levels() and all(roles.of(block.value) == "head" for block in blocks):  # the rest is a chain (yolov3-tiny)
+    if roles.levels() and all(
+        roles.of(block.value) == "head" for block in blocks
+    ):  # the rest is a chain (yolov3-tiny)
         blocks = finder.chain()
         roles = Roles(flow, [block.value for block in blocks])
     blocks = _with_levels(finder, blocks, roles.levels())
@@ -74,10 +90,13 @@ def survey(
     wholes: list[Site] = []
     parts: list[Site] = []
     for stage in stages:
-        wholes.append(_site(stage.name, stage.role, stage.blocks, total, _end(finder, stage.blocks, paths)))
+        wholes.append(
+            _site(stage.name, stage.role, stage.blocks, total, _end(finder, stage.blocks, paths))
+        )
         wholes.extend(_original_attention(flow, stage, unusable))
         parts.extend(
-            _site(f"{stage.name}.block{j}", stage.role, [block], total) for j, block in enumerate(stage.blocks, start=1)
+            _site(f"{stage.name}.block{j}", stage.role, [block], total)
+            for j, block in enumerate(stage.blocks, start=1)
         )
     own = list(_custom_sites(flow, custom or {}, unusable, total, roles))
     for name in {site.name for site in own} & {site.name for site in (*wholes, *parts)}:
@@ -109,55 +128,78 @@ def find_sites(
             return originals
         return granularity == "both" or ("." in site.name) == (granularity == "block")
 
-    return tuple(site for site in survey(model, input_shape, custom=custom, heads=heads).sites if asked(site))
+    return tuple(
+        site for site in survey(model, input_shape, custom=custom, heads=heads).sites if asked(site)
+    )
 
 
-def reshaped(sites: Sequence[Site], model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Site, ...]:
-    """Sites that were found with images of another shape, with the map sizes for this one. BackboneError: the model cannot
-    process such an image, or lacks the modules."""
+def reshaped(
+    sites: Sequence[Site], model: nn.Module, input_shape: tuple[int, int, int]
+) -> tuple[Site, ...]:
+    """Sites that were found with images of another shape, with the map sizes for this one.
+    BackboneError: the model cannot process such an image, or lacks the modules.
+    """
     flow = Flow(record(model, input_shape, bare=True))
 
     def seen(point: Point) -> Point:
         calls = flow.calls_of.get(point.path, [])
         if not calls or calls[-1].output is None:
-            raise BackboneError(f"{type(model).__name__} has no feature map at '{point.path}': use the study's model")
+            raise BackboneError(
+                f"{type(model).__name__} has no feature map at '{point.path}': use the study's"
+                " model"
+            )
         _, channels, height, width = flow.shapes[calls[-1].output]
         return replace(point, channels=channels, height=height, width=width)
 
     return tuple(
-        replace(site, points=tuple((at, tuple(seen(point) for point in points)) for at, points in site.points))
+        replace(
+            site,
+            points=tuple(
+                (at, tuple(seen(point) for point in points)) for at, points in site.points
+            ),
+        )
         for site in sites
     )
 
 
 def _blocks(finder: BlockFinder, *, required: nn.Module | None) -> list[Block]:
-    """The blocks of a network; for a plain chain, its layers. BackboneError, if `required` for this model: there are none, or
-    most of the network follows what looks like blocks (a vision transformer's stem)."""
+    """The blocks of a network; for a plain chain, its layers. BackboneError, if `required` for this
+    model: there are none, or most of the network follows what looks like blocks (a vision
+    transformer's stem).
+    """
     blocks = finder.find()
     if blocks and finder.classes:
         return blocks
-    blocks = [block for block in blocks if block.shape[1:] != (1, 1)] or finder.chain()  # a classifier is no block
+    blocks = [
+        block for block in blocks if block.shape[1:] != (1, 1)
+    ] or finder.chain()  # a classifier is no block
     names = [op.name for op in finder.flow.operations]
-    convolutions, products = (sum(name in kind for name in names) for kind in (CONVOLUTIONS, MATRIX_PRODUCTS))
+    convolutions, products = (
+        sum(name in kind for name in names) for kind in (CONVOLUTIONS, MATRIX_PRODUCTS)
+    )
     if blocks and products <= 8 + convolutions:
         return blocks
     if required is None:
         return []
     raise BackboneError(
-        f"{type(required).__name__} has no stages of 4-D feature maps (found {convolutions} convolutions and {products} matrix "
-        "products): name modules that return maps (N, C, H, W) as custom sites, or take a convolutional backbone"
+        f"{type(required).__name__} has no stages of 4-D feature maps (found {convolutions}"
+        f" convolutions and {products} matrix products): name modules that return maps (N, C, H, W)"
+        " as custom sites, or take a convolutional backbone"
     )
 
 
 def _stages(finder: BlockFinder, blocks: Sequence[Block], roles: Roles) -> list[Stage]:
-    """Blocks grouped by role and shape: consecutive ones, and those of one repeated list (branches at several
-    resolutions) but for such as different modules join, or as a block of another shape lies between (a pyramid's way
-    down and its way up)."""
+    """Blocks grouped by role and shape: consecutive ones, and those of one repeated list (branches
+    at several resolutions) but for such as different modules join, or as a block of another shape
+    lies between (a pyramid's way down and its way up).
+    """
     stages: list[Stage] = []
     for block in blocks:
         role = roles.of(block.value)
         alike = [s for s in stages if s.role == role and s.blocks[0].shape == block.shape]
-        fitting = [s for s in alike if s is stages[-1] or _in_parallel(finder, s.blocks[-1], block, blocks)]
+        fitting = [
+            s for s in alike if s is stages[-1] or _in_parallel(finder, s.blocks[-1], block, blocks)
+        ]
         if fitting:
             fitting[-1].blocks.append(block)
         else:
@@ -166,8 +208,12 @@ def _stages(finder: BlockFinder, blocks: Sequence[Block], roles: Roles) -> list[
 
 
 def _in_parallel(finder: BlockFinder, one: Block, other: Block, blocks: Sequence[Block]) -> bool:
-    """Whether two blocks are of one list and run in parallel to blocks of other shapes, not before and after one."""
-    lists = {re.sub(r"\b\d+\b", "*", block.path) for block in (one, other)}  # their paths without numbers
+    """Whether two blocks are of one list and run in parallel to blocks of other shapes, not before
+    and after one.
+    """
+    lists = {
+        re.sub(r"\b\d+\b", "*", block.path) for block in (one, other)
+    }  # their paths without numbers
     if len(lists) > 1 or _joined_in(finder, one) != _joined_in(finder, other):
         return False
     before = finder.flow.ancestors(other.value)
@@ -185,7 +231,9 @@ def _named(stages: list[Stage], heads: bool) -> list[Stage]:
     return shown
 
 
-def _site(name: str, role: Role, blocks: Sequence[Block], total: int, end: tuple[Point, ...] = ()) -> Site:
+def _site(
+    name: str, role: Role, blocks: Sequence[Block], total: int, end: tuple[Point, ...] = ()
+) -> Site:
     """The site of these blocks; `end`: its points at the position `stage`."""
     shape = blocks[0].shape
     by_position = {
@@ -198,8 +246,10 @@ def _site(name: str, role: Role, blocks: Sequence[Block], total: int, end: tuple
 
 
 def _end(finder: BlockFinder, blocks: Sequence[Block], paths: Collection[str]) -> tuple[Point, ...]:
-    """The last block's output; or of the module that joins these blocks' results with others, as a CSP stage does, which
-    holds no other of the blocks at `paths`, and whose map has the blocks' size."""
+    """The last block's output; or of the module that joins these blocks' results with others, as a
+    CSP stage does, which holds no other of the blocks at `paths`, and whose map has the blocks'
+    size.
+    """
     flow, host = finder.flow, blocks[-1].host
     found = (Point(host, *blocks[-1].shape),) if host else ()
     mine = {block.path for block in blocks}
@@ -207,27 +257,46 @@ def _end(finder: BlockFinder, blocks: Sequence[Block], paths: Collection[str]) -
     for index in flow.recording.stack(last.index)[1:-1]:
         call = flow.calls[index]
         value = flow.map_of(call)
-        inside = {c.path for c in flow.calls[call.index :] if c.last <= call.last and c.path in paths}
+        inside = {
+            c.path for c in flow.calls[call.index :] if c.last <= call.last and c.path in paths
+        }
         if value is None or not inside <= mine or flow.shapes[value][2:] != blocks[-1].shape[1:]:
             break
-        if finder.in_one_place(call) and not issubclass(call.module, CONTAINERS) and finder.joins(call, layers=2):
+        if (
+            finder.in_one_place(call)
+            and not issubclass(call.module, CONTAINERS)
+            and finder.joins(call, layers=2)
+        ):
             found = (_point(flow, call),)
     return found
 
 
 def _joined_in(finder: BlockFinder, block: Block) -> str | None:
-    """The innermost module around a block that joins its result with others; None if there is none."""
+    """The innermost module around a block that joins its result with others; None if there is
+    none.
+    """
     flow = finder.flow
     around = flow.recording.stack(flow.calls_of[block.path][-1].index)[1:-1]
     calls = (flow.calls[index] for index in around)
-    return next((c.path for c in calls if not issubclass(c.module, CONTAINERS) and finder.joins(c, layers=2)), None)
+    return next(
+        (
+            c.path
+            for c in calls
+            if not issubclass(c.module, CONTAINERS) and finder.joins(c, layers=2)
+        ),
+        None,
+    )
 
 
 def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Value]) -> list[Block]:
-    """The blocks, and as one each of these maps that no block makes, where it is the result of a module."""
+    """The blocks, and as one each of these maps that no block makes, where it is the result of a
+    module.
+    """
     flow, added = finder.flow, list[Block]()
     known: set[Value | None] = {block.value for block in blocks}
-    for inner in (flow.calls_of[block.path][-1] for block in blocks):  # and modules that join a block with others
+    for inner in (
+        flow.calls_of[block.path][-1] for block in blocks
+    ):  # and modules that join a block with others
         around = (call for call in flow.calls[1 : inner.index] if inner.last <= call.last)
         known |= {call.output for call in around if finder.joins(call, layers=2)}
     for value in levels:
@@ -240,10 +309,15 @@ def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Valu
         _, channels, height, width = flow.shapes[value]
         macs = sum(map(flow.macs, flow.calls_of[host.path]))
         added.append(Block(host.path, host.path, (), (channels, height, width), macs, value))
-    return sorted([*blocks, *added], key=lambda block: flow.producer.get(block.value, -1)) if added else blocks
+    return (
+        sorted([*blocks, *added], key=lambda block: flow.producer.get(block.value, -1))
+        if added
+        else blocks
+    )
 
 
-# ------------------------------------------------------------------------------------------- why something is not a site
+# ------------------------------------------------------------------------------------------- why
+# something is not a site
 
 
 def _notes(
@@ -254,33 +328,55 @@ def _notes(
     merged: frozenset[str],
     heads: bool,
 ) -> Iterator[str]:
-    """One sentence for each surprising fact about the sites. `merged`: modules that reparameterization removes or changes;
-    `heads`: whether layers of the head are listed."""
+    """One sentence for each surprising fact about the sites. `merged`: modules that
+    reparameterization removes or changes;
+    `heads`: whether layers of the head are listed.
+    """
     flow = finder.flow
     stages = [site for site in sites if "." not in site.name]
-    branched = sorted({call.path for call in flow.calls if call.path in merged and not issubclass(call.module, FOLDED)})
+    branched = sorted(
+        {
+            call.path
+            for call in flow.calls
+            if call.path in merged and not issubclass(call.module, FOLDED)
+        }
+    )
     if branched:
         yield (
-            f"not sites, since the network's own reparameterization removes or changes them: {_listed(branched)}; latency is "
-            "measured after it"
+            "not sites, since the network's own reparameterization removes or changes them:"
+            f" {_listed(branched)}; latency is measured after it"
         )
     hidden = [block.path for block in blocks if roles.of(block.value) == "head"]
     if hidden and not any(site.role == "head" for site in stages):
-        yield f"not sites, since they only lead to outputs: {_listed(hidden)}; heads=True lists them as head1 …"
+        yield (
+            f"not sites, since they only lead to outputs: {_listed(hidden)}; heads=True lists them"
+            " as head1 …"
+        )
     shared = {call.path: [*flow.by_shape(call.path).values()] for call in roles.heads}
     several = finder.several | {path: maps for path, maps in shared.items() if len(maps) > 1}
     for path, maps in several.items():
-        if (heads or roles.of(maps[0]) != "head") and not any(path.startswith(f"{around}.") for around in several):
+        if (heads or roles.of(maps[0]) != "head") and not any(
+            path.startswith(f"{around}.") for around in several
+        ):
             shapes = _listed(["x".join(map(str, flow.shapes[value][1:])) for value in maps])
-            yield f"{path} is not a site: it runs on maps of several shapes ({shapes}), and attention is built for one"
+            yield (
+                f"{path} is not a site: it runs on maps of several shapes ({shapes}), and attention"
+                " is built for one"
+            )
     for path, value in finder.repeated.items():
         if heads or roles.of(value) != "head":
             times = len(flow.calls_of[path])
-            yield f"{path} is not a site: the network calls it at {times} places, and attention would go to all of them"
+            yield (
+                f"{path} is not a site: the network calls it at {times} places, and attention would"
+                " go to all of them"
+            )
     points = {point.path for site in sites for _, found in site.points for point in found}
     again = sorted(path for path in points if len(flow.calls_of[path]) > 1)
     if again:
-        yield f"the network runs these more than once for an image, so attention there runs as often: {_listed(again)}"
+        yield (
+            "the network runs these more than once for an image, so attention there runs as often:"
+            f" {_listed(again)}"
+        )
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -289,20 +385,31 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _custom_sites(
-    flow: Flow, custom: Mapping[str, Sequence[str]], unusable: frozenset[str], total: int, roles: Roles
+    flow: Flow,
+    custom: Mapping[str, Sequence[str]],
+    unusable: frozenset[str],
+    total: int,
+    roles: Roles,
 ) -> Iterator[Site]:
-    """One site per name: the outputs of the modules whose paths match its globs, at position `block`. BackboneError: a glob
-    matches no module, no maps, or maps of different shapes."""
+    """One site per name: the outputs of the modules whose paths match its globs, at position
+    `block`. BackboneError: a glob matches no module, no maps, or maps of different shapes.
+    """
     for name, patterns in custom.items():
         calls = [call for pattern in patterns for call in _matching(flow, name, pattern, unusable)]
         points = tuple(dict.fromkeys(_point(flow, call) for call in calls))
         shapes = {(p.channels, p.height, p.width): p.path for p in points}
         if len(shapes) > 1:
-            found = ", ".join(f"{path} {'x'.join(map(str, shape))}" for shape, path in shapes.items())
-            raise BackboneError(f"site '{name}' matches maps of different shapes ({found}): give each its own site")
+            found = ", ".join(
+                f"{path} {'x'.join(map(str, shape))}" for shape, path in shapes.items()
+            )
+            raise BackboneError(
+                f"site '{name}' matches maps of different shapes ({found}): give each its own site"
+            )
         unique = {call.index: call for call in calls}.values()
         role = roles.of(cast(Value, calls[-1].output))
-        yield Site(name, (("block", points),), sum(flow.macs(call) for call in unique) / total, role)
+        yield Site(
+            name, (("block", points),), sum(flow.macs(call) for call in unique) / total, role
+        )
 
 
 def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> list[Call]:
@@ -316,7 +423,10 @@ def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> 
         why = (
             "returns no feature map (N, C, H, W) that attention could take"
             if calls
-            else "cannot carry attention: it runs all its children in turn, or the network removes it later; name a module around it"
+            else (
+                "cannot carry attention: it runs all its children in turn, or the network removes"
+                " it later; name a module around it"
+            )
         )
         raise BackboneError(f"site '{name}': '{paths[0]}' {why}")
     return maps
@@ -325,8 +435,8 @@ def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> 
 def _original_attention(flow: Flow, stage: Stage, unusable: frozenset[str]) -> Iterator[Site]:
     """The backbone's own attention in a stage: one site per shape of map.
 
-    It consists of modules that scale their input by a gate, computed from it with at least one layer; of nested ones only
-    the outer.
+    It consists of modules that scale their input by a gate, computed from it with at least one
+    layer; of nested ones only the outer.
     """
     found: dict[tuple[int, ...], list[Call]] = {}
     for block in (call for one in stage.blocks for call in flow.calls_of[one.path]):
@@ -334,7 +444,12 @@ def _original_attention(flow: Flow, stage: Stage, unusable: frozenset[str]) -> I
         for call in flow.calls[block.index + 1 :]:
             if call.last > block.last or call.first >= block.last:
                 break
-            if call.last > end and call.path not in unusable and call.output and gates_its_input(flow, call):
+            if (
+                call.last > end
+                and call.path not in unusable
+                and call.output
+                and gates_its_input(flow, call)
+            ):
                 end = call.last
                 found.setdefault(flow.shapes[call.output][1:], []).append(call)
     for number, calls in enumerate(found.values(), start=1):

@@ -1,8 +1,9 @@
 """Keeps attention in Ultralytics' networks when its trainer rebuilds them.
 
-`YOLO(...).train()` does not train its own network. It builds another one from the network's YAML, a dict in the network and its
-files, and copies weights with matching names. So the attention is recorded in this dict, and the function that builds networks
-from it attaches the attention. For this, four functions of ultralytics are wrapped once it is imported.
+`YOLO(...).train()` does not train its own network. It builds another one from the network's YAML, a
+dict in the network and its files, and copies weights with matching names. So the attention is
+recorded in this dict, and the function that builds networks from it attaches the attention. For
+this, four functions of ultralytics are wrapped once it is imported.
 """
 
 import functools
@@ -24,7 +25,9 @@ KEPT = ("eps", "momentum", "inplace")
 
 
 def note(model: nn.Module, resolved: ResolvedPlacement) -> None:
-    """Records the attached attention in the YAML of an ultralytics network; does nothing to other networks."""
+    """Records the attached attention in the YAML of an ultralytics network; does nothing to other
+    networks.
+    """
     if _is_built_from_yaml(model):
         vars(model)["yaml"] = {**vars(model)["yaml"], KEY: _plain(resolved)}
         _ATTACHED_HERE.add(model)
@@ -33,11 +36,15 @@ def note(model: nn.Module, resolved: ResolvedPlacement) -> None:
 def forget(model: nn.Module) -> None:
     """Removes this record."""
     if _is_built_from_yaml(model):
-        vars(model)["yaml"] = {name: value for name, value in vars(model)["yaml"].items() if name != KEY}
+        vars(model)["yaml"] = {
+            name: value for name, value in vars(model)["yaml"].items() if name != KEY
+        }
 
 
 def keep_in_rebuilt_networks() -> None:
-    """Makes ultralytics attach the recorded attention whenever it builds a network from such a YAML."""
+    """Makes ultralytics attach the recorded attention whenever it builds a network from such a
+    YAML.
+    """
     tasks: Any = sys.modules.get("ultralytics.nn.tasks")
     if tasks is not None and not hasattr(tasks.parse_model, KEY):
         tasks.parse_model = _building(tasks.parse_model)
@@ -78,10 +85,13 @@ def _loading(load: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(load)
     def loading(self: nn.Module, weights: Any, *args: Any, **options: Any) -> Any:
         source = weights["model"] if isinstance(weights, Mapping) else weights
-        if lost := [key for key in source.state_dict() if f".{KEY}." in key and key not in self.state_dict()]:
+        if lost := [
+            key for key in source.state_dict() if f".{KEY}." in key and key not in self.state_dict()
+        ]:
             raise BackboneError(
-                f"the network has no place for the attention of these weights ({lost[0]}): train YOLO('FILE.pt') itself, attach "
-                "the same placement before, or call detach on the network of the weights"
+                f"the network has no place for the attention of these weights ({lost[0]}): train"
+                " YOLO('FILE.pt') itself, attach the same placement before, or call detach on the"
+                " network of the weights"
             )
         return load(self, weights, *args, **options)
 
@@ -96,8 +106,9 @@ def _training(begin: Callable[..., Any]) -> Callable[..., Any]:
             device = options.get("device", self.overrides.get("device"))
             if network in _ATTACHED_HERE and len(str(device).strip("[]()").split(",")) > 1:
                 raise BackboneError(
-                    f"device={device!r} starts a process for each GPU, which reads the network from a file without the "
-                    "attention that was attached here: save it with .save('attended.pt'), then train YOLO('attended.pt')"
+                    f"device={device!r} starts a process for each GPU, which reads the network from"
+                    " a file without the attention that was attached here: save it with"
+                    " .save('attended.pt'), then train YOLO('attended.pt')"
                 )
             if not self.ckpt:  # built from a YAML: the trainer would begin from that file
                 self.ckpt = {"model": network}
@@ -113,19 +124,34 @@ _ATTACHED_HERE: WeakSet[nn.Module] = WeakSet()
 
 def _is_built_from_yaml(model: nn.Module) -> bool:
     tasks: Any = sys.modules.get("ultralytics.nn.tasks")
-    return tasks is not None and isinstance(model, tasks.BaseModel) and isinstance(vars(model).get("yaml"), dict)
+    return (
+        tasks is not None
+        and isinstance(model, tasks.BaseModel)
+        and isinstance(vars(model).get("yaml"), dict)
+    )
 
 
 def _plain(resolved: ResolvedPlacement) -> dict[str, Any]:
     """A placement as plain values for YAML, with paths relative to the layers."""
     modules = [
         [
-            [point.path.removeprefix("model."), point.channels, point.height, point.width, point.replaces],
+            [
+                point.path.removeprefix("model."),
+                point.channels,
+                point.height,
+                point.width,
+                point.replaces,
+            ],
             [[choice.type, dict(choice.knobs)] for choice in choices],
         ]
         for point, choices in resolved.modules
     ]
-    return {"init": resolved.init, "placement": resolved.text, "key": resolved.key, "modules": modules}
+    return {
+        "init": resolved.init,
+        "placement": resolved.text,
+        "key": resolved.key,
+        "modules": modules,
+    }
 
 
 def _resolved(plain: Mapping[str, Any]) -> ResolvedPlacement:

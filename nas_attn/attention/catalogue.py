@@ -1,14 +1,17 @@
-"""The table of attention modules, and functions that build them. Loads no torch until a module is built.
+"""The table of attention modules, and functions that build them. Loads no torch until a module is
+built.
 
-There are three ways to add a module: an entry point in the group `nas_attn.attention`; its path wherever a type is expected,
-`stage2=my_package.modules:MyAttention(reduction=8)`; a class and a row in this package.
+There are three ways to add a module: an entry point in the group `nas_attn.attention`; its path
+wherever a type is expected, `stage2=my_package.modules:MyAttention(reduction=8)`; a class and a row
+in this package.
 
     class MyAttention(nn.Module):
-        def __init__(self, channels: int, *, reduction: int = 16, mode: Literal["max", "mean"] = "max") -> None: ...
-        def forward(self, x: Tensor) -> Tensor: ...          # (N, C, H, W) -> the same shape
+        def __init__(self, channels: int, *, reduction: int = 16, mode: Literal["max", "mean"] =
+        "max") -> None: ... def forward(self, x: Tensor) -> Tensor: ...          # (N, C, H, W) ->
+        the same shape
 
-Its keyword-only parameters are its knobs; it gets `height`, `width` and `init` if it has these parameters. Without `init`, the
-identity start is a blend around it.
+Its keyword-only parameters are its knobs; it gets `height`, `width` and `init` if it has these
+parameters. Without `init`, the identity start is a blend around it.
 """
 
 from __future__ import annotations
@@ -41,8 +44,10 @@ RUNTIMES = Path(__file__).with_name("runtimes.json")
 
 
 def find(name: str) -> Row:
-    """The row of a name: of this package, of an entry point, or of `package.module:Class`. KnobError: there is none (it names
-    the nearest), it cannot be imported, or its signature does not fit."""
+    """The row of a name: of this package, of an entry point, or of `package.module:Class`.
+    KnobError: there is none (it names the nearest), it cannot be imported, or its signature does
+    not fit.
+    """
     if name in ROWS:
         return ROWS[name]
     if ":" in name:
@@ -53,7 +58,9 @@ def find(name: str) -> Row:
     return _foreign(name, found[name].value)
 
 
-def build(choice: Choice, channels: int, height: int, width: int, *, init: Init = "paper") -> nn.Module:
+def build(
+    choice: Choice, channels: int, height: int, width: int, *, init: Init = "paper"
+) -> nn.Module:
     """The module of a choice for maps of `(N, channels, height, width)`.
 
     Args:
@@ -96,14 +103,18 @@ def create(
         KnobError: unknown name or knob, or a value that is impossible with this many channels.
     """
     choice = Choice(name, tuple(knobs.items()))
-    sides = [side for side in (height, width) if side is not None] or [14]  # position tables are interpolated from it
+    sides = [side for side in (height, width) if side is not None] or [
+        14
+    ]  # position tables are interpolated from it
     return build(choice, channels, sides[0], sides[-1], init=init)
 
 
 def construction(
     row: Row, knobs: dict[str, Knob], height: int, width: int, init: Init
 ) -> tuple[type[nn.Module], dict[str, Any], bool]:
-    """The class behind a row, its arguments besides the channels, and whether it is wrapped in `gates.Blended`."""
+    """The class behind a row, its arguments besides the channels, and whether it is wrapped in
+    `gates.Blended`.
+    """
     cls = load(row.target)
     extra = _shaped(cls, height, width, init)
     return cls, {**knobs, **extra}, init == "identity" and "init" not in extra
@@ -118,7 +129,11 @@ def load(target: str) -> Any:
 def _shaped(cls: type, height: int, width: int, init: Init) -> dict[str, Any]:
     """The parameters in `SHAPED` that the class has."""
     accepted = inspect.signature(cls).parameters
-    return {name: value for name, value in zip(SHAPED, (height, width, init), strict=True) if name in accepted}
+    return {
+        name: value
+        for name, value in zip(SHAPED, (height, width, init), strict=True)
+        if name in accepted
+    }
 
 
 def runtimes() -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
@@ -127,12 +142,17 @@ def runtimes() -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
     lines = [["module", *(f"{name} {column['version']}" for name, column in found.items())]]
     for name in ROWS:
         if name not in CONTROLS:  # plain layers run everywhere
-            cells = [column["cells"].get(name, {"state": "not tested"}) for column in found.values()]
-            lines.append([name, *(f"{c['time']:.2f}" if c["state"] == "same" else c["state"] for c in cells)])
+            cells = [
+                column["cells"].get(name, {"state": "not tested"}) for column in found.values()
+            ]
+            lines.append(
+                [name, *(f"{c['time']:.2f}" if c["state"] == "same" else c["state"] for c in cells)]
+            )
     return found, lines
 
 
-# ------------------------------------------------------------------------------------------- others' modules
+# -------------------------------------------------------------------------------------------
+# others' modules
 
 
 def installed() -> dict[str, EntryPoint]:
@@ -149,7 +169,15 @@ def _foreign(name: str, target: str) -> Row:
         kind = cls.__name__ if isinstance(cls, type) else type(cls).__name__
         raise KnobError(f"{what} '{target}' is not a subclass of torch.nn.Module, but {kind}")
     title = inspect.cleandoc(cls.__doc__ or cls.__name__).splitlines()[0]
-    return Row(name, target, title, "", "foreign", lambda fitting: _count(cls, fitting), tuple(_knobs(name, cls)))
+    return Row(
+        name,
+        target,
+        title,
+        "",
+        "foreign",
+        lambda fitting: _count(cls, fitting),
+        tuple(_knobs(name, cls)),
+    )
 
 
 def _knobs(name: str, cls: type) -> Iterable[KnobSpec]:
@@ -162,7 +190,10 @@ def _knobs(name: str, cls: type) -> Iterable[KnobSpec]:
             continue
         default = parameter.default
         if type(default) not in (int, float, bool, str):
-            raise KnobError(f"attention type '{name}': knob '{parameter.name}' needs a number, bool or text as default")
+            raise KnobError(
+                f"attention type '{name}': knob '{parameter.name}' needs a number, bool or text as"
+                " default"
+            )
         hint = hints.get(parameter.name)
         choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
         yield KnobSpec(parameter.name, type(default), default, "", choices=choices)
@@ -182,9 +213,13 @@ def _count(cls: type, fitting: Fitting) -> Count:
             y = module(torch.zeros(shape))
     except Exception as error:  # another package's code: whatever it raises
         said = f"{type(error).__name__}: {error}"
-        raise KnobError(f"{fitting.row.name} does not work on {fitting.channels} channels: {said}") from error
+        raise KnobError(
+            f"{fitting.row.name} does not work on {fitting.channels} channels: {said}"
+        ) from error
     if not isinstance(y, torch.Tensor) or tuple(y.shape) != shape:
         given = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
         raise KnobError(f"{fitting.row.name} must keep the shape {shape}, but gives {given}")
     blend = int(fitting.init == "identity" and "init" not in extra)
-    return Count(sum(p.numel() for p in module.parameters()) + blend, counter.get_total_flops() // 2)
+    return Count(
+        sum(p.numel() for p in module.parameters()) + blend, counter.get_total_flops() // 2
+    )

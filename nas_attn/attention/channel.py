@@ -1,4 +1,6 @@
-"""Modules that gate channels: squeeze-and-excitation and its relatives. Their papers are in `rows.py`."""
+"""Modules that gate channels: squeeze-and-excitation and its relatives. Their papers are in
+`rows.py`.
+"""
 
 from typing import Literal
 
@@ -27,7 +29,13 @@ class SqueezeExcitation(nn.Module):
     Start: `identity` zeroes W2 and uses 2s."""
 
     def __init__(
-        self, channels: int, *, reduction: int = 16, bias: bool = True, divisor: int = 1, init: Init = "paper"
+        self,
+        channels: int,
+        *,
+        reduction: int = 16,
+        bias: bool = True,
+        divisor: int = 1,
+        init: Init = "paper",
     ) -> None:
         super().__init__()
         hidden = hidden_width(channels, reduction, divisor)
@@ -43,8 +51,10 @@ class SqueezeExcitation(nn.Module):
 
 
 class EffectiveSqueezeExcitation(nn.Module):
-    """`y = x·hardsigmoid(W mean(x))`, the mean over H and W, `hardsigmoid(z) = clip(z + 3, 0, 6) / 6`.
-    Start: `identity` zeroes W and doubles the gate."""
+    """`y = x·hardsigmoid(W mean(x))`, the mean over H and W, `hardsigmoid(z) = clip(z + 3, 0, 6) /
+    6`.
+    Start: `identity` zeroes W and doubles the gate.
+    """
 
     def __init__(self, channels: int, *, init: Init = "paper") -> None:
         super().__init__()
@@ -60,10 +70,17 @@ class EffectiveSqueezeExcitation(nn.Module):
 
 class ConcurrentSqueezeExcitation(nn.Module):
     """`y = max(x·s(W2 relu(W1 mean(x))), x·s(conv1x1(x)))`, or the sum of the two.
-    Start: `identity` zeroes the last layer of each gate; `max` uses 2s, for `sum` ½ + ½ is 1 already."""
+    Start: `identity` zeroes the last layer of each gate; `max` uses 2s, for `sum` ½ + ½ is 1
+        already.
+    """
 
     def __init__(
-        self, channels: int, *, reduction: int = 2, combine: Literal["max", "sum"] = "max", init: Init = "paper"
+        self,
+        channels: int,
+        *,
+        reduction: int = 2,
+        combine: Literal["max", "sum"] = "max",
+        init: Init = "paper",
     ) -> None:
         super().__init__()
         hidden = max(1, channels // reduction)
@@ -89,11 +106,18 @@ class EfficientChannel(nn.Module):
     Start: `identity` zeroes the convolution and uses 2s."""
 
     def __init__(
-        self, channels: int, *, kernel_size: int, padding: Literal["zeros", "circular"] = "zeros", init: Init = "paper"
+        self,
+        channels: int,
+        *,
+        kernel_size: int,
+        padding: Literal["zeros", "circular"] = "zeros",
+        init: Init = "paper",
     ) -> None:
         super().__init__()
         self.identity = init == "identity"
-        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, padding_mode=padding, bias=False)
+        self.conv = nn.Conv1d(
+            1, 1, kernel_size, padding=kernel_size // 2, padding_mode=padding, bias=False
+        )
         if self.identity:
             zero_(self.conv)
 
@@ -103,15 +127,23 @@ class EfficientChannel(nn.Module):
 
 
 class MixedLocalChannel(nn.Module):
-    """`y = x·U((1 - w)·s(conv_k(mean(p))) + w·s(conv_k'(p)))`, p the means of l x l cells of the map.
+    """`y = x·U((1 - w)·s(conv_k(mean(p))) + w·s(conv_k'(p)))`, p the means of l x l cells of the
+    map.
 
-    Both convolutions run along the channels, the second along those of all cells, one cell behind the other. Means over
-    cells and their spreading over the map, U, are adaptive average pooling, down and up again. The mean of a map is
-    that of its cells.
-    Start: `identity` zeroes both convolutions and uses 2s."""
+    Both convolutions run along the channels, the second along those of all cells, one cell behind
+    the other. Means over cells and their spreading over the map, U, are adaptive average pooling,
+    down and up again. The mean of a map is that of its cells.
+    Start: `identity` zeroes both convolutions and uses 2s.
+    """
 
     def __init__(
-        self, channels: int, *, kernel_size: int, local_size: int = 5, local_weight: float = 0.5, init: Init = "paper"
+        self,
+        channels: int,
+        *,
+        kernel_size: int,
+        local_size: int = 5,
+        local_weight: float = 0.5,
+        init: Init = "paper",
     ) -> None:
         super().__init__()
         self.channels = channels
@@ -127,22 +159,30 @@ class MixedLocalChannel(nn.Module):
         local, (height, width) = self.local_size, x_NCHW.shape[2:]
         p_NCLL = adaptive_mean(x_NCHW, local, local)
         p_NLC = p_NCLL.flatten(2).transpose(1, 2)
-        z_NLC = self.conv_local(p_NLC.reshape(-1, 1, local**2 * self.channels)).view(-1, local**2, self.channels)
+        z_NLC = self.conv_local(p_NLC.reshape(-1, 1, local**2 * self.channels)).view(
+            -1, local**2, self.channels
+        )
         z_NC1 = self.conv(p_NLC.mean(1)[:, None]).view(-1, self.channels, 1)
         a_NC1, a_NCL = self._gate(z_NC1, x_NCHW), self._gate(z_NLC, x_NCHW).transpose(1, 2)
         a_NCL = a_NC1 + self.local_weight * (a_NCL - a_NC1)
-        a_NCHW = adaptive_mean(torch.unflatten(a_NCL, 2, (local, local)), height, width, growing=True).to(x_NCHW.dtype)
+        a_NCHW = adaptive_mean(
+            torch.unflatten(a_NCL, 2, (local, local)), height, width, growing=True
+        ).to(x_NCHW.dtype)
         return x_NCHW + x_NCHW * a_NCHW if self.identity else x_NCHW * a_NCHW
 
     def _gate(self, z: Tensor, x: Tensor) -> Tensor:
-        """`s(z)`; in the identity form `2s(z) - 1`, to which 1 is added at last, where no rounding of a mean can change it."""
+        """`s(z)`; in the identity form `2s(z) - 1`, to which 1 is added at last, where no rounding
+        of a mean can change it.
+        """
         s = torch.sigmoid(z).to(x.dtype)
         return s + s - 1 if self.identity else s
 
 
 class StyleRecalibration(nn.Module):
     """`y = x·s(BN(w_c·[mean(x), std(x)]))`, over H and W; a map of one pixel has variance 0.
-    Start: `paper` starts w at zero; `identity` draws it, zeroes the normalisation's affine and uses 2s."""
+    Start: `paper` starts w at zero; `identity` draws it, zeroes the normalisation's affine and uses
+        2s.
+    """
 
     def __init__(self, channels: int, *, init: Init = "paper") -> None:
         super().__init__()
@@ -187,7 +227,9 @@ class GatedChannel(nn.Module):
     """`y = x·(1 + tanh(γ·ŝ + β))`, `s_c = α_c·‖x_c‖`, `ŝ = s / rms(s)` over the channels.
     Start: both are the same: γ = β = 0 is the identity."""
 
-    def __init__(self, channels: int, *, norm: Literal["l2", "l1"] = "l2", init: Init = "paper") -> None:
+    def __init__(
+        self, channels: int, *, norm: Literal["l2", "l1"] = "l2", init: Init = "paper"
+    ) -> None:
         super().__init__()
         self.norm = norm
         self.alpha = nn.Parameter(torch.ones(channels))
@@ -206,9 +248,12 @@ class GatedChannel(nn.Module):
 
 
 class GlobalContext(nn.Module):
-    """`y = x + W2 relu(LN(W1 c))`, `c = Σ softmax(conv x)·x` over the pixels; or `y = x·s(…)`; or `y = x·s(…) + …`.
-    Start: W2 starts at zero in all, as in the authors' code: `add` is the identity; `identity` uses 2s where it
-    multiplies."""
+    """`y = x + W2 relu(LN(W1 c))`, `c = Σ softmax(conv x)·x` over the pixels; or `y = x·s(…)`; or
+    `y = x·s(…) + …`.
+    Start: W2 starts at zero in all, as in the authors' code: `add` is the identity; `identity` uses
+        2s where it
+    multiplies.
+    """
 
     def __init__(
         self,
@@ -232,7 +277,9 @@ class GlobalContext(nn.Module):
         if fusion == "both":
             expand = nn.Linear(hidden, channels)
             zero_(expand)
-            self.scale = nn.Sequential(nn.Linear(channels, hidden), nn.LayerNorm(hidden), nn.ReLU(), expand)
+            self.scale = nn.Sequential(
+                nn.Linear(channels, hidden), nn.LayerNorm(hidden), nn.ReLU(), expand
+            )
 
     def context(self, x_NCHW: Tensor) -> Tensor:
         """`(N, C)`: the pixels summed up."""
@@ -249,7 +296,10 @@ class GlobalContext(nn.Module):
         z_NC11 = z_NC.to(x_NCHW.dtype)[:, :, None, None]
         if self.scale is None:
             return x_NCHW + z_NC11
-        return x_NCHW * gate(self.scale(c_NC), x_NCHW, identity=self.identity)[:, :, None, None] + z_NC11
+        return (
+            x_NCHW * gate(self.scale(c_NC), x_NCHW, identity=self.identity)[:, :, None, None]
+            + z_NC11
+        )
 
 
 class GlobalDepthwise(nn.Conv2d):
@@ -273,15 +323,19 @@ def brought_to(x_NCHW: Tensor, height: int, width: int) -> Tensor:
 
 
 class GatherExcite(nn.Module):
-    """`y = x·s(up(g(x)))`: g gathers each channel over neighbourhoods, up repeats the nearest for every pixel.
+    """`y = x·s(up(g(x)))`: g gathers each channel over neighbourhoods, up repeats the nearest for
+    every pixel.
 
-    The neighbourhoods are 2e - 1 wide and e apart, e the extent; 0 stands for the whole map. GE-θ⁻ gathers means, at
-    the border over what lies inside. GE-θ gathers by log2 e depth-wise 3x3 convolutions of stride 2 (for the whole map
-    by one as large as it), each followed by a batch normalisation, with ReLU between. GE-θ⁺ has
-    `conv1x1(relu(conv1x1(relu(g))))` behind these (`mlp`; of means without the first ReLU). `height` and `width` are
-    those of the map for which a convolution over the whole of it is made.
-    Start: `identity` zeroes the last layer and uses 2s; of bare means it blends, `x + a·(y - x)` with one learned
-    scalar a, at first 0."""
+    The neighbourhoods are 2e - 1 wide and e apart, e the extent; 0 stands for the whole map. GE-θ⁻
+    gathers means, at the border over what lies inside. GE-θ gathers by log2 e depth-wise 3x3
+    convolutions of stride 2 (for the whole map by one as large as it), each followed by a batch
+    normalisation, with ReLU between. GE-θ⁺ has `conv1x1(relu(conv1x1(relu(g))))` behind these
+    (`mlp`; of means without the first ReLU). `height` and `width` are those of the map for which a
+    convolution over the whole of it is made.
+    Start: `identity` zeroes the last layer and uses 2s; of bare means it blends, `x + a·(y - x)`
+        with one learned
+    scalar a, at first 0.
+    """
 
     def __init__(
         self,
@@ -298,12 +352,18 @@ class GatherExcite(nn.Module):
         super().__init__()
         self.extent = extent
         self.identity = init == "identity" and (mlp or gather == "conv")
-        self.blend = nn.Parameter(torch.zeros(())) if init == "identity" and not self.identity else None
-        self.gather = nn.Sequential(*_steps(channels, extent, height, width)) if gather == "conv" else None
+        self.blend = (
+            nn.Parameter(torch.zeros(())) if init == "identity" and not self.identity else None
+        )
+        self.gather = (
+            nn.Sequential(*_steps(channels, extent, height, width)) if gather == "conv" else None
+        )
         self.mlp: nn.Sequential | None = None
         if mlp:
             hidden = max(1, channels // reduction)
-            self.mlp = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1))
+            self.mlp = nn.Sequential(
+                nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1)
+            )
             if self.gather is not None:
                 self.gather.append(nn.ReLU())
         if self.identity:
@@ -318,7 +378,9 @@ class GatherExcite(nn.Module):
             z_NChw = x_NCHW.mean((2, 3), keepdim=True)
         else:
             size = 2 * self.extent - 1
-            z_NChw = functional.avg_pool2d(x_NCHW, size, self.extent, self.extent - 1, count_include_pad=False)
+            z_NChw = functional.avg_pool2d(
+                x_NCHW, size, self.extent, self.extent - 1, count_include_pad=False
+            )
         if self.mlp is not None:
             z_NChw = self.mlp(z_NChw)
         a_NChw = gate(z_NChw, x_NCHW, identity=self.identity)

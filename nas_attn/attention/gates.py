@@ -1,4 +1,6 @@
-"""Shared by attention modules: gates in two forms, the blend, poolings and normalisations that can be traced."""
+"""Shared by attention modules: gates in two forms, the blend, poolings and normalisations that can
+be traced.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,17 @@ from nas_attn.errors import BackboneError
 
 
 def is_traced(x: Tensor) -> bool:
-    """Whether x stands for any map: under torch.compile, torch.export and torch.jit.trace, or a proxy of torch.fx."""
+    """Whether x stands for any map: under torch.compile, torch.export and torch.jit.trace, or a
+    proxy of torch.fx.
+    """
     is_jit_traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return torch.compiler.is_compiling() or is_jit_traced or not isinstance(x, Tensor)
 
 
 def max_mean(x: Tensor, dim: int) -> Tensor:
-    """Maximum and mean over one dimension, side by side in its place. Ties of the maximum share its gradient."""
+    """Maximum and mean over one dimension, side by side in its place. Ties of the maximum share its
+    gradient.
+    """
     return torch.cat((x.amax(dim, keepdim=True), x.mean(dim, keepdim=True)), dim)
 
 
@@ -34,7 +40,9 @@ def magnitude(x: Tensor) -> Tensor:
 
 
 def sum_of_squares(x_NCHW: Tensor) -> Tensor:
-    """Over H and W: `(N, C, 1, 1)`. A norm is the quickest way on a CPU; traced, it would be an operator that some lack."""
+    """Over H and W: `(N, C, 1, 1)`. A norm is the quickest way on a CPU; traced, it would be an
+    operator that some lack.
+    """
     if is_traced(x_NCHW):
         return x_NCHW.square().sum((2, 3), keepdim=True)
     norm_NC11: Tensor = torch.linalg.vector_norm(x_NCHW, dim=(2, 3), keepdim=True)
@@ -42,12 +50,16 @@ def sum_of_squares(x_NCHW: Tensor) -> Tensor:
 
 
 def free_values(count: int) -> int:
-    """`max(count - 1, 1)`, what an unbiased variance divides by, in a form that torch.fx can trace."""
+    """`max(count - 1, 1)`, what an unbiased variance divides by, in a form that torch.fx can
+    trace.
+    """
     return count - 1 + 1 // count
 
 
 def gate(z: Tensor, x: Tensor, *, identity: bool) -> Tensor:
-    """`s(z)`, or `2s(z)` if the module starts as the identity; in x's dtype, which autocast may have changed."""
+    """`s(z)`, or `2s(z)` if the module starts as the identity; in x's dtype, which autocast may
+    have changed.
+    """
     s = torch.sigmoid(z).to(x.dtype)
     return s + s if identity else s
 
@@ -61,17 +73,22 @@ def blend(x: Tensor, y: Tensor, a: Tensor | None) -> Tensor:
 
 
 def laid_out_like(x: Tensor, y: Tensor) -> Tensor:
-    """y in the memory format of x: channels_last if x is that and not contiguous as well. A traced map has none."""
+    """y in the memory format of x: channels_last if x is that and not contiguous as well. A traced
+    map has none.
+    """
     if is_traced(x):
         return y
     channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return y.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    return y.contiguous(
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format
+    )
 
 
 def refuse_scripting(*_: object) -> None:
     """torch.jit.script calls it before it compiles a module. Raises BackboneError."""
     raise BackboneError(
-        "torch.jit.script cannot compile attention modules: use torch.export.export, or torch.jit.trace"
+        "torch.jit.script cannot compile attention modules: use torch.export.export, or"
+        " torch.jit.trace"
     )
 
 
@@ -83,13 +100,17 @@ def zero_(*layers: nn.Module) -> None:
 
 
 def unity_(layer: nn.Module) -> None:
-    """Sets the layer's weight to zero and its bias to one, so that multiplying by its result changes nothing."""
+    """Sets the layer's weight to zero and its bias to one, so that multiplying by its result
+    changes nothing.
+    """
     zero_(layer)
     nn.init.ones_(layer.get_parameter("bias"))
 
 
 class Blended(nn.Module):
-    """`y = x + a·(A(x) - x)` with one learned scalar `a`, which starts at 0: so any module A starts as the identity."""
+    """`y = x + a·(A(x) - x)` with one learned scalar `a`, which starts at 0: so any module A starts
+    as the identity.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -102,13 +123,17 @@ class Blended(nn.Module):
 
 
 TORCH = nn.BatchNorm2d.__module__
-"""What an instance gives as its module, so that torch.fx keeps it whole: a graph of its inside would not follow `eval()`."""
+"""What an instance gives as its module, so that torch.fx keeps it whole: a graph of its inside
+would not follow `eval()`.
+"""
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation of `(N, C, H, W)`; with one value per channel it uses the running statistics.
+    """Batch normalisation of `(N, C, H, W)`; with one value per channel it uses the running
+    statistics.
 
-    One value has no spread: torch raises in training, although networks end in 1x1 maps and batches in single images.
+    One value has no spread: torch raises in training, although networks end in 1x1 maps and batches
+    in single images.
     """
 
     def __init__(self, channels: int, **options: Any) -> None:
@@ -117,7 +142,9 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and x.numel() == x.shape[1]:
-            return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            return functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
         return super().forward(x)
 
 
@@ -131,7 +158,8 @@ class BatchNorm1d(BatchNorm2d):
 class GroupNorm(nn.GroupNorm):
     """Group normalisation of `(N, C, *)`; a group with one value becomes its bias.
 
-    Traced, it is written out: torch's becomes ONNX's InstanceNormalization, which some runtimes reject (RK3588).
+    Traced, it is written out: torch's becomes ONNX's InstanceNormalization, which some runtimes
+    reject (RK3588).
     """
 
     def __init__(self, groups: int, channels: int) -> None:
@@ -150,7 +178,9 @@ class GroupNorm(nn.GroupNorm):
         return torch.unflatten(y_NCP, 2, x.shape[2:])
 
     def on_groups(self, x_NGVP: Tensor) -> Tensor:
-        """Each of V channels of G groups by itself, over its pixels; the groups share the norm of V channels."""
+        """Each of V channels of G groups by itself, over its pixels; the groups share the norm of V
+        channels.
+        """
         if not is_traced(x_NGVP):
             return torch.unflatten(self(x_NGVP.flatten(0, 1)), 0, x_NGVP.shape[:2])
         d_NGVP = x_NGVP - x_NGVP.mean(3, keepdim=True)
@@ -161,21 +191,27 @@ class GroupNorm(nn.GroupNorm):
 def on_groups(conv: nn.Conv1d | nn.Conv2d, x: Tensor, groups: int) -> Tensor:
     """The convolution on each group of channels, which share it; x is `(N, C, *)`.
 
-    Eager, the groups are images of their own: quick in torch. Traced, the weights are repeated, since some runtimes take one image.
+    Eager, the groups are images of their own: quick in torch. Traced, the weights are repeated,
+    since some runtimes take one image.
     """
     if not is_traced(x):
         y: Tensor = conv(torch.unflatten(x, 1, (groups, -1)).flatten(0, 1))
         return torch.unflatten(y, 0, (-1, groups)).flatten(1, 2)
-    weight, bias = torch.cat([conv.weight] * groups), None if conv.bias is None else torch.cat([conv.bias] * groups)
+    weight, bias = (
+        torch.cat([conv.weight] * groups),
+        (None if conv.bias is None else torch.cat([conv.bias] * groups)),
+    )
     convolve = functional.conv1d if isinstance(conv, nn.Conv1d) else functional.conv2d
     return convolve(x, weight, bias, padding=conv.padding, groups=groups)
 
 
 def adaptive_mean(x_NCHW: Tensor, rows: int, columns: int, *, growing: bool = False) -> Tensor:
-    """What `adaptive_avg_pool2d(x, (rows, columns))` gives, as products with matrices: `(N, C, rows, columns)`.
+    """What `adaptive_avg_pool2d(x, (rows, columns))` gives, as products with matrices: `(N, C,
+    rows, columns)`.
 
     torch's own has no deterministic gradient on a GPU, and no export where the sizes do not divide.
-    `growing`: along H first, then along W: fewer multiplications where the map grows, more where it shrinks.
+    `growing`: along H first, then along W: fewer multiplications where the map grows, more where it
+        shrinks.
     """
     height, width = x_NCHW.shape[2:]
     by_row, by_column = shares(rows, height, x_NCHW).T, shares(columns, width, x_NCHW).T
@@ -185,7 +221,9 @@ def adaptive_mean(x_NCHW: Tensor, rows: int, columns: int, *, growing: bool = Fa
 
 
 def shares(count: int, side: int, like: Tensor) -> Tensor:
-    """`(count, side)`: what each of `count` means takes of `side` values that it touches, in like's dtype."""
+    """`(count, side)`: what each of `count` means takes of `side` values that it touches, in like's
+    dtype.
+    """
     i = torch.arange(count, device=like.device)[:, None]
     place = torch.arange(side, device=like.device)
     start, end = i * side // count, ((i + 1) * side + count - 1) // count

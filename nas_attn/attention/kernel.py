@@ -1,4 +1,6 @@
-"""Gates from large kernels and from strips along the height and the width; plain residual convolutions. Papers: `rows.py`."""
+"""Gates from large kernels and from strips along the height and the width; plain residual
+convolutions. Papers: `rows.py`.
+"""
 
 from typing import Any, Literal
 
@@ -12,14 +14,18 @@ from nas_attn.attention.rows import lska_sizes
 
 
 class LargeSelectiveKernel(nn.Module):
-    """`y = x·W(a_1·u_1 + a_2·u_2)`, `[a_1; a_2] = s(conv7([mean_C u; max_C u]))`, `u = [u_1; u_2]` both 1x1 C to h.
+    """`y = x·W(a_1·u_1 + a_2·u_2)`, `[a_1; a_2] = s(conv7([mean_C u; max_C u]))`, `u = [u_1; u_2]`
+    both 1x1 C to h.
 
-    u_1 is of a depth-wise 5x5 convolution of x, u_2 of a 7x7 one with dilation 3 behind that. This is the selection
-    alone; the block that LSKNet puts around it (1x1, GELU, this, 1x1, shortcut) is the network's. Ties of the maximum
-    share the gradient.
-    Start: `identity` starts W at weight 0 and bias 1."""
+    u_1 is of a depth-wise 5x5 convolution of x, u_2 of a 7x7 one with dilation 3 behind that. This
+    is the selection alone; the block that LSKNet puts around it (1x1, GELU, this, 1x1, shortcut) is
+    the network's. Ties of the maximum share the gradient.
+    Start: `identity` starts W at weight 0 and bias 1.
+    """
 
-    def __init__(self, channels: int, *, reduction: int = 2, kernel_size: int = 7, init: Init = "paper") -> None:
+    def __init__(
+        self, channels: int, *, reduction: int = 2, kernel_size: int = 7, init: Init = "paper"
+    ) -> None:
         super().__init__()
         hidden = max(1, channels // reduction)
         self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
@@ -35,22 +41,30 @@ class LargeSelectiveKernel(nn.Module):
         near_NCHW = self.near(x_NCHW)
         u_NMHW, v_NMHW = self.reduce_near(near_NCHW), self.reduce_far(self.far(near_NCHW))
         both_NBHW = torch.cat((u_NMHW, v_NMHW), 1)
-        pooled_N2HW = torch.cat((both_NBHW.mean(1, keepdim=True), both_NBHW.amax(1, keepdim=True)), 1)
+        pooled_N2HW = torch.cat(
+            (both_NBHW.mean(1, keepdim=True), both_NBHW.amax(1, keepdim=True)), 1
+        )
         a_N2HW = gate(self.select(pooled_N2HW), u_NMHW, identity=False)
         z_NCHW: Tensor = self.expand(u_NMHW * a_N2HW[:, :1] + v_NMHW * a_N2HW[:, 1:])
         return x_NCHW * z_NCHW.to(x_NCHW.dtype)
 
 
 class LargeSeparableKernel(nn.Module):
-    """`y = x·conv1x1(dilated strips(strips(x)))`: rows and columns, depth-wise, once dense and once dilated.
-    Start: `identity` starts the 1x1 convolution at weight 0 and bias 1."""
+    """`y = x·conv1x1(dilated strips(strips(x)))`: rows and columns, depth-wise, once dense and once
+    dilated.
+    Start: `identity` starts the 1x1 convolution at weight 0 and bias 1.
+    """
 
     def __init__(self, channels: int, *, kernel_size: int = 11, init: Init = "paper") -> None:
         super().__init__()
         dense, dilated, dilation = lska_sizes(kernel_size)
         reach = dilated // 2 * dilation
-        self.rows = nn.Conv2d(channels, channels, (1, dense), padding=(0, dense // 2), groups=channels)
-        self.columns = nn.Conv2d(channels, channels, (dense, 1), padding=(dense // 2, 0), groups=channels)
+        self.rows = nn.Conv2d(
+            channels, channels, (1, dense), padding=(0, dense // 2), groups=channels
+        )
+        self.columns = nn.Conv2d(
+            channels, channels, (dense, 1), padding=(dense // 2, 0), groups=channels
+        )
         far: dict[str, Any] = {"dilation": dilation, "groups": channels}
         self.far_rows = nn.Conv2d(channels, channels, (1, dilated), padding=(0, reach), **far)
         self.far_columns = nn.Conv2d(channels, channels, (dilated, 1), padding=(reach, 0), **far)
@@ -64,11 +78,14 @@ class LargeSeparableKernel(nn.Module):
 
 
 class SelectiveKernel(nn.Module):
-    """`y = Σ_i a_i·u_i`, `u_i = relu(BN(conv_i x))`, `a = softmax_i(W_i relu(BN(W mean(Σ u))))` for each channel.
+    """`y = Σ_i a_i·u_i`, `u_i = relu(BN(conv_i x))`, `a = softmax_i(W_i relu(BN(W mean(Σ u))))` for
+    each channel.
 
-    It convolves x, to whose values nothing leads back but the identity start: C to C channels, stride 1. conv_i is a
-    3x3 with dilation i, as the authors have it for the sake of speed, or of side 2i + 1.
-    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0."""
+    It convolves x, to whose values nothing leads back but the identity start: C to C channels,
+    stride 1. conv_i is a 3x3 with dilation i, as the authors have it for the sake of speed, or of
+    side 2i + 1.
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+    """
 
     def __init__(
         self,
@@ -86,7 +103,9 @@ class SelectiveKernel(nn.Module):
         self.branches = nn.ModuleList()
         for i in range(1, branches + 1):
             size, dilation = (3, i) if dilated else (2 * i + 1, 1)
-            conv = nn.Conv2d(channels, channels, size, padding=i, dilation=dilation, groups=groups, bias=False)
+            conv = nn.Conv2d(
+                channels, channels, size, padding=i, dilation=dilation, groups=groups, bias=False
+            )
             self.branches.append(nn.Sequential(conv, BatchNorm2d(channels), nn.ReLU()))
         self.reduce = nn.Linear(channels, hidden, bias=False)
         self.norm = BatchNorm1d(hidden)
@@ -107,22 +126,35 @@ class SelectiveKernel(nn.Module):
 
 
 class ContextAnchor(nn.Module):
-    """`y = x·s(f2(column_k(row_k(f1(mean_p(x))))))`: local means, 1x1, a depth-wise row, a depth-wise column, 1x1.
+    """`y = x·s(f2(column_k(row_k(f1(mean_p(x))))))`: local means, 1x1, a depth-wise row, a
+    depth-wise column, 1x1.
 
-    The means are over p x p pixels, zeros beyond the border among them. f1, f2 are a 1x1 convolution, batch
-    normalisation and SiLU in the authors' code; the paper's equations have the convolution alone.
-    Start: `identity` zeroes the last layer and uses 2s."""
+    The means are over p x p pixels, zeros beyond the border among them. f1, f2 are a 1x1
+    convolution, batch normalisation and SiLU in the authors' code; the paper's equations have the
+    convolution alone.
+    Start: `identity` zeroes the last layer and uses 2s.
+    """
 
     def __init__(
-        self, channels: int, *, kernel_size: int = 11, pool_size: int = 7, norm: bool = True, init: Init = "paper"
+        self,
+        channels: int,
+        *,
+        kernel_size: int = 11,
+        pool_size: int = 7,
+        norm: bool = True,
+        init: Init = "paper",
     ) -> None:
         super().__init__()
         self.identity = init == "identity"
         self.pool_size = pool_size
         reach = kernel_size // 2
         self.first = self._mix(channels, norm)
-        self.rows = nn.Conv2d(channels, channels, (1, kernel_size), padding=(0, reach), groups=channels)
-        self.columns = nn.Conv2d(channels, channels, (kernel_size, 1), padding=(reach, 0), groups=channels)
+        self.rows = nn.Conv2d(
+            channels, channels, (1, kernel_size), padding=(0, reach), groups=channels
+        )
+        self.columns = nn.Conv2d(
+            channels, channels, (kernel_size, 1), padding=(reach, 0), groups=channels
+        )
         self.last = self._mix(channels, norm)
         if self.identity:
             zero_(self.last[1] if norm else self.last[0])
@@ -145,12 +177,16 @@ STRIPS = (7, 11, 21)
 
 
 class ChannelPrior(nn.Module):
-    """`u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·W(d + Σ_k column_k(row_k(d)))`, `d = conv5(u)`, k = 7, 11, 21.
+    """`u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·W(d + Σ_k column_k(row_k(d)))`, `d =
+    conv5(u)`, k = 7, 11, 21.
 
-    conv5, rows and columns are depth-wise, W is a 1x1 convolution, without a sigmoid. `projected` takes gelu(Wx) in the
-    place of x and gives Wy, with the one W, as the authors' code does. Ties of the maximum share the gradient.
-    Start: `identity` zeroes the MLP's last layer, with 2s for `sum` (½ + ½ is 1 already), and starts W at weight 0 and
-    bias 1; `projected` blends: `x + a·(y - x)` with one learned scalar a, at first 0."""
+    conv5, rows and columns are depth-wise, W is a 1x1 convolution, without a sigmoid. `projected`
+    takes gelu(Wx) in the place of x and gives Wy, with the one W, as the authors' code does. Ties
+    of the maximum share the gradient.
+    Start: `identity` zeroes the MLP's last layer, with 2s for `sum` (½ + ½ is 1 already), and
+        starts W at weight 0 and
+    bias 1; `projected` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+    """
 
     def __init__(
         self,
@@ -171,8 +207,12 @@ class ChannelPrior(nn.Module):
         self.near = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
         self.strips = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(channels, channels, (1, length), padding=(0, length // 2), groups=channels),
-                nn.Conv2d(channels, channels, (length, 1), padding=(length // 2, 0), groups=channels),
+                nn.Conv2d(
+                    channels, channels, (1, length), padding=(0, length // 2), groups=channels
+                ),
+                nn.Conv2d(
+                    channels, channels, (length, 1), padding=(length // 2, 0), groups=channels
+                ),
             )
             for length in STRIPS
         )
@@ -234,14 +274,19 @@ class DepthwiseConvolution(ResidualConvolution):
 
     def __init__(self, channels: int, *, kernel_size: int = 3, init: Init = "paper") -> None:
         reach = kernel_size // 2
-        super().__init__(nn.Conv2d(channels, channels, kernel_size, padding=reach, groups=channels, bias=False), init)
+        super().__init__(
+            nn.Conv2d(channels, channels, kernel_size, padding=reach, groups=channels, bias=False),
+            init,
+        )
 
 
 class CoordinateAttention(nn.Module):
     """`y = x·s(F_h(f_h))·s(F_w(f_w))`, `[f_h; f_w] = hswish(BN(F([mean_W x; mean_H x])))`.
     Start: `identity` zeroes F_h and F_w and uses 2s in both directions."""
 
-    def __init__(self, channels: int, *, reduction: int = 32, min_hidden: int = 8, init: Init = "paper") -> None:
+    def __init__(
+        self, channels: int, *, reduction: int = 32, min_hidden: int = 8, init: Init = "paper"
+    ) -> None:
         super().__init__()
         hidden = max(min_hidden, channels // reduction)
         self.identity = init == "identity"
@@ -265,8 +310,10 @@ class CoordinateAttention(nn.Module):
 class EfficientLocalAttention(nn.Module):
     """`y = x·a_h·a_w`, `a_h = s(GN(conv_k(mean_W x)))`, `a_w = s(GN(conv_k(mean_H x)))`.
 
-    The variants T, B, S, L of the paper are settings of kernel and groups, which the catalogue knows.
-    Start: `identity` zeroes the normalisation's affine and uses 2s in both directions."""
+    The variants T, B, S, L of the paper are settings of kernel and groups, which the catalogue
+    knows.
+    Start: `identity` zeroes the normalisation's affine and uses 2s in both directions.
+    """
 
     def __init__(
         self,
@@ -307,14 +354,23 @@ REACHES = (3, 5, 7, 9)
 class SynergisticAttention(nn.Module):
     """`u = x·s(GN(f(mean_W x)))·s(GN'(f(mean_H x)))`, then `y = u·s(mean(softmax(QKᵀ/√d)V))`.
 
-    f: depth-wise convolutions along a strip, of length 3, 5, 7, 9 for the four quarters of the channels; both
-    directions share them. Q, K, V are u in means over windows, normalised over all of C, H and W and scaled by channel;
-    in each head of d = C / heads channels, channels attend to channels. The windows do not overlap, and are never
-    larger than the map; what is left over at the border takes no part.
-    Start: `identity` zeroes both strips' normalisations and V, and uses 2s in all three gates."""
+    f: depth-wise convolutions along a strip, of length 3, 5, 7, 9 for the four quarters of the
+        channels; both
+    directions share them. Q, K, V are u in means over windows, normalised over all of C, H and W
+    and scaled by channel; in each head of d = C / heads channels, channels attend to channels. The
+    windows do not overlap, and are never larger than the map; what is left over at the border takes
+    no part.
+    Start: `identity` zeroes both strips' normalisations and V, and uses 2s in all three gates.
+    """
 
     def __init__(
-        self, channels: int, *, heads: int = 8, window_size: int = 7, groups: int = 4, init: Init = "paper"
+        self,
+        channels: int,
+        *,
+        heads: int = 8,
+        window_size: int = 7,
+        groups: int = 4,
+        init: Init = "paper",
     ) -> None:
         super().__init__()
         self.identity = init == "identity"
@@ -339,15 +395,18 @@ class SynergisticAttention(nn.Module):
         a_NCH = gate(self.norm_h(self._along(x_NCHW.mean(3))), x_NCHW, identity=self.identity)
         a_NCW = gate(self.norm_w(self._along(x_NCHW.mean(2))), x_NCHW, identity=self.identity)
         u_NCHW = x_NCHW * a_NCH[..., None] * a_NCW[:, :, None]
-        return u_NCHW * gate(self._channels(u_NCHW), x_NCHW, identity=self.identity)[:, :, None, None]
+        return (
+            u_NCHW * gate(self._channels(u_NCHW), x_NCHW, identity=self.identity)[:, :, None, None]
+        )
 
     def _along(self, m_NCL: Tensor) -> Tensor:
         parts = torch.split(m_NCL, self.width, 1)
         return torch.cat([strip(parts[i]) for i, strip in enumerate(self.strips)], 1)
 
     def _channels(self, u_NCHW: Tensor) -> Tensor:
-        """`(N, C)`: what the heads give, before the sigmoid. The mean over windows is taken before the product with V's
-        weights, which is the same and less."""
+        """`(N, C)`: what the heads give, before the sigmoid. The mean over windows is taken before
+        the product with V's weights, which is the same and less.
+        """
         p_NChw = self.norm(window_means(u_NCHW, self.window_size))
         q, k, v = (
             torch.unflatten(layer(p_NChw).flatten(2), 1, (self.heads, -1))

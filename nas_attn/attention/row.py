@@ -17,14 +17,18 @@ KnobPairs = Mapping[str, Knob] | Iterable[tuple[str, Knob]]
 
 
 class Count(NamedTuple):
-    """Cost of a module at batch size 1; MACs are those of convolutions, linear layers and matrix products."""
+    """Cost of a module at batch size 1; MACs are those of convolutions, linear layers and matrix
+    products.
+    """
 
     parameters: int
     macs: int
 
 
 class Resolved(NamedTuple):
-    """A module's canonical knobs (every one, in the row's order: equal networks have equal knobs) and its cost on one shape."""
+    """A module's canonical knobs (every one, in the row's order: equal networks have equal knobs)
+    and its cost on one shape.
+    """
 
     knobs: tuple[tuple[str, Knob], ...]
     parameters: int
@@ -59,7 +63,11 @@ class KnobSpec:
         elif self.low is not None and self.high is not None:
             text = f"{format_knob(self.low)} to {format_knob(self.high)}"
         else:
-            text = f"at least {format_knob(self.low)}" if self.low is not None else f"any {self.kind.__name__}"
+            text = (
+                f"at least {format_knob(self.low)}"
+                if self.low is not None
+                else f"any {self.kind.__name__}"
+            )
         return f"{text}, or auto" if self.auto else text
 
     def check(self, value: object, where: str) -> Knob:
@@ -69,29 +77,48 @@ class KnobSpec:
         if self.kind is float and type(value) is int:
             value = float(value)
         if type(value) is self.kind and isinstance(value, int | float | str):
-            low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+            low, high = (
+                (-math.inf if self.low is None else self.low),
+                (math.inf if self.high is None else self.high),
+            )
             free = isinstance(value, str) or (math.isfinite(value) and low <= value <= high)
             if value in self.choices if self.choices else free:
                 return value
         if self.choices and isinstance(value, str):
-            raise KnobError(f"{where}: unknown {self.name} '{value}': {did_you_mean(value, map(str, self.choices))}")
-        raise KnobError(f"{where}: {self.name}={_shown(value)} is not possible, it must be {self.range}")
+            raise KnobError(
+                f"{where}: unknown {self.name} '{value}':"
+                f" {did_you_mean(value, map(str, self.choices))}"
+            )
+        raise KnobError(
+            f"{where}: {self.name}={_shown(value)} is not possible, it must be {self.range}"
+        )
 
 
 class Fitting:
     """Brings one module's knobs to the canonical form for one shape; a row's `fit` works on it.
 
-    Its functions take the nearest possible value; if `strict`, they raise KnobError for impossible values that the user gave.
+    Its functions take the nearest possible value; if `strict`, they raise KnobError for impossible
+    values that the user gave.
     """
 
     def __init__(
-        self, row: Row, given: dict[str, Knob], channels: int, height: int, width: int, *, strict: bool, init: Init
+        self,
+        row: Row,
+        given: dict[str, Knob],
+        channels: int,
+        height: int,
+        width: int,
+        *,
+        strict: bool,
+        init: Init,
     ) -> None:
         self.row = row
         self.given = given  # what was asked for by name
         self.channels, self.height, self.width = channels, height, width
         self.strict, self.init = strict, init
-        self.values: dict[str, Knob] = {knob.name: given.get(knob.name, knob.default) for knob in row.knobs}
+        self.values: dict[str, Knob] = {
+            knob.name: given.get(knob.name, knob.default) for knob in row.knobs
+        }
         """All knobs; becomes canonical while fitting."""
 
     @property
@@ -104,11 +131,17 @@ class Fitting:
         return value
 
     def hidden(self, name: str = "reduction", *, smallest: int = 1) -> int:
-        """Hidden width `C // reduction`, at least `smallest`; the canonical reduction is the largest that gives it."""
+        """Hidden width `C // reduction`, at least `smallest`; the canonical reduction is the
+        largest that gives it.
+        """
         channels, smallest = self.channels, min(smallest, self.channels)
         reduction, largest = self.integer(name), channels // smallest
         if reduction > largest:
-            self.refuse(name, f"leaves less than {smallest} of {channels} channels, the largest possible is {largest}")
+            self.refuse(
+                name,
+                f"leaves less than {smallest} of {channels} channels, the largest possible is"
+                f" {largest}",
+            )
         hidden = channels // min(reduction, largest)
         self.values[name] = channels // hidden
         return hidden
@@ -117,16 +150,27 @@ class Fitting:
         """An odd kernel size, at most `largest` (odd)."""
         size = self.integer(name)
         if size % 2 == 0:
-            self.refuse(name, f"is even and cannot be centred, the nearest possible are {size - 1} and {size + 1}")
+            self.refuse(
+                name,
+                f"is even and cannot be centred, the nearest possible are {size - 1} and"
+                f" {size + 1}",
+            )
             size += 1
         if largest is not None and size > largest:
-            self.refuse(name, f"reaches beyond all {self.channels} channels, the largest possible is {largest}")
+            self.refuse(
+                name,
+                f"reaches beyond all {self.channels} channels, the largest possible is {largest}",
+            )
             size = largest
         self.values[name] = size
         return size
 
-    def divisor(self, name: str, of: int, what: str = "channels", *, largest: int | None = None) -> int:
-        """The largest divisor of `of` not above the knob's value (and `largest`); if strict, it warns about a value that the user gave."""
+    def divisor(
+        self, name: str, of: int, what: str = "channels", *, largest: int | None = None
+    ) -> int:
+        """The largest divisor of `of` not above the knob's value (and `largest`); if strict, it
+        warns about a value that the user gave.
+        """
         asked = self.integer(name)
         taken = largest_divisor(of, asked if largest is None else min(asked, largest))
         if taken != asked and self.strict and name in self.given:
@@ -166,7 +210,9 @@ class Row:
     """Authors, year, identifier."""
     family: str
     fit: Callable[[Fitting], Count]
-    """Makes the knobs explicit on a shape and counts the cost, the identity form's extra scalar left out."""
+    """Makes the knobs explicit on a shape and counts the cost, the identity form's extra scalar
+    left out.
+    """
     knobs: tuple[KnobSpec, ...] = ()
     control: bool = False
     """Whether it is a plain layer, not attention: a control, which a study tries at all sites."""
@@ -174,7 +220,10 @@ class Row:
     def __post_init__(self) -> None:
         for knob in self.knobs:
             if knob.name in SHAPED:
-                raise ValueError(f"{self.name}: '{knob.name}' tells a module of its map: give the knob another name")
+                raise ValueError(
+                    f"{self.name}: '{knob.name}' tells a module of its map: give the knob another"
+                    " name"
+                )
 
     def knob(self, name: str) -> KnobSpec:
         """The knob of this name; KnobError names the nearest."""
@@ -185,32 +234,51 @@ class Row:
         return known[name]
 
     def check(self, name: str, value: object) -> Knob:
-        """A knob's value in its type, for any shape. KnobError: it is unknown, of a wrong type or out of range."""
+        """A knob's value in its type, for any shape. KnobError: it is unknown, of a wrong type or
+        out of range.
+        """
         return self.knob(name).check(value, self.name)
 
     def resolve(
-        self, knobs: KnobPairs, channels: int, height: int, width: int, *, strict: bool = True, init: Init = "paper"
+        self,
+        knobs: KnobPairs,
+        channels: int,
+        height: int,
+        width: int,
+        *,
+        strict: bool = True,
+        init: Init = "paper",
     ) -> Resolved:
-        """Canonical knobs and cost on a map of this shape, in this form; other knobs have their defaults.
+        """Canonical knobs and cost on a map of this shape, in this form; other knobs have their
+        defaults.
 
         Args:
-            strict: for a user's text: an impossible value is an error, and a group count that does not divide gives a warning.
-                Otherwise, for a search space: takes the nearest possible value.
+            strict: for a user's text: an impossible value is an error, and a group count that does
+                not divide gives a warning. Otherwise, for a search space: takes the nearest
+                possible value.
 
         Raises:
-            KnobError: unknown knob, wrong type or range, presets that contradict; strict: impossible on this shape.
+            KnobError: unknown knob, wrong type or range, presets that contradict; strict:
+                impossible on this shape.
         """
         given: dict[str, Knob] = {}
         for name, value in knobs.items() if isinstance(knobs, Mapping) else knobs:
             if name in given:
-                raise KnobError(f"{self.name}: {name} is given twice, as {_shown(given[name])} and as {_shown(value)}")
+                raise KnobError(
+                    f"{self.name}: {name} is given twice, as {_shown(given[name])} and as"
+                    f" {_shown(value)}"
+                )
             given[name] = self.check(name, value)
         for what, size in (("channels", channels), ("height", height), ("width", width)):
             if type(size) is not int or size < 1:
-                raise KnobError(f"{self.name}: {what}={_shown(size)} is not possible, it must be at least 1")
+                raise KnobError(
+                    f"{self.name}: {what}={_shown(size)} is not possible, it must be at least 1"
+                )
         fitting = Fitting(self, given, channels, height, width, strict=strict, init=init)
         count = self.fit(fitting)
-        canonical = tuple((knob.name, fitting.values[knob.name]) for knob in self.knobs if not knob.preset)
+        canonical = tuple(
+            (knob.name, fitting.values[knob.name]) for knob in self.knobs if not knob.preset
+        )
         return Resolved(canonical, count.parameters, count.macs)
 
 
@@ -220,16 +288,21 @@ def largest_divisor(of: int, at_most: int) -> int:
 
 
 def hidden_width(channels: int, reduction: int, divisor: int) -> int:
-    """C / reduction rounded down (`divisor` 1), or to the nearest multiple of `divisor`; never 0."""
+    """C / reduction rounded down (`divisor` 1), or to the nearest multiple of `divisor`; never
+    0.
+    """
     if divisor == 1:
         return max(1, channels // reduction)
     return max(divisor, int(channels / reduction + divisor / 2) // divisor * divisor)
 
 
 def hidden_knobs(channels: int, hidden: int, usual: int) -> tuple[int, int]:
-    """The canonical (reduction, floor) of a hidden width: with the usual floor if possible, else 1, else the width itself."""
+    """The canonical (reduction, floor) of a hidden width: with the usual floor if possible, else 1,
+    else the width itself.
+    """
     for floor in (usual, 1):
-        # C // hidden is the largest reduction without a floor; one more may fall below the floor, and is lifted to it.
+        # C // hidden is the largest reduction without a floor; one more may fall below the floor,
+        # and is lifted to it.
         for reduction in (max(1, channels // hidden), channels // hidden + 1):
             if max(floor, channels // reduction) == hidden:
                 return reduction, floor

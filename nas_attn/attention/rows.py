@@ -6,7 +6,16 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from nas_attn.attention.row import Count, Fitting, KnobSpec, Row, blended, hidden_knobs, hidden_width, largest_divisor
+from nas_attn.attention.row import (
+    Count,
+    Fitting,
+    KnobSpec,
+    Row,
+    blended,
+    hidden_knobs,
+    hidden_width,
+    largest_divisor,
+)
 from nas_attn.errors import KnobError
 from nas_attn.records import format_knob
 
@@ -16,7 +25,9 @@ Fit = Callable[[Fitting], Count]
 
 
 def _row(family: str, at: str, title: str, paper: str, *knobs: KnobSpec) -> Callable[[Fit], None]:
-    """Adds a row; the decorated function is its `fit` and has its name. `at`: module of this folder, colon, class."""
+    """Adds a row; the decorated function is its `fit` and has its name. `at`: module of this
+    folder, colon, class.
+    """
 
     def add(fit: Fit) -> None:
         name, target = fit.__name__, f"nas_attn.attention.{at}"
@@ -26,11 +37,25 @@ def _row(family: str, at: str, title: str, paper: str, *knobs: KnobSpec) -> Call
 
 
 _channel, _spatial, _kernel, _direction, _pixels, _control = (
-    partial(_row, family) for family in ("channel", "spatial", "kernel", "direction", "self-attention", "convolution")
+    partial(_row, family)
+    for family in ("channel", "spatial", "kernel", "direction", "self-attention", "convolution")
 )
 REDUCTION = KnobSpec("reduction", int, 16, "channels divided by the hidden width", low=1, high=4096)
-BIAS = KnobSpec("bias", bool, True, "whether the two linear layers have biases, as the authors' Caffe file of SE has")
-ECA_KERNEL = KnobSpec("kernel_size", int, "auto", "odd number of neighbouring channels seen", low=1, high=63, auto=True)
+BIAS = KnobSpec(
+    "bias",
+    bool,
+    True,
+    "whether the two linear layers have biases, as the authors' Caffe file of SE has",
+)
+ECA_KERNEL = KnobSpec(
+    "kernel_size",
+    int,
+    "auto",
+    "odd number of neighbouring channels seen",
+    low=1,
+    high=63,
+    auto=True,
+)
 
 
 @_channel(
@@ -39,7 +64,13 @@ ECA_KERNEL = KnobSpec("kernel_size", int, "auto", "odd number of neighbouring ch
     "Hu et al. 2018, arXiv:1709.01507",
     REDUCTION,
     BIAS,
-    KnobSpec("divisor", int, 1, "the hidden width is rounded to a multiple of this (timm: 8)", choices=(1, 8)),
+    KnobSpec(
+        "divisor",
+        int,
+        1,
+        "the hidden width is rounded to a multiple of this (timm: 8)",
+        choices=(1, 8),
+    ),
 )
 def se(f: Fitting) -> Count:
     reduction, divisor = f.integer("reduction"), f.integer("divisor")
@@ -52,11 +83,16 @@ def se(f: Fitting) -> Count:
 
 
 def _unrounded(channels: int, hidden: int, divisor: int) -> tuple[int, int]:
-    """The canonical (reduction, divisor) of a hidden width: without rounding if a reduction gives it."""
+    """The canonical (reduction, divisor) of a hidden width: without rounding if a reduction gives
+    it.
+    """
     plain = max(1, channels // hidden)
     if hidden_width(channels, plain, 1) == hidden:
         return plain, 1
-    return next(r for r in range(channels, 0, -1) if hidden_width(channels, r, divisor) == hidden), divisor
+    return (
+        next(r for r in range(channels, 0, -1) if hidden_width(channels, r, divisor) == hidden),
+        divisor,
+    )
 
 
 @_channel(
@@ -64,7 +100,13 @@ def _unrounded(channels: int, hidden: int, divisor: int) -> tuple[int, int]:
     "Efficient channel attention",
     "Wang et al. 2020, arXiv:1910.03151",
     ECA_KERNEL,
-    KnobSpec("padding", str, "zeros", "beyond the ends (timm's `ceca`: circular)", choices=("zeros", "circular")),
+    KnobSpec(
+        "padding",
+        str,
+        "zeros",
+        "beyond the ends (timm's `ceca`: circular)",
+        choices=("zeros", "circular"),
+    ),
 )
 def eca(f: Fitting) -> Count:
     size = _eca_kernel(f)
@@ -72,7 +114,9 @@ def eca(f: Fitting) -> Count:
 
 
 def _eca_kernel(f: Fitting) -> int:
-    """The kernel size along the channels; `auto` by the paper's rule: |(log2 C + 1) / 2|, an odd integer."""
+    """The kernel size along the channels; `auto` by the paper's rule: |(log2 C + 1) / 2|, an odd
+    integer.
+    """
     if f.values["kernel_size"] == "auto":
         size = int((math.log2(f.channels) + 1) / 2)
         f.values["kernel_size"] = size if size % 2 else size + 1
@@ -92,13 +136,17 @@ def ese(f: Fitting) -> Count:
     "channel:NormalizationAttention",
     "Normalisation-based attention, channel branch",
     "Liu et al. 2021, arXiv:2111.12419",
-    KnobSpec("detach", bool, False, "keep the gradient out of the weights, as the authors' code does"),
+    KnobSpec(
+        "detach", bool, False, "keep the gradient out of the weights, as the authors' code does"
+    ),
 )
 def nam(f: Fitting) -> Count:
     return blended(Count(2 * f.channels, 0), f.init)
 
 
-@_channel("channel:StyleRecalibration", "Style-based recalibration", "Lee et al. 2019, arXiv:1903.10829")
+@_channel(
+    "channel:StyleRecalibration", "Style-based recalibration", "Lee et al. 2019, arXiv:1903.10829"
+)
 def srm(f: Fitting) -> Count:
     return Count(4 * f.channels, 0)
 
@@ -118,7 +166,9 @@ def gct(f: Fitting) -> Count:
     "Global context block",
     "Cao et al. 2019, arXiv:1904.11492",
     REDUCTION,
-    KnobSpec("pooling", str, "attention", "how pixels are summed up", choices=("attention", "average")),
+    KnobSpec(
+        "pooling", str, "attention", "how pixels are summed up", choices=("attention", "average")
+    ),
     KnobSpec("fusion", str, "add", "how the context meets x", choices=("add", "multiply", "both")),
 )
 def gc(f: Fitting) -> Count:
@@ -138,7 +188,13 @@ def gc(f: Fitting) -> Count:
     "Woo et al. 2018, arXiv:1807.06521",
     REDUCTION,
     KnobSpec("spatial_kernel_size", int, 7, "odd side of the spatial convolution", low=1, high=31),
-    KnobSpec("gates", str, "both", "which of the two gates there are", choices=("both", "channel", "spatial")),
+    KnobSpec(
+        "gates",
+        str,
+        "both",
+        "which of the two gates there are",
+        choices=("both", "channel", "spatial"),
+    ),
     BIAS,
     KnobSpec("spatial_norm", bool, True, "whether the spatial gate ends in a batch normalisation"),
 )
@@ -166,7 +222,13 @@ def cbam(f: Fitting) -> Count:
     "Park et al. 2018, arXiv:1807.06514",
     REDUCTION,
     KnobSpec("dilation", int, 4, "of the two 3×3 convolutions", low=1, high=64),
-    KnobSpec("combine", str, "sum", "the paper's, or the code's without last norms", choices=("sum", "product")),
+    KnobSpec(
+        "combine",
+        str,
+        "sum",
+        "the paper's, or the code's without last norms",
+        choices=("sum", "product"),
+    ),
 )
 def bam(f: Fitting) -> Count:
     channels, hidden = f.channels, f.hidden()
@@ -183,7 +245,12 @@ def bam(f: Fitting) -> Count:
     KnobSpec("reduction", int, 4, "channels divided by the hidden width", low=1, high=4096),
     KnobSpec("groups", int, 1, "groups of the two convolutions", low=1, high=65536),
     KnobSpec("shuffle", bool, True, "mix the spatial gate's channels where there are groups"),
-    KnobSpec("channel_sigmoid", bool, True, "whether the channel gate is a sigmoid, as in the paper's figure"),
+    KnobSpec(
+        "channel_sigmoid",
+        bool,
+        True,
+        "whether the channel gate is a sigmoid, as in the paper's figure",
+    ),
     KnobSpec("padding", str, "zeros", "of the two convolutions", choices=("zeros", "replicate")),
 )
 def gam(f: Fitting) -> Count:
@@ -278,7 +345,9 @@ def shuffle(f: Fitting) -> Count:
     "Wan et al. 2023, doi:10.1016/j.engappai.2023.106442",
     ECA_KERNEL,
     KnobSpec("local_size", int, 5, "cells along each side of the map", low=1, high=16),
-    KnobSpec("local_weight", float, 0.5, "share of the cells' gate beside the map's", low=0.05, high=0.95),
+    KnobSpec(
+        "local_weight", float, 0.5, "share of the cells' gate beside the map's", low=0.05, high=0.95
+    ),
 )
 def mlca(f: Fitting) -> Count:
     channels, size, local = f.channels, _eca_kernel(f), f.integer("local_size")
@@ -291,15 +360,23 @@ def mlca(f: Fitting) -> Count:
     "Polarized self-attention",
     "Liu et al. 2021, arXiv:2107.00782",
     KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
-    KnobSpec("layout", str, "parallel", "side by side or in turn", choices=("parallel", "sequential")),
-    KnobSpec("form", str, "paper", "the paper's, or the code's other softmax", choices=("paper", "code")),
+    KnobSpec(
+        "layout", str, "parallel", "side by side or in turn", choices=("parallel", "sequential")
+    ),
+    KnobSpec(
+        "form", str, "paper", "the paper's, or the code's other softmax", choices=("paper", "code")
+    ),
 )
 def psa(f: Fitting) -> Count:
     channels, pixels, hidden = f.channels, f.pixels, f.hidden()
     if f.values["form"] == "paper":
-        return Count(4 * channels * hidden + 3 * channels, 4 * channels * hidden + 3 * channels * pixels)
+        return Count(
+            4 * channels * hidden + 3 * channels, 4 * channels * hidden + 3 * channels * pixels
+        )
     if f.values["layout"] == "parallel":
-        count = Count(4 * channels * hidden + channels, 4 * channels * hidden + 3 * channels * pixels)
+        count = Count(
+            4 * channels * hidden + channels, 4 * channels * hidden + 3 * channels * pixels
+        )
         return blended(count, f.init)
     narrow = max(1, hidden // 4)
     up = hidden * narrow + narrow * channels
@@ -313,9 +390,13 @@ def psa(f: Fitting) -> Count:
     "Gather-excite",
     "Hu et al. 2018, arXiv:1810.12348",
     KnobSpec("extent", int, 0, "of the neighbourhoods, 0 for the whole map", choices=(0, 2, 4, 8)),
-    KnobSpec("gather", str, "mean", "means (GE-θ⁻) or convolutions (GE-θ)", choices=("mean", "conv")),
+    KnobSpec(
+        "gather", str, "mean", "means (GE-θ⁻) or convolutions (GE-θ)", choices=("mean", "conv")
+    ),
     KnobSpec("mlp", bool, False, "a small network over the channels behind it (with conv: GE-θ⁺)"),
-    KnobSpec("reduction", int, 16, "channels divided by that network's hidden width", low=1, high=4096),
+    KnobSpec(
+        "reduction", int, 16, "channels divided by that network's hidden width", low=1, high=4096
+    ),
 )
 def ge(f: Fitting) -> Count:
     channels, height, width = f.channels, f.height, f.width
@@ -343,7 +424,13 @@ def ge(f: Fitting) -> Count:
     "kernel:LargeSeparableKernel",
     "Large separable kernel attention",
     "Lau et al. 2023, arXiv:2309.01439",
-    KnobSpec("kernel_size", int, 11, "side of the kernel that the strips stand for", choices=(7, 11, 23, 35, 41, 53)),
+    KnobSpec(
+        "kernel_size",
+        int,
+        11,
+        "side of the kernel that the strips stand for",
+        choices=(7, 11, 23, 35, 41, 53),
+    ),
 )
 def lska(f: Fitting) -> Count:
     channels = f.channels
@@ -386,7 +473,9 @@ def sk(f: Fitting) -> Count:
     hidden = max(f.integer("min_hidden"), channels // f.integer("reduction"))
     f.values["reduction"], f.values["min_hidden"] = hidden_knobs(channels, hidden, 32)
     sides = [3 if f.values["dilated"] else 2 * i + 1 for i in range(1, branches + 1)]
-    convolutions = channels * (channels // f.divisor("groups", channels)) * sum(side**2 for side in sides)
+    convolutions = (
+        channels * (channels // f.divisor("groups", channels)) * sum(side**2 for side in sides)
+    )
     linear = (branches + 1) * channels * hidden
     parameters = convolutions + 2 * branches * channels + linear + 2 * hidden
     return blended(Count(parameters, convolutions * f.pixels + linear), f.init)
@@ -398,7 +487,12 @@ def sk(f: Fitting) -> Count:
     "Cai et al. 2024, arXiv:2403.06258",
     KnobSpec("kernel_size", int, 11, "odd length of the strips", low=1, high=63),
     KnobSpec("pool_size", int, 7, "odd side of the means before them", low=1, high=31),
-    KnobSpec("norm", bool, True, "batch norm and SiLU behind both 1×1 convolutions, as the authors' code has"),
+    KnobSpec(
+        "norm",
+        bool,
+        True,
+        "batch norm and SiLU behind both 1×1 convolutions, as the authors' code has",
+    ),
 )
 def caa(f: Fitting) -> Count:
     channels = f.channels
@@ -412,13 +506,26 @@ def caa(f: Fitting) -> Count:
     "Channel prior convolutional attention",
     "Huang et al. 2024, arXiv:2306.05196",
     KnobSpec("reduction", int, 4, "channels divided by the hidden width", low=1, high=4096),
-    KnobSpec("channel_gate", str, "sum", "of the sum, or (code) the sum of sigmoids", choices=("sum", "sigmoids")),
-    KnobSpec("projected", bool, False, "the code's 1×1 convolution and GELU before, and the same 1×1 behind"),
+    KnobSpec(
+        "channel_gate",
+        str,
+        "sum",
+        "of the sum, or (code) the sum of sigmoids",
+        choices=("sum", "sigmoids"),
+    ),
+    KnobSpec(
+        "projected",
+        bool,
+        False,
+        "the code's 1×1 convolution and GELU before, and the same 1×1 behind",
+    ),
 )
 def cpca(f: Fitting) -> Count:
     channels, hidden = f.channels, f.hidden()
     strips = 103 * channels  # 5x5, and twice 7, 11 and 21
-    parameters = strips + 7 * channels + channels**2 + channels + 2 * channels * hidden + hidden + channels
+    parameters = (
+        strips + 7 * channels + channels**2 + channels + 2 * channels * hidden + hidden + channels
+    )
     maps = strips + channels**2 * (3 if f.values["projected"] else 1)
     count = Count(parameters, 4 * channels * hidden + maps * f.pixels)
     return blended(count, f.init) if f.values["projected"] else count
@@ -434,7 +541,9 @@ def cpca(f: Fitting) -> Count:
 def coord(f: Fitting) -> Count:
     channels, reduction, floor = f.channels, f.integer("reduction"), f.integer("min_hidden")
     if reduction > channels:
-        f.refuse("reduction", f"is more than the {channels} channels, the largest possible is {channels}")
+        f.refuse(
+            "reduction", f"is more than the {channels} channels, the largest possible is {channels}"
+        )
     hidden = max(floor, channels // reduction)
     f.values["reduction"], f.values["min_hidden"] = hidden_knobs(channels, hidden, 8)
     macs = (channels * hidden) * (f.height + f.width) * 2
@@ -449,12 +558,36 @@ VARIANTS = {"T": (5, 1, 32), "B": (7, 1, 16), "S": (5, 8, 16), "L": (7, 8, 16)}
     "kernel:EfficientLocalAttention",
     "Efficient local attention",
     "Xu and Wan 2024, arXiv:2403.01123",
-    KnobSpec("variant", str, "B", "the paper's sizes for auto knobs", choices=tuple(VARIANTS), preset=True),
-    KnobSpec("kernel_size", int, "auto", "odd length of the convolutions", low=1, high=63, auto=True),
+    KnobSpec(
+        "variant",
+        str,
+        "B",
+        "the paper's sizes for auto knobs",
+        choices=tuple(VARIANTS),
+        preset=True,
+    ),
+    KnobSpec(
+        "kernel_size", int, "auto", "odd length of the convolutions", low=1, high=63, auto=True
+    ),
     KnobSpec("groups", int, "auto", "groups of the convolution", low=1, high=65536, auto=True),
-    KnobSpec("norm_groups", int, "auto", "groups of the group normalisation", low=1, high=65536, auto=True),
-    KnobSpec("shared", bool, True, "one convolution and norm for both directions, as in all copies (paper: two)"),
-    KnobSpec("activation", str, "none", "before the sigmoid (timm: silu)", choices=("none", "silu")),
+    KnobSpec(
+        "norm_groups",
+        int,
+        "auto",
+        "groups of the group normalisation",
+        low=1,
+        high=65536,
+        auto=True,
+    ),
+    KnobSpec(
+        "shared",
+        bool,
+        True,
+        "one convolution and norm for both directions, as in all copies (paper: two)",
+    ),
+    KnobSpec(
+        "activation", str, "none", "before the sigmoid (timm: silu)", choices=("none", "silu")
+    ),
 )
 def ela(f: Fitting) -> Count:
     _expand_variant(f)
@@ -470,18 +603,25 @@ def _expand_variant(f: Fitting) -> None:
     """Uses the variant's sizes for all knobs that are not given."""
     variant = str(f.values["variant"])
     size, width, norm = VARIANTS[variant]
-    for name, preset in (("kernel_size", size), ("groups", max(1, f.channels // width)), ("norm_groups", norm)):
+    for name, preset in (
+        ("kernel_size", size),
+        ("groups", max(1, f.channels // width)),
+        ("norm_groups", norm),
+    ):
         fitted = preset if name == "kernel_size" else largest_divisor(f.channels, preset)
         asked = f.given.get(name, "auto")
         if asked == "auto":
             f.values[name] = fitted
             if fitted != preset and f.strict and "variant" in f.given:
                 f.warn(
-                    f"variant={variant} has {name}={preset}, which does not divide {f.channels} channels: {fitted} was taken"
+                    f"variant={variant} has {name}={preset}, which does not divide {f.channels}"
+                    f" channels: {fitted} was taken"
                 )
         elif "variant" in f.given and asked not in (preset, fitted):
             means = f"variant={variant} means {name}={fitted} on {f.channels} channels"
-            raise KnobError(f"ela: {means}, and {name}={format_knob(asked)} contradicts it: leave one out")
+            raise KnobError(
+                f"ela: {means}, and {name}={format_knob(asked)} contradicts it: leave one out"
+            )
 
 
 @_direction(
@@ -489,7 +629,14 @@ def _expand_variant(f: Fitting) -> None:
     "Spatial and channel synergistic attention",
     "Si et al. 2025, arXiv:2407.05128",
     KnobSpec("heads", int, 8, "heads in which channels attend to channels", low=1, high=4096),
-    KnobSpec("window_size", int, 7, "side of the windows whose means they are compared by", low=1, high=64),
+    KnobSpec(
+        "window_size",
+        int,
+        7,
+        "side of the windows whose means they are compared by",
+        low=1,
+        high=64,
+    ),
     KnobSpec("groups", int, 4, "groups of channels with strips of 3, 5, 7 and 9", low=1, high=4),
 )
 def scsa(f: Fitting) -> Count:
@@ -502,7 +649,9 @@ def scsa(f: Fitting) -> Count:
     return Count(taps + 10 * channels, macs)
 
 
-DOWNSAMPLE = KnobSpec("downsample", int, 1, "side of the cells whose means are keys and values", low=1, high=64)
+DOWNSAMPLE = KnobSpec(
+    "downsample", int, 1, "side of the cells whose means are keys and values", low=1, high=64
+)
 
 
 @_pixels(
@@ -525,7 +674,9 @@ def sdpa(f: Fitting) -> Count:
     "Multi-head self-attention",
     "Srinivas et al. 2021, arXiv:2101.11605",
     KnobSpec("heads", int, 4, "number of heads", low=1, high=4096),
-    KnobSpec("position", str, "relative", "learned position", choices=("relative", "absolute", "none")),
+    KnobSpec(
+        "position", str, "relative", "learned position", choices=("relative", "absolute", "none")
+    ),
     DOWNSAMPLE,
     KnobSpec("residual", bool, True, "add to x by a projection; false: attention alone (BoTNet)"),
 )
@@ -566,6 +717,8 @@ def dwconv(f: Fitting) -> Count:
     return Count(taps + 2 * f.channels, taps * f.pixels)
 
 
-@_control("kernel:PointwiseConvolution", "Residual 1×1 convolution (a control, not attention)", RESIDUAL)
+@_control(
+    "kernel:PointwiseConvolution", "Residual 1×1 convolution (a control, not attention)", RESIDUAL
+)
 def conv(f: Fitting) -> Count:
     return Count(f.channels**2 + 2 * f.channels, f.channels**2 * f.pixels)

@@ -1,6 +1,8 @@
-"""Self-attention on maps: every pixel is a mean of all others, weighted by likeness. Papers: `rows.py`.
+"""Self-attention on maps: every pixel is a mean of all others, weighted by likeness. Papers:
+`rows.py`.
 
-Letters: A heads, M heads of all images, D channels of a head, P pixels, K cells of the (down-sampled) keys, S rows and T columns of these.
+Letters: A heads, M heads of all images, D channels of a head, P pixels, K cells of the
+    (down-sampled) keys, S rows and T columns of these.
 """
 
 from typing import Literal
@@ -17,7 +19,9 @@ class ScaledDotProduct(nn.Module):
     """`y = x + W_o·softmax(QKᵀ/√h)V` with one head of width h, Q, K, V 1x1 convolutions of x.
     Start: `identity` zeroes W_o."""
 
-    def __init__(self, channels: int, *, reduction: int = 2, downsample: int = 1, init: Init = "paper") -> None:
+    def __init__(
+        self, channels: int, *, reduction: int = 2, downsample: int = 1, init: Init = "paper"
+    ) -> None:
         super().__init__()
         self.width = max(1, channels // reduction)
         self.downsample = downsample
@@ -38,10 +42,14 @@ class ScaledDotProduct(nn.Module):
 class MultiHead(nn.Module):
     """`y = x + W_o·concat softmax(QKᵀ/√d + position)V`, Q, K, V 1x1 convolutions of x without bias.
 
-    Position: `relative` adds `q·(r_row + r_column)` by the distance in rows and in columns (in cells of the keys);
-    `absolute` the same by the place of the key. Their tables are made for maps of `height` x `width` and interpolated
-    to others. Without `residual` there is neither W_o nor the sum: BoTNet's attention stands in a convolution's place.
-    Start: `identity` zeroes W_o; without `residual` it blends: `x + a·(y - x)` with one learned scalar a, at first 0."""
+    Position: `relative` adds `q·(r_row + r_column)` by the distance in rows and in columns (in
+        cells of the keys);
+    `absolute` the same by the place of the key. Their tables are made for maps of `height` x
+    `width` and interpolated to others. Without `residual` there is neither W_o nor the sum:
+    BoTNet's attention stands in a convolution's place.
+    Start: `identity` zeroes W_o; without `residual` it blends: `x + a·(y - x)` with one learned
+        scalar a, at first 0.
+    """
 
     def __init__(
         self,
@@ -68,7 +76,10 @@ class MultiHead(nn.Module):
             rows, columns = (-(-side // downsample) for side in (height, width))
             lengths = (2 * rows - 1, 2 * columns - 1) if position == "relative" else (rows, columns)
             self.row_table, self.column_table = (
-                nn.Parameter(nn.init.trunc_normal_(torch.empty(n, channels // heads), std=self.scale)) for n in lengths
+                nn.Parameter(
+                    nn.init.trunc_normal_(torch.empty(n, channels // heads), std=self.scale)
+                )
+                for n in lengths
             )
         if init == "identity" and self.out is not None:
             zero_(self.out)
@@ -76,7 +87,9 @@ class MultiHead(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         q, k, v = _project(self.qkv, x_NCHW, self.downsample)
         grid = (k.shape[2], k.shape[3])
-        q_NAPD, k_NAKD, v_NAKD = (torch.unflatten(t.flatten(2), 1, (self.heads, -1)).transpose(2, 3) for t in (q, k, v))
+        q_NAPD, k_NAKD, v_NAKD = (
+            torch.unflatten(t.flatten(2), 1, (self.heads, -1)).transpose(2, 3) for t in (q, k, v)
+        )
         bias_NAPK = None
         if self.position == "absolute":
             # q·(k·scale + p) = q·(k + p/scale)·scale: no map of P x K is made.
@@ -99,7 +112,9 @@ class MultiHead(nn.Module):
         height, width = q_NCHW.shape[2:]
         r_HDS = self._distances(self.row_table, height, grid[0]).to(q_NCHW.dtype)
         r_WDT = self._distances(self.column_table, width, grid[1]).to(q_NCHW.dtype)
-        if is_traced(q_NCHW):  # no more than four dimensions, and images stay images: some runtimes need that
+        if is_traced(
+            q_NCHW
+        ):  # no more than four dimensions, and images stay images: some runtimes need that
             rows_NHWE = _by_row_of_image(q_NCHW, r_HDS)
             columns_NHWE = _by_row_of_image(q_NCHW.transpose(2, 3), r_WDT).transpose(1, 2)
             rows_NMS, columns_NMT = (
@@ -114,16 +129,24 @@ class MultiHead(nn.Module):
         return (rows_NAHWS[..., None] + columns_NAHWT[..., None, :]).flatten(4, 5).flatten(2, 3)
 
     def _distances(self, table: Tensor, side: int, cells: int) -> Tensor:
-        """`(side, D, cells)`: the table's row for the distance from each row (or column) to each cell."""
+        """`(side, D, cells)`: the table's row for the distance from each row (or column) to each
+        cell.
+        """
         from_last_cell = _resized(table, 2 * cells - 1).unfold(0, cells, 1)
         by_cell = from_last_cell.flip(0)
-        return by_cell if self.downsample == 1 else by_cell.repeat_interleave(self.downsample, 0)[:side]
+        return (
+            by_cell
+            if self.downsample == 1
+            else by_cell.repeat_interleave(self.downsample, 0)[:side]
+        )
 
 
 def _by_row(q_NAHWD: Tensor, r_HDS: Tensor) -> Tensor:
     """Each row's queries times its own matrix: `(N, A, H, W, S)`."""
     q_HQD = q_NAHWD.permute(2, 0, 1, 3, 4).flatten(1, 3)
-    out_HNAWS = torch.unflatten(torch.bmm(q_HQD, r_HDS), 1, (-1, q_NAHWD.shape[1], q_NAHWD.shape[3]))
+    out_HNAWS = torch.unflatten(
+        torch.bmm(q_HQD, r_HDS), 1, (-1, q_NAHWD.shape[1], q_NAHWD.shape[3])
+    )
     return out_HNAWS.permute(1, 2, 0, 3, 4)
 
 
@@ -133,21 +156,28 @@ def _by_row_of_image(q_NCHW: Tensor, r_HDS: Tensor) -> Tensor:
     return torch.unflatten((q_NHQD @ r_HDS).flatten(2), 2, (q_NCHW.shape[3], -1))
 
 
-def _attended(q_NAPD: Tensor, k_NAKD: Tensor, v_NAKD: Tensor, bias_NAPK: Tensor | None, scale: float) -> Tensor:
+def _attended(
+    q_NAPD: Tensor, k_NAKD: Tensor, v_NAKD: Tensor, bias_NAPK: Tensor | None, scale: float
+) -> Tensor:
     """`softmax(scale·QKᵀ + bias)V`.
 
-    On a CPU torch has no fused kernel for a learned bias, and its plain form keeps bfloat16 in float32. Written out, a
-    training step of ResNet-20 with this module takes 0.5 of the time in bfloat16, the same in float32.
+    On a CPU torch has no fused kernel for a learned bias, and its plain form keeps bfloat16 in
+    float32. Written out, a training step of ResNet-20 with this module takes 0.5 of the time in
+    bfloat16, the same in float32.
     """
     if bias_NAPK is None or is_traced(q_NAPD) or q_NAPD.device.type != "cpu":
-        return functional.scaled_dot_product_attention(q_NAPD, k_NAKD, v_NAKD, attn_mask=bias_NAPK, scale=scale)
+        return functional.scaled_dot_product_attention(
+            q_NAPD, k_NAKD, v_NAKD, attn_mask=bias_NAPK, scale=scale
+        )
     q_MPD, k_MKD, v_MKD, bias_MPK = (t.flatten(0, 1) for t in (q_NAPD, k_NAKD, v_NAKD, bias_NAPK))
     weights_MPK = torch.baddbmm(bias_MPK, q_MPD, k_MKD.transpose(1, 2), alpha=scale).softmax(2)
     return torch.unflatten(weights_MPK @ v_MKD, 0, q_NAPD.shape[:2])
 
 
 def _project(qkv: nn.Conv2d, x_NCHW: Tensor, downsample: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries on the map, keys and values on its cells' means (the mean and a 1x1 convolution commute)."""
+    """Queries on the map, keys and values on its cells' means (the mean and a 1x1 convolution
+    commute).
+    """
     if downsample == 1:
         q, k, v = qkv(x_NCHW).chunk(3, 1)
         return q, k, v
@@ -162,5 +192,7 @@ def _resized(table_LD: Tensor, length: int) -> Tensor:
     """A position table for another map size, by linear interpolation."""
     if table_LD.shape[0] == length:
         return table_LD
-    resized = functional.interpolate(table_LD.T[None], size=length, mode="linear", align_corners=True)
+    resized = functional.interpolate(
+        table_LD.T[None], size=length, mode="linear", align_corners=True
+    )
     return resized[0].T

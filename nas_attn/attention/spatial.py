@@ -25,10 +25,14 @@ from nas_attn.attention.row import Init
 
 
 class BottleneckAttention(nn.Module):
-    """`y = x·(1 + s(M_c + M_s))`: M_c an MLP on the channel means, M_s 1x1, two dilated 3x3, 1x1 convolutions.
+    """`y = x·(1 + s(M_c + M_s))`: M_c an MLP on the channel means, M_s 1x1, two dilated 3x3, 1x1
+    convolutions.
 
-    Each branch ends in a batch normalisation (`sum`); the authors' code has none and multiplies the two (`product`).
-    Start: `identity` zeroes the last layers (`product`: of the spatial branch) and uses `y = x·2s(…)`."""
+    Each branch ends in a batch normalisation (`sum`); the authors' code has none and multiplies the
+    two (`product`).
+    Start: `identity` zeroes the last layers (`product`: of the spatial branch) and uses `y =
+        x·2s(…)`.
+    """
 
     def __init__(
         self,
@@ -51,14 +55,20 @@ class BottleneckAttention(nn.Module):
             conv = nn.Conv2d(hidden, hidden, 3, padding=dilation, dilation=dilation)
             dilated += [conv, BatchNorm2d(hidden), nn.ReLU()]
         self.spatial = nn.Sequential(
-            nn.Conv2d(channels, hidden, 1), BatchNorm2d(hidden), nn.ReLU(), *dilated, nn.Conv2d(hidden, 1, 1)
+            nn.Conv2d(channels, hidden, 1),
+            BatchNorm2d(hidden),
+            nn.ReLU(),
+            *dilated,
+            nn.Conv2d(hidden, 1, 1),
         )
         if combine == "sum":
             self.channel.append(BatchNorm1d(channels))
             self.spatial.append(BatchNorm2d(1))
         if self.identity:
             zero_(self.spatial[-1])
-            if combine == "sum":  # of a product, one factor at zero is enough, and two would stay there
+            if (
+                combine == "sum"
+            ):  # of a product, one factor at zero is enough, and two would stay there
                 zero_(self.channel[-1])
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -70,8 +80,9 @@ class BottleneckAttention(nn.Module):
 
 
 class PlaneGate(nn.Module):
-    """`s(BN(conv_k([max; mean])))`, pooled over one dimension, in which the gate has size 1. Ties of the maximum share the
-    gradient."""
+    """`s(BN(conv_k([max; mean])))`, pooled over one dimension, in which the gate has size 1. Ties
+    of the maximum share the gradient.
+    """
 
     def __init__(self, kernel_size: int, *, norm: bool = True, identity: bool) -> None:
         super().__init__()
@@ -82,18 +93,24 @@ class PlaneGate(nn.Module):
             zero_(self.norm if norm else self.conv)
 
     def forward(self, x_NCHW: Tensor, dim: int) -> Tensor:
-        pooled_N2AB = max_mean(x_NCHW, dim).transpose(1, dim)  # for W over (H, C), as the authors have it
+        pooled_N2AB = max_mean(x_NCHW, dim).transpose(
+            1, dim
+        )  # for W over (H, C), as the authors have it
         a_N1AB = gate(self.norm(self.conv(pooled_N2AB)), x_NCHW, identity=self.identity)
         return a_N1AB.transpose(1, dim)
 
 
 class TripletAttention(nn.Module):
-    """`y = x·(a_cw + a_ch + a_hw) / 3`, each gate `s(BN(conv_k([max; mean])))` with the pooling over the third dimension.
+    """`y = x·(a_cw + a_ch + a_hw) / 3`, each gate `s(BN(conv_k([max; mean])))` with the pooling
+    over the third dimension.
 
     Ties of a maximum share the gradient.
-    Start: `identity` zeroes each normalisation's affine and uses 2s."""
+    Start: `identity` zeroes each normalisation's affine and uses 2s.
+    """
 
-    def __init__(self, channels: int, *, kernel_size: int = 7, spatial: bool = True, init: Init = "paper") -> None:
+    def __init__(
+        self, channels: int, *, kernel_size: int = 7, spatial: bool = True, init: Init = "paper"
+    ) -> None:
         super().__init__()
         identity = init == "identity"
         self.gate_cw = PlaneGate(kernel_size, identity=identity)
@@ -160,7 +177,9 @@ class ConvolutionalBlockAttention(nn.Module):
 
 class GlobalAttention(nn.Module):
     """`u = x·s(W2 relu(W1 x))` at every pixel, then `y = u·s(BN(conv7(relu(BN(conv7(u))))))`.
-    Start: `identity` zeroes the last layer of each gate and uses 2s (a channel gate without sigmoid starts at 1)."""
+    Start: `identity` zeroes the last layer of each gate and uses 2s (a channel gate without sigmoid
+        starts at 1).
+    """
 
     def __init__(
         self,
@@ -207,7 +226,9 @@ class SimAM(nn.Module):
     A map of one pixel has d = v = 0, so its gate is s(½).
     Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0."""
 
-    def __init__(self, channels: int, *, e_lambda: float = 1e-4, unbiased: bool = True, init: Init = "paper") -> None:
+    def __init__(
+        self, channels: int, *, e_lambda: float = 1e-4, unbiased: bool = True, init: Init = "paper"
+    ) -> None:
         super().__init__()
         self.e_lambda = e_lambda
         self.unbiased = unbiased
@@ -223,10 +244,12 @@ class SimAM(nn.Module):
 
 
 class SpatialGroupEnhance(nn.Module):
-    """Per group `y = x·s(w·t̂ + b)`, `t = Σ_c x·mean(x)`, `t̂ = (t - mean(t)) / (std(t) + ε)` over the map.
+    """Per group `y = x·s(w·t̂ + b)`, `t = Σ_c x·mean(x)`, `t̂ = (t - mean(t)) / (std(t) + ε)` over
+    the map.
 
     The standard deviation is the unbiased one; a constant map, or one of one pixel, has t̂ = 0.
-    Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s."""
+    Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s.
+    """
 
     def __init__(self, channels: int, *, groups: int = 64, init: Init = "paper") -> None:
         super().__init__()
@@ -246,11 +269,13 @@ class SpatialGroupEnhance(nn.Module):
 
 
 class EfficientMultiScale(nn.Module):
-    """Per group `y = x·s(softmax(mean u)·v + softmax(mean v)·u)`, `u = GN(x·s(strip_h)·s(strip_w))`, `v = conv3(x)`.
+    """Per group `y = x·s(softmax(mean u)·v + softmax(mean v)·u)`, `u =
+    GN(x·s(strip_h)·s(strip_w))`, `v = conv3(x)`.
 
-    The strips are a shared 1x1 convolution of the means along W and along H; GN has one group per channel, so `mean u`
-    is its bias and the first softmax does not depend on x.
-    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0."""
+    The strips are a shared 1x1 convolution of the means along W and along H; GN has one group per
+    channel, so `mean u` is its bias and the first softmax does not depend on x.
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+    """
 
     def __init__(self, channels: int, *, groups: int = 32, init: Init = "paper") -> None:
         super().__init__()
@@ -283,12 +308,16 @@ def _weighed(by_NGVP: Tensor, of_NGVP: Tensor) -> Tensor:
 
 
 class ShuffleAttention(nn.Module):
-    """Per group `u·s(w·mean(u) + b)` and `v·s(w·IN(v) + b)`, u and v its halves; then the two halves of C are interleaved.
+    """Per group `u·s(w·mean(u) + b)` and `v·s(w·IN(v) + b)`, u and v its halves; then the two
+    halves of C are interleaved.
 
-    IN normalises each channel over the map, with scale and shift of its own before w and b. The groups share all of it.
-    The halves of an odd group are unequal, v has one channel more; an odd C is interleaved from its larger half.
-    Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s, and deals the channels out beforehand, so
-    that the mixing brings each back to its place."""
+    IN normalises each channel over the map, with scale and shift of its own before w and b. The
+    groups share all of it. The halves of an odd group are unequal, v has one channel more; an odd C
+    is interleaved from its larger half.
+    Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s, and deals the channels
+        out beforehand, so
+    that the mixing brings each back to its place.
+    """
 
     def __init__(self, channels: int, *, groups: int = 64, init: Init = "paper") -> None:
         super().__init__()
@@ -310,16 +339,24 @@ class ShuffleAttention(nn.Module):
         x_NGVP = torch.unflatten(x_NCP, 1, self.shape)
         half = self.shape[1] // 2
         u_NGVP, v_NGVP = x_NGVP[:, :, :half], x_NGVP[:, :, half:]
-        z_NGV1 = u_NGVP.mean(3, keepdim=True) * self.channel_weight[:, None] + self.channel_bias[:, None]
-        z_NGVP = self.norm.on_groups(v_NGVP) * self.spatial_weight[:, None] + self.spatial_bias[:, None]
+        z_NGV1 = (
+            u_NGVP.mean(3, keepdim=True) * self.channel_weight[:, None] + self.channel_bias[:, None]
+        )
+        z_NGVP = (
+            self.norm.on_groups(v_NGVP) * self.spatial_weight[:, None] + self.spatial_bias[:, None]
+        )
         a_NGV1, a_NGVP = (gate(z, x_NCHW, identity=self.identity) for z in (z_NGV1, z_NGVP))
         y_NCP = torch.cat((u_NGVP * a_NGV1, v_NGVP * a_NGVP), 2).flatten(1, 2)
-        y_NCHW = torch.unflatten(interleaved(y_NCP, self.shape[0] * self.shape[1]), 2, x_NCHW.shape[2:])
+        y_NCHW = torch.unflatten(
+            interleaved(y_NCP, self.shape[0] * self.shape[1]), 2, x_NCHW.shape[2:]
+        )
         return laid_out_like(x_NCHW, y_NCHW)
 
 
 def interleaved(x_NCP: Tensor, channels: int) -> Tensor:
-    """The channels of the first half (of an odd number, the larger) in turn with those of the second."""
+    """The channels of the first half (of an odd number, the larger) in turn with those of the
+    second.
+    """
     half, odd = divmod(channels, 2)
     pairs = torch.cat((x_NCP[:, :half], x_NCP[:, half + 1 :]), 1) if odd else x_NCP
     mixed = torch.unflatten(pairs, 1, (2, half)).transpose(1, 2).flatten(1, 2)
@@ -327,19 +364,30 @@ def interleaved(x_NCP: Tensor, channels: int) -> Tensor:
 
 
 def dealt(x_NCP: Tensor, channels: int) -> Tensor:
-    """The even channels, then the odd ones: what `interleaved` brings back. Without steps in a slice, which ncnn lacks."""
+    """The even channels, then the odd ones: what `interleaved` brings back. Without steps in a
+    slice, which ncnn lacks.
+    """
     half, odd = divmod(channels, 2)
-    pairs = torch.unflatten(x_NCP[:, : channels - 1] if odd else x_NCP, 1, (half, 2)).transpose(1, 2).flatten(1, 2)
-    return torch.cat((pairs[:, :half], x_NCP[:, channels - 1 :], pairs[:, half:]), 1) if odd else pairs
+    pairs = (
+        torch.unflatten(x_NCP[:, : channels - 1] if odd else x_NCP, 1, (half, 2))
+        .transpose(1, 2)
+        .flatten(1, 2)
+    )
+    return (
+        torch.cat((pairs[:, :half], x_NCP[:, channels - 1 :], pairs[:, half:]), 1) if odd else pairs
+    )
 
 
 class ChannelBranch(nn.Module):
     """`s(W_z Σ_p m_p·W_v x_p)`, m the softmax of `w_q·x` over the pixels: `(N, C, 1, 1)`.
 
-    W_z is `LN(W z)`; of the authors' code `W z`, or (sequential) `W2 relu(LN(W1 z))` with a quarter of the width.
+    W_z is `LN(W z)`; of the authors' code `W z`, or (sequential) `W2 relu(LN(W1 z))` with a quarter
+    of the width.
     """
 
-    def __init__(self, channels: int, hidden: int, end: Literal["norm", "plain", "bottleneck"]) -> None:
+    def __init__(
+        self, channels: int, hidden: int, end: Literal["norm", "plain", "bottleneck"]
+    ) -> None:
         super().__init__()
         self.query = nn.Conv2d(channels, 1, 1, bias=False)
         self.value = nn.Linear(channels, hidden, bias=False)
@@ -347,7 +395,10 @@ class ChannelBranch(nn.Module):
         if end == "bottleneck":
             narrow = max(1, hidden // 4)
             self.up = nn.Sequential(
-                nn.Linear(hidden, narrow), nn.LayerNorm(narrow), nn.ReLU(), nn.Linear(narrow, channels)
+                nn.Linear(hidden, narrow),
+                nn.LayerNorm(narrow),
+                nn.ReLU(),
+                nn.Linear(narrow, channels),
             )
         else:
             self.up = nn.Sequential(nn.Linear(hidden, channels, bias=False))
@@ -357,7 +408,9 @@ class ChannelBranch(nn.Module):
             nn.init.kaiming_normal_(layer.weight)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Before the sigmoid. The pixels are summed up before the values are taken, which is the same and less."""
+        """Before the sigmoid. The pixels are summed up before the values are taken, which is the
+        same and less.
+        """
         weight_NP1 = torch.softmax(self.query(x_NCHW).flatten(1), 1).to(x_NCHW.dtype)[:, :, None]
         sum_NC = (x_NCHW.flatten(2) @ weight_NP1)[:, :, 0]
         z_NC: Tensor = self.up(self.value(sum_NC))
@@ -370,7 +423,9 @@ class SpatialBranch(nn.Module):
     In the authors' code it is taken over the pixels: of the product, or (sequential) of `W_v x`.
     """
 
-    def __init__(self, channels: int, hidden: int, softmax: Literal["query", "product", "value"]) -> None:
+    def __init__(
+        self, channels: int, hidden: int, softmax: Literal["query", "product", "value"]
+    ) -> None:
         super().__init__()
         self.softmax = softmax
         self.query = nn.Linear(channels, hidden, bias=False)
@@ -379,8 +434,9 @@ class SpatialBranch(nn.Module):
             nn.init.kaiming_normal_(layer.weight)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Before the sigmoid. The mean is taken before the query; where no softmax parts them, query and values become one
-        vector of C before they meet the pixels: the same and less."""
+        """Before the sigmoid. The mean is taken before the query; where no softmax parts them,
+        query and values become one vector of C before they meet the pixels: the same and less.
+        """
         q_NM = self.query(x_NCHW.mean((2, 3)))
         if self.softmax == "value":
             v_NMP = torch.softmax(self.value(x_NCHW).flatten(2), 2)
@@ -399,11 +455,15 @@ class PolarizedSelfAttention(nn.Module):
     """`y = x·a_c + x·a_s`, or first `u = x·a_c`, then `y = u·a_s(u)`.
 
     `a_c = s(LN(W_z W_v Σ_p m_p x_p))`, m the softmax of `w_q·x` over the pixels;
-    `a_s = s(softmax(W_q' mean(x))·W_v' x)`, its softmax over the hidden channels. In the authors' code (`form="code"`)
-    that softmax is over the pixels, in the parallel layout of its product, in the sequential one of `W_v' x`; a_c has
-    no LN, in the sequential layout `W2 relu(LN(W1 ·))` in the place of W_z.
-    Start: `identity` zeroes the last layer of each gate, with 2s where the layout is `sequential` (½ + ½ is 1 already);
-    the parallel code's a_s cannot be: there it blends, `x + a·(y - x)` with one scalar a, at first 0."""
+    `a_s = s(softmax(W_q' mean(x))·W_v' x)`, its softmax over the hidden channels. In the authors'
+    code (`form="code"`) that softmax is over the pixels, in the parallel layout of its product, in
+    the sequential one of `W_v' x`; a_c has no LN, in the sequential layout `W2 relu(LN(W1 ·))` in
+    the place of W_z.
+    Start: `identity` zeroes the last layer of each gate, with 2s where the layout is `sequential`
+        (½ + ½ is 1 already);
+    the parallel code's a_s cannot be: there it blends, `x + a·(y - x)` with one scalar a, at first
+    0.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,6 @@
-"""The networks that attention is put into: CIFAR ResNets, torchvision's and timm's models, a user's function."""
+"""The networks that attention is put into: CIFAR ResNets, torchvision's and timm's models, a user's
+function.
+"""
 
 from nas_attn.backbones.building import build, create, load_weights, names
 

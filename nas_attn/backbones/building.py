@@ -1,4 +1,6 @@
-"""A backbone by name: `resnet20`, `torchvision:resnet50`, `timm:convnext_tiny`, `smp:unet/resnet18`, `package.module:function`."""
+"""A backbone by name: `resnet20`, `torchvision:resnet50`, `timm:convnext_tiny`,
+`smp:unet/resnet18`, `package.module:function`.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +27,34 @@ class Source(NamedTuple):
 
     package: str  # Its name for pip
     licence: str
-    built_by: str  # Function (section, name after the colon, shape, classes, whether to load published weights)
+    # Function (section, name after the colon, shape, classes, whether to load published weights)
+    built_by: str
 
 
 HERE = "nas_attn.backbones.building"
 SOURCES = {
     "torchvision": Source("torchvision", "BSD-3-Clause (torchvision)", f"{HERE}:_torchvision"),
     "timm": Source("timm", "Apache-2.0 (timm)", f"{HERE}:_timm"),
-    "smp": Source("segmentation-models-pytorch", "MIT (segmentation_models_pytorch)", f"{HERE}:_smp"),
-    "ultralytics": Source("ultralytics", "AGPL-3.0 (ultralytics)", "nas_attn.backbones.ultralytics:detector"),
+    "smp": Source(
+        "segmentation-models-pytorch", "MIT (segmentation_models_pytorch)", f"{HERE}:_smp"
+    ),
+    "ultralytics": Source(
+        "ultralytics", "AGPL-3.0 (ultralytics)", "nas_attn.backbones.ultralytics:detector"
+    ),
 }
 """Prefix of a backbone's name -> its package."""
 
 
 _AUXILIARY_OFF = {"aux_logits": False, "init_weights": True}
-TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _AUXILIARY_OFF, "inception_v3": _AUXILIARY_OFF}
+TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
+    "googlenet": _AUXILIARY_OFF,
+    "inception_v3": _AUXILIARY_OFF,
+}
 """Arguments for torchvision models that would otherwise return more than logits in training."""
 _SEGMENTATION: dict[str, Any] = {"weights_backbone": None, "aux_loss": False}
-"""Arguments of torchvision's segmentation networks: no weights are fetched unless asked for, no second head."""
+"""Arguments of torchvision's segmentation networks: no weights are fetched unless asked for, no
+second head.
+"""
 Shape = tuple[int, int, int]
 """(channels, height, width) of one image."""
 
@@ -65,10 +77,12 @@ def create(
     """A backbone as a study builds it, with random weights from torch's global generator.
 
     Args:
-        name: `resnet20`, `torchvision:NAME`, `timm:NAME`, `smp:ARCHITECTURE/ENCODER`, `package.module:function`.
+        name: `resnet20`, `torchvision:NAME`, `timm:NAME`, `smp:ARCHITECTURE/ENCODER`,
+            `package.module:function`.
         input_shape: channels, height, width of one image.
         width: channels of a CIFAR ResNet's first stage; None: 16.
-        options: keyword arguments for the function that builds a torchvision, timm, smp or user's model.
+        options: keyword arguments for the function that builds a torchvision, timm, smp or user's
+            model.
 
     Raises:
         RecipeError: the name or the width is invalid.
@@ -79,16 +93,23 @@ def create(
 
 
 def build(
-    section: BackboneSection, *, input_shape: tuple[int, int, int], classes: int, pretrained: bool | str = False
+    section: BackboneSection,
+    *,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    pretrained: bool | str = False,
 ) -> nn.Module:
-    """A backbone for images of (channels, height, width), initialised from torch's global generator.
+    """A backbone for images of (channels, height, width), initialised from torch's global
+    generator.
 
     Args:
-        pretrained: True or `default` for published weights, or the path of a state_dict file. A head for another number of
-            classes stays random, a first layer for other channels is adapted.
+        pretrained: True or `default` for published weights, or the path of a state_dict file. A
+            head for another number of classes stays random, a first layer for other channels is
+            adapted.
 
     Raises:
-        BackboneError: the name or an option is unknown, a package is missing, the weights do not fit.
+        BackboneError: the name or an option is unknown, a package is missing, the weights do not
+            fit.
     """
     source, colon, name = section.name.partition(":")
     published = pretrained is True or pretrained == "default"
@@ -96,7 +117,9 @@ def build(
         model = _cifar(section, input_shape[0], classes, published)
     else:
         if section.width is not None:
-            raise BackboneError(f"backbone.width is only for CIFAR ResNets, not for '{section.name}': remove it")
+            raise BackboneError(
+                f"backbone.width is only for CIFAR ResNets, not for '{section.name}': remove it"
+            )
         make = named(SOURCES[source].built_by) if source in SOURCES else _users
         model = make(section, name, input_shape, classes, published)
     if isinstance(pretrained, str) and not published:
@@ -106,13 +129,15 @@ def build(
 
 
 def load_weights(model: nn.Module, path: str) -> tuple[str, ...]:
-    """Loads a state_dict file into a bare model; a head for other classes stays random, a first layer is adapted.
+    """Loads a state_dict file into a bare model; a head for other classes stays random, a first
+    layer is adapted.
 
-    It unwraps the weights: from a dictionary with other entries, and from a prefix of all names. Returns sentences about choices
-    that a user should know, mostly none.
+    It unwraps the weights: from a dictionary with other entries, and from a prefix of all names.
+    Returns sentences about choices that a user should know, mostly none.
 
     Args:
-        path: `.pt`, `.pth` (tensors only: nothing in the file is executed), `.safetensors` or `.npz`.
+        path: `.pt`, `.pth` (tensors only: nothing in the file is executed), `.safetensors` or
+            `.npz`.
 
     Raises:
         BackboneError: the file cannot be read, or does not hold this model's weights.
@@ -130,14 +155,19 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
         known, same = names(), f"torchvision:{section.name}"
         close = f"did you mean '{same}'?" if same in known else did_you_mean(section.name, known)
         raise BackboneError(
-            f"unknown backbone '{section.name}': {close} "
-            "Others are written torchvision:NAME, timm:NAME, smp:ARCHITECTURE/ENCODER or package.module:function."
+            f"unknown backbone '{section.name}': {close} Others are written torchvision:NAME,"
+            " timm:NAME, smp:ARCHITECTURE/ENCODER or package.module:function."
         )
     if published:
-        raise BackboneError(f"no published weights come with '{section.name}': name a file in target.weights")
+        raise BackboneError(
+            f"no published weights come with '{section.name}': name a file in target.weights"
+        )
     if section.options:
         shown = ", ".join(section.options)
-        raise BackboneError(f"'{section.name}' takes no backbone.options ({shown}): remove them, or set backbone.width")
+        raise BackboneError(
+            f"'{section.name}' takes no backbone.options ({shown}): remove them, or set"
+            " backbone.width"
+        )
     family, depth = MODELS[section.name]
     return family(depth, classes=classes, in_channels=channels, width=section.width or 16)
 
@@ -150,15 +180,25 @@ def _torchvision_names(package: str = "") -> list[str]:
     return found
 
 
-def torchvision_options(name: str, input_shape: tuple[int, int, int], classes: int) -> dict[str, Any]:
-    """Arguments of a torchvision model; BackboneError: a detector is made for images of another size."""
+def torchvision_options(
+    name: str, input_shape: tuple[int, int, int], classes: int
+) -> dict[str, Any]:
+    """Arguments of a torchvision model; BackboneError: a detector is made for images of another
+    size.
+    """
     if name in detectors.names():
         return detectors.arguments(name, input_shape[1:], classes)
-    usual = _SEGMENTATION if name in _torchvision_names("segmentation") else TORCHVISION_OPTIONS.get(name, {})
+    usual = (
+        _SEGMENTATION
+        if name in _torchvision_names("segmentation")
+        else TORCHVISION_OPTIONS.get(name, {})
+    )
     return {**usual, "num_classes": classes}
 
 
-def _torchvision(section: BackboneSection, name: str, input_shape: Shape, classes: int, published: bool) -> nn.Module:
+def _torchvision(
+    section: BackboneSection, name: str, input_shape: Shape, classes: int, published: bool
+) -> nn.Module:
     import torchvision
 
     known = [*_torchvision_names(), *_torchvision_names("segmentation"), *detectors.names()]
@@ -180,13 +220,20 @@ def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, An
     import torchvision
     from torch import hub
 
-    auxiliary = {key: value for key, value in TORCHVISION_OPTIONS.get(name, {}).items() if key == "aux_logits"}
+    auxiliary = {
+        key: value
+        for key, value in TORCHVISION_OPTIONS.get(name, {}).items()
+        if key == "aux_logits"
+    }
     try:
-        source = torchvision.models.get_model(name, weights="DEFAULT", progress=False, **auxiliary, **section.options)
+        source = torchvision.models.get_model(
+            name, weights="DEFAULT", progress=False, **auxiliary, **section.options
+        )
     except OSError as error:
         way = f"put them into {hub.get_dir()}, or give a file as target.weights"
         raise BackboneError(
-            f"the weights of '{section.name}' could not be downloaded ({shorten(first_line(error))}): {way}"
+            f"the weights of '{section.name}' could not be downloaded"
+            f" ({shorten(first_line(error))}): {way}"
         ) from error
     except Exception as error:
         raise BackboneError(
@@ -197,14 +244,22 @@ def _torchvision_weights(section: BackboneSection, name: str) -> Mapping[str, An
 
 
 def _change_input(model: nn.Module, channels: int, name: str) -> None:
-    """Replaces the first convolution by one for other channels; its random weights keep the family's distribution."""
+    """Replaces the first convolution by one for other channels; its random weights keep the
+    family's distribution.
+    """
     import torch
     from torch import nn
 
-    path, old = next(((p, m) for p, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
+    path, old = next(
+        ((p, m) for p, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None)
+    )
     if old is None or old.groups != 1:
-        raise BackboneError(f"'{name}' cannot take images of {channels} channels: no first convolution was found")
-    settings: dict[str, Any] = {n: getattr(old, n) for n in ("stride", "padding", "dilation", "padding_mode")}
+        raise BackboneError(
+            f"'{name}' cannot take images of {channels} channels: no first convolution was found"
+        )
+    settings: dict[str, Any] = {
+        n: getattr(old, n) for n in ("stride", "padding", "dilation", "padding_mode")
+    }
     kernel: Any = old.kernel_size
     new = nn.Conv2d(channels, old.out_channels, kernel, bias=old.bias is not None, **settings)
     with torch.no_grad():
@@ -215,7 +270,9 @@ def _change_input(model: nn.Module, channels: int, name: str) -> None:
 
 
 class Fed(NamedTuple):
-    """The input of published weights in their validation: normalisation (0 to 1), and how images are cut; None: unknown."""
+    """The input of published weights in their validation: normalisation (0 to 1), and how images
+    are cut; None: unknown.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -226,11 +283,16 @@ class Fed(NamedTuple):
 
 @lru_cache(maxsize=16)
 def published_input(name: str) -> Fed:
-    """The input of a backbone's published weights; ImageNet's usual normalisation if its library gives none."""
+    """The input of a backbone's published weights; ImageNet's usual normalisation if its library
+    gives none.
+    """
     source, _, inner = name.partition(":")
     if source == "timm" and importlib.util.find_spec("timm"):
         return _timm_input(name, inner)
-    if source != "torchvision" or inner not in [*_torchvision_names(), *_torchvision_names("segmentation")]:
+    if source != "torchvision" or inner not in [
+        *_torchvision_names(),
+        *_torchvision_names("segmentation"),
+    ]:
         return Fed(IMAGENET_MEAN, IMAGENET_STD)
     import torchvision
 
@@ -254,7 +316,13 @@ def _timm_input(name: str, inner: str) -> Fed:
     data: Any = timm.data
     said = data.resolve_data_config(pretrained_cfg=known, use_test_size=True)
     size = said["input_size"][-1]
-    return Fed(tuple(said["mean"]), tuple(said["std"]), size, int(size / said["crop_pct"]), said["interpolation"])
+    return Fed(
+        tuple(said["mean"]),
+        tuple(said["std"]),
+        size,
+        int(size / said["crop_pct"]),
+        said["interpolation"],
+    )
 
 
 def _on_hub(name: str) -> bool:
@@ -262,27 +330,42 @@ def _on_hub(name: str) -> bool:
     return name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
 
 
-def _timm(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
+def _timm(
+    section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
+) -> nn.Module:
     try:
         import timm
     except ImportError:
         raise BackboneError(f"'{section.name}' needs timm: pip install 'nas-attn[timm]'") from None
     if not _on_hub(name) and not timm.is_model(name.partition(".")[0]):
-        raise BackboneError(f"unknown timm model '{name}': {did_you_mean(name, timm.list_models())}")
-    arguments = {"num_classes": classes, "in_chans": shape[0], "pretrained": published, **section.options}
+        raise BackboneError(
+            f"unknown timm model '{name}': {did_you_mean(name, timm.list_models())}"
+        )
+    arguments = {
+        "num_classes": classes,
+        "in_chans": shape[0],
+        "pretrained": published,
+        **section.options,
+    }
     try:
         model: nn.Module = call(timm.create_model, section, name, **arguments)
     except BackboneError as error:
         if not published:
             raise
-        way = "give a file as target.weights, or download them with `hf download` on a machine with a network"
+        way = (
+            "give a file as target.weights, or download them with `hf download` on a machine with a"
+            " network"
+        )
         raise BackboneError(
-            f"the weights of '{section.name}' could not be loaded ({first_line(error.__cause__ or error)}): {way}"
+            f"the weights of '{section.name}' could not be loaded"
+            f" ({first_line(error.__cause__ or error)}): {way}"
         ) from None
     return model
 
 
-def _smp(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
+def _smp(
+    section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
+) -> nn.Module:
     """A network of segmentation_models_pytorch, `unet/resnet18`: architecture and encoder."""
     try:
         import segmentation_models_pytorch as smp
@@ -291,26 +374,44 @@ def _smp(section: BackboneSection, name: str, shape: Shape, classes: int, publis
         raise BackboneError(f"'{section.name}' needs segmentation_models_pytorch: {way}") from None
     if published:
         way = 'for a trained encoder set backbone.options = { encoder_weights = "imagenet" }'
-        raise BackboneError(f"no weights are published for all of '{section.name}': remove target.weights; {way}")
+        raise BackboneError(
+            f"no weights are published for all of '{section.name}': remove target.weights; {way}"
+        )
     architecture, slash, encoder = name.partition("/")
     if not slash:
         raise BackboneError(
-            f"'{section.name}' names no encoder: write smp:ARCHITECTURE/ENCODER, like smp:unet/resnet18"
+            f"'{section.name}' names no encoder: write smp:ARCHITECTURE/ENCODER, like"
+            " smp:unet/resnet18"
         )
-    arguments = {"encoder_weights": None, "in_channels": shape[0], "classes": classes, **section.options}
-    model: nn.Module = call(smp.create_model, section, architecture, encoder_name=encoder, **arguments)
+    arguments = {
+        "encoder_weights": None,
+        "in_channels": shape[0],
+        "classes": classes,
+        **section.options,
+    }
+    model: nn.Module = call(
+        smp.create_model, section, architecture, encoder_name=encoder, **arguments
+    )
     return model
 
 
-def _users(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
+def _users(
+    section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
+) -> nn.Module:
     from torch import nn
 
     if published:
-        raise BackboneError(f"no published weights are known for '{section.name}': name a file in target.weights")
+        raise BackboneError(
+            f"no published weights are known for '{section.name}': name a file in target.weights"
+        )
     function = load_object(section.name, what="backbone", error=BackboneError)
-    model = call(function, section, **{**users_arguments(function, shape[0], classes), **section.options})
+    model = call(
+        function, section, **{**users_arguments(function, shape[0], classes), **section.options}
+    )
     if not isinstance(model, nn.Module):
-        raise BackboneError(f"backbone '{section.name}' returned a {type(model).__name__}, not a torch.nn.Module")
+        raise BackboneError(
+            f"backbone '{section.name}' returned a {type(model).__name__}, not a torch.nn.Module"
+        )
     return model
 
 
@@ -320,7 +421,12 @@ def users_arguments(function: Any, channels: int, classes: int) -> dict[str, int
         accepted = inspect.signature(function).parameters
     except ValueError:
         return {}
-    known = {"classes": classes, "num_classes": classes, "in_channels": channels, "in_chans": channels}
+    known = {
+        "classes": classes,
+        "num_classes": classes,
+        "in_channels": channels,
+        "in_chans": channels,
+    }
     return {name: value for name, value in known.items() if name in accepted}
 
 
@@ -331,4 +437,6 @@ def call(function: Any, section: BackboneSection, *args: Any, **options: Any) ->
     except Exception as error:
         shown = ", ".join(f"{name}={value!r}" for name, value in options.items()) or "no options"
         said = f"{type(error).__name__}: {shorten(first_line(error))}"
-        raise BackboneError(f"backbone '{section.name}' could not be built with {shown}: {said}") from error
+        raise BackboneError(
+            f"backbone '{section.name}' could not be built with {shown}: {said}"
+        ) from error

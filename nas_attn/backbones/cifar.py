@@ -1,8 +1,9 @@
 """ResNets for small images, original and pre-activation.
 
-He et al., "Deep Residual Learning for Image Recognition", section 4.2 (arXiv 1512.03385): three stages of n basic
-blocks with C, 2C and 4C channels, depth 6n + 2, parameter-free shortcuts (option A: subsample and pad with zeros).
-He et al., "Identity Mappings in Deep Residual Networks", figure 4e (arXiv 1603.05027): the pre-activation form.
+He et al., "Deep Residual Learning for Image Recognition", section 4.2 (arXiv 1512.03385): three
+stages of n basic blocks with C, 2C and 4C channels, depth 6n + 2, parameter-free shortcuts (option
+A: subsample and pad with zeros). He et al., "Identity Mappings in Deep Residual Networks", figure
+4e (arXiv 1603.05027): the pre-activation form.
 
 Shapes: x (N, C, H, W).
 """
@@ -20,7 +21,8 @@ DEPTHS: Final = (8, 14, 20, 32, 56)
 class Shortcut(nn.Module):
     """Option A: every stride-th pixel, the missing channels filled with zeros on both sides.
 
-    The pixels are taken by a pooling over one pixel each: unlike slices with a step, all runtimes have it.
+    The pixels are taken by a pooling over one pixel each: unlike slices with a step, all runtimes
+    have it.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -80,7 +82,8 @@ class PreActBlock(nn.Module):
 
 
 class _CifarResNet(nn.Module):
-    """Base of both forms: three stages under `layer1` to `layer3`, a pooled linear head under `linear`.
+    """Base of both forms: three stages under `layer1` to `layer3`, a pooled linear head under
+    `linear`.
 
     Args:
         depth: 6n + 2, else ValueError.
@@ -104,9 +107,13 @@ class _CifarResNet(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
 
-    def _stage(self, in_channels: int, out_channels: int, blocks: int, stride: int) -> nn.Sequential:
+    def _stage(
+        self, in_channels: int, out_channels: int, blocks: int, stride: int
+    ) -> nn.Sequential:
         first = self.block(in_channels, out_channels, stride)
-        return nn.Sequential(first, *(self.block(out_channels, out_channels, 1) for _ in range(blocks - 1)))
+        return nn.Sequential(
+            first, *(self.block(out_channels, out_channels, 1) for _ in range(blocks - 1))
+        )
 
     def _head(self, x: Tensor) -> Tensor:
         logits: Tensor = self.linear(x.mean(dim=(2, 3)))
@@ -114,7 +121,9 @@ class _CifarResNet(nn.Module):
 
 
 class ResNet(_CifarResNet):
-    """The original form. Parameter names are those of the widely used reproduction of the paper's CIFAR networks."""
+    """The original form. Parameter names are those of the widely used reproduction of the paper's
+    CIFAR networks.
+    """
 
     block = BasicBlock
 
@@ -124,7 +133,9 @@ class ResNet(_CifarResNet):
 
 
 class PreActResNet(_CifarResNet):
-    """The pre-activation form: the stem has no norm, the last map gets one (`bn1`) before the head."""
+    """The pre-activation form: the stem has no norm, the last map gets one (`bn1`) before the
+    head.
+    """
 
     block = PreActBlock
 

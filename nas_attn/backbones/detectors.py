@@ -1,7 +1,9 @@
-"""torchvision's detectors: built for images of one size, and their outputs before the selection of boxes.
+"""torchvision's detectors: built for images of one size, and their outputs before the selection of
+boxes.
 
-A detector ends in thresholds and non-maximum suppression (NMS). Their time depends on the number of boxes, so on image and weights,
-and says nothing about the cost of a module. `undecided` leaves this selection out.
+A detector ends in thresholds and non-maximum suppression (NMS). Their time depends on the number of
+boxes, so on image and weights, and says nothing about the cost of a module. `undecided` leaves this
+selection out.
 """
 
 from __future__ import annotations
@@ -29,21 +31,26 @@ def names() -> list[str]:
 
 
 def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:
-    """Arguments to build one for images of this (height, width): random weights, one more class for the background.
+    """Arguments to build one for images of this (height, width): random weights, one more class for
+    the background.
 
     BackboneError: it is made for another size.
     """
     fixed = FIXED_SIDES.get(name)
     if fixed is not None and size != (fixed, fixed):
-        raise BackboneError(f"'torchvision:{name}' scales all images to {fixed}x{fixed}: set data.size = {fixed}")
+        raise BackboneError(
+            f"'torchvision:{name}' scales all images to {fixed}x{fixed}: set data.size = {fixed}"
+        )
     usual: dict[str, Any] = {"weights_backbone": None, "num_classes": classes + 1}
     return usual if fixed else {**usual, "min_size": min(size), "max_size": max(size)}
 
 
 def undecided(model: nn.Module) -> nn.Module:
-    """Changes a detector in place: its output is logits and offsets, without a selection of boxes. Other models stay as they are.
+    """Changes a detector in place: its output is logits and offsets, without a selection of boxes.
+    Other models stay as they are.
 
-    Faster R-CNN always uses its maximum number of regions, the best ones, so that each image costs the same.
+    Faster R-CNN always uses its maximum number of regions, the best ones, so that each image costs
+    the same.
     """
     forward = _forwards().get(getattr(type(model), "forward", None))
     heads = getattr(model, "roi_heads", None)
@@ -93,7 +100,10 @@ def _in_two_stages(self: Any, images: Sequence[Tensor] | Tensor) -> dict[str, Te
     regions = self.rpn.box_coder.decode(offsets.detach(), anchors).view(len(anchors), -1, 4)
     scores = objectness.detach().view(len(anchors), -1)
     best = scores.topk(min(self.rpn.post_nms_top_n(), scores.shape[1])).indices
-    chosen = [clip_boxes_to_image(r[i], size) for r, i, size in zip(regions, best, prepared.image_sizes, strict=True)]
+    chosen = [
+        clip_boxes_to_image(r[i], size)
+        for r, i, size in zip(regions, best, prepared.image_sizes, strict=True)
+    ]
     pooled = self.roi_heads.box_roi_pool(features, chosen, prepared.image_sizes)
     classes, boxes = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
     return {"objectness": objectness, "offsets": offsets, "classes": classes, "boxes": boxes}

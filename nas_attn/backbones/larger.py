@@ -1,4 +1,6 @@
-"""Larger networks without attention, for comparison: wider, deeper or next in size in a backbone's family."""
+"""Larger networks without attention, for comparison: wider, deeper or next in size in a backbone's
+family.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,19 @@ SIZES = tuple(
 
 
 def larger(section: BackboneSection) -> list[Choice]:
-    """Larger networks of a backbone's family: the nearest one, for a CIFAR ResNet several. Empty if none is known."""
+    """Larger networks of a backbone's family: the nearest one, for a CIFAR ResNet several. Empty if
+    none is known.
+    """
     source, colon, name = section.name.partition(":")
     if not colon:
         return list(_of_cifar(section))
-    known = {"torchvision": _torchvision, "timm": _timm, "smp": _smp, "ultralytics": exists}.get(source)
+    known = {"torchvision": _torchvision, "timm": _timm, "smp": _smp, "ultralytics": exists}.get(
+        source
+    )
     following = _following(name, known) if known else None
-    return [Choice(f"{source}:{following}")] if following and not section.options.get("depth") else []
+    return (
+        [Choice(f"{source}:{following}")] if following and not section.options.get("depth") else []
+    )
 
 
 def _of_cifar(section: BackboneSection) -> Iterator[Choice]:
@@ -54,13 +62,21 @@ def _of_cifar(section: BackboneSection) -> Iterator[Choice]:
 
 
 def _following(name: str, exists: Callable[[str], bool]) -> str | None:
-    """The name of the family's next size: the word for the size is replaced by the next one that exists."""
+    """The name of the family's next size: the word for the size is replaced by the next one that
+    exists.
+    """
     if not name.endswith((".yaml", ".pt")):
         name = name.partition(".")[0]  # timm's tag of the weights
-    for size, larger_ones in ((sizes[at], sizes[at + 1 :]) for sizes in SIZES for at in range(len(sizes) - 1)):
+    for size, larger_ones in (
+        (sizes[at], sizes[at + 1 :]) for sizes in SIZES for at in range(len(sizes) - 1)
+    ):
         edge = r"\d" if size[0].isdigit() else "A-Za-z"
         found = re.search(rf"(?<![{edge}]){size}(?![A-Za-z0-9])", name)
-        names = (name[: found.start()] + one + name[found.end() :] for one in larger_ones) if found else ()
+        names = (
+            (name[: found.start()] + one + name[found.end() :] for one in larger_ones)
+            if found
+            else ()
+        )
         if following := next(filter(exists, names), None):
             return following
     return None

@@ -15,18 +15,31 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def detector(section: BackboneSection, name: str, shape: Shape, classes: int, published: bool) -> nn.Module:
-    """A detector of ultralytics, for masks or poses, too: random from a YAML, or from a `.pt`, a pickle that ultralytics reads."""
+def detector(
+    section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
+) -> nn.Module:
+    """A detector of ultralytics, for masks or poses, too: random from a YAML, or from a `.pt`, a
+    pickle that ultralytics reads.
+    """
     try:
         from ultralytics import RTDETR, YOLO
     except ImportError:
-        raise BackboneError(f"'{section.name}' needs ultralytics: pip install ultralytics") from None
+        raise BackboneError(
+            f"'{section.name}' needs ultralytics: pip install ultralytics"
+        ) from None
     if not name.endswith((".yaml", ".pt")):
-        raise BackboneError(f"'{section.name}' is neither a .yaml nor a .pt, like ultralytics:yolo11n.pt")
+        raise BackboneError(
+            f"'{section.name}' is neither a .yaml nor a .pt, like ultralytics:yolo11n.pt"
+        )
     if published and not name.endswith(".pt"):
-        raise BackboneError(f"no weights come with '{section.name}': give its .pt, or start from scratch")
+        raise BackboneError(
+            f"no weights come with '{section.name}': give its .pt, or start from scratch"
+        )
     if section.options:
-        raise BackboneError(f"'{section.name}' takes no backbone.options ({', '.join(section.options)}): remove them")
+        raise BackboneError(
+            f"'{section.name}' takes no backbone.options ({', '.join(section.options)}): remove"
+            " them"
+        )
     import torch
 
     with quiet():
@@ -34,7 +47,9 @@ def detector(section: BackboneSection, name: str, shape: Shape, classes: int, pu
             source = call(RTDETR if "rtdetr" in Path(name).stem else YOLO, section, name).model
         kind = parts_of(source, section.name)["model"]
         if "nas_attn" in source.yaml:
-            raise BackboneError(f"'{section.name}' has attention already: give the .pt that it was made from")
+            raise BackboneError(
+                f"'{section.name}' has attention already: give the .pt that it was made from"
+            )
         cfg = source.yaml if name.endswith(".pt") else name
         model: nn.Module = call(kind, section, cfg, ch=shape[0], nc=classes, verbose=False)
         if name.endswith(".pt"):
@@ -60,7 +75,9 @@ WITH_BOXES = ("detect", "segment", "pose", "obb")
 
 
 def _take(model: Any, section: BackboneSection, source: nn.Module, published: bool) -> None:
-    """Takes weights from a `.pt`, or its layers with random ones: their width of the class branch is not in the YAML."""
+    """Takes weights from a `.pt`, or its layers with random ones: their width of the class branch
+    is not in the YAML.
+    """
     drawn = {key: value.clone() for key, value in model.state_dict().items()}
     call(model.load, section, source, verbose=False)
     if published:
@@ -76,26 +93,36 @@ def _take(model: Any, section: BackboneSection, source: nn.Module, published: bo
 
 
 def parts_of(network: nn.Module, name: str) -> Mapping[str, Any]:
-    """Ultralytics' classes for networks of this kind: `task`, `model`, `trainer`, `validator`. BackboneError: the network finds
-    no boxes."""
+    """Ultralytics' classes for networks of this kind: `task`, `model`, `trainer`, `validator`.
+    BackboneError: the network finds no boxes.
+    """
     from ultralytics import RTDETR, YOLO
 
     kinds: dict[type, dict[str, Any]] = {}
     for wrapper in (YOLO, RTDETR):
         table: Any = wrapper.task_map
-        kinds |= {parts["model"]: {**parts, "task": task} for task, parts in table.fget(None).items()}
+        kinds |= {
+            parts["model"]: {**parts, "task": task} for task, parts in table.fget(None).items()
+        }
     parts = next((kinds[cls] for cls in type(network).__mro__ if cls in kinds), {"task": "nothing"})
     if parts["task"] not in WITH_BOXES:
-        raise BackboneError(f"'{name}' is for Ultralytics' task '{parts['task']}', which has no boxes: take a detector")
+        raise BackboneError(
+            f"'{name}' is for Ultralytics' task '{parts['task']}', which has no boxes: take a"
+            " detector"
+        )
     return parts
 
 
 def refuse_wrapper(model: object) -> None:
     """Raises BackboneError for ultralytics' wrapper around a network."""
     if any(cls.__module__ == "ultralytics.engine.model" for cls in type(model).__mro__):
-        raise BackboneError(f"{type(model).__name__} is Ultralytics' wrapper of a network: give its .model")
+        raise BackboneError(
+            f"{type(model).__name__} is Ultralytics' wrapper of a network: give its .model"
+        )
 
 
 def exists(name: str) -> bool:
-    """Whether a network of this name exists. The name of a YAML includes the scale; a `.pt` must be a file."""
+    """Whether a network of this name exists. The name of a YAML includes the scale; a `.pt` must be
+    a file.
+    """
     return name.endswith(".yaml") or Path(name).is_file()

@@ -1,7 +1,10 @@
-"""Weights of networks: to and from files and the database, and into a model whose first or last layer may have another size.
+"""Weights of networks: to and from files and the database, and into a model whose first or last
+layer may have another size.
 
-More belongs to a state_dict than its tensors: the versions of the modules' formats, which torch keeps in an attribute
-that a plain dict loses (MNASNet cannot be loaded without), and what a module returns from `get_extra_state`."""
+More belongs to a state_dict than its tensors: the versions of the modules' formats, which torch
+keeps in an attribute that a plain dict loses (MNASNet cannot be loaded without), and what a module
+returns from `get_extra_state`.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,9 @@ _SAVE = "torch.save(model.state_dict(), FILE)"
 def versions_of(state: Mapping[str, Any]) -> Versions | None:
     """The modules' versions in a state_dict; None if it has lost them."""
     found = getattr(state, "_metadata", None)
-    right = isinstance(found, Mapping) and all(isinstance(entry, Mapping) for entry in found.values())
+    right = isinstance(found, Mapping) and all(
+        isinstance(entry, Mapping) for entry in found.values()
+    )
     return found if right else None
 
 
@@ -55,8 +60,12 @@ def with_versions(values: Mapping[str, Any], versions: Versions | None) -> Order
 
 
 def restore(model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
-    """Loads a state_dict of exactly this network, even without its modules' versions; returns the model."""
-    model.load_state_dict(with_versions(state, versions_of(state) or versions_of(model.state_dict())))
+    """Loads a state_dict of exactly this network, even without its modules' versions; returns the
+    model.
+    """
+    model.load_state_dict(
+        with_versions(state, versions_of(state) or versions_of(model.state_dict()))
+    )
     return model
 
 
@@ -64,7 +73,8 @@ def pack(model: nn.Module) -> bytes:
     """A network's state_dict as bytes that `torch.load(weights_only=True)` reads."""
     state = model.state_dict()
     values = {
-        name: value.detach().cpu().contiguous() if isinstance(value, Tensor) else value for name, value in state.items()
+        name: value.detach().cpu().contiguous() if isinstance(value, Tensor) else value
+        for name, value in state.items()
     }
     buffer = io.BytesIO()
     torch.save(with_versions(values, versions_of(state)), buffer)
@@ -72,11 +82,17 @@ def pack(model: nn.Module) -> bytes:
 
 
 def unpack(blob: bytes) -> Mapping[str, Any]:
-    """The state_dict that `pack` wrote, on the CPU. CheckpointError: it is damaged, or holds more than tensors and plain values."""
+    """The state_dict that `pack` wrote, on the CPU. CheckpointError: it is damaged, or holds more
+    than tensors and plain values.
+    """
     try:
-        state: Mapping[str, Any] = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
+        state: Mapping[str, Any] = torch.load(
+            io.BytesIO(blob), map_location="cpu", weights_only=True
+        )
     except Exception as error:  # torch may raise any error
-        raise CheckpointError(f"kept weights of {len(blob):,} bytes cannot be read: {first_line(error)}") from None
+        raise CheckpointError(
+            f"kept weights of {len(blob):,} bytes cannot be read: {first_line(error)}"
+        ) from None
     return state
 
 
@@ -120,7 +136,9 @@ def _read(file: Path) -> Any:
         try:
             from safetensors.torch import load_file
         except ImportError:
-            raise BackboneError(f"weights '{file}' need safetensors: pip install safetensors") from None
+            raise BackboneError(
+                f"weights '{file}' need safetensors: pip install safetensors"
+            ) from None
         return load_file(str(file))
     return torch.load(file, map_location="cpu", weights_only=True)
 
@@ -136,11 +154,13 @@ def _why(file: Path, error: Exception) -> str:
     if file.suffix in (".npz", ".safetensors"):
         return f"it is not a {file.suffix} file of plain arrays ({first_line(error)[:200]})"
     if "TorchScript" in str(error):
-        return f"it is a TorchScript program, not weights: load it with torch.jit.load, then {_SAVE}"
+        return (
+            f"it is a TorchScript program, not weights: load it with torch.jit.load, then {_SAVE}"
+        )
     if unknown := re.search(r"GLOBAL ([\w.]+)", str(error)):
         return (
-            f"it holds a Python object ({unknown.group(1)}), which could run code when it is read: if you trust the file, "
-            f"load it yourself and save only the weights with {_SAVE}"
+            f"it holds a Python object ({unknown.group(1)}), which could run code when it is read:"
+            f" if you trust the file, load it yourself and save only the weights with {_SAVE}"
         )
     return f"it is damaged, or it was not written by {_SAVE}"
 
@@ -151,9 +171,15 @@ def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
     for _ in range(_DEPTH):
         if not isinstance(loaded, Mapping):
             kind = type(loaded).__name__
-            raise BackboneError(f"{where} holds a {kind}, not a state_dict: use a file written by {_SAVE}")
+            raise BackboneError(
+                f"{where} holds a {kind}, not a state_dict: use a file written by {_SAVE}"
+            )
         known = _wraps(loaded)
-        others = [key for key, value in loaded.items() if _is_state(value) or _wraps(value)] if not known else []
+        others = (
+            [key for key, value in loaded.items() if _is_state(value) or _wraps(value)]
+            if not known
+            else []
+        )
         if known:
             states = [key for key in known if _is_state(loaded[key])]
             if len(states) > 1:
@@ -166,7 +192,9 @@ def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
         else:
             break
     held = f" (it has {few(list(map(str, loaded)))})" if loaded else ""
-    raise BackboneError(f"{where} has no state_dict (names and tensors){held}: use a file written by {_SAVE}")
+    raise BackboneError(
+        f"{where} has no state_dict (names and tensors){held}: use a file written by {_SAVE}"
+    )
 
 
 def _wraps(value: Any) -> list[str]:
@@ -195,16 +223,17 @@ def _without_wrapping(state: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str, ...]:
-    """Loads `state`; a first layer for another number of input channels is adapted, a head of another size stays random.
+    """Loads `state`; a first layer for another number of input channels is adapted, a head of
+    another size stays random.
 
-    Returns notes for the user, sentences that begin with `where`. BackboneError: names or shapes differ elsewhere, or a value is
-    not finite.
+    Returns notes for the user, sentences that begin with `where`. BackboneError: names or shapes
+    differ elsewhere, or a value is not finite.
     """
     own = model.state_dict()
     if any("nas_attn" in name.split(".") for name in state):
         raise BackboneError(
-            f"{where}: they belong to a network with nas_attn attention, but every candidate starts from the bare "
-            "backbone: give the bare backbone's weights (export the placement none)"
+            f"{where}: they belong to a network with nas_attn attention, but every candidate starts"
+            " from the bare backbone: give the bare backbone's weights (export the placement none)"
         )
     first, head = _ends(model)
     needed = [name for name in own if not name.endswith((COUNTER, EXTRA))]
@@ -220,20 +249,30 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
             taken[name] = value if given is None else given
         else:
             _check_values(name, value, given, where)
-            taken[name] = _fitting(name, value, given, adaptable=name == first, head=in_head, where=where)
-    if head is not None and any(name not in state for name in needed if name.startswith(f"{head}.")):
+            taken[name] = _fitting(
+                name, value, given, adaptable=name == first, head=in_head, where=where
+            )
+    if head is not None and any(
+        name not in state for name in needed if name.startswith(f"{head}.")
+    ):
         notes.append(f"they have no '{head}': this last layer starts at random")
         taken |= {name: value for name, value in own.items() if name.startswith(f"{head}.")}
     try:
         restore(model, with_versions(taken, versions_of(state)))
     except Exception as error:  # a module's own loading, and torch, may raise any error
         said = " ".join(str(error).split())[:300]
-        raise BackboneError(f"{where}: they do not fit the network ({type(error).__name__}: {said})") from None
+        raise BackboneError(
+            f"{where}: they do not fit the network ({type(error).__name__}: {said})"
+        ) from None
     return tuple(f"{where}: {note}" for note in notes)
 
 
-def _without_prefix(state: Mapping[str, Any], body: Sequence[str], where: str) -> tuple[Mapping[str, Any], list[str]]:
-    """The part of a state_dict with this network's names, without a prefix from a surrounding program."""
+def _without_prefix(
+    state: Mapping[str, Any], body: Sequence[str], where: str
+) -> tuple[Mapping[str, Any], list[str]]:
+    """The part of a state_dict with this network's names, without a prefix from a surrounding
+    program.
+    """
     if all(name in state for name in body):
         return state, []
     last = body[0]
@@ -242,11 +281,15 @@ def _without_prefix(state: Mapping[str, Any], body: Sequence[str], where: str) -
     whole = [prefix for prefix in prefixes if counts[prefix] == len(body)]
     if len(whole) > 1:
         times = f"{len(whole)} times, under {few(whole)}"
-        raise BackboneError(f"{where}: they contain this network {times}: write a file with only one of them")
+        raise BackboneError(
+            f"{where}: they contain this network {times}: write a file with only one of them"
+        )
     prefix = max(prefixes, key=counts.__getitem__, default="")
     if not prefix or counts[prefix] <= max(len(body) / 2, sum(name in state for name in body)):
         return state, []
-    inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    inside = {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
     outside = [name for name in state if not name.startswith((prefix, *AUXILIARY))]
     module = prefix.removesuffix(".")
     versions = {
@@ -254,16 +297,22 @@ def _without_prefix(state: Mapping[str, Any], body: Sequence[str], where: str) -
         for path, entry in (versions_of(state) or {}).items()
         if path == module or path.startswith(prefix)
     }
-    note = f"names that begin with '{prefix}' are used, {len(outside)} others are ignored: {few(outside, letters=80)}"
+    note = (
+        f"names that begin with '{prefix}' are used, {len(outside)} others are ignored:"
+        f" {few(outside, letters=80)}"
+    )
     return with_versions(inside, versions or None), [note] if outside else []
 
 
-def _without_other_predictors(state: Mapping[str, Any], own: Mapping[str, Any], notes: list[str]) -> Mapping[str, Any]:
+def _without_other_predictors(
+    state: Mapping[str, Any], own: Mapping[str, Any], notes: list[str]
+) -> Mapping[str, Any]:
     """A detector's weights; layers that predict other classes keep their own random ones."""
     others = {
         name
         for name, value in own.items()
-        if name.startswith(PREDICTORS) and getattr(state.get(name), "shape", value.shape)[1:] == value.shape[1:]
+        if name.startswith(PREDICTORS)
+        and getattr(state.get(name), "shape", value.shape)[1:] == value.shape[1:]
         if getattr(state.get(name), "shape", value.shape) != value.shape
     }
     if not others:
@@ -280,7 +329,9 @@ def _check_names(
     head: str | None,
     where: str,
 ) -> None:
-    """Raises BackboneError: names are missing, or there are others, so the weights are another network's."""
+    """Raises BackboneError: names are missing, or there are others, so the weights are another
+    network's.
+    """
     others = [str(name) for name in state if name not in own]
     if missing := [name for name in body if name not in state]:
         instead = f", but {few(others, letters=120)}" if others else ""
@@ -295,25 +346,41 @@ def _check_names(
         what = f"has '{further[0]}', which the backbone does not have ({len(further)} such names)"
     else:
         return
-    raise BackboneError(f"{where}: {what}: give the weights of this backbone, or name the backbone that they belong to")
+    raise BackboneError(
+        f"{where}: {what}: give the weights of this backbone, or name the backbone that they"
+        " belong to"
+    )
 
 
 def _check_values(name: str, own: Tensor, given: Any, where: str) -> None:
     """Raises BackboneError: a value is not a plain tensor of finite numbers."""
     if not isinstance(given, torch.Tensor):
-        raise BackboneError(f"{where}: '{name}' is a {type(given).__name__}, not a tensor: give a plain state_dict")
+        raise BackboneError(
+            f"{where}: '{name}' is a {type(given).__name__}, not a tensor: give a plain state_dict"
+        )
     if given.is_meta or given.layout != torch.strided or given.is_quantized:
-        raise BackboneError(f"{where}: '{name}' is a tensor without plain numbers (meta, sparse or quantized)")
+        raise BackboneError(
+            f"{where}: '{name}' is a tensor without plain numbers (meta, sparse or quantized)"
+        )
     if given.dtype != own.dtype and own.is_floating_point() != given.is_floating_point():
-        raise BackboneError(f"{where}: '{name}' is of type {given.dtype}, the network's of {own.dtype}")
+        raise BackboneError(
+            f"{where}: '{name}' is of type {given.dtype}, the network's of {own.dtype}"
+        )
     wrong = int((~torch.isfinite(given)).sum()) if given.is_floating_point() else 0
     if wrong:
         held = f"{wrong} of {given.numel()} values that are not finite numbers"
-        raise BackboneError(f"{where}: '{name}' holds {held}, as after a training that diverged: give earlier weights")
+        raise BackboneError(
+            f"{where}: '{name}' holds {held}, as after a training that diverged: give earlier"
+            " weights"
+        )
 
 
-def _fitting(name: str, own: Tensor, given: Tensor, *, adaptable: bool, head: bool, where: str) -> Tensor:
-    """The tensor to load into the network; `adaptable`: it is the first convolution's weight, `head`: of the last layer."""
+def _fitting(
+    name: str, own: Tensor, given: Tensor, *, adaptable: bool, head: bool, where: str
+) -> Tensor:
+    """The tensor to load into the network; `adaptable`: it is the first convolution's weight,
+    `head`: of the last layer.
+    """
     if given.shape == own.shape:
         return given
     if head and given.ndim == own.ndim and given.shape[1:] == own.shape[1:]:
@@ -321,7 +388,9 @@ def _fitting(name: str, own: Tensor, given: Tensor, *, adaptable: bool, head: bo
     same = given.ndim == 4 and (given.shape[0], *given.shape[2:]) == (own.shape[0], *own.shape[2:])
     if adaptable and same and given.shape[1] > 0:
         return other_channels(given, own.shape[1])
-    raise BackboneError(f"{where}: '{name}' has shape {tuple(given.shape)}, the network's is {tuple(own.shape)}")
+    raise BackboneError(
+        f"{where}: '{name}' has shape {tuple(given.shape)}, the network's is {tuple(own.shape)}"
+    )
 
 
 def _ends(model: nn.Module) -> tuple[str | None, str | None]:
@@ -332,8 +401,10 @@ def _ends(model: nn.Module) -> tuple[str | None, str | None]:
 
 
 def other_channels(weight: Tensor, channels: int) -> Tensor:
-    """A trained first convolution's weight (O, I, k, k) for other input channels: repeated in turn, scaled to the same total;
-    for one channel the sum, so that a grey image answers like the same image in equal channels."""
+    """A trained first convolution's weight (O, I, k, k) for other input channels: repeated in turn,
+    scaled to the same total; for one channel the sum, so that a grey image answers like the same
+    image in equal channels.
+    """
     if channels == 1:
         return weight.sum(dim=1, keepdim=True)
     turn = torch.arange(channels) % weight.shape[1]

@@ -41,10 +41,15 @@ def pareto(
     criteria: Criteria,
     study: StudyName = None,
     absolute: Annotated[
-        bool, Option("--absolute", help="Show metrics as they are, not as gains over the bare backbone.")
+        bool,
+        Option("--absolute", help="Show metrics as they are, not as gains over the bare backbone."),
     ] = False,
     why: Annotated[
-        bool, Option("--why", help="The reasons behind the answer, code that builds it, and untried placements.")
+        bool,
+        Option(
+            "--why",
+            help="The reasons behind the answer, code that builds it, and untried placements.",
+        ),
     ] = False,
     storage: Storage = DEFAULT_URL,
     trust: Trust = False,
@@ -121,7 +126,8 @@ TITLES: dict[Level, str] = {
 def effects(
     study: StudyName = None,
     what: Annotated[
-        str | None, Option("--of", help="latency, or a metric, such as accuracy. Default: the study's score.")
+        str | None,
+        Option("--of", help="latency, or a metric, such as accuracy. Default: the study's score."),
     ] = None,
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
@@ -137,7 +143,14 @@ def effects(
     unit = "relative to the bare backbone's time" if what == "latency" else what
     if as_json:
         plain = [asdict(row) for row in found.rows]
-        print_json({"unit": unit, "cv_error": found.cv_error, "sentences": found.sentences, "effects": plain})
+        print_json(
+            {
+                "unit": unit,
+                "cv_error": found.cv_error,
+                "sentences": found.sentences,
+                "effects": plain,
+            }
+        )
         return
     out = console()
     for sentence in found.sentences:
@@ -147,7 +160,9 @@ def effects(
         if rows:
             heading = ", ".join(filter(None, (f"{title} ({unit})", unit_of(what).of_differences)))
             heading = heading.replace("gains", "adds") if what == "latency" else heading
-            out.print(_choices(heading, what, rows) if level == "choice" else _types(heading, what, rows))
+            out.print(
+                _choices(heading, what, rows) if level == "choice" else _types(heading, what, rows)
+            )
     out.print("Bold: the 95 % interval excludes zero.", markup=False)
     if found.cv_error is not None:
         out.print(f"error for candidates left out of the fit: {found.cv_error:.3g}", markup=False)
@@ -162,21 +177,38 @@ def _effects(now: Snapshot, what: str, at: str) -> Effects:
     found = fit_effects(now, what)
     if found is not None:
         return found
-    known = ["latency", *sorted({name for view in now.candidates for point in view.scores for name in point.metrics})]
+    known = [
+        "latency",
+        *sorted(
+            {name for view in now.candidates for point in view.scores for name in point.metrics}
+        ),
+    ]
     if len(known) > 1 and what not in known:
-        raise StudyError(f"--of '{shorten(what)}' is not a metric of study '{now.study}': {did_you_mean(what, known)}")
+        raise StudyError(
+            f"--of '{shorten(what)}' is not a metric of study '{now.study}':"
+            f" {did_you_mean(what, known)}"
+        )
     more = f"continue with nas-attn resume {now.study} --trials {len(now.candidates) + 8}{at}"
     raise StudyError(f"effects on '{what}' need at least eight candidates that have it: {more}")
 
 
 def _choices(heading: str, what: str, rows: Sequence[Effect]) -> Any:
-    """Each choice at each site: on average over all placements, alone, and next to the recommended others."""
+    """Each choice at each site: on average over all placements, alone, and next to the recommended
+    others.
+    """
     numbers = ["on average", "alone", "next to the\nrecommended", "tried"]
     cells: list[list[str | Text]] = [
-        [row.site, row.name, *(_part(what, part) for part in (row, row.alone, row.beside)), str(row.observations)]
+        [
+            row.site,
+            row.name,
+            *(_part(what, part) for part in (row, row.alone, row.beside)),
+            str(row.observations),
+        ]
         for row in rows
     ]
-    return table(heading, ["site", "choice", *numbers], cells, right=numbers, whole=["site", *numbers])
+    return table(
+        heading, ["site", "choice", *numbers], cells, right=numbers, whole=["site", *numbers]
+    )
 
 
 def _types(heading: str, what: str, rows: Sequence[Effect]) -> Any:
@@ -190,7 +222,9 @@ def _types(heading: str, what: str, rows: Sequence[Effect]) -> Any:
 
 
 def _part(what: str, part: Effect | Part | None) -> Text | str:
-    """`difference ± half of its interval`, bold if the interval excludes zero; the measured value is on the next line."""
+    """`difference ± half of its interval`, bold if the interval excludes zero; the measured value
+    is on the next line.
+    """
     from rich.text import Text
 
     from nas_attn.analysis.units import bare_plus_minus

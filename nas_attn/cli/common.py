@@ -58,7 +58,9 @@ def table(
     widest: Mapping[str, int] | None = None,
     whole: Sequence[str] = (),
 ) -> Any:
-    """A rich table; `widest`: column -> letters in a line; `right`: of numbers; `whole`: in one line on a narrow terminal, too."""
+    """A rich table; `widest`: column -> letters in a line; `right`: of numbers; `whole`: in one
+    line on a narrow terminal, too.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -67,14 +69,18 @@ def table(
     for column in columns:
         side: Literal["right", "left"] = "right" if column in right else "left"
         limit = (widest or {}).get(column)
-        made.add_column(column, justify=side, overflow="fold", max_width=limit, no_wrap=column in whole)
+        made.add_column(
+            column, justify=side, overflow="fold", max_width=limit, no_wrap=column in whole
+        )
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     return made
 
 
 def study_named(name: str | None, storage: str, *, trust: bool | None = None) -> OpenStudy:
-    """A study by name, or the database's only one. `trust`: given if code of the study will run; RecipeError as by `check_trust`."""
+    """A study by name, or the database's only one. `trust`: given if code of the study will run;
+    RecipeError as by `check_trust`.
+    """
     from nas_attn.study.opening import only_study, open_study
 
     opened = open_study(name or only_study(storage), storage)
@@ -84,7 +90,9 @@ def study_named(name: str | None, storage: str, *, trust: bool | None = None) ->
 
 
 def check_study(opened: OpenStudy, *, trust: bool) -> None:
-    """Asks before running code that is named by a study outside the current folder; RecipeError if it is not trusted."""
+    """Asks before running code that is named by a study outside the current folder; RecipeError if
+    it is not trusted.
+    """
     path = opened.database.path
     if path is not None and not _is_here(path):
         check_trust(str(path), opened.recipe, trust=trust)
@@ -98,11 +106,19 @@ def quiet_optuna() -> None:
 
 
 def at_storage(url: str) -> str:
-    """The `--storage` option of a printed command; empty if the command finds the database without it."""
+    """The `--storage` option of a printed command; empty if the command finds the database without
+    it.
+    """
     from nas_attn.storage import shown_url
 
     known, shown = url in (DEFAULT_URL, os.environ.get("NAS_ATTN_STORAGE")), shown_url(url)
-    return "" if known else f' --storage "{shown}"' if re.search(r"[\s&?;()]", shown) else f" --storage {shown}"
+    return (
+        ""
+        if known
+        else f' --storage "{shown}"'
+        if re.search(r"[\s&?;()]", shown)
+        else f" --storage {shown}"
+    )
 
 
 def page_path(text: str | None, option: str = "--report") -> Path | None:
@@ -118,7 +134,9 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
-            raise RecipeError(f"--set '{shorten(setting)}' is not of the form key=value, like search.trials=20")
+            raise RecipeError(
+                f"--set '{shorten(setting)}' is not of the form key=value, like search.trials=20"
+            )
         try:
             read = read_toml(f"value = {value}", f"--set '{shorten(setting)}'")
         except RecipeError:
@@ -129,7 +147,17 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-_NO_CODE = ("root", "file", "weights", "pattern", "train", "validation", "test", "images", "origin")  # Keys of paths
+_NO_CODE = (
+    "root",
+    "file",
+    "weights",
+    "pattern",
+    "train",
+    "validation",
+    "test",
+    "images",
+    "origin",
+)  # Keys of paths
 
 
 def _sources() -> set[str]:
@@ -137,12 +165,17 @@ def _sources() -> set[str]:
     from nas_attn import tables
     from nas_attn.backbones.building import SOURCES
 
-    return {*SOURCES, *(row.name.partition(":")[0] for row in tables.DATA_SETS if ":" in row.name), "python"}
+    return {
+        *SOURCES,
+        *(row.name.partition(":")[0] for row in tables.DATA_SETS if ":" in row.name),
+        "python",
+    }
 
 
 def check_trust(path: str, read: BaseModel, *, trust: bool) -> None:
-    """Asks before running code that is named by a recipe, its space, a space or a database at `path`, if this is a file outside the
-    current folder. Raises RecipeError: nobody says that the code is trusted.
+    """Asks before running code that is named by a recipe, its space, a space or a database at
+    `path`, if this is a file outside the current folder. Raises RecipeError: nobody says that the
+    code is trusted.
     """
     space = getattr(read, "space", None)
     parts = [(path, read), *([(space.origin, space)] if space else [])]
@@ -161,7 +194,9 @@ def _is_here(path: str | Path) -> bool:
 
 
 def _code_in(value: Any, key: str = "") -> Iterator[str]:
-    """Values of a table that may name Python objects, commands or pickles, doubtful ones included."""
+    """Values of a table that may name Python objects, commands or pickles, doubtful ones
+    included.
+    """
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _code_in(name)
@@ -177,36 +212,56 @@ def _code_in(value: Any, key: str = "") -> Iterator[str]:
 
 
 def _storage_wait(context: typer.Context, seconds: float | None) -> None:
-    """Sets it for this process and its workers, which read the environment. The command then waits before it begins, too."""
+    """Sets it for this process and its workers, which read the environment. The command then waits
+    before it begins, too.
+    """
     if seconds is not None:
         os.environ["NAS_ATTN_STORAGE_WAIT"] = str(seconds)
         context.with_resource(reporting(lambda line: echo(line, err=True), lambda: False, seconds))
 
 
 Storage = Annotated[
-    str, Option("--storage", envvar="NAS_ATTN_STORAGE", help="Database: sqlite:///FILE or postgresql://…")
+    str,
+    Option(
+        "--storage", envvar="NAS_ATTN_STORAGE", help="Database: sqlite:///FILE or postgresql://…"
+    ),
 ]
-StudyName = Annotated[str | None, Argument(help="Study; may be omitted if the database has only one.")]
+StudyName = Annotated[
+    str | None, Argument(help="Study; may be omitted if the database has only one.")
+]
 TargetStart = Annotated[
     str | None,
-    Option("--target", help="How you will train in the end: scratch, weights (published) or a file of weights."),
+    Option(
+        "--target",
+        help="How you will train in the end: scratch, weights (published) or a file of weights.",
+    ),
 ]
 AsJson = Annotated[bool, Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what would be done, and stop.")]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress.")]
-Trust = Annotated[bool, Option("--trust", help="Run code that a recipe or study outside the current folder names.")]
+Trust = Annotated[
+    bool,
+    Option("--trust", help="Run code that a recipe or study outside the current folder names."),
+]
 Workers = Annotated[
     int | None,
-    Option("--workers", min=1, max=256, help="Worker processes here; default: one per core, at most 4."),
+    Option(
+        "--workers", min=1, max=256, help="Worker processes here; default: one per core, at most 4."
+    ),
 ]
 Threads = Annotated[
-    int | None, Option("--threads", min=1, max=1024, help="CPU threads per worker; default: the fastest number.")
+    int | None,
+    Option(
+        "--threads", min=1, max=1024, help="CPU threads per worker; default: the fastest number."
+    ),
 ]
 Device = Annotated[str, Option("--device", help="Where to train: auto, cpu, cuda, cuda:1.")]
 Shape = Annotated[str, Option("--input", help="Shape of one image, channels first.")]
 TimeLimit = Annotated[
     float | None,
-    Option("--time-limit", min=0, help="Start no new training after this many seconds; 0: start none."),
+    Option(
+        "--time-limit", min=0, help="Start no new training after this many seconds; 0: start none."
+    ),
 ]
 StorageWait = Annotated[
     float | None,
@@ -215,13 +270,18 @@ StorageWait = Annotated[
         callback=_storage_wait,
         expose_value=False,
         envvar="NAS_ATTN_STORAGE_WAIT",
-        help="Seconds to wait for a database that does not answer; default: 1800, or 0 before a study has begun.",
+        help=(
+            "Seconds to wait for a database that does not answer; default: 1800, or 0 before a"
+            " study has begun."
+        ),
     ),
 ]
 Verbose = Annotated[
     bool,
     Option(
-        "--verbose", envvar="NAS_ATTN_VERBOSE", help="Show an evaluator's output instead of writing it to a log file."
+        "--verbose",
+        envvar="NAS_ATTN_VERBOSE",
+        help="Show an evaluator's output instead of writing it to a log file.",
     ),
 ]
 
@@ -241,7 +301,9 @@ class Effort:
 
 
 def grouped(command: Command) -> Command:
-    """Gives a command the options of `Effort` and `Criteria` in place of its parameters of these types."""
+    """Gives a command the options of `Effort` and `Criteria` in place of its parameters of these
+    types.
+    """
     own, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
     groups = {name: _options(kind) for name, kind in hints.items() if kind in (Effort, Criteria)}
     parameters: list[inspect.Parameter] = []
@@ -251,7 +313,9 @@ def grouped(command: Command) -> Command:
     def with_groups(**given: Any) -> None:
         made = {}
         for name, options in groups.items():
-            asked = {option.name: given.pop(option.name) for option in options if option.name in given}
+            asked = {
+                option.name: given.pop(option.name) for option in options if option.name in given
+            }
             if asked.get("min_accuracy") is not None:
                 asked["min_accuracy"] = _share(asked["min_accuracy"])
             made[name] = hints[name](**asked)
@@ -266,12 +330,16 @@ def grouped(command: Command) -> Command:
 
 def _options(group: type[Effort] | type[Criteria]) -> list[inspect.Parameter]:
     """An option for each field; an accuracy may also be typed as 70%."""
-    hints = get_type_hints(group, include_extras=True) | ({"min_accuracy": str | None} if group is Criteria else {})
+    hints = get_type_hints(group, include_extras=True) | (
+        {"min_accuracy": str | None} if group is Criteria else {}
+    )
     found = []
     for field in dataclasses.fields(group):
         kind = hints[field.name]
         if group is Criteria:
-            kind = Annotated[kind, Option(f"--{field.name.replace('_', '-')}", help=field.metadata["help"])]
+            kind = Annotated[
+                kind, Option(f"--{field.name.replace('_', '-')}", help=field.metadata["help"])
+            ]
         word = inspect.Parameter.POSITIONAL_OR_KEYWORD
         found.append(inspect.Parameter(field.name, word, default=field.default, annotation=kind))
     return found

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from nas_attn.study.exporting import Exported
     from nas_attn.study.opening import OpenStudy
 
-FORMATS = "weights, torch (torch.export), onnx, python (one readable file), or a trainer's own; default: by --output, else weights."
+FORMATS = (
+    "weights, torch (torch.export), onnx, python (one readable file), or a trainer's own; default:"
+    " by --output, else weights."
+)
 
 
 @grouped
@@ -40,19 +43,34 @@ def export(
     criteria: Criteria,
     study: StudyName = None,
     format_: Annotated[str, Option("--format", help=FORMATS)] = "",
-    output: Annotated[str | None, Option("--output", "-o", help="File; default: STUDY.pt, .pt2, .onnx or .py.")] = None,
+    output: Annotated[
+        str | None, Option("--output", "-o", help="File; default: STUDY.pt, .pt2, .onnx or .py.")
+    ] = None,
     normalize: Annotated[
-        bool, Option("--normalize", help="onnx, torch: the file takes uint8 images and normalises them itself.")
+        bool,
+        Option(
+            "--normalize",
+            help="onnx, torch: the file takes uint8 images and normalises them itself.",
+        ),
     ] = False,
     check: Annotated[
-        bool, Option("--check/--no-check", help="Score it on the validation images; compare ONNX with torch.")
+        bool,
+        Option(
+            "--check/--no-check", help="Score it on the validation images; compare ONNX with torch."
+        ),
     ] = True,
     as_searched: Annotated[
-        bool, Option("--as-searched", help="Take the search's weights, even if the network was retrained.")
+        bool,
+        Option(
+            "--as-searched", help="Take the search's weights, even if the network was retrained."
+        ),
     ] = False,
     again: Annotated[
         bool,
-        Option("--again", help="Like --as-searched; if these weights are lost, train again as the search did."),
+        Option(
+            "--again",
+            help="Like --as-searched; if these weights are lost, train again as the search did.",
+        ),
     ] = False,
     threads: Threads = None,
     device: Device = "auto",
@@ -73,16 +91,22 @@ def export(
     file = output or f"{opened.store.name}{kind.suffix}"
     path = output_path(file, what="--output", error=UserError, replaces=kind.begins)
     if kind.name == "python":
-        output_path(path.with_suffix(".pt"), what="the weights file", error=UserError, replaces=(b"pk",))
+        output_path(
+            path.with_suffix(".pt"), what="the weights file", error=UserError, replaces=(b"pk",)
+        )
     if again:
         _train_again(opened, view, threads, device)
     searched = as_searched or again
-    done = export_candidate(opened, now, view, path, kind.name, as_searched=searched, normalize=normalize, check=check)
+    done = export_candidate(
+        opened, now, view, path, kind.name, as_searched=searched, normalize=normalize, check=check
+    )
     facts = done.facts
     if as_json:
         told = {name: facts[name] for name in ("study", "placement", "init", "key")}
         trained = facts["training"]["what"]
-        print_json({**told, "file": str(done.path), "format": kind.name, "trained": trained, "card": facts})
+        print_json(
+            {**told, "file": str(done.path), "format": kind.name, "trained": trained, "card": facts}
+        )
         return
     who = "the bare backbone (" if view.baseline == "none" else f"{view.placement} ({view.label}; "
     echo(f"{done.path}: {who}{facts['training']['what']})")
@@ -95,12 +119,21 @@ def export(
         echo(line, err=True)
 
 
-def _hints(opened: OpenStudy, now: Snapshot, criteria: Criteria, view: CandidateView, done: Exported) -> Iterator[str]:
-    """What else could be exported: the network that was retrained last, or this one trained as the target says."""
+def _hints(
+    opened: OpenStudy, now: Snapshot, criteria: Criteria, view: CandidateView, done: Exported
+) -> Iterator[str]:
+    """What else could be exported: the network that was retrained last, or this one trained as the
+    target says.
+    """
     name, at = opened.store.name, at_storage(opened.url)
-    last = next((one.placement for one in reversed(now.retrained) if one.metrics is not None), view.placement)
+    last = next(
+        (one.placement for one in reversed(now.retrained) if one.metrics is not None),
+        view.placement,
+    )
     if criteria.default and last != view.placement:
-        yield f"'{last}' was retrained last, but another placement is recommended now; to export it:"
+        yield (
+            f"'{last}' was retrained last, but another placement is recommended now; to export it:"
+        )
         yield f"nas-attn export {name} --placement '{last}'{at}"
     if done.run is None and not done.note:
         which = "" if criteria.default else f" --placement '{view.placement}'"
@@ -140,7 +173,9 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     stop = threading.Event()
     say(f"training {view.label} again: {view.placement}")
     with interruptible(stop, say):
-        score = train_again(opened, view, Options(device=device, threads=threads, say=say, stop=stop))
+        score = train_again(
+            opened, view, Options(device=device, threads=threads, say=say, stop=stop)
+        )
     if score is None:
         say("stopped; run the same command again to continue")
         raise typer.Exit(INTERRUPTED)
@@ -149,7 +184,9 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
 
 
 def check_export(
-    file: Annotated[str, Argument(help="A file written by nas-attn export, with its card next to it.")],
+    file: Annotated[
+        str, Argument(help="A file written by nas-attn export, with its card next to it.")
+    ],
     root: Annotated[str | None, Option(help="Folder of the data, if it has moved.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -168,7 +205,13 @@ def check_export(
     if as_json:
         print_json({**asdict(found), found.metric: found.value, "agrees": found.agrees})
     else:
-        where = "in a process without nas_attn" if found.elsewhere else "in this process, since weights need nas_attn"
+        where = (
+            "in a process without nas_attn"
+            if found.elsewhere
+            else "in this process, since weights need nas_attn"
+        )
         echo(f"{found.file} ({found.format}), {where}: {scored}; {expected} {found.expected_where}")
     if not found.agrees:
-        raise OperationError(f"'{found.file}' scores differently from its card: {scored} instead of {expected}")
+        raise OperationError(
+            f"'{found.file}' scores differently from its card: {scored} instead of {expected}"
+        )

@@ -61,20 +61,27 @@ confirm_seeds = 3                  # more seeds for the networks that matter aft
 AUGMENT = """\
 augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name
 """
-PACKAGES = {"timm": "timm", "smp": "segmentation_models_pytorch"}  # source of a backbone -> package that it needs
+PACKAGES = {
+    "timm": "timm",
+    "smp": "segmentation_models_pytorch",
+}  # source of a backbone -> package that it needs
 MANY = 2000  # With this many training images, a user's data set is treated like a published one
 
 
 def init(
     path: Annotated[str, Argument(help="File to write.")] = "study.toml",
     name: Annotated[str | None, Option(help="Name of the study; default: the file's.")] = None,
-    task: Annotated[str, Option(help="classification, segmentation or detection.")] = "classification",
+    task: Annotated[
+        str, Option(help="classification, segmentation or detection.")
+    ] = "classification",
     data: Annotated[str | None, Option(help="Data set, or folder:PATH.")] = None,
     backbone: Annotated[str | None, Option(help="Backbone.")] = None,
     target: TargetStart = None,
     space: Annotated[str | None, Option(help="Search space.")] = None,
     trials: Annotated[int | None, Option(min=1, help="Candidates.")] = None,
-    max_latency_ratio: Annotated[float | None, Option(help="Largest latency, relative to the bare backbone's.")] = None,
+    max_latency_ratio: Annotated[
+        float | None, Option(help="Largest latency, relative to the bare backbone's.")
+    ] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Ask no questions, use the defaults.")] = False,
     force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
@@ -104,21 +111,46 @@ def init(
     backbone = ask(backbone, "backbone", "Backbone", usual(data, small=small))
     images = _images(data)
     seen = [f"{data}: {found}"] if (found := _look(task, data, backbone, images)) else []
-    why = no_weights(backbone, side=find(task, backbone).trial_side(backbone)) if target in (None, "weights") else ""
+    why = (
+        no_weights(backbone, side=find(task, backbone).trial_side(backbone))
+        if target in (None, "weights")
+        else ""
+    )
     told = [why] if why and backbone.startswith("torchvision:") else []
     if target == "weights" and why and ":" not in backbone:
         raise RecipeError(f"--target weights: {why}; give 'scratch' or a file of weights")
     if target is None:
         told = [f"target: scratch, since {why}" for why in told]
-        question = "How will you train the network in the end: scratch, weights (published ones), or a file of weights?"
+        question = (
+            "How will you train the network in the end: scratch, weights (published ones), or a"
+            " file of weights?"
+        )
         target = ask(None, "target", question, "scratch" if why else "weights")
     seen += told
-    space = ask(space, "space", "Search space", hints.space or ("small" if small else "plug_and_play"))
-    count = _number(int, ask(trials, "trials", "Trials", "20" if small or 0 < images < MANY else "40"), "trials")
+    space = ask(
+        space, "space", "Search space", hints.space or ("small" if small else "plug_and_play")
+    )
+    count = _number(
+        int, ask(trials, "trials", "Trials", "20" if small or 0 < images < MANY else "40"), "trials"
+    )
     question = "Largest latency relative to the bare backbone's (none: no limit)"
     limit = ask(max_latency_ratio, "max-latency-ratio", question, "none")
     ratio = None if limit == "none" else _number(float, limit, "the largest latency")
-    _write(file, _text(path, name or study_name(file.stem), task, space, backbone, data, target, count, ratio, images))
+    _write(
+        file,
+        _text(
+            path,
+            name or study_name(file.stem),
+            task,
+            space,
+            backbone,
+            data,
+            target,
+            count,
+            ratio,
+            images,
+        ),
+    )
     if taken and not yes:
         echo(f"there is no terminal, so defaults were used: {' '.join(taken)}")
     for line in seen:
@@ -134,7 +166,11 @@ def _look(task: str, data: str, backbone: str, images: float) -> str:
     source, colon, place = data.partition(":")
     if colon and source in ("folder", "coco") and not Path(place).expanduser().exists():
         raise DataError(f"'{place}' does not exist (looked in {Path.cwd()})")
-    section, facts, maker = backbone_section(backbone), find(task, backbone), backbone.partition(":")[0]
+    section, facts, maker = (
+        backbone_section(backbone),
+        find(task, backbone),
+        backbone.partition(":")[0],
+    )
     if facts.own_trainer and (maker not in PACKAGES or find_spec(PACKAGES[maker]) is not None):
         side = facts.trial_side(backbone)
         backbones.build(section, input_shape=(3, side, side), classes=10)
@@ -149,7 +185,11 @@ def _small(data: str) -> bool:
 
 def _data_known(task: str) -> list[str]:
     """The data sets of a task."""
-    found = [name for one in variants(task) for name in (*tables.data_sets_with(one.labels), *one.hints.more_data)]
+    found = [
+        name
+        for one in variants(task)
+        for name in (*tables.data_sets_with(one.labels), *one.hints.more_data)
+    ]
     return list(dict.fromkeys(found))
 
 
@@ -186,7 +226,9 @@ def _text(
     quoted = partial(json.dumps, ensure_ascii=False)  # TOML's escapes are those of JSON
     start = target_table(target)
     weights = f"weights = {quoted(start['weights'])}\n" if start["weights"] else ""
-    augment = AUGMENT.format(augment="" if small else '{ name = "flip" }, { name = "crop", padding = 4 }')
+    augment = AUGMENT.format(
+        augment="" if small else '{ name = "flip" }, { name = "crop", padding = 4 }'
+    )
     text = TEMPLATE.format(
         path=shlex.quote(path),
         name=quoted(name),
@@ -211,7 +253,9 @@ def _text(
         samplers=", ".join(tables.SAMPLERS),
         limit="# max_latency_ratio = 1.3" if ratio is None else f"max_latency_ratio = {ratio}",
     )
-    return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)  # the answers' lengths differ
+    return re.sub(
+        r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text
+    )  # the answers' lengths differ
 
 
 def _images(data: str) -> float:

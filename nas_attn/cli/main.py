@@ -23,7 +23,10 @@ from nas_attn.waiting import Interrupted
 
 app = typer.Typer(
     name="nas-attn",
-    help="Which attention module, at which stage of your backbone, with which settings, at what latency?",
+    help=(
+        "Which attention module, at which stage of your backbone, with which settings, at what"
+        " latency?"
+    ),
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # plain help loads in half the time
@@ -31,8 +34,23 @@ app = typer.Typer(
 )
 
 COMMANDS: tuple[Callable[..., None], ...] = (  # Their docstrings are what `--help` says
-    *(init.init, search.search, search.resume, search.extend, search.worker, search.launch, search.stop),
-    *(upkeep.status, running.validate, running.retrain, answers.pareto, answers.effects, answers.report),
+    *(
+        init.init,
+        search.search,
+        search.resume,
+        search.extend,
+        search.worker,
+        search.launch,
+        search.stop,
+    ),
+    *(
+        upkeep.status,
+        running.validate,
+        running.retrain,
+        answers.pareto,
+        answers.effects,
+        answers.report,
+    ),
     *(export.export, export.check_export, networks.sites, networks.measure, networks.modules),
     *(upkeep.backup, upkeep.clean, upkeep.doctor),
 )
@@ -50,22 +68,33 @@ def _version(show: bool) -> None:
 @app.callback()
 def options(
     debug: Annotated[bool, Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[bool, Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options before the command."""
     if debug:
         os.environ[DEBUG] = "1"
 
 
-READING = {"status", "pareto", "report", "effects"}  # Short commands: garbage collection is a tenth of their time
+READING = {
+    "status",
+    "pareto",
+    "report",
+    "effects",
+}  # Short commands: garbage collection is a tenth of their time
 LETTERS = 600  # Most letters of an error's sentence; --debug shows all of it
 
 _shown: set[str] = set()  # Warnings that this command has given
-_UsageError: type[Any] = typer.BadParameter.__bases__[0]  # The parser's; it quotes the whole of what was typed
+_UsageError: type[Any] = typer.BadParameter.__bases__[
+    0
+]  # The parser's; it quotes the whole of what was typed
 
 
 def program() -> None:
-    """The command line as a program. It ends without freeing what torch has loaded, which would take a second."""
+    """The command line as a program. It ends without freeing what torch has loaded, which would
+    take a second.
+    """
     status: list[int] = []
     atexit.register(_leave, status)  # the first to be registered is the last to be called
     try:
@@ -86,7 +115,9 @@ def _leave(status: Sequence[int]) -> None:
 
 
 def main() -> None:
-    """Runs the command line: exit status 2 for the user's input, 1 for the rest, 130 when interrupted."""
+    """Runs the command line: exit status 2 for the user's input, 1 for the rest, 130 when
+    interrupted.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # not every terminal has every letter

@@ -27,7 +27,15 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.errors import BackboneError, KnobError, MeasurementError, RecipeError, StudyError, several, shorten
+from nas_attn.errors import (
+    BackboneError,
+    KnobError,
+    MeasurementError,
+    RecipeError,
+    StudyError,
+    several,
+    shorten,
+)
 from nas_attn.notation import parse
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.records import BESIDE, Knob, Placement, Site, Survey, format_knob
@@ -46,14 +54,19 @@ SAMPLES = 5  # Random placements that are shown of a search space
 
 
 def sites(
-    backbone: Annotated[str, Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")],
+    backbone: Annotated[
+        str, Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")
+    ],
     shape: Shape = "3x224x224",
     heads: Annotated[
-        bool, Option("--heads", help="Also list sites of the head, whose layers only lead to outputs.")
+        bool,
+        Option("--heads", help="Also list sites of the head, whose layers only lead to outputs."),
     ] = False,
     space: Annotated[
         str | None,
-        Option(help="Show this search space on it: choices per site, number of placements, samples."),
+        Option(
+            help="Show this search space on it: choices per site, number of placements, samples."
+        ),
     ] = None,
     trust: Trust = False,
     as_json: AsJson = False,
@@ -78,7 +91,9 @@ def sites(
         return
     columns, rows = _site_rows(surveyed.sites)
     out = console()
-    out.print(table(f"Sites of {backbone} at {shape}", columns, rows, right=["channels", "map", "MACs"]))
+    out.print(
+        table(f"Sites of {backbone} at {shape}", columns, rows, right=["channels", "map", "MACs"])
+    )
     _print_notes(surveyed)
 
 
@@ -93,30 +108,52 @@ def parse_shape(text: str) -> tuple[int, int, int]:
 
     parts = [part.strip() for part in text.lower().replace(",", "x").split("x")]
     if len(parts) != 3 or not all(re.fullmatch("[0-9]{1,9}", part) and int(part) for part in parts):
-        raise BackboneError(f"--input '{shorten(text)}' is not of the form CHANNELSxHEIGHTxWIDTH, like 3x224x224")
+        raise BackboneError(
+            f"--input '{shorten(text)}' is not of the form CHANNELSxHEIGHTxWIDTH, like 3x224x224"
+        )
     channels, height, width = map(int, parts)
     if max(channels, height, width) > LARGEST:
-        raise BackboneError(f"--input '{text}' is too large: give at most {LARGEST:,} for each number")
+        raise BackboneError(
+            f"--input '{text}' is too large: give at most {LARGEST:,} for each number"
+        )
     return channels, height, width
 
 
-def _show_space(spec: SpaceSpec, surveyed: Survey, backbone: str, shape: str, as_json: bool) -> None:
-    """The choices at each site after resolving and merging, the exact number of placements, and samples."""
+def _show_space(
+    spec: SpaceSpec, surveyed: Survey, backbone: str, shape: str, as_json: bool
+) -> None:
+    """The choices at each site after resolving and merging, the exact number of placements, and
+    samples.
+    """
     from nas_attn.space import SearchSpace
 
     found = SearchSpace(spec, surveyed.sites)
     count, allowed, rng = found.count(), found.allowed, random.Random(0)
     drawn = [str(found.placement(found.sample(rng))) for _ in range(SAMPLES if count else 0)]
     if as_json:
-        known = {"space": spec.name, "backbone": backbone, "sites": allowed, "placements": count, "samples": drawn}
+        known = {
+            "space": spec.name,
+            "backbone": backbone,
+            "sites": allowed,
+            "placements": count,
+            "samples": drawn,
+        }
         print_json({**known, "notes": surveyed.notes})
         return
     out, rows = console(), []
     for site in found.sites:
         point = site.at(site.default_position)[0]
         described = f"{point.channels} ch, {point.height}x{point.width}"
-        rows.append([site.name, described, str(len(allowed[site.name])), "  ".join(allowed[site.name])])
-    out.print(table(f"Search space {spec.name} on {backbone} at {shape}", ["site", "map", "choices", ""], rows))
+        rows.append(
+            [site.name, described, str(len(allowed[site.name])), "  ".join(allowed[site.name])]
+        )
+    out.print(
+        table(
+            f"Search space {spec.name} on {backbone} at {shape}",
+            ["site", "map", "choices", ""],
+            rows,
+        )
+    )
     out.print(f"{count:,} placements", markup=False)
     if drawn:
         out.print("\nSamples", style="bold")
@@ -125,20 +162,41 @@ def _show_space(spec: SpaceSpec, surveyed: Survey, backbone: str, shape: str, as
 
 
 def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows): one row per site and position; a site's name, part (where there are several) and share are in its first row."""
+    """(headings, rows): one row per site and position; a site's name, part (where there are
+    several) and share are in its first row.
+    """
     parts = any(site.role != "backbone" for site in sites)
     rows = []
     for site in sites:
         for i, (position, points) in enumerate(site.points):
             point, paths = points[0], [p.path for p in points]
-            default = " (default)" if position == site.default_position and len(site.points) > 1 else ""
+            default = (
+                " (default)" if position == site.default_position and len(site.points) > 1 else ""
+            )
             name = ([site.name, site.role] if i == 0 else ["", ""])[: 2 if parts else 1]
             where = paths[0]  # `layer1.0.bn2 … layer1.2.bn2 (3)`
             if len(paths) > 1:
                 where = f"{paths[0]} {'…' if len(paths) > 2 else 'and'} {paths[-1]} ({len(paths)})"
             share = f"{100 * site.macs_share:.1f} %" if i == 0 else ""
-            rows.append([*name, position + default, where, str(point.channels), f"{point.height}x{point.width}", share])
-    return ["site", *(["part"] if parts else []), "position", "modules", "channels", "map", "MACs"], rows
+            rows.append(
+                [
+                    *name,
+                    position + default,
+                    where,
+                    str(point.channels),
+                    f"{point.height}x{point.width}",
+                    share,
+                ]
+            )
+    return [
+        "site",
+        *(["part"] if parts else []),
+        "position",
+        "modules",
+        "channels",
+        "map",
+        "MACs",
+    ], rows
 
 
 def _record(site: Site) -> dict[str, object]:
@@ -156,7 +214,8 @@ def modules(
     channels: Annotated[int, Option(min=1, help="Channels of the feature map.")] = 256,
     size: Annotated[int, Option(min=1, help="Side of the feature map.")] = 14,
     settings: Annotated[
-        list[str] | None, Option("--set", help="A knob of the module: --set reduction=8; repeatable.")
+        list[str] | None,
+        Option("--set", help="A knob of the module: --set reduction=8; repeatable."),
     ] = None,
     runtimes: Annotated[
         bool, Option("--runtimes", help="Where each module exports and runs, and its cost there.")
@@ -184,7 +243,13 @@ def _show_catalogue(channels: int, size: int, as_json: bool) -> None:
         print_json({"channels": channels, "size": size, "modules": listed, "unusable": unusable})
         return
     rows = [
-        [m["name"], m["title"], ", ".join(k["name"] for k in m["knobs"]), f"{m['parameters']:,}", f"{m['macs']:,}"]
+        [
+            m["name"],
+            m["title"],
+            ", ".join(k["name"] for k in m["knobs"]),
+            f"{m['parameters']:,}",
+            f"{m['macs']:,}",
+        ]
         for m in listed
     ]
     title = f"Attention modules on {channels} channels, {size}x{size}, with their default knobs"
@@ -192,7 +257,10 @@ def _show_catalogue(channels: int, size: int, as_json: bool) -> None:
     out = console()
     out.print(table(title, columns, rows, right=["parameters", "MACs"]))
     for module in unusable:
-        out.print(f"{module['name']} ({module['package']}) cannot be used: {module['reason']}", markup=False)
+        out.print(
+            f"{module['name']} ({module['package']}) cannot be used: {module['reason']}",
+            markup=False,
+        )
 
 
 def _show_runtimes(name: str | None, as_json: bool) -> None:
@@ -203,7 +271,9 @@ def _show_runtimes(name: str | None, as_json: bool) -> None:
         print_json(measured)
         return
     rows = [line for line in lines if name in (None, line[0])]
-    title = "CPU time of ResNet-8 with the module at every residual site, relative to the bare network"
+    title = (
+        "CPU time of ResNet-8 with the module at every residual site, relative to the bare network"
+    )
     dates = ", ".join(f"{runtime} {column['date']}" for runtime, column in measured.items())
     out = console()
     out.print(table(title, titles, rows, right=titles[1:]))
@@ -252,33 +322,52 @@ def _counted(row: Row, channels: int, size: int) -> dict[str, Any]:
 
 
 def _described(row: Row) -> dict[str, Any]:
-    knobs = [{"name": k.name, "default": format_knob(k.default), "range": k.range, "doc": k.doc} for k in row.knobs]
-    return {"name": row.name, "title": row.title, "family": row.family, "paper": row.paper, "knobs": knobs}
+    knobs = [
+        {"name": k.name, "default": format_knob(k.default), "range": k.range, "doc": k.doc}
+        for k in row.knobs
+    ]
+    return {
+        "name": row.name,
+        "title": row.title,
+        "family": row.family,
+        "paper": row.paper,
+        "knobs": knobs,
+    }
 
 
 def measure(
     what: Annotated[
         list[str] | None,
         Argument(
-            help="A study, then its trials or placements (default: its front). Without a study: placements, other "
-            "backbones. Or ONNX files, or a folder of them, without torch."
+            help=(
+                "A study, then its trials or placements (default: its front). Without a study:"
+                " placements, other "
+                "backbones. Or ONNX files, or a folder of them, without torch."
+            )
         ),
     ] = None,
     backbone: Annotated[
-        str | None, Option(help="Backbone of the placements, without a study.", show_default="resnet20")
+        str | None,
+        Option(help="Backbone of the placements, without a study.", show_default="resnet20"),
     ] = None,
     shape: Shape = "3x32x32",
     storage: Storage = DEFAULT_URL,
     settings: Annotated[
         list[str] | None,
-        Option("--set", help="A setting of [latency]: --set batch_size=32, --set mode=onnxruntime; repeatable."),
+        Option(
+            "--set",
+            help="A setting of [latency]: --set batch_size=32, --set mode=onnxruntime; repeatable.",
+        ),
     ] = None,
     to: Annotated[
         Path | None,
-        Option(help="Measure on another device, without torch: write the networks and a program here."),
+        Option(
+            help="Measure on another device, without torch: write the networks and a program here."
+        ),
     ] = None,
     back: Annotated[
-        Path | None, Option("--from", help="Show what that program has measured; with a study, keep it there.")
+        Path | None,
+        Option("--from", help="Show what that program has measured; with a study, keep it there."),
     ] = None,
     trust: Trust = False,
     as_json: AsJson = False,
@@ -291,7 +380,9 @@ def measure(
         _measure_files(files, settings or [])
         return
     named = bool(words) and backbone is None and not _places(words[0])
-    study = study_named(words.pop(0), storage, trust=trust if back is None else None) if named else None
+    study = (
+        study_named(words.pop(0), storage, trust=trust if back is None else None) if named else None
+    )
     if back is not None:
         _bring_back(back, study, as_json)
         return
@@ -321,21 +412,37 @@ def _measure_files(files: Sequence[Path], settings: Sequence[str]) -> None:
     given = overrides(settings)
     unknown = sorted(given.keys() - {"mode", "threads"})
     if unknown:
-        raise RecipeError(f"--set {unknown[0]} is not for files: their settings are mode and threads")
+        raise RecipeError(
+            f"--set {unknown[0]} is not for files: their settings are mode and threads"
+        )
     program = Path(__file__).parents[1] / "latency" / "paired.py"
     options = [f"--{name}={value}" for name, value in given.items()]
-    done = subprocess.run([sys.executable, program, *map(str, files), *options], check=False, stderr=PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, program, *map(str, files), *options], check=False, stderr=PIPE, text=True
+    )
     if done.returncode:
         raise MeasurementError(done.stderr.strip().removeprefix("error: "))
 
 
 def _asked(words: Sequence[str], study: OpenStudy | None) -> dict[str, Placement | None]:
-    """Word -> the placement that it writes, or that of the study's trial; None: it names another backbone."""
-    trials = {str(row.trial): row.placement for row in study.store.candidates()} if study is not None else {}
+    """Word -> the placement that it writes, or that of the study's trial; None: it names another
+    backbone.
+    """
+    trials = (
+        {str(row.trial): row.placement for row in study.store.candidates()}
+        if study is not None
+        else {}
+    )
     for word in words:
         if word.isdigit() and word not in trials:
-            raise StudyError(f"'{word}' is not a trial of {'the study' if study else 'a study: name the study first'}")
-    return {word: trials[word] if word in trials else parse(word) if _places(word) else None for word in words}
+            raise StudyError(
+                f"'{word}' is not a trial of"
+                f" {'the study' if study else 'a study: name the study first'}"
+            )
+    return {
+        word: trials[word] if word in trials else parse(word) if _places(word) else None
+        for word in words
+    }
 
 
 def _places(word: str) -> bool:
@@ -346,11 +453,15 @@ def _places(word: str) -> bool:
 def _front_of(study: OpenStudy | None) -> dict[str, Placement | None]:
     """The front of a study, where no placement is named."""
     if study is None:
-        raise RecipeError("measure needs a study, or at least one placement, like 'stage2=se(reduction=8)'")
+        raise RecipeError(
+            "measure needs a study, or at least one placement, like 'stage2=se(reduction=8)'"
+        )
     from nas_attn.study.reading import snapshot
 
     front = snapshot(study.store).front
-    found: dict[str, Placement | None] = {str(v.placement): v.placement for v in front if v.baseline != "none"}
+    found: dict[str, Placement | None] = {
+        str(v.placement): v.placement for v in front if v.baseline != "none"
+    }
     if not found:
         raise RecipeError("the study's front is the bare backbone alone: name placements or trials")
     return found
@@ -370,8 +481,9 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], fo
     )
     runtime = LATENCY_MODES[section.mode].package
     console().print(
-        f"{folder} has the bare backbone and {len(networks)} more. On the device, with numpy and {runtime}: python {PROGRAM}. "
-        "Then copy the folder back, and give it to nas-attn measure --from.",
+        f"{folder} has the bare backbone and {len(networks)} more. On the device, with numpy and"
+        f" {runtime}: python {PROGRAM}. Then copy the folder back, and give it to nas-attn measure"
+        " --from.",
         markup=False,
     )
 
@@ -390,7 +502,8 @@ def _bring_back(folder: Path, study: OpenStudy | None, as_json: bool) -> None:
     _answer(found.backbone, shown, found.sessions, as_json)
     if study is not None and not own and not as_json:
         said = (
-            "The study's search used the latencies of another machine. nas-attn pareto shows both for its candidates."
+            "The study's search used the latencies of another machine. nas-attn pareto shows both"
+            " for its candidates."
         )
         console().print(said, markup=False)
 
@@ -401,7 +514,12 @@ def _plan(backbone: str, shape: str) -> Plan:
 
     data = {"name": "external", "input_shape": parse_shape(shape), "classes": 1000}
     made = {"name": "measure", "space": "small", "backbone": {"name": backbone}, "data": data}
-    return plan_for(recipe_from({**made, "training": {"start": "scratch", "init": "identity"}}, where="measure"), None)
+    return plan_for(
+        recipe_from(
+            {**made, "training": {"start": "scratch", "init": "identity"}}, where="measure"
+        ),
+        None,
+    )
 
 
 def _section(section: LatencySection, settings: Sequence[str]) -> LatencySection:
@@ -432,7 +550,9 @@ def _network(plan: Plan, text: str, placement: Placement | None) -> Built:
 
     if placement is None:
         shape, classes = plan.input_shape, plan.classes
-        return Built(text, text, backbones.build(backbone_section(text), input_shape=shape, classes=classes))
+        return Built(
+            text, text, backbones.build(backbone_section(text), input_shape=shape, classes=classes)
+        )
     resolved = plan.resolved(placement)
     return Built(resolved.key, resolved.text, plan.network(resolved, 0))
 
@@ -455,22 +575,44 @@ def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module
     )
 
 
-def _answer(backbone: str, shown: Mapping[str, tuple[str, str]], sessions: Sequence[Session], as_json: bool) -> None:
-    """Prints what was measured. `shown`: key of a session's samples -> (placement as given, its explicit notation)."""
+def _answer(
+    backbone: str, shown: Mapping[str, tuple[str, str]], sessions: Sequence[Session], as_json: bool
+) -> None:
+    """Prints what was measured. `shown`: key of a session's samples -> (placement as given, its
+    explicit notation).
+    """
     from nas_attn.analysis.latency import Order, dropped, estimate
     from nas_attn.report import words
 
     known, order, rows = estimate(sessions), Order(sessions), []
     keys = sorted(known, key=lambda key: known[key].ratio)
     for key, following in zip(keys, [*keys[1:], None], strict=True):
-        row = {"placement": shown[key][0], "resolved": shown[key][1], **asdict(known[key]), "ms": known[key].ms}
+        row = {
+            "placement": shown[key][0],
+            "resolved": shown[key][1],
+            **asdict(known[key]),
+            "ms": known[key].ms,
+        }
         row["faster_than_bare"] = order.probability_faster(key, None)
-        rows.append({**row, "faster_than_next": following and order.probability_faster(key, following)})
-    left_out, beside = len(dropped(sessions)), [one.notes[BESIDE] for one in sessions if BESIDE in one.notes]
+        rows.append(
+            {**row, "faster_than_next": following and order.probability_faster(key, following)}
+        )
+    left_out, beside = (
+        len(dropped(sessions)),
+        [one.notes[BESIDE] for one in sessions if BESIDE in one.notes],
+    )
     machine, conditions = sessions[0].fingerprint, dict(sessions[0].conditions)
     if as_json:
         facts = {"backbone": backbone, "machine": asdict(machine), "conditions": conditions}
-        print_json({**facts, "sessions": len(sessions), "dropped": left_out, "beside": beside, "candidates": rows})
+        print_json(
+            {
+                **facts,
+                "sessions": len(sessions),
+                "dropped": left_out,
+                "beside": beside,
+                "candidates": rows,
+            }
+        )
         return
     cells = [
         [
@@ -488,6 +630,9 @@ def _answer(backbone: str, shown: Mapping[str, tuple[str, str]], sessions: Seque
     out.print(table(title, columns, cells, right=columns[:-1]))
     said = ", ".join(f"{name} {value}" for name, value in conditions.items())
     out.print(f"{machine.name}; {said}", markup=False)
-    out.print(f"{several(len(sessions), 'session')}, {left_out} of them dropped by the A/A control", markup=False)
+    out.print(
+        f"{several(len(sessions), 'session')}, {left_out} of them dropped by the A/A control",
+        markup=False,
+    )
     if beside:
         out.print(words.beside(beside), markup=False)

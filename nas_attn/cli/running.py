@@ -1,4 +1,6 @@
-"""Shared code of the commands that train; and `nas-attn validate` and `retrain`, which train as the target says."""
+"""Shared code of the commands that train; and `nas-attn validate` and `retrain`, which train as the
+target says.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +53,11 @@ def do_runs(
     workers: int | None = None,
     left_s: float | None = None,
 ) -> str:
-    """Runs workers until nothing is left to do, or a signal stops them; says why they ended. A second signal ends the program.
+    """Runs workers until nothing is left to do, or a signal stops them; says why they ended. A
+    second signal ends the program.
 
-    `again`: the command that goes on; `only`: the purpose of the runs to do; `left_s`: seconds until all of it ends.
+    `again`: the command that goes on; `only`: the purpose of the runs to do; `left_s`: seconds
+        until all of it ends.
     """
     from nas_attn.cli.terminal import display
     from nas_attn.study.local import run_workers
@@ -91,7 +95,14 @@ def do_runs(
     return "time" if ended == "stopped" and over.is_set() else ended
 
 
-def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool, left_s: float | None = None) -> None:
+def run(
+    opened: OpenStudy,
+    effort: Effort,
+    *,
+    report: str | None,
+    as_json: bool,
+    left_s: float | None = None,
+) -> None:
     """Runs workers until the study is complete or interrupted, and prints the answer."""
     from nas_attn.cli.showing import show_answer, show_front, show_next
     from nas_attn.storage import shown_url
@@ -110,7 +121,9 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool,
         unwritten = error
     if as_json:
         written = None if path is None else str(path)
-        print_json({**now.as_dict(), "ended": ended, "report": written, "storage": shown_url(opened.url)})
+        print_json(
+            {**now.as_dict(), "ended": ended, "report": written, "storage": shown_url(opened.url)}
+        )
     else:
         out = console()
         show_answer(out, now, opened.url)
@@ -126,7 +139,10 @@ def run(opened: OpenStudy, effort: Effort, *, report: str | None, as_json: bool,
         more = "" if left_s is None else f" --minutes {math.ceil(left_s / 60)}"
         echo(f"the time is over; go on with: {again}{more}", err=True)
     if ended == "exhausted":
-        echo("every placement of the search space has been tried, or is probably over the limits", err=True)
+        echo(
+            "every placement of the search space has been tried, or is probably over the limits",
+            err=True,
+        )
 
 
 @grouped
@@ -135,15 +151,22 @@ def validate(
     study: StudyName = None,
     storage: Storage = DEFAULT_URL,
     blocks: Annotated[
-        int | None, Option("--seeds", min=2, help="New runs of every network; default: the target's.")
+        int | None,
+        Option("--seeds", min=2, help="New runs of every network; default: the target's."),
     ] = None,
     front: Annotated[int, Option(min=0, help="Also compare this many members of the front.")] = 0,
     placements: Annotated[
         list[str] | None, Option("--placement", help="Also compare this placement; repeatable.")
     ] = None,
-    margin: Annotated[float | None, Option(help="Largest acceptable drop (accuracy: 0.005 is half a point).")] = None,
-    difference: Annotated[float | None, Option(help="Say how many seeds are needed to show this difference.")] = None,
-    again: Annotated[bool, Option("--again", help="Start another validation, with new runs.")] = False,
+    margin: Annotated[
+        float | None, Option(help="Largest acceptable drop (accuracy: 0.005 is half a point).")
+    ] = None,
+    difference: Annotated[
+        float | None, Option(help="Say how many seeds are needed to show this difference.")
+    ] = None,
+    again: Annotated[
+        bool, Option("--again", help="Start another validation, with new runs.")
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -162,7 +185,9 @@ def validate(
         _show_validations(now, as_json)
         return
     if begun and any(astuple(asked)):
-        raise StudyError(f"validation {begun.number} has begun with a fixed comparison: leave these options out")
+        raise StudyError(
+            f"validation {begun.number} has begun with a fixed comparison: leave these options out"
+        )
     family = begun or target_runs.family_of(opened, now, opened.plan, asked)
     target_runs.check_test_split(opened.recipe)
     searching.check_here(opened.recipe, device=effort.device)
@@ -190,35 +215,64 @@ def _announce(family: Family, forecast: dict[str, Any], difference: float | None
     from nas_attn.analysis.validation import blocks_for
     from nas_attn.report.words import network_name
 
-    pairs = "; ".join(f"{network_name(family, a)} against {network_name(family, b)}" for a, b in family.comparisons)
-    seconds = "" if forecast["total_s"] is None else f", about {duration(forecast['total_s'])} of training in all"
-    low, high = (size(family.metric, forecast[key]) for key in ("detectable_low", "detectable_high"))
-    known = f"from {forecast['noise_blocks']} earlier blocks" if forecast["noise_blocks"] else "from the search's runs"
+    pairs = "; ".join(
+        f"{network_name(family, a)} against {network_name(family, b)}"
+        for a, b in family.comparisons
+    )
+    seconds = (
+        ""
+        if forecast["total_s"] is None
+        else f", about {duration(forecast['total_s'])} of training in all"
+    )
+    low, high = (
+        size(family.metric, forecast[key]) for key in ("detectable_low", "detectable_high")
+    )
+    known = (
+        f"from {forecast['noise_blocks']} earlier blocks"
+        if forecast["noise_blocks"]
+        else "from the search's runs"
+    )
     lines = [
         f"Validation {family.number}: {pairs}",
-        f"{several(family.blocks, 'block')} of {len(family.networks)} networks, each trained for {several(family.epochs, 'epoch')}{seconds}"
-        "; each run reads the test images once, and this is logged",
-        f"A true difference of {low} to {high} would be shown with a probability of 80 % (a range, since the noise is only known {known})",
+        (
+            f"{several(family.blocks, 'block')} of {len(family.networks)} networks, each trained"
+            f" for {several(family.epochs, 'epoch')}{seconds}; each run reads the test images once,"
+            " and this is logged"
+        ),
+        (
+            f"A true difference of {low} to {high} would be shown with a probability of 80 % (a"
+            f" range, since the noise is only known {known})"
+        ),
     ]
     if difference is not None:
         spreads = (forecast["sd_low"], forecast["sd_high"])
         needed = [blocks_for(len(family.comparisons), sd, difference) for sd in spreads]
         said = " to ".join("over 256" if n is None else str(n) for n in needed)
-        lines.append(f"To show {size(family.metric, difference)}, {said} blocks are needed: --seeds")
+        lines.append(
+            f"To show {size(family.metric, difference)}, {said} blocks are needed: --seeds"
+        )
     console().print("\n".join(lines), markup=False)
 
 
 def _forecast(now: Snapshot, family: Family) -> dict[str, Any]:
-    """What the blocks can show and cost. The noise is that of earlier validations, else of the search."""
+    """What the blocks can show and cost. The noise is that of earlier validations, else of the
+    search.
+    """
     from nas_attn.analysis.choosing import training_s
     from nas_attn.analysis.validation import block_noise, detectable
     from nas_attn.study.planning import TYPICAL_SEED_SD
 
-    measured = block_noise([result for result in now.validations if result.family.metric == family.metric])
+    measured = block_noise(
+        [result for result in now.validations if result.family.metric == family.metric]
+    )
     if measured is None:
         floor = now.noise.get(family.metric)
         seed_sd = (floor.seed_sd if floor else None) or TYPICAL_SEED_SD
-        measured = 0.7 * seed_sd, 2**0.5 * seed_sd, 0  # runs of one block correlated by three quarters, and not at all
+        measured = (
+            0.7 * seed_sd,
+            2**0.5 * seed_sd,
+            0,
+        )  # runs of one block correlated by three quarters, and not at all
     low, high, blocks = measured
     comparisons = len(family.comparisons)
     return {
@@ -266,11 +320,16 @@ def retrain(
 
     opened = study_named(study, storage, trust=effort.trust)
     plan, now = opened.plan, snapshot(opened.store)
-    others = [Criteria(trial=int(text)) if text.isdecimal() else Criteria(placement=text) for text in also or ()]
+    others = [
+        Criteria(trial=int(text)) if text.isdecimal() else Criteria(placement=text)
+        for text in also or ()
+    ]
     chosen = dict(named(opened, now, one) for one in (criteria, *others))
     searching.check_here(opened.recipe, device=effort.device)
     check_weights(plan)
-    tasks.of(opened.recipe).load(opened.recipe, device="cpu")  # if the data is missing, nothing is written
+    tasks.of(opened.recipe).load(
+        opened.recipe, device="cpu"
+    )  # if the data is missing, nothing is written
     wanted = target_runs.order(opened, chosen, seeds=seeds, epochs=epochs)
     left = target_runs.enter(opened.store, wanted)
     again = f"the same command{at_storage(storage)}"
@@ -278,7 +337,10 @@ def retrain(
         workers = min(effort.workers or searching.default_workers(effort.device), left)
         do_runs(opened, again, effort, only=RETRAIN, quiet=as_json, workers=workers)
     _show_retrained(opened, wanted, as_json)
-    if any(row.state == "waiting" for row in opened.store.queue.rows(protocol=wanted.protocol, purposes=[RETRAIN])):
+    if any(
+        row.state == "waiting"
+        for row in opened.store.queue.rows(protocol=wanted.protocol, purposes=[RETRAIN])
+    ):
         echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
 
@@ -288,7 +350,10 @@ def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
     from nas_attn.study.target_runs import results
 
     found = results(opened.store, wanted)
-    scored = [(run, None if stored is None else dict(stored.score.metrics), reason) for run, stored, reason in found]
+    scored = [
+        (run, None if stored is None else dict(stored.score.metrics), reason)
+        for run, stored, reason in found
+    ]
     if as_json:
         rows = [
             {**asdict(run), "placement": str(run.placement), "metrics": metrics, "reason": reason}
@@ -296,8 +361,22 @@ def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
         ]
         print_json({"study": opened.store.name, "protocol": wanted.protocol, "runs": rows})
         return
-    shown = [[str(r.seed), words.metrics(m) if m else why or "not finished", str(r.placement)] for r, m, why in scored]
+    shown = [
+        [str(r.seed), words.metrics(m) if m else why or "not finished", str(r.placement)]
+        for r, m, why in scored
+    ]
     out = console()
-    how = "as the target says" if wanted.protocol == TARGET_PROTOCOL else "as the options say, not as the target says"
-    out.print(table(f"Trained {how}; scored on the validation split", ["seed", "score", "placement"], shown))
-    out.print("Only `nas-attn validate` reads the test images. `nas-attn export` takes the weights of the first seed.")
+    how = (
+        "as the target says"
+        if wanted.protocol == TARGET_PROTOCOL
+        else "as the options say, not as the target says"
+    )
+    out.print(
+        table(
+            f"Trained {how}; scored on the validation split", ["seed", "score", "placement"], shown
+        )
+    )
+    out.print(
+        "Only `nas-attn validate` reads the test images. `nas-attn export` takes the weights of the"
+        " first seed."
+    )

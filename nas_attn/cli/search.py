@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from nas_attn.study.planning import Budget
     from nas_attn.study.progress import WorkerView
 
-Tried = Annotated[list[str] | None, Option("--try", help="Also evaluate this placement; repeatable.")]
+Tried = Annotated[
+    list[str] | None, Option("--try", help="Also evaluate this placement; repeatable.")
+]
 ReportPath = Annotated[str | None, Option("--report", help="Where to write the HTML report.")]
 Minutes = Annotated[float | None, Option(min=1, help="Time for everything, the test included.")]
 Hours = Annotated[float | None, Option(min=0.02, help="The same in hours.")]
@@ -56,7 +58,12 @@ Hours = Annotated[float | None, Option(min=0.02, help="The same in hours.")]
 def search(
     recipe: Annotated[
         str,
-        Argument(help="Shipped name (digits, …), path of a recipe, or folder of images with a folder per class."),
+        Argument(
+            help=(
+                "Shipped name (digits, …), path of a recipe, or folder of images with a folder per"
+                " class."
+            )
+        ),
     ],
     effort: Effort,
     storage: Storage = DEFAULT_URL,
@@ -67,11 +74,14 @@ def search(
     target: TargetStart = None,
     trials: Annotated[int | None, Option(min=1, help="Candidates, the baselines included.")] = None,
     settings: Annotated[
-        list[str] | None, Option("--set", help="Change a setting: --set training.batch_size=256; repeatable.")
+        list[str] | None,
+        Option("--set", help="Change a setting: --set training.batch_size=256; repeatable."),
     ] = None,
     tried: Tried = None,
     report: ReportPath = None,
-    artifacts: Annotated[str | None, Option(help="Folder for checkpoints and weights, or s3://BUCKET/PREFIX.")] = None,
+    artifacts: Annotated[
+        str | None, Option(help="Folder for checkpoints and weights, or s3://BUCKET/PREFIX.")
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -82,12 +92,18 @@ def search(
     page_path(report)
     seconds = _seconds(minutes, hours)
     own = {"name": name, "search.trials": trials, "backbone.name": backbone}
-    changes = overrides(settings or []) | {key: value for key, value in own.items() if value is not None}
-    changes |= {f"target.{key}": value for key, value in target_table(target).items()} if target else {}
+    changes = overrides(settings or []) | {
+        key: value for key, value in own.items() if value is not None
+    }
+    changes |= (
+        {f"target.{key}": value for key, value in target_table(target).items()} if target else {}
+    )
     planned = _planned(recipe, storage, seconds, effort, changes) if os.path.isdir(recipe) else None
     made = planned.recipe if planned else load_recipe(recipe, overrides=changes)
     check_trust(recipe, made, trust=effort.trust)
-    from nas_attn.study import searching  # takes seconds, so a mistake in the recipe is reported first
+    from nas_attn.study import (
+        searching,
+    )  # takes seconds, so a mistake in the recipe is reported first
 
     quiet_optuna()
     searching.check_here(made, device=effort.device)
@@ -97,21 +113,31 @@ def search(
         _forecast(planned, made, effort, tried or [], as_json)
         return
     opened = searching.begin(made, storage, tried=tried or [], artifacts=artifacts or None)
-    left_s = _time_left(opened, planned, planned.seconds if planned and trials is None else seconds, began)
+    left_s = _time_left(
+        opened, planned, planned.seconds if planned and trials is None else seconds, began
+    )
     run(opened, effort, report=report, as_json=as_json, left_s=left_s)
 
 
-def _planned(folder: str, storage: str, seconds: float | None, effort: Effort, given: dict[str, Any]) -> Budget:
+def _planned(
+    folder: str, storage: str, seconds: float | None, effort: Effort, given: dict[str, Any]
+) -> Budget:
     from nas_attn.study.planning import HOUR_S, plan_folder
     from nas_attn.study.searching import default_workers
 
     quiet_optuna()
     count, device = effort.workers or default_workers(effort.device), effort.device
-    return plan_folder(folder, seconds or HOUR_S, storage=storage, workers=count, device=device, given=given)
+    return plan_folder(
+        folder, seconds or HOUR_S, storage=storage, workers=count, device=device, given=given
+    )
 
 
-def _forecast(planned: Budget | None, made: Recipe, effort: Effort, tried: list[str], as_json: bool) -> None:
-    """Prints what a search would do. The plan for a folder has been shown already, unless JSON is wanted."""
+def _forecast(
+    planned: Budget | None, made: Recipe, effort: Effort, tried: list[str], as_json: bool
+) -> None:
+    """Prints what a search would do. The plan for a folder has been shown already, unless JSON is
+    wanted.
+    """
     from nas_attn.study.planning import forecast
 
     found = planned or forecast(made, device=effort.device, threads=effort.threads, tried=tried)
@@ -125,8 +151,12 @@ def _seconds(minutes: float | None, hours: float | None) -> float | None:
     return None if minutes is None and hours is None else 60 * (minutes or 0) + 3600 * (hours or 0)
 
 
-def _time_left(opened: OpenStudy, planned: Budget | None, seconds: float | None, began: float) -> float | None:
-    """Seconds until the whole search ends: as asked, else what is left of the study's time; None: no limit."""
+def _time_left(
+    opened: OpenStudy, planned: Budget | None, seconds: float | None, began: float
+) -> float | None:
+    """Seconds until the whole search ends: as asked, else what is left of the study's time; None:
+    no limit.
+    """
     from nas_attn.study.planning import END_S, go_on, start_clock
 
     if seconds is None:
@@ -188,7 +218,9 @@ def extend(
     out = console()
     out.print(found.text(), markup=False)
     if not dry_run:
-        out.print(f"continue with: nas-attn resume {opened.store.name}{at_storage(storage)}", markup=False)
+        out.print(
+            f"continue with: nas-attn resume {opened.store.name}{at_storage(storage)}", markup=False
+        )
 
 
 def worker(
@@ -199,8 +231,12 @@ def worker(
     time_limit: TimeLimit = None,
     storage_wait: StorageWait = None,
     verbose: Verbose = False,
-    sharing: Annotated[int, Option(min=1, help="Number of workers that share the memory of this machine.")] = 1,
-    per_gpu: Annotated[int, Option(min=1, help="Number of workers that share the memory of this GPU.")] = 1,
+    sharing: Annotated[
+        int, Option(min=1, help="Number of workers that share the memory of this machine.")
+    ] = 1,
+    per_gpu: Annotated[
+        int, Option(min=1, help="Number of workers that share the memory of this GPU.")
+    ] = 1,
     trust: Trust = False,
 ) -> None:
     """Work on a study as one more worker, on this or any other machine."""
@@ -212,7 +248,11 @@ def worker(
 
     given = settings_given()
     told = given or WorkerSettings(
-        device=device, threads=threads, time_limit_s=time_limit, sharing=max(sharing, per_gpu), per_gpu=per_gpu
+        device=device,
+        threads=threads,
+        time_limit_s=time_limit,
+        sharing=max(sharing, per_gpu),
+        per_gpu=per_gpu,
     )
     stop = threading.Event()
 
@@ -231,7 +271,11 @@ def worker(
     quiet_optuna()
     with interruptible(stop, say, orders=told.orders):
         try:
-            ended = work(study_named(study, storage, trust=given is not None or trust), options, only=told.only)
+            ended = work(
+                study_named(study, storage, trust=given is not None or trust),
+                options,
+                only=told.only,
+            )
         except KeyboardInterrupt:  # the second signal; the worker has said what is unfinished
             raise typer.Exit(INTERRUPTED) from None
     say(f"{LAST_WORD}{ended})")
@@ -245,7 +289,10 @@ def launch(
     on: Annotated[str, Option(help="Where to run them: slurm, ray or local.")] = "local",
     workers: Annotated[int, Option(min=1, max=4096, help="Number of workers.")] = 1,
     gpus: Annotated[
-        float, Option("--gpus-per-worker", min=0, help="GPUs per worker; on Ray also fractions, like 0.25.")
+        float,
+        Option(
+            "--gpus-per-worker", min=0, help="GPUs per worker; on Ray also fractions, like 0.25."
+        ),
     ] = 0.0,
     cpus: Annotated[int, Option("--cpus-per-worker", min=1, help="Cores per worker.")] = 1,
     partition: Annotated[str | None, Option(help="Slurm's partition.")] = None,
@@ -266,7 +313,9 @@ def launch(
     from nas_attn.study.launching import launch as start
 
     opened = study_named(study, storage, trust=trust)
-    request = Request(workers, device, gpus, cpus, minutes, partition, _engine_options(option or []))
+    request = Request(
+        workers, device, gpus, cpus, minutes, partition, _engine_options(option or [])
+    )
     done = start(opened, on, request)
     if as_json:
         print_json(asdict(done))
@@ -275,7 +324,10 @@ def launch(
     name = opened.store.name
     more = f", … ({len(done.jobs)} in all)" if len(done.jobs) > 4 else ""
     echo(f"launched {several(workers, 'worker')} on {on}: {', '.join(done.jobs[:4])}{more}")
-    echo(f"logs:  {opened.folder / LOGS}\nwatch: nas-attn status {name} --watch{at}\nstop:  nas-attn stop {name}{at}")
+    echo(
+        f"logs:  {opened.folder / LOGS}\nwatch: nas-attn status {name} --watch{at}\nstop:  nas-attn"
+        f" stop {name}{at}"
+    )
 
 
 def stop(
@@ -293,7 +345,9 @@ def stop(
     for launched in launches(opened):
         try:
             queued += engine(launched.on).end(launched)
-        except NasAttnError as error:  # an engine on another machine; its workers read the request from the study
+        except (
+            NasAttnError
+        ) as error:  # an engine on another machine; its workers read the request from the study
             echo(f"{launched.on}: {error}", err=True)
     taken = f", cancelled {queued} that had not begun" if queued else ""
     echo(f"told {several(len(there), 'worker')} to stop{taken}")
@@ -303,7 +357,11 @@ def stop(
         there = _working(opened)
     if wait:
         left = ", ".join(f"{worker.machine} {worker.pid} ({worker.doing})" for worker in there)
-        echo("all workers have ended" if not there else f"still running after {LONGEST_S:.0f} s: {left}")
+        echo(
+            "all workers have ended"
+            if not there
+            else f"still running after {LONGEST_S:.0f} s: {left}"
+        )
 
 
 def _working(opened: OpenStudy) -> list[WorkerView]:
@@ -317,6 +375,8 @@ def _engine_options(words: list[str]) -> dict[str, str]:
     for word in words:
         key, _, value = word.lstrip("-").partition("=")
         if not key:
-            raise StudyError(f"--option '{word}': write an option of sbatch, like account=mine or exclusive")
+            raise StudyError(
+                f"--option '{word}': write an option of sbatch, like account=mine or exclusive"
+            )
         found[key] = value
     return found

@@ -28,7 +28,13 @@ def show_answer(out: Console, now: Snapshot, storage: str) -> None:
     for line in answer(now, at_storage(storage)):
         named = line[:10].rstrip() in LABELS
         style = "" if named else "bold"
-        out.print(f"  {line}" if named else line, style=style, markup=False, highlight=False, soft_wrap=True)
+        out.print(
+            f"  {line}" if named else line,
+            style=style,
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def show_why(out: Console, now: Snapshot) -> None:
@@ -52,7 +58,9 @@ def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
     title = f"Study {now.study}: the front (*) and the baselines"
     widest = {"candidate": 27, ODDS: 11, **dict.fromkeys(heads, 15)}
     rows = [_row(now, view, absolute) for view in now.shown]
-    out.print(table(title, ["", "candidate", *heads, ODDS], rows, right=[*heads, ODDS], widest=widest))
+    out.print(
+        table(title, ["", "candidate", *heads, ODDS], rows, right=[*heads, ODDS], widest=widest)
+    )
     searched = [view for view in now.shown if view.baseline is None]
     for view in searched:
         out.print(f"{view.label:>9}  {view.placement}", markup=False, soft_wrap=True)
@@ -72,7 +80,14 @@ def show_validation(out: Console, result: ValidationResult, now: Snapshot) -> No
 
     out.print(validation_headline(result), style="bold", markup=False)
     if result.verdicts:
-        out.print(table("", ["network", "test split", "placement"], validation_rows(result), right=["test split"]))
+        out.print(
+            table(
+                "",
+                ["network", "test split", "placement"],
+                validation_rows(result),
+                right=["test split"],
+            )
+        )
     for sentence in validation_sentences(result, now):
         out.print(f"  {sentence}", markup=False)
     out.print()
@@ -80,7 +95,9 @@ def show_validation(out: Console, result: ValidationResult, now: Snapshot) -> No
 
 def _row(now: Snapshot, view: CandidateView, absolute: bool) -> list[str]:
     odds = "" if view.beats_none is None else units.probability(view.beats_none)
-    values = [words.shown(now, view, index, absolute=absolute) for index in range(len(now.objectives))]
+    values = [
+        words.shown(now, view, index, absolute=absolute) for index in range(len(now.objectives))
+    ]
     return ["*" if view.on_front else "", words.label(view), *values, odds]
 
 
@@ -97,8 +114,12 @@ def _show_snippet(out: Console, view: CandidateView | None) -> None:
         out.print(view.snippet, markup=False, highlight=False, soft_wrap=True)
 
 
-def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None, ended: str) -> None:
-    """Where everything is, and next steps: none before the search ends, no further trials in an exhausted space."""
+def show_next(
+    out: Console, now: Snapshot, *, storage: str, report: Path | None, ended: str
+) -> None:
+    """Where everything is, and next steps: none before the search ends, no further trials in an
+    exhausted space.
+    """
     from nas_attn.storage import shown_url
 
     at = at_storage(storage)
@@ -113,7 +134,11 @@ def show_next(out: Console, now: Snapshot, *, storage: str, report: Path | None,
         lines.insert(0, f"{Step('validate', now.study, look=True)}{at}")
     if ended != "exhausted":
         lines.append(f"nas-attn resume {now.study} --trials {2 * now.planned}{at}")
-    if now.recipe.data.name != "external" and ":" not in now.recipe.data.name:  # else it is the user's own data already
-        own = " ".join(f"--{name} {value}" for name, value in tasks.of(now.recipe).hints.own_images.items())
+    if (
+        now.recipe.data.name != "external" and ":" not in now.recipe.data.name
+    ):  # else it is the user's own data already
+        own = " ".join(
+            f"--{name} {value}" for name, value in tasks.of(now.recipe).hints.own_images.items()
+        )
         lines.append(f"nas-attn init {own}")
     _paragraph(out, "\nWorth trying next", lines)

@@ -1,4 +1,6 @@
-"""The terminal: output without foreign control characters, and the progress view of a running study."""
+"""The terminal: output without foreign control characters, and the progress view of a running
+study.
+"""
 
 from __future__ import annotations
 
@@ -27,24 +29,38 @@ WORKERS = 8  # Workers shown at most
 
 
 class SafeConsole(Console):
-    """Prints control characters as escapes: no text of a database moves the cursor or sets a title."""
+    """Prints control characters as escapes: no text of a database moves the cursor or sets a
+    title.
+    """
 
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 @contextmanager
 def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Progress, of one purpose or all, on standard error: in place on a terminal, else as lines. Yields a function that prints a line."""
+    """Progress, of one purpose or all, on standard error: in place on a terminal, else as lines.
+    Yields a function that prints a line.
+    """
     from nas_attn.study.progress import progress
     from nas_attn.waiting import impatient
 
-    last, left_s, began, before = "", math.inf, time.monotonic(), _ended(opened, only) if only else 0
+    last, left_s, began, before = (
+        "",
+        math.inf,
+        time.monotonic(),
+        _ended(opened, only) if only else 0,
+    )
 
     def line() -> str:
         nonlocal last, left_s
-        with impatient(), suppress(OperationError):  # the workers say what is wrong with the database
+        with (
+            impatient(),
+            suppress(OperationError),
+        ):  # the workers say what is wrong with the database
             seconds = time.monotonic() - began
             if only:
                 last, left_s = _of_runs(opened, only, before, seconds)
@@ -60,15 +76,26 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
         yield lambda text: print(f"[{line()}] {text}", file=sys.stderr, flush=True)
         return
     done, spinner = threading.Event(), Spinner("dots")
-    # A descriptor of its own: while an evaluator runs, a log replaces standard error, and the view goes on.
-    with os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace") as terminal:
+    # A descriptor of its own: while an evaluator runs, a log replaces standard error, and the view
+    # goes on.
+    with os.fdopen(
+        os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace"
+    ) as terminal:
         console = SafeConsole(file=terminal, highlight=False)
         live = Live(
-            spinner, console=console, transient=True, refresh_per_second=8, redirect_stdout=False, redirect_stderr=False
+            spinner,
+            console=console,
+            transient=True,
+            refresh_per_second=8,
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
 
         def update() -> None:
-            rows = [Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis") for text in _at_work(opened)]
+            rows = [
+                Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis")
+                for text in _at_work(opened)
+            ]
             said, seconds = line(), time.monotonic() - began
             bar = f"{_bar(seconds / (seconds + left_s))} " if seconds > 0 else ""
             spinner.update(text=Text(f"{bar}{said}", no_wrap=True, overflow="ellipsis"))
@@ -91,7 +118,11 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
 
 def _ended(opened: OpenStudy, purpose: str) -> int:
     """Runs of a purpose that have ended."""
-    return sum(n for (what, state), n in opened.store.queue.counts().items() if what == purpose and state != "waiting")
+    return sum(
+        n
+        for (what, state), n in opened.store.queue.counts().items()
+        if what == purpose and state != "waiting"
+    )
 
 
 def _bar(share: float) -> str:
@@ -107,14 +138,18 @@ def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> tu
 
     done = _ended(opened, purpose) - before
     left = opened.store.queue.counts().get((purpose, "waiting"), 0)
-    each_s = seconds / done if done else target_s(opened)  # before the first has ended: the pace of the search
+    each_s = (
+        seconds / done if done else target_s(opened)
+    )  # before the first has ended: the pace of the search
     left_s = math.inf if each_s is None else max(0.0, each_s * left - (0.0 if done else seconds))
     rest = f", about {duration(left_s)} left" if left and left_s < math.inf else ""
     return f"{done}/{done + left} runs{rest}", left_s
 
 
 def _at_work(opened: OpenStudy) -> list[str]:
-    """A line for each worker, the time first, so that a narrow terminal shows it; none if the database does not answer."""
+    """A line for each worker, the time first, so that a narrow terminal shows it; none if the
+    database does not answer.
+    """
     from nas_attn.analysis.units import duration
     from nas_attn.study.progress import workers_of
     from nas_attn.study.stopping import IDLE, STARTING

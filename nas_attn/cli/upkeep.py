@@ -44,7 +44,9 @@ REFRESH_S = 2.0  # Between two updates with --watch
 def status(
     study: StudyName = None,
     storage: Storage = DEFAULT_URL,
-    watch: Annotated[bool, Option("--watch", "-w", help="Refresh the view until the study ends.")] = False,
+    watch: Annotated[
+        bool, Option("--watch", "-w", help="Refresh the view until the study ends.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the progress of a study, or all studies of the database."""
@@ -67,9 +69,13 @@ def _all(storage: str, as_json: bool) -> None:
         return
     rows = []
     for s in studies:
-        counts = ", ".join(f"{count} {state}" for state, count in s.candidates.items()) or "none yet"
+        counts = (
+            ", ".join(f"{count} {state}" for state, count in s.candidates.items()) or "none yet"
+        )
         rows.append([s.name, time.strftime("%Y-%m-%d %H:%M", time.localtime(s.created_at)), counts])
-    console().print(table(f"Studies in {shown_url(storage)}", ["study", "created", "candidates"], rows))
+    console().print(
+        table(f"Studies in {shown_url(storage)}", ["study", "created", "candidates"], rows)
+    )
 
 
 def _once(opened: OpenStudy, as_json: bool) -> None:
@@ -81,7 +87,13 @@ def _once(opened: OpenStudy, as_json: bool) -> None:
     if as_json:
         found = {**asdict(now.progress), "finished": now.progress.finished}
         more = {**asdict(now), "leases": held, "constants": [asdict(constant) for constant in same]}
-        print_json({"study": opened.store.name, **found, **{k: v for k, v in more.items() if k != "progress"}})
+        print_json(
+            {
+                "study": opened.store.name,
+                **found,
+                **{k: v for k, v in more.items() if k != "progress"},
+            }
+        )
         return
     out = console()
     out.print(_shown(opened, now))
@@ -91,7 +103,8 @@ def _once(opened: OpenStudy, as_json: bool) -> None:
     anybody = any(worker.state in ("working", "waiting") for worker in now.workers)
     if unfinished and not anybody and not any(lease["state"] == "held" for lease in held):
         out.print(
-            f"No worker is running; continue with: nas-attn resume {opened.store.name}{at_storage(opened.url)}",
+            "No worker is running; continue with: nas-attn resume"
+            f" {opened.store.name}{at_storage(opened.url)}",
             markup=False,
         )
 
@@ -141,7 +154,9 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
         columns = ["machine", "pid", "device", "at", "for", "last sign of life"]
         count = len(now.workers)
         title = f"{several(count, 'worker')}"
-        parts.append(table(title, columns, map(_worker_row, now.workers), right=["for", "last sign of life"]))
+        parts.append(
+            table(title, columns, map(_worker_row, now.workers), right=["for", "last sign of life"])
+        )
     if now.launched:
         parts.append(Text(f"Launched on {'; '.join(now.launched)}\n"))
     if now.failures:
@@ -170,18 +185,29 @@ def _leases(opened: OpenStudy) -> list[dict[str, Any]]:
         if is_dead(row.owner, local=opened.store.is_local):
             state = "worker gone"
         pid, left = machine_and_pid(row.owner)[1], round(row.expires_at - clock)
-        found.append({"work": row.resource, "state": state, "owner": row.owner, "pid": pid, "expires_in_s": left})
+        found.append(
+            {
+                "work": row.resource,
+                "state": state,
+                "owner": row.owner,
+                "pid": pid,
+                "expires_in_s": left,
+            }
+        )
     return found
 
 
 def backup(
     path: Annotated[str, Argument(help="File to write.")],
     storage: Storage = DEFAULT_URL,
-    force: Annotated[bool, Option("--force", help="Replace a copy once the new one is complete.")] = False,
+    force: Annotated[
+        bool, Option("--force", help="Replace a copy once the new one is complete.")
+    ] = False,
     artifacts: Annotated[
         bool,
         Option(
-            "--artifacts/--no-artifacts", help="Also copy checkpoints and weights, to PATH with the suffix .artifacts."
+            "--artifacts/--no-artifacts",
+            help="Also copy checkpoints and weights, to PATH with the suffix .artifacts.",
         ),
     ] = True,
     as_json: AsJson = False,
@@ -194,7 +220,14 @@ def backup(
     if as_json:
         folder = done.artifacts and str(done.artifacts)
         elsewhere = list(done.elsewhere)
-        print_json({"backup": str(done.database), "artifacts": folder, "files": done.files, "elsewhere": elsewhere})
+        print_json(
+            {
+                "backup": str(done.database),
+                "artifacts": folder,
+                "files": done.files,
+                "elsewhere": elsewhere,
+            }
+        )
         return
     echo(str(done.database))
     if done.artifacts is not None:
@@ -208,12 +241,16 @@ def clean(
     storage: Storage = DEFAULT_URL,
     keep: Annotated[
         str | None,
-        Option(help="Which weights of the search to keep: all, front or none; default: the recipe's."),
+        Option(
+            help="Which weights of the search to keep: all, front or none; default: the recipe's."
+        ),
     ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete what a study no longer needs: weights, old checkpoints, unused files, decoded images."""
+    """Delete what a study no longer needs: weights, old checkpoints, unused files, decoded
+    images.
+    """
     if keep not in (None, "all", "front", "none"):
         raise StudyError(f"--keep '{keep}' is unknown: give all, front or none")
     from nas_attn.study.keeping import clean as free
@@ -223,15 +260,26 @@ def clean(
     if as_json:
         print_json({"study": opened.store.name, "dry_run": dry_run, **asdict(freed)})
         return
-    kinds = {"weights": freed.weights, "checkpoints of finished runs": freed.checkpoints, "unused files": freed.strays}
+    kinds = {
+        "weights": freed.weights,
+        "checkpoints of finished runs": freed.checkpoints,
+        "unused files": freed.strays,
+    }
     kinds["files of decoded images"] = freed.prepared
     said = ", ".join(f"{count:,} {what}" for what, count in kinds.items() if count) or "nothing"
     verb = "would free" if dry_run else "freed"
     echo(f"{verb} {freed.size / 1e6:,.1f} MB: {said}; the weights of {freed.kept} networks stay")
 
 
-EXTRAS = {"dashboard": "optuna_dashboard", "timm": "timm", "onnx": "onnxruntime", "postgres": "psycopg"}
-Check = tuple[str, str, str]  # (what was looked at; `ok`, `note` (works without) or `bad`; what was found)
+EXTRAS = {
+    "dashboard": "optuna_dashboard",
+    "timm": "timm",
+    "onnx": "onnxruntime",
+    "postgres": "psycopg",
+}
+Check = tuple[
+    str, str, str
+]  # (what was looked at; `ok`, `note` (works without) or `bad`; what was found)
 
 
 def doctor(storage: Storage = DEFAULT_URL, as_json: AsJson = False) -> None:
@@ -264,7 +312,11 @@ def _machine() -> Iterator[Check]:
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         memory = properties.total_memory / 2**30
-        yield f"GPU {index}", "ok", f"{properties.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}"
+        yield (
+            f"GPU {index}",
+            "ok",
+            f"{properties.name}, {memory:.0f} GiB, CUDA {torch.version.cuda}",
+        )
     if torch.cuda.is_available():
         there = shutil.which(CONTROL) is not None
         how = "compute at the same time" if there else "take turns"

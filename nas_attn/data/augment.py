@@ -1,10 +1,12 @@
-"""Batched augmentation, decided for a whole epoch at once and applied to normalised batches on the device.
+"""Batched augmentation, decided for a whole epoch at once and applied to normalised batches on the
+device.
 
-An epoch's random decisions are a function of (seed, epoch): the same for every candidate and device, from any batch on. Pixels
-outside the image have the mean colour: 0 after normalisation.
+An epoch's random decisions are a function of (seed, epoch): the same for every candidate and
+device, from any batch on. Pixels outside the image have the mean colour: 0 after normalisation.
 
-Transforms by name, torchvision's v2 and a user's own, get one `tv_tensors.Image`, uint8 (C, H, W); in segmentation also its `Mask`, in
-detection a dictionary of `boxes` and `labels`. They return the same number of values. Transforms that mix images get a batch.
+Transforms by name, torchvision's v2 and a user's own, get one `tv_tensors.Image`, uint8 (C, H, W);
+in segmentation also its `Mask`, in detection a dictionary of `boxes` and `labels`. They return the
+same number of values. Transforms that mix images get a batch.
 """
 
 from __future__ import annotations
@@ -36,29 +38,50 @@ class EpochPlan:
     count: int
     batches: tuple[Tensor, ...]  # index batches, int64
     mirrored: Tensor | None  # bool (N,)
-    corner: Tensor | None  # int64 (N, 2): row and column at which the crop starts in the padded image, mirrored or not
+    corner: (
+        Tensor | None
+    )  # int64 (N, 2): row and column at which the crop starts in the padded image, mirrored or not
     padding: int
     seed: tuple[int, int]  # of the epoch, for transforms of single images
-    blend: tuple[float, ...] | None  # for each batch, the image's own share in mixup (Zhang et al., 1710.09412)
+    blend: (
+        tuple[float, ...] | None
+    )  # for each batch, the image's own share in mixup (Zhang et al., 1710.09412)
 
     @classmethod
     def draw(
-        cls, count: int, batch_size: int, augment: Sequence[Augment], *, seed: int, epoch: int, device: torch.device
+        cls,
+        count: int,
+        batch_size: int,
+        augment: Sequence[Augment],
+        *,
+        seed: int,
+        epoch: int,
+        device: torch.device,
     ) -> EpochPlan:
-        """Decides one epoch over `count` images, in nearly equal batches of at most `batch_size`: no small batch at the end."""
-        asked: dict[str, dict[str, Any]] = {one.name: one.arguments for one in augment if one.name in BATCHED}
+        """Decides one epoch over `count` images, in nearly equal batches of at most `batch_size`:
+        no small batch at the end.
+        """
+        asked: dict[str, dict[str, Any]] = {
+            one.name: one.arguments for one in augment if one.name in BATCHED
+        }
         random = np.random.default_rng((seed, epoch))
-        # Repeated augmentation (Hoffer et al., 1901.09335), as in timm: an epoch has as many images, but fewer different ones.
+        # Repeated augmentation (Hoffer et al., 1901.09335), as in timm: an epoch has as many
+        # images, but fewer different ones.
         times = int(asked.get("repeat", {}).get("times", 1))
         order = torch.from_numpy(random.permutation(count).repeat(times)[:count]).to(device)
         batches = torch.tensor_split(order, -(-count // batch_size))
         if times > 1:  # copies are not neighbours in their batch, since neighbours are mixed
-            batches = tuple(b[(torch.arange(len(b), device=device) % times).argsort(stable=True)] for b in batches)
+            batches = tuple(
+                b[(torch.arange(len(b), device=device) % times).argsort(stable=True)]
+                for b in batches
+            )
 
         flip = torch.from_numpy(random.random(count) < 0.5).to(device) if "flip" in asked else None
         padding, corner = int(asked.get("crop", {}).get("padding", 0)), None
         if padding:
-            corner = torch.from_numpy(random.integers(0, (2 * padding + 1,) * 2, (count, 2))).to(device)
+            corner = torch.from_numpy(random.integers(0, (2 * padding + 1,) * 2, (count, 2))).to(
+                device
+            )
             if flip is not None:  # drawn for the unmirrored image
                 corner[:, 1] = torch.where(flip, 2 * padding - corner[:, 1], corner[:, 1])
         alpha = asked.get("mixup", {}).get("alpha", 0.0)
@@ -66,7 +89,9 @@ class EpochPlan:
         return cls(count, batches, flip, corner, padding, (seed, epoch), blend)
 
     def drawn(self, first: int) -> list[list[tuple[int, int]]]:
-        """Per batch from `first` on, each image's index and the seed of its own random decisions."""
+        """Per batch from `first` on, each image's index and the seed of its own random
+        decisions.
+        """
         seeds = np.random.default_rng((*self.seed, 1)).integers(0, 2**62, self.count).tolist()
         rows = [self._rows(number) for number in range(first, len(self.batches))]
         return [
@@ -75,15 +100,22 @@ class EpochPlan:
         ]
 
     def mirror(self, number: int, images: Tensor) -> Tensor:
-        """Mirrors the chosen images of batch `number`, uint8 (B, C, H, W): cheaper than after normalisation."""
+        """Mirrors the chosen images of batch `number`, uint8 (B, C, H, W): cheaper than after
+        normalisation.
+        """
         if self.mirrored is None:
             return images
         rows = images.permute(0, 2, 3, 1)
-        choice = torch.arange(len(images), device=images.device) + len(images) * self.mirrored[self._rows(number)]
+        choice = (
+            torch.arange(len(images), device=images.device)
+            + len(images) * self.mirrored[self._rows(number)]
+        )
         return torch.cat([rows, rows.flip(2)]).index_select(0, choice).permute(0, 3, 1, 2)
 
     def apply(self, number: int, x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-        """Crops and mixes batch `number`, mirrored already: x float32 (B, C, H, W), y int64 (B,) or float32 (B, classes)."""
+        """Crops and mixes batch `number`, mirrored already: x float32 (B, C, H, W), y int64 (B,) or
+        float32 (B, classes).
+        """
         rows = self._rows(number)
         if self.corner is not None:
             x = _crop(x, self.corner[rows], self.padding)
@@ -94,21 +126,33 @@ class EpochPlan:
         return torch.lerp(x.roll(1, 0), x, share), torch.lerp(shares.roll(1, 0), shares, share)
 
     def apply_mask(self, number: int, mask: Tensor) -> Tensor:
-        """Crops mirrored masks of batch `number`, uint8 (B, 1, H, W), to int64 (B, H, W); outside the image they are NOT_COUNTED."""
+        """Crops mirrored masks of batch `number`, uint8 (B, 1, H, W), to int64 (B, H, W); outside
+        the image they are NOT_COUNTED.
+        """
         if self.corner is None:
             return mask[:, 0].long()
-        cropped = _crop(mask.float() - NOT_COUNTED, self.corner[self._rows(number)], self.padding) + NOT_COUNTED
+        cropped = (
+            _crop(mask.float() - NOT_COUNTED, self.corner[self._rows(number)], self.padding)
+            + NOT_COUNTED
+        )
         return cropped[:, 0].long()
 
     def apply_boxes(self, number: int, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-        """Boxes of batch `number`, mirrored and cropped as their images of `size` (H, W): float32 (B, M, 5), class 0: none."""
+        """Boxes of batch `number`, mirrored and cropped as their images of `size` (H, W): float32
+        (B, M, 5), class 0: none.
+        """
         rows, (height, width) = self._rows(number), size
         label, left, top, right, bottom = boxes.unbind(2)
         if self.mirrored is not None:
             turned = self.mirrored[rows][:, None]
-            left, right = torch.where(turned, width - right, left), torch.where(turned, width - left, right)
+            left, right = (
+                torch.where(turned, width - right, left),
+                torch.where(turned, width - left, right),
+            )
         if self.corner is not None:
-            down, across = ((self.padding - self.corner[rows]).to(boxes.dtype)[:, i, None] for i in (0, 1))
+            down, across = (
+                (self.padding - self.corner[rows]).to(boxes.dtype)[:, i, None] for i in (0, 1)
+            )
             left, right = ((side + across).clamp(0, width) for side in (left, right))
             top, bottom = ((side + down).clamp(0, height) for side in (top, bottom))
         label = torch.where((left < right) & (top < bottom), label, 0)
@@ -130,11 +174,20 @@ def _crop(x: Tensor, corner: Tensor, padding: int) -> Tensor:
     images = torch.arange(batch, device=x.device) * high
     down = torch.arange(height, device=x.device) * wide
     begins = ((images + corner[:, 0]) * wide + corner[:, 1])[:, None] + down
-    return runs.index_select(0, begins.flatten()).view(batch, height, width, channels).permute(0, 3, 1, 2)
+    return (
+        runs.index_select(0, begins.flatten())
+        .view(batch, height, width, channels)
+        .permute(0, 3, 1, 2)
+    )
 
 
 Named = tuple[str, Callable[..., Any]]
-CONVERTING = ("Normalize", "ToDtype", "ConvertImageDtype", "ToTensor")  # Done by nas_attn after all augmentation
+CONVERTING = (
+    "Normalize",
+    "ToDtype",
+    "ConvertImageDtype",
+    "ToTensor",
+)  # Done by nas_attn after all augmentation
 MIXES = "num_classes"  # argument of the transforms that mix the images of a batch
 
 
@@ -148,10 +201,20 @@ class Made:
     mean: tuple[int, ...]  # colour of the images, 0 to 255
 
 
-def named_steps(augment: Sequence[Augment], made_for: Made) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
-    """(transforms of single images, transforms of whole batches), in order; DataError: a name or an argument is wrong."""
-    steps = [(_mixes(one), (one.name, _made(one, made_for))) for one in augment if one.name not in BATCHED]
-    return tuple(step for mixes, step in steps if not mixes), tuple(step for mixes, step in steps if mixes)
+def named_steps(
+    augment: Sequence[Augment], made_for: Made
+) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
+    """(transforms of single images, transforms of whole batches), in order; DataError: a name or an
+    argument is wrong.
+    """
+    steps = [
+        (_mixes(one), (one.name, _made(one, made_for)))
+        for one in augment
+        if one.name not in BATCHED
+    ]
+    return tuple(step for mixes, step in steps if not mixes), tuple(
+        step for mixes, step in steps if mixes
+    )
 
 
 @dataclass(frozen=True)
@@ -164,7 +227,9 @@ class Transformed:
     steps: tuple[Named, ...]
 
     def __call__(self, drawn: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """An image, uint8 (C, H, W), and its boxes (M, 5), by (index, seed); DataError: a transform failed."""
+        """An image, uint8 (C, H, W), and its boxes (M, 5), by (index, seed); DataError: a transform
+        failed.
+        """
         index, seed = drawn
         _seed(seed)
         stored = self.pixels.item(index)
@@ -174,7 +239,9 @@ class Transformed:
             try:
                 found = step(*parts)
             except Exception as error:  # any error of a user's transform
-                raise DataError(f"training.augment: '{name}' failed: {shorten(first_line(error))}") from error
+                raise DataError(
+                    f"training.augment: '{name}' failed: {shorten(first_line(error))}"
+                ) from error
             parts = list(found) if isinstance(found, tuple | list) else [found]
         return self._image(parts, stored), self._boxes(parts, boxes, stored.shape[-2:])
 
@@ -194,17 +261,25 @@ class Transformed:
     def _image(self, parts: Sequence[Any], stored: Tensor) -> Tensor:
         image, named = parts[0], " then ".join(name for name, _ in self.steps)
         if not isinstance(image, Tensor) or image.dtype != torch.uint8:
-            kind = str(image.dtype).removeprefix("torch.") if isinstance(image, Tensor) else type(image).__name__
-            raise DataError(
-                f"training.augment: '{named}' returns {kind}, not uint8 tensors: leave out ToDtype and Normalize, since images are "
-                "normalised afterwards (data.mean, data.std)"
+            kind = (
+                str(image.dtype).removeprefix("torch.")
+                if isinstance(image, Tensor)
+                else type(image).__name__
             )
-        whole = torch.cat([image, parts[1].to(torch.uint8).view(1, *image.shape[-2:])]) if self.masked else image
+            raise DataError(
+                f"training.augment: '{named}' returns {kind}, not uint8 tensors: leave out ToDtype"
+                " and Normalize, since images are normalised afterwards (data.mean, data.std)"
+            )
+        whole = (
+            torch.cat([image, parts[1].to(torch.uint8).view(1, *image.shape[-2:])])
+            if self.masked
+            else image
+        )
         if len(whole) != len(stored) or (self.boxes is not None and whole.shape != stored.shape):
             now, before = ("x".join(map(str, one.shape)) for one in (whole, stored))
             raise DataError(
-                f"training.augment: '{named}' makes images of {now}, but the network takes {before}: choose one that "
-                "keeps this size, or end with Resize"
+                f"training.augment: '{named}' makes images of {now}, but the network takes"
+                f" {before}: choose one that keeps this size, or end with Resize"
             )
         return whole.as_subclass(Tensor).contiguous()
 
@@ -222,20 +297,28 @@ class Transformed:
         return table
 
 
-def mixed(steps: Sequence[Named], x: Tensor, y: Tensor, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """A batch, x float32 (B, C, H, W), y int64 (B,), mixed: y becomes float32 (B, classes). DataError: it failed."""
+def mixed(
+    steps: Sequence[Named], x: Tensor, y: Tensor, seed: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """A batch, x float32 (B, C, H, W), y int64 (B,), mixed: y becomes float32 (B, classes).
+    DataError: it failed.
+    """
     with seeded(seed):
         for name, step in steps:
             try:
                 x, y = step(x, y)
             except Exception as error:
-                raise DataError(f"training.augment: '{name}' failed: {shorten(first_line(error))}") from error
+                raise DataError(
+                    f"training.augment: '{name}' failed: {shorten(first_line(error))}"
+                ) from error
     return x, y
 
 
 @contextmanager
 def seeded(seed: tuple[int, ...]) -> Iterator[None]:
-    """Inside, the generators of torch, NumPy and Python start from a seed; afterwards they are as before."""
+    """Inside, the generators of torch, NumPy and Python start from a seed; afterwards they are as
+    before.
+    """
     before, python = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[]):
         _seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
@@ -247,8 +330,10 @@ def seeded(seed: tuple[int, ...]) -> Iterator[None]:
 
 
 def seeded_batches(loader: Any, seed: tuple[int, ...]) -> Iterator[Any]:
-    """The batches of a user's DataLoader. Its random numbers depend only on the seed, and it does not change other generators. Raises
-    DataError: it fails, or has fewer batches than its length."""
+    """The batches of a user's DataLoader. Its random numbers depend only on the seed, and it does
+    not change other generators. Raises
+    DataError: it fails, or has fewer batches than its length.
+    """
     iterator, count = None, len(loader)
     for number in range(count):
         with seeded((*seed, number)):
@@ -264,10 +349,14 @@ def seeded_batches(loader: Any, seed: tuple[int, ...]) -> Iterator[Any]:
                 batch = next(iterator, None)
             except Exception as error:  # a user's data set
                 raise DataError(
-                    f"batch {number} of your DataLoader cannot be read: {shorten(first_line(error))}"
+                    f"batch {number} of your DataLoader cannot be read:"
+                    f" {shorten(first_line(error))}"
                 ) from error
         if batch is None:
-            raise DataError(f"your DataLoader has a length of {count} batches, but gives {number}: correct its length")
+            raise DataError(
+                f"your DataLoader has a length of {count} batches, but gives {number}: correct its"
+                " length"
+            )
         yield batch
 
 
@@ -288,21 +377,35 @@ def _mixes(one: Augment) -> bool:
 def _find(name: str) -> type[Any]:
     from torchvision.transforms import v2  # an import of a second, for recipes that name one
 
-    known = {key: cls for key, cls in vars(v2).items() if isinstance(cls, type) and issubclass(cls, v2.Transform)}
+    known = {
+        key: cls
+        for key, cls in vars(v2).items()
+        if isinstance(cls, type) and issubclass(cls, v2.Transform)
+    }
     if name in CONVERTING:
-        raise DataError(f"training.augment: leave out '{name}': images are normalised afterwards (data.mean, data.std)")
+        raise DataError(
+            f"training.augment: leave out '{name}': images are normalised afterwards (data.mean,"
+            " data.std)"
+        )
     if name not in known:
-        raise DataError(f"training.augment: torchvision has no '{name}': {did_you_mean(name, [*BATCHED, *known])}")
+        raise DataError(
+            f"training.augment: torchvision has no '{name}':"
+            f" {did_you_mean(name, [*BATCHED, *known])}"
+        )
     return known[name]
 
 
 def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
-    """The transform of an entry; entries within its arguments (`transforms` of RandomApply) are made, too."""
+    """The transform of an entry; entries within its arguments (`transforms` of RandomApply) are
+    made, too.
+    """
     from torchvision.transforms import InterpolationMode
 
     arguments = {key: _argument(value, made_for) for key, value in one.arguments.items()}
     if isinstance(named := arguments.get("transforms"), tuple):
-        arguments["transforms"] = [_made(_inner(each), made_for) if isinstance(each, str) else each for each in named]
+        arguments["transforms"] = [
+            _made(_inner(each), made_for) if isinstance(each, str) else each for each in named
+        ]
     if ":" in one.name:
         make = load_object(one.name, what="training.augment", error=DataError)
     else:
@@ -319,7 +422,9 @@ def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
             arguments["interpolation"] = InterpolationMode(way)  # torchvision 0.26 takes no text
         if one.name == "RandomErasing":  # 0 after normalisation, as in published recipes
             arguments.setdefault("value", list(made_for.mean))
-            warnings.filterwarnings("ignore", r"RandomErasing\(\) is currently passing through")  # masks and boxes stay
+            warnings.filterwarnings(
+                "ignore", r"RandomErasing\(\) is currently passing through"
+            )  # masks and boxes stay
         if made_for.masked and "fill" in parameters:  # pixels from outside the image do not count
             from torchvision import tv_tensors
 
@@ -327,11 +432,13 @@ def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
     try:
         transform = make(**arguments)
     except Exception as error:
-        raise DataError(f"training.augment: '{one.name}' cannot be made: {shorten(first_line(error))}") from error
+        raise DataError(
+            f"training.augment: '{one.name}' cannot be made: {shorten(first_line(error))}"
+        ) from error
     if not callable(transform):
         raise DataError(
-            f"training.augment: '{one.name}' returned a {type(transform).__name__}, not a transform: return something that can be "
-            "called with an image"
+            f"training.augment: '{one.name}' returned a {type(transform).__name__}, not a"
+            " transform: return something that can be called with an image"
         )
     return transform  # type: ignore[no-any-return]
 
@@ -341,12 +448,20 @@ def _inner(entry: Mapping[str, Any] | str) -> Augment:
     try:
         return Augment.model_validate(entry)
     except ValidationError as error:
-        raise DataError(f"training.augment: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+        raise DataError(
+            f"training.augment: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+        ) from None
 
 
 def _argument(value: Any, made_for: Made) -> Any:
-    """An argument for a library: named entries are made, and a list becomes a tuple (as Pillow's colours must be)."""
+    """An argument for a library: named entries are made, and a list becomes a tuple (as Pillow's
+    colours must be).
+    """
     if isinstance(value, Mapping):
         named = "name" in value
-        return _made(_inner(value), made_for) if named else {k: _argument(v, made_for) for k, v in value.items()}
+        return (
+            _made(_inner(value), made_for)
+            if named
+            else {k: _argument(v, made_for) for k, v in value.items()}
+        )
     return tuple(_argument(one, made_for) for one in value) if isinstance(value, list) else value

@@ -1,8 +1,10 @@
-"""Images with boxes: in COCO's form (`coco:FOLDER`), in ultralytics' (`yolo:PATH.yaml`), and the cluttered digits.
+"""Images with boxes: in COCO's form (`coco:FOLDER`), in ultralytics' (`yolo:PATH.yaml`), and the
+cluttered digits.
 
-Without `[data.coco]`, annotations of a split are searched at the places of COCO itself and of common programs (PATTERNS), and images
-in the file's folder, in FOLDER, in `images`, or in a folder with the split's name. For detectors of our own trainer, the longer side
-of an image is scaled to the side of the detector's input; the rest is grey.
+Without `[data.coco]`, annotations of a split are searched at the places of COCO itself and of
+common programs (PATTERNS), and images in the file's folder, in FOLDER, in `images`, or in a folder
+with the split's name. For detectors of our own trainer, the longer side of an image is scaled to
+the side of the detector's input; the rest is grey.
 """
 
 from __future__ import annotations
@@ -30,15 +32,32 @@ from nas_attn.data.augment import EpochPlan, Named, Transformed
 from nas_attn.data.dataset import Classes, Split, Statistics
 from nas_attn.data.digits import CLASSES, OPTIONS, box_of, chosen_options, draw_masked, generated
 from nas_attn.data.folder import Files, prepare
-from nas_attn.data.parts import GREY, SUFFIXES, Framed, Labelled, Parts, Place, cache_folder, decode, exclusive
+from nas_attn.data.parts import (
+    GREY,
+    SUFFIXES,
+    Framed,
+    Labelled,
+    Parts,
+    Place,
+    cache_folder,
+    decode,
+    exclusive,
+)
 from nas_attn.errors import DataError, NasAttnWarning, few, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import CocoSection, DataSection
 
 SPLITS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
-PATTERNS = ("annotations/instances_{}*.json", "{}/_annotations.coco.json", "annotations/{}*.json", "{}.json")
+PATTERNS = (
+    "annotations/instances_{}*.json",
+    "{}/_annotations.coco.json",
+    "annotations/{}*.json",
+    "{}.json",
+)
 SLACK = 1.0  # pixels by which a box may exceed its image, since programs round
-BoxTable = NDArray[np.float32]  # (M, 5): class from 1 (below: a crowd, not counted), left, top, right, bottom in pixels
+BoxTable = NDArray[
+    np.float32
+]  # (M, 5): class from 1 (below: a crowd, not counted), left, top, right, bottom in pixels
 
 Id = typing.Annotated[int, Field(lt=2**63)] | typing.Annotated[str, Field(max_length=100)]
 
@@ -86,20 +105,32 @@ class Coco:
     trained: int  # number of images in the training annotations
 
     def read(self, split: str) -> tuple[tuple[Framed, ...], tuple[BoxTable, ...]]:
-        """The images of a split, unopened, and their boxes; DataError: annotations are wrong, or an image is missing."""
+        """The images of a split, unopened, and their boxes; DataError: annotations are wrong, or an
+        image is missing.
+        """
         path = self.files[split]
         content = _content(path)
         names = _names(content, path)
         others = [name for number, name in self.classes.items() if names.get(number, name) != name]
         if others:
-            raise DataError(f"'{path}' uses the id of the training annotations' category '{others[0]}' for another one")
+            raise DataError(
+                f"'{path}' uses the id of the training annotations' category '{others[0]}' for"
+                " another one"
+            )
         images = {image.id: image for image in content.images}
         if len(images) < len(content.images):
             raise DataError(f"'{path}' has two images with the same id: each needs its own")
         folder = self._folder(split, content.images[0].file_name)
-        lacking = [image.file_name for image in content.images if not os.path.isfile(folder / image.file_name)]
+        lacking = [
+            image.file_name
+            for image in content.images
+            if not os.path.isfile(folder / image.file_name)
+        ]
         if lacking:
-            raise DataError(f"{len(lacking)} of {len(images)} images of '{path}' are not in '{folder}': {few(lacking)}")
+            raise DataError(
+                f"{len(lacking)} of {len(images)} images of '{path}' are not in '{folder}':"
+                f" {few(lacking)}"
+            )
         order = {number: i for i, number in enumerate(self.classes, 1)}
         boxes: dict[int | str, list[tuple[float, ...]]] = {number: [] for number in images}
         empty = 0
@@ -107,7 +138,8 @@ class Coco:
             if row.image_id not in images or row.category_id not in names:
                 lost = "category" if row.image_id in images else "image"
                 raise DataError(
-                    f"the box with id {row.id} of '{path}' names the {lost} {getattr(row, f'{lost}_id')}, which does not exist"
+                    f"the box with id {row.id} of '{path}' names the {lost}"
+                    f" {getattr(row, f'{lost}_id')}, which does not exist"
                 )
             found = _corners(row, images[row.image_id], path)
             if found is None:
@@ -116,10 +148,19 @@ class Coco:
                 label = order[row.category_id]
                 boxes[row.image_id].append((-label if row.iscrowd else label, *found))
         if empty:
-            warnings.warn(f"ignored {empty} boxes of '{path}' without width or height", NasAttnWarning, stacklevel=2)
+            warnings.warn(
+                f"ignored {empty} boxes of '{path}' without width or height",
+                NasAttnWarning,
+                stacklevel=2,
+            )
         if not any(box[0] > 0 for found in boxes.values() for box in found):
-            raise DataError(f"'{path}' has no box of the categories of '{self.files['train'].relative_to(self.root)}'")
-        framed = tuple(Framed(folder / one.file_name, (one.width, one.height)) for one in content.images)
+            raise DataError(
+                f"'{path}' has no box of the categories of"
+                f" '{self.files['train'].relative_to(self.root)}'"
+            )
+        framed = tuple(
+            Framed(folder / one.file_name, (one.width, one.height)) for one in content.images
+        )
         return framed, tuple(np.array(one, np.float32).reshape(-1, 5) for one in boxes.values())
 
     def _folder(self, split: str, first: str) -> Path:
@@ -127,21 +168,30 @@ class Coco:
         root, file = self.root, self.files[split]
         if self.images is not None:
             if not (root / self.images).is_dir():
-                raise DataError(f"data.coco.images = '{shorten(self.images)}': '{root / self.images}' does not exist")
+                raise DataError(
+                    f"data.coco.images = '{shorten(self.images)}': '{root / self.images}' does not"
+                    " exist"
+                )
             return root / self.images
         named = dict.fromkeys((file.stem.removeprefix("instances_"), *SPLITS[split]))
-        places = [file.parent, *(base / name for base in (root, root / "images") for name in ("", *named))]
+        places = [
+            file.parent,
+            *(base / name for base in (root, root / "images") for name in ("", *named)),
+        ]
         for place in places:
             if os.path.isfile(place / first):  # also false if the name is too long
                 return place
         raise DataError(
-            f"the image '{shorten(first)}' of '{file}' is not there (looked in {few([str(place) for place in places])}): name "
-            "the images' folder in data.coco.images"
+            f"the image '{shorten(first)}' of '{file}' is not there (looked in"
+            f" {few([str(place) for place in places])}): name the images' folder in"
+            " data.coco.images"
         )
 
 
 def seen(data: str) -> str:
-    """The classes and images of `coco:FOLDER`, or what is wrong with it, which the recipe may correct."""
+    """The classes and images of `coco:FOLDER`, or what is wrong with it, which the recipe may
+    correct.
+    """
     try:
         found = find(DataSection(name=data))
         images = (f"{split}: {len(found.read(split)[0]):,} images" for split in found.files)
@@ -151,7 +201,9 @@ def seen(data: str) -> str:
 
 
 def count_trained(section: DataSection) -> float:
-    """Approximate number of training images of `coco:FOLDER` or `yolo:PATH.yaml`. Raises DataError: it is unknown."""
+    """Approximate number of training images of `coco:FOLDER` or `yolo:PATH.yaml`. Raises DataError:
+    it is unknown.
+    """
     if section.name.startswith("yolo:"):
         return sum(1 for _ in named_images(section, "train"))
     found = find(section)
@@ -159,17 +211,32 @@ def count_trained(section: DataSection) -> float:
 
 
 def find(section: DataSection) -> Coco:
-    """The files of the data, and their classes. Raises DataError: there are none, or no class with boxes."""
-    root = user_path(section.name.removeprefix("coco:"), what="folder of images with boxes", error=DataError)
+    """The files of the data, and their classes. Raises DataError: there are none, or no class with
+    boxes.
+    """
+    root = user_path(
+        section.name.removeprefix("coco:"), what="folder of images with boxes", error=DataError
+    )
     if not root.is_dir():
-        raise DataError(f"folder of images with boxes '{root}' does not exist (looked in {Path.cwd()})")
+        raise DataError(
+            f"folder of images with boxes '{root}' does not exist (looked in {Path.cwd()})"
+        )
     where = section.coco or CocoSection()
-    files = {split: path for split in SPLITS if (path := _annotations(root, split, getattr(where, split)))}
+    files = {
+        split: path
+        for split in SPLITS
+        if (path := _annotations(root, split, getattr(where, split)))
+    }
     if "train" not in files:
         tried = ", ".join(pattern.format("train") for pattern in PATTERNS)
-        raise DataError(f"'{root}' has no annotations to train on (looked for {tried}): name them in data.coco.train")
+        raise DataError(
+            f"'{root}' has no annotations to train on (looked for {tried}): name them in"
+            " data.coco.train"
+        )
     content = _content(files["train"])
-    return Coco(root.resolve(), files, where.images, _classes(content, files["train"]), len(content.images))
+    return Coco(
+        root.resolve(), files, where.images, _classes(content, files["train"]), len(content.images)
+    )
 
 
 def _annotations(root: Path, split: str, given: str | None) -> Path | None:
@@ -179,10 +246,18 @@ def _annotations(root: Path, split: str, given: str | None) -> Path | None:
             raise DataError(f"data.coco.{split} = '{shorten(given)}': '{path}' does not exist")
         return path
     for pattern in PATTERNS:
-        found = sorted({path for name in SPLITS[split] for path in root.glob(pattern.format(name)) if path.is_file()})
+        found = sorted(
+            {
+                path
+                for name in SPLITS[split]
+                for path in root.glob(pattern.format(name))
+                if path.is_file()
+            }
+        )
         if len(found) > 1:
             raise DataError(
-                f"'{root}' has several annotations for {split}, {few([str(path) for path in found])}: name one in data.coco.{split}"
+                f"'{root}' has several annotations for {split},"
+                f" {few([str(path) for path in found])}: name one in data.coco.{split}"
             )
         if found:
             return found[0]
@@ -197,7 +272,9 @@ def _content(path: Path) -> _Content:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise DataError(f"'{path}' is not in COCO's format: {where + ': ' if where else ''}{first['msg']}") from None
+        raise DataError(
+            f"'{path}' is not in COCO's format: {where + ': ' if where else ''}{first['msg']}"
+        ) from None
 
 
 def _names(content: _Content, path: Path) -> dict[int, str]:
@@ -217,7 +294,9 @@ def _classes(content: _Content, path: Path) -> dict[int, str]:
     if lacking or not used:
         what = f"no box of category '{lacking[0]}'" if lacking else "no boxes"
         more = f" ({len(lacking)} of {len(names)} categories have none)" if lacking else ""
-        raise DataError(f"'{path}' has {what} to learn from{more}: remove the category, or add boxes")
+        raise DataError(
+            f"'{path}' has {what} to learn from{more}: remove the category, or add boxes"
+        )
     return {number: name for number, name in names.items() if number in used}
 
 
@@ -225,17 +304,25 @@ def _corners(row: _Box, image: _Image, path: Path) -> tuple[float, float, float,
     """(left, top, right, bottom) within the image; None for a box without area."""
     left, top, wide, high = row.bbox
     width, height = image.width, image.height
-    if min(left, top) < -SLACK or left + wide > width + SLACK or top + high > height + SLACK or min(wide, high) < 0:
+    if (
+        min(left, top) < -SLACK
+        or left + wide > width + SLACK
+        or top + high > height + SLACK
+        or min(wide, high) < 0
+    ):
         raise DataError(
-            f"the box with id {row.id} of '{path}', {[round(value, 2) for value in row.bbox]}, is not within its image of "
-            f"{width}x{height} pixels: boxes are [left, top, width, height]"
+            f"the box with id {row.id} of '{path}', {[round(value, 2) for value in row.bbox]}, is"
+            f" not within its image of {width}x{height} pixels: boxes are [left, top, width,"
+            " height]"
         )
     box = max(left, 0.0), max(top, 0.0), min(left + wide, width), min(top + high, height)
     return box if box[0] < box[2] and box[1] < box[3] else None
 
 
 def _scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> NDArray[np.float32]:
-    """(N, M, 5), zeros if an image has fewer boxes than others: boxes as `BoxTable`, in pixels of the detector's input."""
+    """(N, M, 5), zeros if an image has fewer boxes than others: boxes as `BoxTable`, in pixels of
+    the detector's input.
+    """
     most = max((len(found) for found in boxes), default=0)
     table = np.zeros((len(boxes), max(most, 1), 5), np.float32)
     for number, (found, image) in enumerate(zip(boxes, images, strict=True)):
@@ -245,12 +332,21 @@ def _scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> N
 
 
 SIDE = 320  # of a detector's input, unless `data.size` says otherwise
-MEAN, STD = tuple(value / 255 for value in GREY), (1.0, 1.0, 1.0)  # Grey is 0 in augmentation; a detector takes 0 to 1
+MEAN, STD = (
+    tuple(value / 255 for value in GREY),
+    (
+        1.0,
+        1.0,
+        1.0,
+    ),
+)  # Grey is 0 in augmentation; a detector takes 0 to 1
 
 
 @dataclass(frozen=True)
 class BoxedSplit(Split):
-    """Images with boxes; `labels` is not used. y of a batch is float32 (B, M, 5): `BoxTable`, filled with zeros."""
+    """Images with boxes; `labels` is not used. y of a batch is float32 (B, M, 5): `BoxTable`,
+    filled with zeros.
+    """
 
     boxes: Tensor  # float32 (N, M, 5), on the device
 
@@ -263,7 +359,9 @@ class BoxedSplit(Split):
     def _y(self) -> Tensor:
         return self.boxes
 
-    def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _augmented(
+        self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Boxes are mirrored and cropped along with their image; x 0 to 1."""
         x, _ = super()._augmented(plan, number, mirrored, y)
         return self._fed(x), plan.apply_boxes(number, y, self.pixels.shape[1:])
@@ -289,9 +387,14 @@ class Boxes(Classes):
     def statistics(self, train: Labelled, section: DataSection) -> Statistics:
         return MEAN, STD
 
-    def split(self, part: Labelled, place: torch.device, classes: int, statistics: Statistics) -> Split:
+    def split(
+        self, part: Labelled, place: torch.device, classes: int, statistics: Statistics
+    ) -> Split:
         assert part.boxes is not None
-        labels, boxes = torch.from_numpy(part.labels).to(place), torch.from_numpy(part.boxes).to(place)
+        labels, boxes = (
+            torch.from_numpy(part.labels).to(place),
+            torch.from_numpy(part.boxes).to(place),
+        )
         return BoxedSplit(part.pixels.to(place), labels, classes, *statistics, boxes)
 
 
@@ -311,7 +414,8 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
     if "validation" in found.files:
         if section.validation is not None:
             raise DataError(
-                f"data.validation does not apply, since '{found.files['validation']}' has the validation images: remove it"
+                f"data.validation does not apply, since '{found.files['validation']}' has the"
+                " validation images: remove it"
             )
         validation = ready("validation")
     missing = f"'{found.root}' has no annotations of a test split: name them in data.coco.test"
@@ -326,9 +430,13 @@ def digits(section: DataSection, _place: Place) -> Parts:
 
     def make(split: str) -> Labelled:
         images, masks, _ = draw_masked(section.seed, split, options)
-        larger = interpolate(torch.from_numpy(images)[:, None], size=(side, side), mode="bilinear")  # uint8 stays
+        larger = interpolate(
+            torch.from_numpy(images)[:, None], size=(side, side), mode="bilinear"
+        )  # uint8 stays
         part = Labelled.of(larger.expand(-1, 3, -1, -1).numpy(), np.zeros(len(images), np.int64))
-        return replace(part, boxes=np.array([_digit_box(mask, side) for mask in masks], np.float32)[:, None])
+        return replace(
+            part, boxes=np.array([_digit_box(mask, side) for mask in masks], np.float32)[:, None]
+        )
 
     return generated(make)
 
@@ -342,7 +450,11 @@ def _digit_box(mask: NDArray[np.uint8], side: int) -> tuple[float, ...]:
 DEFAULT_SIZE = 640
 STRIDE = 32  # detectors halve the image's side five times
 DIGITS_FORMAT = 1
-YAML_SPLITS = {"train": "train", "val": "validation", "test": "test"}  # key in the YAML -> split of the digits
+YAML_SPLITS = {
+    "train": "train",
+    "val": "validation",
+    "test": "test",
+}  # key in the YAML -> split of the digits
 
 
 def side(section: DataSection) -> int:
@@ -354,11 +466,15 @@ def side(section: DataSection) -> int:
 
 
 def data_file(section: DataSection) -> Path:
-    """The YAML file of the data; the one of the digits is made if it is missing. Raises DataError: there is none."""
+    """The YAML file of the data; the one of the digits is made if it is missing. Raises DataError:
+    there is none.
+    """
     if section.name == "digits":
         return _digits_file(section)
     if not section.name.startswith("yolo:"):
-        raise DataError(f"'{section.name}' has no boxes: for detection, give digits or yolo:PATH.yaml")
+        raise DataError(
+            f"'{section.name}' has no boxes: for detection, give digits or yolo:PATH.yaml"
+        )
     path = user_path(section.name.removeprefix("yolo:"), what="data YAML", error=DataError)
     if not path.is_file():
         raise DataError(f"data YAML '{path}' does not exist (looked in {Path.cwd()})")
@@ -376,7 +492,9 @@ def described(section: DataSection) -> Mapping[str, Any]:
         raise DataError(f"data YAML '{path}' cannot be read: {shorten(str(error))}") from None
     names = content.get("names") if isinstance(content, dict) else None
     if not isinstance(names, list | dict) or not names:
-        raise DataError(f"data YAML '{path}' names no classes: give names: [one, two], and train and val")
+        raise DataError(
+            f"data YAML '{path}' names no classes: give names: [one, two], and train and val"
+        )
     return content  # type: ignore[no-any-return]
 
 
@@ -401,22 +519,32 @@ def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
 
 
 def named_images(section: DataSection, *splits: str) -> Iterator[Path]:
-    """The image files of these splits, from the folders and file lists in the YAML; other entries are left out."""
+    """The image files of these splits, from the folders and file lists in the YAML; other entries
+    are left out.
+    """
     content = described(section)
     root = Path(str(content.get("path") or ".")).expanduser()
     for named in (content.get(split) for split in splits):
-        for name in (one for one in (named if isinstance(named, list) else [named]) if isinstance(one, str)):
-            base = next((b for b in (root, data_file(section).parent / root) if (b / name).exists()), Path())
+        for name in (
+            one for one in (named if isinstance(named, list) else [named]) if isinstance(one, str)
+        ):
+            base = next(
+                (b for b in (root, data_file(section).parent / root) if (b / name).exists()), Path()
+            )
             place = base / name
             lines = place.read_text("utf-8").split() if place.is_file() else ()
             paths = [base / line for line in lines] or sorted(place.rglob("*"))
-            yield from (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+            yield from (
+                path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()
+            )
 
 
 def _digits_file(section: DataSection) -> Path:
     options = chosen_options(section, OPTIONS)
     what = repr((DIGITS_FORMAT, section.seed, sorted(options.items())))
-    folder = cache_folder().parent / "boxes" / hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
+    folder = (
+        cache_folder().parent / "boxes" / hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
+    )
     with exclusive(folder.with_suffix(".lock"), "the digits with their boxes"):
         if not (folder / "data.yaml").is_file():
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,6 @@
-"""A data set: splits that yield batches, guarded access to the test split, and `load`, which makes both from `[data]`."""
+"""A data set: splits that yield batches, guarded access to the test split, and `load`, which makes
+both from `[data]`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas_attn import tables
-from nas_attn.data.augment import EpochPlan, Made, Named, Transformed, mixed, named_steps, seeded, seeded_batches
+from nas_attn.data.augment import (
+    EpochPlan,
+    Made,
+    Named,
+    Transformed,
+    mixed,
+    named_steps,
+    seeded,
+    seeded_batches,
+)
 from nas_attn.data.parts import NOT_COUNTED, Feed, Labelled, Parts, Pixels, Place, moments
 from nas_attn.data.splitting import amount, divided, stratified
 from nas_attn.errors import DataError
@@ -35,11 +46,17 @@ class Split:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]  # per channel, on the scale 0 to 1; batches are normalised with them
-    workers: int = field(default=1, kw_only=True)  # processes that transform images, if there are such transforms
-    loader: Any = field(default=None, kw_only=True)  # a user's DataLoader; its batches are used as they are
+    workers: int = field(
+        default=1, kw_only=True
+    )  # processes that transform images, if there are such transforms
+    loader: Any = field(
+        default=None, kw_only=True
+    )  # a user's DataLoader; its batches are used as they are
     masked: ClassVar[bool] = False  # whether an image's last channel, as stored, is its mask
     _feeds: dict[str, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _scales: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _scales: dict[int, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,7 +71,9 @@ class Split:
         return images
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, in order: x float32 (B, C, H, W), normalised and in channels-last order, y int64 (B,)."""
+        """All images once, in order: x float32 (B, C, H, W), normalised and in channels-last order,
+        y int64 (B,).
+        """
         for images, y in self.stored(batch_size):
             yield self._normalised(images), y
 
@@ -65,59 +84,96 @@ class Split:
             yield images, self._y[index[number]]
 
     def epoch(
-        self, batch_size: int, *, seed: int, epoch: int, augment: Sequence[Augment], first_batch: int = 0
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        epoch: int,
+        augment: Sequence[Augment],
+        first_batch: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of training: every image once. `seed` and `epoch` decide order and augmentation; `first_batch` continues in
-        the middle. x as in `batches`; y int64 (B,), or float32 (B, classes) with mixup."""
+        """One epoch of training: every image once. `seed` and `epoch` decide order and
+        augmentation; `first_batch` continues in the middle. x as in `batches`; y int64 (B,), or
+        float32 (B, classes) with mixup.
+        """
         if self.loader is not None:
             yield from self._loaded((seed, epoch), first_batch)
             return
-        plan = EpochPlan.draw(len(self), batch_size, augment, seed=seed, epoch=epoch, device=self.device)
+        plan = EpochPlan.draw(
+            len(self), batch_size, augment, seed=seed, epoch=epoch, device=self.device
+        )
         steps, mixing = self._named_steps(augment)
-        for number, (stored, y) in enumerate(self._drawn(plan, steps, repr(augment), first_batch), first_batch):
+        for number, (stored, y) in enumerate(
+            self._drawn(plan, steps, repr(augment), first_batch), first_batch
+        ):
             x, y = self._augmented(plan, number, plan.mirror(number, stored), y)
             yield mixed(mixing, x, y, (seed, epoch, number)) if mixing else (x, y)
 
     def check(self, augment: Sequence[Augment]) -> None:
-        """Tries transforms on some images before anything is trained; DataError: unknown, failing, or not for these images."""
+        """Tries transforms on some images before anything is trained; DataError: unknown, failing,
+        or not for these images.
+        """
         if self.loader is not None:
             if augment:
                 raise DataError(
-                    "training.augment is not for a DataLoader of your own, which augments itself: remove it"
+                    "training.augment is not for a DataLoader of your own, which augments itself:"
+                    " remove it"
                 )
             return
         steps, mixing = self._named_steps(augment)
         with seeded((0,)):
             if steps:
                 transformed, few = self._transformed(steps), range(min(4, len(self)))
-                sizes = sorted({tuple(transformed((number, number))[0].shape[1:]) for number in few})
+                sizes = sorted(
+                    {tuple(transformed((number, number))[0].shape[1:]) for number in few}
+                )
                 if len(sizes) > 1:
                     raise DataError(
-                        f"training.augment makes images of different sizes, {sizes[0]} and {sizes[-1]}: end it with a transform that "
-                        "gives one size, like RandomCrop"
+                        f"training.augment makes images of different sizes, {sizes[0]} and"
+                        f" {sizes[-1]}: end it with a transform that gives one size, like"
+                        " RandomCrop"
                     )
             if mixing:
                 x, y = next(self.batches(2))
                 mixed(mixing, x, y, (0,))
 
-    def _named_steps(self, augment: Sequence[Augment]) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
+    def _named_steps(
+        self, augment: Sequence[Augment]
+    ) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
         height, width = self.pixels.shape[1:]
         return named_steps(
-            augment, Made(self.classes, (height, width), self.masked, tuple(round(255 * value) for value in self.mean))
+            augment,
+            Made(
+                self.classes,
+                (height, width),
+                self.masked,
+                tuple(round(255 * value) for value in self.mean),
+            ),
         )
 
     def _drawn(
         self, plan: EpochPlan, steps: tuple[Named, ...], key: str, first: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches as stored with their labels, masks or boxes; each image is transformed by itself."""
+        """Batches as stored with their labels, masks or boxes; each image is transformed by
+        itself.
+        """
         if not steps:
-            for index, stored in zip(plan.batches[first:], self.pixels.fetch(plan.batches[first:]), strict=True):
+            for index, stored in zip(
+                plan.batches[first:], self.pixels.fetch(plan.batches[first:]), strict=True
+            ):
                 yield stored, self._y[index]
             return
         if key not in self._feeds:
-            self._feeds[key] = Feed(self._transformed(steps), self.workers, pinned=self.device.type == "cuda")
-        for index, (stored, y) in zip(plan.batches[first:], self._feeds[key](plan.drawn(first)), strict=True):
-            yield stored.to(self.device, non_blocking=True), y.to(self.device) if y.shape[1] else self._y[index]
+            self._feeds[key] = Feed(
+                self._transformed(steps), self.workers, pinned=self.device.type == "cuda"
+            )
+        for index, (stored, y) in zip(
+            plan.batches[first:], self._feeds[key](plan.drawn(first)), strict=True
+        ):
+            yield (
+                stored.to(self.device, non_blocking=True),
+                (y.to(self.device) if y.shape[1] else self._y[index]),
+            )
 
     def _transformed(self, steps: tuple[Named, ...]) -> Transformed:
         return Transformed(self.pixels.to(torch.device("cpu")), None, self.masked, steps)
@@ -127,8 +183,12 @@ class Split:
         """Labels, masks or boxes of the images as stored."""
         return self.labels
 
-    def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """A training batch (x, y) from mirrored images as stored, and their labels, masks or boxes."""
+    def _augmented(
+        self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A training batch (x, y) from mirrored images as stored, and their labels, masks or
+        boxes.
+        """
         return plan.apply(number, self._normalised(mirrored), y, self.classes)
 
     def steps(self, batch_size: int) -> int:
@@ -141,7 +201,10 @@ class Split:
             if number >= first:
                 x = x.to(self.device, non_blocking=True)
                 x = self._normalised(x) if x.dtype == torch.uint8 else x.float()
-                yield x.contiguous(memory_format=torch.channels_last), y.to(self.device, non_blocking=True)
+                yield (
+                    x.contiguous(memory_format=torch.channels_last),
+                    y.to(self.device, non_blocking=True),
+                )
 
     def _normalised(self, images: Tensor) -> Tensor:
         scale, shift = self._scale_and_shift(images.shape[3])
@@ -150,7 +213,9 @@ class Split:
         return x
 
     def _scale_and_shift(self, width: int) -> tuple[Tensor, Tensor]:
-        """float32 (W * C,) each, put on the device once: x = pixel * scale - shift, for a row of pixels at a time."""
+        """float32 (W * C,) each, put on the device once: x = pixel * scale - shift, for a row of
+        pixels at a time.
+        """
         if width not in self._scales:
             scale = [1 / (255 * deviation) for deviation in self.std]
             shift = [mean / deviation for mean, deviation in zip(self.mean, self.std, strict=True)]
@@ -168,21 +233,29 @@ class Dataset:
     validation: Split
     classes: tuple[str, ...]
     input_shape: tuple[int, int, int]  # (C, H, W)
-    digest: str  # text that changes when an image, a label or the split of train and validation changes
+    digest: (
+        str  # text that changes when an image, a label or the split of train and validation changes
+    )
     open_test: Callable[[], Split]  # do not call it directly: use `read_test`
     missing_test: str = ""  # Why there is no test split, with the way out; else empty
-    validation_identity: NDArray[np.int64] | None = None  # (N,); for a folder, checksums of the images' names and sizes
+    validation_identity: NDArray[np.int64] | None = (
+        None  # (N,); for a folder, checksums of the images' names and sizes
+    )
     task: Task = TASKS["classification"]
 
     def read_test(self, reason: str) -> Split:
-        """The test split, read for a stated reason, which the caller records; DataError if there is none."""
+        """The test split, read for a stated reason, which the caller records; DataError if there is
+        none.
+        """
         if not reason.strip():
             raise DataError(f"the test split of '{self.name}' can be read only for a stated reason")
         log.info("test split of '%s' read: %s", self.name, reason)
         return self.open_test()
 
 
-Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and standard deviation per channel, on the scale 0 to 1
+Statistics = tuple[
+    tuple[float, ...], tuple[float, ...]
+]  # mean and standard deviation per channel, on the scale 0 to 1
 
 
 class Classes:
@@ -197,7 +270,10 @@ class Classes:
         present = np.bincount(part.labels, minlength=len(classes))
         missing = [name for name, count in zip(classes, present, strict=True) if not count]
         if missing:
-            raise DataError(f"{what} has no image of class '{missing[0]}' ({len(missing)} of {len(classes)} missing)")
+            raise DataError(
+                f"{what} has no image of class '{missing[0]}' ({len(missing)} of {len(classes)}"
+                " missing)"
+            )
 
     def input_shape(self, part: Labelled) -> tuple[int, int, int]:
         """(C, H, W) of a network's input."""
@@ -217,23 +293,38 @@ class Classes:
             )
         return tuple(section.mean), tuple(section.std)
 
-    def split(self, part: Labelled, place: torch.device, classes: int, statistics: Statistics) -> Split:
+    def split(
+        self, part: Labelled, place: torch.device, classes: int, statistics: Statistics
+    ) -> Split:
         """The images on a device."""
-        return Split(part.pixels.to(place), torch.from_numpy(part.labels).to(place), classes, *statistics)
+        return Split(
+            part.pixels.to(place), torch.from_numpy(part.labels).to(place), classes, *statistics
+        )
 
 
 def load(
-    section: DataSection, *, device: torch.device | str, share: Share = ALONE, task: Task = TASKS["classification"]
+    section: DataSection,
+    *,
+    device: torch.device | str,
+    share: Share = ALONE,
+    task: Task = TASKS["classification"],
 ) -> Dataset:
-    """Reads, splits, puts on the device; DataError: unknown name, missing or broken files, too few images."""
+    """Reads, splits, puts on the device; DataError: unknown name, missing or broken files, too few
+    images.
+    """
     place, kind = Place(torch.device(device), share), task.kind()
-    fixed = ":" not in section.name and task.labels != "boxes"  # images of one size that can all be read
+    fixed = (
+        ":" not in section.name and task.labels != "boxes"
+    )  # images of one size that can all be read
     for name in ("size", "broken_images") if fixed else ():
         if getattr(section, name) != DataSection.model_fields[name].default:
             raise DataError(f"data.{name} does not apply to '{section.name}': leave it out")
     parts = tables.data_reader(section.name, task.labels)(section, place)
     if not isinstance(parts, Parts):
-        raise DataError(f"data.name '{section.name}' returned {type(parts).__name__}: return nas_attn.data.parts.Parts")
+        raise DataError(
+            f"data.name '{section.name}' returned {type(parts).__name__}: return"
+            " nas_attn.data.parts.Parts"
+        )
     train, validation = _split(parts, section, kind)
     for part, split in ((train, "training"), (validation, "validation")):
         kind.check(part, parts.classes, f"{split} split of '{section.name}'")
@@ -268,11 +359,19 @@ def load(
 
 
 def _split(parts: Parts, section: DataSection, kind: Classes) -> tuple[Labelled, Labelled]:
-    """Train and validation: the source's own, or a stratified split; then the subset of the training images."""
+    """Train and validation: the source's own, or a stratified split; then the subset of the
+    training images.
+    """
     train, validation, strata = parts.train, parts.validation, kind.strata(parts.classes)
     if train.loader is not None and (validation is None or section.train_subset is not None):
-        lacking = "data.train_subset is not for" if validation else "there are no images for 'validation' next to"
-        raise DataError(f"{lacking} the DataLoader of '{section.name}': its batches are taken as they are")
+        lacking = (
+            "data.train_subset is not for"
+            if validation
+            else "there are no images for 'validation' next to"
+        )
+        raise DataError(
+            f"{lacking} the DataLoader of '{section.name}': its batches are taken as they are"
+        )
     if validation is None:
         count = amount(section.validation, train.labels, "data.validation")
         taken, left = divided(train.labels, count, section.seed, strata, train.groups)
@@ -293,11 +392,17 @@ class MaskedSplit(Split):
         return super().first(count)[:, :-1]
 
     def stored(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images once, in order, as stored: uint8 (B, C, H, W), and their masks int64 (B, H, W)."""
-        for both in self.pixels.fetch(torch.split(torch.arange(len(self), device=self.device), batch_size)):
+        """All images once, in order, as stored: uint8 (B, C, H, W), and their masks int64 (B, H,
+        W).
+        """
+        for both in self.pixels.fetch(
+            torch.split(torch.arange(len(self), device=self.device), batch_size)
+        ):
             yield both[:, :-1], both[:, -1].long()
 
-    def _augmented(self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _augmented(
+        self, plan: EpochPlan, number: int, mirrored: Tensor, y: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """A mask is mirrored and cropped along with its image."""
         x, _ = super()._augmented(plan, number, mirrored[:, :-1], y)
         return x, plan.apply_mask(number, mirrored[:, -1:])
@@ -310,7 +415,9 @@ class Masks(Classes):
         return ("image",)
 
     def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
-        """Raises DataError: a class is missing. Only in the training split: elsewhere a missing class does not count."""
+        """Raises DataError: a class is missing. Only in the training split: elsewhere a missing
+        class does not count.
+        """
         if not what.startswith("training"):
             return
         for every in (False, True):
@@ -319,13 +426,18 @@ class Masks(Classes):
             if not missing:
                 return
         raise DataError(
-            f"{what} has no pixel of class '{missing[0]}' ({len(missing)} of {len(classes)} classes are missing): a mask's "
-            f"values are class numbers, 0 to {len(classes) - 1}, and {NOT_COUNTED} is not counted"
+            f"{what} has no pixel of class '{missing[0]}' ({len(missing)} of {len(classes)} classes"
+            f" are missing): a mask's values are class numbers, 0 to {len(classes) - 1}, and"
+            f" {NOT_COUNTED} is not counted"
         )
 
     def input_shape(self, part: Labelled) -> tuple[int, int, int]:
         channels, height, width = part.pixels.shape
         return channels - 1, height, width
 
-    def split(self, part: Labelled, place: torch.device, classes: int, statistics: Statistics) -> Split:
-        return MaskedSplit(part.pixels.to(place), torch.from_numpy(part.labels).to(place), classes, *statistics)
+    def split(
+        self, part: Labelled, place: torch.device, classes: int, statistics: Statistics
+    ) -> Split:
+        return MaskedSplit(
+            part.pixels.to(place), torch.from_numpy(part.labels).to(place), classes, *statistics
+        )

@@ -1,9 +1,11 @@
 """Digits without a download: 1,797 handwritten ones, plain, or hidden among fragments of others.
 
-They are those of scikit-learn (Alpaydin and Kaynak, UCI 1998, CC BY 4.0), divided between train, validation and test first (2:1:1).
-A cluttered image shows one digit at a random place among pieces of others (as in cluttered MNIST: Mnih et al., 1406.6247). A cued
-image has two digits at the bottom, one brighter and one darker than the ground. A bar along the top shows which of them is the label:
-no unit of a small network sees both, but attention that pools the image early can carry the cue to the digits.
+They are those of scikit-learn (Alpaydin and Kaynak, UCI 1998, CC BY 4.0), divided between train,
+validation and test first (2:1:1). A cluttered image shows one digit at a random place among pieces
+of others (as in cluttered MNIST: Mnih et al., 1406.6247). A cued image has two digits at the
+bottom, one brighter and one darker than the ground. A bar along the top shows which of them is the
+label: no unit of a small network sees both, but attention that pools the image early can carry the
+cue to the digits.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ def cluttered(section: DataSection, _place: Place) -> Parts:
 
 
 def masked(section: DataSection, _place: Place) -> Parts:
-    """`digits` for segmentation: the same images; a mask has all strokes of the digit, covered ones too, and background."""
+    """`digits` for segmentation: the same images; a mask has all strokes of the digit, covered ones
+    too, and background.
+    """
     options = chosen_options(section, OPTIONS)
 
     def make(split: str) -> Labelled:
@@ -76,20 +80,31 @@ def generated(make: Callable[[str], Labelled], classes: tuple[str, ...] = CLASSE
 def no_options(section: DataSection) -> None:
     """Raises DataError: options are given to a data set that has none."""
     for name in section.options:
-        raise DataError(f"data.options.{name} does not apply to '{section.name}', which has no options")
+        raise DataError(
+            f"data.options.{name} does not apply to '{section.name}', which has no options"
+        )
 
 
 def chosen_options(section: DataSection, ranges: Ranges) -> dict[str, int]:
-    """All options of a generated data set; DataError: unknown, out of range, or `data.validation` is given."""
+    """All options of a generated data set; DataError: unknown, out of range, or `data.validation`
+    is given.
+    """
     if section.validation is not None:
-        raise DataError(f"data.validation does not apply to '{section.name}': set data.options.validation")
+        raise DataError(
+            f"data.validation does not apply to '{section.name}': set data.options.validation"
+        )
     options = {name: default for name, (default, _, _) in ranges.items()}
     for name, value in section.options.items():
         if name not in ranges:
-            raise DataError(f"unknown option data.options.{name} of '{section.name}': {did_you_mean(name, ranges)}")
+            raise DataError(
+                f"unknown option data.options.{name} of '{section.name}':"
+                f" {did_you_mean(name, ranges)}"
+            )
         _, low, high = ranges[name]
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise DataError(f"data.options.{name} must be a whole number from {low} to {high}, not {value!r}")
+            raise DataError(
+                f"data.options.{name} must be a whole number from {low} to {high}, not {value!r}"
+            )
         options[name] = value
     return options
 
@@ -107,14 +122,18 @@ def source_digits(seed: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.in
 
 
 def draw_sources(random: np.random.Generator, sources: int, count: int) -> NDArray[np.int64]:
-    """int64 (count,): the source digit of each image. Their frequencies differ by at most one, for a fair validation."""
+    """int64 (count,): the source digit of each image. Their frequencies differ by at most one, for
+    a fair validation.
+    """
     return random.permutation(np.resize(random.permutation(sources), count))
 
 
 def draw_masked(
     seed: int, split: str, options: Mapping[str, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int64]]:
-    """Images (N, size, size) of a split, masks (0, or label + 1 at a stroke), labels (N,). The brighter pixel shows."""
+    """Images (N, size, size) of a split, masks (0, or label + 1 at a stroke), labels (N,). The
+    brighter pixel shows.
+    """
     images, labels = source_digits(seed)[split]
     random = np.random.default_rng((seed, SPLITS.index(split)))
     count, side, piece = options[split], options["size"], options["fragment_size"]
@@ -136,12 +155,21 @@ def box_of(mask: NDArray[np.uint8]) -> tuple[float, float, float, float, float]:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     (top, bottom), (left, right) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
     height, width = mask.shape
-    box = (left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height
+    box = (
+        (left + right) / 2 / width,
+        (top + bottom) / 2 / height,
+        (right - left) / width,
+        (bottom - top) / height,
+    )
     return float(mask.max()) - 1, *box
 
 
-def _paste(canvas: NDArray[np.uint8], patches: NDArray[np.uint8], random: np.random.Generator) -> Window:
-    """Lays one patch (N, h, h) on each canvas (N, size, size) at a random place, in place; returns where, as indices."""
+def _paste(
+    canvas: NDArray[np.uint8], patches: NDArray[np.uint8], random: np.random.Generator
+) -> Window:
+    """Lays one patch (N, h, h) on each canvas (N, size, size) at a random place, in place; returns
+    where, as indices.
+    """
     count, height = patches.shape[:2]
     corner = random.integers(0, canvas.shape[1] - height + 1, (count, 2))
     place = window(corner[:, 0], corner[:, 1], height)
@@ -150,14 +178,17 @@ def _paste(canvas: NDArray[np.uint8], patches: NDArray[np.uint8], random: np.ran
 
 
 def window(row: NDArray[np.int64], column: NDArray[np.int64], side: int) -> Window:
-    """Indices of a square in each of N images, whose upper left corners are at row and column (N,)."""
+    """Indices of a square in each of N images, whose upper left corners are at row and column
+    (N,).
+    """
     inside = np.arange(side)
     rows, columns = row[:, None] + inside, column[:, None] + inside
     return np.arange(len(row))[:, None, None], rows[:, :, None], columns[:, None, :]
 
 
 GAP, JITTER = 1, 1  # pixels between the two digits; rows by which the pair may be above the bottom
-CUED_OPTIONS: Ranges = {  # `cue`, `contrast`: of bar and digits to the ground; `noise`: deviation; up to 255
+# `cue`, `contrast`: of bar and digits to the ground; `noise`: deviation; up to 255
+CUED_OPTIONS: Ranges = {
     "height": (24, SIDE + JITTER + 1, 128),
     "width": (18, 2 * SIDE + GAP, 128),
     "bar": (4, 0, 64),
@@ -172,18 +203,22 @@ GROUND = 128
 
 
 def cued(section: DataSection, _place: Place) -> Parts:
-    """`cued-digits`. Raises DataError: an option is unknown or out of range, or the bar would reach the digits."""
+    """`cued-digits`. Raises DataError: an option is unknown or out of range, or the bar would reach
+    the digits.
+    """
     options = chosen_options(section, CUED_OPTIONS)
     room = options["height"] - SIDE - JITTER
     if options["bar"] > room:
         raise DataError(
-            f"data.options.bar = {options['bar']} overlaps the digits: with data.options.height = {options['height']} "
-            f"at most {room} rows are free"
+            f"data.options.bar = {options['bar']} overlaps the digits: with data.options.height ="
+            f" {options['height']} at most {room} rows are free"
         )
     return generated(lambda split: Labelled.of(*_draw(section.seed, split, options)))
 
 
-def _draw(seed: int, split: str, options: Mapping[str, int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _draw(
+    seed: int, split: str, options: Mapping[str, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (N, height, width) of one split and their labels."""
     images, labels = source_digits(seed)[split]
     count, height, width = options[split], options["height"], options["width"]

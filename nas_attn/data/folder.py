@@ -1,9 +1,12 @@
-"""A user's folder of images: one sub-folder per class as torchvision has it, or for segmentation `images` beside `masks`.
+"""A user's folder of images: one sub-folder per class as torchvision has it, or for segmentation
+`images` beside `masks`.
 
-Either in `PATH/train` beside `PATH/val` (or `valid`, `validation`) and `PATH/test`, or in `PATH` itself, of which a fifth is kept
-for the test. Images become RGB, turned by their EXIF data, with white for transparent parts; their shorter side is scaled to `size`
-and the middle square cut out. The result is kept in the user's cache folder until a file's name, size or time changes. A mask is a
-PNG with its image's name, scaled to the nearest value. Its values are class numbers: 0 is the first in `PATH/classes.txt`, 255 none.
+Either in `PATH/train` beside `PATH/val` (or `valid`, `validation`) and `PATH/test`, or in `PATH`
+itself, of which a fifth is kept for the test. Images become RGB, turned by their EXIF data, with
+white for transparent parts; their shorter side is scaled to `size` and the middle square cut out.
+The result is kept in the user's cache folder until a file's name, size or time changes. A mask is a
+PNG with its image's name, scaled to the nearest value. Its values are class numbers: 0 is the first
+in `PATH/classes.txt`, 255 none.
 """
 
 from __future__ import annotations
@@ -54,7 +57,15 @@ from nas_attn.processes import cores
 from nas_attn.recipe import LARGEST, DataSection
 
 DEFAULT_SIZE = 64
-INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos")  # torchvision's
+INTERPOLATIONS = (
+    "nearest",
+    "nearest-exact",
+    "bilinear",
+    "bicubic",
+    "box",
+    "hamming",
+    "lanczos",
+)  # torchvision's
 TEST_SHARE = 0.2
 VALIDATION_NAMES = ("validation", "val", "valid")
 CACHE_FORMAT = 3
@@ -66,7 +77,9 @@ SPLITS = 3
 
 @dataclass(frozen=True)
 class Files:
-    """Images of a folder: plain files, or with masks, or with the image size of their annotations."""
+    """Images of a folder: plain files, or with masks, or with the image size of their
+    annotations.
+    """
 
     root: Path
     sources: Sequence[Source]
@@ -84,7 +97,9 @@ class Files:
 
 
 def read(section: DataSection, place: Place) -> Parts:
-    """`folder:PATH`; DataError: no folder or classes, a broken image to be refused, or a class is missing from a split."""
+    """`folder:PATH`; DataError: no folder or classes, a broken image to be refused, or a class is
+    missing from a split.
+    """
     root = image_folder(section)
     classes = _class_names(root / "train" if (root / "train").is_dir() else root)
     return _split_folder(root, section, place, partial(_list, root, classes), classes, classes)
@@ -106,7 +121,9 @@ def _split_folder(
     classes: tuple[str, ...],
     strata: tuple[str, ...],
 ) -> Parts:
-    """The splits of a folder: `train`, `val` and `test`; without these, a fifth of all images for the test."""
+    """The splits of a folder: `train`, `val` and `test`; without these, a fifth of all images for
+    the test.
+    """
     listed = partial(list_, None if section.groups is None else find_groups(section.groups, root))
 
     def ready(files: Files) -> Labelled:
@@ -116,12 +133,19 @@ def _split_folder(
         everything = listed(root)
         count = amount(TEST_SHARE, everything.labels, "the test split")
         test, rest = divided(everything.labels, count, section.seed, strata, everything.groups)
-        return Parts(ready(everything.subset(rest)), None, lambda: ready(everything.subset(test)), classes)
+        return Parts(
+            ready(everything.subset(rest)), None, lambda: ready(everything.subset(test)), classes
+        )
     folder = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
     if folder is not None and section.validation is not None:
-        raise DataError(f"data.validation does not apply, since '{folder}' has the validation images: remove it")
+        raise DataError(
+            f"data.validation does not apply, since '{folder}' has the validation images: remove it"
+        )
     splits = [listed(one) for one in (root / "train", folder) if one is not None]
-    missing = f"image folder '{root}' has no test split: add the folder '{root / 'test'}', laid out as 'train'"
+    missing = (
+        f"image folder '{root}' has no test split: add the folder '{root / 'test'}', laid out as"
+        " 'train'"
+    )
     last: list[Files] = []
     if (root / "test").is_dir():
         try:
@@ -135,11 +159,19 @@ def _split_folder(
             raise DataError(missing)
         return ready(last[0])
 
-    return Parts(ready(splits[0]), ready(splits[1]) if folder is not None else None, test_part, classes, missing)
+    return Parts(
+        ready(splits[0]),
+        ready(splits[1]) if folder is not None else None,
+        test_part,
+        classes,
+        missing,
+    )
 
 
 def look_at(path: str) -> tuple[int, int, int]:
-    """(classes, images, unreadable ones) of `folder:PATH`; opens all images. DataError: no classes, or too few images of one."""
+    """(classes, images, unreadable ones) of `folder:PATH`; opens all images. DataError: no classes,
+    or too few images of one.
+    """
     root = image_folder(DataSection(name=f"folder:{path}"))
     train = root / "train" if (root / "train").is_dir() else root
     classes = _class_names(train)
@@ -148,8 +180,15 @@ def look_at(path: str) -> tuple[int, int, int]:
         amount_of = Counter(listed.labels.tolist())
         if min(amount_of.values()) < SPLITS:
             few_of = classes[min(amount_of, key=amount_of.__getitem__)]
-            raise DataError(f"class '{few_of}' of '{root}' has too few images: each class needs {SPLITS} for splits")
-    others = [root / name for name in (*VALIDATION_NAMES, "test") if train != root and (root / name).is_dir()]
+            raise DataError(
+                f"class '{few_of}' of '{root}' has too few images: each class needs {SPLITS} for"
+                " splits"
+            )
+    others = [
+        root / name
+        for name in (*VALIDATION_NAMES, "test")
+        if train != root and (root / name).is_dir()
+    ]
     images = [*listed.paths, *(path for folder in others for path in images_below(folder))]
     with ThreadPoolExecutor(cores()) as pool:
         readable = list(pool.map(_opens, images))
@@ -166,9 +205,13 @@ def _opens(path: Path) -> bool:
 
 
 def count_trained(path: str) -> float:
-    """Approximate number of a folder's training images, without reading them; 0 without such a folder."""
+    """Approximate number of a folder's training images, without reading them; 0 without such a
+    folder.
+    """
     root = Path(path).expanduser()
-    if not (root / "train").is_dir():  # a fifth is the test split, a fifth of the rest the validation split
+    if not (
+        root / "train"
+    ).is_dir():  # a fifth is the test split, a fifth of the rest the validation split
         return 0.64 * len(images_below(root))
     split = any((root / name).is_dir() for name in VALIDATION_NAMES)
     return (1 if split else 0.8) * len(images_below(root / "train"))
@@ -185,13 +228,15 @@ def _check_apart(splits: Sequence[Files]) -> None:
     """Raises DataError: a group has images in two of the folders."""
     known: dict[str, Path] = {}
     for files in splits:
-        for group, path in zip(() if files.groups is None else files.groups, files.paths, strict=False):
+        for group, path in zip(
+            () if files.groups is None else files.groups, files.paths, strict=False
+        ):
             first = known.setdefault(group, path)
             here, there = path.relative_to(files.root), first.relative_to(files.root)
             if here.parts[0] != there.parts[0]:
                 raise DataError(
-                    f"group '{group}' of data.groups is on both sides of a split, in '{there}' and '{here}' of '{files.root}': "
-                    "move its images into one folder"
+                    f"group '{group}' of data.groups is on both sides of a split, in '{there}' and"
+                    f" '{here}' of '{files.root}': move its images into one folder"
                 )
 
 
@@ -201,23 +246,36 @@ def images_below(folder: Path) -> list[Path]:
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    names = sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
     if len(names) < 2:
-        raise DataError(f"'{folder}' has {len(names)} class folders: it needs at least two, one per class")
+        raise DataError(
+            f"'{folder}' has {len(names)} class folders: it needs at least two, one per class"
+        )
     return tuple(names)
 
 
 def _list(root: Path, classes: Sequence[str], group_of: GroupOf | None, folder: Path) -> Files:
     """The image files under each class folder, sorted."""
-    strange = sorted({e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith(".")} - set(classes))
+    strange = sorted(
+        {e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith(".")}
+        - set(classes)
+    )
     if strange:
-        raise DataError(f"'{folder}' has a class '{strange[0]}' that the training images do not have")
+        raise DataError(
+            f"'{folder}' has a class '{strange[0]}' that the training images do not have"
+        )
     paths: list[Path] = []
     counts = []
     for name in classes:
         found = images_below(folder / name)
         if not found:
-            raise DataError(f"'{folder / name}' has no image: every class needs images in every split")
+            raise DataError(
+                f"'{folder / name}' has no image: every class needs images in every split"
+            )
         paths += found
         counts.append(len(found))
     groups = None if group_of is None else np.array([group_of(path, folder) for path in paths])
@@ -225,7 +283,9 @@ def _list(root: Path, classes: Sequence[str], group_of: GroupOf | None, folder: 
 
 
 def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
-    """Decoded images, mapped into memory. Raises DataError: one cannot be read and is to be refused."""
+    """Decoded images, mapped into memory. Raises DataError: one cannot be read and is to be
+    refused.
+    """
     cut = _cut(section)
     size = len(files.labels) * channels_of(files.sources) * cut.size**2
     broken, images = _cached_decode(files, cut, held=size <= MEMORY_SHARE * _gpu_memory(place))
@@ -241,10 +301,14 @@ def _cut(section: DataSection) -> Cut:
     """Scale and cut of the images. Raises DataError: `data.options` has a wrong key or value."""
     size, options = section.size or DEFAULT_SIZE, section.options
     for key in options.keys() - {"resize", "interpolation"}:
-        raise DataError(f"unknown option data.options.{key} of a folder: give resize or interpolation")
+        raise DataError(
+            f"unknown option data.options.{key} of a folder: give resize or interpolation"
+        )
     resize, how = options.get("resize", size), options.get("interpolation", "bilinear")
     if not isinstance(resize, int) or isinstance(resize, bool) or not size <= resize <= LARGEST:
-        raise DataError(f"data.options.resize = {resize} must be a number of pixels, data.size = {size} or more")
+        raise DataError(
+            f"data.options.resize = {resize} must be a number of pixels, data.size = {size} or more"
+        )
     if how not in INTERPOLATIONS:
         raise DataError(f"data.options.interpolation: {did_you_mean(str(how), INTERPOLATIONS)}")
     return Cut(size, resize, str(how))
@@ -256,20 +320,31 @@ def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> No
     names = [_below(paths[i], files.root) for i in np.flatnonzero(broken)]
     count = f"{several(len(names), 'image')} of '{files.root}' cannot be read"
     if isinstance(first, Masked):
-        count += f" with its mask (gray or palette, of its size, values 0 to {first.classes - 1}, or {NOT_COUNTED})"
+        count += (
+            f" with its mask (gray or palette, of its size, values 0 to {first.classes - 1}, or"
+            f" {NOT_COUNTED})"
+        )
     if isinstance(first, Framed):
         count += " at the size that its annotations say"
     if section.broken_images == "refuse":
-        raise DataError(f"{count}, the first is '{names[0]}': repair or remove it or set data.broken_images = \"skip\"")
+        raise DataError(
+            f"{count}, the first is '{names[0]}': repair or remove it or set data.broken_images ="
+            ' "skip"'
+        )
     warnings.warn(f"{count}, left out: {few(names)}", NasAttnWarning, stacklevel=2)
 
 
 def _cached_decode(files: Files, cut: Cut, *, held: bool) -> tuple[NDArray[np.bool_], Pixels]:
-    """(bool (N,): images that cannot be read; the images, (3 or 4, size, size) each). `held`: as in `Mapped`."""
+    """(bool (N,): images that cannot be read; the images, (3 or 4, size, size) each). `held`: as in
+    `Mapped`.
+    """
     stats = [path.stat() for source in files.sources for path in _files_of(source)]
     states = [(s.st_size, s.st_mtime_ns) for s in stats]
     what = repr((CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, states))
-    path = cache_folder() / f"{_mark(files.root)}-{hashlib.blake2b(what.encode(), digest_size=16).hexdigest()}.npz"
+    path = (
+        cache_folder()
+        / f"{_mark(files.root)}-{hashlib.blake2b(what.encode(), digest_size=16).hexdigest()}.npz"
+    )
     mapped, shape = path.with_suffix(".npy"), (channels_of(files.sources), cut.size, cut.size)
     try:
         with exclusive(path.with_suffix(".lock"), f"the prepared images of '{files.root}'"):
@@ -285,7 +360,11 @@ def _cached_decode(files: Files, cut: Cut, *, held: bool) -> tuple[NDArray[np.bo
                     np.savez(file, allow_pickle=False, broken=broken)
             return broken, Mapped(mapped, held=held)
     except OSError as error:
-        warnings.warn(f"prepared images cannot be saved in {path.parent} ({error})", NasAttnWarning, stacklevel=2)
+        warnings.warn(
+            f"prepared images cannot be saved in {path.parent} ({error})",
+            NasAttnWarning,
+            stacklevel=2,
+        )
     decoded = list(decode_all(files.sources, cut))
     broken = np.array([image is None for image in decoded])
     images = np.stack([np.zeros(shape, np.uint8) if image is None else image for image in decoded])
@@ -345,7 +424,11 @@ def _below(path: Path, root: Path) -> str:
 
 def _gpu_memory(place: Place) -> int:
     """Free bytes of a GPU for one worker's images; 0 if images do not go to a GPU."""
-    return torch.cuda.mem_get_info(place.device)[0] // place.share.device if place.device.type == "cuda" else 0
+    return (
+        torch.cuda.mem_get_info(place.device)[0] // place.share.device
+        if place.device.type == "cuda"
+        else 0
+    )
 
 
 NAMES_FILE = "classes.txt"
@@ -353,10 +436,14 @@ MOST_CLASSES = 255
 
 
 def read_masks(section: DataSection, place: Place) -> Parts:
-    """`folder:PATH` for segmentation; DataError: no folder, mask or names, or an image cannot be read with its mask."""
+    """`folder:PATH` for segmentation; DataError: no folder, mask or names, or an image cannot be
+    read with its mask.
+    """
     root = image_folder(section)
     classes = _names(root)
-    return _split_folder(root, section, place, partial(_list_masks, root, len(classes)), classes, ("image",))
+    return _split_folder(
+        root, section, place, partial(_list_masks, root, len(classes)), classes, ("image",)
+    )
 
 
 def _names(root: Path) -> tuple[str, ...]:
@@ -369,7 +456,10 @@ def _names(root: Path) -> tuple[str, ...]:
             f"'{path}' {why}: write the classes' names there, one per line, starting with value 0"
         ) from None
     if not 2 <= len(names) <= MOST_CLASSES or len(set(names)) < len(names):
-        raise DataError(f"'{path}' must name 2 to {MOST_CLASSES} different classes, one per line; it has {len(names)}")
+        raise DataError(
+            f"'{path}' must name 2 to {MOST_CLASSES} different classes, one per line; it has"
+            f" {len(names)}"
+        )
     return tuple(names)
 
 
@@ -378,14 +468,16 @@ def _list_masks(root: Path, classes: int, group_of: GroupOf | None, folder: Path
     for inside in ("images", "masks"):
         if not (folder / inside).is_dir():
             raise DataError(
-                f"'{folder}' has no folder '{inside}': for segmentation, put the images into images, and a PNG mask of the same "
-                "name for each into masks"
+                f"'{folder}' has no folder '{inside}': for segmentation, put the images into"
+                " images, and a PNG mask of the same name for each into masks"
             )
     paths = images_below(folder / "images")
     masks = [folder / "masks" / p.relative_to(folder / "images").with_suffix(".png") for p in paths]
     lacking = [str(mask.relative_to(root)) for mask in masks if not mask.is_file()]
     if lacking:
-        raise DataError(f"{len(lacking)} of {len(paths)} images of '{folder}' have no mask: {few(lacking)}")
+        raise DataError(
+            f"{len(lacking)} of {len(paths)} images of '{folder}' have no mask: {few(lacking)}"
+        )
     if not paths:
         raise DataError(f"'{folder / 'images'}' has no image")
     groups = None if group_of is None else np.array([group_of(path, folder) for path in paths])

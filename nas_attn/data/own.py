@@ -1,14 +1,18 @@
-"""A user's own `torch.utils.data.Dataset` or DataLoader: `data.name = "package.module:function"`, a function of the split's name.
+"""A user's own `torch.utils.data.Dataset` or DataLoader: `data.name = "package.module:function"`, a
+function of the split's name.
 
-    def flowers(split: str) -> torch.utils.data.Dataset | None:   # "train", "validation", "test"; None: there is no such split
+    def flowers(split: str) -> torch.utils.data.Dataset | None:   # "train", "validation", "test";
+    None: there is no such split
         return Flowers("data/flowers", split)
 
-An item is (image, label), or a dictionary with `image` and `label`; further fields are ignored. An image is a PIL image, an array
-(H, W) or (H, W, C), or a tensor (C, H, W), as bytes or from 0 to 1. A label is a class number; in segmentation a mask (H, W) of class
-numbers; in detection a dictionary of `boxes`, (K, 4) as left, top, right, bottom in pixels, and `labels`, (K,) from 1.
+An item is (image, label), or a dictionary with `image` and `label`; further fields are ignored. An
+image is a PIL image, an array (H, W) or (H, W, C), or a tensor (C, H, W), as bytes or from 0 to 1.
+A label is a class number; in segmentation a mask (H, W) of class numbers; in detection a dictionary
+of `boxes`, (K, 4) as left, top, right, bottom in pixels, and `labels`, (K,) from 1.
 
-A DataLoader's batches are used for training as they are: x float (B, C, H, W), normalised by `data.mean` and `data.std` (without them:
-0 to 1), y class numbers, shares of classes, or masks. Validation images are kept as bytes.
+A DataLoader's batches are used for training as they are: x float (B, C, H, W), normalised by
+`data.mean` and `data.std` (without them: 0 to 1), y class numbers, shares of classes, or masks.
+Validation images are kept as bytes.
 """
 
 from __future__ import annotations
@@ -47,7 +51,17 @@ from nas_attn.errors import DataError, NasAttnWarning, few, first_line, shorten
 from nas_attn.processes import cores
 from nas_attn.recipe import DataSection
 
-IMAGES, LABELS = ("image", "img", "pixel_values"), ("label", "labels", "mask", "annotation", "objects", "target")
+IMAGES, LABELS = (
+    ("image", "img", "pixel_values"),
+    (
+        "label",
+        "labels",
+        "mask",
+        "annotation",
+        "objects",
+        "target",
+    ),
+)
 BOXED_SIDE = 320
 SLACK = 0.01  # rounding error by which a DataLoader's values may leave 0 to 1
 KEPT = 1000  # training images of a DataLoader that are kept for statistics
@@ -64,7 +78,9 @@ class Items:
     where: str
 
     def __call__(self, number: int) -> tuple[NDArray[np.uint8], Any]:
-        """uint8 (C, H, W), a mask as last channel, and the label: a number, or boxes float32 (K, 5); DataError: the item is wrong."""
+        """uint8 (C, H, W), a mask as last channel, and the label: a number, or boxes float32 (K,
+        5); DataError: the item is wrong.
+        """
         where = f"item {number} of {self.where}"
         try:
             item = self.dataset[number]
@@ -78,23 +94,38 @@ class Items:
         pixels = np.asarray(image if self.size is None else square(Cut(self.size))(image))
         pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         if self.kind == "classes":
-            if not np.issubdtype(np.asarray(label).dtype, np.integer) or np.asarray(label).size != 1:
+            if (
+                not np.issubdtype(np.asarray(label).dtype, np.integer)
+                or np.asarray(label).size != 1
+            ):
                 raise DataError(f"{where} has the label {shorten(repr(label))}, not a class number")
             return pixels, int(np.asarray(label).item())
         numbers = np.asarray(label).squeeze()
         if numbers.ndim != 2 or numbers.dtype.kind not in "uifb":
-            raise DataError(f"{where} has the label {shorten(repr(label), 40)}, not a mask (H, W) of class numbers")
+            raise DataError(
+                f"{where} has the label {shorten(repr(label), 40)}, not a mask (H, W) of class"
+                " numbers"
+            )
         mask = Image.fromarray(numbers.astype(np.uint8))
         mask = mask if self.size is None else square(Cut(self.size, interpolation="nearest"))(mask)
         if mask.size != (pixels.shape[2], pixels.shape[1]):
-            raise DataError(f"{where} has an image of {pixels.shape[2]}x{pixels.shape[1]} and a mask of {mask.size}")
+            raise DataError(
+                f"{where} has an image of {pixels.shape[2]}x{pixels.shape[1]} and a mask of"
+                f" {mask.size}"
+            )
         return np.concatenate([pixels, np.asarray(mask)[None]]), 0
 
 
 def read(function: Callable[..., Any], kind: str, section: DataSection, place: Place) -> Parts:
-    """The splits of a user's function; DataError: it fails, has no training images, or an item is wrong."""
-    datasets = {split: _opened(function, split, section) for split in ("train", "validation", "test")}
-    missing = "" if datasets["test"] is not None else f"'{section.name}' gives no data set for 'test'"
+    """The splits of a user's function; DataError: it fails, has no training images, or an item is
+    wrong.
+    """
+    datasets = {
+        split: _opened(function, split, section) for split in ("train", "validation", "test")
+    }
+    missing = (
+        "" if datasets["test"] is not None else f"'{section.name}' gives no data set for 'test'"
+    )
     if datasets["train"] is None:
         raise DataError(f"data.name = '{section.name}' gives no data set for 'train': return one")
 
@@ -117,12 +148,14 @@ def _opened(function: Callable[..., Any], split: str, section: DataSection) -> A
     try:
         dataset = function(split, **section.options)
     except Exception as error:  # a user's function
-        raise DataError(f"data.name = '{section.name}' failed at '{split}': {shorten(first_line(error))}") from error
+        raise DataError(
+            f"data.name = '{section.name}' failed at '{split}': {shorten(first_line(error))}"
+        ) from error
     items = all(hasattr(dataset, name) for name in ("__getitem__", "__len__"))
     if dataset is not None and not items and not is_loader(dataset):
         raise DataError(
-            f"data.name = '{section.name}' gave a {type(dataset).__name__} for '{split}': it must return a torch.utils.data.Dataset "
-            "or a DataLoader, with a length"
+            f"data.name = '{section.name}' gave a {type(dataset).__name__} for '{split}': it must"
+            " return a torch.utils.data.Dataset or a DataLoader, with a length"
         )
     return dataset
 
@@ -134,13 +167,18 @@ def _labelled(items: Items, count: int, section: DataSection) -> Labelled:
         _say_fields(items)
     labels, identity = [], np.zeros(count, np.int64)
     numbers = [list(range(start, min(start + 64, count))) for start in range(0, count, 64)]
-    read_items = (one for batch in Feed(items, section.workers or cores(), stacked=False)(numbers) for one in batch)
+    read_items = (
+        one
+        for batch in Feed(items, section.workers or cores(), stacked=False)(numbers)
+        for one in batch
+    )
 
     def read_all(write: Callable[[NDArray[np.uint8]], object]) -> None:
         for number, (pixels, label) in enumerate(read_items):
             if pixels.shape != first.shape:
                 raise DataError(
-                    f"item {number} of {items.where} is {pixels.shape}, item 0 {first.shape}: set data.size"
+                    f"item {number} of {items.where} is {pixels.shape}, item 0 {first.shape}: set"
+                    " data.size"
                 )
             labels.append(label)
             identity[number] = zlib.crc32(np.ascontiguousarray(pixels).data)
@@ -159,7 +197,9 @@ def _labelled(items: Items, count: int, section: DataSection) -> Labelled:
                 read_all(write)
             kept = Mapped(path, scratch=Scratch(path))
         except OSError as error:
-            raise DataError(f"the images of {items.where} cannot be kept in '{path.parent}': {error}") from None
+            raise DataError(
+                f"the images of {items.where} cannot be kept in '{path.parent}': {error}"
+            ) from None
     if items.kind != "boxes":
         return Labelled(kept, np.array(labels, np.int64), identity)
     table = np.zeros((count, max(1, max(map(len, labels))), 5), np.float32)
@@ -170,29 +210,50 @@ def _labelled(items: Items, count: int, section: DataSection) -> Labelled:
 
 def is_loader(given: Any) -> bool:
     """Whether an object gives batches: a DataLoader, or something like it."""
-    return hasattr(given, "__iter__") and hasattr(given, "__len__") and not hasattr(given, "__getitem__")
+    return (
+        hasattr(given, "__iter__")
+        and hasattr(given, "__len__")
+        and not hasattr(given, "__getitem__")
+    )
 
 
 def _of_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labelled:
-    """Reads all batches once, with images as bytes; in training, the loader gives new batches in each epoch."""
+    """Reads all batches once, with images as bytes; in training, the loader gives new batches in
+    each epoch.
+    """
     if kind == "boxes":
         raise DataError(
-            f"{where} is a DataLoader, which cannot be used for detection: return a torch.utils.data.Dataset"
+            f"{where} is a DataLoader, which cannot be used for detection: return a"
+            " torch.utils.data.Dataset"
         )
     training, labels = where.endswith(", train"), []
     images: list[torch.Tensor] = []
     for number, batch in enumerate(seeded_batches(loader, (section.seed,))):
         x, y = _fields(batch, f"batch {number} of {where}")
-        if not isinstance(x, torch.Tensor) or not isinstance(y, torch.Tensor) or x.ndim != 4 or len(x) != len(y):
-            raise DataError(f"batch {number} of {where} must be tensors: images (B, C, H, W) and B labels")
+        if (
+            not isinstance(x, torch.Tensor)
+            or not isinstance(y, torch.Tensor)
+            or x.ndim != 4
+            or len(x) != len(y)
+        ):
+            raise DataError(
+                f"batch {number} of {where} must be tensors: images (B, C, H, W) and B labels"
+            )
         y = y.argmax(1) if y.is_floating_point() else y  # shares of classes
         pixels = (
-            x if x.dtype == torch.uint8 else _as_bytes(x, section, "" if training else f"batch {number} of {where}")
+            x
+            if x.dtype == torch.uint8
+            else _as_bytes(x, section, "" if training else f"batch {number} of {where}")
         )
         if (y.ndim == 3) != (kind == "masks"):
-            raise DataError(f"batch {number} of {where} has labels of the shape {tuple(y.shape)}, which are not {kind}")
+            raise DataError(
+                f"batch {number} of {where} has labels of the shape {tuple(y.shape)}, which are not"
+                f" {kind}"
+            )
         if not training or sum(len(one) for one in images) < KEPT:
-            images.append(torch.cat([pixels, y[:, None].to(torch.uint8)], 1) if y.ndim == 3 else pixels)
+            images.append(
+                torch.cat([pixels, y[:, None].to(torch.uint8)], 1) if y.ndim == 3 else pixels
+            )
         labels.append(y.long() if y.ndim == 1 else torch.zeros(len(y), dtype=torch.long))
     if not labels:
         raise DataError(f"{where} is a DataLoader without a batch: give it images")
@@ -204,21 +265,27 @@ def _of_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labe
 
 
 def _as_bytes(x: torch.Tensor, section: DataSection, where: str) -> torch.Tensor:
-    """Bytes from a DataLoader's normalised images (`data.mean`, `data.std`). `where`: for errors about wrong values; empty: clips."""
+    """Bytes from a DataLoader's normalised images (`data.mean`, `data.std`). `where`: for errors
+    about wrong values; empty: clips.
+    """
     mean, std = (
-        torch.tensor(one or [default])[:, None, None] for one, default in ((section.mean, 0.0), (section.std, 1.0))
+        torch.tensor(one or [default])[:, None, None]
+        for one, default in ((section.mean, 0.0), (section.std, 1.0))
     )
     x = x.float() * std + mean
     low, high = x.min().item(), x.max().item()
     if where and not (low >= -SLACK and high <= 1 + SLACK):
         raise DataError(
-            f"{where} has values from {low:.3g} to {high:.3g}: set data.mean and data.std to what it normalises with"
+            f"{where} has values from {low:.3g} to {high:.3g}: set data.mean and data.std to what"
+            " it normalises with"
         )
     return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> tuple[str, ...]:
-    """The classes' names in the data set's `classes`, or in `features` as in Hugging Face's; else numbers."""
+    """The classes' names in the data set's `classes`, or in `features` as in Hugging Face's; else
+    numbers.
+    """
     if kind == "boxes":
         assert train.boxes is not None
         most, begin = int(np.abs(train.boxes[..., 0]).max()), 1
@@ -240,14 +307,19 @@ def _say_fields(items: Items) -> None:
     item = items.dataset[0]
     names = list(map(str, item)) if isinstance(item, Mapping) else []
     if len(item) > 2:
-        used = [next(name for name in known if name in names) for known in (IMAGES, LABELS)] if names else []
+        used = (
+            [next(name for name in known if name in names) for known in (IMAGES, LABELS)]
+            if names
+            else []
+        )
         said = (
             f"{few(used)} are used, not {few([n for n in names if n not in used])}"
             if used
             else "the first two are used"
         )
         warnings.warn(
-            f"an item of {items.where} has {len(item)} fields: {said}. To choose others, return (image, label).",
+            f"an item of {items.where} has {len(item)} fields: {said}. To choose others, return"
+            " (image, label).",
             NasAttnWarning,
             stacklevel=2,
         )
@@ -255,10 +327,14 @@ def _say_fields(items: Items) -> None:
 
 def _fields(item: Any, where: str) -> tuple[Any, Any]:
     if isinstance(item, Mapping):
-        image, label = (next((name for name in names if name in item), None) for names in (IMAGES, LABELS))
+        image, label = (
+            next((name for name in names if name in item), None) for names in (IMAGES, LABELS)
+        )
         if image is not None and label is not None:
             return item[image], item[label]
-        raise DataError(f"{where} has the fields {few(list(map(str, item)))}: it needs image and label")
+        raise DataError(
+            f"{where} has the fields {few(list(map(str, item)))}: it needs image and label"
+        )
     if isinstance(item, tuple | list) and len(item) >= 2:
         return item[0], item[1]
     raise DataError(f"{where} is a {type(item).__name__}, not (image, label)")
@@ -272,15 +348,22 @@ def _image(image: Any, where: str) -> Image.Image:
             array = array.transpose(1, 2, 0)
         if array.dtype.kind not in "uifb" or array.ndim < 2:
             said = f"{type(image).__name__} ({shorten(repr(image), 40)})"
-            raise DataError(f"{where} has for an image a {said}: give a PIL image, an array or a tensor")
+            raise DataError(
+                f"{where} has for an image a {said}: give a PIL image, an array or a tensor"
+            )
         if np.issubdtype(array.dtype, np.floating):
             if not (array.min() >= 0 and array.max() <= 1):
-                raise DataError(f"{where} has values from {array.min():.3g} to {array.max():.3g}: give bytes or 0 to 1")
+                raise DataError(
+                    f"{where} has values from {array.min():.3g} to {array.max():.3g}: give bytes or"
+                    " 0 to 1"
+                )
             array = np.round(array * 255)
         array = array.astype(np.uint8)
         array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
         if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] == 3):
-            raise DataError(f"{where} has an image of the shape {np.shape(image)}: give one or three channels")
+            raise DataError(
+                f"{where} has an image of the shape {np.shape(image)}: give one or three channels"
+            )
         return Image.fromarray(array)
     return image if image.mode == "L" else to_rgb(image)
 
@@ -292,5 +375,7 @@ def _boxes(label: Any, scale: float, where: str) -> NDArray[np.float32]:
     boxes = np.asarray(label["boxes"], np.float32).reshape(-1, 4) * scale
     names = np.asarray(label["labels"], np.float32).reshape(-1, 1)
     if len(boxes) != len(names) or (names < 1).any() or (boxes[:, :2] > boxes[:, 2:]).any():
-        raise DataError(f"{where}: boxes must be (K, 4) as left, top, right, bottom, and labels (K,) from 1")
+        raise DataError(
+            f"{where}: boxes must be (K, 4) as left, top, right, bottom, and labels (K,) from 1"
+        )
     return np.concatenate([names, boxes], 1)

@@ -1,6 +1,8 @@
-"""Decoded images of a source, in memory or mapped, before they are split, normalised and put on a device.
+"""Decoded images of a source, in memory or mapped, before they are split, normalised and put on a
+device.
 
-Shapes: N images, B of a batch, C channels, H height, W width. In segmentation an image's last channel is its mask.
+Shapes: N images, B of a batch, C channels, H height, W width. In segmentation an image's last
+    channel is its mask.
 """
 
 from __future__ import annotations
@@ -61,12 +63,19 @@ class InMemory:
         return InMemory(self._rows.to(device).permute(0, 3, 1, 2))
 
     def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
-        """(C, 256): frequency of each value in each channel; of a part of the images if they are many, unless `every`."""
-        counts = [torch.bincount(self._rows[..., c].flatten(), minlength=256) for c in range(self.shape[0])]
+        """(C, 256): frequency of each value in each channel; of a part of the images if they are
+        many, unless `every`.
+        """
+        counts = [
+            torch.bincount(self._rows[..., c].flatten(), minlength=256)
+            for c in range(self.shape[0])
+        ]
         return torch.stack(counts).cpu().numpy().astype(np.int64)
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
-        """uint8 (B, C, H, W) on the device for each of these index batches (int64, on the device)."""
+        """uint8 (B, C, H, W) on the device for each of these index batches (int64, on the
+        device).
+        """
         for index in batches:
             yield self._batch(index)
 
@@ -75,7 +84,9 @@ class InMemory:
 
 
 def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, on the scale 0 to 1; a constant channel has deviation 1."""
+    """Mean and standard deviation per channel, on the scale 0 to 1; a constant channel has
+    deviation 1.
+    """
     values = np.arange(256) / 255.0
     share = histogram / histogram.sum(axis=1, keepdims=True)
     mean = share @ values
@@ -91,8 +102,17 @@ HISTOGRAM_BYTES = 2**28  # mean and deviation come from images of so many bytes,
 class Feed:
     """A DataLoader whose workers stay alive from epoch to epoch while the order changes."""
 
-    def __init__(self, item: Callable[[Any], Any], workers: int, *, pinned: bool = False, stacked: bool = True) -> None:
-        """`item` converts one entry of a batch, in a worker; `stacked`: results become tensors, else a list."""
+    def __init__(
+        self,
+        item: Callable[[Any], Any],
+        workers: int,
+        *,
+        pinned: bool = False,
+        stacked: bool = True,
+    ) -> None:
+        """`item` converts one entry of a batch, in a worker; `stacked`: results become tensors,
+        else a list.
+        """
         self._order: list[list[Any]] = []
         workers = workers if _reaches_workers(item) else 0
         self._loader: DataLoader[Any] = DataLoader(
@@ -111,7 +131,9 @@ class Feed:
 
 
 def _reaches_workers(item: Callable[[Any], Any]) -> bool:
-    """Whether it can be sent to worker processes: always to forked ones, to others only if it can be pickled (no lambda)."""
+    """Whether it can be sent to worker processes: always to forked ones, to others only if it can
+    be pickled (no lambda).
+    """
     if multiprocessing.get_start_method() == "fork":
         return True
     try:
@@ -130,13 +152,22 @@ class _Items(TorchDataset[Any]):
 
 
 class Mapped:
-    """Images in a file, `.npy` of uint8 (N, H, W, C), mapped into memory: the system keeps as many in memory as fit."""
+    """Images in a file, `.npy` of uint8 (N, H, W, C), mapped into memory: the system keeps as many
+    in memory as fit.
+    """
 
     def __init__(
-        self, path: Path, index: Indices | None = None, *, scratch: Scratch | None = None, held: bool = False
+        self,
+        path: Path,
+        index: Indices | None = None,
+        *,
+        scratch: Scratch | None = None,
+        held: bool = False,
     ) -> None:
-        """`index`: the images used of the file; `scratch`: a file that is removed after its last use; `held`: on a GPU, they all go
-        into its memory. Raises OSError, ValueError: the file does not exist, or is incomplete."""
+        """`index`: the images used of the file; `scratch`: a file that is removed after its last
+        use; `held`: on a GPU, they all go into its memory. Raises OSError, ValueError: the file
+        does not exist, or is incomplete.
+        """
         self._made = path, index, scratch, held
         self._rows = torch.from_numpy(np.load(path, mmap_mode="c"))
         self._index = torch.arange(len(self._rows)) if index is None else torch.from_numpy(index)
@@ -170,14 +201,23 @@ class Mapped:
 
     def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
         """As in `InMemory`."""
-        count = len(self) if every else min(len(self), max(TOGETHER, HISTOGRAM_BYTES // self._rows[0].numel()))
+        count = (
+            len(self)
+            if every
+            else min(len(self), max(TOGETHER, HISTOGRAM_BYTES // self._rows[0].numel()))
+        )
         sample = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
-        found = (InMemory(self._batch(part)).histogram() for part in torch.split(torch.from_numpy(sample), 256))
+        found = (
+            InMemory(self._batch(part)).histogram()
+            for part in torch.split(torch.from_numpy(sample), 256)
+        )
         return sum(found, np.zeros((self.shape[0], 256), np.int64))
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """As in `InMemory`; the next batch is read while the last one is processed."""
-        batches = [index.cpu() for index in batches]  # all at once, so that no batch waits for a device
+        batches = [
+            index.cpu() for index in batches
+        ]  # all at once, so that no batch waits for a device
         if not batches:
             return
         with ThreadPoolExecutor(1) as reader:
@@ -199,7 +239,9 @@ SCRATCH = "own-"  # Prefix of a file that one process made for itself
 
 
 class Scratch:
-    """A file that is removed with the last reference to this object; after a killed process, a day later."""
+    """A file that is removed with the last reference to this object; after a killed process, a day
+    later.
+    """
 
     def __init__(self, path: Path) -> None:
         self._remove = weakref.finalize(self, path.unlink, missing_ok=True)
@@ -212,8 +254,12 @@ Pixels = InMemory | Mapped
 
 
 @contextmanager
-def images_file(path: Path, count: int, shape: tuple[int, int, int]) -> Iterator[Callable[[NDArray[np.uint8]], object]]:
-    """Writes a file for `Mapped`, image after image (C, H, W). An incomplete file is not kept. OSError: it cannot be written."""
+def images_file(
+    path: Path, count: int, shape: tuple[int, int, int]
+) -> Iterator[Callable[[NDArray[np.uint8]], object]]:
+    """Writes a file for `Mapped`, image after image (C, H, W). An incomplete file is not kept.
+    OSError: it cannot be written.
+    """
     channels, height, width = shape
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, height, width, channels)}
     with whole_file(path) as file:
@@ -236,13 +282,19 @@ class Labelled:
     pixels: Pixels
     labels: NDArray[np.int64]  # (N,), indices into the classes
     identity: NDArray[np.int64]  # (N,), a checksum of each image, or of its file's name and size
-    groups: NDArray[np.str_] | None = None  # (N,), images of one group stay on one side of a split; None: no groups
-    boxes: NDArray[np.float32] | None = None  # (N, M, 5), `boxes.BoxTable`; zeros if an image has fewer
+    groups: NDArray[np.str_] | None = (
+        None  # (N,), images of one group stay on one side of a split; None: no groups
+    )
+    boxes: NDArray[np.float32] | None = (
+        None  # (N, M, 5), `boxes.BoxTable`; zeros if an image has fewer
+    )
     loader: Any = None  # a user's DataLoader for training
 
     @classmethod
     def of(cls, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
-        """From an array (N, C, H, W) or (N, H, W). Raises DataError: another shape or dtype, or not one label for each image."""
+        """From an array (N, C, H, W) or (N, H, W). Raises DataError: another shape or dtype, or not
+        one label for each image.
+        """
         if (
             images.dtype != np.uint8
             or images.ndim not in (3, 4)
@@ -250,7 +302,10 @@ class Labelled:
             or len(labels) != len(images)
         ):
             found = f"{images.dtype} {images.shape} and {labels.dtype} {labels.shape}"
-            raise DataError(f"images must be uint8 (N, C, H, W), with an integer label for each, but they are {found}")
+            raise DataError(
+                "images must be uint8 (N, C, H, W), with an integer label for each, but they are"
+                f" {found}"
+            )
         images = np.ascontiguousarray(images[:, None] if images.ndim == 3 else images)
         identity = np.fromiter((zlib.crc32(image.data) for image in images), np.int64, len(images))
         return cls(InMemory(torch.from_numpy(images)), labels, identity)
@@ -258,12 +313,16 @@ class Labelled:
     def subset(self, index: Indices) -> Labelled:
         groups = None if self.groups is None else self.groups[index]
         boxes = None if self.boxes is None else self.boxes[index]
-        return Labelled(self.pixels.subset(index), self.labels[index], self.identity[index], groups, boxes)
+        return Labelled(
+            self.pixels.subset(index), self.labels[index], self.identity[index], groups, boxes
+        )
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A source's own splits. `test` is a function, so that the test images stay unread until they are asked for."""
+    """A source's own splits. `test` is a function, so that the test images stay unread until they
+    are asked for.
+    """
 
     train: Labelled
     validation: Labelled | None  # None: a part of `train`
@@ -277,9 +336,14 @@ LONGEST_S = 4 * 3600.0  # seconds that one process may take to prepare or downlo
 
 @contextmanager
 def exclusive(path: Path, what: str) -> Iterator[None]:
-    """Inside, only this process makes `what`. If the holder is stopped or takes hours, the wait ends and `what` is made once more."""
+    """Inside, only this process makes `what`. If the holder is stopped or takes hours, the wait
+    ends and `what` is made once more.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Wait(f"{what}, which another process makes") as wait, locked(path, wait, LONGEST_S) as holder:
+    with (
+        Wait(f"{what}, which another process makes") as wait,
+        locked(path, wait, LONGEST_S) as holder,
+    ):
         if holder:
             wait.say(f"stopped waiting for {holder} and made it again: {what}")
         yield
@@ -322,7 +386,9 @@ def channels_of(sources: Sequence[Source]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How an image is scaled and cut: the shorter side is scaled, then the middle square cut out."""
+    """How an image is scaled and cut: the shorter side is scaled, then the middle square cut
+    out.
+    """
 
     size: int
     resize: int | None = None  # the shorter side; None: `size`
@@ -330,16 +396,21 @@ class Cut:
 
 
 def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
-    """One image as uint8 (3, size, size), cut as asked; its mask is a fourth channel. For a broken file it raises Pillow's error, of any
-    kind; ValueError: the mask does not fit."""
+    """One image as uint8 (3, size, size), cut as asked; its mask is a fourth channel. For a broken
+    file it raises Pillow's error, of any kind; ValueError: the mask does not fit.
+    """
     cut = Cut(cut) if isinstance(cut, int) else cut
     if isinstance(source, Framed):
         return _whole(source, cut.size)
     longest = 2 * (cut.resize or cut.size)
     path = source.image if isinstance(source, Masked) else source
     with Image.open(path) as opened:
-        whole = opened.getexif().get(0x0112, 1) < 5 and opened.size  # a draft of a JPEG has another size
-        opened.draft("RGB", (longest, longest))  # a JPEG far larger than needed is decoded at a fraction of its size
+        whole = (
+            opened.getexif().get(0x0112, 1) < 5 and opened.size
+        )  # a draft of a JPEG has another size
+        opened.draft(
+            "RGB", (longest, longest)
+        )  # a JPEG far larger than needed is decoded at a fraction of its size
         image = to_rgb(ImageOps.exif_transpose(opened))
     rgb: NDArray[np.uint8] = np.asarray(square(cut)(image)).transpose(2, 0, 1)
     if not isinstance(source, Masked):
@@ -405,4 +476,9 @@ def square(cut: Cut) -> Any:
     from torchvision.transforms import InterpolationMode, v2
 
     how = InterpolationMode(cut.interpolation)
-    return v2.Compose([v2.Resize(cut.resize or cut.size, interpolation=how, antialias=True), v2.CenterCrop(cut.size)])
+    return v2.Compose(
+        [
+            v2.Resize(cut.resize or cut.size, interpolation=how, antialias=True),
+            v2.CenterCrop(cut.size),
+        ]
+    )

@@ -1,4 +1,6 @@
-"""Published data sets through torchvision: files in place, or downloaded. MNIST's may be gzipped, and lie in `root` itself."""
+"""Published data sets through torchvision: files in place, or downloaded. MNIST's may be gzipped,
+and lie in `root` itself.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ DOWNLOAD_TIMEOUT_S = 30.0  # a server that stays silent for this long counts as 
 
 
 def read(section: DataSection, _place: Place) -> Parts:
-    """A published data set, by its name; DataError: options are given, or files are missing and cannot be fetched."""
+    """A published data set, by its name; DataError: options are given, or files are missing and
+    cannot be fetched.
+    """
     name = section.name
     no_options(section)
     root = user_path(section.root, what="data.root", error=DataError)
@@ -41,9 +45,16 @@ def read(section: DataSection, _place: Place) -> Parts:
             from torchvision import datasets
 
             classes = _classes(getattr(datasets, NAMES[name]))
-            return Parts(_read_idx(place, "train"), None, partial(_read_idx, place, "t10k"), classes)
+            return Parts(
+                _read_idx(place, "train"), None, partial(_read_idx, place, "t10k"), classes
+            )
     dataset = _open(name, root, train=True)
-    return Parts(_labelled(dataset), None, lambda: _labelled(_open(name, root, train=False)), _classes(dataset))
+    return Parts(
+        _labelled(dataset),
+        None,
+        lambda: _labelled(_open(name, root, train=False)),
+        _classes(dataset),
+    )
 
 
 def _open(name: str, root: Path, *, train: bool) -> Any:
@@ -56,14 +67,18 @@ def _open(name: str, root: Path, *, train: bool) -> Any:
     except RuntimeError:
         pass  # torchvision's word for missing or damaged files
     try:
-        with exclusive(root / f".{name}.lock", f"the data set '{name}'"), _timeout(DOWNLOAD_TIMEOUT_S):
+        with (
+            exclusive(root / f".{name}.lock", f"the data set '{name}'"),
+            _timeout(DOWNLOAD_TIMEOUT_S),
+        ):
             return kind(str(root), train=train, download=True)
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1]
         expected = f"{kind.__name__}/raw" if hasattr(kind, "mirrors") else str(kind.base_folder)
         raise DataError(
-            f"data set '{name}' is not at '{root / expected}' and could not be downloaded there ({reason}): "
-            "put its published files there, or set data.root to the folder that holds them"
+            f"data set '{name}' is not at '{root / expected}' and could not be downloaded there"
+            f" ({reason}): put its published files there, or set data.root to the folder that holds"
+            " them"
         ) from None
 
 
@@ -95,16 +110,25 @@ def _idx(root: Path, part: str, what: str) -> Path | None:
 
 
 def _read_idx(root: Path, part: str) -> Labelled:
-    images, labels = (_array(_idx(root, part, what), root, f"{part}-{what}") for what in ("images", "labels"))
+    images, labels = (
+        _array(_idx(root, part, what), root, f"{part}-{what}") for what in ("images", "labels")
+    )
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
-        raise DataError(f"the {part} files in {root} do not match: images {images.shape}, labels {labels.shape}")
+        raise DataError(
+            f"the {part} files in {root} do not match: images {images.shape}, labels {labels.shape}"
+        )
     if labels.max(initial=0) > 9:
-        raise DataError(f"the {part} files in {root} are damaged (a label is {labels.max()}): download them again")
+        raise DataError(
+            f"the {part} files in {root} are damaged (a label is {labels.max()}): download them"
+            " again"
+        )
     return Labelled.of(images, labels.astype(np.int64))
 
 
 def _array(path: Path | None, root: Path, what: str) -> NDArray[np.uint8]:
-    """An IDX file of bytes: magic (0, 0, 8, dimensions), the sizes as big-endian int32, the content."""
+    """An IDX file of bytes: magic (0, 0, 8, dimensions), the sizes as big-endian int32, the
+    content.
+    """
     if path is None:
         raise DataError(f"{root} has no {what}-idx…-ubyte file next to the others of its data set")
     try:

@@ -1,4 +1,6 @@
-"""Checkpoints, weights, curves and labels of a study: files in a folder or bucket, their hashes in its database."""
+"""Checkpoints, weights, curves and labels of a study: files in a folder or bucket, their hashes in
+its database.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class Stored:
 
 
 class ArtifactStore(Protocol):
-    """A folder, or a bucket of S3 (`study.opening`). A missing artifact raises the store's own exception."""
+    """A folder, or a bucket of S3 (`study.opening`). A missing artifact raises the store's own
+    exception.
+    """
 
     def open_reader(self, artifact_id: str) -> BinaryIO: ...
 
@@ -57,7 +61,9 @@ class ArtifactStore(Protocol):
 
 
 def checked_name(artifact_id: str) -> str:
-    """The name of an artifact, half-written ones included. ValueError: another name, with which a database could reach foreign files."""
+    """The name of an artifact, half-written ones included. ValueError: another name, with which a
+    database could reach foreign files.
+    """
     if not _NAME.fullmatch(artifact_id):
         raise ValueError(f"'{artifact_id}' is not the name of an artifact")
     return artifact_id
@@ -88,7 +94,11 @@ class FolderArtifacts:
                 with suppress(FileNotFoundError):
                     if entry.is_file(follow_symlinks=False):
                         status = entry.stat()
-                        found.append(Stored(entry.name, status.st_size, max(0.0, time.time() - status.st_mtime)))
+                        found.append(
+                            Stored(
+                                entry.name, status.st_size, max(0.0, time.time() - status.st_mtime)
+                            )
+                        )
         return found
 
     def _path(self, artifact_id: str) -> Path:
@@ -96,34 +106,53 @@ class FolderArtifacts:
 
 
 class RunFiles:
-    """Checkpoints of one run under one lease; one counts once its row is there. A `training.CheckpointSlot`."""
+    """Checkpoints of one run under one lease; one counts once its row is there. A
+    `training.CheckpointSlot`.
+    """
 
     def __init__(self, store: StudyStore, artifacts: ArtifactStore, run: str, lease: Lease) -> None:
         """`run` names the training; it is the same for every worker that continues it."""
         self._store, self._artifacts, self._run, self._lease = store, artifacts, run, lease
 
     def load(self) -> bytes | None:
-        """The newest undamaged checkpoint; None if there is none. Damaged ones are dropped with a warning."""
+        """The newest undamaged checkpoint; None if there is none. Damaged ones are dropped with a
+        warning.
+        """
         for row in self._store.checkpoints(self._run):
             try:
                 return read_artifact(self._artifacts, row.artifact, row.sha256)
             except CheckpointError as error:
-                warnings.warn(f"{error}; continuing from the previous one or the start", NasAttnWarning, stacklevel=2)
+                warnings.warn(
+                    f"{error}; continuing from the previous one or the start",
+                    NasAttnWarning,
+                    stacklevel=2,
+                )
                 self._drop(row)
         return None
 
     def save(self, blob: bytes, epochs: int) -> None:
-        """Adds a checkpoint, drops old ones; warns if that fails. Raises LeaseLost: another worker has the run."""
+        """Adds a checkpoint, drops old ones; warns if that fails. Raises LeaseLost: another worker
+        has the run.
+        """
         try:
             with impatient():
                 self.keep(blob, epochs)
         except (CheckpointError, StorageAway) as error:
-            warnings.warn(f"{error}; training continues without this checkpoint", NasAttnWarning, stacklevel=2)
+            warnings.warn(
+                f"{error}; training continues without this checkpoint", NasAttnWarning, stacklevel=2
+            )
 
     def keep(self, blob: bytes, epochs: int) -> None:
-        """As `save`, but raises CheckpointError if it cannot be written. Raises LeaseLost: another worker has the run."""
+        """As `save`, but raises CheckpointError if it cannot be written. Raises LeaseLost: another
+        worker has the run.
+        """
         artifact, sha256 = write_artifact(self._store, self._artifacts, blob)
-        made: dict[str, Any] = {"artifact": artifact, "sha256": sha256, "size": len(blob), "epochs": epochs}
+        made: dict[str, Any] = {
+            "artifact": artifact,
+            "sha256": sha256,
+            "size": len(blob),
+            "epochs": epochs,
+        }
         self._store.add_checkpoint(self._run, **made, lease=self._lease)
         for row in self._store.checkpoints(self._run)[KEPT:]:
             self._drop(row)
@@ -143,31 +172,43 @@ def mark(store: StudyStore) -> str:
 
 
 def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> tuple[str, str]:
-    """Stores bytes of a study; returns their new name and SHA-256. Raises CheckpointError: disk full, folder gone."""
+    """Stores bytes of a study; returns their new name and SHA-256. Raises CheckpointError: disk
+    full, folder gone.
+    """
     artifact = f"{mark(store)}-{uuid.uuid4().hex}"
     try:
         artifacts.write(artifact, io.BytesIO(blob))
     except Exception as error:  # each artifact store has its own exceptions
         remove_artifact(artifacts, artifact)
-        raise CheckpointError(f"a checkpoint of {len(blob):,} bytes cannot be written: {error}") from None
+        raise CheckpointError(
+            f"a checkpoint of {len(blob):,} bytes cannot be written: {error}"
+        ) from None
     return artifact, hashlib.sha256(blob).hexdigest()
 
 
 def read_artifact(artifacts: ArtifactStore, artifact: str, sha256: str) -> bytes:
-    """The bytes of an artifact, checked. Raises CheckpointError: it is missing or its SHA-256 differs."""
+    """The bytes of an artifact, checked. Raises CheckpointError: it is missing or its SHA-256
+    differs.
+    """
     try:
         with artifacts.open_reader(artifact) as reader:
             blob = reader.read()
     except Exception as error:  # each artifact store has its own exceptions
-        raise CheckpointError(f"checkpoint {artifact} cannot be read ({error or type(error).__name__})") from None
+        raise CheckpointError(
+            f"checkpoint {artifact} cannot be read ({error or type(error).__name__})"
+        ) from None
     if hashlib.sha256(blob).hexdigest() != sha256:
-        raise CheckpointError(f"checkpoint {artifact} is damaged: its SHA-256 differs from the recorded one")
+        raise CheckpointError(
+            f"checkpoint {artifact} is damaged: its SHA-256 differs from the recorded one"
+        )
     return blob
 
 
 def remove_artifact(artifacts: ArtifactStore, artifact: str) -> None:
     """Deletes an artifact; one that is gone already is fine."""
-    with suppress(Exception):  # each artifact store has its own; nothing depends on the file any more
+    with suppress(
+        Exception
+    ):  # each artifact store has its own; nothing depends on the file any more
         artifacts.remove(artifact)
 
 
@@ -182,12 +223,16 @@ def backbone_name(number: int, key: str) -> str:
 
 
 def weights_run(name: str) -> str:
-    """Name under which trained weights are kept; `name`: a candidate's key for the search, else the run's files."""
+    """Name under which trained weights are kept; `name`: a candidate's key for the search, else the
+    run's files.
+    """
     return f"weights:{name}"
 
 
 def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoint], None]:
-    """A function that records each point of a run's curve. Points after the checkpoint from which it continues are deleted."""
+    """A function that records each point of a run's curve. Points after the checkpoint from which
+    it continues are deleted.
+    """
     text = store.curves.get(run.files)
     points = [] if text is None else [EpochPoint(**point) for point in json.loads(text)]
 
@@ -199,8 +244,12 @@ def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoin
     return add
 
 
-def keep_labels(store: StudyStore, protocol: str, numbers: Tensor, classes: tuple[str, ...]) -> None:
-    """Records the labels of the images that this protocol scores, unless they are recorded already."""
+def keep_labels(
+    store: StudyStore, protocol: str, numbers: Tensor, classes: tuple[str, ...]
+) -> None:
+    """Records the labels of the images that this protocol scores, unless they are recorded
+    already.
+    """
     if store.labels.get(protocol) is None:
         packed = zlib.compress(numbers.to("cpu").numpy().astype("<i4").tobytes())
         labels = base64.b64encode(packed).decode()

@@ -1,6 +1,7 @@
 """A user's own evaluator in place of the built-in trainer.
 
-The recipe names it, `[training] evaluator = "my_package.eval:evaluate"`, and it may be as short as this:
+The recipe names it, `[training] evaluator = "my_package.eval:evaluate"`, and it may be as short as
+this:
 
     from nas_attn.evaluation.evaluators import EvaluatorRun
 
@@ -9,8 +10,8 @@ The recipe names it, `[training] evaluator = "my_package.eval:evaluate"`, and it
             train_one_epoch(model, seed=run.seed)
         return {"miou": mean_iou(model)}
 
-It is called once per rung. If it yields, it is called once and trains through all rungs; the search reads what it yields up to each rung
-and closes it if the candidate is pruned:
+It is called once per rung. If it yields, it is called once and trains through all rungs; the search
+reads what it yields up to each rung and closes it if the candidate is pruned:
 
     def evaluate(model, run: EvaluatorRun) -> Iterator[tuple[int, dict[str, float]]]:
         for epoch in range(1, run.last + 1):
@@ -37,34 +38,54 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nas_attn import attachment
-from nas_attn.errors import BackboneError, NasAttnError, OutOfMemory, RecipeError, TrainingError, several
+from nas_attn.errors import (
+    BackboneError,
+    NasAttnError,
+    OutOfMemory,
+    RecipeError,
+    TrainingError,
+    several,
+)
 from nas_attn.evaluation.faults import message, said, show_traceback
 from nas_attn.evaluation.output import OutputLog, shown
 from nas_attn.importing import load_object, named
 from nas_attn.records import Participation, ResolvedPlacement, Score
 from nas_attn.training import CheckpointSlot, Interrupted
 
-WAY_OUT = "score the network that the evaluator was given, or name the one that you score with run.scored(network)"
+WAY_OUT = (
+    "score the network that the evaluator was given, or name the one that you score with"
+    " run.scored(network)"
+)
 
 
-def require_participation(network: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]) -> None:
-    """TrainingError if a module of a placement did not run or changes nothing; a network with equal outputs for all images passes."""
+def require_participation(
+    network: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]
+) -> None:
+    """TrainingError if a module of a placement did not run or changes nothing; a network with equal
+    outputs for all images passes.
+    """
     if not any(choices for _, choices in resolved.modules):
         return
     try:
         found = attachment.check(network, input_shape)
         idle = _idle(found, resolved)
-        if not idle or ("no effect" in idle and not attachment.tells_images_apart(network, input_shape)):
+        if not idle or (
+            "no effect" in idle and not attachment.tells_images_apart(network, input_shape)
+        ):
             return
     except BackboneError as error:
-        raise TrainingError(f"whether attention took part in the scored network cannot be checked: {error}") from error
+        raise TrainingError(
+            f"whether attention took part in the scored network cannot be checked: {error}"
+        ) from error
     raise TrainingError(f"attention took no part in the scored network: {idle}; {WAY_OUT}")
 
 
 def _idle(found: tuple[Participation, ...], resolved: ResolvedPlacement) -> str:
     """The first module that took no part, and how; empty if all took part."""
     for path, choice in attachment.expected_modules(resolved).items():
-        same = [one for one in found if one.path == path or one.path.endswith(f".{path}")]  # it may have been wrapped
+        same = [
+            one for one in found if one.path == path or one.path.endswith(f".{path}")
+        ]  # it may have been wrapped
         there = [one for one in same if not one.lost]
         if not there:
             return f"{choice} at '{path}' is not in it"
@@ -84,23 +105,32 @@ class EvaluatorRun:
     epochs: int  # epochs in all at this rung
     new_epochs: int  # epochs since the previous rung
     seed: int
-    folder: Path  # of this candidate and seed, kept over rungs and restarts: for the evaluator's own checkpoints
+    # of this candidate and seed, kept over rungs and restarts: for the evaluator's own checkpoints
+    folder: Path
     device: str
-    split: str = "validation"  # with `test`, nothing is trained: the model is the one of the last rung
+    split: str = (
+        "validation"  # with `test`, nothing is trained: the model is the one of the last rung
+    )
     networks: list[nn.Module] = field(default_factory=list, repr=False, compare=False)
     flags: list[NDArray[np.bool_]] = field(default_factory=list, repr=False, compare=False)
     asked: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
     last: int = 0  # epochs in all at the last rung
     lost: list[str] = field(default_factory=list, repr=False, compare=False)
-    resolved: ResolvedPlacement | None = field(default=None, repr=False, compare=False)  # what `placement` means
+    resolved: ResolvedPlacement | None = field(
+        default=None, repr=False, compare=False
+    )  # what `placement` means
 
     def elsewhere(self, why: str) -> None:
-        """Reports that the trained weights are not in the model, and why: then they cannot be kept or exported."""
+        """Reports that the trained weights are not in the model, and why: then they cannot be kept
+        or exported.
+        """
         self.lost[:] = [why]
 
     @property
     def stopping(self) -> bool:
-        """Whether to stop (a signal, or another worker took over). Ask between steps; save to `folder`, then `leave`."""
+        """Whether to stop (a signal, or another worker took over). Ask between steps; save to
+        `folder`, then `leave`.
+        """
         return self.asked()
 
     def leave(self) -> NoReturn:
@@ -108,28 +138,38 @@ class EvaluatorRun:
         raise Interrupted
 
     def scored(self, network: nn.Module) -> None:
-        """Names the scored network, if it is not the model (averaged weights); its attention must take part."""
+        """Names the scored network, if it is not the model (averaged weights); its attention must
+        take part.
+        """
         self.networks.append(network)
 
     def right(self, flags: Sequence[bool] | NDArray[Any] | torch.Tensor) -> None:
-        """Reports for each image of the split, in a fixed order, whether the model is right: (images,) booleans, whose mean
-        is `accuracy`. Raises TrainingError: another shape or type.
+        """Reports for each image of the split, in a fixed order, whether the model is right:
+        (images,) booleans, whose mean is `accuracy`. Raises TrainingError: another shape or type.
         """
-        held = flags.detach().cpu().numpy() if isinstance(flags, torch.Tensor) else np.asarray(flags)
+        held = (
+            flags.detach().cpu().numpy() if isinstance(flags, torch.Tensor) else np.asarray(flags)
+        )
         if held.ndim != 1 or not held.size or not np.isin(held, (0, 1)).all():
-            raise TrainingError(f"run.right takes one true or false for each image, not an array of shape {held.shape}")
+            raise TrainingError(
+                "run.right takes one true or false for each image, not an array of shape"
+                f" {held.shape}"
+            )
         self.flags[:] = [held.astype(bool)]
 
 
 COMMAND = "command:"  # prefix of an evaluator that is a program
 TOLERANCE = 1e-4  # between the returned accuracy and the share of the images reported as right
-Reports = Generator[tuple[int, Mapping[str, float]], None, None]  # (epochs so far, metrics), as a training goes on
+Reports = Generator[
+    tuple[int, Mapping[str, float]], None, None
+]  # (epochs so far, metrics), as a training goes on
 Evaluator = Callable[[nn.Module, EvaluatorRun], Mapping[str, float] | Reports]
 
 
 def find_evaluator(name: str) -> Evaluator:
-    """The evaluator of a recipe: a function, or a command (`evaluation.programs`). Raises RecipeError: it cannot be imported, called or
-    found."""
+    """The evaluator of a recipe: a function, or a command (`evaluation.programs`). Raises
+    RecipeError: it cannot be imported, called or found.
+    """
     if name.startswith(COMMAND):
         found: Evaluator = named("nas_attn.evaluation.programs:program")(name)
         return found
@@ -138,13 +178,23 @@ def find_evaluator(name: str) -> Evaluator:
 
 
 class EvaluatorTrainer:
-    """Runs an evaluator through the rungs, with the same interface as the built-in trainer's `fit`."""
+    """Runs an evaluator through the rungs, with the same interface as the built-in trainer's
+    `fit`.
+    """
 
-    def __init__(self, evaluator: Evaluator, *, folder: Path, device: str, log: OutputLog | None = None) -> None:
-        """`folder`: parent of the candidates' folders; `log`: takes the printed output; None: the terminal."""
+    def __init__(
+        self, evaluator: Evaluator, *, folder: Path, device: str, log: OutputLog | None = None
+    ) -> None:
+        """`folder`: parent of the candidates' folders; `log`: takes the printed output; None: the
+        terminal.
+        """
         self._evaluator, self._folder, self._device, self._log = evaluator, folder, device, log
-        self.evaluated = 0  # rungs that the last `fit` evaluated itself; 0: the network is a fresh one
-        self.network: nn.Module | None = None  # the last scored network, if the evaluator has named it
+        self.evaluated = (
+            0  # rungs that the last `fit` evaluated itself; 0: the network is a fresh one
+        )
+        self.network: nn.Module | None = (
+            None  # the last scored network, if the evaluator has named it
+        )
         self.lost = ""  # why the last trained network is not here; empty if it is
         self._reports: Reports | None = None  # of an evaluator that yields, while it trains
 
@@ -161,15 +211,23 @@ class EvaluatorTrainer:
         stop: Callable[[], bool],
         needed: bool = False,
     ) -> tuple[Score, ...]:
-        """Evaluates rung by rung. Finished rungs are not repeated, except a single one if the network is `needed`. Raises
-        TrainingError: the evaluator raised, or did not return finite numbers. Raises Interrupted: `stop` returned True.
+        """Evaluates rung by rung. Finished rungs are not repeated, except a single one if the
+        network is `needed`. Raises
+        TrainingError: the evaluator raised, or did not return finite numbers. Raises Interrupted:
+            `stop` returned True.
         """
         blob = slot.load()
         scores = [] if blob is None else [Score.from_plain(row) for row in json.loads(blob)]
         if needed and len(scores) == len(rungs) == 1:
             scores = []
         self.evaluated, self.lost = 0, ""
-        told: dict[str, Any] = {"networks": [], "flags": [], "lost": [], "asked": stop, "last": rungs[-1]}
+        told: dict[str, Any] = {
+            "networks": [],
+            "flags": [],
+            "lost": [],
+            "asked": stop,
+            "last": rungs[-1],
+        }
         told["resolved"] = placement
         with self._place(name) as folder, self._closing():
             for rung, epochs in enumerate(rungs):
@@ -177,7 +235,9 @@ class EvaluatorTrainer:
                     if stop():
                         raise Interrupted
                     new = epochs - (rungs[rung - 1] if rung else 0)
-                    run = EvaluatorRun(placement.text, rung, epochs, new, seed, folder, self._device, **told)
+                    run = EvaluatorRun(
+                        placement.text, rung, epochs, new, seed, folder, self._device, **told
+                    )
                     scores.append(self._one(model, run))
                     self.evaluated += 1
                     slot.save(json.dumps([score.as_plain() for score in scores]).encode(), epochs)
@@ -186,11 +246,16 @@ class EvaluatorTrainer:
             self.lost = "".join(told["lost"])
         return tuple(scores)
 
-    def test(self, model: nn.Module, *, name: str, placement: ResolvedPlacement, seed: int, epochs: int) -> Score:
+    def test(
+        self, model: nn.Module, *, name: str, placement: ResolvedPlacement, seed: int, epochs: int
+    ) -> Score:
         """The evaluator's metrics on its test split; raises as `fit`."""
         with self._place(name) as folder, self._closing():
             told: dict[str, Any] = {"split": "test", "resolved": placement}
-            return self._one(model, EvaluatorRun(placement.text, 0, epochs, 0, seed, folder, self._device, **told))
+            return self._one(
+                model,
+                EvaluatorRun(placement.text, 0, epochs, 0, seed, folder, self._device, **told),
+            )
 
     @contextmanager
     def _place(self, name: str) -> Iterator[Path]:
@@ -215,15 +280,21 @@ class EvaluatorTrainer:
                     reports.close()
 
     def _metrics(self, model: nn.Module, run: EvaluatorRun) -> object:
-        """The evaluator's return value, or what it yields at the rung; after the last rung it may end by itself."""
+        """The evaluator's return value, or what it yields at the rung; after the last rung it may
+        end by itself.
+        """
         found: object = self._reports or self._evaluator(model, run)
         if not isinstance(found, Generator):
             return found
         self._reports = found
-        metrics = next((metrics for epoch, metrics in found if epoch >= run.epochs or run.split == "test"), None)
+        metrics = next(
+            (metrics for epoch, metrics in found if epoch >= run.epochs or run.split == "test"),
+            None,
+        )
         if metrics is None:
             raise TrainingError(
-                f"the evaluator ended without a score of epoch {run.epochs} of '{run.placement}': report or yield one"
+                f"the evaluator ended without a score of epoch {run.epochs} of '{run.placement}':"
+                " report or yield one"
             )
         if run.epochs == run.last:
             for _ in found:
@@ -248,7 +319,9 @@ class EvaluatorTrainer:
                 raise OutOfMemory(f"not enough memory for the evaluator: {said(error)}") from error
             kind = type(error).__name__
             see = f" (more in {shown(self._log.path)})" if self._log else ""
-            raise TrainingError(f"the evaluator raised {kind} for '{run.placement}': {message(error)}{see}") from error
+            raise TrainingError(
+                f"the evaluator raised {kind} for '{run.placement}': {message(error)}{see}"
+            ) from error
         wall_s, device_s = time.perf_counter() - wall, time.process_time() - process
         metrics = _checked(metrics, run)
         found = {name: float(value) for name, value in metrics.items()}
@@ -262,17 +335,30 @@ class EvaluatorTrainer:
 
 def _checked(metrics: object, run: EvaluatorRun) -> Mapping[str, float]:
     if not isinstance(metrics, Mapping) or not metrics:
-        raise TrainingError(f"the evaluator returned {metrics!r} for '{run.placement}': return named metrics")
+        raise TrainingError(
+            f"the evaluator returned {metrics!r} for '{run.placement}': return named metrics"
+        )
     for name, value in metrics.items():
         if not isinstance(value, int | float) or not math.isfinite(value):
-            raise TrainingError(f"the evaluator returned {name} = {value!r} for '{run.placement}', not a finite number")
+            raise TrainingError(
+                f"the evaluator returned {name} = {value!r} for '{run.placement}', not a finite"
+                " number"
+            )
     return metrics
 
 
-def _accuracy(metrics: Mapping[str, float], flags: NDArray[np.bool_], run: EvaluatorRun) -> dict[str, float]:
-    """Metrics with the share of correct images as accuracy. Raises TrainingError: the evaluator returned another accuracy."""
+def _accuracy(
+    metrics: Mapping[str, float], flags: NDArray[np.bool_], run: EvaluatorRun
+) -> dict[str, float]:
+    """Metrics with the share of correct images as accuracy. Raises TrainingError: the evaluator
+    returned another accuracy.
+    """
     share = float(flags.mean())
     if abs(metrics.get("accuracy", share) - share) > TOLERANCE:
-        returned = f"the evaluator returned accuracy = {metrics['accuracy']!r} for '{run.placement}'"
-        raise TrainingError(f"{returned}, but told run.right that {share!r} of the images are right")
+        returned = (
+            f"the evaluator returned accuracy = {metrics['accuracy']!r} for '{run.placement}'"
+        )
+        raise TrainingError(
+            f"{returned}, but told run.right that {share!r} of the images are right"
+        )
     return {"accuracy": share}

@@ -1,4 +1,6 @@
-"""Errors of modules, backbones and evaluators. One candidate's error fails it; an error of all candidates ends the search."""
+"""Errors of modules, backbones and evaluators. One candidate's error fails it; an error of all
+candidates ends the search.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ LONGEST = 400  # characters of another program's message that are kept
 
 @contextmanager
 def own_fault(doing: str, device: torch.device) -> Iterator[None]:
-    """Unexpected exceptions of `doing` become TrainingErrors of the candidate; OperationError if the device broke."""
+    """Unexpected exceptions of `doing` become TrainingErrors of the candidate; OperationError if
+    the device broke.
+    """
     try:
         yield
     except (KnobError, PlacementError, BackboneError) as error:
@@ -39,7 +43,9 @@ def own_fault(doing: str, device: torch.device) -> Iterator[None]:
         raise
     except Exception as error:  # whatever a user's code may raise
         show_traceback(error)
-        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and out_of_memory(error)):
+        if isinstance(error, MemoryError) or (
+            isinstance(error, RuntimeError) and out_of_memory(error)
+        ):
             raise OutOfMemory(f"not enough memory for {doing}: {said(error)}") from error
         _check_device(device, error)
         raise TrainingError(f"{doing} raised {said(error)}") from error
@@ -47,7 +53,9 @@ def own_fault(doing: str, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def shared_fault(doing: str) -> Iterator[None]:
-    """Every error inside would hit all candidates, so it becomes an `OperationError`, which ends the work."""
+    """Every error inside would hit all candidates, so it becomes an `OperationError`, which ends
+    the work.
+    """
     try:
         yield
     except TrainingError as error:
@@ -60,8 +68,11 @@ def shared_fault(doing: str) -> Iterator[None]:
 
 
 def require_memory(parameters: float) -> None:
-    """Raises OutOfMemory: a network needs more memory than is free; Linux would kill any process, without a message."""
-    # Training holds weights, gradients and momentum in float32, and at times a checkpoint of weights and momentum.
+    """Raises OutOfMemory: a network needs more memory than is free; Linux would kill any process,
+    without a message.
+    """
+    # Training holds weights, gradients and momentum in float32, and at times a checkpoint of
+    # weights and momentum.
     needed, free = 5 * 4 * parameters, psutil.virtual_memory().available
     if needed > free:
         least = f"{needed / 2**30:.1f} GB of memory, but only {free / 2**30:.1f} GB are free"
@@ -85,7 +96,9 @@ def show_traceback(error: BaseException) -> None:
 
 
 def _check_device(device: torch.device, error: Exception) -> None:
-    """Raises OperationError if the process cannot use its GPU any more, as after an assertion on the device or an illegal access."""
+    """Raises OperationError if the process cannot use its GPU any more, as after an assertion on
+    the device or an illegal access.
+    """
     if device.type != "cuda":
         return
     try:

@@ -1,4 +1,6 @@
-"""Leases of workers: renewed during their work, freed when their holder has died; and a text about holders."""
+"""Leases of workers: renewed during their work, freed when their holder has died; and a text about
+holders.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,16 @@ AWAY_S = (1.0, 3.0)  # random pause in seconds between attempts while the databa
 
 
 class LeaseKeeper:
-    """Inside, a thread renews the lease; at the end it is released. `lost`: another worker has it, so stop."""
+    """Inside, a thread renews the lease; at the end it is released. `lost`: another worker has it,
+    so stop.
+    """
 
     def __init__(self, store: StudyStore, lease: Lease) -> None:
         self._store, self.lease, self._period = store, lease, TTL_S / RENEWALS
         self._left, self._lost = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._renew, name=f"lease {lease.resource}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._renew, name=f"lease {lease.resource}", daemon=True
+        )
 
     @property
     def lost(self) -> bool:
@@ -55,7 +61,9 @@ class LeaseKeeper:
 
 
 def release_dead(store: StudyStore, prefix: str) -> bool:
-    """Frees leases of this machine's dead processes on resources with this prefix; returns whether one is still held."""
+    """Frees leases of this machine's dead processes on resources with this prefix; returns whether
+    one is still held.
+    """
     held = False
     for row in store.leases(released=False):
         if row.state != "held" or not row.resource.startswith(prefix):
@@ -69,5 +77,7 @@ def release_dead(store: StudyStore, prefix: str) -> bool:
 
 def holders(store: StudyStore, mine: str) -> list[str]:
     """The other holders of a study's leases (not the owner `mine`) and their work, in words."""
-    rows = [row for row in store.leases(released=False) if row.state == "held" and row.owner != mine]
+    rows = [
+        row for row in store.leases(released=False) if row.state == "held" and row.owner != mine
+    ]
     return [f"{owner_shown(row.owner)} holds '{row.resource}'" for row in rows]

@@ -1,4 +1,6 @@
-"""A study's latencies: chooses the candidates of each session, and decides when a latency is known well enough."""
+"""A study's latencies: chooses the candidates of each session, and decides when a latency is known
+well enough.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,15 @@ from nas_attn.storage import StudyStore
 from nas_attn.tables import LATENCY_MODES
 from nas_attn.waiting import Interrupted, Wait
 
-PAUSES_S = (0.0, 0.0, 0.0, 2.0, 5.0, 10.0, 20.0)  # before each session of a first estimate, for a busy machine
+PAUSES_S = (
+    0.0,
+    0.0,
+    0.0,
+    2.0,
+    5.0,
+    10.0,
+    20.0,
+)  # before each session of a first estimate, for a busy machine
 AGAIN = 4  # after so many sessions, a latency that looks wrong is accepted
 MODELS_KEPT = 24  # built models kept for later sessions
 
@@ -31,9 +41,12 @@ MODELS_KEPT = 24  # built models kept for later sessions
 class Measurer:
     """Runs latency sessions for one study on this machine."""
 
-    def __init__(self, plan: Plan, store: StudyStore, *, seed: int, images: Tensor | None = None) -> None:
-        """Images calibrate a quantized mode. Raises MeasurementError: the device or a package is missing, or the backbone does not
-        run in this mode."""
+    def __init__(
+        self, plan: Plan, store: StudyStore, *, seed: int, images: Tensor | None = None
+    ) -> None:
+        """Images calibrate a quantized mode. Raises MeasurementError: the device or a package is
+        missing, or the backbone does not run in this mode.
+        """
         self._images = images
         self._plan, self._store, self._section = plan, store, plan.recipe.latency
         self._random = random.Random(seed)
@@ -49,11 +62,17 @@ class Measurer:
             check(self._section, self._model(None), plan.input_shape, images, self._nets)
 
     def known(self, candidate: ResolvedPlacement) -> Latency | None:
-        """The estimate of a candidate: measured, or predicted precisely enough by the study's additive model; else None."""
+        """The estimate of a candidate: measured, or predicted precisely enough by the study's
+        additive model; else None.
+        """
         if candidate.is_bare:
             return self.bare()
         found = self.latencies({candidate.key: candidate.placement}).get(candidate.key)
-        if found and not found.measured and needs_more(replace(found, measured=True), self._section.tolerance):
+        if (
+            found
+            and not found.measured
+            and needs_more(replace(found, measured=True), self._section.tolerance)
+        ):
             return None
         return found
 
@@ -66,9 +85,12 @@ class Measurer:
         bare = {key: self.bare() for key, placement in placements.items() if placement == BARE}
         return with_predictions(bare | self._estimated[1], placements)
 
-    def measure(self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency:
-        """The candidate's estimate, after sessions with companions, the neediest first. Raises MeasurementError: the
-        machine is too busy. Raises Unmeasurable: it, or the bare backbone, does not run. Raises Interrupted.
+    def measure(
+        self, candidate: ResolvedPlacement, companions: Sequence[ResolvedPlacement]
+    ) -> Latency:
+        """The candidate's estimate, after sessions with companions, the neediest first. Raises
+        MeasurementError: the machine is too busy. Raises Unmeasurable: it, or the bare backbone,
+        does not run. Raises Interrupted.
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if not r.is_bare}
         wait = Wait("a quiet moment to measure latency")
@@ -81,10 +103,16 @@ class Measurer:
                 self._session(group, needed=candidate.key)
         why = "several sessions in a row had two copies of the same network more than 1 % apart"
         way_out = "free the machine of other work, or raise latency.session_seconds"
-        raise MeasurementError(f"the latency of '{candidate.text}' could not be measured: {why}; {way_out}")
+        raise MeasurementError(
+            f"the latency of '{candidate.text}' could not be measured: {why}; {way_out}"
+        )
 
     def narrow(
-        self, candidates: Sequence[ResolvedPlacement], tolerance: float, count: int, stop: Callable[[], bool]
+        self,
+        candidates: Sequence[ResolvedPlacement],
+        tolerance: float,
+        count: int,
+        stop: Callable[[], bool],
     ) -> None:
         """Runs `count` sessions; candidates with the widest intervals come first."""
         known = {r.key: r for r in candidates if not r.is_bare}
@@ -93,15 +121,21 @@ class Measurer:
                 if stop() or not known:
                     return
                 keys = self.open_keys(list(known), tolerance)
-                others = [key for key in known if key not in keys]  # others fill free places, at little cost
+                others = [
+                    key for key in known if key not in keys
+                ]  # others fill free places, at little cost
                 self._random.shuffle(others)
                 group = {key: known[key] for key in [*keys, *others][:MAX_CANDIDATES]}
                 for faulty in self._session(group):
                     del known[faulty.network]
-                    warnings.warn(f"left out of the latency sessions: {faulty}", NasAttnWarning, stacklevel=2)
+                    warnings.warn(
+                        f"left out of the latency sessions: {faulty}", NasAttnWarning, stacklevel=2
+                    )
 
     def open_keys(self, keys: Sequence[str], tolerance: float) -> list[str]:
-        """Those that need another session: first suspicious ones, then those with the widest intervals."""
+        """Those that need another session: first suspicious ones, then those with the widest
+        intervals.
+        """
         sessions = self._store.sessions()
         wanted = open_keys(sessions, keys, tolerance=tolerance)
         known = estimate(sessions)
@@ -115,7 +149,9 @@ class Measurer:
         return Latency(1.0, 1.0, 1.0, times[len(times) // 2] if times else math.nan, len(times))
 
     def _session(self, group: dict[str, ResolvedPlacement], needed: str = "") -> list[Unmeasurable]:
-        """Runs a session. Networks that do not run leave the group and are returned; for the `needed` one it raises."""
+        """Runs a session. Networks that do not run leave the group and are returned; for the
+        `needed` one it raises.
+        """
         faulty: list[Unmeasurable] = []
         while True:
             try:
@@ -156,4 +192,6 @@ def to_text(found: Fingerprint) -> str:
 def from_text(text: str) -> Fingerprint:
     """The fingerprint that `to_text` wrote."""
     fields = json.loads(text)
-    return Fingerprint(fields["device"], fields["name"], tuple((name, value) for name, value in fields["details"]))
+    return Fingerprint(
+        fields["device"], fields["name"], tuple((name, value) for name, value in fields["details"])
+    )

@@ -1,4 +1,6 @@
-"""Redirects an evaluator's output (of Python, C, child processes) into a file, by descriptors 1 and 2."""
+"""Redirects an evaluator's output (of Python, C, child processes) into a file, by descriptors 1 and
+2.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,18 @@ from typing import TextIO
 from nas_attn.errors import DEBUG
 
 FOLDER = "logs"  # beside a study's artifacts
-FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)  # else Windows writes two line ends
+FLAGS = (
+    os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+)  # else Windows writes two line ends
 VERBOSE = "NAS_ATTN_VERBOSE"  # environment variable that a user sets for it
 
 
-def log_for(folder: Path, study: str, say: Callable[[str], None], *, verbose: bool) -> OutputLog | None:
-    """The log of this process; None if its evaluator prints to the terminal (verbose or debugging)."""
+def log_for(
+    folder: Path, study: str, say: Callable[[str], None], *, verbose: bool
+) -> OutputLog | None:
+    """The log of this process; None if its evaluator prints to the terminal (verbose or
+    debugging).
+    """
     if verbose or os.environ.get(DEBUG):
         return None
     name = re.sub(r"[^\w.-]+", "_", f"{study}-{socket.gethostname()}-{os.getpid()}")
@@ -33,7 +41,9 @@ def log_for(folder: Path, study: str, say: Callable[[str], None], *, verbose: bo
 
 
 class OutputLog:
-    """A file that replaces standard output and error for a while; if several threads do this, the first one's file gets all."""
+    """A file that replaces standard output and error for a while; if several threads do this, the
+    first one's file gets all.
+    """
 
     def __init__(self, path: Path, say: Callable[[str], None]) -> None:
         """`say` is told the file's path once, as soon as it has content."""
@@ -58,22 +68,31 @@ class OutputLog:
         finally:
             _end()
             if _size(stream) > begun:
-                self._tell(f"the evaluator's output is in {shown(self.path)} (verbose shows it here)")
+                self._tell(
+                    f"the evaluator's output is in {shown(self.path)} (verbose shows it here)"
+                )
             else:
                 with suppress(OSError):
                     os.ftruncate(stream.fileno(), empty)
 
     def _opened(self) -> TextIO | None:
-        """The file; it stays open, since an evaluator's logger may hold it. None if it cannot be written."""
+        """The file; it stays open, since an evaluator's logger may hold it. None if it cannot be
+        written.
+        """
         if self._stream is None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 raw = _Forgiving(os.open(self.path, FLAGS, 0o666))
             except OSError as error:
-                self._tell(f"the evaluator's output cannot be written to {shown(self.path)}: {error.strerror}")
+                self._tell(
+                    f"the evaluator's output cannot be written to {shown(self.path)}:"
+                    f" {error.strerror}"
+                )
                 return None
             buffered = io.BufferedWriter(raw)
-            self._stream = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", line_buffering=True)
+            self._stream = io.TextIOWrapper(
+                buffered, "utf-8", "backslashreplace", line_buffering=True
+            )
             weakref.finalize(self, _remove_if_empty, self.path)
         return self._stream
 
@@ -92,7 +111,9 @@ def shown(path: Path) -> str:
 
 @contextmanager
 def on_terminal() -> Iterator[None]:
-    """Inside, output goes to the terminal again. For threads other than the evaluator's; not for signal handlers."""
+    """Inside, output goes to the terminal again. For threads other than the evaluator's; not for
+    signal handlers.
+    """
     with _lock:
         if _taken is None:
             yield
@@ -185,10 +206,14 @@ def _remove_if_empty(path: Path) -> None:
 
 
 class _Forgiving(io.FileIO):
-    """A file that drops text if the disk is full, and stays open as long as something (such as a logger) holds it."""
+    """A file that drops text if the disk is full, and stays open as long as something (such as a
+    logger) holds it.
+    """
 
     def __init__(self, descriptor: int) -> None:
-        super().__init__(descriptor, "w", closefd=False)  # else its deletion warns of an unclosed file
+        super().__init__(
+            descriptor, "w", closefd=False
+        )  # else its deletion warns of an unclosed file
 
     def write(self, data: object) -> int:
         try:

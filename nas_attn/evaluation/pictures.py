@@ -1,4 +1,6 @@
-"""Validation images for the report and the notebook; true and predicted masks and boxes are drawn over them."""
+"""Validation images for the report and the notebook; true and predicted masks and boxes are drawn
+over them.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,24 @@ from nas_attn.training.stepping import has_depthwise
 
 SIDE = 96  # pixels of the longer side, at most
 LARGER = 144  # of images with something drawn over them
-COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0), (240, 228, 66))
+COLOURS = (
+    (0, 114, 178),
+    (230, 159, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (213, 94, 0),
+    (240, 228, 66),
+)
 """Colours of the classes in turn, which colour-blind people can tell apart (Okabe and Ito 2008)."""
 
 
 def pictures(
     recipe: Recipe, images: Iterable[int], networks: Mapping[str, nn.Module] | None = None
 ) -> dict[int, tuple[Picture, ...]]:
-    """Number of a validation image -> its pictures: the image; for masks and boxes one with the true ones, then one per network
-    with its own (the name is the label). Empty if nas_attn does not load the data. Raises DataError: loading failed.
+    """Number of a validation image -> its pictures: the image; for masks and boxes one with the
+    true ones, then one per network with its own (the name is the label). Empty if nas_attn does not
+    load the data. Raises DataError: loading failed.
     """
     wanted = sorted(set(images))
     dataset = tasks.of(recipe).load(recipe, device="cpu") if wanted else None
@@ -48,9 +59,14 @@ def pictures(
             for one, label in zip(stored, y, strict=True)
         ]
     else:
-        drawn = [[Picture(_png(_over(one, truth, kind), LARGER), "true")] for one, truth in zip(stored, y, strict=True)]
+        drawn = [
+            [Picture(_png(_over(one, truth, kind), LARGER), "true")]
+            for one, truth in zip(stored, y, strict=True)
+        ]
         for name, network in (networks or {}).items():
-            for row, one, found in zip(drawn, stored, _found(network, dataset, split, recipe), strict=True):
+            for row, one, found in zip(
+                drawn, stored, _found(network, dataset, split, recipe), strict=True
+            ):
                 row.append(Picture(_png(_over(one, found, kind), LARGER), name))
     return {number: tuple(row) for number, row in zip(wanted, drawn, strict=True)}
 
@@ -58,12 +74,16 @@ def pictures(
 def _some(split: Split, numbers: Sequence[int]) -> Split:
     index = torch.tensor(numbers)
     more: dict[str, Any] = {"boxes": split.boxes[index]} if isinstance(split, BoxedSplit) else {}
-    return replace(split, pixels=split.pixels.subset(index.numpy()), labels=split.labels[index], **more)
+    return replace(
+        split, pixels=split.pixels.subset(index.numpy()), labels=split.labels[index], **more
+    )
 
 
 @torch.no_grad()
 def _found(network: nn.Module, dataset: Dataset, split: Split, recipe: Recipe) -> list[Tensor]:
-    """For each image a predicted mask (H, W) or boxes (M, 5), in the format of its labels and the precision of its score."""
+    """For each image a predicted mask (H, W) or boxes (M, 5), in the format of its labels and the
+    precision of its score.
+    """
     trainer = Trainer(recipe.training, dataset, device="cpu", depthwise=has_depthwise(network))
     network.eval()
     found: list[Tensor] = []
@@ -74,7 +94,11 @@ def _found(network: nn.Module, dataset: Dataset, split: Split, recipe: Recipe) -
             found.append(logits.argmax(1)[0])
         else:
             sure = answer[0]["scores"] >= SURE
-            found.append(torch.cat([answer[0]["labels"][sure, None].float(), answer[0]["boxes"][sure].float()], 1))
+            found.append(
+                torch.cat(
+                    [answer[0]["labels"][sure, None].float(), answer[0]["boxes"][sure].float()], 1
+                )
+            )
     return found
 
 
@@ -87,7 +111,9 @@ def _masked(image: Image.Image, mask: NDArray[Any]) -> Image.Image:
     """Draws a mask; class 0, mostly the background, is left as it is."""
     pixels, colours = np.asarray(image, float), np.array(COLOURS, float)
     over = (mask > 0) & (mask != NOT_COUNTED)
-    pixels = np.where(over[..., None], 0.45 * pixels + 0.55 * colours[(mask - 1) % len(colours)], pixels)
+    pixels = np.where(
+        over[..., None], 0.45 * pixels + 0.55 * colours[(mask - 1) % len(colours)], pixels
+    )
     return Image.fromarray(pixels.astype(np.uint8))
 
 
@@ -95,13 +121,19 @@ def _boxed(image: Image.Image, boxes: Iterable[Sequence[float]]) -> Image.Image:
     pen, width = ImageDraw.Draw(image), max(1, max(image.size) // 100)
     for label, left, top, right, bottom in boxes:
         if label > 0 and right > left and bottom > top:
-            pen.rectangle((left, top, right, bottom), outline=COLOURS[int(label - 1) % len(COLOURS)], width=width)
+            pen.rectangle(
+                (left, top, right, bottom),
+                outline=COLOURS[int(label - 1) % len(COLOURS)],
+                width=width,
+            )
     return image
 
 
 def _image(stored: Tensor) -> Image.Image:
     """An image for display; if it does not have three channels, its first one."""
-    return Image.fromarray(stored.permute(1, 2, 0).numpy() if len(stored) == 3 else stored[0].numpy())
+    return Image.fromarray(
+        stored.permute(1, 2, 0).numpy() if len(stored) == 3 else stored[0].numpy()
+    )
 
 
 def _png(image: Image.Image, side: int) -> bytes:

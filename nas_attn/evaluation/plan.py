@@ -1,4 +1,6 @@
-"""A recipe's plan before any training: backbone, sites, search space, and the study's training protocols."""
+"""A recipe's plan before any training: backbone, sites, search space, and the study's training
+protocols.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from nas_attn.records import Choice, Costs, Latency, Placement, Point, ResolvedP
 from nas_attn.space import SearchSpace, resolve
 from nas_attn.storage import StudyStore
 
-Build = Callable[[], nn.Module]  # builds the bare backbone, randomly initialised from torch's global generator
+Build = Callable[
+    [], nn.Module
+]  # builds the bare backbone, randomly initialised from torch's global generator
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,12 @@ class Plan:
     sites: tuple[Site, ...]  # stages, then blocks
     space: SearchSpace
     build: Build
-    own_build: Build | None = None  # the user's function behind `build`; None: the recipe's backbone
-    _resolved: dict[Placement, ResolvedPlacement] = field(default_factory=dict, init=False, repr=False, compare=False)
+    own_build: Build | None = (
+        None  # the user's function behind `build`; None: the recipe's backbone
+    )
+    _resolved: dict[Placement, ResolvedPlacement] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def resolved(self, placement: Placement) -> ResolvedPlacement:
         """The network of a placement. Raises PlacementError: it does not fit this backbone."""
@@ -44,7 +52,9 @@ class Plan:
         return self._resolved[placement]
 
     def bare(self, seed: int, other: Choice | None = None) -> nn.Module:
-        """The bare backbone, or the `other`, with the seed's random weights; torch's global generator keeps its state."""
+        """The bare backbone, or the `other`, with the seed's random weights; torch's global
+        generator keeps its state.
+        """
         build = self.build if other is None else self.like(other).build
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -60,11 +70,15 @@ class Plan:
             return self
         section = other_backbone(self.recipe.backbone, other)
         recipe = self.recipe.model_copy(update={"backbone": section})
-        build = partial(backbones.build, section, input_shape=self.input_shape, classes=self.classes)
+        build = partial(
+            backbones.build, section, input_shape=self.input_shape, classes=self.classes
+        )
         return replace(self, recipe=recipe, build=build, own_build=None)
 
     def attach(self, model: nn.Module, resolved: ResolvedPlacement, seed: int) -> nn.Module:
-        """Puts a placement's modules into a bare model, in place, with the seed's random weights."""
+        """Puts a placement's modules into a bare model, in place, with the seed's random
+        weights.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return attachment.attach(model, resolved)
@@ -90,8 +104,9 @@ def make_plan(
     build: Build | None = None,
     kept: Kept | None = None,
 ) -> Plan:
-    """Joins a recipe with its backbone, or the user's `build`, on the kept sites or those found. Raises BackboneError:
-    it cannot be built or has no site. Raises RecipeError: the space names what it lacks.
+    """Joins a recipe with its backbone, or the user's `build`, on the kept sites or those found.
+    Raises BackboneError: it cannot be built or has no site. Raises RecipeError: the space names
+    what it lacks.
     """
     usual = partial(backbones.build, recipe.backbone, input_shape=input_shape, classes=classes)
     made_by = usual if build is None else _checked(build)
@@ -102,8 +117,12 @@ def make_plan(
         same = kept.input_shape == input_shape
         sites = kept.sites if same else attachment.reshaped(kept.sites, model, input_shape)
     else:
-        sites = attachment.survey(model, input_shape, custom=wanted.custom, heads=wanted.heads).sites
-    attachment.cost(model, input_shape, recipe.objectives)  # or says now why one's own cost cannot be counted
+        sites = attachment.survey(
+            model, input_shape, custom=wanted.custom, heads=wanted.heads
+        ).sites
+    attachment.cost(
+        model, input_shape, recipe.objectives
+    )  # or says now why one's own cost cannot be counted
     space = SearchSpace(recipe.space, sites, init=recipe.training.init)
     return Plan(recipe, input_shape, classes, sites, space, made_by, build)
 
@@ -117,9 +136,13 @@ def _checked(build: Build) -> Build:
         except NasAttnError:
             raise
         except Exception as error:  # whatever a user's own code may raise
-            raise BackboneError(f"the model's function raised {type(error).__name__}: {error}") from error
+            raise BackboneError(
+                f"the model's function raised {type(error).__name__}: {error}"
+            ) from error
         if not isinstance(model, nn.Module):
-            raise BackboneError(f"the model's function returned a {type(model).__name__}, not a torch.nn.Module")
+            raise BackboneError(
+                f"the model's function returned a {type(model).__name__}, not a torch.nn.Module"
+            )
         return model
 
     return checked
@@ -131,25 +154,41 @@ def kept_sites(store: StudyStore) -> Kept | None:
         return None
     content = json.loads(store.sites)
     channels, height, width = content["input_shape"]
-    return Kept((channels, height, width), content["classes"], tuple(_site(entry) for entry in content["sites"]))
+    return Kept(
+        (channels, height, width),
+        content["classes"],
+        tuple(_site(entry) for entry in content["sites"]),
+    )
 
 
 def _keep_sites(store: StudyStore, plan: Plan) -> None:
     sites = []
     for site in plan.sites:
-        points = {at: [[p.path, p.channels, p.height, p.width, p.replaces] for p in found] for at, found in site.points}
-        sites.append({"name": site.name, "role": site.role, "macs_share": site.macs_share, "points": points})
+        points = {
+            at: [[p.path, p.channels, p.height, p.width, p.replaces] for p in found]
+            for at, found in site.points
+        }
+        sites.append(
+            {"name": site.name, "role": site.role, "macs_share": site.macs_share, "points": points}
+        )
     content = {"input_shape": plan.input_shape, "classes": plan.classes, "sites": sites}
     store.set(sites=json.dumps(content, separators=(",", ":")))
 
 
 def _site(entry: Mapping[str, Any]) -> Site:
-    points = ((position, tuple(Point(*point) for point in found)) for position, found in entry["points"].items())
+    points = (
+        (position, tuple(Point(*point) for point in found))
+        for position, found in entry["points"].items()
+    )
     return Site(entry["name"], tuple(points), entry["macs_share"], entry["role"])
 
 
 def plan_for(
-    recipe: Recipe, dataset: data.Dataset | None, *, build: Build | None = None, kept: Kept | None = None
+    recipe: Recipe,
+    dataset: data.Dataset | None,
+    *,
+    build: Build | None = None,
+    kept: Kept | None = None,
 ) -> Plan:
     """A recipe's plan with the shape and classes of its data."""
     if dataset is not None:
@@ -160,12 +199,18 @@ def plan_for(
 
 
 def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
-    """The plan of a study's own recipe, on the sites that it began with; `plan`, if nothing has changed since."""
+    """The plan of a study's own recipe, on the sites that it began with; `plan`, if nothing has
+    changed since.
+    """
     recipe, kept = frozen_recipe(store.recipe, where=f"study '{store.name}'"), kept_sites(store)
     build = plan.own_build if plan is not None else None
     if plan is None and kept is None:
         plan = plan_for(recipe, tasks.of(recipe).load(recipe, device="cpu"))
-    elif plan is None or (kept and kept.sites != plan.sites) or recipe.to_json() != plan.recipe.to_json():
+    elif (
+        plan is None
+        or (kept and kept.sites != plan.sites)
+        or recipe.to_json() != plan.recipe.to_json()
+    ):
         shape, classes = (kept or plan).input_shape, (kept or plan).classes  # type: ignore[union-attr]
         plan = make_plan(recipe, shape, classes, build=build, kept=kept)
     if kept is None:
@@ -182,7 +227,9 @@ def wanted(recipe: Recipe) -> set[str]:
 
 
 def excesses(recipe: Recipe, cost: Costs, latency: Latency | None) -> dict[str, float]:
-    """Limit -> the share by which a known cost exceeds it, 0 or less if it does not. For a latency the low end of the interval counts."""
+    """Limit -> the share by which a known cost exceeds it, 0 or less if it does not. For a latency
+    the low end of the interval counts.
+    """
     known = {
         "max_parameters": cost.get("params"),
         "max_macs": cost.get("macs"),
@@ -190,20 +237,31 @@ def excesses(recipe: Recipe, cost: Costs, latency: Latency | None) -> dict[str, 
     }
     tops = recipe.limits.model_dump()
     return {
-        name: value / tops[name] - 1 for name, value in known.items() if value is not None and tops[name] is not None
+        name: value / tops[name] - 1
+        for name, value in known.items()
+        if value is not None and tops[name] is not None
     }
 
 
 def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
     """Why a candidate is infeasible, in one sentence; empty if it is feasible."""
-    limits, over = recipe.limits, {n for n, share in excesses(recipe, cost, latency).items() if share > 0}
+    limits, over = (
+        recipe.limits,
+        {n for n, share in excesses(recipe, cost, latency).items() if share > 0},
+    )
     if "max_parameters" in over:
-        return f"{cost['params']:,} parameters are more than limits.max_parameters = {limits.max_parameters:,}"
+        return (
+            f"{cost['params']:,} parameters are more than limits.max_parameters ="
+            f" {limits.max_parameters:,}"
+        )
     if "max_macs" in over:
         return f"{cost['macs']:,} MACs are more than limits.max_macs = {limits.max_macs:,}"
     if "max_latency_ratio" in over and latency is not None:
         measured = f"{latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f})"
-        return f"its latency ratio {measured} is above limits.max_latency_ratio = {limits.max_latency_ratio}"
+        return (
+            f"its latency ratio {measured} is above limits.max_latency_ratio ="
+            f" {limits.max_latency_ratio}"
+        )
     return ""
 
 
@@ -225,7 +283,9 @@ def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSectio
 
 
 def protocol_recipe(store: StudyStore, protocol: str) -> Recipe:
-    """The study's recipe with the training and data of one of its protocols; StudyError if the protocol is unknown."""
+    """The study's recipe with the training and data of one of its protocols; StudyError if the
+    protocol is unknown.
+    """
     recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
     if protocol == SEARCH:
         return recipe
@@ -233,14 +293,22 @@ def protocol_recipe(store: StudyStore, protocol: str) -> Recipe:
         return recipe.model_copy(update={"training": recipe.target_training})
     text = store.protocols.get(protocol)
     if text is None:
-        raise StudyError(f"study '{store.name}' has lost its training protocol '{protocol}': restore the database")
+        raise StudyError(
+            f"study '{store.name}' has lost its training protocol '{protocol}': restore the"
+            " database"
+        )
     content = json.loads(text)
-    training, data = TrainingSection.model_validate(content["training"]), DataSection.model_validate(content["data"])
+    training, data = (
+        TrainingSection.model_validate(content["training"]),
+        DataSection.model_validate(content["data"]),
+    )
     return recipe.model_copy(update={"training": training, "data": data})
 
 
 def search_seeds(recipe: Recipe) -> int:
-    """Number of seeds that candidates are spread over; fewer for few candidates, unless each seed has its own backbone."""
+    """Number of seeds that candidates are spread over; fewer for few candidates, unless each seed
+    has its own backbone.
+    """
     training = recipe.training
     if training.start == "backbone":
         return training.backbones
@@ -254,4 +322,7 @@ def backbone_number(recipe: Recipe, seed: int) -> int:
 
 
 def _content(training: TrainingSection, data: DataSection) -> Mapping[str, Any]:
-    return {"training": training.model_dump(mode="json"), "data": data.model_dump(mode="json", exclude={"workers"})}
+    return {
+        "training": training.model_dump(mode="json"),
+        "data": data.model_dump(mode="json", exclude={"workers"}),
+    }

@@ -1,10 +1,12 @@
-"""A user's program as evaluator: it trains a network and prints a line with a score after each epoch.
+"""A user's program as evaluator: it trains a network and prints a line with a score after each
+epoch.
 
     [training]
     evaluator = "command: python train.py --epochs {epochs} --seed {seed}"
 
-A line is `epoch=3 accuracy=0.81`, with any metrics by name; all output goes to the log. The program puts the attention into
-its own network with `nas_attn.attach_asked(model)`. It is ended if the candidate is pruned or the worker stops.
+A line is `epoch=3 accuracy=0.81`, with any metrics by name; all output goes to the log. The program
+puts the attention into its own network with `nas_attn.attach_asked(model)`. It is ended if the
+candidate is pruned or the worker stops.
 """
 
 from __future__ import annotations
@@ -33,9 +35,19 @@ from nas_attn.evaluation.evaluators import COMMAND, Evaluator, EvaluatorRun, Rep
 from nas_attn.processes import Process, apart, process, words_of
 from nas_attn.records import ResolvedPlacement
 
-ASKED = "NAS_ATTN_RUN"  # Environment variable: the placement to attach, and the file that confirms it
-PLACES = ("placement", "seed", "device", "folder", "split")  # Words in braces that a run fills in, besides epochs
-WEIGHTS = "weights.pt"  # File in a run's folder into which a program may save its network's state_dict
+ASKED = (  # Environment variable: the placement to attach, and the file that confirms it
+    "NAS_ATTN_RUN"
+)
+PLACES = (
+    "placement",
+    "seed",
+    "device",
+    "folder",
+    "split",
+)  # Words in braces that a run fills in, besides epochs
+WEIGHTS = (  # File in a run's folder into which a program may save its network's state_dict
+    "weights.pt"
+)
 PATIENCE_S = 0.2  # seconds between checks for a request to stop
 GRACE_S = 10.0  # seconds that a program gets to end after SIGTERM
 _PAIR = re.compile(r"([A-Za-z_][\w./-]*)=([-+.\w]+)")
@@ -43,30 +55,48 @@ Lines = queue.Queue[tuple[bool, str]]  # whether it is standard output's, and th
 
 
 def program(name: str) -> Evaluator:
-    """The evaluator of a command. Raises RecipeError: the command cannot be split into words, or its program does not exist."""
+    """The evaluator of a command. Raises RecipeError: the command cannot be split into words, or
+    its program does not exist.
+    """
     command = name.removeprefix(COMMAND)
     try:
         words = words_of(command)
     except ValueError as error:
-        raise RecipeError(f"training.evaluator '{name}' cannot be split into words: {error}") from None
+        raise RecipeError(
+            f"training.evaluator '{name}' cannot be split into words: {error}"
+        ) from None
     if not words or shutil.which(words[0]) is None:
         raise RecipeError(
-            f"training.evaluator '{name}': the program '{' '.join(words[:1])}' is not found: give its path"
+            f"training.evaluator '{name}': the program '{' '.join(words[:1])}' is not found: give"
+            " its path"
         )
 
     def evaluate(model: nn.Module, run: EvaluatorRun) -> Reports:
         if run.split != "validation" and "{split}" not in command:
-            raise TrainingError(f"training.evaluator '{name}' cannot score the test images: tell it {{split}}")
+            raise TrainingError(
+                f"training.evaluator '{name}' cannot score the test images: tell it {{split}}"
+            )
         assert run.resolved is not None  # whoever trains by it says so
         if run.resolved.other is not None:
-            raise TrainingError("the program builds its own network, so it cannot train another backbone as a control")
-        told = {place: str(getattr(run, place)) for place in PLACES} | {"epochs": str(run.last or run.epochs)}
-        filled = [re.sub(r"\{(\w+)\}", lambda found: told.get(found[1], found[0]), word) for word in words]
+            raise TrainingError(
+                "the program builds its own network, so it cannot train another backbone as a"
+                " control"
+            )
+        told = {place: str(getattr(run, place)) for place in PLACES} | {
+            "epochs": str(run.last or run.epochs)
+        }
+        filled = [
+            re.sub(r"\{(\w+)\}", lambda found: told.get(found[1], found[0]), word) for word in words
+        ]
         yield from _scores(filled, run, run.resolved)
         try:
-            model.load_state_dict(torch.load(run.folder / WEIGHTS, map_location=run.device, weights_only=True))
+            model.load_state_dict(
+                torch.load(run.folder / WEIGHTS, map_location=run.device, weights_only=True)
+            )
         except FileNotFoundError:
-            run.elsewhere(f"the program did not save its network's state_dict as {WEIGHTS} in {{folder}}")
+            run.elsewhere(
+                f"the program did not save its network's state_dict as {WEIGHTS} in {{folder}}"
+            )
         except Exception as error:  # a program may write anything there
             run.elsewhere(f"the program's {WEIGHTS} cannot be read: {first_line(error)}")
 
@@ -74,9 +104,13 @@ def program(name: str) -> Evaluator:
 
 
 def _scores(words: list[str], run: EvaluatorRun, resolved: ResolvedPlacement) -> Reports:
-    """Each epoch's metrics. Raises TrainingError: the program attached no attention, or ended with an error. Raises Interrupted."""
+    """Each epoch's metrics. Raises TrainingError: the program attached no attention, or ended with
+    an error. Raises Interrupted.
+    """
     receipt, identity = run.folder.absolute() / "attached", run.folder / "program.json"
-    with suppress(OSError, ValueError, TypeError):  # a killed worker's program would write into the same folder
+    with suppress(
+        OSError, ValueError, TypeError
+    ):  # a killed worker's program would write into the same folder
         former = Process(**json.loads(identity.read_text("utf-8")))
         if former.runs:
             _end(former.pid)
@@ -99,7 +133,8 @@ def _scores(words: list[str], run: EvaluatorRun, resolved: ResolvedPlacement) ->
                 if epoch is not None and metrics:
                     if not receipt.exists():
                         raise TrainingError(
-                            "the program trains the bare backbone: call nas_attn.attach_asked(model) in it"
+                            "the program trains the bare backbone: call"
+                            " nas_attn.attach_asked(model) in it"
                         )
                     yield int(epoch), metrics
             if running.wait():
@@ -156,13 +191,15 @@ def _end(pid: int) -> None:
 
 
 def attach_asked(model: nn.Module) -> nn.Module:
-    """For a program that a search runs: puts the placement to be trained into its model, in place; returns the same model.
+    """For a program that a search runs: puts the placement to be trained into its model, in place;
+    returns the same model.
 
     If no search started the program, the model is returned unchanged.
 
     Raises:
         PlacementError: the environment variable NAS_ATTN_RUN was not written by a search.
-        BackboneError: the model lacks the modules of the study's backbone, or already has attention attached.
+        BackboneError: the model lacks the modules of the study's backbone, or already has attention
+            attached.
     """
     text = os.environ.get(ASKED)
     if text is None:
@@ -171,7 +208,9 @@ def attach_asked(model: nn.Module) -> nn.Module:
         told = json.loads(text)
         resolved = TypeAdapter(ResolvedPlacement).validate_python(told["network"])
     except (ValueError, KeyError, TypeError):  # pydantic's are ValueErrors
-        raise PlacementError(f"{ASKED} does not say what to attach: remove it from the environment") from None
+        raise PlacementError(
+            f"{ASKED} does not say what to attach: remove it from the environment"
+        ) from None
     attachment.attach(model, resolved)
     Path(told["receipt"]).touch()
     return model

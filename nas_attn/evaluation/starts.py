@@ -28,7 +28,9 @@ CONNECT_S = 20.0  # seconds to wait for a host with weights
 
 
 def pick_device(name: str) -> torch.device:
-    """The training device of this name; `auto`: a GPU if there is one. Raises RecipeError: it does not exist."""
+    """The training device of this name; `auto`: a GPU if there is one. Raises RecipeError: it does
+    not exist.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -38,33 +40,47 @@ def pick_device(name: str) -> torch.device:
     if device is None or device.type not in ("cpu", "cuda"):
         raise RecipeError(f"unknown device '{name}': give auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise RecipeError(f"device '{name}' does not exist: this machine has {torch.cuda.device_count()} CUDA devices")
+        raise RecipeError(
+            f"device '{name}' does not exist: this machine has {torch.cuda.device_count()} CUDA"
+            " devices"
+        )
     return device
 
 
 def calibration(recipe: Recipe, dataset: Dataset | None) -> Tensor | None:
-    """Validation images, float32 (M, C, H, W), for a latency mode that quantizes; None for others and for an evaluator's data."""
+    """Validation images, float32 (M, C, H, W), for a latency mode that quantizes; None for others
+    and for an evaluator's data.
+    """
     if dataset is None or not LATENCY_MODES[recipe.latency.mode].quantized:
         return None
     x, _ = next(iter(dataset.validation.batches(CALIBRATION)))
     return x.float().cpu()
 
 
-def given_weights(plan: Plan, weights: str | None = None) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The bare backbone's state_dict from `weights` (None: `training.weights`), with notes. Raises BackboneError."""
+def given_weights(
+    plan: Plan, weights: str | None = None
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """The bare backbone's state_dict from `weights` (None: `training.weights`), with notes. Raises
+    BackboneError.
+    """
     weights = weights or plan.recipe.training.weights
     assert weights is not None  # the recipe's schema sees to it
     if weights == "default":
         section, shape = plan.recipe.backbone, plan.input_shape
-        return backbones.build(section, input_shape=shape, classes=plan.classes, pretrained=True).state_dict(), ()
+        return (
+            backbones.build(
+                section, input_shape=shape, classes=plan.classes, pretrained=True
+            ).state_dict(),
+            (),
+        )
     model = plan.bare(plan.recipe.first_seed)
     notes = backbones.load_weights(model, weights)
     return model.state_dict(), notes
 
 
 def check_weights(plan: Plan) -> None:
-    """Reads the weights that a recipe names, and warns of partial matches. Raises BackboneError: they do not fit. Raises RecipeError:
-    there are learning rates for another number of stages.
+    """Reads the weights that a recipe names, and warns of partial matches. Raises BackboneError:
+    they do not fit. Raises RecipeError: there are learning rates for another number of stages.
     """
     if isinstance(plan.recipe.training.backbone_learning_rate, list):
         candidate_factors(plan.recipe, plan.bare(0), plan.sites)
@@ -76,7 +92,8 @@ def check_weights(plan: Plan) -> None:
 def no_weights(backbone: str, *, side: int = 64) -> str:
     """Why a target does not start from a backbone's published weights by default; empty if it does.
 
-    torchvision's weights are downloaded, once. Others are used only on request: without a network, timm tries for a minute.
+    torchvision's weights are downloaded, once. Others are used only on request: without a network,
+    timm tries for a minute.
     """
     if backbone.endswith(".pt"):
         return ""
@@ -89,7 +106,9 @@ def no_weights(backbone: str, *, side: int = 64) -> str:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_S)
     try:
-        backbones.build(backbone_section(backbone), input_shape=(3, side, side), classes=10, pretrained=True)
+        backbones.build(
+            backbone_section(backbone), input_shape=(3, side, side), classes=10, pretrained=True
+        )
     except BackboneError as error:
         return str(error)
     finally:
@@ -100,7 +119,9 @@ def no_weights(backbone: str, *, side: int = 64) -> str:
 def wanted_weights(recipe: Recipe) -> list[str]:
     """The weights that a recipe's search and its target start from, each once."""
     trainings = (recipe.training, recipe.target_training)
-    return list(dict.fromkeys(one.weights for one in trainings if one.start == "pretrained" and one.weights))
+    return list(
+        dict.fromkeys(one.weights for one in trainings if one.start == "pretrained" and one.weights)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +132,25 @@ class Factors:
 
 
 def candidate_factors(recipe: Recipe, model: nn.Module, sites: Sequence[Site] = ()) -> Factors:
-    """Learning rates of a candidate, which depend on its start. `sites`: of its backbone, for rates by stage and block. Raises
-    RecipeError: there are rates for another number of stages."""
+    """Learning rates of a candidate, which depend on its start. `sites`: of its backbone, for rates
+    by stage and block. Raises
+    RecipeError: there are rates for another number of stages.
+    """
     section = recipe.training
     modules = attachment.attached_modules(model)
-    attention = frozenset(f"{path}.{name}" for path, module in modules.items() for name, _ in module.named_parameters())
+    attention = frozenset(
+        f"{path}.{name}"
+        for path, module in modules.items()
+        for name, _ in module.named_parameters()
+    )
     if section.start == "scratch":
         return Factors(section.learning_rate, attention)
-    if section.backbone_learning_rate == 0:  # frozen, the head (the last linear layer) would stay random
-        for name in [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1:]:
+    if (
+        section.backbone_learning_rate == 0
+    ):  # frozen, the head (the last linear layer) would stay random
+        for name in [
+            name for name, module in model.named_modules() if isinstance(module, nn.Linear)
+        ][-1:]:
             attention |= {n for n, _ in model.named_parameters() if n.startswith(f"{name}.")}
     rate = section.finetune_learning_rate or section.learning_rate / 5
     factor = section.backbone_learning_rate
@@ -129,22 +160,33 @@ def candidate_factors(recipe: Recipe, model: nn.Module, sites: Sequence[Site] = 
     return Factors(rate, attention, _by_depth(section, names, sites))
 
 
-def _by_depth(section: TrainingSection, names: Sequence[str], sites: Sequence[Site]) -> dict[str, float]:
-    """Factor of each parameter by its block. Layers between two blocks belong to the second one, layers after the last block to the
-    head."""
+def _by_depth(
+    section: TrainingSection, names: Sequence[str], sites: Sequence[Site]
+) -> dict[str, float]:
+    """Factor of each parameter by its block. Layers between two blocks belong to the second one,
+    layers after the last block to the head.
+    """
     blocks: list[tuple[str, int]] = []  # path and stage
     for site in sites:
         stage, _, block = site.name.removeprefix("stage").partition(".block")
-        if site.role == "backbone" and stage.isdigit() and block and (points := dict(site.points).get("block")):
+        if (
+            site.role == "backbone"
+            and stage.isdigit()
+            and block
+            and (points := dict(site.points).get("block"))
+        ):
             blocks.append((f"{points[0].path}.", int(stage)))
     factor = section.backbone_learning_rate
     stages = max((stage for _, stage in blocks), default=0)
     if isinstance(factor, list) and len(factor) != stages + 1:
         raise RecipeError(
-            f"training.backbone_learning_rate has {len(factor)} factors, but the backbone has {stages} stages: give {stages + 1}, the "
-            "first for the layers before stage 1"
+            f"training.backbone_learning_rate has {len(factor)} factors, but the backbone has"
+            f" {stages} stages: give {stages + 1}, the first for the layers before stage 1"
         )
-    inside = [next((n for n, (path, _) in enumerate(blocks, 1) if name.startswith(path)), 0) for name in names]
+    inside = [
+        next((n for n, (path, _) in enumerate(blocks, 1) if name.startswith(path)), 0)
+        for name in names
+    ]
     last = max((place for place, number in enumerate(inside) if number), default=-1)
     found, at = {}, 0
     for place, (name, number) in enumerate(zip(names, inside, strict=True)):
@@ -158,9 +200,13 @@ def _by_depth(section: TrainingSection, names: Sequence[str], sites: Sequence[Si
 
 
 class InRuntime(nn.Module):
-    """A network that runs in its runtime: x (N, C, H, W) of any N -> the file's first output, on x's device."""
+    """A network that runs in its runtime: x (N, C, H, W) of any N -> the file's first output, on
+    x's device.
+    """
 
-    def __init__(self, model: nn.Module, section: LatencySection, shape: tuple[int, int, int], images: Tensor) -> None:
+    def __init__(
+        self, model: nn.Module, section: LatencySection, shape: tuple[int, int, int], images: Tensor
+    ) -> None:
         super().__init__()
         x = torch.zeros(section.batch_size, *shape)
         copied = deployed(model, section, shape)
@@ -177,9 +223,15 @@ class InRuntime(nn.Module):
 
 
 def int8_metrics(
-    recipe: Recipe, dataset: data.Dataset, model: nn.Module, epochs: int, split: data.Split | None = None
+    recipe: Recipe,
+    dataset: data.Dataset,
+    model: nn.Module,
+    epochs: int,
+    split: data.Split | None = None,
 ) -> Mapping[str, float]:
-    """`accuracy_int8` and the task's other shares on a split (None: validation), if the recipe needs them."""
+    """`accuracy_int8` and the task's other shares on a split (None: validation), if the recipe
+    needs them.
+    """
     task, images = tasks.of(recipe), calibration(recipe, dataset)
     asked = any(objective.endswith(IN_INT8) for objective in recipe.objectives)
     if images is None or not (asked or epochs == recipe.training.rungs[-1]):

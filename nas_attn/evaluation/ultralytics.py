@@ -1,7 +1,8 @@
 """Trains Ultralytics' detectors with Ultralytics' own trainer: an evaluator made from a recipe.
 
-All candidates have the same schedule up to the last rung. Each rung is a call of the trainer, which continues from the weights, their
-average, the optimiser's state and the epoch of the rung before. The average is scored, by mAP on the validation images.
+All candidates have the same schedule up to the last rung. Each rung is a call of the trainer, which
+continues from the weights, their average, the optimiser's state and the epoch of the rung before.
+The average is scored, by mAP on the validation images.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ CLOSE_MOSAIC = 0.2  # share of the epochs at the end that see whole images, ten 
 
 
 def detector_evaluator(recipe: Recipe) -> Evaluator:
-    """Trains and scores candidates as a recipe says. Raises DataError: the data YAML is missing or names no classes."""
+    """Trains and scores candidates as a recipe says. Raises DataError: the data YAML is missing or
+    names no classes.
+    """
     names = dict(enumerate(boxes.class_names(recipe.data)))
 
     def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
@@ -62,7 +65,9 @@ def _scores(model: nn.Module, found: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(found[f"{theirs}{of}"]) for name, theirs in METRICS.items()}
 
 
-def settings(recipe: Recipe, run: EvaluatorRun, rate: float, task: str = "detect") -> dict[str, Any]:
+def settings(
+    recipe: Recipe, run: EvaluatorRun, rate: float, task: str = "detect"
+) -> dict[str, Any]:
     """All settings of a training, so that Ultralytics chooses none by itself."""
     training, epochs = recipe.training, recipe.training.rungs[-1]
     low = training.precision != "float32" and run.device.startswith("cuda")
@@ -96,7 +101,11 @@ def _common(recipe: Recipe, run: EvaluatorRun, task: str) -> dict[str, Any]:
         "data": str(boxes.data_file(recipe.data)),
         "imgsz": boxes.side(recipe.data),
         "batch": recipe.training.batch_size,
-        "device": run.device.removeprefix("cuda:") if ":" in run.device else run.device.replace("cuda", "0"),
+        "device": (
+            run.device.removeprefix("cuda:")
+            if ":" in run.device
+            else run.device.replace("cuda", "0")
+        ),
         "workers": recipe.data.workers or min(8, cores()),
         "project": str(run.folder),
         "name": "ultralytics",
@@ -113,10 +122,15 @@ def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Any:
     before = torch.load(last, map_location="cpu", weights_only=True) if run.rung else None
     threads = torch.get_num_threads()
     parts = _parts(model)
-    trainer = _trainer_class(parts["trainer"])(overrides=settings(recipe, run, factors.rate, parts["task"]))
+    trainer = _trainer_class(parts["trainer"])(
+        overrides=settings(recipe, run, factors.rate, parts["task"])
+    )
     torch.set_num_threads(threads)  # ultralytics sets its own number
     trainer.model, trainer.before = model, before
-    trainer.attention, trainer.factor = frozenset(factors.attention), recipe.training.attention_learning_rate
+    trainer.attention, trainer.factor = (
+        frozenset(factors.attention),
+        recipe.training.attention_learning_rate,
+    )
 
     def stop_at_the_rung(trainer: Any) -> None:
         trainer.stop = trainer.epoch + 1 >= run.epochs
@@ -146,11 +160,15 @@ def _trainer_class(theirs: Any) -> Any:
 
         def get_dataloader(self, *args: Any, **options: Any) -> Any:
             loader = super().get_dataloader(*args, **options)
-            if getattr(loader, "generator", None) is not None:  # else the order would be the same for every seed
+            if (
+                getattr(loader, "generator", None) is not None
+            ):  # else the order would be the same for every seed
                 loader.generator.manual_seed(self.args.seed)
             return loader
 
-        def build_optimizer(self, model: nn.Module, *args: Any, **options: Any) -> torch.optim.Optimizer:
+        def build_optimizer(
+            self, model: nn.Module, *args: Any, **options: Any
+        ) -> torch.optim.Optimizer:
             optimizer: torch.optim.Optimizer = super().build_optimizer(model, *args, **options)
             if self.factor != 1:
                 _give_attention_its_rate(optimizer, model, self.attention, self.factor)
@@ -173,7 +191,9 @@ def _give_attention_its_rate(
     for group in list(optimizer.param_groups):
         mine = [parameter for parameter in group["params"] if id(parameter) in own]
         if mine:
-            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in own]
+            group["params"] = [
+                parameter for parameter in group["params"] if id(parameter) not in own
+            ]
             others = {key: value for key, value in group.items() if key != "params"}
             optimizer.add_param_group({**others, "params": mine, "lr": factor * group["lr"]})
 
@@ -190,25 +210,33 @@ def _keep(folder: Path, rung: int, trainer: Any) -> None:
     path = _path(folder, rung)
     torch.save(state, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
-    _path(folder, rung - 2).unlink(missing_ok=True)  # a rung that is not recorded as done starts from the one before
+    _path(folder, rung - 2).unlink(
+        missing_ok=True
+    )  # a rung that is not recorded as done starts from the one before
 
 
 def _path(folder: Path, rung: int) -> Path:
     return folder / f"rung{rung}.pt"
 
 
-def _tested(recipe: Recipe, model: nn.Module, run: EvaluatorRun, names: Mapping[int, str]) -> dict[str, float]:
+def _tested(
+    recipe: Recipe, model: nn.Module, run: EvaluatorRun, names: Mapping[int, str]
+) -> dict[str, float]:
     """mAP on the test images of the YAML; of a copy, which ultralytics fuses."""
     network: Any = copy.deepcopy(model).eval()
     network.names, parts = dict(names), _parts(model)
-    validator = parts["validator"](args={**_common(recipe, run, parts["task"]), "mode": "val", "split": "test"})
+    validator = parts["validator"](
+        args={**_common(recipe, run, parts["task"]), "mode": "val", "split": "test"}
+    )
     validator(model=network)
     return _scores(model, validator.metrics.results_dict)
 
 
 @contextmanager
 def left_alone() -> Iterator[None]:
-    """Restores afterwards what ultralytics changes in the whole process; inside, it logs only warnings."""
+    """Restores afterwards what ultralytics changes in the whole process; inside, it logs only
+    warnings.
+    """
     from ultralytics.utils import LOGGER
     from ultralytics.utils.torch_utils import unset_deterministic
 

@@ -1,4 +1,6 @@
-"""Builds data and trainer once per training protocol; counts, measures and trains candidates with them."""
+"""Builds data and trainer once per training protocol; counts, measures and trains candidates with
+them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,13 @@ from torch import nn
 
 from nas_attn import data, tasks
 from nas_attn.backbones.weights import pack, restore, unpack
-from nas_attn.errors import BackboneLost, CheckpointError, NasAttnWarning, TrainingError, Unmeasurable
+from nas_attn.errors import (
+    BackboneLost,
+    CheckpointError,
+    NasAttnWarning,
+    TrainingError,
+    Unmeasurable,
+)
 from nas_attn.evaluation.artifacts import (
     ArtifactStore,
     RunFiles,
@@ -28,19 +36,44 @@ from nas_attn.evaluation.artifacts import (
     weights_run,
     write_artifact,
 )
-from nas_attn.evaluation.evaluators import Evaluator, EvaluatorTrainer, find_evaluator, require_participation
+from nas_attn.evaluation.evaluators import (
+    Evaluator,
+    EvaluatorTrainer,
+    find_evaluator,
+    require_participation,
+)
 from nas_attn.evaluation.faults import own_fault, require_memory, shared_fault
 from nas_attn.evaluation.measuring import Measurer
 from nas_attn.evaluation.output import OutputLog
-from nas_attn.evaluation.plan import Plan, kept_sites, over_limits, plan_for, protocol_recipe, wanted
-from nas_attn.evaluation.starts import Factors, calibration, candidate_factors, given_weights, int8_metrics, pick_device
+from nas_attn.evaluation.plan import (
+    Plan,
+    kept_sites,
+    over_limits,
+    plan_for,
+    protocol_recipe,
+    wanted,
+)
+from nas_attn.evaluation.starts import (
+    Factors,
+    calibration,
+    candidate_factors,
+    given_weights,
+    int8_metrics,
+    pick_device,
+)
 from nas_attn.latency import DeviceLock
 from nas_attn.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe import Recipe
 from nas_attn.records import ALONE, BARE, Choice, Costs, Latency, ResolvedPlacement, Score, Share
 from nas_attn.storage import Lease, Run, StudyStore
 from nas_attn.training import Trainer
-from nas_attn.training.stepping import Threads, cores_for, execution_on, has_depthwise, intra_op_threads
+from nas_attn.training.stepping import (
+    Threads,
+    cores_for,
+    execution_on,
+    has_depthwise,
+    intra_op_threads,
+)
 
 Stop = Callable[[], bool]
 
@@ -59,13 +92,17 @@ class Host:
 
 @dataclass
 class Benches:
-    """The workbenches of one worker, each made when its first run is taken; equal data is loaded once."""
+    """The workbenches of one worker, each made when its first run is taken; equal data is loaded
+    once.
+    """
 
     store: StudyStore
     artifacts: ArtifactStore
     host: Host
     plan: Plan
-    evaluator: Evaluator | None = None  # replaces the recipe's evaluator (a Python object given to `na.search`)
+    evaluator: Evaluator | None = (
+        None  # replaces the recipe's evaluator (a Python object given to `na.search`)
+    )
     _made: dict[str, Workbench] = field(default_factory=dict, init=False)
 
     @property
@@ -74,14 +111,20 @@ class Benches:
         return self.of(SEARCH)
 
     def of(self, protocol: str) -> Workbench:
-        """The workbench of this protocol. Raises UserError: something is missing. Raises MeasurementError."""
+        """The workbench of this protocol. Raises UserError: something is missing. Raises
+        MeasurementError.
+        """
         if protocol not in self._made:
             recipe = protocol_recipe(self.store, protocol)
             dataset, plan = self._dataset(recipe), replace(self.plan, recipe=recipe)
             if recipe.data != self.plan.recipe.data:
-                plan = plan_for(recipe, dataset, build=self.plan.own_build, kept=kept_sites(self.store))
+                plan = plan_for(
+                    recipe, dataset, build=self.plan.own_build, kept=kept_sites(self.store)
+                )
             here = self.store, self.artifacts, self.host
-            self._made[protocol] = Workbench(plan, dataset, *here, evaluator=self.evaluator, protocol=protocol)
+            self._made[protocol] = Workbench(
+                plan, dataset, *here, evaluator=self.evaluator, protocol=protocol
+            )
         return self._made[protocol]
 
     def _dataset(self, recipe: Recipe) -> data.Dataset | None:
@@ -127,9 +170,12 @@ class Workbench:
         self._test_split: data.Split | None = None
         self._kept: tuple[int, Choice | None] = -1, None  # the backbone whose weights are kept
 
-    def check(self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Checked:
-        """Counts and measures a candidate before training, with companions. Raises TrainingError: it does not run, or
-        needs too much memory. Raises MeasurementError: nothing can be measured here.
+    def check(
+        self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]
+    ) -> Checked:
+        """Counts and measures a candidate before training, with companions. Raises TrainingError:
+        it does not run, or needs too much memory. Raises MeasurementError: nothing can be measured
+        here.
         """
         with own_fault("building it", torch.device("cpu")):
             cost = self.plan.cost(resolved)
@@ -142,8 +188,12 @@ class Workbench:
             reason = over_limits(self.recipe, cost, latency)
         return Checked(cost, latency, reason)
 
-    def latency(self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]) -> Latency | None:
-        """A candidate's latency, measured if it is not known; None if another machine must measure it."""
+    def latency(
+        self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]
+    ) -> Latency | None:
+        """A candidate's latency, measured if it is not known; None if another machine must measure
+        it.
+        """
         measurer = self.measurer
         assert measurer is not None  # called only if latency is needed
         if not measurer.fits:
@@ -166,9 +216,10 @@ class Workbench:
         stop: Stop,
         trained: Callable[[nn.Module], None] | None = None,
     ) -> tuple[Score, ...]:
-        """Carries out one run from its last checkpoint, and stores its scores. `trained` gets the network of the last rung.
-        Raises Interrupted, LeaseLost, BackboneLost. Raises TrainingError: it cannot be trained, or its attention took
-        no part.
+        """Carries out one run from its last checkpoint, and stores its scores. `trained` gets the
+        network of the last rung.
+        Raises Interrupted, LeaseLost, BackboneLost. Raises TrainingError: it cannot be trained, or
+        its attention took no part.
         """
         files = self.files(run, lease)
 
@@ -183,25 +234,43 @@ class Workbench:
             return go_on(score)
 
         rungs = self.recipe.training.rungs
-        how: dict[str, Any] = {"seed": run.seed, "rungs": rungs, "slot": files, "on_rung": on_rung, "stop": stop}
-        self.start_weights(run.backbone, resolved.other)  # outside `own_fault`: this failure is not the candidate's
+        how: dict[str, Any] = {
+            "seed": run.seed,
+            "rungs": rungs,
+            "slot": files,
+            "on_rung": on_rung,
+            "stop": stop,
+        }
+        self.start_weights(
+            run.backbone, resolved.other
+        )  # outside `own_fault`: this failure is not the candidate's
         with own_fault("training it", self.device):
             model = self.start(resolved, run.seed, run.backbone)
             if self._evaluator is not None:
-                how |= {"name": run.folder, "placement": resolved, "needed": self.protocol != SEARCH}
+                how |= {
+                    "name": run.folder,
+                    "placement": resolved,
+                    "needed": self.protocol != SEARCH,
+                }
                 with intra_op_threads(self._threads.usual):
                     scores = self._evaluator.fit(model, **how)
             else:
                 curve = keep_curve(self.store, run, lease) if run.purpose == RETRAIN else None
                 scores = self._fit(
-                    model, run, candidate_factors(self.recipe, model, self.plan.sites), on_epoch=curve, **how
+                    model,
+                    run,
+                    candidate_factors(self.recipe, model, self.plan.sites),
+                    on_epoch=curve,
+                    **how,
                 )
         if trained is not None and len(scores) == len(rungs):
             trained(model)
         return scores
 
     def test(self, run: Run, model: nn.Module, *, lease: Lease) -> Score:
-        """Scores a network on the test split, once, and logs this beforehand. Raises DataError, TrainingError."""
+        """Scores a network on the test split, once, and logs this beforehand. Raises DataError,
+        TrainingError.
+        """
         of_test = replace(run, protocol=test_protocol(run.protocol))
         for known in self.store.scores(run.key, protocol=of_test.protocol):
             if (known.score.seed, known.backbone) == (run.seed, run.backbone):
@@ -211,15 +280,26 @@ class Workbench:
             self.store.log_test_reading(reason)
         epochs = self.recipe.training.rungs[-1]
         if self._evaluator is not None:
-            of: dict[str, Any] = {"name": run.folder, "placement": self.plan.resolved(run.placement)}
+            of: dict[str, Any] = {
+                "name": run.folder,
+                "placement": self.plan.resolved(run.placement),
+            }
             with intra_op_threads(self._threads.usual):
                 score = self._evaluator.test(model, seed=run.seed, epochs=epochs, **of)
         else:
             assert self.dataset is not None
             self._test_split = self._test_split or self.dataset.read_test(reason)
             lock = DeviceLock.for_section(self.recipe.latency)
-            with own_fault("testing it", self.device), lock.shared(self._settle) as hold, self._threads.latest():
-                here: dict[str, Any] = {"device": self.device, "batch_hook": hold.yield_, "depthwise": self._depthwise}
+            with (
+                own_fault("testing it", self.device),
+                lock.shared(self._settle) as hold,
+                self._threads.latest(),
+            ):
+                here: dict[str, Any] = {
+                    "device": self.device,
+                    "batch_hook": hold.yield_,
+                    "depthwise": self._depthwise,
+                }
                 trainer = Trainer(self.recipe.training, self.dataset, **here)
                 score = trainer.score(model, self._test_split, seed=run.seed, epochs=epochs)
                 more = int8_metrics(self.recipe, self.dataset, model, epochs, self._test_split)
@@ -230,11 +310,20 @@ class Workbench:
 
     def _keep_labels(self, protocol: str) -> None:
         """Stores the labels of the validation images, and of the test images for their scores."""
-        if self.dataset is None or self._evaluator is not None or not (self.task.per_image or protocol == SEARCH):
+        if (
+            self.dataset is None
+            or self._evaluator is not None
+            or not (self.task.per_image or protocol == SEARCH)
+        ):
             return
-        split = {SEARCH: self.dataset.validation, test_protocol(self.protocol): self._test_split}.get(protocol)
+        split = {
+            SEARCH: self.dataset.validation,
+            test_protocol(self.protocol): self._test_split,
+        }.get(protocol)
         if split is not None:
-            labels = split.labels if self.task.per_image else split.labels[:0]  # the classes' names only
+            labels = (
+                split.labels if self.task.per_image else split.labels[:0]
+            )  # the classes' names only
             keep_labels(self.store, protocol, labels, self.dataset.classes)
 
     def train_backbone(self, run: Run, *, lease: Lease, stop: Stop) -> None:
@@ -249,7 +338,9 @@ class Workbench:
         how: dict[str, Any] = {"seed": run.seed, "slot": files, "on_rung": on_rung, "stop": stop}
         own = own_fault("training its backbone", self.device)
         with shared_fault(f"training backbone {run.backbone}") if run.key == BACKBONE else own:
-            self._fit(model, run, Factors(training.learning_rate), rungs=[training.backbone_epochs], **how)
+            self._fit(
+                model, run, Factors(training.learning_rate), rungs=[training.backbone_epochs], **how
+            )
         artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
         self.store.renew(lease)
         known = json.dumps({"artifact": artifact, "sha256": sha256})
@@ -285,7 +376,9 @@ class Workbench:
         return self.plan.attach(model, resolved, seed).to(self.device)
 
     def needs_backbone(self, run: Run) -> Run | None:
-        """The run that must first train the backbone of `run`; None if it is there already, or not needed."""
+        """The run that must first train the backbone of `run`; None if it is there already, or not
+        needed.
+        """
         if self.recipe.training.start != "backbone":
             return None
         other = self.plan.resolved(run.placement).other
@@ -293,10 +386,14 @@ class Workbench:
         if self.store.backbones.get(backbone_name(run.backbone, key)):
             return None
         seed = self.recipe.first_seed + run.backbone
-        return Run(key, BARE if other is None else run.placement, seed, run.backbone, SEARCH, BACKBONE)
+        return Run(
+            key, BARE if other is None else run.placement, seed, run.backbone, SEARCH, BACKBONE
+        )
 
     def start_weights(self, backbone: int, other: Choice | None) -> Mapping[str, Any] | None:
-        """Weights of the bare backbone, or of the `other`, from which a run starts; None if it starts from scratch."""
+        """Weights of the bare backbone, or of the `other`, from which a run starts; None if it
+        starts from scratch.
+        """
         start, wanted = self.recipe.training.start, (backbone, other)
         if start == "pretrained" and other is not None:
             return given_weights(self.plan.like(other))[0]
@@ -309,12 +406,16 @@ class Workbench:
                 self._weights = unpack(read_artifact(self._artifacts, **json.loads(known)))
             except CheckpointError as error:
                 self.store.backbones.put(name, "")
-                raise BackboneLost(f"the trained backbone {backbone} is lost ({error}): it is trained again") from None
+                raise BackboneLost(
+                    f"the trained backbone {backbone} is lost ({error}): it is trained again"
+                ) from None
             self._kept = wanted
         return self._weights
 
     def _fit(self, model: nn.Module, run: Run, factors: Factors, **how: Any) -> tuple[Score, ...]:
-        """The built-in training by `Trainer.fit`, which pauses between steps for latency sessions."""
+        """The built-in training by `Trainer.fit`, which pauses between steps for latency
+        sessions.
+        """
         assert self.dataset is not None  # with data of its own, an evaluator trains
         with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
             trainer = Trainer(
@@ -323,10 +424,17 @@ class Workbench:
                 device=self.device,
                 batch_hook=hold.yield_,
                 threads=self._threads,
-                more_metrics=partial(int8_metrics, self.recipe, self.dataset) if run.purpose != BACKBONE else None,
+                more_metrics=(
+                    partial(int8_metrics, self.recipe, self.dataset)
+                    if run.purpose != BACKBONE
+                    else None
+                ),
                 depthwise=self._depthwise,
             )
-            rates: dict[str, Any] = {"attention_parameters": factors.attention, "backbone_factor": factors.backbone}
+            rates: dict[str, Any] = {
+                "attention_parameters": factors.attention,
+                "backbone_factor": factors.backbone,
+            }
             return trainer.fit(model, learning_rate=factors.rate, **rates, **how)
 
     def _settle(self) -> None:

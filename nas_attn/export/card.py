@@ -1,4 +1,6 @@
-"""The card beside an exported network, for people who have only these files; and the check that the file agrees with its card."""
+"""The card beside an exported network, for people who have only these files; and the check that the
+file agrees with its card.
+"""
 
 from __future__ import annotations
 
@@ -59,11 +61,14 @@ def card(
     data: Mapping[str, Any],
     cost: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The card's facts in JSON's types. `training`: of the run that gave the weights; `here`: the exported network's score in float32 on
-    the same images; `check`: comparison of the file with the network. The last two are None if they were not wanted."""
+    """The card's facts in JSON's types. `training`: of the run that gave the weights; `here`: the
+    exported network's score in float32 on the same images; `check`: comparison of the file with the
+    network. The last two are None if they were not wanted.
+    """
     channels, height, width = described.input_shape
     estimates = {
-        name: {"mean": e.mean, "low": e.low, "high": e.high, "runs": e.seeds} for name, e in view.estimates.items()
+        name: {"mean": e.mean, "low": e.low, "high": e.high, "runs": e.seeds}
+        for name, e in view.estimates.items()
     }
     return {
         "card": VERSION,
@@ -107,13 +112,19 @@ def card(
 def _placed(point: Point, choices: tuple[Choice, ...]) -> dict[str, Any]:
     """The modules at a point, independent of a later version's names of sites."""
     at = [point.path, point.channels, point.height, point.width, point.replaces]
-    return {"point": at, "choices": [{"type": choice.type, "knobs": dict(choice.knobs)} for choice in choices]}
+    return {
+        "point": at,
+        "choices": [{"type": choice.type, "knobs": dict(choice.knobs)} for choice in choices],
+    }
 
 
 def resolved_of(facts: Mapping[str, Any]) -> ResolvedPlacement:
     """The placement of a card, point by point."""
     modules = tuple(
-        (Point(*entry["point"]), tuple(Choice(c["type"], tuple(c["knobs"].items())) for c in entry["choices"]))
+        (
+            Point(*entry["point"]),
+            tuple(Choice(c["type"], tuple(c["knobs"].items())) for c in entry["choices"]),
+        )
         for entry in facts["modules"]
     )
     placement = parse(facts["placement"])
@@ -124,23 +135,42 @@ def resolved_of(facts: Mapping[str, Any]) -> ResolvedPlacement:
 def _latency(now: Snapshot, view: CandidateView) -> dict[str, Any] | None:
     if view.latency is None or now.latency is None:
         return None
-    measured = {name: getattr(view.latency, name) for name in ("ratio", "low", "high", "ms", "measured")}
+    measured = {
+        name: getattr(view.latency, name) for name in ("ratio", "low", "high", "ms", "measured")
+    }
     conditions = {name: str(value) for name, value in now.latency.conditions.items()}
     return {**measured, "machine": now.latency.machine, "conditions": conditions}
 
 
 def _sources(described: Described) -> list[dict[str, str]]:
-    """The attention modules' papers; their code is this project's, written from the papers, or a third party's."""
+    """The attention modules' papers; their code is this project's, written from the papers, or a
+    third party's.
+    """
     found = []
-    for name in dict.fromkeys(choice.type for _, choices in described.resolved.modules for choice in choices):
+    for name in dict.fromkeys(
+        choice.type for _, choices in described.resolved.modules for choice in choices
+    ):
         row = catalogue.find(name)
         ours = row.target.startswith("nas_attn.")
-        licence = "MIT (nas_attn)" if ours else f"that of {row.target.partition('.')[0].partition(':')[0]}"
+        licence = (
+            "MIT (nas_attn)"
+            if ours
+            else f"that of {row.target.partition('.')[0].partition(':')[0]}"
+        )
         found.append({"type": name, "title": row.title, "paper": row.paper, "licence": licence})
     source = described.backbone.name.partition(":")[0]
     known = SOURCES.get(source)
-    licence = known.licence if known else f"that of {source}" if ":" in described.backbone.name else "MIT (nas_attn)"
-    return [{"type": "backbone", "title": described.backbone.name, "paper": "", "licence": licence}, *found]
+    licence = (
+        known.licence
+        if known
+        else f"that of {source}"
+        if ":" in described.backbone.name
+        else "MIT (nas_attn)"
+    )
+    return [
+        {"type": "backbone", "title": described.backbone.name, "paper": "", "licence": licence},
+        *found,
+    ]
 
 
 def card_paths(path: Path) -> tuple[Path, Path]:
@@ -149,9 +179,13 @@ def card_paths(path: Path) -> tuple[Path, Path]:
 
 
 def write_card(facts: Mapping[str, Any], path: Path) -> tuple[Path, Path]:
-    """Writes both forms of a card beside an exported file; OperationError if they cannot be written."""
+    """Writes both forms of a card beside an exported file; OperationError if they cannot be
+    written.
+    """
     paths = card_paths(path)
-    for target, text in zip(paths, (markdown(facts), json.dumps(facts, indent=2, allow_nan=False)), strict=True):
+    for target, text in zip(
+        paths, (markdown(facts), json.dumps(facts, indent=2, allow_nan=False)), strict=True
+    ):
         try:
             write_whole(target, text + "\n")
         except OSError as error:
@@ -165,7 +199,9 @@ def markdown(facts: Mapping[str, Any]) -> str:
 
     task = tasks.of(Recipe.model_validate(facts["recipe"]))
     loader = PackageLoader("nas_attn", "export/templates")
-    environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=False, trim_blocks=True)
+    environment = Environment(
+        loader=loader, undefined=StrictUndefined, autoescape=False, trim_blocks=True
+    )
     environment.filters |= {
         "value": lambda number, name: units.value(name, number),
         "numbers": lambda values: ", ".join(f"{value:.6g}" for value in values),
@@ -186,20 +222,31 @@ def against_torch(facts: Mapping[str, Any]) -> str:
     if facts["output"]["what"] != "boxes":
         return f"outputs differ by at most {100 * difference:.1g} % of the largest"
     if facts["output"]["shape"][-1] == BOX:
-        return f"half of the boxes differ by at most {100 * difference:.1g} % of the image's side, as do their scores"
-    return f"boxes differ by at most {100 * difference:.1g} % of the image's side, scores relative to the highest"
+        return (
+            f"half of the boxes differ by at most {100 * difference:.1g} % of the image's side, as"
+            " do their scores"
+        )
+    return (
+        f"boxes differ by at most {100 * difference:.1g} % of the image's side, scores relative to"
+        " the highest"
+    )
 
 
 @contextmanager
 def run_elsewhere(path: Path, format_: str) -> Iterator[Run]:
-    """Runs an exported file in a process without nas_attn: batches in, answers out. OperationError: the process ended."""
+    """Runs an exported file in a process without nas_attn: batches in, answers out. OperationError:
+    the process ended.
+    """
     with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder:
         complaint = Path(folder) / "stderr"
         with complaint.open("wb") as errors:
-            # As text, so that the folder of this package is not on the path, but the working folder is.
+            # As text, so that the folder of this package is not on the path, but the working folder
+            # is.
             program = Path(scoring.__file__).read_text("utf-8")
             command = [sys.executable, "-c", program, "--stream", format_, str(path.resolve())]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+            )
         source, target = process.stdout, process.stdin
         assert source is not None
         assert target is not None
@@ -213,7 +260,9 @@ def run_elsewhere(path: Path, format_: str) -> Iterator[Run]:
                 process.wait(10)
             said = complaint.read_text("utf-8", errors="replace").strip().splitlines()
             reason = shorten(said[-1]) if said else "it ended without output"
-            raise OperationError(f"the exported file does not run in a process of its own: {reason}")
+            raise OperationError(
+                f"the exported file does not run in a process of its own: {reason}"
+            )
 
         try:
             yield run
@@ -227,7 +276,9 @@ def run_elsewhere(path: Path, format_: str) -> Iterator[Run]:
 
 @dataclass(frozen=True, slots=True)
 class OnnxCheck:
-    """An ONNX file beside its network: `Graph.worst` of their outputs (None: no image had a box), ONNX Runtime's version."""
+    """An ONNX file beside its network: `Graph.worst` of their outputs (None: no image had a box),
+    ONNX Runtime's version.
+    """
 
     difference: float | None
     version: str
@@ -244,12 +295,18 @@ def check_onnx(path: Path, graph: Graph, images: Iterable[torch.Tensor]) -> Onnx
     name = session.get_inputs()[0].name
     with torch.no_grad():
         differences = [
-            graph.differences(torch.from_numpy(session.run(None, {name: x.numpy()})[0]), graph(x), x) for x in images
+            graph.differences(
+                torch.from_numpy(session.run(None, {name: x.numpy()})[0]), graph(x), x
+            )
+            for x in images
         ]
     worst = graph.worst(torch.cat(differences))
     if worst is not None and not worst <= CLOSE:
         apart = f"outputs differ by {100 * worst:.2g} % of the largest"
-        raise OperationError(f"'{path.name}' does not compute the same as the network ({apart}): export another format")
+        raise OperationError(
+            f"'{path.name}' does not compute the same as the network ({apart}): export another"
+            " format"
+        )
     return OnnxCheck(worst, onnxruntime.__version__)
 
 
@@ -265,14 +322,18 @@ class Verified:
     """Number of correct images; None if an image is neither right nor wrong."""
     images: int
     expected: float
-    """The card's number of correct images, or its metric if `right` is None; `expected_where`: the time of that score."""
+    """The card's number of correct images, or its metric if `right` is None; `expected_where`: the
+    time of that score.
+    """
     expected_where: str
     elsewhere: bool
     """Whether it ran in a process without nas_attn; the format `weights` needs nas_attn."""
 
     @property
     def agrees(self) -> bool:
-        """Whether the score agrees with the card, up to rounding: one image in 500, or as much of a metric."""
+        """Whether the score agrees with the card, up to rounding: one image in 500, or as much of a
+        metric.
+        """
         if self.right is None:
             return abs(self.value - self.expected) <= SLACK
         return abs(self.right - self.expected) <= max(1, self.images * SLACK)
@@ -292,7 +353,9 @@ def verify(path: Path, *, root: str | None = None) -> Verified:
         raise
     except Exception as error:  # a damaged card or damaged weights may raise anything
         said = shorten(f"{type(error).__name__}: {error}", 160)
-        raise UserError(f"'{path}' or its card is damaged ({said}): export the network again") from error
+        raise UserError(
+            f"'{path}' or its card is damaged ({said}): export the network again"
+        ) from error
 
 
 def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verified:
@@ -301,16 +364,24 @@ def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verifie
     dataset = _data(path, facts, root)
     run = _network(facts, path, dataset) if facts["format"] == "weights" else None
     with nullcontext(run) if run is not None else run_elsewhere(path, facts["format"]) as answer:
-        tally = dataset.task.answers.judged(answer, dataset, stored=facts["input"]["normalised_inside"], batch=BATCH)
+        tally = dataset.task.answers.judged(
+            answer, dataset, stored=facts["input"]["normalised_inside"], batch=BATCH
+        )
     metric, bits, images = dataset.task.metric, tally.right(), len(dataset.validation)
     value = tally.metrics(0.0)[metric]
-    right = None if bits is None else int(np.unpackbits(np.frombuffer(bits, np.uint8), count=images).sum())
+    right = (
+        None
+        if bits is None
+        else int(np.unpackbits(np.frombuffer(bits, np.uint8), count=images).sum())
+    )
     expected, where = _expected(facts, metric, right is not None)
     if expected is None:  # nothing to differ from
         expected = value if right is None else right
     elif not isinstance(expected, int | float):
         raise TypeError(f"{expected!r} is not a number")
-    return Verified(path.name, facts["format"], metric, value, right, images, expected, where, run is None)
+    return Verified(
+        path.name, facts["format"], metric, value, right, images, expected, where, run is None
+    )
 
 
 def _expected(facts: Mapping[str, Any], metric: str, per_image: bool) -> tuple[float | None, str]:
@@ -328,10 +399,15 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
     """The images that the card names."""
     section = DataSection.model_validate(facts["data"]["section"])
     section = section if root is None else section.model_copy(update={"root": root})
-    recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'").model_copy(update={"data": section})
+    recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'").model_copy(
+        update={"data": section}
+    )
     dataset = tasks.of(recipe).load(recipe, device="cpu")
     if dataset is None:
-        raise UserError(f"'{path}' cannot be checked here: the study's evaluator or trainer reads the images itself")
+        raise UserError(
+            f"'{path}' cannot be checked here: the study's evaluator or trainer reads the images"
+            " itself"
+        )
     if dataset.digest != facts["data"]["digest"]:
         raise OperationError(
             f"the images of '{section.name}' are not those of the study (digest {dataset.digest}, "
@@ -349,11 +425,15 @@ def read_card(path: Path) -> dict[str, Any]:
         facts = json.loads(at.read_text("utf-8"))
         known = facts["card"] == VERSION
     except OSError:
-        raise UserError(f"there is no card '{at.name}' next to '{path.name}': nas-attn export writes it") from None
+        raise UserError(
+            f"there is no card '{at.name}' next to '{path.name}': nas-attn export writes it"
+        ) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         known = False
     if not known:
-        raise UserError(f"'{at}' is not a card of this version of nas-attn: export the network again")
+        raise UserError(
+            f"'{at}' is not a card of this version of nas-attn: export the network again"
+        )
     return facts  # type: ignore[no-any-return]
 
 

@@ -46,7 +46,9 @@ class Order:
 
 
 class Graph(nn.Module):
-    """A network with one tensor as output; from a dictionary (torchvision's segmentation networks) it takes `out`."""
+    """A network with one tensor as output; from a dictionary (torchvision's segmentation networks)
+    it takes `out`.
+    """
 
     metadata_prefix = ""
     """Prefix of the notes' names in an ONNX file."""
@@ -61,11 +63,15 @@ class Graph(nn.Module):
         return logits
 
     def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
-        """Differences of a file's output from the network's for images x, as shares of the largest output."""
+        """Differences of a file's output from the network's for images x, as shares of the largest
+        output.
+        """
         return apart(found, expected)
 
     def worst(self, differences: Tensor) -> float | None:
-        """The number that decides whether two outputs are the same; None if there was nothing to compare."""
+        """The number that decides whether two outputs are the same; None if there was nothing to
+        compare.
+        """
         return float(differences.max()) if len(differences) else None
 
     def write_onnx(self, order: Order) -> None:
@@ -83,10 +89,14 @@ class Graph(nn.Module):
         )
 
     def write_program(self, order: Order) -> None:
-        """Writes a `torch.export` program with a free batch size; loads with `torch.export.load(path).module()`."""
+        """Writes a `torch.export` program with a free batch size; loads with
+        `torch.export.load(path).module()`.
+        """
         batch = torch.export.Dim("batch", min=1, max=65536)
         program = torch.export.export(self, (order.x,), dynamic_shapes=({0: batch},))
-        torch.export.save(program, order.path, extra_files={"notes.json": json.dumps(dict(order.notes))})
+        torch.export.save(
+            program, order.path, extra_files={"notes.json": json.dumps(dict(order.notes))}
+        )
 
 
 class Normalising(Graph):
@@ -107,22 +117,29 @@ class Normalising(Graph):
 
 
 class Chosen(Graph):
-    """A detector of torchvision for one image (1, 3, H, W), 0 to 1. Output: its final boxes as (K, 6), left, top, right,
-    bottom in pixels, score and class from 1."""
+    """A detector of torchvision for one image (1, 3, H, W), 0 to 1. Output: its final boxes as (K,
+    6), left, top, right, bottom in pixels, score and class from 1.
+    """
 
     def forward(self, image: Tensor) -> Tensor:
         found = self.network([image[0]])[0]
-        return torch.cat([found["boxes"], found["scores"][:, None], found["labels"].to(image.dtype)[:, None]], 1)
+        return torch.cat(
+            [found["boxes"], found["scores"][:, None], found["labels"].to(image.dtype)[:, None]], 1
+        )
 
     def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
         return boxes_apart(found, expected, x)
 
     def worst(self, differences: Tensor) -> float | None:
-        """The median over boxes: of boxes with nearly equal scores, rounding may suppress another one."""
+        """The median over boxes: of boxes with nearly equal scores, rounding may suppress another
+        one.
+        """
         return float(differences.median()) if len(differences) else None
 
     def write_onnx(self, order: Order) -> None:
-        """Uses torch's tracing exporter: the newer one cannot express a number of boxes that depends on the image."""
+        """Uses torch's tracing exporter: the newer one cannot express a number of boxes that
+        depends on the image.
+        """
         torch.onnx.export(
             self,
             (order.x[:1].abs().clamp(max=1),),
@@ -136,18 +153,24 @@ class Chosen(Graph):
         )
 
     def write_program(self, order: Order) -> None:
-        raise UserError("the format 'torch' cannot express a detector's choice of boxes: give onnx, python or weights")
+        raise UserError(
+            "the format 'torch' cannot express a detector's choice of boxes: give onnx, python or"
+            " weights"
+        )
 
 
 def single_output(model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
-    """The network with one tensor as its output, after a trial with one image. OperationError: its output is not a tensor,
-    a dictionary with `out`, or boxes."""
+    """The network with one tensor as its output, after a trial with one image. OperationError: its
+    output is not a tensor, a dictionary with `out`, or boxes.
+    """
     with torch.no_grad():
         output = model.eval()(torch.zeros(1, *input_shape))
     if isinstance(output, list) and output and isinstance(output[0], Mapping):
         return Chosen(model).eval()
     if not isinstance(answer_of(output), Tensor):
-        raise OperationError(f"the network's output is a {type(output).__name__}, which only 'weights' can export")
+        raise OperationError(
+            f"the network's output is a {type(output).__name__}, which only 'weights' can export"
+        )
     return Graph(model).eval()
 
 
@@ -157,8 +180,9 @@ def apart(found: Tensor, expected: Tensor) -> Tensor:
 
 
 def boxes_apart(found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
-    """(boxes,) Distance of each box of either, (…, K, 6), from the nearest of its class in the other: sides as shares of the
-    image's, and scores; infinite if there is none."""
+    """(boxes,) Distance of each box of either, (…, K, 6), from the nearest of its class in the
+    other: sides as shares of the image's, and scores; infinite if there is none.
+    """
     found, expected = found.view(found.shape[-2:]), expected.view(expected.shape[-2:])
     width, height = x.shape[-1], x.shape[-2]
     scale = found.new_tensor([width, height, width, height, 1.0])
@@ -186,40 +210,51 @@ class Format:
 
 
 def find_format(name: str, task: Task | None = None, file: str = "") -> Format:
-    """A format by its name, the task's own formats included; without a name, the first one with the ending of `file`.
+    """A format by its name, the task's own formats included; without a name, the first one with the
+    ending of `file`.
 
-    Without both it is weights, which may also end in `.pth`. Raises UserError: there is no such format, no format has this
-    ending, or the file has the ending of another one.
+    Without both it is weights, which may also end in `.pth`. Raises UserError: there is no such
+    format, no format has this ending, or the file has the ending of another one.
     """
     known = {**FORMATS, **(task.answers.formats if task is not None else {})}
     ending = Path(file).suffix.lower()
     by_ending = [one for one in known.values() if one.suffix == ending]
     if not name and not by_ending and ending not in ("", ".pth"):
         endings = ", ".join(sorted({one.suffix for one in known.values()}))
-        raise UserError(f"output '{shorten(file)}' ends like no known format: end it with {endings}, or say the format")
+        raise UserError(
+            f"output '{shorten(file)}' ends like no known format: end it with {endings}, or say the"
+            " format"
+        )
     name = name or (by_ending[0].name if by_ending else "weights")
     if name not in known:
         raise UserError(f"unknown format '{shorten(name)}': give {', '.join(known)}")
     if by_ending and known[name].suffix != ending:
         raise UserError(
-            f"output '{shorten(file)}' ends like the format {by_ending[0].name}, not like {name}: name it *{known[name].suffix}, "
-            "or change the format"
+            f"output '{shorten(file)}' ends like the format {by_ending[0].name}, not like {name}:"
+            f" name it *{known[name].suffix}, or change the format"
         )
     return known[name]
 
 
 def normalising(graph: nn.Module, described: Described, format_: Format) -> nn.Module:
-    """The network with its images' normalisation inside. UserError: the format holds no graph, or the normalisation is
-    unknown."""
+    """The network with its images' normalisation inside. UserError: the format holds no graph, or
+    the normalisation is unknown.
+    """
     if not format_.graph:
         graphs = " or ".join(one.name for one in FORMATS.values() if one.graph)
-        raise UserError(f"normalize does not apply to the format '{format_.name}', which holds no graph: give {graphs}")
+        raise UserError(
+            f"normalize does not apply to the format '{format_.name}', which holds no graph: give"
+            f" {graphs}"
+        )
     if not described.task.normalised:
-        raise UserError("normalize does not apply to detectors, which take images from 0 to 1: leave it out")
+        raise UserError(
+            "normalize does not apply to detectors, which take images from 0 to 1: leave it out"
+        )
     mean, std = described.interface.mean, described.interface.std
     if not mean:
         raise UserError(
-            "normalize: this study's evaluator normalises its images in a way that nas_attn does not know: leave it out"
+            "normalize: this study's evaluator normalises its images in a way that nas_attn does"
+            " not know: leave it out"
         )
     return Normalising(graph, mean, std).eval()
 
@@ -242,7 +277,8 @@ def write(
         input_shape: (channels, height, width); the batch stays free in `torch` and `onnx`.
         notes: facts about the network, for formats that can hold them.
         described: how the network was built; the format `python` needs it.
-        images: for the calibration of int8 formats, (N, C, H, W) as the file takes them; None: noise.
+        images: for the calibration of int8 formats, (N, C, H, W) as the file takes them; None:
+            noise.
 
     Raises:
         UserError: unknown format, or its extra is not installed.
@@ -258,7 +294,9 @@ def write(
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".nas_attn-") as folder:
             made = Path(folder) / path.name
             with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # old exporters print
-                warnings.simplefilter("ignore")  # the exporters' own deprecations do not concern the user
+                warnings.simplefilter(
+                    "ignore"
+                )  # the exporters' own deprecations do not concern the user
                 format_found.write(Order(model, made, x, notes, described, images))
             for file in sorted(Path(folder).iterdir()):
                 replace_file(file, path.with_name(file.name))
@@ -267,7 +305,9 @@ def write(
     except NasAttnError:
         raise
     except Exception as error:  # the exporters raise any exception
-        raise OperationError(f"the network cannot be exported as '{format_}': {first_line(error)}") from error
+        raise OperationError(
+            f"the network cannot be exported as '{format_}': {first_line(error)}"
+        ) from error
     return path
 
 
@@ -275,7 +315,8 @@ def _graph(order: Order) -> Graph:
     return order.model if isinstance(order.model, Graph) else Graph(order.model).eval()
 
 
-# ------------------------------------------------------------------------------------------- writers
+# -------------------------------------------------------------------------------------------
+# writers
 
 
 def _weights(order: Order) -> None:
@@ -289,13 +330,17 @@ def _onnx(order: Order, *, quantized: bool = False) -> None:
         import onnx
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError:
-        raise UserError("the format 'onnx' needs onnx and onnxscript: pip install 'nas-attn[onnx]'") from None
+        raise UserError(
+            "the format 'onnx' needs onnx and onnxscript: pip install 'nas-attn[onnx]'"
+        ) from None
     graph = _graph(order)
     graph.write_onnx(order)
     if quantized:
         if type(graph) not in (Graph, Normalising):
             raise UserError("int8 formats are for classification and segmentation: give onnx")
-        images = torch.randn(CALIBRATION, *order.x.shape[1:]) if order.images is None else order.images
+        images = (
+            torch.randn(CALIBRATION, *order.x.shape[1:]) if order.images is None else order.images
+        )
         quantize(order.path, images.numpy(), len(order.x))
     notes = dict(order.notes)
     if order.described is not None:  # what a program needs to use it, as JSON
@@ -315,7 +360,9 @@ def _openvino(order: Order, *, quantized: bool = False) -> None:
     try:
         import openvino
     except ImportError:
-        raise UserError("the format 'openvino' needs openvino: pip install 'nas-attn[openvino]'") from None
+        raise UserError(
+            "the format 'openvino' needs openvino: pip install 'nas-attn[openvino]'"
+        ) from None
     with tempfile.TemporaryDirectory(prefix="nas_attn-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "model.onnx"
         _onnx(replace(order, path=path), quantized=quantized)
@@ -325,16 +372,27 @@ def _openvino(order: Order, *, quantized: bool = False) -> None:
 def _ncnn(order: Order) -> None:
     """ncnn's `.param` and `.bin`, for one image."""
     if isinstance(order.model, Normalising):
-        raise UserError("normalize does not apply to the format 'ncnn', which takes no uint8: leave it out")
+        raise UserError(
+            "normalize does not apply to the format 'ncnn', which takes no uint8: leave it out"
+        )
     write_ncnn(_graph(order), order.x[:1], order.path)
 
 
 def _python(order: Order) -> None:
-    """A Python file that defines this network and nothing else, and its weights beside it, as `weights` writes them."""
+    """A Python file that defines this network and nothing else, and its weights beside it, as
+    `weights` writes them.
+    """
     if order.described is None:
         raise UserError("the format 'python' needs to know how the network was built")
-    if order.path.stem in {"torch", "torchvision", "timm", order.described.backbone.name.partition(":")[0]}:
-        raise UserError(f"a file named '{order.path.name}' would hide the package of this name: choose another")
+    if order.path.stem in {
+        "torch",
+        "torchvision",
+        "timm",
+        order.described.backbone.name.partition(":")[0],
+    }:
+        raise UserError(
+            f"a file named '{order.path.name}' would hide the package of this name: choose another"
+        )
     weights = order.path.with_suffix(".pt")
     text = python_source(order.model, order.described, weights=weights.name, notes=order.notes)
     order.path.write_text(text, "utf-8")
@@ -346,7 +404,9 @@ FORMATS: Mapping[str, Format] = {
     one.name: one
     for one in (
         Format("weights", ".pt", (b"pk",), _weights),
-        Format("torch", ".pt2", (b"pk",), lambda order: _graph(order).write_program(order), graph=True),
+        Format(
+            "torch", ".pt2", (b"pk",), lambda order: _graph(order).write_program(order), graph=True
+        ),
         Format("onnx", ".onnx", (b"\x08",), _onnx, graph=True),
         Format("python", ".py", (b'"""',), _python),
         Format("openvino", ".xml", (b"<?xml",), _openvino, graph=True),
@@ -355,7 +415,9 @@ FORMATS: Mapping[str, Format] = {
         Format("openvino-int8", ".xml", (b"<?xml",), partial(_openvino, quantized=True), **_INT8),
     )
 }
-"""The formats of all tasks; a task may have more (`Answers.formats`). A file of a graph is loaded by `scoring.RUNNERS`."""
+"""The formats of all tasks; a task may have more (`Answers.formats`). A file of a graph is loaded
+by `scoring.RUNNERS`.
+"""
 COMPARED = 4
 """Number of images for the comparison of a detector's file: a single one may have no boxes."""
 
@@ -381,17 +443,25 @@ class Answers:
         return single_output(model, input_shape)
 
     def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
-        """Batches of different sizes for the comparison of a file with its network; `stored`: in uint8, as in the data set."""
+        """Batches of different sizes for the comparison of a file with its network; `stored`: in
+        uint8, as in the data set.
+        """
         if dataset is None:
             yield from (torch.randn(count, *plan.input_shape) for count in (3, 1))
             return
         images = dataset.validation.first(5)
         if not stored:
             images = next(iter(dataset.validation.batches(len(images))))[0].contiguous()
-        yield from (images[:3].contiguous(), images[3:].contiguous()) if len(images) > 3 else (images,)
+        yield from (
+            (images[:3].contiguous(), images[3:].contiguous()) if len(images) > 3 else (images,)
+        )
 
-    def judged(self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int) -> Tally:
-        """The score of an exported file on the validation images; `run`: NumPy images in, NumPy outputs out."""
+    def judged(
+        self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int
+    ) -> Tally:
+        """The score of an exported file on the validation images; `run`: NumPy images in, NumPy
+        outputs out.
+        """
         tally, split = self.task.learnt(len(dataset.classes)).tally(), dataset.validation
         for x, y in split.stored(batch) if stored else split.batches(batch):
             tally.add(torch.from_numpy(run(x.contiguous().numpy())), y)
@@ -415,7 +485,9 @@ class Boxes(Answers):
             return super().compared(plan, dataset, stored=stored)
         return (x.contiguous() for x, _ in islice(dataset.validation.batches(1), COMPARED))
 
-    def judged(self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int) -> Tally:
+    def judged(
+        self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int
+    ) -> Tally:
         tally = self.task.learnt(len(dataset.classes)).tally()
         for x, y in dataset.validation.batches(1):  # an ONNX file takes one image
             (found,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, BOX)
@@ -424,5 +496,12 @@ class Boxes(Answers):
         return tally
 
     def said(self, shape: tuple[int, ...], format_: str) -> str:
-        more = "" if format_ == "onnx" else "; torch gives the same as boxes, scores and labels of each image"
-        return f"(found, {BOX}) of an image: left, top, right, bottom in pixels, score, class from 1{more}"
+        more = (
+            ""
+            if format_ == "onnx"
+            else "; torch gives the same as boxes, scores and labels of each image"
+        )
+        return (
+            f"(found, {BOX}) of an image: left, top, right, bottom in pixels, score, class from"
+            f" 1{more}"
+        )

@@ -1,6 +1,8 @@
-"""One readable Python file that defines exactly one network, attention included, and does not import this package.
+"""One readable Python file that defines exactly one network, attention included, and does not
+import this package.
 
-It contains the parts of this package that it uses, as they are in the source, with comments."""
+It contains the parts of this package that it uses, as they are in the source, with comments.
+"""
 
 from __future__ import annotations
 
@@ -73,16 +75,26 @@ class _Needs:
         return str(thing.__qualname__)
 
 
-def python_source(model: nn.Module, described: Described, *, weights: str, notes: Mapping[str, str]) -> str:
-    """The text of the whole file. `weights`: name of the file beside it with the state_dict. OperationError: the
-    backbone is an object of the program that searched, so it cannot be imported."""
+def python_source(
+    model: nn.Module, described: Described, *, weights: str, notes: Mapping[str, str]
+) -> str:
+    """The text of the whole file. `weights`: name of the file beside it with the state_dict.
+    OperationError: the backbone is an object of the program that searched, so it cannot be
+    imported.
+    """
     needs = _Needs()
     needs.imports |= {("pathlib", "Path"), ("torch", None), ("torch", "nn"), ("torch", "Tensor")}
     build = [*_backbone(model, described, needs), *_attention(model, described, needs)]
     definitions, imports = bundle(needs.roots)
     parts = [
         _heading(described, notes),
-        "\n".join(["from __future__ import annotations", "", *sorted(map(_imported, needs.imports | imports))]),
+        "\n".join(
+            [
+                "from __future__ import annotations",
+                "",
+                *sorted(map(_imported, needs.imports | imports)),
+            ]
+        ),
         _constants(described),
         definitions,
         "\n    ".join([_BUILD, *build]),
@@ -118,7 +130,10 @@ def load(weights: str | Path = Path(__file__).with_name(WEIGHTS)) -> nn.Module:
 def _heading(described: Described, notes: Mapping[str, str]) -> str:
     channels, height, width = described.input_shape
     how = "`normalise`" if described.interface.mean else "the evaluator of the study"
-    title = f"{described.backbone.name} with the placement: {notes.get('placement', described.resolved.text)}"
+    title = (
+        f"{described.backbone.name} with the placement:"
+        f" {notes.get('placement', described.resolved.text)}"
+    )
     lines = [title, "", *(f"{name}: {text}" for name, text in notes.items() if name != "placement")]
     output = ", ".join(map(str, described.interface.output))
     shape = f"float32 (N, {channels}, {height}, {width}). Output: (N, {output}) before softmax."
@@ -131,39 +146,69 @@ def _heading(described: Described, notes: Mapping[str, str]) -> str:
     )
     if papers:
         lines += ["", "Attention after", *(f"- {paper}" for paper in papers)]
-    wrapped = (textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False) for line in lines)
+    wrapped = (
+        textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False) for line in lines
+    )
     text = "\n".join(wrapped).replace("\\", "\\\\").replace('"""', "'''")
     return f'"""{text}\n"""'
 
 
 def _constants(described: Described) -> str:
-    lines = [_assigned("CLASSES", described.interface.classes), f"INPUT_SHAPE = {described.input_shape!r}"]
+    lines = [
+        _assigned("CLASSES", described.interface.classes),
+        f"INPUT_SHAPE = {described.input_shape!r}",
+    ]
     if described.interface.mean:
-        lines += [_assigned("MEAN", described.interface.mean), _assigned("STD", described.interface.std)]
+        lines += [
+            _assigned("MEAN", described.interface.mean),
+            _assigned("STD", described.interface.std),
+        ]
         lines += ['"""Per channel, on the scale 0 to 1."""']
     return "\n".join(lines)
 
 
-# ------------------------------------------------------------------------------------------- the network
+# ------------------------------------------------------------------------------------------- the
+# network
 
 
 def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str]:
     """The lines that make the bare backbone."""
-    section, classes, channels = described.backbone, len(described.interface.classes), described.input_shape[0]
+    section, classes, channels = (
+        described.backbone,
+        len(described.interface.classes),
+        described.input_shape[0],
+    )
     source, colon, name = section.name.partition(":")
     if section.name.startswith(PYTHON):
-        what = f"the backbone '{section.name.removeprefix(PYTHON)}' is an object of the program that searched"
-        raise OperationError(f"{what}: 'python' cannot import it; give the format weights, torch or onnx")
+        what = (
+            f"the backbone '{section.name.removeprefix(PYTHON)}' is an object of the program that"
+            " searched"
+        )
+        raise OperationError(
+            f"{what}: 'python' cannot import it; give the format weights, torch or onnx"
+        )
     if not colon:
         family, depth = MODELS[section.name]
-        arguments: dict[str, Any] = {"classes": classes, "in_channels": channels, "width": section.width or 16}
+        arguments: dict[str, Any] = {
+            "classes": classes,
+            "in_channels": channels,
+            "width": section.width or 16,
+        }
         return [_call(needs.name(family), [repr(depth), *_keywords(arguments)], before="model = ")]
     if source == "torchvision":
         needs.imports.add(("torchvision", None))
         usual = torchvision_options(name, described.input_shape, classes)
         arguments = {**usual, **section.options}
-        arguments |= {"weights_backbone": None} if "weights_backbone" in usual else {}  # `load` sets all weights
-        lines = [_call("torchvision.models.get_model", [repr(name), *_keywords(arguments)], before="model = ")]
+        arguments |= (
+            {"weights_backbone": None} if "weights_backbone" in usual else {}
+        )  # `load` sets all weights
+        lines = [
+            _call(
+                "torchvision.models.get_model",
+                [repr(name), *_keywords(arguments)],
+                before="model = ",
+            )
+        ]
         return lines if channels == 3 else [*lines, _first_convolution(model)]
     if source == "timm":
         needs.imports.add(("timm", None))
@@ -172,7 +217,12 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
     if source == "smp":
         needs.imports.add(("segmentation_models_pytorch", None))
         architecture, _, encoder = name.partition("/")
-        arguments = {"encoder_name": encoder, "in_channels": channels, "classes": classes, **section.options}
+        arguments = {
+            "encoder_name": encoder,
+            "in_channels": channels,
+            "classes": classes,
+            **section.options,
+        }
         arguments |= {"encoder_weights": None}
         given = [repr(architecture), *_keywords(arguments)]
         return [_call("segmentation_models_pytorch.create_model", given, before="model = ")]
@@ -184,12 +234,23 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
 
 def _first_convolution(model: nn.Module) -> str:
     """The line for a first layer with a number of channels other than three."""
-    path, layer = next((path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d))
+    path, layer = next(
+        (path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d)
+    )
     usual = inspect.signature(nn.Conv2d).parameters
-    settings = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "padding_mode")}
+    settings = {
+        name: getattr(layer, name) for name in ("stride", "padding", "dilation", "padding_mode")
+    }
     settings["bias"] = layer.bias is not None
-    given = {n: v for n, v in settings.items() if v != usual[n].default and v != (usual[n].default,) * 2}
-    arguments = [repr(layer.in_channels), repr(layer.out_channels), repr(layer.kernel_size), *_keywords(given)]
+    given = {
+        n: v for n, v in settings.items() if v != usual[n].default and v != (usual[n].default,) * 2
+    }
+    arguments = [
+        repr(layer.in_channels),
+        repr(layer.out_channels),
+        repr(layer.kernel_size),
+        *_keywords(given),
+    ]
     return _call("model.set_submodule", [repr(path), ("nn.Conv2d", arguments)])
 
 
@@ -211,8 +272,14 @@ def _attention(model: nn.Module, described: Described, needs: _Needs) -> list[st
 
 def _module(choice: Choice, point: Point, init: str, needs: _Needs) -> tuple[str, list[Any]]:
     row = catalogue.find(choice.type)
-    knobs = dict(row.resolve(choice.knobs, point.channels, point.height, point.width, init=cast(Init, init)).knobs)
-    cls, arguments, blended = catalogue.construction(row, knobs, point.height, point.width, cast(Init, init))
+    knobs = dict(
+        row.resolve(
+            choice.knobs, point.channels, point.height, point.width, init=cast(Init, init)
+        ).knobs
+    )
+    cls, arguments, blended = catalogue.construction(
+        row, knobs, point.height, point.width, cast(Init, init)
+    )
     usual = inspect.signature(cls).parameters
     given = {name: value for name, value in arguments.items() if usual[name].default != value}
     made = (needs.name(cls), [repr(point.channels), *_keywords(given)])
@@ -224,13 +291,17 @@ def _keywords(arguments: Mapping[str, Any]) -> list[str]:
 
 
 def _call(function: str, arguments: Sequence[Any], indent: int = 4, before: str = "") -> str:
-    """A call in one line, or with one argument a line; arguments are texts, or calls as (function, arguments)."""
+    """A call in one line, or with one argument a line; arguments are texts, or calls as (function,
+    arguments).
+    """
     flat = ", ".join(a if isinstance(a, str) else _call(a[0], a[1], -(10**6)) for a in arguments)
     line = f"{before}{function}({flat})"
     if indent + len(line) <= WIDTH:
         return line
     inner = indent + 4
-    rows = [f"{' ' * inner}{a if isinstance(a, str) else _call(a[0], a[1], inner)}," for a in arguments]
+    rows = [
+        f"{' ' * inner}{a if isinstance(a, str) else _call(a[0], a[1], inner)}," for a in arguments
+    ]
     return "\n".join([f"{before}{function}(", *rows, f"{' ' * indent})"])
 
 
@@ -238,7 +309,11 @@ def _assigned(name: str, values: Sequence[Any]) -> str:
     """A tuple as a constant."""
     flat = ", ".join(map(repr, values)) + ("," if len(values) == 1 else "")
     line = f"{name} = ({flat})"
-    return line if len(line) <= WIDTH else "\n".join([f"{name} = (", *(f"    {v!r}," for v in values), ")"])
+    return (
+        line
+        if len(line) <= WIDTH
+        else "\n".join([f"{name} = (", *(f"    {v!r}," for v in values), ")"])
+    )
 
 
 OURS = "nas_attn"
@@ -257,7 +332,8 @@ class _File:
 
 
 def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | None]]]:
-    """(source of the roots and of all that they use, each once; (module, name) of their imports from other packages).
+    """(source of the roots and of all that they use, each once; (module, name) of their imports
+    from other packages).
 
     Roots are (module of this package, name at its top level).
     """
@@ -270,8 +346,12 @@ def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | 
             return
         under_way.add((module, name))
         file = _read(module)
-        for used in (node.id for node in ast.walk(file.definitions[name][0]) if isinstance(node, ast.Name)):
-            source, original = (module, used) if used in file.definitions else file.imports.get(used, ("", None))
+        for used in (
+            node.id for node in ast.walk(file.definitions[name][0]) if isinstance(node, ast.Name)
+        ):
+            source, original = (
+                (module, used) if used in file.definitions else file.imports.get(used, ("", None))
+            )
             if source.partition(".")[0] == OURS and original is not None:
                 collect(source, original)
             elif source:
@@ -285,7 +365,9 @@ def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | 
     for module, name in order:
         file = _read(module)
         node, end = file.definitions[name]
-        start = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+        start = min(
+            [node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))]
+        )
         texts.append("\n".join(file.lines[start - 1 : end]))
     return "\n\n\n".join(texts), outside
 
@@ -297,14 +379,22 @@ def _read(module: str) -> _File:
     file = _File(text.splitlines())
     for index, node in enumerate(body):
         if isinstance(node, ast.ImportFrom) and node.module and node.module != "__future__":
-            file.imports |= {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
+            file.imports |= {
+                alias.asname or alias.name: (node.module, alias.name) for alias in node.names
+            }
         elif isinstance(node, ast.Import):
             file.imports |= {alias.asname or alias.name: (alias.name, None) for alias in node.names}
         elif isinstance(node, Definition):
             after = body[index + 1] if index + 1 < len(body) else None
-            about = isinstance(node, CONSTANT) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            about = (
+                isinstance(node, CONSTANT)
+                and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+            )
             end = (after if about and after is not None else node).end_lineno or node.lineno
-            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+            targets = (
+                node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+            )
             file.definitions |= dict.fromkeys(
                 (str(getattr(t, "id", getattr(t, "name", ""))) for t in targets), (node, end)
             )
@@ -312,12 +402,17 @@ def _read(module: str) -> _File:
 
 
 def attend(
-    model: nn.Module, path: str, *modules: nn.Module, instead: bool = False, bases: tuple[type, ...] = ()
+    model: nn.Module,
+    path: str,
+    *modules: nn.Module,
+    instead: bool = False,
+    bases: tuple[type, ...] = (),
 ) -> None:
-    """Sends the output of the module at `path` through attention from now on, in turn; `instead`: its input.
+    """Sends the output of the module at `path` through attention from now on, in turn; `instead`:
+    its input.
 
-    The module keeps its place and the names of its parameters; the attention is its child `nas_attn`, which `bases` hide from
-    a container that runs its children in turn.
+    The module keeps its place and the names of its parameters; the attention is its child
+    `nas_attn`, which `bases` hide from a container that runs its children in turn.
     """
     host = model.get_submodule(path)
     bare: Any = type(host)
@@ -325,7 +420,11 @@ def attend(
     class Attended(*bases, bare):  # type: ignore[misc]
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             attention = self._modules["nas_attn"]
-            return attention(*args, **kwargs) if instead else attention(bare.forward(self, *args, **kwargs))
+            return (
+                attention(*args, **kwargs)
+                if instead
+                else attention(bare.forward(self, *args, **kwargs))
+            )
 
     nn.Module.add_module(host, "nas_attn", nn.Sequential(*modules))
     host.__class__ = Attended

@@ -1,12 +1,13 @@
-"""Runs the exported network beside this file on images: the validation images of its study, or yours.
+"""Runs the exported network beside this file on images: the validation images of its study, or
+yours.
 
-    python NAME.score.py                      # the validation images that the card names: the study's accuracy
-    python NAME.score.py --root FOLDER        # the folder of photographs, if it has moved
-    python NAME.score.py a.jpg b.jpg          # their classes
-    python NAME.score.py --stream FORMAT FILE # batches on standard input, answers on standard output
+    python NAME.score.py                      # the validation images that the card names: the
+    study's accuracy python NAME.score.py --root FOLDER        # the folder of photographs, if it
+    has moved python NAME.score.py a.jpg b.jpg          # their classes python NAME.score.py
+    --stream FORMAT FILE # batches on standard input, answers on standard output
 
-Needs numpy, Pillow, and onnxruntime, openvino, ncnn or torch by the network's format. nas_attn is not needed.
-In a stream, a batch is a line with its shape and kind, then its bytes; so is an answer.
+Needs numpy, Pillow, and onnxruntime, openvino, ncnn or torch by the network's format. nas_attn is
+not needed. In a stream, a batch is a line with its shape and kind, then its bytes; so is an answer.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ BATCH = 64
 
 def send(pipe: IO[bytes], array: Array) -> None:
     """Writes an array; numpy's own format needs a seekable file."""
-    pipe.write(json.dumps([array.shape, array.dtype.str]).encode() + b"\n" + np.ascontiguousarray(array).tobytes())
+    pipe.write(
+        json.dumps([array.shape, array.dtype.str]).encode()
+        + b"\n"
+        + np.ascontiguousarray(array).tobytes()
+    )
     pipe.flush()
 
 
@@ -60,7 +65,9 @@ def _ncnn(path: str) -> Callable[[Array], Array]:
     import ncnn
 
     network = ncnn.Net()
-    network.opt.use_fp16_packed = network.opt.use_fp16_storage = network.opt.use_fp16_arithmetic = False
+    network.opt.use_fp16_packed = network.opt.use_fp16_storage = network.opt.use_fp16_arithmetic = (
+        False
+    )
     network.load_param(path)
     network.load_model(str(Path(path).with_suffix(".bin")))
 
@@ -105,7 +112,9 @@ def runner(network: Any) -> Callable[[Array], Array]:
 
 
 def boxes(found: Any) -> Array:
-    """A torchvision detector's boxes of N images: (N, K, 6), left, top, right, bottom, score, class; zeros if there are fewer."""
+    """A torchvision detector's boxes of N images: (N, K, 6), left, top, right, bottom, score,
+    class; zeros if there are fewer.
+    """
     rows = [np.hstack([o["boxes"], o["scores"][:, None], o["labels"][:, None]]) for o in found]
     table = np.zeros((len(rows), max(map(len, rows)), 6), np.float32)
     for number, row in enumerate(rows):
@@ -125,7 +134,9 @@ RUNNERS = {
 
 
 def decode(path: Path, size: int) -> Any:
-    """One photograph as in the study: uint8 (3, size, size), the shorter side scaled to `size`, the middle cut out."""
+    """One photograph as in the study: uint8 (3, size, size), the shorter side scaled to `size`, the
+    middle cut out.
+    """
     from PIL import Image, ImageOps
 
     with Image.open(path) as opened:
@@ -160,18 +171,31 @@ def score() -> int:
     target = here.with_name(here.name.removesuffix(".score.py"))
     card = json.loads(target.with_name(f"{target.name}.json").read_text("utf-8"))
     reader = argparse.ArgumentParser(description=f"Runs {target.name} on images.")
-    reader.add_argument("images", nargs="*", type=Path, help="photographs; none: the study's validation images")
-    reader.add_argument("--root", type=Path, default=None, help="where the study's folder of photographs is now")
+    reader.add_argument(
+        "images", nargs="*", type=Path, help="photographs; none: the study's validation images"
+    )
+    reader.add_argument(
+        "--root", type=Path, default=None, help="where the study's folder of photographs is now"
+    )
     asked = reader.parse_args()
     root = asked.root or Path(card["data"]["folder"])
-    named = [(path, -1) for path in asked.images] or [(root / name, label) for name, label in card["data"]["files"]]
+    named = [(path, -1) for path in asked.images] or [
+        (root / name, label) for name, label in card["data"]["files"]
+    ]
     missing = [path for path, _ in named if not path.is_file()]
     if missing:
         where = "give photographs, or only --root FOLDER" if asked.images else "give --root FOLDER"
         what = "is a folder" if missing[0].is_dir() else "is not there"
-        print(f"'{missing[0]}' {what} ({len(missing)} of {len(named)} images): {where}", file=sys.stderr)
+        print(
+            f"'{missing[0]}' {what} ({len(missing)} of {len(named)} images): {where}",
+            file=sys.stderr,
+        )
         return 2
-    run, size, classes = RUNNERS[card["format"]](str(target)), card["input"]["shape"][2], card["output"]["classes"]
+    run, size, classes = (
+        RUNNERS[card["format"]](str(target)),
+        card["input"]["shape"][2],
+        card["output"]["classes"],
+    )
     right = 0
     for start in range(0, len(named), BATCH):
         batch = named[start : start + BATCH]
@@ -189,7 +213,8 @@ def score() -> int:
     if not asked.images:
         known = card["here"] or card["training"]
         print(
-            f"{right} of {len(named)} validation images right ({100 * right / len(named):.2f} %); card: {known['right']}"
+            f"{right} of {len(named)} validation images right ({100 * right / len(named):.2f} %);"
+            f" card: {known['right']}"
         )
     return 0
 

@@ -1,7 +1,8 @@
-"""Export of ultralytics' detectors: a `.pt` that ultralytics loads, and ONNX by ultralytics' own exporter.
+"""Export of ultralytics' detectors: a `.pt` that ultralytics loads, and ONNX by ultralytics' own
+exporter.
 
-The `.pt` is ultralytics' pickle of the whole network; nas_attn never reads it. Loading it needs an installed nas_attn for the
-attention; otherwise it ends with an error that says so.
+The `.pt` is ultralytics' pickle of the whole network; nas_attn never reads it. Loading it needs an
+installed nas_attn for the attention; otherwise it ends with an error that says so.
 """
 
 from __future__ import annotations
@@ -23,26 +24,44 @@ from nas_attn.backbones.ultralytics import parts_of, quiet
 from nas_attn.data import Dataset, boxes
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.plan import Plan
-from nas_attn.export.formats import BOX, COMPARED, FORMATS, Boxes, Format, Graph, Order, apart, boxes_apart
+from nas_attn.export.formats import (
+    BOX,
+    COMPARED,
+    FORMATS,
+    Boxes,
+    Format,
+    Graph,
+    Order,
+    apart,
+    boxes_apart,
+)
 from nas_attn.export.python_file import UNCHANGED, Interface
 
 
 class Answer(Graph):
-    """A detector that returns only decoded boxes and scores, without further outputs for training."""
+    """A detector that returns only decoded boxes and scores, without further outputs for
+    training.
+    """
 
     metadata_prefix = "nas_attn."
 
     def forward(self, image: Tensor) -> Tensor:
         output = self.network(image)
-        boxes = next((t for t in tree_leaves(output) if isinstance(t, Tensor)), None)  # masks and others follow
+        boxes = next(
+            (t for t in tree_leaves(output) if isinstance(t, Tensor)), None
+        )  # masks and others follow
         if boxes is None:
-            raise OperationError(f"the detector's output is a {type(output).__name__}, not boxes as a tensor")
+            raise OperationError(
+                f"the detector's output is a {type(output).__name__}, not boxes as a tensor"
+            )
         return boxes
 
     def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
-        """(2,) Largest difference of boxes, as a share of the image's side, and of scores: (N, 4 + classes, places).
+        """(2,) Largest difference of boxes, as a share of the image's side, and of scores: (N, 4 +
+        classes, places).
 
-        Two numbers, since sides in pixels are much larger. For boxes that the network selects itself: as `boxes_apart`.
+        Two numbers, since sides in pixels are much larger. For boxes that the network selects
+        itself: as `boxes_apart`.
         """
         if type(getattr(self.network, "model", [None])[-1]).__name__ == "RTDETRDecoder":
             found, expected = _of_queries(found, x), _of_queries(expected, x)
@@ -55,20 +74,29 @@ class Answer(Graph):
         return float(differences.max()) if len(differences) == 2 else super().worst(differences)
 
     def write_onnx(self, order: Order) -> None:
-        """Writes the whole detector, for one image of this side at a time; OperationError if ultralytics cannot."""
+        """Writes the whole detector, for one image of this side at a time; OperationError if
+        ultralytics cannot.
+        """
         from ultralytics import YOLO
 
-        with tempfile.TemporaryDirectory(dir=order.path.parent, prefix=".nas_attn-") as folder, quiet():
+        with (
+            tempfile.TemporaryDirectory(dir=order.path.parent, prefix=".nas_attn-") as folder,
+            quiet(),
+        ):
             source, side = Path(folder) / "detector.pt", order.x.shape[-1]
             write_pt(self.network, source, _classes(order), side)
-            written = YOLO(str(source)).export(format="onnx", imgsz=side, device="cpu", simplify=False, verbose=False)
+            written = YOLO(str(source)).export(
+                format="onnx", imgsz=side, device="cpu", simplify=False, verbose=False
+            )
             if not written or not Path(written).is_file():
                 raise OperationError("ultralytics has written no ONNX file")
             Path(written).replace(order.path)
 
 
 def _of_queries(answer: Tensor, x: Tensor) -> Tensor:
-    """RT-DETR's output, (N, queries, 4 + classes), as boxes in pixels with the best score and its class: (N, queries, 6)."""
+    """RT-DETR's output, (N, queries, 4 + classes), as boxes in pixels with the best score and its
+    class: (N, queries, 6).
+    """
     scores, labels = answer[..., 4:].max(-1, keepdim=True)
     return torch.cat([answer[..., :4] * x.shape[-1], scores, labels + 1.0], -1)
 
@@ -86,7 +114,9 @@ def write_pt(model: nn.Module, path: Path, classes: Sequence[str], side: int) ->
         "docs": f"nas_attn {__version__}",
     }
     arguments = {"task": parts_of(model, path.name)["task"], "imgsz": side}
-    torch.save({"epoch": -1, "model": network, "ema": None, "train_args": arguments, **origin}, path)
+    torch.save(
+        {"epoch": -1, "model": network, "ema": None, "train_args": arguments, **origin}, path
+    )
 
 
 def _write_pt(order: Order) -> None:
@@ -98,7 +128,9 @@ def _classes(order: Order) -> Sequence[str]:
 
 
 def _no_python(order: Order) -> None:
-    raise OperationError("'python' is not for a detector of ultralytics' own code: take ultralytics, onnx or weights")
+    raise OperationError(
+        "'python' is not for a detector of ultralytics' own code: take ultralytics, onnx or weights"
+    )
 
 
 class Decoded(Boxes):
@@ -118,9 +150,14 @@ class Decoded(Boxes):
         return Answer(model).eval()
 
     def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
-        found = [torch.from_numpy(x) for x in islice(boxes.validation_images(plan.recipe.data), COMPARED)]
+        found = [
+            torch.from_numpy(x) for x in islice(boxes.validation_images(plan.recipe.data), COMPARED)
+        ]
         yield from found or [torch.rand(1, *plan.input_shape)]
 
     def said(self, shape: tuple[int, ...], format_: str) -> str:
         chosen = "after the network's own choice among boxes" if shape[-1] == BOX else "before NMS"
-        return f"({', '.join(map(str, ('N', *shape)))}) boxes and scores as ultralytics decodes them, {chosen}"
+        return (
+            f"({', '.join(map(str, ('N', *shape)))}) boxes and scores as ultralytics decodes them,"
+            f" {chosen}"
+        )

@@ -1,13 +1,16 @@
-"""A lock on a device for the processes of a machine: measuring is exclusive, training shares the device and gives way.
+"""A lock on a device for the processes of a machine: measuring is exclusive, training shares the
+device and gives way.
 
-A process that uses a device keeps a locked file in the lock folder, `DEVICE.ROLE.OWNER`. The system frees the lock when the process
-ends, and a file without a lock is ignored. Roles: `alone` measures, and training stops for it; `beside` measures, and training
-may go on; `training`; `waiting` wants to train, and lets a measuring process finish first.
+A process that uses a device keeps a locked file in the lock folder, `DEVICE.ROLE.OWNER`. The system
+frees the lock when the process ends, and a file without a lock is ignored. Roles: `alone` measures,
+and training stops for it; `beside` measures, and training may go on; `training`; `waiting` wants to
+train, and lets a measuring process finish first.
 
-Measuring begins when nobody measures and nobody waits to train, so a process that measures repeatedly does not block training.
-Training begins when there is no `alone`; it checks for one between steps, and then gives way. Check and entry are one step under the
-lock `DEVICE.door`, held for less than a millisecond. Every wait ends: a holder that is stopped (Ctrl-Z, `kill -STOP`), or does
-not give way for minutes, is ignored after a time, and the session records that it was there.
+Measuring begins when nobody measures and nobody waits to train, so a process that measures
+repeatedly does not block training. Training begins when there is no `alone`; it checks for one
+between steps, and then gives way. Check and entry are one step under the lock `DEVICE.door`, held
+for less than a millisecond. Every wait ends: a holder that is stopped (Ctrl-Z, `kill -STOP`), or
+does not give way for minutes, is ignored after a time, and the session records that it was there.
 """
 
 from __future__ import annotations
@@ -31,19 +34,27 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 LOCK_DIR_VARIABLE = "NAS_ATTN_LOCK_DIR"
-UNYIELDING_S = 60.0  # Limit of the wait for a training to give way; a step, and compiling, take less
-MEASURING_S = 600.0  # seconds of measuring, or of waiting to measure, after which others ignore a process
+UNYIELDING_S = (
+    60.0  # Limit of the wait for a training to give way; a step, and compiling, take less
+)
+MEASURING_S = (
+    600.0  # seconds of measuring, or of waiting to measure, after which others ignore a process
+)
 DOOR_S = 5.0  # limit of the wait for the door; a process that holds it longer was stopped
 
 
 def lock_directory() -> Path:
-    """`$NAS_ATTN_LOCK_DIR`, else `/tmp/nas_attn-locks` (not $TMPDIR: all users must name one place), on Windows the user's own."""
+    """`$NAS_ATTN_LOCK_DIR`, else `/tmp/nas_attn-locks` (not $TMPDIR: all users must name one
+    place), on Windows the user's own.
+    """
     shared = Path("/tmp") if os.name == "posix" else Path(tempfile.gettempdir())
     return Path(os.environ.get(LOCK_DIR_VARIABLE) or shared / "nas_attn-locks")
 
 
 def device_identity(section: LatencySection) -> str:
-    """The command's text, the GPU's UUID, or the running kernel, which containers share and machines on a network folder do not."""
+    """The command's text, the GPU's UUID, or the running kernel, which containers share and
+    machines on a network folder do not.
+    """
     if section.command is not None:
         return f"command-{hashlib.sha256(section.command.encode()).hexdigest()[:16]}"
     if section.device == "cuda":
@@ -60,7 +71,9 @@ def crowded() -> bool:
     looks = []
     for _ in range(5):
         try:
-            looks.append(float(Path("/proc/loadavg").read_text("ascii").split()[3].partition("/")[0]))
+            looks.append(
+                float(Path("/proc/loadavg").read_text("ascii").split()[3].partition("/")[0])
+            )
         except OSError:  # no Linux: the average of the last minute
             return psutil.getloadavg()[0] > cores()
         time.sleep(0.005)
@@ -75,8 +88,13 @@ class Hold:
         self._place: FileLock | None = None
 
     def _take(self) -> None:
-        """Takes the share; if the search is asked to stop, continues without it, to write a checkpoint."""
-        with suppress(Interrupted), Wait("the device, to train on it: another process measures there") as wait:
+        """Takes the share; if the search is asked to stop, continues without it, to write a
+        checkpoint.
+        """
+        with (
+            suppress(Interrupted),
+            Wait("the device, to train on it: another process measures there") as wait,
+        ):
             waiting = self._lock._come_in("waiting", (), wait)
             try:
                 self._place = self._lock._come_in("training", ("alone",), wait)
@@ -89,7 +107,9 @@ class Hold:
             self._place = None
 
     def yield_(self) -> bool:
-        """Lets a waiting process measure, then continues; takes microseconds if none waits. True if it waited."""
+        """Lets a waiting process measure, then continues; takes microseconds if none waits. True if
+        it waited.
+        """
         if not self._lock.training_stops or not self._lock._is_there("alone"):
             return False
         self._settle()
@@ -105,32 +125,45 @@ def _leave(place: FileLock) -> None:
 
 
 class DeviceLock:
-    """The lock of one device, for processes of equal identity; MeasurementError if its folder cannot be written. A thread
-    must not call `exclusive()` while it holds `shared()`.
+    """The lock of one device, for processes of equal identity; MeasurementError if its folder
+    cannot be written. A thread must not call `exclusive()` while it holds `shared()`.
 
-    `training_stops`: False if training does not disturb measuring; then `shared()` takes nothing. `when_crowded`: training stops only if
-    more threads want to run than there are cores (latencies were off by 7 and 12 % beside 4 and 8 workers on 2 cores, by 1 % beside 2)."""
+    `training_stops`: False if training does not disturb measuring; then `shared()` takes nothing.
+        `when_crowded`: training stops only if
+    more threads want to run than there are cores (latencies were off by 7 and 12 % beside 4 and 8
+    workers on 2 cores, by 1 % beside 2).
+    """
 
-    def __init__(self, identity: str, *, training_stops: bool = True, when_crowded: bool = False) -> None:
+    def __init__(
+        self, identity: str, *, training_stops: bool = True, when_crowded: bool = False
+    ) -> None:
         self.training_stops, self.when_crowded = training_stops, when_crowded
         self._stem = hashlib.sha256(identity.encode()).hexdigest()[:24]
-        self._since: dict[tuple[str, int, bool], float] = {}  # (place, taken at, holder is stopped) -> waited since
+        self._since: dict[
+            tuple[str, int, bool], float
+        ] = {}  # (place, taken at, holder is stopped) -> waited since
 
     @classmethod
     def for_section(cls, section: LatencySection) -> DeviceLock:
-        """The wall clock and the GPU need the device alone; a CPU thread's own time does only if measuring and training need more
-        cores than there are; a command, which may measure on another machine, stops no training."""
+        """The wall clock and the GPU need the device alone; a CPU thread's own time does only if
+        measuring and training need more cores than there are; a command, which may measure on
+        another machine, stops no training.
+        """
         elsewhere = section.mode == "command"
         own_time = section.device == "cpu" and section.threads == 1
         return cls(device_identity(section), training_stops=not elsewhere, when_crowded=own_time)
 
     @contextmanager
     def exclusive(self) -> Iterator[list[str]]:
-        """The device alone; yields the processes that did not give way, complete at the end. Interrupted: asked to stop."""
+        """The device alone; yields the processes that did not give way, complete at the end.
+        Interrupted: asked to stop.
+        """
         stops = self.training_stops and not (self.when_crowded and not crowded())
         beside: list[str] = []
         with Wait("the device, to measure latency on it alone") as wait:
-            place = self._come_in("alone" if stops else "beside", ("alone", "beside", "waiting"), wait, beside)
+            place = self._come_in(
+                "alone" if stops else "beside", ("alone", "beside", "waiting"), wait, beside
+            )
             try:
                 if stops:
                     self._wait_for(("training",), wait, UNYIELDING_S, beside)
@@ -138,14 +171,20 @@ class DeviceLock:
                 yield beside
                 with self._door():  # processes that ignored this one while it was stopped
                     there = [found for role in ("alone", "beside") for found in self._places(role)]
-                late = [owner_shown(_owner(found)) for found in there if found.lock_file != place.lock_file]
+                late = [
+                    owner_shown(_owner(found))
+                    for found in there
+                    if found.lock_file != place.lock_file
+                ]
                 beside += [owner for owner in late if owner not in beside]
             finally:
                 _leave(place)
 
     @contextmanager
     def shared(self, settle: Callable[[], object] = lambda: None) -> Iterator[Hold]:
-        """The device beside others; call `yield_()` every second. `settle` waits until the device has finished its queue."""
+        """The device beside others; call `yield_()` every second. `settle` waits until the device
+        has finished its queue.
+        """
         hold = Hold(self, settle)
         if not self.training_stops:
             yield hold
@@ -156,7 +195,9 @@ class DeviceLock:
         finally:
             hold._release()
 
-    def _come_in(self, role: str, others: Collection[str], wait: Wait, beside: list[str] | None = None) -> FileLock:
+    def _come_in(
+        self, role: str, others: Collection[str], wait: Wait, beside: list[str] | None = None
+    ) -> FileLock:
         """Enters in this role, once the others have left or the wait for them has ended."""
         owner = owner_name().replace(SEPARATOR, ",")
         place = file_lock(lock_directory() / f"{self._stem}.{role}.{owner}")
@@ -183,7 +224,9 @@ class DeviceLock:
                     break
             waited = open_
             wait.pause(POLL_S, lambda: _shown(open_))  # noqa: B023 - it is asked at once
-        if left := [found for found in there if found.lock_file in {one.lock_file for one in waited}]:
+        if left := [
+            found for found in there if found.lock_file in {one.lock_file for one in waited}
+        ]:
             wait.say(f"stopped waiting for {_shown(left)}")
         if beside is not None:
             beside += [owner_shown(_owner(found)) for found in there]
@@ -230,8 +273,8 @@ class DeviceLock:
                 time.sleep(0.001)
         except OSError as error:
             raise MeasurementError(
-                f"the lock file '{lock.lock_file}' cannot be opened ({error.strerror}): set {LOCK_DIR_VARIABLE} to a "
-                "folder that all processes on this machine can write"
+                f"the lock file '{lock.lock_file}' cannot be opened ({error.strerror}): set"
+                f" {LOCK_DIR_VARIABLE} to a folder that all processes on this machine can write"
             ) from None
         try:
             yield

@@ -22,8 +22,10 @@ _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
 
 def fingerprint(section: LatencySection) -> Fingerprint:
-    """The fingerprint for these settings: equal on machines of one kind with the same software. For a command, its text is the
-    device. MeasurementError: no such device, or the mode's package is missing."""
+    """The fingerprint for these settings: equal on machines of one kind with the same software. For
+    a command, its text is the device. MeasurementError: no such device, or the mode's package is
+    missing.
+    """
     details = {"torch": str(torch.__version__), "mode": section.mode}
     if section.command is not None:
         return Fingerprint("command", section.command, tuple(sorted(details.items())))
@@ -37,9 +39,14 @@ def fingerprint(section: LatencySection) -> Fingerprint:
 
 def difference(pinned: Fingerprint, here: Fingerprint) -> str:
     """The differences of two fingerprints: `torch 2.14.0 there, 2.15.0 here`."""
-    there, now = (dict(one.details) | {"device": one.device, "name": one.name} for one in (pinned, here))
+    there, now = (
+        dict(one.details) | {"device": one.device, "name": one.name} for one in (pinned, here)
+    )
     differing = [key for key in sorted(there.keys() | now.keys()) if there.get(key) != now.get(key)]
-    return "; ".join(f"{key} {there.get(key, 'unknown')} there, {now.get(key, 'unknown')} here" for key in differing)
+    return "; ".join(
+        f"{key} {there.get(key, 'unknown')} there, {now.get(key, 'unknown')} here"
+        for key in differing
+    )
 
 
 def state(section: LatencySection) -> dict[str, str]:
@@ -47,7 +54,9 @@ def state(section: LatencySection) -> dict[str, str]:
     found = {"load": f"{psutil.getloadavg()[0]:.2f}"}
     if section.device == "cuda" and section.mode != "command":
         asked = {"clock": "clocks.sm", "memory_clock": "clocks.mem"}
-        return found | _nvidia_smi(asked | {"temperature": "temperature.gpu", "power": "power.draw"})
+        return found | _nvidia_smi(
+            asked | {"temperature": "temperature.gpu", "power": "power.draw"}
+        )
     if clock := _read(_CPUFREQ / "scaling_cur_freq"):
         found["clock"] = f"{int(clock) / 1000:.0f} MHz"
     if heat := _read(Path("/sys/class/thermal/thermal_zone0/temp")):
@@ -58,7 +67,9 @@ def state(section: LatencySection) -> dict[str, str]:
 def cuda_properties() -> Any:
     """torch's properties of the current CUDA device. Raises MeasurementError: there is none."""
     if not torch.cuda.is_available():
-        raise MeasurementError("latency.device is 'cuda', but torch sees no CUDA device: use 'cpu', or another machine")
+        raise MeasurementError(
+            "latency.device is 'cuda', but torch sees no CUDA device: use 'cpu', or another machine"
+        )
     return torch.cuda.get_device_properties(torch.cuda.current_device())
 
 
@@ -72,23 +83,36 @@ def _cpu(section: LatencySection) -> tuple[str, dict[str, str]]:
     for key, file in (("governor", "scaling_governor"), ("max_clock_khz", "scaling_max_freq")):
         if value := _read(_CPUFREQ / file):
             details[key] = value
-    mac = _output(["sysctl", "-n", "machdep.cpu.brand_string"]) if platform.system() == "Darwin" else ""
+    mac = (
+        _output(["sysctl", "-n", "machdep.cpu.brand_string"])
+        if platform.system() == "Darwin"
+        else ""
+    )
     return mac or cpu_name(), details
 
 
 def _cuda() -> tuple[str, dict[str, str]]:
     properties = cuda_properties()
     cudnn: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    visible, index = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","), torch.cuda.current_device()
+    visible, index = (
+        os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","),
+        torch.cuda.current_device(),
+    )
     details = {
         "capability": f"{properties.major}.{properties.minor}",
         "memory_mib": str(properties.total_memory // 2**20),
         "multiprocessors": str(properties.multi_processor_count),
-        "uuid_class": "MIG" if index < len(visible) and visible[index].strip().startswith("MIG-") else "GPU",
+        "uuid_class": (
+            "MIG" if index < len(visible) and visible[index].strip().startswith("MIG-") else "GPU"
+        ),
         "cuda": str(torch.version.cuda),
         "cudnn": str(cudnn),
     }
-    limits = {"driver": "driver_version", "power_limit": "power.limit", "max_clock": "clocks.max.sm"}
+    limits = {
+        "driver": "driver_version",
+        "power_limit": "power.limit",
+        "max_clock": "clocks.max.sm",
+    }
     return str(properties.name), details | _nvidia_smi(limits)
 
 
@@ -100,7 +124,11 @@ def _nvidia_smi(queries: dict[str, str]) -> dict[str, str]:
     values = [value.strip() for value in text.split(",")]
     if len(values) != len(queries):
         return {}
-    return {key: value for key, value in zip(queries, values, strict=True) if value and not value.startswith("[")}
+    return {
+        key: value
+        for key, value in zip(queries, values, strict=True)
+        if value and not value.startswith("[")
+    }
 
 
 def _version(mode: LatencyMode) -> str:
@@ -108,8 +136,12 @@ def _version(mode: LatencyMode) -> str:
     try:
         return str(importlib.import_module(mode.package).__version__)
     except ModuleNotFoundError:
-        way = f"pip install 'nas-attn[{mode.extra}]'" if mode.extra else f"pip install {mode.package}"
-        raise MeasurementError(f"latency.mode = '{mode.name}' needs {mode.package}, which is missing: {way}") from None
+        way = (
+            f"pip install 'nas-attn[{mode.extra}]'" if mode.extra else f"pip install {mode.package}"
+        )
+        raise MeasurementError(
+            f"latency.mode = '{mode.name}' needs {mode.package}, which is missing: {way}"
+        ) from None
 
 
 def _read(path: Path) -> str | None:
@@ -122,7 +154,9 @@ def _read(path: Path) -> str | None:
 def _output(command: list[str]) -> str:
     """The output of a system tool; empty if it is missing or fails."""
     try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True
+        )
         return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

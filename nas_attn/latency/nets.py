@@ -1,8 +1,10 @@
-"""Prepares a network for timing: in torch, in another runtime, or by a user's command; and chooses the clock.
+"""Prepares a network for timing: in torch, in another runtime, or by a user's command; and chooses
+the clock.
 
-Every mode (a row of `nas_attn.tables.LATENCY_MODES`) ends in a `Net`, whose `turn(calls)` does one untimed call and then times
-`calls` calls. A user's command gets the path of an ONNX file, in place of `{onnx}` or as its last argument, and prints milliseconds
-a call: one number or many, separated by blanks, commas or line ends.
+Every mode (a row of `nas_attn.tables.LATENCY_MODES`) ends in a `Net`, whose `turn(calls)` does one
+untimed call and then times `calls` calls. A user's command gets the path of an ONNX file, in place
+of `{onnx}` or as its last argument, and prints milliseconds a call: one number or many, separated
+by blanks, commas or line ends.
 """
 
 from __future__ import annotations
@@ -40,41 +42,65 @@ from nas_attn.recipe import LatencySection
 from nas_attn.tables import LATENCY_MODES
 
 CALIBRATION = 64  # images that give the ranges of the activations
-OPERATIONS = ("Conv", "Gemm", "MatMul", "Add")  # quantized; the rest of a module (pooling, sigmoid) stays float
-LIGHT = 0.25  # In int8, CBAM's layers are slower than in float, GAM's faster: docs/benchmarks/latency.md
+OPERATIONS = (
+    "Conv",
+    "Gemm",
+    "MatMul",
+    "Add",
+)  # quantized; the rest of a module (pooling, sigmoid) stays float
+# In int8, CBAM's layers are slower than in float, GAM's faster: docs/benchmarks/latency.md
+LIGHT = 0.25
 
 
 def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
-    """The model as an ONNX file for x's shape (N, C, H, W); MeasurementError: the `onnx` extra is not installed."""
+    """The model as an ONNX file for x's shape (N, C, H, W); MeasurementError: the `onnx` extra is
+    not installed.
+    """
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # old exporters print
             warnings.simplefilter("ignore")  # the exporter's own deprecations
-            torch.onnx.export(model, (x,), str(path), dynamo=True, external_data=False, verbose=False)
+            torch.onnx.export(
+                model, (x,), str(path), dynamo=True, external_data=False, verbose=False
+            )
     except ModuleNotFoundError as error:
-        raise MeasurementError(f"exporting to ONNX needs '{error.name}': pip install 'nas-attn[onnx]'") from None
+        raise MeasurementError(
+            f"exporting to ONNX needs '{error.name}': pip install 'nas-attn[onnx]'"
+        ) from None
 
 
 def write_ncnn(model: nn.Module, x: Tensor, path: Path) -> None:
-    """Writes the model for ncnn, `path` (.param) and the .bin beside it, by TorchScript and pnnx; x is one image (1, C, H, W).
-    MeasurementError: pnnx is missing or cannot convert the network, or x holds several images."""
+    """Writes the model for ncnn, `path` (.param) and the .bin beside it, by TorchScript and pnnx; x
+    is one image (1, C, H, W).
+    MeasurementError: pnnx is missing or cannot convert the network, or x holds several images.
+    """
     try:
         import pnnx
     except ModuleNotFoundError:
         raise MeasurementError("ncnn needs pnnx: pip install 'nas-attn[ncnn]'") from None
     if len(x) != 1:
-        raise MeasurementError(f"ncnn takes one image at a time, not {len(x)}: set latency.batch_size = 1")
+        raise MeasurementError(
+            f"ncnn takes one image at a time, not {len(x)}: set latency.batch_size = 1"
+        )
     with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated
         traced = torch.jit.trace(model, x, check_trace=False)  # type: ignore[no-untyped-call]
         traced.save(f"{folder}/model.pt")
         shape = f"inputshape=[{','.join(map(str, x.shape))}]"
         done = subprocess.run(
-            [pnnx.EXEC_PATH, "model.pt", shape, "fp16=0"], cwd=folder, capture_output=True, text=True, errors="replace"
+            [pnnx.EXEC_PATH, "model.pt", shape, "fp16=0"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
         )
         made = [Path(folder) / f"model.ncnn{suffix}" for suffix in (".param", ".bin")]
         if done.returncode or not all(file.exists() for file in made):
-            raise MeasurementError(f"pnnx cannot convert the network for ncnn (exit status {done.returncode})")
-        kinds = {line.split()[0] for line in made[0].read_text("utf-8").splitlines()[2:] if line.strip()}
+            raise MeasurementError(
+                f"pnnx cannot convert the network for ncnn (exit status {done.returncode})"
+            )
+        kinds = {
+            line.split()[0] for line in made[0].read_text("utf-8").splitlines()[2:] if line.strip()
+        }
         if foreign := sorted(
             kind for kind in kinds if "." in kind or ":" in kind
         ):  # pnnx leaves operators that it cannot translate
@@ -91,13 +117,24 @@ litert_torch.convert(network, (x,)).export(sys.argv[2])
 
 
 def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
-    """Writes the model for LiteRT (.tflite), for x's shape (N, C, H, W). MeasurementError: litert-torch is missing or fails."""
+    """Writes the model for LiteRT (.tflite), for x's shape (N, C, H, W). MeasurementError:
+    litert-torch is missing or fails.
+    """
     if importlib.util.find_spec("litert_torch") is None:
         raise MeasurementError("LiteRT needs litert-torch: pip install 'nas-attn[litert]'")
     with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         torch.export.save(torch.export.export(model, (x,)), f"{folder}/model.pt2")
-        words = [sys.executable, "-W", "ignore", "-c", LITERT, f"{folder}/model.pt2", str(path), *map(str, x.shape)]
+        words = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            LITERT,
+            f"{folder}/model.pt2",
+            str(path),
+            *map(str, x.shape),
+        ]
         done = subprocess.run(words, capture_output=True, text=True, errors="replace")
     if done.returncode or not path.exists():
         said = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
@@ -105,14 +142,23 @@ def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
 
 
 def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT) -> None:
-    """Replaces a float file by one that ONNX Runtime and OpenVINO execute in int8. Weights have a scale per channel, activations
-    one per tensor, from their range on the images, float32 (M, C, H, W). A layer of an attention module stays in float if its MACs are
-    less than `light` times those of the backbone's median layer. MeasurementError: the `onnx` extra is missing."""
+    """Replaces a float file by one that ONNX Runtime and OpenVINO execute in int8. Weights have a
+    scale per channel, activations one per tensor, from their range on the images, float32 (M, C, H,
+    W). A layer of an attention module stays in float if its MACs are less than `light` times those
+    of the backbone's median layer. MeasurementError: the `onnx` extra is missing.
+    """
     try:
         import onnx
-        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization import (
+            CalibrationDataReader,
+            QuantFormat,
+            QuantType,
+            quantize_static,
+        )
     except ModuleNotFoundError as error:
-        raise MeasurementError(f"quantizing needs '{error.name}': pip install 'nas-attn[onnx]'") from None
+        raise MeasurementError(
+            f"quantizing needs '{error.name}': pip install 'nas-attn[onnx]'"
+        ) from None
     graph = onnx.load(str(path)).graph
     name, kept = graph.input[0].name, _light_gates(graph, light)
 
@@ -125,9 +171,15 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
             return None if batch is None else {name: batch}
 
     made = path.with_suffix(".int8")
-    how = {"quant_format": QuantFormat.QDQ, "activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+    how = {
+        "quant_format": QuantFormat.QDQ,
+        "activation_type": QuantType.QUInt8,
+        "weight_type": QuantType.QInt8,
+    }
     level = logging.root.level
-    logging.root.setLevel(logging.ERROR)  # it recommends steps that torch's exporter has done already
+    logging.root.setLevel(
+        logging.ERROR
+    )  # it recommends steps that torch's exporter has done already
     try:
         quantize_static(
             str(path),
@@ -144,15 +196,25 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
 
 
 def _light_gates(graph: Any, light: float) -> list[str]:
-    """Names of the light nodes of attention modules in an ONNX graph; each node names its module."""
+    """Names of the light nodes of attention modules in an ONNX graph; each node names its
+    module.
+    """
     sizes = {one.name: math.prod(one.dims) for one in graph.initializer}
-    shapes = {one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in graph.value_info}
+    shapes = {
+        one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in graph.value_info
+    }
     found: dict[bool, list[tuple[int, str]]] = {True: [], False: []}
     for node in graph.node:
         weight = max((sizes.get(name, 0) for name in node.input), default=0)
         if node.op_type == "Add" or (weight and node.op_type in OPERATIONS):
-            macs = 0 if node.op_type == "Add" else weight * math.prod(shapes.get(node.output[0], [])[2:])
-            scopes = (one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes")
+            macs = (
+                0
+                if node.op_type == "Add"
+                else weight * math.prod(shapes.get(node.output[0], [])[2:])
+            )
+            scopes = (
+                one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes"
+            )
             found[any(CHILD in scope for scope in scopes)].append((macs, node.name))
     limit = light * statistics.median([macs for macs, _ in found[False] if macs] or [0])
     return [name for macs, name in found[True] if macs < limit]
@@ -168,21 +230,29 @@ TIMEOUT_S = 600.0
 
 
 def command_words(command: str, onnx: Path) -> list[str]:
-    """The command's words with the ONNX file in its place, for no shell; MeasurementError: a quotation does not end."""
+    """The command's words with the ONNX file in its place, for no shell; MeasurementError: a
+    quotation does not end.
+    """
     try:
         words = words_of(command)
     except ValueError as error:
-        raise MeasurementError(f"latency.command {command!r} cannot be split into words: {error}") from None
+        raise MeasurementError(
+            f"latency.command {command!r} cannot be split into words: {error}"
+        ) from None
     if "{onnx}" in command:
         return [word.replace("{onnx}", str(onnx)) for word in words]
     return [*words, str(onnx)]
 
 
 def run_command(words: Sequence[str], timeout_s: float = TIMEOUT_S) -> list[float]:
-    """The milliseconds that a user's command prints; MeasurementError: it fails, takes too long, or prints no such numbers."""
+    """The milliseconds that a user's command prints; MeasurementError: it fails, takes too long, or
+    prints no such numbers.
+    """
     name = f"latency.command '{words[0]}'"
     try:
-        done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", timeout=timeout_s)
+        done = subprocess.run(
+            words, capture_output=True, encoding="utf-8", errors="replace", timeout=timeout_s
+        )
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"{name} took longer than {timeout_s:g} s") from None
     except OSError as error:
@@ -196,7 +266,9 @@ def run_command(words: Sequence[str], timeout_s: float = TIMEOUT_S) -> list[floa
         values = []
     if not values or not all(0 < value < float("inf") for value in values):
         printed = done.stdout.strip()[:80]
-        raise MeasurementError(f"{name} must print milliseconds, one number or several, not {printed!r}")
+        raise MeasurementError(
+            f"{name} must print milliseconds, one number or several, not {printed!r}"
+        )
     return values
 
 
@@ -218,16 +290,22 @@ def clock_name(section: LatencySection) -> str:
 
 
 def example_input(section: LatencySection, input_shape: tuple[int, ...], seed: int) -> Tensor:
-    """Normal noise of shape (batch_size, *input_shape), in the section's dtype and memory format, on its device."""
+    """Normal noise of shape (batch_size, *input_shape), in the section's dtype and memory format,
+    on its device.
+    """
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn((section.batch_size, *input_shape), generator=generator)
     x = x.to(device=section.device, dtype=getattr(torch, section.dtype))
     return x.contiguous(memory_format=torch.channels_last) if section.channels_last else x
 
 
-def deployed(model: nn.Module, section: LatencySection, input_shape: tuple[int, int, int]) -> nn.Module:
-    """A copy of the model as it is deployed and timed: in evaluation mode, reparameterized, BatchNorm folded into convolutions, on the
-    device, in dtype and memory format; a detector's without NMS. BackboneError: it does not take such an image (C, H, W)."""
+def deployed(
+    model: nn.Module, section: LatencySection, input_shape: tuple[int, int, int]
+) -> nn.Module:
+    """A copy of the model as it is deployed and timed: in evaluation mode, reparameterized,
+    BatchNorm folded into convolutions, on the device, in dtype and memory format; a detector's
+    without NMS. BackboneError: it does not take such an image (C, H, W).
+    """
     copied = fold_batchnorm(reparameterized(model, input_shape), input_shape)
     return placed(undecided(copied.requires_grad_(False)), section)
 
@@ -238,8 +316,12 @@ def placed(model: nn.Module, section: LatencySection) -> nn.Module:
     return model.to(memory_format=torch.channels_last) if section.channels_last else model
 
 
-def prepare(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None) -> Net:
-    """A copy of the model ready to be timed on x (N, C, H, W); images (M, C, H, W) calibrate int8. MeasurementError: it cannot."""
+def prepare(
+    model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None
+) -> Net:
+    """A copy of the model ready to be timed on x (N, C, H, W); images (M, C, H, W) calibrate int8.
+    MeasurementError: it cannot.
+    """
     try:
         mode = LATENCY_MODES[section.mode]
         make = load_object(mode.prepare, what="latency.mode", error=RecipeError)
@@ -251,8 +333,8 @@ def prepare(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor
         raise
     except Exception as error:
         raise MeasurementError(
-            f"the network cannot be prepared for latency.mode = '{section.mode}' with dtype {section.dtype} "
-            f"on {section.device}: {first_line(error)}"
+            f"the network cannot be prepared for latency.mode = '{section.mode}' with dtype"
+            f" {section.dtype} on {section.device}: {first_line(error)}"
         ) from error
 
 
@@ -267,10 +349,12 @@ def compiled(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     def forward(x: Tensor) -> object:
         return model(x)
 
-    # The compiler keeps what it compiled by code object, a few a piece, and then runs the rest as it is without a word.
+    # The compiler keeps what it compiled by code object, a few a piece, and then runs the rest as
+    # it is without a word.
     forward.__code__ = forward.__code__.replace()
     quick: Callable[[Tensor], object] = torch.compile(forward, dynamic=False)
-    # in inference mode, as in the timing, or it would be compiled again; the compiler's warnings do not concern this network
+    # in inference mode, as in the timing, or it would be compiled again; the compiler's warnings do
+    # not concern this network
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quick(x)
@@ -292,15 +376,23 @@ def cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     return Net(net.turn, owned=(model, x, result))  # the graph reads and writes their memory
 
 
-def by_runtime(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None) -> Net:
-    """In a runtime that reads files; in int8 modes quantized with the images, or with noise without images."""
+def by_runtime(
+    model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None = None
+) -> Net:
+    """In a runtime that reads files; in int8 modes quantized with the images, or with noise without
+    images.
+    """
     opened = open_in_runtime(model, section, x, images)
     net = timed(opened.call, section)
     return Net(net.turn, owned=opened)
 
 
-def open_in_runtime(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None) -> Opened:
-    """The network in the section's runtime, through an ONNX file for inputs of x's shape (N, C, H, W)."""
+def open_in_runtime(
+    model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None
+) -> Opened:
+    """The network in the section's runtime, through an ONNX file for inputs of x's shape (N, C, H,
+    W).
+    """
     # Windows removes no file that is still mapped.
     with tempfile.TemporaryDirectory(prefix="nas_attn-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / f"model{runtime_suffix(section)}"
@@ -313,7 +405,9 @@ def runtime_suffix(section: LatencySection) -> str:
     return {"ncnn": ".param", "litert": ".tflite"}.get(section.mode, ".onnx")
 
 
-def write_runtime_file(model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None, path: Path) -> None:
+def write_runtime_file(
+    model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None, path: Path
+) -> None:
     """Writes the file that the section's mode runs, for inputs of x's shape (N, C, H, W)."""
     if section.mode in (own := {"ncnn": write_ncnn, "litert": write_litert}):
         own[section.mode](model, x, path)
@@ -330,15 +424,22 @@ def timed(call: Call, section: LatencySection) -> Net:
     if clock == "cuda-events":
         # A tensor larger than the L2 cache: writing it empties the cache.
         size: int = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
-        return Net(_cuda_turns(call, torch.empty(2 * max(size, 2**20), dtype=torch.int8, device="cuda")))
+        return Net(
+            _cuda_turns(call, torch.empty(2 * max(size, 2**20), dtype=torch.int8, device="cuda"))
+        )
     return Net(lambda calls: host_turn(call, calls, own_time=clock == "thread"))
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
 def _cuda_turns(call: Call, filler: Tensor) -> Turn:
     def turn(calls: int) -> Times:
         """CUDA events round each call; the host waits before and after the sample, never inside."""
         call()
-        starts, ends = ([torch.cuda.Event(enable_timing=True) for _ in range(calls)] for _ in range(2))  # type: ignore[no-untyped-call]
+        starts = [_event() for _ in range(calls)]
+        ends = [_event() for _ in range(calls)]
         torch.cuda.synchronize()
         wall = time.perf_counter_ns()
         for start, end in zip(starts, ends, strict=True):
@@ -355,12 +456,16 @@ def _cuda_turns(call: Call, filler: Tensor) -> Turn:
 
 
 def by_command(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
-    """By a user's program, perhaps on another machine; the median of its printed times counts for both clocks."""
+    """By a user's program, perhaps on another machine; the median of its printed times counts for
+    both clocks.
+    """
     assert section.command is not None  # the recipe sees to it
     path = Path(tempfile.mkdtemp(prefix="nas_attn-")) / "model.onnx"
 
     def turn(calls: int) -> Times:
-        milliseconds = statistics.median(value for _ in range(calls) for value in run_command(words))
+        milliseconds = statistics.median(
+            value for _ in range(calls) for value in run_command(words)
+        )
         return milliseconds, milliseconds
 
     weakref.finalize(turn, shutil.rmtree, path.parent, ignore_errors=True)

@@ -1,9 +1,12 @@
-"""Paired latency rounds, and networks in ONNX files run by their runtimes. NumPy and a runtime suffice, without torch.
+"""Paired latency rounds, and networks in ONNX files run by their runtimes. NumPy and a runtime
+suffice, without torch.
 
-As a program, on the device that counts, in a folder that `nas-attn measure STUDY --to FOLDER` wrote:
+As a program, on the device that counts, in a folder that `nas-attn measure STUDY --to FOLDER`
+wrote:
 
-    python measure.py                           # then, where the study is: nas-attn measure STUDY --from FOLDER
-    python measure.py bare.onnx se.onnx …       # any files: compares the others with the first
+    python measure.py                           # then, where the study is: nas-attn measure STUDY
+    --from FOLDER python measure.py bare.onnx se.onnx …       # any files: compares the others with
+    the first
 
 This file is copied there, so it imports nothing of nas_attn.
 """
@@ -31,15 +34,21 @@ from typing import Any
 import numpy as np
 
 Call = Callable[[], object]
-Times = tuple[float, float]  # (milliseconds a call on the study's clock, milliseconds a call on the wall clock)
+Times = tuple[
+    float, float
+]  # (milliseconds a call on the study's clock, milliseconds a call on the wall clock)
 Turn = Callable[[int], Times]  # does one untimed call, then times so many
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MIN_ROUNDS = 5
-TURN_MS = 10.0  # A turn repeats a short call until it takes about this long, so that overhead does not matter
+# A turn repeats a short call until it takes about this long, so that overhead does not matter
+TURN_MS = 10.0
 MAX_CALLS = 32
 MAX_CANDIDATES = 8
-ORDER, RESULTS = "order.json", "results.json"  # files of a folder: the networks to measure, and the sessions
+ORDER, RESULTS = (
+    "order.json",
+    "results.json",
+)  # files of a folder: the networks to measure, and the sessions
 INT8 = "-int8"  # at the end of the modes that run a quantized network
 
 
@@ -54,10 +63,16 @@ def host_turn(call: Call, calls: int, *, own_time: bool) -> Times:
 
 
 def time_rounds(
-    turns: Sequence[Turn], rng: random.Random, *, seconds: float, fewest: int = MIN_ROUNDS, calls: int | None = None
+    turns: Sequence[Turn],
+    rng: random.Random,
+    *,
+    seconds: float,
+    fewest: int = MIN_ROUNDS,
+    calls: int | None = None,
 ) -> tuple[list[list[Times]], int]:
-    """(per network its times by round, timed calls a turn). In a round each network has one turn, in random order; without `calls`,
-    a turn has as many calls as take about TURN_MS."""
+    """(per network its times by round, timed calls a turn). In a round each network has one turn,
+    in random order; without `calls`, a turn has as many calls as take about TURN_MS.
+    """
     if calls is None:  # runs all networks, so that all start equally warm
         reference, control, *_ = [turn(1)[0] for turn in turns]
         calls = max(1, min(MAX_CALLS, round(TURN_MS / max(min(reference, control), 1e-3))))
@@ -72,7 +87,9 @@ def time_rounds(
 
 
 def summary(times: Sequence[Sequence[Times]], keys: Sequence[str], calls: int) -> dict[str, Any]:
-    """The results of rounds: `reference_ms`, `control_log_ratio` and `samples`, in the fields of `records.Session`."""
+    """The results of rounds: `reference_ms`, `control_log_ratio` and `samples`, in the fields of
+    `records.Session`.
+    """
     reference, control, *candidates = times
     copies = (reference, control)
     return {
@@ -101,10 +118,14 @@ def _log_ratio(times: Sequence[Times], copies: Sequence[Sequence[Times]], clock:
 
 
 class Opened:
-    """A network's file in a runtime. `x` is its input: write the next one into it; `outputs()` has the answer of the last `call()`."""
+    """A network's file in a runtime. `x` is its input: write the next one into it; `outputs()` has
+    the answer of the last `call()`.
+    """
 
     def __init__(self, path: Path, mode: str, x: Array, threads: int, device: str = "cpu") -> None:
-        """`x` (N, C, H, W): shape and type of the input; ImportError: no runtime; RuntimeError: not on this device."""
+        """`x` (N, C, H, W): shape and type of the input; ImportError: no runtime; RuntimeError: not
+        on this device.
+        """
         self.x = np.ascontiguousarray(x).copy()
         self.call, self.outputs = _OPEN[mode.removesuffix(INT8)](path, self.x, threads, device)
 
@@ -113,21 +134,31 @@ Ready = tuple[Call, Callable[[], list[Array]]]  # (calls the network, fetches it
 
 
 def _onnxruntime(path: Path, x: Array, threads: int, device: str) -> Ready:
-    return _by_provider("CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider", path, x, threads)
+    return _by_provider(
+        "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider", path, x, threads
+    )
 
 
 def _tensorrt(path: Path, x: Array, threads: int, device: str) -> Ready:
     """In ONNX Runtime: TensorRT builds the parts that it supports, CUDA runs the rest."""
-    return _by_provider("TensorrtExecutionProvider", path, x, threads, trt_fp16_enable=x.dtype == np.float16)
+    return _by_provider(
+        "TensorrtExecutionProvider", path, x, threads, trt_fp16_enable=x.dtype == np.float16
+    )
 
 
 def _by_provider(provider: str, path: Path, x: Array, threads: int, **settings: bool) -> Ready:
-    """In ONNX Runtime. RuntimeError: it has no such provider, or falls back to another because a library is missing."""
+    """In ONNX Runtime. RuntimeError: it has no such provider, or falls back to another because a
+    library is missing.
+    """
     import onnxruntime
 
     device = "cpu" if provider == "CPUExecutionProvider" else "cuda"
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = (
+        threads,
+        1,
+        3,
+    )
     tensorrt, used = provider.startswith("Tensorrt"), []
     if provider in onnxruntime.get_available_providers():
         providers = [(provider, settings), *(["CUDAExecutionProvider"] if tensorrt else [])]
@@ -136,7 +167,8 @@ def _by_provider(provider: str, path: Path, x: Array, threads: int, **settings: 
     if used != [provider]:
         needed = "onnxruntime-gpu and tensorrt" if tensorrt else "onnxruntime-gpu"
         raise RuntimeError(
-            f"ONNX Runtime cannot use its {provider} here: install {needed}, or choose another latency.mode"
+            f"ONNX Runtime cannot use its {provider} here: install {needed}, or choose another"
+            " latency.mode"
         )
     binding = session.io_binding()
     value = onnxruntime.OrtValue.ortvalue_from_numpy(x, device)
@@ -149,11 +181,17 @@ def _by_provider(provider: str, path: Path, x: Array, threads: int, **settings: 
 def _openvino(path: Path, x: Array, threads: int, device: str) -> Ready:
     import openvino
 
-    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
     compiled = openvino.Core().compile_model(str(path), "CPU", settings)
     request = compiled.create_infer_request()
     request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
-    return request.infer, lambda: [request.get_output_tensor(i).data.copy() for i in range(len(compiled.outputs))]
+    return request.infer, lambda: [
+        request.get_output_tensor(i).data.copy() for i in range(len(compiled.outputs))
+    ]
 
 
 def _ncnn(path: Path, x: Array, threads: int, device: str) -> Ready:
@@ -203,7 +241,9 @@ def _litert(path: Path, x: Array, threads: int, device: str) -> Ready:
         interpreter.set_tensor(given, x)
         interpreter.invoke()
 
-    return call, lambda: [interpreter.get_tensor(one["index"]) for one in interpreter.get_output_details()]
+    return call, lambda: [
+        interpreter.get_tensor(one["index"]) for one in interpreter.get_output_details()
+    ]
 
 
 _OPEN: Mapping[str, Callable[[Path, Array, int, str], Ready]] = {
@@ -213,7 +253,10 @@ _OPEN: Mapping[str, Callable[[Path, Array, int, str], Ready]] = {
     "ncnn": _ncnn,
     "litert": _litert,
 }
-PACKAGES = {"tensorrt": "onnxruntime", "litert": "ai_edge_litert"}  # of modes whose package has another name
+PACKAGES = {
+    "tensorrt": "onnxruntime",
+    "litert": "ai_edge_litert",
+}  # of modes whose package has another name
 
 
 def cpu_name() -> str:
@@ -233,9 +276,10 @@ def gpu_name() -> str:
     """Name of the first GPU from NVIDIA's driver; empty if there is none."""
     asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
-        return (subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines() or [""])[
-            0
-        ].strip()
+        return (
+            subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
+            or [""]
+        )[0].strip()
     except (OSError, subprocess.SubprocessError):
         return ""
 
@@ -254,16 +298,25 @@ def main(folder: Path, sessions: int) -> None:
             part = folder / f"{RESULTS}.part"
             part.write_text(json.dumps(done), "utf-8")
             part.replace(folder / RESULTS)
-        print(f"session {number + 1}/{sessions}: the bare backbone takes {done[-1]['reference_ms']:.3f} ms", flush=True)
+        print(
+            f"session {number + 1}/{sessions}: the bare backbone takes"
+            f" {done[-1]['reference_ms']:.3f} ms",
+            flush=True,
+        )
 
 
-def _session(folder: Path, order: Mapping[str, Any], keys: Sequence[str], seed: int) -> dict[str, Any]:
+def _session(
+    folder: Path, order: Mapping[str, Any], keys: Sequence[str], seed: int
+) -> dict[str, Any]:
     started_at, began = time.time(), time.perf_counter()
     section = order["section"]
     shape = (section["batch_size"], *order["input_shape"])
     x = np.random.default_rng(seed).standard_normal(shape).astype(section["dtype"])
     files = [order["reference"], order["reference"], *(order["networks"][key] for key in keys)]
-    opened = [Opened(folder / file, section["mode"], x, section["threads"], section["device"]) for file in files]
+    opened = [
+        Opened(folder / file, section["mode"], x, section["threads"], section["device"])
+        for file in files
+    ]
     own_time = order["conditions"]["clock"] == "thread"
     turns = [_turn(one.call, own_time) for one in opened]
     gc.collect()
@@ -272,9 +325,17 @@ def _session(folder: Path, order: Mapping[str, Any], keys: Sequence[str], seed: 
         times, calls = time_rounds(turns, random.Random(seed), seconds=section["session_seconds"])
     finally:
         gc.enable()
-    facts = {"conditions": order["conditions"], "started_at": started_at, "duration_s": time.perf_counter() - began}
+    facts = {
+        "conditions": order["conditions"],
+        "started_at": started_at,
+        "duration_s": time.perf_counter() - began,
+    }
     load = getattr(os, "getloadavg", None)  # Windows has none
-    return {**facts, **summary(times, keys, calls), "notes": {"load": f"{load()[0]:.2f}"} if load else {}}
+    return {
+        **facts,
+        **summary(times, keys, calls),
+        "notes": {"load": f"{load()[0]:.2f}"} if load else {},
+    }
 
 
 def _turn(call: Call, own_time: bool) -> Turn:
@@ -294,20 +355,44 @@ def _fingerprint(order: Mapping[str, Any]) -> dict[str, Any]:
         runtime: str(importlib.import_module(runtime).__version__),
     }
     name = gpu_name() if section["device"] == "cuda" else ""
-    return {"device": section["device"], "name": name or cpu_name(), "details": sorted(details.items())}
+    return {
+        "device": section["device"],
+        "name": name or cpu_name(),
+        "details": sorted(details.items()),
+    }
 
 
 def _open_file(path: Path, mode: str, threads: int) -> Turn:
-    """The turn of a file, on zeros of its input's shape: on the thread's clock with one thread, else on the wall clock."""
+    """The turn of a file, on zeros of its input's shape: on the thread's clock with one thread,
+    else on the wall clock.
+    """
     try:
         if mode.startswith("openvino"):
-            found = importlib.import_module("openvino").Core().read_model(str(path)).inputs[0].partial_shape
+            found = (
+                importlib.import_module("openvino")
+                .Core()
+                .read_model(str(path))
+                .inputs[0]
+                .partial_shape
+            )
             sides = [side.get_length() if side.is_static else None for side in found]
         else:
-            sides = importlib.import_module("onnxruntime").InferenceSession(str(path)).get_inputs()[0].shape
-    except Exception as error:  # each runtime has its own errors, with the reason only in their text
-        if any(words in str(error) for words in ("rotobuf", "Unable to read the model", "can't be parsed")):
-            raise RuntimeError(f"'{path}' is not an ONNX file, or is damaged: export it again") from None
+            sides = (
+                importlib.import_module("onnxruntime")
+                .InferenceSession(str(path))
+                .get_inputs()[0]
+                .shape
+            )
+    except (
+        Exception
+    ) as error:  # each runtime has its own errors, with the reason only in their text
+        if any(
+            words in str(error)
+            for words in ("rotobuf", "Unable to read the model", "can't be parsed")
+        ):
+            raise RuntimeError(
+                f"'{path}' is not an ONNX file, or is damaged: export it again"
+            ) from None
         raise
     batch, *rest = [side if isinstance(side, int) else None for side in sides]
     if None in rest:
@@ -324,8 +409,12 @@ def one_file(path: Path, mode: str, threads: int, seconds: float = 1.0) -> float
     return statistics.median(own for own, _ in itertools.chain(*times))
 
 
-def compare(paths: Sequence[Path], mode: str, threads: int, sessions: int, seconds: float = 2.0) -> Iterator[str]:
-    """A line for each file after the first: its time relative to the first one's, in paired sessions."""
+def compare(
+    paths: Sequence[Path], mode: str, threads: int, sessions: int, seconds: float = 2.0
+) -> Iterator[str]:
+    """A line for each file after the first: its time relative to the first one's, in paired
+    sessions.
+    """
     first, *others = paths
     for start in range(0, len(others), MAX_CANDIDATES):
         group = others[start : start + MAX_CANDIDATES]
@@ -345,16 +434,23 @@ def compare(paths: Sequence[Path], mode: str, threads: int, sessions: int, secon
 
 def read_arguments() -> argparse.Namespace:
     """The program's arguments."""
-    parser = argparse.ArgumentParser(description="Measures networks on this device. It needs numpy and a runtime.")
+    parser = argparse.ArgumentParser(
+        description="Measures networks on this device. It needs numpy and a runtime."
+    )
     parser.add_argument(
         "paths",
         nargs="*",
         type=Path,
-        help="a folder with ONNX files or from nas-attn measure --to (where this program is); or one ONNX file, to "
-        "print its milliseconds; or several, to compare the others with the first",
+        help=(
+            "a folder with ONNX files or from nas-attn measure --to (where this program is); or one"
+            " ONNX file, to print its milliseconds; or several, to compare the others with the"
+            " first"
+        ),
     )
     parser.add_argument("--sessions", type=int, default=6, help="sessions for each network (6)")
-    parser.add_argument("--mode", help="runtime of ONNX files: onnxruntime (the default), openvino or tensorrt")
+    parser.add_argument(
+        "--mode", help="runtime of ONNX files: onnxruntime (the default), openvino or tensorrt"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads for ONNX files (1)")
     return parser.parse_args()
 
@@ -372,10 +468,13 @@ def run(asked: argparse.Namespace) -> None:
     mode, threads = asked.mode or "onnxruntime", asked.threads or 1
     if len(paths) == 1 and paths[0].is_dir():
         (folder,) = paths
-        paths = sorted(folder.glob("*.onnx"), key=lambda path: (not path.name.startswith("bare"), path.name))
+        paths = sorted(
+            folder.glob("*.onnx"), key=lambda path: (not path.name.startswith("bare"), path.name)
+        )
         if len(paths) < 2:
             raise RuntimeError(
-                f"'{folder}' has {len(paths)} ONNX files: give it two or more, the first named bare.onnx"
+                f"'{folder}' has {len(paths)} ONNX files: give it two or more, the first named"
+                " bare.onnx"
             )
     if len(paths) == 1:
         print(one_file(paths[0], mode, threads))
@@ -387,5 +486,7 @@ def run(asked: argparse.Namespace) -> None:
 if __name__ == "__main__":
     try:
         run(read_arguments())
-    except Exception as error:  # missing runtime or device, wrong file: each runtime has its own errors
+    except (
+        Exception
+    ) as error:  # missing runtime or device, wrong file: each runtime has its own errors
         sys.exit(f"error: {error}")

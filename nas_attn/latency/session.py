@@ -1,4 +1,6 @@
-"""Latency sessions in random turns (docs/latency.md), and folders of networks that another device measures without torch."""
+"""Latency sessions in random turns (docs/latency.md), and folders of networks that another device
+measures without torch.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,32 @@ from nas_attn.errors import MeasurementError, Unmeasurable, first_line
 from nas_attn.latency import paired
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint, state
-from nas_attn.latency.nets import Net, clock_name, deployed, example_input, prepare, runtime_suffix, write_runtime_file
-from nas_attn.latency.paired import MAX_CANDIDATES, ORDER, RESULTS, Times, Turn, summary, time_rounds
+from nas_attn.latency.nets import (
+    Net,
+    clock_name,
+    deployed,
+    example_input,
+    prepare,
+    runtime_suffix,
+    write_runtime_file,
+)
+from nas_attn.latency.paired import (
+    MAX_CANDIDATES,
+    ORDER,
+    RESULTS,
+    Times,
+    Turn,
+    summary,
+    time_rounds,
+)
 from nas_attn.recipe import LatencySection
 from nas_attn.records import BESIDE, Knob, Session, SessionSample
 from nas_attn.storage.rows import to_sessions
 from nas_attn.tables import LATENCY_MODES
 
-StillOpen = Callable[[Sequence[Session]], Collection[str]]  # Keys that need more sessions, the neediest first
+StillOpen = Callable[
+    [Sequence[Session]], Collection[str]
+]  # Keys that need more sessions, the neediest first
 CANDIDATE = "candidate "  # prefix of a candidate's key in the names of a session's networks
 MIN_COMMAND_ROUNDS = 3
 
@@ -42,20 +62,26 @@ def run_session(
     kept: MutableMapping[str, Net] | None = None,
     images: Tensor | None = None,
 ) -> Session:
-    """Times up to 8 candidates against the bare backbone, as many rounds as fit `section.session_seconds` (at least 5).
+    """Times up to 8 candidates against the bare backbone, as many rounds as fit
+    `section.session_seconds` (at least 5).
 
-    In each round every network has one turn, in random order: one untimed call, then the timed ones. It times copies, with
-    batches of the section's size of inputs (C, H, W).
+    In each round every network has one turn, in random order: one untimed call, then the timed
+    ones. It times copies, with batches of the section's size of inputs (C, H, W).
 
     Args:
         lock: held while timing, not while compiling or exporting; None: the caller holds it.
-        kept: cache for networks that take long to prepare: one mapping per section, reference and input shape.
-        images: calibrate a quantized mode, float32 (M, C, H, W) as the network takes them; None: noise.
+        kept: cache for networks that take long to prepare: one mapping per section, reference and
+            input shape.
+        images: calibrate a quantized mode, float32 (M, C, H, W) as the network takes them; None:
+            noise.
 
-    Raises MeasurementError (too many, no such device), Unmeasurable (one network does not run) or Interrupted (asked to stop).
+    Raises MeasurementError (too many, no such device), Unmeasurable (one network does not run) or
+    Interrupted (asked to stop).
     """
     if len(candidates) > MAX_CANDIDATES:
-        raise MeasurementError(f"a latency session takes at most {MAX_CANDIDATES} candidates, not {len(candidates)}")
+        raise MeasurementError(
+            f"a latency session takes at most {MAX_CANDIDATES} candidates, not {len(candidates)}"
+        )
     started_at, began = time.time(), time.perf_counter()
     machine = fingerprint(section)
     with measuring(section):
@@ -65,9 +91,15 @@ def run_session(
         with lock.exclusive() if lock is not None else nullcontext(alone) as beside:
             before = state(section)
             names = ("reference", "control", *map(candidate_name, candidates))
-            turns = [_named(name, net, nets[0], section) for name, net in zip(names, nets, strict=True)]
-            command = {"fewest": MIN_COMMAND_ROUNDS, "calls": 1} if section.mode == "command" else {}
-            times, calls = time_rounds(turns, random.Random(seed), seconds=section.session_seconds, **command)
+            turns = [
+                _named(name, net, nets[0], section) for name, net in zip(names, nets, strict=True)
+            ]
+            command = (
+                {"fewest": MIN_COMMAND_ROUNDS, "calls": 1} if section.mode == "command" else {}
+            )
+            times, calls = time_rounds(
+                turns, random.Random(seed), seconds=section.session_seconds, **command
+            )
             after = state(section)
     notes = {f"{name}_before": text for name, text in before.items()}
     notes |= {f"{name}_after": text for name, text in after.items()}
@@ -94,8 +126,10 @@ def measure(
     lock: DeviceLock | None = None,
     images: Tensor | None = None,
 ) -> Iterator[Session]:
-    """Runs sessions and yields each as it ends. Each has the 8 candidates that need it most; others fill free places, at little cost.
-    The lock is held only during a session, so that other processes get their turns between."""
+    """Runs sessions and yields each as it ends. Each has the 8 candidates that need it most; others
+    fill free places, at little cost. The lock is held only during a session, so that other
+    processes get their turns between.
+    """
     rng = random.Random(seed)
     sessions: list[Session] = []
     kept: dict[str, Net] = {}
@@ -123,7 +157,9 @@ def candidate_name(key: str) -> str:
 
 
 def conditions(section: LatencySection, input_shape: tuple[int, ...]) -> dict[str, Knob | None]:
-    """The conditions of a latency under these settings: batch, input, dtype, memory format, threads, mode, clock."""
+    """The conditions of a latency under these settings: batch, input, dtype, memory format,
+    threads, mode, clock.
+    """
     found: dict[str, Knob | None] = {
         "batch_size": section.batch_size,
         "input_shape": "x".join(map(str, input_shape)),
@@ -161,7 +197,9 @@ def check(
     images: Tensor | None,
     kept: MutableMapping[str, Net],
 ) -> None:
-    """Prepares the bare backbone and keeps it. Unmeasurable: it does not run in this mode, so no candidate does."""
+    """Prepares the bare backbone and keeps it. Unmeasurable: it does not run in this mode, so no
+    candidate does.
+    """
     with measuring(section):
         x = example_input(section, input_shape, 0)
         kept["reference"] = _prepare_one("reference", reference, section, x, images)
@@ -176,7 +214,9 @@ def _prepare_all(
     images: Tensor | None,
 ) -> list[Net]:
     """Reference, control, candidates, prepared for timing."""
-    store: MutableMapping[str, Net] = kept if kept is not None and LATENCY_MODES[section.mode].costly else {}
+    store: MutableMapping[str, Net] = (
+        kept if kept is not None and LATENCY_MODES[section.mode].costly else {}
+    )
     named = {"reference": reference, "control": reference}  # each is copied when it is prepared
     named |= {candidate_name(key): model for key, model in candidates.items()}
     for name, model in named.items():
@@ -187,9 +227,14 @@ def _prepare_all(
     return [store[name] for name in named]
 
 
-def _prepare_one(name: str, model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None) -> Net:
+def _prepare_one(
+    name: str, model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None
+) -> Net:
     with _naming(name, section):
-        with torch.inference_mode(False), torch.no_grad():  # inference tensors cannot be compiled or exported
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+        ):  # inference tensors cannot be compiled or exported
             net = prepare(model, section, x.clone(), images)
         if section.mode != "command":
             net.turn(1)
@@ -205,12 +250,17 @@ def _naming(name: str, section: LatencySection) -> Iterator[None]:
     except MeasurementError as error:
         raise Unmeasurable(name.removeprefix(CANDIDATE), f"{shown}: {error}") from error
     except Exception as error:
-        reason = f"the network does not run with {section.dtype} on {section.device}: {first_line(error)}"
+        reason = (
+            f"the network does not run with {section.dtype} on {section.device}:"
+            f" {first_line(error)}"
+        )
         raise Unmeasurable(name.removeprefix(CANDIDATE), f"{shown}: {reason}") from error
 
 
 def _named(name: str, net: Net, reference: Net, section: LatencySection) -> Turn:
-    """A network's turn, with errors that name it. If a command fails, it is the network's fault if it runs the bare backbone."""
+    """A network's turn, with errors that name it. If a command fails, it is the network's fault if
+    it runs the bare backbone.
+    """
 
     def turn(calls: int) -> Times:
         try:
@@ -245,12 +295,21 @@ def write_folder(
     candidates: Mapping[str, tuple[str, nn.Module]],
     input_shape: tuple[int, int, int],
 ) -> None:
-    """Writes networks, key -> (notation, network), as files of the section's runtime, beside a program that measures them.
-    MeasurementError: no runtime of ONNX files, a network cannot be exported, or the folder not be written."""
-    runtimes = [name for name, row in LATENCY_MODES.items() if row.prepare == LATENCY_MODES["openvino"].prepare]
+    """Writes networks, key -> (notation, network), as files of the section's runtime, beside a
+    program that measures them.
+    MeasurementError: no runtime of ONNX files, a network cannot be exported, or the folder not be
+        written.
+    """
+    runtimes = [
+        name
+        for name, row in LATENCY_MODES.items()
+        if row.prepare == LATENCY_MODES["openvino"].prepare
+    ]
     if section.mode not in runtimes:
         known = ", ".join(runtimes)
-        raise MeasurementError(f"latency.mode = '{section.mode}' needs torch on the device: set mode to {known}")
+        raise MeasurementError(
+            f"latency.mode = '{section.mode}' needs torch on the device: set mode to {known}"
+        )
     here = section.model_copy(update={"device": "cpu"})  # this machine writes files only
     x, names = example_input(here, input_shape, 0), {}
     try:
@@ -259,7 +318,9 @@ def write_folder(
         for number, (key, (_, model)) in enumerate([("", ("", reference)), *candidates.items()]):
             names[key] = f"{number or 'bare'}{runtime_suffix(section)}"
             with torch.no_grad():
-                write_runtime_file(deployed(model, here, input_shape), here, x, None, folder / names[key])
+                write_runtime_file(
+                    deployed(model, here, input_shape), here, x, None, folder / names[key]
+                )
         order = {
             "backbone": backbone,
             "section": section.model_dump(mode="json"),
@@ -272,20 +333,29 @@ def write_folder(
         (folder / ORDER).write_text(json.dumps(order, indent=1), "utf-8")
         shutil.copyfile(paired.__file__, folder / PROGRAM)
     except OSError as error:
-        raise MeasurementError(f"the folder '{folder}' cannot be written: {error.strerror}") from None
+        raise MeasurementError(
+            f"the folder '{folder}' cannot be written: {error.strerror}"
+        ) from None
 
 
 def read_folder(folder: Path) -> Measured:
-    """The sessions that the program wrote into a folder; MeasurementError: there are none, or they cannot be read."""
+    """The sessions that the program wrote into a folder; MeasurementError: there are none, or they
+    cannot be read.
+    """
     try:
         order = json.loads((folder / ORDER).read_text("utf-8"))
-        sessions = tuple(to_sessions([json.dumps(one) for one in json.loads((folder / RESULTS).read_text("utf-8"))]))
+        sessions = tuple(
+            to_sessions(
+                [json.dumps(one) for one in json.loads((folder / RESULTS).read_text("utf-8"))]
+            )
+        )
         if not sessions:
             raise ValueError("there is no session")
         return Measured(order["backbone"], order["placements"], sessions)
     except FileNotFoundError as error:
         raise MeasurementError(
-            f"'{error.filename}' does not exist: run python {PROGRAM} on the device, and copy the folder back"
+            f"'{error.filename}' does not exist: run python {PROGRAM} on the device, and copy the"
+            " folder back"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MeasurementError(f"the results in '{folder}' cannot be read: {error}") from None

@@ -1,6 +1,8 @@
-"""The one model of placements: what runs say about them, how sure that is, and what untried ones may be worth. NumPy only.
+"""The one model of placements: what runs say about them, how sure that is, and what untried ones
+may be worth. NumPy only.
 
-value = mean of the rung + effect of the placement + placement x backbone + level of the seed and of the backbone + noise
+value = mean of the rung + effect of the placement + placement x backbone + level of the seed and of
+the backbone + noise
 """
 
 from nas_attn.model.evidence import Estimate, Evidence, Gain, Noise, fit

@@ -1,12 +1,14 @@
-"""How placements are alike: each is one choice per site, and choices share names. Effects have five parts with a kernel each:
+"""How placements are alike: each is one choice per site, and choices share names. Effects have five
+parts with a kernel each:
 
-    site   what a choice does at its site; choices share their names there: `attention`, `se`, `se(reduction=8)`
-    type   what a name does at any site, and within a stage where stages have several sites
-    known  what earlier studies or publications make of a choice at its site; the runs say how much of it holds here
-    pair   what two choices at two sites do together, beyond what each does alone
-    own    what none of these explains
+    site   what a choice does at its site; choices share their names there: `attention`, `se`,
+    `se(reduction=8)` type   what a name does at any site, and within a stage where stages have
+    several sites known  what earlier studies or publications make of a choice at its site; the runs
+    say how much of it holds here pair   what two choices at two sites do together, beyond what each
+    does alone own    what none of these explains
 
-A shape says how the variance is shared between them. Each is scaled so that two evaluated placements differ by a variance of 2.
+A shape says how the variance is shared between them. Each is scaled so that two evaluated
+placements differ by a variance of 2.
 """
 
 from __future__ import annotations
@@ -26,11 +28,15 @@ from nas_attn.records import Placement
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Codes = NDArray[np.intp]  # (n, sites): which of its site's choices each placement has
-Names = Callable[[Hashable], Sequence[str]]  # of a choice, from general to particular; shared names share effects
+Names = Callable[
+    [Hashable], Sequence[str]
+]  # of a choice, from general to particular; shared names share effects
 NONE = "none"
 OF_CHOICES = ("site", "type", "known")
 PARTS = (*OF_CHOICES, "pair")
-Known = Mapping[str, Mapping[Hashable, float]]  # site -> choice -> what it is expected to do, in any unit
+Known = Mapping[
+    str, Mapping[Hashable, float]
+]  # site -> choice -> what it is expected to do, in any unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +66,18 @@ def itself(choice: Hashable) -> tuple[str, ...]:
 
 
 def names_of(choice: Hashable) -> tuple[str, ...]:
-    """Names of a choice in notation: `@block=se(reduction=8)` is `attention`, `se`, `se(reduction=8)`, `@block`, itself."""
+    """Names of a choice in notation: `@block=se(reduction=8)` is `attention`, `se`,
+    `se(reduction=8)`, `@block`, itself.
+    """
     text = str(choice)
     if text in (NONE, "original"):
         return (text,)
     found: dict[str, None] = {}
     for part in text.split(" "):  # a site with modules at two positions has two parts
         position, _, bare = part.partition("=") if part.startswith("@") else ("", "", part)
-        found |= dict.fromkeys(["attention", bare.partition("(")[0], bare, *([position, part] if position else [])])
+        found |= dict.fromkeys(
+            ["attention", bare.partition("(")[0], bare, *([position, part] if position else [])]
+        )
     return tuple(found)
 
 
@@ -77,22 +87,36 @@ def _read(placement: Placement) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for assignment in placement.assignments:
         if not assignment.choice.is_none:
-            here = f"@{assignment.position}={assignment.choice}" if assignment.position else str(assignment.choice)
-            found[assignment.site] = f"{found[assignment.site]} {here}" if assignment.site in found else here
+            here = (
+                f"@{assignment.position}={assignment.choice}"
+                if assignment.position
+                else str(assignment.choice)
+            )
+            found[assignment.site] = (
+                f"{found[assignment.site]} {here}" if assignment.site in found else here
+            )
     return found
 
 
 class Coding:
-    """Placements as rows of codes, and their kernels. `sites`: site -> its choices; `stage2.block1` is in the stage `stage2`."""
+    """Placements as rows of codes, and their kernels. `sites`: site -> its choices; `stage2.block1`
+    is in the stage `stage2`.
+    """
 
     def __init__(self, sites: Mapping[str, Sequence[Hashable]], names: Names = itself) -> None:
         self.sites = {site: tuple(choices) for site, choices in sites.items()}
-        self._codes = [{choice: code for code, choice in enumerate(choices)} for choices in self.sites.values()]
+        self._codes = [
+            {choice: code for code, choice in enumerate(choices)} for choices in self.sites.values()
+        ]
         sizes = [len(choices) for choices in self.sites.values()]
         self.most_choices = max(sizes, default=0)
         ends = np.cumsum(sizes, dtype=np.intp)
-        self.first = ends - np.array(sizes, dtype=np.intp)  # (sites,) entry of each site's first choice
-        self._entries = [slice(start, end) for start, end in zip(self.first.tolist(), ends.tolist(), strict=True)]
+        self.first = ends - np.array(
+            sizes, dtype=np.intp
+        )  # (sites,) entry of each site's first choice
+        self._entries = [
+            slice(start, end) for start, end in zip(self.first.tolist(), ends.tolist(), strict=True)
+        ]
         self._site = np.repeat(np.arange(len(sizes)), sizes)
         stages = {site: site.partition(".")[0] for site in self.sites}
         staged = 1 < len(set(stages.values())) < len(stages)
@@ -107,13 +131,19 @@ class Coding:
             "type": _indicators(anywhere),
             "known": np.zeros((len(at_site), 1)),
         }
-        self.middle = np.zeros(len(at_site))  # (entries,) how often the evaluated placements have each choice
+        self.middle = np.zeros(
+            len(at_site)
+        )  # (entries,) how often the evaluated placements have each choice
         self._scale = dict.fromkeys(PARTS, 0.0)
 
     def knowing(self, known: Known) -> Coding:
         """The same with an expectation of each choice, more being better; 0 where there is none."""
         found = copy.copy(self)
-        column = [known.get(site, {}).get(choice, 0.0) for site, choices in self.sites.items() for choice in choices]
+        column = [
+            known.get(site, {}).get(choice, 0.0)
+            for site, choices in self.sites.items()
+            for choice in choices
+        ]
         found._names = {**self._names, "known": np.array(column).reshape(-1, 1)}
         return found
 
@@ -128,21 +158,32 @@ class Coding:
         return coding.scaled_to(codes), codes
 
     def encode(self, values: Mapping[str, object]) -> tuple[int, ...] | None:
-        """A placement as one number per site; None where a site is missing or has a choice of another space."""
+        """A placement as one number per site; None where a site is missing or has a choice of
+        another space.
+        """
         try:
-            return tuple(codes[values[site]] for site, codes in zip(self.sites, self._codes, strict=True))
+            return tuple(
+                codes[values[site]] for site, codes in zip(self.sites, self._codes, strict=True)
+            )
         except (KeyError, TypeError):
             return None
 
     def codes(self, placements: Sequence[Placement]) -> Codes:
-        rows = [self.encode({**dict.fromkeys(self.sites, NONE), **_read(one)}) for one in placements]
+        rows = [
+            self.encode({**dict.fromkeys(self.sites, NONE), **_read(one)}) for one in placements
+        ]
         return np.array(rows, dtype=np.intp).reshape(len(placements), len(self.sites))
 
     def decode(self, codes: Sequence[int]) -> dict[str, Hashable]:
-        return {site: choices[code] for (site, choices), code in zip(self.sites.items(), codes, strict=True)}
+        return {
+            site: choices[code]
+            for (site, choices), code in zip(self.sites.items(), codes, strict=True)
+        }
 
     def scaled_to(self, codes: Codes) -> Coding:
-        """The same with parts scaled, and pairs centred, to fit these (the evaluated) placements."""
+        """The same with parts scaled, and pairs centred, to fit these (the evaluated)
+        placements.
+        """
         found, n = copy.copy(self), len(codes)
         found.middle = self.one_hot(codes).mean(axis=0) if n else self.middle
         found._scale = dict.fromkeys(PARTS, 1.0)
@@ -156,12 +197,18 @@ class Coding:
         return found
 
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape]:
-        """Those of the shapes that the evaluated placements can tell apart; without one, a shape in which all effects are their own."""
-        able = [s for s in shapes if all(self._scale[part] or not getattr(s, part) for part in PARTS)]
+        """Those of the shapes that the evaluated placements can tell apart; without one, a shape in
+        which all effects are their own.
+        """
+        able = [
+            s for s in shapes if all(self._scale[part] or not getattr(s, part) for part in PARTS)
+        ]
         return able or [Shape(1.0, own=1.0)]
 
     def kernel(self, shape: Shape, left: Codes, right: Codes | None = None) -> Floats:
-        """(n, m) covariance of what placements share, `own` is not in it; (n,) variances without `right`."""
+        """(n, m) covariance of what placements share, `own` is not in it; (n,) variances without
+        `right`.
+        """
         found = np.zeros(len(left) if right is None else (len(left), len(right)))
         for part in PARTS:
             if share := getattr(shape, part):
@@ -179,8 +226,13 @@ class Coding:
         return self.one_hot(codes) - self.middle
 
     def main(self, shape: Shape) -> Floats:
-        """(entries, names) root of the covariance of what choices do, without pairs. The last column: what is known."""
-        parts = [np.sqrt(getattr(shape, part) * self._scale[part]) * self._names[part] for part in OF_CHOICES]
+        """(entries, names) root of the covariance of what choices do, without pairs. The last
+        column: what is known.
+        """
+        parts = [
+            np.sqrt(getattr(shape, part) * self._scale[part]) * self._names[part]
+            for part in OF_CHOICES
+        ]
         return np.concatenate(parts, axis=1)
 
     def pair_size(self, shape: Shape) -> float:
@@ -192,18 +244,25 @@ class Coding:
         return np.where(self._site[:, None] == self._site, 0.0, matrix)
 
     def _part(self, part: str, left: Codes, right: Codes | None) -> Floats:
-        """Of pairs: the sum over pairs of sites of the product of the two sites' kernels, (sum² - sum of squares) / 2."""
+        """Of pairs: the sum over pairs of sites of the product of the two sites' kernels, (sum² -
+        sum of squares) / 2.
+        """
 
         def dot(a: Floats, b: Floats) -> Floats:
             return np.asarray((a * b).sum(axis=1) if right is None else a @ b.T)
 
         if part == "pair":
             a, b = self.centred(left), self.centred(left if right is None else right)
-            found, squares = np.zeros((2, len(left)) if right is None else (2, len(left), len(right)))
+            found, squares = np.zeros(
+                (2, len(left)) if right is None else (2, len(left), len(right))
+            )
             for one in (dot(a[:, site], b[:, site]) for site in self._entries):
                 found, squares = found + one, squares + one**2
             return np.asarray(self._scale[part] * 0.5 * (found**2 - squares))
-        a, b = (self.one_hot(codes) @ self._names[part] for codes in (left, left if right is None else right))
+        a, b = (
+            self.one_hot(codes) @ self._names[part]
+            for codes in (left, left if right is None else right)
+        )
         return self._scale[part] * dot(a, b)
 
 

@@ -1,4 +1,6 @@
-"""What all runs of a study say about one metric: every rung, seed, backbone and purpose, read together."""
+"""What all runs of a study say about one metric: every rung, seed, backbone and purpose, read
+together.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,18 @@ from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, poster
 from nas_attn.records import Placement
 from nas_attn.tasks import SHARES
 
-Sum = Sequence[tuple[Placement, float]]  # (placement, weight): a weighted sum of placements' shared effects
-# What tells of the noise: repeated runs; images and single scores; single scores; nothing, with one run.
+Sum = Sequence[
+    tuple[Placement, float]
+]  # (placement, weight): a weighted sum of placements' shared effects
+# What tells of the noise: repeated runs; images and single scores; single scores; nothing, with one
+# run.
 Source = Literal["seeds", "images", "assumed", "none"]
 TINY = 1e-300
-REPEATS = 3  # repetitions without any difference that show that a metric (no share of images) has no noise
-CANTELLI = math.sqrt(1 / 0.025 - 1)  # no 2.5 % quantile lies further from the mean, in standard deviations
+# repetitions without any difference that show that a metric (no share of images) has no noise
+REPEATS = 3
+CANTELLI = math.sqrt(
+    1 / 0.025 - 1
+)  # no 2.5 % quantile lies further from the mean, in standard deviations
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +39,20 @@ class Estimate:
 
     mean: float
     sd: float
-    low: float  # 95 % interval of the expected score on these validation images, over seeds and backbones
+    # 95 % interval of the expected score on these validation images, over seeds and backbones
+    low: float
     high: float
     seeds: int  # its runs at this rung
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """How much better one placement is than another: positive is better, whatever the metric's direction.
+    """How much better one placement is than another: positive is better, whatever the metric's
+    direction.
 
-    On new images of the same kind, where results per image are known; else on these validation images.
-    All allow for the case that nothing differs; only the probabilities allow for a tie of these two where others differ.
+    On new images of the same kind, where results per image are known; else on these validation
+    images. All allow for the case that nothing differs; only the probabilities allow for a tie of
+    these two where others differ.
     """
 
     mean: float = 0.0
@@ -59,19 +70,25 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How much runs of one placement differ, at the rung of the answers. None where nothing is known."""
+    """How much runs of one placement differ, at the rung of the answers. None where nothing is
+    known.
+    """
 
     metric: str
     source: Source
     repeated: int  # placements that ran more than once
     runs: int
-    seed_sd: float | None = None  # standard deviation of one run around its placement's expected score, over seeds
+    seed_sd: float | None = (
+        None  # standard deviation of one run around its placement's expected score, over seeds
+    )
     paired_sd: float | None = None
     between_sd: float | None = None  # typical spread between placements (posterior mean)
     correlation: float | None = None
 
     def reliability(self, runs: int = 1) -> float | None:
-        """Share of the variance of a mean of `runs` runs that is difference between placements, 0 to 1."""
+        """Share of the variance of a mean of `runs` runs that is difference between placements, 0
+        to 1.
+        """
         if self.paired_sd is None or self.between_sd is None:
             return None
         signal, noise = self.between_sd**2, self.paired_sd**2 / runs
@@ -79,17 +96,27 @@ class Noise:
 
 
 class Evidence:
-    """The fitted model of one metric at one rung, solved when the first answer is asked of it; `fit` makes it.
+    """The fitted model of one metric at one rung, solved when the first answer is asked of it;
+    `fit` makes it.
 
-    With several backbones, a value is the mean over all possible ones. `two_values`: the two at which runs end by chance, worse first.
+    With several backbones, a value is the mean over all possible ones. `two_values`: the two at
+    which runs end by chance, worse first.
     """
 
-    def __init__(self, runs: Assembled, placements: Mapping[str, Placement], known: Solution | None = None) -> None:
-        self.metric, self.lower_is_better, self.backbones = runs.metric, runs.lower_is_better, runs.data.backbones
+    def __init__(
+        self, runs: Assembled, placements: Mapping[str, Placement], known: Solution | None = None
+    ) -> None:
+        self.metric, self.lower_is_better, self.backbones = (
+            runs.metric,
+            runs.lower_is_better,
+            runs.data.backbones,
+        )
         self.keys, self.rung = tuple(placements), runs.last[0].rung
         self._runs, self._placements = runs, placements
         self._sign = -1.0 if runs.lower_is_better else 1.0
-        self.two_values = None if runs.two is None else (self._sign * runs.two[0], self._sign * runs.two[1])
+        self.two_values = (
+            None if runs.two is None else (self._sign * runs.two[0], self._sign * runs.two[1])
+        )
         self._solution = known or Solution(runs.data, [placements[key] for key in runs.keys])
         self._index = {key: i for i, key in enumerate(self.keys)}
         self._gains: defaultdict[str, dict[str, Gain]] = defaultdict(dict)
@@ -105,7 +132,9 @@ class Evidence:
         runs = {key: self._runs.values.get(key, ()) for key in self.keys}
         if self._constant:
             value = self._runs.last[0].value
-            return {key: Estimate(value, 0.0, value, value, len(values)) for key, values in runs.items()}
+            return {
+                key: Estimate(value, 0.0, value, value, len(values)) for key, values in runs.items()
+            }
         weight, (means, variances, _) = self._solution.nodes.weight, self._effects.marginals()
         shift, more = self._broken(self.keys, means)
         means, variances = means + shift, variances + more
@@ -114,17 +143,23 @@ class Evidence:
         found = {}
         for i, (key, values) in enumerate(runs.items()):
             least, most = sorted((self._sign * float(low[i]), self._sign * float(high[i])))
-            found[key] = Estimate(self._sign * float(mean[i]), float(sd[i]), least, most, len(values))
+            found[key] = Estimate(
+                self._sign * float(mean[i]), float(sd[i]), least, most, len(values)
+            )
             if self._exact and values:
                 found[key] = Estimate(values[0], 0.0, values[0], values[0], len(values))
         return found
 
     def gain(self, a: str, b: str) -> Gain | None:
-        """How much better `a` is than `b`; None where either is unknown, or nothing can be said of differences."""
+        """How much better `a` is than `b`; None where either is unknown, or nothing can be said of
+        differences.
+        """
         return self.gains(b, [a]).get(a) if a in self._index else None
 
     def gains(self, over: str, keys: Sequence[str] | None = None) -> dict[str, Gain]:
-        """How much better each of some placements (None: all) is than one; empty where nothing can be said of differences."""
+        """How much better each of some placements (None: all) is than one; empty where nothing can
+        be said of differences.
+        """
         if over not in self._index or len(self._runs.last) < 2:
             return {}
         wanted, known = self.keys if keys is None else keys, self._gains[over]
@@ -136,21 +171,40 @@ class Evidence:
             means, variances, before = self._effects.marginals(places[:-1], self._index[over])
             if self._runs.broken:
                 shift, more = self._broken([*missing, over], self._effects.marginals(places)[0])
-                means, variances = means + shift[:, :-1] - shift[:, -1:], variances + more[:, :-1] + more[:, -1:]
-            tied = np.zeros_like(means) if not self._runs.data.equal else ties(means, variances, before)
+                means, variances = (
+                    means + shift[:, :-1] - shift[:, -1:],
+                    variances + more[:, :-1] + more[:, -1:],
+                )
+            tied = (
+                np.zeros_like(means)
+                if not self._runs.data.equal
+                else ties(means, variances, before)
+            )
             found = self._as_gains(means, variances, tied, missing, over)
-            known |= {key: Gain() if key == over else gain for key, gain in zip(missing, found, strict=True)}
+            known |= {
+                key: Gain() if key == over else gain
+                for key, gain in zip(missing, found, strict=True)
+            }
         return {key: known[key] for key in wanted}
 
     @cached_property
     def noise(self) -> Noise:
-        repeated, runs = sum(n > 1 for n in Counter(run.key for run in self._runs.last).values()), len(self._runs.last)
-        source: Source = "seeds" if repeated else "images" if self._runs.data.priors[-1].floor else "assumed"
+        repeated, runs = (
+            sum(n > 1 for n in Counter(run.key for run in self._runs.last).values()),
+            len(self._runs.last),
+        )
+        source: Source = (
+            "seeds" if repeated else "images" if self._runs.data.priors[-1].floor else "assumed"
+        )
         if self._constant:
             return Noise(self.metric, source, repeated, runs, 0.0, 0.0, 0.0)
         if runs < 2:
             return Noise(self.metric, "none", repeated, runs)
-        unit, draws, weight = self._solution.nodes.noise, self._solution.nodes.draws, self._solution.nodes.weight
+        unit, draws, weight = (
+            self._solution.nodes.noise,
+            self._solution.nodes.draws,
+            self._solution.nodes.weight,
+        )
         noise = unit * draws.noise[:, -1]
         # One block says nothing about how levels scatter over seeds and backbones.
         levels = draws.seeds if len(np.unique(self._runs.data.block)) > 1 else 0.0
@@ -170,7 +224,9 @@ class Evidence:
         return Evidence(self._runs, placements, self._solution)
 
     def effects(self, sums: Mapping[str, Sum]) -> dict[str, Gain]:
-        """What choices do at any site: `{"se": [("stage1=se", 1), ("none", -1)]}`, weights that add up to 0."""
+        """What choices do at any site: `{"se": [("stage1=se", 1), ("none", -1)]}`, weights that add
+        up to 0.
+        """
         if len(self._runs.last) < 2 or not sums:
             return {}
         if self._constant:
@@ -190,28 +246,44 @@ class Evidence:
 
     @cached_property
     def _effects(self) -> Effects:
-        known = {key: place for place, key in enumerate(self._runs.keys[: len(self._runs.data.codes)])}
+        known = {
+            key: place for place, key in enumerate(self._runs.keys[: len(self._runs.data.codes)])
+        }
         place = np.array([known.get(key, -1) for key in self.keys], dtype=np.intp)
         return Effects(self._solution, [*self._placements.values()], place)
 
     @cached_property
     def _constant(self) -> bool:
-        """Whether all of several runs came out the same: then nothing differs, as far as can be seen. Images set a floor."""
+        """Whether all of several runs came out the same: then nothing differs, as far as can be
+        seen. Images set a floor.
+        """
         last = self._runs.last
-        return len(last) > 1 and len({run.value for run in last}) == 1 and self._runs.data.priors[-1].floor is None
+        return (
+            len(last) > 1
+            and len({run.value for run in last}) == 1
+            and self._runs.data.priors[-1].floor is None
+        )
 
     @cached_property
     def _exact(self) -> bool:
-        """Whether repeated runs always came out the same, as a size does: then a run says all, with nothing to be shrunk."""
+        """Whether repeated runs always came out the same, as a size does: then a run says all, with
+        nothing to be shrunk.
+        """
         repeated = [values for values in self._runs.values.values() if len(values) > 1]
-        if self.metric in SHARES or len(repeated) < 2 or sum(map(len, repeated)) < REPEATS + len(repeated):
+        if (
+            self.metric in SHARES
+            or len(repeated) < 2
+            or sum(map(len, repeated)) < REPEATS + len(repeated)
+        ):
             return False
         return all(len(set(values)) == 1 for values in repeated)
 
     def _broken(self, keys: Sequence[str], scores: Floats) -> tuple[Floats, Floats]:
-        """(nodes, keys) what is added to the means and variances of scores, where a placement had broken runs.
+        """(nodes, keys) what is added to the means and variances of scores, where a placement had
+        broken runs.
 
-        The more they are broken, the more its own runs alone count: others say nothing of a network that does not train.
+        The more they are broken, the more its own runs alone count: others say nothing of a network
+        that does not train.
         """
         nodes, (shift, more) = self._solution.nodes, np.zeros((2, *scores.shape))
         for i, key in ((i, key) for i, key in enumerate(keys) if key in self._runs.broken):
@@ -237,17 +309,29 @@ class Evidence:
         return found if found is not None and len(found.runs) > 1 else None
 
     def _as_gains(
-        self, means: Floats, variances: Floats, tied: Floats, keys: Sequence[str] = (), over: str = ""
+        self,
+        means: Floats,
+        variances: Floats,
+        tied: Floats,
+        keys: Sequence[str] = (),
+        over: str = "",
     ) -> list[Gain]:
-        """From means, variances and probabilities of a tie (nodes, k), of these placements `over` one within the metric's limits."""
+        """From means, variances and probabilities of a tie (nodes, k), of these placements `over`
+        one within the metric's limits.
+        """
         weight = self._solution.nodes.weight
         differ = variances + np.abs(means) > 0  # false where a node holds all to be equal
         if keys and self._images is not None:
-            variances = variances + differ * np.array([self._images.gain(key, over) for key in keys])
+            variances = variances + differ * np.array(
+                [self._images.gain(key, over) for key in keys]
+            )
         untied = weight[:, None] * differ * (1 - tied)
         z = means / np.sqrt(variances + TINY)
         better, worse = (untied * cdf(z)).sum(axis=0), (untied * cdf(-z)).sum(axis=0)
-        better, worse = np.minimum(better, 1.0), np.minimum(worse, 1.0)  # the weights' sum is 1 but for rounding
+        better, worse = (
+            np.minimum(better, 1.0),
+            np.minimum(worse, 1.0),
+        )  # the weights' sum is 1 but for rounding
         mean, sd = moments(weight, means, variances)
         possible = self._possible(over) if keys else (-math.inf, math.inf)
         mean, low, high = np.clip([mean, *_interval(weight, means, variances)], *possible)
@@ -255,9 +339,13 @@ class Evidence:
 
 
 class Solution:
-    """The variances of some runs, and the equations at each node. `placements`: all, those of the runs first."""
+    """The variances of some runs, and the equations at each node. `placements`: all, those of the
+    runs first.
+    """
 
-    def __init__(self, data: Data, placements: Sequence[Placement], shapes: Sequence[Shape] = SHAPES) -> None:
+    def __init__(
+        self, data: Data, placements: Sequence[Placement], shapes: Sequence[Shape] = SHAPES
+    ) -> None:
         self.data, self.placements, self._shapes = data, list(placements), shapes
 
     @cached_property
@@ -271,12 +359,17 @@ class Solution:
     @cached_property
     def solved(self) -> list[Solved]:
         """The equations at each node."""
-        return [self.algebra.solve(self.nodes.draws, node) for node in range(len(self.nodes.weight))]
+        return [
+            self.algebra.solve(self.nodes.draws, node) for node in range(len(self.nodes.weight))
+        ]
 
     def sums(self, sums: Sequence[Sum]) -> tuple[Floats, Floats]:
         """(nodes, m) means and variances of sums of effects, without what is a placement's own."""
         places = sorted({placement for found in sums for placement, _ in found}, key=str)
-        weights, at = np.zeros((len(sums), len(places))), {placement: i for i, placement in enumerate(places)}
+        weights, at = (
+            np.zeros((len(sums), len(places))),
+            {placement: i for i, placement in enumerate(places)},
+        )
         for row, found in zip(weights, sums, strict=True):
             for placement, weight in found:
                 row[at[placement]] += weight
@@ -284,20 +377,27 @@ class Solution:
 
 
 class Effects:
-    """Effects of placements at each node, in the runs' unit; `place`: evaluated placement of each, -1 for none."""
+    """Effects of placements at each node, in the runs' unit; `place`: evaluated placement of each,
+    -1 for none.
+    """
 
     def __init__(self, solution: Solution, placements: Sequence[Placement], place: Ints) -> None:
         self._solution, self._place = solution, place
         data = solution.data
         self._coding, self._evaluated = data.coding, data.codes
         if list(placements) != solution.placements:
-            self._coding, self._evaluated = Coding.of([*solution.placements, *placements], len(data.codes))
+            self._coding, self._evaluated = Coding.of(
+                [*solution.placements, *placements], len(data.codes)
+            )
         self._codes = self._coding.codes(placements)
         self._made: dict[int, tuple[Floats, Floats, Floats]] = {}
         self._kernels: dict[Shape, tuple[Floats, Floats]] = {}
 
-    def marginals(self, targets: Ints | None = None, over: int | None = None) -> tuple[Floats, Floats, Floats]:
-        """Means, variances and variances before any run of the expected scores (before: less their rung's mean).
+    def marginals(
+        self, targets: Ints | None = None, over: int | None = None
+    ) -> tuple[Floats, Floats, Floats]:
+        """Means, variances and variances before any run of the expected scores (before: less their
+        rung's mean).
 
         With `over`, of how much more they are than that one; 0 for ties.
         """
@@ -305,7 +405,11 @@ class Effects:
         means, variances, before = np.zeros((3, len(self._solution.nodes.noise), len(some)))
         besides = dict[Shape, Floats]()
         for i, noise in enumerate(self._solution.nodes.noise.tolist()):
-            (mean, across, down), (shape, square), solved = self._parts(i), self._prior(i), self._solution.solved[i]
+            (mean, across, down), (shape, square), solved = (
+                self._parts(i),
+                self._prior(i),
+                self._solution.solved[i],
+            )
             m, a, d, diagonal = mean[some], across[:, some], down[:, some], self._kernel(shape)[1]
             prior = diagonal[some]
             if over is None:
@@ -313,7 +417,9 @@ class Effects:
                 d = np.linalg.solve(solved.inner, np.eye(len(solved.inner))[-1])[:, None] - d
             else:
                 if shape not in besides:
-                    besides[shape] = self._coding.kernel(shape, self._codes[[over]], self._codes[some])[0]
+                    besides[shape] = self._coding.kernel(
+                        shape, self._codes[[over]], self._codes[some]
+                    )[0]
                 prior = prior + diagonal[over] - 2 * (besides[shape] + shape.own * (some == over))
                 m, a, d = m - mean[over], a - across[:, [over]], d - down[:, [over]]
             variance = square * prior - (a**2).sum(axis=0) + (d**2).sum(axis=0)
@@ -322,15 +428,22 @@ class Effects:
         return means, variances, before
 
     def combined(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Means and variances of sums (m, targets) of effects, without what is a placement's own."""
+        """Means and variances of sums (m, targets) of effects, without what is a placement's
+        own.
+        """
         means, variances = np.zeros((2, len(self._solution.nodes.noise), len(weights)))
         for i, noise in enumerate(self._solution.nodes.noise.tolist()):
             variance = ((weights @ self._covariance(i, own=False)) * weights).sum(axis=1)
-            means[i], variances[i] = weights @ self._parts(i)[0], noise**2 * np.maximum(variance, 0.0)
+            means[i], variances[i] = (
+                weights @ self._parts(i)[0],
+                noise**2 * np.maximum(variance, 0.0),
+            )
         return means, variances
 
     def draws(self, rng: np.random.Generator, count: int) -> Floats:
-        """(count, targets) joint draws of scores; placements that are all alike are exactly equal."""
+        """(count, targets) joint draws of scores; placements that are all alike are exactly
+        equal.
+        """
         rows, nodes = [], self._solution.nodes
         for i, many in enumerate(rng.multinomial(count, nodes.weight).tolist()):
             if not many:
@@ -351,26 +464,40 @@ class Effects:
 
     def _covariance(self, node: int, *, own: bool) -> Floats:
         (_, across, down), (shape, square) = self._parts(node), self._prior(node)
-        prior = self._coding.kernel(shape, self._codes, self._codes) + own * shape.own * np.eye(len(self._codes))
+        prior = self._coding.kernel(shape, self._codes, self._codes) + own * shape.own * np.eye(
+            len(self._codes)
+        )
         return np.asarray(square * prior - across.T @ across + down.T @ down)
 
     def _parts(self, node: int) -> tuple[Floats, Floats, Floats]:
-        """(means, (runs, targets) and (rungs, targets) parts of their covariance), in units of the noise."""
-        data, draws, (shape, square) = self._solution.data, self._solution.nodes.draws, self._prior(node)
+        """(means, (runs, targets) and (rungs, targets) parts of their covariance), in units of the
+        noise.
+        """
+        data, draws, (shape, square) = (
+            self._solution.data,
+            self._solution.nodes.draws,
+            self._prior(node),
+        )
         if node not in self._made and not square:  # no placement differs here
             none = np.zeros((data.rungs, len(self._codes)))
             self._made[node] = none[0], none[:1], none
         elif node not in self._made:
             solved, top = self._solution.solved[node], data.rungs - 1
             spread = draws.spread[node]
-            toward = self._kernel(shape)[0] * (spread[top] * spread[data.rung] * draws.rho[node, top, data.rung])
+            toward = self._kernel(shape)[0] * (
+                spread[top] * spread[data.rung] * draws.rho[node, top, data.rung]
+            )
             across = solved_by(solved.root, toward.T)
-            down = np.asarray(np.linalg.solve(solved.inner, solved.means.T @ across), dtype=np.float64)
+            down = np.asarray(
+                np.linalg.solve(solved.inner, solved.means.T @ across), dtype=np.float64
+            )
             self._made[node] = across.T @ solved.residual, across, down
         return self._made[node]
 
     def _kernel(self, shape: Shape) -> tuple[Floats, Floats]:
-        """(targets, runs) covariances of the placements with those of the runs, and their own variances, before their size."""
+        """(targets, runs) covariances of the placements with those of the runs, and their own
+        variances, before their size.
+        """
         if shape not in self._kernels:
             place = self._solution.data.place
             toward = self._coding.kernel(shape, self._codes, self._evaluated)[:, place]
@@ -380,24 +507,33 @@ class Effects:
 
 
 def ties(means: Floats, variances: Floats, before: Floats) -> Floats:
-    """Probability that a difference is exactly none: from its means, variances, and variances before any run, at each node.
+    """Probability that a difference is exactly none: from its means, variances, and variances
+    before any run, at each node.
 
-    The odds are those before any run, times the density at 0 after the runs over that before (Dickey 1971, "The weighted
-    likelihood ratio", Annals of Mathematical Statistics 42).
+    The odds are those before any run, times the density at 0 after the runs over that before
+    (Dickey 1971, "The weighted likelihood ratio", Annals of Mathematical Statistics 42).
     """
     after = np.maximum(variances, TINY)
-    odds = TIE / (1 - TIE) * np.exp(0.5 * (np.log(np.maximum(before, after) / after) - means**2 / after))
+    odds = (
+        TIE
+        / (1 - TIE)
+        * np.exp(0.5 * (np.log(np.maximum(before, after) / after) - means**2 / after))
+    )
     return np.asarray(odds / (1 + odds))
 
 
 def moments(weights: Floats, means: Floats, variances: Floats) -> tuple[Floats, Floats]:
-    """(n,) means and standard deviations of mixtures of normals: weights (m,) that add up to 1, means and variances (m, n)."""
+    """(n,) means and standard deviations of mixtures of normals: weights (m,) that add up to 1,
+    means and variances (m, n).
+    """
     mean = weights @ means
     return mean, np.sqrt(np.maximum(weights @ (variances + (means - mean) ** 2), 0.0))
 
 
 def _interval(weights: Floats, means: Floats, variances: Floats) -> tuple[Floats, Floats]:
-    """(n,) ends of the central 95 % of such mixtures, to half a percent of the standard deviation."""
+    """(n,) ends of the central 95 % of such mixtures, to half a percent of the standard
+    deviation.
+    """
     middle, spread = moments(weights, means, variances)
     safe = np.maximum(np.sqrt(variances), 1e-9 * spread + TINY)
     ends = []
@@ -422,10 +558,14 @@ def fit(
     larger: Collection[str] = (),
     pretrained: bool = False,
 ) -> Evidence | None:
-    """The model of one metric for `placements`, run or not, from runs up to a rung (the highest); None without a run there.
-    `unlike`: these are bare backbones, which may differ more than placements of one backbone, and are never equal. `larger`:
-    those of them that are larger networks of the same family. All that are published gain, so they are expected to gain a little.
-    `pretrained`: at that rung all start from the same given weights, so it is likelier that nothing differs.
+    """The model of one metric for `placements`, run or not, from runs up to a rung (the highest);
+    None without a run there.
+    `unlike`: these are bare backbones, which may differ more than placements of one backbone, and
+        are never equal. `larger`:
+    those of them that are larger networks of the same family. All that are published gain, so they
+    are expected to gain a little.
+    `pretrained`: at that rung all start from the same given weights, so it is likelier that nothing
+        differs.
     """
     known = [run for run in runs if run.key in placements and math.isfinite(run.value)]
     last = max((run.rung for run in known), default=None) if rung is None else rung

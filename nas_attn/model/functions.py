@@ -19,8 +19,9 @@ SHAPES = (
     Shape(0.14, site=0.25, type=0.25, known=0.4, own=0.1),
     Shape(0.1, site=0.25, type=0.1, known=0.3, pair=0.25, own=0.1),
 )
-"""These value untried placements, so little is a placement's own, which says nothing about others. The shapes with a `known`
-part serve samplers that have a prior; the values say whether it holds."""
+"""These value untried placements, so little is a placement's own, which says nothing about others.
+The shapes with a `known` part serve samplers that have a prior; the values say whether it holds.
+"""
 GROWTH = 1.12  # the variances are found again when the number of values has grown by this factor
 
 
@@ -35,7 +36,9 @@ class Value:
 
 @dataclass(frozen=True)
 class Function:
-    """A function over all placements: a constant, one number per choice, one per pair of choices at two sites."""
+    """A function over all placements: a constant, one number per choice, one per pair of choices at
+    two sites.
+    """
 
     first: Ints  # (sites,) entry of each site's first choice
     constant: float
@@ -43,12 +46,16 @@ class Function:
     pairs: Floats | None = None  # (entries, entries)
 
     @classmethod
-    def centred(cls, coding: Coding, constant: float, entries: Floats, pairs: Floats | None) -> Function:
+    def centred(
+        cls, coding: Coding, constant: float, entries: Floats, pairs: Floats | None
+    ) -> Function:
         """From pairs of centred choices, written out as pairs, choices and a constant."""
         if pairs is None:
             return cls(coding.first, constant, entries)
         toward = pairs @ coding.middle
-        return cls(coding.first, constant + 0.5 * float(coding.middle @ toward), entries - toward, pairs)
+        return cls(
+            coding.first, constant + 0.5 * float(coding.middle @ toward), entries - toward, pairs
+        )
 
     def of(self, codes: Codes) -> Floats:
         at = self.first + codes
@@ -60,10 +67,14 @@ class Function:
 
 
 class Learner:
-    """What is known of one objective, less being better. `update` it, then draw functions that may be the truth."""
+    """What is known of one objective, less being better. `update` it, then draw functions that may
+    be the truth.
+    """
 
     def __init__(self, coding: Coding, *, may_break: bool = False) -> None:
-        """`may_break`: a value far worse than all others is of a network that did not train, and is cut. Not for costs."""
+        """`may_break`: a value far worse than all others is of a network that did not train, and is
+        cut. Not for costs.
+        """
         self.coding, self._may_break = coding, may_break
         self._rows: dict[int, Value] = {}
         self._nodes: Nodes | None = None
@@ -75,12 +86,16 @@ class Learner:
         return len(self._rows)
 
     def update(self, rows: Mapping[int, Value]) -> None:
-        """Takes `rows` (number of a trial -> its value, finite) for what is known, and nothing else."""
+        """Takes `rows` (number of a trial -> its value, finite) for what is known, and nothing
+        else.
+        """
         if dict(rows) != self._rows:
             self._rows, self._algebra = dict(sorted(rows.items())), None
 
     def draw(self, rng: np.random.Generator, *, around: bool) -> Function:
-        """The posterior mean under drawn variances, or with `around` a function drawn around it (Matheron's rule)."""
+        """The posterior mean under drawn variances, or with `around` a function drawn around it
+        (Matheron's rule).
+        """
         nodes = self._variances
         if self._algebra is None:
             data = self._data([*self._rows.values()])
@@ -90,7 +105,9 @@ class Learner:
         shape, size = algebra.shapes[nodes.draws.shape[node]], float(nodes.draws.spread[node, -1])
         root, half = coding.main(shape), coding.pair_size(shape)
         noise = nodes.noise[node]
-        expected = size * noise * root[:, -1]  # known effects are expected to hold, as often more as less
+        expected = (
+            size * noise * root[:, -1]
+        )  # known effects are expected to hold, as often more as less
         entries, pairs = np.zeros(len(root)), None
         value = data.value - (coding.one_hot(data.codes) @ expected)[data.place]
         if around:
@@ -100,7 +117,11 @@ class Learner:
                 pairs = size * noise * half * coding.between_sites(upper + upper.T)
             prior = Function.centred(coding, 0.0, entries, pairs).of(data.codes)
             prior = prior + size * noise * np.sqrt(shape.own) * rng.standard_normal(len(data.codes))
-            value = value - prior[data.place] - noise * np.sqrt(data.weight) * rng.standard_normal(len(value))
+            value = (
+                value
+                - prior[data.place]
+                - noise * np.sqrt(data.weight) * rng.standard_normal(len(value))
+            )
         solved = algebra.solve(nodes.draws, node, value)
         dual = solved_by(solved.root, solved.residual, transposed=True)
         weights = size**2 * np.bincount(data.place, weights=dual, minlength=len(data.codes))
@@ -109,11 +130,15 @@ class Learner:
             centred = coding.centred(data.codes)
             found = half**2 * coding.between_sites((centred.T * weights) @ centred)
             pairs = found if pairs is None else pairs + found
-        return Function.centred(coding, -float(solved.rung_means[-1]), -entries, None if pairs is None else -pairs)
+        return Function.centred(
+            coding, -float(solved.rung_means[-1]), -entries, None if pairs is None else -pairs
+        )
 
     @property
     def _variances(self) -> Nodes:
-        """Found from the first values, whose number grows in steps, so that they depend on what is known alone."""
+        """Found from the first values, whose number grows in steps, so that they depend on what is
+        known alone.
+        """
         step = 1
         while (following := max(step + 1, int(np.ceil(step * GROWTH)))) <= len(self._rows):
             step = following
@@ -128,4 +153,10 @@ class Learner:
         codes = np.array(list(places), dtype=np.intp).reshape(len(places), len(self.coding.sites))
         values = -np.array([row.value for row in some])
         values = without_broken(values) if self._may_break else values
-        return Data.simple(self.coding.scaled_to(codes), codes, place, values, np.array([row.noise for row in some]))
+        return Data.simple(
+            self.coding.scaled_to(codes),
+            codes,
+            place,
+            values,
+            np.array([row.noise for row in some]),
+        )

@@ -1,4 +1,6 @@
-"""From a list of runs to the arrays that the model is fitted to, and what is believed of their variances before."""
+"""From a list of runs to the arrays that the model is fitted to, and what is believed of their
+variances before.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +21,59 @@ from nas_attn.tasks import SHARES
 Results = NDArray[np.float32]  # right or wrong per image, 1 or 0
 
 TARGET = 1_000_000  # the rung of runs that train as the network finally will be, above all others
-MOST, REPEATED = 400, 8  # runs that the model is fitted to at most; so many of each placement stay, or none
+MOST, REPEATED = (
+    400,
+    8,
+)  # runs that the model is fitted to at most; so many of each placement stay, or none
 FEWEST = 8  # runs of a block in which broken runs are cut, at least
-BROKEN = 3.0  # a broken run is cut so many times as far below the median as the best tenth lies above it
+BROKEN = (
+    3.0  # a broken run is cut so many times as far below the median as the best tenth lies above it
+)
 LEAST_SIZE = 0.02  # a rung's values differ at least by this share of another's
-APART, SHARE, LEAST = 4.0, 0.1, 3  # two values: gap in standard deviations; share and number of runs at either
-MOST_COMPARED, MOST_PAIRS = 64, 40  # runs whose results per image are compared; pairs looked at for new images
+APART, SHARE, LEAST = (
+    4.0,
+    0.1,
+    3,
+)  # two values: gap in standard deviations; share and number of runs at either
+MOST_COMPARED, MOST_PAIRS = (
+    64,
+    40,
+)  # runs whose results per image are compared; pairs looked at for new images
 
-FLOOR_SHARE, MOST_FLOORS = 0.8, 15.0  # least noise, as a share of the images' variance; largest, in units of theirs
+FLOOR_SHARE, MOST_FLOORS = (
+    0.8,
+    15.0,
+)  # least noise, as a share of the images' variance; largest, in units of theirs
 SPREAD_OF_SHARE, SPREAD_TO_NOISE, LEAST_SPREAD = 1.2, 0.5, 0.02
-"""Scale of the spread over placements: of a share p (an accuracy) this times p (1 - p), in points, .25 points at .70; in units
-of the noise, for a metric without a known unit; and the share of the noise below which a spread counts as none."""
-SPREAD_FREEDOMS, UNUSUAL = 3, 0.1  # the spread is half-t; with this probability half-Cauchy, so of any size
-EQUAL, TIE = 0.25, 0.2  # prior probability that no placement differs from another; else, that two are tied
-EQUAL_PRETRAINED = 0.45  # instead of EQUAL where all start from the same given weights: there modules change little
-UNLIKE = 4.0  # scale of the spread between different backbones, in units of that over placements: 1 point at .70
-LARGER = 0.4  # what a larger network is expected to gain, in units of that: before a run, it gains with two to one
+"""Scale of the spread over placements: of a share p (an accuracy) this times p (1 - p), in points,
+.25 points at .70; in units of the noise, for a metric without a known unit; and the share of the
+noise below which a spread counts as none.
+"""
+SPREAD_FREEDOMS, UNUSUAL = (
+    3,
+    0.1,
+)  # the spread is half-t; with this probability half-Cauchy, so of any size
+EQUAL, TIE = (
+    0.25,
+    0.2,
+)  # prior probability that no placement differs from another; else, that two are tied
+# instead of EQUAL where all start from the same given weights: there modules change little
+EQUAL_PRETRAINED = 0.45
+# scale of the spread between different backbones, in units of that over placements: 1 point at .70
+UNLIKE = 4.0
+# what a larger network is expected to gain, in units of that: before a run, it gains with two to
+# one
+LARGER = 0.4
 INTERACTION, GROWING, INTERACTION_FREEDOMS = 0.8, 0.25, 5
-"""Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond the usual; how firmly."""
+"""Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond
+the usual; how firmly.
+"""
 TARGET_NOISE = 0.7  # standard deviation of the log of the target's noise over the search's
-SEEDS, BACKBONES, LEVEL_FREEDOMS = 3.0, 2.0, 4  # half-t priors of the levels' scatter, in units of the noise
+SEEDS, BACKBONES, LEVEL_FREEDOMS = (
+    3.0,
+    2.0,
+    4,
+)  # half-t priors of the levels' scatter, in units of the noise
 
 
 _At = tuple[int, str, int, int]  # rung, placement's key, seed and backbone of a run
@@ -52,23 +87,35 @@ class Run:
     seed: int
     rung: int  # levels of training in the order of their worth; the answers are about the last one
     value: float
-    backbone: int = 0  # which of the study's backbones it started from; 0 where there is one, or none
-    correct: bytes | None = None  # of an accuracy: right or wrong per validation image, as bits (numpy.packbits order)
+    backbone: int = (
+        0  # which of the study's backbones it started from; 0 where there is one, or none
+    )
+    correct: bytes | None = (
+        None  # of an accuracy: right or wrong per validation image, as bits (numpy.packbits order)
+    )
     examples: int = 0  # validation images behind the value; 0 where unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Priors:
-    """What is believed about the variances of one metric at one rung before a run is seen. In the metric's own unit."""
+    """What is believed about the variances of one metric at one rung before a run is seen. In the
+    metric's own unit.
+    """
 
     floor: float | None  # noise that the images alone give one run, where it is known
     spread: float | None  # scale of the spread between placements; None: in proportion to the noise
-    size: float  # standard deviation of values within their blocks, at least the floor: where the noise is looked for
+    # standard deviation of values within their blocks, at least the floor: where the noise is
+    # looked for
+    size: float
     wide: float = 1.0  # the spread's scale over that of placements
 
     @classmethod
-    def of(cls, net: Floats, level: float, *, share: bool = False, floor: float | None = None) -> Priors:
-        """From values less their block's mean (runs,) and the median of the values; `share`: the metric is from 0 to 1."""
+    def of(
+        cls, net: Floats, level: float, *, share: bool = False, floor: float | None = None
+    ) -> Priors:
+        """From values less their block's mean (runs,) and the median of the values; `share`: the
+        metric is from 0 to 1.
+        """
         p = min(max(level, 0.02), 0.98)
         least = floor or 1e-9 * max(abs(level), 1e-3)  # where all values are equal
         size = max(float(np.sqrt(np.mean(net**2))) if len(net) else 0.0, least)
@@ -78,16 +125,23 @@ class Priors:
     def bounds(self) -> tuple[float, float]:
         if self.floor is None:
             return 0.003 * self.size, 8 * self.size
-        return math.sqrt(FLOOR_SHARE) * 1.001 * self.floor, max(MOST_FLOORS * self.floor, 8 * self.size)
+        return math.sqrt(FLOOR_SHARE) * 1.001 * self.floor, max(
+            MOST_FLOORS * self.floor, 8 * self.size
+        )
 
     def log_noise(self, s: Floats, below: Floats | None) -> Floats:
-        """Log density of log s. With a floor f: s² = .8 f² + w², w half-Cauchy of scale f; else flat.
+        """Log density of log s. With a floor f: s² = .8 f² + w², w half-Cauchy of scale f; else
+        flat.
 
         At the target: log-normal around `below`, the noise of the search.
         """
         if below is not None:
-            around = -0.5 * (np.log(s / below) / TARGET_NOISE) ** 2 - math.log(TARGET_NOISE * math.sqrt(2 * math.pi))
-            return np.asarray(np.where(s**2 > FLOOR_SHARE * (self.floor or 0.0) ** 2, around, -np.inf))
+            around = -0.5 * (np.log(s / below) / TARGET_NOISE) ** 2 - math.log(
+                TARGET_NOISE * math.sqrt(2 * math.pi)
+            )
+            return np.asarray(
+                np.where(s**2 > FLOOR_SHARE * (self.floor or 0.0) ** 2, around, -np.inf)
+            )
         low, high = self.bounds[0] * (1 - 1e-9), self.bounds[1] * (1 + 1e-9)
         if self.floor is None:
             return np.where((s >= low) & (s <= high), -math.log(math.log(high / low)), -np.inf)
@@ -97,17 +151,23 @@ class Priors:
         return np.asarray(np.where(s**2 > FLOOR_SHARE * f**2, density, -np.inf))
 
     def usual(self, s: Floats) -> Floats:
-        return self.wide * (SPREAD_TO_NOISE * s if self.spread is None else np.full_like(s, self.spread))
+        return self.wide * (
+            SPREAD_TO_NOISE * s if self.spread is None else np.full_like(s, self.spread)
+        )
 
     def log_spread(self, t: Floats, s: Floats, below: Floats | float) -> Floats:
-        """Log density of log t; none if t is too small to count. At the target, `below` (the search's) widens it."""
+        """Log density of log t; none if t is too small to count. At the target, `below` (the
+        search's) widens it.
+        """
         scale = np.hypot(self.usual(s), below)
         usual, of_any_size = log_half_t(t, scale, SPREAD_FREEDOMS), log_half_t(t, scale, 1)
         density = np.logaddexp(math.log(1 - UNUSUAL) + usual, math.log(UNUSUAL) + of_any_size)
         return np.asarray(np.where(t >= LEAST_SPREAD * s, density, -np.inf))
 
     def log_interaction(self, u: Floats, t: Floats, s: Floats) -> Floats:
-        """Log density of log u: u² scaled inverse chi-squared. Where placements differ much, so may backbones in what they do."""
+        """Log density of log u: u² scaled inverse chi-squared. Where placements differ much, so may
+        backbones in what they do.
+        """
         scale = INTERACTION * np.hypot(self.usual(s), GROWING * t)
         half = INTERACTION_FREEDOMS / 2
         log_square = half * np.log(half * scale**2) - math.lgamma(half) - (1 + half) * 2 * np.log(u)
@@ -117,7 +177,9 @@ class Priors:
 def log_half_t(x: Floats, scale: Floats | float, n: int) -> Floats:
     """Log density of log x, x half-t of this scale and with n degrees of freedom."""
     top = math.lgamma((n + 1) / 2) - math.lgamma(n / 2) - 0.5 * math.log(n * math.pi) + math.log(2)
-    return np.asarray(top - np.log(scale) - (n + 1) / 2 * np.log1p((x / scale) ** 2 / n) + np.log(x))
+    return np.asarray(
+        top - np.log(scale) - (n + 1) / 2 * np.log1p((x / scale) ** 2 / n) + np.log(x)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +196,15 @@ class Data:
     value: Floats
     weight: Floats  # variance of the run's noise over that of a full run
     priors: Sequence[Priors]  # one per rung
-    target: bool = False  # whether the last rung trains otherwise than those below, which may say little of it
+    target: bool = (
+        False  # whether the last rung trains otherwise than those below, which may say little of it
+    )
     equal: float = 0.0  # prior probability that no placement differs; 0 for different backbones
 
     @classmethod
-    def simple(cls, coding: Coding, codes: Codes, place: Ints, value: Floats, weight: Floats) -> Data:
+    def simple(
+        cls, coding: Coding, codes: Codes, place: Ints, value: Floats, weight: Floats
+    ) -> Data:
         """Of one rung, each value a block of its own, with priors in proportion to the noise."""
         priors = Priors.of(value - value.mean(), float(np.median(value)))
         none, each = np.zeros_like(place), np.arange(len(place))
@@ -163,12 +229,17 @@ class Assembled:
     keys: tuple[str, ...]  # all placements, the evaluated ones first, in the order of `data.codes`
     last: Sequence[Run]  # runs of the last rung
     broken: Mapping[str, tuple[float, float]]
-    """Key -> mean of what was cut off its runs at the last rung (negative) or is expected of it beforehand (positive), and how
-    broken they are on average, 0 to 1."""
+    """Key -> mean of what was cut off its runs at the last rung (negative) or is expected of it
+    beforehand (positive), and how broken they are on average, 0 to 1.
+    """
     values: Mapping[str, Sequence[float]]
-    """Key -> values of its runs at the last rung; of a placement that did not reach the target, those at the rung below."""
+    """Key -> values of its runs at the last rung; of a placement that did not reach the target,
+    those at the rung below.
+    """
     limits: tuple[float, float]  # of an expected score: 0 and 1 for a share, else infinite
-    two: tuple[float, float] | None  # the values at which the last rung's runs lie, where they lie at two
+    two: (
+        tuple[float, float] | None
+    )  # the values at which the last rung's runs lie, where they lie at two
 
 
 def assemble(
@@ -182,7 +253,9 @@ def assemble(
     larger: Collection[str] = (),
     pretrained: bool = False,
 ) -> Assembled:
-    """The runs of the rungs up to `rung`; of equal runs (placement, seed, backbone, rung) the last one counts."""
+    """The runs of the rungs up to `rung`; of equal runs (placement, seed, backbone, rung) the last
+    one counts.
+    """
 
     def block_of(run: Run) -> tuple[Hashable, ...]:
         """Runs of a block share the luck of their seed; those of different backbones do not."""
@@ -204,7 +277,9 @@ def assemble(
         floor = noise_floor(mine) if metric == "accuracy" else None
         share = metric in SHARES and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
-        expected = LARGER * UNLIKE * (priors[-1].spread or 0.0)  # taken off the runs, put back on the answers
+        expected = (
+            LARGER * UNLIKE * (priors[-1].spread or 0.0)
+        )  # taken off the runs, put back on the answers
         cut = cut - expected * np.array([run.key in larger for run in mine])
         values.append(cut)
     largest, wide = max(p.size for p in priors), UNLIKE if unlike else 1.0
@@ -226,7 +301,9 @@ def assemble(
     for some in by_rung[-1 - data.target :]:
         known |= _by_key(some, np.array([run.value for run in some]))
     off, how = _by_key(by_rung[-1], plain - cut), _by_key(by_rung[-1], broken)
-    cut_off = {key: (float(np.mean(off[key])), float(np.mean(how[key]))) for key in off if any(off[key])}
+    cut_off = {
+        key: (float(np.mean(off[key])), float(np.mean(how[key]))) for key in off if any(off[key])
+    }
     limits = (0.0, 1.0) if share else (-math.inf, math.inf)
     return Assembled(metric, lower_is_better, data, keys, by_rung[-1], cut_off, known, limits, two)
 
@@ -239,14 +316,22 @@ def _by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:
 
 
 def _newest(runs: Mapping[_At, Run]) -> dict[_At, Run]:
-    """Of each placement at each rung the runs of the highest seeds: as many of each as fit in, at least REPEATED."""
+    """Of each placement at each rung the runs of the highest seeds: as many of each as fit in, at
+    least REPEATED.
+    """
     groups = defaultdict[tuple[int, str], list[_At]](list)
     for at in sorted(runs):
         groups[at[:2]].append(at)
     sizes = np.array([len(group) for group in groups.values()])
     repeated = sizes[sizes > REPEATED]
-    room = max(MOST - sizes.sum() + repeated.sum(), MOST // 2)  # for these; the others fill the rest
-    fit = (size for size in range(sizes.max(), REPEATED, -1) if np.minimum(repeated, size).sum() <= room)
+    room = max(
+        MOST - sizes.sum() + repeated.sum(), MOST // 2
+    )  # for these; the others fill the rest
+    fit = (
+        size
+        for size in range(sizes.max(), REPEATED, -1)
+        if np.minimum(repeated, size).sum() <= room
+    )
     size = next(fit, REPEATED)
     return {at: runs[at] for group in groups.values() for at in group[-size:]}
 
@@ -257,7 +342,11 @@ def _best_informed(runs: Sequence[Run]) -> set[str]:
     for run in runs:
         rungs[run.key].append(run.rung)
     best = sorted(rungs, key=lambda key: (-max(rungs[key]), -len(rungs[key]), key))
-    return {key for key, count in zip(best, np.cumsum([len(rungs[key]) for key in best]), strict=True) if count <= MOST}
+    return {
+        key
+        for key, count in zip(best, np.cumsum([len(rungs[key]) for key in best]), strict=True)
+        if count <= MOST
+    }
 
 
 def _numbered(names: Sequence[Hashable]) -> Ints:
@@ -275,9 +364,11 @@ def _net(values: Floats, block: Ints) -> Floats:
 
 
 def _cut(values: Floats, block: Ints) -> tuple[Floats, Floats]:
-    """Values with broken runs cut, so that a network that does not train does not set the scale of all others.
+    """Values with broken runs cut, so that a network that does not train does not set the scale of
+    all others.
 
-    And how broken each run is: what was cut off over what was left of its distance below the median, at most 1.
+    And how broken each run is: what was cut off over what was left of its distance below the
+    median, at most 1.
     """
     found, broken = values.copy(), np.zeros(len(values))
     for number in np.unique(block):
@@ -297,7 +388,9 @@ def without_broken(values: Floats) -> Floats:
 
 
 def _two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float, float] | None:
-    """The two values, the lower first, at which runs lie, those of one block and of one placement at both; None without such."""
+    """The two values, the lower first, at which runs lie, those of one block and of one placement
+    at both; None without such.
+    """
     least = max(LEAST, int(np.ceil(SHARE * len(values))))
     ordered = np.sort(values)
     gaps = np.diff(ordered)[least - 1 : len(values) - least]
@@ -318,7 +411,9 @@ def _two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float
 
 
 def noise_floor(runs: Sequence[Run]) -> float | None:
-    """Standard deviation of a run by its images, those that one of two placements of a seed gets right; None if unknown."""
+    """Standard deviation of a run by its images, those that one of two placements of a seed gets
+    right; None if unknown.
+    """
     known = max((run.examples for run in runs), default=0)
     least = math.sqrt(0.5) / known if known else None
     blocks = defaultdict[tuple[int, int], list[Results]](list)
@@ -345,7 +440,9 @@ class NewImages:
             self._runs[run.key][run.seed, run.backbone] = run
 
     def gain(self, a: str, b: str) -> float:
-        """Covariance of two placements' differences with two seeds, else the mean over such pairs, else the variance of one."""
+        """Covariance of two placements' differences with two seeds, else the mean over such pairs,
+        else the variance of one.
+        """
         found = 0.0 if a == b else self._repeated(a, b)
         return self._typical if found is None else found
 

@@ -1,8 +1,11 @@
-"""The posterior of all variances, by adaptive importance sampling, and the linear model at each of its nodes.
+"""The posterior of all variances, by adaptive importance sampling, and the linear model at each of
+its nodes.
 
-Three hypotheses are weighed: placements differ, they differ in the search and not at the target, or nowhere. Variances are drawn
-from proposals fitted to the rounds before (Cornuet et al. 2012, arXiv:0907.1254) and weighted with the marginal likelihood, the
-rungs' means integrated out, in units of the search's noise, which is on a grid. The generator is fixed: equal runs give equal answers.
+Three hypotheses are weighed: placements differ, they differ in the search and not at the target, or
+nowhere. Variances are drawn from proposals fitted to the rounds before (Cornuet et al. 2012,
+arXiv:0907.1254) and weighted with the marginal likelihood, the rungs' means integrated out, in
+units of the search's noise, which is on a grid. The generator is fixed: equal runs give equal
+answers.
 """
 
 from __future__ import annotations
@@ -21,14 +24,23 @@ from nas_attn.model.runs import BACKBONES, LEVEL_FREEDOMS, SEEDS, TARGET_NOISE, 
 ROUND, EQUAL_ROUND = 44, 30  # draws of a round; more where there are more parameters
 FEWEST, MOST = 4, 32  # rounds
 ENOUGH = 100  # effective number of draws after which no round follows
-CHEAP = 6400  # of n runs at most CHEAP / n draws are asked for, as the equations of many runs take long
+CHEAP = (
+    6400  # of n runs at most CHEAP / n draws are asked for, as the equations of many runs take long
+)
 TAILS = 6  # degrees of freedom of the proposals
-NODES, FEW_NODES, MANY_RUNS = 48, 8, 300  # draws that stand for the posterior in the end; fewer from so many runs on
+NODES, FEW_NODES, MANY_RUNS = (
+    48,
+    8,
+    300,
+)  # draws that stand for the posterior in the end; fewer from so many runs on
 NOISES = 14  # values of the noise at each draw
 JITTER = 1e-9
 BORDER = 1e300  # beyond all squares, so that a bordered covariance has a root
 AT_ONCE = 2**17  # numbers in the covariances that are solved together
-LUCK, MOST_ETA = 0.5, 0.97  # correlation of a run's luck at two rungs: middle of its prior (normal scale), end
+LUCK, MOST_ETA = (
+    0.5,
+    0.97,
+)  # correlation of a run's luck at two rungs: middle of its prior (normal scale), end
 UNRELATED = 1 / 3  # prior probability that the search says nothing about the target
 
 
@@ -57,7 +69,9 @@ class Draws:
 
 
 class Family:
-    """One hypothesis: its parameters, and what they mean. `differ`: at how many rungs, from the lowest, placements differ."""
+    """One hypothesis: its parameters, and what they mean. `differ`: at how many rungs, from the
+    lowest, placements differ.
+    """
 
     def __init__(self, data: Data, shapes: Sequence[Shape], differ: int) -> None:
         self.data, self.differ = data, differ
@@ -65,16 +79,24 @@ class Family:
         self.unit = rungs - 1 - data.target  # the rung whose noise is the unit
         self.shapes = list(shapes) if differ or several else list(shapes[:1])
         sizes, names = np.log([p.size for p in data.priors]), dict[str, tuple[float, float]]()
-        for k in range(rungs):  # spreads begin wide: a module that alone sees a cue spreads a hundred times the noise
+        for k in range(
+            rungs
+        ):  # spreads begin wide: a module that alone sees a cue spreads a hundred times the noise
             names |= {f"spread{k}": (0.5, 2.2)} if k < differ or several else {}
-            names |= {f"noise{k}": (float(np.clip(sizes[k] - sizes[self.unit], -4, 4)), 0.6)} if k < self.unit else {}
+            names |= (
+                {f"noise{k}": (float(np.clip(sizes[k] - sizes[self.unit], -4, 4)), 0.6)}
+                if k < self.unit
+                else {}
+            )
         names |= {f"noise{rungs - 1}": (0.0, TARGET_NOISE)} if data.target else {}
         names |= {"eta": (LUCK, 1.0)} if rungs > 1 else {}
         names |= {"rho": (0.0, 1.0)} if rungs - data.target > 1 and (differ or several) else {}
         names |= {"target": (0.0, 1.0)} if data.target and (differ == rungs or several) else {}
         names |= {"backbones": (0.0, 1.2)} if several else {}
         names |= {"interaction": (-0.3, 0.8)} if several and differ else {}
-        last = data.block[data.rung >= self.unit]  # blocks of the last rung, of the search or the target
+        last = data.block[
+            data.rung >= self.unit
+        ]  # blocks of the last rung, of the search or the target
         names |= {"seeds": (0.0, 1.2)} if len(np.unique(last)) < len(last) else {}
         self.index = {name: i for i, name in enumerate(names)}
         self.middle, self.width = np.array([*names.values()]).reshape(-1, 2).T
@@ -103,7 +125,9 @@ class Family:
         )
 
     def noises(self, squares: Floats) -> Floats:
-        """(m, NOISES) noises around what the runs' squares (m,) say, in even steps of their logarithm."""
+        """(m, NOISES) noises around what the runs' squares (m,) say, in even steps of their
+        logarithm.
+        """
         freedoms = max(len(self.data.value) - self.data.rungs, 1)
         near, reach = np.sqrt(squares / freedoms), 4 / math.sqrt(2 * freedoms)
         least, most = self.data.priors[self.unit].bounds
@@ -117,7 +141,9 @@ class Family:
         found = np.log(self.prior)[draws.shape][:, None] + np.zeros(noises.shape)
         for k, priors in enumerate(self.data.priors):
             tied = k > self.unit
-            luck = np.hypot(s[:, k - 1], draws.interaction[:, k - 1, None] * noises) if tied else None
+            luck = (
+                np.hypot(s[:, k - 1], draws.interaction[:, k - 1, None] * noises) if tied else None
+            )
             found = found + priors.log_noise(s[:, k], luck)
             t = draws.spread[:, k, None] * noises
             u = draws.interaction[:, k, None] * noises
@@ -128,8 +154,15 @@ class Family:
                 found = found + priors.log_interaction(u, t, s[:, k])
         for name, middle in (("rho", 0.0), ("target", 0.0), ("eta", LUCK)):
             if name in self.index:
-                found = found - 0.5 * (self._get(z, name)[:, None] - middle) ** 2 - 0.5 * math.log(2 * math.pi)
-        for name, value, scale in (("seeds", draws.seeds, SEEDS), ("backbones", draws.backbones, BACKBONES)):
+                found = (
+                    found
+                    - 0.5 * (self._get(z, name)[:, None] - middle) ** 2
+                    - 0.5 * math.log(2 * math.pi)
+                )
+        for name, value, scale in (
+            ("seeds", draws.seeds, SEEDS),
+            ("backbones", draws.backbones, BACKBONES),
+        ):
             if name in self.index:
                 found = found + log_half_t(value, scale, LEVEL_FREEDOMS)[:, None]
         return np.asarray(found)
@@ -151,7 +184,9 @@ def _chained(links: Sequence[Floats], count: int) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A multivariate t distribution of the parameters (`root` is lower triangular), and probabilities of the shapes."""
+    """A multivariate t distribution of the parameters (`root` is lower triangular), and
+    probabilities of the shapes.
+    """
 
     middle: Floats
     root: Floats
@@ -160,7 +195,9 @@ class Proposal:
     def draw(self, rng: np.random.Generator, count: int) -> tuple[Ints, Floats]:
         normal = rng.standard_normal((count, len(self.middle)))
         stretch = np.sqrt(TAILS / rng.chisquare(TAILS, count))[:, None]
-        return rng.choice(len(self.shapes), count, p=self.shapes), self.middle + stretch * (normal @ self.root.T)
+        return rng.choice(len(self.shapes), count, p=self.shapes), self.middle + stretch * (
+            normal @ self.root.T
+        )
 
 
 def _log_densities(proposals: Sequence[Proposal], shape: Ints, z: Floats) -> Floats:
@@ -168,14 +205,22 @@ def _log_densities(proposals: Sequence[Proposal], shape: Ints, z: Floats) -> Flo
     d, roots = z.shape[1], np.stack([p.root for p in proposals])
     off = z - np.stack([p.middle for p in proposals])[:, None]  # (proposals, m, d)
     squares = (np.linalg.solve(roots, off.swapaxes(1, 2)) ** 2).sum(axis=1)
-    scale = math.lgamma((TAILS + d) / 2) - math.lgamma(TAILS / 2) - 0.5 * d * math.log(TAILS * math.pi)
+    scale = (
+        math.lgamma((TAILS + d) / 2) - math.lgamma(TAILS / 2) - 0.5 * d * math.log(TAILS * math.pi)
+    )
     logs = scale - _half_log(roots)[:, None] - 0.5 * (TAILS + d) * np.log1p(squares / TAILS)
-    return np.asarray(np.logaddexp.reduce(logs + np.log(np.stack([p.shapes for p in proposals]))[:, shape], axis=0))
+    return np.asarray(
+        np.logaddexp.reduce(
+            logs + np.log(np.stack([p.shapes for p in proposals]))[:, shape], axis=0
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """The equations at one draw: root⁻¹ times the values and the rungs' indicators, and what the rungs' means are."""
+    """The equations at one draw: root⁻¹ times the values and the rungs' indicators, and what the
+    rungs' means are.
+    """
 
     root: Floats
     value: Floats
@@ -228,7 +273,9 @@ class Algebra:
         return np.asarray(found)
 
     def _between(self, size: Floats, correlation: Floats) -> Floats:
-        """(m, runs, runs) covariance of something of these sizes (m, rungs) at each rung; (m, 1, 1) with one rung."""
+        """(m, runs, runs) covariance of something of these sizes (m, rungs) at each rung; (m, 1, 1)
+        with one rung.
+        """
         between = size[:, :, None] * size[:, None, :] * correlation
         if self.data.rungs == 1:
             return between
@@ -236,11 +283,15 @@ class Algebra:
         return between.repeat(counts, axis=1).repeat(counts, axis=2)
 
     def solve(self, draws: Draws, i: int, values: Floats | None = None) -> Solved:
-        """The equations at one draw, for the runs' or other values; LinAlgError where the covariance is singular."""
+        """The equations at one draw, for the runs' or other values; LinAlgError where the
+        covariance is singular.
+        """
         return Solved(*(part[0] for part in self._solved(draws.some(slice(i, i + 1)), values)))
 
     def sums(self, draws: Draws) -> tuple[Floats, Floats]:
-        """(log determinants / 2, squares), each (m,): what the likelihood needs, the rungs' means integrated out."""
+        """(log determinants / 2, squares), each (m,): what the likelihood needs, the rungs' means
+        integrated out.
+        """
         count = len(draws.shape)
         if count == 1 or count * len(self.means) ** 2 <= AT_ONCE:
             try:
@@ -250,12 +301,16 @@ class Algebra:
             except np.linalg.LinAlgError:  # a covariance is singular
                 if count == 1:
                     return np.full(1, np.inf), np.ones(1)
-        halves = [self.sums(draws.some(half)) for half in (slice(count // 2), slice(count // 2, None))]
+        halves = [
+            self.sums(draws.some(half)) for half in (slice(count // 2), slice(count // 2, None))
+        ]
         sizes, squares = (np.concatenate(part) for part in zip(*halves, strict=True))
         return sizes, squares
 
     def _solved(self, draws: Draws, values: Floats | None = None) -> tuple[Floats, ...]:
-        """What `Solved` holds, at all draws. The last rows of the root of a bordered covariance are root⁻¹ times the border."""
+        """What `Solved` holds, at all draws. The last rows of the root of a bordered covariance are
+        root⁻¹ times the border.
+        """
         border = np.column_stack((self.data.value if values is None else values, self.means)).T
         runs, size = len(self.means), len(self.means) + len(border)
         bordered = np.tile(BORDER * np.eye(size), (len(draws.shape), 1, 1))
@@ -264,7 +319,8 @@ class Algebra:
         value, means = root[:, runs, :runs], root[:, runs + 1 :, :runs].swapaxes(1, 2)
         inner = np.asarray(np.linalg.cholesky(means.swapaxes(1, 2) @ means), dtype=np.float64)
         projected = np.asarray(
-            np.linalg.solve(inner, means.swapaxes(1, 2) @ value[:, :, None])[:, :, 0], dtype=np.float64
+            np.linalg.solve(inner, means.swapaxes(1, 2) @ value[:, :, None])[:, :, 0],
+            dtype=np.float64,
         )
         return root[:, :runs, :runs], value, means, inner, projected
 
@@ -283,7 +339,9 @@ def solved_by(root: Floats, right: Floats, *, transposed: bool = False) -> Float
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """k draws that stand for the posterior, with weights that add up to 1, and the noise of one run at the last rung of the search."""
+    """k draws that stand for the posterior, with weights that add up to 1, and the noise of one run
+    at the last rung of the search.
+    """
 
     shapes: Sequence[Shape]
     draws: Draws
@@ -309,8 +367,12 @@ def posterior(data: Data, shapes: Sequence[Shape]) -> Nodes:
     return _kept(found, shapes, NODES if len(data.value) < MANY_RUNS else FEW_NODES)
 
 
-def _sampled(family: Family, count: int, prior: float, rng: np.random.Generator) -> tuple[Draws, Floats, Floats]:
-    """(draws, (m, NOISES) log weights, noises): weights that add up to the hypothesis' log prior and marginal likelihood."""
+def _sampled(
+    family: Family, count: int, prior: float, rng: np.random.Generator
+) -> tuple[Draws, Floats, Floats]:
+    """(draws, (m, NOISES) log weights, noises): weights that add up to the hypothesis' log prior
+    and marginal likelihood.
+    """
     algebra = Algebra(family.data, family.shapes)
     proposals = [Proposal(family.middle, np.diag(family.width), family.prior)]
     freedoms = len(algebra.data.value) - algebra.data.rungs
@@ -325,7 +387,9 @@ def _sampled(family: Family, count: int, prior: float, rng: np.random.Generator)
         s = family.noises(squares)
         target = family.log_prior(draws, new_z, s) + np.log(np.log(s[:, 1] / s[:, 0]))[:, None]
         target = target - sizes[:, None] - freedoms * np.log(s) - 0.5 * squares[:, None] / s**2
-        density = np.logaddexp(density, _log_densities(proposals[-1:], shape, z))  # of the proposals' sum
+        density = np.logaddexp(
+            density, _log_densities(proposals[-1:], shape, z)
+        )  # of the proposals' sum
         density = np.append(density, _log_densities(proposals, new_shape, new_z))
         shape, z = np.append(shape, new_shape), np.concatenate((z, new_z))
         logs, noises = np.concatenate((logs, target)), np.concatenate((noises, s))
@@ -353,12 +417,17 @@ def _fitted(family: Family, shape: Ints, z: Floats, logs: Floats) -> Proposal:
     middle = weights @ z
     off = z - middle
     covariance = (off.T * weights) @ off + np.diag((0.15 * family.width) ** 2)
-    shapes = 0.85 * np.bincount(shape, weights=weights, minlength=len(family.shapes)) + 0.15 * family.prior
+    shapes = (
+        0.85 * np.bincount(shape, weights=weights, minlength=len(family.shapes))
+        + 0.15 * family.prior
+    )
     root = np.asarray(np.linalg.cholesky(1.2 * covariance), dtype=np.float64)
     return Proposal(middle, root, shapes / shapes.sum())
 
 
-def _kept(found: Sequence[tuple[Draws, Floats, Floats]], shapes: Sequence[Shape], count: int) -> Nodes:
+def _kept(
+    found: Sequence[tuple[Draws, Floats, Floats]], shapes: Sequence[Shape], count: int
+) -> Nodes:
     """Nodes drawn in even steps along the weights; the weight of "equal" is exact."""
     top = max(float(logs.max()) for _, logs, _ in found)
     shares = [np.exp(logs - top) for _, logs, _ in found]
@@ -377,5 +446,7 @@ def _kept(found: Sequence[tuple[Draws, Floats, Floats]], shapes: Sequence[Shape]
         weight.append(np.full(many, mass / many))
         noise.append(noises[order[i], g])
     weights = np.concatenate(weight)
-    joined = Draws(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Draws)))
+    joined = Draws(
+        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Draws))
+    )
     return Nodes(shapes, joined, weights / weights.sum(), np.concatenate(noise))

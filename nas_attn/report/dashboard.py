@@ -34,8 +34,12 @@ _TITLES = {
 _MOST_ROWS = 40  # Rows of the study note's table at most
 
 
-def publish(storage: BaseStorage, study: int, identity: Callable[[int], int], snapshot: Snapshot) -> None:
-    """Updates notes and plots; several workers may do so at once. `identity`: a trial's number -> its id in Optuna's storage."""
+def publish(
+    storage: BaseStorage, study: int, identity: Callable[[int], int], snapshot: Snapshot
+) -> None:
+    """Updates notes and plots; several workers may do so at once. `identity`: a trial's number ->
+    its id in Optuna's storage.
+    """
     views = [(view, identity(view.trial)) for view in snapshot.candidates]
     for _ in range(_ROUNDS):
         known = storage.get_study_system_attrs(study)
@@ -52,17 +56,28 @@ def publish(storage: BaseStorage, study: int, identity: Callable[[int], int], sn
 
 
 def note(view: CandidateView, snapshot: Snapshot) -> str:
-    """A trial's note (Markdown): placement, outcome, cost. Current estimates only for front and baselines."""
+    """A trial's note (Markdown): placement, outcome, cost. Current estimates only for front and
+    baselines.
+    """
     what = f"baseline: {view.baseline}" if view.baseline else "searched"
-    lines = [f"`{view.placement}`", f"**{view.state}, {what}{', on the front' if view.on_front else ''}**"]
+    lines = [
+        f"`{view.placement}`",
+        f"**{view.state}, {what}{', on the front' if view.on_front else ''}**",
+    ]
     if view.reason:
         lines.append(" ".join(view.reason.split()))
     if view.on_front or view.baseline is not None:
         indices = range(len(snapshot.objectives))
-        now = [f"{words.heading(snapshot, index)} {words.shown(snapshot, view, index)}" for index in indices]
+        now = [
+            f"{words.heading(snapshot, index)} {words.shown(snapshot, view, index)}"
+            for index in indices
+        ]
         lines.append(f"Estimated now: {', '.join(now)}.")
         if view.beats_none is not None:
-            lines.append(f"Probability of being better than the bare backbone: {units.probability(view.beats_none)}.")
+            lines.append(
+                "Probability of being better than the bare backbone:"
+                f" {units.probability(view.beats_none)}."
+            )
     if view.cost is not None:
         lines.append(f"{units.counted(view.cost)}.")
     return "\n\n".join(lines)
@@ -78,22 +93,30 @@ def study_note(snapshot: Snapshot) -> str:
     if snapshot.front:
         lines.append(_front(snapshot))
     lines.append(
-        "The Pareto plot here shows the values told to Optuna when a trial ended. The front above also uses the seeds and the "
-        f"latency sessions that came later; after the search, the Pareto plot of the study {snapshot.study}{SUFFIX} shows it."
+        "The Pareto plot here shows the values told to Optuna when a trial ended. The front above"
+        " also uses the seeds and the latency sessions that came later; after the search, the"
+        f" Pareto plot of the study {snapshot.study}{SUFFIX} shows it."
     )
-    lines.append("Estimates from the search on the validation images, with 95 % intervals; not a claim.")
+    lines.append(
+        "Estimates from the search on the validation images, with 95 % intervals; not a claim."
+    )
     return "\n\n".join(lines)
 
 
 def _front(snapshot: Snapshot) -> str:
     objectives = range(len(snapshot.objectives))
     rows = [
-        [str(view.trial), ", ".join(filter(None, ["front" if view.on_front else "", view.baseline]))]
+        [
+            str(view.trial),
+            ", ".join(filter(None, ["front" if view.on_front else "", view.baseline])),
+        ]
         + [words.shown(snapshot, view, index) for index in objectives]
         + [f"`{view.placement}`"]
         for view in snapshot.shown[:_MOST_ROWS]
     ]
-    return _table(["trial", "", *(words.heading(snapshot, index) for index in objectives), "placement"], rows)
+    return _table(
+        ["trial", "", *(words.heading(snapshot, index) for index in objectives), "placement"], rows
+    )
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -108,13 +131,17 @@ def _plots(snapshot: Snapshot) -> dict[str, str]:
     found = {}
     for name, figure in all_figures(snapshot).items():
         title = next(title for prefix, title in _TITLES.items() if name.startswith(prefix))
-        figure.update_layout(title={"text": title, "x": 0.02, "y": 0.97, "yanchor": "top"}, margin_t=110)
+        figure.update_layout(
+            title={"text": title, "x": 0.02, "y": 0.97, "yanchor": "top"}, margin_t=110
+        )
         found[f"nas_attn-{name}"] = str(figure.to_json())
     return found
 
 
 def _note_attributes(known: dict[str, Any], prefix: str, ours: str) -> dict[str, Any]:
-    """A note's attributes; empty if the note is up to date. The text below our line is the user's and stays."""
+    """A note's attributes; empty if the note is up to date. The text below our line is the user's
+    and stays.
+    """
     body_prefix, version = f"{prefix}note_str:", f"{prefix}note_ver"
     old = "".join(str(known[key]) for key in _numbered(known, body_prefix))
     mine, marker, below = old.partition(BELOW)
@@ -122,7 +149,10 @@ def _note_attributes(known: dict[str, Any], prefix: str, ours: str) -> dict[str,
         mine, below = "", f"\n\n{old}" if old else ""
     if mine == f"{ours}\n\n":
         return {}
-    return {version: int(known.get(version, 0)) + 1, **_chunks(known, body_prefix, f"{ours}\n\n{BELOW}{below}")}
+    return {
+        version: int(known.get(version, 0)) + 1,
+        **_chunks(known, body_prefix, f"{ours}\n\n{BELOW}{below}"),
+    }
 
 
 def _chunks(known: dict[str, Any], prefix: str, text: str) -> dict[str, Any]:
@@ -144,7 +174,9 @@ MOST = 100  # Most candidates shown; the front and the baselines come first
 
 
 def write_answer_study(storage: BaseStorage, now: Snapshot) -> None:
-    """Writes the Optuna study of the answer; does nothing if no candidate is scored, or nothing has changed."""
+    """Writes the Optuna study of the answer; does nothing if no candidate is scored, or nothing has
+    changed.
+    """
     import optuna
 
     trials, name = _trials(now), f"{now.study}{SUFFIX}"
@@ -155,13 +187,22 @@ def write_answer_study(storage: BaseStorage, now: Snapshot) -> None:
         if [(t.params, t.values) for t in known] == [(t.params, t.values) for t in trials]:
             return
         optuna.delete_study(study_name=name, storage=storage)
-    with suppress(optuna.exceptions.DuplicatedStudyError):  # another process writes the same at this moment
-        falls = [lower_is_better(objective) and not now.compared(objective) for objective in now.objectives]
-        directions: list[Literal["minimize", "maximize"]] = ["minimize" if one else "maximize" for one in falls]
+    with suppress(
+        optuna.exceptions.DuplicatedStudyError
+    ):  # another process writes the same at this moment
+        falls = [
+            lower_is_better(objective) and not now.compared(objective)
+            for objective in now.objectives
+        ]
+        directions: list[Literal["minimize", "maximize"]] = [
+            "minimize" if one else "maximize" for one in falls
+        ]
         study = optuna.create_study(study_name=name, storage=storage, directions=directions)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names([words.heading(now, index) for index in range(len(now.objectives))])
+            study.set_metric_names(
+                [words.heading(now, index) for index in range(len(now.objectives))]
+            )
         study.add_trials(trials)
 
 
@@ -169,8 +210,14 @@ def _trials(now: Snapshot) -> list[FrozenTrial]:
     from optuna.distributions import BaseDistribution, CategoricalDistribution
     from optuna.trial import create_trial
 
-    scored = [(view, values) for view in now.candidates if view.state == "scored" and (values := _values(now, view))]
-    scored.sort(key=lambda found: (not found[0].on_front, found[0].baseline is None, found[0].trial))
+    scored = [
+        (view, values)
+        for view in now.candidates
+        if view.state == "scored" and (values := _values(now, view))
+    ]
+    scored.sort(
+        key=lambda found: (not found[0].on_front, found[0].baseline is None, found[0].trial)
+    )
     shown = scored[:MOST]
     if not shown:
         return []
@@ -179,11 +226,14 @@ def _trials(now: Snapshot) -> list[FrozenTrial]:
         "placement": [str(view.placement) for view, _ in shown],
     }
     distributions: dict[str, BaseDistribution] = {
-        name: CategoricalDistribution(tuple(dict.fromkeys(texts))) for name, texts in columns.items()
+        name: CategoricalDistribution(tuple(dict.fromkeys(texts)))
+        for name, texts in columns.items()
     }
     return [
         create_trial(
-            values=values, params={name: texts[i] for name, texts in columns.items()}, distributions=distributions
+            values=values,
+            params={name: texts[i] for name, texts in columns.items()},
+            distributions=distributions,
         )
         for i, (_, values) in enumerate(shown)
     ]
@@ -195,7 +245,13 @@ def _values(now: Snapshot, view: CandidateView) -> list[float] | None:
     for objective, value in zip(now.objectives, view.values, strict=True):
         gain = view.gains.get(objective_name(objective))
         if now.compared(objective):
-            value = gain.mean * units.unit(objective).scale if gain else 0.0 if view.baseline == "none" else None
+            value = (
+                gain.mean * units.unit(objective).scale
+                if gain
+                else 0.0
+                if view.baseline == "none"
+                else None
+            )
         if value is None:
             return None
         found.append(round(value, 6))

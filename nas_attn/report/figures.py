@@ -1,4 +1,6 @@
-"""A snapshot's figures (plotly): the front, learning curves, noise, maps of effects; and as files."""
+"""A snapshot's figures (plotly): the front, learning curves, noise, maps of effects; and as
+files.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ BLUE, ORANGE, GREEN, RED, GREY = "#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8
 
 
 def blank_figure(*, height: int) -> go.Figure:
-    """A figure without data; its colours suit a light and a dark page, and the page sets the text's colour."""
+    """A figure without data; its colours suit a light and a dark page, and the page sets the text's
+    colour.
+    """
     figure = go.Figure()
     figure.update_layout(
         template="none",
@@ -45,8 +49,17 @@ def blank_figure(*, height: int) -> go.Figure:
     return figure.update_xaxes(**grid).update_yaxes(**grid)
 
 
-def measure(figure: go.Figure, axis: Literal["x", "y"], objective: str, title: str = "", *, gain: bool = False) -> None:
-    """Puts an objective on an axis, in its display unit, as values or as gains (positive is better)."""
+def measure(
+    figure: go.Figure,
+    axis: Literal["x", "y"],
+    objective: str,
+    title: str = "",
+    *,
+    gain: bool = False,
+) -> None:
+    """Puts an objective on an axis, in its display unit, as values or as gains (positive is
+    better).
+    """
     unit = units.unit(objective)
     if gain:
         said = f"gain in {units.title(objective)} over the bare backbone"
@@ -62,7 +75,9 @@ def measure(figure: go.Figure, axis: Literal["x", "y"], objective: str, title: s
 
 
 def _scale(figure: go.Figure, axis: Literal["x", "y"], factor: float) -> None:
-    """Multiplies the drawn values. Plotly's own format of shares has no space before the percent sign."""
+    """Multiplies the drawn values. Plotly's own format of shares has no space before the percent
+    sign.
+    """
 
     def scaled(value: float) -> float:
         return round(factor * float(value), 6)
@@ -78,17 +93,31 @@ def _scale(figure: go.Figure, axis: Literal["x", "y"], factor: float) -> None:
             holder[name] = scaled(holder[name])
 
 
-PALETTE = (BLUE, ORANGE, GREEN, RED, "#8f6bd1", "#3fb8c9", "#b8a200", "#c76bb0", "#7a8f3c", "#a06a42")
+PALETTE = (
+    BLUE,
+    ORANGE,
+    GREEN,
+    RED,
+    "#8f6bd1",
+    "#3fb8c9",
+    "#b8a200",
+    "#c76bb0",
+    "#7a8f3c",
+    "#a06a42",
+)
 BARE = "bare backbone"
 LETTERS = 90  # Letters of a line of a point's hover text
-_MOST_CURVES = 150  # Learning curves drawn at most; the front, the baselines and the newest go first
+_MOST_CURVES = (
+    150  # Learning curves drawn at most; the front, the baselines and the newest go first
+)
 Ends = tuple[float, float, float]  # A value and the ends of its 95 % interval
 Point = tuple[CandidateView, Ends, Ends]  # A candidate with its x and y
 
 
 def front_figures(snapshot: Snapshot, *, absolute: bool = False) -> list[go.Figure]:
-    """The first objective against each other one (against the trial's number if there is only one); metrics as gains over the bare
-    backbone, or as they are (`absolute`)."""
+    """The first objective against each other one (against the trial's number if there is only one);
+    metrics as gains over the bare backbone, or as they are (`absolute`).
+    """
     others = range(1, len(snapshot.objectives)) if len(snapshot.objectives) > 1 else [None]
     return [_front(snapshot, other, absolute) for other in others]
 
@@ -114,16 +143,39 @@ def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
     figure = blank_figure(height=460)
     points: list[Point] = []
     for view in snapshot.candidates:
-        x: Ends | None = (view.trial,) * 3 if other is None else _ends(snapshot, view, other, absolute)
+        x: Ends | None = (
+            (view.trial,) * 3 if other is None else _ends(snapshot, view, other, absolute)
+        )
         y = _ends(snapshot, view, 0, absolute)
         if view.state == "scored" and x is not None and y is not None:
             points.append((view, x, y))
     others = [point for point in points if not point[0].control]
     groups = (
-        ("searched", [p for p in others if p[0].baseline is None and not p[0].on_front], GREY, "circle", 7, False),
-        ("uniform baselines", [p for p in others if p[0].baseline not in (None, "none")], ORANGE, "diamond", 10, True),
+        (
+            "searched",
+            [p for p in others if p[0].baseline is None and not p[0].on_front],
+            GREY,
+            "circle",
+            7,
+            False,
+        ),
+        (
+            "uniform baselines",
+            [p for p in others if p[0].baseline not in (None, "none")],
+            ORANGE,
+            "diamond",
+            10,
+            True,
+        ),
         ("controls without attention", [p for p in points if p[0].control], GREY, "x", 9, True),
-        ("front", [p for p in points if p[0].on_front and p[0].baseline is None], BLUE, "circle", 11, True),
+        (
+            "front",
+            [p for p in points if p[0].on_front and p[0].baseline is None],
+            BLUE,
+            "circle",
+            11,
+            True,
+        ),
         (BARE, [p for p in points if p[0].baseline == "none"], RED, "square", 11, True),
     )
     if other is not None and len(snapshot.objectives) == 2:
@@ -145,13 +197,21 @@ def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
     return figure
 
 
-def _measure_axis(snapshot: Snapshot, figure: go.Figure, axis: Literal["x", "y"], index: int, absolute: bool) -> None:
+def _measure_axis(
+    snapshot: Snapshot, figure: go.Figure, axis: Literal["x", "y"], index: int, absolute: bool
+) -> None:
     objective = snapshot.objectives[index]
     measure(figure, axis, objective, gain=not absolute and snapshot.compared(objective))
 
 
 def _points(
-    snapshot: Snapshot, points: Sequence[Point], name: str, colour: str, symbol: str, size: int, bars: bool
+    snapshot: Snapshot,
+    points: Sequence[Point],
+    name: str,
+    colour: str,
+    symbol: str,
+    size: int,
+    bars: bool,
 ) -> go.Scatter:
     trace = go.Scatter(
         x=[x[0] for _, x, _ in points],
@@ -179,14 +239,20 @@ def hover(snapshot: Snapshot, view: CandidateView) -> str:
     """A candidate in a few lines; the placement can be pasted back."""
     placement = [str(view.placement)]
     if len(placement[0]) > LETTERS:
-        placement = textwrap.wrap(placement[0], LETTERS, break_long_words=False, break_on_hyphens=False)
+        placement = textwrap.wrap(
+            placement[0], LETTERS, break_long_words=False, break_on_hyphens=False
+        )
     lines = [f"<b>{html.escape(words.label(view))}</b>", *(html.escape(line) for line in placement)]
     for index, objective in enumerate(snapshot.objectives):
-        lines.append(f"{html.escape(objective_name(objective))}: {words.with_spread(snapshot, view, index)}")
+        lines.append(
+            f"{html.escape(objective_name(objective))}: {words.with_spread(snapshot, view, index)}"
+        )
         gain = view.gains.get(objective_name(objective))
         if gain is not None:
             ends = units.difference_range(objective, gain.low, gain.high)
-            lines.append(f"gain over the bare backbone: {units.difference(objective, gain.mean)} ({ends})")
+            lines.append(
+                f"gain over the bare backbone: {units.difference(objective, gain.mean)} ({ends})"
+            )
     if view.cost is not None:
         lines.append(units.counted(view.cost))
     return "<br>".join(lines)
@@ -225,7 +291,9 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
     first = snapshot.recipe.first_seed
     seeds = range(first, first + snapshot.recipe.training.backbones)
     start = {
-        p.seed: p.metrics[metric] for p in snapshot.backbone if p.seed in seeds and metric in p.metrics
+        p.seed: p.metrics[metric]
+        for p in snapshot.backbone
+        if p.seed in seeds and metric in p.metrics
     }  # not fresh
     if start:
         level = fmean(start.values())
@@ -242,8 +310,13 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
 
 
 def _for_curves(snapshot: Snapshot) -> list[CandidateView]:
-    weight = {view.key: (view.on_front, view.baseline is not None, view.trial) for view in snapshot.candidates}
-    views = sorted((view for view in snapshot.candidates if view.scores), key=lambda view: weight[view.key])
+    weight = {
+        view.key: (view.on_front, view.baseline is not None, view.trial)
+        for view in snapshot.candidates
+    }
+    views = sorted(
+        (view for view in snapshot.candidates if view.scores), key=lambda view: weight[view.key]
+    )
     return views[-_MOST_CURVES:]
 
 
@@ -278,12 +351,17 @@ def _curves(
             x.append(point.epochs)
             y.append(point.metrics[metric])
             texts.append(
-                f"{units.value(metric, point.metrics[metric])} after {several(point.epochs, 'epoch')}, seed {point.seed}<br>{said}"
+                f"{units.value(metric, point.metrics[metric])} after"
+                f" {several(point.epochs, 'epoch')}, seed {point.seed}<br>{said}"
             )
         x.append(None)
         y.append(None)
         texts.append("")
-        symbols += [*["circle"] * (len(points) - 1), "x" if view.state == "pruned" else "circle", "circle"]
+        symbols += [
+            *["circle"] * (len(points) - 1),
+            "x" if view.state == "pruned" else "circle",
+            "circle",
+        ]
     return go.Scatter(
         x=x,
         y=y,
@@ -297,18 +375,28 @@ def _curves(
 
 
 def noise_figure(snapshot: Snapshot) -> go.Figure | None:
-    """Each run's gain over the bare backbone's run of the same seed, beside the candidate's estimate; None without gains."""
+    """Each run's gain over the bare backbone's run of the same seed, beside the candidate's
+    estimate; None without gains.
+    """
     metric, last = snapshot.primary, len(snapshot.recipe.training.rungs) - 1
     bare = next((view for view in snapshot.candidates if view.baseline == "none"), None)
     if metric is None or bare is None:
         return None
     views = [view for view in snapshot.ordered(snapshot.candidates) if metric in view.gains]
-    repeated = [len({point.seed for point in view.scores if point.rung == view.rung}) > 1 for view in views]
-    views = [view for view, more in zip(views, repeated, strict=True) if view.on_front or view.baseline or more][:40]
+    repeated = [
+        len({point.seed for point in view.scores if point.rung == view.rung}) > 1 for view in views
+    ]
+    views = [
+        view
+        for view, more in zip(views, repeated, strict=True)
+        if view.on_front or view.baseline or more
+    ][:40]
     if not views:
         return None
     sign = sign_of(snapshot.recipe, metric)
-    level = {p.seed: p.metrics[metric] for p in bare.scores if p.rung == last and metric in p.metrics}
+    level = {
+        p.seed: p.metrics[metric] for p in bare.scores if p.rung == last and metric in p.metrics
+    }
     runs = [
         (view, p, sign * (p.metrics[metric] - level[p.seed]))
         for view in views
@@ -338,7 +426,11 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
             mode="markers",
             name="estimate, 95 %",
             marker={"color": [_kind(snapshot, view)[1] for view in views], "size": 10},
-            error_x={**_bars([(g.mean, g.low, g.high) for g in gains]), "color": BLUE, "thickness": 1.5},
+            error_x={
+                **_bars([(g.mean, g.low, g.high) for g in gains]),
+                "color": BLUE,
+                "thickness": 1.5,
+            },
             text=[hover(snapshot, view) for view in views],
             hovertemplate="%{text}<extra></extra>",
         )
@@ -350,12 +442,16 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
 
 
 def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
-    """Two figures: the score on the validation split, and the training loss, by epochs; a line per training."""
+    """Two figures: the score on the validation split, and the training loss, by epochs; a line per
+    training.
+    """
     runs = [run for run in snapshot.retrained if run.curve]
     if not runs:
         return []
     own = tasks.of(snapshot.recipe).metric
-    metric = snapshot.primary if all(snapshot.primary in run.curve[-1].metrics for run in runs) else own
+    metric = (
+        snapshot.primary if all(snapshot.primary in run.curve[-1].metrics for run in runs) else own
+    )
     assert metric is not None
     score, loss = blank_figure(height=360), blank_figure(height=320)
     for number, run in enumerate(runs):
@@ -370,33 +466,50 @@ def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
     return [score, loss]
 
 
-def _line(figure: go.Figure, run: Retrained, epochs: list[int], values: list[float | None], colour: str) -> None:
+def _line(
+    figure: go.Figure, run: Retrained, epochs: list[int], values: list[float | None], colour: str
+) -> None:
     text = str(run.placement)
     shown = text if len(text) <= 60 else f"{text[:59]}…"
     shown = html.escape(shown)  # plotly reads a name as markup
     style = {"color": colour, "width": 2}
-    line = go.Scatter(x=epochs, y=values, mode="lines+markers", line=style, name=f"{shown}, seed {run.seed}")
+    line = go.Scatter(
+        x=epochs, y=values, mode="lines+markers", line=style, name=f"{shown}, seed {run.seed}"
+    )
     figure.add_trace(line)
 
 
 GOOD, NOTHING, BAD = "rgba(47,129,214,0.7)", "rgba(128,128,128,0.10)", "rgba(224,138,0,0.7)"
-"""Colour-blind people can tell blue from orange. Both are translucent, so text on them is readable."""
+"""Colour-blind people can tell blue from orange. Both are translucent, so text on them is
+readable.
+"""
 MOST_WRITTEN = 16  # With more columns, cells show their numbers only in the hover text
 CELL = 78  # Pixels of a column with numbers
 
 
 def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
-    """(metric or `latency`, the map) of the primary metric and the latency, as far as they are known."""
+    """(metric or `latency`, the map) of the primary metric and the latency, as far as they are
+    known.
+    """
     asked = [what for what in (snapshot.primary, "latency") if what]
     found = [(what, average_effects(snapshot, what)) for what in asked]
-    return [(what, effect_map(effects)) for what, effects in found if effects is not None and effects.at("choice")]
+    return [
+        (what, effect_map(effects))
+        for what, effects in found
+        if effects is not None and effects.at("choice")
+    ]
 
 
 def effect_map(effects: Effects) -> go.Figure:
-    """Sites down, choices across; a cell has the effect and half of its 95 % interval, bold where the interval excludes zero."""
+    """Sites down, choices across; a cell has the effect and half of its 95 % interval, bold where
+    the interval excludes zero.
+    """
     rows = effects.at("choice")
     names = column_names(rows)
-    sites = sorted({row.site for row in rows}, key=lambda site: ([int(d) for d in re.findall(r"\d+", site)], site))
+    sites = sorted(
+        {row.site for row in rows},
+        key=lambda site: ([int(d) for d in re.findall(r"\d+", site)], site),
+    )
     columns = sorted({names[row.site, row.name] for row in rows})
     cells = {(row.site, names[row.site, row.name]): row for row in rows}
     scale = units.unit(effects.of).scale
@@ -410,13 +523,19 @@ def effect_map(effects: Effects) -> go.Figure:
     def each(of: str) -> list[list[str]]:
         made = {"cell": _cell, "hover": _hover_cell}[of]
         return [
-            [made(effects.of, cells[site, column]) if (site, column) in cells else "" for column in columns]
+            [
+                made(effects.of, cells[site, column]) if (site, column) in cells else ""
+                for column in columns
+            ]
             for site in sites
         ]
 
     figure.add_trace(
         go.Heatmap(
-            z=[[scale * cells[s, c].mean if (s, c) in cells else None for c in columns] for s in sites],
+            z=[
+                [scale * cells[s, c].mean if (s, c) in cells else None for c in columns]
+                for s in sites
+            ],
             x=[html.escape(column) for column in columns],
             y=sites,
             text=each("cell") if written else None,
@@ -430,17 +549,28 @@ def effect_map(effects: Effects) -> go.Figure:
             xgap=3,
             ygap=3,
             hoverongaps=False,
-            colorbar={"thickness": 12, "outlinewidth": 0, "tickformat": "+.3~g", "title": {"text": unit}},
+            colorbar={
+                "thickness": 12,
+                "outlinewidth": 0,
+                "tickformat": "+.3~g",
+                "title": {"text": unit},
+            },
         )
     )
-    figure.update_xaxes(type="category", showgrid=False, tickangle=0 if written else -60, side="top")
+    figure.update_xaxes(
+        type="category", showgrid=False, tickangle=0 if written else -60, side="top"
+    )
     figure.update_yaxes(type="category", showgrid=False, autorange="reversed")
-    figure.update_layout(margin_t=70, margin_b=20, meta={"width": 140 + (CELL if written else 26) * len(columns)})
+    figure.update_layout(
+        margin_t=70, margin_b=20, meta={"width": 140 + (CELL if written else 26) * len(columns)}
+    )
     return figure
 
 
 def column_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
-    """(site, choice) -> name of its column: the type, with the knobs that differ at one site (others depend on the channels)."""
+    """(site, choice) -> name of its column: the type, with the knobs that differ at one site
+    (others depend on the channels).
+    """
     values: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
     for row in rows:
         for knob, value in _knobs(row).items():
@@ -448,7 +578,9 @@ def column_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
     differ = {(kind, knob) for (_, kind, knob), known in values.items() if len(known) > 1}
     found = {}
     for row in rows:
-        kept = ", ".join(f"{knob}={value}" for knob, value in _knobs(row).items() if (row.type, knob) in differ)
+        kept = ", ".join(
+            f"{knob}={value}" for knob, value in _knobs(row).items() if (row.type, knob) in differ
+        )
         found[row.site, row.name] = f"{row.type}({kept})" if kept else row.type
     taken = defaultdict(set)
     for (site, name), column in found.items():
@@ -461,10 +593,17 @@ def described(of: str, effects: Effects) -> str:
     """A map in one or two sentences, for screen readers."""
     rows = effects.at("choice")
     sure = sorted((row for row in rows if row.sure), key=lambda row: -abs(row.mean))
-    said = "; ".join(f"{row.name} at {row.site} {units.plus_minus(of, row.mean, row.half)}" for row in sure[:5])
-    head = f"Map of effects on {units.title(of)}: {len(rows)} choices at {len({row.site for row in rows})} sites."
+    said = "; ".join(
+        f"{row.name} at {row.site} {units.plus_minus(of, row.mean, row.half)}" for row in sure[:5]
+    )
+    head = (
+        f"Map of effects on {units.title(of)}: {len(rows)} choices at"
+        f" {len({row.site for row in rows})} sites."
+    )
     return (
-        f"{head} Certainly different from zero: {said}." if said else f"{head} None is certainly different from zero."
+        f"{head} Certainly different from zero: {said}."
+        if said
+        else f"{head} None is certainly different from zero."
     )
 
 
@@ -485,7 +624,10 @@ def _hover_cell(of: str, row: Effect) -> str:
             f"<b>{html.escape(f'{row.site} = {row.name}')}</b>",
             f"{html.escape(units.title(of))}: {units.difference(of, row.mean)} (95 %: {between})",
             f"helps with a probability of {units.probability(row.better)}",
-            f"{row.observations} candidates have it, {row.elsewhere} more have this type at another site",
+            (
+                f"{row.observations} candidates have it, {row.elsewhere} more have this type at"
+                " another site"
+            ),
         )
     )
 
@@ -495,7 +637,9 @@ PIXELS = 900  # Pixels; a PNG has twice as many
 
 
 def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:
-    """Name -> figure, as far as the study has them: `front`, `effects-accuracy`, `effects-latency`, `curves`, `noise` …"""
+    """Name -> figure, as far as the study has them: `front`, `effects-accuracy`, `effects-latency`,
+    `curves`, `noise` …
+    """
     found: dict[str, go.Figure | None] = {
         "front" if number == 1 else f"front-{number}": figure
         for number, figure in enumerate(front_figures(snapshot), 1)
@@ -511,10 +655,13 @@ def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:
 def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) -> list[Path]:
     """Writes each figure on white as NAME.svg (or .png, .pdf), and replaces existing files.
 
-    UserError: unknown format, or no kaleido. OperationError: no Chromium, or the files cannot be written.
+    UserError: unknown format, or no kaleido. OperationError: no Chromium, or the files cannot be
+        written.
     """
     if format_ not in FORMATS:
-        raise UserError(f"figures cannot be written as '{shorten(format_)}': give {', '.join(FORMATS)}")
+        raise UserError(
+            f"figures cannot be written as '{shorten(format_)}': give {', '.join(FORMATS)}"
+        )
     try:
         import kaleido  # noqa: F401 - plotly needs it
     except ImportError:
@@ -527,15 +674,20 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) ->
         place.mkdir(parents=True, exist_ok=True)
         for name, figure in drawn.items():
             path = place / f"{name}.{format_}"
-            paper = go.Figure(figure).update_layout(paper_bgcolor="white", plot_bgcolor="white", font_color="#333")
+            paper = go.Figure(figure).update_layout(
+                paper_bgcolor="white", plot_bgcolor="white", font_color="#333"
+            )
             paper.update_traces(textfont_color="#222", selector={"type": "heatmap"})
-            paper.write_image(path, width=PIXELS, height=figure.layout.height, scale=2 if format_ == "png" else 1)
+            paper.write_image(
+                path, width=PIXELS, height=figure.layout.height, scale=2 if format_ == "png" else 1
+            )
             written.append(path)
     except OSError as error:
         raise OperationError(f"figures cannot be written to '{place}': {error}") from None
     except Exception as error:  # kaleido's own, for a browser that is missing or does not answer
         first = first_line(error)
         raise OperationError(
-            f"Chrome or Chromium, which draws figures, did not work ({shorten(first)}): install one, or name it in BROWSER_PATH"
+            f"Chrome or Chromium, which draws figures, did not work ({shorten(first)}): install"
+            " one, or name it in BROWSER_PATH"
         ) from error
     return written

@@ -30,8 +30,12 @@ from nas_attn.paths import user_path, write_whole
 from nas_attn.recipe_reading import write_toml
 from nas_attn.report import figures, tables, words
 
-PLOTLY = "plotly-cartesian.min.js.gz"  # plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
-_PINNED = {"nas_attn": "nas-attn"} | {n: n for n in ("torch", "torchvision", "timm", "optuna", "numpy")}
+PLOTLY = (  # plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
+    "plotly-cartesian.min.js.gz"
+)
+_PINNED = {"nas_attn": "nas-attn"} | {
+    n: n for n in ("torch", "torchvision", "timm", "optuna", "numpy")
+}
 """Library, as a study names it -> its name for pip."""
 
 
@@ -43,7 +47,9 @@ class Wrong:
     pictures: Mapping[int, Sequence[Picture]]
 
 
-def write_report(snapshot: Snapshot, path: Path, choice: Chosen | None = None, *, wrong: Wrong | None = None) -> Path:
+def write_report(
+    snapshot: Snapshot, path: Path, choice: Chosen | None = None, *, wrong: Wrong | None = None
+) -> Path:
     """Writes the complete report or nothing; returns its absolute path.
 
     `choice` is shown first; `wrong`: what the compared networks get wrong.
@@ -54,7 +60,9 @@ def write_report(snapshot: Snapshot, path: Path, choice: Chosen | None = None, *
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, render(snapshot, choice, wrong))
     except OSError as error:
-        raise StudyError(f"the report cannot be written to '{target}': {error.strerror}; give another path") from None
+        raise StudyError(
+            f"the report cannot be written to '{target}': {error.strerror}; give another path"
+        ) from None
     return target
 
 
@@ -67,7 +75,10 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
         "tested": [_tested(snapshot, result) for result in reversed(snapshot.validations)],
         "choice": choice,
         "tiles": _tiles(snapshot),
-        "fronts": [page.draw(figure, _front_in_words(snapshot)) for figure in figures.front_figures(snapshot)],
+        "fronts": [
+            page.draw(figure, _front_in_words(snapshot))
+            for figure in figures.front_figures(snapshot)
+        ],
         "new_images": model is not None and model.on_new_images,
         "noise": _noise(snapshot, page),
         "effects": [_effects(found, page) for found in both_effects(snapshot) if found.rows],
@@ -79,23 +90,37 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
         "conditions": tables.plain(
             ["what", "value"], {**record.conditions, **record.details}.items() if record else ()
         ),
-        "readings": tables.plain(["when", "why"], [(when(r.read_at), r.reason) for r in snapshot.test_readings]),
+        "readings": tables.plain(
+            ["when", "why"], [(when(r.read_at), r.reason) for r in snapshot.test_readings]
+        ),
         "commands": _commands(snapshot),
         "recipe": write_toml(snapshot.recipe.model_dump(mode="json")),
         "versions": tables.plain(["library", "version"], sorted(snapshot.versions.items())),
         "written": datetime.now(UTC).timestamp(),
     }
-    assets = {"style": trusted("style.css"), "script": trusted("script.js"), "plotly": plotly_script()}
+    assets = {
+        "style": trusted("style.css"),
+        "script": trusted("script.js"),
+        "plotly": plotly_script(),
+    }
     return templates().get_template("report.html").render(context, **assets, figures=page.figures)
 
 
 def summary(snapshot: Snapshot, wrong: Wrong | None = None) -> str:
-    """For a notebook, without scripts or styles: the answer, the front as figure and table, and the networks' mistakes."""
+    """For a notebook, without scripts or styles: the answer, the front as figure and table, and the
+    networks' mistakes.
+    """
     found, drawn = {**_answer(snapshot), "sentences": answer(snapshot)}, Markup("")
     if snapshot.front:
         figure = drawing(figures.front_figures(snapshot)[0])
-        drawn = Markup(templates().get_template("drawing.svg").render(figure, label=_front_in_words(snapshot)))
-    return templates().get_template("summary.html").render(found, drawn=drawn, mistakes=_mistakes(snapshot, wrong))
+        drawn = Markup(
+            templates().get_template("drawing.svg").render(figure, label=_front_in_words(snapshot))
+        )
+    return (
+        templates()
+        .get_template("summary.html")
+        .render(found, drawn=drawn, mistakes=_mistakes(snapshot, wrong))
+    )
 
 
 def _answer(snapshot: Snapshot) -> dict[str, Any]:
@@ -125,8 +150,16 @@ def _tested(snapshot: Snapshot, result: ValidationResult) -> dict[str, Any]:
 def _tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
     points = [point for view in snapshot.candidates for point in view.scores]
     seconds = sum(point.wall_s for point in points)
-    waited = [point.wall_s * point.metrics["loading_share"] for point in points if "loading_share" in point.metrics]
-    share = f", {100 * sum(waited) / max(seconds, 1e-9):.0f} % of it waiting for images" if waited else ""
+    waited = [
+        point.wall_s * point.metrics["loading_share"]
+        for point in points
+        if "loading_share" in point.metrics
+    ]
+    share = (
+        f", {100 * sum(waited) / max(seconds, 1e-9):.0f} % of it waiting for images"
+        if waited
+        else ""
+    )
     return [
         (f"{len(snapshot.candidates)} of {snapshot.planned}", "candidates"),
         (str(len(snapshot.front)), "on the front"),
@@ -139,10 +172,16 @@ def _front_in_words(snapshot: Snapshot) -> str:
     front, said = snapshot.front, []
     for view in (*front[:1], *front[1:][-1:]):
         pairs = zip(snapshot.objectives, view.values, strict=True)
-        values = ", ".join(f"{units.title(objective)} {units.value(objective, value)}" for objective, value in pairs)
+        values = ", ".join(
+            f"{units.title(objective)} {units.value(objective, value)}"
+            for objective, value in pairs
+        )
         said.append(f"{words.label(view)}: {values}")
     ends = " to ".join(said)
-    return f"The front has {len(front)} of {snapshot.counts['scored']} scored candidates, from {ends}; the table below lists them."
+    return (
+        f"The front has {len(front)} of {snapshot.counts['scored']} scored candidates, from {ends};"
+        " the table below lists them."
+    )
 
 
 def _noise(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
@@ -162,7 +201,11 @@ def _noise(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
 
 
 def _effects(found: Effects, page: Page) -> dict[str, Any]:
-    error = "" if found.cv_error is None else f" (additive model, leave-one-out error {100 * found.cv_error:.1f} %)"
+    error = (
+        ""
+        if found.cv_error is None
+        else f" (additive model, leave-one-out error {100 * found.cv_error:.1f} %)"
+    )
     figure = figures.effect_map(found) if found.at("choice") else None
     return {
         "title": units.title(found.of),
@@ -174,9 +217,18 @@ def _effects(found: Effects, page: Page) -> dict[str, Any]:
 
 
 CAPTIONS = {
-    "accuracy": "The share of its runs in which each network is right, and what it takes the image for most often.",
-    "mean_iou": "The share of pixels that each network has right, as the mean over its runs. Masks: the true one, then the networks'.",
-    "map50_95": "The F1 of each network's boxes, as the mean over its runs. Boxes: the true ones, then the networks'.",
+    "accuracy": (
+        "The share of its runs in which each network is right, and what it takes the image for most"
+        " often."
+    ),
+    "mean_iou": (
+        "The share of pixels that each network has right, as the mean over its runs. Masks: the"
+        " true one, then the networks'."
+    ),
+    "map50_95": (
+        "The F1 of each network's boxes, as the mean over its runs. Boxes: the true ones, then the"
+        " networks'."
+    ),
 }
 
 
@@ -187,12 +239,16 @@ def _mistakes(snapshot: Snapshot, wrong: Wrong | None) -> dict[str, Any] | None:
     shown = []
     for one in found.different:
         taken = [f" ({name})" for name in one.found] or [""] * len(names)
-        said = {n: f"{n}: {100 * v:.0f} %{t}" for n, v, t in zip(names, one.values, taken, strict=False)}
+        said = {
+            n: f"{n}: {100 * v:.0f} %{t}" for n, v, t in zip(names, one.values, taken, strict=False)
+        }
         drawn = wrong.pictures.get(one.image, ())
         lines = [[said.pop(p.label, p.label) if len(drawn) > 1 else p.label] for p in drawn]
         if drawn:
             lines[-1] += said.values()  # the results of networks without their own picture
-            shown.append([(_data_url(p.png), p.label, of) for p, of in zip(drawn, lines, strict=True)])
+            shown.append(
+                [(_data_url(p.png), p.label, of) for p, of in zip(drawn, lines, strict=True)]
+            )
     return {
         "title": units.title(found.what) if found.what != "mean_iou" else "IoU",
         "caption": CAPTIONS[found.what],
@@ -224,17 +280,27 @@ def _retrained(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
 
 
 def _commands(snapshot: Snapshot) -> str:
-    versions = sorted((_PINNED[name], version) for name, version in snapshot.versions.items() if name in _PINNED)
-    lines = ["pip install " + " ".join(f"{name}=={version}" for name, version in versions)] if versions else []
+    versions = sorted(
+        (_PINNED[name], version) for name, version in snapshot.versions.items() if name in _PINNED
+    )
+    lines = (
+        ["pip install " + " ".join(f"{name}=={version}" for name, version in versions)]
+        if versions
+        else []
+    )
     lines += [f"nas-attn search {snapshot.study}.toml"]
-    return "\n".join([*lines, *(f"nas-attn {command} {snapshot.study}" for command in ("retrain", "export"))])
+    return "\n".join(
+        [*lines, *(f"nas-attn {command} {snapshot.study}" for command in ("retrain", "export"))]
+    )
 
 
 @cache
 def templates() -> Environment:
     """The environment of `nas_attn/report/templates`."""
     loader, undefined = PackageLoader("nas_attn.report"), StrictUndefined
-    made = Environment(loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(
+        loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     made.filters |= {"code": code, "when": when}
     return made
 
@@ -242,7 +308,9 @@ def templates() -> Environment:
 def code(sentence: str) -> Markup:
     """A sentence, with text between backquotes as code."""
     parts = escape(sentence.replace(" %", "\N{NO-BREAK SPACE}%")).split("`")
-    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts)
+    )
 
 
 def when(seconds: float) -> str:
@@ -263,7 +331,9 @@ def plotly_script() -> Markup:
 
 
 class Page:
-    """Collects the figures of one page: name, JSON, height and width in pixels, and a label for screen readers."""
+    """Collects the figures of one page: name, JSON, height and width in pixels, and a label for
+    screen readers.
+    """
 
     def __init__(self) -> None:
         self.figures: list[dict[str, Any]] = []
@@ -272,8 +342,14 @@ class Page:
         """Adds a figure; None without one."""
         if figure is None:
             return None
-        axes = [axis.title.text for axis in (figure.layout.yaxis, figure.layout.xaxis) if axis.title.text]
-        text = str(plotly.io.to_json(figure)).replace("<", "\\u003c")  # so that no text can end the element
+        axes = [
+            axis.title.text
+            for axis in (figure.layout.yaxis, figure.layout.xaxis)
+            if axis.title.text
+        ]
+        text = str(plotly.io.to_json(figure)).replace(
+            "<", "\\u003c"
+        )  # so that no text can end the element
         drawn = {
             "name": f"figure-{len(self.figures) + 1}",
             "json": Markup(text),
@@ -299,13 +375,19 @@ class Axis(NamedTuple):
     title: str
 
     def at(self, value: float) -> float:
-        return round(self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin), 1)
+        return round(
+            self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin), 1
+        )
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
         """(pixel, number) at about five round numbers."""
         rough = (self.high - self.low) / 5
-        step = next(s for s in (m * 10.0 ** math.floor(math.log10(rough)) for m in (1, 2, 5, 10)) if s >= rough)
+        step = next(
+            s
+            for s in (m * 10.0 ** math.floor(math.log10(rough)) for m in (1, 2, 5, 10))
+            if s >= rough
+        )
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
         return [(self.at(number * step), f"{number * step:g}") for number in range(first, last + 1)]
 
@@ -331,7 +413,9 @@ def drawing(figure: go.Figure) -> dict[str, Any]:
     for line in (trace for trace in figure.data if trace.mode == "lines"):
         for at in zip(line.x, line.y, strict=True):
             if corners:
-                corners.append((at[0], corners[-1][1]) if line.line.shape == "hv" else (corners[-1][0], at[1]))
+                corners.append(
+                    (at[0], corners[-1][1]) if line.line.shape == "hv" else (corners[-1][0], at[1])
+                )
             corners.append(at)
     return {
         "width": WIDTH,
@@ -345,7 +429,9 @@ def drawing(figure: go.Figure) -> dict[str, Any]:
 
 
 def _drawn_axis(figure: go.Figure, points: Sequence[Any], name: str) -> Axis:
-    ends = [end for trace in points for i in range(len(trace[name])) for end in _ends(trace, name, i)] or [0.0]
+    ends = [
+        end for trace in points for i in range(len(trace[name])) for end in _ends(trace, name, i)
+    ] or [0.0]
     low, high = min(ends), max(ends)
     pad = 0.06 * (high - low) or 1.0
     title = figure.layout[f"{name}axis"].title.text or ""
@@ -356,4 +442,8 @@ def _drawn_axis(figure: go.Figure, points: Sequence[Any], name: str) -> Axis:
 def _ends(trace: Any, name: str, i: int) -> tuple[float, float]:
     bars = trace[f"error_{name}"]
     value = float(trace[name][i])
-    return (value, value) if bars.array is None else (value - bars.arrayminus[i], value + bars.array[i])
+    return (
+        (value, value)
+        if bars.array is None
+        else (value - bars.arrayminus[i], value + bars.array[i])
+    )

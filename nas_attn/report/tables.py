@@ -63,7 +63,9 @@ def front_table(snapshot: Snapshot) -> Table:
 
 def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
     values = [Cell(words.shown(snapshot, view, index)) for index in range(len(snapshot.objectives))]
-    name = Cell(words.label(view), notation=str(view.placement), tags=_tags(snapshot, view), wide=True)
+    name = Cell(
+        words.label(view), notation=str(view.placement), tags=_tags(snapshot, view), wide=True
+    )
     return [name, *values, _likely(view.beats_none), _seeds(snapshot, view)]
 
 
@@ -82,7 +84,8 @@ def _counted(snapshot: Snapshot) -> list[str]:
 
 def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
     values = [
-        number(words.shown(snapshot, view, index), view.values[index]) for index in range(len(snapshot.objectives))
+        number(words.shown(snapshot, view, index), view.values[index])
+        for index in range(len(snapshot.objectives))
     ]
     cost, seconds = view.cost or {}, sum(point.wall_s for point in view.scores)
     pruned = view.state == "pruned" and view.rung is not None
@@ -96,7 +99,10 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
         *(number(units.value(name, cost.get(name)), cost.get(name)) for name in _counted(snapshot)),
         number(units.duration(seconds) if seconds else units.MISSING, seconds or None),
         number(units.value("memory", view.train_bytes), view.train_bytes),
-        number(units.MISSING if view.train_speed is None else f"{view.train_speed:,.0f}", view.train_speed),
+        number(
+            units.MISSING if view.train_speed is None else f"{view.train_speed:,.0f}",
+            view.train_speed,
+        ),
         Cell(view.reason, wide=len(view.reason) > 40),
     ]
 
@@ -105,7 +111,12 @@ def effects_table(found: Effects) -> Table:
     """The effects of choices and types on average, and of choices in two networks."""
     head = ["site", "choice", "on average", "good", "alone", "next to the recommended"]
     head += ["candidates", "with the type elsewhere"]
-    return Table(head, [Row(_effect_row(found.of, row)) for row in found.rows], f"effects-{found.of}", sortable=True)
+    return Table(
+        head,
+        [Row(_effect_row(found.of, row)) for row in found.rows],
+        f"effects-{found.of}",
+        sortable=True,
+    )
 
 
 def _effect_row(metric: str, row: Effect) -> list[Cell]:
@@ -131,7 +142,13 @@ def _part(metric: str, part: Part | None) -> Cell:
 def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
     """Accuracy class by class, sortable. `names`: key -> name of the network."""
     rows = [
-        Row([Cell(name), number(str(count), count), *(_share(shares[at]) for shares in found.values.values())])
+        Row(
+            [
+                Cell(name),
+                number(str(count), count),
+                *(_share(shares[at]) for shares in found.values.values()),
+            ]
+        )
         for at, (name, count) in enumerate(zip(found.classes, found.images, strict=True))
     ]
     return Table(["class", "images", *(names[key] for key in found.values)], rows, sortable=True)
@@ -141,13 +158,22 @@ LARGEST = 40  # with more classes, a matrix has only some of them
 
 
 def mistakes_table(found: Mistakes, names: Sequence[str]) -> Table:
-    """Each class's share in each network, and the first network's gains. `names`: of the networks."""
-    head = ["class", *(["images"] if found.images else []), *names, *(f"{names[0]} − {name}" for name in names[1:])]
+    """Each class's share in each network, and the first network's gains. `names`: of the
+    networks.
+    """
+    head = [
+        "class",
+        *(["images"] if found.images else []),
+        *names,
+        *(f"{names[0]} − {name}" for name in names[1:]),
+    ]
     rows = []
     for at, name in enumerate(found.classes):
         shares = [number(units.value(found.what, of[at]), of[at]) for of in found.shares]
         counts = [number(str(found.images[at]), found.images[at])] if found.images else []
-        rows.append(Row([Cell(name), *counts, *shares, *(_gain(found.what, of[at]) for of in found.gains)]))
+        rows.append(
+            Row([Cell(name), *counts, *shares, *(_gain(found.what, of[at]) for of in found.gains)])
+        )
     return Table(head, rows, "mistakes", sortable=True)
 
 
@@ -161,23 +187,33 @@ def _gain(metric: str, gain: ClassGain | None) -> Cell:
 
 
 def confusions(found: Mistakes, names: Sequence[str]) -> list[tuple[str, Table]]:
-    """(network, confusion matrix) in percent of the true class; of many classes only the most confused ones."""
+    """(network, confusion matrix) in percent of the true class; of many classes only the most
+    confused ones.
+    """
     tables = []
     for name, matrix in zip(names, found.confusion, strict=True):
         if matrix is None:
             continue
         classes = (*found.classes, "nothing")
-        worst = sorted(range(len(matrix)), key=lambda at: matrix[at, at] if matrix[at].sum() else math.inf)
+        worst = sorted(
+            range(len(matrix)), key=lambda at: matrix[at, at] if matrix[at].sum() else math.inf
+        )
         kept = sorted(worst[:LARGEST])
         head = ["class \u2193 found \u2192", *(classes[at] for at in kept)]
-        rows = [Row([Cell(classes[i]), *(_taken(float(matrix[i, j]), right=i == j) for j in kept)]) for i in kept]
+        rows = [
+            Row([Cell(classes[i]), *(_taken(float(matrix[i, j]), right=i == j) for j in kept)])
+            for i in kept
+        ]
         tables.append((name, Table(head, rows)))
     return tables
 
 
 def _taken(share: float, *, right: bool) -> Cell:
     return Cell(
-        f"{100 * share:.1f}" if share >= 0.0005 else "", share, bold=right, shade=0 if right else round(100 * share)
+        f"{100 * share:.1f}" if share >= 0.0005 else "",
+        share,
+        bold=right,
+        shade=0 if right else round(100 * share),
     )
 
 
@@ -208,12 +244,18 @@ def _heads(snapshot: Snapshot) -> list[str]:
 
 
 def _tags(snapshot: Snapshot, view: CandidateView) -> tuple[str, ...]:
-    tags = {"recommended": view.key == snapshot.taken, "front": view.on_front, "baseline": view.baseline is not None}
+    tags = {
+        "recommended": view.key == snapshot.taken,
+        "front": view.on_front,
+        "baseline": view.baseline is not None,
+    }
     return tuple(tag for tag, wanted in tags.items() if wanted)
 
 
 def _likely(probability: float | None) -> Cell:
-    return number(units.MISSING if probability is None else units.probability(probability), probability)
+    return number(
+        units.MISSING if probability is None else units.probability(probability), probability
+    )
 
 
 def _seeds(snapshot: Snapshot, view: CandidateView) -> Cell:
@@ -226,26 +268,43 @@ _LATENCY = ("latency_low", "latency_high", "latency_ms", "latency_measured")
 
 
 def rows(snapshot: Snapshot, what: str) -> list[Plain]:
-    """The rows of a table in FRAMES, all with the same keys; numbers stay numbers, unknown values are None. UserError: unknown table."""
+    """The rows of a table in FRAMES, all with the same keys; numbers stay numbers, unknown values
+    are None. UserError: unknown table.
+    """
     if what not in FRAMES:
         raise UserError(f"unknown table '{what}': {did_you_mean(what, FRAMES)}")
     return FRAMES[what](snapshot)
 
 
 def _candidate(snapshot: Snapshot, view: CandidateView) -> Plain:
-    row: Plain = {"trial": view.trial, "placement": str(view.placement), "state": view.state, "baseline": view.baseline}
+    row: Plain = {
+        "trial": view.trial,
+        "placement": str(view.placement),
+        "state": view.state,
+        "baseline": view.baseline,
+    }
     for objective, value in zip(snapshot.objectives, view.values, strict=True):
         name, latency = objective_name(objective), view.latency
         row[name] = value
         if objective == "latency":
-            times = (latency.low, latency.high, latency.ms, latency.measured) if latency else (None,) * 4
+            times = (
+                (latency.low, latency.high, latency.ms, latency.measured)
+                if latency
+                else (None,) * 4
+            )
             row |= dict(zip(_LATENCY, times, strict=True))
         elif not is_cost(name):
             estimate, gain = view.estimates.get(name), view.gains.get(name)
             low, high = (estimate.low, estimate.high) if estimate else (None, None)
-            row |= {f"{name}_low": low, f"{name}_high": high, f"{name}_runs": estimate.seeds if estimate else 0}
+            row |= {
+                f"{name}_low": low,
+                f"{name}_high": high,
+                f"{name}_runs": estimate.seeds if estimate else 0,
+            }
             ends = (gain.mean, gain.low, gain.high) if gain else (None,) * 3
-            row |= dict(zip((f"{name}_gain", f"{name}_gain_low", f"{name}_gain_high"), ends, strict=True))
+            row |= dict(
+                zip((f"{name}_gain", f"{name}_gain_low", f"{name}_gain_high"), ends, strict=True)
+            )
     return row | {
         "better_than_none": view.beats_none,
         "on_front": view.on_front,
@@ -261,7 +320,9 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Plain:
 
 
 def _score_rows(snapshot: Snapshot) -> list[Plain]:
-    metrics = sorted({name for view in snapshot.candidates for point in view.scores for name in point.metrics})
+    metrics = sorted(
+        {name for view in snapshot.candidates for point in view.scores for name in point.metrics}
+    )
     return [
         {
             "trial": view.trial,
@@ -275,12 +336,19 @@ def _score_rows(snapshot: Snapshot) -> list[Plain]:
 
 
 def _effect_rows(snapshot: Snapshot) -> list[Plain]:
-    return [{"of": effects.of, **asdict(row)} for effects in both_effects(snapshot) for row in effects.rows]
+    return [
+        {"of": effects.of, **asdict(row)}
+        for effects in both_effects(snapshot)
+        for row in effects.rows
+    ]
 
 
 def _latencies(snapshot: Snapshot) -> list[Plain]:
     known = [(view, view.latency) for view in snapshot.candidates if view.latency is not None]
-    return [{"trial": v.trial, "placement": str(v.placement), **asdict(found), "ms": found.ms} for v, found in known]
+    return [
+        {"trial": v.trial, "placement": str(v.placement), **asdict(found), "ms": found.ms}
+        for v, found in known
+    ]
 
 
 FRAMES: Mapping[str, Callable[[Snapshot], list[Plain]]] = MappingProxyType(

@@ -31,7 +31,9 @@ def heading(snapshot: Snapshot, index: int, *, absolute: bool = False) -> str:
 
 
 def shown(snapshot: Snapshot, view: CandidateView, index: int, *, absolute: bool = False) -> str:
-    """An objective in a table: the gain over the bare backbone with its paired interval, if known; for the bare backbone its value."""
+    """An objective in a table: the gain over the bare backbone with its paired interval, if known;
+    for the bare backbone its value.
+    """
     objective = snapshot.objectives[index]
     gain = view.gains.get(objective_name(objective))
     if absolute or not snapshot.compared(objective) or (gain is None and _budget(snapshot, view)):
@@ -42,13 +44,22 @@ def shown(snapshot: Snapshot, view: CandidateView, index: int, *, absolute: bool
 
 
 def with_spread(snapshot: Snapshot, view: CandidateView, index: int) -> str:
-    """A candidate's objective as estimated now, with its uncertainty, if any, and the epochs if it was not trained to the end."""
+    """A candidate's objective as estimated now, with its uncertainty, if any, and the epochs if it
+    was not trained to the end.
+    """
     objective = snapshot.objectives[index]
     text = value(objective, view.values[index])
     estimate = view.estimates.get(objective_name(objective))
     if estimate is not None and view.values[index] is not None:
-        return f"{text} {spread(objective_name(objective), estimate)}".rstrip() + _budget(snapshot, view)
-    if objective == "latency" and view.latency is not None and view.latency.sessions and view.baseline != "none":
+        return f"{text} {spread(objective_name(objective), estimate)}".rstrip() + _budget(
+            snapshot, view
+        )
+    if (
+        objective == "latency"
+        and view.latency is not None
+        and view.latency.sessions
+        and view.baseline != "none"
+    ):
         return f"{text} ± {(view.latency.high - view.latency.low) / 2:.3f}"
     return text
 
@@ -69,15 +80,21 @@ def measured(metric: str, part: Part) -> str:
 
 def metrics(found: Mapping[str, float]) -> str:
     """`accuracy 72.41 %, loss 0.61`, without sums that are kept for other purposes."""
-    return ", ".join(f"{title(name)} {value(name, v)}" for name, v in found.items() if name not in ASIDE)
+    return ", ".join(
+        f"{title(name)} {value(name, v)}" for name, v in found.items() if name not in ASIDE
+    )
 
 
 def beside(notes: Sequence[str]) -> str:
-    """A sentence about latency sessions that did not have the device alone, from a note of each; empty without any."""
+    """A sentence about latency sessions that did not have the device alone, from a note of each;
+    empty without any.
+    """
     if not notes:
         return ""
     others = "; ".join(dict.fromkeys(notes))
-    return f"{several(len(notes), 'latency session')} did not have the device alone: next to {others}."
+    return (
+        f"{several(len(notes), 'latency session')} did not have the device alone: next to {others}."
+    )
 
 
 def machine(snapshot: Snapshot) -> str:
@@ -86,12 +103,16 @@ def machine(snapshot: Snapshot) -> str:
     if record is None:
         return "No latency has been measured."
     text = (
-        f"Latency was measured on {record.machine} in {several(record.sessions, 'session')} ({duration(record.duration_s)}): "
-        f"{record.reference_ms:.3g} ms for the bare backbone. {record.dropped} sessions were dropped because two copies of "
-        f"the same network differed too much; typically the copies differ by {100 * record.control_spread:.2f} %."
+        f"Latency was measured on {record.machine} in {several(record.sessions, 'session')}"
+        f" ({duration(record.duration_s)}): {record.reference_ms:.3g} ms for the bare backbone."
+        f" {record.dropped} sessions were dropped because two copies of the same network differed"
+        f" too much; typically the copies differ by {100 * record.control_spread:.2f} %."
     )
     if "nms" in record.conditions:
-        text += " A detector is timed without the selection of boxes (NMS), unless it is part of the network."
+        text += (
+            " A detector is timed without the selection of boxes (NMS), unless it is part of the"
+            " network."
+        )
     return f"{text} {beside(record.beside)}".rstrip()
 
 
@@ -110,11 +131,16 @@ def validation_headline(result: ValidationResult) -> str:
     family = result.family
     planned = max(family.blocks, family.planned or 0)
     over = " (then the search's time was over)" if result.complete else ""
-    done = f"{result.blocks} of {planned} blocks{over}" if result.blocks < planned else several(planned, "block")
+    done = (
+        f"{result.blocks} of {planned} blocks{over}"
+        if result.blocks < planned
+        else several(planned, "block")
+    )
     by = "" if family.metric == "accuracy" else f"by {units.title(family.metric)} "
     return (
-        f"Validation {family.number}: trained as the target says ({several(family.epochs, 'epoch')}), {done}, each with a new "
-        f"seed; scored {by}on the test images"
+        f"Validation {family.number}: trained as the target says"
+        f" ({several(family.epochs, 'epoch')}), {done}, each with a new seed; scored {by}on the"
+        " test images"
     )
 
 
@@ -122,14 +148,24 @@ def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[st
     """One sentence per comparison, then conclusions and remarks; latencies are the study's."""
     family = result.family
     if not result.verdicts:
-        yield f"No result yet: it comes after {family.blocks} blocks. Run the same command again to continue."
+        yield (
+            f"No result yet: it comes after {family.blocks} blocks. Run the same command again to"
+            " continue."
+        )
         return
     for verdict in result.verdicts:
         yield _sentence(family, verdict, now)
     yield from _conclusion(result, now)
     for key, runs in result.diverged.items():
-        counts = "the score of guessing" if family.chance is not None else "the worst score of the comparison"
-        yield f"{network_name(family, key)}: {runs} of {result.blocks} runs diverged and get {counts}."
+        counts = (
+            "the score of guessing"
+            if family.chance is not None
+            else "the worst score of the comparison"
+        )
+        yield (
+            f"{network_name(family, key)}: {runs} of {result.blocks} runs diverged and get"
+            f" {counts}."
+        )
     if now.recipe.target_training.start == "pretrained":
         yield "This holds for the given weights; with others it may differ."
 
@@ -165,16 +201,29 @@ def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
         instead = f"{network_name(family, other)} is better{at}"
     word = next((v.word for v in against_none if v.network == recommended.key), "not shown")
     if recommended.key == bare.key and instead:
-        before = "So the test goes beyond the search, which recommended the bare backbone when the test began"
+        before = (
+            "So the test goes beyond the search, which recommended the bare backbone when the test"
+            " began"
+        )
         yield f"{before}: {instead}, when trained as the target says."
     elif recommended.key == bare.key:
-        yield "So the test agrees with the search: nothing that was tested is shown to be better than the bare backbone."
+        yield (
+            "So the test agrees with the search: nothing that was tested is shown to be better than"
+            " the bare backbone."
+        )
     elif word == "better":
-        rival = next((v for v in result.verdicts if (v.network, v.word) == (recommended.key, "worse")), None)
-        but = "" if rival is None else f", but {network_name(family, rival.control)} is better still"
+        rival = next(
+            (v for v in result.verdicts if (v.network, v.word) == (recommended.key, "worse")), None
+        )
+        but = (
+            "" if rival is None else f", but {network_name(family, rival.control)} is better still"
+        )
         yield f"So the test confirms the recommendation: it is better than the bare backbone{but}."
     elif word == "worse":
-        yield f"So the test contradicts the recommendation: the bare backbone is better{f', and {instead}' if instead else ''}."
+        yield (
+            "So the test contradicts the recommendation: the bare backbone is"
+            f" better{f', and {instead}' if instead else ''}."
+        )
     else:
         yield f"So the recommendation is not confirmed{f'; {instead}' if instead else ''}."
 
@@ -183,14 +232,19 @@ def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:
     metric = family.metric
     new = ""
     if verdict.new_low is not None and verdict.new_high is not None:
-        new = f"; for new images {units.difference_range(metric, verdict.new_low, verdict.new_high)}"
+        new = (
+            f"; for new images {units.difference_range(metric, verdict.new_low, verdict.new_high)}"
+        )
     between = f"{units.difference_range(metric, verdict.low, verdict.high)}{new}"
     word = "no difference shown" if verdict.word == "not shown" else verdict.word
-    names = f"{network_name(family, verdict.network)} against {network_name(family, verdict.control)}"
+    names = (
+        f"{network_name(family, verdict.network)} against {network_name(family, verdict.control)}"
+    )
     text = f"{names}: {word}, {units.difference(metric, verdict.difference)} ({between})"
     if verdict.not_worse is not None and family.margin is not None:
         text += (
-            f"; {'not worse' if verdict.not_worse else 'may be worse'} by more than {units.size(metric, family.margin)}"
+            f"; {'not worse' if verdict.not_worse else 'may be worse'} by more than"
+            f" {units.size(metric, family.margin)}"
         )
         text += _faster(family, verdict, now) if verdict.not_worse else ""
     return f"{text}."
@@ -208,7 +262,9 @@ def _faster(family: Family, verdict: Verdict, now: Snapshot) -> str:
 
 
 def _latency(family: Family, key: str, now: Snapshot) -> tuple[float, float] | None:
-    """(ratio to the bare backbone, half of the 95 % interval of its logarithm); None if it was not measured."""
+    """(ratio to the bare backbone, half of the 95 % interval of its logarithm); None if it was not
+    measured.
+    """
     if _network_of(family, key).placement == BARE:
         return 1.0, 0.0
     view = now.find(key)
@@ -220,7 +276,11 @@ def _latency(family: Family, key: str, now: Snapshot) -> tuple[float, float] | N
 def network_name(family: Family, key: str) -> str:
     """The name of a family's network for people."""
     network = _network_of(family, key)
-    return "the bare backbone" if network.placement == BARE else f"`{network.placement}` ({network.role})"
+    return (
+        "the bare backbone"
+        if network.placement == BARE
+        else f"`{network.placement}` ({network.role})"
+    )
 
 
 def _network_of(family: Family, key: str) -> Network:

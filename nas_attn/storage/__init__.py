@@ -1,4 +1,6 @@
-"""Studies in a database: our tables beside Optuna's, and the only SQL in nas_attn. No torch, no Optuna."""
+"""Studies in a database: our tables beside Optuna's, and the only SQL in nas_attn. No torch, no
+Optuna.
+"""
 
 from nas_attn.storage.connection import optuna_engine_arguments, shown_url
 from nas_attn.storage.database import Database

@@ -1,11 +1,15 @@
-"""Connections to a study database: their URLs, SQLite's settings for many processes, transactions, outages, errors as sentences.
+"""Connections to a study database: their URLs, SQLite's settings for many processes, transactions,
+outages, errors as sentences.
 
-Settings, without which SQLite fails in 2 of 5 runs of 8 processes: write-ahead log (kept in the file), `synchronous = NORMAL` and a
-busy timeout of 60 s (per connection). A power cut may lose the last transactions, a killed process none; the file is not damaged.
+Settings, without which SQLite fails in 2 of 5 runs of 8 processes: write-ahead log (kept in the
+file), `synchronous = NORMAL` and a busy timeout of 60 s (per connection). A power cut may lose the
+last transactions, a killed process none; the file is not damaged.
 
-An outage is a database that is away for a while: a lost connection, a restart, too many connections, a full or locked file. Code
-inside `waiting.reporting(…, storage_s=…)` waits for its end, and repeats the transaction. A connection may be cut after the database
-has committed and before it has confirmed this. So each repeated transaction must have the same effect if it is done twice.
+An outage is a database that is away for a while: a lost connection, a restart, too many
+connections, a full or locked file. Code inside `waiting.reporting(…, storage_s=…)` waits for its
+end, and repeats the transaction. A connection may be cut after the database has committed and
+before it has confirmed this. So each repeated transaction must have the same effect if it is done
+twice.
 """
 
 from __future__ import annotations
@@ -30,7 +34,14 @@ from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import Pool
 
-from nas_attn.errors import NasAttnError, StorageAway, StorageError, StudyError, shorten, without_passwords
+from nas_attn.errors import (
+    NasAttnError,
+    StorageAway,
+    StorageError,
+    StudyError,
+    shorten,
+    without_passwords,
+)
 from nas_attn.paths import user_path
 from nas_attn.waiting import TICK_S, Interrupted, Waits, impatient, waits
 
@@ -40,14 +51,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
 
-FIRST_S, LONGEST_S = 0.1, 10.0  # first and longest pause between attempts, each varied at random by a third
+FIRST_S, LONGEST_S = (
+    0.1,
+    10.0,
+)  # first and longest pause between attempts, each varied at random by a third
 QUIET_S = 2.0  # shorter outages are not reported: a cut connection is opened again at once
 STOPPING_S = 5.0  # seconds to wait after a request to stop, so that results can still be written
 
 
 class Outage:
-    """Whether a database is away, for all its users in this process. It is over when nobody waits any more: reading may work
-    while writing does not.
+    """Whether a database is away, for all its users in this process. It is over when nobody waits
+    any more: reading may work while writing does not.
     """
 
     def __init__(self, where: str) -> None:
@@ -60,11 +74,15 @@ class Outage:
         self._away_at: float | None = None  # time of the last wait, or of the last failure
 
     def just_over(self, seconds: float) -> bool:
-        """Whether the database was away within the last `seconds`: other processes may not have given a sign of life since."""
+        """Whether the database was away within the last `seconds`: other processes may not have
+        given a sign of life since.
+        """
         return self._away_at is not None and time.monotonic() - self._away_at < seconds
 
     def endure(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
-        """Repeats `work` until it succeeds, with `renew` before each further attempt. Raises StorageAway, Interrupted: it gave up."""
+        """Repeats `work` until it succeeds, with `renew` before each further attempt. Raises
+        StorageAway, Interrupted: it gave up.
+        """
         try:
             return work()
         except StorageAway:
@@ -89,7 +107,10 @@ class Outage:
                 if stopping_at is not None and now - stopping_at > STOPPING_S:
                     raise Interrupted from error
                 if now - began > common.storage_s:
-                    after = f"gave up after {shown_s(common.storage_s)} (change it with NAS_ATTN_STORAGE_WAIT)"
+                    after = (
+                        f"gave up after {shown_s(common.storage_s)} (change it with"
+                        " NAS_ATTN_STORAGE_WAIT)"
+                    )
                     raise StorageAway(f"{error}; {after}") from error
                 self._tell(common, str(error))
 
@@ -109,7 +130,10 @@ class Outage:
                 over, since, self._away_at = self._waiting == 0, self._since, time.monotonic()
                 said, self._said = self._said, self._said and not over
             if back and over and said:
-                waits().say(f"the database is back after {shown_s(time.monotonic() - since)}: '{self._where}'")
+                waits().say(
+                    f"the database is back after {shown_s(time.monotonic() - since)}:"
+                    f" '{self._where}'"
+                )
 
     def _tell(self, common: Waits, reason: str) -> None:
         with self._mutex:
@@ -121,7 +145,9 @@ class Outage:
 
 
 def _sleep(seconds: float, common: Waits) -> None:
-    """Pauses without a message. After a request to stop, it tries again at once, then each second."""
+    """Pauses without a message. After a request to stop, it tries again at once, then each
+    second.
+    """
     if common.stop():
         time.sleep(min(seconds, 1.0))
         return
@@ -131,7 +157,9 @@ def _sleep(seconds: float, common: Waits) -> None:
 
 
 def enduring(kind: C) -> C:
-    """Makes the public methods of a class with a `_connector`, each a repeatable transaction, wait for the database."""
+    """Makes the public methods of a class with a `_connector`, each a repeatable transaction, wait
+    for the database.
+    """
     for name, method in list(vars(kind).items()):
         if name.startswith("_"):
             continue
@@ -156,12 +184,42 @@ def shown_s(seconds: float) -> str:
 
 
 NETWORKS = frozenset(
-    """
-    afs afs3 beegfs ceph cephfs cifs coda davfs fhgfs gcsfuse gfs2 glusterfs gpfs juicefs lustre moosefs ncpfs nfs nfs4
-    ocfs2 orangefs panfs pvfs2 rclone s3fs smb smb2 smb3 smbfs sshfs
-    """.split()  # noqa: SIM905 - a list of words reads better so
+    [
+        "afs",
+        "afs3",
+        "beegfs",
+        "ceph",
+        "cephfs",
+        "cifs",
+        "coda",
+        "davfs",
+        "fhgfs",
+        "gcsfuse",
+        "gfs2",
+        "glusterfs",
+        "gpfs",
+        "juicefs",
+        "lustre",
+        "moosefs",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "panfs",
+        "pvfs2",
+        "rclone",
+        "s3fs",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "sshfs",
+    ]
 )
-"""Network file systems, also after `fuse.`. SQLite's log must not be there: its index is shared memory."""
+"""Network file systems, also after `fuse.`. SQLite's log must not be there: its index is shared
+memory.
+"""
 FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
 
 
@@ -175,22 +233,32 @@ def shown_url(url: str | URL) -> str:
 
 
 def storage_url(text: str) -> URL:
-    """The URL with an absolute path for SQLite and psycopg for PostgreSQL; StudyError if it cannot be used."""
+    """The URL with an absolute path for SQLite and psycopg for PostgreSQL; StudyError if it cannot
+    be used.
+    """
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        text = shorten(without_passwords(f"://{without_passwords(text)}")[3:])  # perhaps me:password@host
+        text = shorten(
+            without_passwords(f"://{without_passwords(text)}")[3:]
+        )  # perhaps me:password@host
         hint = f"; for a file write sqlite:///{text}" if "://" not in text else ""
         raise StudyError(f"storage '{text}' is not a URL: {FORMS}{hint}") from None
     shown = shorten(shown_url(url))
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return _sqlite_url(url, shown)
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
-        raise StudyError(f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {FORMS}")
+        raise StudyError(
+            f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {FORMS}"
+        )
     if "@" in (url.host or ""):
-        raise StudyError(f"storage '{shown}': the password or the user has an @ in it: write it as %40")
+        raise StudyError(
+            f"storage '{shown}': the password or the user has an @ in it: write it as %40"
+        )
     if not _could_be_a_host(url.host or ""):
-        raise StudyError(f"storage '{shown}': '{shorten(str(url.host))}' cannot be the name of a host: {FORMS}")
+        raise StudyError(
+            f"storage '{shown}': '{shorten(str(url.host))}' cannot be the name of a host: {FORMS}"
+        )
     if not url.database:
         raise StudyError(f"storage '{shown}' names no database: {FORMS}")
     if find_spec("psycopg") is None:
@@ -209,10 +277,18 @@ def _could_be_a_host(name: str) -> bool:
 
 def _sqlite_url(url: URL, shown: str) -> URL:
     if not url.database or url.database == ":memory:":
-        raise StudyError(f"storage '{shown}' would be in one process's memory: give a file, sqlite:///nas_attn.db")
+        raise StudyError(
+            f"storage '{shown}' would be in one process's memory: give a file,"
+            " sqlite:///nas_attn.db"
+        )
     if url.host or url.query or url.database.startswith("file:"):
-        raise StudyError(f"storage '{shown}' is more than a file path: write sqlite:///FILE (sqlite:////ABSOLUTE/FILE)")
-    path = user_path(url.database, what=f"storage '{shown}'", error=StudyError, home=False).absolute()
+        raise StudyError(
+            f"storage '{shown}' is more than a file path: write sqlite:///FILE"
+            " (sqlite:////ABSOLUTE/FILE)"
+        )
+    path = user_path(
+        url.database, what=f"storage '{shown}'", error=StudyError, home=False
+    ).absolute()
     _check_file(path, shown)
     return URL.create("sqlite", database=str(path))
 
@@ -220,22 +296,33 @@ def _sqlite_url(url: URL, shown: str) -> URL:
 def _check_file(path: Path, shown: str) -> None:
     folder = path.parent
     if os.path.isdir(path):  # unlike Path.is_dir, False if a folder above cannot be entered
-        raise StudyError(f"storage '{shown}' is a folder: name a file in it, sqlite:///{path / 'nas_attn.db'}")
+        raise StudyError(
+            f"storage '{shown}' is a folder: name a file in it, sqlite:///{path / 'nas_attn.db'}"
+        )
     if not os.path.isdir(folder):
-        raise StudyError(f"storage '{shown}': the folder '{folder}' does not exist or cannot be entered: create it")
+        raise StudyError(
+            f"storage '{shown}': the folder '{folder}' does not exist or cannot be entered:"
+            " create it"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StudyError(f"storage '{shown}': the folder '{folder}' is not writable: choose another storage")
+        raise StudyError(
+            f"storage '{shown}': the folder '{folder}' is not writable: choose another storage"
+        )
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise StudyError(f"storage '{shown}': the file is not readable and writable for this user")
     kind = network_filesystem(path)
     if kind is not None:
         why = "where SQLite's locks and shared memory do not work and studies get damaged"
         way_out = "use a local disk, or PostgreSQL for several machines"
-        raise StudyError(f"storage '{shown}' is on a network file system ({kind}), {why}: {way_out}")
+        raise StudyError(
+            f"storage '{shown}' is on a network file system ({kind}), {why}: {way_out}"
+        )
 
 
 def network_filesystem(path: Path) -> str | None:
-    """The kind of network file system of a path, after following links; None if it is local or unknown."""
+    """The kind of network file system of a path, after following links; None if it is local or
+    unknown.
+    """
     import psutil
 
     real, kind, depth = path.resolve(), "", -1
@@ -252,7 +339,9 @@ def network_filesystem(path: Path) -> str | None:
 
 
 BUSY_TIMEOUT_S = 60
-CONNECT_TIMEOUT_S = 15  # for a PostgreSQL server to answer; `?connect_timeout=` in the URL overrides it
+CONNECT_TIMEOUT_S = (
+    15  # for a PostgreSQL server to answer; `?connect_timeout=` in the URL overrides it
+)
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
@@ -265,16 +354,21 @@ def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sq
 
 
 class TunedConnection(sqlite3.Connection):
-    """An SQLite connection with its settings. As `factory` it survives pickling, unlike an event listener. StorageError
-    in a process forked from one that uses SQLite: the library would wait forever, or remove the parent's log.
+    """An SQLite connection with its settings. As `factory` it survives pickling, unlike an event
+    listener. StorageError in a process forked from one that uses SQLite: the library would wait
+    forever, or remove the parent's log.
     """
 
     _process: int | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if TunedConnection._process not in (None, os.getpid()):
-            what = "an SQLite study database cannot be used in a process forked from one that uses it"
-            raise StorageError(f"{what}: start the process by multiprocessing's 'spawn', or as a command")
+            what = (
+                "an SQLite study database cannot be used in a process forked from one that uses it"
+            )
+            raise StorageError(
+                f"{what}: start the process by multiprocessing's 'spawn', or as a command"
+            )
         TunedConnection._process = os.getpid()
         super().__init__(*args, **kwargs)
         self.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}").close()
@@ -290,13 +384,17 @@ def engine_arguments(url: URL) -> dict[str, Any]:
 
 
 def optuna_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
-    """URL and `engine_kwargs` for Optuna's `RDBStorage`; open it with `Database` first. Raises StudyError: bad URL."""
+    """URL and `engine_kwargs` for Optuna's `RDBStorage`; open it with `Database` first. Raises
+    StudyError: bad URL.
+    """
     parsed = storage_url(url)
     return parsed.render_as_string(hide_password=False), engine_arguments(parsed)
 
 
 class Connector:
-    """Transactions on one database, for several threads; a forked child reconnects; to SQLite, that is an error."""
+    """Transactions on one database, for several threads; a forked child reconnects; to SQLite, that
+    is an error.
+    """
 
     def __init__(self, url: URL) -> None:
         self.url = url
@@ -308,14 +406,18 @@ class Connector:
         try:
             self.engine: sa.Engine = sa.create_engine(url, **arguments)
         except ImportError as error:
-            raise StudyError(f"storage '{self}' cannot be used: {error}: pip install 'nas-attn[postgres]'") from None
+            raise StudyError(
+                f"storage '{self}' cannot be used: {error}: pip install 'nas-attn[postgres]'"
+            ) from None
         if self.is_sqlite:
             sa.event.listen(self.engine, "begin", _begin)
         # (study, resource) -> (number, expires_at, since when this process has seen it so)
         self.seen_leases: dict[tuple[int, str], tuple[int, float, float]] = {}
         self.outage = Outage(str(self))
         self._writing = self.engine.execution_options(nas_attn_write=True)
-        self._file: tuple[int, int] | None = None  # device and inode of the SQLite file, as first seen
+        self._file: tuple[int, int] | None = (
+            None  # device and inode of the SQLite file, as first seen
+        )
         _connectors.add(self)
         weakref.finalize(self, self.engine.dispose)
 
@@ -323,29 +425,46 @@ class Connector:
         return shown_url(self.url)
 
     def endure(self, work: Callable[[], T]) -> T:
-        """Does `work`, which must be repeatable; waits while the database is away, and then repeats it."""
+        """Does `work`, which must be repeatable; waits while the database is away, and then repeats
+        it.
+        """
         # Connections to a server that has become a standby still answer, but cannot write.
         return self.outage.endure(work, self.engine.dispose)
 
     @property
     def clock(self) -> sa.ColumnElement[float]:
-        """The database's clock in Unix seconds, as an SQL expression. For SQLite it is this machine's clock."""
+        """The database's clock in Unix seconds, as an SQL expression. For SQLite it is this
+        machine's clock.
+        """
         if self.is_sqlite:
             return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Double)
         return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Double)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A transaction that reads one state; StorageError if the database fails, or holds values that nas_attn never writes."""
+        """A transaction that reads one state; StorageError if the database fails, or holds values
+        that nas_attn never writes.
+        """
         self._check_in_place()
         try:
             with self.errors(), self.engine.connect() as connection:
                 yield connection
         except NasAttnError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:  # a row that cannot be read
-            what = f"holds a row that cannot be read ({shorten(f'{type(error).__name__}: {error}', 120)})"
-            raise StorageError(f"storage '{self}' {what}: restore the database from a backup") from error
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            RecursionError,
+        ) as error:  # a row that cannot be read
+            what = (
+                "holds a row that cannot be read"
+                f" ({shorten(f'{type(error).__name__}: {error}', 120)})"
+            )
+            raise StorageError(
+                f"storage '{self}' {what}: restore the database from a backup"
+            ) from error
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -355,7 +474,9 @@ class Connector:
             yield connection
 
     def _check_in_place(self) -> None:
-        """Raises StorageError if the SQLite file was removed: open connections would go on, and all their writes be lost."""
+        """Raises StorageError if the SQLite file was removed: open connections would go on, and all
+        their writes be lost.
+        """
         if not self.is_sqlite:
             return
         here = None
@@ -383,14 +504,19 @@ class Connector:
 
 
 def _begin(connection: sa.Connection) -> None:
-    """Writers take SQLite's write lock at once: after a read, taking it fails without a wait if another process wrote meanwhile."""
+    """Writers take SQLite's write lock at once: after a read, taking it fails without a wait if
+    another process wrote meanwhile.
+    """
     writing = connection.get_execution_options().get("nas_attn_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
 _PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")  # errors that may pass
 _SENTENCES = {
-    "SQLITE_CORRUPT": "the file is damaged: put the last `nas-attn backup` in its place or try `sqlite3 FILE .recover`",
+    "SQLITE_CORRUPT": (
+        "the file is damaged: put the last `nas-attn backup` in its place or try `sqlite3 FILE"
+        " .recover`"
+    ),
     "SQLITE_BUSY": "another program keeps the file locked: close it, then resume",
     "SQLITE_LOCKED": "another program keeps the file locked: close it, then resume",
     "SQLITE_FULL": "the disk is full: make room, then resume",
@@ -413,7 +539,11 @@ def explained(original: BaseException, where: str) -> StorageError | StudyError:
     first_line = lines[0]
     refused = next((line.strip() for line in lines if _REFUSED.search(line)), None)
     if refused is not None and not name:
-        way_out = "certificates and sslmode" if _ENCRYPTION.search(refused) else "user, password, host and database"
+        way_out = (
+            "certificates and sslmode"
+            if _ENCRYPTION.search(refused)
+            else "user, password, host and database"
+        )
         return StorageError(f"storage '{where}' cannot be opened: {refused}: check {way_out}")
     if _tables_gone(original):
         what = f"storage '{where}' has lost its tables ({first_line}): it was emptied or replaced"
@@ -423,17 +553,25 @@ def explained(original: BaseException, where: str) -> StorageError | StudyError:
         what = f"storage '{where}' was written by another version of nas_attn ({first_line})"
         return StorageError(f"{what}: read it with that version, or name another database")
     if state == _DISK_FULL:
-        return StorageAway(f"storage '{where}': the server's disk is full: make room, then resume ({first_line})")
+        return StorageAway(
+            f"storage '{where}': the server's disk is full: make room, then resume ({first_line})"
+        )
     if state is not None and state.startswith(_OVERRUN):
         return StorageAway(f"storage '{where}': {first_line}")
     if name or (state is not None and not state.startswith(_NO_SERVER)):
         return StorageError(f"storage '{where}': {first_line}")
-    check = ": check the host's name" if _UNRESOLVED.search(first_line) else ""  # or its service has not started yet
-    return StorageAway(f"storage '{where}' does not answer: {first_line}{check}; when it is back, resume")
+    check = (
+        ": check the host's name" if _UNRESOLVED.search(first_line) else ""
+    )  # or its service has not started yet
+    return StorageAway(
+        f"storage '{where}' does not answer: {first_line}{check}; when it is back, resume"
+    )
 
 
 def translate_errors(engine: sa.Engine, where: str) -> None:
-    """Makes another library's engine raise our errors for a database that is full, gone or broken; not for others."""
+    """Makes another library's engine raise our errors for a database that is full, gone or broken;
+    not for others.
+    """
 
     def translate(context: ExceptionContext) -> None:
         original = context.original_exception
@@ -444,13 +582,26 @@ def translate_errors(engine: sa.Engine, where: str) -> None:
 
 
 _DISK_FULL, _NO_COLUMN = "53100", "42703"
-_NO_SERVER = ("08", "57P", "25P03")  # PostgreSQL's states of a lost connection and of a server that shuts down
-_OVERRUN = ("53", "25006", "40001", "40P01", "55P03", "57014")  # out of resources, a standby, conflicts
+_NO_SERVER = (
+    "08",
+    "57P",
+    "25P03",
+)  # PostgreSQL's states of a lost connection and of a server that shuts down
+_OVERRUN = (
+    "53",
+    "25006",
+    "40001",
+    "40P01",
+    "55P03",
+    "57014",
+)  # out of resources, a standby, conflicts
 _UNRESOLVED = re.compile("translate host name|failed to resolve host")
 _ENCRYPTION = re.compile("SSL|sslmode|certificate|private key file")
 _REFUSED = re.compile(
-    r"authentication failed|no password supplied|no pg_hba\.conf entry|(role|database) \".*\" does not exist"
-    r"|is not permitted to log in|invalid (connection option|port|integer value|\w+ value)|permission denied"
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|(role|database) \".*\" does"
+    r" not exist"
+    r"|is not permitted to log in|invalid (connection option|port|integer value|\w+"
+    r" value)|permission denied"
     r"|certificate verify failed|does not support SSL|does not match host name|weak sslmode"
     r"|(root certificate|certificate|private key) file"
 )
@@ -458,7 +609,9 @@ _REFUSED = re.compile(
 
 
 def _lasting(original: BaseException) -> bool:
-    """Whether a driver's error means that the database is full, gone or broken; the caller handles other errors."""
+    """Whether a driver's error means that the database is full, gone or broken; the caller handles
+    other errors.
+    """
     if _tables_gone(original):
         return True
     name: str | None = getattr(original, "sqlite_errorname", None)
@@ -471,7 +624,10 @@ def _lasting(original: BaseException) -> bool:
 
 
 def _tables_gone(original: BaseException) -> bool:
-    return "no such table" in str(original) or getattr(original, "sqlstate", None) in ("42P01", "3D000")
+    return "no such table" in str(original) or getattr(original, "sqlstate", None) in (
+        "42P01",
+        "3D000",
+    )
 
 
 _connectors: weakref.WeakSet[Connector] = weakref.WeakSet()
@@ -479,7 +635,9 @@ _parents_pools: list[Pool] = []
 
 
 def _forget_connections() -> None:
-    """In a forked child, keeps the parent's connections unused and referenced, since losing the last reference would close them."""
+    """In a forked child, keeps the parent's connections unused and referenced, since losing the
+    last reference would close them.
+    """
     for connector in _connectors:
         _parents_pools.append(connector.engine.pool)
         connector.engine.dispose(close=False)

@@ -1,4 +1,6 @@
-"""The database of studies: opening, listing, creating, deleting; and copying an SQLite file in use, its log included."""
+"""The database of studies: opening, listing, creating, deleting; and copying an SQLite file in use,
+its log included.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from sqlalchemy import column, delete, func, inspect, select, table, update
 from nas_attn.errors import StorageError, StudyError, did_you_mean
 from nas_attn.paths import output_path, replace_file
 from nas_attn.storage import tables
-from nas_attn.storage.connection import Connector, Outage, TunedConnection, enduring, explained, insert, storage_url
+from nas_attn.storage.connection import (
+    Connector,
+    Outage,
+    TunedConnection,
+    enduring,
+    explained,
+    insert,
+    storage_url,
+)
 from nas_attn.storage.rows import StudySummary, read_all
 from nas_attn.storage.store import StudyStore
 from nas_attn.storage.tables import creation_lock, prepare
@@ -26,7 +36,9 @@ _HEADER = b"SQLite format 3\x00"
 
 
 def backup_sqlite(source: Path, target: Path) -> Path:
-    """Copies a database, checks the copy, then replaces the target. Raises StorageError: the target is unchanged."""
+    """Copies a database, checks the copy, then replaces the target. Raises StorageError: the target
+    is unchanged.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     os.close(handle)
     part = Path(name)
@@ -44,9 +56,13 @@ def backup_sqlite(source: Path, target: Path) -> Path:
 
 
 def check_target(source: Path, target: Path, overwrite: bool) -> None:
-    """StudyError if no copy may be written there. Only `overwrite` replaces an older copy; other files are never replaced."""
+    """StudyError if no copy may be written there. Only `overwrite` replaces an older copy; other
+    files are never replaced.
+    """
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise StudyError(f"backup '{target}': the folder does not exist or is not writable: choose another")
+        raise StudyError(
+            f"backup '{target}': the folder does not exist or is not writable: choose another"
+        )
     if not target.exists():
         return
     if target.samefile(source):
@@ -58,40 +74,57 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
     if start not in (b"", _HEADER):
         raise StudyError(f"backup '{target}' exists and is not a database: name another file")
     if not overwrite:
-        raise StudyError(f"backup '{target}' exists: name another file, or force to replace that copy")
+        raise StudyError(
+            f"backup '{target}' exists: name another file, or force to replace that copy"
+        )
 
 
 def _copy(source: Path, part: Path) -> None:
-    with closing(sqlite3.connect(source, factory=TunedConnection)) as reader, closing(sqlite3.connect(part)) as writer:
+    with (
+        closing(sqlite3.connect(source, factory=TunedConnection)) as reader,
+        closing(sqlite3.connect(part)) as writer,
+    ):
         reader.backup(writer)
         # One file, without a log beside it; `Database` switches back when it opens the copy.
         writer.execute("PRAGMA journal_mode = DELETE").close()
         problem = writer.execute("PRAGMA integrity_check").fetchone()[0]
     if problem != "ok":
-        raise StorageError(f"the copy of '{source}' is damaged ({problem}): check the database, it may be damaged, too")
+        raise StorageError(
+            f"the copy of '{source}' is damaged ({problem}): check the database, it may be"
+            " damaged, too"
+        )
     with part.open("rb+") as file:
         os.fsync(file.fileno())
 
 
-_OPTUNA_STUDIES = table("studies", column("study_name"))  # Optuna's table; nas_attn changes only names in it
+_OPTUNA_STUDIES = table(
+    "studies", column("study_name")
+)  # Optuna's table; nas_attn changes only names in it
 _SHOWN_DIFFERENCES = 5
 _SHOWN_LENGTH = 60
 
 
 @enduring
 class Database:
-    """Our tables in one SQLite file or PostgreSQL database, for several threads; a spawned child opens its own. Raises
-    StudyError: a bad URL, or no file and `must_exist`. Raises StorageError: it is damaged, unreachable, or from a newer
+    """Our tables in one SQLite file or PostgreSQL database, for several threads; a spawned child
+    opens its own. Raises
+    StudyError: a bad URL, or no file and `must_exist`. Raises StorageError: it is damaged,
+        unreachable, or from a newer
     version.
     """
 
     def __init__(self, url: str, *, must_exist: bool = False) -> None:
         parsed = storage_url(url)
-        self.url = parsed.render_as_string(hide_password=False)  # absolute, with password: for child processes
+        self.url = parsed.render_as_string(
+            hide_password=False
+        )  # absolute, with password: for child processes
         self._connector = Connector(parsed)
         path = self.path
         if must_exist and path is not None and not path.is_file():
-            raise StudyError(f"there is no study database '{path}': go to your search's folder, or name its storage")
+            raise StudyError(
+                f"there is no study database '{path}': go to your search's folder, or name its"
+                " storage"
+            )
         self._connector.endure(lambda: prepare(self._connector))
 
     def __str__(self) -> str:
@@ -119,7 +152,9 @@ class Database:
         self._connector.engine.dispose()
 
     def creating(self) -> AbstractContextManager[None]:
-        """Hold this while Optuna creates its tables, so that several processes can start on a new database at once."""
+        """Hold this while Optuna creates its tables, so that several processes can start on a new
+        database at once.
+        """
         return creation_lock(self._connector)
 
     def now(self) -> float:
@@ -137,9 +172,20 @@ class Database:
         trials: int = 0,
         artifacts: str = ".",
     ) -> StudyStore:
-        """A new or existing study, pinned to a fingerprint's device; StudyError if the existing one has another recipe."""
-        row: dict[str, Any] = {"name": name, "recipe": recipe, "versions": json.dumps(dict(versions))}
-        row |= {"fingerprint": fingerprint, "trials": trials, "artifacts": artifacts, "rounds_before": 0}
+        """A new or existing study, pinned to a fingerprint's device; StudyError if the existing one
+        has another recipe.
+        """
+        row: dict[str, Any] = {
+            "name": name,
+            "recipe": recipe,
+            "versions": json.dumps(dict(versions)),
+        }
+        row |= {
+            "fingerprint": fingerprint,
+            "trials": trials,
+            "artifacts": artifacts,
+            "rounds_before": 0,
+        }
         with self._connector.write() as connection:
             new = insert(connection, tables.study).values(created_at=self._connector.clock, **row)
             connection.execute(new.on_conflict_do_nothing())
@@ -147,34 +193,56 @@ class Database:
         difference = differing_keys(json.loads(store.recipe), json.loads(recipe))
         if difference:
             shown = ", ".join(difference[:_SHOWN_DIFFERENCES])
-            more = f" and {len(difference) - _SHOWN_DIFFERENCES} more" if len(difference) > _SHOWN_DIFFERENCES else ""
-            way_out = f"give the new one another name, or go on with the old one by `nas-attn resume {name}`"
-            raise StudyError(f"study '{name}' exists with another recipe ({shown}{more}): {way_out}")
+            more = (
+                f" and {len(difference) - _SHOWN_DIFFERENCES} more"
+                if len(difference) > _SHOWN_DIFFERENCES
+                else ""
+            )
+            way_out = (
+                "give the new one another name, or go on with the old one by `nas-attn resume"
+                f" {name}`"
+            )
+            raise StudyError(
+                f"study '{name}' exists with another recipe ({shown}{more}): {way_out}"
+            )
         return store
 
     def study(self, name: str) -> StudyStore:
         """The study of this name. Raises StudyError, which names the nearest: there is none."""
         with self._connector.read() as connection:
-            row = connection.execute(select(tables.study).where(tables.study.c.name == name)).one_or_none()
+            row = connection.execute(
+                select(tables.study).where(tables.study.c.name == name)
+            ).one_or_none()
             versions = {} if row is None else dict(json.loads(row.versions))
             if row is not None:
                 json.loads(row.recipe)  # only checks that the text is complete
             names = [] if row is not None else list(connection.scalars(select(tables.study.c.name)))
         if row is None:
             raise StudyError(f"there is no study '{name}' in '{self}': {did_you_mean(name, names)}")
-        of = {"name": row.name, "recipe": row.recipe, "versions": versions, "created_at": row.created_at}
+        of = {
+            "name": row.name,
+            "recipe": row.recipe,
+            "versions": versions,
+            "created_at": row.created_at,
+        }
         return StudyStore(self._connector, id=row.id, **of)
 
     def studies(self) -> list[StudySummary]:
         """All studies, the oldest first."""
         study, columns = tables.study, (tables.candidate.c.study_id, tables.candidate.c.state)
-        counting = select(*columns, func.count().label("count")).group_by(*columns).order_by(*columns)
+        counting = (
+            select(*columns, func.count().label("count")).group_by(*columns).order_by(*columns)
+        )
         states: defaultdict[int, dict[str, int]] = defaultdict(dict)
         with self._connector.read() as connection:
-            rows = connection.execute(select(study).order_by(study.c.created_at, study.c.id)).mappings()
+            rows = connection.execute(
+                select(study).order_by(study.c.created_at, study.c.id)
+            ).mappings()
             for found in connection.execute(counting).mappings():
                 states[found["study_id"]][found["state"]] = found["count"]
-            return read_all(StudySummary, ({**row, "candidates": states[row["id"]]} for row in rows))
+            return read_all(
+                StudySummary, ({**row, "candidates": states[row["id"]]} for row in rows)
+            )
 
     def extend_study(
         self,
@@ -186,19 +254,31 @@ class Database:
         baselines: Mapping[str, str],
         optuna: str,
     ) -> None:
-        """Gives a study another recipe, names of baselines (by key) and Optuna study, in one transaction."""
+        """Gives a study another recipe, names of baselines (by key) and Optuna study, in one
+        transaction.
+        """
         mine, named = tables.study.c.id == store._id, _OPTUNA_STUDIES.c.study_name
         with self._connector.write() as connection:
-            changed: dict[str, Any] = {"recipe": recipe, "trials": trials} | ({"sites": None} if other_sites else {})
+            changed: dict[str, Any] = {"recipe": recipe, "trials": trials} | (
+                {"sites": None} if other_sites else {}
+            )
             connection.execute(update(tables.study).where(mine).values(changed))
             for key, baseline in baselines.items():
                 which = (tables.candidate.c.study_id == store._id, tables.candidate.c.key == key)
                 connection.execute(update(tables.candidate).where(*which).values(baseline=baseline))
-            connection.execute(update(_OPTUNA_STUDIES).where(named == store.name).values(study_name=f"{optuna}/old"))
-            connection.execute(update(_OPTUNA_STUDIES).where(named == optuna).values(study_name=store.name))
+            connection.execute(
+                update(_OPTUNA_STUDIES)
+                .where(named == store.name)
+                .values(study_name=f"{optuna}/old")
+            )
+            connection.execute(
+                update(_OPTUNA_STUDIES).where(named == optuna).values(study_name=store.name)
+            )
 
     def delete_study(self, name: str) -> None:
-        """Deletes our part of a study, not Optuna's; its workers lose their leases. StudyError: there is none."""
+        """Deletes our part of a study, not Optuna's; its workers lose their leases. StudyError:
+        there is none.
+        """
         number = self.study(name)._id
         with self._connector.write() as connection:
             for table in tables.metadata.sorted_tables:
@@ -206,16 +286,21 @@ class Database:
                 connection.execute(delete(table).where(column == number))
 
     def backup(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Writes a consistent copy to a file, and returns its path; workers may go on. Raises StorageError."""
+        """Writes a consistent copy to a file, and returns its path; workers may go on. Raises
+        StorageError.
+        """
         return backup_sqlite(*self.check_backup(path, overwrite=overwrite))
 
     def check_backup(self, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
-        """(file to copy, file to write) of a backup. Raises StudyError: no copy can be written there."""
+        """(file to copy, file to write) of a backup. Raises StudyError: no copy can be written
+        there.
+        """
         source = self.path
         if source is None:
             instead = "run pg_dump -Fc DATABASE > FILE, and copy the artifacts folder, too"
             raise StudyError(
-                f"storage '{self}' is not an SQLite file, which is all that this command copies: {instead}"
+                f"storage '{self}' is not an SQLite file, which is all that this command copies:"
+                f" {instead}"
             )
         target = output_path(path, what="backup", error=StudyError).absolute()
         check_target(source, target, overwrite)
@@ -231,7 +316,9 @@ class Database:
     def stores(self) -> list[StudyStore]:
         """All studies' stores."""
         with self._connector.read() as connection:
-            names = list(connection.scalars(select(tables.study.c.name).order_by(tables.study.c.id)))
+            names = list(
+                connection.scalars(select(tables.study.c.name).order_by(tables.study.c.id))
+            )
         return [self.study(name) for name in names]
 
     def fold_log(self) -> None:
@@ -246,7 +333,10 @@ class Database:
 def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
     """The differences of two recipes, `search.trials: 30 -> 60`, sorted by key."""
     if isinstance(old, dict) and isinstance(new, dict):
-        pairs = {key: (old.get(key, _MISSING), new.get(key, _MISSING)) for key in sorted(old.keys() | new.keys())}
+        pairs = {
+            key: (old.get(key, _MISSING), new.get(key, _MISSING))
+            for key in sorted(old.keys() | new.keys())
+        }
         places = {key: f"{prefix}.{key}" if prefix else key for key in pairs}
         return [line for key, pair in pairs.items() for line in differing_keys(*pair, places[key])]
     return [] if old == new else [f"{prefix}: {_shown(old)} -> {_shown(new)}"]

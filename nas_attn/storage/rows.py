@@ -64,14 +64,17 @@ class Run:
     @property
     def folder(self) -> str:
         """Name of a folder for an evaluator's own files."""
-        return f"{self.key}-{self.seed}" if self.protocol == SEARCH else self.files.replace(":", "-")
+        return (
+            f"{self.key}-{self.seed}" if self.protocol == SEARCH else self.files.replace(":", "-")
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
     id: int
     run: Run
-    state: str  # `waiting` (also while a worker has its lease), `done`, `pruned`, `failed` or `withdrawn`
+    # `waiting` (also while a worker has its lease), `done`, `pruned`, `failed` or `withdrawn`
+    state: str
     reason: str
     attempts: int  # number of times that a worker took it without handing it back
     finished_at: float | None = None  # Unix seconds by the database's clock
@@ -117,14 +120,22 @@ class StudySummary:
 
 @dataclass(frozen=True, slots=True)
 class StudySettings:
-    """The changing values of a study, besides its rows. Times are Unix seconds by the database's clock."""
+    """The changing values of a study, besides its rows. Times are Unix seconds by the database's
+    clock.
+    """
 
     trials: int  # candidates to evaluate in all
-    artifacts: str  # folder of its checkpoints and weights, relative to the database's where it lies there; or a bucket
-    confirmed_trials: int | None  # for how many trials the candidates to confirm were chosen; None: not yet
+    # folder of its checkpoints and weights, relative to the database's where it lies there; or a
+    # bucket
+    artifacts: str
+    confirmed_trials: (
+        int | None
+    )  # for how many trials the candidates to confirm were chosen; None: not yet
     rounds_before: int  # confirmation rounds before that
     stop_asked_at: float | None  # workers that started before this time shall stop
-    screen_until: float | None  # when a timed search begins no new candidate; None here and below: it has no time
+    screen_until: (
+        float | None
+    )  # when a timed search begins no new candidate; None here and below: it has no time
     test_from: float | None  # when it begins no further confirmation any more
     ends_at: float | None
     published: str | None  # the state of the study that optuna-dashboard's notes show
@@ -134,7 +145,9 @@ class StudySettings:
 
 
 def read_all(kind: type[T], rows: Iterable[Mapping[Any, Any]]) -> list[T]:
-    """Records of rows; other columns are ignored. Raises ValueError: a value of the wrong type, which SQLite allows."""
+    """Records of rows; other columns are ignored. Raises ValueError: a value of the wrong type,
+    which SQLite allows.
+    """
     found: list[T] = _adapter(kind).validate_python([dict(row) for row in rows])  # type: ignore[arg-type]
     return found
 
@@ -147,20 +160,35 @@ def _adapter(kind: Hashable) -> TypeAdapter[Any]:
 def to_candidates(rows: Iterable[Mapping[Any, Any]]) -> list[CandidateRow]:
     return read_all(
         CandidateRow,
-        ({**row, "placement": parse(row["placement"]), "cost": json.loads(row["costs"] or "null")} for row in rows),
+        (
+            {
+                **row,
+                "placement": parse(row["placement"]),
+                "cost": json.loads(row["costs"] or "null"),
+            }
+            for row in rows
+        ),
     )
 
 
 def to_scores(rows: Iterable[Mapping[Any, Any]]) -> list[StoredScore]:
-    found = read_all(StoredScore, ({**row, "score": {**row, "metrics": json.loads(row["metrics"])}} for row in rows))
+    found = read_all(
+        StoredScore,
+        ({**row, "score": {**row, "metrics": json.loads(row["metrics"])}} for row in rows),
+    )
     for score in (stored.score for stored in found):
         if score.correct is not None and len(score.correct) != -(-score.examples // 8):
-            raise ValueError(f"a score has {len(score.correct):,} bytes for the results of {score.examples:,} images")
+            raise ValueError(
+                f"a score has {len(score.correct):,} bytes for the results of {score.examples:,}"
+                " images"
+            )
     return found
 
 
 def to_runs(rows: Iterable[Mapping[Any, Any]]) -> list[RunRow]:
-    return read_all(RunRow, ({**row, "run": {**row, "placement": parse(row["placement"])}} for row in rows))
+    return read_all(
+        RunRow, ({**row, "run": {**row, "placement": parse(row["placement"])}} for row in rows)
+    )
 
 
 def to_sessions(documents: Sequence[str]) -> list[Session]:

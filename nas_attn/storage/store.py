@@ -1,8 +1,10 @@
-"""One study's tables: settings, documents, leases, candidates, scores, latency sessions, checkpoints.
+"""One study's tables: settings, documents, leases, candidates, scores, latency sessions,
+checkpoints.
 
-A worker acquires a lease on a piece of work, renews it while it works, and passes it to every write about that work. Each
-write is one transaction, which first checks that the lease is still the worker's. If another worker has taken it over, it
-raises `LeaseLost` and writes nothing. Methods may be called from several threads and processes.
+A worker acquires a lease on a piece of work, renews it while it works, and passes it to every write
+about that work. Each write is one transaction, which first checks that the lease is still the
+worker's. If another worker has taken it over, it raises `LeaseLost` and writes nothing. Methods may
+be called from several threads and processes.
 """
 
 from __future__ import annotations
@@ -18,7 +20,15 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, sel
 
 from nas_attn.errors import StorageError
 from nas_attn.purposes import BACKBONE, PURPOSES, SEARCH
-from nas_attn.records import CandidateRow, Costs, Placement, Score, Session, SplitReading, StoredScore
+from nas_attn.records import (
+    CandidateRow,
+    Costs,
+    Placement,
+    Score,
+    Session,
+    SplitReading,
+    StoredScore,
+)
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, enduring, insert
 from nas_attn.storage.rows import (
@@ -38,7 +48,9 @@ FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})  # of a c
 
 @enduring
 class Documents:
-    """A study's documents of one kind, by name. Only their writers and readers know the structure of the JSON texts."""
+    """A study's documents of one kind, by name. Only their writers and readers know the structure
+    of the JSON texts.
+    """
 
     def __init__(self, connector: Connector, study_id: int, table: Table) -> None:
         self._connector, self._id, self._table = connector, study_id, table
@@ -47,7 +59,9 @@ class Documents:
         row = {"study_id": self._id, "name": name, "content": content}
         with self._connector.write() as connection:
             new = insert(connection, self._table).values(row)
-            other = new.on_conflict_do_update(index_elements=["study_id", "name"], set_={"content": content})
+            other = new.on_conflict_do_update(
+                index_elements=["study_id", "name"], set_={"content": content}
+            )
             connection.execute(other)
 
     def get(self, name: str) -> str | None:
@@ -59,9 +73,14 @@ class Documents:
 
     def all(self) -> dict[str, str]:
         """Name -> document, by name."""
-        query = select(self._table.c.name, self._table.c.content).where(self._table.c.study_id == self._id)
+        query = select(self._table.c.name, self._table.c.content).where(
+            self._table.c.study_id == self._id
+        )
         with self._connector.read() as connection:
-            return {row.name: row.content for row in connection.execute(query.order_by(self._table.c.name))}
+            return {
+                row.name: row.content
+                for row in connection.execute(query.order_by(self._table.c.name))
+            }
 
 
 @enduring
@@ -69,7 +88,14 @@ class StudyStore(Leases):
     """A study's rows. Made by `Database.create_study` and `Database.study`."""
 
     def __init__(
-        self, connector: Connector, *, id: int, name: str, recipe: str, versions: Mapping[str, str], created_at: float
+        self,
+        connector: Connector,
+        *,
+        id: int,
+        name: str,
+        recipe: str,
+        versions: Mapping[str, str],
+        created_at: float,
     ) -> None:
         super().__init__(connector, id=id, name=name)
         self.recipe = recipe  # the recipe as JSON, frozen at creation
@@ -80,13 +106,21 @@ class StudyStore(Leases):
         documents = partial(Documents, connector, id)
         self.queue = RunQueue(connector, id, self._fenced)
         self.workers = WorkerBook(connector, id)
-        self.protocols = documents(tables.protocol)  # training protocols by name: the training and the data as JSON
+        self.protocols = documents(
+            tables.protocol
+        )  # training protocols by name: the training and the data as JSON
         # Number (and name, of another network) -> place of a trained one; empty: it is lost.
         self.backbones = documents(tables.backbone)
-        self.weights_lost = documents(tables.weights_lost)  # name of weights -> why they are missing; empty: they exist
+        self.weights_lost = documents(
+            tables.weights_lost
+        )  # name of weights -> why they are missing; empty: they exist
         self.curves = documents(tables.curve)  # name of a run's files -> the points of its training
-        self.labels = documents(tables.labels)  # training protocol -> the labels behind its results per image
-        self.validations = documents(tables.validation)  # number of a validation -> its networks and comparisons
+        self.labels = documents(
+            tables.labels
+        )  # training protocol -> the labels behind its results per image
+        self.validations = documents(
+            tables.validation
+        )  # number of a validation -> its networks and comparisons
         self.launches = documents(tables.launch)  # time of a launch -> what was launched
 
     @property
@@ -103,10 +137,16 @@ class StudyStore(Leases):
     def set(self, **columns: str | float | None) -> None:
         """Changes settings of the study, or its sites."""
         with self._connector.write() as connection:
-            connection.execute(update(tables.study).where(tables.study.c.id == self._id).values(columns))
+            connection.execute(
+                update(tables.study).where(tables.study.c.id == self._id).values(columns)
+            )
 
     def _row(self, connection: Connection) -> Mapping[Any, Any]:
-        row = connection.execute(select(tables.study).where(tables.study.c.id == self._id)).mappings().one_or_none()
+        row = (
+            connection.execute(select(tables.study).where(tables.study.c.id == self._id))
+            .mappings()
+            .one_or_none()
+        )
         if row is None:
             raise StorageError(f"study '{self.name}' has been deleted from '{self._connector}'")
         return row
@@ -118,16 +158,22 @@ class StudyStore(Leases):
 
     @property
     def is_current(self) -> bool:
-        """Whether the study's recipe is still the one that was read: false once its search space has been extended."""
+        """Whether the study's recipe is still the one that was read: false once its search space
+        has been extended.
+        """
         return self._text("recipe") == self.recipe
 
     @property
     def fingerprint(self) -> str | None:
-        """The device that the study's latencies are pinned to; None before the first measurement."""
+        """The device that the study's latencies are pinned to; None before the first
+        measurement.
+        """
         return self._text("fingerprint")
 
     def set_fingerprint_once(self, fingerprint: str) -> str:
-        """Pins the study to a latency device, unless it is pinned already. Returns the pinned device."""
+        """Pins the study to a latency device, unless it is pinned already. Returns the pinned
+        device.
+        """
         study = tables.study
         with self._connector.write() as connection:
             mine = and_(study.c.id == self._id, study.c.fingerprint.is_(None))
@@ -139,7 +185,11 @@ class StudyStore(Leases):
         parts = []
         with self._connector.read() as connection:
             for table in (tables.candidate, tables.run):
-                query = select(table.c.state, func.count()).where(table.c.study_id == self._id).group_by(table.c.state)
+                query = (
+                    select(table.c.state, func.count())
+                    .where(table.c.study_id == self._id)
+                    .group_by(table.c.state)
+                )
                 parts += sorted(f"{state} {count}" for state, count in connection.execute(query))
             for table in (tables.score, tables.session, tables.test_reading):
                 count = connection.scalar(select(func.count()).where(table.c.study_id == self._id))
@@ -147,22 +197,45 @@ class StudyStore(Leases):
         return ", ".join(parts)
 
     def claim(
-        self, key: str, *, placement: Placement, trial: int, baseline: str | None, lease: Lease, by_prior: bool = False
+        self,
+        key: str,
+        *,
+        placement: Placement,
+        trial: int,
+        baseline: str | None,
+        lease: Lease,
+        by_prior: bool = False,
     ) -> CandidateRow | None:
         """Enters a candidate as running, unless it exists; None if it belongs to another trial."""
         with self._fenced(lease) as connection:
-            of = {"study_id": self._id, "key": key, "placement": str(placement), "trial": trial, "baseline": baseline}
+            of = {
+                "study_id": self._id,
+                "key": key,
+                "placement": str(placement),
+                "trial": trial,
+                "baseline": baseline,
+            }
             new = insert(connection, tables.candidate).values(
-                **of, by_prior=by_prior, state="running", reason="", created_at=self._connector.clock
+                **of,
+                by_prior=by_prior,
+                state="running",
+                reason="",
+                created_at=self._connector.clock,
             )
             connection.execute(new.on_conflict_do_nothing())
-            row = connection.execute(select(tables.candidate).where(self._candidate(key))).mappings().one()
+            row = (
+                connection.execute(select(tables.candidate).where(self._candidate(key)))
+                .mappings()
+                .one()
+            )
         return to_candidates([row])[0] if row["trial"] == trial else None
 
     def candidate(self, key: str) -> CandidateRow | None:
         """The candidate with this key; None if there is none."""
         with self._connector.read() as connection:
-            rows = connection.execute(select(tables.candidate).where(self._candidate(key))).mappings()
+            rows = connection.execute(
+                select(tables.candidate).where(self._candidate(key))
+            ).mappings()
             return next(iter(to_candidates(rows)), None)
 
     def candidates(self) -> list[CandidateRow]:
@@ -173,29 +246,54 @@ class StudyStore(Leases):
             return to_candidates(connection.execute(query).mappings())
 
     def set_cost(self, key: str, cost: Costs, lease: Lease) -> None:
-        """Stores a candidate's cost. Raises LeaseLost: another worker has taken over; nothing is written."""
-        known = update(tables.candidate).where(self._candidate(key)).values(costs=json.dumps(dict(cost)))
+        """Stores a candidate's cost. Raises LeaseLost: another worker has taken over; nothing is
+        written.
+        """
+        known = (
+            update(tables.candidate)
+            .where(self._candidate(key))
+            .values(costs=json.dumps(dict(cost)))
+        )
         with self._fenced(lease) as connection:
             connection.execute(known)
 
     def finish(self, key: str, *, state: str, reason: str, lease: Lease) -> bool:
-        """Sets a running candidate's final state (one of FINAL_STATES); True for the one call that did it."""
+        """Sets a running candidate's final state (one of FINAL_STATES); True for the one call that
+        did it.
+        """
         assert state in FINAL_STATES
         result = {"state": state, "reason": reason, "finished_at": self._connector.clock}
         with self._fenced(lease) as connection:
             running = and_(self._candidate(key), tables.candidate.c.state == "running")
-            return connection.execute(update(tables.candidate).where(running).values(result)).rowcount == 1
+            return (
+                connection.execute(update(tables.candidate).where(running).values(result)).rowcount
+                == 1
+            )
 
     def _candidate(self, key: str) -> Any:
         return and_(tables.candidate.c.study_id == self._id, tables.candidate.c.key == key)
 
     def add_score(self, run: Run, score: Score, *, lease: Lease) -> None:
-        """Stores a run's score at a rung, or replaces it: a resumed run repeats its last. Raises LeaseLost."""
+        """Stores a run's score at a rung, or replaces it: a resumed run repeats its last. Raises
+        LeaseLost.
+        """
         assert run.purpose in PURPOSES
         assert run.seed == score.seed
-        of = {"key": run.key, "protocol": run.protocol, "backbone": run.backbone, "purpose": run.purpose}
-        row = {"study_id": self._id, **of, **asdict(score), "metrics": json.dumps(dict(score.metrics))}
-        row = {name: row[name] for name in row if name in tables.score.c}  # other fields are in the metrics
+        of = {
+            "key": run.key,
+            "protocol": run.protocol,
+            "backbone": run.backbone,
+            "purpose": run.purpose,
+        }
+        row = {
+            "study_id": self._id,
+            **of,
+            **asdict(score),
+            "metrics": json.dumps(dict(score.metrics)),
+        }
+        row = {
+            name: row[name] for name in row if name in tables.score.c
+        }  # other fields are in the metrics
         with self._fenced(lease) as connection:
             new = insert(connection, tables.score).values(row)
             identity = list(tables.score.primary_key.columns)
@@ -209,8 +307,9 @@ class StudyStore(Leases):
         with_correct: bool = False,
         with_answers: bool = False,
     ) -> list[StoredScore]:
-        """Scores by key, protocol, seed, backbone and rung; `with_correct` adds which images were right, `with_answers` the
-        task's results per image."""
+        """Scores by key, protocol, seed, backbone and rung; `with_correct` adds which images were
+        right, `with_answers` the task's results per image.
+        """
         score, wanted = tables.score, {"correct": with_correct, "answers": with_answers}
         columns = [column for column in score.c if wanted.get(column.name, True)]
         query = select(*columns).where(
@@ -223,7 +322,9 @@ class StudyStore(Leases):
             return to_scores(connection.execute(query.order_by(*order)).mappings())
 
     def metrics(self, rung: int) -> list[tuple[str, int, dict[str, float]]]:
-        """(key, seed, metrics) of the runs at a rung that were trained as the search does, by key and seed."""
+        """(key, seed, metrics) of the runs at a rung that were trained as the search does, by key
+        and seed.
+        """
         score = tables.score
         query = (
             select(score.c.key, score.c.seed, score.c.metrics)
@@ -232,25 +333,37 @@ class StudyStore(Leases):
             .order_by(score.c.key, score.c.seed, score.c.backbone)
         )
         with self._connector.read() as connection:
-            return [(key, seed, {**json.loads(text)}) for key, seed, text in connection.execute(query)]
+            return [
+                (key, seed, {**json.loads(text)}) for key, seed, text in connection.execute(query)
+            ]
 
     def add_session(self, session: Session) -> None:
         """Stores a latency session, once."""
-        row = {"study_id": self._id, "started_at": session.started_at, "document": json.dumps(asdict(session))}
+        row = {
+            "study_id": self._id,
+            "started_at": session.started_at,
+            "document": json.dumps(asdict(session)),
+        }
         same = and_(*(tables.session.c[name] == value for name, value in row.items()))
         with self._connector.write() as connection:
             if connection.scalar(select(tables.session.c.id).where(same)) is None:
                 connection.execute(insert(connection, tables.session).values(row))
 
     def sessions(self, *, elsewhere: bool = False) -> list[Session]:
-        """The latency sessions, the oldest first: of the study's pinned device, or `elsewhere` of all others."""
+        """The latency sessions, the oldest first: of the study's pinned device, or `elsewhere` of
+        all others.
+        """
         session = tables.session
         mine = session.c.study_id == self._id
         with self._connector.read() as connection:
             pinned = self._row(connection)["fingerprint"]
             state = connection.scalar(select(func.count()).where(mine)), pinned
             if state != self._sessions[0]:
-                query = select(session.c.document).where(mine).order_by(session.c.started_at, session.c.id)
+                query = (
+                    select(session.c.document)
+                    .where(mine)
+                    .order_by(session.c.started_at, session.c.id)
+                )
                 found: dict[bool, list[Session]] = {True: [], False: []}
                 for one in to_sessions(list(connection.scalars(query))):
                     found[pinned not in (None, json.dumps(asdict(one.fingerprint)))].append(one)
@@ -260,14 +373,20 @@ class StudyStore(Leases):
     def add_checkpoint(
         self, run: str, *, artifact: str, sha256: str, size: int, epochs: int, lease: Lease
     ) -> CheckpointRow:
-        """Records the place of a run's new checkpoint, once. Raises LeaseLost: another worker has taken over."""
+        """Records the place of a run's new checkpoint, once. Raises LeaseLost: another worker has
+        taken over.
+        """
         row = {"run": run, "artifact": artifact, "sha256": sha256, "size": size, "epochs": epochs}
         new = {"study_id": self._id, "created_at": self._connector.clock, **row}
-        known = and_(tables.checkpoint.c.study_id == self._id, tables.checkpoint.c.artifact == artifact)
+        known = and_(
+            tables.checkpoint.c.study_id == self._id, tables.checkpoint.c.artifact == artifact
+        )
         with self._fenced(lease) as connection:
             if connection.scalar(select(tables.checkpoint.c.id).where(known)) is None:
                 connection.execute(insert(connection, tables.checkpoint).values(new))
-            return read_all(CheckpointRow, connection.execute(select(tables.checkpoint).where(known)).mappings())[0]
+            return read_all(
+                CheckpointRow, connection.execute(select(tables.checkpoint).where(known)).mappings()
+            )[0]
 
     def checkpoints(self, run: str) -> list[CheckpointRow]:
         """A run's checkpoints, the newest first."""
@@ -310,4 +429,6 @@ class StudyStore(Leases):
         reading = tables.test_reading
         query = select(reading.c.read_at, reading.c.reason).where(reading.c.study_id == self._id)
         with self._connector.read() as connection:
-            return read_all(SplitReading, connection.execute(query.order_by(reading.c.id)).mappings())
+            return read_all(
+                SplitReading, connection.execute(query.order_by(reading.c.id)).mappings()
+            )

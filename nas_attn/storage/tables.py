@@ -1,7 +1,9 @@
-"""Our tables, beside Optuna's in the same database: prefix `nas_`, own MetaData, no foreign key into Optuna's.
+"""Our tables, beside Optuna's in the same database: prefix `nas_`, own MetaData, no foreign key
+into Optuna's.
 
-A study's rows have its number (`study_id`), which is never used twice, so that a worker of a deleted study cannot write
-into a new one of the same name. JSON is stored as text: PostgreSQL's own type refuses NaN, the value of a diverged loss.
+A study's rows have its number (`study_id`), which is never used twice, so that a worker of a
+deleted study cannot write into a new one of the same name. JSON is stored as text: PostgreSQL's own
+type refuses NaN, the value of a diverged loss.
 """
 
 from __future__ import annotations
@@ -97,7 +99,9 @@ run = _numbered(
     sa.Index("nas_run_state", "study_id", "state"),
     of_study=False,
 )
-session = _numbered("nas_session", *_columns(sa.Double, "started_at"), *_columns(sa.Text, "document"))
+session = _numbered(
+    "nas_session", *_columns(sa.Double, "started_at"), *_columns(sa.Text, "document")
+)
 checkpoint = _numbered(
     "nas_checkpoint",
     *_columns(sa.Text, "run artifact sha256"),
@@ -105,24 +109,36 @@ checkpoint = _numbered(
     *_columns(sa.Integer, "epochs"),
     *_columns(sa.Double, "created_at"),
 )
-test_reading = _numbered("nas_test_reading", *_columns(sa.Double, "read_at"), *_columns(sa.Text, "reason"))
+test_reading = _numbered(
+    "nas_test_reading", *_columns(sa.Double, "read_at"), *_columns(sa.Text, "reason")
+)
 protocol, backbone, weights_lost, curve, labels, validation, launch = (
     _keyed(f"nas_{name}", "name", *_columns(sa.Text, "name content"))
     for name in ("protocol", "backbone", "weights_lost", "curve", "labels", "validation", "launch")
 )
 
-VERSIONS = ("0001",)  # schema versions that this program knows, oldest first: the revisions under `migrations/versions`
+VERSIONS = (
+    "0001",
+    # schema versions that this program knows, oldest first: the revisions under
+    # `migrations/versions`
+)
 
 _ADVISORY_LOCK = 0x6E61735F6174746E  # "nas_attn"
 _WAL_PATIENCE_S = 30.0
-_PATIENCE_S = 300.0  # limit for a process to make the tables; thousands of studies need a few seconds
+_PATIENCE_S = (
+    300.0  # limit for a process to make the tables; thousands of studies need a few seconds
+)
 
 
 def prepare(connector: Connector) -> None:
-    """Creates or upgrades our tables; on SQLite with a write-ahead log. StudyError, StorageError: it is not possible."""
+    """Creates or upgrades our tables; on SQLite with a write-ahead log. StudyError, StorageError:
+    it is not possible.
+    """
     with connector.read() as connection:
         known = _known_version(connection, connector) == VERSIONS[-1]
-        if known and (not connector.is_sqlite or connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"):
+        if known and (
+            not connector.is_sqlite or connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
+        ):
             return
     with creation_lock(connector):
         if connector.is_sqlite:
@@ -139,7 +155,9 @@ def _known_version(connection: sa.Connection, connector: Connector) -> str | Non
     version: str | None = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
     if version is not None and version not in VERSIONS:
         newer = f"a newer nas_attn (schema {version}, this one knows up to {VERSIONS[-1]})"
-        raise StorageError(f"storage '{connector}' was written by {newer}: upgrade nas_attn to open it")
+        raise StorageError(
+            f"storage '{connector}' was written by {newer}: upgrade nas_attn to open it"
+        )
     return version
 
 
@@ -148,7 +166,9 @@ def _upgrade(connection: sa.Connection) -> None:
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option(
+        "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
+    )
     command.upgrade(config, "head")
 
 
@@ -156,7 +176,9 @@ def _use_wal(connector: Connector) -> None:
     deadline = time.monotonic() + _WAL_PATIENCE_S
     while True:
         try:
-            with closing(sqlite3.connect(str(connector.url.database), factory=TunedConnection)) as connection:
+            with closing(
+                sqlite3.connect(str(connector.url.database), factory=TunedConnection)
+            ) as connection:
                 connection.execute("PRAGMA journal_mode = WAL").close()
             return
         except sqlite3.DatabaseError as error:
@@ -168,8 +190,9 @@ def _use_wal(connector: Connector) -> None:
 
 @contextmanager
 def creation_lock(connector: Connector) -> Iterator[None]:
-    """Inside, only this process makes tables; not reentrant. PostgreSQL: an advisory lock; SQLite: a lock file. Both are freed
-    when their holder dies. Raises StorageError: the holder hangs. Raises Interrupted: the search is asked to stop.
+    """Inside, only this process makes tables; not reentrant. PostgreSQL: an advisory lock; SQLite:
+    a lock file. Both are freed when their holder dies. Raises StorageError: the holder hangs.
+    Raises Interrupted: the search is asked to stop.
     """
     with Wait(f"the tables of '{connector}', which another process makes") as wait:
         if not connector.is_sqlite:
@@ -202,7 +225,9 @@ def _locked_connection(connector: Connector, wait: Wait) -> sa.Connection:
 
 def _take_advisory_lock(connection: sa.Connection, connector: Connector, wait: Wait) -> None:
     deadline = time.monotonic() + _PATIENCE_S
-    while not connection.scalar(sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK}):
+    while not connection.scalar(
+        sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK}
+    ):
         if time.monotonic() > deadline:
             raise _stuck(connector, _advisory_holder(connection))
         wait.pause(0.05, lambda: _advisory_holder(connection))
@@ -223,5 +248,8 @@ def _advisory_holder(connection: sa.Connection) -> str:
 
 
 def _stuck(connector: Connector, holder: str) -> StorageError:
-    what = f"storage '{connector}': its tables are being made or read by {holder}, which does not finish"
+    what = (
+        f"storage '{connector}': its tables are being made or read by {holder}, which does not"
+        " finish"
+    )
     return StorageError(f"{what}: continue it (kill -CONT), or end it, then try again")

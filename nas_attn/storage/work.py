@@ -1,7 +1,8 @@
 """The work of a study: leases, the queue of runs, and the workers with their signs of life.
 
-PostgreSQL's clock decides when a lease expires. SQLite has no clock: there a lease has expired when a process has seen its row
-unchanged for the lease's whole duration, in which its holder renews it several times.
+PostgreSQL's clock decides when a lease expires. SQLite has no clock: there a lease has expired when
+a process has seen its row unchanged for the lease's whole duration, in which its holder renews it
+several times.
 """
 
 from __future__ import annotations
@@ -36,49 +37,86 @@ class Leases:
         return self._connector.is_sqlite
 
     def acquire(self, resource: str, *, owner: str, ttl_s: float) -> Lease | None:
-        """Takes a resource that is free, released or expired; None while another worker holds it."""
+        """Takes a resource that is free, released or expired; None while another worker holds
+        it.
+        """
         tried: set[int] = set()
         return self._connector.endure(lambda: self._acquire(resource, owner, ttl_s, tried))
 
     def _acquire(self, resource: str, owner: str, ttl_s: float, tried: set[int]) -> Lease | None:
-        """`tried`: numbers that earlier attempts may have taken, if the answer of the database was lost."""
+        """`tried`: numbers that earlier attempts may have taken, if the answer of the database was
+        lost.
+        """
         lease = tables.lease
-        taken = {"owner": owner, "expires_at": self._connector.clock + ttl_s, "released": False, "ttl_s": ttl_s}
+        taken = {
+            "owner": owner,
+            "expires_at": self._connector.clock + ttl_s,
+            "released": False,
+            "ttl_s": ttl_s,
+        }
         with self._connector.write() as connection:
-            there = connection.execute(self._leases(self._lease(resource)).with_for_update()).one_or_none()
-            if there is not None and there.owner == owner and there.number in tried and not there.released:
+            there = connection.execute(
+                self._leases(self._lease(resource)).with_for_update()
+            ).one_or_none()
+            if (
+                there is not None
+                and there.owner == owner
+                and there.number in tried
+                and not there.released
+            ):
                 return Lease(resource, owner, there.number, ttl_s, there.expires_at)
             tried.add(1 if there is None else there.number + 1)
             if there is None:
-                new = insert(connection, lease).values(study_id=self._id, resource=resource, number=1, **taken)
+                new = insert(connection, lease).values(
+                    study_id=self._id, resource=resource, number=1, **taken
+                )
                 first = new.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
                 if connection.execute(first).rowcount == 0:
                     return None
             elif self._state(there) == "held":
                 return None
             else:
-                again = sa.update(lease).where(self._lease(resource)).values(number=there.number + 1, **taken)
+                again = (
+                    sa.update(lease)
+                    .where(self._lease(resource))
+                    .values(number=there.number + 1, **taken)
+                )
                 connection.execute(again)
-            row = connection.execute(sa.select(lease.c.number, lease.c.expires_at).where(self._lease(resource))).one()
+            row = connection.execute(
+                sa.select(lease.c.number, lease.c.expires_at).where(self._lease(resource))
+            ).one()
         return Lease(resource, owner, row.number, ttl_s, row.expires_at)
 
     def renew(self, lease: Lease) -> Lease:
-        """Extends a lease, also after expiry. LeaseLost: another worker took it. The row always changes, as a sign of life."""
+        """Extends a lease, also after expiry. LeaseLost: another worker took it. The row always
+        changes, as a sign of life.
+        """
         with self._connector.write() as connection:
             clock, before = self._connector.clock + lease.ttl_s, tables.lease.c.expires_at + TICK_S
             longer = {"expires_at": sa.case((clock > before, clock), else_=before)}
-            if connection.execute(sa.update(tables.lease).where(self._held(lease)).values(longer)).rowcount == 0:
+            if (
+                connection.execute(
+                    sa.update(tables.lease).where(self._held(lease)).values(longer)
+                ).rowcount
+                == 0
+            ):
                 raise self._lost(lease)
-            row = connection.execute(sa.select(tables.lease.c.expires_at).where(self._held(lease))).one()
+            row = connection.execute(
+                sa.select(tables.lease.c.expires_at).where(self._held(lease))
+            ).one()
         return replace(lease, expires_at=row.expires_at)
 
     def release(self, lease: Lease) -> None:
         """Gives a resource back; does nothing if the lease is no longer held."""
         with self._connector.write() as connection:
-            connection.execute(sa.update(tables.lease).where(self._held(lease)).values(released=True))
+            connection.execute(
+                sa.update(tables.lease).where(self._held(lease)).values(released=True)
+            )
 
     def leases(self, *, released: bool = True) -> list[LeaseRow]:
-        """All leases ever taken, by name; `released`: include returned ones, of which there may be thousands."""
+        """All leases ever taken, by name; `released`: include returned ones, of which there may be
+        thousands.
+        """
         mine = tables.lease.c.study_id == self._id
         if not released:
             mine = sa.and_(mine, tables.lease.c.released == sa.false())
@@ -114,11 +152,15 @@ class Leases:
         return sa.and_(self._lease(lease.resource), mine, tables.lease.c.released == sa.false())
 
     def _lost(self, lease: Lease) -> LeaseLost:
-        return LeaseLost(f"study '{self.name}': '{lease.resource}' has been taken over by another worker")
+        return LeaseLost(
+            f"study '{self.name}': '{lease.resource}' has been taken over by another worker"
+        )
 
     @contextmanager
     def _fenced(self, lease: Lease) -> Iterator[sa.Connection]:
-        """A transaction in which the lease is certainly ours: no other worker can take it before the end."""
+        """A transaction in which the lease is certainly ours: no other worker can take it before
+        the end.
+        """
         with self._connector.write() as connection:
             row = sa.select(tables.lease.c.number).where(self._held(lease)).with_for_update()
             if connection.scalar(row) is None:
@@ -127,7 +169,9 @@ class Leases:
 
 
 WAITING = "waiting"
-ENDS = frozenset({"done", "pruned", "failed", "withdrawn"})  # final states of a run; `withdrawn`: not wanted any more
+ENDS = frozenset(
+    {"done", "pruned", "failed", "withdrawn"}
+)  # final states of a run; `withdrawn`: not wanted any more
 
 _run = tables.run
 
@@ -137,12 +181,17 @@ class RunQueue:
     """The runs of one study. Made by `StudyStore.queue`."""
 
     def __init__(
-        self, connector: Connector, study_id: int, fenced: Callable[[Lease], AbstractContextManager[sa.Connection]]
+        self,
+        connector: Connector,
+        study_id: int,
+        fenced: Callable[[Lease], AbstractContextManager[sa.Connection]],
     ) -> None:
         self._connector, self._id, self._fenced = connector, study_id, fenced
 
     def want(self, runs: Iterable[Run]) -> None:
-        """Enqueues runs. If one waits already, it gets the higher priority, with its purpose; a withdrawn one waits again."""
+        """Enqueues runs. If one waits already, it gets the higher priority, with its purpose; a
+        withdrawn one waits again.
+        """
         identity = ["study_id", "key", "protocol", "seed", "backbone"]
         entered = {"study_id": self._id, "reason": "", "attempts": 0}
         with self._connector.write() as connection:
@@ -151,9 +200,16 @@ class RunQueue:
                     state=WAITING, **entered, **asdict(run) | {"placement": str(run.placement)}
                 )
                 more = sa.and_(_run.c.state == WAITING, _run.c.priority < run.priority)
-                wanted = {"purpose": run.purpose, "round": run.round, "priority": run.priority, "state": WAITING}
+                wanted = {
+                    "purpose": run.purpose,
+                    "round": run.round,
+                    "priority": run.priority,
+                    "state": WAITING,
+                }
                 again = sa.or_(more, _run.c.state == "withdrawn")
-                connection.execute(new.on_conflict_do_update(index_elements=identity, set_=wanted, where=again))
+                connection.execute(
+                    new.on_conflict_do_update(index_elements=identity, set_=wanted, where=again)
+                )
 
     def rows(
         self,
@@ -172,21 +228,31 @@ class RunQueue:
             sa.true() if protocol is None else _run.c.protocol == protocol,
         )
         with self._connector.read() as connection:
-            return to_runs(connection.execute(query.order_by(_run.c.priority.desc(), _run.c.id)).mappings())
+            return to_runs(
+                connection.execute(query.order_by(_run.c.priority.desc(), _run.c.id)).mappings()
+            )
 
     def row(self, number: int) -> RunRow:
         with self._connector.read() as connection:
-            return to_runs(connection.execute(sa.select(_run).where(self._mine(number))).mappings())[0]
+            return to_runs(
+                connection.execute(sa.select(_run).where(self._mine(number))).mappings()
+            )[0]
 
     def counts(self) -> dict[tuple[str, str], int]:
         """(purpose, state) -> runs."""
         columns = (_run.c.purpose, _run.c.state)
-        query = sa.select(*columns, sa.func.count()).where(_run.c.study_id == self._id).group_by(*columns)
+        query = (
+            sa.select(*columns, sa.func.count())
+            .where(_run.c.study_id == self._id)
+            .group_by(*columns)
+        )
         with self._connector.read() as connection:
             return {(purpose, state): count for purpose, state, count in connection.execute(query)}
 
     def begin(self, row: RunRow, lease: Lease) -> RunRow:
-        """Records that a worker takes a run, which was read under the lease. LeaseLost: another worker has it."""
+        """Records that a worker takes a run, which was read under the lease. LeaseLost: another
+        worker has it.
+        """
         begun = replace(row, attempts=row.attempts + 1)
         self._change(row, lease, attempts=begun.attempts)
         return begun
@@ -211,7 +277,9 @@ class RunQueue:
         with self._connector.write() as connection:
             mine = sa.and_(_run.c.study_id == self._id, _run.c.id.in_(numbers))
             connection.execute(
-                sa.update(_run).where(mine).values(state=WAITING, reason="", attempts=0, finished_at=None)
+                sa.update(_run)
+                .where(mine)
+                .values(state=WAITING, reason="", attempts=0, finished_at=None)
             )
 
     def _change(self, row: RunRow, lease: Lease, **values: object) -> None:
@@ -236,12 +304,22 @@ class WorkerBook:
     def here(self, owner: str, *, device: str, doing: str, waiting: str = "") -> None:
         """Records a worker's sign of life and current task."""
         clock = self._connector.clock
-        row = {"study_id": self._id, "owner": owner, "device": device, "doing": doing, "waiting": waiting}
+        row = {
+            "study_id": self._id,
+            "owner": owner,
+            "device": device,
+            "doing": doing,
+            "waiting": waiting,
+        }
         with self._connector.write() as connection:
-            new = insert(connection, _worker).values(**row, began_at=clock, since=clock, seen_at=clock)
+            new = insert(connection, _worker).values(
+                **row, began_at=clock, since=clock, seen_at=clock
+            )
             since = sa.case((_worker.c.doing == doing, _worker.c.since), else_=clock)
             changed: dict[str, Any] = {**row, "since": since, "seen_at": clock}
-            connection.execute(new.on_conflict_do_update(index_elements=["study_id", "owner"], set_=changed))
+            connection.execute(
+                new.on_conflict_do_update(index_elements=["study_id", "owner"], set_=changed)
+            )
 
     def gone(self, owner: str) -> None:
         """Removes a worker that has ended or died."""
@@ -260,8 +338,13 @@ class WorkerBook:
         query = sa.select(*columns).where(_worker.c.study_id == self._id)
         with self._connector.read() as connection:
             rows = []
-            for row in connection.execute(query.order_by(_worker.c.began_at, _worker.c.owner)).mappings():
+            for row in connection.execute(
+                query.order_by(_worker.c.began_at, _worker.c.owner)
+            ).mappings():
                 silent_s = max(0.0, row["now"] - max(row["seen_at"], row["renewed_at"] or 0.0))
-                spans = {"here_s": row["now"] - row["began_at"], "at_it_s": row["now"] - row["since"]}
+                spans = {
+                    "here_s": row["now"] - row["began_at"],
+                    "at_it_s": row["now"] - row["since"],
+                }
                 rows.append({**row, **spans, "silent_s": silent_s})
             return read_all(WorkerRow, rows)

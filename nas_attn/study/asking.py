@@ -1,7 +1,9 @@
-"""A study whose candidates are trained by the caller's own loop: `study.ask()` hands out a run, the loop tells its scores.
+"""A study whose candidates are trained by the caller's own loop: `study.ask()` hands out a run, the
+loop tells its scores.
 
-The worker runs in a thread of the same process. It proposes, measures, prunes, keeps and resumes as in any search; in place of
-training it waits for what the loop reports. So several processes may ask the same study, and `nas-attn status` shows them.
+The worker runs in a thread of the same process. It proposes, measures, prunes, keeps and resumes as
+in any search; in place of training it waits for what the loop reports. So several processes may ask
+the same study, and `nas-attn status` shows them.
 """
 
 from __future__ import annotations
@@ -32,12 +34,21 @@ Scores = float | Mapping[str, float]
 
 
 class Asked:
-    """One run, to be trained by the caller: `model` has its attention attached and lies on `device`."""
+    """One run, to be trained by the caller: `model` has its attention attached and lies on
+    `device`.
+    """
 
     def __init__(self, model: nn.Module, run: EvaluatorRun, metric: str) -> None:
-        self.model, self.placement, self.seed, self.device = model, run.placement, run.seed, run.device
+        self.model, self.placement, self.seed, self.device = (
+            model,
+            run.placement,
+            run.seed,
+            run.device,
+        )
         self.epochs = run.last  # to train in all, unless `report` says to stop
-        self.done = run.epochs - run.new_epochs  # epochs whose score is known; after a restart, train on from `folder`
+        self.done = (
+            run.epochs - run.new_epochs
+        )  # epochs whose score is known; after a restart, train on from `folder`
         self.folder: Path = run.folder  # kept over restarts, for checkpoints
         self.scored, self.right = run.scored, run.right  # as of `EvaluatorRun`
         self._metric, self._run = metric, run
@@ -46,14 +57,20 @@ class Asked:
         self.over = False
 
     def report(self, epoch: int, score: Scores) -> bool:
-        """Reports the score after `epoch` epochs, a number or metrics by name. True: stop, the run is pruned or over."""
+        """Reports the score after `epoch` epochs, a number or metrics by name. True: stop, the run
+        is pruned or over.
+        """
         if not self.over:
-            self._reported.put((epoch, score if isinstance(score, Mapping) else {self._metric: float(score)}))
+            self._reported.put(
+                (epoch, score if isinstance(score, Mapping) else {self._metric: float(score)})
+            )
             self.over = not self._answers.get() or epoch >= self.epochs
         return self.over
 
     def tell(self, score: Scores) -> None:
-        """Reports the score after the last epoch and so ends the run. Does nothing if the run is over."""
+        """Reports the score after the last epoch and so ends the run. Does nothing if the run is
+        over.
+        """
         if not self.over:
             self.report(self.epochs, score)
 
@@ -93,15 +110,22 @@ class Asker:
         self._raised: list[BaseException] = []
         self._last: Asked | None = None
         options = replace(options, evaluator=self._evaluate, verbose=True)
-        self._thread = threading.Thread(target=self._work, args=(opened, options), name="worker", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, args=(opened, options), name="worker", daemon=True
+        )
         self._thread.start()
-        self.close = weakref.finalize(self, _end, options.stop, self._thread)  # at the latest when the program ends
+        self.close = weakref.finalize(
+            self, _end, options.stop, self._thread
+        )  # at the latest when the program ends
 
     def ask(self) -> Asked | None:
-        """The next run; None if the study is complete. Raises StudyError: the last run has no score yet. Raises what stopped the study."""
+        """The next run; None if the study is complete. Raises StudyError: the last run has no score
+        yet. Raises what stopped the study.
+        """
         if self._last is not None and not self._last.over:
             raise StudyError(
-                f"ask() was called before the score of '{self._last.placement}' was told: call tell(score) first"
+                f"ask() was called before the score of '{self._last.placement}' was told: call"
+                " tell(score) first"
             )
         while not self.over:
             with suppress(queue.Empty):
@@ -124,7 +148,10 @@ class Asker:
 
     def _evaluate(self, model: nn.Module, run: EvaluatorRun) -> Reports:
         if run.split != "validation":
-            raise TrainingError("a loop with ask() cannot score the test images: name a function in training.evaluator")
+            raise TrainingError(
+                "a loop with ask() cannot score the test images: name a function in"
+                " training.evaluator"
+            )
         asked = Asked(model, run, self._metric)
         self._waiting.put(asked)
         return asked.reports()

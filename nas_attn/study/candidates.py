@@ -1,7 +1,8 @@
 """Which placement to try next, given predictions for all of them.
 
-Candidates are changes of the predicted front: every change of one site, some of two. First comes the one that adds most hypervolume,
-or the best one below random cost limits, which helps if the model is wrong everywhere in the same way.
+Candidates are changes of the predicted front: every change of one site, some of two. First comes
+the one that adds most hypervolume, or the best one below random cost limits, which helps if the
+model is wrong everywhere in the same way.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from nas_attn.model.functions import Function
 
 TWO_SITE_CHANGES = 300
 PARENTS = 64  # placements that are changed, at most: some of a longer front
-BEYOND = 0.02  # distance of the reference point from the worst costs seen, as a share of their range
-FEW_SITES = 4  # with at most so many sites, single modules are tried more often: one stage may be enough
+BEYOND = (
+    0.02  # distance of the reference point from the worst costs seen, as a share of their range
+)
+FEW_SITES = (
+    4  # with at most so many sites, single modules are tried more often: one stage may be enough
+)
 ALONE = 1 / 3  # with few sites: share of the proposals below a limit that have at most one module
 SEVERAL = 2000  # candidates looked at with three or more objectives
 
@@ -39,14 +44,18 @@ class Allowed:
         return inside
 
     def random(self, rng: np.random.Generator) -> tuple[int, ...]:
-        """Some allowed placement, site by site, free choices only once `most` is reached; ValueError without one."""
+        """Some allowed placement, site by site, free choices only once `most` is reached;
+        ValueError without one.
+        """
         codes = np.zeros(len(self.choices), dtype=np.intp)
         left = len(codes) if self.most is None else self.most
         must: Mask = ~np.asarray((self.choices & self.free).any(axis=1), dtype=np.bool_)
         reserve = int(must.sum())
         for site in rng.permutation(len(codes)):
             reserve -= int(must[site])
-            options = np.flatnonzero(self.choices[site] if left > reserve else self.choices[site] & self.free[site])
+            options = np.flatnonzero(
+                self.choices[site] if left > reserve else self.choices[site] & self.free[site]
+            )
             if not len(options):
                 raise ValueError("no placement is allowed: a site has no choice left")
             codes[site] = rng.choice(options)
@@ -69,7 +78,9 @@ class Beliefs:
 def proposals(
     beliefs: Beliefs, seen: Codes, allowed: Allowed, rng: np.random.Generator, *, by_limit: bool
 ) -> Iterator[tuple[int, ...]]:
-    """Placements to try, the best first, `seen` ones included. `by_limit`: rank by value below random costs, not by hypervolume."""
+    """Placements to try, the best first, `seen` ones included. `by_limit`: rank by value below
+    random costs, not by hypervolume.
+    """
     known = beliefs.values(seen)
     parents = np.unique(seen[non_dominated(known)], axis=0)
     if len(parents) > PARENTS:
@@ -104,7 +115,9 @@ def _changes(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Code
     for _ in range(2):
         picked = rng.integers(len(site), size=len(two))
         two[np.arange(len(two)), site[picked]] = choice[picked]
-    both = np.concatenate([one, two, *([_moves(parents, allowed, rng)] if allowed.most is not None else [])])
+    both = np.concatenate(
+        [one, two, *([_moves(parents, allowed, rng)] if allowed.most is not None else [])]
+    )
     return both[allowed.holds(both)]
 
 
@@ -126,7 +139,9 @@ def _moves(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
 
 
 def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Ints:
-    """Indices of the values, best first; those within random cost limits (between the least possible and the most seen) go first."""
+    """Indices of the values, best first; those within random cost limits (between the least
+    possible and the most seen) go first.
+    """
     low, high = np.minimum(values.min(axis=0), known.min(axis=0)), known.max(axis=0)
     limits = low + rng.random(values.shape[1]) * (high - low)
     limits[primary] = np.inf
@@ -136,10 +151,13 @@ def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Ge
 def _gains(values: Floats, known: Floats, primary: int, rng: np.random.Generator) -> Floats:
     """(n,) hypervolume that each point adds to what is known.
 
-    The reference point is a little beyond the worst costs. In the primary objective it is at the median, or at the cheapest
-    placements if they are worse: late in a search the median is good, and the fast end of the front is worse than it.
+    The reference point is a little beyond the worst costs. In the primary objective it is at the
+    median, or at the cheapest placements if they are worse: late in a search the median is good,
+    and the fast end of the front is worse than it.
     """
     reference: Floats = known.max(axis=0) + BEYOND * np.ptp(known, axis=0)
     cheapest = [int(index) for cost, index in enumerate(known.argmin(axis=0)) if cost != primary]
-    reference[primary] = max(float(np.median(known[:, primary])), *known[cheapest, primary].tolist())
+    reference[primary] = max(
+        float(np.median(known[:, primary])), *known[cheapest, primary].tolist()
+    )
     return hypervolume_gains(values, known, reference, rng)

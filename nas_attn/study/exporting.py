@@ -39,12 +39,18 @@ from nas_attn.study.target_runs import kept_runs
 from nas_attn.study.worker import Worker
 from nas_attn.training.trainer import Trainer
 
-AGAIN = f"{SEARCH}/again"  # protocol of runs that are done only for their weights, and of their scores
+AGAIN = (  # protocol of runs that are done only for their weights, and of their scores
+    f"{SEARCH}/again"
+)
 
 
 def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
-    """The candidate that the criteria choose. Raises StudyError: none does. Raises PlacementError: a placement does not fit."""
-    return choose(now, criteria, lambda text: key_among(now, text) or opened.plan.resolved(parse(text)).key)
+    """The candidate that the criteria choose. Raises StudyError: none does. Raises PlacementError:
+    a placement does not fit.
+    """
+    return choose(
+        now, criteria, lambda text: key_among(now, text) or opened.plan.resolved(parse(text)).key
+    )
 
 
 def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, Placement]:
@@ -56,15 +62,23 @@ def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, Pl
     return view.key, view.placement
 
 
-def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run | None = None) -> nn.Module:
-    """A candidate's network with a run's weights (None: the search's), on the CPU, in eval mode, or CheckpointError."""
+def trained_model(
+    opened: OpenStudy, plan: Plan, view: CandidateView, run: Run | None = None
+) -> nn.Module:
+    """A candidate's network with a run's weights (None: the search's), on the CPU, in eval mode, or
+    CheckpointError.
+    """
     name = view.key if run is None else run.files
     rows = opened.store.checkpoints(weights_run(name))
     if not rows and run is None and view.state != "scored":
-        raise CheckpointError(f"the weights of {view.label} ({view.state}) were not kept, because it was not scored")
+        raise CheckpointError(
+            f"the weights of {view.label} ({view.state}) were not kept, because it was not scored"
+        )
     again = "retrain the network"
     if run is None:
-        again = f"export trial {view.trial} with `again`, which trains it once more as the search did"
+        again = (
+            f"export trial {view.trial} with `again`, which trains it once more as the search did"
+        )
     if not rows:
         lost = opened.store.weights_lost.get(name) or "the reason is not known"
         raise CheckpointError(f"the weights of {view.label} are not there ({lost}): {again}")
@@ -76,12 +90,15 @@ def trained_model(opened: OpenStudy, plan: Plan, view: CandidateView, run: Run |
 
 
 def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Score | None:
-    """Trains a scored candidate again as the search did, for its weights. None: `options.stop` was set before the end; the next
-    call continues from there. Raises CheckpointError: the candidate has not been scored.
+    """Trains a scored candidate again as the search did, for its weights. None: `options.stop` was
+    set before the end; the next call continues from there. Raises CheckpointError: the candidate
+    has not been scored.
     """
     store, original = opened.store, _searched(opened.store, view)
     if view.state != "scored" or original is None:
-        raise CheckpointError(f"{view.label} ({view.state}) cannot be trained again: it has not been scored")
+        raise CheckpointError(
+            f"{view.label} ({view.state}) cannot be trained again: it has not been scored"
+        )
     run = replace(original, protocol=AGAIN)
     found: list[Score] = []
 
@@ -120,7 +137,9 @@ class Exported:
     path: Path
     cards: tuple[Path, Path]  # Markdown and JSON
     facts: dict[str, Any]
-    run: Run | None  # the training as the target says whose weights these are; None: the search's own
+    run: (
+        Run | None
+    )  # the training as the target says whose weights these are; None: the search's own
     note: str  # why not the retrained weights, if there are some; else empty
 
 
@@ -135,8 +154,10 @@ def export_candidate(
     normalize: bool = False,
     check: bool = True,
 ) -> Exported:
-    """Writes a candidate's trained network and its card; `as_searched`: with the weights of the search's training;
-    `normalize`: the file takes uint8 images; `check`: scores it on the validation images, and compares an ONNX file.
+    """Writes a candidate's trained network and its card; `as_searched`: with the weights of the
+    search's training;
+    `normalize`: the file takes uint8 images; `check`: scores it on the validation images, and
+        compares an ONNX file.
     Raises UserError: the format cannot do this. Raises CheckpointError: the weights are not there.
     """
     kind = find_format(format_, tasks.of(opened.recipe))
@@ -149,14 +170,29 @@ def export_candidate(
     given = task.answers.graph(model, plan.input_shape) if kind.graph else model
     given = normalising(given, described, kind) if normalize else given
     trained = SEARCHED if run is None else f"{run.purpose}, {run.protocol}, seed {run.seed}"
-    notes = {"study": now.study, "placement": str(view.placement), "init": plan.space.init, "key": view.key}
+    notes = {
+        "study": now.study,
+        "placement": str(view.placement),
+        "init": plan.space.init,
+        "key": view.key,
+    }
     notes["trained"] = trained
     images = _calibration(dataset, stored=normalize) if kind.quantized else None
-    written = write(given, path, format_, input_shape=plan.input_shape, notes=notes, described=described, images=images)
+    written = write(
+        given,
+        path,
+        format_,
+        input_shape=plan.input_shape,
+        notes=notes,
+        described=described,
+        images=images,
+    )
     stored = _scored(opened.store, view, run)
     checks: dict[str, Any] = {"check": None, "here": None}
     if check and isinstance(given, Graph) and format_ == "onnx":
-        compared = check_onnx(written, given, task.answers.compared(plan, dataset, stored=normalize))
+        compared = check_onnx(
+            written, given, task.answers.compared(plan, dataset, stored=normalize)
+        )
         checks["check"] = None if compared is None else asdict(compared)
     if check and dataset is not None:
         checks["here"] = _here(model, recipe, dataset, stored)
@@ -175,12 +211,18 @@ def export_candidate(
 
 
 def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Run | None, str]:
-    """(the training as the target says whose weights to take, empty); (None, why) if the search's weights score better."""
+    """(the training as the target says whose weights to take, empty); (None, why) if the search's
+    weights score better.
+    """
     run = next(iter(kept_runs(store, view.key)), None)
     if run is None or not store.checkpoints(weights_run(view.key)):
         return run, ""
     metric = now.primary or tasks.of(protocol_recipe(store, run.protocol)).metric
-    scored = [found.score.metrics for one in (run, None) if (found := _scored(store, view, one)) is not None]
+    scored = [
+        found.score.metrics
+        for one in (run, None)
+        if (found := _scored(store, view, one)) is not None
+    ]
     values = [metrics[metric] for metrics in scored if metric in metrics]
     if len(values) < 2:
         return run, ""
@@ -206,7 +248,11 @@ def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Descri
 
 def _searched(store: StudyStore, view: CandidateView) -> Run | None:
     """The first run of the search, whose weights are kept."""
-    rows = [row for row in store.queue.rows(key=view.key, protocol=SEARCH, state="done") if row.run.purpose == SEARCH]
+    rows = [
+        row
+        for row in store.queue.rows(key=view.key, protocol=SEARCH, state="done")
+        if row.run.purpose == SEARCH
+    ]
     return min(rows, key=lambda row: row.id).run if rows else None
 
 
@@ -227,7 +273,9 @@ def _training(stored: StoredScore | None, what: str, section: TrainingSection) -
     score, precision = stored.score, section.precision
     metrics = {name: value for name, value in score.metrics.items() if name not in ASIDE}
     facts |= {"seed": score.seed, "epochs": score.epochs, "metrics": metrics}
-    facts["precision"] = "bfloat16, or float32 on a machine without it" if precision == "auto" else precision
+    facts["precision"] = (
+        "bfloat16, or float32 on a machine without it" if precision == "auto" else precision
+    )
     if score.correct is not None and score.examples > 0:
         facts |= {"right": int(_bits(score).sum()), "images": score.examples}
     return facts
@@ -238,13 +286,27 @@ def _bits(score: Score) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return np.unpackbits(np.frombuffer(score.correct, np.uint8), count=score.examples).astype(bool)
 
 
-def _here(model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScore | None) -> dict[str, Any]:
+def _here(
+    model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScore | None
+) -> dict[str, Any]:
     section = recipe.training.model_copy(update={"precision": "float32"})
-    score, metric = Trainer(section, dataset, device="cpu").score(model, dataset.validation), dataset.task.metric
-    facts = {"metric": metric, "value": score.metrics[metric], "images": score.examples, "precision": "float32"}
+    score, metric = (
+        Trainer(section, dataset, device="cpu").score(model, dataset.validation),
+        dataset.task.metric,
+    )
+    facts = {
+        "metric": metric,
+        "value": score.metrics[metric],
+        "images": score.examples,
+        "precision": "float32",
+    }
     if score.correct is not None:
         right = _bits(score)
-        facts |= {"accuracy": score.metrics["accuracy"], "right": int(right.sum()), "images": len(right)}
+        facts |= {
+            "accuracy": score.metrics["accuracy"],
+            "right": int(right.sum()),
+            "images": len(right),
+        }
         before = None if stored is None else stored.score
         if before is not None and before.correct is not None and before.examples == len(right):
             facts["judged_otherwise"] = int((right != _bits(before)).sum())
@@ -264,7 +326,9 @@ def _in_file(path: Path, format_: str, dataset: Dataset, *, stored: bool) -> dic
         tally = dataset.task.answers.judged(run, dataset, stored=stored, batch=CALIBRATION)
     bits, facts = tally.right(), {"value": tally.metrics(0.0)[dataset.task.metric]}
     if bits is not None:
-        facts["right"] = int(np.unpackbits(np.frombuffer(bits, np.uint8), count=len(dataset.validation)).sum())
+        facts["right"] = int(
+            np.unpackbits(np.frombuffer(bits, np.uint8), count=len(dataset.validation)).sum()
+        )
     return facts
 
 
@@ -279,7 +343,9 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
         "validation": len(dataset.validation),
     }
     photographs = recipe.data.name.startswith("folder:") and dataset.task.per_image
-    if photographs and dataset.validation_identity is not None:  # so that whoever has them can score the network again
+    if (
+        photographs and dataset.validation_identity is not None
+    ):  # so that whoever has them can score the network again
         folder, names = named_files(recipe.data, dataset.validation_identity)
         pairs = zip(names, dataset.validation.labels.tolist(), strict=True)
         facts |= {"folder": str(folder.resolve()), "files": [list(pair) for pair in pairs]}
@@ -287,7 +353,9 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
 
 
 def _write_scoring(facts: Mapping[str, Any], written: Path) -> None:
-    """Writes a script beside a photo classifier that scores it without nas_attn; OperationError if it cannot be written."""
+    """Writes a script beside a photo classifier that scores it without nas_attn; OperationError if
+    it cannot be written.
+    """
     if "files" not in facts["data"] or facts["format"] == "weights":
         return
     target = written.with_name(f"{written.name}.score.py")

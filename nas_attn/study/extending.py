@@ -1,7 +1,8 @@
 """A study with another search space: more choices, sites, knobs. Every finished run is kept.
 
-Optuna refuses other choices within one study. So a second Optuna study is filled with the same trials in the new space,
-and takes the study's name in one transaction: a killed process leaves the old state or the new one.
+Optuna refuses other choices within one study. So a second Optuna study is filled with the same
+trials in the new space, and takes the study's name in one transaction: a killed process leaves the
+old state or the new one.
 """
 
 from __future__ import annotations
@@ -50,12 +51,17 @@ class Extension:
     def text(self) -> str:
         """For a person."""
         before, after = self.placements
-        lines = [f"study {self.study}, search space {self.space}: {before:,} -> {after:,} placements"]
+        lines = [
+            f"study {self.study}, search space {self.space}: {before:,} -> {after:,} placements"
+        ]
         for sign, values in (("+", self.added), ("-", self.removed)):
             lines += [f"  {sign} {site}: {few(names, quote='')}" for site, names in values.items()]
-        outside = f"{self.outside} of them are outside the new space, and samplers do not learn from them"
+        outside = (
+            f"{self.outside} of them are outside the new space, and samplers do not learn from them"
+        )
         lines.append(
-            f"kept: {several(self.inside + self.outside, 'candidate')} with {several(self.runs, 'run')}; {outside}"
+            f"kept: {several(self.inside + self.outside, 'candidate')} with"
+            f" {several(self.runs, 'run')}; {outside}"
         )
         if self.baselines:
             lines.append(f"new baselines, which come first: {few(self.baselines, quote='')}")
@@ -63,11 +69,17 @@ class Extension:
 
 
 def extend(
-    opened: OpenStudy, space: SpaceSpec, *, trials: int | None = None, build: Build | None = None, dry_run: bool = False
+    opened: OpenStudy,
+    space: SpaceSpec,
+    *,
+    trials: int | None = None,
+    build: Build | None = None,
+    dry_run: bool = False,
 ) -> Extension:
-    """Gives a study another search space, and `trials` candidates in all (None: as many more as it began with); open it
-    anew afterwards. Raises StudyError: nothing would change, or workers are at it. Raises RecipeError, PlacementError:
-    the space is none of this backbone, or lacks a site at which a candidate has attention.
+    """Gives a study another search space, and `trials` candidates in all (None: as many more as it
+    began with); open it anew afterwards. Raises StudyError: nothing would change, or workers are at
+    it. Raises RecipeError, PlacementError: the space is none of this backbone, or lacks a site at
+    which a candidate has attention.
     """
     old = plan_recipe(opened.recipe, build=build, store=opened.store)
     new = _new_plan(opened, space, build)
@@ -88,14 +100,22 @@ def extend(
 
 
 def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
-    """The plan with the new space, in which all that the study has tried must be the same networks."""
+    """The plan with the new space, in which all that the study has tried must be the same
+    networks.
+    """
     if space.model_dump(mode="json") == opened.recipe.space.model_dump(mode="json"):
-        raise StudyError(f"study '{opened.store.name}' has this search space already ({space.where})")
+        raise StudyError(
+            f"study '{opened.store.name}' has this search space already ({space.where})"
+        )
     recipe = Recipe.model_validate({**opened.recipe.model_dump(), "space": space})
     new_sites = _names_other_sites(space, opened.recipe.space)
     new = plan_recipe(recipe, build=build, store=None if new_sites else opened.store)
     wanted = {row.key: row.placement for row in opened.store.candidates()}
-    wanted |= {row.run.key: row.run.placement for row in opened.store.queue.rows() if row.run.purpose != BACKBONE}
+    wanted |= {
+        row.run.key: row.run.placement
+        for row in opened.store.queue.rows()
+        if row.run.purpose != BACKBONE
+    }
     for key, placement in wanted.items():
         try:  # the target's runs may be initialised otherwise than the search's
             same = key in {resolve(placement, new.sites, init=init).key for init in INITS}
@@ -103,7 +123,9 @@ def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
             same = False
         if not same:
             what = f"'{placement}', which the study has tried, would be another network"
-            raise PlacementError(f"{space.where}: with these sites, {what}: keep the study's sites.custom")
+            raise PlacementError(
+                f"{space.where}: with these sites, {what}: keep the study's sites.custom"
+            )
     return new
 
 
@@ -118,7 +140,8 @@ def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | 
     if after <= len(rows):
         name = opened.store.name
         raise StudyError(
-            f"{after} trials leave nothing to search: study '{name}' has {len(rows)} candidates, so give more"
+            f"{after} trials leave nothing to search: study '{name}' has {len(rows)} candidates, so"
+            " give more"
         )
     old, new = old_plan.space, new_plan.space
     held = sum(_values(new, new_plan.resolved(row.placement)) is not None for row in rows)
@@ -132,7 +155,9 @@ def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | 
         inside=held,
         outside=len(rows) - held,
         runs=sum(row.state != "waiting" for row in opened.store.queue.rows()),
-        baselines=tuple(b.name for key, b in first_baselines(new_plan.recipe, new).items() if key not in known),
+        baselines=tuple(
+            b.name for key, b in first_baselines(new_plan.recipe, new).items() if key not in known
+        ),
         trials=(before, after),
     )
 
@@ -142,7 +167,9 @@ def _more(fewer: SearchSpace, more: SearchSpace) -> dict[str, tuple[str, ...]]:
     found = {}
     for site in more.allowed:
         known = fewer.networks(site) if site in fewer.allowed else {}
-        values = tuple(value for network, value in more.networks(site).items() if network not in known)
+        values = tuple(
+            value for network, value in more.networks(site).items() if network not in known
+        )
         if values:
             found[site] = values
     return found
@@ -190,24 +217,32 @@ def _translated(trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Pl
     users = {name: value for name, value in trial.user_attrs.items() if name != OUTSIDE}
     if placement is not None and values is None:
         users[OUTSIDE] = placement.text
-    system = {name: value for name, value in trial.system_attrs.items() if name.startswith("constraints")}
+    system = {
+        name: value for name, value in trial.system_attrs.items() if name.startswith("constraints")
+    }
     if not trial.state.is_finished() and row is None:
         state = TrialState.WAITING if placement is not None else TrialState.FAIL
-        return create_trial(state=state, user_attrs=users, system_attrs={**system, FIXED: values or {}})
+        return create_trial(
+            state=state, user_attrs=users, system_attrs={**system, FIXED: values or {}}
+        )
     made = create_trial(
         state=trial.state,
         values=trial.values,
         params=values or {},
         distributions={} if values is None else distributions(new.space),
         user_attrs=users,
-        system_attrs={**system, FIXED: values} if values and FIXED in trial.system_attrs else system,
+        system_attrs=(
+            {**system, FIXED: values} if values and FIXED in trial.system_attrs else system
+        ),
         intermediate_values=trial.intermediate_values,
     )
     made.datetime_start, made.datetime_complete = trial.datetime_start, trial.datetime_complete
     return made
 
 
-def _placement(trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Plan) -> ResolvedPlacement | None:
+def _placement(
+    trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Plan
+) -> ResolvedPlacement | None:
     """A trial's placement; None if it was asked for and is not proposed yet."""
     known = row.placement if row is not None else outside(trial)
     if known is not None:
@@ -226,7 +261,11 @@ def _values(space: SearchSpace, placement: ResolvedPlacement) -> dict[str, str] 
 
 
 def _renamed_baselines(opened: OpenStudy, plan: Plan) -> dict[str, str]:
-    """Key -> name of the candidates that were a baseline, where the new space's baseline of that name is another network."""
+    """Key -> name of the candidates that were a baseline, where the new space's baseline of that
+    name is another network.
+    """
     new = {baseline.name: key for key, baseline in first_baselines(plan.recipe, plan.space).items()}
-    named = [(row.key, row.baseline) for row in opened.store.candidates() if row.baseline is not None]
+    named = [
+        (row.key, row.baseline) for row in opened.store.candidates() if row.baseline is not None
+    ]
     return {key: f"{name}, as before" for key, name in named if new.get(name, key) != key}

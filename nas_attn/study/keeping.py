@@ -12,7 +12,14 @@ from pathlib import Path
 
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import OperationError, shorten
-from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts, RunFiles, mark, remove_artifact, weights_run
+from nas_attn.evaluation.artifacts import (
+    ArtifactStore,
+    FolderArtifacts,
+    RunFiles,
+    mark,
+    remove_artifact,
+    weights_run,
+)
 from nas_attn.paths import PART
 from nas_attn.processes import is_dead
 from nas_attn.storage import CheckpointRow, Database, Lease, StudyStore
@@ -20,7 +27,9 @@ from nas_attn.storage.work import WAITING
 from nas_attn.study.opening import SCHEME, OpenStudy, artifacts_folder
 from nas_attn.study.reading import snapshot
 
-FORGOTTEN_S = 86_400.0  # seconds of silence after which a worker of another machine is no longer listed
+FORGOTTEN_S = (
+    86_400.0  # seconds of silence after which a worker of another machine is no longer listed
+)
 _KEY = re.compile("[0-9a-f]{12,}")  # of a network
 YOUNG_S = 3600.0  # an artifact younger than this may be one whose row is being written
 
@@ -39,11 +48,19 @@ class Freed:
 
 
 def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool = False) -> Freed:
-    """Deletes the search's weights except `keep`: `all`, `front` or `none`, as in the recipe. Those of `retrain` stay."""
-    wanted = {view.key for view in now.candidates if keep == "all" or (keep == "front" and view.baseline == "none")}
+    """Deletes the search's weights except `keep`: `all`, `front` or `none`, as in the recipe. Those
+    of `retrain` stay.
+    """
+    wanted = {
+        view.key
+        for view in now.candidates
+        if keep == "all" or (keep == "front" and view.baseline == "none")
+    }
     if keep == "front":
         wanted |= {view.key for view in now.front}
-        wanted |= {now.recommendation.key, now.recommendation.taken} if now.recommendation else set()
+        wanted |= (
+            {now.recommendation.key, now.recommendation.taken} if now.recommendation else set()
+        )
     there, freed = opened.store.all_checkpoints(), Freed()
     for view in now.candidates:
         rows = there.get(weights_run(view.key))
@@ -53,14 +70,21 @@ def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool 
             freed.weights += 1
             _drop(opened, rows, freed, dry_run=dry_run)
             if not dry_run:
-                opened.store.weights_lost.put(view.key, f"not kept, since storage.keep_weights is '{keep}'")
+                opened.store.weights_lost.put(
+                    view.key, f"not kept, since storage.keep_weights is '{keep}'"
+                )
     return freed
 
 
 def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) -> Freed:
-    """Frees what a study no longer needs; `keep` None: as the recipe says, or all while it runs. Safe while workers work."""
+    """Frees what a study no longer needs; `keep` None: as the recipe says, or all while it runs.
+    Safe while workers work.
+    """
     store, now = opened.store, snapshot(opened.store)
-    ended = not any(row.state == "running" for row in store.candidates()) and sum(now.counts.values()) >= now.planned
+    ended = (
+        not any(row.state == "running" for row in store.candidates())
+        and sum(now.counts.values()) >= now.planned
+    )
     keep = keep or (opened.recipe.storage.keep_weights if ended else "all")
     freed = sweep_weights(opened, now, keep, dry_run=dry_run)
     over = {row.run.files for row in store.queue.rows() if row.state != WAITING}
@@ -92,10 +116,14 @@ def _drop(opened: OpenStudy, rows: Iterable[CheckpointRow], freed: Freed, *, dry
 
 
 def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
-    """Deletes files of workers that died before they recorded them, and files that could not be removed earlier."""
+    """Deletes files of workers that died before they recorded them, and files that could not be
+    removed earlier.
+    """
     store = opened.store
     lying = [found for found in opened.artifacts.stored() if found.name.startswith(mark(store))]
-    needed = set(freed.names)  # and what the database knows now, after the files: a new one is then no stray
+    needed = set(
+        freed.names
+    )  # and what the database knows now, after the files: a new one is then no stray
     needed |= {row.artifact for rows in store.all_checkpoints().values() for row in rows}
     needed |= {json.loads(text)["artifact"] for text in store.backbones.all().values() if text}
     for found in lying:
@@ -109,7 +137,9 @@ def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
 
 
 def sweep(store: StudyStore, artifacts: ArtifactStore, lock: Lease) -> None:
-    """Drops what killed workers left: checkpoints of ended runs, expired leases. `lock`: the scheduling lock."""
+    """Drops what killed workers left: checkpoints of ended runs, expired leases. `lock`: the
+    scheduling lock.
+    """
     for worker in store.workers.rows():
         if worker.silent_s > FORGOTTEN_S or is_dead(worker.owner, local=store.is_local):
             store.workers.gone(worker.owner)
@@ -142,9 +172,12 @@ class Backup:
     elsewhere: tuple[str, ...]  # buckets of artifacts, which stay there
 
 
-def back_up(database: Database, path: str | Path, *, overwrite: bool = False, artifacts: bool = True) -> Backup:
-    """Copies a database with its checkpoints and weights, if `artifacts`; both can be moved, and workers may go on:
-    files are copied before and after. Raises StudyError: the target takes no copy. Raises OperationError: it failed.
+def back_up(
+    database: Database, path: str | Path, *, overwrite: bool = False, artifacts: bool = True
+) -> Backup:
+    """Copies a database with its checkpoints and weights, if `artifacts`; both can be moved, and
+    workers may go on: files are copied before and after. Raises StudyError: the target takes no
+    copy. Raises OperationError: it failed.
     """
     if not artifacts:
         return Backup(database.backup(path, overwrite=overwrite), None, 0, 0, ())
@@ -168,7 +201,13 @@ def back_up(database: Database, path: str | Path, *, overwrite: bool = False, ar
         copy.fold_log()
     files = [found for found in beside.rglob("*") if found.is_file()] if beside.is_dir() else []
     buckets = sorted(place for place in places if place.startswith(SCHEME))
-    return Backup(written, beside if files else None, len(files), sum(f.stat().st_size for f in files), tuple(buckets))
+    return Backup(
+        written,
+        beside if files else None,
+        len(files),
+        sum(f.stat().st_size for f in files),
+        tuple(buckets),
+    )
 
 
 def _holds(folder: Path, beside: Path) -> bool:
@@ -176,11 +215,15 @@ def _holds(folder: Path, beside: Path) -> bool:
     try:
         return beside.resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError) as error:  # no folder's name
-        raise OperationError(f"the artifacts folder '{shorten(str(folder))}' cannot be read: {error}") from error
+        raise OperationError(
+            f"the artifacts folder '{shorten(str(folder))}' cannot be read: {error}"
+        ) from error
 
 
 def _own_files(database: Database) -> Iterator[tuple[Path, Path]]:
-    """(file, its path in a copy) of what belongs to the studies: the folder that a received database names may hold anything."""
+    """(file, its path in a copy) of what belongs to the studies: the folder that a received
+    database names may hold anything.
+    """
     for store in database.stores():
         folder = artifacts_folder(database, store.settings.artifacts)
         for found in FolderArtifacts(folder).stored():
@@ -200,7 +243,10 @@ def _copy(database: Database, beside: Path) -> None:
             with suppress(FileNotFoundError):  # a checkpoint that has just made way for the next
                 status = source.stat()
                 known = target.stat() if target.exists() else None
-                if known is None or (known.st_size, known.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+                if known is None or (known.st_size, known.st_mtime_ns) != (
+                    status.st_size,
+                    status.st_mtime_ns,
+                ):
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(source, target)
     except OSError as error:

@@ -32,7 +32,9 @@ LOGS = "launched"  # the folder with the workers' output, in the folder of the s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """Settings of a worker process. They are in its environment, since all users can read a command line."""
+    """Settings of a worker process. They are in its environment, since all users can read a command
+    line.
+    """
 
     name: str = "worker"  # shown before each line
     device: str = "auto"
@@ -52,21 +54,29 @@ def worker_command(study: str) -> list[str]:
     return [sys.executable, "-m", "nas_attn.cli.main", "worker", study]
 
 
-def start_worker(study: str, environment: Mapping[str, str], **options: Any) -> subprocess.Popen[bytes]:
+def start_worker(
+    study: str, environment: Mapping[str, str], **options: Any
+) -> subprocess.Popen[bytes]:
     """Starts a worker with more in its environment; `options` as of Popen."""
     variables = {**os.environ, **environment}
-    return subprocess.Popen(worker_command(study), stderr=subprocess.STDOUT, env=variables, **options)
+    return subprocess.Popen(
+        worker_command(study), stderr=subprocess.STDOUT, env=variables, **options
+    )
 
 
 def settings_given() -> WorkerSettings | None:
-    """Settings of this process, given once; None if a person started it; StudyError if the variable holds something else."""
+    """Settings of this process, given once; None if a person started it; StudyError if the variable
+    holds something else.
+    """
     text = os.environ.pop(SETTINGS, None)  # not for the processes that it starts
     if text is None:
         return None
     try:
         return WorkerSettings(**json.loads(text))
     except (ValueError, TypeError):
-        raise StudyError(f"{SETTINGS} holds no settings of a worker: remove it from the environment") from None
+        raise StudyError(
+            f"{SETTINGS} holds no settings of a worker: remove it from the environment"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +87,12 @@ class Request:
     device: str = "auto"
     gpus: float = 0.0
     cpus: int = 1
-    minutes: int | None = None  # Slurm's time limit for each; the worker stops in order before it, and is queued again
+    # Slurm's time limit for each; the worker stops in order before it, and is queued again
+    minutes: int | None = None
     partition: str | None = None
-    more: Mapping[str, str] = field(default_factory=dict)  # further options of sbatch; empty: an option without value
+    more: Mapping[str, str] = field(
+        default_factory=dict
+    )  # further options of sbatch; empty: an option without value
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +113,23 @@ class Engine(Protocol):
         """The state of the workers, in the engine's words; empty if none is left."""
 
     def end(self, launched: Launched) -> int:
-        """Cancels workers that have not begun, and counts them; the others read from the study that they shall stop."""
+        """Cancels workers that have not begun, and counts them; the others read from the study that
+        they shall stop.
+        """
 
 
 def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
-    """Starts workers of a study on an engine; StudyError if the engine is missing, or cannot reach the study's database."""
+    """Starts workers of a study on an engine; StudyError if the engine is missing, or cannot reach
+    the study's database.
+    """
     if on != "local" and opened.store.is_local:
-        why = f"study '{opened.store.name}' lies in an SQLite file, which serves the processes of one machine"
-        raise StudyError(f"{why}: begin it in PostgreSQL (storage postgresql+psycopg://…), or launch on local")
+        why = (
+            f"study '{opened.store.name}' lies in an SQLite file, which serves the processes of one"
+            " machine"
+        )
+        raise StudyError(
+            f"{why}: begin it in PostgreSQL (storage postgresql+psycopg://…), or launch on local"
+        )
     logs = opened.make_folder() / LOGS
     logs.mkdir(exist_ok=True)
     jobs = engine(on).launch(opened, request, logs)
@@ -120,15 +142,24 @@ def launches(opened: OpenStudy) -> list[Launched]:
     """All launches of a study, the oldest first; StorageError if the record of one is damaged."""
     try:
         rows = [json.loads(text) for text in opened.store.launches.all().values()]
-        found = [Launched(row["on"], tuple(map(str, row["jobs"])), str(row["host"]), float(row["at"])) for row in rows]
+        found = [
+            Launched(row["on"], tuple(map(str, row["jobs"])), str(row["host"]), float(row["at"]))
+            for row in rows
+        ]
     except (ValueError, KeyError, TypeError) as error:
-        lost = f"study '{opened.store.name}' in '{opened.database}' has a damaged record of a launch"
-        raise StorageError(f"{lost} ({type(error).__name__}): restore the database from a backup") from None
+        lost = (
+            f"study '{opened.store.name}' in '{opened.database}' has a damaged record of a launch"
+        )
+        raise StorageError(
+            f"{lost} ({type(error).__name__}): restore the database from a backup"
+        ) from None
     return sorted(found, key=lambda launched: launched.at)
 
 
 def engine(name: str) -> Engine:
-    """The engine of this name. Raises StudyError: there is none, or its package is not installed."""
+    """The engine of this name. Raises StudyError: there is none, or its package is not
+    installed.
+    """
     engines: dict[str, type[Engine]] = {"local": Local, "slurm": Slurm, "ray": Ray}
     if name not in engines:
         raise StudyError(f"'{name}' is not an engine: give slurm, ray or local")
@@ -143,7 +174,9 @@ def _environment(opened: OpenStudy, request: Request, settings: WorkerSettings) 
 
 def _refuse_slurms(request: Request, engine: str) -> None:
     if request.partition or request.minutes or request.more:
-        raise StudyError(f"partition, minutes and option are only for Slurm: leave them out on {engine}")
+        raise StudyError(
+            f"partition, minutes and option are only for Slurm: leave them out on {engine}"
+        )
 
 
 class Local:
@@ -156,11 +189,17 @@ class Local:
         devices, jobs = devices_of(request.device, request.workers), []
         for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1):
             name = f"worker {number}"
-            settings = WorkerSettings(name=name, device=device, sharing=share.machine, per_gpu=share.device)
+            settings = WorkerSettings(
+                name=name, device=device, sharing=share.machine, per_gpu=share.device
+            )
             environment = _environment(opened, request, settings)
             with (logs / f"{opened.store.name}-{os.getpid()}-{number}.log").open("ab") as output:
                 started = start_worker(
-                    opened.store.name, environment, stdin=subprocess.DEVNULL, stdout=output, **apart(outliving=True)
+                    opened.store.name,
+                    environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    **apart(outliving=True),
                 )
             seen = process(started.pid)
             jobs.append(f"{started.pid}/{seen.started if seen else -1}")
@@ -179,8 +218,9 @@ class Local:
 
 # ------------------------------------------------------------------------------------ Slurm
 
-# An array of jobs, each one worker. Before the time limit, Slurm sends SIGUSR2 to the script, which hands it to the
-# worker: it writes a checkpoint, and the job is queued again. At preemption, Slurm itself sends SIGTERM to the worker.
+# An array of jobs, each one worker. Before the time limit, Slurm sends SIGUSR2 to the script, which
+# hands it to the worker: it writes a checkpoint, and the job is queued again. At preemption, Slurm
+# itself sends SIGTERM to the worker.
 MINUTES = 24 * 60
 WARNING_S = 60  # seconds before the time limit at which Slurm sends SIGUSR2
 GRACE_S = 45  # seconds that a job waits for its worker's checkpoint before it is queued again
@@ -203,8 +243,12 @@ class Slurm:
 
     def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
         if request.gpus != int(request.gpus):
-            others = "give a whole number, or let workers share a GPU on Ray or in one job of your own"
-            raise StudyError(f"{request.gpus:g} GPUs per worker are not possible on Slurm: {others}")
+            others = (
+                "give a whole number, or let workers share a GPU on Ray or in one job of your own"
+            )
+            raise StudyError(
+                f"{request.gpus:g} GPUs per worker are not possible on Slurm: {others}"
+            )
         options = {
             "job-name": f"nas-attn-{opened.store.name}"[:64],
             "array": f"0-{request.workers - 1}",
@@ -225,19 +269,28 @@ class Slurm:
         given = (f"--{key}={value}" if value else f"--{key}" for key, value in options.items())
         done = _slurm(
             *("sbatch", "--parsable", *given),
-            script=SCRIPT.format(command=shlex.join(worker_command(opened.store.name)), grace=GRACE_S),
+            script=SCRIPT.format(
+                command=shlex.join(worker_command(opened.store.name)), grace=GRACE_S
+            ),
             environment=_environment(opened, request, WorkerSettings(device=request.device)),
         )
         if done is None:
-            raise StudyError("sbatch was not found here, or does not answer: launch on a login node of the cluster")
+            raise StudyError(
+                "sbatch was not found here, or does not answer: launch on a login node of the"
+                " cluster"
+            )
         if done.returncode:
             said = " ".join(done.stderr.replace("sbatch: error:", "").split())
             raise StudyError(f"sbatch refused the jobs: {shorten(said, 300)}")
-        array = done.stdout.strip().partition(";")[0]  # the cluster's name follows if there are several
+        array = done.stdout.strip().partition(";")[
+            0
+        ]  # the cluster's name follows if there are several
         return [f"{array}_{number}" for number in range(request.workers)]
 
     def state(self, launched: Launched) -> str:
-        done = _slurm("squeue", "--noheader", "--array", "--jobs", _arrays(launched), "--format", "%T")
+        done = _slurm(
+            "squeue", "--noheader", "--array", "--jobs", _arrays(launched), "--format", "%T"
+        )
         if done is None or (done.returncode and UNKNOWN not in done.stderr):
             return f"{len(launched.jobs)} launched; squeue does not answer"
         counts = Counter(done.stdout.split())
@@ -245,7 +298,16 @@ class Slurm:
 
     def end(self, launched: Launched) -> int:
         arrays = _arrays(launched)
-        queued = _slurm("squeue", "--noheader", "--array", "--states=PENDING", "--jobs", arrays, "--format", "%i")
+        queued = _slurm(
+            "squeue",
+            "--noheader",
+            "--array",
+            "--states=PENDING",
+            "--jobs",
+            arrays,
+            "--format",
+            "%i",
+        )
         _slurm("scancel", "--state=PENDING", *arrays.split(","))
         return len(queued.stdout.split()) if queued else 0
 
@@ -279,15 +341,27 @@ ATTEMPTS = 3  # starts of a worker that ends with an error each time
 
 
 class WorkerActor:
-    """Runs a worker as a process of its own, which ends with the actor. Ray restarts a dead actor, and so its worker."""
+    """Runs a worker as a process of its own, which ends with the actor. Ray restarts a dead actor,
+    and so its worker.
+    """
 
     def __init__(
-        self, study: str, settings: WorkerSettings, environment: dict[str, str], folder: str, log: str
+        self,
+        study: str,
+        settings: WorkerSettings,
+        environment: dict[str, str],
+        folder: str,
+        log: str,
     ) -> None:
         import ray
 
         self._me = ray.get_runtime_context().current_actor
-        self._study, self._settings, self._environment, self._folder = study, settings, environment, folder
+        self._study, self._settings, self._environment, self._folder = (
+            study,
+            settings,
+            environment,
+            folder,
+        )
         self._log = Path(log)
         threading.Thread(target=self._work, daemon=True).start()
 
@@ -296,11 +370,17 @@ class WorkerActor:
 
         for _ in range(ATTEMPTS):
             told = replace(self._settings, orders=True).environment(self._environment[STORAGE])
-            self._log.parent.mkdir(parents=True, exist_ok=True)  # this node may not share the folder
+            self._log.parent.mkdir(
+                parents=True, exist_ok=True
+            )  # this node may not share the folder
             with self._log.open("ab") as output:
                 environment, pipe = {**self._environment, **told}, subprocess.PIPE
-                process = start_worker(self._study, environment, stdin=pipe, stdout=output, cwd=self._folder)
-            orders = Orders(process.stdin)  # when the actor dies, this pipe closes and the worker stops
+                process = start_worker(
+                    self._study, environment, stdin=pipe, stdout=output, cwd=self._folder
+                )
+            orders = Orders(
+                process.stdin
+            )  # when the actor dies, this pipe closes and the worker stops
             status = process.wait()
             orders.close()
             if status == 0:
@@ -313,7 +393,9 @@ class WorkerActor:
 
 
 class Ray:
-    """The cluster that `RAY_ADDRESS` names, or that runs on this machine: workers as detached actors, which it restarts."""
+    """The cluster that `RAY_ADDRESS` names, or that runs on this machine: workers as detached
+    actors, which it restarts.
+    """
 
     def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
         _refuse_slurms(request, "ray")
@@ -322,7 +404,9 @@ class Ray:
         kept = {"namespace": NAMESPACE, "lifetime": "detached", "max_restarts": -1}
         environment = _environment(opened, request, settings)
         for name in names:
-            actor = ray.remote(WorkerActor).options(name=name, num_cpus=request.cpus, num_gpus=request.gpus, **kept)
+            actor = ray.remote(WorkerActor).options(
+                name=name, num_cpus=request.cpus, num_gpus=request.gpus, **kept
+            )
             log = str((logs / f"ray-{name}.log").resolve())
             actor.remote(opened.store.name, settings, environment, str(Path.cwd()), log)
         return names
@@ -360,5 +444,7 @@ def _connected() -> Any:
             )
         except Exception as error:  # Ray has many kinds
             way_out = "start one with `ray start --head`, or name it in RAY_ADDRESS"
-            raise StudyError(f"no Ray cluster can be reached ({shorten(str(error), 160)}): {way_out}") from error
+            raise StudyError(
+                f"no Ray cluster can be reached ({shorten(str(error), 160)}): {way_out}"
+            ) from error
     return ray

@@ -44,10 +44,12 @@ def shares_of(devices: Sequence[str]) -> list[Share]:
 
 
 @contextmanager
-def mps(devices: Sequence[str], say: Callable[[str], None], probe: Sequence[str] = PROBE) -> Iterator[dict[str, str]]:
-    """NVIDIA's MPS, if it is there and workers share a GPU, whose kernels then run at the same time; yields its
-    clients' environment. A server that runs stays; if `probe`, a command that uses a GPU, fails under it, workers go
-    without.
+def mps(
+    devices: Sequence[str], say: Callable[[str], None], probe: Sequence[str] = PROBE
+) -> Iterator[dict[str, str]]:
+    """NVIDIA's MPS, if it is there and workers share a GPU, whose kernels then run at the same
+    time; yields its clients' environment. A server that runs stays; if `probe`, a command that uses
+    a GPU, fails under it, workers go without.
     """
     shared = any(share.device > 1 for share in shares_of(devices)) and devices[0].startswith("cuda")
     control = shutil.which(CONTROL)
@@ -60,7 +62,10 @@ def mps(devices: Sequence[str], say: Callable[[str], None], probe: Sequence[str]
         try:
             answers = _succeeds([control, "-d"], environment) and _succeeds(probe, environment)
             if not answers:
-                say("NVIDIA's MPS is installed but does not work here: the workers on one GPU take turns")
+                say(
+                    "NVIDIA's MPS is installed but does not work here: the workers on one GPU take"
+                    " turns"
+                )
             yield clients if answers else {}
         finally:
             _succeeds([control], environment, "quit\n")
@@ -70,14 +75,22 @@ def _succeeds(command: Sequence[str], environment: Mapping[str, str], told: str 
     quiet = subprocess.DEVNULL  # not pipes: a server that stays keeps them open
     try:
         subprocess.run(
-            command, env=environment, input=told.encode(), stdout=quiet, stderr=quiet, timeout=60, check=True
+            command,
+            env=environment,
+            input=told.encode(),
+            stdout=quiet,
+            stderr=quiet,
+            timeout=60,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return False
     return True
 
 
-GRACE_S = 60.0  # seconds that worker processes get to write their checkpoints after the first Ctrl-C
+GRACE_S = (
+    60.0  # seconds that worker processes get to write their checkpoints after the first Ctrl-C
+)
 HURRY_S = 5.0  # seconds that they get to say what they leave after the second
 
 
@@ -96,23 +109,36 @@ class Child:
         return self.process.poll() is None
 
 
-def run_workers(opened: OpenStudy, workers: int, options: Options, *, only: str | None = None) -> str:
-    """Runs workers, which share the cores and the GPUs, until the study is complete or `options.stop` is set. Returns
-    why it ended, as `work` does. Raises NasAttnError: what stopped them all.
+def run_workers(
+    opened: OpenStudy, workers: int, options: Options, *, only: str | None = None
+) -> str:
+    """Runs workers, which share the cores and the GPUs, until the study is complete or
+    `options.stop` is set. Returns why it ended, as `work` does. Raises NasAttnError: what stopped
+    them all.
     """
     if workers == 1:
         return work(opened, options, only=only)
-    told = WorkerSettings(threads=options.threads, time_limit_s=options.time_limit_s, only=only, orders=True)
+    told = WorkerSettings(
+        threads=options.threads, time_limit_s=options.time_limit_s, only=only, orders=True
+    )
     devices, children = devices_of(options.device, workers), []
     with mps(devices, options.say) as clients:
         for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1):
-            its = replace(told, name=f"worker {number}", device=device, sharing=share.machine, per_gpu=share.device)
+            its = replace(
+                told,
+                name=f"worker {number}",
+                device=device,
+                sharing=share.machine,
+                per_gpu=share.device,
+            )
             children.append(_start(opened, its, clients, verbose=options.verbose))
         return _attend(children, options)
 
 
 def _attend(children: list[Child], options: Options) -> str:
-    readers = [threading.Thread(target=_read, args=(child, options.say), daemon=True) for child in children]
+    readers = [
+        threading.Thread(target=_read, args=(child, options.say), daemon=True) for child in children
+    ]
     for reader in readers:
         reader.start()
     try:
@@ -127,21 +153,33 @@ def _attend(children: list[Child], options: Options) -> str:
         for reader in readers:
             reader.join(timeout=5)
     codes = [child.process.wait() for child in children]
-    if options.stop.is_set() or any(child.last_word == "stopped" for child in children):  # by nas-attn stop
+    if options.stop.is_set() or any(
+        child.last_word == "stopped" for child in children
+    ):  # by nas-attn stop
         return "stopped"
     if 0 in codes:
         for code in filter(None, codes):
             options.say(f"a worker ended with status {code}; the others continued")
         return "complete"
-    error: type[NasAttnError] = UserError if set(codes) == {UserError.exit_status} else OperationError
+    error: type[NasAttnError] = (
+        UserError if set(codes) == {UserError.exit_status} else OperationError
+    )
     raise error(f"all {len(codes)} workers ended with an error (above); the study can be resumed")
 
 
-def _start(opened: OpenStudy, told: WorkerSettings, clients: Mapping[str, str], *, verbose: bool) -> Child:
-    environment = {**clients, **told.environment(opened.database.url), **({VERBOSE: "1"} if verbose else {})}
+def _start(
+    opened: OpenStudy, told: WorkerSettings, clients: Mapping[str, str], *, verbose: bool
+) -> Child:
+    environment = {
+        **clients,
+        **told.environment(opened.database.url),
+        **({VERBOSE: "1"} if verbose else {}),
+    }
     environment["OMP_NUM_THREADS"] = str(told.threads or cores_for(told.sharing))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = start_worker(opened.store.name, environment, **pipes, **apart())  # Ctrl-C reaches them through us, once
+    process = start_worker(
+        opened.store.name, environment, **pipes, **apart()
+    )  # Ctrl-C reaches them through us, once
     return Child(told.name, process, Orders(process.stdin))
 
 
@@ -162,7 +200,9 @@ def _read(child: Child, say: Callable[[str], None]) -> None:
 
 
 def _wait(children: list[Child], options: Options) -> None:
-    """Until all workers have ended; passes on the request to stop, and ends those that do not follow it in time."""
+    """Until all workers have ended; passes on the request to stop, and ends those that do not
+    follow it in time.
+    """
     asked: float | None = None
     while any(child.works for child in children):
         time.sleep(0.1)
@@ -173,11 +213,15 @@ def _wait(children: list[Child], options: Options) -> None:
         if asked is not None and time.monotonic() - asked > GRACE_S:
             if all(child.last_word for child in children if child.works):
                 return
-            raise OperationError(f"workers did not stop within {GRACE_S:.0f} s and were killed: resume the study")
+            raise OperationError(
+                f"workers did not stop within {GRACE_S:.0f} s and were killed: resume the study"
+            )
 
 
 def _hurry(children: list[Child], options: Options) -> None:
-    """Ends the workers at once; says which were killed before they could report what is unfinished."""
+    """Ends the workers at once; says which were killed before they could report what is
+    unfinished.
+    """
     for child in children:
         child.orders.send(NOW)
     deadline = time.monotonic() + HURRY_S

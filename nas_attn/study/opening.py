@@ -1,4 +1,6 @@
-"""Creates and opens studies: our tables and Optuna's in one database, artifacts in a folder beside."""
+"""Creates and opens studies: our tables and Optuna's in one database, artifacts in a folder
+beside.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +31,23 @@ if TYPE_CHECKING:
     from nas_attn.study.trial_book import TrialBook
 
 SCHEME = "s3://"
-_ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^\s?#]*))?")
+_ADDRESS = re.compile(
+    r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^\s?#]*))?"
+)
 
 
 class BucketArtifacts:
-    """The objects of an S3 bucket whose keys begin with a prefix; boto3 finds credentials, region and endpoint."""
+    """The objects of an S3 bucket whose keys begin with a prefix; boto3 finds credentials, region
+    and endpoint.
+    """
 
     def __init__(self, address: str) -> None:
         """Raises StudyError if the address is wrong, or boto3 is not installed."""
         found = _ADDRESS.fullmatch(address)
         if found is None:
-            raise StudyError(f"artifacts '{shorten(address)}' has no bucket: give s3://BUCKET/PREFIX or a folder")
+            raise StudyError(
+                f"artifacts '{shorten(address)}' has no bucket: give s3://BUCKET/PREFIX or a folder"
+            )
         if find_spec("boto3") is None:
             raise StudyError(f"artifacts '{address}' needs boto3: pip install 'nas-attn[s3]'")
         import boto3
@@ -60,7 +68,9 @@ class BucketArtifacts:
         self._objects.remove(self._prefix + checked_name(artifact_id))
 
     def stored(self) -> list[Stored]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix
+        )
         found = []
         for entry in (entry for page in pages for entry in page.get("Contents", [])):
             age_s = max(0.0, time.time() - entry["LastModified"].timestamp())
@@ -72,7 +82,10 @@ class BucketArtifacts:
         try:
             self._client.head_bucket(Bucket=self._bucket)
         except Exception as error:  # botocore has many kinds
-            said = f"artifacts '{SCHEME}{self._bucket}/{self._prefix}' cannot be used ({shorten(str(error), 160)})"
+            said = (
+                f"artifacts '{SCHEME}{self._bucket}/{self._prefix}' cannot be used"
+                f" ({shorten(str(error), 160)})"
+            )
             keys = "credentials as boto3 takes them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL)"
             raise StudyError(f"{said}: create the bucket, and give {keys}") from None
 
@@ -85,7 +98,8 @@ class OpenStudy:
     database: Database
     store: StudyStore
     recipe: Recipe
-    folder: Path  # of its artifacts; if these are in a bucket, of this machine's logs and an evaluator's files
+    # of its artifacts; if these are in a bucket, of this machine's logs and an evaluator's files
+    folder: Path
 
     @cached_property
     def book(self) -> TrialBook:
@@ -103,7 +117,9 @@ class OpenStudy:
 
     @cached_property
     def plan(self) -> Plan:
-        """The plan of its recipe, on the sites that it began with; UserError if the backbone or the data cannot be loaded."""
+        """The plan of its recipe, on the sites that it began with; UserError if the backbone or the
+        data cannot be loaded.
+        """
         from nas_attn.evaluation.plan import study_plan
 
         return study_plan(self.store)
@@ -118,15 +134,23 @@ class OpenStudy:
         return self.store.settings.trials
 
     def make_folder(self) -> Path:
-        """Creates the folder for workers. An absolute one of a database file must exist: a received file shall create no folders here."""
-        received = self.database.path is not None and Path(self.store.settings.artifacts).is_absolute()
+        """Creates the folder for workers. An absolute one of a database file must exist: a received
+        file shall create no folders here.
+        """
+        received = (
+            self.database.path is not None and Path(self.store.settings.artifacts).is_absolute()
+        )
         (_check_writable if received else _make_folder)(self.folder)
         return self.folder
 
 
-def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | str | None = None) -> OpenStudy:
-    """A new study, or the existing one with the same name and recipe. `artifacts`: a folder or `s3://BUCKET/PREFIX`;
-    None: beside the SQLite file, else `nas_attn.artifacts`. Raises StudyError: the name is taken by another recipe; the
+def create_study(
+    recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | str | None = None
+) -> OpenStudy:
+    """A new study, or the existing one with the same name and recipe. `artifacts`: a folder or
+    `s3://BUCKET/PREFIX`;
+    None: beside the SQLite file, else `nas_attn.artifacts`. Raises StudyError: the name is taken by
+        another recipe; the
     URL or the folder is unusable. Raises StorageError: the database cannot be opened.
     """
     from nas_attn.study.trial_book import TrialBook
@@ -143,7 +167,9 @@ def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | st
         _make_folder(artifacts_folder(database, place))
     known_versions, trials = versions(recipe), recipe.search.trials
     with database.creating():
-        store = database.create_study(recipe.name, recipe=text, versions=known_versions, trials=trials, artifacts=place)
+        store = database.create_study(
+            recipe.name, recipe=text, versions=known_versions, trials=trials, artifacts=place
+        )
         book = TrialBook(database, recipe.name, made_for=recipe)
     opened = _opened(url, database, store)
     vars(opened)["book"] = book  # loaded already, with its own connections
@@ -151,11 +177,15 @@ def create_study(recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | st
 
 
 def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
-    """A study by its name; StudyError if there is none, StorageError if the database cannot be opened."""
+    """A study by its name; StudyError if there is none, StorageError if the database cannot be
+    opened.
+    """
     database = Database(url, must_exist=True)
     store = database.study(name)
     opened = _opened(url, database, store)
-    if not database.has_trials(name):  # raises what is wrong with them; loads Optuna only in this case
+    if not database.has_trials(
+        name
+    ):  # raises what is wrong with them; loads Optuna only in this case
         assert opened.book is not None
     return opened
 
@@ -166,17 +196,23 @@ def only_study(storage: str) -> str:
     if not names:
         raise StudyError(f"'{shown_url(storage)}' holds no study: start one with `nas-attn search`")
     if len(names) > 1:
-        raise StudyError(f"'{shown_url(storage)}' holds the studies {', '.join(names)}: name one of them")
+        raise StudyError(
+            f"'{shown_url(storage)}' holds the studies {', '.join(names)}: name one of them"
+        )
     return names[0]
 
 
 def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
     """Versions of the packages that a study's results depend on, its backbone's included."""
     own = SOURCES.get(recipe.backbone.name.partition(":")[0]) if recipe else None
-    names = dict.fromkeys(["torch", "torchvision", "optuna", "numpy", *([own.package] if own else [])])
+    names = dict.fromkeys(
+        ["torch", "torchvision", "optuna", "numpy", *([own.package] if own else [])]
+    )
     found = {"nas_attn": __version__, "python": platform.python_version()}
     for name in names:
-        with suppress(metadata.PackageNotFoundError):  # whatever builds the network says that it is missing
+        with suppress(
+            metadata.PackageNotFoundError
+        ):  # whatever builds the network says that it is missing
             found[name] = metadata.version(name)
     return found
 
@@ -188,13 +224,18 @@ def _opened(url: str, database: Database, store: StudyStore) -> OpenStudy:
 
 
 def artifacts_folder(database: Database, place: str) -> Path:
-    """The folder on this machine that belongs to studies whose artifacts lie there; StorageError if nas_attn never writes such a place."""
+    """The folder on this machine that belongs to studies whose artifacts lie there; StorageError if
+    nas_attn never writes such a place.
+    """
     base = database.path.parent if database.path else Path.cwd()
     if place.startswith(SCHEME):
         return base / _default_folder(database)
     parts = Path(place).parts
     if "\0" in place or (not Path(place).is_absolute() and (len(parts) > 1 or ".." in parts)):
-        raise StorageError(f"'{database}' names a wrong artifacts folder, '{shorten(place)}': restore it from a backup")
+        raise StorageError(
+            f"'{database}' names a wrong artifacts folder, '{shorten(place)}': restore it from a"
+            " backup"
+        )
     return base / place  # an absolute place stays as it is
 
 
@@ -207,7 +248,8 @@ def _make_folder(folder: Path) -> None:
 def _check_writable(folder: Path) -> None:
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
         raise StudyError(
-            f"the artifacts folder '{shorten(str(folder))}' does not exist or cannot be written: create it"
+            f"the artifacts folder '{shorten(str(folder))}' does not exist or cannot be written:"
+            " create it"
         )
 
 
@@ -216,7 +258,9 @@ def _default_folder(database: Database) -> str:
 
 
 def _place(database: Database, chosen: Path | str | None) -> str:
-    """The place of artifacts; relative to the database's folder if possible, so that both can move together."""
+    """The place of artifacts; relative to the database's folder if possible, so that both can move
+    together.
+    """
     if isinstance(chosen, str) and chosen.startswith(SCHEME):
         return chosen
     if chosen is not None:

@@ -1,4 +1,6 @@
-"""Before a search begins: what it would cost and show (`forecast`), and which one fits a folder of images and a time (`plan_folder`)."""
+"""Before a search begins: what it would cost and show (`forecast`), and which one fits a folder of
+images and a time (`plan_folder`).
+"""
 
 from __future__ import annotations
 
@@ -31,19 +33,39 @@ from nas_attn.space import Values
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.progress import ROUNDS, further_runs, seconds_per_epoch
 from nas_attn.study.proposing import larger_networks
-from nas_attn.study.searching import UserTrial, default_workers, first_baselines, first_controls, user_trials
+from nas_attn.study.searching import (
+    UserTrial,
+    default_workers,
+    first_baselines,
+    first_controls,
+    user_trials,
+)
 from nas_attn.study.target_runs import FEWEST_BLOCKS, MOST_BLOCKS
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for, has_depthwise, intra_op_threads
 
 # Backbones and sides of images for a folder, the most costly first
-SHAPES = (("torchvision:resnet18", 96), ("torchvision:resnet18", 64), ("resnet20", 32), ("resnet8", 32))
-SHARES = (1.0, 0.5), (0.25, 0.12)  # of the usual epochs: smaller images come before less than half of them
+SHAPES = (
+    ("torchvision:resnet18", 96),
+    ("torchvision:resnet18", 64),
+    ("resnet20", 32),
+    ("resnet8", 32),
+)
+SHARES = (
+    (1.0, 0.5),
+    (
+        0.25,
+        0.12,
+    ),
+)  # of the usual epochs: smaller images come before less than half of them
 ENOUGH, FEWEST = 16, 9  # candidates of a good search, and the fewest of any
 MANY_TRIALS = 36  # the large search space needs so many candidates
 FULL = 0.7  # share of all epochs that a candidate takes if it may be pruned, about
 ATTENTION = 1.4  # time to train with attention, relative to the bare backbone, about
-SCREENING, TESTING = 0.55, 0.3  # shares of the time for new candidates and the test; confirmation between them
+SCREENING, TESTING = (
+    0.55,
+    0.3,
+)  # shares of the time for new candidates and the test; confirmation between them
 OF_CONTROL = 1.5  # time to train a larger network, relative to the bare backbone, about
 START_S = 12.0  # seconds until the first training begins: imports, images, the plan
 LAST = 0.08  # share of the time at the end in which no confirmation begins, where there is no test
@@ -71,7 +93,8 @@ class Budget:
     seconds: float
     workers: int
     look: Look
-    epoch_s: float  # seconds of an epoch of the bare backbone with one worker, while the others work, too
+    # seconds of an epoch of the bare backbone with one worker, while the others work, too
+    epoch_s: float
     blocks: int  # of the test at the end; 0: there is no time for it
     images: int  # for validation, about
     note: str = ""  # why published weights are not used
@@ -84,7 +107,12 @@ class Budget:
 
     def as_dict(self) -> dict[str, Any]:
         recipe, target = self.recipe, self.recipe.target_training
-        told = {"study": recipe.name, "trials": recipe.search.trials, "start": target.start, "epochs": target.rungs[-1]}
+        told = {
+            "study": recipe.name,
+            "trials": recipe.search.trials,
+            "start": target.start,
+            "epochs": target.rungs[-1],
+        }
         told |= {"backbone": recipe.backbone.name, "size": recipe.data.size}
         own = ("seconds", "workers", "epoch_s", "blocks", "images", "known")
         return told | {name: getattr(self, name) for name in own}
@@ -94,35 +122,53 @@ class Budget:
         recipe, training, target = self.recipe, self.recipe.training, self.recipe.target_training
         if self.known:
             return (
-                f"study {recipe.name} goes on for {duration(self.seconds)}; it has {several(self.known, 'candidate')}"
+                f"study {recipe.name} goes on for {duration(self.seconds)}; it has"
+                f" {several(self.known, 'candidate')}"
             )
         trials, confirm = recipe.search.trials, recipe.search.confirm_seeds
         side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
-        test = f"tested in {self.blocks} blocks" if self.blocks else "no time for a test: `validate` does it later"
+        test = (
+            f"tested in {self.blocks} blocks"
+            if self.blocks
+            else "no time for a test: `validate` does it later"
+        )
         start = {None: "from random weights", "default": "from the published weights"}
-        said = start.get(target.weights, f"from {target.weights}") + (f" ({self.note})" if self.note else "")
+        said = start.get(target.weights, f"from {target.weights}") + (
+            f" ({self.note})" if self.note else ""
+        )
         shown = 100 * smallest_difference(self.images, training.seeds + confirm * (1 + ROUNDS))
         lines = (
             f"images    {self.look}",
-            f"backbone  {recipe.backbone.name}{side}: {self.epoch_s:.2g} s an epoch, {self.workers} at a time",
+            (
+                f"backbone  {recipe.backbone.name}{side}: {self.epoch_s:.2g} s an epoch,"
+                f" {self.workers} at a time"
+            ),
             f"target    {several(target.rungs[-1], 'epoch')} with attention {said}{to_change}",
-            f"plan      {duration(self.seconds)}: {trials} candidates, at most a third of them baselines, trained as the target says; "
-            f"then more seeds for the best; {test}",
-            f"shows     gains from about {shown:.1f} points; 1 of {self.images} validation images is {100 / self.images:.1f} points",
+            (
+                f"plan      {duration(self.seconds)}: {trials} candidates, at most a third of them"
+                f" baselines, trained as the target says; then more seeds for the best; {test}"
+            ),
+            (
+                f"shows     gains from about {shown:.1f} points; 1 of {self.images} validation"
+                f" images is {100 / self.images:.1f} points"
+            ),
         )
         return "\n".join(lines)
 
 
 def smallest_difference(images: int, runs: int) -> float:
-    """Accuracy difference between two candidates that so many runs of each, on these validation images, show at 95 %."""
+    """Accuracy difference between two candidates that so many runs of each, on these validation
+    images, show at 95 %.
+    """
     return 1.96 * math.hypot(TYPICAL_SEED_SD, 0.4 / math.sqrt(images)) * math.sqrt(2 / runs)
 
 
 def plan_folder(
     folder: str, seconds: float, *, storage: str, workers: int, device: str, given: dict[str, Any]
 ) -> Budget:
-    """The richest search of a folder of images that fits the time, or the one begun before. `given`: the user's
-    settings by dotted keys. Raises DataError: it is no folder of one folder per class, or too much for the time.
+    """The richest search of a folder of images that fits the time, or the one begun before.
+    `given`: the user's settings by dotted keys. Raises DataError: it is no folder of one folder per
+    class, or too much for the time.
     """
     look = Look(*look_at(folder))
     name = str(given.get("name") or study_name(Path(folder).resolve().name))
@@ -130,15 +176,21 @@ def plan_folder(
     before = _begun_before(name, folder, storage)
     if before is not None:
         recipe, known = before
-        return Budget(recipe, seconds, workers, look, 0.0, recipe.target.seeds, look.images, known=known)
+        return Budget(
+            recipe, seconds, workers, look, 0.0, recipe.target.seeds, look.images, known=known
+        )
     timed: dict[tuple[str, int], _Timed] = {}
     found: Budget | None = None
     for shapes, shares in itertools.product(_shapes(given), SHARES):
         for backbone, side in shapes:
             if (backbone, side) not in timed:
-                table, pace = _table(name, folder, backbone, int(given.get("data.size", side)), look.images)
+                table, pace = _table(
+                    name, folder, backbone, int(given.get("data.size", side)), look.images
+                )
                 note = _why_scratch(backbone, given)
-                table["target"] = {} if _start(given) else target_table("scratch" if note else "weights")
+                table["target"] = (
+                    {} if _start(given) else target_table("scratch" if note else "weights")
+                )
                 epoch_s = _epoch_s(_recipe(table, given, epochs=1), look, workers, device)
                 timed[backbone, side] = _Timed(table, pace, epoch_s, note)
             for share in shares:
@@ -172,12 +224,17 @@ def _start(given: dict[str, Any]) -> str:
 
 
 def _shapes(given: dict[str, Any]) -> list[list[tuple[str, int]]]:
-    """Backbones and sides to choose from, the most costly first: those with published weights, then all others."""
+    """Backbones and sides to choose from, the most costly first: those with published weights, then
+    all others.
+    """
     if own := given.get("backbone.name"):
         return [[(str(own), side) for side in (96, 64, 32)]]
     if start := _start(given):
         return [[shape for shape in SHAPES if ":" in shape[0] or start != "pretrained"]]
-    groups = [shape for shape in SHAPES if not _note(shape[0])], [shape for shape in SHAPES if _note(shape[0])]
+    groups = (
+        [shape for shape in SHAPES if not _note(shape[0])],
+        [shape for shape in SHAPES if _note(shape[0])],
+    )
     return [group for group in groups if group]
 
 
@@ -191,8 +248,8 @@ class _Timed(NamedTuple):
 
 
 def _why_scratch(backbone: str, given: dict[str, Any]) -> str:
-    """Why a network does not start from published weights: those of the first choice are not there, or it has none. Empty
-    if it does, or if the user says how it starts.
+    """Why a network does not start from published weights: those of the first choice are not there,
+    or it has none. Empty if it does, or if the user says how it starts.
     """
     if _start(given):
         return ""
@@ -205,9 +262,13 @@ def _note(backbone: str) -> str:
     return no_weights(backbone).partition(" (")[0]
 
 
-def _table(name: str, folder: str, backbone: str, side: int, images: int) -> tuple[dict[str, Any], tasks.Pace]:
+def _table(
+    name: str, folder: str, backbone: str, side: int, images: int
+) -> tuple[dict[str, Any], tasks.Pace]:
     task = tasks.find("classification", backbone)
-    pace = task.pace_of_few(TRAINED * images) if images < 3000 else task.pace("folder:", small=False)
+    pace = (
+        task.pace_of_few(TRAINED * images) if images < 3000 else task.pace("folder:", small=False)
+    )
     table = {
         "name": name,
         "space": "small",
@@ -222,11 +283,17 @@ def _table(name: str, folder: str, backbone: str, side: int, images: int) -> tup
 
 
 def _recipe(table: dict[str, Any], given: dict[str, Any], *, epochs: int) -> Recipe:
-    """The recipe of a table with the user's settings, whose target has so many epochs unless they say otherwise."""
+    """The recipe of a table with the user's settings, whose target has so many epochs unless they
+    say otherwise.
+    """
     made = {**table, "target": {**table["target"], "epochs": epochs}}
     for key, value in given.items():
         section, _, name = key.rpartition(".")
-        made = {**made, section: {**made.get(section, {}), name: value}} if section else {**made, name: value}
+        made = (
+            {**made, section: {**made.get(section, {}), name: value}}
+            if section
+            else {**made, name: value}
+        )
     return recipe_from(made, where=str(table["data"]["name"]))
 
 
@@ -234,9 +301,14 @@ def _epoch_s(recipe: Recipe, look: Look, workers: int, device: str) -> float:
     """Seconds of an epoch of the bare backbone, by a few steps on noise."""
     where, batch = pick_device(device), recipe.training.batch_size
     threads, side = cores_for(workers), recipe.data.size or 64
-    model = build(recipe.backbone, input_shape=(3, side, side), classes=look.classes).to(where).train()
+    model = (
+        build(recipe.backbone, input_shape=(3, side, side), classes=look.classes).to(where).train()
+    )
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    x, y = torch.rand(batch, 3, side, side, device=where), torch.zeros(batch, dtype=torch.long, device=where)
+    x, y = (
+        torch.rand(batch, 3, side, side, device=where),
+        torch.zeros(batch, dtype=torch.long, device=where),
+    )
     times = []
     with intra_op_threads(threads):
         for _ in range(5):
@@ -254,7 +326,9 @@ def _epoch_s(recipe: Recipe, look: Look, workers: int, device: str) -> float:
 def _fitted(
     timed: _Timed, share: float, given: dict[str, Any], seconds: float, workers: int, look: Look
 ) -> Budget | None:
-    """The recipe with a share of its epochs and as many candidates as the time allows; None if these are too few."""
+    """The recipe with a share of its epochs and as many candidates as the time allows; None if
+    these are too few.
+    """
     pretrained = _recipe(timed.table, given, epochs=1).target.start == "pretrained"
     epochs = max(3, round(share * (timed.pace.tuned() if pretrained else timed.pace.epochs)))
     epochs = int(given.get("target.epochs", epochs))
@@ -284,14 +358,23 @@ def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
     epoch_s, begun = seconds_per_epoch(store), len(store.candidates())
     if epoch_s is not None:  # the study has runs already: as many more as the time allows
         rungs = opened.recipe.training.rungs
-        each_s = epoch_s * rungs[-1] * (FULL if len(rungs) > 1 else 1) + opened.recipe.latency.session_seconds
+        each_s = (
+            epoch_s * rungs[-1] * (FULL if len(rungs) > 1 else 1)
+            + opened.recipe.latency.session_seconds
+        )
         store.set(trials=begun + max(1, int(SCREENING * seconds / each_s)))
     screening, rest = (SCREENING, TESTING) if tested else (SCREENING + TESTING, LAST)
-    store.set(screen_until=now + screening * seconds, test_from=now + (1 - rest) * seconds, ends_at=now + seconds)
+    store.set(
+        screen_until=now + screening * seconds,
+        test_from=now + (1 - rest) * seconds,
+        ends_at=now + seconds,
+    )
 
 
 def go_on(opened: OpenStudy) -> float | None:
-    """Seconds that a search with a time still has, pauses in which nobody worked left out; None if it has no time (any more)."""
+    """Seconds that a search with a time still has, pauses in which nobody worked left out; None if
+    it has no time (any more).
+    """
     store, now = opened.store, opened.database.now()
     ends = store.settings
     if ends.ends_at is None or ends.screen_until is None or ends.test_from is None:
@@ -303,7 +386,11 @@ def go_on(opened: OpenStudy) -> float | None:
     if ends.ends_at + pause <= now:
         store.set(screen_until=None, test_from=None, ends_at=None)
         return None
-    store.set(screen_until=ends.screen_until + pause, test_from=ends.test_from + pause, ends_at=ends.ends_at + pause)
+    store.set(
+        screen_until=ends.screen_until + pause,
+        test_from=ends.test_from + pause,
+        ends_at=ends.ends_at + pause,
+    )
     return ends.ends_at + pause - now
 
 
@@ -315,20 +402,34 @@ class Forecast:
     placements: int  # that the search space holds
     pruned: bool  # whether candidates may be stopped early
     trials: int  # candidates to evaluate in all
-    outside: int  # of these, outside the search space: uniform baselines that it does not hold, placements of one's own
+    # of these, outside the search space: uniform baselines that it does not hold, placements of
+    # one's own
+    outside: int
     baselines: int  # of these, baselines
     tried: int  # of these, placements of one's own that are no baseline
-    queued: int  # baselines and placements of one's own: with no more trials than that, nothing is searched
-    epoch_s: float | None  # seconds per epoch of the bare backbone, one worker; None with an evaluator of one's own
+    # baselines and placements of one's own: with no more trials than that, nothing is searched
+    queued: int
+    epoch_s: (
+        float | None
+    )  # seconds per epoch of the bare backbone, one worker; None with an evaluator of one's own
     total_s: float | None  # upper bound: nothing pruned, one worker
     target_s: float | None  # training one network as the recipe's target says, one worker
-    validation_s: float | None  # `validate` with as many blocks as the target has seeds and three networks, one worker
-    smallest_difference: float | None  # of accuracy, between two candidates, that their scores could show at 95 %
+    validation_s: (
+        float | None
+    )  # `validate` with as many blocks as the target has seeds and three networks, one worker
+    smallest_difference: (
+        float | None
+    )  # of accuracy, between two candidates, that their scores could show at 95 %
 
     def text(self) -> str:
         out = f" and {self.outside} outside the search space" if self.outside else ""
-        whose = f"{self.baselines} of them baselines" + (f", {self.tried} your own" if self.tried else "")
-        lines = [f"study {self.study}: {self.trials - self.outside} of {self.placements:,} placements{out}, {whose}"]
+        whose = f"{self.baselines} of them baselines" + (
+            f", {self.tried} your own" if self.tried else ""
+        )
+        lines = [
+            f"study {self.study}: {self.trials - self.outside} of {self.placements:,}"
+            f" placements{out}, {whose}"
+        ]
         if self.trials <= self.queued and self.trials < self.placements:
             first = f"{self.queued} placements are tried first and take all {self.trials} trials"
             more = f"give more ({2 * self.queued} trials) or fewer baselines (search.baselines)"
@@ -336,16 +437,29 @@ class Forecast:
         if self.epoch_s is not None and self.total_s is not None:
             epoch = f"{self.epoch_s:.1f} s" if self.epoch_s < 10 else duration(self.epoch_s)
             pruning = "pruning and " if self.pruned else ""
-            most = f"at most {duration(self.total_s)} with one worker, less with {pruning}more workers"
+            most = (
+                f"at most {duration(self.total_s)} with one worker, less with {pruning}more workers"
+            )
             ways = "; a limit on its time ends it earlier, fewer trials or epochs shorten it"
             shorter = ways if self.total_s > 24 * HOUR_S else ""
             lines.append(f"one epoch takes about {epoch} here; the whole search {most}{shorter}")
         if self.target_s is not None and self.validation_s is not None:
-            test = f"`validate`, which tests the answer, about {duration(self.validation_s)} with one worker"
-            lines.append(f"training the winner as the target says takes about {duration(self.target_s)}; {test}")
+            test = (
+                f"`validate`, which tests the answer, about {duration(self.validation_s)} with one"
+                " worker"
+            )
+            lines.append(
+                f"training the winner as the target says takes about {duration(self.target_s)};"
+                f" {test}"
+            )
         if self.smallest_difference is not None:
-            above = f"differences in accuracy above about {100 * self.smallest_difference:.1f} points"
-            between = "could be shown between two confirmed candidates; smaller ones are noise at this budget"
+            above = (
+                f"differences in accuracy above about {100 * self.smallest_difference:.1f} points"
+            )
+            between = (
+                "could be shown between two confirmed candidates; smaller ones are noise at this"
+                " budget"
+            )
             lines.append(f"{above} {between}")
         return "\n".join(lines)
 
@@ -353,7 +467,8 @@ class Forecast:
 def forecast(
     recipe: Recipe, *, device: str = "auto", threads: int | None = None, tried: Sequence[str] = ()
 ) -> Forecast:
-    """Builds everything, times an epoch, trains no candidate, writes nothing; `tried`: the user's own placements.
+    """Builds everything, times an epoch, trains no candidate, writes nothing; `tried`: the user's
+    own placements.
     Raises UserError: the recipe or one of these cannot be carried out.
     """
     where = pick_device(device)
@@ -367,26 +482,36 @@ def forecast(
     taken = Threads(threads, most=cores_for(default_workers(device)))
     one_epoch = recipe.training.model_copy(update={"schedule": []})
     bare = plan.bare(0)
-    trainer = Trainer(one_epoch, dataset, device=where, threads=taken, depthwise=has_depthwise(bare))
+    trainer = Trainer(
+        one_epoch, dataset, device=where, threads=taken, depthwise=has_depthwise(bare)
+    )
     began = time.perf_counter()
     trainer.fit(bare, seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
     epoch_s = time.perf_counter() - began
-    return _made(recipe, plan, own, epoch_s, len(dataset.validation) if tasks.of(recipe).per_image else None)
+    return _made(
+        recipe, plan, own, epoch_s, len(dataset.validation) if tasks.of(recipe).per_image else None
+    )
 
 
 def _epoch_of_task(recipe: Recipe, plan: Plan, device: str) -> float | None:
-    """Seconds of an epoch where the task has an evaluator of its own; None for a user's evaluator."""
+    """Seconds of an epoch where the task has an evaluator of its own; None for a user's
+    evaluator.
+    """
     evaluate = None if recipe.training.evaluator is not None else tasks.of(recipe).evaluator(recipe)
     if evaluate is None:
         return None
     with TemporaryDirectory(prefix="nas_attn-") as folder:
-        run = EvaluatorRun("none", 0, epochs=1, new_epochs=1, seed=0, folder=Path(folder), device=device)
+        run = EvaluatorRun(
+            "none", 0, epochs=1, new_epochs=1, seed=0, folder=Path(folder), device=device
+        )
         began = time.perf_counter()
         evaluate(plan.bare(0), run)
         return time.perf_counter() - began
 
 
-def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float | None, images: int | None) -> Forecast:
+def _made(
+    recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float | None, images: int | None
+) -> Forecast:
     training, search = recipe.training, recipe.search
     placements, queue = plan.space.count(), _queue(recipe, plan, own)
     wished = max(search.trials, len(queue)) if own else search.trials
@@ -396,7 +521,9 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
     from_backbone = training.start == "backbone"
     backbones = training.backbones + ROUNDS * search.confirm_seeds if from_backbone else 0
     if from_backbone and larger_networks(recipe, plan):
-        backbones += min(training.backbones, 1 + search.confirm_seeds)  # the larger network has backbones of its own
+        backbones += min(
+            training.backbones, 1 + search.confirm_seeds
+        )  # the larger network has backbones of its own
     spread = max(search_seeds(recipe) - training.seeds, 0)  # the bare network runs on each seed
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
@@ -416,13 +543,17 @@ def _made(recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float |
         total_s=None if epoch_s is None else epoch_s * epochs + sessions,
         target_s=None if epoch_s is None else epoch_s * target_epochs,
         validation_s=None if epoch_s is None else epoch_s * validation_epochs(recipe),
-        smallest_difference=smallest_difference(images, training.seeds + search.confirm_seeds) if images else None,
+        smallest_difference=(
+            smallest_difference(images, training.seeds + search.confirm_seeds) if images else None
+        ),
     )
 
 
 def _queue(recipe: Recipe, plan: Plan, own: Sequence[UserTrial]) -> list[tuple[str, Values | None]]:
     baselines = first_baselines(recipe, plan.space)
-    queue: list[tuple[str, Values | None]] = [("baseline", baseline.values) for baseline in baselines.values()]
+    queue: list[tuple[str, Values | None]] = [
+        ("baseline", baseline.values) for baseline in baselines.values()
+    ]
     controls = [*first_controls(recipe, plan), *list(larger_networks(recipe, plan))[:1]]
     queue += [("baseline", None) for _ in controls]
     return queue + [("own", trial.values) for trial in own if trial.resolved.key not in baselines]

@@ -1,7 +1,8 @@
-"""What is known before a search: expected effects of attention types by depth, from publications or from earlier studies.
+"""What is known before a search: expected effects of attention types by depth, from publications or
+from earlier studies.
 
-Only the sampler uses it (`PlacementSampler`, `prior`). It has no unit: the runs decide how much of it holds, and may reverse
-it. Statements about a study use the study's runs alone.
+Only the sampler uses it (`PlacementSampler`, `prior`). It has no unit: the runs decide how much of
+it holds, and may reverse it. Statements about a study use the study's runs alone.
 """
 
 from __future__ import annotations
@@ -34,18 +35,25 @@ PUBLISHED: tuple[Fact, ...] = tuple(
     for name, factor in _AGAINST_SE.items()
     for stage, gain in enumerate(_SE_IMAGENET)
 )
-"""Points of ImageNet top-1. By stage: SE in 5,138 MnasNets (Accel-NASBench, additive fit, standard error .03). ECA and GC
-against SE: resnet33ts in timm's results, one training each."""
+"""Points of ImageNet top-1. By stage: SE in 5,138 MnasNets (Accel-NASBench, additive fit, standard
+error .03). ECA and GC against SE: resnet33ts in timm's results, one training each.
+"""
 
 
-def expected_in(space: Mapping[str, Sequence[str]], facts: str | None) -> dict[str, dict[Hashable, float]] | None:
-    """Expected effects for a study's sampler, from the text of `known_before`; None without a prior."""
+def expected_in(
+    space: Mapping[str, Sequence[str]], facts: str | None
+) -> dict[str, dict[Hashable, float]] | None:
+    """Expected effects for a study's sampler, from the text of `known_before`; None without a
+    prior.
+    """
     known = json.loads(facts or "[]")
     return expected(known, space) if known else None
 
 
 def known_before(recipe: Recipe, database: Database) -> str | None:
-    """A new study's prior as JSON: facts of publications, or of earlier studies with enough candidates; None: it wants none."""
+    """A new study's prior as JSON: facts of publications, or of earlier studies with enough
+    candidates; None: it wants none.
+    """
     if recipe.search.prior == "none":
         return None
     if recipe.search.prior == "published":
@@ -55,12 +63,16 @@ def known_before(recipe: Recipe, database: Database) -> str | None:
     facts = of_studies(snapshot(database.study(name)) for name in enough[-MOST:])
     if not facts:
         none = f"'{database}' holds no other study with {FEWEST} scored candidates"
-        warnings.warn(f"search.prior = 'studies' has no effect: {none}", NasAttnWarning, stacklevel=2)
+        warnings.warn(
+            f"search.prior = 'studies' has no effect: {none}", NasAttnWarning, stacklevel=2
+        )
     return json.dumps(facts)
 
 
 def of_studies(studies: Iterable[Snapshot]) -> tuple[Fact, ...]:
-    """The studies' effects, each in units of its study's effects; uncertain ones have less weight."""
+    """The studies' effects, each in units of its study's effects; uncertain ones have less
+    weight.
+    """
     facts = list[Fact]()
     for now in studies:
         found = average_effects(now, now.primary) if now.primary else None
@@ -77,27 +89,41 @@ def of_studies(studies: Iterable[Snapshot]) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def expected(facts: Sequence[Fact], space: Mapping[str, Sequence[str]]) -> dict[str, dict[Hashable, float]]:
-    """Site -> choice -> its expected effect there, in the facts' unit; more is better. `space`: site -> choices."""
+def expected(
+    facts: Sequence[Fact], space: Mapping[str, Sequence[str]]
+) -> dict[str, dict[Hashable, float]]:
+    """Site -> choice -> its expected effect there, in the facts' unit; more is better. `space`:
+    site -> choices.
+    """
     depths = _depths(space)
     return {
-        site: {choice: sum(_at(facts, kind, depths[site]) for kind in _types(choice)) for choice in choices}
+        site: {
+            choice: sum(_at(facts, kind, depths[site]) for kind in _types(choice))
+            for choice in choices
+        }
         for site, choices in space.items()
     }
 
 
 def _types(choice: str) -> list[str]:
     """The types in a choice: of `@stage=se(reduction=8) @block=eca`, `se` and `eca`."""
-    parts = [part.rpartition("=")[2] if part.startswith("@") else part for part in choice.split(" ")]
+    parts = [
+        part.rpartition("=")[2] if part.startswith("@") else part for part in choice.split(" ")
+    ]
     return [re.split(r"\W", part)[0] for part in parts if part != NONE]
 
 
 def _at(facts: Sequence[Fact], kind: str, depth: float) -> float:
     """Mean effect near a depth, towards 0 where little is known there."""
     own = [fact for fact in facts if fact[0] == kind]
-    near = [(weight * np.exp(-0.5 * ((at - depth) / NEAR) ** 2), effect) for _, at, effect, weight in own or facts]
+    near = [
+        (weight * np.exp(-0.5 * ((at - depth) / NEAR) ** 2), effect)
+        for _, at, effect, weight in own or facts
+    ]
     total = sum(weight for weight, _ in near)
-    return (1.0 if own else OTHERS) * float(sum(weight * effect for weight, effect in near) / (total + 0.5))
+    return (1.0 if own else OTHERS) * float(
+        sum(weight * effect for weight, effect in near) / (total + 0.5)
+    )
 
 
 def _depths(sites: Iterable[str]) -> dict[str, float]:

@@ -37,8 +37,12 @@ BETWEEN_S = 0.1  # seconds between two latency sessions: networks are built, res
 END_S = 4.0  # seconds from the last run or session to the answer
 LAST_SESSIONS = 8  # latency sessions whose times give the pace of further ones
 _Counts = Mapping[tuple[str, str], int]  # of runs, by purpose and state
-PAUSE, LEAST_PAUSE_S = 10.0, 60.0  # a pause: longer than so many usual gaps, and than so many seconds
-PAUSE_RUNS = 3.0  # and than so many runs: workers that end together leave gaps of a whole run, which are no pauses
+PAUSE, LEAST_PAUSE_S = (
+    10.0,
+    60.0,
+)  # a pause: longer than so many usual gaps, and than so many seconds
+# and than so many runs: workers that end together leave gaps of a whole run, which are no pauses
+PAUSE_RUNS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,9 @@ class Progress:
     failed: int
     running: int
     best: str  # the best value of the first objective so far; empty if there is none
-    left_s: float | None = None  # until everything is done; None if too few candidates are finished, or none is open
+    left_s: float | None = (
+        None  # until everything is done; None if too few candidates are finished, or none is open
+    )
     phase: str = ""  # what happens after the candidates: `testing 2/6 runs`
 
     @property
@@ -64,8 +70,16 @@ class Progress:
 
     def line(self, *, working: bool = True) -> str:
         """One line for a person, with the time left if somebody is `working`."""
-        counts = [f"{n} {word}" for word in ("pruned", "infeasible", "failed") if (n := getattr(self, word))]
-        counts += [self.phase, f"best {self.best}" if self.best else "", self.left if working else ""]
+        counts = [
+            f"{n} {word}"
+            for word in ("pruned", "infeasible", "failed")
+            if (n := getattr(self, word))
+        ]
+        counts += [
+            self.phase,
+            f"best {self.best}" if self.best else "",
+            self.left if working else "",
+        ]
         return ", ".join(filter(None, [f"{self.finished}/{self.trials} trials", *counts]))
 
 
@@ -78,7 +92,10 @@ def progress(opened: OpenStudy) -> Progress:
     open_ = opened.trials - len(rows) + states["running"]
     return Progress(
         trials=opened.trials,
-        **{state: states[state] for state in ("scored", "pruned", "infeasible", "failed", "running")},
+        **{
+            state: states[state]
+            for state in ("scored", "pruned", "infeasible", "failed", "running")
+        },
         best="" if best is None else f"{named(objective, best)}{lower}",
         left_s=_left_s(opened, [row.finished_at for row in rows if row.finished_at], open_),
         phase=_phase(opened.store),
@@ -89,7 +106,9 @@ def _phase(store: StudyStore) -> str:
     counts = store.queue.counts()
     for phase, purposes in PHASES.items():
         waiting = sum(counts.get((purpose, "waiting"), 0) for purpose in purposes)
-        ended = sum(counts.get((purpose, state), 0) for purpose in purposes for state in ("done", "failed"))
+        ended = sum(
+            counts.get((purpose, state), 0) for purpose in purposes for state in ("done", "failed")
+        )
         if waiting:
             return f"{phase} {ended}/{waiting + ended} runs"
     return "measuring latency" if _narrowing(store) else ""
@@ -105,14 +124,21 @@ def round_size(trials: int) -> int:
 
 
 def further_runs(recipe: Recipe, trials: int) -> int:
-    """Runs that come after the last candidate, fewer where few were scored: more seeds for those that matter, and rounds."""
+    """Runs that come after the last candidate, fewer where few were scored: more seeds for those
+    that matter, and rounds.
+    """
     return recipe.search.confirm_seeds * (min(CONFIRMED, trials) + ROUNDS * round_size(trials))
 
 
 def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float | None:
-    """The rest of the study's time limit; else the time for open candidates at the last pace, and for what follows."""
+    """The rest of the study's time limit; else the time for open candidates at the last pace, and
+    for what follows.
+    """
     store, counts = opened.store, opened.store.queue.counts()
-    waiting = {phase: sum(counts.get((p, "waiting"), 0) for p in purposes) for phase, purposes in PHASES.items()}
+    waiting = {
+        phase: sum(counts.get((p, "waiting"), 0) for p in purposes)
+        for phase, purposes in PHASES.items()
+    }
     later, ends_at = waiting["testing"] + waiting["retraining"], store.settings.ends_at
     set_s = None if ends_at is None else max(0.0, ends_at - opened.database.now())
     if later:
@@ -123,7 +149,9 @@ def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float |
     candidates_s, rest_s = time_left(finished, open_, run_s), 0.0
     if open_ > 0 and candidates_s is None:
         return None
-    if opened.recipe.search.confirm_seeds and (open_ > 0 or waiting["confirming"] or store.workers.rows()):
+    if opened.recipe.search.confirm_seeds and (
+        open_ > 0 or waiting["confirming"] or store.workers.rows()
+    ):
         rest_s = _confirming_s(opened, counts, finished)
     return (candidates_s or 0.0) + rest_s or None
 
@@ -131,40 +159,71 @@ def _left_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float |
 def _later_run_s(opened: OpenStudy, finished: Sequence[float]) -> float:
     """About how long a run as the target says takes, divided by the workers."""
     store, now = opened.store, opened.database.now()
-    rows = [row for row in store.queue.rows(purposes=[*FURTHER, *LATER]) if row.finished_at and row.state != "waiting"]
+    rows = [
+        row
+        for row in store.queue.rows(purposes=[*FURTHER, *LATER])
+        if row.finished_at and row.state != "waiting"
+    ]
     ended = sorted(row.finished_at or 0.0 for row in rows if row.run.purpose in LATER)
-    before = [*finished, *(row.finished_at or 0.0 for row in rows), *(now - row.here_s for row in store.workers.rows())]
+    before = [
+        *finished,
+        *(row.finished_at or 0.0 for row in rows),
+        *(now - row.here_s for row in store.workers.rows()),
+    ]
     began = [max(at for at in before if at < ended[0])] if ended and min(before) < ended[0] else []
     return _run_s(opened, [*began, *ended], opened.recipe.target_training.rungs[-1], finished)
 
 
 def _confirming_s(opened: OpenStudy, counts: _Counts, finished: Sequence[float]) -> float:
-    """About how long the steps after the candidates take: further seeds, rounds, latencies, the report."""
+    """About how long the steps after the candidates take: further seeds, rounds, latencies, the
+    report.
+    """
     store, seeds = opened.store, opened.recipe.search.confirm_seeds
     half = len(store.workers.rows()) / 2  # a run that is under way is half done
     runs, rounds = max(0.0, counts.get((CONFIRM, "waiting"), 0) - half), 0.0
     if store.settings.confirmed_trials != opened.trials:
         runs, rounds = float(seeds * min(CONFIRMED, opened.trials)), float(ROUNDS * seeds)
     elif not _narrowing(store):  # the last thing before the answer
-        begun = len({row.run.round for row in store.queue.rows(purposes=[ROUND])}) - store.settings.rounds_before
+        begun = (
+            len({row.run.round for row in store.queue.rows(purposes=[ROUND])})
+            - store.settings.rounds_before
+        )
         under_way = sum(counts.get((purpose, "waiting"), 0) for purpose in (ROUND, BACKBONE))
-        rounds = ROUNDS * seeds - begun + min(1.0, max(0.0, under_way - half) / (1 + round_size(opened.trials)))
+        rounds = (
+            ROUNDS * seeds
+            - begun
+            + min(1.0, max(0.0, under_way - half) / (1 + round_size(opened.trials)))
+        )
     runs_s = _further_s(opened, runs, rounds, finished)
     return runs_s + _measuring_s(opened, runs_s * max(1, len(store.workers.rows()))) + END_S
 
 
 def _further_s(opened: OpenStudy, runs: float, rounds: float, finished: Sequence[float]) -> float:
-    """About how long so many further runs and rounds take, at the pace of those before. All workers wait for a round's fresh
-    backbone, and for its last run.
+    """About how long so many further runs and rounds take, at the pace of those before. All workers
+    wait for a round's fresh backbone, and for its last run.
     """
     store, training = opened.store, opened.recipe.training
     rows = store.queue.rows(purposes=FURTHER)
     open_ = {row.run.round for row in rows if row.state == "waiting"}
-    ended = [(row.run.round, row.finished_at) for row in rows if row.state != "waiting" and row.finished_at]
+    ended = [
+        (row.run.round, row.finished_at)
+        for row in rows
+        if row.state != "waiting" and row.finished_at
+    ]
     began = max(finished, default=0.0)
-    run_s = _run_s(opened, [began, *(at for number, at in ended if not number)], training.rungs[-1], finished)
-    ends = {number: max(at for of, at in ended if of == number) for number, _ in ended if number not in open_}
-    alone_s = training.backbone_epochs * (seconds_per_epoch(store) or 0.0) if training.start == "backbone" else 0.0
+    run_s = _run_s(
+        opened, [began, *(at for number, at in ended if not number)], training.rungs[-1], finished
+    )
+    ends = {
+        number: max(at for of, at in ended if of == number)
+        for number, _ in ended
+        if number not in open_
+    }
+    alone_s = (
+        training.backbone_epochs * (seconds_per_epoch(store) or 0.0)
+        if training.start == "backbone"
+        else 0.0
+    )
     round_s = (
         time_left(list(ends.values()), 1, lambda: round_size(opened.trials) * run_s)
         or alone_s + round_size(opened.trials) * run_s
@@ -172,9 +231,11 @@ def _further_s(opened: OpenStudy, runs: float, rounds: float, finished: Sequence
     return runs * run_s + rounds * round_s
 
 
-def _run_s(opened: OpenStudy, ended: Sequence[float], epochs: int, candidates: Sequence[float]) -> float:
-    """About how long a run takes, divided by the workers: at the pace of those that have ended; before the first has, at the
-    candidates' pace without their latency sessions.
+def _run_s(
+    opened: OpenStudy, ended: Sequence[float], epochs: int, candidates: Sequence[float]
+) -> float:
+    """About how long a run takes, divided by the workers: at the pace of those that have ended;
+    before the first has, at the candidates' pace without their latency sessions.
     """
     at_pace = time_left(ended, 1, partial(_one_run_s, opened, epochs))
     if at_pace is not None:
@@ -188,7 +249,9 @@ def _run_s(opened: OpenStudy, ended: Sequence[float], epochs: int, candidates: S
 
 
 def seconds_per_epoch(store: StudyStore, key: str | None = None) -> float | None:
-    """What an epoch of a candidate (or of one network) has taken so far, its scoring included; None before the first score."""
+    """What an epoch of a candidate (or of one network) has taken so far, its scoring included; None
+    before the first score.
+    """
     found: list[float] = []
     before: dict[tuple[str, int, int], int] = {}
     for stored in store.scores(key, protocol=SEARCH):
@@ -208,26 +271,38 @@ def _measuring_s(opened: OpenStudy, more_s: float) -> float:
 def _best_scored(opened: OpenStudy) -> set[str]:
     """As many candidates as get further seeds, those with the best values so far."""
     objective = opened.recipe.objectives[0]
-    told = {trial: minimised([objective], values[:1])[0] for trial, values in opened.book.values().items()}
+    told = {
+        trial: minimised([objective], values[:1])[0]
+        for trial, values in opened.book.values().items()
+    }
     best = sorted(told, key=lambda trial: told[trial])[:CONFIRMED]
     return {row.key for row in opened.store.candidates() if row.trial in best}
 
 
 def last_sessions(opened: OpenStudy, keys: Iterable[str], more_s: float = 0.0) -> int:
-    """Number of latency sessions that these networks still get: as many as their tolerance seems to need, within their share of time.
+    """Number of latency sessions that these networks still get: as many as their tolerance seems to
+    need, within their share of time.
 
-    It is known before the first session, and so is the time left. `more_s`: seconds of trainings that are to come.
+    It is known before the first session, and so is the time left. `more_s`: seconds of trainings
+    that are to come.
     """
-    store, bare = opened.store, {row.key for row in opened.store.candidates() if row.placement == BARE}
+    store, bare = (
+        opened.store,
+        {row.key for row in opened.store.candidates() if row.placement == BARE},
+    )
     mine, further = set(keys) - bare, store.queue.rows(purposes=FURTHER)
     waiting = any(row.state == "waiting" for row in further)
-    trained_at = math.inf if waiting else max((row.finished_at or 0.0 for row in further), default=math.inf)
+    trained_at = (
+        math.inf if waiting else max((row.finished_at or 0.0 for row in further), default=math.inf)
+    )
     sessions = store.sessions()
     before = [session for session in sessions if session.started_at < trained_at]
     needed = sessions_needed(before, mine, tolerance=opened.recipe.latency.front_tolerance)
     if not before or not needed:
         return 0
-    allowed = math.ceil(_latency_share_s(opened, before, mine, more_s) / _session_s(before[-LAST_SESSIONS:]))
+    allowed = math.ceil(
+        _latency_share_s(opened, before, mine, more_s) / _session_s(before[-LAST_SESSIONS:])
+    )
     planned = min(max(needed) * math.ceil(len(needed) / MAX_CANDIDATES), allowed)
     return max(0, planned - (len(sessions) - len(before)))
 
@@ -236,8 +311,12 @@ def _session_s(sessions: Sequence[Session]) -> float:
     return statistics.fmean(session.duration_s for session in sessions) if sessions else 0.0
 
 
-def _latency_share_s(opened: OpenStudy, sessions: Sequence[Session], keys: Iterable[str], more_s: float) -> float:
-    """Seconds for these networks' further sessions: what is left of their share, or enough for ENOUGH_SESSIONS of each."""
+def _latency_share_s(
+    opened: OpenStudy, sessions: Sequence[Session], keys: Iterable[str], more_s: float
+) -> float:
+    """Seconds for these networks' further sessions: what is left of their share, or enough for
+    ENOUGH_SESSIONS of each.
+    """
     had = Counter(sample.key for session in sessions for sample in session.samples)
     fewest = min((had[key] for key in keys), default=ENOUGH_SESSIONS)
     trained_s = more_s + sum(stored.score.wall_s for stored in opened.store.scores(protocol=SEARCH))
@@ -247,13 +326,16 @@ def _latency_share_s(opened: OpenStudy, sessions: Sequence[Session], keys: Itera
 
 def told(objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None) -> str:
     """A line about a candidate that has ended."""
-    words = ", ".join(named(objective, value) for objective, value in zip(objectives, values or (), strict=False))
+    words = ", ".join(
+        named(objective, value) for objective, value in zip(objectives, values or (), strict=False)
+    )
     name = f" ({row.baseline})" if row.baseline else ""
     return f"trial {row.trial}{name}: {row.state}: {row.reason or words}; {row.placement}"
 
 
 def time_left(finished: Sequence[float], open_: float, run_s: Callable[[], float]) -> float | None:
-    """Seconds for `open_` more candidates, from the times at which others finished; pauses between calls are left out.
+    """Seconds for `open_` more candidates, from the times at which others finished; pauses between
+    calls are left out.
     `run_s`: gives the seconds of a run; called only if there may be a pause.
     """
     times = sorted(finished)[-PACE_OF:]
@@ -266,7 +348,9 @@ def time_left(finished: Sequence[float], open_: float, run_s: Callable[[], float
 
 
 def _one_run_s(opened: OpenStudy, epochs: int) -> float:
-    """About how long a run of so many epochs takes one worker; 0 where nothing is known. Reads no more than it must."""
+    """About how long a run of so many epochs takes one worker; 0 where nothing is known. Reads no
+    more than it must.
+    """
     bare = next((row.key for row in opened.store.candidates() if row.placement == BARE), None)
     return epochs * (seconds_per_epoch(opened.store, bare) or 0.0)
 
@@ -276,7 +360,9 @@ class WorkerView:
     machine: str
     pid: str
     device: str
-    state: str  # `working`, `waiting`, `silent` (for longer than its leases last) or `gone` (its process has died)
+    # `working`, `waiting`, `silent` (for longer than its leases last) or `gone` (its process has
+    # died)
+    state: str
     doing: str
     waiting: str
     at_it_s: float
@@ -287,16 +373,24 @@ class WorkerView:
 @dataclass(frozen=True, slots=True)
 class Overview:
     progress: Progress
-    per_hour: float | None  # candidates at the pace of the last ones; None: too few, or nobody works
+    per_hour: (
+        float | None
+    )  # candidates at the pace of the last ones; None: too few, or nobody works
     workers: tuple[WorkerView, ...]
-    launched: tuple[str, ...]  # what engines say of what was launched on them: `slurm: 3 running, 13 pending`
-    failures: tuple[tuple[str, int], ...]  # (reason, how many candidates and other runs), the most frequent first
+    launched: tuple[
+        str, ...
+    ]  # what engines say of what was launched on them: `slurm: 3 running, 13 pending`
+    failures: tuple[
+        tuple[str, int], ...
+    ]  # (reason, how many candidates and other runs), the most frequent first
 
 
 def overview(opened: OpenStudy) -> Overview:
     found, workers, per_hour = progress(opened), workers_of(opened), None
     if any(worker.state in ("working", "waiting") for worker in workers):
-        times = sorted(row.finished_at for row in opened.store.candidates() if row.finished_at)[-PACE_OF:]
+        times = sorted(row.finished_at for row in opened.store.candidates() if row.finished_at)[
+            -PACE_OF:
+        ]
         if len(times) > FEWEST:
             per_hour = (len(times) - 1) / max(1e-3, opened.database.now() - times[0]) * 3600
     launched = _launched(opened) if workers or found.trials > found.finished else []
@@ -315,7 +409,17 @@ def _view(row: WorkerRow, *, local: bool) -> WorkerView:
         state = "gone"
     elif row.silent_s > SILENT_S:
         state = "silent"
-    return WorkerView(machine, pid, row.device, state, row.doing, row.waiting, row.at_it_s, row.silent_s, row.here_s)
+    return WorkerView(
+        machine,
+        pid,
+        row.device,
+        state,
+        row.doing,
+        row.waiting,
+        row.at_it_s,
+        row.silent_s,
+        row.here_s,
+    )
 
 
 def _launched(opened: OpenStudy) -> list[str]:
@@ -332,5 +436,7 @@ def _launched(opened: OpenStudy) -> list[str]:
 
 def _failures(opened: OpenStudy) -> list[tuple[str, int]]:
     reasons = [row.reason for row in opened.store.candidates() if row.state == "failed"]
-    reasons += [row.reason for row in opened.store.queue.rows(state="failed") if row.run.purpose != SEARCH]
+    reasons += [
+        row.reason for row in opened.store.queue.rows(state="failed") if row.run.purpose != SEARCH
+    ]
     return Counter(reason or "no reason is known" for reason in reasons).most_common()

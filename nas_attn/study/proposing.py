@@ -1,10 +1,13 @@
-"""The search: Optuna proposes placements, their runs go into the queue, and Optuna is told the results.
+"""The search: Optuna proposes placements, their runs go into the queue, and Optuna is told the
+results.
 
-A trial is a candidate; a candidate is done when its runs are. Its first run may be pruned at a rung: it is
-compared with all runs there, less what runs of one seed and backbone share. If it is not pruned, further seeds follow.
+A trial is a candidate; a candidate is done when its runs are. Its first run may be pruned at a
+rung: it is compared with all runs there, less what runs of one seed and backbone share. If it is
+not pruned, further seeds follow.
 
-Then six networks, among them the front and the best baselines, get further seeds. Then the best-looking one and its
-rivals run in rounds, on fresh seeds and backbones. Optuna is not told of these runs.
+Then six networks, among them the front and the best baselines, get further seeds. Then the
+best-looking one and its rivals run in rounds, on fresh seeds and backbones. Optuna is not told of
+these runs.
 """
 
 from __future__ import annotations
@@ -41,7 +44,15 @@ from nas_attn.evaluation.starts import given_weights
 from nas_attn.evaluation.workbench import Workbench
 from nas_attn.purposes import CONFIRM, ROUND, SEARCH
 from nas_attn.recipe import Recipe, objective_name
-from nas_attn.records import BARE, Assignment, CandidateRow, Latency, Placement, ResolvedPlacement, Score
+from nas_attn.records import (
+    BARE,
+    Assignment,
+    CandidateRow,
+    Latency,
+    Placement,
+    ResolvedPlacement,
+    Score,
+)
 from nas_attn.space import BACKBONE, FREE, NONE
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.study import prior
@@ -56,11 +67,17 @@ from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.tables import is_cost
 
 Values = tuple[float, ...] | None  # one per objective
-LATE = 0.75  # the larger network comes after this share of the candidates: attention's cost is known then
-NEAR = 6  # the last of every so many candidates are near the answer: parts of it, or with one module exchanged
+# the larger network comes after this share of the candidates: attention's cost is known then
+LATE = 0.75
+# the last of every so many candidates are near the answer: parts of it, or with one module
+# exchanged
+NEAR = 6
 MOST_NEAR = 12
-TO_COMPARE = 4  # before so many placements with attention are scored, none is pruned: with a tight limit there are few
-ALL_PARTS = 4  # with at most so many modules, all parts of an answer are near; else those that lack one module
+# before so many placements with attention are scored, none is pruned: with a tight limit there are
+# few
+TO_COMPARE = 4
+# with at most so many modules, all parts of an answer are near; else those that lack one module
+ALL_PARTS = 4
 FEWEST_TRIALS = 10  # searches with at least so many trials have a larger network among them
 COMPANIONS = 3  # candidates that are measured again beside a new one
 PRIORITY, LATER = 30, 20  # priorities of the search's runs, and of the runs after it
@@ -71,11 +88,17 @@ SAME = 1e-9  # values this close are the same; they differ by the rounding of se
 
 
 def larger_networks(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
-    """Name -> a larger network of the backbone's family. The search trains one of them as a control, if it measures latency,
-    has enough trials, and the network can have the same start: random weights, own training, published weights.
+    """Name -> a larger network of the backbone's family. The search trains one of them as a
+    control, if it measures latency, has enough trials, and the network can have the same start:
+    random weights, own training, published weights.
     """
     own_weights = recipe.training.start == "pretrained" and recipe.training.weights != "default"
-    if recipe.search.baselines != "all" or "latency" not in wanted(recipe) or plan.own_build or own_weights:
+    if (
+        recipe.search.baselines != "all"
+        or "latency" not in wanted(recipe)
+        or plan.own_build
+        or own_weights
+    ):
         return {}
     if recipe.search.trials < FEWEST_TRIALS:
         return {}
@@ -86,20 +109,30 @@ def larger_networks(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
 
 
 def which_larger(found: Sequence[Latency | None], attention: float, limit: float | None) -> int:
-    """The larger network to try: the slowest one that is surely within the limit, else the one nearest to attention's latency."""
-    within = {i: one.ratio for i, one in enumerate(found) if one and limit is not None and one.high <= limit}
+    """The larger network to try: the slowest one that is surely within the limit, else the one
+    nearest to attention's latency.
+    """
+    within = {
+        i: one.ratio
+        for i, one in enumerate(found)
+        if one and limit is not None and one.high <= limit
+    }
     apart = [math.inf if one is None else abs(one.ratio - attention) for one in found]
     return max(within, key=lambda i: within[i]) if within else apart.index(min(apart))
 
 
 class RungScores:
-    """Candidates' scores at a rung, less what runs of one seed and backbone share. `bench`: of the search, for latencies."""
+    """Candidates' scores at a rung, less what runs of one seed and backbone share. `bench`: of the
+    search, for latencies.
+    """
 
     def __init__(self, store: StudyStore, recipe: Recipe, bench: Workbench) -> None:
         self._store, self._recipe, self._bench = store, recipe, bench
 
     def known(self) -> dict[int, Known]:
-        """The sampler's data. It is read from our tables, since latencies and further seeds come after a trial's end."""
+        """The sampler's data. It is read from our tables, since latencies and further seeds come
+        after a trial's end.
+        """
         rows = {row.key: row for row in self._store.candidates()}
         last = len(self._recipe.training.rungs) - 1
         full: dict[int, Known] = {}
@@ -114,7 +147,9 @@ class RungScores:
         return {**weak_values(brief, full), **full}
 
     def among_best(self, key: str, rung: int) -> bool:
-        """Whether a candidate is among the best share of a rung. If all are equal there (an mAP of 0), all go on."""
+        """Whether a candidate is among the best share of a rung. If all are equal there (an mAP of
+        0), all go on.
+        """
         rows = {row.key: row for row in self._store.candidates()}
         reached = self._reached(rung, rows)
         peers = {
@@ -122,24 +157,35 @@ class RungScores:
             for other, (values, _) in reached.items()
             if not is_other(rows[other].placement)
         }
-        trained = [i for i, objective in enumerate(self._recipe.objectives) if not is_cost(objective)]
+        trained = [
+            i for i, objective in enumerate(self._recipe.objectives) if not is_cost(objective)
+        ]
         seen = [[values[i] for values in peers.values()] for i in trained]
         if seen and all(max(values) - min(values) <= SAME for values in seen):
             return True
         return survives(peers, key, ETA)
 
-    def _reached(self, rung: int, rows: Mapping[str, CandidateRow]) -> dict[str, tuple[list[float | None], int]]:
-        """Key -> (objectives, number of runs) of all candidates that reached a rung, less their seeds' levels."""
+    def _reached(
+        self, rung: int, rows: Mapping[str, CandidateRow]
+    ) -> dict[str, tuple[list[float | None], int]]:
+        """Key -> (objectives, number of runs) of all candidates that reached a rung, less their
+        seeds' levels.
+        """
         latencies = self._bench.measurer.latencies() if self._bench.measurer else {}
         found, objectives = {}, self._recipe.objectives
         for key, (metrics, runs) in self._metrics(rung).items():
             if key in rows:
-                values = [objective_value(o, metrics, rows[key].cost, latencies.get(key)) for o in objectives]
+                values = [
+                    objective_value(o, metrics, rows[key].cost, latencies.get(key))
+                    for o in objectives
+                ]
                 found[key] = values, runs
         return found
 
     def _metrics(self, rung: int) -> dict[str, tuple[dict[str, float], int]]:
-        """Key -> (metrics at a rung, number of runs): the mean over the candidate's runs, less their seeds' levels."""
+        """Key -> (metrics at a rung, number of runs): the mean over the candidate's runs, less
+        their seeds' levels.
+        """
         by_metric: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
         for key, seed, values in self._store.metrics(rung):
             for name, value in values.items():
@@ -152,9 +198,13 @@ class RungScores:
         return found
 
     def final(self, row: CandidateRow) -> Values:
-        """A scored candidate's objectives; None until a worker on the right machine has measured it."""
+        """A scored candidate's objectives; None until a worker on the right machine has measured
+        it.
+        """
         measured = self._bench.measurer is not None
-        latency = self._bench.latency(self._bench.plan.resolved(row.placement), []) if measured else None
+        latency = (
+            self._bench.latency(self._bench.plan.resolved(row.placement), []) if measured else None
+        )
         if measured and latency is None:
             return None
         metrics, _ = self._metrics(len(self._recipe.training.rungs) - 1)[row.key]
@@ -186,7 +236,9 @@ class Search(TaskSource):
 
     def want(self, lease: Lease) -> bool:
         trials = self.book.all()
-        begun = sum(t.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
+        begun = sum(
+            t.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED) for t in trials
+        )
         if begun >= self.worker.opened.trials:
             return False
         met = self._check_limit()
@@ -207,26 +259,43 @@ class Search(TaskSource):
         return not self._exhausted and self._ask(lease)
 
     def _check_limit(self) -> bool:
-        """Whether a placement is known to meet the limit, or none needs to. Raises RecipeError if the measured latencies show that
-        none of the space does.
+        """Whether a placement is known to meet the limit, or none needs to. Raises RecipeError if
+        the measured latencies show that none of the space does.
         """
-        limit, measurer, space = self.recipe.limits.max_latency_ratio, self.bench.measurer, self.space
+        limit, measurer, space = (
+            self.recipe.limits.max_latency_ratio,
+            self.bench.measurer,
+            self.space,
+        )
         if limit is None or measurer is None or space.spec.sites.originals == "search" or self._met:
             return True
-        rows = [r for r in self.store.candidates() if r.placement != BARE and not is_control(r.placement)]
+        rows = [
+            r
+            for r in self.store.candidates()
+            if r.placement != BARE and not is_control(r.placement)
+        ]
         self._met = any(row.state != "infeasible" and row.finished_at for row in rows)
         if self._met or sum(row.state == "infeasible" for row in rows) < LEAST_MEASURED:
             return self._met
         bare = space.baselines()[0].values
-        each = [(site, value) for site, values in space.allowed.items() for value in values if value not in FREE]
-        alone = {one.key: one.placement for one in (space.resolve({**bare, site: value}) for site, value in each)}
+        each = [
+            (site, value)
+            for site, values in space.allowed.items()
+            for value in values
+            if value not in FREE
+        ]
+        alone = {
+            one.key: one.placement
+            for one in (space.resolve({**bare, site: value}) for site, value in each)
+        }
         known = measurer.latencies(alone)
         found = {placement: known[key] for key, placement in alone.items() if key in known}
         fastest = min(found, key=lambda placement: found[placement].low, default=BARE)
         if len(found) == len(alone) and found and found[fastest].low > limit:
             raise RecipeError(
-                f"limits.max_latency_ratio = {limit:g} cannot be met: even the fastest single module, '{fastest}', takes "
-                f"{found[fastest].ratio:.2f} times as long as the bare backbone; set a higher limit in a new study"
+                f"limits.max_latency_ratio = {limit:g} cannot be met: even the fastest single"
+                f" module, '{fastest}', takes {found[fastest].ratio:.2f} times as long as the bare"
+                " backbone; set a higher limit in a new study"
             )
         return False
 
@@ -252,8 +321,9 @@ class Search(TaskSource):
         return True
 
     def _enter_near(self) -> None:
-        """Enqueues a placement near the recommended one, which is never pruned: one of its modules alone if none was tried, else
-        another part of it; in small spaces, then the same with one module exchanged. Of several, it takes the best by the model.
+        """Enqueues a placement near the recommended one, which is never pruned: one of its modules
+        alone if none was tried, else another part of it; in small spaces, then the same with one
+        module exchanged. Of several, it takes the best by the model.
         """
         now = snapshot(self.store)
         best, model = now.recommendation, now.evidence.get(now.primary or "")
@@ -261,12 +331,28 @@ class Search(TaskSource):
             return
         with suppress(PlacementError):  # the space may not hold it
             values = self.space.values(self.bench.plan.resolved(best.placement))
-            used = [site for site, value in values.items() if value != NONE and NONE in self.space.allowed[site]]
+            used = [
+                site
+                for site, value in values.items()
+                if value != NONE and NONE in self.space.allowed[site]
+            ]
             alone = [values | dict.fromkeys({*used} - {site}, NONE) for site in used]
             counts = range(1, len(used) if len(used) <= ALL_PARTS else 2)
-            parts = [values | dict.fromkeys(out, NONE) for n in counts for out in itertools.combinations(used, n)]
-            other = [{**values, at: value} for at in used for value in self.space.allowed[at] if value != NONE]
-            new = [self._untried(some) for some in (alone, parts, other if len(values) <= FEW_SITES else [])]
+            parts = [
+                values | dict.fromkeys(out, NONE)
+                for n in counts
+                for out in itertools.combinations(used, n)
+            ]
+            other = [
+                {**values, at: value}
+                for at in used
+                for value in self.space.allowed[at]
+                if value != NONE
+            ]
+            new = [
+                self._untried(some)
+                for some in (alone, parts, other if len(values) <= FEW_SITES else [])
+            ]
             found = new[0] if len(new[0]) == len(used) > 1 else new[1] or new[2]
             if found:
                 about = model.about({key: one.placement for key, one in found.items()}).estimates
@@ -288,8 +374,10 @@ class Search(TaskSource):
         if measurer is None or measurer.fits or not waiting:
             return ""
         return (
-            f"{waiting} trained candidate{'s lack their latencies' if waiting > 1 else ' lacks its latency'}, which "
-            f"only '{measurer.machine}' can measure: start a worker there with nas-attn worker {self.store.name}"
+            f"{waiting} trained"
+            f" candidate{'s lack their latencies' if waiting > 1 else ' lacks its latency'}, which"
+            f" only '{measurer.machine}' can measure: start a worker there with nas-attn worker"
+            f" {self.store.name}"
         )
 
     def _open(self) -> int:
@@ -304,11 +392,18 @@ class Search(TaskSource):
 
     def _claim(self, asked: Asked, lease: Lease) -> bool:
         other = asked.outside
-        resolved = self.space.resolve(asked.values) if other is None else self.bench.plan.resolved(other)
+        resolved = (
+            self.space.resolve(asked.values) if other is None else self.bench.plan.resolved(other)
+        )
         key, number = resolved.key, asked.number
         led = number in self.sampler.led_by_prior
         row = self.store.claim(
-            key, placement=resolved.placement, trial=number, baseline=asked.baseline, lease=lease, by_prior=led
+            key,
+            placement=resolved.placement,
+            trial=number,
+            baseline=asked.baseline,
+            lease=lease,
+            by_prior=led,
         )
         if row is None:
             first = self.store.candidate(key)
@@ -318,22 +413,37 @@ class Search(TaskSource):
         return True
 
     def _runs(self, row: CandidateRow) -> list[Run]:
-        """All runs of a candidate in the search. Candidates are spread evenly over the seeds (or backbones); the bare one runs on each."""
-        many, first, apart = self.recipe.training.seeds, self.recipe.first_seed, search_seeds(self.recipe)
+        """All runs of a candidate in the search. Candidates are spread evenly over the seeds (or
+        backbones); the bare one runs on each.
+        """
+        many, first, apart = (
+            self.recipe.training.seeds,
+            self.recipe.first_seed,
+            search_seeds(self.recipe),
+        )
         if row.baseline == "none":
             seeds = range(first, first + max(apart, many))
         else:
             begin = first + row.trial % apart
             seeds = range(begin, begin + many)
         numbers = {seed: backbone_number(self.recipe, seed) for seed in seeds}
-        return [Run(row.key, row.placement, seed, number, priority=PRIORITY) for seed, number in numbers.items()]
+        return [
+            Run(row.key, row.placement, seed, number, priority=PRIORITY)
+            for seed, number in numbers.items()
+        ]
 
     def recover(self, lease: Lease) -> None:
-        """Asks again for trials that nobody claimed; finishes candidates whose runs have all ended, and tells Optuna."""
-        open_ones = {trial.number: trial for trial in self.book.all() if trial.state == TrialState.RUNNING}
+        """Asks again for trials that nobody claimed; finishes candidates whose runs have all ended,
+        and tells Optuna.
+        """
+        open_ones = {
+            trial.number: trial for trial in self.book.all() if trial.state == TrialState.RUNNING
+        }
         rows = [row for row in self.store.candidates() if row.trial in open_ones]
         for number in open_ones.keys() - {row.trial for row in rows}:
-            self.book.ask_again(open_ones[number], self.space.parameters)  # under the scheduling lock, nobody else asks
+            self.book.ask_again(
+                open_ones[number], self.space.parameters
+            )  # under the scheduling lock, nobody else asks
         for row in rows:
             if row.state == "running":
                 self._settle(row, lease)
@@ -369,7 +479,9 @@ class Search(TaskSource):
         if values is not None:
             self._finish(row, lease, "scored", values=values)
 
-    def _finish(self, row: CandidateRow, lease: Lease, state: str, reason: str = "", values: Values = None) -> None:
+    def _finish(
+        self, row: CandidateRow, lease: Lease, state: str, reason: str = "", values: Values = None
+    ) -> None:
         self.queue.withdraw(row.key, lease)
         if self.store.finish(row.key, state=state, reason=reason, lease=lease):
             known = self.store.candidate(row.key)
@@ -387,7 +499,9 @@ class Search(TaskSource):
         self.book.tell(row.trial, values, shown, excess=over if limited else None)
 
     def prepare(self, row: RunRow, lease: Lease) -> bool:
-        """Counts and measures a candidate before its first run; one over the limits is not trained."""
+        """Counts and measures a candidate before its first run; one over the limits is not
+        trained.
+        """
         candidate = self.store.candidate(row.run.key)
         assert candidate is not None
         if self.store.scores(row.run.key, protocol=SEARCH):
@@ -399,23 +513,34 @@ class Search(TaskSource):
         return not checked.reason
 
     def go_on(self, run: Run, score: Score) -> bool:
-        """The pruner's decision at a rung of a candidate's first run. Baselines, the user's own, those near the answer and the
-        first few always go on.
+        """The pruner's decision at a rung of a candidate's first run. Baselines, the user's own,
+        those near the answer and the first few always go on.
         """
         self._check_metrics(score)
         row = self.store.candidate(run.key)
         assert row is not None
         search, last = self.recipe.search, len(self.recipe.training.rungs) - 1
-        if search.pruner == "none" or row.baseline or score.rung == last or run.seed != self._runs(row)[0].seed:
+        if (
+            search.pruner == "none"
+            or row.baseline
+            or score.rung == last
+            or run.seed != self._runs(row)[0].seed
+        ):
             return True
         scored = [r for r in self.store.candidates() if r.state == "scored"]
         few = sum(r.placement != BARE and not is_control(r.placement) for r in scored) < TO_COMPARE
-        return few or TRIED in self.book.all()[row.trial].user_attrs or self.scores.among_best(run.key, score.rung)
+        return (
+            few
+            or TRIED in self.book.all()[row.trial].user_attrs
+            or self.scores.among_best(run.key, score.rung)
+        )
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """Keeps the weights of a candidate's first run."""
         if self.recipe.storage.keep_weights == "none":
-            self.store.weights_lost.put(row.run.key, "not kept, since storage.keep_weights is 'none'")
+            self.store.weights_lost.put(
+                row.run.key, "not kept, since storage.keep_weights is 'none'"
+            )
             return
         candidate = self.store.candidate(row.run.key)
         if candidate is not None and row.run.seed == self._runs(candidate)[0].seed:
@@ -431,33 +556,54 @@ class Search(TaskSource):
         for objective in self.recipe.objectives:
             name = objective_name(objective)
             if not is_cost(objective) and name not in score.metrics:
-                what = f"objectives names '{objective}', but {self.recipe.training.evaluator or 'training'} returned no '{name}'"
+                what = (
+                    f"objectives names '{objective}', but"
+                    f" {self.recipe.training.evaluator or 'training'} returned no '{name}'"
+                )
                 raise RecipeError(f"{what}: {did_you_mean(name, score.metrics)}")
 
     def _companions(self, key: str) -> list[ResolvedPlacement]:
-        """Candidates to measure beside a new one: unmeasured ones, then those with the widest intervals."""
+        """Candidates to measure beside a new one: unmeasured ones, then those with the widest
+        intervals.
+        """
         measurer = self.bench.measurer
         if measurer is None or not measurer.fits:
             return []
-        rows = {r.key: r for r in self.store.candidates() if r.state in ("running", "scored") and r.placement != BARE}
-        wanted = measurer.open_keys([other for other in rows if other != key], self.recipe.latency.tolerance)
+        rows = {
+            r.key: r
+            for r in self.store.candidates()
+            if r.state in ("running", "scored") and r.placement != BARE
+        }
+        wanted = measurer.open_keys(
+            [other for other in rows if other != key], self.recipe.latency.tolerance
+        )
         return [self._resolved(rows[other]) for other in wanted[:COMPANIONS]]
 
     def _resolved(self, row: CandidateRow) -> ResolvedPlacement:
         return self.bench.plan.resolved(row.placement)
 
     def _why_pruned(self, row: CandidateRow) -> str:
-        epochs = max((s.score.epochs for s in self.store.scores(row.key, protocol=SEARCH)), default=0)
+        epochs = max(
+            (s.score.epochs for s in self.store.scores(row.key, protocol=SEARCH)), default=0
+        )
         return f"not among the best third after {several(epochs, 'epoch')}, all objectives together"
 
 
 class _Further(TaskSource, ABC):
     def want(self, lease: Lease) -> bool:
         """Enqueues the next runs, once the earlier ones have ended."""
-        if not self.recipe.search.confirm_seeds or self.queue.rows(state="waiting", purposes=[self.purpose]):
+        if not self.recipe.search.confirm_seeds or self.queue.rows(
+            state="waiting", purposes=[self.purpose]
+        ):
             return False
-        until = self.store.settings.test_from  # the test's share of the time may be more than its longest form needs
-        if until is not None and self.worker.opened.database.now() > until and must_test(self.worker, 2 + RIVALS):
+        until = (
+            self.store.settings.test_from
+        )  # the test's share of the time may be more than its longest form needs
+        if (
+            until is not None
+            and self.worker.opened.database.now() > until
+            and must_test(self.worker, 2 + RIVALS)
+        ):
             return False
         runs = self.next()
         self.queue.want(runs)
@@ -470,7 +616,9 @@ class _Further(TaskSource, ABC):
     def ended(self, row: RunRow, lease: Lease) -> None:
         run = row.run
         failed = f"seed {run.seed} of {run.placement} {row.state}: {row.reason}"
-        self.worker.say(f"confirm with seed {run.seed}: {run.placement}" if row.state == "done" else failed)
+        self.worker.say(
+            f"confirm with seed {run.seed}: {run.placement}" if row.state == "done" else failed
+        )
 
     def rounds(self) -> dict[int, set[str]]:
         """Number of each confirmation round -> the candidates that ran in it."""
@@ -479,12 +627,22 @@ class _Further(TaskSource, ABC):
             found[row.run.round].add(row.run.key)
         return found
 
-    def missing(self, views: Iterable[CandidateView], backbones: Mapping[int, int], round: int = 0) -> list[Run]:
+    def missing(
+        self, views: Iterable[CandidateView], backbones: Mapping[int, int], round: int = 0
+    ) -> list[Run]:
         """Runs of candidates with all seeds (-> backbone) that are not in the queue."""
         there = {row.run.identity for row in self.queue.rows(protocol=SEARCH)}
         views = list(views)
         runs = [
-            Run(view.key, view.placement, seed, number, purpose=self.purpose, priority=LATER, round=round)
+            Run(
+                view.key,
+                view.placement,
+                seed,
+                number,
+                purpose=self.purpose,
+                priority=LATER,
+                round=round,
+            )
             for seed, number in backbones.items()
             for view in views
         ]
@@ -492,7 +650,9 @@ class _Further(TaskSource, ABC):
 
 
 class Confirmation(_Further):
-    """Further seeds, on the study's own backbones, for the candidates that matter: chosen once, when the search ends."""
+    """Further seeds, on the study's own backbones, for the candidates that matter: chosen once,
+    when the search ends.
+    """
 
     purpose = CONFIRM
 
@@ -510,24 +670,31 @@ class Confirmation(_Further):
 
 
 class Rounds(_Further):
-    """The best-looking candidate meets its rivals, round by round, on fresh seeds and backbones. A search with a time goes on
-    until its test begins.
+    """The best-looking candidate meets its rivals, round by round, on fresh seeds and backbones. A
+    search with a time goes on until its test begins.
     """
 
     purpose = ROUND
 
     def next(self) -> list[Run]:
         search, rounds, settings = self.recipe.search, self.rounds(), self.store.settings
-        if settings.test_from is None and len(rounds) - settings.rounds_before >= ROUNDS * search.confirm_seeds:
+        if (
+            settings.test_from is None
+            and len(rounds) - settings.rounds_before >= ROUNDS * search.confirm_seeds
+        ):
             return []
         views = next_round(snapshot(self.store), np.random.default_rng([search.seed, len(rounds)]))
         number = ROUND_SEED + len(rounds)
         fresh = self.recipe.training.start == "backbone"
-        return self.missing(views, {self.recipe.first_seed + number: number if fresh else 0}, len(rounds) + 1)
+        return self.missing(
+            views, {self.recipe.first_seed + number: number if fresh else 0}, len(rounds) + 1
+        )
 
 
 def narrow(worker: Worker) -> bool:
-    """One worker runs the latency sessions that the important candidates still need; false if it was stopped."""
+    """One worker runs the latency sessions that the important candidates still need; false if it
+    was stopped.
+    """
     measurer = worker.benches.search.measurer
     if measurer is None or not measurer.fits:
         return True

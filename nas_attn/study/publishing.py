@@ -1,4 +1,6 @@
-"""A study's report, and its notes and plots for optuna-dashboard: one worker publishes for all, not too often."""
+"""A study's report, and its notes and plots for optuna-dashboard: one worker publishes for all, not
+too often.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ SUSPICIOUS = 3  # so many candidates with the same value of a metric are reporte
 
 
 class Publisher:
-    """Keeps optuna-dashboard's notes and plots current; reports once to `say` each metric or rung that separates no candidates."""
+    """Keeps optuna-dashboard's notes and plots current; reports once to `say` each metric or rung
+    that separates no candidates.
+    """
 
     def __init__(self, opened: OpenStudy, say: Callable[[str], None] = lambda line: None) -> None:
         self._opened, self._last, self._say = opened, time.monotonic(), say
@@ -56,7 +60,11 @@ class Publisher:
         self._opened.store.set(published=state)
         self._postpone((self._last - began) / SHARE)
         notes = {f"rung {weak.rung}": weak.sentence for weak in current.weak_rungs}
-        notes |= {same.metric: same.sentence for same in current.constants if same.candidates >= SUSPICIOUS}
+        notes |= {
+            same.metric: same.sentence
+            for same in current.constants
+            if same.candidates >= SUSPICIOUS
+        }
         for about, sentence in notes.items():
             if about not in self._told:
                 self._told.add(about)
@@ -64,7 +72,9 @@ class Publisher:
         return current
 
     def current(self) -> Snapshot:
-        """The study as of now, published if necessary, with the answer as an Optuna study of its own."""
+        """The study as of now, published if necessary, with the answer as an Optuna study of its
+        own.
+        """
         now, book = self.changed() or snapshot(self._opened.store), self._opened.book
         write_answer_study(book.storage, now)
         return now
@@ -96,12 +106,18 @@ def write_study_report(
     *,
     images: bool = True,
 ) -> Path:
-    """Writes the report, with example `images` if the data are here; returns its absolute path. StudyError: it cannot be written."""
-    return write_report(now, path or report_path(opened), choice, wrong=what_is_wrong(opened, now, images=images))
+    """Writes the report, with example `images` if the data are here; returns its absolute path.
+    StudyError: it cannot be written.
+    """
+    return write_report(
+        now, path or report_path(opened), choice, wrong=what_is_wrong(opened, now, images=images)
+    )
 
 
 def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> Wrong | None:
-    """Mistakes of the recommended network, the bare backbone and the runner-up, with `images` if the data are here."""
+    """Mistakes of the recommended network, the bare backbone and the runner-up, with `images` if
+    the data are here.
+    """
     found = mistakes(opened.store, now)
     if found is None:
         return None
@@ -110,7 +126,11 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
         if numbers and images:
             from nas_attn.evaluation.pictures import pictures  # here: it loads torch
 
-            drawn = pictures(now.recipe, numbers, _networks(opened, now, found) if found.what != "accuracy" else {})
+            drawn = pictures(
+                now.recipe,
+                numbers,
+                _networks(opened, now, found) if found.what != "accuracy" else {},
+            )
     except NasAttnError:  # the data are not on this machine: no images
         pass
     return Wrong(found, drawn)

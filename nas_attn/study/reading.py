@@ -1,4 +1,6 @@
-"""Reads a study from its database, and writes its validations. Only this module reads the tables for the analysis."""
+"""Reads a study from its database, and writes its validations. Only this module reads the tables
+for the analysis.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,11 @@ def read(store: StudyStore) -> StudyFacts:
             sessions=store.sessions(),
             sessions_elsewhere=store.sessions(elsewhere=True),
             built=_built_for(store),
-            labels={p: _labels(text) for p in (SEARCH, TEST_PROTOCOL) if (text := store.labels.get(p)) is not None},
+            labels={
+                p: _labels(text)
+                for p in (SEARCH, TEST_PROTOCOL)
+                if (text := store.labels.get(p)) is not None
+            },
             families=families(store),
             ended=_ended(store),
             target_scores=store.scores(protocol=TARGET_PROTOCOL, with_correct=True),
@@ -58,20 +64,38 @@ def read(store: StudyStore) -> StudyFacts:
         )
     except NasAttnError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, zlib.error) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        zlib.error,
+    ) as error:
         said = shorten(f"{type(error).__name__}: {error}", 120)
         what = f"study '{store.name}' cannot be read ({said})"
         raise StorageError(f"{what}: restore the database from a backup") from error
 
 
 def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:
-    """Mistakes of the recommended network, the bare backbone and the runner-up; None if they were not kept, or are damaged."""
-    keys, text, last = now.compared_keys, store.labels.get(SEARCH), len(now.recipe.training.rungs) - 1
+    """Mistakes of the recommended network, the bare backbone and the runner-up; None if they were
+    not kept, or are damaged.
+    """
+    keys, text, last = (
+        now.compared_keys,
+        store.labels.get(SEARCH),
+        len(now.recipe.training.rungs) - 1,
+    )
     if len(keys) < 2 or text is None:
         return None
-    stored = {key: store.scores(key, protocol=SEARCH, with_correct=True, with_answers=True) for key in keys}
+    stored = {
+        key: store.scores(key, protocol=SEARCH, with_correct=True, with_answers=True)
+        for key in keys
+    }
     try:
-        runs = {key: [s.score for s in found if s.score.rung == last] for key, found in stored.items()}
+        runs = {
+            key: [s.score for s in found if s.score.rung == last] for key, found in stored.items()
+        }
         return found_mistakes(_labels(text), runs)
     except (LookupError, TypeError, ValueError, zlib.error):
         return None
@@ -93,7 +117,9 @@ def keep_family(store: StudyStore, family: Family, *, shorter: bool = False) -> 
 
 def _family(text: str) -> Family:
     plain = json.loads(text)
-    networks = tuple(Network(n["key"], parse(n["placement"]), n["role"]) for n in plain.pop("networks"))
+    networks = tuple(
+        Network(n["key"], parse(n["placement"]), n["role"]) for n in plain.pop("networks")
+    )
     comparisons = tuple((key, control) for key, control in plain.pop("comparisons"))
     return Family(networks=networks, comparisons=comparisons, **plain)
 
@@ -137,9 +163,13 @@ def _built_for(store: StudyStore) -> BuiltFor | None:
 
 def _labels(text: str) -> Labels:
     content, packed = json.loads(text), zlib.decompressobj()
-    numbers = np.frombuffer(packed.decompress(base64.b64decode(content["labels"]), MOST_LABELS), "<i4")
+    numbers = np.frombuffer(
+        packed.decompress(base64.b64decode(content["labels"]), MOST_LABELS), "<i4"
+    )
     if packed.unconsumed_tail:
-        raise StorageError("the labels of the images in the study's database are damaged: restore it from a backup")
+        raise StorageError(
+            "the labels of the images in the study's database are damaged: restore it from a backup"
+        )
     return Labels(tuple(content["classes"]), numbers)
 
 
@@ -148,7 +178,9 @@ def _retrained(store: StudyStore) -> list[Retrained]:
     if not rows:
         return []
     curves = store.curves.all()
-    scores = {(s.key, s.protocol, s.score.seed, s.backbone): s.score.metrics for s in store.scores()}
+    scores = {
+        (s.key, s.protocol, s.score.seed, s.backbone): s.score.metrics for s in store.scores()
+    }
     return [
         Retrained(
             key=row.run.key,
@@ -157,7 +189,9 @@ def _retrained(store: StudyStore) -> list[Retrained]:
             seed=row.run.seed,
             state=row.state,
             reason=row.reason,
-            curve=tuple(EpochPoint(**point) for point in json.loads(curves.get(row.run.files, "[]"))),
+            curve=tuple(
+                EpochPoint(**point) for point in json.loads(curves.get(row.run.files, "[]"))
+            ),
             metrics=scores.get((row.run.key, row.run.protocol, row.run.seed, row.run.backbone)),
         )
         for row in rows

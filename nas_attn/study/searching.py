@@ -55,13 +55,19 @@ class Options:
     time_limit_s: float | None = None
     say: Callable[[str], None] = print
     stop: threading.Event = field(default_factory=threading.Event)
-    evaluator: Evaluator | None = None  # replaces the recipe's evaluator (a Python object given to `na.search`)
+    evaluator: Evaluator | None = (
+        None  # replaces the recipe's evaluator (a Python object given to `na.search`)
+    )
     share: Share = ALONE
     verbose: bool = False  # whether an evaluator's output goes to the terminal, not to a log file
 
 
-def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None) -> None:
-    """Raises RecipeError or BackboneError if this process lacks the device, the model, the evaluator or a tracker."""
+def check_here(
+    recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None
+) -> None:
+    """Raises RecipeError or BackboneError if this process lacks the device, the model, the
+    evaluator or a tracker.
+    """
     tracking.check(recipe)
     execution_on(recipe.training, pick_device(device))
     if recipe.backbone.name.startswith(PYTHON) and build is None:
@@ -70,8 +76,12 @@ def check_here(recipe: Recipe, *, device: str, build: Build | None = None, evalu
         find_evaluator(recipe.training.evaluator)
 
 
-def plan_recipe(recipe: Recipe, *, build: Build | None = None, store: StudyStore | None = None) -> Plan:
-    """A recipe's backbone, sites (with `store`: those that the study began with) and space. Loads the data, trains nothing."""
+def plan_recipe(
+    recipe: Recipe, *, build: Build | None = None, store: StudyStore | None = None
+) -> Plan:
+    """A recipe's backbone, sites (with `store`: those that the study began with) and space. Loads
+    the data, trains nothing.
+    """
     kept = None if store is None else kept_sites(store)
     dataset = tasks.of(recipe).load(recipe, device="cpu")
     tasks.of(recipe).check_trainings(recipe, dataset)
@@ -79,13 +89,17 @@ def plan_recipe(recipe: Recipe, *, build: Build | None = None, store: StudyStore
 
 
 def check_start(opened: OpenStudy) -> None:
-    """Raises BackboneError if the weights that a study's recipe names are not there or do not fit."""
+    """Raises BackboneError if the weights that a study's recipe names are not there or do not
+    fit.
+    """
     if wanted_weights(opened.recipe):
         check_weights(opened.plan)
 
 
 def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
-    """Key -> baseline of the recipe, equal networks once; uniform ones: at most three, or a third of the trials."""
+    """Key -> baseline of the recipe, equal networks once; uniform ones: at most three, or a third
+    of the trials.
+    """
     found: dict[str, Baseline] = {}
     if recipe.search.baselines == "none":
         return found
@@ -99,15 +113,17 @@ def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
 
 
 def first_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
-    """Name -> a network with a plain layer at every site, one for each kind of layer. Empty if no latency is measured, or if they
-    would take more than half of the trials.
+    """Name -> a network with a plain layer at every site, one for each kind of layer. Empty if no
+    latency is measured, or if they would take more than half of the trials.
     """
     known = first_baselines(recipe, plan.space)
     if recipe.search.baselines != "all" or "latency" not in wanted(recipe):
         return {}
     if 2 * (len(known) + len(CONTROLS)) > recipe.search.trials:
         return {}
-    found = {f"control {name}": plan.resolved(plan.space.everywhere(Choice(name))) for name in CONTROLS}
+    found = {
+        f"control {name}": plan.resolved(plan.space.everywhere(Choice(name))) for name in CONTROLS
+    }
     return {name: resolved for name, resolved in found.items() if resolved.key not in known}
 
 
@@ -128,8 +144,8 @@ def begin(
     artifacts: Path | str | None = None,
     build: Build | None = None,
 ) -> OpenStudy:
-    """A new or existing study, ready for workers. Raises UserError, before anything is written: a recipe or placement is
-    wrong.
+    """A new or existing study, ready for workers. Raises UserError, before anything is written: a
+    recipe or placement is wrong.
     """
     tried = list(tried)
     plan = plan_recipe(recipe, build=build)
@@ -140,10 +156,17 @@ def begin(
     return take_up(opened, tried=tried)
 
 
-def take_up(opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str] = ()) -> OpenStudy:
-    """Prepares an existing study for workers: a new total of `trials`, the user's placements. Raises PlacementError."""
+def take_up(
+    opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str] = ()
+) -> OpenStudy:
+    """Prepares an existing study for workers: a new total of `trials`, the user's placements.
+    Raises PlacementError.
+    """
     own = user_trials(opened.plan, tried)
-    if opened.store.settings.prior is None and (known := known_before(opened.recipe, opened.database)) is not None:
+    if (
+        opened.store.settings.prior is None
+        and (known := known_before(opened.recipe, opened.database)) is not None
+    ):
         opened.store.set(prior=known)
     if trials is not None:
         opened.store.set(trials=trials)
@@ -161,8 +184,8 @@ class UserTrial:
 
 
 def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
-    """The user's placements, each network once; writes nothing. Raises PlacementError: one does not fit this
-    backbone.
+    """The user's placements, each network once; writes nothing. Raises PlacementError: one does not
+    fit this backbone.
     """
     found: dict[str, UserTrial] = {}
     for typed in placements:
@@ -182,14 +205,22 @@ def _check_other(plan: Plan, other: Choice) -> None:
     plan.bare(0, other)
     training = plan.recipe.training
     if training.start == "pretrained" and training.weights != "default":
-        raise BackboneError(f"'{other}' cannot start from '{training.weights}', weights of another network: omit it")
+        raise BackboneError(
+            f"'{other}' cannot start from '{training.weights}', weights of another network: omit it"
+        )
 
 
 def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
-    """Queues the trial behind the baselines, and raises the study's number of trials if it is too small for it."""
+    """Queues the trial behind the baselines, and raises the study's number of trials if it is too
+    small for it.
+    """
     known = opened.store.candidate(trial.resolved.key)
     if known is not None:
-        warnings.warn(f"'{trial.typed}' is trial {known.trial} already ({known.state})", NasAttnWarning, stacklevel=2)
+        warnings.warn(
+            f"'{trial.typed}' is trial {known.trial} already ({known.state})",
+            NasAttnWarning,
+            stacklevel=2,
+        )
         return
     with opened.database.creating():
         if trial.values is not None:
@@ -197,7 +228,9 @@ def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
         else:
             opened.book.enqueue_outside(trial.resolved.text, {TRIED: trial.typed})
     trials = opened.book.all()
-    waiting = [t.number for t in trials if t.state == TrialState.WAITING]  # workers take them in order
+    waiting = [
+        t.number for t in trials if t.state == TrialState.WAITING
+    ]  # workers take them in order
     last = max((n for n in waiting if TRIED in trials[n].user_attrs), default=-1)
     counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
     needed = sum(n <= last for n in waiting) + sum(t.state in counted for t in trials)
@@ -206,7 +239,9 @@ def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
 
 
 def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str:
-    """Takes part in a study, `only` in its runs of a purpose; returns `complete`, `exhausted`, `time` or `stopped`."""
+    """Takes part in a study, `only` in its runs of a purpose; returns `complete`, `exhausted`,
+    `time` or `stopped`.
+    """
     publisher = Publisher(opened, options.say)
 
     def say(line: str) -> None:
@@ -219,10 +254,19 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
             if only == source.purpose:
                 return worker.run([source])
         enqueue_baselines(opened)
-        phases: list[TaskSource] = [retraining, Search(worker), Confirmation(worker), Rounds(worker)]
+        phases: list[TaskSource] = [
+            retraining,
+            Search(worker),
+            Confirmation(worker),
+            Rounds(worker),
+        ]
         timed = opened.store.settings.ends_at is not None
         ended = worker.run([*phases, Testing(worker)] if timed else [validation, *phases])
-        if ended in ("complete", "exhausted") and opened.recipe.search.confirm_seeds and not narrow(worker):
+        if (
+            ended in ("complete", "exhausted")
+            and opened.recipe.search.confirm_seeds
+            and not narrow(worker)
+        ):
             return "stopped"
         return ended
 
@@ -243,17 +287,31 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
 
 
 def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]) -> str:
-    """Makes a worker of this process, with its device; returns the result of `do`, or `stopped` if it was stopped before."""
+    """Makes a worker of this process, with its device; returns the result of `do`, or `stopped` if
+    it was stopped before.
+    """
     began = time.monotonic()
     folder = opened.make_folder()
     log = log_for(folder, opened.store.name, options.say, verbose=options.verbose)
     host = Host(owner_name(), folder, options.device, options.share, log, options.threads)
     ended, device = "stopped", pick_device(options.device)
     presence = Presence(opened, host.owner, str(device), options.stop)
-    with presence.shown(), suppress(Interrupted), intra_op_threads(1), on_device(device, options.share):
+    with (
+        presence.shown(),
+        suppress(Interrupted),
+        intra_op_threads(1),
+        on_device(device, options.share),
+    ):
         benches = Benches(opened.store, opened.artifacts, host, opened.plan, options.evaluator)
         deadline = None if options.time_limit_s is None else began + options.time_limit_s
-        worker = Worker(opened, benches, stop=options.stop.is_set, say=options.say, deadline=deadline, at=presence.at)
+        worker = Worker(
+            opened,
+            benches,
+            stop=options.stop.is_set,
+            say=options.say,
+            deadline=deadline,
+            at=presence.at,
+        )
         ended = do(worker)
     return ended
 
@@ -267,7 +325,9 @@ def on_device(device: torch.device, share: Share) -> Iterator[None]:
     with torch.cuda.device(device):
         if share.device > 1:
             total = torch.cuda.get_device_properties(device).total_memory
-            torch.cuda.set_per_process_memory_fraction(max(0.02, 1 / share.device - CONTEXT_BYTES / total))
+            torch.cuda.set_per_process_memory_fraction(
+                max(0.02, 1 / share.device - CONTEXT_BYTES / total)
+            )
         yield
 
 

@@ -1,4 +1,6 @@
-"""How a search is asked to stop, how its workers learn it, what remains of a run; and the list of workers."""
+"""How a search is asked to stop, how its workers learn it, what remains of a run; and the list of
+workers.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +25,28 @@ from nas_attn.waiting import impatient, reporting, waits
 
 ALWAYS = (signal.SIGINT, signal.SIGTERM)
 WHERE_UNUSED = tuple(
-    getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGBREAK") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGBREAK")
+    if hasattr(signal, name)
 )
-"""Signals of a closed terminal and of schedulers before they take the machine away. Left alone if the surrounding program handles
-or ignores them, as `nohup` does."""
-TOGETHER_S = 0.5  # signals this close are one: `timeout` and schedulers send to a process and to its group
+"""Signals of a closed terminal and of schedulers before they take the machine away. Left alone if
+the surrounding program handles or ignores them, as `nohup` does.
+"""
+TOGETHER_S = (
+    0.5  # signals this close are one: `timeout` and schedulers send to a process and to its group
+)
 STOP, NOW = b"s", b"n"
 STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"  # environment variable: seconds to wait for a database
 STORAGE_WAIT_S = 1800.0  # a server can be updated and restarted in this time
 
 
 @contextmanager
-def interruptible(stop: threading.Event, say: Callable[[str], None], *, orders: bool = False) -> Iterator[None]:
-    """First signal: finish the step, write a checkpoint, leave the trial resumable. Second: stop now, by a KeyboardInterrupt.
-    `say` reports waits inside; they end when `stop` is set. With `orders`, standard input says when to stop (`Orders`).
+def interruptible(
+    stop: threading.Event, say: Callable[[str], None], *, orders: bool = False
+) -> Iterator[None]:
+    """First signal: finish the step, write a checkpoint, leave the trial resumable. Second: stop
+    now, by a KeyboardInterrupt. `say` reports waits inside; they end when `stop` is set. With
+    `orders`, standard input says when to stop (`Orders`).
     """
     ear = _Ear(stop, say)
     if orders:
@@ -64,19 +74,26 @@ def interruptible(stop: threading.Event, say: Callable[[str], None], *, orders: 
 
 
 def storage_wait_s() -> float:
-    """Seconds to wait for a silent database; StudyError if the variable is not a number of seconds."""
+    """Seconds to wait for a silent database; StudyError if the variable is not a number of
+    seconds.
+    """
     text = os.environ.get(STORAGE_WAIT, "")
     try:
         seconds = float(text or STORAGE_WAIT_S)
     except ValueError:
         seconds = math.nan
     if not seconds >= 0:
-        raise StudyError(f"{STORAGE_WAIT} is '{shorten(text)}': give a number of seconds, or 0 to wait not at all")
+        raise StudyError(
+            f"{STORAGE_WAIT} is '{shorten(text)}': give a number of seconds, or 0 to wait not"
+            " at all"
+        )
     return seconds
 
 
 class _Ear:
-    """Receives signals and orders. A signal's handler takes no lock: the interrupted thread may hold it."""
+    """Receives signals and orders. A signal's handler takes no lock: the interrupted thread may
+    hold it.
+    """
 
     def __init__(self, stop: threading.Event, say: Callable[[str], None]) -> None:
         self._stop, self._say = stop, say
@@ -98,7 +115,10 @@ class _Ear:
             why = "" if number == signal.SIGINT else f" on {signal.Signals(number).name}"
             try:
                 with on_terminal():
-                    self._say(f"stopping{why}: finishing the step and writing a checkpoint; repeat to stop at once")
+                    self._say(
+                        f"stopping{why}: finishing the step and writing a checkpoint; repeat to"
+                        " stop at once"
+                    )
             finally:  # even if the output is closed
                 self._stop.set()
 
@@ -115,8 +135,8 @@ class _Ear:
 
 
 class Orders:
-    """A worker's standard input, which says when to stop. A signal would not do: schedulers send theirs to the worker,
-    too, and so it would count twice.
+    """A worker's standard input, which says when to stop. A signal would not do: schedulers send
+    theirs to the worker, too, and so it would count twice.
     """
 
     def __init__(self, pipe: IO[bytes] | None) -> None:
@@ -137,13 +157,22 @@ class Orders:
 
 
 def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool = True) -> str:
-    """What remains of an unfinished run. `told`: the database knows; otherwise others wait until the lease expires."""
+    """What remains of an unfinished run. `told`: the database knows; otherwise others wait until
+    the lease expires.
+    """
     begin = "stopped" if in_order else "stopped at once"
     if not told:
-        return f"{begin}; the database does not answer; it will go on from its last recorded checkpoint"
+        return (
+            f"{begin}; the database does not answer; it will go on from its last recorded"
+            " checkpoint"
+        )
     if checkpoint is None:
         return f"{begin} before its first checkpoint; it will start again"
-    done = f"{several(checkpoint.epochs, 'epoch')} trained" if checkpoint.epochs else "in its first epoch"
+    done = (
+        f"{several(checkpoint.epochs, 'epoch')} trained"
+        if checkpoint.epochs
+        else "in its first epoch"
+    )
     return f"{begin}; it will go on from its checkpoint ({done})"
 
 
@@ -154,12 +183,16 @@ IDLE = "looking for work"
 
 
 def stop_workers(opened: OpenStudy) -> None:
-    """Tells all current workers of a study, on any machine, to finish and stop. Workers that start later are not affected."""
+    """Tells all current workers of a study, on any machine, to finish and stop. Workers that start
+    later are not affected.
+    """
     opened.store.set(stop_asked_at=opened.database.now())
 
 
 class Presence:
-    """One worker's line in the study's list. It is not updated while the database is away; nothing depends on it."""
+    """One worker's line in the study's list. It is not updated while the database is away; nothing
+    depends on it.
+    """
 
     def __init__(self, opened: OpenStudy, owner: str, device: str, stop: threading.Event) -> None:
         """`stop` is set when the study's workers are told to stop."""
@@ -178,7 +211,9 @@ class Presence:
             self._hear(line)
             common.say(line)
 
-        listener = threading.Thread(target=self._listen, args=(common.say,), name="presence", daemon=True)
+        listener = threading.Thread(
+            target=self._listen, args=(common.say,), name="presence", daemon=True
+        )
         listener.start()
         try:
             with reporting(say, common.stop, common.storage_s):
@@ -199,10 +234,15 @@ class Presence:
             with suppress(OperationError, ValueError):
                 if time.monotonic() - self._told_at > BEAT_S:
                     self._tell()
-                if (self._store.settings.stop_asked_at or 0.0) > self._came_at and not self._stop.is_set():
+                if (
+                    self._store.settings.stop_asked_at or 0.0
+                ) > self._came_at and not self._stop.is_set():
                     self._stop.set()
                     with on_terminal():
-                        say("stopping, as requested by nas-attn stop: finishing the step and writing a checkpoint")
+                        say(
+                            "stopping, as requested by nas-attn stop: finishing the step and"
+                            " writing a checkpoint"
+                        )
 
     def _hear(self, line: str) -> None:
         if line.startswith(("waiting for ", "waited ", "the database is back")):
@@ -212,4 +252,6 @@ class Presence:
     def _tell(self) -> None:
         self._told_at = time.monotonic()
         with impatient(), suppress(OperationError):
-            self._store.workers.here(self._owner, device=self._device, doing=self._doing, waiting=self._waiting)
+            self._store.workers.here(
+                self._owner, device=self._device, doing=self._doing, waiting=self._waiting
+            )

@@ -1,8 +1,10 @@
-"""Runs as the target says: `nas-attn validate` tests what a search recommends, `nas-attn retrain` trains networks for use.
+"""Runs as the target says: `nas-attn validate` tests what a search recommends, `nas-attn retrain`
+trains networks for use.
 
-A validation's family of comparisons is written down before the first run. A block trains every network of the family with one
-fresh seed; each finished run reads the test split once. Retraining uses the runs of validations, too, but never chooses by the
-score on the test split: of several seeds, the first one's weights are exported.
+A validation's family of comparisons is written down before the first run. A block trains every
+network of the family with one fresh seed; each finished run reads the test split once. Retraining
+uses the runs of validations, too, but never chooses by the score on the test split: of several
+seeds, the first one's weights are exported.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ from nas_attn.study.worker import TaskSource, Worker
 
 VALIDATE_PRIORITY, RETRAIN_PRIORITY = 60, 50
 FEWEST_BLOCKS, MOST_BLOCKS = 2, 16  # blocks of the test at the end of a search with a time limit
-LEAST_SHARE = 0.25  # of the test's share of the time: reading a study of many short runs takes time, too
+LEAST_SHARE = (
+    0.25  # of the test's share of the time: reading a study of many short runs takes time, too
+)
 CAUTION = 0.85  # largest share of the remaining time for a test
 FIRST_SEED = 1_000_000  # seeds of the n-th validation begin at n times this above the search's
 FIRST_RETRAINING = 500_000  # seeds of retrainings begin this far above the search's
@@ -50,7 +54,8 @@ class Asked:
 
 
 def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Family:
-    """The networks and comparisons of a validation; nothing is written. Raises StudyError: there is nothing to compare.
+    """The networks and comparisons of a validation; nothing is written. Raises StudyError: there is
+    nothing to compare.
     Raises PlacementError: a placement does not fit this backbone.
     """
     recipe, metric = opened.recipe, now.primary
@@ -62,11 +67,21 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
     networks = {network.key: network for network in (bare, *finalists)}
     comparisons = [(network.key, bare.key) for network in finalists if network.key != bare.key]
     recommended = finalists[0].key
-    rival = next((network.key for network in finalists if network.role in ("best placement", "best uniform")), None)
+    rival = next(
+        (
+            network.key
+            for network in finalists
+            if network.role in ("best placement", "best uniform")
+        ),
+        None,
+    )
     if rival is not None and recommended != bare.key:
         comparisons.append((recommended, rival))
     if not comparisons:
-        why = f"study '{now.study}' recommends the bare backbone and has no other network to compare it with"
+        why = (
+            f"study '{now.study}' recommends the bare backbone and has no other network to compare"
+            " it with"
+        )
         raise StudyError(f"{why}: name members of the front, or placements")
     exact = metric in tasks.of(recipe).guessed and recipe.training.evaluator is None
     return Family(
@@ -83,8 +98,9 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
 
 
 def _finalists(now: Snapshot, plan: Plan, asked: Asked) -> list[Network]:
-    """The recommended network first, then the best uniform one, the front's and the user's; each once. If a control is recommended,
-    the best placement is second; if the bare backbone is, the best bet, where it is promising or alone.
+    """The recommended network first, then the best uniform one, the front's and the user's; each
+    once. If a control is recommended, the best placement is second; if the bare backbone is, the
+    best bet, where it is promising or alone.
     """
     best, uniform = now.recommendation, best_uniform(now)
     assert best is not None
@@ -93,7 +109,12 @@ def _finalists(now: Snapshot, plan: Plan, asked: Asked) -> list[Network]:
     bet, alone = best.best_bet, uniform is None and best.instead is None
     if best.placement != BARE:
         found.append(Network(best.key, best.placement, "best placement"))
-    elif bet and bet.gain and (promising(bet.gain) or alone) and (view := now.find(bet.key)) is not None:
+    elif (
+        bet
+        and bet.gain
+        and (promising(bet.gain) or alone)
+        and (view := now.find(bet.key)) is not None
+    ):
         found.append(Network(view.key, view.placement, "best bet"))
     if uniform is not None:
         found.append(Network(uniform.key, uniform.placement, "best uniform"))
@@ -124,7 +145,14 @@ def family_runs(family: Family) -> list[Run]:
     """All runs of a family, block by block."""
     found = []
     for block in range(family.blocks):
-        common = (family.first_seed + block, 0, TARGET_PROTOCOL, VALIDATE, VALIDATE_PRIORITY, family.number)
+        common = (
+            family.first_seed + block,
+            0,
+            TARGET_PROTOCOL,
+            VALIDATE,
+            VALIDATE_PRIORITY,
+            family.number,
+        )
         found += [Run(network.key, network.placement, *common) for network in family.networks]
     return found
 
@@ -138,7 +166,12 @@ class Validation(TaskSource):
 
     def want(self, lease: Lease) -> bool:
         there = {row.run.identity for row in self.queue.rows(protocol=TARGET_PROTOCOL)}
-        missing = [run for family in self._families for run in family_runs(family) if run.identity not in there]
+        missing = [
+            run
+            for family in self._families
+            for run in family_runs(family)
+            if run.identity not in there
+        ]
         self.queue.want(missing)
         return bool(missing)
 
@@ -151,7 +184,10 @@ class Validation(TaskSource):
     def ended(self, row: RunRow, lease: Lease) -> None:
         (family,) = (f for f in self._families if f.number == row.run.round)
         runs = {run.identity for run in family_runs(family)}
-        done = sum(r.run.identity in runs and r.state != "waiting" for r in self.queue.rows(protocol=TARGET_PROTOCOL))
+        done = sum(
+            r.run.identity in runs and r.state != "waiting"
+            for r in self.queue.rows(protocol=TARGET_PROTOCOL)
+        )
         failed = f" {row.state}: {row.reason}" if row.state != "done" else ""
         block = row.run.seed - family.first_seed + 1
         which = f"validation {family.number}, run {done}/{len(runs)}, block {block}"
@@ -159,8 +195,8 @@ class Validation(TaskSource):
 
 
 class Testing(Validation):
-    """At the end of a search with a time limit: validates what the answer takes in as many blocks as the time allows, unless this
-    comparison was made before.
+    """At the end of a search with a time limit: validates what the answer takes in as many blocks
+    as the time allows, unless this comparison was made before.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -170,7 +206,11 @@ class Testing(Validation):
     def want(self, lease: Lease) -> bool:
         store = self.worker.store
         self._families = families(store)
-        if len(self._families) == self._before and not unfinished(store) and (family := self._planned()) is not None:
+        if (
+            len(self._families) == self._before
+            and not unfinished(store)
+            and (family := self._planned()) is not None
+        ):
             begin(self.worker.opened, family)
             self._families.append(family)
         return super().want(lease)
@@ -188,15 +228,22 @@ class Testing(Validation):
         family, block_s = block
         blocks = min(MOST_BLOCKS, int(CAUTION * (ends_at - worker.opened.database.now()) / block_s))
         if blocks < FEWEST_BLOCKS:
-            shortest = f"the shortest, of {FEWEST_BLOCKS} blocks, takes {duration(FEWEST_BLOCKS * block_s)}"
-            worker.say(f"no time for a test: {shortest}; test it later with nas-attn validate {worker.store.name}")
+            shortest = (
+                f"the shortest, of {FEWEST_BLOCKS} blocks, takes"
+                f" {duration(FEWEST_BLOCKS * block_s)}"
+            )
+            worker.say(
+                f"no time for a test: {shortest}; test it later with nas-attn validate"
+                f" {worker.store.name}"
+            )
             return None
         return replace(family, blocks=blocks, planned=blocks)
 
 
 def block_of(worker: Worker) -> tuple[Family, float] | None:
-    """What the test at the end of a search would compare now, and the seconds that all workers together need for a block.
-    None if there is nothing to test (any more), no test split, or no run yet.
+    """What the test at the end of a search would compare now, and the seconds that all workers
+    together need for a block. None if there is nothing to test (any more), no test split, or no run
+    yet.
     """
     opened, epoch_s = worker.opened, seconds_per_epoch(worker.store)
     try:
@@ -204,15 +251,21 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
         family = family_of(opened, snapshot(worker.store), opened.plan, Asked(blocks=FEWEST_BLOCKS))
     except (DataError, StudyError):
         return None
-    if epoch_s is None or any(family.comparisons[0] in before.comparisons for before in families(worker.store)):
+    if epoch_s is None or any(
+        family.comparisons[0] in before.comparisons for before in families(worker.store)
+    ):
         return None
-    each_s = [seconds_per_epoch(worker.store, network.key) or epoch_s for network in family.networks]
+    each_s = [
+        seconds_per_epoch(worker.store, network.key) or epoch_s for network in family.networks
+    ]
     training_s = sum(each_s) * opened.recipe.target_training.rungs[-1] / workers_of(worker.store)
     return family, training_s + len(family.networks) * _beside_s(opened, epoch_s)
 
 
 def _beside_s(opened: OpenStudy, epoch_s: float) -> float:
-    """What a run takes beside its epochs, at the pace of the last ones, divided by the workers: networks are built, results are read."""
+    """What a run takes beside its epochs, at the pace of the last ones, divided by the workers:
+    networks are built, results are read.
+    """
     rows = opened.store.queue.rows(purposes=FURTHER)
     run_s = epoch_s * opened.recipe.training.rungs[-1]
     pace_s = time_left([row.finished_at for row in rows if row.finished_at], 1, lambda: run_s)
@@ -220,8 +273,8 @@ def _beside_s(opened: OpenStudy, epoch_s: float) -> float:
 
 
 def cut(opened: OpenStudy) -> None:
-    """When a search's time is over, ends its test with the finished blocks: the clock chose their number, not a result. Does nothing
-    while a worker has a run.
+    """When a search's time is over, ends its test with the finished blocks: the clock chose their
+    number, not a result. Does nothing while a worker has a run.
     """
     store, ends_at = opened.store, opened.store.settings.ends_at
     if ends_at is None or opened.database.now() < ends_at:
@@ -232,7 +285,9 @@ def cut(opened: OpenStudy) -> None:
             continue
         kept = replace(family, blocks=done)
         keep_family(store, kept, shorter=True)
-        left = {run.identity for run in family_runs(family)} - {run.identity for run in family_runs(kept)}
+        left = {run.identity for run in family_runs(family)} - {
+            run.identity for run in family_runs(kept)
+        }
         rows = store.queue.rows(state="waiting", protocol=TARGET_PROTOCOL)
         for row in (row for row in rows if row.run.identity in left):
             if (lease := store.acquire(row.resource, owner=owner_name(), ttl_s=TTL_S)) is not None:
@@ -241,7 +296,9 @@ def cut(opened: OpenStudy) -> None:
 
 
 def must_test(worker: Worker, runs: int) -> bool:
-    """Whether the test of a search with a time must begin: after so many further runs, its longest form would not fit any more."""
+    """Whether the test of a search with a time must begin: after so many further runs, its longest
+    form would not fit any more.
+    """
     block, settings = block_of(worker), worker.store.settings
     if block is None or settings.ends_at is None or settings.test_from is None:
         return True
@@ -268,21 +325,47 @@ class Order:
     runs: tuple[Run, ...]  # all runs that count, including those of a validation
 
 
-def order(opened: OpenStudy, networks: Mapping[str, Placement], *, seeds: int = 1, epochs: int | None = None) -> Order:
-    """The runs to retrain networks (key -> placement). If `epochs` are not the target's, the study notes this protocol."""
+def order(
+    opened: OpenStudy,
+    networks: Mapping[str, Placement],
+    *,
+    seeds: int = 1,
+    epochs: int | None = None,
+) -> Order:
+    """The runs to retrain networks (key -> placement). If `epochs` are not the target's, the study
+    notes this protocol.
+    """
     recipe, store = opened.recipe, opened.store
     training = recipe.target_training
     if epochs is not None:
         training = training.model_copy(update={"rungs": [epochs]})
     protocol = TARGET_PROTOCOL if epochs is None else keep_protocol(store, training, recipe.data)
-    done = [row.run for row in store.queue.rows(protocol=protocol, state="done") if _kept(store, row.run)]
+    done = [
+        row.run
+        for row in store.queue.rows(protocol=protocol, state="done")
+        if _kept(store, row.run)
+    ]
     runs: list[Run] = []
     for key, placement in networks.items():
         mine = sorted((run for run in done if run.key == key), key=lambda run: run.seed)[:seeds]
         known = {run.seed for run in mine}
-        numbers = [n for n in range(FIRST_RETRAINING, FIRST_RETRAINING + seeds) if recipe.first_seed + n not in known]
+        numbers = [
+            n
+            for n in range(FIRST_RETRAINING, FIRST_RETRAINING + seeds)
+            if recipe.first_seed + n not in known
+        ]
         for number in numbers[: seeds - len(mine)]:
-            mine.append(Run(key, placement, recipe.first_seed + number, 0, protocol, RETRAIN, RETRAIN_PRIORITY))
+            mine.append(
+                Run(
+                    key,
+                    placement,
+                    recipe.first_seed + number,
+                    0,
+                    protocol,
+                    RETRAIN,
+                    RETRAIN_PRIORITY,
+                )
+            )
         runs += mine
     return Order(protocol, tuple(runs))
 
@@ -303,17 +386,25 @@ def results(store: StudyStore, wanted: Order) -> list[tuple[Run, StoredScore | N
     last = len(protocol_recipe(store, wanted.protocol).training.rungs) - 1
     rows = {row.run.identity: row for row in store.queue.rows(protocol=wanted.protocol)}
     scores = {
-        (s.key, s.score.seed, s.backbone): s for s in store.scores(protocol=wanted.protocol) if s.score.rung == last
+        (s.key, s.score.seed, s.backbone): s
+        for s in store.scores(protocol=wanted.protocol)
+        if s.score.rung == last
     }
     return [
-        (run, scores.get((run.key, run.seed, run.backbone)), rows[run.identity].reason if run.identity in rows else "")
+        (
+            run,
+            scores.get((run.key, run.seed, run.backbone)),
+            rows[run.identity].reason if run.identity in rows else "",
+        )
         for run in wanted.runs
     ]
 
 
 def kept_runs(store: StudyStore, key: str) -> list[Run]:
     """A network's runs as the target says whose weights are kept: retrained ones first, by seed."""
-    done = [row.run for row in store.queue.rows(key=key, state="done") if row.run.protocol != SEARCH]
+    done = [
+        row.run for row in store.queue.rows(key=key, state="done") if row.run.protocol != SEARCH
+    ]
     done = [run for run in done if _kept(store, run)]
     return sorted(done, key=lambda run: (run.purpose != RETRAIN, run.seed))
 

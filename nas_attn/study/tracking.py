@@ -1,7 +1,9 @@
-"""Writes a study's runs to TensorBoard, MLflow or Weights & Biases. It reads the database; the trainer knows nothing of it.
+"""Writes a study's runs to TensorBoard, MLflow or Weights & Biases. It reads the database; the
+trainer knows nothing of it.
 
-A run is written once it has ended, by one worker at a time, under its own identity. So it is there once, despite several workers,
-a resumed study or a kill half way. The study's answer is one more run, which is rewritten whenever the work ends.
+A run is written once it has ended, by one worker at a time, under its own identity. So it is there
+once, despite several workers, a resumed study or a kill half way. The study's answer is one more
+run, which is rewritten whenever the work ends.
 """
 
 from __future__ import annotations
@@ -59,11 +61,15 @@ def check(recipe: Recipe) -> None:
     """Raises RecipeError: a tracker that the recipe names is not installed."""
     for name in recipe.log.to:
         if find_spec(name) is None:
-            raise RecipeError(f"log.to names '{name}', which is not installed: pip install 'nas-attn[{name}]'")
+            raise RecipeError(
+                f"log.to names '{name}', which is not installed: pip install 'nas-attn[{name}]'"
+            )
 
 
 def track(opened: OpenStudy, now: Snapshot | None = None) -> None:
-    """Writes the runs that have ended since the last call; with `now`, the answer. If a tracker fails: a warning, the search goes on."""
+    """Writes the runs that have ended since the last call; with `now`, the answer. If a tracker
+    fails: a warning, the search goes on.
+    """
     if not opened.recipe.log.to:
         return
     release_dead(opened.store, LEASE)
@@ -83,35 +89,60 @@ def track(opened: OpenStudy, now: Snapshot | None = None) -> None:
                 raise
             except Exception as error:  # any error of a tracker's server or disk
                 said = f"{type(error).__name__}: {first_line(error)}"
-                warnings.warn(f"{name} (log.to) failed with {said}; the study goes on", NasAttnWarning, stacklevel=2)
+                warnings.warn(
+                    f"{name} (log.to) failed with {said}; the study goes on",
+                    NasAttnWarning,
+                    stacklevel=2,
+                )
 
 
 def ended_runs(store: StudyStore) -> Iterator[Tracked]:
-    """The runs that have ended: of search, confirmation, validation, retraining, and the study's backbones."""
-    candidates, curves, scores = {row.key: row for row in store.candidates()}, store.curves.all(), defaultdict(list)
+    """The runs that have ended: of search, confirmation, validation, retraining, and the study's
+    backbones.
+    """
+    candidates, curves, scores = (
+        {row.key: row for row in store.candidates()},
+        store.curves.all(),
+        defaultdict(list),
+    )
     for stored in store.scores():
         scores[stored.key, stored.protocol, stored.score.seed, stored.backbone].append(stored.score)
-    for row in (row for state in ("done", "pruned", "failed") for row in store.queue.rows(state=state)):
+    for row in (
+        row for state in ("done", "pruned", "failed") for row in store.queue.rows(state=state)
+    ):
         run, known = row.run, candidates.get(row.run.key)
         points = defaultdict[int, dict[str, float]](dict)
         for point in json.loads(curves.get(run.files, "[]")):
             points[point["epochs"]] |= {**point["metrics"], "train_loss": point["train_loss"]}
         for protocol, prefix in ((run.protocol, ""), (test_protocol(run.protocol), "test_")):
             for score in scores.get((run.key, protocol, run.seed, run.backbone), ()):
-                points[score.epochs] |= {prefix + name: value for name, value in score.metrics.items()}
-        parameters = {"placement": str(run.placement), "seed": run.seed, "training": run.protocol, "state": row.state}
+                points[score.epochs] |= {
+                    prefix + name: value for name, value in score.metrics.items()
+                }
+        parameters = {
+            "placement": str(run.placement),
+            "seed": run.seed,
+            "training": run.protocol,
+            "state": row.state,
+        }
         parameters |= dict(str(part).split("=", 1) for part in run.placement.assignments)
         if known is not None:
             parameters |= {"trial": known.trial, **(known.cost or {})}
         who = f"-trial{known.trial}" if known is not None else ""
         yield Tracked(
-            f"{run.purpose}{who}-seed{run.seed}-{row.id}", run.purpose, parameters, tuple(sorted(points.items()))
+            f"{run.purpose}{who}-seed{run.seed}-{row.id}",
+            run.purpose,
+            parameters,
+            tuple(sorted(points.items())),
         )
 
 
 def _answer(now: Snapshot) -> Tracked:
     plain = now.recipe.model_dump(mode="json")
-    texts = {"answer.md": "\n\n".join(answer(now)), "front.json": json.dumps(tables.rows(now, "front"), indent=1)}
+    texts = {
+        "answer.md": "\n\n".join(answer(now)),
+        "front.json": json.dumps(tables.rows(now, "front"), indent=1),
+    }
     texts |= {f"{now.study}.toml": write_toml(plain), f"{now.study}.html": html.render(now)}
     return Tracked(ANSWER, ANSWER, dict(_flat(plain)), texts=texts)
 
@@ -125,10 +156,14 @@ def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any
 
 
 class TensorBoard:
-    """A folder per run under `tensorboard` in the artifacts folder; written beside, then moved there."""
+    """A folder per run under `tensorboard` in the artifacts folder; written beside, then moved
+    there.
+    """
 
     def __init__(self, opened: OpenStudy) -> None:
-        self._folder = opened.folder / "tensorboard" / f"{opened.store.name}-{mark(opened.store)[:6]}"
+        self._folder = (
+            opened.folder / "tensorboard" / f"{opened.store.name}-{mark(opened.store)[:6]}"
+        )
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def known(self) -> Collection[str]:
@@ -157,7 +192,9 @@ class TensorBoard:
 
 
 class MLflow:
-    """An experiment of the study's name on the server of MLFLOW_TRACKING_URI, or where MLflow keeps runs without one."""
+    """An experiment of the study's name on the server of MLFLOW_TRACKING_URI, or where MLflow keeps
+    runs without one.
+    """
 
     def __init__(self, opened: OpenStudy) -> None:
         from mlflow import MlflowClient
@@ -170,7 +207,9 @@ class MLflow:
         token: str | None = ""
         mine = f"tags.nas_attn_study = '{self._mark}'{more}"
         while token is not None:
-            page = self._client.search_runs([self._experiment], mine, max_results=1000, page_token=token or None)
+            page = self._client.search_runs(
+                [self._experiment], mine, max_results=1000, page_token=token or None
+            )
             yield from page
             token = page.token or None
 
@@ -186,23 +225,37 @@ class MLflow:
             self._experiment, tags={"nas_attn_study": self._mark}, run_name=run.id
         ).info.run_id
         now, allowed = int(1000 * time.time()), str.maketrans("@()=,", "_____")
-        metrics = [Metric(name, value, now, step) for step, of in run.points for name, value in of.items()]
-        parameters = [Param(name.translate(allowed), str(value)) for name, value in run.parameters.items()]
+        metrics = [
+            Metric(name, value, now, step) for step, of in run.points for name, value in of.items()
+        ]
+        parameters = [
+            Param(name.translate(allowed), str(value)) for name, value in run.parameters.items()
+        ]
         for begin in range(0, max(len(metrics), len(parameters)), 100):
             few = slice(begin, begin + 100)
             self._client.log_batch(made, metrics=metrics[few], params=parameters[few])
         for name, text in (run.texts or {}).items():
             self._client.log_text(made, text, name)
         self._client.set_tag(made, "nas_attn_whole", "1")
-        self._client.set_terminated(made, "FAILED" if run.parameters.get("state") == "failed" else "FINISHED")
+        self._client.set_terminated(
+            made, "FAILED" if run.parameters.get("state") == "failed" else "FINISHED"
+        )
 
 
 class WandB:
-    """Runs of a group with the study's name, in the project of WANDB_PROJECT, else `nas-attn`; WANDB_MODE=offline sends nothing."""
+    """Runs of a group with the study's name, in the project of WANDB_PROJECT, else `nas-attn`;
+    WANDB_MODE=offline sends nothing.
+    """
 
     def __init__(self, opened: OpenStudy) -> None:
-        self._study, self._mark, self._folder = opened.store.name, mark(opened.store), opened.folder.absolute()
-        self._done = self._folder / "wandb" / f"nas_attn-{self._mark}"  # what this machine has written
+        self._study, self._mark, self._folder = (
+            opened.store.name,
+            mark(opened.store),
+            opened.folder.absolute(),
+        )
+        self._done = (
+            self._folder / "wandb" / f"nas_attn-{self._mark}"
+        )  # what this machine has written
         self._done.mkdir(parents=True, exist_ok=True)
 
     def known(self) -> Collection[str]:
@@ -224,7 +277,9 @@ class WandB:
             dir=str(self._folder),
             resume="allow",
             reinit="create_new",
-            settings=wandb.Settings(silent=True, console="off", disable_git=True, disable_code=True, login_timeout=10),
+            settings=wandb.Settings(
+                silent=True, console="off", disable_git=True, disable_code=True, login_timeout=10
+            ),
         )
         for step, metrics in run.points:
             made.log(dict(metrics), step=step)
@@ -240,4 +295,8 @@ class WandB:
         done.write_text(told, "utf-8")
 
 
-TRACKERS: Mapping[str, Callable[[OpenStudy], Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
+TRACKERS: Mapping[str, Callable[[OpenStudy], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+    "wandb": WandB,
+}

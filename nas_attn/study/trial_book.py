@@ -1,5 +1,6 @@
-"""A study's trials: the only code that talks to Optuna's study. Calls are repeated while the database is away. If the answer to
-an `ask` is lost, the trial is RUNNING but no worker has it: the search gives it up (`TrialBook.ask_again`).
+"""A study's trials: the only code that talks to Optuna's study. Calls are repeated while the
+database is away. If the answer to an `ask` is lost, the trial is RUNNING but no worker has it: the
+search gives it up (`TrialBook.ask_again`).
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ from nas_attn.storage import Database, optuna_engine_arguments
 from nas_attn.storage.connection import Outage, explained, translate_errors
 
 BASELINE = "baseline"  # user attribute of an enqueued trial that names the baseline
-OUTSIDE = "outside"  # user attribute of a trial without parameters: its placement, which the space does not hold
-TRIED = "tried"  # user attribute of a requested trial, which is never pruned: the placement as typed
+# user attribute of a trial without parameters: its placement, which the space does not hold
+OUTSIDE = "outside"
+TRIED = (  # user attribute of a requested trial, which is never pruned: the placement as typed
+    "tried"
+)
 FIXED = "fixed_params"  # system attribute in which Optuna keeps the values of an enqueued trial
 _CONSTRAINTS = "constraints"  # system attribute from which optuna-dashboard greys infeasible trials
 _LIMITS = "limits"
@@ -74,8 +78,8 @@ class _PatientStorage(RDBStorage):
 
 class TrialBook:
     def __init__(self, database: Database, name: str, *, made_for: Recipe | None = None) -> None:
-        """With `made_for`, makes the Optuna study if it is missing, else a KeyError. Raises StorageError: it cannot be
-        opened.
+        """With `made_for`, makes the Optuna study if it is missing, else a KeyError. Raises
+        StorageError: it cannot be opened.
         """
         self.storage = database.outage.endure(lambda: _open(database), lambda: None)
         try:
@@ -85,16 +89,24 @@ class TrialBook:
                 self.study = _made(made_for, name, self.storage)
         except StorageInternalError as error:  # Optuna's word for whatever the database answered
             cause = error.__cause__
-            raise explained(getattr(cause, "orig", None) or cause or error, str(database)) from error
+            raise explained(
+                getattr(cause, "orig", None) or cause or error, str(database)
+            ) from error
         self._database = str(database)
         self._identities: dict[int, int] = {}
-        self.number = self.storage.get_study_id_from_name(name)  # by which optuna-dashboard knows the study
+        self.number = self.storage.get_study_id_from_name(
+            name
+        )  # by which optuna-dashboard knows the study
 
     def identity(self, number: int) -> int:
-        """The trial's id in the storage and in optuna-dashboard; StorageError if the database has lost it."""
+        """The trial's id in the storage and in optuna-dashboard; StorageError if the database has
+        lost it.
+        """
         if number not in self._identities:
             try:
-                self._identities[number] = self.storage.get_trial_id_from_study_id_trial_number(self.number, number)
+                self._identities[number] = self.storage.get_trial_id_from_study_id_trial_number(
+                    self.number, number
+                )
             except KeyError:
                 lost = f"the database '{self._database}' has lost trial {number}"
                 raise StorageError(f"{lost}: restore the database from a backup") from None
@@ -119,14 +131,18 @@ class TrialBook:
             self.study.enqueue_trial({}, user_attrs={**attributes, OUTSIDE: text})
 
     def ask(self, choices: Mapping[str, Sequence[str]]) -> Asked:
-        """The next trial, waiting or proposed; `choices`: site -> values. Raises LeaseLost: another gave it up."""
+        """The next trial, waiting or proposed; `choices`: site -> values. Raises LeaseLost: another
+        gave it up.
+        """
         trial, values = self.study.ask(), dict[str, str]()
         other = outside(trial)
         try:
             for site, known in choices.items() if other is None else ():
                 values[site] = trial.suggest_categorical(site, known)
         except UpdateFinishedTrialError:
-            raise LeaseLost(f"trial {trial.number} was given up by another worker meanwhile") from None
+            raise LeaseLost(
+                f"trial {trial.number} was given up by another worker meanwhile"
+            ) from None
         return Asked(trial.number, values, other, trial.user_attrs.get(BASELINE))
 
     def ask_again(self, trial: FrozenTrial, sites: Collection[str]) -> None:
@@ -152,8 +168,9 @@ class TrialBook:
         excess: float | None = None,
         state: TrialState | None = None,
     ) -> None:
-        """Ends a trial, once. `excess`: above 0 if it is over the limits; None: there are none. `state`: None means complete, or,
-        without values, pruned, which samplers take for a bad trial.
+        """Ends a trial, once. `excess`: above 0 if it is over the limits; None: there are none.
+        `state`: None means complete, or, without values, pruned, which samplers take for a bad
+        trial.
         """
         state = state or (TrialState.PRUNED if values is None else TrialState.COMPLETE)
         identity = self.identity(number)
@@ -165,7 +182,9 @@ class TrialBook:
                 if not trial.constraints:
                     trial.set_constraint(_LIMITS, excess)
                 self.storage.set_trial_system_attr(identity, _CONSTRAINTS, [excess])
-            self.study.tell(number, None if values is None else list(values), state=state, skip_if_finished=True)
+            self.study.tell(
+                number, None if values is None else list(values), state=state, skip_if_finished=True
+            )
         except UpdateFinishedTrialError:
             pass  # another worker took over and has just told the same
 
@@ -181,7 +200,9 @@ def outside(trial: BaseTrial | FrozenTrial) -> Placement | None:
     return None if text is None else parse(str(text))
 
 
-def attributes(row: CandidateRow, latency: Latency | None, scores: Iterable[StoredScore]) -> Mapping[str, Any]:
+def attributes(
+    row: CandidateRow, latency: Latency | None, scores: Iterable[StoredScore]
+) -> Mapping[str, Any]:
     """User attributes of a trial, for people to read beside its values."""
     found: dict[str, Any] = {"placement": str(row.placement), "key": row.key, "state": row.state}
     found |= {name: text for name in ("baseline", "reason") if (text := getattr(row, name))}
@@ -192,7 +213,9 @@ def attributes(row: CandidateRow, latency: Latency | None, scores: Iterable[Stor
             found["latency_half_width"] = round(half_width(latency), 4)
     for stored in scores:
         of = stored.score
-        found |= {f"{name}@{of.epochs} (seed {of.seed})": value for name, value in of.metrics.items()}
+        found |= {
+            f"{name}@{of.epochs} (seed {of.seed})": value for name, value in of.metrics.items()
+        }
     return found
 
 
@@ -201,7 +224,9 @@ def _open(database: Database) -> _PatientStorage:
     try:
         storage = _PatientStorage(address, engine_kwargs=arguments)
     except RuntimeError as error:  # Optuna's word for a schema of another version
-        raise StorageError(f"Optuna {optuna.__version__} cannot use the database '{database}': {error}") from None
+        raise StorageError(
+            f"Optuna {optuna.__version__} cannot use the database '{database}': {error}"
+        ) from None
     except (SQLAlchemyError, StorageInternalError) as error:
         cause = error.__cause__ if isinstance(error, StorageInternalError) else error
         if isinstance(cause, DBAPIError) and cause.orig is not None:
@@ -209,7 +234,9 @@ def _open(database: Database) -> _PatientStorage:
         raise StorageError(f"the database '{database}' cannot be opened: {error}") from None
     translate_errors(storage.engine, str(database))
     storage.outage = database.outage
-    weakref.finalize(storage, _close, storage.scoped_session, storage.engine)  # at the latest when the process ends
+    weakref.finalize(
+        storage, _close, storage.scoped_session, storage.engine
+    )  # at the latest when the process ends
     return storage
 
 
@@ -221,10 +248,16 @@ def _close(sessions: scoped_session[Session], engine: Engine) -> None:
 
 def _made(recipe: Recipe, name: str, storage: RDBStorage) -> optuna.Study:
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))  # nas_attn itself reports the study
-    directions: list[Any] = ["minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives]
+    optuna.logging.set_verbosity(
+        max(verbosity, optuna.logging.WARNING)
+    )  # nas_attn itself reports the study
+    directions: list[Any] = [
+        "minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives
+    ]
     try:
-        study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
+        study = optuna.create_study(
+            study_name=name, storage=storage, directions=directions, load_if_exists=True
+        )
     finally:
         optuna.logging.set_verbosity(verbosity)
     with warnings.catch_warnings():

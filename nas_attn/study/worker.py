@@ -1,7 +1,8 @@
 """A worker takes runs from a study's queue, one by one, until none is left or it is told to stop.
 
-Task sources (search, confirmation, validation, retraining) decide which runs are wanted. One worker at a time holds the
-lease `scheduling` and looks for work, so that nothing is begun twice. The lease of a run guards all writes about it.
+Task sources (search, confirmation, validation, retraining) decide which runs are wanted. One worker
+at a time holds the lease `scheduling` and looks for work, so that nothing is begun twice. The lease
+of a run guards all writes about it.
 """
 
 from __future__ import annotations
@@ -36,8 +37,12 @@ from nas_attn.study.stopping import IDLE, left_behind
 from nas_attn.waiting import Interrupted, Wait, impatient
 
 POLL_S = 0.5
-LONGEST_POLL_S = 5.0  # of an idle worker, in seconds: a look costs the database as much as a proposal
-LONGEST_LOCK_POLL_S = 2.0  # while another holds the scheduling lock: frequent looks would slow it down
+LONGEST_POLL_S = (
+    5.0  # of an idle worker, in seconds: a look costs the database as much as a proposal
+)
+LONGEST_LOCK_POLL_S = (
+    2.0  # while another holds the scheduling lock: frequent looks would slow it down
+)
 LONELY_S = 600.0  # seconds to wait for work that only others can do, while no other worker is busy
 ATTEMPTS = 3  # a run that has killed this many workers counts as failed
 
@@ -45,12 +50,19 @@ MANY_FAILED = 3  # so many failed networks end a study in which none has been sc
 
 
 class TaskSource:
-    """A kind of work of a study: its runs, and what follows from them. Subclasses add `purpose`, and what they need."""
+    """A kind of work of a study: its runs, and what follows from them. Subclasses add `purpose`,
+    and what they need.
+    """
 
     purpose: str
 
     def __init__(self, worker: Worker) -> None:
-        self.worker, self.store, self.recipe, self.queue = worker, worker.store, worker.recipe, worker.queue
+        self.worker, self.store, self.recipe, self.queue = (
+            worker,
+            worker.store,
+            worker.recipe,
+            worker.queue,
+        )
 
     def recover(self, lease: Lease) -> None:
         """Cleans up after workers that are gone."""
@@ -72,10 +84,14 @@ class TaskSource:
 
     def ended(self, row: RunRow, lease: Lease) -> None:
         """Called when a run has ended, with its row of the queue; its lease is still held."""
-        self.worker.say(f"{self.worker.name(row)}: {row.state}{f': {row.reason}' if row.reason else ''}")
+        self.worker.say(
+            f"{self.worker.name(row)}: {row.state}{f': {row.reason}' if row.reason else ''}"
+        )
 
     def close(self) -> str:
-        """Called when no run is left. `complete`, another word for why it ends, or empty while others finish it."""
+        """Called when no run is left. `complete`, another word for why it ends, or empty while
+        others finish it.
+        """
         return "complete"
 
     def lacks(self) -> str:
@@ -91,7 +107,9 @@ class Step:
 
 
 class Worker:
-    """Carries out runs of one study. Any number of workers may share it, on any number of machines."""
+    """Carries out runs of one study. Any number of workers may share it, on any number of
+    machines.
+    """
 
     def __init__(
         self,
@@ -103,8 +121,8 @@ class Worker:
         deadline: float | None = None,
         at: Callable[[str], None] = lambda doing: None,
     ) -> None:
-        """`stop`, asked between steps, ends the work; after `deadline` (time.monotonic()) no run is begun; `at` is told its
-        current task.
+        """`stop`, asked between steps, ends the work; after `deadline` (time.monotonic()) no run is
+        begun; `at` is told its current task.
         """
         self._at = at
         self.opened, self.benches, self.owner = opened, benches, benches.host.owner
@@ -112,8 +130,8 @@ class Worker:
         self.store, self.recipe, self.queue = opened.store, opened.recipe, opened.store.queue
 
     def run(self, sources: Sequence[TaskSource]) -> str:
-        """Works until the sources, in their order, have no work left. Returns `time`, `stopped`, or the last word of a source's
-        `close`; `complete` only if no source said another one.
+        """Works until the sources, in their order, have no work left. Returns `time`, `stopped`, or
+        the last word of a source's `close`; `complete` only if no source said another one.
         """
         idle = _Idle(self, sources)
         try:
@@ -137,7 +155,9 @@ class Worker:
     @contextmanager
     def scheduling(self) -> Iterator[Lease | None]:
         """Takes the scheduling lock; yields None if another worker holds it."""
-        taken = release_dead(self.store, "scheduling")  # many workers look; reading is cheaper than trying to take it
+        taken = release_dead(
+            self.store, "scheduling"
+        )  # many workers look; reading is cheaper than trying to take it
         lease = None if taken else self.store.acquire("scheduling", owner=self.owner, ttl_s=TTL_S)
         if lease is None:
             yield None
@@ -148,7 +168,10 @@ class Worker:
     def _next(self, sources: Sequence[TaskSource], lock: Lease) -> Step | str | None:
         """The next run; None while others do the last ones; the final word if none is left."""
         if not self.store.is_current:
-            raise StudyError(f"study '{self.store.name}' has been extended since this worker began: start it again")
+            raise StudyError(
+                f"study '{self.store.name}' has been extended since this worker began: start it"
+                " again"
+            )
         release_dead(self.store, "run/")
         sweep(self.store, self.opened.artifacts, lock)
         for source in sources:
@@ -171,7 +194,9 @@ class Worker:
     def _take(self, sources: Sequence[TaskSource]) -> Step | None:
         """The first waiting run that no worker has, or the backbone that it needs first."""
         by_purpose = {source.purpose: source for source in sources}
-        held = {lease.resource for lease in self.store.leases(released=False) if lease.state == "held"}
+        held = {
+            lease.resource for lease in self.store.leases(released=False) if lease.state == "held"
+        }
         for row in self.queue.rows(state="waiting", purposes=list(by_purpose)):
             needed, failed = self.benches.of(row.run.protocol).needs_backbone(row.run), ""
             source: TaskSource | None = by_purpose[row.run.purpose]
@@ -190,28 +215,38 @@ class Worker:
             if row.state != "waiting":  # another worker has just ended it
                 self.store.release(lease)
             elif failed or row.attempts >= ATTEMPTS:
-                self._end(Step(row, source, lease), "failed", failed or f"it killed {ATTEMPTS} workers")
+                self._end(
+                    Step(row, source, lease), "failed", failed or f"it killed {ATTEMPTS} workers"
+                )
                 self.store.release(lease)
             else:
                 return Step(self.queue.begin(row, lease), source, lease)
         return None
 
     def backbone_again(self, run: Run) -> None:
-        """Trains the backbone that a run starts from, at once; OperationError if another process trains it."""
+        """Trains the backbone that a run starts from, at once; OperationError if another process
+        trains it.
+        """
         needed = self.benches.of(run.protocol).needs_backbone(run)
         if needed is None:
             return
         row = self._backbone(needed, run)
         lease = self.store.acquire(row.resource, owner=self.owner, ttl_s=TTL_S)
         if lease is None:
-            raise OperationError(f"another process is training backbone {run.backbone}: wait for it")
+            raise OperationError(
+                f"another process is training backbone {run.backbone}: wait for it"
+            )
         self._do(Step(self.queue.begin(row, lease), None, lease))
 
     def _backbone(self, needed: Run, wanted_by: Run) -> RunRow:
-        """The queue's row of a needed backbone. A lost one is trained again, but not a control's that failed."""
+        """The queue's row of a needed backbone. A lost one is trained again, but not a control's
+        that failed.
+        """
         self.queue.want([replace(needed, priority=wanted_by.priority + 1)])
         (row,) = (
-            r for r in self.queue.rows(key=needed.key, protocol=needed.protocol) if r.run.identity == needed.identity
+            r
+            for r in self.queue.rows(key=needed.key, protocol=needed.protocol)
+            if r.run.identity == needed.identity
         )
         if row.state != "waiting" and (row.state != "failed" or needed.key == BACKBONE):
             self.queue.again([row.id])
@@ -222,9 +257,13 @@ class Worker:
         """Carries out one run. An interrupted run returns to the queue with its checkpoint."""
         name, run = self.name(step.row), step.row.run
         if step.source is None:
-            self.say(f"{name}: training")  # the first thing that happens, and for minutes the only one
+            self.say(
+                f"{name}: training"
+            )  # the first thing that happens, and for minutes the only one
         self._at(
-            name if step.source is None or str(run.placement) in name else f"{name}, seed {run.seed}: {run.placement}"
+            name
+            if step.source is None or str(run.placement) in name
+            else f"{name}, seed {run.seed}: {run.placement}"
         )
         with LeaseKeeper(self.store, step.lease) as keeper:
             try:
@@ -313,34 +352,51 @@ class _Idle:
         self._alone_since, self._poll_s = None, POLL_S
 
     def pause(self, *, nothing: bool) -> None:
-        """Waits a little; `nothing`: there was nothing to do. Raises OperationError: only others can do the work, and none of
-        them is there.
+        """Waits a little; `nothing`: there was nothing to do. Raises OperationError: only others
+        can do the work, and none of them is there.
         """
         others = holders(self._worker.store, self._worker.owner)
         if others or self._alone_since is None:
             self._alone_since = None if others else time.monotonic()
         elif time.monotonic() - self._alone_since > LONELY_S:
             name = self._worker.store.name
-            raise OperationError(self._lacks() or f"no worker takes the rest of study '{name}': resume the study")
+            raise OperationError(
+                self._lacks() or f"no worker takes the rest of study '{name}': resume the study"
+            )
         pause = min(self._poll_s, LONGEST_POLL_S if nothing else LONGEST_LOCK_POLL_S)
         self._poll_s = 1.3 * pause
         who = "; ".join(others)
-        self._wait.pause(pause * random.uniform(0.8, 1.2), lambda: who or self._lacks() or "no worker has a run")
+        self._wait.pause(
+            pause * random.uniform(0.8, 1.2), lambda: who or self._lacks() or "no worker has a run"
+        )
 
     def _lacks(self) -> str:
         return next(filter(None, (source.lacks() for source in self._sources)), "")
 
 
 def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: TrainingError) -> None:
-    """Stops the study if the bare backbone fails, or several networks while no run of this protocol has a score."""
-    if isinstance(error, OutOfMemory) or any(s.purpose != BACKBONE for s in store.scores(protocol=run.protocol)):
+    """Stops the study if the bare backbone fails, or several networks while no run of this protocol
+    has a score.
+    """
+    if isinstance(error, OutOfMemory) or any(
+        s.purpose != BACKBONE for s in store.scores(protocol=run.protocol)
+    ):
         return
-    failed = {row.run.key for row in store.queue.rows(state="failed", protocol=run.protocol)} | {run.key}
+    failed = {row.run.key for row in store.queue.rows(state="failed", protocol=run.protocol)} | {
+        run.key
+    }
     if run.placement != BARE and len(failed) < MANY_FAILED:
         return
     own = recipe.training.evaluator is not None
-    kind, who = (RecipeError, "training.evaluator has not scored one run yet: ") if own else (TrainingError, "")
-    what = f"{len(failed)} networks failed and none has been scored, so the search stops; the last, '{run.placement}'"
+    kind, who = (
+        (RecipeError, "training.evaluator has not scored one run yet: ")
+        if own
+        else (TrainingError, "")
+    )
+    what = (
+        f"{len(failed)} networks failed and none has been scored, so the search stops; the last,"
+        f" '{run.placement}'"
+    )
     if run.placement == BARE:
         what = "the bare backbone fails, so every network would; nothing was recorded"
     raise kind(f"{who}{what}: {error}; fix this, then run nas-attn resume {store.name}") from error

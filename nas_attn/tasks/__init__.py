@@ -39,14 +39,24 @@ __all__ = [
     "variants",
 ]
 
-_ALL: tuple[Task, ...] = (Classification(), Segmentation(), UltralyticsDetection(), EvaluatedDetection(), Detection())
+_ALL: tuple[Task, ...] = (
+    Classification(),
+    Segmentation(),
+    UltralyticsDetection(),
+    EvaluatedDetection(),
+    Detection(),
+)
 TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _ALL})
-SHARES: Mapping[str, str] = MappingProxyType({name: title for task in _ALL for name, title in task.shares.items()})
+SHARES: Mapping[str, str] = MappingProxyType(
+    {name: title for task in _ALL for name, title in task.shares.items()}
+)
 
 
 def of(recipe: Recipe) -> Task:
     """The task of a recipe."""
-    return find(recipe.task.name, recipe.backbone.name, evaluated=recipe.training.evaluator is not None)
+    return find(
+        recipe.task.name, recipe.backbone.name, evaluated=recipe.training.evaluator is not None
+    )
 
 
 def variants(name: str) -> list[Task]:
@@ -55,5 +65,9 @@ def variants(name: str) -> list[Task]:
 
 
 def find(name: str, backbone: str, *, evaluated: bool = False) -> Task:
-    """The task of this name for this backbone. `evaluated`: the user's evaluator trains and scores, not the task's own trainer."""
-    return next(task for task in _ALL if task.name == name and task.fits(backbone, evaluated=evaluated))
+    """The task of this name for this backbone. `evaluated`: the user's evaluator trains and scores,
+    not the task's own trainer.
+    """
+    return next(
+        task for task in _ALL if task.name == name and task.fits(backbone, evaluated=evaluated)
+    )

@@ -1,4 +1,6 @@
-"""Tasks: one object each, with everything that differs between them. Loads no torch: code that needs it is named by its path."""
+"""Tasks: one object each, with everything that differs between them. Loads no torch: code that
+needs it is named by its path.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,14 @@ if TYPE_CHECKING:
 
 EXTERNAL = "external"  # Name of the data of an evaluator that brings its own
 MIXING = frozenset({"mixup", "MixUp", "CutMix"})  # Augmentations that mix the labels of images
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, per channel
+IMAGENET_MEAN, IMAGENET_STD = (
+    (0.485, 0.456, 0.406),
+    (
+        0.229,
+        0.224,
+        0.225,
+    ),
+)  # ImageNet's, per channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +62,40 @@ class Task(ABC):
     """A task: its metrics, its rules, its data, how it is learnt, timed and exported."""
 
     name: ClassVar[str]
-    shares: ClassVar[Mapping[str, str]]  # Metrics in percent (differences in points) -> title; the first is the default
-    guessed: ClassVar[Sequence[str]] = ()  # Of these: 1 / classes on average, if one class is guessed for all images
-    losses: ClassVar[Mapping[str, str]] = MappingProxyType({"loss": "log-loss"})  # Where lower is better -> title
-    per_image: ClassVar[bool] = False  # Whether a network is right or wrong about an image, for intervals on new images
-    conditions: ClassVar[Mapping[str, str]] = MappingProxyType({})  # Further conditions of a latency
-    why_constant: ClassVar[str] = ""  # Likely cause if all networks score the same; empty: nothing specific
+    shares: ClassVar[
+        Mapping[str, str]
+    ]  # Metrics in percent (differences in points) -> title; the first is the default
+    guessed: ClassVar[
+        Sequence[str]
+    ] = ()  # Of these: 1 / classes on average, if one class is guessed for all images
+    losses: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"loss": "log-loss"}
+    )  # Where lower is better -> title
+    per_image: ClassVar[bool] = (
+        False  # Whether a network is right or wrong about an image, for intervals on new images
+    )
+    conditions: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {}
+    )  # Further conditions of a latency
+    why_constant: ClassVar[str] = (
+        ""  # Likely cause if all networks score the same; empty: nothing specific
+    )
     answer: ClassVar[str] = "logits"  # What a network gives, `logits` or `boxes`
     labels: ClassVar[tables.Kind] = "classes"  # What its data sets know of an image
     own_trainer: ClassVar[bool] = True  # Whether our own trainer trains, unless an evaluator does
     paced_by_images: ClassVar[bool] = True  # Whether `init` looks at how many images a folder has
-    normalised: ClassVar[bool] = True  # Whether a network is fed normalised images; else from 0 to 1
+    normalised: ClassVar[bool] = (
+        True  # Whether a network is fed normalised images; else from 0 to 1
+    )
     hints: ClassVar[Hints]
     images_by: ClassVar[str]  # A subclass of `data.dataset.Classes`, which knows its images
     learnt_by: ClassVar[str]  # The loss and the metrics, a subclass of `training.learning.Learnt`
-    trained_by: ClassVar[str] = ""  # Function of the recipe: the default evaluator; empty: our trainer
-    exported_by: ClassVar[str] = "nas_attn.export.formats:Answers"  # What a network answers as a file
+    trained_by: ClassVar[str] = (
+        ""  # Function of the recipe: the default evaluator; empty: our trainer
+    )
+    exported_by: ClassVar[str] = (
+        "nas_attn.export.formats:Answers"  # What a network answers as a file
+    )
 
     @property
     def metric(self) -> str:
@@ -89,30 +116,48 @@ class Task(ABC):
         return kind
 
     def data_section(self, recipe: Recipe) -> DataSection:
-        """The recipe's data. Published weights set the normalisation and, for a folder, the size at which they were validated."""
+        """The recipe's data. Published weights set the normalisation and, for a folder, the size at
+        which they were validated.
+        """
         section, row = recipe.data, tables.find_data_set(recipe.data.name)
-        if "default" not in (recipe.training.weights, recipe.target.weights) or (row is not None and row.grey):
+        if "default" not in (recipe.training.weights, recipe.target.weights) or (
+            row is not None and row.grey
+        ):
             return section
         fed = named("nas_attn.backbones.building:published_input")(recipe.backbone.name)
-        changed: dict[str, Any] = {"mean": list(fed.mean), "std": list(fed.std)} if section.mean is None else {}
+        changed: dict[str, Any] = (
+            {"mean": list(fed.mean), "std": list(fed.std)} if section.mean is None else {}
+        )
         if section.name.startswith("folder:") and fed.size:
             size = section.size or fed.size
             resize = round(size * fed.resize / fed.size)
             changed |= {
                 "size": size,
-                "options": {"resize": resize, "interpolation": fed.interpolation, **section.options},
+                "options": {
+                    "resize": resize,
+                    "interpolation": fed.interpolation,
+                    **section.options,
+                },
             }
         return section.model_copy(update=changed)
 
-    def load(self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> Dataset | None:
-        """The recipe's data; None if an evaluator brings its own. DataError if they cannot be loaded."""
+    def load(
+        self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE
+    ) -> Dataset | None:
+        """The recipe's data; None if an evaluator brings its own. DataError if they cannot be
+        loaded.
+        """
         if recipe.data.name == EXTERNAL:
             return None
-        dataset: Dataset = named("nas_attn.data:load")(self.data_section(recipe), device=device, share=share, task=self)
+        dataset: Dataset = named("nas_attn.data:load")(
+            self.data_section(recipe), device=device, share=share, task=self
+        )
         return dataset
 
     def check_trainings(self, recipe: Recipe, dataset: Dataset | None) -> None:
-        """Makes the transforms, optimizers and schedules of search and target before anything is trained; DataError, RecipeError."""
+        """Makes the transforms, optimizers and schedules of search and target before anything is
+        trained; DataError, RecipeError.
+        """
         if dataset is None or recipe.training.evaluator is not None:
             return
         for training in (recipe.training, recipe.target_training):
@@ -128,12 +173,16 @@ class Task(ABC):
         return recipe.data.input_shape, recipe.data.classes or 1
 
     def missing_test(self, recipe: Recipe) -> str:
-        """Why there is no test split, with the way out; empty if there is one, or if only an evaluator knows."""
+        """Why there is no test split, with the way out; empty if there is one, or if only an
+        evaluator knows.
+        """
         dataset = self.load(recipe, device="cpu")
         return "" if dataset is None else dataset.missing_test
 
     def learnt(self, classes: int, loss: Named | None = None) -> Learnt:
-        """The loss and the metrics, for the trainer. Raises RecipeError: `training.loss` cannot be made, or is for other outputs."""
+        """The loss and the metrics, for the trainer. Raises RecipeError: `training.loss` cannot be
+        made, or is for other outputs.
+        """
         learnt: Learnt = named(self.learnt_by)(self, classes, loss)
         return learnt
 
@@ -215,7 +264,10 @@ class Classification(Task):
         if source != "folder":
             return ""
         classes, found, unreadable = named("nas_attn.data.folder:look_at")(place)
-        return f"{classes} classes, {found:,} images, {unreadable} unreadable{' (left out)' if unreadable else ''}"
+        return (
+            f"{classes} classes, {found:,} images, {unreadable}"
+            f" unreadable{' (left out)' if unreadable else ''}"
+        )
 
     def pace(self, data: str, *, small: bool) -> Pace:
         if data.startswith("folder:"):
@@ -233,13 +285,18 @@ class Segmentation(Task):
     images_by = "nas_attn.data.dataset:Masks"
     learnt_by = "nas_attn.training.learning:ClassOfPixel"
     hints = Hints(
-        backbones="smp:ARCHITECTURE/ENCODER, torchvision:NAME (lraspp_…, deeplabv3_…, fcn_…), package.module:function",
+        backbones=(
+            "smp:ARCHITECTURE/ENCODER, torchvision:NAME (lraspp_…, deeplabv3_…, fcn_…),"
+            " package.module:function"
+        ),
         own_images={"task": "segmentation", "data": "folder:PATH"},
     )
 
     def check(self, recipe: Recipe) -> None:
         for name in sorted(MIXING & recipe.augmentations):
-            raise ValueError(f"training.augment: '{name}' is not supported for segmentation: remove it")
+            raise ValueError(
+                f"training.augment: '{name}' is not supported for segmentation: remove it"
+            )
 
     def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
         return (classes, *size)
@@ -259,8 +316,13 @@ class Segmentation(Task):
 CLASSIFIERS = ("timm", "smp")  # Sources of networks that are no detectors
 USUAL_DETECTOR = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
 USUAL_SIDE = 320  # Of a detector's input, unless the data or the detector says otherwise
-FIXED_SIDES: Mapping[str, int] = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}  # Of one size
-MADE = 32  # Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is fed larger
+FIXED_SIDES: Mapping[str, int] = {
+    "ssd300_vgg16": 300,
+    "ssdlite320_mobilenet_v3_large": 320,
+}  # Of one size
+# Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is fed
+# larger
+MADE = 32
 YOLO = "nas_attn.data.boxes"
 COCO = """\
 size = {size}                         # side of the detector's input; the longer side of an image is scaled to it
@@ -276,7 +338,10 @@ class Detection(Task):
     shares = MappingProxyType({"map50_95": "mAP50-95", "map50": "mAP50"})
     losses = MappingProxyType({})
     conditions = MappingProxyType({"nms": "left out, where it is not part of the network itself"})
-    why_constant = "perhaps training is too brief for a detector to find anything (target.epochs), or the boxes do not match the images"
+    why_constant = (
+        "perhaps training is too brief for a detector to find anything (target.epochs), or the"
+        " boxes do not match the images"
+    )
     labels = "boxes"
     answer = "boxes"
     normalised = False
@@ -284,7 +349,9 @@ class Detection(Task):
     learnt_by = "nas_attn.training.learning:BoxesOfImage"
     exported_by = "nas_attn.export.formats:Boxes"
     hints = Hints(
-        backbones="torchvision:NAME (fasterrcnn_…, retinanet_…, fcos_…, ssd…), package.module:function",
+        backbones=(
+            "torchvision:NAME (fasterrcnn_…, retinanet_…, fcos_…, ssd…), package.module:function"
+        ),
         own_images={"task": "detection", "data": "coco:FOLDER", "backbone": USUAL_DETECTOR},
         space="detector",
     )
@@ -294,20 +361,26 @@ class Detection(Task):
         source, colon, _ = backbone.partition(":")
         if not colon or source in CLASSIFIERS:
             raise ValueError(
-                f"backbone.name = '{backbone}' is not a detector: give torchvision:fasterrcnn_mobilenet_v3_large_320_fpn, another "
-                "detector, or package.module:function for your own"
+                f"backbone.name = '{backbone}' is not a detector: give"
+                " torchvision:fasterrcnn_mobilenet_v3_large_320_fpn, another detector, or"
+                " package.module:function for your own"
             )
         row = tables.find_data_set(data.name)
         if row is None or not row.boxes:
             raise ValueError(
-                f"data.name = '{data.name}' has no boxes for '{backbone}': give {' or '.join(tables.data_sets_with('boxes'))} "
-                "(yolo:PATH.yaml is for a trainer that reads its images itself)"
+                f"data.name = '{data.name}' has no boxes for '{backbone}': give"
+                f" {' or '.join(tables.data_sets_with('boxes'))} (yolo:PATH.yaml is for a trainer"
+                " that reads its images itself)"
             )
         mixing = sorted(MIXING & recipe.augmentations)
         asked = [
             *(["training.loss"] if recipe.training.loss else []),
             *(f"{name} in training.augment" for name in mixing),
-            *(["training.execution"] if recipe.training.execution in ("compile", "cuda-graph") else []),
+            *(
+                ["training.execution"]
+                if recipe.training.execution in ("compile", "cuda-graph")
+                else []
+            ),
             *(f"data.{name}" for name in ("mean", "groups") if getattr(data, name) is not None),
         ]
         if asked:
@@ -315,9 +388,13 @@ class Detection(Task):
 
     def data_section(self, recipe: Recipe) -> DataSection:
         """The recipe's data, with the side of the detector's input."""
-        return recipe.data.model_copy(update={"size": recipe.data.size or usual_side(recipe.backbone.name)})
+        return recipe.data.model_copy(
+            update={"size": recipe.data.size or usual_side(recipe.backbone.name)}
+        )
 
-    def load(self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> Dataset | None:
+    def load(
+        self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE
+    ) -> Dataset | None:
         if recipe.data.name != EXTERNAL:
             named("nas_attn.training.learning:require_scorer")()
         return super().load(recipe, device=device, share=share)
@@ -335,7 +412,9 @@ class Detection(Task):
         return Pace(16, 30)
 
     def pace_of_few(self, images: float) -> Pace:
-        """1,500 steps, or 300 epochs: a detector finds nothing at all for the first few hundred steps."""
+        """1,500 steps, or 300 epochs: a detector finds nothing at all for the first few hundred
+        steps.
+        """
         return Pace(16, min(300, max(30, round(1500 * 16 / images))))
 
     def training_lines(self, backbone: str) -> str:
@@ -347,7 +426,9 @@ clip_norm = 5.0                    # the first steps of a detector have large gr
     def data_lines(self, data: str, backbone: str) -> str:
         if data.startswith("coco:"):
             return COCO.format(size=usual_side(backbone))
-        return sizes(data, MADE, FIXED_SIDES.get(backbone.removeprefix("torchvision:"), 4 * MADE), "")
+        return sizes(
+            data, MADE, FIXED_SIDES.get(backbone.removeprefix("torchvision:"), 4 * MADE), ""
+        )
 
 
 def usual_side(backbone: str) -> int:
@@ -356,7 +437,9 @@ def usual_side(backbone: str) -> int:
 
 
 def sizes(data: str, made: int, side: int, more: str) -> str:
-    """Lines of `[data]` about the side of images: `made`, of a made image; `side`, of the detector's input."""
+    """Lines of `[data]` about the side of images: `made`, of a made image; `side`, of the
+    detector's input.
+    """
     said = f"side of the detector's input{more}"
     if data != "digits":
         return f"size = 640                         # {said}\n"
@@ -365,7 +448,9 @@ def sizes(data: str, made: int, side: int, more: str) -> str:
 
 
 class EvaluatedDetection(Detection):
-    """A detection whose trainer, an evaluator, reads the images itself, from a YAML file in the layout of YOLO."""
+    """A detection whose trainer, an evaluator, reads the images itself, from a YAML file in the
+    layout of YOLO.
+    """
 
     def fits(self, backbone: str, *, evaluated: bool) -> bool:
         return evaluated
@@ -376,7 +461,9 @@ class EvaluatedDetection(Detection):
     def data_section(self, recipe: Recipe) -> DataSection:
         return recipe.data
 
-    def load(self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE) -> Dataset | None:
+    def load(
+        self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE
+    ) -> Dataset | None:
         return None
 
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
@@ -388,4 +475,7 @@ class EvaluatedDetection(Detection):
     def missing_test(self, recipe: Recipe) -> str:
         if recipe.data.name == EXTERNAL or named(f"{YOLO}:described")(recipe.data).get("test"):
             return ""
-        return f"data YAML '{named(f'{YOLO}:data_file')(recipe.data)}' has no test split: add test: and its images"
+        return (
+            f"data YAML '{named(f'{YOLO}:data_file')(recipe.data)}' has no test split: add test:"
+            " and its images"
+        )

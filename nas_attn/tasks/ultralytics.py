@@ -23,7 +23,12 @@ OURS = (  # Settings of `[training]` that only our own trainer knows
     "transforms",
     "schedule",
 )
-LOADED_HERE = ("validation", "train_subset", "mean", "groups")  # Settings of `[data]` for images that are loaded here
+LOADED_HERE = (
+    "validation",
+    "train_subset",
+    "mean",
+    "groups",
+)  # Settings of `[data]` for images that are loaded here
 MADE_FOR_YOLO = 64  # Side of a made image
 
 
@@ -47,28 +52,44 @@ class UltralyticsDetection(EvaluatedDetection):
         usual = type(recipe.training)()
         asked = [name for name in OURS if getattr(recipe.training, name) != getattr(usual, name)]
         if asked:
-            raise ValueError(f"training.{asked[0]} is not supported with ultralytics' trainer: remove it")
+            raise ValueError(
+                f"training.{asked[0]} is not supported with ultralytics' trainer: remove it"
+            )
         given = [name for name in LOADED_HERE if getattr(recipe.data, name) is not None]
         if given:
-            raise ValueError(f"data.{given[0]} is not for ultralytics' trainer, whose YAML names the splits: remove it")
+            raise ValueError(
+                f"data.{given[0]} is not for ultralytics' trainer, whose YAML names the splits:"
+                " remove it"
+            )
         if recipe.training.start == "backbone":
             raise ValueError(
-                "ultralytics' trainer needs training.start = 'scratch', or 'pretrained' with weights = 'default' for a .pt"
+                "ultralytics' trainer needs training.start = 'scratch', or 'pretrained' with"
+                " weights = 'default' for a .pt"
             )
 
     def usual_backbone(self, data: str, *, small: bool) -> str:
         return f"{PREFIX}yolo11n.yaml"
 
     def seen(self, data: str, images: float, backbone: str) -> str:
-        """Warns of few images: after 400 epochs on 40 made images of 64 x 64 pixels, YOLO11n found nothing."""
-        if data.startswith("coco:") or not 0 < images < FEWEST_FOR_YOLO or not backbone.endswith((".yaml", ".yml")):
+        """Warns of few images: after 400 epochs on 40 made images of 64 x 64 pixels, YOLO11n found
+        nothing.
+        """
+        if (
+            data.startswith("coco:")
+            or not 0 < images < FEWEST_FOR_YOLO
+            or not backbone.endswith((".yaml", ".yml"))
+        ):
             return super().seen(data, images, backbone)
         return (
-            f"{images:.0f} images are few for a YOLO from random weights: if it scores 0, give its .pt as the backbone"
+            f"{images:.0f} images are few for a YOLO from random weights: if it scores 0, give its"
+            " .pt as the backbone"
         )
 
     def training_lines(self, backbone: str) -> str:
-        return "learning_rate = 0.01               # from a .pt: a fifth of it, or finetune_learning_rate\n"
+        return (
+            "learning_rate = 0.01               # from a .pt: a fifth of it, or"
+            " finetune_learning_rate\n"
+        )
 
     def data_lines(self, data: str, backbone: str) -> str:
         return sizes(data, MADE_FOR_YOLO, MADE_FOR_YOLO, ", a multiple of 32")

@@ -1,4 +1,6 @@
-"""A task for the trainer: the expected output, the loss, the metrics. Detectors are scored by COCO's mAP."""
+"""A task for the trainer: the expected output, the loss, the metrics. Detectors are scored by
+COCO's mAP.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +27,26 @@ from nas_attn.tasks import Task
 
 
 def answer_of(output: object) -> object:
-    """The main tensor of a network's output; torchvision's segmentation networks return it under `out`."""
+    """The main tensor of a network's output; torchvision's segmentation networks return it under
+    `out`.
+    """
     return output.get("out") if isinstance(output, Mapping) else output
 
 
 class OwnLoss:
-    """`training.loss`, called with logits (B, classes, ...) and class numbers or shares of classes: the mean over a batch."""
+    """`training.loss`, called with logits (B, classes, ...) and class numbers or shares of classes:
+    the mean over a batch.
+    """
 
     def __init__(self, named: Named, output: Sequence[int]) -> None:
-        """`output`: shape of one image's logits. Raises RecipeError: an unknown name, wrong arguments, or not for such logits."""
+        """`output`: shape of one image's logits. Raises RecipeError: an unknown name, wrong
+        arguments, or not for such logits.
+        """
         self._said = f"training.loss = '{named.name}'"
         self._loss = self._made(named, masked=len(output) > 1)
-        self._logits = torch.zeros(output[0] + 1, *output)  # a batch size other than the number of classes
+        self._logits = torch.zeros(
+            output[0] + 1, *output
+        )  # a batch size other than the number of classes
         self._y = torch.zeros(len(self._logits), *output[1:], dtype=torch.long)
         self._shares = False
         try:
@@ -54,8 +64,12 @@ class OwnLoss:
         elif named.name in kinds:
             make = kinds[named.name]
         else:
-            raise RecipeError(f"training.loss: torch.nn has no '{named.name}': {did_you_mean(named.name, kinds)}")
-        arguments = {k: torch.tensor(v) if isinstance(v, list) else v for k, v in named.arguments.items()}
+            raise RecipeError(
+                f"training.loss: torch.nn has no '{named.name}': {did_you_mean(named.name, kinds)}"
+            )
+        arguments = {
+            k: torch.tensor(v) if isinstance(v, list) else v for k, v in named.arguments.items()
+        }
         try:
             if masked and "ignore_index" in inspect.signature(make).parameters:
                 arguments.setdefault("ignore_index", NOT_COUNTED)
@@ -71,11 +85,19 @@ class OwnLoss:
     def _try(self, y: Tensor) -> None:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about shapes that do not fit: these raise an error here
+                warnings.simplefilter(
+                    "ignore"
+                )  # about shapes that do not fit: these raise an error here
                 found = self._loss(self._logits, y)
         except Exception as error:  # anybody's loss
-            what = "shares of classes, as MixUp makes them" if y.is_floating_point() else "class numbers"
-            raise RecipeError(f"{self._said} does not take {what}: {shorten(first_line(error))}") from None
+            what = (
+                "shares of classes, as MixUp makes them"
+                if y.is_floating_point()
+                else "class numbers"
+            )
+            raise RecipeError(
+                f"{self._said} does not take {what}: {shorten(first_line(error))}"
+            ) from None
         if not isinstance(found, Tensor) or found.ndim:
             raise RecipeError(f"{self._said} must give one number for a batch: leave out reduction")
 
@@ -110,7 +132,9 @@ class Tally(ABC):
 class Learnt(ABC):
     """A task's interface for the trainer."""
 
-    recordable = True  # Whether all batches have the same operations: compiling and recording need it
+    recordable = (
+        True  # Whether all batches have the same operations: compiling and recording need it
+    )
 
     def __init__(self, task: Task, classes: int, loss: Named | None = None) -> None:
         self.task, self.classes = task, classes
@@ -121,12 +145,16 @@ class Learnt(ABC):
         return network(x)
 
     def logits(self, output: object, x: Tensor) -> Tensor:
-        """float32 logits (B, classes) or (B, classes, H, W) of a network's output for x; TrainingError: another shape."""
+        """float32 logits (B, classes) or (B, classes, H, W) of a network's output for x;
+        TrainingError: another shape.
+        """
         found = answer_of(output)
         expected = (len(x), *self.task.output(self.classes, (x.shape[2], x.shape[3])))
         if not isinstance(found, Tensor) or found.shape != expected:
             what = tuple(found.shape) if isinstance(found, Tensor) else type(output).__name__
-            raise TrainingError(f"the network returns {what} for {len(x)} images, not a tensor of {expected}")
+            raise TrainingError(
+                f"the network returns {what} for {len(x)} images, not a tensor of {expected}"
+            )
         return found.float()
 
     @abstractmethod
@@ -138,7 +166,9 @@ class Learnt(ABC):
         return self._own(logits, y) * len(y) if self._own else self.loss(logits, y)
 
     def require_shares(self) -> None:
-        """Raises RecipeError: `training.loss` cannot learn from images with shares of several classes, as MixUp makes them."""
+        """Raises RecipeError: `training.loss` cannot learn from images with shares of several
+        classes, as MixUp makes them.
+        """
         if self._own:
             self._own.require_shares()
 
@@ -192,7 +222,9 @@ class _Images(Tally):
 
 
 class ClassOfPixel(Learnt):
-    """A class of each pixel: y is int64 (B, H, W), NOT_COUNTED where there is none. Each image weighs the same in the loss."""
+    """A class of each pixel: y is int64 (B, H, W), NOT_COUNTED where there is none. Each image
+    weighs the same in the loss.
+    """
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         each = cross_entropy(logits, y, reduction="none", ignore_index=NOT_COUNTED)
@@ -211,7 +243,9 @@ class _Pixels(Tally):
 
     def add(self, answer: Any, y: Tensor) -> None:
         counted, found = y != NOT_COUNTED, answer.argmax(1)
-        place = torch.where(counted, y * self._classes + found, self._classes**2)  # indexing would wait for the device
+        place = torch.where(
+            counted, y * self._classes + found, self._classes**2
+        )  # indexing would wait for the device
         self._shares.append(((found == y) & counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1))
         counts = torch.bincount(place.flatten(), minlength=self._classes**2 + 1)
         self._counts = counts if self._counts is None else self._counts + counts
@@ -219,7 +253,11 @@ class _Pixels(Tally):
     def metrics(self, loss: float) -> dict[str, float]:
         assert self._counts is not None  # no split is empty
         pairs = self._counts[:-1].view(self._classes, self._classes).cpu().numpy()
-        return {"mean_iou": mean_iou(pairs), "pixel_accuracy": float(np.diag(pairs).sum() / pairs.sum()), "loss": loss}
+        return {
+            "mean_iou": mean_iou(pairs),
+            "pixel_accuracy": float(np.diag(pairs).sum() / pairs.sum()),
+            "loss": loss,
+        }
 
     def answers(self) -> dict[str, Any]:
         assert self._counts is not None  # no split is empty
@@ -229,11 +267,18 @@ class _Pixels(Tally):
 
 def confusion(labels: Tensor, predicted: Tensor, classes: int) -> NDArray[Any]:
     """(classes, classes) counts of int64 (N,) labels and predictions; rows are the true ones."""
-    return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).cpu().numpy()
+    return (
+        torch.bincount(labels * classes + predicted, minlength=classes**2)
+        .view(classes, classes)
+        .cpu()
+        .numpy()
+    )
 
 
 def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
-    """`balanced_accuracy` and `macro_f1`. A class without images is left out; a class that is never predicted has an F1 of 0."""
+    """`balanced_accuracy` and `macro_f1`. A class without images is left out; a class that is never
+    predicted has an F1 of 0.
+    """
     right, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
     there = true > 0
     recall = right[there] / true[there]
@@ -242,7 +287,9 @@ def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
 
 
 def mean_iou(counts: NDArray[np.int64]) -> float:
-    """Mean IoU from counts of pixels (classes, classes); rows are true. A class without pixels is left out of the mean."""
+    """Mean IoU from counts of pixels (classes, classes); rows are true. A class without pixels is
+    left out of the mean.
+    """
     both, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
     there = true > 0
     return float((both[there] / (true[there] + taken[there] - both[there])).mean())
@@ -259,12 +306,17 @@ MOST = 100  # boxes of an image that count, highest scores first, as in COCO
 def require_scorer() -> None:
     """Raises RecipeError: pycocotools is not installed."""
     if importlib.util.find_spec("pycocotools") is None:
-        raise RecipeError("detection is scored by pycocotools, which is missing: pip install 'nas-attn[detection]'")
+        raise RecipeError(
+            "detection is scored by pycocotools, which is missing: pip install"
+            " 'nas-attn[detection]'"
+        )
 
 
 class BoxesOfImage(Learnt):
-    """Boxes with classes: y is float32 (B, M, 5), `data.boxes.BoxTable`. While training, a network takes images and `boxes` (pixels) and
-    `labels` (from 1) of each, and returns its mean losses by name; else it returns `boxes`, `labels`, `scores` of each."""
+    """Boxes with classes: y is float32 (B, M, 5), `data.boxes.BoxTable`. While training, a network
+    takes images and `boxes` (pixels) and `labels` (from 1) of each, and returns its mean losses by
+    name; else it returns `boxes`, `labels`, `scores` of each.
+    """
 
     recordable = False
 
@@ -279,12 +331,14 @@ class BoxesOfImage(Learnt):
         return network(list(x), [{"boxes": k[:, 1:], "labels": k[:, 0].long()} for k in known])
 
     def logits(self, output: object, x: Tensor) -> Tensor:
-        """float32 (losses,) of what a network returns while training. Raises TrainingError: it returns something else."""
+        """float32 (losses,) of what a network returns while training. Raises TrainingError: it
+        returns something else.
+        """
         losses = list(output.values()) if isinstance(output, Mapping) else []
         if not losses or not all(isinstance(loss, Tensor) and loss.ndim == 0 for loss in losses):
             raise TrainingError(
-                f"the network returns a {type(output).__name__} while training, not its losses by name as torchvision's "
-                "detectors do"
+                f"the network returns a {type(output).__name__} while training, not its losses by"
+                " name as torchvision's detectors do"
             )
         return torch.stack([loss.float() for loss in losses])
 
@@ -309,22 +363,36 @@ class Boxes(Tally):
 
     def __init__(self, classes: int) -> None:
         self._classes = classes
-        self._found: list[Tensor] = []  # of each image (K, 6): left, top, right, bottom, score, label
+        self._found: list[
+            Tensor
+        ] = []  # of each image (K, 6): left, top, right, bottom, score, label
         self._there: list[Tensor] = []
-        self._precision: NDArray[Any] | None = None  # pycocotools', (IoUs, recalls, classes); None: nothing was found
+        self._precision: NDArray[Any] | None = (
+            None  # pycocotools', (IoUs, recalls, classes); None: nothing was found
+        )
 
     def add(self, answer: Any, y: Tensor) -> None:
-        """Adds a network's output for a batch, with its true boxes (B, M, 5). Raises TrainingError: another kind of output."""
-        names, sized = ("boxes", "labels", "scores"), isinstance(answer, Sequence) and len(answer) == len(y)
+        """Adds a network's output for a batch, with its true boxes (B, M, 5). Raises TrainingError:
+        another kind of output.
+        """
+        names, sized = (
+            ("boxes", "labels", "scores"),
+            isinstance(answer, Sequence) and len(answer) == len(y),
+        )
         if not sized or not all(
-            isinstance(one, Mapping) and all(isinstance(one.get(n), Tensor) for n in names) for one in answer
+            isinstance(one, Mapping) and all(isinstance(one.get(n), Tensor) for n in names)
+            for one in answer
         ):
             raise TrainingError(
-                f"the network returns a {type(answer).__name__} for {len(y)} images, not a list with the boxes, labels and scores "
-                "of each, as torchvision's detectors do"
+                f"the network returns a {type(answer).__name__} for {len(y)} images, not a list"
+                " with the boxes, labels and scores of each, as torchvision's detectors do"
             )
         for one in answer:
-            columns = (one["boxes"].float(), one["scores"].float()[:, None], one["labels"].float()[:, None])
+            columns = (
+                one["boxes"].float(),
+                one["scores"].float()[:, None],
+                one["labels"].float()[:, None],
+            )
             self._found.append(torch.cat(columns, 1)[one["scores"].argsort(descending=True)[:MOST]])
         self._there += list(y)
 
@@ -344,13 +412,22 @@ class Boxes(Tally):
             counted.accumulate()
             counted.summarize()
         self._precision = counted.eval["precision"][:, :, :, 0, -1]
-        return {"map50_95": max(0.0, float(counted.stats[0])), "map50": max(0.0, float(counted.stats[1]))}
+        return {
+            "map50_95": max(0.0, float(counted.stats[0])),
+            "map50": max(0.0, float(counted.stats[1])),
+        }
 
     def answers(self) -> dict[str, Any]:
         found = self._precision
-        each = [0.0] * self._classes if found is None else [row[row >= 0] for row in found.transpose(2, 0, 1)]
+        each = (
+            [0.0] * self._classes
+            if found is None
+            else [row[row >= 0] for row in found.transpose(2, 0, 1)]
+        )
         means = [float(np.mean(values)) if np.size(values) else None for values in each]
-        counts = np.sum([_confused(*of, self._classes) for of in zip(self._found, self._there, strict=True)], 0)
+        counts = np.sum(
+            [_confused(*of, self._classes) for of in zip(self._found, self._there, strict=True)], 0
+        )
         images = rounded(list(map(_f1, self._found, self._there)))
         return {"average_precision": means, "images": images, "counts": counts.tolist()}
 
@@ -359,7 +436,12 @@ class Boxes(Tally):
         for image, boxes in enumerate(self._there):
             for label, left, top, right, bottom in boxes[boxes[:, 0] != 0].tolist():
                 wide, high = right - left, bottom - top
-                of = {"id": len(rows) + 1, "image_id": image, "category_id": int(abs(label)), "iscrowd": int(label < 0)}
+                of = {
+                    "id": len(rows) + 1,
+                    "image_id": image,
+                    "category_id": int(abs(label)),
+                    "iscrowd": int(label < 0),
+                }
                 rows.append({**of, "bbox": [left, top, wide, high], "area": wide * high})
         categories = [{"id": number, "name": str(number)} for number in range(1, self._classes + 1)]
         images = [{"id": image} for image in range(len(self._there))]
@@ -372,7 +454,11 @@ class Boxes(Tally):
             table = boxes.cpu().double().numpy()
             table = table[np.isfinite(table).all(1)]
             size = table[:, 2:4] - table[:, :2]
-            tables.append(np.hstack([np.full((len(table), 1), float(image)), table[:, :2], size, table[:, 4:]]))
+            tables.append(
+                np.hstack(
+                    [np.full((len(table), 1), float(image)), table[:, :2], size, table[:, 4:]]
+                )
+            )
         return np.concatenate(tables)
 
 
@@ -388,7 +474,9 @@ def _overlaps(found: Tensor, there: Tensor) -> Tensor:
 
 
 def _confused(found: Tensor, there: Tensor, classes: int) -> NDArray[np.int64]:
-    """(classes + 1, classes + 1) counts of an image's boxes, as in `_f1`: true class, found class; the last one means no box."""
+    """(classes + 1, classes + 1) counts of an image's boxes, as in `_f1`: true class, found class;
+    the last one means no box.
+    """
     found, there = found[found[:, 4] >= SURE].cpu(), there[there[:, 0] > 0].cpu()
     counts, left = np.zeros((classes + 1, classes + 1), np.int64), _overlaps(found, there)
     for row, label in zip(left, found[:, 5].long().tolist(), strict=True):
@@ -403,7 +491,9 @@ def _confused(found: Tensor, there: Tensor, classes: int) -> NDArray[np.int64]:
 
 
 def _f1(found: Tensor, there: Tensor) -> float:
-    """F1 of an image's boxes: `found` (K, 6) as in `Boxes`, `there` (M, 5) as in a `BoxTable`; each true box is found at most once."""
+    """F1 of an image's boxes: `found` (K, 6) as in `Boxes`, `there` (M, 5) as in a `BoxTable`; each
+    true box is found at most once.
+    """
     found, there = found[found[:, 4] >= SURE].cpu(), there[there[:, 0] > 0].cpu()
     overlaps = _overlaps(found, there) * (found[:, 5:] == there[None, :, 0])
     hits, free = 0, torch.ones(len(there), dtype=torch.bool)

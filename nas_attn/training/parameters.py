@@ -1,4 +1,6 @@
-"""Parameter groups, the optimizer, schedules of the learning rate by torch's names, and averaged weights."""
+"""Parameter groups, the optimizer, schedules of the learning rate by torch's names, and averaged
+weights.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,19 @@ LANES = 16  # numbers that a CPU's vector register holds, at most
 LENGTHS = ("T_max", "total_iters", "step_size", "milestones")  # arguments that are lengths of time
 
 
-def schedule_factors(schedule: Sequence[Schedule], epochs: int, steps: int, peak: float) -> list[float]:
-    """Factor on the learning rate `peak` at each step; RecipeError: a wrong name or argument, or longer than the training."""
+def schedule_factors(
+    schedule: Sequence[Schedule], epochs: int, steps: int, peak: float
+) -> list[float]:
+    """Factor on the learning rate `peak` at each step; RecipeError: a wrong name or argument, or
+    longer than the training.
+    """
     factors: list[float] = []
     for number, part in enumerate(schedule):
         left, last = epochs - len(factors) // steps, number == len(schedule) - 1
         if part.epochs is None and not last:
-            raise RecipeError(f"training.schedule: '{part.name}' needs epochs, since another part follows it")
+            raise RecipeError(
+                f"training.schedule: '{part.name}' needs epochs, since another part follows it"
+            )
         if part.epochs is not None and part.epochs < 1:
             length = min(max(1, round(part.epochs * epochs)), left - 1)
         else:
@@ -38,7 +46,8 @@ def schedule_factors(schedule: Sequence[Schedule], epochs: int, steps: int, peak
         if length > left or (length == left and not last) or (last and length < left):
             taken = several(epochs - left + length, "epoch")
             raise RecipeError(
-                f"training.schedule: its parts up to '{part.name}' take {taken}, but a training has {epochs}"
+                f"training.schedule: its parts up to '{part.name}' take {taken}, but a training has"
+                f" {epochs}"
             )
         factors += _factors(part, length, steps, peak)
     return factors
@@ -47,16 +56,25 @@ def schedule_factors(schedule: Sequence[Schedule], epochs: int, steps: int, peak
 def _factors(part: Schedule, epochs: int, steps: int, peak: float) -> Iterator[float]:
     kinds, arguments = vars(lr_scheduler), part.arguments
     if not isinstance(kinds.get(part.name), type):
-        known = [name for name, kind in kinds.items() if isinstance(kind, type) and name[:1].isupper()]
-        raise RecipeError(f"training.schedule: torch has no '{part.name}': {did_you_mean(part.name, known)}")
+        known = [
+            name for name, kind in kinds.items() if isinstance(kind, type) and name[:1].isupper()
+        ]
+        raise RecipeError(
+            f"training.schedule: torch has no '{part.name}': {did_you_mean(part.name, known)}"
+        )
     by_step = part.name in BY_STEP
     for name in LENGTHS if not by_step else ():
         if name in arguments:
             arguments[name] = _in_epochs(arguments[name], epochs)
-        longest = max(arguments[name]) if isinstance(arguments.get(name), list) else arguments.get(name, 0)
+        longest = (
+            max(arguments[name])
+            if isinstance(arguments.get(name), list)
+            else arguments.get(name, 0)
+        )
         if isinstance(longest, int | float) and longest > epochs:
             raise RecipeError(
-                f"training.schedule: {name} = {longest} of '{part.name}' exceeds its {several(epochs, 'epoch')}"
+                f"training.schedule: {name} = {longest} of '{part.name}' exceeds its"
+                f" {several(epochs, 'epoch')}"
             )
     parameters = inspect.signature(kinds[part.name]).parameters
     usual: dict[str, Any] = {"T_max": epochs, "total_iters": epochs, "total_steps": epochs * steps}
@@ -71,33 +89,51 @@ def _factors(part: Schedule, epochs: int, steps: int, peak: float) -> Iterator[f
             if (by_step or (step + 1) % steps == 0) and step + 1 < epochs * steps:
                 scheduler.step()
     except (TypeError, ValueError, AttributeError) as error:
-        raise RecipeError(f"training.schedule: '{part.name}' cannot be made: {first_line(error)}") from None
+        raise RecipeError(
+            f"training.schedule: '{part.name}' cannot be made: {first_line(error)}"
+        ) from None
 
 
 def _in_epochs(length: Any, epochs: int) -> Any:
-    """A length as a recipe gives it: epochs, or below 1 a share of all of them; or a list of such."""
+    """A length as a recipe gives it: epochs, or below 1 a share of all of them; or a list of
+    such.
+    """
     if isinstance(length, list):
         return [_in_epochs(one, epochs) for one in length]
-    return max(1, round(length * epochs)) if isinstance(length, float) and 0 < length < 1 else length
+    return (
+        max(1, round(length * epochs)) if isinstance(length, float) and 0 < length < 1 else length
+    )
 
 
 Rate = float | Mapping[str, float]
-"""Factor on the learning rate of all parameters except attention's, or of each by its name (1 if it is missing)."""
-NORM_MOMENTUM = 0.1  # BatchNorm's least momentum: some networks' (MnasNet: 0.0003) need hundreds of epochs
+"""Factor on the learning rate of all parameters except attention's, or of each by its name (1 if it
+is missing).
+"""
+NORM_MOMENTUM = (
+    0.1  # BatchNorm's least momentum: some networks' (MnasNet: 0.0003) need hundreds of epochs
+)
 
 
 def make_optimizer(
     model: nn.Module, section: TrainingSection, attention: Collection[str], backbone_factor: Rate
 ) -> torch.optim.Optimizer | None:
-    """The recipe's optimizer, fused if possible; None if nothing is trained. Groups: backbone, by its factors, and attention, each
-    with and without weight decay (biases, norms, scalars: without). A group's `factor` multiplies the scheduled rate."""
+    """The recipe's optimizer, fused if possible; None if nothing is trained. Groups: backbone, by
+    its factors, and attention, each with and without weight decay (biases, norms, scalars:
+    without). A group's `factor` multiplies the scheduled rate.
+    """
     found: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        factor = section.attention_learning_rate if name in attention else rate_of(name, backbone_factor)
+        factor = (
+            section.attention_learning_rate if name in attention else rate_of(name, backbone_factor)
+        )
         if parameter.requires_grad:
             found.setdefault((name in attention, factor, parameter.ndim < 2), []).append(parameter)
     groups = [
-        {"params": members, "factor": factor, "weight_decay": 0.0 if spared else section.weight_decay}
+        {
+            "params": members,
+            "factor": factor,
+            "weight_decay": 0.0 if spared else section.weight_decay,
+        }
         for (_, factor, spared), members in sorted(found.items(), key=lambda item: item[0])
     ]
     return _optimizer(groups, section, 0.0) if groups else None
@@ -109,42 +145,67 @@ def rate_of(name: str, factor: Rate) -> float:
 
 
 def check_training(section: TrainingSection) -> None:
-    """Makes optimizer and schedule before anything is trained. RecipeError: unknown, wrong arguments, or too long. Warns of an average
-    with mostly untrained weights."""
+    """Makes optimizer and schedule before anything is trained. RecipeError: unknown, wrong
+    arguments, or too long. Warns of an average with mostly untrained weights.
+    """
     kept = section.ema ** (KEPT_PER * section.rungs[0])
     if kept > MOST_KEPT:
         warnings.warn(
-            f"training.ema = {section.ema:g} keeps {100 * kept:.0f} % of the untrained weights after {several(section.rungs[0], 'epoch')}, "
-            "and the averaged weights are scored: give less",
+            f"training.ema = {section.ema:g} keeps {100 * kept:.0f} % of the untrained weights"
+            f" after {several(section.rungs[0], 'epoch')}, and the averaged weights are scored:"
+            " give less",
             NasAttnWarning,
             stacklevel=2,
         )
     _optimizer([{"params": [torch.zeros(1, requires_grad=True)]}], section, 0.1)
-    for epochs in {section.rungs[-1], section.backbone_epochs} if section.start == "backbone" else {section.rungs[-1]}:
+    for epochs in (
+        {section.rungs[-1], section.backbone_epochs}
+        if section.start == "backbone"
+        else {section.rungs[-1]}
+    ):
         schedule_factors(section.schedule, epochs, 1, section.learning_rate)
 
 
-def _optimizer(groups: list[dict[str, Any]], section: TrainingSection, rate: float) -> torch.optim.Optimizer:
+def _optimizer(
+    groups: list[dict[str, Any]], section: TrainingSection, rate: float
+) -> torch.optim.Optimizer:
     name, kinds = section.optimizer, vars(torch.optim)
     if ":" in name:
         make = load_object(name, what="training.optimizer", error=RecipeError)
     elif isinstance(kinds.get(name), type):
         make = kinds[name]
     else:
-        known = [key for key, kind in kinds.items() if isinstance(kind, type) and key != "Optimizer"]
-        raise RecipeError(f"torch.optim has no optimizer '{name}' (training.optimizer): {did_you_mean(name, known)}")
-    arguments = USUAL.get(name, {}) if section.optimizer_arguments is None else section.optimizer_arguments
+        known = [
+            key for key, kind in kinds.items() if isinstance(kind, type) and key != "Optimizer"
+        ]
+        raise RecipeError(
+            f"torch.optim has no optimizer '{name}' (training.optimizer):"
+            f" {did_you_mean(name, known)}"
+        )
+    arguments = (
+        USUAL.get(name, {}) if section.optimizer_arguments is None else section.optimizer_arguments
+    )
     fused = {"fused": True} if name in FUSED and "foreach" not in arguments else {}
     try:
         optimizer = make(groups, **{"lr": rate, **fused, **arguments})
     except (TypeError, ValueError, RuntimeError) as error:
-        raise RecipeError(f"training.optimizer = '{name}' cannot be made: {first_line(error)}") from None
+        raise RecipeError(
+            f"training.optimizer = '{name}' cannot be made: {first_line(error)}"
+        ) from None
     assert isinstance(optimizer, torch.optim.Optimizer)
     return optimizer
 
 
-USUAL: Mapping[str, Mapping[str, Any]] = {"SGD": {"momentum": 0.9, "nesterov": True}, "AdamW": {"betas": (0.9, 0.99)}}
-FUSED = ("SGD", "AdamW", "Adam", "Adagrad")  # Of torch, with one kernel for all parameters, which can be recorded
+USUAL: Mapping[str, Mapping[str, Any]] = {
+    "SGD": {"momentum": 0.9, "nesterov": True},
+    "AdamW": {"betas": (0.9, 0.99)},
+}
+FUSED = (
+    "SGD",
+    "AdamW",
+    "Adam",
+    "Adagrad",
+)  # Of torch, with one kernel for all parameters, which can be recorded
 
 
 @contextmanager
@@ -166,7 +227,9 @@ def prompt_norms(model: nn.Module) -> Iterator[None]:
     slow = {
         module: module.momentum
         for module in model.modules()
-        if isinstance(module, _BatchNorm) and module.momentum is not None and 0 < module.momentum < NORM_MOMENTUM
+        if isinstance(module, _BatchNorm)
+        and module.momentum is not None
+        and 0 < module.momentum < NORM_MOMENTUM
     }
     for module in slow:
         module.momentum = NORM_MOMENTUM
@@ -179,16 +242,25 @@ def prompt_norms(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def plain_order(model: nn.Module) -> Iterator[None]:
-    """Inside, convolutions that oneDNN cannot train in channels-last order get their images in the usual one.
+    """Inside, convolutions that oneDNN cannot train in channels-last order get their images in the
+    usual one.
 
-    With a kernel of 1, a stride, and fewer input channels than a vector register holds, their gradient is written past
-    its memory (github.com/uxlfoundation/oneDNN/issues/6035). RepVGG and MobileOne have one: the process died in training.
+    With a kernel of 1, a stride, and fewer input channels than a vector register holds, their
+    gradient is written past its memory (github.com/uxlfoundation/oneDNN/issues/6035). RepVGG and
+    MobileOne have one: the process died in training.
     """
-    one = [m for m in model.modules() if isinstance(m, nn.Conv2d) and set(m.kernel_size) == {1} and max(m.stride) > 1]
+    one = [
+        m
+        for m in model.modules()
+        if isinstance(m, nn.Conv2d) and set(m.kernel_size) == {1} and max(m.stride) > 1
+    ]
     narrow = [module for module in one if module.in_channels < LANES]
     for module in narrow:
         module.weight.data = module.weight.data.clone(memory_format=torch.contiguous_format)
-    hooks = [m.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:])) for m in narrow]
+    hooks = [
+        m.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
+        for m in narrow
+    ]
     try:
         yield
     finally:
@@ -197,7 +269,9 @@ def plain_order(model: nn.Module) -> Iterator[None]:
 
 
 def set_training_mode(model: nn.Module) -> None:
-    """Sets training mode, except for modules whose own parameters are all frozen: a frozen BatchNorm keeps its statistics."""
+    """Sets training mode, except for modules whose own parameters are all frozen: a frozen
+    BatchNorm keeps its statistics.
+    """
     model.train()
     for module in model.modules():
         own = list(module.parameters(recurse=False))
@@ -206,7 +280,9 @@ def set_training_mode(model: nn.Module) -> None:
 
 
 class WeightAverage:
-    """Exponential moving average of all parameters and floating-point buffers (Polyak averaging)."""
+    """Exponential moving average of all parameters and floating-point buffers (Polyak
+    averaging).
+    """
 
     def __init__(self, model: nn.Module) -> None:
         tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
@@ -216,7 +292,9 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, keep: float) -> None:
         """One step: average = keep * average + (1 - keep) * weights."""
-        torch._foreach_lerp_(list(self._average.values()), [t.detach() for t in self._live.values()], 1.0 - keep)
+        torch._foreach_lerp_(
+            list(self._average.values()), [t.detach() for t in self._live.values()], 1.0 - keep
+        )
 
     def state(self) -> dict[str, Tensor]:
         return self._average

@@ -1,4 +1,6 @@
-"""One training from rung to rung, and its checkpoints: tensors and plain values, read with `weights_only=True`."""
+"""One training from rung to rung, and its checkpoints: tensors and plain values, read with
+`weights_only=True`.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class CheckpointSlot(Protocol):
         """The last checkpoint; None if there is none."""
 
     def save(self, blob: bytes, epochs: int) -> None:
-        """Replaces the last checkpoint. CheckpointError: it could not be written, and the last one is still there."""
+        """Replaces the last checkpoint. CheckpointError: it could not be written, and the last one
+        is still there.
+        """
 
 
 def encode(payload: dict[str, Any]) -> bytes:
@@ -50,15 +54,23 @@ def encode(payload: dict[str, Any]) -> bytes:
 
 
 def decode(blob: bytes, fits: str) -> dict[str, Any]:
-    """The payload of a checkpoint of the same training (`fits`); CheckpointError: damaged, or of another format or training."""
+    """The payload of a checkpoint of the same training (`fits`); CheckpointError: damaged, or of
+    another format or training.
+    """
     try:
         payload = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"the checkpoint of {len(blob)} bytes is damaged: {first_line(error)}") from None
+        raise CheckpointError(
+            f"the checkpoint of {len(blob)} bytes is damaged: {first_line(error)}"
+        ) from None
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
-        raise CheckpointError(f"the checkpoint does not have format {FORMAT}: another version wrote it")
+        raise CheckpointError(
+            f"the checkpoint does not have format {FORMAT}: another version wrote it"
+        )
     if payload.get("fits") != fits:
-        raise CheckpointError("the checkpoint is of another training (network, data, seed or settings): start anew")
+        raise CheckpointError(
+            "the checkpoint is of another training (network, data, seed or settings): start anew"
+        )
     return payload
 
 
@@ -80,7 +92,9 @@ class Clock:
             self._event.record()
 
     def read(self) -> tuple[float, float]:
-        """(wall, device) seconds; waits for the device. On a CPU, device time is the process's time on all threads."""
+        """(wall, device) seconds; waits for the device. On a CPU, device time is the process's time
+        on all threads.
+        """
         if self._device.type == "cuda":
             now = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             now.record()
@@ -105,7 +119,9 @@ class Run:
         backbone_factor: Rate,
         slot: CheckpointSlot | None,
     ) -> None:
-        """`identity`: text that a checkpoint must have to be continued here; `steps`: of one epoch."""
+        """`identity`: text that a checkpoint must have to be continued here; `steps`: of one
+        epoch.
+        """
         self.model = model
         self.steps = steps
         self.optimizer = make_optimizer(model, section, attention, backbone_factor)
@@ -116,14 +132,21 @@ class Run:
         self.epoch = 0  # whole epochs trained
         self.batch = 0  # batches trained in the epoch begun
         self.end = 0  # the rung (in epochs) that the learning rate is on its way to
-        self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)  # summed, read at the end
+        self.epoch_loss = torch.zeros(
+            (), dtype=torch.float64, device=self.device
+        )  # summed, read at the end
         self.waited_s = 0.0  # seconds since the last rung in which the training waited for images
         self.loss_sum = 0.0  # sum over epochs of the mean training loss
         self.parts = 1  # parts of a batch computed separately, 2 after memory ran out
-        self.threads: int | None = None  # intra-op threads that the run was begun with; None before that
+        self.threads: int | None = (
+            None  # intra-op threads that the run was begun with; None before that
+        )
         self.scores: list[Score] = []
         self.clock = Clock(self.device)
-        self.trained = [0, 0.0]  # images of whole epochs since the last rung, and the seconds that they took
+        self.trained = [
+            0,
+            0.0,
+        ]  # images of whole epochs since the last rung, and the seconds that they took
         self.peak_bytes, self._process = 0, psutil.Process()
         self._on_gpu = self.device.type == "cuda" and torch.cuda.is_available()
         if self._on_gpu:
@@ -141,7 +164,11 @@ class Run:
 
     def look(self) -> None:
         """Records the used memory; called after each batch."""
-        now = torch.cuda.max_memory_allocated(self.device) if self._on_gpu else self._process.memory_info().rss
+        now = (
+            torch.cuda.max_memory_allocated(self.device)
+            if self._on_gpu
+            else self._process.memory_info().rss
+        )
         self.peak_bytes = max(self.peak_bytes, now)
 
     def save(self) -> None:
@@ -156,7 +183,10 @@ class Run:
             "model": self.model.state_dict(),
             "average": self.average.state(),
             "optimizer": self.optimizer.state_dict()["state"] if self.optimizer else None,
-            "random": {"cpu": torch.get_rng_state(), **cuda},  # of torch's generators, which dropout draws from
+            "random": {
+                "cpu": torch.get_rng_state(),
+                **cuda,
+            },  # of torch's generators, which dropout draws from
             "epoch": self.epoch,
             "batch": self.batch,
             "end": self.end,
@@ -172,7 +202,9 @@ class Run:
         self._slot.save(encode(payload), self.epoch)
 
     def resume(self, rungs: Sequence[int]) -> None:
-        """Continues from the slot's checkpoint, if there is one. CheckpointError: damaged, or of another training."""
+        """Continues from the slot's checkpoint, if there is one. CheckpointError: damaged, or of
+        another training.
+        """
         blob = self._slot.load() if self._slot else None
         if blob is None:
             return
@@ -180,24 +212,33 @@ class Run:
         try:
             self._restore(state)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise CheckpointError(f"the checkpoint does not fit here ({type(error).__name__}: {error})") from None
+            raise CheckpointError(
+                f"the checkpoint does not fit here ({type(error).__name__}: {error})"
+            ) from None
         done = [score.epochs for score in self.scores]
         under_way = [self.end] if self.epoch > max(done, default=0) or self.batch else []
         if done + under_way != list(rungs)[: len(done + under_way)]:
             raise CheckpointError(
-                f"the checkpoint was trained towards rungs {done + under_way}, which are not the first of {list(rungs)}"
+                f"the checkpoint was trained towards rungs {done + under_way}, which are not the"
+                f" first of {list(rungs)}"
             )
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.average.load(state["average"])
         if self.optimizer:
-            groups = self.optimizer.state_dict()["param_groups"]  # settings are the recipe's, rates are set per step
+            groups = self.optimizer.state_dict()[
+                "param_groups"
+            ]  # settings are the recipe's, rates are set per step
             self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
-        self.epoch, self.batch, self.end = int(state["epoch"]), int(state["batch"]), int(state["end"])
+        self.epoch, self.batch, self.end = (
+            int(state["epoch"]),
+            int(state["batch"]),
+            int(state["end"]),
+        )
         self.epoch_loss.copy_(state["epoch_loss"])
         self.loss_sum, self.parts = float(state["loss_sum"]), int(state["parts"])
         self.threads, self.waited_s = state["threads"], float(state.get("waited_s", 0.0))
@@ -264,7 +305,10 @@ class Climb:
             "waited_s": run.waited_s,
         }
         images, seconds = run.trained
-        done |= {"peak_bytes": run.peak_bytes or None, "images_per_s": images / seconds if images else None}
+        done |= {
+            "peak_bytes": run.peak_bytes or None,
+            "images_per_s": images / seconds if images else None,
+        }
         run.trained = [0, 0.0]
         score = replace(score, seed=self.seed, rung=rung, **done)
         run.scores.append(score)
@@ -278,7 +322,11 @@ class Climb:
         run, section, train = self.run, self.section, self.train
         set_training_mode(run.model)
         batches = train.epoch(
-            section.step_size, seed=self.seed, epoch=run.epoch, augment=section.augmentation, first_batch=run.batch
+            section.step_size,
+            seed=self.seed,
+            epoch=run.epoch,
+            augment=section.augmentation,
+            first_batch=run.batch,
         )
         whole, begun, self.paused_s = run.batch == 0, time.perf_counter(), 0.0
         for x, y in self._timed(batches):
@@ -291,11 +339,15 @@ class Climb:
             self._between()
         mean = run.epoch_loss.item() / len(train)
         if whole:
-            run.trained = [run.trained[0] + len(train), run.trained[1] + time.perf_counter() - begun - self.paused_s]
+            run.trained = [
+                run.trained[0] + len(train),
+                run.trained[1] + time.perf_counter() - begun - self.paused_s,
+            ]
         if not math.isfinite(mean):
             raise TrainingError(
-                f"the training loss became {mean} in epoch {run.epoch + 1} at a peak learning rate of "
-                f"{self.learning_rate:g}: lower training.learning_rate, or set training.clip_norm"
+                f"the training loss became {mean} in epoch {run.epoch + 1} at a peak learning rate"
+                f" of {self.learning_rate:g}: lower training.learning_rate, or set"
+                " training.clip_norm"
             )
         run.loss_sum += mean
         run.epoch_loss.zero_()
@@ -320,7 +372,10 @@ class Climb:
         self.paused_s += time.perf_counter() - paused
         if self.stop():
             self.run.save()
-            raise Interrupted(f"stopped in epoch {self.run.epoch + 1} after batch {self.run.batch} of {self.run.steps}")
+            raise Interrupted(
+                f"stopped in epoch {self.run.epoch + 1} after batch {self.run.batch} of"
+                f" {self.run.steps}"
+            )
         if time.monotonic() - self.run.saved_at > CHECKPOINT_EVERY_S:
             self.run.save()
 
@@ -333,7 +388,9 @@ class Climb:
             if not out_of_memory(error):
                 raise
             reason = first_line(error)
-        if self.device.type == "cuda":  # outside of the handler, which keeps the failed attempt's tensors alive
+        if (
+            self.device.type == "cuda"
+        ):  # outside of the handler, which keeps the failed attempt's tensors alive
             torch.cuda.empty_cache()
         size = len(x) // self.section.accumulate
         if self.run.parts > 1 or size < 4:
@@ -343,8 +400,10 @@ class Climb:
 
 
 def rate_factor(step: int, steps: int) -> float:
-    """Factor on the peak learning rate at one step (from 0) of those between two rungs: it rises linearly over the first fifth and
-    falls linearly to nearly zero at the rung (one cycle: Smith and Topin, 1708.07120; repeated: Loshchilov and Hutter, 1608.03983).
-    So a score at a rung is that of a finished short training, and does not depend on whether further rungs follow."""
+    """Factor on the peak learning rate at one step (from 0) of those between two rungs: it rises
+    linearly over the first fifth and falls linearly to nearly zero at the rung (one cycle: Smith
+    and Topin, 1708.07120; repeated: Loshchilov and Hutter, 1608.03983). So a score at a rung is
+    that of a finished short training, and does not depend on whether further rungs follow.
+    """
     position = (step + 0.5) / steps
     return position / WARM_UP if position < WARM_UP else (1.0 - position) / (1.0 - WARM_UP)

@@ -1,7 +1,9 @@
-"""One batch of training: eager, through torch.compile, or as a CUDA graph; and the fastest number of threads.
+"""One batch of training: eager, through torch.compile, or as a CUDA graph; and the fastest number
+of threads.
 
-Threads wait for each other at the end of every operation: beside two busy processes on 2 cores, a step of a small network took 1.1 s
-with two threads, 20 ms with one. The number is fixed for a run, in its checkpoint, because it changes the order of sums.
+Threads wait for each other at the end of every operation: beside two busy processes on 2 cores, a
+step of a small network took 1.1 s with two threads, 20 ms with one. The number is fixed for a run,
+in its checkpoint, because it changes the order of sums.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ USUAL_KERNEL = 5  # side of the largest usual depthwise kernel: those of MobileN
 
 
 class Threads:
-    """The intra-op threads of one worker's trainings on a CPU: `fixed` by the user, else measured, `most` of the cores."""
+    """The intra-op threads of one worker's trainings on a CPU: `fixed` by the user, else measured,
+    `most` of the cores.
+    """
 
     def __init__(self, fixed: int | None = None, *, most: int | None = None) -> None:
         self.fixed, self.most = fixed, most or cores()
@@ -54,15 +58,24 @@ class Threads:
             yield
 
     def number(self, recorded: int | None, step: Callable[[], object]) -> int:
-        """Threads of a run: `recorded` at its beginning, or found by timing steps of a copy; their errors are ignored."""
+        """Threads of a run: `recorded` at its beginning, or found by timing steps of a copy; their
+        errors are ignored.
+        """
         self._latest = self._number(recorded, step)
         return self._latest
 
     def _number(self, recorded: int | None, step: Callable[[], object]) -> int:
         if self.fixed is not None:
             if recorded not in (None, self.fixed):
-                said = f"a run that began with {recorded} threads continues with {self.fixed}, as you asked"
-                warnings.warn(f"{said}: its result will differ in the last digits", NasAttnWarning, stacklevel=2)
+                said = (
+                    f"a run that began with {recorded} threads continues with {self.fixed}, as you"
+                    " asked"
+                )
+                warnings.warn(
+                    f"{said}: its result will differ in the last digits",
+                    NasAttnWarning,
+                    stacklevel=2,
+                )
             return self.fixed
         if recorded is not None:
             return recorded
@@ -83,7 +96,9 @@ def intra_op_threads(threads: int | None) -> Iterator[None]:
 
 
 def quickest(step: Callable[[], object], most: int) -> int:
-    """The number of threads (1, 2, 4, …, most) with the fastest step: doubles it as long as this helps."""
+    """The number of threads (1, 2, 4, …, most) with the fastest step: doubles it as long as this
+    helps.
+    """
     best, numbers = 1, [2**power for power in range(1, 32) if 2**power < most]
     with intra_op_threads(None):
         for number in (*numbers, most) if most > 1 else ():
@@ -118,15 +133,22 @@ def _time(step: Callable[[], object], threads: int) -> float:
 
 
 def has_depthwise(network: nn.Module) -> bool:
-    """Whether a network has depthwise convolutions of usual size. Larger ones are of networks, like ConvNeXt, whose time is elsewhere."""
+    """Whether a network has depthwise convolutions of usual size. Larger ones are of networks, like
+    ConvNeXt, whose time is elsewhere.
+    """
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    return any(c.groups == c.in_channels > 1 and 1 < max(c.kernel_size) <= USUAL_KERNEL for c in convolutions)
+    return any(
+        c.groups == c.in_channels > 1 and 1 < max(c.kernel_size) <= USUAL_KERNEL
+        for c in convolutions
+    )
 
 
 @torch.inference_mode(False)
 @torch.enable_grad()
 def convolves_faster(dtype: torch.dtype, *, depthwise: bool) -> bool:
-    """Whether a convolution and its gradients are clearly faster in a lower precision than in float32, timed by turns."""
+    """Whether a convolution and its gradients are clearly faster in a lower precision than in
+    float32, timed by turns.
+    """
     channels = 64
     groups, kernel = (channels, USUAL_KERNEL) if depthwise else (1, 3)
     x = torch.ones(32, channels, 8, 8).contiguous(memory_format=torch.channels_last)
@@ -135,17 +157,23 @@ def convolves_faster(dtype: torch.dtype, *, depthwise: bool) -> bool:
     def step(low: bool) -> float:
         began = time.perf_counter()
         with torch.autocast("cpu", dtype, enabled=low):
-            torch.autograd.backward(conv2d(x, weight, padding=kernel // 2, groups=groups).float().sum())
+            torch.autograd.backward(
+                conv2d(x, weight, padding=kernel // 2, groups=groups).float().sum()
+            )
         return time.perf_counter() - began
 
     with intra_op_threads(1):
-        times_s = [(step(False), step(True)) for _ in range(1 + TURNS)][1:]  # the first ones choose kernels
+        times_s = [(step(False), step(True)) for _ in range(1 + TURNS)][
+            1:
+        ]  # the first ones choose kernels
     plain_s, low_s = map(statistics.median, zip(*times_s, strict=True))
     return bool(low_s < GAIN * plain_s)
 
 
 def cores_for(workers: int = 1) -> int:
-    """Cores for each of several workers: a share of those that this process may use, or of `$OMP_NUM_THREADS`."""
+    """Cores for each of several workers: a share of those that this process may use, or of
+    `$OMP_NUM_THREADS`.
+    """
     here = cores()
     said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     return max(1, min(here // workers, int(said) if said.isdigit() and int(said) else here))
@@ -163,8 +191,11 @@ Stepper = Callable[[Tensor, Tensor, float, int], None]  # x, y, learning rate, p
 
 
 def execution_on(section: TrainingSection, device: torch.device, steps: int = LONG) -> str:
-    """`eager`, `compile` or `cuda-graph` for a training of so many steps. `auto` is `cuda-graph` on CUDA, except for few steps, else
-    `eager`: compiling takes longer than a brief training (docs/benchmarks/evaluation.md). RecipeError: `cuda-graph` without CUDA."""
+    """`eager`, `compile` or `cuda-graph` for a training of so many steps. `auto` is `cuda-graph` on
+    CUDA, except for few steps, else
+    `eager`: compiling takes longer than a brief training (docs/benchmarks/evaluation.md).
+        RecipeError: `cuda-graph` without CUDA.
+    """
     if section.execution == "auto":
         recorded = device.type == "cuda" and steps >= LONG and section.optimizer in FUSED
         return "cuda-graph" if recorded else "eager"
@@ -177,23 +208,32 @@ def execution_on(section: TrainingSection, device: torch.device, steps: int = LO
 
 
 def compiled(model: nn.Module) -> Callable[[Tensor], object]:
-    """The network through torch.compile. The first call compiles it, and raises TrainingError if that fails."""
+    """The network through torch.compile. The first call compiles it, and raises TrainingError if
+    that fails.
+    """
 
     def forward(x: Tensor) -> object:
         return model(x)
 
-    # The compiler keeps a few results per code object, and then silently runs everything else uncompiled.
+    # The compiler keeps a few results per code object, and then silently runs everything else
+    # uncompiled.
     forward.__code__ = forward.__code__.replace()
     on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    own_order: dict[str, str | int | bool | Callable[..., object]] = {"layout_optimization": False}  # see `plain_order`
-    quick: Callable[[Tensor], object] = torch.compile(forward, options=own_order if on_cpu else None)
+    own_order: dict[str, str | int | bool | Callable[..., object]] = {
+        "layout_optimization": False
+    }  # see `plain_order`
+    quick: Callable[[Tensor], object] = torch.compile(
+        forward, options=own_order if on_cpu else None
+    )
 
     def call(x: Tensor) -> object:
         try:
             return quick(x)
         except torch._dynamo.exc.TorchDynamoException as error:
             said = first_line(error)
-            raise TrainingError(f"the network cannot be compiled: {said}; set training.execution = 'eager'") from error
+            raise TrainingError(
+                f"the network cannot be compiled: {said}; set training.execution = 'eager'"
+            ) from error
 
     return call
 
@@ -209,7 +249,9 @@ class Step:
         section: TrainingSection,
         loss_sum: Tensor,
     ) -> None:
-        """`forward`: x, y -> float32 logits; `loss`: logits, y -> sum over the images, which is added to `loss_sum` (float64)."""
+        """`forward`: x, y -> float32 logits; `loss`: logits, y -> sum over the images, which is
+        added to `loss_sum` (float64).
+        """
         self.forward, self.loss = forward, loss
         self.optimizer, self.section, self.loss_sum = optimizer, section, loss_sum
 
@@ -239,7 +281,9 @@ class Step:
             sums.append(loss.detach())
         if optimizer:
             if section.clip_norm is not None:
-                nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], section.clip_norm)
+                nn.utils.clip_grad_norm_(
+                    [p for g in optimizer.param_groups for p in g["params"]], section.clip_norm
+                )
             optimizer.step()
         for loss in sums:  # only after the whole step: memory may run out in its second part
             self.loss_sum += loss
@@ -255,9 +299,11 @@ class _Recording:
 
 
 class RecordedStep:
-    """A step that is recorded once per shape of batch as a CUDA graph and then replayed: one launch instead of hundreds, which for small
-    networks take the host longer than the device computes. The first steps of each shape are ordinary ones. So are all steps of a network
-    that waits for the device within a step (`.item()`, a mask as an index)."""
+    """A step that is recorded once per shape of batch as a CUDA graph and then replayed: one launch
+    instead of hundreds, which for small networks take the host longer than the device computes. The
+    first steps of each shape are ordinary ones. So are all steps of a network that waits for the
+    device within a step (`.item()`, a mask as an index).
+    """
 
     def __init__(self, step: Step, device: torch.device) -> None:
         self._step = step
@@ -282,7 +328,9 @@ class RecordedStep:
         recording.graph.replay()
 
     def _beside(self, x: Tensor, y: Tensor, rate: float, parts: int) -> None:
-        """An ordinary step on the recording's stream, so that gradients and momentum belong to that stream."""
+        """An ordinary step on the recording's stream, so that gradients and momentum belong to that
+        stream.
+        """
         current = torch.cuda.current_stream(x.device)
         self._side.wait_stream(current)
         with torch.cuda.stream(self._side):
@@ -306,23 +354,31 @@ class RecordedStep:
         except Exception as error:  # any error of a network; an ordinary step reports it
             self.able = False
             torch.cuda.synchronize(x.device)
-            log.info("training continues without a CUDA graph, which could not be recorded: %s", first_line(error))
+            log.info(
+                "training continues without a CUDA graph, which could not be recorded: %s",
+                first_line(error),
+            )
             return
         self._recordings[shapes] = recording
 
 
 def _read_on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """The optimiser takes its learning rates from the device, so that a recorded step sees them change."""
+    """The optimiser takes its learning rates from the device, so that a recorded step sees them
+    change.
+    """
     for group in optimizer.param_groups:
         if not isinstance(group["lr"], Tensor):
             group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
-        if "capturable" in group:  # Adam needs it, and would warn about the ordinary steps of other shapes
+        if (
+            "capturable" in group
+        ):  # Adam needs it, and would warn about the ordinary steps of other shapes
             group["capturable"] = optimizer._warned_capturable_if_run_uncaptured = True
 
 
 class Pace:
-    """Keeps the host at most `AHEAD` batches ahead of a CUDA device. Otherwise the host would queue a whole epoch at once, and could
-    neither stop nor give way in the middle of it."""
+    """Keeps the host at most `AHEAD` batches ahead of a CUDA device. Otherwise the host would queue
+    a whole epoch at once, and could neither stop nor give way in the middle of it.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"

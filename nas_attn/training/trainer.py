@@ -1,7 +1,8 @@
 """The trainer: from rung to rung with checkpoints; an interruption does not change the result.
 
-On a CPU a training is deterministic for a seed, a thread count and a kind of CPU, bit for bit, whether or not it was
-interrupted. On CUDA it is not: cuDNN's and atomics' order of summation varies.
+On a CPU a training is deterministic for a seed, a thread count and a kind of CPU, bit for bit,
+whether or not it was interrupted. On CUDA it is not: cuDNN's and atomics' order of summation
+varies.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ from nas_attn.errors import OutOfMemory, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
 from nas_attn.training.learning import Tally
-from nas_attn.training.parameters import Rate, frozen, plain_order, prompt_norms, rate_of, set_training_mode
+from nas_attn.training.parameters import (
+    Rate,
+    frozen,
+    plain_order,
+    prompt_norms,
+    rate_of,
+    set_training_mode,
+)
 from nas_attn.training.run import CheckpointSlot, Climb, Clock, Run
 from nas_attn.training.stepping import (
     RecordedStep,
@@ -38,7 +46,8 @@ from nas_attn.training.stepping import (
     out_of_memory,
 )
 
-SCORING_BATCH = 256  # At least; segmentation, with outputs as large as the images, scores the training's batches
+# At least; segmentation, with outputs as large as the images, scores the training's batches
+SCORING_BATCH = 256
 
 
 class Trainer:
@@ -55,7 +64,8 @@ class Trainer:
         more_metrics: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
         depthwise: bool = False,
     ) -> None:
-        """`batch_hook`: called between batches, to yield the device; `more_metrics` of a network at a rung join its score;
+        """`batch_hook`: called between batches, to yield the device; `more_metrics` of a network at
+        a rung join its score;
         `depthwise`: the backbone has depthwise convolutions, for the precision `auto`.
         """
         self._more_metrics = more_metrics
@@ -83,24 +93,33 @@ class Trainer:
         backbone_factor: Rate = 1.0,
         on_epoch: Callable[[EpochPoint], None] | None = None,
     ) -> tuple[Score, ...]:
-        """Trains a network and scores its averaged weights at each rung; at the end it holds them, on the device, in channels-last order.
+        """Trains a network and scores its averaged weights at each rung; at the end it holds them,
+        on the device, in channels-last order.
 
         Args:
             rungs: epochs at which to score, increasing.
             learning_rate: peak of each rung's cycle.
             slot: where checkpoints are kept; the training continues from the one that it holds.
-            on_rung: told each score; False ends the training there. A resumed training tells the earlier ones again.
+            on_rung: told each score; False ends the training there. A resumed training tells the
+                earlier ones again.
             stop: asked between batches; True writes a checkpoint and raises Interrupted.
             attention_parameters: names of parameters with the factor `attention_learning_rate`.
-            backbone_factor: factor on the learning rate of all others, or of each by name; 0 freezes, norms' statistics included.
-            on_epoch: told each epoch's training loss and validation scores, which are computed for this only.
+            backbone_factor: factor on the learning rate of all others, or of each by name; 0
+                freezes, norms' statistics included.
+            on_epoch: told each epoch's training loss and validation scores, which are computed for
+                this only.
 
-        Raises RecipeError (`section.execution`), TrainingError (loss not finite, out of memory) or CheckpointError (the slot's).
+        Raises RecipeError (`section.execution`), TrainingError (loss not finite, out of memory) or
+        CheckpointError (the slot's).
         """
         model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         others = [name for name, _ in model.named_parameters() if name not in attention_parameters]
         held = [name for name in others if rate_of(name, backbone_factor) == 0]
-        what = {"seed": seed, "learning_rate": learning_rate, "attention": sorted(attention_parameters)}
+        what = {
+            "seed": seed,
+            "learning_rate": learning_rate,
+            "attention": sorted(attention_parameters),
+        }
         with self._apart(model, held):
             torch.manual_seed(seed)
             run = Run(
@@ -116,7 +135,15 @@ class Trainer:
             run.threads = self._thread_number(run)
             torch.set_num_threads(run.threads)
             step = self.stepper(run, rungs[-1] * run.steps)
-            way = Climb(self.section, self.dataset.train, lambda: self._scored(run), self.device, self.hook, run, step)
+            way = Climb(
+                self.section,
+                self.dataset.train,
+                lambda: self._scored(run),
+                self.device,
+                self.hook,
+                run,
+                step,
+            )
             way.on_rung, way.stop, way.on_epoch = on_rung or way.on_rung, stop or way.stop, on_epoch
             way(rungs, seed, learning_rate)
             run.keep_average()
@@ -124,11 +151,16 @@ class Trainer:
 
     @contextmanager
     def _apart(self, model: nn.Module, held: Collection[str]) -> Iterator[None]:
-        """The trainer's device, with parameters held fixed; torch's generators and threads are as before afterwards."""
+        """The trainer's device, with parameters held fixed; torch's generators and threads are as
+        before afterwards.
+        """
         cuda = [self.device] if self.device.type == "cuda" else []
         here = torch.cuda.device(self.device) if cuda else plain_order(model)
         norms, generators = prompt_norms(model), torch.random.fork_rng(devices=cuda)
-        before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True  # the fastest for equal shapes
+        before, torch.backends.cudnn.benchmark = (
+            torch.backends.cudnn.benchmark,
+            True,
+        )  # the fastest for equal shapes
         try:
             with here, frozen(model, held), norms, generators, intra_op_threads(None):
                 yield
@@ -140,24 +172,44 @@ class Trainer:
             score = self.score(run.model, self.dataset.validation)
             if self._more_metrics is None or run.epoch < run.end:
                 return score
-            return replace(score, metrics={**score.metrics, **self._more_metrics(run.model, run.epoch)})
+            return replace(
+                score, metrics={**score.metrics, **self._more_metrics(run.model, run.epoch)}
+            )
 
-    def score(self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0) -> Score:
-        """The metrics of a network on a split, and which images are right. TrainingError: the loss is not finite, or no memory."""
+    def score(
+        self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0
+    ) -> Score:
+        """The metrics of a network on a split, and which images are right. TrainingError: the loss
+        is not finite, or no memory.
+        """
         clock = Clock(self.device)
         try:
             loss, tally = self._evaluate(model, split)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            raise OutOfMemory(f"not enough memory to score {len(split)} images: {first_line(error)}") from None
+            raise OutOfMemory(
+                f"not enough memory to score {len(split)} images: {first_line(error)}"
+            ) from None
         mean = loss.item() / len(split)
         if not math.isfinite(mean):
-            raise TrainingError(f"the loss on {len(split)} images is {mean}: the weights have diverged")
+            raise TrainingError(
+                f"the loss on {len(split)} images is {mean}: the weights have diverged"
+            )
         metrics, right = tally.metrics(mean), tally.right()
         answers = zlib.compress(json.dumps(tally.answers()).encode())
         wall, device = clock.read()
-        return Score(seed, rung, epochs, metrics, right, len(split), wall_s=wall, device_s=device, answers=answers)
+        return Score(
+            seed,
+            rung,
+            epochs,
+            metrics,
+            right,
+            len(split),
+            wall_s=wall,
+            device_s=device,
+            answers=answers,
+        )
 
     @torch.no_grad()
     def _evaluate(self, model: nn.Module, split: Split) -> tuple[Tensor, Tally]:
@@ -165,14 +217,18 @@ class Trainer:
         model.eval()
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         tally, batch = self.learnt.tally(), self.section.batch_size
-        for x, y in split.batches(max(SCORING_BATCH, batch) if self.dataset.task.per_image else batch):
+        for x, y in split.batches(
+            max(SCORING_BATCH, batch) if self.dataset.task.per_image else batch
+        ):
             loss += self.learnt.judge(self.output(model, x), x, y, tally)
             self.hook()
         return loss, tally
 
     def stepper(self, run: Run, steps: int) -> Stepper:
         """The function that trains a run's network on one batch, in a training of so many steps."""
-        execution = execution_on(self.section, self.device, steps) if self.learnt.recordable else "eager"
+        execution = (
+            execution_on(self.section, self.device, steps) if self.learnt.recordable else "eager"
+        )
         network = compiled(run.model) if execution == "compile" else run.model
         step = Step(
             lambda x, y: self.learnt.logits(self.output(network, x, y), x),
@@ -193,7 +249,9 @@ class Trainer:
             return self._threads.number(run.threads, self._practice(run.model))
 
     def _practice(self, model: nn.Module) -> Callable[[], None]:
-        """A function that trains a copy of the network on noise, one step per call; the training is not affected."""
+        """A function that trains a copy of the network on noise, one step per call; the training is
+        not affected.
+        """
 
         @cache
         def made() -> tuple[nn.Module, Tensor]:
@@ -218,13 +276,25 @@ class Trainer:
             return self.learnt.ask(model, x, y)
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self._low_precision, enabled=self._low_precision is not None)
+        return torch.autocast(
+            self.device.type, self._low_precision, enabled=self._low_precision is not None
+        )
 
     def _identity(self, model: nn.Module, run: Mapping[str, object]) -> str:
         """Network, data and settings as one text, which a checkpoint must match to be continued."""
-        unrelated = {"start", "weights", "init", "rungs", "backbone_epochs", "learning_rate", "finetune_learning_rate"}
+        unrelated = {
+            "start",
+            "weights",
+            "init",
+            "rungs",
+            "backbone_epochs",
+            "learning_rate",
+            "finetune_learning_rate",
+        }
         settings = self.section.model_dump(exclude=unrelated | {"backbones", "seeds", "evaluator"})
-        tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, Tensor)]  # no extra state
+        tensors = [
+            (name, t) for name, t in model.state_dict().items() if isinstance(t, Tensor)
+        ]  # no extra state
         shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors]
         content = repr((sorted(settings.items()), self.dataset.digest, sorted(run.items()), shapes))
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
@@ -232,11 +302,11 @@ class Trainer:
 
 @cache
 def computes_bfloat16(device: torch.device, *, depthwise: bool = False) -> bool:
-    """Whether bfloat16 is faster than float32: on CUDA, and on a CPU with instructions for it where a convolution is, and
-    for networks with `depthwise` convolutions such a one, too.
+    """Whether bfloat16 is faster than float32: on CUDA, and on a CPU with instructions for it where
+    a convolution is, and for networks with `depthwise` convolutions such a one, too.
 
-    The instructions do not decide: an Intel Xeon without matrix units has them, and is slower; an AMD EPYC is faster, but
-    not in depthwise convolutions (docs/benchmarks/evaluation.md).
+    The instructions do not decide: an Intel Xeon without matrix units has them, and is slower; an
+    AMD EPYC is faster, but not in depthwise convolutions (docs/benchmarks/evaluation.md).
     """
     if device.type != "cpu":
         return device.type == "cuda"

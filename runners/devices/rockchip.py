@@ -4,7 +4,8 @@
     mode = "command"
     command = "python runners/devices/rockchip.py rk3588 {onnx}"
 
-Prints the milliseconds of one frame, as `eval_perf` reports them. The network runs in float16; see Rockchip's manual for int8.
+Prints the milliseconds of one frame, as `eval_perf` reports them. The network runs in float16; see
+Rockchip's manual for int8.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""A PostgreSQL server of one's own, from the installed binaries: no service, no root, gone when you stop it.
+"""A PostgreSQL server of one's own, from the installed binaries: no service, no root, gone when you
+stop it.
 
     with PrivateServer(Path("postgres_data")) as server:
         print(server.url())
 
-The data folder is created on first use and can be started again later. The server listens on one address, asks for a
-password, and runs as another user when started by root, which PostgreSQL refuses to run as.
+The data folder is created on first use and can be started again later. The server listens on one
+address, asks for a password, and runs as another user when started by root, which PostgreSQL
+refuses to run as.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ class ServerError(Exception):
 
 
 def find_binaries() -> Path | None:
-    """The folder with `initdb` and `pg_ctl`: the one on the PATH, else the newest of the usual places."""
+    """The folder with `initdb` and `pg_ctl`: the one on the PATH, else the newest of the usual
+    places.
+    """
     found = shutil.which("pg_ctl")
     folders = [Path(found).parent] if found else []
     for root in _FOLDERS:
@@ -48,7 +52,9 @@ def find_binaries() -> Path | None:
             *Path(root).glob("postgresql*/bin"),
         ]
         folders += sorted(
-            versions, key=lambda folder: [int(d) for d in re.findall(r"\d+", folder.parent.name)], reverse=True
+            versions,
+            key=lambda folder: [int(d) for d in re.findall(r"\d+", folder.parent.name)],
+            reverse=True,
         )
     return next((f for f in folders if (f / "initdb").exists() and (f / "pg_ctl").exists()), None)
 
@@ -63,7 +69,8 @@ class PrivateServer:
         settings: entries of postgresql.conf.
 
     Raises:
-        ServerError: there are no binaries, no user to run as, or the server does not start; says why.
+        ServerError: there are no binaries, no user to run as, or the server does not start; says
+            why.
     """
 
     def __init__(
@@ -76,7 +83,10 @@ class PrivateServer:
     ) -> None:
         binaries = find_binaries()
         if binaries is None:
-            raise ServerError("PostgreSQL's initdb and pg_ctl are not installed (Debian: apt-get install postgresql)")
+            raise ServerError(
+                "PostgreSQL's initdb and pg_ctl are not installed (Debian: apt-get install"
+                " postgresql)"
+            )
         self._binaries = binaries
         self.folder = folder.absolute()
         self.host = host
@@ -91,25 +101,35 @@ class PrivateServer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.stop()
 
     def url(self, database: str = "postgres", *, host: str | None = None) -> str:
-        """The storage URL of one of its databases, with the password; `host` as others call this machine."""
+        """The storage URL of one of its databases, with the password; `host` as others call this
+        machine.
+        """
         if host is None:
             host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
-        return f"postgresql+psycopg://{USER}:{quote(self._password())}@{host}:{self.port}/{database}"
+        return (
+            f"postgresql+psycopg://{USER}:{quote(self._password())}@{host}:{self.port}/{database}"
+        )
 
     def start(self) -> None:
         """Create the data if need be, and start; returns when the server answers.
 
-        A server that still runs on this folder (whoever started it was killed) is used as it is, and left running.
+        A server that still runs on this folder (whoever started it was killed) is used as it is,
+        and left running.
         """
         if not (self._data / "PG_VERSION").exists():
             self._create()
         if self._run("pg_ctl", "status", "-D", str(self._data)).returncode == 0:
-            self.port = int((self._data / "postmaster.pid").read_text("utf-8").splitlines()[_PORT_LINE])
+            self.port = int(
+                (self._data / "postmaster.pid").read_text("utf-8").splitlines()[_PORT_LINE]
+            )
             return
         # A free port may be taken by somebody else before the server has it.
         for attempt in range(_ATTEMPTS):
@@ -124,7 +144,9 @@ class PrivateServer:
     def stop(self) -> None:
         """Stop, if it is we who started it; open transactions are rolled back."""
         if self._started:
-            self._run("pg_ctl", "stop", "-D", str(self._data), "-m", "fast", "-w", "-t", _PATIENCE_S, "-s")
+            self._run(
+                "pg_ctl", "stop", "-D", str(self._data), "-m", "fast", "-w", "-t", _PATIENCE_S, "-s"
+            )
             self._started = False
 
     @property
@@ -142,7 +164,18 @@ class PrivateServer:
         for path in (self.folder, password):
             if self._user is not None:
                 os.chown(path, self._user.pw_uid, self._user.pw_gid)
-        options = ("-U", USER, "--pwfile", str(password), "--auth", "scram-sha-256", "-E", "UTF8", "--locale", "C")
+        options = (
+            "-U",
+            USER,
+            "--pwfile",
+            str(password),
+            "--auth",
+            "scram-sha-256",
+            "-E",
+            "UTF8",
+            "--locale",
+            "C",
+        )
         careless = ("--no-sync",) if self._settings.get("fsync") == "off" else ()
         done = self._run("initdb", "-D", str(self._data), *options, *careless)
         if done.returncode != 0:
@@ -160,7 +193,18 @@ class PrivateServer:
         }
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         done = self._run(
-            "pg_ctl", "start", "-D", str(self._data), "-l", str(log), "-w", "-t", _PATIENCE_S, "-s", "-o", options
+            "pg_ctl",
+            "start",
+            "-D",
+            str(self._data),
+            "-l",
+            str(log),
+            "-w",
+            "-t",
+            _PATIENCE_S,
+            "-s",
+            "-o",
+            options,
         )
         if done.returncode == 0:
             return None
@@ -195,7 +239,9 @@ def _other_user() -> pwd.struct_passwd:
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
-    raise ServerError("PostgreSQL does not run as root, and there is neither a user 'postgres' nor 'nobody'")
+    raise ServerError(
+        "PostgreSQL does not run as root, and there is neither a user 'postgres' nor 'nobody'"
+    )
 
 
 def _free_port(host: str) -> int:

@@ -1,4 +1,5 @@
-"""A Slurm of one node on this machine, from the distribution's packages: to try things out, and for the tests.
+"""A Slurm of one node on this machine, from the distribution's packages: to try things out, and for
+the tests.
 
     apt-get install slurmctld slurmd slurm-client munge        # as root
     python runners/slurm/one_node.py start                     # as root
@@ -6,7 +7,8 @@
     nas-attn launch STUDY --on slurm --workers 2 --minutes 30
     python runners/slurm/one_node.py stop
 
-No accounting, no control groups, no preemption but `scontrol requeue`: enough to see that a study's workers come through.
+No accounting, no control groups, no preemption but `scontrol requeue`: enough to see that a study's
+workers come through.
 """
 
 from __future__ import annotations
@@ -58,18 +60,26 @@ def main() -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=["start", "stop"])
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/nas_attn_slurm"), help="for its files")
-    parser.add_argument("--cpus", type=int, default=len(os.sched_getaffinity(0)), help="that it believes to have")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("/tmp/nas_attn_slurm"), help="for its files"
+    )
+    parser.add_argument(
+        "--cpus", type=int, default=len(os.sched_getaffinity(0)), help="that it believes to have"
+    )
     options = parser.parse_args()
     missing = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
     if missing:
         print(
-            f"error: {', '.join(missing)} not found: apt-get install slurmctld slurmd slurm-client munge",
+            f"error: {', '.join(missing)} not found: apt-get install slurmctld slurmd slurm-client"
+            " munge",
             file=sys.stderr,
         )
         return 1
     if os.getuid():
-        print("error: Slurm's daemons start jobs for others and so must be started by root", file=sys.stderr)
+        print(
+            "error: Slurm's daemons start jobs for others and so must be started by root",
+            file=sys.stderr,
+        )
         return 1
     return start(options.folder, options.cpus) if options.what == "start" else stop(options.folder)
 
@@ -87,7 +97,9 @@ def start(folder: Path, cpus: int) -> int:
     configuration = folder / "slurm.conf"
     host, ports = socket.gethostname(), (_free_port(), _free_port())
     configuration.write_text(
-        CONFIGURATION.format(host=host, folder=folder, cpus=cpus, port=ports[0], slurmd_port=ports[1])
+        CONFIGURATION.format(
+            host=host, folder=folder, cpus=cpus, port=ports[0], slurmd_port=ports[1]
+        )
     )
     munged = ["munged", "--force", f"--key-file={key}", f"--socket={folder}/munge.socket"]
     munged += [
@@ -95,7 +107,11 @@ def start(folder: Path, cpus: int) -> int:
         f"--log-file={folder}/munged.log",
         f"--seed-file={folder}/munged.seed",
     ]
-    for command in (munged, ["slurmctld", "-c", "-f", str(configuration)], ["slurmd", "-f", str(configuration)]):
+    for command in (
+        munged,
+        ["slurmctld", "-c", "-f", str(configuration)],
+        ["slurmd", "-f", str(configuration)],
+    ):
         subprocess.run(command, check=True, env=_environment(folder), stdin=subprocess.DEVNULL)
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
@@ -110,7 +126,10 @@ def start(folder: Path, cpus: int) -> int:
             print(f"export SLURM_CONF={configuration}")
             return 0
         time.sleep(0.5)
-    print(f"error: the node does not become idle: {answer.stdout}{answer.stderr}; see {folder}/*.log", file=sys.stderr)
+    print(
+        f"error: the node does not become idle: {answer.stdout}{answer.stderr}; see {folder}/*.log",
+        file=sys.stderr,
+    )
     stop(folder)
     return 1
 

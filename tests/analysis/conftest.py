@@ -11,5 +11,7 @@ from nas_attn.study.reading import snapshot
 
 @pytest.fixture(scope="session")
 def now(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    """Twelve searched candidates, baselines, latencies; some pruned, one infeasible, one failed, one running."""
+    """Twelve searched candidates, baselines, latencies; some pruned, one infeasible, one failed,
+    one running.
+    """
     return snapshot(usual(tmp_path_factory.mktemp("usual")).store)

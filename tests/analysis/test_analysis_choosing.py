@@ -1,4 +1,6 @@
-"""Choosing a candidate: limits, the knee, trials and placements, on a study whose truth is known."""
+"""Choosing a candidate: limits, the knee, trials and placements, on a study whose truth is
+known.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,16 @@ import numpy as np
 import pytest
 from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, usual
 
-from nas_attn.analysis.choosing import RIVALS, Chosen, answer, best_uniform, choose, key_among, next_round, training_s
+from nas_attn.analysis.choosing import (
+    RIVALS,
+    Chosen,
+    answer,
+    best_uniform,
+    choose,
+    key_among,
+    next_round,
+    training_s,
+)
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import StudyError, UserError
@@ -18,7 +29,9 @@ from nas_attn.study.reading import snapshot
 
 
 def chosen(now: Snapshot, **criteria: object) -> Chosen:
-    return choose(now, Criteria(**criteria), lambda placement: key_among(now, placement) or "unknown")
+    return choose(
+        now, Criteria(**criteria), lambda placement: key_among(now, placement) or "unknown"
+    )
 
 
 def scored(now: Snapshot):
@@ -44,8 +57,14 @@ def test_within_a_latency_nothing_is_better(now: Snapshot, limit: float) -> None
 
 def test_the_stricter_of_two_latencies_counts(now: Snapshot) -> None:
     loose, strict = 2.0, 1.06
-    both = chosen(now, max_latency_ratio=loose, max_latency_ms=strict * now.latency.reference_ms).view
-    assert both == chosen(now, max_latency_ratio=strict).view != chosen(now, max_latency_ratio=loose).view
+    both = chosen(
+        now, max_latency_ratio=loose, max_latency_ms=strict * now.latency.reference_ms
+    ).view
+    assert (
+        both
+        == chosen(now, max_latency_ratio=strict).view
+        != chosen(now, max_latency_ratio=loose).view
+    )
 
 
 def test_of_those_that_reach_an_accuracy_the_fastest(now: Snapshot) -> None:
@@ -53,23 +72,41 @@ def test_of_those_that_reach_an_accuracy_the_fastest(now: Snapshot) -> None:
     limit = means[len(means) // 2]
     view = chosen(now, min_accuracy=limit).view
     assert view.estimates["accuracy"].mean >= limit
-    assert view.latency.ratio == min(v.latency.ratio for v in scored(now) if v.estimates["accuracy"].mean >= limit)
+    assert view.latency.ratio == min(
+        v.latency.ratio for v in scored(now) if v.estimates["accuracy"].mean >= limit
+    )
     within = chosen(now, min_accuracy=limit, max_latency_ratio=2.0).view
-    assert within.estimates["accuracy"].mean == means[-1], "with a latency given, the best within it"
+    assert within.estimates["accuracy"].mean == means[-1], (
+        "with a latency given, the best within it"
+    )
 
 
 @pytest.mark.parametrize(
     ("criteria", "said"),
     [
-        ({"max_latency_ratio": 0.9}, r"is within 0\.9 times .*: the nearest is the bare backbone with .*1\.000 times"),
-        ({"max_latency_ms": 0.5}, r"is within 0\.5 ms on Test CPU 3000: the nearest is the bare backbone with"),
-        ({"min_accuracy": 0.99}, r"reaches an accuracy of 99\.00 %: the nearest is .* with 7\d\.\d\d %, 1\.\d+ times"),
-        ({"min_accuracy": 0.99, "max_latency_ratio": 1.06}, r"reaches an accuracy of 99\.00 % within 1\.06 times"),
+        (
+            {"max_latency_ratio": 0.9},
+            r"is within 0\.9 times .*: the nearest is the bare backbone with .*1\.000 times",
+        ),
+        (
+            {"max_latency_ms": 0.5},
+            r"is within 0\.5 ms on Test CPU 3000: the nearest is the bare backbone with",
+        ),
+        (
+            {"min_accuracy": 0.99},
+            r"reaches an accuracy of 99\.00 %: the nearest is .* with 7\d\.\d\d %, 1\.\d+ times",
+        ),
+        (
+            {"min_accuracy": 0.99, "max_latency_ratio": 1.06},
+            r"reaches an accuracy of 99\.00 % within 1\.06 times",
+        ),
         ({"trial": 99}, "has no trial 99: it has 0 to 18"),
         ({"placement": "stage1=cbam"}, "has not tried 'stage1=cbam': nas-attn resume"),
     ],
 )
-def test_where_there_is_none_the_nearest_is_named(now: Snapshot, criteria: dict[str, object], said: str) -> None:
+def test_where_there_is_none_the_nearest_is_named(
+    now: Snapshot, criteria: dict[str, object], said: str
+) -> None:
     with pytest.raises(StudyError, match=said):
         chosen(now, **criteria)
 
@@ -101,7 +138,9 @@ def test_the_knee_lies_farthest_below_the_line_between_the_ends(now: Snapshot) -
     assert chosen(knee, knee=True).view.trial == 2
 
 
-@pytest.mark.parametrize("values", [[(0.7, 1.0), (0.8, 2.0)], [(0.7, 1.0), (0.71, 1.9), (0.8, 2.0)]])
+@pytest.mark.parametrize(
+    "values", [[(0.7, 1.0), (0.8, 2.0)], [(0.7, 1.0), (0.71, 1.9), (0.8, 2.0)]]
+)
 def test_a_front_without_a_knee_says_so(now: Snapshot, values: list[tuple[float, float]]) -> None:
     with pytest.raises(StudyError, match="knee"):
         chosen(front_of(now, values), knee=True)
@@ -152,7 +191,9 @@ def test_what_was_tested_is_said_to_be(tmp_path: Path) -> None:
     made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": 0.05})
     said = labelled(answer(snapshot(made.store)))
     assert "not tested" not in said["Gain"]
-    assert re.match(r"better than the bare backbone, \+4\.\d\d points \(.*; 8 trainings each", said["Tested"])
+    assert re.match(
+        r"better than the bare backbone, \+4\.\d\d points \(.*; 8 trainings each", said["Tested"]
+    )
     assert said["Next"].startswith("nas-attn retrain made")
     made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": 0.0})
     said = labelled(answer(snapshot(made.store)))
@@ -160,7 +201,9 @@ def test_what_was_tested_is_said_to_be(tmp_path: Path) -> None:
     assert said["Next"].startswith("nas-attn validate made")
     other = dataclasses.replace(snapshot(made.store).recommendation, instead="key-001")
     instead = dataclasses.replace(snapshot(made.store), recommendation=other)
-    assert labelled(answer(instead))["Next"].startswith("nas-attn validate made"), "another network was tested"
+    assert labelled(answer(instead))["Next"].startswith("nas-attn validate made"), (
+        "another network was tested"
+    )
     assert chosen(instead).view.key == "key-001", "it is what the answer takes"
     made.validation({"key-002": everywhere(CBAM), "key-000": "none"}, gain={"key-002": -0.05})
     said = labelled(answer(snapshot(made.store)))
@@ -178,12 +221,16 @@ def test_where_nothing_convinces_it_names_the_best_bet_and_what_a_test_of_it_tak
     assert len(lines) <= 8
     said = labelled(lines)
     assert re.search(r"\d+ % likely to help, at \d\.\d\d ×", said["Best bet"])
-    found = re.match(r"train each network (\d+) times as the target says \(about .*--seeds (\d+)", said["Decide"])
+    found = re.match(
+        r"train each network (\d+) times as the target says \(about .*--seeds (\d+)", said["Decide"]
+    )
     assert found[1] == found[2]
     assert 2 < int(found[1]) <= 32
     assert said["Decide"].endswith("--storage x")
     other = dataclasses.replace(now.recommendation, instead="key-001")
-    assert "Decide" not in labelled(answer(dataclasses.replace(now, recommendation=other))), "it is of another network"
+    assert "Decide" not in labelled(answer(dataclasses.replace(now, recommendation=other))), (
+        "it is of another network"
+    )
     assert training_s(now, 6) == pytest.approx(2 * training_s(now, 3))
 
 
@@ -205,14 +252,20 @@ def met(now: Snapshot, seed: int = 0) -> list[str]:
     return [str(view.placement) for view in next_round(now, np.random.default_rng(seed))]
 
 
-def test_no_attention_the_recommended_a_faster_one_and_the_best_uniform_one_meet(tmp_path: Path) -> None:
+def test_no_attention_the_recommended_a_faster_one_and_the_best_uniform_one_meet(
+    tmp_path: Path,
+) -> None:
     now = snapshot(usual(tmp_path, searched=20, seed=5).store)
     placements = met(now)
     assert placements[0] == "none"
     assert placements[1] == str(now.recommendation.placement)
     assert len(placements) == len(set(placements)) == 2 + RIVALS
-    best = max((view for view in now.baselines if view.baseline != "none"), key=lambda view: view.values[0])
-    assert {str(best.placement), str(now.find(now.recommendation.cheaper.key).placement)} <= set(placements)
+    best = max(
+        (view for view in now.baselines if view.baseline != "none"), key=lambda view: view.values[0]
+    )
+    assert {str(best.placement), str(now.find(now.recommendation.cheaper.key).placement)} <= set(
+        placements
+    )
     assert met(now) == placements, "any worker that decides it decides the same"
 
 
@@ -226,7 +279,9 @@ def test_where_none_is_recommended_the_most_promising_one_meets_it(
     placements = met(now)
     assert placements[0] == "none"
     assert len(placements) == 2 + RIVALS
-    assert len({rival for seed in range(40) for rival in met(now, seed)}) > len(placements), "rivals are drawn"
+    assert len({rival for seed in range(40) for rival in met(now, seed)}) > len(placements), (
+        "rivals are drawn"
+    )
 
 
 def test_only_those_that_may_be_recommended_take_part(tmp_path: Path) -> None:
@@ -238,11 +293,18 @@ def test_only_those_that_may_be_recommended_take_part(tmp_path: Path) -> None:
     study.sessions()
     now = snapshot(study.store)
     assert met(now) == ["none", everywhere("se(reduction=8)")]
-    tight = now.recipe.model_copy(update={"limits": now.recipe.limits.model_copy(update={"max_latency_ratio": 1.0})})
-    assert (best_uniform(now), best_uniform(dataclasses.replace(now, recipe=tight))) == (now.candidates[1], None)
+    tight = now.recipe.model_copy(
+        update={"limits": now.recipe.limits.model_copy(update={"max_latency_ratio": 1.0})}
+    )
+    assert (best_uniform(now), best_uniform(dataclasses.replace(now, recipe=tight))) == (
+        now.candidates[1],
+        None,
+    )
 
 
-@pytest.mark.parametrize(("gain", "cost", "joins"), [(0.03, 0.02, True), (-0.06, 0.02, False), (0.03, 0.9, False)])
+@pytest.mark.parametrize(
+    ("gain", "cost", "joins"), [(0.03, 0.02, True), (-0.06, 0.02, False), (0.03, 0.9, False)]
+)
 def test_a_control_joins_if_it_may_be_better_and_is_not_slower(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gain: float, cost: float, joins: bool
 ) -> None:

@@ -63,7 +63,9 @@ def test_the_sentences_say_what_helps_where_and_for_what_price(study: Snapshot) 
     assert any(sentence.startswith("`cbam` at any site: +") for sentence in said)
 
 
-def test_where_nothing_differs_nothing_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_differs_nothing_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for choice in TRUE_GAIN:
         monkeypatch.setitem(TRUE_GAIN, choice, 0.0)
     now = found(snapshot(usual(tmp_path, searched=20).store))
@@ -76,7 +78,9 @@ def test_few_candidates_say_nothing(tmp_path: Path) -> None:
     study = MadeStudy(tmp_path)
     assert fit_effects(snapshot(study.store), "accuracy") is None
     for number in range(6):
-        study.candidate("none" if not number else f"stage{number}={SE}", baseline=None if number else "none")
+        study.candidate(
+            "none" if not number else f"stage{number}={SE}", baseline=None if number else "none"
+        )
     assert fit_effects(snapshot(study.store), "accuracy") is None
     assert fit_effects(snapshot(study.store), "nothing") is None
 
@@ -103,14 +107,20 @@ def test_alone_is_what_the_front_says_of_the_same_placement(now: Snapshot) -> No
     bare = now.candidates[0]
     runs = [{p.seed: p.metrics["accuracy"] for p in v.scores if p.rung == 1} for v in (view, bare)]
     assert alone.runs == 2
-    assert alone.measured == pytest.approx(sum(runs[0][seed] - runs[1][seed] for seed in (0, 1)) / 2)
+    assert alone.measured == pytest.approx(
+        sum(runs[0][seed] - runs[1][seed] for seed in (0, 1)) / 2
+    )
 
 
-def test_beside_the_recommended_a_choice_is_compared_with_nothing_at_its_site(now: Snapshot) -> None:
+def test_beside_the_recommended_a_choice_is_compared_with_nothing_at_its_site(
+    now: Snapshot,
+) -> None:
     best = now.recommendation
     assert str(best.placement) == everywhere(CBAM)
     beside = choice(now, "accuracy", "stage1", CBAM).beside
-    (without,) = (view for view in now.candidates if str(view.placement) == f"stage2={CBAM} stage3={CBAM}")
+    (without,) = (
+        view for view in now.candidates if str(view.placement) == f"stage2={CBAM} stage3={CBAM}"
+    )
     gain = now.evidence["accuracy"].gain(best.key, without.key)
     assert (beside.mean, beside.runs) == (pytest.approx(gain.mean), 3)
     never = choice(now, "accuracy", "stage3", "ela(kernel_size=7)").beside
@@ -122,4 +132,6 @@ def test_latency_is_the_difference_of_two_networks(now: Snapshot) -> None:
     assert found.alone.mean == pytest.approx(0.05, abs=0.01)
     assert found.alone.sure
     assert found.alone.low < 0.05 < found.alone.high
-    assert found.beside.mean == pytest.approx(0.05, abs=0.02), "next to the others it was never measured"
+    assert found.beside.mean == pytest.approx(0.05, abs=0.02), (
+        "next to the others it was never measured"
+    )

@@ -11,19 +11,34 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nas_attn.analysis.fronts import front_of, net, survives
-from nas_attn.dominance import hypervolume, hypervolume_contributions, non_dominated, non_dominated_rank
+from nas_attn.dominance import (
+    hypervolume,
+    hypervolume_contributions,
+    non_dominated,
+    non_dominated_rank,
+)
 
 OBJECTIVES = ("accuracy", "latency")
 
 
 def test_a_front_is_of_what_has_all_objectives() -> None:
-    rows = {"a": (0.7, 1.0), "b": (0.8, 1.2), "c": (0.6, 1.1), "d": (None, 0.5), "e": (0.9, math.nan), "f": (0.9,)}
+    rows = {
+        "a": (0.7, 1.0),
+        "b": (0.8, 1.2),
+        "c": (0.6, 1.1),
+        "d": (None, 0.5),
+        "e": (0.9, math.nan),
+        "f": (0.9,),
+    }
     assert front_of(OBJECTIVES, rows) == {"a", "b"}
     assert front_of(OBJECTIVES, {}) == set()
 
 
 tables = st.dictionaries(
-    st.text("abcdef", min_size=1, max_size=3), st.tuples(*[st.integers(0, 6).map(float)] * 2), min_size=1, max_size=14
+    st.text("abcdef", min_size=1, max_size=3),
+    st.tuples(*[st.integers(0, 6).map(float)] * 2),
+    min_size=1,
+    max_size=14,
 )
 
 
@@ -54,7 +69,9 @@ def test_exactly_the_best_share_goes_on_and_none_that_a_loser_dominates(
         ({str(i): (float(i),) for i in range(9)}, 3.0, {"0", "1", "2"}),
     ],
 )
-def test_special_tables(table: dict[str, tuple[float, ...]], eta: float, expected: set[str]) -> None:
+def test_special_tables(
+    table: dict[str, tuple[float, ...]], eta: float, expected: set[str]
+) -> None:
     """The first to arrive, NaN, equals, infinities, and one objective, which is plain halving."""
     assert survivors(table, eta) == expected
 
@@ -72,7 +89,9 @@ def test_within_a_front_the_ends_and_the_spread_out_stay_and_the_crowded_leave()
 
 
 points = st.integers(1, 4).flatmap(
-    lambda m: st.integers(0, 8).flatmap(lambda n: arrays(float, (n, m), elements=st.integers(0, 5).map(float)))
+    lambda m: st.integers(0, 8).flatmap(
+        lambda n: arrays(float, (n, m), elements=st.integers(0, 5).map(float))
+    )
 )
 
 
@@ -118,7 +137,9 @@ def test_a_contribution_is_what_is_lost_without_the_point(values: np.ndarray) ->
     assert hypervolume_contributions(values, corner).tolist() == pytest.approx(lost)
 
 
-def made(rng: np.random.Generator, *, seeds: int, candidates: int, shift: float) -> dict[str, dict[int, float]]:
+def made(
+    rng: np.random.Generator, *, seeds: int, candidates: int, shift: float
+) -> dict[str, dict[int, float]]:
     """Candidates on one seed each, `none` on all of them."""
     level = shift * rng.standard_normal(seeds)
     truth = 0.01 * rng.standard_normal(candidates)

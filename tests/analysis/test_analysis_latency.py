@@ -16,7 +16,10 @@ from nas_attn.records import BARE, Latency, Placement
 
 
 def test_the_estimate_is_the_median_over_sessions_with_the_studys_reference_time() -> None:
-    sessions = [session({"a": math.log(r)}, reference_ms=ms) for r, ms in ((1.1, 2.0), (1.2, 9.0), (1.3, 3.0))]
+    sessions = [
+        session({"a": math.log(r)}, reference_ms=ms)
+        for r, ms in ((1.1, 2.0), (1.2, 9.0), (1.3, 3.0))
+    ]
     latency = times.estimate(sessions)["a"]
     assert latency.ratio == pytest.approx(1.2)
     assert latency.reference_ms == 3.0
@@ -34,7 +37,9 @@ def test_intervals_cover_the_truth_at_every_number_of_sessions(count: int) -> No
     for seed in range(40):
         others = drawn(8, {"x": 0.5, "y": 0.2}, 0.02, seed + 10_000)
         found = times.estimate([*others, *drawn(count, truth, 0.02, seed)], seed=seed)
-        hits += [found[key].low <= math.exp(value) <= found[key].high for key, value in truth.items()]
+        hits += [
+            found[key].low <= math.exp(value) <= found[key].high for key, value in truth.items()
+        ]
     assert 0.90 <= np.mean(hits) <= 0.999
 
 
@@ -49,7 +54,9 @@ def test_more_sessions_narrow_the_interval_until_it_is_enough() -> None:
 def test_what_was_never_measured_needs_measuring() -> None:
     assert times.needs_more(None, 0.02)
     assert times.needs_more(Latency(1.1, 1.1, 1.1, 2.0, 0, measured=False), 0.02)
-    assert times.needs_more(times.estimate([session({"a": 0.1})])["a"], 0.02), "one session is not taken for certain"
+    assert times.needs_more(times.estimate([session({"a": 0.1})])["a"], 0.02), (
+        "one session is not taken for certain"
+    )
 
 
 def test_sessions_with_a_bad_control_are_dropped_and_counted() -> None:
@@ -59,8 +66,12 @@ def test_sessions_with_a_bad_control_are_dropped_and_counted() -> None:
     assert times.estimate([*good, bad]) == times.estimate(good)
 
 
-@pytest.mark.parametrize("controls", [(0.0, 0.0001, -0.0001, 0.0, 0.009), (0.02, -0.03, 0.025, -0.02, 0.05)])
-def test_sessions_within_one_percent_or_as_noisy_as_all_others_are_kept(controls: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(
+    "controls", [(0.0, 0.0001, -0.0001, 0.0, 0.009), (0.02, -0.03, 0.025, -0.02, 0.05)]
+)
+def test_sessions_within_one_percent_or_as_noisy_as_all_others_are_kept(
+    controls: tuple[float, ...],
+) -> None:
     assert times.dropped([session({"a": 0.1}, control=control) for control in controls]) == ()
 
 
@@ -77,7 +88,10 @@ def test_estimates_repeat_and_contain_their_middle(values: list[float], seed: in
 def test_which_is_faster_is_certain_where_pairs_agree_and_open_where_they_do_not() -> None:
     rng = np.random.default_rng(0)
     common = rng.normal(0, 0.05, 10)  # sessions differ by more than the candidates do
-    sessions = [session({"a": 0.10 + c, "b": 0.11 + c + rng.normal(0, 0.002), "twin": 0.10 + c}) for c in common]
+    sessions = [
+        session({"a": 0.10 + c, "b": 0.11 + c + rng.normal(0, 0.002), "twin": 0.10 + c})
+        for c in common
+    ]
     assert times.Order(sessions).probability_faster("a", "b") > 0.7
     assert times.Order(sessions).probability_faster("a", "b") == pytest.approx(
         1 - times.Order(sessions).probability_faster("b", "a")
@@ -88,7 +102,8 @@ def test_which_is_faster_is_certain_where_pairs_agree_and_open_where_they_do_not
 
 def test_equal_candidates_are_rarely_called_different() -> None:
     calls = [
-        times.Order(drawn(8, {"a": 0.2, "b": 0.2}, 0.02, seed)).probability_faster("a", "b") for seed in range(150)
+        times.Order(drawn(8, {"a": 0.2, "b": 0.2}, 0.02, seed)).probability_faster("a", "b")
+        for seed in range(150)
     ]
     assert np.mean([p > 0.975 or p < 0.025 for p in calls]) < 0.09
     assert np.mean(calls) == pytest.approx(0.5, abs=0.06)
@@ -102,7 +117,9 @@ def test_candidates_that_never_met_are_compared_by_their_estimates() -> None:
 
 
 def test_the_spread_between_sessions_is_recovered() -> None:
-    assert times.Order(drawn(30, {"a": 0.1, "b": 0.5}, 0.03, 3)).spread == pytest.approx(0.03, rel=0.25)
+    assert times.Order(drawn(30, {"a": 0.1, "b": 0.5}, 0.03, 3)).spread == pytest.approx(
+        0.03, rel=0.25
+    )
 
 
 def test_the_neediest_are_measured_first_and_never_beyond_their_share() -> None:
@@ -113,7 +130,12 @@ def test_the_neediest_are_measured_first_and_never_beyond_their_share() -> None:
     assert times.open_keys(sessions, ["sure"], tolerance=0.02, max_sessions=9) == []
 
 
-TYPES = {"se": ("reduction=4", "reduction=8"), "cbam": ("kernel=3", "kernel=7"), "ela": ("t=1", "b=1"), "simam": ("",)}
+TYPES = {
+    "se": ("reduction=4", "reduction=8"),
+    "cbam": ("kernel=3", "kernel=7"),
+    "ela": ("t=1", "b=1"),
+    "simam": ("",),
+}
 
 
 class World:
@@ -123,7 +145,12 @@ class World:
         self.rng = np.random.default_rng(seed)
         self.lack = lack
         self.cost = {(s, t): abs(self.rng.normal(0.15, 0.08)) for s in range(1, 5) for t in TYPES}
-        self.knob = {(s, t, k): self.rng.normal(0, 0.02) for s in range(1, 5) for t in TYPES for k in TYPES[t]}
+        self.knob = {
+            (s, t, k): self.rng.normal(0, 0.02)
+            for s in range(1, 5)
+            for t in TYPES
+            for k in TYPES[t]
+        }
 
     def placement(self) -> Placement:
         found = []
@@ -146,14 +173,23 @@ class World:
 
     def observe(self, count: int, noise: float = 0.008) -> list[times.Measured]:
         texts = {self.placement() for _ in range(count)}
-        return [(text, self.truth(text) + self.rng.normal(0, noise), 1.96 * noise) for text in sorted(texts, key=str)]
+        return [
+            (text, self.truth(text) + self.rng.normal(0, noise), 1.96 * noise)
+            for text in sorted(texts, key=str)
+        ]
 
 
 def test_unseen_placements_are_predicted_within_the_stated_error() -> None:
     found = list[tuple[float, float]]()
     for world in map(World, range(4)):
-        model, texts = times.LatencyModel(world.observe(120)), [world.placement() for _ in range(300)]
-        found += [(v - world.truth(text), error) for text, (v, error) in zip(texts, model.predict(texts), strict=True)]
+        model, texts = (
+            times.LatencyModel(world.observe(120)),
+            [world.placement() for _ in range(300)],
+        )
+        found += [
+            (v - world.truth(text), error)
+            for text, (v, error) in zip(texts, model.predict(texts), strict=True)
+        ]
         assert 0.7 < model.cv_error / math.hypot(0.008, 0.012) < 1.6
     errors, stated = np.array(found).T
     assert np.sqrt(np.mean(errors**2)) < 0.025  # placements range over 0.6
@@ -166,7 +202,10 @@ def test_effects_of_choices_come_out_by_site() -> None:
     seen = sorted({part for text, _, _ in measured for part in map(str, text.assignments)})
     assert len(seen) == 4 * sum(map(len, TYPES.values()))
     found = times.LatencyModel(measured).sums([[(parse(part), 1.0), (BARE, -1.0)] for part in seen])
-    off = [(effect - world.effect(part)) / error for part, (effect, error) in zip(seen, found, strict=True)]
+    off = [
+        (effect - world.effect(part)) / error
+        for part, (effect, error) in zip(seen, found, strict=True)
+    ]
     assert np.mean(np.abs(off) < 3) > 0.9
 
 
@@ -175,12 +214,16 @@ def test_a_wrong_measurement_is_flagged() -> None:
     measured = world.observe(100)
     text, value, half = measured[17]
     assert times.LatencyModel(measured).outliers == set()
-    assert times.LatencyModel([*measured[:17], (text, value + 0.4, half), *measured[18:]]).outliers == {text}
+    assert times.LatencyModel(
+        [*measured[:17], (text, value + 0.4, half), *measured[18:]]
+    ).outliers == {text}
 
 
 def test_what_was_never_seen_is_predicted_from_its_kin_with_a_larger_error() -> None:
     world = World(3)
-    model = times.LatencyModel([one for one in world.observe(150) if "stage2=cbam(kernel=7)" not in str(one[0])])
+    model = times.LatencyModel(
+        [one for one in world.observe(150) if "stage2=cbam(kernel=7)" not in str(one[0])]
+    )
     seen, unseen, alien = model.predict(
         [parse(f"stage2={choice}") for choice in ("cbam(kernel=3)", "cbam(kernel=7)", "gam")]
     )
@@ -192,18 +235,27 @@ def test_pure_noise_gives_no_effects() -> None:
     world = World(4)
     rng = np.random.default_rng(4)
     texts = sorted({world.placement() for _ in range(60)}, key=str)
-    model = times.LatencyModel([(text, 0.86 + rng.normal(0, 0.009), 1.96 * 0.009) for text in texts])
-    assert np.std([value for value, _ in model.predict([world.placement() for _ in range(50)])]) < 0.006
+    model = times.LatencyModel(
+        [(text, 0.86 + rng.normal(0, 0.009), 1.96 * 0.009) for text in texts]
+    )
+    assert (
+        np.std([value for value, _ in model.predict([world.placement() for _ in range(50)])])
+        < 0.006
+    )
 
 
 @settings(max_examples=4, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.5, 100), st.floats(0, 50))
-def test_scale_and_offset_of_the_value_pass_through(seed: int, factor: float, offset: float) -> None:
+def test_scale_and_offset_of_the_value_pass_through(
+    seed: int, factor: float, offset: float
+) -> None:
     world = World(seed)
     measured = world.observe(30)
     moved = [(text, factor * value + offset, factor * half) for text, value, half in measured]
     probe = world.placement()
-    (value, error), (other, other_error) = (times.LatencyModel(rows).predict([probe])[0] for rows in (measured, moved))
+    (value, error), (other, other_error) = (
+        times.LatencyModel(rows).predict([probe])[0] for rows in (measured, moved)
+    )
     assert other == pytest.approx(factor * value + offset, abs=0.5 * factor * error)
     assert other_error == pytest.approx(factor * error, rel=0.3)
 
@@ -214,7 +266,10 @@ def test_predictions_become_latencies() -> None:
     ratios = {key: world.truth(text) for key, text in texts.items()}
     latencies = {key: Latency(r, r * 0.98, r * 1.02, 3.0, 6) for key, r in ratios.items()}
     latencies["guess"] = Latency(9.0, 8.0, 10.0, 3.0, 0, measured=False)
-    texts |= {"guess": parse("stage1=se(reduction=4)"), "new": parse("stage1=se(reduction=4) stage2=simam")}
+    texts |= {
+        "guess": parse("stage1=se(reduction=4)"),
+        "new": parse("stage1=se(reduction=4) stage2=simam"),
+    }
     found = times.with_predictions(latencies, texts)
     predicted = found["new"]
     assert found.keys() == texts.keys()

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.analysis.recommendation import Contender, Recommendation, expected_loss, recommend, with_capacity
+from nas_attn.analysis.recommendation import (
+    Contender,
+    Recommendation,
+    expected_loss,
+    recommend,
+    with_capacity,
+)
 from nas_attn.model import Evidence, Run, fit
 from nas_attn.notation import parse
 from nas_attn.records import Latency, Placement
@@ -19,8 +25,12 @@ def texts(table: Iterable[str]) -> dict[str, Placement]:
     return {name: parse(f"stage1={name.replace(' ', '_')}") for name in table}
 
 
-def runs_of(table: dict[str, tuple[float, float]], *, runs: int = 3, backbones: int = 1) -> list[Run]:
-    """Of name -> (value, latency ratio); runs that spread by about 0.0015, each seed moves all by 0.01."""
+def runs_of(
+    table: dict[str, tuple[float, float]], *, runs: int = 3, backbones: int = 1
+) -> list[Run]:
+    """Of name -> (value, latency ratio); runs that spread by about 0.0015, each seed moves all by
+    0.01.
+    """
     return [
         Run(name, s, 0, value + 0.01 * (s % 3) + NOISE[(i + 2 * s + i * s) % 6], s % backbones)
         for i, (name, (value, _)) in enumerate(table.items())
@@ -29,21 +39,40 @@ def runs_of(table: dict[str, tuple[float, float]], *, runs: int = 3, backbones: 
 
 
 def model(
-    table: dict[str, tuple[float, float]], *, metric: str = "accuracy", lower: bool = False, **more: int
+    table: dict[str, tuple[float, float]],
+    *,
+    metric: str = "accuracy",
+    lower: bool = False,
+    **more: int,
 ) -> Evidence | None:
     return fit(runs_of(table, **more), texts(table), metric=metric, lower_is_better=lower)
 
 
 def contenders(table: dict[str, tuple[float, float]], evidence: Evidence) -> list[Contender]:
     """All of them on the front; `dwconv` and `conv` are controls."""
-    baselines = {"none": "none", "uniform se": "uniform se", "dwconv": "control dwconv", "conv": "control conv"}
-    latencies = {name: Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6) for name, (_, ratio) in table.items()}
+    baselines = {
+        "none": "none",
+        "uniform se": "uniform se",
+        "dwconv": "control dwconv",
+        "conv": "control conv",
+    }
+    latencies = {
+        name: Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6)
+        for name, (_, ratio) in table.items()
+    }
     found, known = texts(table), evidence.estimates
-    return [Contender(n, found[n], baselines.get(n), known[n], latency, True) for n, latency in latencies.items()]
+    return [
+        Contender(n, found[n], baselines.get(n), known[n], latency, True)
+        for n, latency in latencies.items()
+    ]
 
 
 def decide(
-    table: dict[str, tuple[float, float]], *, limit: float | None = None, worth: float | None = None, **more: object
+    table: dict[str, tuple[float, float]],
+    *,
+    limit: float | None = None,
+    worth: float | None = None,
+    **more: object,
 ) -> Recommendation | None:
     """Decides among name -> (value, latency ratio)."""
     evidence = model(table, **more)
@@ -60,7 +89,13 @@ def test_a_limit_that_no_placement_meets_is_named() -> None:
     assert {"1.05", "1.10"} <= set(found.answer[1].split()), "the limit, and the fastest"
 
 
-SPREAD = {"none": (0.70, 1.0), "uniform se": (0.71, 1.2), "a": (0.72, 1.3), "b": (0.73, 1.6), "c": (0.69, 1.1)}
+SPREAD = {
+    "none": (0.70, 1.0),
+    "uniform se": (0.71, 1.2),
+    "a": (0.72, 1.3),
+    "b": (0.73, 1.6),
+    "c": (0.69, 1.1),
+}
 
 
 def test_without_a_limit_the_largest_likely_gain_wins() -> None:
@@ -70,7 +105,9 @@ def test_without_a_limit_the_largest_likely_gain_wins() -> None:
     assert best.against_none.latency_ratio == pytest.approx(1.6)
     assert best.against_uniform.gain.mean == pytest.approx(0.02, abs=0.004)
     assert best.cheaper.key == "a", "the most promising of the faster ones"
-    assert best.more_accurate is None, "nothing is given up for latency that is known to cost more than what counts"
+    assert best.more_accurate is None, (
+        "nothing is given up for latency that is known to cost more than what counts"
+    )
     assert not any(line.startswith("Slower") for line in best.answer)
     assert 2 <= len(best.answer) <= 6
 
@@ -80,7 +117,9 @@ def test_a_limit_is_kept() -> None:
     assert decide(SPREAD, limit=0.9) is decide({}) is None
 
 
-def test_the_fastest_that_loses_less_than_what_counts_is_taken_and_what_more_would_buy_is_said() -> None:
+def test_the_fastest_that_loses_less_than_what_counts_is_taken_and_what_more_would_buy_is_said() -> (
+    None
+):
     best = decide(SPREAD | {"b": (0.7202, 1.6)})
     assert best.key == "a"
     assert best.against_none.gain.probability >= 0.7
@@ -128,7 +167,9 @@ def test_a_cheaper_one_that_loses_a_little_more_is_named() -> None:
 
 
 def test_even_odds_are_no_reason_to_pay_latency() -> None:
-    best = decide({"none": (0.7300, 1.0), "uniform se": (0.7302, 1.2), "a": (0.7303, 1.3), "b": (0.7301, 1.1)})
+    best = decide(
+        {"none": (0.7300, 1.0), "uniform se": (0.7302, 1.2), "a": (0.7303, 1.3), "b": (0.7301, 1.1)}
+    )
     assert best.key == "none"
     assert 2 <= len(best.answer) <= 6
     assert "The most promising placement, `stage1=" in " ".join(best.why)
@@ -151,12 +192,21 @@ def test_a_gain_is_one_on_new_images_where_results_per_image_are_known() -> None
         ways = way * rng.standard_normal(images)
         for seed in range(8):
             right = ease + ways + 0.01 * rng.standard_normal(images) < value
-            runs.append(Run(name, seed, 0, float(right.mean()), 0, np.packbits(right).tobytes(), images))
+            runs.append(
+                Run(name, seed, 0, float(right.mean()), 0, np.packbits(right).tobytes(), images)
+            )
     evidence = fit(runs, texts(SPREAD), metric="accuracy")
-    contenders = [Contender(n, n, n if n == "none" else None, evidence.estimates[n], None, True) for n in SPREAD]
+    contenders = [
+        Contender(n, n, n if n == "none" else None, evidence.estimates[n], None, True)
+        for n in SPREAD
+    ]
     gain = recommend(contenders, evidence, max_latency_ratio=None).against_none.gain
-    differ = 2 * way / np.sqrt(np.pi)  # share of the images about which two placements' ways disagree
-    assert gain.high - gain.low > 0.8 * 2 * 1.96 * np.sqrt(differ / images), "more seeds do not narrow it further"
+    differ = (
+        2 * way / np.sqrt(np.pi)
+    )  # share of the images about which two placements' ways disagree
+    assert gain.high - gain.low > 0.8 * 2 * 1.96 * np.sqrt(differ / images), (
+        "more seeds do not narrow it further"
+    )
 
 
 def test_the_best_uniform_baseline_can_win_and_says_so() -> None:
@@ -166,7 +216,9 @@ def test_the_best_uniform_baseline_can_win_and_says_so() -> None:
 
 
 def test_lower_can_be_better() -> None:
-    best = decide({"none": (0.9, 1.0), "uniform se": (0.8, 1.2), "a": (0.5, 1.3)}, metric="loss", lower=True)
+    best = decide(
+        {"none": (0.9, 1.0), "uniform se": (0.8, 1.2), "a": (0.5, 1.3)}, metric="loss", lower=True
+    )
     assert best.key == "a"
     assert best.against_none.gain.mean == pytest.approx(0.4, abs=0.02)
     assert best.against_none.gain.low < 0.4 < best.against_none.gain.high
@@ -178,7 +230,11 @@ values = st.floats(0.5, 0.9).map(lambda v: round(v, 3))
 
 @settings(max_examples=15, deadline=None)
 @given(
-    st.dictionaries(st.sampled_from(["none", "uniform se", *"abcd"]), st.tuples(values, st.floats(1, 2)), min_size=1)
+    st.dictionaries(
+        st.sampled_from(["none", "uniform se", *"abcd"]),
+        st.tuples(values, st.floats(1, 2)),
+        min_size=1,
+    )
 )
 def test_what_is_recommended_is_better_than_no_attention_with_seventy_percent(
     table: dict[str, tuple[float, float]],
@@ -191,7 +247,9 @@ def test_what_is_recommended_is_better_than_no_attention_with_seventy_percent(
         assert best.against_none.gain.probability >= 0.7
 
 
-def answered(limit: float | None = None, worth: float = 0, **table: tuple[float, float]) -> Recommendation:
+def answered(
+    limit: float | None = None, worth: float = 0, **table: tuple[float, float]
+) -> Recommendation:
     """The recommendation among name -> (accuracy, latency ratio), with what the controls say."""
     evidence = model(table)
     known = contenders(table, evidence)
@@ -207,7 +265,9 @@ def test_a_control_that_gains_more_makes_attention_needless() -> None:
     assert (best.capacity.key, best.capacity.gain.worse > 0.95) == ("dwconv", True)
     assert best.answer[-1].startswith("Capacity  dwconv everywhere: +")
     assert "at 1.20 ×" in best.answer[-1]
-    assert best.answer[0].startswith("Take dwconv everywhere"), "the first sentence and the last line say the same"
+    assert best.answer[0].startswith("Take dwconv everywhere"), (
+        "the first sentence and the last line say the same"
+    )
     assert (best.in_reach, best.instead, best.taken) == (True, "dwconv", "dwconv")
     over = answered(1.21, none=(0.70, 1.0), se=(0.73, 1.2), dwconv=(0.76, 1.22))
     assert (over.in_reach, over.instead, over.taken) == (False, None, "se"), "over the limit"
@@ -229,7 +289,13 @@ def test_attention_that_gains_more_than_any_control_at_its_latency_buys_more() -
 
 @pytest.mark.parametrize(
     ("control", "limit", "worth", "helps", "taken"),
-    [(0.76, None, 0, 1, 0), (0.76, 1.3, 0, 1, 1), (0.76, 1.05, 0, 1, 0), (0.69, 1.3, 0, 0, 0), (0.76, 1.3, 0.1, 1, 0)],
+    [
+        (0.76, None, 0, 1, 0),
+        (0.76, 1.3, 0, 1, 1),
+        (0.76, 1.05, 0, 1, 0),
+        (0.69, 1.3, 0, 0, 0),
+        (0.76, 1.3, 0.1, 1, 0),
+    ],
 )
 def test_beside_the_bare_backbone_more_network_is_taken_if_it_helps_within_the_limit(
     control: float, limit: float | None, worth: float, helps: int, taken: int
@@ -239,4 +305,6 @@ def test_beside_the_bare_backbone_more_network_is_taken_if_it_helps_within_the_l
     assert ("A larger network helps here" in best.answer[-1]) == helps
     assert ("(over 99 %)" in best.answer[-1]) == helps, "the odds are of the larger network"
     assert (best.instead == "dwconv", best.answer[0].startswith("Take dwconv")) == (taken, taken)
-    assert best.in_reach == (limit == 1.3), "also where it is not known to help: further runs may show it"
+    assert best.in_reach == (limit == 1.3), (
+        "also where it is not known to help: further runs may show it"
+    )

@@ -17,7 +17,9 @@ def found(size: float, count: int = 24, **search: object) -> list[WeakRung]:
     brief = runs(additive(texts, rng, size), rng, noise=0.01, seeds=2, level=0.01)
     model = fit(brief, texts, metric="accuracy", rung=0)
     made = recipe(search=search)
-    return weak_rungs(made, "accuracy", [(("accuracy", 0), model), (("loss", 0), model), (("accuracy", 1), model)])
+    return weak_rungs(
+        made, "accuracy", [(("accuracy", 0), model), (("loss", 0), model), (("accuracy", 1), model)]
+    )
 
 
 def test_a_rung_that_says_nothing_is_noticed_with_what_to_change() -> None:
@@ -29,8 +31,15 @@ def test_a_rung_that_says_nothing_is_noticed_with_what_to_change() -> None:
     assert "training.rungs" not in unpruned.sentence
 
 
-def score(rung: int, accuracy: float, *, seed: int = 0, images: int = 2000, **metrics: float) -> Score:
-    known = {"accuracy": accuracy, "balanced_accuracy": accuracy, "loss": 1.0, "train_loss_sum": 1.0 + rung}
+def score(
+    rung: int, accuracy: float, *, seed: int = 0, images: int = 2000, **metrics: float
+) -> Score:
+    known = {
+        "accuracy": accuracy,
+        "balanced_accuracy": accuracy,
+        "loss": 1.0,
+        "train_loss_sum": 1.0 + rung,
+    }
     return Score(seed, rung, [1, 3][rung], known | metrics, examples=images)
 
 
@@ -41,13 +50,23 @@ def score(rung: int, accuracy: float, *, seed: int = 0, images: int = 2000, **me
         ([score(0, 0.20), score(1, 0.24)], 5, ["hardly learned"]),
         ([score(0, 0.40), score(1, 0.70)], 5, ["still learning"]),
         ([score(0, 0.69), score(1, 0.70, train_loss_sum=1.02)], 10, ["by heart"]),
-        ([score(0, 0.10), score(1, 0.10, train_loss_sum=12.0, loss=6300.0)], 10, ["hardly learned"]),  # it diverged
+        (
+            [score(0, 0.10), score(1, 0.10, train_loss_sum=12.0, loss=6300.0)],
+            10,
+            ["hardly learned"],
+        ),  # it diverged
         ([score(0, 0.69), score(1, 0.70, images=64)], 10, ["one image is 1.6 points"]),
-        ([score(0, 0.20), score(1, 0.22, images=64)], 5, ["hardly learned", "1 run each may differ by 13.86 points"]),
+        (
+            [score(0, 0.20), score(1, 0.22, images=64)],
+            5,
+            ["hardly learned", "1 run each may differ by 13.86 points"],
+        ),
         ([score(0, 0.20)], 5, []),
     ],
 )
-def test_what_speaks_against_any_conclusion(scores: list[Score], classes: int, words: list[str]) -> None:
+def test_what_speaks_against_any_conclusion(
+    scores: list[Score], classes: int, words: list[str]
+) -> None:
     made = recipe(training={"rungs": [1, 3], "start": "scratch"})
     said = cautions(made, "accuracy", [], scores, classes, paired_sd=0.05)
     assert len(said) == len(words)
@@ -56,7 +75,10 @@ def test_what_speaks_against_any_conclusion(scores: list[Score], classes: int, w
 
 def test_losses_that_are_not_comparable_say_nothing_of_learning_by_heart() -> None:
     scores = [score(0, 0.69), score(1, 0.70, train_loss_sum=1.02, loading_share=0.4)]
-    for changes in ({"loss": "BCEWithLogitsLoss"}, {"augment": [{"name": "RandomChoice", "transforms": ["MixUp"]}]}):
+    for changes in (
+        {"loss": "BCEWithLogitsLoss"},
+        {"augment": [{"name": "RandomChoice", "transforms": ["MixUp"]}]},
+    ):
         made = recipe(training={"rungs": [1, 3], "start": "scratch", **changes})
         (said,) = cautions(made, "accuracy", [], scores, 10)
         assert "waits for images 40 %" in said
@@ -64,7 +86,10 @@ def test_losses_that_are_not_comparable_say_nothing_of_learning_by_heart() -> No
 
 def test_a_backbone_that_goes_on_learning_in_the_search_is_noticed() -> None:
     made = recipe(training={"rungs": [1, 3], "start": "backbone", "backbone_epochs": 10})
-    bare = [Score(0, rung, 1 + 2 * rung, {"accuracy": 0.5 + 0.1 * rung}, examples=2000) for rung in (0, 1)]
+    bare = [
+        Score(0, rung, 1 + 2 * rung, {"accuracy": 0.5 + 0.1 * rung}, examples=2000)
+        for rung in (0, 1)
+    ]
     for before, said in ((0.59, 0), (0.50, 1)):
         start = [Score(0, 0, 10, {"accuracy": before}, examples=2000)]
         assert len(cautions(made, "accuracy", start, bare, 10)) == said

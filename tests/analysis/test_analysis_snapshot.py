@@ -13,7 +13,13 @@ from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
 from nas_attn.analysis.choosing import answer, nothing_recommended
 from nas_attn.analysis.per_image import Labels, mistakes
-from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot, models_of, searched_as_target
+from nas_attn.analysis.snapshot import (
+    STATES,
+    CandidateView,
+    Snapshot,
+    models_of,
+    searched_as_target,
+)
 from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.model import TARGET
 from nas_attn.records import Score
@@ -31,7 +37,12 @@ def by_label(taken: Snapshot, label: str) -> CandidateView:
 
 def test_an_empty_study_is_a_snapshot_too(tmp_path: Path) -> None:
     taken = snapshot(MadeStudy(tmp_path).store)
-    assert (taken.candidates, taken.front, taken.recommendation, taken.latency) == ((), (), None, None)
+    assert (taken.candidates, taken.front, taken.recommendation, taken.latency) == (
+        (),
+        (),
+        None,
+        None,
+    )
     assert taken.counts == dict.fromkeys(STATES, 0)
     assert taken.primary == "accuracy"
     json.dumps(taken.as_dict(), allow_nan=False)
@@ -53,33 +64,50 @@ def test_within_a_latency_limit_the_recommendation_keeps_it(tmp_path: Path) -> N
     assert "1.12 times" in best.rule
 
 
-@pytest.mark.parametrize(("rungs", "lacks"), [(1, "has not been scored"), (2, "has not ended all its runs")])
-def test_nothing_is_recommended_while_no_attention_is_being_trained(rungs: int, lacks: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rungs", "lacks"), [(1, "has not been scored"), (2, "has not ended all its runs")]
+)
+def test_nothing_is_recommended_while_no_attention_is_being_trained(
+    rungs: int, lacks: str, tmp_path: Path
+) -> None:
     made = MadeStudy(tmp_path)
     made.candidate("none", baseline="none", state=None, rungs=rungs)
     made.candidate(everywhere("se(reduction=8)"), baseline="uniform se")
     taken = snapshot(made.store)
     assert taken.recommendation is None
-    assert f"bare backbone, with which all others are compared, {lacks}" in nothing_recommended(taken)
+    assert f"bare backbone, with which all others are compared, {lacks}" in nothing_recommended(
+        taken
+    )
 
 
 def test_the_front_holds_what_no_scored_candidate_beats(now: Snapshot) -> None:
     scored = [view for view in now.candidates if view.state == "scored"]
     for view in scored:
         beaten = any(
-            o.values[0] >= view.values[0] and o.values[1] <= view.values[1] and o.values != view.values for o in scored
+            o.values[0] >= view.values[0]
+            and o.values[1] <= view.values[1]
+            and o.values != view.values
+            for o in scored
         )
         assert view.on_front == (not beaten)
     assert by_label(now, "none").on_front  # nothing is faster
-    assert [v.values[0] for v in now.front] == sorted((v.values[0] for v in now.front), reverse=True)
+    assert [v.values[0] for v in now.front] == sorted(
+        (v.values[0] for v in now.front), reverse=True
+    )
 
 
-def test_pruned_failed_and_infeasible_candidates_are_there_but_not_on_the_front(now: Snapshot) -> None:
+def test_pruned_failed_and_infeasible_candidates_are_there_but_not_on_the_front(
+    now: Snapshot,
+) -> None:
     assert now.counts == {"running": 1, "scored": 13, "pruned": 3, "infeasible": 1, "failed": 1}
     for view in now.candidates:
         if view.state != "scored":
             assert not view.on_front
-    assert all(view.rung == 0 and view.beats_none is None for view in now.candidates if view.state == "pruned")
+    assert all(
+        view.rung == 0 and view.beats_none is None
+        for view in now.candidates
+        if view.state == "pruned"
+    )
 
 
 def test_the_bare_backbone_is_its_own_reference(now: Snapshot) -> None:
@@ -132,7 +160,9 @@ def test_an_evaluators_metric_where_lower_is_better(tmp_path: Path) -> None:
     assert [round(x, 1) for x in noise_figure(taken).data[0].x][::3] == [0.1, -0.1]
 
 
-def test_without_a_trained_objective_there_is_a_front_and_accuracy_is_still_compared(tmp_path: Path) -> None:
+def test_without_a_trained_objective_there_is_a_front_and_accuracy_is_still_compared(
+    tmp_path: Path,
+) -> None:
     study = MadeStudy(tmp_path, recipe(objectives=["params", "macs"]))
     study.candidate("none", baseline="none")
     study.candidate(everywhere(SE))
@@ -173,19 +203,30 @@ def test_runs_of_several_backbones_are_told_apart(tmp_path: Path) -> None:
     for placement in ("none", everywhere("se(reduction=8)"), "stage1=se(reduction=8)"):
         study.candidate(placement, baseline="none" if placement == "none" else None, seeds=4)
     rows = study.store.candidates()
-    scores = [replace(stored, backbone=stored.score.seed % 2) for stored in study.store.scores(with_correct=True)]
+    scores = [
+        replace(stored, backbone=stored.score.seed % 2)
+        for stored in study.store.scores(with_correct=True)
+    ]
     texts = {row.key: row.placement for row in rows}
     assert models_of(study.recipe, texts, scores)["accuracy", 1].backbones == 2
 
 
 def at_target(study: MadeStudy, keys: dict[str, str], gain: float, blocks: int = 8) -> None:
-    """Runs as the target says, of key -> placement, each better than the bare backbone by as much."""
+    """Runs as the target says, of key -> placement, each better than the bare backbone by as
+    much.
+    """
     for seed in range(1000, 1000 + blocks):
         for key, placement in keys.items():
             score = study.score("none", seed, 0)
-            accuracy = 0.8 + gain * (placement != "none") + 0.002 * float(study.rng.standard_normal())
-            found = replace(score, seed=seed, epochs=9, metrics={"accuracy": accuracy}, correct=None)
-            study.store.add_score(Run(key, placement, seed, seed, "target", "validate"), found, lease=study.lease)
+            accuracy = (
+                0.8 + gain * (placement != "none") + 0.002 * float(study.rng.standard_normal())
+            )
+            found = replace(
+                score, seed=seed, epochs=9, metrics={"accuracy": accuracy}, correct=None
+            )
+            study.store.add_score(
+                Run(key, placement, seed, seed, "target", "validate"), found, lease=study.lease
+            )
 
 
 def test_runs_of_the_target_decide_what_is_said_of_gains(tmp_path: Path) -> None:
@@ -198,7 +239,9 @@ def test_runs_of_the_target_decide_what_is_said_of_gains(tmp_path: Path) -> None
     bare = next(view.key for view in before.candidates if view.baseline == "none")
     at_target(study, {best.key: best.placement}, 0.0)
     alone = snapshot(study.store)
-    assert alone.evidence["accuracy"].rung == 1, "one network at the target says nothing of gains there"
+    assert alone.evidence["accuracy"].rung == 1, (
+        "one network at the target says nothing of gains there"
+    )
     at_target(study, {bare: "none"}, 0.0)
     after = snapshot(study.store)
     assert after.evidence["accuracy"].rung == TARGET
@@ -209,7 +252,9 @@ def test_runs_of_the_target_decide_what_is_said_of_gains(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("of", ["training", "target"])
-def test_where_all_start_from_the_same_weights_a_gain_is_less_likely(tmp_path: Path, of: str) -> None:
+def test_where_all_start_from_the_same_weights_a_gain_is_less_likely(
+    tmp_path: Path, of: str
+) -> None:
     stated = []
     for start in ({"start": "scratch"}, {"start": "pretrained", "weights": "w.pt"}):
         tables = {"training": {"start": "scratch", "rungs": [1, 3]}, "target": {"start": "scratch"}}
@@ -222,17 +267,22 @@ def test_where_all_start_from_the_same_weights_a_gain_is_less_likely(tmp_path: P
 
 
 def test_a_search_that_trains_as_the_target_does_has_one_pool_of_runs(tmp_path: Path) -> None:
-    made_from = recipe(objectives=["accuracy"], training={"rungs": [9], "start": "scratch"}, target={"epochs": 9})
+    made_from = recipe(
+        objectives=["accuracy"], training={"rungs": [9], "start": "scratch"}, target={"epochs": 9}
+    )
     assert searched_as_target(made_from)
     assert not searched_as_target(recipe())
     follows = recipe(
-        training={"transforms": "mine:flips"}, target={"weights": "w.pt", "epochs": 7, "learning_rate": 0.3}
+        training={"transforms": "mine:flips"},
+        target={"weights": "w.pt", "epochs": 7, "learning_rate": 0.3},
     )
     training = follows.training
     assert (training.start, training.weights, training.rungs) == ("pretrained", "w.pt", [7])
     assert training.finetune_learning_rate == 0.3
     assert searched_as_target(follows)
-    assert not searched_as_target(recipe(training={"rungs": [3, 9]})), "two cycles of the learning rate"
+    assert not searched_as_target(recipe(training={"rungs": [3, 9]})), (
+        "two cycles of the learning rate"
+    )
     study = MadeStudy(tmp_path, made_from)
     bare = study.candidate("none", baseline="none", seeds=2)
     other = study.candidate(everywhere("se(reduction=8)"), seeds=2)
@@ -276,7 +326,11 @@ def test_mistakes_are_told_by_class_with_intervals_by_matrix_and_by_image() -> N
         "third": [told(0, half)],
     }
     found = mistakes(labels, runs)
-    assert (found.what, found.images, found.shares[:2]) == ("accuracy", (10, 10), ((1.0, 1.0), (0.45, 1.0)))
+    assert (found.what, found.images, found.shares[:2]) == (
+        "accuracy",
+        (10, 10),
+        ((1.0, 1.0), (0.45, 1.0)),
+    )
     ants, bees = found.gains[0]
     assert ants.mean == pytest.approx(0.55)
     assert bees.mean == 0
@@ -291,15 +345,27 @@ def test_mistakes_are_told_by_class_with_intervals_by_matrix_and_by_image() -> N
 
 def test_masks_and_boxes_have_their_own_shares_of_a_class() -> None:
     labels, right = Labels(("road", "tree"), np.zeros(0, np.int32)), {"images": [0.5] * 19 + [1.0]}
-    masks = {k: [told(0, [], counts=[[n, 10 - n], [0, 10]], **right)] for k, n in (("best", 10), ("bare", 5))}
+    masks = {
+        k: [told(0, [], counts=[[n, 10 - n], [0, 10]], **right)]
+        for k, n in (("best", 10), ("bare", 5))
+    }
     found = mistakes(labels, masks)
     assert (found.what, found.shares) == ("mean_iou", ((1.0, 1.0), (0.5, pytest.approx(2 / 3))))
     assert (found.gains[0][0].mean, found.gains[0][0].half, found.different) == (0.5, None, ())
     boxes = {
-        k: [told(s, [], average_precision=[ap + s / 8, None], images=[ap] * 3, counts=[[1, 0, 1]] * 3) for s in (0, 1)]
+        k: [
+            told(
+                s, [], average_precision=[ap + s / 8, None], images=[ap] * 3, counts=[[1, 0, 1]] * 3
+            )
+            for s in (0, 1)
+        ]
         for k, ap in (("a", 0.5), ("b", 0.25))
     }
     found = mistakes(labels, boxes)
-    assert (found.what, found.shares, found.gains[0][1]) == ("map50_95", ((0.5625, None), (0.3125, None)), None)
+    assert (found.what, found.shares, found.gains[0][1]) == (
+        "map50_95",
+        ((0.5625, None), (0.3125, None)),
+        None,
+    )
     assert found.gains[0][0].half == pytest.approx(1.96 / 8 / 2**0.5)
     assert (len(found.different), found.confusion[1].tolist()) == (3, [[0.5, 0.0, 0.5]] * 3)

@@ -1,4 +1,6 @@
-"""Validations as they stand in a store: looks, early ends, diverged runs, what is said of new images, in words."""
+"""Validations as they stand in a store: looks, early ends, diverged runs, what is said of new
+images, in words.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def results(made: MadeStudy) -> tuple[validation.ValidationResult, ...]:
 
 def said(made: MadeStudy) -> str:
     now = snapshot(made.store)
-    return " ".join([validation_headline(now.validations[-1]), *validation_sentences(now.validations[-1], now)])
+    return " ".join(
+        [validation_headline(now.validations[-1]), *validation_sentences(now.validations[-1], now)]
+    )
 
 
 def test_no_verdict_is_given_before_all_blocks_have_ended(made: MadeStudy) -> None:
@@ -63,7 +67,9 @@ def test_a_run_that_diverged_counts_as_chance_and_that_is_said(made: MadeStudy) 
     assert "1 of 8 runs diverged" in said(made)
     made.validation(AGAINST_NONE, diverged="key-001", evaluator=True)
     result = results(made)[1]
-    assert result.values["key-001"][0] == min(v for values in result.values.values() for v in values)
+    assert result.values["key-001"][0] == min(
+        v for values in result.values.values() for v in values
+    )
     assert "worst score" in said(made)
 
 
@@ -80,7 +86,9 @@ def test_new_images_are_spoken_of_only_where_there_are_results_per_image(made: M
 
 
 def test_with_a_margin_it_says_what_may_be_lost_and_what_is_gained_in_time(made: MadeStudy) -> None:
-    made.validation({"key-001": everywhere(SE), "key-002": everywhere(CBAM)}, blocks=20, margin=0.02)
+    made.validation(
+        {"key-001": everywhere(SE), "key-002": everywhere(CBAM)}, blocks=20, margin=0.02
+    )
     assert "not worse by more than 2.00 points, and faster by 28" in said(made)  # 1.15 against 1.60
     made.validation(AGAINST_NONE, blocks=20, margin=0.02)
     assert "not worse by more than 2.00 points, and slower by 14" in said(made)
@@ -94,7 +102,11 @@ def test_with_a_margin_it_says_what_may_be_lost_and_what_is_gained_in_time(made:
     [
         ("key-001", {"key-001": 0.04, "key-002": 0.04}, "confirms the recommendation"),
         ("key-001", {"key-001": -0.04}, "contradicts the recommendation"),
-        ("key-001", {"key-002": 0.04}, f"is not confirmed; `{everywhere(CBAM)}` (named) is better, at"),
+        (
+            "key-001",
+            {"key-002": 0.04},
+            f"is not confirmed; `{everywhere(CBAM)}` (named) is better, at",
+        ),
         ("key-000", {"key-002": 0.04}, f"`{everywhere(CBAM)}` (named) is better, at"),
         ("key-000", {}, "agrees with the search"),
         ("", {"key-001": 0.04}, ""),
@@ -113,7 +125,10 @@ def test_the_noise_of_a_block_is_known_from_the_validations_before(made: MadeStu
     made.validation(NETWORKS, blocks=8, done=8)
     (first,) = found = results(made)
     low, high, blocks = validation.block_noise(found) or (0.0, 0.0, 0)
-    own = [np.subtract(first.values[a], first.values[b]).std(ddof=1) for a, b in first.family.comparisons]
+    own = [
+        np.subtract(first.values[a], first.values[b]).std(ddof=1)
+        for a, b in first.family.comparisons
+    ]
     assert low < float(np.sqrt(np.mean(np.square(own)))) < high
     assert blocks == 8
     made.validation(NETWORKS, blocks=8, done=8)
@@ -137,7 +152,9 @@ KEYS = ("a", "b", "none")
 FAMILY = (("a", "none"), ("b", "none"))
 
 
-def blocks(rng: np.random.Generator, n: int, *, gain: float = 0.0, sd: float = 1.0) -> dict[str, np.ndarray]:
+def blocks(
+    rng: np.random.Generator, n: int, *, gain: float = 0.0, sd: float = 1.0
+) -> dict[str, np.ndarray]:
     """Networks that share each block's level."""
     level = 5 * rng.standard_normal(n)
     values = {key: level + sd * rng.standard_normal(n) for key in KEYS}
@@ -152,19 +169,27 @@ def test_equal_networks_are_seldom_called_better_and_intervals_cover(n: int) -> 
         verdicts = validation.judge(blocks(rng, n), FAMILY)
         better += any(v.word == "better" for v in verdicts)
         covered += all(v.low <= 0 <= v.high for v in verdicts)
-    assert better <= 20  # 5 %, of which 2.5 % are expected: more than 20 of 400 has a probability below 0.2 %
+    assert (
+        better <= 20
+    )  # 5 %, of which 2.5 % are expected: more than 20 of 400 has a probability below 0.2 %
     assert covered >= 0.92 * 400
 
 
 def test_what_is_forecast_comes_true() -> None:
     rng = np.random.default_rng(1)
     gain = validation.detectable(2, 6, 2**0.5)
-    shown = sum(validation.judge(blocks(rng, 6, gain=gain), FAMILY)[0].word == "better" for _ in range(300))
+    shown = sum(
+        validation.judge(blocks(rng, 6, gain=gain), FAMILY)[0].word == "better" for _ in range(300)
+    )
     assert 0.7 < shown / 300 < 0.9
 
 
 def test_more_blocks_show_less_and_a_smaller_difference_takes_more() -> None:
-    assert validation.detectable(1, 4, 1.0) > validation.detectable(1, 8, 1.0) > validation.detectable(1, 16, 1.0)
+    assert (
+        validation.detectable(1, 4, 1.0)
+        > validation.detectable(1, 8, 1.0)
+        > validation.detectable(1, 16, 1.0)
+    )
     few, many = validation.blocks_for(2, 1.0, 2.0), validation.blocks_for(2, 1.0, 1.0)
     assert few is not None
     assert many is not None
@@ -179,13 +204,20 @@ def test_levels_of_blocks_and_units_do_not_matter(seed: int, shift: float, scale
     rng = np.random.default_rng(seed)
     values = blocks(rng, 5)
     moved = {key: scale * (row + shift * np.arange(5)) for key, row in values.items()}
-    for before, after in zip(validation.judge(values, FAMILY), validation.judge(moved, FAMILY), strict=True):
-        assert after.difference == pytest.approx(scale * before.difference, rel=1e-6, abs=1e-6 * scale)
+    for before, after in zip(
+        validation.judge(values, FAMILY), validation.judge(moved, FAMILY), strict=True
+    ):
+        assert after.difference == pytest.approx(
+            scale * before.difference, rel=1e-6, abs=1e-6 * scale
+        )
         assert after.high - after.low == pytest.approx(scale * (before.high - before.low), rel=1e-6)
 
 
 def test_a_larger_family_asks_for_more() -> None:
-    one, two = validation.contrast_matrix(KEYS, FAMILY[:1]), validation.contrast_matrix(KEYS, FAMILY)
+    one, two = (
+        validation.contrast_matrix(KEYS, FAMILY[:1]),
+        validation.contrast_matrix(KEYS, FAMILY),
+    )
     assert (
         validation.critical_value(one, 8, 0.05)
         < validation.critical_value(two, 8, 0.05)
@@ -197,7 +229,9 @@ def test_a_larger_family_asks_for_more() -> None:
 def test_all_pairs_of_three_networks_are_tukeys_test(freedoms: int) -> None:
     pairs = np.array([[1.0, -1.0, 0.0], [0.0, -1.0, 1.0], [1.0, 0.0, -1.0]])
     expected = studentized_range.ppf(0.95, 3, freedoms) / math.sqrt(2)
-    assert validation.critical_t(pairs.tobytes(), pairs.shape, freedoms) == pytest.approx(expected, rel=0.03)
+    assert validation.critical_t(pairs.tobytes(), pairs.shape, freedoms) == pytest.approx(
+        expected, rel=0.03
+    )
 
 
 def test_a_margin_says_not_worse_where_better_is_not_shown() -> None:
@@ -223,7 +257,9 @@ def test_new_images_widen_the_interval() -> None:
     assert few.new_low <= few.low
     assert verdict.word == "better"
     assert verdict.new_high - verdict.new_low > 1.5 * (verdict.high - verdict.low)
-    sd = np.sqrt(np.var(helped & (hard > 0.7)) / 300)  # what drawing the images anew does to the gain
+    sd = np.sqrt(
+        np.var(helped & (hard > 0.7)) / 300
+    )  # what drawing the images anew does to the gain
     assert (verdict.new_high - verdict.new_low) / 2 == pytest.approx(1.96 * sd, rel=0.5)
 
 

@@ -1,4 +1,6 @@
-"""`import nas_attn as na`: the example of the documentation, the public surface, a user's own model and evaluator."""
+"""`import nas_attn as na`: the example of the documentation, the public surface, a user's own model
+and evaluator.
+"""
 
 import json
 from dataclasses import asdict
@@ -19,14 +21,21 @@ def quiet(line: str) -> None:
 
 def small_net() -> nn.Module:
     def step(inside: int, outside: int) -> list[nn.Module]:
-        return [nn.Conv2d(inside, outside, 3, stride=2, padding=1), nn.BatchNorm2d(outside), nn.ReLU()]
+        return [
+            nn.Conv2d(inside, outside, 3, stride=2, padding=1),
+            nn.BatchNorm2d(outside),
+            nn.ReLU(),
+        ]
 
     layers = [*step(1, 8), *step(8, 16), *step(16, 32)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4))
 
 
 def judge(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
-    return {"worth": float(run.placement.count("=")) * run.epochs, "size": float(len(list(model.modules())))}
+    return {
+        "worth": float(run.placement.count("=")) * run.epochs,
+        "size": float(len(list(model.modules()))),
+    }
 
 
 def own(**changes: Any) -> na.Study:
@@ -40,7 +49,12 @@ def own(**changes: Any) -> na.Study:
         "objectives": ["worth", "-size"],
         "say": quiet,
     }
-    overrides = {"training.start": "scratch", "training.rungs": [1, 2], "training.seeds": 2, "search.confirm_seeds": 0}
+    overrides = {
+        "training.start": "scratch",
+        "training.rungs": [1, 2],
+        "training.seeds": 2,
+        "search.confirm_seeds": 0,
+    }
     return na.search(**(usual | {"overrides": overrides} | changes))
 
 
@@ -51,7 +65,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_is_exported() -> None:
-    members = {"Study", "attach", "attach_asked", "attention", "begin", "check", "detach", "find_sites", "load_recipe"}
+    members = {
+        "Study",
+        "attach",
+        "attach_asked",
+        "attention",
+        "begin",
+        "check",
+        "detach",
+        "find_sites",
+        "load_recipe",
+    }
     members |= {"open_study", "search"}
     assert set(na.__all__) == {*members, "__version__"} == set(dir(na))
     assert all(getattr(na, name) is not None for name in na.__all__)
@@ -61,7 +85,9 @@ def test_what_is_exported() -> None:
 
 def test_using_it_does_not_replace_functions_by_modules() -> None:
     assert na.attention.create("se", 16)
-    assert all(callable(getattr(na, n)) for n in ("attach", "detach", "find_sites", "search", "open_study"))
+    assert all(
+        callable(getattr(na, n)) for n in ("attach", "detach", "find_sites", "search", "open_study")
+    )
 
 
 def test_what_cannot_be_attached() -> None:
@@ -81,7 +107,9 @@ def test_a_search_with_ones_own_model_and_evaluator(folder: Path) -> None:
     best = study.best()
     assert best.key == study.snapshot().recommendation.key
     assert best == front[0]
-    assert str(best.placement).count("=") == max(str(view.placement).count("=") for view in study.candidates())
+    assert str(best.placement).count("=") == max(
+        str(view.placement).count("=") for view in study.candidates()
+    )
     assert "none" in {str(view.placement) for view in front}, "the smallest network"
     assert study.best(trial=0).trial == 0
     assert str(study.best(placement="none").placement) == "none"
@@ -105,7 +133,9 @@ def _figures_and_tables(study: na.Study) -> None:
     assert study.plot_curves().data
     assert study.plot_effects("latency") is None, "no latency was measured"
     assert [row["trial"] for row in study.rows()] == list(range(4))
-    assert [row["placement"] for row in study.rows("front")] == [str(view.placement) for view in study.front()]
+    assert [row["placement"] for row in study.rows("front")] == [
+        str(view.placement) for view in study.front()
+    ]
     assert str(study.best().placement) in study._repr_html_()
     assert f"Study({study.name!r}, storage=" in repr(study)
 
@@ -122,7 +152,9 @@ def _figures_and_tables(study: na.Study) -> None:
         ({"overrides": {"search.trails": 3}}, "did you mean 'trials'"),
     ],
 )
-def test_wrong_arguments_leave_nothing_behind(folder: Path, changes: dict[str, Any], words: str) -> None:
+def test_wrong_arguments_leave_nothing_behind(
+    folder: Path, changes: dict[str, Any], words: str
+) -> None:
     with pytest.raises(errors.RecipeError) as error:
         own(**changes)
     assert words in str(error.value)
@@ -147,14 +179,21 @@ OWN = {
     "data.input_shape": (1, 16, 16),
     "objectives": ["worth"],
 }
-OWN |= {"training.start": "scratch", "training.rungs": [1, 3], "search.trials": 4, "search.confirm_seeds": 0}
+OWN |= {
+    "training.start": "scratch",
+    "training.rungs": [1, 3],
+    "search.trials": 4,
+    "search.confirm_seeds": 0,
+}
 
 
 def test_a_loop_of_ones_own_asks_and_tells_and_is_resumed(folder: Path) -> None:
     trained: dict[str, int] = {}
 
     def loop(most: int) -> na.Study:
-        study = na.begin(model=small_net, overrides={**OWN, "search.baselines": "bare", "search.trials": 10})
+        study = na.begin(
+            model=small_net, overrides={**OWN, "search.baselines": "bare", "search.trials": 10}
+        )
         while len(trained) < most and (run := study.ask(say=quiet)):
             assert bool(na.check(run.model, (1, 16, 16))) == (run.placement != "none")
             for epoch in range(1, run.epochs + 1):
@@ -169,13 +208,19 @@ def test_a_loop_of_ones_own_asks_and_tells_and_is_resumed(folder: Path) -> None:
         stopped.ask()
     stopped._asker.close()
     states = {str(view.placement): view.state for view in loop(20).candidates()}
-    assert {placement: "scored" if epochs == 3 else "pruned" for placement, epochs in trained.items()} == states
+    assert {
+        placement: "scored" if epochs == 3 else "pruned" for placement, epochs in trained.items()
+    } == states
     assert (len(states), set(states.values())) == (10, {"scored", "pruned"})
 
 
-def test_a_program_attaches_what_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_attaches_what_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not na.check(na.attach_asked(small_net()), (1, 16, 16)), "started by a person"
-    network = space.resolve(notation.parse("stage2=se"), na.find_sites(small_net(), (1, 16, 16)), init="paper")
+    network = space.resolve(
+        notation.parse("stage2=se"), na.find_sites(small_net(), (1, 16, 16)), init="paper"
+    )
     asked = {"network": asdict(network), "receipt": str(tmp_path / "attached")}
     monkeypatch.setenv("NAS_ATTN_RUN", json.dumps(asked))
     assert len(na.check(na.attach_asked(small_net()), (1, 16, 16))) == 1

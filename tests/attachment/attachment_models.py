@@ -48,7 +48,9 @@ class UNetEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.levels = nn.ModuleList([DoubleConv(3, 8), DoubleConv(8, 16), DoubleConv(16, 32), DoubleConv(32, 64)])
+        self.levels = nn.ModuleList(
+            [DoubleConv(3, 8), DoubleConv(8, 16), DoubleConv(16, 32), DoubleConv(32, 64)]
+        )
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = []
@@ -76,7 +78,9 @@ def shaken(model: nn.Module) -> nn.Module:
     for module in attached_modules(model).values():
         for parameter in module.parameters():
             with torch.no_grad():
-                parameter.add_(0.5 * torch.rand(parameter.shape, generator=torch.Generator().manual_seed(2)))
+                parameter.add_(
+                    0.5 * torch.rand(parameter.shape, generator=torch.Generator().manual_seed(2))
+                )
     return model
 
 
@@ -103,7 +107,9 @@ class AddsItself(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, 16, 3, padding=1)
         self.wide = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 1))
+            nn.Sequential(
+                nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 1)
+            )
             for _ in range(3)
         )
         self.down = nn.Conv2d(16, 32, 3, stride=2, padding=1)

@@ -68,7 +68,9 @@ def test_attention_acts_at_its_point_each_time_in_order_and_users_hooks_see_it()
     model = Repeating().eval()  # runs its block three times
     (point,) = points_of(find_sites(model, SHAPE), "residual")
     seen: list[Tensor] = []
-    model.get_submodule(point.path).register_forward_hook(lambda module, args, output: seen.append(output))
+    model.get_submodule(point.path).register_forward_hook(
+        lambda module, args, output: seen.append(output)
+    )
     model(images())
     attach(model, placed([point], SE, Choice("eca"), init="paper"))
     assert list(attached_modules(model)) == [f"{point.path}.nas_attn.0", f"{point.path}.nas_attn.1"]
@@ -97,18 +99,31 @@ def test_detach_gives_the_bare_model_back() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(not (TRAINED.is_file() and CIFAR.is_file()), reason=f"{TRAINED} or {CIFAR} is not there")
+@pytest.mark.skipif(
+    not (TRAINED.is_file() and CIFAR.is_file()), reason=f"{TRAINED} or {CIFAR} is not there"
+)
 def test_the_known_test_accuracy_stays(tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(CIFAR), str(tmp_path)], check=True, capture_output=True)
     test = torchvision.datasets.CIFAR10(tmp_path, train=False)
     x = torch.from_numpy(test.data).permute(0, 3, 1, 2) / 255
-    x = (x - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    x = (x - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    ).view(3, 1, 1)
     labels = torch.tensor(test.targets)
-    model = build(BackboneSection(name="resnet20"), input_shape=(3, 32, 32), classes=10, pretrained=str(TRAINED)).eval()
+    model = build(
+        BackboneSection(name="resnet20"),
+        input_shape=(3, 32, 32),
+        classes=10,
+        pretrained=str(TRAINED),
+    ).eval()
 
     def accuracy(classify: Callable[[Tensor], Tensor]) -> float:
         with torch.no_grad():
-            return float((torch.cat([classify(part).argmax(1) for part in x.split(500)]) == labels).double().mean())
+            return float(
+                (torch.cat([classify(part).argmax(1) for part in x.split(500)]) == labels)
+                .double()
+                .mean()
+            )
 
     known = accuracy(model)
     assert known == pytest.approx(0.9173, abs=5e-5)  # what its authors published
@@ -159,7 +174,9 @@ def test_a_deepcopy_shares_nothing() -> None:
 
 def test_folding_keeps_attention_and_leaves_no_norm() -> None:
     model = shaken(attach(small(), everywhere(small())))
-    assert torch.allclose(fuse(model)(images()), model(images()), atol=1e-4), "by torch.fx, which leaves some norms"
+    assert torch.allclose(fuse(model)(images()), model(images()), atol=1e-4), (
+        "by torch.fx, which leaves some norms"
+    )
     state = copy.deepcopy(model.state_dict())
     folded = fold_batchnorm(model, SHAPE)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
@@ -171,7 +188,11 @@ def test_folding_keeps_attention_and_leaves_no_norm() -> None:
 
 def test_folding_leaves_what_it_must_not_touch() -> None:
     model = small("preact_resnet8")
-    norms = {path for path, m in fold_batchnorm(model, SHAPE).named_modules() if isinstance(m, nn.BatchNorm2d)}
+    norms = {
+        path
+        for path, m in fold_batchnorm(model, SHAPE).named_modules()
+        if isinstance(m, nn.BatchNorm2d)
+    }
     assert norms == {path for path, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)} - {
         f"layer{k}.0.bn2" for k in (1, 2, 3)
     }
@@ -241,7 +262,9 @@ def test_own_attention_replaced_and_removed() -> None:
     model = torchvision.models.mobilenet_v3_small().eval()
     x = torch.rand(1, 3, 64, 64)
     before, full, names = model(x), cost(model, (3, 64, 64)), list(model.state_dict())
-    own = [p for p in points_of(find_sites(model, (3, 64, 64), originals=True), "block") if p.replaces]
+    own = [
+        p for p in points_of(find_sites(model, (3, 64, 64), originals=True), "block") if p.replaces
+    ]
     assert len(own) == 9
     attach(model, ResolvedPlacement(tuple((p, ()) for p in own), "", "paper", ""))
     squeezed = sum(p.numel() for point in own for p in model.get_submodule(point.path).parameters())
@@ -276,7 +299,9 @@ def counted_by_torch(model: nn.Module, shape: tuple[int, int, int]) -> int:
 
 
 def test_a_convolution_and_a_linear_layer_by_hand() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 30, 7))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 30, 7)
+    )
     found = cost(model, (3, 5, 6))
     assert found["params"] == 8 * 27 + 240 * 7 + 7
     assert found["macs"] == 8 * 27 * 30 + 240 * 7
@@ -285,7 +310,9 @@ def test_a_convolution_and_a_linear_layer_by_hand() -> None:
 
 def test_macs_are_those_of_torchvisions_table() -> None:
     with torch.device("meta"):
-        model = build(BackboneSection(name="torchvision:vit_b_32"), input_shape=(3, 224, 224), classes=10)
+        model = build(
+            BackboneSection(name="torchvision:vit_b_32"), input_shape=(3, 224, 224), classes=10
+        )
     assert cost(model, (3, 224, 224))["macs"] == pytest.approx(4.41e9, rel=0.01)
 
 

@@ -1,4 +1,6 @@
-"""Networks that merge their own branches for inference: no attention is lost, and what is lost is reported."""
+"""Networks that merge their own branches for inference: no attention is lost, and what is lost is
+reported.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,16 @@ class Merging(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.wide = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.wide = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
         self.thin = nn.Conv2d(channels, channels, 1)
         self.act = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.merged(x) if hasattr(self, "merged") else x + self.wide(x) + self.thin(x))
+        return self.act(
+            self.merged(x) if hasattr(self, "merged") else x + self.wide(x) + self.thin(x)
+        )
 
     def switch_to_deploy(self) -> None:
         merged = nn.utils.fusion.fuse_conv_bn_eval(self.wide[0], self.wide[1])
@@ -46,7 +52,13 @@ class Merging(nn.Module):
 class Merged(nn.Sequential):
     def __init__(self) -> None:
         stem = nn.Conv2d(3, 8, 3, stride=2, padding=1)
-        super().__init__(stem, *(Merging(8) for _ in range(3)), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+        super().__init__(
+            stem,
+            *(Merging(8) for _ in range(3)),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, 5),
+        )
 
 
 def network(name: str) -> nn.Module:
@@ -55,7 +67,9 @@ def network(name: str) -> nn.Module:
     if name == "merged":
         model: nn.Module = Merged()
     else:
-        model = pytest.importorskip("timm", reason="timm is not installed").create_model(name, num_classes=5)
+        model = pytest.importorskip("timm", reason="timm is not installed").create_model(
+            name, num_classes=5
+        )
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -76,8 +90,22 @@ def attended(model: nn.Module, position: str) -> nn.Module:
     return na.attach(model, where, input_shape=SHAPE, init="paper")
 
 
-FAMILIES = ["efficientvim_m1", "efficientvit_m0", "fastvit_t8", "fastvit_mci0", "ghostnetv3_050", "iformer_t"]
-FAMILIES += ["lcnetv2_small", "mobileone_s0", "nextvit_small", "repghostnet_050", "repvgg_a0", "repvit_m0_9"]
+FAMILIES = [
+    "efficientvim_m1",
+    "efficientvit_m0",
+    "fastvit_t8",
+    "fastvit_mci0",
+    "ghostnetv3_050",
+    "iformer_t",
+]
+FAMILIES += [
+    "lcnetv2_small",
+    "mobileone_s0",
+    "nextvit_small",
+    "repghostnet_050",
+    "repvgg_a0",
+    "repvit_m0_9",
+]
 FAMILIES += ["shvit_s1", "tiny_vit_5m_224"]
 """timm's that reparameterize; of its LeViT only `levit_conv_...` has maps, at 224 x 224."""
 CASES = [
@@ -85,7 +113,13 @@ CASES = [
     for name in ("merged", *FAMILIES)
     for position in ("residual", "block", "stage")
     if position != "residual"
-    or name not in ("merged", "repvgg_a0", "mobileone_s0", "efficientvim_m1")  # all of their blocks are merged whole
+    or name
+    not in (
+        "merged",
+        "repvgg_a0",
+        "mobileone_s0",
+        "efficientvim_m1",
+    )  # all of their blocks are merged whole
 ]
 
 
@@ -111,7 +145,9 @@ def test_attention_survives_the_networks_own_reparameterization(name: str, posit
 
 def test_no_site_lies_in_what_is_merged_and_the_survey_says_so() -> None:
     model = network("merged")
-    for block in (m for m in model if isinstance(m, Merging)):  # large branches that cancel: much rounding
+    for block in (
+        m for m in model if isinstance(m, Merging)
+    ):  # large branches that cancel: much rounding
         block.wide[1].reset_parameters()  # type: ignore[operator]
         block.wide[0].weight.data[:, :, 1, 1] += 1e5 * torch.eye(8)  # type: ignore[operator,index,union-attr]
         block.thin.weight.data[:, :, 0, 0] -= 1e5 * torch.eye(8)
@@ -134,7 +170,7 @@ def test_check_reports_what_was_attached_and_is_gone() -> None:
     assert not any(one.lost for one in na.check(model, SHAPE))
     rebuilt = copy.deepcopy(model)
     rebuilt._modules["3"] = Merging(8).eval()
-    (kept, lost) = na.check(rebuilt, SHAPE)
+    kept, lost = na.check(rebuilt, SHAPE)
     assert (kept.path, kept.takes_part) == ("1.nas_attn.0", True)
     assert (lost.path, lost.lost, lost.takes_part) == ("3.nas_attn.0", True, False)
     assert na.check(na.detach(rebuilt), SHAPE) == ()
@@ -160,5 +196,7 @@ def test_latency_is_of_the_deployed_network() -> None:
     timed = deployed(model, LatencySection(), SHAPE)
     x = torch.rand(2, *SHAPE)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in timed.modules())
-    assert sum(isinstance(module, nn.Conv2d) for module in timed.modules()) == 4, "the stem, and one a block"
+    assert sum(isinstance(module, nn.Conv2d) for module in timed.modules()) == 4, (
+        "the stem, and one a block"
+    )
     torch.testing.assert_close(timed(x), model(x))

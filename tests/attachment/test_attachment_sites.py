@@ -39,10 +39,14 @@ def shapes(sites: tuple[records.Site, ...]) -> list[Shape]:
 def check(model: nn.Module, shape: Shape) -> tuple[records.Site, ...]:
     """What holds of any model's sites, against a real forward."""
     both = attachment.find_sites(model, shape, granularity="both")
-    stages, blocks = (tuple(site for site in both if ("." in site.name) == dotted) for dotted in (False, True))
+    stages, blocks = (
+        tuple(site for site in both if ("." in site.name) == dotted) for dotted in (False, True)
+    )
     assert [site.name for site in stages] == [f"stage{k + 1}" for k in range(len(stages))]
     assert 0 < sum(site.macs_share for site in stages) <= 1 + 1e-9
-    assert sum(site.macs_share for site in blocks) == pytest.approx(sum(site.macs_share for site in stages))
+    assert sum(site.macs_share for site in blocks) == pytest.approx(
+        sum(site.macs_share for site in stages)
+    )
     for position in ("residual", "block"):
         assert given.points_of(stages, position) == given.points_of(blocks, position)
     for site in (*stages, *blocks):
@@ -64,7 +68,9 @@ def _outputs_are_as_said(model: nn.Module, shape: Shape, sites: tuple[records.Si
     seen: dict[str, set[tuple[int, ...]]] = {path: set() for path in points}
 
     def look(path: str) -> None:
-        modules[path].register_forward_hook(lambda module, args, output: seen[path].add(tuple(output.shape)))
+        modules[path].register_forward_hook(
+            lambda module, args, output: seen[path].add(tuple(output.shape))
+        )
 
     for path in points:
         look(path)
@@ -83,8 +89,12 @@ def test_cifar_resnets_have_three_stages(name: str) -> None:
     assert stages[1].at("stage")[0].path == stages[1].at("block")[-1].path
     assert stages[1].at("stage")[0].path.startswith("layer2.")
     blocks = attachment.find_sites(network(name, (3, 32, 32)), (3, 32, 32), granularity="block")
-    assert [site.name for site in blocks] == [f"stage{k}.block{j}" for k in (1, 2, 3) for j in (1, 2)]
-    assert [site.points[0][1][0].path for site in blocks][2:4] == [f"layer2.{j}.{last}" for j in (0, 1)]
+    assert [site.name for site in blocks] == [
+        f"stage{k}.block{j}" for k in (1, 2, 3) for j in (1, 2)
+    ]
+    assert [site.points[0][1][0].path for site in blocks][2:4] == [
+        f"layer2.{j}.{last}" for j in (0, 1)
+    ]
 
 
 KNOWN: dict[str, list[tuple[int, int, int, int]]] = {
@@ -94,8 +104,20 @@ KNOWN: dict[str, list[tuple[int, int, int, int]]] = {
     "torchvision:convnext_tiny": [(96, 16, 3, 3), (192, 8, 3, 3), (384, 4, 9, 9), (768, 2, 3, 3)],
     "torchvision:densenet121": [(256, 16, 0, 1), (512, 8, 0, 1), (1024, 4, 0, 1), (1024, 2, 0, 1)],
     "torchvision:shufflenet_v2_x0_5": [(48, 8, 0, 4), (96, 4, 0, 8), (192, 2, 0, 4)],
-    "torchvision:vgg11_bn": [(64, 64, 0, 1), (128, 32, 0, 1), (256, 16, 0, 2), (512, 8, 0, 2), (512, 4, 0, 2)],
-    "timm:vgg11": [(64, 64, 0, 1), (128, 32, 0, 1), (256, 16, 0, 2), (512, 8, 0, 2), (512, 4, 0, 2)],
+    "torchvision:vgg11_bn": [
+        (64, 64, 0, 1),
+        (128, 32, 0, 1),
+        (256, 16, 0, 2),
+        (512, 8, 0, 2),
+        (512, 4, 0, 2),
+    ],
+    "timm:vgg11": [
+        (64, 64, 0, 1),
+        (128, 32, 0, 1),
+        (256, 16, 0, 2),
+        (512, 8, 0, 2),
+        (512, 4, 0, 2),
+    ],
     "torchvision:squeezenet1_1": [(128, 15, 0, 2), (256, 7, 0, 2), (384, 3, 0, 2), (512, 3, 0, 2)],
     "torchvision:mobilenet_v2": [
         (16, 32, 0, 1),
@@ -112,11 +134,22 @@ KNOWN: dict[str, list[tuple[int, int, int, int]]] = {
 }
 
 
-QUICK = ("mobilenet_v2", "shufflenet_v2_x0_5", "squeezenet1_1", "vgg11_bn", "resnet26d", "ese_vovnet19b_dw")
+QUICK = (
+    "mobilenet_v2",
+    "shufflenet_v2_x0_5",
+    "squeezenet1_1",
+    "vgg11_bn",
+    "resnet26d",
+    "ese_vovnet19b_dw",
+)
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n.partition(":")[2] in QUICK else pytest.mark.slow) for n in KNOWN]
+    "name",
+    [
+        pytest.param(n, marks=() if n.partition(":")[2] in QUICK else pytest.mark.slow)
+        for n in KNOWN
+    ],
 )
 def test_stages_of_known_networks(name: str) -> None:
     if name.startswith("timm:"):
@@ -127,7 +160,9 @@ def test_stages_of_known_networks(name: str) -> None:
         for site, (c, side, _) in zip(stages, shapes(stages), strict=True)
     ]
     assert found == KNOWN[name]
-    assert ("convnext" in name) == any(p.path.endswith("stochastic_depth") for p in given.points_of(stages, "residual"))
+    assert ("convnext" in name) == any(
+        p.path.endswith("stochastic_depth") for p in given.points_of(stages, "residual")
+    )
 
 
 def test_lists_of_maps() -> None:
@@ -141,12 +176,21 @@ def test_dicts_of_maps_and_weights_that_a_hook_of_torchs_makes() -> None:
     nn.utils.spectral_norm(resnet.layer1[0].conv2)
     nn.utils.parametrizations.weight_norm(resnet.layer2[0].conv2)
     model = IntermediateLayerGetter(resnet, {"layer2": "fine", "layer4": "coarse"})
-    assert shapes(check(model, (3, 64, 64))) == [(64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2)]
+    assert shapes(check(model, (3, 64, 64))) == [
+        (64, 16, 16),
+        (128, 8, 8),
+        (256, 4, 4),
+        (512, 2, 2),
+    ]
 
 
 def test_a_block_that_runs_three_times_is_one_block() -> None:
     (site,) = check(given.Repeating(), (3, 32, 32))
-    assert [[p.path for p in points] for _, points in site.points] == [["block.b"], ["block"], ["block"]]
+    assert [[p.path for p in points] for _, points in site.points] == [
+        ["block.b"],
+        ["block"],
+        ["block"],
+    ]
     assert site.macs_share > 0.9
 
 
@@ -175,7 +219,9 @@ class Attending(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, 8, 8, 8)
-        self.layers = nn.ModuleList(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) for _ in range(3))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) for _ in range(3)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.patches(x).flatten(2).transpose(1, 2)
@@ -185,7 +231,9 @@ class Attending(nn.Module):
 
 
 def test_vision_transformers_are_refused_with_what_was_found_but_for_custom_sites() -> None:
-    with pytest.raises(errors.BackboneError, match=r"1 convolutions and \d+ matrix products") as caught:
+    with pytest.raises(
+        errors.BackboneError, match=r"1 convolutions and \d+ matrix products"
+    ) as caught:
         attachment.find_sites(Attending(), (3, 32, 32))
     assert "\n" not in str(caught.value)
     sites = attachment.find_sites(Attending(), (3, 32, 32), custom={"patches": ["patches"]})
@@ -222,7 +270,11 @@ def uncopied() -> nn.Module:
     [
         (TwoInputs, (3, 32, 32), "wrap the model"),
         (TakesDict, (3, 32, 32), "wrap the model"),
-        (lambda: nn.Conv2d(3, 8, 3), (1, 32, 32), "first convolution takes 3 channels, so give it such images"),
+        (
+            lambda: nn.Conv2d(3, 8, 3),
+            (1, 32, 32),
+            "first convolution takes 3 channels, so give it such images",
+        ),
         (lambda: nn.Sequential(nn.Conv2d(3, 8, 40), nn.ReLU()), (3, 32, 32), "change data.size"),
         (Strange, (3, 32, 32), "cannot process a 3x32x32 image"),
         (lambda: nn.Sequential(nn.LazyConv2d(8, 3)), (3, 16, 16), "run one batch through it first"),
@@ -240,7 +292,9 @@ def test_what_cannot_be_looked_into_is_one_sentence_with_the_way_out(
 
 
 def test_graphs_made_by_fx_have_their_branches_only() -> None:
-    model = create_feature_extractor(torchvision.models.resnet18(), {"layer2": "fine", "layer4": "coarse"})
+    model = create_feature_extractor(
+        torchvision.models.resnet18(), {"layer2": "fine", "layer4": "coarse"}
+    )
     paths = [p.path for p in given.points_of(attachment.find_sites(model, (3, 64, 64)), "residual")]
     assert paths == [f"layer{k}.{j}.bn2" for k in (1, 2, 3, 4) for j in (0, 1)]
     na.attach(model, "*=se", input_shape=(3, 64, 64)).train()
@@ -248,7 +302,9 @@ def test_graphs_made_by_fx_have_their_branches_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: network("resnet8", (3, 32, 32)), given.LooksAtSizesAndNumbers], ids=["shapes", "numbers"]
+    "make",
+    [lambda: network("resnet8", (3, 32, 32)), given.LooksAtSizesAndNumbers],
+    ids=["shapes", "numbers"],
 )
 def test_the_model_the_hooks_and_the_generator_are_as_before(make: object) -> None:
     model: nn.Module = make().train()  # type: ignore[operator]
@@ -257,7 +313,10 @@ def test_the_model_the_hooks_and_the_generator_are_as_before(make: object) -> No
     model.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     next(model.parameters()).requires_grad_(False)
     next(model.children()).eval()
-    before = {name: (value.clone(), value.requires_grad) for name, value in model.state_dict(keep_vars=True).items()}
+    before = {
+        name: (value.clone(), value.requires_grad)
+        for name, value in model.state_dict(keep_vars=True).items()
+    }
     modes = [module.training for module in model.modules()]
     attributes = [set(vars(module)) for module in model.modules()]
     generator = torch.random.get_rng_state()
@@ -270,7 +329,8 @@ def test_the_model_the_hooks_and_the_generator_are_as_before(make: object) -> No
     after = model.state_dict(keep_vars=True)
     assert list(after) == list(before)
     assert all(
-        torch.equal(after[name], value) and after[name].requires_grad == grad for name, (value, grad) in before.items()
+        torch.equal(after[name], value) and after[name].requires_grad == grad
+        for name, (value, grad) in before.items()
     )
 
 
@@ -282,12 +342,16 @@ def test_attached_attention_is_looked_through(position: str) -> None:
         attachment.attach(model, given.placed(given.points_of(sites, position)))
     assert attachment.find_sites(model, (3, 32, 32)) == sites
     assert attachment.attached_modules(model)
-    assert not any(parameter.is_inference() for parameter in model.parameters()), "they are trained later"
+    assert not any(parameter.is_inference() for parameter in model.parameters()), (
+        "they are trained later"
+    )
 
 
 def test_custom_sites_by_path_and_glob() -> None:
     model = network("resnet14", (3, 32, 32))
-    sites = attachment.find_sites(model, (3, 32, 32), custom={"stem": ["bn1"], "inner": ["layer2.*.conv1"]})
+    sites = attachment.find_sites(
+        model, (3, 32, 32), custom={"stem": ["bn1"], "inner": ["layer2.*.conv1"]}
+    )
     assert [site.name for site in sites] == ["stage1", "stage2", "stage3", "stem", "inner"]
     assert [p.path for p in sites[4].at("block")] == ["layer2.0.conv1", "layer2.1.conv1"]
     assert shapes(sites[3:]) == [(16, 32, 32), (32, 16, 16)]
@@ -309,10 +373,16 @@ def test_wrong_custom_sites_are_refused(name: str, globs: list[str], words: str)
 
 def test_attention_of_the_backbones_own() -> None:
     model = network("torchvision:regnet_y_400mf", (3, 64, 64))
-    own = [site for site in attachment.find_sites(model, (3, 64, 64), originals=True) if site.name.endswith("original")]
+    own = [
+        site
+        for site in attachment.find_sites(model, (3, 64, 64), originals=True)
+        if site.name.endswith("original")
+    ]
     assert [len(site.at("block")) for site in own] == [1, 3, 6, 6]
     assert all(p.path.endswith(".f.se") and p.replaces for p in given.points_of(own, "block"))
-    none = attachment.find_sites(shapes_only("torchvision:resnet18", (3, 64, 64)), (3, 64, 64), originals=True)
+    none = attachment.find_sites(
+        shapes_only("torchvision:resnet18", (3, 64, 64)), (3, 64, 64), originals=True
+    )
     assert len(none) == 4
 
 
@@ -337,7 +407,9 @@ def test_all_torchvision_classification_models() -> None:
         assert len(sites) >= 3, name
         assert sum(site.macs_share for site in sites) > 0.5, name
     assert refused == [
-        name for name in torchvision.models.list_models(module=torchvision.models) if name.startswith(TRANSFORMERS)
+        name
+        for name in torchvision.models.list_models(module=torchvision.models)
+        if name.startswith(TRANSFORMERS)
     ]
 
 
@@ -363,7 +435,9 @@ def test_one_module_at_several_places_is_said_to_be_no_site() -> None:
             return self.classes(x.mean((2, 3)))
 
     found = attachment.survey(Twice(), SHAPE)
-    assert "shared" not in {point.path for site in found.sites for _, points in site.points for point in points}
+    assert "shared" not in {
+        point.path for site in found.sites for _, points in site.points for point in points
+    }
     assert any(note.startswith("shared is not a site") for note in found.notes)
 
 
@@ -371,11 +445,15 @@ def test_blocks_of_an_encoder_that_runs_twice_are_sites() -> None:
     class Siamese(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.encoder = nn.Sequential(*(nn.Sequential(nn.Conv2d(i, 8, 3), nn.ReLU()) for i in (3, 8, 8)))
+            self.encoder = nn.Sequential(
+                *(nn.Sequential(nn.Conv2d(i, 8, 3), nn.ReLU()) for i in (3, 8, 8))
+            )
             self.classes = nn.Linear(16, 5)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.classes(torch.cat([self.encoder(v).mean((2, 3)) for v in (x, x.flip(-1))], 1))
+            return self.classes(
+                torch.cat([self.encoder(v).mean((2, 3)) for v in (x, x.flip(-1))], 1)
+            )
 
     (note,) = attachment.survey(Siamese(), SHAPE).notes
     assert "encoder" in note

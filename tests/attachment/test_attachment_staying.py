@@ -77,7 +77,10 @@ def test_norms_folded_away_by_hand() -> None:
 
 def test_a_norm_taken_out_and_put_back() -> None:
     model = resnet()
-    model.layer1[0].note, model.layer1[0].shortcut = "mine", nn.Identity()  # others may be set and replaced
+    model.layer1[0].note, model.layer1[0].shortcut = (
+        "mine",
+        nn.Identity(),
+    )  # others may be set and replaced
     want, norm = model(images()), model.layer1[0].bn2
     model.layer1[0].bn2 = nn.Identity()
     all_take_part(model, 3)
@@ -102,14 +105,19 @@ def test_a_norm_taken_out_and_put_back() -> None:
 def test_what_cannot_carry_attention_on_is_stopped(change: Callable[[nn.Module], None]) -> None:
     model = resnet("block")
     want = model(images())
-    with pytest.raises(BackboneError, match=r"'0' of Sequential carries attention \(SqueezeExcitation\).* call detach"):
+    with pytest.raises(
+        BackboneError,
+        match=r"'0' of Sequential carries attention \(SqueezeExcitation\).* call detach",
+    ):
         change(model)
     assert torch.equal(model(images()), want)
     change(detach(model))
 
 
 class Folding(nn.Module):
-    """Folds its norm as some detectors' units do: another forward on the instance, the norm gone; all share an activation."""
+    """Folds its norm as some detectors' units do: another forward on the instance, the norm gone;
+    all share an activation.
+    """
 
     shared = nn.SiLU()
 
@@ -237,24 +245,34 @@ def test_a_function_around_the_forward_before_it(wrap: Callable[..., Any]) -> No
 
 
 def reloaded(model: nn.Module, locate: Callable[[str], Any] = pydoc.locate) -> nn.Module:
-    """What a trainer does that keeps whole modules in its files, with the classes that are in this one and no others."""
+    """What a trainer does that keeps whole modules in its files, with the classes that are in this
+    one and no others.
+    """
     blob = io.BytesIO()
     torch.save(model, blob)
     blob.seek(0)
     asked = set(torch.serialization.get_unsafe_globals_in_checkpoint(blob)) - {"pydoc.locate"}
     named: list[Any] = [pkgutil.resolve_name(name) for name in asked]
     mine = (getattr(pickling, pickling.MISSING), hosting.blank, pickling.unpacked)
-    named += [(function, f"mine{i}") for i, function in enumerate(mine)]  # the file names them by texts
-    built = [(kind, f"{i}") for i, kind in enumerate({type(module) for module in model.modules()})]  # some share a name
+    named += [
+        (function, f"mine{i}") for i, function in enumerate(mine)
+    ]  # the file names them by texts
+    built = [
+        (kind, f"{i}") for i, kind in enumerate({type(module) for module in model.modules()})
+    ]  # some share a name
     blob.seek(0)
     with torch.serialization.safe_globals([*named, *built, (locate, "pydoc.locate")]):
         again: nn.Module = torch.load(blob, weights_only=True)
     return again
 
 
-def test_every_module_comes_back_from_a_file_as_it_was_and_without_this_package_its_name_is_said() -> None:
+def test_every_module_comes_back_from_a_file_as_it_was_and_without_this_package_its_name_is_said() -> (
+    None
+):
     model = nn.Sequential(nn.Conv2d(3, 32, 1), nn.BatchNorm2d(32))
-    attach(model, placed([Point("1", 32, 14, 14)], *(Choice(name) for name in catalogue.ROWS))).eval()
+    attach(
+        model, placed([Point("1", 32, 14, 14)], *(Choice(name) for name in catalogue.ROWS))
+    ).eval()
     x = torch.rand(2, 3, 14, 14)
     want: Tensor = model(x)
     for again in (copy.deepcopy(model), reloaded(reloaded(model))):
@@ -266,10 +284,14 @@ def test_every_module_comes_back_from_a_file_as_it_was_and_without_this_package_
     written = io.BytesIO(pickle.dumps(model, protocol=2))
     named = [argument for code, argument, _ in pickletools.genops(written) if code.name == "GLOBAL"]
     assert named
-    assert not [name for name in named if name.startswith("nas_attn")], "a reader would import or install it"
+    assert not [name for name in named if name.startswith("nas_attn")], (
+        "a reader would import or install it"
+    )
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"
+)
 def test_tracing_works_and_scripting_says_what_to_use() -> None:
     model = resnet()
     traced = torch.jit.trace(model, images())
@@ -277,7 +299,9 @@ def test_tracing_works_and_scripting_says_what_to_use() -> None:
     for program in (traced, torch.fx.symbolic_trace(resnet("block"))):
         with pytest.raises(BackboneError, match=r"'layer1\.0\.\S*nas_attn'"):
             na.check(program, SHAPE)
-    with pytest.raises(BackboneError, match=r"cannot compile attention modules: use torch\.export\.export"):
+    with pytest.raises(
+        BackboneError, match=r"cannot compile attention modules: use torch\.export\.export"
+    ):
         torch.jit.script(model)
     with pytest.raises(BackboneError, match=r"torch\.jit\.trace"):
         torch.jit.script(catalogue.create("eca", 8))
@@ -285,12 +309,18 @@ def test_tracing_works_and_scripting_says_what_to_use() -> None:
 
 
 def test_a_distributed_model_is_looked_into(tmp_path: Path) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
     try:
         model = resnet()
         parallel = nn.parallel.DistributedDataParallel(model)
         parallel(images(4)).sum().backward()
-        assert all(p.grad is not None for module in attached_modules(model).values() for p in module.parameters())
+        assert all(
+            p.grad is not None
+            for module in attached_modules(model).values()
+            for p in module.parameters()
+        )
         all_take_part(parallel, 3)
         with pytest.raises(BackboneError, match="DistributedDataParallel"):
             attach(parallel, placed([Point("module.conv1", 8, 16, 16)]))
@@ -299,7 +329,9 @@ def test_a_distributed_model_is_looked_into(tmp_path: Path) -> None:
 
 
 class Cut(nn.Module):
-    """Takes a module's result out of the graph, drops another's, and scales a third's to nothing."""
+    """Takes a module's result out of the graph, drops another's, and scales a third's to
+    nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -324,7 +356,9 @@ def test_each_module_is_asked_whether_it_runs_and_matters() -> None:
     assert torch.equal(torch.random.get_rng_state(), random)
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
-    assert list(found) == [f"{p}.nas_attn.{i}" for p in ("cut", "dropped", "scaled", "idle", "last") for i in (0, 1)]
+    assert list(found) == [
+        f"{p}.nas_attn.{i}" for p in ("cut", "dropped", "scaled", "idle", "last") for i in (0, 1)
+    ]
     says = {path: (one.ran, one.depends) for path, one in found.items() if path.endswith("0")}
     assert says == {
         "cut.nas_attn.0": (True, True),
@@ -351,6 +385,8 @@ def test_attention_that_lost_its_host_is_found() -> None:
 
 
 def test_a_wrong_image_is_refused_in_one_sentence() -> None:
-    with pytest.raises(BackboneError, match=r"cannot be checked on a 5x16x16 image \(RuntimeError: ") as caught:
+    with pytest.raises(
+        BackboneError, match=r"cannot be checked on a 5x16x16 image \(RuntimeError: "
+    ) as caught:
         na.check(resnet(), (5, 16, 16))
     assert "\n" not in str(caught.value)

@@ -1,6 +1,8 @@
-"""Attention in ultralytics' models of six generations: in the fused network, in the file, on the way back.
+"""Attention in ultralytics' models of six generations: in the fused network, in the file, on the
+way back.
 
-ultralytics is what users of these models have; nothing of it is needed, or copied, here. Models are built from its YAMLs.
+ultralytics is what users of these models have; nothing of it is needed, or copied, here. Models are
+built from its YAMLs.
 """
 
 from __future__ import annotations
@@ -32,15 +34,21 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def tasks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path_factory.getbasetemp()))
     monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
-    return pytest.importorskip("ultralytics.nn.tasks", reason="ultralytics, which its users have, is not installed")
+    return pytest.importorskip(
+        "ultralytics.nn.tasks", reason="ultralytics, which its users have, is not installed"
+    )
 
 
 def generations(*quick: str) -> list[Any]:
-    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in GENERATIONS]
+    return [
+        pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in GENERATIONS
+    ]
 
 
 def detector(tasks: Any, name: str) -> nn.Module:
-    """A model whose norms have something to say; in double precision, which tells attention from rounding."""
+    """A model whose norms have something to say; in double precision, which tells attention from
+    rounding.
+    """
     torch.manual_seed(0)
     model: nn.Module = tasks.DetectionModel(f"{name}.yaml", verbose=False).double().train()
     with torch.no_grad():
@@ -49,7 +57,9 @@ def detector(tasks: Any, name: str) -> nn.Module:
 
 
 def images(count: int = 2) -> Tensor:
-    return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return torch.rand(
+        count, *SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
 
 
 def answer(model: nn.Module) -> Tensor:
@@ -63,7 +73,9 @@ def attended(model: nn.Module, position: str) -> nn.Module:
     for site in sites:  # each level of a pyramid has a name of its own
         layers = [int(point.path.split(".")[1]) for _, points in site.points for point in points]
         assert max(layers) - min(layers) <= 2, site.name
-    where = [f"{site.name}@{position}=cbam(reduction=4)" for site in sites if position in site.positions]
+    where = [
+        f"{site.name}@{position}=cbam(reduction=4)" for site in sites if position in site.positions
+    ]
     if not where and position == "residual":
         pytest.skip("no block of it adds a shortcut")  # YOLOv6's
     assert where
@@ -91,13 +103,20 @@ def test_the_fused_network_has_its_attention(tasks: Any, name: str, position: st
     assert list(model.state_dict()) == names
     model.fuse(verbose=False)  # type: ignore[operator]
     bare = answer(model)
-    assert (answer(attended(model, "block")) - bare).abs().max() > 1e-7, "a fused network takes attention, too"
+    assert (answer(attended(model, "block")) - bare).abs().max() > 1e-7, (
+        "a fused network takes attention, too"
+    )
     assert torch.equal(answer(na.detach(model)), bare)
 
 
 def test_sites_are_those_of_its_yaml(tasks: Any) -> None:
-    """The backbone's C2f, then the neck's, whatever their size; boxes and classes only if asked for."""
-    sites = {site.name: site for site in na.find_sites(detector(tasks, "yolov8n"), SHAPE, granularity="stage")}
+    """The backbone's C2f, then the neck's, whatever their size; boxes and classes only if asked
+    for.
+    """
+    sites = {
+        site.name: site
+        for site in na.find_sites(detector(tasks, "yolov8n"), SHAPE, granularity="stage")
+    }
     assert list(sites) == [f"stage{k}" for k in range(1, 6)] + [f"neck{k}" for k in range(1, 5)]
     assert [site.role for site in sites.values()] == ["backbone"] * 5 + ["neck"] * 4
     after = [site.at("stage")[0].path for site in sites.values()]
@@ -118,17 +137,34 @@ PLACEMENT = "stage3@stage=cbam(reduction=4) neck2@stage=eca"
 
 def training(tmp_path: Path, task: str = "detect") -> dict[str, Any]:
     """How ultralytics trains for a moment."""
-    how: dict[str, Any] = {"imgsz": 64, "batch": 4, "workers": 0, "device": "cpu", "plots": False, "verbose": False}
+    how: dict[str, Any] = {
+        "imgsz": 64,
+        "batch": 4,
+        "workers": 0,
+        "device": "cpu",
+        "plots": False,
+        "verbose": False,
+    }
     how |= {"optimizer": "SGD", "lr0": 0.1, "warmup_epochs": 0, "project": str(tmp_path / "runs")}
     return {**how, "data": str(discs(tmp_path / "discs", task))}
 
 
 def attention(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.float().clone() for name, value in model.state_dict().items() if ".nas_attn." in name}
+    return {
+        name: value.float().clone()
+        for name, value in model.state_dict().items()
+        if ".nas_attn." in name
+    }
 
 
 HEADS = ["yolov9t", "yolo11n-seg", "yolo11n-pose", "yolo11n-obb", "yolo11n-cls", "rtdetr-resnet50"]
-CONVERTERS = {"torchscript": "torch", "onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn", "mnn": "MNN"}
+CONVERTERS = {
+    "torchscript": "torch",
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "ncnn": "ncnn",
+    "mnn": "MNN",
+}
 """Ultralytics' formats that run on this machine -> the package that each needs."""
 
 
@@ -138,13 +174,18 @@ CONVERTERS = {"torchscript": "torch", "onnx": "onnxruntime", "openvino": "openvi
 def test_trained_validated_and_exported_by_ultralytics(
     tasks: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What its own trainer trains, averages, writes, fuses and exports has the attention that was attached."""
+    """What its own trainer trains, averages, writes, fuses and exports has the attention that was
+    attached.
+    """
     from ultralytics import RTDETR, YOLO
     from ultralytics.nn.autobackend import AutoBackend
 
     monkeypatch.chdir(tmp_path)
     yolo = (RTDETR if name.startswith("rtdetr") else YOLO)(f"{name}.yaml")
-    kinds = {"stage3@stage=cbam(reduction=4)": "ConvolutionalBlockAttention", "neck2@stage=eca": "EfficientChannel"}
+    kinds = {
+        "stage3@stage=cbam(reduction=4)": "ConvolutionalBlockAttention",
+        "neck2@stage=eca": "EfficientChannel",
+    }
     if yolo.task == "classify":
         kinds.popitem()
     na.attach(yolo.model, " ".join(kinds), input_shape=SHAPE, init="paper")
@@ -159,12 +200,18 @@ def test_trained_validated_and_exported_by_ultralytics(
     assert ran == set(kinds.values())
     effect = (want - bare).abs().max()
     assert effect > 1e-7
-    assert YOLO(best).val(**{key: how[key] for key in ("data", "imgsz", "device", "workers", "plots")}).results_dict
+    assert (
+        YOLO(best)
+        .val(**{key: how[key] for key in ("data", "imgsz", "device", "workers", "plots")})
+        .results_dict
+    )
     for form, package in CONVERTERS.items():
         left_out = form != "onnx" and name in GENERATIONS and name != "yolo11n"
         if left_out or find_spec(package) is None or (form, name) == ("ncnn", "rtdetr-resnet50"):
             continue
-        file = YOLO(best).export(format=form, imgsz=64, device="cpu", **({"simplify": False} if form == "onnx" else {}))
+        file = YOLO(best).export(
+            format=form, imgsz=64, device="cpu", **({"simplify": False} if form == "onnx" else {})
+        )
         there = first(AutoBackend(str(file), device=torch.device("cpu")), images(1))
         assert there.shape == want.shape
         if form == "openvino":  # of which ultralytics takes bfloat16 where the processor has it
@@ -175,7 +222,9 @@ def test_trained_validated_and_exported_by_ultralytics(
 
 
 def spread(yolo: Any) -> Path:
-    """A file of the network with its batch's own statistics: a fresh network's let nothing through to the end."""
+    """A file of the network with its batch's own statistics: a fresh network's let nothing through
+    to the end.
+    """
     network = yolo.model.float().train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -221,7 +270,9 @@ def test_a_trained_network_is_trained_further_and_resumed_with_its_attention(
     begun: list[dict[str, Tensor]] = []
     for options in ({**how, "epochs": 1, "name": "further"}, {"resume": True}):
         again = YOLO(last)
-        again.add_callback("on_train_start", lambda trainer: begun.append(attention(trainer.ema.ema)))
+        again.add_callback(
+            "on_train_start", lambda trainer: begun.append(attention(trainer.ema.ema))
+        )
         again.train(**options)
         torch.testing.assert_close(begun.pop(), want)
         inside = [module for path, module in again.model.named_modules() if ".nas_attn." in path]
@@ -249,14 +300,18 @@ def test_networks_built_from_its_yaml_have_the_attention_and_its_own_norms(tasks
     assert not attachment.attached_modules(bare)
     with pytest.raises(errors.BackboneError, match=r"YOLO\('FILE\.pt'\)"):
         bare.load(model)
-    assert not attachment.attached_modules(tasks.DetectionModel(na.detach(model).yaml, verbose=False))
+    assert not attachment.attached_modules(
+        tasks.DetectionModel(na.detach(model).yaml, verbose=False)
+    )
 
 
 @pytest.mark.parametrize("name", generations("yolov8n", "yolo11n"))
 def test_a_pt_of_other_classes_gives_its_layers_with_its_weights_or_random_ones(
     tasks: Any, name: str, tmp_path: Path
 ) -> None:
-    """The branch for the classes is as wide as the `.pt` has it, so what is begun from its weights takes them."""
+    """The branch for the classes is as wide as the `.pt` has it, so what is begun from its weights
+    takes them.
+    """
     source = tasks.DetectionModel(f"{name}.yaml", verbose=False)
     path = tmp_path / "mine.pt"
     write_pt(source, path, [str(k) for k in range(80)], 64)
@@ -267,7 +322,11 @@ def test_a_pt_of_other_classes_gives_its_layers_with_its_weights_or_random_ones(
     restore(bare, weights)
     assert all(torch.equal(value, weights[key]) for key, value in bare.state_dict().items())
     theirs = source.state_dict()
-    taken = [key for key, value in weights.items() if torch.equal(value, theirs.get(key, torch.empty(0)))]
+    taken = [
+        key for key, value in weights.items() if torch.equal(value, theirs.get(key, torch.empty(0)))
+    ]
     assert len(taken) > 0.9 * len(weights)
-    convolutions = [key for key, value in drawn.items() if value.ndim == 4 and value.shape[1:].numel() > 16]
+    convolutions = [
+        key for key, value in drawn.items() if value.ndim == 4 and value.shape[1:].numel() > 16
+    ]
     assert not any(torch.equal(drawn[key], weights[key]) for key in convolutions)

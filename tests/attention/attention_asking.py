@@ -34,13 +34,20 @@ def asked(draw: st.DrawFn, row: Row) -> dict[str, Any]:
     """Some knobs of a row; presets not beside what they choose, since the two may contradict."""
     names = draw(st.sets(st.sampled_from([k.name for k in row.knobs]))) if row.knobs else set()
     presets = any(row.knob(name).preset for name in names)
-    return {k.name: draw(values_of(k)) for k in row.knobs if k.name in names and not (presets and k.auto)}
+    return {
+        k.name: draw(values_of(k))
+        for k in row.knobs
+        if k.name in names and not (presets and k.auto)
+    }
 
 
 def choices(row: Row) -> list[dict[str, Any]]:
     """The defaults, and each choice that a knob offers."""
     offered = [
-        {k.name: v} for k in row.knobs for v in ((False, True) if k.kind is bool else k.choices) if v != k.default
+        {k.name: v}
+        for k in row.knobs
+        for v in ((False, True) if k.kind is bool else k.choices)
+        if v != k.default
     ]
     return [{}, *offered]
 
@@ -57,5 +64,7 @@ def shake(module: nn.Module, seed: int) -> nn.Module:
         for name, value in module.state_dict().items():
             if value.is_floating_point():
                 low = 0.5 if name.endswith("running_var") else -0.6
-                value.copy_(torch.rand(value.shape, generator=generator, dtype=value.dtype) * 1.2 + low)
+                value.copy_(
+                    torch.rand(value.shape, generator=generator, dtype=value.dtype) * 1.2 + low
+                )
     return module

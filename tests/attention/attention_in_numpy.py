@@ -1,7 +1,8 @@
-"""Every attention module once more, in plain NumPy from its equation, sharing no code with the package.
+"""Every attention module once more, in plain NumPy from its equation, sharing no code with the
+package.
 
-`REFERENCES[name](x, p, k, train)`: input `(N, C, H, W)` float64, parameters and buffers by name, canonical knobs and
-`identity`, batch statistics or running ones -> output.
+`REFERENCES[name](x, p, k, train)`: input `(N, C, H, W)` float64, parameters and buffers by name,
+canonical knobs and `identity`, batch statistics or running ones -> output.
 """
 
 from __future__ import annotations
@@ -44,7 +45,12 @@ def linear(x: Array, p: Params, name: str) -> Array:
 
 
 def conv(
-    x: Array, w: Array, b: Array | None = None, dilation: int = 1, groups: int = 1, mode: str = "constant"
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    dilation: int = 1,
+    groups: int = 1,
+    mode: str = "constant",
 ) -> Array:
     """Cross-correlation that keeps the map's size."""
     n, _, height, width = x.shape
@@ -56,7 +62,9 @@ def conv(
         first = o // (out // groups) * per_group
         for i in range(rows):
             for j in range(columns):
-                window = padded[:, first : first + per_group, i * dilation :, j * dilation :][:, :, :height, :width]
+                window = padded[:, first : first + per_group, i * dilation :, j * dilation :][
+                    :, :, :height, :width
+                ]
                 y[:, o] += np.einsum("nchw,c->nhw", window, w[o, :, i, j])
     return y if b is None else y + b[:, None, None]
 
@@ -80,7 +88,9 @@ def group_norm(x: Array, groups: int, p: Params, name: str) -> Array:
     grouped = x.reshape(x.shape[0], groups, -1)
     z = (grouped - grouped.mean(2, keepdims=True)) / np.sqrt(grouped.var(2, keepdims=True) + 1e-5)
     shape = (1, -1) + (1,) * (x.ndim - 2)
-    return z.reshape(x.shape) * p[f"{name}.weight"].reshape(shape) + p[f"{name}.bias"].reshape(shape)
+    return z.reshape(x.shape) * p[f"{name}.weight"].reshape(shape) + p[f"{name}.bias"].reshape(
+        shape
+    )
 
 
 def layer_norm(x: Array, p: Params, name: str) -> Array:
@@ -101,7 +111,9 @@ def se(x: Array, p: Params, k: Knobs, train: bool) -> Array:
 def eca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     w = p["conv.weight"][0, 0]
     reach = len(w) // 2
-    padded = np.pad(mean(x), ((0, 0), (reach, reach)), mode="wrap" if k["padding"] == "circular" else "constant")
+    padded = np.pad(
+        mean(x), ((0, 0), (reach, reach)), mode="wrap" if k["padding"] == "circular" else "constant"
+    )
     z = np.stack([padded[:, c : c + len(w)] @ w for c in range(x.shape[1])], 1)
     return x * gate(z, k)[:, :, None, None]
 
@@ -151,7 +163,10 @@ def context_layers(context: Array, p: Params, reduce: str, norm: str, expand: st
 
 def cbam(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     if k["gates"] != "spatial":
-        z = sum(linear(relu(linear(v, p, "channel.reduce")), p, "channel.expand") for v in (mean(x), x.max((2, 3))))
+        z = sum(
+            linear(relu(linear(v, p, "channel.reduce")), p, "channel.expand")
+            for v in (mean(x), x.max((2, 3)))
+        )
         x = x * gate(np.asarray(z), k)[:, :, None, None]
     if k["gates"] != "channel":
         z = conv_of(np.stack((x.max(1), x.mean(1)), 1), p, "spatial.conv")
@@ -168,7 +183,9 @@ def bam(x: Array, p: Params, k: Knobs, train: bool) -> Array:
         m = relu(batch_norm(m, p, f"spatial.{i + 1}", train))
     m = conv_of(m, p, "spatial.9")
     if k["combine"] == "sum":
-        z = batch_norm(c, p, "channel.4", train)[:, :, None, None] + batch_norm(m, p, "spatial.10", train)
+        z = batch_norm(c, p, "channel.4", train)[:, :, None, None] + batch_norm(
+            m, p, "spatial.10", train
+        )
     else:
         z = c[:, :, None, None] * m
     return x * (gate(z, k) + (0 if k["identity"] else 1))
@@ -182,7 +199,11 @@ def gam(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     a = gate(batch_norm(conv_of(z, p, "spatial.3", **how), p, "spatial.4", train), k)
     if k["shuffle"]:
         n, c, height, width = a.shape
-        a = a.reshape(n, k["groups"], c // k["groups"], height, width).swapaxes(1, 2).reshape(a.shape)
+        a = (
+            a.reshape(n, k["groups"], c // k["groups"], height, width)
+            .swapaxes(1, 2)
+            .reshape(a.shape)
+        )
     return x * a
 
 
@@ -199,7 +220,10 @@ def sge(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     t = (g * g.mean((2, 3), keepdims=True)).sum(1).reshape(n * k["groups"], -1)
     t = t - t.mean(1, keepdims=True)
     t = t / (np.sqrt((t**2).sum(1, keepdims=True) / max(t.shape[1] - 1, 1)) + 1e-5)
-    z = t.reshape(n, k["groups"], height, width) * p["weight"][:, None, None] + p["bias"][:, None, None]
+    z = (
+        t.reshape(n, k["groups"], height, width) * p["weight"][:, None, None]
+        + p["bias"][:, None, None]
+    )
     return (g * gate(z, k).reshape(n * k["groups"], 1, height, width)).reshape(x.shape)
 
 
@@ -212,7 +236,11 @@ def scse(x: Array, p: Params, k: Knobs, train: bool) -> Array:
 
 def triplet(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     parts = []
-    for name, order in (("gate_cw", (0, 2, 1, 3)), ("gate_ch", (0, 3, 2, 1)), ("gate_hw", (0, 1, 2, 3))):
+    for name, order in (
+        ("gate_cw", (0, 2, 1, 3)),
+        ("gate_ch", (0, 3, 2, 1)),
+        ("gate_hw", (0, 1, 2, 3)),
+    ):
         if name == "gate_hw" and not k["spatial"]:
             continue
         turned = x.transpose(order)
@@ -268,7 +296,12 @@ def mlca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     pooled = adaptive_mean(x, local, local)
     one = along(mean(pooled), p["conv.weight"][0, 0])[:, :, None, None]
     row = pooled.reshape(n, c, -1).swapaxes(1, 2).reshape(n, -1)
-    each = along(row, p["conv_local.weight"][0, 0]).reshape(n, local**2, c).swapaxes(1, 2).reshape(pooled.shape)
+    each = (
+        along(row, p["conv_local.weight"][0, 0])
+        .reshape(n, local**2, c)
+        .swapaxes(1, 2)
+        .reshape(pooled.shape)
+    )
     mixed = gate(one, k) * (1 - k["local_weight"]) + gate(each, k) * k["local_weight"]
     return x * adaptive_mean(mixed, height, width)
 
@@ -309,7 +342,9 @@ def ge(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     height, width = x.shape[2:]
     e, z = k["extent"], x
     if k["gather"] == "conv" and e == 0:
-        z = batch_norm((x * p["gather.0.weight"][:, 0]).sum((2, 3), keepdims=True), p, "gather.1", train)
+        z = batch_norm(
+            (x * p["gather.0.weight"][:, 0]).sum((2, 3), keepdims=True), p, "gather.1", train
+        )
     elif k["gather"] == "conv":
         for step in range(int(np.log2(e))):
             z = relu(z) if step else z
@@ -347,7 +382,9 @@ def ela(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     y = x
     for name, axis in (("h", 3), ("w", 2)):
         layer = "h" if k["shared"] else name
-        z = conv(x.mean(axis)[..., None], p[f"conv_{layer}.weight"][..., None], groups=k["groups"])[..., 0]
+        z = conv(x.mean(axis)[..., None], p[f"conv_{layer}.weight"][..., None], groups=k["groups"])[
+            ..., 0
+        ]
         z = group_norm(z, k["norm_groups"], p, f"norm_{layer}")
         y = y * np.expand_dims(gate(z * s(z) if k["activation"] == "silu" else z, k), axis)
     return y
@@ -371,7 +408,11 @@ def scsa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
         u = u * np.expand_dims(gate(z, k), axis)
     side = min(k["window_size"], height), min(k["window_size"], width)
     down, across = height // side[0], width // side[1]
-    m = u[:, :, : down * side[0], : across * side[1]].reshape(n, c, down, side[0], across, side[1]).mean((3, 5))
+    m = (
+        u[:, :, : down * side[0], : across * side[1]]
+        .reshape(n, c, down, side[0], across, side[1])
+        .mean((3, 5))
+    )
     m = group_norm(m, 1, p, "norm").reshape(n, c, -1)
     q, key, v = (m * p[f"{name}.weight"][:, 0, 0] for name in ("query", "key", "value"))
     d = c // k["heads"]
@@ -386,7 +427,13 @@ def scsa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
 def cells(x: Array, side: int) -> Array:
     """Means over cells of this side; those at the border may be smaller."""
     rows, columns = range(0, x.shape[2], side), range(0, x.shape[3], side)
-    return np.stack([np.stack([x[:, :, i : i + side, j : j + side].mean((2, 3)) for j in columns], 2) for i in rows], 2)
+    return np.stack(
+        [
+            np.stack([x[:, :, i : i + side, j : j + side].mean((2, 3)) for j in columns], 2)
+            for i in rows
+        ],
+        2,
+    )
 
 
 def qkv(x: Array, p: Params, side: int) -> tuple[Array, Array, Array]:
@@ -416,7 +463,9 @@ def mhsa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
                 if k["position"] != "none":
                     relative = k["position"] == "relative"
                     r = p["row_table"][np.arange(rows) - (i // side - rows + 1 if relative else 0)]
-                    t = p["column_table"][np.arange(columns) - (j // side - columns + 1 if relative else 0)]
+                    t = p["column_table"][
+                        np.arange(columns) - (j // side - columns + 1 if relative else 0)
+                    ]
                     z = z + (look @ r.T)[:, :, None] + (look @ t.T)[:, None]
                 a = softmax(z.reshape(n, -1)).reshape(z.shape)
                 y[:, mine, i, j] = np.einsum("nhw,ndhw->nd", a, v[:, mine])
@@ -445,7 +494,9 @@ def lsk(x: Array, p: Params, k: Knobs, train: bool) -> Array:
 def sk(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     u = []
     for i in range(k["branches"]):
-        z = conv_of(x, p, f"branches.{i}.0", groups=k["groups"], dilation=i + 1 if k["dilated"] else 1)
+        z = conv_of(
+            x, p, f"branches.{i}.0", groups=k["groups"], dilation=i + 1 if k["dilated"] else 1
+        )
         u.append(relu(batch_norm(z, p, f"branches.{i}.1", train)))
     z = relu(batch_norm(linear(mean(np.sum(u, 0)), p, "reduce"), p, "norm", train))
     a = softmax(linear(z, p, "expand").reshape(len(x), len(u), -1), 1)
@@ -476,7 +527,9 @@ def cpca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     c, u = x.shape[1], x
     if k["projected"]:
         u = gelu(conv_of(x, p, "mix"))
-    one, other = (linear(relu(linear(v, p, "reduce")), p, "expand") for v in (mean(u), u.max((2, 3))))
+    one, other = (
+        linear(relu(linear(v, p, "reduce")), p, "expand") for v in (mean(u), u.max((2, 3)))
+    )
     if k["channel_gate"] == "sum":
         a = gate(one + other, {"identity": k["identity"] and not k["projected"]})
     else:

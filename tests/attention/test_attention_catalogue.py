@@ -1,4 +1,6 @@
-"""Rows: knobs checked, made explicit for a shape, counted; modules built from them, ours and others'."""
+"""Rows: knobs checked, made explicit for a shape, counted; modules built from them, ours and
+others'.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,19 @@ def test_rows_and_classes_speak_of_the_same_knobs() -> None:
         assert list(keywords) == [k.name for k in row.knobs if not k.preset]
         for name, parameter in keywords.items():
             knob = row.knob(name)
-            assert knob.auto if parameter.default is inspect.Parameter.empty else parameter.default == knob.default
+            assert (
+                knob.auto
+                if parameter.default is inspect.Parameter.empty
+                else parameter.default == knob.default
+            )
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
 @FAST
 @given(data=st.data(), size=sizes(), init=st.sampled_from(INITS))
-def test_resolved_counts_are_those_of_the_built_module(row: Row, data: st.DataObject, size: Any, init: Any) -> None:
+def test_resolved_counts_are_those_of_the_built_module(
+    row: Row, data: st.DataObject, size: Any, init: Any
+) -> None:
     resolved = row.resolve(data.draw(asked(row)), *size, strict=False, init=init)
     assert [name for name, _ in resolved.knobs] == [k.name for k in row.knobs if not k.preset]
     with warnings.catch_warnings():
@@ -62,8 +70,12 @@ def test_resolved_counts_are_those_of_the_built_module(row: Row, data: st.DataOb
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
 @FAST
 @given(data=st.data(), size=sizes())
-def test_equal_knobs_and_only_they_build_equal_networks(row: Row, data: st.DataObject, size: Any) -> None:
-    first, second = (row.resolve(data.draw(asked(row)), *size, strict=False).knobs for _ in range(2))
+def test_equal_knobs_and_only_they_build_equal_networks(
+    row: Row, data: st.DataObject, size: Any
+) -> None:
+    first, second = (
+        row.resolve(data.draw(asked(row)), *size, strict=False).knobs for _ in range(2)
+    )
     prints = [fingerprint(row, knobs, size) for knobs in (first, second)]
     assert (first == second) == (prints[0] == prints[1])
 
@@ -72,7 +84,8 @@ def fingerprint(row: Row, knobs: Any, size: tuple[int, int, int]) -> Any:
     """Shapes of the parameters, and the settings that layers and module hold."""
     module = catalogue.build(Choice(row.name, knobs), *size)
     settings_ = [
-        {k: v for k, v in vars(m).items() if isinstance(v, int | float | str | tuple)} for m in module.modules()
+        {k: v for k, v in vars(m).items() if isinstance(v, int | float | str | tuple)}
+        for m in module.modules()
     ]
     return [(n, tuple(p.shape)) for n, p in module.state_dict().items()], settings_
 
@@ -80,7 +93,10 @@ def fingerprint(row: Row, knobs: Any, size: tuple[int, int, int]) -> Any:
 def test_wrong_knobs_are_one_sentence() -> None:
     wrong: dict[type, Any] = {int: 2.5, float: "high", bool: 1, str: 3}
     for row in ROWS:
-        for name, value in [("nonsense", 1), *((knob.name, wrong[knob.kind]) for knob in row.knobs)]:
+        for name, value in [
+            ("nonsense", 1),
+            *((knob.name, wrong[knob.kind]) for knob in row.knobs),
+        ]:
             with pytest.raises(KnobError, match=f"^{row.name}: .*{name}") as error:
                 row.check(name, value)
             assert "\n" not in str(error.value)
@@ -91,21 +107,53 @@ def test_wrong_knobs_are_one_sentence() -> None:
     [
         ("se", 16, {"reduction": 32}, "se: reduction=32 leaves .* the largest possible is 16"),
         ("se", 16, {"reducton": 4}, "se: unknown knob 'reducton': did you mean 'reduction'"),
-        ("eca", 16, {"kernel_size": 4}, "eca: kernel_size=4 is even .* nearest possible are 3 and 5"),
+        (
+            "eca",
+            16,
+            {"kernel_size": 4},
+            "eca: kernel_size=4 is even .* nearest possible are 3 and 5",
+        ),
         ("eca", 2, {"kernel_size": 9}, "the largest possible is 3"),
         ("cbam", 16, {"gates": "spacial"}, "cbam: unknown gates 'spacial': did you mean 'spatial'"),
         ("coord", 16, {"reduction": 17}, "coord: reduction=17 is more than the 16 channels"),
-        ("ela", 64, {"variant": "T", "kernel_size": 7}, "ela: variant=T means kernel_size=5 .* leave one out"),
+        (
+            "ela",
+            64,
+            {"variant": "T", "kernel_size": 7},
+            "ela: variant=T means kernel_size=5 .* leave one out",
+        ),
         ("ela", 64, {"variant": "t"}, "ela: unknown variant 't'"),
         ("sse", 16, {}, "unknown attention type 'sse': did you mean 'se'"),
-        ("nowhere.at_all:Module", 16, {}, "attention type 'nowhere.at_all:Module': importing 'nowhere.at_all' failed"),
-        ("torch.nn:relu", 16, {}, "attention type 'torch.nn:relu': 'torch.nn' has no 'relu': did you mean"),
+        (
+            "nowhere.at_all:Module",
+            16,
+            {},
+            "attention type 'nowhere.at_all:Module': importing 'nowhere.at_all' failed",
+        ),
+        (
+            "torch.nn:relu",
+            16,
+            {},
+            "attention type 'torch.nn:relu': 'torch.nn' has no 'relu': did you mean",
+        ),
         ("torch.nn:", 16, {}, "attention type 'torch.nn:'"),
-        ("math:gcd", 16, {}, "'math:gcd' is not a subclass of torch.nn.Module, but builtin_function_or_method"),
-        ("torch.nn:Bilinear", 16, {}, "torch.nn:Bilinear does not work on 16 channels: TypeError: "),
+        (
+            "math:gcd",
+            16,
+            {},
+            "'math:gcd' is not a subclass of torch.nn.Module, but builtin_function_or_method",
+        ),
+        (
+            "torch.nn:Bilinear",
+            16,
+            {},
+            "torch.nn:Bilinear does not work on 16 channels: TypeError: ",
+        ),
     ],
 )
-def test_what_cannot_be_is_refused(name: str, channels: int, knobs: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_is_refused(
+    name: str, channels: int, knobs: dict[str, Any], message: str
+) -> None:
     with pytest.raises(KnobError, match=message):
         attention.create(name, channels, **knobs)
 
@@ -136,7 +184,9 @@ def test_groups_that_do_not_divide_a_knob_named_twice_and_an_unknown_start_are_s
         ("se", 48, {"divisor": 8}, {"reduction": 6, "divisor": 1}),
     ],
 )
-def test_canonical_form(name: str, channels: int, knobs: dict[str, Any], canonical: dict[str, Any]) -> None:
+def test_canonical_form(
+    name: str, channels: int, knobs: dict[str, Any], canonical: dict[str, Any]
+) -> None:
     resolved = dict(catalogue.find(name).resolve(knobs, channels, 14, 14, strict=False).knobs)
     assert {k: resolved[k] for k in canonical} == canonical
     assert "variant" not in resolved
@@ -155,7 +205,9 @@ class Scale(nn.Module):
     As a user would write it.
     """
 
-    def __init__(self, channels: int, *, start: float = 0.5, mode: Literal["plain", "double"] = "plain") -> None:
+    def __init__(
+        self, channels: int, *, start: float = 0.5, mode: Literal["plain", "double"] = "plain"
+    ) -> None:
         super().__init__()
         factor = start * (2 if mode == "double" else 1)
         self.factor = nn.Parameter(torch.full((channels, 1, 1), factor))
@@ -188,7 +240,9 @@ def test_a_foreign_module_joins_by_path(foreign: str) -> None:
         attention.create(foreign, 8, mode="duble")
 
 
-def test_a_foreign_module_joins_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_foreign_module_joins_by_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "strange-1.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1.0\n")
@@ -213,13 +267,21 @@ def test_a_foreign_module_joins_by_entry_point(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("name", "code", "message"),
     [
-        ("broken", "raise KeyError('weights')", "attention type 'broken:Own': importing 'broken' failed with KeyError"),
+        (
+            "broken",
+            "raise KeyError('weights')",
+            "attention type 'broken:Own': importing 'broken' failed with KeyError",
+        ),
         (
             "pooled",
             "class Own(nn.AdaptiveAvgPool2d): ...",
             "pooled:Own must keep the shape (1, 16, 14, 14), but gives (1",
         ),
-        ("listed", "class Own(nn.Identity):\n forward = lambda self, x: [x]", "listed:Own must keep the shape"),
+        (
+            "listed",
+            "class Own(nn.Identity):\n forward = lambda self, x: [x]",
+            "listed:Own must keep the shape",
+        ),
     ],
 )
 def test_what_a_module_of_the_working_folder_does_wrong_is_one_sentence(
@@ -247,8 +309,12 @@ def test_every_module_was_measured_in_every_runtime_and_the_page_is_current() ->
     table, _ = catalogue.runtimes()
     assert {"torch", "onnxruntime", "openvino", "ncnn", "litert"} <= set(table)
     for column in table.values():
-        assert set(column["cells"]) <= set(catalogue.ROWS) - set(catalogue.CONTROLS), "a new one can wait"
-    spec = importlib.util.spec_from_file_location("runtimes_script", root / "benchmarks" / "runtimes.py")
+        assert set(column["cells"]) <= set(catalogue.ROWS) - set(catalogue.CONTROLS), (
+            "a new one can wait"
+        )
+    spec = importlib.util.spec_from_file_location(
+        "runtimes_script", root / "benchmarks" / "runtimes.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)

@@ -1,4 +1,6 @@
-"""What every row of the catalogue promises, its equation included: a new row is tested from the day it comes."""
+"""What every row of the catalogue promises, its equation included: a new row is tested from the day
+it comes.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,13 @@ def image(batch: int, size: tuple[int, int, int], seed: int = 0) -> Tensor:
 
 @every_row
 @FAST
-@given(data=st.data(), size=sizes(), batch=st.integers(1, 3), init=st.sampled_from(INITS), train=st.booleans())
+@given(
+    data=st.data(),
+    size=sizes(),
+    batch=st.integers(1, 3),
+    init=st.sampled_from(INITS),
+    train=st.booleans(),
+)
 def test_shape_dtype_input_and_finiteness(
     row: Row, data: st.DataObject, size: Any, batch: int, init: Any, train: bool
 ) -> None:
@@ -55,14 +63,21 @@ def test_shape_dtype_input_and_finiteness(
     (y * image(batch, size, 1)).sum().backward()
     assert torch.equal(x, before)
     assert x.grad is not None
-    for value in (y, x.grad, *(p.grad for p in module.parameters() if p.grad is not None), *module.buffers()):
+    for value in (
+        y,
+        x.grad,
+        *(p.grad for p in module.parameters() if p.grad is not None),
+        *module.buffers(),
+    ):
         assert torch.isfinite(value).all()
 
 
 @every_row
 @FAST
 @given(data=st.data(), size=sizes(), init=st.sampled_from(INITS), autocast=st.booleans())
-def test_bfloat16_in_bfloat16_out(row: Row, data: st.DataObject, size: Any, init: Any, autocast: bool) -> None:
+def test_bfloat16_in_bfloat16_out(
+    row: Row, data: st.DataObject, size: Any, init: Any, autocast: bool
+) -> None:
     module = drawn(data, row, size, init)
     if not autocast:
         module = module.bfloat16()
@@ -100,9 +115,13 @@ def test_a_layer_behind_may_work_in_place(row: Row) -> None:
 def test_memory_format_single_images_copies_and_restored_states(
     row: Row, data: st.DataObject, size: Any, init: Any
 ) -> None:
-    """In evaluation: channels_last in and out, images that do not see each other, copies that share nothing."""
+    """In evaluation: channels_last in and out, images that do not see each other, copies that share
+    nothing.
+    """
     knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init).knobs
-    module, other = (catalogue.build(Choice(row.name, knobs), *size, init=init).eval() for _ in range(2))
+    module, other = (
+        catalogue.build(Choice(row.name, knobs), *size, init=init).eval() for _ in range(2)
+    )
     x = image(3, size)
     other.load_state_dict(shake(module, 3).state_dict())
     y = module(x)
@@ -122,7 +141,9 @@ def test_memory_format_single_images_copies_and_restored_states(
 @every_row
 @FAST
 @given(data=st.data(), size=sizes(), batch=st.integers(1, 3), train=st.booleans())
-def test_identity_start_is_the_identity(row: Row, data: st.DataObject, size: Any, batch: int, train: bool) -> None:
+def test_identity_start_is_the_identity(
+    row: Row, data: st.DataObject, size: Any, batch: int, train: bool
+) -> None:
     knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init="identity").knobs
     module = catalogue.build(Choice(row.name, knobs), *size, init="identity").train(train)
     x = image(batch, size)
@@ -130,24 +151,39 @@ def test_identity_start_is_the_identity(row: Row, data: st.DataObject, size: Any
 
 
 WITHOUT_EFFECT = {
-    "bam": {"channel.0.bias", "channel.3.bias", "spatial.0.bias", "spatial.3.bias", "spatial.6.bias", "spatial.9.bias"},
+    "bam": {
+        "channel.0.bias",
+        "channel.3.bias",
+        "spatial.0.bias",
+        "spatial.3.bias",
+        "spatial.6.bias",
+        "spatial.9.bias",
+    },
     "caa": {"columns.bias"},
     "coord": {"reduce.bias"},
     "gam": {"spatial.0.bias", "spatial.3.bias"},
     "gc": {"mask.bias"},
 }
-"""Published biases that a batch normalisation or a softmax behind them takes out again: their gradient is rounding."""
+"""Published biases that a batch normalisation or a softmax behind them takes out again: their
+gradient is rounding.
+"""
 
 
 @every_row
 def test_training_reaches_every_parameter(row: Row) -> None:
-    """With each choice that it offers: a gradient at the first step, on every parameter after one, and all of them move."""
+    """With each choice that it offers: a gradient at the first step, on every parameter after one,
+    and all of them move.
+    """
     for knobs, init in itertools.product(choices(row), INITS):
         size = (64, 4, 3)
         torch.manual_seed(0)
         choice = Choice(row.name, row.resolve(knobs, *size, strict=False, init=init).knobs)
-        module = catalogue.build(choice, *size, init=init).double()  # a small step is not lost in rounding
-        parameters = {n: p for n, p in module.named_parameters() if n not in WITHOUT_EFFECT.get(row.name, ())}
+        module = catalogue.build(
+            choice, *size, init=init
+        ).double()  # a small step is not lost in rounding
+        parameters = {
+            n: p for n, p in module.named_parameters() if n not in WITHOUT_EFFECT.get(row.name, ())
+        }
         if not parameters:
             continue
         before = {n: p.detach().clone() for n, p in parameters.items()}
@@ -156,7 +192,9 @@ def test_training_reaches_every_parameter(row: Row) -> None:
         for step in range(2):
             module.zero_grad()
             (module(x) - target).square().mean().backward()
-            moving = {n for n, p in parameters.items() if p.grad is not None and p.grad.abs().max() > 0}
+            moving = {
+                n for n, p in parameters.items() if p.grad is not None and p.grad.abs().max() > 0
+            }
             assert moving if step == 0 else moving == set(parameters), (knobs, init)
             optimizer.step()
         assert all(not torch.equal(p, before[n]) for n, p in parameters.items()), (knobs, init)
@@ -176,12 +214,18 @@ def test_module_computes_its_equation(
     row: Row, data: st.DataObject, size: Any, batch: int, init: Any, train: bool, seed: int
 ) -> None:
     knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init).knobs
-    module = shake(catalogue.build(Choice(row.name, knobs), *size, init=init).double(), seed).train(train)
+    module = shake(catalogue.build(Choice(row.name, knobs), *size, init=init).double(), seed).train(
+        train
+    )
     parameters = {name: value.numpy().copy() for name, value in module.state_dict().items()}
-    x = torch.randn(batch, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    x = torch.randn(
+        batch, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     with torch.no_grad():
         y = module(x).numpy()
-    expected = REFERENCES[row.name](x.numpy(), parameters, {**dict(knobs), "identity": init == "identity"}, train)
+    expected = REFERENCES[row.name](
+        x.numpy(), parameters, {**dict(knobs), "identity": init == "identity"}, train
+    )
     np.testing.assert_allclose(y, expected, rtol=1e-9, atol=1e-10)
 
 
@@ -191,7 +235,9 @@ SIDES = st.integers(1, 12)
 @settings(max_examples=30, deadline=None)
 @given(height=SIDES, width=SIDES, rows=SIDES, columns=SIDES, growing=st.booleans())
 def test_it_is_torchs(height: int, width: int, rows: int, columns: int, growing: bool) -> None:
-    x = torch.randn(2, 3, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(
+        2, 3, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     inputs = [x.clone().requires_grad_() for _ in range(2)]
     outputs = [
         adaptive_mean(inputs[0], rows, columns, growing=growing),
@@ -205,9 +251,15 @@ def test_it_is_torchs(height: int, width: int, rows: int, columns: int, growing:
 
 @pytest.mark.parametrize("mlp", [False, True])
 @pytest.mark.parametrize("size", [(4, 4), (3, 9), (1, 1), (20, 31)])
-def test_a_global_kernel_of_gather_excite_serves_maps_of_other_sizes(size: tuple[int, int], mlp: bool) -> None:
+def test_a_global_kernel_of_gather_excite_serves_maps_of_other_sizes(
+    size: tuple[int, int], mlp: bool
+) -> None:
     torch.manual_seed(0)
-    module = attention.create("ge", 6, height=7, width=5, gather="conv", mlp=mlp, reduction=2).eval()
+    module = attention.create(
+        "ge", 6, height=7, width=5, gather="conv", mlp=mlp, reduction=2
+    ).eval()
     channels = torch.randn(2, 6, 1, 1)
     x, other = channels.expand(2, 6, 7, 5), channels.expand(2, 6, *size).contiguous()
-    torch.testing.assert_close(module(other), module(x)[:, :, :1, :1].expand_as(other), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        module(other), module(x)[:, :, :1, :1].expand_as(other), rtol=1e-4, atol=1e-5
+    )

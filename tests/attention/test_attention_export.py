@@ -1,4 +1,6 @@
-"""Modules through torch.export, ONNX Runtime, torch.fx and torch.compile; some by default, all of them under `slow`."""
+"""Modules through torch.export, ONNX Runtime, torch.fx and torch.compile; some by default, all of
+them under `slow`.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,20 @@ SIZE = (32, 8, 7)
 QUICK = ("ela",)
 FIXED_MAP = {
     "mhsa": "its position tables are cut for one map",
-    "scsa": "its windows are no larger than the map, so how many there are is another expression on a small one",
+    "scsa": (
+        "its windows are no larger than the map, so how many there are is another expression on a"
+        " small one"
+    ),
     **({"ela": "cannot prove h = min(h, 4h)"} if torch.__version__.startswith("2.11.") else {}),
 }
 """Rows whose exported form keeps its map size, and why."""
 
 
 def rows(*quick: str) -> list[Any]:
-    return [pytest.param(row, id=row.name, marks=() if row.name in quick else pytest.mark.slow) for row in ROWS]
+    return [
+        pytest.param(row, id=row.name, marks=() if row.name in quick else pytest.mark.slow)
+        for row in ROWS
+    ]
 
 
 def built(name: str, init: Any, knobs: dict[str, Any] | None = None) -> nn.Module:
@@ -84,11 +92,18 @@ EVERYWHERE = """
     Mul Pad Pow ReduceMax ReduceMean ReduceSum Relu Reshape Resize Shape Sigmoid Slice Softmax Split Sqrt
     Squeeze Sub Tanh Transpose Unsqueeze Where
 """
-"""Operators that all runtimes have. The narrowest is RKNN: this is of the list in its toolkit 2.1 (no Abs, Neg, Reciprocal,
-ReduceL1, ReduceL2), without InstanceNormalization, which RK3588 rejects."""
+"""Operators that all runtimes have. The narrowest is RKNN: this is of the list in its toolkit 2.1
+(no Abs, Neg, Reciprocal, ReduceL1, ReduceL2), without InstanceNormalization, which RK3588 rejects.
+"""
 
 
-UNKNOWN_TO_PNNX = {"aten::addcmul", "aten::group_norm", "aten::lerp", "aten::linalg_vector_norm", "aten::movedim"}
+UNKNOWN_TO_PNNX = {
+    "aten::addcmul",
+    "aten::group_norm",
+    "aten::lerp",
+    "aten::linalg_vector_norm",
+    "aten::movedim",
+}
 """What the converter to ncnn does not take, or this package does not use when traced."""
 
 
@@ -98,7 +113,9 @@ UNKNOWN_TO_PNNX = {"aten::addcmul", "aten::group_norm", "aten::lerp", "aten::lin
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 @pytest.mark.filterwarnings("ignore")  # the tracer's own
 def test_onnx_by_tracing_computes_the_same_with_common_operators(row: Row, which: slice) -> None:
-    """As ultralytics and whole detectors are exported, with each choice that the module offers. Images stay images (ncnn)."""
+    """As ultralytics and whole detectors are exported, with each choice that the module offers.
+    Images stay images (ncnn).
+    """
     pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
     onnx = pytest.importorskip("onnx", reason="the onnx extra is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
@@ -106,13 +123,17 @@ def test_onnx_by_tracing_computes_the_same_with_common_operators(row: Row, which
     for knobs in choices(row)[which]:
         module = built(row.name, "identity", knobs)
         file = io.BytesIO()
-        torch.onnx.export(module, (x,), file, dynamo=False, opset_version=18 if knobs else 17, input_names=["x"])
+        torch.onnx.export(
+            module, (x,), file, dynamo=False, opset_version=18 if knobs else 17, input_names=["x"]
+        )
         nodes = onnx.load_from_string(file.getvalue()).graph.node
         assert {node.op_type for node in nodes} <= set(EVERYWHERE.split()), knobs
         traced = [*torch.jit.trace(module, x).inlined_graph.nodes()]
         assert not {node.kind() for node in traced} & UNKNOWN_TO_PNNX, knobs
         slices = [node for node in traced if node.kind() == "aten::slice"]
-        assert all([*node.inputs()][-1].toIValue() == 1 for node in slices), f"{knobs}: ncnn has no steps"
+        assert all([*node.inputs()][-1].toIValue() == 1 for node in slices), (
+            f"{knobs}: ncnn has no steps"
+        )
         behind = [
             node for node in traced if node.kind() != "aten::cat" and node not in slices
         ]  # these are also of weights
@@ -126,7 +147,9 @@ def test_onnx_by_tracing_computes_the_same_with_common_operators(row: Row, which
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_modules_traced_by_fx_compute_the_same(row: Row) -> None:
-    """With each choice, traced in training; the graph follows `eval()` and takes maps of other sizes."""
+    """With each choice, traced in training; the graph follows `eval()` and takes maps of other
+    sizes.
+    """
     for knobs in choices(row):
         module = built(row.name, "paper", knobs).train()
         graph = torch.fx.symbolic_trace(module).eval()
@@ -139,7 +162,9 @@ def test_modules_traced_by_fx_compute_the_same(row: Row) -> None:
 def test_networks_traced_by_fx_compute_the_same(row: Row) -> None:
     for option in ("block", "residual"):
         model = backbones.create("resnet20", input_shape=(3, 16, 16), classes=10, width=8)
-        network = na.attach(model, f"stage2@{option}={row.name} stage3@{option}={row.name}", input_shape=(3, 16, 16))
+        network = na.attach(
+            model, f"stage2@{option}={row.name} stage3@{option}={row.name}", input_shape=(3, 16, 16)
+        )
         shake(network.double(), 3)
         graph = torch.fx.symbolic_trace(network)
         x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(2)).double()
@@ -168,4 +193,6 @@ def test_compiled_computes_the_same(row: Any, init: Any) -> None:
     torch._dynamo.reset()
     module = built(row.name, init)
     x = images()
-    torch.testing.assert_close(torch.compile(module, fullgraph=True)(x), module(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        torch.compile(module, fullgraph=True)(x), module(x), rtol=1e-4, atol=1e-5
+    )

@@ -1,4 +1,6 @@
-"""Each module against outputs and gradients of its authors' code (shared/data/goldens), in float64 to 1e-12."""
+"""Each module against outputs and gradients of its authors' code (shared/data/goldens), in float64
+to 1e-12.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ ELA = {"con1": "conv_h", "GN": "norm_h"}
 
 GAM = {"channel_attention": "channel", "spatial_attention": "spatial"}
 BAM = {
-    **{f"channel_att.gate_c.gate_c_{n}": f"channel.{i}" for i, n in ((0, "fc_0"), (1, "bn_1"), (3, "fc_final"))},
+    **{
+        f"channel_att.gate_c.gate_c_{n}": f"channel.{i}"
+        for i, n in ((0, "fc_0"), (1, "bn_1"), (3, "fc_final"))
+    },
     **{
         f"spatial_att.gate_s.gate_s_{n}": f"spatial.{i}"
         for i, n in (
@@ -45,7 +50,12 @@ BAM = {
 
 
 def gc_layers(branch: str) -> dict[str, str]:
-    return {"conv_mask": "mask", f"{branch}.0": "reduce", f"{branch}.1": "norm", f"{branch}.3": "expand"}
+    return {
+        "conv_mask": "mask",
+        f"{branch}.0": "reduce",
+        f"{branch}.1": "norm",
+        f"{branch}.3": "expand",
+    }
 
 
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
@@ -110,16 +120,22 @@ class Golden:
         type_, knobs, self.layers = CASES[name]
         self.data = dict(np.load(FOLDER / f"{name}.npz", allow_pickle=False))
         channels, height, width = self.data["x"].shape[1:]
-        self.module = attention.create(type_, channels, height=height, width=width, **knobs).double().eval()
+        self.module = (
+            attention.create(type_, channels, height=height, width=width, **knobs).double().eval()
+        )
         state = self.module.state_dict()
-        given = {self.ours(key[2:]): value for key, value in self.data.items() if key.startswith("p:")}
+        given = {
+            self.ours(key[2:]): value for key, value in self.data.items() if key.startswith("p:")
+        }
         for key, value in given.items():
             state[key].copy_(torch.from_numpy(value).reshape(state[key].shape))
         counters = {key for key in state if key.endswith("num_batches_tracked")}
         assert set(given) | counters == set(state)
 
     def ours(self, official: str) -> str:
-        """Our name of one of the authors' parameters: the longest layer name that it begins with, replaced."""
+        """Our name of one of the authors' parameters: the longest layer name that it begins with,
+        replaced.
+        """
         layer = max((layer for layer in self.layers if official.startswith(layer)), key=len)
         return self.layers[layer] + official[len(layer) :]
 
@@ -134,7 +150,10 @@ def close(actual: Tensor, expected: Tensor) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_outputs_and_gradients_agree(name: str) -> None:
     golden = Golden(name)
-    assert sum(p.numel() for p in golden.module.parameters()) == json.loads(str(golden.data["meta"]))["params"]
+    assert (
+        sum(p.numel() for p in golden.module.parameters())
+        == json.loads(str(golden.data["meta"]))["params"]
+    )
     x = golden.tensor("x").requires_grad_()
     y = golden.module(x)
     (y * golden.tensor("w")).sum().backward()
@@ -149,7 +168,10 @@ def test_outputs_and_gradients_agree(name: str) -> None:
             continue
         gradient = gradients[golden.ours(official)]
         assert gradient is not None
-        close(gradient if kind == "g" else torch.stack((gradient.sum(), gradient.norm())), golden.tensor(key))
+        close(
+            gradient if kind == "g" else torch.stack((gradient.sum(), gradient.norm())),
+            golden.tensor(key),
+        )
         checked += 1
     assert checked == len(gradients)
 

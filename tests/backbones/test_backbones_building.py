@@ -16,8 +16,12 @@ from nas_attn.errors import BackboneError
 from nas_attn.recipe import BackboneSection
 
 
-def build(name: str, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10, **section: object) -> nn.Module:
-    return backbones.build(BackboneSection(name=name, **section), input_shape=shape, classes=classes)  # type: ignore[arg-type]
+def build(
+    name: str, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10, **section: object
+) -> nn.Module:
+    return backbones.build(
+        BackboneSection(name=name, **section), input_shape=shape, classes=classes
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -32,7 +36,10 @@ def test_every_cifar_resnet_classifies_and_learns(name: str) -> None:
 def test_depth_counts_weighted_layers_and_parameters_are_those_of_the_paper() -> None:
     for depth in DEPTHS:
         for name in (f"resnet{depth}", f"preact_resnet{depth}"):
-            assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in build(name, width=2).modules()) == depth
+            assert (
+                sum(isinstance(m, nn.Conv2d | nn.Linear) for m in build(name, width=2).modules())
+                == depth
+            )
     for depth, parameters in [(20, 0.27), (32, 0.46), (56, 0.85)]:
         found = sum(p.numel() for p in build(f"resnet{depth}").parameters())
         assert found / 1e6 == pytest.approx(parameters, abs=0.01)
@@ -56,7 +63,9 @@ def test_random_weights_come_from_the_global_generator() -> None:
 
 
 def test_torchvision_takes_other_channels_classes_and_options_and_has_no_auxiliary_heads() -> None:
-    model = build("torchvision:resnet18", (5, 40, 40), 6, options={"norm_layer": nn.InstanceNorm2d}).eval()
+    model = build(
+        "torchvision:resnet18", (5, 40, 40), 6, options={"norm_layer": nn.InstanceNorm2d}
+    ).eval()
     assert model(torch.randn(1, 5, 40, 40)).shape == (1, 6)
     assert any(isinstance(m, nn.InstanceNorm2d) for m in model.modules())
     model = build("torchvision:googlenet", (3, 64, 64), 4).train()
@@ -69,15 +78,15 @@ def test_timm_models() -> None:
     assert model(torch.randn(1, 1, 32, 32)).shape == (1, 3)
 
 
-def test_a_users_function_gets_what_its_signature_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_function_gets_what_its_signature_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "my_backbones_module.py").write_text(
-        "from torch import nn\n"
-        "def build(classes, in_channels, width=3):\n"
-        "    return nn.Sequential(nn.Conv2d(in_channels, width, 3), nn.Flatten(), nn.LazyLinear(classes))\n"
-        "def plain():\n    return nn.Conv2d(1, 1, 1)\n"
-        "def broken(classes):\n    raise RuntimeError('no such thing\\nand more')\n"
-        "def nothing():\n    return 7\n"
-        "value = 3\n"
+        "from torch import nn\ndef build(classes, in_channels, width=3):\n    return"
+        " nn.Sequential(nn.Conv2d(in_channels, width, 3), nn.Flatten(),"
+        " nn.LazyLinear(classes))\ndef plain():\n    return nn.Conv2d(1, 1, 1)\ndef"
+        " broken(classes):\n    raise RuntimeError('no such thing\\nand more')\ndef nothing():\n   "
+        " return 7\nvalue = 3\n"
     )
     monkeypatch.chdir(tmp_path)
     model = build("my_backbones_module:build", (2, 8, 8), 5, options={"width": 4})
@@ -108,7 +117,9 @@ def test_a_users_function_gets_what_its_signature_takes(tmp_path: Path, monkeypa
         ("no_such_package_at_all:build", {}, "no_such_package_at_all"),
     ],
 )
-def test_wrong_names_are_refused_in_one_sentence(name: str, section: dict[str, object], words: str) -> None:
+def test_wrong_names_are_refused_in_one_sentence(
+    name: str, section: dict[str, object], words: str
+) -> None:
     if name.startswith("timm:"):
         pytest.importorskip("timm")
     with pytest.raises(BackboneError, match=words) as caught:
@@ -120,7 +131,10 @@ def test_wrong_names_are_refused_in_one_sentence(name: str, section: dict[str, o
 @pytest.mark.parametrize(
     ("name", "larger"),
     [
-        ("resnet8(width=8)", [*(f"resnet8(width={width})" for width in (9, 10, 11, 12, 16)), "resnet14(width=8)"]),
+        (
+            "resnet8(width=8)",
+            [*(f"resnet8(width={width})" for width in (9, 10, 11, 12, 16)), "resnet14(width=8)"],
+        ),
         ("torchvision:resnet18", ["torchvision:resnet34"]),
         ("torchvision:regnet_x_1_6gf", ["torchvision:regnet_x_3_2gf"]),
         ("ultralytics:yolo11n.yaml", ["ultralytics:yolo11s.yaml"]),
@@ -128,7 +142,9 @@ def test_wrong_names_are_refused_in_one_sentence(name: str, section: dict[str, o
         ("my_package.models:small", []),
     ],
 )
-def test_the_next_size_of_a_family_is_known_where_there_is_one(name: str, larger: list[str]) -> None:
+def test_the_next_size_of_a_family_is_known_where_there_is_one(
+    name: str, larger: list[str]
+) -> None:
     assert [str(one) for one in larger_networks(BackboneSection(name=name))] == larger
 
 
@@ -159,9 +175,14 @@ def test_head_and_first_layer_may_differ(tmp_path: Path) -> None:
     colour = build("resnet8", width=4).eval()
     torch.save(colour.state_dict(), path)
     grey = backbones.build(
-        BackboneSection(name="resnet8", width=4), input_shape=(1, 32, 32), classes=3, pretrained=str(path)
+        BackboneSection(name="resnet8", width=4),
+        input_shape=(1, 32, 32),
+        classes=3,
+        pretrained=str(path),
     ).eval()
     x = torch.randn(1, 1, 16, 16)
     assert torch.allclose(grey.conv1(x), colour.conv1(x.expand(1, 3, 16, 16)), atol=1e-5)  # type: ignore[operator]
     assert grey(x).shape == (1, 3)
-    assert torch.equal(grey.state_dict()["layer3.0.conv2.weight"], colour.state_dict()["layer3.0.conv2.weight"])
+    assert torch.equal(
+        grey.state_dict()["layer3.0.conv2.weight"], colour.state_dict()["layer3.0.conv2.weight"]
+    )

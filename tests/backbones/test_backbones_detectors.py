@@ -1,4 +1,6 @@
-"""torchvision's detectors: built for the images' size, what they compute before choosing boxes, whose weights fit."""
+"""torchvision's detectors: built for the images' size, what they compute before choosing boxes,
+whose weights fit.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,18 @@ from nas_attn.tasks import usual_side
 
 
 def build(name: str, side: int = 64, classes: int = 4) -> nn.Module:
-    return backbones.build(BackboneSection(name=f"torchvision:{name}"), input_shape=(3, side, side), classes=classes)
+    return backbones.build(
+        BackboneSection(name=f"torchvision:{name}"), input_shape=(3, side, side), classes=classes
+    )
 
 
 def two_stages() -> nn.Module:
     body = nn.Sequential(nn.Conv2d(3, 8, 3, 4, padding=1), nn.ReLU())
     body.out_channels = 8  # type: ignore[assignment]
     anchors = AnchorGenerator(((8, 16),), ((1.0,),))
-    return FasterRCNN(body, 5, min_size=32, max_size=32, rpn_anchor_generator=anchors, rpn_post_nms_top_n_test=20)
+    return FasterRCNN(
+        body, 5, min_size=32, max_size=32, rpn_anchor_generator=anchors, rpn_post_nms_top_n_test=20
+    )
 
 
 @pytest.mark.parametrize("make", [lambda: own_detector(4), two_stages])
@@ -62,13 +68,19 @@ def test_what_predicts_other_classes_starts_at_random(tmp_path: Path) -> None:
     torch.save(trained.state_dict(), tmp_path / "mine.pt")
     section = BackboneSection(name="torchvision:fasterrcnn_mobilenet_v3_large_320_fpn")
     with pytest.warns(NasAttnWarning, match=r"'roi_heads\.box_predictor\.bbox_pred\.bias"):
-        model = backbones.build(section, input_shape=(3, 64, 64), classes=4, pretrained=str(tmp_path / "mine.pt"))
+        model = backbones.build(
+            section, input_shape=(3, 64, 64), classes=4, pretrained=str(tmp_path / "mine.pt")
+        )
     state, source = model.state_dict(), trained.state_dict()
     same = {
-        name for name in state if state[name].shape == source[name].shape and torch.equal(state[name], source[name])
+        name
+        for name in state
+        if state[name].shape == source[name].shape and torch.equal(state[name], source[name])
     }
     assert {name.split(".")[1] for name in set(state) - same} == {"box_predictor"}
     wrong = {**source, "backbone.fpn.inner_blocks.0.0.weight": torch.zeros(3, 3, 1, 1)}
     torch.save(wrong, tmp_path / "other.pt")
     with pytest.raises(BackboneError, match=r"\(3, 3, 1, 1\)"):
-        backbones.build(section, input_shape=(3, 64, 64), classes=9, pretrained=str(tmp_path / "other.pt"))
+        backbones.build(
+            section, input_shape=(3, 64, 64), classes=9, pretrained=str(tmp_path / "other.pt")
+        )

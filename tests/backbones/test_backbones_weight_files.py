@@ -39,7 +39,9 @@ def trained() -> nn.Module:
     return small()
 
 
-def load(path: Path, content: Any = None, model: nn.Module | None = None) -> tuple[nn.Module, tuple[str, ...]]:
+def load(
+    path: Path, content: Any = None, model: nn.Module | None = None
+) -> tuple[nn.Module, tuple[str, ...]]:
     if content is not None:
         torch.save(content, path)
     model = model or small()
@@ -57,7 +59,11 @@ def named(state: State, prefix: str) -> State:
 
 WRAPPED: dict[str, Callable[[State], Any]] = {
     "plain": lambda s: s,
-    "state_dict": lambda s: {"epoch": 3, "state_dict": s, "optimizer": {"state": {0: {"step": torch.ones(1)}}}},
+    "state_dict": lambda s: {
+        "epoch": 3,
+        "state_dict": s,
+        "optimizer": {"state": {0: {"step": torch.ones(1)}}},
+    },
     "model": lambda s: {"model": s},
     "a name of their own": lambda s: {"student": s, "step": 7},
     "in two": lambda s: {"checkpoint": {"model": s, "epoch": 1}},
@@ -65,9 +71,13 @@ WRAPPED: dict[str, Callable[[State], Any]] = {
     "_orig_mod.": lambda s: named(s, "_orig_mod."),
     "model.": lambda s: {"state_dict": named(s, "model.")},
     "module._orig_mod.": lambda s: named(s, "module._orig_mod."),
-    "compiled inside": lambda s: {name.replace("layer1.", "layer1._orig_mod."): value for name, value in s.items()},
+    "compiled inside": lambda s: {
+        name.replace("layer1.", "layer1._orig_mod."): value for name, value in s.items()
+    },
     "average": lambda s: {"n_averaged": torch.tensor(5), **named(s, "module.")},
-    "without counters": lambda s: {n: v for n, v in s.items() if not n.endswith("num_batches_tracked")},
+    "without counters": lambda s: {
+        n: v for n, v in s.items() if not n.endswith("num_batches_tracked")
+    },
 }
 
 
@@ -102,7 +112,9 @@ def test_a_head_for_other_classes_stays_random_and_so_does_one_that_is_missing(
     head = [name for name in fresh if name.startswith("linear.")]
     assert head
     assert all(torch.equal(found[name], fresh[name]) for name in head)
-    assert torch.equal(found["layer3.0.conv2.weight"], trained.state_dict()["layer3.0.conv2.weight"])
+    assert torch.equal(
+        found["layer3.0.conv2.weight"], trained.state_dict()["layer3.0.conv2.weight"]
+    )
     without = {name: value for name, value in trained.state_dict().items() if name not in head}
     torch.manual_seed(5)
     model, notes = load(tmp_path / "weights.pt", without, small(classes=7))
@@ -110,7 +122,12 @@ def test_a_head_for_other_classes_stays_random_and_so_does_one_that_is_missing(
     assert "no 'linear'" in notes[0]
     path = str(tmp_path / "weights.pt")
     with pytest.warns(NasAttnWarning, match="starts at random"):
-        backbones.build(BackboneSection(name="resnet8", width=4), input_shape=(3, 8, 8), classes=7, pretrained=path)
+        backbones.build(
+            BackboneSection(name="resnet8", width=4),
+            input_shape=(3, 8, 8),
+            classes=7,
+            pretrained=path,
+        )
 
 
 def broken(state: State, name: str, change: Callable[[torch.Tensor], Any]) -> State:
@@ -162,7 +179,10 @@ def test_other_weights_are_refused(tmp_path: Path, trained: nn.Module, what: str
 
 def test_weights_with_attention_are_refused(tmp_path: Path) -> None:
     model = na.attach(small(), "stage2=se(reduction=4)", input_shape=(3, 32, 32))
-    for state in (model.state_dict(), {"state_dict": named(model.state_dict(), "module."), "notes": {"study": "x"}}):
+    for state in (
+        model.state_dict(),
+        {"state_dict": named(model.state_dict(), "module."), "notes": {"study": "x"}},
+    ):
         with pytest.raises(BackboneError, match=r"nas_attn .*none") as caught:
             load(tmp_path / "weights.pt", state)
         sentence(caught.value)
@@ -222,7 +242,9 @@ def write(path: Path, kind: str, trained: nn.Module) -> None:
         ("w\0.pt", "nothing", "cannot be a file: .*embedded null"),
     ],
 )
-def test_other_files_are_refused(tmp_path: Path, trained: nn.Module, name: str, kind: str, words: str) -> None:
+def test_other_files_are_refused(
+    tmp_path: Path, trained: nn.Module, name: str, kind: str, words: str
+) -> None:
     if name.endswith(".safetensors"):
         pytest.importorskip("safetensors")
     write(tmp_path / name, kind, trained)
@@ -239,7 +261,10 @@ def sentence(error: BackboneError) -> None:
 
 @pytest.mark.parametrize(
     ("name", "file"),
-    [("mnasnet0_5", "mnasnet0.5_top1_67.823-3ffadce67e.pth"), ("densenet121", "densenet121-a639ec97.pth")],
+    [
+        ("mnasnet0_5", "mnasnet0.5_top1_67.823-3ffadce67e.pth"),
+        ("densenet121", "densenet121-a639ec97.pth"),
+    ],
 )
 def test_published_weights_are_read_as_torchvision_reads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str
@@ -250,7 +275,10 @@ def test_published_weights_are_read_as_torchvision_reads_them(
     source = backbones.build(section, input_shape=(3, 32, 32), classes=1000)
     state = source.state_dict()
     for key in list(state) if name == "densenet121" else []:
-        value, old = state.pop(key), re.sub(r"(denselayer\d+\.(?:norm|relu|conv))(\d)\.", r"\1.\2.", key)
+        value, old = (
+            state.pop(key),
+            re.sub(r"(denselayer\d+\.(?:norm|relu|conv))(\d)\.", r"\1.\2.", key),
+        )
         if not key.endswith("num_batches_tracked"):
             state[old] = value
     folder = tmp_path / "hub" / "checkpoints"
@@ -259,13 +287,20 @@ def test_published_weights_are_read_as_torchvision_reads_them(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     torch.manual_seed(4)
     model = backbones.build(section, input_shape=(3, 32, 32), classes=7, pretrained=True)
-    expected, head = source.state_dict(), next(iter(reversed(dict(model.named_parameters())))).rpartition(".")[0]
+    expected, head = (
+        source.state_dict(),
+        next(iter(reversed(dict(model.named_parameters())))).rpartition(".")[0],
+    )
     for key, value in model.state_dict().items():
-        assert key.startswith(head) or key.endswith("tracked") or torch.equal(value, expected[key]), key
+        assert (
+            key.startswith(head) or key.endswith("tracked") or torch.equal(value, expected[key])
+        ), key
 
 
 def mnasnet() -> nn.Module:
-    return backbones.build(BackboneSection(name="torchvision:mnasnet0_5"), input_shape=(3, 32, 32), classes=4)
+    return backbones.build(
+        BackboneSection(name="torchvision:mnasnet0_5"), input_shape=(3, 32, 32), classes=4
+    )
 
 
 def test_a_network_whose_format_has_a_version_comes_back_whole() -> None:
@@ -293,7 +328,13 @@ def test_weights_of_the_hub_are_taken_from_its_cache_with_what_they_are_fed(
     (cached / "snapshots" / "1").mkdir(parents=True)
     (cached / "refs").mkdir()
     (cached / "refs" / "main").write_text("1")
-    fed = {"input_size": [3, 96, 96], "crop_pct": 0.75, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.2] * 3}
+    fed = {
+        "input_size": [3, 96, 96],
+        "crop_pct": 0.75,
+        "interpolation": "bicubic",
+        "mean": [0.5] * 3,
+        "std": [0.2] * 3,
+    }
     kept = {
         "architecture": "resnet10t",
         "num_classes": 5,
@@ -306,11 +347,21 @@ def test_weights_of_the_hub_are_taken_from_its_cache_with_what_they_are_fed(
     for name, value in (("HF_HUB_CACHE", str(tmp_path)), ("HF_HUB_OFFLINE", True)):
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
     changes = {"backbone": {"name": "timm:hf-hub:someone/flowers"}, "training.start": "pretrained"}
-    recipe = load_recipe("digits", overrides={**changes, "training.weights": "default", "data": {"name": "folder:x"}})
+    recipe = load_recipe(
+        "digits", overrides={**changes, "training.weights": "default", "data": {"name": "folder:x"}}
+    )
     model = backbones.build(recipe.backbone, input_shape=(3, 32, 32), classes=7, pretrained=True)
-    assert all(torch.equal(model.state_dict()[n], v) for n, v in source.state_dict().items() if not n.startswith("fc"))
+    assert all(
+        torch.equal(model.state_dict()[n], v)
+        for n, v in source.state_dict().items()
+        if not n.startswith("fc")
+    )
     section = TASKS["classification"].data_section(recipe)
-    assert (section.mean, section.size, section.options) == ([0.5] * 3, 96, {"resize": 128, "interpolation": "bicubic"})
+    assert (section.mean, section.size, section.options) == (
+        [0.5] * 3,
+        96,
+        {"resize": 128, "interpolation": "bicubic"},
+    )
     assert published_input("torchvision:resnet50")[2:] == (224, 232, "bilinear")
     missing = recipe.backbone.model_copy(update={"name": "timm:resnet18.a1_in1k"})
     with pytest.raises(BackboneError, match=r"target\.weights"):

@@ -1,4 +1,6 @@
-"""The report in a real browser, as a reader uses it: points, hovering, drawings, both schemes, a phone, paper."""
+"""The report in a real browser, as a reader uses it: points, hovering, drawings, both schemes, a
+phone, paper.
+"""
 
 from __future__ import annotations
 
@@ -40,16 +42,22 @@ def drawn(tab: Page) -> None:
     tab.until(f"{DRAWN} === {ALL}")
 
 
-@pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 1200), (False, 390), (True, 390)])
+@pytest.mark.parametrize(
+    ("dark", "width"), [(False, 1200), (True, 1200), (False, 390), (True, 390)]
+)
 def test_every_figure_is_drawn_in_both_schemes_and_on_a_phone(
     made: tuple[Snapshot, str], tab: Page, dark: bool, width: int
 ) -> None:
     tab.open(made[1], dark=dark, width=width)
     drawn(tab)
-    assert tab.look("document.documentElement.scrollWidth") <= width, "what is wider scrolls in its own box"
+    assert tab.look("document.documentElement.scrollWidth") <= width, (
+        "what is wider scrolls in its own box"
+    )
     ink = tab.look(f"getComputedStyle({FIRST}.querySelector('.xtick text')).fill")
     page = tab.look("getComputedStyle(document.body).backgroundColor")
-    assert luminance(ink) - luminance(page) > 100 if dark else luminance(page) - luminance(ink) > 100, (ink, page)
+    assert (
+        luminance(ink) - luminance(page) > 100 if dark else luminance(page) - luminance(ink) > 100
+    ), (ink, page)
     written = tab.look("getComputedStyle(document.querySelector('.heatmap-label text')).fill")
     assert written == ink, "numbers in the maps are in the page's colour"
     assert (tab.errors, tab.asked) == ([], [])
@@ -66,7 +74,10 @@ def test_pointing_at_a_point_says_what_it_is(made: tuple[Snapshot, str], tab: Pa
     tab.open(address)
     tab.until(f"{DRAWN} > 0")
     front = [view for view in now.candidates if view.on_front and view.baseline is None]
-    at = f"[...{FIRST}.querySelectorAll('.scatterlayer .trace')].filter(t => t.__data__[0].trace.name === 'front').at(-1)"
+    at = (
+        f"[...{FIRST}.querySelectorAll('.scatterlayer .trace')].filter(t =>"
+        " t.__data__[0].trace.name === 'front').at(-1)"
+    )
     point = f"{at}.querySelector('.points path')"
     tab.point(point)
     tab.until(f"{HOVERED}.includes({json.dumps(front[0].label)})")
@@ -76,7 +87,10 @@ def test_pointing_at_a_point_says_what_it_is(made: tuple[Snapshot, str], tab: Pa
 def test_a_cell_of_a_map_is_explained(made: tuple[Snapshot, str], tab: Page) -> None:
     tab.open(made[1])
     drawn(tab)
-    maps = "[...document.querySelectorAll('.figure')].filter(f => f.data.some(t => t.type === 'heatmap' && t.texttemplate))"
+    maps = (
+        "[...document.querySelectorAll('.figure')].filter(f => f.data.some(t => t.type ==="
+        " 'heatmap' && t.texttemplate))"
+    )
     assert tab.look(f"{maps}.map(f => f.getAttribute('aria-label').split(':')[0])") == [
         "Map of effects on accuracy",
         "Map of effects on latency (times the backbone's)",
@@ -90,7 +104,10 @@ def test_a_cell_of_a_map_is_explained(made: tuple[Snapshot, str], tab: Page) -> 
 def test_figures_are_named_and_it_can_be_printed(made: tuple[Snapshot, str], tab: Page) -> None:
     tab.open(made[1], dark=True)
     drawn(tab)
-    unnamed = "[...document.querySelectorAll('.figure')].filter(f => !f.getAttribute('aria-label')).length"
+    unnamed = (
+        "[...document.querySelectorAll('.figure')].filter(f =>"
+        " !f.getAttribute('aria-label')).length"
+    )
     assert tab.look(unnamed) == 0
     assert tab.printed().startswith(b"%PDF")
     page = "[document.body, document.querySelector('.xtick text')].map(e => getComputedStyle(e))"
@@ -98,7 +115,13 @@ def test_figures_are_named_and_it_can_be_printed(made: tuple[Snapshot, str], tab
     assert all(luminance(ink) > 150 for ink in tab.look(inks)), "on the screen it is dark"
     tab.look("dispatchEvent(new Event('beforeprint'))")
     assert all(luminance(ink) < 100 for ink in tab.look(inks)), "on paper it is light"
-    assert tab.look("Math.max(...[...document.querySelectorAll('.figure .main-svg')].map(f => f.clientWidth))") <= 720
+    assert (
+        tab.look(
+            "Math.max(...[...document.querySelectorAll('.figure .main-svg')].map(f =>"
+            " f.clientWidth))"
+        )
+        <= 720
+    )
     tab.look("dispatchEvent(new Event('afterprint'))")
     assert all(luminance(ink) > 150 for ink in tab.look(inks)), "and dark again"
     assert tab.errors == []

@@ -38,7 +38,9 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 def site() -> Iterator[str]:
     """The site's address."""
     pytest.importorskip("mkdocs", reason="mkdocs-material is not installed (extra `dev`)")
-    subprocess.run([sys.executable, "docs/write_site.py"], cwd=ROOT, capture_output=True, check=True)
+    subprocess.run(
+        [sys.executable, "docs/write_site.py"], cwd=ROOT, capture_output=True, check=True
+    )
 
     class Silent(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
@@ -52,7 +54,8 @@ def site() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "page", ["index", "docs/tutorial", "docs/answers", "docs/gallery", "docs/training", "docs/latency"]
+    "page",
+    ["index", "docs/tutorial", "docs/answers", "docs/gallery", "docs/training", "docs/latency"],
 )
 @pytest.mark.parametrize(("dark", "width"), [(False, 1200), (True, 390)])
 def test_a_page_of_the_site_shows_its_pictures_and_asks_nobody_else(
@@ -60,7 +63,8 @@ def test_a_page_of_the_site_shows_its_pictures_and_asks_nobody_else(
 ) -> None:
     tab.open(f"{site}/{page}.html", dark=dark, width=width)
     pictures = tab.until(
-        "(p => p.every(i => i.complete) && JSON.stringify(p.map(i => i.naturalWidth)))([...document.querySelectorAll('article img')])"
+        "(p => p.every(i => i.complete) && JSON.stringify(p.map(i =>"
+        " i.naturalWidth)))([...document.querySelectorAll('article img')])"
     )
     assert json.loads(pictures), "a page that shows something has pictures"
     assert all(json.loads(pictures)), "each picture is there"
@@ -71,14 +75,23 @@ def test_a_page_of_the_site_shows_its_pictures_and_asks_nobody_else(
 
 
 def test_the_dashboard_draws_all_our_plots_and_asks_nobody_else(tab: Page, tmp_path: Path) -> None:
-    pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed (extra `dashboard`)")
+    pytest.importorskip(
+        "optuna_dashboard", reason="optuna-dashboard is not installed (extra `dashboard`)"
+    )
     made = snapshot(usual(tmp_path, searched=24).store)
     study = optuna.create_study(
-        storage=f"sqlite:///{tmp_path / 'nas_attn.db'}", study_name="made", directions=["maximize", "minimize"]
+        storage=f"sqlite:///{tmp_path / 'nas_attn.db'}",
+        study_name="made",
+        directions=["maximize", "minimize"],
     )
     for _ in made.candidates:
         study.tell(study.ask(), [0.5, 1.0])
-    publish(study._storage, study._study_id, [trial._trial_id for trial in study.trials].__getitem__, made)
+    publish(
+        study._storage,
+        study._study_id,
+        [trial._trial_id for trial in study.trials].__getitem__,
+        made,
+    )
     with served(f"sqlite:///{tmp_path / 'nas_attn.db'}") as address:
         tab.open(f"{address}/studies/1", height=4000)
         titles = "[...document.querySelectorAll('.gtitle')].map(t => t.textContent).join('|')"

@@ -17,15 +17,24 @@ PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 
 
 def test_a_search_says_how_it_goes_and_what_came_out(table: Path, nas) -> None:
-    """Progress on standard error in plain lines, as there is no terminal; the answer on standard output."""
-    ended = nas("search", "table.toml", "--workers", "1", "--trials", "5", "--set", "search.confirm_seeds=0")
+    """Progress on standard error in plain lines, as there is no terminal; the answer on standard
+    output.
+    """
+    ended = nas(
+        "search", "table.toml", "--workers", "1", "--trials", "5", "--set", "search.confirm_seeds=0"
+    )
     assert ended.status == 0
     assert "\x1b" not in ended.out + ended.err
     assert "\r" not in ended.err
     trials = [line for line in ended.err.splitlines() if "trial " in line]
     assert [line.split("]")[0] for line in trials][-1].startswith("[5/5 trials")
     assert "trial " not in ended.out.partition("Worth trying")[0]
-    for said in ("Report ", "Database ", "optuna-dashboard sqlite", "nas-attn resume table --trials"):
+    for said in (
+        "Report ",
+        "Database ",
+        "optuna-dashboard sqlite",
+        "nas-attn resume table --trials",
+    ):
         assert said in ended.out
     assert "Study table: 5/5 trials" in nas("status", "table").out
     assert "Studies in sqlite:///nas_attn.db" in nas("status").out
@@ -33,7 +42,12 @@ def test_a_search_says_how_it_goes_and_what_came_out(table: Path, nas) -> None:
     assert "the front (*)" in shown
     assert "Take " in shown or "Keep the bare backbone" in shown
     status = nas("status", "table", "--json").json
-    assert (status["finished"], status["running"], status["leases"], status["constants"]) == (5, 0, [], [])
+    assert (status["finished"], status["running"], status["leases"], status["constants"]) == (
+        5,
+        0,
+        [],
+        [],
+    )
     assert nas("status", "--json").json[0]["name"] == "table"
     assert nas("pareto", "--json").json["study"] == "table"
     report = nas("report", "--json", "-o", "out.html").json
@@ -48,7 +62,10 @@ def test_a_search_says_how_it_goes_and_what_came_out(table: Path, nas) -> None:
 
 def test_a_dry_run_writes_nothing(table: Path, nas) -> None:
     before = sorted(path.name for path in table.iterdir() if path.name != "__pycache__")
-    assert "study table: 14 of 125 placements, 4 of them baselines" in nas("search", "table.toml", "--dry-run").out
+    assert (
+        "study table: 14 of 125 placements, 4 of them baselines"
+        in nas("search", "table.toml", "--dry-run").out
+    )
     few = nas("search", "table.toml", "--dry-run", "--trials", "3").out
     assert "8 trials" in few
     found = nas("search", "table.toml", "--dry-run", "--json").json
@@ -60,7 +77,9 @@ def test_modules(nas) -> None:
     listed = nas("modules", "--json").json["modules"]
     assert {"se", "eca", "cbam", "coord", "ela", "simam"} <= {module["name"] for module in listed}
     assert all(module["name"] in nas("modules").out for module in listed[:3])
-    found = nas("modules", "se", "--channels", "64", "--size", "8", "--set", "reduction=8", "--json").json
+    found = nas(
+        "modules", "se", "--channels", "64", "--size", "8", "--set", "reduction=8", "--json"
+    ).json
     assert found["resolved"]["reduction"] == 8
     assert found["parameters"] >= 2 * 64 * 8
     assert "se(reduction=8" in nas("modules", "se", "--channels", "64", "--set", "reduction=8").out
@@ -68,11 +87,17 @@ def test_modules(nas) -> None:
     assert "openvino" in nas("modules", "se", "--runtimes").out
 
 
-def test_modules_lists_what_installed_packages_offer(nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_lists_what_installed_packages_offer(
+    nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     info = tmp_path / "strange_attention-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: strange-attention\nVersion: 1.2\n")
-    points = ["strange = strange_attention:Strange", "gone = strange_attention:Gone", "se = strange_attention:Strange"]
+    points = [
+        "strange = strange_attention:Strange",
+        "gone = strange_attention:Gone",
+        "se = strange_attention:Strange",
+    ]
     (info / "entry_points.txt").write_text("\n".join(["[nas_attn.attention]", *points]))
     (tmp_path / "strange_attention.py").write_text(
         "from torch import nn\n\n"
@@ -126,7 +151,9 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
     assert "SQLite" in " ".join(ended.out.split())
 
 
-def test_init_writes_a_recipe_that_fits_a_small_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
+def test_init_writes_a_recipe_that_fits_a_small_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas
+) -> None:
     monkeypatch.chdir(tmp_path)
     photographs(tmp_path / 'my "images"', of_each=20)
     options = ["--data", 'folder:my "images"', "--trials", "7", "--max-latency-ratio", "1.25"]
@@ -134,37 +161,69 @@ def test_init_writes_a_recipe_that_fits_a_small_folder(tmp_path: Path, monkeypat
     assert ended.status == 0, ended.err
     assert "nas-attn search 'my own.toml' --dry-run" in ended.out
     recipe, text = load_recipe("my own.toml"), (tmp_path / "my own.toml").read_text()
-    assert (recipe.name, recipe.data.name, recipe.search.trials) == ("my-own", 'folder:my "images"', 7)
+    assert (recipe.name, recipe.data.name, recipe.search.trials) == (
+        "my-own",
+        'folder:my "images"',
+        7,
+    )
     assert recipe.backbone.name == "torchvision:resnet18"
     assert recipe.limits.max_latency_ratio == 1.25
-    assert (recipe.training.batch_size, recipe.target.start, recipe.training.rungs) == (16, "scratch", [100])
+    assert (recipe.training.batch_size, recipe.target.start, recipe.training.rungs) == (
+        16,
+        "scratch",
+        [100],
+    )
     assert (recipe.data.size, recipe.data.broken_images) == (64, "skip")
     assert sum("#" in line for line in text.splitlines()) > 10
-    for asked in ("validation = 0.2", "broken_images", "size = 64", 'weights = "default"', "groups ="):
+    for asked in (
+        "validation = 0.2",
+        "broken_images",
+        "size = 64",
+        'weights = "default"',
+        "groups =",
+    ):
         assert asked in text
 
 
-def test_init_fits_a_detectors_training_to_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
-    """Hundreds of steps whatever the folder's size, and digits as large as the anchors that are to find them."""
+def test_init_fits_a_detectors_training_to_its_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas
+) -> None:
+    """Hundreds of steps whatever the folder's size, and digits as large as the anchors that are to
+    find them.
+    """
     monkeypatch.chdir(tmp_path)
     coco(tmp_path / "things", train=100, val=30)
     network = ["--task", "detection", "--backbone", "torchvision:ssd300_vgg16"]
     assert nas("init", "own.toml", "--yes", *network, "--data", "coco:things").status == 0
     training, size = load_recipe("own.toml").training, load_recipe("own.toml").data.size
-    assert (training.batch_size, training.start, training.rungs, size) == (16, "scratch", [240], 300)
+    assert (training.batch_size, training.start, training.rungs, size) == (
+        16,
+        "scratch",
+        [240],
+        300,
+    )
     network[-1] = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
     assert nas("init", "made.toml", "--yes", *network, "--data", "digits").status == 0
     made = load_recipe("made.toml")
     assert 8 * made.data.size / made.data.options["size"] == 32
     assert made.training.rungs[-1] * made.data.options["train"] / made.training.batch_size > 1000
     pytest.importorskip("yaml", reason="ultralytics, which brings it, is not installed")
-    Path("things/annotations/data.yaml").write_text("path: ..\ntrain: train\nval: val\nnames: [thing]\n")
+    Path("things/annotations/data.yaml").write_text(
+        "path: ..\ntrain: train\nval: val\nnames: [thing]\n"
+    )
     network[-1] = "ultralytics:yolo11n.yaml"
-    assert nas("init", "yolo.toml", "--yes", *network, "--data", "yolo:things/annotations/data.yaml").status == 0
+    assert (
+        nas(
+            "init", "yolo.toml", "--yes", *network, "--data", "yolo:things/annotations/data.yaml"
+        ).status
+        == 0
+    )
     assert load_recipe("yolo.toml").training.rungs == [240]
 
 
-def test_init_overwrites_only_when_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
+def test_init_overwrites_only_when_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("study.toml").write_text("mine")
     ended = nas("init", "--yes")
@@ -180,7 +239,10 @@ def test_init_overwrites_only_when_told(tmp_path: Path, monkeypatch: pytest.Monk
     ("options", "words"),
     [
         (["--name", "a b"], "name: string should match pattern"),
-        (["--max-latency-ratio", "-1"], "limits.max_latency_ratio: input should be greater than 0, not -1.0"),
+        (
+            ["--max-latency-ratio", "-1"],
+            "limits.max_latency_ratio: input should be greater than 0, not -1.0",
+        ),
         (["--space", "smal"], "unknown search space 'smal': did you mean 'small'?"),
         (["--target", "nothing.pt"], "target 'nothing.pt'"),
         (["--target", "weights"], "resnet8"),
@@ -196,12 +258,26 @@ def test_init_writes_no_wrong_recipe(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("trials", "status"), [("9", 0), pytest.param("many", 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("trials", "status"), [("9", 0), pytest.param("many", 2, marks=pytest.mark.slow)]
+)
 def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> None:
-    answers = {"Data set": "cifar10", "Backbone": "", "How": "", "Search space": "ela", "Trials": trials, "Largest": ""}
+    answers = {
+        "Data set": "cifar10",
+        "Backbone": "",
+        "How": "",
+        "Search space": "ela",
+        "Trials": trials,
+        "Largest": "",
+    }
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [*PROGRAM, "init", "asked.toml"], cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+        [*PROGRAM, "init", "asked.toml"],
+        cwd=tmp_path,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
     )
     os.close(slave)
     seen, waiting = "", dict(answers)
@@ -221,7 +297,11 @@ def test_init_asks_on_a_terminal(tmp_path: Path, trials: str, status: int) -> No
         assert not (tmp_path / "asked.toml").exists()
     else:
         recipe = load_recipe(str(tmp_path / "asked.toml"))
-        assert (recipe.data.name, recipe.backbone.name, recipe.search.trials) == ("cifar10", "resnet20", 9)
+        assert (recipe.data.name, recipe.backbone.name, recipe.search.trials) == (
+            "cifar10",
+            "resnet20",
+            9,
+        )
         assert recipe.space.name == "ela"
 
 

@@ -19,7 +19,11 @@ def test_a_metric_without_differences_is_named_everywhere(table: Path, nas) -> N
     (table / "table_evaluator.py").write_text(ZERO)
     said: list[str] = []
     study = na.search(
-        "table.toml", trials=5, objectives=["mAP", "-effort"], overrides={"search.pruner": "none"}, say=said.append
+        "table.toml",
+        trials=5,
+        objectives=["mAP", "-effort"],
+        overrides={"search.pruner": "none"},
+        say=said.append,
     )
     now = study.snapshot()
     assert now.recommendation is None
@@ -46,14 +50,24 @@ def test_a_metric_without_differences_is_named_everywhere(table: Path, nas) -> N
 
 
 @pytest.mark.parametrize(("others", "said"), [(0.0, True), (0.01, False)])
-def test_networks_that_name_one_class_for_every_image_are_not_compared(others: float, said: bool) -> None:
+def test_networks_that_name_one_class_for_every_image_are_not_compared(
+    others: float, said: bool
+) -> None:
     """With three classes, on splits in which the class that is named has other shares."""
-    plain = {"name": "x", "space": "small", "backbone": {"name": "resnet8"}, "data": {"name": "digits"}}
+    plain = {
+        "name": "x",
+        "space": "small",
+        "backbone": {"name": "resnet8"},
+        "data": {"name": "digits"},
+    }
     recipe = recipe_from(plain | {"training": {"start": "backbone"}}, where="x")
     run = {"accuracy": 0.30, "balanced_accuracy": 1 / 3}
     other = {"accuracy": 0.35, "balanced_accuracy": 1 / 3 + others}
     found = constants(recipe, "accuracy", {"a": [run, other], "b": [run]})
     assert bool(found) is said
     if said:
-        assert "accuracy is 30.00 % to 35.00 % in all 3 runs of all 2 candidates, each " in found[0].sentence
+        assert (
+            "accuracy is 30.00 % to 35.00 % in all 3 runs of all 2 candidates, each "
+            in found[0].sentence
+        )
         assert "training.backbone_epochs" in found[0].sentence

@@ -1,4 +1,6 @@
-"""`nas-attn export` and `check-export`: what is taken along says what it is, and gives the study's score elsewhere."""
+"""`nas-attn export` and `check-export`: what is taken along says what it is, and gives the study's
+score elsewhere.
+"""
 
 import json
 from pathlib import Path
@@ -25,7 +27,9 @@ SMALL = {
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The database of a finished study of two candidates, the second with attention everywhere."""
     path = tmp_path_factory.mktemp("study") / "nas_attn.db"
-    na.search("digits", overrides=SMALL, storage=f"sqlite:///{path}", threads=1, say=lambda line: None)
+    na.search(
+        "digits", overrides=SMALL, storage=f"sqlite:///{path}", threads=1, say=lambda line: None
+    )
     return path
 
 
@@ -56,10 +60,15 @@ def test_what_is_exported_scores_elsewhere_what_its_card_says(folder: Path, nas)
         assert card["output"]["classes"] == [str(digit) for digit in range(10)]
         assert card["input"]["dtype"] == ("uint8" if name == "camera.onnx" else "float32")
         assert (card["training"]["images"], card["here"]["images"]) == (150, 150)
-        assert abs(card["training"]["right"] - card["here"]["right"]) <= card["here"]["judged_otherwise"]
+        assert (
+            abs(card["training"]["right"] - card["here"]["right"])
+            <= card["here"]["judged_otherwise"]
+        )
         state = torch.load(folder / "digits.pt", weights_only=True)["state_dict"]
         parameters = {
-            name: value for name, value in state.items() if value.is_floating_point() and "running_" not in name
+            name: value
+            for name, value in state.items()
+            if value.is_floating_point() and "running_" not in name
         }
         assert card["cost"]["params"] == sum(value.numel() for value in parameters.values())
         found = nas("check-export", name, "--json").json
@@ -68,13 +77,17 @@ def test_what_is_exported_scores_elsewhere_what_its_card_says(folder: Path, nas)
         right.add(found["right"])
         text = (folder / f"{name}.md").read_text()
         paper = next(source["paper"] for source in card["sources"] if source["paper"])
-        assert all(part in text for part in (told["placement"], f"{found['right']} of 150 right", paper))
+        assert all(
+            part in text for part in (told["placement"], f"{found['right']} of 150 right", paper)
+        )
     assert len(right) == 1, "one network, one score"
     assert card["check"]["difference"] < 1e-4
 
 
 @pytest.mark.filterwarnings("default")
-def test_weights_are_checked_point_by_point_whatever_sites_are_called_by_then(folder: Path, nas) -> None:
+def test_weights_are_checked_point_by_point_whatever_sites_are_called_by_then(
+    folder: Path, nas
+) -> None:
     assert nas("export", "--trial", "1").status == 0
     path = folder / "digits.pt.json"
     card = json.loads(path.read_text())
@@ -100,7 +113,9 @@ def test_what_an_export_or_its_check_cannot_do(folder: Path, nas) -> None:
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("format_", ["onnx-int8", pytest.param("openvino-int8", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "format_", ["onnx-int8", pytest.param("openvino-int8", marks=pytest.mark.slow)]
+)
 def test_an_int8_file_scores_what_its_card_says(folder: Path, nas, format_: str) -> None:
     pytest.importorskip("openvino" if format_.startswith("openvino") else "onnxruntime")
     more = ["--normalize"] if format_ == "onnx-int8" else []

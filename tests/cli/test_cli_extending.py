@@ -1,4 +1,6 @@
-"""A study's search space widened: every finished run stays, Optuna goes on over the same candidates."""
+"""A study's search space widened: every finished run stays, Optuna goes on over the same
+candidates.
+"""
 
 import os
 import signal
@@ -46,13 +48,21 @@ def loaded() -> optuna.Study:
 
 
 def calls(folder: Path) -> Counter[str]:
-    return Counter(line.rpartition("|")[0] for line in (folder / "calls.txt").read_text().splitlines())
+    return Counter(
+        line.rpartition("|")[0] for line in (folder / "calls.txt").read_text().splitlines()
+    )
 
 
 @pytest.fixture
 def searched(table: Path) -> Path:
     quick = {"search.confirm_seeds": 0}
-    na.search("table.toml", trials=10, try_placements=["stage2.block1@block=eca"], overrides=quick, say=silent)
+    na.search(
+        "table.toml",
+        trials=10,
+        try_placements=["stage2.block1@block=eca"],
+        overrides=quick,
+        say=silent,
+    )
     (table / "wider.toml").write_text(textwrap.dedent(WIDER))
     (table / "blocks.toml").write_text(textwrap.dedent(BLOCKS))
     return table
@@ -67,7 +77,9 @@ def test_the_search_goes_on_in_the_wider_space_and_repeats_nothing(searched: Pat
     assert said["outside"] == 0, "stage2.block1@block is all of stage2's only block"
     assert "@block=gam(reduction=4, groups=2)" in said["added"]["stage1"]
     assert said["baselines"] == ["uniform gam(reduction=4, groups=2)"]
-    assert not any(name.startswith("table~") for name in optuna.get_all_study_names(URL)), "a dry run writes nothing"
+    assert not any(name.startswith("table~") for name in optuna.get_all_study_names(URL)), (
+        "a dry run writes nothing"
+    )
     done = nas("extend", "--space", "wider.toml", "--trials", "20")
     assert "candidates in all: 10 -> 20" in done.out
     assert "nas-attn resume table" in done.out
@@ -77,28 +89,43 @@ def test_the_search_goes_on_in_the_wider_space_and_repeats_nothing(searched: Pat
     now = {view.key: view for view in na.open_study().candidates()}
     assert len(now) == 20
     assert max(calls(searched).values()) == 1, "a finished run was repeated"
-    assert {key: now[key].trial for key in before} == {key: view.trial for key, view in before.items()}
+    assert {key: now[key].trial for key in before} == {
+        key: view.trial for key, view in before.items()
+    }
     assert "uniform gam(reduction=4, groups=2)" in {view.baseline for view in now.values()}
     assert any(
-        "@block" in str(view.placement) or "gam" in str(view.placement) for view in now.values() if not view.baseline
+        "@block" in str(view.placement) or "gam" in str(view.placement)
+        for view in now.values()
+        if not view.baseline
     )
     trials = loaded().trials
     assert [t.number for t in trials] == list(range(len(trials)))
     for view in now.values():
         assert trials[view.trial].user_attrs["placement"] == str(view.placement)
         assert trials[view.trial].state.is_finished()
-    assert len({frozenset(t.distributions.items()) for t in trials if t.params}) == 1, "one space for all of them"
+    assert len({frozenset(t.distributions.items()) for t in trials if t.params}) == 1, (
+        "one space for all of them"
+    )
     assert sorted(optuna.get_all_study_names(URL)) == ["table", "table~answer"]
 
 
 def test_a_study_with_runs_of_the_target_is_widened_too(table: Path, nas) -> None:
-    """Its runs from scratch begin with the attention as published, whatever the search's own do: other networks, by key."""
+    """Its runs from scratch begin with the attention as published, whatever the search's own do:
+    other networks, by key.
+    """
     opened = create_study(load_recipe("table.toml"), URL)
     (table / "wider.toml").write_text(WIDER)
     other = next(init for init in INITS if init != opened.recipe.training.init)
-    text, sites = "stage1=se(reduction=4)", searching.plan_recipe(opened.recipe, store=opened.store).sites
-    opened.store.queue.want([Run(resolve(parse(text), sites, init=other).key, text, 7, 0, "a protocol", "retrain", 40)])
-    assert nas("extend", "--space", "wider.toml", "--trials", "20", "--dry-run", "--json").json["trials"] == [14, 20]
+    text, sites = (
+        "stage1=se(reduction=4)",
+        searching.plan_recipe(opened.recipe, store=opened.store).sites,
+    )
+    opened.store.queue.want(
+        [Run(resolve(parse(text), sites, init=other).key, text, 7, 0, "a protocol", "retrain", 40)]
+    )
+    assert nas("extend", "--space", "wider.toml", "--trials", "20", "--dry-run", "--json").json[
+        "trials"
+    ] == [14, 20]
 
 
 def test_what_the_new_space_does_not_hold_is_kept_without_parameters(searched: Path) -> None:
@@ -107,7 +134,11 @@ def test_what_the_new_space_does_not_hold_is_kept_without_parameters(searched: P
     found = study.extend("blocks.toml", trials=13)
     assert found.outside > 0
     assert [trial.values for trial in loaded().trials] == told
-    outside = [t for t in loaded().trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and not t.params]
+    outside = [
+        t
+        for t in loaded().trials
+        if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and not t.params
+    ]
     assert len(outside) == found.outside
     assert study.recipe.space.name == "blocks"
     na.search(study.recipe, say=silent)
@@ -161,7 +192,10 @@ def test_killed_half_way_it_leaves_the_old_or_the_new(searched: Path, nas) -> No
         assert len(loaded().trials) == 10
     assert nas("resume", "--trials", "11", "--workers", "1").status == 0, "the old one goes on"
     assert nas("extend", "--space", "wider.toml", "--trials", "14").status == 0
-    assert sorted(optuna.get_all_study_names(URL)) == ["table", "table~answer"], "nothing is left of the attempts"
+    assert sorted(optuna.get_all_study_names(URL)) == [
+        "table",
+        "table~answer",
+    ], "nothing is left of the attempts"
     assert nas("resume", "--workers", "1").status == 0
     assert len(na.open_study().candidates()) == 14
     assert max(calls(searched).values()) == 1
@@ -178,7 +212,9 @@ def test_nobody_is_extended_under(searched: Path, nas, monkeypatch: pytest.Monke
     )
     deadline = time.monotonic() + 60
     store = open_study("table").store
-    while not any(lease.state == "held" and lease.resource.startswith("run/") for lease in store.leases()):
+    while not any(
+        lease.state == "held" and lease.resource.startswith("run/") for lease in store.leases()
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     refused = nas("extend", "--space", "wider.toml")
@@ -208,7 +244,10 @@ def test_wrong_spaces_are_one_sentence(table: Path, nas, text: str, message: str
 
 
 def test_the_same_space_and_lost_sites_are_refused(table: Path) -> None:
-    own = 'space = { name = "own", sites = { custom = { neck = ["layer2.0.conv1"] } , include = ["*"] }, choices = { eca = {} } }'
+    own = (
+        'space = { name = "own", sites = { custom = { neck = ["layer2.0.conv1"] } , include = ["*"]'
+        " }, choices = { eca = {} } }"
+    )
     recipe = (table / "table.toml").read_text()
     old = next(line for line in recipe.splitlines() if line.startswith("space"))
     (table / "table.toml").write_text(recipe.replace(old, own))

@@ -1,4 +1,6 @@
-"""Latency on a device without torch: a folder goes there, and its sessions come back to the study."""
+"""Latency on a device without torch: a folder goes there, and its sessions come back to the
+study.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,25 @@ def test_a_device_without_torch_measures_for_a_study(nas, tmp_path: Path, mode: 
     made, folder = MadeStudy(tmp_path), tmp_path / "to-the-device"
     study = ("made", "--storage", f"sqlite:///{tmp_path}/made.db")
     settings = ("--set", f"mode={mode}", "--set", "session_seconds=0.1")
-    sent = nas("measure", study[0], "stage2=se(reduction=8)", *study[1:], *settings, "--to", str(folder))
+    sent = nas(
+        "measure", study[0], "stage2=se(reduction=8)", *study[1:], *settings, "--to", str(folder)
+    )
     assert sent.status == 0, sent.err
     installed, packages = Path(runtime.origin).parents[1], tmp_path / "packages"
     packages.mkdir()
     for name in {"numpy", "numpy.libs", mode} & {path.name for path in installed.iterdir()}:
         (packages / name).symlink_to(installed / name)
-    command = [sys.executable, "-I", "-S", "-c", DEVICE, str(packages), str(folder / "measure.py"), "--sessions", "2"]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        DEVICE,
+        str(packages),
+        str(folder / "measure.py"),
+        "--sessions",
+        "2",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "no torch" in done.stdout
@@ -64,6 +78,13 @@ def test_a_device_without_torch_measures_for_a_study(nas, tmp_path: Path, mode: 
 
 
 def test_what_cannot_go_to_a_device_is_said(nas, tmp_path: Path) -> None:
-    wanted = ("measure", "stage2=se(reduction=8)", "--backbone", "resnet8", "--to", str(tmp_path / "there"))
+    wanted = (
+        "measure",
+        "stage2=se(reduction=8)",
+        "--backbone",
+        "resnet8",
+        "--to",
+        str(tmp_path / "there"),
+    )
     assert "openvino" in nas(*wanted, "--set", "mode=eager").error
     assert "measure.py" in nas("measure", "--from", str(tmp_path)).error

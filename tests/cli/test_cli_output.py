@@ -1,4 +1,6 @@
-"""What a person sees while a search runs: each worker in place on a terminal, and of an evaluator's own output what is asked for."""
+"""What a person sees while a search runs: each worker in place on a terminal, and of an evaluator's
+own output what is asked for.
+"""
 
 import fcntl
 import os
@@ -40,7 +42,9 @@ def test_what_an_evaluator_prints_goes_to_a_file_unless_it_is_asked_for(table: P
     (log,) = (table / "nas_attn.artifacts" / "logs").iterdir()
     assert done.err.count(f"nas_attn.artifacts/logs/{log.name} ") == 1, "said once"
     assert log.read_text().count("by a child") >= 4
-    (failed,) = [view for view in na.open_study(name="table").candidates() if view.state == "failed"]
+    (failed,) = [
+        view for view in na.open_study(name="table").candidates() if view.state == "failed"
+    ]
     assert failed.reason.endswith(f"not this one (more in nas_attn.artifacts/logs/{log.name})")
 
 
@@ -48,7 +52,17 @@ def test_what_an_evaluator_prints_goes_to_a_file_unless_it_is_asked_for(table: P
 def test_a_terminal_shows_each_worker_in_place_and_every_event(table: Path) -> None:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 60, 0, 0))
-    command = [sys.executable, "-m", "nas_attn.cli.main", "search", "table.toml", "--workers", "1", "--trials", "3"]
+    command = [
+        sys.executable,
+        "-m",
+        "nas_attn.cli.main",
+        "search",
+        "table.toml",
+        "--workers",
+        "1",
+        "--trials",
+        "3",
+    ]
     process = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,

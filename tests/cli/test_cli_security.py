@@ -1,4 +1,6 @@
-"""What an untrusted recipe, database or file cannot do: run code unasked, move the cursor, take the memory, print a password."""
+"""What an untrusted recipe, database or file cannot do: run code unasked, move the cursor, take the
+memory, print a password.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "here"
 
 
-@pytest.mark.parametrize("name", ["intruder:run", "intruder:run.x", "in-truder:run", "ultralytics:a.pt"])
+@pytest.mark.parametrize(
+    "name", ["intruder:run", "intruder:run.x", "in-truder:run", "ultralytics:a.pt"]
+)
 def test_code_of_a_recipe_from_elsewhere_runs_only_when_trusted(here: Path, nas, name: str) -> None:
     theirs = here.parent / "there"
     (theirs / "study.toml").write_text(RECIPE.replace("intruder:run", name))
@@ -55,8 +59,12 @@ def test_code_of_a_recipe_from_elsewhere_runs_only_when_trusted(here: Path, nas,
 
 
 def test_code_of_a_space_from_elsewhere_runs_only_when_trusted(here: Path, nas) -> None:
-    (here.parent / "there" / "space.toml").write_text('name = "theirs"\n[choices]\n"intruder:run" = {}\n')
-    (here / "study.toml").write_text(RECIPE.replace("intruder:run", "resnet8").replace("small", "../there/space.toml"))
+    (here.parent / "there" / "space.toml").write_text(
+        'name = "theirs"\n[choices]\n"intruder:run" = {}\n'
+    )
+    (here / "study.toml").write_text(
+        RECIPE.replace("intruder:run", "resnet8").replace("small", "../there/space.toml")
+    )
     space = "--space ../there/space.toml"
     for command in ("search study.toml --dry-run", f"sites resnet8 {space}", f"extend {space}"):
         assert "'intruder:run': read it, then add --trust" in nas(*command.split()).error
@@ -109,37 +117,70 @@ def test_a_server_that_refuses_is_not_waited_for(said: str) -> None:
     assert "does not answer" not in str(found)
 
 
-def test_a_host_that_does_not_resolve_is_waited_for_and_named(here: Path, nas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_does_not_resolve_is_waited_for_and_named(
+    here: Path, nas, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may get its name when its service starts, as in Kubernetes."""
     pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
     monkeypatch.setattr("nas_attn.storage.connection.QUIET_S", 0.0)
     monkeypatch.setenv("NAS_ATTN_STORAGE_WAIT", "0.5")
     ended = nas("search", "digits", "--storage", "postgresql://me:secret@name.invalid/x")
-    assert "waiting for the database, for up to 0 s: storage 'postgresql+psycopg://me:***@name.invalid/x'" in ended.err
+    assert (
+        "waiting for the database, for up to 0 s: storage"
+        " 'postgresql+psycopg://me:***@name.invalid/x'" in ended.err
+    )
     assert "gave up after 0 s (change it with NAS_ATTN_STORAGE_WAIT)" in ended.error
 
 
-def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_escapes(here: Path, nas) -> None:
-    recipe = load_recipe("digits", overrides={"backbone.name": "intruder:run", "search.sampler": "intruder:run"})
+def test_a_foreign_database_is_read_without_running_its_code_or_showing_its_escapes(
+    here: Path, nas
+) -> None:
+    recipe = load_recipe(
+        "digits", overrides={"backbone.name": "intruder:run", "search.sampler": "intruder:run"}
+    )
     with Database("sqlite:///nas_attn.db") as database:
         database.create_study("evil", recipe=recipe.to_json(), versions={})
         with database._connector.write() as connection:
             theirs = ("evil\x1b]0;owned\x07\x1b[2J", str(here / "made"))
             connection.exec_driver_sql("UPDATE nas_study SET name = ?, artifacts = ?", theirs)
-    for command in ("status", "pareto --why", "effects", "report", "clean --dry-run", "backup copy.db"):
+    for command in (
+        "status",
+        "pareto --why",
+        "effects",
+        "report",
+        "clean --dry-run",
+        "backup copy.db",
+    ):
         ended = nas(*command.split())
         assert not {"\x1b", "\x07"} & set(ended.out + ended.err)
         assert not (here / "ran").exists(), command
         assert not (here / "made").exists(), "reading makes no folder"
     assert printable("a\x1b[2Jb\n") == "a\\x1b[2Jb\n"
     there = here.parent / "there"
-    Database("sqlite:///nas_attn.db").stores()[0].set(artifacts=str(there))  # a folder with nothing of the study
-    assert (nas("backup", "copy.db", "--force").status, (here / "copy.artifacts").exists()) == (0, False)
+    Database("sqlite:///nas_attn.db").stores()[0].set(
+        artifacts=str(there)
+    )  # a folder with nothing of the study
+    assert (nas("backup", "copy.db", "--force").status, (here / "copy.artifacts").exists()) == (
+        0,
+        False,
+    )
     (here / "copy.db").rename(there / "nas_attn.db")
     own = ("export", "report --placement stage1=eca", "pareto --placement stage1=eca")
-    for command in ("resume", "worker", "launch", "validate", "retrain", *own, "extend --space small", "measure"):
+    for command in (
+        "resume",
+        "worker",
+        "launch",
+        "validate",
+        "retrain",
+        *own,
+        "extend --space small",
+        "measure",
+    ):
         ended = nas(
-            *command.split(), *theirs[: int(command == "measure")], "--storage", "sqlite:///../there/nas_attn.db"
+            *command.split(),
+            *theirs[: int(command == "measure")],
+            "--storage",
+            "sqlite:///../there/nas_attn.db",
         )
         assert "'intruder:run': read it, then add --trust" in ended.error, command
     assert not (here / "ran").exists()

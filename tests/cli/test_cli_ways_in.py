@@ -1,4 +1,6 @@
-"""How the command line is found and asked: -h, python -m, completion, a folder without a terminal, copies."""
+"""How the command line is found and asked: -h, python -m, completion, a folder without a terminal,
+copies.
+"""
 
 import os
 import shutil
@@ -23,7 +25,9 @@ def test_python_dash_m() -> None:
     command = [sys.executable, "-m", "nas_attn", "modules", "se"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("se: ")
-    wrong = subprocess.run([*command[:3], "modules", "sse"], capture_output=True, text=True, check=False)
+    wrong = subprocess.run(
+        [*command[:3], "modules", "sse"], capture_output=True, text=True, check=False
+    )
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr == "error: unknown attention type 'sse': did you mean 'se'?\n"
 
@@ -31,7 +35,9 @@ def test_python_dash_m() -> None:
 PROGRAM = shutil.which("nas-attn", path=str(Path(sys.executable).parent))
 
 
-@pytest.mark.skipif(PROGRAM is None or shutil.which("bash") is None, reason="nas-attn or bash is not installed")
+@pytest.mark.skipif(
+    PROGRAM is None or shutil.which("bash") is None, reason="nas-attn or bash is not installed"
+)
 def test_the_shell_completes(tmp_path: Path) -> None:
     assert PROGRAM is not None
     script = (
@@ -40,7 +46,9 @@ def test_the_shell_completes(tmp_path: Path) -> None:
         "COMP_WORDS=(nas-attn search --dry)\nCOMP_CWORD=2\n"
         '_nas_attn_completion nas-attn\nprintf "%s\\n" "${COMPREPLY[@]}"'
     )
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert (done.stdout.split(), done.stderr) == (["--dry-run"], "")
 
 
@@ -74,7 +82,9 @@ def test_only_what_was_written_before_is_replaced(table: Path, nas) -> None:
             ended = nas(*command, name)
             assert (ended.status, words in ended.error) == (2, True), ended.err
         for _ in range(2):
-            assert nas(*command, "written.html" if "report" in command else "weights.pt").status == 0
+            assert (
+                nas(*command, "written.html" if "report" in command else "weights.pt").status == 0
+            )
     assert Path("table.toml").read_bytes() == before
     assert nas("status", "table").status == 0
     assert os.path.realpath("link") == os.devnull
@@ -98,12 +108,26 @@ def test_a_recipe_named_without_its_ending(table: Path, nas) -> None:
 def test_paths_as_windows_writes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
     r"""Drive letters, backslashes, spaces, quotation marks: in a recipe, an option and a URL."""
     monkeypatch.chdir(tmp_path)
-    photos, recipe, url = r"C:\Users\Jörg's new photos", r"C:\my study.toml", r"sqlite:///D:\my studies\nas attn.db"
+    photos, recipe, url = (
+        r"C:\Users\Jörg's new photos",
+        r"C:\my study.toml",
+        r"sqlite:///D:\my studies\nas attn.db",
+    )
     for number in range(20):
         picture = Path(photos, "cat" if number % 2 else "dog", f"{number}.png")
         picture.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (number, 9, 9)).save(picture)
-    made = nas("init", recipe, "--yes", "--data", f"folder:{photos}", "--backbone", "resnet8", "--name", "windows")
+    made = nas(
+        "init",
+        recipe,
+        "--yes",
+        "--data",
+        f"folder:{photos}",
+        "--backbone",
+        "resnet8",
+        "--name",
+        "windows",
+    )
     assert made.status == 0, made.err
     assert load_recipe(recipe).data.name == f"folder:{photos}"
     with Database(url) as database:

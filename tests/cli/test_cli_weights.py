@@ -1,4 +1,6 @@
-"""Weights that a recipe names are read before anything is begun: by --dry-run, search and resume."""
+"""Weights that a recipe names are read before anything is begun: by --dry-run, search and
+resume.
+"""
 
 from pathlib import Path
 
@@ -24,7 +26,9 @@ rungs = [1]
 
 
 def network(width: int = 4, classes: int = 5) -> nn.Module:
-    return backbones.build(BackboneSection(name="resnet8", width=width), input_shape=(3, 32, 32), classes=classes)
+    return backbones.build(
+        BackboneSection(name="resnet8", width=width), input_shape=(3, 32, 32), classes=classes
+    )
 
 
 @pytest.fixture
@@ -36,13 +40,17 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("how", [["--dry-run"], ["--workers", "2"]], ids=" ".join)
-def test_wrong_weights_are_one_sentence_and_nothing_is_begun(given: Path, nas, how: list[str]) -> None:
+def test_wrong_weights_are_one_sentence_and_nothing_is_begun(
+    given: Path, nas, how: list[str]
+) -> None:
     torch.save(network(width=8).state_dict(), "weights.pt")
     for words in ("has shape", "does not exist"):
         ended = nas("search", "given.toml", *how)
         assert ended.status == 2
         assert words in ended.error
-        assert sorted(path.name for path in given.iterdir() if path.suffix != ".pt") == ["given.toml"]
+        assert sorted(path.name for path in given.iterdir() if path.suffix != ".pt") == [
+            "given.toml"
+        ]
         (given / "weights.pt").unlink(missing_ok=True)
 
 

@@ -1,4 +1,6 @@
-"""Many workers under one command: no error of locks, nothing twice. Journeys stop them and use PostgreSQL."""
+"""Many workers under one command: no error of locks, nothing twice. Journeys stop them and use
+PostgreSQL.
+"""
 
 import os
 import subprocess
@@ -15,7 +17,9 @@ pytestmark = pytest.mark.slow
 
 def search(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "nas_attn.cli.main", "search", "table.toml", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
 
 
 def test_eight_workers_on_one_file(table: Path) -> None:
@@ -23,12 +27,16 @@ def test_eight_workers_on_one_file(table: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "locked" not in ended.stderr + ended.stdout
     assert "Traceback" not in ended.stderr
-    calls = Counter(line.rpartition("|")[0] for line in (table / "calls.txt").read_text().splitlines())
+    calls = Counter(
+        line.rpartition("|")[0] for line in (table / "calls.txt").read_text().splitlines()
+    )
     assert max(calls.values()) == 1
     assert sum(f"worker {n}: done (complete)" in ended.stderr for n in range(1, 9)) == 8
     with Database("sqlite:///nas_attn.db", must_exist=True) as database:
         rows = database.study("table").candidates()
-    assert sorted(row.trial for row in rows if row.state != "running") == sorted(row.trial for row in rows)
+    assert sorted(row.trial for row in rows if row.state != "running") == sorted(
+        row.trial for row in rows
+    )
     assert len(rows) == 40
 
 

@@ -28,17 +28,41 @@ def change(folder: Path, old: str, new: str) -> None:
         (CHOICES, "see = {}", "unknown attention type 'see': did you mean 'se'?"),
         ("width = 8", "wdth = 8", "table.toml: unknown key 'backbone.wdth': did you mean 'width'?"),
         ("width = 8", "width = = 8", "table.toml is not valid TOML"),
-        ("width = 8", "width = -8", "backbone.width: input should be greater than or equal to 1, not -8"),
-        ('"resnet8", width = 8', '"resnet8(width=8)", options = 3', "backbone.options: input should be a valid dict"),
-        ('"resnet8", width = 8', '"resnet8(width=8"', "cannot read 'resnet8(width=8' at backbone.name"),
+        (
+            "width = 8",
+            "width = -8",
+            "backbone.width: input should be greater than or equal to 1, not -8",
+        ),
+        (
+            '"resnet8", width = 8',
+            '"resnet8(width=8)", options = 3',
+            "backbone.options: input should be a valid dict",
+        ),
+        (
+            '"resnet8", width = 8',
+            '"resnet8(width=8"',
+            "cannot read 'resnet8(width=8' at backbone.name",
+        ),
         ('"resnet8"', '"resnet9"', "unknown backbone 'resnet9': did you mean 'resnet8'?"),
         (EVALUATOR, "table_evaluator:evaluat", "has no 'evaluat': did you mean 'evaluate'?"),
-        (EVALUATOR, "broken:evaluate", "importing 'broken' failed with ZeroDivisionError: division by zero"),
+        (
+            EVALUATOR,
+            "broken:evaluate",
+            "importing 'broken' failed with ZeroDivisionError: division by zero",
+        ),
         (EVALUATOR, "table_evaluator:WORTH", "is not callable"),
         ('name = "resnet8", width = 8', 'name = "factory:raises"', "RuntimeError: no weights here"),
-        ('name = "resnet8", width = 8', 'name = "factory:number"', "returned a int, not a torch.nn.Module"),
+        (
+            'name = "resnet8", width = 8',
+            'name = "factory:number"',
+            "returned a int, not a torch.nn.Module",
+        ),
         ('name = "external"', 'name = "folder:/nope"', "image folder '/nope' does not exist"),
-        ('name = "external"', 'name = "cifer10"', "unknown data set 'cifer10': did you mean 'cifar10'?"),
+        (
+            'name = "external"',
+            'name = "cifer10"',
+            "unknown data set 'cifer10': did you mean 'cifar10'?",
+        ),
     ],
 )
 def test_a_wrong_recipe(table: Path, nas, old: str, new: str, words: str) -> None:
@@ -86,11 +110,16 @@ def test_objectives_that_the_trainer_does_not_have(table: Path, nas) -> None:
     assert not list(table.glob("nas_attn*"))
 
 
-def test_an_objective_that_the_evaluator_does_not_return_stops_the_search_at_once(table: Path, nas) -> None:
+def test_an_objective_that_the_evaluator_does_not_return_stops_the_search_at_once(
+    table: Path, nas
+) -> None:
     change(table, '"score", "-effort"', '"scor"')
     ended = nas("search", "table.toml", "--workers", "1")
     assert ended.status == 2
-    assert f"objectives names 'scor', but {EVALUATOR} returned no 'scor': did you mean 'score'?" in ended.error
+    assert (
+        f"objectives names 'scor', but {EVALUATOR} returned no 'scor': did you mean 'score'?"
+        in ended.error
+    )
     assert len((table / "calls.txt").read_text().splitlines()) == 1
     counts = nas("status", "table", "--json").json
     assert (counts["failed"], counts["finished"]) == (0, 0)
@@ -115,7 +144,9 @@ def test_what_cannot_be_recorded_or_written_does_not_spoil_a_study(table: Path, 
 
 
 @pytest.mark.parametrize("command", ["status", "resume", "worker", "export"])
-def test_without_a_database_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, command: str) -> None:
+def test_without_a_database_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, command: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     for arguments in ([command], [command, "name"]):
         ended = nas(*arguments)
@@ -131,8 +162,14 @@ STUDIES = Path(__file__).resolve().parents[2] / "studies"
     ("arguments", "words"),
     [
         (["search", "nosuch.toml"], "recipe file 'nosuch.toml' does not exist"),
-        (["search", "cifar10-resnet20", "--set", "data.root=empty"], "data set 'cifar10' is not at 'empty"),
-        (["sites", "resnet8", "--space", "smal"], "unknown search space 'smal': did you mean 'small'?"),
+        (
+            ["search", "cifar10-resnet20", "--set", "data.root=empty"],
+            "data set 'cifar10' is not at 'empty",
+        ),
+        (
+            ["sites", "resnet8", "--space", "smal"],
+            "unknown search space 'smal': did you mean 'small'?",
+        ),
         (
             ["sites", "resnet8", "--space", str(STUDIES / "digits.toml")],
             "digits.toml is a recipe, not a search space: its space is",
@@ -143,10 +180,15 @@ STUDIES = Path(__file__).resolve().parents[2] / "studies"
         (["sites", "torchvision:resnet1888"], "unknown torchvision model 'resnet1888'"),
         (["sites", "resnet8", "--input", "0x3x3"], "--input '0x3x3'"),
         (["modules", "sse"], "unknown attention type 'sse': did you mean 'se'?"),
-        (["modules", "se", "--channels", "4", "--set", "reduction=16"], "leaves less than 1 of 4 channels"),
+        (
+            ["modules", "se", "--channels", "4", "--set", "reduction=16"],
+            "leaves less than 1 of 4 channels",
+        ),
     ],
 )
-def test_other_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, arguments: list[str], words: str) -> None:
+def test_other_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, arguments: list[str], words: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     if "cifar10-resnet20" in arguments:  # no network here, whatever the machine has
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):

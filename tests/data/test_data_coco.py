@@ -1,4 +1,6 @@
-"""Boxes in COCO's form: where they are found, that they stay on what they are round, and what is wrong as one sentence."""
+"""Boxes in COCO's form: where they are found, that they stay on what they are round, and what is
+wrong as one sentence.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,11 @@ def things(tmp_path: Path) -> Path:
 
 
 def load(folder: Path, **settings: Any) -> Dataset:
-    return data.load(DataSection(name=f"coco:{folder}", size=SIDE, **settings), device="cpu", task=TASKS["detection"])
+    return data.load(
+        DataSection(name=f"coco:{folder}", size=SIDE, **settings),
+        device="cpu",
+        task=TASKS["detection"],
+    )
 
 
 def edited(folder: Path, edit: Callable[[dict[str, Any]], object], split: str = "train") -> None:
@@ -45,8 +51,16 @@ def shown(image: Tensor) -> tuple[int, list[int]]:
     """Class and corners of the red or blue thing in a picture."""
     red, blue = (image[c] - image[2 - c] > 0.45 for c in (0, 2))
     there = red if red.sum() > blue.sum() else blue
-    rows, columns = there.any(1).nonzero().flatten().tolist(), there.any(0).nonzero().flatten().tolist()
-    return (2 if red.sum() > blue.sum() else 1), [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    rows, columns = (
+        there.any(1).nonzero().flatten().tolist(),
+        there.any(0).nonzero().flatten().tolist(),
+    )
+    return (2 if red.sum() > blue.sum() else 1), [
+        columns[0],
+        rows[0],
+        columns[-1] + 1,
+        rows[-1] + 1,
+    ]
 
 
 def on_their_things(x: Tensor, y: Tensor, *, within: float) -> None:
@@ -58,7 +72,9 @@ def on_their_things(x: Tensor, y: Tensor, *, within: float) -> None:
         assert box[1:].tolist() == pytest.approx(corners, abs=within)
 
 
-def test_boxes_are_round_their_things_however_images_are_scaled_mirrored_and_cropped(things: Path) -> None:
+def test_boxes_are_round_their_things_however_images_are_scaled_mirrored_and_cropped(
+    things: Path,
+) -> None:
     found = load(things)
     assert found.classes == ("blue", "red"), "in order of the categories' ids"
     assert (len(found.train), len(found.validation), found.input_shape) == (12, 4, (3, SIDE, SIDE))
@@ -80,9 +96,14 @@ def test_where_common_programs_lay_their_files_is_known(things: Path) -> None:
         if name != split:
             shutil.move(things / split, things / "gone")
             shutil.copytree(things / "gone", things / name, dirs_exist_ok=True)
-        shutil.move(things / "annotations" / f"instances_{split}.json", things / name / "_annotations.coco.json")
+        shutil.move(
+            things / "annotations" / f"instances_{split}.json",
+            things / name / "_annotations.coco.json",
+        )
     assert load(things).validation.boxes.equal(usual.validation.boxes)
-    (things / "annotations" / "train.json").write_text((things / "train" / "_annotations.coco.json").read_text())
+    (things / "annotations" / "train.json").write_text(
+        (things / "train" / "_annotations.coco.json").read_text()
+    )
     named = CocoSection(train="annotations/train.json", validation="valid/_annotations.coco.json")
     assert load(things, coco=named).train.boxes.equal(usual.train.boxes)
 
@@ -114,17 +135,29 @@ def _larger(content: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda c: c["categories"].append({"id": 9, "name": "green"}), "has no box of category 'green' to learn from"),
+        (
+            lambda c: c["categories"].append({"id": 9, "name": "green"}),
+            "has no box of category 'green' to learn from",
+        ),
         (lambda c: c["annotations"][2].update(image_id=5), "the box with id 2 of .* the image 5"),
         (lambda c: c["annotations"][2].update(category_id=5), "the category 5"),
-        (lambda c: c["annotations"][2].update(bbox=[40, 0, 30, 9]), r"9.0\], is not within its image of 48x34"),
+        (
+            lambda c: c["annotations"][2].update(bbox=[40, 0, 30, 9]),
+            r"9.0\], is not within its image of 48x34",
+        ),
         (lambda c: c["annotations"][2].update(bbox=[1, 2]), r"annotations\.2\.bbox"),
         (lambda c: c.pop("images"), "images: "),
         (lambda c: c["images"][1].pop("width"), r"images\.1\.width"),
         (lambda c: c["images"].append(c["images"][0]), "two images with the same id"),
         (lambda c: c["categories"].append(c["categories"][0]), "two categories with the same id"),
         (_gone, r"the image 'none\.png' of .*data\.coco\.images"),
-        (_larger, r"1 image of .* cannot be read at the size that its annotations say, the first is 'train/3\.png'"),
+        (
+            _larger,
+            (
+                r"1 image of .* cannot be read at the size that its annotations say, the first is"
+                r" 'train/3\.png'"
+            ),
+        ),
     ],
 )
 def test_what_is_wrong_with_annotations_is_one_sentence(things: Path, edit: Any, said: str) -> None:
@@ -141,7 +174,10 @@ def test_what_is_not_there_is_named(things: Path, tmp_path: Path) -> None:
         load(things, coco=CocoSection(train="x.json"))
     with pytest.raises(DataError, match=r"data\.coco\.images = 'x': '.*' does not exist"):
         load(things, coco=CocoSection(images="x"))
-    shutil.copy(things / "annotations" / "instances_train.json", things / "annotations" / "instances_train2.json")
+    shutil.copy(
+        things / "annotations" / "instances_train.json",
+        things / "annotations" / "instances_train2.json",
+    )
     with pytest.raises(DataError, match=r"train, .*data\.coco\.train"):
         load(things)
     (things / "annotations" / "instances_train2.json").unlink()

@@ -28,7 +28,11 @@ def load(**options) -> data.Dataset:
 def test_the_standard_size(name: str, shape: tuple[int, ...], sizes: list[int]) -> None:
     dataset = load(name=name)
     assert dataset.input_shape == shape
-    assert [len(dataset.train), len(dataset.validation), len(dataset.read_test("its size"))] == sizes
+    assert [
+        len(dataset.train),
+        len(dataset.validation),
+        len(dataset.read_test("its size")),
+    ] == sizes
     assert dataset.train.first(1).dtype == torch.uint8
     assert dataset.classes == tuple("0123456789")
     shares = torch.bincount(dataset.validation.labels) / sizes[1]
@@ -38,8 +42,15 @@ def test_the_standard_size(name: str, shape: tuple[int, ...], sizes: list[int]) 
 def test_the_digits_are_scikit_learns() -> None:
     theirs, ours = load_digits(), source_digits(0).values()
     pixels = np.round(theirs.images * (255 / 16)).astype(np.uint8)
-    expected = sorted((image.tobytes(), label) for image, label in zip(pixels, theirs.target, strict=True))
-    assert sorted((image.tobytes(), label) for split in ours for image, label in zip(*split, strict=True)) == expected
+    expected = sorted(
+        (image.tobytes(), label) for image, label in zip(pixels, theirs.target, strict=True)
+    )
+    assert (
+        sorted(
+            (image.tobytes(), label) for split in ours for image, label in zip(*split, strict=True)
+        )
+        == expected
+    )
 
 
 def test_equal_seeds_give_equal_images_and_others_do_not() -> None:
@@ -52,7 +63,10 @@ def test_equal_seeds_give_equal_images_and_others_do_not() -> None:
 
 
 def test_a_source_digit_is_in_one_split_only() -> None:
-    sources = {split: {image.tobytes() for image in images} for split, (images, _) in source_digits(0).items()}
+    sources = {
+        split: {image.tobytes() for image in images}
+        for split, (images, _) in source_digits(0).items()
+    }
     assert sum(len(images) for images, _ in source_digits(0).values()) == 1797
     assert not sources["train"] & sources["validation"]
     assert not sources["train"] & sources["test"]
@@ -64,19 +78,29 @@ def test_every_image_holds_its_whole_digit() -> None:
     dataset = load(options=options)  # a canvas as large as the digit: it can only be in one place
     images, labels = source_digits(0)["train"]
     known = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
-    for image, label in zip(dataset.train.first(200)[:, 0].numpy(), dataset.train.labels.tolist(), strict=True):
+    for image, label in zip(
+        dataset.train.first(200)[:, 0].numpy(), dataset.train.labels.tolist(), strict=True
+    ):
         assert known[image.tobytes()] == label
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("digits", {"fragment": 3}, r"unknown option data\.options\.fragment.*did you mean 'fragments'"),
+        (
+            "digits",
+            {"fragment": 3},
+            r"unknown option data\.options\.fragment.*did you mean 'fragments'",
+        ),
         ("digits", {"size": 7}, r"data\.options\.size must be a whole number from 8 to 128, not 7"),
         ("digits", {"train": 100.5}, "whole number"),
         ("digits", {"fragments": True}, "whole number"),
         ("cued-digits", {"bar": 16}, "bar = 16 .*data.options.height = 24 at most 15 rows"),
-        ("cued-digits", {"bars": 3}, r"unknown option data.options.bars of 'cued-digits': did you mean 'bar'\?"),
+        (
+            "cued-digits",
+            {"bars": 3},
+            r"unknown option data.options.bars of 'cued-digits': did you mean 'bar'\?",
+        ),
     ],
 )
 def test_wrong_options(name: str, options: dict, message: str) -> None:
@@ -87,7 +111,11 @@ def test_wrong_options(name: str, options: dict, message: str) -> None:
 def test_plain_digits() -> None:
     dataset = load(name="digits-8x8")
     assert dataset.input_shape == (1, 8, 8)
-    assert [len(dataset.train), len(dataset.validation), len(dataset.read_test("sizes"))] == [899, 449, 449]
+    assert [len(dataset.train), len(dataset.validation), len(dataset.read_test("sizes"))] == [
+        899,
+        449,
+        449,
+    ]
     other = load(name="digits-8x8", validation=300)
     assert [len(other.train), len(other.validation)] == [1048, 300]
     assert torch.equal(other.read_test("same").labels, dataset.read_test("same").labels)
@@ -99,22 +127,35 @@ SMALL = {"train": 200, "validation": 100, "test": 100}
 
 
 def cued(seed: int = 0, **options: object) -> data.Dataset:
-    return data.load(DataSection(name="cued-digits", options={**SMALL, **options}, seed=seed), device="cpu")
+    return data.load(
+        DataSection(name="cued-digits", options={**SMALL, **options}, seed=seed), device="cpu"
+    )
 
 
 def patches(image: np.ndarray, sign: int) -> list[bytes]:
-    """What may be a digit of this sign in an image that is as narrow as two digits: left or right, in one of two rows."""
+    """What may be a digit of this sign in an image that is as narrow as two digits: left or right,
+    in one of two rows.
+    """
     signed = sign * (image.astype(np.int64) - 128)
-    return [signed[row : row + 8, column : column + 8].tobytes() for row in (15, 16) for column in (0, 9)]
+    return [
+        signed[row : row + 8, column : column + 8].tobytes()
+        for row in (15, 16)
+        for column in (0, 9)
+    ]
 
 
 def known(seed: int, split: str, sign: int, contrast: int) -> dict[bytes, int]:
     """Source digits as they stand on plain ground -> their labels."""
     images, labels = source_digits(seed)[split]
     drawn = (
-        np.clip(128 + sign * images.astype(np.int64) * (contrast / 255), 0, 255).astype(np.uint8).astype(np.int64) - 128
+        np.clip(128 + sign * images.astype(np.int64) * (contrast / 255), 0, 255)
+        .astype(np.uint8)
+        .astype(np.int64)
+        - 128
     )
-    return {(sign * image).tobytes(): int(label) for image, label in zip(drawn, labels, strict=True)}
+    return {
+        (sign * image).tobytes(): int(label) for image, label in zip(drawn, labels, strict=True)
+    }
 
 
 def test_the_bar_says_which_digit_is_the_label() -> None:
@@ -124,7 +165,9 @@ def test_the_bar_says_which_digit_is_the_label() -> None:
     for image, label in zip(images, labels, strict=True):
         sign = 1 if image[0, 0] == 255 else -1
         assert (image[:4] == (255 if sign > 0 else 1)).all()
-        assert label in [digits[sign][patch] for patch in patches(image, sign) if patch in digits[sign]]
+        assert label in [
+            digits[sign][patch] for patch in patches(image, sign) if patch in digits[sign]
+        ]
         assert any(patch in digits[-sign] for patch in patches(image, -sign))  # the other one
 
 
@@ -155,7 +198,9 @@ def write_mnist(folder: Path, suffix: str) -> np.ndarray:
 @pytest.mark.parametrize(("place", "suffix"), [(".", ".gz"), ("FashionMNIST/raw", "")])
 def test_fashion_mnist_files_in_place(tmp_path: Path, place: str, suffix: str) -> None:
     images = write_mnist(tmp_path / place, suffix)
-    dataset = data.load(DataSection(name="fashion-mnist", root=str(tmp_path), validation=50), device="cpu")
+    dataset = data.load(
+        DataSection(name="fashion-mnist", root=str(tmp_path), validation=50), device="cpu"
+    )
     assert dataset.input_shape == (1, 28, 28)
     assert dataset.classes[0] == "T-shirt/top"
     assert (len(dataset.train), len(dataset.validation)) == (150, 50)
@@ -178,11 +223,17 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         data.load(DataSection(name="mnist", root=str(tmp_path / "whole")), device="cpu")
 
 
-@pytest.mark.parametrize(("name", "expected"), [("cifar10", "cifar-10-batches-py"), ("mnist", "MNIST/raw")])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("cifar10", "cifar-10-batches-py"), ("mnist", "MNIST/raw")]
+)
 def test_missing_files_and_no_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str
 ) -> None:
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody listens there: a machine without a network
-    with pytest.raises(DataError, match=rf"'{name}' is not at '.*{expected}' and could not be downloaded there"):
+        monkeypatch.setenv(
+            variable, "http://127.0.0.1:9"
+        )  # nobody listens there: a machine without a network
+    with pytest.raises(
+        DataError, match=rf"'{name}' is not at '.*{expected}' and could not be downloaded there"
+    ):
         data.load(DataSection(name=name, root=str(tmp_path / "empty")), device="cpu")

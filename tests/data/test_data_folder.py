@@ -1,4 +1,6 @@
-"""A user's folder of photographs: any size and mode, split for them, broken ones named, decoded once."""
+"""A user's folder of photographs: any size and mode, split for them, broken ones named, decoded
+once.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from nas_attn.recipe import Augment, DataSection, Recipe
 from nas_attn.recipe_reading import recipe_from
 
 
-def photograph(path: Path, *, mode: str = "RGB", size: tuple[int, int] = (40, 30), seed: int = 0) -> None:
+def photograph(
+    path: Path, *, mode: str = "RGB", size: tuple[int, int] = (40, 30), seed: int = 0
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (4, 5, 3)).astype(np.uint8)
     Image.fromarray(noise).resize(size).convert(mode).save(path)
@@ -33,7 +37,15 @@ def photograph(path: Path, *, mode: str = "RGB", size: tuple[int, int] = (40, 30
 def folder(tmp_path: Path) -> Path:
     """Three classes of ten images each, of several sizes, formats and modes."""
     root = tmp_path / "photos"
-    modes = [("RGB", "jpg"), ("L", "jpg"), ("RGBA", "png"), ("P", "png"), ("1", "png"), ("CMYK", "jpg"), ("LA", "png")]
+    modes = [
+        ("RGB", "jpg"),
+        ("L", "jpg"),
+        ("RGBA", "png"),
+        ("P", "png"),
+        ("1", "png"),
+        ("CMYK", "jpg"),
+        ("LA", "png"),
+    ]
     for label in ("ant", "bee", "cat"):
         for number in range(10):
             mode, suffix = modes[number % len(modes)]
@@ -73,7 +85,11 @@ def test_own_splits_are_used(folder: Path, tmp_path: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(source.read_bytes())
     dataset = load(root)
-    assert (len(dataset.train), len(dataset.validation), len(dataset.read_test("its size"))) == (12, 4, 4)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.read_test("its size"))) == (
+        12,
+        4,
+        4,
+    )
     with pytest.raises(DataError, match=r"data\.validation"):
         load(root, validation=2)
     for image in (root / "val" / "bee").iterdir():
@@ -110,9 +126,15 @@ def test_a_broken_image_is_named_or_skipped(folder: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         skipped = load(folder, broken_images="skip")
-        total = len(skipped.train) + len(skipped.validation) + len(skipped.read_test("how many are left"))
+        total = (
+            len(skipped.train)
+            + len(skipped.validation)
+            + len(skipped.read_test("how many are left"))
+        )
     assert total == 29
-    said = " ".join(str(warning.message) for warning in caught if warning.category is NasAttnWarning)
+    said = " ".join(
+        str(warning.message) for warning in caught if warning.category is NasAttnWarning
+    )
     assert "bee/0.jpg" in said
     assert "cat/zero.png" in said
     assert skipped.digest != before.digest
@@ -161,20 +183,28 @@ def test_a_cache_that_cannot_be_written_is_said_and_gives_the_same(
     augment = [Augment(name="flip"), Augment(name="crop", padding=2)]
     for epoch in (0, 1):
         options = {"seed": 4, "epoch": epoch, "augment": augment, "first_batch": epoch}
-        pairs = zip(resident.train.epoch(8, **options), mapped.train.epoch(8, **options), strict=True)
+        pairs = zip(
+            resident.train.epoch(8, **options), mapped.train.epoch(8, **options), strict=True
+        )
         assert all(torch.equal(x, x2) and torch.equal(y, y2) for (x, y), (x2, y2) in pairs)
     next(iter(mapped.train.batches(4)))  # left in the middle
-    again = copy.deepcopy(mapped.train.pixels)  # as a process that loads gets it, where none is forked
+    again = copy.deepcopy(
+        mapped.train.pixels
+    )  # as a process that loads gets it, where none is forked
     assert torch.equal(again.item(3), resident.train.pixels.item(3))
 
 
 def test_the_shorter_side_may_be_larger_than_the_square(folder: Path) -> None:
     """As published weights are validated: scaled to 24, the middle 16 by 16 kept."""
     photograph(folder / "ant" / "0.jpg", size=(48, 36))
-    (found,) = load(folder, options={"resize": 24, "interpolation": "bicubic"}, train_subset=3).train.first(1)
+    (found,) = load(
+        folder, options={"resize": 24, "interpolation": "bicubic"}, train_subset=3
+    ).train.first(1)
     assert found.shape == (3, 16, 16)
     with Image.open(folder / "ant" / "0.jpg") as image:
-        expected = np.asarray(image.resize((32, 24), Image.Resampling.BICUBIC).crop((8, 4, 24, 20))).transpose(2, 0, 1)
+        expected = np.asarray(
+            image.resize((32, 24), Image.Resampling.BICUBIC).crop((8, 4, 24, 20))
+        ).transpose(2, 0, 1)
     made = decode(folder / "ant" / "0.jpg", Cut(16, 24, "bicubic"))
     assert np.abs(made.astype(int) - expected).max() <= 1
     with pytest.raises(DataError, match=r"resize = 8 .*data\.size = 16"):
@@ -214,7 +244,9 @@ PATTERN = {"pattern": r"^(p\d+)_"}
 def picture(path: Path, patient: int, shot: int) -> None:
     """All pixels of the first row are the patient's number."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(100 * patient + shot).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    pixels = (
+        np.random.default_rng(100 * patient + shot).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    )
     pixels[0] = patient
     Image.fromarray(pixels).save(path)
 
@@ -230,7 +262,9 @@ def photos(tmp_path: Path) -> Path:
 
 
 def grouped(root: Path, groups: dict[str, str] | None, **options: object) -> data.Dataset:
-    section = DataSection.model_validate({"name": f"folder:{root}", "size": 8, "groups": groups, **options})
+    section = DataSection.model_validate(
+        {"name": f"folder:{root}", "size": 8, "groups": groups, **options}
+    )
     return data.load(section, device="cpu")
 
 
@@ -239,14 +273,20 @@ def patients(split: data.Split) -> set[int]:
 
 
 def apart(dataset: data.Dataset) -> bool:
-    splits = [patients(s) for s in (dataset.train, dataset.validation, dataset.read_test("a test of the groups"))]
+    splits = [
+        patients(s)
+        for s in (dataset.train, dataset.validation, dataset.read_test("a test of the groups"))
+    ]
     return sum(map(len, splits)) == len(set.union(*splits)) == 12
 
 
 def test_no_patient_is_on_two_sides(photos: Path, tmp_path: Path) -> None:
     assert not apart(grouped(photos, None)), "else this test could not fail"
     assert all(apart(grouped(photos, PATTERN, seed=seed)) for seed in range(5))
-    lines = [f"{p.relative_to(photos).as_posix()},{p.name.split('_')[0]}" for p in sorted(photos.rglob("*.png"))]
+    lines = [
+        f"{p.relative_to(photos).as_posix()},{p.name.split('_')[0]}"
+        for p in sorted(photos.rglob("*.png"))
+    ]
     (tmp_path / "groups.csv").write_text("\n".join(["image,group", *lines]))
     by_file = grouped(photos, {"file": str(tmp_path / "groups.csv")})
     assert apart(by_file)
@@ -257,7 +297,9 @@ def test_folders_of_ones_own_that_share_a_group_are_refused(photos: Path, tmp_pa
     root = tmp_path / "split"
     for split, whose in (("train", range(6)), ("val", range(6, 10)), ("test", range(9, 12))):
         for patient in whose:
-            picture(root / split / ("ill", "well")[patient % 2] / f"p{patient}_{split}.png", patient, 0)
+            picture(
+                root / split / ("ill", "well")[patient % 2] / f"p{patient}_{split}.png", patient, 0
+            )
     with pytest.raises(DataError, match=r"group 'p9' of data.groups .*'val/.*' and 'test/.*'"):
         grouped(root, PATTERN)
     (root / "test" / "well" / "p9_test.png").rename(root / "val" / "well" / "p9_2.png")
@@ -266,8 +308,12 @@ def test_folders_of_ones_own_that_share_a_group_are_refused(photos: Path, tmp_pa
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_whatever_the_groups_no_one_is_divided_and_every_class_is_in_both(draw: st.DataObject) -> None:
-    groups = draw.draw(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 2)), min_size=8, max_size=40))
+def test_whatever_the_groups_no_one_is_divided_and_every_class_is_in_both(
+    draw: st.DataObject,
+) -> None:
+    groups = draw.draw(
+        st.lists(st.tuples(st.integers(1, 9), st.integers(0, 2)), min_size=8, max_size=40)
+    )
     groups += [(1, label) for label in range(3) for _ in range(2)]
     labels = np.concatenate([np.full(size, label) for size, label in groups])
     names = np.concatenate([np.full(size, f"g{i}") for i, (size, _) in enumerate(groups)])
@@ -289,7 +335,9 @@ def test_whatever_the_groups_no_one_is_divided_and_every_class_is_in_both(draw: 
         (None, "cannot be read"),
     ],
 )
-def test_a_wrong_file_is_one_sentence(photos: Path, tmp_path: Path, text: str | None, message: str) -> None:
+def test_a_wrong_file_is_one_sentence(
+    photos: Path, tmp_path: Path, text: str | None, message: str
+) -> None:
     if text is not None:
         (tmp_path / "groups.csv").write_text(text)
     with pytest.raises(DataError, match=message):
@@ -305,7 +353,9 @@ def test_a_pattern_that_misses_an_image_and_one_group_per_class_are_refused(phot
 
 def recipe(**groups: str) -> Recipe:
     table = {"name": "x", "space": "small", "backbone": {"name": "resnet8"}}
-    return recipe_from({**table, "data": {"name": "folder:photos", "groups": groups}}, where="x.toml")
+    return recipe_from(
+        {**table, "data": {"name": "folder:photos", "groups": groups}}, where="x.toml"
+    )
 
 
 def test_recipes_say_what_is_wrong() -> None:
@@ -317,4 +367,7 @@ def test_recipes_say_what_is_wrong() -> None:
     table = {"name": "x", "space": "small", "backbone": {"name": "resnet8"}}
     with pytest.raises(RecipeError, match=r"groups.* 'digits'"):
         recipe_from({**table, "data": {"name": "digits", "groups": PATTERN}}, where="x.toml")
-    assert recipe(**PATTERN).to_json() == Recipe.model_validate_json(recipe(**PATTERN).to_json()).to_json()
+    assert (
+        recipe(**PATTERN).to_json()
+        == Recipe.model_validate_json(recipe(**PATTERN).to_json()).to_json()
+    )

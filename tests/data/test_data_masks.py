@@ -1,4 +1,6 @@
-"""Images with masks: made here and from folders, split, mirrored and cropped together, wrong ones named."""
+"""Images with masks: made here and from folders, split, mirrored and cropped together, wrong ones
+named.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +17,30 @@ from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import Augment, DataSection
 from nas_attn.tasks import TASKS
 
-DIGITS = DataSection(name="digits", options={"size": 16, "train": 60, "validation": 30, "test": 20, "fragments": 3})
+DIGITS = DataSection(
+    name="digits", options={"size": 16, "train": 60, "validation": 30, "test": 20, "fragments": 3}
+)
 
 
 def load(section: DataSection) -> Dataset:
     return data.load(section, device="cpu", task=TASKS["segmentation"])
 
 
-def pair(folder: Path, name: str, *, size: tuple[int, int] = (24, 20), mode: str = "L", value: int = 1) -> None:
-    """A gray image whose left part is bright, and a mask that says so; its last row is not counted."""
+def pair(
+    folder: Path, name: str, *, size: tuple[int, int] = (24, 20), mode: str = "L", value: int = 1
+) -> None:
+    """A gray image whose left part is bright, and a mask that says so; its last row is not
+    counted.
+    """
     for inside in ("images", "masks"):
         (folder / inside).mkdir(parents=True, exist_ok=True)
     width, height = size
     mask = np.zeros((height, width), dtype=np.uint8)
     mask[:, : width // 3] = value
     mask[-1] = 255
-    Image.fromarray(np.where(mask == value, 255, 40).astype(np.uint8)).save(folder / "images" / f"{name}.png")
+    Image.fromarray(np.where(mask == value, 255, 40).astype(np.uint8)).save(
+        folder / "images" / f"{name}.png"
+    )
     Image.fromarray(mask).convert(mode).save(folder / "masks" / f"{name}.png")
 
 
@@ -47,12 +57,17 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "roads"
 
 
-def test_the_digits_masks_lie_on_the_digits_and_the_images_are_those_of_the_classification() -> None:
+def test_the_digits_masks_lie_on_the_digits_and_the_images_are_those_of_the_classification() -> (
+    None
+):
     masked, labelled = load(DIGITS), data.load(DIGITS, device="cpu")
     assert masked.classes == ("background", *labelled.classes)
     assert masked.input_shape == labelled.input_shape == (1, 16, 16)
     assert torch.equal(masked.train.first(60), labelled.train.first(60))
-    (stored, y), (_, label) = next(masked.validation.stored(30)), next(labelled.validation.stored(30))
+    (stored, y), (_, label) = (
+        next(masked.validation.stored(30)),
+        next(labelled.validation.stored(30)),
+    )
     assert y.shape == (30, 16, 16)
     for one, of in zip(y, label, strict=True):
         assert set(one.unique().tolist()) == {0, int(of) + 1}
@@ -60,7 +75,9 @@ def test_the_digits_masks_lie_on_the_digits_and_the_images_are_those_of_the_clas
     assert masked.train.mean == labelled.train.mean
 
 
-def test_an_image_and_its_mask_are_mirrored_and_cropped_alike_and_nothing_is_counted_beside(root: Path) -> None:
+def test_an_image_and_its_mask_are_mirrored_and_cropped_alike_and_nothing_is_counted_beside(
+    root: Path,
+) -> None:
     split = load(DataSection(name=f"folder:{root}", size=20)).train
     augment = [Augment(name="flip"), Augment(name="crop", padding=3)]
     epochs = [list(split.epoch(4, seed=1, epoch=n, augment=augment)) for n in range(4)]
@@ -74,17 +91,25 @@ def test_an_image_and_its_mask_are_mirrored_and_cropped_alike_and_nothing_is_cou
     assert cropped
     again = list(split.epoch(4, seed=1, epoch=3, augment=augment, first_batch=1))
     assert all(
-        torch.equal(a, b) for one, two in zip(again, epochs[3][1:], strict=True) for a, b in zip(one, two, strict=True)
+        torch.equal(a, b)
+        for one, two in zip(again, epochs[3][1:], strict=True)
+        for a, b in zip(one, two, strict=True)
     )
 
 
 def test_masks_keep_their_values_whatever_the_size(root: Path) -> None:
-    """Palette and black and white masks too; the folder is split for the person, and the test split is another one."""
+    """Palette and black and white masks too; the folder is split for the person, and the test split
+    is another one.
+    """
     pair(root, "palette", mode="P")
     pair(root, "white", mode="1", value=255)
     found = load(DataSection(name=f"folder:{root}", size=13))
     assert (len(found.train), len(found.validation), len(found.read_test("test"))) == (8, 2, 2)
-    assert torch.cat([y.unique() for _, y in found.train.batches(4)]).unique().tolist() == [0, 1, 255]
+    assert torch.cat([y.unique() for _, y in found.train.batches(4)]).unique().tolist() == [
+        0,
+        1,
+        255,
+    ]
     assert found.classes == ("ground", "road")
 
 
@@ -104,18 +129,25 @@ def test_what_is_wrong_with_a_folder_is_said(root: Path) -> None:
     section = DataSection(name=f"folder:{root}", size=16)
     pair(root, "colours", mode="RGB")
     pair(root, "number", value=7)
-    with pytest.raises(DataError, match=r"2 images of .* cannot be read with its mask \(gray .* values 0 to 1, or 255"):
+    with pytest.raises(
+        DataError,
+        match=r"2 images of .* cannot be read with its mask \(gray .* values 0 to 1, or 255",
+    ):
         load(section)
     with pytest.warns(NasAttnWarning, match="left out: .*colours.png.*number.png"):
         load(section.model_copy(update={"broken_images": "skip"}))
     for name in ("colours", "number", "3"):
         (root / "masks" / f"{name}.png").unlink()
-    with pytest.raises(DataError, match=r"3 of 12 images .* have no mask: 'masks/3.png', 'masks/colours.png'"):
+    with pytest.raises(
+        DataError, match=r"3 of 12 images .* have no mask: 'masks/3.png', 'masks/colours.png'"
+    ):
         load(section)
     (root / "classes.txt").write_text("ground\nroad\nsky\n")
     for name in ("colours", "number", "3"):
         (root / "images" / f"{name}.png").unlink()
-    with pytest.raises(DataError, match=r"training split .* has no pixel of class 'sky' .* class numbers, 0 to 2"):
+    with pytest.raises(
+        DataError, match=r"training split .* has no pixel of class 'sky' .* class numbers, 0 to 2"
+    ):
         load(section)
     (root / "classes.txt").unlink()
     with pytest.raises(DataError, match=r"classes.txt'"):

@@ -17,7 +17,9 @@ from nas_attn import data, errors, recipe, tasks
 from nas_attn.data.parts import Feed, Mapped
 
 # DataLoader forks, as everywhere on Linux.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"
+)
 
 
 class Items(Dataset[Any]):
@@ -40,14 +42,21 @@ def _picture(number: int, width: int = 20) -> Image.Image:
 
 
 def five_fields(split: str) -> Dataset[Any] | None:
-    fields = lambda number: (_picture(number), number % 2, f"{number}.jpg", 0.5, {"patient": 3})  # noqa: E731
+    def fields(number: int) -> tuple[object, ...]:
+        return _picture(number), number % 2, f"{number}.jpg", 0.5, {"patient": 3}
+
     return None if split == "validation" else Items(fields, 12 if split == "train" else 6)
 
 
 def tables(split: str, grey: bool = False) -> Dataset[Any]:
     """As Hugging Face's data sets: a table for each row, here of tensors."""
     channels = 1 if grey else 3
-    return Items(lambda number: {"image": torch.full((channels, 8, 8), number / 12), "label": torch.tensor(number % 2)})
+    return Items(
+        lambda number: {
+            "image": torch.full((channels, 8, 8), number / 12),
+            "label": torch.tensor(number % 2),
+        }
+    )
 
 
 def of_masks(split: str) -> Dataset[Any]:
@@ -60,7 +69,12 @@ def of_masks(split: str) -> Dataset[Any]:
 
 
 def of_boxes(split: str) -> Dataset[Any]:
-    return Items(lambda number: (_picture(number), {"boxes": [[2.0, 4.0, 12.0, 10.0]], "labels": [1 + number % 2]}))
+    return Items(
+        lambda number: (
+            _picture(number),
+            {"boxes": [[2.0, 4.0, 12.0, 10.0]], "labels": [1 + number % 2]},
+        )
+    )
 
 
 def load(function: Any, task: str = "classification", **section: Any) -> data.Dataset:
@@ -79,14 +93,26 @@ def test_further_fields_are_left_alone_and_a_part_is_kept_for_validation() -> No
 def test_tables_of_tensors_from_0_to_1() -> None:
     found = load(tables, options={"grey": True})
     assert found.input_shape == (1, 8, 8)
-    assert found.train.first(12)[:, 0, 0, 0].tolist() == [round(255 * number / 12) for number in range(12)]
+    assert found.train.first(12)[:, 0, 0, 0].tolist() == [
+        round(255 * number / 12) for number in range(12)
+    ]
 
 
 def of_five(split: str) -> Dataset[Any]:
-    return Items(lambda number: {"id": 7, "img": _picture(number), "patient": 3, "label": number % 2, "where": "x"})
+    return Items(
+        lambda number: {
+            "id": 7,
+            "img": _picture(number),
+            "patient": 3,
+            "label": number % 2,
+            "where": "x",
+        }
+    )
 
 
-def test_what_is_kept_in_a_file_gives_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_what_is_kept_in_a_file_gives_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     said = "5 fields: 'img', 'label' are used, not 'id', 'patient', 'where'"
     with pytest.warns(errors.NasAttnWarning, match=said):
         held = load(of_five, size=12)
@@ -108,11 +134,19 @@ def on_disk(split: str, folder: str) -> Any:
 @pytest.mark.slow
 def test_a_hugging_face_data_set_on_disk(tmp_path: Path) -> None:
     hub = pytest.importorskip("datasets", reason="Hugging Face's datasets is not installed")
-    features = hub.Features({"image": hub.Image(), "label": hub.ClassLabel(names=["dark", "light"])})
+    features = hub.Features(
+        {"image": hub.Image(), "label": hub.ClassLabel(names=["dark", "light"])}
+    )
     rows = {"image": [_picture(n) for n in range(12)], "label": [n % 2 for n in range(12)]}
-    hub.DatasetDict({"train": hub.Dataset.from_dict(rows, features=features)}).save_to_disk(tmp_path / "kept")
+    hub.DatasetDict({"train": hub.Dataset.from_dict(rows, features=features)}).save_to_disk(
+        tmp_path / "kept"
+    )
     found = load(on_disk, options={"folder": str(tmp_path / "kept")}, size=12, workers=2)
-    assert (found.classes, found.input_shape, len(found.train)) == (("dark", "light"), (3, 12, 12), 10)
+    assert (found.classes, found.input_shape, len(found.train)) == (
+        ("dark", "light"),
+        (3, 12, 12),
+        10,
+    )
     assert found.train.labels.tolist() == (found.train.first(10)[:, 0, 0, 0] > 100).long().tolist()
 
 
@@ -132,11 +166,16 @@ def test_batches_of_a_data_loader_are_trained_on_as_they_are() -> None:
     torch.manual_seed(5)
     expected = torch.rand(2)
     torch.manual_seed(5)
-    first, again, other = (list(found.train.epoch(4, seed=3, epoch=e, augment=[])) for e in (0, 0, 1))
+    first, again, other = (
+        list(found.train.epoch(4, seed=3, epoch=e, augment=[])) for e in (0, 0, 1)
+    )
     assert torch.equal(torch.rand(2), expected), "the training's own random numbers stay"
     assert [len(x) for x, _ in first] == [5, 5, 2]
     assert found.train.steps(4) == 3
-    assert all(torch.equal(x, x2) and torch.equal(y, y2) for (x, y), (x2, y2) in zip(first, again, strict=True))
+    assert all(
+        torch.equal(x, x2) and torch.equal(y, y2)
+        for (x, y), (x2, y2) in zip(first, again, strict=True)
+    )
     assert not all(torch.equal(y, y2) for (_, y), (_, y2) in zip(first, other, strict=True))
     last = list(found.train.epoch(4, seed=3, epoch=0, augment=[], first_batch=2))
     assert torch.equal(last[0][0], first[2][0])
@@ -150,7 +189,9 @@ def test_batches_of_a_data_loader_are_trained_on_as_they_are() -> None:
     with pytest.raises(errors.DataError, match=r"DataLoader.*detection"):
         load(loaders, "detection", size=8)
     given = load(of_values, mean=[0.0] * 3, std=[0.5] * 3)
-    assert next(given.validation.batches(2))[0][:, 0, 0, 0].tolist() == pytest.approx([2.0, 1.0], abs=0.02)
+    assert next(given.validation.batches(2))[0][:, 0, 0, 0].tolist() == pytest.approx(
+        [2.0, 1.0], abs=0.02
+    )
 
 
 def test_masks_and_boxes() -> None:
@@ -182,7 +223,9 @@ def no_validation(split: str) -> DataLoader[Any] | None:
 
 
 def of_values(split: str) -> DataLoader[Any]:
-    return DataLoader(Items(lambda number: (torch.full((3, 8, 8), 2.0 - number % 2), number % 2)), 5)
+    return DataLoader(
+        Items(lambda number: (torch.full((3, 8, 8), 2.0 - number % 2), number % 2)), 5
+    )
 
 
 def of_sizes(split: str) -> Dataset[Any]:
@@ -219,7 +262,9 @@ def test_what_yields_something_else_is_one_sentence(name: str, words: str) -> No
 
 
 def test_what_no_other_process_can_have_is_read_in_this_one() -> None:
-    """Where processes are not forked (Windows, macOS, Python 3.14), a data set with a lambda cannot be sent to them."""
+    """Where processes are not forked (Windows, macOS, Python 3.14), a data set with a lambda cannot
+    be sent to them.
+    """
     before = multiprocessing.get_start_method()
     multiprocessing.set_start_method("spawn", force=True)
     try:

@@ -36,11 +36,16 @@ def split_of(images: torch.Tensor, labels: torch.Tensor | None = None, classes: 
 def numbered(count: int, height: int = 4, width: int = 5) -> Split:
     """Images of which every pixel holds the image's number, normalised to themselves."""
     return split_of(
-        torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(count, 2, height, width).contiguous()
+        torch.arange(count, dtype=torch.uint8)
+        .view(-1, 1, 1, 1)
+        .expand(count, 2, height, width)
+        .contiguous()
     )
 
 
-@given(st.lists(st.integers(2, 40), min_size=2, max_size=6), st.floats(0.05, 0.95), st.integers(0, 9))
+@given(
+    st.lists(st.integers(2, 40), min_size=2, max_size=6), st.floats(0.05, 0.95), st.integers(0, 9)
+)
 @settings(max_examples=60, deadline=None)
 def test_a_stratified_split_keeps_the_shares(sizes: list[int], share: float, seed: int) -> None:
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
@@ -72,7 +77,9 @@ def test_splits_that_cannot_be() -> None:
 
 @given(st.integers(2, 60), st.integers(1, 20), st.integers(0, 5), st.integers(0, 3))
 @settings(max_examples=40, deadline=None)
-def test_an_epoch_shows_every_image_once_in_nearly_equal_batches(count: int, size: int, seed: int, epoch: int) -> None:
+def test_an_epoch_shows_every_image_once_in_nearly_equal_batches(
+    count: int, size: int, seed: int, epoch: int
+) -> None:
     split = numbered(count)
     batches = list(split.epoch(size, seed=seed, epoch=epoch, augment=PLAIN))
     assert len(batches) == split.steps(size)
@@ -85,7 +92,9 @@ def test_an_epoch_shows_every_image_once_in_nearly_equal_batches(count: int, siz
 
 
 def test_batches_come_in_order_normalised_and_channels_last() -> None:
-    images = torch.randint(0, 256, (30, 3, 6, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (30, 3, 6, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     mean, std = moments(InMemory(images).histogram())
     split = Split(InMemory(images), torch.arange(30) % 10, 10, mean, std)
     x = torch.cat([x for x, _ in split.batches(7)])
@@ -110,7 +119,9 @@ def augmented(split: Split, *augment: Augment) -> tuple[torch.Tensor, torch.Tens
 
 
 def test_mirroring_and_cropping_match_a_loop() -> None:
-    images = torch.randint(1, 256, (40, 3, 6, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    images = torch.randint(
+        1, 256, (40, 3, 6, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
     x, _, plan = augmented(split_of(images), Augment(name="flip"), Augment(name="crop", padding=2))
     assert 5 < plan.mirrored.sum() < 35
     for number, source in enumerate(plan.batches[0].tolist()):
@@ -127,7 +138,10 @@ def test_mixup_mixes_images_and_labels_alike(repeated: list[Augment]) -> None:
     split = numbered(20)
     x, y, plan = augmented(split, *repeated, Augment(name="mixup", alpha=1.0))
     counts, neighbours = torch.bincount(plan.batches[0]), plan.batches[0].roll(1)
-    assert ({*counts.tolist()}, (plan.batches[0] != neighbours).all()) == ({0, 4} if repeated else {1}, True)
+    assert ({*counts.tolist()}, (plan.batches[0] != neighbours).all()) == (
+        {0, 4} if repeated else {1},
+        True,
+    )
     (share,) = plan.blend
     source = plan.batches[0]
     expected = share * source + (1 - share) * source.roll(1)
@@ -162,7 +176,9 @@ def test_a_training_subset_is_stratified_and_leaves_validation_alone() -> None:
 
 
 # DataLoader forks, as everywhere on Linux.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This process .* is multi-threaded:DeprecationWarning"
+)
 SMALL = {"size": 16, "fragments": 2, "train": 60, "validation": 60, "test": 60}
 
 
@@ -187,7 +203,9 @@ def nothing() -> None:
 def test_images_are_what_torchvision_makes_of_them() -> None:
     split = digits().train
     plain = next(split.epoch(60, seed=1, epoch=0, augment=[]))
-    inverted = next(split.epoch(60, seed=1, epoch=0, augment=named({"name": "RandomInvert", "p": 1.0})))
+    inverted = next(
+        split.epoch(60, seed=1, epoch=0, augment=named({"name": "RandomInvert", "p": 1.0}))
+    )
     assert torch.equal(plain[1], inverted[1])
     pixels = [x * split.std[0] + split.mean[0] for x in (plain[0], inverted[0])]
     torch.testing.assert_close(pixels[0], 1 - pixels[1], atol=1e-5, rtol=0)
@@ -200,13 +218,20 @@ def test_training_images_may_have_another_size_than_the_others() -> None:
     dataset = digits()
     augment = named({"name": "RandomResizedCrop", "size": 12}, {"name": "crop", "padding": 2})
     dataset.train.check(augment)
-    assert next(dataset.train.epoch(60, seed=0, epoch=0, augment=augment))[0].shape == (60, 1, 12, 12)
+    assert next(dataset.train.epoch(60, seed=0, epoch=0, augment=augment))[0].shape == (
+        60,
+        1,
+        12,
+        12,
+    )
     assert next(dataset.validation.batches(60))[0].shape == (60, 1, 16, 16)
 
 
 def test_an_epoch_depends_on_seed_and_number_only() -> None:
     augment = named(
-        {"name": "RandomResizedCrop", "size": 16}, {"name": "RandAugment", "num_ops": 1}, {"name": "crop", "padding": 2}
+        {"name": "RandomResizedCrop", "size": 16},
+        {"name": "RandAugment", "num_ops": 1},
+        {"name": "crop", "padding": 2},
     )
     one, other = digits().train, digits(workers=1).train
     whole = list(one.epoch(8, seed=1, epoch=2, augment=augment))
@@ -260,7 +285,9 @@ def test_boxes_move_with_their_image() -> None:
         ({"name": f"{__name__}:nothing"}, "NoneType"),
     ],
 )
-def test_what_is_wrong_is_one_sentence_before_any_training(entry: dict[str, object], words: str) -> None:
+def test_what_is_wrong_is_one_sentence_before_any_training(
+    entry: dict[str, object], words: str
+) -> None:
     with pytest.raises(DataError, match=words) as caught:
         digits().train.check(named(entry))
     assert "\n" not in str(caught.value)
@@ -273,17 +300,27 @@ def test_a_recipe_is_checked_when_its_data_are_loaded(tmp_path: Path) -> None:
         "space": "small",
         "backbone": {"name": "resnet8"},
         "data": {"name": f"folder:{tmp_path / 'photos'}", "size": 16, "workers": 1},
-        "training": {"augment": [{"name": "TrivialAugmentWide"}], "transforms": f"{__name__}:mirrored_twice"},
+        "training": {
+            "augment": [{"name": "TrivialAugmentWide"}],
+            "transforms": f"{__name__}:mirrored_twice",
+        },
     }
     recipe = recipe_from(table, where="this")
     dataset = TASKS["classification"].load(recipe, device="cpu")
     TASKS["classification"].check_trainings(recipe, dataset)
     x, _ = next(dataset.train.epoch(8, seed=0, epoch=0, augment=recipe.training.augmentation))
     assert (x.shape, bool(x.isfinite().all())) == ((8, 3, 16, 16), True)
-    wrong = recipe_from({**table, "target": {"augment": [{"name": "CenterCrop", "sise": 8}]}}, where="this")
+    wrong = recipe_from(
+        {**table, "target": {"augment": [{"name": "CenterCrop", "sise": 8}]}}, where="this"
+    )
     with pytest.raises(DataError, match="sise"):
         TASKS["classification"].check_trainings(wrong, dataset)
-    entries = ({"name": "mixup"}, {"name": "flip", "p": 1}, {"name": "rotate"}, {"name": "crop", "padding": 0})
+    entries = (
+        {"name": "mixup"},
+        {"name": "flip", "p": 1},
+        {"name": "rotate"},
+        {"name": "crop", "padding": 0},
+    )
     for training in (*({"augment": [entry]} for entry in entries), {"transforms": "mine.flip"}):
         with pytest.raises(RecipeError, match=r"training\.(augment|transforms)"):
             recipe_from({**table, "training": training}, where="this")

@@ -29,7 +29,9 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("contributor")
     for part in ("nas_attn", "search_spaces", "studies", "tests/attention", "pyproject.toml"):
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__")
+            )
         else:
             shutil.copy(ROOT / part, folder / part)
     files(PAGE, folder)
@@ -40,7 +42,10 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     numpy = folder / "tests" / "attention" / "attention_in_numpy.py"
     insert(numpy, "REFERENCES: ", piece("numpy: function") + "\n\n")
-    numpy.write_text(numpy.read_text("utf-8").replace("    for f in (\n", "    for f in (\n        lct,\n"), "utf-8")
+    numpy.write_text(
+        numpy.read_text("utf-8").replace("    for f in (\n", "    for f in (\n        lct,\n"),
+        "utf-8",
+    )
     _other_rows(folder / "nas_attn")
     return folder
 
@@ -52,5 +57,11 @@ def _other_rows(package: Path) -> None:
     insert(tables, '        "tpe": ', piece("tables: sampler"))
     insert(tables, '            Cost("params"', piece("tables: cost"))
     insert(tables, '            LatencyMode("compile"', piece("tables: latency_mode"))
-    insert(package / "tasks/kinds.py", '            "macro_f1": "macro F1",\n', piece("tasks: metric"))
-    insert(package / "training" / "learning.py", '"macro_f1": float(', piece("learning: metric").strip() + " ")
+    insert(
+        package / "tasks/kinds.py", '            "macro_f1": "macro F1",\n', piece("tasks: metric")
+    )
+    insert(
+        package / "training" / "learning.py",
+        '"macro_f1": float(',
+        piece("learning: metric").strip() + " ",
+    )

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "runners").rglob("*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "runners").rglob("*.md")]
+)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -43,12 +45,22 @@ def files(page: str, folder: Path) -> None:
 
 
 def commands(program: str) -> Iterator[tuple[str, str]]:
-    """(page, what stands after the program's name) of every command in a block without a language, or in backticks."""
+    """(page, what stands after the program's name) of every command in a block without a language,
+    or in backticks.
+    """
     for page in PAGES:
         text = page.read_text("utf-8")
-        shown = [line for language, block in FENCE.findall(text) if not language for line in block.splitlines()]
+        shown = [
+            line
+            for language, block in FENCE.findall(text)
+            if not language
+            for line in block.splitlines()
+        ]
         shown += re.findall(rf"`({program} [^`]+)`", FENCE.sub("", text))
-        shown += [line.strip() for line in re.findall(rf"^    ({program} .*)$", FENCE.sub("", text), re.MULTILINE)]
+        shown += [
+            line.strip()
+            for line in re.findall(rf"^    ({program} .*)$", FENCE.sub("", text), re.MULTILINE)
+        ]
         for line in shown:
             found = re.match(rf"\s*{program} (.+?)(?:\s{{2,}}#.*)?$", line)
             if found:

@@ -1,8 +1,8 @@
 """What a page tells its reader to do, in the order of the page: commands, Python, files to write.
 
-A step that is not run has its reason in a comment of the page, before a block or right after a command in a sentence:
-`<!-- not run: it needs a phone -->`. For lines of a block that begin with certain words:
-`<!-- not run (pip, make): tests/packaging does -->`.
+A step that is not run has its reason in a comment of the page, before a block or right after a
+command in a sentence: `<!-- not run: it needs a phone -->`. For lines of a block that begin with
+certain words: `<!-- not run (pip, make): tests/packaging does -->`.
 """
 
 from __future__ import annotations
@@ -33,10 +33,23 @@ RUN = (
     "CONTRIBUTING.md",
 )
 """The pages whose steps are taken."""
-PROGRAMS = ("nas-attn", "yolo", "python", "python3", "pip", "make", "export", ".", "sh", "docker", "optuna-dashboard")
+PROGRAMS = (
+    "nas-attn",
+    "yolo",
+    "python",
+    "python3",
+    "pip",
+    "make",
+    "export",
+    ".",
+    "sh",
+    "docker",
+    "optuna-dashboard",
+)
 MARK = re.compile(r"<!-- not run(?: \((?P<only>[^)]+)\))?: (?P<reason>.+?) -->", re.DOTALL)
 PIECE = re.compile(
-    r"^(?P<marks>(?:<!-- not run.*?-->\s*)*)```(?P<language>\w*)\n(?P<block>.*?)^```$|`(?P<span>[^`]+)`",
+    r"^(?P<marks>(?:<!-- not"
+    r" run.*?-->\s*)*)```(?P<language>\w*)\n(?P<block>.*?)^```$|`(?P<span>[^`]+)`",
     re.MULTILINE | re.DOTALL,
 )
 FILE = re.compile(r"# ([\w/.]+\.(?:py|toml))$")
@@ -72,17 +85,26 @@ def steps(page: str) -> Iterator[Step]:
         span, place = found["span"], found.start("block" if found["span"] is None else "span")
         line = text.count("\n", 0, place) + 1
         if span is not None:
-            if is_command(span) and len(span.split()) > (2 if span.startswith(("nas-attn", "make")) else 1):
+            if is_command(span) and len(span.split()) > (
+                2 if span.startswith(("nas-attn", "make")) else 1
+            ):
                 after = MARK.match(text[found.end() :].lstrip(" .\n"))
-                yield Step(page, line, "command", " ".join(span.split()), after["reason"] if after else "")
+                yield Step(
+                    page, line, "command", " ".join(span.split()), after["reason"] if after else ""
+                )
             continue  # `nas-attn worker` is only mentioned
         marks = list(MARK.finditer(found["marks"]))
         yield from _block(page, line, found["language"], found["block"], marks)
 
 
-def _block(page: str, line: int, language: str, block: str, marks: list[re.Match[str]]) -> Iterator[Step]:
+def _block(
+    page: str, line: int, language: str, block: str, marks: list[re.Match[str]]
+) -> Iterator[Step]:
     def reason(said: str) -> str:
-        return next((m["reason"] for m in marks if said.startswith(tuple((m["only"] or "").split(", ")))), "")
+        return next(
+            (m["reason"] for m in marks if said.startswith(tuple((m["only"] or "").split(", ")))),
+            "",
+        )
 
     first = block.partition("\n")[0]
     if language in ("", "sh") and is_command(first):

@@ -25,7 +25,11 @@ assert {"README.md", "docs/tutorial.md", "docs/running.md"} <= {page for page, _
 def test_command_can_be_typed(page: str, line: str) -> None:
     name, *arguments = shlex.split(re.sub(r"\bN\b", "2", line.removesuffix("…")))
     if name.startswith("-"):
-        assert name in {option for parameter in GROUP.get_params(typer.Context(GROUP)) for option in parameter.opts}
+        assert name in {
+            option
+            for parameter in GROUP.get_params(typer.Context(GROUP))
+            for option in parameter.opts
+        }
         return
     command = GROUP.commands[name]  # type: ignore[attr-defined]
     if arguments:  # else it is only spoken of
@@ -33,7 +37,9 @@ def test_command_can_be_typed(page: str, line: str) -> None:
 
 
 def test_targets_of_make_exist() -> None:
-    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     targets = set(re.findall(r"make ([\w-]+)", shown))
     for page, line in commands("make"):
         target = next((word for word in line.split() if "=" not in word), "help")
@@ -55,7 +61,9 @@ def test_written_references_are_current(name: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_answer_in_readme_is_the_gallerys() -> None:
-    gallery, readme = ((ROOT / page).read_text("utf-8") for page in ("docs/gallery.md", "README.md"))
+    gallery, readme = (
+        (ROOT / page).read_text("utf-8") for page in ("docs/gallery.md", "README.md")
+    )
     answer = re.findall(r"(?s)```\n((?:Take|Keep) .+?\n)```", readme)
     assert answer == re.findall(r"(?s)```text\n((?:Take|Keep) .+?\n)```", gallery)[:1] != []
 
@@ -64,7 +72,11 @@ def test_the_architecture_names_code_that_exists() -> None:
     code = {path.as_posix(): path.read_text("utf-8") for path in (ROOT / "nas_attn").rglob("*.py")}
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     for owner, name in re.findall(r"[`(](?!nn|optuna|torch|stage2)(\w+)\.(\w+)", page):
-        inside = [text for path, text in code.items() if re.search(rf"/{owner}\b", path) or f"class {owner}" in text]
+        inside = [
+            text
+            for path, text in code.items()
+            if re.search(rf"/{owner}\b", path) or f"class {owner}" in text
+        ]
         known = any(re.search(rf"(def|class) {name}\b", text) for text in inside)
         assert known or any(f"/{owner}/{name}" in path for path in code), f"{owner}.{name}"
 
@@ -78,7 +90,9 @@ def test_index_of_benchmarks_names_every_page() -> None:
 HEAD = ("Question", "Answer", "Key figures", "What it means for you", "Reproduce")
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if "benchmarks" in str(p)], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if "benchmarks" in str(p)], ids=lambda page: page.name
+)
 def test_a_page_of_measurements_begins_with_what_it_says(page: Path) -> None:
     begin = page.read_text("utf-8").split("\n## ")[0]
     assert re.findall(r"^- \*\*(.+?)\*\*: ", begin, re.MULTILINE)[: len(HEAD)] == list(HEAD)

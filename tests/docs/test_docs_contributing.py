@@ -1,4 +1,6 @@
-"""Someone adds a module, a data set, a sampler, a cost, a metric and a latency mode as CONTRIBUTING says, to the letter."""
+"""Someone adds a module, a data set, a sampler, a cost, a metric and a latency mode as CONTRIBUTING
+says, to the letter.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,27 @@ def python(folder: Path, *arguments: str) -> str:
 
 
 def test_module_is_listed_and_can_be_placed(contributed: Path) -> None:
-    command = ["-m", "nas_attn.cli.main", "modules", "lct", "--channels", "64", "--set", "groups=8", "--json"]
+    command = [
+        "-m",
+        "nas_attn.cli.main",
+        "modules",
+        "lct",
+        "--channels",
+        "64",
+        "--set",
+        "groups=8",
+        "--json",
+    ]
     shown = python(contributed, *command)
     assert json.loads(shown)["resolved"] == {"groups": 8}
     assert json.loads(shown)["parameters"] == 128
     code = (
-        "import nas_attn as na, torch; from nas_attn.backbones import build; from nas_attn.recipe import BackboneSection\n"
-        "model = build(BackboneSection(name='resnet8'), input_shape=(3, 32, 32), classes=10).eval()\n"
-        "x = torch.randn(2, 3, 32, 32); before = model(x)\n"
-        "na.attach(model, 'stage2=lct stage3=lct(groups=8)', input_shape=(3, 32, 32)).eval()\n"
-        "print(torch.equal(model(x), before), sum('norm.weight' in n for n in model.state_dict()))"
+        "import nas_attn as na, torch; from nas_attn.backbones import build; from nas_attn.recipe"
+        " import BackboneSection\nmodel = build(BackboneSection(name='resnet8'), input_shape=(3,"
+        " 32, 32), classes=10).eval()\nx = torch.randn(2, 3, 32, 32); before ="
+        " model(x)\nna.attach(model, 'stage2=lct stage3=lct(groups=8)', input_shape=(3, 32,"
+        " 32)).eval()\nprint(torch.equal(model(x), before), sum('norm.weight' in n for n in"
+        " model.state_dict()))"
     )
     assert python(contributed, "-c", code).split() == ["True", "2"]
 
@@ -37,7 +50,18 @@ def test_module_is_listed_and_can_be_placed(contributed: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_tests_of_the_catalogue_take_it_up(contributed: Path) -> None:
-    command = ["-m", "pytest", "tests/attention", "-q", "-k", "lct or every_row", "-p", "no:cacheprovider", "-m", ""]
+    command = [
+        "-m",
+        "pytest",
+        "tests/attention",
+        "-q",
+        "-k",
+        "lct or every_row",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "",
+    ]
     shown = python(contributed, *command)
     assert " failed" not in shown
     assert int(shown.rsplit(" passed", 1)[0].split()[-1]) >= 10
@@ -46,19 +70,45 @@ def test_tests_of_the_catalogue_take_it_up(contributed: Path) -> None:
 OWN = "def depth(network):\n    return sum(1 for _ in network.model.modules())\n"
 
 
-def test_data_set_sampler_cost_metric_and_latency_mode_work_in_a_search(contributed: Path, tmp_path: Path) -> None:
+def test_data_set_sampler_cost_metric_and_latency_mode_work_in_a_search(
+    contributed: Path, tmp_path: Path
+) -> None:
     (contributed / "my_costs.py").write_text(OWN)
     url = f"sqlite:///{tmp_path}/a.db"
-    settings = {"data.name": "stripes", "data.options": "{}", "search.sampler": "one_change", "search.trials": "4"}
+    settings = {
+        "data.name": "stripes",
+        "data.options": "{}",
+        "search.sampler": "one_change",
+        "search.trials": "4",
+    }
     settings |= {"search.baselines": "bare", "search.confirm_seeds": "0", "latency.mode": "traced"}
-    settings |= {"latency.tolerance": "0.9", "latency.session_seconds": "0.1", "training.start": "scratch"}
+    settings |= {
+        "latency.tolerance": "0.9",
+        "latency.session_seconds": "0.1",
+        "training.start": "scratch",
+    }
     settings |= {"training.rungs": "[1]", "backbone.width": "4"}
     settings |= {"objectives": '["worst_class", "energy", "my_costs:depth", "latency"]'}
     options = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    run = ["search", "digits", "--workers", "1", "--threads", "1", "--quiet", "--storage", url, *options]
+    run = [
+        "search",
+        "digits",
+        "--workers",
+        "1",
+        "--threads",
+        "1",
+        "--quiet",
+        "--storage",
+        url,
+        *options,
+    ]
     python(contributed, "-m", "nas_attn.cli.main", *run)
-    shown = python(contributed, "-m", "nas_attn.cli.main", "pareto", "digits", "--storage", url, "--json")
+    shown = python(
+        contributed, "-m", "nas_attn.cli.main", "pareto", "digits", "--storage", url, "--json"
+    )
     front = json.loads(shown)["candidates"]
     costs = [one["cost"] for one in front]
     assert all(0 < cost["energy"] < 1e-3 and cost["my_costs:depth"] > 10 for cost in costs)
-    assert all(0 <= one["values"][0] <= 1 and (one["values"][3] or 1) > 0 for one in front)  # None: a busy machine
+    assert all(
+        0 <= one["values"][0] <= 1 and (one["values"][3] or 1) > 0 for one in front
+    )  # None: a busy machine

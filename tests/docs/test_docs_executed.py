@@ -66,7 +66,9 @@ def with_boxes(shell: Shell) -> None:
 
 
 def with_yolo(shell: Shell) -> None:
-    """A data YAML, and a `.pt` as ultralytics writes it, which is nowhere to be had here but from its own YAML."""
+    """A data YAML, and a `.pt` as ultralytics writes it, which is nowhere to be had here but from
+    its own YAML.
+    """
     for package in ("ultralytics", "onnx", "onnxruntime", "openvino", "ncnn", "pnnx"):
         pytest.importorskip(package, reason=f"{package} is not installed")
     shell.variables |= {
@@ -133,7 +135,9 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(2 * HOUR_S)
-@pytest.mark.parametrize("page", [page for page in RUN if any(not step.reason for step in steps(page))])
+@pytest.mark.parametrize(
+    "page", [page for page in RUN if any(not step.reason for step in steps(page))]
+)
 def test_each_page_can_be_followed(page: str, shell: Shell, request: pytest.FixtureRequest) -> None:
     if page == "CONTRIBUTING.md":
         copy: Path = request.getfixturevalue("contributed")
@@ -151,7 +155,9 @@ def take(shell: Shell, step: Step) -> None:
         path = shell.folder / step.name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(step.text, "utf-8")
-    if step.kind == "python" or (step.kind == "file" and step.name.endswith(".py") and "/" not in step.name):
+    if step.kind == "python" or (
+        step.kind == "file" and step.name.endswith(".py") and "/" not in step.name
+    ):
         path = shell.folder / (step.name or "pasted.py")
         path.write_text(step.text, "utf-8")
         ended = shell.runs([sys.executable, path.name], str(step)).ended(HOUR_S)
@@ -166,7 +172,9 @@ def _command(shell: Shell, step: Step) -> None:
         _look_at_a_dashboard(shell, step)
         return
     running = shell.runs(["bash", "-c", f"{step.text}\n"], str(step))
-    if re.match(r"nas-attn search study\.toml(?! --)", step.text):  # `Ctrl-C stops it`, both pages say
+    if re.match(
+        r"nas-attn search study\.toml(?! --)", step.text
+    ):  # `Ctrl-C stops it`, both pages say
         running.until("trial 0 ").ctrl_c()
         assert "go on with: nas-attn resume study" in running.ended(HOUR_S).check(130).err
         return

@@ -22,7 +22,10 @@ def as_script() -> str:
     text = "\n".join("".join(cell["source"]) for cell in CODE)
     text = re.sub(r"^(\s*)%pip .*$", r"\1pass", text, flags=re.MULTILINE)
     return "import subprocess\n" + re.sub(
-        "^!(.*)$", lambda found: f"subprocess.run({found[1]!r}, shell=True, check=True)", text, flags=re.MULTILINE
+        "^!(.*)$",
+        lambda found: f"subprocess.run({found[1]!r}, shell=True, check=True)",
+        text,
+        flags=re.MULTILINE,
     )
 
 
@@ -40,7 +43,9 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
     for name, first in {"PYTHONPATH": ROOT, "PATH": Path(sys.executable).parent}.items():
-        monkeypatch.setenv(name, f"{first}{os.pathsep}{os.environ.get(name, '')}".rstrip(os.pathsep))
+        monkeypatch.setenv(
+            name, f"{first}{os.pathsep}{os.environ.get(name, '')}".rstrip(os.pathsep)
+        )
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     if find_spec("nbclient") is None or find_spec("ipykernel") is None:
         subprocess.run([sys.executable, "-c", as_script()], cwd=tmp_path, check=True)
@@ -49,8 +54,15 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         import nbformat
 
         book = nbformat.read(ROOT / "docs" / "notebook.ipynb", 4)
-        nbclient.NotebookClient(book, timeout=3600, resources={"metadata": {"path": str(tmp_path)}}).execute()
-        outputs = (output.get("data", {}) for cell in book.cells for output in cell.get("outputs", []))
+        nbclient.NotebookClient(
+            book, timeout=3600, resources={"metadata": {"path": str(tmp_path)}}
+        ).execute()
+        outputs = (
+            output.get("data", {}) for cell in book.cells for output in cell.get("outputs", [])
+        )
         kinds = [kind for data in outputs for kind in data if kind != "text/plain"]
-        assert kinds == ["text/html", *["application/vnd.plotly.v1+json"] * 2], "the study, two figures"
+        assert kinds == [
+            "text/html",
+            *["application/vnd.plotly.v1+json"] * 2,
+        ], "the study, two figures"
     assert (tmp_path / "network.onnx").is_file()

@@ -1,4 +1,6 @@
-"""The documentation site: its references name everything there is, and it is built without a warning."""
+"""The documentation site: its references name everything there is, and it is built without a
+warning.
+"""
 
 import html
 import re
@@ -18,7 +20,10 @@ SITE = runpy.run_path(str(ROOT / "docs" / "write_site.py"))
 def test_the_references_name_everything_there_is() -> None:
     commands, python = SITE["commands"](), SITE["python"]()
     for function in COMMANDS:
-        assert f"## nas-attn {function.__name__.replace('_', '-')}\n\n```text\nUsage: nas-attn " in commands
+        assert (
+            f"## nas-attn {function.__name__.replace('_', '-')}\n\n```text\nUsage: nas-attn "
+            in commands
+        )
     assert "--max-latency-ratio" in commands
     for name in api.__all__:
         assert f"## na.{name}\n" in python
@@ -26,8 +31,13 @@ def test_the_references_name_everything_there_is() -> None:
 
 
 def test_the_picture_of_a_run_says_what_its_source_says() -> None:
-    source, drawn = ((ROOT / "docs/pictures/life-of-a-run").with_suffix(end).read_text() for end in (".mmd", ".svg"))
-    said = re.findall(r"(?: as |\w: |loop )(.+)$", source.partition("sequenceDiagram")[2], re.MULTILINE)
+    source, drawn = (
+        (ROOT / "docs/pictures/life-of-a-run").with_suffix(end).read_text()
+        for end in (".mmd", ".svg")
+    )
+    said = re.findall(
+        r"(?: as |\w: |loop )(.+)$", source.partition("sequenceDiagram")[2], re.MULTILINE
+    )
     drawn = html.unescape(re.sub("<[^>]+>", "", drawn))
     assert len(said) == 21
     assert [text for text in said if text not in drawn] == []
@@ -37,7 +47,11 @@ def test_the_picture_of_a_run_says_what_its_source_says() -> None:
 def test_it_is_built_without_a_warning() -> None:
     pytest.importorskip("mkdocs", reason="mkdocs-material is not installed (extra `dev`)")
     built = subprocess.run(
-        [sys.executable, "docs/write_site.py"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "docs/write_site.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert built.returncode == 0, built.stderr
     assert (ROOT / "build" / "site" / "docs" / "reference" / "commands.html").is_file()

@@ -1,4 +1,6 @@
-"""The examples of the page on one's own trainer that need Lightning or Hugging Face's transformers."""
+"""The examples of the page on one's own trainer that need Lightning or Hugging Face's
+transformers.
+"""
 
 import os
 import sqlite3
@@ -11,18 +13,33 @@ from shell import Shell
 
 PAGE = "docs/evaluator.md"
 COMMAND = f"training.evaluator=command: {sys.executable} my_program.py {{epochs}} {{seed}}"
-SEARCH = [sys.executable, "-m", "nas_attn", "search", "shapes.toml", "--workers", "1", "--set", COMMAND]
+SEARCH = [
+    sys.executable,
+    "-m",
+    "nas_attn",
+    "search",
+    "shapes.toml",
+    "--workers",
+    "1",
+    "--set",
+    COMMAND,
+]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    ("package", "command"), [("lightning", [sys.executable, "my_lightning.py"]), ("transformers", SEARCH)]
+    ("package", "command"),
+    [("lightning", [sys.executable, "my_lightning.py"]), ("transformers", SEARCH)],
 )
-def test_the_trainers_of_others_are_searched_with_and_pruned(tmp_path: Path, package: str, command: list[str]) -> None:
+def test_the_trainers_of_others_are_searched_with_and_pruned(
+    tmp_path: Path, package: str, command: list[str]
+) -> None:
     pytest.importorskip(package, reason=f"{package} is not installed")
     shell = Shell.under(tmp_path)
-    shell.variables["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # where the package may lie
+    shell.variables["PYTHONPATH"] = os.pathsep.join(
+        filter(None, sys.path)
+    )  # where the package may lie
     files(PAGE, shell.folder)
     ended = shell.runs(command, package).ended(1500)
     assert ended.status == 0, ended

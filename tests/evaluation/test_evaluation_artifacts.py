@@ -11,7 +11,13 @@ from typing import BinaryIO
 import pytest
 
 from nas_attn.errors import CheckpointError, LeaseLost, NasAttnWarning
-from nas_attn.evaluation.artifacts import KEPT, FolderArtifacts, RunFiles, read_artifact, write_artifact
+from nas_attn.evaluation.artifacts import (
+    KEPT,
+    FolderArtifacts,
+    RunFiles,
+    read_artifact,
+    write_artifact,
+)
 from nas_attn.storage import Database, StudyStore, connection
 
 
@@ -49,7 +55,9 @@ def newest(store: StudyStore, folder: Path) -> Path:
     return folder / store.checkpoints("run")[0].artifact
 
 
-def test_the_newest_is_handed_out_and_few_are_kept(files: RunFiles, store: StudyStore, folder: Path) -> None:
+def test_the_newest_is_handed_out_and_few_are_kept(
+    files: RunFiles, store: StudyStore, folder: Path
+) -> None:
     assert files.load() is None
     for epoch in range(1, 6):
         files.save(f"epoch {epoch}".encode(), epoch)

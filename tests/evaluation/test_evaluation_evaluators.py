@@ -34,15 +34,27 @@ for epoch in range(1, int(epochs) + 1):
 
 def program(folder: Path, how: str) -> Any:
     (folder / "program.py").write_text(PROGRAM)
-    command = f"command: '{sys.executable}' '{folder / 'program.py'}' {{epochs}} {{placement}} '{{folder}}' {how}"
+    command = (
+        f"command: '{sys.executable}' '{folder / 'program.py'}' {{epochs}} {{placement}}"
+        f" '{{folder}}' {how}"
+    )
     return find_evaluator(command)
 
 
 def test_a_program_tells_its_scores_and_is_ended_where_it_is_pruned(tmp_path: Path) -> None:
     scores = fit(program(tmp_path, "well"), tmp_path / "all", Slot())
     assert [score.metrics for score in scores] == [{"miou": 0.1}, {"miou": 0.3}, {"miou": 0.9}]
-    assert len(fit(program(tmp_path, "slowly"), tmp_path / "two", Slot(), on_rung=lambda s: s.rung < 1)) == 2
-    assert sorted(path.name for path in (tmp_path / "two" / "k-5").iterdir()) == ["reached1", "reached2", "reached3"]
+    assert (
+        len(
+            fit(program(tmp_path, "slowly"), tmp_path / "two", Slot(), on_rung=lambda s: s.rung < 1)
+        )
+        == 2
+    )
+    assert sorted(path.name for path in (tmp_path / "two" / "k-5").iterdir()) == [
+        "reached1",
+        "reached2",
+        "reached3",
+    ]
 
 
 FAILURES = [
@@ -85,7 +97,11 @@ class Judge:
 
 
 def fit(evaluator: Any, folder: Path, slot: Slot, **changes: Any) -> tuple[Score, ...]:
-    usual: dict[str, Any] = {"on_rung": lambda score: True, "stop": lambda: False, "rungs": [1, 3, 9]}
+    usual: dict[str, Any] = {
+        "on_rung": lambda score: True,
+        "stop": lambda: False,
+        "rungs": [1, 3, 9],
+    }
     return EvaluatorTrainer(evaluator, folder=folder, device="cpu").fit(
         nn.Identity(), name="k-5", placement=BARE_NETWORK, seed=5, slot=slot, **(usual | changes)
     )
@@ -94,13 +110,21 @@ def fit(evaluator: Any, folder: Path, slot: Slot, **changes: Any) -> tuple[Score
 def test_rungs_in_turn_with_a_folder_that_stays(tmp_path: Path) -> None:
     judge = Judge()
     scores = fit(judge, tmp_path, Slot())
-    assert [(run.rung, run.epochs, run.new_epochs) for run in judge.runs] == [(0, 1, 1), (1, 3, 2), (2, 9, 6)]
+    assert [(run.rung, run.epochs, run.new_epochs) for run in judge.runs] == [
+        (0, 1, 1),
+        (1, 3, 2),
+        (2, 9, 6),
+    ]
     assert {(run.placement, run.seed, run.device) for run in judge.runs} == {("none", 5, "cpu")}
     assert [score.metrics for score in scores] == [{"miou": 1.0}, {"miou": 3.0}, {"miou": 9.0}]
     assert len({run.folder for run in judge.runs}) == 1
     assert (judge.runs[0].folder / "epochs").read_text() == "9"
     pruned = Judge()
-    assert len(fit(pruned, tmp_path, Slot(), on_rung=lambda score: score.rung < 1)) == len(pruned.runs) == 2
+    assert (
+        len(fit(pruned, tmp_path, Slot(), on_rung=lambda score: score.rung < 1))
+        == len(pruned.runs)
+        == 2
+    )
 
 
 def test_one_that_is_to_stop_leaves_and_goes_on_from_its_own_folder(tmp_path: Path) -> None:
@@ -147,7 +171,9 @@ def test_finished_rungs_are_not_repeated_after_a_restart(tmp_path: Path) -> None
     assert second.runs[0].folder == first.runs[0].folder
 
 
-@pytest.mark.parametrize("answer", [None, 3, {}, [], {"miou": "high"}, {"miou": float("nan")}, {"miou": None}])
+@pytest.mark.parametrize(
+    "answer", [None, 3, {}, [], {"miou": "high"}, {"miou": float("nan")}, {"miou": None}]
+)
 def test_what_is_no_metric_is_refused_by_name(tmp_path: Path, answer: Any) -> None:
     with pytest.raises(TrainingError, match=r"the evaluator returned .* for 'none'"):
         fit(lambda model, run: answer, tmp_path, Slot())
@@ -156,7 +182,11 @@ def test_what_is_no_metric_is_refused_by_name(tmp_path: Path, answer: Any) -> No
 @pytest.mark.parametrize(
     ("raised", "told", "sentence"),
     [
-        (ZeroDivisionError(), TrainingError, "the evaluator raised ZeroDivisionError for 'none': ZeroDivisionError"),
+        (
+            ZeroDivisionError(),
+            TrainingError,
+            "the evaluator raised ZeroDivisionError for 'none': ZeroDivisionError",
+        ),
         (UserError("give a folder"), UserError, "^give a folder"),
     ],
 )
@@ -189,7 +219,9 @@ def test_names_that_name_no_evaluator(name: str) -> None:
         find_evaluator(name)
 
 
-def test_a_network_that_is_needed_is_trained_again_where_its_process_was_killed(tmp_path: Path) -> None:
+def test_a_network_that_is_needed_is_trained_again_where_its_process_was_killed(
+    tmp_path: Path,
+) -> None:
     """Else the test split would be scored by a network that was never trained."""
     slot, judge = Slot(), Judge()
     fit(judge, tmp_path, slot, rungs=[9])
@@ -208,7 +240,12 @@ def test_results_per_image_become_the_accuracy_and_survive_a_restart(tmp_path: P
     (score,) = fit(judge, tmp_path, slot, rungs=[1])
     assert score.metrics == {"miou": 0.5, "accuracy": 0.75}
     assert score.examples == 4
-    assert np.unpackbits(np.frombuffer(score.correct or b"", np.uint8), count=4).tolist() == [1, 0, 1, 1]
+    assert np.unpackbits(np.frombuffer(score.correct or b"", np.uint8), count=4).tolist() == [
+        1,
+        0,
+        1,
+        1,
+    ]
     assert fit(judge, tmp_path, slot, rungs=[1]) == (score,)
 
 
@@ -217,10 +254,18 @@ def test_results_per_image_become_the_accuracy_and_survive_a_restart(tmp_path: P
     [
         ([0.3, 1.0], "one true or false for each image, not an array of shape"),
         ([[True]], r"not an array of shape \(1, 1\)"),
-        ([True, False], r"returned accuracy = 0.9 for 'none', but told run.right that 0.5 of the images are right"),
+        (
+            [True, False],
+            (
+                r"returned accuracy = 0.9 for 'none', but told run.right that 0.5 of the images are"
+                r" right"
+            ),
+        ),
     ],
 )
-def test_results_per_image_that_are_none_are_refused(tmp_path: Path, flags: Any, message: str) -> None:
+def test_results_per_image_that_are_none_are_refused(
+    tmp_path: Path, flags: Any, message: str
+) -> None:
     def judge(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
         run.right(flags)
         return {"accuracy": 0.9}

@@ -1,4 +1,6 @@
-"""A search for an int8 runtime: latency and accuracy of the quantized network, and what is said of them."""
+"""A search for an int8 runtime: latency and accuracy of the quantized network, and what is said of
+them.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,14 @@ TABLE = {
 
 
 @pytest.mark.slow
-def test_a_study_is_searched_by_the_accuracy_in_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_is_searched_by_the_accuracy_in_int8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("openvino")
     monkeypatch.chdir(tmp_path)
-    study = na.search(recipe_from(TABLE, where="here"), say=lambda line: None, device="cpu", threads=1)
+    study = na.search(
+        recipe_from(TABLE, where="here"), say=lambda line: None, device="cpu", threads=1
+    )
     views = [view for view in study.candidates() if view.state == "scored"]
     assert len(views) == 2
     for view in views:
@@ -50,11 +56,16 @@ def test_a_gain_that_does_not_survive_int8_is_said_so() -> None:
         1: {"accuracy": 0.9, "accuracy_int8": 0.8},
         2: {"accuracy": 0.9},
     }
-    bare = {0: {"accuracy": 0.8, "accuracy_int8": 0.81}, 1: {"accuracy": 0.8, "accuracy_int8": 0.81}}
+    bare = {
+        0: {"accuracy": 0.8, "accuracy_int8": 0.81},
+        1: {"accuracy": 0.8, "accuracy_int8": 0.81},
+    }
     said = in_int8("openvino-int8", "accuracy", best, bare)
     assert "-1.00" in said
     assert "+10.00" in said
     assert "2 runs" in said
     assert "does not survive" in said
-    assert "survive" not in in_int8("openvino-int8", "accuracy", best, {0: {"accuracy": 0.8, "accuracy_int8": 0.7}})
+    assert "survive" not in in_int8(
+        "openvino-int8", "accuracy", best, {0: {"accuracy": 0.8, "accuracy_int8": 0.7}}
+    )
     assert in_int8("openvino-int8", "accuracy", best, {0: {"accuracy": 0.8}}) == ""

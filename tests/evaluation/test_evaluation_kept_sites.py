@@ -17,7 +17,11 @@ from nas_attn.study.opening import OpenStudy
 class Block(nn.Module):
     def __init__(self, i: int, o: int) -> None:
         super().__init__()
-        self.one, self.two, self.side = nn.Conv2d(i, o, 3, padding=1), nn.Conv2d(o, o, 3, padding=1), nn.Conv2d(i, o, 1)
+        self.one, self.two, self.side = (
+            nn.Conv2d(i, o, 3, padding=1),
+            nn.Conv2d(o, o, 3, padding=1),
+            nn.Conv2d(i, o, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = functional.relu(self.two(functional.relu(self.one(x))) + self.side(x))
@@ -25,7 +29,9 @@ class Block(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Two sizes down, one up again: the third block has the first one's shape and is in the neck."""
+    """Two sizes down, one up again: the third block has the first one's shape and is in the
+    neck.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,10 +85,17 @@ def with_other_sites(opened: OpenStudy) -> None:
 def test_a_study_goes_by_the_sites_that_it_began_with(tmp_path: Path) -> None:
     opened = begun(tmp_path)
     kept = kept_sites(opened.store)
-    assert [site.name for site in kept.sites if "." not in site.name] == ["stage1", "stage2", "neck1"]
+    assert [site.name for site in kept.sites if "." not in site.name] == [
+        "stage1",
+        "stage2",
+        "neck1",
+    ]
     assert [point.path for point, _ in read(opened, "stage1=eca").modules] == ["blocks.0.two"]
     with_other_sites(opened)
-    assert [point.path for point, _ in read(opened, "stage1=eca").modules] == ["blocks.0.two", "blocks.2.two"]
+    assert [point.path for point, _ in read(opened, "stage1=eca").modules] == [
+        "blocks.0.two",
+        "blocks.2.two",
+    ]
     plan = study_plan(opened.store, study.searching.plan_recipe(opened.recipe, build=Hourglass))
     assert list(plan.space.parameters) == ["stage1", "stage2"]
 
@@ -90,5 +103,7 @@ def test_a_study_goes_by_the_sites_that_it_began_with(tmp_path: Path) -> None:
 def test_their_maps_are_those_of_the_images_at_hand(tmp_path: Path) -> None:
     opened = begun(tmp_path)
     plan = study.searching.plan_recipe(recipe(side=32), build=Hourglass, store=opened.store)
-    assert {(p.channels, p.height, p.width) for _, points in plan.sites[0].points for p in points} == {(8, 32, 32)}
+    assert {
+        (p.channels, p.height, p.width) for _, points in plan.sites[0].points for p in points
+    } == {(8, 32, 32)}
     assert kept_sites(opened.store).input_shape == (1, 16, 16)

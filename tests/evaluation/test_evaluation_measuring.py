@@ -38,7 +38,9 @@ def recipe(**latency: object) -> Recipe:
 
 
 def store(tmp_path: Path, made: Recipe) -> StudyStore:
-    return Database(f"sqlite:///{tmp_path / 'nas_attn.db'}").create_study("here", recipe=made.to_json(), versions={})
+    return Database(f"sqlite:///{tmp_path / 'nas_attn.db'}").create_study(
+        "here", recipe=made.to_json(), versions={}
+    )
 
 
 def test_a_study_pins_its_machine(tmp_path: Path) -> None:
@@ -46,12 +48,16 @@ def test_a_study_pins_its_machine(tmp_path: Path) -> None:
     plan, kept = searching.plan_recipe(made), store(tmp_path, made)
     assert Measurer(plan, kept, seed=0).fits
     assert kept.fingerprint == to_text(fingerprint(made.latency))
-    other = Database(f"sqlite:///{tmp_path / 'other.db'}").create_study("here", recipe=made.to_json(), versions={})
+    other = Database(f"sqlite:///{tmp_path / 'other.db'}").create_study(
+        "here", recipe=made.to_json(), versions={}
+    )
     other.set_fingerprint_once(to_text(ELSEWHERE))
     assert not Measurer(plan, other, seed=0).fits
 
 
-def test_a_worker_elsewhere_trains_and_leaves_the_measuring_to_one_that_fits(tmp_path: Path) -> None:
+def test_a_worker_elsewhere_trains_and_leaves_the_measuring_to_one_that_fits(
+    tmp_path: Path,
+) -> None:
     opened = create_study(recipe(), f"sqlite:///{tmp_path / 'nas_attn.db'}")
     opened.store.set_fingerprint_once(to_text(ELSEWHERE))
     stop = threading.Event()
@@ -69,14 +75,18 @@ def test_a_worker_elsewhere_trains_and_leaves_the_measuring_to_one_that_fits(tmp
         assert opened.store.candidate(row.key).state == "running", "told without a latency"
         assert opened.store.sessions() == []
         sample = SessionSample(row.key, 0.2, 2.4, 0.2, 2.4, 50)
-        opened.store.add_session(Session(ELSEWHERE, {}, 0.0, 1.0, 2.0, 0.0, (sample,)))  # the machine that fits
+        opened.store.add_session(
+            Session(ELSEWHERE, {}, 0.0, 1.0, 2.0, 0.0, (sample,))
+        )  # the machine that fits
         worker.join(timeout=60)
         assert not worker.is_alive()
     finally:
         stop.set()
         worker.join()
     assert opened.store.candidate(row.key).state == "scored"
-    assert opened.book.values()[row.trial][1] == pytest.approx(estimate(opened.store.sessions())[row.key].ratio)
+    assert opened.book.values()[row.trial][1] == pytest.approx(
+        estimate(opened.store.sessions())[row.key].ratio
+    )
 
 
 @pytest.fixture
@@ -141,7 +151,9 @@ def test_a_network_that_cannot_be_timed_costs_neither_its_companions_nor_the_stu
     assert len(kept.sessions()) == before + 2
 
 
-def test_a_candidate_that_cannot_be_timed_fails_and_the_search_goes_on(tmp_path: Path, not_timed: str) -> None:
+def test_a_candidate_that_cannot_be_timed_fails_and_the_search_goes_on(
+    tmp_path: Path, not_timed: str
+) -> None:
     table = recipe().model_dump(mode="json")
     table["search"] |= {"trials": 2, "baselines": "bare"}
     made = recipe_from(table, where="test")

@@ -24,12 +24,18 @@ from nas_attn.study.stopping import interruptible
 
 
 def run(evaluate, log: OutputLog | None, folder: Path) -> None:
-    of = {"name": "k", "placement": ResolvedPlacement((), parse("stage1=se"), "paper", "k"), "seed": 3}
+    of = {
+        "name": "k",
+        "placement": ResolvedPlacement((), parse("stage1=se"), "paper", "k"),
+        "seed": 3,
+    }
     trainer = EvaluatorTrainer(evaluate, folder=folder, device="cpu", log=log)
     trainer.fit(nn.Identity(), **of, rungs=[1, 4], slot=Slot(), on_rung=bool, stop=bool)
 
 
-def test_all_ways_to_print_end_in_the_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_all_ways_to_print_end_in_the_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     said: list[str] = []
     log = OutputLog(tmp_path / "logs" / "w.log", said.append)
     logger = logging.getLogger("an evaluator's")
@@ -50,7 +56,16 @@ def test_all_ways_to_print_end_in_the_file(tmp_path: Path, capfd: pytest.Capture
     print("on the terminal again")
     os.write(2, b"on its stderr, too\n")
     written = log.path.read_text()
-    ways = ["print", "stderr", "a logger", "descriptor 1", "descriptor 2", "C, held back", "a child", "its stderr"]
+    ways = [
+        "print",
+        "stderr",
+        "a logger",
+        "descriptor 1",
+        "descriptor 2",
+        "C, held back",
+        "a child",
+        "its stderr",
+    ]
     assert [written.count(f"by {way}\n") for way in ways] == [2] * len(ways)
     assert written.count("--- ") == 2
     assert "stage1=se, seed 3, to 4 epochs" in written
@@ -65,7 +80,9 @@ def test_a_failure_names_the_file_and_leaves_its_traceback_there(tmp_path: Path)
         print("epoch 1 of 3")
         raise ZeroDivisionError("nothing to divide by\nsecond line")
 
-    with pytest.raises(TrainingError, match=r"'stage1=se': nothing to divide by \(more in .*w\.log\)$"):
+    with pytest.raises(
+        TrainingError, match=r"'stage1=se': nothing to divide by \(more in .*w\.log\)$"
+    ):
         run(evaluate, log, tmp_path)
     assert "epoch 1 of 3" in log.path.read_text()
     assert "in evaluate" in log.path.read_text()
@@ -83,8 +100,11 @@ def test_silence_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not said
 
 
-@pytest.mark.slow  # after tests that load OpenVINO in the same process, this signal has ended the whole process
-def test_the_first_interrupt_is_heard_on_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+# after tests that load OpenVINO in the same process, this signal has ended the whole process
+@pytest.mark.slow
+def test_the_first_interrupt_is_heard_on_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     stop = threading.Event()
     log = OutputLog(tmp_path / "w.log", lambda line: None)
     with interruptible(stop, print), log.taking("a run"):

@@ -1,4 +1,6 @@
-"""A score without the candidate's attention is an error with the module's name, from whoever trained it."""
+"""A score without the candidate's attention is an error with the module's name, from whoever
+trained it.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,19 @@ from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer, requi
 from nas_attn.records import Choice, Point, ResolvedPlacement
 
 SHAPE = (3, 8, 8)
-PLACED = ResolvedPlacement(((Point("1", 4, 8, 8), (Choice("eca"), Choice("simam"))),), "", "identity", "")
+PLACED = ResolvedPlacement(
+    ((Point("1", 4, 8, 8), (Choice("eca"), Choice("simam"))),), "", "identity", ""
+)
 
 
 def network() -> nn.Module:
     torch.manual_seed(0)
     layers = nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2),
     )
     return layers.eval()
 
@@ -38,19 +46,25 @@ def candidate() -> nn.Module:
     [
         (lambda model: network(), "eca at '1.nas_attn.0' is not in it"),
         (lambda model: na.detach(copy.deepcopy(model)), "eca at '1.nas_attn.0' is not in it"),
-        (lambda model: nn.Sequential(model[0], nn.ReLU(), *model[2:]), "eca at '1.nas_attn.0' is not in it"),
+        (
+            lambda model: nn.Sequential(model[0], nn.ReLU(), *model[2:]),
+            "eca at '1.nas_attn.0' is not in it",
+        ),
         (lambda model: Ignoring(model), "eca at '1.nas_attn.0' did not run"),
         (lambda model: Hiding(model), "eca at '1.nas_attn.0' has no effect on its output"),
     ],
     ids=["built anew", "detached", "rebuilt", "not run", "no effect"],
 )
 def test_a_network_without_its_attention_is_told(rebuild: Any, words: str) -> None:
-    with pytest.raises(TrainingError, match=f"^attention took no part in the scored network: {words}; .*run.scored"):
+    with pytest.raises(
+        TrainingError, match=f"^attention took no part in the scored network: {words}; .*run.scored"
+    ):
         require_participation(rebuild(candidate()), PLACED, SHAPE)
 
 
 @pytest.mark.parametrize(
-    "wrap", [copy.deepcopy, nn.DataParallel, lambda m: nn.Sequential(m, nn.Softmax(1)), torch.compile]
+    "wrap",
+    [copy.deepcopy, nn.DataParallel, lambda m: nn.Sequential(m, nn.Softmax(1)), torch.compile],
 )
 def test_copies_and_wrappers_are_looked_into_and_a_collapsed_network_is_scored(wrap: Any) -> None:
     model = candidate()
@@ -93,8 +107,19 @@ def test_an_evaluator_names_the_network_that_it_scored(tmp_path: Path, tells: bo
 
     trainer = EvaluatorTrainer(evaluate, folder=tmp_path, device="cpu")
     seen: list[nn.Module | None] = []
-    run: dict[str, Any] = {"name": "k-0", "placement": PLACED, "seed": 0, "rungs": [1, 2], "slot": MemorySlot()}
-    trainer.fit(candidate(), **run, on_rung=lambda score: not seen.append(trainer.network), stop=lambda: False)
+    run: dict[str, Any] = {
+        "name": "k-0",
+        "placement": PLACED,
+        "seed": 0,
+        "rungs": [1, 2],
+        "slot": MemorySlot(),
+    }
+    trainer.fit(
+        candidate(),
+        **run,
+        on_rung=lambda score: not seen.append(trainer.network),
+        stop=lambda: False,
+    )
     assert seen == ([built, None] if tells else [None, None])
 
 
@@ -109,7 +134,9 @@ def evaluate(model, run):
 """
 
 
-def test_such_a_candidate_fails_and_the_others_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_such_a_candidate_fails_and_the_others_are_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "rebuilding.py").write_text(EVALUATOR)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -134,8 +161,13 @@ def test_such_a_candidate_fails_and_the_others_are_scored(tmp_path: Path, monkey
         say=lambda line: None,
     )
     states = {str(view.placement): (view.state, view.reason) for view in study.candidates()}
-    failed = {placement: reason for placement, (state, reason) in states.items() if state == "failed"}
+    failed = {
+        placement: reason for placement, (state, reason) in states.items() if state == "failed"
+    }
     assert len(states) == 3
     assert [placement for placement in failed if "simam" not in placement] == []
     (reason,) = failed.values()
-    assert "attention took no part in the scored network: simam at 'layer1.0.bn2.nas_attn.0' is not in it" in reason
+    assert (
+        "attention took no part in the scored network: simam at 'layer1.0.bn2.nas_attn.0' is not"
+        " in it" in reason
+    )

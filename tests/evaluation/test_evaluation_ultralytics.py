@@ -1,4 +1,6 @@
-"""Detectors of ultralytics, trained by its own trainer from rung to rung: the attention takes part, a stop changes nothing."""
+"""Detectors of ultralytics, trained by its own trainer from rung to rung: the attention takes part,
+a stop changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,13 @@ TABLE: dict[str, Any] = {
     "space": {"name": "one", "choices": {"eca": {}}},
     "backbone": {"name": "ultralytics:yolo11n.yaml"},
     "data": {"name": "digits", "options": OPTIONS, "size": 32},
-    "training": {"start": "scratch", "rungs": [1, 2], "batch_size": 10, "learning_rate": 0.01, "precision": "float32"},
+    "training": {
+        "start": "scratch",
+        "rungs": [1, 2],
+        "batch_size": 10,
+        "learning_rate": 0.01,
+        "precision": "float32",
+    },
 }
 
 
@@ -49,12 +57,17 @@ def test_the_task_says_what_is_sought() -> None:
 @pytest.mark.parametrize(
     ("sections", "said"),
     [
-        ({"training": {"start": "backbone"}}, "training.start = 'scratch', or 'pretrained' with weights = 'default'"),
+        (
+            {"training": {"start": "backbone"}},
+            "training.start = 'scratch', or 'pretrained' with weights = 'default'",
+        ),
         ({"training": {"loss": "CrossEntropyLoss"}}, "training.loss is not supported"),
         ({"training": {"augment": [{"name": "flip"}]}}, "training.augment is not supported"),
     ],
 )
-def test_what_ultralytics_does_its_own_way_is_not_asked_for(sections: dict[str, Any], said: str) -> None:
+def test_what_ultralytics_does_its_own_way_is_not_asked_for(
+    sections: dict[str, Any], said: str
+) -> None:
     with pytest.raises(RecipeError, match=said):
         recipe_from(changed(**sections), where="it")
 
@@ -68,7 +81,9 @@ OURS: dict[str, Any] = {
 
 def test_torchvisions_detectors_are_trained_here_from_any_start() -> None:
     for start in ("scratch", "backbone"):
-        recipe = recipe_from({**OURS, "training": {"start": start, "augment": [{"name": "flip"}]}}, where="it")
+        recipe = recipe_from(
+            {**OURS, "training": {"start": start, "augment": [{"name": "flip"}]}}, where="it"
+        )
         assert tasks.of(recipe).own_trainer
         assert recipe.objectives == ["map50_95", "latency"]
     assert tasks.of(recipe).data_section(recipe).size == 320
@@ -79,16 +94,25 @@ def test_torchvisions_detectors_are_trained_here_from_any_start() -> None:
 @pytest.mark.parametrize(
     ("sections", "said"),
     [
-        ({"backbone": {"name": "resnet8"}}, "'resnet8'.*torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"),
+        (
+            {"backbone": {"name": "resnet8"}},
+            "'resnet8'.*torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
+        ),
         ({"backbone": {"name": "timm:resnet18"}}, "backbone.name = 'timm:resnet18'"),
         (
             {"data": {"name": "yolo:a.yaml"}},
             "'yolo:a.yaml' has no boxes for 'torchvision:.*': give digits or coco:FOLDER",
         ),
         ({"data": {"name": "digits", "coco": {}}}, "data: coco .*'digits'"),
-        ({"training": {"augment": [{"name": "mixup", "alpha": 0.2}]}}, "mixup in training.augment is not supported"),
+        (
+            {"training": {"augment": [{"name": "mixup", "alpha": 0.2}]}},
+            "mixup in training.augment is not supported",
+        ),
         ({"training": {"execution": "compile"}}, r"training\.execution is not supported"),
-        ({"data": {"name": "coco:drones", "mean": [0.5] * 3, "std": [0.5] * 3}}, r"data\.mean is not supported"),
+        (
+            {"data": {"name": "coco:drones", "mean": [0.5] * 3, "std": [0.5] * 3}},
+            r"data\.mean is not supported",
+        ),
     ],
 )
 def test_what_no_detector_of_ours_can_be_is_said(sections: dict[str, Any], said: str) -> None:
@@ -109,7 +133,9 @@ def test_the_digits_boxes_are_those_of_their_masks() -> None:
         assert mask.max() == label + 1
         box = [x - width / 2, x + width / 2, y - height / 2, y + height / 2]
         drawn = [columns.min(), columns.max() + 1, rows.min(), rows.max() + 1]
-        assert [32 * edge for edge in box] == pytest.approx([float(edge) for edge in drawn], abs=1e-3)
+        assert [32 * edge for edge in box] == pytest.approx(
+            [float(edge) for edge in drawn], abs=1e-3
+        )
     before = path.stat().st_mtime_ns
     assert boxes.data_file(section).stat().st_mtime_ns == before, "made once"
 
@@ -168,11 +194,17 @@ def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> No
     (tmp_path / "b" / "rung0.pt").write_bytes((tmp_path / "a" / "rung0.pt").read_bytes())
     again, _ = reached(fresh, "b", 1)
     assert again == second
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), fresh.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), fresh.state_dict().values(), strict=True)
+    )
     state = torch.load(tmp_path / "a" / "rung1.pt", weights_only=True)
     assert state["epochs"] == 2
     assert reached(model, "a", 1, "test")[0].keys() == first.keys()
-    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (threads, False)
+    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (
+        threads,
+        False,
+    )
 
 
 @pytest.mark.slow
@@ -180,7 +212,12 @@ def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> No
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("name", "task"),
-    [("yolo11n-seg", "segment"), ("yolo11n-pose", "pose"), ("yolo11n-obb", "obb"), ("rtdetr-resnet50", "detect")],
+    [
+        ("yolo11n-seg", "segment"),
+        ("yolo11n-pose", "pose"),
+        ("yolo11n-obb", "obb"),
+        ("rtdetr-resnet50", "detect"),
+    ],
 )
 def test_other_heads_are_trained_and_scored_by_what_ultralytics_has_for_them(
     name: str, task: str, tmp_path: Path
@@ -190,7 +227,9 @@ def test_other_heads_are_trained_and_scored_by_what_ultralytics_has_for_them(
     from nas_attn.evaluation.ultralytics import detector_evaluator
 
     data = {"name": f"yolo:{discs(tmp_path / 'discs', task)}", "size": 64}
-    recipe = recipe_from({**TABLE, "backbone": {"name": f"ultralytics:{name}.yaml"}, "data": data}, where="it")
+    recipe = recipe_from(
+        {**TABLE, "backbone": {"name": f"ultralytics:{name}.yaml"}, "data": data}, where="it"
+    )
     model, evaluate = attended(recipe, 64, 1), detector_evaluator(recipe)
     for split in ("validation", "test"):
         run = EvaluatorRun("it", 0, 1, 1, 3, tmp_path, "cpu", split)
@@ -201,4 +240,6 @@ def test_other_heads_are_trained_and_scored_by_what_ultralytics_has_for_them(
 def test_what_finds_no_boxes_is_no_detector() -> None:
     pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
     with pytest.raises(BackboneError, match="task '"):
-        attended(recipe_from(changed(backbone={"name": "ultralytics:yolo11n-cls.yaml"}), where="it"))
+        attended(
+            recipe_from(changed(backbone={"name": "ultralytics:yolo11n-cls.yaml"}), where="it")
+        )

@@ -42,7 +42,12 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def search(**changes: Any) -> na.Study:
     return na.search(
-        "tiny.toml", overrides=changes.pop("overrides", None), say=lambda line: None, device="cpu", threads=1, **changes
+        "tiny.toml",
+        overrides=changes.pop("overrides", None),
+        say=lambda line: None,
+        device="cpu",
+        threads=1,
+        **changes,
     )
 
 
@@ -58,9 +63,13 @@ def test_a_damaged_backbone_is_trained_again(tiny: Path) -> None:
     search(trials=1)
     opened = opened_there(tiny)
     kept = {
-        row.artifact for view in opened.store.candidates() for row in opened.store.checkpoints(f"weights:{view.key}")
+        row.artifact
+        for view in opened.store.candidates()
+        for row in opened.store.checkpoints(f"weights:{view.key}")
     }
-    backbones = [path for path in opened.folder.iterdir() if path.is_file() and path.name not in kept]
+    backbones = [
+        path for path in opened.folder.iterdir() if path.is_file() and path.name not in kept
+    ]
     assert len(backbones) == 2
     for backbone in backbones:
         blob = bytearray(backbone.read_bytes())
@@ -75,12 +84,18 @@ def test_a_damaged_backbone_is_trained_again(tiny: Path) -> None:
     assert "it is trained again" in output
     assert [row.state for row in opened.store.candidates()].count("scored") == 2
     metrics = [score.score.metrics for score in opened.store.scores(BACKBONE)]
-    assert metrics[: len(before)] == [score.score.metrics for score in before], "the same training, the same backbone"
+    assert metrics[: len(before)] == [score.score.metrics for score in before], (
+        "the same training, the same backbone"
+    )
 
 
 def test_limits_on_latency_keep_candidates_from_training(tiny: Path) -> None:
     # A space that may remove attention might be faster than the backbone.
-    space = {"name": "own", "sites": {"originals": "search"}, "choices": {"se": {"reduction": [4]}, "simam": {}}}
+    space = {
+        "name": "own",
+        "sites": {"originals": "search"},
+        "choices": {"se": {"reduction": [4]}, "simam": {}},
+    }
     changes = {
         "limits.max_latency_ratio": 0.5,
         "space": space,
@@ -93,7 +108,10 @@ def test_limits_on_latency_keep_candidates_from_training(tiny: Path) -> None:
         pytest.skip(f"this machine is too busy to measure on: {error}")
     views = study.candidates()
     assert [view.state for view in views] == ["infeasible"] * 3
-    assert all("is above limits.max_latency_ratio = 0.5" in view.reason and not view.scores for view in views)
+    assert all(
+        "is above limits.max_latency_ratio = 0.5" in view.reason and not view.scores
+        for view in views
+    )
     with pytest.raises(StudyError, match="Nothing is recommended"):
         study.best()
     assert study.report().is_file()
@@ -101,10 +119,14 @@ def test_limits_on_latency_keep_candidates_from_training(tiny: Path) -> None:
 
 @pytest.mark.parametrize("objectives", [["loss"], ["params", "memory"]])
 def test_objectives_in_other_combinations(tiny: Path, objectives: list[str]) -> None:
-    study = search(objectives=objectives, overrides={"training.start": "scratch", "training.rungs": [1]})
+    study = search(
+        objectives=objectives, overrides={"training.start": "scratch", "training.rungs": [1]}
+    )
     views = scored(study)
     assert len(views) == 3
-    assert all(len(view.values) == len(objectives) and None not in view.values for view in views.values())
+    assert all(
+        len(view.values) == len(objectives) and None not in view.values for view in views.values()
+    )
     front = study.front()
     assert front
     if len(objectives) == 1:

@@ -1,4 +1,6 @@
-"""A detector like torchvision's taken home: ONNX of the whole, its choice of boxes included, and what cannot be."""
+"""A detector like torchvision's taken home: ONNX of the whole, its choice of boxes included, and
+what cannot be.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def made() -> torch.nn.Module:
     return model
 
 
-def test_onnx_chooses_the_same_boxes_and_a_file_without_its_attention_is_noticed(tmp_path: Path) -> None:
+def test_onnx_chooses_the_same_boxes_and_a_file_without_its_attention_is_noticed(
+    tmp_path: Path,
+) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
     model = made()
@@ -54,12 +58,26 @@ def test_onnx_chooses_the_same_boxes_and_a_file_without_its_attention_is_noticed
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'torch'"):
-        write(formats.single_output(made(), SHAPE), tmp_path / "net.pt2", "torch", input_shape=SHAPE, notes={})
+        write(
+            formats.single_output(made(), SHAPE),
+            tmp_path / "net.pt2",
+            "torch",
+            input_shape=SHAPE,
+            notes={},
+        )
 
 
 def test_boxes_of_several_images_are_one_table() -> None:
-    one = {"boxes": torch.ones(2, 4), "scores": torch.tensor([0.9, 0.8]), "labels": torch.tensor([1, 2])}
-    none = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.int64)}
+    one = {
+        "boxes": torch.ones(2, 4),
+        "scores": torch.tensor([0.9, 0.8]),
+        "labels": torch.tensor([1, 2]),
+    }
+    none = {
+        "boxes": torch.zeros(0, 4),
+        "scores": torch.zeros(0),
+        "labels": torch.zeros(0, dtype=torch.int64),
+    }
     table = scoring.boxes([one, none])
     assert table.shape == (2, 2, 6)
     assert table[0, 1].tolist() == pytest.approx([1, 1, 1, 1, 0.8, 2])

@@ -1,4 +1,6 @@
-"""A detector taken home: a `.pt` that ultralytics loads and validates alike, ONNX of the whole network, what cannot be."""
+"""A detector taken home: a `.pt` that ultralytics loads and validates alike, ONNX of the whole
+network, what cannot be.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,16 @@ def _ultralytics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(section: BackboneSection = SECTION) -> tuple[nn.Module, Described, torch.Tensor]:
-    """A detector with something to say, its description, and what it answers without its attention."""
+    """A detector with something to say, its description, and what it answers without its
+    attention.
+    """
     torch.manual_seed(0)
     model = backbones.build(section, input_shape=SHAPE, classes=10).train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0  # statistics of the one batch: a fresh network's let nothing through to the end
+            module.momentum = (
+                1.0  # statistics of the one batch: a fresh network's let nothing through to the end
+            )
     with torch.no_grad():
         model(torch.rand(4, *SHAPE))
     bare = answer(model)
@@ -53,7 +59,11 @@ def made(section: BackboneSection = SECTION) -> tuple[nn.Module, Described, torc
     na.attach(model, PLACEMENT, input_shape=SHAPE, init="paper")
     names = tuple(f"digit {number}" for number in range(10))
     described = Described(
-        section, resolved, SHAPE, Interface(names, *UNCHANGED, tuple(bare.shape[1:])), find("detection", section.name)
+        section,
+        resolved,
+        SHAPE,
+        Interface(names, *UNCHANGED, tuple(bare.shape[1:])),
+        find("detection", section.name),
     )
     return model.eval(), described, bare
 
@@ -69,7 +79,11 @@ def answer(model: nn.Module) -> torch.Tensor:
 
 def written(folder: Path, format_: str) -> tuple[nn.Module, torch.Tensor, Path]:
     model, described, bare = made()
-    return model, bare, write(model, folder / "net.pt", format_, input_shape=SHAPE, notes={}, described=described)
+    return (
+        model,
+        bare,
+        write(model, folder / "net.pt", format_, input_shape=SHAPE, notes={}, described=described),
+    )
 
 
 def test_ultralytics_loads_and_validates_it_with_its_attention(tmp_path: Path) -> None:
@@ -101,25 +115,35 @@ def test_ultralytics_loads_and_validates_it_with_its_attention(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["yolo11n", "yolo26n", "yolo11n-seg", "rtdetr-resnet50"])
 def test_a_file_without_its_attention_is_noticed(tmp_path: Path, name: str) -> None:
-    """YOLO26 and RT-DETR choose their boxes themselves; of the others' boxes and scores, the sides are larger by far."""
+    """YOLO26 and RT-DETR choose their boxes themselves; of the others' boxes and scores, the sides
+    are larger by far.
+    """
     for package in ("onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="the onnx extra is not installed")
     model, described, _ = made(BackboneSection(name=f"ultralytics:{name}.yaml"))
     given = Answer(model).eval()
-    whole = write(given, tmp_path / "a.onnx", "onnx", input_shape=SHAPE, notes={}, described=described)
+    whole = write(
+        given, tmp_path / "a.onnx", "onnx", input_shape=SHAPE, notes={}, described=described
+    )
     found = check_onnx(whole, given, [images()])
     assert found is not None
     assert found.difference is not None
     assert found.difference < 1e-4
-    assert [file.name for file in tmp_path.iterdir() if file.suffix in (".pt", ".onnx")] == ["a.onnx"]
+    assert [file.name for file in tmp_path.iterdir() if file.suffix in (".pt", ".onnx")] == [
+        "a.onnx"
+    ]
     lacking = Answer(na.detach(copy.deepcopy(model))).eval()
-    bare = write(lacking, tmp_path / "b.onnx", "onnx", input_shape=SHAPE, notes={}, described=described)
+    bare = write(
+        lacking, tmp_path / "b.onnx", "onnx", input_shape=SHAPE, notes={}, described=described
+    )
     with pytest.raises(OperationError, match=r"\.onnx'"):
         check_onnx(bare, given, [images()])
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
-    with pytest.raises(OperationError, match=r"'python' is not for a detector.* take ultralytics, onnx or weights"):
+    with pytest.raises(
+        OperationError, match=r"'python' is not for a detector.* take ultralytics, onnx or weights"
+    ):
         written(tmp_path, "python")
     with pytest.raises(UserError, match="'ultralytics'"):
         write(nn.Conv2d(3, 3, 1), tmp_path / "x.pt", "ultralytics", input_shape=SHAPE, notes={})

@@ -1,4 +1,6 @@
-"""Each format is read back by the program it is for, and computes the same at another batch size."""
+"""Each format is read back by the program it is for, and computes the same at another batch
+size.
+"""
 
 import json
 from pathlib import Path
@@ -14,13 +16,18 @@ from nas_attn import backbones, errors, export, recipe
 from nas_attn.export.formats import find_format
 
 SHAPE = (1, 12, 12)
-NOTES = {"study": "digits", "placement": "stage1=se(reduction=4) stage2=ela(kernel_size=7, groups=1)"}
+NOTES = {
+    "study": "digits",
+    "placement": "stage1=se(reduction=4) stage2=ela(kernel_size=7, groups=1)",
+}
 PLACEMENT = "stage1=se(reduction=4) stage2=ela(kernel_size=7, groups=4) stage3=coord(reduction=4)"
 
 
 def network(seed: int) -> nn.Module:
     torch.manual_seed(seed)
-    bare = backbones.build(recipe.BackboneSection(name="resnet8", width=8), input_shape=SHAPE, classes=4)
+    bare = backbones.build(
+        recipe.BackboneSection(name="resnet8", width=8), input_shape=SHAPE, classes=4
+    )
     return na.attach(bare, PLACEMENT, input_shape=SHAPE, init="paper").eval()
 
 
@@ -34,7 +41,11 @@ def model() -> nn.Module:
 
 
 def test_a_name_or_the_ending_of_a_file_gives_the_format() -> None:
-    assert [find_format("", file=file).name for file in ("m.ONNX", "m.pth", "m")] == ["onnx", "weights", "weights"]
+    assert [find_format("", file=file).name for file in ("m.ONNX", "m.pth", "m")] == [
+        "onnx",
+        "weights",
+        "weights",
+    ]
     for name, file in (("weights", "m.onnx"), ("", "m.pdf"), ("tflite", "m")):
         with pytest.raises(errors.UserError, match="onnx"):
             find_format(name, file=file)
@@ -45,7 +56,9 @@ def computed(model: Any, x: Tensor) -> Tensor:
         return model(x)
 
 
-BATCHES = [torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(3)) for count in (1, 5)]
+BATCHES = [
+    torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(3)) for count in (1, 5)
+]
 
 
 def written(model: nn.Module, folder: Path, format_: str) -> Path:
@@ -76,8 +89,12 @@ def test_a_program_of_torch_export(model: nn.Module, tmp_path: Path) -> None:
 def test_onnx_through_onnx_runtime(model: nn.Module, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
-    session = runtime.InferenceSession(str(written(model, tmp_path, "onnx")), providers=["CPUExecutionProvider"])
-    assert [(entry.name, entry.shape[1:]) for entry in session.get_inputs()] == [("image", list(SHAPE))]
+    session = runtime.InferenceSession(
+        str(written(model, tmp_path, "onnx")), providers=["CPUExecutionProvider"]
+    )
+    assert [(entry.name, entry.shape[1:]) for entry in session.get_inputs()] == [
+        ("image", list(SHAPE))
+    ]
     for x in BATCHES:
         (output,) = session.run(None, {"image": x.numpy()})
         np.testing.assert_allclose(output, computed(model, x).numpy(), rtol=1e-4, atol=1e-5)
@@ -103,15 +120,26 @@ def test_what_was_there_stays_when_writing_fails(model: nn.Module, tmp_path: Pat
     [
         pytest.param("openvino", ["openvino", "onnxscript"], marks=pytest.mark.slow),
         ("onnx-int8", ["onnxruntime", "onnxscript"]),
-        pytest.param("openvino-int8", ["openvino", "onnxruntime", "onnxscript"], marks=pytest.mark.slow),
+        pytest.param(
+            "openvino-int8", ["openvino", "onnxruntime", "onnxscript"], marks=pytest.mark.slow
+        ),
         pytest.param("ncnn", ["ncnn", "pnnx"], marks=pytest.mark.slow),
     ],
 )
-def test_runtimes_compute_what_the_network_does(tmp_path: Path, format_: str, packages: list[str]) -> None:
+def test_runtimes_compute_what_the_network_does(
+    tmp_path: Path, format_: str, packages: list[str]
+) -> None:
     for package in packages:
         pytest.importorskip(package)
     torch.manual_seed(0)
-    layers = [nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)]
+    layers = [
+        nn.Conv2d(1, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    ]
     network, found = nn.Sequential(*layers).eval(), export.FORMATS[format_]
     path, images = tmp_path / f"net{found.suffix}", 2 * torch.randn(64, *SHAPE) + 1
     export.write(network, path, format_, input_shape=SHAPE, notes=NOTES, images=images)

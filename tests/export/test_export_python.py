@@ -1,4 +1,6 @@
-"""A network as one Python file: read by a process in which nas_attn cannot be imported, it computes the same."""
+"""A network as one Python file: read by a process in which nas_attn cannot be imported, it computes
+the same.
+"""
 
 import subprocess
 import sys
@@ -35,7 +37,14 @@ Shape = tuple[int, int, int]
 
 
 def made(
-    folder: Path, name: str, backbone: str, placement: str, shape: Shape, *, init: str, **settings: object
+    folder: Path,
+    name: str,
+    backbone: str,
+    placement: str,
+    shape: Shape,
+    *,
+    init: str,
+    **settings: object,
 ) -> tuple[nn.Module, str]:
     """Writes NAME.py, its weights and an input; gives the network and the file's text."""
     torch.manual_seed(0)
@@ -48,9 +57,14 @@ def made(
         for parameter in model.parameters():  # also what starts at zero has a say
             parameter.add_(0.02 * torch.randn(parameter.shape))
     described = Described(
-        section, resolved, shape, Interface(classes, MEAN[: shape[0]], STD[: shape[0]], (len(classes),))
+        section,
+        resolved,
+        shape,
+        Interface(classes, MEAN[: shape[0]], STD[: shape[0]], (len(classes),)),
     )
-    text = python_source(model.eval(), described, weights=f"{name}.pt", notes={"study": "a", "placement": placement})
+    text = python_source(
+        model.eval(), described, weights=f"{name}.pt", notes={"study": "a", "placement": placement}
+    )
     (folder / f"{name}.py").write_text(text, "utf-8")
     torch.save({"state_dict": model.state_dict()}, folder / f"{name}.pt")
     torch.save(torch.randn(2, *shape), folder / f"{name}.x.pt")
@@ -72,7 +86,11 @@ def check(folder: Path, models: dict[str, nn.Module]) -> None:
                 assert torch.equal(output, model(x)), name
             assert classes == 5
             channels = x.shape[1]
-            images = torch.arange(256, dtype=torch.uint8).repeat(16)[: 2 * channels * 16].view(2, -1, 4, 4)
+            images = (
+                torch.arange(256, dtype=torch.uint8)
+                .repeat(16)[: 2 * channels * 16]
+                .view(2, -1, 4, 4)
+            )
             scaled = images.double() / 255 - torch.tensor(MEAN[:channels]).double().view(-1, 1, 1)
             expected = scaled / torch.tensor(STD[:channels]).double().view(-1, 1, 1)
             torch.testing.assert_close(normalised.double(), expected, rtol=1e-5, atol=1e-6)
@@ -86,7 +104,9 @@ def formatted(folder: Path) -> None:
     if not ruff.exists():
         pytest.skip("ruff is not installed")
     command = [ruff, "check", "--select=E4,E7,E9,F", "--isolated", "--no-cache"]
-    ran = subprocess.run([*command, *sorted(folder.glob("*.py"))], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [*command, *sorted(folder.glob("*.py"))], capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
@@ -105,17 +125,34 @@ def test_every_attention_module_on_a_small_resnet(tmp_path: Path) -> None:
 
 
 CASES: dict[str, tuple[str, str, Shape, dict[str, object]]] = {
-    "gray": ("torchvision:mobilenet_v3_small", "stage2=eca stage1.original=none stage3=ela", (1, 32, 32), {}),
+    "gray": (
+        "torchvision:mobilenet_v3_small",
+        "stage2=eca stage1.original=none stage3=ela",
+        (1, 32, 32),
+        {},
+    ),
     "own": (
         *("mine:build", "stage1=spotlight:Spotlight(power=2.0) stage3=se(reduction=2)"),
         *((3, 16, 16), {"options": {"width": 8}}),
     ),
-    "ten": ("timm:resnet10t", "stage1@block=simam stage3@block=gc", (3, 32, 32), {"options": {"drop_rate": 0.1}}),
-    "dense": ("torchvision:densenet121", "stage1@stage=se", (3, 32, 32), {}),  # its blocks run their children by name
+    "ten": (
+        "timm:resnet10t",
+        "stage1@block=simam stage3@block=gc",
+        (3, 32, 32),
+        {"options": {"drop_rate": 0.1}},
+    ),
+    "dense": (
+        "torchvision:densenet121",
+        "stage1@stage=se",
+        (3, 32, 32),
+        {},
+    ),  # its blocks run their children by name
 }
 
 
-@pytest.mark.parametrize("names", [["gray", "own"], pytest.param(["ten", "dense"], marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "names", [["gray", "own"], pytest.param(["ten", "dense"], marks=pytest.mark.slow)]
+)
 def test_backbones_of_other_packages_and_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]
 ) -> None:
@@ -126,11 +163,18 @@ def test_backbones_of_other_packages_and_ones_own(
     (tmp_path / "mine.py").write_text(MODEL)
     (tmp_path / "spotlight.py").write_text(MODULE)
     models = {}
-    contained = {"own": "model = mine.build(classes=5, in_channels=3, width=8)", "dense": "bases=(AttendedDict,)"}
+    contained = {
+        "own": "model = mine.build(classes=5, in_channels=3, width=8)",
+        "dense": "bases=(AttendedDict,)",
+    }
     for name in names:
         backbone, placement, shape, settings = CASES[name]
-        models[name], text = made(tmp_path, name, backbone, placement, shape, init="identity", **settings)
-        assert "nas_attn" not in text.replace('"nas_attn"', "").replace("`nas_attn`", ""), "but for the child's name"
+        models[name], text = made(
+            tmp_path, name, backbone, placement, shape, init="identity", **settings
+        )
+        assert "nas_attn" not in text.replace('"nas_attn"', "").replace("`nas_attn`", ""), (
+            "but for the child's name"
+        )
         assert contained.get(name, repr(f"{name}.pt")) in text
     check(tmp_path, models)
     for file in ("mine.py", "spotlight.py"):
@@ -142,8 +186,13 @@ def test_a_name_that_would_hide_what_the_file_needs(tmp_path: Path) -> None:
     section, shape = recipe.BackboneSection(name="resnet8", width=4), (1, 12, 12)
     model = backbones.build(section, input_shape=shape, classes=5)
     described = Described(
-        section, space.resolve(notation.parse("none"), (), init="paper"), shape, Interface(tuple("abcde"), (), (), (5,))
+        section,
+        space.resolve(notation.parse("none"), (), init="paper"),
+        shape,
+        Interface(tuple("abcde"), (), (), (5,)),
     )
     with pytest.raises(errors.UserError, match=r"'torch\.py'"):
-        export.write(model, tmp_path / "torch.py", "python", input_shape=shape, notes={}, described=described)
+        export.write(
+            model, tmp_path / "torch.py", "python", input_shape=shape, notes={}, described=described
+        )
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,6 @@
-"""What lies beside an export of photographs scores it without nas_attn, on the pictures as the study saw them."""
+"""What lies beside an export of photographs scores it without nas_attn, on the pictures as the
+study saw them.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,11 @@ def load():
 def test_photographs_of_all_kinds_are_seen_as_the_study_saw_them(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pixels = Image.fromarray(rng.integers(0, 256, (61, 90, 3), dtype=np.uint8))
-    files = {"wide.png": pixels, "tall.png": pixels.rotate(90, expand=True), "grey.png": pixels.convert("L")}
+    files = {
+        "wide.png": pixels,
+        "tall.png": pixels.rotate(90, expand=True),
+        "grey.png": pixels.convert("L"),
+    }
     files |= {
         "clear.png": pixels.convert("RGBA"),
         "few.gif": pixels.convert("P"),
@@ -40,7 +46,9 @@ def test_photographs_of_all_kinds_are_seen_as_the_study_saw_them(tmp_path: Path)
     pixels.save(tmp_path / "photo.jpg", exif=turned())
     for name in [*files, "photo.jpg"]:
         for size in (16, 33):
-            assert np.array_equal(scoring.decode(tmp_path / name, size), decode(tmp_path / name, size)), (name, size)
+            assert np.array_equal(
+                scoring.decode(tmp_path / name, size), decode(tmp_path / name, size)
+            ), (name, size)
 
 
 def turned() -> Image.Exif:
@@ -49,7 +57,9 @@ def turned() -> Image.Exif:
     return exif
 
 
-def test_the_validation_images_are_named_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_validation_images_are_named_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     photographs(tmp_path / "photos", of_each=10)
     section = DataSection(name="folder:photos", size=8)
@@ -57,7 +67,10 @@ def test_the_validation_images_are_named_in_their_order(tmp_path: Path, monkeypa
     assert dataset.validation_identity is not None
     root, names = named_files(section, dataset.validation_identity)
     images = dataset.validation.first(len(names)).numpy()
-    assert all(np.array_equal(decode(root / name, 8), image) for name, image in zip(names, images, strict=True))
+    assert all(
+        np.array_equal(decode(root / name, 8), image)
+        for name, image in zip(names, images, strict=True)
+    )
     labels = dataset.validation.labels.tolist()
     assert [dataset.classes.index(name.partition("/")[0]) for name in names] == labels
 
@@ -67,10 +80,17 @@ def test_it_says_what_is_right_what_an_image_is_and_what_is_missing(
 ) -> None:
     for name, colour in (("dark", 40), ("light", 200)):
         Image.new("RGB", (3, 3), (colour, 200 - colour, 0)).save(tmp_path / f"{name}.png")
-    (tmp_path / "net.py").write_text(NETWORK)  # of an image of one pixel its channels are the scores
+    (tmp_path / "net.py").write_text(
+        NETWORK
+    )  # of an image of one pixel its channels are the scores
     card = {
         "format": "python",
-        "input": {"shape": ["N", 3, 1, 1], "normalised_inside": False, "mean": [0.5] * 3, "std": [0.5] * 3},
+        "input": {
+            "shape": ["N", 3, 1, 1],
+            "normalised_inside": False,
+            "mean": [0.5] * 3,
+            "std": [0.5] * 3,
+        },
         "output": {"classes": ["red", "green", "blue"]},
         "data": {"folder": str(tmp_path), "files": [["dark.png", 1], ["light.png", 1]]},
         "here": {"right": 1},
@@ -91,7 +111,10 @@ def test_it_says_what_is_right_what_an_image_is_and_what_is_missing(
     assert ask(light) == (0, f"{light}: red\n", "")
     for arguments, words in [
         ([str(tmp_path)], f"'{tmp_path}' is a folder (1 of 1 images): "),
-        (["--root", str(tmp_path / "no")], "dark.png' is not there (2 of 2 images): give --root FOLDER"),
+        (
+            ["--root", str(tmp_path / "no")],
+            "dark.png' is not there (2 of 2 images): give --root FOLDER",
+        ),
     ]:
         code, _, said = ask(*arguments)
         assert code == 2

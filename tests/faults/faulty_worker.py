@@ -1,4 +1,6 @@
-"""A worker process for the fault suite: forked from a process that has loaded everything and opened nothing."""
+"""A worker process for the fault suite: forked from a process that has loaded everything and opened
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,12 @@ FAULTS = "faults.txt"
 
 
 def load_all() -> None:
-    """What a worker would load as it goes, torch's own parts for counting a network above all: seconds, for each of them."""
-    model = backbones.build(BackboneSection(name="resnet8", width=4), input_shape=(1, 8, 8), classes=3)
+    """What a worker would load as it goes, torch's own parts for counting a network above all:
+    seconds, for each of them.
+    """
+    model = backbones.build(
+        BackboneSection(name="resnet8", width=4), input_shape=(1, 8, 8), classes=3
+    )
     attachment.cost(model, (1, 8, 8))
 
 
@@ -73,7 +79,10 @@ def run(folder: str, url: str, clock_s: float, ttl_s: float) -> None:
 
     try:
         with interruptible(stop, say):
-            searching.work(open_study("faults", url), searching.Options(device="cpu", threads=1, say=say, stop=stop))
+            searching.work(
+                open_study("faults", url),
+                searching.Options(device="cpu", threads=1, say=say, stop=stop),
+            )
     except KeyboardInterrupt:
         pass
     except BaseException:

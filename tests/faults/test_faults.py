@@ -1,8 +1,10 @@
-"""Faults at random against a small study: whatever happens to its workers and its database, it comes out whole.
+"""Faults at random against a small study: whatever happens to its workers and its database, it
+comes out whole.
 
-Sequences of starts, kills, stops, signals, cut connections, restarts, full disks, wrong clocks and truncated checkpoints;
-after each sequence the study is finished by workers that are left alone, and must be as if nothing had happened.
-`make test-faults` runs many (`FAULTS_EXAMPLES`, `FAULTS_STEPS`, `--hypothesis-seed`), `make test` one.
+Sequences of starts, kills, stops, signals, cut connections, restarts, full disks, wrong clocks and
+truncated checkpoints; after each sequence the study is finished by workers that are left alone, and
+must be as if nothing had happened. `make test-faults` runs many (`FAULTS_EXAMPLES`, `FAULTS_STEPS`,
+`--hypothesis-seed`), `make test` one.
 """
 
 from __future__ import annotations
@@ -30,7 +32,13 @@ import faulty_worker
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from hypothesis.strategies import floats, integers, sampled_from
 from optuna.trial import TrialState
 
@@ -49,11 +57,17 @@ from nas_attn.training import Trainer
 EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "1"))
 STEPS = int(os.environ.get("FAULTS_STEPS", "8"))
 TALLY = os.environ.get("FAULTS_TALLY")
-SIGNALS = [getattr(signal, f"SIG{name}") for name in ("TERM", "USR1", "INT", "HUP") if hasattr(signal, f"SIG{name}")]
+SIGNALS = [
+    getattr(signal, f"SIG{name}")
+    for name in ("TERM", "USR1", "INT", "HUP")
+    if hasattr(signal, f"SIG{name}")
+]
 """File that takes how many events of each kind there were, as JSON."""
 TRIALS, WORKERS = 7, 3
 PATIENCE_S = 300.0
-"""For a study of seconds. Time in which workers wait for a core is not counted: an overcommitted machine is no fault of it."""
+"""For a study of seconds. Time in which workers wait for a core is not counted: an overcommitted
+machine is no fault of it.
+"""
 
 RECIPE = """
 name = "faults"
@@ -76,7 +90,8 @@ confirm_seeds = 1
 TRAINED = (
     RECIPE.replace(
         'name = "external"\ninput_shape = [1, 8, 8]\nclasses = 3',
-        'name = "digits"\ntrain_subset = 320\noptions = { train = 400, validation = 200, test = 50 }',
+        'name = "digits"\ntrain_subset = 320\noptions = { train = 400, validation = 200, test ='
+        " 50 }",
     )
     .replace('evaluator = "faults_evaluator:evaluate"', "batch_size = 32")
     .replace('["score", "-effort"]', '["accuracy", "params"]')
@@ -94,14 +109,19 @@ def evaluate(model, run):
     return {"score": value(run.placement, run.seed, run.epochs), "effort": float(run.placement.count("="))}
 """
 tally: Counter[str] = Counter()
-# What the fork server imports it finds by the environment: Python 3.11 does not hand it this process's path.
-os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+# What the fork server imports it finds by the environment: Python 3.11 does not hand it this
+# process's path.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 context = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 context.set_forkserver_preload(["faulty_worker"])
 
 
 class Patience:
-    """The time that workers have had: without that in which all that live were kept from running."""
+    """The time that workers have had: without that in which all that live were kept from
+    running.
+    """
 
     def __init__(self, workers: Callable[[], list[BaseProcess]]) -> None:
         self._workers = workers
@@ -110,7 +130,9 @@ class Patience:
 
     @property
     def over(self) -> bool:
-        kept = [queued_s(process) - self._waited.get(process.pid, 0.0) for process in self._workers()]
+        kept = [
+            queued_s(process) - self._waited.get(process.pid, 0.0) for process in self._workers()
+        ]
         return time.monotonic() - self._began - max(kept, default=0.0) > PATIENCE_S
 
 
@@ -134,7 +156,9 @@ class Faults(RuleBasedStateMachine):
     def begin(self) -> None:
         self.workers: list[BaseProcess] = []
         self.paused: set[int] = set()
-        self.home = tempfile.TemporaryDirectory(prefix="nas_attn_faults_", ignore_cleanup_errors=True)
+        self.home = tempfile.TemporaryDirectory(
+            prefix="nas_attn_faults_", ignore_cleanup_errors=True
+        )
         self.folder = Path(self.home.name)
         (self.folder / "faults.toml").write_text(self.recipe)
         evaluator = textwrap.dedent(EVALUATOR).replace("SECONDS", str(self.seconds))
@@ -144,14 +168,17 @@ class Faults(RuleBasedStateMachine):
             name = f"faults_{uuid.uuid4().hex[:12]}"
             self._administer(f"CREATE DATABASE {name}")
             self.url = str(self.server.url(name))
-        recipe = load_recipe(str(self.folder / "faults.toml"), overrides={"search.trials": self.trials})
+        recipe = load_recipe(
+            str(self.folder / "faults.toml"), overrides={"search.trials": self.trials}
+        )
         opened = searching.begin(recipe, self.url, artifacts=self.folder / "artifacts")
         self._close(opened)
 
     # ------------------------------------------------------------------------------------ events
     #
-    # Which of them comes next must not depend on how far the workers are: hypothesis could not repeat a sequence. So one
-    # that finds nobody to hit starts a worker first, and one that cannot be does nothing.
+    # Which of them comes next must not depend on how far the workers are: hypothesis could not
+    # repeat a sequence. So one that finds nobody to hit starts a worker first, and one that cannot
+    # be does nothing.
 
     @rule()
     def start(self) -> None:
@@ -237,7 +264,8 @@ class Faults(RuleBasedStateMachine):
                 os.truncate(path, int(path.stat().st_size * share))
                 tally["file truncated"] += 1
 
-    # ------------------------------------------------------------------------------------ afterwards
+    # ------------------------------------------------------------------------------------
+    # afterwards
 
     def teardown(self) -> None:
         if not hasattr(self, "url"):
@@ -272,7 +300,11 @@ class Faults(RuleBasedStateMachine):
             assert not fault.exists(), f"{fault.read_text()}\n{self._said()}"
             assert not any(one.exitcode for one in self.workers[left_alone:]), self._said()
             rows = store.candidates()
-            if len(rows) == self.trials and not self._untold(database) and not store.queue.rows(state="waiting"):
+            if (
+                len(rows) == self.trials
+                and not self._untold(database)
+                and not store.queue.rows(state="waiting")
+            ):
                 return
             assert not patience.over, f"the study does not end:\n{self._said()}"
             self._start("last")
@@ -289,8 +321,12 @@ class Faults(RuleBasedStateMachine):
         rows, book = store.candidates(), TrialBook(database, "faults")
         values = book.values()
         book.close()
-        assert sorted(row.trial for row in rows) == sorted({row.trial for row in rows}), "every number once"
-        assert len({str(row.placement) for row in rows}) == len(rows) == self.trials, "no placement twice"
+        assert sorted(row.trial for row in rows) == sorted({row.trial for row in rows}), (
+            "every number once"
+        )
+        assert len({str(row.placement) for row in rows}) == len(rows) == self.trials, (
+            "no placement twice"
+        )
         for stored in store.scores():
             (placement,) = {str(r.run.placement) for r in store.queue.rows(key=stored.key)}
             assert stored.score.metrics[self.metric] == self._undisturbed(placement, stored.score)
@@ -299,15 +335,27 @@ class Faults(RuleBasedStateMachine):
             if row.state == "scored":
                 scores = store.scores(row.key, protocol="search")
                 runs = [one for one in scores if one.purpose == "search" and one.score.rung == 1]
-                assert values[row.trial][0] == sum(s.score.metrics[self.metric] for s in runs) / len(runs), (row, seed)
+                assert values[row.trial][0] == sum(
+                    s.score.metrics[self.metric] for s in runs
+                ) / len(runs), (row, seed)
         assert not [lease for lease in store.leases() if lease.state == "held"], said
         known = {row.artifact for found in store.all_checkpoints().values() for row in found}
-        stray = {path.name for path in (self.folder / "artifacts").iterdir() if path.is_file()} - known
-        folders = [path for path in (self.folder / "artifacts").iterdir() if path.is_dir() and path.name != "logs"]
+        stray = {
+            path.name for path in (self.folder / "artifacts").iterdir() if path.is_file()
+        } - known
+        folders = [
+            path
+            for path in (self.folder / "artifacts").iterdir()
+            if path.is_dir() and path.name != "logs"
+        ]
         empty = [path.name for path in folders if not any(path.iterdir())]
-        assert len(empty) <= tally["kill -9"], f"an evaluator's folder that nothing was put into: {empty}"
+        assert len(empty) <= tally["kill -9"], (
+            f"an evaluator's folder that nothing was put into: {empty}"
+        )
         assert not [run for run in store.all_checkpoints() if not run.startswith("weights:")], said
-        assert len(stray) <= tally["kill -9"], f"only a kill between two steps leaves a file, for `clean`: {stray}"
+        assert len(stray) <= tally["kill -9"], (
+            f"only a kill between two steps leaves a file, for `clean`: {stray}"
+        )
         if self.server is None:
             with closing(sqlite3.connect(self.folder / "nas_attn.db")) as plain:
                 assert plain.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
@@ -318,7 +366,8 @@ class Faults(RuleBasedStateMachine):
         exec(EVALUATOR, namespace)
         return float(namespace["value"](placement, score.seed, score.epochs))
 
-    # ------------------------------------------------------------------------------------ small things
+    # ------------------------------------------------------------------------------------ small
+    # things
 
     def _somebody(self) -> None:
         """There is a worker that runs."""
@@ -330,7 +379,9 @@ class Faults(RuleBasedStateMachine):
     def _start(self, kind: str, clock_s: float = 0.0) -> None:
         if kind != "last" and len(self._alive()) >= self.most:
             return
-        process = context.Process(target=faulty_worker.run, args=(str(self.folder), self.url, clock_s, self.ttl_s))
+        process = context.Process(
+            target=faulty_worker.run, args=(str(self.folder), self.url, clock_s, self.ttl_s)
+        )
         process.start()
         self.workers.append(process)
         if kind != "last":
@@ -365,12 +416,15 @@ class Faults(RuleBasedStateMachine):
     def _administer(self, command: str) -> None:
         import psycopg
 
-        with psycopg.connect(self.server.url().replace("+psycopg", ""), autocommit=True) as connection:
+        with psycopg.connect(
+            self.server.url().replace("+psycopg", ""), autocommit=True
+        ) as connection:
             connection.execute(command)
 
     def _cut(self) -> None:
         self._administer(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            " AND backend_type = 'client backend'"
         )
 
     def _close(self, opened: OpenStudy) -> None:
@@ -378,7 +432,9 @@ class Faults(RuleBasedStateMachine):
         opened.database.close()
 
     def _stand(self) -> str:
-        """Where the workers that live stand, and how they fare; their stacks are in what they say."""
+        """Where the workers that live stand, and how they fare; their stacks are in what they
+        say.
+        """
         found = []
         for process in self._alive():
             assert process.pid is not None
@@ -399,7 +455,9 @@ def many(examples: int, steps: int) -> settings:
         stateful_step_count=steps,
         deadline=None,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink] if EXAMPLES > 1 and TALLY is None else [Phase.generate],
+        phases=(
+            [Phase.generate, Phase.shrink] if EXAMPLES > 1 and TALLY is None else [Phase.generate]
+        ),
         database=None,
         print_blob=True,
     )
@@ -410,26 +468,34 @@ def server(private_server: ModuleType, open_folder: Path) -> Iterator[Any]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with private_server.PrivateServer(open_folder / "faults", port=port, settings={"fsync": "off"}) as found:
+    with private_server.PrivateServer(
+        open_folder / "faults", port=port, settings={"fsync": "off"}
+    ) as found:
         yield found
 
 
 @pytest.mark.timeout(100_000)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that were cut
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # connections that were cut
 def test_whatever_happens_a_study_in_a_file_comes_out_whole() -> None:
     run_state_machine_as_test(Faults, settings=many(EXAMPLES, STEPS))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(100_000)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that were cut
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # connections that were cut
 def test_whatever_happens_a_study_on_a_server_comes_out_whole(server: Any) -> None:
     machine = type("FaultsOnAServer", (Faults,), {"server": server})
     run_state_machine_as_test(machine, settings=many(EXAMPLES, STEPS))
 
 
 class Trained(Faults):
-    """With networks that are trained: a run that goes on from a checkpoint ends where one does that was never stopped."""
+    """With networks that are trained: a run that goes on from a checkpoint ends where one does that
+    was never stopped.
+    """
 
     recipe, metric = TRAINED, "accuracy"
 

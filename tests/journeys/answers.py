@@ -1,4 +1,6 @@
-"""What a person looks at in the end: the front, its numbers, what lies in the folder and in the database."""
+"""What a person looks at in the end: the front, its numbers, what lies in the folder and in the
+database.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +31,31 @@ def settings(*tables: dict[str, str], **more: str) -> str:
 
 
 def finished(shell: Shell, study: str, *, trials: int, options: str = "") -> dict[str, Any]:
-    """The answer of a study that has come to its end, after looking whether it is whole and says one thing everywhere."""
+    """The answer of a study that has come to its end, after looking whether it is whole and says
+    one thing everywhere.
+    """
     answer: dict[str, Any] = shell.types(f"pareto {study} --json {options}").json
     candidates = answer["candidates"]
-    assert sorted(c["trial"] for c in candidates) == list(range(trials)), "each trial has one candidate"
+    assert sorted(c["trial"] for c in candidates) == list(range(trials)), (
+        "each trial has one candidate"
+    )
     assert len({c["placement"] for c in candidates}) == trials, "no placement is tried twice"
-    states = {c["placement"]: (c["state"], c["reason"]) for c in candidates if c["state"] in ("failed", "running")}
+    states = {
+        c["placement"]: (c["state"], c["reason"])
+        for c in candidates
+        if c["state"] in ("failed", "running")
+    }
     assert not states, states
     for candidate in candidates:
         _check_candidate(answer, candidate)
     _check_front(answer)
     status = shell.types(f"status {study} --json {options}").json
-    assert (status["finished"], status["trials"], status["running"], status["leases"]) == (trials, trials, 0, [])
+    assert (status["finished"], status["trials"], status["running"], status["leases"]) == (
+        trials,
+        trials,
+        0,
+        [],
+    )
     return answer
 
 
@@ -51,23 +66,38 @@ def _check_candidate(answer: dict[str, Any], candidate: dict[str, Any]) -> None:
     if "accuracy" in answer["objectives"]:
         assert all(0 <= s["metrics"]["accuracy"] <= 1 for s in candidate["scores"])
     if candidate["state"] == "scored":
-        assert all(isinstance(value, float | int) and math.isfinite(value) for value in candidate["values"])
+        assert all(
+            isinstance(value, float | int) and math.isfinite(value) for value in candidate["values"]
+        )
     if candidate["latency"] is not None:
-        assert 0 < candidate["latency"]["low"] <= candidate["latency"]["ratio"] <= candidate["latency"]["high"]
+        assert (
+            0
+            < candidate["latency"]["low"]
+            <= candidate["latency"]["ratio"]
+            <= candidate["latency"]["high"]
+        )
     if candidate["placement"] == "none" and "latency" in answer["objectives"]:
         assert candidate["latency"]["ratio"] == 1.0
 
 
 def _check_front(answer: dict[str, Any]) -> None:
-    """The front is not empty, no member is beaten by a candidate but controls, and what is recommended is known."""
+    """The front is not empty, no member is beaten by a candidate but controls, and what is
+    recommended is known.
+    """
     lower = ("loss", "latency", "params", "macs", "memory")
     signs = [-1 if o.startswith("-") or o in lower else 1 for o in answer["objectives"]]
-    found = {c["key"]: [s * v for s, v in zip(signs, c["values"], strict=True)] for c in scored(answer)}
-    controls = {c["key"] for c in answer["candidates"] if (c["baseline"] or "").startswith("control")}
+    found = {
+        c["key"]: [s * v for s, v in zip(signs, c["values"], strict=True)] for c in scored(answer)
+    }
+    controls = {
+        c["key"] for c in answer["candidates"] if (c["baseline"] or "").startswith("control")
+    }
     assert answer["front"]
     for key in answer["front"]:
         mine = found[key]
-        others = [values for other, values in found.items() if other not in controls and values != mine]
+        others = [
+            values for other, values in found.items() if other not in controls and values != mine
+        ]
         assert not any(all(a >= b for a, b in zip(values, mine, strict=True)) for values in others)
     if answer["recommendation"] is None:  # a metric that is the same for all, and is said to be
         assert answer["constants"]
@@ -82,10 +112,19 @@ def scored(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def kept_files(shell: Shell, answer: dict[str, Any], folder: str = "nas_attn.artifacts") -> None:
-    """The artifacts folder holds the weights of the scored candidates and of the trained backbones; no checkpoint is left."""
-    backbones, started = len({score["seed"] for score in answer["backbone"]}), answer["recipe"]["training"]["start"]
+    """The artifacts folder holds the weights of the scored candidates and of the trained backbones;
+    no checkpoint is left.
+    """
+    backbones, started = (
+        len({score["seed"] for score in answer["backbone"]}),
+        answer["recipe"]["training"]["start"],
+    )
     left = [path.name for path in (shell.folder / folder).iterdir() if path.is_file()]
     if started == "backbone":
         larger = [row for row in scored(answer) if row["placement"].startswith("backbone=")]
-        backbones += sum(len({score["seed"] for score in row["scores"]}) for row in larger)  # one for each seed
-    assert len(left) == len(scored(answer)) + backbones, f"{len(scored(answer))} scored, {backbones} backbones: {left}"
+        backbones += sum(
+            len({score["seed"] for score in row["scores"]}) for row in larger
+        )  # one for each seed
+    assert len(left) == len(scored(answer)) + backbones, (
+        f"{len(scored(answer))} scored, {backbones} backbones: {left}"
+    )

@@ -1,4 +1,6 @@
-"""Journeys: the installed program from end to end, through its commands, as a person would use it."""
+"""Journeys: the installed program from end to end, through its commands, as a person would use
+it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
-    """Someone at a shell in an empty folder; in the end no process is left that they have started."""
+    """Someone at a shell in an empty folder; in the end no process is left that they have
+    started.
+    """
     at = Shell.under(tmp_path)
     yield at
     at.leaves()

@@ -1,7 +1,8 @@
-"""One network of every family of torchvision and timm goes through a search, or is refused with the reason listed here.
+"""One network of every family of torchvision and timm goes through a search, or is refused with the
+reason listed here.
 
-The networks are the smallest of their families, the images as small as these take. What a family's networks cannot do is
-listed; a family that is new in a library is searched like all others.
+The networks are the smallest of their families, the images as small as these take. What a family's
+networks cannot do is listed; a family that is new in a library is searched like all others.
 """
 
 from __future__ import annotations
@@ -24,28 +25,40 @@ SIZE = 64  # Side of the images, where a family takes any
 SIZES = {
     family: side
     for side, families in {
-        96: """
+        96: (
+            """
             torchvision/inception timm/gemma4_vit timm/inception_resnet_v2 timm/inception_v3 timm/inception_v4
-        """,
-        160: """
+        """
+        ),
+        160: (
+            """
             timm/maxxvit timm/vision_transformer timm/vision_transformer_relpos
-        """,
-        224: """
+        """
+        ),
+        224: (
+            """
             torchvision/maxvit torchvision/vision_transformer timm/beit timm/cait timm/coat timm/convit
             timm/deepseek_vit timm/deit timm/efficientformer timm/efficientformer_v2 timm/efficientvit_msra
             timm/eva timm/gcvit timm/hiera timm/levit timm/mlp_mixer timm/mvitv2 timm/nest timm/pit
             timm/sequencer timm/swiftformer timm/swin_transformer timm/swin_transformer_v2_cr timm/tnt
             timm/twins timm/visformer timm/vision_transformer_hybrid timm/vitamin timm/volo timm/xcit
-        """,
-        240: """
+        """
+        ),
+        240: (
+            """
             timm/crossvit
-        """,
-        256: """
+        """
+        ),
+        256: (
+            """
             timm/byoanet timm/swin_transformer_v2
-        """,
-        1024: """
+        """
+        ),
+        1024: (
+            """
             timm/vision_transformer_sam
-        """,
+        """
+        ),
     }.items()
     for family in families.split()
 }
@@ -86,7 +99,9 @@ REASON = r"has no stages of 4-D feature maps .* take a convolutional backbone"
 
 
 WIDE = {"timm/mobilenetv5"}
-"""Families whose every stage is so wide that GAM's 7x7 convolutions hold half a billion parameters."""
+"""Families whose every stage is so wide that GAM's 7x7 convolutions hold half a billion
+parameters.
+"""
 
 
 def families() -> dict[str, list[str]]:

@@ -1,4 +1,6 @@
-"""Detection, from `init` over a search that is stopped to files taken home: our trainer and COCO's files, and ultralytics."""
+"""Detection, from `init` over a search that is stopped to files taken home: our trainer and COCO's
+files, and ultralytics.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ CHANGES = {
     "search.pruner": "none",
     "search.confirm_seeds": "0",
 }
-OURS = {**CHANGES, "backbone.options": "{size=32}", "training.start": "scratch", "training.batch_size": "8"}
+OURS = {
+    **CHANGES,
+    "backbone.options": "{size=32}",
+    "training.start": "scratch",
+    "training.batch_size": "8",
+}
 MADE = {
     **CHANGES,
     "data.options": "{size=32, train=20, validation=20, test=20, fragments=1}",
@@ -49,15 +56,29 @@ def test_with_a_detector_and_photographs_of_ones_own(shell: Shell) -> None:
         pytest.importorskip(package, reason=f"{package} is not installed")
     coco(shell.folder / "things")
     shutil.copy(ROOT / "tests" / "detector.py", shell.folder / "detector.py")
-    shell.types("init boxes.toml --task detection --data coco:things --backbone detector:build --space channel --yes")
+    shell.types(
+        "init boxes.toml --task detection --data coco:things --backbone detector:build --space"
+        " channel --yes"
+    )
     quick, lost = settings(OURS), settings({**OURS, "data.coco": '{train="gone.json"}'})
-    assert "data.coco.train = 'gone.json'" in shell.types(f"search boxes.toml --dry-run {lost}", status=2).error
+    assert (
+        "data.coco.train = 'gone.json'"
+        in shell.types(f"search boxes.toml --dry-run {lost}", status=2).error
+    )
     assert "accuracy" not in shell.types(f"search boxes.toml --dry-run {quick}").out
     assert "(NMS)" in searched(shell, quick)
-    for name, options in {"boxes.pt": "", "boxes.py": "--format python", "boxes.onnx": "--format onnx"}.items():
+    for name, options in {
+        "boxes.pt": "",
+        "boxes.py": "--format python",
+        "boxes.onnx": "--format onnx",
+    }.items():
         shell.types(f"export boxes --trial 1 {options}")
         card = json.loads((shell.folder / f"{name}.json").read_text())
-        assert card["output"] == {"shape": ["N", 100, 6], "what": "boxes", "classes": ["blue", "red"]}
+        assert card["output"] == {
+            "shape": ["N", 100, 6],
+            "what": "boxes",
+            "classes": ["blue", "red"],
+        }
         found = shell.types(f"check-export {name} --json").json
         assert found["agrees"], name
         assert found["map50_95"] == pytest.approx(card["here"]["value"], abs=2e-3)
@@ -73,7 +94,8 @@ def test_with_ultralytics(shell: Shell) -> None:
         "XDG_CACHE_HOME": str(shell.logs / "cache"),
     }
     shell.types(
-        "init boxes.toml --task detection --data digits --backbone ultralytics:yolo11n.yaml --space channel --yes"
+        "init boxes.toml --task detection --data digits --backbone ultralytics:yolo11n.yaml --space"
+        " channel --yes"
     )
     searched(shell, settings(MADE))
     shell.types("export boxes --trial 1 --format ultralytics")

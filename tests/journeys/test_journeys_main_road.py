@@ -1,4 +1,6 @@
-"""The main road: photographs of one's own and what `init` writes, stopped and taken up, to the exported network."""
+"""The main road: photographs of one's own and what `init` writes, stopped and taken up, to the
+exported network.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,17 @@ from nas_attn.recipe import BackboneSection
 
 def test_photographs_with_the_space_that_init_writes(shell: Shell) -> None:
     photographs(shell.folder / "meine Fotos (größer)")
-    said = shell.types("init study.toml --data 'folder:meine Fotos (größer)' --backbone resnet8 --yes").out
+    said = shell.types(
+        "init study.toml --data 'folder:meine Fotos (größer)' --backbone resnet8 --yes"
+    ).out
     assert "next: nas-attn search study.toml --dry-run" in said
     assert 'space = "plug_and_play"' in (shell.folder / "study.toml").read_text()
     tiny = settings(TINY, data__size="16")
     before, trials = shell.files(), 9
 
-    search = shell.begins(f"search study.toml --workers 1 --threads 1 --trials {trials} {tiny}").until("trial 2 ")
+    search = shell.begins(
+        f"search study.toml --workers 1 --threads 1 --trials {trials} {tiny}"
+    ).until("trial 2 ")
     stopped = search.ctrl_c().ends(130)
     assert "stopped before the end; go on with: nas-attn resume study" in stopped.err
     assert "uniform se(" in stopped.out, "the front so far"
@@ -30,13 +36,21 @@ def test_photographs_with_the_space_that_init_writes(shell: Shell) -> None:
         assert f"{trial}(" not in ended.err, "what is done is not done again"
     assert f"[{trials}/{trials} trials" in ended.err
     answer = finished(shell, "study", trials=trials)
-    assert ("Take " in ended.out or "Keep the bare backbone" in ended.out) == (answer["recommendation"] is not None)
+    assert ("Take " in ended.out or "Keep the bare backbone" in ended.out) == (
+        answer["recommendation"] is not None
+    )
     baselines = sum(c["baseline"] is not None for c in answer["candidates"])
-    assert baselines == 4, "the bare backbone, a larger one, and types for a third of the candidates"
+    assert baselines == 4, (
+        "the bare backbone, a larger one, and types for a third of the candidates"
+    )
     kept_files(shell, answer)
     assert shell.files() == before | {"nas_attn.db", "nas_attn.artifacts", "study.html"}
 
-    taken = [c for c in answer["candidates"] if c["state"] == "scored" and c["placement"].startswith("stage")][-1]
+    taken = [
+        c
+        for c in answer["candidates"]
+        if c["state"] == "scored" and c["placement"].startswith("stage")
+    ][-1]
     assert taken["placement"] in (shell.folder / "study.html").read_text()
     shell.types(f"export study --trial {taken['trial']}")
     exported = torch.load(shell.folder / "study.pt", weights_only=True)

@@ -1,4 +1,6 @@
-"""What is one's own: model, attention module and evaluator as files in the folder, with several workers."""
+"""What is one's own: model, attention module and evaluator as files in the folder, with several
+workers.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ def test_own_model_module_and_evaluator_with_two_workers(shell: Shell) -> None:
     answer = finished(shell, "own", trials=9)
     assert "stage1=spotlight:Spotlight(power=2.0)" in {c["placement"] for c in answer["candidates"]}
     assert all(
-        c["values"] == [pytest.approx(c["estimates"]["f1"]["mean"]), c["cost"]["params"]] for c in scored(answer)
+        c["values"] == [pytest.approx(c["estimates"]["f1"]["mean"]), c["cost"]["params"]]
+        for c in scored(answer)
     )
     assert max(c["values"][0] for c in scored(answer)) > 0.5
     assert shell.files() == before | {"nas_attn.db", "nas_attn.artifacts", "own.html"}
@@ -33,11 +36,13 @@ def test_own_model_module_and_evaluator_with_two_workers(shell: Shell) -> None:
 @pytest.mark.slow
 def test_a_placement_outside_the_space(shell: Shell) -> None:
     tiny = settings(DIGITS, latency__session_seconds="0.1")
-    shell.types(f"search digits --trials 7 --workers 1 --threads 1 --try 'stage3=mhsa(heads=2)' {tiny}")
+    shell.types(
+        f"search digits --trials 7 --workers 1 --threads 1 --try 'stage3=mhsa(heads=2)' {tiny}"
+    )
     tried = "stage1=gct stage2.block1@block=se(reduction=2)"
     shell.types(f"resume digits --workers 1 --threads 1 --try '{tried}'")
     answer = finished(shell, "digits", trials=8)
-    (first, second) = [c for c in answer["candidates"] if c["trial"] in (4, 7)]
+    first, second = [c for c in answer["candidates"] if c["trial"] in (4, 7)]
     assert first["placement"].startswith("stage3=mhsa(heads=2")
     assert second["placement"].startswith("stage1=gct")
     assert {first["state"], second["state"]} <= {"scored", "pruned"}

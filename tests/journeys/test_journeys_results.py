@@ -1,4 +1,6 @@
-"""What a finished study is asked afterwards: effects, latency, export, report, backup, other workers."""
+"""What a finished study is asked afterwards: effects, latency, export, report, backup, other
+workers.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +38,15 @@ def test_effects_on_accuracy_and_latency(done: Shell) -> None:
 def test_latency_of_placements_of_trials_and_of_other_backbones(done: Shell) -> None:
     quick = "--set tolerance=0.9 --set session_seconds=0.2"
     found = done.types(f"measure digits 'stage1=se(reduction=4)' 3 none {quick} --json").json
-    assert {row["placement"] for row in found["candidates"]} == {"stage1=se(reduction=4)", "3", "none"}
+    assert {row["placement"] for row in found["candidates"]} == {
+        "stage1=se(reduction=4)",
+        "3",
+        "none",
+    }
     assert all(0.3 < row["ratio"] < 30 for row in found["candidates"])
-    shown = done.types(f"measure resnet14 'stage1=eca' --backbone resnet8 --input 1x12x12 {quick}").out
+    shown = done.types(
+        f"measure resnet14 'stage1=eca' --backbone resnet8 --input 1x12x12 {quick}"
+    ).out
     assert "Latency" in shown
 
 
@@ -46,7 +54,9 @@ def test_the_recommendation_is_tested_and_trained_as_the_target_says(done: Shell
     run = "--workers 2 --threads 1"
     planned = done.types("validate digits --dry-run --json").json
     assert planned["family"]["blocks"] == 2
-    assert done.types("pareto digits --json").json["test_readings"] == [], "a search reads no test images"
+    assert done.types("pareto digits --json").json["test_readings"] == [], (
+        "a search reads no test images"
+    )
     assert "Validation 1: " in done.types(f"validate digits {run}").out
     readings = done.types("pareto digits --json").json["test_readings"]
     assert len(readings) == planned["family"]["blocks"] * len(planned["family"]["networks"])
@@ -57,7 +67,9 @@ def test_the_recommendation_is_tested_and_trained_as_the_target_says(done: Shell
     assert len(trained["runs"]) == 2
     assert all(0 <= row["metrics"]["accuracy"] <= 1 for row in trained["runs"])
     card = done.types("export digits --trial 3 --json -o retrained.pt").json["card"]
-    accuracies = [row["metrics"]["accuracy"] for row in trained["runs"] if row["placement"] != "none"]
+    accuracies = [
+        row["metrics"]["accuracy"] for row in trained["runs"] if row["placement"] != "none"
+    ]
     assert card["training"]["metrics"]["accuracy"] >= accuracies[0], "the better of the two weights"
 
 
@@ -65,7 +77,10 @@ def test_a_finished_study_stays_as_it_is(done: Shell) -> None:
     before = done.types("pareto digits --json").json
     assert "done (complete)" in done.types("worker digits --threads 1").out
     done.types("resume digits --workers 2 --threads 1")
-    done.types("search digits --workers 1 --threads 1 --trials 12 " + settings(DIGITS, search__pruner="none"))
+    done.types(
+        "search digits --workers 1 --threads 1 --trials 12 "
+        + settings(DIGITS, search__pruner="none")
+    )
     after = done.types("pareto digits --json").json
     assert [c["scores"] for c in after["candidates"]] == [c["scores"] for c in before["candidates"]]
     refused = done.types("search digits --trials 13", status=2).error
@@ -79,6 +94,8 @@ def test_the_copy_says_what_the_original_says(done: Shell) -> None:
     assert here == there
     with sqlite3.connect(done.folder / "copy.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    page = Path(done.types("report digits --storage sqlite:///copy.db -o copy.html --json").json["report"])
+    page = Path(
+        done.types("report digits --storage sqlite:///copy.db -o copy.html --json").json["report"]
+    )
     assert (done.folder / page).stat().st_size > 100_000
     assert json.loads(done.types("status --json").out)[0]["name"] == "digits"

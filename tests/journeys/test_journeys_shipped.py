@@ -1,4 +1,6 @@
-"""Every recipe and every search space that comes with the package, stopped once and taken up, on a few images."""
+"""Every recipe and every search space that comes with the package, stopped once and taken up, on a
+few images.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def images_for_fashion_mnist(shell: Shell) -> str:
 
 
 def images_for_cifar10(shell: Shell) -> str:
-    photographs(shell.folder / "photos", side=32)  # torchvision takes the published files of CIFAR-10 only
+    photographs(
+        shell.folder / "photos", side=32
+    )  # torchvision takes the published files of CIFAR-10 only
     return settings(TINY, data__name="folder:photos", data__size="32", data__validation="0.3")
 
 
@@ -41,7 +45,11 @@ def stopped_once(shell: Shell, recipe: str, tiny: str, workers: int) -> None:
     study = forecast["study"]
     assert f"go on with: nas-attn resume {study}" in search.ctrl_c().ends(130).err
     before = shell.types(f"pareto {study} --json").json
-    done = {c["trial"]: c["scores"][0]["metrics"] for c in before["candidates"] if c["state"] == "scored"}
+    done = {
+        c["trial"]: c["scores"][0]["metrics"]
+        for c in before["candidates"]
+        if c["state"] == "scored"
+    }
     assert done
     shell.types(f"resume {study} --workers {workers} --threads 1")
     answer = finished(shell, study, trials=trials)
@@ -50,8 +58,14 @@ def stopped_once(shell: Shell, recipe: str, tiny: str, workers: int) -> None:
     baselines = [c["baseline"] for c in answer["candidates"] if c["baseline"]]
     assert len(set(baselines)) == forecast["queued"]
     kept_files(shell, answer)
-    assert f"nas-attn resume {study} --trials {2 * trials}" in shell.types(f"resume {study} --workers 1").out
-    assert "<svg" in shell.types(f"report {study}").out or (shell.folder / f"{study}.html").stat().st_size > 10_000
+    assert (
+        f"nas-attn resume {study} --trials {2 * trials}"
+        in shell.types(f"resume {study} --workers 1").out
+    )
+    assert (
+        "<svg" in shell.types(f"report {study}").out
+        or (shell.folder / f"{study}.html").stat().st_size > 10_000
+    )
 
 
 def test_there_is_a_journey_for_every_recipe() -> None:
@@ -69,8 +83,7 @@ def test_each_shipped_space(shell: Shell, space: str) -> None:
 
 
 def test_a_space_by_block_with_all_positions_and_restrictions(shell: Shell) -> None:
-    (shell.folder / "blocks.toml").write_text(
-        """
+    (shell.folder / "blocks.toml").write_text("""
 name = "blocks"
 [sites]
 granularity = "block"
@@ -84,8 +97,9 @@ ela = [{ variant = ["T"] }, { norm_groups = [1], kernel_size = [3, 5], groups = 
 choices = ["none", "gam"]
 [limits]
 max_modules = 2
-"""
-    )
+""")
     stopped_once(shell, "digits", settings(DIGITS, space="blocks.toml"), workers=2)
-    both = "stage2.block1@block=gam(reduction=2, groups=2) stage3.block1=gam(groups=2)"  # which a search hardly tries itself
+    both = (  # which a search hardly tries itself
+        "stage2.block1@block=gam(reduction=2, groups=2) stage3.block1=gam(groups=2)"
+    )
     assert "@block=gam(" in shell.types(f"resume digits --try '{both}' --workers 1 --threads 1").err

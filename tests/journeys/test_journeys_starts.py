@@ -1,4 +1,6 @@
-"""Where candidates start: random weights, the study's own backbone, weights of one's own; one and several workers."""
+"""Where candidates start: random weights, the study's own backbone, weights of one's own; one and
+several workers.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,13 @@ THREE = settings(QUICK, data__size="32", search__trials="3")
 def test_a_torchvision_network_from_the_start_that_init_writes(shell: Shell) -> None:
     """Its weights have versions, which get lost with a state_dict's metadata."""
     photographs(shell.folder / "photos", of_each=12, side=32)
-    shell.types("init deep.toml --data folder:photos --backbone torchvision:mnasnet0_5 --space channel --yes")
-    ended = shell.types(f"search deep.toml --workers 1 --threads 1 --set training.learning_rate=0.01 {THREE}")
+    shell.types(
+        "init deep.toml --data folder:photos --backbone torchvision:mnasnet0_5 --space channel"
+        " --yes"
+    )
+    ended = shell.types(
+        f"search deep.toml --workers 1 --threads 1 --set training.learning_rate=0.01 {THREE}"
+    )
     assert "Study deep: the front" in ended.out
     kept_files(shell, finished(shell, "deep", trials=3))
 
@@ -49,18 +56,26 @@ def test_each_start(shell: Shell, trained: Path, start: str, workers: int) -> No
     assert bool(answer["backbone"]) == (start == "backbone")
     kept_files(shell, answer)
     shell.types("export digits --placement none -o none.pt")
-    assert "conv1.weight" in " ".join(torch.load(shell.folder / "none.pt", weights_only=True)["state_dict"])
+    assert "conv1.weight" in " ".join(
+        torch.load(shell.folder / "none.pt", weights_only=True)["state_dict"]
+    )
 
 
 @pytest.mark.slow
 def test_published_weights_without_a_network_are_one_sentence(shell: Shell) -> None:
     nobody = "http://127.0.0.1:9"
-    shell.variables |= dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nobody)
+    shell.variables |= dict.fromkeys(
+        ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nobody
+    )
     shell.variables["TORCH_HOME"] = str(shell.folder / "torch")
     published = settings(DIGITS, training__start="pretrained", training__weights="default")
-    published = published.replace("--set 'backbone.width=4'", "--set backbone.name=torchvision:squeezenet1_1")
+    published = published.replace(
+        "--set 'backbone.width=4'", "--set backbone.name=torchvision:squeezenet1_1"
+    )
     published = published.replace("size=12", "size=32")
     for dry in ("--dry-run", ""):
-        error = shell.types(f"search digits --workers 1 --threads 1 {dry} {published}", status=2).error
+        error = shell.types(
+            f"search digits --workers 1 --threads 1 {dry} {published}", status=2
+        ).error
         assert "could not be downloaded" in error
     assert "nas_attn.db" not in shell.files()

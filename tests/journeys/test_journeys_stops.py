@@ -1,4 +1,6 @@
-"""Every way in which a search is stopped, and that it goes on from there; also in PostgreSQL, and beside one that sleeps."""
+"""Every way in which a search is stopped, and that it goes on from there; also in PostgreSQL, and
+beside one that sleeps.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,19 @@ def test_stopped_three_times(shell: Shell, name: str, workers: int) -> None:
     if (number := getattr(signal, name, None)) is None:
         pytest.skip(f"there is no {name} here")
     run = f"--workers {workers} --threads 1"
-    shell.begins(f"search digits --trials 8 {run} {LONG}").until("trial 0 ").ctrl_c(number).ends(130)
+    shell.begins(f"search digits --trials 8 {run} {LONG}").until("trial 0 ").ctrl_c(number).ends(
+        130
+    )
     for _ in range(2):
-        shell.begins(f"resume digits {run}").until(r"trials.*trial \d+[ :]").ctrl_c(number).ends(130)
+        shell.begins(f"resume digits {run}").until(r"trials.*trial \d+[ :]").ctrl_c(number).ends(
+            130
+        )
         status = shell.types("status digits --json").json
-        assert (status["leases"], status["workers"], status["finished"] < 8) == ([], [], True), "nobody is at work"
+        assert (status["leases"], status["workers"], status["finished"] < 8) == (
+            [],
+            [],
+            True,
+        ), "nobody is at work"
     shell.types(f"resume digits {run}")
     kept_files(shell, finished(shell, "digits", trials=8))
 
@@ -47,7 +57,9 @@ def database(shell: Shell, private_server, open_folder) -> Iterator[str]:
 
 def test_workers_on_a_server_stopped_killed_and_joined_by_hand(shell: Shell, database: str) -> None:
     tiny = settings(DIGITS, training__rungs="[1,3]")
-    search = shell.begins(f"search digits --workers 2 --threads 1 --trials 12 --artifacts kept {tiny}")
+    search = shell.begins(
+        f"search digits --workers 2 --threads 1 --trials 12 --artifacts kept {tiny}"
+    )
     stopped = search.until(r"trial 2 \(").ctrl_c().ends(130)
     assert stopped.err.count("done (stopped)") == 2
     password = database.split(":")[2].split("@")[0]
@@ -67,18 +79,29 @@ def test_workers_on_a_server_stopped_killed_and_joined_by_hand(shell: Shell, dat
     assert password not in shell.types("status digits").out
     shell.types("report digits -o page.html")
     shell.types("export digits --placement none")
-    assert shell.files() == {"kept", "digits.html", "page.html", "digits.pt", "digits.pt.json", "digits.pt.md"}
+    assert shell.files() == {
+        "kept",
+        "digits.html",
+        "page.html",
+        "digits.pt",
+        "digits.pt.json",
+        "digits.pt.md",
+    }
     assert "pg_dump" in shell.types("backup copy.db", status=2).error
 
 
-TRAINING = settings(DIGITS, training__rungs="[2000]", training__start="scratch", latency__threads="2")
+TRAINING = settings(
+    DIGITS, training__rungs="[2000]", training__start="scratch", latency__threads="2"
+)
 """One training that takes minutes; latencies for which a measurer wants the device alone."""
 
 
 @pytest.fixture
 def asleep(shell: Shell) -> Iterator[Running]:
     """A search of a study `first`, stopped in the middle of a training."""
-    search = shell.begins(f"search digits --name first --trials 2 --workers 1 --threads 1 {TRAINING}")
+    search = shell.begins(
+        f"search digits --name first --trials 2 --workers 1 --threads 1 {TRAINING}"
+    )
     for _ in patience("the first checkpoint of the training"):
         if any((shell.folder / "nas_attn.artifacts").glob("*")):
             break

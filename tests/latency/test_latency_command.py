@@ -1,4 +1,6 @@
-"""A user's command, and ONNX Runtime: they run before OpenVINO and ncnn are loaded, as a process may crash after that."""
+"""A user's command, and ONNX Runtime: they run before OpenVINO and ncnn are loaded, as a process
+may crash after that.
+"""
 
 from __future__ import annotations
 
@@ -45,13 +47,23 @@ def test_a_command_that_fails_says_how(command: str, says: str) -> None:
 
 
 def test_the_onnx_file_goes_where_the_command_wants_it() -> None:
-    assert command_words("adb push {onnx} /tmp", Path("/m.onnx")) == ["adb", "push", "/m.onnx", "/tmp"]
+    assert command_words("adb push {onnx} /tmp", Path("/m.onnx")) == [
+        "adb",
+        "push",
+        "/m.onnx",
+        "/tmp",
+    ]
     assert command_words("measure --fast", Path("/m.onnx")) == ["measure", "--fast", "/m.onnx"]
-    assert command_words("measure 'a b' --model={onnx}", Path("/m n.onnx")) == ["measure", "a b", "--model=/m n.onnx"]
+    assert command_words("measure 'a b' --model={onnx}", Path("/m n.onnx")) == [
+        "measure",
+        "a b",
+        "--model=/m n.onnx",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("battery", "kind"), [("full", Unmeasurable), pytest.param("empty", MeasurementError, marks=pytest.mark.slow)]
+    ("battery", "kind"),
+    [("full", Unmeasurable), pytest.param("empty", MeasurementError, marks=pytest.mark.slow)],
 )
 def test_a_network_is_to_blame_only_where_the_command_still_takes_the_backbone(
     tmp_path: Path, battery: str, kind: type[MeasurementError]
@@ -60,15 +72,22 @@ def test_a_network_is_to_blame_only_where_the_command_still_takes_the_backbone(
     pytest.importorskip("onnxscript")
     script = tmp_path / "measure.sh"
     script.write_text(
-        "size=$(wc -c < $1)\n"
-        f"test -e {tmp_path}/gone && echo 'no device' >&2 && exit 1\n"
-        f"if test $size -gt 9000; then test {battery} = empty && touch {tmp_path}/gone; echo 'too wide' >&2; exit 1; fi\n"
-        "echo 1.5\n"
+        f"size=$(wc -c < $1)\ntest -e {tmp_path}/gone && echo 'no device' >&2 && exit 1\nif test"
+        f" $size -gt 9000; then test {battery} = empty && touch {tmp_path}/gone; echo 'too wide'"
+        " >&2; exit 1; fi\necho 1.5\n"
     )
     settings = LatencySection(mode="command", command=f"sh {script}")
     wide = nn.Conv2d(3, 4000, 1)
-    with pytest.raises(MeasurementError, match="too wide" if battery == "full" else "no device") as error:
-        run_session(settings, reference=nn.Conv2d(3, 4, 1), candidates={"w": wide}, input_shape=(3, 4, 4), seed=0)
+    with pytest.raises(
+        MeasurementError, match="too wide" if battery == "full" else "no device"
+    ) as error:
+        run_session(
+            settings,
+            reference=nn.Conv2d(3, 4, 1),
+            candidates={"w": wide},
+            input_shape=(3, 4, 4),
+            seed=0,
+        )
     assert type(error.value) is kind
     if isinstance(error.value, Unmeasurable):
         assert error.value.network == "w"
@@ -95,7 +114,9 @@ def test_tensorrt_says_what_it_needs(tmp_path: Path) -> None:
 def test_onnx_runtime_folds_batchnorm_and_keeps_attention(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
-    placement = space.resolve(space.parse("*=se(reduction=4)"), attachment.find_sites(bare(), SHAPE), init="paper")
+    placement = space.resolve(
+        space.parse("*=se(reduction=4)"), attachment.find_sites(bare(), SHAPE), init="paper"
+    )
     model, x = (
         attachment.attach(bare(), placement).eval(),
         torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(1)),
@@ -104,7 +125,9 @@ def test_onnx_runtime_folds_batchnorm_and_keeps_attention(tmp_path: Path) -> Non
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "model.onnx"), options, providers=["CPUExecutionProvider"]
+    )
     [result] = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     kinds = {node.op_type for node in onnx.load(str(tmp_path / "optimized.onnx")).graph.node}
     assert "BatchNormalization" not in kinds

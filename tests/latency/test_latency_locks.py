@@ -16,7 +16,8 @@ import pytest
 
 from nas_attn import errors, latency, recipe, waiting
 
-# Processes come from a server that has imported torch once, so that starting one takes milliseconds.
+# Processes come from a server that has imported torch once, so that starting one takes
+# milliseconds.
 SERVER = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 SERVER.set_forkserver_preload(["nas_attn.latency.locks"])
 PATIENCE_S = 60.0
@@ -78,7 +79,9 @@ class Processes:
         self.folder = folder
         self.all: list[multiprocessing.process.BaseProcess] = []
 
-    def start(self, body: Callable[[Connection], None]) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    def start(
+        self, body: Callable[[Connection], None]
+    ) -> tuple[multiprocessing.process.BaseProcess, Connection]:
         mine, theirs = SERVER.Pipe()
         process = SERVER.Process(target=use, args=(str(self.folder), body, theirs), daemon=True)
         process.start()
@@ -108,7 +111,9 @@ def processes(lock_dir: Path) -> Iterator[Processes]:
 
 
 @pytest.mark.parametrize("holding", [hold_exclusive, hold_shared])
-def test_the_kernel_frees_a_killed_holders_lock(holding: Callable[[Connection], None], processes: Processes) -> None:
+def test_the_kernel_frees_a_killed_holders_lock(
+    holding: Callable[[Connection], None], processes: Processes
+) -> None:
     holder, pipe = processes.start(holding)
     assert pipe.recv() == "holds"
     assert not processes.can_measure(wait_s=0.5)
@@ -211,7 +216,9 @@ def test_a_stopped_measurer_keeps_nobody_from_measuring_or_training(processes: P
             assert not hold.yield_()
         with latency.DeviceLock("gpu").exclusive() as beside:
             assert f"pid {pid} " in beside[0]
-            assert not processes.can_measure(wait_s=0.5), "those that go on still exclude each other"
+            assert not processes.can_measure(wait_s=0.5), (
+                "those that go on still exclude each other"
+            )
         assert processes.can_measure()
 
 
@@ -219,7 +226,10 @@ def test_a_stopped_measurer_keeps_nobody_from_measuring_or_training(processes: P
 def test_a_training_that_does_not_give_way_is_measured_beside(processes: Processes) -> None:
     process, pipe = processes.start(hold_shared)
     assert pipe.recv() == "holds"
-    with waiting.reporting(lambda line: None, lambda: False), latency.DeviceLock("gpu").exclusive() as beside:
+    with (
+        waiting.reporting(lambda line: None, lambda: False),
+        latency.DeviceLock("gpu").exclusive() as beside,
+    ):
         assert beside[0].startswith(f"pid {process.pid} (")
         assert "stopped" not in beside[0]
 
@@ -280,11 +290,17 @@ def test_a_wait_hears_that_the_search_is_to_stop(processes: Processes) -> None:
             pytest.fail("another process holds it")
         with latency.DeviceLock("gpu").shared() as hold:  # for the checkpoint that is to be written
             hold.yield_()
-    assert len(list(latency.lock_directory().glob("*.alone.*"))) == 1, "who left the line is gone from it"
+    assert len(list(latency.lock_directory().glob("*.alone.*"))) == 1, (
+        "who left the line is gone from it"
+    )
 
 
-def measure(section: recipe.LatencySection, began: threading.Event, done: threading.Event) -> threading.Thread:
-    """A measurer in a thread of its own: `began` once it has the device; it keeps it until `done`."""
+def measure(
+    section: recipe.LatencySection, began: threading.Event, done: threading.Event
+) -> threading.Thread:
+    """A measurer in a thread of its own: `began` once it has the device; it keeps it until
+    `done`.
+    """
 
     def run() -> None:
         with latency.DeviceLock.for_section(section).exclusive():
@@ -305,7 +321,9 @@ def test_cpu_thread_time_stops_training_only_where_the_cores_do_not_suffice(
     began, done = threading.Event(), threading.Event()
     with latency.DeviceLock.for_section(recipe.LatencySection()).shared() as hold:
         measurer = measure(recipe.LatencySection(), began, done)
-        assert began.wait(0.5 if busy else 30) != busy  # on a crowded machine it waits for training to give way
+        assert (
+            began.wait(0.5 if busy else 30) != busy
+        )  # on a crowded machine it waits for training to give way
         if busy:
             threading.Timer(0.5, done.set).start()
         assert hold.yield_() == busy
@@ -315,7 +333,9 @@ def test_cpu_thread_time_stops_training_only_where_the_cores_do_not_suffice(
 
 
 @pytest.mark.usefixtures("lock_dir")
-def test_two_measurers_exclude_each_other_where_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_measurers_exclude_each_other_where_training_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(latency.locks, "crowded", lambda: False)
     first, second, done = threading.Event(), threading.Event(), threading.Event()
     one = measure(recipe.LatencySection(), first, done)
@@ -350,10 +370,15 @@ def test_the_folder_can_be_shared_by_users(lock_dir: Path) -> None:
     assert [file.suffix for file in lock_dir.iterdir()] == [".door"], "nothing else stays behind"
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "file"
     file.write_text("")
     monkeypatch.setenv("NAS_ATTN_LOCK_DIR", str(file / "locks"))
     wanted = "set NAS_ATTN_LOCK_DIR to a folder that all processes"
-    with pytest.raises(errors.MeasurementError, match=wanted), latency.DeviceLock("gpu").exclusive():
+    with (
+        pytest.raises(errors.MeasurementError, match=wanted),
+        latency.DeviceLock("gpu").exclusive(),
+    ):
         pass

@@ -31,10 +31,14 @@ def test_the_fingerprint_says_what_latencies_depend_on() -> None:
     found = latency.fingerprint(SECTION)
     assert found.device == "cpu"
     assert found.name
-    assert {"torch", "threads", "machine", "cpus", "instructions", "mode"} <= dict(found.details).keys()
+    assert {"torch", "threads", "machine", "cpus", "instructions", "mode"} <= dict(
+        found.details
+    ).keys()
     assert found.details == tuple(sorted(found.details))
     assert latency.fingerprint(recipe.LatencySection(threads=2)).id != found.id
-    assert latency.fingerprint(recipe.LatencySection(batch_size=8)).id == found.id  # a condition, not the machine
+    assert (
+        latency.fingerprint(recipe.LatencySection(batch_size=8)).id == found.id
+    )  # a condition, not the machine
     command = latency.fingerprint(recipe.LatencySection(mode="command", command="./phone.sh"))
     assert (command.device, command.name) == ("command", "./phone.sh")
     assert "cpus" not in dict(command.details)
@@ -43,7 +47,9 @@ def test_the_fingerprint_says_what_latencies_depend_on() -> None:
 def test_the_difference_names_what_differs_only() -> None:
     here = latency.fingerprint(SECTION)
     details = dict(here.details) | {"torch": "1.0"}
-    assert difference(replace(here, details=tuple(sorted(details.items()))), here).startswith("torch 1.0 there, ")
+    assert difference(replace(here, details=tuple(sorted(details.items()))), here).startswith(
+        "torch 1.0 there, "
+    )
     assert difference(here, here) == ""
 
 
@@ -87,7 +93,12 @@ def test_measuring_goes_on_with_the_neediest_until_none_is_open() -> None:
     checked: StillOpen = still_open
     section = recipe.LatencySection(session_seconds=0.01)
     for session in latency.measure(
-        section, reference=nn.Conv2d(3, 3, 1), candidates=candidates, input_shape=(3, 4, 4), seed=0, still_open=checked
+        section,
+        reference=nn.Conv2d(3, 3, 1),
+        candidates=candidates,
+        input_shape=(3, 4, 4),
+        seed=0,
+        still_open=checked,
     ):
         found.append(session)
     per_session = [[sample.key for sample in session.samples] for session in found]

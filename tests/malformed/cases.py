@@ -1,4 +1,6 @@
-"""Malformed input made from a seed: what a slip of the hand, a wrong file or a damaged disk may give the command line."""
+"""Malformed input made from a seed: what a slip of the hand, a wrong file or a damaged disk may
+give the command line.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ from nas_attn.recipe import Recipe, Section
 
 
 def recipes(rng: random.Random) -> Case:
-    return Case(["search", "mine.toml", "--dry-run"], base_files(rng, mine_toml=spoiled(rng, RECIPE)))
+    return Case(
+        ["search", "mine.toml", "--dry-run"], base_files(rng, mine_toml=spoiled(rng, RECIPE))
+    )
 
 
 def spaces(rng: random.Random) -> Case:
@@ -46,7 +50,9 @@ def spaces(rng: random.Random) -> Case:
 
 
 def placements(rng: random.Random) -> Case:
-    return Case(["search", "mine.toml", "--dry-run", "--try", word(rng, *PLACEMENTS)], base_files(rng))
+    return Case(
+        ["search", "mine.toml", "--dry-run", "--try", word(rng, *PLACEMENTS)], base_files(rng)
+    )
 
 
 def _leaves(model: type[Section], prefix: str = "") -> list[str]:
@@ -68,7 +74,9 @@ def settings(rng: random.Random) -> Case:
         knob = word(rng, "reduction", "kernel_size", "variant", "groups")
         name = rng.choice(("se", "eca", "ela", "cbam", "mhsa", "gam", "strips"))
         channels = str(rng.choice((1, 2, 7, 64, 256)))
-        return Case(["modules", name, "--channels", channels, "--set", f"{knob}={rng.choice(TOML)}"])
+        return Case(
+            ["modules", name, "--channels", channels, "--set", f"{knob}={rng.choice(TOML)}"]
+        )
     key = rng.choice(KEYS) if rng.random() < 0.8 else word(rng, *KEYS)
     value = rng.choice(TOML) if rng.random() < 0.6 else word(rng, "digits", "resnet8", "12")
     typed = f"{key}={value}" if rng.random() < 0.95 else letters(rng, f"{key}={value}")
@@ -77,9 +85,13 @@ def settings(rng: random.Random) -> Case:
 
 def urls(rng: random.Random) -> Case:
     url = word(rng, *URLS)
-    if "postgresql" in url and "127.0.0.1:" not in url:  # a name that would be looked up in a network
+    if (
+        "postgresql" in url and "127.0.0.1:" not in url
+    ):  # a name that would be looked up in a network
         url = letters(rng, URLS[0])
-    command = rng.choice((["status"], ["pareto", "mine"], ["backup", "copy.db"], ["resume"], ["export"]))
+    command = rng.choice(
+        (["status"], ["pareto", "mine"], ["backup", "copy.db"], ["resume"], ["export"])
+    )
     return Case([*command, "--storage", url], base_files(rng))
 
 
@@ -88,7 +100,14 @@ def shapes(rng: random.Random) -> Case:
     if rng.random() < 0.3:
         side = rng.choice(("0", "-1", "1", "x", "9" * 30, "1e3", "", "7"))
         return Case(
-            ["modules", rng.choice(("se", "eca", "coord", "mhsa", "triplet")), "--channels", side, "--size", shape[:40]]
+            [
+                "modules",
+                rng.choice(("se", "eca", "coord", "mhsa", "triplet")),
+                "--channels",
+                side,
+                "--size",
+                shape[:40],
+            ]
         )
     backbone = rng.choice(("resnet8", "preact_resnet8", "resnet8", "torchvision:alexnet"))
     if rng.random() < 0.5:
@@ -106,14 +125,18 @@ HARMLESS = {
     "check-export": ["mine.pt"],
     "clean": ["mine", "--dry-run"],
 }
-"""Arguments with which a command does little, whatever else is said; others find no study where they look."""
+"""Arguments with which a command does little, whatever else is said; others find no study where
+they look.
+"""
 
 
 def commands(rng: random.Random) -> Case:
     """Any command with any of its options: a name, a value or two that do not fit."""
     name = rng.choice([name for name in COMMANDS if name != "doctor"])
     argv = [name, *HARMLESS.get(name, ["mine"])]
-    offered = [p for p in COMMANDS[name].params if p.param_type_name == "option" and "--help" not in p.opts]
+    offered = [
+        p for p in COMMANDS[name].params if p.param_type_name == "option" and "--help" not in p.opts
+    ]
     if any("--storage" in parameter.opts for parameter in offered):
         argv += ["--storage", "sqlite:///nowhere/nas_attn.db"]
     if rng.random() < 0.4:
@@ -121,7 +144,20 @@ def commands(rng: random.Random) -> Case:
     for parameter in rng.sample(offered, min(len(offered), rng.choice((0, 1, 1, 2)))):
         argv.append(rng.choice(parameter.opts))
         if not parameter.is_flag:
-            argv.append(word(rng, "mine", "3", "1.5", "cpu", "se=2", "stage1=se", "plug_and_play", "digits", "resnet8"))
+            argv.append(
+                word(
+                    rng,
+                    "mine",
+                    "3",
+                    "1.5",
+                    "cpu",
+                    "se=2",
+                    "stage1=se",
+                    "plug_and_play",
+                    "digits",
+                    "resnet8",
+                )
+            )
     return Case(argv, base_files(rng))
 
 
@@ -162,8 +198,19 @@ def _some(rng: random.Random, state: Mapping[str, Any]) -> str:
 def _replaced(rng: random.Random, state: dict[str, Any]) -> Any:
     name = _some(rng, state)
     old = state[name]
-    tensors = (torch.zeros(()), torch.zeros(0), torch.zeros(2, 3, 4, 5, 6), old.double(), old.flatten(), old.bool())
-    tensors += (torch.full_like(old, 2), torch.full(old.shape, math.nan), torch.full(old.shape, -math.inf))
+    tensors = (
+        torch.zeros(()),
+        torch.zeros(0),
+        torch.zeros(2, 3, 4, 5, 6),
+        old.double(),
+        old.flatten(),
+        old.bool(),
+    )
+    tensors += (
+        torch.full_like(old, 2),
+        torch.full(old.shape, math.nan),
+        torch.full(old.shape, -math.inf),
+    )
     tensors += (old.to(torch.complex64), old.to_sparse() if old.ndim else old, old.to("meta"))
     return {**state, name: rng.choice((*tensors, None, 3, "x", [], {}, b"bytes", torch.float32))}
 
@@ -174,7 +221,9 @@ def _renamed(rng: random.Random, state: dict[str, Any]) -> Any:
 
 
 def _prefixed(rng: random.Random, state: dict[str, Any]) -> Any:
-    prefix = rng.choice(("module.", "model.", "net.", "a.b.c.", "nas_attn.", ".", "", "x" * 500 + "."))
+    prefix = rng.choice(
+        ("module.", "model.", "net.", "a.b.c.", "nas_attn.", ".", "", "x" * 500 + ".")
+    )
     return {f"{prefix}{key}": value for key, value in state.items()}
 
 
@@ -198,11 +247,24 @@ def _fewer(rng: random.Random, state: dict[str, Any]) -> Any:
 
 
 def _more(rng: random.Random, state: dict[str, Any]) -> Any:
-    return {**state, word(rng, "layer1.1.conv1.weight", "fc.weight", "x._extra_state"): torch.zeros(rng.randrange(4))}
+    return {
+        **state,
+        word(rng, "layer1.1.conv1.weight", "fc.weight", "x._extra_state"): torch.zeros(
+            rng.randrange(4)
+        ),
+    }
 
 
 NO_WEIGHTS = (
-    *(b"", b"hello\n", b"\x80\x04K\x03.", b"PK\x03\x04", b"PK\x05\x06" + bytes(18), b"\x93NUMPY", bytes(1000)),
+    *(
+        b"",
+        b"hello\n",
+        b"\x80\x04K\x03.",
+        b"PK\x03\x04",
+        b"PK\x05\x06" + bytes(18),
+        b"\x93NUMPY",
+        bytes(1000),
+    ),
     *(
         b"version https://git-lfs",
         b"{}",
@@ -239,14 +301,20 @@ def databases(rng: random.Random) -> Case:
 
         return Case(argv, base="study", spoil=spoil, damaged=True)
     number = rng.getrandbits(64)
-    return Case(argv, base="study", spoil=lambda folder: _rewrite(random.Random(number), folder), damaged=True)
+    return Case(
+        argv,
+        base="study",
+        spoil=lambda folder: _rewrite(random.Random(number), folder),
+        damaged=True,
+    )
 
 
 def _rewrite(rng: random.Random, folder: Path) -> None:
     """A value, a row, a column or a table that is not as we wrote it."""
     with closing(sqlite3.connect(folder / "nas_attn.db")) as connection:
         listed = connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER"
+            " BY name"
         )
         tables = [name for (name,) in listed]
         ours = [name for name in tables if name.startswith("nas_")]
@@ -260,7 +328,9 @@ def _rewrite(rng: random.Random, folder: Path) -> None:
             try:
                 if what < 0.75:
                     some = rng.choice(("", " WHERE rowid = (SELECT min(rowid) FROM " + table + ")"))
-                    connection.execute(f"UPDATE OR IGNORE {table} SET {column} = ?{some}", (rng.choice(STRANGE),))
+                    connection.execute(
+                        f"UPDATE OR IGNORE {table} SET {column} = ?{some}", (rng.choice(STRANGE),)
+                    )
                 elif what < 0.85:
                     connection.execute(f"DELETE FROM {table}")
                 elif what < 0.93:
@@ -294,7 +364,11 @@ KINDS: Mapping[str, Callable[[random.Random], Case]] = {
 def described(case: Case) -> str:
     """The case for a message: what to type, and the beginnings of files that are not the usual."""
     usual = base_files(random.Random(0))
-    odd = {name: blob[:300] for name, blob in case.files.items() if usual.get(name) != blob and b"\0" not in blob[:20]}
+    odd = {
+        name: blob[:300]
+        for name, blob in case.files.items()
+        if usual.get(name) != blob and b"\0" not in blob[:20]
+    }
     return (
         json.dumps(case.argv)[:800]
         + (f" with {odd!r}" if odd else "")

@@ -1,4 +1,6 @@
-"""Files that someone is given or has collected, spoiled: images, masks, labels, annotations, groups, exported networks and their cards."""
+"""Files that someone is given or has collected, spoiled: images, masks, labels, annotations,
+groups, exported networks and their cards.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,19 @@ STRANGE = (
 
 
 def _files(**more: bytes) -> dict[str, bytes]:
-    return {"received.toml": RECIPE.encode(), "mine_space.toml": SPACE.replace("exclude", "# exclude").encode(), **more}
+    return {
+        "received.toml": RECIPE.encode(),
+        "mine_space.toml": SPACE.replace("exclude", "# exclude").encode(),
+        **more,
+    }
 
 
 @cache
 def picture(number: int, form: str = "PNG", mode: str = "RGB", *, masked: bool = False) -> bytes:
     """A small image, or a mask of two classes, as the bytes of its file."""
-    noise = np.random.default_rng(number).integers(0, 2 if masked else 256, (14, 13 + number % 3, 3), dtype=np.uint8)
+    noise = np.random.default_rng(number).integers(
+        0, 2 if masked else 256, (14, 13 + number % 3, 3), dtype=np.uint8
+    )
     image = Image.fromarray(noise[..., 0]) if masked else Image.fromarray(noise).convert(mode)
     file = io.BytesIO()
     image.save(file, form)
@@ -56,7 +64,12 @@ def _bomb_png(side: int) -> bytes:
     """A black image of `side` x `side` pixels in a small file."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     packer = zlib.compressobj(9)
     row = bytes(1 + side // 8)
@@ -76,11 +89,28 @@ def _spoiled_image(rng: random.Random, blob: bytes) -> bytes:
     if what < 4:
         return flipped(rng, blob)
     if what == 4:
-        return rng.choice((b"", b"no image\n", b"GIF89a", b"\xff\xd8\xff", b"BM" + bytes(60), b"<svg/>", bytes(3000)))
+        return rng.choice(
+            (
+                b"",
+                b"no image\n",
+                b"GIF89a",
+                b"\xff\xd8\xff",
+                b"BM" + bytes(60),
+                b"<svg/>",
+                bytes(3000),
+            )
+        )
     if what == 5:
         return _bomb_png(rng.choice((9_000, 12_000, 30_000, 60_000)))
     form, mode = rng.choice(
-        (("JPEG", "CMYK"), ("GIF", "P"), ("TIFF", "F"), ("PNG", "I;16"), ("PNG", "1"), ("WEBP", "RGBA"))
+        (
+            ("JPEG", "CMYK"),
+            ("GIF", "P"),
+            ("TIFF", "F"),
+            ("PNG", "I;16"),
+            ("PNG", "1"),
+            ("WEBP", "RGBA"),
+        )
     )
     return picture(7, form, mode if mode != "I;16" else "L")
 
@@ -100,15 +130,24 @@ def images(rng: random.Random) -> Case:
 
 def groups(rng: random.Random) -> Case:
     photos = {f"photos/{name}/{i}.png": picture(i) for name in ("cat", "dog") for i in range(9)}
-    lines = ["image,group", *(f"{name.removeprefix('photos/')},{'abcdef'[i % 6]}" for i, name in enumerate(photos))]
+    lines = [
+        "image,group",
+        *(f"{name.removeprefix('photos/')},{'abcdef'[i % 6]}" for i, name in enumerate(photos)),
+    ]
     table = spoiled(rng, "\n".join(lines))
-    return Case([*LOOK, "--set", 'data.groups={file="groups.csv"}'], _files(**photos, **{"groups.csv": table}))
+    return Case(
+        [*LOOK, "--set", 'data.groups={file="groups.csv"}'],
+        _files(**photos, **{"groups.csv": table}),
+    )
 
 
 def masks(rng: random.Random) -> Case:
     files = {"roads/classes.txt": b"ground\nroad\n"}
     for i in range(14):
-        files |= {f"roads/images/{i}.png": picture(i), f"roads/masks/{i}.png": picture(i, masked=True)}
+        files |= {
+            f"roads/images/{i}.png": picture(i),
+            f"roads/masks/{i}.png": picture(i, masked=True),
+        }
     what, name = rng.randrange(4), f"roads/masks/{rng.randrange(14)}.png"
     if what == 0:
         files["roads/classes.txt"] = rng.choice(
@@ -118,7 +157,12 @@ def masks(rng: random.Random) -> Case:
         del files[name]
     else:
         files[name] = rng.choice(
-            (picture(3), picture(3, mode="P"), picture(4, mode="L"), _spoiled_image(rng, files[name]))
+            (
+                picture(3),
+                picture(3, mode="P"),
+                picture(4, mode="L"),
+                _spoiled_image(rng, files[name]),
+            )
         )
     options = {
         "task.name": "segmentation",
@@ -139,7 +183,11 @@ def published(rng: random.Random) -> Case:
     files = {}
     for part, count in (("train", 40), ("t10k", 10)):
         for what, shape in (("images-idx3", (count, 12, 12)), ("labels-idx1", (count,))):
-            content = np.random.default_rng(count).integers(0, 256, shape) if what[0] == "i" else np.arange(count) % 10
+            content = (
+                np.random.default_rng(count).integers(0, 256, shape)
+                if what[0] == "i"
+                else np.arange(count) % 10
+            )
             head = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">i4").tobytes()
             files[f"{part}-{what}-ubyte"] = head + content.astype(np.uint8).tobytes()
     name = rng.choice(("train-images-idx3-ubyte", "train-labels-idx1-ubyte"))
@@ -151,7 +199,9 @@ def published(rng: random.Random) -> Case:
         del files[name]
     elif what == 1:
         sizes = [rng.choice((-1, 0, 1, 40, 2**31 - 1)) for _ in range(rng.choice((0, 1, 3, 200)))]
-        files[name] = bytes([0, 0, 8, len(sizes)]) + np.array(sizes, ">i4").tobytes() + files[name][16:]
+        files[name] = (
+            bytes([0, 0, 8, len(sizes)]) + np.array(sizes, ">i4").tobytes() + files[name][16:]
+        )
     else:
         files[name] = flipped(rng, files[name])
     inside = {f"idx/{name}": blob for name, blob in files.items()}
@@ -165,12 +215,26 @@ def annotations(rng: random.Random) -> Case:
     }
     for split, count in (("train", 10), ("val", 4)):
         files |= {f"things/{split}/{i}.png": picture(i) for i in range(count)}
-        seen = [{"id": i, "file_name": f"{i}.png", "width": 13 + i % 3, "height": 14} for i in range(count)]
-        boxes = [
-            {"id": i, "image_id": i, "category_id": 3 + i % 2, "bbox": [1, 2, 8, 9], "area": 72, "iscrowd": 0}
+        seen = [
+            {"id": i, "file_name": f"{i}.png", "width": 13 + i % 3, "height": 14}
             for i in range(count)
         ]
-        content = {"images": seen, "annotations": boxes, "categories": [{"id": 3, "name": "a"}, {"id": 4, "name": "b"}]}
+        boxes = [
+            {
+                "id": i,
+                "image_id": i,
+                "category_id": 3 + i % 2,
+                "bbox": [1, 2, 8, 9],
+                "area": 72,
+                "iscrowd": 0,
+            }
+            for i in range(count)
+        ]
+        content = {
+            "images": seen,
+            "annotations": boxes,
+            "categories": [{"id": 3, "name": "a"}, {"id": 4, "name": "b"}],
+        }
         text = spoiled_json(rng, content) if split == "train" else json.dumps(content).encode()
         files[f"things/annotations/instances_{split}.json"] = text
     options = {
@@ -183,7 +247,9 @@ def annotations(rng: random.Random) -> Case:
     return Case([*LOOK, *_set(options)], {**_files(), **files})
 
 
-def cards(rng: random.Random, files: Sequence[str] = ("received.pt", "received.pt", "received.py")) -> Case:
+def cards(
+    rng: random.Random, files: Sequence[str] = ("received.pt", "received.pt", "received.py")
+) -> Case:
     """An exported network whose card or file is not as we wrote it."""
     seed, part, file = rng.getrandbits(64), rng.random(), rng.choice(files)
 
@@ -194,7 +260,9 @@ def cards(rng: random.Random, files: Sequence[str] = ("received.pt", "received.p
             return
         path.write_bytes(flipped(own, path.read_bytes()))
         facts = json.loads(card.read_text("utf-8"))
-        card.write_text(json.dumps({**facts, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}), "utf-8")
+        card.write_text(
+            json.dumps({**facts, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}), "utf-8"
+        )
 
     return Case(["check-export", file], base="exported", spoil=spoil, damaged=True)
 
@@ -203,7 +271,15 @@ def spoiled_json(rng: random.Random, content: Any) -> bytes:
     """A JSON file after a mishap or two."""
     if rng.random() < 0.15:
         return rng.choice(
-            (b"", b"[]", b"{}", b"null", b"[" * 100_000, b"\xff\xfe{", flipped(rng, json.dumps(content).encode()))
+            (
+                b"",
+                b"[]",
+                b"{}",
+                b"null",
+                b"[" * 100_000,
+                b"\xff\xfe{",
+                flipped(rng, json.dumps(content).encode()),
+            )
         )
     content = json.loads(json.dumps(content))
     for _ in range(rng.choice((1, 1, 2))):

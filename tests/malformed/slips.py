@@ -66,17 +66,84 @@ URLS = (
     "postgresql://127.0.0.1:1/studies?sslmode=require",
     "mysql://127.0.0.1/x",
 )
-SHAPES = ("3x32x32", "1x12x12", "3,32,32", "3x0x32", "-3x32x32", "3x32", "", "3x32x32x32", "1x1x1", "2x5x7")
-BACKBONES = ("resnet8", "preact_resnet8", "torchvision:alexnet", "torchvision:resnet18", "timm:resnet10t", "mine:model")
+SHAPES = (
+    "3x32x32",
+    "1x12x12",
+    "3,32,32",
+    "3x0x32",
+    "-3x32x32",
+    "3x32",
+    "",
+    "3x32x32x32",
+    "1x1x1",
+    "2x5x7",
+)
+BACKBONES = (
+    "resnet8",
+    "preact_resnet8",
+    "torchvision:alexnet",
+    "torchvision:resnet18",
+    "timm:resnet10t",
+    "mine:model",
+)
 LETTERS = "\0\ufeff\n\t \"'[]{}()=,.:;#\\/%@~*?-+_019aZéß漢\u202e\U0001f4a5"
 WORDS = (
-    *(".", "..", "/", "~", "~nobody_of_this_name/x", "/dev/null", "/proc/self/mem", "x/" * 3000, "", " "),
-    *("nan", "-1", "0", "1e400", "9" * 5000, "None", "[]", "{}", "--help", "%s%n", "{0.__class__}", "²"),
+    *(
+        ".",
+        "..",
+        "/",
+        "~",
+        "~nobody_of_this_name/x",
+        "/dev/null",
+        "/proc/self/mem",
+        "x/" * 3000,
+        "",
+        " ",
+    ),
+    *(
+        "nan",
+        "-1",
+        "0",
+        "1e400",
+        "9" * 5000,
+        "None",
+        "[]",
+        "{}",
+        "--help",
+        "%s%n",
+        "{0.__class__}",
+        "²",
+    ),
     *("x" * 300, "a" * 70_000, "\udcff\udcfe"),
 )
 TOML = (
-    *('""', '"x"', "nan", "inf", "-1", "0", "1", "2.5", "1e400", "true", "[]", "{}", "[[]]", "1979-05-27T07:32:00"),
-    *('"\\u0000"', '"nan"', "'''", '"/"', '"~nobody_of_this_name/x"', '"stage1"', '"*"', "9" * 40, "[1, 2, 3]"),
+    *(
+        '""',
+        '"x"',
+        "nan",
+        "inf",
+        "-1",
+        "0",
+        "1",
+        "2.5",
+        "1e400",
+        "true",
+        "[]",
+        "{}",
+        "[[]]",
+        "1979-05-27T07:32:00",
+    ),
+    *(
+        '"\\u0000"',
+        '"nan"',
+        "'''",
+        '"/"',
+        '"~nobody_of_this_name/x"',
+        '"stage1"',
+        '"*"',
+        "9" * 40,
+        "[1, 2, 3]",
+    ),
     *('["none", 3]', "{ a = 1 }", "[" * 300 + "]" * 300, "[" * 5000 + "]" * 5000, "[" * 5000),
     *("{ a = " * 100 + "1" + " }" * 100, '"' + "long " * 800 + '"', "[" + "1, " * 3000 + "2]"),
 )
@@ -90,7 +157,9 @@ class Case:
     files: dict[str, bytes] = field(default_factory=dict)
     base: str = ""  # `study` or `exported`: the folder holds a copy of that
     spoil: Callable[[Path], None] | None = None  # Damages what is in the folder
-    damaged: bool = False  # Whether a file may be found damaged, which is no user's error: exit status 1
+    damaged: bool = (
+        False  # Whether a file may be found damaged, which is no user's error: exit status 1
+    )
 
 
 def spoiled(rng: random.Random, text: str) -> bytes:
@@ -134,7 +203,9 @@ def _number(rng: random.Random, lines: list[str]) -> list[str]:
     i, made = rng.choice(numbered), list(lines)
     digits = [k for k, c in enumerate(made[i]) if c.isdigit()] or [0]
     k = rng.choice(digits)
-    other = rng.choice(("-1", "0", "-", ".", "e", "10000000000", "1e-9", "_", "99999999999999999999"))
+    other = rng.choice(
+        ("-1", "0", "-", ".", "e", "10000000000", "1e-9", "_", "99999999999999999999")
+    )
     made[i] = made[i][:k] + other + made[i][k + 1 :]
     return made
 
@@ -149,7 +220,16 @@ def _further(rng: random.Random, lines: list[str]) -> list[str]:
     i = _at(lines, rng)
     dotted = ".".join(["a"] * 400) + " = 1"
     new = rng.choice(
-        ("colour = 3", "[colour]", "[[choices]]", "a.b.c = 1", dotted, "x" * 9000 + " = 1", "[choices]", "= 3")
+        (
+            "colour = 3",
+            "[colour]",
+            "[[choices]]",
+            "a.b.c = 1",
+            dotted,
+            "x" * 9000 + " = 1",
+            "[choices]",
+            "= 3",
+        )
     )
     return [*lines[:i], new, *lines[i:]]
 
@@ -159,7 +239,20 @@ def _cut(rng: random.Random, lines: list[str]) -> list[str]:
     return text[: rng.randrange(len(text) + 1)].splitlines()
 
 
-LINE_MISHAPS = (_drop, _double, _swap, _value, _value, _value, _number, _number, _key, _key, _further, _cut)
+LINE_MISHAPS = (
+    _drop,
+    _double,
+    _swap,
+    _value,
+    _value,
+    _value,
+    _number,
+    _number,
+    _key,
+    _key,
+    _further,
+    _cut,
+)
 
 
 def _plain(rng: random.Random, text: str) -> bytes:
@@ -170,7 +263,9 @@ def _bytes(rng: random.Random, text: str) -> bytes:
     encoding = rng.choice(("latin-1", "utf-16", "utf-8-sig", "cp037", ""))
     if encoding:
         return text.encode(encoding, "replace")
-    return rng.choice((b"", b"\0" * 100, bytes(range(256)), text.encode()[::-1], b"\xff" + text.encode()))
+    return rng.choice(
+        (b"", b"\0" * 100, bytes(range(256)), text.encode()[::-1], b"\xff" + text.encode())
+    )
 
 
 def letters(rng: random.Random, text: str) -> str:

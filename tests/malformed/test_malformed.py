@@ -1,7 +1,8 @@
-"""Malformed inputs of all kinds, from a seed: each is accepted, or is one sentence with exit status 2 (1 where a file is damaged).
+"""Malformed inputs of all kinds, from a seed: each is accepted, or is one sentence with exit status
+2 (1 where a file is damaged).
 
-No traceback, nothing written, no hang, no more memory and time than a small input may take, no more than 600 letters.
-`NAS_ATTN_MALFORMED=word` takes other inputs.
+No traceback, nothing written, no hang, no more memory and time than a small input may take, no more
+than 600 letters. `NAS_ATTN_MALFORMED=word` takes other inputs.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made_study = runpy.run_path(str(HERE.parent / "made_study.py"))
     folder = tmp_path_factory.mktemp("study")
     made = made_study["usual"](folder)
-    TrialBook(made.database, made.store.name, made_for=Recipe.model_validate_json(made.store.recipe)).close()
+    TrialBook(
+        made.database, made.store.name, made_for=Recipe.model_validate_json(made.store.recipe)
+    ).close()
     made.store.labels.put(SEARCH, labels(zlib.compress(bytes(4 * made_study["IMAGES"]))))
     (folder / "whole").mkdir()
     made.database.backup(folder / "whole" / "nas_attn.db")
@@ -82,7 +85,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def typed(folder: Path, *commands: list[str]) -> None:
     """Commands one after the other, in one process."""
-    program = "import json, sys; from nas_attn.cli.main import app\nfor a in json.loads(sys.argv[1]): app(a, standalone_mode=False)"
+    program = (
+        "import json, sys; from nas_attn.cli.main import app\nfor a in json.loads(sys.argv[1]):"
+        " app(a, standalone_mode=False)"
+    )
     command = [sys.executable, "-c", program, json.dumps(commands)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -108,7 +114,9 @@ def patience() -> Iterator[None]:
 
 @contextmanager
 def bounded_memory() -> Iterator[None]:
-    """Counts the most memory from here on; a hard limit, four times as high, protects the machine."""
+    """Counts the most memory from here on; a hard limit, four times as high, protects the
+    machine.
+    """
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (now + int(4 * MEMORY), hard))
@@ -126,9 +134,12 @@ def memory(what: str) -> int:
 
 
 @pytest.mark.parametrize(
-    "part", [part if part == 0 else pytest.param(part, marks=pytest.mark.slow) for part in range(PARTS)]
+    "part",
+    [part if part == 0 else pytest.param(part, marks=pytest.mark.slow) for part in range(PARTS)],
 )
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded by Linux's means")
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="memory is bounded by Linux's means"
+)
 def test_malformed_input_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, study: Path, exported: Path, part: int
 ) -> None:
@@ -155,7 +166,11 @@ def _fault(malformed: Case, folder: Path, nas) -> str:
         (folder / name).write_bytes(content)
     if malformed.spoil:
         malformed.spoil(folder)
-    before, began, had = {path.name for path in folder.iterdir()}, time.process_time(), memory("VmRSS")
+    before, began, had = (
+        {path.name for path in folder.iterdir()},
+        time.process_time(),
+        memory("VmRSS"),
+    )
     try:
         with patience(), bounded_memory():
             ended = nas(*malformed.argv)
@@ -176,7 +191,9 @@ def _said_wrongly(malformed: Case, ended, written: set[str]) -> str:
     if ended.status not in (1, 2):
         return f"status {ended.status}: {ended.err[-300:]}"
     errors = [line for line in ended.err.splitlines() if line.lower().startswith("error: ")]
-    rest = [line for line in ended.err.splitlines() if line not in errors and not line.startswith(USAGE)]
+    rest = [
+        line for line in ended.err.splitlines() if line not in errors and not line.startswith(USAGE)
+    ]
     if len(errors) != 1 or any(not line.startswith("warning: ") and line.strip() for line in rest):
         return f"not one sentence: {ended.err[-600:]!r}"
     if "a fault of nas_attn" in errors[0] or "Traceback" in ended.err + ended.out:
@@ -189,7 +206,9 @@ def _said_wrongly(malformed: Case, ended, written: set[str]) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded by Linux's means")
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="memory is bounded by Linux's means"
+)
 def test_a_spoiled_onnx_file_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, exported: Path
 ) -> None:
@@ -205,8 +224,12 @@ def test_a_spoiled_onnx_file_is_one_sentence(
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is bounded by Linux's means")
-def test_a_bomb_in_a_study_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, study: Path) -> None:
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="memory is bounded by Linux's means"
+)
+def test_a_bomb_in_a_study_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas, study: Path
+) -> None:
     monkeypatch.chdir(shutil.copytree(study, tmp_path / "here"))
     packer = zlib.compressobj(9)
     bomb = b"".join([*(packer.compress(bytes(2**24)) for _ in range(64)), packer.flush()])  # 1 GB

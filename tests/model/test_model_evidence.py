@@ -22,7 +22,9 @@ def test_where_none_is_better_nothing_is_almost_surely_better(harm: float, most:
         effects = {key: -harm * (i % 3 == 1) for i, key in enumerate(texts)}
         runs = made.runs(effects, rng, noise=0.004, seeds=1)
         runs += made.runs(dict(list(effects.items())[:4]), rng, noise=0.004, seeds=4, first_seed=1)
-        best = max(gain.probability for gain in fit(runs, texts, metric="score").gains("k000").values())
+        best = max(
+            gain.probability for gain in fit(runs, texts, metric="score").gains("k000").values()
+        )
         sure, taken = sure + (best > 0.95), taken + (best > 0.7)
     assert sure <= most // 4
     assert taken <= most
@@ -33,7 +35,9 @@ def some_study(seed: int = 3, rungs: int = 1) -> tuple[dict[str, str], dict[str,
     texts = made.placements(14, rng)
     effects = made.additive(texts, rng, 0.01)
     runs = made.runs(effects, rng, noise=0.006, level=0.01)
-    runs += made.runs(dict(list(effects.items())[:4]), rng, noise=0.006, level=0.01, seeds=3, first_seed=1)
+    runs += made.runs(
+        dict(list(effects.items())[:4]), rng, noise=0.006, level=0.01, seeds=3, first_seed=1
+    )
     for rung in range(1, rungs):
         runs += made.runs(dict(list(effects.items())[:6]), rng, noise=0.006, seeds=2, rung=rung)
     return texts, effects, runs
@@ -53,14 +57,21 @@ def test_a_seed_that_moves_all_placements_alike_changes_no_comparison(rungs: int
 def test_a_metric_in_another_unit_and_direction_says_the_same() -> None:
     texts, _, runs = some_study()
     other = [dataclasses.replace(run, value=4.0 - 100 * run.value) for run in runs]
-    one, turned = fit(runs, texts, metric="score"), fit(other, texts, metric="error", lower_is_better=True)
+    one, turned = (
+        fit(runs, texts, metric="score"),
+        fit(other, texts, metric="error", lower_is_better=True),
+    )
     assert turned.noise.paired_sd == pytest.approx(100 * one.noise.paired_sd)
     for key in texts:
         a, b = one.gain(key, "k000"), turned.gain(key, "k000")
         assert (b.probability, b.worse) == pytest.approx((a.probability, a.worse), abs=1e-6)
-        assert (b.mean, b.low, b.high) == pytest.approx((100 * a.mean, 100 * a.low, 100 * a.high), abs=1e-6)
+        assert (b.mean, b.low, b.high) == pytest.approx(
+            (100 * a.mean, 100 * a.low, 100 * a.high), abs=1e-6
+        )
         assert turned.estimates[key].mean == pytest.approx(4.0 - 100 * one.estimates[key].mean)
-        assert turned.estimates[key].low == pytest.approx(4.0 - 100 * one.estimates[key].high, abs=1e-6)
+        assert turned.estimates[key].low == pytest.approx(
+            4.0 - 100 * one.estimates[key].high, abs=1e-6
+        )
 
 
 def test_the_order_of_the_evidence_does_not_matter() -> None:
@@ -80,7 +91,10 @@ def test_more_runs_make_intervals_narrower_and_pull_less_towards_the_others() ->
         for i, seeds in enumerate((1, 3, 8)):
             model = fit([run for run in runs if run.seed < seeds], texts, metric="score")
             gain = model.gains("k000")["k007"]
-            widths[:, i] += gain.high - gain.low, model.estimates["k007"].high - model.estimates["k007"].low
+            widths[:, i] += (
+                gain.high - gain.low,
+                model.estimates["k007"].high - model.estimates["k007"].low,
+            )
             errors[i] += abs(gain.mean - effects["k007"] + effects["k000"])
     assert widths[0, 0] > widths[0, 1] > widths[0, 2]
     assert widths[1, 0] > widths[1, 1] > widths[1, 2]
@@ -89,7 +103,9 @@ def test_more_runs_make_intervals_narrower_and_pull_less_towards_the_others() ->
 
 def test_a_gain_repeated_in_hundreds_of_rounds_is_believed() -> None:
     rng = np.random.default_rng(2)
-    texts = {"k00": BARE} | {f"k{i:02}": parse(f"stage{i % 3}=se(reduction={i // 3 + 2})") for i in range(1, 450)}
+    texts = {"k00": BARE} | {
+        f"k{i:02}": parse(f"stage{i % 3}=se(reduction={i // 3 + 2})") for i in range(1, 450)
+    }
     pairs = [(key, seed) for seed in range(3, 400) for key in ("k00", "k01")]
     runs = [Run(key, s, 0, 0.48 + 0.008 * (key == "k01") + rng.normal(0, 0.01)) for key, s in pairs]
     runs += [Run(key, i % 3, 0, 0.48 + rng.normal(0, 0.01)) for i, key in enumerate(texts)]
@@ -103,39 +119,53 @@ def test_untried_placements_are_valued_by_what_their_parts_did_elsewhere() -> No
     tried, untried = dict(list(effects.items())[:45]), list(effects)[45:]
     runs = made.runs(tried, rng, noise=0.004, seeds=2)
     model = fit(runs, texts, metric="score")
-    assert np.corrcoef([effects[k] for k in untried], [model.estimates[k].mean for k in untried])[0, 1] > 0.8
+    assert (
+        np.corrcoef([effects[k] for k in untried], [model.estimates[k].mean for k in untried])[0, 1]
+        > 0.8
+    )
     wide = [model.gains("k000")[k].sd for k in untried]
     narrow = [model.gains("k000")[k].sd for k in tried if k != "k000"]
     assert np.mean(wide) > 1.2 * np.mean(narrow)
     assert model.estimates[untried[0]].seeds == 0
     predicted = fit(runs, {key: texts[key] for key in tried}, metric="score").about(texts).estimates
     assert predicted.keys() == set(texts)
-    assert np.corrcoef([effects[k] for k in untried], [predicted[k].mean for k in untried])[0, 1] > 0.8
+    assert (
+        np.corrcoef([effects[k] for k in untried], [predicted[k].mean for k in untried])[0, 1] > 0.8
+    )
 
 
 def rungs_study(
     rng: np.random.Generator, *, same: bool, luck: float
 ) -> tuple[dict[str, str], dict[str, float], list[Run]]:
-    """All at the first rung, the best third of them at the second; `luck`: share of a run's luck that it keeps."""
+    """All at the first rung, the best third of them at the second; `luck`: share of a run's luck
+    that it keeps.
+    """
     texts = made.placements(45, rng)
     effects = made.additive(texts, rng, 0.012) if same else dict.fromkeys(texts, 0.0)
     first = {key: effects[key] + 0.006 * float(rng.standard_normal()) for key in texts}
     best = sorted(texts, key=lambda key: -first[key])[:15]
     runs = [Run(key, 0, 0, 0.5 + first[key]) for key in texts]
     for key in ["k000", *best]:
-        own = luck * (first[key] - effects[key]) + 0.006 * np.sqrt(1 - luck**2) * float(rng.standard_normal())
+        own = luck * (first[key] - effects[key]) + 0.006 * np.sqrt(1 - luck**2) * float(
+            rng.standard_normal()
+        )
         runs.append(Run(key, 0, 1, 0.6 + effects[key] + own))
     return texts, effects, runs
 
 
 def test_what_a_rung_below_is_worth_is_learned() -> None:
-    """Where it ranks as the last one does, pruned placements are valued by it; where it is luck, nobody gains by it."""
+    """Where it ranks as the last one does, pruned placements are valued by it; where it is luck,
+    nobody gains by it.
+    """
     rng = np.random.default_rng(6)
     texts, effects, runs = rungs_study(rng, same=True, luck=0.3)
     model = fit(runs, texts, metric="score")
     pruned = [key for key in texts if not model.estimates[key].seeds]
     assert len(pruned) >= 25
-    assert np.corrcoef([effects[k] for k in pruned], [model.estimates[k].mean for k in pruned])[0, 1] > 0.7
+    assert (
+        np.corrcoef([effects[k] for k in pruned], [model.estimates[k].mean for k in pruned])[0, 1]
+        > 0.7
+    )
     assert model.noise.correlation > 0.5
     sure, rng = 0, np.random.default_rng(77)
     for _ in range(8):
@@ -151,7 +181,9 @@ def test_a_gain_on_one_backbone_is_no_gain_on_the_next() -> None:
     nothing, runs = dict.fromkeys(texts, 0.0), []
     for backbone in range(3):
         effects = nothing | {"k007": 0.03 * (backbone == 1)}
-        runs += made.runs(effects, rng, noise=0.003, seeds=3, backbone=backbone, first_seed=10 * backbone)
+        runs += made.runs(
+            effects, rng, noise=0.003, seeds=3, backbone=backbone, first_seed=10 * backbone
+        )
     several = fit(runs, texts, metric="score")
     alone = fit([run for run in runs if run.backbone == 1], texts, metric="score")
     assert alone.gain("k007", "k000").probability > 0.99
@@ -184,7 +216,11 @@ def test_images_are_a_floor_of_the_noise() -> None:
 def test_accuracies_of_few_images_that_repeat_exactly_are_not_exact() -> None:
     texts = made.placements(6, np.random.default_rng(12))
     for scored in ({"k000": 21, "k001": 22}, dict.fromkeys(["k000", "k001"], 21)):
-        runs = [Run(key, seed, 0, right / 29, examples=29) for key, right in scored.items() for seed in range(3)]
+        runs = [
+            Run(key, seed, 0, right / 29, examples=29)
+            for key, right in scored.items()
+            for seed in range(3)
+        ]
         model = fit(runs, texts, metric="accuracy")
         assert model.noise.paired_sd > 0.5 / 29
         assert 0.05 < model.gain("k001", "k000").probability < 0.95
@@ -207,7 +243,12 @@ def test_the_noise_is_found_again_and_it_is_said_how() -> None:
 
 def one_metric(values: dict[str, float], **more: object) -> Evidence | None:
     runs = [Run(key, 0, 0, value) for key, value in values.items()]
-    return fit(runs, {"a": BARE, "b": parse("stage1=se"), "c": parse("stage2=se")}, metric="accuracy", **more)
+    return fit(
+        runs,
+        {"a": BARE, "b": parse("stage1=se"), "c": parse("stage2=se")},
+        metric="accuracy",
+        **more,
+    )
 
 
 def test_where_nothing_can_be_said_it_is_said() -> None:
@@ -217,7 +258,11 @@ def test_where_nothing_can_be_said_it_is_said() -> None:
     single = one_metric({"a": 0.7})
     assert single.estimates["a"].mean == pytest.approx(0.7)
     assert single.gain("b", "a") is None
-    assert (single.noise.source, single.noise.paired_sd, single.noise.reliability()) == ("none", None, None)
+    assert (single.noise.source, single.noise.paired_sd, single.noise.reliability()) == (
+        "none",
+        None,
+        None,
+    )
     equal = one_metric({"a": 0.7, "b": 0.7, "c": 0.7})
     assert equal.gain("b", "a").mean == pytest.approx(0.0, abs=1e-6)
     assert equal.gain("b", "a").probability <= 0.5
@@ -236,8 +281,12 @@ def test_seeds_that_no_two_placements_share_are_compared_all_the_same() -> None:
 
 
 def test_a_module_that_fails_on_some_backbones_hides_nobody_elses_gain() -> None:
-    """Cued digits' runs lie at two values, far apart: attention that sees the cue, and networks that do not."""
-    se, eca, ela = (" ".join(f"stage{i}={name}" for i in (1, 2, 3)) for name in ("se", "eca", "ela"))
+    """Cued digits' runs lie at two values, far apart: attention that sees the cue, and networks
+    that do not.
+    """
+    se, eca, ela = (
+        " ".join(f"stage{i}={name}" for i in (1, 2, 3)) for name in ("se", "eca", "ela")
+    )
     both = "stage1=eca stage2=se"
     values = {
         "none": {0: 0.515, 1: 0.53, 2: 0.53, 3: 0.521, 4: 0.523, 5: 0.522, 6: 0.52},
@@ -246,7 +295,15 @@ def test_a_module_that_fails_on_some_backbones_hides_nobody_elses_gain() -> None
         ela: {0: 0.937},
         "stage2=eca": {2: 0.537, 0: 0.936, 1: 0.901},
         both: {1: 0.923, 0: 0.926, 3: 0.937, 4: 0.935, 5: 0.925, 6: 0.917},
-        "stage1=eca stage2=ela": {2: 0.945, 0: 0.932, 1: 0.937, 3: 0.928, 4: 0.935, 5: 0.936, 6: 0.719},
+        "stage1=eca stage2=ela": {
+            2: 0.945,
+            0: 0.932,
+            1: 0.937,
+            3: 0.928,
+            4: 0.935,
+            5: 0.936,
+            6: 0.719,
+        },
     }
     texts = {key: parse(key) for key in values}
     runs = [
@@ -262,20 +319,31 @@ def test_a_module_that_fails_on_some_backbones_hides_nobody_elses_gain() -> None
     assert model.estimates["none"].mean == pytest.approx(0.52, abs=0.06)
 
 
-def test_a_bare_backbone_that_does_not_train_hides_no_gain_and_no_accuracy_exceeds_100_percent() -> None:
+def test_a_bare_backbone_that_does_not_train_hides_no_gain_and_no_accuracy_exceeds_100_percent() -> (
+    None
+):
     rng = np.random.default_rng(4)
     texts = made.placements(20, rng)
     effects = {key: 0.25 - 0.35 * (key == "k000") for key in texts}
-    runs = [Run(run.key, run.seed, 0, min(run.value, 1.0)) for run in made.runs(effects, rng, noise=0.03)]
+    runs = [
+        Run(run.key, run.seed, 0, min(run.value, 1.0))
+        for run in made.runs(effects, rng, noise=0.03)
+    ]
     model = fit(runs, texts, metric="accuracy")
     gains = list(model.gains("k000").values())[1:]
     assert np.mean([gain.mean for gain in gains]) == pytest.approx(0.35, abs=0.05)
     assert all(gain.low < gain.mean - 0.03 and gain.mean + 0.03 < gain.high for gain in gains)
     assert all(0 <= estimate.low <= estimate.high <= 1 for estimate in model.estimates.values())
-    runs += [Run(f"k{i:03}", seed, TARGET, value) for i, value in enumerate((0.5, 0.95, 0.6)) for seed in (0, 1)]
+    runs += [
+        Run(f"k{i:03}", seed, TARGET, value)
+        for i, value in enumerate((0.5, 0.95, 0.6))
+        for seed in (0, 1)
+    ]
     model = fit(runs, texts, metric="accuracy")
     bare, gains = model.estimates["k000"], model.gains("k000").values()
-    assert all(-bare.high <= gain.low <= gain.high <= 1 - bare.low for gain in gains), "a gain that cannot be"
+    assert all(-bare.high <= gain.low <= gain.high <= 1 - bare.low for gain in gains), (
+        "a gain that cannot be"
+    )
 
 
 def test_draws_have_the_moments_that_are_stated() -> None:
@@ -292,7 +360,9 @@ def test_draws_have_the_moments_that_are_stated() -> None:
 
 
 def test_every_node_is_what_plain_algebra_says() -> None:
-    """The mean and variance of a difference by the textbook's formula for jointly normal variables, the means' prior flat."""
+    """The mean and variance of a difference by the textbook's formula for jointly normal variables,
+    the means' prior flat.
+    """
     texts, _, runs = some_study(rungs=2)
     model = fit(runs, texts, metric="score")
     means, variances, before = model._effects.marginals(over=model._index["k001"])
@@ -302,20 +372,34 @@ def test_every_node_is_what_plain_algebra_says() -> None:
         square = solution.nodes.noise[i] ** 2
         shape, top = solution.nodes.shapes[draws.shape[i]], draws.spread[i, -1]
         flat = 1e7 * (data.rung[:, None] == data.rung)
-        covariance = square * solution.algebra.covariances(draws.some(slice(i, i + 1)))[0] + flat * square
-        kernel = data.coding.kernel(shape, data.codes, data.codes) + shape.own * np.eye(len(data.codes))
-        toward = kernel[:, data.place] * top * draws.spread[i, data.rung] * draws.rho[i, 1, data.rung] * square
+        covariance = (
+            square * solution.algebra.covariances(draws.some(slice(i, i + 1)))[0] + flat * square
+        )
+        kernel = data.coding.kernel(shape, data.codes, data.codes) + shape.own * np.eye(
+            len(data.codes)
+        )
+        toward = (
+            kernel[:, data.place]
+            * top
+            * draws.spread[i, data.rung]
+            * draws.rho[i, 1, data.rung]
+            * square
+        )
         differences = toward - toward[model._index["k001"]]
         prior = top**2 * square * (np.diag(kernel) + kernel[1, 1] - 2 * kernel[1])
         expected = differences @ np.linalg.solve(covariance, data.value)
-        variance = prior - np.einsum("tn,nt->t", differences, np.linalg.solve(covariance, differences.T))
+        variance = prior - np.einsum(
+            "tn,nt->t", differences, np.linalg.solve(covariance, differences.T)
+        )
         assert means[i] == pytest.approx(expected, abs=1e-5)
         assert variances[i] == pytest.approx(variance, abs=1e-4 * prior.max() + 1e-12)
         assert before[i] == pytest.approx(prior, abs=1e-12)
 
 
 @pytest.mark.parametrize("at_once", [1, 10**9])
-def test_a_likelihood_is_what_plain_algebra_says(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+def test_a_likelihood_is_what_plain_algebra_says(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
     texts, _, runs = some_study(rungs=2)
     solution = fit(runs, texts, metric="score")._solution
     draws, algebra = solution.nodes.draws, solution.algebra
@@ -333,24 +417,40 @@ def test_a_likelihood_is_what_plain_algebra_says(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("metric", "jitter", "exact"), [("size", 0.0, True), ("size", 1.0, False), ("accuracy", 0.0, False)]
+    ("metric", "jitter", "exact"),
+    [("size", 0.0, True), ("size", 1.0, False), ("accuracy", 0.0, False)],
 )
-def test_what_comes_out_the_same_each_time_is_taken_as_it_is(metric: str, jitter: float, exact: bool) -> None:
-    """A share of images may come out the same by chance; the size of a network does because it is the same."""
+def test_what_comes_out_the_same_each_time_is_taken_as_it_is(
+    metric: str, jitter: float, exact: bool
+) -> None:
+    """A share of images may come out the same by chance; the size of a network does because it is
+    the same.
+    """
     texts = made.placements(12, np.random.default_rng(3))
-    values = {key: (0.4 if metric == "accuracy" else 6000.0) + 0.01 * i for i, key in enumerate(texts)}
+    values = {
+        key: (0.4 if metric == "accuracy" else 6000.0) + 0.01 * i for i, key in enumerate(texts)
+    }
     runs = [Run(key, 0, 0, value) for key, value in values.items()]
-    runs += [Run(key, seed, 0, values[key] + jitter * seed) for key in list(texts)[:2] for seed in (1, 2)]
+    runs += [
+        Run(key, seed, 0, values[key] + jitter * seed) for key in list(texts)[:2] for seed in (1, 2)
+    ]
     found = (model := fit(runs, texts, metric=metric, lower_is_better=metric == "size")).estimates
     assert {found[key].sd == 0.0 for key in values} == {exact}
     if exact:
         assert [found[key].mean for key in values] == list(values.values()), "to the last bit"
-        assert (model.gain("k003", "k003").probability, model.gain("k003", "k003").worse) == (0.0, 0.0)
+        assert (model.gain("k003", "k003").probability, model.gain("k003", "k003").worse) == (
+            0.0,
+            0.0,
+        )
         assert min(model.gain("k002", "k003").probability, model.gain("k003", "k002").worse) > 0.99
 
 
-def study(seed: int, slope: float, tried: int, blocks: int) -> tuple[Evidence, Evidence, dict[str, float]]:
-    """(model of the search alone, of the search and the target, gains at the target over `k000`)."""
+def study(
+    seed: int, slope: float, tried: int, blocks: int
+) -> tuple[Evidence, Evidence, dict[str, float]]:
+    """(model of the search alone, of the search and the target, gains at the target over
+    `k000`).
+    """
     rng = np.random.default_rng(seed)
     texts = made.placements(30, rng)
     effects = {key: 0.006 * float(rng.standard_normal()) for key in texts}
@@ -358,7 +458,9 @@ def study(seed: int, slope: float, tried: int, blocks: int) -> tuple[Evidence, E
     there = {key: slope * effects[key] + np.sqrt(1 - slope**2) * other[key] for key in texts}
     runs = made.runs(effects, rng, noise=0.003, level=0.004, seeds=2)
     some = dict(list(there.items())[:tried])
-    target = made.runs(some, rng, noise=0.003, level=0.004, seeds=blocks, rung=TARGET, first_seed=1000, base=0.8)
+    target = made.runs(
+        some, rng, noise=0.003, level=0.004, seeds=blocks, rung=TARGET, first_seed=1000, base=0.8
+    )
     gains = {key: float(value - there["k000"]) for key, value in there.items()}
     return fit(runs, texts, metric="accuracy"), fit(runs + target, texts, metric="accuracy"), gains
 
@@ -367,12 +469,21 @@ def widths(model: Evidence, keys: list[str]) -> float:
     return float(np.mean([gain.high - gain.low for gain in model.gains("k000", keys).values()]))
 
 
-def test_where_brief_runs_say_nothing_of_the_target_its_gains_are_uncertain_and_else_they_are_not() -> None:
+def test_where_brief_runs_say_nothing_of_the_target_its_gains_are_uncertain_and_else_they_are_not() -> (
+    None
+):
     untried, wide, correlation, covered = [f"k{i:03}" for i in range(12, 30)], {}, {}, []
     for slope in (0.0, 1.0):
         search, both, gains = study(1, slope, tried=12, blocks=2)
-        wide[slope], correlation[slope] = widths(both, untried) / widths(search, untried), both.noise.correlation
-        covered += [gain.low <= gains[key] <= gain.high for key, gain in both.gains("k000").items() if key != "k000"]
+        wide[slope], correlation[slope] = (
+            widths(both, untried) / widths(search, untried),
+            both.noise.correlation,
+        )
+        covered += [
+            gain.low <= gains[key] <= gain.high
+            for key, gain in both.gains("k000").items()
+            if key != "k000"
+        ]
     assert wide[0.0] > 1.2 * wide[1.0]
     assert wide[0.0] > 1.5
     assert correlation[1.0] > correlation[0.0] + 0.2
@@ -398,13 +509,19 @@ def test_what_ran_counts_with_the_best_runs_that_it_has() -> None:
 TEXTS = made.placements(30, np.random.default_rng(0))
 
 
-def by_chance(rng: np.random.Generator, chance: float, *, failed: tuple[str, ...] = ()) -> list[Run]:
-    """One run of each placement, with four further seeds for three of them; at .93 by chance, else at .53."""
+def by_chance(
+    rng: np.random.Generator, chance: float, *, failed: tuple[str, ...] = ()
+) -> list[Run]:
+    """One run of each placement, with four further seeds for three of them; at .93 by chance, else
+    at .53.
+    """
     found = []
     for seed, keys in enumerate([list(TEXTS), *[["k000", "k001", "k002"]] * 4]):
         for key in keys:
             high = rng.random() < chance and not (seed == 0 and key in failed)
-            found.append(Run(key, seed, 0, (0.93 if high else 0.53) + 0.004 * float(rng.standard_normal())))
+            found.append(
+                Run(key, seed, 0, (0.93 if high else 0.53) + 0.004 * float(rng.standard_normal()))
+            )
     return found
 
 
@@ -429,8 +546,12 @@ def test_who_failed_once_by_chance_is_not_surely_worse() -> None:
 
 def test_differences_of_placements_seeds_and_a_few_broken_runs_are_no_two_values() -> None:
     rng = np.random.default_rng(2)
-    apart = {key: 0.4 * (i % 2) for i, key in enumerate(TEXTS)}  # placements at two values, each always at its own
-    seeds = made.runs(made.additive(TEXTS, rng, 0.001), rng, noise=0.001, seeds=3, level=0.1)  # levels far apart
+    apart = {
+        key: 0.4 * (i % 2) for i, key in enumerate(TEXTS)
+    }  # placements at two values, each always at its own
+    seeds = made.runs(
+        made.additive(TEXTS, rng, 0.001), rng, noise=0.001, seeds=3, level=0.1
+    )  # levels far apart
     broken = made.runs(made.additive(TEXTS, rng, 0.01), rng, noise=0.005, seeds=2)
     broken[4] = Run(broken[4].key, broken[4].seed, 0, 0.1)
     for runs in (made.runs(apart, rng, noise=0.005, seeds=2), seeds, broken):
@@ -439,13 +560,21 @@ def test_differences_of_placements_seeds_and_a_few_broken_runs_are_no_two_values
 
 
 def test_another_backbone_may_differ_much_and_is_never_equal() -> None:
-    rng, held, texts = np.random.default_rng(5), 0, {"none": BARE, "other": parse("backbone=resnet8(width=10)")}
+    rng, held, texts = (
+        np.random.default_rng(5),
+        0,
+        {"none": BARE, "other": parse("backbone=resnet8(width=10)")},
+    )
     for _ in range(60):
         gain = rng.normal(0.01, 0.02)
         runs = made.runs({"none": 0.0, "other": gain}, rng, noise=0.01, seeds=2)
         found = fit(runs, texts, metric="accuracy", unlike=True).gain("other", "none")
         assert found.probability + found.worse == pytest.approx(1)
         held += found.low <= gain <= found.high
-        expected = fit(runs, texts, metric="accuracy", unlike=True, larger=["other"]).gain("other", "none")
-        assert 0 <= expected.probability - found.probability + 1e-9 < 2 * found.probability, "runs decide"
+        expected = fit(runs, texts, metric="accuracy", unlike=True, larger=["other"]).gain(
+            "other", "none"
+        )
+        assert 0 <= expected.probability - found.probability + 1e-9 < 2 * found.probability, (
+            "runs decide"
+        )
     assert held >= 52

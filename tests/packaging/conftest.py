@@ -17,7 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def outside(**more: str) -> dict[str, str]:
     """The environment without what would show the checkout, with one thread."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "NAS_ATTN"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "NAS_ATTN"))
+    }
     return {**kept, "OMP_NUM_THREADS": "1", **more}
 
 
@@ -33,7 +37,9 @@ class Installed:
         return self.environment / "bin" / "python"
 
     def run(self, *command: str, timeout: float = 240) -> str:
-        """Standard output of a command of this environment; fails with all output where the command does."""
+        """Standard output of a command of this environment; fails with all output where the command
+        does.
+        """
         program = [str(self.environment / "bin" / command[0]), *command[1:]]
         how = {"cwd": self.folder, "env": outside(), "timeout": timeout}
         done = subprocess.run(program, capture_output=True, text=True, check=False, **how)
@@ -48,7 +54,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("hatchling", reason="hatchling is not installed (extra `dev`)")
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    done = subprocess.run(command, cwd=folder, env=outside(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=outside(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     (made,) = folder.glob("*.whl")
     return made
@@ -59,10 +67,24 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     """The wheel in an environment that sees the libraries of this one, but not the checkout."""
     environment = tmp_path_factory.mktemp("wheel") / "environment"
     venv.create(environment, with_pip=False)
-    pip = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python"), "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)], env=outside(), check=True)
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(environment / "bin" / "python"),
+        "--disable-pip-version-check",
+    ]
+    subprocess.run(
+        [*pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)],
+        env=outside(),
+        check=True,
+    )
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     libraries = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    # A folder named in a .pth file is searched, but its own .pth files (that of an editable checkout) are not read.
-    (environment / "lib" / version / "site-packages" / "libraries.pth").write_text("\n".join(sorted(libraries)))
+    # A folder named in a .pth file is searched, but its own .pth files (that of an editable
+    # checkout) are not read.
+    (environment / "lib" / version / "site-packages" / "libraries.pth").write_text(
+        "\n".join(sorted(libraries))
+    )
     return Installed(environment, tmp_path_factory.mktemp("elsewhere"))

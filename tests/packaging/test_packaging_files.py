@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Written so that this file does not match itself.
 FOREIGN = re.compile(
     r"/(?:work|root|workspace)/[\w.]"  # folders of a machine that somebody developed on
-    r"|\bpy[p]i\.|\bpython[h]osted\b|(?:extra-)?index-[u]rl"  # hosts that packages come from: pip's own setting
+    # hosts that packages come from: pip's own setting
+    r"|\bpy[p]i\.|\bpython[h]osted\b|(?:extra-)?index-[u]rl"
 )
 
 
@@ -25,7 +26,9 @@ def tracked() -> Iterator[tuple[str, str]]:
     """(path, content) of the repository's text files."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     for name in filter(None, listed.stdout.split("\0")):
         path = ROOT / name
         if path.is_file():

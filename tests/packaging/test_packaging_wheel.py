@@ -1,4 +1,6 @@
-"""What a user installs: the wheel, in an environment of its own, in a folder that is not the checkout."""
+"""What a user installs: the wheel, in an environment of its own, in a folder that is not the
+checkout.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ def test_wheel_holds_the_package_and_what_ships_with_it(wheel: Path) -> None:
     for kind in ("search_spaces", "studies"):
         shipped = {f"nas_attn/_shipped/{kind}/{name}" for name in files(kind, "*.toml")}
         assert shipped <= names
-    others = {name for name in names if not name.startswith(("nas_attn/", f"nas_attn-{__version__}.dist-info/"))}
+    others = {
+        name
+        for name in names
+        if not name.startswith(("nas_attn/", f"nas_attn-{__version__}.dist-info/"))
+    }
     assert not others
 
 
@@ -43,7 +49,9 @@ def test_what_is_installed_finds_its_files_and_plans_a_search(installed: Any) ->
     assert Path(place).is_relative_to(installed.environment)
     assert set(studies.split()) == {path.stem for path in (ROOT / "studies").glob("*.toml")}
     assert set(spaces.split()) == {path.stem for path in (ROOT / "search_spaces").glob("*.toml")}
-    found = json.loads(installed.run("nas-attn", "search", "digits", "--dry-run", "--json", "--set", TINY))
+    found = json.loads(
+        installed.run("nas-attn", "search", "digits", "--dry-run", "--json", "--set", TINY)
+    )
     assert found["study"] == "digits"
     assert found["placements"] == 8**3
     assert found["epoch_s"] > 0
@@ -53,13 +61,27 @@ def test_what_is_installed_finds_its_files_and_plans_a_search(installed: Any) ->
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_clean_install_searches(wheel: Path, tmp_path: Path) -> None:
-    """Everything from the wheel and the package index, as `pip install` does it on a new machine."""
+    """Everything from the wheel and the package index, as `pip install` does it on a new
+    machine.
+    """
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)
     bin_, elsewhere = environment / "bin", tmp_path / "elsewhere"
     elsewhere.mkdir()
-    subprocess.run([bin_ / "python", "-m", "pip", "install", "--quiet", wheel], cwd=elsewhere, check=True)
-    small = ["--set", TINY, "--set", "training.backbone_epochs=1", "--trials", "9", "--workers", "2", "--json"]
+    subprocess.run(
+        [bin_ / "python", "-m", "pip", "install", "--quiet", wheel], cwd=elsewhere, check=True
+    )
+    small = [
+        "--set",
+        TINY,
+        "--set",
+        "training.backbone_epochs=1",
+        "--trials",
+        "9",
+        "--workers",
+        "2",
+        "--json",
+    ]
     command = [bin_ / "nas-attn", "search", "digits", *small]
     done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)

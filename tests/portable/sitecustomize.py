@@ -1,4 +1,6 @@
-"""Takes from this process what only Linux has: fcntl, os.fork, SIGUSR1, /proc and the like. See tests/portable_platform.py."""
+"""Takes from this process what only Linux has: fcntl, os.fork, SIGUSR1, /proc and the like. See
+tests/portable_platform.py.
+"""
 
 import builtins
 import multiprocessing

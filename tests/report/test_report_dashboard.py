@@ -41,7 +41,9 @@ def written(study: optuna.Study) -> dict[str, object]:
     return dict(study._storage.get_study_system_attrs(study._study_id))
 
 
-def test_the_dashboards_own_functions_read_notes_and_plots_back(made: Snapshot, tmp_path: Path) -> None:
+def test_the_dashboards_own_functions_read_notes_and_plots_back(
+    made: Snapshot, tmp_path: Path
+) -> None:
     notes = pytest.importorskip(
         "optuna_dashboard._note", reason="optuna-dashboard is not installed (extra `dashboard`)"
     )
@@ -51,7 +53,10 @@ def test_the_dashboards_own_functions_read_notes_and_plots_back(made: Snapshot, 
     attributes = written(study)
     assert notes.get_note(study) == f"{study_note(made)}\n\n{BELOW}"
     for trial, view in zip(study.trials, made.candidates, strict=True):
-        assert notes.get_note_from_system_attrs(attributes, trial._trial_id)["body"] == f"{note(view, made)}\n\n{BELOW}"
+        assert (
+            notes.get_note_from_system_attrs(attributes, trial._trial_id)["body"]
+            == f"{note(view, made)}\n\n{BELOW}"
+        )
     figures = plots.get_plotly_graph_objects(attributes)
     assert {name.removeprefix("nas_attn-") for name in figures} == {
         "front",
@@ -83,8 +88,12 @@ def test_publishing_again_writes_nothing_and_later_only_what_changed(tmp_path: P
     assert new == {f"dashboard:{trial}:note_ver", f"dashboard:{trial}:note_str:0"}
 
 
-def test_a_shorter_plot_or_note_leaves_nothing_of_the_longer_one(made: Snapshot, tmp_path: Path) -> None:
-    plots = pytest.importorskip("optuna_dashboard._custom_plot_data", reason="optuna-dashboard is not installed")
+def test_a_shorter_plot_or_note_leaves_nothing_of_the_longer_one(
+    made: Snapshot, tmp_path: Path
+) -> None:
+    plots = pytest.importorskip(
+        "optuna_dashboard._custom_plot_data", reason="optuna-dashboard is not installed"
+    )
     study = optuna_study(tmp_path, len(made.candidates))
     publish(study, made)
     few = MadeStudy(tmp_path)
@@ -97,7 +106,9 @@ def test_a_shorter_plot_or_note_leaves_nothing_of_the_longer_one(made: Snapshot,
 
 
 def test_what_a_person_added_to_a_note_stays(tmp_path: Path) -> None:
-    dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed (extra `dashboard`)")
+    dashboard = pytest.importorskip(
+        "optuna_dashboard", reason="optuna-dashboard is not installed (extra `dashboard`)"
+    )
     made = MadeStudy(tmp_path)
     study = optuna_study(tmp_path, 2)
     dashboard.save_note(study, "my own words")
@@ -116,7 +127,9 @@ def test_an_interrupted_or_interleaved_writing_is_healed(made: Snapshot, tmp_pat
     study = optuna_study(tmp_path, len(made.candidates))
     publish(study, made)
     whole = written(study)
-    study._storage.set_study_system_attr(study._study_id, "dashboard:plot_data:nas_attn-front:0", "{ another worker's")
+    study._storage.set_study_system_attr(
+        study._study_id, "dashboard:plot_data:nas_attn-front:0", "{ another worker's"
+    )
     publish(study, made)
     assert written(study) == whole
 
@@ -146,7 +159,9 @@ def test_optunas_own_front_is_that_of_the_answer_with_names(made: Snapshot, tmp_
     kept = storage(tmp_path)
     write_answer_study(kept, made)
     study = optuna.load_study(study_name="made~answer", storage=kept)
-    assert {trial.params["placement"] for trial in study.best_trials} == {str(view.placement) for view in made.front}
+    assert {trial.params["placement"] for trial in study.best_trials} == {
+        str(view.placement) for view in made.front
+    }
     assert study._storage.get_study_system_attrs(study._study_id)["study:metric_names"] == [
         "gain in accuracy, points",
         "latency",
@@ -161,7 +176,9 @@ def test_optunas_own_front_is_that_of_the_answer_with_names(made: Snapshot, tmp_
     assert by_placement[str(best.placement)].values[0] == pytest.approx(100 * gain.mean, abs=1e-5)
 
 
-def test_it_is_written_anew_where_something_changed_and_only_there(made: Snapshot, tmp_path: Path) -> None:
+def test_it_is_written_anew_where_something_changed_and_only_there(
+    made: Snapshot, tmp_path: Path
+) -> None:
     kept = storage(tmp_path)
     write_answer_study(kept, snapshot(MadeStudy(tmp_path, name="young").store))
     assert optuna.get_all_study_names(kept) == []
@@ -169,7 +186,12 @@ def test_it_is_written_anew_where_something_changed_and_only_there(made: Snapsho
     written = []
     for taken in (few, few, made):
         write_answer_study(kept, taken)
-        written.append([t.datetime_start for t in optuna.load_study(study_name="made~answer", storage=kept).trials])
+        written.append(
+            [
+                t.datetime_start
+                for t in optuna.load_study(study_name="made~answer", storage=kept).trials
+            ]
+        )
     assert written[0] == written[1] != written[2]
     assert len(written[0]) < len(written[2])
     assert optuna.get_all_study_names(kept) == ["made~answer"]

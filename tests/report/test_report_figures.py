@@ -25,7 +25,9 @@ def named(figure: object, name: str) -> list[object]:
 
 def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> None:
     (figure,) = report.figures.front_figures(made)
-    points = [trace for trace in figure.data if trace.mode == "markers" and trace.name != "recommended"]
+    points = [
+        trace for trace in figure.data if trace.mode == "markers" and trace.name != "recommended"
+    ]
     placements = [placement for trace in points for placement in trace.customdata]
     scored = [view for view in made.candidates if view.state == "scored"]
     assert sorted(placements) == sorted(str(view.placement) for view in scored)
@@ -51,11 +53,17 @@ def test_values_are_drawn_as_they_are_where_that_is_wanted(made: Snapshot) -> No
     estimate = made.candidates[0].estimates["accuracy"]
     assert bare.y[0] == pytest.approx(100 * estimate.mean, abs=1e-4)
     assert bare.error_y.array[0] == pytest.approx(100 * (estimate.high - estimate.mean), abs=1e-4)
-    assert (figure.layout.yaxis.ticksuffix, figure.layout.xaxis.ticksuffix) == (" %", None), "70 %, as everywhere"
+    assert (figure.layout.yaxis.ticksuffix, figure.layout.xaxis.ticksuffix) == (
+        " %",
+        None,
+    ), "70 %, as everywhere"
 
 
 def test_one_figure_for_each_further_objective(tmp_path: Path) -> None:
-    for objectives, axes in ((["accuracy"], ["trial"]), (["loss", "latency", "params"], ["latency", "parameters"])):
+    for objectives, axes in (
+        (["accuracy"], ["trial"]),
+        (["loss", "latency", "params"], ["latency", "parameters"]),
+    ):
         study = MadeStudy(tmp_path, recipe(objectives=objectives), name="-".join(objectives))
         study.candidate(everywhere(SE))
         study.sessions(1)
@@ -67,9 +75,9 @@ def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
     figure = report.figures.learning_curves(made)
     (pruned,) = (trace for trace in figure.data if trace.name == "pruned")
     assert list(pruned.x) == [1, None] * made.counts["pruned"]
-    assert [symbol for x, symbol in zip(pruned.x, pruned.marker.symbol, strict=True) if x] == ["x"] * made.counts[
-        "pruned"
-    ]
+    assert [symbol for x, symbol in zip(pruned.x, pruned.marker.symbol, strict=True) if x] == [
+        "x"
+    ] * made.counts["pruned"]
     (bare,) = (trace for trace in figure.data if trace.name == "bare backbone")
     assert list(bare.x) == [1, 3, None] * 3
     assert "seed" in bare.text[0]
@@ -78,15 +86,24 @@ def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
     assert "66.00 %" in figure.layout.annotations[0].text
 
 
-def test_the_noise_figure_compares_each_run_with_the_bare_backbones_of_its_seed(made: Snapshot) -> None:
+def test_the_noise_figure_compares_each_run_with_the_bare_backbones_of_its_seed(
+    made: Snapshot,
+) -> None:
     runs, estimates = report.figures.noise_figure(made).data
     bare, se = made.candidates[:2]
     assert list(runs.y).count(se.label) == 3
     drawn = dict(zip(estimates.y, estimates.x, strict=True))
     assert bare.label not in drawn
     assert drawn[se.label] == pytest.approx(100 * se.gains["accuracy"].mean, abs=1e-4)
-    first = [p.metrics["accuracy"] for view in (se, bare) for p in view.scores if (p.seed, p.rung) == (0, 1)]
-    assert runs.x[list(runs.y).index(se.label)] == pytest.approx(100 * (first[0] - first[1]), abs=1e-4)
+    first = [
+        p.metrics["accuracy"]
+        for view in (se, bare)
+        for p in view.scores
+        if (p.seed, p.rung) == (0, 1)
+    ]
+    assert runs.x[list(runs.y).index(se.label)] == pytest.approx(
+        100 * (first[0] - first[1]), abs=1e-4
+    )
 
 
 def test_numbers_as_a_person_reads_them() -> None:
@@ -129,13 +146,23 @@ def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made
     assert cell(accuracy, "stage1", "ela")["z"] < 0
 
 
-def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_middle(made: Snapshot) -> None:
+def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_middle(
+    made: Snapshot,
+) -> None:
     (_, accuracy), (_, latency) = report.figures.effect_maps(made)
     loss = fit_effects(made, "loss")
     assert loss is not None
-    maps, worst, best = (accuracy, latency, report.figures.effect_map(loss)), report.figures.BAD, report.figures.GOOD
+    maps, worst, best = (
+        (accuracy, latency, report.figures.effect_map(loss)),
+        report.figures.BAD,
+        report.figures.GOOD,
+    )
     ends = [(f.data[0].colorscale[0][1], f.data[0].colorscale[-1][1]) for f in maps]
-    assert ends == [(worst, best), (best, worst), (worst, best)], "a gain in log-loss is a lower one"
+    assert ends == [
+        (worst, best),
+        (best, worst),
+        (worst, best),
+    ], "a gain in log-loss is a lower one"
     for figure in (accuracy, latency):
         assert figure.data[0].zmid == 0
         assert figure.data[0].zmin == -figure.data[0].zmax
@@ -144,9 +171,13 @@ def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_midd
 def test_in_words_it_names_what_is_sure(made: Snapshot) -> None:
     effects = fit_effects(made, "latency")
     assert effects is not None
-    assert "cbam(reduction=16, spatial_kernel_size=7) at stage" in report.figures.described("latency", effects)
+    assert "cbam(reduction=16, spatial_kernel_size=7) at stage" in report.figures.described(
+        "latency", effects
+    )
     nothing = replace(effects, rows=tuple(replace(row, low=-1.0, high=1.0) for row in effects.rows))
-    assert report.figures.described("latency", nothing).endswith("None is certainly different from zero.")
+    assert report.figures.described("latency", nothing).endswith(
+        "None is certainly different from zero."
+    )
 
 
 def effect(site: str, kind: str, knobs: str) -> Effect:
@@ -186,11 +217,21 @@ BEGINNINGS = {"svg": b"<svg", "pdf": b"%PDF", "png": b"\x89PNG"}
 
 
 def test_what_a_study_can_show_grows_with_it(made: Snapshot, tmp_path: Path) -> None:
-    assert set(report.figures.all_figures(made)) == {"front", "effects-accuracy", "effects-latency", "curves", "noise"}
-    assert set(report.figures.all_figures(snapshot(MadeStudy(tmp_path, name="young").store))) == {"front"}
+    assert set(report.figures.all_figures(made)) == {
+        "front",
+        "effects-accuracy",
+        "effects-latency",
+        "curves",
+        "noise",
+    }
+    assert set(report.figures.all_figures(snapshot(MadeStudy(tmp_path, name="young").store))) == {
+        "front"
+    }
 
 
-def test_what_is_missing_or_wrong_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_or_wrong_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(errors.UserError, match=r"'gif': .*svg, pdf, png"):
         report.figures.write_figures({}, tmp_path, "gif")
     monkeypatch.setitem(sys.modules, "kaleido", None)
@@ -200,7 +241,9 @@ def test_what_is_missing_or_wrong_is_one_sentence(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_figures_become_svg_pdf_and_png(made: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_become_svg_pdf_and_png(
+    made: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("kaleido", reason="kaleido is not installed (extra `figures`)")
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")

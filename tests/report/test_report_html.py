@@ -35,7 +35,10 @@ def test_what_each_choice_does_is_said_and_listed(made: Snapshot, tmp_path: Path
     page = render(made)
     section = page.split("<h2>What each choice does</h2>")[1].split("<h2>")[0]
     said = html.unescape(section).replace("\N{NO-BREAK SPACE}", " ")
-    assert re.search(r"<li>At stage\d, <code>cbam.*</code>: \+\d\.\d\d ± \d\.\d\d points for \d+ % of latency", said)
+    assert re.search(
+        r"<li>At stage\d, <code>cbam.*</code>: \+\d\.\d\d ± \d\.\d\d points for \d+ % of latency",
+        said,
+    )
     assert section.count("<tr") > 10
     few = MadeStudy(tmp_path, name="few")
     few.candidate("none", baseline="none")
@@ -45,7 +48,9 @@ def test_what_each_choice_does_is_said_and_listed(made: Snapshot, tmp_path: Path
 def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path: Path) -> None:
     with browser(tmp_path) as tab:
         tab.open(report.write_report(made, tmp_path / "page.html").as_uri(), width=1300)
-        tab.until("[...document.querySelectorAll('.figure')].every(f => f.querySelector('.main-svg'))")
+        tab.until(
+            "[...document.querySelectorAll('.figure')].every(f => f.querySelector('.main-svg'))"
+        )
         assert tab.look("document.querySelectorAll('.figure').length") == 5
         assert tab.look("document.documentElement.scrollWidth") <= 1300
         rising, falling, filtered = tab.look(SORTED), tab.look(SORTED), tab.look(FILTERED)
@@ -137,7 +142,9 @@ def test_nothing_of_a_study_becomes_markup(tmp_path: Path) -> None:
     assert "</script><script>alert" not in words_of(page).replace(evil, "")
 
 
-@pytest.mark.parametrize("objectives", [["accuracy"], ["loss", "latency", "params"], ["params", "macs"]])
+@pytest.mark.parametrize(
+    "objectives", [["accuracy"], ["loss", "latency", "params"], ["params", "macs"]]
+)
 def test_objectives_in_any_choice(tmp_path: Path, objectives: list[str]) -> None:
     study = MadeStudy(tmp_path, recipe(objectives=objectives))
     study.candidate("none", baseline="none")
@@ -147,7 +154,9 @@ def test_objectives_in_any_choice(tmp_path: Path, objectives: list[str]) -> None
     assert all(objective in text for objective in objectives)
 
 
-def test_writing_replaces_the_old_report_and_leaves_no_draft(made: Snapshot, tmp_path: Path) -> None:
+def test_writing_replaces_the_old_report_and_leaves_no_draft(
+    made: Snapshot, tmp_path: Path
+) -> None:
     target = tmp_path / "deep" / "report.html"
     assert report.write_report(made, target) == target
     target.write_text("old")
@@ -176,7 +185,10 @@ def test_sessions_that_had_not_the_device_alone_are_told_of(tmp_path: Path) -> N
         study.store.add_session(replace(session, notes={records.BESIDE: who}))
     now = snapshot(study.store)
     assert "pid 7 (nas-attn search first), which is stopped; pid 8." in words_of(render(now))
-    assert now.as_dict()["latency"]["beside"] == ["pid 7 (nas-attn search first), which is stopped", "pid 8"]
+    assert now.as_dict()["latency"]["beside"] == [
+        "pid 7 (nas-attn search first), which is stopped",
+        "pid 8",
+    ]
 
 
 def test_what_was_tested_stands_before_what_is_estimated(tmp_path: Path) -> None:
@@ -186,7 +198,10 @@ def test_what_was_tested_stands_before_what_is_estimated(tmp_path: Path) -> None
         study.validation({best: everywhere(SE), bare: "none"}, gain={best: 0.05})
     page = render(snapshot(study.store))
     text = words_of(page)
-    latest, first = text.index("Validation 2: trained as the target says"), text.index("Validation 1:")
+    latest, first = (
+        text.index("Validation 2: trained as the target says"),
+        text.index("Validation 1:"),
+    )
     assert latest < first < text.index("Against the bare backbone")
     assert "better, +" in text[latest:first]
     assert everywhere(SE) in text[latest:first]
@@ -203,12 +218,20 @@ def test_every_table_has_equal_rows(made: Snapshot) -> None:
 def test_the_rows_say_what_the_study_says(made: Snapshot) -> None:
     trials = rows(made, "trials")
     assert [row["trial"] for row in trials] == [view.trial for view in made.candidates]
-    assert [row["placement"] for row in trials if row["recommended"]] == [str(made.recommendation.placement)]
+    assert [row["placement"] for row in trials if row["recommended"]] == [
+        str(made.recommendation.placement)
+    ]
     assert [row["key"] for row in rows(made, "front")] == [view.key for view in made.front]
     assert {row["key"] for row in trials if row["on_front"]} == {view.key for view in made.front}
-    row, view = next((r, v) for r, v in zip(trials, made.candidates, strict=True) if v.latency and v.gains)
+    row, view = next(
+        (r, v) for r, v in zip(trials, made.candidates, strict=True) if v.latency and v.gains
+    )
     low, high = view.estimates["accuracy"].low, view.estimates["accuracy"].high
-    assert (row["accuracy"], row["accuracy_low"], row["accuracy_high"]) == (view.values[0], low, high)
+    assert (row["accuracy"], row["accuracy_low"], row["accuracy_high"]) == (
+        view.values[0],
+        low,
+        high,
+    )
     assert row["latency_ms"] == view.latency.ms
     gain = view.gains["accuracy"]
     assert (row["accuracy_gain"], row["accuracy_gain_low"], row["accuracy_gain_high"]) == (
@@ -232,8 +255,12 @@ def test_a_notebook_shows_the_answer(made: Snapshot) -> None:
     assert "<script" not in shown
     drawing = ElementTree.fromstring(re.search("<svg.*</svg>", shown, re.DOTALL)[0])
     marks = drawing.findall("circle")
-    scored = [view for view in made.candidates if view.state == "scored" and None not in view.values]
+    scored = [
+        view for view in made.candidates if view.state == "scored" and None not in view.values
+    ]
     assert len(marks) == len(scored) + 1, "each one, and a ring around the recommended"
-    assert all(0 < float(mark.get("cx")) < 680 and 0 < float(mark.get("cy")) < 360 for mark in marks)
+    assert all(
+        0 < float(mark.get("cx")) < 680 and 0 < float(mark.get("cy")) < 360 for mark in marks
+    )
     said = [" ".join("".join(mark.itertext()).split()) for mark in marks]
     assert any(str(made.recommendation.placement) in one for one in said)

@@ -1,4 +1,6 @@
-"""The image and the compose file, as far as they can be checked without an engine: what they name is there."""
+"""The image and the compose file, as far as they can be checked without an engine: what they name
+is there.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ def compose() -> dict[str, Any]:
 def test_the_image_copies_what_is_there_and_installs_extras_that_exist() -> None:
     import tomllib
 
-    text, sent = (FOLDER / "Dockerfile").read_text("utf-8"), (ROOT / ".dockerignore").read_text().splitlines()
+    text, sent = (
+        (FOLDER / "Dockerfile").read_text("utf-8"),
+        (ROOT / ".dockerignore").read_text().splitlines(),
+    )
     for sources in re.findall(r"^COPY (?!--)(.+) \S+$", text, re.MULTILINE):
         for source in sources.split():
             assert (ROOT / source).exists(), source
@@ -35,7 +40,9 @@ def test_the_image_copies_what_is_there_and_installs_extras_that_exist() -> None
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     (extras,) = re.findall(r"\'\.\[([\w,]+)\]\'", text)
     assert set(extras.split(",")) <= project["optional-dependencies"].keys()
-    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"][
+        "build"
+    ]["targets"]["wheel"]
     copied = " ".join(re.findall(r"^COPY (.+)$", text, re.MULTILINE))
     assert all(source in copied for source in [*packaged["packages"], *packaged["force-include"]])
 
@@ -51,13 +58,20 @@ def test_the_services_commands_are_commands(compose: dict[str, Any]) -> None:
         assert services[name]["depends_on"]["database"]["condition"] == "service_healthy"
         assert "PASSWORD" not in str(services[name]["command"]), "others see what a program is told"
         assert "@database/nas" in services[name]["environment"]["NAS_ATTN_STORAGE"]
-    named = {volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])}
+    named = {
+        volume.split(":")[0]
+        for service in services.values()
+        for volume in service.get("volumes", [])
+    }
     assert named == compose["volumes"].keys()
 
 
 def test_the_jobs_of_kubernetes_are_commands_and_use_what_is_there() -> None:
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
-    parts = {part["kind"]: part for part in yaml.safe_load_all((FOLDER.parent / "kubernetes.yaml").read_text("utf-8"))}
+    parts = {
+        part["kind"]: part
+        for part in yaml.safe_load_all((FOLDER.parent / "kubernetes.yaml").read_text("utf-8"))
+    }
     job, server = parts["Job"]["spec"], parts["StatefulSet"]["spec"]
     pod = job["template"]["spec"]
     assert job["completionMode"] == "Indexed"
@@ -69,7 +83,9 @@ def test_the_jobs_of_kubernetes_are_commands_and_use_what_is_there() -> None:
     for container in (*pod["initContainers"], *pod["containers"]):
         name, *arguments = container["args"]
         group.commands[name].make_context(name, arguments).close()  # type: ignore[attr-defined]
-        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} == {
+            volume["name"] for volume in pod["volumes"]
+        }
         (url,) = (one["value"] for one in container["env"] if one["name"] == "NAS_ATTN_STORAGE")
         assert f"@{parts['Service']['metadata']['name']}/nas" in url
     assert parts["Service"]["spec"]["selector"] == server["selector"]["matchLabels"]
@@ -81,4 +97,6 @@ def test_the_compose_file_is_one() -> None:
     if subprocess.run([*docker, "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker is not installed, or has no compose")
     command = [*docker, "-f", str(FOLDER / "compose.yaml"), "config", "--quiet"]
-    subprocess.run(command, env={"POSTGRES_PASSWORD": "x", "PATH": "/usr/bin:/usr/local/bin"}, check=True)
+    subprocess.run(
+        command, env={"POSTGRES_PASSWORD": "x", "PATH": "/usr/bin:/usr/local/bin"}, check=True
+    )

@@ -1,4 +1,6 @@
-"""The programs that measure on devices, against stand-ins of the vendors' tools that print what those print."""
+"""The programs that measure on devices, against stand-ins of the vendors' tools that print what
+those print.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +17,28 @@ from nas_attn.recipe import LatencySection
 
 DEVICES = Path(__file__).parents[2] / "runners" / "devices"
 STAND_INS = {
-    "trtexec": """
+    "trtexec": (
+        """
 case "$*" in *--onnx=*model.onnx*--fp16*) ;; *) echo "asked for: $*" >&2; exit 1;; esac
 echo "[I] Latency: min = 0.5 ms, max = 0.9 ms, mean = 0.6 ms, median = 0.55 ms, percentile(99%) = 0.9 ms"
 echo "[I] GPU Compute Time: min = 0.41 ms, max = 0.52 ms, mean = 0.44 ms, median = 0.4375 ms, percentile(99%) = 0.5 ms"
 echo "[I] Total GPU Compute Time: 2.96536 s"
-""",
-    "adb": """
+"""
+    ),
+    "adb": (
+        """
 case "$1" in
   push) test -s "$2" && echo "1 file pushed" ;;
   shell) case "$2" in *"-r 50 -x 4 nas_attn.onnx"*) ;; *) exit 1;; esac
     printf 'Average inference time cost total: 4.1 ms\\nMin Latency: 0.0035 s\\nP50 Latency: 0.004 s\\nP99 Latency: 0.006 s\\n' ;;
 esac
-""",
+"""
+    ),
     "scp": 'mkdir -p "$DEVICE"; cp "$2" "$DEVICE/$(basename "${3#*:}")"',
-    "ssh": 'test "$1" = pi@raspberry && eval "$(echo "$2" | sed "s#/tmp/#$DEVICE/#g; s#python3#$PYTHON#")"',
+    "ssh": (
+        'test "$1" = pi@raspberry && eval "$(echo "$2" | sed "s#/tmp/#$DEVICE/#g;'
+        ' s#python3#$PYTHON#")"'
+    ),
 }
 RKNN = """
 class RKNN:
@@ -69,7 +78,9 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (f"{sys.executable} {DEVICES}/rockchip.py rk3588 {{onnx}}", 1.2),
     ],
 )
-def test_the_vendors_tools_are_asked_and_understood(stand_ins: Path, command: str, milliseconds: float) -> None:
+def test_the_vendors_tools_are_asked_and_understood(
+    stand_ins: Path, command: str, milliseconds: float
+) -> None:
     onnx = stand_ins / "model.onnx"
     onnx.write_bytes(b"network")
     assert run_command(command_words(command, onnx)) == [pytest.approx(milliseconds)]
@@ -83,6 +94,8 @@ def test_a_session_measures_over_ssh() -> None:
     command = f"sh {DEVICES}/ssh.sh pi@raspberry onnxruntime 1 {{onnx}}"
     section = LatencySection(mode="command", command=command, session_seconds=0.1)
     network = nn.Conv2d(3, 4, 3)
-    found = run_session(section, reference=network, candidates={"same": network}, input_shape=(3, 8, 8), seed=0)
+    found = run_session(
+        section, reference=network, candidates={"same": network}, input_shape=(3, 8, 8), seed=0
+    )
     assert found.reference_ms > 0
     assert found.samples[0].calls == 3

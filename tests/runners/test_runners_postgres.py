@@ -19,7 +19,17 @@ def test_workers_share_a_study_through_a_server_of_its_own(
     tiny: Path, private_server: ModuleType, open_folder: Path
 ) -> None:
     data = open_folder / "runner"
-    command = [sys.executable, str(RUNNER), "--data", str(data), str(tiny), "--workers", "2", "--device", "cpu"]
+    command = [
+        sys.executable,
+        str(RUNNER),
+        "--data",
+        str(data),
+        str(tiny),
+        "--workers",
+        "2",
+        "--device",
+        "cpu",
+    ]
     done = subprocess.run(command, cwd=tiny.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "worker 1: done (complete)" in done.stderr
@@ -56,11 +66,15 @@ def test_a_port_in_use_is_one_sentence(private_server: ModuleType, open_folder: 
         other.bind(("127.0.0.1", 0))
         other.listen()
         server = private_server.PrivateServer(open_folder / "port", port=other.getsockname()[1])
-        with pytest.raises(private_server.ServerError, match=r"does not start in .*could not create any TCP/IP"):
+        with pytest.raises(
+            private_server.ServerError, match=r"does not start in .*could not create any TCP/IP"
+        ):
             server.start()
 
 
-def test_a_folder_that_cannot_be_used_is_one_sentence(private_server: ModuleType, open_folder: Path) -> None:
+def test_a_folder_that_cannot_be_used_is_one_sentence(
+    private_server: ModuleType, open_folder: Path
+) -> None:
     (open_folder / "full" / "data").mkdir(parents=True)
     (open_folder / "full" / "data" / "other").write_text("")
     with pytest.raises(private_server.ServerError, match="cannot create"):

@@ -1,4 +1,6 @@
-"""A recipe means the same before and after a study freezes it: parameters, baselines, keys, in the same order."""
+"""A recipe means the same before and after a study freezes it: parameters, baselines, keys, in the
+same order.
+"""
 
 import itertools
 import re
@@ -26,7 +28,9 @@ def sites() -> tuple[records.Site, ...]:
 def consequences(recipe: Recipe) -> list[object]:
     """What follows from a recipe's space, order included."""
     space = SearchSpace(recipe.space, sites(), init=recipe.training.init)
-    baselines = [(b.name, list(b.values.items()), space.resolve(b.values).key) for b in space.baselines()]
+    baselines = [
+        (b.name, list(b.values.items()), space.resolve(b.values).key) for b in space.baselines()
+    ]
     first = [space.resolve(values).key for values in itertools.islice(space.enumerate(), 50)]
     return [list(space.parameters.items()), list(space.allowed.items()), baselines, first]
 
@@ -36,7 +40,12 @@ def frozen(recipe: Recipe) -> Recipe:
 
 
 def with_space(space: object) -> Recipe:
-    table = {"name": "made", "backbone": {"name": "resnet8"}, "data": {"name": "digits"}, "space": space}
+    table = {
+        "name": "made",
+        "backbone": {"name": "resnet8"},
+        "data": {"name": "digits"},
+        "space": space,
+    }
     return recipe_reading.recipe_from(table, where="a test")
 
 
@@ -54,7 +63,11 @@ def test_a_shipped_space_means_the_same_when_frozen(name: str) -> None:
 
 @pytest.mark.parametrize(("start", "form"), [("scratch", "paper"), ("backbone", "identity")])
 def test_an_older_recipe_keeps_the_form_that_it_trained(start: str, form: str) -> None:
-    recipe = frozen(recipe_reading.load_recipe("digits", overrides={"training.start": start, "training.init": form}))
+    recipe = frozen(
+        recipe_reading.load_recipe(
+            "digits", overrides={"training.start": start, "training.init": form}
+        )
+    )
     older = recipe.to_json().replace(f'"init": "{form}"', '"init": "auto"')
     assert older != recipe.to_json()
     assert recipe_reading.frozen_recipe(older, where="a test") == recipe
@@ -71,7 +84,11 @@ def spaces(draw: st.DrawFn) -> dict[str, object]:
             for knob in specs[: draw(st.integers(0, 3))]
             if knob.kind is bool or not isinstance(knob.default, str)
         }
-    positions = draw(st.lists(st.sampled_from(["residual", "block", "stage"]), min_size=1, max_size=3, unique=True))
+    positions = draw(
+        st.lists(
+            st.sampled_from(["residual", "block", "stage"]), min_size=1, max_size=3, unique=True
+        )
+    )
     types = draw(st.permutations([*choices, "none"]))
     return {
         "name": "made",

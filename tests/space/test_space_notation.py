@@ -9,7 +9,9 @@ from nas_attn.records import POSITIONS, Assignment, Choice, Placement
 words = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
     lambda w: w not in ("none", "true", "false")
 )
-values = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), words)
+values = st.one_of(
+    st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), words
+)
 choices = st.one_of(
     st.just(Choice("none")),
     st.builds(
@@ -22,7 +24,9 @@ sites = st.one_of(
     st.builds(lambda n: f"stage{n}", st.integers(1, 12)),
     st.builds(lambda n, m: f"stage{n}.block{m}", st.integers(1, 12), st.integers(1, 30)),
 )
-assignments = st.builds(Assignment, sites, choices, st.one_of(st.none(), st.sampled_from(POSITIONS)))
+assignments = st.builds(
+    Assignment, sites, choices, st.one_of(st.none(), st.sampled_from(POSITIONS))
+)
 placements = st.builds(Placement, st.lists(assignments, max_size=6).map(tuple))
 
 
@@ -32,9 +36,16 @@ def test_a_placement_survives_being_written_and_read(placement: Placement) -> No
 
 
 def test_the_documented_example_reads_as_meant() -> None:
-    text = "stage1=none stage2=se(reduction=8) stage3@stage=ela(variant=B) stage4.block2@block=cbam(reduction=16)"
+    text = (
+        "stage1=none stage2=se(reduction=8) stage3@stage=ela(variant=B)"
+        " stage4.block2@block=cbam(reduction=16)"
+    )
     third = parse(text).assignments[2]
-    assert (third.site, third.position, third.choice) == ("stage3", "stage", Choice("ela", (("variant", "B"),)))
+    assert (third.site, third.position, third.choice) == (
+        "stage3",
+        "stage",
+        Choice("ela", (("variant", "B"),)),
+    )
     assert str(parse(text)) == text
 
 

@@ -16,7 +16,9 @@ SHAPE = (3, 16, 16)
 def bare() -> torch.nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return backbones.build(recipe.BackboneSection(name="resnet14", width=8), input_shape=SHAPE, classes=4)
+        return backbones.build(
+            recipe.BackboneSection(name="resnet14", width=8), input_shape=SHAPE, classes=4
+        )
 
 
 @cache
@@ -31,7 +33,9 @@ def resolved(text: str | records.Placement, init: str = "paper") -> records.Reso
 
 @cache
 def output(placement: records.ResolvedPlacement) -> bytes:
-    """What the network answers when every weight follows from its name: equal for equal networks, bit for bit."""
+    """What the network answers when every weight follows from its name: equal for equal networks,
+    bit for bit.
+    """
     model = attachment.attach(bare(), placement).eval().double()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
@@ -68,7 +72,10 @@ places = st.sampled_from(
 )
 placements = st.lists(st.tuples(places, choices), max_size=3).map(
     lambda parts: records.Placement(
-        tuple(records.Assignment(site, choice, position) for (site, position), choice in dict(parts).items())
+        tuple(
+            records.Assignment(site, choice, position)
+            for (site, position), choice in dict(parts).items()
+        )
     )
 )
 
@@ -98,7 +105,11 @@ def test_explicit_notation_resolves_to_the_same_network(placement: records.Place
     explicit = may_resolve(placement)
     if explicit is not None:
         again = resolved(explicit.text)
-        assert (again.key, again.modules, again.text) == (explicit.key, explicit.modules, explicit.text)
+        assert (again.key, again.modules, again.text) == (
+            explicit.key,
+            explicit.modules,
+            explicit.text,
+        )
 
 
 @pytest.mark.parametrize(
@@ -137,7 +148,11 @@ def test_two_sites_at_one_module_are_no_two_places() -> None:
     assert len(space.resolve(notation.parse("stage1@block=se mine=se"), both).modules) == 2
     with pytest.raises(errors.PlacementError, match=r"stage1 and mine both mean layer1\.0"):
         space.resolve(notation.parse("stage1@block=se mine=eca"), both)
-    table = {"name": "own", "sites": {"custom": {"mine": ["layer1.0"]}, "positions": ["block"]}, "choices": {"eca": {}}}
+    table = {
+        "name": "own",
+        "sites": {"custom": {"mine": ["layer1.0"]}, "positions": ["block"]},
+        "choices": {"eca": {}},
+    }
     with pytest.raises(errors.RecipeError, match=r"sites\.exclude"):
         space.SearchSpace(space_schema.SpaceSpec.model_validate(table), both)
 

@@ -9,13 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nas_attn import attachment, backbones, errors, notation, recipe, recipe_reading, records, space_schema
+from nas_attn import (
+    attachment,
+    backbones,
+    errors,
+    notation,
+    recipe,
+    recipe_reading,
+    records,
+    space_schema,
+)
 from nas_attn.space import SearchSpace, resolve
 
 
 @cache
 def sites() -> tuple[records.Site, ...]:
-    model = backbones.build(recipe.BackboneSection(name="resnet20"), input_shape=(3, 32, 32), classes=10)
+    model = backbones.build(
+        recipe.BackboneSection(name="resnet20"), input_shape=(3, 32, 32), classes=10
+    )
     return attachment.survey(model, (3, 32, 32)).sites
 
 
@@ -86,7 +97,10 @@ def test_what_is_the_same_network_on_narrow_stages_is_one_choice() -> None:
 
 def test_a_value_too_large_for_a_stage_becomes_the_nearest_possible() -> None:
     found = space(choices={"se": {"reduction": [64]}})
-    assert found.allowed["stage1"] == ("none", "se")  # 16 channels: reduction 16, which is the default
+    assert found.allowed["stage1"] == (
+        "none",
+        "se",
+    )  # 16 channels: reduction 16, which is the default
     assert found.allowed["stage3"] == ("none", "se(reduction=64)")
 
 
@@ -106,14 +120,25 @@ def test_baselines_may_lie_outside_the_space_but_are_encoded() -> None:
 def test_blocks_and_patterns() -> None:
     found = space(
         choices={"simam": {}},
-        sites={"granularity": "block", "include": ["stage2.*", "stage3.*"], "exclude": ["*.block1"]},
+        sites={
+            "granularity": "block",
+            "include": ["stage2.*", "stage3.*"],
+            "exclude": ["*.block1"],
+        },
     )
-    assert [site.name for site in found.sites] == ["stage2.block2", "stage2.block3", "stage3.block2", "stage3.block3"]
+    assert [site.name for site in found.sites] == [
+        "stage2.block2",
+        "stage2.block3",
+        "stage3.block2",
+        "stage3.block3",
+    ]
     assert found.count() == 2**4
 
 
 def test_positions_that_are_searched_are_part_of_the_value() -> None:
-    found = space(choices={"simam": {}}, sites={"positions": ["residual", "stage"], "include": ["stage3"]})
+    found = space(
+        choices={"simam": {}}, sites={"positions": ["residual", "stage"], "include": ["stage3"]}
+    )
     assert found.allowed["stage3"] == ("none", "@residual=simam", "@stage=simam")
     assert str(found.placement({"stage3": "@stage=simam"})) == "stage3@stage=simam"
 
@@ -126,7 +151,9 @@ def test_a_placement_outside_the_space_is_refused_by_name() -> None:
         found.values(resolve(notation.parse("stage3=simam"), sites()))
 
 
-@pytest.mark.parametrize("name", ["plug_and_play", "channel", "ela", "spatial_and_channel", "detector", "small"])
+@pytest.mark.parametrize(
+    "name", ["plug_and_play", "channel", "ela", "spatial_and_channel", "detector", "small"]
+)
 def test_shipped_spaces_fit_the_shipped_backbones(name: str) -> None:
     assert name in recipe_reading.shipped("search_spaces")
     assert SearchSpace(recipe_reading.load_space(name), sites()).count() > 100
@@ -137,17 +164,31 @@ def test_shipped_spaces_fit_the_shipped_backbones(name: str) -> None:
     [
         ('name = "x"\n[choices]\nse = {', "is not valid TOML"),
         ('name = "x"\n[choises]\nse = {}', "unknown key 'choises': did you mean 'choices'?"),
-        ('name = "x"\n[choices]\nse = {}\n[sites]\ngranularty = "block"', "did you mean 'granularity'?"),
+        (
+            'name = "x"\n[choices]\nse = {}\n[sites]\ngranularty = "block"',
+            "did you mean 'granularity'?",
+        ),
         ('name = "x"\n[choices]\nse = {}\n[sites]\npositions = ["branch"]', "sites.positions"),
-        ('name = "x"\n[choices]\nse = {}\n[per_site.stage1]\nchoices = ["es"]', "did you mean 'se'?"),
+        (
+            'name = "x"\n[choices]\nse = {}\n[per_site.stage1]\nchoices = ["es"]',
+            "did you mean 'se'?",
+        ),
         ('name = "x"\n[choices]\nnone = false', "name at least one attention type"),
         ('name = "x"\n[choices]\nsse = {}', "unknown attention type 'sse'"),
         ('name = "x"\n[choices]\nse = { reductoin = 4 }', "did you mean 'reduction'?"),
-        ('name = "x"\n[choices]\nse = {}\n[per_site.stge1]\nchoices = ["se"]', "did you mean 'stage1'?"),
-        ('name = "x"\n[choices]\nse = {}\n[sites]\ninclude = ["layer*"]', "the backbone has stage1, stage2, stage3"),
+        (
+            'name = "x"\n[choices]\nse = {}\n[per_site.stge1]\nchoices = ["se"]',
+            "did you mean 'stage1'?",
+        ),
+        (
+            'name = "x"\n[choices]\nse = {}\n[sites]\ninclude = ["layer*"]',
+            "the backbone has stage1, stage2, stage3",
+        ),
     ],
 )
-def test_a_wrong_file_is_one_sentence_with_file_key_and_way_out(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_file_is_one_sentence_with_file_key_and_way_out(
+    tmp_path: Path, text: str, told: str
+) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(errors.RecipeError) as error:
@@ -170,7 +211,11 @@ def mobilenet() -> nn.Module:
 
 
 def searching_originals(**sites: object) -> SearchSpace:
-    table = {"name": "own", "sites": {"originals": "search", **sites}, "choices": {"eca": {}, "se": {"reduction": 4}}}
+    table = {
+        "name": "own",
+        "sites": {"originals": "search", **sites},
+        "choices": {"eca": {}, "se": {"reduction": 4}},
+    }
     return SearchSpace(space_schema.SpaceSpec.model_validate(table), mobilenet_sites())
 
 

@@ -1,4 +1,6 @@
-"""A fresh database for each test: an SQLite file, and a PostgreSQL schema where a server can be started."""
+"""A fresh database for each test: an SQLite file, and a PostgreSQL schema where a server can be
+started.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def schema_in(server_url: str) -> str:
     with engine.begin() as connection:
         connection.exec_driver_sql(f"CREATE SCHEMA {name}")
     engine.dispose()
-    return server.set(query={"options": f"-csearch_path={name}"}).render_as_string(hide_password=False)
+    return server.set(query={"options": f"-csearch_path={name}"}).render_as_string(
+        hide_password=False
+    )
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +57,9 @@ def database(url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def store(database: Database) -> StudyStore:
-    return database.create_study("digits", recipe='{"search": {"trials": 30}}', versions={"torch": "2.11"})
+    return database.create_study(
+        "digits", recipe='{"search": {"trials": 30}}', versions={"torch": "2.11"}
+    )
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ PARAMETERS = 12
 
 
 def search(url: str, trials: str) -> None:
-    """Open a database that may not exist yet, as a worker does, and run trials with Optuna's tables and ours."""
+    """Open a database that may not exist yet, as a worker does, and run trials with Optuna's tables
+    and ours.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -26,12 +28,21 @@ def search(url: str, trials: str) -> None:
             store = database.create_study("digits", recipe="{}", versions={})
         for _ in range(int(trials)):
             trial = study.ask()
-            choices = [trial.suggest_categorical(f"stage{i}", ["none", "se", "ela"]) for i in range(PARAMETERS)]
+            choices = [
+                trial.suggest_categorical(f"stage{i}", ["none", "se", "ela"])
+                for i in range(PARAMETERS)
+            ]
             lease = store.acquire(f"trial/{trial.number}", owner=str(os.getpid()), ttl_s=1000)
             key = f"key{trial.number}"
-            placement = Placement(tuple(Assignment(f"stage{i}", Choice(choice)) for i, choice in enumerate(choices)))
+            placement = Placement(
+                tuple(Assignment(f"stage{i}", Choice(choice)) for i, choice in enumerate(choices))
+            )
             store.claim(key, placement=placement, trial=trial.number, baseline=None, lease=lease)
-            store.add_score(Run(key, "none", 0), Score(0, 0, 1, {"accuracy": 0.5}, b"x" * 1250, 10_000), lease=lease)
+            store.add_score(
+                Run(key, "none", 0),
+                Score(0, 0, 1, {"accuracy": 0.5}, b"x" * 1250, 10_000),
+                lease=lease,
+            )
             trial.set_user_attr("placement", str(placement))
             assert store.finish(key, state="scored", reason="", lease=lease)
             study.tell(trial, 0.5)
@@ -39,13 +50,19 @@ def search(url: str, trials: str) -> None:
 
 
 def write(url: str, ttl_s: str) -> None:
-    """Write candidates with their scores until killed; print each number once it is in the database."""
+    """Write candidates with their scores until killed; print each number once it is in the
+    database.
+    """
     with Database(url) as database:
         store = database.create_study("digits", recipe="{}", versions={})
         lease = store.acquire("trial/1", owner=str(os.getpid()), ttl_s=float(ttl_s))
         for number in itertools.count():
             store.claim(f"key{number}", placement="", trial=number, baseline=None, lease=lease)
-            store.add_score(Run(f"key{number}", "none", 0), Score(0, 0, 1, {}, os.urandom(5000), 40_000), lease=lease)
+            store.add_score(
+                Run(f"key{number}", "none", 0),
+                Score(0, 0, 1, {}, os.urandom(5000), 40_000),
+                lease=lease,
+            )
             print(number, flush=True)
 
 

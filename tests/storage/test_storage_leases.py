@@ -27,13 +27,18 @@ def test_a_held_resource_is_refused_until_released(store: StudyStore) -> None:
     assert store.acquire("trial/1", owner="a", ttl_s=1000) is None
     assert [row.state for row in store.leases()] == ["held"]
     store.release(first)
-    assert ([row.state for row in store.leases()], store.leases(released=False)) == (["released"], [])
+    assert ([row.state for row in store.leases()], store.leases(released=False)) == (
+        ["released"],
+        [],
+    )
     second = store.acquire("trial/1", owner="b", ttl_s=1000)
     assert second.number > first.number
     assert second.expires_at > first.expires_at - 1
 
 
-def test_an_expired_lease_is_renewed_by_its_holder_or_taken_by_another(store: StudyStore, database: Database) -> None:
+def test_an_expired_lease_is_renewed_by_its_holder_or_taken_by_another(
+    store: StudyStore, database: Database
+) -> None:
     slow = store.acquire("trial/1", owner="a", ttl_s=EXPIRED)
     assert expired(store, "trial/") == ["trial/1"]
     assert store.renew(slow).expires_at <= database.now()
@@ -51,7 +56,9 @@ def clock(url: str, monkeypatch: pytest.MonkeyPatch, expression: str) -> Iterato
     with Database(url) as database:
         made = database.study("digits")
         monkeypatch.setattr(
-            type(database._connector), "clock", property(lambda self: literal_column(expression, Double))
+            type(database._connector),
+            "clock",
+            property(lambda self: literal_column(expression, Double)),
         )
         try:
             yield made
@@ -85,17 +92,23 @@ def test_a_wrong_clock_on_sqlite_takes_no_lease_that_is_renewed_and_leaves_none_
                 before = taken.expires_at
                 taken = other.renew(taken)
                 assert taken.expires_at > before
-        assert mine.acquire("dead", owner="a", ttl_s=ttl_s) is None, "one with the right time must see it as well"
+        assert mine.acquire("dead", owner="a", ttl_s=ttl_s) is None, (
+            "one with the right time must see it as well"
+        )
         with pytest.raises(LeaseLost):
             mine.renew(dead)
         mine.renew(live)
 
 
 WRITES: dict[str, Callable[[StudyStore, Lease], object]] = {
-    "claim": lambda store, lease: store.claim("new", placement="", trial=9, baseline=None, lease=lease),
+    "claim": lambda store, lease: store.claim(
+        "new", placement="", trial=9, baseline=None, lease=lease
+    ),
     "set_cost": lambda store, lease: store.set_cost("key", {"params": 1, "macs": 2}, lease),
     "finish": lambda store, lease: store.finish("key", state="scored", reason="", lease=lease),
-    "add_score": lambda store, lease: store.add_score(Run("key", "none", 0), Score(0, 0, 1, {}), lease=lease),
+    "add_score": lambda store, lease: store.add_score(
+        Run("key", "none", 0), Score(0, 0, 1, {}), lease=lease
+    ),
     "add_checkpoint": lambda store, lease: store.add_checkpoint(
         "run", artifact="a", sha256="b", size=1, epochs=1, lease=lease
     ),
@@ -131,7 +144,12 @@ def test_of_many_that_want_an_expired_resource_one_gets_it(url: str, store: Stud
         with Database(url) as database:
             mine = database.study("digits")
             barrier.wait()
-            won.extend([mine.acquire("trial/1", owner=owner, ttl_s=1000), mine.acquire("new", owner=owner, ttl_s=1000)])
+            won.extend(
+                [
+                    mine.acquire("trial/1", owner=owner, ttl_s=1000),
+                    mine.acquire("new", owner=owner, ttl_s=1000),
+                ]
+            )
 
     threads = [threading.Thread(target=take, args=(f"w{i}",)) for i in range(8)]
     for thread in threads:
@@ -139,4 +157,7 @@ def test_of_many_that_want_an_expired_resource_one_gets_it(url: str, store: Stud
     for thread in threads:
         thread.join()
     assert len(won) == 16
-    assert sorted((lease.resource, lease.number) for lease in won if lease) == [("new", 1), ("trial/1", 2)]
+    assert sorted((lease.resource, lease.number) for lease in won if lease) == [
+        ("new", 1),
+        ("trial/1", 2),
+    ]

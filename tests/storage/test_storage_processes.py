@@ -65,11 +65,17 @@ def test_many_processes_share_a_new_database_with_optuna(url: str, processes: in
     if url.startswith("sqlite"):
         with storage.engine.connect() as tuned:
             names = ("journal_mode", "synchronous", "busy_timeout")
-            assert [tuned.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names] == ["wal", 1, 60_000]
+            assert [tuned.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names] == [
+                "wal",
+                1,
+                60_000,
+            ]
     storage.remove_session()
     storage.engine.dispose()
     assert [trial.state.name for trial in found] == ["COMPLETE"] * trials
-    assert [trial.user_attrs["placement"] for trial in found] == [str(row.placement) for row in rows]
+    assert [trial.user_attrs["placement"] for trial in found] == [
+        str(row.placement) for row in rows
+    ]
 
 
 def put_and_report(store: StudyStore, queue: multiprocessing.Queue[str]) -> None:
@@ -81,7 +87,9 @@ def put_and_report(store: StudyStore, queue: multiprocessing.Queue[str]) -> None
         queue.put("done")
 
 
-def test_a_forked_child_does_not_touch_its_parents_connections(store: StudyStore, database: Database) -> None:
+def test_a_forked_child_does_not_touch_its_parents_connections(
+    store: StudyStore, database: Database
+) -> None:
     store.set(published="parent")
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
@@ -98,7 +106,9 @@ def test_a_forked_child_does_not_touch_its_parents_connections(store: StudyStore
     assert store.settings.published == "parent again"
 
 
-@pytest.mark.parametrize("url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.parametrize(
+    "url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
 def test_a_killed_writer_loses_nothing_it_had_written_and_its_work_is_taken_over(url: str) -> None:
     process = start("write", url, "-1")
     lines = [process.stdout.readline() for _ in range(20)]
@@ -110,7 +120,9 @@ def test_a_killed_writer_loses_nothing_it_had_written_and_its_work_is_taken_over
         store = database.study("digits")
         found = {row.trial for row in store.candidates()}
         assert set(range(last + 1)) <= found <= set(range(last + 2))
-        assert {f"key{number}" for number in range(last + 1)} <= {score.key for score in store.scores()}
+        assert {f"key{number}" for number in range(last + 1)} <= {
+            score.key for score in store.scores()
+        }
         assert [row.resource for row in store.leases() if row.state == "expired"] == ["trial/1"]
         heir = store.acquire("trial/1", owner="heir", ttl_s=1000)
         assert heir.number == 2
@@ -136,7 +148,9 @@ def test_a_writer_waits_for_another_and_then_writes(sqlite_url: str) -> None:
         assert store.settings.published == "thread"
 
 
-def test_a_lock_that_is_never_given_back_is_one_sentence(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_is_never_given_back_is_one_sentence(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0)
     with Database(sqlite_url) as database:
         store = database.create_study("a", recipe="{}", versions={})
@@ -148,8 +162,12 @@ def test_a_lock_that_is_never_given_back_is_one_sentence(sqlite_url: str, monkey
         store.set(published="b")
 
 
-def test_a_program_that_keeps_the_old_mode_is_named(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Optuna alone opens a file without the log; the switch needs a moment in which nobody else has it open."""
+def test_a_program_that_keeps_the_old_mode_is_named(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna alone opens a file without the log; the switch needs a moment in which nobody else has
+    it open.
+    """
     monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0)
     monkeypatch.setattr(tables, "_WAL_PATIENCE_S", 0.0)
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
@@ -177,7 +195,9 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing_that_was_written(sqlite_u
         database.study("digits").set(published="there is room again")
 
 
-def test_a_lost_connection_is_one_sentence_and_the_next_call_connects_anew(postgres_url: str) -> None:
+def test_a_lost_connection_is_one_sentence_and_the_next_call_connects_anew(
+    postgres_url: str,
+) -> None:
     engine = sqlalchemy.create_engine(postgres_url, poolclass=sqlalchemy.NullPool)
     with Database(postgres_url) as database:
         store = database.create_study("lost", recipe="{}", versions={})
@@ -185,7 +205,9 @@ def test_a_lost_connection_is_one_sentence_and_the_next_call_connects_anew(postg
 
         def cut() -> None:
             with engine.begin() as found:
-                others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = current_user"
+                others = (
+                    "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = current_user"
+                )
                 found.exec_driver_sql(f"SELECT pg_terminate_backend(pid) {others}").all()
 
         def cut_off_in_the_middle() -> None:
@@ -194,7 +216,9 @@ def test_a_lost_connection_is_one_sentence_and_the_next_call_connects_anew(postg
 
         cut()
         store.set(published="between two calls: nobody notices")
-        with pytest.raises(StorageError, match=r"terminating connection|closed the connection") as error:
+        with pytest.raises(
+            StorageError, match=r"terminating connection|closed the connection"
+        ) as error:
             cut_off_in_the_middle()
         assert "\n" not in str(error.value)
         assert store.settings.published == "between two calls: nobody notices"
@@ -232,11 +256,15 @@ def test_tables_that_a_stopped_process_makes_are_not_waited_for_without_end(
         assert database.studies() == []
 
 
-def test_a_connection_that_keeps_the_tables_locked_is_named(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_keeps_the_tables_locked_is_named(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tables, "_PATIENCE_S", 0.1)
     with Database(postgres_url) as database, Database(postgres_url) as other, database.creating():
         with (
-            pytest.raises(StorageError, match=r"by the server's process \d+ for .*, since 20") as error,
+            pytest.raises(
+                StorageError, match=r"by the server's process \d+ for .*, since 20"
+            ) as error,
             other.creating(),
         ):
             pytest.fail("another connection holds it")
@@ -246,7 +274,9 @@ def test_a_connection_that_keeps_the_tables_locked_is_named(postgres_url: str, m
 
 
 @pytest.fixture
-def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Database, sqlite3.Connection]]:
+def locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Database, sqlite3.Connection]]:
     """A database whose file another connection keeps locked: it can be read, not written."""
     monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.1)
     monkeypatch.setattr(connection, "QUIET_S", 0.3)
@@ -278,7 +308,9 @@ def beside(work: Callable[[], None], database: Database) -> None:
         thread.join(0.02)
 
 
-def test_reading_meanwhile_does_not_end_a_wait_to_write(locked: tuple[Database, sqlite3.Connection]) -> None:
+def test_reading_meanwhile_does_not_end_a_wait_to_write(
+    locked: tuple[Database, sqlite3.Connection],
+) -> None:
     database, other = locked
     said: list[str] = []
 
@@ -298,7 +330,9 @@ def test_reading_meanwhile_does_not_end_a_wait_to_write(locked: tuple[Database, 
     ]
 
 
-def test_reading_meanwhile_does_not_prolong_a_wait_to_write(locked: tuple[Database, sqlite3.Connection]) -> None:
+def test_reading_meanwhile_does_not_prolong_a_wait_to_write(
+    locked: tuple[Database, sqlite3.Connection],
+) -> None:
     database, _ = locked
     raised: list[StorageAway] = []
 
@@ -318,10 +352,15 @@ def test_the_migrations_end_where_the_tables_are(database: Database) -> None:
     options = {
         "version_table": tables.VERSION_TABLE,
         "compare_server_default": True,
-        "include_name": lambda name, kind, parents: kind != "table" or name.startswith(tables.PREFIX),
+        "include_name": (
+            lambda name, kind, parents: kind != "table" or name.startswith(tables.PREFIX)
+        ),
     }
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata) == []
+        assert (
+            compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata)
+            == []
+        )
     engine.dispose()
 
 
@@ -332,7 +371,9 @@ def test_tables_that_cannot_be_made_leave_the_database_as_it_was(tmp_path: Path)
     with pytest.raises(StorageError, match="nas_worker already exists"):
         Database(f"sqlite:///{path}")
     with closing(sqlite3.connect(path)) as connection:
-        assert [name for (name,) in connection.execute("SELECT name FROM sqlite_master")] == ["nas_worker"]
+        assert [name for (name,) in connection.execute("SELECT name FROM sqlite_master")] == [
+            "nas_worker"
+        ]
         connection.execute("DROP TABLE nas_worker")
     with Database(f"sqlite:///{path}") as database:
         assert database.studies() == []
@@ -347,7 +388,9 @@ def test_a_database_of_another_version_is_refused_and_left_alone(url: str) -> No
     with pytest.raises(StorageError, match=r"newer nas_attn \(schema 0999.*upgrade nas_attn"):
         Database(url)
     with engine.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE nas_alembic_version SET version_num = '{tables.VERSIONS[-1]}'")
+        connection.exec_driver_sql(
+            f"UPDATE nas_alembic_version SET version_num = '{tables.VERSIONS[-1]}'"
+        )
     with Database(url) as database:
         assert [study.name for study in database.studies()] == ["a"]
     with engine.begin() as connection:

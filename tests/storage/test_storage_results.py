@@ -1,4 +1,6 @@
-"""The queue of runs: what is wanted once is there once, what has ended stays ended, and only who holds the lease writes."""
+"""The queue of runs: what is wanted once is there once, what has ended stays ended, and only who
+holds the lease writes.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,27 @@ from nas_attn.storage import Database, Lease, Run, RunRow, StudyStore
 
 
 def test_a_candidate_is_claimed_by_one_trial(store: StudyStore, lease: Lease) -> None:
-    row = store.claim("key", placement="stage1=se(reduction=8)", trial=1, baseline="uniform se", lease=lease)
-    assert (row.key, str(row.placement), row.trial, row.baseline) == ("key", "stage1=se(reduction=8)", 1, "uniform se")
+    row = store.claim(
+        "key", placement="stage1=se(reduction=8)", trial=1, baseline="uniform se", lease=lease
+    )
+    assert (row.key, str(row.placement), row.trial, row.baseline) == (
+        "key",
+        "stage1=se(reduction=8)",
+        1,
+        "uniform se",
+    )
     assert (row.state, row.reason, row.cost) == ("running", "", None)
-    assert store.claim("key", placement="stage1=se(reduction=8)", trial=2, baseline=None, lease=lease) is None
+    assert (
+        store.claim("key", placement="stage1=se(reduction=8)", trial=2, baseline=None, lease=lease)
+        is None
+    )
     # The trial resumes after a crash: it is still its own.
-    assert store.claim("key", placement="stage1=se(reduction=8)", trial=1, baseline="uniform se", lease=lease) == row
+    assert (
+        store.claim(
+            "key", placement="stage1=se(reduction=8)", trial=1, baseline="uniform se", lease=lease
+        )
+        == row
+    )
     assert store.candidates() == [row]
     assert store.candidate("other") is None
     for trial in (10, 2, 33):
@@ -67,7 +84,11 @@ def test_the_same_run_at_the_same_rung_is_stored_once(store: StudyStore, lease: 
 def test_scores_are_selected_and_ordered(store: StudyStore, lease: Lease) -> None:
     for key, seed, rung in (("b", 0, 1), ("b", 0, 0), ("a", 1, 0), ("a", 0, 0)):
         store.add_score(Run(key, "none", seed), Score(seed, rung, 1, {}), lease=lease)
-    store.add_score(Run("backbone", "none", 0, protocol="target", purpose="backbone"), Score(0, 0, 1, {}), lease=lease)
+    store.add_score(
+        Run("backbone", "none", 0, protocol="target", purpose="backbone"),
+        Score(0, 0, 1, {}),
+        lease=lease,
+    )
     order = [(s.key, s.score.seed, s.score.rung) for s in store.scores(protocol="search")]
     assert order == [("a", 0, 0), ("a", 1, 0), ("b", 0, 0), ("b", 0, 1)]
     assert [s.key for s in store.scores("b")] == ["b", "b"]
@@ -81,7 +102,9 @@ def test_correct_images_are_loaded_only_when_asked_for_and_a_diverged_loss_is_ke
     store.add_score(Run("key", "none", score.seed), score, lease=lease)
     assert store.scores("key")[0].score.correct is None
     assert store.scores("key", with_correct=True)[0].score == score
-    store.add_score(Run("lost", "none", 0), Score(0, 0, 1, {"loss": math.nan, "other": math.inf}), lease=lease)
+    store.add_score(
+        Run("lost", "none", 0), Score(0, 0, 1, {"loss": math.nan, "other": math.inf}), lease=lease
+    )
     metrics = store.scores("lost")[0].score.metrics
     assert math.isnan(metrics["loss"])
     assert metrics["other"] == math.inf
@@ -90,7 +113,9 @@ def test_correct_images_are_loaded_only_when_asked_for_and_a_diverged_loss_is_ke
 def session_at(started_at: float) -> Session:
     fingerprint = Fingerprint("cpu", "a machine", (("torch", "2.11"),))
     samples = (SessionSample("key", 0.1, 1.1, 0.2, 1.2, 40),)
-    return Session(fingerprint, {"batch_size": 1, "dtype": "float32"}, started_at, 3.0, 1.0, 0.001, samples)
+    return Session(
+        fingerprint, {"batch_size": 1, "dtype": "float32"}, started_at, 3.0, 1.0, 0.001, samples
+    )
 
 
 def test_sessions_come_in_the_order_they_began(store: StudyStore, database: Database) -> None:
@@ -102,13 +127,22 @@ def test_sessions_come_in_the_order_they_began(store: StudyStore, database: Data
 
 def test_checkpoints_come_newest_first_and_can_be_dropped(store: StudyStore, lease: Lease) -> None:
     first, second = (
-        store.add_checkpoint("key/0", artifact=f"a{i}", sha256="ab", size=10**10, epochs=i, lease=lease) for i in (1, 2)
+        store.add_checkpoint(
+            "key/0", artifact=f"a{i}", sha256="ab", size=10**10, epochs=i, lease=lease
+        )
+        for i in (1, 2)
     )
     store.add_checkpoint("key/1", artifact="else", sha256="ab", size=1, epochs=1, lease=lease)
     assert store.checkpoints("key/0") == [second, first]
     store.drop_checkpoint(second)
     assert store.checkpoints("key/0") == [first]
-    assert (first.run, first.artifact, first.sha256, first.size, first.epochs) == ("key/0", "a1", "ab", 10**10, 1)
+    assert (first.run, first.artifact, first.sha256, first.size, first.epochs) == (
+        "key/0",
+        "a1",
+        "ab",
+        10**10,
+        1,
+    )
 
 
 RUN = Run("key", parse("stage1=se(reduction=8)"), 3, 1, "target", "validate", 10)
@@ -126,7 +160,9 @@ def end(store: StudyStore, state: str, reason: str = "") -> None:
     store.release(lease)
 
 
-def test_the_same_computation_is_wanted_once_and_the_more_urgent_purpose_has_it(store: StudyStore) -> None:
+def test_the_same_computation_is_wanted_once_and_the_more_urgent_purpose_has_it(
+    store: StudyStore,
+) -> None:
     store.queue.want([RUN, RUN])
     row = only(store)
     assert (row.run, row.state, row.reason, row.attempts) == (RUN, "waiting", "", 0)
@@ -137,7 +173,12 @@ def test_the_same_computation_is_wanted_once_and_the_more_urgent_purpose_has_it(
 
 
 def test_runs_are_told_apart_and_taken_by_priority_then_by_age(store: StudyStore) -> None:
-    others: list[dict[str, Any]] = [{"key": "b"}, {"seed": 4}, {"backbone": 2}, {"protocol": "search"}]
+    others: list[dict[str, Any]] = [
+        {"key": "b"},
+        {"seed": 4},
+        {"backbone": 2},
+        {"protocol": "search"},
+    ]
     store.queue.want([RUN, *(replace(RUN, **other) for other in others)])
     assert len(store.queue.rows()) == 5
     for seed, priority in enumerate((1, 9, 9, 3)):
@@ -151,7 +192,11 @@ def test_what_has_ended_stays_ended(store: StudyStore) -> None:
     end(store, "pruned", "why")
     end(store, "done")
     store.queue.want([replace(RUN, priority=99)])
-    assert (only(store).state, only(store).reason, only(store).run.priority) == ("pruned", "why", 10)
+    assert (only(store).state, only(store).reason, only(store).run.priority) == (
+        "pruned",
+        "why",
+        10,
+    )
     assert store.queue.counts() == {("validate", "pruned"): 1}
     store.queue.again([only(store).id])
     assert (only(store).state, only(store).reason) == ("waiting", "")
@@ -196,14 +241,21 @@ def test_a_study_comes_back_as_it_was_created(database: Database) -> None:
     recipe = json.dumps({"name": "digits", "search": {"trials": 30}})
     database.create_study("digits", recipe=recipe, versions={"torch": "2.11"}, fingerprint="abc")
     store = database.study("digits")
-    assert (store.name, store.recipe, store.versions, store.fingerprint) == ("digits", recipe, {"torch": "2.11"}, "abc")
+    assert (store.name, store.recipe, store.versions, store.fingerprint) == (
+        "digits",
+        recipe,
+        {"torch": "2.11"},
+        "abc",
+    )
     assert abs(store.created_at - time.time()) < 600
     assert abs(database.now() - time.time()) < 600, "the clock is the database's"
 
 
 def test_the_same_recipe_opens_the_study_there_is(store: StudyStore, database: Database) -> None:
     store.set(published="first")
-    again = database.create_study("digits", recipe='{"search":{"trials":30}}', versions={"torch": "9"})
+    again = database.create_study(
+        "digits", recipe='{"search":{"trials":30}}', versions={"torch": "9"}
+    )
     assert again.settings.published == "first"
     assert again.versions == {"torch": "2.11"}
     with pytest.raises(StudyError, match=r"there is no study 'digit' .*did you mean 'digits'"):
@@ -212,7 +264,11 @@ def test_the_same_recipe_opens_the_study_there_is(store: StudyStore, database: D
 
 def test_another_recipe_is_refused_with_the_difference(database: Database) -> None:
     old = {"search": {"trials": 30, "seed": 0}, "limits": {}, "objectives": ["accuracy"]}
-    new = {"search": {"trials": 60, "seed": 0}, "limits": {"max_macs": 5}, "objectives": ["accuracy", "latency"]}
+    new = {
+        "search": {"trials": 60, "seed": 0},
+        "limits": {"max_macs": 5},
+        "objectives": ["accuracy", "latency"],
+    }
     new["space"] = {"choices": [f"choice {i}" for i in range(99)]}
     database.create_study("digits", recipe=json.dumps(old), versions={})
     with pytest.raises(StudyError) as error:
@@ -227,7 +283,9 @@ def test_another_recipe_is_refused_with_the_difference(database: Database) -> No
     assert json.loads(database.study("digits").recipe) == old
 
 
-def test_studies_are_listed_with_their_candidates_by_state(store: StudyStore, lease: Lease, database: Database) -> None:
+def test_studies_are_listed_with_their_candidates_by_state(
+    store: StudyStore, lease: Lease, database: Database
+) -> None:
     for i, state in enumerate(("running", "scored", "scored")):
         store.claim(f"key{i}", placement="", trial=i, baseline=None, lease=lease)
         if state == "scored":
@@ -264,7 +322,9 @@ def test_the_first_latency_device_is_pinned(store: StudyStore, database: Databas
     assert store.fingerprint == "first"
 
 
-def test_settings_documents_and_test_readings_belong_to_their_study(store: StudyStore, database: Database) -> None:
+def test_settings_documents_and_test_readings_belong_to_their_study(
+    store: StudyStore, database: Database
+) -> None:
     other = database.create_study("other", recipe="{}", versions={})
     store.set(published="a")
     store.set(published="b")
@@ -274,6 +334,13 @@ def test_settings_documents_and_test_readings_belong_to_their_study(store: Study
     store.log_test_reading("validate of stage1=se")
     store.log_test_reading("retrain")
     assert (store.settings.published, other.settings.published) == ("b", None)
-    assert (store.protocols.all(), store.protocols.get("else"), other.protocols.all()) == ({"own": "longer"}, None, {})
-    assert [reading.reason for reading in store.test_readings()] == ["validate of stage1=se", "retrain"]
+    assert (store.protocols.all(), store.protocols.get("else"), other.protocols.all()) == (
+        {"own": "longer"},
+        None,
+        {},
+    )
+    assert [reading.reason for reading in store.test_readings()] == [
+        "validate of stage1=se",
+        "retrain",
+    ]
     assert other.test_readings() == []

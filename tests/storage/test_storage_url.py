@@ -54,7 +54,9 @@ def test_missing_psycopg_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
         Database("postgresql://me@localhost/x")
 
 
-def test_a_relative_url_stays_the_same_file_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_url_stays_the_same_file_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with Database("sqlite:///here.db") as database:
         (tmp_path / "sub").mkdir()
@@ -88,7 +90,10 @@ except StudyError as error:
 
 def mounted(monkeypatch: pytest.MonkeyPatch, *mounts: tuple[str, str, str]) -> None:
     """Mounts these (folder, file system, options), in this order."""
-    found = [SimpleNamespace(mountpoint=point, fstype=kind, opts=options) for point, kind, options in mounts]
+    found = [
+        SimpleNamespace(mountpoint=point, fstype=kind, opts=options)
+        for point, kind, options in mounts
+    ]
     monkeypatch.setattr("psutil.disk_partitions", lambda all: found)
 
 
@@ -106,11 +111,24 @@ MOUNTS = (
 )
 
 
-def test_network_file_systems_are_told_by_the_deepest_mount(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_file_systems_are_told_by_the_deepest_mount(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     mounted(monkeypatch, *MOUNTS)
-    local = ("/var/x.db", "/homework/x.db", "/home/me/local disk/x.db", "/scratch/ram/x.db", "/mnt/gofer/x.db")
+    local = (
+        "/var/x.db",
+        "/homework/x.db",
+        "/home/me/local disk/x.db",
+        "/scratch/ram/x.db",
+        "/mnt/gofer/x.db",
+    )
     assert [network_filesystem(Path(path)) for path in local] == [None] * 5
-    far = {"/home/me/x": "nfs4", "/mnt/ssh/a/b/x": "fuse.sshfs", "/mnt/share/x": "cifs", "/scratch/x": "lustre"}
+    far = {
+        "/home/me/x": "nfs4",
+        "/mnt/ssh/a/b/x": "fuse.sshfs",
+        "/mnt/share/x": "cifs",
+        "/scratch/x": "lustre",
+    }
     far |= {"/mnt/c/x": "drvfs", "/mnt/z/x": "cifs"}
     assert {path: network_filesystem(Path(path)) for path in far} == far
 
@@ -129,7 +147,9 @@ def test_a_later_mount_hides_an_earlier_one_and_links_are_followed(
 
 
 @pytest.mark.parametrize("content", [b"hello, I am a text file" * 99, b"\x00" * 4096])
-def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_database_is_refused_and_left_alone(
+    tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     with pytest.raises(StudyError, match="SQLite"):
@@ -150,7 +170,9 @@ def test_a_damaged_database_is_one_sentence(sqlite_url: str) -> None:
         Database(sqlite_url).study("a").protocols.get("name 1")
 
 
-def test_a_missing_file_is_not_created_where_one_must_exist(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_missing_file_is_not_created_where_one_must_exist(
+    sqlite_url: str, tmp_path: Path
+) -> None:
     with pytest.raises(StudyError, match="there is no study database"):
         Database(sqlite_url, must_exist=True)
     assert list(tmp_path.iterdir()) == []
@@ -178,7 +200,9 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "copies" / "copy.db"
 
 
-def test_a_copy_taken_while_another_process_writes_is_whole(sqlite_url: str, here: Database, target: Path) -> None:
+def test_a_copy_taken_while_another_process_writes_is_whole(
+    sqlite_url: str, here: Database, target: Path
+) -> None:
     command = [sys.executable, str(WORKER), "write", sqlite_url, "1000"]
     writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -211,7 +235,9 @@ def test_a_copy_holds_optunas_tables_too(here: Database, filled: StudyStore, tar
         assert copy.study("digits").settings.published == "text"
 
 
-def test_an_older_copy_is_replaced_only_when_told(here: Database, filled: StudyStore, target: Path) -> None:
+def test_an_older_copy_is_replaced_only_when_told(
+    here: Database, filled: StudyStore, target: Path
+) -> None:
     here.backup(target)
     filled.set(published="newer")
     with pytest.raises(StudyError, match="force"):

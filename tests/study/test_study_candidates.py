@@ -25,16 +25,23 @@ def everything(sites: int, choices: int) -> Allowed:
 def functions(count: int, sites: int, choices: int, seed: int = 0) -> list[Function]:
     rng = np.random.default_rng(seed)
     first = np.arange(sites) * choices
-    return [Function(first, float(rng.normal()), rng.standard_normal(sites * choices)) for _ in range(count)]
+    return [
+        Function(first, float(rng.normal()), rng.standard_normal(sites * choices))
+        for _ in range(count)
+    ]
 
 
-def first(beliefs: Beliefs, seen: np.ndarray, allowed: Allowed, by_limit: bool, seed: int = 0) -> tuple[int, ...]:
+def first(
+    beliefs: Beliefs, seen: np.ndarray, allowed: Allowed, by_limit: bool, seed: int = 0
+) -> tuple[int, ...]:
     return next(proposals(beliefs, seen, allowed, np.random.default_rng(seed), by_limit=by_limit))
 
 
 def neighbours(placement: np.ndarray, choices: int) -> np.ndarray:
     places = itertools.product(range(len(placement)), range(choices))
-    return np.array([[*placement[:site], choice, *placement[site + 1 :]] for site, choice in places])
+    return np.array(
+        [[*placement[:site], choice, *placement[site + 1 :]] for site, choice in places]
+    )
 
 
 coordinates = st.integers(0, 12).map(float)
@@ -54,11 +61,15 @@ def test_gains_are_differences_of_hypervolumes(
     front = np.unique(points[non_dominated(points)], axis=0) if len(points) else points
     before = hypervolume(front, reference)
     expected = [hypervolume(np.vstack([front, [p]]), reference) - before for p in new]
-    assert np.allclose(hypervolume_gains(np.array(new), front, reference, np.random.default_rng(0)), expected)
+    assert np.allclose(
+        hypervolume_gains(np.array(new), front, reference, np.random.default_rng(0)), expected
+    )
 
 
 @pytest.mark.parametrize("objectives", [2, 3])
-def test_the_first_proposal_adds_most_hypervolume_among_changes_of_one_site(objectives: int) -> None:
+def test_the_first_proposal_adds_most_hypervolume_among_changes_of_one_site(
+    objectives: int,
+) -> None:
     sites, choices = 5, 4
     for seed in range(5 if objectives == 2 else 1):
         believed = functions(objectives, sites, choices, seed)
@@ -66,9 +77,13 @@ def test_the_first_proposal_adds_most_hypervolume_among_changes_of_one_site(obje
         beliefs = Beliefs(believed)
         known = beliefs.values(seen)
         reference = known.max(axis=0) + 0.02 * np.ptp(known, axis=0)
-        reference[0] = max(np.median(known[:, 0]), *(known[known[:, k].argmin(), 0] for k in range(1, objectives)))
+        reference[0] = max(
+            np.median(known[:, 0]), *(known[known[:, k].argmin(), 0] for k in range(1, objectives))
+        )
 
-        def gain(placement: tuple[int, ...], known=known, reference=reference, beliefs=beliefs) -> float:  # type: ignore[no-untyped-def]
+        def gain(
+            placement: tuple[int, ...], known=known, reference=reference, beliefs=beliefs
+        ) -> float:  # type: ignore[no-untyped-def]
             new = beliefs.values(np.array([placement]))
             return hypervolume(np.vstack([known, new]), reference) - hypervolume(known, reference)
 
@@ -84,14 +99,21 @@ def test_below_limits_the_best_of_the_primary_objective_comes_first() -> None:
     believed = functions(2, 5, 4)
     seen = np.random.default_rng(1).integers(4, size=(15, 5))
     beliefs = Beliefs(believed, primary=1)
-    costs, sought = beliefs.values(np.array([first(beliefs, seen, everything(5, 4), True, n) for n in range(20)])).T
+    costs, sought = beliefs.values(
+        np.array([first(beliefs, seen, everything(5, 4), True, n) for n in range(20)])
+    ).T
     assert len(set(costs.tolist())) > 4, "limits differ"
     assert np.corrcoef(costs, sought)[0, 1] < -0.5, "more is had for more"
 
 
 @pytest.mark.parametrize(("sites", "least", "most"), [(4, 13, 40), (5, 0, 8)])
-def test_with_few_sites_some_proposals_below_a_limit_are_a_single_module(sites: int, least: int, most: int) -> None:
-    beliefs, seen = Beliefs(functions(2, sites, 4)), np.random.default_rng(1).integers(4, size=(15, sites))
+def test_with_few_sites_some_proposals_below_a_limit_are_a_single_module(
+    sites: int, least: int, most: int
+) -> None:
+    beliefs, seen = (
+        Beliefs(functions(2, sites, 4)),
+        np.random.default_rng(1).integers(4, size=(15, sites)),
+    )
     found = [first(beliefs, seen, everything(sites, 4), True, seed) for seed in range(60)]
     assert least <= sum(np.count_nonzero(placement) <= 1 for placement in found) <= most
 
@@ -103,7 +125,9 @@ def test_bounds_are_kept_where_something_keeps_them() -> None:
     bound = float(np.quantile(limit.of(seen), 0.3))
     beliefs = Beliefs(believed, bounds=[(limit, bound)])
     for by_limit in (True, False):
-        ranked = list(proposals(beliefs, seen, everything(5, 4), np.random.default_rng(0), by_limit=by_limit))
+        ranked = list(
+            proposals(beliefs, seen, everything(5, 4), np.random.default_rng(0), by_limit=by_limit)
+        )
         assert len(ranked) > 5
         assert limit.of(np.array(ranked)).max() <= bound
     nothing = Beliefs(believed, bounds=[(limit, -1e9)])
@@ -114,7 +138,9 @@ def test_bounds_are_kept_where_something_keeps_them() -> None:
 @given(st.data())
 def test_only_allowed_placements_are_proposed(data: st.DataObject) -> None:
     sites, choices = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 4))
-    flags = st.lists(st.lists(st.booleans(), min_size=choices, max_size=choices), min_size=sites, max_size=sites)
+    flags = st.lists(
+        st.lists(st.booleans(), min_size=choices, max_size=choices), min_size=sites, max_size=sites
+    )
     inside = np.array(data.draw(flags))
     inside[:, data.draw(st.integers(0, choices - 1))] = True
     free = np.array(data.draw(flags))
@@ -131,13 +157,17 @@ def test_only_allowed_placements_are_proposed(data: st.DataObject) -> None:
 
 
 def test_modules_move_between_sites_where_their_number_is_limited() -> None:
-    """From one placement with its one module at site 0, all those with it elsewhere are within reach of one proposal."""
+    """From one placement with its one module at site 0, all those with it elsewhere are within
+    reach of one proposal.
+    """
     allowed = Allowed(everything(4, 3).choices, everything(4, 3).free, most=1)
     believed = functions(1, 4, 3)
     ranked = set()
     for seed in range(5):
         seen = np.array([[1, 0, 0, 0]])
-        ranked |= set(proposals(Beliefs(believed), seen, allowed, np.random.default_rng(seed), by_limit=False))
+        ranked |= set(
+            proposals(Beliefs(believed), seen, allowed, np.random.default_rng(seed), by_limit=False)
+        )
     assert {(0, 1, 0, 0), (0, 0, 2, 0), (0, 0, 0, 1)} <= ranked
 
 
@@ -152,12 +182,19 @@ def rows(count: int, effects: np.ndarray, noise: float, seed: int = 0) -> dict[i
     """Placements at random with the sum of their effects (sites, choices), and noise."""
     rng = np.random.default_rng(seed)
     codes = rng.integers(effects.shape[1], size=(count, len(effects)))
-    values = effects[np.arange(len(effects)), codes].sum(axis=1) + noise * rng.standard_normal(count)
-    return {n: Value(tuple(map(int, c)), float(v)) for n, (c, v) in enumerate(zip(codes, values, strict=True))}
+    values = effects[np.arange(len(effects)), codes].sum(axis=1) + noise * rng.standard_normal(
+        count
+    )
+    return {
+        n: Value(tuple(map(int, c)), float(v))
+        for n, (c, v) in enumerate(zip(codes, values, strict=True))
+    }
 
 
 def everywhere(sites: int = SITES, choices: int = CHOICES) -> np.ndarray:
-    return np.stack(np.meshgrid(*[np.arange(choices)] * sites, indexing="ij"), axis=-1).reshape(-1, sites)
+    return np.stack(np.meshgrid(*[np.arange(choices)] * sites, indexing="ij"), axis=-1).reshape(
+        -1, sites
+    )
 
 
 def truth(effects: np.ndarray) -> np.ndarray:
@@ -175,14 +212,20 @@ def test_draws_come_near_an_additive_truth_as_far_as_the_noise_allows(count: int
     for noise in (0.01, 2.0):
         learner = Learner(coding())
         learner.update(rows(count, effects, noise))
-        drawn = np.stack([drawn_from(learner, seed, around=True).of(everywhere()) for seed in range(40)])
-        mean = np.stack([drawn_from(learner, seed).of(everywhere()) for seed in range(40)]).mean(axis=0)
+        drawn = np.stack(
+            [drawn_from(learner, seed, around=True).of(everywhere()) for seed in range(40)]
+        )
+        mean = np.stack([drawn_from(learner, seed).of(everywhere()) for seed in range(40)]).mean(
+            axis=0
+        )
         found[noise] = (
             np.corrcoef(mean, truth(effects))[0, 1],
             drawn.std(axis=0).mean(),
             np.abs(mean - truth(effects)).mean(),
         )
-    assert found[2.0][1] == pytest.approx(found[2.0][2], rel=0.6), "draws differ as much as the mean is off"
+    assert found[2.0][1] == pytest.approx(found[2.0][2], rel=0.6), (
+        "draws differ as much as the mean is off"
+    )
     assert found[0.01][0] > (0.999 if count == 400 else 0.5)
     assert found[2.0][0] > (0.9 if count == 400 else 0.1)
     assert found[0.01][1] < found[2.0][1]
@@ -209,7 +252,9 @@ def test_types_that_mean_the_same_everywhere_are_borrowed_and_others_are_not() -
 def test_blocks_of_a_stage_are_related() -> None:
     sites = {f"stage{s}.block{b}": ["none", "a", "b"] for s in (1, 2, 3) for b in (1, 2, 3)}
     effects = np.repeat(np.random.default_rng(3).standard_normal((3, 3)) * 3, 3, axis=0)
-    kept = {n: row for n, row in rows(60, effects, 0.3).items() if row.codes[1] != 2}  # at stage1.block2 never b
+    kept = {
+        n: row for n, row in rows(60, effects, 0.3).items() if row.codes[1] != 2
+    }  # at stage1.block2 never b
     assert 20 < len(kept) < 60
     learner = Learner(Coding(sites))
     learner.update(kept)
@@ -224,10 +269,13 @@ def test_blocks_of_a_stage_are_related() -> None:
 def test_only_what_is_known_matters_not_how_it_came(data: st.DataObject) -> None:
     """To the last bit: a restarted study has to propose what an uninterrupted one would."""
     count = data.draw(st.integers(1, 60))
-    noise = data.draw(st.lists(st.sampled_from([1.0, 2.0, 3.7, 0.01]), min_size=count, max_size=count))
+    noise = data.draw(
+        st.lists(st.sampled_from([1.0, 2.0, 3.7, 0.01]), min_size=count, max_size=count)
+    )
     effects = np.random.default_rng(0).standard_normal((3, 4))
     final = {
-        n: Value(row.codes, row.value, v) for (n, row), v in zip(rows(count, effects, 1.0).items(), noise, strict=True)
+        n: Value(row.codes, row.value, v)
+        for (n, row), v in zip(rows(count, effects, 1.0).items(), noise, strict=True)
     }
     at_once, in_pieces = Learner(coding(3, 4)), Learner(coding(3, 4))
     at_once.update(final)
@@ -237,7 +285,9 @@ def test_only_what_is_known_matters_not_how_it_came(data: st.DataObject) -> None
     in_pieces.update(dict(reversed(final.items())))
     for seed in range(3):
         for around in (False, True):
-            one, other = (drawn_from(learner, seed, around=around) for learner in (at_once, in_pieces))
+            one, other = (
+                drawn_from(learner, seed, around=around) for learner in (at_once, in_pieces)
+            )
             assert one.constant == other.constant
             assert np.array_equal(one.entries, other.entries)
 
@@ -250,9 +300,16 @@ def test_what_two_choices_do_together_is_found() -> None:
     one = (codes[:, 0] == 1) ^ (codes[:, 2] == 1)
     values = np.where(both, -2.0, np.where(one, 1.0, 0.0)) + 0.3 * rng.standard_normal(200)
     learner = Learner(coding(4, 3))
-    learner.update({n: Value(tuple(map(int, c)), float(v)) for n, (c, v) in enumerate(zip(codes, values, strict=True))})
+    learner.update(
+        {
+            n: Value(tuple(map(int, c)), float(v))
+            for n, (c, v) in enumerate(zip(codes, values, strict=True))
+        }
+    )
     asked = np.array([[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [1, 0, 1, 0]])
-    bare, left, right, pair = np.mean([drawn_from(learner, seed).of(asked) for seed in range(20)], axis=0)
+    bare, left, right, pair = np.mean(
+        [drawn_from(learner, seed).of(asked) for seed in range(20)], axis=0
+    )
     assert pair < bare - 1
     assert min(left, right) > bare + 0.4
 
@@ -273,7 +330,9 @@ def test_a_weak_hint_says_less_than_a_full_run() -> None:
 def test_broken_placements_do_not_rule_the_fit() -> None:
     effects = np.random.default_rng(4).standard_normal((SITES, CHOICES))
     usual = rows(80, effects, 0.3)
-    broken = {n: Value(row.codes, row.value + (1e6 if n in (3, 17) else 0)) for n, row in usual.items()}
+    broken = {
+        n: Value(row.codes, row.value + (1e6 if n in (3, 17) else 0)) for n, row in usual.items()
+    }
     learner = Learner(coding(), may_break=True)
     learner.update(broken)
     assert np.corrcoef(drawn_from(learner).of(everywhere()), truth(effects))[0, 1] > 0.8

@@ -1,4 +1,6 @@
-"""A database that is full, gone or broken, met by Optuna's storage: the same sentences as where ours meets it."""
+"""A database that is full, gone or broken, met by Optuna's storage: the same sentences as where
+ours meets it.
+"""
 
 import gc
 import shutil
@@ -41,7 +43,9 @@ def study() -> OpenStudy:
     return opened
 
 
-def test_what_optuna_is_used_for_it_does_not_say(table: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_optuna_is_used_for_it_does_not_say(
+    table: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """In a user's own Python, whose level of Optuna's log stays as it was."""
     before = optuna.logging.get_verbosity()
     optuna.logging.enable_propagation()
@@ -53,12 +57,18 @@ def test_what_optuna_is_used_for_it_does_not_say(table: Path, caplog: pytest.Log
     finally:
         optuna.logging.set_verbosity(before)
         optuna.logging.disable_propagation()
-    assert [record.getMessage() for record in caplog.records if record.name.startswith("optuna")] == []
+    assert [
+        record.getMessage() for record in caplog.records if record.name.startswith("optuna")
+    ] == []
 
 
 def test_a_study_knows_the_version_of_its_backbones_package(table: Path) -> None:
     timm = pytest.importorskip("timm", reason="timm is not installed")
-    own = versions(load_recipe("table.toml", overrides={"backbone.name": "timm:resnet18", "backbone.width": None}))
+    own = versions(
+        load_recipe(
+            "table.toml", overrides={"backbone.name": "timm:resnet18", "backbone.width": None}
+        )
+    )
     assert own["timm"] == timm.__version__
     assert "timm" not in versions(load_recipe("table.toml"))
 
@@ -70,7 +80,9 @@ def test_tables_that_are_gone(table: Path) -> None:
             database.execute(f"DROP TABLE {name}")
     database.close()
     for action in ("ask", "trials", "open"):
-        with pytest.raises(StorageError, match=r"has lost its tables \(no such table: .*put it back") as error:
+        with pytest.raises(
+            StorageError, match=r"has lost its tables \(no such table: .*put it back"
+        ) as error:
             ACTIONS[action](opened)
         assert "\n" not in str(error.value)
 
@@ -87,7 +99,9 @@ def test_a_recipe_that_cannot_be_read(table: Path, recipe: str) -> None:
 
 
 def test_a_file_that_was_removed_or_replaced_while_it_was_in_use(table: Path) -> None:
-    """Open connections would go on in the file that has no name any more, and all of it would be lost in silence."""
+    """Open connections would go on in the file that has no name any more, and all of it would be
+    lost in silence.
+    """
     recipe = load_recipe("table.toml", overrides={"search.trials": 4})
     for number, change in enumerate([Path.unlink, _replace]):
         name = f"gone{number}"
@@ -97,7 +111,9 @@ def test_a_file_that_was_removed_or_replaced_while_it_was_in_use(table: Path) ->
             if line.startswith("trial 1"):
                 change(Path(f"{name}.db"))
 
-        with pytest.raises(StorageError, match="was removed, moved or replaced while it was in use: put it back"):
+        with pytest.raises(
+            StorageError, match="was removed, moved or replaced while it was in use: put it back"
+        ):
             searching.work(opened, searching.Options(say=say))
 
 
@@ -106,8 +122,12 @@ def _replace(path: Path) -> None:
     Path("copy.db").rename(path)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that were cut
-def test_a_server_that_does_not_answer(table: Path, private_server: ModuleType, open_folder: Path) -> None:
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # connections that were cut
+def test_a_server_that_does_not_answer(
+    table: Path, private_server: ModuleType, open_folder: Path
+) -> None:
     with private_server.PrivateServer(open_folder / "stopped", settings={"fsync": "off"}) as server:
         opened = create_study(load_recipe("table.toml"), server.url())
         opened.book.ask({})

@@ -71,7 +71,9 @@ rungs = [1]
 
 @pytest.fixture
 def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with `faults.toml`, whose space holds modules that fail only when they are trained."""
+    """A folder with `faults.toml`, whose space holds modules that fail only when they are
+    trained.
+    """
     (tmp_path / "faults.toml").write_text(RECIPE)
     (tmp_path / "stranger.py").write_text(textwrap.dedent(MODULES))
     monkeypatch.chdir(tmp_path)
@@ -93,14 +95,21 @@ def test_a_module_that_raises_costs_its_candidates_only_and_debug_shows_where(
         "stage3=stranger:FailsInTraining": "failed",
         "stage3=stranger:FailsInBackward": "failed",
     }
-    assert states["stage3=stranger:FailsInTraining"][1] == "training it raised RuntimeError: no such kernel"
+    assert (
+        states["stage3=stranger:FailsInTraining"][1]
+        == "training it raised RuntimeError: no such kernel"
+    )
     assert "LookupError: no gradient here" in states["stage3=stranger:FailsInBackward"][1]
     assert {str(view.placement) for view in study.front()} <= {"none", "stage3=stranger:Works"}
 
 
 def test_what_no_memory_could_hold_is_not_tried(faults: Path) -> None:
     """Linux would kill this process, or another."""
-    space = {"name": "huge", "sites": {"include": ["stage3"]}, "choices": {"stranger:Works": {}, "stranger:Huge": {}}}
+    space = {
+        "name": "huge",
+        "sites": {"include": ["stage3"]},
+        "choices": {"stranger:Works": {}, "stranger:Huge": {}},
+    }
     study = na.search("faults.toml", overrides={"space": space}, trials=3, say=lambda line: None)
     states = {str(view.placement): (view.state, view.reason) for view in study.candidates()}
     assert {text: state for text, (state, _) in states.items()} == {
@@ -108,7 +117,10 @@ def test_what_no_memory_could_hold_is_not_tried(faults: Path) -> None:
         "stage3=stranger:Works": "scored",
         "stage3=stranger:Huge": "failed",
     }
-    assert re.match(r"training its 10,000,\d+,\d+,\d+ parameters .*1862\d\d\.\d GB ", states["stage3=stranger:Huge"][1])
+    assert re.match(
+        r"training its 10,000,\d+,\d+,\d+ parameters .*1862\d\d\.\d GB ",
+        states["stage3=stranger:Huge"][1],
+    )
 
 
 def test_a_backbone_that_cannot_be_trained_stops_the_study(faults: Path) -> None:
@@ -126,18 +138,26 @@ def test_a_backbone_that_cannot_be_trained_stops_the_study(faults: Path) -> None
 
     space = {"name": "any", "choices": {"stranger:Works": {}}}
     for _ in range(2):  # and likewise when it is taken up again
-        with pytest.raises(TrainingError, match=r"bare backbone.*RuntimeError: expected 7 dimensions"):
+        with pytest.raises(
+            TrainingError, match=r"bare backbone.*RuntimeError: expected 7 dimensions"
+        ):
             na.search("faults.toml", model=build, overrides={"space": space}, say=lambda line: None)
     assert not open_study("faults", URL).store.scores()
     assert [row.state for row in open_study("faults", URL).store.candidates()] == ["running"]
     changes = {"space": space, "training.start": "backbone"}
     with pytest.raises(OperationError, match=r"backbone 0 .*RuntimeError: expected 7 dimensions"):
-        na.search("faults.toml", model=build, name="tuned", overrides=changes, say=lambda line: None)
+        na.search(
+            "faults.toml", model=build, name="tuned", overrides=changes, say=lambda line: None
+        )
 
 
 def test_a_fault_in_all_that_were_tried_stops_the_study(faults: Path) -> None:
     choices = {"none": False, "stranger:FailsInTraining": {}, "stranger:FailsInBackward": {}}
-    changes = {"search.baselines": "none", "search.trials": 4, "space": {"name": "bad", "choices": choices}}
+    changes = {
+        "search.baselines": "none",
+        "search.trials": 4,
+        "space": {"name": "bad", "choices": choices},
+    }
     with pytest.raises(TrainingError, match="3 networks"):
         na.search("faults.toml", overrides=changes, say=lambda line: None)
     states = [row.state for row in open_study("faults", URL).store.candidates()]
@@ -159,13 +179,19 @@ def evaluate(model, run):
 
 def test_whatever_an_evaluator_raises_is_its_candidates_own(table: Path) -> None:
     (table / "table_evaluator.py").write_text(OWN)
-    study = na.search("table.toml", trials=6, overrides={"search.confirm_seeds": 0}, say=lambda line: None)
-    failed = {str(view.placement): view.reason for view in study.candidates() if view.state == "failed"}
+    study = na.search(
+        "table.toml", trials=6, overrides={"search.confirm_seeds": 0}, say=lambda line: None
+    )
+    failed = {
+        str(view.placement): view.reason for view in study.candidates() if view.state == "failed"
+    }
     assert study.snapshot().counts["scored"] > 1
     assert failed
     for placement, reason in failed.items():
         kind = ("Odd", "not on") if "simam" in placement else ("SystemExit", "3")
-        assert reason.startswith(f"the evaluator raised {kind[0]} for '{placement}': {kind[1]} (more in ")
+        assert reason.startswith(
+            f"the evaluator raised {kind[0]} for '{placement}': {kind[1]} (more in "
+        )
 
 
 NEVER = "def evaluate(model, run):\n    raise KeyError('miou')\n"

@@ -1,4 +1,6 @@
-"""What is kept and what goes: weights, checkpoints, clean, backups, a bucket; and weights that are made again."""
+"""What is kept and what goes: weights, checkpoints, clean, backups, a bucket; and weights that are
+made again.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,11 @@ def searched(keep: str = "all", trials: int = 5, artifacts: str | None = None) -
 
 
 def kept(opened: opening.OpenStudy) -> set[str]:
-    return {row.key for row in opened.store.candidates() if opened.store.checkpoints(weights_run(row.key))}
+    return {
+        row.key
+        for row in opened.store.candidates()
+        if opened.store.checkpoints(weights_run(row.key))
+    }
 
 
 def files(opened: opening.OpenStudy) -> set[str]:
@@ -45,12 +51,16 @@ def files(opened: opening.OpenStudy) -> set[str]:
 def test_the_weights_of_the_front_stay_where_only_they_are_wanted(table: Path) -> None:
     opened = searched("front")
     now = reading.snapshot(opened.store)
-    wanted = {view.key for view in now.front} | {view.key for view in now.candidates if view.baseline == "none"}
+    wanted = {view.key for view in now.front} | {
+        view.key for view in now.candidates if view.baseline == "none"
+    }
     wanted |= {now.recommendation.key} if now.recommendation else set()
     assert kept(opened) == wanted
     assert len(wanted) < now.counts["scored"]
     assert len(files(opened)) == len(wanted)
-    (gone, *_) = (view.key for view in now.candidates if view.state == "scored" and view.key not in wanted)
+    gone, *_ = (
+        view.key for view in now.candidates if view.state == "scored" and view.key not in wanted
+    )
     assert opened.store.weights_lost.get(gone) == "not kept, since storage.keep_weights is 'front'"
 
 
@@ -62,9 +72,13 @@ def test_no_weights_are_written_where_none_are_wanted(table: Path) -> None:
 def test_a_larger_network_that_the_answer_takes_keeps_its_weights(table: Path) -> None:
     opened = searched("all")
     now = reading.snapshot(opened.store)
-    left = next(view.key for view in now.candidates if view.key in kept(opened) and view not in now.front)
+    left = next(
+        view.key for view in now.candidates if view.key in kept(opened) and view not in now.front
+    )
     taking = replace(now, recommendation=replace(now.recommendation, instead=left))
-    freed = [keeping.sweep_weights(opened, one, "front", dry_run=True).kept for one in (now, taking)]
+    freed = [
+        keeping.sweep_weights(opened, one, "front", dry_run=True).kept for one in (now, taking)
+    ]
     assert freed[1] == freed[0] + (left != now.recommendation.key)
 
 
@@ -72,7 +86,8 @@ def test_clean_says_what_it_would_free_and_then_frees_it(table: Path) -> None:
     opened = searched("all")
     scored = len(kept(opened))
     old, young, others = (
-        opened.folder / name for name in (f"{mark(opened.store)}-{'0' * 32}", f"{mark(opened.store)}-{'1' * 32}", "x-y")
+        opened.folder / name
+        for name in (f"{mark(opened.store)}-{'0' * 32}", f"{mark(opened.store)}-{'1' * 32}", "x-y")
     )
     for path in (old, young, others):
         path.write_bytes(b"1234")
@@ -97,23 +112,36 @@ def test_a_run_that_was_interrupted_keeps_its_checkpoint(table: Path) -> None:
 
     class Stop(threading.Event):
         def is_set(self) -> bool:
-            return (table / "calls.txt").exists() and len((table / "calls.txt").read_text().splitlines()) >= 3
+            return (table / "calls.txt").exists() and len(
+                (table / "calls.txt").read_text().splitlines()
+            ) >= 3
 
-    assert searching.work(opened, searching.Options(say=lambda line: None, stop=Stop())) == "stopped"
+    assert (
+        searching.work(opened, searching.Options(say=lambda line: None, stop=Stop())) == "stopped"
+    )
     (checkpoint,) = (
-        row for rows in opened.store.all_checkpoints().values() for row in rows if row.run.startswith("search:")
+        row
+        for rows in opened.store.all_checkpoints().values()
+        for row in rows
+        if row.run.startswith("search:")
     )
     assert keeping.clean(opened).checkpoints == 0
     assert checkpoint.artifact in files(opened)
 
 
-def test_a_backup_goes_on_elsewhere_with_its_artifacts(table: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_backup_goes_on_elsewhere_with_its_artifacts(
+    table: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     opened = searched(trials=2)
     (opened.folder / opened.store.queue.rows()[0].run.folder).mkdir()
     (opened.folder / opened.store.queue.rows()[0].run.folder / "own.pt").touch()
     written = keeping.back_up(opened.database, "copy.db")
     assert written.artifacts == table / "copy.artifacts"
-    assert written.files == sum(path.is_file() for path in written.artifacts.rglob("*")) > len(files(opened))
+    assert (
+        written.files
+        == sum(path.is_file() for path in written.artifacts.rglob("*"))
+        > len(files(opened))
+    )
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     for path in (written.database, written.artifacts):
         shutil.move(path, elsewhere)
@@ -151,7 +179,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of boto3 and moto
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::ResourceWarning"
+)  # of boto3 and moto
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_study_keeps_its_artifacts_in_a_bucket(table: Path, bucket: str) -> None:
     with pytest.raises(StudyError, match=r"'s3://absent/'"):
@@ -184,7 +214,9 @@ searching.work(open_study("table", "sqlite:///nas_attn.db"), searching.Options(s
 """
 
 
-def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_comes(table: Path) -> None:
+def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_comes(
+    table: Path,
+) -> None:
     recipe = load_recipe("table.toml", overrides={"search.trials": 2, "search.confirm_seeds": 0})
     opened = searching.begin(recipe, URL)
     assert subprocess.run([sys.executable, "-c", DIES_CLEARING], check=False).returncode == 9
@@ -192,7 +224,8 @@ def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_com
     assert [name.partition(":")[0] for name in left].count("search") == 1
     with sqlite3.connect("nas_attn.db") as database:  # as a worker on another machine leaves it
         database.execute(
-            "UPDATE nas_lease SET owner = 'elsewhere', expires_at = 1, ttl_s = 0, released = 0 WHERE resource LIKE 'run/%'"
+            "UPDATE nas_lease SET owner = 'elsewhere', expires_at = 1, ttl_s = 0, released = 0"
+            " WHERE resource LIKE 'run/%'"
         )
     database.close()
     na.search(recipe, say=lambda line: None)
@@ -220,7 +253,9 @@ def opened(folder: Path) -> opening.OpenStudy:
 
 
 def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas: Nas) -> None:
-    """Killed after its last rung, what it trained is gone: the network at hand afterwards has random weights."""
+    """Killed after its last rung, what it trained is gone: the network at hand afterwards has
+    random weights.
+    """
     (table / "table_evaluator.py").write_text(
         "import torch\n\n"
         "def evaluate(model, run):\n"
@@ -240,16 +275,22 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     assert "trained again, after 2 epochs: score 1" in again.err
     assert Path("bare.pt").is_file()
     assert torch.all(next(exporting.trained_model(study, plan, view).parameters()) == 7.0)
-    assert reading.snapshot(study.store).as_dict() == now.as_dict(), "what the study knows stays as it is"
+    assert reading.snapshot(study.store).as_dict() == now.as_dict(), (
+        "what the study knows stays as it is"
+    )
     assert not [name for name in study.store.all_checkpoints() if name.startswith(exporting.AGAIN)]
     (study.folder / study.store.checkpoints(f"weights:{view.key}")[0].artifact).unlink()
     with pytest.raises(CheckpointError, match=r"none .*\(checkpoint "):
         exporting.trained_model(study, plan, view)
 
 
-def test_only_what_was_scored_is_trained_again(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_was_scored_is_trained_again(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TABLE_FAIL", "fail")
-    study = searching.begin(load_recipe("table.toml", overrides={"search.trials": 5}), "sqlite:///nas_attn.db")
+    study = searching.begin(
+        load_recipe("table.toml", overrides={"search.trials": 5}), "sqlite:///nas_attn.db"
+    )
     searching.work(study, searching.Options(say=lambda line: None))
     now = reading.snapshot(study.store)
     failed = next(view for view in now.candidates if view.state == "failed")

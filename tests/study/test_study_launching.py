@@ -26,7 +26,11 @@ PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 def types(*arguments: str, status: int = 0, **variables: str) -> str:
     """A command of `nas-attn`; what it says."""
     done = subprocess.run(
-        [*PROGRAM, *arguments], capture_output=True, text=True, check=False, env={**os.environ, **variables}
+        [*PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **variables},
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -54,7 +58,10 @@ def begun() -> Iterator[Callable[[str, int], opening.OpenStudy]]:
     opened: list[opening.OpenStudy] = []
 
     def begin(url: str, trials: int) -> opening.OpenStudy:
-        changes = {"search.trials": trials, "name": f"table{trials}"}  # the server is other tests', too
+        changes = {
+            "search.trials": trials,
+            "name": f"table{trials}",
+        }  # the server is other tests', too
         opened.append(searching.begin(load_recipe("table.toml", overrides=changes), url))
         return opened[-1]
 
@@ -100,19 +107,26 @@ def test_what_squeue_cannot_say_is_not_taken_for_no_jobs(
     program.write_text(f"#!/bin/sh\n{answer}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert launching.Slurm().state(launching.Launched("slurm", ("7_0", "7_1"), "here", 0.0)) == shown
+    assert (
+        launching.Slurm().state(launching.Launched("slurm", ("7_0", "7_1"), "here", 0.0)) == shown
+    )
 
 
 def test_sbatch_gets_options_without_a_value_and_its_own_reason_is_shown(
     table: Path, begun: Callable[[str, int], opening.OpenStudy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = table / "sbatch"
-    refusal = 'case "$*" in *=nowhere*) echo "sbatch: error: invalid partition specified: nowhere" >&2; exit 1;; esac'
+    refusal = (
+        'case "$*" in *=nowhere*) echo "sbatch: error: invalid partition specified: nowhere" >&2;'
+        " exit 1;; esac"
+    )
     program.write_text(f'#!/bin/sh\n{refusal}\necho "$@" > asked; cat > script; echo "7;other"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{table}:/usr/bin:/bin")
     opened = begun("sqlite:///nas_attn.db", 4)
-    jobs = launching.Slurm().launch(opened, launching.Request(2, more={"exclusive": "", "time": "5"}), table / "logs")
+    jobs = launching.Slurm().launch(
+        opened, launching.Request(2, more={"exclusive": "", "time": "5"}), table / "logs"
+    )
     assert jobs == ["7_0", "7_1"]
     asked = (table / "asked").read_text().split()
     assert {"--exclusive", "--time=5", "--array=0-1"} <= set(asked)
@@ -139,17 +153,24 @@ def test_workers_in_the_background_are_seen_and_stopped(
     assert "have ended" in said
     assert json.loads(types("status", "table14", "--json"))["workers"] == []
     logs = "".join(path.read_text() for path in (opened.folder / "launched").iterdir())
-    assert logs.count("stopping, as requested by nas-attn stop") == logs.count("done (stopped)") == 2, logs
+    assert (
+        logs.count("stopping, as requested by nas-attn stop") == logs.count("done (stopped)") == 2
+    ), logs
     monkeypatch.setenv("TABLE_SECONDS", "0")
     types("launch", "table14", "--workers", "1", "--device", "cpu")
-    until(lambda: progress.overview(opened).progress.finished == 14, "later workers work to the end")
+    until(
+        lambda: progress.overview(opened).progress.finished == 14, "later workers work to the end"
+    )
     until(lambda: not progress.overview(opened).workers, "and leave")
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Ray
 def test_a_ray_clusters_workers_come_back_when_their_node_dies(
-    table: Path, begun: Callable[[str, int], opening.OpenStudy], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    table: Path,
+    begun: Callable[[str, int], opening.OpenStudy],
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("ray", reason="ray is not installed (extra `ray`)")
     from ray._private import services
@@ -167,12 +188,22 @@ def test_a_ray_clusters_workers_come_back_when_their_node_dies(
     monkeypatch.setenv("NAS_ATTN_STORAGE", postgres_url)
     monkeypatch.setenv("RAY_worker_niceness", "0")  # on a busy machine they would never come to run
     opened = begun(postgres_url, 10)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
     try:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         cluster.wait_for_nodes()
         said = types(
-            "launch", "table10", "--on", "ray", "--workers", "3", "--device", "cpu", RAY_ADDRESS=cluster.address
+            "launch",
+            "table10",
+            "--on",
+            "ray",
+            "--workers",
+            "3",
+            "--device",
+            "cpu",
+            RAY_ADDRESS=cluster.address,
         )
         assert "launched 3 workers on ray" in said
         until(lambda: len(opened.store.workers.rows()) == 3, "three workers")
@@ -185,20 +216,41 @@ def test_a_ray_clusters_workers_come_back_when_their_node_dies(
 
 @pytest.mark.slow
 def test_a_slurm_clusters_jobs_go_on_after_they_were_queued_again(
-    table: Path, begun: Callable[[str, int], opening.OpenStudy], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    table: Path,
+    begun: Callable[[str, int], opening.OpenStudy],
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if shutil.which("sinfo") is None or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
+    if (
+        shutil.which("sinfo") is None
+        or subprocess.run(["sinfo"], capture_output=True, check=False).returncode
+    ):
         pytest.skip("no Slurm answers here; runners/slurm/one_node.py starts one")
     monkeypatch.setenv("PYTHONPATH", f"{table}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv("TABLE_SECONDS", "1")
     monkeypatch.setenv("NAS_ATTN_STORAGE", postgres_url)
     opened = begun(postgres_url, 8)
-    said = types("launch", "table8", "--on", "slurm", "--workers", "2", "--device", "cpu", "--minutes", "30", "--json")
+    said = types(
+        "launch",
+        "table8",
+        "--on",
+        "slurm",
+        "--workers",
+        "2",
+        "--device",
+        "cpu",
+        "--minutes",
+        "30",
+        "--json",
+    )
     jobs = json.loads(said)["jobs"]
     until(lambda: len(opened.store.workers.rows()) == 2, "two workers")
     subprocess.run(["scontrol", "requeue", jobs[0]], check=True)
     logs = opened.folder / "launched"
-    until(lambda: any("SIGTERM" in path.read_text() for path in logs.glob("*.log")), "the worker to hear of it")
+    until(
+        lambda: any("SIGTERM" in path.read_text() for path in logs.glob("*.log")),
+        "the worker to hear of it",
+    )
     until(lambda: is_whole(opened, 8), "the study to end", 2400)
     until(lambda: not progress.overview(opened).launched, "the jobs to leave the queue", 2400)
     assert {path.suffix for path in logs.iterdir()} == {".log"}
@@ -229,7 +281,13 @@ def test_gpus_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     devices = local.devices_of("auto", 5)
     assert devices == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
-    assert local.shares_of(devices) == [Share(5, 3), Share(5, 2), Share(5, 3), Share(5, 2), Share(5, 3)]
+    assert local.shares_of(devices) == [
+        Share(5, 3),
+        Share(5, 2),
+        Share(5, 3),
+        Share(5, 2),
+        Share(5, 3),
+    ]
     assert local.devices_of("cuda:1", 2) == ["cuda:1", "cuda:1"]
     assert local.devices_of("cpu", 2) == ["cpu", "cpu"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
@@ -245,7 +303,9 @@ def test_a_server_runs_while_workers_share_a_gpu(control: Path) -> None:
     assert not Path(folder).exists()
 
 
-@pytest.mark.parametrize(("status", "probe"), [("1", "true"), ("0", "false")], ids=["does not start", "serves no GPU"])
+@pytest.mark.parametrize(
+    ("status", "probe"), [("1", "true"), ("0", "false")], ids=["does not start", "serves no GPU"]
+)
 def test_a_server_that_does_not_work_is_ended_and_the_workers_go_without(
     control: Path, status: str, probe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,11 +313,15 @@ def test_a_server_that_does_not_work_is_ended_and_the_workers_go_without(
     said: list[str] = []
     with local.mps(TWO, said.append, probe=[probe]) as environment:
         assert environment == {}
-    assert said == ["NVIDIA's MPS is installed but does not work here: the workers on one GPU take turns"]
+    assert said == [
+        "NVIDIA's MPS is installed but does not work here: the workers on one GPU take turns"
+    ]
     assert control.read_text().endswith("quit\n")
 
 
-@pytest.mark.parametrize("devices", [["cuda:0", "cuda:1"], ["cpu", "cpu"], ["auto", "auto"], [], TWO])
+@pytest.mark.parametrize(
+    "devices", [["cuda:0", "cuda:1"], ["cpu", "cpu"], ["auto", "auto"], [], TWO]
+)
 def test_no_server_where_no_gpu_is_shared_or_the_user_has_one(
     control: Path, devices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

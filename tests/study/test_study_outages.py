@@ -1,4 +1,6 @@
-"""A database that comes and goes under workers: they wait, lose nothing that it knows, and end with a sentence."""
+"""A database that comes and goes under workers: they wait, lose nothing that it knows, and end with
+a sentence.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,12 @@ from nas_attn.study import keeping, opening, searching, stopping
 
 TRIALS, CUTS = 4, 8
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # connections that were cut
-    pytest.mark.filterwarnings("ignore::nas_attn.errors.NasAttnWarning"),  # training goes on without a checkpoint
+    pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),  # connections that were cut
+    pytest.mark.filterwarnings(
+        "ignore::nas_attn.errors.NasAttnWarning"
+    ),  # training goes on without a checkpoint
 ]
 
 
@@ -37,13 +43,16 @@ def server(private_server: ModuleType, open_folder: Path, tmp_path: Path) -> Ite
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with private_server.PrivateServer(open_folder / tmp_path.name, port=port, settings={"fsync": "off"}) as found:
+    with private_server.PrivateServer(
+        open_folder / tmp_path.name, port=port, settings={"fsync": "off"}
+    ) as found:
         yield found
 
 
 def begun(url: str) -> opening.OpenStudy:
     return searching.begin(
-        load_recipe("table.toml", overrides={"search.trials": TRIALS, "search.confirm_seeds": 0}), url
+        load_recipe("table.toml", overrides={"search.trials": TRIALS, "search.confirm_seeds": 0}),
+        url,
     )
 
 
@@ -61,7 +70,9 @@ def work(opened: opening.OpenStudy, act: Callable[[str], object]) -> tuple[str, 
 
 
 def check_whole(opened: opening.OpenStudy, folder: Path, again: str = "") -> None:
-    """Every trial told, nothing but `again` evaluated twice, no lease held, no file lost or left for good. Closes what was open."""
+    """Every trial told, nothing but `again` evaluated twice, no lease held, no file lost or left
+    for good. Closes what was open.
+    """
     rows = opened.store.candidates()
     assert len({row.trial for row in rows}) == len(rows) == TRIALS
     assert all(row.state in ("scored", "pruned") for row in rows)
@@ -72,7 +83,9 @@ def check_whole(opened: opening.OpenStudy, folder: Path, again: str = "") -> Non
     assert not [row for row in opened.store.leases() if row.state == "held"]
     for path in opened.folder.iterdir():
         os.utime(path, (0, 0))
-    keeping.clean(opened, "all")  # a checkpoint that the database could not be told of is left until then
+    keeping.clean(
+        opened, "all"
+    )  # a checkpoint that the database could not be told of is left until then
     kept = {row.artifact for rows in opened.store.all_checkpoints().values() for row in rows}
     assert {path.name for path in opened.folder.iterdir() if path.is_file()} == kept != set()
     opened.database.close()
@@ -86,7 +99,8 @@ def cut(server: Any) -> None:
 
     with psycopg.connect(server.url().replace("+psycopg", "")) as admin:
         admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'postgres'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            " AND datname = 'postgres'"
         )
 
 
@@ -101,7 +115,10 @@ def test_a_server_that_is_started_again(table: Path, server: Any) -> None:
 
     ended, lines = work(opened, act)
     assert ended == "complete", lines
-    for what in ("waiting for the database, for up to 30 min: storage 'postgresql", "the database is back after "):
+    for what in (
+        "waiting for the database, for up to 30 min: storage 'postgresql",
+        "the database is back after ",
+    ):
         assert sum(line.startswith(what) for line in lines) == 1, lines
     check_whole(opened, table)
 
@@ -130,7 +147,13 @@ def test_connections_that_are_cut(table: Path, server: Any) -> None:
 def worker(url: str, folder: Path, **variables: str) -> tuple[subprocess.Popen[str], Path]:
     """A worker process, and what it prints."""
     said = folder / "said.txt"
-    environment = {**os.environ, "NAS_ATTN_STORAGE": url, "PYTHONUNBUFFERED": "1", "TABLE_SECONDS": "0.3", **variables}
+    environment = {
+        **os.environ,
+        "NAS_ATTN_STORAGE": url,
+        "PYTHONUNBUFFERED": "1",
+        "TABLE_SECONDS": "0.3",
+        **variables,
+    }
     with said.open("w") as file:
         command = [sys.executable, "-m", "nas_attn.cli.main", "worker", "table"]
         return subprocess.Popen(command, env=environment, stdout=file, stderr=file, text=True), said
@@ -146,9 +169,13 @@ def until(condition: Callable[[], object]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("ends", ["the time", "a signal"])
 def test_a_worker_that_cannot_wait_any_longer(table: Path, server: Any, ends: str) -> None:
-    """It ends with a sentence; only the evaluation that ended while the database was away is done again."""
+    """It ends with a sentence; only the evaluation that ended while the database was away is done
+    again.
+    """
     opened = begun(server.url())
-    process, said = worker(server.url(), table, **({stopping.STORAGE_WAIT: "3"} if ends == "the time" else {}))
+    process, said = worker(
+        server.url(), table, **({stopping.STORAGE_WAIT: "3"} if ends == "the time" else {})
+    )
     calls = table / "calls.txt"
     until(lambda: calls.exists() and len(calls.read_text().splitlines()) >= 3)
     server.stop()
@@ -179,7 +206,9 @@ def test_a_file_that_others_lock(table: Path, monkeypatch: pytest.MonkeyPatch) -
     def act(line: str) -> None:
         if line.startswith("trial 1 "):
             locking.execute("BEGIN EXCLUSIVE")
-        elif "keeps the file locked" in line:  # held until the worker has met it, however slow it is
+        elif (
+            "keeps the file locked" in line
+        ):  # held until the worker has met it, however slow it is
             threading.Timer(2.0, locking.close).start()
 
     ended, lines = work(opened, act)

@@ -1,4 +1,6 @@
-"""PlacementSampler in plain Optuna studies: Optuna's own contract, and what its users would miss."""
+"""PlacementSampler in plain Optuna studies: Optuna's own contract, and what its users would
+miss.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.samplers import BaseSampler
-from optuna.testing.pytest_samplers import BasicSamplerTestCase, MultiObjectiveSamplerTestCase, RelativeSamplerTestCase
+from optuna.testing.pytest_samplers import (
+    BasicSamplerTestCase,
+    MultiObjectiveSamplerTestCase,
+    RelativeSamplerTestCase,
+)
 
-from nas_attn.study.placement_sampler import Known, ParetoHalving, PlacementSampler, known_of_trials, weak_values
+from nas_attn.study.placement_sampler import (
+    Known,
+    ParetoHalving,
+    PlacementSampler,
+    known_of_trials,
+    weak_values,
+)
 
 TYPES = ["none", "se", "eca", "cbam"]
 GAIN = {"none": 0.0, "se": 0.6, "eca": 0.3, "cbam": -0.4}
@@ -22,7 +34,9 @@ COST = {"none": 0.0, "se": 0.3, "eca": 0.1, "cbam": 1.0}
 Params = dict[str, Any]
 
 
-class TestOptunasContract(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
+class TestOptunasContract(
+    BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase
+):
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
         return PlacementSampler
@@ -40,12 +54,21 @@ def cost(params: Params) -> float:
     return 1 + sum(COST[v] for v in params.values())
 
 
-def study_of(sampler: BaseSampler, directions: tuple[str, ...] = ("maximize", "minimize")) -> optuna.Study:
+def study_of(
+    sampler: BaseSampler, directions: tuple[str, ...] = ("maximize", "minimize")
+) -> optuna.Study:
     return optuna.create_study(directions=directions, sampler=sampler)
 
 
-def go_on(study: optuna.Study, trials: int, objective: Callable[[Params], Any], among: dict[str, list[Any]]) -> None:
-    distributions = {name: optuna.distributions.CategoricalDistribution(c) for name, c in among.items()}
+def go_on(
+    study: optuna.Study,
+    trials: int,
+    objective: Callable[[Params], Any],
+    among: dict[str, list[Any]],
+) -> None:
+    distributions = {
+        name: optuna.distributions.CategoricalDistribution(c) for name, c in among.items()
+    }
     for _ in range(trials):
         trial = study.ask(distributions)
         study.tell(trial, objective(trial.params))
@@ -74,18 +97,26 @@ def test_each_placement_is_proposed_once_until_all_have_been() -> None:
 @given(st.data())
 def test_proposals_stay_inside_any_space_and_differ(data: st.DataObject) -> None:
     choice = st.one_of(st.sampled_from(TYPES), st.integers(-2, 2), st.floats(3, 9), st.none())
-    sites = data.draw(st.lists(st.lists(choice, min_size=1, max_size=4, unique=True), min_size=1, max_size=4))
+    sites = data.draw(
+        st.lists(st.lists(choice, min_size=1, max_size=4, unique=True), min_size=1, max_size=4)
+    )
     among = {f"p{i}": values for i, values in enumerate(sites)}
     objectives = data.draw(st.integers(1, 4))
     directions = tuple(
-        data.draw(st.lists(st.sampled_from(["minimize", "maximize"]), min_size=objectives, max_size=objectives))
+        data.draw(
+            st.lists(
+                st.sampled_from(["minimize", "maximize"]), min_size=objectives, max_size=objectives
+            )
+        )
     )
     values = st.floats(allow_nan=False, width=32)
     count = int(np.prod([len(v) for v in sites]))
     study = study_of(PlacementSampler(seed=0, space=among), directions)
     go_on(study, min(count, 10), lambda params: [data.draw(values) for _ in directions], among)
     assert len(set(map(repr, proposed(study)))) == len(study.trials)
-    assert all(trial.params[name] in choices for trial in study.trials for name, choices in among.items())
+    assert all(
+        trial.params[name] in choices for trial in study.trials for name, choices in among.items()
+    )
 
 
 @pytest.mark.parametrize(("sites", "most"), [(3, 1), (6, 1), (4, 2)])
@@ -130,7 +161,9 @@ def test_threads_of_one_study_try_different_placements() -> None:
     study = study_of(PlacementSampler(seed=0, space=space(4)))
 
     def objective(trial: optuna.Trial) -> tuple[float, float]:
-        return noisy({name: trial.suggest_categorical(name, choices) for name, choices in space(4).items()})
+        return noisy(
+            {name: trial.suggest_categorical(name, choices) for name, choices in space(4).items()}
+        )
 
     study.optimize(objective, n_trials=40, n_jobs=4)
     assert len(set(proposed(study))) == 40
@@ -155,7 +188,10 @@ def test_three_objectives_and_one() -> None:
     among = space(6)
     three = study_of(PlacementSampler(seed=0), ("maximize", "minimize", "minimize"))
     go_on(three, 50, lambda p: (*noisy(p), sum(v == "se" for v in p.values())), among)
-    assert max(gain(t.params) - 2 * sum(v == "se" for v in t.params.values()) for t in three.trials) > 1.2
+    assert (
+        max(gain(t.params) - 2 * sum(v == "se" for v in t.params.values()) for t in three.trials)
+        > 1.2
+    )
     one = study_of(PlacementSampler(seed=0), ("maximize",))
     go_on(one, 50, gain, among)
     assert one.best_value == pytest.approx(sum(0.6 * (2 if i % 2 else 1) for i in range(6)))
@@ -163,7 +199,9 @@ def test_three_objectives_and_one() -> None:
 
 @pytest.mark.slow
 def test_what_breaks_limits_is_left_alone() -> None:
-    """A limit on a cost, told as Optuna's constraint: as how much it is exceeded, and as yes or no."""
+    """A limit on a cost, told as Optuna's constraint: as how much it is exceeded, and as yes or
+    no.
+    """
     among = {name: optuna.distributions.CategoricalDistribution(c) for name, c in space(6).items()}
     for told, least in ((lambda over: over, 0.9), (lambda over: 1.0 if over > 0 else 0.0, 0.5)):
         late = []
@@ -184,18 +222,29 @@ def test_what_breaks_limits_is_left_alone() -> None:
 def test_trials_without_parameters_without_values_and_with_broken_ones_are_borne() -> None:
     among = {name: optuna.distributions.CategoricalDistribution(c) for name, c in space(3).items()}
     study = study_of(PlacementSampler(seed=0, space=space(3)))
-    values: list[Any] = [None, (1.0, 2.0), (float("inf"), 1.0), (float("-inf"), 3.0), (0.5, float("inf")), (0.1, 1.0)]
+    values: list[Any] = [
+        None,
+        (1.0, 2.0),
+        (float("inf"), 1.0),
+        (float("-inf"), 3.0),
+        (0.5, float("inf")),
+        (0.1, 1.0),
+    ]
     for outcome in values * 4:
         trial = study.ask(among)
         if outcome is None:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
             study.tell(trial, outcome)
-    study.add_trial(optuna.create_trial(values=(9.0, 0.0)))  # a placement that no parameters describe
+    study.add_trial(
+        optuna.create_trial(values=(9.0, 0.0))
+    )  # a placement that no parameters describe
     study.enqueue_trial(dict.fromkeys(among, "none"))
     go_on(study, 30, noisy, space(3))
     with_parameters = [p for p in proposed(study) if p]
-    assert len(set(with_parameters)) >= len(with_parameters) - 1  # the one that was asked for may have been tried
+    assert (
+        len(set(with_parameters)) >= len(with_parameters) - 1
+    )  # the one that was asked for may have been tried
 
 
 def test_evidence_replaces_what_trials_hold() -> None:
@@ -203,12 +252,18 @@ def test_evidence_replaces_what_trials_hold() -> None:
     among = space(6)
 
     def evidence(study: optuna.Study) -> dict[int, Known]:
-        return {t.number: Known((gain(t.params), cost(t.params))) for t in study.trials if t.state.is_finished()}
+        return {
+            t.number: Known((gain(t.params), cost(t.params)))
+            for t in study.trials
+            if t.state.is_finished()
+        }
 
     study = study_of(PlacementSampler(seed=0, evidence=evidence))
     go_on(study, 60, lambda p: (-gain(p), -cost(p)), among)
     assert max(gain(t.params) for t in study.trials) > 5
-    assert all(known.values == tuple(study.trials[n].values) for n, known in known_of_trials(study).items())
+    assert all(
+        known.values == tuple(study.trials[n].values) for n, known in known_of_trials(study).items()
+    )
 
 
 def test_hints_of_pruned_trials_are_moved_by_what_others_gained() -> None:
@@ -225,11 +280,15 @@ def test_hints_of_pruned_trials_are_moved_by_what_others_gained() -> None:
 
 
 def test_pruned_trials_are_learned_from() -> None:
-    """With ParetoHalving most trials stop early: what they showed keeps their like from being tried."""
+    """With ParetoHalving most trials stop early: what they showed keeps their like from being
+    tried.
+    """
     halving = ParetoHalving(eta=3, rungs=[1, 3])
 
     def objective(trial: optuna.Trial) -> tuple[float, float]:
-        params = {name: trial.suggest_categorical(name, choices) for name, choices in space(8).items()}
+        params = {
+            name: trial.suggest_categorical(name, choices) for name, choices in space(8).items()
+        }
         accuracy, latency = noisy(params)
         halving.report(trial, 1, [accuracy - 3, latency])
         if halving.should_prune(trial):

@@ -1,4 +1,6 @@
-"""A search that fits a time, its controls and its rungs: what is planned, and that it happens so."""
+"""A search that fits a time, its controls and its rungs: what is planned, and that it happens
+so.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ URL = "sqlite:///nas_attn.db"
 
 def planned(folder: Path, seconds: float, **given: object) -> planning.Budget:
     settings = {"backbone.name": "resnet8", **given}
-    return planning.plan_folder(str(folder), seconds, storage=URL, workers=2, device="cpu", given=settings)
+    return planning.plan_folder(
+        str(folder), seconds, storage=URL, workers=2, device="cpu", given=settings
+    )
 
 
 @pytest.fixture
@@ -33,8 +37,12 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("photos")
 
 
-def test_more_time_is_used_and_too_little_is_said(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "_epoch_s", lambda *arguments: 1.0)  # as on a machine of this speed
+def test_more_time_is_used_and_too_little_is_said(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        planning, "_epoch_s", lambda *arguments: 1.0
+    )  # as on a machine of this speed
     short, long = planned(photos, 600), planned(photos, 36_000)
     assert planning.FEWEST <= short.recipe.search.trials <= long.recipe.search.trials
     assert short.recipe.target_training.rungs < long.recipe.target_training.rungs
@@ -45,8 +53,15 @@ def test_more_time_is_used_and_too_little_is_said(photos: Path, monkeypatch: pyt
 
 
 def test_what_is_given_is_kept_and_the_folder_is_one_of_a_study_begun_before(photos: Path) -> None:
-    recipe = (budget := planned(photos, 3600, **{"search.trials": 11, "data.size": 16, "name": "mine"})).recipe
-    assert (recipe.name, recipe.search.trials, recipe.data.size, recipe.backbone.name) == ("mine", 11, 16, "resnet8")
+    recipe = (
+        budget := planned(photos, 3600, **{"search.trials": 11, "data.size": 16, "name": "mine"})
+    ).recipe
+    assert (recipe.name, recipe.search.trials, recipe.data.size, recipe.backbone.name) == (
+        "mine",
+        11,
+        16,
+        "resnet8",
+    )
     assert budget.epoch_s > 0
     searching.begin(recipe, URL)
     again = planned(photos, 60, name="mine")
@@ -56,14 +71,18 @@ def test_what_is_given_is_kept_and_the_folder_is_one_of_a_study_begun_before(pho
 
 @pytest.mark.parametrize("trials", [12, 60])
 def test_uniform_baselines_take_a_third_of_the_candidates_at_most(table: Path, trials: int) -> None:
-    recipe = load_recipe("table.toml", overrides={"search.trials": trials, "space": "plug_and_play"})
+    recipe = load_recipe(
+        "table.toml", overrides={"search.trials": trials, "space": "plug_and_play"}
+    )
     found = searching.first_baselines(recipe, searching.plan_recipe(recipe).space)
     names = [baseline.name for baseline in found.values()]
     assert names[0] == "none"
     assert len(names) - 1 == min(21, trials // 3)
 
 
-def test_a_search_with_a_time_confirms_what_it_has_until_its_test(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_with_a_time_confirms_what_it_has_until_its_test(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(target_runs, "MOST_BLOCKS", 2)
     looked, must_test = set[tuple[bool, bool]](), proposing.must_test
 
@@ -72,22 +91,31 @@ def test_a_search_with_a_time_confirms_what_it_has_until_its_test(table: Path, m
         return True
 
     monkeypatch.setattr(proposing, "must_test", look)
-    opened = searching.begin(load_recipe("table.toml", overrides={"search.trials": 8, "target.epochs": 3}), URL)
+    opened = searching.begin(
+        load_recipe("table.toml", overrides={"search.trials": 8, "target.epochs": 3}), URL
+    )
     planning.start_clock(opened, 3600.0, tested=True)
 
     def say(line: str) -> None:
         if line.startswith("trial 4"):
             opened.store.set(screen_until=opened.database.now() - 1)
-        elif any(row.run.round == 5 for row in opened.store.queue.rows()):  # without a time it has 4 rounds, or 2
+        elif any(
+            row.run.round == 5 for row in opened.store.queue.rows()
+        ):  # without a time it has 4 rounds, or 2
             opened.store.set(test_from=opened.database.now() - 1)
 
     assert searching.work(opened, searching.Options(say=say)) == "complete"
     assert len(opened.store.candidates()) == opened.trials < 8
-    assert {row.run.purpose for row in opened.store.queue.rows()} >= {"search", "confirm", "validate"}
+    assert {row.run.purpose for row in opened.store.queue.rows()} >= {
+        "search",
+        "confirm",
+        "validate",
+    }
     assert max(row.run.round for row in opened.store.queue.rows()) >= 5
-    assert looked == {(False, False), (True, True)}, (
-        "more rounds fit into the hour that is left, but none comes after the test"
-    )
+    assert looked == {
+        (False, False),
+        (True, True),
+    }, "more rounds fit into the hour that is left, but none comes after the test"
     assert progress(opened).finished == progress(opened).trials
 
 
@@ -95,13 +123,20 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluator = table / "table_evaluator.py"
-    evaluator.write_text(evaluator.read_text().replace('"se": 2', '"se": 0'))  # so the new answer is eca
+    evaluator.write_text(
+        evaluator.read_text().replace('"se": 2', '"se": 0')
+    )  # so the new answer is eca
     first = {"search.trials": 2, "target.epochs": 3, "target.seeds": 2}
     opened = searching.begin(load_recipe("table.toml", overrides=first), URL)
     assert searching.work(opened, searching.Options(say=lambda line: None)) == "complete"
-    tested = target_runs.family_of(opened, reading.snapshot(opened.store), opened.plan, target_runs.Asked())
+    tested = target_runs.family_of(
+        opened, reading.snapshot(opened.store), opened.plan, target_runs.Asked()
+    )
     target_runs.begin(opened, tested)
-    assert searching.work(opened, searching.Options(say=lambda line: None), only="validate") == "complete"
+    assert (
+        searching.work(opened, searching.Options(say=lambda line: None), only="validate")
+        == "complete"
+    )
 
     searching.take_up(opened, trials=6)
     planning.start_clock(opened, 3600.0, tested=True)
@@ -120,10 +155,17 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
         target_runs.cut(opened)
         assert reading.families(opened.store)[1].blocks == blocks
     before, result = reading.snapshot(opened.store).validations
-    assert (before.family, result.complete, result.blocks, result.family.planned) == (tested, True, 4, 5)
+    assert (before.family, result.complete, result.blocks, result.family.planned) == (
+        tested,
+        True,
+        4,
+        5,
+    )
     assert len(result.verdicts) == len(result.family.comparisons)
     left = [row for row in opened.store.queue.rows(purposes=["validate"]) if row.state != "done"]
-    assert {row.state for row in left} == {"withdrawn"}, "nothing goes on to look for another result"
+    assert {row.state for row in left} == {"withdrawn"}, (
+        "nothing goes on to look for another result"
+    )
 
 
 def test_a_time_that_is_over_is_forgotten_and_a_pause_does_not_count(table: Path) -> None:
@@ -140,16 +182,27 @@ def test_the_last_candidates_are_a_module_of_the_answer_alone_and_another_part(t
     (table / "first_stage.py").write_text("""def evaluate(model, run):
     return {'accuracy': 0.4 + 0.2 * ('stage1=se' in run.placement) + 0.05 * run.placement.count('stage')}
 """)
-    alone = {"training.evaluator": "first_stage:evaluate", "search.sampler": "random", "search.trials": 12}
+    alone = {
+        "training.evaluator": "first_stage:evaluate",
+        "search.sampler": "random",
+        "search.trials": 12,
+    }
     alone |= {"objectives": ["accuracy", "params"], "search.confirm_seeds": 0}
     opened = searching.begin(load_recipe("table.toml", overrides=alone), URL)
     assert searching.work(opened, searching.Options(say=lambda line: None)) == "complete"
     *before, first, second = (set(row.placement.assignments) for row in opened.store.candidates())
-    assert ([str(one).partition("(")[0] for one in first], first in before) == (["stage1=se"], False)
+    assert ([str(one).partition("(")[0] for one in first], first in before) == (
+        ["stage1=se"],
+        False,
+    )
     assert any(second < other for other in before), second
 
 
-CHANGES = {"search.trials": 6, "search.confirm_seeds": 0, "space": {"name": "one", "choices": {"simam": {}}}}
+CHANGES = {
+    "search.trials": 6,
+    "search.confirm_seeds": 0,
+    "space": {"name": "one", "choices": {"simam": {}}},
+}
 GAINING = """
 import zlib
 
@@ -173,24 +226,41 @@ def test_who_tries_controls(more: dict[str, object], controls: int) -> None:
     recipe = load_recipe("cued-digits", overrides={**CHANGES, **more})
     found = searching.first_controls(recipe, searching.plan_recipe(recipe))
     assert len(found) == controls
-    assert all(text in resolved.text for resolved in found.values() for text in ("stage1=", "stage2=", "stage3="))
+    assert all(
+        text in resolved.text
+        for resolved in found.values()
+        for text in ("stage1=", "stage2=", "stage3=")
+    )
 
 
-def test_the_larger_network_costs_what_attention_does_or_without_likely_attention_what_the_limit_allows() -> None:
-    wider = [None, *(Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6) for ratio in (1.16, 1.23, 1.29, 1.5))]
+def test_the_larger_network_costs_what_attention_does_or_without_likely_attention_what_the_limit_allows() -> (
+    None
+):
+    wider = [
+        None,
+        *(Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6) for ratio in (1.16, 1.23, 1.29, 1.5)),
+    ]
     assert proposing.which_larger(wider, 1.18, None) == 1
     assert proposing.which_larger(wider, 1.18, 1.295) == 2, "1.29 may be above"
     assert proposing.which_larger(wider, 1.4, 1.1) == 4, "none is within the limit"
 
 
 @pytest.mark.slow
-def test_controls_run_as_baselines_and_are_never_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_controls_run_as_baselines_and_are_never_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "gaining.py").write_text(GAINING)
-    quick = {"training.start": "scratch", "training.rungs": [1], "training.evaluator": "gaining:evaluate"}
+    quick = {
+        "training.start": "scratch",
+        "training.rungs": [1],
+        "training.evaluator": "gaining:evaluate",
+    }
     timed = {"latency.session_seconds": 0.02, "latency.tolerance": 0.9}
-    recipe = load_recipe("cued-digits", overrides={**CHANGES, **quick, **timed, "search.trials": 10})
+    recipe = load_recipe(
+        "cued-digits", overrides={**CHANGES, **quick, **timed, "search.trials": 10}
+    )
     searching.begin(recipe, "sqlite:///nas_attn.db")
     searching.begin(recipe, "sqlite:///nas_attn.db")  # and again: nothing is queued twice
     opened = opening.open_study("cued-digits", "sqlite:///nas_attn.db")
@@ -200,7 +270,9 @@ def test_controls_run_as_baselines_and_are_never_the_answer(tmp_path: Path, monk
     assert len(larger - plain) == 1, "the one whose latency is nearest to attention's"
     assert larger - plain < set(proposing.larger_networks(recipe, opened.plan))
     assert all(view.state == "scored" and view.latency is not None for view in now.controls)
-    assert not {view.key for view in now.controls} & {view.key for view in (*now.front, *now.baselines)}
+    assert not {view.key for view in now.controls} & {
+        view.key for view in (*now.front, *now.baselines)
+    }
     assert now.recommendation is not None
     assert now.recommendation.capacity is not None
     assert now.recommendation.capacity.key in {view.key for view in now.controls}
@@ -209,21 +281,46 @@ def test_controls_run_as_baselines_and_are_never_the_answer(tmp_path: Path, monk
 
 @pytest.mark.slow
 def test_a_limit_that_no_placement_can_meet_ends_the_search_in_one_sentence(photos: Path) -> None:
-    quick = {"training.start": "scratch", "training.rungs": [1], "latency.session_seconds": 0.05, "search.trials": 20}
-    quick |= {"limits.max_latency_ratio": 1.001, "data.options.train": 64, "search.baselines": "bare"}
+    quick = {
+        "training.start": "scratch",
+        "training.rungs": [1],
+        "latency.session_seconds": 0.05,
+        "search.trials": 20,
+    }
+    quick |= {
+        "limits.max_latency_ratio": 1.001,
+        "data.options.train": 64,
+        "search.baselines": "bare",
+    }
     opened = searching.begin(load_recipe("cued-digits", overrides=quick), URL)
     with pytest.raises(RecipeError, match=r"1\.001"):
         searching.work(opened, searching.Options(say=lambda line: None, device="cpu", threads=1))
 
 
-def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidate(photos: Path) -> None:
-    few = {"training.backbone_epochs": 1, "training.backbones": 1, "training.rungs": [1], "data.options.train": 200}
-    few |= {"search.trials": 2, "search.baselines": "bare", "search.confirm_seeds": 0, "data.options.validation": 100}
+def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidate(
+    photos: Path,
+) -> None:
+    few = {
+        "training.backbone_epochs": 1,
+        "training.backbones": 1,
+        "training.rungs": [1],
+        "data.options.train": 200,
+    }
+    few |= {
+        "search.trials": 2,
+        "search.baselines": "bare",
+        "search.confirm_seeds": 0,
+        "data.options.validation": 100,
+    }
     timed = {"latency.session_seconds": 0.05, "latency.tolerance": 0.9}
     with pytest.raises(BackboneError, match="resnet9"):
-        searching.begin(load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet9"])
+        searching.begin(
+            load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet9"]
+        )
     opened = searching.begin(
-        load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet14(width=4)"]
+        load_recipe("cued-digits", overrides={**few, **timed}),
+        URL,
+        tried=["backbone=resnet14(width=4)"],
     )
     searching.work(opened, searching.Options(say=lambda line: None, device="cpu", threads=1))
     now = reading.snapshot(opened.store)
@@ -248,15 +345,21 @@ def evaluate(model, run):
 
 @pytest.mark.parametrize("ends", ["nothing", "scores"])
 def test_a_rung_at_which_all_score_the_same_prunes_nobody(table: Path, ends: str) -> None:
-    """As a detector that has found nothing yet: else the networks' cost alone would decide, and one be left to speak of."""
+    """As a detector that has found nothing yet: else the networks' cost alone would decide, and one
+    be left to speak of.
+    """
     returned = "0.0" if ends == "nothing" else "0.0 if run.rung == 0 else worth"
     (table / "table_evaluator.py").write_text(EVALUATOR.replace("RETURNED", returned))
     text = (table / "table.toml").read_text().replace('["score", "-effort"]', '["score", "params"]')
     (table / "table.toml").write_text(text)
     overrides = {"search.trials": 8, "search.confirm_seeds": 0, "search.pruner": "pareto_halving"}
     opened = opening.create_study(load_recipe("table.toml", overrides=overrides), URL)
-    options = searching.Options(say=lambda line: None, stop=threading.Event(), device="cpu", threads=1)
+    options = searching.Options(
+        say=lambda line: None, stop=threading.Event(), device="cpu", threads=1
+    )
     assert searching.work(opened, options) == "complete"
     found = reading.snapshot(opening.open_study("table", URL).store)
     assert [view.state for view in found.candidates] == ["scored"] * 8
-    assert [constant.metric for constant in found.constants] == (["score"] if ends == "nothing" else [])
+    assert [constant.metric for constant in found.constants] == (
+        ["score"] if ends == "nothing" else []
+    )

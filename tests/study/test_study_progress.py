@@ -29,9 +29,17 @@ from nas_attn.study.progress import Progress, last_sessions, overview, time_left
     ("finished", "open_", "seconds"),
     [
         ([0.0, 5.0, 20.0, 30.0, 40.0], 6, 60.0),
-        ([0.0, 10.0, 20.0, 40_000.0, 40_010.0, 40_020.0], 3, 30.0),  # a night between two calls of the program
+        (
+            [0.0, 10.0, 20.0, 40_000.0, 40_010.0, 40_020.0],
+            3,
+            30.0,
+        ),  # a night between two calls of the program
         ([0.0, 1800.0, 1810.0], 3, 30.0),
-        ([0.0, 270.0, 275.0, 545.0, 550.0], 16, 2200.0),  # two workers that end together, after runs of 270 s
+        (
+            [0.0, 270.0, 275.0, 545.0, 550.0],
+            16,
+            2200.0,
+        ),  # two workers that end together, after runs of 270 s
         ([0.0, 0.0, 3.0], 4, 6.0),  # two workers
         ([], 5, None),
         ([1.0, 2.0], 5, None),
@@ -52,7 +60,14 @@ def test_a_line_has_its_time_left_only_while_somebody_works() -> None:
 
 def test_the_last_latency_sessions_are_counted_before_the_first_of_them(tmp_path: Path) -> None:
     made = usual(tmp_path, made_from=recipe(latency={"tolerance": 0.001}))
-    opened, keys = SimpleNamespace(store=made.store, recipe=made.recipe), ["key-001", "key-002", "key-003"]
+    opened, keys = (
+        SimpleNamespace(store=made.store, recipe=made.recipe),
+        [
+            "key-001",
+            "key-002",
+            "key-003",
+        ],
+    )
     made.store.queue.want([Run(keys[0], parse("stage1=se"), 7, purpose="confirm")])
     made.store.queue.finish(made.store.queue.rows(key=keys[0])[-1], "done", "", made.lease)
     assert (planned := last_sessions(opened, keys)) > 3
@@ -81,7 +96,11 @@ def test_a_worker_is_listed_with_what_it_is_at_and_gone_when_it_has_ended(table:
 
     searching.work(opened, searching.Options(say=say))
     (worker,) = seen[-2].workers
-    assert (worker.machine, worker.pid, worker.device) == (socket.gethostname(), str(os.getpid()), "cpu")
+    assert (worker.machine, worker.pid, worker.device) == (
+        socket.gethostname(),
+        str(os.getpid()),
+        "cpu",
+    )
     assert (worker.state, worker.waiting) == ("working", "")
     at = {found.workers[0].doing for found in seen}
     assert any(doing.startswith("trial 0, seed 0: none") for doing in at), at
@@ -92,21 +111,32 @@ def test_a_worker_is_listed_with_what_it_is_at_and_gone_when_it_has_ended(table:
 
 
 @pytest.mark.slow
-def test_status_tells_a_killed_worker_from_a_living_one(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_tells_a_killed_worker_from_a_living_one(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TABLE_SECONDS", "0.5")
     opened = searching.begin(load_recipe("table.toml"), URL)
-    workers = [subprocess.Popen([*COMMAND, "worker", "table"], stdout=subprocess.DEVNULL) for _ in range(2)]
+    workers = [
+        subprocess.Popen([*COMMAND, "worker", "table"], stdout=subprocess.DEVNULL) for _ in range(2)
+    ]
     try:
         until(lambda: sum("seed" in worker.doing for worker in overview(opened).workers) == 2)
         workers[0].kill()
         workers[0].wait()
         states = {worker.pid: worker.state for worker in overview(opened).workers}
-        assert states.get(str(workers[0].pid)) in ("gone", None)  # None: the other has swept it already
+        assert states.get(str(workers[0].pid)) in (
+            "gone",
+            None,
+        )  # None: the other has swept it already
         assert states[str(workers[1].pid)] == "working"
-        plain = subprocess.run([*COMMAND, "status", "table"], capture_output=True, text=True, check=True).stdout
+        plain = subprocess.run(
+            [*COMMAND, "status", "table"], capture_output=True, text=True, check=True
+        ).stdout
         assert str(workers[1].pid) in plain
         assert "last sign of life" in plain
-        watching = subprocess.Popen([*COMMAND, "status", "table", "--watch"], stdout=subprocess.PIPE, text=True)
+        watching = subprocess.Popen(
+            [*COMMAND, "status", "table", "--watch"], stdout=subprocess.PIPE, text=True
+        )
         assert watching.stdout is not None
         assert watching.stdout.readline().startswith("Study table: ")
         workers[1].send_signal(signal.SIGTERM)
@@ -115,7 +145,9 @@ def test_status_tells_a_killed_worker_from_a_living_one(table: Path, monkeypatch
         watching.communicate(timeout=30)
         assert watching.returncode == 0
         found = json.loads(
-            subprocess.run([*COMMAND, "status", "table", "--json"], capture_output=True, text=True, check=True).stdout
+            subprocess.run(
+                [*COMMAND, "status", "table", "--json"], capture_output=True, text=True, check=True
+            ).stdout
         )
         assert [worker["pid"] for worker in found["workers"]] in ([], [str(workers[0].pid)])
     finally:

@@ -1,4 +1,6 @@
-"""Publishing for optuna-dashboard, which one worker does for all, and the report with images of the study's own data."""
+"""Publishing for optuna-dashboard, which one worker does for all, and the report with images of the
+study's own data.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def claim(opened: opening.OpenStudy, trial: int) -> None:
     lease = opened.store.acquire(f"trial/{trial}", owner="test", ttl_s=600)
     assert lease is not None
     assert opened.book.ask({}).number == trial
-    opened.store.claim(f"key{trial}", placement="stage1=eca", trial=trial, baseline=None, lease=lease)
+    opened.store.claim(
+        f"key{trial}", placement="stage1=eca", trial=trial, baseline=None, lease=lease
+    )
 
 
 def published(opened: opening.OpenStudy) -> str:
@@ -73,7 +77,9 @@ def test_a_clock_that_was_a_day_ahead_does_not_stop_publishing(opened: opening.O
     assert published(opened)
 
 
-def test_the_weights_of_a_study_are_swept_once(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weights_of_a_study_are_swept_once(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changes = {"search.trials": 2, "search.confirm_seeds": 0, "storage.keep_weights": "front"}
     begun = searching.begin(load_recipe("table.toml", overrides=changes), "sqlite:///nas_attn.db")
     swept: list[int] = []
@@ -122,14 +128,27 @@ class Finds(torch.nn.Module):
         if isinstance(x, list):
             box = torch.tensor([[0.0, 0.0, 8.0, 15.0]])
             return [{"boxes": box, "labels": torch.tensor([2]), "scores": torch.tensor([0.9])}]
-        return torch.where(torch.arange(32) < 16, 1.0, -1.0) * torch.eye(11)[2][:, None, None] + 0 * x
+        return (
+            torch.where(torch.arange(32) < 16, 1.0, -1.0) * torch.eye(11)[2][:, None, None] + 0 * x
+        )
 
 
-@pytest.mark.parametrize(("task", "backbone"), [("segmentation", "resnet8"), ("detection", "torchvision:ssd300_vgg16")])
+@pytest.mark.parametrize(
+    ("task", "backbone"), [("segmentation", "resnet8"), ("detection", "torchvision:ssd300_vgg16")]
+)
 def test_masks_and_boxes_are_drawn_over_the_image(task: str, backbone: str) -> None:
-    data = {"name": "digits", "options": dict.fromkeys(("train", "validation", "test"), 60) | {"size": 32}}
-    tables = {"task": {"name": task}, "backbone": {"name": backbone}, "training": {"start": "scratch"}}
-    ((true, half),) = pictures(recipe(data=data, objectives=["params"], **tables), [4], {"half": Finds()}).values()
+    data = {
+        "name": "digits",
+        "options": dict.fromkeys(("train", "validation", "test"), 60) | {"size": 32},
+    }
+    tables = {
+        "task": {"name": task},
+        "backbone": {"name": backbone},
+        "training": {"start": "scratch"},
+    }
+    ((true, half),) = pictures(
+        recipe(data=data, objectives=["params"], **tables), [4], {"half": Finds()}
+    ).values()
     assert [true.label, half.label] == ["true", "half"]
     pixels = np.asarray(Image.open(io.BytesIO(half.png)).convert("RGB"), int)
     coloured = pixels.max(2) - pixels.min(2) > 20

@@ -1,4 +1,6 @@
-"""Samplers and the pruner: on a replayed table, in plain Optuna studies, in a study of the program."""
+"""Samplers and the pruner: on a replayed table, in plain Optuna studies, in a study of the
+program.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ TYPES = ["none", "se", "eca", "simam", "cbam"]
 
 @cache
 def sites():  # type: ignore[no-untyped-def]
-    model = backbones.build(BackboneSection(name="resnet14", width=8), input_shape=(3, 16, 16), classes=4)
+    model = backbones.build(
+        BackboneSection(name="resnet14", width=8), input_shape=(3, 16, 16), classes=4
+    )
     return survey(model, (3, 16, 16)).sites
 
 
@@ -50,7 +54,9 @@ def run(name: str, found: SearchSpace, trials: int, seed: int, objective) -> opt
 
 def values(params: dict[str, str]) -> tuple[float, float]:
     """Something cheap whose optimum the samplers can find."""
-    return sum(len(v) * (i + 1) for i, v in enumerate(params.values())), sum(v != "none" for v in params.values())
+    return sum(len(v) * (i + 1) for i, v in enumerate(params.values())), sum(
+        v != "none" for v in params.values()
+    )
 
 
 @pytest.mark.parametrize("name", ["random", "tpe", "nsga2", "placement", "auto"])
@@ -91,7 +97,12 @@ def test_a_trial_that_only_waits_counts_as_seen() -> None:
 
 
 URL = "sqlite:///nas_attn.db"
-OVERRIDES = {"search.sampler": "placement", "search.trials": 18, "search.confirm_seeds": 0, "training.backbones": 1}
+OVERRIDES = {
+    "search.sampler": "placement",
+    "search.trials": 18,
+    "search.confirm_seeds": 0,
+    "training.backbones": 1,
+}
 
 
 def tried(study: optuna.Study) -> list[dict[str, str]]:
@@ -99,11 +110,15 @@ def tried(study: optuna.Study) -> list[dict[str, str]]:
 
 
 def test_candidates_that_were_pruned_are_learned_from(table: Path) -> None:
-    """At the end, the sampler knows a value of every candidate: net of what the last epoch adds, and as a weaker one."""
+    """At the end, the sampler knows a value of every candidate: net of what the last epoch adds,
+    and as a weaker one.
+    """
     longer = OVERRIDES | {"search.trials": 20}
     opened = create_study(load_recipe("table.toml", overrides=longer), URL)
     seen: list[Search] = []
-    searching.with_worker(opened, searching.Options(say=lambda line: None), lambda worker: _look(worker, seen))
+    searching.with_worker(
+        opened, searching.Options(say=lambda line: None), lambda worker: _look(worker, seen)
+    )
     na.search("table.toml", overrides=longer, say=lambda line: None)
     search, study = seen[0], open_study("table", URL).book.study
     known, trials = search.scores.known(), study.get_trials(deepcopy=False)
@@ -122,7 +137,11 @@ def test_candidates_that_were_pruned_are_learned_from(table: Path) -> None:
 
 def test_a_search_ends_when_what_is_left_is_over_a_limit(table: Path) -> None:
     """And of the few placements within it, none is pruned before some are scored."""
-    most = {"search.trials": 125, "limits.max_parameters": 18_876 + 20, "search.baselines": "bare"}  # none of SE
+    most = {
+        "search.trials": 125,
+        "limits.max_parameters": 18_876 + 20,
+        "search.baselines": "bare",
+    }  # none of SE
     study = na.search("table.toml", overrides=OVERRIDES | most, say=lambda line: None)
     found = {str(view.placement): view.state for view in study.candidates()}
     within = {text for text in found if "se(" not in text}
@@ -141,7 +160,10 @@ def test_a_resumed_study_proposes_what_an_uninterrupted_one_would(table: Path) -
     overrides = {**OVERRIDES, "search.trials": 9}
     na.search("table.toml", overrides=overrides, say=lambda line: None)
     whole = tried(open_study("table", URL).book.study)
-    opened, stop = create_study(load_recipe("table.toml", overrides=overrides), "sqlite:///other.db"), threading.Event()
+    opened, stop = (
+        create_study(load_recipe("table.toml", overrides=overrides), "sqlite:///other.db"),
+        threading.Event(),
+    )
 
     def say(line: str) -> None:
         if line.startswith("trial 6"):
@@ -174,7 +196,9 @@ def optimise(trials: int, seed: int) -> tuple[optuna.Study, int]:
                 raise optuna.TrialPruned
         return accuracy, cost
 
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=seed))
+    study = optuna.create_study(
+        directions=["maximize", "minimize"], sampler=optuna.samplers.RandomSampler(seed=seed)
+    )
     study.optimize(objective, n_trials=trials)
     return study, steps
 
@@ -187,9 +211,16 @@ def test_it_prunes_most_and_keeps_the_front() -> None:
     kept = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
     for trial in pruned:
         params = trial.params
-        better = [k for k in kept if k.params["worth"] > params["worth"] and k.params["cost"] < params["cost"]]
+        better = [
+            k
+            for k in kept
+            if k.params["worth"] > params["worth"] and k.params["cost"] < params["cost"]
+        ]
         close = [
-            k for k in kept if abs(k.params["worth"] - params["worth"]) + abs(k.params["cost"] - params["cost"]) < 0.3
+            k
+            for k in kept
+            if abs(k.params["worth"] - params["worth"]) + abs(k.params["cost"] - params["cost"])
+            < 0.3
         ]
         assert better or close, f"{params} was pruned although nothing beats it or comes near"
 
@@ -202,7 +233,10 @@ def test_workers_that_see_the_same_trials_agree(tmp_path: Path) -> None:
         ParetoHalving(3, RUNGS).report(trial, 1, [trial.number / 10, trial.number % 3])
     here = [ParetoHalving(3, RUNGS).should_prune(trial) for trial in trials]
     other = optuna.load_study(study_name="s", storage=url)
-    there = [ParetoHalving(3, RUNGS).should_prune(optuna.Trial(other, trial._trial_id)) for trial in trials]
+    there = [
+        ParetoHalving(3, RUNGS).should_prune(optuna.Trial(other, trial._trial_id))
+        for trial in trials
+    ]
     assert here == there
     assert here.count(False) == 3
 
@@ -230,7 +264,11 @@ def test_a_diverged_trial_does_not_go_on() -> None:
 
 
 def test_settings_and_reports_that_make_no_sense_are_refused() -> None:
-    for eta, rungs, told in [(1.0, RUNGS, "eta must be above 1"), (3.0, [3, 1], "rungs must"), (3.0, [], "rungs must")]:
+    for eta, rungs, told in [
+        (1.0, RUNGS, "eta must be above 1"),
+        (3.0, [3, 1], "rungs must"),
+        (3.0, [], "rungs must"),
+    ]:
         with pytest.raises(ValueError, match=told):
             ParetoHalving(eta, rungs)
     trial = optuna.create_study(directions=["maximize", "minimize"]).ask()

@@ -1,4 +1,6 @@
-"""The lines that a study prints for one's own code are run as they stand, and build just the candidate's network."""
+"""The lines that a study prints for one's own code are run as they stand, and build just the
+candidate's network.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ CUSTOM = {"first": ["conv1"]}
 class Two(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.two = (nn.Sequential(nn.Conv2d(c, 8, 3, padding=1), nn.BatchNorm2d(8)) for c in (1, 8))
+        self.one, self.two = (
+            nn.Sequential(nn.Conv2d(c, 8, 3, padding=1), nn.BatchNorm2d(8)) for c in (1, 8)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.two(functional.relu(self.one(x)))).mean((2, 3))
@@ -41,16 +45,24 @@ def judge(model: nn.Module, run: object) -> dict[str, float]:
     return {"accuracy": 0.5}
 
 
-def begun(folder: Path, backbone: dict[str, Any], sites: dict[str, Any], build: Any = None) -> OpenStudy:
+def begun(
+    folder: Path, backbone: dict[str, Any], sites: dict[str, Any], build: Any = None
+) -> OpenStudy:
     table = {
         "name": "pasted",
         "objectives": ["accuracy", "params"],
-        "space": {"name": "pasted", "sites": sites, "choices": {"eca": {}, "se": {"reduction": [4]}}},
+        "space": {
+            "name": "pasted",
+            "sites": sites,
+            "choices": {"eca": {}, "se": {"reduction": [4]}},
+        },
         "backbone": backbone,
         "data": {"name": "external", "input_shape": [1, 16, 16], "classes": 7},
         "training": {"evaluator": f"{__name__}:judge", "start": "scratch", "rungs": [1]},
     }
-    return searching.begin(recipe_from(table, where="here"), f"sqlite:///{folder / 'nas_attn.db'}", build=build)
+    return searching.begin(
+        recipe_from(table, where="here"), f"sqlite:///{folder / 'nas_attn.db'}", build=build
+    )
 
 
 def candidate(opened: OpenStudy, placement: str, build: Any = None) -> tuple[str, nn.Module]:
@@ -62,7 +74,9 @@ def candidate(opened: OpenStudy, placement: str, build: Any = None) -> tuple[str
     assert lease is not None
     store.claim(resolved.key, placement=resolved.text, trial=0, baseline=None, lease=lease)
     store.set_cost(resolved.key, plan.cost(resolved), lease)
-    store.add_score(Run(resolved.key, resolved.text, 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease)
+    store.add_score(
+        Run(resolved.key, resolved.text, 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease
+    )
     store.finish(resolved.key, state="scored", reason="", lease=lease)
     return na.open_study(opened.url).best(trial=0).snippet, plan.attach(plan.bare(3), resolved, 4)
 
@@ -90,13 +104,17 @@ def same(one: nn.Module, other: nn.Module) -> bool:
         ("none", {}),
     ],
 )
-def test_pasted_lines_build_the_candidate(tmp_path: Path, placement: str, sites: dict[str, Any]) -> None:
+def test_pasted_lines_build_the_candidate(
+    tmp_path: Path, placement: str, sites: dict[str, Any]
+) -> None:
     snippet, network = candidate(begun(tmp_path, RESNET, sites), placement)
     assert same(pasted(snippet), network)
 
 
 def test_a_network_that_was_given_as_an_object_is_imported(tmp_path: Path) -> None:
-    opened = begun(tmp_path, {"name": f"python:{__name__}.Two"}, {"positions": ["block"]}, build=Two)
+    opened = begun(
+        tmp_path, {"name": f"python:{__name__}.Two"}, {"positions": ["block"]}, build=Two
+    )
     snippet, network = candidate(opened, "stage1@block=eca", build=Two)
     assert f"from {__name__} import Two" in snippet
     assert same(pasted(snippet), network)
@@ -108,5 +126,7 @@ def test_it_is_printed_and_in_the_report(tmp_path: Path) -> None:
     printed = CliRunner().invoke(app, ["pareto", "pasted", "--storage", opened.url, "--trial", "0"])
     assert snippet in printed.output
     now = na.open_study(opened.url).snapshot()
-    page = write_report(now, tmp_path / "report.html", chosen(opened, now, Criteria(trial=0))).read_text("utf-8")
+    page = write_report(
+        now, tmp_path / "report.html", chosen(opened, now, Criteria(trial=0))
+    ).read_text("utf-8")
     assert snippet in html.unescape(page)

@@ -1,4 +1,6 @@
-"""Signals and waits: the first signal ends a search in order, the second at once; a worker that waits says for whom."""
+"""Signals and waits: the first signal ends a search in order, the second at once; a worker that
+waits says for whom.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ SOME = [getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGUSR2") if has
 
 @pytest.fixture(autouse=True)
 def hangup_is_unused() -> Iterator[None]:
-    """Also where these tests run under `nohup`, which has it ignored: then it stays so, here and in what is started."""
+    """Also where these tests run under `nohup`, which has it ignored: then it stays so, here and in
+    what is started.
+    """
     before = signal.signal(HANGUP, signal.SIG_DFL)
     yield
     signal.signal(HANGUP, before)
@@ -74,8 +78,12 @@ def send(*numbers: int) -> None:
 def search(lines: list[str]) -> str:
     stop = threading.Event()
     with interruptible(stop, lines.append):
-        recipe = load_recipe("table.toml", overrides={"search.trials": 3, "search.confirm_seeds": 0})
-        return searching.work(create_study(recipe, URL), searching.Options(say=lines.append, stop=stop))
+        recipe = load_recipe(
+            "table.toml", overrides={"search.trials": 3, "search.confirm_seeds": 0}
+        )
+        return searching.work(
+            create_study(recipe, URL), searching.Options(say=lines.append, stop=stop)
+        )
 
 
 def states() -> list[str]:
@@ -83,21 +91,28 @@ def states() -> list[str]:
 
 
 @pytest.mark.parametrize("number", SOME, ids=lambda number: signal.Signals(number).name)
-def test_each_signal_ends_a_search_in_order_once(table: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_signal_ends_a_search_in_order_once(
+    table: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TABLE_SECONDS", "0.2")
     before = {each: signal.getsignal(each) for each in ALL}
     lines: list[str] = []
-    with when(lambda: len(calls(table)) == 3, lambda: send(number, number)):  # to the process and to its group
+    with when(
+        lambda: len(calls(table)) == 3, lambda: send(number, number)
+    ):  # to the process and to its group
         assert search(lines) == "stopped"
     assert {each: signal.getsignal(each) for each in ALL} == before
     assert sum("stopping" in line and "stop at once" in line for line in lines) == 1
     assert states()[:2] == ["COMPLETE", "RUNNING"], "until it is told"
     assert any(
-        line.startswith("trial 1: stopped; it will go on from its checkpoint (1 epoch trained") for line in lines
+        line.startswith("trial 1: stopped; it will go on from its checkpoint (1 epoch trained")
+        for line in lines
     )
     assert {lease.state for lease in open_study("table", URL).store.leases()} == {"released"}
     monkeypatch.setenv("TABLE_SECONDS", "0")
-    assert searching.work(open_study("table", URL), searching.Options(say=lines.append)) == "complete"
+    assert (
+        searching.work(open_study("table", URL), searching.Options(say=lines.append)) == "complete"
+    )
     assert len(calls(table)) == len(set(calls(table))), "what was saved was done again"
 
 
@@ -136,7 +151,10 @@ def test_a_second_signal_ends_at_once_and_says_what_was_saved(
         search(lines)
     assert len(calls(table)) == number
     if saved:
-        assert "trial 0: stopped at once; it will go on from its checkpoint (1 epoch trained" in lines[-1]
+        assert (
+            "trial 0: stopped at once; it will go on from its checkpoint (1 epoch trained"
+            in lines[-1]
+        )
     else:
         assert lines[-1].startswith("trial 0: stopped at once before its first checkpoint")
     assert states()[0] == "RUNNING"
@@ -163,7 +181,9 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen[str]) 
 
 
 @pytest.mark.slow
-def test_a_second_signal_has_the_workers_say_what_they_leave(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_signal_has_the_workers_say_what_they_leave(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TABLE_SECONDS", "30")
     process = start("search", "table.toml", "--workers", "2")
     wait_until(lambda: len(calls(table)) == 2, process)
@@ -179,11 +199,17 @@ def test_a_second_signal_has_the_workers_say_what_they_leave(table: Path, monkey
 
 
 @pytest.mark.parametrize("word", ["worker 1: done (stopped)", "worker 1: busy"])
-def test_a_worker_that_is_done_but_slow_to_leave_is_no_error(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
-    """A machine with much else to do takes long to end a process; all that it did is in the database then."""
+def test_a_worker_that_is_done_but_slow_to_leave_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """A machine with much else to do takes long to end a process; all that it did is in the
+    database then.
+    """
     monkeypatch.setattr(local, "GRACE_S", 2.0)
     program = f"print({word!r}, flush=True); import time; time.sleep(60)"
-    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     said: list[str] = []
     options = searching.Options(say=said.append)
     children = [local.Child("worker 1", process, Orders(process.stdin))]
@@ -214,7 +240,9 @@ def test_workers_stop_when_the_process_that_started_them_is_killed(
 
 
 @pytest.mark.slow
-def test_a_terminal_that_closes_does_not_end_a_search_in_an_error(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_closes_does_not_end_a_search_in_an_error(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TABLE_SECONDS", "0.2")
     ours, theirs = pty.openpty()
     program = [sys.executable, "-m", "nas_attn.cli.main", "search", "table.toml", "--workers", "1"]
@@ -231,7 +259,9 @@ def test_a_terminal_that_closes_does_not_end_a_search_in_an_error(table: Path, m
 
 def test_a_time_limit_of_nothing_begins_nothing(table: Path) -> None:
     opened = create_study(load_recipe("table.toml"), URL)
-    assert searching.work(opened, searching.Options(say=lambda line: None, time_limit_s=0.0)) == "time"
+    assert (
+        searching.work(opened, searching.Options(say=lambda line: None, time_limit_s=0.0)) == "time"
+    )
     assert opened.store.candidates() == []
 
 
@@ -266,7 +296,9 @@ def test_a_worker_waits_for_its_turn_says_whose_it_is_and_hears_the_first_ctrl_c
 
 
 def test_the_lease_of_a_process_of_this_machine_that_is_gone_is_free_at_once(table: Path) -> None:
-    opened = create_study(load_recipe("table.toml", overrides={"search.trials": 1, "search.confirm_seeds": 0}), URL)
+    opened = create_study(
+        load_recipe("table.toml", overrides={"search.trials": 1, "search.confirm_seeds": 0}), URL
+    )
     host, boot, namespace, _, _, _ = processes.owner_name().split("/")
     killed = "/".join([host, boot, namespace, str(2**22 + 1), "1", "x"])
     before_a_power_cut = "/".join([socket.gethostname(), "01234567", namespace, "1", "1", "x"])

@@ -1,4 +1,6 @@
-"""Validation and retraining from the command to the exported file, on 8x8 digits and with an evaluator that looks its answers up."""
+"""Validation and retraining from the command to the exported file, on 8x8 digits and with an
+evaluator that looks its answers up.
+"""
 
 from __future__ import annotations
 
@@ -73,11 +75,17 @@ def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, 
     runs = [row.run for row in store.queue.rows(protocol="target")]
     (result,) = na.open_study().snapshot().validations
     assert len(runs) == 2 * len(result.family.networks)
-    assert Counter(reading.reason for reading in store.test_readings()) == Counter(f"validate {r.files}" for r in runs)
-    assert all(point.purpose != "validate" for view in snapshot(store).candidates for point in view.scores)
+    assert Counter(reading.reason for reading in store.test_readings()) == Counter(
+        f"validate {r.files}" for r in runs
+    )
+    assert all(
+        point.purpose != "validate" for view in snapshot(store).candidates for point in view.scores
+    )
     out = nas("pareto").out
     tested, table = out.index("  Tested    "), out.index("the front (*)")
-    assert tested < table < out.index("Validation 1: trained as the target says (2 epochs), 2 blocks")
+    assert (
+        tested < table < out.index("Validation 1: trained as the target says (2 epochs), 2 blocks")
+    )
     found = nas("retrain", "--placement", "stage1=simam", "--seeds", "2", "--json").json["runs"]
     assert {run["purpose"] for run in found} == {"validate"}
     assert len(store.queue.rows(protocol="target")) == len(runs)
@@ -85,11 +93,16 @@ def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, 
     seeds = {row.run.seed for row in store.queue.rows(protocol="target")}
     assert seeds == {FIRST_SEED, FIRST_SEED + 1, 2 * FIRST_SEED, 2 * FIRST_SEED + 1}
     shown = nas("validate")
-    assert (shown.status, "Validation 2" in shown.out) == (0, True), "asked again, it shows what there is"
+    assert (shown.status, "Validation 2" in shown.out) == (
+        0,
+        True,
+    ), "asked again, it shows what there is"
     assert [result.family.number for result in na.open_study().snapshot().validations] == [1, 2]
 
 
-def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothing(searched: Path, nas: Nas) -> None:
+def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothing(
+    searched: Path, nas: Nas
+) -> None:
     done = nas("validate", "--dry-run", "--difference", "0.02", "--placement", "stage2=simam")
     assert done.status == 0, done.err
     assert all(word in done.out for word in ("against ", "3 blocks", "80 %", "2.00 points"))
@@ -97,7 +110,9 @@ def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothi
     assert (store.validations.all(), store.queue.rows(protocol="target")) == ({}, [])
 
 
-@pytest.mark.parametrize(("limit", "chance", "tested"), [(None, 0.6, True), (0.01, 0.3, True), (None, 0.3, False)])
+@pytest.mark.parametrize(
+    ("limit", "chance", "tested"), [(None, 0.6, True), (0.01, 0.3, True), (None, 0.3, False)]
+)
 def test_a_best_bet_is_tested_if_promising_or_without_a_uniform_rival(
     searched: Path, limit: float | None, chance: float, tested: bool
 ) -> None:
@@ -112,11 +127,17 @@ def test_a_best_bet_is_tested_if_promising_or_without_a_uniform_rival(
     family = target_runs.family_of(opened, now, plan, target_runs.Asked())
     assert ((bet.key, best.key) in family.comparisons) is tested
     taken = replace(now, recommendation=replace(best, instead=bet.key))
-    assert (bet.key, best.key) in target_runs.family_of(opened, taken, plan, target_runs.Asked()).comparisons
+    assert (bet.key, best.key) in target_runs.family_of(
+        opened, taken, plan, target_runs.Asked()
+    ).comparisons
     other = next(view for view in now.candidates if view.key not in (bet.key, best.key))
-    both = replace(now, recommendation=replace(best, key=other.key, placement=other.placement, instead=bet.key))
+    both = replace(
+        now, recommendation=replace(best, key=other.key, placement=other.placement, instead=bet.key)
+    )
     compared = target_runs.family_of(opened, both, plan, target_runs.Asked()).comparisons
-    assert {(bet.key, best.key), (other.key, best.key), (bet.key, other.key)} <= {*compared}, "the best placement, too"
+    assert {(bet.key, best.key), (other.key, best.key), (bet.key, other.key)} <= {*compared}, (
+        "the best placement, too"
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +155,10 @@ def test_wrong_wishes_are_one_sentence_and_write_nothing(
     done = nas(*arguments)
     assert done.status == 2
     assert message in done.error
-    assert {row.run.purpose for row in open_study("tiny").store.queue.rows()} <= {"search", "backbone"}
+    assert {row.run.purpose for row in open_study("tiny").store.queue.rows()} <= {
+        "search",
+        "backbone",
+    }
 
 
 def test_a_folder_without_a_test_split_is_refused_before_any_training(
@@ -161,9 +185,12 @@ def test_a_folder_without_a_test_split_is_refused_before_any_training(
 def test_an_evaluator_is_asked_for_its_test_split(table: Path, nas: Nas) -> None:
     evaluator = (table / "table_evaluator.py").read_text()
     asked = (
-        "    if run.split == 'test': open('test.txt', 'a').write(f'{run.placement}|{run.seed}|{run.new_epochs}\\n')\n"
+        "    if run.split == 'test': open('test.txt',"
+        " 'a').write(f'{run.placement}|{run.seed}|{run.new_epochs}\\n')\n"
     )
-    (table / "table_evaluator.py").write_text(evaluator.replace("    with open", asked + "    with open", 1))
+    (table / "table_evaluator.py").write_text(
+        evaluator.replace("    with open", asked + "    with open", 1)
+    )
     changes = {"target.epochs": 3, "target.seeds": 2, "search.confirm_seeds": 0}
     na.search("table.toml", trials=4, say=lambda line: None, overrides=changes)
     (result,) = nas("validate", "--workers", "1", "--json").json["validations"]
@@ -171,7 +198,9 @@ def test_an_evaluator_is_asked_for_its_test_split(table: Path, nas: Nas) -> None
     assert len(lines) == len(set(lines)) == 2 * len(result["family"]["networks"])
     assert all(line.endswith("|0") for line in lines)
     assert result["family"]["metric"] == "score"
-    assert result["verdicts"][0]["new_low"] is None, "without results per image, nothing is said about new ones"
+    assert result["verdicts"][0]["new_low"] is None, (
+        "without results per image, nothing is said about new ones"
+    )
 
 
 def weights(path: str) -> dict[str, torch.Tensor]:
@@ -179,7 +208,9 @@ def weights(path: str) -> dict[str, torch.Tensor]:
     return found
 
 
-def test_the_chosen_network_is_trained_as_the_target_says_and_exported(searched: Path, nas: Nas) -> None:
+def test_the_chosen_network_is_trained_as_the_target_says_and_exported(
+    searched: Path, nas: Nas
+) -> None:
     network = ("--placement", "stage1=simam stage2=simam stage3=simam")
     assert nas("export", *network, "-o", "before.pt").status == 0
     command = ("retrain", *network, "--also", "none", "--json", "--workers", "1")
@@ -197,7 +228,9 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(searched:
     assert "Trained for use" in na.open_study().report().read_text()
     assert nas(*command).json["runs"] == runs, "nothing is trained twice"
     _rescore("target", 1.0)
-    assert f"retrain, target, seed {FIRST_RETRAINING}" in nas("export", *network, "-o", "after.pt").out
+    assert (
+        f"retrain, target, seed {FIRST_RETRAINING}" in nas("export", *network, "-o", "after.pt").out
+    )
     assert f"retrain, target, seed {FIRST_RETRAINING}" in Path("after.pt.md").read_text()
     before, after = weights("before.pt"), weights("after.pt")
     assert before.keys() == after.keys()
@@ -207,14 +240,18 @@ def test_the_chosen_network_is_trained_as_the_target_says_and_exported(searched:
     _rescore("target", 0.0)
     assert "is worse" in nas("export", *network, "-o", "better.pt").out
     assert all(torch.equal(before[key], value) for key, value in weights("better.pt").items())
-    (found,) = nas("retrain", "--placement", "stage1=simam", "--epochs", "1", "--workers", "1", "--json").json["runs"]
+    (found,) = nas(
+        "retrain", "--placement", "stage1=simam", "--epochs", "1", "--workers", "1", "--json"
+    ).json["runs"]
     assert found["protocol"].startswith("own-"), "other epochs are another protocol"
     assert [s.score.epochs for s in store.scores(found["key"], protocol=found["protocol"])] == [1]
 
 
 def _rescore(protocol: str, accuracy: float) -> None:
     with closing(sqlite3.connect("nas_attn.db")) as database, database:
-        change = "UPDATE nas_score SET metrics = json_set(metrics, '$.accuracy', ?) WHERE protocol = ?"
+        change = (
+            "UPDATE nas_score SET metrics = json_set(metrics, '$.accuracy', ?) WHERE protocol = ?"
+        )
         assert database.execute(change, (accuracy, protocol)).rowcount
 
 
@@ -230,7 +267,9 @@ PHASES = (
     "nas_attn.evaluation.artifacts:RunFiles.clear",
     "nas_attn.study.target_runs:Validation.ended",
 )
-"""Before and after each of these a worker is killed, in its second run: each has to take up what the one before left."""
+"""Before and after each of these a worker is killed, in its second run: each has to take up what
+the one before left.
+"""
 WORKER = """
 import importlib, os, signal, sys
 from nas_attn.study import searching
@@ -261,11 +300,19 @@ searching.work(opened, searching.Options(device="cpu", say=lambda line: None), o
 @pytest.mark.slow
 @pytest.mark.timeout(36_000)
 @pytest.mark.parametrize("server", [False, True], ids=["sqlite", "postgresql"])
-def test_killed_in_every_phase_by_several_workers(table: Path, server: bool, request: pytest.FixtureRequest) -> None:
+def test_killed_in_every_phase_by_several_workers(
+    table: Path, server: bool, request: pytest.FixtureRequest
+) -> None:
     url = request.getfixturevalue("postgres_url") if server else "sqlite:///nas_attn.db"
     blocks = len(PHASES) + 4
     recipe = load_recipe(
-        "table.toml", overrides={"name": "killed", "search.trials": 6, "target.epochs": 4, "target.seeds": blocks}
+        "table.toml",
+        overrides={
+            "name": "killed",
+            "search.trials": 6,
+            "target.epochs": 4,
+            "target.seeds": blocks,
+        },
     )
     na.search(recipe, storage=url, say=lambda line: None)
     opened = open_study("killed", url)
@@ -278,19 +325,30 @@ def test_killed_in_every_phase_by_several_workers(table: Path, server: bool, req
         for when in ("before", "after"):
             command = [sys.executable, "-c", WORKER, url, phase, when]
             pair.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
-            if phase == PHASES[0]:  # together, one may find all wanted by the other, and carry all out before it wants
+            if (
+                phase == PHASES[0]
+            ):  # together, one may find all wanted by the other, and carry all out before it wants
                 pair[-1].wait(3000)
         for worker in pair:
             _, said = worker.communicate(timeout=3000)
             assert worker.returncode in (0, -signal.SIGKILL), said
             killed += worker.returncode == -signal.SIGKILL
     assert killed >= len(PHASES), "there was work left to be killed at"
-    assert searching.work(opened, searching.Options(device="cpu", say=lambda line: None), only="validate") == "complete"
+    assert (
+        searching.work(
+            opened, searching.Options(device="cpu", say=lambda line: None), only="validate"
+        )
+        == "complete"
+    )
     rows = opened.store.queue.rows(protocol="target")
-    assert {row.run.identity for row in rows} == {run.identity for run in target_runs.family_runs(family)}
+    assert {row.run.identity for row in rows} == {
+        run.identity for run in target_runs.family_runs(family)
+    }
     assert {row.state for row in rows} == {"done"}
     readings = Counter(reading.reason for reading in opened.store.test_readings())
-    assert readings == Counter(f"validate {row.run.files}" for row in rows), "each run's reading is logged, once"
+    assert readings == Counter(f"validate {row.run.files}" for row in rows), (
+        "each run's reading is logged, once"
+    )
     assert len(opened.store.scores(protocol=TEST_PROTOCOL)) == len(rows)
     (result,) = snapshot(opened.store).validations
     assert result.complete

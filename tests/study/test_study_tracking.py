@@ -16,23 +16,41 @@ def there(tracker: str, folder: Path) -> list[str]:
     if tracker == "tensorboard":
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-        read = {path.name: EventAccumulator(str(path)).Reload() for path in folder.glob("*/tensorboard/*/*")}
-        return sorted(name for name, of in read.items() if "score" in of.Tags()["scalars"] or name == "answer")
+        read = {
+            path.name: EventAccumulator(str(path)).Reload()
+            for path in folder.glob("*/tensorboard/*/*")
+        }
+        return sorted(
+            name for name, of in read.items() if "score" in of.Tags()["scalars"] or name == "answer"
+        )
     if tracker == "mlflow":
         from mlflow import MlflowClient
 
         client = MlflowClient()
-        runs = [run for one in client.search_experiments() for run in client.search_runs([one.experiment_id])]
-        return sorted(run.info.run_name for run in runs if "score" in run.data.metrics or run.info.run_name == "answer")
+        runs = [
+            run
+            for one in client.search_experiments()
+            for run in client.search_runs([one.experiment_id])
+        ]
+        return sorted(
+            run.info.run_name
+            for run in runs
+            if "score" in run.data.metrics or run.info.run_name == "answer"
+        )
     return sorted(path.name.split("-", 4)[4] for path in folder.glob("*/wandb/offline-run-*"))
 
 
 @pytest.mark.filterwarnings("ignore")  # theirs
 @pytest.mark.parametrize(
-    "tracker", ["tensorboard", *(pytest.param(t, marks=pytest.mark.slow) for t in ("mlflow", "wandb"))]
+    "tracker",
+    ["tensorboard", *(pytest.param(t, marks=pytest.mark.slow) for t in ("mlflow", "wandb"))],
 )
-def test_each_run_and_the_answer_are_there_once(table: Path, tracker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = load_recipe("table.toml", overrides={"search.trials": 3, "search.confirm_seeds": 0, "log.to": [tracker]})
+def test_each_run_and_the_answer_are_there_once(
+    table: Path, tracker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(
+        "table.toml", overrides={"search.trials": 3, "search.confirm_seeds": 0, "log.to": [tracker]}
+    )
     with monkeypatch.context() as without:
         without.setattr(tracking, "find_spec", lambda name: None)
         with pytest.raises(RecipeError, match=rf"pip install 'nas-attn\[{tracker}\]'"):

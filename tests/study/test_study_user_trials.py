@@ -25,10 +25,17 @@ def loaded() -> optuna.Study:
 
 @pytest.mark.parametrize("sampler", ["tpe", pytest.param("nsga2", marks=pytest.mark.slow)])
 def test_one_outside_the_space_is_a_candidate_like_the_others(table: Path, sampler: str) -> None:
-    better = "stage1@block=eca stage1=eca stage2=eca stage3@stage=eca stage3=eca"  # five modules: the best there is
+    better = (  # five modules: the best there is
+        "stage1@block=eca stage1=eca stage2=eca stage3@stage=eca stage3=eca"
+    )
     changes = {"search.sampler": sampler, "search.confirm_seeds": 0}
     study = na.search(
-        "table.toml", trials=9, try_placements=[OUTSIDE, better], overrides=changes, say=silent, name="table"
+        "table.toml",
+        trials=9,
+        try_placements=[OUTSIDE, better],
+        overrides=changes,
+        say=silent,
+        name="table",
     )
     assert sum(study.snapshot().counts.values()) == 9, "the sampler went on"
     assert {str(view.placement): view for view in study.candidates()}[EXPLICIT].state == "scored"
@@ -65,14 +72,25 @@ def test_ideas_are_evaluated_also_where_the_baselines_fill_the_study(table: Path
     study = na.search(recipe, try_placements=[OUTSIDE, "none"], say=silent)
     assert [str(view.placement) for view in study.candidates()][4:] == [EXPLICIT]
     assert (expected.trials, expected.baselines, expected.outside, expected.tried) == (5, 4, 1, 1)
-    assert "4 of 125 placements and 1 outside the search space, 4 of them baselines, 1 your own" in expected.text()
+    assert (
+        "4 of 125 placements and 1 outside the search space, 4 of them baselines, 1 your own"
+        in expected.text()
+    )
 
 
 def test_a_space_that_is_exhausted_takes_them_too(table: Path) -> None:
     space = {"name": "tiny", "sites": {"include": ["stage3"]}, "choices": {"eca": {}, "simam": {}}}
-    recipe = load_recipe("table.toml", overrides={"space": space, "search.trials": 50, "search.confirm_seeds": 0})
-    assert planning.forecast(recipe).text().startswith("study table: 3 of 3 placements, 3 of them baselines")
+    recipe = load_recipe(
+        "table.toml", overrides={"space": space, "search.trials": 50, "search.confirm_seeds": 0}
+    )
+    assert (
+        planning.forecast(recipe)
+        .text()
+        .startswith("study table: 3 of 3 placements, 3 of them baselines")
+    )
     assert planning.forecast(recipe, tried=["stage1=eca"]).trials == 4
-    assert searching.work(searching.begin(recipe, URL), searching.Options(say=silent)) == "exhausted"
+    assert (
+        searching.work(searching.begin(recipe, URL), searching.Options(say=silent)) == "exhausted"
+    )
     study = na.search(recipe, try_placements=["stage1=eca"], say=silent)
     assert [str(view.placement) for view in study.candidates()][3:] == ["stage1=eca(kernel_size=3)"]

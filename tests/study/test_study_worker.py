@@ -30,7 +30,9 @@ SMALL = {"search.trials": 5, "search.confirm_seeds": 0}
 
 def calls(folder: Path) -> Counter[tuple[str, str, str]]:
     lines = (folder / "calls.txt").read_text().splitlines()
-    return Counter((placement, seed, rung) for placement, seed, rung, _ in (line.split("|") for line in lines))
+    return Counter(
+        (placement, seed, rung) for placement, seed, rung, _ in (line.split("|") for line in lines)
+    )
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -44,7 +46,9 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 def wait_for_calls(folder: Path, number: int, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if (folder / "calls.txt").exists() and len((folder / "calls.txt").read_text().splitlines()) >= number:
+        if (folder / "calls.txt").exists() and len(
+            (folder / "calls.txt").read_text().splitlines()
+        ) >= number:
             return
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.05)
@@ -63,23 +67,37 @@ def test_a_search_runs_to_its_end_and_learns(table: Path) -> None:
     assert next(view.baseline for view in snapshot.baselines) == "none"
     assert str(study.best().placement).count("eca") == 3
     assert max(calls(table).values()) == 1, "a candidate was evaluated twice"
-    ran = {seed: {placement for placement, at, _ in calls(table) if at == seed} for seed in ("0", "1", "2")}
-    assert ran["0"] & ran["1"] >= {"none"}, "six candidates and more share a seed, the bare network runs on all"
+    ran = {
+        seed: {placement for placement, at, _ in calls(table) if at == seed}
+        for seed in ("0", "1", "2")
+    }
+    assert ran["0"] & ran["1"] >= {"none"}, (
+        "six candidates and more share a seed, the bare network runs on all"
+    )
     assert min(len(ran["0"] - ran["1"]), len(ran["1"] - ran["0"])) >= 4
     confirmed = {placement for placement, seed, rung in calls(table) if (seed, rung) == ("2", "1")}
     assert {str(view.placement) for view in study.front()} <= confirmed
     further = [placement for placement, seed, rung in calls(table) if int(seed) > 1 and rung == "1"]
-    assert len(further) == further_runs(study.recipe, 14), "how many runs follow is known in advance"
+    assert len(further) == further_runs(study.recipe, 14), (
+        "how many runs follow is known in advance"
+    )
     done = finished(optuna.load_study(study_name="table", storage=URL))
-    assert (len(done), [t.number for t in done if "tried" in t.user_attrs]) == (14, [12, 13])  # near the answer
-    na.search("table.toml", overrides={**SMALL, "name": "other", "search.seed": 1}, say=lambda line: None)
+    assert (len(done), [t.number for t in done if "tried" in t.user_attrs]) == (
+        14,
+        [12, 13],
+    )  # near the answer
+    na.search(
+        "table.toml", overrides={**SMALL, "name": "other", "search.seed": 1}, say=lambda line: None
+    )
     assert max(calls(table).values()) == 1, "searches with neighbouring seeds have a run in common"
 
 
 def test_without_a_number_a_search_finds_out_how_many_threads_pay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One worker that takes all cores as a matter of course is slowed down by whatever else the machine does."""
+    """One worker that takes all cores as a matter of course is slowed down by whatever else the
+    machine does.
+    """
     from nas_attn.training import Trainer, stepping
 
     looked: list[object] = []
@@ -90,7 +108,9 @@ def test_without_a_number_a_search_finds_out_how_many_threads_pay(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(stepping, "cores", lambda: 8)
     monkeypatch.setattr(stepping, "quickest", lambda step, most: looked.append(step()) or 1)
-    monkeypatch.setattr(Trainer, "output", lambda *args: used.add(torch.get_num_threads()) or forward(*args))
+    monkeypatch.setattr(
+        Trainer, "output", lambda *args: used.add(torch.get_num_threads()) or forward(*args)
+    )
     settings = {"data.train_subset": 64, "training.rungs": [1], "training.start": "scratch"}
     objectives = ["accuracy", "params"]
     overrides = settings | {"search.baselines": "bare", "search.confirm_seeds": 0}
@@ -135,11 +155,15 @@ def test_killed_workers_lose_nothing_and_repeat_nothing(
     command = ("search", "table.toml", "--workers", str(workers), "--trials", str(trials))
     process = start(*command, "--set", "search.confirm_seeds=0")
     wait_for_calls(table, 3 + workers, process)
-    for pid in {int(line.split("|")[3]) for line in (table / "calls.txt").read_text().splitlines()} | {process.pid}:
+    for pid in {
+        int(line.split("|")[3]) for line in (table / "calls.txt").read_text().splitlines()
+    } | {process.pid}:
         os.kill(pid, signal.SIGKILL)
     process.communicate()
     opened = open_study("table", URL)
-    half_done = [t.number for t in opened.book.study.trials if t.state == optuna.trial.TrialState.RUNNING]
+    half_done = [
+        t.number for t in opened.book.study.trials if t.state == optuna.trial.TrialState.RUNNING
+    ]
     assert half_done
     done_before = {t.number: t.values for t in finished(opened.book.study)}
     monkeypatch.setenv("TABLE_SECONDS", "0")
@@ -174,16 +198,28 @@ def test_limits_make_candidates_infeasible_without_training_them(table: Path) ->
     assert infeasible
     assert not infeasible & {placement for placement, _, _ in calls(table)}
     loaded = optuna.load_study(study_name="table", storage=URL)
-    assert {bool(t.constraints and max(t.constraints.values()) > 0) for t in loaded.trials} == {True, False}
-    assert len({len(t.constraints) for t in loaded.trials}) == 1, "samplers need equally many of every trial"
+    assert {bool(t.constraints and max(t.constraints.values()) > 0) for t in loaded.trials} == {
+        True,
+        False,
+    }
+    assert len({len(t.constraints) for t in loaded.trials}) == 1, (
+        "samplers need equally many of every trial"
+    )
 
 
 def test_a_trial_scored_but_not_told_is_told_by_whoever_comes_next(table: Path) -> None:
     study = na.search("table.toml", overrides=SMALL, say=lambda line: None)
     told = optuna.load_study(study_name="table", storage=URL).trials
-    with sqlite3.connect("nas_attn.db") as connection:  # as if killed between our table and Optuna's
-        connection.execute("UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number = 2")
-        connection.execute("DELETE FROM trial_values WHERE trial_id = (SELECT trial_id FROM trials WHERE number = 2)")
+    with sqlite3.connect(
+        "nas_attn.db"
+    ) as connection:  # as if killed between our table and Optuna's
+        connection.execute(
+            "UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number = 2"
+        )
+        connection.execute(
+            "DELETE FROM trial_values WHERE trial_id = (SELECT trial_id FROM trials WHERE number"
+            " = 2)"
+        )
     searching.work(open_study("table", URL), searching.Options(say=lambda line: None))
     again = optuna.load_study(study_name="table", storage=URL).trials
     assert [t.state for t in again] == [t.state for t in told]
@@ -218,7 +254,9 @@ def test_a_python_function_may_be_model_and_evaluator_in_python_only(table: Path
         say=lambda line: None,
     )
     smallest = float(sum(p.numel() for p in build().parameters()))
-    assert study.front()[0].values[0] == pytest.approx(smallest), "the bare backbone, or what has no parameters"
+    assert study.front()[0].values[0] == pytest.approx(smallest), (
+        "the bare backbone, or what has no parameters"
+    )
     error = nas("resume", "--trials", "10").error
     assert f"backbone '{__name__}." in error
     assert "na.search" in error
@@ -232,11 +270,17 @@ def test_a_run_that_another_worker_has_just_finished_is_not_done_again(
     acquire, finished_by_other = StudyStore.acquire, []
 
     def after_the_other(store: StudyStore, resource: str, **options) -> Lease | None:
-        row = store.queue.row(int(resource.removeprefix("run/"))) if resource.startswith("run/") else None
+        row = (
+            store.queue.row(int(resource.removeprefix("run/")))
+            if resource.startswith("run/")
+            else None
+        )
         if row is not None and row.run.purpose == "confirm" and not finished_by_other:
             lease = acquire(store, resource, owner="another", ttl_s=60)
             for rung in (0, 1):
-                score = Score(row.run.seed, rung, rung + 1, {"score": 1.0, "effort": 1.0}, None, 0, 0.1, 0.1)
+                score = Score(
+                    row.run.seed, rung, rung + 1, {"score": 1.0, "effort": 1.0}, None, 0, 0.1, 0.1
+                )
                 store.add_score(row.run, score, lease=lease)
             store.queue.finish(row, "done", "", lease)
             store.release(lease)
@@ -256,7 +300,9 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_study_goes_on(
 ) -> None:
     evaluator = (table / "table_evaluator.py").read_text()
     killing = "    if 'simam' in run.placement: os._exit(9)\n"
-    (table / "table_evaluator.py").write_text(evaluator.replace("    with open", killing + "    with open", 1))
+    (table / "table_evaluator.py").write_text(
+        evaluator.replace("    with open", killing + "    with open", 1)
+    )
     command = ("search", "table.toml", "--workers", "1", "--trials", "4")
     for _ in range(3):
         process = start(*command)
@@ -265,7 +311,9 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_study_goes_on(
     last = start(*command)
     output = last.communicate(timeout=120)[0]
     assert last.returncode == 0, output
-    (failed,) = [row for row in open_study("table", URL).store.candidates() if row.state == "failed"]
+    (failed,) = [
+        row for row in open_study("table", URL).store.candidates() if row.state == "failed"
+    ]
     assert failed.baseline == "uniform simam"
     assert "3 workers" in failed.reason
 
@@ -277,6 +325,9 @@ def test_a_study_goes_on_when_its_recipe_is_written_in_another_order(table: Path
     path.write_text(text.replace("eca = {}", "gam = { groups = [4], reduction = [4] }"))
     study = na.search(load_recipe("table.toml", overrides=SMALL), say=lambda line: None)
     assert study.snapshot().counts["scored"] + study.snapshot().counts["pruned"] == 5
-    assert {view.baseline for view in study.snapshot().baselines} >= {"none", "uniform gam(reduction=4, groups=4)"}
+    assert {view.baseline for view in study.snapshot().baselines} >= {
+        "none",
+        "uniform gam(reduction=4, groups=4)",
+    }
     with pytest.raises(StudyError, match="another recipe"):
         na.search("table.toml", trials=15)

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "tables"
-SD = {"additive": 0.03, "other": 0.01, "backbone": 0.01, "seed": 0.008, "interaction": 0.006, "rest": 0.005}
+SD = {
+    "additive": 0.03,
+    "other": 0.01,
+    "backbone": 0.01,
+    "seed": 0.008,
+    "interaction": 0.006,
+    "rest": 0.005,
+}
 TARGET = {"additive": 0.05, "other": 0.01, "level": 0.01, "rest": 0.01}
 
 
@@ -20,7 +27,9 @@ read = importlib.import_module("read")
 
 
 def made(seed: int, blocks: int = 4, repeated: int = 13) -> tuple[object, np.ndarray]:
-    """A table of 64 placements that varies by SD and TARGET; its search accuracy's truth. The target's sites matter as the search's."""
+    """A table of 64 placements that varies by SD and TARGET; its search accuracy's truth. The
+    target's sites matter as the search's.
+    """
     random = np.random.default_rng(seed)
     choices = np.array(list(itertools.product(range(4), repeat=3)))
     n = len(choices)
@@ -36,7 +45,11 @@ def made(seed: int, blocks: int = 4, repeated: int = 13) -> tuple[object, np.nda
     repeat = on_backbone + normal("seed", blocks, 1) + normal("rest", blocks, n)
     repeat[:, repeated:] = np.nan
     goal = TARGET["additive"] * sums + random.normal(0, TARGET["other"], n)
-    target = goal + random.normal(0, TARGET["level"], (blocks, 1)) + random.normal(0, TARGET["rest"], (blocks, n))
+    target = (
+        goal
+        + random.normal(0, TARGET["level"], (blocks, 1))
+        + random.normal(0, TARGET["rest"], (blocks, n))
+    )
     images = np.zeros((blocks, n, 40), dtype=bool)
 
     def metrics(values: np.ndarray) -> dict[str, np.ndarray]:
@@ -76,7 +89,9 @@ def test_components_are_those_that_the_table_was_made_of() -> None:
     made_of = np.sqrt(np.mean([np.var(made(seed)[1], ddof=1) for seed in range(40)]))
     assert sd("placement", 0) == pytest.approx(made_of, rel=0.1)
     assert np.mean([of.additive[0] for of in fits]) > 0.75
-    crossed = np.mean([of.placement[0, 1] / np.sqrt(of.placement[0, 0] * of.placement[1, 1]) for of in fits])
+    crossed = np.mean(
+        [of.placement[0, 1] / np.sqrt(of.placement[0, 0] * of.placement[1, 1]) for of in fits]
+    )
     assert 0.8 < crossed < 1.0
 
 
@@ -99,7 +114,9 @@ def test_a_replay_repeats_a_run_and_varies_it_by_the_components() -> None:
     assert np.array_equal(replay.run(1, 2), replay.run(1, 2))
     assert not np.array_equal(replay.run(1, 2), replay.run(1, 3))
     runs = np.stack([replay.run(0, seed)[:, 0] for seed in range(300)])
-    within = (runs - runs.mean(1, keepdims=True)).std(0, ddof=1).mean()  # one backbone: its interaction is in the mean
+    within = (
+        (runs - runs.mean(1, keepdims=True)).std(0, ddof=1).mean()
+    )  # one backbone: its interaction is in the mean
     assert within == pytest.approx(np.sqrt(of.rest[0, 0]), rel=0.1)
     across = np.stack([replay.run(block, 0)[:, 0] for block in range(300)])
     within = (across - across.mean(1, keepdims=True)).std(0, ddof=1).mean()

@@ -25,7 +25,11 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 10)
+        nn.Conv2d(1, 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(1024, 10),
     )
 
 
@@ -72,8 +76,12 @@ def digits_on(device: str) -> Dataset:
 
 
 def assert_close(one: nn.Module, other: nn.Module, tolerance: float) -> None:
-    for (name, tensor), expected in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
-        torch.testing.assert_close(tensor, expected, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
+    for (name, tensor), expected in zip(
+        one.state_dict().items(), other.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(
+            tensor, expected, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @pytest.mark.slow
@@ -89,7 +97,9 @@ def test_a_compiled_step_trains_the_same_network() -> None:
 def test_without_a_compiler_the_way_out_is_named(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "CXX": "/no/compiler"}
     environment |= {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
-    process = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
+    process = subprocess.run(
+        [sys.executable, __file__], env=environment, capture_output=True, text=True, check=False
+    )
     last = process.stderr.strip().splitlines()[-1]
     assert process.returncode != 0
     assert "TrainingError: the network cannot be compiled: " in last
@@ -106,7 +116,11 @@ def test_a_cuda_graph_on_a_cpu_is_refused() -> None:
 def test_a_recorded_step_trains_the_same_network(optimizer: str) -> None:
     settings = {
         "optimizer": optimizer,
-        "augment": [Augment(name="flip"), Augment(name="crop", padding=1), Augment(name="mixup", alpha=0.2)],
+        "augment": [
+            Augment(name="flip"),
+            Augment(name="crop", padding=1),
+            Augment(name="mixup", alpha=0.2),
+        ],
     }
     rate = 0.05 if optimizer == "SGD" else 0.002
     eager, recorded = network(), network()

@@ -20,7 +20,11 @@ from nas_attn.training.stepping import Threads, cores_for, quickest
 SECTION = TrainingSection(
     batch_size=32,
     learning_rate=0.05,
-    augment=[Augment(name="flip"), Augment(name="crop", padding=1), Augment(name="mixup", alpha=0.2)],
+    augment=[
+        Augment(name="flip"),
+        Augment(name="crop", padding=1),
+        Augment(name="mixup", alpha=0.2),
+    ],
     accumulate=2,
     loss=Named(name="CrossEntropyLoss", label_smoothing=0.1),
     clip_norm=1.0,
@@ -63,8 +67,12 @@ def fit(path: Path, section: TrainingSection = SECTION, **options):
 
 def assert_same(one, other) -> None:
     (model, scores), (model_2, scores_2) = one, other
-    assert [(s.epochs, s.metrics, s.correct) for s in scores] == [(s.epochs, s.metrics, s.correct) for s in scores_2]
-    for (name, tensor), other_tensor in zip(model.state_dict().items(), model_2.state_dict().values(), strict=True):
+    assert [(s.epochs, s.metrics, s.correct) for s in scores] == [
+        (s.epochs, s.metrics, s.correct) for s in scores_2
+    ]
+    for (name, tensor), other_tensor in zip(
+        model.state_dict().items(), model_2.state_dict().values(), strict=True
+    ):
         assert torch.equal(tensor, other_tensor), name
 
 
@@ -91,7 +99,9 @@ def test_further_rungs_are_added_to_a_finished_training(tmp_path: Path) -> None:
     assert_same(fit(tmp_path / "longer", rungs=[1, 3, 4]), whole)
 
 
-def test_checkpoints_come_at_every_epoch_and_a_finished_training_is_read_back(tmp_path: Path) -> None:
+def test_checkpoints_come_at_every_epoch_and_a_finished_training_is_read_back(
+    tmp_path: Path,
+) -> None:
     dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
     slot, model = FileSlot(tmp_path / "slot"), network()
     trainer = Trainer(SECTION, dataset, device="cpu")
@@ -103,8 +113,12 @@ def test_checkpoints_come_at_every_epoch_and_a_finished_training_is_read_back(tm
     assert_same(again, finished)
 
 
-def test_a_long_epoch_has_checkpoints_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the interval at nothing there is one after each batch; a killed training goes on from the last of them."""
+def test_a_long_epoch_has_checkpoints_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the interval at nothing there is one after each batch; a killed training goes on from
+    the last of them.
+    """
     whole = fit(tmp_path / "whole", rungs=[2])
     monkeypatch.setattr("nas_attn.training.run.CHECKPOINT_EVERY_S", 0.0)
     slot, calls = FileSlot(tmp_path / "slot"), 0
@@ -172,7 +186,9 @@ def test_the_quickest_number_is_taken_and_one_far_too_slow_costs_one_step(
     takes_s: dict[int, float], most: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(takes_s)
-    monkeypatch.setattr("nas_attn.training.stepping.time", SimpleNamespace(perf_counter=lambda: machine.now_s))
+    monkeypatch.setattr(
+        "nas_attn.training.stepping.time", SimpleNamespace(perf_counter=lambda: machine.now_s)
+    )
     assert quickest(machine.step, most) == expected
     if takes_s is CROWDED:
         assert machine.asked.count(2) == 1
@@ -193,13 +209,19 @@ def fit_with(path: Path, threads: Threads, stop: Callable[[], bool] | None = Non
     dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
     model = network()
     trainer = Trainer(SECTION, dataset, device="cpu", threads=threads)
-    return model, trainer.fit(model, seed=5, rungs=[1], learning_rate=0.05, slot=FileSlot(path), stop=stop)
+    return model, trainer.fit(
+        model, seed=5, rungs=[1], learning_rate=0.05, slot=FileSlot(path), stop=stop
+    )
 
 
-def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     used: list[int] = []
     forward = Trainer.output
-    monkeypatch.setattr(Trainer, "output", lambda *args: used.append(torch.get_num_threads()) or forward(*args))
+    monkeypatch.setattr(
+        Trainer, "output", lambda *args: used.append(torch.get_num_threads()) or forward(*args)
+    )
     whole = fit_with(tmp_path / "whole", Threads(2))
     asked = iter([False] * 5 + [True])
     with pytest.raises(Interrupted):
@@ -209,7 +231,9 @@ def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(tmp_path: Path, m
     assert set(used) == {2}
 
 
-def test_choosing_changes_nothing_in_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choosing_changes_nothing_in_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks = []
 
     def look(step: Callable[[], object], most: int) -> int:
@@ -224,7 +248,9 @@ def test_choosing_changes_nothing_in_the_training(tmp_path: Path, monkeypatch: p
     assert looks == [8]
 
 
-def test_cores_are_shared_out_and_the_environments_word_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_are_shared_out_and_the_environments_word_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("nas_attn.training.stepping.cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert [cores_for(workers) for workers in (1, 3, 4, 20)] == [8, 2, 2, 1]

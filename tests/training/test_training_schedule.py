@@ -45,20 +45,35 @@ def test_a_schedule_is_torchs_own() -> None:
         expected += 3 * [optimizer.param_groups[0]["lr"]]
         optimizer.step()
         chained.step()
-    parts = {"name": "LinearLR", "start_factor": 0.01, "epochs": 2}, {"name": "CosineAnnealingLR", "eta_min": 0.2}
+    parts = (
+        {"name": "LinearLR", "start_factor": 0.01, "epochs": 2},
+        {
+            "name": "CosineAnnealingLR",
+            "eta_min": 0.2,
+        },
+    )
     assert factors(6, 3, *parts, peak=0.5) == pytest.approx([rate / 0.5 for rate in expected])
 
 
 def test_one_cycle_goes_by_steps_and_milestones_by_epochs() -> None:
     cycle = factors(4, 5, {"name": "OneCycleLR", "pct_start": 0.25})
     assert (len(cycle), max(cycle)) == (20, pytest.approx(1.0))
-    assert factors(4, 5, {"name": "OneCycleLR", "pct_start": 0.25}, peak=3.0) == pytest.approx(cycle)
+    assert factors(4, 5, {"name": "OneCycleLR", "pct_start": 0.25}, peak=3.0) == pytest.approx(
+        cycle
+    )
     assert cycle.index(max(cycle)) == 4
-    assert factors(3, 2, {"name": "MultiStepLR", "milestones": [1, 2]}) == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
-    assert factors(4, 1, {"name": "MultiStepLR", "milestones": [0.5, 0.75]}) == pytest.approx([1, 1, 0.1, 0.01])
+    assert factors(3, 2, {"name": "MultiStepLR", "milestones": [1, 2]}) == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
+    assert factors(4, 1, {"name": "MultiStepLR", "milestones": [0.5, 0.75]}) == pytest.approx(
+        [1, 1, 0.1, 0.01]
+    )
     assert factors(3, 2) == []
     assert factors(
-        10, 1, {"name": "ConstantLR", "factor": 0.5, "epochs": 0.2}, {"name": "ConstantLR", "factor": 1.0}
+        10,
+        1,
+        {"name": "ConstantLR", "factor": 0.5, "epochs": 0.2},
+        {"name": "ConstantLR", "factor": 1.0},
     ) == ([0.5] * 2 + [1.0] * 8)
 
 
@@ -69,7 +84,10 @@ def test_one_cycle_goes_by_steps_and_milestones_by_epochs() -> None:
         ({"schedule": [{"name": "StepLR"}]}, "step_size"),
         ({"schedule": [{"name": "StepLR", "step_size": 30}]}, "step_size = 30"),
         ({"schedule": [{"name": "MultiStepLR", "milestones": [2, 8]}]}, "milestones = 8"),
-        ({"schedule": [{"name": "LinearLR", "epochs": 5}, {"name": "CosineAnnealingLR"}]}, "5 epochs.* 3"),
+        (
+            {"schedule": [{"name": "LinearLR", "epochs": 5}, {"name": "CosineAnnealingLR"}]},
+            "5 epochs.* 3",
+        ),
         ({"schedule": [{"name": "LinearLR"}, {"name": "CosineAnnealingLR"}]}, "LinearLR.*epochs"),
         ({"schedule": [{"name": "LinearLR", "epochs": 1}]}, "1 epoch, .* 3"),
         ({"optimizer": "AdamX"}, "AdamX"),
@@ -80,12 +98,25 @@ def test_one_cycle_goes_by_steps_and_milestones_by_epochs() -> None:
         ({"loss": {"name": "CrossEntropyLoss", "smoothing": 0.1}}, "smoothing"),
         ({"loss": {"name": "BCEWithLogitsLoss", "reduction": "none"}}, "reduction"),
         ({"loss": "CTCLoss"}, "CTCLoss"),
-        ({"loss": "MultiMarginLoss", "augment": ["flip", {"name": "mixup", "alpha": 0.2}]}, "MixUp"),
-        ({"loss": "MultiMarginLoss", "augment": [{"name": "RandomChoice", "transforms": ["MixUp"]}]}, "MixUp"),
+        (
+            {"loss": "MultiMarginLoss", "augment": ["flip", {"name": "mixup", "alpha": 0.2}]},
+            "MixUp",
+        ),
+        (
+            {
+                "loss": "MultiMarginLoss",
+                "augment": [{"name": "RandomChoice", "transforms": ["MixUp"]}],
+            },
+            "MixUp",
+        ),
     ],
 )
-def test_what_is_wrong_is_one_sentence_before_any_training(settings: dict[str, object], words: str) -> None:
-    recipe = load_recipe("digits", overrides={"training": {"rungs": [3], **settings}, "data.name": "digits-8x8"})
+def test_what_is_wrong_is_one_sentence_before_any_training(
+    settings: dict[str, object], words: str
+) -> None:
+    recipe = load_recipe(
+        "digits", overrides={"training": {"rungs": [3], **settings}, "data.name": "digits-8x8"}
+    )
     task = TASKS["classification"]
     with pytest.raises(RecipeError, match=words) as caught:
         task.check_trainings(recipe, task.load(recipe, device="cpu"))
@@ -96,19 +127,30 @@ def test_what_is_wrong_is_one_sentence_before_any_training(settings: dict[str, o
 
 def test_an_optimizer_gets_its_arguments() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    section = TrainingSection(optimizer="RMSprop", optimizer_arguments={"alpha": 0.5}, weight_decay=0.1)
+    section = TrainingSection(
+        optimizer="RMSprop", optimizer_arguments={"alpha": 0.5}, weight_decay=0.1
+    )
     optimizer = make_optimizer(model, section, (), 1.0)
     assert isinstance(optimizer, torch.optim.RMSprop)
-    assert [(group["alpha"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.5, 0.1), (0.5, 0.0)]
+    assert [(group["alpha"], group["weight_decay"]) for group in optimizer.param_groups] == [
+        (0.5, 0.1),
+        (0.5, 0.0),
+    ]
 
 
 def test_stages_are_frozen_and_rates_fall_by_block() -> None:
     def rates(**training: object) -> dict[str, float]:
-        changes = {"training.start": "backbone"} | {f"training.{key}": value for key, value in training.items()}
+        changes = {"training.start": "backbone"} | {
+            f"training.{key}": value for key, value in training.items()
+        }
         plan = make_plan(load_recipe("cifar10-resnet20", overrides=changes), (3, 32, 32), 10)
         model = plan.attach(plan.bare(0), plan.resolved(parse("stage2=se")), 0)
         factors = candidate_factors(plan.recipe, model, plan.sites)
-        found = {n: rate_of(n, factors.backbone) for n, _ in model.named_parameters() if n not in factors.attention}
+        found = {
+            n: rate_of(n, factors.backbone)
+            for n, _ in model.named_parameters()
+            if n not in factors.attention
+        }
         optimizer = make_optimizer(model, TrainingSection(), factors.attention, factors.backbone)
         assert optimizer is not None
         assert {group["factor"] for group in optimizer.param_groups} == {1.0, *found.values()}
@@ -116,7 +158,12 @@ def test_stages_are_frozen_and_rates_fall_by_block() -> None:
 
     by_stage = rates(backbone_learning_rate=[0, 0, 0.1, 0.5])
     assert {by_stage[name] for name in ("conv1.weight", "bn1.bias", "layer1.2.bn2.weight")} == {0}
-    expected = {"layer2.0.conv1.weight": 0.1, "layer3.2.bn2.bias": 0.5, "linear.weight": 1.0, "linear.bias": 1.0}
+    expected = {
+        "layer2.0.conv1.weight": 0.1,
+        "layer3.2.bn2.bias": 0.5,
+        "linear.weight": 1.0,
+        "linear.bias": 1.0,
+    }
     assert {name: by_stage[name] for name in expected} == expected
     by_block = rates(layer_decay=0.5)
     assert [by_block[f"layer{s}.{b}.conv1.weight"] for s in (1, 2, 3) for b in range(3)] == [
@@ -131,10 +178,17 @@ def test_stages_are_frozen_and_rates_fall_by_block() -> None:
 def test_a_preset_gives_way_to_the_recipe(name: str) -> None:
     if name.startswith("timm"):
         pytest.importorskip("timm")
-    changes = {"training.preset": name, "training.rungs": [1, 2], "training.start": "scratch", "target.epochs": 30}
+    changes = {
+        "training.preset": name,
+        "training.rungs": [1, 2],
+        "training.start": "scratch",
+        "target.epochs": 30,
+    }
     recipe = load_recipe("cifar10-resnet20", overrides=changes)
     assert recipe.training.batch_size == 512, "the recipe's own"
-    made = load_recipe("cifar10-resnet20", overrides={**changes, "training.augment": PRESETS[name]["augment"]})
+    made = load_recipe(
+        "cifar10-resnet20", overrides={**changes, "training.augment": PRESETS[name]["augment"]}
+    )
     images = InMemory(torch.randint(256, (8, 3, 24, 24), dtype=torch.uint8))
     split = Split(images, torch.arange(8), 8, (0.5,) * 3, (0.2,) * 3)
     dataset = Dataset("noise", split, split, tuple("abcdefgh"), (3, 24, 24), "", lambda: split)
@@ -158,9 +212,13 @@ def test_they_are_scikit_learns(classes: int, images: int, seed: int) -> None:
     found = class_metrics(counts)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it remarks on classes that are predicted and not there
-        assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, predicted))
+        assert found["balanced_accuracy"] == pytest.approx(
+            balanced_accuracy_score(labels, predicted)
+        )
         there = np.unique(labels)
-        assert found["macro_f1"] == pytest.approx(f1_score(labels, predicted, labels=there, average="macro"))
+        assert found["macro_f1"] == pytest.approx(
+            f1_score(labels, predicted, labels=there, average="macro")
+        )
 
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -172,9 +230,13 @@ def test_resnet20_reaches_its_published_accuracy_on_cifar10(tmp_path: Path) -> N
     if not unpack.exists() or not weights.exists():
         pytest.skip(f"{SHARED} is absent")
     subprocess.run([sys.executable, str(unpack), str(tmp_path)], check=True, capture_output=True)
-    section = DataSection(name="cifar10", root=str(tmp_path), mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+    section = DataSection(
+        name="cifar10", root=str(tmp_path), mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]
+    )
     dataset = data.load(section, device="cpu")
-    model = backbones.build(BackboneSection(name="resnet20"), input_shape=dataset.input_shape, classes=10)
+    model = backbones.build(
+        BackboneSection(name="resnet20"), input_shape=dataset.input_shape, classes=10
+    )
     backbones.load_weights(model, str(weights))
     test = dataset.read_test("comparison with the published accuracy")
     score = Trainer(TrainingSection(), dataset, device="cpu").score(model, test)

@@ -1,4 +1,6 @@
-"""Segmentation by our own trainer: mean IoU pooled over the images, the same however it is interrupted, any make of network."""
+"""Segmentation by our own trainer: mean IoU pooled over the images, the same however it is
+interrupted, any make of network.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,21 @@ from nas_attn.analysis.per_image import Answers
 
 OPTIONS = {"size": 16, "train": 120, "validation": 20, "test": 20, "fragments": 1}
 SECTION = recipe.TrainingSection(
-    start="scratch", rungs=[1, 2], batch_size=40, precision="float32", augment=[recipe.Augment(name="crop", padding=1)]
+    start="scratch",
+    rungs=[1, 2],
+    batch_size=40,
+    precision="float32",
+    augment=[recipe.Augment(name="crop", padding=1)],
 )
 
 
 @pytest.fixture(scope="module")
 def digits() -> data.Dataset:
-    return data.load(recipe.DataSection(name="digits", options=OPTIONS), device="cpu", task=tasks.TASKS["segmentation"])
+    return data.load(
+        recipe.DataSection(name="digits", options=OPTIONS),
+        device="cpu",
+        task=tasks.TASKS["segmentation"],
+    )
 
 
 def network() -> nn.Module:
@@ -44,14 +54,21 @@ def test_the_metrics_are_those_of_all_pixels_together(digits: data.Dataset) -> N
     assert score.metrics["loss"] == pytest.approx(cross_entropy(logits, y).item(), rel=1e-5)
     assert (score.correct, score.examples) == (None, 20)
     answers = Answers.of(score)
-    assert answers.counts == tuple(tuple(row) for row in confusion_matrix(true, found, labels=range(11)).tolist())
-    assert answers.images == pytest.approx((logits.argmax(1) == y).float().mean((1, 2)).tolist(), abs=1e-3)
+    assert answers.counts == tuple(
+        tuple(row) for row in confusion_matrix(true, found, labels=range(11)).tolist()
+    )
+    assert answers.images == pytest.approx(
+        (logits.argmax(1) == y).float().mean((1, 2)).tolist(), abs=1e-3
+    )
 
 
 def test_pixels_that_are_not_counted_change_neither_loss_nor_score(digits: data.Dataset) -> None:
     task = training.Trainer(SECTION, digits, device="cpu").learnt
     random = torch.Generator().manual_seed(0)
-    logits, y = torch.randn(2, 11, 4, 4, generator=random), torch.randint(11, (2, 4, 4), generator=random)
+    logits, y = (
+        torch.randn(2, 11, 4, 4, generator=random),
+        torch.randint(11, (2, 4, 4), generator=random),
+    )
     whole, part = task.tally(), task.tally()
     part.add(logits, y.where(torch.arange(4) < 2, 255))
     whole.add(logits[..., :2], y[..., :2])
@@ -82,27 +99,37 @@ class InDictionary(nn.Module):
 def test_a_dictionary_is_unpacked_and_another_answer_refused(digits: data.Dataset) -> None:
     trainer = training.Trainer(SECTION, digits, device="cpu")
     assert (
-        trainer.score(InDictionary(), digits.validation).metrics == trainer.score(network(), digits.validation).metrics
+        trainer.score(InDictionary(), digits.validation).metrics
+        == trainer.score(network(), digits.validation).metrics
     )
     vector = nn.Sequential(nn.Flatten(), nn.Linear(256, 11))
     with pytest.raises(
-        errors.TrainingError, match=r"returns \(20, 11\) for 20 images, not a tensor of \(20, 11, 16, 16\)"
+        errors.TrainingError,
+        match=r"returns \(20, 11\) for 20 images, not a tensor of \(20, 11, 16, 16\)",
     ):
         trainer.score(vector, digits.validation)
 
 
-@pytest.mark.parametrize("name", ["lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "fcn_resnet50"])
+@pytest.mark.parametrize(
+    "name", ["lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "fcn_resnet50"]
+)
 def test_torchvisions_are_built_without_a_download_for_any_channels(name: str) -> None:
     with torch.device("meta"):
-        model = backbones.build(recipe.BackboneSection(name=f"torchvision:{name}"), input_shape=(1, 32, 32), classes=4)
+        model = backbones.build(
+            recipe.BackboneSection(name=f"torchvision:{name}"), input_shape=(1, 32, 32), classes=4
+        )
     first = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
     assert first.in_channels == 1
     assert not any(key.startswith("aux") for key in model.state_dict())
 
 
 def test_smps_are_named_by_architecture_and_encoder() -> None:
-    pytest.importorskip("segmentation_models_pytorch", reason="smp, which its users have, is not installed")
-    section = recipe.BackboneSection(name="smp:unet/resnet18", options={"decoder_channels": [32, 16, 8, 8, 8]})
+    pytest.importorskip(
+        "segmentation_models_pytorch", reason="smp, which its users have, is not installed"
+    )
+    section = recipe.BackboneSection(
+        name="smp:unet/resnet18", options={"decoder_channels": [32, 16, 8, 8, 8]}
+    )
     model = backbones.build(section, input_shape=(1, 32, 32), classes=4)
     with torch.no_grad():
         assert model.eval()(torch.zeros(1, 1, 32, 32)).shape == (1, 4, 32, 32)

@@ -1,4 +1,6 @@
-"""What a training does: learning, scores, averaged weights, groups, frozen backbones, failures that are named."""
+"""What a training does: learning, scores, averaged weights, groups, frozen backbones, failures that
+are named.
+"""
 
 from __future__ import annotations
 
@@ -65,25 +67,34 @@ def test_it_learns_and_leaves_the_scored_weights(digits: data.Dataset) -> None:
 
 
 def test_slow_statistics_of_norms_follow_a_brief_training(digits: data.Dataset) -> None:
-    """MnasNet's BatchNorm takes thousands of steps to know its data: it would be scored by its first values."""
+    """MnasNet's BatchNorm takes thousands of steps to know its data: it would be scored by its
+    first values.
+    """
     usual, slow = network(), network()
     for norm in (slow[1], slow[4]):
         norm.momentum = 0.0003
     scores = [fit(digits, model, rungs=[2])[0].metrics for model in (usual, slow)]
     assert scores[0] == scores[1]
-    assert [norm.momentum for norm in (slow[1], slow[4])] == [0.0003, 0.0003], "afterwards the network is the user's"
+    assert [norm.momentum for norm in (slow[1], slow[4])] == [
+        0.0003,
+        0.0003,
+    ], "afterwards the network is the user's"
 
 
 def test_a_score_is_what_a_plain_loop_computes(digits: data.Dataset) -> None:
     model = network()
     model(torch.randn(64, 1, 8, 8))  # statistics other than the initial ones
-    score = training.Trainer(exact(batch_size=50), digits, device="cpu").score(model, digits.validation)
+    score = training.Trainer(exact(batch_size=50), digits, device="cpu").score(
+        model, digits.validation
+    )
     x = (digits.validation.first(449).float() / 255 - digits.train.mean[0]) / digits.train.std[0]
     with torch.no_grad():
         logits = model.eval()(x)
     right = (logits.argmax(1) == digits.validation.labels).numpy()
     assert score.metrics["accuracy"] == pytest.approx(right.mean())
-    assert score.metrics["loss"] == pytest.approx(cross_entropy(logits, digits.validation.labels).item(), rel=1e-5)
+    assert score.metrics["loss"] == pytest.approx(
+        cross_entropy(logits, digits.validation.labels).item(), rel=1e-5
+    )
     assert score.examples == 449
     unpacked = np.unpackbits(np.frombuffer(score.correct, np.uint8), count=449).astype(bool)
     assert np.array_equal(unpacked, right)
@@ -92,9 +103,15 @@ def test_a_score_is_what_a_plain_loop_computes(digits: data.Dataset) -> None:
 
 def test_the_caller_decides_at_each_rung_and_hears_between_batches(digits: data.Dataset) -> None:
     told, calls = [], []
-    trainer = training.Trainer(exact(batch_size=64), digits, device="cpu", batch_hook=lambda: calls.append(1))
+    trainer = training.Trainer(
+        exact(batch_size=64), digits, device="cpu", batch_hook=lambda: calls.append(1)
+    )
     scores = trainer.fit(
-        network(), seed=0, rungs=[1, 2, 3], learning_rate=0.1, on_rung=lambda s: told.append(s.epochs) or len(told) < 2
+        network(),
+        seed=0,
+        rungs=[1, 2, 3],
+        learning_rate=0.1,
+        on_rung=lambda s: told.append(s.epochs) or len(told) < 2,
     )
     assert told == [s.epochs for s in scores] == [1, 2]
     assert len(calls) >= 2 * digits.train.steps(64)
@@ -111,7 +128,9 @@ def test_a_frozen_backbone_keeps_its_weights_and_statistics_and_the_caller_his_r
     torch.manual_seed(9)
     fit(digits, model, attention_parameters=attention, backbone_factor=0.0)
     assert torch.equal(torch.rand(3), expected)
-    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    changed = {
+        name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])
+    }
     assert changed == attention | {"4.running_mean", "4.running_var", "4.num_batches_tracked"}
     assert all(p.requires_grad for p in model.parameters())
 
@@ -120,17 +139,28 @@ def test_groups_carry_their_rates_and_decays() -> None:
     model = network()
     section = exact(optimizer="AdamW", attention_learning_rate=3.0, weight_decay=0.01)
     names = {id(p): name for name, p in model.named_parameters()}
-    groups = training.parameters.make_optimizer(model, section, {"3.weight", "4.bias"}, 0.5).param_groups
+    groups = training.parameters.make_optimizer(
+        model, section, {"3.weight", "4.bias"}, 0.5
+    ).param_groups
     found = {names[id(p)]: (g["factor"], g["weight_decay"]) for g in groups for p in g["params"]}
-    spared = dict.fromkeys(("1.weight", "1.bias", "4.weight", "7.bias"), (0.5, 0.0)) | {"4.bias": (3.0, 0.0)}
-    assert found == spared | {"0.weight": (0.5, 0.01), "3.weight": (3.0, 0.01), "7.weight": (0.5, 0.01)}
+    spared = dict.fromkeys(("1.weight", "1.bias", "4.weight", "7.bias"), (0.5, 0.0)) | {
+        "4.bias": (3.0, 0.0)
+    }
+    assert found == spared | {
+        "0.weight": (0.5, 0.01),
+        "3.weight": (3.0, 0.01),
+        "7.weight": (0.5, 0.01),
+    }
 
 
 def test_the_first_step_is_plain_nesterov_sgd(digits: data.Dataset) -> None:
     model, reference = network(), network()
     count = len(digits.train)
     section = exact(
-        batch_size=count, weight_decay=0.0, ema=0.0, optimizer_arguments={"momentum": 0.9, "nesterov": True}
+        batch_size=count,
+        weight_decay=0.0,
+        ema=0.0,
+        optimizer_arguments={"momentum": 0.9, "nesterov": True},
     )
     fit(digits, model, section, learning_rate=0.01)
     x, y = next(digits.train.epoch(count, seed=0, epoch=0, augment=[]))
@@ -142,7 +172,9 @@ def test_the_first_step_is_plain_nesterov_sgd(digits: data.Dataset) -> None:
 
 def test_clipping_bounds_the_step(digits: data.Dataset) -> None:
     count = len(digits.train)
-    section = exact(batch_size=count, weight_decay=0.0, ema=0.0, optimizer_arguments={}, clip_norm=1e-3)
+    section = exact(
+        batch_size=count, weight_decay=0.0, ema=0.0, optimizer_arguments={}, clip_norm=1e-3
+    )
     model = network()
     before = torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
     fit(digits, model, section, learning_rate=1.0)
@@ -175,7 +207,9 @@ def test_an_epoch_keeps_the_same_share_in_however_many_steps(steps: int) -> None
     run = Run(model, exact(ema=0.98), "identity", steps=steps, **options)
     with torch.no_grad():
         start = model.weight.clone()
-        model.weight.add_(1.0)  # and stays: the average comes nearer by the same share in each epoch
+        model.weight.add_(
+            1.0
+        )  # and stays: the average comes nearer by the same share in each epoch
     for _ in range(steps):
         run.count_batch()
     torch.testing.assert_close(run.average.state()["weight"], start + 1 - 0.98**100)
@@ -193,7 +227,9 @@ def test_a_cycle_rises_and_falls_between_zero_and_one(steps: int) -> None:
 
 
 def test_a_diverging_loss_is_named_with_the_way_out(digits: data.Dataset) -> None:
-    with pytest.raises(errors.TrainingError, match=r"became (nan|inf) in epoch 1 .*lower training\.learning_rate"):
+    with pytest.raises(
+        errors.TrainingError, match=r"became (nan|inf) in epoch 1 .*lower training\.learning_rate"
+    ):
         fit(digits, network(), exact(batch_size=64, optimizer_arguments={}), learning_rate=1e30)
     model = network()
     with torch.no_grad():
@@ -213,12 +249,16 @@ def test_an_output_of_another_shape_is_named(digits: data.Dataset, wrong: str) -
             y = self.inner(x.flatten(1))
             return y if wrong == "classes" else (y, y)
 
-    with pytest.raises(errors.TrainingError, match=r"returns (\(60, 12\)|tuple) for 60 images, .*\(60, 10\)"):
+    with pytest.raises(
+        errors.TrainingError, match=r"returns (\(60, 12\)|tuple) for 60 images, .*\(60, 10\)"
+    ):
         fit(digits, Wrong())
 
 
 def test_batches_in_parts_add_up_to_the_same_gradient(digits: data.Dataset) -> None:
-    """Without batch statistics the parts are the whole, label smoothing and mixup included: halves where memory is short, `accumulate`."""
+    """Without batch statistics the parts are the whole, label smoothing and mixup included: halves
+    where memory is short, `accumulate`.
+    """
 
     class Hungry(nn.Module):
         def __init__(self, most: int) -> None:
@@ -236,7 +276,10 @@ def test_batches_in_parts_add_up_to_the_same_gradient(digits: data.Dataset) -> N
     section = exact(batch_size=60, loss=smooth, augment=[recipe.Augment(name="mixup", alpha=0.4)])
     parts = section.model_copy(update={"batch_size": 20, "accumulate": 3})
     whole, halved, added = Hungry(60), Hungry(31), Hungry(20)
-    scores = [fit(digits, model, how)[0] for model, how in ((whole, section), (halved, section), (added, parts))]
+    scores = [
+        fit(digits, model, how)[0]
+        for model, how in ((whole, section), (halved, section), (added, parts))
+    ]
     for score, model in zip(scores[1:], (halved, added), strict=True):
         assert scores[0].metrics == pytest.approx(score.metrics, rel=1e-5)
         torch.testing.assert_close(whole.inner[1].weight, model.inner[1].weight)
@@ -246,8 +289,14 @@ def test_batches_in_parts_add_up_to_the_same_gradient(digits: data.Dataset) -> N
 
 def test_a_network_learns_by_any_loss(digits: data.Dataset) -> None:
     plain, same, binary = (
-        fit(digits, network(), exact(batch_size=64, loss=loss), rungs=[2], learning_rate=rate)[0].metrics
-        for loss, rate in ((None, 0.1), ("CrossEntropyLoss", 0.1), ({"name": "BCEWithLogitsLoss"}, 0.5))
+        fit(digits, network(), exact(batch_size=64, loss=loss), rungs=[2], learning_rate=rate)[
+            0
+        ].metrics
+        for loss, rate in (
+            (None, 0.1),
+            ("CrossEntropyLoss", 0.1),
+            ({"name": "BCEWithLogitsLoss"}, 0.5),
+        )
     )
     assert same == pytest.approx(plain, rel=1e-4)
     assert binary["accuracy"] > 0.9
@@ -259,12 +308,18 @@ def test_a_network_learns_by_any_loss(digits: data.Dataset) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
-def test_strided_convolutions_of_few_channels_are_trained(digits: data.Dataset, precision: str) -> None:
-    """oneDNN's gradient of such a convolution, in channels-last order, ends the process (its issue 6035)."""
+def test_strided_convolutions_of_few_channels_are_trained(
+    digits: data.Dataset, precision: str
+) -> None:
+    """oneDNN's gradient of such a convolution, in channels-last order, ends the process (its issue
+    6035).
+    """
     torch.manual_seed(0)
     narrow = nn.Conv2d(3, 48, 1, stride=2)
     wide = nn.Sequential(nn.Upsample(128), nn.Conv2d(1, 3, 3, padding=1))
-    model = nn.Sequential(wide, narrow, nn.ReLU(), nn.MaxPool2d(16), nn.Flatten(), nn.Linear(48 * 16, 10))
+    model = nn.Sequential(
+        wide, narrow, nn.ReLU(), nn.MaxPool2d(16), nn.Flatten(), nn.Linear(48 * 16, 10)
+    )
     score = fit(digits, model, exact(batch_size=8, precision=precision), learning_rate=0.02)[0]
     assert score.metrics["accuracy"] > 0.5
 
@@ -278,9 +333,20 @@ def test_bfloat16_learns_too(digits: data.Dataset) -> None:
 
 
 def test_bfloat16_is_judged_by_the_kind_of_convolutions() -> None:
-    """CPUs with fast bfloat16 may compute small depthwise convolutions in it at a third of the speed."""
-    mobile = {"torchvision:mobilenet_v3_small": True, "torchvision:convnext_tiny": False, "resnet8": False}
+    """CPUs with fast bfloat16 may compute small depthwise convolutions in it at a third of the
+    speed.
+    """
+    mobile = {
+        "torchvision:mobilenet_v3_small": True,
+        "torchvision:convnext_tiny": False,
+        "resnet8": False,
+    }
     for name, expected in mobile.items():
-        assert training.stepping.has_depthwise(backbones.create(name, input_shape=(3, 32, 32), classes=10)) is expected
+        assert (
+            training.stepping.has_depthwise(
+                backbones.create(name, input_shape=(3, 32, 32), classes=10)
+            )
+            is expected
+        )
     with torch.inference_mode():  # a report asks where gradients are off
         assert isinstance(training.stepping.convolves_faster(torch.bfloat16, depthwise=True), bool)

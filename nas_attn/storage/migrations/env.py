@@ -1,4 +1,6 @@
-"""Alembic's entry: runs the revisions on the connection that `schema.prepare` hands over, inside its transaction."""
+"""Alembic's entry: runs the revisions on the connection that `schema.prepare` hands over, inside
+its transaction.
+"""
 
 from alembic import context
 

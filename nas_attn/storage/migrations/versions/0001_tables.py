@@ -1,4 +1,6 @@
-"""The first schema: the tables of `storage.tables`. Before a second revision, write them out here as they are then."""
+"""The first schema: the tables of `storage.tables`. Before a second revision, write them out here
+as they are then.
+"""
 
 from alembic import op
 
