@@ -26,7 +26,8 @@ from nas_attn.attention.row import Init, hidden_width
 
 class SqueezeExcitation(nn.Module):
     """`y = x·s(W2 relu(W1 mean(x)))`, the mean over H and W, h = max(1, C // reduction).
-    Start: `identity` zeroes W2 and uses 2s."""
+    Start: `identity` zeroes W2 and uses 2s.
+    """
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class EffectiveSqueezeExcitation(nn.Module):
 class ConcurrentSqueezeExcitation(nn.Module):
     """`y = max(x·s(W2 relu(W1 mean(x))), x·s(conv1x1(x)))`, or the sum of the two.
     Start: `identity` zeroes the last layer of each gate; `max` uses 2s, for `sum` ½ + ½ is 1
-        already.
+    already.
     """
 
     def __init__(
@@ -103,7 +104,8 @@ class ConcurrentSqueezeExcitation(nn.Module):
 
 class EfficientChannel(nn.Module):
     """`y = x·s(conv_k(mean(x)))`, the mean over H and W, the convolution over the channels.
-    Start: `identity` zeroes the convolution and uses 2s."""
+    Start: `identity` zeroes the convolution and uses 2s.
+    """
 
     def __init__(
         self,
@@ -181,7 +183,7 @@ class MixedLocalChannel(nn.Module):
 class StyleRecalibration(nn.Module):
     """`y = x·s(BN(w_c·[mean(x), std(x)]))`, over H and W; a map of one pixel has variance 0.
     Start: `paper` starts w at zero; `identity` draws it, zeroes the normalisation's affine and uses
-        2s.
+    2s.
     """
 
     def __init__(self, channels: int, *, init: Init = "paper") -> None:
@@ -206,7 +208,8 @@ class StyleRecalibration(nn.Module):
 
 class NormalizationAttention(nn.Module):
     """`y = x·s(w·BN(x))`, `w = |gamma| / sum |gamma|`; all gammas zero: w = 0.
-    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0."""
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+    """
 
     def __init__(self, channels: int, *, detach: bool = False, init: Init = "paper") -> None:
         super().__init__()
@@ -225,7 +228,8 @@ class NormalizationAttention(nn.Module):
 
 class GatedChannel(nn.Module):
     """`y = x·(1 + tanh(γ·ŝ + β))`, `s_c = α_c·‖x_c‖`, `ŝ = s / rms(s)` over the channels.
-    Start: both are the same: γ = β = 0 is the identity."""
+    Start: both are the same: γ = β = 0 is the identity.
+    """
 
     def __init__(
         self, channels: int, *, norm: Literal["l2", "l1"] = "l2", init: Init = "paper"
@@ -251,8 +255,7 @@ class GlobalContext(nn.Module):
     """`y = x + W2 relu(LN(W1 c))`, `c = Σ softmax(conv x)·x` over the pixels; or `y = x·s(…)`; or
     `y = x·s(…) + …`.
     Start: W2 starts at zero in all, as in the authors' code: `add` is the identity; `identity` uses
-        2s where it
-    multiplies.
+    2s where it multiplies.
     """
 
     def __init__(
@@ -333,8 +336,7 @@ class GatherExcite(nn.Module):
     (`mlp`; of means without the first ReLU). `height` and `width` are those of the map for which a
     convolution over the whole of it is made.
     Start: `identity` zeroes the last layer and uses 2s; of bare means it blends, `x + a·(y - x)`
-        with one learned
-    scalar a, at first 0.
+    with one learned scalar a, at first 0.
     """
 
     def __init__(

@@ -184,8 +184,8 @@ class ChannelPrior(nn.Module):
     takes gelu(Wx) in the place of x and gives Wy, with the one W, as the authors' code does. Ties
     of the maximum share the gradient.
     Start: `identity` zeroes the MLP's last layer, with 2s for `sum` (½ + ½ is 1 already), and
-        starts W at weight 0 and
-    bias 1; `projected` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+    starts W at weight 0 and bias 1; `projected` blends: `x + a·(y - x)` with one learned scalar a,
+    at first 0.
     """
 
     def __init__(
@@ -262,7 +262,8 @@ class ResidualConvolution(nn.Module):
 
 class PointwiseConvolution(ResidualConvolution):
     """`y = x + BN(conv1x1(relu(x)))`: one more layer, which mixes the channels of each pixel.
-    Start: `identity` zeroes the normalisation's affine."""
+    Start: `identity` zeroes the normalisation's affine.
+    """
 
     def __init__(self, channels: int, *, init: Init = "paper") -> None:
         super().__init__(nn.Conv2d(channels, channels, 1, bias=False), init)
@@ -270,7 +271,8 @@ class PointwiseConvolution(ResidualConvolution):
 
 class DepthwiseConvolution(ResidualConvolution):
     """`y = x + BN(conv_k(relu(x)))`: one more layer, which mixes the k x k pixels of each channel.
-    Start: `identity` zeroes the normalisation's affine."""
+    Start: `identity` zeroes the normalisation's affine.
+    """
 
     def __init__(self, channels: int, *, kernel_size: int = 3, init: Init = "paper") -> None:
         reach = kernel_size // 2
@@ -282,7 +284,8 @@ class DepthwiseConvolution(ResidualConvolution):
 
 class CoordinateAttention(nn.Module):
     """`y = x·s(F_h(f_h))·s(F_w(f_w))`, `[f_h; f_w] = hswish(BN(F([mean_W x; mean_H x])))`.
-    Start: `identity` zeroes F_h and F_w and uses 2s in both directions."""
+    Start: `identity` zeroes F_h and F_w and uses 2s in both directions.
+    """
 
     def __init__(
         self, channels: int, *, reduction: int = 32, min_hidden: int = 8, init: Init = "paper"

@@ -17,7 +17,8 @@ from nas_attn.attention.row import Init
 
 class ScaledDotProduct(nn.Module):
     """`y = x + W_o·softmax(QKᵀ/√h)V` with one head of width h, Q, K, V 1x1 convolutions of x.
-    Start: `identity` zeroes W_o."""
+    Start: `identity` zeroes W_o.
+    """
 
     def __init__(
         self, channels: int, *, reduction: int = 2, downsample: int = 1, init: Init = "paper"
@@ -48,7 +49,7 @@ class MultiHead(nn.Module):
     `width` and interpolated to others. Without `residual` there is neither W_o nor the sum:
     BoTNet's attention stands in a convolution's place.
     Start: `identity` zeroes W_o; without `residual` it blends: `x + a·(y - x)` with one learned
-        scalar a, at first 0.
+    scalar a, at first 0.
     """
 
     def __init__(

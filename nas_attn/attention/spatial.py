@@ -31,7 +31,7 @@ class BottleneckAttention(nn.Module):
     Each branch ends in a batch normalisation (`sum`); the authors' code has none and multiplies the
     two (`product`).
     Start: `identity` zeroes the last layers (`product`: of the spatial branch) and uses `y =
-        x·2s(…)`.
+    x·2s(…)`.
     """
 
     def __init__(
@@ -148,7 +148,8 @@ class ChannelGate(nn.Module):
 
 class ConvolutionalBlockAttention(nn.Module):
     """`u = x·s(MLP(mean x) + MLP(max x))`, then `y = u·s(BN(conv_k([max_C u; mean_C u])))`.
-    Start: `identity` zeroes the last layer of each gate and uses 2s."""
+    Start: `identity` zeroes the last layer of each gate and uses 2s.
+    """
 
     def __init__(
         self,
@@ -178,7 +179,7 @@ class ConvolutionalBlockAttention(nn.Module):
 class GlobalAttention(nn.Module):
     """`u = x·s(W2 relu(W1 x))` at every pixel, then `y = u·s(BN(conv7(relu(BN(conv7(u))))))`.
     Start: `identity` zeroes the last layer of each gate and uses 2s (a channel gate without sigmoid
-        starts at 1).
+    starts at 1).
     """
 
     def __init__(
@@ -224,7 +225,8 @@ class SimAM(nn.Module):
     """`y = x·s(d / (4(v + λ)) + ½)`, `d = (x - mean(x))²`, `v = sum(d) / (HW - 1)`, over H and W.
 
     A map of one pixel has d = v = 0, so its gate is s(½).
-    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0."""
+    Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
+    """
 
     def __init__(
         self, channels: int, *, e_lambda: float = 1e-4, unbiased: bool = True, init: Init = "paper"
@@ -315,8 +317,7 @@ class ShuffleAttention(nn.Module):
     groups share all of it. The halves of an odd group are unequal, v has one channel more; an odd C
     is interleaved from its larger half.
     Start: `paper` starts at w = 0, b = 1; `identity` at w = b = 0 with 2s, and deals the channels
-        out beforehand, so
-    that the mixing brings each back to its place.
+    out beforehand, so that the mixing brings each back to its place.
     """
 
     def __init__(self, channels: int, *, groups: int = 64, init: Init = "paper") -> None:
@@ -460,9 +461,8 @@ class PolarizedSelfAttention(nn.Module):
     the sequential one of `W_v' x`; a_c has no LN, in the sequential layout `W2 relu(LN(W1 ·))` in
     the place of W_z.
     Start: `identity` zeroes the last layer of each gate, with 2s where the layout is `sequential`
-        (½ + ½ is 1 already);
-    the parallel code's a_s cannot be: there it blends, `x + a·(y - x)` with one scalar a, at first
-    0.
+    (½ + ½ is 1 already); the parallel code's a_s cannot be: there it blends, `x + a·(y - x)` with
+    one scalar a, at first 0.
     """
 
     def __init__(
