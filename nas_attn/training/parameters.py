@@ -185,7 +185,8 @@ def _optimizer(
     arguments = (
         USUAL.get(name, {}) if section.optimizer_arguments is None else section.optimizer_arguments
     )
-    fused = {"fused": True} if name in FUSED and "foreach" not in arguments else {}
+    device = groups[0]["params"][0].device
+    fused = {"fused": True} if fused_on(name, device) and "foreach" not in arguments else {}
     try:
         optimizer = make(groups, **{"lr": rate, **fused, **arguments})
     except (TypeError, ValueError, RuntimeError) as error:
@@ -200,12 +201,14 @@ USUAL: Mapping[str, Mapping[str, Any]] = {
     "SGD": {"momentum": 0.9, "nesterov": True},
     "AdamW": {"betas": (0.9, 0.99)},
 }
-FUSED = (
-    "SGD",
-    "AdamW",
-    "Adam",
-    "Adagrad",
-)  # Of torch, with one kernel for all parameters, which can be recorded
+# Of torch, with one kernel for all parameters
+FUSED = ("SGD", "AdamW", "Adam", "Adagrad")
+NOT_FUSED_ON_CUDA = ("Adagrad",)  # torch 2.11 refuses it there at the first step
+
+
+def fused_on(optimizer: str, device: torch.device) -> bool:
+    """Whether torch has one kernel for all parameters for the optimizer of this name."""
+    return optimizer in FUSED and not (device.type == "cuda" and optimizer in NOT_FUSED_ON_CUDA)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from torch.nn.functional import conv2d
 from nas_attn.errors import NasAttnWarning, RecipeError, TrainingError, first_line
 from nas_attn.processes import cores
 from nas_attn.recipe import TrainingSection
-from nas_attn.training.parameters import FUSED
+from nas_attn.training.parameters import fused_on
 
 GAIN = 0.9  # more threads, or a lower precision, pay if steps take less than this share of the time
 ROUNDS = 3  # timed steps with more and with fewer threads, in turns, after a warm-up step each
@@ -197,7 +197,8 @@ def execution_on(section: TrainingSection, device: torch.device, steps: int = LO
         RecipeError: `cuda-graph` without CUDA.
     """
     if section.execution == "auto":
-        recorded = device.type == "cuda" and steps >= LONG and section.optimizer in FUSED
+        on_gpu = device.type == "cuda"
+        recorded = on_gpu and steps >= LONG and fused_on(section.optimizer, device)
         return "cuda-graph" if recorded else "eager"
     if section.execution == "cuda-graph" and device.type != "cuda":
         raise RecipeError(
