@@ -14,7 +14,7 @@ from torch.optim import adagrad
 
 from nas_attn.recipe import TrainingSection
 from nas_attn.training.parameters import make_optimizer
-from nas_attn.training.stepping import execution_on
+from nas_attn.training.stepping import execution_on, out_of_memory
 
 CUDA = torch.device("cuda")
 
@@ -35,3 +35,17 @@ def test_adagrad_steps_on_cuda_where_torch_has_no_fused_kernel_for_it(
     # its count of steps is on the host: a recorded step would never count on
     assert execution_on(section, CUDA) == "eager"
     assert execution_on(TrainingSection(optimizer="AdamW"), CUDA) == "cuda-graph"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    ],
+)
+def test_a_library_of_cuda_that_gets_no_memory_counts_as_out_of_memory(said: str) -> None:
+    assert out_of_memory(RuntimeError(said))
+    assert not out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
