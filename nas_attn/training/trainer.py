@@ -13,7 +13,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
 
@@ -302,14 +302,19 @@ class Trainer:
 
 @cache
 def computes_bfloat16(device: torch.device, *, depthwise: bool = False) -> bool:
-    """Whether bfloat16 is faster than float32: on CUDA, and on a CPU with instructions for it where
-    a convolution is, and for networks with `depthwise` convolutions such a one, too.
+    """Whether bfloat16 is faster than float32: on a GPU that computes in it (a T4 or V100 only
+    imitates it, slowly), and on a CPU with instructions for it where a convolution is, and for
+    networks with `depthwise` convolutions such a one, too.
 
     The instructions do not decide: an Intel Xeon without matrix units has them, and is slower; an
     AMD EPYC is faster, but not in depthwise convolutions (docs/benchmarks/evaluation.md).
     """
+    if device.type == "cuda":
+        current = nullcontext() if device.index is None else torch.cuda.device(device)
+        with current:
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
-        return device.type == "cuda"
+        return False
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     able = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
     kinds = (False, True) if depthwise else (False,)

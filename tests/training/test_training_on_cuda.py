@@ -5,6 +5,7 @@ answers about a GPU replaced.
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch.optim import adagrad
 from nas_attn.recipe import TrainingSection
 from nas_attn.training.parameters import make_optimizer
 from nas_attn.training.stepping import execution_on, out_of_memory
+from nas_attn.training.trainer import computes_bfloat16
 
 CUDA = torch.device("cuda")
 
@@ -49,3 +51,16 @@ def test_adagrad_steps_on_cuda_where_torch_has_no_fused_kernel_for_it(
 def test_a_library_of_cuda_that_gets_no_memory_counts_as_out_of_memory(said: str) -> None:
     assert out_of_memory(RuntimeError(said))
     assert not out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+
+
+@pytest.mark.parametrize(("major", "computes"), [(7, False), (8, True), (9, True)])
+def test_bfloat16_is_chosen_only_on_a_gpu_that_computes_in_it(
+    major: int, computes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A V100 and a T4 have compute capability 7."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=major)
+    )
+    assert computes_bfloat16.__wrapped__(CUDA) == computes  # each GPU is asked once
