@@ -242,7 +242,8 @@ class SimAM(nn.Module):
         d_NCHW = (x_NCHW - x_NCHW.mean((2, 3), keepdim=True)).square()
         v_NC11 = d_NCHW.sum((2, 3), keepdim=True) / count
         y_NCHW = x_NCHW * torch.sigmoid(d_NCHW / (4 * (v_NC11 + self.e_lambda)) + 0.5)
-        return blend(x_NCHW, y_NCHW, self.blend)
+        # CUDA's autocast sums in float32
+        return blend(x_NCHW, y_NCHW.to(x_NCHW.dtype), self.blend)
 
 
 class SpatialGroupEnhance(nn.Module):

@@ -16,6 +16,7 @@ from attention_in_numpy import REFERENCES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 from nas_attn import attention
@@ -263,3 +264,18 @@ def test_a_global_kernel_of_gather_excite_serves_maps_of_other_sizes(
     torch.testing.assert_close(
         module(other), module(x)[:, :, :1, :1].expand_as(other), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_simam_keeps_the_dtype_of_its_image_under_cudas_autocast(
+    init: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32, it would double the memory and the time of all layers up to the next
+    convolution.
+    """
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **options: True)
+    module = catalogue.create("simam", 8, height=4, width=4, init=init)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.autocast("cuda", torch.bfloat16):
+        x = torch.zeros(2, 8, 4, 4, device="cuda", dtype=torch.bfloat16)
+        assert module.to("cuda")(x).dtype == torch.bfloat16
