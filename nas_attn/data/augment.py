@@ -317,10 +317,12 @@ def mixed(
 @contextmanager
 def seeded(seed: tuple[int, ...]) -> Iterator[None]:
     """Inside, the generators of torch, NumPy and Python start from a seed; afterwards they are as
-    before.
+    before. Those of GPUs are among torch's, in a process that uses one.
     """
+    uses_gpus: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpus = range(torch.cuda.device_count()) if uses_gpus else ()
     before, python = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=gpus, device_type="cuda"):
         _seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         try:
             yield

@@ -1,0 +1,34 @@
+"""Random numbers of augmentation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nas_attn.data.augment import seeded
+
+
+def test_the_generators_of_gpus_are_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise dropout on a GPU would draw the same mask after each batch with the same seed."""
+    seeds = {0: 3, 1: 5}
+
+    def seed_all(seed: int) -> None:
+        seeds.update(dict.fromkeys(seeds, seed))
+
+    def restore(state: torch.Tensor, device: int) -> None:
+        seeds[device] = int(state)
+
+    for name, stand_in in {
+        "is_initialized": lambda: True,
+        "_is_in_bad_fork": lambda: False,
+        "device_count": lambda: len(seeds),
+        "manual_seed_all": seed_all,
+        "get_rng_state": lambda device: torch.tensor(seeds[device]),
+        "set_rng_state": restore,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+
+    with seeded((1, 2)):
+        inside = dict(seeds)
+    assert inside[0] == inside[1] not in (3, 5)
+    assert seeds == {0: 3, 1: 5}
