@@ -13,6 +13,7 @@ from types import ModuleType
 
 import hypothesis
 import pytest
+from stubbed_cuda import StubbedCuda, installed
 
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -30,6 +31,40 @@ def load_script(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def gpu_is_there() -> bool:
+    """Whether torch has a CUDA device, before any test hides it."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True)
+def gpu_for_those_that_ask(
+    request: pytest.FixtureRequest, gpu_is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests marked `gpu` are skipped without a GPU. All others see none, nor do their processes, so
+    that they do the same on every machine.
+    """
+    if request.node.get_closest_marker("gpu") is not None:
+        if not gpu_is_there:
+            pytest.skip("needs a CUDA GPU; torch sees none here")
+        return
+    if gpu_is_there:
+        import torch
+
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+
+@pytest.fixture
+def stub() -> Iterator[StubbedCuda]:
+    """`torch.cuda` over CPU tensors, as in torch 2.11."""
+    with installed() as cuda:
+        yield cuda
 
 
 @pytest.fixture(scope="session")

@@ -284,13 +284,12 @@ def test_a_network_that_does_not_run_is_named() -> None:
         session(section(), broken=nn.Conv2d(5, 5, 1))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_missing_device_is_one_sentence() -> None:
     with pytest.raises(MeasurementError, match=r"CUDA.*'cpu'"):
         session(section(device="cuda"), a=network(2))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 @pytest.mark.parametrize("settings", [{}, {"mode": "cuda-graph"}, {"dtype": "bfloat16"}])
 def test_cuda_events_time_the_device(settings: dict[str, object]) -> None:
     found = session(

@@ -332,7 +332,7 @@ def test_no_server_where_no_gpu_is_shared_or_the_user_has_one(
     assert not control.exists()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 def test_a_worker_keeps_to_its_share_of_the_memory() -> None:
     device = torch.device("cuda:0")
     total = torch.cuda.get_device_properties(device).total_memory
