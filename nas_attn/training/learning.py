@@ -238,6 +238,7 @@ class ClassOfPixel(Learnt):
 class _Pixels(Tally):
     def __init__(self, classes: int) -> None:
         self._classes = classes
+        # of each pair of classes, the true one first, and at the end pixels that do not count
         self._counts: Tensor | None = None
         self._shares: list[Tensor] = []  # of each image's pixels that are right
 
@@ -247,8 +248,10 @@ class _Pixels(Tally):
             counted, y * self._classes + found, self._classes**2
         )  # indexing would wait for the device
         self._shares.append(((found == y) & counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1))
-        counts = torch.bincount(place.flatten(), minlength=self._classes**2 + 1)
-        self._counts = counts if self._counts is None else self._counts + counts
+        if self._counts is None:
+            self._counts = place.new_zeros(self._classes**2 + 1)
+        # bincount would wait for the device, to see the largest value
+        self._counts.scatter_add_(0, place.flatten(), place.new_ones(()).expand(place.numel()))
 
     def metrics(self, loss: float) -> dict[str, float]:
         assert self._counts is not None  # no split is empty
