@@ -129,7 +129,14 @@ def run(
         show_answer(out, now, opened.url)
         out.print()
         show_front(out, now)
-        show_next(out, now, storage=opened.url, report=path, ended=ended)
+        show_next(
+            out,
+            now,
+            storage=opened.url,
+            artifacts=opened.local_artifacts,
+            report=path,
+            ended=ended,
+        )
     if unwritten is not None:
         raise unwritten
     if ended == "stopped":

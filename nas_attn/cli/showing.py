@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,10 +116,16 @@ def _show_snippet(out: Console, view: CandidateView | None) -> None:
 
 
 def show_next(
-    out: Console, now: Snapshot, *, storage: str, report: Path | None, ended: str
+    out: Console,
+    now: Snapshot,
+    *,
+    storage: str,
+    artifacts: Path | None,
+    report: Path | None,
+    ended: str,
 ) -> None:
     """Where everything is, and next steps: none before the search ends, no further trials in an
-    exhausted space.
+    exhausted space. `artifacts`: the study's folder of them; None if they are in a bucket.
     """
     from nas_attn.storage import shown_url
 
@@ -129,7 +136,8 @@ def show_next(
     out.print(f"Database  {shown_url(storage)}", markup=False)
     if ended in ("stopped", "time"):
         return
-    lines = [f"optuna-dashboard {shown_url(storage)}"]
+    folder = "" if artifacts is None else f" --artifact-dir {shlex.quote(str(artifacts))}"
+    lines = [f"optuna-dashboard {shown_url(storage)}{folder}"]
     if now.recommendation is not None and not now.validations:
         lines.insert(0, f"{Step('validate', now.study, look=True)}{at}")
     if ended != "exhausted":

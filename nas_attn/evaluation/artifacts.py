@@ -171,6 +171,11 @@ def mark(store: StudyStore) -> str:
     return hashlib.sha256(f"{store.name}\n{store.created_at!r}".encode()).hexdigest()[:12]
 
 
+def sheet_name(store: StudyStore) -> str:
+    """The name of the artifact with the answer's table: one for each study."""
+    return f"{mark(store)}-{hashlib.sha256(b'answer').hexdigest()[:32]}"
+
+
 def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> tuple[str, str]:
     """Stores bytes of a study; returns their new name and SHA-256. Raises CheckpointError: disk
     full, folder gone.

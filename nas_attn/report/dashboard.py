@@ -1,22 +1,24 @@
-"""Writes notes and plots for optuna-dashboard into the study's database."""
+"""What optuna-dashboard shows of a study: notes, plots, the answer. All of it is kept with the
+study itself.
+"""
 
 from __future__ import annotations
 
-import warnings
+import csv
+import io
+import json
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from nas_attn.analysis import units
 from nas_attn.analysis.choosing import answer
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.recipe import lower_is_better, objective_name
+from nas_attn.recipe import objective_name
 from nas_attn.report import words
 from nas_attn.report.figures import all_figures
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
 
 
 BELOW = "*nas_attn updates this note. Text below this line stays.*"
@@ -32,14 +34,20 @@ _TITLES = {
 }
 """Beginning of a plot's name -> title; the first that fits."""
 _MOST_ROWS = 40  # Rows of the study note's table at most
+ATTRIBUTE = "nas_attn:"  # Begins the names of our user attributes of a study
+SHEET = "answer.csv"  # The name of the answer's table among the study's artifacts
 
 
 def publish(
     storage: BaseStorage, study: int, identity: Callable[[int], int], snapshot: Snapshot
 ) -> None:
-    """Updates notes and plots; several workers may do so at once. `identity`: a trial's number ->
-    its id in Optuna's storage.
+    """Updates notes, plots and the study's user attributes; several workers may do so at once.
+    `identity`: a trial's number -> its id in Optuna's storage.
     """
+    attributes = storage.get_study_user_attrs(study)
+    for name, fact in _user_attributes(snapshot).items():
+        if name not in attributes or attributes[name] != fact:
+            storage.set_study_user_attr(study, name, fact)
     views = [(view, identity(view.trial)) for view in snapshot.candidates]
     for _ in range(_ROUNDS):
         known = storage.get_study_system_attrs(study)
@@ -53,6 +61,21 @@ def publish(
             return
         for key, value in changed.items():
             storage.set_study_system_attr(study, key, value)
+
+
+def link_sheet(storage: BaseStorage, study: int, artifact: str) -> None:
+    """Lists the answer's table among the study's artifacts, as `optuna.artifacts.upload_artifact`
+    does. Linking the same artifact again changes nothing.
+    """
+    link = {
+        "artifact_id": artifact,
+        "filename": SHEET,
+        "mimetype": "text/csv",
+        "encoding": None,
+    }
+    key, text = f"artifacts:{artifact}", json.dumps(link)
+    if storage.get_study_system_attrs(study).get(key) != text:
+        storage.set_study_system_attr(study, key, text)
 
 
 def note(view: CandidateView, snapshot: Snapshot) -> str:
@@ -94,8 +117,8 @@ def study_note(snapshot: Snapshot) -> str:
         lines.append(_front(snapshot))
     lines.append(
         "The Pareto plot here shows the values told to Optuna when a trial ended. The front above"
-        " also uses the seeds and the latency sessions that came later; after the search, the"
-        f" Pareto plot of the study {snapshot.study}{SUFFIX} shows it."
+        " also uses the seeds and the latency sessions that came later. The plot 'Front and"
+        f" baselines' shows it; after the search, the artifact {SHEET} is its table."
     )
     lines.append(
         "Estimates from the search on the validation images, with 95 % intervals; not a claim."
@@ -169,90 +192,50 @@ def _numbered(known: dict[str, Any], prefix: str) -> list[str]:
     return keys
 
 
-SUFFIX = "~answer"  # After the study's name; the name of a recipe cannot hold a tilde
-MOST = 100  # Most candidates shown; the front and the baselines come first
+def sheet(snapshot: Snapshot) -> str:
+    """The answer as a table in CSV: every scored candidate, the front first, in display units."""
+    scored = [view for view in snapshot.candidates if view.state == "scored"]
+    scored.sort(key=lambda view: (not view.on_front, view.baseline is None, view.trial))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    headings = [words.heading(snapshot, index) for index in range(len(snapshot.objectives))]
+    writer.writerow(["trial", "candidate", "front", *headings, "placement"])
+    for view in scored:
+        cells = [_cell(snapshot, view, index) for index in range(len(snapshot.objectives))]
+        front = "yes" if view.on_front else "no"
+        name = words.called(view, snapshot)
+        writer.writerow([view.trial, name, front, *cells, str(view.placement)])
+    return text.getvalue()
 
 
-def write_answer_study(storage: BaseStorage, now: Snapshot) -> None:
-    """Writes the Optuna study of the answer; does nothing if no candidate is scored, or nothing has
-    changed.
-    """
-    import optuna
-
-    trials, name = _trials(now), f"{now.study}{SUFFIX}"
-    if not trials:
-        return
-    with suppress(KeyError):
-        known = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
-        if [(t.params, t.values) for t in known] == [(t.params, t.values) for t in trials]:
-            return
-        optuna.delete_study(study_name=name, storage=storage)
-    with suppress(
-        optuna.exceptions.DuplicatedStudyError
-    ):  # another process writes the same at this moment
-        falls = [
-            lower_is_better(objective) and not now.compared(objective)
-            for objective in now.objectives
-        ]
-        directions: list[Literal["minimize", "maximize"]] = [
-            "minimize" if one else "maximize" for one in falls
-        ]
-        study = optuna.create_study(study_name=name, storage=storage, directions=directions)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names(
-                [words.heading(now, index) for index in range(len(now.objectives))]
-            )
-        study.add_trials(trials)
-
-
-def _trials(now: Snapshot) -> list[FrozenTrial]:
-    from optuna.distributions import BaseDistribution, CategoricalDistribution
-    from optuna.trial import create_trial
-
-    scored = [
-        (view, values)
-        for view in now.candidates
-        if view.state == "scored" and (values := _values(now, view))
-    ]
-    scored.sort(
-        key=lambda found: (not found[0].on_front, found[0].baseline is None, found[0].trial)
-    )
-    shown = scored[:MOST]
-    if not shown:
-        return []
-    columns = {
-        "candidate": [f"{words.called(view, now)} ({view.trial})" for view, _ in shown],
-        "placement": [str(view.placement) for view, _ in shown],
+def _user_attributes(snapshot: Snapshot) -> dict[str, Any]:
+    """The study's user attributes; empty while no candidate is scored."""
+    if not any(view.state == "scored" for view in snapshot.candidates):
+        return {}
+    taken = next((view for view in snapshot.candidates if view.key == snapshot.taken), None)
+    attributes: dict[str, Any] = {
+        "recommended": str(taken.placement) if taken else None,
+        "recommended_trial": taken.trial if taken else None,
+        "front_trials": [view.trial for view in snapshot.front],
     }
-    distributions: dict[str, BaseDistribution] = {
-        name: CategoricalDistribution(tuple(dict.fromkeys(texts)))
-        for name, texts in columns.items()
-    }
-    return [
-        create_trial(
-            values=values,
-            params={name: texts[i] for name, texts in columns.items()},
-            distributions=distributions,
-        )
-        for i, (_, values) in enumerate(shown)
-    ]
+    for index in range(len(snapshot.objectives)):
+        heading = words.heading(snapshot, index)
+        attributes[heading] = _number(snapshot, taken, index) if taken else None
+    return {f"{ATTRIBUTE}{name}": value for name, value in attributes.items()}
 
 
-def _values(now: Snapshot, view: CandidateView) -> list[float] | None:
-    """Gains if they are known, else values, in display units; None if one is missing."""
-    found = []
-    for objective, value in zip(now.objectives, view.values, strict=True):
-        gain = view.gains.get(objective_name(objective))
-        if now.compared(objective):
-            value = (
-                gain.mean * units.unit(objective).scale
-                if gain
-                else 0.0
-                if view.baseline == "none"
-                else None
-            )
-        if value is None:
-            return None
-        found.append(round(value, 6))
-    return found
+def _cell(snapshot: Snapshot, view: CandidateView, index: int) -> str:
+    number = _number(snapshot, view, index)
+    return "" if number is None else f"{number:.10g}"
+
+
+def _number(snapshot: Snapshot, view: CandidateView, index: int) -> float | None:
+    """A gain if it is known, else the value, in display units; None if it is missing."""
+    objective = snapshot.objectives[index]
+    if not snapshot.compared(objective):
+        value = view.values[index]
+        return None if value is None else round(value, 6)
+    gain = view.gains.get(objective_name(objective))
+    if gain is not None:
+        return round(gain.mean * units.unit(objective).scale, 6) + 0.0  # never -0.0
+    return 0.0 if view.baseline == "none" else None

@@ -29,8 +29,8 @@ from nas_attn.study.sampling import distributions
 from nas_attn.study.searching import first_baselines, plan_recipe
 from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside
 
-PART = "~"  # follows the study's name in names of further Optuna studies; no recipe's name holds it
-MADE = f"{PART}extending"  # after the study's name: the Optuna study that is being filled
+# After the study's name, which holds no tilde: the Optuna study that is being filled.
+MADE = "~extending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +205,10 @@ def _fill(opened: OpenStudy, old: Plan, new: Plan) -> str:
 
 
 def _forget(opened: OpenStudy) -> None:
+    """Deletes the Optuna study that was being filled, and the one that it has replaced."""
+    made = opened.store.name + MADE
     for name in optuna.get_all_study_names(opened.book.storage):
-        if name.startswith(opened.store.name + MADE):
+        if name in (made, f"{made}/old"):
             optuna.delete_study(study_name=name, storage=opened.book.storage)
 
 

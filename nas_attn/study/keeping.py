@@ -18,6 +18,7 @@ from nas_attn.evaluation.artifacts import (
     RunFiles,
     mark,
     remove_artifact,
+    sheet_name,
     weights_run,
 )
 from nas_attn.paths import PART
@@ -121,9 +122,8 @@ def _sweep_strays(opened: OpenStudy, freed: Freed, *, dry_run: bool) -> None:
     """
     store = opened.store
     lying = [found for found in opened.artifacts.stored() if found.name.startswith(mark(store))]
-    needed = set(
-        freed.names
-    )  # and what the database knows now, after the files: a new one is then no stray
+    # What the database knows is read after the files: a new one is then no stray.
+    needed = {*freed.names, sheet_name(store)}
     needed |= {row.artifact for rows in store.all_checkpoints().values() for row in rows}
     needed |= {json.loads(text)["artifact"] for text in store.backbones.all().values() if text}
     for found in lying:

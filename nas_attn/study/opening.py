@@ -130,6 +130,14 @@ class OpenStudy:
         return BucketArtifacts(place) if place.startswith(SCHEME) else FolderArtifacts(self.folder)
 
     @property
+    def local_artifacts(self) -> Path | None:
+        """The folder of its artifacts as a person types it; None if they are in a bucket."""
+        if self.store.settings.artifacts.startswith(SCHEME):
+            return None
+        here = Path.cwd()
+        return self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder
+
+    @property
     def trials(self) -> int:
         return self.store.settings.trials
 

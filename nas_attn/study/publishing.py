@@ -4,7 +4,9 @@ too often.
 
 from __future__ import annotations
 
+import io
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +16,9 @@ from nas_attn._version import __version__
 from nas_attn.analysis.choosing import Chosen
 from nas_attn.analysis.per_image import Mistakes
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.errors import NasAttnError, StorageAway
+from nas_attn.errors import NasAttnError, NasAttnWarning, StorageAway, first_line
+from nas_attn.evaluation.artifacts import sheet_name
 from nas_attn.report import dashboard, write_report
-from nas_attn.report.dashboard import write_answer_study
 from nas_attn.report.html import Wrong, role
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import mistakes, snapshot
@@ -72,11 +74,11 @@ class Publisher:
         return current
 
     def current(self) -> Snapshot:
-        """The study as of now, published if necessary, with the answer as an Optuna study of its
-        own.
+        """The study as of now, published if necessary, with the answer's table among its
+        artifacts.
         """
-        now, book = self.changed() or snapshot(self._opened.store), self._opened.book
-        write_answer_study(book.storage, now)
+        now = self.changed() or snapshot(self._opened.store)
+        _keep_sheet(self._opened, now)
         return now
 
     def changed(self) -> Snapshot | None:
@@ -96,6 +98,31 @@ class Publisher:
     def _postpone(self, seconds: float) -> None:
         wait = min(max(seconds, PUBLISH_S), LONGEST_S)
         self._opened.store.set(publish_at=self._opened.database.now() + wait)
+
+
+def _keep_sheet(opened: OpenStudy, now: Snapshot) -> None:
+    """Writes the answer's table, which has one name for ever, so that processes that end together
+    write one file.
+    """
+    if not now.counts.get("scored"):
+        return
+    name, text = sheet_name(opened.store), dashboard.sheet(now).encode()
+    try:
+        if _kept_sheet(opened, name) != text:
+            opened.artifacts.write(name, io.BytesIO(text))
+    except Exception as error:  # each artifact store has its own exceptions
+        why = f"{dashboard.SHEET} for optuna-dashboard cannot be written ({first_line(error)})"
+        warnings.warn(f"{why}; nothing else is missing", NasAttnWarning, stacklevel=2)
+        return
+    dashboard.link_sheet(opened.book.storage, opened.book.number, name)
+
+
+def _kept_sheet(opened: OpenStudy, name: str) -> bytes | None:
+    try:
+        with opened.artifacts.open_reader(name) as reader:
+            return reader.read()
+    except Exception:  # each artifact store has its own for what is missing
+        return None
 
 
 def write_study_report(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from made_study import MadeStudy, everywhere, usual
 
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report import dashboard
-from nas_attn.report.dashboard import BELOW, note, study_note, write_answer_study
+from nas_attn.report.dashboard import BELOW, note, study_note
 from nas_attn.storage import Database, optuna_engine_arguments
 from nas_attn.study.reading import snapshot
 
@@ -155,43 +157,43 @@ def test_the_study_note_begins_with_what_was_tested(tmp_path: Path) -> None:
     assert text.index("better, +") < text.index("| trial |")
 
 
-def test_optunas_own_front_is_that_of_the_answer_with_names(made: Snapshot, tmp_path: Path) -> None:
-    kept = storage(tmp_path)
-    write_answer_study(kept, made)
-    study = optuna.load_study(study_name="made~answer", storage=kept)
-    assert {trial.params["placement"] for trial in study.best_trials} == {
-        str(view.placement) for view in made.front
-    }
-    assert study._storage.get_study_system_attrs(study._study_id)["study:metric_names"] == [
-        "gain in accuracy, points",
-        "latency",
-    ]
+def test_the_answers_table_has_the_front_first_and_gains_over_the_bare_backbone(
+    made: Snapshot,
+) -> None:
+    rows = list(csv.DictReader(io.StringIO(dashboard.sheet(made))))
+    front = [row["placement"] for row in rows if row["front"] == "yes"]
+    assert sorted(front) == sorted(str(view.placement) for view in made.front)
+    assert [row["front"] for row in rows] == sorted((row["front"] for row in rows), reverse=True)
+    by_placement = {row["placement"]: row for row in rows}
     best, bare = made.recommendation, made.candidates[0]
     assert best is not None
-    by_placement = {trial.params["placement"]: trial for trial in study.trials}
-    assert by_placement[str(best.placement)].params["candidate"].startswith("recommended")
-    assert by_placement[str(bare.placement)].params["candidate"].startswith("bare backbone")
-    assert by_placement[str(bare.placement)].values == [0.0, 1.0]
+    assert by_placement[str(best.placement)]["candidate"] == "recommended"
+    assert by_placement[str(bare.placement)]["candidate"] == "bare backbone"
+    assert by_placement[str(bare.placement)]["gain in accuracy, points"] == "0"
+    assert by_placement[str(bare.placement)]["latency"] == "1"
     gain = next(view for view in made.candidates if view.key == best.key).gains["accuracy"]
-    assert by_placement[str(best.placement)].values[0] == pytest.approx(100 * gain.mean, abs=1e-5)
+    shown = float(by_placement[str(best.placement)]["gain in accuracy, points"])
+    assert shown == pytest.approx(100 * gain.mean, abs=1e-5)
 
 
-def test_it_is_written_anew_where_something_changed_and_only_there(
+def test_the_studys_attributes_name_the_answer_and_follow_it(
     made: Snapshot, tmp_path: Path
 ) -> None:
-    kept = storage(tmp_path)
-    write_answer_study(kept, snapshot(MadeStudy(tmp_path, name="young").store))
-    assert optuna.get_all_study_names(kept) == []
+    study = optuna_study(tmp_path, len(made.candidates))
+    study.set_user_attr("mine", "stays")
+    publish(study, snapshot(MadeStudy(tmp_path, name="young").store))
+    assert study.user_attrs == {"mine": "stays"}, "there is no answer yet"
     few = snapshot(usual(tmp_path, searched=2).store)
-    written = []
-    for taken in (few, few, made):
-        write_answer_study(kept, taken)
-        written.append(
-            [
-                t.datetime_start
-                for t in optuna.load_study(study_name="made~answer", storage=kept).trials
-            ]
-        )
-    assert written[0] == written[1] != written[2]
-    assert len(written[0]) < len(written[2])
-    assert optuna.get_all_study_names(kept) == ["made~answer"]
+    for taken in (few, made):
+        publish(study, taken)
+        attributes = study.user_attrs
+        assert taken.recommendation is not None
+        assert attributes["nas_attn:recommended"] == str(taken.recommendation.placement)
+        assert attributes["nas_attn:front_trials"] == [view.trial for view in taken.front]
+        trial = attributes["nas_attn:recommended_trial"]
+        rows = csv.DictReader(io.StringIO(dashboard.sheet(taken)))
+        row = next(row for row in rows if row["trial"] == str(trial))
+        heading = "gain in accuracy, points"
+        assert attributes[f"nas_attn:{heading}"] == pytest.approx(float(row[heading]))
+    assert attributes["mine"] == "stays"
+    assert optuna.get_all_study_names(study._storage) == [study.study_name], "no further study"

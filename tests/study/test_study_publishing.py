@@ -7,11 +7,16 @@ from __future__ import annotations
 import base64
 import io
 import math
+import os
 import re
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 import torch
 from made_study import IMAGES, recipe, usual
@@ -22,7 +27,7 @@ from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.evaluation.pictures import SIDE, pictures
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import opening, publishing, reading, searching
+from nas_attn.study import keeping, opening, publishing, reading, searching
 
 
 @pytest.fixture
@@ -88,6 +93,52 @@ def test_the_weights_of_a_study_are_swept_once(
     for _ in range(2):
         assert searching.work(begun, searching.Options(say=lambda line: None)) == "complete"
     assert swept == [1]
+
+
+def test_a_search_adds_one_optuna_study_and_leaves_the_users_alone(table: Path) -> None:
+    """A study `table~answer` is the user's, or of an earlier nas_attn, which put its answer
+    there.
+    """
+    url = "sqlite:///nas_attn.db"
+    own = optuna.create_study(study_name="table~answer", storage=url)
+    own.optimize(lambda trial: trial.suggest_float("mine", 0, 1), n_trials=2)
+    changes = {"search.trials": 3, "search.confirm_seeds": 0}
+    begun = searching.begin(load_recipe("table.toml", overrides=changes), url)
+    assert searching.work(begun, searching.Options(say=lambda line: None)) == "complete"
+    publishing.Publisher(begun).current()
+    assert sorted(optuna.get_all_study_names(url)) == ["table", "table~answer"]
+    trials = optuna.load_study(study_name="table~answer", storage=url).trials
+    assert [list(trial.params) for trial in trials] == [["mine"], ["mine"]]
+
+
+def test_processes_that_end_together_leave_one_answer(table: Path) -> None:
+    url = "sqlite:///nas_attn.db"
+    changes = {"search.trials": 3, "search.confirm_seeds": 0}
+    begun = searching.begin(load_recipe("table.toml", overrides=changes), url)
+    assert searching.work(begun, searching.Options(say=lambda line: None)) == "complete"
+    barrier = threading.Barrier(4)
+
+    def end() -> None:
+        opened = opening.open_study("table", url)
+        barrier.wait()
+        publishing.Publisher(opened).current()
+        opened.book.close()
+        opened.database.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(end) for _ in range(4)]:
+            future.result()
+    only = optuna.load_study(study_name=None, storage=url)
+    assert only.study_name == "table"
+    (link,) = optuna.artifacts.get_all_artifact_meta(only)
+    kept = optuna.artifacts.FileSystemArtifactStore("nas_attn.artifacts")
+    with kept.open_reader(link.artifact_id) as reader:
+        assert len(reader.read().splitlines()) == 1 + 3, "a head, and a line for each candidate"
+    keeping.clean(begun)
+    hour_ago = time.time() - 2 * keeping.YOUNG_S
+    os.utime(table / "nas_attn.artifacts" / link.artifact_id, (hour_ago, hour_ago))
+    keeping.clean(begun)
+    assert (table / "nas_attn.artifacts" / link.artifact_id).is_file(), "no stray"
 
 
 DATA = {"name": "digits", "options": {"train": 200, "validation": 2000, "test": 100, "size": 20}}
