@@ -229,11 +229,14 @@ Storage = Annotated[
 StudyName = Annotated[
     str | None, Argument(help="Study; may be omitted if the database has only one.")
 ]
-TargetStart = Annotated[
-    str | None,
+Target = Annotated[
+    list[str] | None,
     Option(
         "--target",
-        help="How you will train in the end: scratch, weights (published) or a file of weights.",
+        help=(
+            "How you will train in the end: scratch, weights (published) or a file of weights; and"
+            " for how many epochs, as a number. May be given twice."
+        ),
     ),
 ]
 AsJson = Annotated[bool, Option("--json", help="Print JSON.")]

@@ -16,9 +16,10 @@ import typer
 from typer import Argument, Option
 
 from nas_attn import tables
-from nas_attn.cli.common import TargetStart, echo
+from nas_attn.cli.common import Target, echo
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
+from nas_attn.recipe_reading import TargetWords, target_table, target_words
 from nas_attn.tasks import TASKS, find, variants
 
 TEMPLATE = """\
@@ -76,7 +77,7 @@ def init(
     ] = "classification",
     data: Annotated[str | None, Option(help="Data set, or folder:PATH.")] = None,
     backbone: Annotated[str | None, Option(help="Backbone.")] = None,
-    target: TargetStart = None,
+    target: Target = None,
     space: Annotated[str | None, Option(help="Search space.")] = None,
     trials: Annotated[int | None, Option(min=1, help="Candidates.")] = None,
     max_latency_ratio: Annotated[
@@ -89,6 +90,8 @@ def init(
     from nas_attn.evaluation.starts import no_weights
     from nas_attn.recipe_reading import study_name
 
+    said = target_words(target or [])
+    start = said.start
     file = output_path(path, what="recipe file", error=RecipeError)
     if file.exists() and not force:
         raise RecipeError(f"'{path}' already exists: give another file, or --force to overwrite it")
@@ -113,19 +116,19 @@ def init(
     seen = [f"{data}: {found}"] if (found := _look(task, data, backbone, images)) else []
     why = (
         no_weights(backbone, side=find(task, backbone).trial_side(backbone))
-        if target in (None, "weights")
+        if start in (None, "weights")
         else ""
     )
     told = [why] if why and backbone.startswith("torchvision:") else []
-    if target == "weights" and why and ":" not in backbone:
+    if start == "weights" and why and ":" not in backbone:
         raise RecipeError(f"--target weights: {why}; give 'scratch' or a file of weights")
-    if target is None:
+    if start is None:
         told = [f"target: scratch, since {why}" for why in told]
         question = (
             "How will you train the network in the end: scratch, weights (published ones), or a"
             " file of weights?"
         )
-        target = ask(None, "target", question, "scratch" if why else "weights")
+        start = ask(None, "target", question, "scratch" if why else "weights")
     seen += told
     space = ask(
         space, "space", "Search space", hints.space or ("small" if small else "plug_and_play")
@@ -145,7 +148,7 @@ def init(
             space,
             backbone,
             data,
-            target,
+            TargetWords(start, said.epochs),
             count,
             ratio,
             images,
@@ -212,19 +215,17 @@ def _text(
     space: str,
     backbone: str,
     data: str,
-    target: str,
+    target: TargetWords,
     trials: float,
     ratio: float | None,
     images: float,
 ) -> str:
     """The recipe's text: the answers, and defaults for the task and the size of the images."""
-    from nas_attn.recipe_reading import target_table
-
     small, facts = _small(data), find(task, backbone)
     few = facts.paced_by_images and 0 < images < MANY  # few images make few steps per epoch
     pace = facts.pace_of_few(images) if few else facts.pace(data, small=small)
     quoted = partial(json.dumps, ensure_ascii=False)  # TOML's escapes are those of JSON
-    start = target_table(target)
+    start = target_table(target.start or "scratch")
     weights = f"weights = {quoted(start['weights'])}\n" if start["weights"] else ""
     augment = AUGMENT.format(
         augment="" if small else '{ name = "flip" }, { name = "crop", padding = 4 }'
@@ -245,7 +246,7 @@ def _text(
         folder=facts.data_lines(data, backbone),
         start=start["start"],
         weights=weights,
-        epochs=pace.tuned() if weights else pace.epochs,
+        epochs=target.epochs or (pace.tuned() if weights else pace.epochs),
         batch_size=pace.batch_size,
         lines=facts.training_lines(backbone),
         augment=augment if facts.own_trainer else "",

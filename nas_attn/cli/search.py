@@ -20,7 +20,7 @@ from nas_attn.cli.common import (
     Storage,
     StorageWait,
     StudyName,
-    TargetStart,
+    Target,
     Threads,
     TimeLimit,
     Trust,
@@ -71,7 +71,7 @@ def search(
     minutes: Minutes = None,
     hours: Hours = None,
     backbone: Annotated[str | None, Option(help="Backbone for a folder of images.")] = None,
-    target: TargetStart = None,
+    target: Target = None,
     trials: Annotated[int | None, Option(min=1, help="Candidates, the baselines included.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -86,7 +86,7 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Run a search from a recipe; continue an earlier one of the same name."""
-    from nas_attn.recipe_reading import load_recipe, target_table
+    from nas_attn.recipe_reading import load_recipe, target_words
 
     began = time.monotonic()
     page_path(report)
@@ -95,9 +95,7 @@ def search(
     changes = overrides(settings or []) | {
         key: value for key, value in own.items() if value is not None
     }
-    changes |= (
-        {f"target.{key}": value for key, value in target_table(target).items()} if target else {}
-    )
+    changes |= target_words(target or []).settings()
     planned = _planned(recipe, storage, seconds, effort, changes) if os.path.isdir(recipe) else None
     made = planned.recipe if planned else load_recipe(recipe, overrides=changes)
     check_trust(recipe, made, trust=effort.trust)
@@ -157,7 +155,8 @@ def _time_left(
     """Seconds until the whole search ends: as asked, else what is left of the study's time; None:
     no limit.
     """
-    from nas_attn.study.planning import END_S, go_on, start_clock
+    from nas_attn.study.planning import go_on, start_clock
+    from nas_attn.study.timing import END_S
 
     if seconds is None:
         return go_on(opened)

@@ -40,7 +40,15 @@ from nas_attn.study.searching import (
     first_controls,
     user_trials,
 )
-from nas_attn.study.target_runs import FEWEST_BLOCKS, MOST_BLOCKS
+from nas_attn.study.timing import (
+    ENOUGH,
+    LAST,
+    SCREENING,
+    TESTING,
+    Speed,
+    fitted,
+    least_s,
+)
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for, has_depthwise, intra_op_threads
 
@@ -51,25 +59,9 @@ SHAPES = (
     ("resnet20", 32),
     ("resnet8", 32),
 )
-SHARES = (
-    (1.0, 0.5),
-    (
-        0.25,
-        0.12,
-    ),
-)  # of the usual epochs: smaller images come before less than half of them
-ENOUGH, FEWEST = 16, 9  # candidates of a good search, and the fewest of any
+MOST_MERITS = 2  # of a search: enough candidates, and a test
 MANY_TRIALS = 36  # the large search space needs so many candidates
 FULL = 0.7  # share of all epochs that a candidate takes if it may be pruned, about
-ATTENTION = 1.4  # time to train with attention, relative to the bare backbone, about
-SCREENING, TESTING = (
-    0.55,
-    0.3,
-)  # shares of the time for new candidates and the test; confirmation between them
-OF_CONTROL = 1.5  # time to train a larger network, relative to the bare backbone, about
-START_S = 12.0  # seconds until the first training begins: imports, images, the plan
-LAST = 0.08  # share of the time at the end in which no confirmation begins, where there is no test
-END_S = 10.0  # seconds for the answer and the report
 TRAINED, VALIDATION = 0.64, 0.16  # shares of a folder's images, where it is not divided already
 TYPICAL_SEED_SD = 0.009  # spread of one placement's accuracy over seeds on a small task
 HOUR_S = 3600.0  # time for a folder, if none is given
@@ -179,30 +171,43 @@ def plan_folder(
         return Budget(
             recipe, seconds, workers, look, 0.0, recipe.target.seeds, look.images, known=known
         )
-    timed: dict[tuple[str, int], _Timed] = {}
-    found: Budget | None = None
-    for shapes, shares in itertools.product(_shapes(given), SHARES):
-        for backbone, side in shapes:
-            if (backbone, side) not in timed:
-                table, pace = _table(
-                    name, folder, backbone, int(given.get("data.size", side)), look.images
-                )
-                note = _why_scratch(backbone, given)
-                table["target"] = (
-                    {} if _start(given) else target_table("scratch" if note else "weights")
-                )
-                epoch_s = _epoch_s(_recipe(table, given, epochs=1), look, workers, device)
-                timed[backbone, side] = _Timed(table, pace, epoch_s, note)
-            for share in shares:
-                budget = _fitted(timed[backbone, side], share, given, seconds, workers, look)
-                if budget is not None and (found is None or budget.merits > found.merits):
-                    found = budget
-                if found is not None and found.merits == 2:
-                    return found
-    if found is None:
-        why = f"'{folder}' is too much for {duration(seconds)} here"
-        raise DataError(f"{why}: give it more time, or a smaller backbone")
-    return found
+    best: Budget | None = None
+    needed: list[float] = []
+    for backbone, side in itertools.chain.from_iterable(_shapes(given)):
+        timed = _time(name, folder, backbone, side, given, look, workers, device)
+        budget = _fitted(timed, given, seconds, workers, look)
+        if budget is not None and (best is None or budget.merits > best.merits):
+            best = budget
+        if best is not None and best.merits == MOST_MERITS:
+            return best
+        speed = Speed(timed.epoch_s, workers, _session_s(seconds))
+        needed.append(least_s(speed, _epochs(timed, given)))
+    if best is None:
+        raise DataError(
+            f"'{folder}' is too much for {duration(seconds)} here: the shortest search takes"
+            f" {duration(min(needed))}, so give it --minutes {math.ceil(min(needed) / 60)}, or a"
+            " smaller backbone"
+        )
+    return best
+
+
+def _time(
+    name: str,
+    folder: str,
+    backbone: str,
+    side: int,
+    given: dict[str, Any],
+    look: Look,
+    workers: int,
+    device: str,
+) -> _Timed:
+    """The recipe of a backbone and a size of images as a table, and how long an epoch takes."""
+    side = int(given.get("data.size", side))
+    table, pace = _table(name, folder, backbone, side, look.images)
+    note = _why_scratch(backbone, given)
+    table["target"] = {} if _start(given) else target_table("scratch" if note else "weights")
+    epoch_s = _epoch_s(_recipe(table, given, epochs=1), look, workers, device)
+    return _Timed(table, pace, epoch_s, note)
 
 
 def _begun_before(name: str, folder: str, storage: str) -> tuple[Recipe, int] | None:
@@ -323,33 +328,34 @@ def _epoch_s(recipe: Recipe, look: Look, workers: int, device: str) -> float:
     return statistics.median(times[1:]) * (steps + VALIDATION * look.images / batch / 3)
 
 
-def _fitted(
-    timed: _Timed, share: float, given: dict[str, Any], seconds: float, workers: int, look: Look
-) -> Budget | None:
-    """The recipe with a share of its epochs and as many candidates as the time allows; None if
-    these are too few.
-    """
+def _epochs(timed: _Timed, given: dict[str, Any]) -> int:
+    """How long the target trains: as the user says, else as is usual for these images."""
     pretrained = _recipe(timed.table, given, epochs=1).target.start == "pretrained"
-    epochs = max(3, round(share * (timed.pace.tuned() if pretrained else timed.pace.epochs)))
-    epochs = int(given.get("target.epochs", epochs))
-    session_s = 3.0 if seconds > 1200 else 1.0
-    run_s = timed.epoch_s / workers * epochs * ATTENTION
-    blocks = min(MOST_BLOCKS, int(TESTING * seconds / (3 * run_s)))
-    blocks = blocks if blocks >= FEWEST_BLOCKS else 0
-    screening = (SCREENING if blocks else SCREENING + TESTING) * seconds - START_S
-    trials = int((screening - run_s * OF_CONTROL) / (run_s + session_s))
-    if trials < FEWEST:
+    usual = timed.pace.tuned() if pretrained else timed.pace.epochs
+    return int(given.get("target.epochs", usual))
+
+
+def _session_s(seconds: float) -> float:
+    return 3.0 if seconds > 1200 else 1.0
+
+
+def _fitted(
+    timed: _Timed, given: dict[str, Any], seconds: float, workers: int, look: Look
+) -> Budget | None:
+    """The recipe with as many candidates as the time allows; None if not even a few pairs fit."""
+    epochs, session_s = _epochs(timed, given), _session_s(seconds)
+    fit = fitted(seconds, Speed(timed.epoch_s, workers, session_s), epochs)
+    if fit is None:
         return None
-    trials = min(max(trials - 2, FEWEST), 120)  # the bare network runs on up to two more seeds
     table = {
         **timed.table,
-        "space": "plug_and_play" if trials >= MANY_TRIALS else "small",
-        "target": {**timed.table["target"], "seeds": max(2, blocks)},
+        "space": "plug_and_play" if fit.trials >= MANY_TRIALS else "small",
+        "target": {**timed.table["target"], "seeds": max(2, fit.blocks)},
         "latency": {"session_seconds": session_s},
-        "search": {"trials": trials, "confirm_seeds": 1 if seconds < 1200 else 2},
+        "search": {"trials": fit.trials, "confirm_seeds": 1 if seconds < 1200 else 2},
     }
     recipe, images = _recipe(table, given, epochs=epochs), max(1, round(VALIDATION * look.images))
-    return Budget(recipe, seconds, workers, look, timed.epoch_s, blocks, images, timed.note)
+    return Budget(recipe, seconds, workers, look, timed.epoch_s, fit.blocks, images, timed.note)
 
 
 def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
@@ -363,9 +369,9 @@ def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
             + opened.recipe.latency.session_seconds
         )
         store.set(trials=begun + max(1, int(SCREENING * seconds / each_s)))
-    screening, rest = (SCREENING, TESTING) if tested else (SCREENING + TESTING, LAST)
+    rest = TESTING if tested else LAST
     store.set(
-        screen_until=now + screening * seconds,
+        screen_until=now + SCREENING * seconds,
         test_from=now + (1 - rest) * seconds,
         ends_at=now + seconds,
     )

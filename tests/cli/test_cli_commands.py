@@ -235,6 +235,16 @@ def test_init_overwrites_only_when_told(
     assert load_recipe("study.toml").name == "study"
 
 
+def test_the_target_is_a_start_and_a_number_of_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert nas("init", "--yes", "--target", "37", "--target", "scratch").status == 0
+    recipe = load_recipe("study.toml")
+    assert (recipe.target.start, recipe.target.epochs) == ("scratch", 37)
+    assert recipe.training.rungs == [37]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -246,6 +256,8 @@ def test_init_overwrites_only_when_told(
         (["--space", "smal"], "unknown search space 'smal': did you mean 'small'?"),
         (["--target", "nothing.pt"], "target 'nothing.pt'"),
         (["--target", "weights"], "resnet8"),
+        (["--target", "0"], "--target 0"),
+        (["--target", "10", "--target", "20"], "'10'"),
     ],
 )
 def test_init_writes_no_wrong_recipe(

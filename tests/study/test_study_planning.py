@@ -4,6 +4,7 @@ so.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -16,7 +17,16 @@ from nas_attn import backbones
 from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Latency
-from nas_attn.study import exporting, opening, planning, proposing, reading, searching, target_runs
+from nas_attn.study import (
+    exporting,
+    opening,
+    planning,
+    proposing,
+    reading,
+    searching,
+    target_runs,
+    timing,
+)
 from nas_attn.study.progress import progress
 from nas_attn.study.worker import Worker
 
@@ -37,19 +47,31 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("photos")
 
 
-def test_more_time_is_used_and_too_little_is_said(
+def test_more_time_is_used_for_more_candidates_and_too_little_is_said(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         planning, "_epoch_s", lambda *arguments: 1.0
     )  # as on a machine of this speed
-    short, long = planned(photos, 600), planned(photos, 36_000)
-    assert planning.FEWEST <= short.recipe.search.trials <= long.recipe.search.trials
-    assert short.recipe.target_training.rungs < long.recipe.target_training.rungs
+    short, long = planned(photos, 1200), planned(photos, 36_000)
+    assert timing.FEWEST <= short.recipe.search.trials < long.recipe.search.trials
+    assert short.recipe.target_training.rungs == long.recipe.target_training.rungs
     assert long.blocks > 0
     assert len(short.text().splitlines()) == 5
-    with pytest.raises(DataError, match="photos"):
-        planned(photos, 20)
+    with pytest.raises(DataError, match="photos") as told:
+        planned(photos, 60)
+    minutes = int(re.search(r"--minutes (\d+)", str(told.value))[1])
+    assert planned(photos, 60 * minutes).recipe.search.trials >= timing.FEWEST
+
+
+def test_a_time_never_shortens_the_training_that_the_user_states(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "_epoch_s", lambda *arguments: 0.5)
+    for epochs in (7, 40):
+        budget = planned(photos, 900, **{"target.epochs": epochs})
+        assert budget.recipe.target_training.rungs == [epochs]
+        assert budget.recipe.training.rungs == [epochs]
 
 
 def test_what_is_given_is_kept_and_the_folder_is_one_of_a_study_begun_before(photos: Path) -> None:

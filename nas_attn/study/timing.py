@@ -1,0 +1,80 @@
+"""What fits into a time: how many candidates, how many blocks of a test, or how long it would take.
+
+All runs train as long as they are told: a short time makes fewer of them, never shorter ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nas_attn.study.target_runs import FEWEST_BLOCKS, MOST_BLOCKS
+
+# the fewest candidates that can be compared: the bare network, and one module at all sites three
+# times
+FEWEST = 4
+FEWEST_RUNS = 2 * FEWEST  # each of them on two seeds: a single pair says next to nothing
+FEWEST_TESTED = 9  # with fewer candidates, more seeds tell more than a test
+MOST = 120
+ENOUGH = 16  # candidates of a good search
+WITH_CONTROLS = 10  # so many candidates have a larger network among them, and a longer training
+ATTENTION = 1.4  # time to train with attention, relative to the bare backbone, about
+OF_LARGER = 1.5  # time to train a larger network, relative to the bare backbone, about
+SEEDS = 3  # that the bare network runs on at most; each has six candidates or more
+OF_A_SEED = 6
+# shares of the time for new candidates and for the test; more seeds come between them
+SCREENING, TESTING = 0.55, 0.3
+LAST = 0.08  # share of the time at the end in which no further seed begins, where there is no test
+OF_A_TEST = 3  # networks
+START_S = 12.0  # seconds until the first training begins: imports, images, the plan
+END_S = 10.0  # seconds for the answer and the report
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How long trainings take here."""
+
+    # seconds of an epoch of the bare network with one worker, while the others work, too
+    epoch_s: float
+    workers: int
+    session_s: float  # seconds that measuring a candidate's latency takes
+
+    def run_s(self, epochs: int) -> float:
+        """Seconds of a run with attention, divided by the workers."""
+        return self.epoch_s * epochs * ATTENTION / self.workers
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a search does with its time."""
+
+    trials: int
+    blocks: int  # of the test at the end; 0: there is no time for it
+
+
+def fitted(seconds: float, speed: Speed, epochs: int, *, most: int = MOST) -> Fit | None:
+    """The richest search whose runs have so many epochs; None if not even a few pairs fit."""
+    run_s, useful_s = speed.run_s(epochs), seconds - START_S - END_S
+    blocks = min(MOST_BLOCKS, int(TESTING * useful_s / (OF_A_TEST * run_s)))
+    trials = _most_trials(SCREENING * useful_s, speed, run_s, most)
+    if blocks >= FEWEST_BLOCKS and trials >= min(FEWEST_TESTED, most):
+        return Fit(trials, blocks)
+    if useful_s < least_s(speed, epochs) - START_S - END_S:
+        return None
+    return Fit(max(FEWEST, trials), 0)
+
+
+def least_s(speed: Speed, epochs: int) -> float:
+    """The shortest time in which a few pairs of runs of so many epochs fit."""
+    runs_s = FEWEST_RUNS * speed.run_s(epochs) + FEWEST * speed.session_s
+    return START_S + END_S + runs_s / (1 - LAST)
+
+
+def _most_trials(seconds: float, speed: Speed, run_s: float, most: int) -> int:
+    """The largest number of candidates whose first runs take no longer."""
+
+    def takes_s(trials: int) -> float:
+        more_bare = min(SEEDS, max(1, trials // OF_A_SEED)) - 1
+        larger = OF_LARGER if trials >= WITH_CONTROLS else 0.0
+        return (trials + more_bare + larger) * run_s + trials * speed.session_s
+
+    return max((n for n in range(1, most + 1) if takes_s(n) <= seconds), default=0)
