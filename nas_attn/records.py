@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -206,6 +207,36 @@ class Participation:
 Costs = Mapping[str, float]  # At batch size 1, counted and not measured: name in `tables` -> number
 
 
+FILLED, UNEVEN, OWN = "filled", "uneven", "own"
+"""Training batches: all of `batch_size` images, the last one filled from the epoch's beginning; of
+nearly equal sizes, as in studies from before; or those of a user's DataLoader.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """How a training computes, apart from the order of sums. It is decided once for a study and a
+    kind of device. Only results of equal arithmetic are compared as pairs.
+    """
+
+    precision: Literal["float32", "bfloat16"]  # bfloat16: by autocast
+    memory_format: Literal["channels_last", "contiguous"]
+    execution: Literal["eager", "compile", "cuda-graph"]
+    tf32: Literal["none", "convolutions", "matmul", "all"]  # float32 operations that round to TF32
+    fused: bool  # whether one kernel steps all parameters
+    batches: Literal["filled", "uneven", "own"]
+
+    @property
+    def text(self) -> str:
+        """As JSON. Equal arithmetics have equal texts."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_text(cls, text: str) -> Arithmetic:
+        """From `text`. ValueError, TypeError: it is not such a text."""
+        return cls(**json.loads(text))
+
+
 ASIDE = frozenset({"train_loss_sum", "loading_share", "peak_bytes", "images_per_s"})
 """Metrics of a score that are not results."""
 
@@ -236,6 +267,9 @@ class Score:
     images_per_s: float | None = (
         None  # In training, without scoring; None without an uninterrupted epoch
     )
+    # How it was computed (`Arithmetic.text`). None: not recorded, as in studies from before, or
+    # computed by an evaluator
+    arithmetic: str | None = None
 
     @property
     def kept(self) -> Score:

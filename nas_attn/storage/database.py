@@ -18,6 +18,7 @@ from sqlalchemy import column, delete, func, inspect, select, table, update
 
 from nas_attn.errors import StorageError, StudyError, did_you_mean
 from nas_attn.paths import output_path, replace_file
+from nas_attn.records import FILLED
 from nas_attn.storage import tables
 from nas_attn.storage.connection import (
     Connector,
@@ -185,6 +186,7 @@ class Database:
             "trials": trials,
             "artifacts": artifacts,
             "rounds_before": 0,
+            "batches": FILLED,
         }
         with self._connector.write() as connection:
             new = insert(connection, tables.study).values(created_at=self._connector.clock, **row)

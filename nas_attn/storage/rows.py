@@ -142,6 +142,9 @@ class StudySettings:
     publish_at: float | None  # when they are to be refreshed
     prior: str | None  # prior of its sampler as JSON; None: no prior
     swept: str | None  # state of the study at the last deletion of unneeded weights
+    # the shape of its training batches, as `records.Arithmetic` names it; None: the study began
+    # before arithmetic was recorded
+    batches: str | None
 
 
 def read_all(kind: type[T], rows: Iterable[Mapping[Any, Any]]) -> list[T]:

@@ -64,6 +64,17 @@ class Documents:
             )
             connection.execute(other)
 
+    def put_once(self, name: str, content: str) -> str:
+        """Stores a document unless there is one of this name, also where several processes do so at
+        once. Returns the document that is stored.
+        """
+        row = {"study_id": self._id, "name": name, "content": content}
+        named = and_(self._table.c.study_id == self._id, self._table.c.name == name)
+        with self._connector.write() as connection:
+            new = insert(connection, self._table).values(row)
+            connection.execute(new.on_conflict_do_nothing())
+            return str(connection.scalar(select(self._table.c.content).where(named)))
+
     def get(self, name: str) -> str | None:
         """A document; None if there is none."""
         named = and_(self._table.c.study_id == self._id, self._table.c.name == name)
@@ -122,6 +133,8 @@ class StudyStore(Leases):
             tables.validation
         )  # number of a validation -> its networks and comparisons
         self.launches = documents(tables.launch)  # time of a launch -> what was launched
+        # kind of device (and protocol, where it computes otherwise) -> `records.Arithmetic`
+        self.arithmetics = documents(tables.arithmetic)
 
     @property
     def settings(self) -> StudySettings:

@@ -48,7 +48,7 @@ def _keyed(name: str, keys: str, *rest: sa.Column[Any]) -> sa.Table:
 study = _numbered(
     "nas_study",
     *_columns(sa.Text, "name recipe versions artifacts"),
-    *_columns(sa.Text, "fingerprint sites prior published swept", nullable=True),
+    *_columns(sa.Text, "fingerprint sites prior published swept batches", nullable=True),
     *_columns(sa.Double, "created_at"),
     *_columns(sa.Double, "stop_asked_at screen_until test_from ends_at publish_at", nullable=True),
     *_columns(sa.Integer, "trials rounds_before"),
@@ -88,6 +88,7 @@ score = _keyed(
     *_columns(sa.Integer, "backbone rung epochs examples"),
     *_columns(sa.Double, "wall_s device_s"),
     *_columns(sa.LargeBinary, "correct answers", nullable=True),
+    *_columns(sa.Text, "arithmetic", nullable=True),
 )
 run = _numbered(
     "nas_run",
@@ -112,15 +113,25 @@ checkpoint = _numbered(
 test_reading = _numbered(
     "nas_test_reading", *_columns(sa.Double, "read_at"), *_columns(sa.Text, "reason")
 )
-protocol, backbone, weights_lost, curve, labels, validation, launch = (
-    _keyed(f"nas_{name}", "name", *_columns(sa.Text, "name content"))
-    for name in ("protocol", "backbone", "weights_lost", "curve", "labels", "validation", "launch")
+_DOCUMENTS = (
+    "protocol",
+    "backbone",
+    "weights_lost",
+    "curve",
+    "labels",
+    "validation",
+    "launch",
+    "arithmetic",
+)
+protocol, backbone, weights_lost, curve, labels, validation, launch, arithmetic = (
+    _keyed(f"nas_{name}", "name", *_columns(sa.Text, "name content")) for name in _DOCUMENTS
 )
 
 VERSIONS = (
-    "0001",
     # schema versions that this program knows, oldest first: the revisions under
     # `migrations/versions`
+    "0001",
+    "0002",
 )
 
 _ADVISORY_LOCK = 0x6E61735F6174746E  # "nas_attn"
