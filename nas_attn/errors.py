@@ -76,6 +76,12 @@ class OutOfMemory(TrainingError):
     """There was not enough memory for a candidate."""
 
 
+class DeviceLost(OperationError):
+    """This process cannot use its GPU any more; another process can."""
+
+    exit_status = 75  # EX_TEMPFAIL; whoever started a worker starts another one
+
+
 class MeasurementError(OperationError):
     """A latency could not be measured."""
 

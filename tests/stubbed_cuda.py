@@ -34,6 +34,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+from nas_attn import cuda_graphs
+
 GIB = 2**30
 DEVICE_OF = torch.Tensor.device.__get__
 WAITING = {  # Operations whose result the host must know, so that it waits for the device
@@ -406,7 +408,7 @@ class Functions(TorchFunctionMode):
     ) -> Any:
         cuda = _now()
         kwargs = dict(kwargs or {})
-        if func is DEVICE_OF:
+        if func == DEVICE_OF:
             device = func(*args)
             return torch.device("cuda", cuda.current_device) if device.type == "cpu" else device
         name = getattr(func, "__name__", "")
@@ -541,6 +543,7 @@ def installed(devices: int = 1, failing: Literal["2.11", "2.12"] = "2.11") -> It
 
     patch = pytest.MonkeyPatch()
     _INSTALLED.append(cuda)
+    cuda_graphs.kept_stream.cache_clear()
     try:
         for name, value in _replacements(cuda).items():
             patch.setattr(torch.cuda, name, value)
@@ -553,4 +556,5 @@ def installed(devices: int = 1, failing: Literal["2.11", "2.12"] = "2.11") -> It
             yield cuda
     finally:
         patch.undo()
+        cuda_graphs.kept_stream.cache_clear()
         _INSTALLED.pop()

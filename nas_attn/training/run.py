@@ -9,6 +9,7 @@ import math
 import pickle
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.data.dataset import Split
-from nas_attn.errors import CheckpointError, OutOfMemory, TrainingError, first_line
+from nas_attn.errors import CheckpointError, DeviceLost, OutOfMemory, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import EpochPoint, Score
 from nas_attn.training.parameters import (
@@ -141,6 +142,8 @@ class Run:
         self.threads: int | None = (
             None  # intra-op threads that the run was begun with; None before that
         )
+        # Whether steps may be recorded as a CUDA graph; not after that cost a process its GPU
+        self.recordable = True
         self.scores: list[Score] = []
         self.clock = Clock(self.device)
         self.trained = [
@@ -194,12 +197,21 @@ class Run:
             "loss_sum": self.loss_sum,
             "parts": self.parts,
             "threads": self.threads,
+            "recordable": self.recordable,
             "waited_s": self.waited_s,
             "wall_s": wall,
             "device_s": device,
             "scores": [score.as_plain() for score in self.scores],
         }
         self._slot.save(encode(payload), self.epoch)
+
+    def save_unrecordable(self) -> None:
+        """Writes a checkpoint from which no step is recorded as a CUDA graph, if this is possible
+        in a process that has lost its GPU.
+        """
+        self.recordable = False
+        with suppress(RuntimeError, CheckpointError):
+            self.save()
 
     def resume(self, rungs: Sequence[int]) -> None:
         """Continues from the slot's checkpoint, if there is one. CheckpointError: damaged, or of
@@ -242,6 +254,7 @@ class Run:
         self.epoch_loss.copy_(state["epoch_loss"])
         self.loss_sum, self.parts = float(state["loss_sum"]), int(state["parts"])
         self.threads, self.waited_s = state["threads"], float(state.get("waited_s", 0.0))
+        self.recordable = bool(state.get("recordable", True))
         self.scores = [Score.from_plain(plain) for plain in state["scores"]]
         self.clock.reset(float(state["wall_s"]), float(state["device_s"]))
 
@@ -384,6 +397,9 @@ class Climb:
         try:
             self.step(x, y, rate, self.run.parts * self.section.accumulate)
             return
+        except DeviceLost:
+            self.run.save_unrecordable()
+            raise
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise

@@ -237,7 +237,8 @@ class Trainer:
             self.section,
             run.epoch_loss,
         )
-        return RecordedStep(step, self.device) if execution == "cuda-graph" else step
+        recorded = execution == "cuda-graph" and run.recordable
+        return RecordedStep(step, self.device) if recorded else step
 
     def _thread_number(self, run: Run) -> int:
         """Intra-op threads for a new or continued run."""

@@ -22,7 +22,7 @@ from nas_attn.training import Interrupted, Trainer
 
 MOST_EAGER = 8  # steps of two epochs that are not replayed: warm-up, and a second shape of batch
 AUGMENT = [Augment(name="flip"), Augment(name="crop", padding=1), Augment(name="mixup", alpha=0.2)]
-RATES = {"SGD": 0.05, "Adagrad": 0.02, "Adam": 0.002, "AdamW": 0.002}
+RATES = {"SGD": 0.05, "Adam": 0.002, "AdamW": 0.002}
 
 
 def network() -> nn.Sequential:
@@ -128,11 +128,10 @@ def test_a_recorded_training_is_taken_up_again(cuda: Cuda) -> None:
     assert score.metrics == pytest.approx(expected.metrics, rel=0.02)
 
 
-@pytest.mark.xfail(strict=True, reason="a failed capture of torch 2.11 is not repaired yet")
 def test_a_network_that_waits_is_trained_all_the_same_and_harms_no_later_one(cuda: Cuda) -> None:
     (score,) = fit(Waiting(), "cuda-graph")
     assert score.metrics["accuracy"] > 0.9
-    assert cuda.replays == 0
+    assert cuda.modes == []  # no capture was tried
     torch.cuda.empty_cache()
     fit(Counting(), "cuda-graph")
     assert cuda.replays >= steps() - MOST_EAGER

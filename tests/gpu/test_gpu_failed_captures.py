@@ -1,0 +1,95 @@
+"""A capture that fails harms nothing: neither this training, nor a later one, nor the process."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from real_cuda import Cuda
+from slots import MemorySlot
+from stubbed_cuda import StubbedCuda, installed
+from test_gpu_recording import MOST_EAGER, Counting, fit, network, steps
+from torch import Tensor, nn
+
+from nas_attn.errors import DeviceLost
+
+
+class Refusing(nn.Module):
+    """Does in each step what a capture forbids, and what torch does not warn of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.cuda.synchronize()
+        y: Tensor = self.inner(x)
+        return y
+
+
+class Large(nn.Module):
+    """Needs more memory than there is for a whole batch in a capture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 40 and torch.cuda.is_current_stream_capturing():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        y: Tensor = self.inner(x)
+        return y
+
+
+def test_after_a_capture_that_failed_the_next_training_is_recorded(cuda: Cuda) -> None:
+    (score,) = fit(Refusing(), "cuda-graph")
+    assert score.metrics["accuracy"] > 0.9
+    assert cuda.modes != []
+    assert cuda.replays == 0
+    torch.cuda.empty_cache()
+    fit(Counting(), "cuda-graph")  # with dropout
+    assert cuda.replays >= steps() - MOST_EAGER
+
+
+def test_memory_that_runs_out_in_a_capture_halves_the_batch(cuda: Cuda) -> None:
+    (score,) = fit(Large(), "cuda-graph")
+    assert score.metrics["accuracy"] > 0.9
+    assert cuda.replays > steps() / 2
+
+
+def test_other_threads_may_pin_memory_during_a_capture(cuda: Cuda) -> None:
+    fit(network(), "cuda-graph")
+    assert set(cuda.modes) == {"thread_local"}
+
+
+def test_an_optimizer_that_counts_on_the_host_is_not_recorded(cuda: Cuda) -> None:
+    """A recorded step would take the same count again and again."""
+    settings = {"optimizer": "Adagrad", "optimizer_arguments": {"lr_decay": 0.1}}
+    eager, other = network(), network()
+    (expected,) = fit(eager, "eager", section=settings, learning_rate=0.02)
+    (score,) = fit(other, "cuda-graph", section=settings, learning_rate=0.02)
+    assert cuda.replays == 0
+    assert score.metrics == pytest.approx(expected.metrics, rel=0.02)
+
+
+def test_all_trainings_of_a_process_record_on_one_stream(stub: StubbedCuda) -> None:
+    for _ in range(3):
+        fit(network(), "cuda-graph")
+    assert stub.replays >= 3 * (steps() - MOST_EAGER)
+    assert stub.calls["Stream"] == 1
+
+
+def test_a_process_that_loses_its_gpu_hands_on_a_training_that_another_one_does_not_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slot, model = MemorySlot(), Refusing()
+    with installed(), monkeypatch.context() as patch:
+        patch.setattr(torch._C, "_cuda_endAllocateToPool", lambda index, pool: None)
+        with pytest.raises(DeviceLost, match="resume the study"):
+            fit(model, "cuda-graph", slot=slot)
+    assert slot.load() is not None
+    with installed() as another_process:
+        (score,) = fit(model, "cuda-graph", slot=slot)
+        assert score.metrics["accuracy"] > 0.9
+        assert another_process.modes == []
+        fit(network(), "cuda-graph")
+        assert another_process.replays >= steps() - MOST_EAGER
