@@ -33,6 +33,7 @@ from nas_attn.paths import DEFAULT_URL
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from nas_attn.storage import StudySummary
     from nas_attn.study.opening import OpenStudy
     from nas_attn.study.progress import Overview, WorkerView
 
@@ -69,13 +70,22 @@ def _all(storage: str, as_json: bool) -> None:
         return
     rows = []
     for s in studies:
-        counts = (
-            ", ".join(f"{count} {state}" for state, count in s.candidates.items()) or "none yet"
-        )
-        rows.append([s.name, time.strftime("%Y-%m-%d %H:%M", time.localtime(s.created_at)), counts])
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(s.created_at))
+        rows.append([s.name, created, _counted(s)])
     console().print(
         table(f"Studies in {shown_url(storage)}", ["study", "created", "candidates"], rows)
     )
+
+
+def _counted(study: StudySummary) -> str:
+    """`3 scored, 1 running`; a candidate runs only while there are workers."""
+    at_work = study.workers > 0 and not study.lost
+    counts = [
+        f"{count} {'begun' if state == 'running' and not at_work else state}"
+        for state, count in study.candidates.items()
+    ]
+    counted = ", ".join(counts) or "none yet"
+    return f"{counted}; its trials were deleted from Optuna's tables" if study.lost else counted
 
 
 def _once(opened: OpenStudy, as_json: bool) -> None:

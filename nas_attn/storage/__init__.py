@@ -4,7 +4,7 @@ Optuna.
 
 from nas_attn.storage.connection import optuna_engine_arguments, shown_url
 from nas_attn.storage.database import Database
-from nas_attn.storage.rows import CheckpointRow, Lease, Run, RunRow, WorkerRow
+from nas_attn.storage.rows import CheckpointRow, Lease, Run, RunRow, StudySummary, WorkerRow
 from nas_attn.storage.store import StudyStore
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Run",
     "RunRow",
     "StudyStore",
+    "StudySummary",
     "WorkerRow",
     "optuna_engine_arguments",
     "shown_url",

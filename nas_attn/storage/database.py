@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import column, delete, func, inspect, select, table, update
+from sqlalchemy import Connection, column, delete, func, inspect, select, table, update
 
 from nas_attn.errors import StorageError, StudyError, did_you_mean
 from nas_attn.paths import output_path, replace_file
@@ -235,16 +235,29 @@ class Database:
         counting = (
             select(*columns, func.count().label("count")).group_by(*columns).order_by(*columns)
         )
+        working = tables.worker.c.study_id
         states: defaultdict[int, dict[str, int]] = defaultdict(dict)
+        summaries = []
         with self._connector.read() as connection:
             rows = connection.execute(
                 select(study).order_by(study.c.created_at, study.c.id)
             ).mappings()
-            for found in connection.execute(counting).mappings():
-                states[found["study_id"]][found["state"]] = found["count"]
-            return read_all(
-                StudySummary, ({**row, "candidates": states[row["id"]]} for row in rows)
-            )
+            for group in connection.execute(counting).mappings():
+                states[group["study_id"]][group["state"]] = group["count"]
+            present = select(working, func.count().label("count")).group_by(working)
+            workers = {
+                group["study_id"]: group["count"]
+                for group in connection.execute(present).mappings()
+            }
+            named = _optuna_names(connection)
+            for row in rows:
+                counted = {
+                    "candidates": states[row["id"]],
+                    "workers": workers.get(row["id"], 0),
+                    "lost": row["name"] not in named,
+                }
+                summaries.append({**row, **counted})
+            return read_all(StudySummary, summaries)
 
     def extend_study(
         self,
@@ -311,9 +324,7 @@ class Database:
     def has_trials(self, name: str) -> bool:
         """Whether Optuna has a study of this name in its tables here."""
         with self._connector.read() as connection:
-            there = inspect(connection).has_table(_OPTUNA_STUDIES.name)
-            of = _OPTUNA_STUDIES.c.study_name
-            return there and connection.scalar(select(of).where(of == name)) is not None
+            return name in _optuna_names(connection)
 
     def stores(self) -> list[StudyStore]:
         """All studies' stores."""
@@ -330,6 +341,13 @@ class Database:
         if path is not None:
             with closing(sqlite3.connect(path)) as connection:
                 connection.execute("PRAGMA journal_mode = DELETE").close()
+
+
+def _optuna_names(connection: Connection) -> set[str]:
+    """The names of all studies in Optuna's tables here."""
+    if not inspect(connection).has_table(_OPTUNA_STUDIES.name):
+        return set()
+    return set(connection.scalars(select(_OPTUNA_STUDIES.c.study_name)))
 
 
 def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:

@@ -116,6 +116,8 @@ class StudySummary:
     created_at: float  # Unix seconds by the database's clock
     fingerprint: str | None  # device that its latencies are measured on
     candidates: Mapping[str, int]  # state -> number of candidates in it
+    workers: int  # workers in its list
+    lost: bool  # whether Optuna's part of it is not there: deleted by Optuna, or never made
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,16 +104,18 @@ class OpenStudy:
     @cached_property
     def book(self) -> TrialBook:
         """Its trials; StorageError if the database has lost them."""
-        from nas_attn.study.trial_book import TrialBook
+        from nas_attn.study.trial_book import TrialBook, trials_deleted
 
         try:
-            return TrialBook(self.database, self.store.name)
+            book = TrialBook(self.database, self.store.name)
         except KeyError:
             if self.store.candidates():
-                lost = f"study '{self.store.name}' in '{self.database}' has lost its Optuna part"
-                raise StorageError(f"{lost}: restore the database from a backup") from None
+                raise trials_deleted(self.store.name, self.database) from None
             with self.database.creating():  # its creation was cut off half way
                 return TrialBook(self.database, self.store.name, made_for=self.recipe)
+        if not book.is_for(self.recipe):  # the study's own was deleted, and another one made
+            raise _not_ours(self.database, self.store.name)
+        return book
 
     @cached_property
     def plan(self) -> Plan:
@@ -175,6 +177,7 @@ def create_study(
         _make_folder(artifacts_folder(database, place))
     known_versions, trials = versions(recipe), recipe.search.trials
     with database.creating():
+        _check_name(database, recipe.name)
         store = database.create_study(
             recipe.name, recipe=text, versions=known_versions, trials=trials, artifacts=place
         )
@@ -182,6 +185,20 @@ def create_study(
     opened = _opened(url, database, store)
     vars(opened)["book"] = book  # loaded already, with its own connections
     return opened
+
+
+def _check_name(database: Database, name: str) -> None:
+    """Raises StudyError if a study of this name is Optuna's alone: nas_attn has not made it."""
+    ours = any(study.name == name for study in database.studies())
+    if not ours and database.has_trials(name):
+        raise _not_ours(database, name)
+
+
+def _not_ours(database: Database, name: str) -> StudyError:
+    return StudyError(
+        f"'{database}' has an Optuna study '{name}' that no search of nas_attn has made:"
+        " give the search another name (--name), or another storage (--storage)"
+    )
 
 
 def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:

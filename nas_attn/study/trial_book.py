@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -59,6 +59,7 @@ class _PatientStorage(RDBStorage):
     """Repeats each call from outside until the database is back."""
 
     outage: Outage | None = None
+    deleted: Callable[[], StorageError | None] = staticmethod(lambda: None)
 
     def __getattribute__(self, name: str) -> Any:
         found = object.__getattribute__(self, name)
@@ -70,6 +71,11 @@ class _PatientStorage(RDBStorage):
             _CALLS.inside = True
             try:
                 return outage.endure(lambda: found(*given, **named), self.engine.dispose)
+            except KeyError as error:  # of a study or a trial that is not there
+                deleted = self.deleted()
+                if deleted is None:
+                    raise
+                raise deleted from error
             finally:
                 _CALLS.inside = False
 
@@ -94,9 +100,22 @@ class TrialBook:
             ) from error
         self._database = str(database)
         self._identities: dict[int, int] = {}
-        self.number = self.storage.get_study_id_from_name(
-            name
-        )  # by which optuna-dashboard knows the study
+        # by which optuna-dashboard knows the study
+        self.number = self.storage.get_study_id_from_name(name)
+        self._name = name
+        self.storage.deleted = self._deleted
+
+    def is_for(self, recipe: Recipe) -> bool:
+        """Whether the study is of this recipe: it has its objectives, or nothing yet."""
+        return self.study.metric_names == list(recipe.objectives) or not self.all()
+
+    def _deleted(self) -> StorageError | None:
+        """The error of a study that somebody has deleted by Optuna; None while it is there."""
+        try:
+            self.storage.get_study_name_from_id(self.number)
+        except KeyError:
+            return trials_deleted(self._name, self._database)
+        return None
 
     def identity(self, number: int) -> int:
         """The trial's id in the storage and in optuna-dashboard; StorageError if the database has
@@ -187,6 +206,14 @@ class TrialBook:
             )
         except UpdateFinishedTrialError:
             pass  # another worker took over and has just told the same
+
+
+def trials_deleted(name: str, database: Database | str) -> StorageError:
+    """The error of a study whose trials are no longer in Optuna's tables."""
+    lost = f"the trials of study '{name}' were deleted from Optuna's tables in '{database}'"
+    return StorageError(
+        f"{lost}: restore the database from a backup, or begin a new study under another name"
+    )
 
 
 def known_params(trial: FrozenTrial) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from types import ModuleType
 
 import optuna
 import pytest
+from command_line import Nas
 
 from nas_attn.errors import StorageError, StudyError
 from nas_attn.recipe_reading import load_recipe
+from nas_attn.storage import Database
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy, create_study, open_study, versions
 
@@ -85,6 +87,51 @@ def test_tables_that_are_gone(table: Path) -> None:
         ) as error:
             ACTIONS[action](opened)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("directions", [["maximize"], ["maximize", "minimize"]])
+def test_a_plain_optuna_study_of_the_same_name_is_refused_and_left_alone(
+    table: Path, directions: list[str]
+) -> None:
+    own = optuna.create_study(study_name="table", storage=URL, directions=directions)
+    own.tell(own.ask(), [0.5] * len(directions))
+    for _ in range(2):
+        with pytest.raises(StudyError, match="--name"):
+            searching.begin(load_recipe("table.toml"), URL)
+    assert Database(URL).studies() == []
+    kept = optuna.load_study(study_name="table", storage=URL)
+    assert [trial.values for trial in kept.trials] == [[0.5] * len(directions)]
+    assert kept.user_attrs == kept._storage.get_study_system_attrs(kept._study_id) == {}
+
+
+def test_a_plain_study_that_took_the_name_later_is_not_joined(table: Path) -> None:
+    study()
+    optuna.delete_study(study_name="table", storage=URL)
+    own = optuna.create_study(study_name="table", storage=URL, directions=["maximize", "minimize"])
+    own.tell(own.ask(), [0.5, 0.5])
+    with pytest.raises(StudyError, match="--name"):
+        searching.take_up(open_study("table", URL))
+    assert len(optuna.load_study(study_name="table", storage=URL).trials) == 1
+
+
+def test_a_study_that_optuna_has_deleted_ends_in_one_sentence(table: Path, nas: Nas) -> None:
+    opened = searching.begin(load_recipe("table.toml"), URL)
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 2:
+            optuna.delete_study(study_name="table", storage=URL)
+
+    with pytest.raises(StorageError, match="deleted from Optuna's tables") as error:
+        searching.work(opened, searching.Options(say=say))
+    assert "\n" not in str(error.value)
+    shown = nas("status")
+    assert shown.status == 0
+    assert "running" not in shown.out
+    assert "deleted" in shown.out
+    assert nas("status", "--json").json[0]["lost"]
+    assert all("deleted from Optuna's tables" in said for said in messages(opened).values())
 
 
 @pytest.mark.parametrize("recipe", ["", "{}", "[" * 5000])
