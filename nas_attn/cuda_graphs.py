@@ -45,9 +45,7 @@ def kept_stream(index: int) -> torch.cuda.Stream:
 
 
 @contextmanager
-def capture(
-    graph: torch.cuda.CUDAGraph, device: torch.device, pool: Pool | None = None
-) -> Iterator[None]:
+def capture(graph: torch.cuda.CUDAGraph, device: torch.device, pool: Pool) -> Iterator[None]:
     """Inside, work goes into the graph instead of to the GPU.
 
     After an error the current stream is as before, but the process may not be able to use the GPU:
@@ -63,7 +61,7 @@ def capture(
 @contextmanager
 def waits() -> Iterator[list[str]]:
     """Inside, torch notes each operation that makes the host wait for the GPU; the list is complete
-    afterwards, with a sentence for each.
+    afterwards, and has the line of Python for each: `network.py:12`.
     """
     noted: list[str] = []
     mode = torch.cuda.get_sync_debug_mode()
@@ -77,32 +75,32 @@ def waits() -> Iterator[list[str]]:
     for warning in caught:
         text = str(warning.message)
         if WAITED in text:
-            noted.append(text)
+            noted.append(f"{warning.filename}:{warning.lineno}")
         elif PROTOTYPE not in text:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
 
 
-def mend(device: torch.device, pool: Pool | None, error: Exception) -> None:
-    """Makes the process able to use the GPU again after a capture that failed with this error.
+def mend(device: torch.device, pool: Pool, error: Exception, *, way_out: str) -> None:
+    """Makes the process able to use the GPU again after a capture into this pool that failed with
+    this error.
 
-    Raises DeviceLost: it is not; another process will be.
+    Raises DeviceLost: it is not, but another process will be. `way_out` ends its sentence.
     """
     # torch's own way to end a pool; it is private, and may go
     end_pool = getattr(torch._C, "_cuda_endAllocateToPool", None)
     try:
         torch.cuda.synchronize(device)
-        if end_pool is not None and pool is not None:
+        if end_pool is not None:
             end_pool(index_of(device), pool)
         # A capture that succeeds leaves the generator as it should be.
-        with capture(torch.cuda.CUDAGraph(), device):
+        with capture(torch.cuda.CUDAGraph(), device, torch.cuda.graph_pool_handle()):
             torch.zeros(1, device=device).add_(1)
         torch.cuda.empty_cache()
         torch.rand(1, device=device)
     except RuntimeError:
         raise DeviceLost(
             f"a CUDA graph could not be recorded ({first_line(error)}), and this process cannot use"
-            f" the device '{device}' any more: resume the study, which then trains this network"
-            " without a graph"
+            f" the device '{device}' any more: {way_out}"
         ) from error

@@ -34,13 +34,15 @@ from torch import Tensor, nn
 from nas_attn.attachment import fold_batchnorm, reparameterized
 from nas_attn.attachment.hosting import CHILD
 from nas_attn.backbones.detectors import undecided
-from nas_attn.errors import MeasurementError, RecipeError, first_line
+from nas_attn.cuda_graphs import capture, mend, side_stream, waits
+from nas_attn.errors import DeviceLost, MeasurementError, RecipeError, first_line
 from nas_attn.importing import load_object
 from nas_attn.latency.paired import Array, Call, Opened, Times, Turn, host_turn
 from nas_attn.processes import words_of
 from nas_attn.recipe import LatencySection
 from nas_attn.tables import LATENCY_MODES
 
+WARM_UP = 2  # untimed calls before a capture, and one that is watched
 CALIBRATION = 64  # images that give the ranges of the activations
 OPERATIONS = (
     "Conv",
@@ -329,7 +331,7 @@ def prepare(
         more = {"images": images} if mode.quantized else {}
         net: Net = make(deployed(model, section, (channels, height, width)), section, x, **more)
         return net
-    except MeasurementError:
+    except (MeasurementError, DeviceLost):
         raise
     except Exception as error:
         raise MeasurementError(
@@ -362,16 +364,31 @@ def compiled(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
 
 
 def cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
-    """Replayed as a CUDA graph."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # libraries choose their kernels before the capture
-        for _ in range(3):
+    """Replayed as a CUDA graph. MeasurementError: the network waits for the GPU within a call.
+    DeviceLost: this process cannot measure any more.
+    """
+    device, pool = x.device, torch.cuda.graph_pool_handle()
+    side, current = side_stream(device), torch.cuda.current_stream(device)
+    side.wait_stream(current)
+    with torch.cuda.stream(side):
+        # libraries choose their kernels before the capture
+        for _ in range(WARM_UP):
             model(x)
-    torch.cuda.current_stream().wait_stream(side)
+        with waits() as noted:
+            model(x)
+    current.wait_stream(side)
+    if noted:
+        raise MeasurementError(
+            f"the network cannot be a CUDA graph, since it waits for the GPU in each call, at"
+            f" {noted[0]}: set latency.mode = 'eager'"
+        )
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = model(x)
+    try:
+        with capture(graph, device, pool):
+            result = model(x)
+    except Exception as error:
+        mend(device, pool, error, way_out="start again with latency.mode = 'eager'")
+        raise
     net = timed(graph.replay, section)
     return Net(net.turn, owned=(model, x, result))  # the graph reads and writes their memory
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nas_attn.errors import MeasurementError, Unmeasurable, first_line
+from nas_attn.errors import DeviceLost, MeasurementError, Unmeasurable, first_line
 from nas_attn.latency import paired
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint, state
@@ -247,6 +247,8 @@ def _naming(name: str, section: LatencySection) -> Iterator[None]:
     shown = name if name.startswith(CANDIDATE) else "the bare backbone"
     try:
         yield
+    except DeviceLost:
+        raise
     except MeasurementError as error:
         raise Unmeasurable(name.removeprefix(CANDIDATE), f"{shown}: {error}") from error
     except Exception as error:

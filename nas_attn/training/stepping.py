@@ -186,6 +186,8 @@ WARM_UP = 3  # Ordinary steps before the recording, in which libraries choose ke
 LONG = 100  # Least number of steps to record a CUDA graph, which takes as long as some tens of them
 AHEAD = 8  # batches that the host may queue on a CUDA device
 
+WITHOUT_GRAPH = "resume the study, which then trains this network without a graph"
+
 Forward = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 Stepper = Callable[[Tensor, Tensor, float, int], None]  # x, y, learning rate, parts of the batch
@@ -341,7 +343,7 @@ class RecordedStep:
         with waits() as noted:
             self._beside(x, y, rate, parts)
         if noted:
-            self._record_no_more(f"it waits for the device within a step: {noted[0]}")
+            self._record_no_more(f"the step waits for the device at {noted[0]}")
         elif self._step.optimizer and _counts_on_host(self._step.optimizer):
             self._record_no_more("its optimizer counts the steps on the host")
 
@@ -364,7 +366,7 @@ class RecordedStep:
             with capture(recording.graph, x.device, self._pool):
                 self._step.descend(recording.x, recording.y, parts)
         except Exception as error:  # any error of a network; an ordinary step reports it
-            mend(x.device, self._pool, error)
+            mend(x.device, self._pool, error, way_out=WITHOUT_GRAPH)
             for cause in (error, error.__context__):
                 if isinstance(cause, RuntimeError) and out_of_memory(cause):
                     raise cause from None

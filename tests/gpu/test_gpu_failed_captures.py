@@ -7,10 +7,13 @@ import torch
 from real_cuda import Cuda
 from slots import MemorySlot
 from stubbed_cuda import StubbedCuda, installed
-from test_gpu_recording import MOST_EAGER, Counting, fit, network, steps
+from test_gpu_recording import MOST_EAGER, Counting, Waiting, fit, network, steps
 from torch import Tensor, nn
 
-from nas_attn.errors import DeviceLost
+from nas_attn.errors import DeviceLost, MeasurementError
+from nas_attn.latency import run_session
+from nas_attn.latency.nets import Net, example_input, prepare
+from nas_attn.recipe import LatencySection
 
 
 class Refusing(nn.Module):
@@ -93,3 +96,33 @@ def test_a_process_that_loses_its_gpu_hands_on_a_training_that_another_one_does_
         assert another_process.modes == []
         fit(network(), "cuda-graph")
         assert another_process.replays >= steps() - MOST_EAGER
+
+
+def prepared(model: nn.Module) -> Net:
+    """The network as a CUDA graph, for a latency session."""
+    section = LatencySection(device="cuda", mode="cuda-graph", batch_size=2)
+    with torch.no_grad():
+        return prepare(model.eval(), section, example_input(section, (1, 8, 8), seed=0))
+
+
+def test_a_latency_is_measured_after_a_capture_that_failed(cuda: Cuda) -> None:
+    with pytest.raises(MeasurementError, match="waits for the GPU in each call"):
+        prepared(Waiting())
+    assert cuda.modes == []
+    with pytest.raises(MeasurementError, match="cannot be prepared"):
+        prepared(Refusing())
+    before = cuda.replays
+    assert prepared(network()).turn(3)[0] > 0
+    assert cuda.replays == before + 4  # an untimed one goes before
+    assert set(cuda.modes) == {"thread_local"}
+
+
+def test_a_session_ends_with_the_process_that_lost_its_gpu(
+    stub: StubbedCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next candidates would be called unmeasurable, one after the other."""
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda index, pool: None)
+    section = LatencySection(device="cuda", mode="cuda-graph", batch_size=2)
+    networks = {"reference": network().eval(), "candidates": {"refusing": Refusing().eval()}}
+    with pytest.raises(DeviceLost, match=r"latency\.mode = 'eager'"):
+        run_session(section, **networks, input_shape=(1, 8, 8), seed=0)
