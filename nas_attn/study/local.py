@@ -13,10 +13,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
-from nas_attn.errors import WARNING, NasAttnError, NasAttnWarning, OperationError, UserError
+from nas_attn.errors import (
+    WARNING,
+    DeviceLost,
+    NasAttnError,
+    NasAttnWarning,
+    OperationError,
+    UserError,
+)
 from nas_attn.evaluation.output import VERBOSE
 from nas_attn.processes import apart
 from nas_attn.records import Share
@@ -91,6 +99,9 @@ def _succeeds(command: Sequence[str], environment: Mapping[str, str], told: str 
 GRACE_S = (
     60.0  # seconds that worker processes get to write their checkpoints after the first Ctrl-C
 )
+# Processes that follow each other in one worker's place. A run that costs three their GPU has
+# failed, so more come from something else.
+MOST_REPLACED = 12
 HURRY_S = 5.0  # seconds that they get to say what they leave after the second
 
 
@@ -103,10 +114,19 @@ class Child:
     process: subprocess.Popen[bytes]
     orders: Orders
     last_word: str = ""  # why it ended; it may still need a while to exit
+    reader: threading.Thread | None = None  # passes on what it says
+    again: Callable[[], Child] | None = None  # starts another process in its place
+    replaced: int = 0  # processes that had this place before
 
     @property
     def works(self) -> bool:
         return self.process.poll() is None
+
+    def close(self) -> None:
+        """Closes its pipes, once it has ended."""
+        self.orders.close()
+        if self.reader is not None:
+            self.reader.join(timeout=5)
 
 
 def run_workers(
@@ -121,7 +141,8 @@ def run_workers(
     told = WorkerSettings(
         threads=options.threads, time_limit_s=options.time_limit_s, only=only, orders=True
     )
-    devices, children = devices_of(options.device, workers), []
+    devices = devices_of(options.device, workers)
+    children: list[Child] = []
     with mps(devices, options.say) as clients:
         for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1):
             its = replace(
@@ -131,16 +152,13 @@ def run_workers(
                 sharing=share.machine,
                 per_gpu=share.device,
             )
-            children.append(_start(opened, its, clients, verbose=options.verbose))
+            start = partial(_start, opened, its, clients, say=options.say, verbose=options.verbose)
+            children.append(start())
+            children[-1].again = start
         return _attend(children, options)
 
 
 def _attend(children: list[Child], options: Options) -> str:
-    readers = [
-        threading.Thread(target=_read, args=(child, options.say), daemon=True) for child in children
-    ]
-    for reader in readers:
-        reader.start()
     try:
         _wait(children, options)
     except KeyboardInterrupt:
@@ -149,9 +167,7 @@ def _attend(children: list[Child], options: Options) -> str:
     finally:
         for child in children:
             child.process.kill()  # only those that are left after an exception here
-            child.orders.close()
-        for reader in readers:
-            reader.join(timeout=5)
+            child.close()
     codes = [child.process.wait() for child in children]
     if options.stop.is_set() or any(
         child.last_word == "stopped" for child in children
@@ -168,7 +184,12 @@ def _attend(children: list[Child], options: Options) -> str:
 
 
 def _start(
-    opened: OpenStudy, told: WorkerSettings, clients: Mapping[str, str], *, verbose: bool
+    opened: OpenStudy,
+    told: WorkerSettings,
+    clients: Mapping[str, str],
+    *,
+    say: Callable[[str], None],
+    verbose: bool,
 ) -> Child:
     environment = {
         **clients,
@@ -180,7 +201,10 @@ def _start(
     process = start_worker(
         opened.store.name, environment, **pipes, **apart()
     )  # Ctrl-C reaches them through us, once
-    return Child(told.name, process, Orders(process.stdin))
+    child = Child(told.name, process, Orders(process.stdin))
+    child.reader = threading.Thread(target=_read, args=(child, say), daemon=True)
+    child.reader.start()
+    return child
 
 
 def _read(child: Child, say: Callable[[str], None]) -> None:
@@ -204,7 +228,11 @@ def _wait(children: list[Child], options: Options) -> None:
     follow it in time.
     """
     asked: float | None = None
-    while any(child.works for child in children):
+    while True:
+        if asked is None:
+            _replace_lost(children, options)
+        if not any(child.works for child in children):
+            return
         time.sleep(0.1)
         if options.stop.is_set() and asked is None:
             asked = time.monotonic()
@@ -216,6 +244,18 @@ def _wait(children: list[Child], options: Options) -> None:
             raise OperationError(
                 f"workers did not stop within {GRACE_S:.0f} s and were killed: resume the study"
             )
+
+
+def _replace_lost(children: list[Child], options: Options) -> None:
+    """Starts another process in place of each one that has lost its GPU."""
+    for number, child in enumerate(children):
+        lost = child.process.poll() == DeviceLost.exit_status
+        if lost and child.again is not None and child.replaced < MOST_REPLACED:
+            child.close()
+            options.say(f"{child.name}: another process takes its place")
+            children[number] = child.again()
+            children[number].again = child.again
+            children[number].replaced = child.replaced + 1
 
 
 def _hurry(children: list[Child], options: Options) -> None:

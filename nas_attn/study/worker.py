@@ -17,6 +17,7 @@ from torch import nn
 
 from nas_attn.errors import (
     BackboneLost,
+    DeviceLost,
     LeaseLost,
     OperationError,
     OutOfMemory,
@@ -275,7 +276,11 @@ class Worker:
                 self.say(f"{name}: taken over by another worker")
             except BaseException as error:
                 in_order = isinstance(error, Interrupted)
-                if not keeper.lost:
+                if isinstance(error, DeviceLost):
+                    # It is no orderly end: a run that costs one process after the other its GPU
+                    # must fail at last.
+                    self.say(f"{name}: waits for another process")
+                elif not keeper.lost:
                     with nullcontext() if in_order else impatient():
                         self._hand_back(step, name, in_order=in_order)
                 if not in_order:

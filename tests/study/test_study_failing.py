@@ -220,3 +220,34 @@ def test_several_workers_stop_with_it(table: Path) -> None:
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert sum(row.state == "failed" for row in open_study("table", URL).store.candidates()) < 5
+
+
+LOSES_GPU = """
+import os
+from pathlib import Path
+from nas_attn.errors import DeviceLost
+
+def evaluate(model, run):
+    if run.placement.count("eca") == 3:
+        with Path("lost.txt").open("a") as lost:
+            lost.write(f"{os.getpid()}\\n")
+        raise DeviceLost("this process cannot use the device any more")
+    return {"score": 1.0, "effort": 1.0}
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_lost_its_gpu_is_replaced_and_its_run_fails_the_third_time(
+    table: Path,
+) -> None:
+    (table / "table_evaluator.py").write_text(LOSES_GPU)
+    program = [sys.executable, "-m", "nas_attn.cli.main", "search", "table.toml"]
+    few = ["--trials", "5", "--set", "search.confirm_seeds=0", "--workers", "2"]
+    done = subprocess.run([*program, *few], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    processes = (table / "lost.txt").read_text().split()
+    assert len(set(processes)) == len(processes) == 3
+    opened = open_study("table", URL)
+    failed = [row for row in opened.store.candidates() if row.state == "failed"]
+    assert len(failed) == 1
+    assert len(opened.store.candidates()) >= 5
