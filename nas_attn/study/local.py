@@ -36,6 +36,7 @@ from nas_attn.training.stepping import cores_for
 
 CONTROL = "nvidia-cuda-mps-control"
 PIPES = "CUDA_MPS_PIPE_DIRECTORY"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 PROBE = (sys.executable, "-c", "import torch; torch.ones(1, device='cuda').item()")
 
 
@@ -65,10 +66,12 @@ def mps(
         yield {}
         return
     with tempfile.TemporaryDirectory(prefix="nas_attn-mps-") as folder:
-        clients = {PIPES: folder, "CUDA_MPS_LOG_DIRECTORY": folder}
-        environment = {**os.environ, **clients}
+        places = {PIPES: folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+        environment = {**os.environ, **places}
+        clients = {**places, **_visible_to_clients(os.environ.get(VISIBLE))}
         try:
-            answers = _succeeds([control, "-d"], environment) and _succeeds(probe, environment)
+            started = _succeeds([control, "-d"], environment)
+            answers = started and _succeeds(probe, {**environment, **clients})
             if not answers:
                 say(
                     "NVIDIA's MPS is installed but does not work here: the workers on one GPU take"
@@ -77,6 +80,16 @@ def mps(
             yield clients if answers else {}
         finally:
             _succeeds([control], environment, "quit\n")
+
+
+def _visible_to_clients(to_server: str | None) -> dict[str, str]:
+    """The clients' variable of visible GPUs, if they need another one than the server. It numbers
+    the GPUs that it sees anew, from 0; a name (`GPU-…`, `MIG-…`) means the same for both.
+    """
+    gpus = [] if to_server is None else to_server.split(",")
+    if not any(gpu.strip().isdigit() for gpu in gpus):
+        return {}
+    return {VISIBLE: ",".join(map(str, range(len(gpus))))}
 
 
 def _succeeds(command: Sequence[str], environment: Mapping[str, str], told: str = "") -> bool:

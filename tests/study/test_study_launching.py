@@ -260,6 +260,7 @@ def test_a_slurm_clusters_jobs_go_on_after_they_were_queued_again(
 
 TWO = ["cuda:0", "cuda:0"]
 CONTROL = """#!/bin/sh
+echo "$CUDA_VISIBLE_DEVICES" > "$MPS_TEST_LOG.visible"
 if [ "$1" = -d ]; then echo "start $CUDA_MPS_PIPE_DIRECTORY" >> "$MPS_TEST_LOG"; else cat >> "$MPS_TEST_LOG"; fi
 exit ${MPS_TEST_STATUS:-0}
 """
@@ -330,6 +331,25 @@ def test_no_server_where_no_gpu_is_shared_or_the_user_has_one(
     with local.mps(devices, pytest.fail, probe=["true"]) as environment:
         assert environment == {}
     assert not control.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "to_clients"),
+    [("3", "0"), ("2,0", "0,1"), ("GPU-8932f937,GPU-2b1c", "GPU-8932f937,GPU-2b1c"), (None, "")],
+)
+def test_clients_number_the_gpus_as_the_server_does(
+    control: Path, given: str | None, to_clients: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server with GPU 3 alone calls it 0; a client that asks for 3 finds none."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    probe = ["sh", "-c", f'test "$CUDA_VISIBLE_DEVICES" = "{to_clients}"']
+    with local.mps(TWO, pytest.fail, probe=probe) as environment:
+        workers = {**os.environ, **environment}
+        assert workers.get("CUDA_VISIBLE_DEVICES", "") == to_clients
+    seen_by_server = control.with_name(f"{control.name}.visible").read_text().strip()
+    assert seen_by_server == (given or "")
 
 
 @pytest.mark.gpu
