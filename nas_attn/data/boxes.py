@@ -17,6 +17,7 @@ import typing
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -370,7 +371,12 @@ class BoxedSplit(Split):
         return replace(super()._transformed(steps), boxes=self.boxes.cpu())
 
     def _fed(self, x: Tensor) -> Tensor:
-        return x + torch.tensor(self.mean, device=x.device)[:, None, None]
+        return x + self._mean_colour
+
+    @cached_property
+    def _mean_colour(self) -> Tensor:
+        """float32 (3, 1, 1). Put on the device once: a copy in each batch would wait for it."""
+        return torch.tensor(self.mean, device=self.device)[:, None, None]
 
 
 class Boxes(Classes):
