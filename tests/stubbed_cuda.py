@@ -30,6 +30,7 @@ from typing import Any, Literal
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses import fake_tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
@@ -525,8 +526,12 @@ _NOBODY.calls = Counter()
 
 
 @contextmanager
-def installed(devices: int = 1, failing: Literal["2.11", "2.12"] = "2.11") -> Iterator[StubbedCuda]:
-    """Inside, `torch.cuda` is the stub, with so many GPUs; afterwards all is as before."""
+def installed(
+    devices: int = 1, failing: Literal["2.11", "2.12"] = "2.11", *, values: bool = True
+) -> Iterator[StubbedCuda]:
+    """Inside, `torch.cuda` is the stub, with so many GPUs; afterwards all is as before. Without
+    `values`, only its functions are there, for tensors that have none (FakeTensorMode).
+    """
     cuda = StubbedCuda(devices, failing)
     accelerator = {
         "is_available": lambda: True,
@@ -552,7 +557,11 @@ def installed(devices: int = 1, failing: Literal["2.11", "2.12"] = "2.11") -> It
         patch.setattr(torch._C, "_cuda_endAllocateToPool", cuda.end_pool, raising=False)
         patch.setattr(torch.Tensor, "pin_memory", pin_memory)
         patch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
-        with Functions(), Operations():
+        if values:
+            with Functions(), Operations():
+                yield cuda
+        else:
+            patch.setattr(fake_tensor, "init_gpu_context", lambda device: None)
             yield cuda
     finally:
         patch.undo()
