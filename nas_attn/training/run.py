@@ -89,21 +89,25 @@ class Clock:
         self._carried = wall_s, device_s
         self._wall, self._processor = time.perf_counter(), time.process_time()
         if self._device.type == "cuda":
-            self._event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            self._event.record()
+            self._event = self._now()
 
     def read(self) -> tuple[float, float]:
         """(wall, device) seconds; waits for the device. On a CPU, device time is the process's time
         on all threads.
         """
         if self._device.type == "cuda":
-            now = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            now.record()
+            now = self._now()
             now.synchronize()
             device = self._event.elapsed_time(now) / 1000
         else:
             device = time.process_time() - self._processor
         return self._carried[0] + time.perf_counter() - self._wall, self._carried[1] + device
+
+    def _now(self) -> torch.cuda.Event:
+        """An event on the device's own stream; the current device may be another one."""
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event
 
 
 class Run:

@@ -9,12 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from stubbed_cuda import StubbedCuda
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import adagrad
 
 from nas_attn.recipe import TrainingSection
 from nas_attn.training.parameters import make_optimizer
+from nas_attn.training.run import Clock
 from nas_attn.training.stepping import execution_on, out_of_memory
 from nas_attn.training.trainer import computes_bfloat16
 
@@ -64,3 +66,17 @@ def test_bfloat16_is_chosen_only_on_a_gpu_that_computes_in_it(
         torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=major)
     )
     assert computes_bfloat16.__wrapped__(CUDA) == computes  # each GPU is asked once
+
+
+def test_the_clock_of_a_device_reads_its_own_stream(
+    stub: StubbedCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside a worker, another GPU may be the current one; its stream has nothing to do."""
+    recorded: list[object] = []
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: f"stream of {device}")
+    monkeypatch.setattr(
+        torch.cuda.Event, "record", lambda event, stream=None: recorded.append(stream)
+    )
+    monkeypatch.setattr(torch.cuda.Event, "elapsed_time", lambda event, other: 1500.0)
+    assert Clock(torch.device("cuda", 1)).read()[1] == 1.5
+    assert recorded == ["stream of cuda:1", "stream of cuda:1"]
