@@ -29,7 +29,6 @@ from nas_attn.data.augment import (
 from nas_attn.data.parts import NOT_COUNTED, Feed, Labelled, Parts, Pixels, Place, moments
 from nas_attn.data.splitting import amount, divided, stratified
 from nas_attn.errors import DataError
-from nas_attn.processes import cores
 from nas_attn.recipe import Augment, DataSection
 from nas_attn.records import ALONE, Share
 from nas_attn.tasks import TASKS, Task
@@ -337,7 +336,7 @@ def load(
 
     def on_device(part: Labelled) -> Split:
         split = kind.split(part, place.device, len(parts.classes), statistics)
-        return replace(split, workers=section.workers or cores(), loader=part.loader)
+        return replace(split, workers=section.workers or place.processes, loader=part.loader)
 
     def open_test() -> Split:
         test = parts.test()

@@ -48,7 +48,6 @@ from nas_attn.data.parts import (
     to_rgb,
 )
 from nas_attn.errors import DataError, NasAttnWarning, few, first_line, shorten
-from nas_attn.processes import cores
 from nas_attn.recipe import DataSection
 
 IMAGES, LABELS = (
@@ -135,7 +134,7 @@ def read(function: Callable[..., Any], kind: str, section: DataSection, place: P
         if is_loader(datasets[split]):
             return _of_loader(datasets[split], kind, f"'{section.name}', {split}", section)
         items = Items(datasets[split], kind, section.size, f"'{section.name}', {split}")
-        return _labelled(items, len(datasets[split]), section)
+        return _labelled(items, len(datasets[split]), section, place)
 
     train = part("train")
     validation = None if datasets["validation"] is None else part("validation")
@@ -160,7 +159,7 @@ def _opened(function: Callable[..., Any], split: str, section: DataSection) -> A
     return dataset
 
 
-def _labelled(items: Items, count: int, section: DataSection) -> Labelled:
+def _labelled(items: Items, count: int, section: DataSection, place: Place) -> Labelled:
     """Reads all items once; many images go into a file, which is mapped into memory."""
     first, _ = items(0)
     if items.where.endswith("train"):
@@ -169,7 +168,7 @@ def _labelled(items: Items, count: int, section: DataSection) -> Labelled:
     numbers = [list(range(start, min(start + 64, count))) for start in range(0, count, 64)]
     read_items = (
         one
-        for batch in Feed(items, section.workers or cores(), stacked=False)(numbers)
+        for batch in Feed(items, section.workers or place.processes, stacked=False)(numbers)
         for one in batch
     )
 

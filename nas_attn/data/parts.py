@@ -272,7 +272,13 @@ class Place:
     """The device for images."""
 
     device: torch.device
-    share: Share = ALONE  # Number of workers that share its memory, which limits images of files
+    # Workers that share its memory, which limits images of files, and the cores of this machine
+    share: Share = ALONE
+
+    @property
+    def processes(self) -> int:
+        """Processes that load or transform images for one worker, by default."""
+        return max(1, cores() // self.share.machine)
 
 
 @dataclass(frozen=True)

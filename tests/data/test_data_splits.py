@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from nas_attn.data.splitting import amount, stratified
 from nas_attn.errors import DataError, RecipeError
 from nas_attn.recipe import Augment, DataSection
 from nas_attn.recipe_reading import recipe_from
+from nas_attn.records import Share
 from nas_attn.tasks import TASKS
 from tests import materials
 
@@ -324,3 +326,18 @@ def test_a_recipe_is_checked_when_its_data_are_loaded(tmp_path: Path) -> None:
     for training in (*({"augment": [entry]} for entry in entries), {"transforms": "mine.flip"}):
         with pytest.raises(RecipeError, match=r"training\.(augment|transforms)"):
             recipe_from({**table, "training": training}, where="this")
+
+
+def test_workers_of_one_machine_share_its_cores_for_loading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nas_attn.data.parts.cores", lambda: 16)
+
+    def processes(share: Share, **section: Any) -> int:
+        settings = DataSection(name="digits-8x8", **section)
+        return data.load(settings, device="cpu", share=share).train.workers
+
+    assert processes(Share()) == 16
+    assert processes(Share(machine=4, device=2)) == 4
+    assert processes(Share(machine=32)) == 1
+    assert processes(Share(machine=4), workers=7) == 7
