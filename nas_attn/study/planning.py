@@ -7,7 +7,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +14,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from torch.nn import functional
 
-from nas_attn import tasks
+from nas_attn import data, tasks
 from nas_attn.analysis.units import duration
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.backbones import build
 from nas_attn.data.folder import look_at
+from nas_attn.data.parts import InMemory
 from nas_attn.errors import DataError, StudyError, several
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.plan import Plan, plan_for, search_seeds, wanted
@@ -50,7 +50,7 @@ from nas_attn.study.timing import (
     least_s,
 )
 from nas_attn.training import Trainer
-from nas_attn.training.stepping import Threads, cores_for, has_depthwise, intra_op_threads
+from nas_attn.training.stepping import Threads, cores_for, has_depthwise
 
 # Backbones and sides of images for a folder, the most costly first
 SHAPES = (
@@ -181,7 +181,7 @@ def plan_folder(
         if best is not None and best.merits == MOST_MERITS:
             return best
         speed = Speed(timed.epoch_s, workers, _session_s(seconds))
-        needed.append(least_s(speed, _epochs(timed, given)))
+        needed.append(least_s(speed, timed.epochs))
     if best is None:
         raise DataError(
             f"'{folder}' is too much for {duration(seconds)} here: the shortest search takes"
@@ -206,8 +206,9 @@ def _time(
     table, pace = _table(name, folder, backbone, side, look.images)
     note = _why_scratch(backbone, given)
     table["target"] = {} if _start(given) else target_table("scratch" if note else "weights")
-    epoch_s = _epoch_s(_recipe(table, given, epochs=1), look, workers, device)
-    return _Timed(table, pace, epoch_s, note)
+    epochs = _epochs(table, pace, given)
+    recipe = _recipe(table, given, epochs=epochs)
+    return _Timed(table, epochs, _epoch_s(recipe, look, epochs, workers, device), note)
 
 
 def _begun_before(name: str, folder: str, storage: str) -> tuple[Recipe, int] | None:
@@ -247,7 +248,7 @@ class _Timed(NamedTuple):
     """A backbone and a size of images, and how long they take."""
 
     table: dict[str, Any]
-    pace: tasks.Pace
+    epochs: int
     epoch_s: float
     note: str
 
@@ -302,36 +303,43 @@ def _recipe(table: dict[str, Any], given: dict[str, Any], *, epochs: int) -> Rec
     return recipe_from(made, where=str(table["data"]["name"]))
 
 
-def _epoch_s(recipe: Recipe, look: Look, workers: int, device: str) -> float:
-    """Seconds of an epoch of the bare backbone, by a few steps on noise."""
-    where, batch = pick_device(device), recipe.training.batch_size
-    threads, side = cores_for(workers), recipe.data.size or 64
-    model = (
-        build(recipe.backbone, input_shape=(3, side, side), classes=look.classes).to(where).train()
+def _epoch_s(recipe: Recipe, look: Look, epochs: int, workers: int, device: str) -> float:
+    """Seconds of an epoch of the bare backbone, by a few steps of the target's training on
+    noise.
+    """
+    section, side = recipe.target_training, recipe.data.size or 64
+    shape = (3, side, side)
+    trained = max(2, round(TRAINED * look.images))
+    noise = _noise(min(section.step_size, trained), shape, look.classes, pick_device(device))
+    model = build(recipe.backbone, input_shape=shape, classes=look.classes)
+    trainer = Trainer(
+        section,
+        noise,
+        device=pick_device(device),
+        threads=Threads(most=cores_for(workers)),
+        depthwise=has_depthwise(model),
     )
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    x, y = (
-        torch.rand(batch, 3, side, side, device=where),
-        torch.zeros(batch, dtype=torch.long, device=where),
-    )
-    times = []
-    with intra_op_threads(threads):
-        for _ in range(5):
-            began = time.perf_counter()
-            optimizer.zero_grad()
-            torch.autograd.backward(functional.cross_entropy(model(x), y))
-            optimizer.step()
-            if where.type == "cuda":
-                torch.cuda.synchronize(where)
-            times.append(time.perf_counter() - began)
-    steps = math.ceil(TRAINED * look.images / batch)
-    return statistics.median(times[1:]) * (steps + VALIDATION * look.images / batch / 3)
+    steps = math.ceil(trained / section.step_size)
+    scoring = VALIDATION * look.images / section.step_size / 3
+    return trainer.step_s(model, steps * epochs) * (steps + scoring)
 
 
-def _epochs(timed: _Timed, given: dict[str, Any]) -> int:
+def _noise(
+    images: int, shape: tuple[int, int, int], classes: int, device: torch.device
+) -> data.Dataset:
+    """A data set of noise, which costs as much as photographs in memory."""
+    noise = np.random.default_rng(0).integers(0, 256, (images, *shape), dtype=np.uint8)
+    labels = torch.arange(images, device=device) % classes
+    pixels = InMemory(torch.from_numpy(noise)).to(device)
+    split = data.Split(pixels, labels, classes, (0.5,) * shape[0], (0.25,) * shape[0])
+    names = tuple(map(str, range(classes)))
+    return data.Dataset("noise", split, split, names, shape, "", lambda: split)
+
+
+def _epochs(table: dict[str, Any], pace: tasks.Pace, given: dict[str, Any]) -> int:
     """How long the target trains: as the user says, else as is usual for these images."""
-    pretrained = _recipe(timed.table, given, epochs=1).target.start == "pretrained"
-    usual = timed.pace.tuned() if pretrained else timed.pace.epochs
+    pretrained = _recipe(table, given, epochs=1).target.start == "pretrained"
+    usual = pace.tuned() if pretrained else pace.epochs
     return int(given.get("target.epochs", usual))
 
 
@@ -343,7 +351,7 @@ def _fitted(
     timed: _Timed, given: dict[str, Any], seconds: float, workers: int, look: Look
 ) -> Budget | None:
     """The recipe with as many candidates as the time allows; None if not even a few pairs fit."""
-    epochs, session_s = _epochs(timed, given), _session_s(seconds)
+    epochs, session_s = timed.epochs, _session_s(seconds)
     fit = fitted(seconds, Speed(timed.epoch_s, workers, session_s), epochs)
     if fit is None:
         return None

@@ -11,11 +11,14 @@ import copy
 import hashlib
 import json
 import math
+import statistics
+import time
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
+from itertools import count, islice
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +38,7 @@ from nas_attn.training.parameters import (
 )
 from nas_attn.training.run import CheckpointSlot, Climb, Clock, Run
 from nas_attn.training.stepping import (
+    WARM_UP,
     RecordedStep,
     Step,
     Stepper,
@@ -48,6 +52,10 @@ from nas_attn.training.stepping import (
 
 # At least; segmentation, with outputs as large as the images, scores the training's batches
 SCORING_BATCH = 256
+
+
+TIMED = 4  # steps of which the median counts
+UNTIMED = WARM_UP + 1  # on CUDA, until the step is recorded; kernels are chosen in the first one
 
 
 class Trainer:
@@ -239,6 +247,35 @@ class Trainer:
         )
         recorded = execution == "cuda-graph" and run.recordable
         return RecordedStep(step, self.device) if recorded else step
+
+    def step_s(self, model: nn.Module, steps: int) -> float:
+        """Seconds of one step in a training of so many steps, its images included: in the
+        precision, the order in memory and the execution of that training. Trains the network.
+        """
+        section = self.section
+        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        times_s = []
+        with self._apart(model, ()):
+            run = Run(model, section, "", steps=steps, attention=(), backbone_factor=1.0, slot=None)
+            run.threads = self._thread_number(run)
+            torch.set_num_threads(run.threads)
+            step = self.stepper(run, steps)
+            set_training_mode(model)
+            untimed = UNTIMED if self.device.type == "cuda" else 1
+            began = time.perf_counter()
+            for x, y in islice(self._endless(), untimed + TIMED):
+                step(x, y, section.learning_rate, section.accumulate)
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
+                times_s.append(time.perf_counter() - began)
+                began = time.perf_counter()
+        return statistics.median(times_s[untimed:])
+
+    def _endless(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch of training after the other."""
+        size, augment = self.section.step_size, self.section.augmentation
+        for epoch in count():
+            yield from self.dataset.train.epoch(size, seed=0, epoch=epoch, augment=augment)
 
     def _thread_number(self, run: Run) -> int:
         """Intra-op threads for a new or continued run."""

@@ -74,6 +74,26 @@ def test_a_time_never_shortens_the_training_that_the_user_states(
         assert budget.recipe.training.rungs == [epochs]
 
 
+def test_the_training_that_will_run_is_the_one_that_is_timed(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32 and the usual order in memory, a step of a GPU takes twice as long."""
+    seen, build = set[tuple[bool, torch.dtype]](), planning.build
+
+    def look(module: torch.nn.Module, given: tuple[torch.Tensor], answer: torch.Tensor) -> None:
+        in_order = given[0].is_contiguous(memory_format=torch.channels_last)
+        seen.add((in_order, answer.dtype))
+
+    def watched(*arguments: object, **options: object) -> torch.nn.Module:
+        model = build(*arguments, **options)
+        model.register_forward_hook(look)
+        return model
+
+    monkeypatch.setattr(planning, "build", watched)
+    planned(photos, 3600, **{"training.precision": "bfloat16"})
+    assert seen == {(True, torch.bfloat16)}
+
+
 def test_what_is_given_is_kept_and_the_folder_is_one_of_a_study_begun_before(photos: Path) -> None:
     recipe = (
         budget := planned(photos, 3600, **{"search.trials": 11, "data.size": 16, "name": "mine"})

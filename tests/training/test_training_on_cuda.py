@@ -14,7 +14,9 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import adagrad
 
-from nas_attn.recipe import TrainingSection
+from nas_attn import data
+from nas_attn.recipe import DataSection, TrainingSection
+from nas_attn.training import Trainer
 from nas_attn.training.parameters import make_optimizer
 from nas_attn.training.run import Clock
 from nas_attn.training.stepping import execution_on, out_of_memory
@@ -80,3 +82,15 @@ def test_the_clock_of_a_device_reads_its_own_stream(
     monkeypatch.setattr(torch.cuda.Event, "elapsed_time", lambda event, other: 1500.0)
     assert Clock(torch.device("cuda", 1)).read()[1] == 1.5
     assert recorded == ["stream of cuda:1", "stream of cuda:1"]
+
+
+@pytest.mark.parametrize(("steps", "replays"), [(10_000, 4), (20, 0)])
+def test_a_step_is_timed_as_the_training_will_execute_it(
+    steps: int, replays: int, stub: StubbedCuda
+) -> None:
+    """A plan that times ordinary steps expects several times the duration."""
+    dataset = data.load(DataSection(name="digits-8x8"), device="cuda")
+    trainer = Trainer(TrainingSection(batch_size=1000), dataset, device="cuda")
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    assert trainer.step_s(network, steps) > 0
+    assert stub.replays == replays
