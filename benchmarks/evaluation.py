@@ -167,9 +167,9 @@ class HandWritten:
         model.train()
         with self.whole.running():
             for _ in range(epochs):
-                for x, y in self.train:
-                    x = x.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-                    y = y.to(self.device, non_blocking=True)
+                for images, labels in self.train:
+                    x = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+                    y = labels.to(self.device, non_blocking=True)
                     with self.steps.running():
                         optimizer.zero_grad()
                         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
@@ -183,8 +183,9 @@ class HandWritten:
         """(accuracy, loss) on the validation split."""
         model.eval()
         right = loss = 0.0
-        for x, y in self.validation:
-            x, y = x.to(self.device, memory_format=torch.channels_last), y.to(self.device)
+        for images, labels in self.validation:
+            x = images.to(self.device, memory_format=torch.channels_last)
+            y = labels.to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
                 logits = model(x).float()
             right += (logits.argmax(1) == y).sum().item()

@@ -290,8 +290,10 @@ def worlds() -> list[tuple[World | TableWorld, tuple[int, ...]]]:
 def report(lines: Sequence[Mapping[str, Any]]) -> str:
     """The page's table."""
     rows = [
-        "| problem | method | n | regret through the model | − placement | regret, raw |"
-        " candidates, of these to the end |"
+        (
+            "| problem | method | n | regret through the model | − placement | regret, raw |"
+            " candidates, of these to the end |"
+        )
     ]
     rows.append("|---" * 7 + "|")
     found: dict[str, dict[str, dict[int, Mapping[str, Any]]]] = defaultdict(

@@ -202,6 +202,17 @@ def judge(
 
 
 def worlds() -> Iterator[AnyWorld]:
+    """All kinds of study that the model was developed with."""
+    yield from made_up_worlds()
+    for table in tables():
+        yield TableWorld(table)
+        yield TableWorld(table, rungs=2)
+    for problem in MEASURED:
+        yield from measured_worlds(problem)
+
+
+def made_up_worlds() -> Iterator[World]:
+    """Kinds whose effects and noise are drawn."""
     for noise in (FINE_TUNING, SCRATCH):
         for effects in ("null", "small", "planted"):
             for candidates in (20, 60):
@@ -217,20 +228,18 @@ def worlds() -> Iterator[AnyWorld]:
     for effects in ("any", "pair", "sparse pair", "count", "heavy"):
         for noise in (FINE_TUNING, SCRATCH):
             yield World(noise, effects, 40)
-    for table in tables():
-        yield TableWorld(table)
-        yield TableWorld(table, rungs=2)
-    for problem in MEASURED:
-        yield MeasuredWorld(problem)
-        yield MeasuredWorld(problem, candidates=40)
-        for seeds in (2, 3, 4):
-            yield MeasuredWorld(problem, candidates=30, confirm_seeds=seeds)
-        yield MeasuredWorld(problem, candidates=30, confirm_seeds=3, rounds=60)
-        yield MeasuredWorld(problem, effects="null")
-        for rounds in (0, 60):
-            yield MeasuredWorld(
-                problem, candidates=30, confirm_seeds=3, rounds=rounds, effects="null"
-            )
+
+
+def measured_worlds(problem: str) -> Iterator[MeasuredWorld]:
+    """Kinds with the effects and the noise that were measured on a problem."""
+    yield MeasuredWorld(problem)
+    yield MeasuredWorld(problem, candidates=40)
+    for seeds in (2, 3, 4):
+        yield MeasuredWorld(problem, candidates=30, confirm_seeds=seeds)
+    yield MeasuredWorld(problem, candidates=30, confirm_seeds=3, rounds=60)
+    yield MeasuredWorld(problem, effects="null")
+    for rounds in (0, 60):
+        yield MeasuredWorld(problem, candidates=30, confirm_seeds=3, rounds=rounds, effects="null")
 
 
 def unseen() -> Iterator[AnyWorld]:

@@ -104,9 +104,11 @@ def main() -> int:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "gallery").resolve()
     PICTURES.mkdir(exist_ok=True)
     parts = [
-        "# Gallery\n\nOn this page: [where attention is needed](#where-attention-is-needed) ·"
-        " [where it helps little](#where-it-helps-little)\n\nThese examples were run exactly as"
-        " shown. `make gallery` runs them again and writes this page.\n"
+        (
+            "# Gallery\n\nOn this page: [where attention is needed](#where-attention-is-needed) ·"
+            " [where it helps little](#where-it-helps-little)\n\nThese examples were run exactly as"
+            " shown. `make gallery` runs them again and writes this page.\n"
+        )
     ]
     parts += [section(example, folder / example.study) for example in EXAMPLES]
     (ROOT / "docs" / "gallery.md").write_text("\n".join(parts), "utf-8")

@@ -199,5 +199,4 @@ def apart(*, outliving: bool = False) -> dict[str, Any]:
         # With a console of its own, not with none: programs that it runs would show theirs.
         hidden = subprocess.CREATE_NO_WINDOW if outliving else 0
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | hidden}
-    else:
-        return {"start_new_session": True}
+    return {"start_new_session": True}

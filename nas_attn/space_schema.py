@@ -102,7 +102,14 @@ class SpaceSpec(Section):
         return self.origin or f"search space '{self.name}'"
 
     @model_validator(mode="after")
-    def _only_none_is_a_switch(self) -> Self:
+    def _consistent(self) -> Self:
+        self._check_switch()
+        self._check_grids()
+        self._check_sites()
+        return self
+
+    def _check_switch(self) -> None:
+        """Raises ValueError: `none` is a table, or another choice a switch."""
         for name, value in self.choices.items():
             if isinstance(value, bool) and name != "none":
                 raise ValueError(
@@ -110,11 +117,15 @@ class SpaceSpec(Section):
                 )
             if not isinstance(value, bool) and name == "none":
                 raise ValueError("choices.none is a switch: `none = false` removes it")
+
+    def _check_grids(self) -> None:
+        """Raises ValueError: a knob has no value, a type no table, the space no type."""
         for name, grids in self.types.items():
-            for knob, values in ((knob, values) for grid in grids for knob, values in grid.items()):
-                if not values:
+            for grid in grids:
+                empty = next((knob for knob, values in grid.items() if not values), None)
+                if empty is not None:
                     raise ValueError(
-                        f"choices.{name}.{knob} has no value: give at least one, or leave it out"
+                        f"choices.{name}.{empty} has no value: give at least one, or leave it out"
                     )
             if not grids:
                 raise ValueError(
@@ -122,6 +133,9 @@ class SpaceSpec(Section):
                 )
         if not self.types and not self.with_none:
             raise ValueError("choices is empty: name at least one attention type")
+
+    def _check_sites(self) -> None:
+        """Raises ValueError: a site is restricted to a type that the space lacks."""
         for site, restriction in self.per_site.items():
             for name in restriction.choices:
                 if name != "none" and name not in self.types:
@@ -129,7 +143,6 @@ class SpaceSpec(Section):
                         f"per_site.{site}.choices has an unknown type '{name}':"
                         f" {did_you_mean(name, [*self.types, 'none'])}"
                     )
-        return self
 
     @property
     def with_none(self) -> bool:

@@ -40,7 +40,9 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return (
         bool(
             re.search(
-                r"^import (pty|fcntl|termios|resource)$", collection_path.read_text("utf-8"), re.M
+                r"^import (pty|fcntl|termios|resource)$",
+                collection_path.read_text("utf-8"),
+                re.MULTILINE,
             )
         )
         or None

@@ -102,8 +102,8 @@ def test_a_lock_is_waited_for_as_long_as_its_holder_deserves(
         holder.wait()
         with locked(path, wait, 60.0) as found:
             assert found == ""
-            with locked(path, wait, 0.1) as found:
-                assert "another thread of this process" in found
+            with locked(path, wait, 0.1) as second:
+                assert "another thread of this process" in second
     assert list(tmp_path.iterdir()) == [], "no lock file stays behind"
 
 

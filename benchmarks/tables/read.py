@@ -371,8 +371,10 @@ def describe(table: Table, random: np.random.Generator, draws: int = 200) -> str
     n, target = len(of.rows), of.index["target accuracy"]
     lines = [f"{table.name}: {of.blocks} blocks x {n} of {len(table.placements)} placements", ""]
     lines += [
-        "| quantity | placement | additive | backbone | seed | placement x backbone | rest |"
-        " images |"
+        (
+            "| quantity | placement | additive | backbone | seed | placement x backbone | rest |"
+            " images |"
+        )
     ]
     lines += ["|---|---|---|---|---|---|---|---|"]
     for q, name in enumerate(of.names):
@@ -381,8 +383,10 @@ def describe(table: Table, random: np.random.Generator, draws: int = 200) -> str
         cells = [f"{unit * np.sqrt(part[q, q]):.2f}" for part in parts]
         images = "" if np.isnan(of.images[q]) else f"{unit * np.sqrt(of.images[q]):.2f}"
         lines += [
-            f"| {name} | {unit * np.sqrt(of.placement[q, q]):.2f} | {of.additive[q]:.2f} |"
-            f" {' | '.join(cells)} | {images} |"
+            (
+                f"| {name} | {unit * np.sqrt(of.placement[q, q]):.2f} | {of.additive[q]:.2f} |"
+                f" {' | '.join(cells)} | {images} |"
+            )
         ]
     lines += [
         "",
@@ -404,8 +408,10 @@ def describe(table: Table, random: np.random.Generator, draws: int = 200) -> str
         mean = kendall(values[..., q].mean(0), values[..., target].mean(0))
         apart = np.mean([np.corrcoef(truth[:, q], truth[:, target])[0, 1] for truth in truths])
         lines += [
-            f"| {name} | {spread / noise:.2f} | {reliable[0]:.2f}, {reliable[1]:.2f} |"
-            f" {single:+.2f} | {mean:+.2f} | {apart:+.2f} |"
+            (
+                f"| {name} | {spread / noise:.2f} | {reliable[0]:.2f}, {reliable[1]:.2f} |"
+                f" {single:+.2f} | {mean:+.2f} | {apart:+.2f} |"
+            )
         ]
     return "\n".join(lines)
 

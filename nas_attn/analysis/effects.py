@@ -119,8 +119,9 @@ def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Eff
     for row in found.rows:
         if row.level == "choice":
             alone, beside = placed.get((row.site, row.type, row.knobs), (None, None))
-            row = replace(row, alone=alone, beside=beside)
-        rows.append(row)
+            rows.append(replace(row, alone=alone, beside=beside))
+        else:
+            rows.append(row)
     latency = latency or _on_latency(now) if what != "latency" else None
     cost = {(row.site, row.name): row.mean for row in latency.at("choice")} if latency else {}
     said = _sentences(rows, what, cost) if what != "latency" else ()

@@ -113,8 +113,10 @@ def _backbone(backbone: BackboneSection, built: BuiltFor) -> tuple[list[str], li
         ):
             return [f"from {module} import {name}"], [f"model = {name}()"]
         return [], [
-            "model = ...  # the network that was given to na.search:"
-            f" {backbone.name.removeprefix(PYTHON)}()"
+            (
+                "model = ...  # the network that was given to na.search:"
+                f" {backbone.name.removeprefix(PYTHON)}()"
+            )
         ]
     arguments = [
         _quoted(backbone.name),

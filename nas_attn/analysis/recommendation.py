@@ -608,8 +608,10 @@ def _against(comparison: Comparison | None, metric: str) -> list[str]:
         else f", at {comparison.latency_ratio:.2f} times its latency"
     )
     return [
-        f"Against {name}: {sureness(gain.probability, gain.worse)} (probability of being better"
-        f" {units.probability(gain.probability)}, worse {units.probability(gain.worse)}, else"
-        f" equal; estimated difference {units.difference(metric, gain.mean)},"
-        f" {units.difference_range(metric, gain.low, gain.high)}){cost}."
+        (
+            f"Against {name}: {sureness(gain.probability, gain.worse)} (probability of being better"
+            f" {units.probability(gain.probability)}, worse {units.probability(gain.worse)}, else"
+            f" equal; estimated difference {units.difference(metric, gain.mean)},"
+            f" {units.difference_range(metric, gain.low, gain.high)}){cost}."
+        )
     ]

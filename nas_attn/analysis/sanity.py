@@ -135,8 +135,10 @@ def untried(rows: Sequence[CandidateRow], planned: int) -> list[str]:
     if not rows or len(rows) < planned or not all(row.baseline for row in rows):
         return []
     return [
-        "only the baselines were tried, no placement of the search's own. Give it more time, or"
-        " more trials."
+        (
+            "only the baselines were tried, no placement of the search's own. Give it more time, or"
+            " more trials."
+        )
     ]
 
 
@@ -251,9 +253,11 @@ def two_values(model: Evidence) -> list[str]:
         return []
     worse, better = (units.value(model.metric, value) for value in model.two_values)
     return [
-        f"Runs end near one of two values, {model.metric} {worse} or {better}, and runs of the same"
-        " placement end at both. What counts is how often a placement reaches the better value,"
-        " and a few runs say little about that."
+        (
+            f"Runs end near one of two values, {model.metric} {worse} or {better}, and runs of the same"
+            " placement end at both. What counts is how often a placement reaches the better value,"
+            " and a few runs say little about that."
+        )
     ]
 
 

@@ -92,9 +92,7 @@ def init(
 
     said = target_words(target or [])
     start = said.start
-    file = output_path(path, what="recipe file", error=RecipeError)
-    if file.exists() and not force:
-        raise RecipeError(f"'{path}' already exists: give another file, or --force to overwrite it")
+    file = _new_file(path, force=force)
     if task not in TASKS:
         raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
     asking, taken = not yes and sys.stdin.isatty(), []
@@ -206,6 +204,14 @@ def _options(backbone: str) -> str:
     else:
         return ""
     return f"# options = {{ {said} }}   # a trained encoder; downloaded once\n"
+
+
+def _new_file(path: str, *, force: bool) -> Path:
+    """Where the recipe goes. Raises RecipeError: a file is there, and it may not be overwritten."""
+    file = output_path(path, what="recipe file", error=RecipeError)
+    if file.exists() and not force:
+        raise RecipeError(f"'{path}' already exists: give another file, or --force to overwrite it")
+    return file
 
 
 def _text(

@@ -114,18 +114,24 @@ def _leave(status: Sequence[int]) -> None:
         os._exit(status[0])
 
 
-def main() -> None:
-    """Runs the command line: exit status 2 for the user's input, 1 for the rest, 130 when
-    interrupted.
-    """
+def _prepare() -> None:
+    """Output that shows any letter, our warnings, and no garbage collection for what only reads."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # not every terminal has every letter
+            # Not every terminal has every letter.
+            stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
     if {*sys.argv[1:2]} & READING:
         gc.disable()
     _shown.clear()
     NasAttnWarning.said.clear()
+
+
+def main() -> None:
+    """Runs the command line: exit status 2 for the user's input, 1 for the rest, 130 when
+    interrupted.
+    """
+    _prepare()
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except Interrupted:

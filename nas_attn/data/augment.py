@@ -401,8 +401,6 @@ def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
     """The transform of an entry; entries within its arguments (`transforms` of RandomApply) are
     made, too.
     """
-    from torchvision.transforms import InterpolationMode
-
     arguments = {key: _argument(value, made_for) for key, value in one.arguments.items()}
     if isinstance(named := arguments.get("transforms"), tuple):
         arguments["transforms"] = [
@@ -412,25 +410,7 @@ def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
         make = load_object(one.name, what="training.augment", error=DataError)
     else:
         make = _find(one.name)
-        parameters = inspect.signature(make).parameters
-        for key in arguments.keys() - parameters.keys():
-            known = did_you_mean(key, parameters)
-            raise DataError(f"training.augment: '{one.name}' has no argument '{key}': {known}")
-        if MIXES in parameters:
-            arguments.setdefault(MIXES, made_for.classes)
-        if "size" in parameters and parameters["size"].default is inspect.Parameter.empty:
-            arguments.setdefault("size", list(made_for.size))
-        if (way := arguments.get("interpolation")) in [mode.value for mode in InterpolationMode]:
-            arguments["interpolation"] = InterpolationMode(way)  # torchvision 0.26 takes no text
-        if one.name == "RandomErasing":  # 0 after normalisation, as in published recipes
-            arguments.setdefault("value", list(made_for.mean))
-            warnings.filterwarnings(
-                "ignore", r"RandomErasing\(\) is currently passing through"
-            )  # masks and boxes stay
-        if made_for.masked and "fill" in parameters:  # pixels from outside the image do not count
-            from torchvision import tv_tensors
-
-            arguments["fill"] = {tv_tensors.Mask: NOT_COUNTED, "others": arguments.get("fill") or 0}
+        _complete(arguments, inspect.signature(make).parameters, one.name, made_for)
     try:
         transform = make(**arguments)
     except Exception as error:
@@ -443,6 +423,38 @@ def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
             " transform: return something that can be called with an image"
         )
     return transform  # type: ignore[no-any-return]
+
+
+def _complete(
+    arguments: dict[str, Any],
+    parameters: Mapping[str, inspect.Parameter],
+    name: str,
+    made_for: Made,
+) -> None:
+    """Adds to a transform's arguments, in place, what the data set decides: classes, size, mean.
+
+    Raises DataError: the transform has no such argument.
+    """
+    from torchvision.transforms import InterpolationMode
+
+    for key in arguments.keys() - parameters.keys():
+        known = did_you_mean(key, parameters)
+        raise DataError(f"training.augment: '{name}' has no argument '{key}': {known}")
+    if MIXES in parameters:
+        arguments.setdefault(MIXES, made_for.classes)
+    if "size" in parameters and parameters["size"].default is inspect.Parameter.empty:
+        arguments.setdefault("size", list(made_for.size))
+    if (way := arguments.get("interpolation")) in [mode.value for mode in InterpolationMode]:
+        arguments["interpolation"] = InterpolationMode(way)  # torchvision 0.26 takes no text
+    if name == "RandomErasing":  # 0 after normalisation, as in published recipes
+        arguments.setdefault("value", list(made_for.mean))
+        warnings.filterwarnings(
+            "ignore", r"RandomErasing\(\) is currently passing through"
+        )  # masks and boxes stay
+    if made_for.masked and "fill" in parameters:  # pixels from outside the image do not count
+        from torchvision import tv_tensors
+
+        arguments["fill"] = {tv_tensors.Mask: NOT_COUNTED, "others": arguments.get("fill") or 0}
 
 
 def _inner(entry: Mapping[str, Any] | str) -> Augment:

@@ -105,8 +105,8 @@ class Split:
         for number, (stored, y) in enumerate(
             self._drawn(plan, steps, repr(augment), first_batch), first_batch
         ):
-            x, y = self._augmented(plan, number, plan.mirror(number, stored), y)
-            yield mixed(mixing, x, y, (seed, epoch, number)) if mixing else (x, y)
+            batch = self._augmented(plan, number, plan.mirror(number, stored), y)
+            yield mixed(mixing, *batch, (seed, epoch, number)) if mixing else batch
 
     def check(self, augment: Sequence[Augment]) -> None:
         """Tries transforms on some images before anything is trained; DataError: unknown, failing,
@@ -196,10 +196,14 @@ class Split:
 
     def _loaded(self, seed: tuple[int, int], first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of the user's DataLoader, by a seed. Raises DataError: it ends too early."""
-        for number, (x, y) in enumerate(seeded_batches(self.loader, seed)):
+        for number, (images, y) in enumerate(seeded_batches(self.loader, seed)):
             if number >= first:
-                x = x.to(self.device, non_blocking=True)
-                x = self._normalised(x) if x.dtype == torch.uint8 else x.float()
+                images_here = images.to(self.device, non_blocking=True)
+                x = (
+                    self._normalised(images_here)
+                    if images_here.dtype == torch.uint8
+                    else images_here.float()
+                )
                 yield (
                     x.contiguous(memory_format=torch.channels_last),
                     y.to(self.device, non_blocking=True),

@@ -441,8 +441,10 @@ class Forecast:
             f", {self.tried} your own" if self.tried else ""
         )
         lines = [
-            f"study {self.study}: {self.trials - self.outside} of {self.placements:,}"
-            f" placements{out}, {whose}"
+            (
+                f"study {self.study}: {self.trials - self.outside} of {self.placements:,}"
+                f" placements{out}, {whose}"
+            )
         ]
         if self.trials <= self.queued and self.trials < self.placements:
             first = f"{self.queued} placements are tried first and take all {self.trials} trials"

@@ -198,21 +198,25 @@ class Worker:
         held = {
             lease.resource for lease in self.store.leases(released=False) if lease.state == "held"
         }
-        for row in self.queue.rows(state="waiting", purposes=list(by_purpose)):
-            needed, failed = self.benches.of(row.run.protocol).needs_backbone(row.run), ""
-            source: TaskSource | None = by_purpose[row.run.purpose]
+        for waiting in self.queue.rows(state="waiting", purposes=list(by_purpose)):
+            needed = self.benches.of(waiting.run.protocol).needs_backbone(waiting.run)
+            taken = waiting
+            failed = ""
+            source: TaskSource | None = by_purpose[waiting.run.purpose]
             if needed is not None:
-                backbone = self._backbone(needed, row.run)
+                backbone = self._backbone(needed, waiting.run)
                 if backbone.state == "failed":
                     failed = backbone.reason
                 else:
-                    row, source = backbone, None
-            if row.resource in held:
+                    taken = backbone
+                    source = None
+            if taken.resource in held:
                 continue
-            lease = self.store.acquire(row.resource, owner=self.owner, ttl_s=TTL_S)
+            lease = self.store.acquire(taken.resource, owner=self.owner, ttl_s=TTL_S)
             if lease is None:
                 continue
-            row = self.queue.row(row.id)
+            # What another worker has done to it since.
+            row = self.queue.row(taken.id)
             if row.state != "waiting":  # another worker has just ended it
                 self.store.release(lease)
             elif failed or row.attempts >= ATTEMPTS:

@@ -192,14 +192,18 @@ class Whole(nn.Conv2d):
     """A module that is pickled as a whole."""
 
 
+BYTES = {
+    "empty": b"",
+    "text": b"epoch 1: loss 2.3\nepoch 2: loss 1.9\n",
+    "git lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+    "noise": np.random.default_rng(0).bytes(3000),
+}
+
+
 def write(path: Path, kind: str, trained: nn.Module) -> None:
     state = trained.state_dict()
-    if kind == "empty":
-        path.touch()
-    elif kind == "text":
-        path.write_text("epoch 1: loss 2.3\nepoch 2: loss 1.9\n")
-    elif kind == "git lfs":
-        path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    if kind in BYTES:
+        path.write_bytes(BYTES[kind])
     elif kind == "pickle":
         path.write_bytes(pickle.dumps(state))
     elif kind == "whole model":
@@ -213,8 +217,6 @@ def write(path: Path, kind: str, trained: nn.Module) -> None:
     elif kind == "cut off":
         torch.save(state, path)
         path.write_bytes(path.read_bytes()[:5000])
-    elif kind == "noise":
-        path.write_bytes(np.random.default_rng(0).bytes(3000))
     elif kind == "objects":
         np.savez(path, weight=np.array([{}], dtype=object))
     elif kind == "folder":

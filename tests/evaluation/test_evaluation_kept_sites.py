@@ -77,7 +77,8 @@ def with_other_sites(opened: OpenStudy) -> None:
     stage, *others = (site for site in content["sites"] if "." not in site["name"])
     neck = next(site for site in others if site["name"] == "neck1")
     for position, points in stage["points"].items():
-        points += neck["points"][position] if position != "stage" else []
+        if position != "stage":
+            points.extend(neck["points"][position])
     content["sites"] = [stage, *(site for site in others if site is not neck)]
     opened.store.set(sites=json.dumps(content))
 

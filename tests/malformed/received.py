@@ -119,9 +119,11 @@ def images(rng: random.Random) -> Case:
     photos = {f"photos/{name}/{i}.png": picture(i) for name in ("cat", "dog") for i in range(9)}
     for name in rng.sample(sorted(photos), rng.choice((1, 1, 3))):
         blob = photos.pop(name)
+        new_name = name
         if rng.random() < 0.2:
-            name = f"photos/{rng.choice(('cat', 'new', '.hidden', 'a b', 'cat/deeper'))}/{rng.choice(('é.png', ' .jpg', 'x.PNG'))}"
-        photos[name] = _spoiled_image(rng, blob)
+            folder = rng.choice(("cat", "new", ".hidden", "a b", "cat/deeper"))
+            new_name = f"photos/{folder}/{rng.choice(('é.png', ' .jpg', 'x.PNG'))}"
+        photos[new_name] = _spoiled_image(rng, blob)
     skip = ["--set", "data.broken_images=skip"] if rng.random() < 0.3 else []
     if rng.random() < 0.3:
         return Case(["init", "new.toml", "--yes", "--data", "folder:photos"], _files(**photos))

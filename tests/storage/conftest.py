@@ -64,5 +64,6 @@ def store(database: Database) -> StudyStore:
 
 @pytest.fixture
 def lease(store: StudyStore) -> Lease:
-    lease = store.acquire("trial/1", owner="me", ttl_s=1000)
-    return lease
+    taken = store.acquire("trial/1", owner="me", ttl_s=1000)
+    assert taken is not None
+    return taken
