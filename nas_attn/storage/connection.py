@@ -10,6 +10,9 @@ connections, a full or locked file. Code inside `waiting.reporting(…, storage_
 end, and repeats the transaction. A connection may be cut after the database has committed and
 before it has confirmed this. So each repeated transaction must have the same effect if it is done
 twice.
+
+PostgreSQL may stand behind a PgBouncer that pools transactions. So nothing here outlives its
+transaction: no prepared statement, no session's lock or setting, no LISTEN.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from nas_attn.errors import (
     StorageAway,
     StorageError,
     StudyError,
+    first_line,
     shorten,
     without_passwords,
 )
@@ -224,36 +228,58 @@ FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABAS
 
 
 def shown_url(url: str | URL) -> str:
-    """A storage URL for printing, without its password."""
+    """A storage URL for printing, without its password. If it cannot be told where the password
+    ends, nothing of it is shown but the kind of database.
+    """
+    text = url if isinstance(url, str) else url.render_as_string(hide_password=False)
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return "***" if "@" in text else without_passwords(text)
+    if scheme.startswith("sqlite"):
+        return without_passwords(text)
     try:
-        text = make_url(url).render_as_string(hide_password=True)
+        parsed = make_url(url)
     except (ArgumentError, ValueError):
-        text = str(url)
-    return without_passwords(text)
+        return f"{scheme}://***"
+    if _not_encoded(rest):
+        return f"{scheme}://***"
+    return without_passwords(parsed.render_as_string(hide_password=True))
+
+
+def _not_encoded(rest: str) -> bool:
+    """Whether a URL's part behind `://` has letters in its password or user that end these."""
+    before_host, host, _ = rest.rpartition("@")
+    return bool(host) and (before_host.count(":") > 1 or bool(re.search(r"[@/?#]", before_host)))
+
+
+ENCODING = (
+    "inside the user, the password or a setting, write @ as %40, : as %3A, / as %2F, ? as %3F and"
+    " # as %23"
+)
 
 
 def storage_url(text: str) -> URL:
     """The URL with an absolute path for SQLite and psycopg for PostgreSQL; StudyError if it cannot
     be used.
     """
+    shown = shorten(shown_url(text))
+    scheme, separator, rest = text.partition("://")
+    if separator and not scheme.startswith("sqlite") and _not_encoded(rest):
+        raise StudyError(f"storage '{shown}' is not a URL: {ENCODING}")
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        text = shorten(
-            without_passwords(f"://{without_passwords(text)}")[3:]
-        )  # perhaps me:password@host
-        hint = f"; for a file write sqlite:///{text}" if "://" not in text else ""
-        raise StudyError(f"storage '{text}' is not a URL: {FORMS}{hint}") from None
-    shown = shorten(shown_url(url))
+        hint = ""
+        if separator:
+            hint = f"; {ENCODING}"
+        elif "@" not in text:
+            hint = f"; for a file write sqlite:///{shown}"
+        raise StudyError(f"storage '{shown}' is not a URL: {FORMS}{hint}") from None
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return _sqlite_url(url, shown)
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
         raise StudyError(
             f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {FORMS}"
-        )
-    if "@" in (url.host or ""):
-        raise StudyError(
-            f"storage '{shown}': the password or the user has an @ in it: write it as %40"
         )
     if not _could_be_a_host(url.host or ""):
         raise StudyError(
@@ -379,8 +405,12 @@ def engine_arguments(url: URL) -> dict[str, Any]:
     """Keyword arguments for `sqlalchemy.create_engine`."""
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"factory": TunedConnection, "timeout": BUSY_TIMEOUT_S}}
-    patience = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
-    return {"pool_pre_ping": True, "connect_args": patience}
+    # Behind a PgBouncer that pools transactions, the next transaction may have another server's
+    # connection, in which nothing is prepared.
+    driver: dict[str, Any] = {"prepare_threshold": None}
+    if "connect_timeout" not in url.query:
+        driver["connect_timeout"] = CONNECT_TIMEOUT_S
+    return {"pool_pre_ping": True, "connect_args": driver}
 
 
 def optuna_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
@@ -447,7 +477,7 @@ class Connector:
         """
         self._check_in_place()
         try:
-            with self.errors(), self.engine.connect() as connection:
+            with self.errors(writing=False), self.engine.connect() as connection:
                 yield connection
         except NasAttnError:
             raise
@@ -494,11 +524,13 @@ class Connector:
         raise StorageError(f"{what}: put it back, or its last backup, then resume")
 
     @contextmanager
-    def errors(self) -> Iterator[None]:
+    def errors(self, *, writing: bool = True) -> Iterator[None]:
+        """Inside, the driver's errors become ours."""
         try:
             yield
         except DBAPIError as error:
-            raise explained(error.orig or error, str(self)) from error
+            original = error.orig or error
+            raise explained(original, str(self), writing=writing, engine=self.engine) from error
         except SQLAlchemyError as error:
             raise StorageError(f"storage '{self}': {error}") from error
 
@@ -526,46 +558,72 @@ _SENTENCES = {
 }
 
 
-def explained(original: BaseException, where: str) -> StorageError | StudyError:
-    """A database driver's error as one sentence with the way out."""
-    name = getattr(original, "sqlite_errorname", None) or ""
+def explained(
+    original: BaseException, where: str, *, writing: bool = True, engine: sa.Engine | None = None
+) -> StorageError | StudyError:
+    """A database driver's error as one sentence with the way out. `writing`: whether it came of an
+    attempt to write; `engine`: leads to the same server.
+    """
+    lines = without_passwords(str(original)).strip().splitlines() or [type(original).__name__]
+    if _tables_gone(original):
+        what = f"storage '{where}' has lost its tables ({lines[0]}): it was emptied or replaced"
+        return StorageError(f"{what}, so put it back, or its last backup, then resume")
+    if _column_gone(original):
+        what = f"storage '{where}' was written by another version of nas_attn ({lines[0]})"
+        return StorageError(f"{what}: read it with that version, or name another database")
+    name: str | None = getattr(original, "sqlite_errorname", None)
+    if name is not None:
+        return _explained_by_sqlite(name, original, where)
+    state: str | None = getattr(original, "sqlstate", None)
+    if state == _NO_RIGHT or (state == _READ_ONLY and engine and not _is_standby(engine)):
+        act = "write" if writing else "read"
+        what = f"storage '{where}': its user may not {act} there ({lines[0]})"
+        return StorageError(f"{what}: name a user that may, or another storage")
+    refused = next((line.strip() for line in lines if _REFUSED.search(line)), None)
+    if refused is not None:
+        about_encryption = _ENCRYPTION.search(refused)
+        check = "certificates and sslmode" if about_encryption else "user, password, host, database"
+        return StorageError(f"storage '{where}' cannot be opened: {refused}: check {check}")
+    return _explained_by_server(state, lines[0], where)
+
+
+def _explained_by_sqlite(
+    name: str, original: BaseException, where: str
+) -> StorageError | StudyError:
+    """`name`: SQLite's own of the error."""
     if name == "SQLITE_NOTADB":
         return StudyError(f"storage '{where}' is not an SQLite database: name another file")
+    kind = StorageAway if name.startswith(_PASSING) else StorageError
     for prefix, sentence in _SENTENCES.items():
         if name.startswith(prefix):
-            kind = StorageAway if name.startswith(_PASSING) else StorageError
             return kind(f"storage '{where}': {sentence} (SQLite says: {original})")
-    lines = without_passwords(str(original)).strip().splitlines() or [type(original).__name__]
-    first_line = lines[0]
-    refused = next((line.strip() for line in lines if _REFUSED.search(line)), None)
-    if refused is not None and not name:
-        way_out = (
-            "certificates and sslmode"
-            if _ENCRYPTION.search(refused)
-            else "user, password, host and database"
-        )
-        return StorageError(f"storage '{where}' cannot be opened: {refused}: check {way_out}")
-    if _tables_gone(original):
-        what = f"storage '{where}' has lost its tables ({first_line}): it was emptied or replaced"
-        return StorageError(f"{what}, so put it back, or its last backup, then resume")
-    state = getattr(original, "sqlstate", None)
-    if state == _NO_COLUMN or "no such column" in first_line or "has no column" in first_line:
-        what = f"storage '{where}' was written by another version of nas_attn ({first_line})"
-        return StorageError(f"{what}: read it with that version, or name another database")
+    return StorageError(f"storage '{where}': {first_line(original)}")
+
+
+def _explained_by_server(state: str | None, message: str, where: str) -> StorageError:
+    """`state`: PostgreSQL's code of the error; None if its server did not answer."""
     if state == _DISK_FULL:
         return StorageAway(
-            f"storage '{where}': the server's disk is full: make room, then resume ({first_line})"
+            f"storage '{where}': the server's disk is full: make room, then resume ({message})"
         )
     if state is not None and state.startswith(_OVERRUN):
-        return StorageAway(f"storage '{where}': {first_line}")
-    if name or (state is not None and not state.startswith(_NO_SERVER)):
-        return StorageError(f"storage '{where}': {first_line}")
-    check = (
-        ": check the host's name" if _UNRESOLVED.search(first_line) else ""
-    )  # or its service has not started yet
+        return StorageAway(f"storage '{where}': {message}")
+    if state is not None and not state.startswith(_NO_SERVER):
+        return StorageError(f"storage '{where}': {message}")
+    # Perhaps the host's name is right, and its service has not started yet.
+    check = ": check the host's name" if _UNRESOLVED.search(message) else ""
     return StorageAway(
-        f"storage '{where}' does not answer: {first_line}{check}; when it is back, resume"
+        f"storage '{where}' does not answer: {message}{check}; when it is back, resume"
     )
+
+
+def _is_standby(engine: sa.Engine) -> bool:
+    """Whether the server only follows another one, which may pass; also if it does not say."""
+    try:
+        with engine.connect() as connection:
+            return bool(connection.scalar(sa.text("SELECT pg_is_in_recovery()")))
+    except (SQLAlchemyError, NasAttnError):
+        return True
 
 
 def translate_errors(engine: sa.Engine, where: str) -> None:
@@ -576,12 +634,15 @@ def translate_errors(engine: sa.Engine, where: str) -> None:
     def translate(context: ExceptionContext) -> None:
         original = context.original_exception
         if not context.is_pre_ping and _lasting(original):
-            raise explained(original, where) from original
+            writing = not (context.statement or "").lstrip().upper().startswith("SELECT")
+            raise explained(original, where, writing=writing, engine=engine) from original
 
     sa.event.listen(engine, "handle_error", translate)
 
 
 _DISK_FULL, _NO_COLUMN = "53100", "42703"
+_READ_ONLY = "25006"  # a standby, or a user who may only read
+_NO_RIGHT = "42501"  # to read or to write this table, or to make one
 _NO_SERVER = (
     "08",
     "57P",
@@ -589,7 +650,7 @@ _NO_SERVER = (
 )  # PostgreSQL's states of a lost connection and of a server that shuts down
 _OVERRUN = (
     "53",
-    "25006",
+    _READ_ONLY,
     "40001",
     "40P01",
     "55P03",
@@ -600,6 +661,7 @@ _ENCRYPTION = re.compile("SSL|sslmode|certificate|private key file")
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|(role|database) \".*\" does"
     r" not exist"
+    r"|no such (user|database)|unsupported startup parameter"
     r"|is not permitted to log in|invalid (connection option|port|integer value|\w+"
     r" value)|permission denied"
     r"|certificate verify failed|does not support SSL|does not match host name|weak sslmode"
@@ -620,7 +682,13 @@ def _lasting(original: BaseException) -> bool:
     state: str | None = getattr(original, "sqlstate", None)
     if state is None:  # never reached the server, or lost it
         return type(original).__name__ == "OperationalError"
-    return state.startswith((*_NO_SERVER, "53", "25006"))
+    return state.startswith((*_NO_SERVER, "53", _READ_ONLY, _NO_RIGHT))
+
+
+def _column_gone(original: BaseException) -> bool:
+    message = first_line(original)
+    by_sqlite = "no such column" in message or "has no column" in message
+    return by_sqlite or getattr(original, "sqlstate", None) == _NO_COLUMN
 
 
 def _tables_gone(original: BaseException) -> bool:

@@ -223,7 +223,9 @@ def creation_lock(connector: Connector) -> Iterator[None]:
 
 
 def _locked_connection(connector: Connector, wait: Wait) -> sa.Connection:
-    """A connection with the advisory lock, which it holds until it is closed."""
+    """A connection in a transaction that holds the advisory lock; closing it ends both. A session's
+    lock would be lost behind PgBouncer, which gives the session to another client.
+    """
     with connector.errors():
         connection = connector.engine.connect()
         try:
@@ -241,7 +243,10 @@ def _take_advisory_lock(connection: sa.Connection, connector: Connector, wait: W
     ):
         if time.monotonic() > deadline:
             raise _stuck(connector, _advisory_holder(connection))
+        # Who waits gives its server connection back: PgBouncer has few, and the holder needs more.
+        connection.rollback()
         wait.pause(0.05, lambda: _advisory_holder(connection))
+        connection.rollback()
 
 
 def _advisory_holder(connection: sa.Connection) -> str:

@@ -4,8 +4,14 @@ started.
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import subprocess
+import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,10 +37,73 @@ def schema_in(server_url: str) -> str:
     )
 
 
+PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+SETTINGS = """
+[databases]
+{database} = host=127.0.0.1 port={server_port} dbname={database}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = plain
+auth_file = {folder}/users
+pool_mode = transaction
+default_pool_size = 3
+logfile = {folder}/log
+"""
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres_url: str, open_folder: Path) -> Iterator[str]:
+    """The URL of an empty database behind a PgBouncer that pools transactions, as many servers
+    have.
+    """
+    if PGBOUNCER is None:
+        pytest.skip("PgBouncer is not installed (Debian: apt-get install pgbouncer)")
+    server, database = sqlalchemy.make_url(postgres_url), f"pooled_{uuid.uuid4().hex}"
+    engine = sqlalchemy.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {database}")
+    engine.dispose()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = open_folder / "pgbouncer"
+    folder.mkdir()
+    folder.chmod(0o777)  # PgBouncer runs as another user where root starts it
+    (folder / "users").write_text(f'"{server.username}" "{server.password}"\n')
+    settings = {"database": database, "server_port": server.port, "port": port, "folder": folder}
+    (folder / "settings").write_text(SETTINGS.format(**settings))
+    url = server.set(port=port, database=database).render_as_string(hide_password=False)
+    user = "nobody" if os.getuid() == 0 else None
+    with subprocess.Popen([PGBOUNCER, "-q", str(folder / "settings")], user=user) as process:
+        try:
+            _await_answer(process, port)
+            yield url
+        finally:
+            process.terminate()
+
+
+def _await_answer(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, "PgBouncer has ended"
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        assert time.monotonic() < deadline, "PgBouncer does not answer"
+        time.sleep(0.05)
+
+
 @pytest.fixture(scope="session")
 def shared_schema(postgres_url: str) -> Iterator[Database]:
     with Database(schema_in(postgres_url)) as database:
         yield database
+
+
+@pytest.fixture
+def own_schema(postgres_url: str) -> str:
+    """The URL of a new schema on the private server."""
+    return schema_in(postgres_url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

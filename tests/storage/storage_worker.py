@@ -47,6 +47,8 @@ def search(url: str, trials: str) -> None:
             assert store.finish(key, state="scored", reason="", lease=lease)
             study.tell(trial, 0.5)
             store.release(lease)
+        storage.scoped_session.remove()
+        storage.engine.dispose()
 
 
 def write(url: str, ttl_s: str) -> None:

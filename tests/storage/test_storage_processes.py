@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
+from storage_worker import search
 
 from nas_attn import waiting
 from nas_attn.errors import StorageAway, StorageError
@@ -40,6 +42,19 @@ def finish_all(processes: list[subprocess.Popen[str]]) -> list[str]:
         if process.returncode != 0:
             failures.append(errors)
     return failures
+
+
+def test_workers_share_a_database_behind_a_pool_of_transactions(pgbouncer: str) -> None:
+    """More workers than the pool has connections. Each repeats its statements more often than the
+    driver would without preparing them.
+    """
+    with ThreadPoolExecutor(4) as pool:
+        for worker in [pool.submit(search, pgbouncer, "2") for _ in range(4)]:
+            worker.result(timeout=240)
+    with Database(pgbouncer) as database:
+        rows = database.study("digits").candidates()
+        assert [row.trial for row in rows] == list(range(8))
+        assert all(row.state == "scored" for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
 import pytest
+from sqlalchemy import create_engine, make_url
 
-from nas_attn.errors import StorageError, StudyError
+from nas_attn.errors import StorageAway, StorageError, StudyError
 from nas_attn.storage import Database, StudyStore, optuna_engine_arguments
-from nas_attn.storage.connection import network_filesystem, storage_url
+from nas_attn.storage.connection import network_filesystem, shown_url, storage_url
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,70 @@ def test_an_unusable_url_is_refused_with_the_way_out(text: str, sentence: str) -
         Database(text)
     assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://me:top@hidden@host/db",
+        "postgresql://me:top:hidden@host/db",
+        "postgresql://me:top/hidden@host/db",
+        "postgresql://me:top?hidden@host/db",
+        "postgresql://me:top#hidden@host/db",
+        "postgresql://me:top@hidden/hidden:hidden@host:5432/db",
+        "postgresql://me:top@hidden:hidden/hidden@host:5432/db",
+        "postgresql://top@hidden:hidden@host/db",
+        "postgresql://me:hidden/db",
+    ],
+)
+def test_a_password_that_is_not_encoded_is_not_printed_and_the_way_out_is(text: str) -> None:
+    with pytest.raises(StudyError, match="write @ as %40") as error:
+        Database(text)
+    for part in ("top", "hidden"):
+        assert part not in str(error.value)
+        assert part not in shown_url(text)
+    assert "\n" not in str(error.value)
+
+
+def test_an_encoded_password_reaches_the_driver_as_it_is() -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
+    url = storage_url("postgresql://me:p%40s%3As%2Fw@host:5/db")
+    assert (url.password, url.host, url.database) == ("p@s:s/w", "host", "db")
+    assert shown_url(url) == "postgresql+psycopg://me:***@host:5/db"
+
+
+READER = "CREATE ROLE {name} LOGIN PASSWORD 'reads'"
+RIGHTS = {
+    "reader": ["GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {name}"],
+    "careful": [
+        "GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {name}",
+        "ALTER ROLE {name} SET default_transaction_read_only = on",
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", RIGHTS)
+def test_a_user_who_may_only_read_reads_and_is_told_that_he_may_not_write(
+    own_schema: str, kind: str
+) -> None:
+    url = make_url(own_schema)
+    name, schema = f"{kind}_{uuid.uuid4().hex[:8]}", str(url.query["options"]).partition("=")[2]
+    orders = [READER, "GRANT USAGE ON SCHEMA {schema} TO {name}", *RIGHTS[kind]]
+    with Database(url.render_as_string(hide_password=False)) as database:
+        database.create_study("digits", recipe="{}", versions={})
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for order in orders:
+            connection.exec_driver_sql(order.format(name=name, schema=schema))
+    engine.dispose()
+    theirs = url.set(username=name, password="reads").render_as_string(hide_password=False)
+    with Database(theirs) as database:
+        store = database.study("digits")
+        assert store.settings.trials == 0
+        with pytest.raises(StorageError, match="may not write") as error:
+            store.set(trials=1)
+        assert not isinstance(error.value, StorageAway), "waiting would not help"
+        assert "\n" not in str(error.value)
 
 
 def test_a_plain_postgresql_url_means_psycopg() -> None:
