@@ -15,10 +15,12 @@ from nas_attn.attention.gates import (
     BatchNorm2d,
     adaptive_mean,
     blend,
-    free_values,
     gate,
     magnitude,
-    sum_of_squares,
+    mean_of_magnitudes,
+    mean_of_squares,
+    one_of,
+    unbiased,
     zero_,
 )
 from nas_attn.attention.row import Init, hidden_width
@@ -200,9 +202,10 @@ class StyleRecalibration(nn.Module):
         height, width = x_NCHW.shape[2:]
         mean_NC11 = x_NCHW.mean((2, 3), keepdim=True)
         # Not torch.var, which takes ten times as long on a CPU.
-        square_NC = sum_of_squares(x_NCHW - mean_NC11)[:, :, 0, 0]
-        std_NC = (square_NC / free_values(height * width) + EPS).sqrt()
-        z_NC = self.norm(mean_NC11[:, :, 0, 0] * self.style[:, 0] + std_NC * self.style[:, 1])
+        square_NC = mean_of_squares(x_NCHW - mean_NC11)[:, :, 0, 0]
+        std_NC = (unbiased(square_NC, height * width) + EPS).sqrt()
+        style_NC = mean_NC11[:, :, 0, 0] * self.style[:, 0] + std_NC * self.style[:, 1]
+        z_NC = self.norm(style_NC.to(x_NCHW.dtype))
         return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
 
 
@@ -241,12 +244,15 @@ class GatedChannel(nn.Module):
         self.beta = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
+        # ŝ does not depend on the scale of s, so means take the place of the paper's sums, which
+        # leave the range of float16; the paper's ε shrinks with them.
+        eps = EPS * one_of(x_NCHW.shape[2] * x_NCHW.shape[3])
         if self.norm == "l2":
-            s_NC = (sum_of_squares(x_NCHW)[:, :, 0, 0] + EPS).sqrt() * self.alpha
-            rms_N1 = (s_NC.square().mean(1, keepdim=True) + EPS).sqrt()
+            s_NC = (mean_of_squares(x_NCHW)[:, :, 0, 0] + eps).sqrt() * self.alpha
+            rms_N1 = (s_NC.square().mean(1, keepdim=True) + eps).sqrt()
         else:
-            s_NC = magnitude(x_NCHW).sum((2, 3)) * self.alpha
-            rms_N1 = magnitude(s_NC).mean(1, keepdim=True) + EPS
+            s_NC = mean_of_magnitudes(x_NCHW)[:, :, 0, 0] * self.alpha
+            rms_N1 = magnitude(s_NC).mean(1, keepdim=True) + eps
         a_NC = 1 + torch.tanh(s_NC * (self.gamma / rms_N1) + self.beta)
         return x_NCHW * a_NC.to(x_NCHW.dtype)[:, :, None, None]
 

@@ -39,14 +39,39 @@ def magnitude(x: Tensor) -> Tensor:
     return torch.maximum(x, x * -1)
 
 
-def sum_of_squares(x_NCHW: Tensor) -> Tensor:
-    """Over H and W: `(N, C, 1, 1)`. A norm is the quickest way on a CPU; traced, it would be an
-    operator that some lack.
+def mean_of_squares(x_NCHW: Tensor) -> Tensor:
+    """Over H and W: `(N, C, 1, 1)`, in float32 at least, but in x's dtype when traced.
+
+    A sum would leave the range of float16 on a large map. A norm is the quickest way on a CPU;
+    traced, it would be an operator that some lack.
     """
     if is_traced(x_NCHW):
-        return x_NCHW.square().sum((2, 3), keepdim=True)
-    norm_NC11: Tensor = torch.linalg.vector_norm(x_NCHW, dim=(2, 3), keepdim=True)
-    return norm_NC11.square()
+        return x_NCHW.square().mean((2, 3), keepdim=True)
+    dtype = torch.promote_types(x_NCHW.dtype, torch.float32)
+    norm_NC11: Tensor = torch.linalg.vector_norm(x_NCHW, dim=(2, 3), keepdim=True, dtype=dtype)
+    return norm_NC11.square() / (x_NCHW.shape[2] * x_NCHW.shape[3])
+
+
+def mean_of_magnitudes(x_NCHW: Tensor) -> Tensor:
+    """`mean |x|` over H and W: `(N, C, 1, 1)`, in float32 at least, but in x's dtype when
+    traced.
+    """
+    if is_traced(x_NCHW):
+        return magnitude(x_NCHW).mean((2, 3), keepdim=True)
+    dtype = torch.promote_types(x_NCHW.dtype, torch.float32)
+    return magnitude(x_NCHW).mean((2, 3), keepdim=True, dtype=dtype)
+
+
+def one_of(count: int) -> float:
+    """`1 / count`. As a quotient of counts: a traced number by a count would be a reciprocal, which
+    some runtimes lack.
+    """
+    return (count // count) / count
+
+
+def unbiased(mean: Tensor, count: int) -> Tensor:
+    """A variance over `count - 1` from a mean of squares over `count`; of one value, 0."""
+    return mean * (count / free_values(count))
 
 
 def free_values(count: int) -> int:

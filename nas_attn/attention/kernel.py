@@ -415,7 +415,7 @@ class SynergisticAttention(nn.Module):
             torch.unflatten(layer(p_NChw).flatten(2), 1, (self.heads, -1))
             for layer in (self.query, self.key, self.value)
         )
-        weight_NADD = torch.softmax(q @ k.transpose(2, 3) * self.scale, 3)
+        weight_NADD = torch.softmax((q * self.scale) @ k.transpose(2, 3), 3)
         z_NAD1 = weight_NADD.to(v.dtype) @ v.mean(3, keepdim=True)
         return z_NAD1.flatten(1)
 

@@ -13,12 +13,12 @@ from nas_attn.attention.gates import (
     BatchNorm2d,
     GroupNorm,
     blend,
-    free_values,
     gate,
     laid_out_like,
     max_mean,
+    mean_of_squares,
     on_groups,
-    sum_of_squares,
+    unbiased,
     zero_,
 )
 from nas_attn.attention.row import Init
@@ -222,7 +222,7 @@ class GlobalAttention(nn.Module):
 
 
 class SimAM(nn.Module):
-    """`y = x·s(d / (4(v + λ)) + ½)`, `d = (x - mean(x))²`, `v = sum(d) / (HW - 1)`, over H and W.
+    """`y = x·s(d² / (4(v + λ)) + ½)`, `d = x - mean(x)`, `v = sum(d²) / (HW - 1)`, over H and W.
 
     A map of one pixel has d = v = 0, so its gate is s(½).
     Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
@@ -238,11 +238,14 @@ class SimAM(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
-        count = free_values(height * width) if self.unbiased else height * width
-        d_NCHW = (x_NCHW - x_NCHW.mean((2, 3), keepdim=True)).square()
-        v_NC11 = d_NCHW.sum((2, 3), keepdim=True) / count
-        y_NCHW = x_NCHW * torch.sigmoid(d_NCHW / (4 * (v_NC11 + self.e_lambda)) + 0.5)
-        # CUDA's autocast sums in float32
+        d_NCHW = x_NCHW - x_NCHW.mean((2, 3), keepdim=True)
+        v_NC11 = mean_of_squares(d_NCHW)
+        if self.unbiased:
+            v_NC11 = unbiased(v_NC11, height * width)
+        # The root is taken before the square, which float16 could not hold.
+        width_NC11 = (4 * (v_NC11 + self.e_lambda)).sqrt().to(x_NCHW.dtype)
+        y_NCHW = x_NCHW * torch.sigmoid((d_NCHW / width_NC11).square() + 0.5)
+        # CUDA's autocast squares in float32
         return blend(x_NCHW, y_NCHW.to(x_NCHW.dtype), self.blend)
 
 
@@ -264,10 +267,13 @@ class SpatialGroupEnhance(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
         x_NGCHW = torch.unflatten(x_NCHW, 1, self.shape)
-        t_NGHW = (x_NGCHW * x_NGCHW.mean((3, 4), keepdim=True)).sum(2)
+        # t̂ does not depend on the scale of t, so a mean takes the place of the sum over channels,
+        # which may leave the range of float16; ε shrinks with it.
+        t_NGHW = (x_NGCHW * x_NGCHW.mean((3, 4), keepdim=True)).mean(2)
         d_NGHW = t_NGHW - t_NGHW.mean((2, 3), keepdim=True)
-        std_NG11 = (sum_of_squares(d_NGHW) / free_values(height * width) + TINY).sqrt()
-        z_NGHW = d_NGHW / (std_NG11 + EPS) * self.weight[:, None, None] + self.bias[:, None, None]
+        variance_NG11 = unbiased(mean_of_squares(d_NGHW), height * width)
+        std_NG11 = ((variance_NG11 + TINY).sqrt() + EPS / self.shape[1]).to(x_NCHW.dtype)
+        z_NGHW = d_NGHW / std_NG11 * self.weight[:, None, None] + self.bias[:, None, None]
         return (x_NGCHW * gate(z_NGHW, x_NCHW, identity=self.identity)[:, :, None]).flatten(1, 2)
 
 

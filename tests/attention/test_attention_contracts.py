@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,39 @@ def test_bfloat16_in_bfloat16_out(
     assert x.grad is not None
     assert torch.isfinite(y).all()
     assert torch.isfinite(x.grad).all()
+
+
+LARGEST: dict[str, tuple[int, int]] = {"sdpa": (32, 32), "mhsa": (32, 32)}
+"""Rows whose cost grows with the square of the pixels, and the map that they are asked with."""
+
+
+@every_row
+@pytest.mark.parametrize("init", INITS)
+def test_float16_is_near_float32_on_large_maps(row: Row, init: Any) -> None:
+    """As in automatic mixed precision or after `.half()`, on the first maps of a detector: a sum
+    over all pixels leaves the range of float16.
+    """
+    light = row.family == "channel" or row.name in ("simam", "sge", "psa", "shuffle", "mlca")
+    height, width = LARGEST.get(row.name, (512, 512) if light else (128, 128))
+    size = (8, height, width)
+    x = (image(1, size) * 8 + 1).half()
+    choices_tried = choices(row) if light else [{}]
+    for knobs in choices_tried:
+        choice = Choice(row.name, row.resolve(knobs, *size, strict=False, init=init).knobs)
+        torch.manual_seed(0)
+        module = catalogue.build(choice, *size, init=init).eval()
+        with torch.no_grad():
+            for p in module.parameters():
+                fan_in = math.prod(p.shape[1:])
+                p.add_(torch.randn_like(p) * 0.1 / fan_in**0.5)
+            expected = module(x.float())
+            halved = copy.deepcopy(module).half()(x)
+            with torch.autocast("cpu", torch.float16):
+                mixed = module(x)
+        for y in (halved, mixed):
+            assert y.dtype == torch.float16
+            error = (y.float() - expected).abs().max() / expected.abs().max()
+            assert error < 0.01, (knobs, error)
 
 
 @every_row
