@@ -1,8 +1,6 @@
-"""The first schema, as it was before the second revision."""
+"""The first schema, written out as it was before the second revision."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,95 +9,192 @@ revision = "0001"
 down_revision = None
 
 
-def _columns(kind: Any, names: str, *, nullable: bool = False) -> list[sa.Column[Any]]:
-    return [sa.Column(name, kind, nullable=nullable) for name in names.split()]
-
-
-def _number() -> sa.Column[Any]:
-    return sa.Column("id", sa.Integer, primary_key=True, autoincrement=True)
-
-
-def _numbered(name: str, *rest: Any) -> None:
-    """A table of a study with numbered rows; no number is used twice."""
-    study_id = sa.Column("study_id", sa.Integer, nullable=False, index=True)
-    op.create_table(name, _number(), study_id, *rest, sqlite_autoincrement=True)
-
-
-def _keyed(name: str, keys: str, *rest: sa.Column[Any]) -> None:
-    """A table with the study and these columns as its key."""
-    key = sa.PrimaryKeyConstraint("study_id", *keys.split(), name=f"{name}_pkey")
-    op.create_table(name, *_columns(sa.Integer, "study_id"), *rest, key)
-
-
 def upgrade() -> None:
+    _create_study()
+    _create_lease()
+    _create_worker()
+    _create_candidate()
+    _create_score()
+    _create_run()
+    _create_session()
+    _create_checkpoint()
+    _create_test_reading()
+    for name in (
+        "protocol",
+        "backbone",
+        "weights_lost",
+        "curve",
+        "labels",
+        "validation",
+        "launch",
+    ):
+        _create_documents(f"nas_{name}")
+
+
+def _create_study() -> None:
     op.create_table(
         "nas_study",
-        _number(),
-        *_columns(sa.Text, "name recipe versions artifacts"),
-        *_columns(sa.Text, "fingerprint sites prior published swept", nullable=True),
-        *_columns(sa.Double, "created_at"),
-        *_columns(
-            sa.Double, "stop_asked_at screen_until test_from ends_at publish_at", nullable=True
-        ),
-        *_columns(sa.Integer, "trials rounds_before"),
-        *_columns(sa.Integer, "confirmed_trials", nullable=True),
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("recipe", sa.Text, nullable=False),
+        sa.Column("versions", sa.Text, nullable=False),
+        sa.Column("artifacts", sa.Text, nullable=False),
+        sa.Column("fingerprint", sa.Text, nullable=True),
+        sa.Column("sites", sa.Text, nullable=True),
+        sa.Column("prior", sa.Text, nullable=True),
+        sa.Column("published", sa.Text, nullable=True),
+        sa.Column("swept", sa.Text, nullable=True),
+        sa.Column("created_at", sa.Double, nullable=False),
+        sa.Column("stop_asked_at", sa.Double, nullable=True),
+        sa.Column("screen_until", sa.Double, nullable=True),
+        sa.Column("test_from", sa.Double, nullable=True),
+        sa.Column("ends_at", sa.Double, nullable=True),
+        sa.Column("publish_at", sa.Double, nullable=True),
+        sa.Column("trials", sa.Integer, nullable=False),
+        sa.Column("rounds_before", sa.Integer, nullable=False),
+        sa.Column("confirmed_trials", sa.Integer, nullable=True),
         sa.UniqueConstraint("name", name="nas_study_name"),
         sqlite_autoincrement=True,
     )
-    _keyed(
+
+
+def _create_lease() -> None:
+    op.create_table(
         "nas_lease",
-        "resource",
-        *_columns(sa.Text, "resource owner"),
-        *_columns(sa.Integer, "number"),
-        *_columns(sa.Double, "expires_at ttl_s"),
-        *_columns(sa.Boolean, "released"),
+        sa.Column("study_id", sa.Integer, nullable=False),
+        sa.Column("resource", sa.Text, nullable=False),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("expires_at", sa.Double, nullable=False),
+        sa.Column("ttl_s", sa.Double, nullable=False),
+        sa.Column("released", sa.Boolean, nullable=False),
+        sa.PrimaryKeyConstraint("study_id", "resource", name="nas_lease_pkey"),
     )
-    _keyed(
+
+
+def _create_worker() -> None:
+    op.create_table(
         "nas_worker",
-        "owner",
-        *_columns(sa.Text, "owner device doing waiting"),
-        *_columns(sa.Double, "began_at since seen_at"),
+        sa.Column("study_id", sa.Integer, nullable=False),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("device", sa.Text, nullable=False),
+        sa.Column("doing", sa.Text, nullable=False),
+        sa.Column("waiting", sa.Text, nullable=False),
+        sa.Column("began_at", sa.Double, nullable=False),
+        sa.Column("since", sa.Double, nullable=False),
+        sa.Column("seen_at", sa.Double, nullable=False),
+        sa.PrimaryKeyConstraint("study_id", "owner", name="nas_worker_pkey"),
     )
-    _keyed(
+
+
+def _create_candidate() -> None:
+    op.create_table(
         "nas_candidate",
-        "key",
-        *_columns(sa.Text, "key placement state reason"),
-        *_columns(sa.Text, "baseline costs", nullable=True),
-        *_columns(sa.Integer, "trial"),
-        *_columns(sa.Boolean, "by_prior"),
-        *_columns(sa.Double, "created_at"),
-        *_columns(sa.Double, "finished_at", nullable=True),
+        sa.Column("study_id", sa.Integer, nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("placement", sa.Text, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("baseline", sa.Text, nullable=True),
+        sa.Column("costs", sa.Text, nullable=True),
+        sa.Column("trial", sa.Integer, nullable=False),
+        sa.Column("by_prior", sa.Boolean, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
+        sa.Column("finished_at", sa.Double, nullable=True),
+        sa.PrimaryKeyConstraint("study_id", "key", name="nas_candidate_pkey"),
     )
-    _keyed(
+
+
+def _create_score() -> None:
+    op.create_table(
         "nas_score",
-        "key protocol seed backbone rung",
-        *_columns(sa.Text, "key protocol purpose metrics"),
-        *_columns(sa.BigInteger, "seed"),
-        *_columns(sa.Integer, "backbone rung epochs examples"),
-        *_columns(sa.Double, "wall_s device_s"),
-        *_columns(sa.LargeBinary, "correct answers", nullable=True),
+        sa.Column("study_id", sa.Integer, nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("protocol", sa.Text, nullable=False),
+        sa.Column("purpose", sa.Text, nullable=False),
+        sa.Column("metrics", sa.Text, nullable=False),
+        sa.Column("seed", sa.BigInteger, nullable=False),
+        sa.Column("backbone", sa.Integer, nullable=False),
+        sa.Column("rung", sa.Integer, nullable=False),
+        sa.Column("epochs", sa.Integer, nullable=False),
+        sa.Column("examples", sa.Integer, nullable=False),
+        sa.Column("wall_s", sa.Double, nullable=False),
+        sa.Column("device_s", sa.Double, nullable=False),
+        sa.Column("correct", sa.LargeBinary, nullable=True),
+        sa.Column("answers", sa.LargeBinary, nullable=True),
+        sa.PrimaryKeyConstraint(
+            "study_id", "key", "protocol", "seed", "backbone", "rung", name="nas_score_pkey"
+        ),
     )
+
+
+def _create_run() -> None:
     op.create_table(
         "nas_run",
-        _number(),
-        *_columns(sa.Text, "key placement protocol purpose state reason"),
-        *_columns(sa.BigInteger, "seed"),
-        *_columns(sa.Integer, "study_id backbone round priority attempts"),
-        *_columns(sa.Double, "finished_at", nullable=True),
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("placement", sa.Text, nullable=False),
+        sa.Column("protocol", sa.Text, nullable=False),
+        sa.Column("purpose", sa.Text, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("seed", sa.BigInteger, nullable=False),
+        sa.Column("study_id", sa.Integer, nullable=False),
+        sa.Column("backbone", sa.Integer, nullable=False),
+        sa.Column("round", sa.Integer, nullable=False),
+        sa.Column("priority", sa.Integer, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("finished_at", sa.Double, nullable=True),
         sa.UniqueConstraint(
             "study_id", "key", "protocol", "seed", "backbone", name="nas_run_identity"
         ),
         sa.Index("nas_run_state", "study_id", "state"),
         sqlite_autoincrement=True,
     )
-    _numbered("nas_session", *_columns(sa.Double, "started_at"), *_columns(sa.Text, "document"))
-    _numbered(
-        "nas_checkpoint",
-        *_columns(sa.Text, "run artifact sha256"),
-        *_columns(sa.BigInteger, "size"),
-        *_columns(sa.Integer, "epochs"),
-        *_columns(sa.Double, "created_at"),
+
+
+def _create_session() -> None:
+    op.create_table(
+        "nas_session",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("study_id", sa.Integer, nullable=False, index=True),
+        sa.Column("started_at", sa.Double, nullable=False),
+        sa.Column("document", sa.Text, nullable=False),
+        sqlite_autoincrement=True,
     )
-    _numbered("nas_test_reading", *_columns(sa.Double, "read_at"), *_columns(sa.Text, "reason"))
-    for name in ("protocol", "backbone", "weights_lost", "curve", "labels", "validation", "launch"):
-        _keyed(f"nas_{name}", "name", *_columns(sa.Text, "name content"))
+
+
+def _create_checkpoint() -> None:
+    op.create_table(
+        "nas_checkpoint",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("study_id", sa.Integer, nullable=False, index=True),
+        sa.Column("run", sa.Text, nullable=False),
+        sa.Column("artifact", sa.Text, nullable=False),
+        sa.Column("sha256", sa.Text, nullable=False),
+        sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("epochs", sa.Integer, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
+        sqlite_autoincrement=True,
+    )
+
+
+def _create_test_reading() -> None:
+    op.create_table(
+        "nas_test_reading",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("study_id", sa.Integer, nullable=False, index=True),
+        sa.Column("read_at", sa.Double, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sqlite_autoincrement=True,
+    )
+
+
+def _create_documents(name: str) -> None:
+    op.create_table(
+        name,
+        sa.Column("study_id", sa.Integer, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("content", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("study_id", "name", name=f"{name}_pkey"),
+    )

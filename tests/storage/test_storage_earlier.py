@@ -1,0 +1,103 @@
+"""A database that an earlier nas_attn (commit 02b9cab, schema 0001) has written: it opens, keeps
+what is in it, is reported, and goes on.
+
+`assets/nas_attn-02b9cab.db` holds two studies of digits: `whole` is complete, with latencies; `half`
+was stopped in its third of five trials, whose checkpoint lies beside it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from command_line import (
+    Nas,
+    nas,  # noqa: F401
+)
+
+from nas_attn.storage import Database, tables
+from nas_attn.study.opening import open_study
+
+ASSETS = Path(__file__).with_name("assets")
+CHECKPOINT = "1b38d4616a28-cd1f4fa7a9714789a43ac784fb1c1bb1"
+URL = "sqlite:///nas_attn.db"
+
+
+@pytest.fixture
+def earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the earlier search, made the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    shutil.copy(ASSETS / "nas_attn-02b9cab.db", "nas_attn.db")
+    Path("nas_attn.artifacts").mkdir()
+    shutil.copy(ASSETS / CHECKPOINT, "nas_attn.artifacts")
+    return tmp_path
+
+
+def contents(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Table -> its rows, of our tables and Optuna's."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        names = [
+            row["name"]
+            for row in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            )
+        ]
+        return {
+            name: [dict(row) for row in connection.execute(f"SELECT * FROM {name} ORDER BY rowid")]
+            for name in names
+        }
+
+
+def test_opening_changes_no_value_that_was_there(earlier: Path) -> None:
+    path = earlier / "nas_attn.db"
+    before = contents(path)
+    Database(URL).close()
+    after = contents(path)
+    assert after.pop(tables.VERSION_TABLE) == [{"version_num": tables.VERSIONS[-1]}]
+    assert before.pop(tables.VERSION_TABLE) == [{"version_num": "0001"}]
+    assert any(before.values())
+    for table, rows in before.items():
+        kept = [
+            {name: row[name] for name in old} for old, row in zip(rows, after[table], strict=True)
+        ]
+        assert kept == rows, table
+
+
+def test_an_earlier_study_is_reported(earlier: Path, nas: Nas) -> None:  # noqa: F811
+    assert {study["name"] for study in nas("status", "--json").json} == {"whole", "half"}
+    half = nas("status", "half", "--json").json
+    assert (half["finished"], half["trials"], half["workers"]) == (2, 5, [])
+    now = nas("pareto", "whole", "--json").json
+    scored = [candidate for candidate in now["candidates"] if candidate["state"] == "scored"]
+    assert len(scored) == 3
+    latencies = sorted(candidate["latency"]["ratio"] for candidate in scored)
+    assert latencies[0] == 1
+    assert all(2 < ratio < 4 for ratio in latencies[1:])
+    assert nas("report", "whole", "-o", "out.html").status == 0
+    assert "stage1=simam" in (earlier / "out.html").read_text("utf-8")
+
+
+def test_an_earlier_study_goes_on_where_it_was(earlier: Path, nas: Nas) -> None:  # noqa: F811
+    before = contents(earlier / "nas_attn.db")
+    ended = nas("resume", "half", "--workers", "1", "--threads", "1", "--json")
+    assert ended.json["ended"] == "complete", ended.err
+    assert ended.json["counts"]["scored"] == 5
+    opened = open_study("half", URL)
+    assert len(opened.book.values()) == 5
+    (trained,) = [score for score in opened.store.scores() if score.key.startswith("0fff556d")]
+    assert trained.score.epochs == 30
+    opened.book.close()
+    opened.database.close()
+    after = contents(earlier / "nas_attn.db")
+    kept = {(row["study_id"], row["key"]): row for row in after["nas_score"]}
+    for row in before["nas_score"]:
+        assert {name: kept[row["study_id"], row["key"]][name] for name in row} == row
+    names = ["half", "half~answer", "whole", "whole~answer"]
+    assert sorted(optuna.get_all_study_names(URL)) == names, "an earlier answer is left alone"
