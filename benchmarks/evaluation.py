@@ -45,9 +45,9 @@ from nas_attn.data import Dataset, Split
 from nas_attn.recipe import Augment, BackboneSection, DataSection, TrainingSection
 from nas_attn.records import Score
 from nas_attn.training import Trainer
+from nas_attn.training.arithmetic import computes_bfloat16
 from nas_attn.training.run import Run
 from nas_attn.training.stepping import Stepper
-from nas_attn.training.trainer import computes_bfloat16
 
 CANDIDATES = {
     "none": "stage1=none",

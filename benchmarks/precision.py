@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from nas_attn import backbones
-from nas_attn.training.stepping import has_depthwise
-from nas_attn.training.trainer import computes_bfloat16
+from nas_attn.training.arithmetic import computes_bfloat16, has_depthwise
 
 NETWORKS: dict[str, tuple[int | None, int, int]] = {
     "resnet8": (8, 32, 64),

@@ -207,7 +207,10 @@ class Participation:
 Costs = Mapping[str, float]  # At batch size 1, counted and not measured: name in `tables` -> number
 
 
-FILLED, UNEVEN, OWN = "filled", "uneven", "own"
+Batches = Literal["filled", "uneven", "own"]
+FILLED: Batches = "filled"
+UNEVEN: Batches = "uneven"
+OWN: Batches = "own"
 """Training batches: all of `batch_size` images, the last one filled from the epoch's beginning; of
 nearly equal sizes, as in studies from before; or those of a user's DataLoader.
 """
@@ -224,7 +227,7 @@ class Arithmetic:
     execution: Literal["eager", "compile", "cuda-graph"]
     tf32: Literal["none", "convolutions", "matmul", "all"]  # float32 operations that round to TF32
     fused: bool  # whether one kernel steps all parameters
-    batches: Literal["filled", "uneven", "own"]
+    batches: Batches
 
     @property
     def text(self) -> str:

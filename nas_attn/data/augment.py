@@ -35,7 +35,7 @@ from nas_attn.recipe import BATCHED, Augment
 class EpochPlan:
     """One epoch's order and random decisions. Tensors over images are in training order."""
 
-    count: int
+    count: int  # of images in all batches
     batches: tuple[Tensor, ...]  # index batches, int64
     mirrored: Tensor | None  # bool (N,)
     corner: (
@@ -57,9 +57,14 @@ class EpochPlan:
         seed: int,
         epoch: int,
         device: torch.device,
+        filled: bool = True,
     ) -> EpochPlan:
-        """Decides one epoch over `count` images, in nearly equal batches of at most `batch_size`:
-        no small batch at the end.
+        """Decides one epoch over `count` images.
+
+        `filled`: every batch has `batch_size` images, the last one filled from the epoch's
+        beginning, over and over where the images are fewer. A batch of another size would be
+        recorded, compiled and tuned for a second time. Else, as in studies from before: nearly
+        equal batches of at most `batch_size`, each image once.
         """
         asked: dict[str, dict[str, Any]] = {
             one.name: one.arguments for one in augment if one.name in BATCHED
@@ -68,8 +73,13 @@ class EpochPlan:
         # Repeated augmentation (Hoffer et al., 1901.09335), as in timm: an epoch has as many
         # images, but fewer different ones.
         times = int(asked.get("repeat", {}).get("times", 1))
-        order = torch.from_numpy(random.permutation(count).repeat(times)[:count]).to(device)
-        batches = torch.tensor_split(order, -(-count // batch_size))
+        drawn = random.permutation(count).repeat(times)[:count]
+        number = -(-count // batch_size)
+        if filled:
+            count = number * batch_size
+            drawn = np.resize(drawn, count)
+        order = torch.from_numpy(drawn).to(device)
+        batches = torch.tensor_split(order, number)
         if times > 1:  # copies are not neighbours in their batch, since neighbours are mixed
             batches = tuple(
                 b[(torch.arange(len(b), device=device) % times).argsort(stable=True)]

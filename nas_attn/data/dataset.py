@@ -90,16 +90,24 @@ class Split:
         epoch: int,
         augment: Sequence[Augment],
         first_batch: int = 0,
+        filled: bool = True,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of training: every image once. `seed` and `epoch` decide order and
-        augmentation; `first_batch` continues in the middle. x as in `batches`; y int64 (B,), or
-        float32 (B, classes) with mixup.
+        """One epoch of training: every image, in batches as `EpochPlan.draw` makes them, or as a
+        user's DataLoader does. `seed` and `epoch` decide order and augmentation; `first_batch`
+        continues in the middle. x as in `batches`; y int64 (B,), or float32 (B, classes) with
+        mixup.
         """
         if self.loader is not None:
             yield from self._loaded((seed, epoch), first_batch)
             return
         plan = EpochPlan.draw(
-            len(self), batch_size, augment, seed=seed, epoch=epoch, device=self.device
+            len(self),
+            batch_size,
+            augment,
+            seed=seed,
+            epoch=epoch,
+            device=self.device,
+            filled=filled,
         )
         steps, mixing = self._named_steps(augment)
         for number, (stored, y) in enumerate(
@@ -193,6 +201,12 @@ class Split:
     def steps(self, batch_size: int) -> int:
         """Batches in one epoch of training."""
         return -(-len(self) // batch_size) if self.loader is None else len(self.loader)
+
+    def trained(self, batch_size: int, *, filled: bool = True) -> int:
+        """Images in the batches of one epoch of training."""
+        if not filled or self.loader is not None:
+            return len(self)
+        return self.steps(batch_size) * batch_size
 
     def _loaded(self, seed: tuple[int, int], first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of the user's DataLoader, by a seed. Raises DataError: it ends too early."""

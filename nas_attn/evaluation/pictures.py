@@ -22,8 +22,8 @@ from nas_attn.data.boxes import BoxedSplit
 from nas_attn.data.parts import NOT_COUNTED
 from nas_attn.recipe import Recipe
 from nas_attn.training import Trainer
+from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.learning import SURE, answer_of
-from nas_attn.training.stepping import has_depthwise
 
 SIDE = 96  # pixels of the longer side, at most
 LARGER = 144  # of images with something drawn over them
@@ -81,10 +81,10 @@ def _some(split: Split, numbers: Sequence[int]) -> Split:
 
 @torch.no_grad()
 def _found(network: nn.Module, dataset: Dataset, split: Split, recipe: Recipe) -> list[Tensor]:
-    """For each image a predicted mask (H, W) or boxes (M, 5), in the format of its labels and the
-    precision of its score.
+    """For each image a predicted mask (H, W) or boxes (M, 5), in the format of its labels, as an
+    exported file finds it.
     """
-    trainer = Trainer(recipe.training, dataset, device="cpu", depthwise=has_depthwise(network))
+    trainer = Trainer(recipe.training, dataset, device="cpu", arithmetic=PLAIN)
     network.eval()
     found: list[Tensor] = []
     for x, _ in split.batches(1):  # one by one: a detector's answers may take much memory

@@ -22,6 +22,7 @@ from nas_attn.recipe_reading import backbone_section
 from nas_attn.records import Site
 from nas_attn.tables import IN_INT8, LATENCY_MODES
 from nas_attn.training import Trainer
+from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.parameters import Rate
 
 CONNECT_S = 20.0  # seconds to wait for a host with weights
@@ -238,6 +239,7 @@ def int8_metrics(
         return {}
     with torch.random.fork_rng(devices=[]):  # the training goes on as if nothing had been scored
         network = InRuntime(model, recipe.latency, dataset.input_shape, images)
-        scorer = Trainer(recipe.training, dataset, device=next(model.parameters()).device)
+        device = next(model.parameters()).device
+        scorer = Trainer(recipe.training, dataset, device=device, arithmetic=PLAIN)
         found = scorer.score(network, split or dataset.validation).metrics
     return {f"{name}{IN_INT8}": value for name, value in found.items() if name in task.shares}

@@ -25,6 +25,11 @@ from nas_attn.errors import (
     TrainingError,
     Unmeasurable,
 )
+from nas_attn.evaluation.arithmetic import (
+    StudyArithmetic,
+    read_arithmetic,
+    study_arithmetic,
+)
 from nas_attn.evaluation.artifacts import (
     ArtifactStore,
     RunFiles,
@@ -64,16 +69,21 @@ from nas_attn.evaluation.starts import (
 from nas_attn.latency import DeviceLock
 from nas_attn.purposes import BACKBONE, RETRAIN, SEARCH, test_protocol
 from nas_attn.recipe import Recipe
-from nas_attn.records import ALONE, BARE, Choice, Costs, Latency, ResolvedPlacement, Score, Share
+from nas_attn.records import (
+    ALONE,
+    BARE,
+    Arithmetic,
+    Choice,
+    Costs,
+    Latency,
+    ResolvedPlacement,
+    Score,
+    Share,
+)
 from nas_attn.storage import Lease, Run, StudyStore
 from nas_attn.training import Trainer
-from nas_attn.training.stepping import (
-    Threads,
-    cores_for,
-    execution_on,
-    has_depthwise,
-    intra_op_threads,
-)
+from nas_attn.training.arithmetic import possible
+from nas_attn.training.stepping import Threads, cores_for, execution_on, intra_op_threads
 
 Stop = Callable[[], bool]
 
@@ -165,10 +175,22 @@ class Workbench:
         seed, images = zlib.crc32(host.owner.encode()), calibration(recipe, dataset)
         self.measurer = Measurer(plan, store, seed=seed, images=images) if measures else None
         self._threads = Threads(host.threads, most=cores_for(host.share.machine))
-        self._depthwise = dataset is not None and has_depthwise(plan.bare(0))
+        self._arithmetic: StudyArithmetic | None = None  # an evaluator has its own
+        if dataset is not None and self._evaluator is None:
+            self._arithmetic = self._decided(dataset)
         self._weights = given_weights(plan)[0] if recipe.training.start == "pretrained" else None
         self._test_split: data.Split | None = None
         self._kept: tuple[int, Choice | None] = -1, None  # the backbone whose weights are kept
+
+    def _decided(self, dataset: data.Dataset) -> StudyArithmetic:
+        return study_arithmetic(
+            self.store,
+            self.recipe,
+            protocol=self.protocol,
+            device=self.device,
+            dataset=dataset,
+            bare=self.plan.bare(0),
+        )
 
     def check(
         self, resolved: ResolvedPlacement, companions: Sequence[ResolvedPlacement]
@@ -295,18 +317,32 @@ class Workbench:
                 lock.shared(self._settle) as hold,
                 self._threads.latest(),
             ):
-                here: dict[str, Any] = {
-                    "device": self.device,
-                    "batch_hook": hold.yield_,
-                    "depthwise": self._depthwise,
-                }
-                trainer = Trainer(self.recipe.training, self.dataset, **here)
+                trainer = Trainer(
+                    self.recipe.training,
+                    self.dataset,
+                    device=self.device,
+                    batch_hook=hold.yield_,
+                    arithmetic=self._arithmetic_of(run),
+                )
                 score = trainer.score(model, self._test_split, seed=run.seed, epochs=epochs)
                 more = int8_metrics(self.recipe, self.dataset, model, epochs, self._test_split)
                 score = replace(score, metrics={**score.metrics, **more})
         self._keep_labels(of_test.protocol)
         self.store.add_score(of_test, score, lease=lease)
         return score
+
+    def _arithmetic_of(self, run: Run) -> Arithmetic:
+        """What a run was computed in, so that its network is tested in the same."""
+        assert self._arithmetic is not None  # an evaluator tests its own networks
+        texts = [
+            stored.score.arithmetic
+            for stored in self.store.scores(run.key, protocol=run.protocol)
+            if (stored.score.seed, stored.backbone) == (run.seed, run.backbone)
+        ]
+        if not texts or texts[-1] is None:
+            return self._arithmetic.here
+        own = read_arithmetic(self.store, texts[-1])
+        return possible(own, self.recipe.training, self.device)
 
     def _keep_labels(self, protocol: str) -> None:
         """Stores the labels of the validation images, and of the test images for their scores."""
@@ -417,6 +453,7 @@ class Workbench:
         sessions.
         """
         assert self.dataset is not None  # with data of its own, an evaluator trains
+        assert self._arithmetic is not None
         with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
             trainer = Trainer(
                 self.recipe.training,
@@ -429,7 +466,7 @@ class Workbench:
                     if run.purpose != BACKBONE
                     else None
                 ),
-                depthwise=self._depthwise,
+                arithmetic=self._arithmetic.here,
             )
             rates: dict[str, Any] = {
                 "attention_parameters": factors.attention,

@@ -31,12 +31,13 @@ from nas_attn.latency.nets import CALIBRATION
 from nas_attn.notation import parse
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe import Recipe, TrainingSection
-from nas_attn.records import ASIDE, Placement, Score, StoredScore
+from nas_attn.records import ASIDE, Arithmetic, Placement, Score, StoredScore
 from nas_attn.storage import Run, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.searching import Options, with_worker
 from nas_attn.study.target_runs import kept_runs
 from nas_attn.study.worker import Worker
+from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.trainer import Trainer
 
 AGAIN = (  # protocol of runs that are done only for their weights, and of their scores
@@ -266,16 +267,18 @@ def _scored(store: StudyStore, view: CandidateView, run: Run | None) -> StoredSc
 
 
 def _training(stored: StoredScore | None, what: str, section: TrainingSection) -> dict[str, Any]:
-    facts: dict[str, Any] = dict.fromkeys(("seed", "epochs", "right", "images", "precision"))
-    facts |= {"what": what, "metrics": {}}
+    names = ("seed", "epochs", "right", "images", "precision", "arithmetic")
+    facts: dict[str, Any] = {**dict.fromkeys(names), "what": what, "metrics": {}}
     if stored is None:
         return facts
-    score, precision = stored.score, section.precision
+    score = stored.score
     metrics = {name: value for name, value in score.metrics.items() if name not in ASIDE}
     facts |= {"seed": score.seed, "epochs": score.epochs, "metrics": metrics}
-    facts["precision"] = (
-        "bfloat16, or float32 on a machine without it" if precision == "auto" else precision
-    )
+    arithmetic = None if score.arithmetic is None else Arithmetic.from_text(score.arithmetic)
+    if arithmetic is not None:
+        facts |= {"precision": arithmetic.precision, "arithmetic": asdict(arithmetic)}
+    elif section.precision != "auto":
+        facts["precision"] = section.precision
     if score.correct is not None and score.examples > 0:
         facts |= {"right": int(_bits(score).sum()), "images": score.examples}
     return facts
@@ -289,16 +292,13 @@ def _bits(score: Score) -> np.ndarray[Any, np.dtype[np.bool_]]:
 def _here(
     model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScore | None
 ) -> dict[str, Any]:
-    section = recipe.training.model_copy(update={"precision": "float32"})
-    score, metric = (
-        Trainer(section, dataset, device="cpu").score(model, dataset.validation),
-        dataset.task.metric,
-    )
+    trainer = Trainer(recipe.training, dataset, device="cpu", arithmetic=PLAIN)
+    score, metric = trainer.score(model, dataset.validation), dataset.task.metric
     facts = {
         "metric": metric,
         "value": score.metrics[metric],
         "images": score.examples,
-        "precision": "float32",
+        "precision": PLAIN.precision,
     }
     if score.correct is not None:
         right = _bits(score)

@@ -50,7 +50,8 @@ from nas_attn.study.timing import (
     least_s,
 )
 from nas_attn.training import Trainer
-from nas_attn.training.stepping import Threads, cores_for, has_depthwise
+from nas_attn.training.stepping import Threads, cores_for
+from nas_attn.training.trainer import new_arithmetic
 
 # Backbones and sides of images for a folder, the most costly first
 SHAPES = (
@@ -317,7 +318,7 @@ def _epoch_s(recipe: Recipe, look: Look, epochs: int, workers: int, device: str)
         noise,
         device=pick_device(device),
         threads=Threads(most=cores_for(workers)),
-        depthwise=has_depthwise(model),
+        arithmetic=new_arithmetic(section, noise, pick_device(device), bare=model),
     )
     steps = math.ceil(trained / section.step_size)
     scoring = VALIDATION * look.images / section.step_size / 3
@@ -498,9 +499,8 @@ def forecast(
     taken = Threads(threads, most=cores_for(default_workers(device)))
     one_epoch = recipe.training.model_copy(update={"schedule": []})
     bare = plan.bare(0)
-    trainer = Trainer(
-        one_epoch, dataset, device=where, threads=taken, depthwise=has_depthwise(bare)
-    )
+    arithmetic = new_arithmetic(recipe.training, dataset, where, bare=bare)
+    trainer = Trainer(one_epoch, dataset, device=where, threads=taken, arithmetic=arithmetic)
     began = time.perf_counter()
     trainer.fit(bare, seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
     epoch_s = time.perf_counter() - began

@@ -115,11 +115,18 @@ NORM_MOMENTUM = (
 
 
 def make_optimizer(
-    model: nn.Module, section: TrainingSection, attention: Collection[str], backbone_factor: Rate
+    model: nn.Module,
+    section: TrainingSection,
+    attention: Collection[str],
+    backbone_factor: Rate,
+    *,
+    fused: bool | None = None,
 ) -> torch.optim.Optimizer | None:
-    """The recipe's optimizer, fused if possible; None if nothing is trained. Groups: backbone, by
-    its factors, and attention, each with and without weight decay (biases, norms, scalars:
-    without). A group's `factor` multiplies the scheduled rate.
+    """The recipe's optimizer; None if nothing is trained. Groups: backbone, by its factors, and
+    attention, each with and without weight decay (biases, norms, scalars: without). A group's
+    `factor` multiplies the scheduled rate.
+
+    `fused`: whether one kernel steps all parameters; None: if possible.
     """
     found: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -136,7 +143,11 @@ def make_optimizer(
         }
         for (_, factor, spared), members in sorted(found.items(), key=lambda item: item[0])
     ]
-    return _optimizer(groups, section, 0.0) if groups else None
+    if not groups:
+        return None
+    if fused is None:
+        fused = fused_in(section, next(model.parameters()).device)
+    return _optimizer(groups, section, 0.0, fused=fused)
 
 
 def rate_of(name: str, factor: Rate) -> float:
@@ -157,7 +168,9 @@ def check_training(section: TrainingSection) -> None:
             NasAttnWarning,
             stacklevel=2,
         )
-    _optimizer([{"params": [torch.zeros(1, requires_grad=True)]}], section, 0.1)
+    here = torch.device("cpu")
+    tried: list[dict[str, Any]] = [{"params": [torch.zeros(1, requires_grad=True)]}]
+    _optimizer(tried, section, 0.1, fused=fused_in(section, here))
     for epochs in (
         {section.rungs[-1], section.backbone_epochs}
         if section.start == "backbone"
@@ -167,7 +180,7 @@ def check_training(section: TrainingSection) -> None:
 
 
 def _optimizer(
-    groups: list[dict[str, Any]], section: TrainingSection, rate: float
+    groups: list[dict[str, Any]], section: TrainingSection, rate: float, *, fused: bool
 ) -> torch.optim.Optimizer:
     name, kinds = section.optimizer, vars(torch.optim)
     if ":" in name:
@@ -182,13 +195,11 @@ def _optimizer(
             f"torch.optim has no optimizer '{name}' (training.optimizer):"
             f" {did_you_mean(name, known)}"
         )
-    arguments = (
-        USUAL.get(name, {}) if section.optimizer_arguments is None else section.optimizer_arguments
-    )
-    device = groups[0]["params"][0].device
-    fused = {"fused": True} if fused_on(name, device) and "foreach" not in arguments else {}
+    arguments = {"lr": rate, **_arguments(section)}
+    if fused and "foreach" not in arguments:
+        arguments.setdefault("fused", True)
     try:
-        optimizer = make(groups, **{"lr": rate, **fused, **arguments})
+        optimizer = make(groups, **arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise RecipeError(
             f"training.optimizer = '{name}' cannot be made: {first_line(error)}"
@@ -204,6 +215,21 @@ USUAL: Mapping[str, Mapping[str, Any]] = {
 # Of torch, with one kernel for all parameters
 FUSED = ("SGD", "AdamW", "Adam", "Adagrad")
 NOT_FUSED_ON_CUDA = ("Adagrad",)  # torch 2.11 refuses it there at the first step
+
+
+def _arguments(section: TrainingSection) -> Mapping[str, Any]:
+    """The optimizer's arguments, the recipe's or the usual ones."""
+    if section.optimizer_arguments is None:
+        return USUAL.get(section.optimizer, {})
+    return section.optimizer_arguments
+
+
+def fused_in(section: TrainingSection, device: torch.device) -> bool:
+    """Whether one kernel steps all parameters on a device, unless a run says otherwise."""
+    arguments = _arguments(section)
+    if "fused" in arguments:
+        return bool(arguments["fused"])
+    return fused_on(section.optimizer, device) and "foreach" not in arguments
 
 
 def fused_on(optimizer: str, device: torch.device) -> bool:

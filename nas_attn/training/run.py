@@ -8,7 +8,7 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from nas_attn.data.dataset import Split
 from nas_attn.errors import CheckpointError, DeviceLost, OutOfMemory, TrainingError, first_line
 from nas_attn.recipe import TrainingSection
-from nas_attn.records import EpochPoint, Score
+from nas_attn.records import FILLED, Arithmetic, EpochPoint, Score
 from nas_attn.training.parameters import (
     KEPT_PER,
     Rate,
@@ -52,6 +52,14 @@ def encode(payload: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **payload}, buffer)
     return buffer.getvalue()
+
+
+def read_slot(slot: CheckpointSlot | None, fits: str) -> dict[str, Any] | None:
+    """The payload of a slot's checkpoint; None if there is none. Raises CheckpointError as
+    `decode`.
+    """
+    blob = slot.load() if slot else None
+    return None if blob is None else decode(blob, fits)
 
 
 def decode(blob: bytes, fits: str) -> dict[str, Any]:
@@ -119,6 +127,7 @@ class Run:
         section: TrainingSection,
         identity: str,
         *,
+        arithmetic: Arithmetic,
         steps: int,
         attention: Collection[str],
         backbone_factor: Rate,
@@ -129,7 +138,10 @@ class Run:
         """
         self.model = model
         self.steps = steps
-        self.optimizer = make_optimizer(model, section, attention, backbone_factor)
+        self.arithmetic = arithmetic
+        self.optimizer = make_optimizer(
+            model, section, attention, backbone_factor, fused=arithmetic.fused
+        )
         self.average = WeightAverage(model)
         self._kept = section.ema
         self._interval = max(1, steps // AVERAGES_PER_EPOCH)
@@ -187,6 +199,7 @@ class Run:
         cuda = {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}
         payload: dict[str, Any] = {
             "fits": self._identity,
+            "arithmetic": self.arithmetic.text,
             "model": self.model.state_dict(),
             "average": self.average.state(),
             "optimizer": self.optimizer.state_dict()["state"] if self.optimizer else None,
@@ -217,14 +230,10 @@ class Run:
         with suppress(RuntimeError, CheckpointError):
             self.save()
 
-    def resume(self, rungs: Sequence[int]) -> None:
-        """Continues from the slot's checkpoint, if there is one. CheckpointError: damaged, or of
-        another training.
+    def resume(self, state: Mapping[str, Any], rungs: Sequence[int]) -> None:
+        """Continues from the payload of a checkpoint. CheckpointError: it was trained towards other
+        rungs, or does not fit.
         """
-        blob = self._slot.load() if self._slot else None
-        if blob is None:
-            return
-        state = decode(blob, self._identity)
         try:
             self._restore(state)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
@@ -239,7 +248,7 @@ class Run:
                 f" first of {list(rungs)}"
             )
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.average.load(state["average"])
         if self.optimizer:
@@ -248,7 +257,7 @@ class Run:
             ]  # settings are the recipe's, rates are set per step
             self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         torch.set_rng_state(state["random"]["cpu"])
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and "cuda" in state["random"]:  # begun on a GPU, too
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
         self.epoch, self.batch, self.end = (
             int(state["epoch"]),
@@ -338,12 +347,14 @@ class Climb:
         """Trains to the end of the epoch begun, or to an interruption; returns its mean loss."""
         run, section, train = self.run, self.section, self.train
         set_training_mode(run.model)
+        filled = run.arithmetic.batches == FILLED
         batches = train.epoch(
             section.step_size,
             seed=self.seed,
             epoch=run.epoch,
             augment=section.augmentation,
             first_batch=run.batch,
+            filled=filled,
         )
         whole, begun, self.paused_s = run.batch == 0, time.perf_counter(), 0.0
         for x, y in self._timed(batches):
@@ -354,10 +365,11 @@ class Climb:
             self._step(x, y, self.learning_rate * factor)
             run.count_batch()
             self._between()
-        mean = run.epoch_loss.item() / len(train)
+        images = train.trained(section.step_size, filled=filled)
+        mean = run.epoch_loss.item() / images
         if whole:
             run.trained = [
-                run.trained[0] + len(train),
+                run.trained[0] + images,
                 run.trained[1] + time.perf_counter() - begun - self.paused_s,
             ]
         if not math.isfinite(mean):

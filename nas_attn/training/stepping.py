@@ -17,10 +17,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
 
 from nas_attn.cuda_graphs import capture, mend, side_stream, waits
 from nas_attn.errors import NasAttnWarning, RecipeError, TrainingError, first_line
@@ -29,12 +29,12 @@ from nas_attn.recipe import TrainingSection
 from nas_attn.training.parameters import fused_on
 
 GAIN = 0.9  # more threads, or a lower precision, pay if steps take less than this share of the time
-ROUNDS = 3  # timed steps with more and with fewer threads, in turns, after a warm-up step each
-FAR = 5.0  # if the first step takes so many times longer, more threads are not tried again
-LONG_S = 0.5  # if a step takes this long, one round is enough
+# Timed steps with more and with fewer threads, in turns, after a warm-up step each: at least, and at
+# most where they contradict each other
+ROUNDS, MOST_ROUNDS = 3, 9
+FAR = 5.0  # if the first two steps take so many times longer, more threads are not tried again
+LONG_S = 0.5  # a step of this length averages over other work by itself: three rounds at most
 LATEST_S = 900.0  # seconds after which the number is chosen anew
-TURNS = 7  # timed convolutions in either precision
-USUAL_KERNEL = 5  # side of the largest usual depthwise kernel: those of MobileNet and EfficientNet
 
 
 class Threads:
@@ -113,17 +113,21 @@ def quickest(step: Callable[[], object], most: int) -> int:
 
 
 def _pays(step: Callable[[], object], number: int, fewer: int) -> bool:
-    """Whether each step is faster with `number` threads than with `fewer`, timed in turns."""
+    """Whether steps are usually faster with `number` threads than with `fewer`, timed in turns. A
+    moment in which other work interrupts some of the steps does not decide.
+    """
     fewer_s, more_s = _time(step, fewer), _time(step, number)
-    if more_s > FAR * fewer_s:
+    if more_s > FAR * fewer_s and _time(step, number) > FAR * _time(step, fewer):
         return False
-    times_s = []
-    for _ in range(1 if fewer_s > LONG_S else ROUNDS):
+    rounds = range(ROUNDS if fewer_s > LONG_S else MOST_ROUNDS)
+    ratios = list[float]()
+    for _ in rounds:
         fewer_s, more_s = _time(step, fewer), _time(step, number)
-        if more_s >= fewer_s:
-            return False
-        times_s.append((fewer_s, more_s))
-    return sum(more for _, more in times_s) < GAIN * sum(few for few, _ in times_s)
+        ratios.append(more_s / fewer_s)
+        faster = [ratio < 1.0 for ratio in ratios]
+        if len(ratios) >= ROUNDS and (all(faster) or not any(faster)):
+            break
+    return statistics.median(ratios) < GAIN
 
 
 def _time(step: Callable[[], object], threads: int) -> float:
@@ -131,44 +135,6 @@ def _time(step: Callable[[], object], threads: int) -> float:
     began = time.perf_counter()
     step()
     return time.perf_counter() - began
-
-
-def has_depthwise(network: nn.Module) -> bool:
-    """Whether a network has depthwise convolutions of usual size. Larger ones are of networks, like
-    ConvNeXt, whose time is elsewhere.
-    """
-    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    return any(
-        c.groups == c.in_channels > 1 and 1 < max(c.kernel_size) <= USUAL_KERNEL
-        for c in convolutions
-    )
-
-
-@torch.inference_mode(False)
-@torch.enable_grad()
-def convolves_faster(dtype: torch.dtype, *, depthwise: bool) -> bool:
-    """Whether a convolution and its gradients are clearly faster in a lower precision than in
-    float32, timed by turns.
-    """
-    channels = 64
-    groups, kernel = (channels, USUAL_KERNEL) if depthwise else (1, 3)
-    x = torch.ones(32, channels, 8, 8).contiguous(memory_format=torch.channels_last)
-    weight = torch.ones(channels, channels // groups, kernel, kernel, requires_grad=True)
-
-    def step(low: bool) -> float:
-        began = time.perf_counter()
-        with torch.autocast("cpu", dtype, enabled=low):
-            torch.autograd.backward(
-                conv2d(x, weight, padding=kernel // 2, groups=groups).float().sum()
-            )
-        return time.perf_counter() - began
-
-    with intra_op_threads(1):
-        times_s = [(step(False), step(True)) for _ in range(1 + TURNS)][
-            1:
-        ]  # the first ones choose kernels
-    plain_s, low_s = map(statistics.median, zip(*times_s, strict=True))
-    return bool(low_s < GAIN * plain_s)
 
 
 def cores_for(workers: int = 1) -> int:
@@ -191,17 +157,17 @@ WITHOUT_GRAPH = "resume the study, which then trains this network without a grap
 Forward = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 Stepper = Callable[[Tensor, Tensor, float, int], None]  # x, y, learning rate, parts of the batch
+Execution = Literal["eager", "compile", "cuda-graph"]
 
 
-def execution_on(section: TrainingSection, device: torch.device, steps: int = LONG) -> str:
-    """`eager`, `compile` or `cuda-graph` for a training of so many steps. `auto` is `cuda-graph` on
-    CUDA, except for few steps, else
-    `eager`: compiling takes longer than a brief training (docs/benchmarks/evaluation.md).
-        RecipeError: `cuda-graph` without CUDA.
+def execution_on(section: TrainingSection, device: torch.device) -> Execution:
+    """How steps run on a device. `auto` is `cuda-graph` on CUDA, else `eager`: compiling takes
+    longer than a brief training (docs/benchmarks/evaluation.md).
+
+    Raises RecipeError: `cuda-graph` without CUDA.
     """
     if section.execution == "auto":
-        on_gpu = device.type == "cuda"
-        recorded = on_gpu and steps >= LONG and fused_on(section.optimizer, device)
+        recorded = device.type == "cuda" and fused_on(section.optimizer, device)
         return "cuda-graph" if recorded else "eager"
     if section.execution == "cuda-graph" and device.type != "cuda":
         raise RecipeError(

@@ -13,20 +13,29 @@ import json
 import math
 import statistics
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from itertools import count, islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nas_attn.data import Dataset, Split
-from nas_attn.errors import OutOfMemory, TrainingError, first_line
+from nas_attn.errors import (
+    CheckpointError,
+    NasAttnWarning,
+    OutOfMemory,
+    TrainingError,
+    first_line,
+)
 from nas_attn.recipe import TrainingSection
-from nas_attn.records import EpochPoint, Score
+from nas_attn.records import FILLED, OWN, UNEVEN, Arithmetic, Batches, EpochPoint, Score
+from nas_attn.training.arithmetic import decided, has_depthwise, possible, tf32_as
 from nas_attn.training.learning import Tally
 from nas_attn.training.parameters import (
     Rate,
@@ -36,19 +45,20 @@ from nas_attn.training.parameters import (
     rate_of,
     set_training_mode,
 )
-from nas_attn.training.run import CheckpointSlot, Climb, Clock, Run
+from nas_attn.training.run import CheckpointSlot, Climb, Clock, Run, read_slot
 from nas_attn.training.stepping import (
+    LONG,
     WARM_UP,
     RecordedStep,
     Step,
     Stepper,
     Threads,
     compiled,
-    convolves_faster,
-    execution_on,
     intra_op_threads,
     out_of_memory,
 )
+
+State = Mapping[str, Any]  # payload of a checkpoint
 
 # At least; segmentation, with outputs as large as the images, scores the training's batches
 SCORING_BATCH = 256
@@ -56,6 +66,29 @@ SCORING_BATCH = 256
 
 TIMED = 4  # steps of which the median counts
 UNTIMED = WARM_UP + 1  # on CUDA, until the step is recorded; kernels are chosen in the first one
+
+
+def new_arithmetic(
+    section: TrainingSection,
+    dataset: Dataset,
+    device: torch.device,
+    *,
+    bare: nn.Module | None = None,
+    batches: Batches = FILLED,
+) -> Arithmetic:
+    """What new trainings on this device compute in. RecipeError: `section.execution` is not for it.
+
+    Args:
+        bare: the backbone; None: one without depthwise convolutions.
+        batches: their shape, unless a user's DataLoader makes them.
+    """
+    return decided(
+        section,
+        device,
+        depthwise=bare is not None and has_depthwise(bare),
+        recordable=dataset.task.learnt(len(dataset.classes), section.loss).recordable,
+        batches=OWN if dataset.train.loader is not None else batches,
+    )
 
 
 class Trainer:
@@ -70,11 +103,10 @@ class Trainer:
         batch_hook: Callable[[], object] | None = None,
         threads: Threads | None = None,
         more_metrics: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
-        depthwise: bool = False,
+        arithmetic: Arithmetic | None = None,
     ) -> None:
         """`batch_hook`: called between batches, to yield the device; `more_metrics` of a network at
-        a rung join its score;
-        `depthwise`: the backbone has depthwise convolutions, for the precision `auto`.
+        a rung join its score; `arithmetic`: a study's; None: decided here.
         """
         self._more_metrics = more_metrics
         self.section = section
@@ -83,9 +115,7 @@ class Trainer:
         self.device = torch.device(device)
         self.hook = batch_hook or (lambda: None)
         self._threads = threads
-        low = section.precision == "bfloat16"
-        low |= section.precision == "auto" and computes_bfloat16(self.device, depthwise=depthwise)
-        self._low_precision = torch.bfloat16 if low else None
+        self.arithmetic = arithmetic or new_arithmetic(section, dataset, self.device)
 
     def fit(
         self,
@@ -117,36 +147,44 @@ class Trainer:
             on_epoch: told each epoch's training loss and validation scores, which are computed for
                 this only.
 
+        A run continues in the arithmetic that it began with. If this machine cannot do the same, it
+        begins anew, with a warning.
+
         Raises RecipeError (`section.execution`), TrainingError (loss not finite, out of memory) or
         CheckpointError (the slot's).
         """
-        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        others = [name for name, _ in model.named_parameters() if name not in attention_parameters]
-        held = [name for name in others if rate_of(name, backbone_factor) == 0]
         what = {
             "seed": seed,
             "learning_rate": learning_rate,
             "attention": sorted(attention_parameters),
+            "backbone_factor": backbone_factor,
         }
-        with self._apart(model, held):
+        identity = self._identity(model, what)
+        trainer, state = self._continuing(read_slot(slot, identity))
+        others = [name for name, _ in model.named_parameters() if name not in attention_parameters]
+        held = [name for name in others if rate_of(name, backbone_factor) == 0]
+        model.to(trainer.device, memory_format=trainer._memory_format)  # type: ignore[call-overload]
+        with trainer._apart(model, held):
             torch.manual_seed(seed)
             run = Run(
                 model,
                 self.section,
-                self._identity(model, {**what, "backbone_factor": backbone_factor}),
+                identity,
+                arithmetic=trainer.arithmetic,
                 steps=self.dataset.train.steps(self.section.step_size),
                 attention=attention_parameters,
                 backbone_factor=backbone_factor,
                 slot=slot,
             )
-            run.resume(rungs)
-            run.threads = self._thread_number(run)
+            if state is not None:
+                run.resume(state, rungs)
+            run.threads = trainer._thread_number(run)
             torch.set_num_threads(run.threads)
-            step = self.stepper(run, rungs[-1] * run.steps)
+            step = trainer.stepper(run, rungs[-1] * run.steps)
             way = Climb(
                 self.section,
                 self.dataset.train,
-                lambda: self._scored(run),
+                lambda: trainer._scored(run),
                 self.device,
                 self.hook,
                 run,
@@ -156,6 +194,49 @@ class Trainer:
             way(rungs, seed, learning_rate)
             run.keep_average()
         return tuple(run.scores)
+
+    def _continuing(self, state: State | None) -> tuple[Trainer, State | None]:
+        """The trainer for a run with this checkpoint, in the run's own arithmetic; and the
+        checkpoint, unless this machine cannot do the same.
+        """
+        if state is None:
+            return self, None
+        kept = self._kept(state)
+        if kept == self.arithmetic:
+            return self, state
+        able = possible(kept, self.section, self.device)
+        if able != kept:
+            lacking = "bfloat16" if kept.precision != able.precision else "its arithmetic"
+            warnings.warn(
+                f"a run that was begun in {kept.precision} cannot go on here, since this machine"
+                f" lacks {lacking}: it begins anew in {self.arithmetic.precision}",
+                NasAttnWarning,
+                stacklevel=3,
+            )
+            return self, None
+        other = copy.copy(self)
+        other.arithmetic = kept
+        return other, state
+
+    def _kept(self, state: State) -> Arithmetic:
+        """The arithmetic of a checkpoint. One from before, which does not say, had batches of
+        uneven sizes.
+        """
+        text = state.get("arithmetic")
+        if text is None:
+            own = self.arithmetic.batches == OWN
+            return self.arithmetic if own else replace(self.arithmetic, batches=UNEVEN)
+        try:
+            return Arithmetic.from_text(text)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the checkpoint's arithmetic cannot be read: {first_line(error)}"
+            ) from None
+
+    @property
+    def _memory_format(self) -> torch.memory_format:
+        last = self.arithmetic.memory_format == "channels_last"
+        return torch.channels_last if last else torch.contiguous_format
 
     @contextmanager
     def _apart(self, model: nn.Module, held: Collection[str]) -> Iterator[None]:
@@ -170,7 +251,8 @@ class Trainer:
             True,
         )  # the fastest for equal shapes
         try:
-            with here, frozen(model, held), norms, generators, intra_op_threads(None):
+            tf32 = tf32_as(self.arithmetic, self.device)
+            with here, tf32, frozen(model, held), norms, generators, intra_op_threads(None):
                 yield
         finally:
             torch.backends.cudnn.benchmark = before
@@ -192,7 +274,8 @@ class Trainer:
         """
         clock = Clock(self.device)
         try:
-            loss, tally = self._evaluate(model, split)
+            with tf32_as(self.arithmetic, self.device):
+                loss, tally = self._evaluate(model, split)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -217,6 +300,7 @@ class Trainer:
             wall_s=wall,
             device_s=device,
             answers=answers,
+            arithmetic=self.arithmetic.text,
         )
 
     @torch.no_grad()
@@ -234,9 +318,9 @@ class Trainer:
 
     def stepper(self, run: Run, steps: int) -> Stepper:
         """The function that trains a run's network on one batch, in a training of so many steps."""
-        execution = (
-            execution_on(self.section, self.device, steps) if self.learnt.recordable else "eager"
-        )
+        execution = self.arithmetic.execution
+        if self.section.execution == "auto" and steps < LONG:  # the same steps, launched one by one
+            execution = "eager"
         network = compiled(run.model) if execution == "compile" else run.model
         step = Step(
             lambda x, y: self.learnt.logits(self.output(network, x, y), x),
@@ -253,10 +337,19 @@ class Trainer:
         precision, the order in memory and the execution of that training. Trains the network.
         """
         section = self.section
-        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(self.device, memory_format=self._memory_format)  # type: ignore[call-overload]
         times_s = []
         with self._apart(model, ()):
-            run = Run(model, section, "", steps=steps, attention=(), backbone_factor=1.0, slot=None)
+            run = Run(
+                model,
+                section,
+                "",
+                arithmetic=self.arithmetic,
+                steps=steps,
+                attention=(),
+                backbone_factor=1.0,
+                slot=None,
+            )
             run.threads = self._thread_number(run)
             torch.set_num_threads(run.threads)
             step = self.stepper(run, steps)
@@ -274,8 +367,11 @@ class Trainer:
     def _endless(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch of training after the other."""
         size, augment = self.section.step_size, self.section.augmentation
+        filled = self.arithmetic.batches == FILLED
         for epoch in count():
-            yield from self.dataset.train.epoch(size, seed=0, epoch=epoch, augment=augment)
+            yield from self.dataset.train.epoch(
+                size, seed=0, epoch=epoch, augment=augment, filled=filled
+            )
 
     def _thread_number(self, run: Run) -> int:
         """Intra-op threads for a new or continued run."""
@@ -296,7 +392,7 @@ class Trainer:
             network = copy.deepcopy(model)
             set_training_mode(network)
             x = torch.rand(self.section.batch_size, *self.dataset.input_shape)
-            return network, x.contiguous(memory_format=torch.channels_last)
+            return network, x.contiguous(memory_format=self._memory_format)
 
         def step() -> None:
             self.hook()
@@ -309,14 +405,15 @@ class Trainer:
         return step
 
     def output(self, model: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
-        """The network's output, computed in the recipe's `precision`; y is given in training."""
+        """The network's output in the trainer's arithmetic; y is given in training."""
+        if self.arithmetic.memory_format == "contiguous":
+            x = x.contiguous()
         with self._precision():
             return self.learnt.ask(model, x, y)
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast(
-            self.device.type, self._low_precision, enabled=self._low_precision is not None
-        )
+        low = self.arithmetic.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16 if low else None, enabled=low)
 
     def _identity(self, model: nn.Module, run: Mapping[str, object]) -> str:
         """Network, data and settings as one text, which a checkpoint must match to be continued."""
@@ -336,24 +433,3 @@ class Trainer:
         shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors]
         content = repr((sorted(settings.items()), self.dataset.digest, sorted(run.items()), shapes))
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
-
-
-@cache
-def computes_bfloat16(device: torch.device, *, depthwise: bool = False) -> bool:
-    """Whether bfloat16 is faster than float32: on a GPU that computes in it (a T4 or V100 only
-    imitates it, slowly), and on a CPU with instructions for it where a convolution is, and for
-    networks with `depthwise` convolutions such a one, too.
-
-    The instructions do not decide: an Intel Xeon without matrix units has them, and is slower; an
-    AMD EPYC is faster, but not in depthwise convolutions (docs/benchmarks/evaluation.md).
-    """
-    if device.type == "cuda":
-        current = nullcontext() if device.index is None else torch.cuda.device(device)
-        with current:
-            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    able = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
-    kinds = (False, True) if depthwise else (False,)
-    return able and all(convolves_faster(torch.bfloat16, depthwise=kind) for kind in kinds)

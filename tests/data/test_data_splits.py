@@ -79,11 +79,49 @@ def test_splits_that_cannot_be() -> None:
 
 @given(st.integers(2, 60), st.integers(1, 20), st.integers(0, 5), st.integers(0, 3))
 @settings(max_examples=40, deadline=None)
-def test_an_epoch_shows_every_image_once_in_nearly_equal_batches(
+def test_every_batch_has_the_same_size_the_last_one_filled_from_the_beginning(
     count: int, size: int, seed: int, epoch: int
 ) -> None:
     split = numbered(count)
     batches = list(split.epoch(size, seed=seed, epoch=epoch, augment=PLAIN))
+    assert len(batches) == split.steps(size)
+    assert {len(x) for x, _ in batches} == {size}
+    seen = torch.cat([x[:, 0, 0, 0] for x, _ in batches])
+    assert len(seen) == split.trained(size)
+    assert sorted(seen[:count].tolist()) == list(range(count))
+    assert torch.equal(seen[count:], seen[: len(seen) - count])
+    assert torch.equal(torch.cat([y for _, y in batches]), seen.long() % 10)
+
+
+@given(st.integers(2, 60), st.integers(1, 20), st.integers(2, 5))
+@settings(max_examples=40, deadline=None)
+def test_batches_of_repeated_images_are_filled_too(count: int, size: int, times: int) -> None:
+    repeat = [Augment(name="repeat", times=times)]
+    draw = {"seed": 0, "epoch": 0, "device": CPU}
+    plan = EpochPlan.draw(count, size, repeat, **draw)
+    assert {len(batch) for batch in plan.batches} == {size}
+    images = torch.cat(plan.batches)
+    assert len(images.unique()) == -(-count // times)
+
+
+def test_where_batches_fill_the_epoch_both_ways_are_the_same() -> None:
+    augment = [Augment(name="flip"), Augment(name="crop", padding=1)]
+    options = {"seed": 2, "epoch": 1, "augment": augment}
+    filled = numbered(40).epoch(8, **options)
+    for (x, y), (other_x, other_y) in zip(
+        filled, numbered(40).epoch(8, **options, filled=False), strict=True
+    ):
+        assert torch.equal(x, other_x)
+        assert torch.equal(y, other_y)
+
+
+@given(st.integers(2, 60), st.integers(1, 20), st.integers(0, 5), st.integers(0, 3))
+@settings(max_examples=40, deadline=None)
+def test_an_epoch_from_before_shows_every_image_once_in_nearly_equal_batches(
+    count: int, size: int, seed: int, epoch: int
+) -> None:
+    split = numbered(count)
+    batches = list(split.epoch(size, seed=seed, epoch=epoch, augment=PLAIN, filled=False))
     assert len(batches) == split.steps(size)
     lengths = [len(x) for x, _ in batches]
     assert max(lengths) <= size
@@ -261,6 +299,21 @@ def test_a_mask_moves_with_its_image_and_what_comes_from_beside_does_not_count()
     lit = images > images.amin()
     assert lit[:, 0][(masks > 0) & (masks < 255)].float().mean() > 0.95, "strokes are bright"
     assert not torch.equal(masks, before)
+
+
+def test_masks_and_boxes_of_images_that_fill_a_batch_move_with_them() -> None:
+    augment = named({"name": "flip"}, {"name": "crop", "padding": 2})
+    masked = list(digits("segmentation").train.epoch(25, seed=3, epoch=0, augment=augment))
+    assert [len(x) for x, _ in masked] == [25, 25, 25]
+    images, masks = masked[-1]
+    lit = images > images.amin()
+    assert lit[:, 0][(masks > 0) & (masks < 255)].float().mean() > 0.95, "strokes are bright"
+    split = digits("detection", options={**SMALL, "fragments": 0}, size=32).train
+    images, boxes = list(split.epoch(25, seed=0, epoch=0, augment=augment[:1]))[-1]
+    assert len(images) == 25
+    for image, (box,) in zip(images, boxes, strict=True):
+        left, top, right, bottom = (int(value) for value in box[1:])
+        assert image[0, top:bottom, left:right].sum() > 0.6 * image[0].sum()
 
 
 def test_boxes_move_with_their_image() -> None:

@@ -17,10 +17,10 @@ from torch.optim import adagrad
 from nas_attn import data
 from nas_attn.recipe import DataSection, TrainingSection
 from nas_attn.training import Trainer
+from nas_attn.training.arithmetic import computes_bfloat16
 from nas_attn.training.parameters import make_optimizer
 from nas_attn.training.run import Clock
 from nas_attn.training.stepping import execution_on, out_of_memory
-from nas_attn.training.trainer import computes_bfloat16
 
 CUDA = torch.device("cuda")
 
@@ -84,7 +84,7 @@ def test_the_clock_of_a_device_reads_its_own_stream(
     assert recorded == ["stream of cuda:1", "stream of cuda:1"]
 
 
-@pytest.mark.parametrize(("steps", "replays"), [(10_000, 4), (20, 0)])
+@pytest.mark.parametrize(("steps", "replays"), [(10_000, 5), (20, 0)])
 def test_a_step_is_timed_as_the_training_will_execute_it(
     steps: int, replays: int, stub: StubbedCuda
 ) -> None:

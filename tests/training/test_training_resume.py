@@ -182,7 +182,7 @@ CROWDED = {1: 0.005, 2: 0.3, 4: 0.3, 6: 0.3}
     ("takes_s", "most", "expected"),
     [(IDLE, 6, 6), (IDLE, 2, 2), (IDLE | {4: 0.02, 6: 0.001}, 6, 2), (CROWDED, 6, 1), (IDLE, 1, 1)],
 )
-def test_the_quickest_number_is_taken_and_one_far_too_slow_costs_one_step(
+def test_the_quickest_number_is_taken_and_one_far_too_slow_costs_two_steps(
     takes_s: dict[int, float], most: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine(takes_s)
@@ -191,8 +191,25 @@ def test_the_quickest_number_is_taken_and_one_far_too_slow_costs_one_step(
     )
     assert quickest(machine.step, most) == expected
     if takes_s is CROWDED:
-        assert machine.asked.count(2) == 1
+        assert machine.asked.count(2) == 2
         assert 4 not in machine.asked
+
+
+@pytest.mark.parametrize("interrupted", [2, 3, 6, 7])
+def test_a_moment_of_other_work_does_not_decide_the_number(
+    interrupted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(IDLE)
+
+    def step() -> None:
+        machine.step()
+        if len(machine.asked) == interrupted:
+            machine.now_s += 1.0
+
+    monkeypatch.setattr(
+        "nas_attn.training.stepping.time", SimpleNamespace(perf_counter=lambda: machine.now_s)
+    )
+    assert quickest(step, 2) == 2
 
 
 def test_where_there_is_nothing_to_choose_no_step_is_made() -> None:

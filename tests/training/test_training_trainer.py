@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from nas_attn import backbones, data, errors, recipe, records, training
 from nas_attn.analysis.per_image import Answers
+from nas_attn.training.arithmetic import PLAIN, computes_bfloat16
 from nas_attn.training.run import Run, rate_factor
-from nas_attn.training.trainer import computes_bfloat16
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_the_average_is_the_formulas() -> None:
 @pytest.mark.parametrize("steps", [1, 24, 60, 103])
 def test_an_epoch_keeps_the_same_share_in_however_many_steps(steps: int) -> None:
     model = nn.Linear(1, 1, bias=False)
-    options = {"attention": (), "backbone_factor": 1.0, "slot": None}
+    options = {"attention": (), "backbone_factor": 1.0, "slot": None, "arithmetic": PLAIN}
     run = Run(model, exact(ema=0.98), "identity", steps=steps, **options)
     with torch.no_grad():
         start = model.weight.clone()
@@ -250,7 +250,7 @@ def test_an_output_of_another_shape_is_named(digits: data.Dataset, wrong: str) -
             return y if wrong == "classes" else (y, y)
 
     with pytest.raises(
-        errors.TrainingError, match=r"returns (\(60, 12\)|tuple) for 60 images, .*\(60, 10\)"
+        errors.TrainingError, match=r"returns (\(64, 12\)|tuple) for 64 images, .*\(64, 10\)"
     ):
         fit(digits, Wrong())
 
@@ -343,10 +343,12 @@ def test_bfloat16_is_judged_by_the_kind_of_convolutions() -> None:
     }
     for name, expected in mobile.items():
         assert (
-            training.stepping.has_depthwise(
+            training.arithmetic.has_depthwise(
                 backbones.create(name, input_shape=(3, 32, 32), classes=10)
             )
             is expected
         )
     with torch.inference_mode():  # a report asks where gradients are off
-        assert isinstance(training.stepping.convolves_faster(torch.bfloat16, depthwise=True), bool)
+        assert isinstance(
+            training.arithmetic.convolves_faster(torch.bfloat16, depthwise=True), bool
+        )

@@ -1,0 +1,89 @@
+"""The arithmetic of a study: decided once for each kind of device, by the worker that comes first."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from nas_attn.data import Dataset
+from nas_attn.errors import NasAttnWarning, StorageError
+from nas_attn.purposes import SEARCH
+from nas_attn.recipe import Recipe, TrainingSection
+from nas_attn.recipe_reading import frozen_recipe
+from nas_attn.records import FILLED, UNEVEN, Arithmetic
+from nas_attn.storage import StudyStore
+from nas_attn.training.arithmetic import possible
+from nas_attn.training.trainer import new_arithmetic
+
+
+@dataclass(frozen=True, slots=True)
+class StudyArithmetic:
+    """What the runs of one training protocol compute in on this worker's device."""
+
+    agreed: Arithmetic  # of the study, for this kind of device
+    here: Arithmetic  # the same, without what this machine cannot do
+
+    @property
+    def lacking(self) -> str:
+        """Why this worker's runs are computed otherwise than the study's; else empty."""
+        if self.here == self.agreed:
+            return ""
+        if self.here.precision != self.agreed.precision:
+            return (
+                f"this machine lacks {self.agreed.precision}, in which the study computes: its runs"
+                f" are computed in {self.here.precision}, marked, and compared only with each other"
+            )
+        return (
+            "this machine cannot compute as the study does (training.execution, the optimizer or"
+            " TF32): its runs are marked, and compared only with each other"
+        )
+
+
+def study_arithmetic(
+    store: StudyStore,
+    recipe: Recipe,
+    protocol: str,
+    device: torch.device,
+    dataset: Dataset,
+    bare: nn.Module,
+) -> StudyArithmetic:
+    """Reads what the study computes in, or decides it if no worker has done so yet; warns if this
+    machine cannot do the same. `recipe`: of the training protocol.
+    """
+    name = _name(store, recipe.training, protocol, device)
+    text = store.arithmetics.get(name)
+    if text is None:
+        batches = UNEVEN if store.settings.batches is None else FILLED
+        new = new_arithmetic(recipe.training, dataset, device, bare=bare, batches=batches)
+        text = store.arithmetics.put_once(name, new.text)
+    agreed = read_arithmetic(store, text)
+    found = StudyArithmetic(agreed, possible(agreed, recipe.training, device))
+    if found.lacking:
+        warnings.warn(found.lacking, NasAttnWarning, stacklevel=2)
+    return found
+
+
+def read_arithmetic(store: StudyStore, text: str) -> Arithmetic:
+    """Raises StorageError: the text is damaged."""
+    try:
+        return Arithmetic.from_text(text)
+    except (TypeError, ValueError) as error:
+        what = f"study '{store.name}' cannot be read (its arithmetic: {error})"
+        raise StorageError(f"{what}: restore the database from a backup") from None
+
+
+def _name(store: StudyStore, training: TrainingSection, protocol: str, device: torch.device) -> str:
+    """The kind of device; with the protocol, if that decides otherwise than the study's own."""
+    own = frozen_recipe(store.recipe, where=f"study '{store.name}'").training
+    same = protocol == SEARCH or _deciding(own) == _deciding(training)
+    return device.type if same else f"{device.type} {protocol}"
+
+
+def _deciding(training: TrainingSection) -> tuple[object, ...]:
+    """The settings of a recipe that decide an arithmetic."""
+    arguments = training.optimizer_arguments or {}
+    kernels = arguments.get("fused"), arguments.get("foreach")
+    return training.precision, training.execution, training.optimizer, kernels

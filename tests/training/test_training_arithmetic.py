@@ -1,0 +1,192 @@
+"""What a training computes in: decided the same beside other work, kept in the checkpoint, and
+checked when a run goes on.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from nas_attn import backbones, data
+from nas_attn.errors import CheckpointError, NasAttnWarning
+from nas_attn.recipe import DataSection, TrainingSection
+from nas_attn.records import FILLED, OWN, UNEVEN, Arithmetic, Score
+from nas_attn.training import Interrupted, Trainer, arithmetic
+from nas_attn.training.arithmetic import PLAIN, convolves_faster, decided, possible
+
+CPU = torch.device("cpu")
+SECTION = TrainingSection(batch_size=32, augment=[{"name": "crop", "padding": 1}])
+LOW = replace(PLAIN, precision="bfloat16", fused=True)
+FULL = replace(PLAIN, fused=True)
+
+
+@pytest.fixture(scope="module")
+def digits() -> data.Dataset:
+    options = {"train": 100, "validation": 40, "test": 20}
+    return data.load(DataSection(name="digits", options=options), device="cpu")
+
+
+class FileSlot:
+    """Keeps a checkpoint in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> bytes | None:
+        return self.path.read_bytes() if self.path.exists() else None
+
+    def save(self, blob: bytes, epochs: int) -> None:
+        self.path.write_bytes(blob)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return backbones.create("resnet8", input_shape=(1, 8, 8), classes=10, width=4)
+
+
+@pytest.fixture
+def loaded() -> Iterator[None]:
+    """Other processes keep all cores busy."""
+    command = [sys.executable, "-c", "while True: pass"]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_the_precision_is_decided_the_same_beside_other_work(loaded: None) -> None:
+    assert len({convolves_faster(torch.bfloat16, depthwise=False) for _ in range(12)}) == 1
+    assert len({convolves_faster(torch.bfloat16, depthwise=True) for _ in range(6)}) == 1
+
+
+def test_what_a_recipe_names_is_what_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arithmetic, "computes_bfloat16", lambda device, depthwise: False)
+    assert decided(SECTION, CPU) == FULL
+    named = SECTION.model_copy(update={"precision": "bfloat16", "execution": "compile"})
+    assert decided(named, CPU) == replace(LOW, execution="compile")
+    assert decided(named, CPU, recordable=False).execution == "eager"
+    apart = SECTION.model_copy(update={"optimizer_arguments": {"foreach": True}})
+    assert not decided(apart, CPU).fused
+    for shape in (FILLED, UNEVEN, OWN):
+        assert decided(SECTION, CPU, batches=shape).batches == shape
+
+
+def test_a_machine_without_bfloat16_computes_in_float32_unless_the_recipe_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
+    assert possible(LOW, SECTION, CPU) == FULL
+    named = SECTION.model_copy(update={"precision": "bfloat16"})
+    assert possible(LOW, named, CPU) == LOW
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert possible(LOW, SECTION, CPU) == LOW
+    assert possible(FULL, SECTION, CPU) == FULL
+
+
+def fit(
+    digits: data.Dataset,
+    slot: FileSlot | None = None,
+    *,
+    stop_after: int | None = None,
+    computes: Arithmetic = FULL,
+) -> tuple[Score, ...]:
+    """Two epochs of four batches."""
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == stop_after
+
+    trainer = Trainer(SECTION, digits, device="cpu", arithmetic=computes)
+    return trainer.fit(network(), seed=0, rungs=[1, 2], learning_rate=0.05, slot=slot, stop=stop)
+
+
+def values(scores: tuple[Score, ...]) -> list[tuple[float, str | None]]:
+    return [(score.metrics["loss"], score.arithmetic) for score in scores]
+
+
+def test_each_score_says_how_it_was_computed(digits: data.Dataset) -> None:
+    low, full = (fit(digits, computes=one) for one in (LOW, FULL))
+    assert [score.arithmetic for score in low] == [LOW.text] * 2
+    assert [score.arithmetic for score in full] == [FULL.text] * 2
+    assert low[0].metrics["loss"] != full[0].metrics["loss"]
+
+
+@pytest.mark.parametrize("stop_after", [2, 6])
+@pytest.mark.parametrize(
+    ("began", "here"), [(LOW, FULL), (FULL, LOW), (replace(FULL, batches=UNEVEN), FULL)]
+)
+def test_a_run_goes_on_in_the_arithmetic_that_it_began_with(
+    digits: data.Dataset,
+    tmp_path: Path,
+    began: Arithmetic,
+    here: Arithmetic,
+    stop_after: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    slot = FileSlot(tmp_path / "slot")
+    with pytest.raises(Interrupted):
+        fit(digits, slot, stop_after=stop_after, computes=began)
+    assert values(fit(digits, slot, computes=here)) == values(fit(digits, computes=began))
+
+
+def test_where_a_machine_cannot_do_the_same_the_run_begins_anew_and_says_so(
+    digits: data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = FileSlot(tmp_path / "slot")
+    with pytest.raises(Interrupted):
+        fit(digits, slot, stop_after=6, computes=LOW)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.warns(NasAttnWarning, match=r"bfloat16.*begins anew in float32"):
+        again = fit(digits, slot, computes=FULL)
+    assert values(again) == values(fit(digits, computes=FULL))
+
+
+def test_a_checkpoint_from_before_goes_on_with_batches_as_they_were(
+    digits: data.Dataset, tmp_path: Path
+) -> None:
+    slot, uneven = FileSlot(tmp_path / "slot"), replace(FULL, batches=UNEVEN)
+    with pytest.raises(Interrupted):
+        fit(digits, slot, stop_after=6, computes=uneven)
+    payload = torch.load(slot.path, weights_only=True)
+    del payload["arithmetic"]
+    torch.save(payload, slot.path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = fit(digits, slot, computes=FULL)
+    assert values(again)[-1] == values(fit(digits, computes=uneven))[-1]
+
+
+def test_an_arithmetic_that_cannot_be_read_is_named(digits: data.Dataset, tmp_path: Path) -> None:
+    slot = FileSlot(tmp_path / "slot")
+    with pytest.raises(Interrupted):
+        fit(digits, slot, stop_after=6)
+    payload = torch.load(slot.path, weights_only=True)
+    torch.save({**payload, "arithmetic": '{"precision": "float32"}'}, slot.path)
+    with pytest.raises(CheckpointError, match="arithmetic cannot be read"):
+        fit(digits, slot)
+
+
+def test_in_the_usual_order_of_memory_a_training_learns_the_same(digits: data.Dataset) -> None:
+    usual = fit(digits, computes=replace(FULL, memory_format="contiguous"))
+    assert usual[-1].metrics["loss"] == pytest.approx(fit(digits)[-1].metrics["loss"], rel=0.05)
+
+
+def test_the_loss_is_the_mean_over_the_images_of_filled_batches(digits: data.Dataset) -> None:
+    """100 images are four batches of 32; before, of 25."""
+    for shape in (FILLED, UNEVEN):
+        scores = fit(digits, computes=replace(FULL, batches=shape))
+        assert 1.5 < scores[0].metrics["train_loss_sum"] < 3.5, "near the logarithm of ten classes"
