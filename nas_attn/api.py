@@ -32,7 +32,7 @@ from nas_attn.study.asking import ASKING, Asked, Asker
 from nas_attn.study.exporting import chosen
 from nas_attn.study.extending import Extension, extend
 from nas_attn.study.local import run_workers
-from nas_attn.study.opening import OpenStudy, only_study
+from nas_attn.study.opening import OpenStudy, only_study, renewed
 from nas_attn.study.opening import open_study as _open
 from nas_attn.study.publishing import what_is_wrong, write_study_report
 from nas_attn.study.reading import snapshot
@@ -403,7 +403,7 @@ def search(
     )
     with interruptible(options.stop, say):
         run_workers(opened, workers, options)
-    return Study(opened)
+    return Study(renewed(opened))
 
 
 def _named(thing: str | Callable[..., Any] | None) -> str | None:

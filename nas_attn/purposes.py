@@ -9,7 +9,13 @@ CONFIRM, ROUND, VALIDATE, RETRAIN = "confirm", "round", "validate", "retrain"
 BACKBONE = (  # Purpose of the runs that train backbones; their key where it is the study's own
     "backbone"
 )
-PURPOSES = frozenset({SEARCH, CONFIRM, ROUND, VALIDATE, RETRAIN, BACKBONE})
+LENGTH = "length"  # Purpose of the bare network's trainings that show how long it needs
+PURPOSES = frozenset({SEARCH, CONFIRM, ROUND, VALIDATE, RETRAIN, BACKBONE, LENGTH})
+
+
+def length_protocol(epochs: int) -> str:
+    """The protocol of a training as the target says, but for so many epochs."""
+    return f"length-{epochs}"
 
 
 def test_protocol(protocol: str) -> str:

@@ -28,6 +28,15 @@ Seed = Annotated[
 ]  # What NumPy, and with it Optuna's samplers, takes as a seed
 
 
+AUTO = "auto"  # of `target.epochs`: the study finds it
+OPEN_RUNGS = [10]  # of a search that trains as the target, while this is not found yet
+
+
+def _says_no_length(training: Mapping[str, Any], target: Mapping[str, Any]) -> bool:
+    """Whether a recipe leaves open how long its target trains, which our own trainers can find."""
+    return "epochs" not in target and not {"rungs", "evaluator"} & training.keys()
+
+
 class TaskSection(Section):
     """What the networks are for."""
 
@@ -281,7 +290,7 @@ class TrainingSection(Section):
     """
     init: Literal["paper", "identity"] = "identity"
     """Modules start in their published form or as the identity."""
-    rungs: list[int] = Field(default_factory=lambda: [10], min_length=1)
+    rungs: list[int] = Field(default_factory=lambda: list(OPEN_RUNGS), min_length=1)
     """Epochs at which a candidate is scored and may be pruned, increasing. Left out: those of the
     target, or for `backbone` [1, 3].
     """
@@ -443,10 +452,14 @@ class TargetSection(Section):
     """For `pretrained`: a file, or `default` for the library's published weights; left out: those
     of `[training]`.
     """
-    epochs: int | None = Field(default=None, ge=1)
-    """None: the search's last rung; or, if the search starts differently, three times that and at
-    least `backbone_epochs`.
+    epochs: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
+    """`auto`: as long as the bare network needs. The study finds this first: it trains it for n, 2n,
+    4n … epochs until twice as long is not clearly better (accuracy or loss). None: the search's last
+    rung; or, if the search starts differently, three times that and at least `backbone_epochs`.
+    Without `training.rungs` and an evaluator of one's own: `auto`.
     """
+    found: bool = False
+    """Written by a study: whether it found `epochs` itself."""
     seeds: int = Field(default=8, ge=2, le=256)
     """Blocks of a validation, each with a new seed."""
     learning_rate: float | None = Field(default=None, gt=0)
@@ -653,7 +666,10 @@ class Recipe(Section):
                 for name in ("weight_decay", "batch_size", "augment")
                 if name in target
             }
-            alike |= {"rungs": [target["epochs"]]} if target.get("epochs") else {}
+            if _says_no_length(training, target):
+                target["epochs"] = AUTO
+            if isinstance(target.get("epochs"), int):
+                alike["rungs"] = [target["epochs"]]
             rate = "learning_rate" if start == "scratch" else "finetune_learning_rate"
             alike |= {rate: target["learning_rate"]} if target.get("learning_rate") else {}
             training = {"start": start, **given, **alike, **training}
@@ -665,6 +681,16 @@ class Recipe(Section):
         if len(set(objectives)) != len(objectives):
             raise ValueError(f"names an objective twice: {objectives}")
         return objectives
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        alike = self.training.start == self.target.start
+        if self.target_is_open and alike and self.training.rungs != OPEN_RUNGS:
+            raise ValueError(
+                "target.epochs = 'auto' also sets training.rungs: leave rungs out, or give"
+                " target.epochs a number"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -699,6 +725,32 @@ class Recipe(Section):
         return self
 
     @property
+    def target_is_open(self) -> bool:
+        """Whether the study must find out first how long the target trains."""
+        return self.target.epochs == AUTO
+
+    def with_length(self, epochs: int, *, searched: int | None = None) -> Recipe:
+        """The recipe with a target of so many epochs, which the study has found. `searched`: epochs
+        of the search's runs, if they are fewer.
+        """
+        target = self.target.model_copy(update={"epochs": epochs, "found": True})
+        update: dict[str, Any] = {"target": target}
+        if self.training.start == self.target.start:
+            rungs = [epochs if searched is None else searched]
+            update["training"] = self.training.model_copy(update={"rungs": rungs})
+        return self.model_copy(update=update)
+
+    def as_asked(self) -> Recipe:
+        """The recipe before its study found how long the target trains."""
+        if not self.target.found:
+            return self
+        target = self.target.model_copy(update={"epochs": AUTO, "found": False})
+        update: dict[str, Any] = {"target": target}
+        if self.training.start == self.target.start:
+            update["training"] = self.training.model_copy(update={"rungs": OPEN_RUNGS})
+        return self.model_copy(update=update)
+
+    @property
     def augmentations(self) -> set[str]:
         """Names of all augmentations, of search and target."""
         return {
@@ -721,7 +773,7 @@ class Recipe(Section):
         """
         training, target = self.training, self.target
         given = target.model_dump(
-            exclude={"start", "weights", "epochs", "seeds", "learning_rate", "augment"}
+            exclude={"start", "weights", "epochs", "found", "seeds", "learning_rate", "augment"}
         )
         changed: dict[str, Any] = {
             name: value for name, value in given.items() if value is not None
@@ -730,14 +782,13 @@ class Recipe(Section):
         if target.learning_rate is not None:
             changed[rate] = target.learning_rate
         last, alike = training.rungs[-1], training.start == target.start
+        epochs = target.epochs if isinstance(target.epochs, int) else None
         return training.model_copy(
             update={
                 **changed,
                 "start": target.start,
                 "weights": target.weights,
-                "rungs": [
-                    target.epochs or (last if alike else max(training.backbone_epochs, 3 * last))
-                ],
+                "rungs": [epochs or (last if alike else max(training.backbone_epochs, 3 * last))],
                 "augment": training.augmentation if target.augment is None else target.augment,
                 "transforms": None,
                 "seeds": 1,

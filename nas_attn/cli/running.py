@@ -106,11 +106,13 @@ def run(
     """Runs workers until the study is complete or interrupted, and prints the answer."""
     from nas_attn.cli.showing import show_answer, show_front, show_next
     from nas_attn.storage import shown_url
+    from nas_attn.study.opening import renewed
     from nas_attn.study.publishing import Publisher, write_study_report
     from nas_attn.study.target_runs import cut
 
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
     ended = do_runs(opened, again, effort, quiet=as_json, left_s=left_s)
+    opened = renewed(opened)  # it may have found how long its target trains
     if ended == "time":
         cut(opened)
     now = Publisher(opened).current()

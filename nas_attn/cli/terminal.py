@@ -45,6 +45,7 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
     """Progress, of one purpose or all, on standard error: in place on a terminal, else as lines.
     Yields a function that prints a line.
     """
+    from nas_attn.study.opening import renewed
     from nas_attn.study.progress import progress
     from nas_attn.waiting import impatient
 
@@ -56,7 +57,7 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
     )
 
     def line() -> str:
-        nonlocal last, left_s
+        nonlocal last, left_s, opened
         with (
             impatient(),
             suppress(OperationError),
@@ -65,6 +66,7 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
             if only:
                 last, left_s = _of_runs(opened, only, before, seconds)
             else:
+                opened = renewed(opened)
                 now = progress(opened)
                 last, left_s = now.line(), math.inf if now.left_s is None else now.left_s
         return last

@@ -169,8 +169,10 @@ def create_study(
     place = _place(database, artifacts)
     if recipe.name in [study.name for study in database.studies()]:
         known = database.study(recipe.name).recipe
-        if frozen_recipe(known, where=f"study '{recipe.name}' in '{database}'") == recipe:
-            text = known  # the same recipe, with its keys in another order
+        kept = frozen_recipe(known, where=f"study '{recipe.name}' in '{database}'")
+        # the same recipe, with its keys in another order, or with the length that the study found
+        if recipe in (kept, kept.as_asked()):
+            text = known
     else:  # checked first, so that no unusable place is recorded
         if place.startswith(SCHEME):
             BucketArtifacts(place).check()
@@ -199,6 +201,15 @@ def _not_ours(database: Database, name: str) -> StudyError:
         f"'{database}' has an Optuna study '{name}' that no search of nas_attn has made:"
         " give the search another name (--name), or another storage (--storage)"
     )
+
+
+def renewed(opened: OpenStudy) -> OpenStudy:
+    """The study with its present recipe, which changes once: when it finds how long its target
+    trains.
+    """
+    if opened.store.is_current:
+        return opened
+    return open_study(opened.store.name, opened.url)
 
 
 def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:

@@ -9,7 +9,7 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -27,9 +27,10 @@ from nas_attn.errors import DataError, StudyError, several
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.plan import Plan, plan_for, search_seeds, wanted
 from nas_attn.evaluation.starts import check_weights, no_weights, pick_device
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import AUTO, Recipe, TrainingSection
 from nas_attn.recipe_reading import recipe_from, study_name, target_table
 from nas_attn.space import Values
+from nas_attn.study.length import SEEDS, SHARE, shorter_lengths, usual_epochs
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.progress import ROUNDS, further_runs, seconds_per_epoch
 from nas_attn.study.proposing import larger_networks
@@ -45,6 +46,7 @@ from nas_attn.study.timing import (
     LAST,
     SCREENING,
     TESTING,
+    Fit,
     Speed,
     fitted,
     least_s,
@@ -92,6 +94,9 @@ class Budget:
     images: int  # for validation, about
     note: str = ""  # why published weights are not used
     known: int = 0  # candidates that the study has already
+    usual: int = 0  # epochs of a usual target, where the study must find its own
+    # the time in which runs as the target says would fit, where this one is too short for them
+    enough_s: float | None = None
 
     @property
     def merits(self) -> int:
@@ -104,7 +109,10 @@ class Budget:
             "study": recipe.name,
             "trials": recipe.search.trials,
             "start": target.start,
-            "epochs": target.rungs[-1],
+            "epochs": None if recipe.target_is_open else target.rungs[-1],
+            "usual_epochs": self.usual,
+            "searched_epochs": None if recipe.target_is_open else recipe.training.rungs[-1],
+            "enough_seconds": self.enough_s,
         }
         told |= {"backbone": recipe.backbone.name, "size": recipe.data.size}
         own = ("seconds", "workers", "epoch_s", "blocks", "images", "known")
@@ -118,35 +126,55 @@ class Budget:
                 f"study {recipe.name} goes on for {duration(self.seconds)}; it has"
                 f" {several(self.known, 'candidate')}"
             )
-        trials, confirm = recipe.search.trials, recipe.search.confirm_seeds
         side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
-        test = (
-            f"tested in {self.blocks} blocks"
-            if self.blocks
-            else "no time for a test: `validate` does it later"
-        )
-        start = {None: "from random weights", "default": "from the published weights"}
-        said = start.get(target.weights, f"from {target.weights}") + (
-            f" ({self.note})" if self.note else ""
-        )
-        shown = 100 * smallest_difference(self.images, training.seeds + confirm * (1 + ROUNDS))
+        runs = training.seeds + recipe.search.confirm_seeds * (1 + ROUNDS)
+        shown = 100 * smallest_difference(self.images, runs)
         lines = (
             f"images    {self.look}",
             (
                 f"backbone  {recipe.backbone.name}{side}: {self.epoch_s:.2g} s an epoch,"
                 f" {self.workers} at a time"
             ),
-            f"target    {several(target.rungs[-1], 'epoch')} with attention {said}{to_change}",
-            (
-                f"plan      {duration(self.seconds)}: {trials} candidates, at most a third of them"
-                f" baselines, trained as the target says; then more seeds for the best; {test}"
-            ),
+            f"target    {self._target(target)}{to_change}",
+            f"plan      {duration(self.seconds)}: {self._plan()}",
             (
                 f"shows     gains from about {shown:.1f} points; 1 of {self.images} validation"
                 f" images is {100 / self.images:.1f} points"
             ),
         )
         return "\n".join(lines)
+
+    def _target(self, target: TrainingSection) -> str:
+        """How long the target trains, and how it starts."""
+        starts = {None: "from random weights", "default": "from the published weights"}
+        start = starts.get(target.weights, f"from {target.weights}")
+        start += f" ({self.note})" if self.note else ""
+        if not self.recipe.target_is_open:
+            return f"{several(target.rungs[-1], 'epoch')} with attention {start}"
+        return (
+            f"as long as the bare network needs {start}: it is trained for {self.usual} epochs,"
+            f" {2 * self.usual} … until twice as long is not clearly better"
+        )
+
+    def _plan(self) -> str:
+        """What the search does with its time."""
+        recipe = self.recipe
+        if self.enough_s is not None:
+            return (
+                "too short for a recommendation. Candidates are trained more briefly than the"
+                " target, which shows what learns early, and each one's latency;"
+                f" --minutes {math.ceil(self.enough_s / 60)} would do"
+            )
+        test = (
+            f"tested in {several(self.blocks, 'block')}"
+            if self.blocks
+            else "no time for a test: `validate` does it later"
+        )
+        guess = f" (if {self.usual} epochs will do)" if recipe.target_is_open else ""
+        return (
+            f"{several(recipe.search.trials, 'candidate')}{guess}, at most a third of them"
+            f" baselines, trained as the target says; then more seeds for the best; {test}"
+        )
 
 
 def smallest_difference(images: int, runs: int) -> float:
@@ -173,21 +201,26 @@ def plan_folder(
             recipe, seconds, workers, look, 0.0, recipe.target.seeds, look.images, known=known
         )
     best: Budget | None = None
-    needed: list[float] = []
+    timings: list[_Timed] = []
     for backbone, side in itertools.chain.from_iterable(_shapes(given)):
         timed = _time(name, folder, backbone, side, given, look, workers, device)
+        timings.append(timed)
         budget = _fitted(timed, given, seconds, workers, look)
         if budget is not None and (best is None or budget.merits > best.merits):
             best = budget
         if best is not None and best.merits == MOST_MERITS:
             return best
-        speed = Speed(timed.epoch_s, workers, _session_s(seconds))
-        needed.append(least_s(speed, timed.epochs))
+    if best is not None:
+        return best
+    fastest = min(timings, key=lambda timed: timed.epoch_s)
+    best = _fitted_brief(fastest, given, seconds, workers, look)
     if best is None:
+        speed, stated = Speed(fastest.epoch_s, workers, _session_s(seconds)), _stated(given)
+        enough_s = _enough_s(speed, stated, fastest.usual)
         raise DataError(
             f"'{folder}' is too much for {duration(seconds)} here: the shortest search takes"
-            f" {duration(min(needed))}, so give it --minutes {math.ceil(min(needed) / 60)}, or a"
-            " smaller backbone"
+            f" {duration(enough_s)}, so give it --minutes {math.ceil(enough_s / 60)}, or a smaller"
+            " backbone"
         )
     return best
 
@@ -204,12 +237,13 @@ def _time(
 ) -> _Timed:
     """The recipe of a backbone and a size of images as a table, and how long an epoch takes."""
     side = int(given.get("data.size", side))
-    table, pace = _table(name, folder, backbone, side, look.images)
+    table = _table(name, folder, backbone, side, look.images)
     note = _why_scratch(backbone, given)
     table["target"] = {} if _start(given) else target_table("scratch" if note else "weights")
-    epochs = _epochs(table, pace, given)
+    usual = usual_epochs(_recipe(table, given, epochs=AUTO), TRAINED * look.images)
+    epochs = _stated(given) or usual
     recipe = _recipe(table, given, epochs=epochs)
-    return _Timed(table, epochs, _epoch_s(recipe, look, epochs, workers, device), note)
+    return _Timed(table, usual, _epoch_s(recipe, look, epochs, workers, device), note)
 
 
 def _begun_before(name: str, folder: str, storage: str) -> tuple[Recipe, int] | None:
@@ -249,7 +283,7 @@ class _Timed(NamedTuple):
     """A backbone and a size of images, and how long they take."""
 
     table: dict[str, Any]
-    epochs: int
+    usual: int  # epochs for which a network is usually trained on these images
     epoch_s: float
     note: str
 
@@ -269,14 +303,12 @@ def _note(backbone: str) -> str:
     return no_weights(backbone).partition(" (")[0]
 
 
-def _table(
-    name: str, folder: str, backbone: str, side: int, images: int
-) -> tuple[dict[str, Any], tasks.Pace]:
+def _table(name: str, folder: str, backbone: str, side: int, images: int) -> dict[str, Any]:
     task = tasks.find("classification", backbone)
     pace = (
         task.pace_of_few(TRAINED * images) if images < 3000 else task.pace("folder:", small=False)
     )
-    table = {
+    return {
         "name": name,
         "space": "small",
         "backbone": {"name": backbone},
@@ -286,14 +318,14 @@ def _table(
             "augment": [{"name": "flip"}, {"name": "crop", "padding": 4}],
         },
     }
-    return table, pace
 
 
-def _recipe(table: dict[str, Any], given: dict[str, Any], *, epochs: int) -> Recipe:
+def _recipe(table: dict[str, Any], given: dict[str, Any], *, epochs: int | str) -> Recipe:
     """The recipe of a table with the user's settings, whose target has so many epochs unless they
     say otherwise.
     """
-    made = {**table, "target": {**table["target"], "epochs": epochs}}
+    length = {} if "training.rungs" in given else {"epochs": epochs}
+    made = {**table, "target": {**table["target"], **length}}
     for key, value in given.items():
         section, _, name = key.rpartition(".")
         made = (
@@ -337,13 +369,6 @@ def _noise(
     return data.Dataset("noise", split, split, names, shape, "", lambda: split)
 
 
-def _epochs(table: dict[str, Any], pace: tasks.Pace, given: dict[str, Any]) -> int:
-    """How long the target trains: as the user says, else as is usual for these images."""
-    pretrained = _recipe(table, given, epochs=1).target.start == "pretrained"
-    usual = pace.tuned() if pretrained else pace.epochs
-    return int(given.get("target.epochs", usual))
-
-
 def _session_s(seconds: float) -> float:
     return 3.0 if seconds > 1200 else 1.0
 
@@ -351,20 +376,79 @@ def _session_s(seconds: float) -> float:
 def _fitted(
     timed: _Timed, given: dict[str, Any], seconds: float, workers: int, look: Look
 ) -> Budget | None:
-    """The recipe with as many candidates as the time allows; None if not even a few pairs fit."""
-    epochs, session_s = timed.epochs, _session_s(seconds)
-    fit = fitted(seconds, Speed(timed.epoch_s, workers, session_s), epochs)
+    """The recipe with as many candidates as the time allows, whose runs train as the target says;
+    None if not even a few pairs fit.
+    """
+    speed, stated = Speed(timed.epoch_s, workers, _session_s(seconds)), _stated(given)
+    usual = timed.usual
+    before_s = 0.0 if stated else _lengths_s(speed, usual, 2 * usual)
+    fit = fitted(seconds - before_s, speed, stated or usual)
     if fit is None:
         return None
+    return _budget(timed, given, seconds, workers, look, fit)
+
+
+def _fitted_brief(
+    timed: _Timed, given: dict[str, Any], seconds: float, workers: int, look: Look
+) -> Budget | None:
+    """The recipe of a search that trains more briefly than the target, and recommends nothing; None
+    if there is no time even for this.
+    """
+    speed, stated = Speed(timed.epoch_s, workers, _session_s(seconds)), _stated(given)
+    usual = timed.usual
+    left_s = seconds - _lengths_s(speed, stated or usual)
+    for epochs in shorter_lengths(stated or usual, with_itself=False):
+        fit = fitted(left_s, speed, epochs)
+        if fit is not None and stated and "training.rungs" not in given:
+            given = {**given, "training.rungs": [epochs]}
+        if fit is not None:
+            budget = _budget(timed, given, seconds, workers, look, fit)
+            return replace(budget, enough_s=_enough_s(speed, stated, usual))
+    return None
+
+
+def _stated(given: dict[str, Any]) -> int | None:
+    """The target's epochs, where the user says them."""
+    if "training.rungs" in given and "target.epochs" not in given:
+        return int(given["training.rungs"][-1])
+    epochs = given.get("target.epochs", AUTO)
+    return None if epochs == AUTO else int(epochs)
+
+
+def _lengths_s(speed: Speed, *lengths: int) -> float:
+    """Seconds that the bare network's trainings of these lengths take."""
+    return SEEDS * sum(lengths) * speed.epoch_s / speed.workers
+
+
+def _enough_s(speed: Speed, stated: int | None, usual: int) -> float:
+    """The shortest time of a search that trains as the target says."""
+    if stated:
+        return least_s(speed, stated)
+    return least_s(speed, usual) + _lengths_s(speed, usual, 2 * usual)
+
+
+def _budget(
+    timed: _Timed, given: dict[str, Any], seconds: float, workers: int, look: Look, fit: Fit
+) -> Budget:
     table = {
         **timed.table,
         "space": "plug_and_play" if fit.trials >= MANY_TRIALS else "small",
         "target": {**timed.table["target"], "seeds": max(2, fit.blocks)},
-        "latency": {"session_seconds": session_s},
+        "latency": {"session_seconds": _session_s(seconds)},
         "search": {"trials": fit.trials, "confirm_seeds": 1 if seconds < 1200 else 2},
     }
-    recipe, images = _recipe(table, given, epochs=epochs), max(1, round(VALIDATION * look.images))
-    return Budget(recipe, seconds, workers, look, timed.epoch_s, fit.blocks, images, timed.note)
+    recipe, images = _recipe(table, given, epochs=AUTO), max(1, round(VALIDATION * look.images))
+    return Budget(
+        recipe,
+        seconds,
+        workers,
+        look,
+        timed.epoch_s,
+        fit.blocks,
+        images,
+        timed.note,
+        usual=timed.usual,
+    )
 
 
 def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
@@ -379,8 +463,9 @@ def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
         )
         store.set(trials=begun + max(1, int(SCREENING * seconds / each_s)))
     rest = TESTING if tested else LAST
+    screening = SHARE if opened.recipe.target_is_open else SCREENING
     store.set(
-        screen_until=now + SCREENING * seconds,
+        screen_until=now + screening * seconds,
         test_from=now + (1 - rest) * seconds,
         ends_at=now + seconds,
     )
@@ -435,6 +520,7 @@ class Forecast:
     smallest_difference: (
         float | None
     )  # of accuracy, between two candidates, that their scores could show at 95 %
+    guess: int | None = None  # epochs of a usual target, where the study must find its own
 
     def text(self) -> str:
         out = f" and {self.outside} outside the search space" if self.outside else ""
@@ -451,6 +537,12 @@ class Forecast:
             first = f"{self.queued} placements are tried first and take all {self.trials} trials"
             more = f"give more ({2 * self.queued} trials) or fewer baselines (search.baselines)"
             lines.append(f"nothing is searched for: {first}; {more}")
+        if self.guess is not None:
+            lines.append(
+                "target: as long as the bare network needs, which is found first: it is trained for"
+                f" {self.guess} epochs, {2 * self.guess} … until twice as long is not clearly"
+                f" better; what follows holds if {self.guess} will do"
+            )
         if self.epoch_s is not None and self.total_s is not None:
             epoch = f"{self.epoch_s:.1f} s" if self.epoch_s < 10 else duration(self.epoch_s)
             pruning = "pruning and " if self.pruned else ""
@@ -490,12 +582,17 @@ def forecast(
     """
     where = pick_device(device)
     dataset = tasks.of(recipe).load(recipe, device=where)
+    guess = None
+    if recipe.target_is_open:
+        guess = usual_epochs(recipe, 0 if dataset is None else len(dataset.train))
+        recipe = recipe.with_length(guess)
     tasks.of(recipe).check_trainings(recipe, dataset)
     plan = plan_for(recipe, dataset)
     own = user_trials(plan, tried)
     check_weights(plan)
     if recipe.training.evaluator is not None or dataset is None:
-        return _made(recipe, plan, own, _epoch_of_task(recipe, plan, str(where)), None)
+        made = _made(recipe, plan, own, _epoch_of_task(recipe, plan, str(where)), None)
+        return replace(made, guess=guess)
     taken = Threads(threads, most=cores_for(default_workers(device)))
     one_epoch = recipe.training.model_copy(update={"schedule": []})
     bare = plan.bare(0)
@@ -504,9 +601,8 @@ def forecast(
     began = time.perf_counter()
     trainer.fit(bare, seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
     epoch_s = time.perf_counter() - began
-    return _made(
-        recipe, plan, own, epoch_s, len(dataset.validation) if tasks.of(recipe).per_image else None
-    )
+    images = len(dataset.validation) if tasks.of(recipe).per_image else None
+    return replace(_made(recipe, plan, own, epoch_s, images), guess=guess)
 
 
 def _epoch_of_task(recipe: Recipe, plan: Plan, device: str) -> float | None:

@@ -17,7 +17,7 @@ from nas_attn.analysis.units import duration, named
 from nas_attn.errors import NasAttnError
 from nas_attn.latency import MAX_CANDIDATES
 from nas_attn.processes import is_dead, machine_and_pid
-from nas_attn.purposes import BACKBONE, CONFIRM, RETRAIN, ROUND, SEARCH, VALIDATE
+from nas_attn.purposes import BACKBONE, CONFIRM, LENGTH, RETRAIN, ROUND, SEARCH, VALIDATE
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import BARE, CandidateRow, Session
 from nas_attn.storage import StudyStore, WorkerRow
@@ -28,7 +28,12 @@ PACE_OF = 30  # the pace is that of so many candidates, the last ones
 FURTHER = (CONFIRM, ROUND)  # purposes of the runs between the candidates and the answer
 NARROW = "narrow"  # lease of the worker that measures the front's latencies precisely
 LATER = (VALIDATE, RETRAIN)  # of the runs that train as the target says
-PHASES = {"confirming": FURTHER, "testing": (VALIDATE,), "retraining": (RETRAIN,)}  # their purposes
+PHASES = {
+    "finding the target's length": (LENGTH,),
+    "confirming": FURTHER,
+    "testing": (VALIDATE,),
+    "retraining": (RETRAIN,),
+}  # their purposes
 ROUNDS = 2  # for each of `search.confirm_seeds`
 FEWEST = 2  # times between candidates that a pace needs
 SILENT_S = 60.0  # a worker is silent after this time; it renews its leases four times as often

@@ -31,7 +31,8 @@ from nas_attn.space import Baseline, SearchSpace, Values
 from nas_attn.storage import StudyStore
 from nas_attn.study import tracking
 from nas_attn.study.keeping import sweep_weights
-from nas_attn.study.opening import OpenStudy, create_study
+from nas_attn.study.length import FindingLength
+from nas_attn.study.opening import OpenStudy, create_study, renewed
 from nas_attn.study.prior import known_before
 from nas_attn.study.proposing import Confirmation, Rounds, Search, narrow
 from nas_attn.study.publishing import Publisher
@@ -242,6 +243,16 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
     """Takes part in a study, `only` in its runs of a purpose; returns `complete`, `exhausted`,
     `time` or `stopped`.
     """
+    if only is None and opened.recipe.target_is_open:
+        ended = _find_length(opened, options)
+        if ended != "complete":
+            return ended
+        opened = _with_its_length(opened)
+    return _take_part(opened, options, only)
+
+
+def _take_part(opened: OpenStudy, options: Options, only: str | None) -> str:
+    """The same for a study of which it is known how long its target trains."""
     publisher = Publisher(opened, options.say)
 
     def say(line: str) -> None:
@@ -284,6 +295,18 @@ def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str
             sweep_weights(opened, current or snapshot(opened.store), keep)
             opened.store.set(swept=state)
     return ended
+
+
+def _find_length(opened: OpenStudy, options: Options) -> str:
+    """Takes part in finding how long the target trains; why it ended, as `work` does."""
+    return with_worker(opened, options, lambda worker: worker.run([FindingLength(worker)]))
+
+
+def _with_its_length(opened: OpenStudy) -> OpenStudy:
+    """The study with the recipe that names its target's length, on the sites found already."""
+    changed = renewed(opened)
+    vars(changed)["plan"] = study_plan(changed.store, opened.plan)
+    return changed
 
 
 def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]) -> str:

@@ -51,16 +51,21 @@ class Fit:
     blocks: int  # of the test at the end; 0: there is no time for it
 
 
-def fitted(seconds: float, speed: Speed, epochs: int, *, most: int = MOST) -> Fit | None:
-    """The richest search whose runs have so many epochs; None if not even a few pairs fit."""
-    run_s, useful_s = speed.run_s(epochs), seconds - START_S - END_S
+def fitted(
+    seconds: float, speed: Speed, epochs: int, *, most: int = MOST, begun: bool = False
+) -> Fit | None:
+    """The richest search whose runs have so many epochs; None if not even a few pairs fit.
+    `begun`: its workers are there already, and the seconds end with its last run.
+    """
+    beside_s = 0.0 if begun else START_S + END_S
+    run_s, useful_s = speed.run_s(epochs), seconds - beside_s
     blocks = min(MOST_BLOCKS, int(TESTING * useful_s / (OF_A_TEST * run_s)))
     trials = _most_trials(SCREENING * useful_s, speed, run_s, most)
     if blocks >= FEWEST_BLOCKS and trials >= min(FEWEST_TESTED, most):
         return Fit(trials, blocks)
     if useful_s < least_s(speed, epochs) - START_S - END_S:
         return None
-    return Fit(max(FEWEST, trials), 0)
+    return Fit(min(max(FEWEST, trials), most), 0)
 
 
 def least_s(speed: Speed, epochs: int) -> float:

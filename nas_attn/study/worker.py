@@ -28,7 +28,7 @@ from nas_attn.errors import (
 )
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.evaluation.workbench import Benches
-from nas_attn.purposes import BACKBONE, SEARCH
+from nas_attn.purposes import BACKBONE, LENGTH, SEARCH
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE, ResolvedPlacement, Score
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
@@ -169,6 +169,8 @@ class Worker:
     def _next(self, sources: Sequence[TaskSource], lock: Lease) -> Step | str | None:
         """The next run; None while others do the last ones; the final word if none is left."""
         if not self.store.is_current:
+            if self.recipe.target_is_open:
+                return "complete"  # another worker has found how long the target trains
             raise StudyError(
                 f"study '{self.store.name}' has been extended since this worker began: start it"
                 " again"
@@ -340,6 +342,8 @@ class Worker:
             if run.backbone < many:
                 return f"backbone {run.backbone + 1} of {many}"
             return f"fresh backbone for seed {run.seed}"  # of a confirmation round
+        if run.purpose == LENGTH:
+            return f"bare network, seed {run.seed}, {run.protocol}"
         if run.purpose == SEARCH:
             known = self.store.candidate(run.key)
             return f"trial {known.trial}" if known else str(run.placement)
