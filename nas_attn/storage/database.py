@@ -29,9 +29,9 @@ from nas_attn.storage.connection import (
     insert,
     storage_url,
 )
+from nas_attn.storage.preparing import creation_lock, prepare
 from nas_attn.storage.rows import StudySummary, read_all
 from nas_attn.storage.store import StudyStore
-from nas_attn.storage.tables import creation_lock, prepare
 
 _HEADER = b"SQLite format 3\x00"
 

@@ -1,271 +1,466 @@
 """Our tables, beside Optuna's in the same database: prefix `nas_`, own MetaData, no foreign key
-into Optuna's.
+into Optuna's. Each column says what it holds; `docs/reference/database.md` is made from this file.
 
 A study's rows have its number (`study_id`), which is never used twice, so that a worker of a
 deleted study cannot write into a new one of the same name. JSON is stored as text: PostgreSQL's own
-type refuses NaN, the value of a diverged loss.
+type refuses NaN, the value of a diverged loss. Times are Unix seconds by the database's clock, for
+SQLite this machine's.
+
+A change of this file needs a revision under `migrations/versions` and its number in `VERSIONS`.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from pathlib import Path
-from typing import Any
-
-import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
-
-from nas_attn.errors import StorageError
-from nas_attn.storage.connection import Connector, TunedConnection, explained
-from nas_attn.waiting import Wait, locked
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 PREFIX = "nas_"
 VERSION_TABLE = "nas_alembic_version"
 
-metadata = sa.MetaData()
-
-
-def _columns(kind: Any, names: str, *, nullable: bool = False) -> list[sa.Column[Any]]:
-    return [sa.Column(name, kind, nullable=nullable) for name in names.split()]
-
-
-def _numbered(name: str, *rest: Any, of_study: bool = True) -> sa.Table:
-    """A table with numbered rows; no number is used twice."""
-    number = sa.Column("id", sa.Integer, primary_key=True, autoincrement=True)
-    study_id = [sa.Column("study_id", sa.Integer, nullable=False, index=True)] if of_study else []
-    return sa.Table(name, metadata, number, *study_id, *rest, sqlite_autoincrement=True)
-
-
-def _keyed(name: str, keys: str, *rest: sa.Column[Any]) -> sa.Table:
-    """A table with the study and these columns as its key."""
-    key = sa.PrimaryKeyConstraint("study_id", *keys.split(), name=f"{name}_pkey")
-    return sa.Table(name, metadata, *_columns(sa.Integer, "study_id"), *rest, key)
-
-
-study = _numbered(
-    "nas_study",
-    *_columns(sa.Text, "name recipe versions artifacts"),
-    *_columns(sa.Text, "fingerprint sites prior published swept batches", nullable=True),
-    *_columns(sa.Double, "created_at"),
-    *_columns(sa.Double, "stop_asked_at screen_until test_from ends_at publish_at", nullable=True),
-    *_columns(sa.Integer, "trials rounds_before"),
-    *_columns(sa.Integer, "confirmed_trials", nullable=True),
-    sa.UniqueConstraint("name", name="nas_study_name"),
-    of_study=False,
-)
-lease = _keyed(
-    "nas_lease",
-    "resource",
-    *_columns(sa.Text, "resource owner"),
-    *_columns(sa.Integer, "number"),
-    *_columns(sa.Double, "expires_at ttl_s"),
-    *_columns(sa.Boolean, "released"),
-)
-worker = _keyed(
-    "nas_worker",
-    "owner",
-    *_columns(sa.Text, "owner device doing waiting"),
-    *_columns(sa.Double, "began_at since seen_at"),
-)
-candidate = _keyed(
-    "nas_candidate",
-    "key",
-    *_columns(sa.Text, "key placement state reason"),
-    *_columns(sa.Text, "baseline costs", nullable=True),
-    *_columns(sa.Integer, "trial"),
-    *_columns(sa.Boolean, "by_prior"),
-    *_columns(sa.Double, "created_at"),
-    *_columns(sa.Double, "finished_at", nullable=True),
-)
-score = _keyed(
-    "nas_score",
-    "key protocol seed backbone rung",
-    *_columns(sa.Text, "key protocol purpose metrics"),
-    *_columns(sa.BigInteger, "seed"),
-    *_columns(sa.Integer, "backbone rung epochs examples"),
-    *_columns(sa.Double, "wall_s device_s"),
-    *_columns(sa.LargeBinary, "correct answers", nullable=True),
-    *_columns(sa.Text, "arithmetic", nullable=True),
-)
-run = _numbered(
-    "nas_run",
-    *_columns(sa.Text, "key placement protocol purpose state reason"),
-    *_columns(sa.BigInteger, "seed"),
-    *_columns(sa.Integer, "study_id backbone round priority attempts"),
-    *_columns(sa.Double, "finished_at", nullable=True),
-    sa.UniqueConstraint("study_id", "key", "protocol", "seed", "backbone", name="nas_run_identity"),
-    sa.Index("nas_run_state", "study_id", "state"),
-    of_study=False,
-)
-session = _numbered(
-    "nas_session", *_columns(sa.Double, "started_at"), *_columns(sa.Text, "document")
-)
-checkpoint = _numbered(
-    "nas_checkpoint",
-    *_columns(sa.Text, "run artifact sha256"),
-    *_columns(sa.BigInteger, "size"),
-    *_columns(sa.Integer, "epochs"),
-    *_columns(sa.Double, "created_at"),
-)
-test_reading = _numbered(
-    "nas_test_reading", *_columns(sa.Double, "read_at"), *_columns(sa.Text, "reason")
-)
-_DOCUMENTS = (
-    "protocol",
-    "backbone",
-    "weights_lost",
-    "curve",
-    "labels",
-    "validation",
-    "launch",
-    "arithmetic",
-)
-protocol, backbone, weights_lost, curve, labels, validation, launch, arithmetic = (
-    _keyed(f"nas_{name}", "name", *_columns(sa.Text, "name content")) for name in _DOCUMENTS
-)
-
+# Schema versions that this program knows, oldest first: the revisions.
 VERSIONS = (
-    # schema versions that this program knows, oldest first: the revisions under
-    # `migrations/versions`
     "0001",
     "0002",
 )
 
-_ADVISORY_LOCK = 0x6E61735F6174746E  # "nas_attn"
-_WAL_PATIENCE_S = 30.0
-_PATIENCE_S = (
-    300.0  # limit for a process to make the tables; thousands of studies need a few seconds
+metadata = MetaData()
+
+study = Table(
+    "nas_study",
+    metadata,
+    Column(
+        "id",
+        Integer,
+        nullable=False,
+        primary_key=True,
+        autoincrement=True,
+        doc="Number of the study, never used twice.",
+    ),
+    Column("name", Text, nullable=False, doc="Name of the study, and of its Optuna study."),
+    Column(
+        "recipe",
+        Text,
+        nullable=False,
+        doc="The recipe as JSON, frozen at creation; `extend` gives it another space.",
+    ),
+    Column("versions", Text, nullable=False, doc="Library -> version at creation, as JSON."),
+    Column(
+        "artifacts",
+        Text,
+        nullable=False,
+        doc="Folder of checkpoints and weights, relative to the database's; or a bucket.",
+    ),
+    Column(
+        "fingerprint",
+        Text,
+        nullable=True,
+        doc="The device that its latencies are pinned to, as JSON; null: none yet.",
+    ),
+    Column(
+        "sites", Text, nullable=True, doc="The sites that it began with, as JSON; null before that."
+    ),
+    Column("prior", Text, nullable=True, doc="Prior of its sampler, as JSON; null: no prior."),
+    Column(
+        "published",
+        Text,
+        nullable=True,
+        doc="The state of the study that optuna-dashboard's notes show; null: none yet.",
+    ),
+    Column(
+        "swept",
+        Text,
+        nullable=True,
+        doc="The state of the study at the last deletion of unneeded weights; null: none yet.",
+    ),
+    Column(
+        "batches",
+        Text,
+        nullable=True,
+        doc="Shape of its training batches (`records.Arithmetic`); null: not recorded.",
+    ),
+    Column("created_at", Double, nullable=False, doc="When it was created."),
+    Column(
+        "stop_asked_at",
+        Double,
+        nullable=True,
+        doc="Workers that began before this time shall stop; null: none shall.",
+    ),
+    Column(
+        "screen_until",
+        Double,
+        nullable=True,
+        doc="When a timed search begins no new candidate; null: it has no time limit.",
+    ),
+    Column(
+        "test_from",
+        Double,
+        nullable=True,
+        doc="When a timed search begins no further confirmation; null: it has no time limit.",
+    ),
+    Column(
+        "ends_at",
+        Double,
+        nullable=True,
+        doc="When a timed search ends; null: it has no time limit.",
+    ),
+    Column(
+        "publish_at",
+        Double,
+        nullable=True,
+        doc="When optuna-dashboard's notes are to be refreshed; null: at once.",
+    ),
+    Column("trials", Integer, nullable=False, doc="Candidates to evaluate in all."),
+    Column(
+        "rounds_before",
+        Integer,
+        nullable=False,
+        doc="Confirmation rounds before the present candidates to confirm were chosen.",
+    ),
+    Column(
+        "confirmed_trials",
+        Integer,
+        nullable=True,
+        doc="For how many trials the candidates to confirm were chosen; null: not yet.",
+    ),
+    UniqueConstraint("name", name="nas_study_name"),
+    sqlite_autoincrement=True,
+    info={"doc": "One study: its frozen recipe, and the settings that can change."},
+)
+
+lease = Table(
+    "nas_lease",
+    metadata,
+    Column("study_id", Integer, nullable=False, doc="The study that this belongs to."),
+    Column("resource", Text, nullable=False, doc="The piece of work, `run/12` or `scheduling`."),
+    Column(
+        "owner",
+        Text,
+        nullable=False,
+        doc="The worker that has it, or had it last: host, process and a random part.",
+    ),
+    Column(
+        "number",
+        Integer,
+        nullable=False,
+        doc="Grows with every holder, to tell the present one from its predecessors.",
+    ),
+    Column(
+        "expires_at",
+        Double,
+        nullable=False,
+        doc="From then on other workers may take it, unless it is renewed.",
+    ),
+    Column("ttl_s", Double, nullable=False, doc="Seconds that it lasts from a renewal."),
+    Column("released", Boolean, nullable=False, doc="Whether its holder has given it back."),
+    PrimaryKeyConstraint("study_id", "resource", name="nas_lease_pkey"),
+    info={"doc": "The right to work on something and to write about it."},
+)
+
+worker = Table(
+    "nas_worker",
+    metadata,
+    Column("study_id", Integer, nullable=False, doc="The study that this belongs to."),
+    Column("owner", Text, nullable=False, doc="The worker: host, process and a random part."),
+    Column("device", Text, nullable=False, doc="The device that it trains on, `cuda:0`."),
+    Column("doing", Text, nullable=False, doc="Its current or last task."),
+    Column("waiting", Text, nullable=False, doc="What it waits for; empty: for nothing."),
+    Column("began_at", Double, nullable=False, doc="When it came."),
+    Column("since", Double, nullable=False, doc="When it began its task."),
+    Column(
+        "seen_at",
+        Double,
+        nullable=False,
+        doc="When it gave its last sign of life; renewals of leases are further ones.",
+    ),
+    PrimaryKeyConstraint("study_id", "owner", name="nas_worker_pkey"),
+    info={"doc": "A worker that takes part in a study."},
+)
+
+candidate = Table(
+    "nas_candidate",
+    metadata,
+    Column("study_id", Integer, nullable=False, doc="The study that this belongs to."),
+    Column("key", Text, nullable=False, doc="Key of the network; equal networks have equal keys."),
+    Column("placement", Text, nullable=False, doc="Its placement, explicit, in notation."),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        doc="`running`, `scored`, `pruned`, `infeasible` or `failed`.",
+    ),
+    Column("reason", Text, nullable=False, doc="Why it ended so; empty: nothing to say."),
+    Column(
+        "baseline",
+        Text,
+        nullable=True,
+        doc="Name of the baseline that it is; null: it is searched.",
+    ),
+    Column(
+        "costs",
+        Text,
+        nullable=True,
+        doc="Name of a cost -> number, as JSON; null: not counted yet.",
+    ),
+    Column("trial", Integer, nullable=False, doc="Number of its trial in Optuna's study."),
+    Column("by_prior", Boolean, nullable=False, doc="Whether the prior has proposed it."),
+    Column("created_at", Double, nullable=False, doc="When a worker claimed it."),
+    Column(
+        "finished_at",
+        Double,
+        nullable=True,
+        doc="When it got its final state; null: it is running.",
+    ),
+    PrimaryKeyConstraint("study_id", "key", name="nas_candidate_pkey"),
+    info={"doc": "The network of a trial of the search."},
+)
+
+score = Table(
+    "nas_score",
+    metadata,
+    Column("study_id", Integer, nullable=False, doc="The study that this belongs to."),
+    Column("key", Text, nullable=False, doc="Key of the network."),
+    Column(
+        "protocol",
+        Text,
+        nullable=False,
+        doc="Training protocol: `search`, `target`, or another one of the study.",
+    ),
+    Column("purpose", Text, nullable=False, doc="What the run was for (`purposes`)."),
+    Column("metrics", Text, nullable=False, doc="Name of a metric -> value, as JSON."),
+    Column("seed", BigInteger, nullable=False, doc="Seed of the run."),
+    Column(
+        "backbone",
+        Integer,
+        nullable=False,
+        doc="Number of the trained backbone that it began from; 0: none.",
+    ),
+    Column("rung", Integer, nullable=False, doc="Index into the protocol's rungs."),
+    Column("epochs", Integer, nullable=False, doc="Epochs trained so far."),
+    Column("examples", Integer, nullable=False, doc="Images that were scored."),
+    Column("wall_s", Double, nullable=False, doc="Seconds of training and scoring so far."),
+    Column("device_s", Double, nullable=False, doc="Seconds of them on the device."),
+    Column(
+        "correct",
+        LargeBinary,
+        nullable=True,
+        doc="Which images were classified correctly, one bit each; null: another task.",
+    ),
+    Column(
+        "answers",
+        LargeBinary,
+        nullable=True,
+        doc="The task's own results for each image; null: it has none.",
+    ),
+    Column(
+        "arithmetic",
+        Text,
+        nullable=True,
+        doc="How the run computed (`records.Arithmetic`), as JSON; null: not recorded.",
+    ),
+    PrimaryKeyConstraint(
+        "study_id", "key", "protocol", "seed", "backbone", "rung", name="nas_score_pkey"
+    ),
+    info={"doc": "The result of a run at a rung."},
+)
+
+run = Table(
+    "nas_run",
+    metadata,
+    Column(
+        "id",
+        Integer,
+        nullable=False,
+        primary_key=True,
+        autoincrement=True,
+        doc="Number of the row, never used twice.",
+    ),
+    Column(
+        "key",
+        Text,
+        nullable=False,
+        doc="Key of the network; `backbone` for one of the study's own.",
+    ),
+    Column("placement", Text, nullable=False, doc="Its placement, explicit, in notation."),
+    Column(
+        "protocol",
+        Text,
+        nullable=False,
+        doc="Training protocol: `search`, `target`, or another one of the study.",
+    ),
+    Column("purpose", Text, nullable=False, doc="What it is for (`purposes`)."),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        doc="`waiting` (also while one works at it), `done`, `pruned`, `failed`, `withdrawn`.",
+    ),
+    Column("reason", Text, nullable=False, doc="Why it ended so; empty: nothing to say."),
+    Column("seed", BigInteger, nullable=False, doc="Seed of the run."),
+    Column("study_id", Integer, nullable=False, doc="The study that this belongs to."),
+    Column(
+        "backbone",
+        Integer,
+        nullable=False,
+        doc="Number of the trained backbone that it begins from; 0: none.",
+    ),
+    Column(
+        "round",
+        Integer,
+        nullable=False,
+        doc="Number of the confirmation round or of the validation; 0: neither.",
+    ),
+    Column("priority", Integer, nullable=False, doc="Runs of a higher one are taken first."),
+    Column(
+        "attempts",
+        Integer,
+        nullable=False,
+        doc="How often a worker took it without handing it back.",
+    ),
+    Column("finished_at", Double, nullable=True, doc="When it ended; null: it has not."),
+    UniqueConstraint("study_id", "key", "protocol", "seed", "backbone", name="nas_run_identity"),
+    Index("nas_run_state", "study_id", "state"),
+    sqlite_autoincrement=True,
+    info={"doc": "The queue: one training of one network, waiting or ended."},
+)
+
+session = Table(
+    "nas_session",
+    metadata,
+    Column(
+        "id",
+        Integer,
+        nullable=False,
+        primary_key=True,
+        autoincrement=True,
+        doc="Number of the row, never used twice.",
+    ),
+    Column("study_id", Integer, nullable=False, index=True, doc="The study that this belongs to."),
+    Column(
+        "started_at",
+        Double,
+        nullable=False,
+        doc="When it began, by the clock of the machine that measured.",
+    ),
+    Column("document", Text, nullable=False, doc="The session (`records.Session`), as JSON."),
+    sqlite_autoincrement=True,
+    info={"doc": "A latency session."},
+)
+
+checkpoint = Table(
+    "nas_checkpoint",
+    metadata,
+    Column(
+        "id",
+        Integer,
+        nullable=False,
+        primary_key=True,
+        autoincrement=True,
+        doc="Number of the row, never used twice.",
+    ),
+    Column("study_id", Integer, nullable=False, index=True, doc="The study that this belongs to."),
+    Column(
+        "run", Text, nullable=False, doc="Name of the training, or of its weights (`weights:NAME`)."
+    ),
+    Column("artifact", Text, nullable=False, doc="Name of the file in the artifacts."),
+    Column("sha256", Text, nullable=False, doc="SHA-256 of the file."),
+    Column("size", BigInteger, nullable=False, doc="Size of the file, in bytes."),
+    Column("epochs", Integer, nullable=False, doc="Epochs trained."),
+    Column("created_at", Double, nullable=False, doc="When it was recorded."),
+    sqlite_autoincrement=True,
+    info={"doc": "Where a checkpoint or trained weights are."},
+)
+
+test_reading = Table(
+    "nas_test_reading",
+    metadata,
+    Column(
+        "id",
+        Integer,
+        nullable=False,
+        primary_key=True,
+        autoincrement=True,
+        doc="Number of the row, never used twice.",
+    ),
+    Column("study_id", Integer, nullable=False, index=True, doc="The study that this belongs to."),
+    Column("read_at", Double, nullable=False, doc="When they were read."),
+    Column("reason", Text, nullable=False, doc="What for."),
+    sqlite_autoincrement=True,
+    info={"doc": "A use of the test images."},
 )
 
 
-def prepare(connector: Connector) -> None:
-    """Creates or upgrades our tables; on SQLite with a write-ahead log. StudyError, StorageError:
-    it is not possible.
+def _documents(kind: str, *, doc: str, name: str, content: str) -> Table:
+    """A table of a study's documents of one kind; only their writers and readers know their
+    structure.
     """
-    with connector.read() as connection:
-        known = _known_version(connection, connector) == VERSIONS[-1]
-        if known and (
-            not connector.is_sqlite or connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
-        ):
-            return
-    with creation_lock(connector):
-        if connector.is_sqlite:
-            _use_wal(connector)
-        with connector.write() as connection:
-            if _known_version(connection, connector) != VERSIONS[-1]:
-                _upgrade(connection)
-
-
-def _known_version(connection: sa.Connection, connector: Connector) -> str | None:
-    """Schema version of the database; None if it does not have our tables yet."""
-    if not sa.inspect(connection).has_table(VERSION_TABLE):
-        return None
-    version: str | None = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
-    if version is not None and version not in VERSIONS:
-        newer = f"a newer nas_attn (schema {version}, this one knows up to {VERSIONS[-1]})"
-        raise StorageError(
-            f"storage '{connector}' was written by {newer}: upgrade nas_attn to open it"
-        )
-    return version
-
-
-def _upgrade(connection: sa.Connection) -> None:
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config(attributes={"connection": connection})
-    config.set_main_option(
-        "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
+    return Table(
+        f"{PREFIX}{kind}",
+        metadata,
+        Column("study_id", Integer, nullable=False, doc="The study that this belongs to."),
+        Column("name", Text, nullable=False, doc=name),
+        Column("content", Text, nullable=False, doc=content),
+        PrimaryKeyConstraint("study_id", "name", name=f"{PREFIX}{kind}_pkey"),
+        info={"doc": doc},
     )
-    command.upgrade(config, "head")
 
 
-def _use_wal(connector: Connector) -> None:
-    deadline = time.monotonic() + _WAL_PATIENCE_S
-    while True:
-        try:
-            with closing(
-                sqlite3.connect(str(connector.url.database), factory=TunedConnection)
-            ) as connection:
-                connection.execute("PRAGMA journal_mode = WAL").close()
-            return
-        except sqlite3.DatabaseError as error:
-            name: str = getattr(error, "sqlite_errorname", None) or ""
-            if not name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) or time.monotonic() > deadline:
-                raise explained(error, str(connector)) from error
-            time.sleep(0.05)
-
-
-@contextmanager
-def creation_lock(connector: Connector) -> Iterator[None]:
-    """Inside, only this process makes tables; not reentrant. PostgreSQL: an advisory lock; SQLite:
-    a lock file. Both are freed when their holder dies. Raises StorageError: the holder hangs.
-    Raises Interrupted: the search is asked to stop.
-    """
-    with Wait(f"the tables of '{connector}', which another process makes") as wait:
-        if not connector.is_sqlite:
-            connection = connector.endure(lambda: _locked_connection(connector, wait))
-            try:
-                wait.over()
-                yield
-            finally:
-                with suppress(SQLAlchemyError):  # a cut connection has freed its lock
-                    connection.close()
-            return
-        file = Path(str(connector.url.database))
-        with locked(file.with_name(f".{file.name}.lock"), wait, _PATIENCE_S) as holder:
-            if holder:
-                raise _stuck(connector, holder)
-            yield
-
-
-def _locked_connection(connector: Connector, wait: Wait) -> sa.Connection:
-    """A connection in a transaction that holds the advisory lock; closing it ends both. A session's
-    lock would be lost behind PgBouncer, which gives the session to another client.
-    """
-    with connector.errors():
-        connection = connector.engine.connect()
-        try:
-            _take_advisory_lock(connection, connector, wait)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-def _take_advisory_lock(connection: sa.Connection, connector: Connector, wait: Wait) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not connection.scalar(
-        sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK}
-    ):
-        if time.monotonic() > deadline:
-            raise _stuck(connector, _advisory_holder(connection))
-        # Who waits gives its server connection back: PgBouncer has few, and the holder needs more.
-        connection.rollback()
-        wait.pause(0.05, lambda: _advisory_holder(connection))
-        connection.rollback()
-
-
-def _advisory_holder(connection: sa.Connection) -> str:
-    """The server's process that holds the lock, and its client."""
-    query = """
-        SELECT a.pid, coalesce(a.client_addr::text, 'this machine'), a.application_name, a.xact_start::timestamp(0)
-        FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-        WHERE l.locktype = 'advisory' AND l.granted AND (l.classid::bigint << 32 | l.objid::bigint) = :key
-    """
-    found = connection.execute(sa.text(query), {"key": _ADVISORY_LOCK}).one_or_none()
-    if found is None:
-        return "a connection that has just ended"
-    pid, client, name, since = found
-    return f"the server's process {pid} for {name or 'a client'} on {client}, since {since}"
-
-
-def _stuck(connector: Connector, holder: str) -> StorageError:
-    what = (
-        f"storage '{connector}': its tables are being made or read by {holder}, which does not"
-        " finish"
-    )
-    return StorageError(f"{what}: continue it (kill -CONT), or end it, then try again")
+protocol = _documents(
+    "protocol",
+    doc="Training protocols of a study.",
+    name="Name of the protocol.",
+    content="The training and the data, as JSON.",
+)
+backbone = _documents(
+    "backbone",
+    doc="Backbones that a study has trained.",
+    name="Number of the backbone, and the name of another network.",
+    content="Where its weights are, as JSON; empty: they are lost.",
+)
+weights_lost = _documents(
+    "weights_lost",
+    doc="Trained weights that are not kept.",
+    name="Name of the weights.",
+    content="Why they are missing; empty: they exist again.",
+)
+curve = _documents(
+    "curve",
+    doc="Courses of trainings.",
+    name="Name of a run's files.",
+    content="The points of its training, as JSON.",
+)
+labels = _documents(
+    "labels",
+    doc="Labels behind the results per image.",
+    name="Training protocol.",
+    content="Names of the classes and the labels in the order of the images, as JSON.",
+)
+validation = _documents(
+    "validation",
+    doc="Validations: tests of a recommendation.",
+    name="Number of the validation.",
+    content="Its networks and comparisons, as JSON.",
+)
+launch = _documents(
+    "launch",
+    doc="Launches of workers on a cluster.",
+    name="Time of the launch.",
+    content="What was launched, as JSON.",
+)
+arithmetic = _documents(
+    "arithmetic",
+    doc="How a study computes.",
+    name="Kind of device, and the protocol where that computes otherwise.",
+    content="The arithmetic (`records.Arithmetic`), as JSON.",
+)

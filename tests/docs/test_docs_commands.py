@@ -53,7 +53,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("name", ["write_recipe", "write_attention"])
+@pytest.mark.parametrize("name", ["write_recipe", "write_attention", "write_database"])
 def test_written_references_are_current(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "docs" / "reference")
     script = importlib.import_module(name)

@@ -23,7 +23,14 @@ from storage_worker import search
 
 from nas_attn import waiting
 from nas_attn.errors import StorageAway, StorageError
-from nas_attn.storage import Database, StudyStore, connection, optuna_engine_arguments, tables
+from nas_attn.storage import (
+    Database,
+    StudyStore,
+    connection,
+    optuna_engine_arguments,
+    preparing,
+    tables,
+)
 from nas_attn.waiting import reporting
 
 WORKER = Path(__file__).with_name("storage_worker.py")
@@ -184,7 +191,7 @@ def test_a_program_that_keeps_the_old_mode_is_named(
     it open.
     """
     monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0)
-    monkeypatch.setattr(tables, "_WAL_PATIENCE_S", 0.0)
+    monkeypatch.setattr(preparing, "_WAL_PATIENCE_S", 0.0)
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("CREATE TABLE theirs (a)")
     other.execute("BEGIN")
@@ -274,7 +281,7 @@ def test_tables_that_a_stopped_process_makes_are_not_waited_for_without_end(
 def test_a_connection_that_keeps_the_tables_locked_is_named(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(preparing, "_PATIENCE_S", 0.1)
     with Database(postgres_url) as database, Database(postgres_url) as other, database.creating():
         with (
             pytest.raises(
@@ -377,6 +384,13 @@ def test_the_migrations_end_where_the_tables_are(database: Database) -> None:
             == []
         )
     engine.dispose()
+
+
+def test_each_column_says_in_a_sentence_what_it_holds() -> None:
+    for table in tables.metadata.tables.values():
+        for doc in (table.info["doc"], *(column.doc for column in table.columns)):
+            assert doc
+            assert doc.endswith("."), f"{table.name}: {doc}"
 
 
 def test_tables_that_cannot_be_made_leave_the_database_as_it_was(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection that `schema.prepare` hands over, inside
+"""Alembic's entry: runs the revisions on the connection that `preparing.prepare` hands over, inside
 its transaction.
 """
 
