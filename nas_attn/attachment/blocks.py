@@ -351,16 +351,39 @@ class BlockFinder:
         """The result of a map's only use, if that is a norm or not a layer."""
         uses = self.flow.consumers[value]
         if len(uses) != 1:
-            return None
+            return self._behind_module(value)
         op = self.flow.operations[uses[0]]
-        if op.name in LAYERS - {"native_batch_norm", "native_group_norm"} or op.name in ADDITIONS:
-            return None
+        norms = {"native_batch_norm", "native_group_norm"}
         result = op.outputs[0] if op.outputs else None
-        return (
-            result
-            if result in self.flow.maps and self.flow.shapes[result] == self.flow.shapes[value]
-            else None
-        )
+        if (
+            op.name in LAYERS - norms
+            or op.name in ADDITIONS
+            or result not in self.flow.maps
+            or self.flow.shapes[result] != self.flow.shapes[value]
+        ):
+            return self._behind_module(value)
+        return result
+
+    def _behind_module(self, value: Value) -> Value | None:
+        """The result of the only module that uses a map, if it has no layer but norms: a norm that
+        is written by hand, or one that turns the map before and after.
+        """
+        flow, uses = self.flow, self.flow.consumers[value]
+        if not uses:
+            return None
+        for index in flow.recording.stack(flow.operations[uses[0]].call):
+            call = flow.calls[index]
+            result = flow.map_of(call)
+            if (
+                result is not None
+                and result != value
+                and sum(v in flow.maps for v in call.inputs) == 1
+                and flow.shapes[result] == flow.shapes[value]
+                and all(call.first <= use < call.last for use in uses)
+                and not any(op.name in LAYERS - HIDDEN_NORMS for op in flow.within(call))
+            ):
+                return result
+        return None
 
 
 def safest(calls: Iterable[Call]) -> Call | None:
@@ -378,6 +401,8 @@ def safest(calls: Iterable[Call]) -> Call | None:
     return found[0] if found else None
 
 
+HIDDEN_NORMS = NORMS | {"native_layer_norm"}
+"""Normalisations of hidden layers, of a map or of its channels."""
 FEW = 4
 """Most convolutions between a map and a prediction, in a head without its own module."""
 GROWTH = 1.5

@@ -248,10 +248,19 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         formula = flop_registry.get(func._overloadpacket)
         macs = formula(*args, **kwargs, out_val=result) // 2 if formula is not None else 0
         call = self._open[-1].index if self._open else 0
-        self.recording.operations.append(
-            Operation(func._schema.name.partition("::")[2], inputs, outputs, call, macs)
-        )
+        name = func._schema.name.partition("::")[2]
+        if name in VIEWS and self._keeps_places(inputs[0], outputs[0]):
+            name = "alias"
+        self.recording.operations.append(Operation(name, inputs, outputs, call, macs))
         return result
+
+    def _keeps_places(self, given: Value, result: Value) -> bool:
+        """Whether a view leaves every pixel where it is: `(N, C, H, W)` as `(1, NC, H, W)`, as
+        instance normalisation sees its map, is the same map.
+        """
+        before = self.recording.shapes[given]
+        after = self.recording.shapes[result]
+        return len(before) == len(after) == 4 and before[2:] == after[2:]
 
     def enter(self, path: str) -> Callable[..., None]:
         """A pre-hook that knows its module's path."""
@@ -295,12 +304,16 @@ def _named(*texts: str) -> frozenset[str]:
     return frozenset(name for text in texts for name in text.split())
 
 
+VIEWS = _named("view _unsafe_view reshape _reshape_alias")
+"""Operations that give the same numbers another shape."""
 LAYOUT_CHANGING = _named(
     "permute transpose t view _unsafe_view reshape _reshape_alias unsqueeze squeeze expand unfold"
     " as_strided movedim",
     "matmul bmm mm addmm select index diagonal im2col col2im",
 )
 """Operations whose result may not be a map even if an input is one."""
+TURNING = _named("permute transpose")
+"""Operations that put the channels last, and back."""
 CONVOLUTIONS = _named("convolution _convolution cudnn_convolution mkldnn_convolution")
 NORMS = _named(
     "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training"
@@ -370,15 +383,35 @@ class Flow:
 
     def _maps(self) -> set[Value]:
         maps: set[Value] = set()
+        turned: dict[Value, Value] = {}  # (N, H, W, C), as a layer norm takes it -> its map
         for op in self.operations:
             if op.name in MAPPED:
                 maps.update(v for v in (*op.inputs[:1], *op.outputs[:1]) if self._is_4d(v))
-            elif op.name not in LAYOUT_CHANGING and not maps.isdisjoint(op.inputs):
-                maps.update(v for v in op.outputs if self._is_4d(v))
+            elif op.name in TURNING:
+                self._turn(op, maps, turned)
+            elif op.name not in LAYOUT_CHANGING:
+                self._work_on(op, maps, turned)
         for op in reversed(self.operations):
             if op.name not in LAYOUT_CHANGING and not maps.isdisjoint(op.outputs):
                 maps.update(v for v in op.inputs if self._is_4d(v))
         return maps & self.live
+
+    def _turn(self, op: Operation, maps: set[Value], turned: dict[Value, Value]) -> None:
+        """Notes a map with its channels last, or one that is turned back."""
+        before, after = op.inputs[0], op.outputs[0]
+        if before in maps and self._is_4d(after):
+            turned[after] = before
+        elif before in turned and self.shapes[after] == self.shapes[turned[before]]:
+            maps.add(after)
+
+    def _work_on(self, op: Operation, maps: set[Value], turned: dict[Value, Value]) -> None:
+        """Notes what an operation that keeps the layout makes from maps and from turned ones."""
+        if not maps.isdisjoint(op.inputs):
+            maps.update(v for v in op.outputs if self._is_4d(v))
+        source = next((v for v in op.inputs if v in turned), None)
+        if source is not None:
+            same = (v for v in op.outputs if self.shapes[v] == self.shapes[source])
+            turned.update(dict.fromkeys(same, turned[source]))
 
     def _is_4d(self, value: Value) -> bool:
         return len(self.shapes[value]) == 4 and self.shapes[value][0] > 0
@@ -416,11 +449,12 @@ class Flow:
 
     def depths(self, call: Call) -> dict[Value, int]:
         """Number of layers between a call's inputs and each value made in it; values from outside
-        have depth 0.
+        have depth 0. A norm of weights is no layer.
         """
         depth: dict[Value, int] = defaultdict(int)
         for op in self.within(call):
-            here = max((depth[v] for v in op.inputs), default=0) + (op.name in LAYERS)
+            counts = op.name in LAYERS and not self.live.isdisjoint(op.inputs)
+            here = max((depth[v] for v in op.inputs), default=0) + counts
             for value in op.outputs:
                 depth[value] = here
         return depth
