@@ -89,6 +89,7 @@ class Training:
             self.model,
             section,
             "",
+            arithmetic=self.trainer.arithmetic,
             steps=self.trainer.dataset.train.steps(section.step_size),
             attention=(),
             backbone_factor=1.0,
@@ -143,6 +144,9 @@ class LateWatch:
 
     def __len__(self) -> int:
         return len(self.split)
+
+    def trained(self, batch_size: int, *, filled: bool = True) -> int:
+        return self.split.trained(batch_size, filled=filled)
 
     def epoch(self, *args: Any, **kwargs: Any) -> Iterator[tuple[Tensor, Tensor]]:
         batches = iter(self.split.epoch(*args, **kwargs))
@@ -287,7 +291,9 @@ def test_a_checkpoint_comes_back_to_the_device(
     monkeypatch.setattr(runs, "decode", lambda blob, fits: tree_map(on_the_host, subject.saved))
     monkeypatch.setattr(torch, "set_rng_state", lambda state: None)
     subject.run = subject.new_run()
-    subject.run.resume([2])
+    state = runs.read_slot(subject, "")
+    assert state is not None
+    subject.run.resume(state, [2])
     assert subject.run.epoch == 1
     assert subject.places() == before
     watch = Watch(reading=1)
