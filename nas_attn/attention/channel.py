@@ -16,6 +16,7 @@ from nas_attn.attention.gates import (
     adaptive_mean,
     blend,
     gate,
+    is_free,
     magnitude,
     mean_of_magnitudes,
     mean_of_squares,
@@ -328,7 +329,10 @@ class GlobalDepthwise(nn.Conv2d):
 @torch.fx.wrap
 def brought_to(x_NCHW: Tensor, height: int, width: int) -> Tensor:
     """The map in this size, by adaptive average pooling where it is another."""
-    return x_NCHW if x_NCHW.shape[2:] == (height, width) else adaptive_mean(x_NCHW, height, width)
+    free = any(map(is_free, x_NCHW.shape[2:]))
+    if not free and x_NCHW.shape[2:] == (height, width):
+        return x_NCHW
+    return adaptive_mean(x_NCHW, height, width)
 
 
 class GatherExcite(nn.Module):

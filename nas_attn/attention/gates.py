@@ -21,6 +21,14 @@ def is_traced(x: Tensor) -> bool:
     return torch.compiler.is_compiling() or is_jit_traced or not isinstance(x, Tensor)
 
 
+def is_free(size: int | torch.SymInt) -> bool:
+    """Whether a file that is being written leaves this size of the map free, or may: ONNX's older
+    exporter does not say.
+    """
+    is_jit_traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return isinstance(size, torch.SymInt) or (is_jit_traced and torch.onnx.is_in_onnx_export())
+
+
 def max_mean(x: Tensor, dim: int) -> Tensor:
     """Maximum and mean over one dimension, side by side in its place. Ties of the maximum share its
     gradient.

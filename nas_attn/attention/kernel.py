@@ -8,7 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import BatchNorm1d, BatchNorm2d, GroupNorm, blend, gate, unity_, zero_
+from nas_attn.attention.gates import (
+    BatchNorm1d,
+    BatchNorm2d,
+    GroupNorm,
+    blend,
+    gate,
+    is_free,
+    one_of,
+    unity_,
+    zero_,
+)
 from nas_attn.attention.row import Init
 from nas_attn.attention.rows import lska_sizes
 
@@ -423,4 +433,20 @@ class SynergisticAttention(nn.Module):
 @torch.fx.wrap
 def window_means(x_NCHW: Tensor, side: int) -> Tensor:
     """Means over windows of this side, at most the map's own."""
+    if any(map(is_free, x_NCHW.shape[2:])):
+        return _window_means_of_any_map(x_NCHW, side)
     return functional.avg_pool2d(x_NCHW, [min(side, size) for size in x_NCHW.shape[2:]])
+
+
+def _window_means_of_any_map(x_NCHW: Tensor, side: int) -> Tensor:
+    """The same, of a map whose size a file leaves free: one that is smaller than a window is padded
+    with zeros, which do not count.
+    """
+    missing: list[Any] = []
+    for size in x_NCHW.shape[2:]:
+        # a traced size is a tensor
+        lacks: Any = side - size
+        missing.append(lacks.clamp(min=0) if isinstance(lacks, Tensor) else torch.sym_max(lacks, 0))
+    padded = functional.pad(x_NCHW, (0, missing[1], 0, missing[0]))
+    counted = (side - missing[0]) * (side - missing[1])
+    return functional.avg_pool2d(padded, side) * (side * side * one_of(counted))

@@ -5,13 +5,21 @@ Letters: A heads, M heads of all images, D channels of a head, P pixels, K cells
     (down-sampled) keys, S rows and T columns of these.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn.attention.gates import blend, is_traced, laid_out_like, zero_
+from nas_attn.attention.gates import (
+    blend,
+    free_values,
+    is_free,
+    is_traced,
+    laid_out_like,
+    magnitude,
+    zero_,
+)
 from nas_attn.attention.row import Init
 
 
@@ -133,6 +141,8 @@ class MultiHead(nn.Module):
         """`(side, D, cells)`: the table's row for the distance from each row (or column) to each
         cell.
         """
+        if is_free(side) or is_free(cells):
+            return _distances_on_any_map(table, side, cells, self.downsample)
         from_last_cell = _resized(table, 2 * cells - 1).unfold(0, cells, 1)
         by_cell = from_last_cell.flip(0)
         return (
@@ -188,12 +198,31 @@ def _project(qkv: nn.Conv2d, x_NCHW: Tensor, downsample: int) -> tuple[Tensor, T
     return functional.conv2d(x_NCHW, qkv.weight[:width]), k, v
 
 
+def _distances_on_any_map(table_LD: Tensor, side: int, cells: int, downsample: int) -> Tensor:
+    """The same as `_distances`, without operators that take the sizes of the map for fixed."""
+    cell_S = torch.arange(cells, device=table_LD.device)
+    own_cell_H = torch.arange(side, device=table_LD.device) // downsample
+    distance_HS = cells - 1 - own_cell_H[:, None] + cell_S
+    return _resized(table_LD, 2 * cells - 1)[distance_HS].transpose(1, 2)
+
+
 @torch.fx.wrap
 def _resized(table_LD: Tensor, length: int) -> Tensor:
     """A position table for another map size, by linear interpolation."""
+    if is_free(length):
+        return _resized_to_any(table_LD, length)
     if table_LD.shape[0] == length:
         return table_LD
     resized = functional.interpolate(
         table_LD.T[None], size=length, mode="linear", align_corners=True
     )
     return resized[0].T
+
+
+def _resized_to_any(table_LD: Tensor, length: int) -> Tensor:
+    """The same as `_resized`, as a product with a matrix."""
+    count = table_LD.shape[0]
+    like: dict[str, Any] = {"dtype": table_LD.dtype, "device": table_LD.device}
+    place_K = torch.arange(length, **like) * (count - 1) / free_values(length)
+    away_KL = magnitude(place_K[:, None] - torch.arange(count, **like))
+    return torch.relu(1 - away_KL) @ table_LD

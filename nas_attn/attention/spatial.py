@@ -274,7 +274,8 @@ class SpatialGroupEnhance(nn.Module):
         variance_NG11 = unbiased(mean_of_squares(d_NGHW), height * width)
         std_NG11 = ((variance_NG11 + TINY).sqrt() + EPS / self.shape[1]).to(x_NCHW.dtype)
         z_NGHW = d_NGHW / std_NG11 * self.weight[:, None, None] + self.bias[:, None, None]
-        return (x_NGCHW * gate(z_NGHW, x_NCHW, identity=self.identity)[:, :, None]).flatten(1, 2)
+        y_NGCHW = x_NGCHW * gate(z_NGHW, x_NCHW, identity=self.identity)[:, :, None]
+        return y_NGCHW.reshape(x_NCHW.shape)
 
 
 class EfficientMultiScale(nn.Module):
@@ -304,7 +305,7 @@ class EfficientMultiScale(nn.Module):
         z_NG1P = _weighed(u_NGVP, v_NGVP) + _weighed(v_NGVP, u_NGVP)
         x_NGVP = self._groups(x_NCHW)
         y_NGVP = blend(x_NGVP, x_NGVP * torch.sigmoid(z_NG1P).to(x_NCHW.dtype), self.blend)
-        return laid_out_like(x_NCHW, torch.unflatten(y_NGVP.flatten(1, 2), 2, (height, width)))
+        return laid_out_like(x_NCHW, y_NGVP.reshape(x_NCHW.shape))
 
     def _groups(self, x_NCHW: Tensor) -> Tensor:
         return torch.unflatten(x_NCHW.flatten(2), 1, self.shape)
@@ -355,10 +356,8 @@ class ShuffleAttention(nn.Module):
         )
         a_NGV1, a_NGVP = (gate(z, x_NCHW, identity=self.identity) for z in (z_NGV1, z_NGVP))
         y_NCP = torch.cat((u_NGVP * a_NGV1, v_NGVP * a_NGVP), 2).flatten(1, 2)
-        y_NCHW = torch.unflatten(
-            interleaved(y_NCP, self.shape[0] * self.shape[1]), 2, x_NCHW.shape[2:]
-        )
-        return laid_out_like(x_NCHW, y_NCHW)
+        y_NCP = interleaved(y_NCP, self.shape[0] * self.shape[1])
+        return laid_out_like(x_NCHW, y_NCP.reshape(x_NCHW.shape))
 
 
 def interleaved(x_NCP: Tensor, channels: int) -> Tensor:
@@ -376,11 +375,8 @@ def dealt(x_NCP: Tensor, channels: int) -> Tensor:
     slice, which ncnn lacks.
     """
     half, odd = divmod(channels, 2)
-    pairs = (
-        torch.unflatten(x_NCP[:, : channels - 1] if odd else x_NCP, 1, (half, 2))
-        .transpose(1, 2)
-        .flatten(1, 2)
-    )
+    even_NCP = x_NCP[:, : channels - 1] if odd else x_NCP
+    pairs = torch.unflatten(even_NCP, 1, (half, 2)).transpose(1, 2).flatten(1, 2)
     return (
         torch.cat((pairs[:, :half], x_NCP[:, channels - 1 :], pairs[:, half:]), 1) if odd else pairs
     )
