@@ -305,7 +305,8 @@ def _sessions(store: Any, candidates: list[dict[str, Any]]) -> None:
             ratio = 0.02 * row["placement"].count("=") + rng.gauss(0, 0.01)
             samples.append(SessionSample(row["key"], ratio, 4.0 + ratio, ratio, 4.0 + ratio, 100))
         conditions = {"batch_size": 1, "threads": 1, "dtype": "float32"}
-        store.add_session(Session(device, conditions, 1e9 + index, 2.5, 4.0, 0.001, tuple(samples)))
+        session = Session(device, conditions, 1e9 + index, 2.5, 4.0, 0.001, tuple(samples))
+        store.add_session(session, owner="benchmark")
 
 
 def _fill_optuna(opened: Any, space: Any, trials: list[Any]) -> None:

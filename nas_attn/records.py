@@ -323,6 +323,8 @@ class StoredScore:
     score: Score
     protocol: str = SEARCH
     backbone: int = 0  # Number of the backbone that it started from
+    owner: str | None = None  # The worker that wrote it; None: not recorded, or never written
+    recorded_at: float | None = None  # When it was written, in Unix seconds by the database's clock
 
 
 @dataclass(frozen=True, slots=True)

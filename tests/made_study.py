@@ -206,7 +206,7 @@ class MadeStudy:
             conditions = {"batch_size": 1, "threads": 1, "dtype": "float32"}
             device = Fingerprint("cpu", "Test CPU 3000", (("torch", "2.15.0"),))
             self.store.add_session(
-                Session(device, conditions, 1e9 + index, 2.5, 4.0, control, samples)
+                Session(device, conditions, 1e9 + index, 2.5, 4.0, control, samples), owner="test"
             )
 
     def sample(self, key: str, placement: str) -> SessionSample:

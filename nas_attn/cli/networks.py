@@ -491,13 +491,15 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], fo
 def _bring_back(folder: Path, study: OpenStudy | None, as_json: bool) -> None:
     from nas_attn.evaluation.measuring import to_text
     from nas_attn.latency.session import read_folder
+    from nas_attn.processes import owner_name
 
     found, own = read_folder(folder), False
     if study is not None:
         store, device = study.store, to_text(found.sessions[0].fingerprint)
         own = store.set_fingerprint_once(device) == device
+        owner = owner_name()  # this process: the device keeps no study
         for session in found.sessions:
-            store.add_session(session)
+            store.add_session(session, owner=owner)
     shown = {key: (notation, notation) for key, notation in found.placements.items()}
     _answer(found.backbone, shown, found.sessions, as_json)
     if study is not None and not own and not as_json:

@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from nas_attn.storage import StudySummary
     from nas_attn.study.opening import OpenStudy
-    from nas_attn.study.progress import Overview, WorkerView
+    from nas_attn.study.progress import FormerView, Overview, WorkerView
 
 
 REASONS = 5  # Reasons of failures that are shown
@@ -167,12 +167,23 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
         parts.append(
             table(title, columns, map(_worker_row, now.workers), right=["for", "last sign of life"])
         )
+    if now.former:
+        parts.append(Text(_former(now.former)))
     if now.launched:
         parts.append(Text(f"Launched on {'; '.join(now.launched)}\n"))
     if now.failures:
         rows = [[str(count), reason] for reason, count in now.failures[:REASONS]]
         parts.append(table("Failed", ["runs", "reason"], rows, right=["runs"]))
     return Group(*parts)
+
+
+def _former(workers: Sequence[FormerView]) -> str:
+    """`3 workers have ended: 2 in order, 1 without a word`."""
+    lost = sum(worker.ending == "lost" for worker in workers)
+    ended = f"{several(len(workers), 'worker')} {'has' if len(workers) == 1 else 'have'} ended"
+    if not lost:
+        return f"{ended}\n"
+    return f"{ended}: {len(workers) - lost} in order, {lost} without a word\n"
 
 
 def _worker_row(worker: WorkerView) -> list[str]:

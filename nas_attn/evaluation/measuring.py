@@ -8,6 +8,7 @@ import json
 import math
 import random
 import warnings
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -42,14 +43,16 @@ class Measurer:
     """Runs latency sessions for one study on this machine."""
 
     def __init__(
-        self, plan: Plan, store: StudyStore, *, seed: int, images: Tensor | None = None
+        self, plan: Plan, store: StudyStore, *, owner: str, images: Tensor | None = None
     ) -> None:
-        """Images calibrate a quantized mode. Raises MeasurementError: the device or a package is
-        missing, or the backbone does not run in this mode.
+        """`owner`: the worker, which the sessions name. Images calibrate a quantized mode. Raises
+        MeasurementError: the device or a package is missing, or the backbone does not run in this
+        mode.
         """
         self._images = images
         self._plan, self._store, self._section = plan, store, plan.recipe.latency
-        self._random = random.Random(seed)
+        self._owner = owner
+        self._random = random.Random(zlib.crc32(owner.encode()))
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
         self._nets: dict[str, Net] = {}
         self._estimated: tuple[list[Session], dict[str, Latency]] = [], {}
@@ -170,7 +173,7 @@ class Measurer:
                     raise
                 faulty.append(error)
             else:
-                self._store.add_session(session)
+                self._store.add_session(session, owner=self._owner)
                 return faulty
 
     def _model(self, resolved: ResolvedPlacement | None) -> nn.Module:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import warnings
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -172,8 +171,10 @@ class Workbench:
         here: dict[str, Any] = {"folder": host.folder, "device": str(self.device), "log": host.log}
         self._evaluator = evaluator and EvaluatorTrainer(evaluator, **here)
         measures = protocol == SEARCH and "latency" in wanted(recipe)
-        seed, images = zlib.crc32(host.owner.encode()), calibration(recipe, dataset)
-        self.measurer = Measurer(plan, store, seed=seed, images=images) if measures else None
+        self.measurer: Measurer | None = None
+        if measures:
+            images = calibration(recipe, dataset)
+            self.measurer = Measurer(plan, store, owner=host.owner, images=images)
         self._threads = Threads(host.threads, most=cores_for(host.share.machine))
         self._arithmetic: StudyArithmetic | None = None  # an evaluator has its own
         if dataset is not None and self._evaluator is None:

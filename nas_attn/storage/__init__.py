@@ -4,12 +4,21 @@ Optuna.
 
 from nas_attn.storage.connection import optuna_engine_arguments, shown_url
 from nas_attn.storage.database import Database
-from nas_attn.storage.rows import CheckpointRow, Lease, Run, RunRow, StudySummary, WorkerRow
+from nas_attn.storage.rows import (
+    CheckpointRow,
+    FormerWorker,
+    Lease,
+    Run,
+    RunRow,
+    StudySummary,
+    WorkerRow,
+)
 from nas_attn.storage.store import StudyStore
 
 __all__ = [
     "CheckpointRow",
     "Database",
+    "FormerWorker",
     "Lease",
     "Run",
     "RunRow",

@@ -244,7 +244,11 @@ class Database:
             ).mappings()
             for group in connection.execute(counting).mappings():
                 states[group["study_id"]][group["state"]] = group["count"]
-            present = select(working, func.count().label("count")).group_by(working)
+            present = (
+                select(working, func.count().label("count"))
+                .where(tables.worker.c.left_at.is_(None))
+                .group_by(working)
+            )
             workers = {
                 group["study_id"]: group["count"]
                 for group in connection.execute(present).mappings()

@@ -111,12 +111,25 @@ class WorkerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerWorker:
+    """A worker that has ended. Times are Unix seconds by the database's clock."""
+
+    owner: str
+    device: str
+    began_at: float
+    left_at: float
+    ending: str  # `left` in order, or `lost`
+    scores: int  # that it has written
+    sessions: int  # latency sessions that it has measured
+
+
+@dataclass(frozen=True, slots=True)
 class StudySummary:
     name: str
     created_at: float  # Unix seconds by the database's clock
     fingerprint: str | None  # device that its latencies are measured on
     candidates: Mapping[str, int]  # state -> number of candidates in it
-    workers: int  # workers in its list
+    workers: int  # that are here
     lost: bool  # whether Optuna's part of it is not there: deleted by Optuna, or never made
 
 

@@ -307,6 +307,7 @@ class StudyStore(Leases):
         row = {
             name: row[name] for name in row if name in tables.score.c
         }  # other fields are in the metrics
+        row |= {"owner": lease.owner, "recorded_at": self._connector.clock}
         with self._fenced(lease) as connection:
             new = insert(connection, tables.score).values(row)
             identity = list(tables.score.primary_key.columns)
@@ -350,8 +351,8 @@ class StudyStore(Leases):
                 (key, seed, {**json.loads(text)}) for key, seed, text in connection.execute(query)
             ]
 
-    def add_session(self, session: Session) -> None:
-        """Stores a latency session, once."""
+    def add_session(self, session: Session, *, owner: str) -> None:
+        """Stores a latency session of a worker, once."""
         row = {
             "study_id": self._id,
             "started_at": session.started_at,
@@ -360,7 +361,8 @@ class StudyStore(Leases):
         same = and_(*(tables.session.c[name] == value for name, value in row.items()))
         with self._connector.write() as connection:
             if connection.scalar(select(tables.session.c.id).where(same)) is None:
-                connection.execute(insert(connection, tables.session).values(row))
+                written = {"owner": owner, "recorded_at": self._connector.clock}
+                connection.execute(insert(connection, tables.session).values(row | written))
 
     def sessions(self, *, elsewhere: bool = False) -> list[Session]:
         """The latency sessions, the oldest first: of the study's pinned device, or `elsewhere` of

@@ -33,6 +33,7 @@ VERSION_TABLE = "nas_alembic_version"
 VERSIONS = (
     "0001",
     "0002",
+    "0003",
 )
 
 metadata = MetaData()
@@ -184,6 +185,15 @@ worker = Table(
         nullable=False,
         doc="When it gave its last sign of life; renewals of leases are further ones.",
     ),
+    Column(
+        "left_at", Double, nullable=True, doc="When it left, or was found dead; null: it is here."
+    ),
+    Column(
+        "ending",
+        Text,
+        nullable=True,
+        doc="How it went: `left`, in order, or `lost`, without a word; null: it is here.",
+    ),
     PrimaryKeyConstraint("study_id", "owner", name="nas_worker_pkey"),
     info={"doc": "A worker that takes part in a study."},
 )
@@ -269,6 +279,8 @@ score = Table(
         nullable=True,
         doc="How the run computed (`records.Arithmetic`), as JSON; null: not recorded.",
     ),
+    Column("owner", Text, nullable=True, doc="The worker that wrote it; null: not recorded."),
+    Column("recorded_at", Double, nullable=True, doc="When it was written; null: not recorded."),
     PrimaryKeyConstraint(
         "study_id", "key", "protocol", "seed", "backbone", "rung", name="nas_score_pkey"
     ),
@@ -354,6 +366,8 @@ session = Table(
         doc="When it began, by the clock of the machine that measured.",
     ),
     Column("document", Text, nullable=False, doc="The session (`records.Session`), as JSON."),
+    Column("owner", Text, nullable=True, doc="The worker that measured it; null: not recorded."),
+    Column("recorded_at", Double, nullable=True, doc="When it was written; null: not recorded."),
     sqlite_autoincrement=True,
     info={"doc": "A latency session."},
 )

@@ -18,7 +18,16 @@ import sqlalchemy as sa
 from nas_attn.errors import LeaseLost
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, enduring, insert
-from nas_attn.storage.rows import Lease, LeaseRow, Run, RunRow, WorkerRow, read_all, to_runs
+from nas_attn.storage.rows import (
+    FormerWorker,
+    Lease,
+    LeaseRow,
+    Run,
+    RunRow,
+    WorkerRow,
+    read_all,
+    to_runs,
+)
 
 TICK_S = 0.001  # least change of a lease by a renewal, if the clock has not advanced
 
@@ -292,6 +301,8 @@ class RunQueue:
 
 
 _worker, _lease = tables.worker, tables.lease
+LEFT = "left"  # a worker has ended in order
+LOST = "lost"  # a worker has ended without a word
 
 
 @enduring
@@ -316,26 +327,53 @@ class WorkerBook:
                 **row, began_at=clock, since=clock, seen_at=clock
             )
             since = sa.case((_worker.c.doing == doing, _worker.c.since), else_=clock)
-            changed: dict[str, Any] = {**row, "since": since, "seen_at": clock}
+            back = {"left_at": None, "ending": None}
+            changed: dict[str, Any] = {**row, **back, "since": since, "seen_at": clock}
             connection.execute(
                 new.on_conflict_do_update(index_elements=["study_id", "owner"], set_=changed)
             )
 
-    def gone(self, owner: str) -> None:
-        """Removes a worker that has ended or died."""
+    def gone(self, owner: str, *, ending: str = LEFT) -> None:
+        """Records that a worker has ended: it LEFT in order, or is LOST. Its row stays. Does nothing
+        if that is recorded already.
+        """
+        assert ending in (LEFT, LOST)
         with self._connector.write() as connection:
             mine = sa.and_(_worker.c.study_id == self._id, _worker.c.owner == owner)
-            connection.execute(sa.delete(_worker).where(mine))
+            here = sa.and_(mine, _worker.c.left_at.is_(None))
+            ended = {"left_at": self._connector.clock, "ending": ending, "waiting": ""}
+            connection.execute(sa.update(_worker).where(here).values(ended))
+
+    def former(self) -> list[FormerWorker]:
+        """The workers that have ended, the oldest first, with what they have written. The scores
+        that a later worker has written anew are the later one's.
+        """
+        score, session = tables.score, tables.session
+        written = [
+            sa.select(sa.func.count())
+            .where(table.c.study_id == self._id, table.c.owner == _worker.c.owner)
+            .scalar_subquery()
+            .label(name)
+            for name, table in (("scores", score), ("sessions", session))
+        ]
+        query = (
+            sa.select(_worker, *written)
+            .where(_worker.c.study_id == self._id, _worker.c.left_at.is_not(None))
+            .order_by(_worker.c.began_at, _worker.c.owner)
+        )
+        with self._connector.read() as connection:
+            return read_all(FormerWorker, connection.execute(query).mappings())
 
     def rows(self) -> list[WorkerRow]:
-        """All workers that have not been removed, the oldest first, killed ones included."""
+        """The workers that are here, the oldest first, killed ones included."""
         renewed = (
             sa.select(sa.func.max(_lease.c.expires_at - _lease.c.ttl_s))
             .where(_lease.c.study_id == self._id, _lease.c.owner == _worker.c.owner)
             .scalar_subquery()
         )
         columns = (*_worker.c, renewed.label("renewed_at"), self._connector.clock.label("now"))
-        query = sa.select(*columns).where(_worker.c.study_id == self._id)
+        here = sa.and_(_worker.c.study_id == self._id, _worker.c.left_at.is_(None))
+        query = sa.select(*columns).where(here)
         with self._connector.read() as connection:
             rows = []
             for row in connection.execute(

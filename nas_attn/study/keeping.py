@@ -24,13 +24,11 @@ from nas_attn.evaluation.artifacts import (
 from nas_attn.paths import PART
 from nas_attn.processes import is_dead
 from nas_attn.storage import CheckpointRow, Database, Lease, StudyStore
-from nas_attn.storage.work import WAITING
+from nas_attn.storage.work import LOST, WAITING
 from nas_attn.study.opening import SCHEME, OpenStudy, artifacts_folder
 from nas_attn.study.reading import snapshot
 
-FORGOTTEN_S = (
-    86_400.0  # seconds of silence after which a worker of another machine is no longer listed
-)
+FORGOTTEN_S = 86_400.0  # seconds of silence after which a worker of another machine is lost
 _KEY = re.compile("[0-9a-f]{12,}")  # of a network
 YOUNG_S = 3600.0  # an artifact younger than this may be one whose row is being written
 
@@ -142,7 +140,7 @@ def sweep(store: StudyStore, artifacts: ArtifactStore, lock: Lease) -> None:
     """
     for worker in store.workers.rows():
         if worker.silent_s > FORGOTTEN_S or is_dead(worker.owner, local=store.is_local):
-            store.workers.gone(worker.owner)
+            store.workers.gone(worker.owner, ending=LOST)
     overdue = [row for row in store.leases(released=False) if row.state == "expired"]
     left = [name for name in store.all_checkpoints() if not name.startswith(weights_run(""))]
     if not left and not overdue:

@@ -20,7 +20,7 @@ from nas_attn.processes import is_dead, machine_and_pid
 from nas_attn.purposes import BACKBONE, CONFIRM, LENGTH, RETRAIN, ROUND, SEARCH, VALIDATE
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import BARE, CandidateRow, Session
-from nas_attn.storage import StudyStore, WorkerRow
+from nas_attn.storage import FormerWorker, StudyStore, WorkerRow
 from nas_attn.study.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
 
@@ -376,12 +376,27 @@ class WorkerView:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerView:
+    """A worker that has ended, and what it has written. Times in Unix seconds."""
+
+    machine: str
+    pid: str
+    device: str
+    began_at: float
+    left_at: float
+    ending: str  # `left` in order, or `lost`
+    scores: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     progress: Progress
     per_hour: (
         float | None
     )  # candidates at the pace of the last ones; None: too few, or nobody works
     workers: tuple[WorkerView, ...]
+    former: tuple[FormerView, ...]  # the workers that have ended, the oldest first
     launched: tuple[
         str, ...
     ]  # what engines say of what was launched on them: `slurm: 3 running, 13 pending`
@@ -399,12 +414,33 @@ def overview(opened: OpenStudy) -> Overview:
         if len(times) > FEWEST:
             per_hour = (len(times) - 1) / max(1e-3, opened.database.now() - times[0]) * 3600
     launched = _launched(opened) if workers or found.trials > found.finished else []
-    return Overview(found, per_hour, workers, tuple(launched), tuple(_failures(opened)))
+    return Overview(
+        progress=found,
+        per_hour=per_hour,
+        workers=workers,
+        former=tuple(_former_view(row) for row in opened.store.workers.former()),
+        launched=tuple(launched),
+        failures=tuple(_failures(opened)),
+    )
 
 
 def workers_of(opened: OpenStudy) -> tuple[WorkerView, ...]:
     """The study's workers and their tasks."""
     return tuple(_view(row, local=opened.store.is_local) for row in opened.store.workers.rows())
+
+
+def _former_view(row: FormerWorker) -> FormerView:
+    machine, pid = machine_and_pid(row.owner)
+    return FormerView(
+        machine=machine,
+        pid=pid,
+        device=row.device,
+        began_at=row.began_at,
+        left_at=row.left_at,
+        ending=row.ending,
+        scores=row.scores,
+        sessions=row.sessions,
+    )
 
 
 def _view(row: WorkerRow, *, local: bool) -> WorkerView:

@@ -46,13 +46,13 @@ def store(tmp_path: Path, made: Recipe) -> StudyStore:
 def test_a_study_pins_its_machine(tmp_path: Path) -> None:
     made = recipe()
     plan, kept = searching.plan_recipe(made), store(tmp_path, made)
-    assert Measurer(plan, kept, seed=0).fits
+    assert Measurer(plan, kept, owner="test").fits
     assert kept.fingerprint == to_text(fingerprint(made.latency))
     other = Database(f"sqlite:///{tmp_path / 'other.db'}").create_study(
         "here", recipe=made.to_json(), versions={}
     )
     other.set_fingerprint_once(to_text(ELSEWHERE))
-    assert not Measurer(plan, other, seed=0).fits
+    assert not Measurer(plan, other, owner="test").fits
 
 
 def test_a_worker_elsewhere_trains_and_leaves_the_measuring_to_one_that_fits(
@@ -76,7 +76,7 @@ def test_a_worker_elsewhere_trains_and_leaves_the_measuring_to_one_that_fits(
         assert opened.store.sessions() == []
         sample = SessionSample(row.key, 0.2, 2.4, 0.2, 2.4, 50)
         opened.store.add_session(
-            Session(ELSEWHERE, {}, 0.0, 1.0, 2.0, 0.0, (sample,))
+            Session(ELSEWHERE, {}, 0.0, 1.0, 2.0, 0.0, (sample,)), owner="other"
         )  # the machine that fits
         worker.join(timeout=60)
         assert not worker.is_alive()
@@ -98,7 +98,7 @@ def two_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_more_sessions_than_allowed_and_the_bare_backbone_needs_none(tmp_path: Path) -> None:
     made = recipe(tolerance=0.0001)
     plan = searching.plan_recipe(made)
-    measurer = Measurer(plan, store(tmp_path, made), seed=0)
+    measurer = Measurer(plan, store(tmp_path, made), owner="test")
     placements = [plan.resolved(parse(text)) for text in ("none", "stage1=eca", "*=simam")]
     measurer.narrow(placements, 0.0001, 2, lambda: False)
     known = measurer.latencies({p.key: p.placement for p in placements})
@@ -139,7 +139,7 @@ def test_a_network_that_cannot_be_timed_costs_neither_its_companions_nor_the_stu
     plan = searching.plan_recipe(made)
     kept = store(tmp_path, made)
     good, bad = (plan.resolved(parse(text)) for text in ("stage1=eca", not_timed))
-    measurer = Measurer(plan, kept, seed=0)
+    measurer = Measurer(plan, kept, owner="test")
     assert measurer.measure(good, [bad]).sessions >= 1
     assert {sample.key for session in kept.sessions() for sample in session.samples} == {good.key}
     with pytest.raises(Unmeasurable, match="not in inference mode") as error:

@@ -182,7 +182,7 @@ def test_sessions_that_had_not_the_device_alone_are_told_of(tmp_path: Path) -> N
     assert "the device alone" not in words_of(render(snapshot(study.store)))
     session = study.store.sessions()[0]
     for who in ("pid 7 (nas-attn search first), which is stopped", "pid 8"):
-        study.store.add_session(replace(session, notes={records.BESIDE: who}))
+        study.store.add_session(replace(session, notes={records.BESIDE: who}), owner="test")
     now = snapshot(study.store)
     assert "pid 7 (nas-attn search first), which is stopped; pid 8." in words_of(render(now))
     assert now.as_dict()["latency"]["beside"] == [

@@ -16,6 +16,7 @@ from nas_attn.errors import LeaseLost, StudyError
 from nas_attn.notation import parse
 from nas_attn.records import Fingerprint, Score, Session, SessionSample
 from nas_attn.storage import Database, Lease, Run, RunRow, StudyStore
+from nas_attn.storage.work import LOST
 
 
 def test_a_candidate_is_claimed_by_one_trial(store: StudyStore, lease: Lease) -> None:
@@ -119,10 +120,49 @@ def session_at(started_at: float) -> Session:
 
 
 def test_sessions_come_in_the_order_they_began(store: StudyStore, database: Database) -> None:
-    store.add_session(session_at(20.0))
-    store.add_session(session_at(10.0))
+    store.add_session(session_at(20.0), owner="me")
+    store.add_session(session_at(10.0), owner="me")
     assert store.sessions() == [session_at(10.0), session_at(20.0)]
     assert database.create_study("other", recipe="{}", versions={}).sessions() == []
+
+
+def test_each_score_and_session_names_its_worker_and_the_databases_time(
+    store: StudyStore, database: Database, lease: Lease
+) -> None:
+    before = database.now()
+    store.workers.here("me", device="cpu", doing="trial 1")
+    store.add_score(Run("key", "none", 0), Score(0, 0, 1, {"accuracy": 0.5}), lease=lease)
+    store.add_session(session_at(20.0), owner="me")
+    (written,) = store.scores()
+    assert written.owner == "me"
+    assert written.recorded_at is not None
+    assert before <= written.recorded_at <= database.now()
+    store.workers.gone("me")
+    (former,) = store.workers.former()
+    assert (former.scores, former.sessions) == (1, 1)
+
+
+def test_a_worker_stays_in_its_table_after_it_has_left(
+    store: StudyStore, database: Database
+) -> None:
+    book = store.workers
+    for owner in ("first", "second"):
+        book.here(owner, device="cpu", doing="trial 1", waiting="waiting for x")
+    assert database.studies()[0].workers == 2
+    book.gone("first")
+    book.gone("second", ending=LOST)
+    left_at = book.former()[0].left_at
+    book.gone("first", ending=LOST)
+    assert book.rows() == []
+    assert database.studies()[0].workers == 0
+    assert [(row.owner, row.ending) for row in book.former()] == [
+        ("first", "left"),
+        ("second", "lost"),
+    ]
+    assert book.former()[0].left_at == left_at >= book.former()[0].began_at
+    book.here("second", device="cpu", doing="trial 2")
+    assert [row.owner for row in book.rows()] == ["second"], "it was only silent for long"
+    assert [row.owner for row in book.former()] == ["first"]
 
 
 def test_checkpoints_come_newest_first_and_can_be_dropped(store: StudyStore, lease: Lease) -> None:
