@@ -7,7 +7,6 @@ fusion does not fold a BatchNorm with attention: correct, but one operation more
 such a norm is folded, too, and the attention stays at its place, on the rest of the norm.
 """
 
-import copy
 import inspect
 import warnings
 from collections import defaultdict
@@ -22,6 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nas_attn.attachment.hosting import CHILD, bare_class, lost_modules, make_host
 from nas_attn.attachment.recording import CONVOLUTIONS, NORMS, Flow, image_for, record, tensors_in
+from nas_attn.attachment.twins import copied, twin_of
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError, first_line
 from nas_attn.records import Participation
@@ -48,16 +48,16 @@ def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.M
     if there are none, or if they fail or change the output: then methods of these names do
     something else.
     """
-    plain = copy.deepcopy(model).eval()
+    plain = copied(model).eval()
     if not _converts_itself(plain):
         return plain
     for dtype in EXACT:
         with suppress(Exception):  # a user's own code
-            exact = copy.deepcopy(plain).to(dtype)
+            exact = copied(plain).to(dtype)
             x = image_for(exact, input_shape)
             with torch.no_grad():
-                before, after = _tensors(exact(x)), _tensors(_converted(copy.deepcopy(exact))(x))
-            return _converted(copy.deepcopy(plain)) if before and _same(before, after) else plain
+                before, after = _tensors(exact(x)), _tensors(_converted(copied(exact))(x))
+            return _converted(copied(plain)) if before and _same(before, after) else plain
     return plain
 
 
@@ -72,8 +72,8 @@ def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> froze
         module.__dict__[_PATH] = path
     for dtype in EXACT:
         with suppress(Exception):  # a user's own code; `record` says what is wrong with the model
-            exact = copy.deepcopy(model).to(dtype)
-            converted = _converted(copy.deepcopy(exact))
+            exact = copied(model).to(dtype)
+            converted = _converted(copied(exact))
             before, after = _results(exact, input_shape), _results(converted, input_shape)
             if not before[""] or not _same(before[""], after[""]):
                 break
@@ -165,7 +165,7 @@ def fold_batchnorm(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Mo
         BackboneError: the model cannot process an image of this shape.
     """
     flow = Flow(record(model, input_shape, bare=False))
-    folded = copy.deepcopy(model).eval()
+    folded = copied(model).eval()
     modules = dict(folded.named_modules())
     for first, second in _pairs(flow):
         convolution, norm = modules[first], modules[second]
@@ -234,8 +234,8 @@ def check(
             " both"
         )
     try:
-        with torch.inference_mode(False):
-            twin = undecided(copy.deepcopy(model).eval())
+        with torch.inference_mode(False), twin_of(model) as twin:
+            undecided(twin.eval())
             x = image_for(twin, input_shape)
             before = _outputs(twin, x)
             there = [
@@ -259,9 +259,10 @@ def check(
 
 def tells_images_apart(model: nn.Module, input_shape: tuple[int, int, int]) -> bool:
     """Whether two different images give different outputs, in evaluation mode."""
-    twin = undecided(copy.deepcopy(unwrapped(model)).eval())
-    x = image_for(twin, input_shape)
-    return _differ(_outputs(twin, x), _outputs(twin, 1 - x))
+    with twin_of(unwrapped(model)) as twin:
+        undecided(twin.eval())
+        x = image_for(twin, input_shape)
+        return _differ(_outputs(twin, x), _outputs(twin, 1 - x))
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -11,12 +11,11 @@ of the same tensor. A 4-D tensor is a feature map (N, C, H, W) where a convoluti
 transformers also have 4-D tensors, but (N, H, W, C): those are none.
 """
 
-import copy
 import functools
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +27,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from nas_attn.attachment.hosting import detach, floating, refuse_wrapped
+from nas_attn.attachment.twins import has_hooks, twin_of, without_hooks
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError, first_line, shorten
 
@@ -104,26 +104,26 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
             f"{name} has lazy layers without sizes yet: run one batch through it first"
         )
     with suppress(Exception):  # of a model that needs numbers; the real run shows its own errors
-        return _on_shapes(model, input_shape, bare)
+        return _on_shapes(model, input_shape, bare, hooks=True)
     try:
-        twin = copy.deepcopy(model)
-    except Exception as error:
+        return _on_numbers(model, input_shape, bare, hooks=True)
+    except _NoCopyError as error:
         raise BackboneError(
-            f"{name} cannot be copied, and finding its sites needs a copy: {_first_line(error)}"
+            f"{name} cannot be copied, and finding its sites needs a copy: {error}"
         ) from error
-    try:
-        x = image_for(twin, input_shape)
-        with (
-            warnings.catch_warnings(),
-            torch.random.fork_rng([x.device] if x.device.type == "cuda" else []),
-        ):
-            warnings.simplefilter("ignore")
-            return _run(_prepared(twin, bare), x)
     except Exception as error:
+        if has_hooks(model):  # a user's may take only images of their own
+            for run in (_on_shapes, _on_numbers):
+                with suppress(Exception):
+                    return run(model, input_shape, bare, hooks=False)
         shape, way = "x".join(map(str, input_shape)), _way_out(model, error, input_shape)
         raise BackboneError(
             f"{name} cannot process a {shape} image ({_first_line(error)}): {way}"
         ) from error
+
+
+class _NoCopyError(Exception):
+    """A model that cannot be copied; its text says why."""
 
 
 def _first_line(error: BaseException) -> str:
@@ -144,16 +144,40 @@ def _way_out(model: nn.Module, error: Exception, input_shape: tuple[int, int, in
     )
 
 
-def _on_shapes(model: nn.Module, input_shape: tuple[int, int, int], bare: bool) -> Recording:
+def _on_shapes(
+    model: nn.Module, input_shape: tuple[int, int, int], bare: bool, *, hooks: bool
+) -> Recording:
     """Records without numbers. Fused attention is recorded as its parts, with the matrix between
     them.
     """
     shapes: dict[int, Any] = {id(t): t.to("meta") for t in model.buffers()}
     shapes |= {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in model.parameters()}
-    twin = copy.deepcopy(model, shapes)
-    with warnings.catch_warnings(), torch.device("meta"):
+    with (
+        twin_of(model, shapes) as twin,
+        warnings.catch_warnings(),
+        torch.device("meta"),
+    ):
         warnings.simplefilter("ignore")
-        return _run(_prepared(twin, bare), torch.empty(1, *input_shape, dtype=floating(twin).dtype))
+        x = torch.empty(1, *input_shape, dtype=floating(twin).dtype)
+        return _run(_prepared(twin, bare, hooks), x)
+
+
+def _on_numbers(
+    model: nn.Module, input_shape: tuple[int, int, int], bare: bool, *, hooks: bool
+) -> Recording:
+    """Records on a real image."""
+    with ExitStack() as stack:
+        try:
+            twin = stack.enter_context(twin_of(model))
+        except Exception as error:
+            raise _NoCopyError(_first_line(error)) from error
+        x = image_for(twin, input_shape)
+        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(
+            torch.random.fork_rng([x.device] if x.device.type == "cuda" else []),
+        )
+        warnings.simplefilter("ignore")
+        return _run(_prepared(twin, bare, hooks), x)
 
 
 def image_for(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
@@ -161,25 +185,14 @@ def image_for(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
     return torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)).to(floating(model))
 
 
-def _prepared(twin: nn.Module, bare: bool) -> nn.Module:
-    """The copy in evaluation mode, without a user's hooks, which would see useless tensors; a
-    detector without NMS.
-
-    Hooks that run before a module and come from torch stay: they make its weights (weight norm,
-    spectral norm).
+def _prepared(twin: nn.Module, bare: bool, hooks: bool) -> nn.Module:
+    """The copy in evaluation mode, a detector without NMS; with the network's own hooks, by which
+    its parts may give each other maps, or without.
     """
     undecided(twin)
     if bare:
         detach(twin)
-    for module in twin.modules():
-        module._forward_hooks.clear()
-        module._forward_hooks_with_kwargs.clear()
-        module._forward_hooks_always_called.clear()
-        for key, hook in list(module._forward_pre_hooks.items()):
-            if not type(hook).__module__.startswith("torch."):
-                del module._forward_pre_hooks[key]
-                module._forward_pre_hooks_with_kwargs.pop(key, None)
-    return twin.eval()
+    return (twin if hooks else without_hooks(twin)).eval()
 
 
 def _run(model: nn.Module, x: Tensor) -> Recording:

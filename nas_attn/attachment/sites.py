@@ -2,7 +2,6 @@
 attention.
 """
 
-import copy
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from nas_attn.attachment.recording import (
     gates_its_input,
     record,
 )
+from nas_attn.attachment.twins import twin_of
 from nas_attn.errors import BackboneError, did_you_mean
 from nas_attn.records import Point, Role, Site, Survey
 
@@ -71,7 +71,8 @@ def survey(
     """
     recording = record(model, input_shape, bare=True)
     flow = Flow(recording)
-    merged = merged_modules(detach(copy.deepcopy(model)).eval(), input_shape)
+    with twin_of(model) as twin:
+        merged = merged_modules(detach(twin).eval(), input_shape)
     unusable = merged | {
         path for path, module in model.named_modules() if iterates_children(module)
     }

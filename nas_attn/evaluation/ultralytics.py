@@ -7,7 +7,6 @@ The average is scored, by mAP on the validation images.
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import os
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nas_attn.attachment.twins import copied
 from nas_attn.backbones.ultralytics import parts_of
 from nas_attn.data import boxes
 from nas_attn.errors import TrainingError
@@ -223,7 +223,7 @@ def _tested(
     recipe: Recipe, model: nn.Module, run: EvaluatorRun, names: Mapping[int, str]
 ) -> dict[str, float]:
     """mAP on the test images of the YAML; of a copy, which ultralytics fuses."""
-    network: Any = copy.deepcopy(model).eval()
+    network: Any = copied(model).eval()
     network.names, parts = dict(names), _parts(model)
     validator = parts["validator"](
         args={**_common(recipe, run, parts["task"]), "mode": "val", "split": "test"}

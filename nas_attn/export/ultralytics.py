@@ -7,7 +7,6 @@ installed nas_attn for the attention; otherwise it ends with an error that says 
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nas_attn._version import __version__
+from nas_attn.attachment.twins import copied
 from nas_attn.backbones.ultralytics import parts_of, quiet
 from nas_attn.data import Dataset, boxes
 from nas_attn.errors import OperationError
@@ -105,7 +105,7 @@ def write_pt(model: nn.Module, path: Path, classes: Sequence[str], side: int) ->
     """Writes a file in float32 that `ultralytics.YOLO(path)` loads if nas_attn is installed."""
     import ultralytics
 
-    network: Any = copy.deepcopy(model).float().eval()
+    network: Any = copied(model).float().eval()
     network.names, network.nc = dict(enumerate(classes)), len(classes)
     network.criterion = None
     origin = {

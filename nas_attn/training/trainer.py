@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas_attn.attachment.twins import copied
 from nas_attn.data import Dataset, Split
 from nas_attn.errors import (
     CheckpointError,
@@ -389,7 +390,7 @@ class Trainer:
 
         @cache
         def made() -> tuple[nn.Module, Tensor]:
-            network = copy.deepcopy(model)
+            network = copied(model)
             set_training_mode(network)
             x = torch.rand(self.section.batch_size, *self.dataset.input_shape)
             return network, x.contiguous(memory_format=self._memory_format)
