@@ -1,0 +1,107 @@
+"""The cells of the trial: which networks, trained on what, for how long, with which seeds.
+
+Loads no torch: readers of the results need nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nas_attn.attention.catalogue import ROWS
+
+HERE = Path(__file__).parent
+BARE = "none"
+WIDTHS = (10, 12, 16)
+"""Channels of the larger networks' first stage; the bare network has 8."""
+SEEDS = range(8)
+LAST = "stage3"
+STAGES = ("stage1", "stage2", LAST)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Data and training; the recipe is `problems/NAME.toml`."""
+
+    name: str
+    epochs: int
+    """Of the full training: as long as the bare network needs (README.md)."""
+    pretrained: bool = False
+    """Fine-tuned from a backbone that `pretraining.toml` trains, one for each seed."""
+
+    @property
+    def schedules(self) -> dict[str, int]:
+        """Name of a schedule -> its epochs. Each is a training of its own, with its own decay."""
+        return {"full": self.epochs, "quarter": self.epochs // 4}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its score on the published test images."""
+
+    problem: str
+    network: str
+    """Notation: `none`, `stage3=se`, `stage1=se stage2=se stage3=se`, `backbone=resnet8(width=10)`."""
+    schedule: str
+    seed: int
+    """Of the images drawn for training, the first weights, the order and the augmentation."""
+
+
+def everywhere(module: str) -> str:
+    """The module at every stage, with its default knobs."""
+    return " ".join(f"{stage}={module}" for stage in STAGES)
+
+
+def networks() -> list[str]:
+    """Bare network, larger networks, then each module of the catalogue in both places."""
+    found = [BARE]
+    for width in WIDTHS:
+        found.append(f"backbone=resnet8(width={width})")
+    for module in ROWS:
+        found.append(everywhere(module))
+        found.append(f"{LAST}={module}")
+    return found
+
+
+def rows_file(problem: str) -> Path:
+    """Where a problem's finished cells lie, a line of JSON each."""
+    return HERE / "rows" / f"{problem}.jsonl"
+
+
+def read_rows(problem: str) -> list[dict[str, Any]]:
+    """A problem's finished cells. A last line that a killed call left unfinished is cut off."""
+    path = rows_file(problem)
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def append_row(cell: Cell, result: dict[str, Any]) -> None:
+    """Adds a finished cell, brought to the disk at once."""
+    path = rows_file(cell.problem)
+    path.parent.mkdir(exist_ok=True)
+    with path.open("ab", buffering=0) as file:
+        file.write(json.dumps({**asdict(cell), **result}).encode() + b"\n")
+        os.fsync(file.fileno())
+
+
+def cells(problems: list[Problem], dear: frozenset[str]) -> Iterator[Cell]:
+    """All cells, seed by seed, so that what is finished is balanced at any time.
+
+    `dear`: networks that are left out, by notation.
+    """
+    for seed in SEEDS:
+        for problem in problems:
+            for network in networks():
+                if network in dear:
+                    continue
+                for schedule in problem.schedules:
+                    yield Cell(problem.name, network, schedule, seed)

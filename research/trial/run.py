@@ -1,0 +1,187 @@
+"""Trains the cells of the trial, and appends each to `rows/PROBLEM.jsonl`.
+
+    python -m research.trial.run --root DATA [--hours 2]
+
+DATA holds CIFAR-10's and Fashion-MNIST's published files. A call goes on where the last one ended;
+a killed call costs the cell under way. It runs on one core at low priority, and waits while
+nas_attn measures latencies on this machine, and while the file `rows/PAUSE` exists. README.md has
+the plan with all choices that were made before the first run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nas_attn import data
+from nas_attn.evaluation.plan import Plan, make_plan
+from nas_attn.evaluation.starts import Factors, candidate_factors
+from nas_attn.latency import DeviceLock
+from nas_attn.notation import parse
+from nas_attn.recipe import Recipe
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.records import Choice, Placement
+from nas_attn.training import Trainer
+from research.trial.cells import HERE, Cell, append_row, cells, read_rows
+from research.trial.plan import DEAR, PRETRAINING, PROBLEMS
+
+REASON = "the trial of all modules, on images that no training has seen"
+HEAD = "linear."
+"""Prefix of the classifier's parameters, which are drawn anew for other classes."""
+PAUSE = HERE / "rows" / "PAUSE"
+PAUSE_S = 5.0
+
+
+class Bench:
+    """One problem's data, plan and trainer for one seed."""
+
+    def __init__(self, recipe: Recipe, hook: Callable[[], object]) -> None:
+        self.recipe = recipe
+        self.dataset = data.load(recipe.data, device="cpu")
+        classes = len(self.dataset.classes)
+        self.plan: Plan = make_plan(recipe, self.dataset.input_shape, classes)
+        self.trainer = Trainer(recipe.training, self.dataset, device="cpu", batch_hook=hook)
+        self.test = self.dataset.read_test(REASON)
+
+    def network(self, placement: Placement, seed: int) -> nn.Module:
+        """A candidate with the seed's random weights."""
+        return self.plan.network(self.plan.resolved(placement), seed)
+
+    def train(self, model: nn.Module, factors: Factors, epochs: int, seed: int) -> None:
+        """Trains a network; at the end it has the averaged weights."""
+        self.trainer.fit(
+            model,
+            seed=seed,
+            rungs=[epochs],
+            learning_rate=factors.rate,
+            attention_parameters=factors.attention,
+            backbone_factor=factors.backbone,
+        )
+
+    @torch.no_grad()
+    def judge(self, model: nn.Module) -> dict[str, Any]:
+        """Accuracy, Brier score and log-loss (nats) on the test images, and which are right."""
+        model.eval()
+        logits: list[Tensor] = []
+        labels: list[Tensor] = []
+        for x, y in self.test.batches(500):
+            logits.append(self.trainer.output(model, x).double())  # type: ignore[attr-defined]
+            labels.append(y)
+        answer = torch.cat(logits)
+        label = torch.cat(labels)
+        right = (answer.argmax(1) == label).numpy()
+        shares = answer.softmax(1)
+        truth = nn.functional.one_hot(label, shares.shape[1])
+        return {
+            "accuracy": round(float(right.mean()), 5),
+            "brier": round(float(((shares - truth) ** 2).sum(1).mean()), 5),
+            "loss": round(float(nn.functional.cross_entropy(answer, label)), 5),
+            "right": base64.b64encode(np.packbits(right).tobytes()).decode(),
+        }
+
+
+class Trial:
+    """Trains cells; keeps the data of the problem and seed that were last asked for."""
+
+    def __init__(self, root: Path, hook: Callable[[], object]) -> None:
+        self._root = root
+        self._hook = hook
+        self._benches: dict[tuple[str, int], Bench] = {}
+        self._bodies: dict[tuple[int, Choice | None], Mapping[str, Tensor]] = {}
+
+    def result(self, cell: Cell) -> dict[str, Any]:
+        """What a cell's row has beside its names."""
+        problem = PROBLEMS[cell.problem]
+        epochs = problem.schedules[cell.schedule]
+        bench = self._bench(cell.problem, cell.seed)
+        model = self._network(bench, cell)
+        began = time.process_time()
+        bench.train(model, candidate_factors(bench.recipe, model), epochs, cell.seed)
+        cpu_s = time.process_time() - began
+        return {"epochs": epochs, **bench.judge(model), "cpu_s": round(cpu_s, 1)}
+
+    def _bench(self, name: str, seed: int) -> Bench:
+        if (name, seed) not in self._benches:
+            kept = {key: bench for key, bench in self._benches.items() if key[1] == seed}
+            self._benches = kept
+            self._benches[name, seed] = Bench(recipe_of(name, seed, self._root), self._hook)
+        return self._benches[name, seed]
+
+    def _network(self, bench: Bench, cell: Cell) -> nn.Module:
+        resolved = bench.plan.resolved(parse(cell.network))
+        model = bench.plan.bare(cell.seed, resolved.other)
+        if PROBLEMS[cell.problem].pretrained:
+            model.load_state_dict(self._body(cell.seed, resolved.other), strict=False)
+        if resolved.other is not None:
+            return model
+        return bench.plan.attach(model, resolved, cell.seed)
+
+    def _body(self, seed: int, other: Choice | None) -> Mapping[str, Tensor]:
+        """Weights of a bare network that was trained on other classes, without its classifier."""
+        if (seed, other) not in self._bodies:
+            bench = Bench(recipe_of(PRETRAINING.name, seed, self._root), self._hook)
+            model = bench.plan.bare(seed, other)
+            rate = bench.recipe.training.learning_rate
+            bench.train(model, Factors(rate), PRETRAINING.epochs, seed)
+            self._bodies = {key: body for key, body in self._bodies.items() if key[0] == seed}
+            self._bodies[seed, other] = {
+                name: tensor
+                for name, tensor in model.state_dict().items()
+                if not name.startswith(HEAD)
+            }
+        return self._bodies[seed, other]
+
+
+def recipe_of(name: str, seed: int, root: Path) -> Recipe:
+    """A problem's recipe, with the images that the seed draws."""
+    overrides = {"data.root": str(root), "data.seed": seed}
+    return load_recipe(str(HERE / "problems" / f"{name}.toml"), overrides=overrides)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--root", type=Path, required=True, help="where the published files lie")
+    parser.add_argument("--hours", type=float, default=24.0, help="begin no cell after this time")
+    asked = parser.parse_args()
+    os.nice(19)
+    torch.set_num_threads(1)
+    end = time.monotonic() + 3600 * asked.hours
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, text=True)
+    done = finished()
+    lock = DeviceLock.for_section(recipe_of(PRETRAINING.name, 0, asked.root).latency)
+    with lock.shared() as hold:
+        trial = Trial(asked.root, hold.yield_)
+        for cell in cells(list(PROBLEMS.values()), DEAR):
+            if cell in done:
+                continue
+            while PAUSE.exists():
+                time.sleep(PAUSE_S)
+                hold.yield_()
+            if time.monotonic() > end:
+                return
+            append_row(cell, {**trial.result(cell), "commit": commit.strip()})
+
+
+def finished() -> set[Cell]:
+    """The cells that have a row."""
+    return {
+        Cell(row["problem"], row["network"], row["schedule"], row["seed"])
+        for problem in PROBLEMS
+        for row in read_rows(problem)
+    }
+
+
+if __name__ == "__main__":
+    main()
