@@ -5,6 +5,7 @@ noisy runs, sessions.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,7 @@ class MadeStudy:
         diverged: str = "",
         evaluator: bool = False,
         recommended: str = "",
+        arithmetic: Callable[[str, int], str | None] = lambda key, block: None,
     ) -> Family:
         """A validation of key -> placement, the first against the last and `none`, of whose blocks
         `done` are finished.
@@ -149,6 +151,7 @@ class MadeStudy:
             diverged: key of a network whose run of the first block failed.
             evaluator: no results per image, and no chance to count a failed run as.
             recommended: key of what the search recommended; nothing of the kind where it is empty.
+            arithmetic: (key, block) -> what the run was computed in.
         """
         keys, known = list(networks), families(self.store)
         number = 1 + len(known)
@@ -190,7 +193,13 @@ class MadeStudy:
                     right = self.hard + 0.06 * self.rng.standard_normal(IMAGES) < level
                     bits = None if evaluator else np.packbits(right).tobytes()
                     score = Score(
-                        seed, 0, 9, {"accuracy": float(right.mean())}, correct=bits, examples=IMAGES
+                        seed,
+                        0,
+                        9,
+                        {"accuracy": float(right.mean())},
+                        correct=bits,
+                        examples=IMAGES,
+                        arithmetic=arithmetic(key, block),
                     )
                     self.store.log_test_reading(f"validate {run.files}")
                     self.store.add_score(

@@ -269,7 +269,7 @@ def _gains(
             if has in known and lacks in known:
                 mine, other = (_runs(now, metric, known[choices]) for choices in (has, lacks))
                 differences = [
-                    sign * (mine[seed] - other[seed]) for seed in mine.keys() & other.keys()
+                    sign * (mine[block] - other[block]) for block in mine.keys() & other.keys()
                 ]
             mean, gain = fmean(differences) if differences else None, gains.get(keys[has])
             if gain is not None:
@@ -277,10 +277,15 @@ def _gains(
     return found
 
 
-def _runs(now: Snapshot, metric: str, view: CandidateView) -> Mapping[int, float]:
+def _runs(
+    now: Snapshot, metric: str, view: CandidateView
+) -> Mapping[tuple[int, str | None], float]:
+    """Seed and arithmetic -> value of the run."""
     last = len(now.recipe.training.rungs) - 1
     return {
-        p.seed: p.metrics[metric] for p in view.scores if p.rung == last and metric in p.metrics
+        (p.seed, p.arithmetic): p.metrics[metric]
+        for p in view.scores
+        if p.rung == last and metric in p.metrics
     }
 
 

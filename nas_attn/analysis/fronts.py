@@ -131,9 +131,12 @@ def _normalised(values: Floats) -> Floats:
     return scaled
 
 
-def net(values: Mapping[str, Mapping[int, float]]) -> dict[str, dict[int, float]]:
-    """Candidate -> seed -> value less its seed's level, by value = level + candidate + rest, of
-    equal variances. For pruners.
+Level = tuple[int, str]  # seed and arithmetic, which runs share
+
+
+def net(values: Mapping[str, Mapping[Level, float]]) -> dict[str, dict[Level, float]]:
+    """Candidate -> level -> value less that level, by value = level + candidate + rest, of equal
+    variances. For pruners.
     """
     seeds = {
         seed: i

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from nas_attn import tasks
+from nas_attn.analysis.arithmetic import ArithmeticUse, usual_arithmetic
 from nas_attn.analysis.features import BuiltFor, features, is_control, is_other, snippets
 from nas_attn.analysis.fronts import front_of, objective_value, primary_metric, sign_of
 from nas_attn.analysis.latency import Elsewhere, LatencyRecord, by_device, latencies, latency_record
@@ -88,6 +89,7 @@ class StudyFacts:
     ]  # of the target's runs on the test split, with results per image
     test_readings: Sequence[SplitReading]
     retrained: Sequence[Retrained]
+    arithmetic: Sequence[ArithmeticUse]  # empty if an evaluator trains
 
 
 def models_of(
@@ -107,6 +109,7 @@ def models_of(
     """
     found = dict[tuple[str, int], Evidence]()
     known = [(stored, stored.score.rung, stored.backbone) for stored in scores]
+    usual = usual_arithmetic(stored.score.arithmetic for stored, _, _ in known)
     target = [stored for stored in target_scores if stored.key in placements]
     if len({stored.key for stored in target}) > 1:
         level = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET
@@ -120,7 +123,7 @@ def models_of(
         [task.metric, *task.shares, *task.losses, *map(objective_name, trained)]
     ):
         less = sign_of(recipe, metric) < 0
-        runs = [_run(metric, *one) for one in known if metric in one[0].score.metrics]
+        runs = [_run(metric, usual, *one) for one in known if metric in one[0].score.metrics]
         for rung in sorted({run.rung for run in runs}):
             start = recipe.target.start if rung == TARGET else recipe.training.start
             evidence = fit(
@@ -138,11 +141,18 @@ def models_of(
     return found
 
 
-def _run(metric: str, stored: StoredScore, rung: int, backbone: int) -> Run:
+def _run(metric: str, usual: str, stored: StoredScore, rung: int, backbone: int) -> Run:
+    """`usual`: the arithmetic that a run counts as where it does not say its own."""
     score = stored.score
-    correct = score.correct if metric == "accuracy" else None
     return Run(
-        stored.key, score.seed, rung, score.metrics[metric], backbone, correct, score.examples
+        stored.key,
+        score.seed,
+        rung,
+        score.metrics[metric],
+        backbone,
+        correct=score.correct if metric == "accuracy" else None,
+        examples=score.examples,
+        arithmetic=score.arithmetic or usual,
     )
 
 
@@ -185,6 +195,7 @@ class ScorePoint:
     epochs: int
     metrics: Mapping[str, float]
     wall_s: float
+    arithmetic: str | None = None  # as in `records.Score`
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +295,7 @@ class Snapshot:
     elsewhere: tuple[
         Elsewhere, ...
     ]  # what other devices have measured; no objective, front or recommendation uses it
+    arithmetic: tuple[ArithmeticUse, ...]  # what its runs were computed in
     evidence: Mapping[str, Evidence] = field(
         repr=False, compare=False
     )  # metric -> model at the last rung
@@ -497,6 +509,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         ),
         retrained=tuple(facts.retrained),
         elsewhere=tuple(by_device(facts.sessions_elsewhere)),
+        arithmetic=tuple(facts.arithmetic),
         evidence=models,
     )
 
@@ -608,7 +621,7 @@ def _views(
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
     order = {BACKBONE: 0, SEARCH: 1, CONFIRM: 2, ROUND: 3}
     points = [
-        ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s)
+        ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s, of.arithmetic)
         for s in stored
         for of in (s.score,)
     ]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas_attn.analysis.arithmetic import mixed_blocks
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import ByClass, Labels, by_class
 from nas_attn.recipe import Recipe
@@ -30,6 +31,7 @@ PRIOR_FREEDOMS = (
     4.0  # weight of the pooled variance in each comparison's own, as so many observations
 )
 DRAWS = 40_000
+FEWEST_JUDGED = 2  # blocks that can be judged
 ERROR, POWER = 0.05, 0.8  # of a family, two-sided; of one comparison
 
 
@@ -265,6 +267,8 @@ class ValidationResult:
     by_class: ByClass | None = (
         None  # accuracy on the test split class by class; None where there is none
     )
+    # blocks without a say: their networks were computed in different arithmetic
+    mixed: int = 0
 
     @property
     def complete(self) -> bool:
@@ -312,11 +316,11 @@ def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int]
             for key, control in result.family.comparisons
         ]
         differences = np.array([np.subtract(one, other) for one, other in pairs])
-        squares += (result.blocks - 1) * float(differences.var(axis=1, ddof=1).mean())
-        freedoms += (
-            result.blocks - 1
-        )  # comparisons share their blocks and networks: together they count as one
-        blocks += result.blocks
+        judged = result.blocks - result.mixed
+        squares += (judged - 1) * float(differences.var(axis=1, ddof=1).mean())
+        # comparisons share their blocks and networks: together they count as one
+        freedoms += judged - 1
+        blocks += judged
     if squares <= 0:
         return None
     from scipy.special import chdtri  # here: it takes half a second to load
@@ -340,16 +344,25 @@ def finished_blocks(family: Family, ended: Collection[tuple[str, int]]) -> int:
 def _judged(
     recipe: Recipe, family: Family, scores: Iterable[StoredScore], labels: Labels | None
 ) -> ValidationResult:
-    """The verdicts over all blocks. A run without a score counts as chance, else as the family's
-    worst.
+    """The verdicts over all blocks of one arithmetic each. A run without a score counts as chance,
+    else as the family's worst.
     """
-    blocks, sign = family.blocks, sign_of(recipe, family.metric)
+    sign = sign_of(recipe, family.metric)
     keys = [network.key for network in family.networks]
     runs: dict[str, dict[int, Score]] = {key: {} for key in keys}
     for stored in scores:
         block = stored.score.seed - family.first_seed
-        if stored.key in runs and 0 <= block < blocks:
+        if stored.key in runs and 0 <= block < family.blocks:
             runs[stored.key][block] = stored.score
+    mixed = mixed_blocks(runs)
+    judged = [block for block in range(family.blocks) if block not in mixed]
+    if len(judged) < FEWEST_JUDGED:
+        return ValidationResult(family, family.blocks, (), {}, {}, mixed=len(mixed))
+    runs = {
+        key: {at: found[block] for at, block in enumerate(judged) if block in found}
+        for key, found in runs.items()
+    }
+    blocks = len(judged)
     raw = {
         key: [
             found[b].metrics.get(family.metric, math.nan) if b in found else math.nan
@@ -377,7 +390,9 @@ def _judged(
         widest=1.0 if family.metric in SHARES else math.inf,
     )
     classes = by_class(labels, {key: list(found.values()) for key, found in runs.items()})
-    return ValidationResult(family, blocks, verdicts, values, diverged, classes)
+    return ValidationResult(
+        family, family.blocks, verdicts, values, diverged, classes, mixed=len(mixed)
+    )
 
 
 def _images(

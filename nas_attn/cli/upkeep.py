@@ -153,6 +153,8 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
     from rich.console import Group
     from rich.text import Text
 
+    from nas_attn.report.words import arithmetic_lines
+
     running = now.progress.running
     more = "running" if now.workers or not running else "begun (the next worker continues)"
     words = [f"Study {opened.store.name}: {now.progress.line(working=False)}", f"{running} {more}"]
@@ -171,6 +173,7 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
         parts.append(Text(_former(now.former)))
     if now.launched:
         parts.append(Text(f"Launched on {'; '.join(now.launched)}\n"))
+    parts += [Text(line) for line in arithmetic_lines(now.arithmetic)]
     if now.failures:
         rows = [[str(count), reason] for reason, count in now.failures[:REASONS]]
         parts.append(table("Failed", ["runs", "reason"], rows, right=["runs"]))

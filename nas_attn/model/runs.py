@@ -94,6 +94,13 @@ class Run:
         None  # of an accuracy: right or wrong per validation image, as bits (numpy.packbits order)
     )
     examples: int = 0  # validation images behind the value; 0 where unknown
+    # what it was computed in: another one changes a result as much as another seed does
+    arithmetic: str = ""
+
+    @property
+    def block(self) -> tuple[int, int, str]:
+        """What it has in common with the other runs of its block."""
+        return self.seed, self.backbone, self.arithmetic
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +198,7 @@ class Data:
     place: Ints  # which evaluated placement
     rung: Ints  # 0 to rungs - 1, in this order; the last one is what answers are about
     backbone: Ints
-    block: Ints  # seed and backbone
+    block: Ints  # seed, backbone and arithmetic
     run: Ints  # equal for one training at several rungs
     value: Floats
     weight: Floats  # variance of the run's noise over that of a full run
@@ -259,7 +266,7 @@ def assemble(
 
     def block_of(run: Run) -> tuple[Hashable, ...]:
         """Runs of a block share the luck of their seed; those of different backbones do not."""
-        return (run.seed, run.backbone, run.key if unlike else "")
+        return (*run.block, run.key if unlike else "")
 
     unique = _newest({(r.rung, r.key, r.seed, r.backbone): r for r in runs if r.rung <= rung})
     evaluated = _best_informed(list(unique.values()))
@@ -416,9 +423,9 @@ def noise_floor(runs: Sequence[Run]) -> float | None:
     """
     known = max((run.examples for run in runs), default=0)
     least = math.sqrt(0.5) / known if known else None
-    blocks = defaultdict[tuple[int, int], list[Results]](list)
+    blocks = defaultdict[tuple[int, int, str], list[Results]](list)
     for run in _with_images(runs):
-        blocks[run.seed, run.backbone].append(_results(run))
+        blocks[run.block].append(_results(run))
     largest = max(blocks.values(), key=len, default=[])[:MOST_COMPARED]
     if len(largest) < 2:
         return least
@@ -435,9 +442,9 @@ class NewImages:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = _with_images(runs)
-        self._runs = defaultdict[str, dict[tuple[int, int], Run]](dict)
+        self._runs = defaultdict[str, dict[tuple[int, int, str], Run]](dict)
         for run in self.runs:
-            self._runs[run.key][run.seed, run.backbone] = run
+            self._runs[run.key][run.block] = run
 
     def gain(self, a: str, b: str) -> float:
         """Covariance of two placements' differences with two seeds, else the mean over such pairs,

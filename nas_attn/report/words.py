@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from nas_attn.analysis import units
+from nas_attn.analysis.arithmetic import ArithmeticUse
 from nas_attn.analysis.effects import Part
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.units import bare_plus_minus, duration, signed, title, unit, value
@@ -14,7 +15,7 @@ from nas_attn.analysis.validation import Family, Network, ValidationResult, Verd
 from nas_attn.errors import several
 from nas_attn.model import Estimate
 from nas_attn.recipe import objective_name
-from nas_attn.records import ASIDE, BARE
+from nas_attn.records import ASIDE, BARE, Arithmetic
 
 
 def spread(metric: str, estimate: Estimate) -> str:
@@ -116,6 +117,43 @@ def machine(snapshot: Snapshot) -> str:
     return f"{text} {beside(record.beside)}".rstrip()
 
 
+def arithmetic(one: Arithmetic | None) -> str:
+    """`bfloat16, channels last, eager steps, fused optimizer, filled batches`."""
+    if one is None:
+        return "not recorded"
+    steps = {"eager": "eager", "compile": "compiled", "cuda-graph": "recorded"}[one.execution]
+    batches = {
+        "filled": "filled batches",
+        "uneven": "batches of uneven sizes",
+        "own": "the DataLoader's batches",
+    }[one.batches]
+    rounded = {"none": "", "convolutions": "TF32 in convolutions", "matmul": "TF32 in products"}
+    parts = [
+        one.precision,
+        one.memory_format.replace("_", " "),
+        f"{steps} steps",
+        f"{'fused' if one.fused else 'ordinary'} optimizer",
+        rounded.get(one.tf32, "TF32"),
+        batches,
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def arithmetic_lines(uses: Sequence[ArithmeticUse]) -> list[str]:
+    """What the runs of a study were computed in, a line for each arithmetic."""
+    found = []
+    for use in uses:
+        runs = several(use.runs, "run")
+        said = arithmetic(use.arithmetic)
+        if use.arithmetic is None:
+            found.append(f"Arithmetic not recorded ({runs}): the study began before it was")
+        elif use.devices:
+            found.append(f"Arithmetic on {' and '.join(use.devices)}: {said} ({runs})")
+        else:
+            found.append(f"Another arithmetic: {said} ({runs}, compared only with each other)")
+    return found
+
+
 def label(view: CandidateView) -> str:
     """A candidate's short name."""
     return "bare backbone" if view.baseline == "none" else view.label
@@ -147,6 +185,13 @@ def validation_headline(result: ValidationResult) -> str:
 def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[str]:
     """One sentence per comparison, then conclusions and remarks; latencies are the study's."""
     family = result.family
+    if result.mixed and not result.verdicts:
+        yield (
+            f"No result: in {result.mixed} of {several(family.blocks, 'block')}, networks were"
+            " computed in different arithmetic, by different machines. Validate again on machines"
+            " that compute alike."
+        )
+        return
     if not result.verdicts:
         yield (
             f"No result yet: it comes after {family.blocks} blocks. Run the same command again to"
@@ -156,6 +201,11 @@ def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[st
     for verdict in result.verdicts:
         yield _sentence(family, verdict, now)
     yield from _conclusion(result, now)
+    if result.mixed:
+        yield (
+            f"{several(result.mixed, 'block')} of {result.blocks} count for nothing: their networks"
+            " were computed in different arithmetic, by different machines."
+        )
     for key, runs in result.diverged.items():
         counts = (
             "the score of guessing"
@@ -163,7 +213,7 @@ def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[st
             else "the worst score of the comparison"
         )
         yield (
-            f"{network_name(family, key)}: {runs} of {result.blocks} runs diverged and get"
+            f"{network_name(family, key)}: {runs} of {result.blocks - result.mixed} runs diverged and get"
             f" {counts}."
         )
     if now.recipe.target_training.start == "pretrained":

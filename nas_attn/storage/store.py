@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, true, update
 
 from nas_attn.errors import StorageError
-from nas_attn.purposes import BACKBONE, PURPOSES, SEARCH
+from nas_attn.purposes import BACKBONE, PURPOSES, SEARCH, test_protocol
 from nas_attn.records import (
     CandidateRow,
     Costs,
@@ -335,20 +335,34 @@ class StudyStore(Leases):
         with self._connector.read() as connection:
             return to_scores(connection.execute(query.order_by(*order)).mappings())
 
-    def metrics(self, rung: int) -> list[tuple[str, int, dict[str, float]]]:
-        """(key, seed, metrics) of the runs at a rung that were trained as the search does, by key
-        and seed.
+    def runs_by_arithmetic(self) -> dict[str | None, int]:
+        """What runs were computed in (None: not recorded) -> their number."""
+        score = tables.score
+        query = (
+            select(score.c.arithmetic, func.count().label("runs"))
+            .where(score.c.study_id == self._id, score.c.rung == 0)
+            .where(score.c.protocol.not_like(test_protocol("%")))
+            .group_by(score.c.arithmetic)
+            .order_by(score.c.arithmetic)
+        )
+        with self._connector.read() as connection:
+            return {row.arithmetic: row.runs for row in connection.execute(query)}
+
+    def metrics(self, rung: int) -> list[tuple[str, int, str | None, dict[str, float]]]:
+        """(key, seed, arithmetic, metrics) of the runs at a rung that were trained as the search
+        does, by key and seed.
         """
         score = tables.score
         query = (
-            select(score.c.key, score.c.seed, score.c.metrics)
+            select(score.c.key, score.c.seed, score.c.arithmetic, score.c.metrics)
             .where(score.c.study_id == self._id, score.c.protocol == SEARCH)
             .where(score.c.rung == rung, score.c.purpose != BACKBONE)
             .order_by(score.c.key, score.c.seed, score.c.backbone)
         )
         with self._connector.read() as connection:
             return [
-                (key, seed, {**json.loads(text)}) for key, seed, text in connection.execute(query)
+                (key, seed, arithmetic, {**json.loads(text)})
+                for key, seed, arithmetic, text in connection.execute(query)
             ]
 
     def add_session(self, session: Session, *, owner: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from nas_attn.analysis.arithmetic import ArithmeticUse
 from nas_attn.analysis.choosing import CONFIRMED, RIVALS
 from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.latency import ENOUGH_SESSIONS, sessions_needed
@@ -23,6 +24,7 @@ from nas_attn.records import BARE, CandidateRow, Session
 from nas_attn.storage import FormerWorker, StudyStore, WorkerRow
 from nas_attn.study.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
+from nas_attn.study.reading import arithmetic_uses
 
 PACE_OF = 30  # the pace is that of so many candidates, the last ones
 FURTHER = (CONFIRM, ROUND)  # purposes of the runs between the candidates and the answer
@@ -403,6 +405,7 @@ class Overview:
     failures: tuple[
         tuple[str, int], ...
     ]  # (reason, how many candidates and other runs), the most frequent first
+    arithmetic: tuple[ArithmeticUse, ...]  # what the runs were computed in
 
 
 def overview(opened: OpenStudy) -> Overview:
@@ -421,6 +424,7 @@ def overview(opened: OpenStudy) -> Overview:
         former=tuple(_former_view(row) for row in opened.store.workers.former()),
         launched=tuple(launched),
         failures=tuple(_failures(opened)),
+        arithmetic=arithmetic_uses(opened.store, opened.recipe),
     )
 
 

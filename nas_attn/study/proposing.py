@@ -23,9 +23,10 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
+from nas_attn.analysis.arithmetic import usual_arithmetic
 from nas_attn.analysis.choosing import RIVALS, next_round, price, to_confirm
 from nas_attn.analysis.features import is_control, is_other
-from nas_attn.analysis.fronts import minimised, net, objective_value, survives
+from nas_attn.analysis.fronts import Level, minimised, net, objective_value, survives
 from nas_attn.analysis.latency import LEAST_MEASURED
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.backbones.larger import larger
@@ -122,8 +123,8 @@ def which_larger(found: Sequence[Latency | None], attention: float, limit: float
 
 
 class RungScores:
-    """Candidates' scores at a rung, less what runs of one seed and backbone share. `bench`: of the
-    search, for latencies.
+    """Candidates' scores at a rung, less what runs of one seed, backbone and arithmetic share.
+    `bench`: of the search, for latencies.
     """
 
     def __init__(self, store: StudyStore, recipe: Recipe, bench: Workbench) -> None:
@@ -186,10 +187,12 @@ class RungScores:
         """Key -> (metrics at a rung, number of runs): the mean over the candidate's runs, less
         their seeds' levels.
         """
-        by_metric: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-        for key, seed, values in self._store.metrics(rung):
+        rows = self._store.metrics(rung)
+        usual = usual_arithmetic(arithmetic for _, _, arithmetic, _ in rows)
+        by_metric: dict[str, dict[str, dict[Level, float]]] = defaultdict(lambda: defaultdict(dict))
+        for key, seed, arithmetic, values in rows:
             for name, value in values.items():
-                by_metric[name][key][seed] = value
+                by_metric[name][key][seed, arithmetic or usual] = value
         found: dict[str, tuple[dict[str, float], int]] = {}
         for name, by_key in by_metric.items():
             for key, runs in net(by_key).items():

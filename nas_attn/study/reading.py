@@ -13,6 +13,8 @@ from dataclasses import asdict
 
 import numpy as np
 
+from nas_attn import tasks
+from nas_attn.analysis.arithmetic import ArithmeticUse, uses_of
 from nas_attn.analysis.features import BuiltFor
 from nas_attn.analysis.fronts import primary_metric
 from nas_attn.analysis.per_image import Labels, Mistakes
@@ -39,10 +41,11 @@ def snapshot(store: StudyStore) -> Snapshot:
 def read(store: StudyStore) -> StudyFacts:
     """The study as its database holds it; StorageError if a document in it is damaged."""
     try:
+        recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
         return StudyFacts(
             name=store.name,
             created_at=store.created_at,
-            recipe=frozen_recipe(store.recipe, where=f"study '{store.name}'"),
+            recipe=recipe,
             versions=store.versions,
             planned=store.settings.trials,
             candidates=store.candidates(),
@@ -61,6 +64,7 @@ def read(store: StudyStore) -> StudyFacts:
             test_scores=store.scores(protocol=TEST_PROTOCOL, with_correct=True),
             test_readings=store.test_readings(),
             retrained=_retrained(store),
+            arithmetic=arithmetic_uses(store, recipe),
         )
     except NasAttnError:
         raise
@@ -101,6 +105,14 @@ def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:
         return None
 
 
+def arithmetic_uses(store: StudyStore, recipe: Recipe) -> tuple[ArithmeticUse, ...]:
+    """What the study's runs were computed in; empty if an evaluator trains. Loads no torch."""
+    if recipe.training.evaluator is not None or not tasks.of(recipe).own_trainer:
+        return ()
+    recorded = store.settings.batches is not None
+    return uses_of(store.arithmetics.all(), store.runs_by_arithmetic(), recorded=recorded)
+
+
 def families(store: StudyStore) -> list[Family]:
     """The validations that were begun, the oldest first."""
     return [_family(text) for text in store.validations.all().values()]
@@ -138,7 +150,7 @@ def constants_now(store: StudyStore, recipe: Recipe) -> list[Constant]:
     """The metrics that are the same for all candidates so far."""
     scored = {row.key for row in store.candidates() if row.state == "scored"}
     runs: dict[str, list[Mapping[str, float]]] = defaultdict(list)
-    for key, _, metrics in store.metrics(len(recipe.training.rungs) - 1):
+    for key, _, _, metrics in store.metrics(len(recipe.training.rungs) - 1):
         if key in scored:
             runs[key].append(metrics)
     seen = {name for scores in runs.values() for score in scores for name in score}

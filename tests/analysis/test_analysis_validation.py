@@ -16,10 +16,14 @@ from made_study import MadeStudy, everywhere
 from scipy.stats import studentized_range
 
 from nas_attn.analysis import validation
+from nas_attn.records import FILLED, Arithmetic
 from nas_attn.report.words import validation_headline, validation_sentences
 from nas_attn.study.reading import snapshot
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
+
+
+PLAIN = Arithmetic("float32", "channels_last", "eager", "none", True, FILLED)
 
 
 @pytest.fixture
@@ -56,6 +60,22 @@ def test_no_verdict_is_given_before_all_blocks_have_ended(made: MadeStudy) -> No
     made.validation(AGAINST_NONE, blocks=12, gain={"key-001": 0.05})
     last = results(made)[-1]
     assert (last.blocks, last.complete, last.verdicts[0].word) == (12, True, "better")
+
+
+@pytest.mark.parametrize(("mixed", "judged"), [(0, 8), (3, 5), (6, 2), (7, 0)])
+def test_blocks_whose_networks_were_computed_in_different_arithmetic_do_not_count(
+    made: MadeStudy, mixed: int, judged: int
+) -> None:
+    def arithmetic(key: str, block: int) -> str:
+        low = key == "key-001" and block < mixed
+        return replace(PLAIN, precision="bfloat16" if low else "float32").text
+
+    made.validation(AGAINST_NONE, gain={"key-001": 0.05}, arithmetic=arithmetic)
+    (result,) = results(made)
+    assert (result.mixed, result.blocks, result.complete) == (mixed, 8, True)
+    assert [verdict.blocks for verdict in result.verdicts] == ([judged] if judged else [])
+    assert {len(values) for values in result.values.values()} == ({judged} if judged else set())
+    assert ("different arithmetic" in said(made)) == bool(mixed)
 
 
 def test_a_run_that_diverged_counts_as_chance_and_that_is_said(made: MadeStudy) -> None:

@@ -54,6 +54,28 @@ def test_a_seed_that_moves_all_placements_alike_changes_no_comparison(rungs: int
         assert b.probability == pytest.approx(a.probability, abs=0.15)
 
 
+def test_what_another_arithmetic_moves_changes_no_comparison() -> None:
+    """Each placement has runs in both, by chance; bfloat16 costs 2 points here."""
+    rng = np.random.default_rng(5)
+    texts = made.placements(10, rng)
+    effects = made.additive(texts, rng, 0.01)
+    runs = made.runs(effects, rng, noise=0.003, seeds=4)
+    low = [
+        dataclasses.replace(run, value=run.value - 0.02, arithmetic="bfloat16")
+        if number % 3 == 0
+        else dataclasses.replace(run, arithmetic="float32")
+        for number, run in enumerate(runs)
+    ]
+    unmarked = [dataclasses.replace(run, arithmetic="") for run in low]
+
+    def error(some: list[Run]) -> float:
+        gains = fit(some, texts, metric="score").gains("k000")
+        return max(abs(gain.mean - effects[key] + effects["k000"]) for key, gain in gains.items())
+
+    assert error(low) < 1.5 * error(runs)
+    assert error(unmarked) > 2 * error(runs), "as one block, the precision is taken for a gain"
+
+
 def test_a_metric_in_another_unit_and_direction_says_the_same() -> None:
     texts, _, runs = some_study()
     other = [dataclasses.replace(run, value=4.0 - 100 * run.value) for run in runs]
