@@ -94,8 +94,8 @@ def _rows(now: Snapshot) -> Iterator[list[str]]:
             against = "none" if names.get(verdict.control) == "none" else roles[verdict.control]
             between = f"{100 * verdict.low:+.2f} to {100 * verdict.high:+.2f}"
             shown = f"{100 * verdict.difference:+.2f} ({between})"
-            yield [now.study, f"{roles[verdict.network]}: {names.get(verdict.network, '?')}", odds, against, shown,
-                   verdict.word, str(result.blocks)]  # fmt: skip
+            name = f"{roles[verdict.network]}: {names.get(verdict.network, '?')}"
+            yield [now.study, name, odds, against, shown, verdict.word, str(result.blocks)]
 
 
 def main() -> None:

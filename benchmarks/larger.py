@@ -74,9 +74,16 @@ def answer(study: Beside, runs: list[Run]) -> Answer:
         np.array([[-evidence.estimates[key].mean, latencies[key].ratio] for key in able])
     )
     contenders = [
-        Contender(key, parse(study.placements[key]), key if key == "none" else None, evidence.estimates[key], latencies[key], bool(best))
+        Contender(
+            key,
+            parse(study.placements[key]),
+            key if key == "none" else None,
+            evidence.estimates[key],
+            latencies[key],
+            bool(best),
+        )
         for key, best in zip(able, front, strict=True)
-    ]  # fmt: skip
+    ]
     found = recommend(contenders, evidence, max_latency_ratio=LIMIT)
     assert found is not None
     names = {key: parse(key) for key in ("none", LARGER)}
@@ -250,10 +257,20 @@ def main() -> None:
         print(published(asked.imagenet), next_sizes(), sep="\n")
         return
     model.LARGER = asked.expected
-    print("| problem | trainings | the larger network runs | runs of it | true gain of what is taken, of what is there | it is taken "
-          "| not better | its gain's interval holds | \"it is better than attention\", 70 % or more: true "
-          "| nothing taken, where half a point is to be had |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    columns = (
+        "problem",
+        "trainings",
+        "the larger network runs",
+        "runs of it",
+        "true gain of what is taken, of what is there",
+        "it is taken",
+        "not better",
+        "its gain's interval holds",
+        '"it is better than attention", 70 % or more: true',
+        "nothing taken, where half a point is to be had",
+    )
+    print(f"| {' | '.join(columns)} |")
+    print("|---" * len(columns) + "|")
     with Pool(asked.workers) as pool:
         for problem, trainings, method in itertools.product(
             asked.problems, asked.trainings, ("once", "rounds")

@@ -59,11 +59,12 @@ from nas_attn.training import Trainer
 
 TABLES = Path(__file__).parent / "tables"
 TARGET = "target"
+HALF = {"backbone_epochs": 3, "finetune_learning_rate": 0.2}
 PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {
-    "fashion-mnist": {"backbone": {}, "half": {"backbone_epochs": 3, "finetune_learning_rate": 0.2}, "brief": {"start": "scratch"}},
-    "cifar10": {"backbone": {}, "half": {"backbone_epochs": 3, "finetune_learning_rate": 0.2}, "brief": {"start": "scratch"}},
+    "fashion-mnist": {"backbone": {}, "half": HALF, "brief": {"start": "scratch"}},
+    "cifar10": {"backbone": {}, "half": HALF, "brief": {"start": "scratch"}},
     "transfer": {"brief": {}},
-}  # fmt: skip
+}
 """Problem -> protocol -> what it changes in the recipe's `[training]`; scored at the last rung
 only.
 """

@@ -55,8 +55,9 @@ def ours(study: Within, trainings: int, *, bet: bool = False) -> str:
     study.placements = {key: every[key] for key in first}
     runs = [run for seed in (1, 2) for run in study.runs("none", seed)] + search(study)
     if trainings > FEW:
-        runs += [r for seed, key in itertools.product(range(50, 50 + CONFIRM_SEEDS), confirmed(study, look(study, runs)))
-                 for r in study.runs(key, seed)]  # fmt: skip
+        keys = confirmed(study, look(study, runs))
+        for seed, key in itertools.product(range(50, 50 + CONFIRM_SEEDS), keys):
+            runs += study.runs(key, seed)
     number = 100
     while True:
         evidence = look(study, runs)

@@ -45,19 +45,22 @@ from nas_attn.backbones.cifar import Shortcut
 HEADING = """\
 # Modules and runtimes
 
-Made by `python benchmarks/runtimes.py`; do not edit. `nas-attn modules --runtimes` prints the table.
+Made by `python benchmarks/runtimes.py`; do not edit. `nas-attn modules --runtimes` prints the
+table.
 
-The network is ResNet-8 (with 1×1 convolutions as shortcuts) on one 32×32 image, with the module at every residual site.
+The network is ResNet-8 (with 1×1 convolutions as shortcuts) on one 32×32 image, with the module at
+every residual site.
 
-- A number: the network exports, runs, and its output is that of torch, to 1e-3 of the largest value. It takes so many times
-  the CPU time of the bare network in the same runtime, on one thread.
-- `differs`: it runs and gives another output. `no export`: the converter fails, or the runtime does not load what it writes.
-  `does not run`, `crashes`: what fails later.
+- A number: the network exports, runs, and its output is that of torch, to 1e-3 of the largest
+  value. It takes so many times the CPU time of the bare network in the same runtime, on one thread.
+- `differs`: it runs and gives another output. `no export`: the converter fails, or the runtime does
+  not load what it writes. `does not run`, `crashes`: what fails later.
 
 """
 FOOTER = """
-Not tested: TensorRT, RKNN (Rockchip) and Core ML need hardware or a system that was not there. A test holds the ONNX file of
-every module, with each choice that it offers, against the list of operators of RKNN.
+Not tested: TensorRT, RKNN (Rockchip) and Core ML need hardware or a system that was not there. A
+test holds the ONNX file of every module, with each choice that it offers, against the list of
+operators of RKNN.
 """
 
 Run = Callable[[], np.ndarray[Any, Any]]

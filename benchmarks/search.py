@@ -414,8 +414,13 @@ def main() -> None:
     parser.add_argument(
         "--tables", type=Path, default=Path(__file__).parent / "tables", help="folder of own tables"
     )
-    parser.add_argument("--prior", nargs="+", default=["none"], choices=("none", "published", "related", "opposite", "wrong"),
-                        help="what our sampler is told before it begins")  # fmt: skip
+    parser.add_argument(
+        "--prior",
+        nargs="+",
+        default=["none"],
+        choices=("none", "published", "related", "opposite", "wrong"),
+        help="what our sampler is told before it begins",
+    )
     parser.add_argument("--first", type=int, default=0, help="seed of the first search")
     parser.add_argument("--full", action="store_true", help="all problems, 50 runs or more of each")
     parser.add_argument("--runs", type=int, help="searches a problem and method (quick 4, full 52)")

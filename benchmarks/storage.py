@@ -67,12 +67,19 @@ import os, time, zlib
 
 def evaluate(model, run):
     time.sleep(float(os.environ["SLEEP_S"]) * run.new_epochs / 2)
-    return {"score": zlib.crc32(f"{run.placement}{run.seed}".encode()) % 1000 / 1000, "effort": float(run.placement.count("="))}
+    score = zlib.crc32(f"{run.placement}{run.seed}".encode()) % 1000 / 1000
+    return {"score": score, "effort": float(run.placement.count("="))}
 """
 WORKERS_RECIPE = """
 name = "many"
 objectives = ["score", "-effort"]
-space = { name = "many", choices = { se = { reduction = [2, 4] }, eca = { kernel_size = [3, 5, 7] }, simam = {}, cbam = {} } }
+[space]
+name = "many"
+[space.choices]
+se = { reduction = [2, 4] }
+eca = { kernel_size = [3, 5, 7] }
+simam = {}
+cbam = {}
 [backbone]
 name = "resnet20"
 [data]

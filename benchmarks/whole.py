@@ -338,8 +338,9 @@ def ours(
     changes = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     recipe = str(Path(__file__).parent / "tables" / f"{problem}.toml")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "nas_attn.cli.main", "search", recipe, *changes, "--storage", url, "--quiet",
-               "--workers", "1", "--threads", "1", "--minutes", str(minutes)]  # fmt: skip
+    command = [sys.executable, "-m", "nas_attn.cli.main", "search", recipe, *changes]
+    command += ["--storage", url, "--quiet", "--workers", "1", "--threads", "1"]
+    command += ["--minutes", str(minutes)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode not in (0, 4, 130):
         raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")

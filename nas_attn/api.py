@@ -409,7 +409,9 @@ def search(
 def _named(thing: str | Callable[..., Any] | None) -> str | None:
     if thing is None or isinstance(thing, str):
         return thing
-    return f"{PYTHON}{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', type(thing).__name__)}"
+    module = getattr(thing, "__module__", "?")
+    name = getattr(thing, "__qualname__", type(thing).__name__)
+    return f"{PYTHON}{module}.{name}"
 
 
 def _recipe(recipe: str | Recipe | None, changes: dict[str, Any]) -> Recipe:

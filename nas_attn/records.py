@@ -51,7 +51,8 @@ class Choice:
     def __str__(self) -> str:
         if not self.knobs:
             return self.type
-        return f"{self.type}({', '.join(f'{name}={format_knob(value)}' for name, value in self.knobs)})"
+        knobs = ", ".join(f"{name}={format_knob(value)}" for name, value in self.knobs)
+        return f"{self.type}({knobs})"
 
 
 NONE = Choice("none")

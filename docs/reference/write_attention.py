@@ -20,19 +20,21 @@ HEAD = """\
 
 `make docs` writes this page from the catalogue.
 
-Every module takes `(N, C, H, W)`, maps of any size, and returns the same shape. By name in a placement or a search space,
-`se(reduction=8)`, or from Python, `nas_attn.attention.create("se", 256, reduction=8)`. `s` is the sigmoid, `mean` and `max`
-are over H and W unless another dimension is named, MACs are those of convolutions, linear layers and matrix products at batch
-size 1.
+Every module takes `(N, C, H, W)`, maps of any size, and returns the same shape. By name in a
+placement or a search space, `se(reduction=8)`, or from Python,
+`nas_attn.attention.create("se", 256, reduction=8)`. `s` is the sigmoid, `mean` and `max` are over
+H and W unless another dimension is named, MACs are those of convolutions, linear layers and matrix
+products at batch size 1.
 
-A value that is impossible on the channels at hand is an error where a person wrote it, and replaced by the nearest possible
-one in a search space. A group count that does not divide the channels becomes the largest divisor below; where a person
-wrote it, a warning says so. Defaults always fit.
+A value that is impossible on the channels at hand is an error where a person wrote it, and replaced
+by the nearest possible one in a search space. A group count that does not divide the channels
+becomes the largest divisor below; where a person wrote it, a warning says so. Defaults always fit.
 
 Which runtimes take a module, and what it costs there: [runtimes](runtimes.md).
 
-`init = "paper"` is the published form. `init = "identity"` starts exactly as the identity: each gate is `2s(z)` with a last
-layer of zeros, or what is added starts at zero, or one learned scalar a, at first 0, blends: `x + a·(A(x) - x)`.
+`init = "paper"` is the published form. `init = "identity"` starts exactly as the identity: each
+gate is `2s(z)` with a last layer of zeros, or what is added starts at zero, or one learned scalar
+a, at first 0, blends: `x + a·(A(x) - x)`.
 """
 
 

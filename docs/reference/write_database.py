@@ -14,8 +14,9 @@ HEAD = f"""\
 
 `make docs` writes this page from `nas_attn/storage/tables.py`.
 
-The tables of nas_attn, beside Optuna's in one database, as of schema {VERSIONS[-1]}. Use commands or Python to change anything in them;
-another program may read them. Times are Unix seconds by the database's clock. An older database is upgraded when it is opened.
+The tables of nas_attn, beside Optuna's in one database, as of schema {VERSIONS[-1]}. Use commands
+or Python to change anything in them; another program may read them. Times are Unix seconds by the
+database's clock. An older database is upgraded when it is opened.
 """
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of a study: decided once for each kind of device, by the worker that comes first."""
+"""The arithmetic of a study: decided once for each kind of device, by the first worker."""
 
 from __future__ import annotations
 

@@ -134,9 +134,14 @@ def _take_advisory_lock(connection: sa.Connection, connector: Connector, wait: W
 def _advisory_holder(connection: sa.Connection) -> str:
     """The server's process that holds the lock, and its client."""
     query = """
-        SELECT a.pid, coalesce(a.client_addr::text, 'this machine'), a.application_name, a.xact_start::timestamp(0)
+        SELECT
+            a.pid,
+            coalesce(a.client_addr::text, 'this machine'),
+            a.application_name,
+            a.xact_start::timestamp(0)
         FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-        WHERE l.locktype = 'advisory' AND l.granted AND (l.classid::bigint << 32 | l.objid::bigint) = :key
+        WHERE l.locktype = 'advisory' AND l.granted
+            AND (l.classid::bigint << 32 | l.objid::bigint) = :key
     """
     found = connection.execute(sa.text(query), {"key": _ADVISORY_LOCK}).one_or_none()
     if found is None:

@@ -334,8 +334,8 @@ class WorkerBook:
             )
 
     def gone(self, owner: str, *, ending: str = LEFT) -> None:
-        """Records that a worker has ended: it LEFT in order, or is LOST. Its row stays. Does nothing
-        if that is recorded already.
+        """Records that a worker has ended: it LEFT in order, or is LOST. Its row stays. Does
+        nothing if that is recorded already.
         """
         assert ending in (LEFT, LOST)
         with self._connector.write() as connection:

@@ -29,8 +29,8 @@ from nas_attn.recipe import TrainingSection
 from nas_attn.training.parameters import fused_on
 
 GAIN = 0.9  # more threads, or a lower precision, pay if steps take less than this share of the time
-# Timed steps with more and with fewer threads, in turns, after a warm-up step each: at least, and at
-# most where they contradict each other
+# Timed steps with more and with fewer threads, in turns, after a warm-up step each: at least, and
+# at most where they contradict each other
 ROUNDS, MOST_ROUNDS = 3, 9
 FAR = 5.0  # if the first two steps take so many times longer, more threads are not tried again
 LONG_S = 0.5  # a step of this length averages over other work by itself: three rounds at most

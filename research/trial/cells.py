@@ -45,7 +45,9 @@ class Cell:
 
     problem: str
     network: str
-    """Notation: `none`, `stage3=se`, `stage1=se stage2=se stage3=se`, `backbone=resnet8(width=10)`."""
+    """Notation: `none`, `stage3=se`, `stage1=se stage2=se stage3=se`, or another backbone,
+    `backbone=resnet8(width=10)`.
+    """
     schedule: str
     seed: int
     """Of the images drawn for training, the first weights, the order and the augmentation."""
