@@ -9,7 +9,7 @@ import math
 import pickle
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -182,13 +182,21 @@ class Run:
             self.average.update(self._kept ** (KEPT_PER / self.steps * (since or self._interval)))
 
     def look(self) -> None:
-        """Records the used memory; called after each batch."""
-        now = (
-            torch.cuda.max_memory_allocated(self.device)
-            if self._on_gpu
-            else self._process.memory_info().rss
-        )
-        self.peak_bytes = max(self.peak_bytes, now)
+        """Records the memory that this process uses; called after each batch. A GPU's is counted by
+        torch's allocator, whose statistics cost as much as a small step: see `scoring`.
+        """
+        if not self._on_gpu:
+            self.peak_bytes = max(self.peak_bytes, self._process.memory_info().rss)
+
+    @contextmanager
+    def scoring(self) -> Iterator[None]:
+        """Inside, the network is scored: the memory for this does not count."""
+        if not self._on_gpu:
+            yield
+            return
+        self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated(self.device))
+        yield
+        torch.cuda.reset_peak_memory_stats(self.device)
 
     def save(self) -> None:
         """Writes a checkpoint into the slot."""
@@ -311,14 +319,14 @@ class Climb:
                 loss = self._epoch(begin)
                 if run.epoch < run.end:
                     if self.on_epoch is not None:
-                        self.on_epoch(EpochPoint(run.epoch, loss, self.scored().metrics))
+                        self.on_epoch(EpochPoint(run.epoch, loss, self._score().metrics))
                     run.save()
             if not self._reach(rung, loss):
                 return
 
     def _reach(self, rung: int, loss: float) -> bool:
         """Scores at a rung; returns whether the training goes on."""
-        run, score = self.run, self.scored()
+        run, score = self.run, self._score()
         if self.on_epoch is not None:
             self.on_epoch(EpochPoint(run.epoch, loss, score.metrics))
         wall, device = run.clock.read()
@@ -342,6 +350,10 @@ class Climb:
         run.waited_s = 0.0
         run.save()
         return self.on_rung(score)
+
+    def _score(self) -> Score:
+        with self.run.scoring():
+            return self.scored()
 
     def _epoch(self, begin: int) -> float:
         """Trains to the end of the epoch begun, or to an interruption; returns its mean loss."""

@@ -94,3 +94,12 @@ def test_a_step_is_timed_as_the_training_will_execute_it(
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     assert trainer.step_s(network, steps) > 0
     assert stub.replays == replays
+
+
+def test_the_allocator_is_asked_once_a_rung(stub: StubbedCuda) -> None:
+    dataset = data.load(DataSection(name="digits-8x8"), device="cuda")
+    trainer = Trainer(TrainingSection(batch_size=128, rungs=[1, 3]), dataset, device="cuda")
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    scores = trainer.fit(network, seed=0, rungs=[1, 3], learning_rate=0.1)
+    assert [score.peak_bytes for score in scores] == [stub.total_memory // 80] * 2
+    assert stub.calls["max_memory_allocated"] == 2
