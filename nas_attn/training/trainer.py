@@ -61,8 +61,11 @@ from nas_attn.training.stepping import (
 
 State = Mapping[str, Any]  # payload of a checkpoint
 
-# At least; segmentation, with outputs as large as the images, scores the training's batches
+# Images of a batch that is scored, at least; segmentation, with outputs as large as the images,
+# scores the training's batches
 SCORING_BATCH = 256
+LARGE_SCORING_BATCH = 2048  # on a GPU, which small batches leave idle
+SCORED_PIXELS = LARGE_SCORING_BATCH * 64 * 64  # of one channel of a large batch, at most
 
 
 TIMED = 4  # steps of which the median counts
@@ -304,15 +307,36 @@ class Trainer:
             arithmetic=self.arithmetic.text,
         )
 
-    @torch.no_grad()
     def _evaluate(self, model: nn.Module, split: Split) -> tuple[Tensor, Tally]:
         """(sum of log-losses as a float64 scalar on the device, tally of correct results)."""
+        usual, large = self._scoring_batches()
+        if large > usual:
+            try:
+                return self._evaluated(model, split, large)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+            # outside of the handler, which keeps the failed attempt's tensors alive
+            torch.cuda.empty_cache()
+        return self._evaluated(model, split, usual)
+
+    def _scoring_batches(self) -> tuple[int, int]:
+        """Images of a batch that is scored: as usual, and where there is memory for it."""
+        batch = self.section.batch_size
+        if not self.dataset.task.per_image:
+            return batch, batch
+        usual = max(SCORING_BATCH, batch)
+        if self.device.type != "cuda":
+            return usual, usual
+        _, height, width = self.dataset.input_shape
+        return usual, max(usual, min(LARGE_SCORING_BATCH, SCORED_PIXELS // (height * width)))
+
+    @torch.no_grad()
+    def _evaluated(self, model: nn.Module, split: Split, batch: int) -> tuple[Tensor, Tally]:
         model.eval()
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        tally, batch = self.learnt.tally(), self.section.batch_size
-        for x, y in split.batches(
-            max(SCORING_BATCH, batch) if self.dataset.task.per_image else batch
-        ):
+        tally = self.learnt.tally()
+        for x, y in split.batches(batch):
             loss += self.learnt.judge(self.output(model, x), x, y, tally)
             self.hook()
         return loss, tally

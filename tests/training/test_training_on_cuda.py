@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import adagrad
 
 from nas_attn import data
+from nas_attn.data.parts import InMemory
 from nas_attn.recipe import DataSection, TrainingSection
 from nas_attn.training import Trainer
 from nas_attn.training.arithmetic import computes_bfloat16
@@ -103,3 +104,43 @@ def test_the_allocator_is_asked_once_a_rung(stub: StubbedCuda) -> None:
     scores = trainer.fit(network, seed=0, rungs=[1, 3], learning_rate=0.1)
     assert [score.peak_bytes for score in scores] == [stub.total_memory // 80] * 2
     assert stub.calls["max_memory_allocated"] == 2
+
+
+class Sizes(nn.Module):
+    """Remembers the sizes of its batches in evaluation; has memory for 256 images only, or all."""
+
+    def __init__(self, side: int, *, narrow: bool) -> None:
+        super().__init__()
+        self.last = nn.Linear(side * side, 10)
+        self.narrow = narrow
+        self.sizes: list[int] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(len(x))
+        if self.narrow and len(x) > 256:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        y: torch.Tensor = self.last(x.flatten(1))
+        return y
+
+
+@pytest.mark.parametrize(
+    ("side", "device", "narrow", "sizes"),
+    [
+        (8, "cuda", False, [2048, 452]),
+        (8, "cuda", True, [2048, *[256] * 9, 196]),
+        (96, "cuda", False, [910, 910, 680]),
+        (8, "cpu", False, [*[256] * 9, 196]),
+    ],
+    ids=["small images", "little memory", "large images", "on a CPU"],
+)
+def test_a_gpu_scores_large_batches_where_it_has_the_memory(
+    side: int, device: str, narrow: bool, sizes: list[int], stub: StubbedCuda
+) -> None:
+    pixels = InMemory(torch.zeros(2500, 1, side, side, dtype=torch.uint8))
+    labels = torch.zeros(2500, dtype=torch.int64)
+    split = data.Split(pixels, labels, 10, (0.5,), (0.5,))
+    names = tuple("abcdefghij")
+    dataset = data.Dataset("zeros", split, split, names, (1, side, side), "", lambda: split)
+    model = Sizes(side, narrow=narrow)
+    Trainer(TrainingSection(batch_size=128), dataset, device=device).score(model, split)
+    assert model.sizes == sizes
