@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any, Literal
 
@@ -38,6 +40,7 @@ from torch.utils._pytree import tree_leaves
 from nas_attn import cuda_graphs
 
 GIB = 2**30
+TORCH = Path(torch.__file__).parent
 DEVICE_OF = torch.Tensor.device.__get__
 WAITING = {  # Operations whose result the host must know, so that it waits for the device
     "_local_scalar_dense",
@@ -67,6 +70,14 @@ def waits(name: str, args: Any) -> bool:
     if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
         return any(isinstance(one, Tensor) and one.dtype in MASKS for one in tree_leaves(args[1:2]))
     return False
+
+
+def caller() -> tuple[str, int]:
+    """File and line of what called torch, as torch names it in its warnings."""
+    for frame in reversed(traceback.extract_stack()):
+        if frame.filename != __file__ and TORCH not in Path(frame.filename).parents:
+            return frame.filename, frame.lineno or 0
+    return "", 0
 
 
 def plain_name(func: Any) -> str:
@@ -181,7 +192,8 @@ class StubbedCuda:
         if self.sync_mode:
             self.waited.append(what)
         if self.sync_mode == 1:
-            warnings.warn(f"{SYNC_WARNING} ({what})", UserWarning, stacklevel=3)
+            filename, line = caller()
+            warnings.warn_explicit(f"{SYNC_WARNING} ({what})", UserWarning, filename, line)
         if self.sync_mode == 2:
             raise RuntimeError(f"{SYNC_WARNING} ({what})")
 
@@ -520,6 +532,15 @@ def _replacements(cuda: StubbedCuda) -> dict[str, Any]:
     }
 
 
+def _autocast_on_cpu(begin: Callable[..., None]) -> Callable[..., None]:
+    """`torch.autocast("cuda")` casts what is computed on the CPU."""
+
+    def begin_on_cpu(self: torch.autocast, device_type: str, *args: Any, **kwargs: Any) -> None:
+        begin(self, on_cpu(device_type), *args, **kwargs)
+
+    return begin_on_cpu
+
+
 _POOLS = iter(range(1, 2**31))
 _NOBODY = StubbedCuda.__new__(StubbedCuda)
 _NOBODY.calls = Counter()
@@ -558,6 +579,7 @@ def installed(
         patch.setattr(torch.Tensor, "pin_memory", pin_memory)
         patch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: None)
         if values:
+            patch.setattr(torch.autocast, "__init__", _autocast_on_cpu(torch.autocast.__init__))
             with Functions(), Operations():
                 yield cuda
         else:

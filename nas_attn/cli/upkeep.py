@@ -306,9 +306,16 @@ Check = tuple[
 ]  # (what was looked at; `ok`, `note` (works without) or `bad`; what was found)
 
 
-def doctor(storage: Storage = DEFAULT_URL, as_json: AsJson = False) -> None:
+def doctor(
+    storage: Storage = DEFAULT_URL,
+    gpu: Annotated[
+        bool,
+        Option("--gpu", help="Also train, record and measure on the GPU: about two minutes."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check this machine: devices, libraries, storage."""
-    checks = [*_machine(), _database(storage)]
+    checks = [*_machine(), *(_gpu() if gpu else _no_gpu()), _database(storage)]
     for extra, module in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
         said = "installed" if there else f"not installed: pip install 'nas-attn[{extra}]'"
@@ -320,6 +327,38 @@ def doctor(storage: Storage = DEFAULT_URL, as_json: AsJson = False) -> None:
         console().print(table("This machine", ["", "what", "found"], rows))
     if any(state == "bad" for _, state, _ in checks):
         raise typer.Exit(1)
+
+
+def _no_gpu() -> Iterator[Check]:
+    """Says so where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        yield "GPU", "note", "none that torch can use; training runs on the CPU"
+
+
+def _gpu() -> Iterator[Check]:
+    """What `docs/gpu.md` describes, the short form."""
+    import torch
+
+    from nas_attn.checkup import QUICK, environment, modules
+
+    if not torch.cuda.is_available():
+        none = environment.no_gpu()
+        yield none.subject, none.state, none.said
+        return
+    device = torch.device("cuda")
+    precision = environment.precision(device)
+    yield precision.subject, precision.state, precision.said
+    for part, find in QUICK.items():
+        echo(f"trying the GPU: {part}", err=True)
+        findings = list(find(device))
+        if part == modules.PART:
+            good = [finding for finding in findings if finding.state == "ok"]
+            findings = [finding for finding in findings if finding.state != "ok"]
+            yield part, "ok", f"{len(good)} compute what float64 computes on the CPU"
+        for finding in findings:
+            yield f"{part}: {finding.subject}", finding.state, finding.said
 
 
 def _machine() -> Iterator[Check]:
@@ -346,8 +385,6 @@ def _machine() -> Iterator[Check]:
         how = "compute at the same time" if there else "take turns"
         found = f"{'installed' if there else 'not installed'}: several workers on one GPU {how}"
         yield "MPS", "ok" if there else "note", found
-    else:
-        yield "GPU", "note", "none that torch can use; training runs on the CPU"
     load, free = psutil.getloadavg()[0], shutil.disk_usage(Path.cwd()).free / 2**30
     busy = load > cores() / 2
     said = f"{cores()} cores, load {load:.1f}{' (busy: expect slow searches)' if busy else ''}"

@@ -151,6 +151,17 @@ def test_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas) -> None:
     assert "SQLite" in " ".join(ended.out.split())
 
 
+def test_doctor_says_what_to_do_where_no_gpu_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = nas("doctor", "--gpu", "--json")
+    checks = {check["what"]: check for check in ended.json}
+    assert ended.status == 1
+    assert checks["GPU"]["state"] == "bad"
+    assert "CUDA" in checks["GPU"]["found"]
+
+
 def test_init_writes_a_recipe_that_fits_a_small_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nas
 ) -> None:

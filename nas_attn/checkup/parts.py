@@ -1,0 +1,31 @@
+"""The parts of a check, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+import torch
+
+from nas_attn.checkup import captures, environment, modules, sessions, training
+from nas_attn.checkup.findings import Finding
+
+Part = Callable[[torch.device], Iterator[Finding]]
+
+PARTS: Mapping[str, Part] = {
+    environment.PART: environment.findings,
+    captures.PART: captures.findings,
+    modules.PART: modules.findings,
+    training.EPOCHS: training.epochs,
+    training.PROFILES: training.profiles,
+    sessions.PART: sessions.findings,
+}
+"""All of a part, for `tools/gpu_check.sh`."""
+
+QUICK: Mapping[str, Part] = {
+    captures.PART: captures.findings,
+    modules.PART: partial(modules.findings, timed=False),
+    training.EPOCHS: training.quick,
+    sessions.PART: sessions.quick,
+}
+"""What `nas-attn doctor --gpu` does in about two minutes."""

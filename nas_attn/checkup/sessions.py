@@ -1,0 +1,123 @@
+"""Latency sessions: two copies of one network must take the same time, by mode and dtype."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from nas_attn import attachment, backbones, latency, notation, space
+from nas_attn.checkup.findings import Finding, found_by
+from nas_attn.recipe import BackboneSection, LatencySection
+from nas_attn.records import Session
+
+PART = "latency"
+CANDIDATES = ("se", "eca", "cbam")
+SESSIONS = 3
+STEADY = 0.02  # relative difference that two copies of one network may have
+CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network, measured in one way."""
+
+    network: str
+    side: int
+    batch: int
+    mode: str
+    dtype: str = "float32"
+
+    @property
+    def subject(self) -> str:
+        return f"{self.network}, batch {self.batch}, {self.mode}, {self.dtype}"
+
+
+def jobs(device: torch.device) -> list[Job]:
+    """What is measured, the most telling first."""
+    if device.type != "cuda":
+        return [Job("resnet8", 32, 1, "eager")]
+    networks = [
+        ("resnet20", 32, 1),
+        ("torchvision:resnet18", 224, 32),
+        ("torchvision:resnet18", 224, 1),
+    ]
+    ways = [("cuda-graph", "float32"), ("eager", "float32"), ("cuda-graph", "float16")]
+    return [Job(*network, *way) for network in networks for way in ways]
+
+
+def findings(device: torch.device) -> Iterator[Finding]:
+    """All jobs."""
+    for job in jobs(device):
+        yield found_by(partial(look, job, device), PART, job.subject)
+
+
+def quick(device: torch.device) -> Iterator[Finding]:
+    """ResNet-20, as it is and as a CUDA graph."""
+    modes = ("eager", "cuda-graph") if device.type == "cuda" else ("eager",)
+    for mode in modes:
+        job = Job("resnet20", 32, 1, mode)
+        yield found_by(partial(look, job, device), PART, job.subject)
+
+
+def look(job: Job, device: torch.device) -> Finding:
+    """Some sessions with the bare backbone, its copy and three candidates."""
+    settings = {
+        "device": device.type,
+        "mode": job.mode,
+        "dtype": job.dtype,
+        "batch_size": job.batch,
+        "channels_last": job.dtype != "float32",
+        "session_seconds": 1.0,
+    }
+    section = LatencySection.model_validate(settings)
+    shape = (3, job.side, job.side)
+    models = {name: _network(job, name) for name in CANDIDATES}
+    sessions = [
+        latency.run_session(
+            section, reference=_network(job), candidates=models, input_shape=shape, seed=seed
+        )
+        for seed in range(SESSIONS)
+    ]
+    return _judged(job, sessions)
+
+
+def _judged(job: Job, sessions: list[Session]) -> Finding:
+    apart = max(abs(session.control_log_ratio) for session in sessions)
+    last = sessions[-1]
+    values: dict[str, Any] = {
+        "network": job.network,
+        "batch": job.batch,
+        "mode": job.mode,
+        "dtype": job.dtype,
+        "clock": last.conditions["clock"],
+        "reference_ms": round(last.reference_ms, 4),
+        "control": [round(session.control_log_ratio, 4) for session in sessions],
+        "ratios": {
+            name: [round(math.exp(session.samples[at].log_ratio), 3) for session in sessions]
+            for at, name in enumerate(CANDIDATES)
+        },
+        "notes": dict(last.notes),
+    }
+    measured = f"{values['reference_ms']} ms; two copies differ by {100 * apart:.1f} %"
+    if apart > STEADY:
+        said = f"{measured}: the clock is unsteady, so measuring takes more sessions"
+        return Finding(PART, job.subject, "note", said, values)
+    return Finding(PART, job.subject, "ok", measured, values)
+
+
+def _network(job: Job, module: str = "") -> nn.Module:
+    torch.manual_seed(0)
+    shape = (3, job.side, job.side)
+    section = BackboneSection(name=job.network)
+    model = backbones.build(section, input_shape=shape, classes=CLASSES).eval()
+    if not module:
+        return model
+    placement = notation.parse(f"stage2={module} stage3={module}")
+    sites = attachment.survey(model, shape).sites
+    return attachment.attach(model, space.resolve(placement, sites, init="identity"))
