@@ -31,6 +31,7 @@ from nas_attn.study.opening import open_study
 from nas_attn.study.stopping import STORAGE_WAIT, interruptible
 
 TTL_S = 3.0
+MOST_THREADS = 2
 STACKS = signal.SIGRTMIN
 """Has a worker write down where each of its threads stands."""
 FULL = "full"
@@ -49,20 +50,24 @@ def load_all() -> None:
     attachment.cost(model, (1, 8, 8))
 
 
+# A process with several threads cannot be forked.
+torch.set_num_threads(1)
 load_all()
 
 
-def run(folder: str, url: str, clock_s: float, ttl_s: float) -> None:
+def run(folder: str, url: str, clock_s: float, ttl_s: float, threads: int | None) -> None:
     """One worker of the study `faults`, until it is complete or it is told to stop.
 
     Args:
         clock_s: by how much this process's clock is wrong.
         ttl_s: how long its leases last.
+        threads: None: up to MOST_THREADS, as the worker measures.
     """
     os.chdir(folder)
     os.setsid()  # signals from the terminal are the suite's
     sys.path.insert(0, folder)
     os.environ[STORAGE_WAIT] = "120"
+    os.environ["OMP_NUM_THREADS"] = str(MOST_THREADS)
     with open("said.txt", "a", buffering=1) as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
@@ -81,7 +86,7 @@ def run(folder: str, url: str, clock_s: float, ttl_s: float) -> None:
         with interruptible(stop, say):
             searching.work(
                 open_study("faults", url),
-                searching.Options(device="cpu", threads=1, say=say, stop=stop),
+                searching.Options(device="cpu", threads=threads, say=say, stop=stop),
             )
     except KeyboardInterrupt:
         pass

@@ -1,8 +1,8 @@
 """Faults at random against a small study: whatever happens to its workers and its database, it
 comes out whole.
 
-Sequences of starts, kills, stops, signals, cut connections, restarts, full disks, wrong clocks and
-truncated checkpoints; after each sequence the study is finished by workers that are left alone, and
+Sequences of starts, kills, stops, signals, cut connections, restarts, full disks, wrong clocks,
+busy cores and truncated checkpoints; after each sequence the study is finished by workers that are left alone, and
 must be as if nothing had happened. `make test-faults` runs many (`FAULTS_EXAMPLES`, `FAULTS_STEPS`,
 `--hypothesis-seed`), `make test` one.
 """
@@ -15,6 +15,8 @@ import os
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import textwrap
 import time
@@ -47,7 +49,7 @@ from nas_attn.evaluation.plan import make_plan
 from nas_attn.evaluation.starts import candidate_factors
 from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.records import Score
+from nas_attn.records import Arithmetic, Score
 from nas_attn.storage import Database
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy
@@ -149,6 +151,8 @@ class Faults(RuleBasedStateMachine):
 
     recipe, metric = RECIPE, "score"
     trials, most, seconds, ttl_s = TRIALS, WORKERS, 0.05, faulty_worker.TTL_S
+    threads: int | None = 1
+    """Of each worker; None: each measures how many pay."""
     server: Any = None
     """A PostgreSQL server; None: the study lives in an SQLite file."""
 
@@ -156,6 +160,7 @@ class Faults(RuleBasedStateMachine):
     def begin(self) -> None:
         self.workers: list[BaseProcess] = []
         self.paused: set[int] = set()
+        self.load: subprocess.Popen[bytes] | None = None
         self.home = tempfile.TemporaryDirectory(
             prefix="nas_attn_faults_", ignore_cleanup_errors=True
         )
@@ -255,6 +260,15 @@ class Faults(RuleBasedStateMachine):
         full.touch()
         tally["disk full"] += 1
 
+    @rule()
+    def load_a_core_or_leave_it(self) -> None:
+        """What is chosen by timing must not depend on it."""
+        if self.load is not None:
+            self._unload()
+            return
+        self.load = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        tally["loaded core"] += 1
+
     @rule(which=integers(0, 99), share=floats(0, 0.99))
     def truncate_a_file(self, which: int, share: float) -> None:
         files = sorted(path for path in (self.folder / "artifacts").iterdir() if path.is_file())
@@ -281,6 +295,7 @@ class Faults(RuleBasedStateMachine):
             for process in self.workers:
                 process.kill()
                 process.join()
+            self._unload()
             self.home.cleanup()
         if TALLY:
             Path(TALLY).write_text(json.dumps(tally, indent=1))
@@ -327,9 +342,11 @@ class Faults(RuleBasedStateMachine):
         assert len({str(row.placement) for row in rows}) == len(rows) == self.trials, (
             "no placement twice"
         )
+        assert len({stored.score.arithmetic for stored in store.scores()}) == 1, "two arithmetics"
         for stored in store.scores():
             (placement,) = {str(r.run.placement) for r in store.queue.rows(key=stored.key)}
-            assert stored.score.metrics[self.metric] == self._undisturbed(placement, stored.score)
+            undisturbed = self._undisturbed(placement, stored.score)
+            assert stored.score.metrics[self.metric] in undisturbed, (placement, stored.score)
         for row in rows:
             seed = min(r.run.seed for r in store.queue.rows(key=row.key, protocol="search"))
             if row.state == "scored":
@@ -360,11 +377,11 @@ class Faults(RuleBasedStateMachine):
             with closing(sqlite3.connect(self.folder / "nas_attn.db")) as plain:
                 assert plain.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
-    def _undisturbed(self, placement: str, score: Score) -> float:
-        """What a run comes to that nothing happens to."""
+    def _undisturbed(self, placement: str, score: Score) -> set[float]:
+        """What a run comes to that nothing happens to, with each number of threads."""
         namespace: dict[str, Any] = {}
         exec(EVALUATOR, namespace)
-        return float(namespace["value"](placement, score.seed, score.epochs))
+        return {float(namespace["value"](placement, score.seed, score.epochs))}
 
     # ------------------------------------------------------------------------------------ small
     # things
@@ -376,11 +393,18 @@ class Faults(RuleBasedStateMachine):
         if not self._alive():
             self._start("start")
 
+    def _unload(self) -> None:
+        if self.load is not None:
+            self.load.kill()
+            self.load.wait()
+            self.load = None
+
     def _start(self, kind: str, clock_s: float = 0.0) -> None:
         if kind != "last" and len(self._alive()) >= self.most:
             return
         process = context.Process(
-            target=faulty_worker.run, args=(str(self.folder), self.url, clock_s, self.ttl_s)
+            target=faulty_worker.run,
+            args=(str(self.folder), self.url, clock_s, self.ttl_s, self.threads),
         )
         process.start()
         self.workers.append(process)
@@ -497,26 +521,30 @@ class Trained(Faults):
     was never stopped.
     """
 
-    recipe, metric = TRAINED, "accuracy"
+    recipe, metric, threads = TRAINED, "accuracy", None
 
-    def _undisturbed(self, placement: str, score: Score) -> float:
-        return trained_alone(placement, score.seed)[score.epochs]
+    def _undisturbed(self, placement: str, score: Score) -> set[float]:
+        assert score.arithmetic is not None
+        run = placement, score.seed, score.arithmetic
+        numbers = range(1, faulty_worker.MOST_THREADS + 1)
+        return {trained_alone(*run, threads)[score.epochs] for threads in numbers}
 
 
 @cache
-def trained_alone(placement: str, seed: int) -> dict[int, float]:
+def trained_alone(placement: str, seed: int, arithmetic: str, threads: int) -> dict[int, float]:
     """Epochs -> accuracy of one run, trained here and now."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "faults.toml")
         path.write_text(TRAINED)
         recipe = load_recipe(str(path))
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     dataset = tasks.of(recipe).load(recipe, device=torch.device("cpu"))
     plan = make_plan(recipe, dataset.input_shape, len(dataset.classes))
     resolved = plan.resolved(parse(placement))
     model = plan.attach(plan.bare(seed), resolved, seed)
     factors = candidate_factors(recipe, model)
-    scores = Trainer(recipe.training, dataset, device=torch.device("cpu")).fit(
+    computes = Arithmetic.from_text(arithmetic)
+    scores = Trainer(recipe.training, dataset, device="cpu", arithmetic=computes).fit(
         model,
         seed=seed,
         rungs=recipe.training.rungs,
@@ -524,6 +552,7 @@ def trained_alone(placement: str, seed: int) -> dict[int, float]:
         attention_parameters=factors.attention,
         backbone_factor=factors.backbone,
     )
+    torch.set_num_threads(1)
     return {score.epochs: score.metrics["accuracy"] for score in scores}
 
 
