@@ -201,6 +201,7 @@ def validate(
     target_runs.check_test_split(opened.recipe)
     searching.check_here(opened.recipe, device=effort.device)
     searching.check_start(opened)
+    searching.check_images(opened)
     forecast = _forecast(now, family)
     if not as_json and not effort.quiet:
         _announce(family, forecast, difference)
@@ -321,7 +322,6 @@ def retrain(
     as_json: AsJson = False,
 ) -> None:
     """Train a network as the target says, and keep its weights."""
-    from nas_attn import tasks
     from nas_attn.evaluation.starts import check_weights
     from nas_attn.study import searching, target_runs
     from nas_attn.study.exporting import named
@@ -336,9 +336,7 @@ def retrain(
     chosen = dict(named(opened, now, one) for one in (criteria, *others))
     searching.check_here(opened.recipe, device=effort.device)
     check_weights(plan)
-    tasks.of(opened.recipe).load(
-        opened.recipe, device="cpu"
-    )  # if the data is missing, nothing is written
+    searching.check_images(opened)  # if the data is missing or changed, nothing is written
     wanted = target_runs.order(opened, chosen, seeds=seeds, epochs=epochs)
     left = target_runs.enter(opened.store, wanted)
     again = f"the same command{at_storage(storage)}"

@@ -111,10 +111,28 @@ def search(
         _forecast(planned, made, effort, tried or [], as_json)
         return
     opened = searching.begin(made, storage, tried=tried or [], artifacts=artifacts or None)
+    _say_images(opened)
     left_s = _time_left(
         opened, planned, planned.seconds if planned and trials is None else seconds, began
     )
     run(opened, effort, report=report, as_json=as_json, left_s=left_s)
+
+
+def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
+    """Says what cannot be known of the images. `first`: the study is from before they were kept."""
+    from nas_attn.evaluation.images import known_images
+
+    known = known_images(opened.store, opened.recipe)
+    if known is None:
+        return
+    if known.unknown:
+        echo(f"note: {known.unknown}", err=True)
+    elif first:
+        echo(
+            "note: what the images are is kept from now on; whether they changed before is not"
+            " known",
+            err=True,
+        )
 
 
 def _planned(
@@ -179,12 +197,16 @@ def resume(
 ) -> None:
     """Continue a study; it needs only its database."""
     began = time.monotonic()
+    from nas_attn.evaluation.images import known_images
     from nas_attn.study import searching
 
     page_path(report)
     opened = study_named(study, storage, trust=effort.trust)
     searching.check_here(opened.recipe, device=effort.device)
     searching.check_start(opened)
+    old = known_images(opened.store, opened.recipe) is None
+    searching.check_images(opened)
+    _say_images(opened, first=old)
     searching.take_up(opened, trials=trials, tried=tried or [])
     left_s = _time_left(opened, None, _seconds(minutes, hours), began)
     run(opened, effort, report=report, as_json=as_json, left_s=left_s)

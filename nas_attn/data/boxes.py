@@ -414,7 +414,7 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
         files = Files(found.root, sources, np.arange(len(sources)))
         images = prepare(files, section.model_copy(update={"size": side}), place)
         kept = _scaled(boxes, sources, side)[images.labels]  # broken images may be left out
-        return Labelled(images.pixels, np.zeros_like(images.labels), images.identity, boxes=kept)
+        return replace(images, labels=np.zeros_like(images.labels), boxes=kept)
 
     validation = None
     if "validation" in found.files:

@@ -26,6 +26,7 @@ from nas_attn.data.augment import (
     seeded,
     seeded_batches,
 )
+from nas_attn.data.manifest import Listing, Manifest
 from nas_attn.data.parts import NOT_COUNTED, Feed, Labelled, Parts, Pixels, Place, moments
 from nas_attn.data.splitting import amount, divided, stratified
 from nas_attn.errors import DataError
@@ -51,6 +52,7 @@ class Split:
     loader: Any = field(
         default=None, kw_only=True
     )  # a user's DataLoader; its batches are used as they are
+    listing: Listing | None = field(default=None, kw_only=True)  # what its images are
     masked: ClassVar[bool] = False  # whether an image's last channel, as stored, is its mask
     _feeds: dict[str, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
     _scales: dict[int, tuple[Tensor, Tensor]] = field(
@@ -259,6 +261,8 @@ class Dataset:
         None  # (N,); for a folder, checksums of the images' names and sizes
     )
     task: Task = TASKS["classification"]
+    # its images before `data.train_subset`, to be compared with those of later
+    manifest: Manifest | None = None
 
     def read_test(self, reason: str) -> Split:
         """The test split, read for a stated reason, which the caller records; DataError if there is
@@ -343,6 +347,10 @@ def load(
             " nas_attn.data.parts.Parts"
         )
     train, validation = _split(parts, section, kind)
+    manifest = Manifest(
+        parts.classes, {"train": train.listing, "validation": validation.listing}, parts.unread
+    )
+    train = _subset(train, section, kind.strata(parts.classes))
     for part, split in ((train, "training"), (validation, "validation")):
         kind.check(part, parts.classes, f"{split} split of '{section.name}'")
     statistics = kind.statistics(train, section)
@@ -354,7 +362,12 @@ def load(
 
     def on_device(part: Labelled) -> Split:
         split = kind.split(part, place.device, len(parts.classes), statistics)
-        return replace(split, workers=section.workers or place.processes, loader=part.loader)
+        return replace(
+            split,
+            workers=section.workers or place.processes,
+            loader=part.loader,
+            listing=part.listing,
+        )
 
     def open_test() -> Split:
         test = parts.test()
@@ -372,13 +385,12 @@ def load(
         missing_test=parts.missing_test,
         validation_identity=validation.identity,
         task=task,
+        manifest=manifest,
     )
 
 
 def _split(parts: Parts, section: DataSection, kind: Classes) -> tuple[Labelled, Labelled]:
-    """Train and validation: the source's own, or a stratified split; then the subset of the
-    training images.
-    """
+    """Train and validation: the source's own, or a stratified split."""
     train, validation, strata = parts.train, parts.validation, kind.strata(parts.classes)
     if train.loader is not None and (validation is None or section.train_subset is not None):
         lacking = (
@@ -393,10 +405,15 @@ def _split(parts: Parts, section: DataSection, kind: Classes) -> tuple[Labelled,
         count = amount(section.validation, train.labels, "data.validation")
         taken, left = divided(train.labels, count, section.seed, strata, train.groups)
         train, validation = train.subset(left), train.subset(taken)
-    if section.train_subset is not None and section.train_subset < len(train.labels):
-        taken, _ = stratified(train.labels, section.train_subset, section.seed, strata)
-        train = train.subset(taken)
     return train, validation
+
+
+def _subset(train: Labelled, section: DataSection, strata: Sequence[str]) -> Labelled:
+    """The training images that are used, `data.train_subset` of them."""
+    if section.train_subset is None or section.train_subset >= len(train.labels):
+        return train
+    taken, _ = stratified(train.labels, section.train_subset, section.seed, strata)
+    return train.subset(taken)
 
 
 class MaskedSplit(Split):

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,11 +30,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from nas_attn.data.manifest import Listing
 from nas_attn.data.parts import (
     NOT_COUNTED,
     SCRATCH,
     SUFFIXES,
     Cut,
+    Decoded,
     Framed,
     InMemory,
     Labelled,
@@ -48,6 +50,7 @@ from nas_attn.data.parts import (
     channels_of,
     decode_all,
     exclusive,
+    files_of,
     images_file,
 )
 from nas_attn.data.splitting import GroupOf, amount, divided, find_groups
@@ -68,7 +71,7 @@ INTERPOLATIONS = (
 )  # torchvision's
 TEST_SHARE = 0.2
 VALIDATION_NAMES = ("validation", "val", "valid")
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 MEMORY_SHARE = 0.25  # largest share of a GPU's free memory for the images of a split
 LEFT_S = 86_400  # files of killed processes are removed after so many seconds
 KEEP_UNUSED_S = 60 * 86_400  # prepared images are removed after so many seconds without use
@@ -133,8 +136,13 @@ def _split_folder(
         everything = listed(root)
         count = amount(TEST_SHARE, everything.labels, "the test split")
         test, rest = divided(everything.labels, count, section.seed, strata, everything.groups)
+        kept = everything.subset(test)
         return Parts(
-            ready(everything.subset(rest)), None, lambda: ready(everything.subset(test)), classes
+            ready(everything.subset(rest)),
+            None,
+            lambda: ready(kept),
+            classes,
+            unread=_unread(kept),
         )
     folder = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
     if folder is not None and section.validation is not None:
@@ -165,7 +173,14 @@ def _split_folder(
         test_part,
         classes,
         missing,
+        _unread(last[0]) if last else None,
     )
+
+
+def _unread(files: Files) -> Listing:
+    """Names and classes of images that stay closed."""
+    names = [_named(source, files.root) for source in files.sources]
+    return Listing(files.labels, np.array(names))
 
 
 def look_at(path: str) -> tuple[int, int, int]:
@@ -220,7 +235,7 @@ def count_trained(path: str) -> float:
 def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path, list[str]]:
     """(folder, paths in it) of images, from checksums of their names and sizes, in this order."""
     root = user_path(section.name.removeprefix("folder:"), what="image folder", error=DataError)
-    known = {_identity(p, root): p for p in images_below(root)}
+    known = {_identity(p, root, [p.stat().st_size]): p for p in images_below(root)}
     return root, [known[int(one)].relative_to(root).as_posix() for one in identity]
 
 
@@ -288,13 +303,27 @@ def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
     """
     cut = _cut(section)
     size = len(files.labels) * channels_of(files.sources) * cut.size**2
-    broken, images = _cached_decode(files, cut, held=size <= MEMORY_SHARE * _gpu_memory(place))
-    if broken.any():
-        _report(files, broken, section)
-        kept = np.flatnonzero(~broken)
-        files, images = files.subset(kept), images.subset(kept)
-    identity = np.array([_identity(source, files.root) for source in files.sources], dtype=np.int64)
-    return Labelled(images, files.labels, identity, files.groups)
+    states = [_states(source) for source in files.sources]
+    held = size <= MEMORY_SHARE * _gpu_memory(place)
+    made, images = _cached_decode(files, states, cut, held=held)
+    names = [_named(source, files.root) for source in files.sources]
+    sizes = [[state[0] for state in states_of_one] for states_of_one in states]
+    identity = [
+        _identity(source, files.root, of_one)
+        for source, of_one in zip(files.sources, sizes, strict=True)
+    ]
+    prepared = Labelled(
+        images,
+        files.labels,
+        np.array(identity, np.int64),
+        files.groups,
+        names=np.array(names),
+        content=made.content,
+    )
+    if not made.broken.any():
+        return prepared
+    _report(files, made.broken, section)
+    return prepared.subset(np.flatnonzero(~made.broken))
 
 
 def _cut(section: DataSection) -> Cut:
@@ -334,31 +363,64 @@ def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> No
     warnings.warn(f"{count}, left out: {few(names)}", NasAttnWarning, stacklevel=2)
 
 
-def _cached_decode(files: Files, cut: Cut, *, held: bool) -> tuple[NDArray[np.bool_], Pixels]:
-    """(bool (N,): images that cannot be read; the images, (3 or 4, size, size) each). `held`: as in
+# Size, time of the content, time of the file's entry: whether a file is still the same one. The last
+# changes when another file takes its place with the old one's time.
+_State = tuple[int, int, int]
+
+
+def _states(source: Source) -> list[_State]:
+    """Of the image, and of its mask. Raises DataError: it is not there any more."""
+    try:
+        stats = [path.stat() for path in files_of(source)]
+    except OSError as error:
+        raise DataError(
+            f"'{error.filename}' was there and cannot be read ({error.strerror}): something else"
+            " changes the folder; wait until it has finished, then start again"
+        ) from None
+    return [(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What is known of prepared images."""
+
+    broken: NDArray[np.bool_]  # (N,): those that cannot be read
+    content: NDArray[np.int64]  # (N,): checksums of the files
+    why: tuple[str, ...]  # of each broken one
+
+
+def _cached_decode(
+    files: Files, states: Sequence[Sequence[_State]], cut: Cut, *, held: bool
+) -> tuple[_Made, Pixels]:
+    """(what is known of the images; the images, (3 or 4, size, size) each). `held`: as in
     `Mapped`.
     """
-    stats = [path.stat() for source in files.sources for path in _files_of(source)]
-    states = [(s.st_size, s.st_mtime_ns) for s in stats]
     what = repr((CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, states))
-    path = (
-        cache_folder()
-        / f"{_mark(files.root)}-{hashlib.blake2b(what.encode(), digest_size=16).hexdigest()}.npz"
-    )
-    mapped, shape = path.with_suffix(".npy"), (channels_of(files.sources), cut.size, cut.size)
+    digest = hashlib.blake2b(what.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    path = cache_folder() / f"{_mark(files.root)}-{digest}.npz"
+    mapped = path.with_suffix(".npy")
+    shape = (channels_of(files.sources), cut.size, cut.size)
+    blank = np.zeros(shape, np.uint8)
     try:
         with exclusive(path.with_suffix(".lock"), f"the prepared images of '{files.root}'"):
-            broken = _read_broken(path, len(files.sources))
-            if broken is None:
+            made = _read_made(path, len(files.sources))
+            if made is None:
                 _drop_unused(path.parent)
-                broken = np.zeros(len(files.sources), dtype=bool)
-                with images_file(mapped, len(broken), shape) as write:
-                    for number, image in enumerate(decode_all(files.sources, cut)):
-                        broken[number] = image is None
-                        write(np.zeros(shape, np.uint8) if image is None else image)
+                decoded = []
+                with images_file(mapped, len(files.sources), shape) as write:
+                    for one in decode_all(files.sources, cut):
+                        write(blank if one.pixels is None else one.pixels)
+                        decoded.append(replace(one, pixels=None if one.pixels is None else blank))
+                made = _made_of(decoded)
                 with whole_file(path) as file:
-                    np.savez(file, allow_pickle=False, broken=broken)
-            return broken, Mapped(mapped, held=held)
+                    np.savez(
+                        file,
+                        allow_pickle=False,
+                        broken=made.broken,
+                        content=made.content,
+                        why=np.array(made.why, np.str_),
+                    )
+            return made, Mapped(mapped, held=held)
     except OSError as error:
         warnings.warn(
             f"prepared images cannot be saved in {path.parent} ({error})",
@@ -366,20 +428,28 @@ def _cached_decode(files: Files, cut: Cut, *, held: bool) -> tuple[NDArray[np.bo
             stacklevel=2,
         )
     decoded = list(decode_all(files.sources, cut))
-    broken = np.array([image is None for image in decoded])
-    images = np.stack([np.zeros(shape, np.uint8) if image is None else image for image in decoded])
-    return broken, InMemory(torch.from_numpy(images))
+    images = np.stack([blank if one.pixels is None else one.pixels for one in decoded])
+    return _made_of(decoded), InMemory(torch.from_numpy(images))
 
 
-def _read_broken(path: Path, count: int) -> NDArray[np.bool_] | None:
-    """Which of the prepared images were broken; None if nothing was prepared, or it is damaged."""
+def _made_of(decoded: Sequence[Decoded]) -> _Made:
+    return _Made(
+        np.array([one.pixels is None for one in decoded], bool),
+        np.array([one.content for one in decoded], np.int64),
+        tuple(one.why for one in decoded if one.pixels is None),
+    )
+
+
+def _read_made(path: Path, count: int) -> _Made | None:
+    """What is known of prepared images; None if nothing was prepared, or it is damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            broken: NDArray[np.bool_] = arrays["broken"]
-        whole = len(np.load(path.with_suffix(".npy"), mmap_mode="r")) == len(broken) == count
+            made = _Made(arrays["broken"], arrays["content"], tuple(arrays["why"].tolist()))
+        images = np.load(path.with_suffix(".npy"), mmap_mode="r")
+        whole = len(images) == len(made.broken) == len(made.content) == count
         for one in (path, path.with_suffix(".npy")):
             os.utime(one)
-        return broken if whole else None
+        return made if whole else None
     except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
@@ -407,15 +477,16 @@ def _mark(root: Path) -> str:
     return hashlib.blake2b(str(root.resolve()).encode(), digest_size=8).hexdigest()
 
 
-def _identity(source: Source, root: Path) -> int:
-    named = (f"{_below(path, root)}:{path.stat().st_size}" for path in _files_of(source))
-    return zlib.crc32("|".join(named).encode())
+def _identity(source: Source, root: Path, sizes: Sequence[int]) -> int:
+    files = zip(files_of(source), sizes, strict=True)
+    named = "|".join(f"{_below(path, root)}:{size}" for path, size in files)
+    return zlib.crc32(named.encode("utf-8", "surrogateescape"))
 
 
-def _files_of(source: Source) -> list[Path]:
-    if isinstance(source, Path):
-        return [source]
-    return [source.image, source.mask] if isinstance(source, Masked) else [source.image]
+def _named(source: Source, root: Path) -> str:
+    """An image's path below the folder, as on every system."""
+    path = files_of(source)[0]
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
 def _below(path: Path, root: Path) -> str:

@@ -199,12 +199,25 @@ def _labelled(items: Items, count: int, section: DataSection, place: Place) -> L
             raise DataError(
                 f"the images of {items.where} cannot be kept in '{path.parent}': {error}"
             ) from None
+    fixed = _is_fixed(items, identity)
     if items.kind != "boxes":
-        return Labelled(kept, np.array(labels, np.int64), identity)
+        return Labelled(kept, np.array(labels, np.int64), identity, fixed=fixed)
     table = np.zeros((count, max(1, max(map(len, labels))), 5), np.float32)
     for row, found in zip(table, labels, strict=True):
         row[: len(found)] = found
-    return Labelled(kept, np.zeros(count, np.int64), identity, boxes=table)
+    return Labelled(kept, np.zeros(count, np.int64), identity, boxes=table, fixed=fixed)
+
+
+READ_AGAIN = 16  # items; a mirroring by chance leaves all of them as they were once in 65,536 times
+
+
+def _is_fixed(items: Items, identity: NDArray[np.int64]) -> bool:
+    """Whether items are the same when they are read again, so not changed by chance."""
+    for number in np.unique(np.linspace(0, len(identity) - 1, READ_AGAIN).round().astype(int)):
+        pixels, _ = items(int(number))
+        if zlib.crc32(np.ascontiguousarray(pixels).data) != identity[number]:
+            return False
+    return True
 
 
 def is_loader(given: Any) -> bool:

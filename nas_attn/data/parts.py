@@ -29,7 +29,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from nas_attn.errors import DataError
+from nas_attn.data.manifest import Listing, checksum
+from nas_attn.errors import DataError, first_line, shorten
 from nas_attn.paths import whole_file
 from nas_attn.processes import cores
 from nas_attn.records import ALONE, Share
@@ -295,6 +296,13 @@ class Labelled:
         None  # (N, M, 5), `boxes.BoxTable`; zeros if an image has fewer
     )
     loader: Any = None  # a user's DataLoader for training
+    # (N,), paths below the data's folder; None: the images are in no files of their own
+    names: NDArray[np.str_] | None = None
+    # (N,), checksums of the files' contents; None: those of the pixels, in `identity`
+    content: NDArray[np.int64] | None = None
+    fixed: bool = (
+        True  # False: the images are others at each reading, so that content tells nothing
+    )
 
     @classmethod
     def of(cls, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
@@ -317,11 +325,30 @@ class Labelled:
         return cls(InMemory(torch.from_numpy(images)), labels, identity)
 
     def subset(self, index: Indices) -> Labelled:
-        groups = None if self.groups is None else self.groups[index]
-        boxes = None if self.boxes is None else self.boxes[index]
-        return Labelled(
-            self.pixels.subset(index), self.labels[index], self.identity[index], groups, boxes
+        def chosen(rows: NDArray[Any] | None) -> Any:
+            return None if rows is None else rows[index]
+
+        return replace(
+            self,
+            pixels=self.pixels.subset(index),
+            labels=self.labels[index],
+            identity=self.identity[index],
+            groups=chosen(self.groups),
+            boxes=chosen(self.boxes),
+            names=chosen(self.names),
+            content=chosen(self.content),
         )
+
+    @property
+    def listing(self) -> Listing:
+        """The images, to be compared with those of later."""
+        content = self.identity if self.content is None else self.content
+        labels = self.labels
+        if self.boxes is not None:
+            sums = (zlib.crc32(rows[rows[:, 0] != 0].tobytes()) for rows in self.boxes)
+            labels = np.fromiter(sums, np.int64, len(self.boxes))
+        known = self.fixed and self.loader is None
+        return Listing(labels, self.names, content if known else None, boxed=self.boxes is not None)
 
 
 @dataclass(frozen=True)
@@ -335,6 +362,7 @@ class Parts:
     test: Callable[[], Labelled]
     classes: tuple[str, ...]
     missing_test: str = ""  # why there is no test split, with the way out; else empty
+    unread: Listing | None = None  # names and classes of the test images, if they are known unread
 
 
 LONGEST_S = 4 * 3600.0  # seconds that one process may take to prepare or download a data set
@@ -383,6 +411,9 @@ class Framed:
 
 Source = Path | Masked | Framed
 GREY = (124, 116, 104)  # outside an image: the mean colour of photographs
+
+
+REASON_LETTERS = 80  # of why a file cannot be read
 
 
 def channels_of(sources: Sequence[Source]) -> int:
@@ -452,14 +483,41 @@ def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(whole.transpose(2, 0, 1))
 
 
-def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[NDArray[np.uint8] | None]:
-    """Decodes every file, in order, on all cores; None for a broken one."""
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of a file."""
 
-    def work(source: Source) -> NDArray[np.uint8] | None:
+    pixels: NDArray[np.uint8] | None  # as `decode` gives it; None: it is broken
+    content: int  # checksum of the file, and of its mask
+    why: str = ""  # it is broken; else empty
+
+
+def files_of(source: Source) -> list[Path]:
+    """The image file, and its mask."""
+    if isinstance(source, Path):
+        return [source]
+    return [source.image, source.mask] if isinstance(source, Masked) else [source.image]
+
+
+def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:
+    """Decodes every file, in order, on all cores. Raises DataError: one is not there any more."""
+
+    def work(source: Source) -> Decoded:
+        pixels = None
+        why = ""
         try:
-            return decode(source, cut)
-        except Exception:  # decoders raise any error for damaged files; the caller names the file
-            return None
+            pixels = decode(source, cut)
+        except Exception as error:  # decoders raise any error for damaged files
+            why = shorten(first_line(error), REASON_LETTERS)
+        try:
+            return Decoded(pixels, checksum(*(p.read_bytes() for p in files_of(source))), why)
+        except FileNotFoundError as error:
+            raise DataError(
+                f"'{error.filename}' was there and is gone: something else changes the folder; wait"
+                " until it has finished, then start again"
+            ) from None
+        except OSError as error:
+            return Decoded(None, 0, shorten(error.strerror or str(error), REASON_LETTERS))
 
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(sources), TOGETHER):

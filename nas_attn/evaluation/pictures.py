@@ -20,7 +20,9 @@ from nas_attn.analysis.per_image import Picture
 from nas_attn.data import Dataset, Split
 from nas_attn.data.boxes import BoxedSplit
 from nas_attn.data.parts import NOT_COUNTED
+from nas_attn.evaluation.images import compare
 from nas_attn.recipe import Recipe
+from nas_attn.storage import StudyStore
 from nas_attn.training import Trainer
 from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.learning import SURE, answer_of
@@ -40,14 +42,21 @@ COLOURS = (
 
 
 def pictures(
-    recipe: Recipe, images: Iterable[int], networks: Mapping[str, nn.Module] | None = None
+    recipe: Recipe,
+    images: Iterable[int],
+    networks: Mapping[str, nn.Module] | None = None,
+    *,
+    store: StudyStore | None = None,
 ) -> dict[int, tuple[Picture, ...]]:
     """Number of a validation image -> its pictures: the image; for masks and boxes one with the
     true ones, then one per network with its own (the name is the label). Empty if nas_attn does not
-    load the data. Raises DataError: loading failed.
+    load the data. `store`: of the study that the images must be those of. Raises DataError: loading
+    failed, or the images are others.
     """
     wanted = sorted(set(images))
     dataset = tasks.of(recipe).load(recipe, device="cpu") if wanted else None
+    if store is not None:
+        compare(store, recipe, dataset)
     if dataset is None or wanted[-1] >= len(dataset.validation):
         return {}
     split = _some(dataset.validation, wanted)

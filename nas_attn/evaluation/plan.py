@@ -16,6 +16,7 @@ from torch import nn
 
 from nas_attn import attachment, backbones, data, tasks
 from nas_attn.errors import BackboneError, NasAttnError, StudyError
+from nas_attn.evaluation.images import keep_or_compare
 from nas_attn.purposes import SEARCH, TARGET_PROTOCOL
 from nas_attn.recipe import DataSection, Recipe, TrainingSection, objective_name
 from nas_attn.recipe_reading import frozen_recipe, other_backbone
@@ -205,7 +206,9 @@ def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
     recipe, kept = frozen_recipe(store.recipe, where=f"study '{store.name}'"), kept_sites(store)
     build = plan.own_build if plan is not None else None
     if plan is None and kept is None:
-        plan = plan_for(recipe, tasks.of(recipe).load(recipe, device="cpu"))
+        dataset = tasks.of(recipe).load(recipe, device="cpu")
+        keep_or_compare(store, recipe, dataset)
+        plan = plan_for(recipe, dataset)
     elif (
         plan is None
         or (kept and kept.sites != plan.sites)

@@ -47,6 +47,7 @@ from nas_attn.evaluation.evaluators import (
     require_participation,
 )
 from nas_attn.evaluation.faults import own_fault, require_memory, shared_fault
+from nas_attn.evaluation.images import keep_or_compare, keep_or_compare_test
 from nas_attn.evaluation.measuring import Measurer
 from nas_attn.evaluation.output import OutputLog
 from nas_attn.evaluation.plan import (
@@ -142,7 +143,9 @@ class Benches:
         for bench in self._made.values():
             if bench.task.data_section(bench.recipe) == section and bench.dataset is not None:
                 return bench.dataset
-        return task.load(recipe, device=pick_device(self.host.device), share=self.host.share)
+        dataset = task.load(recipe, device=pick_device(self.host.device), share=self.host.share)
+        keep_or_compare(self.store, recipe, dataset)
+        return dataset
 
 
 class Workbench:
@@ -311,7 +314,10 @@ class Workbench:
                 score = self._evaluator.test(model, seed=run.seed, epochs=epochs, **of)
         else:
             assert self.dataset is not None
-            self._test_split = self._test_split or self.dataset.read_test(reason)
+            if self._test_split is None:
+                split = self.dataset.read_test(reason)
+                keep_or_compare_test(self.store, self.recipe, self.dataset.classes, split)
+                self._test_split = split
             lock = DeviceLock.for_section(self.recipe.latency)
             with (
                 own_fault("testing it", self.device),

@@ -27,6 +27,7 @@ from nas_attn.attention import catalogue
 from nas_attn.backbones.building import SOURCES
 from nas_attn.data import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
+from nas_attn.evaluation.images import differences
 from nas_attn.evaluation.plan import plan_for
 from nas_attn.export import scoring
 from nas_attn.export.formats import BOX, Graph
@@ -407,6 +408,14 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
         raise UserError(
             f"'{path}' cannot be checked here: the study's evaluator or trainer reads the images"
             " itself"
+        )
+    kept = facts["data"].get("images")  # None: a card from before
+    if kept is not None and dataset.manifest is not None and dataset.manifest.digest != kept:
+        manifest = facts["data"]["manifest"]
+        what = f": {differences(dataset.manifest, manifest)}" if manifest else ""
+        raise OperationError(
+            f"the images of '{section.name}' are not those of the card{what}; name the study's"
+            " folder as root, or put them back as they were"
         )
     if dataset.digest != facts["data"]["digest"]:
         raise OperationError(

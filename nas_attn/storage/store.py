@@ -135,6 +135,8 @@ class StudyStore(Leases):
         self.launches = documents(tables.launch)  # time of a launch -> what was launched
         # kind of device (and protocol, where it computes otherwise) -> `records.Arithmetic`
         self.arithmetics = documents(tables.arithmetic)
+        # what its images are (`evaluation.images`), by how the data are read and divided
+        self.images = documents(tables.images)
 
     @property
     def settings(self) -> StudySettings:

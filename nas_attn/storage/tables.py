@@ -34,6 +34,7 @@ VERSIONS = (
     "0001",
     "0002",
     "0003",
+    "0004",
 )
 
 metadata = MetaData()
@@ -477,4 +478,10 @@ arithmetic = _documents(
     doc="How a study computes.",
     name="Kind of device, and the protocol where that computes otherwise.",
     content="The arithmetic (`records.Arithmetic`), as JSON.",
+)
+images = _documents(
+    "images",
+    doc="What the images are, as their first reader kept it, so that changes are noticed.",
+    name="Checksum of how the data are read and divided; ` test` after it: the test images.",
+    content="Digest, what is unknown, and the manifest (`data.manifest`), as JSON.",
 )

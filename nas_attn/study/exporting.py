@@ -21,6 +21,7 @@ from nas_attn.data import Dataset
 from nas_attn.data.folder import named_files
 from nas_attn.errors import BackboneLost, CheckpointError, OperationError
 from nas_attn.evaluation.artifacts import read_artifact, weights_run
+from nas_attn.evaluation.images import compare
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.plan import Plan, kept_sites, plan_for, protocol_recipe
 from nas_attn.export import scoring
@@ -166,6 +167,7 @@ def export_candidate(
     recipe = protocol_recipe(opened.store, SEARCH if run is None else run.protocol)
     task = tasks.of(recipe)
     dataset = task.load(recipe, device="cpu")
+    compare(opened.store, recipe, dataset)
     plan = plan_for(recipe, dataset, kept=kept_sites(opened.store))
     model, described = trained_model(opened, plan, view, run), describe(plan, dataset, view)
     given = task.answers.graph(model, plan.input_shape) if kind.graph else model
@@ -339,6 +341,7 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
         "name": recipe.data.name,
         "section": tasks.of(recipe).data_section(recipe).model_dump(mode="json"),
         "digest": dataset.digest,
+        **_images(dataset),
         "training": len(dataset.train),
         "validation": len(dataset.validation),
     }
@@ -350,6 +353,18 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
         pairs = zip(names, dataset.validation.labels.tolist(), strict=True)
         facts |= {"folder": str(folder.resolve()), "files": [list(pair) for pair in pairs]}
     return facts
+
+
+MOST_IN_CARD = 2**20  # letters of a manifest: about 50,000 images
+
+
+def _images(dataset: Dataset) -> dict[str, Any]:
+    """What the images are, so that a later check can say what has changed."""
+    if dataset.manifest is None:
+        return {}
+    text = dataset.manifest.text
+    manifest = text if len(text) <= MOST_IN_CARD else None
+    return {"images": dataset.manifest.digest, "manifest": manifest}
 
 
 def _write_scoring(facts: Mapping[str, Any], written: Path) -> None:

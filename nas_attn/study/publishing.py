@@ -157,6 +157,7 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
                 now.recipe,
                 numbers,
                 _networks(opened, now, found) if found.what != "accuracy" else {},
+                store=opened.store,
             )
     except NasAttnError:  # the data are not on this machine: no images
         pass

@@ -16,8 +16,10 @@ from optuna.trial import TrialState
 
 from nas_attn import tasks
 from nas_attn.attention.catalogue import CONTROLS
+from nas_attn.data import Dataset
 from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
 from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
+from nas_attn.evaluation.images import KnownImages, keep_or_compare
 from nas_attn.evaluation.output import log_for
 from nas_attn.evaluation.plan import Build, Plan, kept_sites, plan_for, study_plan, wanted
 from nas_attn.evaluation.starts import check_weights, pick_device, wanted_weights
@@ -83,10 +85,30 @@ def plan_recipe(
     """A recipe's backbone, sites (with `store`: those that the study began with) and space. Loads
     the data, trains nothing.
     """
-    kept = None if store is None else kept_sites(store)
     dataset = tasks.of(recipe).load(recipe, device="cpu")
+    if store is not None:
+        keep_or_compare(store, recipe, dataset)
+    return _plan_of(recipe, dataset, build=build, store=store)
+
+
+def _plan_of(
+    recipe: Recipe,
+    dataset: Dataset | None,
+    *,
+    build: Build | None,
+    store: StudyStore | None = None,
+) -> Plan:
+    kept = None if store is None else kept_sites(store)
     tasks.of(recipe).check_trainings(recipe, dataset)
     return plan_for(recipe, dataset, build=build, kept=kept)
+
+
+def check_images(opened: OpenStudy) -> KnownImages:
+    """What the study knows of its images, after reading them. Raises DataError: they are missing, or
+    not those of the study.
+    """
+    dataset = tasks.of(opened.recipe).load(opened.recipe, device="cpu")
+    return keep_or_compare(opened.store, opened.recipe, dataset)
 
 
 def check_start(opened: OpenStudy) -> None:
@@ -149,10 +171,12 @@ def begin(
     recipe or placement is wrong.
     """
     tried = list(tried)
-    plan = plan_recipe(recipe, build=build)
+    dataset = tasks.of(recipe).load(recipe, device="cpu")
+    plan = _plan_of(recipe, dataset, build=build)
     user_trials(plan, tried)
     check_weights(plan)
     opened = create_study(recipe, url, artifacts=artifacts)
+    keep_or_compare(opened.store, opened.recipe, dataset)
     vars(opened)["plan"] = study_plan(opened.store, plan)  # made already
     return take_up(opened, tried=tried)
 

@@ -1,0 +1,115 @@
+"""The images of a study: what they are is kept at their first use, and compared at each later one.
+
+Runs on different images cannot be compared: an image more in a folder is another split, and one that
+was rewritten another task.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas_attn.data import Dataset, Split
+from nas_attn.data.manifest import Manifest
+from nas_attn.errors import DataError
+from nas_attn.recipe import DataSection, Recipe
+from nas_attn.storage import StudyStore
+from nas_attn.tasks.kinds import EXTERNAL
+
+TEST = " test"  # end of the name under which the test images are kept
+
+
+class ImagesChanged(DataError):
+    """The images are not those of the study."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownImages:
+    """What a study knows of its images."""
+
+    digest: str | None  # None: nothing is known
+    unknown: str  # what cannot be compared, and why; else empty
+
+
+def keep_or_compare(store: StudyStore, recipe: Recipe, dataset: Dataset | None) -> KnownImages:
+    """Keeps what the images of training and validation are, if the study does not know them yet.
+    Raises ImagesChanged: it knows others.
+    """
+    manifest = None if dataset is None else dataset.manifest
+    return _compared(store, recipe, _key(recipe.data), manifest)
+
+
+def compare(store: StudyStore, recipe: Recipe, dataset: Dataset | None) -> None:
+    """Only compares: writes nothing, for commands that read a study. Raises ImagesChanged."""
+    if dataset is not None and store.images.get(_key(recipe.data)) is not None:
+        keep_or_compare(store, recipe, dataset)
+
+
+def keep_or_compare_test(
+    store: StudyStore, recipe: Recipe, classes: Sequence[str], split: Split
+) -> None:
+    """The same for the test images, at each reading."""
+    if split.listing is None:
+        return
+    manifest = Manifest(tuple(classes), {"test": split.listing})
+    _compared(store, recipe, _key(recipe.data) + TEST, manifest)
+
+
+def known_images(store: StudyStore, recipe: Recipe) -> KnownImages | None:
+    """What a study knows of its images; None: no command has read them since this is recorded."""
+    kept = store.images.get(_key(recipe.data))
+    if kept is None:
+        return None
+    content = json.loads(kept)
+    return KnownImages(content["digest"], content["unknown"])
+
+
+def differences(manifest: Manifest, kept: str) -> str:
+    """What is different from the `text` of an earlier manifest, in a few words."""
+    return manifest.changes(Manifest.from_text(kept)).text()
+
+
+def _compared(
+    store: StudyStore, recipe: Recipe, name: str, manifest: Manifest | None
+) -> KnownImages:
+    unknown = _unknown(recipe, manifest)
+    digest = None if manifest is None else manifest.digest
+    kept = store.images.get(name)
+    if kept is None:
+        content = {
+            "digest": digest,
+            "unknown": unknown,
+            "manifest": None if manifest is None else manifest.text,
+        }
+        kept = store.images.put_once(name, json.dumps(content))
+    before = json.loads(kept)
+    known = KnownImages(before["digest"], before["unknown"])
+    if manifest is None or known.digest in (None, digest):
+        return known
+    test = "test " if name.endswith(TEST) else ""
+    raise ImagesChanged(
+        f"the {test}images of '{recipe.data.name}' are not those of study '{store.name}':"
+        f" {differences(manifest, before['manifest'])}; its results on both could not be compared,"
+        " so put them back as they were, or begin a new study (another --name)"
+    )
+
+
+def _unknown(recipe: Recipe, manifest: Manifest | None) -> str:
+    """What cannot be compared, and why; empty if everything is compared."""
+    if manifest is None:
+        who = "the evaluator" if recipe.data.name == EXTERNAL else "the task's trainer"
+        return f"whether the images change cannot be checked, since {who} reads them itself"
+    if not manifest.has_content:
+        return (
+            f"whether the images change is checked by their number and labels only, since"
+            f" '{recipe.data.name}' gives others at each reading"
+        )
+    return ""
+
+
+def _key(section: DataSection) -> str:
+    """Name of the images of a recipe: equal for all places and speeds of reading them."""
+    how = section.model_dump(mode="json", exclude={"workers", "root"}, exclude_defaults=True)
+    return hashlib.blake2b(json.dumps(how, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,158 @@
+"""A study has one data set: whatever changes in it between two commands is refused, with numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from command_line import Nas
+from materials import coco, photographs
+
+from nas_attn import data
+from nas_attn.data.manifest import Manifest
+from nas_attn.errors import DataError
+from nas_attn.evaluation.images import known_images
+from nas_attn.recipe import DataSection, Recipe
+from nas_attn.recipe_reading import recipe_from
+from nas_attn.study import searching
+from nas_attn.study.opening import OpenStudy, open_study
+from nas_attn.tasks import TASKS
+
+URL = "sqlite:///study.db"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    photographs(tmp_path / "photos", of_each=8, side=16)
+    return tmp_path
+
+
+def recipe(**data: object) -> Recipe:
+    table = {
+        "name": "pets",
+        "space": "small",
+        "objectives": ["accuracy", "params"],
+        "backbone": {"name": "resnet8"},
+        "data": {"name": "folder:photos", "size": 16, **data},
+        "training": {"start": "scratch", "rungs": [1]},
+        "search": {"trials": 2, "confirm_seeds": 0},
+    }
+    return recipe_from(table, where="a test")
+
+
+def begun(**data: object) -> OpenStudy:
+    return searching.begin(recipe(**data), URL)
+
+
+def added(photos: Path) -> None:
+    shutil.copy(photos / "cat/000.jpg", photos / "cat/added.jpg")
+
+
+def removed(photos: Path) -> None:
+    (photos / "owl/007.jpg").unlink()
+
+
+def rewritten(photos: Path) -> None:
+    """All of a class, in place, with the size and the time that they had."""
+    for path in (photos / "dog").iterdir():
+        before = path.stat()
+        content = bytearray(path.read_bytes())
+        content[-3] ^= 1
+        path.write_bytes(content)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def moved(photos: Path) -> None:
+    for path in sorted((photos / "dog").iterdir())[:4]:
+        path.rename(photos / "cat" / f"moved-{path.name}")
+
+
+def another_class(photos: Path) -> None:
+    shutil.copytree(photos / "cat", photos / "lynx")
+
+
+@pytest.mark.parametrize(
+    ("change", "numbers"),
+    [
+        (added, ["1 image added ('cat/added.jpg')"]),
+        (removed, ["1 image removed ('owl/007.jpg')"]),
+        (rewritten, ["images with another content"]),
+        (moved, ["images moved to another class", "cat/moved-"]),
+        (another_class, ["8 images added", "lynx"]),
+    ],
+)
+def test_what_has_changed_is_said_and_nothing_is_trained(
+    here: Path, change: Callable[[Path], None], numbers: list[str]
+) -> None:
+    opened = begun()
+    change(here / "photos")
+    for use in (
+        lambda: searching.check_images(opened),
+        lambda: searching.work(open_study("pets", URL), searching.Options()),
+        begun,
+    ):
+        with pytest.raises(DataError, match="not those of study 'pets'") as raised:
+            use()
+        for number in numbers:
+            assert number in str(raised.value)
+    assert not opened.store.scores()
+
+
+def test_images_that_are_put_back_are_those_of_the_study(here: Path) -> None:
+    opened = begun()
+    shutil.move("photos/cat/003.jpg", "kept.jpg")
+    with pytest.raises(DataError):
+        searching.check_images(opened)
+    shutil.copyfile("kept.jpg", "photos/cat/003.jpg")
+    searching.check_images(opened)
+
+
+def test_neither_the_place_of_the_folder_nor_the_times_of_its_files_count(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = begun()
+    before = known_images(opened.store, opened.recipe)
+    elsewhere = here / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copytree("photos", elsewhere / "photos", copy_function=shutil.copyfile)
+    monkeypatch.chdir(elsewhere)
+    assert searching.check_images(opened) == before
+
+
+def test_boxes_that_are_edited_are_named(here: Path) -> None:
+    coco(here / "things")
+    section = DataSection(name="coco:things", size=32)
+
+    def loaded() -> Manifest:
+        found = data.load(section, device="cpu", task=TASKS["detection"]).manifest
+        assert found is not None
+        return found
+
+    before = Manifest.from_text(loaded().text)
+    assert loaded().digest == before.digest
+    (annotations,) = (here / "things/annotations").glob("*train*.json")
+    content = json.loads(annotations.read_text())
+    content["annotations"][0]["bbox"][2] -= 1
+    annotations.write_text(json.dumps(content))
+    assert loaded().digest != before.digest
+    assert list(loaded().changes(before).boxed) == ["train/0.png"]
+
+
+def test_a_study_from_before_gets_its_images_at_its_first_resume(nas: Nas) -> None:
+    opened = begun()
+    opened.database.close()
+    with closing(sqlite3.connect("study.db")) as connection:
+        connection.execute("DELETE FROM nas_images")
+        connection.commit()
+    assert "kept from now on" in nas("resume", "pets", "--storage", URL, "--workers", "1").err
+    added(Path("photos"))
+    refused = nas("resume", "pets", "--storage", URL, "--trials", "4")
+    assert "1 image added ('cat/added.jpg')" in refused.error
