@@ -6,10 +6,10 @@ file), `synchronous = NORMAL` and a busy timeout of 60 s (per connection). A pow
 last transactions, a killed process none; the file is not damaged.
 
 An outage is a database that is away for a while: a lost connection, a restart, too many
-connections, a full or locked file. Code inside `waiting.reporting(…, storage_s=…)` waits for its
-end, and repeats the transaction. A connection may be cut after the database has committed and
-before it has confirmed this. So each repeated transaction must have the same effect if it is done
-twice.
+connections, a full or locked file. Inside `waiting.reporting(…, storage_s=…)`, methods that are
+marked `@repeatable` wait for its end, and are called again. A connection may be cut after the
+database has committed and before it has confirmed this. So what is marked must have the same effect
+if it is done twice.
 
 PostgreSQL may stand behind a PgBouncer that pools transactions. So nothing here outlives its
 transaction: no prepared statement, no session's lock or setting, no LISTEN.
@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
 
 T = TypeVar("T")
-C = TypeVar("C", bound=type)
+P = ParamSpec("P")
+Owner = TypeVar("Owner")
 
 FIRST_S, LONGEST_S = (
     0.1,
@@ -76,6 +77,7 @@ class Outage:
         self._since = 0.0  # when the first wait began, by time.monotonic()
         self._said = False
         self._away_at: float | None = None  # time of the last wait, or of the last failure
+        self._inside = threading.local()  # `.work`: whether this thread is in `endure`
 
     def just_over(self, seconds: float) -> bool:
         """Whether the database was away within the last `seconds`: other processes may not have
@@ -84,17 +86,23 @@ class Outage:
         return self._away_at is not None and time.monotonic() - self._away_at < seconds
 
     def endure(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
-        """Repeats `work` until it succeeds, with `renew` before each further attempt. Raises
-        StorageAway, Interrupted: it gave up.
+        """Repeats `work` until it succeeds, with `renew` before each further attempt; inside another
+        `endure`, that one repeats. Raises StorageAway, Interrupted: it gave up.
         """
-        try:
+        if getattr(self._inside, "work", False):
             return work()
-        except StorageAway:
-            self._away_at = time.monotonic()
-            if waits().storage_s <= 0:
-                raise
-        with self._awaited():
-            return self._repeat(work, renew)
+        self._inside.work = True
+        try:
+            try:
+                return work()
+            except StorageAway:
+                self._away_at = time.monotonic()
+                if waits().storage_s <= 0:
+                    raise
+            with self._awaited():
+                return self._repeat(work, renew)
+        finally:
+            self._inside.work = False
 
     def _repeat(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
         common, began, pause, stopping_at = waits(), time.monotonic(), FIRST_S, None
@@ -160,24 +168,29 @@ def _sleep(seconds: float, common: Waits) -> None:
         time.sleep(min(left, TICK_S))
 
 
-def enduring(kind: C) -> C:
-    """Makes the public methods of a class with a `_connector`, each a repeatable transaction, wait
-    for the database.
+class Enduring(Protocol):
+    """Repeats work while a database is away: a `Connector`, or Optuna's storage."""
+
+    def endure(self, work: Callable[[], T]) -> T: ...
+
+
+class _Connected(Protocol):
+    @property
+    def _connector(self) -> Enduring: ...
+
+
+def repeatable(
+    method: Callable[Concatenate[Owner, P], T],
+) -> Callable[Concatenate[Owner, P], T]:
+    """Marks a method that has the same effect if it is done again: it waits while the database is
+    away, and is then called again. Its first call may have been committed, with the answer lost. A
+    method of a class with a `_connector` that is not marked is no single transaction, or takes care
+    of itself; it says how.
     """
-    for name, method in list(vars(kind).items()):
-        if name.startswith("_"):
-            continue
-        if isinstance(method, property) and method.fget is not None:
-            setattr(kind, name, property(_enduring(method.fget), doc=method.__doc__))
-        elif callable(method):
-            setattr(kind, name, _enduring(method))
-    return kind
 
-
-def _enduring(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
-    def call(self: Any, *arguments: Any, **named: Any) -> Any:
-        return self._connector.endure(lambda: method(self, *arguments, **named))
+    def call(self: Owner, /, *given: P.args, **named: P.kwargs) -> T:
+        return cast(_Connected, self)._connector.endure(lambda: method(self, *given, **named))
 
     return call
 

@@ -24,9 +24,9 @@ from nas_attn.storage.connection import (
     Connector,
     Outage,
     TunedConnection,
-    enduring,
     explained,
     insert,
+    repeatable,
     storage_url,
 )
 from nas_attn.storage.preparing import creation_lock, prepare
@@ -105,7 +105,6 @@ _SHOWN_DIFFERENCES = 5
 _SHOWN_LENGTH = 60
 
 
-@enduring
 class Database:
     """Our tables in one SQLite file or PostgreSQL database, for several threads; a spawned child
     opens its own. Raises
@@ -158,11 +157,13 @@ class Database:
         """
         return creation_lock(self._connector)
 
+    @repeatable
     def now(self) -> float:
         """Unix seconds by the database's clock, which decides about leases."""
         with self._connector.read() as connection:
             return float(connection.scalar(select(self._connector.clock)) or 0.0)
 
+    @repeatable
     def create_study(
         self,
         name: str,
@@ -209,6 +210,7 @@ class Database:
             )
         return store
 
+    @repeatable
     def study(self, name: str) -> StudyStore:
         """The study of this name. Raises StudyError, which names the nearest: there is none."""
         with self._connector.read() as connection:
@@ -229,6 +231,7 @@ class Database:
         }
         return StudyStore(self._connector, id=row.id, **of)
 
+    @repeatable
     def studies(self) -> list[StudySummary]:
         """All studies, the oldest first."""
         study, columns = tables.study, (tables.candidate.c.study_id, tables.candidate.c.state)
@@ -263,6 +266,7 @@ class Database:
                 summaries.append({**row, **counted})
             return read_all(StudySummary, summaries)
 
+    @repeatable
     def extend_study(
         self,
         store: StudyStore,
@@ -285,6 +289,8 @@ class Database:
             for key, baseline in baselines.items():
                 which = (tables.candidate.c.study_id == store._id, tables.candidate.c.key == key)
                 connection.execute(update(tables.candidate).where(*which).values(baseline=baseline))
+            if connection.scalar(select(named).where(named == optuna)) is None:
+                return  # the names were exchanged before, and the answer was lost
             connection.execute(
                 update(_OPTUNA_STUDIES)
                 .where(named == store.name)
@@ -298,7 +304,10 @@ class Database:
         """Deletes our part of a study, not Optuna's; its workers lose their leases. StudyError:
         there is none.
         """
-        number = self.study(name)._id
+        self._delete(self.study(name)._id)
+
+    @repeatable
+    def _delete(self, number: int) -> None:
         with self._connector.write() as connection:
             for table in tables.metadata.sorted_tables:
                 column = table.c.id if table is tables.study else table.c.study_id
@@ -325,11 +334,13 @@ class Database:
         check_target(source, target, overwrite)
         return source, target
 
+    @repeatable
     def has_trials(self, name: str) -> bool:
         """Whether Optuna has a study of this name in its tables here."""
         with self._connector.read() as connection:
             return name in _optuna_names(connection)
 
+    @repeatable
     def stores(self) -> list[StudyStore]:
         """All studies' stores."""
         with self._connector.read() as connection:

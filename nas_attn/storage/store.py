@@ -30,7 +30,7 @@ from nas_attn.records import (
     StoredScore,
 )
 from nas_attn.storage import tables
-from nas_attn.storage.connection import Connector, enduring, insert
+from nas_attn.storage.connection import Connector, insert, repeatable
 from nas_attn.storage.rows import (
     CheckpointRow,
     Lease,
@@ -46,7 +46,6 @@ from nas_attn.storage.work import Leases, RunQueue, WorkerBook
 FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})  # of a candidate
 
 
-@enduring
 class Documents:
     """A study's documents of one kind, by name. Only their writers and readers know the structure
     of the JSON texts.
@@ -55,6 +54,7 @@ class Documents:
     def __init__(self, connector: Connector, study_id: int, table: Table) -> None:
         self._connector, self._id, self._table = connector, study_id, table
 
+    @repeatable
     def put(self, name: str, content: str) -> None:
         row = {"study_id": self._id, "name": name, "content": content}
         with self._connector.write() as connection:
@@ -64,6 +64,7 @@ class Documents:
             )
             connection.execute(other)
 
+    @repeatable
     def put_once(self, name: str, content: str) -> str:
         """Stores a document unless there is one of this name, also where several processes do so at
         once. Returns the document that is stored.
@@ -75,6 +76,7 @@ class Documents:
             connection.execute(new.on_conflict_do_nothing())
             return str(connection.scalar(select(self._table.c.content).where(named)))
 
+    @repeatable
     def get(self, name: str) -> str | None:
         """A document; None if there is none."""
         named = and_(self._table.c.study_id == self._id, self._table.c.name == name)
@@ -82,6 +84,7 @@ class Documents:
             found: str | None = connection.scalar(select(self._table.c.content).where(named))
         return found
 
+    @repeatable
     def all(self) -> dict[str, str]:
         """Name -> document, by name."""
         query = select(self._table.c.name, self._table.c.content).where(
@@ -94,7 +97,6 @@ class Documents:
             }
 
 
-@enduring
 class StudyStore(Leases):
     """A study's rows. Made by `Database.create_study` and `Database.study`."""
 
@@ -139,17 +141,20 @@ class StudyStore(Leases):
         self.images = documents(tables.images)
 
     @property
+    @repeatable
     def settings(self) -> StudySettings:
         """The changing values of the study, as they are now."""
         with self._connector.read() as connection:
             return read_all(StudySettings, [self._row(connection)])[0]
 
     @property
+    @repeatable
     def sites(self) -> str | None:
         """The sites that it began with, as JSON; None before that."""
         return self._text("sites")
 
-    def set(self, **columns: str | float | None) -> None:
+    @repeatable
+    def set(self, /, **columns: str | float | None) -> None:
         """Changes settings of the study, or its sites."""
         with self._connector.write() as connection:
             connection.execute(
@@ -172,6 +177,7 @@ class StudyStore(Leases):
         return found
 
     @property
+    @repeatable
     def is_current(self) -> bool:
         """Whether the study's recipe is still the one that was read: false once its search space
         has been extended.
@@ -179,12 +185,14 @@ class StudyStore(Leases):
         return self._text("recipe") == self.recipe
 
     @property
+    @repeatable
     def fingerprint(self) -> str | None:
         """The device that the study's latencies are pinned to; None before the first
         measurement.
         """
         return self._text("fingerprint")
 
+    @repeatable
     def set_fingerprint_once(self, fingerprint: str) -> str:
         """Pins the study to a latency device, unless it is pinned already. Returns the pinned
         device.
@@ -195,6 +203,7 @@ class StudyStore(Leases):
             connection.execute(update(study).where(mine).values(fingerprint=fingerprint))
         return str(self.fingerprint)
 
+    @repeatable
     def state(self) -> str:
         """A text that changes whenever there are new results."""
         parts = []
@@ -211,6 +220,7 @@ class StudyStore(Leases):
                 parts.append(f"{table.name} {count}")
         return ", ".join(parts)
 
+    @repeatable
     def claim(
         self,
         key: str,
@@ -245,6 +255,7 @@ class StudyStore(Leases):
             )
         return to_candidates([row])[0] if row["trial"] == trial else None
 
+    @repeatable
     def candidate(self, key: str) -> CandidateRow | None:
         """The candidate with this key; None if there is none."""
         with self._connector.read() as connection:
@@ -253,6 +264,7 @@ class StudyStore(Leases):
             ).mappings()
             return next(iter(to_candidates(rows)), None)
 
+    @repeatable
     def candidates(self) -> list[CandidateRow]:
         """All candidates, by trial."""
         query = select(tables.candidate).where(tables.candidate.c.study_id == self._id)
@@ -260,6 +272,7 @@ class StudyStore(Leases):
         with self._connector.read() as connection:
             return to_candidates(connection.execute(query).mappings())
 
+    @repeatable
     def set_cost(self, key: str, cost: Costs, lease: Lease) -> None:
         """Stores a candidate's cost. Raises LeaseLost: another worker has taken over; nothing is
         written.
@@ -272,6 +285,7 @@ class StudyStore(Leases):
         with self._fenced(lease) as connection:
             connection.execute(known)
 
+    @repeatable
     def finish(self, key: str, *, state: str, reason: str, lease: Lease) -> bool:
         """Sets a running candidate's final state (one of FINAL_STATES); True for the one call that
         did it.
@@ -288,6 +302,7 @@ class StudyStore(Leases):
     def _candidate(self, key: str) -> Any:
         return and_(tables.candidate.c.study_id == self._id, tables.candidate.c.key == key)
 
+    @repeatable
     def add_score(self, run: Run, score: Score, *, lease: Lease) -> None:
         """Stores a run's score at a rung, or replaces it: a resumed run repeats its last. Raises
         LeaseLost.
@@ -315,6 +330,7 @@ class StudyStore(Leases):
             identity = list(tables.score.primary_key.columns)
             connection.execute(new.on_conflict_do_update(index_elements=identity, set_=row))
 
+    @repeatable
     def scores(
         self,
         key: str | None = None,
@@ -337,6 +353,7 @@ class StudyStore(Leases):
         with self._connector.read() as connection:
             return to_scores(connection.execute(query.order_by(*order)).mappings())
 
+    @repeatable
     def runs_by_arithmetic(self) -> dict[str | None, int]:
         """What runs were computed in (None: not recorded) -> their number."""
         score = tables.score
@@ -350,6 +367,7 @@ class StudyStore(Leases):
         with self._connector.read() as connection:
             return {row.arithmetic: row.runs for row in connection.execute(query)}
 
+    @repeatable
     def metrics(self, rung: int) -> list[tuple[str, int, str | None, dict[str, float]]]:
         """(key, seed, arithmetic, metrics) of the runs at a rung that were trained as the search
         does, by key and seed.
@@ -367,6 +385,7 @@ class StudyStore(Leases):
                 for key, seed, arithmetic, text in connection.execute(query)
             ]
 
+    @repeatable
     def add_session(self, session: Session, *, owner: str) -> None:
         """Stores a latency session of a worker, once."""
         row = {
@@ -380,6 +399,7 @@ class StudyStore(Leases):
                 written = {"owner": owner, "recorded_at": self._connector.clock}
                 connection.execute(insert(connection, tables.session).values(row | written))
 
+    @repeatable
     def sessions(self, *, elsewhere: bool = False) -> list[Session]:
         """The latency sessions, the oldest first: of the study's pinned device, or `elsewhere` of
         all others.
@@ -401,6 +421,7 @@ class StudyStore(Leases):
                 self._sessions = state, found
         return self._sessions[1][elsewhere]
 
+    @repeatable
     def add_checkpoint(
         self, run: str, *, artifact: str, sha256: str, size: int, epochs: int, lease: Lease
     ) -> CheckpointRow:
@@ -419,10 +440,12 @@ class StudyStore(Leases):
                 CheckpointRow, connection.execute(select(tables.checkpoint).where(known)).mappings()
             )[0]
 
+    @repeatable
     def checkpoints(self, run: str) -> list[CheckpointRow]:
         """A run's checkpoints, the newest first."""
         return self._checkpoints(tables.checkpoint.c.run == run)
 
+    @repeatable
     def all_checkpoints(self) -> dict[str, list[CheckpointRow]]:
         """Name -> checkpoints or weights of that name, the newest first."""
         found: defaultdict[str, list[CheckpointRow]] = defaultdict(list)
@@ -436,6 +459,7 @@ class StudyStore(Leases):
             found = connection.execute(query.order_by(tables.checkpoint.c.id.desc())).mappings()
             return read_all(CheckpointRow, found)
 
+    @repeatable
     def drop_checkpoint(self, row: CheckpointRow) -> None:
         """Deletes a checkpoint's row; the caller deletes its artifact."""
         mine = and_(tables.checkpoint.c.study_id == self._id, tables.checkpoint.c.id == row.id)
@@ -444,17 +468,23 @@ class StudyStore(Leases):
 
     def log_test_reading(self, reason: str) -> None:
         """Logs, before the test split is read, that it is read and for what."""
-        with self._connector.read() as connection:
-            now = connection.scalar(select(self._connector.clock))
-        self._connector.endure(lambda: self._log_test_reading(reason, now))
+        self._log_test_reading(reason, self._now())
 
+    @repeatable
+    def _now(self) -> float | None:
+        with self._connector.read() as connection:
+            return connection.scalar(select(self._connector.clock))
+
+    @repeatable
     def _log_test_reading(self, reason: str, now: float | None) -> None:
+        """`now`: tells one reading from another, and is the same each time it is repeated."""
         row = {"study_id": self._id, "read_at": now, "reason": reason}
         same = and_(*(tables.test_reading.c[name] == value for name, value in row.items()))
         with self._connector.write() as connection:
             if connection.scalar(select(tables.test_reading.c.id).where(same)) is None:
                 connection.execute(insert(connection, tables.test_reading).values(row))
 
+    @repeatable
     def test_readings(self) -> list[SplitReading]:
         """Every use of the test split, the oldest first."""
         reading = tables.test_reading

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from nas_attn.errors import LeaseLost
 from nas_attn.storage import tables
-from nas_attn.storage.connection import Connector, enduring, insert
+from nas_attn.storage.connection import Connector, insert, repeatable
 from nas_attn.storage.rows import (
     FormerWorker,
     Lease,
@@ -32,7 +32,6 @@ from nas_attn.storage.rows import (
 TICK_S = 0.001  # least change of a lease by a renewal, if the clock has not advanced
 
 
-@enduring
 class Leases:
     """The leases of one study; a part of `StudyStore`."""
 
@@ -49,9 +48,9 @@ class Leases:
         """Takes a resource that is free, released or expired; None while another worker holds
         it.
         """
-        tried: set[int] = set()
-        return self._connector.endure(lambda: self._acquire(resource, owner, ttl_s, tried))
+        return self._acquire(resource, owner, ttl_s, set())
 
+    @repeatable
     def _acquire(self, resource: str, owner: str, ttl_s: float, tried: set[int]) -> Lease | None:
         """`tried`: numbers that earlier attempts may have taken, if the answer of the database was
         lost.
@@ -96,6 +95,7 @@ class Leases:
             ).one()
         return Lease(resource, owner, row.number, ttl_s, row.expires_at)
 
+    @repeatable
     def renew(self, lease: Lease) -> Lease:
         """Extends a lease, also after expiry. LeaseLost: another worker took it. The row always
         changes, as a sign of life.
@@ -115,6 +115,7 @@ class Leases:
             ).one()
         return replace(lease, expires_at=row.expires_at)
 
+    @repeatable
     def release(self, lease: Lease) -> None:
         """Gives a resource back; does nothing if the lease is no longer held."""
         with self._connector.write() as connection:
@@ -122,6 +123,7 @@ class Leases:
                 sa.update(tables.lease).where(self._held(lease)).values(released=True)
             )
 
+    @repeatable
     def leases(self, *, released: bool = True) -> list[LeaseRow]:
         """All leases ever taken, by name; `released`: include returned ones, of which there may be
         thousands.
@@ -185,7 +187,6 @@ ENDS = frozenset(
 _run = tables.run
 
 
-@enduring
 class RunQueue:
     """The runs of one study. Made by `StudyStore.queue`."""
 
@@ -197,6 +198,7 @@ class RunQueue:
     ) -> None:
         self._connector, self._id, self._fenced = connector, study_id, fenced
 
+    @repeatable
     def want(self, runs: Iterable[Run]) -> None:
         """Enqueues runs. If one waits already, it gets the higher priority, with its purpose; a
         withdrawn one waits again.
@@ -220,6 +222,7 @@ class RunQueue:
                     new.on_conflict_do_update(index_elements=identity, set_=wanted, where=again)
                 )
 
+    @repeatable
     def rows(
         self,
         *,
@@ -241,12 +244,14 @@ class RunQueue:
                 connection.execute(query.order_by(_run.c.priority.desc(), _run.c.id)).mappings()
             )
 
+    @repeatable
     def row(self, number: int) -> RunRow:
         with self._connector.read() as connection:
             return to_runs(
                 connection.execute(sa.select(_run).where(self._mine(number))).mappings()
             )[0]
 
+    @repeatable
     def counts(self) -> dict[tuple[str, str], int]:
         """(purpose, state) -> runs."""
         columns = (_run.c.purpose, _run.c.state)
@@ -258,6 +263,7 @@ class RunQueue:
         with self._connector.read() as connection:
             return {(purpose, state): count for purpose, state, count in connection.execute(query)}
 
+    @repeatable
     def begin(self, row: RunRow, lease: Lease) -> RunRow:
         """Records that a worker takes a run, which was read under the lease. LeaseLost: another
         worker has it.
@@ -266,21 +272,25 @@ class RunQueue:
         self._change(row, lease, attempts=begun.attempts)
         return begun
 
+    @repeatable
     def hand_back(self, row: RunRow, lease: Lease) -> None:
         """Records that a worker stops a run properly, so that any worker can continue it."""
         self._change(row, lease, attempts=row.attempts - 1)
 
+    @repeatable
     def finish(self, row: RunRow, state: str, reason: str, lease: Lease) -> None:
         """Ends a run; does nothing if it has ended. LeaseLost: another worker has it."""
         assert state in ENDS
         self._change(row, lease, state=state, reason=reason, finished_at=self._connector.clock)
 
+    @repeatable
     def withdraw(self, key: str, lease: Lease) -> None:
         """Withdraws the waiting runs of a network."""
         with self._fenced(lease) as connection:
             mine = sa.and_(_run.c.study_id == self._id, _run.c.key == key, _run.c.state == WAITING)
             connection.execute(sa.update(_run).where(mine).values(state="withdrawn"))
 
+    @repeatable
     def again(self, numbers: Collection[int]) -> None:
         """Lets ended runs wait again."""
         with self._connector.write() as connection:
@@ -305,13 +315,13 @@ LEFT = "left"  # a worker has ended in order
 LOST = "lost"  # a worker has ended without a word
 
 
-@enduring
 class WorkerBook:
     """The workers of one study. Made by `StudyStore.workers`."""
 
     def __init__(self, connector: Connector, study_id: int) -> None:
         self._connector, self._id = connector, study_id
 
+    @repeatable
     def here(self, owner: str, *, device: str, doing: str, waiting: str = "") -> None:
         """Records a worker's sign of life and current task."""
         clock = self._connector.clock
@@ -333,6 +343,7 @@ class WorkerBook:
                 new.on_conflict_do_update(index_elements=["study_id", "owner"], set_=changed)
             )
 
+    @repeatable
     def gone(self, owner: str, *, ending: str = LEFT) -> None:
         """Records that a worker has ended: it LEFT in order, or is LOST. Its row stays. Does
         nothing if that is recorded already.
@@ -344,6 +355,7 @@ class WorkerBook:
             ended = {"left_at": self._connector.clock, "ending": ending, "waiting": ""}
             connection.execute(sa.update(_worker).where(here).values(ended))
 
+    @repeatable
     def former(self) -> list[FormerWorker]:
         """The workers that have ended, the oldest first, with what they have written. The scores
         that a later worker has written anew are the later one's.
@@ -364,6 +376,7 @@ class WorkerBook:
         with self._connector.read() as connection:
             return read_all(FormerWorker, connection.execute(query).mappings())
 
+    @repeatable
     def rows(self) -> list[WorkerRow]:
         """The workers that are here, the oldest first, killed ones included."""
         renewed = (

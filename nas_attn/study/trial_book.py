@@ -1,33 +1,27 @@
-"""A study's trials: the only code that talks to Optuna's study. Calls are repeated while the
-database is away. If the answer to an `ask` is lost, the trial is RUNNING but no worker has it: the
-search gives it up (`TrialBook.ask_again`).
+"""A study's trials: the only code that talks to Optuna's study. While the database is away, the
+calls of its storage are repeated (`study.optuna_storage`).
 """
 
 from __future__ import annotations
 
-import threading
 import warnings
-import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MethodType
 from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import BaseTrial, FrozenTrial, Trial, TrialState
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.orm import Session, scoped_session
 
 from nas_attn.analysis.latency import half_width
 from nas_attn.errors import LeaseLost, StorageError
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import CandidateRow, Latency, Placement, StoredScore
-from nas_attn.storage import Database, optuna_engine_arguments
-from nas_attn.storage.connection import Outage, explained, translate_errors
+from nas_attn.storage import Database
+from nas_attn.storage.connection import explained
+from nas_attn.study.optuna_storage import open_storage
 
 BASELINE = "baseline"  # user attribute of an enqueued trial that names the baseline
 # user attribute of a trial without parameters: its placement, which the space does not hold
@@ -48,46 +42,12 @@ class Asked:
     baseline: str | None  # name of the baseline
 
 
-class _Calls(threading.local):
-    inside = False
-
-
-_CALLS = _Calls()
-
-
-class _PatientStorage(RDBStorage):
-    """Repeats each call from outside until the database is back."""
-
-    outage: Outage | None = None
-    deleted: Callable[[], StorageError | None] = staticmethod(lambda: None)
-
-    def __getattribute__(self, name: str) -> Any:
-        found = object.__getattribute__(self, name)
-        outage = object.__getattribute__(self, "outage")
-        if outage is None or _CALLS.inside or not isinstance(found, MethodType):
-            return found
-
-        def patiently(*given: Any, **named: Any) -> Any:
-            _CALLS.inside = True
-            try:
-                return outage.endure(lambda: found(*given, **named), self.engine.dispose)
-            except KeyError as error:  # of a study or a trial that is not there
-                deleted = self.deleted()
-                if deleted is None:
-                    raise
-                raise deleted from error
-            finally:
-                _CALLS.inside = False
-
-        return patiently
-
-
 class TrialBook:
     def __init__(self, database: Database, name: str, *, made_for: Recipe | None = None) -> None:
         """With `made_for`, makes the Optuna study if it is missing, else a KeyError. Raises
         StorageError: it cannot be opened.
         """
-        self.storage = database.outage.endure(lambda: _open(database), lambda: None)
+        self.storage = open_storage(database)
         try:
             if made_for is None:
                 self.study = optuna.load_study(study_name=name, storage=self.storage)
@@ -103,7 +63,7 @@ class TrialBook:
         # by which optuna-dashboard knows the study
         self.number = self.storage.get_study_id_from_name(name)
         self._name = name
-        self.storage.deleted = self._deleted
+        self.storage.tell_deleted(self._deleted)
 
     def is_for(self, recipe: Recipe) -> bool:
         """Whether the study is of this recipe: it has its objectives, or nothing yet."""
@@ -112,7 +72,8 @@ class TrialBook:
     def _deleted(self) -> StorageError | None:
         """The error of a study that somebody has deleted by Optuna; None while it is there."""
         try:
-            self.storage.get_study_name_from_id(self.number)
+            # Optuna's own, since this is asked when a patient one has raised a KeyError.
+            RDBStorage.get_study_name_from_id(self.storage, self.number)
         except KeyError:
             return trials_deleted(self._name, self._database)
         return None
@@ -176,7 +137,7 @@ class TrialBook:
 
     def close(self) -> None:
         """Closes all connections; they reopen on the next use."""
-        _close(self.storage.scoped_session, self.storage.engine)
+        self.storage.close()
 
     def tell(
         self,
@@ -244,33 +205,6 @@ def attributes(
             f"{name}@{of.epochs} (seed {of.seed})": value for name, value in of.metrics.items()
         }
     return found
-
-
-def _open(database: Database) -> _PatientStorage:
-    address, arguments = optuna_engine_arguments(database.url)
-    try:
-        storage = _PatientStorage(address, engine_kwargs=arguments)
-    except RuntimeError as error:  # Optuna's word for a schema of another version
-        raise StorageError(
-            f"Optuna {optuna.__version__} cannot use the database '{database}': {error}"
-        ) from None
-    except (SQLAlchemyError, StorageInternalError) as error:
-        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-        if isinstance(cause, DBAPIError) and cause.orig is not None:
-            raise explained(cause.orig, str(database)) from error
-        raise StorageError(f"the database '{database}' cannot be opened: {error}") from None
-    translate_errors(storage.engine, str(database))
-    storage.outage = database.outage
-    weakref.finalize(
-        storage, _close, storage.scoped_session, storage.engine
-    )  # at the latest when the process ends
-    return storage
-
-
-def _close(sessions: scoped_session[Session], engine: Engine) -> None:
-    """SQLite folds its log into the file when the last connection is closed."""
-    sessions.remove()
-    engine.dispose()
 
 
 def _made(recipe: Recipe, name: str, storage: RDBStorage) -> optuna.Study:
