@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent / "tables"))
-from make import REASON, append, read_runs
+from make import REASON, append, one_arithmetic, read_runs
 from read import load
 
 from nas_attn import data
@@ -140,7 +140,9 @@ class Lab:
     def fit(
         self, recipe: Recipe, model: nn.Module, seed: int, factors: Factors, rungs: list[int]
     ) -> None:
-        Trainer(recipe.training, self.dataset, device="cpu").fit(
+        bare = make_plan(recipe, self.dataset.input_shape, len(self.dataset.classes)).bare(0)
+        computes = one_arithmetic(self.out, self.recipe.training, self.dataset, bare)
+        Trainer(recipe.training, self.dataset, device="cpu", arithmetic=computes).fit(
             model,
             seed=seed,
             rungs=rungs,

@@ -301,6 +301,7 @@ class TrainingSection(Section):
     `start = "backbone"`: its backbones.
     """
     batch_size: int = Field(default=128, ge=2)
+    """Images of each training batch; an epoch's last one is filled from its beginning."""
     accumulate: int = Field(default=1, ge=1, le=65536)
     """Batches whose gradients one step of the optimizer adds up: it sees `accumulate` times
     `batch_size` images.
@@ -355,7 +356,9 @@ class TrainingSection(Section):
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest gradient norm; None: no clipping."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto`: bfloat16 autocast on CUDA and on CPUs that are faster in it, else float32."""
+    """`auto`: bfloat16 autocast on GPUs that compute in it and on CPUs that are faster in it, else
+    float32; decided once for a study and a kind of device.
+    """
     execution: Literal["auto", "eager", "compile", "cuda-graph"] = "auto"
     """How a training step runs: as it is, with torch.compile, or recorded once as a CUDA graph and
     replayed.

@@ -28,7 +28,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -48,9 +48,11 @@ from nas_attn.evaluation.plan import make_plan
 from nas_attn.evaluation.starts import Factors, candidate_factors
 from nas_attn.latency import DeviceLock, measure
 from nas_attn.notation import parse
+from nas_attn.recipe import TrainingSection
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.records import Score, Session
+from nas_attn.records import Arithmetic, Score, Session
 from nas_attn.training import Trainer
+from nas_attn.training.trainer import new_arithmetic
 
 HERE = Path(__file__).parent
 PROBLEMS = sorted(path.stem for path in HERE.glob("*.toml"))
@@ -89,6 +91,23 @@ class Task:
         return "target" if self.kind == "target" else "search"
 
 
+def one_arithmetic(
+    folder: Path, training: TrainingSection, dataset: data.Dataset, bare: nn.Module
+) -> Arithmetic:
+    """What all trainings compute in whose results lie in a folder: decided by the first process,
+    and kept there.
+    """
+    path = folder / "arithmetic.json"
+    if not path.exists():
+        new = new_arithmetic(training, dataset, torch.device("cpu"), bare=bare)
+        draft = folder / f"arithmetic.{os.getpid()}.part"
+        draft.write_text(new.text)
+        with suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return Arithmetic.from_text(path.read_text())
+
+
 class Bench:
     """Data, plans and backbones of one problem, ready to train."""
 
@@ -103,8 +122,10 @@ class Bench:
         self.dataset = data.load(given.data, device="cpu")
         shape, classes = self.dataset.input_shape, len(self.dataset.classes)
         self.plans = {kind: make_plan(of, shape, classes) for kind, of in self.recipes.items()}
+        bare = self.plans["search"].bare(0)
+        computes = one_arithmetic(out, given.training, self.dataset, bare)
         self.trainers = {
-            kind: Trainer(of.training, self.dataset, device="cpu")
+            kind: Trainer(of.training, self.dataset, device="cpu", arithmetic=computes)
             for kind, of in self.recipes.items()
         }
         self.placements = {

@@ -116,7 +116,7 @@ def convolves_faster(dtype: torch.dtype, *, depthwise: bool) -> bool:
     float32, timed by turns on one thread.
 
     The time is the processor's: beside other work, the ratio of wall times was anything from 0.2 to
-    1.3 where that of the processor's times was 0.69 to 0.78, and 0.68 to 0.75 on an idle machine.
+    1.3 where that of the processor's times was 0.69 to 0.77 (docs/benchmarks/evaluation.md).
     """
     channels = 64
     groups, kernel = (channels, USUAL_KERNEL) if depthwise else (1, 3)
