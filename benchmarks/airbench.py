@@ -19,12 +19,14 @@ import argparse
 import os
 import platform
 import time
+from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
 from torch import Tensor, nn
 
 from nas_attn import data
+from nas_attn.checkup import append_line
 from nas_attn.data import Dataset
 from nas_attn.recipe import Augment, DataSection, TrainingSection
 from nas_attn.training import Trainer
@@ -103,6 +105,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--root", default="data", help="folder of CIFAR-10's files")
+    parser.add_argument("--data", default="cifar10", help="another data set of such images")
+    parser.add_argument(
+        "--results", type=Path, help="file to which a line of JSON is added for each execution"
+    )
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=3)
@@ -119,7 +125,7 @@ def main() -> None:
         " epochs\n"
     )
     section = DataSection(
-        name="cifar10", root=arguments.root, validation=100, train_subset=arguments.subset
+        name=arguments.data, root=arguments.root, validation=100, train_subset=arguments.subset
     )
     dataset = data.load(section, device=arguments.device)
     settings = {
@@ -136,6 +142,12 @@ def main() -> None:
             TrainingSection(**settings, execution=execution), dataset, device=arguments.device
         )
         runs = [run(trainer, first, seed, arguments) for seed in range(arguments.seeds + 1)][1:]
+        if arguments.results is not None:
+            line = {"part": "airbench", "execution": execution, "epochs": arguments.epochs}
+            line |= {"images": len(dataset.train), "data": arguments.data}
+            line |= {"seconds": [round(seconds, 3) for seconds, _ in runs]}
+            line |= {"accuracy": [round(accuracy, 4) for _, accuracy in runs]}
+            append_line(arguments.results, line)
         cells = [
             f"{fmean(values):{form}} ± {stdev(values) if len(values) > 1 else 0:{form}}"
             for values, form in zip(zip(*runs, strict=True), (".2f", ".4f"), strict=True)

@@ -41,6 +41,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 
 from nas_attn import attachment, backbones, data, space
+from nas_attn.checkup import append_line
 from nas_attn.data import Dataset, Split
 from nas_attn.recipe import Augment, BackboneSection, DataSection, TrainingSection
 from nas_attn.records import Score
@@ -403,6 +404,9 @@ def main() -> None:
         "--workers", type=int, default=1, help="of the hand-written loop's DataLoader"
     )
     parser.add_argument("--json", help="write the rows to this file as well")
+    parser.add_argument(
+        "--results", type=Path, help="file to which a line of JSON is added for each row"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     where = (
@@ -418,6 +422,8 @@ def main() -> None:
     rows: list[Row] = []
     for row in Benchmark(arguments).run(arguments.seeds):
         rows.append(row)
+        if arguments.results is not None:
+            append_line(arguments.results, {"part": "trainer and loop", **asdict(row)})
         if arguments.json:
             Path(arguments.json).write_text(
                 json.dumps([asdict(row) for row in rows], indent=1), "utf-8"

@@ -25,6 +25,7 @@ from pathlib import Path
 import optuna
 
 from nas_attn.analysis.latency import dropped
+from nas_attn.checkup import append_line
 from nas_attn.cli.common import overrides
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Latency
@@ -55,7 +56,7 @@ def run(workers: int, folder: Path, arguments: argparse.Namespace) -> Run:
         "search.pruner": "none",
         "search.sampler": "random",
         "search.confirm_seeds": 0,
-        "search.trials": TRIALS,
+        "search.trials": arguments.trials,
     }
     changes |= {
         "latency.session_seconds": 1.0,
@@ -69,7 +70,7 @@ def run(workers: int, folder: Path, arguments: argparse.Namespace) -> Run:
     quiet = Options(device=arguments.device, say=lambda line: None)
     opened.store.set(trials=1)
     run_workers(opened, 1, quiet)
-    opened.store.set(trials=TRIALS)
+    opened.store.set(trials=arguments.trials)
     began = time.perf_counter()
     run_workers(opened, workers, quiet)
     seconds = time.perf_counter() - began
@@ -103,11 +104,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--trials", type=int, default=TRIALS, help="candidates of each study")
     parser.add_argument("--recipe", default="digits", help="shipped name or path")
     parser.add_argument(
         "--set", action="append", default=[], help="change a setting of the recipe: data.root=DIR"
     )
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--results", type=Path, help="file to which a line of JSON is added for each number"
+    )
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     print(
@@ -124,6 +129,11 @@ def main() -> None:
             found = run(workers, Path(folder), arguments)
         first = first or found
         pace = found.scored / found.seconds
+        if arguments.results is not None:
+            times_one = pace / (first.scored / first.seconds)
+            line = {"part": "search", "workers": workers, "candidates": found.scored}
+            line |= {"seconds": round(found.seconds, 1), "a_minute": round(60 * pace, 2)}
+            append_line(arguments.results, line | {"times_one": round(times_one, 2)})
         both, overlap, difference = compared(first, found)
         against = "–" if found is first else f"{overlap} of {both}"
         shown = "–" if found is first else f"{difference:.1%}"

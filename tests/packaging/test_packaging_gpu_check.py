@@ -1,0 +1,90 @@
+"""`tools/gpu_check.sh`: what a cut run leaves, and the packed images."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from nas_attn.data.parts import Place
+from nas_attn.recipe import DataSection
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def images(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.delenv("GPU_CHECK_DATA", raising=False)
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    return importlib.import_module("gpu_check_data")
+
+
+@pytest.fixture
+def driver(images: ModuleType) -> ModuleType:
+    return importlib.import_module("gpu_check")
+
+
+def results(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def test_a_packed_part_is_read_as_it_was(
+    images: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(images, "PART", 100)
+    monkeypatch.setattr(images, "IMAGES", 300)
+    pixels, labels = images.noise(100, seed=3)
+    (tmp_path / "data_batch_1.xz").write_bytes(images.pack(pixels, labels))
+    monkeypatch.setenv("GPU_CHECK_DATA", str(tmp_path))
+    read, numbers = images.training_images()
+    assert np.array_equal(read, pixels)
+    assert np.array_equal(numbers, labels)
+    section = DataSection(name="gpu_check_data:cifar")
+    parts = images.cifar(section, Place(torch.device("cpu")))
+    assert len(parts.train.labels) == 300
+    assert "100 training images" in images.described()
+
+
+def test_what_was_found_before_a_step_is_cut_off_is_kept(
+    driver: ModuleType, tmp_path: Path
+) -> None:
+    check = driver.Check(tmp_path, seconds=100)
+    words = ["-c", "import time; print('a result', flush=True); time.sleep(60)"]
+    assert check.run(driver.Step("slow", words, most_s=1, needed_s=0)) is None
+    assert check.run(driver.Step("failing", ["-c", "raise SystemExit(3)"], 30, 0)) == 3
+    assert check.run(driver.Step("late", ["-c", "pass"], 30, needed_s=1000)) is None
+    ended = {line["subject"]: line["ended"] for line in results(tmp_path)}
+    assert ended == {"slow": "cut off", "failing": "status 3", "late": "not run"}
+    assert "a result" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script")
+def test_the_script_ends_within_its_time_and_says_what_it_did_not_do(tmp_path: Path) -> None:
+    script = str(ROOT / "tools" / "gpu_check.sh")
+    environment = {**os.environ, "DEVICE": "cpu", "PYTHON": sys.executable}
+    done = subprocess.run(
+        [script, str(tmp_path / "out"), "--seconds", "4"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = results(tmp_path / "out")
+    assert lines[0]["part"] == "data"
+    assert {line["ended"] for line in lines if line["part"] == "step"} <= {
+        "done",
+        "not run",
+        "cut off",
+    }
+    assert "not run" in done.stdout
+    asked = subprocess.run([script, "--wheels", "/no/folder"], capture_output=True, check=False)
+    assert asked.returncode == 2
