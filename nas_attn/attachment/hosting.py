@@ -16,6 +16,7 @@ gives the same results, and raise otherwise.
 """
 
 import functools
+from abc import ABCMeta
 from collections.abc import (
     Callable,
     Collection,
@@ -89,9 +90,8 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
         names = point.path.split(".")
         for holder in (modules[".".join(names[:depth])] for depth in range(len(names))):
             if role_of(holder) is None and not isinstance(holder, torch.fx.GraphModule):
-                holder.__class__ = _class(
-                    type(holder), "holder"
-                )  # passes attention on if a child is replaced
+                # passes attention on if a child is replaced
+                _become(holder, _class(type(holder), "holder"))
     model.__dict__[PLACED] = expected_modules(resolved)
     note(model, resolved)
     keep_in_rebuilt_networks()
@@ -298,7 +298,7 @@ def unmake(module: nn.Module) -> None:
         del module._modules[CHILD]
         for parameter in module.__dict__.pop(_FROZEN, ()):
             parameter.requires_grad_(True)
-    module.__class__ = bare_class(module)
+    _become(module, bare_class(module))
     if _OWN in module.__dict__:
         module.__dict__["forward"] = module.__dict__.pop(_OWN)
 
@@ -318,7 +318,7 @@ def _own_parameters(module: nn.Module) -> list[nn.Parameter]:
 
 def _take(module: nn.Module, role: Role) -> None:
     own = module.__dict__.pop("forward", None)
-    module.__class__ = _class(bare_class(module), role)
+    _become(module, _class(bare_class(module), role))
     if own is not None:
         module.__dict__[_OWN] = own
 
@@ -367,6 +367,32 @@ def _is_method(host: nn.Module, function: Any) -> bool:
     )
 
 
+_TRUE_CLASS: Any = vars(object)["__class__"]
+
+
+def _become(module: nn.Module, cls: type[nn.Module]) -> None:
+    """Changes a module's true class."""
+    _TRUE_CLASS.__set__(module, cls)
+
+
+def _set_class(self: nn.Module, cls: type[nn.Module]) -> None:
+    """What `module.__class__ = cls` does: a tool gives the module another class (torch's
+    parametrizations, FSDP). It keeps its attention.
+    """
+    role = role_of(self)
+    is_ours = role is None or getattr(cls, "_nas_attn_role", None) == role
+    _become(self, cls if is_ours else _class(cls, cast(Role, role)))
+
+
+def _copy_by_own_method(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """A copy by the `__deepcopy__` of the module's own class, which makes one without attention."""
+    bare: Any = bare_class(self)
+    made: nn.Module = bare.__deepcopy__(self, memo)
+    if type(made) is bare and made is not self:
+        _become(made, type(self))
+    return made
+
+
 def _set_attribute(self: nn.Module, name: str, value: Any) -> None:
     if name == "forward" and is_attended(self):
         if (
@@ -398,12 +424,10 @@ def _successor(holder: nn.Module, name: str, new: Any) -> Any:
     this attention.
     """
     old = holder.__dict__.get("_modules", {}).get(name)
-    if (
-        old is None
-        or new is old
-        or not _holds_attention(old)
-        or (isinstance(new, nn.Module) and _holds_attention(new))
-    ):
+    if old is None or new is old:
+        return new
+    hosts = _hosts(old)
+    if not hosts or (isinstance(new, nn.Module) and _takes_over(new, hosts)):
         return new
     role = role_of(old)
     if isinstance(new, nn.Module) and role in ("after", "instead"):
@@ -415,9 +439,7 @@ def _successor(holder: nn.Module, name: str, new: Any) -> Any:
             unmake(old)
             make_host(new, attention)
             return new
-    carried = (
-        cast(nn.Sequential, host._modules[CHILD]) for host in old.modules() if is_attended(host)
-    )
+    carried = (cast(nn.Module, host._modules[CHILD]) for host in hosts)
     kinds = ", ".join(type(module).__name__ for one in carried for module in one.children())
     what = (
         f"a {type(new).__name__} cannot take its place"
@@ -431,9 +453,19 @@ def _successor(holder: nn.Module, name: str, new: Any) -> Any:
     )
 
 
-def _holds_attention(module: nn.Module) -> bool:
-    """Whether a module or one in it is a host."""
-    return role_of(module) is not None and any(map(is_attended, module.modules()))
+def _hosts(module: nn.Module) -> list[nn.Module]:
+    """The hosts among a module and those in it."""
+    return [host for host in module.modules() if is_attended(host)]
+
+
+def _takes_over(new: nn.Module, hosts: list[nn.Module]) -> bool:
+    """Whether a module in another's place has its attention: it is put around it, as
+    `torch.compile`, `DataParallel` and LoRA do, or it is a copy with attention.
+    """
+    inside = set(map(id, new.modules()))
+    if all(id(host) in inside for host in hosts):
+        return True
+    return role_of(new) is not None and bool(_hosts(new))
 
 
 def _is_light(module: nn.Module) -> bool:
@@ -446,7 +478,11 @@ def _is_light(module: nn.Module) -> bool:
 
 
 def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
-    """The subclass of a module's class for a role; one per class."""
+    """The subclass of a module's class for a role; one per class.
+
+    Its objects say that they are of the module's own class, and take another one as that: so
+    `super(self.__class__, self)` is what it was, and a parametrization can come and go.
+    """
     if (bare, role) in _CLASSES:
         return _CLASSES[bare, role]
     body: dict[str, Any] = {
@@ -457,10 +493,14 @@ def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
         "__prepare_scriptable__": refuse_scripting,
         "__module__": bare.__module__,  # fx traces into what does not come from torch.nn
         "__doc__": bare.__doc__,
+        "__class__": property(bare_class, _set_class),
+        "_get_name": _name,
         "_nas_attn_bare": bare,
         "_nas_attn_role": role,
         _OWN: None,
     }
+    if hasattr(bare, "__deepcopy__"):
+        body["__deepcopy__"] = _copy_by_own_method
     bases: tuple[type, ...] = (bare,)
     if role != "holder":
         body["forward"] = _forward(bare, role)
@@ -469,7 +509,34 @@ def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
         elif issubclass(bare, nn.ModuleDict):
             bases = (AttendedDict, bare)
     name = bare.__name__ if role == "holder" else f"Attended{bare.__name__}"
-    return _CLASSES.setdefault((bare, role), type(name, bases, body))
+    return _CLASSES.setdefault((bare, role), _made(name, bases, body))
+
+
+class _Quiet:
+    """Stands before the other bases while a class is made."""
+
+    def __init_subclass__(cls, **options: object) -> None:
+        """Keeps the class from the `__init_subclass__` of a user's base, which may keep a list of
+        its subclasses, or need arguments.
+        """
+
+
+def _made(name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type[nn.Module]:
+    """A class that its bases do not hear of."""
+    metaclass = type(bases[-1])
+    quiet = (_Quiet, *bases)
+    if metaclass in (type, ABCMeta):
+        cls = metaclass(name, quiet, body)
+    else:
+        # a metaclass may keep a list as well
+        cls = type.__new__(metaclass, name, quiet, body)
+    cls.__bases__ = bases
+    return cast(type[nn.Module], cls)
+
+
+def _name(self: nn.Module) -> str:
+    """The name in the printed network."""
+    return type(self).__name__
 
 
 _CLASSES: dict[tuple[type[nn.Module], Role], type[nn.Module]] = {}

@@ -189,9 +189,9 @@ def _prepared(twin: nn.Module, bare: bool, hooks: bool) -> nn.Module:
     """The copy in evaluation mode, a detector without NMS; with the network's own hooks, by which
     its parts may give each other maps, or without.
     """
-    undecided(twin)
     if bare:
         detach(twin)
+    undecided(twin)
     return (twin if hooks else without_hooks(twin)).eval()
 
 

@@ -69,7 +69,9 @@ def twin_of(model: nn.Module, replaced: dict[int, Any] | None = None) -> Iterato
         _own_hooks(module, memo)
     before = [copy.copy(container) for container in shared]
     try:
-        yield twin
+        # compiled parts would not call hooks that are new
+        with torch.compiler.set_stance("force_eager"):
+            yield twin
     finally:
         for container, content in zip(shared, before, strict=True):
             _restore(container, content)
