@@ -135,6 +135,11 @@ class Child:
     def works(self) -> bool:
         return self.process.poll() is None
 
+    def listen(self, say: Callable[[str], None]) -> None:
+        """Passes on what it says, until `close`."""
+        self.reader = threading.Thread(target=_read, args=(self, say), daemon=True)
+        self.reader.start()
+
     def close(self) -> None:
         """Closes its pipes, once it has ended."""
         self.orders.close()
@@ -165,13 +170,15 @@ def run_workers(
                 sharing=share.machine,
                 per_gpu=share.device,
             )
-            start = partial(_start, opened, its, clients, say=options.say, verbose=options.verbose)
+            start = partial(_start, opened, its, clients, verbose=options.verbose)
             children.append(start())
             children[-1].again = start
         return _attend(children, options)
 
 
 def _attend(children: list[Child], options: Options) -> str:
+    for child in children:
+        child.listen(options.say)
     try:
         _wait(children, options)
     except KeyboardInterrupt:
@@ -201,7 +208,6 @@ def _start(
     told: WorkerSettings,
     clients: Mapping[str, str],
     *,
-    say: Callable[[str], None],
     verbose: bool,
 ) -> Child:
     environment = {
@@ -214,10 +220,7 @@ def _start(
     process = start_worker(
         opened.store.name, environment, **pipes, **apart()
     )  # Ctrl-C reaches them through us, once
-    child = Child(told.name, process, Orders(process.stdin))
-    child.reader = threading.Thread(target=_read, args=(child, say), daemon=True)
-    child.reader.start()
-    return child
+    return Child(told.name, process, Orders(process.stdin))
 
 
 def _read(child: Child, say: Callable[[str], None]) -> None:
@@ -269,6 +272,7 @@ def _replace_lost(children: list[Child], options: Options) -> None:
             children[number] = child.again()
             children[number].again = child.again
             children[number].replaced = child.replaced + 1
+            children[number].listen(options.say)
 
 
 def _hurry(children: list[Child], options: Options) -> None:
