@@ -288,7 +288,7 @@ class Run:
 
 
 WARM_UP = 0.2  # share of a rung's steps in which the learning rate rises
-CHECKPOINT_EVERY_S = 60.0  # in an epoch that takes longer, checkpoints are written between
+CHECKPOINT_EVERY_S = 30.0  # between checkpoints; a rung always writes one
 
 
 @dataclass
@@ -320,7 +320,7 @@ class Climb:
                 if run.epoch < run.end:
                     if self.on_epoch is not None:
                         self.on_epoch(EpochPoint(run.epoch, loss, self._score().metrics))
-                    run.save()
+                    self._save_in_time()
             if not self._reach(rung, loss):
                 return
 
@@ -417,6 +417,10 @@ class Climb:
                 f"stopped in epoch {self.run.epoch + 1} after batch {self.run.batch} of"
                 f" {self.run.steps}"
             )
+        self._save_in_time()
+
+    def _save_in_time(self) -> None:
+        """Writes a checkpoint if the last one is old enough: an epoch may take a second."""
         if time.monotonic() - self.run.saved_at > CHECKPOINT_EVERY_S:
             self.run.save()
 
