@@ -108,7 +108,9 @@ def attach(
     Raises:
         PlacementError: the network does not have this key, or the notation is wrong or does not fit
             the model.
-        BackboneError: the model has no sites, or already has attention attached.
+        BackboneError: the model has no sites, or already has attention attached; or it computes
+            something else with attention that begins as the identity, since its code looks at the
+            classes of its modules. The model is then as before.
     """
     typed = parse(placement) if isinstance(placement, str) else placement
     sites = find_sites(model, input_shape, granularity=granularity, custom=custom, heads=heads)
@@ -122,7 +124,7 @@ def attach(
             f"'{typed}' builds another network here (key {resolved.key}) than the study's (key"
             f" {key}): use the study's model, input_shape, init and version of nas_attn"
         )
-    return attachment.attach(model, resolved)
+    return attachment.attach_compared(model, resolved, input_shape)
 
 
 def check(

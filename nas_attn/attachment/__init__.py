@@ -3,6 +3,7 @@ names.
 """
 
 from nas_attn.attachment.copies import (
+    attach_compared,
     check,
     fold_batchnorm,
     reparameterized,
@@ -16,6 +17,7 @@ from nas_attn.attachment.sites import Granularity, find_sites, reshaped, survey
 __all__ = [
     "Granularity",
     "attach",
+    "attach_compared",
     "attached_modules",
     "check",
     "cost",

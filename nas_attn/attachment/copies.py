@@ -12,6 +12,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,12 +20,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from nas_attn.attachment.hosting import CHILD, bare_class, lost_modules, make_host
+from nas_attn.attachment.hosting import (
+    CHILD,
+    attach,
+    bare_class,
+    detach,
+    lost_modules,
+    make_host,
+)
 from nas_attn.attachment.recording import CONVOLUTIONS, NORMS, Flow, image_for, record, tensors_in
 from nas_attn.attachment.twins import copied, twin_of
 from nas_attn.backbones.detectors import undecided
-from nas_attn.errors import BackboneError, first_line
-from nas_attn.records import Participation
+from nas_attn.errors import BackboneError, NasAttnWarning, first_line
+from nas_attn.records import Participation, ResolvedPlacement
 
 METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
 """Names of such methods. They work in place, or return the module that replaces their own."""
@@ -255,6 +263,90 @@ def check(
     missing = lost_modules(model, None if expected is None else unwrapped(expected))
     lost = [Participation(path, kind, False, False, lost=True) for path, kind in missing.items()]
     return (*there, *lost)
+
+
+def attach_compared(
+    model: nn.Module, resolved: ResolvedPlacement, input_shape: tuple[int, int, int]
+) -> nn.Module:
+    """`attach`, and a comparison: with attention that begins as the identity, the model has to
+    compute what it did before, bit for bit, for one random image in evaluation mode. Otherwise its
+    own code looks at the classes of its modules, or at the list of their children.
+
+    A model is not compared if it gives different outputs for one image and one seed, or none that
+    could be compared; a warning says so.
+
+    Raises:
+        BackboneError: as `attach`; or the outputs differ, or the model does not run. The model is
+            then as before.
+    """
+    replaces = any(point.replaces for point, _ in resolved.modules)
+    before = None if replaces or resolved.init != "identity" else _settled(model, input_shape)
+    attach(model, resolved)
+    if before is None or (wrong := _changed(model, input_shape, before)) is None:
+        return model
+    detach(model)
+    name = type(model).__name__
+    at = f"at '{_culprit(model, resolved, input_shape, before)}'"
+    raise BackboneError(
+        f"{name} {wrong} with attention {at}, which begins as the identity: the model is as before;"
+        " its code may compare the type of this module or run all its children, so let it use"
+        " isinstance, or attach elsewhere"
+    )
+
+
+def _settled(model: nn.Module, input_shape: tuple[int, int, int]) -> list[Tensor] | None:
+    """A model's outputs; None, with a warning, if it has none that another run could be compared
+    with.
+    """
+    why = "two runs of one image differ"
+    try:
+        some, others = (_outputs_of_copy(model, input_shape) for _ in range(2))
+        if not _differ(some, others):
+            return some
+    except Exception as error:  # whatever a user's own model may raise
+        why = first_line(error)
+    warnings.warn(
+        f"{type(model).__name__} is not compared before and after attaching: {why}",
+        NasAttnWarning,
+        stacklevel=4,
+    )
+    return None
+
+
+def _changed(
+    model: nn.Module, input_shape: tuple[int, int, int], before: list[Tensor]
+) -> str | None:
+    """What is wrong with a model's outputs; None if they are as before."""
+    try:
+        after = _outputs_of_copy(model, input_shape)
+    except Exception as error:  # whatever a user's own model may raise
+        return f"does not run ({type(error).__name__}: {first_line(error)})"
+    return "computes something else" if _differ(before, after) else None
+
+
+def _culprit(
+    model: nn.Module,
+    resolved: ResolvedPlacement,
+    input_shape: tuple[int, int, int],
+    before: list[Tensor],
+) -> str:
+    """The first place at which attention alone changes the outputs; the model is bare before and
+    after.
+    """
+    for point, choices in resolved.modules:
+        attach(model, replace(resolved, modules=((point, choices),)))
+        wrong = _changed(model, input_shape, before)
+        detach(model)
+        if wrong is not None:
+            return point.path
+    return resolved.modules[0][0].path
+
+
+@torch.inference_mode(False)
+def _outputs_of_copy(model: nn.Module, input_shape: tuple[int, int, int]) -> list[Tensor]:
+    with twin_of(unwrapped(model)) as twin:
+        undecided(twin.eval())
+        return _outputs(twin, image_for(twin, input_shape))
 
 
 def tells_images_apart(model: nn.Module, input_shape: tuple[int, int, int]) -> bool:

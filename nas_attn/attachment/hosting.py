@@ -38,7 +38,7 @@ from nas_attn.attachment.ultralytics import forget, keep_in_rebuilt_networks, no
 from nas_attn.attention import catalogue
 from nas_attn.attention.gates import refuse_scripting
 from nas_attn.backbones.ultralytics import refuse_wrapper
-from nas_attn.errors import BackboneError, did_you_mean
+from nas_attn.errors import BackboneError, did_you_mean, first_line
 from nas_attn.records import Choice, Point, ResolvedPlacement
 
 CHILD = "nas_attn"
@@ -84,18 +84,33 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
         built = [
             _attention(model, host, point, choices, resolved.init) for host, point, choices in hosts
         ]
-    for (host, point, _), attention in zip(hosts, built, strict=True):
-        make_host(host, attention, replaces=point.replaces)
-    for point, _ in resolved.modules:
-        names = point.path.split(".")
-        for holder in (modules[".".join(names[:depth])] for depth in range(len(names))):
-            if role_of(holder) is None and not isinstance(holder, torch.fx.GraphModule):
-                # passes attention on if a child is replaced
-                _become(holder, _class(type(holder), "holder"))
+    try:
+        for (host, point, _), attention in zip(hosts, built, strict=True):
+            make_host(host, attention, replaces=point.replaces)
+        for holder in _holders(modules, resolved):
+            # passes attention on if a child is replaced
+            _become(holder, _class(type(holder), "holder"))
+    except Exception as error:
+        # whatever a user's own class may raise
+        detach(model)
+        raise BackboneError(
+            f"{type(model).__name__} cannot take attention ({type(error).__name__}:"
+            f" {first_line(error)}): the model is as before"
+        ) from error
     model.__dict__[PLACED] = expected_modules(resolved)
     note(model, resolved)
     keep_in_rebuilt_networks()
     return model
+
+
+def _holders(modules: Mapping[str, nn.Module], resolved: ResolvedPlacement) -> Iterator[nn.Module]:
+    """The modules around hosts that are none themselves."""
+    for point, _ in resolved.modules:
+        names = point.path.split(".")
+        for depth in range(len(names)):
+            holder = modules[".".join(names[:depth])]
+            if role_of(holder) is None and not isinstance(holder, torch.fx.GraphModule):
+                yield holder
 
 
 def detach(model: nn.Module) -> nn.Module:

@@ -19,7 +19,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 import nas_attn as na
 from nas_attn.attachment import attached_modules
-from nas_attn.errors import BackboneError
+from nas_attn.errors import BackboneError, NasAttnWarning
 
 SHAPE = (3, 16, 16)
 POSITIONS = ("residual", "block")
@@ -227,3 +227,63 @@ def test_a_part_with_attention_may_be_put_into_a_wrapper(
             model.set_submodule(path, nn.Conv2d(8, 8, 3, padding=1))
     model.set_submodule(path, part)  # taken out of it again
     assert torch.allclose(model(images()), want, atol=1e-6)
+
+
+class AsksForTheType(nn.Module):
+    """Runs what is exactly a block, and leaves out everything else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.layers = nn.ModuleList([Block(8), Block(8)])
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for layer in self.layers:
+            if type(layer) is Block:
+                x = layer(x)
+        return self.head(x.mean((2, 3)))
+
+
+class RefusesOtherTypes(AsksForTheType):
+    def forward(self, x: Tensor) -> Tensor:
+        if any(type(layer) is not Block for layer in self.layers):
+            raise TypeError("only blocks")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(AsksForTheType, "computes something else"), (RefusesOtherTypes, "TypeError: only blocks")],
+)
+def test_a_network_that_asks_for_the_exact_type_is_left_as_it_was(
+    kind: type[nn.Module], said: str
+) -> None:
+    model = kind().eval()
+    types, keys, want = (
+        [type(m) for m in model.modules()],
+        list(model.state_dict()),
+        model(images()),
+    )
+    with pytest.raises(BackboneError, match=rf"{said}.* at 'layers\.0.*isinstance"):
+        attend(model, "block")
+    assert [type(m) for m in model.modules()] == types
+    assert list(model.state_dict()) == keys
+    assert torch.equal(model(images()), want)
+
+
+class Noisy(AsksForTheType):
+    """Counts its runs, and gives each another result."""
+
+    runs = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        Noisy.runs += 1
+        return super().forward(x) + Noisy.runs
+
+
+def test_a_network_whose_runs_differ_is_attended_with_a_note() -> None:
+    with pytest.warns(NasAttnWarning, match="two runs of one image differ"):
+        model = attend(Noisy(), "residual")
+    assert len(attached_modules(model)) == 2
