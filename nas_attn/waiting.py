@@ -35,6 +35,10 @@ class Interrupted(Exception):
     """
 
 
+class StopNow(KeyboardInterrupt):
+    """A person's second request to stop, unlike a KeyboardInterrupt that a user's code raises."""
+
+
 @dataclass(frozen=True)
 class Waits:
     """Common settings of a search's waits."""

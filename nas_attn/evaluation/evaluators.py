@@ -25,6 +25,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -41,6 +43,7 @@ from nas_attn import attachment
 from nas_attn.errors import (
     BackboneError,
     NasAttnError,
+    OperationError,
     OutOfMemory,
     RecipeError,
     TrainingError,
@@ -50,7 +53,10 @@ from nas_attn.evaluation.faults import message, said, show_traceback
 from nas_attn.evaluation.output import OutputLog, shown
 from nas_attn.importing import load_object, named
 from nas_attn.records import Participation, ResolvedPlacement, Score
+from nas_attn.tables import IN_INT8
+from nas_attn.tasks import SHARES
 from nas_attn.training import CheckpointSlot, Interrupted
+from nas_attn.waiting import StopNow
 
 WAY_OUT = (
     "score the network that the evaluator was given, or name the one that you score with"
@@ -159,6 +165,7 @@ class EvaluatorRun:
 
 
 COMMAND = "command:"  # prefix of an evaluator that is a program
+ROUNDING = 1e-6  # by which a share may be below 0 or above 1, as a mean in float32 can be
 TOLERANCE = 1e-4  # between the returned accuracy and the share of the images reported as right
 Reports = Generator[
     tuple[int, Mapping[str, float]], None, None
@@ -309,28 +316,58 @@ class EvaluatorTrainer:
             run.networks.clear()
         title = f"{run.placement}, seed {run.seed}, to {several(run.epochs, 'epoch')}"
         try:
-            with self._log.taking(title) if self._log else nullcontext():
+            with self._log.taking(title) if self._log else nullcontext(), ending_refused():
                 metrics = self._metrics(model, run)
-        except (NasAttnError, Interrupted, KeyboardInterrupt):
+        except (NasAttnError, Interrupted, StopNow):
             raise
+        except KeyboardInterrupt as error:
+            # Perhaps a person's, which the evaluator's own library has caught: the run is kept.
+            raise OperationError(
+                f"the evaluator raised KeyboardInterrupt for '{run.placement}': the run waits"
+                " again, and the study can be resumed"
+            ) from error
         except BaseException as error:  # whatever a user's own code may raise, sys.exit included
             show_traceback(error)
             if isinstance(error, MemoryError | torch.OutOfMemoryError):
                 raise OutOfMemory(f"not enough memory for the evaluator: {said(error)}") from error
-            kind = type(error).__name__
+            kind = "SystemExit" if isinstance(error, _Ended) else type(error).__name__
             see = f" (more in {shown(self._log.path)})" if self._log else ""
             raise TrainingError(
                 f"the evaluator raised {kind} for '{run.placement}': {message(error)}{see}"
             ) from error
         wall_s, device_s = time.perf_counter() - wall, time.process_time() - process
         metrics = _checked(metrics, run)
-        found = {name: float(value) for name, value in metrics.items()}
+        found = {name: _share(name, float(value), run) for name, value in metrics.items()}
         self.network = run.networks[-1] if run.networks else None
         score = Score(run.seed, run.rung, run.epochs, found, wall_s=wall_s, device_s=device_s)
         for flags in run.flags:
             found |= _accuracy(metrics, flags, run)
             score = replace(score, correct=np.packbits(flags).tobytes(), examples=len(flags))
         return score
+
+
+class _Ended(BaseException):
+    """The evaluator called `os._exit`, which would have ended the search without a word."""
+
+
+@contextmanager
+def ending_refused() -> Iterator[None]:
+    """Inside, `os._exit` in this thread raises instead of ending the process."""
+    thread = threading.get_ident()
+    process = os.getpid()
+    end = os._exit
+
+    def refuse(status: int) -> NoReturn:
+        # Processes and threads that the evaluator starts end as they want to.
+        if os.getpid() != process or threading.get_ident() != thread:
+            end(status)
+        raise _Ended(f"it called os._exit({status}): return the metrics, or raise an error")
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = end
 
 
 def _checked(metrics: object, run: EvaluatorRun) -> Mapping[str, float]:
@@ -345,6 +382,23 @@ def _checked(metrics: object, run: EvaluatorRun) -> Mapping[str, float]:
                 " number"
             )
     return metrics
+
+
+def _share(name: str, value: float, run: EvaluatorRun) -> float:
+    """A metric's value; that of a share without errors of rounding below 0 or above 1.
+
+    Raises RecipeError: it is no share. Every candidate would return such a value.
+    """
+    if name.removesuffix(IN_INT8) not in SHARES:
+        return value
+    if -ROUNDING <= value <= 1 + ROUNDING:
+        return min(max(value, 0.0), 1.0)
+    per_cent = 1 < value <= 100
+    way_out = f"return {value / 100:g}" if per_cent else "return the share itself"
+    raise RecipeError(
+        f"the evaluator returned {name} = {value:g} for '{run.placement}': {name} is a share from 0"
+        f" to 1: {way_out}"
+    )
 
 
 def _accuracy(

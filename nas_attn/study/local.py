@@ -188,7 +188,7 @@ def _attend(children: list[Child], options: Options) -> str:
         for child in children:
             child.process.kill()  # only those that are left after an exception here
             child.close()
-    codes = [child.process.wait() for child in children]
+    codes = [_status(child) for child in children]
     if options.stop.is_set() or any(
         child.last_word == "stopped" for child in children
     ):  # by nas-attn stop
@@ -201,6 +201,14 @@ def _attend(children: list[Child], options: Options) -> str:
         UserError if set(codes) == {UserError.exit_status} else OperationError
     )
     raise error(f"all {len(codes)} workers ended with an error (above); the study can be resumed")
+
+
+def _status(child: Child) -> int:
+    """The exit status of a worker that has ended; 1 for one that left without its last word, as
+    after `os._exit(0)` in a user's code.
+    """
+    status = child.process.wait()
+    return 1 if status == 0 and not child.last_word else status
 
 
 def _start(

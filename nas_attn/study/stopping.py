@@ -21,7 +21,7 @@ from nas_attn.errors import OperationError, StudyError, several, shorten
 from nas_attn.evaluation.output import leave_terminal, on_terminal
 from nas_attn.storage import CheckpointRow
 from nas_attn.study.opening import OpenStudy
-from nas_attn.waiting import impatient, reporting, waits
+from nas_attn.waiting import StopNow, impatient, reporting, waits
 
 ALWAYS = (signal.SIGINT, signal.SIGTERM)
 WHERE_UNUSED = tuple(
@@ -105,7 +105,7 @@ class _Ear:
         if signal.Signals(number).name == "SIGHUP":
             leave_terminal()
         if self._now or (self._first and time.monotonic() - self._first > TOGETHER_S):
-            raise KeyboardInterrupt
+            raise StopNow
         if not self._first:
             self._first = time.monotonic()
             self.heard.put(number)

@@ -1,5 +1,6 @@
 """A user's evaluator: what it is told, what it may return, what a restart keeps."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from slots import MemorySlot as Slot
 from torch import nn
 
-from nas_attn.errors import RecipeError, TrainingError, UserError
+from nas_attn.errors import OperationError, RecipeError, TrainingError, UserError
 from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer, find_evaluator
 from nas_attn.records import BARE, ResolvedPlacement, Score
 from nas_attn.training import Interrupted
@@ -125,6 +126,60 @@ def test_rungs_in_turn_with_a_folder_that_stays(tmp_path: Path) -> None:
         == len(pruned.runs)
         == 2
     )
+
+
+@pytest.mark.parametrize(
+    ("metrics", "way_out"),
+    [
+        ({"accuracy": 55.0}, "return 0.55"),
+        ({"miou": 1.0, "accuracy": -0.5}, "share from 0 to 1"),
+        ({"map50": 300.0}, "share from 0 to 1"),
+        ({"accuracy_int8": 12.5}, "return 0.125"),
+    ],
+)
+def test_a_share_outside_0_to_1_ends_the_search_with_the_way_out(
+    tmp_path: Path, metrics: dict[str, float], way_out: str
+) -> None:
+    slot = Slot()
+    with pytest.raises(RecipeError, match=way_out):
+        fit(lambda model, run: metrics, tmp_path, slot, rungs=[1])
+    assert slot.load() is None
+
+
+def test_a_share_may_be_beside_0_and_1_by_rounding_and_other_metrics_are_free(
+    tmp_path: Path,
+) -> None:
+    returned = {"accuracy": 1.0000001, "macro_f1": -1e-9, "my_metric": 55.0, "loss": 7.0}
+    (score,) = fit(lambda model, run: returned, tmp_path, Slot(), rungs=[1])
+    assert score.metrics == {"accuracy": 1.0, "macro_f1": 0.0, "my_metric": 55.0, "loss": 7.0}
+
+
+def test_one_that_calls_os_exit_fails_its_candidate_alone(tmp_path: Path) -> None:
+    def leaves(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
+        os._exit(0)
+
+    with pytest.raises(TrainingError, match=r"os\._exit\(0\)"):
+        fit(leaves, tmp_path, Slot())
+
+
+def test_processes_of_an_evaluator_may_end_by_os_exit(tmp_path: Path) -> None:
+    def forks(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
+        if (child := os.fork()) == 0:
+            os._exit(7)
+        return {"status": os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}
+
+    (score,) = fit(forks, tmp_path, Slot(), rungs=[1])
+    assert score.metrics == {"status": 7}
+
+
+def test_an_interrupt_that_nobody_sent_keeps_the_run(tmp_path: Path) -> None:
+    def raises(model: nn.Module, run: EvaluatorRun) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    slot = Slot()
+    with pytest.raises(OperationError, match=r"KeyboardInterrupt for 'none'.*resumed"):
+        fit(raises, tmp_path, slot)
+    assert slot.load() is None
 
 
 def test_one_that_is_to_stop_leaves_and_goes_on_from_its_own_folder(tmp_path: Path) -> None:
