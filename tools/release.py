@@ -28,7 +28,7 @@ TESTS = (
     "tests/attention",
     "tests/space",
     "tests/cli/test_cli_commands.py",
-    "tests/storage/test_storage_results.py",
+    "tests/storage/test_storage_contract.py",
 )
 TRIED_BY = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis")
 SMALL = (

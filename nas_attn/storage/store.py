@@ -98,7 +98,22 @@ class Documents:
 
 
 class StudyStore(Leases):
-    """A study's rows. Made by `Database.create_study` and `Database.study`."""
+    """A study's rows. Made by `Database.create_study` and `Database.study`.
+
+    - Threads and processes may share a study; each process opens its own.
+    - What is written about a piece of work takes its lease. Raises LeaseLost: another worker has
+      taken over, and nothing is written.
+    - Each call is one transaction. Raises StorageAway: the database does not answer, which may
+      pass; with `waiting.reporting` it is waited for. Raises StorageError: it cannot be used.
+    - Calls that are marked `@repeatable` may be done again.
+
+        lease = store.acquire("run/1", owner="me", ttl_s=60)
+        if lease is not None:
+            store.add_score(run, score, lease=lease)
+            store.release(lease)
+
+    `tests/storage/test_storage_contract.py` holds it for SQLite and PostgreSQL.
+    """
 
     def __init__(
         self,

@@ -106,16 +106,21 @@ def own_schema(postgres_url: str) -> str:
     return schema_in(postgres_url)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("sqlite_url"))
-    if "database" not in request.fixturenames:  # the test makes the tables
+@pytest.fixture
+def postgresql_url(request: pytest.FixtureRequest) -> str:
+    """A PostgreSQL schema with the tables and no study; a new one if the test makes the tables."""
+    if "database" not in request.fixturenames:
         return schema_in(request.getfixturevalue("postgres_url"))
     shared: Database = request.getfixturevalue("shared_schema")
     for study in shared.studies():
         shared.delete_study(study.name)
     return shared.url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Of a fresh database, of each kind in turn."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from command_line import (
 )
 
 from nas_attn.storage import Database, tables
+from nas_attn.study import publishing, searching
 from nas_attn.study.opening import open_study
 
 ASSETS = Path(__file__).with_name("assets")
@@ -84,13 +85,13 @@ def test_an_earlier_study_is_reported(earlier: Path, nas: Nas) -> None:  # noqa:
     assert "stage1=simam" in (earlier / "out.html").read_text("utf-8")
 
 
-def test_an_earlier_study_goes_on_where_it_was(earlier: Path, nas: Nas) -> None:  # noqa: F811
+def test_an_earlier_study_goes_on_where_it_was(earlier: Path) -> None:
     before = contents(earlier / "nas_attn.db")
-    ended = nas("resume", "half", "--workers", "1", "--threads", "1", "--json")
-    assert ended.json["ended"] == "complete", ended.err
-    assert ended.json["counts"]["scored"] == 5
-    opened = open_study("half", URL)
-    assert len(opened.book.values()) == 5
+    opened = searching.take_up(open_study("half", URL), trials=4)
+    options = searching.Options(threads=1, say=lambda line: None)
+    assert searching.work(opened, options) == "complete"
+    publishing.Publisher(opened).current()
+    assert len(opened.book.values()) == 4
     (trained,) = [score for score in opened.store.scores() if score.key.startswith("0fff556d")]
     assert trained.score.epochs == 30
     opened.book.close()

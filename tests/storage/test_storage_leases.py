@@ -1,53 +1,16 @@
+"""Leases on SQLite while the clocks of processes differ."""
+
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import Double, literal_column
 
 from nas_attn.errors import LeaseLost
-from nas_attn.records import Score
-from nas_attn.storage import Database, Lease, Run, StudyStore
-
-EXPIRED = -1.0
-"""Seconds to live of a lease that is over as soon as it begins: no test waits for a clock."""
-
-
-def expired(store: StudyStore, beginning: str) -> list[str]:
-    rows = [row for row in store.leases() if row.resource.startswith(beginning)]
-    return [row.resource for row in rows if row.state == "expired"]
-
-
-def test_a_held_resource_is_refused_until_released(store: StudyStore) -> None:
-    first = store.acquire("trial/1", owner="a", ttl_s=1000)
-    assert store.acquire("trial/1", owner="b", ttl_s=1000) is None
-    assert store.acquire("trial/1", owner="a", ttl_s=1000) is None
-    assert [row.state for row in store.leases()] == ["held"]
-    store.release(first)
-    assert ([row.state for row in store.leases()], store.leases(released=False)) == (
-        ["released"],
-        [],
-    )
-    second = store.acquire("trial/1", owner="b", ttl_s=1000)
-    assert second.number > first.number
-    assert second.expires_at > first.expires_at - 1
-
-
-def test_an_expired_lease_is_renewed_by_its_holder_or_taken_by_another(
-    store: StudyStore, database: Database
-) -> None:
-    slow = store.acquire("trial/1", owner="a", ttl_s=EXPIRED)
-    assert expired(store, "trial/") == ["trial/1"]
-    assert store.renew(slow).expires_at <= database.now()
-    taken = store.acquire("trial/1", owner="b", ttl_s=1000)
-    assert expired(store, "trial/") == []
-    with pytest.raises(LeaseLost, match="'trial/1'"):
-        store.renew(slow)
-    store.release(slow)
-    assert store.renew(taken).expires_at > database.now()
+from nas_attn.storage import Database, StudyStore
 
 
 @contextmanager
@@ -98,66 +61,3 @@ def test_a_wrong_clock_on_sqlite_takes_no_lease_that_is_renewed_and_leaves_none_
         with pytest.raises(LeaseLost):
             mine.renew(dead)
         mine.renew(live)
-
-
-WRITES: dict[str, Callable[[StudyStore, Lease], object]] = {
-    "claim": lambda store, lease: store.claim(
-        "new", placement="", trial=9, baseline=None, lease=lease
-    ),
-    "set_cost": lambda store, lease: store.set_cost("key", {"params": 1, "macs": 2}, lease),
-    "finish": lambda store, lease: store.finish("key", state="scored", reason="", lease=lease),
-    "add_score": lambda store, lease: store.add_score(
-        Run("key", "none", 0), Score(0, 0, 1, {}), lease=lease
-    ),
-    "add_checkpoint": lambda store, lease: store.add_checkpoint(
-        "run", artifact="a", sha256="b", size=1, epochs=1, lease=lease
-    ),
-}
-
-
-def everything(store: StudyStore) -> object:
-    return store.candidates(), store.scores(), store.checkpoints("run")
-
-
-@pytest.mark.parametrize("write", WRITES)
-@pytest.mark.parametrize("how", ["taken", "released"])
-def test_a_zombie_writes_nothing(store: StudyStore, write: str, how: str) -> None:
-    zombie = store.acquire("trial/1", owner="a", ttl_s=EXPIRED)
-    store.claim("key", placement="stage1=se", trial=1, baseline=None, lease=zombie)
-    if how == "released":
-        store.release(zombie)
-    heir = store.acquire("trial/1", owner="a", ttl_s=1000)
-    before = everything(store)
-    with pytest.raises(LeaseLost):
-        WRITES[write](store, zombie)
-    assert everything(store) == before
-    WRITES[write](store, heir)
-    assert everything(store) != before
-
-
-def test_of_many_that_want_an_expired_resource_one_gets_it(url: str, store: StudyStore) -> None:
-    store.acquire("trial/1", owner="dead", ttl_s=EXPIRED)
-    barrier = threading.Barrier(8)
-    won: list[Lease | None] = []
-
-    def take(owner: str) -> None:
-        with Database(url) as database:
-            mine = database.study("digits")
-            barrier.wait()
-            won.extend(
-                [
-                    mine.acquire("trial/1", owner=owner, ttl_s=1000),
-                    mine.acquire("new", owner=owner, ttl_s=1000),
-                ]
-            )
-
-    threads = [threading.Thread(target=take, args=(f"w{i}",)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(won) == 16
-    assert sorted((lease.resource, lease.number) for lease in won if lease) == [
-        ("new", 1),
-        ("trial/1", 2),
-    ]
