@@ -262,7 +262,7 @@ class BlockFinder:
         if len(shapes) != 1 or path in self.repeated:
             return None
         ((_, channels, height, width),) = shapes
-        host = self._block_host(same[0])
+        host = self.block_host(same[0])
         residual = tuple(
             dict.fromkeys(found for call in same for found in self._residual_hosts(call))
         )
@@ -293,8 +293,10 @@ class BlockFinder:
             and call.path not in self.unusable
         )
 
-    def _block_host(self, block: Call) -> str | None:
-        """The block itself; for a Sequential, which cannot take another child, its last child."""
+    def block_host(self, block: Call) -> str | None:
+        """The block itself; for a Sequential, which cannot take another child, its last child. None
+        if that cannot carry attention.
+        """
         times = len(self.flow.calls_of[block.path])
         call = block
         while issubclass(call.module, nn.Sequential):

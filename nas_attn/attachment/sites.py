@@ -15,6 +15,7 @@ from nas_attn.attachment.copies import merged_modules
 from nas_attn.attachment.hosting import detach, iterates_children
 from nas_attn.attachment.recording import (
     CONVOLUTIONS,
+    LAYERS,
     MATRIX_PRODUCTS,
     Call,
     Flow,
@@ -86,6 +87,9 @@ def survey(
         blocks = finder.chain()
         roles = Roles(flow, [block.value for block in blocks])
     blocks = _with_levels(finder, blocks, roles.levels())
+    teachers = _teachers(flow, model)
+    taught = [block for block in blocks if block.path.partition(".")[0] not in teachers]
+    blocks = taught or blocks
     paths = frozenset(block.path for block in blocks)
     stages = _named(_stages(finder, blocks, roles), heads)
     wholes: list[Site] = []
@@ -99,11 +103,20 @@ def survey(
             _site(f"{stage.name}.block{j}", stage.role, [block], total)
             for j, block in enumerate(stage.blocks, start=1)
         )
-    own = list(_custom_sites(flow, custom or {}, unusable, total, roles))
+    own = list(_custom_sites(finder, custom or {}, total, roles))
     for name in {site.name for site in own} & {site.name for site in (*wholes, *parts)}:
         raise BackboneError(f"'{name}' is already a site of the network: give yours another name")
     sites = (*wholes, *own, *parts)
-    return Survey(sites, tuple(_notes(finder, roles, blocks, sites, merged, heads)))
+    notes = [
+        *_notes(finder, roles, blocks, sites, merged, heads),
+        *_unused(finder, roles, sites, blocks),
+    ]
+    if taught and teachers:
+        notes.append(
+            "not sites, since they are frozen and no trained layer uses their result:"
+            f" {_listed(sorted(teachers))}"
+        )
+    return Survey(sites, tuple(notes))
 
 
 def find_sites(
@@ -380,24 +393,89 @@ def _notes(
         )
 
 
+def _teachers(flow: Flow, model: nn.Module) -> set[str]:
+    """Names of the network's frozen parts whose result no layer elsewhere takes, as of a teacher in
+    a distillation; none if nothing is trained.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return set()
+    found: set[str] = set()
+    for name, part in model.named_children():
+        parameters = list(part.parameters())
+        if not parameters or any(parameter.requires_grad for parameter in parameters):
+            continue
+        calls = flow.calls_of.get(name, [])
+        if calls and not _feeds_others(flow, calls):
+            found.add(name)
+    return found
+
+
+def _feeds_others(flow: Flow, calls: Sequence[Call]) -> bool:
+    """Whether a layer outside of these calls works on what they made."""
+    inside = {i for call in calls for i in range(call.first, call.last)}
+    made = {v for i in inside for v in flow.operations[i].outputs}
+    for i, op in enumerate(flow.operations):
+        if i in inside or made.isdisjoint(op.inputs):
+            continue
+        if op.name in LAYERS:
+            return True
+        made.update(op.outputs)
+    return False
+
+
+def _unused(
+    finder: BlockFinder, roles: Roles, sites: Sequence[Site], blocks: Sequence[Block]
+) -> Iterator[str]:
+    """A note on each part behind the last site that has layers over maps and no site, such as a
+    decoder of single layers.
+    """
+    flow = finder.flow
+    points = [point.path for site in sites for _, found in site.points for point in found]
+    if flow.classifies or not points:
+        return
+    end = max(call.last for path in points for call in flow.calls_of[path])
+    parts = []
+    for call in flow.children[0]:
+        values = [
+            op.outputs[0]
+            for op in flow.within(call)
+            if op.name in CONVOLUTIONS and op.outputs[0] in flow.maps
+        ]
+        named = (*points, *(block.path for block in blocks))
+        is_known = any(f"{path}.".startswith(f"{call.path}.") for path in named)
+        if call.first >= end and not is_known and any(roles.of(v) != "head" for v in values):
+            parts.append(call.path)
+    if parts:
+        yield (
+            f"not sites, since they have no blocks, only single layers: {_listed(parts)}; name"
+            " modules in them as custom sites"
+        )
+
+
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - SHOWN
     return ", ".join(names) if more <= 1 else f"{', '.join(names[:SHOWN])} and {more} more"
 
 
 def _custom_sites(
-    flow: Flow,
+    finder: BlockFinder,
     custom: Mapping[str, Sequence[str]],
-    unusable: frozenset[str],
     total: int,
     roles: Roles,
 ) -> Iterator[Site]:
     """One site per name: the outputs of the modules whose paths match its globs, at position
-    `block`. BackboneError: a glob matches no module, no maps, or maps of different shapes.
+    `block`; of a Sequential that of its last child, since code may run the children one by one.
+    BackboneError: a glob matches no module, no maps, or maps of different shapes.
     """
+    flow = finder.flow
     for name, patterns in custom.items():
-        calls = [call for pattern in patterns for call in _matching(flow, name, pattern, unusable)]
-        points = tuple(dict.fromkeys(_point(flow, call) for call in calls))
+        calls = [
+            call for pattern in patterns for call in _matching(flow, name, pattern, finder.unusable)
+        ]
+        hosts = {call.index: finder.block_host(call) or call.path for call in calls}
+        points = tuple(
+            dict.fromkeys(replace(_point(flow, call), path=hosts[call.index]) for call in calls)
+        )
         shapes = {(p.channels, p.height, p.width): p.path for p in points}
         if len(shapes) > 1:
             found = ", ".join(
