@@ -10,16 +10,19 @@ attention has run twice, candidates with a single run are left out, except the b
   recommended. If it is more likely
    to harm than to help, the bare backbone is also the best bet.
 3. Differences below `worth` do not count: the recipe's value, else a tenth of the best bet's gain
-    or of one run's noise,
-   whichever is larger. The bare backbone is recommended if its expected loss against the best bet
-   is below this. Otherwise it is the fastest placement whose loss is below this, and which is
-   itself better than the bare backbone with 70 %.
+    or of one run's noise, whichever is larger. The bare backbone is recommended if its expected loss
+    against the best bet is below this. Otherwise it is the fastest placement that is itself better
+    than the bare backbone with 70 %, and whose estimate is less than this below the best bet's: what
+    a faster one gives up is the difference of the estimates, however uncertain both are.
+
+The bare backbone is always a candidate, unless one that is surely cheaper dominates it: a placement
+that costs the same and was luckier does not push it out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nas_attn.analysis import units
@@ -50,6 +53,7 @@ class Contender:
     estimate: Estimate
     latency: Latency | None
     on_front: bool
+    costs: tuple[float, ...] = ()  # its other costs that are objectives, in the recipe's order
 
     @property
     def name(self) -> str:
@@ -136,7 +140,7 @@ def recommend(
         smallest gain worth having.
     """
     judge = _Judge(contenders, evidence, own_backbone, trained)
-    pool, among = _pool(contenders, max_latency_ratio)
+    pool, among = _pool(contenders, max_latency_ratio, judge.quality)
     bare = judge.bare
     if not pool:
         return None
@@ -179,7 +183,7 @@ def recommend(
         return judge.recommendation(bare, rule, best_bet=best, worth=counts)
     able = [c for c in pool if c.key in likely]
     chosen = _fastest(evidence, best, able, counts) or best
-    rule = f"the fastest {among} whose loss against the best bet is too small to count"
+    rule = f"the fastest {among} that gives up too little against the best bet to count"
     if chosen is best:
         rule = f"the largest likely gain over the bare backbone {among}"
     faster = [
@@ -189,6 +193,16 @@ def recommend(
         faster, key=lambda c: promise[c.key], default=None
     )
     return judge.recommendation(chosen, rule, dearer=best, cheaper=cheaper, worth=counts)
+
+
+def given_up(evidence: Evidence, best: Contender, other: Contender) -> float:
+    """The difference of the estimates of the best one and another; infinite if nothing is known of
+    it.
+    """
+    if best is other:
+        return 0.0
+    gain = evidence.gain(best.key, other.key)
+    return math.inf if gain is None else gain.mean
 
 
 def expected_loss(evidence: Evidence, best: Contender, other: Contender) -> float:
@@ -317,25 +331,38 @@ def _faster(one: Latency, other: Latency) -> bool:
     return other.ratio - one.ratio > 1.64 / 1.96 * half
 
 
+def _surely_cheaper(one: Contender, other: Contender) -> bool:
+    """Whether `one` is faster with 95 % certainty, or has less of another cost."""
+    faster = one.latency and other.latency and _faster(one.latency, other.latency)
+    return bool(faster) or any(a < b for a, b in zip(one.costs, other.costs, strict=False))
+
+
 def _fastest(
     evidence: Evidence, best: Contender, able: Sequence[Contender], counts: float
 ) -> Contender | None:
-    """The fastest with an expected loss below `counts`; None without one, or if the best one's
-    latency is unknown.
+    """The fastest whose estimate is less than `counts` below the best one's; None without one, or
+    if the best one's latency is unknown.
     """
     level = [
         (c.latency.ratio, c)
         for c in able
-        if c.latency is not None and expected_loss(evidence, best, c) < counts
+        if c.latency is not None and given_up(evidence, best, c) < counts
     ]
     return min(level, key=lambda found: found[0])[1] if level and best.latency is not None else None
 
 
 def _pool(
-    contenders: Sequence[Contender], max_latency_ratio: float | None
+    contenders: Sequence[Contender],
+    max_latency_ratio: float | None,
+    quality: Callable[[Contender], float],
 ) -> tuple[list[Contender], str]:
     if max_latency_ratio is None:
         pool, among = [c for c in contenders if c.on_front], "on the front"
+        bare = next((c for c in contenders if c.baseline == "none"), None)
+        if bare is not None and not any(
+            quality(c) >= quality(bare) and _surely_cheaper(c, bare) for c in pool
+        ):
+            pool = list(dict.fromkeys([*pool, bare]))
     else:
         pool = [
             c for c in contenders if c.latency is not None and c.latency.ratio <= max_latency_ratio

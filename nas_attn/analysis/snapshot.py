@@ -660,7 +660,15 @@ def _recommend(
         v for v in views if v.state == "scored" and v.rung == last and model.metric in v.estimates
     ]
     known = [
-        Contender(v.key, v.placement, v.baseline, v.estimates[model.metric], v.latency, v.on_front)
+        Contender(
+            v.key,
+            v.placement,
+            v.baseline,
+            v.estimates[model.metric],
+            v.latency,
+            v.on_front,
+            _other_costs(recipe, v),
+        )
         for v in able
     ]
     contenders, controls = (
@@ -685,6 +693,12 @@ def _recommend(
     return with_capacity(
         found, contenders, controls, model, gains, max_latency_ratio=limit, worth=worth
     )
+
+
+def _other_costs(recipe: Recipe, view: CandidateView) -> tuple[float, ...]:
+    """A candidate's costs that are objectives, besides the latency; empty if they are not known."""
+    names = [o for o in recipe.objectives if is_cost(o) and o != "latency"]
+    return () if view.cost is None else tuple(view.cost[name] for name in names)
 
 
 def _plain(value: Any) -> Any:

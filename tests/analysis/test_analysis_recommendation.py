@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
@@ -173,6 +174,31 @@ def test_even_odds_are_no_reason_to_pay_latency() -> None:
     assert best.key == "none"
     assert 2 <= len(best.answer) <= 6
     assert "The most promising placement, `stage1=" in " ".join(best.why)
+
+
+def test_nobody_pays_latency_for_an_equal_estimate_however_uncertain_both_are() -> None:
+    """Their expected losses are large, since either may be better; what the faster one gives up is
+    next to nothing.
+    """
+    table = {"none": (0.700, 1.0), "slow": (0.7095, 2.92), "fast": (0.7100, 1.31)}
+    evidence = model(table)
+    of = {one.key: one for one in contenders(table, evidence)}
+    best = recommend(list(of.values()), evidence, max_latency_ratio=None, worth=0.0005)
+    assert best.key == "fast"
+    assert expected_loss(evidence, of["slow"], of["fast"]) > best.worth, "why it was not taken"
+
+
+@pytest.mark.parametrize("cheaper", [False, True])
+def test_the_bare_network_is_pushed_out_only_by_what_is_surely_cheaper(cheaper: bool) -> None:
+    table = {"none": (0.7000, 1.0), "simam": (0.7004, 1.0)}
+    evidence = model(table)
+    macs = {"none": 100.0, "simam": 90.0 if cheaper else 100.0}
+    of = [
+        dataclasses.replace(one, latency=None, costs=(macs[one.key],), on_front=one.key != "none")
+        for one in contenders(table, evidence)
+    ]
+    best = recommend(of, evidence, max_latency_ratio=None)
+    assert best.key == ("simam" if cheaper else "none")
 
 
 def test_nobody_is_recommended_on_one_run_once_others_have_more() -> None:
