@@ -11,11 +11,17 @@ BACKBONE = (  # Purpose of the runs that train backbones; their key where it is 
 )
 LENGTH = "length"  # Purpose of the bare network's trainings that show how long it needs
 PURPOSES = frozenset({SEARCH, CONFIRM, ROUND, VALIDATE, RETRAIN, BACKBONE, LENGTH})
+_LENGTHS = "length-"
 
 
 def length_protocol(epochs: int) -> str:
     """The protocol of a training as the target says, but for so many epochs."""
-    return f"length-{epochs}"
+    return f"{_LENGTHS}{epochs}"
+
+
+def is_length(protocol: str) -> bool:
+    """Whether it is such a protocol."""
+    return protocol.startswith(_LENGTHS)
 
 
 def test_protocol(protocol: str) -> str:

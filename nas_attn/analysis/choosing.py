@@ -5,6 +5,7 @@ runs.
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,16 +17,31 @@ from nas_attn.analysis import units
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import minimised, sign_of
-from nas_attn.analysis.recommendation import REQUIRED, Comparison, promising
+from nas_attn.analysis.length import Brief
+from nas_attn.analysis.recommendation import REQUIRED, Comparison, Recommendation, promising
 from nas_attn.analysis.snapshot import CandidateView, Snapshot, searched_as_target
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.errors import StudyError, several, shorten
-from nas_attn.model import TARGET
+from nas_attn.model import TARGET, Gain
 from nas_attn.records import BARE
 from nas_attn.space import other_of
 from nas_attn.tables import is_cost
 
-LABELS = ("Gain", "Best bet", "Slower", "Faster", "Capacity", "Tested", "Decide", "Target", "Next")
+LABELS = (
+    "Gain",
+    "Best bet",
+    "Slower",
+    "Faster",
+    "Capacity",
+    "Longer",
+    "Early",
+    "Costs",
+    "Time",
+    "Tested",
+    "Decide",
+    "Target",
+    "Next",
+)
 """Labels of the answer's lines, except the first one; each takes ten columns."""
 MOST_LINES = 8  # of the answer
 MOST_NOTES = 2  # lines with warnings against any conclusion
@@ -88,7 +104,7 @@ def choose(now: Snapshot, criteria: Criteria, key_of: Callable[[str], str]) -> C
         found, rule = _within(now, criteria)
     else:
         best = now.recommendation
-        if best is None:
+        if best is None or now.brief is not None:
             raise StudyError(
                 f"study '{now.study}': {nothing_recommended(now).rstrip('.')}; choose a trial or a"
                 " placement ('none' is the bare backbone)"
@@ -106,6 +122,8 @@ def nothing_recommended(now: Snapshot) -> str:
     """Why there is no recommendation, or only a bare backbone that was compared with nothing; one
     sentence.
     """
+    if now.brief is not None and now.recommendation is not None:
+        return _why_brief(now, now.brief)
     if any(constant.metric == now.primary for constant in now.constants):
         return f"Nothing is recommended: {now.primary} is the same for all candidates."
     trained = several(now.recipe.training.rungs[-1], "epoch")
@@ -302,9 +320,12 @@ def answer(now: Snapshot, at: str | None = None) -> list[str]:
         best.placement == BARE and all(view.placement == BARE for view in _finished(now))
     ):
         return [*notes, nothing_recommended(now)]
+    if now.brief is not None:
+        return [*notes, *_brief_answer(now, now.brief, best)]
     test, ending = _tested(now), at or ""
     tested = [test[0]] if test else []
     lines = [line.removesuffix(", not tested") if tested else line for line in best.answer]
+    lines += _longer(now, best)
     bet = best.best_bet if best.worth is None and best.instead is None else None
     open_ = [] if tested or bet is None else list(_decide(now, bet, ending))
     open_ = open_ or ([] if tested else list(_target(now, ending)))
@@ -314,6 +335,80 @@ def answer(now: Snapshot, at: str | None = None) -> list[str]:
     steps += [] if at is None else [f"reasons: {Step('pareto', now.study, why=True)}{at}"]
     rest = [*lines, *tested, *open_, *([f"Next      {'; '.join(steps)}"] if steps else [])]
     return [*notes[: max(0, MOST_LINES - len(rest))], *rest]
+
+
+def _longer(now: Snapshot, best: Recommendation) -> list[str]:
+    """What a longer training of the bare network brings, if it is likely to bring something: it
+    costs no latency.
+    """
+    longer = now.longer
+    worth = best.worth or now.recipe.answer.worth or 0.0
+    if longer is None or longer.gain.probability < REQUIRED or longer.gain.mean < worth:
+        return []
+    gained = units.difference(best.metric, longer.gain.mean)
+    between = _between(best.metric, longer.gain)
+    line = (
+        f"Longer    the bare network trained for {longer.longer} epochs instead of"
+        f" {longer.shorter}: {gained} ({between}), at no latency"
+    )
+    return [line]
+
+
+def _between(metric: str, gain: Gain) -> str:
+    return f"{units.signed(metric, gain.low)} to {units.signed(metric, gain.high)}"
+
+
+def _why_brief(now: Snapshot, brief: Brief) -> str:
+    """Why a search that trained more briefly than the target recommends nothing."""
+    needed = f"the target trains for {brief.target}"
+    if not brief.known:
+        needed = f"it is not known how long the network needs, but at least {brief.target // 2}"
+    said = (
+        f"Nothing is recommended: the search trained for {several(brief.searched, 'epoch')} only,"
+        f" and {needed}."
+    )
+    if brief.gain is None or brief.gain.gain.mean <= 0:
+        return said
+    metric, gain = now.primary or "accuracy", brief.gain.gain
+    between = _between(metric, gain)
+    return (
+        f"{said} The bare network alone gains {units.size(metric, gain.mean)} ({between}) when it"
+        f" is trained for {brief.gain.longer}."
+    )
+
+
+def _brief_answer(now: Snapshot, brief: Brief, best: Recommendation) -> list[str]:
+    """What is known after a training that is too short for a recommendation."""
+    lines = [_why_brief(now, brief)]
+    early = next((view for view in now.ordered(_able(now)) if view.baseline != "none"), None)
+    gain = early.gains.get(best.metric) if early is not None else None
+    if early is not None and gain is not None:
+        at = "" if early.latency is None else f", at {early.latency.ratio:.2f} ×"
+        between = _between(best.metric, gain)
+        lines.append(
+            f"Early     {early.label}: {units.difference(best.metric, gain.mean)} ({between}) after"
+            f" {several(brief.searched, 'epoch')}{at}; this may be gone at the end"
+        )
+    costs = [
+        f"{view.label.removeprefix('uniform ')} {view.latency.ratio:.2f} ×"
+        for view in sorted(now.baselines, key=_ratio)
+        if view.latency is not None and view.baseline != "none"
+    ]
+    if costs:
+        lines.append(f"Costs     latency with a module at every site: {', '.join(costs)}")
+    if brief.enough_s is not None:
+        lines.append(f"Time      {_enough(now, brief, brief.enough_s)}")
+    return lines
+
+
+def _enough(now: Snapshot, brief: Brief, seconds: float) -> str:
+    """The time in which runs as the target says would fit, and the command."""
+    source, _, place = now.recipe.data.name.partition(":")
+    what = shlex.quote(place) if source == "folder" else "RECIPE"
+    length = f" --target {brief.target}" if brief.known else ""
+    minutes = math.ceil(seconds / 60)
+    command = f"nas-attn search {what}{length} --minutes {minutes} --name {now.study}-long"
+    return f"about {units.duration(seconds)} would do for runs that train to the end: {command}"
 
 
 def training_s(now: Snapshot, epochs: int) -> float | None:

@@ -8,10 +8,24 @@ better.
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from nas_attn.analysis.fronts import sign_of
+from nas_attn.model import Gain
+from nas_attn.model.variances import cdf
+from nas_attn.recipe import Recipe
+from nas_attn.records import Score, StoredScore
+from nas_attn.tasks import SHARES
+
+FEWEST_RUNS = 8  # the fewest that compare something: four networks on two seeds
+LAST_SHARE = 0.08  # of a search's time, for what comes after its runs
+BESIDE_S = 22.0  # seconds of a search before its first training and after its last
 # a clearly better length takes so much of what is left to gain: of the smaller of p and 1 - p for a
 # share p (an accuracy), else of the value
 CLEAR = 0.05
@@ -72,3 +86,137 @@ def needed_length(scores: Sequence[LengthScore], kind: MetricKind) -> int | None
         if double is not None and not clearly_better(double, score, kind):
             return score.epochs
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class LengthGain:
+    """What the bare network gains by a longer training, on the seeds that ran at both lengths."""
+
+    shorter: int  # epochs
+    longer: int
+    seeds: int
+    gain: Gain
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """A search whose runs are shorter than the target, none of which trained as the target says: it
+    recommends nothing.
+    """
+
+    searched: int  # epochs of its runs
+    target: int
+    known: bool  # whether the target's length is stated or found; False: it may be longer still
+    gain: LengthGain | None  # of the bare network, by more epochs than `searched`; None: not tried
+    enough_s: float | None  # the shortest time for runs as the target says; None: pace unknown
+
+
+Runs = Mapping[int, Mapping[int, Score]]  # epochs -> seed -> score of the bare network
+
+
+def bare_runs(
+    recipe: Recipe,
+    lengths: Iterable[StoredScore],
+    searched: Iterable[StoredScore],
+    target: Iterable[StoredScore],
+) -> Runs:
+    """The bare network's trainings that start as the target does, by epochs and seed.
+
+    `lengths`: those that were made to compare lengths; `searched`: its runs of the search; `target`:
+    its runs as the target says.
+    """
+    runs: dict[int, dict[int, Score]] = defaultdict(dict)
+    alike = recipe.training.start == recipe.target.start and len(recipe.training.rungs) == 1
+    for stored in (*lengths, *(searched if alike else ()), *target):
+        runs[stored.score.epochs][stored.score.seed] = stored.score
+    return runs
+
+
+def length_gain(
+    runs: Runs, shorter: int, longer: int, metric: str, *, lower_is_better: bool
+) -> LengthGain | None:
+    """The gain by `longer` instead of `shorter` epochs; None without a seed at both.
+
+    Its standard error is that of the images' mean differences where it is known which were right,
+    else that of the seeds.
+    """
+    one, other = runs.get(shorter, {}), runs.get(longer, {})
+    seeds = [
+        s for s in one if s in other and metric in one[s].metrics and metric in other[s].metrics
+    ]
+    if not seeds:
+        return None
+    sign = -1.0 if lower_is_better else 1.0
+    pairs = [(one[seed], other[seed]) for seed in seeds]
+    gains = [sign * (b.metrics[metric] - a.metrics[metric]) for a, b in pairs]
+    mean = statistics.fmean(gains)
+    error = _error_over_images(pairs) if metric == "accuracy" else None
+    if error is None and len(gains) > 1:
+        error = statistics.stdev(gains) / math.sqrt(len(gains))
+    if error is None:
+        return None
+    better = float(cdf(mean / max(error, 1e-12)))
+    gain = Gain(mean, error, mean - 1.96 * error, mean + 1.96 * error, better, 1 - better)
+    return LengthGain(shorter, longer, len(seeds), gain)
+
+
+def _error_over_images(pairs: Sequence[tuple[Score, Score]]) -> float | None:
+    """Standard error of the mean difference, from each image's mean over the seeds."""
+    differences = []
+    for pair in pairs:
+        bits = [score.correct for score in pair]
+        if bits[0] is None or bits[1] is None or pair[0].examples != pair[1].examples:
+            return None
+        right = [
+            np.unpackbits(np.frombuffer(one, np.uint8), count=score.examples).astype(float)
+            for one, score in zip(bits, pair, strict=True)
+            if one is not None
+        ]
+        differences.append(right[1] - right[0])
+    by_image = np.mean(differences, axis=0)
+    return float(by_image.std(ddof=1) / math.sqrt(len(by_image))) if len(by_image) > 1 else None
+
+
+def metric_kind(recipe: Recipe, metric: str) -> MetricKind:
+    """What the rule has to know of a study's metric."""
+    return MetricKind(metric in SHARES, sign_of(recipe, metric) < 0)
+
+
+def length_found(recipe: Recipe, lengths: Iterable[StoredScore], metric: str) -> bool:
+    """Whether the target's length is known: it was stated, or these trainings show it."""
+    if not recipe.target.found:
+        return True
+    metrics: dict[int, list[Mapping[str, float]]] = defaultdict(list)
+    for stored in lengths:
+        metrics[stored.score.epochs].append(stored.score.metrics)
+    scores = length_scores(metrics, metric)
+    return needed_length(scores, metric_kind(recipe, metric)) is not None
+
+
+def brief_of(
+    recipe: Recipe, runs: Runs, metric: str, epochs_per_s: float | None, *, known: bool
+) -> Brief | None:
+    """What to say of a search that trains for fewer epochs than its target; None if it does not.
+
+    `epochs_per_s`: trained by all its workers together; `known`: whether the target's length is.
+    """
+    searched, target = recipe.training.rungs[-1], recipe.target_training.rungs[-1]
+    if recipe.training.start != recipe.target.start or searched >= target:
+        return None
+    kind = metric_kind(recipe, metric)
+    tried = [epochs for epochs in runs if searched < epochs <= target]
+    gain = (
+        length_gain(runs, searched, max(tried), metric, lower_is_better=kind.lower_is_better)
+        if tried
+        else None
+    )
+    epochs = FEWEST_RUNS * target / (1 - LAST_SHARE) + (0 if known else 2 * (2 * target))
+    enough_s = None if epochs_per_s is None else BESIDE_S + epochs / epochs_per_s
+    return Brief(searched, target, known, gain, enough_s)
+
+
+def longer_of(recipe: Recipe, runs: Runs, metric: str) -> LengthGain | None:
+    """What twice the target's epochs bring the bare network; None where they were not tried."""
+    target = recipe.target_training.rungs[-1]
+    kind = metric_kind(recipe, metric)
+    return length_gain(runs, target, 2 * target, metric, lower_is_better=kind.lower_is_better)

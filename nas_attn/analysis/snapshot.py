@@ -17,6 +17,15 @@ from nas_attn.analysis.arithmetic import ArithmeticUse, usual_arithmetic
 from nas_attn.analysis.features import BuiltFor, features, is_control, is_other, snippets
 from nas_attn.analysis.fronts import front_of, objective_value, primary_metric, sign_of
 from nas_attn.analysis.latency import Elsewhere, LatencyRecord, by_device, latencies, latency_record
+from nas_attn.analysis.length import (
+    Brief,
+    LengthGain,
+    Runs,
+    bare_runs,
+    brief_of,
+    length_found,
+    longer_of,
+)
 from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
 from nas_attn.analysis.sanity import (
@@ -87,6 +96,8 @@ class StudyFacts:
     test_scores: Sequence[
         StoredScore
     ]  # of the target's runs on the test split, with results per image
+    # of the bare network's trainings of several lengths, with results per image
+    length_scores: Sequence[StoredScore]
     test_readings: Sequence[SplitReading]
     retrained: Sequence[Retrained]
     arithmetic: Sequence[ArithmeticUse]  # empty if an evaluator trains
@@ -282,6 +293,8 @@ class Snapshot:
     backbone: tuple[ScorePoint, ...]  # the study's own training of the bare backbone
     noise: Mapping[str, Noise]  # metric -> noise floor at the last rung
     recommendation: Recommendation | None
+    brief: Brief | None  # not None: no run trained as the target says, so nothing is recommended
+    longer: LengthGain | None  # of the bare network by twice the target's epochs; None: not tried
     latency: LatencyRecord | None
     test_readings: tuple[SplitReading, ...]
     validations: tuple[ValidationResult, ...]  # the oldest first
@@ -331,7 +344,9 @@ class Snapshot:
     @property
     def taken(self) -> str | None:
         """Key of the network that the answer takes; None without an answer."""
-        return self.recommendation.taken if self.recommendation else None
+        if self.recommendation is None or self.brief is not None:
+            return None
+        return self.recommendation.taken
 
     @property
     def compared_keys(self) -> tuple[str, ...]:
@@ -440,6 +455,9 @@ class Snapshot:
         plain = _plain(self)
         plain["recipe"] = self.recipe.model_dump(mode="json")
         plain["front"] = [view.key for view in self.front]
+        if self.brief is not None:  # no program shall take it for a recommendation
+            plain["early"] = plain.pop("recommendation")
+            plain["recommendation"] = None
         for metric, floor in self.noise.items():
             plain["noise"][metric]["reliability"] = [floor.reliability(1), floor.reliability(3)]
         return plain  # type: ignore[no-any-return]
@@ -483,6 +501,8 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     for key, its_own in apart.items():
         gains[key] = _gains(rows, _alike(_at_the_end(its_own, last), told)).get(key, {})
     views = _views(facts, scores, known, apart, gains, model, shown)
+    runs = _bare_runs(facts, rows)
+    as_target = model is not None and (model.rung == TARGET or searched_as_target(recipe))
     return Snapshot(
         study=facts.name,
         created_at=facts.created_at,
@@ -495,6 +515,8 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         backbone=_points(own),
         noise={metric: evidence.noise for metric, evidence in models.items() if metric in shown},
         recommendation=_recommend(recipe, views, model, last),
+        brief=None if as_target or primary is None else _brief(facts, runs, primary),
+        longer=None if primary is None else longer_of(recipe, runs, primary),
         latency=latency_record(sessions, tasks.of(recipe).conditions),
         test_readings=tuple(facts.test_readings),
         validations=validation_results(
@@ -512,6 +534,36 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         arithmetic=tuple(facts.arithmetic),
         evidence=models,
     )
+
+
+def _bare_runs(facts: StudyFacts, rows: Iterable[CandidateRow]) -> Runs:
+    """The bare network's trainings that start as the target does."""
+    bare = {row.key for row in rows if row.baseline == "none"}
+    searched = [stored for stored in facts.scores if stored.key in bare]
+    target = [stored for stored in facts.target_scores if stored.key in bare]
+    return bare_runs(facts.recipe, facts.length_scores, searched, target)
+
+
+def _brief(facts: StudyFacts, runs: Runs, metric: str) -> Brief | None:
+    known = length_found(facts.recipe, facts.length_scores, metric)
+    return brief_of(facts.recipe, runs, metric, _pace(facts), known=known)
+
+
+def _pace(facts: StudyFacts) -> float | None:
+    """Epochs per second that all workers have trained, from the first candidate to the last; None
+    before two have ended.
+    """
+    ended = [row.finished_at for row in facts.candidates if row.finished_at is not None]
+    if len(ended) < 2:
+        return None
+    seconds = max(ended) - min(row.created_at for row in facts.candidates)
+    last = max(facts.recipe.training.rungs)
+    epochs = sum(
+        stored.score.epochs
+        for stored in facts.scores
+        if stored.purpose == SEARCH and stored.score.epochs == last
+    )
+    return epochs / seconds if epochs and seconds > 0 else None
 
 
 def _at_the_end(known: Models, last: int) -> dict[str, Evidence]:

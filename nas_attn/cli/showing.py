@@ -41,7 +41,7 @@ def show_answer(out: Console, now: Snapshot, storage: str) -> None:
 def show_why(out: Console, now: Snapshot) -> None:
     """The reasons behind the answer, and code that builds it."""
     best = now.recommendation
-    if best is not None:
+    if best is not None and now.brief is None:
         _paragraph(out, "Why", best.why)
         _show_snippet(out, now.find(best.taken))
 

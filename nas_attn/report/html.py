@@ -126,7 +126,8 @@ def summary(snapshot: Snapshot, wrong: Wrong | None = None) -> str:
 
 def _answer(snapshot: Snapshot) -> dict[str, Any]:
     best = snapshot.recommendation
-    said = [*answer(snapshot), *(best.why if best else ()), *snapshot.remarks]
+    why = best.why if best and snapshot.brief is None else ()
+    said = [*answer(snapshot), *why, *snapshot.remarks]
     view = snapshot.find(snapshot.taken) if snapshot.taken else None
     return {"now": snapshot, "best": view, "sentences": said, "front": tables.front_table(snapshot)}
 

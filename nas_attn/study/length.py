@@ -24,17 +24,26 @@ from nas_attn.analysis.length import (
     MetricKind,
     clearly_better,
     length_scores,
+    metric_kind,
     needed_length,
 )
+from nas_attn.analysis.snapshot import searched_as_target
 from nas_attn.analysis.units import value as said_value
 from nas_attn.errors import OperationError, several
 from nas_attn.purposes import LENGTH, length_protocol
-from nas_attn.recipe import Recipe, lower_is_better
+from nas_attn.recipe import Recipe
 from nas_attn.records import BARE
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
-from nas_attn.study.timing import LAST, SCREENING, TESTING, Fit, Speed, fitted
+from nas_attn.study.timing import (
+    LAST,
+    SCREENING,
+    TESTING,
+    WITH_CONTROLS,
+    Fit,
+    Speed,
+    fitted,
+)
 from nas_attn.study.worker import TaskSource, Worker
-from nas_attn.tasks import SHARES
 
 SEEDS = 2  # of each length: with one, a lucky training decides
 MOST_LENGTHS = 6  # n to 32n; a network that still gains then is taken at the longest
@@ -72,12 +81,6 @@ def keep_length_protocol(store: StudyStore, recipe: Recipe, epochs: int) -> None
         "data": recipe.data.model_dump(mode="json", exclude={"workers"}),
     }
     store.protocols.put(name, json.dumps(content, sort_keys=True))
-
-
-def metric_kind(recipe: Recipe, metric: str) -> MetricKind:
-    """What the rule has to know of a study's metric."""
-    objective = next((o for o in recipe.objectives if o.removeprefix("-") == metric), metric)
-    return MetricKind(metric in SHARES, lower_is_better(objective))
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,3 +274,55 @@ def epoch_seconds(store: StudyStore) -> float | None:
 
 def workers_here(store: StudyStore) -> int:
     return max(1, len(store.workers.rows()))
+
+
+class Control(TaskSource):
+    """Trains the bare network for twice the target's epochs, as a control beside attention: what
+    this brings costs no latency. Where the search trains more briefly than the target, also for the
+    target's.
+    """
+
+    purpose = LENGTH
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
+        self._key = worker.opened.plan.resolved(BARE).key
+
+    def want(self, lease: Lease) -> bool:
+        rows = self.queue.rows(purposes=[LENGTH])
+        there = {row.run.identity for row in rows if row.state != "withdrawn"}
+        runs = [
+            length_run(self.recipe, self._key, epochs, seed)
+            for epochs in control_lengths(self.recipe, self.worker.opened.trials)
+            for seed in range(SEEDS)
+        ]
+        missing = [run for run in runs if run.identity not in there]
+        for epochs in sorted({int(run.protocol.rpartition("-")[2]) for run in missing}):
+            keep_length_protocol(self.store, self.recipe, epochs)
+        self.queue.want(missing)
+        return bool(missing)
+
+    def ahead(self, lease: Lease) -> bool:
+        """An idle worker may begin them before the candidates have ended, but not before the bare
+        network has: its end withdraws what waits of it.
+        """
+        bare = self.store.candidate(self._key)
+        return bare is not None and bare.state == "scored" and self.want(lease)
+
+    def ended(self, row: RunRow, lease: Lease) -> None:
+        why = f" {row.state}: {row.reason}" if row.state != "done" else ""
+        epochs = several(_epochs_of(row), "epoch")
+        self.worker.say(f"bare network for {epochs}, seed {row.run.seed}{why}")
+
+
+def control_lengths(recipe: Recipe, trials: int) -> list[int]:
+    """For how many epochs the bare network is trained beside the search's own runs."""
+    searched, target = recipe.training.rungs[-1], recipe.target_training.rungs[-1]
+    if recipe.training.evaluator is not None:  # a user's own, which may cost anything
+        return []
+    if recipe.training.start == recipe.target.start and searched < target:
+        return [] if recipe.target.found else [target]  # found ones are tried already
+    asked = recipe.search.baselines == "all" and recipe.search.confirm_seeds > 0
+    if not asked or trials < WITH_CONTROLS:
+        return []
+    return [2 * target] if searched_as_target(recipe) else [target, 2 * target]

@@ -402,7 +402,7 @@ def _fitted_brief(
         if fit is not None and stated and "training.rungs" not in given:
             given = {**given, "training.rungs": [epochs]}
         if fit is not None:
-            budget = _budget(timed, given, seconds, workers, look, fit)
+            budget = _budget(timed, given, seconds, workers, look, replace(fit, blocks=0))
             return replace(budget, enough_s=_enough_s(speed, stated, usual))
     return None
 

@@ -24,10 +24,10 @@ from nas_attn.analysis.snapshot import Retrained, Snapshot, StudyFacts, snapshot
 from nas_attn.analysis.validation import Family, Network, finished_blocks
 from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.notation import parse
-from nas_attn.purposes import RETRAIN, SEARCH, TARGET_PROTOCOL, TEST_PROTOCOL
+from nas_attn.purposes import RETRAIN, SEARCH, TARGET_PROTOCOL, TEST_PROTOCOL, is_length
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
-from nas_attn.records import EpochPoint
+from nas_attn.records import EpochPoint, StoredScore
 from nas_attn.storage import StudyStore
 
 MOST_LABELS = 2**26  # bytes of a study's labels, unpacked: a few MB in a large study
@@ -62,6 +62,7 @@ def read(store: StudyStore) -> StudyFacts:
             ended=_ended(store),
             target_scores=store.scores(protocol=TARGET_PROTOCOL, with_correct=True),
             test_scores=store.scores(protocol=TEST_PROTOCOL, with_correct=True),
+            length_scores=_length_scores(store),
             test_readings=store.test_readings(),
             retrained=_retrained(store),
             arithmetic=arithmetic_uses(store, recipe),
@@ -79,6 +80,12 @@ def read(store: StudyStore) -> StudyFacts:
         said = shorten(f"{type(error).__name__}: {error}", 120)
         what = f"study '{store.name}' cannot be read ({said})"
         raise StorageError(f"{what}: restore the database from a backup") from error
+
+
+def _length_scores(store: StudyStore) -> list[StoredScore]:
+    """Of the bare network's trainings of several lengths."""
+    names = [name for name in store.protocols.all() if is_length(name)]
+    return [stored for name in names for stored in store.scores(protocol=name, with_correct=True)]
 
 
 def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:

@@ -33,7 +33,7 @@ from nas_attn.space import Baseline, SearchSpace, Values
 from nas_attn.storage import StudyStore
 from nas_attn.study import tracking
 from nas_attn.study.keeping import sweep_weights
-from nas_attn.study.length import FindingLength
+from nas_attn.study.length import Control, FindingLength
 from nas_attn.study.opening import OpenStudy, create_study, renewed
 from nas_attn.study.prior import known_before
 from nas_attn.study.proposing import Confirmation, Rounds, Search, narrow
@@ -292,6 +292,7 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> str:
         phases: list[TaskSource] = [
             retraining,
             Search(worker),
+            Control(worker),
             Confirmation(worker),
             Rounds(worker),
         ]

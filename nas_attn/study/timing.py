@@ -18,7 +18,8 @@ MOST = 120
 ENOUGH = 16  # candidates of a good search
 WITH_CONTROLS = 10  # so many candidates have a larger network among them, and a longer training
 ATTENTION = 1.4  # time to train with attention, relative to the bare backbone, about
-OF_LARGER = 1.5  # time to train a larger network, relative to the bare backbone, about
+OF_LARGER = 1.5  # time to train a larger network, relative to one with attention, about
+OF_LONGER = 3.0  # the same for the bare network, on two seeds, for twice as many epochs
 SEEDS = 3  # that the bare network runs on at most; each has six candidates or more
 OF_A_SEED = 6
 # shares of the time for new candidates and for the test; more seeds come between them
@@ -79,7 +80,7 @@ def _most_trials(seconds: float, speed: Speed, run_s: float, most: int) -> int:
 
     def takes_s(trials: int) -> float:
         more_bare = min(SEEDS, max(1, trials // OF_A_SEED)) - 1
-        larger = OF_LARGER if trials >= WITH_CONTROLS else 0.0
-        return (trials + more_bare + larger) * run_s + trials * speed.session_s
+        controls = OF_LARGER + OF_LONGER if trials >= WITH_CONTROLS else 0.0
+        return (trials + more_bare + controls) * run_s + trials * speed.session_s
 
     return max((n for n in range(1, most + 1) if takes_s(n) <= seconds), default=0)

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from nas_attn.analysis.length import LengthScore, MetricKind, needed_length
 from nas_attn.errors import RecipeError
 from nas_attn.purposes import LENGTH
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import opening, planning, reading, searching
 
 URL = "sqlite:///nas_attn.db"
-ACCURACY = MetricKind(share=True, lower_is_better=False)
 # the bare network gains up to 40 epochs; each run of any network takes the epochs that it is told
 SATURATING = """
 def evaluate(model, run):
@@ -37,45 +35,6 @@ def saturating(table: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (table / "saturating.py").write_text(SATURATING)
     monkeypatch.delitem(sys.modules, "saturating", raising=False)  # another test's
     return table
-
-
-def scores(*values: float, losses: tuple[float, ...] = ()) -> list[LengthScore]:
-    return [
-        LengthScore(10 * 2**i, 2, value, losses[i] if losses else None)
-        for i, value in enumerate(values)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("known", "needed"),
-    [
-        (scores(0.44, 0.52, 0.53), 20),
-        (scores(0.44, 0.44), 10),
-        (scores(0.44, 0.52), None),
-        (scores(0.44), None),
-        (scores(0.90, 0.91, 0.912), 20),
-        (scores(0.44, 0.445, losses=(1.4, 1.2)), None),
-        (scores(0.44, 0.445, losses=(1.4, 1.6)), 10),
-    ],
-    ids=[
-        "gains once",
-        "gains nothing",
-        "still gains",
-        "one length",
-        "near one",
-        "loss",
-        "worse loss",
-    ],
-)
-def test_the_first_length_whose_double_is_not_clearly_better(
-    known: list[LengthScore], needed: int | None
-) -> None:
-    assert needed_length(known, ACCURACY) == needed
-
-
-def test_a_loss_is_better_when_it_is_lower() -> None:
-    kind = MetricKind(share=False, lower_is_better=True)
-    assert needed_length(scores(2.0, 1.5, 1.49), kind) == 20
 
 
 def test_a_study_trains_as_long_as_the_bare_network_needs_and_keeps_that(saturating: Path) -> None:

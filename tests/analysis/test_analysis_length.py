@@ -1,0 +1,130 @@
+"""How long the bare network needs, and what an answer says of trainings that are too short or that
+twice as long would better.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_study import IMAGES, MadeStudy, recipe, usual
+
+from nas_attn.analysis.choosing import LABELS, answer, choose
+from nas_attn.analysis.criteria import Criteria
+from nas_attn.analysis.length import LengthScore, MetricKind, needed_length
+from nas_attn.errors import StudyError
+from nas_attn.purposes import LENGTH, length_protocol
+from nas_attn.records import BARE, Score
+from nas_attn.storage import Run
+from nas_attn.study.reading import snapshot
+
+ACCURACY = MetricKind(share=True, lower_is_better=False)
+
+
+def scores(*values: float, losses: tuple[float, ...] = ()) -> list[LengthScore]:
+    return [
+        LengthScore(10 * 2**i, 2, value, losses[i] if losses else None)
+        for i, value in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("known", "needed"),
+    [
+        (scores(0.44, 0.52, 0.53), 20),
+        (scores(0.44, 0.44), 10),
+        (scores(0.44, 0.52), None),
+        (scores(0.44), None),
+        (scores(0.90, 0.91, 0.912), 20),
+        (scores(0.44, 0.445, losses=(1.4, 1.2)), None),
+        (scores(0.44, 0.445, losses=(1.4, 1.6)), 10),
+    ],
+    ids=[
+        "gains once",
+        "gains nothing",
+        "still gains",
+        "one length",
+        "near one",
+        "loss",
+        "worse loss",
+    ],
+)
+def test_the_first_length_whose_double_is_not_clearly_better(
+    known: list[LengthScore], needed: int | None
+) -> None:
+    assert needed_length(known, ACCURACY) == needed
+
+
+def test_a_loss_is_better_when_it_is_lower() -> None:
+    kind = MetricKind(share=False, lower_is_better=True)
+    assert needed_length(scores(2.0, 1.5, 1.49), kind) == 20
+
+
+def made(folder: Path, *, searched: int, target: int) -> MadeStudy:
+    """A study whose runs train for `searched` epochs."""
+    tables = {"training": {"rungs": [searched]}, "target": {"epochs": target}}
+    study = usual(folder, recipe(**tables))
+    study.sessions()
+    return study
+
+
+def bare_runs(study: MadeStudy, epochs: int, *, gain: float) -> None:
+    """Two trainings of the bare network for so many epochs, better by `gain` than the search's."""
+    study.store.protocols.put(length_protocol(epochs), "{}")
+    (bare,) = (row.key for row in study.store.candidates() if row.baseline == "none")
+    for seed in (0, 1):
+        right = study.hard + 0.06 * study.rng.standard_normal(IMAGES) < 0.62 + gain
+        bits = np.packbits(right).tobytes()
+        score = Score(
+            seed, 0, epochs, {"accuracy": float(right.mean())}, correct=bits, examples=IMAGES
+        )
+        run = Run(bare, BARE, seed, protocol=length_protocol(epochs), purpose=LENGTH)
+        study.store.add_score(run, score, lease=study.lease)
+
+
+def labelled(lines: list[str]) -> dict[str, str]:
+    return {line[:10].strip(): line[10:] for line in lines if line[:10].strip() in LABELS}
+
+
+def test_runs_that_are_shorter_than_the_target_recommend_nothing(tmp_path: Path) -> None:
+    study = made(tmp_path, searched=10, target=40)
+    bare_runs(study, 40, gain=0.08)
+    now = snapshot(study.store)
+    assert now.brief is not None
+    assert (now.brief.searched, now.brief.target) == (10, 40)
+    gain = now.brief.gain.gain
+    assert gain.low < 0.08 < gain.high
+    assert gain.mean == pytest.approx(0.08, abs=0.02)
+    lines = answer(now)
+    assert not any(line.startswith(("Take", "Keep")) for line in lines)
+    assert {"Early", "Costs"} <= labelled(lines).keys()
+    assert now.taken is None
+    assert now.as_dict()["recommendation"] is None
+    with pytest.raises(StudyError, match="40"):
+        choose(now, Criteria(), str)
+    assert choose(now, Criteria(trial=1), str).view.trial == 1, "a person may still choose"
+
+
+def test_an_answer_comes_once_networks_were_trained_as_the_target_says(tmp_path: Path) -> None:
+    study = made(tmp_path, searched=10, target=40)
+    for row in study.store.candidates()[:4]:
+        for seed in (0, 1):
+            score = Score(seed, 0, 40, {"accuracy": 0.7 + 0.01 * row.trial + 0.001 * seed})
+            run = Run(row.key, row.placement, seed, protocol="target", purpose="validate")
+            study.store.add_score(run, score, lease=study.lease)
+    assert snapshot(study.store).brief is None
+
+
+@pytest.mark.parametrize("gain", [0.06, 0.0])
+def test_a_longer_training_of_the_bare_network_is_named_only_if_it_gains(
+    tmp_path: Path, gain: float
+) -> None:
+    study = made(tmp_path, searched=10, target=10)
+    bare_runs(study, 20, gain=gain - 0.002)
+    now = snapshot(study.store)
+    assert now.brief is None
+    assert (now.longer.shorter, now.longer.longer, now.longer.seeds) == (10, 20, 2)
+    assert now.longer.gain.mean == pytest.approx(gain, abs=0.02)
+    said = labelled(answer(now))
+    assert ("Longer" in said) == (gain > 0)
