@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from nas_attn.study.opening import OpenStudy
     from nas_attn.study.planning import Budget
     from nas_attn.study.progress import WorkerView
+    from nas_attn.study.timetable import Timetable
 
 Tried = Annotated[
     list[str] | None, Option("--try", help="Also evaluate this placement; repeatable.")
@@ -105,16 +106,29 @@ def search(
 
     quiet_optuna()
     searching.check_here(made, device=effort.device)
+    table = None
+    if planned is None and seconds is not None:
+        table = _timetable(made, seconds, effort, changes)
     if planned and not as_json:
         echo(planned.text("; --target changes it"), err=not dry_run)
     if dry_run:
-        _forecast(planned, made, effort, tried or [], as_json)
+        _forecast(planned, made, effort, tried or [], as_json, table)
         return
-    opened = searching.begin(made, storage, tried=tried or [], artifacts=artifacts or None)
-    _say_images(opened)
-    left_s = _time_left(
-        opened, planned, planned.seconds if planned and trials is None else seconds, began
+    if table and not as_json:
+        echo(table.text(), err=True)
+    opened = searching.begin(
+        made,
+        storage,
+        tried=tried or [],
+        artifacts=artifacts or None,
+        trials=table.trials if table else None,
     )
+    _say_images(opened)
+    blocks = planned.blocks if planned else table.blocks if table else 1
+    seconds = planned.seconds if planned and trials is None else seconds
+    left_s = _time_left(opened, seconds, began, tested=blocks > 0)
+    if left_s is None and trials is None and opened.trials < made.search.trials:
+        searching.take_up(opened, trials=made.search.trials)  # a short time had made them fewer
     run(opened, effort, report=report, as_json=as_json, left_s=left_s)
 
 
@@ -148,19 +162,41 @@ def _planned(
     )
 
 
+def _timetable(
+    made: Recipe, seconds: float, effort: Effort, given: dict[str, Any]
+) -> Timetable | None:
+    from nas_attn.study.searching import default_workers
+    from nas_attn.study.timetable import timetable
+
+    count, stated = effort.workers or default_workers(effort.device), given.get("search.trials")
+    trials = None if stated is None else int(stated)
+    return timetable(made, seconds, workers=count, device=effort.device, trials=trials)
+
+
 def _forecast(
-    planned: Budget | None, made: Recipe, effort: Effort, tried: list[str], as_json: bool
+    planned: Budget | None,
+    made: Recipe,
+    effort: Effort,
+    tried: list[str],
+    as_json: bool,
+    table: Timetable | None,
 ) -> None:
     """Prints what a search would do. The plan for a folder has been shown already, unless JSON is
-    wanted.
+    wanted. `table`: what a recipe's search does with its time.
     """
     from nas_attn.study.planning import forecast
 
-    found = planned or forecast(made, device=effort.device, threads=effort.threads, tried=tried)
+    if planned is not None:
+        if as_json:
+            print_json(planned.as_dict())
+        return
+    expected = forecast(made, device=effort.device, threads=effort.threads, tried=tried)
     if as_json:
-        print_json(planned.as_dict() if planned else asdict(found))
-    elif not planned:
-        console().print(found.text(), markup=False)
+        print_json(asdict(expected) | ({"time": asdict(table)} if table else {}))
+        return
+    console().print(expected.text(), markup=False)
+    if table is not None:
+        console().print(table.text(), markup=False)
 
 
 def _seconds(minutes: float | None, hours: float | None) -> float | None:
@@ -168,7 +204,7 @@ def _seconds(minutes: float | None, hours: float | None) -> float | None:
 
 
 def _time_left(
-    opened: OpenStudy, planned: Budget | None, seconds: float | None, began: float
+    opened: OpenStudy, seconds: float | None, began: float, *, tested: bool = True
 ) -> float | None:
     """Seconds until the whole search ends: as asked, else what is left of the study's time; None:
     no limit.
@@ -179,7 +215,7 @@ def _time_left(
     if seconds is None:
         return go_on(opened)
     left_s = max(1.0, seconds - (time.monotonic() - began) - END_S)
-    start_clock(opened, left_s, tested=planned is None or planned.blocks > 0)
+    start_clock(opened, left_s, tested=tested)
     return left_s
 
 
@@ -208,7 +244,7 @@ def resume(
     searching.check_images(opened)
     _say_images(opened, first=old)
     searching.take_up(opened, trials=trials, tried=tried or [])
-    left_s = _time_left(opened, None, _seconds(minutes, hours), began)
+    left_s = _time_left(opened, _seconds(minutes, hours), began)
     run(opened, effort, report=report, as_json=as_json, left_s=left_s)
 
 

@@ -156,7 +156,9 @@ def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | 
         outside=len(rows) - held,
         runs=sum(row.state != "waiting" for row in opened.store.queue.rows()),
         baselines=tuple(
-            b.name for key, b in first_baselines(new_plan.recipe, new).items() if key not in known
+            b.name
+            for key, b in first_baselines(new_plan.recipe, new, after).items()
+            if key not in known
         ),
         trials=(before, after),
     )
@@ -266,7 +268,8 @@ def _renamed_baselines(opened: OpenStudy, plan: Plan) -> dict[str, str]:
     """Key -> name of the candidates that were a baseline, where the new space's baseline of that
     name is another network.
     """
-    new = {baseline.name: key for key, baseline in first_baselines(plan.recipe, plan.space).items()}
+    baselines = first_baselines(plan.recipe, plan.space, opened.trials)
+    new = {baseline.name: key for key, baseline in baselines.items()}
     named = [
         (row.key, row.baseline) for row in opened.store.candidates() if row.baseline is not None
     ]

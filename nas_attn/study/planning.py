@@ -43,6 +43,7 @@ from nas_attn.study.searching import (
 )
 from nas_attn.study.timing import (
     ENOUGH,
+    FULL,
     LAST,
     SCREENING,
     TESTING,
@@ -64,7 +65,6 @@ SHAPES = (
 )
 MOST_MERITS = 2  # of a search: enough candidates, and a test
 MANY_TRIALS = 36  # the large search space needs so many candidates
-FULL = 0.7  # share of all epochs that a candidate takes if it may be pruned, about
 TRAINED, VALIDATION = 0.64, 0.16  # shares of a folder's images, where it is not divided already
 TYPICAL_SEED_SD = 0.009  # spread of one placement's accuracy over seeds on a small task
 HOUR_S = 3600.0  # time for a folder, if none is given
@@ -632,7 +632,7 @@ def _made(
     trials = min(wished, placements + outside)
     from_backbone = training.start == "backbone"
     backbones = training.backbones + ROUNDS * search.confirm_seeds if from_backbone else 0
-    if from_backbone and larger_networks(recipe, plan):
+    if from_backbone and larger_networks(recipe, plan, recipe.search.trials):
         backbones += min(
             training.backbones, 1 + search.confirm_seeds
         )  # the larger network has backbones of its own
@@ -662,10 +662,13 @@ def _made(
 
 
 def _queue(recipe: Recipe, plan: Plan, own: Sequence[UserTrial]) -> list[tuple[str, Values | None]]:
-    baselines = first_baselines(recipe, plan.space)
+    baselines = first_baselines(recipe, plan.space, recipe.search.trials)
     queue: list[tuple[str, Values | None]] = [
         ("baseline", baseline.values) for baseline in baselines.values()
     ]
-    controls = [*first_controls(recipe, plan), *list(larger_networks(recipe, plan))[:1]]
+    controls = [
+        *first_controls(recipe, plan, recipe.search.trials),
+        *list(larger_networks(recipe, plan, recipe.search.trials))[:1],
+    ]
     queue += [("baseline", None) for _ in controls]
     return queue + [("own", trial.values) for trial in own if trial.resolved.key not in baselines]

@@ -88,8 +88,8 @@ ETA = 3.0  # the best 1/ETA of the candidates at a rung go on
 SAME = 1e-9  # values this close are the same; they differ by the rounding of seeds' levels
 
 
-def larger_networks(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
-    """Name -> a larger network of the backbone's family. The search trains one of them as a
+def larger_networks(recipe: Recipe, plan: Plan, trials: int) -> dict[str, ResolvedPlacement]:
+    """Name -> a larger network of the backbone's family. A search of so many trials trains one of them as a
     control, if it measures latency, has enough trials, and the network can have the same start:
     random weights, own training, published weights.
     """
@@ -101,7 +101,7 @@ def larger_networks(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
         or own_weights
     ):
         return {}
-    if recipe.search.trials < FEWEST_TRIALS:
+    if trials < FEWEST_TRIALS:
         return {}
     return {
         f"control {other}": plan.resolved(Placement((Assignment(BACKBONE, other),)))
@@ -235,7 +235,7 @@ class Search(TaskSource):
             prior=prior.expected_in(self.space.allowed, self.store.settings.prior),
         )
         self._exhausted = self._met = False
-        self._larger = larger_networks(self.recipe, self.bench.plan)
+        self._larger = larger_networks(self.recipe, self.bench.plan, worker.opened.trials)
 
     def want(self, lease: Lease) -> bool:
         trials = self.book.all()
@@ -595,9 +595,7 @@ class Search(TaskSource):
 class _Further(TaskSource, ABC):
     def want(self, lease: Lease) -> bool:
         """Enqueues the next runs, once the earlier ones have ended."""
-        if not self.recipe.search.confirm_seeds or self.queue.rows(
-            state="waiting", purposes=[self.purpose]
-        ):
+        if not self.recipe.search.confirm_seeds or self._waits():
             return False
         until = (
             self.store.settings.test_from
@@ -616,6 +614,27 @@ class _Further(TaskSource, ABC):
     def next(self) -> list[Run]:
         """The next runs; empty if none are needed."""
 
+    def _waits(self) -> bool:
+        """Whether runs of before must end first."""
+        return bool(self.queue.rows(state="waiting", purposes=[self.purpose]))
+
+    def ahead(self, lease: Lease) -> bool:
+        """The bare network runs in each step, whatever else is chosen: an idle worker may begin
+        with it.
+        """
+        until = self.store.settings.test_from
+        late = until is not None and self.worker.opened.database.now() > until
+        bare = next((row for row in self.store.candidates() if row.baseline == "none"), None)
+        if not self.recipe.search.confirm_seeds or late or bare is None or bare.state != "scored":
+            return False
+        runs = self.bare_runs(bare)
+        self.queue.want(runs)
+        return bool(runs)
+
+    @abstractmethod
+    def bare_runs(self, bare: CandidateRow) -> list[Run]:
+        """The bare network's runs in the next step that are not in the queue."""
+
     def ended(self, row: RunRow, lease: Lease) -> None:
         run = row.run
         failed = f"seed {run.seed} of {run.placement} {row.state}: {row.reason}"
@@ -624,14 +643,20 @@ class _Further(TaskSource, ABC):
         )
 
     def rounds(self) -> dict[int, set[str]]:
-        """Number of each confirmation round -> the candidates that ran in it."""
+        """Number of each confirmation round -> the candidates that ran in it. One in which only the
+        bare network ran has not begun: an idle worker trained it ahead.
+        """
         found: dict[int, set[str]] = defaultdict(set)
         for row in self.queue.rows(purposes=[ROUND]):
             found[row.run.round].add(row.run.key)
-        return found
+        bare = {row.key for row in self.store.candidates() if row.baseline == "none"}
+        return {number: keys for number, keys in found.items() if keys - bare}
 
     def missing(
-        self, views: Iterable[CandidateView], backbones: Mapping[int, int], round: int = 0
+        self,
+        views: Iterable[CandidateView | CandidateRow],
+        backbones: Mapping[int, int],
+        round: int = 0,
     ) -> list[Run]:
         """Runs of candidates with all seeds (-> backbone) that are not in the queue."""
         there = {row.run.identity for row in self.queue.rows(protocol=SEARCH)}
@@ -660,16 +685,26 @@ class Confirmation(_Further):
     purpose = CONFIRM
 
     def next(self) -> list[Run]:
-        search, trials = self.recipe.search, self.worker.opened.trials
+        trials = self.worker.opened.trials
         if self.store.settings.confirmed_trials == trials:
             return []
-        first = self.recipe.first_seed + max(self.recipe.training.seeds, search_seeds(self.recipe))
-        seeds = range(first, first + search.confirm_seeds)
-        backbones = {seed: backbone_number(self.recipe, seed) for seed in seeds}
-        runs = self.missing(to_confirm(snapshot(self.store)), backbones)
+        runs = self.missing(to_confirm(snapshot(self.store)), self._backbones())
         self.queue.want(runs)  # a worker that dies before the note is written chooses again
         self.store.set(confirmed_trials=trials, rounds_before=len(self.rounds()))
         return runs
+
+    def _backbones(self) -> dict[int, int]:
+        """The further seeds, and the backbone of each."""
+        search, apart = self.recipe.search, search_seeds(self.recipe)
+        first = self.recipe.first_seed + max(self.recipe.training.seeds, apart)
+        seeds = range(first, first + search.confirm_seeds)
+        return {seed: backbone_number(self.recipe, seed) for seed in seeds}
+
+    def _waits(self) -> bool:
+        return False  # they are chosen once, and the bare network's may have begun
+
+    def bare_runs(self, bare: CandidateRow) -> list[Run]:
+        return self.missing([bare], self._backbones())
 
 
 class Rounds(_Further):
@@ -680,18 +715,35 @@ class Rounds(_Further):
     purpose = ROUND
 
     def next(self) -> list[Run]:
-        search, rounds, settings = self.recipe.search, self.rounds(), self.store.settings
-        if (
-            settings.test_from is None
-            and len(rounds) - settings.rounds_before >= ROUNDS * search.confirm_seeds
-        ):
+        rounds = len(self.rounds())
+        if self._are_done(rounds):
             return []
-        views = next_round(snapshot(self.store), np.random.default_rng([search.seed, len(rounds)]))
-        number = ROUND_SEED + len(rounds)
-        fresh = self.recipe.training.start == "backbone"
+        rng = np.random.default_rng([self.recipe.search.seed, rounds])
         return self.missing(
-            views, {self.recipe.first_seed + number: number if fresh else 0}, len(rounds) + 1
+            next_round(snapshot(self.store), rng), self._backbone(rounds), rounds + 1
         )
+
+    def _are_done(self, rounds: int) -> bool:
+        """Whether a search without a time has had all its rounds."""
+        settings = self.store.settings
+        had = rounds - settings.rounds_before
+        return settings.test_from is None and had >= ROUNDS * self.recipe.search.confirm_seeds
+
+    def _backbone(self, rounds: int) -> dict[int, int]:
+        """The seed of the round after so many, and its backbone."""
+        number = ROUND_SEED + rounds
+        fresh = self.recipe.training.start == "backbone"
+        return {self.recipe.first_seed + number: number if fresh else 0}
+
+    def _waits(self) -> bool:
+        waiting = self.queue.rows(state="waiting", purposes=[self.purpose])
+        return any(row.run.round <= len(self.rounds()) for row in waiting)
+
+    def bare_runs(self, bare: CandidateRow) -> list[Run]:
+        rounds = len(self.rounds())
+        if self._are_done(rounds):
+            return []
+        return self.missing([bare], self._backbone(rounds), rounds + 1)
 
 
 def narrow(worker: Worker) -> bool:

@@ -119,7 +119,7 @@ def check_start(opened: OpenStudy) -> None:
         check_weights(opened.plan)
 
 
-def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
+def first_baselines(recipe: Recipe, space: SearchSpace, trials: int) -> dict[str, Baseline]:
     """Key -> baseline of the recipe, equal networks once; uniform ones: at most three, or a third
     of the trials.
     """
@@ -127,7 +127,7 @@ def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
     if recipe.search.baselines == "none":
         return found
     bare, *uniform = space.baselines()
-    most = max(3, math.ceil(recipe.search.trials / 3)) if recipe.search.baselines == "all" else 0
+    most = max(3, math.ceil(trials / 3)) if recipe.search.baselines == "all" else 0
     if len(uniform) > most:  # evenly over the types, which follow each other in a search space
         uniform = [uniform[number * len(uniform) // most] for number in range(most)]
     for baseline in (bare, *uniform):
@@ -135,14 +135,14 @@ def first_baselines(recipe: Recipe, space: SearchSpace) -> dict[str, Baseline]:
     return found
 
 
-def first_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
+def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, ResolvedPlacement]:
     """Name -> a network with a plain layer at every site, one for each kind of layer. Empty if no
     latency is measured, or if they would take more than half of the trials.
     """
-    known = first_baselines(recipe, plan.space)
+    known = first_baselines(recipe, plan.space, trials)
     if recipe.search.baselines != "all" or "latency" not in wanted(recipe):
         return {}
-    if 2 * (len(known) + len(CONTROLS)) > recipe.search.trials:
+    if 2 * (len(known) + len(CONTROLS)) > trials:
         return {}
     found = {
         f"control {name}": plan.resolved(plan.space.everywhere(Choice(name))) for name in CONTROLS
@@ -153,9 +153,9 @@ def first_controls(recipe: Recipe, plan: Plan) -> dict[str, ResolvedPlacement]:
 def enqueue_baselines(opened: OpenStudy) -> None:
     """Puts baselines and controls at the front of the queue; queued ones keep their places."""
     with opened.database.creating():
-        for baseline in first_baselines(opened.recipe, opened.plan.space).values():
+        for baseline in first_baselines(opened.recipe, opened.plan.space, opened.trials).values():
             opened.book.enqueue(baseline.values, {BASELINE: baseline.name})
-        for name, resolved in first_controls(opened.recipe, opened.plan).items():
+        for name, resolved in first_controls(opened.recipe, opened.plan, opened.trials).items():
             opened.book.enqueue_outside(resolved.text, {BASELINE: name})
 
 
@@ -166,8 +166,10 @@ def begin(
     tried: Iterable[str] = (),
     artifacts: Path | str | None = None,
     build: Build | None = None,
+    trials: int | None = None,
 ) -> OpenStudy:
-    """A new or existing study, ready for workers. Raises UserError, before anything is written: a
+    """A new or existing study, ready for workers; `trials`: of a new one, fewer than its recipe's
+    if its time is short. Raises UserError, before anything is written: a
     recipe or placement is wrong.
     """
     tried = list(tried)
@@ -178,7 +180,8 @@ def begin(
     opened = create_study(recipe, url, artifacts=artifacts)
     keep_or_compare(opened.store, opened.recipe, dataset)
     vars(opened)["plan"] = study_plan(opened.store, plan)  # made already
-    return take_up(opened, tried=tried)
+    begun = bool(opened.store.candidates())
+    return take_up(opened, trials=None if begun else trials, tried=tried)
 
 
 def take_up(

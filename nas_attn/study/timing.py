@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas_attn.analysis.length import BESIDE_S, FEWEST_RUNS, LAST_SHARE
 from nas_attn.study.target_runs import FEWEST_BLOCKS, MOST_BLOCKS
 
 # the fewest candidates that can be compared: the bare network, and one module at all sites three
-# times
-FEWEST = 4
-FEWEST_RUNS = 2 * FEWEST  # each of them on two seeds: a single pair says next to nothing
+# times; each of them on two seeds, since a single pair says next to nothing
+FEWEST = FEWEST_RUNS // 2
 FEWEST_TESTED = 9  # with fewer candidates, more seeds tell more than a test
 MOST = 120
 ENOUGH = 16  # candidates of a good search
@@ -20,14 +20,15 @@ WITH_CONTROLS = 10  # so many candidates have a larger network among them, and a
 ATTENTION = 1.4  # time to train with attention, relative to the bare backbone, about
 OF_LARGER = 1.5  # time to train a larger network, relative to one with attention, about
 OF_LONGER = 3.0  # the same for the bare network, on two seeds, for twice as many epochs
+FULL = 0.7  # share of all epochs that a candidate takes if it may be pruned, about
 SEEDS = 3  # that the bare network runs on at most; each has six candidates or more
 OF_A_SEED = 6
 # shares of the time for new candidates and for the test; more seeds come between them
 SCREENING, TESTING = 0.55, 0.3
-LAST = 0.08  # share of the time at the end in which no further seed begins, where there is no test
+LAST = LAST_SHARE  # in which no further seed begins, where there is no test
 OF_A_TEST = 3  # networks
 START_S = 12.0  # seconds until the first training begins: imports, images, the plan
-END_S = 10.0  # seconds for the answer and the report
+END_S = BESIDE_S - START_S  # seconds for the answer and the report
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Speed:
     workers: int
     session_s: float  # seconds that measuring a candidate's latency takes
 
-    def run_s(self, epochs: int) -> float:
+    def run_s(self, epochs: float) -> float:
         """Seconds of a run with attention, divided by the workers."""
         return self.epoch_s * epochs * ATTENTION / self.workers
 
@@ -53,14 +54,23 @@ class Fit:
 
 
 def fitted(
-    seconds: float, speed: Speed, epochs: int, *, most: int = MOST, begun: bool = False
+    seconds: float,
+    speed: Speed,
+    epochs: float,
+    *,
+    most: int = MOST,
+    begun: bool = False,
+    test_s: float | None = None,
 ) -> Fit | None:
     """The richest search whose runs have so many epochs; None if not even a few pairs fit.
-    `begun`: its workers are there already, and the seconds end with its last run.
+
+    `begun`: its workers are there already, and the seconds end with its last run. `test_s`: seconds
+    of a block of the test; None: as long as that many runs.
     """
     beside_s = 0.0 if begun else START_S + END_S
     run_s, useful_s = speed.run_s(epochs), seconds - beside_s
-    blocks = min(MOST_BLOCKS, int(TESTING * useful_s / (OF_A_TEST * run_s)))
+    block_s = OF_A_TEST * run_s if test_s is None else test_s
+    blocks = min(MOST_BLOCKS, int(TESTING * useful_s / block_s))
     trials = _most_trials(SCREENING * useful_s, speed, run_s, most)
     if blocks >= FEWEST_BLOCKS and trials >= min(FEWEST_TESTED, most):
         return Fit(trials, blocks)
@@ -69,7 +79,7 @@ def fitted(
     return Fit(min(max(FEWEST, trials), most), 0)
 
 
-def least_s(speed: Speed, epochs: int) -> float:
+def least_s(speed: Speed, epochs: float) -> float:
     """The shortest time in which a few pairs of runs of so many epochs fit."""
     runs_s = FEWEST_RUNS * speed.run_s(epochs) + FEWEST * speed.session_s
     return START_S + END_S + runs_s / (1 - LAST)

@@ -72,6 +72,12 @@ class TaskSource:
         """Enqueues the next runs; returns whether there are any."""
         return False
 
+    def ahead(self, lease: Lease) -> bool:
+        """Enqueues runs that will be wanted, for a worker that would wait for others' last runs of
+        an earlier source; returns whether there are any.
+        """
+        return False
+
     def prepare(self, row: RunRow, lease: Lease) -> bool:
         """Prepares a run; false if the run is not wanted after all."""
         return True
@@ -183,16 +189,22 @@ class Worker:
         if step is not None:
             return step
         word = "complete"
-        for source in sources:
+        for number, source in enumerate(sources, 1):
             if source.want(lock):
                 return self._take(sources)
             if self.queue.rows(state="waiting", purposes=[source.purpose]):
-                return None
+                return self._ahead(sources, number, lock)
             ended = source.close()
             if not ended:
-                return None
+                return self._ahead(sources, number, lock)
             word = ended if ended != "complete" else word
         return word
+
+    def _ahead(self, sources: Sequence[TaskSource], number: int, lock: Lease) -> Step | None:
+        """A run that the sources from this number on will want; None without one."""
+        if any(source.ahead(lock) for source in sources[number:]):
+            return self._take(sources)
+        return None
 
     def _take(self, sources: Sequence[TaskSource]) -> Step | None:
         """The first waiting run that no worker has, or the backbone that it needs first."""

@@ -116,7 +116,7 @@ def test_uniform_baselines_take_a_third_of_the_candidates_at_most(table: Path, t
     recipe = load_recipe(
         "table.toml", overrides={"search.trials": trials, "space": "plug_and_play"}
     )
-    found = searching.first_baselines(recipe, searching.plan_recipe(recipe).space)
+    found = searching.first_baselines(recipe, searching.plan_recipe(recipe).space, trials)
     names = [baseline.name for baseline in found.values()]
     assert names[0] == "none"
     assert len(names) - 1 == min(21, trials // 3)
@@ -266,7 +266,7 @@ def evaluate(model, run):
 )
 def test_who_tries_controls(more: dict[str, object], controls: int) -> None:
     recipe = load_recipe("cued-digits", overrides={**CHANGES, **more})
-    found = searching.first_controls(recipe, searching.plan_recipe(recipe))
+    found = searching.first_controls(recipe, searching.plan_recipe(recipe), recipe.search.trials)
     assert len(found) == controls
     assert all(
         text in resolved.text
@@ -310,7 +310,7 @@ def test_controls_run_as_baselines_and_are_never_the_answer(
     now = reading.snapshot(opened.store)
     plain, larger = {"control dwconv", "control conv"}, {view.baseline for view in now.controls}
     assert len(larger - plain) == 1, "the one whose latency is nearest to attention's"
-    assert larger - plain < set(proposing.larger_networks(recipe, opened.plan))
+    assert larger - plain < set(proposing.larger_networks(recipe, opened.plan, 10))
     assert all(view.state == "scored" and view.latency is not None for view in now.controls)
     assert not {view.key for view in now.controls} & {
         view.key for view in (*now.front, *now.baselines)

@@ -21,6 +21,7 @@ from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import BARE, Score
 from nas_attn.storage import Lease, StudyStore
 from nas_attn.study import searching
+from nas_attn.study.local import run_workers
 from nas_attn.study.opening import create_study, open_study
 from nas_attn.study.progress import further_runs, overview
 
@@ -331,3 +332,18 @@ def test_a_study_goes_on_when_its_recipe_is_written_in_another_order(table: Path
     }
     with pytest.raises(StudyError, match="another recipe"):
         na.search("table.toml", trials=15)
+
+
+def test_an_idle_worker_begins_with_the_next_step_while_another_ends_the_last_candidate(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TABLE_SECONDS", "1.5")  # of each of the two rungs
+    few = {"search.trials": 3, "search.pruner": "none"}
+    opened = searching.begin(load_recipe("table.toml", overrides=few), URL)
+    options = searching.Options(say=lambda line: None, device="cpu", threads=1)
+    assert run_workers(opened, 2, options) == "complete"
+    lines = (table / "calls.txt").read_text().splitlines()
+    begun = [tuple(line.split("|")[:3]) for line in lines]
+    (last,) = (str(row.placement) for row in opened.store.candidates() if row.trial == 2)
+    assert begun.index(("none", "1", "0")) < begun.index((last, "0", "1"))
+    assert len(begun) == len(set(begun)), "nothing runs twice"
