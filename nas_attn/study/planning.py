@@ -173,7 +173,7 @@ class Budget:
         guess = f" (if {self.usual} epochs will do)" if recipe.target_is_open else ""
         return (
             f"{several(recipe.search.trials, 'candidate')}{guess}, at most a third of them"
-            f" baselines, trained as the target says; then more seeds for the best; {test}"
+            f" uniform, trained as the target says; then more seeds for the best; {test}"
         )
 
 

@@ -31,7 +31,7 @@ FURTHER = (CONFIRM, ROUND)  # purposes of the runs between the candidates and th
 NARROW = "narrow"  # lease of the worker that measures the front's latencies precisely
 LATER = (VALIDATE, RETRAIN)  # of the runs that train as the target says
 PHASES = {
-    "finding the target's length": (LENGTH,),
+    "training the bare network longer": (LENGTH,),
     "confirming": FURTHER,
     "testing": (VALIDATE,),
     "retraining": (RETRAIN,),

@@ -64,7 +64,9 @@ class Timetable:
             if self.blocks
             else "no time for a test: `validate` does it later"
         )
-        return f"{many}{guess}, at most a third of them baselines; then more seeds for the best; {test}"
+        return (
+            f"{many}{guess}, at most a third of them uniform; then more seeds for the best; {test}"
+        )
 
 
 def timetable(
