@@ -30,7 +30,13 @@ from nas_attn.evaluation.starts import check_weights, no_weights, pick_device
 from nas_attn.recipe import AUTO, Recipe, TrainingSection
 from nas_attn.recipe_reading import recipe_from, study_name, target_table
 from nas_attn.space import Values
-from nas_attn.study.length import SEEDS, SHARE, shorter_lengths, usual_epochs
+from nas_attn.study.length import (
+    SEEDS,
+    SHARE,
+    control_lengths,
+    shorter_lengths,
+    usual_epochs,
+)
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.progress import ROUNDS, further_runs, seconds_per_epoch
 from nas_attn.study.proposing import larger_networks
@@ -639,6 +645,7 @@ def _made(
     spread = max(search_seeds(recipe) - training.seeds, 0)  # the bare network runs on each seed
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
+    epochs += SEEDS * sum(control_lengths(recipe, trials))
     target_epochs = recipe.target_training.rungs[-1]
     sessions = recipe.latency.session_seconds * trials if "latency" in wanted(recipe) else 0.0
 
