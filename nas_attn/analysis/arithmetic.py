@@ -35,9 +35,8 @@ def uses_of(
         kinds = (name.partition(" ")[0] for name, other in decided.items() if other == text)
         devices = tuple(dict.fromkeys(kinds))
         found.append(ArithmeticUse(Arithmetic.from_text(text), devices, runs.get(text, 0)))
-    unknown = runs.get(None, 0)
-    if unknown or not recorded:
-        found.append(ArithmeticUse(None, (), unknown))
+    if not recorded:  # else, a loop of the user's own has its own arithmetic
+        found.append(ArithmeticUse(None, (), runs.get(None, 0)))
     return tuple(found)
 
 
