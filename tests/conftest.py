@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -33,31 +34,46 @@ def load_script(path: Path) -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="session")
-def gpu_is_there() -> bool:
-    """Whether torch has a CUDA device, before any test hides it."""
+@dataclass(frozen=True)
+class Gpu:
+    """Whether there is a GPU, and what hides it: the session's fixtures see none, either."""
+
+    there: bool
+    patch: pytest.MonkeyPatch
+
+    def hide(self) -> None:
+        import torch
+
+        self.patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        self.patch.setattr(torch.cuda, "is_available", lambda: False)
+        self.patch.setattr(torch.cuda, "device_count", lambda: 0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def gpu() -> Iterator[Gpu]:
+    """The machine's GPU, hidden from tests and from processes that they start."""
     import torch
 
-    return torch.cuda.is_available()
+    with pytest.MonkeyPatch.context() as patch:
+        gpu = Gpu(torch.cuda.is_available(), patch)
+        if gpu.there:
+            gpu.hide()
+        yield gpu
 
 
 @pytest.fixture(autouse=True)
-def gpu_for_those_that_ask(
-    request: pytest.FixtureRequest, gpu_is_there: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Tests marked `gpu` are skipped without a GPU. All others see none, nor do their processes, so
-    that they do the same on every machine.
+def gpu_for_those_that_ask(request: pytest.FixtureRequest, gpu: Gpu) -> Iterator[None]:
+    """Tests marked `gpu` see the GPU, and are skipped without one. All others do the same on every
+    machine.
     """
-    if request.node.get_closest_marker("gpu") is not None:
-        if not gpu_is_there:
-            pytest.skip("needs a CUDA GPU; torch sees none here")
+    if request.node.get_closest_marker("gpu") is None:
+        yield
         return
-    if gpu_is_there:
-        import torch
-
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    if not gpu.there:
+        pytest.skip("needs a CUDA GPU; torch sees none here")
+    gpu.patch.undo()
+    yield
+    gpu.hide()
 
 
 @pytest.fixture

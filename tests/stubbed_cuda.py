@@ -17,6 +17,7 @@ Every torch operation of this thread passes a Python function, so networks shoul
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import traceback
@@ -146,6 +147,7 @@ class StubbedCuda:
 
     def __init__(self, devices: int, failing: Literal["2.11", "2.12"]) -> None:
         self.devices = devices
+        self.process = os.getpid()
         self.failing = failing
         # Calls by name: `capture`, `replay`, `empty_cache`, `max_memory_allocated`, `Stream`, …
         self.calls: Counter[str] = Counter()
@@ -423,7 +425,9 @@ class Functions(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func == DEVICE_OF:
             device = func(*args)
-            return torch.device("cuda", cuda.current_device) if device.type == "cpu" else device
+            # Processes that load images are forked from this one, and use no GPU.
+            is_here = device.type == "cpu" and os.getpid() == cuda.process
+            return torch.device("cuda", cuda.current_device) if is_here else device
         name = getattr(func, "__name__", "")
         if name in READING or (name == "to" and _names_the_host(args, kwargs)):
             cuda.host_waits(name)

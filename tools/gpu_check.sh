@@ -62,10 +62,14 @@ if [ -n "$data" ]; then
   GPU_CHECK_DATA=$(cd "$data" && pwd)
 fi
 export PYTHONUNBUFFERED=1
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-4}
+DEVICE=${DEVICE:-cuda}
+# Without a GPU the networks are tiny, and threads only wait for each other.
+threads=4
+[ "$DEVICE" = cuda ] || threads=1
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$threads}
 # Nothing of the user's own caches is used or changed.
 export XDG_CACHE_HOME="$scratch/cache"
 export NAS_ATTN_LOCK_DIR="$scratch/locks"
 left=$((seconds - $(date +%s) + began))
 cd "$root"
-"$python" tools/gpu_check.py "$out" --device "${DEVICE:-cuda}" --seconds "$left"
+"$python" tools/gpu_check.py "$out" --device "$DEVICE" --seconds "$left"
