@@ -249,7 +249,10 @@ Trust = Annotated[
 Workers = Annotated[
     int | None,
     Option(
-        "--workers", min=1, max=256, help="Worker processes here; default: one per core, at most 4."
+        "--workers",
+        min=1,
+        max=256,
+        help="Worker processes here; default: one per core, at most 4; up to 4 per GPU.",
     ),
 ]
 Threads = Annotated[

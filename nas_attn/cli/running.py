@@ -61,7 +61,7 @@ def do_runs(
     """
     from nas_attn.cli.terminal import display
     from nas_attn.study.local import run_workers
-    from nas_attn.study.searching import Options, default_workers
+    from nas_attn.study.searching import Options, usual_workers
     from nas_attn.study.stopping import interruptible
 
     quiet_optuna()
@@ -86,7 +86,7 @@ def do_runs(
             verbose=effort.verbose,
         )
         with suppress(KeyboardInterrupt):
-            count = workers or effort.workers or default_workers(effort.device)
+            count = workers or effort.workers or usual_workers(opened, effort.device)
             ended = run_workers(opened, count, options, only=only)
     clock.cancel()
     if not ended:
@@ -341,7 +341,7 @@ def retrain(
     left = target_runs.enter(opened.store, wanted)
     again = f"the same command{at_storage(storage)}"
     if left:
-        workers = min(effort.workers or searching.default_workers(effort.device), left)
+        workers = min(effort.workers or searching.usual_workers(opened, effort.device), left)
         do_runs(opened, again, effort, only=RETRAIN, quiet=as_json, workers=workers)
     _show_retrained(opened, wanted, as_json)
     if any(

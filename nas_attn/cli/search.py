@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -129,6 +129,8 @@ def search(
     left_s = _time_left(opened, seconds, began, tested=blocks > 0)
     if left_s is None and trials is None and opened.trials < made.search.trials:
         searching.take_up(opened, trials=made.search.trials)  # a short time had made them fewer
+    if planned or table:  # the time was reckoned with so many
+        effort = replace(effort, workers=effort.workers or searching.default_workers(effort.device))
     run(opened, effort, report=report, as_json=as_json, left_s=left_s)
 
 

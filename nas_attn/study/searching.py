@@ -28,7 +28,7 @@ from nas_attn.importing import PYTHON, load_object
 from nas_attn.notation import parse
 from nas_attn.processes import cores, owner_name
 from nas_attn.recipe import Recipe
-from nas_attn.records import ALONE, Choice, ResolvedPlacement, Share
+from nas_attn.records import ALONE, BARE, Choice, ResolvedPlacement, Share
 from nas_attn.space import Baseline, SearchSpace, Values
 from nas_attn.storage import StudyStore
 from nas_attn.study import tracking
@@ -46,6 +46,9 @@ from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.training.stepping import execution_on, intra_op_threads
 from nas_attn.waiting import Interrupted
 
+SMALL_MACS = 200e6  # of a backbone for one image, up to which it leaves most of a GPU idle
+MOST_ON_A_GPU = 4  # workers of small networks, by default
+BYTES_OF_A_WORKER = 8 * 2**30  # of a GPU's memory, for each of them
 CONTEXT_BYTES = 600 * 2**20  # GPU memory that CUDA takes for each process beside its tensors
 
 
@@ -384,6 +387,25 @@ def on_device(device: torch.device, share: Share) -> Iterator[None]:
 
 def default_workers(device: str) -> int:
     """Workers for this machine: one per core up to four on a CPU, one per GPU."""
-    if device != "cpu" and torch.cuda.is_available():
-        return torch.cuda.device_count() if device in ("auto", "cuda") else 1
-    return max(1, min(4, cores()))
+    return gpus_for(device) or max(1, min(4, cores()))
+
+
+def gpus_for(device: str) -> int:
+    """GPUs that workers with this device share; 0: they work on the CPU."""
+    if device == "cpu" or not torch.cuda.is_available():
+        return 0
+    return torch.cuda.device_count() if device in ("auto", "cuda") else 1
+
+
+def usual_workers(opened: OpenStudy, device: str) -> int:
+    """Workers for a study on this machine: as `default_workers`, and several per GPU if its
+    backbone is small, so that one loads, checks or saves while others train.
+    """
+    gpus = gpus_for(device)
+    if not gpus or opened.recipe.training.evaluator is not None:
+        return default_workers(device)
+    plan = opened.plan
+    if plan.cost(plan.resolved(BARE))["macs"] > SMALL_MACS:
+        return gpus
+    memory = torch.cuda.get_device_properties(pick_device(device)).total_memory
+    return gpus * max(1, min(MOST_ON_A_GPU, memory // BYTES_OF_A_WORKER, cores() // gpus))

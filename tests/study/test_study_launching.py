@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from stubbed_cuda import StubbedCuda
 
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
@@ -293,6 +295,45 @@ def test_gpus_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert local.devices_of("cpu", 2) == ["cpu", "cpu"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert local.devices_of("auto", 2) == ["auto", "auto"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "memory", "cores", "macs", "device", "workers"),
+    [
+        (1, 80, 16, 2e8, "auto", 4),
+        (1, 80, 16, 3e8, "auto", 1),
+        (2, 80, 4, 1, "auto", 4),
+        (2, 80, 16, 1, "cuda:1", 4),
+        (1, 16, 16, 1, "auto", 2),
+        (1, 6, 1, 1, "cuda", 1),
+        (1, 80, 16, 1, "cpu", 4),
+        (0, 80, 3, 1, "auto", 3),
+    ],
+)
+def test_by_default_workers_with_a_small_network_share_a_gpu(
+    gpus: int,
+    memory: int,
+    cores: int,
+    macs: float,
+    device: str,
+    workers: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    properties = SimpleNamespace(total_memory=memory * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(searching, "cores", lambda: cores)
+    plan = SimpleNamespace(resolved=lambda placement: None, cost=lambda network: {"macs": macs})
+    training = SimpleNamespace(evaluator=None)
+    opened: Any = SimpleNamespace(plan=plan, recipe=SimpleNamespace(training=training))
+    assert searching.usual_workers(opened, device) == workers
+
+
+def test_a_users_evaluator_has_its_gpu_alone(
+    table: Path, begun: Callable[[str, int], opening.OpenStudy], stub: StubbedCuda
+) -> None:
+    assert searching.usual_workers(begun("sqlite:///nas_attn.db", 4), "auto") == 1
 
 
 def test_a_server_runs_while_workers_share_a_gpu(control: Path) -> None:
