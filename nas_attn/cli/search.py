@@ -106,6 +106,9 @@ def search(
 
     quiet_optuna()
     searching.check_here(made, device=effort.device)
+    seen = _inventory(made)
+    if seen and not as_json:
+        echo(seen, err=not dry_run)
     table = None
     if planned is None and seconds is not None:
         table = _timetable(made, seconds, effort, changes)
@@ -132,6 +135,16 @@ def search(
     if planned or table:  # the time was reckoned with so many
         effort = replace(effort, workers=effort.workers or searching.default_workers(effort.device))
     run(opened, effort, report=report, as_json=as_json, left_s=left_s)
+
+
+def _inventory(made: Recipe) -> str:
+    """What a folder of images has, and what is left out of it; empty for other data."""
+    source, _, place = made.data.name.partition(":")
+    if source != "folder" or made.task.name != "classification":
+        return ""
+    from nas_attn.data.inventory import take
+
+    return f"{made.data.name}: {take(place).text()}"
 
 
 def _say_images(opened: OpenStudy, *, first: bool = False) -> None:

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import typing
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -44,7 +45,7 @@ from nas_attn.data.parts import (
     decode,
     exclusive,
 )
-from nas_attn.errors import DataError, NasAttnWarning, few, shorten
+from nas_attn.errors import DataError, NasAttnWarning, few, several, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import CocoSection, DataSection
 
@@ -78,7 +79,7 @@ class _Box(_Row):
     image_id: Id
     category_id: int
     bbox: tuple[float, float, float, float]  # left, top, width, height in pixels
-    iscrowd: bool = False
+    iscrowd: bool | None = False  # some exporters write null
 
 
 class _Category(BaseModel):
@@ -132,9 +133,30 @@ class Coco:
                 f"{len(lacking)} of {len(images)} images of '{path}' are not in '{folder}':"
                 f" {few(lacking)}"
             )
+        boxes = self._boxes(content, images, names, path)
+        _say_repeated(content, path)
+        if not any(box[0] > 0 for found in boxes.values() for box in found):
+            raise DataError(
+                f"'{path}' has no box of the categories of"
+                f" '{self.files['train'].relative_to(self.root)}'"
+            )
+        framed = tuple(
+            Framed(folder / one.file_name, (one.width, one.height)) for one in content.images
+        )
+        return framed, tuple(np.array(one, np.float32).reshape(-1, 5) for one in boxes.values())
+
+    def _boxes(
+        self,
+        content: _Content,
+        images: Mapping[int | str, _Image],
+        names: Mapping[int, str],
+        path: Path,
+    ) -> dict[int | str, list[tuple[float, ...]]]:
+        """Image -> its boxes, each once. Raises DataError: one is of no image or category."""
         order = {number: i for i, number in enumerate(self.classes, 1)}
         boxes: dict[int | str, list[tuple[float, ...]]] = {number: [] for number in images}
         empty = 0
+        repeated = 0
         for row in content.annotations:
             if row.image_id not in images or row.category_id not in names:
                 lost = "category" if row.image_id in images else "image"
@@ -145,24 +167,18 @@ class Coco:
             found = _corners(row, images[row.image_id], path)
             if found is None:
                 empty += 1
-            elif row.category_id in order:
-                label = order[row.category_id]
-                boxes[row.image_id].append((-label if row.iscrowd else label, *found))
-        if empty:
-            warnings.warn(
-                f"ignored {empty} boxes of '{path}' without width or height",
-                NasAttnWarning,
-                stacklevel=2,
-            )
-        if not any(box[0] > 0 for found in boxes.values() for box in found):
-            raise DataError(
-                f"'{path}' has no box of the categories of"
-                f" '{self.files['train'].relative_to(self.root)}'"
-            )
-        framed = tuple(
-            Framed(folder / one.file_name, (one.width, one.height)) for one in content.images
-        )
-        return framed, tuple(np.array(one, np.float32).reshape(-1, 5) for one in boxes.values())
+                continue
+            if row.category_id not in order:
+                continue
+            label = order[row.category_id]
+            box = (-label if row.iscrowd else label, *found)
+            if box in boxes[row.image_id]:
+                repeated += 1
+            else:
+                boxes[row.image_id].append(box)
+        _warn_if(empty, f"ignored {empty} boxes of '{path}' without width or height")
+        _warn_if(repeated, f"{repeated} boxes of '{path}' twice, counted once")
+        return boxes
 
     def _folder(self, split: str, first: str) -> Path:
         """The folder of a split's images; `first` is one of them."""
@@ -189,12 +205,49 @@ class Coco:
         )
 
 
+def _warn_if(wrong: object, said: str) -> None:
+    if wrong:
+        warnings.warn(said, NasAttnWarning, stacklevel=2)
+
+
+def _say_repeated(content: _Content, path: Path) -> None:
+    """Warns of files that have two ids."""
+    files = Counter(image.file_name for image in content.images)
+    twice = [name for name, count in files.items() if count > 1]
+    _warn_if(
+        twice,
+        f"{several(len(twice), 'file')} of '{path}' twice, under two image ids ({few(twice)}): both"
+        " stay on one side of a split that is made here; better give each file one id",
+    )
+
+
+def _say_shared(found: Coco) -> None:
+    """Warns of files that two splits have, before anything trains."""
+    known: dict[Path, str] = {}
+    shared: dict[tuple[str, str], list[str]] = {}
+    for split, path in found.files.items():
+        images = _content(path).images
+        folder = found._folder(split, images[0].file_name)
+        for image in images:
+            file = folder / image.file_name
+            other = known.setdefault(file, split)
+            if other != split:
+                shared.setdefault((other, split), []).append(image.file_name)
+    for (one, other), names in shared.items():
+        _warn_if(
+            names,
+            f"{several(len(names), 'image')} of {one} are also in {other} ({few(names)}): scores on"
+            " them tell nothing about new images; leave them out of one",
+        )
+
+
 def seen(data: str) -> str:
     """The classes and images of `coco:FOLDER`, or what is wrong with it, which the recipe may
     correct.
     """
     try:
         found = find(DataSection(name=data))
+        _say_shared(found)
         images = (f"{split}: {len(found.read(split)[0]):,} images" for split in found.files)
         return f"{len(found.classes)} classes, " + ", ".join(images)
     except DataError as error:
@@ -407,11 +460,15 @@ class Boxes(Classes):
 def coco_folder(section: DataSection, place: Place) -> Parts:
     """`coco:FOLDER`."""
     found = find(section)
+    _say_shared(found)
     side = section.size or SIDE
 
     def ready(split: str) -> Labelled:
         sources, boxes = found.read(split)
         files = Files(found.root, sources, np.arange(len(sources)))
+        paths = np.array([str(source.image) for source in sources])
+        if len(set(paths)) < len(paths):
+            files = replace(files, groups=paths)
         images = prepare(files, section.model_copy(update={"size": side}), place)
         kept = _scaled(boxes, sources, side)[images.labels]  # broken images may be left out
         return replace(images, labels=np.zeros_like(images.labels), boxes=kept)

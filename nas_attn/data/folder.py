@@ -17,9 +17,7 @@ import time
 import warnings
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,13 +26,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from nas_attn.data.manifest import Listing
 from nas_attn.data.parts import (
     NOT_COUNTED,
     SCRATCH,
-    SUFFIXES,
     Cut,
     Decoded,
     Framed,
@@ -54,9 +50,17 @@ from nas_attn.data.parts import (
     images_file,
 )
 from nas_attn.data.splitting import GroupOf, amount, divided, find_groups
-from nas_attn.errors import DataError, NasAttnWarning, did_you_mean, few, several, shorten
+from nas_attn.data.walking import Layout, class_names, layout, plain, subfolders, walk
+from nas_attn.errors import (
+    DataError,
+    NasAttnWarning,
+    did_you_mean,
+    few,
+    printable,
+    several,
+    shorten,
+)
 from nas_attn.paths import PART, user_path, whole_file
-from nas_attn.processes import cores
 from nas_attn.recipe import LARGEST, DataSection
 
 DEFAULT_SIZE = 64
@@ -70,12 +74,10 @@ INTERPOLATIONS = (
     "lanczos",
 )  # torchvision's
 TEST_SHARE = 0.2
-VALIDATION_NAMES = ("validation", "val", "valid")
 CACHE_FORMAT = 4
 MEMORY_SHARE = 0.25  # largest share of a GPU's free memory for the images of a split
 LEFT_S = 86_400  # files of killed processes are removed after so many seconds
 KEEP_UNUSED_S = 60 * 86_400  # prepared images are removed after so many seconds without use
-SPLITS = 3
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,9 @@ def read(section: DataSection, place: Place) -> Parts:
     missing from a split.
     """
     root = image_folder(section)
-    classes = _class_names(root / "train" if (root / "train").is_dir() else root)
-    return _split_folder(root, section, place, partial(_list, root, classes), classes, classes)
+    found = layout(root)
+    classes = class_names(found.train)
+    return _split_folder(found, section, place, partial(_list, root, classes), classes, classes)
 
 
 def image_folder(section: DataSection) -> Path:
@@ -117,22 +120,21 @@ def image_folder(section: DataSection) -> Path:
 
 
 def _split_folder(
-    root: Path,
+    found: Layout,
     section: DataSection,
     place: Place,
     list_: Callable[[GroupOf | None, Path], Files],
     classes: tuple[str, ...],
     strata: tuple[str, ...],
 ) -> Parts:
-    """The splits of a folder: `train`, `val` and `test`; without these, a fifth of all images for
-    the test.
-    """
+    """The splits of a folder: its own; without these, a fifth of all images for the test."""
+    root = found.root
     listed = partial(list_, None if section.groups is None else find_groups(section.groups, root))
 
     def ready(files: Files) -> Labelled:
         return prepare(files, section, place)
 
-    if not (root / "train").is_dir():
+    if not found.splits:
         everything = listed(root)
         count = amount(TEST_SHARE, everything.labels, "the test split")
         test, rest = divided(everything.labels, count, section.seed, strata, everything.groups)
@@ -144,20 +146,21 @@ def _split_folder(
             classes,
             unread=_unread(kept),
         )
-    folder = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
+    folder = found.splits.get("validation")
     if folder is not None and section.validation is not None:
         raise DataError(
             f"data.validation does not apply, since '{folder}' has the validation images: remove it"
         )
-    splits = [listed(one) for one in (root / "train", folder) if one is not None]
+    splits = [listed(one) for one in (found.train, folder) if one is not None]
     missing = (
         f"image folder '{root}' has no test split: add the folder '{root / 'test'}', laid out as"
         " 'train'"
     )
     last: list[Files] = []
-    if (root / "test").is_dir():
+    if "test" in found.splits:
         try:
-            last, missing = [listed(root / "test")], ""  # names of files; no image is read
+            # names of files; no image is read
+            last, missing = [listed(found.splits["test"])], ""
         except DataError as error:
             missing = str(error)
     _check_apart([*splits, *last])
@@ -183,53 +186,18 @@ def _unread(files: Files) -> Listing:
     return Listing(files.labels, np.array(names))
 
 
-def look_at(path: str) -> tuple[int, int, int]:
-    """(classes, images, unreadable ones) of `folder:PATH`; opens all images. DataError: no classes,
-    or too few images of one.
-    """
-    root = image_folder(DataSection(name=f"folder:{path}"))
-    train = root / "train" if (root / "train").is_dir() else root
-    classes = _class_names(train)
-    listed = _list(root, classes, None, train)
-    if train == root:
-        amount_of = Counter(listed.labels.tolist())
-        if min(amount_of.values()) < SPLITS:
-            few_of = classes[min(amount_of, key=amount_of.__getitem__)]
-            raise DataError(
-                f"class '{few_of}' of '{root}' has too few images: each class needs {SPLITS} for"
-                " splits"
-            )
-    others = [
-        root / name
-        for name in (*VALIDATION_NAMES, "test")
-        if train != root and (root / name).is_dir()
-    ]
-    images = [*listed.paths, *(path for folder in others for path in images_below(folder))]
-    with ThreadPoolExecutor(cores()) as pool:
-        readable = list(pool.map(_opens, images))
-    return len(classes), len(images), len(images) - sum(readable)
-
-
-def _opens(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            image.verify()
-        return True
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
-
-
 def count_trained(path: str) -> float:
     """Approximate number of a folder's training images, without reading them; 0 without such a
     folder.
     """
     root = Path(path).expanduser()
-    if not (
-        root / "train"
-    ).is_dir():  # a fifth is the test split, a fifth of the rest the validation split
-        return 0.64 * len(images_below(root))
-    split = any((root / name).is_dir() for name in VALIDATION_NAMES)
-    return (1 if split else 0.8) * len(images_below(root / "train"))
+    if not root.is_dir():
+        return 0
+    found = layout(root)
+    count = len(images_below(found.train))
+    if not found.splits:  # a fifth is the test split, a fifth of the rest the validation split
+        return 0.64 * count
+    return (1 if "validation" in found.splits else 0.8) * count
 
 
 def named_files(section: DataSection, identity: NDArray[np.int64]) -> tuple[Path, list[str]]:
@@ -257,28 +225,18 @@ def _check_apart(splits: Sequence[Files]) -> None:
 
 def images_below(folder: Path) -> list[Path]:
     """All image files below a folder, sorted; none if the folder does not exist."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    names = sorted(
-        entry.name
-        for entry in folder.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
-    if len(names) < 2:
-        raise DataError(
-            f"'{folder}' has {len(names)} class folders: it needs at least two, one per class"
-        )
-    return tuple(names)
+    return walk(folder).images
 
 
 def _list(root: Path, classes: Sequence[str], group_of: GroupOf | None, folder: Path) -> Files:
     """The image files under each class folder, sorted."""
-    strange = sorted(
-        {e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith(".")}
-        - set(classes)
-    )
+    strange = sorted(set(subfolders(folder)) - set(classes))
+    known = {plain(name): name for name in classes}
+    if strange and plain(strange[0]) in known:
+        raise DataError(
+            f"'{folder}' has the class '{strange[0]}', which is written in another Unicode form or"
+            f" case than '{known[plain(strange[0])]}' of the training images: rename one of them"
+        )
     if strange:
         raise DataError(
             f"'{folder}' has a class '{strange[0]}' that the training images do not have"
@@ -322,7 +280,7 @@ def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
     )
     if not made.broken.any():
         return prepared
-    _report(files, made.broken, section)
+    _report(files, made, section)
     return prepared.subset(np.flatnonzero(~made.broken))
 
 
@@ -343,10 +301,10 @@ def _cut(section: DataSection) -> Cut:
     return Cut(size, resize, str(how))
 
 
-def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> None:
+def _report(files: Files, made: _Made, section: DataSection) -> None:
     """Raises DataError for images that cannot be read, or warns of them, as the recipe says."""
     paths, first = files.paths, files.sources[0]
-    names = [_below(paths[i], files.root) for i in np.flatnonzero(broken)]
+    names = [printable(_below(paths[i], files.root)) for i in np.flatnonzero(made.broken)]
     count = f"{several(len(names), 'image')} of '{files.root}' cannot be read"
     if isinstance(first, Masked):
         count += (
@@ -355,12 +313,16 @@ def _report(files: Files, broken: NDArray[np.bool_], section: DataSection) -> No
         )
     if isinstance(first, Framed):
         count += " at the size that its annotations say"
+    if made.broken.all():
+        raise DataError(f"{count}: all of them; the first, '{names[0]}': {made.why[0]}")
     if section.broken_images == "refuse":
         raise DataError(
-            f"{count}, the first is '{names[0]}': repair or remove it or set data.broken_images ="
+            f"{count}, the first is '{names[0]}' ({made.why[0]}): repair or remove it or set data.broken_images ="
             ' "skip"'
         )
-    warnings.warn(f"{count}, left out: {few(names)}", NasAttnWarning, stacklevel=2)
+    warnings.warn(
+        f"{count}, left out: {few(names)}; the first: {made.why[0]}", NasAttnWarning, stacklevel=2
+    )
 
 
 # Size, time of the content, time of the file's entry: whether a file is still the same one. The last
@@ -397,7 +359,7 @@ def _cached_decode(
     """
     what = repr((CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, states))
     digest = hashlib.blake2b(what.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    path = cache_folder() / f"{_mark(files.root)}-{digest}.npz"
+    path = cache_folder() / f"{cache_mark(files.root)}-{digest}.npz"
     mapped = path.with_suffix(".npy")
     shape = (channels_of(files.sources), cut.size, cut.size)
     blank = np.zeros(shape, np.uint8)
@@ -469,12 +431,15 @@ def prepared_files(section: DataSection) -> list[Path]:
     folder = cache_folder()
     if source not in ("folder", "coco") or not folder.is_dir():
         return []
-    mark = _mark(user_path(path, what="image folder", error=DataError))
+    mark = cache_mark(user_path(path, what="image folder", error=DataError))
     return sorted(found for found in folder.iterdir() if found.name.startswith(f"{mark}-"))
 
 
-def _mark(root: Path) -> str:
-    return hashlib.blake2b(str(root.resolve()).encode(), digest_size=8).hexdigest()
+def cache_mark(root: Path) -> str:
+    """Beginning of the names of a folder's files in the cache."""
+    return hashlib.blake2b(
+        str(root.resolve()).encode("utf-8", "surrogateescape"), digest_size=8
+    ).hexdigest()
 
 
 def _identity(source: Source, root: Path, sizes: Sequence[int]) -> int:
@@ -513,14 +478,19 @@ def read_masks(section: DataSection, place: Place) -> Parts:
     root = image_folder(section)
     classes = _names(root)
     return _split_folder(
-        root, section, place, partial(_list_masks, root, len(classes)), classes, ("image",)
+        _masked_layout(root),
+        section,
+        place,
+        partial(_list_masks, root, len(classes)),
+        classes,
+        ("image",),
     )
 
 
 def _names(root: Path) -> tuple[str, ...]:
     path = root / NAMES_FILE
     try:
-        names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         why = "is not there" if not path.exists() else f"cannot be read ({shorten(str(error))})"
         raise DataError(
@@ -534,6 +504,35 @@ def _names(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
+def seen_masks(path: str) -> str:
+    """What `init` says about `folder:PATH` for segmentation."""
+    root = image_folder(DataSection(name=f"folder:{path}"))
+    classes = _names(root)
+    found = _masked_layout(root)
+    files = {folder.name: _list_masks(root, len(classes), None, folder) for folder in found.folders}
+    images = sum(len(of.labels) for of in files.values())
+    text = f"{len(classes)} classes, {images:,} images with masks"
+    if found.splits:
+        text += f" ({', '.join(f'{name}: {len(of.labels):,}' for name, of in files.items())})"
+    return text
+
+
+def _masked_layout(root: Path) -> Layout:
+    """The splits of a folder with masks: `images` and `masks` are in it, or in each split."""
+    inside = any(name.lower() == "images" for name in subfolders(root))
+    return Layout(root, {}) if inside else layout(root)
+
+
+def masks_alone(folder: Path) -> list[str]:
+    """Masks of a folder that have no image."""
+    images = {
+        path.relative_to(folder / "images").with_suffix("")
+        for path in images_below(folder / "images")
+    }
+    masks = (path.relative_to(folder / "masks") for path in images_below(folder / "masks"))
+    return [mask.as_posix() for mask in masks if mask.with_suffix("") not in images]
+
+
 def _list_masks(root: Path, classes: int, group_of: GroupOf | None, folder: Path) -> Files:
     """The images of a folder with their masks, sorted by name."""
     for inside in ("images", "masks"):
@@ -543,6 +542,13 @@ def _list_masks(root: Path, classes: int, group_of: GroupOf | None, folder: Path
                 " images, and a PNG mask of the same name for each into masks"
             )
     paths = images_below(folder / "images")
+    lost = masks_alone(folder)
+    if lost:
+        warnings.warn(
+            f"{several(len(lost), 'mask')} of '{folder}' without an image, left out: {few(lost)}",
+            NasAttnWarning,
+            stacklevel=2,
+        )
     masks = [folder / "masks" / p.relative_to(folder / "images").with_suffix(".png") for p in paths]
     lacking = [str(mask.relative_to(root)) for mask in masks if not mask.is_file()]
     if lacking:

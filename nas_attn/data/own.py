@@ -377,7 +377,10 @@ def _image(image: Any, where: str) -> Image.Image:
                 f"{where} has an image of the shape {np.shape(image)}: give one or three channels"
             )
         return Image.fromarray(array)
-    return image if image.mode == "L" else to_rgb(image)
+    try:
+        return image if image.mode == "L" else to_rgb(image)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def _boxes(label: Any, scale: float, where: str) -> NDArray[np.float32]:

@@ -442,24 +442,70 @@ def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
     longest = 2 * (cut.resize or cut.size)
     path = source.image if isinstance(source, Masked) else source
     with Image.open(path) as opened:
-        whole = (
-            opened.getexif().get(0x0112, 1) < 5 and opened.size
-        )  # a draft of a JPEG has another size
+        stored = opened.size  # a draft of a JPEG has another size
+        orientation = opened.getexif().get(ORIENTATION, 1)
         opened.draft(
             "RGB", (longest, longest)
         )  # a JPEG far larger than needed is decoded at a fraction of its size
         image = to_rgb(ImageOps.exif_transpose(opened))
-    rgb: NDArray[np.uint8] = np.asarray(square(cut)(image)).transpose(2, 0, 1)
+    rgb: NDArray[np.uint8] = np.asarray(square(cut)(_middle(image))).transpose(2, 0, 1)
     if not isinstance(source, Masked):
         return rgb
-    with Image.open(source.mask) as opened:
-        if opened.mode not in ("L", "P", "1") or (whole and opened.size != whole):
-            raise ValueError(f"a mask of mode {opened.mode} and size {opened.size}")
-        mask = np.asarray(opened).astype(np.uint8)  # black and white: 0 and 1
-        if ((mask >= source.classes) & (mask != NOT_COUNTED)).any():
-            raise ValueError(f"a mask with the value {mask[mask != NOT_COUNTED].max()}")
-    scaled = np.asarray(square(replace(cut, interpolation="nearest"))(Image.fromarray(mask)))
+    mask = _middle(Image.fromarray(_mask(source, stored, orientation)))
+    scaled = np.asarray(square(replace(cut, interpolation="nearest"))(mask))
     return np.concatenate([rgb, scaled[None]])
+
+
+ORIENTATION = 0x0112  # the EXIF tag that says how an image is turned; from 5, the sides change
+LONGEST_STRIP = 16  # times the shorter side; what lies beyond it is never seen
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The middle of a very long image, which would need gigabytes when its shorter side is
+    enlarged.
+    """
+    width, height = image.size
+    most = LONGEST_STRIP * min(image.size)
+    left = max(0, (width - most) // 2)
+    top = max(0, (height - most) // 2)
+    if not left and not top:
+        return image
+    return image.crop((left, top, width - left, height - top))
+
+
+def _mask(source: Masked, stored: tuple[int, int], orientation: int) -> NDArray[np.uint8]:
+    """(H, W): the values of a mask, turned as its image. `stored`: the image's size in its file.
+    Raises ValueError: it does not fit.
+    """
+    shown = stored if orientation < 5 else stored[::-1]
+    with Image.open(source.mask) as opened:
+        if opened.mode not in ("L", "P", "1"):
+            raise ValueError(f"its mask is {opened.mode}, not gray or palette with class numbers")
+        if opened.size not in (shown, stored):
+            raise ValueError(
+                f"its mask is {opened.size[0]}x{opened.size[1]}, the image {shown[0]}x{shown[1]}"
+            )
+        mask = np.asarray(_turned(opened, orientation if opened.size != shown else 1))
+    values = mask.astype(np.uint8)  # black and white: 0 and 1
+    if ((values >= source.classes) & (values != NOT_COUNTED)).any():
+        raise ValueError(f"its mask has the value {values[values != NOT_COUNTED].max()}")
+    return values
+
+
+# How an image is turned, by the EXIF tag.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    return image if orientation not in TURNS else image.transpose(TURNS[orientation])
 
 
 def _whole(source: Framed, side: int) -> NDArray[np.uint8]:
@@ -525,7 +571,13 @@ def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any image as RGB, with white for transparent parts."""
+    """Any image as RGB, with white for transparent parts. Raises ValueError: its values have no
+    range that is known, so that one cannot say what is white.
+    """
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise ValueError("float or 32-bit values have no known white: save it with 8 or 16 bits")
+    if image.mode == "I":  # 16 bits, as these formats have them
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:

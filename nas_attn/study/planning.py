@@ -21,7 +21,7 @@ from nas_attn import data, tasks
 from nas_attn.analysis.units import duration
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.backbones import build
-from nas_attn.data.folder import look_at
+from nas_attn.data.inventory import take
 from nas_attn.data.parts import InMemory
 from nas_attn.errors import DataError, StudyError, several
 from nas_attn.evaluation.evaluators import EvaluatorRun
@@ -197,7 +197,8 @@ def plan_folder(
     `given`: the user's settings by dotted keys. Raises DataError: it is no folder of one folder per
     class, or too much for the time.
     """
-    look = Look(*look_at(folder))
+    inventory = take(folder)
+    look = Look(len(inventory.classes), inventory.images, len(inventory.unreadable))
     name = str(given.get("name") or study_name(Path(folder).resolve().name))
     folder = str(Path(folder))  # without a slash at its end
     before = _begun_before(name, folder, storage)

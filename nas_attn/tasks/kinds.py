@@ -263,11 +263,7 @@ class Classification(Task):
         source, _, place = data.partition(":")
         if source != "folder":
             return ""
-        classes, found, unreadable = named("nas_attn.data.folder:look_at")(place)
-        return (
-            f"{classes} classes, {found:,} images, {unreadable}"
-            f" unreadable{' (left out)' if unreadable else ''}"
-        )
+        return str(named("nas_attn.data.inventory:take")(place).text())
 
     def pace(self, data: str, *, small: bool) -> Pace:
         if data.startswith("folder:"):
@@ -297,6 +293,10 @@ class Segmentation(Task):
             raise ValueError(
                 f"training.augment: '{name}' is not supported for segmentation: remove it"
             )
+
+    def seen(self, data: str, images: float, backbone: str) -> str:
+        source, _, place = data.partition(":")
+        return str(named("nas_attn.data.folder:seen_masks")(place)) if source == "folder" else ""
 
     def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
         return (classes, *size)

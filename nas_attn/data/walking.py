@@ -1,0 +1,216 @@
+"""Which files below a folder are images, which folders are splits or classes, and what is left out.
+
+Never read: hidden files and folders, and what systems and programs put beside the user's files.
+Links are followed, each folder once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from PIL import Image
+
+from nas_attn.data.parts import SUFFIXES
+from nas_attn.errors import DataError, few, several
+
+NO_FOLDERS = frozenset({"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"})
+NO_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
+# What Pillow may read besides SUFFIXES, depending on its version and on plug-ins. Others of its
+# formats are no photographs, or start a program (PostScript).
+FURTHER = (".avif", ".jfif", ".jpe", ".jp2", ".tga", ".dib", ".apng", ".pnm", ".pbm", ".heic")
+FURTHER_BY_PLUGIN = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pillow-jxl-plugin"}
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+_FOLD = re.compile(r"fold[ _-]?\d+", re.IGNORECASE)
+_LINK = "that are links to nothing"
+_KIND = "of a kind that is not read"
+
+
+@lru_cache(maxsize=1)
+def image_endings() -> frozenset[str]:
+    """The endings of files that are read, in lower case."""
+    if find_spec("pillow_heif") is not None:
+        import_module("pillow_heif").register_heif_opener()
+    known = Image.registered_extensions()
+    openable = {ending for ending, kind in known.items() if kind in Image.OPEN}
+    return frozenset(SUFFIXES) | (openable & {*FURTHER, *FURTHER_BY_PLUGIN})
+
+
+@dataclass
+class Walked:
+    """What is below a folder."""
+
+    images: list[Path] = field(default_factory=list)  # sorted
+    left_out: dict[str, list[Path]] = field(default_factory=dict)  # reason -> files
+
+    def leave(self, reason: str, path: Path) -> None:
+        self.left_out.setdefault(reason, []).append(path)
+
+
+def walk(folder: Path) -> Walked:
+    """All image files below a folder; none if it does not exist."""
+    found = Walked()
+    seen: set[str] = set()
+    start = Path(os.path.realpath(folder))
+    above = {str(parent) for parent in start.parents}
+    for here, folders, files in os.walk(folder, followlinks=True):
+        place = os.path.realpath(here)
+        if place in seen or place in above:  # a loop of links
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = sorted(name for name in folders if is_read(name))
+        for name in sorted(files):
+            if is_read(name):
+                _sort(found, Path(here, name))
+    found.images.sort()
+    return found
+
+
+def is_read(name: str) -> bool:
+    """Whether a file or folder of this name is the user's own."""
+    return not name.startswith(".") and name.lower() not in NO_FOLDERS | NO_FILES
+
+
+def _sort(found: Walked, path: Path) -> None:
+    ending = path.suffix.lower()
+    if not path.exists():
+        found.leave(_LINK, path)
+    elif ending in image_endings():
+        if path.is_file():
+            found.images.append(path)
+    elif ending in FURTHER_BY_PLUGIN:
+        found.leave(f"that Pillow reads only with {FURTHER_BY_PLUGIN[ending]} ({ending})", path)
+    else:
+        found.leave(f"{_KIND} ({ending or 'without ending'})", path)
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted."""
+    return sorted(
+        entry.name for entry in folder.iterdir() if entry.is_dir() and is_read(entry.name)
+    )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the splits of a folder are."""
+
+    root: Path
+    splits: Mapping[str, Path]  # `train`, `validation`, `test`; empty: the folder is not divided
+
+    @property
+    def train(self) -> Path:
+        """The folder with the training images; the root, if all images are together."""
+        return self.splits.get("train", self.root)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All folders with images."""
+        return tuple(self.splits.values()) or (self.root,)
+
+
+def layout(root: Path) -> Layout:
+    """The splits of a folder by the names of its folders. Raises DataError: they can be read in two
+    ways.
+    """
+    names = subfolders(root)
+    folds = [name for name in names if _FOLD.fullmatch(name)]
+    if len(folds) > 1 and len(folds) == len(names):
+        raise DataError(
+            f"'{root}' has the folds {few(folds)}, which are not classes: put one of them into"
+            f" '{root / 'val'}' and the others into '{root / 'train'}', by class"
+        )
+    candidates = {
+        split: [name for name in names if name.lower() in known]
+        for split, known in SPLIT_NAMES.items()
+    }
+    candidates = {split: found for split, found in candidates.items() if found}
+    if not candidates or not _are_splits(root, names, candidates):
+        return Layout(root, {})
+    for split, found in candidates.items():
+        if len(found) > 1:
+            raise DataError(
+                f"'{root}' has several folders for {split},"
+                f" {few([str(root / name) for name in found])}: keep one of them there"
+            )
+    if "train" not in candidates:
+        raise DataError(
+            f"'{root}' has {few([f'{n}/' for n in names])}, but no folder 'train' to learn from"
+        )
+    return Layout(root, {split: root / found[0] for split, found in candidates.items()})
+
+
+def _are_splits(root: Path, names: list[str], candidates: Mapping[str, list[str]]) -> bool:
+    """Whether folders with the names of splits are splits: a class may be called so."""
+    called = [name for found in candidates.values() for name in found]
+    others = [name for name in names if name not in called and walk(root / name).images]
+    divided = [name for name in called if subfolders(root / name)]
+    if not others:
+        return True
+    if not divided:  # images lie in them directly, as in the folder of a class
+        return False
+    raise DataError(
+        f"'{root}' has {few([f'{name}/' for name in called])} beside"
+        f" {few([f'{name}/' for name in others])}: splits, or classes? If splits, move the others"
+        " out of the folder; if classes, rename the first"
+    )
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """The class folders of a folder. Raises DataError: there are not two; says what it looks like."""
+    names = subfolders(folder)
+    lower = {name.lower() for name in names}
+    if {"images", "masks"} <= lower:
+        raise DataError(
+            f"'{folder}' has images and masks, which is data for segmentation, not classes: give"
+            " --task segmentation (task.name in a recipe)"
+        )
+    if len(names) < 2:
+        raise DataError(_why_no_classes(folder, names))
+    for one, other in _alike(names):
+        raise DataError(
+            f"'{folder}' has two classes whose names differ only in Unicode form or case, '{one}'"
+            f" and '{other}': rename one, or put their images together"
+        )
+    return tuple(names)
+
+
+def _why_no_classes(folder: Path, names: list[str]) -> str:
+    need = f"'{folder}' has {several(len(names), 'class folder')}: it needs at least two"
+    inside = subfolders(folder / names[0]) if names else []
+    if len(inside) > 1:
+        return f"{need}; give the folder inside, folder:{folder / names[0]}"
+    loose = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in image_endings()]
+    tables = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in (".csv", ".tsv")]
+    if not loose:
+        return f"{need}, one per class"
+    beside = f" beside {few(tables)}" if tables else ""
+    return (
+        f"{need}, but {several(len(loose), 'image')} lie in it directly{beside}: move each image"
+        " into a folder with the name of its class, or name a function that reads them in data.name"
+    )
+
+
+def _alike(names: list[str]) -> Iterator[tuple[str, str]]:
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(plain(name), name)
+        if other != name:
+            yield other, name
+
+
+def plain(name: str) -> str:
+    """A name without what file systems may change in it: Unicode form and case."""
+    return unicodedata.normalize("NFC", name).casefold()

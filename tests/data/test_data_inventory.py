@@ -1,0 +1,226 @@
+"""Folders as people have them: what is read of each, what is left out, and what is said."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nas_attn import data
+from nas_attn.data.inventory import take
+from nas_attn.errors import DataError, NasAttnWarning
+from nas_attn.recipe import DataSection
+from nas_attn.tasks import TASKS
+
+Make = Callable[[Path], object]
+
+
+def picture(seed: int) -> Image.Image:
+    return Image.fromarray(
+        np.random.default_rng(seed).integers(0, 255, (20, 20, 3)).astype("uint8")
+    )
+
+
+def fill(folder: Path, count: int, first: int, ending: str = "png") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        picture(number).save(folder / f"{number:04}.{ending}")
+
+
+def classes(root: Path, count: int = 10, first: int = 0) -> None:
+    fill(root / "cat", count, first)
+    fill(root / "dog", count, first + 500)
+
+
+def splits(root: Path, *names: str) -> None:
+    for number, name in enumerate(names):
+        classes(root / name, 5, 1000 * number)
+
+
+def other_programs(root: Path) -> None:
+    """What systems and programs leave behind, at any depth."""
+    classes(root)
+    for inside in ("__MACOSX/cat", "cat/.ipynb_checkpoints", "dog/@eaDir/x", ".git/cat"):
+        fill(root / inside, 3, 7000)
+    (root / "cat/Thumbs.db").write_bytes(b"x")
+    (root / "cat/._0000.png").write_bytes(b"x")
+
+
+def links(root: Path) -> None:
+    classes(root)
+    for number in range(4):
+        os.symlink("../nowhere", root / "cat" / f"link{number}.jpg")
+    os.symlink("..", root / "dog/around")  # a loop
+
+
+def others(root: Path) -> None:
+    classes(root)
+    fill(root, 2, 8000)
+    (root / "dog/notes.txt").write_text("x")
+
+
+def truncated(root: Path) -> None:
+    classes(root)
+    fill(root / "dog", 2, 9000, "jpg")
+    for path in (root / "dog").glob("*.jpg"):
+        path.write_bytes(path.read_bytes()[:300])
+
+
+def floats(root: Path) -> None:
+    classes(root)
+    Image.fromarray(np.linspace(0, 1, 400, dtype="float32").reshape(20, 20)).save(
+        root / "cat/float.tif"
+    )
+
+
+def leaking(root: Path) -> None:
+    splits(root, "train", "val")
+    shutil.copytree(root / "val", root / "test")
+
+
+def contradicting(root: Path) -> None:
+    classes(root)
+    picture(0).save(root / "dog/as-bmp.bmp")  # the same pixels in another file
+
+
+def unequal(root: Path) -> None:
+    fill(root / "cat", 100, 0)
+    fill(root / "dog", 4, 500)
+
+
+def lacking(root: Path) -> None:
+    splits(root, "train", "val", "test")
+    shutil.rmtree(root / "test/dog")
+
+
+def not_utf8(root: Path) -> None:
+    classes(root)
+    os.rename(root / "cat/0001.png", os.fsencode(root / "cat") + b"/caf\xe9.png")
+
+
+@pytest.mark.parametrize(
+    ("make", "counts", "words"),
+    [
+        (classes, {"all": 20}, []),
+        (lambda root: splits(root, "Training", "TEST"), {"train": 10, "test": 10}, []),
+        (lambda root: splits(root, "train", "dev"), {"train": 10, "validation": 10}, []),
+        (other_programs, {"all": 20}, []),
+        (links, {"all": 20}, ["4 files that are links to nothing"]),
+        (others, {"all": 20}, ["2 files that lie in no class folder", ".txt"]),
+        (lambda root: fill(root / "train", 10, 90) or classes(root), {"all": 30}, ["3 classes"]),
+        (truncated, {"all": 20}, ["2 unreadable", "22 images"]),
+        (floats, {"all": 20}, ["1 unreadable", "no known white"]),
+        (leaking, {"train": 10, "validation": 10, "test": 10}, ["10 images", "two splits"]),
+        (contradicting, {"all": 21}, ["cat/0000.png' and 'dog/as-bmp.bmp", "two classes"]),
+        (unequal, {"all": 104}, ["'dog' has 4 images", "balanced_accuracy"]),
+        (
+            lacking,
+            {"train": 10, "validation": 10, "test": 5},
+            ["test has no image of class 'dog'"],
+        ),
+        (not_utf8, {"all": 20}, []),
+    ],
+)
+def test_what_is_read_and_what_is_said(
+    tmp_path: Path, make: Make, counts: dict[str, int], words: list[str]
+) -> None:
+    root = tmp_path / "d"
+    make(root)
+    inventory = take(str(root))
+    assert {split: sum(of.values()) for split, of in inventory.counts.items()} == counts
+    for word in words:
+        assert word in inventory.text()
+    inventory.text().encode()  # it can be printed
+    assert take(str(root)) == inventory  # from the cache
+    section = DataSection(name=f"folder:{root}", size=8, broken_images="skip")
+    if not inventory.unreadable:
+        dataset = data.load(section, device="cpu")
+        own = counts.get("train", counts.get("all", 0) * 0.8) + counts.get("validation", 0)
+        assert len(dataset.train) + len(dataset.validation) == round(own)
+
+
+def two_forms(root: Path) -> None:
+    for split, form in (("train", "NFC"), ("val", "NFD")):
+        fill(root / split / unicodedata.normalize(form, "é"), 4, 0)
+        fill(root / split / "dog", 4, 90)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda root: splits(root, "train", "val", "valid"), "several folders for validation"),
+        (lambda root: splits(root, "fold_0", "fold_1"), "folds"),
+        (lambda root: splits(root, "train") or classes(root), "splits, or classes"),
+        (lambda root: classes(root / "photos"), "give the folder inside, folder:.*photos"),
+        (lambda root: fill(root, 5, 0) or (root / "l.csv").write_text("x"), "5 images .*'l.csv'"),
+        (lambda root: fill(root / "images", 5, 0) or fill(root / "masks", 5, 0), "segmentation"),
+        (lambda root: fill(root / "Cat", 5, 0) or classes(root), "Unicode form or case"),
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_a_question(tmp_path: Path, make: Make, said: str) -> None:
+    root = tmp_path / "d"
+    make(root)
+    with pytest.raises(DataError, match=said):
+        take(str(root))
+    with pytest.raises(DataError, match=said):
+        data.load(DataSection(name=f"folder:{root}", size=8), device="cpu")
+
+
+def test_a_class_written_in_another_unicode_form_is_named(tmp_path: Path) -> None:
+    two_forms(tmp_path / "d")
+    with pytest.raises(DataError, match="another Unicode form"):
+        data.load(DataSection(name=f"folder:{tmp_path / 'd'}", size=8), device="cpu")
+
+
+def with_masks(root: Path, *, mode: str = "L", size: tuple[int, int] = (20, 30)) -> None:
+    """Images of 30x20 in their files, to be shown as 20x30; masks of another mode or size."""
+    (root / "masks").mkdir(parents=True)
+    (root / "images").mkdir()
+    (root / "classes.txt").write_text("ground\nroad\n", "utf-8-sig")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for number in range(10):
+        image = picture(number).resize((30, 20))
+        image.save(root / f"images/{number}.png", exif=turned)
+        mask = np.zeros((size[1], size[0]), np.uint8)
+        mask[:, : size[0] // 2] = 1
+        Image.fromarray(mask).convert(mode).save(root / f"masks/{number}.png")
+
+
+def masked(root: Path) -> data.Dataset:
+    section = DataSection(name=f"folder:{root}", size=20, broken_images="skip")
+    return data.load(section, device="cpu", task=TASKS["segmentation"])
+
+
+def test_masks_turn_with_their_images(tmp_path: Path) -> None:
+    with_masks(tmp_path / "as-shown", size=(20, 30))
+    with_masks(tmp_path / "as-stored", size=(30, 20))
+    _, shown = next(masked(tmp_path / "as-shown").train.stored(1))
+    _, stored = next(masked(tmp_path / "as-stored").train.stored(1))
+    assert shown[0, :, :9].all()  # the left half
+    assert stored[0, :9].all()  # the left half of the file is the upper half when it is turned
+    assert not stored[0, 11:].any()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [({"mode": "RGB"}, "its mask is RGB"), ({"size": (33, 77)}, "its mask is 33x77")],
+)
+def test_masks_that_do_not_fit_are_named(tmp_path: Path, how: dict[str, object], said: str) -> None:
+    with_masks(tmp_path / "d", **how)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=said):
+        masked(tmp_path / "d")
+
+
+def test_masks_without_an_image_are_counted(tmp_path: Path) -> None:
+    with_masks(tmp_path / "d")
+    for number in range(3):
+        (tmp_path / f"d/images/{number}.png").unlink()
+    with pytest.warns(NasAttnWarning, match="3 masks .* without an image"):
+        masked(tmp_path / "d")
