@@ -26,7 +26,7 @@ space = "plug_and_play"
 backbone = { name = "resnet8", width = 8 }
 data = { name = "digits", options = { train = 120, validation = 40, test = 60, size = 12 } }
 latency = { session_seconds = 0.1, tolerance = 0.9 }
-target = { epochs = 3 }
+target = { epochs = 2 }
 [training]
 backbone_epochs = 2
 rungs = [1, 2]
