@@ -7,11 +7,47 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from nas_attn.errors import UserError, did_you_mean
 
 PYTHON = "python:"  # Prefix of an object that exists only in the program that called `na.search`
+
+
+_distrusted: list[str] = []  # A file of somebody else whose code this process must not run
+
+
+_harmless: set[str] = set()  # Objects of other packages that it may import all the same
+
+
+def distrust(path: str, harmless: Collection[str] = ()) -> None:
+    """From now on, this process imports no object that a recipe or a study names, but `harmless`
+    ones. For a file of somebody else in which no code was found: what was overlooked is not run
+    either.
+    """
+    _distrusted[:] = [path]
+    _harmless.update(harmless)
+
+
+def trust() -> None:
+    """Ends `distrust`."""
+    _distrusted.clear()
+
+
+def trusts() -> bool:
+    """Whether this process may run the code that its files name."""
+    return not _distrusted
+
+
+def refuse_distrusted(name: str, error: type[UserError]) -> None:
+    """Raises `error` if this process must not run the code of this name."""
+    known = name in _harmless or name.startswith("nas_attn.")
+    if _distrusted and not known:
+        raise error(
+            f"'{_distrusted[0]}' is outside the current folder and runs code: '{name}': read it,"
+            " then add --trust"
+        )
 
 
 def named(path: str) -> Any:
@@ -34,6 +70,7 @@ def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise error(f"{what} '{name}' is not of the form 'package.module:object'")
+    refuse_distrusted(name, error)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas_attn.backbones.building import Shape, call
 from nas_attn.errors import BackboneError
+from nas_attn.importing import refuse_distrusted
 from nas_attn.recipe import BackboneSection
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def detector(
         )
     import torch
 
+    if name.endswith(".pt"):
+        refuse_distrusted(section.name, BackboneError)
     with quiet():
         with torch.random.fork_rng(devices=[]):
             source = call(RTDETR if "rtdetr" in Path(name).stem else YOLO, section, name).model

@@ -25,6 +25,7 @@ from nas_attn.cli.common import (
     table,
 )
 from nas_attn.errors import RecipeError, StudyError, did_you_mean, shorten
+from nas_attn.importing import distrust
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def report(
         check_study(opened, trust=trust)
     except RecipeError as error:  # data and networks can be code
         images = False
+        distrust(str(opened.database.path))
         echo(f"note: the report has no example images: {error}", err=True)
     now = snapshot(opened.store)
     path = write_study_report(opened, now, path, _chosen(opened, now, criteria), images=images)

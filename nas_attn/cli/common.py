@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
@@ -18,6 +18,7 @@ from typer import Argument, Option
 
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.errors import RecipeError, StudyError, UserError, few, printable, shorten
+from nas_attn.importing import distrust
 from nas_attn.paths import DEFAULT_URL, HTML, output_path
 from nas_attn.waiting import reporting
 
@@ -94,8 +95,11 @@ def check_study(opened: OpenStudy, *, trust: bool) -> None:
     it is not trusted.
     """
     path = opened.database.path
-    if path is not None and not _is_here(path):
-        check_trust(str(path), opened.recipe, trust=trust)
+    from nas_attn.cli.trust import code_of_study, is_here
+
+    if path is not None and not is_here(path):
+        ask_for_trust(str(path), code_of_study(opened), trust=trust)
+    check_typed(opened.recipe.backbone.name, opened.recipe.data.name, trust=trust)
 
 
 def quiet_optuna() -> None:
@@ -147,68 +151,49 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-_NO_CODE = (
-    "root",
-    "file",
-    "weights",
-    "pattern",
-    "train",
-    "validation",
-    "test",
-    "images",
-    "origin",
-)  # Keys of paths
-
-
-def _sources() -> set[str]:
-    """First words of backbones and data sets that run no code of the user's."""
-    from nas_attn import tables
-    from nas_attn.backbones.building import SOURCES
-
-    return {
-        *SOURCES,
-        *(row.name.partition(":")[0] for row in tables.DATA_SETS if ":" in row.name),
-        "python",
-    }
-
-
 def check_trust(path: str, read: BaseModel, *, trust: bool) -> None:
     """Asks before running code that is named by a recipe, its space, a space or a database at
     `path`, if this is a file outside the current folder. Raises RecipeError: nobody says that the
     code is trusted.
     """
+    from nas_attn.cli.trust import code_in, is_here
+    from nas_attn.recipe import Recipe
+
     space = getattr(read, "space", None)
     parts = [(path, read), *([(space.origin, space)] if space else [])]
-    outside = [(at, part) for at, part in parts if os.path.isfile(at) and not _is_here(at)]
-    named = sorted({name for _, part in outside for name in _code_in(part.model_dump(mode="json"))})
-    if trust or not named:
-        return
-    what = f"'{shorten(outside[0][0])}' is outside the current folder and runs code: {few(named)}"
-    if sys.stdin.isatty() and typer.confirm(f"{printable(what)}. Run it?"):
-        return
-    raise RecipeError(f"{what}: read it, then add --trust")
+    outside = [(at, part) for at, part in parts if os.path.isfile(at) and not is_here(at)]
+    named = {name for _, part in outside for name in code_in(part.model_dump(mode="json"))}
+    if outside:
+        ask_for_trust(outside[0][0], named, trust=trust)
+    if isinstance(read, Recipe):
+        check_typed(read.backbone.name, read.data.name, trust=trust)
 
 
-def _is_here(path: str | Path) -> bool:
-    return Path(path).resolve().is_relative_to(Path.cwd().resolve())
-
-
-def _code_in(value: Any, key: str = "") -> Iterator[str]:
-    """Values of a table that may name Python objects, commands or pickles, doubtful ones
-    included.
+def check_typed(backbone: str | None, data: str | None = None, *, trust: bool) -> None:
+    """Asks before a file outside the current folder is executed that the user names as backbone or
+    data. Raises RecipeError: nobody says that it is trusted.
     """
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _code_in(name)
-            yield from _code_in(inner, name)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _code_in(inner, key)
-    elif isinstance(value, str) and key not in _NO_CODE:
-        module, colon, _ = value.partition(":")
-        known = key == "name" and module in _sources() and not value.endswith(".pt")
-        if key in ("command", "evaluator") or (colon and not known):
-            yield value
+    from nas_attn.cli.trust import files_with_code
+
+    for name in files_with_code(backbone or "", data or ""):
+        ask_for_trust(name.partition(":")[2], [name], trust=trust)
+
+
+def ask_for_trust(path: str, named: Iterable[str], *, trust: bool) -> None:
+    """Asks before code is run that a file outside the current folder names. Raises RecipeError:
+    nobody says that it is trusted. Without trust, this process imports nothing that the file names.
+    """
+    from nas_attn.cli.trust import OF_PRESETS
+
+    names = sorted(set(named))
+    if trust:
+        return
+    what = f"'{shorten(path)}' is outside the current folder and runs code: {few(names)}"
+    if names and sys.stdin.isatty() and typer.confirm(f"{printable(what)}. Run it?"):
+        return
+    if names:
+        raise RecipeError(f"{what}: read it, then add --trust")
+    distrust(path, OF_PRESETS)
 
 
 def _storage_wait(context: typer.Context, seconds: float | None) -> None:

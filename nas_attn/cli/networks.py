@@ -21,6 +21,7 @@ from nas_attn.cli.common import (
     Storage,
     Trust,
     check_trust,
+    check_typed,
     console,
     overrides,
     print_json,
@@ -79,6 +80,7 @@ def sites(
     spec = None if space is None else load_space(space)
     if space is not None and spec is not None:
         check_trust(space, spec, trust=trust)
+    check_typed(backbone, trust=trust)
     input_shape = parse_shape(shape)
     model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=1000)
     if spec is not None:
@@ -386,6 +388,8 @@ def measure(
     if back is not None:
         _bring_back(back, study, as_json)
         return
+    for name in (backbone, *words):
+        check_typed(name, trust=trust)
     plan = study.plan if study is not None else _plan(backbone or "resnet20", shape)
     section = _section(plan.recipe.latency, settings or [])
     asked = _asked(words, study) if words else _front_of(study)

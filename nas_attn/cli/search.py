@@ -27,6 +27,7 @@ from nas_attn.cli.common import (
     Verbose,
     at_storage,
     check_trust,
+    check_typed,
     console,
     echo,
     grouped,
@@ -97,6 +98,8 @@ def search(
         key: value for key, value in own.items() if value is not None
     }
     changes |= target_words(target or []).settings()
+    named = {key: str(changes.get(f"{key}.name", "")) for key in ("backbone", "data")}
+    check_typed(named["backbone"], named["data"], trust=effort.trust)
     planned = _planned(recipe, storage, seconds, effort, changes) if os.path.isdir(recipe) else None
     made = planned.recipe if planned else load_recipe(recipe, overrides=changes)
     check_trust(recipe, made, trust=effort.trust)
@@ -344,7 +347,7 @@ def worker(
     with interruptible(stop, say, orders=told.orders):
         try:
             ended = work(
-                study_named(study, storage, trust=given is not None or trust),
+                study_named(study, storage, trust=trust if given is None else given.trusted),
                 options,
                 only=told.only,
             )

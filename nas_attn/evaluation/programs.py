@@ -32,6 +32,7 @@ from torch import nn
 from nas_attn import attachment
 from nas_attn.errors import PlacementError, RecipeError, TrainingError, first_line
 from nas_attn.evaluation.evaluators import COMMAND, Evaluator, EvaluatorRun, Reports
+from nas_attn.importing import refuse_distrusted
 from nas_attn.processes import Process, apart, process, words_of
 from nas_attn.records import ResolvedPlacement
 
@@ -58,6 +59,7 @@ def program(name: str) -> Evaluator:
     """The evaluator of a command. Raises RecipeError: the command cannot be split into words, or
     its program does not exist.
     """
+    refuse_distrusted(name, RecipeError)
     command = name.removeprefix(COMMAND)
     try:
         words = words_of(command)

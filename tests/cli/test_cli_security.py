@@ -217,3 +217,125 @@ def test_init_looks_at_the_images_and_the_backbone(here: Path, nas) -> None:
     assert not (here / "study.toml").exists()
     (here / "photos" / "cat" / "broken.jpg").write_bytes(b"no image")
     assert "3 classes, 28 images, 1 unreadable" in init("folder:photos").out
+
+
+MODEL = "nc: 4\nbackbone:\n  - [-1, 1, Conv, [16, 3, 2]]\nhead:\n  - [[0], 1, Detect, [nc]]\n"
+DATA = "path: .\ntrain: images\nval: images\nnames: [one]\n"
+YAMLS = [
+    ("ultralytics", MODEL, True),
+    ("ultralytics", f"{MODEL}activation: nn.LeakyReLU(0.1)\n", True),
+    ("ultralytics", f"{MODEL}activation: \"open('ran', 'w')\"\n", False),
+    ("ultralytics", f"{MODEL}activation: \"nn.SiLU(open('ran', 'w'))\"\n", False),
+    ("ultralytics", MODEL.replace("Conv", "DetectionModel"), False),
+    ("ultralytics", MODEL.replace("Conv", "torch_safe_load"), False),
+    ("ultralytics", MODEL.replace("Conv", "nn.modules.module.torch.hub.load"), False),
+    ("ultralytics", f"{MODEL}nas_attn: {{}}\n", False),
+    ("yolo", DATA, True),
+    ("yolo", f"{DATA}download: https://example.org/images.zip\n", True),
+    ("yolo", f"{DATA}download: bash get.sh\n", False),
+    ("yolo", f"{DATA}download: \"open('ran', 'w')\"\n", False),
+    ("yolo", f"{DATA}download: http://example.org/images.zip\\nimport os\n", False),
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "harmless"), YAMLS)
+@pytest.mark.parametrize("whose", ["theirs", "mine"])
+def test_a_yaml_that_ultralytics_would_execute_needs_trust(
+    here: Path, nas, kind: str, text: str, harmless: bool, whose: str
+) -> None:
+    (here.parent / "there" / "it.yaml").write_text(text)
+    name = f"{kind}:../there/it.yaml"
+    backbone = name if kind == "ultralytics" else "ultralytics:yolo11n.yaml"
+    recipe = RECIPE.replace("intruder:run", backbone)
+    recipe = recipe.replace('"digits"', f'"{name}"') if kind == "yolo" else recipe
+    path = here / "study.toml" if whose == "mine" else here.parent / "there" / "study.toml"
+    path.write_text(f'{recipe}\n[task]\nname = "detection"\n')
+    ended = nas("search", os.path.relpath(path), "--dry-run")
+    assert ended.status != 0, "Ultralytics is not installed, or the backbone is no detector"
+    assert ("--trust" in ended.err) == (not harmless)
+    assert not (here / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        ('[training]\nloss = { name = "timm:create_model" }', "timm:create_model"),
+        ('[training]\noptimizer = "ultralytics:YOLO"', "ultralytics:YOLO"),
+        ('[training]\nevaluator = "command: touch ran"', "command: touch ran"),
+        ('[training]\naugment = [{ name = "torch:hub", weights = "x:y" }]', "torch:hub"),
+        ('[backbone.options]\nrepo = "torch.hub:load"', "torch.hub:load"),
+        ('[backbone.options]\ncheckpoint_path = "x.pth"', "x.pth"),
+        ('[search]\nsampler = "timm:sampler"', "timm:sampler"),
+    ],
+)
+def test_a_name_that_is_harmless_elsewhere_is_code_in_other_settings(
+    here: Path, nas, section: str, named: str
+) -> None:
+    theirs = here.parent / "there" / "study.toml"
+    theirs.write_text(f"{RECIPE.replace('intruder:run', 'timm:resnet10t')}\n{section}\n")
+    ended = nas("search", "../there/study.toml", "--dry-run")
+    assert (ended.status, f"'{named}'" in ended.error, "--trust" in ended.error) == (2, True, True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timm:hf-hub:someone/net",
+        "timm:local-dir:net",
+        "smp:unet/tu-hf-hub:someone/net",
+        "ultralytics:../x/y.yaml",
+        "ultralytics:https://example.org/y.yaml",
+        "folder:run",
+        "yolo:run",
+    ],
+)
+def test_a_backbone_from_a_hub_a_folder_or_the_network_needs_trust(
+    here: Path, nas, name: str
+) -> None:
+    (here.parent / "there" / "study.toml").write_text(RECIPE.replace("intruder:run", name))
+    assert "--trust" in nas("search", "../there/study.toml", "--dry-run").error
+
+
+@pytest.mark.parametrize("name", ["timm:create_model", "torchvision:x", "datasets:load_dataset"])
+def test_a_data_set_of_another_package_needs_trust(here: Path, nas, name: str) -> None:
+    theirs = RECIPE.replace("intruder:run", "resnet8").replace('"digits"', f'"{name}"')
+    (here.parent / "there" / "study.toml").write_text(theirs)
+    assert f"'{name}'" in nas("search", "../there/study.toml", "--dry-run").error
+
+
+def test_a_published_preset_in_a_foreign_recipe_is_harmless(here: Path, nas) -> None:
+    pytest.importorskip("timm", reason="timm is not installed (extra `timm`)")
+    theirs = RECIPE.replace("intruder:run", "resnet8") + '[training]\npreset = "timm-a3"\n'
+    (here.parent / "there" / "study.toml").write_text(theirs)
+    assert "--trust" not in nas("search", "../there/study.toml", "--dry-run").err
+
+
+def test_placements_and_protocols_of_a_foreign_database_are_code_too(here: Path, nas) -> None:
+    recipe = load_recipe("digits")
+    protocol = '{"training": {"evaluator": "intruder:run"}, "data": {}}'
+    changes = {
+        "placements": "UPDATE nas_run SET placement = 'stage1=intruder:run'",
+        "backbones": "UPDATE nas_run SET placement = 'backbone=intruder:run'",
+        "protocols": f"UPDATE nas_protocol SET content = '{protocol}'",
+    }
+    with Database("sqlite:///nas_attn.db") as database:
+        store = database.create_study("evil", recipe=recipe.to_json(), versions={})
+        store.protocols.put("own-1", "{}")
+    there = here.parent / "there" / "nas_attn.db"
+    for change in changes.values():
+        with (
+            Database("sqlite:///nas_attn.db") as database,
+            database._connector.write() as connection,
+        ):
+            connection.exec_driver_sql(
+                "INSERT INTO nas_run (key, placement, protocol, purpose, state, reason, seed,"
+                " study_id, backbone, round, priority, attempts) VALUES"
+                " ('k', 'none', 'search', 'search', 'waiting', '', 0, 1, 0, 0, 0, 0)"
+                " ON CONFLICT DO NOTHING"
+            )
+            connection.exec_driver_sql(change)
+        shutil.copy(here / "nas_attn.db", there)
+        for command in ("resume", "export", "measure evil"):
+            ended = nas(*command.split(), "--storage", "sqlite:///../there/nas_attn.db")
+            assert "'intruder:run': read it, then add --trust" in ended.error, (command, change)
+    assert not (here / "ran").exists()
