@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import io
 import os
@@ -19,6 +20,7 @@ from nas_attn._version import __version__
 from nas_attn.cli import answers, export, init, networks, running, search, upkeep
 from nas_attn.cli.common import INTERRUPTED, echo
 from nas_attn.errors import DEBUG, WARNING, NasAttnError, NasAttnWarning, sentence, shorten
+from nas_attn.importing import trust
 from nas_attn.waiting import Interrupted
 
 app = typer.Typer(
@@ -83,6 +85,7 @@ READING = {
     "report",
     "effects",
 }  # Short commands: garbage collection is a tenth of their time
+STDERR = 2  # The highest of the descriptors that every program has
 LETTERS = 600  # Most letters of an error's sentence; --debug shows all of it
 
 _shown: set[str] = set()  # Warnings that this command has given
@@ -108,14 +111,33 @@ def _leave(status: Sequence[int]) -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except (OSError, ValueError):  # the output is closed: Python handles that
-        return
+    except (OSError, ValueError) as error:
+        if (
+            getattr(error, "errno", None) == errno.ENOSPC
+        ):  # Python would try once more, and complain
+            os._exit(1)
+        return  # the output is closed: Python handles that
     if status:
         os._exit(status[0])
 
 
+def _open_closed() -> None:
+    """Gives standard output and error that were closed (`>&-`, some daemons) a place to go. Else the
+    next file that is opened, perhaps the database, would get their number and their text.
+    """
+    number = os.open(os.devnull, os.O_RDWR)
+    while number <= STDERR:
+        number = os.open(os.devnull, os.O_RDWR)
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+
+
 def _prepare() -> None:
     """Output that shows any letter, our warnings, and no garbage collection for what only reads."""
+    _open_closed()
+    trust()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Not every terminal has every letter.
@@ -148,11 +170,21 @@ def main() -> None:
         _fail(str(error), error.exit_status, error)
     except RecursionError as error:
         _fail("the input is nested too deeply to be read", 2, error)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            _fail(_unexpected(error), 1, error)
+        full = "standard output cannot be written (no space left on device)"
+        _fail(f"{full}: the results are in the study, and nas-attn status shows them", 1, error)
     except Exception as error:
-        why = "a fault of nas_attn or of a library; --debug shows the traceback"
-        _fail(f"{type(error).__name__}: {error} ({why})", 1, error)
+        _fail(_unexpected(error), 1, error)
     finally:
+        trust()
         gc.enable()
+
+
+def _unexpected(error: Exception) -> str:
+    why = "a fault of nas_attn or of a library; --debug shows the traceback"
+    return f"{type(error).__name__}: {error} ({why})"
 
 
 def _fail(message: str, status: int, error: BaseException) -> None:

@@ -233,6 +233,9 @@ def against_torch(facts: Mapping[str, Any]) -> str:
     )
 
 
+FUTURE = "from __future__ import annotations\n"  # must be the first statement of a program
+
+
 @contextmanager
 def run_elsewhere(path: Path, format_: str) -> Iterator[Run]:
     """Runs an exported file in a process without nas_attn: batches in, answers out. OperationError:
@@ -241,10 +244,20 @@ def run_elsewhere(path: Path, format_: str) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder:
         complaint = Path(folder) / "stderr"
         with complaint.open("wb") as errors:
-            # As text, so that the folder of this package is not on the path, but the working folder
-            # is.
+            # As text, so that the folder of this package is not on the path. The working folder is
+            # its last part, as for a search: its random.py does not replace the library's.
             program = Path(scoring.__file__).read_text("utf-8")
-            command = [sys.executable, "-c", program, "--stream", format_, str(path.resolve())]
+            last = f"{FUTURE}import os, sys\nsys.path.append(os.getcwd())\n"
+            program = program.replace(FUTURE, last, 1)
+            command = [
+                sys.executable,
+                "-P",
+                "-c",
+                program,
+                "--stream",
+                format_,
+                str(path.resolve()),
+            ]
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
             )

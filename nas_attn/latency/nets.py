@@ -129,6 +129,7 @@ def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
         torch.export.save(torch.export.export(model, (x,)), f"{folder}/model.pt2")
         words = [
             sys.executable,
+            "-P",
             "-W",
             "ignore",
             "-c",

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nas_attn.errors import StorageError, StudyError, shorten
+from nas_attn.importing import trusts
 from nas_attn.processes import Process, apart, process
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.stopping import Orders
@@ -43,6 +44,7 @@ class WorkerSettings:
     only: str | None = None  # `validate` or `retrain`: only these runs; None: all
     sharing: int = 1  # workers on this machine
     per_gpu: int = 1  # workers on this GPU
+    trusted: bool = field(default_factory=trusts)  # whether it may run code that the study names
     orders: bool = False  # whether its standard input says when to stop (`stopping.Orders`)
 
     def environment(self, url: str) -> dict[str, str]:
@@ -51,7 +53,9 @@ class WorkerSettings:
 
 
 def worker_command(study: str) -> list[str]:
-    return [sys.executable, "-m", "nas_attn.cli.main", "worker", study]
+    # -P: a random.py or torch.py in the working folder does not replace the library's. Modules that
+    # the recipe names are found there all the same (`importing.load_object`).
+    return [sys.executable, "-P", "-m", "nas_attn.cli.main", "worker", study]
 
 
 def start_worker(

@@ -37,7 +37,7 @@ from nas_attn.training.stepping import cores_for
 CONTROL = "nvidia-cuda-mps-control"
 PIPES = "CUDA_MPS_PIPE_DIRECTORY"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-PROBE = (sys.executable, "-c", "import torch; torch.ones(1, device='cuda').item()")
+PROBE = (sys.executable, "-P", "-c", "import torch; torch.ones(1, device='cuda').item()")
 
 
 def devices_of(device: str, workers: int) -> list[str]:
