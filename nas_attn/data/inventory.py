@@ -34,7 +34,7 @@ FEWEST_TO_SPLIT = 3  # images of a class in a folder without splits
 FEW_TO_SCORE = 10  # validation images of a class, below which one image is 10 points of it
 UNEQUAL = 20  # times as many images in the largest class as in the smallest
 VALIDATION_SHARE = 0.16  # of the images of a folder without splits
-LOOSE = "that lie in no class folder"
+LOOSE = "outside the class folders"
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ SPLIT_NAMES = {
     "test": ("test", "testing"),
 }
 _FOLD = re.compile(r"fold[ _-]?\d+", re.IGNORECASE)
-_LINK = "that are links to nothing"
-_KIND = "of a kind that is not read"
+_LINK = "behind a broken link"
+_KIND = "of another kind"
 
 
 @lru_cache(maxsize=1)
