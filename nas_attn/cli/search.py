@@ -56,6 +56,9 @@ Minutes = Annotated[float | None, Option(min=1, help="Time for everything, the t
 Hours = Annotated[float | None, Option(min=0.02, help="The same in hours.")]
 
 
+LONGEST_NAME = 200  # Letters: files of 255 hold a study's name, a machine's and a process's
+
+
 @grouped
 def search(
     recipe: Annotated[
@@ -102,6 +105,11 @@ def search(
     check_typed(named["backbone"], named["data"], trust=effort.trust)
     planned = _planned(recipe, storage, seconds, effort, changes) if os.path.isdir(recipe) else None
     made = planned.recipe if planned else load_recipe(recipe, overrides=changes)
+    if len(made.name) > LONGEST_NAME:
+        raise StudyError(
+            f"the study's name has {len(made.name)} letters, too many for the names of its files:"
+            f" give --name with at most {LONGEST_NAME}"
+        )
     check_trust(recipe, made, trust=effort.trust)
     from nas_attn.study import (
         searching,

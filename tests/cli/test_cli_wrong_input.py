@@ -206,3 +206,9 @@ def test_a_cuda_graph_on_a_cpu(table: Path, nas) -> None:
     assert ended.status == 2
     assert "training.execution = 'cuda-graph'" in ended.error
     assert not list(table.glob("nas_attn*"))
+
+
+def test_a_name_too_long_for_files_is_refused_before_anything_is_written(table: Path, nas) -> None:
+    ended = nas("search", "table.toml", "--name", "n" * 252)
+    assert (ended.status, "at most 200" in ended.error) == (2, True)
+    assert not (table / "nas_attn.db").exists()
