@@ -17,6 +17,7 @@ from nas_attn.errors import did_you_mean, several
 from nas_attn.notation import parse_choice
 from nas_attn.space_schema import Section, SpaceSpec
 from nas_attn.tables import LATENCY_MODES, PRESETS, SAMPLERS
+from nas_attn.target_words import AUTO
 from nas_attn.tasks import TASKS
 
 Factor = Annotated[float, Field(ge=0.0)]
@@ -28,7 +29,6 @@ Seed = Annotated[
 ]  # What NumPy, and with it Optuna's samplers, takes as a seed
 
 
-AUTO = "auto"  # of `target.epochs`: the study finds it
 OPEN_RUNGS = [10]  # of a search that trains as the target, while this is not found yet
 
 

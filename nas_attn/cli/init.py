@@ -19,7 +19,7 @@ from nas_attn import tables
 from nas_attn.cli.common import Target, echo
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
-from nas_attn.recipe_reading import TargetWords, target_table, target_words
+from nas_attn.target_words import TargetWords, target_table, target_words
 from nas_attn.tasks import TASKS, find, variants
 
 TEMPLATE = """\

@@ -91,7 +91,8 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Run a search from a recipe; continue an earlier one of the same name."""
-    from nas_attn.recipe_reading import load_recipe, target_words
+    from nas_attn.recipe_reading import load_recipe
+    from nas_attn.target_words import target_words
 
     began = time.monotonic()
     page_path(report)

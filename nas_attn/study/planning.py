@@ -27,8 +27,8 @@ from nas_attn.errors import DataError, StudyError, several
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.plan import Plan, plan_for, search_seeds, wanted
 from nas_attn.evaluation.starts import check_weights, no_weights, pick_device
-from nas_attn.recipe import AUTO, Recipe, TrainingSection
-from nas_attn.recipe_reading import recipe_from, study_name, target_table
+from nas_attn.recipe import Recipe, TrainingSection
+from nas_attn.recipe_reading import recipe_from, study_name
 from nas_attn.space import Values
 from nas_attn.study.length import (
     SEEDS,
@@ -58,6 +58,7 @@ from nas_attn.study.timing import (
     fitted,
     least_s,
 )
+from nas_attn.target_words import AUTO, target_table
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for
 from nas_attn.training.trainer import new_arithmetic
