@@ -28,9 +28,14 @@ so far.
 OURS = re.compile(
     r"""\[\d+/\d+\ (trials|runs)[^\]]*\]\        # progress of a search, a validation, a retraining
       | worker\ \d+:\                            # the same of several workers
-      | (backbone|trial)\ \d+:\ |(search|confirm|validate|retrain),\ seed\ \d+:\   # a run that ended or stopped
-       | stopping(:|\ on)\ |stopped\ |waiting\ for\ |waited\ |went\ on\ |failed:\ 
-       | every\ placement\ of\ |the\ time\ limit\ |to\ train\ it\ |training\ .+\ again:\ |trained\ again,\ """,
+      | (backbone|trial)\ \d+:\                  # a run that ended or stopped
+      | (search|confirm|validate|retrain),\ seed\ \d+:\ 
+      | bare\ network,\ seed\ \d+:\ 
+      | folder:.*\ classes,\ \d+\ images       # what was read, and what is to be known of it
+      | note:\ 
+      | stopping(:|\ on)\ |stopped\ |waiting\ for\ |waited\ |went\ on\ |failed:\ 
+      | every\ placement\ of\ |the\ time\ limit\ |to\ train\ it\ 
+      | training\ .+\ again:\ |trained\ again,\ """,
     re.VERBOSE,
 )
 FOREIGN = re.compile(

@@ -112,19 +112,16 @@ def scored(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def kept_files(shell: Shell, answer: dict[str, Any], folder: str = "nas_attn.artifacts") -> None:
-    """The artifacts folder holds the weights of the scored candidates and of the trained backbones;
-    no checkpoint is left.
+    """The artifacts folder holds the weights of the scored candidates and of the trained backbones,
+    and the answer's table; no checkpoint is left.
     """
-    backbones, started = (
-        len({score["seed"] for score in answer["backbone"]}),
-        answer["recipe"]["training"]["start"],
-    )
+    backbones = len({score["seed"] for score in answer["backbone"]})
     left = [path.name for path in (shell.folder / folder).iterdir() if path.is_file()]
-    if started == "backbone":
+    if answer["recipe"]["training"]["start"] == "backbone":
+        # A larger network has a backbone of its own for each seed.
         larger = [row for row in scored(answer) if row["placement"].startswith("backbone=")]
-        backbones += sum(
-            len({score["seed"] for score in row["scores"]}) for row in larger
-        )  # one for each seed
-    assert len(left) == len(scored(answer)) + backbones, (
+        backbones += sum(len({score["seed"] for score in row["scores"]}) for row in larger)
+    tables = 1
+    assert len(left) == len(scored(answer)) + backbones + tables, (
         f"{len(scored(answer))} scored, {backbones} backbones: {left}"
     )
