@@ -122,7 +122,8 @@ def bare_runs(
 ) -> Runs:
     """The bare network's trainings that start as the target does, by epochs and seed.
 
-    `lengths`: those that were made to compare lengths; `searched`: its runs of the search; `target`:
+    `lengths`: those that were made to compare lengths; `searched`: its runs of the search;
+        `target`:
     its runs as the target says.
     """
     runs: dict[int, dict[int, Score]] = defaultdict(dict)

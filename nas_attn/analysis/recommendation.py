@@ -10,10 +10,11 @@ attention has run twice, candidates with a single run are left out, except the b
   recommended. If it is more likely
    to harm than to help, the bare backbone is also the best bet.
 3. Differences below `worth` do not count: the recipe's value, else a tenth of the best bet's gain
-    or of one run's noise, whichever is larger. The bare backbone is recommended if its expected loss
-    against the best bet is below this. Otherwise it is the fastest placement that is itself better
-    than the bare backbone with 70 %, and whose estimate is less than this below the best bet's: what
-    a faster one gives up is the difference of the estimates, however uncertain both are.
+    or of one run's noise, whichever is larger. The bare backbone is recommended if its expected
+    loss against the best bet is below this. Otherwise it is the fastest placement that is itself
+    better than the bare backbone with 70 %, and whose estimate is less than this below the best
+    bet's: what a faster one gives up is the difference of the estimates, however uncertain both
+    are.
 
 The bare backbone is always a candidate, unless one that is surely cheaper dominates it: a placement
 that costs the same and was luckier does not push it out.

@@ -255,8 +255,8 @@ def two_values(model: Evidence) -> list[str]:
     return [
         (
             f"Runs end near one of two values, {model.metric} {worse} or {better}, and runs of the"
-            " same placement end at both. What counts is how often a placement reaches the better value,"
-            " and a few runs say little about that."
+            " same placement end at both. What counts is how often a placement reaches the better"
+            " value, and a few runs say little about that."
         )
     ]
 

@@ -26,7 +26,8 @@ TEMPLATE = """\
 # A study: which attention module helps, at which stage of the backbone, with which settings?
 # Start it with:  nas-attn search {path}
 name = {name}
-space = {space}                  # the search space: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path
+# The search space: plug_and_play, channel, ela, spatial_and_channel, detector, small, or a path.
+space = {space}
 objectives = [{objectives}]        # {metrics}, {costs}
 {task}
 [backbone]
@@ -37,11 +38,13 @@ name = {data}                    # {data_known}
 root = "data"                      # folder for downloaded files
 {folder}
 [target]                           # how you will train the network in the end
-start = "{start}"                  # scratch, or pretrained with weights = "default" (published ones) or your file
+# scratch, or pretrained with weights = "default" (published ones) or your file
+start = "{start}"
 {weights}epochs = {epochs}
 seeds = 8                          # runs of each network in a validation
 
-[training]                         # the search trains as the target does, unless `start` and `rungs` stand here
+# The search trains as the target does, unless `start` and `rungs` stand here.
+[training]
 batch_size = {batch_size}
 {lines}{augment}
 [latency]
@@ -57,7 +60,8 @@ confirm_seeds = 3                  # more seeds for the networks that matter aft
 {limit}
 
 [answer]
-# worth = 0.01                     # smallest gain worth its latency; default: a tenth of the best gain or of the noise
+# The smallest gain worth its latency; default: a tenth of the best gain or of the noise.
+# worth = 0.01
 """
 AUGMENT = """\
 augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name

@@ -122,8 +122,8 @@ def _leave(status: Sequence[int]) -> None:
 
 
 def _open_closed() -> None:
-    """Gives standard output and error that were closed (`>&-`, some daemons) a place to go. Else the
-    next file that is opened, perhaps the database, would get their number and their text.
+    """Gives standard output and error that were closed (`>&-`, some daemons) a place to go. Else
+    the next file that is opened, perhaps the database, would get their number and their text.
     """
     number = os.open(os.devnull, os.O_RDWR)
     while number <= STDERR:

@@ -317,16 +317,16 @@ def _report(files: Files, made: _Made, section: DataSection) -> None:
         raise DataError(f"{count}: all of them; the first, '{names[0]}': {made.why[0]}")
     if section.broken_images == "refuse":
         raise DataError(
-            f"{count}, the first is '{names[0]}' ({made.why[0]}): repair or remove it or set data.broken_images ="
-            ' "skip"'
+            f"{count}, the first is '{names[0]}' ({made.why[0]}): repair or remove it or set"
+            ' data.broken_images = "skip"'
         )
     warnings.warn(
         f"{count}, left out: {few(names)}; the first: {made.why[0]}", NasAttnWarning, stacklevel=2
     )
 
 
-# Size, time of the content, time of the file's entry: whether a file is still the same one. The last
-# changes when another file takes its place with the old one's time.
+# Size, time of the content, time of the file's entry: whether a file is still the same one. The
+# last changes when another file takes its place with the old one's time.
 _State = tuple[int, int, int]
 
 

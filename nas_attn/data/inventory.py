@@ -148,20 +148,21 @@ def _copies(seen: Sequence[_Seen]) -> list[str]:
     if across:
         pair = _pair(across[0], lambda one: one.split)
         said.append(
-            f"{several(len(across), 'image')}: copies with the same pixels are in two splits, such as"
-            f" {pair}: scores on them tell nothing about new images; leave them out of one split"
+            f"{several(len(across), 'image')}: copies with the same pixels are in two splits, such"
+            f" as {pair}: scores on them tell nothing about new images; leave them out of one split"
         )
     if between:
         pair = _pair(between[0], lambda one: one.label)
         said.append(
-            f"{several(len(between), 'image')}: copies with the same pixels are in two classes, such as"
-            f" {pair}: no network can be right about both; leave them out of one class"
+            f"{several(len(between), 'image')}: copies with the same pixels are in two classes,"
+            f" such as {pair}: no network can be right about both; leave them out of one class"
         )
     if within and within[0][0].split == "all":
         pair = _pair(within[0], lambda one: one.name)
         said.append(
-            f"{several(len(within), 'image')}: there are copies with the same pixels, such as {pair},"
-            " which may come into two splits: remove them, or keep them together with data.groups"
+            f"{several(len(within), 'image')}: there are copies with the same pixels, such as"
+            f" {pair}, which may come into two splits: remove them, or keep them together"
+            " with data.groups"
         )
     return said
 

@@ -169,7 +169,10 @@ def _are_splits(root: Path, names: list[str], candidates: Mapping[str, list[str]
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
-    """The class folders of a folder. Raises DataError: there are not two; says what it looks like."""
+    """The class folders of a folder.
+
+    Raises DataError: there are not two; it says what the folder looks like.
+    """
     names = subfolders(folder)
     lower = {name.lower() for name in names}
     if {"images", "masks"} <= lower:

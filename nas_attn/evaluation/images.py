@@ -1,7 +1,7 @@
 """The images of a study: what they are is kept at their first use, and compared at each later one.
 
-Runs on different images cannot be compared: an image more in a folder is another split, and one that
-was rewritten another task.
+Runs on different images cannot be compared: an image more in a folder is another split, and one
+that was rewritten another task.
 """
 
 from __future__ import annotations

@@ -212,10 +212,8 @@ def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[st
             if family.chance is not None
             else "the worst score of the comparison"
         )
-        yield (
-            f"{network_name(family, key)}: {runs} of {result.blocks - result.mixed} runs diverged and get"
-            f" {counts}."
-        )
+        of = result.blocks - result.mixed
+        yield f"{network_name(family, key)}: {runs} of {of} runs diverged and get {counts}."
     if now.recipe.target_training.start == "pretrained":
         yield "This holds for the given weights; with others it may differ."
 

@@ -86,8 +86,8 @@ class Outage:
         return self._away_at is not None and time.monotonic() - self._away_at < seconds
 
     def endure(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
-        """Repeats `work` until it succeeds, with `renew` before each further attempt; inside another
-        `endure`, that one repeats. Raises StorageAway, Interrupted: it gave up.
+        """Repeats `work` until it succeeds, with `renew` before each further attempt; inside
+        another `endure`, that one repeats. Raises StorageAway, Interrupted: it gave up.
         """
         if getattr(self._inside, "work", False):
             return work()

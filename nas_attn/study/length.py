@@ -6,8 +6,8 @@ better becomes the target (`nas_attn.analysis.length` has the rule), is written 
 recipe, and stays.
 
 A search with a time spends at most a part of it on this. If the time ends before the length is
-found, the target is the next one that would have been tried, and the search trains more briefly: its
-answer then recommends nothing.
+found, the target is the next one that would have been tried, and the search trains more briefly:
+its answer then recommends nothing.
 """
 
 from __future__ import annotations

@@ -89,9 +89,9 @@ SAME = 1e-9  # values this close are the same; they differ by the rounding of se
 
 
 def larger_networks(recipe: Recipe, plan: Plan, trials: int) -> dict[str, ResolvedPlacement]:
-    """Name -> a larger network of the backbone's family. A search of so many trials trains one of them as a
-    control, if it measures latency, has enough trials, and the network can have the same start:
-    random weights, own training, published weights.
+    """Name -> a larger network of the backbone's family. A search of so many trials trains one of
+    them as a control, if it measures latency, has enough trials, and the network can have the same
+    start: random weights, own training, published weights.
     """
     own_weights = recipe.training.start == "pretrained" and recipe.training.weights != "default"
     if (

@@ -107,8 +107,8 @@ def _plan_of(
 
 
 def check_images(opened: OpenStudy) -> KnownImages:
-    """What the study knows of its images, after reading them. Raises DataError: they are missing, or
-    not those of the study.
+    """What the study knows of its images, after reading them. Raises DataError: they are missing,
+    or not those of the study.
     """
     dataset = tasks.of(opened.recipe).load(opened.recipe, device="cpu")
     return keep_or_compare(opened.store, opened.recipe, dataset)

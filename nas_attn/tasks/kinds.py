@@ -232,10 +232,14 @@ class Task(ABC):
 
 
 FOLDER = """\
-size = 64                          # side in pixels: the shorter side is scaled to it, the middle square is kept; ImageNet: 224
-broken_images = "skip"             # leaves out unreadable images and reports their number; refuse: an error
-# validation = 0.2                 # share of the training images to score on; default: the folder's val/, else a fifth
-# groups = { pattern = "^([^_]+)_" }  # images of one patient or scene stay together; or file = "groups.csv"
+# Side in pixels: the shorter side is scaled to it, the middle square is kept; ImageNet: 224.
+size = 64
+# "skip" leaves out unreadable images and reports their number; "refuse" is an error.
+broken_images = "skip"
+# The share of the training images to score on; default: the folder's val/, else a fifth.
+# validation = 0.2
+# Images of one patient or scene stay together; or file = "groups.csv".
+# groups = { pattern = "^([^_]+)_" }
 """
 
 
@@ -309,7 +313,7 @@ class Segmentation(Task):
 
     def data_lines(self, data: str, backbone: str) -> str:
         if data.startswith("folder:"):
-            return FOLDER.replace("size = 64 ", "size = 128 ")
+            return FOLDER.replace("size = 64\n", "size = 128\n")
         return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n"
 
 
@@ -325,9 +329,15 @@ FIXED_SIDES: Mapping[str, int] = {
 MADE = 32
 YOLO = "nas_attn.data.boxes"
 COCO = """\
-size = {size}                         # side of the detector's input; the longer side of an image is scaled to it
-# validation = 0.2                 # share of the training images to score on, if there are no validation annotations
-# coco = {{ train = "annotations/train.json", images = "images", validation = "annotations/val.json" }}  # if not found
+# Side of the detector's input; the longer side of an image is scaled to it.
+size = {size}
+# The share of the training images to score on, if there are no validation annotations.
+# validation = 0.2
+# Where the files are, if they are not found:
+# [data.coco]
+# train = "annotations/train.json"
+# images = "images"
+# validation = "annotations/val.json"
 """
 
 
