@@ -199,4 +199,6 @@ def apart(*, outliving: bool = False) -> dict[str, Any]:
         # With a console of its own, not with none: programs that it runs would show theirs.
         hidden = subprocess.CREATE_NO_WINDOW if outliving else 0
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | hidden}
-    return {"start_new_session": True}
+    # mypy takes a statement after this block for unreachable on Windows.
+    else:  # noqa: RET505
+        return {"start_new_session": True}
