@@ -10,7 +10,7 @@ import hashlib
 import json
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -140,10 +140,18 @@ def _copies(seen: Sequence[_Seen]) -> list[str]:
     for one in seen:
         if not one.why:
             groups[one.pixels].append(one)
-    same = [group for group in groups.values() if len(group) > 1]
-    across = [group for group in same if len({one.split for one in group}) > 1]
-    between = [group for group in same if len({one.label for one in group}) > 1]
-    within = [group for group in same if group not in across and group not in between]
+    across: list[list[_Seen]] = []
+    between: list[list[_Seen]] = []
+    within: list[list[_Seen]] = []
+    for group in groups.values():
+        splits = {one.split for one in group}
+        labels = {one.label for one in group}
+        if len(splits) > 1:
+            across.append(group)
+        if len(labels) > 1:
+            between.append(group)
+        if len(group) > 1 and len(splits) == len(labels) == 1:
+            within.append(group)
     said = []
     if across:
         pair = _pair(across[0], lambda one: one.split)
@@ -167,8 +175,7 @@ def _copies(seen: Sequence[_Seen]) -> list[str]:
     return said
 
 
-def _pair(group: Sequence[_Seen], by: object) -> str:
-    assert callable(by)
+def _pair(group: Sequence[_Seen], by: Callable[[_Seen], str]) -> str:
     first = group[0]
     other = next(one for one in group if by(one) != by(first))
     return f"'{first.name}' and '{other.name}'"
