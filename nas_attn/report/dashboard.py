@@ -15,7 +15,7 @@ from nas_attn.analysis.choosing import answer
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import objective_name
 from nas_attn.report import words
-from nas_attn.report.figures import all_figures
+from nas_attn.report.figures import drawn_figures
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
 BELOW = "*nas_attn updates this note. Text below this line stays.*"
 _CHUNK = 2045  # Characters that one attribute holds at most, as in optuna-dashboard (MySQL's limit)
 _ROUNDS = 3  # Attempts, if another worker writes at the same time
-_TITLES = {
-    "front": "Front and baselines, as estimated now",
-    "curves": "Learning curves",
-    "effects-latency": "What each choice adds to the latency at each site, % of the backbone's",
-    "effects": "What each choice adds at each site",
-    "noise": "Each candidate's runs next to its estimate",
-    "retrained": "Trained for use",
-}
-"""Beginning of a plot's name -> title; the first that fits."""
 _MOST_ROWS = 40  # Rows of the study note's table at most
 ATTRIBUTE = "nas_attn:"  # Begins the names of our user attributes of a study
 SHEET = "answer.csv"  # The name of the answer's table among the study's artifacts
@@ -152,12 +143,10 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 def _plots(snapshot: Snapshot) -> dict[str, str]:
     """Name -> figure as JSON, with the title that the HTML report gives in its headings."""
     found = {}
-    for name, figure in all_figures(snapshot).items():
-        title = next(title for prefix, title in _TITLES.items() if name.startswith(prefix))
-        figure.update_layout(
-            title={"text": title, "x": 0.02, "y": 0.97, "yanchor": "top"}, margin_t=110
-        )
-        found[f"nas_attn-{name}"] = str(figure.to_json())
+    for name, drawn in drawn_figures(snapshot).items():
+        title = {"text": drawn.title, "x": 0.02, "y": 0.97, "yanchor": "top"}
+        drawn.figure.update_layout(title=title, margin_t=110)
+        found[f"nas_attn-{name}"] = str(drawn.figure.to_json())
     return found
 
 

@@ -8,7 +8,8 @@ import html
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -492,12 +493,14 @@ def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
     known.
     """
     asked = [what for what in (snapshot.primary, "latency") if what]
-    found = [(what, average_effects(snapshot, what)) for what in asked]
-    return [
-        (what, effect_map(effects))
-        for what, effects in found
-        if effects is not None and effects.at("choice")
-    ]
+    drawn = [(what, _map_of(snapshot, what)) for what in asked]
+    return [(what, figure) for what, figure in drawn if figure is not None]
+
+
+def _map_of(snapshot: Snapshot, what: str) -> go.Figure | None:
+    """The map of effects on a metric or on `latency`; None if they are not known."""
+    effects = average_effects(snapshot, what)
+    return effect_map(effects) if effects is not None and effects.at("choice") else None
 
 
 def effect_map(effects: Effects) -> go.Figure:
@@ -636,20 +639,92 @@ FORMATS = ("svg", "pdf", "png")
 PIXELS = 900  # Pixels; a PNG has twice as many
 
 
-def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:
-    """Name -> figure, as far as the study has them: `front`, `effects-accuracy`, `effects-latency`,
-    `curves`, `noise` …
+@dataclass(frozen=True, slots=True)
+class FigureKind:
+    """A kind of figure that a study may have; a row of `KINDS`."""
+
+    name: str
+    """Of its file and its artifact; a further figure of the kind has a number or a name of its own
+    after it.
     """
-    found: dict[str, go.Figure | None] = {
-        "front" if number == 1 else f"front-{number}": figure
+    title: str
+    """Shown above it where the page has no heading for it."""
+    draw: Callable[[Snapshot], Mapping[str, go.Figure]]
+    """Snapshot -> the figures that the study has, each by what follows the name: `""`, `2`,
+    `accuracy`; none where nothing is known yet.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A figure of a study."""
+
+    title: str
+    figure: go.Figure
+
+
+def _fronts(snapshot: Snapshot) -> dict[str, go.Figure]:
+    return {
+        "" if number == 1 else str(number): figure
         for number, figure in enumerate(front_figures(snapshot), 1)
     }
-    found |= {"curves": learning_curves(snapshot)}
-    for what, figure in effect_maps(snapshot):  # a metric's own name may hold anything
-        found[f"effects-{re.sub('[^A-Za-z0-9_-]', '_', what)}"] = figure
-    found |= {"noise": noise_figure(snapshot)}
-    found |= {f"retrained-{i}": figure for i, figure in enumerate(retraining_curves(snapshot), 1)}
-    return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def _map_of_the_metric(snapshot: Snapshot) -> dict[str, go.Figure]:
+    metric = snapshot.primary
+    figure = None if metric is None else _map_of(snapshot, metric)
+    if metric is None or figure is None:
+        return {}
+    # A metric's own name may hold anything, and this becomes the name of a file.
+    return {re.sub("[^A-Za-z0-9_-]", "_", metric): figure}
+
+
+def _retrained(snapshot: Snapshot) -> dict[str, go.Figure]:
+    return {str(number): figure for number, figure in enumerate(retraining_curves(snapshot), 1)}
+
+
+def _one(
+    draw: Callable[[Snapshot], go.Figure | None],
+) -> Callable[[Snapshot], dict[str, go.Figure]]:
+    """The figures of a kind of which a study has one or none."""
+
+    def figures(snapshot: Snapshot) -> dict[str, go.Figure]:
+        figure = draw(snapshot)
+        return {} if figure is None else {"": figure}
+
+    return figures
+
+
+KINDS = (
+    FigureKind("front", "Front and baselines, as estimated now", _fronts),
+    FigureKind("curves", "Learning curves", _one(learning_curves)),
+    FigureKind("effects", "What each choice adds at each site", _map_of_the_metric),
+    FigureKind(
+        "effects-latency",
+        "What each choice adds to the latency at each site, % of the backbone's",
+        _one(lambda snapshot: _map_of(snapshot, "latency")),
+    ),
+    FigureKind("noise", "Each candidate's runs next to its estimate", _one(noise_figure)),
+    FigureKind("retrained", "Trained for use", _retrained),
+)
+"""All kinds of figure: a new one is a row here."""
+
+
+def drawn_figures(snapshot: Snapshot) -> dict[str, Drawn]:
+    """Name -> figure with its title, as far as the study has them: `front`, `effects-accuracy`,
+    `effects-latency`, `curves`, `noise` …
+    """
+    found: dict[str, Drawn] = {}
+    for kind in KINDS:
+        for rest, figure in kind.draw(snapshot).items():
+            name = f"{kind.name}-{rest}" if rest else kind.name
+            found[name] = Drawn(kind.title, figure)
+    return found
+
+
+def all_figures(snapshot: Snapshot) -> dict[str, go.Figure]:
+    """Name -> figure, as `drawn_figures`."""
+    return {name: drawn.figure for name, drawn in drawn_figures(snapshot).items()}
 
 
 def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) -> list[Path]:

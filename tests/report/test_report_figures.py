@@ -14,6 +14,7 @@ from made_study import TRUE_COST, MadeStudy, everywhere, recipe
 from nas_attn import analysis, errors, model, report
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.report import dashboard
 from nas_attn.study.reading import snapshot
 
 SE = "se(reduction=8)"
@@ -227,6 +228,21 @@ def test_what_a_study_can_show_grows_with_it(made: Snapshot, tmp_path: Path) -> 
     assert set(report.figures.all_figures(snapshot(MadeStudy(tmp_path, name="young").store))) == {
         "front"
     }
+
+
+def test_a_new_kind_of_figure_is_a_row_and_is_shown_everywhere(
+    made: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = report.figures.KINDS
+    assert len({kind.name for kind in kinds}) == len(kinds)
+    assert all(kind.title for kind in kinds)
+    shapes = report.figures.FigureKind(
+        "shapes", "Shapes & sizes", lambda snapshot: {"": go.Figure(), "big": go.Figure()}
+    )
+    monkeypatch.setattr(report.figures, "KINDS", (*kinds, shapes))
+    drawn = report.figures.drawn_figures(made)
+    assert [drawn[name].title for name in ("shapes", "shapes-big")] == ["Shapes & sizes"] * 2
+    assert "Shapes & sizes" in dashboard._plots(made)["nas_attn-shapes-big"]
 
 
 def test_what_is_missing_or_wrong_is_one_sentence(
