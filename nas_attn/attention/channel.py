@@ -1,6 +1,4 @@
-"""Modules that gate channels: squeeze-and-excitation and its relatives. Their papers are in
-`rows.py`.
-"""
+"""Modules that gate channels: squeeze-and-excitation and its relatives."""
 
 from typing import Literal
 
@@ -13,10 +11,8 @@ from nas_attn.attention.gates import (
     TINY,
     BatchNorm1d,
     BatchNorm2d,
-    adaptive_mean,
     blend,
     gate,
-    is_free,
     magnitude,
     mean_of_magnitudes,
     mean_of_squares,
@@ -72,39 +68,6 @@ class EffectiveSqueezeExcitation(nn.Module):
         return x_NCHW * a_NC.to(x_NCHW.dtype)[:, :, None, None]
 
 
-class ConcurrentSqueezeExcitation(nn.Module):
-    """`y = max(x·s(W2 relu(W1 mean(x))), x·s(conv1x1(x)))`, or the sum of the two.
-    Start: `identity` zeroes the last layer of each gate; `max` uses 2s, for `sum` ½ + ½ is 1
-    already.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        *,
-        reduction: int = 2,
-        combine: Literal["max", "sum"] = "max",
-        init: Init = "paper",
-    ) -> None:
-        super().__init__()
-        hidden = max(1, channels // reduction)
-        self.combine = combine
-        self.doubled = init == "identity" and combine == "max"
-        self.reduce = nn.Linear(channels, hidden)
-        self.expand = nn.Linear(hidden, channels)
-        self.spatial = nn.Conv2d(channels, 1, 1)
-        if init == "identity":
-            zero_(self.expand, self.spatial)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        z_NC = self.expand(functional.relu(self.reduce(x_NCHW.mean((2, 3)))))
-        c_NC11 = gate(z_NC, x_NCHW, identity=self.doubled)[:, :, None, None]
-        s_N1HW = gate(self.spatial(x_NCHW), x_NCHW, identity=self.doubled)
-        if self.combine == "max":
-            return torch.maximum(x_NCHW * c_NC11, x_NCHW * s_N1HW)
-        return x_NCHW * (c_NC11 + s_N1HW)
-
-
 class EfficientChannel(nn.Module):
     """`y = x·s(conv_k(mean(x)))`, the mean over H and W, the convolution over the channels.
     Start: `identity` zeroes the convolution and uses 2s.
@@ -129,58 +92,6 @@ class EfficientChannel(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         z_NC1 = self.conv(x_NCHW.mean((2, 3))[:, None]).transpose(1, 2)
         return x_NCHW * gate(z_NC1, x_NCHW, identity=self.identity)[..., None]
-
-
-class MixedLocalChannel(nn.Module):
-    """`y = x·U((1 - w)·s(conv_k(mean(p))) + w·s(conv_k'(p)))`, p the means of l x l cells of the
-    map.
-
-    Both convolutions run along the channels, the second along those of all cells, one cell behind
-    the other. Means over cells and their spreading over the map, U, are adaptive average pooling,
-    down and up again. The mean of a map is that of its cells.
-    Start: `identity` zeroes both convolutions and uses 2s.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        *,
-        kernel_size: int,
-        local_size: int = 5,
-        local_weight: float = 0.5,
-        init: Init = "paper",
-    ) -> None:
-        super().__init__()
-        self.channels = channels
-        self.identity = init == "identity"
-        self.local_size = local_size
-        self.local_weight = local_weight
-        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
-        self.conv_local = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
-        if self.identity:
-            zero_(self.conv, self.conv_local)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        local, (height, width) = self.local_size, x_NCHW.shape[2:]
-        p_NCLL = adaptive_mean(x_NCHW, local, local)
-        p_NLC = p_NCLL.flatten(2).transpose(1, 2)
-        z_NLC = self.conv_local(p_NLC.reshape(-1, 1, local**2 * self.channels)).view(
-            -1, local**2, self.channels
-        )
-        z_NC1 = self.conv(p_NLC.mean(1)[:, None]).view(-1, self.channels, 1)
-        a_NC1, a_NCL = self._gate(z_NC1, x_NCHW), self._gate(z_NLC, x_NCHW).transpose(1, 2)
-        a_NCL = a_NC1 + self.local_weight * (a_NCL - a_NC1)
-        a_NCHW = adaptive_mean(
-            torch.unflatten(a_NCL, 2, (local, local)), height, width, growing=True
-        ).to(x_NCHW.dtype)
-        return x_NCHW + x_NCHW * a_NCHW if self.identity else x_NCHW * a_NCHW
-
-    def _gate(self, z: Tensor, x: Tensor) -> Tensor:
-        """`s(z)`; in the identity form `2s(z) - 1`, to which 1 is added at last, where no rounding
-        of a mean can change it.
-        """
-        s = torch.sigmoid(z).to(x.dtype)
-        return s + s - 1 if self.identity else s
 
 
 class StyleRecalibration(nn.Module):
@@ -310,109 +221,3 @@ class GlobalContext(nn.Module):
             x_NCHW * gate(self.scale(c_NC), x_NCHW, identity=self.identity)[:, :, None, None]
             + z_NC11
         )
-
-
-class GlobalDepthwise(nn.Conv2d):
-    """A depth-wise convolution whose kernel is as large as the map: one value per channel.
-
-    Made for one map size, to which a map of another is brought by adaptive average pooling.
-    """
-
-    def __init__(self, channels: int, height: int, width: int) -> None:
-        super().__init__(channels, channels, (height, width), groups=channels, bias=False)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        height, width = self.kernel_size
-        return super().forward(brought_to(x_NCHW, height, width))
-
-
-@torch.fx.wrap
-def brought_to(x_NCHW: Tensor, height: int, width: int) -> Tensor:
-    """The map in this size, by adaptive average pooling where it is another."""
-    free = any(map(is_free, x_NCHW.shape[2:]))
-    if not free and x_NCHW.shape[2:] == (height, width):
-        return x_NCHW
-    return adaptive_mean(x_NCHW, height, width)
-
-
-class GatherExcite(nn.Module):
-    """`y = x·s(up(g(x)))`: g gathers each channel over neighbourhoods, up repeats the nearest for
-    every pixel.
-
-    The neighbourhoods are 2e - 1 wide and e apart, e the extent; 0 stands for the whole map. GE-θ⁻
-    gathers means, at the border over what lies inside. GE-θ gathers by log2 e depth-wise 3x3
-    convolutions of stride 2 (for the whole map by one as large as it), each followed by a batch
-    normalisation, with ReLU between. GE-θ⁺ has `conv1x1(relu(conv1x1(relu(g))))` behind these
-    (`mlp`; of means without the first ReLU). `height` and `width` are those of the map for which a
-    convolution over the whole of it is made.
-    Start: `identity` zeroes the last layer and uses 2s; of bare means it blends, `x + a·(y - x)`
-    with one learned scalar a, at first 0.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        *,
-        extent: int = 0,
-        gather: Literal["mean", "conv"] = "mean",
-        mlp: bool = False,
-        reduction: int = 16,
-        height: int = 14,
-        width: int = 14,
-        init: Init = "paper",
-    ) -> None:
-        super().__init__()
-        self.extent = extent
-        self.identity = init == "identity" and (mlp or gather == "conv")
-        self.blend = (
-            nn.Parameter(torch.zeros(())) if init == "identity" and not self.identity else None
-        )
-        self.gather = (
-            nn.Sequential(*_steps(channels, extent, height, width)) if gather == "conv" else None
-        )
-        self.mlp: nn.Sequential | None = None
-        if mlp:
-            hidden = max(1, channels // reduction)
-            self.mlp = nn.Sequential(
-                nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1)
-            )
-            if self.gather is not None:
-                self.gather.append(nn.ReLU())
-        if self.identity:
-            last = self.mlp if self.mlp is not None else self.gather
-            assert last is not None
-            zero_(last[-1])
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        if self.gather is not None:
-            z_NChw = self.gather(x_NCHW)
-        elif self.extent == 0:
-            z_NChw = x_NCHW.mean((2, 3), keepdim=True)
-        else:
-            size = 2 * self.extent - 1
-            z_NChw = functional.avg_pool2d(
-                x_NCHW, size, self.extent, self.extent - 1, count_include_pad=False
-            )
-        if self.mlp is not None:
-            z_NChw = self.mlp(z_NChw)
-        a_NChw = gate(z_NChw, x_NCHW, identity=self.identity)
-        if self.extent > 0:  # of the whole map there is one, which spreads by itself
-            a_NChw = functional.interpolate(a_NChw, size=x_NCHW.shape[2:], mode="nearest")
-        y_NCHW = x_NCHW * a_NChw
-        return blend(x_NCHW, y_NCHW, self.blend)
-
-
-def _steps(channels: int, extent: int, height: int, width: int) -> list[nn.Module]:
-    """The convolutions that gather, the last without the ReLU behind it."""
-    if extent == 0:
-        convolutions: list[nn.Conv2d] = [GlobalDepthwise(channels, height, width)]
-    else:
-        convolutions = [
-            nn.Conv2d(channels, channels, 3, stride=2, padding=1, groups=channels, bias=False)
-            for _ in range(extent.bit_length() - 1)
-        ]
-    steps: list[nn.Module] = []
-    for convolution in convolutions:
-        nn.init.kaiming_normal_(convolution.weight)
-        steps += [convolution, BatchNorm2d(channels), nn.ReLU()]
-    return steps[:-1]

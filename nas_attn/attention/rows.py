@@ -284,7 +284,7 @@ def sge(f: Fitting) -> Count:
 
 
 @_spatial(
-    "channel:ConcurrentSqueezeExcitation",
+    "spatial:ConcurrentSqueezeExcitation",
     "Concurrent spatial and channel squeeze-and-excitation",
     "Guha Roy et al. 2018, arXiv:1803.02579",
     KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
@@ -340,7 +340,7 @@ def shuffle(f: Fitting) -> Count:
 
 
 @_spatial(
-    "channel:MixedLocalChannel",
+    "spatial:MixedLocalChannel",
     "Mixed local channel attention",
     "Wan et al. 2023, doi:10.1016/j.engappai.2023.106442",
     ECA_KERNEL,
@@ -356,7 +356,7 @@ def mlca(f: Fitting) -> Count:
 
 
 @_spatial(
-    "spatial:PolarizedSelfAttention",
+    "polarized:PolarizedSelfAttention",
     "Polarized self-attention",
     "Liu et al. 2021, arXiv:2107.00782",
     KnobSpec("reduction", int, 2, "channels divided by the hidden width", low=1, high=4096),
@@ -386,7 +386,7 @@ def psa(f: Fitting) -> Count:
 
 
 @_spatial(
-    "channel:GatherExcite",
+    "gather_excite:GatherExcite",
     "Gather-excite",
     "Hu et al. 2018, arXiv:1810.12348",
     KnobSpec("extent", int, 0, "of the neighbourhoods, 0 for the whole map", choices=(0, 2, 4, 8)),
@@ -532,7 +532,7 @@ def cpca(f: Fitting) -> Count:
 
 
 @_direction(
-    "kernel:CoordinateAttention",
+    "direction:CoordinateAttention",
     "Coordinate attention",
     "Hou et al. 2021, arXiv:2103.02907",
     KnobSpec("reduction", int, 32, "channels divided by the hidden width", low=1, high=4096),
@@ -555,7 +555,7 @@ VARIANTS = {"T": (5, 1, 32), "B": (7, 1, 16), "S": (5, 8, 16), "L": (7, 8, 16)}
 
 
 @_direction(
-    "kernel:EfficientLocalAttention",
+    "direction:EfficientLocalAttention",
     "Efficient local attention",
     "Xu and Wan 2024, arXiv:2403.01123",
     KnobSpec(
@@ -625,7 +625,7 @@ def _expand_variant(f: Fitting) -> None:
 
 
 @_direction(
-    "kernel:SynergisticAttention",
+    "direction:SynergisticAttention",
     "Spatial and channel synergistic attention",
     "Si et al. 2025, arXiv:2407.05128",
     KnobSpec("heads", int, 8, "heads in which channels attend to channels", low=1, high=4096),
@@ -707,7 +707,7 @@ RESIDUAL = "He et al. 2016, arXiv:1603.05027"
 
 
 @_control(
-    "kernel:DepthwiseConvolution",
+    "convolution:DepthwiseConvolution",
     "Residual depth-wise convolution (a control, not attention)",
     RESIDUAL,
     KnobSpec("kernel_size", int, 3, "odd side of the convolution", low=1, high=31),
@@ -718,7 +718,9 @@ def dwconv(f: Fitting) -> Count:
 
 
 @_control(
-    "kernel:PointwiseConvolution", "Residual 1×1 convolution (a control, not attention)", RESIDUAL
+    "convolution:PointwiseConvolution",
+    "Residual 1×1 convolution (a control, not attention)",
+    RESIDUAL,
 )
 def conv(f: Fitting) -> Count:
     return Count(f.channels**2 + 2 * f.channels, f.channels**2 * f.pixels)

@@ -1,5 +1,4 @@
-"""Self-attention on maps: every pixel is a mean of all others, weighted by likeness. Papers:
-`rows.py`.
+"""Self-attention on maps: every pixel is a mean of all others, weighted by likeness.
 
 Letters: A heads, M heads of all images, D channels of a head, P pixels, K cells of the
     (down-sampled) keys, S rows and T columns of these.

@@ -1,4 +1,4 @@
-"""Modules whose gate differs between pixels. Their papers are in `rows.py`."""
+"""Modules whose gate differs between pixels."""
 
 from typing import Literal
 
@@ -12,6 +12,7 @@ from nas_attn.attention.gates import (
     BatchNorm1d,
     BatchNorm2d,
     GroupNorm,
+    adaptive_mean,
     blend,
     gate,
     laid_out_like,
@@ -382,90 +383,10 @@ def dealt(x_NCP: Tensor, channels: int) -> Tensor:
     )
 
 
-class ChannelBranch(nn.Module):
-    """`s(W_z Σ_p m_p·W_v x_p)`, m the softmax of `w_q·x` over the pixels: `(N, C, 1, 1)`.
-
-    W_z is `LN(W z)`; of the authors' code `W z`, or (sequential) `W2 relu(LN(W1 z))` with a quarter
-    of the width.
-    """
-
-    def __init__(
-        self, channels: int, hidden: int, end: Literal["norm", "plain", "bottleneck"]
-    ) -> None:
-        super().__init__()
-        self.query = nn.Conv2d(channels, 1, 1, bias=False)
-        self.value = nn.Linear(channels, hidden, bias=False)
-        self.up: nn.Sequential
-        if end == "bottleneck":
-            narrow = max(1, hidden // 4)
-            self.up = nn.Sequential(
-                nn.Linear(hidden, narrow),
-                nn.LayerNorm(narrow),
-                nn.ReLU(),
-                nn.Linear(narrow, channels),
-            )
-        else:
-            self.up = nn.Sequential(nn.Linear(hidden, channels, bias=False))
-            if end == "norm":
-                self.up.append(nn.LayerNorm(channels))
-        for layer in (self.query, self.value):
-            nn.init.kaiming_normal_(layer.weight)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Before the sigmoid. The pixels are summed up before the values are taken, which is the
-        same and less.
-        """
-        weight_NP1 = torch.softmax(self.query(x_NCHW).flatten(1), 1).to(x_NCHW.dtype)[:, :, None]
-        sum_NC = (x_NCHW.flatten(2) @ weight_NP1)[:, :, 0]
-        z_NC: Tensor = self.up(self.value(sum_NC))
-        return z_NC[:, :, None, None]
-
-
-class SpatialBranch(nn.Module):
-    """`s(softmax(mean(W_q x))·W_v x)`, the softmax over the hidden channels: `(N, 1, H, W)`.
-
-    In the authors' code it is taken over the pixels: of the product, or (sequential) of `W_v x`.
-    """
-
-    def __init__(
-        self, channels: int, hidden: int, softmax: Literal["query", "product", "value"]
-    ) -> None:
-        super().__init__()
-        self.softmax = softmax
-        self.query = nn.Linear(channels, hidden, bias=False)
-        self.value = nn.Conv2d(channels, hidden, 1, bias=False)
-        for layer in (self.query, self.value):
-            nn.init.kaiming_normal_(layer.weight)
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Before the sigmoid. The mean is taken before the query; where no softmax parts them,
-        query and values become one vector of C before they meet the pixels: the same and less.
-        """
-        q_NM = self.query(x_NCHW.mean((2, 3)))
-        if self.softmax == "value":
-            v_NMP = torch.softmax(self.value(x_NCHW).flatten(2), 2)
-            z_N1P = q_NM[:, None].to(v_NMP.dtype) @ v_NMP
-        else:
-            if self.softmax == "query":
-                q_NM = torch.softmax(q_NM, 1).to(x_NCHW.dtype)
-            w_NC = q_NM @ self.value.weight[:, :, 0, 0]
-            z_N1P = w_NC[:, None].to(x_NCHW.dtype) @ x_NCHW.flatten(2)
-            if self.softmax == "product":
-                z_N1P = torch.softmax(z_N1P, 2)
-        return torch.unflatten(z_N1P, 2, x_NCHW.shape[2:])
-
-
-class PolarizedSelfAttention(nn.Module):
-    """`y = x·a_c + x·a_s`, or first `u = x·a_c`, then `y = u·a_s(u)`.
-
-    `a_c = s(LN(W_z W_v Σ_p m_p x_p))`, m the softmax of `w_q·x` over the pixels;
-    `a_s = s(softmax(W_q' mean(x))·W_v' x)`, its softmax over the hidden channels. In the authors'
-    code (`form="code"`) that softmax is over the pixels, in the parallel layout of its product, in
-    the sequential one of `W_v' x`; a_c has no LN, in the sequential layout `W2 relu(LN(W1 ·))` in
-    the place of W_z.
-    Start: `identity` zeroes the last layer of each gate, with 2s where the layout is `sequential`
-    (½ + ½ is 1 already); the parallel code's a_s cannot be: there it blends, `x + a·(y - x)` with
-    one scalar a, at first 0.
+class ConcurrentSqueezeExcitation(nn.Module):
+    """`y = max(x·s(W2 relu(W1 mean(x))), x·s(conv1x1(x)))`, or the sum of the two.
+    Start: `identity` zeroes the last layer of each gate; `max` uses 2s, for `sum` ½ + ½ is 1
+    already.
     """
 
     def __init__(
@@ -473,32 +394,75 @@ class PolarizedSelfAttention(nn.Module):
         channels: int,
         *,
         reduction: int = 2,
-        layout: Literal["parallel", "sequential"] = "parallel",
-        form: Literal["paper", "code"] = "paper",
+        combine: Literal["max", "sum"] = "max",
         init: Init = "paper",
     ) -> None:
         super().__init__()
-        hidden, sequential = max(1, channels // reduction), layout == "sequential"
-        self.layout = layout
-        self.doubled = init == "identity" and sequential
-        self.blend: nn.Parameter | None = None
-        if form == "paper":
-            self.channel = ChannelBranch(channels, hidden, "norm")
-            self.spatial = SpatialBranch(channels, hidden, "query")
-            last: nn.Module = self.spatial.value
-        else:
-            self.channel = ChannelBranch(channels, hidden, "bottleneck" if sequential else "plain")
-            self.spatial = SpatialBranch(channels, hidden, "value" if sequential else "product")
-            last = self.spatial.query
-        if init == "identity" and form == "code" and not sequential:
-            self.blend = nn.Parameter(torch.zeros(()))
-        elif init == "identity":
-            zero_(self.channel.up[-1], last)
+        hidden = max(1, channels // reduction)
+        self.combine = combine
+        self.doubled = init == "identity" and combine == "max"
+        self.reduce = nn.Linear(channels, hidden)
+        self.expand = nn.Linear(hidden, channels)
+        self.spatial = nn.Conv2d(channels, 1, 1)
+        if init == "identity":
+            zero_(self.expand, self.spatial)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        c_NC11 = gate(self.channel(x_NCHW), x_NCHW, identity=self.doubled)
-        if self.layout == "sequential":
-            u_NCHW = x_NCHW * c_NC11
-            return u_NCHW * gate(self.spatial(u_NCHW), x_NCHW, identity=self.doubled)
-        y_NCHW = x_NCHW * (c_NC11 + gate(self.spatial(x_NCHW), x_NCHW, identity=False))
-        return blend(x_NCHW, y_NCHW, self.blend)
+        z_NC = self.expand(functional.relu(self.reduce(x_NCHW.mean((2, 3)))))
+        c_NC11 = gate(z_NC, x_NCHW, identity=self.doubled)[:, :, None, None]
+        s_N1HW = gate(self.spatial(x_NCHW), x_NCHW, identity=self.doubled)
+        if self.combine == "max":
+            return torch.maximum(x_NCHW * c_NC11, x_NCHW * s_N1HW)
+        return x_NCHW * (c_NC11 + s_N1HW)
+
+
+class MixedLocalChannel(nn.Module):
+    """`y = x·U((1 - w)·s(conv_k(mean(p))) + w·s(conv_k'(p)))`, p the means of l x l cells of the
+    map.
+
+    Both convolutions run along the channels, the second along those of all cells, one cell behind
+    the other. Means over cells and their spreading over the map, U, are adaptive average pooling,
+    down and up again. The mean of a map is that of its cells.
+    Start: `identity` zeroes both convolutions and uses 2s.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        kernel_size: int,
+        local_size: int = 5,
+        local_weight: float = 0.5,
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.identity = init == "identity"
+        self.local_size = local_size
+        self.local_weight = local_weight
+        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.conv_local = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        if self.identity:
+            zero_(self.conv, self.conv_local)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        local, (height, width) = self.local_size, x_NCHW.shape[2:]
+        p_NCLL = adaptive_mean(x_NCHW, local, local)
+        p_NLC = p_NCLL.flatten(2).transpose(1, 2)
+        z_NLC = self.conv_local(p_NLC.reshape(-1, 1, local**2 * self.channels)).view(
+            -1, local**2, self.channels
+        )
+        z_NC1 = self.conv(p_NLC.mean(1)[:, None]).view(-1, self.channels, 1)
+        a_NC1, a_NCL = self._gate(z_NC1, x_NCHW), self._gate(z_NLC, x_NCHW).transpose(1, 2)
+        a_NCL = a_NC1 + self.local_weight * (a_NCL - a_NC1)
+        a_NCHW = adaptive_mean(
+            torch.unflatten(a_NCL, 2, (local, local)), height, width, growing=True
+        ).to(x_NCHW.dtype)
+        return x_NCHW + x_NCHW * a_NCHW if self.identity else x_NCHW * a_NCHW
+
+    def _gate(self, z: Tensor, x: Tensor) -> Tensor:
+        """`s(z)`; in the identity form `2s(z) - 1`, to which 1 is added at last, where no rounding
+        of a mean can change it.
+        """
+        s = torch.sigmoid(z).to(x.dtype)
+        return s + s - 1 if self.identity else s

@@ -1,0 +1,47 @@
+"""Plain residual convolutions: controls, not attention."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas_attn.attention.gates import (
+    BatchNorm2d,
+    zero_,
+)
+from nas_attn.attention.row import Init
+
+
+class ResidualConvolution(nn.Module):
+    """`y = x + BN(conv(relu(x)))`. `identity` zeroes the normalisation's affine."""
+
+    def __init__(self, conv: nn.Conv2d, init: Init) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = BatchNorm2d(conv.out_channels)
+        if init == "identity":
+            zero_(self.norm)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        z_NCHW: Tensor = self.norm(self.conv(functional.relu(x_NCHW)))
+        return x_NCHW + z_NCHW.to(x_NCHW.dtype)
+
+
+class PointwiseConvolution(ResidualConvolution):
+    """`y = x + BN(conv1x1(relu(x)))`: one more layer, which mixes the channels of each pixel.
+    Start: `identity` zeroes the normalisation's affine.
+    """
+
+    def __init__(self, channels: int, *, init: Init = "paper") -> None:
+        super().__init__(nn.Conv2d(channels, channels, 1, bias=False), init)
+
+
+class DepthwiseConvolution(ResidualConvolution):
+    """`y = x + BN(conv_k(relu(x)))`: one more layer, which mixes the k x k pixels of each channel.
+    Start: `identity` zeroes the normalisation's affine.
+    """
+
+    def __init__(self, channels: int, *, kernel_size: int = 3, init: Init = "paper") -> None:
+        reach = kernel_size // 2
+        super().__init__(
+            nn.Conv2d(channels, channels, kernel_size, padding=reach, groups=channels, bias=False),
+            init,
+        )
