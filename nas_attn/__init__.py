@@ -1,10 +1,12 @@
 """nas_attn: which attention module, at which stage of a backbone, with which settings, at what
-latency.
+latency?
 
     import nas_attn as na
 
-    model = na.attach(torchvision.models.resnet50(), "stage2=ela(variant=B)
-    stage3=se(reduction=16)") study = na.search("digits", trials=30) study.front()
+    model = torchvision.models.resnet50()
+    na.attach(model, "stage2=ela(variant=B) stage3=se(reduction=16)")
+    study = na.search("digits", trials=30)
+    study.front()
 
 Everything is loaded when it is first used: importing this package loads neither torch nor Optuna.
 """
@@ -17,8 +19,20 @@ from typing import TYPE_CHECKING, Any
 from nas_attn._version import __version__
 
 if TYPE_CHECKING:
-    from nas_attn import attention
+    from nas_attn import attention, errors
     from nas_attn.api import (
+        Asked,
+        CandidateView,
+        Effects,
+        Extension,
+        ParetoHalving,
+        Participation,
+        Placement,
+        PlacementSampler,
+        Recipe,
+        Site,
+        Snapshot,
+        SpaceSpec,
         Study,
         attach,
         attach_asked,
@@ -27,11 +41,24 @@ if TYPE_CHECKING:
         detach,
         find_sites,
         load_recipe,
+        load_space,
         open_study,
+        search,
     )
-    from nas_attn.api import search as search
 
 __all__ = [
+    "Asked",
+    "CandidateView",
+    "Effects",
+    "Extension",
+    "ParetoHalving",
+    "Participation",
+    "Placement",
+    "PlacementSampler",
+    "Recipe",
+    "Site",
+    "Snapshot",
+    "SpaceSpec",
     "Study",
     "__version__",
     "attach",
@@ -40,16 +67,21 @@ __all__ = [
     "begin",
     "check",
     "detach",
+    "errors",
     "find_sites",
     "load_recipe",
+    "load_space",
     "open_study",
     "search",
 ]
 
+PACKAGES = ("attention", "errors")
+"""The public names that are modules of their own; all others are in `nas_attn.api`."""
+
 
 def __getattr__(name: str) -> Any:
-    if name == "attention":
-        return importlib.import_module("nas_attn.attention")
+    if name in PACKAGES:
+        return importlib.import_module(f"nas_attn.{name}")
     if name in __all__:
         return getattr(importlib.import_module("nas_attn.api"), name)
     raise AttributeError(f"module 'nas_attn' has no attribute '{name}'")

@@ -1,4 +1,6 @@
-"""The Python interface, for programs and notebooks."""
+"""The Python interface, for programs and notebooks. `nas_attn.__all__` lists what of it, and of
+what it imports, is public.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from nas_attn import attachment
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.attachment import detach
+from nas_attn.attachment import detach as detach
 from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.evaluation.evaluators import Evaluator
-from nas_attn.evaluation.programs import attach_asked
+from nas_attn.evaluation.programs import attach_asked as attach_asked
 from nas_attn.importing import PYTHON
 from nas_attn.notation import parse
 from nas_attn.paths import DEFAULT_URL
@@ -34,25 +36,14 @@ from nas_attn.study.extending import Extension, extend
 from nas_attn.study.local import run_workers
 from nas_attn.study.opening import OpenStudy, only_study, renewed
 from nas_attn.study.opening import open_study as _open
+from nas_attn.study.placement_sampler import ParetoHalving as ParetoHalving
+from nas_attn.study.placement_sampler import PlacementSampler as PlacementSampler
 from nas_attn.study.publishing import what_is_wrong, write_study_report
 from nas_attn.study.reading import snapshot
 from nas_attn.study.stopping import interruptible
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
-
-__all__ = [
-    "Study",
-    "attach",
-    "attach_asked",
-    "begin",
-    "check",
-    "detach",
-    "find_sites",
-    "load_recipe",
-    "open_study",
-]
-__all__ += ["search"]
 
 
 def find_sites(
@@ -195,15 +186,44 @@ class Study:
         """All candidates, by trial."""
         return self.snapshot().candidates
 
-    def best(self, **criteria: Any) -> CandidateView:
-        """What the answer takes (it may be a larger bare network), or one chosen by the criteria of
-        `nas-attn pareto`: `max_latency_ratio`, `knee`, `trial` …
+    def best(
+        self,
+        *,
+        max_latency_ratio: float | None = None,
+        max_latency_ms: float | None = None,
+        min_accuracy: float | None = None,
+        knee: bool = False,
+        trial: int | None = None,
+        placement: str | None = None,
+    ) -> CandidateView:
+        """What the answer takes (it may be a larger bare network), or one that you choose.
+
+        Give limits, which combine, or one of `knee`, `trial` and `placement`: the same criteria as
+        of `nas-attn pareto`.
+
+        Args:
+            max_latency_ratio: the best with at most this many times the bare backbone's latency.
+            max_latency_ms: the best with at most this many ms on the machine that measured.
+            min_accuracy: the fastest with at least this accuracy (0.7); with a limit on latency,
+                the best within it.
+            knee: the knee of the front, where the sum of the objectives, each scaled from 0 (best)
+                to 1 (worst), is smallest.
+            trial: the candidate of this trial.
+            placement: the candidate with this placement, in notation or by its label.
 
         Raises:
             UserError: more than one criterion (limits can be combined).
             StudyError: no candidate meets it; the message names the nearest.
         """
-        return chosen(self._opened, self.snapshot(), Criteria(**criteria)).view
+        criteria = Criteria(
+            max_latency_ratio=max_latency_ratio,
+            max_latency_ms=max_latency_ms,
+            min_accuracy=min_accuracy,
+            knee=knee,
+            trial=trial,
+            placement=placement,
+        )
+        return chosen(self._opened, self.snapshot(), criteria).view
 
     def effects(self, what: str = "accuracy") -> Effects | None:
         """What each choice adds at each site, to `latency` or to a metric: `.rows`, `.at("type")`,

@@ -2,6 +2,8 @@
 and evaluator.
 """
 
+import dataclasses
+import inspect
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +13,8 @@ import pytest
 from torch import nn
 
 import nas_attn as na
-from nas_attn import api, errors, notation, space
+from nas_attn import errors, notation, space
+from nas_attn.analysis.criteria import Criteria
 from nas_attn.evaluation.evaluators import EvaluatorRun
 
 
@@ -64,23 +67,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_what_is_exported() -> None:
-    members = {
-        "Study",
-        "attach",
-        "attach_asked",
-        "attention",
-        "begin",
-        "check",
-        "detach",
-        "find_sites",
-        "load_recipe",
-    }
-    members |= {"open_study", "search"}
-    assert set(na.__all__) == {*members, "__version__"} == set(dir(na))
-    assert all(getattr(na, name) is not None for name in na.__all__)
-    assert set(api.__all__) == members - {"attention"}
-    assert all(getattr(na, name).__doc__ for name in members)
+def test_what_is_exported_is_described() -> None:
+    assert {"Snapshot", "attach", "begin", "open_study", "search"} <= set(na.__all__)
+    assert all(getattr(na, name).__doc__ for name in na.__all__ if name != "__version__")
+
+
+def test_best_takes_the_criteria_of_pareto() -> None:
+    options = list(inspect.signature(na.Study.best).parameters.values())[1:]
+    criteria = dataclasses.fields(Criteria)
+    assert [option.name for option in options] == [field.name for field in criteria]
+    assert [option.default for option in options] == [field.default for field in criteria]
 
 
 def test_using_it_does_not_replace_functions_by_modules() -> None:

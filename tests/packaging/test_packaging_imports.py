@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+import typing
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +57,54 @@ def test_packages_without_torch() -> None:
 def test_what_the_package_offers() -> None:
     import nas_attn
 
+    assert nas_attn.__all__ == sorted(nas_attn.__all__)
+    assert len(set(nas_attn.__all__)) == len(nas_attn.__all__)
+    assert dir(nas_attn) == nas_attn.__all__
     for name in nas_attn.__all__:
         assert getattr(nas_attn, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'serach'"):
         nas_attn.serach  # noqa: B018
+
+
+def test_type_checkers_see_the_names_that_the_package_offers() -> None:
+    import nas_attn
+
+    tree = ast.parse(Path(nas_attn.__file__).read_text("utf-8"))
+    imported = {
+        name.asname or name.name
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for line in block.body
+        if isinstance(line, ast.ImportFrom)
+        for name in line.names
+    }
+    assert imported | {"__version__"} == set(nas_attn.__all__)
+
+
+def ours(annotation: object) -> set[type]:
+    """The classes of this package in an annotation."""
+    found = {part for part in typing.get_args(annotation) if isinstance(part, type)}
+    for part in typing.get_args(annotation):
+        found |= ours(part)
+    if isinstance(annotation, type):
+        found.add(annotation)
+    return {one for one in found if one.__module__.startswith("nas_attn")}
+
+
+def test_what_public_calls_return_has_a_public_name() -> None:
+    import plotly.graph_objects as go
+
+    import nas_attn
+    from nas_attn import api
+
+    calls = [value for name in nas_attn.__all__ if callable(value := getattr(nas_attn, name))]
+    calls += [
+        value.fget if isinstance(value, property) else value
+        for name, value in vars(nas_attn.Study).items()
+        if not name.startswith("_")
+    ]
+    known = {getattr(nas_attn, name) for name in nas_attn.__all__ if name[0].isupper()}
+    for call in calls:
+        if not isinstance(call, type):
+            hints = typing.get_type_hints(call, {**vars(api), "Figure": go.Figure})
+            assert ours(hints.get("return")) <= known, call

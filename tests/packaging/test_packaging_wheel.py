@@ -26,6 +26,7 @@ def files(folder: str, pattern: str) -> set[str]:
 def test_wheel_holds_the_package_and_what_ships_with_it(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"nas_attn/{name}" for name in files("nas_attn", "*.py")} <= names
+    assert "nas_attn/py.typed" in names, "type checkers read our annotations only with it"
     for kind in ("search_spaces", "studies"):
         shipped = {f"nas_attn/_shipped/{kind}/{name}" for name in files(kind, "*.toml")}
         assert shipped <= names
