@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from nas_attn import wiring
 from nas_attn._version import __version__
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ __all__ = [
 
 PACKAGES = ("attention", "errors")
 """The public names that are modules of their own; all others are in `nas_attn.api`."""
+
+
+wiring.register()
 
 
 def __getattr__(name: str) -> Any:

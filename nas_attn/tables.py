@@ -1,18 +1,49 @@
-"""Tables of names for recipes: costs, samplers, latency modes, data sets, presets. Rows name
-functions as `package.module:function`.
+"""What a recipe can name: costs, samplers, latency modes, data sets; and presets of trainings.
+
+Here is what a row says, and where the rows are found. `nas_attn.wiring` registers them. A row names
+its function as `package.module:function`, which is imported when it is first called: a list of
+names loads neither torch nor Optuna.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from nas_attn.errors import DataError, did_you_mean
-from nas_attn.importing import load_object, named
+
+class Row(Protocol):
+    """What every row has."""
+
+    @property
+    def name(self) -> str:
+        """The name in a recipe."""
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
+class Registry(Mapping[str, AnyRow], Generic[AnyRow]):
+    """Rows by name, in the order in which they were registered."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, AnyRow] = {}
+
+    def register(self, *rows: AnyRow) -> None:
+        """Adds rows, whose names must be new."""
+        for row in rows:
+            assert row.name not in self._rows, row.name
+            self._rows[row.name] = row
+
+    def __getitem__(self, name: str) -> AnyRow:
+        return self._rows[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,26 +52,13 @@ class Cost:
 
     name: str
     title: str
-    unit: Literal[
-        "ratio", "count", "bytes", "number"
-    ]  # How its values are written: `1.132 ×`, `1.2 M`, `3.1 MB`
-    function: str = (
-        ""  # Takes an `attachment.counting.Network` and returns a number; empty: it is measured
-    )
+    unit: Literal["ratio", "count", "bytes", "number"]
+    """How its values are written: `1.132 ×`, `1.2 M`, `3.1 MB`, or as they are."""
+    function: str = ""
+    """Takes an `attachment.counting.Network` and returns a number; empty: it is measured."""
 
 
-_COUNTING = "nas_attn.attachment.counting"
-COSTS: Mapping[str, Cost] = MappingProxyType(
-    {
-        row.name: row
-        for row in (
-            Cost("latency", "latency (times the backbone's)", "ratio"),
-            Cost("params", "parameters", "count", f"{_COUNTING}:parameters"),
-            Cost("macs", "MACs", "count", f"{_COUNTING}:macs"),
-            Cost("memory", "activation memory", "bytes", f"{_COUNTING}:activation_bytes"),
-        )
-    }
-)
+COSTS: Registry[Cost] = Registry()
 
 
 def is_cost(objective: str) -> bool:
@@ -61,21 +79,18 @@ def counted_costs(objectives: Iterable[str]) -> dict[str, str]:
     return counted | {name: name for name in objectives if is_own_cost(name)}
 
 
-_MADE = "nas_attn.study.sampling"
-SAMPLERS: Mapping[str, str] = MappingProxyType(
-    {
-        "auto": "",  # all placements if `trials` is enough for them, else `placement`
-        "placement": "",  # learns what each choice adds at each site, and each type at all sites
-        "tpe": f"{_MADE}:tpe",
-        "nsga2": f"{_MADE}:nsga2",
-        "gp": f"{_MADE}:gp",
-        "random": f"{_MADE}:at_random",
-    }
-)
-"""`search.sampler` -> function that makes an Optuna sampler from `seed` and `trials` (of the whole
-study); empty: built in. Each proposal makes a new sampler with another seed, so that any worker can
-propose.
-"""
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """What proposes placements: `search.sampler`."""
+
+    name: str
+    function: str = ""
+    """Makes an Optuna sampler from `seed` and `trials` (of the whole study); empty: built in. Each
+    proposal makes a new sampler with another seed, so that any worker can propose.
+    """
+
+
+SAMPLERS: Registry[Sampler] = Registry()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,58 +103,26 @@ class LatencyMode:
     dtype), the `LatencySection` and an input (N, C, H, W), it returns a
     `nas_attn.latency.nets.Net`, mostly by `timed`.
     """
-    package: str = ""  # A package that it needs. A study's latencies belong to one version of it.
-    # The extra of nas-attn that installs the package; empty: pip installs the package itself
+    package: str = ""
+    """A package that it needs. A study's latencies belong to one version of it."""
     extra: str = ""
-    costly: bool = (
-        False  # Preparing a network takes longer than timing it, so prepared ones are kept
-    )
-    quantized: bool = (
-        False  # It runs in int8: `prepare` is also given `images`, (M, C, H, W); accuracy is scored
-    )
+    """The extra of nas-attn that installs the package; empty: pip installs the package itself."""
+    costly: bool = False
+    """Preparing a network takes longer than timing it, so prepared ones are kept."""
+    quantized: bool = False
+    """It runs in int8: `prepare` is also given `images`, (M, C, H, W); accuracy is scored."""
     devices: tuple[str, ...] = ("cpu", "cuda")
     dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
-    own_stream: bool = False  # On a GPU it uses a CUDA stream of its own: the wall clock is taken
+    own_stream: bool = False
+    """On a GPU it uses a CUDA stream of its own: the wall clock is taken."""
 
 
-IN_INT8 = (  # Suffix of metrics that are scored in the runtime of a quantized mode: `accuracy_int8`
-    "_int8"
-)
-_NETS = "nas_attn.latency.nets"
+LATENCY_MODES: Registry[LatencyMode] = Registry()
+IN_INT8 = "_int8"
+"""Suffix of metrics that are scored in the runtime of a quantized mode: `accuracy_int8`."""
 
-
-def _runtime(name: str, package: str, extra: str, **more: Any) -> LatencyMode:
-    facts: dict[str, Any] = {"costly": True, "devices": ("cpu",), "dtypes": ("float32",), **more}
-    return LatencyMode(name, f"{_NETS}:by_runtime", package=package, extra=extra, **facts)
-
-
-_WIDE: dict[str, Any] = {
-    "devices": ("cpu", "cuda"),
-    "dtypes": ("float32", "float16"),
-    "own_stream": True,
-}
-LATENCY_MODES: Mapping[str, LatencyMode] = MappingProxyType(
-    {
-        row.name: row
-        for row in (
-            LatencyMode("eager", f"{_NETS}:eager"),
-            LatencyMode("compile", f"{_NETS}:compiled", costly=True),
-            LatencyMode("cuda-graph", f"{_NETS}:cuda_graph", devices=("cuda",)),
-            _runtime("onnxruntime", "onnxruntime", "onnx", **_WIDE),
-            _runtime("onnxruntime-int8", "onnxruntime", "onnx", quantized=True),
-            _runtime("openvino", "openvino", "openvino"),
-            _runtime("tensorrt", "onnxruntime", "", **{**_WIDE, "devices": ("cuda",)}),
-            _runtime("ncnn", "ncnn", "ncnn"),
-            _runtime("litert", "ai_edge_litert", "litert"),
-            _runtime("openvino-int8", "openvino", "openvino", quantized=True),
-            LatencyMode(
-                "command", f"{_NETS}:by_command", costly=True, dtypes=("float32", "float16")
-            ),
-        )
-    }
-)
-
-Kind = Literal["classes", "masks", "boxes"]  # Labels of images or pixels
+Kind = Literal["classes", "masks", "boxes"]
+"""Labels of images or pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,42 +132,18 @@ class DataSet:
     `nas_attn.data.parts.Place`; they return `nas_attn.data.parts.Parts`.
     """
 
-    name: str  # Name in a recipe; for a layout with the place of its files, `folder:PATH`
+    name: str
+    """Name in a recipe; for a layout with the place of its files, `folder:PATH`."""
     classes: str = ""
     masks: str = ""
     boxes: str = ""
-    grey: bool = (
-        False  # Images of one channel: the mean and deviation of published weights do not apply
-    )
-    small: bool = False  # Small pictures, which need few epochs and must not be mirrored
+    grey: bool = False
+    """Images of one channel: the mean and deviation of published weights do not apply."""
+    small: bool = False
+    """Small pictures, which need few epochs and must not be mirrored."""
 
 
-_DIGITS, _BOXES, _PUBLISHED = (
-    "nas_attn.data.digits",
-    "nas_attn.data.boxes",
-    "nas_attn.data.published",
-)
-DATA_SETS = (
-    DataSet("cued-digits", classes=f"{_DIGITS}:cued", grey=True, small=True),
-    DataSet(
-        "digits",
-        f"{_DIGITS}:cluttered",
-        f"{_DIGITS}:masked",
-        f"{_BOXES}:digits",
-        grey=True,
-        small=True,
-    ),
-    DataSet("digits-8x8", classes=f"{_DIGITS}:plain", grey=True, small=True),
-    DataSet("fashion-mnist", classes=f"{_PUBLISHED}:read", grey=True, small=True),
-    DataSet("mnist", classes=f"{_PUBLISHED}:read", grey=True, small=True),
-    DataSet("cifar10", classes=f"{_PUBLISHED}:read"),
-    DataSet("cifar100", classes=f"{_PUBLISHED}:read"),
-    DataSet(
-        "folder:PATH", classes="nas_attn.data.folder:read", masks="nas_attn.data.folder:read_masks"
-    ),
-    DataSet("coco:FOLDER", boxes=f"{_BOXES}:coco_folder"),
-    DataSet("yolo:PATH.yaml"),  # read by another trainer than ours
-)
+DATA_SETS: Registry[DataSet] = Registry()
 
 
 def find_data_set(name: str) -> DataSet | None:
@@ -193,33 +152,15 @@ def find_data_set(name: str) -> DataSet | None:
     (`nas_attn.data.own`); otherwise it is called like those in the table.
     """
     source, colon, _ = name.partition(":")
-    known = next(
-        (
-            row
-            for row in DATA_SETS
-            if row.name == name or (colon and row.name.startswith(f"{source}:"))
-        ),
-        None,
-    )
-    return known or (DataSet(name, classes=name, masks=name, boxes=name) if colon else None)
+    for row in DATA_SETS.values():
+        if row.name == name or (colon and row.name.startswith(f"{source}:")):
+            return row
+    return DataSet(name, classes=name, masks=name, boxes=name) if colon else None
 
 
 def data_sets_with(kind: Kind) -> list[str]:
     """The data sets that have such labels."""
-    return [row.name for row in DATA_SETS if getattr(row, kind)]
-
-
-def data_reader(name: str, kind: Kind) -> Callable[..., Any]:
-    """The function that reads a data set with such labels; DataError if there is none."""
-    row = find_data_set(name)
-    if row is None:
-        raise DataError(f"unknown data set '{name}': {did_you_mean(name, data_sets_with(kind))}")
-    if not getattr(row, kind):
-        raise DataError(f"'{name}' has no {kind}: give {', '.join(data_sets_with(kind))}")
-    function: Callable[..., Any] = load_object(getattr(row, kind), what="data set", error=DataError)
-    if "split" in inspect.signature(function).parameters:  # a user's own torch.utils.data.Dataset
-        return partial(named("nas_attn.data.own:read"), function, kind)
-    return function
+    return [row.name for row in DATA_SETS.values() if getattr(row, kind)]
 
 
 _SGD = {"optimizer": "SGD", "optimizer_arguments": {"momentum": 0.9}}

@@ -25,8 +25,8 @@ import torch
 from numpy.typing import NDArray
 
 from nas_attn.data.parts import Labelled, Parts, Place
+from nas_attn.data.sources import reader
 from nas_attn.recipe import DataSection
-from nas_attn.tables import data_reader
 
 Bytes = NDArray[np.uint8]
 IMAGES = 50_000
@@ -38,7 +38,7 @@ def cifar(section: DataSection, place: Place) -> Parts:
     """For `data.name = "gpu_check_data:cifar"`."""
     if (folder() / ORIGINAL).is_dir():
         whole = section.model_copy(update={"name": "cifar10", "root": str(folder())})
-        parts: Parts = data_reader("cifar10", "labels")(whole, place)
+        parts: Parts = reader("cifar10", "classes")(whole, place)
         return parts
     images, labels = training_images()
     repeats = IMAGES // len(labels)
@@ -118,7 +118,7 @@ def main() -> None:
     arguments = parser.parse_args()
     section = DataSection(name="cifar10", root=str(arguments.source))
     place = Place(torch.device("cpu"))
-    parts = data_reader("cifar10", "labels")(section, place)
+    parts = reader("cifar10", "classes")(section, place)
     arguments.dest.mkdir(parents=True, exist_ok=True)
     wanted = {f"data_batch_{number}": (parts.train, number - 1) for number in arguments.parts}
     for name, (labelled, at) in {**wanted, "test_batch": (parts.test(), 0)}.items():

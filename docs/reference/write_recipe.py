@@ -44,7 +44,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 TABLES = {  # What a docstring of the schema has in braces
-    "data_sets": _listed(row.name for row in tables.DATA_SETS),
+    "data_sets": _listed(tables.DATA_SETS),
     "samplers": _listed(tables.SAMPLERS),
     "latency_modes": _listed(tables.LATENCY_MODES),
     "metrics": "; ".join(

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas_attn import tables
+from nas_attn.data import sources
 from nas_attn.data.augment import (
     EpochPlan,
     Made,
@@ -340,7 +340,7 @@ def load(
     for name in ("size", "broken_images") if fixed else ():
         if getattr(section, name) != DataSection.model_fields[name].default:
             raise DataError(f"data.{name} does not apply to '{section.name}': leave it out")
-    parts = tables.data_reader(section.name, task.labels)(section, place)
+    parts = sources.reader(section.name, task.labels)(section, place)
     if not isinstance(parts, Parts):
         raise DataError(
             f"data.name '{section.name}' returned {type(parts).__name__}: return"

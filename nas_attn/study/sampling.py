@@ -166,7 +166,9 @@ class DistinctSampler(BaseSampler):
         rng: random.Random,
     ) -> Values:
         """The first of some draws of Optuna's sampler that is new and allowed, else the last."""
-        make = load_object(SAMPLERS.get(name, name), what="search.sampler", error=RecipeError)
+        row = SAMPLERS.get(name)
+        function = name if row is None else row.function
+        make = load_object(function, what="search.sampler", error=RecipeError)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._inner = make(seed=rng.getrandbits(31), trials=self._trials)

@@ -149,10 +149,11 @@ def _without_meaning(tree: ast.Module) -> set[int]:
             skipped.add(id(node.value))
         elif isinstance(node, ast.Call) and _last_name(node.func) in LOADS_NOTHING:
             skipped.update(id(argument) for argument in node.args)
+            skipped.update(id(keyword.value) for keyword in node.keywords)
     return skipped
 
 
-LOADS_NOTHING = {"getLogger", "files", "PackageLoader", "startswith"}
+LOADS_NOTHING = {"getLogger", "files", "PackageLoader", "startswith", "entry_points"}
 
 
 def _last_name(node: ast.expr) -> str:

@@ -52,11 +52,11 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _other_rows(package: Path) -> None:
     """A data set, a sampler, a cost, a metric and a latency mode."""
-    tables = package / "tables.py"
-    insert(tables, '    DataSet("digits-8x8"', piece("tables: data_set"))
-    insert(tables, '        "tpe": ', piece("tables: sampler"))
-    insert(tables, '            Cost("params"', piece("tables: cost"))
-    insert(tables, '            LatencyMode("compile"', piece("tables: latency_mode"))
+    wiring = package / "wiring.py"
+    insert(wiring, '    DataSet("digits-8x8"', piece("wiring: data_set"))
+    insert(wiring, '    Sampler("tpe"', piece("wiring: sampler"))
+    insert(wiring, '    Cost("params"', piece("wiring: cost"))
+    insert(wiring, '    LatencyMode("compile"', piece("wiring: latency_mode"))
     insert(
         package / "tasks/kinds.py", '            "macro_f1": "macro F1",\n', piece("tasks: metric")
     )

@@ -1,0 +1,28 @@
+"""Where images come from: the function that reads a data set, ours or a user's own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from nas_attn.data import own
+from nas_attn.errors import DataError, did_you_mean
+from nas_attn.importing import load_object
+from nas_attn.tables import Kind, data_sets_with, find_data_set
+
+
+def reader(name: str, kind: Kind) -> Callable[..., Any]:
+    """The function that reads a data set with such labels; DataError if there is none."""
+    row = find_data_set(name)
+    if row is None:
+        raise DataError(f"unknown data set '{name}': {did_you_mean(name, data_sets_with(kind))}")
+    path = getattr(row, kind)
+    if not path:
+        raise DataError(f"'{name}' has no {kind}: give {', '.join(data_sets_with(kind))}")
+    function: Callable[..., Any] = load_object(path, what="data set", error=DataError)
+    if "split" in inspect.signature(function).parameters:
+        # A user's own torch.utils.data.Dataset.
+        return partial(own.read, function, kind)
+    return function

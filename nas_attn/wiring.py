@@ -1,0 +1,141 @@
+"""Which classes and functions there are for the names that a recipe can use.
+
+This is the top floor, and the one place where the package names its own modules in text:
+`import nas_attn` registers these rows, and what a row names is imported when it is first called. So
+a list of names loads neither torch nor Optuna, and the floors below need not know what is built
+upon them. A test resolves every row.
+"""
+
+from __future__ import annotations
+
+from nas_attn import tables
+from nas_attn.tables import Cost, DataSet, LatencyMode, Sampler
+
+COSTS = (
+    Cost("latency", "latency (times the backbone's)", "ratio"),
+    Cost("params", "parameters", "count", "nas_attn.attachment.counting:parameters"),
+    Cost("macs", "MACs", "count", "nas_attn.attachment.counting:macs"),
+    Cost("memory", "activation memory", "bytes", "nas_attn.attachment.counting:activation_bytes"),
+)
+
+SAMPLERS = (
+    # All placements if `trials` is enough for them, else `placement`.
+    Sampler("auto"),
+    # Learns what each choice adds at each site, and each type at all sites.
+    Sampler("placement"),
+    Sampler("tpe", "nas_attn.study.sampling:tpe"),
+    Sampler("nsga2", "nas_attn.study.sampling:nsga2"),
+    Sampler("gp", "nas_attn.study.sampling:gp"),
+    Sampler("random", "nas_attn.study.sampling:at_random"),
+)
+
+LATENCY_MODES = (
+    LatencyMode("eager", "nas_attn.latency.nets:eager"),
+    LatencyMode("compile", "nas_attn.latency.nets:compiled", costly=True),
+    LatencyMode("cuda-graph", "nas_attn.latency.nets:cuda_graph", devices=("cuda",)),
+    LatencyMode(
+        "onnxruntime",
+        "nas_attn.latency.nets:by_runtime",
+        package="onnxruntime",
+        extra="onnx",
+        costly=True,
+        devices=("cpu", "cuda"),
+        dtypes=("float32", "float16"),
+        own_stream=True,
+    ),
+    LatencyMode(
+        "onnxruntime-int8",
+        "nas_attn.latency.nets:by_runtime",
+        package="onnxruntime",
+        extra="onnx",
+        costly=True,
+        quantized=True,
+        devices=("cpu",),
+        dtypes=("float32",),
+    ),
+    LatencyMode(
+        "openvino",
+        "nas_attn.latency.nets:by_runtime",
+        package="openvino",
+        extra="openvino",
+        costly=True,
+        devices=("cpu",),
+        dtypes=("float32",),
+    ),
+    LatencyMode(
+        "tensorrt",
+        "nas_attn.latency.nets:by_runtime",
+        package="onnxruntime",
+        costly=True,
+        devices=("cuda",),
+        dtypes=("float32", "float16"),
+        own_stream=True,
+    ),
+    LatencyMode(
+        "ncnn",
+        "nas_attn.latency.nets:by_runtime",
+        package="ncnn",
+        extra="ncnn",
+        costly=True,
+        devices=("cpu",),
+        dtypes=("float32",),
+    ),
+    LatencyMode(
+        "litert",
+        "nas_attn.latency.nets:by_runtime",
+        package="ai_edge_litert",
+        extra="litert",
+        costly=True,
+        devices=("cpu",),
+        dtypes=("float32",),
+    ),
+    LatencyMode(
+        "openvino-int8",
+        "nas_attn.latency.nets:by_runtime",
+        package="openvino",
+        extra="openvino",
+        costly=True,
+        quantized=True,
+        devices=("cpu",),
+        dtypes=("float32",),
+    ),
+    LatencyMode(
+        "command",
+        "nas_attn.latency.nets:by_command",
+        costly=True,
+        dtypes=("float32", "float16"),
+    ),
+)
+
+DATA_SETS = (
+    DataSet("cued-digits", classes="nas_attn.data.digits:cued", grey=True, small=True),
+    DataSet(
+        "digits",
+        classes="nas_attn.data.digits:cluttered",
+        masks="nas_attn.data.digits:masked",
+        boxes="nas_attn.data.boxes:digits",
+        grey=True,
+        small=True,
+    ),
+    DataSet("digits-8x8", classes="nas_attn.data.digits:plain", grey=True, small=True),
+    DataSet("fashion-mnist", classes="nas_attn.data.published:read", grey=True, small=True),
+    DataSet("mnist", classes="nas_attn.data.published:read", grey=True, small=True),
+    DataSet("cifar10", classes="nas_attn.data.published:read"),
+    DataSet("cifar100", classes="nas_attn.data.published:read"),
+    DataSet(
+        "folder:PATH",
+        classes="nas_attn.data.folder:read",
+        masks="nas_attn.data.folder:read_masks",
+    ),
+    DataSet("coco:FOLDER", boxes="nas_attn.data.boxes:coco_folder"),
+    # Read by another trainer than ours.
+    DataSet("yolo:PATH.yaml"),
+)
+
+
+def register() -> None:
+    """Makes these rows known. `import nas_attn` calls it, once."""
+    tables.COSTS.register(*COSTS)
+    tables.SAMPLERS.register(*SAMPLERS)
+    tables.LATENCY_MODES.register(*LATENCY_MODES)
+    tables.DATA_SETS.register(*DATA_SETS)
