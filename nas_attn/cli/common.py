@@ -17,7 +17,15 @@ import typer
 from typer import Argument, Option
 
 from nas_attn.analysis.criteria import Criteria
-from nas_attn.errors import RecipeError, StudyError, UserError, few, printable, shorten
+from nas_attn.errors import (
+    BackboneError,
+    RecipeError,
+    StudyError,
+    UserError,
+    few,
+    printable,
+    shorten,
+)
 from nas_attn.importing import distrust
 from nas_attn.paths import DEFAULT_URL, HTML, output_path
 from nas_attn.waiting import reporting
@@ -346,3 +354,20 @@ def _share(text: str) -> float:
     if rest or value != value:
         raise UserError(f"--min-accuracy '{shorten(text)}' is not an accuracy: give 0.7 or 70%")
     return value / 100 if percent else value
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """`3x224x224` as (3, 224, 224)."""
+    from nas_attn.recipe import LARGEST
+
+    parts = [part.strip() for part in text.lower().replace(",", "x").split("x")]
+    if len(parts) != 3 or not all(re.fullmatch("[0-9]{1,9}", part) and int(part) for part in parts):
+        raise BackboneError(
+            f"--input '{shorten(text)}' is not of the form CHANNELSxHEIGHTxWIDTH, like 3x224x224"
+        )
+    channels, height, width = map(int, parts)
+    if max(channels, height, width) > LARGEST:
+        raise BackboneError(
+            f"--input '{text}' is too large: give at most {LARGEST:,} for each number"
+        )
+    return channels, height, width

@@ -17,7 +17,7 @@ import typer
 from typer import Option
 
 from nas_attn._version import __version__
-from nas_attn.cli import answers, export, init, networks, running, search, upkeep
+from nas_attn.cli import answers, export, init, measuring, modules, running, search, sites, upkeep
 from nas_attn.cli.common import INTERRUPTED, echo
 from nas_attn.errors import DEBUG, WARNING, NasAttnError, NasAttnWarning, sentence, shorten
 from nas_attn.importing import trust
@@ -53,7 +53,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (  # Their docstrings are what `--he
         answers.effects,
         answers.report,
     ),
-    *(export.export, export.check_export, networks.sites, networks.measure, networks.modules),
+    *(export.export, export.check_export, sites.sites, measuring.measure, modules.modules),
     *(upkeep.backup, upkeep.clean, upkeep.doctor),
 )
 

@@ -1,9 +1,7 @@
-"""`nas-attn sites`, `modules` and `measure`: facts about networks, with or without a study."""
+"""`nas-attn measure`: latencies of networks, with or without a study."""
 
 from __future__ import annotations
 
-import random
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from typer import Argument, Option
 
@@ -20,321 +18,31 @@ from nas_attn.cli.common import (
     Shape,
     Storage,
     Trust,
-    check_trust,
     check_typed,
     console,
     overrides,
+    parse_shape,
     print_json,
     study_named,
     table,
 )
 from nas_attn.errors import (
-    BackboneError,
-    KnobError,
     MeasurementError,
     RecipeError,
     StudyError,
     several,
-    shorten,
 )
 from nas_attn.notation import parse
 from nas_attn.paths import DEFAULT_URL
-from nas_attn.records import BESIDE, Knob, Placement, Site, Survey, format_knob
+from nas_attn.records import BESIDE, Placement
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from nas_attn.attention import Row
     from nas_attn.evaluation.plan import Plan
     from nas_attn.recipe import LatencySection
     from nas_attn.records import Session
-    from nas_attn.space_schema import SpaceSpec
     from nas_attn.study.opening import OpenStudy
-
-SAMPLES = 5  # Random placements that are shown of a search space
-
-
-def sites(
-    backbone: Annotated[
-        str, Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")
-    ],
-    shape: Shape = "3x224x224",
-    heads: Annotated[
-        bool,
-        Option("--heads", help="Also list sites of the head, whose layers only lead to outputs."),
-    ] = False,
-    space: Annotated[
-        str | None,
-        Option(
-            help="Show this search space on it: choices per site, number of placements, samples."
-        ),
-    ] = None,
-    trust: Trust = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show where attention can go in a backbone, and what a search space has there."""
-    from nas_attn import backbones
-    from nas_attn.attachment import survey
-    from nas_attn.recipe_reading import backbone_section, load_space
-
-    spec = None if space is None else load_space(space)
-    if space is not None and spec is not None:
-        check_trust(space, spec, trust=trust)
-    check_typed(backbone, trust=trust)
-    input_shape = parse_shape(shape)
-    model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=1000)
-    if spec is not None:
-        found = survey(model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads)
-        _show_space(spec, found, backbone, shape, as_json)
-        return
-    surveyed = survey(model, input_shape, heads=heads)
-    if as_json:
-        print_json({"sites": [_record(site) for site in surveyed.sites], "notes": surveyed.notes})
-        return
-    columns, rows = _site_rows(surveyed.sites)
-    out = console()
-    out.print(
-        table(f"Sites of {backbone} at {shape}", columns, rows, right=["channels", "map", "MACs"])
-    )
-    _print_notes(surveyed)
-
-
-def _print_notes(surveyed: Survey) -> None:
-    for note in surveyed.notes:
-        console().print(note, highlight=False, markup=False, soft_wrap=True)
-
-
-def parse_shape(text: str) -> tuple[int, int, int]:
-    """`3x224x224` as (3, 224, 224)."""
-    from nas_attn.recipe import LARGEST
-
-    parts = [part.strip() for part in text.lower().replace(",", "x").split("x")]
-    if len(parts) != 3 or not all(re.fullmatch("[0-9]{1,9}", part) and int(part) for part in parts):
-        raise BackboneError(
-            f"--input '{shorten(text)}' is not of the form CHANNELSxHEIGHTxWIDTH, like 3x224x224"
-        )
-    channels, height, width = map(int, parts)
-    if max(channels, height, width) > LARGEST:
-        raise BackboneError(
-            f"--input '{text}' is too large: give at most {LARGEST:,} for each number"
-        )
-    return channels, height, width
-
-
-def _show_space(
-    spec: SpaceSpec, surveyed: Survey, backbone: str, shape: str, as_json: bool
-) -> None:
-    """The choices at each site after resolving and merging, the exact number of placements, and
-    samples.
-    """
-    from nas_attn.space import SearchSpace
-
-    found = SearchSpace(spec, surveyed.sites)
-    count, allowed, rng = found.count(), found.allowed, random.Random(0)
-    drawn = [str(found.placement(found.sample(rng))) for _ in range(SAMPLES if count else 0)]
-    if as_json:
-        known = {
-            "space": spec.name,
-            "backbone": backbone,
-            "sites": allowed,
-            "placements": count,
-            "samples": drawn,
-        }
-        print_json({**known, "notes": surveyed.notes})
-        return
-    out, rows = console(), []
-    for site in found.sites:
-        point = site.at(site.default_position)[0]
-        described = f"{point.channels} ch, {point.height}x{point.width}"
-        rows.append(
-            [site.name, described, str(len(allowed[site.name])), "  ".join(allowed[site.name])]
-        )
-    out.print(
-        table(
-            f"Search space {spec.name} on {backbone} at {shape}",
-            ["site", "map", "choices", ""],
-            rows,
-        )
-    )
-    out.print(f"{count:,} placements", markup=False)
-    if drawn:
-        out.print("\nSamples", style="bold")
-        out.print("\n".join(f"  {placement}" for placement in drawn), markup=False)
-    _print_notes(surveyed)
-
-
-def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:
-    """(headings, rows): one row per site and position; a site's name, part (where there are
-    several) and share are in its first row.
-    """
-    parts = any(site.role != "backbone" for site in sites)
-    rows = []
-    for site in sites:
-        for i, (position, points) in enumerate(site.points):
-            point, paths = points[0], [p.path for p in points]
-            default = (
-                " (default)" if position == site.default_position and len(site.points) > 1 else ""
-            )
-            name = ([site.name, site.role] if i == 0 else ["", ""])[: 2 if parts else 1]
-            where = paths[0]  # `layer1.0.bn2 … layer1.2.bn2 (3)`
-            if len(paths) > 1:
-                where = f"{paths[0]} {'…' if len(paths) > 2 else 'and'} {paths[-1]} ({len(paths)})"
-            share = f"{100 * site.macs_share:.1f} %" if i == 0 else ""
-            rows.append(
-                [
-                    *name,
-                    position + default,
-                    where,
-                    str(point.channels),
-                    f"{point.height}x{point.width}",
-                    share,
-                ]
-            )
-    return [
-        "site",
-        *(["part"] if parts else []),
-        "position",
-        "modules",
-        "channels",
-        "map",
-        "MACs",
-    ], rows
-
-
-def _record(site: Site) -> dict[str, object]:
-    """The same for `--json`: a site's positions with all module paths."""
-    positions: dict[str, object] = {}
-    for position, points in site.points:
-        shape = {name: getattr(points[0], name) for name in ("channels", "height", "width")}
-        positions[position] = {"paths": [point.path for point in points], **shape}
-    own = {"site": site.name, "role": site.role, "macs_share": site.macs_share}
-    return {**own, "default_position": site.default_position, "positions": positions}
-
-
-def modules(
-    name: Annotated[str | None, Argument(help="One module, or package.module:Class.")] = None,
-    channels: Annotated[int, Option(min=1, help="Channels of the feature map.")] = 256,
-    size: Annotated[int, Option(min=1, help="Side of the feature map.")] = 14,
-    settings: Annotated[
-        list[str] | None,
-        Option("--set", help="A knob of the module: --set reduction=8; repeatable."),
-    ] = None,
-    runtimes: Annotated[
-        bool, Option("--runtimes", help="Where each module exports and runs, and its cost there.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """List the attention modules, or show one: knobs, parameters, MACs."""
-    from nas_attn.attention import catalogue
-
-    if runtimes:
-        _show_runtimes(name, as_json)
-    elif name is None:
-        _show_catalogue(channels, size, as_json)
-    else:
-        _show_module(catalogue.find(name), overrides(settings or []), channels, size, as_json)
-
-
-def _show_catalogue(channels: int, size: int, as_json: bool) -> None:
-    from nas_attn.attention import catalogue
-
-    listed = [_counted(row, channels, size) for row in catalogue.ROWS.values()]
-    foreign, unusable = _foreign(channels, size)
-    listed += foreign
-    if as_json:
-        print_json({"channels": channels, "size": size, "modules": listed, "unusable": unusable})
-        return
-    rows = [
-        [
-            m["name"],
-            m["title"],
-            ", ".join(k["name"] for k in m["knobs"]),
-            f"{m['parameters']:,}",
-            f"{m['macs']:,}",
-        ]
-        for m in listed
-    ]
-    title = f"Attention modules on {channels} channels, {size}x{size}, with their default knobs"
-    columns = ["name", "module", "knobs", "parameters", "MACs"]
-    out = console()
-    out.print(table(title, columns, rows, right=["parameters", "MACs"]))
-    for module in unusable:
-        out.print(
-            f"{module['name']} ({module['package']}) cannot be used: {module['reason']}",
-            markup=False,
-        )
-
-
-def _show_runtimes(name: str | None, as_json: bool) -> None:
-    from nas_attn.attention import catalogue
-
-    measured, (titles, *lines) = catalogue.runtimes()
-    if as_json:
-        print_json(measured)
-        return
-    rows = [line for line in lines if name in (None, line[0])]
-    title = (
-        "CPU time of ResNet-8 with the module at every residual site, relative to the bare network"
-    )
-    dates = ", ".join(f"{runtime} {column['date']}" for runtime, column in measured.items())
-    out = console()
-    out.print(table(title, titles, rows, right=titles[1:]))
-    out.print(f"Measured: {dates}. TensorRT, RKNN and Core ML were not tested.", markup=False)
-
-
-def _show_module(row: Row, given: dict[str, Knob], channels: int, size: int, as_json: bool) -> None:
-    resolved = row.resolve(given, channels, size, size)
-    found, knobs = _described(row), dict(resolved.knobs)
-    sizes = {"parameters": resolved.parameters, "macs": resolved.macs}
-    if as_json:
-        print_json({**found, "channels": channels, "size": size, "resolved": knobs, **sizes})
-        return
-    out = console()
-    out.print(f"{row.name}: {row.title}", style="bold")
-    out.print(f"{row.paper}\nbuilt by {row.target}\n", markup=False)
-    listed = [[k["name"], k["default"], k["range"], k["doc"]] for k in found["knobs"]]
-    if listed:
-        out.print(table("Knobs", ["knob", "default", "range", "what it does"], listed))
-    shown = ", ".join(f"{k}={format_knob(v)}" for k, v in knobs.items())
-    out.print(f"On {channels} channels, {size}x{size}: {row.name}({shown})", markup=False)
-    out.print(f"{resolved.parameters:,} parameters, {resolved.macs:,} MACs", markup=False)
-
-
-def _foreign(channels: int, size: int) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """(what installed packages offer by entry points, what of it cannot be used and why)."""
-    from nas_attn.attention import catalogue
-
-    listed, unusable = [], []
-    for name, entry in sorted(catalogue.installed().items()):
-        package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
-        try:
-            if name in catalogue.ROWS:
-                raise KnobError("nas_attn has a module of the same name")
-            found = _counted(catalogue.find(name), channels, size)
-        except KnobError as error:
-            unusable.append({"name": name, "package": package, "reason": str(error)})
-        else:
-            listed.append({**found, "title": f"{found['title']} ({package})"})
-    return listed, unusable
-
-
-def _counted(row: Row, channels: int, size: int) -> dict[str, Any]:
-    resolved = row.resolve({}, channels, size, size, strict=False)
-    return {**_described(row), "parameters": resolved.parameters, "macs": resolved.macs}
-
-
-def _described(row: Row) -> dict[str, Any]:
-    knobs = [
-        {"name": k.name, "default": format_knob(k.default), "range": k.range, "doc": k.doc}
-        for k in row.knobs
-    ]
-    return {
-        "name": row.name,
-        "title": row.title,
-        "family": row.family,
-        "paper": row.paper,
-        "knobs": knobs,
-    }
 
 
 def measure(

@@ -1,0 +1,168 @@
+"""`nas-attn sites`: where attention can go in a backbone, and what a search space has there."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from nas_attn.cli.common import (
+    AsJson,
+    Shape,
+    Trust,
+    check_trust,
+    check_typed,
+    console,
+    parse_shape,
+    print_json,
+    table,
+)
+from nas_attn.records import Site, Survey
+
+if TYPE_CHECKING:
+    from nas_attn.space_schema import SpaceSpec
+
+
+SAMPLES = 5  # Random placements that are shown of a search space
+
+
+def sites(
+    backbone: Annotated[
+        str, Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")
+    ],
+    shape: Shape = "3x224x224",
+    heads: Annotated[
+        bool,
+        Option("--heads", help="Also list sites of the head, whose layers only lead to outputs."),
+    ] = False,
+    space: Annotated[
+        str | None,
+        Option(
+            help="Show this search space on it: choices per site, number of placements, samples."
+        ),
+    ] = None,
+    trust: Trust = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show where attention can go in a backbone, and what a search space has there."""
+    from nas_attn import backbones
+    from nas_attn.attachment import survey
+    from nas_attn.recipe_reading import backbone_section, load_space
+
+    spec = None if space is None else load_space(space)
+    if space is not None and spec is not None:
+        check_trust(space, spec, trust=trust)
+    check_typed(backbone, trust=trust)
+    input_shape = parse_shape(shape)
+    model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=1000)
+    if spec is not None:
+        found = survey(model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads)
+        _show_space(spec, found, backbone, shape, as_json)
+        return
+    surveyed = survey(model, input_shape, heads=heads)
+    if as_json:
+        print_json({"sites": [_record(site) for site in surveyed.sites], "notes": surveyed.notes})
+        return
+    columns, rows = _site_rows(surveyed.sites)
+    out = console()
+    out.print(
+        table(f"Sites of {backbone} at {shape}", columns, rows, right=["channels", "map", "MACs"])
+    )
+    _print_notes(surveyed)
+
+
+def _print_notes(surveyed: Survey) -> None:
+    for note in surveyed.notes:
+        console().print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_space(
+    spec: SpaceSpec, surveyed: Survey, backbone: str, shape: str, as_json: bool
+) -> None:
+    """The choices at each site after resolving and merging, the exact number of placements, and
+    samples.
+    """
+    from nas_attn.space import SearchSpace
+
+    found = SearchSpace(spec, surveyed.sites)
+    count, allowed, rng = found.count(), found.allowed, random.Random(0)
+    drawn = [str(found.placement(found.sample(rng))) for _ in range(SAMPLES if count else 0)]
+    if as_json:
+        known = {
+            "space": spec.name,
+            "backbone": backbone,
+            "sites": allowed,
+            "placements": count,
+            "samples": drawn,
+        }
+        print_json({**known, "notes": surveyed.notes})
+        return
+    out, rows = console(), []
+    for site in found.sites:
+        point = site.at(site.default_position)[0]
+        described = f"{point.channels} ch, {point.height}x{point.width}"
+        rows.append(
+            [site.name, described, str(len(allowed[site.name])), "  ".join(allowed[site.name])]
+        )
+    out.print(
+        table(
+            f"Search space {spec.name} on {backbone} at {shape}",
+            ["site", "map", "choices", ""],
+            rows,
+        )
+    )
+    out.print(f"{count:,} placements", markup=False)
+    if drawn:
+        out.print("\nSamples", style="bold")
+        out.print("\n".join(f"  {placement}" for placement in drawn), markup=False)
+    _print_notes(surveyed)
+
+
+def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:
+    """(headings, rows): one row per site and position; a site's name, part (where there are
+    several) and share are in its first row.
+    """
+    parts = any(site.role != "backbone" for site in sites)
+    rows = []
+    for site in sites:
+        for i, (position, points) in enumerate(site.points):
+            point, paths = points[0], [p.path for p in points]
+            default = (
+                " (default)" if position == site.default_position and len(site.points) > 1 else ""
+            )
+            name = ([site.name, site.role] if i == 0 else ["", ""])[: 2 if parts else 1]
+            where = paths[0]  # `layer1.0.bn2 … layer1.2.bn2 (3)`
+            if len(paths) > 1:
+                where = f"{paths[0]} {'…' if len(paths) > 2 else 'and'} {paths[-1]} ({len(paths)})"
+            share = f"{100 * site.macs_share:.1f} %" if i == 0 else ""
+            rows.append(
+                [
+                    *name,
+                    position + default,
+                    where,
+                    str(point.channels),
+                    f"{point.height}x{point.width}",
+                    share,
+                ]
+            )
+    return [
+        "site",
+        *(["part"] if parts else []),
+        "position",
+        "modules",
+        "channels",
+        "map",
+        "MACs",
+    ], rows
+
+
+def _record(site: Site) -> dict[str, object]:
+    """The same for `--json`: a site's positions with all module paths."""
+    positions: dict[str, object] = {}
+    for position, points in site.points:
+        shape = {name: getattr(points[0], name) for name in ("channels", "height", "width")}
+        positions[position] = {"paths": [point.path for point in points], **shape}
+    own = {"site": site.name, "role": site.role, "macs_share": site.macs_share}
+    return {**own, "default_position": site.default_position, "positions": positions}
