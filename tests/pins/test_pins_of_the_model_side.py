@@ -1,0 +1,89 @@
+"""What a move of code must not change in studies: keys of networks, spaces, proposals, baselines,
+seeds.
+"""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import optuna
+import pytest
+from pinned import check
+
+from nas_attn import attachment, backbones
+from nas_attn.attention.catalogue import ROWS
+from nas_attn.errors import PlacementError
+from nas_attn.notation import parse
+from nas_attn.recipe import BackboneSection
+from nas_attn.recipe_reading import load_recipe, load_space
+from nas_attn.records import Site
+from nas_attn.space import SearchSpace, resolve
+from nas_attn.study import searching
+from nas_attn.study.opening import create_study
+from nas_attn.study.sampling import DistinctSampler, distributions
+
+SPACES = ("channel", "ela", "plug_and_play", "small", "spatial_and_channel")
+table = runpy.run_path(str(Path(__file__).parents[1] / "study" / "conftest.py"))["table"]
+
+
+def sites_of(name: str, input_shape: tuple[int, int, int]) -> tuple[Site, ...]:
+    network = backbones.build(BackboneSection(name=name), input_shape=input_shape, classes=10)
+    return attachment.survey(network, input_shape).sites
+
+
+def test_keys_and_spaces_are_as_they_were(renew: bool) -> None:
+    lines = []
+    for name, shape in (("resnet8", (1, 20, 20)), ("resnet20", (3, 32, 32))):
+        sites = sites_of(name, shape)
+        lines.append(f"# {name}: {' '.join(str(site.name) for site in sites)}")
+        for kind in sorted(ROWS):
+            for init in ("identity", "paper"):
+                for text in (f"stage1={kind}", f"stage2.block1={kind} stage3@stage={kind}"):
+                    lines.append(f"{text} {init}: {key_of(text, sites, init)}")
+        for shipped in SPACES:
+            space = SearchSpace(load_space(shipped), sites)
+            lines.append(f"# {shipped}: {space.count()} placements")
+            lines += [f"{site}: {' | '.join(known)}" for site, known in space.parameters.items()]
+    check("keys_and_spaces.txt", "\n".join(lines), renew=renew)
+
+
+def key_of(text: str, sites: tuple[Site, ...], init: str) -> str:
+    try:
+        resolved = resolve(parse(text), sites, init=init)
+    except PlacementError as error:
+        return f"error: {error}"
+    return f"{resolved.key} {resolved.placement}"
+
+
+@pytest.mark.parametrize("name", ["placement", "random"])
+def test_proposals_are_as_they_were(name: str, renew: bool) -> None:
+    space = SearchSpace(load_space("plug_and_play"), sites_of("resnet8", (1, 20, 20)))
+    sampler = DistinctSampler(name, space, seed=3, trials=24)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    lines = []
+    for _ in range(24):
+        trial = study.ask(distributions(space))
+        lines.append(" ".join(f"{site}={choice}" for site, choice in trial.params.items()))
+        worth = sum(len(v) * (i + 1) for i, v in enumerate(trial.params.values()))
+        study.tell(trial, [worth, sum(v != "none" for v in trial.params.values())])
+    check(f"proposals_of_{name}.txt", "\n".join(lines), renew=renew)
+
+
+@pytest.mark.usefixtures("table")
+def test_the_runs_of_a_study_are_as_they_were(renew: bool) -> None:
+    changes = {"search.sampler": "placement", "search.trials": 9}
+    opened = create_study(load_recipe("table.toml", overrides=changes), "sqlite:///table.db")
+    options = searching.Options(device="cpu", threads=1, say=lambda line: None)
+    assert searching.work(opened, options) == "complete"
+    lines = []
+    for row in opened.store.candidates():
+        trial = f"{row.trial} {row.key} {row.state} {row.baseline}: {row.placement}; {row.reason}"
+        lines.append(trial)
+    for one in opened.store.queue.rows():
+        run = one.run
+        lines.append(
+            f"{one.id} {one.state} {run.key} seed {run.seed} backbone {run.backbone}"
+            f" {run.protocol} {run.purpose} {run.round}"
+        )
+    check("runs.txt", "\n".join(lines), renew=renew)
