@@ -92,14 +92,14 @@ def _explicit(choice: Choice, point: Point, where: str, strict: bool) -> Choice:
         return choice
     try:
         row = catalogue.find(choice.type)
-        resolved = row.resolve(
+        knobs = row.resolve(
             dict(choice.knobs), point.channels, point.height, point.width, strict=strict
         )
     except KnobError as error:
         raise PlacementError(
             f"{error} (at {where}: {point.channels} channels, {point.height}x{point.width})"
         ) from None
-    return Choice(choice.type, tuple(resolved.knobs))
+    return Choice(choice.type, knobs)
 
 
 def _in_order(placement: Placement, by_name: Mapping[str, Site]) -> list[tuple[Site, Assignment]]:

@@ -1,18 +1,23 @@
-"""Writes attention.md beside this file from the catalogue's rows and the classes' docstrings: `make
-docs`.
+"""Writes attention.md beside this file from the catalogue's rows and the classes' docstrings, and
+the number of modules where other pages tell it: `make docs`.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from nas_attn.attention.catalogue import ROWS, load
+from nas_attn.attention.catalogue import CONTROLS, ROWS, cost, load
 from nas_attn.attention.row import Row
-from nas_attn.records import format_knob
+from nas_attn.records import Choice, format_knob
 
 PAGE = Path(__file__).with_name("attention.md")
+ROOT = PAGE.parents[2]
+NUMBER = re.compile(r"(?<=\*\*)\d+(?= attention modules\*\*| 种注意力模块\*\*)")
+"""How many modules there are, in the pages that say it."""
+COUNTED = (ROOT / "README.md", ROOT / "docs" / "zh" / "README.md")
 SHAPES = ((64, 14, 14), (256, 14, 14))
 """(channels, height, width) of the cost columns."""
 HEAD = """\
@@ -57,8 +62,9 @@ def _overview() -> Iterator[str]:
 
 
 def _cost(row: Row, shape: tuple[int, int, int]) -> str:
-    resolved = row.resolve({}, *shape, strict=False)
-    return f"{resolved.parameters:,}, {resolved.macs:,}"
+    canonical = row.resolve({}, *shape, strict=False)
+    parameters, macs = cost(Choice(row.name, canonical), *shape)
+    return f"{parameters:,}, {macs:,}"
 
 
 def _section(row: Row) -> Iterator[str]:
@@ -72,5 +78,12 @@ def _section(row: Row) -> Iterator[str]:
         yield ""
 
 
+def counted(text: str) -> str:
+    """A page with the number of modules as it is now; plain layers are none."""
+    return NUMBER.sub(str(len(ROWS) - len(CONTROLS)), text)
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), "utf-8")
+    for path in COUNTED:
+        path.write_text(counted(path.read_text("utf-8")), "utf-8")

@@ -9,6 +9,6 @@ Importing this package loads no torch; building a module does.
 
 from nas_attn.attention import catalogue
 from nas_attn.attention.catalogue import create
-from nas_attn.attention.row import KnobSpec, Resolved, Row
+from nas_attn.attention.row import Count, KnobSpec, Row
 
-__all__ = ["KnobSpec", "Resolved", "Row", "catalogue", "create"]
+__all__ = ["Count", "KnobSpec", "Row", "catalogue", "create"]

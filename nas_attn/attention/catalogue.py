@@ -26,8 +26,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from nas_attn.attention import rows
-from nas_attn.attention.row import INITS, SHAPED, Count, Fitting, Init, KnobSpec, Row
+from nas_attn.attention import (
+    channel_rows,
+    convolution_rows,
+    direction_rows,
+    kernel_rows,
+    self_attention_rows,
+    spatial_rows,
+)
+from nas_attn.attention.row import INITS, SHAPED, Count, Fitting, Init, KnobSpec, MapShape, Row
 from nas_attn.errors import KnobError, did_you_mean
 from nas_attn.importing import load_object
 from nas_attn.records import Choice, Knob
@@ -35,7 +42,18 @@ from nas_attn.records import Choice, Knob
 if TYPE_CHECKING:
     from torch import nn
 
-ROWS: MappingProxyType[str, Row] = MappingProxyType(rows.ROWS)
+FAMILIES = (
+    channel_rows,
+    spatial_rows,
+    kernel_rows,
+    direction_rows,
+    self_attention_rows,
+    convolution_rows,
+)
+"""The files of rows, in the order in which they are shown."""
+ROWS: MappingProxyType[str, Row] = MappingProxyType(
+    {row.name: row for family in FAMILIES for row in family.ROWS}
+)
 """Name -> row of every module of this package, in the order in which they are shown."""
 CONTROLS = tuple(row.name for row in ROWS.values() if row.control)
 """Names of the rows without attention: plain layers."""
@@ -74,12 +92,27 @@ def build(
     if init not in INITS:
         raise KnobError(f"unknown init {init!r}: give 'paper' or 'identity'")
     row = find(choice.type)
-    knobs = dict(row.resolve(choice.knobs, channels, height, width, init=init).knobs)
+    knobs = dict(row.resolve(choice.knobs, channels, height, width, init=init))
     cls, arguments, blended = construction(row, knobs, height, width, init)
     module: nn.Module = cls(channels, **arguments)
     if row.name in ROWS:
         module.__dict__["__prepare_scriptable__"] = refuse_scripting
     return Blended(module) if blended else module
+
+
+def cost(choice: Choice, channels: int, height: int, width: int, *, init: Init = "paper") -> Count:
+    """What a choice costs on a map of this shape. Loads torch, which counts.
+
+    Raises:
+        KnobError: as `build`.
+    """
+    from nas_attn.attention import counting
+
+    shape = MapShape(channels, height, width)
+    # Others' modules may look at values.
+    device = "meta" if choice.type in ROWS else "cpu"
+    _, count = counting.run(lambda: build(choice, *shape, init=init), shape, device)
+    return count
 
 
 def create(
@@ -103,9 +136,8 @@ def create(
         KnobError: unknown name or knob, or a value that is impossible with this many channels.
     """
     choice = Choice(name, tuple(knobs.items()))
-    sides = [side for side in (height, width) if side is not None] or [
-        14
-    ]  # position tables are interpolated from it
+    # Position tables are interpolated from 14.
+    sides = [side for side in (height, width) if side is not None] or [14]
     return build(choice, channels, sides[0], sides[-1], init=init)
 
 
@@ -175,8 +207,8 @@ def _foreign(name: str, target: str) -> Row:
         title,
         "",
         "foreign",
-        lambda fitting: _count(cls, fitting),
         tuple(_knobs(name, cls)),
+        fit=lambda fitting: _try(cls, fitting),
     )
 
 
@@ -199,27 +231,24 @@ def _knobs(name: str, cls: type) -> Iterable[KnobSpec]:
         yield KnobSpec(parameter.name, type(default), default, "", choices=choices)
 
 
-def _count(cls: type, fitting: Fitting) -> Count:
-    """Parameters and MACs of an instance, counted by torch on one map of zeros."""
+def _try(cls: type, fitting: Fitting) -> None:
+    """Runs an instance on one map of zeros. KnobError: it raises, or changes the shape."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
+    from nas_attn.attention import counting
+
+    shape = MapShape(fitting.channels, fitting.height, fitting.width)
     extra = _shaped(cls, fitting.height, fitting.width, fitting.init)
-    shape = (1, fitting.channels, fitting.height, fitting.width)
     try:
-        with torch.random.fork_rng(devices=()):
-            module = cls(fitting.channels, **fitting.values, **extra).eval()
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            y = module(torch.zeros(shape))
+        y, _ = counting.run(
+            lambda: cls(fitting.channels, **fitting.values, **extra), shape, device="cpu"
+        )
     except Exception as error:  # another package's code: whatever it raises
         said = f"{type(error).__name__}: {error}"
         raise KnobError(
             f"{fitting.row.name} does not work on {fitting.channels} channels: {said}"
         ) from error
-    if not isinstance(y, torch.Tensor) or tuple(y.shape) != shape:
+    expected = (1, *shape)
+    if not isinstance(y, torch.Tensor) or tuple(y.shape) != expected:
         given = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
-        raise KnobError(f"{fitting.row.name} must keep the shape {shape}, but gives {given}")
-    blend = int(fitting.init == "identity" and "init" not in extra)
-    return Count(
-        sum(p.numel() for p in module.parameters()) + blend, counter.get_total_flops() // 2
-    )
+        raise KnobError(f"{fitting.row.name} must keep the shape {expected}, but gives {given}")

@@ -15,7 +15,6 @@ from nas_attn.attention.gates import (
     zero_,
 )
 from nas_attn.attention.row import Init
-from nas_attn.attention.rows import lska_sizes
 
 
 class LargeSelectiveKernel(nn.Module):
@@ -52,6 +51,12 @@ class LargeSelectiveKernel(nn.Module):
         a_N2HW = gate(self.select(pooled_N2HW), u_NMHW, identity=False)
         z_NCHW: Tensor = self.expand(u_NMHW * a_N2HW[:, :1] + v_NMHW * a_N2HW[:, 1:])
         return x_NCHW * z_NCHW.to(x_NCHW.dtype)
+
+
+def lska_sizes(kernel_size: int) -> tuple[int, int, int]:
+    """(dense taps, dilated taps, dilation) of the strips that stand for a large kernel."""
+    dilation = 2 if kernel_size < 23 else 3
+    return 2 * dilation - 1, kernel_size // dilation, dilation
 
 
 class LargeSeparableKernel(nn.Module):

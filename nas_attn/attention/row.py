@@ -1,4 +1,6 @@
-"""A row of the catalogue: an attention module's name, knobs and cost on a shape. Loads no torch."""
+"""A row of the catalogue: an attention module's name, class and knobs, and how these are made
+explicit on a shape. Loads no torch.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,16 @@ class Count(NamedTuple):
     macs: int
 
 
-class Resolved(NamedTuple):
-    """A module's canonical knobs (every one, in the row's order: equal networks have equal knobs)
-    and its cost on one shape.
-    """
+CanonicalKnobs = tuple[tuple[str, Knob], ...]
+"""(name, value) of every knob, in the row's order. Equal networks have equal canonical knobs."""
 
-    knobs: tuple[tuple[str, Knob], ...]
-    parameters: int
-    macs: int
+
+class MapShape(NamedTuple):
+    """The map that a module is made for."""
+
+    channels: int
+    height: int
+    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,10 @@ class KnobSpec:
     """Whether the value may be `auto`: it is then computed from the shape."""
     preset: bool = False
     """Whether it only chooses other knobs and vanishes in the canonical form (`variant`)."""
+    fit: Callable[[Fitting], object] | None = None
+    """Makes its value possible on the shape; None: every value in the range is possible. A row's
+    own `fit` takes its place where knobs depend on one another.
+    """
 
     @property
     def range(self) -> str:
@@ -77,10 +85,8 @@ class KnobSpec:
         if self.kind is float and type(value) is int:
             value = float(value)
         if type(value) is self.kind and isinstance(value, int | float | str):
-            low, high = (
-                (-math.inf if self.low is None else self.low),
-                (math.inf if self.high is None else self.high),
-            )
+            low = -math.inf if self.low is None else self.low
+            high = math.inf if self.high is None else self.high
             free = isinstance(value, str) or (math.isfinite(value) and low <= value <= high)
             if value in self.choices if self.choices else free:
                 return value
@@ -95,35 +101,28 @@ class KnobSpec:
 
 
 class Fitting:
-    """Brings one module's knobs to the canonical form for one shape; a row's `fit` works on it.
+    """Brings one module's knobs to the canonical form for one shape; the `fit` of a knob or of a
+    row works on it.
 
     Its functions take the nearest possible value; if `strict`, they raise KnobError for impossible
     values that the user gave.
     """
 
     def __init__(
-        self,
-        row: Row,
-        given: dict[str, Knob],
-        channels: int,
-        height: int,
-        width: int,
-        *,
-        strict: bool,
-        init: Init,
+        self, row: Row, given: dict[str, Knob], shape: MapShape, *, strict: bool, init: Init
     ) -> None:
         self.row = row
-        self.given = given  # what was asked for by name
-        self.channels, self.height, self.width = channels, height, width
-        self.strict, self.init = strict, init
+        self.given = given
+        """What was asked for by name."""
+        self.channels = shape.channels
+        self.height = shape.height
+        self.width = shape.width
+        self.strict = strict
+        self.init = init
         self.values: dict[str, Knob] = {
             knob.name: given.get(knob.name, knob.default) for knob in row.knobs
         }
         """All knobs; becomes canonical while fitting."""
-
-    @property
-    def pixels(self) -> int:
-        return self.height * self.width
 
     def integer(self, name: str) -> int:
         value = self.values[name]
@@ -134,8 +133,10 @@ class Fitting:
         """Hidden width `C // reduction`, at least `smallest`; the canonical reduction is the
         largest that gives it.
         """
-        channels, smallest = self.channels, min(smallest, self.channels)
-        reduction, largest = self.integer(name), channels // smallest
+        channels = self.channels
+        reduction = self.integer(name)
+        smallest = min(smallest, channels)
+        largest = channels // smallest
         if reduction > largest:
             self.refuse(
                 name,
@@ -178,6 +179,12 @@ class Fitting:
         self.values[name] = taken
         return taken
 
+    def at_most(self, name: str, largest: int) -> int:
+        """The knob's value, or `largest` where that is less."""
+        value = min(self.integer(name), largest)
+        self.values[name] = value
+        return value
+
     def ignore(self, *names: str) -> None:
         """Resets knobs without effect here to their defaults, so that equal networks stay equal."""
         for knob in self.row.knobs:
@@ -190,8 +197,7 @@ class Fitting:
             raise KnobError(f"{self.row.name}: {name}={format_knob(self.given[name])} {why}")
 
     def warn(self, what: str) -> None:
-        # Level 4: fit's caller, resolve's caller.
-        warnings.warn(f"{self.row.name}: {what}", NasAttnWarning, stacklevel=5)
+        warnings.warn(f"{self.row.name}: {what}", NasAttnWarning, stacklevel=6)
 
 
 SHAPED = ("height", "width", "init")
@@ -209,11 +215,11 @@ class Row:
     paper: str
     """Authors, year, identifier."""
     family: str
-    fit: Callable[[Fitting], Count]
-    """Makes the knobs explicit on a shape and counts the cost, the identity form's extra scalar
-    left out.
-    """
     knobs: tuple[KnobSpec, ...] = ()
+    fit: Callable[[Fitting], None] | None = None
+    """Makes the knobs explicit on a shape where they depend on one another; None: each knob's own
+    `fit` does.
+    """
     control: bool = False
     """Whether it is a plain layer, not attention: a control, which a study tries at all sites."""
 
@@ -248,9 +254,8 @@ class Row:
         *,
         strict: bool = True,
         init: Init = "paper",
-    ) -> Resolved:
-        """Canonical knobs and cost on a map of this shape, in this form; other knobs have their
-        defaults.
+    ) -> CanonicalKnobs:
+        """Canonical knobs on a map of this shape, in this form; what is not given has its default.
 
         Args:
             strict: for a user's text: an impossible value is an error, and a group count that does
@@ -274,12 +279,20 @@ class Row:
                 raise KnobError(
                     f"{self.name}: {what}={_shown(size)} is not possible, it must be at least 1"
                 )
-        fitting = Fitting(self, given, channels, height, width, strict=strict, init=init)
-        count = self.fit(fitting)
-        canonical = tuple(
+        shape = MapShape(channels, height, width)
+        fitting = Fitting(self, given, shape, strict=strict, init=init)
+        self._fit(fitting)
+        return tuple(
             (knob.name, fitting.values[knob.name]) for knob in self.knobs if not knob.preset
         )
-        return Resolved(canonical, count.parameters, count.macs)
+
+    def _fit(self, fitting: Fitting) -> None:
+        if self.fit is not None:
+            self.fit(fitting)
+            return
+        for knob in self.knobs:
+            if knob.fit is not None:
+                knob.fit(fitting)
 
 
 def largest_divisor(of: int, at_most: int) -> int:
@@ -307,11 +320,6 @@ def hidden_knobs(channels: int, hidden: int, usual: int) -> tuple[int, int]:
             if max(floor, channels // reduction) == hidden:
                 return reduction, floor
     return channels // hidden + 1, hidden
-
-
-def blended(count: Count, init: Init) -> Count:
-    """The cost of a module whose identity form has an additional learned scalar."""
-    return count._replace(parameters=count.parameters + 1) if init == "identity" else count
 
 
 def _shown(value: object) -> str:

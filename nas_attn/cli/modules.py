@@ -16,7 +16,7 @@ from nas_attn.cli.common import (
 from nas_attn.errors import (
     KnobError,
 )
-from nas_attn.records import Knob, format_knob
+from nas_attn.records import Choice, Knob, format_knob
 
 if TYPE_CHECKING:
     from nas_attn.attention import Row
@@ -94,9 +94,12 @@ def _show_runtimes(name: str | None, as_json: bool) -> None:
 
 
 def _show_module(row: Row, given: dict[str, Knob], channels: int, size: int, as_json: bool) -> None:
-    resolved = row.resolve(given, channels, size, size)
-    found, knobs = _described(row), dict(resolved.knobs)
-    sizes = {"parameters": resolved.parameters, "macs": resolved.macs}
+    from nas_attn.attention import catalogue
+
+    canonical = row.resolve(given, channels, size, size)
+    cost = catalogue.cost(Choice(row.name, canonical), channels, size, size)
+    found, knobs = _described(row), dict(canonical)
+    sizes = cost._asdict()
     if as_json:
         print_json({**found, "channels": channels, "size": size, "resolved": knobs, **sizes})
         return
@@ -108,7 +111,7 @@ def _show_module(row: Row, given: dict[str, Knob], channels: int, size: int, as_
         out.print(table("Knobs", ["knob", "default", "range", "what it does"], listed))
     shown = ", ".join(f"{k}={format_knob(v)}" for k, v in knobs.items())
     out.print(f"On {channels} channels, {size}x{size}: {row.name}({shown})", markup=False)
-    out.print(f"{resolved.parameters:,} parameters, {resolved.macs:,} MACs", markup=False)
+    out.print(f"{cost.parameters:,} parameters, {cost.macs:,} MACs", markup=False)
 
 
 def _foreign(channels: int, size: int) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
@@ -130,8 +133,11 @@ def _foreign(channels: int, size: int) -> tuple[list[dict[str, Any]], list[dict[
 
 
 def _counted(row: Row, channels: int, size: int) -> dict[str, Any]:
-    resolved = row.resolve({}, channels, size, size, strict=False)
-    return {**_described(row), "parameters": resolved.parameters, "macs": resolved.macs}
+    from nas_attn.attention import catalogue
+
+    canonical = row.resolve({}, channels, size, size, strict=False)
+    cost = catalogue.cost(Choice(row.name, canonical), channels, size, size)
+    return {**_described(row), **cost._asdict()}
 
 
 def _described(row: Row) -> dict[str, Any]:

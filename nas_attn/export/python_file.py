@@ -273,9 +273,7 @@ def _attention(model: nn.Module, described: Described, needs: _Needs) -> list[st
 def _module(choice: Choice, point: Point, init: str, needs: _Needs) -> tuple[str, list[Any]]:
     row = catalogue.find(choice.type)
     knobs = dict(
-        row.resolve(
-            choice.knobs, point.channels, point.height, point.width, init=cast(Init, init)
-        ).knobs
+        row.resolve(choice.knobs, point.channels, point.height, point.width, init=cast(Init, init))
     )
     cls, arguments, blended = catalogue.construction(
         row, knobs, point.height, point.width, cast(Init, init)

@@ -1,106 +1,33 @@
 """Every attention module once more, in plain NumPy from its equation, sharing no code with the
 package.
 
-`REFERENCES[name](x, p, k, train)`: input `(N, C, H, W)` float64, parameters and buffers by name,
-canonical knobs and `identity`, batch statistics or running ones -> output.
+The function with a module's name is its reading: `se(x, p, k, train)`, input `(N, C, H, W)`
+float64, parameters and buffers by name, canonical knobs and `identity`, batch statistics or
+running ones -> output.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
-Params = dict[str, Array]
-Knobs = dict[str, Any]
-
-
-def s(z: Array) -> Array:
-    return 1 / (1 + np.exp(-z))
-
-
-def gate(z: Array, k: Knobs) -> Array:
-    """The sigmoid, or twice it in the identity form."""
-    return s(z) * (2 if k["identity"] else 1)
-
-
-def relu(z: Array) -> Array:
-    return np.maximum(z, 0)
-
-
-def softmax(z: Array, axis: int = -1) -> Array:
-    e = np.exp(z - z.max(axis, keepdims=True))
-    return e / e.sum(axis, keepdims=True)
-
-
-def mean(x: Array) -> Array:
-    return x.mean((2, 3))
-
-
-def linear(x: Array, p: Params, name: str) -> Array:
-    return x @ p[f"{name}.weight"].T + p.get(f"{name}.bias", np.zeros(1))
-
-
-def conv(
-    x: Array,
-    w: Array,
-    b: Array | None = None,
-    dilation: int = 1,
-    groups: int = 1,
-    mode: str = "constant",
-) -> Array:
-    """Cross-correlation that keeps the map's size."""
-    n, _, height, width = x.shape
-    out, per_group, rows, columns = w.shape
-    reach = (rows // 2 * dilation, columns // 2 * dilation)
-    padded = np.pad(x, ((0, 0), (0, 0), (reach[0], reach[0]), (reach[1], reach[1])), mode=mode)  # type: ignore[call-overload]
-    y = np.zeros((n, out, height, width))
-    for o in range(out):
-        first = o // (out // groups) * per_group
-        for i in range(rows):
-            for j in range(columns):
-                window = padded[:, first : first + per_group, i * dilation :, j * dilation :][
-                    :, :, :height, :width
-                ]
-                y[:, o] += np.einsum("nchw,c->nhw", window, w[o, :, i, j])
-    return y if b is None else y + b[:, None, None]
-
-
-def conv_of(x: Array, p: Params, name: str, **how: Any) -> Array:
-    return conv(x, p[f"{name}.weight"], p.get(f"{name}.bias"), **how)
-
-
-def batch_norm(x: Array, p: Params, name: str, train: bool, eps: float = 1e-5) -> Array:
-    """Over all but axis 1, with running statistics where there is one value or `train` is off."""
-    axes = tuple(i for i in range(x.ndim) if i != 1)
-    shape = tuple(-1 if i == 1 else 1 for i in range(x.ndim))
-    m, v = p[f"{name}.running_mean"], p[f"{name}.running_var"]
-    if train and x.size > x.shape[1]:
-        m, v = x.mean(axes), x.var(axes)
-    z = (x - m.reshape(shape)) / np.sqrt(v.reshape(shape) + eps)
-    return z * p[f"{name}.weight"].reshape(shape) + p[f"{name}.bias"].reshape(shape)
-
-
-def group_norm(x: Array, groups: int, p: Params, name: str) -> Array:
-    grouped = x.reshape(x.shape[0], groups, -1)
-    z = (grouped - grouped.mean(2, keepdims=True)) / np.sqrt(grouped.var(2, keepdims=True) + 1e-5)
-    shape = (1, -1) + (1,) * (x.ndim - 2)
-    return z.reshape(x.shape) * p[f"{name}.weight"].reshape(shape) + p[f"{name}.bias"].reshape(
-        shape
-    )
-
-
-def layer_norm(x: Array, p: Params, name: str) -> Array:
-    """Over the last axis."""
-    z = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
-    return z * p[f"{name}.weight"] + p[f"{name}.bias"]
-
-
-def blended(x: Array, y: Array, p: Params) -> Array:
-    return x + p["blend"] * (y - x) if "blend" in p else y
+from numpy_layers import (
+    Array,
+    Knobs,
+    Params,
+    batch_norm,
+    blended,
+    conv_of,
+    convolve,
+    gate,
+    group_norm,
+    layer_norm,
+    linear,
+    mean,
+    relu,
+    s,
+    softmax,
+)
 
 
 def se(x: Array, p: Params, k: Knobs, train: bool) -> Array:
@@ -253,7 +180,7 @@ def ema(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     n, c, height, width = x.shape
     g = x.reshape(n * k["groups"], c // k["groups"], height, width)
     strips = np.concatenate((g.mean(3), g.mean(2)), 2)[..., None]
-    a = s(conv(strips, p["strips.weight"][..., None], p["strips.bias"]))[..., 0]
+    a = s(convolve(strips, p["strips.weight"][..., None], p["strips.bias"]))[..., 0]
     u = group_norm(g * a[:, :, :height, None] * a[:, :, None, height:], c // k["groups"], p, "norm")
     v = conv_of(g, p, "conv")
     z = sum(np.einsum("bc,bchw->bhw", softmax(mean(one)), other) for one, other in ((u, v), (v, u)))
@@ -326,7 +253,7 @@ def psa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
         z = linear(relu(layer_norm(z, p, "channel.up.1")), p, "channel.up.3")
     a = gate(z, k)[:, :, None, None]
     u = x * a if sequential else x
-    query = conv(u, p["spatial.query.weight"][:, :, None, None]).mean((2, 3))
+    query = convolve(u, p["spatial.query.weight"][:, :, None, None]).mean((2, 3))
     value = conv_of(u, p, "spatial.value").reshape(n, query.shape[1], -1)
     if paper:
         m = np.einsum("nh,nhp->np", softmax(query), value)
@@ -382,9 +309,9 @@ def ela(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     y = x
     for name, axis in (("h", 3), ("w", 2)):
         layer = "h" if k["shared"] else name
-        z = conv(x.mean(axis)[..., None], p[f"conv_{layer}.weight"][..., None], groups=k["groups"])[
-            ..., 0
-        ]
+        z = convolve(
+            x.mean(axis)[..., None], p[f"conv_{layer}.weight"][..., None], groups=k["groups"]
+        )[..., 0]
         z = group_norm(z, k["norm_groups"], p, f"norm_{layer}")
         y = y * np.expand_dims(gate(z * s(z) if k["activation"] == "silu" else z, k), axis)
     return y
@@ -396,7 +323,7 @@ def scsa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     u = x
     for name, axis in (("norm_h", 3), ("norm_w", 2)):
         strips = [
-            conv(
+            convolve(
                 x.mean(axis)[:, i * share : (i + 1) * share, :, None],
                 p[f"strips.{i}.weight"][..., None],
                 p[f"strips.{i}.bias"],
@@ -439,7 +366,7 @@ def cells(x: Array, side: int) -> Array:
 def qkv(x: Array, p: Params, side: int) -> tuple[Array, Array, Array]:
     q, k, v = np.split(p["qkv.weight"], 3)
     small = cells(x, side)
-    return conv(x, q), conv(small, k), conv(small, v)
+    return convolve(x, q), convolve(small, k), convolve(small, v)
 
 
 def sdpa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
@@ -505,7 +432,7 @@ def sk(x: Array, p: Params, k: Knobs, train: bool) -> Array:
 
 def caa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     c, side = x.shape[1], k["pool_size"]
-    z = conv(x, np.full((c, 1, side, side), 1 / side**2), groups=c)
+    z = convolve(x, np.full((c, 1, side, side), 1 / side**2), groups=c)
     z = mixed(z, p, "first", k, train)
     z = conv_of(conv_of(z, p, "rows", groups=c), p, "columns", groups=c)
     return x * gate(mixed(z, p, "last", k, train), k)
@@ -547,15 +474,5 @@ def dwconv(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     return x + batch_norm(conv_of(relu(x), p, "conv", groups=x.shape[1]), p, "norm", train)
 
 
-def conv1x1(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+def conv(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     return x + batch_norm(conv_of(relu(x), p, "conv"), p, "norm", train)
-
-
-REFERENCES: dict[str, Callable[[Array, Params, Knobs, bool], Array]] = {
-    f.__name__: f
-    for f in (
-        *(se, eca, ese, nam, srm, gct, gc),
-        *(cbam, bam, gam, simam, sge, scse, triplet, ema, shuffle, mlca, psa, ge),
-        *(lska, lsk, sk, caa, cpca, coord, ela, scsa, sdpa, mhsa, dwconv),
-    )
-} | {"conv": conv1x1}

@@ -37,9 +37,10 @@ def taken(row: Row) -> Iterator[dict[str, Any]]:
 
 
 def pin(row: Row, asked: dict[str, Any], shape: tuple[int, int, int], init: Init) -> dict[str, Any]:
-    resolved = row.resolve(asked, *shape, strict=False, init=init)
+    choice = Choice(row.name, row.resolve(asked, *shape, strict=False, init=init))
+    parameters, macs = catalogue.cost(choice, *shape, init=init)
     torch.manual_seed(0)
-    module = catalogue.build(Choice(row.name, resolved.knobs), *shape, init=init).double().eval()
+    module = catalogue.build(choice, *shape, init=init).double().eval()
     names = [f"{name} {tuple(value.shape)}" for name, value in module.state_dict().items()]
     started = output(module, shape)
     return {
@@ -47,9 +48,9 @@ def pin(row: Row, asked: dict[str, Any], shape: tuple[int, int, int], init: Init
         "asked": asked,
         "shape": list(shape),
         "init": init,
-        "knobs": dict(resolved.knobs),
-        "parameters": resolved.parameters,
-        "macs": resolved.macs,
+        "knobs": dict(choice.knobs),
+        "parameters": parameters,
+        "macs": macs,
         "state": hashlib.sha256("\n".join(names).encode()).hexdigest()[:16],
         "output": started,
         "shaken": output(shake(module, 1), shape),

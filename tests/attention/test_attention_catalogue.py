@@ -51,20 +51,22 @@ def test_rows_and_classes_speak_of_the_same_knobs() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
 @FAST
 @given(data=st.data(), size=sizes(), init=st.sampled_from(INITS))
-def test_resolved_counts_are_those_of_the_built_module(
+def test_costs_counted_on_shapes_alone_are_those_of_the_module(
     row: Row, data: st.DataObject, size: Any, init: Any
 ) -> None:
-    resolved = row.resolve(data.draw(asked(row)), *size, strict=False, init=init)
-    assert [name for name, _ in resolved.knobs] == [k.name for k in row.knobs if not k.preset]
+    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init)
+    assert [name for name, _ in knobs] == [k.name for k in row.knobs if not k.preset]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert row.resolve(resolved.knobs, *size, strict=True, init=init) == resolved
-    module = catalogue.build(Choice(row.name, resolved.knobs), *size, init=init).eval()
+        assert row.resolve(knobs, *size, strict=True, init=init) == knobs
+    choice = Choice(row.name, knobs)
+    module = catalogue.build(choice, *size, init=init).eval()
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         y = module(torch.zeros(1, *size))
     assert y.shape == (1, *size)
-    assert resolved.parameters == sum(p.numel() for p in module.parameters())
-    assert resolved.macs == counter.get_total_flops() // 2
+    parameters = sum(p.numel() for p in module.parameters())
+    macs = counter.get_total_flops() // 2
+    assert catalogue.cost(choice, *size, init=init) == (parameters, macs)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
@@ -73,9 +75,7 @@ def test_resolved_counts_are_those_of_the_built_module(
 def test_equal_knobs_and_only_they_build_equal_networks(
     row: Row, data: st.DataObject, size: Any
 ) -> None:
-    first, second = (
-        row.resolve(data.draw(asked(row)), *size, strict=False).knobs for _ in range(2)
-    )
+    first, second = (row.resolve(data.draw(asked(row)), *size, strict=False) for _ in range(2))
     prints = [fingerprint(row, knobs, size) for knobs in (first, second)]
     assert (first == second) == (prints[0] == prints[1])
 
@@ -187,7 +187,7 @@ def test_groups_that_do_not_divide_a_knob_named_twice_and_an_unknown_start_are_s
 def test_canonical_form(
     name: str, channels: int, knobs: dict[str, Any], canonical: dict[str, Any]
 ) -> None:
-    resolved = dict(catalogue.find(name).resolve(knobs, channels, 14, 14, strict=False).knobs)
+    resolved = dict(catalogue.find(name).resolve(knobs, channels, 14, 14, strict=False))
     assert {k: resolved[k] for k in canonical} == canonical
     assert "variant" not in resolved
 
@@ -227,10 +227,10 @@ def foreign() -> Iterator[str]:
 def test_a_foreign_module_joins_by_path(foreign: str) -> None:
     row = catalogue.find(foreign)
     assert row.title == "One factor per channel."
-    resolved = row.resolve({"mode": "double"}, 8, 4, 4, strict=True)
-    assert resolved.knobs == (("start", 0.5), ("mode", "double"))
-    assert resolved.parameters == 8
-    assert row.resolve({}, 8, 4, 4, init="identity").parameters == 9
+    knobs = row.resolve({"mode": "double"}, 8, 4, 4, strict=True)
+    assert knobs == (("start", 0.5), ("mode", "double"))
+    assert catalogue.cost(Choice(foreign, knobs), 8, 4, 4).parameters == 8
+    assert catalogue.cost(Choice(foreign), 8, 4, 4, init="identity").parameters == 9
     x = torch.randn(2, 8, 4, 4)
     assert torch.equal(attention.create(foreign, 8, mode="double")(x), x)
     assert torch.equal(attention.create(foreign, 8, init="identity")(x), x)

@@ -9,11 +9,11 @@ import itertools
 import math
 from typing import Any
 
+import attention_in_numpy
 import numpy as np
 import pytest
 import torch
 from attention_asking import FAST, ROWS, asked, choices, shake, sizes
-from attention_in_numpy import REFERENCES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=lambda r: r.name)
 
 def drawn(data: st.DataObject, row: Row, size: tuple[int, int, int], init: Any) -> nn.Module:
     """A module with some knobs that a search could name on this shape, random weights included."""
-    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init).knobs
+    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init)
     module = catalogue.build(Choice(row.name, knobs), *size, init=init)
     return shake(module, 7) if data.draw(st.booleans(), "random weights") else module
 
@@ -109,7 +109,7 @@ def test_float16_is_near_float32_on_large_maps(row: Row, init: Any) -> None:
     x = (image(1, size) * 8 + 1).half()
     choices_tried = choices(row) if light else [{}]
     for knobs in choices_tried:
-        choice = Choice(row.name, row.resolve(knobs, *size, strict=False, init=init).knobs)
+        choice = Choice(row.name, row.resolve(knobs, *size, strict=False, init=init))
         torch.manual_seed(0)
         module = catalogue.build(choice, *size, init=init).eval()
         with torch.no_grad():
@@ -129,7 +129,7 @@ def test_float16_is_near_float32_on_large_maps(row: Row, init: Any) -> None:
 @every_row
 def test_a_layer_behind_may_work_in_place(row: Row) -> None:
     for init, size, autocast in itertools.product(INITS, ((16, 5, 4), (64, 1, 1)), (False, True)):
-        choice = Choice(row.name, row.resolve({}, *size, strict=False, init=init).knobs)
+        choice = Choice(row.name, row.resolve({}, *size, strict=False, init=init))
         module = shake(catalogue.build(choice, *size, init=init), 7)
         inputs = [image(8, size).requires_grad_() for _ in range(2)]
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
@@ -153,7 +153,7 @@ def test_memory_format_single_images_copies_and_restored_states(
     """In evaluation: channels_last in and out, images that do not see each other, copies that share
     nothing.
     """
-    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init).knobs
+    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init)
     module, other = (
         catalogue.build(Choice(row.name, knobs), *size, init=init).eval() for _ in range(2)
     )
@@ -179,7 +179,7 @@ def test_memory_format_single_images_copies_and_restored_states(
 def test_identity_start_is_the_identity(
     row: Row, data: st.DataObject, size: Any, batch: int, train: bool
 ) -> None:
-    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init="identity").knobs
+    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init="identity")
     module = catalogue.build(Choice(row.name, knobs), *size, init="identity").train(train)
     x = image(batch, size)
     assert torch.equal(module(x), x)
@@ -212,7 +212,7 @@ def test_training_reaches_every_parameter(row: Row) -> None:
     for knobs, init in itertools.product(choices(row), INITS):
         size = (64, 4, 3)
         torch.manual_seed(0)
-        choice = Choice(row.name, row.resolve(knobs, *size, strict=False, init=init).knobs)
+        choice = Choice(row.name, row.resolve(knobs, *size, strict=False, init=init))
         module = catalogue.build(
             choice, *size, init=init
         ).double()  # a small step is not lost in rounding
@@ -248,7 +248,7 @@ def test_training_reaches_every_parameter(row: Row) -> None:
 def test_module_computes_its_equation(
     row: Row, data: st.DataObject, size: Any, batch: int, init: Any, train: bool, seed: int
 ) -> None:
-    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init).knobs
+    knobs = row.resolve(data.draw(asked(row)), *size, strict=False, init=init)
     module = shake(catalogue.build(Choice(row.name, knobs), *size, init=init).double(), seed).train(
         train
     )
@@ -258,7 +258,8 @@ def test_module_computes_its_equation(
     )
     with torch.no_grad():
         y = module(x).numpy()
-    expected = REFERENCES[row.name](
+    reading = getattr(attention_in_numpy, row.name)
+    expected = reading(
         x.numpy(), parameters, {**dict(knobs), "identity": init == "identity"}, train
     )
     np.testing.assert_allclose(y, expected, rtol=1e-9, atol=1e-10)

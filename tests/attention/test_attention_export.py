@@ -39,7 +39,7 @@ def rows(*quick: str) -> list[Any]:
 
 
 def built(name: str, init: Any, knobs: dict[str, Any] | None = None) -> nn.Module:
-    canonical = catalogue.find(name).resolve(knobs or {}, *SIZE, strict=False, init=init).knobs
+    canonical = catalogue.find(name).resolve(knobs or {}, *SIZE, strict=False, init=init)
     return shake(catalogue.build(Choice(name, canonical), *SIZE, init=init), 5).eval()
 
 

@@ -36,16 +36,12 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / part, folder / part)
     files(PAGE, folder)
     insert(
-        folder / "nas_attn" / "attention" / "rows.py",
-        '@_channel(\n    "channel:SqueezeExcitation"',
-        piece("rows: row") + "\n\n",
+        folder / "nas_attn" / "attention" / "channel_rows.py",
+        '    Row(\n        "eca"',
+        piece("rows: row"),
     )
     numpy = folder / "tests" / "attention" / "attention_in_numpy.py"
-    insert(numpy, "REFERENCES: ", piece("numpy: function") + "\n\n")
-    numpy.write_text(
-        numpy.read_text("utf-8").replace("    for f in (\n", "    for f in (\n        lct,\n"),
-        "utf-8",
-    )
+    insert(numpy, "def se(", piece("numpy: function") + "\n\n")
     _other_rows(folder / "nas_attn")
     return folder
 

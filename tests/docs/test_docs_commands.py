@@ -60,6 +60,15 @@ def test_written_references_are_current(name: str, monkeypatch: pytest.MonkeyPat
     assert script.PAGE.read_text("utf-8") == script.page(), "run `make docs`"
 
 
+def test_pages_tell_how_many_modules_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs" / "reference")
+    script = importlib.import_module("write_attention")
+    for page in script.COUNTED:
+        text = page.read_text("utf-8")
+        assert script.NUMBER.search(text)
+        assert text == script.counted(text), "run `make docs`"
+
+
 def test_the_answer_in_readme_is_the_gallerys() -> None:
     gallery, readme = (
         (ROOT / page).read_text("utf-8") for page in ("docs/gallery.md", "README.md")

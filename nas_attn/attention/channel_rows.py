@@ -1,0 +1,139 @@
+"""Rows of the modules in `channel.py`. No torch."""
+
+from __future__ import annotations
+
+import math
+
+from nas_attn.attention import knobs
+from nas_attn.attention.row import Fitting, KnobSpec, Row, hidden_width
+
+BIAS = knobs.switch(
+    "bias", True, "whether the two linear layers have biases, as the authors' Caffe file of SE has"
+)
+
+
+def _eca_kernel(fitting: Fitting) -> None:
+    """`auto` by the paper's rule: |(log2 C + 1) / 2|, an odd integer."""
+    if fitting.values["kernel_size"] == "auto":
+        size = int((math.log2(fitting.channels) + 1) / 2)
+        fitting.values["kernel_size"] = size if size % 2 else size + 1
+    fitting.odd("kernel_size", largest=min(2 * fitting.channels - 1, 63))
+
+
+ECA_KERNEL = KnobSpec(
+    "kernel_size",
+    int,
+    "auto",
+    "odd number of neighbouring channels seen",
+    low=1,
+    high=63,
+    auto=True,
+    fit=_eca_kernel,
+)
+
+
+def _se(fitting: Fitting) -> None:
+    reduction_asked = fitting.integer("reduction")
+    divisor = fitting.integer("divisor")
+    fitting.hidden()
+    if divisor > 1:
+        hidden = hidden_width(fitting.channels, min(reduction_asked, fitting.channels), divisor)
+        reduction, divisor = _unrounded(fitting.channels, hidden, divisor)
+        fitting.values["reduction"] = reduction
+        fitting.values["divisor"] = divisor
+
+
+def _unrounded(channels: int, hidden: int, divisor: int) -> tuple[int, int]:
+    """The canonical (reduction, divisor) of a hidden width: without rounding if a reduction gives
+    it.
+    """
+    plain = max(1, channels // hidden)
+    if hidden_width(channels, plain, 1) == hidden:
+        return plain, 1
+    return (
+        next(r for r in range(channels, 0, -1) if hidden_width(channels, r, divisor) == hidden),
+        divisor,
+    )
+
+
+ROWS = (
+    Row(
+        "se",
+        "nas_attn.attention.channel:SqueezeExcitation",
+        "Squeeze-and-excitation",
+        "Hu et al. 2018, arXiv:1709.01507",
+        "channel",
+        (
+            knobs.reduction(),
+            BIAS,
+            KnobSpec(
+                "divisor",
+                int,
+                1,
+                "the hidden width is rounded to a multiple of this (timm: 8)",
+                choices=(1, 8),
+            ),
+        ),
+        fit=_se,
+    ),
+    Row(
+        "eca",
+        "nas_attn.attention.channel:EfficientChannel",
+        "Efficient channel attention",
+        "Wang et al. 2020, arXiv:1910.03151",
+        "channel",
+        (
+            ECA_KERNEL,
+            knobs.choice(
+                "padding", "beyond the ends (timm's `ceca`: circular)", "zeros", "circular"
+            ),
+        ),
+    ),
+    Row(
+        "ese",
+        "nas_attn.attention.channel:EffectiveSqueezeExcitation",
+        "Effective squeeze-and-excitation",
+        "Lee and Park 2020, arXiv:1911.06667",
+        "channel",
+    ),
+    Row(
+        "nam",
+        "nas_attn.attention.channel:NormalizationAttention",
+        "Normalisation-based attention, channel branch",
+        "Liu et al. 2021, arXiv:2111.12419",
+        "channel",
+        (
+            knobs.switch(
+                "detach", False, "keep the gradient out of the weights, as the authors' code does"
+            ),
+        ),
+    ),
+    Row(
+        "srm",
+        "nas_attn.attention.channel:StyleRecalibration",
+        "Style-based recalibration",
+        "Lee et al. 2019, arXiv:1903.10829",
+        "channel",
+    ),
+    Row(
+        "gct",
+        "nas_attn.attention.channel:GatedChannel",
+        "Gated channel transformation",
+        "Yang et al. 2020, arXiv:1909.11519",
+        "channel",
+        (knobs.choice("norm", "norm over the pixels", "l2", "l1"),),
+    ),
+    Row(
+        "gc",
+        "nas_attn.attention.channel:GlobalContext",
+        "Global context block",
+        "Cao et al. 2019, arXiv:1904.11492",
+        "channel",
+        (
+            # The layer norm of a single hidden value would ignore it.
+            knobs.reduction(smallest=2),
+            knobs.choice("pooling", "how pixels are summed up", "attention", "average"),
+            knobs.choice("fusion", "how the context meets x", "add", "multiply", "both"),
+        ),
+    ),
+)

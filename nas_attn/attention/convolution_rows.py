@@ -1,0 +1,28 @@
+"""Rows of the modules in `convolution.py`. No torch."""
+
+from __future__ import annotations
+
+from nas_attn.attention import knobs
+from nas_attn.attention.row import Row
+
+PAPER = "He et al. 2016, arXiv:1603.05027"
+
+ROWS = (
+    Row(
+        "dwconv",
+        "nas_attn.attention.convolution:DepthwiseConvolution",
+        "Residual depth-wise convolution (a control, not attention)",
+        PAPER,
+        "convolution",
+        (knobs.odd("kernel_size", 3, "odd side of the convolution"),),
+        control=True,
+    ),
+    Row(
+        "conv",
+        "nas_attn.attention.convolution:PointwiseConvolution",
+        "Residual 1×1 convolution (a control, not attention)",
+        PAPER,
+        "convolution",
+        control=True,
+    ),
+)
