@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -308,7 +310,8 @@ def _timm_input(name: str, inner: str) -> Fed:
 
     known: Any = timm.get_pretrained_cfg(inner) if timm.is_model(inner.partition(".")[0]) else None
     if _on_hub(inner):  # the hub's file has it
-        known = call(timm.create_model, BackboneSection(name=name), inner).pretrained_cfg
+        with only_tensors():
+            known = call(timm.create_model, BackboneSection(name=name), inner).pretrained_cfg
     elif known is None:
         return Fed(IMAGENET_MEAN, IMAGENET_STD)
     else:
@@ -348,7 +351,8 @@ def _timm(
         **section.options,
     }
     try:
-        model: nn.Module = call(timm.create_model, section, name, **arguments)
+        with only_tensors():
+            model: nn.Module = call(timm.create_model, section, name, **arguments)
     except BackboneError as error:
         if not published:
             raise
@@ -389,9 +393,10 @@ def _smp(
         "classes": classes,
         **section.options,
     }
-    model: nn.Module = call(
-        smp.create_model, section, architecture, encoder_name=encoder, **arguments
-    )
+    with only_tensors():
+        model: nn.Module = call(
+            smp.create_model, section, architecture, encoder_name=encoder, **arguments
+        )
     return model
 
 
@@ -428,6 +433,29 @@ def users_arguments(function: Any, channels: int, classes: int) -> dict[str, int
         "in_chans": channels,
     }
     return {name: value for name, value in known.items() if name in accepted}
+
+
+FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+FORCE_NOT = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+
+
+@contextmanager
+def only_tensors() -> Iterator[None]:
+    """Meanwhile, `torch.load` reads tensors and plain values only, whoever calls it and with
+    whatever argument. timm before 1.0.22 read some files as pickles, which run code.
+    """
+    before = {name: os.environ.get(name) for name in (FORCE, FORCE_NOT)}
+    os.environ[FORCE] = "1"
+    # Torch refuses to load anything while both are set.
+    os.environ.pop(FORCE_NOT, None)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def call(function: Any, section: BackboneSection, *args: Any, **options: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import warnings
@@ -18,7 +19,7 @@ from torch import nn
 
 import nas_attn as na
 from nas_attn import backbones
-from nas_attn.backbones.building import published_input
+from nas_attn.backbones.building import FORCE, FORCE_NOT, published_input
 from nas_attn.backbones.weights import pack, restore, unpack
 from nas_attn.errors import BackboneError, NasAttnWarning
 from nas_attn.recipe import BackboneSection
@@ -368,3 +369,50 @@ def test_weights_of_the_hub_are_taken_from_its_cache_with_what_they_are_fed(
     missing = recipe.backbone.model_copy(update={"name": "timm:resnet18.a1_in1k"})
     with pytest.raises(BackboneError, match=r"target\.weights"):
         backbones.build(missing, input_shape=(3, 32, 32), classes=7, pretrained=True)
+
+
+class Intruder:
+    """Code in a pickle."""
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, ("ran", "w")
+
+
+@pytest.fixture
+def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm reads a file as versions before 1.0.22 did, whatever it is asked for."""
+    models = pytest.importorskip("timm.models", reason="timm is not installed")
+
+    def pickled(file: str, map_location: str = "cpu", **options: object) -> object:
+        return torch.load(file, map_location=map_location, weights_only=False)
+
+    for module in (models._helpers, models._hub):
+        monkeypatch.setattr(module, "_torch_load", pickled)
+
+
+@pytest.mark.usefixtures("as_before")
+@pytest.mark.parametrize("forced", [{}, {FORCE_NOT: "1"}, {FORCE: "0"}])
+def test_no_pickle_runs_in_a_file_that_an_old_timm_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forced: dict[str, str]
+) -> None:
+    """Nor does what the user has set for all of torch change that, or get lost."""
+    monkeypatch.chdir(tmp_path)
+    for name in (FORCE, FORCE_NOT):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in forced.items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "net"
+    folder.mkdir()
+    torch.save({"state_dict": Intruder()}, folder / "pytorch_model.bin")
+    configuration = {"architecture": "resnet10t", "num_classes": 10, "pretrained_cfg": {}}
+    (folder / "config.json").write_text(json.dumps(configuration))
+    before = dict(os.environ)
+    section = BackboneSection(name="timm:local-dir:net")
+    with pytest.raises(BackboneError, match="could not be loaded"):
+        backbones.build(section, input_shape=(3, 32, 32), classes=10, pretrained=True)
+    path = str(folder / "pytorch_model.bin")
+    named = BackboneSection(name="timm:resnet10t", options={"checkpoint_path": path})
+    with pytest.raises(BackboneError, match="could not be built"):
+        backbones.build(named, input_shape=(3, 32, 32), classes=10)
+    assert not (tmp_path / "ran").exists()
+    assert dict(os.environ) == before
