@@ -187,6 +187,17 @@ def check_typed(backbone: str | None, data: str | None = None, *, trust: bool) -
         ask_for_trust(name.partition(":")[2], [name], trust=trust)
 
 
+def check_export_trust(file: Path, *, trust: bool) -> None:
+    """Asks before an exported file outside the current folder is run, or code that its card names.
+    RecipeError: nobody says that it is trusted. UserError: it has no card.
+    """
+    from nas_attn.cli.trust import code_of_export, is_here
+    from nas_attn.export.card import read_card
+
+    if not is_here(file):
+        ask_for_trust(str(file), code_of_export(file, read_card(file)), trust=trust)
+
+
 def ask_for_trust(path: str, named: Iterable[str], *, trust: bool) -> None:
     """Asks before code is run that a file outside the current folder names. Raises RecipeError:
     nobody says that it is trusted. Without trust, this process imports nothing that the file names.
@@ -237,7 +248,10 @@ DryRun = Annotated[bool, Option("--dry-run", help="Say what would be done, and s
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress.")]
 Trust = Annotated[
     bool,
-    Option("--trust", help="Run code that a recipe or study outside the current folder names."),
+    Option(
+        "--trust",
+        help="Run code of files outside the current folder: a recipe, a study, an export.",
+    ),
 ]
 Workers = Annotated[
     int | None,

@@ -19,6 +19,7 @@ from nas_attn.cli.common import (
     Threads,
     Trust,
     at_storage,
+    check_export_trust,
     echo,
     grouped,
     print_json,
@@ -188,13 +189,16 @@ def check_export(
         str, Argument(help="A file written by nas-attn export, with its card next to it.")
     ],
     root: Annotated[str | None, Option(help="Folder of the data, if it has moved.")] = None,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Run an exported file on the study's validation images, without nas_attn."""
     from nas_attn.analysis import units
     from nas_attn.export.card import verify
 
-    found = verify(user_path(file, what="FILE", error=UserError), root=root)
+    path = user_path(file, what="FILE", error=UserError)
+    check_export_trust(path, trust=trust)
+    found = verify(path, root=root)
     value = units.value(found.metric, found.value)
     if found.right is None:
         scored = f"{units.title(found.metric)} {value} on {found.images} validation images"

@@ -16,7 +16,7 @@ import typer
 from typer import Argument, Option
 
 from nas_attn import tables
-from nas_attn.cli.common import Target, echo
+from nas_attn.cli.common import Target, Trust, check_typed, echo
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
 from nas_attn.target_words import TargetWords, target_table, target_words
@@ -88,6 +88,7 @@ def init(
         float | None, Option(help="Largest latency, relative to the bare backbone's.")
     ] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Ask no questions, use the defaults.")] = False,
+    trust: Trust = False,
     force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a recipe: ask a few questions, or take the answers as options."""
@@ -114,6 +115,7 @@ def init(
     data = ask(data, "data", f"Data set ({', '.join(_data_known(task))})", "digits")
     small = _small(data)
     backbone = ask(backbone, "backbone", "Backbone", usual(data, small=small))
+    check_typed(backbone, data, trust=trust)
     images = _images(data)
     seen = [f"{data}: {found}"] if (found := _look(task, data, backbone, images)) else []
     why = (

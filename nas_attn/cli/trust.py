@@ -28,6 +28,12 @@ PATHS = frozenset(
     }
 )
 """Settings with a path or a pattern: what they name is read as data, and never run."""
+FILES_OF_TIMM = frozenset({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"})
+"""Options of a backbone in which timm looks for a file, and old versions for a pickle."""
+READ_AS_DATA = frozenset({"weights", "onnx", "onnx-int8", "openvino", "openvino-int8", "ncnn"})
+"""Formats of exported networks that run no code of their author. A Python file is code, and torch
+reads a torch.export archive with a pickle and evaluates its expressions.
+"""
 ULTRALYTICS, YOLO = "ultralytics:", "yolo:"
 HARMLESS_BACKBONES = ("torchvision:", "timm:", "smp:", "python:")
 HARMLESS_DATA = ("folder:", "coco:", "python:")
@@ -65,8 +71,8 @@ def _is_code(text: str, at: tuple[str, ...]) -> bool:
         return False
     if at and at[-1] in ("command", "evaluator"):
         return True
-    if at[:2] == ("backbone", "options") and at[-1] in ("checkpoint_path", "pretrained_cfg"):
-        return True  # timm reads what is named there, older versions as a pickle
+    if at[:2] == ("backbone", "options") and not FILES_OF_TIMM.isdisjoint(at[2:]):
+        return True
     return ":" in text and text not in OF_PRESETS
 
 
@@ -142,6 +148,21 @@ def code_of_study(opened: OpenStudy) -> set[str]:
     for row in store.queue.rows():
         found.update(_code_of_placement(str(row.run.placement)))
     return found
+
+
+def code_of_export(file: Path, card: Mapping[str, Any]) -> set[str]:
+    """The code that scoring an exported file would run: of the file itself, and named by its card.
+    A card may be damaged, so nothing is assumed about it.
+    """
+    code = set(code_in(card.get("recipe")))
+    data = card.get("data")
+    if isinstance(data, Mapping):
+        code.update(code_in({"data": data.get("section")}))
+    for text in _names([card.get("modules"), card.get("placement")]):
+        code.update(_code_of_placement(text))
+    if card.get("format") not in READ_AS_DATA:
+        code.add(file.name)
+    return code
 
 
 def _document(text: str) -> Any:

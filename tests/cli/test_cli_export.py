@@ -2,14 +2,19 @@
 score elsewhere.
 """
 
+import hashlib
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import nas_attn as na
 
+Card = dict[str, Any]
 SMALL = {
     "backbone.width": 4,
     "data.options": {"train": 200, "validation": 150, "test": 20, "size": 12},
@@ -127,3 +132,106 @@ def test_an_int8_file_scores_what_its_card_says(folder: Path, nas, format_: str)
     assert found["agrees"]
     assert found["right"] == kept["in_file"]["right"]
     assert "This file in int8" in (folder / f"{told['file']}.md").read_text()
+
+
+class Intruder:
+    """Code in a pickle."""
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, ("ran", "w")
+
+
+def code_in_python(file: Path, card: Card) -> None:
+    file.write_text(file.read_text() + "\nopen('ran', 'w')\n")
+
+
+def code_in_backbone(file: Path, card: Card) -> None:
+    card["recipe"]["backbone"] = {"name": "intruder:run"}
+
+
+def code_in_data(file: Path, card: Card) -> None:
+    card["data"]["section"]["name"] = "intruder:run"
+
+
+def code_in_module(file: Path, card: Card) -> None:
+    card["modules"][0]["choices"][0] = {"type": "intruder:run", "knobs": {}}
+
+
+def code_in_placement(file: Path, card: Card) -> None:
+    card["modules"] = []
+    card["placement"] = "backbone=intruder:run"
+
+
+def other_format(file: Path, card: Card) -> None:
+    card["format"] = "torch"
+
+
+Spoil = Callable[[Path, Card], None]
+
+
+def from_a_stranger(folder: Path, nas, format_: str, spoil: Spoil | None) -> str:
+    """An export in another folder, whose card agrees with its file; the working folder has a module
+    that says when it is imported.
+    """
+    there = folder / "there"
+    here = folder / "here"
+    there.mkdir()
+    here.mkdir()
+    file = there / ("net.py" if format_ == "python" else "net.pt")
+    told = nas("export", "--trial", "1", "--format", format_, "--no-check", "-o", str(file))
+    assert told.status == 0, told.err
+    at = there / f"{file.name}.json"
+    card = json.loads(at.read_text())
+    if spoil is not None:
+        spoil(file, card)
+    card["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    at.write_text(json.dumps(card))
+    (here / "intruder.py").write_text("open('ran', 'w')\nrun = None\n")
+    return str(Path("..", "there", file.name))
+
+
+@pytest.mark.parametrize(
+    ("format_", "spoil", "code"),
+    [
+        ("python", code_in_python, "net.py"),
+        ("weights", other_format, "net.pt"),
+        ("weights", code_in_backbone, "intruder:run"),
+        ("weights", code_in_data, "intruder:run"),
+        ("weights", code_in_module, "intruder:run"),
+        ("weights", code_in_placement, "intruder:run"),
+    ],
+)
+def test_code_of_an_export_from_elsewhere_runs_only_when_trusted(
+    folder: Path,
+    nas,
+    monkeypatch: pytest.MonkeyPatch,
+    format_: str,
+    spoil: Spoil,
+    code: str,
+) -> None:
+    file = from_a_stranger(folder, nas, format_, spoil)
+    monkeypatch.chdir(folder / "here")
+    monkeypatch.delitem(sys.modules, "intruder", raising=False)
+    ended = nas("check-export", file)
+    assert f"runs code: '{code}': read it, then add --trust" in ended.error
+    assert ended.status == 2
+    assert not (folder / "here" / "ran").exists()
+    ended = nas("check-export", file, "--trust")
+    assert "--trust" not in ended.err
+    assert (folder / "here" / "ran").exists() == (spoil is not other_format)
+
+
+def test_weights_from_elsewhere_are_scored_without_trust_and_a_pickle_never_runs(
+    folder: Path, nas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = from_a_stranger(folder, nas, "weights", None)
+    monkeypatch.chdir(folder / "here")
+    assert nas("check-export", file, "--json").json["agrees"]
+    path = Path(file)
+    torch.save({"state_dict": Intruder()}, path)
+    at = path.with_name("net.pt.json")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    at.write_text(json.dumps({**json.loads(at.read_text()), "sha256": digest}))
+    for trust in ([], ["--trust"]):
+        assert "damaged" in nas("check-export", file, *trust).error
+        assert not (folder / "here" / "ran").exists()

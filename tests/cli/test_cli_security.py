@@ -265,6 +265,8 @@ def test_a_yaml_that_ultralytics_would_execute_needs_trust(
         ('[training]\naugment = [{ name = "torch:hub", weights = "x:y" }]', "torch:hub"),
         ('[backbone.options]\nrepo = "torch.hub:load"', "torch.hub:load"),
         ('[backbone.options]\ncheckpoint_path = "x.pth"', "x.pth"),
+        ('[backbone.options.pretrained_cfg]\nfile = "x.pth"', "x.pth"),
+        ('[backbone.options.pretrained_cfg_overlay]\nfile = "x.pth"', "x.pth"),
         ('[search]\nsampler = "timm:sampler"', "timm:sampler"),
     ],
 )
@@ -338,4 +340,52 @@ def test_placements_and_protocols_of_a_foreign_database_are_code_too(here: Path,
         for command in ("resume", "export", "measure evil"):
             ended = nas(*command.split(), "--storage", "sqlite:///../there/nas_attn.db")
             assert "'intruder:run': read it, then add --trust" in ended.error, (command, change)
+    assert not (here / "ran").exists()
+
+
+@pytest.mark.parametrize("typed", ["backbone", "data"])
+def test_init_runs_no_code_of_a_file_from_elsewhere(here: Path, nas, typed: str) -> None:
+    model = f"{MODEL}activation: \"open('ran', 'w')\"\n"
+    data = f"{DATA}download: \"open('ran', 'w')\"\n"
+    (here.parent / "there" / "it.yaml").write_text(model if typed == "backbone" else data)
+    kind = "ultralytics" if typed == "backbone" else "yolo"
+    command = ["init", "--yes", "--task", "detection", f"--{typed}", f"{kind}:../there/it.yaml"]
+    ended = nas(*command)
+    assert (ended.status, "add --trust" in ended.error) == (2, True)
+    assert not (here / "study.toml").exists()
+    assert "--trust" not in nas(*command, "--trust").err
+
+
+OVERLOOKED = {
+    "backbone": ('{ name = "resnet8", width = 4 }', '{ name = "intruder:run" }'),
+    "data": ("digits-8x8", "intruder:run"),
+    "module": ("{ se = {} }", '{ "intruder:run" = {} }'),
+    "objective": ('"params"]', '"intruder:run"]'),
+    "optimizer": ("rungs = [1]", 'optimizer = "intruder:run"'),
+    "loss": ("rungs = [1]", 'loss = { name = "intruder:run" }'),
+    "augment": ("rungs = [1]", 'augment = [{ name = "intruder:run" }]'),
+    "evaluator": ("rungs = [1]", 'evaluator = "intruder:run"'),
+    "command": ("rungs = [1]", 'evaluator = "command: touch ran"'),
+}
+"""Setting -> what of `TINY` is replaced, and by what."""
+TINY = """
+name = "theirs"
+objectives = ["accuracy", "params"]
+space = { name = "x", choices = { se = {} } }
+backbone = { name = "resnet8", width = 4 }
+search = { trials = 1, confirm_seeds = 0 }
+data = { name = "digits-8x8", train_subset = 64 }
+training = { rungs = [1] }
+"""
+
+
+@pytest.mark.parametrize("setting", OVERLOOKED)
+def test_code_that_was_overlooked_in_a_foreign_recipe_does_not_run_either(
+    here: Path, nas, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    """Nothing is found in the recipe; what it names is refused when it is to be imported."""
+    monkeypatch.setattr("nas_attn.cli.trust._is_code", lambda text, at: False)
+    (here.parent / "there" / "study.toml").write_text(TINY.replace(*OVERLOOKED[setting]))
+    ended = nas("search", "../there/study.toml", "--dry-run")
+    assert "': read it, then add --trust" in ended.error
     assert not (here / "ran").exists()
