@@ -30,6 +30,7 @@ from nas_attn.latency.nets import CALIBRATION, LIGHT, deployed, quantize, write_
 from nas_attn.latency.paired import Opened, host_turn, time_rounds
 from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import recipe_from
+from nas_attn.tasks.data import data_of
 
 SHAPE = (1, 20, 20)
 BATCH = 100
@@ -111,7 +112,7 @@ def main() -> None:
         "data": {"name": "digits"},
     }
     recipe = recipe_from(table, where="here")
-    dataset = tasks.of(recipe).load(recipe, device="cpu")
+    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
     assert dataset is not None
     images = next(iter(dataset.validation.batches(CALIBRATION)))[0].float()
     print("| module | runtime | " + " | ".join(f"{kind}: accuracy, time" for kind in KINDS) + " |")

@@ -1,4 +1,4 @@
-"""What a recipe can name: costs, samplers, latency modes, data sets; and presets of trainings.
+"""What a recipe can name: costs, samplers, latency modes, data sets, tasks; presets of trainings.
 
 Here is what a row says, and where the rows are found. `nas_attn.wiring` registers them. A row names
 its function as `package.module:function`, which is imported when it is first called: a list of
@@ -161,6 +161,35 @@ def find_data_set(name: str) -> DataSet | None:
 def data_sets_with(kind: Kind) -> list[str]:
     """The data sets that have such labels."""
     return [row.name for row in DATA_SETS.values() if getattr(row, kind)]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """Where the parts of a task are, each a class of its own; `nas_attn.tasks.base` says more."""
+
+    name: str
+    task: str
+    """`task.name` in a recipe. Of several rows with one such name, the first whose `Task.fits` is
+    taken.
+    """
+    facts: str
+    """A subclass of `tasks.base.Task`."""
+    data: str
+    """A subclass of `tasks.data.TaskData`."""
+    learnt: str
+    """A subclass of `training.learning.Learnt`."""
+    answers: str
+    """A subclass of `export.formats.Answers`."""
+    evaluator: str = ""
+    """Function of a recipe that makes an evaluator; empty: our own trainer trains."""
+
+
+TASK_ROWS: Registry[TaskRow] = Registry()
+
+
+def task_names() -> list[str]:
+    """What a recipe can give as `task.name`."""
+    return list(dict.fromkeys(row.task for row in TASK_ROWS.values()))
 
 
 _SGD = {"optimizer": "SGD", "optimizer_arguments": {"momentum": 0.9}}

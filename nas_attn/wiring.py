@@ -9,7 +9,7 @@ upon them. A test resolves every row.
 from __future__ import annotations
 
 from nas_attn import tables
-from nas_attn.tables import Cost, DataSet, LatencyMode, Sampler
+from nas_attn.tables import Cost, DataSet, LatencyMode, Sampler, TaskRow
 
 COSTS = (
     Cost("latency", "latency (times the backbone's)", "ratio"),
@@ -132,6 +132,50 @@ DATA_SETS = (
     DataSet("yolo:PATH.yaml"),
 )
 
+TASK_ROWS = (
+    TaskRow(
+        "classification",
+        task="classification",
+        facts="nas_attn.tasks.classification:Classification",
+        data="nas_attn.tasks.classification.data:ImagesWithClasses",
+        learnt="nas_attn.tasks.classification.learning:ClassOfImage",
+        answers="nas_attn.export.formats:Answers",
+    ),
+    TaskRow(
+        "segmentation",
+        task="segmentation",
+        facts="nas_attn.tasks.segmentation:Segmentation",
+        data="nas_attn.tasks.segmentation.data:ImagesWithMasks",
+        learnt="nas_attn.tasks.segmentation.learning:ClassOfPixel",
+        answers="nas_attn.export.formats:Answers",
+    ),
+    TaskRow(
+        "detection by ultralytics",
+        task="detection",
+        facts="nas_attn.tasks.ultralytics:UltralyticsDetection",
+        data="nas_attn.tasks.ultralytics:ReadByUltralytics",
+        learnt="nas_attn.tasks.detection.learning:BoxesOfImage",
+        answers="nas_attn.export.ultralytics:Decoded",
+        evaluator="nas_attn.evaluation.ultralytics:detector_evaluator",
+    ),
+    TaskRow(
+        "detection by an evaluator",
+        task="detection",
+        facts="nas_attn.tasks.detection:EvaluatedDetection",
+        data="nas_attn.tasks.detection.data:ReadElsewhere",
+        learnt="nas_attn.tasks.detection.learning:BoxesOfImage",
+        answers="nas_attn.export.formats:Boxes",
+    ),
+    TaskRow(
+        "detection",
+        task="detection",
+        facts="nas_attn.tasks.detection:Detection",
+        data="nas_attn.tasks.detection.data:ImagesWithBoxes",
+        learnt="nas_attn.tasks.detection.learning:BoxesOfImage",
+        answers="nas_attn.export.formats:Boxes",
+    ),
+)
+
 
 def register() -> None:
     """Makes these rows known. `import nas_attn` calls it, once."""
@@ -139,3 +183,4 @@ def register() -> None:
     tables.SAMPLERS.register(*SAMPLERS)
     tables.LATENCY_MODES.register(*LATENCY_MODES)
     tables.DATA_SETS.register(*DATA_SETS)
+    tables.TASK_ROWS.register(*TASK_ROWS)

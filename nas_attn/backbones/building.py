@@ -18,7 +18,6 @@ from nas_attn.errors import BackboneError, NasAttnWarning, did_you_mean, first_l
 from nas_attn.importing import load_object, named
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import backbone_section
-from nas_attn.tasks import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,6 +33,9 @@ class Source(NamedTuple):
 
 
 HERE = "nas_attn.backbones.building"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""ImageNet's, per channel."""
 SOURCES = {
     "torchvision": Source("torchvision", "BSD-3-Clause (torchvision)", f"{HERE}:_torchvision"),
     "timm": Source("timm", "Apache-2.0 (timm)", f"{HERE}:_timm"),

@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nas_attn.errors import BackboneError
-from nas_attn.tasks import FIXED_SIDES
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+FIXED_SIDES: Mapping[str, int] = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}
+"""Detectors whose input has one size."""
 PREDICTORS = ("roi_heads.box_predictor.", "head.classification_head.")
 """Prefixes of the layers that predict classes (in Faster R-CNN also a box for each class)."""
 

@@ -372,7 +372,7 @@ def _share(text: str) -> float:
 
 def parse_shape(text: str) -> tuple[int, int, int]:
     """`3x224x224` as (3, 224, 224)."""
-    from nas_attn.recipe import LARGEST
+    from nas_attn.recipe_sections import LARGEST
 
     parts = [part.strip() for part in text.lower().replace(",", "x").split("x")]
     if len(parts) != 3 or not all(re.fullmatch("[0-9]{1,9}", part) and int(part) for part in parts):

@@ -169,6 +169,7 @@ def _look(task: str, data: str, backbone: str, images: float) -> str:
     """Checks that data and backbone exist; returns a description of the data."""
     from nas_attn import backbones
     from nas_attn.recipe_reading import backbone_section
+    from nas_attn.tasks.data import data_of
 
     source, colon, place = data.partition(":")
     if colon and source in ("folder", "coco") and not Path(place).expanduser().exists():
@@ -181,7 +182,7 @@ def _look(task: str, data: str, backbone: str, images: float) -> str:
     if facts.own_trainer and (maker not in PACKAGES or find_spec(PACKAGES[maker]) is not None):
         side = facts.trial_side(backbone)
         backbones.build(section, input_shape=(3, side, side), classes=10)
-    return facts.seen(data, images, backbone)
+    return data_of(facts).seen(data, images, backbone)
 
 
 def _small(data: str) -> bool:
@@ -260,7 +261,7 @@ def _text(
         weights=weights,
         epochs=target.epochs or (pace.tuned() if weights else pace.epochs),
         batch_size=pace.batch_size,
-        lines=facts.training_lines(backbone),
+        lines=facts.training_lines,
         augment=augment if facts.own_trainer else "",
         trials=trials,
         samplers=", ".join(tables.SAMPLERS),

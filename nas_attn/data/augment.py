@@ -28,7 +28,8 @@ from torch.nn.functional import one_hot, pad
 from nas_attn.data.parts import NOT_COUNTED, Pixels
 from nas_attn.errors import DataError, did_you_mean, first_line, shorten
 from nas_attn.importing import load_object
-from nas_attn.recipe import BATCHED, Augment
+from nas_attn.recipe import Augment
+from nas_attn.recipe_sections import BATCHED
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ PATTERNS = (
     "annotations/{}*.json",
     "{}.json",
 )
+SURE = 0.3
+"""Least score of a predicted box that is drawn, and counts in an image's F1."""
 SLACK = 1.0  # pixels by which a box may exceed its image, since programs round
 BoxTable = NDArray[
     np.float32

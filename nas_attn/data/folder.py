@@ -61,7 +61,8 @@ from nas_attn.errors import (
     shorten,
 )
 from nas_attn.paths import PART, user_path, whole_file
-from nas_attn.recipe import LARGEST, DataSection
+from nas_attn.recipe import DataSection
+from nas_attn.recipe_sections import LARGEST
 
 DEFAULT_SIZE = 64
 INTERPOLATIONS = (

@@ -51,7 +51,6 @@ from nas_attn.errors import (
 )
 from nas_attn.evaluation.faults import message, said, show_traceback
 from nas_attn.evaluation.output import OutputLog, shown
-from nas_attn.importing import load_object, named
 from nas_attn.records import Participation, ResolvedPlacement, Score
 from nas_attn.tables import IN_INT8
 from nas_attn.tasks import SHARES
@@ -171,17 +170,6 @@ Reports = Generator[
     tuple[int, Mapping[str, float]], None, None
 ]  # (epochs so far, metrics), as a training goes on
 Evaluator = Callable[[nn.Module, EvaluatorRun], Mapping[str, float] | Reports]
-
-
-def find_evaluator(name: str) -> Evaluator:
-    """The evaluator of a recipe: a function, or a command (`evaluation.programs`). Raises
-    RecipeError: it cannot be imported, called or found.
-    """
-    if name.startswith(COMMAND):
-        found: Evaluator = named("nas_attn.evaluation.programs:program")(name)
-        return found
-    evaluator: Evaluator = load_object(name, what="training.evaluator", error=RecipeError)
-    return evaluator
 
 
 class EvaluatorTrainer:

@@ -16,7 +16,7 @@ from nas_attn.data.manifest import Manifest
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.storage import StudyStore
-from nas_attn.tasks.kinds import EXTERNAL
+from nas_attn.tasks.base import EXTERNAL
 
 TEST = " test"  # end of the name under which the test images are kept
 

@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from nas_attn import tasks
 from nas_attn.analysis.per_image import Picture
 from nas_attn.data import Dataset, Split
-from nas_attn.data.boxes import BoxedSplit
+from nas_attn.data.boxes import SURE, BoxedSplit
 from nas_attn.data.parts import NOT_COUNTED
 from nas_attn.evaluation.images import compare
 from nas_attn.recipe import Recipe
 from nas_attn.storage import StudyStore
+from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
 from nas_attn.training.arithmetic import PLAIN
-from nas_attn.training.learning import SURE, answer_of
+from nas_attn.training.learning import answer_of
 
 SIDE = 96  # pixels of the longer side, at most
 LARGER = 144  # of images with something drawn over them
@@ -54,7 +55,7 @@ def pictures(
     failed, or the images are others.
     """
     wanted = sorted(set(images))
-    dataset = tasks.of(recipe).load(recipe, device="cpu") if wanted else None
+    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu") if wanted else None
     if store is not None:
         compare(store, recipe, dataset)
     if dataset is None or wanted[-1] >= len(dataset.validation):

@@ -23,6 +23,7 @@ from nas_attn.recipe_reading import frozen_recipe, other_backbone
 from nas_attn.records import Choice, Costs, Latency, Placement, Point, ResolvedPlacement, Site
 from nas_attn.space import SearchSpace, resolve
 from nas_attn.storage import StudyStore
+from nas_attn.tasks.data import data_of
 
 Build = Callable[
     [], nn.Module
@@ -195,7 +196,7 @@ def plan_for(
     if dataset is not None:
         shape, classes = dataset.input_shape, len(dataset.classes)
     else:
-        shape, classes = tasks.of(recipe).shape_and_classes(recipe)
+        shape, classes = data_of(tasks.of(recipe)).shape_and_classes(recipe)
     return make_plan(recipe, shape, classes, build=build, kept=kept)
 
 
@@ -206,7 +207,7 @@ def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
     recipe, kept = frozen_recipe(store.recipe, where=f"study '{store.name}'"), kept_sites(store)
     build = plan.own_build if plan is not None else None
     if plan is None and kept is None:
-        dataset = tasks.of(recipe).load(recipe, device="cpu")
+        dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
         keep_or_compare(store, recipe, dataset)
         plan = plan_for(recipe, dataset)
     elif (

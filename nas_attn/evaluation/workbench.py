@@ -43,10 +43,10 @@ from nas_attn.evaluation.artifacts import (
 from nas_attn.evaluation.evaluators import (
     Evaluator,
     EvaluatorTrainer,
-    find_evaluator,
     require_participation,
 )
 from nas_attn.evaluation.faults import own_fault, require_memory, shared_fault
+from nas_attn.evaluation.finding import evaluator_of
 from nas_attn.evaluation.images import keep_or_compare, keep_or_compare_test
 from nas_attn.evaluation.measuring import Measurer
 from nas_attn.evaluation.output import OutputLog
@@ -81,6 +81,7 @@ from nas_attn.records import (
     Share,
 )
 from nas_attn.storage import Lease, Run, StudyStore
+from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
 from nas_attn.training.arithmetic import possible
 from nas_attn.training.stepping import Threads, cores_for, execution_on, intra_op_threads
@@ -138,12 +139,13 @@ class Benches:
         return self._made[protocol]
 
     def _dataset(self, recipe: Recipe) -> data.Dataset | None:
-        task = tasks.of(recipe)
-        section = task.data_section(recipe)
+        reading = data_of(tasks.of(recipe))
+        section = reading.section(recipe)
         for bench in self._made.values():
-            if bench.task.data_section(bench.recipe) == section and bench.dataset is not None:
+            same = data_of(bench.task).section(bench.recipe) == section
+            if same and bench.dataset is not None:
                 return bench.dataset
-        dataset = task.load(recipe, device=pick_device(self.host.device), share=self.host.share)
+        dataset = reading.load(recipe, device=pick_device(self.host.device), share=self.host.share)
         keep_or_compare(self.store, recipe, dataset)
         return dataset
 
@@ -168,9 +170,8 @@ class Workbench:
         self.store, self._artifacts = store, artifacts
         self.device = pick_device(host.device)
         execution_on(recipe.training, self.device)
-        name = recipe.training.evaluator
         self.task = tasks.of(recipe)
-        evaluator = evaluator or (find_evaluator(name) if name else self.task.evaluator(recipe))
+        evaluator = evaluator or evaluator_of(recipe)
         here: dict[str, Any] = {"folder": host.folder, "device": str(self.device), "log": host.log}
         self._evaluator = evaluator and EvaluatorTrainer(evaluator, **here)
         measures = protocol == SEARCH and "latency" in wanted(recipe)

@@ -30,7 +30,7 @@ from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
 from nas_attn.evaluation.images import differences
 from nas_attn.evaluation.plan import plan_for
 from nas_attn.export import scoring
-from nas_attn.export.formats import BOX, Graph
+from nas_attn.export.formats import BOX, Graph, answers_of
 from nas_attn.export.python_file import Described
 from nas_attn.notation import parse
 from nas_attn.paths import write_whole
@@ -38,6 +38,7 @@ from nas_attn.recipe import DataSection, Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Choice, Point, ResolvedPlacement
 from nas_attn.space import other_of
+from nas_attn.tasks.data import data_of
 
 VERSION = 1  # of the card's format
 Run = Callable[[NDArray[Any]], NDArray[Any]]
@@ -210,7 +211,7 @@ def markdown(facts: Mapping[str, Any]) -> str:
     }
     return environment.get_template("card.md").render(
         **facts,
-        answer=task.answers.said(tuple(facts["output"]["shape"][1:]), facts["format"]),
+        answer=answers_of(task).said(tuple(facts["output"]["shape"][1:]), facts["format"]),
         compared=against_torch(facts) if facts["check"] else "",
     )
 
@@ -378,7 +379,7 @@ def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verifie
     dataset = _data(path, facts, root)
     run = _network(facts, path, dataset) if facts["format"] == "weights" else None
     with nullcontext(run) if run is not None else run_elsewhere(path, facts["format"]) as answer:
-        tally = dataset.task.answers.judged(
+        tally = answers_of(dataset.task).judged(
             answer, dataset, stored=facts["input"]["normalised_inside"], batch=BATCH
         )
     metric, bits, images = dataset.task.metric, tally.right(), len(dataset.validation)
@@ -416,7 +417,7 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
     recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'").model_copy(
         update={"data": section}
     )
-    dataset = tasks.of(recipe).load(recipe, device="cpu")
+    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
     if dataset is None:
         raise UserError(
             f"'{path}' cannot be checked here: the study's evaluator or trainer reads the images"

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,11 +19,12 @@ from torch import Tensor, nn
 from nas_attn.data import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, first_line, shorten
 from nas_attn.evaluation.plan import Plan
-from nas_attn.export.python_file import UNCHANGED, Described, Interface, python_source
+from nas_attn.export.python_file import Described, Interface, python_source
+from nas_attn.importing import named
 from nas_attn.latency.nets import CALIBRATION, quantize, write_ncnn
 from nas_attn.paths import replace_file
-from nas_attn.tasks import Task
-from nas_attn.training.learning import MOST, Tally, answer_of
+from nas_attn.tasks.base import Task
+from nas_attn.training.learning import Tally, answer_of, learnt_of
 
 BOX = 6
 """Number of values of a detected box: left, top, right, bottom, score, class."""
@@ -216,7 +216,7 @@ def find_format(name: str, task: Task | None = None, file: str = "") -> Format:
     Without both it is weights, which may also end in `.pth`. Raises UserError: there is no such
     format, no format has this ending, or the file has the ending of another one.
     """
-    known = {**FORMATS, **(task.answers.formats if task is not None else {})}
+    known = {**FORMATS, **({} if task is None else answers_of(task).formats)}
     ending = Path(file).suffix.lower()
     by_ending = [one for one in known.values() if one.suffix == ending]
     if not name and not by_ending and ending not in ("", ".pth"):
@@ -422,6 +422,12 @@ COMPARED = 4
 """Number of images for the comparison of a detector's file: a single one may have no boxes."""
 
 
+def answers_of(task: Task) -> Answers:
+    """How networks of this task are exported."""
+    kind: type[Answers] = named(task.row.answers)
+    return kind(task)
+
+
 class Answers:
     """Export of networks with logits; the base class for other tasks."""
 
@@ -462,7 +468,8 @@ class Answers:
         """The score of an exported file on the validation images; `run`: NumPy images in, NumPy
         outputs out.
         """
-        tally, split = self.task.learnt(len(dataset.classes)).tally(), dataset.validation
+        tally = learnt_of(self.task, len(dataset.classes)).tally()
+        split = dataset.validation
         for x, y in split.stored(batch) if stored else split.batches(batch):
             tally.add(torch.from_numpy(run(x.contiguous().numpy())), y)
         return tally
@@ -470,38 +477,3 @@ class Answers:
     def said(self, shape: tuple[int, ...], format_: str) -> str:
         """The output of an exported network, of this shape for one image, in words for its card."""
         return f"({', '.join(map(str, ('N', *shape)))}) before softmax"
-
-
-class Boxes(Answers):
-    """Export of detectors, with their final boxes."""
-
-    def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
-        if dataset is None:
-            return super().interface(plan, dataset)
-        return Interface(tuple(dataset.classes), *UNCHANGED, (MOST, BOX))
-
-    def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
-        if dataset is None:
-            return super().compared(plan, dataset, stored=stored)
-        return (x.contiguous() for x, _ in islice(dataset.validation.batches(1), COMPARED))
-
-    def judged(
-        self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int
-    ) -> Tally:
-        tally = self.task.learnt(len(dataset.classes)).tally()
-        for x, y in dataset.validation.batches(1):  # an ONNX file takes one image
-            (found,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, BOX)
-            found = found[found[:, 5] > 0]
-            tally.add([{"boxes": found[:, :4], "scores": found[:, 4], "labels": found[:, 5]}], y)
-        return tally
-
-    def said(self, shape: tuple[int, ...], format_: str) -> str:
-        more = (
-            ""
-            if format_ == "onnx"
-            else "; torch gives the same as boxes, scores and labels of each image"
-        )
-        return (
-            f"(found, {BOX}) of an image: left, top, right, bottom in pixels, score, class from"
-            f" 1{more}"
-        )

@@ -28,7 +28,6 @@ from nas_attn.export.formats import (
     BOX,
     COMPARED,
     FORMATS,
-    Boxes,
     Format,
     Graph,
     Order,
@@ -36,6 +35,7 @@ from nas_attn.export.formats import (
     boxes_apart,
 )
 from nas_attn.export.python_file import UNCHANGED, Interface
+from nas_attn.tasks.detection.answers import Boxes
 
 
 class Answer(Graph):

@@ -26,7 +26,7 @@ from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.plan import Plan, kept_sites, plan_for, protocol_recipe
 from nas_attn.export import scoring
 from nas_attn.export.card import card, check_onnx, run_elsewhere, write_card
-from nas_attn.export.formats import Graph, find_format, normalising, write
+from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
 from nas_attn.export.python_file import Described
 from nas_attn.latency.nets import CALIBRATION
 from nas_attn.notation import parse
@@ -38,6 +38,7 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.searching import Options, with_worker
 from nas_attn.study.target_runs import kept_runs
 from nas_attn.study.worker import Worker
+from nas_attn.tasks.data import data_of
 from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.trainer import Trainer
 
@@ -166,11 +167,11 @@ def export_candidate(
     run, note = (None, "") if as_searched else _best_run(opened.store, now, view)
     recipe = protocol_recipe(opened.store, SEARCH if run is None else run.protocol)
     task = tasks.of(recipe)
-    dataset = task.load(recipe, device="cpu")
+    dataset = data_of(task).load(recipe, device="cpu")
     compare(opened.store, recipe, dataset)
     plan = plan_for(recipe, dataset, kept=kept_sites(opened.store))
     model, described = trained_model(opened, plan, view, run), describe(plan, dataset, view)
-    given = task.answers.graph(model, plan.input_shape) if kind.graph else model
+    given = answers_of(task).graph(model, plan.input_shape) if kind.graph else model
     given = normalising(given, described, kind) if normalize else given
     trained = SEARCHED if run is None else f"{run.purpose}, {run.protocol}, seed {run.seed}"
     notes = {
@@ -194,7 +195,7 @@ def export_candidate(
     checks: dict[str, Any] = {"check": None, "here": None}
     if check and isinstance(given, Graph) and format_ == "onnx":
         compared = check_onnx(
-            written, given, task.answers.compared(plan, dataset, stored=normalize)
+            written, given, answers_of(task).compared(plan, dataset, stored=normalize)
         )
         checks["check"] = None if compared is None else asdict(compared)
     if check and dataset is not None:
@@ -244,7 +245,7 @@ def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Descri
         plan.like(resolved.other).recipe.backbone,
         resolved,
         plan.input_shape,
-        task.answers.interface(plan, dataset),
+        answers_of(task).interface(plan, dataset),
         task,
     )
 
@@ -325,7 +326,7 @@ def _calibration(dataset: Dataset | None, *, stored: bool) -> Tensor | None:
 
 def _in_file(path: Path, format_: str, dataset: Dataset, *, stored: bool) -> dict[str, Any]:
     with run_elsewhere(path, format_) as run:
-        tally = dataset.task.answers.judged(run, dataset, stored=stored, batch=CALIBRATION)
+        tally = answers_of(dataset.task).judged(run, dataset, stored=stored, batch=CALIBRATION)
     bits, facts = tally.right(), {"value": tally.metrics(0.0)[dataset.task.metric]}
     if bits is not None:
         facts["right"] = int(
@@ -339,7 +340,7 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
         return {"name": recipe.data.name, "section": recipe.data.model_dump(mode="json")}
     facts: dict[str, Any] = {
         "name": recipe.data.name,
-        "section": tasks.of(recipe).data_section(recipe).model_dump(mode="json"),
+        "section": data_of(tasks.of(recipe)).section(recipe).model_dump(mode="json"),
         "digest": dataset.digest,
         **_images(dataset),
         "training": len(dataset.train),

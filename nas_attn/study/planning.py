@@ -25,6 +25,7 @@ from nas_attn.data.inventory import take
 from nas_attn.data.parts import InMemory
 from nas_attn.errors import DataError, StudyError, several
 from nas_attn.evaluation.evaluators import EvaluatorRun
+from nas_attn.evaluation.finding import evaluator_of
 from nas_attn.evaluation.plan import Plan, plan_for, search_seeds, wanted
 from nas_attn.evaluation.starts import check_weights, no_weights, pick_device
 from nas_attn.recipe import Recipe, TrainingSection
@@ -59,7 +60,9 @@ from nas_attn.study.timing import (
     least_s,
 )
 from nas_attn.target_words import AUTO, target_table
+from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
+from nas_attn.training.checking import check_trainings
 from nas_attn.training.stepping import Threads, cores_for
 from nas_attn.training.trainer import new_arithmetic
 
@@ -589,12 +592,12 @@ def forecast(
     Raises UserError: the recipe or one of these cannot be carried out.
     """
     where = pick_device(device)
-    dataset = tasks.of(recipe).load(recipe, device=where)
+    dataset = data_of(tasks.of(recipe)).load(recipe, device=where)
     guess = None
     if recipe.target_is_open:
         guess = usual_epochs(recipe, 0 if dataset is None else len(dataset.train))
         recipe = recipe.with_length(guess)
-    tasks.of(recipe).check_trainings(recipe, dataset)
+    check_trainings(recipe, dataset)
     plan = plan_for(recipe, dataset)
     own = user_trials(plan, tried)
     check_weights(plan)
@@ -617,7 +620,7 @@ def _epoch_of_task(recipe: Recipe, plan: Plan, device: str) -> float | None:
     """Seconds of an epoch where the task has an evaluator of its own; None for a user's
     evaluator.
     """
-    evaluate = None if recipe.training.evaluator is not None else tasks.of(recipe).evaluator(recipe)
+    evaluate = None if recipe.training.evaluator is not None else evaluator_of(recipe)
     if evaluate is None:
         return None
     with TemporaryDirectory(prefix="nas_attn-") as folder:

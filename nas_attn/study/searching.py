@@ -18,7 +18,8 @@ from nas_attn import tasks
 from nas_attn.attention.catalogue import CONTROLS
 from nas_attn.data import Dataset
 from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
-from nas_attn.evaluation.evaluators import Evaluator, find_evaluator
+from nas_attn.evaluation.evaluators import Evaluator
+from nas_attn.evaluation.finding import find_evaluator
 from nas_attn.evaluation.images import KnownImages, keep_or_compare
 from nas_attn.evaluation.output import log_for
 from nas_attn.evaluation.plan import Build, Plan, kept_sites, plan_for, study_plan, wanted
@@ -43,6 +44,8 @@ from nas_attn.study.stopping import Presence
 from nas_attn.study.target_runs import Retraining, Testing, Validation
 from nas_attn.study.trial_book import BASELINE, TRIED
 from nas_attn.study.worker import TaskSource, Worker
+from nas_attn.tasks.data import data_of
+from nas_attn.training.checking import check_trainings
 from nas_attn.training.stepping import execution_on, intra_op_threads
 from nas_attn.waiting import Interrupted
 
@@ -88,7 +91,7 @@ def plan_recipe(
     """A recipe's backbone, sites (with `store`: those that the study began with) and space. Loads
     the data, trains nothing.
     """
-    dataset = tasks.of(recipe).load(recipe, device="cpu")
+    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
     if store is not None:
         keep_or_compare(store, recipe, dataset)
     return _plan_of(recipe, dataset, build=build, store=store)
@@ -102,7 +105,7 @@ def _plan_of(
     store: StudyStore | None = None,
 ) -> Plan:
     kept = None if store is None else kept_sites(store)
-    tasks.of(recipe).check_trainings(recipe, dataset)
+    check_trainings(recipe, dataset)
     return plan_for(recipe, dataset, build=build, kept=kept)
 
 
@@ -110,7 +113,7 @@ def check_images(opened: OpenStudy) -> KnownImages:
     """What the study knows of its images, after reading them. Raises DataError: they are missing,
     or not those of the study.
     """
-    dataset = tasks.of(opened.recipe).load(opened.recipe, device="cpu")
+    dataset = data_of(tasks.of(opened.recipe)).load(opened.recipe, device="cpu")
     return keep_or_compare(opened.store, opened.recipe, dataset)
 
 
@@ -176,7 +179,7 @@ def begin(
     recipe or placement is wrong.
     """
     tried = list(tried)
-    dataset = tasks.of(recipe).load(recipe, device="cpu")
+    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
     plan = _plan_of(recipe, dataset, build=build)
     user_trials(plan, tried)
     check_weights(plan)

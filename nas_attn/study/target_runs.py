@@ -34,6 +34,7 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.progress import FURTHER, seconds_per_epoch, time_left
 from nas_attn.study.reading import blocks_done, families, keep_family, snapshot, unfinished
 from nas_attn.study.worker import TaskSource, Worker
+from nas_attn.tasks.data import data_of
 
 VALIDATE_PRIORITY, RETRAIN_PRIORITY = 60, 50
 FEWEST_BLOCKS, MOST_BLOCKS = 2, 16  # blocks of the test at the end of a search with a time limit
@@ -130,7 +131,7 @@ def _finalists(now: Snapshot, plan: Plan, asked: Asked) -> list[Network]:
 
 def check_test_split(recipe: Recipe) -> None:
     """Raises DataError if there is no test split to read; says how to add one."""
-    missing = tasks.of(recipe).missing_test(recipe)
+    missing = data_of(tasks.of(recipe)).missing_test(recipe)
     if missing:
         raise DataError(missing)
 

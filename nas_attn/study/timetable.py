@@ -25,6 +25,7 @@ from nas_attn.study.timing import (
     fitted,
     least_s,
 )
+from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for
 
@@ -75,7 +76,7 @@ def timetable(
     """The plan of a recipe's search; None where an evaluator trains, whose pace is not known.
     `trials`: that the user wants in any case. Raises UserError: the recipe cannot be carried out.
     """
-    dataset = tasks.of(recipe).load(recipe, device=pick_device(device))
+    dataset = data_of(tasks.of(recipe)).load(recipe, device=pick_device(device))
     if recipe.training.evaluator is not None or dataset is None:
         return None
     guess = usual_epochs(recipe, len(dataset.train)) if recipe.target_is_open else None

@@ -1,73 +1,74 @@
-"""The task of a recipe: one object, looked up once. Loads no torch."""
+"""The task of a recipe, looked up by name. Loads no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import TypeVar
 
-from nas_attn.tasks.kinds import (
-    FIXED_SIDES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    MIXING,
-    Classification,
-    Detection,
-    EvaluatedDetection,
-    Pace,
-    Segmentation,
-    Task,
-    usual_side,
-)
-from nas_attn.tasks.ultralytics import UltralyticsDetection
+from nas_attn.importing import named
+from nas_attn.tables import TASK_ROWS
+from nas_attn.tasks.base import MIXING, Pace, RecipeParts, Task
 
-if TYPE_CHECKING:
-    from nas_attn.recipe import Recipe
+__all__ = ["MIXING", "SHARES", "TASKS", "Pace", "Task", "find", "of", "variants"]
 
-__all__ = [
-    "FIXED_SIDES",
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "MIXING",
-    "SHARES",
-    "TASKS",
-    "Pace",
-    "Task",
-    "find",
-    "of",
-    "usual_side",
-    "variants",
-]
-
-_ALL: tuple[Task, ...] = (
-    Classification(),
-    Segmentation(),
-    UltralyticsDetection(),
-    EvaluatedDetection(),
-    Detection(),
-)
-TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _ALL})
-SHARES: Mapping[str, str] = MappingProxyType(
-    {name: title for task in _ALL for name, title in task.shares.items()}
-)
+Value = TypeVar("Value")
 
 
-def of(recipe: Recipe) -> Task:
+@cache
+def _all() -> tuple[Task, ...]:
+    """One object for each row of `nas_attn.wiring`, in the same order."""
+    return tuple(named(row.facts)(row) for row in TASK_ROWS.values())
+
+
+def of(recipe: RecipeParts) -> Task:
     """The task of a recipe."""
-    return find(
-        recipe.task.name, recipe.backbone.name, evaluated=recipe.training.evaluator is not None
-    )
+    evaluated = recipe.training.evaluator is not None
+    return find(recipe.task.name, recipe.backbone.name, evaluated=evaluated)
 
 
 def variants(name: str) -> list[Task]:
     """All objects that a task's name can stand for."""
-    return [task for task in _ALL if task.name == name]
+    return [task for task in _all() if task.name == name]
 
 
 def find(name: str, backbone: str, *, evaluated: bool = False) -> Task:
     """The task of this name for this backbone. `evaluated`: the user's evaluator trains and scores,
     not the task's own trainer.
     """
-    return next(
-        task for task in _ALL if task.name == name and task.fits(backbone, evaluated=evaluated)
-    )
+    return next(task for task in variants(name) if task.fits(backbone, evaluated=evaluated))
+
+
+class _Tasks(Mapping[str, Task]):
+    """Name -> the last task of this name, which is trained by our own trainer."""
+
+    def __getitem__(self, name: str) -> Task:
+        return {task.name: task for task in _all()}[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(task.name for task in _all()))
+
+    def __len__(self) -> int:
+        return len({task.name for task in _all()})
+
+
+class _Shares(Mapping[str, str]):
+    """Metric -> title, of all tasks."""
+
+    def __getitem__(self, name: str) -> str:
+        return self._titles()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._titles())
+
+    def __len__(self) -> int:
+        return len(self._titles())
+
+    @staticmethod
+    @cache
+    def _titles() -> dict[str, str]:
+        return {name: title for task in _all() for name, title in task.shares.items()}
+
+
+TASKS: Mapping[str, Task] = _Tasks()
+SHARES: Mapping[str, str] = _Shares()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing_extensions import override
 
-from nas_attn.tasks.kinds import EvaluatedDetection, Hints, sizes
+from nas_attn.tasks.base import Hints, RecipeParts
+from nas_attn.tasks.detection import EvaluatedDetection, sizes
+from nas_attn.tasks.detection.data import ReadElsewhere
 
-if TYPE_CHECKING:
-    from nas_attn.recipe import Recipe
-
-FEWEST_FOR_YOLO = 200  # training images, with random weights
-PREFIX = "ultralytics:"  # Beginning of the names of its detectors
-OURS = (  # Settings of `[training]` that only our own trainer knows
+PREFIX = "ultralytics:"
+"""Beginning of the names of its detectors."""
+OURS = (
     "backbone_learning_rate",
     "layer_decay",
     "accumulate",
@@ -23,32 +22,39 @@ OURS = (  # Settings of `[training]` that only our own trainer knows
     "transforms",
     "schedule",
 )
+"""Settings of `[training]` that only our own trainer knows."""
 LOADED_HERE = (
     "validation",
     "train_subset",
     "mean",
     "groups",
-)  # Settings of `[data]` for images that are loaded here
-MADE_FOR_YOLO = 64  # Side of a made image
+)
+"""Settings of `[data]` for images that are loaded here."""
+MADE_FOR_YOLO = 64
+"""Side of a made image."""
 
 
 class UltralyticsDetection(EvaluatedDetection):
     """A detection that ultralytics' trainer trains, on images that it reads itself."""
 
     own_trainer = False
-    trained_by = "nas_attn.evaluation.ultralytics:detector_evaluator"
-    exported_by = "nas_attn.export.ultralytics:Decoded"
     hints = Hints(
         backbones="ultralytics:NAME.yaml or NAME.pt",
         own_images={"task": "detection", "data": "yolo:PATH.yaml"},
         space="detector",
         more_data=("yolo:PATH.yaml (for ultralytics)",),
     )
+    training_lines = (
+        "learning_rate = 0.01               # from a .pt: a fifth of it, or"
+        " finetune_learning_rate\n"
+    )
 
+    @override
     def fits(self, backbone: str, *, evaluated: bool) -> bool:
         return backbone.startswith(PREFIX) and not evaluated
 
-    def check(self, recipe: Recipe) -> None:
+    @override
+    def check(self, recipe: RecipeParts) -> None:
         usual = type(recipe.training)()
         asked = [name for name in OURS if getattr(recipe.training, name) != getattr(usual, name)]
         if asked:
@@ -67,16 +73,30 @@ class UltralyticsDetection(EvaluatedDetection):
                 " weights = 'default' for a .pt"
             )
 
+    @override
     def usual_backbone(self, data: str, *, small: bool) -> str:
         return f"{PREFIX}yolo11n.yaml"
 
+    @override
+    def data_lines(self, data: str, backbone: str) -> str:
+        return sizes(data, MADE_FOR_YOLO, MADE_FOR_YOLO, ", a multiple of 32")
+
+
+FEWEST = 200
+"""Training images for a YOLO with random weights."""
+
+
+class ReadByUltralytics(ReadElsewhere):
+    """Images that ultralytics' trainer reads itself."""
+
+    @override
     def seen(self, data: str, images: float, backbone: str) -> str:
         """Warns of few images: after 400 epochs on 40 made images of 64 x 64 pixels, YOLO11n found
         nothing.
         """
         if (
             data.startswith("coco:")
-            or not 0 < images < FEWEST_FOR_YOLO
+            or not 0 < images < FEWEST
             or not backbone.endswith((".yaml", ".yml"))
         ):
             return super().seen(data, images, backbone)
@@ -84,12 +104,3 @@ class UltralyticsDetection(EvaluatedDetection):
             f"{images:.0f} images are few for a YOLO from random weights: if it scores 0, give its"
             " .pt as the backbone"
         )
-
-    def training_lines(self, backbone: str) -> str:
-        return (
-            "learning_rate = 0.01               # from a .pt: a fifth of it, or"
-            " finetune_learning_rate\n"
-        )
-
-    def data_lines(self, data: str, backbone: str) -> str:
-        return sizes(data, MADE_FOR_YOLO, MADE_FOR_YOLO, ", a multiple of 32")

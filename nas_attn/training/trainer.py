@@ -37,7 +37,7 @@ from nas_attn.errors import (
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import FILLED, OWN, UNEVEN, Arithmetic, Batches, EpochPoint, Score
 from nas_attn.training.arithmetic import decided, has_depthwise, possible, tf32_as
-from nas_attn.training.learning import Tally
+from nas_attn.training.learning import Tally, learnt_of
 from nas_attn.training.parameters import (
     Rate,
     frozen,
@@ -90,7 +90,7 @@ def new_arithmetic(
         section,
         device,
         depthwise=bare is not None and has_depthwise(bare),
-        recordable=dataset.task.learnt(len(dataset.classes), section.loss).recordable,
+        recordable=learnt_of(dataset.task, len(dataset.classes), section.loss).recordable,
         batches=OWN if dataset.train.loader is not None else batches,
     )
 
@@ -115,7 +115,7 @@ class Trainer:
         self._more_metrics = more_metrics
         self.section = section
         self.dataset = dataset
-        self.learnt = dataset.task.learnt(len(dataset.classes), section.loss)
+        self.learnt = learnt_of(dataset.task, len(dataset.classes), section.loss)
         self.device = torch.device(device)
         self.hook = batch_hook or (lambda: None)
         self._threads = threads

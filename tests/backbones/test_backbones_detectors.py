@@ -18,7 +18,7 @@ from nas_attn import backbones
 from nas_attn.backbones.detectors import undecided
 from nas_attn.errors import BackboneError, NasAttnWarning
 from nas_attn.recipe import BackboneSection
-from nas_attn.tasks import usual_side
+from nas_attn.tasks.detection import usual_side
 
 
 def build(name: str, side: int = 64, classes: int = 4) -> nn.Module:

@@ -25,6 +25,7 @@ from nas_attn.errors import BackboneError, NasAttnWarning
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.tasks import TASKS
+from nas_attn.tasks.data import data_of
 
 State = dict[str, Any]
 
@@ -359,7 +360,7 @@ def test_weights_of_the_hub_are_taken_from_its_cache_with_what_they_are_fed(
         for n, v in source.state_dict().items()
         if not n.startswith("fc")
     )
-    section = TASKS["classification"].data_section(recipe)
+    section = data_of(TASKS["classification"]).section(recipe)
     assert (section.mean, section.size, section.options) == (
         [0.5] * 3,
         96,

@@ -23,6 +23,8 @@ from nas_attn.recipe import Augment, DataSection
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Share
 from nas_attn.tasks import TASKS
+from nas_attn.tasks.data import data_of
+from nas_attn.training.checking import check_trainings
 from tests import materials
 
 CPU = torch.device("cpu")
@@ -361,15 +363,15 @@ def test_a_recipe_is_checked_when_its_data_are_loaded(tmp_path: Path) -> None:
         },
     }
     recipe = recipe_from(table, where="this")
-    dataset = TASKS["classification"].load(recipe, device="cpu")
-    TASKS["classification"].check_trainings(recipe, dataset)
+    dataset = data_of(TASKS["classification"]).load(recipe, device="cpu")
+    check_trainings(recipe, dataset)
     x, _ = next(dataset.train.epoch(8, seed=0, epoch=0, augment=recipe.training.augmentation))
     assert (x.shape, bool(x.isfinite().all())) == ((8, 3, 16, 16), True)
     wrong = recipe_from(
         {**table, "target": {"augment": [{"name": "CenterCrop", "sise": 8}]}}, where="this"
     )
     with pytest.raises(DataError, match="sise"):
-        TASKS["classification"].check_trainings(wrong, dataset)
+        check_trainings(wrong, dataset)
     entries = (
         {"name": "mixup"},
         {"name": "flip", "p": 1},

@@ -54,10 +54,12 @@ def _other_rows(package: Path) -> None:
     insert(wiring, '    Cost("params"', piece("wiring: cost"))
     insert(wiring, '    LatencyMode("compile"', piece("wiring: latency_mode"))
     insert(
-        package / "tasks/kinds.py", '            "macro_f1": "macro F1",\n', piece("tasks: metric")
+        package / "tasks/classification/__init__.py",
+        '            "macro_f1": "macro F1",\n',
+        piece("tasks: metric"),
     )
     insert(
-        package / "training" / "learning.py",
+        package / "tasks/classification/learning.py",
         '"macro_f1": float(',
         piece("learning: metric").strip() + " ",
     )

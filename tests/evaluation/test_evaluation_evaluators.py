@@ -13,7 +13,8 @@ from slots import MemorySlot as Slot
 from torch import nn
 
 from nas_attn.errors import OperationError, RecipeError, TrainingError, UserError
-from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer, find_evaluator
+from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer
+from nas_attn.evaluation.finding import find_evaluator
 from nas_attn.records import BARE, ResolvedPlacement, Score
 from nas_attn.training import Interrupted
 

@@ -19,6 +19,7 @@ from nas_attn.data.digits import draw_masked
 from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.recipe import DataSection
 from nas_attn.recipe_reading import recipe_from
+from nas_attn.tasks.data import data_of
 
 OPTIONS = {"size": 32, "train": 20, "validation": 20, "test": 20, "fragments": 2}
 TABLE: dict[str, Any] = {
@@ -86,9 +87,9 @@ def test_torchvisions_detectors_are_trained_here_from_any_start() -> None:
         )
         assert tasks.of(recipe).own_trainer
         assert recipe.objectives == ["map50_95", "latency"]
-    assert tasks.of(recipe).data_section(recipe).size == 320
+    assert data_of(tasks.of(recipe)).section(recipe).size == 320
     other = recipe_from({**OURS, "backbone": {"name": "torchvision:ssd300_vgg16"}}, where="it")
-    assert tasks.of(other).data_section(other).size == 300
+    assert data_of(tasks.of(other)).section(other).size == 300
 
 
 @pytest.mark.parametrize(

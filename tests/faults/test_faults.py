@@ -54,6 +54,7 @@ from nas_attn.storage import Database
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import TrialBook
+from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
 
 EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "1"))
@@ -538,7 +539,7 @@ def trained_alone(placement: str, seed: int, arithmetic: str, threads: int) -> d
         path.write_text(TRAINED)
         recipe = load_recipe(str(path))
     torch.set_num_threads(threads)
-    dataset = tasks.of(recipe).load(recipe, device=torch.device("cpu"))
+    dataset = data_of(tasks.of(recipe)).load(recipe, device=torch.device("cpu"))
     plan = make_plan(recipe, dataset.input_shape, len(dataset.classes))
     resolved = plan.resolved(parse(placement))
     model = plan.attach(plan.bare(seed), resolved, seed)

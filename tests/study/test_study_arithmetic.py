@@ -26,6 +26,7 @@ from nas_attn.records import FILLED, UNEVEN, Arithmetic, StoredScore
 from nas_attn.study import searching
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.reading import snapshot
+from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
 
 WORKER = Path(__file__).with_name("arithmetic_worker.py")
@@ -91,7 +92,7 @@ def work(study: OpenStudy, *choices: str) -> list[str]:
 def alone(toml: str, placement: str, seed: int, text: str) -> list[dict[str, float]]:
     """Metrics of a run at each rung, trained here and now in an arithmetic."""
     recipe = load_recipe(toml)
-    dataset = tasks.of(recipe).load(recipe, device=torch.device("cpu"))
+    dataset = data_of(tasks.of(recipe)).load(recipe, device=torch.device("cpu"))
     plan = make_plan(recipe, dataset.input_shape, len(dataset.classes))
     model = plan.network(plan.resolved(parse(placement)), seed)
     factors = candidate_factors(recipe, model)

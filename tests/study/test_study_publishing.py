@@ -28,6 +28,7 @@ from nas_attn.evaluation.pictures import SIDE, pictures
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import keeping, opening, publishing, reading, searching
+from nas_attn.tasks.data import data_of
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def test_the_report_shows_images_that_the_networks_classify_differently(
 
 def test_a_picture_is_the_image_of_its_number() -> None:
     made = recipe(data=DATA)
-    dataset = tasks.of(made).load(made, device="cpu")
+    dataset = data_of(tasks.of(made)).load(made, device="cpu")
     found = pictures(made, [7, 3])
     assert list(found) == [3, 7]
     assert found[7][0].label == dataset.classes[int(dataset.validation.labels[7])]

@@ -22,8 +22,8 @@ from nas_attn.notation import parse
 from nas_attn.recipe import Augment, DataSection, TrainingSection
 from nas_attn.space import resolve
 from nas_attn.tasks import TASKS
+from nas_attn.tasks.detection.learning import Boxes
 from nas_attn.training import Trainer
-from nas_attn.training.learning import Boxes
 
 pytest.importorskip("pycocotools", reason="the detection extra is not installed")
 OPTIONS = {"size": 16, "train": 40, "validation": 20, "test": 20, "fragments": 0}

@@ -26,8 +26,11 @@ from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.tables import PRESETS
 from nas_attn.tasks import TASKS
+from nas_attn.tasks.classification.learning import class_metrics, confusion
+from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
-from nas_attn.training.learning import class_metrics, confusion
+from nas_attn.training.checking import check_trainings
+from nas_attn.training.learning import learnt_of
 from nas_attn.training.parameters import check_training, make_optimizer, rate_of, schedule_factors
 
 
@@ -119,7 +122,7 @@ def test_what_is_wrong_is_one_sentence_before_any_training(
     )
     task = TASKS["classification"]
     with pytest.raises(RecipeError, match=words) as caught:
-        task.check_trainings(recipe, task.load(recipe, device="cpu"))
+        check_trainings(recipe, data_of(task).load(recipe, device="cpu"))
     assert "\n" not in str(caught.value)
     with pytest.warns(NasAttnWarning, match=r"ema = 0.9996 .*67 %"):
         check_training(TrainingSection(start="scratch", ema=0.9996))
@@ -192,10 +195,10 @@ def test_a_preset_gives_way_to_the_recipe(name: str) -> None:
     images = InMemory(torch.randint(256, (8, 3, 24, 24), dtype=torch.uint8))
     split = Split(images, torch.arange(8), 8, (0.5,) * 3, (0.2,) * 3)
     dataset = Dataset("noise", split, split, tuple("abcdefgh"), (3, 24, 24), "", lambda: split)
-    TASKS["classification"].check_trainings(made, dataset)
+    check_trainings(made, dataset)
     for training in (made.training, made.target_training):
         x, y = next(split.epoch(8, seed=0, epoch=0, augment=training.augmentation))
-        learnt = TASKS["classification"].learnt(8, training.loss)
+        learnt = learnt_of(TASKS["classification"], 8, training.loss)
         assert x.shape == (8, 3, 24, 24)
         assert 0 < learnt.training_loss(torch.zeros(8, 8), y).item() / 8 < 3
     with pytest.raises(RecipeError, match="cifar"):

@@ -1,0 +1,189 @@
+"""What a task is: its metrics, its rules, and what `init` proposes for it. Loads no torch.
+
+A task is a folder beside this file, and one row in `nas_attn.wiring`, which names
+
+- a `Task`, as here: what holds of the task before anything is loaded;
+- a `nas_attn.tasks.data.TaskData`: how its images are read;
+- a `nas_attn.training.learning.Learnt`: the loss and the metrics;
+- a `nas_attn.export.formats.Answers`: how its networks are exported;
+- if another trainer than ours trains its networks: a function that makes an evaluator of a recipe.
+
+For example, a task with one number for each image:
+
+    class Regression(Task):
+        name = "regression"
+        shares = MappingProxyType({"r2": "R²"})
+        losses = MappingProxyType({"rmse": "root mean squared error"})
+        hints = Hints(backbones="torchvision:NAME", own_images={"task": "regression"})
+
+        def fits(self, backbone, *, evaluated):
+            return True
+
+        def check(self, recipe):
+            if recipe.training.loss is not None:
+                raise ValueError("training.loss is not supported for regression: remove it")
+
+        def output(self, classes, size):
+            return (1,)
+
+        ...
+
+All methods are pure: the same answer for the same arguments, from any thread.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from nas_attn.tables import Kind, TaskRow
+
+if TYPE_CHECKING:
+    # A module that loads pydantic, which `nas-attn --help` does without.
+    from nas_attn.recipe_sections import BackboneSection, DataSection, TaskSection, TrainingSection
+
+EXTERNAL = "external"
+"""Name of the data of an evaluator that brings its own."""
+MIXING = frozenset({"mixup", "MixUp", "CutMix"})
+"""Augmentations that mix the labels of images."""
+USUAL_SIDE = 64
+"""Side of the images with which `init` builds a backbone to test it."""
+
+
+class RecipeParts(Protocol):
+    """What a task looks at in a recipe (`nas_attn.recipe.Recipe`)."""
+
+    @property
+    def task(self) -> TaskSection: ...
+
+    @property
+    def backbone(self) -> BackboneSection: ...
+
+    @property
+    def data(self) -> DataSection: ...
+
+    @property
+    def training(self) -> TrainingSection: ...
+
+    @property
+    def augmentations(self) -> set[str]:
+        """Names of all augmentations, of search and target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a network is trained from random weights by default."""
+
+    batch_size: int
+    epochs: int
+
+    def tuned(self) -> int:
+        """Epochs from published weights or the user's."""
+        return max(3, self.epochs // 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What `init` says about a task, and what it proposes."""
+
+    backbones: str
+    """The backbones that there are, for a comment."""
+    own_images: Mapping[str, str]
+    """Options of `init` for the user's images."""
+    space: str = ""
+    """Search space; empty: by the data."""
+    more_data: tuple[str, ...] = ()
+    """Data sets that are not in the table."""
+
+
+class Task(ABC):
+    """A task: what holds of it before torch or any image is loaded."""
+
+    name: ClassVar[str]
+    """`task.name` in a recipe. Several tasks may have one name: `fits` tells them apart."""
+    shares: ClassVar[Mapping[str, str]]
+    """Metrics in percent (differences in points) -> title; the first is the default."""
+    guessed: ClassVar[Sequence[str]] = ()
+    """Of these: 1 / classes on average, if one class is guessed for all images."""
+    losses: ClassVar[Mapping[str, str]] = MappingProxyType({"loss": "log-loss"})
+    """Metrics where lower is better -> title."""
+    per_image: ClassVar[bool] = False
+    """Whether a network is right or wrong about an image, for intervals on new images."""
+    conditions: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Further conditions of a latency."""
+    why_constant: ClassVar[str] = ""
+    """Likely cause if all networks score the same; empty: nothing specific."""
+    answer: ClassVar[str] = "logits"
+    """What a network gives, `logits` or `boxes`."""
+    labels: ClassVar[Kind] = "classes"
+    """What its data sets know of an image."""
+    own_trainer: ClassVar[bool] = True
+    """Whether our own trainer trains, unless an evaluator does."""
+    paced_by_images: ClassVar[bool] = True
+    """Whether `init` looks at how many images a folder has."""
+    normalised: ClassVar[bool] = True
+    """Whether a network is fed normalised images; else from 0 to 1."""
+    hints: ClassVar[Hints]
+    training_lines: ClassVar[str] = ""
+    """Lines of `[training]` that `init` adds to a recipe."""
+
+    def __init__(self, row: TaskRow) -> None:
+        """`row`: where the task's other parts are."""
+        self.row = row
+
+    @property
+    def metric(self) -> str:
+        """The task's default metric."""
+        return next(iter(self.shares))
+
+    @abstractmethod
+    def fits(self, backbone: str, *, evaluated: bool) -> bool:
+        """Whether this is the task of its name for this backbone. `evaluated`: the user's evaluator
+        trains and scores, not the task's own trainer.
+        """
+
+    @abstractmethod
+    def check(self, recipe: RecipeParts) -> None:
+        """Raises a ValueError if the recipe asks for something that this task cannot do."""
+
+    @abstractmethod
+    def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
+        """Shape of the logits for one image of this (height, width)."""
+
+    @abstractmethod
+    def usual_backbone(self, data: str, *, small: bool) -> str:
+        """What `init` proposes for these data."""
+
+    @abstractmethod
+    def pace(self, data: str, *, small: bool) -> Pace:
+        """How long `init` proposes to train, unless a folder is small."""
+
+    def pace_of_few(self, images: float) -> Pace:
+        """How long `init` proposes to train on so few images: 600 steps, or 100 epochs."""
+        epochs = min(100, max(20, round(600 * 16 / images)))
+        return Pace(16, epochs)
+
+    @abstractmethod
+    def trial_side(self, backbone: str) -> int:
+        """Side of the images with which `init` builds a backbone to test it."""
+
+    @abstractmethod
+    def data_lines(self, data: str, backbone: str) -> str:
+        """Lines of `[data]` about the images' size, and how many are made."""
+
+
+def folder_lines(side: int) -> str:
+    """Lines of `[data]` for the user's folder of images, with the side that is proposed."""
+    return f"""\
+# Side in pixels: the shorter side is scaled to it, the middle square is kept; ImageNet: 224.
+size = {side}
+# "skip" leaves out unreadable images and reports their number; "refuse" is an error.
+broken_images = "skip"
+# The share of the training images to score on; default: the folder's val/, else a fifth.
+# validation = 0.2
+# Images of one patient or scene stay together; or file = "groups.csv".
+# groups = {{ pattern = "^([^_]+)_" }}
+"""

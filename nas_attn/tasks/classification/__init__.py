@@ -1,0 +1,60 @@
+"""A class of each image, scored by accuracy."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from typing_extensions import override
+
+from nas_attn.tasks.base import USUAL_SIDE, Hints, Pace, RecipeParts, Task, folder_lines
+
+
+class Classification(Task):
+    """A class of each image, scored by accuracy."""
+
+    name = "classification"
+    shares = MappingProxyType(
+        {
+            "accuracy": "accuracy",
+            "balanced_accuracy": "balanced accuracy",
+            "macro_f1": "macro F1",
+        }
+    )
+    guessed = ("accuracy", "balanced_accuracy")
+    per_image = True
+    hints = Hints(
+        backbones="resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function",
+        own_images={"data": "folder:PATH", "backbone": "torchvision:resnet18"},
+    )
+
+    @override
+    def fits(self, backbone: str, *, evaluated: bool) -> bool:
+        return True
+
+    @override
+    def check(self, recipe: RecipeParts) -> None:
+        """It can do all that a recipe can ask for."""
+
+    @override
+    def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
+        return (classes,)
+
+    @override
+    def usual_backbone(self, data: str, *, small: bool) -> str:
+        if small:
+            return "resnet8"
+        return "resnet20" if "cifar" in data else "torchvision:resnet18"
+
+    @override
+    def pace(self, data: str, *, small: bool) -> Pace:
+        if data.startswith("folder:"):
+            return Pace(64, 20)
+        return Pace(128, 10 if small else 20)
+
+    @override
+    def trial_side(self, backbone: str) -> int:
+        return USUAL_SIDE
+
+    @override
+    def data_lines(self, data: str, backbone: str) -> str:
+        return folder_lines(64) if data.startswith("folder:") else ""

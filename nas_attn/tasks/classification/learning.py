@@ -1,0 +1,68 @@
+"""A class of each image: its loss and its metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from nas_attn.training.learning import Learnt, Tally
+
+
+class ClassOfImage(Learnt):
+    """A class of each image: y is int64 (B,), or shares (B, classes)."""
+
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(logits, y, reduction="sum")
+
+    def tally(self) -> Tally:
+        return _Images(self.classes)
+
+
+class _Images(Tally):
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        self._predicted: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def add(self, answer: Any, y: Tensor) -> None:
+        self._predicted.append(answer.argmax(1))
+        self._labels.append(y)
+
+    def metrics(self, loss: float) -> dict[str, float]:
+        counts = confusion(torch.cat(self._labels), torch.cat(self._predicted), self._classes)
+        return {"accuracy": float(self._bits().mean()), "loss": loss, **class_metrics(counts)}
+
+    def right(self) -> bytes | None:
+        return np.packbits(self._bits()).tobytes()
+
+    def answers(self) -> dict[str, Any]:
+        return {"wrong": torch.cat(self._predicted).cpu().numpy()[~self._bits()].tolist()}
+
+    def _bits(self) -> NDArray[Any]:
+        return (torch.cat(self._predicted) == torch.cat(self._labels)).cpu().numpy()
+
+
+def confusion(labels: Tensor, predicted: Tensor, classes: int) -> NDArray[Any]:
+    """(classes, classes) counts of int64 (N,) labels and predictions; rows are the true ones."""
+    return (
+        torch.bincount(labels * classes + predicted, minlength=classes**2)
+        .view(classes, classes)
+        .cpu()
+        .numpy()
+    )
+
+
+def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
+    """`balanced_accuracy` and `macro_f1`. A class without images is left out; a class that is never
+    predicted has an F1 of 0.
+    """
+    right, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
+    there = true > 0
+    recall = right[there] / true[there]
+    f1 = 2 * right[there] / (true[there] + taken[there])
+    return {"balanced_accuracy": float(recall.mean()), "macro_f1": float(f1.mean())}

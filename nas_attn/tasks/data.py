@@ -1,0 +1,89 @@
+"""How a task's images are read. Loads torch only when it reads them.
+
+A task that reads its images as classification does needs no class of its own: its row names
+`nas_attn.tasks.classification.data:ImagesWithClasses`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from nas_attn.importing import named
+from nas_attn.recipe import DataSection, Recipe
+from nas_attn.records import ALONE, Share
+from nas_attn.tables import find_data_set
+from nas_attn.tasks.base import EXTERNAL, Task
+
+if TYPE_CHECKING:
+    # A module that loads torch.
+    import torch
+
+    from nas_attn.data import Dataset
+
+
+def data_of(task: Task) -> TaskData:
+    """How the images of this task are read."""
+    kind: type[TaskData] = named(task.row.data)
+    return kind(task)
+
+
+class TaskData(ABC):
+    """How a task's images are read."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def section(self, recipe: Recipe) -> DataSection:
+        """The recipe's data. Published weights set the normalisation and, for a folder, the size at
+        which they were validated.
+        """
+        section = recipe.data
+        row = find_data_set(section.name)
+        published = "default" in (recipe.training.weights, recipe.target.weights)
+        if not published or (row is not None and row.grey):
+            return section
+        from nas_attn.backbones.building import published_input
+
+        fed = published_input(recipe.backbone.name)
+        changed: dict[str, Any] = {}
+        if section.mean is None:
+            changed["mean"] = list(fed.mean)
+            changed["std"] = list(fed.std)
+        if section.name.startswith("folder:") and fed.size and fed.resize:
+            size = section.size or fed.size
+            usual = {
+                "resize": round(size * fed.resize / fed.size),
+                "interpolation": fed.interpolation,
+            }
+            changed["size"] = size
+            changed["options"] = {**usual, **section.options}
+        return section.model_copy(update=changed)
+
+    def load(
+        self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE
+    ) -> Dataset | None:
+        """The recipe's data; None if an evaluator brings its own. DataError if they cannot be
+        loaded.
+        """
+        if recipe.data.name == EXTERNAL:
+            return None
+        from nas_attn import data
+
+        return data.load(self.section(recipe), device=device, share=share, task=self.task)
+
+    def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
+        """Shape of a network's input, (C, H, W), and number of classes, if `load` gives None."""
+        assert recipe.data.input_shape is not None  # the recipe's schema sees to it
+        return recipe.data.input_shape, recipe.data.classes or 1
+
+    def missing_test(self, recipe: Recipe) -> str:
+        """Why there is no test split, with the way out; empty if there is one, or if only an
+        evaluator knows.
+        """
+        dataset = self.load(recipe, device="cpu")
+        return "" if dataset is None else dataset.missing_test
+
+    @abstractmethod
+    def seen(self, data: str, images: float, backbone: str) -> str:
+        """What `init` says about these data; `images`: to train on, 0 if that is not known."""

@@ -1,0 +1,52 @@
+"""How detectors are exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas_attn.data import Dataset
+from nas_attn.evaluation.plan import Plan
+from nas_attn.export.formats import BOX, COMPARED, Answers
+from nas_attn.export.python_file import UNCHANGED, Interface
+from nas_attn.tasks.detection.learning import MOST
+from nas_attn.training.learning import Tally, learnt_of
+
+
+class Boxes(Answers):
+    """Export of detectors, with their final boxes."""
+
+    def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
+        if dataset is None:
+            return super().interface(plan, dataset)
+        return Interface(tuple(dataset.classes), *UNCHANGED, (MOST, BOX))
+
+    def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
+        if dataset is None:
+            return super().compared(plan, dataset, stored=stored)
+        return (x.contiguous() for x, _ in islice(dataset.validation.batches(1), COMPARED))
+
+    def judged(
+        self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int
+    ) -> Tally:
+        tally = learnt_of(self.task, len(dataset.classes)).tally()
+        for x, y in dataset.validation.batches(1):  # an ONNX file takes one image
+            (found,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, BOX)
+            found = found[found[:, 5] > 0]
+            tally.add([{"boxes": found[:, :4], "scores": found[:, 4], "labels": found[:, 5]}], y)
+        return tally
+
+    def said(self, shape: tuple[int, ...], format_: str) -> str:
+        more = (
+            ""
+            if format_ == "onnx"
+            else "; torch gives the same as boxes, scores and labels of each image"
+        )
+        return (
+            f"(found, {BOX}) of an image: left, top, right, bottom in pixels, score, class from"
+            f" 1{more}"
+        )

@@ -1,0 +1,79 @@
+"""How images with boxes are read: by us, or by an evaluator's trainer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from nas_attn.recipe import DataSection, Recipe
+from nas_attn.records import ALONE, Share
+from nas_attn.tasks.base import EXTERNAL
+from nas_attn.tasks.data import TaskData
+from nas_attn.tasks.detection import usual_side
+
+if TYPE_CHECKING:
+    # A module that loads torch.
+    import torch
+
+    from nas_attn.data import Dataset
+
+
+class ImagesWithBoxes(TaskData):
+    """Images with boxes, which we read."""
+
+    @override
+    def section(self, recipe: Recipe) -> DataSection:
+        """The recipe's data, with the side of the detector's input."""
+        side = recipe.data.size or usual_side(recipe.backbone.name)
+        return recipe.data.model_copy(update={"size": side})
+
+    @override
+    def load(
+        self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE
+    ) -> Dataset | None:
+        if recipe.data.name != EXTERNAL:
+            from nas_attn.tasks.detection.learning import require_scorer
+
+            require_scorer()
+        return super().load(recipe, device=device, share=share)
+
+    @override
+    def seen(self, data: str, images: float, backbone: str) -> str:
+        from nas_attn.data import boxes
+
+        return boxes.seen(data) if data.startswith("coco:") else ""
+
+
+class ReadElsewhere(ImagesWithBoxes):
+    """Images that an evaluator's trainer reads itself."""
+
+    @override
+    def section(self, recipe: Recipe) -> DataSection:
+        return recipe.data
+
+    @override
+    def load(
+        self, recipe: Recipe, *, device: torch.device | str, share: Share = ALONE
+    ) -> Dataset | None:
+        return None
+
+    @override
+    def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
+        if recipe.data.name == EXTERNAL:
+            return super().shape_and_classes(recipe)
+        from nas_attn.data import boxes
+
+        side = boxes.side(recipe.data)
+        return (3, side, side), len(boxes.class_names(recipe.data))
+
+    @override
+    def missing_test(self, recipe: Recipe) -> str:
+        from nas_attn.data import boxes
+
+        if recipe.data.name == EXTERNAL or boxes.described(recipe.data).get("test"):
+            return ""
+        return (
+            f"data YAML '{boxes.data_file(recipe.data)}' has no test split: add test:"
+            " and its images"
+        )

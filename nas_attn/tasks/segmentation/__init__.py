@@ -1,0 +1,58 @@
+"""A class of each pixel, scored by mean IoU."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from typing_extensions import override
+
+from nas_attn.tasks.base import MIXING, USUAL_SIDE, Hints, Pace, RecipeParts, Task, folder_lines
+
+
+class Segmentation(Task):
+    """A class of each pixel, scored by mean IoU."""
+
+    name = "segmentation"
+    shares = MappingProxyType({"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"})
+    labels = "masks"
+    paced_by_images = False
+    hints = Hints(
+        backbones=(
+            "smp:ARCHITECTURE/ENCODER, torchvision:NAME (lraspp_…, deeplabv3_…, fcn_…),"
+            " package.module:function"
+        ),
+        own_images={"task": "segmentation", "data": "folder:PATH"},
+    )
+
+    @override
+    def fits(self, backbone: str, *, evaluated: bool) -> bool:
+        return True
+
+    @override
+    def check(self, recipe: RecipeParts) -> None:
+        for name in sorted(MIXING & recipe.augmentations):
+            raise ValueError(
+                f"training.augment: '{name}' is not supported for segmentation: remove it"
+            )
+
+    @override
+    def output(self, classes: int, size: tuple[int, int]) -> tuple[int, ...]:
+        return (classes, *size)
+
+    @override
+    def usual_backbone(self, data: str, *, small: bool) -> str:
+        return "torchvision:lraspp_mobilenet_v3_large"
+
+    @override
+    def pace(self, data: str, *, small: bool) -> Pace:
+        return Pace(16, 10 if small else 20)
+
+    @override
+    def trial_side(self, backbone: str) -> int:
+        return USUAL_SIDE
+
+    @override
+    def data_lines(self, data: str, backbone: str) -> str:
+        if data.startswith("folder:"):
+            return folder_lines(128)
+        return "options = { size = 32, train = 2000, validation = 1000, test = 1000 }\n"

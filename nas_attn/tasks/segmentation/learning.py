@@ -1,0 +1,70 @@
+"""A class of each pixel: its loss and its metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from nas_attn.data.parts import NOT_COUNTED
+from nas_attn.training.learning import Learnt, Tally, rounded
+
+
+class ClassOfPixel(Learnt):
+    """A class of each pixel: y is int64 (B, H, W), NOT_COUNTED where there is none. Each image
+    weighs the same in the loss.
+    """
+
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        each = cross_entropy(logits, y, reduction="none", ignore_index=NOT_COUNTED)
+        counted = (y != NOT_COUNTED).sum((1, 2)).clamp(min=1)
+        return (each.sum((1, 2)) / counted).sum()
+
+    def tally(self) -> Tally:
+        return _Pixels(self.classes)
+
+
+class _Pixels(Tally):
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        # of each pair of classes, the true one first, and at the end pixels that do not count
+        self._counts: Tensor | None = None
+        self._shares: list[Tensor] = []  # of each image's pixels that are right
+
+    def add(self, answer: Any, y: Tensor) -> None:
+        counted, found = y != NOT_COUNTED, answer.argmax(1)
+        place = torch.where(
+            counted, y * self._classes + found, self._classes**2
+        )  # indexing would wait for the device
+        self._shares.append(((found == y) & counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1))
+        if self._counts is None:
+            self._counts = place.new_zeros(self._classes**2 + 1)
+        # bincount would wait for the device, to see the largest value
+        self._counts.scatter_add_(0, place.flatten(), place.new_ones(()).expand(place.numel()))
+
+    def metrics(self, loss: float) -> dict[str, float]:
+        assert self._counts is not None  # no split is empty
+        pairs = self._counts[:-1].view(self._classes, self._classes).cpu().numpy()
+        return {
+            "mean_iou": mean_iou(pairs),
+            "pixel_accuracy": float(np.diag(pairs).sum() / pairs.sum()),
+            "loss": loss,
+        }
+
+    def answers(self) -> dict[str, Any]:
+        assert self._counts is not None  # no split is empty
+        counts = self._counts[:-1].view(self._classes, self._classes).tolist()
+        return {"counts": counts, "images": rounded(torch.cat(self._shares).tolist())}
+
+
+def mean_iou(counts: NDArray[np.int64]) -> float:
+    """Mean IoU from counts of pixels (classes, classes); rows are true. A class without pixels is
+    left out of the mean.
+    """
+    both, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
+    there = true > 0
+    return float((both[there] / (true[there] + taken[there] - both[there])).mean())
