@@ -230,10 +230,10 @@ def _part(what: str, part: Effect | Part | None) -> Text | str:
     from rich.text import Text
 
     from nas_attn.analysis.units import bare_plus_minus
-    from nas_attn.report import words
+    from nas_attn.words.candidates import measured_difference
 
     if part is None:
         return ""
-    measured = words.measured(what, part)
+    measured = measured_difference(what, part)
     shown = Text(bare_plus_minus(what, part.mean, part.half), style="bold" if part.sure else "")
     return Text.assemble(shown, f"\n{measured}") if measured else shown

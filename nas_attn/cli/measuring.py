@@ -296,7 +296,7 @@ def _answer(
     explicit notation).
     """
     from nas_attn.analysis.latency import Order, dropped, estimate
-    from nas_attn.report import words
+    from nas_attn.words.machine import not_alone
 
     known, order, rows = estimate(sessions), Order(sessions), []
     keys = sorted(known, key=lambda key: known[key].ratio)
@@ -349,4 +349,4 @@ def _answer(
         markup=False,
     )
     if beside:
-        out.print(words.beside(beside), markup=False)
+        out.print(not_alone(beside), markup=False)

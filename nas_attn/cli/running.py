@@ -223,7 +223,7 @@ def _announce(family: Family, forecast: dict[str, Any], difference: float | None
     """Says what is compared, what it can show and what it costs, before the first run."""
     from nas_attn.analysis.units import duration, size
     from nas_attn.analysis.validation import blocks_for
-    from nas_attn.report.words import network_name
+    from nas_attn.words.validation import network_name
 
     pairs = "; ".join(
         f"{network_name(family, a)} against {network_name(family, b)}"
@@ -353,8 +353,8 @@ def retrain(
 
 
 def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
-    from nas_attn.report import words
     from nas_attn.study.target_runs import results
+    from nas_attn.words.candidates import metrics_shown
 
     found = results(opened.store, wanted)
     scored = [
@@ -369,7 +369,7 @@ def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
         print_json({"study": opened.store.name, "protocol": wanted.protocol, "runs": rows})
         return
     shown = [
-        [str(r.seed), words.metrics(m) if m else why or "not finished", str(r.placement)]
+        [str(r.seed), metrics_shown(m) if m else why or "not finished", str(r.placement)]
         for r, m, why in scored
     ]
     out = console()

@@ -12,7 +12,9 @@ from nas_attn import tasks
 from nas_attn.analysis import units
 from nas_attn.analysis.choosing import LABELS, Step, answer
 from nas_attn.cli.common import at_storage, table
-from nas_attn.report import words
+from nas_attn.words.candidates import candidate_label, objective_heading, objective_shown
+from nas_attn.words.machine import not_alone
+from nas_attn.words.validation import validation_headline, validation_rows, validation_sentences
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +57,9 @@ def show_choice(out: Console, choice: Chosen) -> None:
 
 def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
     """The front and the baselines in 80 columns, their placements, and the validations."""
-    heads = [words.heading(now, index, absolute=absolute) for index in range(len(now.objectives))]
+    heads = [
+        objective_heading(now, index, absolute=absolute) for index in range(len(now.objectives))
+    ]
     title = f"Study {now.study}: the front (*) and the baselines"
     widest = {"candidate": 27, ODDS: 11, **dict.fromkeys(heads, 15)}
     rows = [_row(now, view, absolute) for view in now.shown]
@@ -68,7 +72,7 @@ def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
     if searched:
         out.print()
     if now.latency is not None and now.latency.beside:
-        out.print(f"{words.beside(now.latency.beside)}\n", markup=False)
+        out.print(f"{not_alone(now.latency.beside)}\n", markup=False)
     for sentence in now.remarks:
         out.print(f"Note: {sentence}\n", markup=False)
     for result in reversed(now.validations):
@@ -77,7 +81,6 @@ def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
 
 def show_validation(out: Console, result: ValidationResult, now: Snapshot) -> None:
     """What a validation has shown."""
-    from nas_attn.report.words import validation_headline, validation_rows, validation_sentences
 
     out.print(validation_headline(result), style="bold", markup=False)
     if result.verdicts:
@@ -97,9 +100,9 @@ def show_validation(out: Console, result: ValidationResult, now: Snapshot) -> No
 def _row(now: Snapshot, view: CandidateView, absolute: bool) -> list[str]:
     odds = "" if view.beats_none is None else units.probability(view.beats_none)
     values = [
-        words.shown(now, view, index, absolute=absolute) for index in range(len(now.objectives))
+        objective_shown(now, view, index, absolute=absolute) for index in range(len(now.objectives))
     ]
-    return ["*" if view.on_front else "", words.label(view), *values, odds]
+    return ["*" if view.on_front else "", candidate_label(view), *values, odds]
 
 
 def _paragraph(out: Console, title: str, sentences: Sequence[str]) -> None:

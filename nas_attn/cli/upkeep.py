@@ -153,7 +153,7 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    from nas_attn.report.words import arithmetic_lines
+    from nas_attn.words.machine import arithmetic_lines
 
     running = now.progress.running
     more = "running" if now.workers or not running else "begun (the next worker continues)"

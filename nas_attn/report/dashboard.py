@@ -14,8 +14,9 @@ from nas_attn.analysis import units
 from nas_attn.analysis.choosing import answer
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import objective_name
-from nas_attn.report import words
 from nas_attn.report.figures import drawn_figures
+from nas_attn.words.candidates import candidate_called, objective_heading, objective_shown
+from nas_attn.words.validation import validation_headline, validation_sentences
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -83,7 +84,7 @@ def note(view: CandidateView, snapshot: Snapshot) -> str:
     if view.on_front or view.baseline is not None:
         indices = range(len(snapshot.objectives))
         now = [
-            f"{words.heading(snapshot, index)} {words.shown(snapshot, view, index)}"
+            f"{objective_heading(snapshot, index)} {objective_shown(snapshot, view, index)}"
             for index in indices
         ]
         lines.append(f"Estimated now: {', '.join(now)}.")
@@ -101,8 +102,8 @@ def study_note(snapshot: Snapshot) -> str:
     """The study's note (Markdown): recommendation, and the front beside the baselines."""
     lines = [f"# {snapshot.study}"]
     for result in reversed(snapshot.validations):  # tests come before estimates
-        lines.append(f"**{words.validation_headline(result)}**")
-        lines += [f"- {sentence}" for sentence in words.validation_sentences(result, snapshot)]
+        lines.append(f"**{validation_headline(result)}**")
+        lines += [f"- {sentence}" for sentence in validation_sentences(result, snapshot)]
     lines += ["  \n".join(answer(snapshot)), *snapshot.remarks]
     if snapshot.front:
         lines.append(_front(snapshot))
@@ -124,12 +125,13 @@ def _front(snapshot: Snapshot) -> str:
             str(view.trial),
             ", ".join(filter(None, ["front" if view.on_front else "", view.baseline])),
         ]
-        + [words.shown(snapshot, view, index) for index in objectives]
+        + [objective_shown(snapshot, view, index) for index in objectives]
         + [f"`{view.placement}`"]
         for view in snapshot.shown[:_MOST_ROWS]
     ]
     return _table(
-        ["trial", "", *(words.heading(snapshot, index) for index in objectives), "placement"], rows
+        ["trial", "", *(objective_heading(snapshot, index) for index in objectives), "placement"],
+        rows,
     )
 
 
@@ -187,12 +189,12 @@ def sheet(snapshot: Snapshot) -> str:
     scored.sort(key=lambda view: (not view.on_front, view.baseline is None, view.trial))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    headings = [words.heading(snapshot, index) for index in range(len(snapshot.objectives))]
+    headings = [objective_heading(snapshot, index) for index in range(len(snapshot.objectives))]
     writer.writerow(["trial", "candidate", "front", *headings, "placement"])
     for view in scored:
         cells = [_cell(snapshot, view, index) for index in range(len(snapshot.objectives))]
         front = "yes" if view.on_front else "no"
-        name = words.called(view, snapshot)
+        name = candidate_called(view, snapshot)
         writer.writerow([view.trial, name, front, *cells, str(view.placement)])
     return text.getvalue()
 
@@ -208,7 +210,7 @@ def _user_attributes(snapshot: Snapshot) -> dict[str, Any]:
         "front_trials": [view.trial for view in snapshot.front],
     }
     for index in range(len(snapshot.objectives)):
-        heading = words.heading(snapshot, index)
+        heading = objective_heading(snapshot, index)
         attributes[heading] = _number(snapshot, taken, index) if taken else None
     return {f"{ATTRIBUTE}{name}": value for name, value in attributes.items()}
 

@@ -24,7 +24,7 @@ from nas_attn.analysis.snapshot import CandidateView, Retrained, ScorePoint, Sna
 from nas_attn.errors import OperationError, UserError, first_line, several, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import lower_is_better, objective_name
-from nas_attn.report import words
+from nas_attn.words.candidates import candidate_label, objective_with_spread
 
 BLUE, ORANGE, GREEN, RED, GREY = "#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8a919c"
 
@@ -243,10 +243,14 @@ def hover(snapshot: Snapshot, view: CandidateView) -> str:
         placement = textwrap.wrap(
             placement[0], LETTERS, break_long_words=False, break_on_hyphens=False
         )
-    lines = [f"<b>{html.escape(words.label(view))}</b>", *(html.escape(line) for line in placement)]
+    lines = [
+        f"<b>{html.escape(candidate_label(view))}</b>",
+        *(html.escape(line) for line in placement),
+    ]
     for index, objective in enumerate(snapshot.objectives):
         lines.append(
-            f"{html.escape(objective_name(objective))}: {words.with_spread(snapshot, view, index)}"
+            f"{html.escape(objective_name(objective))}:"
+            f" {objective_with_spread(snapshot, view, index)}"
         )
         gain = view.gains.get(objective_name(objective))
         if gain is not None:

@@ -28,7 +28,10 @@ from nas_attn.analysis.validation import ValidationResult
 from nas_attn.errors import StudyError
 from nas_attn.paths import user_path, write_whole
 from nas_attn.recipe_reading import write_toml
-from nas_attn.report import figures, tables, words
+from nas_attn.report import figures, tables
+from nas_attn.words.candidates import candidate_label
+from nas_attn.words.machine import arithmetic_lines, latency_machine
+from nas_attn.words.validation import validation_headline, validation_rows, validation_sentences
 
 PLOTLY = (  # plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
     "plotly-cartesian.min.js.gz"
@@ -86,11 +89,11 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
         "curves": page.draw(figures.learning_curves(snapshot)),
         "retrained": _retrained(snapshot, page),
         "candidates": tables.candidates_table(snapshot),
-        "machine": words.machine(snapshot),
+        "machine": latency_machine(snapshot),
         "conditions": tables.plain(
             ["what", "value"], {**record.conditions, **record.details}.items() if record else ()
         ),
-        "arithmetic": words.arithmetic_lines(snapshot.arithmetic),
+        "arithmetic": arithmetic_lines(snapshot.arithmetic),
         "readings": tables.plain(
             ["when", "why"], [(when(r.read_at), r.reason) for r in snapshot.test_readings]
         ),
@@ -136,14 +139,14 @@ def _tested(snapshot: Snapshot, result: ValidationResult) -> dict[str, Any]:
     cells = tables.Cell
     rows = [
         tables.Row([cells(role), cells(value), cells(notation=placement, wide=True)])
-        for role, value, placement in words.validation_rows(result)
+        for role, value, placement in validation_rows(result)
     ]
     names = {network.key: network.role for network in result.family.networks}
     head = ["network", "on the test split, ± over runs", "placement"]
     return {
         "number": result.family.number,
-        "headline": words.validation_headline(result),
-        "sentences": list(words.validation_sentences(result, snapshot)),
+        "headline": validation_headline(result),
+        "sentences": list(validation_sentences(result, snapshot)),
         "networks": tables.Table(head, rows if result.verdicts else []),
         "classes": tables.classes_table(result.by_class, names) if result.by_class else None,
     }
@@ -178,7 +181,7 @@ def _front_in_words(snapshot: Snapshot) -> str:
             f"{units.title(objective)} {units.value(objective, value)}"
             for objective, value in pairs
         )
-        said.append(f"{words.label(view)}: {values}")
+        said.append(f"{candidate_label(view)}: {values}")
     ends = " to ".join(said)
     return (
         f"The front has {len(front)} of {snapshot.counts['scored']} scored candidates, from {ends};"

@@ -14,8 +14,14 @@ from nas_attn.analysis.per_image import ByClass, ClassGain, Mistakes
 from nas_attn.analysis.snapshot import CandidateView, Retrained, Snapshot
 from nas_attn.errors import UserError, did_you_mean
 from nas_attn.recipe import objective_name
-from nas_attn.report import words
 from nas_attn.tables import counted_costs, is_cost
+from nas_attn.words.candidates import (
+    candidate_label,
+    measured_difference,
+    metrics_shown,
+    objective_heading,
+    objective_shown,
+)
 
 
 class Cell(NamedTuple):
@@ -62,9 +68,11 @@ def front_table(snapshot: Snapshot) -> Table:
 
 
 def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
-    values = [Cell(words.shown(snapshot, view, index)) for index in range(len(snapshot.objectives))]
+    values = [
+        Cell(objective_shown(snapshot, view, index)) for index in range(len(snapshot.objectives))
+    ]
     name = Cell(
-        words.label(view), notation=str(view.placement), tags=_tags(snapshot, view), wide=True
+        candidate_label(view), notation=str(view.placement), tags=_tags(snapshot, view), wide=True
     )
     return [name, *values, _likely(view.beats_none), _seeds(snapshot, view)]
 
@@ -84,7 +92,7 @@ def _counted(snapshot: Snapshot) -> list[str]:
 
 def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
     values = [
-        number(words.shown(snapshot, view, index), view.values[index])
+        number(objective_shown(snapshot, view, index), view.values[index])
         for index in range(len(snapshot.objectives))
     ]
     cost, seconds = view.cost or {}, sum(point.wall_s for point in view.scores)
@@ -136,7 +144,7 @@ def _part(metric: str, part: Part | None) -> Cell:
     if part is None:
         return Cell(sort="")
     shown = units.plus_minus(metric, part.mean, part.half)
-    return Cell(shown, part.mean, bold=part.sure, more=words.measured(metric, part))
+    return Cell(shown, part.mean, bold=part.sure, more=measured_difference(metric, part))
 
 
 def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
@@ -225,7 +233,7 @@ def retrained_table(snapshot: Snapshot) -> Table:
 
 def _retrained_row(run: Retrained) -> list[Cell]:
     epochs = run.curve[-1].epochs if run.curve else None
-    said = words.metrics(run.metrics or {})
+    said = metrics_shown(run.metrics or {})
     return [
         Cell(notation=str(run.placement), wide=True),
         Cell(run.protocol),
@@ -240,7 +248,7 @@ def _share(share: float | None) -> Cell:
 
 
 def _heads(snapshot: Snapshot) -> list[str]:
-    return [words.heading(snapshot, index) for index in range(len(snapshot.objectives))]
+    return [objective_heading(snapshot, index) for index in range(len(snapshot.objectives))]
 
 
 def _tags(snapshot: Snapshot, view: CandidateView) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from made_study import MadeStudy
 from nas_attn.analysis.arithmetic import uses_of, usual_arithmetic
 from nas_attn.records import FILLED, Arithmetic, Score
 from nas_attn.report.html import render
-from nas_attn.report.words import arithmetic_lines
 from nas_attn.storage import Run
 from nas_attn.study.reading import snapshot
+from nas_attn.words.machine import arithmetic_lines
 
 FULL = Arithmetic("float32", "channels_last", "eager", "none", True, FILLED)
 LOW = replace(FULL, precision="bfloat16")

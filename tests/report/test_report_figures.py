@@ -16,6 +16,7 @@ from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report import dashboard
 from nas_attn.study.reading import snapshot
+from nas_attn.words.candidates import spread
 
 SE = "se(reduction=8)"
 
@@ -120,7 +121,7 @@ def test_numbers_as_a_person_reads_them() -> None:
     assert analysis.units.value("memory", 3e6) == "3 MB"
     assert analysis.units.value("-rmse", 0.123456) == "0.1235"
     assert analysis.units.value("loss", None) == analysis.units.value("loss", float("nan")) == "–"
-    assert report.words.spread("accuracy", model.Estimate(0.7, 0.004, 0.692, 0.708, 1)) == "± 0.80"
+    assert spread("accuracy", model.Estimate(0.7, 0.004, 0.692, 0.708, 1)) == "± 0.80"
     assert [analysis.units.duration(s) for s in (45.2, 200, 7500)] == ["45 s", "3 min", "2.1 h"]
 
 

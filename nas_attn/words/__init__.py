@@ -1,0 +1,1 @@
+"""All prose: what terminal, report, notebook, notes and cards say of an answer, from its data."""

@@ -1,0 +1,93 @@
+"""A candidate and its values, as they stand in tables and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nas_attn.analysis.effects import Part
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.analysis.units import bare_plus_minus, signed, title, unit, value
+from nas_attn.errors import several
+from nas_attn.model import Estimate
+from nas_attn.recipe import objective_name
+from nas_attn.records import ASIDE
+
+
+def spread(metric: str, estimate: Estimate) -> str:
+    """`± 0.80`: half of the 95 % interval, without its unit; empty where all runs agree."""
+    return "" if estimate.sd == 0 else f"± {unit(metric).size((estimate.high - estimate.low) / 2)}"
+
+
+def objective_heading(snapshot: Snapshot, index: int, *, absolute: bool = False) -> str:
+    """The head of an objective's column: `gain in accuracy, points`."""
+    objective = snapshot.objectives[index]
+    if absolute or not snapshot.compared(objective):
+        return objective_name(objective)
+    return ", ".join(filter(None, (f"gain in {title(objective)}", unit(objective).of_differences)))
+
+
+def objective_shown(
+    snapshot: Snapshot, view: CandidateView, index: int, *, absolute: bool = False
+) -> str:
+    """An objective in a table: the gain over the bare backbone with its paired interval, if known;
+    for the bare backbone its value.
+    """
+    objective = snapshot.objectives[index]
+    gain = view.gains.get(objective_name(objective))
+    if absolute or not snapshot.compared(objective) or (gain is None and _budget(snapshot, view)):
+        return objective_with_spread(snapshot, view, index)
+    if gain is None:
+        return value(objective, view.values[index] if view.baseline == "none" else None)
+    return bare_plus_minus(objective, gain.mean, (gain.high - gain.low) / 2)
+
+
+def objective_with_spread(snapshot: Snapshot, view: CandidateView, index: int) -> str:
+    """A candidate's objective as estimated now, with its uncertainty, if any, and the epochs if it
+    was not trained to the end.
+    """
+    objective = snapshot.objectives[index]
+    text = value(objective, view.values[index])
+    estimate = view.estimates.get(objective_name(objective))
+    if estimate is not None and view.values[index] is not None:
+        return f"{text} {spread(objective_name(objective), estimate)}".rstrip() + _budget(
+            snapshot, view
+        )
+    if (
+        objective == "latency"
+        and view.latency is not None
+        and view.latency.sessions
+        and view.baseline != "none"
+    ):
+        return f"{text} ± {(view.latency.high - view.latency.low) / 2:.3f}"
+    return text
+
+
+def _budget(snapshot: Snapshot, view: CandidateView) -> str:
+    rungs = snapshot.recipe.training.rungs
+    if view.rung is None or view.rung >= len(rungs) - 1:
+        return ""
+    return f" after {rungs[view.rung]} of {rungs[-1]} epochs"
+
+
+def measured_difference(metric: str, part: Part) -> str:
+    """`measured +1.10 in 3 runs`; empty without measurements."""
+    if part.measured is None:
+        return ""
+    return f"measured {signed(metric, part.measured)} in {several(part.runs, 'run')}"
+
+
+def metrics_shown(found: Mapping[str, float]) -> str:
+    """`accuracy 72.41 %, loss 0.61`, without sums that are kept for other purposes."""
+    return ", ".join(
+        f"{title(name)} {value(name, v)}" for name, v in found.items() if name not in ASIDE
+    )
+
+
+def candidate_label(view: CandidateView) -> str:
+    """A candidate's short name."""
+    return "bare backbone" if view.baseline == "none" else view.label
+
+
+def candidate_called(view: CandidateView, snapshot: Snapshot) -> str:
+    """A candidate by its role in the answer, else by its own name."""
+    return "recommended" if view.key == snapshot.taken else candidate_label(view)
