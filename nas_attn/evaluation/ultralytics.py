@@ -24,6 +24,7 @@ from nas_attn.data import boxes
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
 from nas_attn.evaluation.starts import candidate_factors
+from nas_attn.evaluation.ultralytics_caches import caches_read_safely
 from nas_attn.processes import cores
 from nas_attn.recipe import Recipe
 
@@ -235,7 +236,7 @@ def _tested(
 @contextmanager
 def left_alone() -> Iterator[None]:
     """Restores afterwards what ultralytics changes in the whole process; inside, it logs only
-    warnings.
+    warnings, and runs no code of its caches.
     """
     from ultralytics.utils import LOGGER
     from ultralytics.utils.torch_utils import unset_deterministic
@@ -243,7 +244,8 @@ def left_alone() -> Iterator[None]:
     threads, level = torch.get_num_threads(), LOGGER.level
     LOGGER.setLevel(logging.WARNING)
     try:
-        yield
+        with caches_read_safely():
+            yield
     finally:
         unset_deterministic()
         torch.set_num_threads(threads)
