@@ -57,7 +57,7 @@ from simulated_studies import (
 from nas_attn.dominance import non_dominated
 from nas_attn.model import Run, fit
 from nas_attn.notation import parse
-from nas_attn.study.placement_sampler import ParetoHalving
+from nas_attn.study.halving import ParetoHalving
 from nas_attn.study.sampling import DistinctSampler, Exhausted, distributions
 
 AnyStudy = Study | TableStudy

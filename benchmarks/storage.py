@@ -155,15 +155,15 @@ def measure_size(folder: Path, count: int) -> None:
             _cpu_s([sys.executable, "-m", "nas_attn.cli.main", *command.split()]) for _ in range(2)
         )
         print(f"  nas-attn {command:24} {first:6.2f} CPU s, again {again:6.2f}", flush=True)
-    from nas_attn.study import searching
+    from nas_attn.study import taking_part
     from nas_attn.study.opening import open_study
     from nas_attn.study.progress import progress
 
     opened = open_study("large")
     with _timed("snapshot and publishing"):
-        searching.Publisher(opened).now()
+        taking_part.Publisher(opened).now()
     with _timed("publishing again"):
-        searching.Publisher(opened).now()
+        taking_part.Publisher(opened).now()
     with _timed("progress"):
         progress(opened)
     _proposals(opened)
@@ -172,7 +172,7 @@ def measure_size(folder: Path, count: int) -> None:
 def _proposals(opened: Any) -> None:
     """A worker's way to its next run: what others left, Optuna's word, the claim."""
     from nas_attn.evaluation.workbench import Benches, Host
-    from nas_attn.study.proposing import Search
+    from nas_attn.study.screening import Search
     from nas_attn.study.worker import Worker
 
     benches = Benches(
@@ -196,12 +196,12 @@ def fill(count: int) -> None:
 
     from nas_attn.recipe_reading import load_recipe
     from nas_attn.storage import tables
-    from nas_attn.study import searching
-    from nas_attn.study.searching import plan_recipe
+    from nas_attn.study import taking_part
+    from nas_attn.study.beginning import plan_recipe
 
     recipe = load_recipe("large.toml")
     space: SearchSpace = plan_recipe(recipe).space
-    opened = searching.create_study(recipe)
+    opened = taking_part.create_study(recipe)
     store, noise, now = opened.store, np.random.default_rng(0), time.time()
     hard = noise.random(IMAGES)
     candidates, runs, scores, trials = [], [], [], []
@@ -390,7 +390,7 @@ def measure_workers(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         [
-            "nas_attn.study.searching",
+            "nas_attn.study.taking_part",
             "nas_attn.study.sampling",
             "torch._dynamo",
             "plotly.graph_objects",
@@ -451,11 +451,11 @@ def _connections(url: str) -> Iterator[list[int]]:
 
 def _begin(folder: str, url: str, candidates: int) -> None:
     from nas_attn.recipe_reading import load_recipe
-    from nas_attn.study import searching
+    from nas_attn.study import beginning
 
     os.chdir(folder)
     sys.path.insert(0, folder)
-    searching.begin(load_recipe("many.toml", overrides={"search.trials": candidates}), url)
+    beginning.begin(load_recipe("many.toml", overrides={"search.trials": candidates}), url)
 
 
 def _together(context: Any, workers: int, folder: Path, url: str) -> None:
@@ -472,7 +472,7 @@ def _work(folder: str, url: str) -> None:
     """
     import torch
 
-    from nas_attn.study import searching
+    from nas_attn.study import taking_part
     from nas_attn.study.opening import open_study
     from nas_attn.study.stopping import interruptible
 
@@ -482,8 +482,8 @@ def _work(folder: str, url: str) -> None:
     logging.getLogger("optuna").setLevel(logging.WARNING)
     marks, stop = _marked(), threading.Event()
     with interruptible(stop, lambda line: None):
-        options = searching.Options(device="cpu", threads=1, say=lambda line: None, stop=stop)
-        searching.work(open_study("many", url), options)
+        options = taking_part.Options(device="cpu", threads=1, say=lambda line: None, stop=stop)
+        taking_part.work(open_study("many", url), options)
     if marks:
         report = {what: marks[-1][what] - marks[0][what] for what in marks[0]}
         Path(f"report-{os.getpid()}").write_text(

@@ -32,7 +32,7 @@ from nas_attn.records import Latency
 from nas_attn.study.local import run_workers
 from nas_attn.study.opening import create_study
 from nas_attn.study.reading import snapshot
-from nas_attn.study.searching import Options
+from nas_attn.study.taking_part import Options
 
 TRIALS = 15
 

@@ -29,14 +29,14 @@ from nas_attn.report.html import summary
 from nas_attn.space import resolve
 from nas_attn.space_schema import SpaceSpec
 from nas_attn.storage import shown_url
-from nas_attn.study import searching
+from nas_attn.study import beginning, checks, taking_part
 from nas_attn.study.asking import ASKING, Asked, Asker
-from nas_attn.study.exporting import chosen
+from nas_attn.study.choice import chosen
 from nas_attn.study.extending import Extension, extend
+from nas_attn.study.halving import ParetoHalving as ParetoHalving
 from nas_attn.study.local import run_workers
 from nas_attn.study.opening import OpenStudy, only_study, renewed
 from nas_attn.study.opening import open_study as _open
-from nas_attn.study.placement_sampler import ParetoHalving as ParetoHalving
 from nas_attn.study.placement_sampler import PlacementSampler as PlacementSampler
 from nas_attn.study.publishing import what_is_wrong, write_study_report
 from nas_attn.study.reading import snapshot
@@ -159,7 +159,7 @@ class Study:
             UserError, OperationError: what stopped the study; ask again to resume it.
         """
         if self._asker is None or self._asker.over:
-            self._asker = Asker(self._opened, searching.Options(device=device, say=say))
+            self._asker = Asker(self._opened, taking_part.Options(device=device, say=say))
         return self._asker.ask()
 
     @property
@@ -351,10 +351,10 @@ def begin(
         **(overrides or {}),
     }
     made = _recipe(recipe, given)
-    searching.check_here(
+    checks.check_here(
         made, device="auto", build=model, evaluator=lambda network, run: {}
     )  # the loop is to come
-    return Study(searching.begin(made, storage, tried=try_placements, build=model))
+    return Study(beginning.begin(made, storage, tried=try_placements, build=model))
 
 
 def search(
@@ -418,9 +418,9 @@ def search(
         raise RecipeError(
             "workers > 1 needs the model and the evaluator as names ('package.module:function')"
         )
-    searching.check_here(made, device=device, build=build, evaluator=judge)
-    opened = searching.begin(made, storage, tried=try_placements, build=build)
-    options = searching.Options(
+    checks.check_here(made, device=device, build=build, evaluator=judge)
+    opened = beginning.begin(made, storage, tried=try_placements, build=build)
+    options = taking_part.Options(
         device=device, threads=threads, say=say, evaluator=judge, verbose=verbose
     )
     with interruptible(options.stop, say):

@@ -23,10 +23,10 @@ SAMPLERS = (
     Sampler("auto"),
     # Learns what each choice adds at each site, and each type at all sites.
     Sampler("placement"),
-    Sampler("tpe", "nas_attn.study.sampling:tpe"),
-    Sampler("nsga2", "nas_attn.study.sampling:nsga2"),
-    Sampler("gp", "nas_attn.study.sampling:gp"),
-    Sampler("random", "nas_attn.study.sampling:at_random"),
+    Sampler("tpe", "nas_attn.study.samplers:tpe"),
+    Sampler("nsga2", "nas_attn.study.samplers:nsga2"),
+    Sampler("gp", "nas_attn.study.samplers:gp"),
+    Sampler("random", "nas_attn.study.samplers:at_random"),
 )
 
 LATENCY_MODES = (

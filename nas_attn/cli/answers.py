@@ -114,7 +114,7 @@ def _chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen | No
     """The candidate that the criteria choose; None without criteria."""
     if criteria.default:
         return None
-    from nas_attn.study.exporting import chosen
+    from nas_attn.study.choice import chosen
 
     return chosen(opened, now, criteria)
 

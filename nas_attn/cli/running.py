@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import Snapshot
     from nas_attn.analysis.validation import Family
     from nas_attn.study.opening import OpenStudy
-    from nas_attn.study.target_runs import Order
+    from nas_attn.study.retraining import Order
 
 
 def do_runs(
@@ -60,9 +60,10 @@ def do_runs(
         until all of it ends.
     """
     from nas_attn.cli.terminal import display
+    from nas_attn.study.devices import usual_workers
     from nas_attn.study.local import run_workers
-    from nas_attn.study.searching import Options, usual_workers
     from nas_attn.study.stopping import interruptible
+    from nas_attn.study.taking_part import Options
 
     quiet_optuna()
     stop, over, ended = threading.Event(), threading.Event(), ""
@@ -108,7 +109,7 @@ def run(
     from nas_attn.storage import shown_url
     from nas_attn.study.opening import renewed
     from nas_attn.study.publishing import Publisher, write_study_report
-    from nas_attn.study.target_runs import cut
+    from nas_attn.study.testing import cut
 
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
     ended = do_runs(opened, again, effort, quiet=as_json, left_s=left_s)
@@ -182,13 +183,13 @@ def validate(
     """Test what a search recommends: train it as the target says, score it on the test images."""
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
-    from nas_attn.study import searching, target_runs
+    from nas_attn.study import checks, validating
     from nas_attn.study.publishing import Publisher
     from nas_attn.study.reading import snapshot, unfinished
 
     opened = study_named(study, storage, trust=effort.trust)
     now = snapshot(opened.store)
-    asked = target_runs.Asked(blocks, front, tuple(placements or ()), margin)
+    asked = validating.Asked(blocks, front, tuple(placements or ()), margin)
     begun = next(iter(unfinished(opened.store)), None)
     if not begun and now.validations and not again and not dry_run:
         _show_validations(now, as_json)
@@ -197,11 +198,11 @@ def validate(
         raise StudyError(
             f"validation {begun.number} has begun with a fixed comparison: leave these options out"
         )
-    family = begun or target_runs.family_of(opened, now, opened.plan, asked)
-    target_runs.check_test_split(opened.recipe)
-    searching.check_here(opened.recipe, device=effort.device)
-    searching.check_start(opened)
-    searching.check_images(opened)
+    family = begun or validating.family_of(opened, now, opened.plan, asked)
+    validating.check_test_split(opened.recipe)
+    checks.check_here(opened.recipe, device=effort.device)
+    checks.check_start(opened)
+    checks.check_images(opened)
     forecast = _forecast(now, family)
     if not as_json and not effort.quiet:
         _announce(family, forecast, difference)
@@ -209,7 +210,7 @@ def validate(
         if as_json:
             print_json({"family": asdict(family), **forecast})
         return
-    target_runs.begin(opened, family)
+    validating.begin(opened, family)
     goes_on = f"nas-attn validate {opened.store.name}{at_storage(storage)}"
     do_runs(opened, goes_on, effort, only=VALIDATE, quiet=as_json)
     now = Publisher(opened).current()
@@ -270,7 +271,7 @@ def _forecast(now: Snapshot, family: Family) -> dict[str, Any]:
     """
     from nas_attn.analysis.choosing import training_s
     from nas_attn.analysis.validation import block_noise, detectable
-    from nas_attn.study.planning import TYPICAL_SEED_SD
+    from nas_attn.study.forecast import TYPICAL_SEED_SD
 
     measured = block_noise(
         [result for result in now.validations if result.family.metric == family.metric]
@@ -323,8 +324,8 @@ def retrain(
 ) -> None:
     """Train a network as the target says, and keep its weights."""
     from nas_attn.evaluation.starts import check_weights
-    from nas_attn.study import searching, target_runs
-    from nas_attn.study.exporting import named
+    from nas_attn.study import checks, devices, retraining
+    from nas_attn.study.choice import named
     from nas_attn.study.reading import snapshot
 
     opened = study_named(study, storage, trust=effort.trust)
@@ -334,14 +335,14 @@ def retrain(
         for text in also or ()
     ]
     chosen = dict(named(opened, now, one) for one in (criteria, *others))
-    searching.check_here(opened.recipe, device=effort.device)
+    checks.check_here(opened.recipe, device=effort.device)
     check_weights(plan)
-    searching.check_images(opened)  # if the data is missing or changed, nothing is written
-    wanted = target_runs.order(opened, chosen, seeds=seeds, epochs=epochs)
-    left = target_runs.enter(opened.store, wanted)
+    checks.check_images(opened)  # if the data is missing or changed, nothing is written
+    wanted = retraining.order(opened, chosen, seeds=seeds, epochs=epochs)
+    left = retraining.enter(opened.store, wanted)
     again = f"the same command{at_storage(storage)}"
     if left:
-        workers = min(effort.workers or searching.usual_workers(opened, effort.device), left)
+        workers = min(effort.workers or devices.usual_workers(opened, effort.device), left)
         do_runs(opened, again, effort, only=RETRAIN, quiet=as_json, workers=workers)
     _show_retrained(opened, wanted, as_json)
     if any(
@@ -353,7 +354,7 @@ def retrain(
 
 
 def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
-    from nas_attn.study.target_runs import results
+    from nas_attn.study.retraining import results
     from nas_attn.words.candidates import metrics_shown
 
     found = results(opened.store, wanted)

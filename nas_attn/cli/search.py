@@ -43,9 +43,9 @@ from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from nas_attn.recipe import Recipe
+    from nas_attn.study.image_folder import Budget
     from nas_attn.study.opening import OpenStudy
-    from nas_attn.study.planning import Budget
-    from nas_attn.study.progress import WorkerView
+    from nas_attn.study.overview import WorkerView
     from nas_attn.study.timetable import Timetable
 
 Tried = Annotated[
@@ -112,12 +112,10 @@ def search(
             f" give --name with at most {LONGEST_NAME}"
         )
     check_trust(recipe, made, trust=effort.trust)
-    from nas_attn.study import (
-        searching,
-    )  # takes seconds, so a mistake in the recipe is reported first
+    from nas_attn.study import beginning, checks, devices
 
     quiet_optuna()
-    searching.check_here(made, device=effort.device)
+    checks.check_here(made, device=effort.device)
     seen = _inventory(made)
     if seen and not as_json:
         echo(seen, err=not dry_run)
@@ -131,7 +129,7 @@ def search(
         return
     if table and not as_json:
         echo(table.text(), err=True)
-    opened = searching.begin(
+    opened = beginning.begin(
         made,
         storage,
         tried=tried or [],
@@ -143,9 +141,9 @@ def search(
     seconds = planned.seconds if planned and trials is None else seconds
     left_s = _time_left(opened, seconds, began, tested=blocks > 0)
     if left_s is None and trials is None and opened.trials < made.search.trials:
-        searching.take_up(opened, trials=made.search.trials)  # a short time had made them fewer
+        beginning.take_up(opened, trials=made.search.trials)  # a short time had made them fewer
     if planned or table:  # the time was reckoned with so many
-        effort = replace(effort, workers=effort.workers or searching.default_workers(effort.device))
+        effort = replace(effort, workers=effort.workers or devices.default_workers(effort.device))
     run(opened, effort, report=report, as_json=as_json, left_s=left_s)
 
 
@@ -179,8 +177,9 @@ def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
 def _planned(
     folder: str, storage: str, seconds: float | None, effort: Effort, given: dict[str, Any]
 ) -> Budget:
-    from nas_attn.study.planning import HOUR_S, plan_folder
-    from nas_attn.study.searching import default_workers
+    from nas_attn.study.devices import default_workers
+    from nas_attn.study.image_folder import plan_folder
+    from nas_attn.study.timing import HOUR_S
 
     quiet_optuna()
     count, device = effort.workers or default_workers(effort.device), effort.device
@@ -192,7 +191,7 @@ def _planned(
 def _timetable(
     made: Recipe, seconds: float, effort: Effort, given: dict[str, Any]
 ) -> Timetable | None:
-    from nas_attn.study.searching import default_workers
+    from nas_attn.study.devices import default_workers
     from nas_attn.study.timetable import timetable
 
     count, stated = effort.workers or default_workers(effort.device), given.get("search.trials")
@@ -211,7 +210,7 @@ def _forecast(
     """Prints what a search would do. The plan for a folder has been shown already, unless JSON is
     wanted. `table`: what a recipe's search does with its time.
     """
-    from nas_attn.study.planning import forecast
+    from nas_attn.study.forecast import forecast
 
     if planned is not None:
         if as_json:
@@ -236,7 +235,7 @@ def _time_left(
     """Seconds until the whole search ends: as asked, else what is left of the study's time; None:
     no limit.
     """
-    from nas_attn.study.planning import go_on, start_clock
+    from nas_attn.study.clock import go_on, start_clock
     from nas_attn.study.timing import END_S
 
     if seconds is None:
@@ -261,16 +260,16 @@ def resume(
     """Continue a study; it needs only its database."""
     began = time.monotonic()
     from nas_attn.evaluation.images import known_images
-    from nas_attn.study import searching
+    from nas_attn.study import beginning, checks
 
     page_path(report)
     opened = study_named(study, storage, trust=effort.trust)
-    searching.check_here(opened.recipe, device=effort.device)
-    searching.check_start(opened)
+    checks.check_here(opened.recipe, device=effort.device)
+    checks.check_start(opened)
     old = known_images(opened.store, opened.recipe) is None
-    searching.check_images(opened)
+    checks.check_images(opened)
     _say_images(opened, first=old)
-    searching.take_up(opened, trials=trials, tried=tried or [])
+    beginning.take_up(opened, trials=trials, tried=tried or [])
     left_s = _time_left(opened, _seconds(minutes, hours), began)
     run(opened, effort, report=report, as_json=as_json, left_s=left_s)
 
@@ -325,10 +324,10 @@ def worker(
 ) -> None:
     """Work on a study as one more worker, on this or any other machine."""
     from nas_attn.records import Share
-    from nas_attn.study.launching import WorkerSettings, settings_given
     from nas_attn.study.local import LAST_WORD
-    from nas_attn.study.searching import Options, work
     from nas_attn.study.stopping import interruptible
+    from nas_attn.study.taking_part import Options, work
+    from nas_attn.study.worker_process import WorkerSettings, settings_given
 
     given = settings_given()
     told = given or WorkerSettings(
@@ -393,7 +392,7 @@ def launch(
     as_json: AsJson = False,
 ) -> None:
     """Start workers of a study on Slurm, on Ray or in the background here."""
-    from nas_attn.study.launching import LOGS, Request
+    from nas_attn.study.engine import LOGS, Request
     from nas_attn.study.launching import launch as start
 
     opened = study_named(study, storage, trust=trust)
@@ -421,7 +420,7 @@ def stop(
 ) -> None:
     """Tell all workers of a study to save their work and end."""
     from nas_attn.study.launching import engine, launches
-    from nas_attn.study.stopping import stop_workers
+    from nas_attn.study.presence import stop_workers
 
     opened = study_named(study, storage)
     there, queued = _working(opened), 0
@@ -449,7 +448,7 @@ def stop(
 
 
 def _working(opened: OpenStudy) -> list[WorkerView]:
-    from nas_attn.study.progress import workers_of
+    from nas_attn.study.overview import workers_of
 
     return [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
 

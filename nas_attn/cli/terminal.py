@@ -136,7 +136,7 @@ def _bar(share: float) -> str:
 def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> tuple[str, float]:
     """`3/16 runs, about 12 min left`, and the seconds that are left."""
     from nas_attn.analysis.units import duration
-    from nas_attn.study.target_runs import target_s
+    from nas_attn.study.pace import target_s
 
     done = _ended(opened, purpose) - before
     left = opened.store.queue.counts().get((purpose, "waiting"), 0)
@@ -153,8 +153,8 @@ def _at_work(opened: OpenStudy) -> list[str]:
     database does not answer.
     """
     from nas_attn.analysis.units import duration
-    from nas_attn.study.progress import workers_of
-    from nas_attn.study.stopping import IDLE, STARTING
+    from nas_attn.study.overview import workers_of
+    from nas_attn.study.presence import IDLE, STARTING
     from nas_attn.waiting import impatient
 
     found = []

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from nas_attn.storage import StudySummary
     from nas_attn.study.opening import OpenStudy
-    from nas_attn.study.progress import FormerView, Overview, WorkerView
+    from nas_attn.study.overview import FormerView, Overview, WorkerView
 
 
 REASONS = 5  # Reasons of failures that are shown
@@ -89,7 +89,7 @@ def _counted(study: StudySummary) -> str:
 
 
 def _once(opened: OpenStudy, as_json: bool) -> None:
-    from nas_attn.study.progress import overview
+    from nas_attn.study.overview import overview
     from nas_attn.study.reading import constants_now
 
     now, held = overview(opened), _leases(opened)
@@ -135,7 +135,7 @@ def _watch(opened: OpenStudy) -> None:
 
 
 def _look(opened: OpenStudy, show: Callable[[Any], None]) -> None:
-    from nas_attn.study.progress import overview
+    from nas_attn.study.overview import overview
 
     while True:
         try:
@@ -367,7 +367,7 @@ def _machine() -> Iterator[Check]:
     import torch
 
     from nas_attn.processes import cores
-    from nas_attn.study.local import CONTROL
+    from nas_attn.study.mps import CONTROL
     from nas_attn.study.opening import versions
 
     yield "python", "ok", platform.python_version()

@@ -23,7 +23,7 @@ from nas_attn.evaluation.evaluators import EvaluatorRun, Reports
 from nas_attn.importing import PYTHON
 from nas_attn.recipe import objective_name
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.searching import Options, work
+from nas_attn.study.taking_part import Options, work
 from nas_attn.tables import is_cost
 
 ASKING = f"{PYTHON}a loop of your own"  # The evaluator of a study that `na.begin` began

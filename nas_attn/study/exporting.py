@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,125 +12,28 @@ from torch import Tensor, nn
 
 from nas_attn import tasks
 from nas_attn.analysis import units
-from nas_attn.analysis.choosing import Chosen, choose, key_among, notation
-from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.backbones.weights import restore, unpack
 from nas_attn.data import Dataset
 from nas_attn.data.folder import named_files
-from nas_attn.errors import BackboneLost, CheckpointError, OperationError
-from nas_attn.evaluation.artifacts import read_artifact, weights_run
+from nas_attn.errors import OperationError
+from nas_attn.evaluation.artifacts import weights_run
 from nas_attn.evaluation.images import compare
-from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.evaluation.plan import Plan, kept_sites, plan_for, protocol_recipe
 from nas_attn.export import scoring
 from nas_attn.export.card import card, check_onnx, run_elsewhere, write_card
 from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
 from nas_attn.export.python_file import Described
 from nas_attn.latency.nets import CALIBRATION
-from nas_attn.notation import parse
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe import Recipe, TrainingSection
-from nas_attn.records import ASIDE, Arithmetic, Placement, Score, StoredScore
+from nas_attn.records import ASIDE, Arithmetic, Score, StoredScore
 from nas_attn.storage import Run, StudyStore
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.searching import Options, with_worker
-from nas_attn.study.target_runs import kept_runs
-from nas_attn.study.worker import Worker
+from nas_attn.study.weights import kept_runs, searched_run, trained_model
 from nas_attn.tasks.data import data_of
 from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.trainer import Trainer
-
-AGAIN = (  # protocol of runs that are done only for their weights, and of their scores
-    f"{SEARCH}/again"
-)
-
-
-def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
-    """The candidate that the criteria choose. Raises StudyError: none does. Raises PlacementError:
-    a placement does not fit.
-    """
-    return choose(
-        now, criteria, lambda text: key_among(now, text) or opened.plan.resolved(parse(text)).key
-    )
-
-
-def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, Placement]:
-    """(key, placement) of a network: as `chosen`, but its placement need not have been tried."""
-    if criteria.placement is not None:
-        resolved = opened.plan.resolved(parse(notation(now, criteria.placement)))
-        return resolved.key, resolved.placement
-    view = chosen(opened, now, criteria).view
-    return view.key, view.placement
-
-
-def trained_model(
-    opened: OpenStudy, plan: Plan, view: CandidateView, run: Run | None = None
-) -> nn.Module:
-    """A candidate's network with a run's weights (None: the search's), on the CPU, in eval mode, or
-    CheckpointError.
-    """
-    name = view.key if run is None else run.files
-    rows = opened.store.checkpoints(weights_run(name))
-    if not rows and run is None and view.state != "scored":
-        raise CheckpointError(
-            f"the weights of {view.label} ({view.state}) were not kept, because it was not scored"
-        )
-    again = "retrain the network"
-    if run is None:
-        again = (
-            f"export trial {view.trial} with `again`, which trains it once more as the search did"
-        )
-    if not rows:
-        lost = opened.store.weights_lost.get(name) or "the reason is not known"
-        raise CheckpointError(f"the weights of {view.label} are not there ({lost}): {again}")
-    try:
-        weights = unpack(read_artifact(opened.artifacts, rows[0].artifact, rows[0].sha256))
-    except CheckpointError as error:
-        raise CheckpointError(f"the weights of {view.label} are lost ({error}): {again}") from None
-    return restore(plan.network(plan.resolved(view.placement), 0), weights).eval()
-
-
-def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Score | None:
-    """Trains a scored candidate again as the search did, for its weights. None: `options.stop` was
-    set before the end; the next call continues from there. Raises CheckpointError: the candidate
-    has not been scored.
-    """
-    store, original = opened.store, _searched(opened.store, view)
-    if view.state != "scored" or original is None:
-        raise CheckpointError(
-            f"{view.label} ({view.state}) cannot be trained again: it has not been scored"
-        )
-    run = replace(original, protocol=AGAIN)
-    found: list[Score] = []
-
-    def once(worker: Worker, keeper: LeaseKeeper) -> Sequence[Score]:
-        bench = worker.benches.search
-        return bench.train(
-            *(run, worker.resolved(original)),
-            lease=keeper.lease,
-            go_on=lambda score: True,
-            stop=lambda: worker.stop() or keeper.lost,
-            trained=lambda model: bench.keep_weights(view.key, model, keeper.lease),
-        )
-
-    def train(worker: Worker) -> str:
-        release_dead(store, AGAIN)
-        lease = store.acquire(run.files, owner=worker.owner, ttl_s=TTL_S)
-        if lease is None:
-            raise OperationError(f"another process is training {view.label} again: wait for it")
-        with LeaseKeeper(store, lease) as keeper:
-            try:
-                found[:] = once(worker, keeper)
-            except BackboneLost:
-                worker.backbone_again(original)
-                found[:] = once(worker, keeper)
-            worker.benches.search.files(run, keeper.lease).clear()
-        return "complete"
-
-    return found[-1] if with_worker(opened, options, train) == "complete" else None
-
 
 SEARCHED = "after the search's training"
 
@@ -250,18 +153,8 @@ def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Descri
     )
 
 
-def _searched(store: StudyStore, view: CandidateView) -> Run | None:
-    """The first run of the search, whose weights are kept."""
-    rows = [
-        row
-        for row in store.queue.rows(key=view.key, protocol=SEARCH, state="done")
-        if row.run.purpose == SEARCH
-    ]
-    return min(rows, key=lambda row: row.id).run if rows else None
-
-
 def _scored(store: StudyStore, view: CandidateView, run: Run | None) -> StoredScore | None:
-    run = run or _searched(store, view)
+    run = run or searched_run(store, view)
     if run is None:
         return None
     stored = store.scores(view.key, protocol=run.protocol, with_correct=True)

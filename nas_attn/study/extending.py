@@ -24,9 +24,10 @@ from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow, ResolvedPlacement
 from nas_attn.space import SearchSpace, resolve
 from nas_attn.space_schema import SpaceSpec
+from nas_attn.study.baselines import first_baselines
+from nas_attn.study.beginning import plan_recipe
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.sampling import distributions
-from nas_attn.study.searching import first_baselines, plan_recipe
 from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside
 
 # After the study's name, which holds no tilde: the Optuna study that is being filled.

@@ -25,7 +25,8 @@ from nas_attn.paths import PART
 from nas_attn.processes import is_dead
 from nas_attn.storage import CheckpointRow, Database, Lease, StudyStore
 from nas_attn.storage.work import LOST, WAITING
-from nas_attn.study.opening import SCHEME, OpenStudy, artifacts_folder
+from nas_attn.study.bucket import SCHEME
+from nas_attn.study.opening import OpenStudy, artifacts_folder
 from nas_attn.study.reading import snapshot
 
 FORGOTTEN_S = 86_400.0  # seconds of silence after which a worker of another machine is lost

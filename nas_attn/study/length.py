@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nas_attn import tables, tasks
+from nas_attn import tasks
 from nas_attn.analysis.fronts import primary_metric
 from nas_attn.analysis.length import (
     LengthScore,
@@ -27,39 +27,18 @@ from nas_attn.analysis.length import (
     metric_kind,
     needed_length,
 )
-from nas_attn.analysis.snapshot import searched_as_target
 from nas_attn.analysis.units import value as said_value
 from nas_attn.errors import OperationError, several
 from nas_attn.purposes import LENGTH, length_protocol
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
-from nas_attn.study.timing import (
-    LAST,
-    SCREENING,
-    TESTING,
-    WITH_CONTROLS,
-    Fit,
-    Speed,
-    fitted,
-)
+from nas_attn.study.lengths import SEEDS, control_lengths, shorter_lengths, usual_epochs
+from nas_attn.study.timing import LAST, SCREENING, TESTING, Fit, Speed, fitted
 from nas_attn.study.worker import TaskSource, Worker
 
-SEEDS = 2  # of each length: with one, a lucky training decides
 MOST_LENGTHS = 6  # n to 32n; a network that still gains then is taken at the longest
-FEW_IMAGES = 2000  # with fewer, an epoch has few steps
-SHARE = 0.4  # of a search's time, at most, for finding the length
 LENGTH_PRIORITY = 40
-
-
-def usual_epochs(recipe: Recipe, images: float) -> int:
-    """How long a network is usually trained on so many images, with which the trials begin."""
-    task, data = tasks.of(recipe), recipe.data.name
-    row = tables.find_data_set(data)
-    few = task.paced_by_images and 0 < images < FEW_IMAGES
-    small = row is not None and row.small
-    pace = task.pace_of_few(images) if few else task.pace(data, small=small)
-    return pace.tuned() if recipe.target.start == "pretrained" else pace.epochs
 
 
 def length_run(recipe: Recipe, key: str, epochs: int, seed: int) -> Run:
@@ -241,15 +220,6 @@ def _searched(
     return length, Fit(1, 0)
 
 
-def shorter_lengths(epochs: int, *, with_itself: bool) -> Iterator[int]:
-    """The length itself, a half of it, a quarter …"""
-    length = epochs if with_itself else epochs // 2
-    while length > 1:
-        yield length
-        length //= 2
-    yield 1
-
-
 def _announce(worker: Worker, lengths: Lengths, epochs: int, searched: int, *, found: bool) -> None:
     said = f"target: the bare network reaches {lengths.said()}"
     if found:
@@ -313,16 +283,3 @@ class Control(TaskSource):
         why = f" {row.state}: {row.reason}" if row.state != "done" else ""
         epochs = several(_epochs_of(row), "epoch")
         self.worker.say(f"bare network for {epochs}, seed {row.run.seed}{why}")
-
-
-def control_lengths(recipe: Recipe, trials: int) -> list[int]:
-    """For how many epochs the bare network is trained beside the search's own runs."""
-    searched, target = recipe.training.rungs[-1], recipe.target_training.rungs[-1]
-    if recipe.training.evaluator is not None:  # a user's own, which may cost anything
-        return []
-    if recipe.training.start == recipe.target.start and searched < target:
-        return [] if recipe.target.found else [target]  # found ones are tried already
-    asked = recipe.search.baselines == "all" and recipe.search.confirm_seeds > 0
-    if not asked or trials < WITH_CONTROLS:
-        return []
-    return [2 * target] if searched_as_target(recipe) else [target, 2 * target]

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-
-import torch
 
 from nas_attn.errors import (
     WARNING,
@@ -27,87 +19,13 @@ from nas_attn.errors import (
 )
 from nas_attn.evaluation.output import VERBOSE
 from nas_attn.processes import apart
-from nas_attn.records import Share
-from nas_attn.study.launching import WorkerSettings, start_worker
+from nas_attn.study.devices import devices_of, shares_of
+from nas_attn.study.mps import mps
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.searching import Options, work
 from nas_attn.study.stopping import NOW, STOP, Orders
+from nas_attn.study.taking_part import Options, work
+from nas_attn.study.worker_process import WorkerSettings, start_worker
 from nas_attn.training.stepping import cores_for
-
-CONTROL = "nvidia-cuda-mps-control"
-PIPES = "CUDA_MPS_PIPE_DIRECTORY"
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-PROBE = (sys.executable, "-P", "-c", "import torch; torch.ones(1, device='cuda').item()")
-
-
-def devices_of(device: str, workers: int) -> list[str]:
-    """The device of each of several workers: GPUs in turn if `device` does not say which."""
-    gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
-    return [f"cuda:{number % gpus}" if gpus else device for number in range(workers)]
-
-
-def shares_of(devices: Sequence[str]) -> list[Share]:
-    """How many of these workers share each one's machine and device."""
-    counts = Counter(devices)
-    return [Share(machine=len(devices), device=counts[device]) for device in devices]
-
-
-@contextmanager
-def mps(
-    devices: Sequence[str], say: Callable[[str], None], probe: Sequence[str] = PROBE
-) -> Iterator[dict[str, str]]:
-    """NVIDIA's MPS, if it is there and workers share a GPU, whose kernels then run at the same
-    time; yields its clients' environment. A server that runs stays; if `probe`, a command that uses
-    a GPU, fails under it, workers go without.
-    """
-    shared = any(share.device > 1 for share in shares_of(devices)) and devices[0].startswith("cuda")
-    control = shutil.which(CONTROL)
-    if not shared or control is None or PIPES in os.environ:
-        yield {}
-        return
-    with tempfile.TemporaryDirectory(prefix="nas_attn-mps-") as folder:
-        places = {PIPES: folder, "CUDA_MPS_LOG_DIRECTORY": folder}
-        environment = {**os.environ, **places}
-        clients = {**places, **_visible_to_clients(os.environ.get(VISIBLE))}
-        try:
-            started = _succeeds([control, "-d"], environment)
-            answers = started and _succeeds(probe, {**environment, **clients})
-            if not answers:
-                say(
-                    "NVIDIA's MPS is installed but does not work here: the workers on one GPU take"
-                    " turns"
-                )
-            yield clients if answers else {}
-        finally:
-            _succeeds([control], environment, "quit\n")
-
-
-def _visible_to_clients(to_server: str | None) -> dict[str, str]:
-    """The clients' variable of visible GPUs, if they need another one than the server. It numbers
-    the GPUs that it sees anew, from 0; a name (`GPU-…`, `MIG-…`) means the same for both.
-    """
-    gpus = [] if to_server is None else to_server.split(",")
-    if not any(gpu.strip().isdigit() for gpu in gpus):
-        return {}
-    return {VISIBLE: ",".join(map(str, range(len(gpus))))}
-
-
-def _succeeds(command: Sequence[str], environment: Mapping[str, str], told: str = "") -> bool:
-    quiet = subprocess.DEVNULL  # not pipes: a server that stays keeps them open
-    try:
-        subprocess.run(
-            command,
-            env=environment,
-            input=told.encode(),
-            stdout=quiet,
-            stderr=quiet,
-            timeout=60,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return True
-
 
 GRACE_S = (
     60.0  # seconds that worker processes get to write their checkpoints after the first Ctrl-C

@@ -6,88 +6,27 @@ from __future__ import annotations
 
 import os
 import platform
-import re
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
 from nas_attn._version import __version__
 from nas_attn.backbones.building import SOURCES
 from nas_attn.errors import StorageError, StudyError, shorten
-from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts, Stored, checked_name
+from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts
 from nas_attn.paths import DEFAULT_URL, user_path
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.storage import Database, StudyStore, shown_url
+from nas_attn.study.bucket import SCHEME, BucketArtifacts
 
 if TYPE_CHECKING:
     from nas_attn.evaluation.plan import Plan
     from nas_attn.study.trial_book import TrialBook
-
-SCHEME = "s3://"
-_ADDRESS = re.compile(
-    r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[^\s?#]*))?"
-)
-
-
-class BucketArtifacts:
-    """The objects of an S3 bucket whose keys begin with a prefix; boto3 finds credentials, region
-    and endpoint.
-    """
-
-    def __init__(self, address: str) -> None:
-        """Raises StudyError if the address is wrong, or boto3 is not installed."""
-        found = _ADDRESS.fullmatch(address)
-        if found is None:
-            raise StudyError(
-                f"artifacts '{shorten(address)}' has no bucket: give s3://BUCKET/PREFIX or a folder"
-            )
-        if find_spec("boto3") is None:
-            raise StudyError(f"artifacts '{address}' needs boto3: pip install 'nas-attn[s3]'")
-        import boto3
-        from optuna.artifacts import Boto3ArtifactStore
-
-        self._bucket, prefix = found["bucket"], (found["prefix"] or "").strip("/")
-        self._prefix = f"{prefix}/" if prefix else ""
-        self._client: Any = boto3.client("s3")
-        self._objects = Boto3ArtifactStore(self._bucket, self._client)
-
-    def open_reader(self, artifact_id: str) -> BinaryIO:
-        return self._objects.open_reader(self._prefix + checked_name(artifact_id))
-
-    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        self._objects.write(self._prefix + checked_name(artifact_id), content_body)
-
-    def remove(self, artifact_id: str) -> None:
-        self._objects.remove(self._prefix + checked_name(artifact_id))
-
-    def stored(self) -> list[Stored]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix
-        )
-        found = []
-        for entry in (entry for page in pages for entry in page.get("Contents", [])):
-            age_s = max(0.0, time.time() - entry["LastModified"].timestamp())
-            found.append(Stored(entry["Key"].removeprefix(self._prefix), entry["Size"], age_s))
-        return found
-
-    def check(self) -> None:
-        """Raises StudyError if the bucket is not there, or may not be used; says why."""
-        try:
-            self._client.head_bucket(Bucket=self._bucket)
-        except Exception as error:  # botocore has many kinds
-            said = (
-                f"artifacts '{SCHEME}{self._bucket}/{self._prefix}' cannot be used"
-                f" ({shorten(str(error), 160)})"
-            )
-            keys = "credentials as boto3 takes them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL)"
-            raise StudyError(f"{said}: create the bucket, and give {keys}") from None
 
 
 @dataclass(frozen=True)

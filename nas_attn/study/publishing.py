@@ -166,7 +166,7 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
 
 def _networks(opened: OpenStudy, now: Snapshot, found: Mistakes) -> dict[str, nn.Module]:
     """The networks whose weights are kept."""
-    from nas_attn.study.exporting import trained_model  # here: it loads torch
+    from nas_attn.study.weights import trained_model
 
     networks = {}
     for key in found.keys:

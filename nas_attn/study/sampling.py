@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -19,12 +19,8 @@ from nas_attn.importing import load_object
 from nas_attn.model.coding import Known as Effects
 from nas_attn.model.coding import names_of
 from nas_attn.space import FREE, SearchSpace, Values
-from nas_attn.study.placement_sampler import (
-    Distributions,
-    Evidence,
-    PlacementSampler,
-    known_of_trials,
-)
+from nas_attn.study.history import Distributions, Evidence, known_of_trials
+from nas_attn.study.placement_sampler import PlacementSampler
 from nas_attn.study.trial_book import known_params, outside
 from nas_attn.tables import SAMPLERS, is_cost
 
@@ -121,7 +117,7 @@ class DistinctSampler(BaseSampler):
                 raise RecipeError(
                     f"search.sampler '{name}' raised {type(error).__name__}: {error}"
                 ) from error
-            if self._space.contains(values) and _hashable(values) not in seen:
+            if self._space.contains(values) and hashable(values) not in seen:
                 return values
         return unseen_neighbour(self._space, values, seen, rng)
 
@@ -182,29 +178,9 @@ class DistinctSampler(BaseSampler):
                 if site not in drawn and not d.single():
                     drawn[site] = self._inner.sample_independent(study, trial, site, d)
                 values[site] = str(drawn.get(site, d.choices[0]))
-            if self._space.contains(values) and _hashable(values) not in seen:
+            if self._space.contains(values) and hashable(values) not in seen:
                 break
         return values
-
-
-def at_random(*, seed: int, trials: int) -> BaseSampler:
-    """Optuna's random sampler."""
-    return RandomSampler(seed=seed)
-
-
-def tpe(*, seed: int, trials: int) -> BaseSampler:
-    """Optuna's TPE, all sites together."""
-    return TPESampler(seed=seed, multivariate=True, constant_liar=True)
-
-
-def gp(*, seed: int, trials: int) -> BaseSampler:
-    """Optuna's Gaussian process, for objectives with noise."""
-    return GPSampler(seed=seed, deterministic_objective=False)
-
-
-def nsga2(*, seed: int, trials: int) -> BaseSampler:
-    """Optuna's NSGA-II, with a population that depends on the number of trials."""
-    return NSGAIISampler(seed=seed, population_size=max(8, min(50, trials // 5)))
 
 
 def seen_values(trials: Sequence[FrozenTrial], sites: Sequence[str]) -> set[tuple[str, ...]]:
@@ -234,20 +210,20 @@ def unseen_neighbour(
     """An unseen placement one step from `values`, else a random unseen one; Exhausted if there is
     none.
     """
-    near = [v for v in space.neighbours(values) if _hashable(v) not in seen]
+    near = [v for v in space.neighbours(values) if hashable(v) not in seen]
     if near:
         return rng.choice(near)
     count = space.count()
     for _ in range(REDRAWS if count else 0):
         values = space.sample(rng)
-        if _hashable(values) not in seen:
+        if hashable(values) not in seen:
             return values
     if count <= 10 * len(seen) + 1000:  # small enough to look at all
-        left = [v for v in space.enumerate() if _hashable(v) not in seen]
+        left = [v for v in space.enumerate() if hashable(v) not in seen]
         if left:
             return rng.choice(left)
     raise Exhausted
 
 
-def _hashable(values: Values) -> tuple[str, ...]:
+def hashable(values: Values) -> tuple[str, ...]:
     return tuple(values.values())

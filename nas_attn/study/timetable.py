@@ -15,16 +15,8 @@ from nas_attn.errors import several
 from nas_attn.evaluation.plan import plan_for, wanted
 from nas_attn.evaluation.starts import pick_device
 from nas_attn.recipe import Recipe
-from nas_attn.study.length import SEEDS, usual_epochs
-from nas_attn.study.timing import (
-    ATTENTION,
-    FULL,
-    OF_A_TEST,
-    Fit,
-    Speed,
-    fitted,
-    least_s,
-)
+from nas_attn.study.lengths import SEEDS, usual_epochs
+from nas_attn.study.timing import ATTENTION, FULL, OF_A_TEST, Fit, Speed, fitted, least_s
 from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas_attn.analysis.length import BESIDE_S, FEWEST_RUNS, LAST_SHARE
-from nas_attn.study.target_runs import FEWEST_BLOCKS, MOST_BLOCKS
 
 # the fewest candidates that can be compared: the bare network, and one module at all sites three
 # times; each of them on two seeds, since a single pair says next to nothing
@@ -94,3 +93,7 @@ def _most_trials(seconds: float, speed: Speed, run_s: float, most: int) -> int:
         return (trials + more_bare + controls) * run_s + trials * speed.session_s
 
     return max((n for n in range(1, most + 1) if takes_s(n) <= seconds), default=0)
+
+
+FEWEST_BLOCKS, MOST_BLOCKS = 2, 16  # blocks of the test at the end of a search with a time limit
+HOUR_S = 3600.0  # time for a folder, if none is given

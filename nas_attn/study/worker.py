@@ -25,16 +25,17 @@ from nas_attn.errors import (
     StorageAway,
     StudyError,
     TrainingError,
+    several,
 )
 from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.evaluation.workbench import Benches
 from nas_attn.purposes import BACKBONE, LENGTH, SEARCH
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE, ResolvedPlacement, Score
-from nas_attn.storage import Lease, Run, RunRow, StudyStore
+from nas_attn.storage import CheckpointRow, Lease, Run, RunRow, StudyStore
 from nas_attn.study.keeping import sweep
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.stopping import IDLE, left_behind
+from nas_attn.study.presence import IDLE
 from nas_attn.waiting import Interrupted, Wait, impatient
 
 POLL_S = 0.5
@@ -425,3 +426,23 @@ def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: Trainin
     if run.placement == BARE:
         what = "the bare backbone fails, so every network would; nothing was recorded"
     raise kind(f"{who}{what}: {error}; fix this, then run nas-attn resume {store.name}") from error
+
+
+def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool = True) -> str:
+    """What remains of an unfinished run. `told`: the database knows; otherwise others wait until
+    the lease expires.
+    """
+    begin = "stopped" if in_order else "stopped at once"
+    if not told:
+        return (
+            f"{begin}; the database does not answer; it will go on from its last recorded"
+            " checkpoint"
+        )
+    if checkpoint is None:
+        return f"{begin} before its first checkpoint; it will start again"
+    done = (
+        f"{several(checkpoint.epochs, 'epoch')} trained"
+        if checkpoint.epochs
+        else "in its first epoch"
+    )
+    return f"{begin}; it will go on from its checkpoint ({done})"

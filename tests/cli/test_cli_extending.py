@@ -23,7 +23,7 @@ from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe, load_space
 from nas_attn.space import resolve
 from nas_attn.storage import Run
-from nas_attn.study import searching
+from nas_attn.study import beginning, taking_part
 from nas_attn.study.extending import extend
 from nas_attn.study.opening import create_study, open_study
 
@@ -118,7 +118,7 @@ def test_a_study_with_runs_of_the_target_is_widened_too(table: Path, nas) -> Non
     other = next(init for init in INITS if init != opened.recipe.training.init)
     text, sites = (
         "stage1=se(reduction=4)",
-        searching.plan_recipe(opened.recipe, store=opened.store).sites,
+        beginning.plan_recipe(opened.recipe, store=opened.store).sites,
     )
     opened.store.queue.want(
         [Run(resolve(parse(text), sites, init=other).key, text, 7, 0, "a protocol", "retrain", 40)]
@@ -156,7 +156,7 @@ def test_a_trial_under_way_goes_on_in_the_new_space(table: Path) -> None:
         if line.startswith("trial 5"):
             stop.set()
 
-    searching.work(opened, searching.Options(say=say, stop=stop))
+    taking_part.work(opened, taking_part.Options(say=say, stop=stop))
     waiting = opened.book.study.ask()  # and its worker dies
     (table / "wider.toml").write_text(WIDER)
     with pytest.raises(StudyError, match=r"trials .*'table'"):
@@ -164,7 +164,7 @@ def test_a_trial_under_way_goes_on_in_the_new_space(table: Path) -> None:
     extend(opened, load_space("wider.toml"), trials=9)
     opened = open_study("table", URL)
     assert loaded().trials[waiting.number].state in (TrialState.WAITING, TrialState.FAIL)
-    assert searching.work(opened, searching.Options(say=silent)) == "complete"
+    assert taking_part.work(opened, taking_part.Options(say=silent)) == "complete"
     assert sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in loaded().trials) == 9
     assert max(calls(table).values()) == 1
 
@@ -222,7 +222,7 @@ def test_nobody_is_extended_under(searched: Path, nas, monkeypatch: pytest.Monke
     late = open_study("table")
     assert nas("extend", "--space", "wider.toml").status == 0, "a dead worker's leases do not count"
     with pytest.raises(StudyError, match=r"'table' .*extended"):
-        searching.work(late, searching.Options(say=silent))
+        taking_part.work(late, taking_part.Options(say=silent))
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas_attn import notation, recipe_reading, records, study
+from nas_attn import notation, recipe_reading, records
 from nas_attn.evaluation.plan import kept_sites, study_plan
 from nas_attn.recipe import Recipe
+from nas_attn.study import beginning
 from nas_attn.study.opening import OpenStudy
 
 
@@ -63,11 +64,11 @@ def recipe(side: int = 16) -> Recipe:
 
 
 def begun(folder: Path) -> OpenStudy:
-    return study.searching.begin(recipe(), f"sqlite:///{folder / 'kept.db'}", build=Hourglass)
+    return beginning.begin(recipe(), f"sqlite:///{folder / 'kept.db'}", build=Hourglass)
 
 
 def read(opened: OpenStudy, placement: str) -> records.ResolvedPlacement:
-    plan = study.searching.plan_recipe(opened.recipe, build=Hourglass, store=opened.store)
+    plan = beginning.plan_recipe(opened.recipe, build=Hourglass, store=opened.store)
     return plan.resolved(notation.parse(placement))
 
 
@@ -97,13 +98,13 @@ def test_a_study_goes_by_the_sites_that_it_began_with(tmp_path: Path) -> None:
         "blocks.0.two",
         "blocks.2.two",
     ]
-    plan = study_plan(opened.store, study.searching.plan_recipe(opened.recipe, build=Hourglass))
+    plan = study_plan(opened.store, beginning.plan_recipe(opened.recipe, build=Hourglass))
     assert list(plan.space.parameters) == ["stage1", "stage2"]
 
 
 def test_their_maps_are_those_of_the_images_at_hand(tmp_path: Path) -> None:
     opened = begun(tmp_path)
-    plan = study.searching.plan_recipe(recipe(side=32), build=Hourglass, store=opened.store)
+    plan = beginning.plan_recipe(recipe(side=32), build=Hourglass, store=opened.store)
     assert {
         (p.channels, p.height, p.width) for _, points in plan.sites[0].points for p in points
     } == {(8, 32, 32)}

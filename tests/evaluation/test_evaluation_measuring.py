@@ -16,7 +16,7 @@ from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Fingerprint, Session, SessionSample
 from nas_attn.storage import Database, StudyStore
-from nas_attn.study import searching
+from nas_attn.study import beginning, taking_part
 from nas_attn.study.opening import create_study
 
 ELSEWHERE = Fingerprint("cpu", "another machine", (("torch", "1.0"),))
@@ -45,7 +45,7 @@ def store(tmp_path: Path, made: Recipe) -> StudyStore:
 
 def test_a_study_pins_its_machine(tmp_path: Path) -> None:
     made = recipe()
-    plan, kept = searching.plan_recipe(made), store(tmp_path, made)
+    plan, kept = beginning.plan_recipe(made), store(tmp_path, made)
     assert Measurer(plan, kept, owner="test").fits
     assert kept.fingerprint == to_text(fingerprint(made.latency))
     other = Database(f"sqlite:///{tmp_path / 'other.db'}").create_study(
@@ -61,8 +61,8 @@ def test_a_worker_elsewhere_trains_and_leaves_the_measuring_to_one_that_fits(
     opened = create_study(recipe(), f"sqlite:///{tmp_path / 'nas_attn.db'}")
     opened.store.set_fingerprint_once(to_text(ELSEWHERE))
     stop = threading.Event()
-    options = searching.Options(threads=1, say=lambda line: None, stop=stop)
-    worker = threading.Thread(target=searching.work, args=(opened, options))
+    options = taking_part.Options(threads=1, say=lambda line: None, stop=stop)
+    worker = threading.Thread(target=taking_part.work, args=(opened, options))
     worker.start()
     try:
         deadline = time.monotonic() + 120
@@ -97,7 +97,7 @@ def two_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("two_sessions")
 def test_no_more_sessions_than_allowed_and_the_bare_backbone_needs_none(tmp_path: Path) -> None:
     made = recipe(tolerance=0.0001)
-    plan = searching.plan_recipe(made)
+    plan = beginning.plan_recipe(made)
     measurer = Measurer(plan, store(tmp_path, made), owner="test")
     placements = [plan.resolved(parse(text)) for text in ("none", "stage1=eca", "*=simam")]
     measurer.narrow(placements, 0.0001, 2, lambda: False)
@@ -136,7 +136,7 @@ def test_a_network_that_cannot_be_timed_costs_neither_its_companions_nor_the_stu
     tmp_path: Path, not_timed: str
 ) -> None:
     made = recipe(tolerance=0.9)
-    plan = searching.plan_recipe(made)
+    plan = beginning.plan_recipe(made)
     kept = store(tmp_path, made)
     good, bad = (plan.resolved(parse(text)) for text in ("stage1=eca", not_timed))
     measurer = Measurer(plan, kept, owner="test")
@@ -157,8 +157,8 @@ def test_a_candidate_that_cannot_be_timed_fails_and_the_search_goes_on(
     table = recipe().model_dump(mode="json")
     table["search"] |= {"trials": 2, "baselines": "bare"}
     made = recipe_from(table, where="test")
-    opened = searching.begin(made, f"sqlite:///{tmp_path / 'nas_attn.db'}", tried=[not_timed])
-    searching.work(opened, searching.Options(threads=1, say=lambda line: None))
+    opened = beginning.begin(made, f"sqlite:///{tmp_path / 'nas_attn.db'}", tried=[not_timed])
+    taking_part.work(opened, taking_part.Options(threads=1, say=lambda line: None))
     states = {str(row.placement): (row.state, row.reason) for row in opened.store.candidates()}
     assert states["none"][0] == "scored"
     state, reason = states[not_timed]

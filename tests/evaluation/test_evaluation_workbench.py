@@ -9,7 +9,7 @@ import nas_attn as na
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.errors import MeasurementError, StudyError
 from nas_attn.purposes import BACKBONE
-from nas_attn.study import searching
+from nas_attn.study import taking_part
 from nas_attn.study.opening import OpenStudy, open_study
 
 RECIPE = """
@@ -78,7 +78,7 @@ def test_a_damaged_backbone_is_trained_again(tiny: Path) -> None:
     before = opened.store.scores(BACKBONE)
     said: list[str] = []
     opened.store.set(trials=2)
-    searching.work(opened, searching.Options(device="cpu", threads=1, say=said.append))
+    taking_part.work(opened, taking_part.Options(device="cpu", threads=1, say=said.append))
     output = "\n".join(said)
     assert "is lost (checkpoint" in output
     assert "it is trained again" in output

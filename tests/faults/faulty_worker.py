@@ -26,7 +26,7 @@ from nas_attn.evaluation import artifacts, leasing
 from nas_attn.recipe import BackboneSection
 from nas_attn.report import dashboard  # noqa: F401
 from nas_attn.storage.connection import Connector
-from nas_attn.study import searching, worker
+from nas_attn.study import taking_part, worker
 from nas_attn.study.opening import open_study
 from nas_attn.study.stopping import STORAGE_WAIT, interruptible
 
@@ -84,9 +84,9 @@ def run(folder: str, url: str, clock_s: float, ttl_s: float, threads: int | None
 
     try:
         with interruptible(stop, say):
-            searching.work(
+            taking_part.work(
                 open_study("faults", url),
-                searching.Options(device="cpu", threads=threads, say=say, stop=stop),
+                taking_part.Options(device="cpu", threads=threads, say=say, stop=stop),
             )
     except KeyboardInterrupt:
         pass

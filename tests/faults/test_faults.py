@@ -51,7 +51,7 @@ from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Arithmetic, Score
 from nas_attn.storage import Database
-from nas_attn.study import searching
+from nas_attn.study import beginning
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import TrialBook
 from nas_attn.tasks.data import data_of
@@ -177,7 +177,7 @@ class Faults(RuleBasedStateMachine):
         recipe = load_recipe(
             str(self.folder / "faults.toml"), overrides={"search.trials": self.trials}
         )
-        opened = searching.begin(recipe, self.url, artifacts=self.folder / "artifacts")
+        opened = beginning.begin(recipe, self.url, artifacts=self.folder / "artifacts")
         self._close(opened)
 
     # ------------------------------------------------------------------------------------ events

@@ -11,7 +11,7 @@ from stubbed_cuda import StubbedCuda
 
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import local, opening
-from nas_attn.study.searching import Options
+from nas_attn.study.taking_part import Options
 
 HERE = Path(__file__).resolve().parent
 CHANGES = {

@@ -19,7 +19,7 @@ from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import load_recipe, load_space
 from nas_attn.records import Site
 from nas_attn.space import SearchSpace, resolve
-from nas_attn.study import searching
+from nas_attn.study import taking_part
 from nas_attn.study.opening import create_study
 from nas_attn.study.sampling import DistinctSampler, distributions
 
@@ -74,8 +74,8 @@ def test_proposals_are_as_they_were(name: str, renew: bool) -> None:
 def test_the_runs_of_a_study_are_as_they_were(renew: bool) -> None:
     changes = {"search.sampler": "placement", "search.trials": 9}
     opened = create_study(load_recipe("table.toml", overrides=changes), "sqlite:///table.db")
-    options = searching.Options(device="cpu", threads=1, say=lambda line: None)
-    assert searching.work(opened, options) == "complete"
+    options = taking_part.Options(device="cpu", threads=1, say=lambda line: None)
+    assert taking_part.work(opened, options) == "complete"
     lines = []
     for row in opened.store.candidates():
         trial = f"{row.trial} {row.key} {row.state} {row.baseline}: {row.placement}; {row.reason}"

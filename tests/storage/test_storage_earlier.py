@@ -21,7 +21,7 @@ from command_line import (
 )
 
 from nas_attn.storage import Database, tables
-from nas_attn.study import publishing, searching
+from nas_attn.study import beginning, publishing, taking_part
 from nas_attn.study.opening import open_study
 
 ASSETS = Path(__file__).with_name("assets")
@@ -87,9 +87,9 @@ def test_an_earlier_study_is_reported(earlier: Path, nas: Nas) -> None:  # noqa:
 
 def test_an_earlier_study_goes_on_where_it_was(earlier: Path) -> None:
     before = contents(earlier / "nas_attn.db")
-    opened = searching.take_up(open_study("half", URL), trials=4)
-    options = searching.Options(threads=1, say=lambda line: None)
-    assert searching.work(opened, options) == "complete"
+    opened = beginning.take_up(open_study("half", URL), trials=4)
+    options = taking_part.Options(threads=1, say=lambda line: None)
+    assert taking_part.work(opened, options) == "complete"
     publishing.Publisher(opened).current()
     assert len(opened.book.values()) == 4
     (trained,) = [score for score in opened.store.scores() if score.key.startswith("0fff556d")]

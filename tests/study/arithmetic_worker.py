@@ -10,7 +10,7 @@ import sys
 
 import torch
 
-from nas_attn.study import searching
+from nas_attn.study import taking_part
 from nas_attn.study.opening import open_study
 from nas_attn.training import arithmetic
 
@@ -21,7 +21,7 @@ def work(url: str, choice: str) -> None:
     torch.cpu.get_capabilities = lambda: able
     arithmetic.convolves_faster = lambda dtype, depthwise: choice == "bfloat16"
     torch.set_num_threads(1)
-    print(searching.work(open_study("mixed", url), searching.Options(device="cpu", threads=1)))
+    print(taking_part.work(open_study("mixed", url), taking_part.Options(device="cpu", threads=1)))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from nas_attn.evaluation.starts import candidate_factors
 from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import FILLED, UNEVEN, Arithmetic, StoredScore
-from nas_attn.study import searching
+from nas_attn.study import beginning, taking_part
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.study.reading import snapshot
 from nas_attn.tasks.data import data_of
@@ -56,7 +56,7 @@ confirm_seeds = 0
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenStudy:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mixed.toml").write_text(RECIPE)
-    return searching.begin(load_recipe("mixed.toml"), f"sqlite:///{tmp_path / 'mixed.db'}")
+    return beginning.begin(load_recipe("mixed.toml"), f"sqlite:///{tmp_path / 'mixed.db'}")
 
 
 @pytest.fixture
@@ -181,8 +181,8 @@ def test_a_study_from_before_says_not_recorded_and_keeps_its_batches(
     assert (
         "Arithmetic not recorded (2 runs)" in nas("status", "before", "--storage", before.url).out
     )
-    options = searching.Options(device="cpu", threads=1, say=lambda line: None)
-    assert searching.work(before, options) == "complete"
+    options = taking_part.Options(device="cpu", threads=1, say=lambda line: None)
+    assert taking_part.work(before, options) == "complete"
     scores = {(s.key, s.score.rung): s.score.arithmetic for s in before.store.scores()}
     recorded = {Arithmetic.from_text(text) for text in scores.values() if text is not None}
     assert {one.batches for one in recorded} == {UNEVEN}

@@ -16,7 +16,7 @@ from command_line import Nas
 from nas_attn.errors import StorageError, StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.storage import Database
-from nas_attn.study import searching
+from nas_attn.study import beginning, taking_part
 from nas_attn.study.opening import OpenStudy, create_study, open_study, versions
 
 URL = "sqlite:///nas_attn.db"
@@ -54,7 +54,7 @@ def test_what_optuna_is_used_for_it_does_not_say(
     try:
         optuna.logging.set_verbosity(optuna.logging.INFO)
         for _ in range(2):
-            searching.begin(load_recipe("table.toml"), URL)
+            beginning.begin(load_recipe("table.toml"), URL)
         assert optuna.logging.get_verbosity() == optuna.logging.INFO
     finally:
         optuna.logging.set_verbosity(before)
@@ -97,7 +97,7 @@ def test_a_plain_optuna_study_of_the_same_name_is_refused_and_left_alone(
     own.tell(own.ask(), [0.5] * len(directions))
     for _ in range(2):
         with pytest.raises(StudyError, match="--name"):
-            searching.begin(load_recipe("table.toml"), URL)
+            beginning.begin(load_recipe("table.toml"), URL)
     assert Database(URL).studies() == []
     kept = optuna.load_study(study_name="table", storage=URL)
     assert [trial.values for trial in kept.trials] == [[0.5] * len(directions)]
@@ -110,12 +110,12 @@ def test_a_plain_study_that_took_the_name_later_is_not_joined(table: Path) -> No
     own = optuna.create_study(study_name="table", storage=URL, directions=["maximize", "minimize"])
     own.tell(own.ask(), [0.5, 0.5])
     with pytest.raises(StudyError, match="--name"):
-        searching.take_up(open_study("table", URL))
+        beginning.take_up(open_study("table", URL))
     assert len(optuna.load_study(study_name="table", storage=URL).trials) == 1
 
 
 def test_a_study_that_optuna_has_deleted_ends_in_one_sentence(table: Path, nas: Nas) -> None:
-    opened = searching.begin(load_recipe("table.toml"), URL)
+    opened = beginning.begin(load_recipe("table.toml"), URL)
     lines: list[str] = []
 
     def say(line: str) -> None:
@@ -124,7 +124,7 @@ def test_a_study_that_optuna_has_deleted_ends_in_one_sentence(table: Path, nas: 
             optuna.delete_study(study_name="table", storage=URL)
 
     with pytest.raises(StorageError, match="deleted from Optuna's tables") as error:
-        searching.work(opened, searching.Options(say=say))
+        taking_part.work(opened, taking_part.Options(say=say))
     assert "\n" not in str(error.value)
     shown = nas("status")
     assert shown.status == 0
@@ -152,7 +152,7 @@ def test_a_file_that_was_removed_or_replaced_while_it_was_in_use(table: Path) ->
     recipe = load_recipe("table.toml", overrides={"search.trials": 4})
     for number, change in enumerate([Path.unlink, _replace]):
         name = f"gone{number}"
-        opened = searching.begin(recipe.model_copy(update={"name": name}), f"sqlite:///{name}.db")
+        opened = beginning.begin(recipe.model_copy(update={"name": name}), f"sqlite:///{name}.db")
 
         def say(line: str, name: str = name, change: Callable[[Path], object] = change) -> None:
             if line.startswith("trial 1"):
@@ -161,7 +161,7 @@ def test_a_file_that_was_removed_or_replaced_while_it_was_in_use(table: Path) ->
         with pytest.raises(
             StorageError, match="was removed, moved or replaced while it was in use: put it back"
         ):
-            searching.work(opened, searching.Options(say=say))
+            taking_part.work(opened, taking_part.Options(say=say))
 
 
 def _replace(path: Path) -> None:

@@ -20,7 +20,7 @@ from nas_attn.errors import DataError
 from nas_attn.evaluation.images import known_images
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.recipe_reading import recipe_from
-from nas_attn.study import searching
+from nas_attn.study import beginning, checks, taking_part
 from nas_attn.study.opening import OpenStudy, open_study
 from nas_attn.tasks import TASKS
 
@@ -49,7 +49,7 @@ def recipe(**data: object) -> Recipe:
 
 
 def begun(**data: object) -> OpenStudy:
-    return searching.begin(recipe(**data), URL)
+    return beginning.begin(recipe(**data), URL)
 
 
 def added(photos: Path) -> None:
@@ -95,8 +95,8 @@ def test_what_has_changed_is_said_and_nothing_is_trained(
     opened = begun()
     change(here / "photos")
     for use in (
-        lambda: searching.check_images(opened),
-        lambda: searching.work(open_study("pets", URL), searching.Options()),
+        lambda: checks.check_images(opened),
+        lambda: taking_part.work(open_study("pets", URL), taking_part.Options()),
         begun,
     ):
         with pytest.raises(DataError, match="not those of study 'pets'") as raised:
@@ -110,9 +110,9 @@ def test_images_that_are_put_back_are_those_of_the_study(here: Path) -> None:
     opened = begun()
     shutil.move("photos/cat/003.jpg", "kept.jpg")
     with pytest.raises(DataError):
-        searching.check_images(opened)
+        checks.check_images(opened)
     shutil.copyfile("kept.jpg", "photos/cat/003.jpg")
-    searching.check_images(opened)
+    checks.check_images(opened)
 
 
 def test_neither_the_place_of_the_folder_nor_the_times_of_its_files_count(
@@ -124,7 +124,7 @@ def test_neither_the_place_of_the_folder_nor_the_times_of_its_files_count(
     elsewhere.mkdir()
     shutil.copytree("photos", elsewhere / "photos", copy_function=shutil.copyfile)
     monkeypatch.chdir(elsewhere)
-    assert searching.check_images(opened) == before
+    assert checks.check_images(opened) == before
 
 
 def test_boxes_that_are_edited_are_named(here: Path) -> None:

@@ -24,15 +24,15 @@ from nas_attn.analysis.criteria import Criteria
 from nas_attn.errors import CheckpointError, NasAttnWarning, OperationError, StudyError
 from nas_attn.evaluation.artifacts import mark, weights_run
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import exporting, keeping, opening, reading, searching
+from nas_attn.study import again, beginning, choice, keeping, opening, reading, taking_part, weights
 
 URL = "sqlite:///nas_attn.db"
 
 
 def searched(keep: str = "all", trials: int = 5, artifacts: str | None = None) -> opening.OpenStudy:
     changes = {"search.trials": trials, "storage.keep_weights": keep, "search.confirm_seeds": 0}
-    opened = searching.begin(load_recipe("table.toml", overrides=changes), URL, artifacts=artifacts)
-    assert searching.work(opened, searching.Options(say=lambda line: None)) == "complete"
+    opened = beginning.begin(load_recipe("table.toml", overrides=changes), URL, artifacts=artifacts)
+    assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "complete"
     return opened
 
 
@@ -108,7 +108,7 @@ def test_clean_says_what_it_would_free_and_then_frees_it(table: Path) -> None:
 
 
 def test_a_run_that_was_interrupted_keeps_its_checkpoint(table: Path) -> None:
-    opened = searching.begin(load_recipe("table.toml", overrides={"search.trials": 4}), URL)
+    opened = beginning.begin(load_recipe("table.toml", overrides={"search.trials": 4}), URL)
 
     class Stop(threading.Event):
         def is_set(self) -> bool:
@@ -117,7 +117,8 @@ def test_a_run_that_was_interrupted_keeps_its_checkpoint(table: Path) -> None:
             ) >= 3
 
     assert (
-        searching.work(opened, searching.Options(say=lambda line: None, stop=Stop())) == "stopped"
+        taking_part.work(opened, taking_part.Options(say=lambda line: None, stop=Stop()))
+        == "stopped"
     )
     (checkpoint,) = (
         row
@@ -149,7 +150,7 @@ def test_a_backup_goes_on_elsewhere_with_its_artifacts(
     assert moved.folder == elsewhere / "copy.artifacts"
     assert files(moved) == files(opened)
     moved.store.set(trials=3)
-    assert searching.work(moved, searching.Options(say=lambda line: None)) == "complete"
+    assert taking_part.work(moved, taking_part.Options(say=lambda line: None)) == "complete"
     assert len(opened.store.candidates()) == 2
     with pytest.raises(StudyError, match="in use"):
         keeping.back_up(opened.database, elsewhere / "copy.db")
@@ -206,11 +207,11 @@ def test_a_study_keeps_its_artifacts_in_a_bucket(table: Path, bucket: str) -> No
 DIES_CLEARING = """
 import os
 from nas_attn.evaluation.artifacts import RunFiles
-from nas_attn.study import searching
+from nas_attn.study import taking_part
 from nas_attn.study.opening import open_study
 
 RunFiles.clear = lambda self: os._exit(9)
-searching.work(open_study("table", "sqlite:///nas_attn.db"), searching.Options(say=lambda line: None))
+taking_part.work(open_study("table", "sqlite:///nas_attn.db"), taking_part.Options(say=lambda line: None))
 """
 
 
@@ -218,7 +219,7 @@ def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_com
     table: Path,
 ) -> None:
     recipe = load_recipe("table.toml", overrides={"search.trials": 2, "search.confirm_seeds": 0})
-    opened = searching.begin(recipe, URL)
+    opened = beginning.begin(recipe, URL)
     assert subprocess.run([sys.executable, "-c", DIES_CLEARING], check=False).returncode == 9
     left = list(opened.store.all_checkpoints())
     assert [name.partition(":")[0] for name in left].count("search") == 1
@@ -239,17 +240,17 @@ def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_com
 DIES = """
 import os
 from nas_attn.evaluation.workbench import Workbench
-from nas_attn.study import searching
+from nas_attn.study import taking_part
 from nas_attn.study.opening import open_study
 
 Workbench.keep_weights = lambda *arguments: os._exit(9)
-searching.work(open_study("table", "sqlite:///nas_attn.db"), searching.Options(say=lambda line: None))
+taking_part.work(open_study("table", "sqlite:///nas_attn.db"), taking_part.Options(say=lambda line: None))
 """
 
 
 def opened(folder: Path) -> opening.OpenStudy:
     changes = {"search.trials": 1, "search.confirm_seeds": 0}
-    return searching.begin(load_recipe("table.toml", overrides=changes), "sqlite:///nas_attn.db")
+    return beginning.begin(load_recipe("table.toml", overrides=changes), "sqlite:///nas_attn.db")
 
 
 def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas: Nas) -> None:
@@ -265,36 +266,36 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     study = opened(table)
     assert subprocess.run([sys.executable, "-c", DIES], check=False).returncode == 9
     with pytest.warns(NasAttnWarning, match="trained weights are lost: the process .* was stopped"):
-        searching.work(study, searching.Options(say=lambda line: None))
-    plan, now = searching.plan_recipe(study.recipe), reading.snapshot(study.store)
-    view = exporting.chosen(study, now, Criteria(trial=0)).view
+        taking_part.work(study, taking_part.Options(say=lambda line: None))
+    plan, now = beginning.plan_recipe(study.recipe), reading.snapshot(study.store)
+    view = choice.chosen(study, now, Criteria(trial=0)).view
     with pytest.raises(CheckpointError, match=r"the process that trained it was stopped .*again"):
-        exporting.trained_model(study, plan, view)
+        weights.trained_model(study, plan, view)
     again = nas("export", "--trial", "0", "--again", "--threads", "1", "--output", "bare.pt")
     assert again.status == 0, again.err
     assert "trained again, after 2 epochs: score 1" in again.err
     assert Path("bare.pt").is_file()
-    assert torch.all(next(exporting.trained_model(study, plan, view).parameters()) == 7.0)
+    assert torch.all(next(weights.trained_model(study, plan, view).parameters()) == 7.0)
     assert reading.snapshot(study.store).as_dict() == now.as_dict(), (
         "what the study knows stays as it is"
     )
-    assert not [name for name in study.store.all_checkpoints() if name.startswith(exporting.AGAIN)]
+    assert not [name for name in study.store.all_checkpoints() if name.startswith(again.AGAIN)]
     (study.folder / study.store.checkpoints(f"weights:{view.key}")[0].artifact).unlink()
     with pytest.raises(CheckpointError, match=r"none .*\(checkpoint "):
-        exporting.trained_model(study, plan, view)
+        weights.trained_model(study, plan, view)
 
 
 def test_only_what_was_scored_is_trained_again(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TABLE_FAIL", "fail")
-    study = searching.begin(
+    study = beginning.begin(
         load_recipe("table.toml", overrides={"search.trials": 5}), "sqlite:///nas_attn.db"
     )
-    searching.work(study, searching.Options(say=lambda line: None))
+    taking_part.work(study, taking_part.Options(say=lambda line: None))
     now = reading.snapshot(study.store)
     failed = next(view for view in now.candidates if view.state == "failed")
     with pytest.raises(CheckpointError, match="has not been scored"):
-        exporting.train_again(study, failed, searching.Options(say=lambda line: None))
+        again.train_again(study, failed, taking_part.Options(say=lambda line: None))
     with pytest.raises(CheckpointError, match=r"uniform simam \(failed\)"):
-        exporting.trained_model(study, searching.plan_recipe(study.recipe), failed)
+        weights.trained_model(study, beginning.plan_recipe(study.recipe), failed)

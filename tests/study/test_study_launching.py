@@ -20,7 +20,16 @@ from stubbed_cuda import StubbedCuda
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Share
-from nas_attn.study import launching, local, opening, progress, searching
+from nas_attn.study import (
+    beginning,
+    devices,
+    engine,
+    launching,
+    mps,
+    opening,
+    overview,
+    slurm,
+)
 
 PROGRAM = [sys.executable, "-m", "nas_attn.cli.main"]
 
@@ -64,7 +73,7 @@ def begun() -> Iterator[Callable[[str, int], opening.OpenStudy]]:
             "search.trials": trials,
             "name": f"table{trials}",
         }  # the server is other tests', too
-        opened.append(searching.begin(load_recipe("table.toml", overrides=changes), url))
+        opened.append(beginning.begin(load_recipe("table.toml", overrides=changes), url))
         return opened[-1]
 
     yield begin
@@ -85,9 +94,9 @@ def test_engines_that_cannot_be_had_are_one_sentence(
 ) -> None:
     opened = begun("sqlite:///nas_attn.db", 4)
     with pytest.raises(StudyError, match="SQLite"):
-        launching.launch(opened, "slurm", launching.Request(2))
+        launching.launch(opened, "slurm", engine.Request(2))
     with pytest.raises(StudyError, match="partition, minutes"):
-        launching.launch(opened, "local", launching.Request(2, partition="gpu"))
+        launching.launch(opened, "local", engine.Request(2, partition="gpu"))
 
 
 @pytest.mark.parametrize(
@@ -109,9 +118,7 @@ def test_what_squeue_cannot_say_is_not_taken_for_no_jobs(
     program.write_text(f"#!/bin/sh\n{answer}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert (
-        launching.Slurm().state(launching.Launched("slurm", ("7_0", "7_1"), "here", 0.0)) == shown
-    )
+    assert slurm.Slurm().state(engine.Launched("slurm", ("7_0", "7_1"), "here", 0.0)) == shown
 
 
 def test_sbatch_gets_options_without_a_value_and_its_own_reason_is_shown(
@@ -126,15 +133,15 @@ def test_sbatch_gets_options_without_a_value_and_its_own_reason_is_shown(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{table}:/usr/bin:/bin")
     opened = begun("sqlite:///nas_attn.db", 4)
-    jobs = launching.Slurm().launch(
-        opened, launching.Request(2, more={"exclusive": "", "time": "5"}), table / "logs"
+    jobs = slurm.Slurm().launch(
+        opened, engine.Request(2, more={"exclusive": "", "time": "5"}), table / "logs"
     )
     assert jobs == ["7_0", "7_1"]
     asked = (table / "asked").read_text().split()
     assert {"--exclusive", "--time=5", "--array=0-1"} <= set(asked)
     assert "sqlite:" not in " ".join(asked) + (table / "script").read_text()
     with pytest.raises(StudyError, match="invalid partition specified: nowhere"):
-        launching.Slurm().launch(opened, launching.Request(2, partition="nowhere"), table / "logs")
+        slurm.Slurm().launch(opened, engine.Request(2, partition="nowhere"), table / "logs")
 
 
 @pytest.mark.slow
@@ -147,8 +154,8 @@ def test_workers_in_the_background_are_seen_and_stopped(
     said = types("launch", "table14", "--workers", "2", "--device", "cpu")
     assert "launched 2 workers on local" in said
     assert "nas-attn stop table14" in said
-    until(lambda: len(progress.overview(opened).workers) == 2, "two workers")
-    assert progress.overview(opened).launched == ("local: 2 running",)
+    until(lambda: len(overview.overview(opened).workers) == 2, "two workers")
+    assert overview.overview(opened).launched == ("local: 2 running",)
     until(lambda: (table / "calls.txt").exists(), "a first evaluation")
     said = types("stop", "table14")
     assert "told 2 workers to stop" in said
@@ -161,9 +168,9 @@ def test_workers_in_the_background_are_seen_and_stopped(
     monkeypatch.setenv("TABLE_SECONDS", "0")
     types("launch", "table14", "--workers", "1", "--device", "cpu")
     until(
-        lambda: progress.overview(opened).progress.finished == 14, "later workers work to the end"
+        lambda: overview.overview(opened).progress.finished == 14, "later workers work to the end"
     )
-    until(lambda: not progress.overview(opened).workers, "and leave")
+    until(lambda: not overview.overview(opened).workers, "and leave")
 
 
 @pytest.mark.slow
@@ -254,7 +261,7 @@ def test_a_slurm_clusters_jobs_go_on_after_they_were_queued_again(
         "the worker to hear of it",
     )
     until(lambda: is_whole(opened, 8), "the study to end", 2400)
-    until(lambda: not progress.overview(opened).launched, "the jobs to leave the queue", 2400)
+    until(lambda: not overview.overview(opened).launched, "the jobs to leave the queue", 2400)
     assert {path.suffix for path in logs.iterdir()} == {".log"}
     calls = [line.rsplit("|", 1)[0] for line in (table / "calls.txt").read_text().splitlines()]
     assert len(calls) - len(set(calls)) <= 1, "what was under way is evaluated again, no more"
@@ -282,19 +289,19 @@ def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_gpus_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    devices = local.devices_of("auto", 5)
-    assert devices == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
-    assert local.shares_of(devices) == [
+    chosen = devices.devices_of("auto", 5)
+    assert chosen == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
+    assert devices.shares_of(chosen) == [
         Share(5, 3),
         Share(5, 2),
         Share(5, 3),
         Share(5, 2),
         Share(5, 3),
     ]
-    assert local.devices_of("cuda:1", 2) == ["cuda:1", "cuda:1"]
-    assert local.devices_of("cpu", 2) == ["cpu", "cpu"]
+    assert devices.devices_of("cuda:1", 2) == ["cuda:1", "cuda:1"]
+    assert devices.devices_of("cpu", 2) == ["cpu", "cpu"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert local.devices_of("auto", 2) == ["auto", "auto"]
+    assert devices.devices_of("auto", 2) == ["auto", "auto"]
 
 
 @pytest.mark.parametrize(
@@ -323,21 +330,21 @@ def test_by_default_workers_with_a_small_network_share_a_gpu(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
-    monkeypatch.setattr(searching, "cores", lambda: cores)
+    monkeypatch.setattr(devices, "cores", lambda: cores)
     plan = SimpleNamespace(resolved=lambda placement: None, cost=lambda network: {"macs": macs})
     training = SimpleNamespace(evaluator=None)
     opened: Any = SimpleNamespace(plan=plan, recipe=SimpleNamespace(training=training))
-    assert searching.usual_workers(opened, device) == workers
+    assert devices.usual_workers(opened, device) == workers
 
 
 def test_a_users_evaluator_has_its_gpu_alone(
     table: Path, begun: Callable[[str, int], opening.OpenStudy], stub: StubbedCuda
 ) -> None:
-    assert searching.usual_workers(begun("sqlite:///nas_attn.db", 4), "auto") == 1
+    assert devices.usual_workers(begun("sqlite:///nas_attn.db", 4), "auto") == 1
 
 
 def test_a_server_runs_while_workers_share_a_gpu(control: Path) -> None:
-    with local.mps(TWO, pytest.fail, probe=["true"]) as environment:
+    with mps.mps(TWO, pytest.fail, probe=["true"]) as environment:
         folder = environment["CUDA_MPS_PIPE_DIRECTORY"]
         assert control.read_text() == f"start {folder}\n"
         assert Path(folder).is_dir()
@@ -353,7 +360,7 @@ def test_a_server_that_does_not_work_is_ended_and_the_workers_go_without(
 ) -> None:
     monkeypatch.setenv("MPS_TEST_STATUS", status)
     said: list[str] = []
-    with local.mps(TWO, said.append, probe=[probe]) as environment:
+    with mps.mps(TWO, said.append, probe=[probe]) as environment:
         assert environment == {}
     assert said == [
         "NVIDIA's MPS is installed but does not work here: the workers on one GPU take turns"
@@ -369,7 +376,7 @@ def test_no_server_where_no_gpu_is_shared_or_the_user_has_one(
 ) -> None:
     if devices == TWO:
         monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/somewhere")
-    with local.mps(devices, pytest.fail, probe=["true"]) as environment:
+    with mps.mps(devices, pytest.fail, probe=["true"]) as environment:
         assert environment == {}
     assert not control.exists()
 
@@ -386,7 +393,7 @@ def test_clients_number_the_gpus_as_the_server_does(
     if given is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     probe = ["sh", "-c", f'test "$CUDA_VISIBLE_DEVICES" = "{to_clients}"']
-    with local.mps(TWO, pytest.fail, probe=probe) as environment:
+    with mps.mps(TWO, pytest.fail, probe=probe) as environment:
         workers = {**os.environ, **environment}
         assert workers.get("CUDA_VISIBLE_DEVICES", "") == to_clients
     seen_by_server = control.with_name(f"{control.name}.visible").read_text().strip()
@@ -397,6 +404,6 @@ def test_clients_number_the_gpus_as_the_server_does(
 def test_a_worker_keeps_to_its_share_of_the_memory() -> None:
     device = torch.device("cuda:0")
     total = torch.cuda.get_device_properties(device).total_memory
-    with searching.on_device(device, Share(8, 8)), pytest.raises(torch.OutOfMemoryError):
+    with devices.on_device(device, Share(8, 8)), pytest.raises(torch.OutOfMemoryError):
         torch.empty(total // 4, dtype=torch.uint8, device=device)
     torch.cuda.set_per_process_memory_fraction(1.0)

@@ -10,7 +10,7 @@ import pytest
 from nas_attn.errors import RecipeError
 from nas_attn.purposes import LENGTH
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import opening, planning, reading, searching
+from nas_attn.study import beginning, clock, opening, reading, taking_part
 
 URL = "sqlite:///nas_attn.db"
 # the bare network gains up to 40 epochs; each run of any network takes the epochs that it is told
@@ -38,10 +38,10 @@ def saturating(table: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_study_trains_as_long_as_the_bare_network_needs_and_keeps_that(saturating: Path) -> None:
-    opened = searching.begin(load_recipe("table.toml", overrides=OPEN), URL)
+    opened = beginning.begin(load_recipe("table.toml", overrides=OPEN), URL)
     assert opened.recipe.target_is_open
     told = list[str]()
-    assert searching.work(opened, searching.Options(say=told.append)) == "complete"
+    assert taking_part.work(opened, taking_part.Options(say=told.append)) == "complete"
     after = opening.open_study("table", URL)
     assert after.recipe.target_training.rungs == after.recipe.training.rungs == [40]
     assert any("40 epochs will do" in line for line in told)
@@ -49,19 +49,19 @@ def test_a_study_trains_as_long_as_the_bare_network_needs_and_keeps_that(saturat
     tried = {int(epochs) for placement, _, epochs in calls if placement == "none"}
     assert tried == {20, 40, 80}
     assert {int(epochs) for placement, _, epochs in calls if placement != "none"} == {40}
-    again = searching.begin(load_recipe("table.toml", overrides=OPEN), URL)
+    again = beginning.begin(load_recipe("table.toml", overrides=OPEN), URL)
     assert again.recipe == after.recipe, "the same command goes on with what was found"
     assert len(reading.snapshot(after.store).candidates) == 5
 
 
 def test_a_search_that_is_stopped_while_it_finds_the_length_goes_on(saturating: Path) -> None:
-    opened = searching.begin(load_recipe("table.toml", overrides=OPEN), URL)
-    options = searching.Options(say=lambda line: options.stop.set())
-    assert searching.work(opened, options) == "stopped"
+    opened = beginning.begin(load_recipe("table.toml", overrides=OPEN), URL)
+    options = taking_part.Options(say=lambda line: options.stop.set())
+    assert taking_part.work(opened, options) == "stopped"
     before = len((saturating / "calls.txt").read_text().splitlines())
     resumed = opening.open_study("table", URL)
     assert resumed.recipe.target_is_open
-    assert searching.work(resumed, searching.Options(say=lambda line: None)) == "complete"
+    assert taking_part.work(resumed, taking_part.Options(say=lambda line: None)) == "complete"
     assert opening.open_study("table", URL).recipe.target.epochs == 40
     lengths = resumed.store.queue.rows(purposes=[LENGTH])
     assert len(lengths) == 2 * 3, "no length is trained again"
@@ -71,8 +71,8 @@ def test_a_search_that_is_stopped_while_it_finds_the_length_goes_on(saturating: 
 def test_too_short_a_time_leaves_the_length_open_and_trains_more_briefly(
     saturating: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = searching.begin(load_recipe("table.toml", overrides=OPEN), URL)
-    planning.start_clock(opened, 3600.0, tested=False)
+    opened = beginning.begin(load_recipe("table.toml", overrides=OPEN), URL)
+    clock.start_clock(opened, 3600.0, tested=False)
     opened.store.set(screen_until=opened.database.now() - 1)
     monkeypatch.setattr("nas_attn.study.length.epoch_seconds", lambda store: 20.0)
     told = list[str]()
@@ -82,8 +82,8 @@ def test_too_short_a_time_leaves_the_length_open_and_trains_more_briefly(
         if line.startswith("too little time"):
             options.stop.set()
 
-    options = searching.Options(say=say)
-    assert searching.work(opened, options) == "stopped"
+    options = taking_part.Options(say=say)
+    assert taking_part.work(opened, options) == "stopped"
     after = opening.open_study("table", URL).recipe
     assert after.target_training.rungs == [40], "the next length that it would have tried"
     assert after.training.rungs == [10]

@@ -24,7 +24,7 @@ import pytest
 from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.storage import connection
-from nas_attn.study import keeping, opening, searching, stopping
+from nas_attn.study import beginning, keeping, opening, stopping, taking_part
 
 TRIALS, CUTS = 4, 8
 pytestmark = [
@@ -50,7 +50,7 @@ def server(private_server: ModuleType, open_folder: Path, tmp_path: Path) -> Ite
 
 
 def begun(url: str) -> opening.OpenStudy:
-    return searching.begin(
+    return beginning.begin(
         load_recipe("table.toml", overrides={"search.trials": TRIALS, "search.confirm_seeds": 0}),
         url,
     )
@@ -66,7 +66,7 @@ def work(opened: opening.OpenStudy, act: Callable[[str], object]) -> tuple[str, 
         act(line)
 
     with stopping.interruptible(stop, say):
-        return searching.work(opened, searching.Options(say=say, stop=stop)), lines
+        return taking_part.work(opened, taking_part.Options(say=say, stop=stop)), lines
 
 
 def check_whole(opened: opening.OpenStudy, folder: Path, again: str = "") -> None:

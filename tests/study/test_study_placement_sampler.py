@@ -20,13 +20,9 @@ from optuna.testing.pytest_samplers import (
     RelativeSamplerTestCase,
 )
 
-from nas_attn.study.placement_sampler import (
-    Known,
-    ParetoHalving,
-    PlacementSampler,
-    known_of_trials,
-    weak_values,
-)
+from nas_attn.study.halving import ParetoHalving
+from nas_attn.study.history import Known, known_of_trials, weak_values
+from nas_attn.study.placement_sampler import PlacementSampler
 
 TYPES = ["none", "se", "eca", "cbam"]
 GAIN = {"none": 0.0, "se": 0.6, "eca": 0.3, "cbam": -0.4}

@@ -18,14 +18,19 @@ from nas_attn.errors import BackboneError, DataError, RecipeError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Latency
 from nas_attn.study import (
+    baselines,
+    beginning,
+    clock,
+    confirming,
     exporting,
+    image_folder,
     opening,
-    planning,
-    proposing,
     reading,
-    searching,
-    target_runs,
+    screening,
+    taking_part,
+    testing,
     timing,
+    validating,
 )
 from nas_attn.study.progress import progress
 from nas_attn.study.worker import Worker
@@ -33,9 +38,9 @@ from nas_attn.study.worker import Worker
 URL = "sqlite:///nas_attn.db"
 
 
-def planned(folder: Path, seconds: float, **given: object) -> planning.Budget:
+def planned(folder: Path, seconds: float, **given: object) -> image_folder.Budget:
     settings = {"backbone.name": "resnet8", **given}
-    return planning.plan_folder(
+    return image_folder.plan_folder(
         str(folder), seconds, storage=URL, workers=2, device="cpu", given=settings
     )
 
@@ -51,7 +56,7 @@ def test_more_time_is_used_for_more_candidates_and_too_little_is_said(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        planning, "_epoch_s", lambda *arguments: 1.0
+        image_folder, "_epoch_s", lambda *arguments: 1.0
     )  # as on a machine of this speed
     short, long = planned(photos, 1200), planned(photos, 36_000)
     assert timing.FEWEST <= short.recipe.search.trials < long.recipe.search.trials
@@ -67,7 +72,7 @@ def test_more_time_is_used_for_more_candidates_and_too_little_is_said(
 def test_a_time_never_shortens_the_training_that_the_user_states(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "_epoch_s", lambda *arguments: 0.5)
+    monkeypatch.setattr(image_folder, "_epoch_s", lambda *arguments: 0.5)
     for epochs in (7, 40):
         budget = planned(photos, 900, **{"target.epochs": epochs})
         assert budget.recipe.target_training.rungs == [epochs]
@@ -78,7 +83,7 @@ def test_the_training_that_will_run_is_the_one_that_is_timed(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In float32 and the usual order in memory, a step of a GPU takes twice as long."""
-    seen, build = set[tuple[bool, torch.dtype]](), planning.build
+    seen, build = set[tuple[bool, torch.dtype]](), image_folder.build
 
     def look(module: torch.nn.Module, given: tuple[torch.Tensor], answer: torch.Tensor) -> None:
         in_order = given[0].is_contiguous(memory_format=torch.channels_last)
@@ -89,7 +94,7 @@ def test_the_training_that_will_run_is_the_one_that_is_timed(
         model.register_forward_hook(look)
         return model
 
-    monkeypatch.setattr(planning, "build", watched)
+    monkeypatch.setattr(image_folder, "build", watched)
     planned(photos, 3600, **{"training.precision": "bfloat16"})
     assert seen == {(True, torch.bfloat16)}
 
@@ -105,10 +110,10 @@ def test_what_is_given_is_kept_and_the_folder_is_one_of_a_study_begun_before(pho
         "resnet8",
     )
     assert budget.epoch_s > 0
-    searching.begin(recipe, URL)
+    beginning.begin(recipe, URL)
     again = planned(photos, 60, name="mine")
     assert again.recipe.search == recipe.search
-    assert searching.begin(again.recipe, URL).trials == 11
+    assert beginning.begin(again.recipe, URL).trials == 11
 
 
 @pytest.mark.parametrize("trials", [12, 60])
@@ -116,7 +121,7 @@ def test_uniform_baselines_take_a_third_of_the_candidates_at_most(table: Path, t
     recipe = load_recipe(
         "table.toml", overrides={"search.trials": trials, "space": "plug_and_play"}
     )
-    found = searching.first_baselines(recipe, searching.plan_recipe(recipe).space, trials)
+    found = baselines.first_baselines(recipe, beginning.plan_recipe(recipe).space, trials)
     names = [baseline.name for baseline in found.values()]
     assert names[0] == "none"
     assert len(names) - 1 == min(21, trials // 3)
@@ -125,18 +130,18 @@ def test_uniform_baselines_take_a_third_of_the_candidates_at_most(table: Path, t
 def test_a_search_with_a_time_confirms_what_it_has_until_its_test(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(target_runs, "MOST_BLOCKS", 2)
-    looked, must_test = set[tuple[bool, bool]](), proposing.must_test
+    monkeypatch.setattr(testing, "MOST_BLOCKS", 2)
+    looked, must_test = set[tuple[bool, bool]](), confirming.must_test
 
     def look(worker: Worker, runs: int) -> bool:
         looked.add((bool(reading.families(worker.store)), must_test(worker, runs)))
         return True
 
-    monkeypatch.setattr(proposing, "must_test", look)
-    opened = searching.begin(
+    monkeypatch.setattr(confirming, "must_test", look)
+    opened = beginning.begin(
         load_recipe("table.toml", overrides={"search.trials": 8, "target.epochs": 3}), URL
     )
-    planning.start_clock(opened, 3600.0, tested=True)
+    clock.start_clock(opened, 3600.0, tested=True)
 
     def say(line: str) -> None:
         if line.startswith("trial 4"):
@@ -146,7 +151,7 @@ def test_a_search_with_a_time_confirms_what_it_has_until_its_test(
         ):  # without a time it has 4 rounds, or 2
             opened.store.set(test_from=opened.database.now() - 1)
 
-    assert searching.work(opened, searching.Options(say=say)) == "complete"
+    assert taking_part.work(opened, taking_part.Options(say=say)) == "complete"
     assert len(opened.store.candidates()) == opened.trials < 8
     assert {row.run.purpose for row in opened.store.queue.rows()} >= {
         "search",
@@ -169,32 +174,33 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
         evaluator.read_text().replace('"se": 2', '"se": 0')
     )  # so the new answer is eca
     first = {"search.trials": 2, "target.epochs": 3, "target.seeds": 2}
-    opened = searching.begin(load_recipe("table.toml", overrides=first), URL)
-    assert searching.work(opened, searching.Options(say=lambda line: None)) == "complete"
-    tested = target_runs.family_of(
-        opened, reading.snapshot(opened.store), opened.plan, target_runs.Asked()
+    opened = beginning.begin(load_recipe("table.toml", overrides=first), URL)
+    assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "complete"
+    tested = validating.family_of(
+        opened, reading.snapshot(opened.store), opened.plan, validating.Asked()
     )
-    target_runs.begin(opened, tested)
+    validating.begin(opened, tested)
     assert (
-        searching.work(opened, searching.Options(say=lambda line: None), only="validate")
+        taking_part.work(opened, taking_part.Options(say=lambda line: None), only="validate")
         == "complete"
     )
 
-    searching.take_up(opened, trials=6)
-    planning.start_clock(opened, 3600.0, tested=True)
-    monkeypatch.setattr(target_runs, "MOST_BLOCKS", 5)
-    monkeypatch.setattr(proposing, "must_test", lambda worker, runs: True)
+    beginning.take_up(opened, trials=6)
+    clock.start_clock(opened, 3600.0, tested=True)
+    monkeypatch.setattr(testing, "MOST_BLOCKS", 5)
+    monkeypatch.setattr(confirming, "must_test", lambda worker, runs: True)
     opened.store.set(trials=6, test_from=opened.database.now() - 1)
-    late, clock = list[str](), time.monotonic
-    monkeypatch.setattr(time, "monotonic", lambda: clock() + 3600 * bool(late))
+    late = list[str]()
+    monotonic = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 3600 * bool(late))
 
     def say(line: str) -> None:
         late.extend(["the machine was slow"] * line.startswith("validation 2, run 8/"))
 
-    assert searching.work(opened, searching.Options(say=say, time_limit_s=3600.0)) == "time"
+    assert taking_part.work(opened, taking_part.Options(say=say, time_limit_s=3600.0)) == "time"
     for ends_at, blocks in ((opened.store.settings.ends_at, 5), (opened.database.now(), 4)):
         opened.store.set(ends_at=ends_at)
-        target_runs.cut(opened)
+        testing.cut(opened)
         assert reading.families(opened.store)[1].blocks == blocks
     before, result = reading.snapshot(opened.store).validations
     assert (before.family, result.complete, result.blocks, result.family.planned) == (
@@ -211,12 +217,12 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
 
 
 def test_a_time_that_is_over_is_forgotten_and_a_pause_does_not_count(table: Path) -> None:
-    opened = searching.begin(load_recipe("table.toml"), URL)
-    assert planning.go_on(opened) is None
-    planning.start_clock(opened, 3600.0, tested=False)
-    assert 3000 < (planning.go_on(opening.open_study("table", URL)) or 0) < 3700
+    opened = beginning.begin(load_recipe("table.toml"), URL)
+    assert clock.go_on(opened) is None
+    clock.start_clock(opened, 3600.0, tested=False)
+    assert 3000 < (clock.go_on(opening.open_study("table", URL)) or 0) < 3700
     opened.store.set(ends_at=opened.store.created_at - 1)
-    assert planning.go_on(opened) is None
+    assert clock.go_on(opened) is None
     assert opened.store.settings.ends_at is None
 
 
@@ -230,8 +236,8 @@ def test_the_last_candidates_are_a_module_of_the_answer_alone_and_another_part(t
         "search.trials": 12,
     }
     alone |= {"objectives": ["accuracy", "params"], "search.confirm_seeds": 0}
-    opened = searching.begin(load_recipe("table.toml", overrides=alone), URL)
-    assert searching.work(opened, searching.Options(say=lambda line: None)) == "complete"
+    opened = beginning.begin(load_recipe("table.toml", overrides=alone), URL)
+    assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "complete"
     *before, first, second = (set(row.placement.assignments) for row in opened.store.candidates())
     assert ([str(one).partition("(")[0] for one in first], first in before) == (
         ["stage1=se"],
@@ -266,7 +272,7 @@ def evaluate(model, run):
 )
 def test_who_tries_controls(more: dict[str, object], controls: int) -> None:
     recipe = load_recipe("cued-digits", overrides={**CHANGES, **more})
-    found = searching.first_controls(recipe, searching.plan_recipe(recipe), recipe.search.trials)
+    found = baselines.first_controls(recipe, beginning.plan_recipe(recipe), recipe.search.trials)
     assert len(found) == controls
     assert all(
         text in resolved.text
@@ -282,9 +288,9 @@ def test_the_larger_network_costs_what_attention_does_or_without_likely_attentio
         None,
         *(Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6) for ratio in (1.16, 1.23, 1.29, 1.5)),
     ]
-    assert proposing.which_larger(wider, 1.18, None) == 1
-    assert proposing.which_larger(wider, 1.18, 1.295) == 2, "1.29 may be above"
-    assert proposing.which_larger(wider, 1.4, 1.1) == 4, "none is within the limit"
+    assert screening.which_larger(wider, 1.18, None) == 1
+    assert screening.which_larger(wider, 1.18, 1.295) == 2, "1.29 may be above"
+    assert screening.which_larger(wider, 1.4, 1.1) == 4, "none is within the limit"
 
 
 @pytest.mark.slow
@@ -303,14 +309,14 @@ def test_controls_run_as_baselines_and_are_never_the_answer(
     recipe = load_recipe(
         "cued-digits", overrides={**CHANGES, **quick, **timed, "search.trials": 10}
     )
-    searching.begin(recipe, "sqlite:///nas_attn.db")
-    searching.begin(recipe, "sqlite:///nas_attn.db")  # and again: nothing is queued twice
+    beginning.begin(recipe, "sqlite:///nas_attn.db")
+    beginning.begin(recipe, "sqlite:///nas_attn.db")  # and again: nothing is queued twice
     opened = opening.open_study("cued-digits", "sqlite:///nas_attn.db")
-    searching.work(opened, searching.Options(say=lambda line: None))
+    taking_part.work(opened, taking_part.Options(say=lambda line: None))
     now = reading.snapshot(opened.store)
     plain, larger = {"control dwconv", "control conv"}, {view.baseline for view in now.controls}
     assert len(larger - plain) == 1, "the one whose latency is nearest to attention's"
-    assert larger - plain < set(proposing.larger_networks(recipe, opened.plan, 10))
+    assert larger - plain < set(baselines.larger_networks(recipe, opened.plan, 10))
     assert all(view.state == "scored" and view.latency is not None for view in now.controls)
     assert not {view.key for view in now.controls} & {
         view.key for view in (*now.front, *now.baselines)
@@ -334,9 +340,11 @@ def test_a_limit_that_no_placement_can_meet_ends_the_search_in_one_sentence(phot
         "data.options.train": 64,
         "search.baselines": "bare",
     }
-    opened = searching.begin(load_recipe("cued-digits", overrides=quick), URL)
+    opened = beginning.begin(load_recipe("cued-digits", overrides=quick), URL)
     with pytest.raises(RecipeError, match=r"1\.001"):
-        searching.work(opened, searching.Options(say=lambda line: None, device="cpu", threads=1))
+        taking_part.work(
+            opened, taking_part.Options(say=lambda line: None, device="cpu", threads=1)
+        )
 
 
 def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidate(
@@ -356,15 +364,15 @@ def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidat
     }
     timed = {"latency.session_seconds": 0.05, "latency.tolerance": 0.9}
     with pytest.raises(BackboneError, match="resnet9"):
-        searching.begin(
+        beginning.begin(
             load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet9"]
         )
-    opened = searching.begin(
+    opened = beginning.begin(
         load_recipe("cued-digits", overrides={**few, **timed}),
         URL,
         tried=["backbone=resnet14(width=4)"],
     )
-    searching.work(opened, searching.Options(say=lambda line: None, device="cpu", threads=1))
+    taking_part.work(opened, taking_part.Options(say=lambda line: None, device="cpu", threads=1))
     now = reading.snapshot(opened.store)
     (control,) = now.controls
     assert (control.state, control.on_front, control.latency.measured) == ("scored", False, True)
@@ -396,10 +404,10 @@ def test_a_rung_at_which_all_score_the_same_prunes_nobody(table: Path, ends: str
     (table / "table.toml").write_text(text)
     overrides = {"search.trials": 8, "search.confirm_seeds": 0, "search.pruner": "pareto_halving"}
     opened = opening.create_study(load_recipe("table.toml", overrides=overrides), URL)
-    options = searching.Options(
+    options = taking_part.Options(
         say=lambda line: None, stop=threading.Event(), device="cpu", threads=1
     )
-    assert searching.work(opened, options) == "complete"
+    assert taking_part.work(opened, options) == "complete"
     found = reading.snapshot(opening.open_study("table", URL).store)
     assert [view.state for view in found.candidates] == ["scored"] * 8
     assert [constant.metric for constant in found.constants] == (

@@ -13,10 +13,10 @@ import pytest
 from made_study import MadeStudy, recipe
 
 from nas_attn.errors import NasAttnWarning, RecipeError
+from nas_attn.study.beginning import begin
 from nas_attn.study.placement_sampler import PlacementSampler
 from nas_attn.study.prior import PUBLISHED, expected, expected_in, known_before
 from nas_attn.study.reading import snapshot
-from nas_attn.study.searching import begin
 
 PLACES = [f"stage{i}" for i in (1, 2, 3, 4)]
 

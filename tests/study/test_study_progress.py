@@ -21,8 +21,10 @@ from made_study import recipe, usual
 from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.storage import Run
-from nas_attn.study import searching
-from nas_attn.study.progress import Progress, last_sessions, overview, time_left
+from nas_attn.study import beginning, taking_part
+from nas_attn.study.overview import overview
+from nas_attn.study.pace import last_sessions, time_left
+from nas_attn.study.progress import Progress
 
 
 @pytest.mark.parametrize(
@@ -90,12 +92,12 @@ def until(condition: Callable[[], Any]) -> Any:
 
 def test_a_worker_is_listed_with_what_it_is_at_and_gone_when_it_has_ended(table: Path) -> None:
     recipe = load_recipe("table.toml", overrides={"search.trials": 4})
-    opened, seen = searching.begin(recipe, URL), []
+    opened, seen = beginning.begin(recipe, URL), []
 
     def say(line: str) -> None:
         seen.append(overview(opened))
 
-    searching.work(opened, searching.Options(say=say))
+    taking_part.work(opened, taking_part.Options(say=say))
     (worker,) = seen[-2].workers
     assert (worker.machine, worker.pid, worker.device) == (
         socket.gethostname(),
@@ -116,7 +118,7 @@ def test_status_tells_a_killed_worker_from_a_living_one(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TABLE_SECONDS", "0.5")
-    opened = searching.begin(load_recipe("table.toml"), URL)
+    opened = beginning.begin(load_recipe("table.toml"), URL)
     workers = [
         subprocess.Popen([*COMMAND, "worker", "table"], stdout=subprocess.DEVNULL) for _ in range(2)
     ]

@@ -27,7 +27,7 @@ from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.evaluation.pictures import SIDE, pictures
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import keeping, opening, publishing, reading, searching
+from nas_attn.study import beginning, keeping, opening, publishing, reading, taking_part
 from nas_attn.tasks.data import data_of
 
 
@@ -87,12 +87,14 @@ def test_the_weights_of_a_study_are_swept_once(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = {"search.trials": 2, "search.confirm_seeds": 0, "storage.keep_weights": "front"}
-    begun = searching.begin(load_recipe("table.toml", overrides=changes), "sqlite:///nas_attn.db")
+    begun = beginning.begin(load_recipe("table.toml", overrides=changes), "sqlite:///nas_attn.db")
     swept: list[int] = []
-    real = searching.sweep_weights
-    monkeypatch.setattr(searching, "sweep_weights", lambda *given: (swept.append(1), real(*given)))
+    real = taking_part.sweep_weights
+    monkeypatch.setattr(
+        taking_part, "sweep_weights", lambda *given: (swept.append(1), real(*given))
+    )
     for _ in range(2):
-        assert searching.work(begun, searching.Options(say=lambda line: None)) == "complete"
+        assert taking_part.work(begun, taking_part.Options(say=lambda line: None)) == "complete"
     assert swept == [1]
 
 
@@ -104,8 +106,8 @@ def test_a_search_adds_one_optuna_study_and_leaves_the_users_alone(table: Path) 
     own = optuna.create_study(study_name="table~answer", storage=url)
     own.optimize(lambda trial: trial.suggest_float("mine", 0, 1), n_trials=2)
     changes = {"search.trials": 3, "search.confirm_seeds": 0}
-    begun = searching.begin(load_recipe("table.toml", overrides=changes), url)
-    assert searching.work(begun, searching.Options(say=lambda line: None)) == "complete"
+    begun = beginning.begin(load_recipe("table.toml", overrides=changes), url)
+    assert taking_part.work(begun, taking_part.Options(say=lambda line: None)) == "complete"
     publishing.Publisher(begun).current()
     assert sorted(optuna.get_all_study_names(url)) == ["table", "table~answer"]
     trials = optuna.load_study(study_name="table~answer", storage=url).trials
@@ -115,8 +117,8 @@ def test_a_search_adds_one_optuna_study_and_leaves_the_users_alone(table: Path) 
 def test_processes_that_end_together_leave_one_answer(table: Path) -> None:
     url = "sqlite:///nas_attn.db"
     changes = {"search.trials": 3, "search.confirm_seeds": 0}
-    begun = searching.begin(load_recipe("table.toml", overrides=changes), url)
-    assert searching.work(begun, searching.Options(say=lambda line: None)) == "complete"
+    begun = beginning.begin(load_recipe("table.toml", overrides=changes), url)
+    assert taking_part.work(begun, taking_part.Options(say=lambda line: None)) == "complete"
     barrier = threading.Barrier(4)
 
     def end() -> None:

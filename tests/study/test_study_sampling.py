@@ -19,11 +19,11 @@ from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.space import SearchSpace
 from nas_attn.space_schema import SpaceSpec
-from nas_attn.study import searching
+from nas_attn.study import taking_part
+from nas_attn.study.halving import ParetoHalving
 from nas_attn.study.opening import create_study, open_study
-from nas_attn.study.placement_sampler import ParetoHalving
-from nas_attn.study.proposing import Search
 from nas_attn.study.sampling import DistinctSampler, Exhausted, distributions
+from nas_attn.study.screening import Search
 from nas_attn.study.worker import Worker
 
 TYPES = ["none", "se", "eca", "simam", "cbam"]
@@ -116,8 +116,8 @@ def test_candidates_that_were_pruned_are_learned_from(table: Path) -> None:
     longer = OVERRIDES | {"search.trials": 20}
     opened = create_study(load_recipe("table.toml", overrides=longer), URL)
     seen: list[Search] = []
-    searching.with_worker(
-        opened, searching.Options(say=lambda line: None), lambda worker: _look(worker, seen)
+    taking_part.with_worker(
+        opened, taking_part.Options(say=lambda line: None), lambda worker: _look(worker, seen)
     )
     na.search("table.toml", overrides=longer, say=lambda line: None)
     search, study = seen[0], open_study("table", URL).book.study
@@ -169,10 +169,10 @@ def test_a_resumed_study_proposes_what_an_uninterrupted_one_would(table: Path) -
         if line.startswith("trial 6"):
             stop.set()
 
-    assert searching.work(opened, searching.Options(say=say, stop=stop)) == "stopped"
+    assert taking_part.work(opened, taking_part.Options(say=say, stop=stop)) == "stopped"
     half = open_study("table", "sqlite:///other.db")
     assert len(tried(half.book.study)) < 9
-    assert searching.work(half, searching.Options(say=lambda line: None)) == "complete"
+    assert taking_part.work(half, taking_part.Options(say=lambda line: None)) == "complete"
     assert tried(half.book.study) == whole
 
 

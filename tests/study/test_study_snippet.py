@@ -22,8 +22,8 @@ from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Score
 from nas_attn.report import write_report
 from nas_attn.storage import Run
-from nas_attn.study import searching
-from nas_attn.study.exporting import chosen
+from nas_attn.study import beginning
+from nas_attn.study.choice import chosen
 from nas_attn.study.opening import OpenStudy
 
 RESNET = {"name": "resnet8", "width": 8}
@@ -60,14 +60,14 @@ def begun(
         "data": {"name": "external", "input_shape": [1, 16, 16], "classes": 7},
         "training": {"evaluator": f"{__name__}:judge", "start": "scratch", "rungs": [1]},
     }
-    return searching.begin(
+    return beginning.begin(
         recipe_from(table, where="here"), f"sqlite:///{folder / 'nas_attn.db'}", build=build
     )
 
 
 def candidate(opened: OpenStudy, placement: str, build: Any = None) -> tuple[str, nn.Module]:
     """A scored trial with this placement: its snippet, and its network as a worker builds it."""
-    plan = searching.plan_recipe(opened.recipe, build=build, store=opened.store)
+    plan = beginning.plan_recipe(opened.recipe, build=build, store=opened.store)
     resolved = plan.resolved(parse(placement))
     store = opened.store
     lease = store.acquire("trial", owner="test", ttl_s=60)

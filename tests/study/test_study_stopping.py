@@ -25,7 +25,7 @@ from nas_attn.errors import OperationError
 from nas_attn.evaluation.measuring import to_text
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Fingerprint
-from nas_attn.study import local, searching, worker
+from nas_attn.study import local, taking_part, worker
 from nas_attn.study.opening import OpenStudy, create_study, open_study
 from nas_attn.study.stopping import ALWAYS, TOGETHER_S, WHERE_UNUSED, Orders, interruptible
 
@@ -81,8 +81,8 @@ def search(lines: list[str]) -> str:
         recipe = load_recipe(
             "table.toml", overrides={"search.trials": 3, "search.confirm_seeds": 0}
         )
-        return searching.work(
-            create_study(recipe, URL), searching.Options(say=lines.append, stop=stop)
+        return taking_part.work(
+            create_study(recipe, URL), taking_part.Options(say=lines.append, stop=stop)
         )
 
 
@@ -111,7 +111,8 @@ def test_each_signal_ends_a_search_in_order_once(
     assert {lease.state for lease in open_study("table", URL).store.leases()} == {"released"}
     monkeypatch.setenv("TABLE_SECONDS", "0")
     assert (
-        searching.work(open_study("table", URL), searching.Options(say=lines.append)) == "complete"
+        taking_part.work(open_study("table", URL), taking_part.Options(say=lines.append))
+        == "complete"
     )
     assert len(calls(table)) == len(set(calls(table))), "what was saved was done again"
 
@@ -211,7 +212,7 @@ def test_a_worker_that_is_done_but_slow_to_leave_is_no_error(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     said: list[str] = []
-    options = searching.Options(say=said.append)
+    options = taking_part.Options(say=said.append)
     children = [local.Child("worker 1", process, Orders(process.stdin))]
     with when(lambda: said, options.stop.set):
         if "done" in word:
@@ -260,7 +261,8 @@ def test_a_terminal_that_closes_does_not_end_a_search_in_an_error(
 def test_a_time_limit_of_nothing_begins_nothing(table: Path) -> None:
     opened = create_study(load_recipe("table.toml"), URL)
     assert (
-        searching.work(opened, searching.Options(say=lambda line: None, time_limit_s=0.0)) == "time"
+        taking_part.work(opened, taking_part.Options(say=lambda line: None, time_limit_s=0.0))
+        == "time"
     )
     assert opened.store.candidates() == []
 
@@ -268,7 +270,7 @@ def test_a_time_limit_of_nothing_begins_nothing(table: Path) -> None:
 def work(opened: OpenStudy, lines: list[str], stop: threading.Event) -> str:
     """As a command does it."""
     with interruptible(stop, lines.append):
-        return searching.work(opened, searching.Options(say=lines.append, stop=stop))
+        return taking_part.work(opened, taking_part.Options(say=lines.append, stop=stop))
 
 
 def test_a_worker_waits_for_its_turn_says_whose_it_is_and_hears_the_first_ctrl_c(
@@ -288,7 +290,7 @@ def test_a_worker_waits_for_its_turn_says_whose_it_is_and_hears_the_first_ctrl_c
         stop.set()
 
     with interruptible(stop, say):
-        assert searching.work(opened, searching.Options(say=say, stop=stop)) == "stopped"
+        assert taking_part.work(opened, taking_part.Options(say=say, stop=stop)) == "stopped"
     (line,) = (line for line in lines if line.startswith("waiting for the runs of other workers"))
     assert ": pid 1 (" in line
     assert line.endswith(" holds 'scheduling'")

@@ -25,10 +25,11 @@ from nas_attn.model.evidence import Gain
 from nas_attn.purposes import TEST_PROTOCOL
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import BARE
-from nas_attn.study import searching, target_runs
+from nas_attn.study import beginning, taking_part, validating
 from nas_attn.study.opening import open_study
 from nas_attn.study.reading import snapshot
-from nas_attn.study.target_runs import FIRST_RETRAINING, FIRST_SEED
+from nas_attn.study.retraining import FIRST_RETRAINING
+from nas_attn.study.validating import FIRST_SEED
 
 TINY = """
 name = "tiny"
@@ -117,24 +118,24 @@ def test_a_best_bet_is_tested_if_promising_or_without_a_uniform_rival(
     searched: Path, limit: float | None, chance: float, tested: bool
 ) -> None:
     opened = open_study("tiny")
-    now, plan = snapshot(opened.store), searching.plan_recipe(opened.recipe)
+    now, plan = snapshot(opened.store), beginning.plan_recipe(opened.recipe)
     bet = next(view for view in reversed(now.ordered(now.baselines)) if view.placement != BARE)
     likely = Comparison(bet.key, str(bet.placement), Gain(0.01, probability=chance), None)
     assert now.recommendation is not None
     best = replace(now.recommendation, placement=BARE, key=plan.resolved(BARE).key, best_bet=likely)
     limits = now.recipe.limits.model_copy(update={"max_latency_ratio": limit})
     now = replace(now, recommendation=best, recipe=now.recipe.model_copy(update={"limits": limits}))
-    family = target_runs.family_of(opened, now, plan, target_runs.Asked())
+    family = validating.family_of(opened, now, plan, validating.Asked())
     assert ((bet.key, best.key) in family.comparisons) is tested
     taken = replace(now, recommendation=replace(best, instead=bet.key))
-    assert (bet.key, best.key) in target_runs.family_of(
-        opened, taken, plan, target_runs.Asked()
+    assert (bet.key, best.key) in validating.family_of(
+        opened, taken, plan, validating.Asked()
     ).comparisons
     other = next(view for view in now.candidates if view.key not in (bet.key, best.key))
     both = replace(
         now, recommendation=replace(best, key=other.key, placement=other.placement, instead=bet.key)
     )
-    compared = target_runs.family_of(opened, both, plan, target_runs.Asked()).comparisons
+    compared = validating.family_of(opened, both, plan, validating.Asked()).comparisons
     assert {(bet.key, best.key), (other.key, best.key), (bet.key, other.key)} <= {*compared}, (
         "the best placement, too"
     )
@@ -256,7 +257,7 @@ def _rescore(protocol: str, accuracy: float) -> None:
 
 
 PHASES = (
-    "nas_attn.study.target_runs:Validation.want",
+    "nas_attn.study.validating:Validation.want",
     "nas_attn.evaluation.workbench:Workbench.start",
     "nas_attn.evaluation.evaluators:EvaluatorTrainer.fit",
     "nas_attn.evaluation.workbench:Workbench.test",
@@ -265,14 +266,14 @@ PHASES = (
     "nas_attn.evaluation.workbench:Workbench.keep_weights",
     "nas_attn.storage.work:RunQueue.finish",
     "nas_attn.evaluation.artifacts:RunFiles.clear",
-    "nas_attn.study.target_runs:Validation.ended",
+    "nas_attn.study.validating:Validation.ended",
 )
 """Before and after each of these a worker is killed, in its second run: each has to take up what
 the one before left.
 """
 WORKER = """
 import importlib, os, signal, sys
-from nas_attn.study import searching
+from nas_attn.study import taking_part
 from nas_attn.study.opening import open_study
 
 url, phase, after = sys.argv[1], sys.argv[2], sys.argv[3] == "after"
@@ -293,7 +294,7 @@ def dying(*arguments, **named):
 
 setattr(owner, name, dying)
 opened = open_study("killed", url)
-searching.work(opened, searching.Options(device="cpu", say=lambda line: None), only="validate")
+taking_part.work(opened, taking_part.Options(device="cpu", say=lambda line: None), only="validate")
 """
 
 
@@ -316,9 +317,9 @@ def test_killed_in_every_phase_by_several_workers(
     )
     na.search(recipe, storage=url, say=lambda line: None)
     opened = open_study("killed", url)
-    plan = searching.plan_recipe(opened.recipe)
-    family = target_runs.family_of(opened, na.open_study(url).snapshot(), plan, target_runs.Asked())
-    target_runs.begin(opened, family)
+    plan = beginning.plan_recipe(opened.recipe)
+    family = validating.family_of(opened, na.open_study(url).snapshot(), plan, validating.Asked())
+    validating.begin(opened, family)
     killed = 0
     for phase in PHASES:
         pair = []
@@ -335,14 +336,14 @@ def test_killed_in_every_phase_by_several_workers(
             killed += worker.returncode == -signal.SIGKILL
     assert killed >= len(PHASES), "there was work left to be killed at"
     assert (
-        searching.work(
-            opened, searching.Options(device="cpu", say=lambda line: None), only="validate"
+        taking_part.work(
+            opened, taking_part.Options(device="cpu", say=lambda line: None), only="validate"
         )
         == "complete"
     )
     rows = opened.store.queue.rows(protocol="target")
     assert {row.run.identity for row in rows} == {
-        run.identity for run in target_runs.family_runs(family)
+        run.identity for run in validating.family_runs(family)
     }
     assert {row.state for row in rows} == {"done"}
     readings = Counter(reading.reason for reading in opened.store.test_readings())

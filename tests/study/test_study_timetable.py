@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import searching
+from nas_attn.study import beginning
 from nas_attn.study.timetable import Timetable, timetable
 from nas_attn.training import Trainer
 
@@ -65,9 +65,9 @@ def test_an_evaluator_has_no_known_pace(table: Path) -> None:
 
 def test_fewer_candidates_have_fewer_baselines(table: Path) -> None:
     recipe = load_recipe("table.toml", overrides={"space": "plug_and_play", "search.trials": 60})
-    opened = searching.begin(recipe, URL, trials=9)
+    opened = beginning.begin(recipe, URL, trials=9)
     assert opened.trials == 9
     assert len(opened.book.all()) == 1 + 3, "the bare network, and a third of nine"
-    assert searching.begin(recipe, URL).trials == 9, "it goes on with what was planned"
-    searching.take_up(opened, trials=60)
+    assert beginning.begin(recipe, URL).trials == 9, "it goes on with what was planned"
+    beginning.take_up(opened, trials=60)
     assert len(opened.book.all()) == 1 + 20

@@ -6,7 +6,7 @@ import pytest
 
 from nas_attn.errors import RecipeError
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import searching, tracking
+from nas_attn.study import beginning, checks, taking_part, tracking
 
 QUIET = {"say": lambda line: None}
 
@@ -54,14 +54,14 @@ def test_each_run_and_the_answer_are_there_once(
     with monkeypatch.context() as without:
         without.setattr(tracking, "find_spec", lambda name: None)
         with pytest.raises(RecipeError, match=rf"pip install 'nas-attn\[{tracker}\]'"):
-            searching.check_here(recipe, device="cpu")
+            checks.check_here(recipe, device="cpu")
     pytest.importorskip(tracker, reason=f"{tracker} is not installed")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{table / 'mlflow.db'}")
-    opened = searching.begin(recipe, "sqlite:///nas_attn.db")
-    assert searching.work(opened, searching.Options(**QUIET)) == "complete"
+    opened = beginning.begin(recipe, "sqlite:///nas_attn.db")
+    assert taking_part.work(opened, taking_part.Options(**QUIET)) == "complete"
     once = there(tracker, table)
     assert once == sorted([*(run.id for run in tracking.ended_runs(opened.store)), "answer"])
-    assert searching.work(opened, searching.Options(**QUIET)) == "complete"
+    assert taking_part.work(opened, taking_part.Options(**QUIET)) == "complete"
     assert there(tracker, table) == once
     assert len(once) == 4

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 import nas_attn as na
 from nas_attn.errors import NasAttnWarning
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import opening, planning, searching
+from nas_attn.study import beginning, forecast, opening, own_placements, taking_part
 
 URL = "sqlite:///nas_attn.db"
 OUTSIDE = "stage2.block1@block=eca stage3=se(reduction=8)"
@@ -54,21 +54,23 @@ def test_one_outside_the_space_is_a_candidate_like_the_others(table: Path, sampl
 def test_a_full_study_grows_for_each_of_them_and_a_known_one_is_named(table: Path) -> None:
     na.search("table.toml", trials=5, overrides={"search.confirm_seeds": 0}, say=silent)
     opened = opening.open_study("table", URL)
-    plan = searching.plan_recipe(opened.recipe)
-    for trial in searching.user_trials(plan, [OUTSIDE, "stage1=cbam", EXPLICIT, "stage3=simam"]):
-        searching.enqueue(opened, trial)
-        searching.enqueue(opened, trial)
-    searching.work(opened, searching.Options(say=silent))
+    plan = beginning.plan_recipe(opened.recipe)
+    for trial in own_placements.user_trials(
+        plan, [OUTSIDE, "stage1=cbam", EXPLICIT, "stage3=simam"]
+    ):
+        own_placements.enqueue(opened, trial)
+        own_placements.enqueue(opened, trial)
+    taking_part.work(opened, taking_part.Options(say=silent))
     states = {str(row.placement): row.trial for row in opened.store.candidates()}
     assert list(states.values()) == list(range(8))
     assert list(states)[5:7] == [EXPLICIT, "stage1=cbam(reduction=8)"]
     with pytest.warns(NasAttnWarning, match=r"trial 5 .*\((scored|pruned)\)"):
-        searching.enqueue(opened, searching.user_trials(plan, [OUTSIDE])[0])
+        own_placements.enqueue(opened, own_placements.user_trials(plan, [OUTSIDE])[0])
 
 
 def test_ideas_are_evaluated_also_where_the_baselines_fill_the_study(table: Path) -> None:
     recipe = load_recipe("table.toml", overrides={"search.trials": 2, "search.confirm_seeds": 0})
-    expected = planning.forecast(recipe, tried=[OUTSIDE, "none"])
+    expected = forecast.forecast(recipe, tried=[OUTSIDE, "none"])
     study = na.search(recipe, try_placements=[OUTSIDE, "none"], say=silent)
     assert [str(view.placement) for view in study.candidates()][4:] == [EXPLICIT]
     assert (expected.trials, expected.baselines, expected.outside, expected.tried) == (5, 4, 1, 1)
@@ -84,13 +86,14 @@ def test_a_space_that_is_exhausted_takes_them_too(table: Path) -> None:
         "table.toml", overrides={"space": space, "search.trials": 50, "search.confirm_seeds": 0}
     )
     assert (
-        planning.forecast(recipe)
+        forecast.forecast(recipe)
         .text()
         .startswith("study table: 3 of 3 placements, 3 of them baselines")
     )
-    assert planning.forecast(recipe, tried=["stage1=eca"]).trials == 4
+    assert forecast.forecast(recipe, tried=["stage1=eca"]).trials == 4
     assert (
-        searching.work(searching.begin(recipe, URL), searching.Options(say=silent)) == "exhausted"
+        taking_part.work(beginning.begin(recipe, URL), taking_part.Options(say=silent))
+        == "exhausted"
     )
     study = na.search(recipe, try_placements=["stage1=eca"], say=silent)
     assert [str(view.placement) for view in study.candidates()][3:] == ["stage1=eca(kernel_size=3)"]

@@ -20,10 +20,11 @@ from nas_attn.errors import StudyError
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import BARE, Score
 from nas_attn.storage import Lease, StudyStore
-from nas_attn.study import searching
+from nas_attn.study import beginning, taking_part
 from nas_attn.study.local import run_workers
 from nas_attn.study.opening import create_study, open_study
-from nas_attn.study.progress import further_runs, overview
+from nas_attn.study.overview import overview
+from nas_attn.study.pace import further_runs
 
 URL = "sqlite:///nas_attn.db"
 SMALL = {"search.trials": 5, "search.confirm_seeds": 0}
@@ -133,7 +134,7 @@ def test_calling_again_goes_on_and_does_nothing_twice_also_with_more_trials(tabl
         if line.startswith("trial 2"):
             stop.set()
 
-    assert searching.work(opened, searching.Options(say=say, stop=stop)) == "stopped"
+    assert taking_part.work(opened, taking_part.Options(say=say, stop=stop)) == "stopped"
     assert len(finished(opened.book.study)) == 3
     before = calls(table)
     na.search(recipe, say=lambda line: None)
@@ -143,7 +144,7 @@ def test_calling_again_goes_on_and_does_nothing_twice_also_with_more_trials(tabl
     again = open_study("table", URL)
     assert len(finished(again.book.study)) == 5
     again.store.set(trials=6)
-    assert searching.work(again, searching.Options(say=lambda line: None)) == "complete"
+    assert taking_part.work(again, taking_part.Options(say=lambda line: None)) == "complete"
     assert len(finished(again.book.study)) == 6
 
 
@@ -191,7 +192,7 @@ def test_a_failing_candidate_is_recorded_with_its_reason_and_not_proposed_again(
 
 
 def test_limits_make_candidates_infeasible_without_training_them(table: Path) -> None:
-    plan = searching.plan_recipe(load_recipe("table.toml"))
+    plan = beginning.plan_recipe(load_recipe("table.toml"))
     bare = plan.cost(plan.resolved(BARE))["params"]
     changes = {**SMALL, "limits.max_parameters": bare + 50}
     study = na.search("table.toml", overrides=changes, say=lambda line: None)
@@ -221,7 +222,7 @@ def test_a_trial_scored_but_not_told_is_told_by_whoever_comes_next(table: Path) 
             "DELETE FROM trial_values WHERE trial_id = (SELECT trial_id FROM trials WHERE number"
             " = 2)"
         )
-    searching.work(open_study("table", URL), searching.Options(say=lambda line: None))
+    taking_part.work(open_study("table", URL), taking_part.Options(say=lambda line: None))
     again = optuna.load_study(study_name="table", storage=URL).trials
     assert [t.state for t in again] == [t.state for t in told]
     assert [t.values is None for t in again] == [t.values is None for t in told]
@@ -322,7 +323,7 @@ def test_a_run_that_kills_its_workers_is_given_up_and_the_study_goes_on(
 def test_a_study_goes_on_when_its_recipe_is_written_in_another_order(table: Path) -> None:
     text, path = (table / "table.toml").read_text(), table / "table.toml"
     path.write_text(text.replace("eca = {}", "gam = { reduction = [4], groups = [4] }"))
-    searching.begin(load_recipe("table.toml", overrides=SMALL), URL)
+    beginning.begin(load_recipe("table.toml", overrides=SMALL), URL)
     path.write_text(text.replace("eca = {}", "gam = { groups = [4], reduction = [4] }"))
     study = na.search(load_recipe("table.toml", overrides=SMALL), say=lambda line: None)
     assert study.snapshot().counts["scored"] + study.snapshot().counts["pruned"] == 5
@@ -339,8 +340,8 @@ def test_an_idle_worker_begins_with_the_next_step_while_another_ends_the_last_ca
 ) -> None:
     monkeypatch.setenv("TABLE_SECONDS", "1.5")  # of each of the two rungs
     few = {"search.trials": 3, "search.pruner": "none"}
-    opened = searching.begin(load_recipe("table.toml", overrides=few), URL)
-    options = searching.Options(say=lambda line: None, device="cpu", threads=1)
+    opened = beginning.begin(load_recipe("table.toml", overrides=few), URL)
+    options = taking_part.Options(say=lambda line: None, device="cpu", threads=1)
     assert run_workers(opened, 2, options) == "complete"
     lines = (table / "calls.txt").read_text().splitlines()
     begun = [tuple(line.split("|")[:3]) for line in lines]

@@ -14,22 +14,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
-import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
-from nas_attn.analysis.arithmetic import usual_arithmetic
-from nas_attn.analysis.choosing import RIVALS, next_round, price, to_confirm
+from nas_attn.analysis.choosing import price
 from nas_attn.analysis.features import is_control, is_other
-from nas_attn.analysis.fronts import Level, minimised, net, objective_value, survives
 from nas_attn.analysis.latency import LEAST_MEASURED
-from nas_attn.analysis.snapshot import CandidateView
-from nas_attn.backbones.larger import larger
 from nas_attn.errors import (
     BackboneError,
     MeasurementError,
@@ -39,35 +32,30 @@ from nas_attn.errors import (
     did_you_mean,
     several,
 )
-from nas_attn.evaluation.leasing import TTL_S, LeaseKeeper, release_dead
-from nas_attn.evaluation.plan import Plan, backbone_number, excesses, search_seeds, wanted
+from nas_attn.evaluation.plan import backbone_number, excesses, search_seeds
 from nas_attn.evaluation.starts import given_weights
-from nas_attn.evaluation.workbench import Workbench
-from nas_attn.purposes import CONFIRM, ROUND, SEARCH
-from nas_attn.recipe import Recipe, objective_name
+from nas_attn.purposes import SEARCH
+from nas_attn.recipe import objective_name
 from nas_attn.records import (
     BARE,
-    Assignment,
     CandidateRow,
     Latency,
-    Placement,
     ResolvedPlacement,
     Score,
 )
-from nas_attn.space import BACKBONE, FREE, NONE
-from nas_attn.storage import Lease, Run, RunRow, StudyStore
+from nas_attn.space import FREE, NONE
+from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study import prior
+from nas_attn.study.baselines import larger_networks
 from nas_attn.study.candidates import FEW_SITES
-from nas_attn.study.placement_sampler import Known, weak_values
-from nas_attn.study.progress import FURTHER, NARROW, ROUNDS, last_sessions, told
+from nas_attn.study.progress import told
 from nas_attn.study.reading import snapshot
+from nas_attn.study.rung_scores import SAME, RungScores, Values
 from nas_attn.study.sampling import DistinctSampler, covers
-from nas_attn.study.target_runs import must_test
 from nas_attn.study.trial_book import BASELINE, TRIED, Asked, attributes, outside
 from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.tables import is_cost
 
-Values = tuple[float, ...] | None  # one per objective
 # the larger network comes after this share of the candidates: attention's cost is known then
 LATE = 0.75
 # the last of every so many candidates are near the answer: parts of it, or with one module
@@ -79,34 +67,8 @@ MOST_NEAR = 12
 TO_COMPARE = 4
 # with at most so many modules, all parts of an answer are near; else those that lack one module
 ALL_PARTS = 4
-FEWEST_TRIALS = 10  # searches with at least so many trials have a larger network among them
 COMPANIONS = 3  # candidates that are measured again beside a new one
-PRIORITY, LATER = 30, 20  # priorities of the search's runs, and of the runs after it
-LAST_S = 2.0  # no latency session begins in the last seconds of a search with a time limit
-ROUND_SEED = 100_000  # distance of the first round's seed from the search's; number of its backbone
-ETA = 3.0  # the best 1/ETA of the candidates at a rung go on
-SAME = 1e-9  # values this close are the same; they differ by the rounding of seeds' levels
-
-
-def larger_networks(recipe: Recipe, plan: Plan, trials: int) -> dict[str, ResolvedPlacement]:
-    """Name -> a larger network of the backbone's family. A search of so many trials trains one of
-    them as a control, if it measures latency, has enough trials, and the network can have the same
-    start: random weights, own training, published weights.
-    """
-    own_weights = recipe.training.start == "pretrained" and recipe.training.weights != "default"
-    if (
-        recipe.search.baselines != "all"
-        or "latency" not in wanted(recipe)
-        or plan.own_build
-        or own_weights
-    ):
-        return {}
-    if trials < FEWEST_TRIALS:
-        return {}
-    return {
-        f"control {other}": plan.resolved(Placement((Assignment(BACKBONE, other),)))
-        for other in larger(recipe.backbone)
-    }
+PRIORITY = 30  # of the search's runs
 
 
 def which_larger(found: Sequence[Latency | None], attention: float, limit: float | None) -> int:
@@ -120,99 +82,6 @@ def which_larger(found: Sequence[Latency | None], attention: float, limit: float
     }
     apart = [math.inf if one is None else abs(one.ratio - attention) for one in found]
     return max(within, key=lambda i: within[i]) if within else apart.index(min(apart))
-
-
-class RungScores:
-    """Candidates' scores at a rung, less what runs of one seed, backbone and arithmetic share.
-    `bench`: of the search, for latencies.
-    """
-
-    def __init__(self, store: StudyStore, recipe: Recipe, bench: Workbench) -> None:
-        self._store, self._recipe, self._bench = store, recipe, bench
-
-    def known(self) -> dict[int, Known]:
-        """The sampler's data. It is read from our tables, since latencies and further seeds come
-        after a trial's end.
-        """
-        rows = {row.key: row for row in self._store.candidates()}
-        last = len(self._recipe.training.rungs) - 1
-        full: dict[int, Known] = {}
-        brief: dict[int, dict[int, Sequence[float | None]]] = defaultdict(dict)
-        for rung in range(last + 1):
-            for key, (values, runs) in self._reached(rung, rows).items():
-                if rung == last:
-                    noise = [1.0 if is_cost(o) else 1 / runs for o in self._recipe.objectives]
-                    full[rows[key].trial] = Known(tuple(values), tuple(noise))
-                elif rows[key].state != "infeasible":
-                    brief[rows[key].trial][rung] = values
-        return {**weak_values(brief, full), **full}
-
-    def among_best(self, key: str, rung: int) -> bool:
-        """Whether a candidate is among the best share of a rung. If all are equal there (an mAP of
-        0), all go on.
-        """
-        rows = {row.key: row for row in self._store.candidates()}
-        reached = self._reached(rung, rows)
-        peers = {
-            other: minimised(self._recipe.objectives, values)
-            for other, (values, _) in reached.items()
-            if not is_other(rows[other].placement)
-        }
-        trained = [
-            i for i, objective in enumerate(self._recipe.objectives) if not is_cost(objective)
-        ]
-        seen = [[values[i] for values in peers.values()] for i in trained]
-        if seen and all(max(values) - min(values) <= SAME for values in seen):
-            return True
-        return survives(peers, key, ETA)
-
-    def _reached(
-        self, rung: int, rows: Mapping[str, CandidateRow]
-    ) -> dict[str, tuple[list[float | None], int]]:
-        """Key -> (objectives, number of runs) of all candidates that reached a rung, less their
-        seeds' levels.
-        """
-        latencies = self._bench.measurer.latencies() if self._bench.measurer else {}
-        found, objectives = {}, self._recipe.objectives
-        for key, (metrics, runs) in self._metrics(rung).items():
-            if key in rows:
-                values = [
-                    objective_value(o, metrics, rows[key].cost, latencies.get(key))
-                    for o in objectives
-                ]
-                found[key] = values, runs
-        return found
-
-    def _metrics(self, rung: int) -> dict[str, tuple[dict[str, float], int]]:
-        """Key -> (metrics at a rung, number of runs): the mean over the candidate's runs, less
-        their seeds' levels.
-        """
-        rows = self._store.metrics(rung)
-        usual = usual_arithmetic(arithmetic for _, _, arithmetic, _ in rows)
-        by_metric: dict[str, dict[str, dict[Level, float]]] = defaultdict(lambda: defaultdict(dict))
-        for key, seed, arithmetic, values in rows:
-            for name, value in values.items():
-                by_metric[name][key][seed, arithmetic or usual] = value
-        found: dict[str, tuple[dict[str, float], int]] = {}
-        for name, by_key in by_metric.items():
-            for key, runs in net(by_key).items():
-                metrics, _ = found.setdefault(key, ({}, len(runs)))
-                metrics[name] = sum(runs.values()) / len(runs)
-        return found
-
-    def final(self, row: CandidateRow) -> Values:
-        """A scored candidate's objectives; None until a worker on the right machine has measured
-        it.
-        """
-        measured = self._bench.measurer is not None
-        latency = (
-            self._bench.latency(self._bench.plan.resolved(row.placement), []) if measured else None
-        )
-        if measured and latency is None:
-            return None
-        metrics, _ = self._metrics(len(self._recipe.training.rungs) - 1)[row.key]
-        values = [objective_value(o, metrics, row.cost, latency) for o in self._recipe.objectives]
-        return tuple(v for v in values if v is not None)
 
 
 class Search(TaskSource):
@@ -590,181 +459,3 @@ class Search(TaskSource):
             (s.score.epochs for s in self.store.scores(row.key, protocol=SEARCH)), default=0
         )
         return f"not among the best third after {several(epochs, 'epoch')}, all objectives together"
-
-
-class _Further(TaskSource, ABC):
-    def want(self, lease: Lease) -> bool:
-        """Enqueues the next runs, once the earlier ones have ended."""
-        if not self.recipe.search.confirm_seeds or self._waits():
-            return False
-        until = (
-            self.store.settings.test_from
-        )  # the test's share of the time may be more than its longest form needs
-        if (
-            until is not None
-            and self.worker.opened.database.now() > until
-            and must_test(self.worker, 2 + RIVALS)
-        ):
-            return False
-        runs = self.next()
-        self.queue.want(runs)
-        return bool(runs)
-
-    @abstractmethod
-    def next(self) -> list[Run]:
-        """The next runs; empty if none are needed."""
-
-    def _waits(self) -> bool:
-        """Whether runs of before must end first."""
-        return bool(self.queue.rows(state="waiting", purposes=[self.purpose]))
-
-    def ahead(self, lease: Lease) -> bool:
-        """The bare network runs in each step, whatever else is chosen: an idle worker may begin
-        with it.
-        """
-        until = self.store.settings.test_from
-        late = until is not None and self.worker.opened.database.now() > until
-        bare = next((row for row in self.store.candidates() if row.baseline == "none"), None)
-        if not self.recipe.search.confirm_seeds or late or bare is None or bare.state != "scored":
-            return False
-        runs = self.bare_runs(bare)
-        self.queue.want(runs)
-        return bool(runs)
-
-    @abstractmethod
-    def bare_runs(self, bare: CandidateRow) -> list[Run]:
-        """The bare network's runs in the next step that are not in the queue."""
-
-    def ended(self, row: RunRow, lease: Lease) -> None:
-        run = row.run
-        failed = f"seed {run.seed} of {run.placement} {row.state}: {row.reason}"
-        self.worker.say(
-            f"confirm with seed {run.seed}: {run.placement}" if row.state == "done" else failed
-        )
-
-    def rounds(self) -> dict[int, set[str]]:
-        """Number of each confirmation round -> the candidates that ran in it. One in which only the
-        bare network ran has not begun: an idle worker trained it ahead.
-        """
-        found: dict[int, set[str]] = defaultdict(set)
-        for row in self.queue.rows(purposes=[ROUND]):
-            found[row.run.round].add(row.run.key)
-        bare = {row.key for row in self.store.candidates() if row.baseline == "none"}
-        return {number: keys for number, keys in found.items() if keys - bare}
-
-    def missing(
-        self,
-        views: Iterable[CandidateView | CandidateRow],
-        backbones: Mapping[int, int],
-        round: int = 0,
-    ) -> list[Run]:
-        """Runs of candidates with all seeds (-> backbone) that are not in the queue."""
-        there = {row.run.identity for row in self.queue.rows(protocol=SEARCH)}
-        views = list(views)
-        runs = [
-            Run(
-                view.key,
-                view.placement,
-                seed,
-                number,
-                purpose=self.purpose,
-                priority=LATER,
-                round=round,
-            )
-            for seed, number in backbones.items()
-            for view in views
-        ]
-        return [run for run in runs if run.identity not in there]
-
-
-class Confirmation(_Further):
-    """Further seeds, on the study's own backbones, for the candidates that matter: chosen once,
-    when the search ends.
-    """
-
-    purpose = CONFIRM
-
-    def next(self) -> list[Run]:
-        trials = self.worker.opened.trials
-        if self.store.settings.confirmed_trials == trials:
-            return []
-        runs = self.missing(to_confirm(snapshot(self.store)), self._backbones())
-        self.queue.want(runs)  # a worker that dies before the note is written chooses again
-        self.store.set(confirmed_trials=trials, rounds_before=len(self.rounds()))
-        return runs
-
-    def _backbones(self) -> dict[int, int]:
-        """The further seeds, and the backbone of each."""
-        search, apart = self.recipe.search, search_seeds(self.recipe)
-        first = self.recipe.first_seed + max(self.recipe.training.seeds, apart)
-        seeds = range(first, first + search.confirm_seeds)
-        return {seed: backbone_number(self.recipe, seed) for seed in seeds}
-
-    def _waits(self) -> bool:
-        return False  # they are chosen once, and the bare network's may have begun
-
-    def bare_runs(self, bare: CandidateRow) -> list[Run]:
-        return self.missing([bare], self._backbones())
-
-
-class Rounds(_Further):
-    """The best-looking candidate meets its rivals, round by round, on fresh seeds and backbones. A
-    search with a time goes on until its test begins.
-    """
-
-    purpose = ROUND
-
-    def next(self) -> list[Run]:
-        rounds = len(self.rounds())
-        if self._are_done(rounds):
-            return []
-        rng = np.random.default_rng([self.recipe.search.seed, rounds])
-        return self.missing(
-            next_round(snapshot(self.store), rng), self._backbone(rounds), rounds + 1
-        )
-
-    def _are_done(self, rounds: int) -> bool:
-        """Whether a search without a time has had all its rounds."""
-        settings = self.store.settings
-        had = rounds - settings.rounds_before
-        return settings.test_from is None and had >= ROUNDS * self.recipe.search.confirm_seeds
-
-    def _backbone(self, rounds: int) -> dict[int, int]:
-        """The seed of the round after so many, and its backbone."""
-        number = ROUND_SEED + rounds
-        fresh = self.recipe.training.start == "backbone"
-        return {self.recipe.first_seed + number: number if fresh else 0}
-
-    def _waits(self) -> bool:
-        waiting = self.queue.rows(state="waiting", purposes=[self.purpose])
-        return any(row.run.round <= len(self.rounds()) for row in waiting)
-
-    def bare_runs(self, bare: CandidateRow) -> list[Run]:
-        rounds = len(self.rounds())
-        if self._are_done(rounds):
-            return []
-        return self.missing([bare], self._backbone(rounds), rounds + 1)
-
-
-def narrow(worker: Worker) -> bool:
-    """One worker runs the latency sessions that the important candidates still need; false if it
-    was stopped.
-    """
-    measurer = worker.benches.search.measurer
-    if measurer is None or not measurer.fits:
-        return True
-    release_dead(worker.store, NARROW)
-    lease = worker.store.acquire(NARROW, owner=worker.owner, ttl_s=TTL_S)
-    if lease is None:
-        return True
-    with LeaseKeeper(worker.store, lease) as keeper:
-        runs = {row.run.key: row.run for row in worker.queue.rows(purposes=FURTHER)}
-        tolerance, ends_at = worker.recipe.latency.front_tolerance, worker.store.settings.ends_at
-
-        def over() -> bool:
-            late = ends_at is not None and worker.opened.database.now() > ends_at - LAST_S
-            return late or worker.stop() or keeper.lost
-
-        count = last_sessions(worker.opened, runs)
-        measurer.narrow([worker.resolved(run) for run in runs.values()], tolerance, count, over)
-    return not worker.stop()

@@ -1,0 +1,85 @@
+"""What a search tries without being asked: baselines, and controls beside them."""
+
+from __future__ import annotations
+
+import math
+
+from nas_attn.attention.catalogue import CONTROLS
+from nas_attn.backbones.larger import larger
+from nas_attn.evaluation.plan import (
+    Plan,
+    wanted,
+)
+from nas_attn.recipe import Recipe
+from nas_attn.records import (
+    Assignment,
+    Choice,
+    Placement,
+    ResolvedPlacement,
+)
+from nas_attn.space import BACKBONE, Baseline, SearchSpace
+from nas_attn.study.opening import OpenStudy
+from nas_attn.study.trial_book import BASELINE
+
+FEWEST_TRIALS = 10  # searches with at least so many trials have a larger network among them
+
+
+def larger_networks(recipe: Recipe, plan: Plan, trials: int) -> dict[str, ResolvedPlacement]:
+    """Name -> a larger network of the backbone's family. A search of so many trials trains one of
+    them as a control, if it measures latency, has enough trials, and the network can have the same
+    start: random weights, own training, published weights.
+    """
+    own_weights = recipe.training.start == "pretrained" and recipe.training.weights != "default"
+    if (
+        recipe.search.baselines != "all"
+        or "latency" not in wanted(recipe)
+        or plan.own_build
+        or own_weights
+    ):
+        return {}
+    if trials < FEWEST_TRIALS:
+        return {}
+    return {
+        f"control {other}": plan.resolved(Placement((Assignment(BACKBONE, other),)))
+        for other in larger(recipe.backbone)
+    }
+
+
+def first_baselines(recipe: Recipe, space: SearchSpace, trials: int) -> dict[str, Baseline]:
+    """Key -> baseline of the recipe, equal networks once; uniform ones: at most three, or a third
+    of the trials.
+    """
+    found: dict[str, Baseline] = {}
+    if recipe.search.baselines == "none":
+        return found
+    bare, *uniform = space.baselines()
+    most = max(3, math.ceil(trials / 3)) if recipe.search.baselines == "all" else 0
+    if len(uniform) > most:  # evenly over the types, which follow each other in a search space
+        uniform = [uniform[number * len(uniform) // most] for number in range(most)]
+    for baseline in (bare, *uniform):
+        found.setdefault(space.resolve(baseline.values).key, baseline)
+    return found
+
+
+def first_controls(recipe: Recipe, plan: Plan, trials: int) -> dict[str, ResolvedPlacement]:
+    """Name -> a network with a plain layer at every site, one for each kind of layer. Empty if no
+    latency is measured, or if they would take more than half of the trials.
+    """
+    known = first_baselines(recipe, plan.space, trials)
+    if recipe.search.baselines != "all" or "latency" not in wanted(recipe):
+        return {}
+    if 2 * (len(known) + len(CONTROLS)) > trials:
+        return {}
+    found = {
+        f"control {name}": plan.resolved(plan.space.everywhere(Choice(name))) for name in CONTROLS
+    }
+    return {name: resolved for name, resolved in found.items() if resolved.key not in known}
+
+
+def enqueue_baselines(opened: OpenStudy) -> None:
+    """Puts baselines and controls at the front of the queue; queued ones keep their places."""
+    with opened.database.creating():
+        for baseline in first_baselines(opened.recipe, opened.plan.space, opened.trials).values():
+            opened.book.enqueue(baseline.values, {BASELINE: baseline.name})
+        for name, resolved in first_controls(opened.recipe, opened.plan, opened.trials).items():
+            opened.book.enqueue_outside(resolved.text, {BASELINE: name})

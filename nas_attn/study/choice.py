@@ -1,0 +1,28 @@
+"""The candidate of a study that a user's criteria mean."""
+
+from __future__ import annotations
+
+from nas_attn.analysis.choosing import Chosen, choose, key_among, notation
+from nas_attn.analysis.criteria import Criteria
+from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.notation import parse
+from nas_attn.records import Placement
+from nas_attn.study.opening import OpenStudy
+
+
+def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
+    """The candidate that the criteria choose. Raises StudyError: none does. Raises PlacementError:
+    a placement does not fit.
+    """
+    return choose(
+        now, criteria, lambda text: key_among(now, text) or opened.plan.resolved(parse(text)).key
+    )
+
+
+def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, Placement]:
+    """(key, placement) of a network: as `chosen`, but its placement need not have been tried."""
+    if criteria.placement is not None:
+        resolved = opened.plan.resolved(parse(notation(now, criteria.placement)))
+        return resolved.key, resolved.placement
+    view = chosen(opened, now, criteria).view
+    return view.key, view.placement

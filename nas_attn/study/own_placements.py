@@ -1,0 +1,79 @@
+"""The placements that a user names with `--try`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from optuna.trial import TrialState
+
+from nas_attn.errors import BackboneError, NasAttnWarning, PlacementError
+from nas_attn.evaluation.plan import Plan
+from nas_attn.notation import parse
+from nas_attn.records import Choice, ResolvedPlacement
+from nas_attn.space import Values
+from nas_attn.study.opening import OpenStudy
+from nas_attn.study.trial_book import TRIED
+
+
+@dataclass(frozen=True, slots=True)
+class UserTrial:
+    typed: str
+    resolved: ResolvedPlacement
+    values: Values | None  # its values in the study's space; None if the space does not contain it
+
+
+def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
+    """The user's placements, each network once; writes nothing. Raises PlacementError: one does not
+    fit this backbone.
+    """
+    found: dict[str, UserTrial] = {}
+    for typed in placements:
+        resolved = plan.resolved(parse(typed))
+        if resolved.other is not None:
+            _check_other(plan, resolved.other)
+        try:
+            values = plan.space.values(resolved)
+        except PlacementError:
+            values = None
+        found.setdefault(resolved.key, UserTrial(typed, resolved, values))
+    return list(found.values())
+
+
+def _check_other(plan: Plan, other: Choice) -> None:
+    """Raises BackboneError if there is no such backbone, or the study's weights are not for it."""
+    plan.bare(0, other)
+    training = plan.recipe.training
+    if training.start == "pretrained" and training.weights != "default":
+        raise BackboneError(
+            f"'{other}' cannot start from '{training.weights}', weights of another network: omit it"
+        )
+
+
+def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
+    """Queues the trial behind the baselines, and raises the study's number of trials if it is too
+    small for it.
+    """
+    known = opened.store.candidate(trial.resolved.key)
+    if known is not None:
+        warnings.warn(
+            f"'{trial.typed}' is trial {known.trial} already ({known.state})",
+            NasAttnWarning,
+            stacklevel=2,
+        )
+        return
+    with opened.database.creating():
+        if trial.values is not None:
+            opened.book.enqueue(trial.values, {TRIED: trial.typed})
+        else:
+            opened.book.enqueue_outside(trial.resolved.text, {TRIED: trial.typed})
+    trials = opened.book.all()
+    waiting = [
+        t.number for t in trials if t.state == TrialState.WAITING
+    ]  # workers take them in order
+    last = max((n for n in waiting if TRIED in trials[n].user_attrs), default=-1)
+    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    needed = sum(n <= last for n in waiting) + sum(t.state in counted for t in trials)
+    if last >= 0 and needed > opened.trials:
+        opened.store.set(trials=needed)

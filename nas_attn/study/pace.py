@@ -1,0 +1,297 @@
+"""How long the rest of a study takes, at the pace of what has ended."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+from nas_attn.analysis.choosing import (
+    CONFIRMED,
+    RIVALS,
+)
+from nas_attn.analysis.fronts import minimised
+from nas_attn.analysis.latency import ENOUGH_SESSIONS, sessions_needed
+from nas_attn.latency import MAX_CANDIDATES
+from nas_attn.purposes import (
+    BACKBONE,
+    CONFIRM,
+    LENGTH,
+    RETRAIN,
+    ROUND,
+    SEARCH,
+    VALIDATE,
+)
+from nas_attn.recipe import Recipe
+from nas_attn.records import BARE, Session
+from nas_attn.storage import StudyStore
+from nas_attn.study.opening import OpenStudy
+
+PACE_OF = 30  # the pace is that of so many candidates, the last ones
+FURTHER = (CONFIRM, ROUND)  # purposes of the runs between the candidates and the answer
+NARROW = "narrow"  # lease of the worker that measures the front's latencies precisely
+LATER = (VALIDATE, RETRAIN)  # of the runs that train as the target says
+PHASES = {
+    "training the bare network longer": (LENGTH,),
+    "confirming": FURTHER,
+    "testing": (VALIDATE,),
+    "retraining": (RETRAIN,),
+}  # their purposes
+ROUNDS = 2  # for each of `search.confirm_seeds`
+FEWEST = 2  # times between candidates that a pace needs
+LATENCY_SHARE = 0.25  # share of the training time for latency sessions, once each network has a few
+BETWEEN_S = 0.1  # seconds between two latency sessions: networks are built, results are read
+END_S = 4.0  # seconds from the last run or session to the answer
+LAST_SESSIONS = 8  # latency sessions whose times give the pace of further ones
+Counts = Mapping[tuple[str, str], int]  # of runs, by purpose and state
+PAUSE, LEAST_PAUSE_S = (
+    10.0,
+    60.0,
+)  # a pause: longer than so many usual gaps, and than so many seconds
+# and than so many runs: workers that end together leave gaps of a whole run, which are no pauses
+PAUSE_RUNS = 3.0
+
+
+def narrowing(store: StudyStore) -> bool:
+    return any(lease.resource == NARROW for lease in store.leases(released=False))
+
+
+def round_size(trials: int) -> int:
+    """Candidates in a round: the bare backbone, the best-looking one, its rivals."""
+    return min(2 + RIVALS, trials)
+
+
+def further_runs(recipe: Recipe, trials: int) -> int:
+    """Runs that come after the last candidate, fewer where few were scored: more seeds for those
+    that matter, and rounds.
+    """
+    return recipe.search.confirm_seeds * (min(CONFIRMED, trials) + ROUNDS * round_size(trials))
+
+
+def remaining_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float | None:
+    """The rest of the study's time limit; else the time for open candidates at the last pace, and
+    for what follows.
+    """
+    store, counts = opened.store, opened.store.queue.counts()
+    waiting = {
+        phase: sum(counts.get((p, "waiting"), 0) for p in purposes)
+        for phase, purposes in PHASES.items()
+    }
+    later, ends_at = waiting["testing"] + waiting["retraining"], store.settings.ends_at
+    set_s = None if ends_at is None else max(0.0, ends_at - opened.database.now())
+    if later:
+        return max(later * _later_run_s(opened, finished), set_s or 0.0) or None
+    if set_s is not None:
+        return set_s
+    run_s = partial(_one_run_s, opened, opened.recipe.training.rungs[-1])
+    candidates_s, rest_s = time_left(finished, open_, run_s), 0.0
+    if open_ > 0 and candidates_s is None:
+        return None
+    if opened.recipe.search.confirm_seeds and (
+        open_ > 0 or waiting["confirming"] or store.workers.rows()
+    ):
+        rest_s = _confirming_s(opened, counts, finished)
+    return (candidates_s or 0.0) + rest_s or None
+
+
+def _later_run_s(opened: OpenStudy, finished: Sequence[float]) -> float:
+    """About how long a run as the target says takes, divided by the workers."""
+    store, now = opened.store, opened.database.now()
+    rows = [
+        row
+        for row in store.queue.rows(purposes=[*FURTHER, *LATER])
+        if row.finished_at and row.state != "waiting"
+    ]
+    ended = sorted(row.finished_at or 0.0 for row in rows if row.run.purpose in LATER)
+    before = [
+        *finished,
+        *(row.finished_at or 0.0 for row in rows),
+        *(now - row.here_s for row in store.workers.rows()),
+    ]
+    began = [max(at for at in before if at < ended[0])] if ended and min(before) < ended[0] else []
+    return _run_s(opened, [*began, *ended], opened.recipe.target_training.rungs[-1], finished)
+
+
+def _confirming_s(opened: OpenStudy, counts: Counts, finished: Sequence[float]) -> float:
+    """About how long the steps after the candidates take: further seeds, rounds, latencies, the
+    report.
+    """
+    store, seeds = opened.store, opened.recipe.search.confirm_seeds
+    half = len(store.workers.rows()) / 2  # a run that is under way is half done
+    runs, rounds = max(0.0, counts.get((CONFIRM, "waiting"), 0) - half), 0.0
+    if store.settings.confirmed_trials != opened.trials:
+        runs, rounds = float(seeds * min(CONFIRMED, opened.trials)), float(ROUNDS * seeds)
+    elif not narrowing(store):  # the last thing before the answer
+        begun = (
+            len({row.run.round for row in store.queue.rows(purposes=[ROUND])})
+            - store.settings.rounds_before
+        )
+        under_way = sum(counts.get((purpose, "waiting"), 0) for purpose in (ROUND, BACKBONE))
+        rounds = (
+            ROUNDS * seeds
+            - begun
+            + min(1.0, max(0.0, under_way - half) / (1 + round_size(opened.trials)))
+        )
+    runs_s = _further_s(opened, runs, rounds, finished)
+    return runs_s + _measuring_s(opened, runs_s * max(1, len(store.workers.rows()))) + END_S
+
+
+def _further_s(opened: OpenStudy, runs: float, rounds: float, finished: Sequence[float]) -> float:
+    """About how long so many further runs and rounds take, at the pace of those before. All workers
+    wait for a round's fresh backbone, and for its last run.
+    """
+    store, training = opened.store, opened.recipe.training
+    rows = store.queue.rows(purposes=FURTHER)
+    open_ = {row.run.round for row in rows if row.state == "waiting"}
+    ended = [
+        (row.run.round, row.finished_at)
+        for row in rows
+        if row.state != "waiting" and row.finished_at
+    ]
+    began = max(finished, default=0.0)
+    run_s = _run_s(
+        opened, [began, *(at for number, at in ended if not number)], training.rungs[-1], finished
+    )
+    ends = {
+        number: max(at for of, at in ended if of == number)
+        for number, _ in ended
+        if number not in open_
+    }
+    alone_s = (
+        training.backbone_epochs * (seconds_per_epoch(store) or 0.0)
+        if training.start == "backbone"
+        else 0.0
+    )
+    round_s = (
+        time_left(list(ends.values()), 1, lambda: round_size(opened.trials) * run_s)
+        or alone_s + round_size(opened.trials) * run_s
+    )
+    return runs * run_s + rounds * round_s
+
+
+def _run_s(
+    opened: OpenStudy, ended: Sequence[float], epochs: int, candidates: Sequence[float]
+) -> float:
+    """About how long a run takes, divided by the workers: at the pace of those that have ended;
+    before the first has, at the candidates' pace without their latency sessions.
+    """
+    at_pace = time_left(ended, 1, partial(_one_run_s, opened, epochs))
+    if at_pace is not None:
+        return at_pace
+    store, longest = opened.store, opened.recipe.training.rungs[-1]
+    pace_s = time_left(candidates, 1, partial(_one_run_s, opened, longest)) or 0.0
+    workers = max(1, len(store.workers.rows()))
+    candidate_s = workers * pace_s - _session_s(store.sessions()[-LAST_SESSIONS:])
+    epoch_s = max(seconds_per_epoch(store) or 0.0, candidate_s / longest)
+    return epochs * epoch_s / workers
+
+
+def seconds_per_epoch(store: StudyStore, key: str | None = None) -> float | None:
+    """What an epoch of a candidate (or of one network) has taken so far, its scoring included; None
+    before the first score.
+    """
+    found: list[float] = []
+    before: dict[tuple[str, int, int], int] = {}
+    for stored in store.scores(key, protocol=SEARCH):
+        place, score = (stored.key, stored.score.seed, stored.backbone), stored.score
+        found.append(score.wall_s / max(1, score.epochs - before.get(place, 0)))
+        before[place] = score.epochs
+    return statistics.median(found) if found else None
+
+
+def _measuring_s(opened: OpenStudy, more_s: float) -> float:
+    """About how long the last latency sessions take, after so many further seconds of training."""
+    store, sessions = opened.store, opened.store.sessions()[-LAST_SESSIONS:]
+    keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)} or _best_scored(opened)
+    return last_sessions(opened, keys, more_s) * (_session_s(sessions) + BETWEEN_S)
+
+
+def _best_scored(opened: OpenStudy) -> set[str]:
+    """As many candidates as get further seeds, those with the best values so far."""
+    objective = opened.recipe.objectives[0]
+    told = {
+        trial: minimised([objective], values[:1])[0]
+        for trial, values in opened.book.values().items()
+    }
+    best = sorted(told, key=lambda trial: told[trial])[:CONFIRMED]
+    return {row.key for row in opened.store.candidates() if row.trial in best}
+
+
+def last_sessions(opened: OpenStudy, keys: Iterable[str], more_s: float = 0.0) -> int:
+    """Number of latency sessions that these networks still get: as many as their tolerance seems to
+    need, within their share of time.
+
+    It is known before the first session, and so is the time left. `more_s`: seconds of trainings
+    that are to come.
+    """
+    store, bare = (
+        opened.store,
+        {row.key for row in opened.store.candidates() if row.placement == BARE},
+    )
+    mine, further = set(keys) - bare, store.queue.rows(purposes=FURTHER)
+    waiting = any(row.state == "waiting" for row in further)
+    trained_at = (
+        math.inf if waiting else max((row.finished_at or 0.0 for row in further), default=math.inf)
+    )
+    sessions = store.sessions()
+    before = [session for session in sessions if session.started_at < trained_at]
+    needed = sessions_needed(before, mine, tolerance=opened.recipe.latency.front_tolerance)
+    if not before or not needed:
+        return 0
+    allowed = math.ceil(
+        _latency_share_s(opened, before, mine, more_s) / _session_s(before[-LAST_SESSIONS:])
+    )
+    planned = min(max(needed) * math.ceil(len(needed) / MAX_CANDIDATES), allowed)
+    return max(0, planned - (len(sessions) - len(before)))
+
+
+def _session_s(sessions: Sequence[Session]) -> float:
+    return statistics.fmean(session.duration_s for session in sessions) if sessions else 0.0
+
+
+def _latency_share_s(
+    opened: OpenStudy, sessions: Sequence[Session], keys: Iterable[str], more_s: float
+) -> float:
+    """Seconds for these networks' further sessions: what is left of their share, or enough for
+    ENOUGH_SESSIONS of each.
+    """
+    had = Counter(sample.key for session in sessions for sample in session.samples)
+    fewest = min((had[key] for key in keys), default=ENOUGH_SESSIONS)
+    trained_s = more_s + sum(stored.score.wall_s for stored in opened.store.scores(protocol=SEARCH))
+    left_s = LATENCY_SHARE * trained_s - sum(session.duration_s for session in sessions)
+    return max(left_s, opened.recipe.latency.session_seconds * (ENOUGH_SESSIONS - fewest), 0.0)
+
+
+def time_left(finished: Sequence[float], open_: float, run_s: Callable[[], float]) -> float | None:
+    """Seconds for `open_` more candidates, from the times at which others finished; pauses between
+    calls are left out.
+    `run_s`: gives the seconds of a run; called only if there may be a pause.
+    """
+    times = sorted(finished)[-PACE_OF:]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    if len(gaps) < FEWEST or open_ <= 0:
+        return None
+    longest = max(PAUSE * statistics.median_low(gaps), LEAST_PAUSE_S)  # of two, one may be a pause
+    longest = max(longest, PAUSE_RUNS * run_s()) if max(gaps) > longest else longest
+    return open_ * statistics.fmean(gap for gap in gaps if gap <= longest)
+
+
+def _one_run_s(opened: OpenStudy, epochs: int) -> float:
+    """About how long a run of so many epochs takes one worker; 0 where nothing is known. Reads no
+    more than it must.
+    """
+    bare = next((row.key for row in opened.store.candidates() if row.placement == BARE), None)
+    return epochs * (seconds_per_epoch(opened.store, bare) or 0.0)
+
+
+def workers_of(store: StudyStore) -> int:
+    return max(1, len(store.workers.rows()))
+
+
+def target_s(opened: OpenStudy) -> float | None:
+    """Seconds that a run as the target says takes, divided by the workers; None if unknown."""
+    each_s, epochs = seconds_per_epoch(opened.store), opened.recipe.target_training.rungs[-1]
+    return None if each_s is None else each_s * epochs / workers_of(opened.store)

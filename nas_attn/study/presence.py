@@ -1,0 +1,93 @@
+"""The list of a study's workers, and the request to stop that they read there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from nas_attn.errors import OperationError
+from nas_attn.evaluation.output import on_terminal
+from nas_attn.study.opening import OpenStudy
+from nas_attn.waiting import impatient, reporting, waits
+
+BEAT_S = 15.0  # seconds between signs of life
+LISTEN_S = 3.0  # seconds between two checks for a request to stop
+STARTING = "starting"
+IDLE = "looking for work"
+
+
+def stop_workers(opened: OpenStudy) -> None:
+    """Tells all current workers of a study, on any machine, to finish and stop. Workers that start
+    later are not affected.
+    """
+    opened.store.set(stop_asked_at=opened.database.now())
+
+
+class Presence:
+    """One worker's line in the study's list. It is not updated while the database is away; nothing
+    depends on it.
+    """
+
+    def __init__(self, opened: OpenStudy, owner: str, device: str, stop: threading.Event) -> None:
+        """`stop` is set when the study's workers are told to stop."""
+        self._store, self._owner, self._device = opened.store, owner, device
+        self._stop, self._came_at = stop, opened.database.now()
+        self._doing, self._waiting, self._told_at = STARTING, "", 0.0
+        self._over = threading.Event()
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Inside, the worker is listed, together with what it waits for."""
+        self._tell()
+        common = waits()
+
+        def say(line: str) -> None:
+            self._hear(line)
+            common.say(line)
+
+        listener = threading.Thread(
+            target=self._listen, args=(common.say,), name="presence", daemon=True
+        )
+        listener.start()
+        try:
+            with reporting(say, common.stop, common.storage_s):
+                yield
+        finally:
+            self._over.set()
+            listener.join()
+            with impatient(), suppress(OperationError):
+                self._store.workers.gone(self._owner)
+
+    def at(self, doing: str) -> None:
+        if doing != self._doing:
+            self._doing = doing
+            self._tell()
+
+    def _listen(self, say: Callable[[str], None]) -> None:
+        while not self._over.wait(LISTEN_S):
+            with suppress(OperationError, ValueError):
+                if time.monotonic() - self._told_at > BEAT_S:
+                    self._tell()
+                if (
+                    self._store.settings.stop_asked_at or 0.0
+                ) > self._came_at and not self._stop.is_set():
+                    self._stop.set()
+                    with on_terminal():
+                        say(
+                            "stopping, as requested by nas-attn stop: finishing the step and"
+                            " writing a checkpoint"
+                        )
+
+    def _hear(self, line: str) -> None:
+        if line.startswith(("waiting for ", "waited ", "the database is back")):
+            self._waiting = line if line.startswith("waiting for ") else ""
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told_at = time.monotonic()
+        with impatient(), suppress(OperationError):
+            self._store.workers.here(
+                self._owner, device=self._device, doing=self._doing, waiting=self._waiting
+            )

@@ -1,0 +1,70 @@
+"""A worker as a process of its own: its command, its settings, and how it is started."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nas_attn.errors import StudyError
+from nas_attn.importing import trusts
+
+SETTINGS = "NAS_ATTN_WORKER"  # environment variable that holds a worker's settings as JSON
+STORAGE = "NAS_ATTN_STORAGE"
+UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}  # makes a process print the same everywhere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """Settings of a worker process. They are in its environment, since all users can read a command
+    line.
+    """
+
+    name: str = "worker"  # shown before each line
+    device: str = "auto"
+    threads: int | None = None  # intra-op threads; None: the fastest number
+    time_limit_s: float | None = None
+    only: str | None = None  # `validate` or `retrain`: only these runs; None: all
+    sharing: int = 1  # workers on this machine
+    per_gpu: int = 1  # workers on this GPU
+    trusted: bool = field(default_factory=trusts)  # whether it may run code that the study names
+    orders: bool = False  # whether its standard input says when to stop (`stopping.Orders`)
+
+    def environment(self, url: str) -> dict[str, str]:
+        """Variables to add to the process's environment; `url` is the database's."""
+        return {STORAGE: url, SETTINGS: json.dumps(asdict(self)), "PYTHONUNBUFFERED": "1", **UTF8}
+
+
+def worker_command(study: str) -> list[str]:
+    # -P: a random.py or torch.py in the working folder does not replace the library's. Modules that
+    # the recipe names are found there all the same (`importing.load_object`).
+    return [sys.executable, "-P", "-m", "nas_attn", "worker", study]
+
+
+def start_worker(
+    study: str, environment: Mapping[str, str], **options: Any
+) -> subprocess.Popen[bytes]:
+    """Starts a worker with more in its environment; `options` as of Popen."""
+    variables = {**os.environ, **environment}
+    return subprocess.Popen(
+        worker_command(study), stderr=subprocess.STDOUT, env=variables, **options
+    )
+
+
+def settings_given() -> WorkerSettings | None:
+    """Settings of this process, given once; None if a person started it; StudyError if the variable
+    holds something else.
+    """
+    text = os.environ.pop(SETTINGS, None)  # not for the processes that it starts
+    if text is None:
+        return None
+    try:
+        return WorkerSettings(**json.loads(text))
+    except (ValueError, TypeError):
+        raise StudyError(
+            f"{SETTINGS} holds no settings of a worker: remove it from the environment"
+        ) from None
