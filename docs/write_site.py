@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "build" / "pages"
@@ -83,24 +84,34 @@ def commands() -> str:
 
     from nas_attn.cli.main import app
 
-    group = typer.main.get_command(app)
     parts = ["# Commands\n\nWhat `nas-attn COMMAND -h` says.\n"]
-    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+    for name, command in sorted(shown_commands(typer.main.get_command(app))):
         context = command.make_context(name, [], resilient_parsing=True)
         shown = command.get_help(context).replace(f"Usage: {name}", f"Usage: nas-attn {name}")
         parts.append(f"## nas-attn {name}\n\n```text\n{shown.strip()}\n```\n")
     return "\n".join(parts)
 
 
+def shown_commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """(name as it is typed, command), those of groups included; former names are left out."""
+    for name, command in group.commands.items():
+        if command.hidden:
+            continue
+        if hasattr(command, "commands"):
+            yield from shown_commands(command, f"{name} ")
+        else:
+            yield before + name, command
+
+
 def python() -> str:
     """What `import nas_attn as na` offers, from its docstrings."""
-    from nas_attn import api
+    import nas_attn
 
     parts = ["# Python\n\n`import nas_attn as na`. Everything is loaded when it is first used.\n"]
-    for name in sorted(api.__all__, key=str.lower):
-        thing = getattr(api, name)
+    for name in sorted(set(nas_attn.__all__) - {"__version__"}, key=str.lower):
+        thing = getattr(nas_attn, name)
         parts.append(f"## na.{name}\n\n{described(name, thing)}")
-        if inspect.isclass(thing):
+        if inspect.isclass(thing) and not hasattr(thing, "model_fields"):
             parts += [f"### {name}.{member}\n\n{text}" for member, text in members(thing)]
     return "\n".join(parts)
 

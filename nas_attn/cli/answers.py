@@ -56,7 +56,7 @@ def pareto(
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the front, the baselines and the recommended placement."""
+    """Show the answer, the front and the baselines."""
     from nas_attn.cli.showing import show_answer, show_choice, show_front, show_why
     from nas_attn.study.reading import snapshot
 
@@ -90,7 +90,7 @@ def report(
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the study's report: one self-contained HTML file."""
+    """Write the study's report as one HTML file."""
     from nas_attn.study.publishing import write_study_report
     from nas_attn.study.reading import snapshot
 
@@ -134,7 +134,7 @@ def effects(
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Show what each choice adds at each site, to a metric or to the latency."""
+    """Show what each choice adds at each site. To a metric, or to the latency."""
     from nas_attn.analysis.units import unit as unit_of
     from nas_attn.study.reading import snapshot
 

@@ -17,6 +17,7 @@ import typer
 from typer import Argument, Option
 
 from nas_attn.analysis.criteria import Criteria
+from nas_attn.cli.commands import CHOICE, COMMON, EFFORT
 from nas_attn.errors import (
     BackboneError,
     RecipeError,
@@ -138,8 +139,20 @@ def page_path(text: str | None, option: str = "--report") -> Path | None:
     return None if text is None else output_path(text, what=option, error=StudyError, replaces=HTML)
 
 
-def overrides(settings: Sequence[str]) -> dict[str, Any]:
-    """`--set search.trials=20` as {"search.trials": 20}; values are read as TOML, else as text."""
+EXAMPLES = {
+    "--set": "search.trials=20",
+    "--knob": "reduction=8",
+    "--latency": "batch_size=32",
+}
+"""Options that take `key=value`, with an example of each."""
+
+
+def overrides(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """`search.trials=20` as {"search.trials": 20}; values are read as TOML, else as text.
+
+    Args:
+        option: of `EXAMPLES`; errors name it.
+    """
     from nas_attn.recipe_reading import DEPTH, read_toml
 
     found: dict[str, Any] = {}
@@ -147,10 +160,11 @@ def overrides(settings: Sequence[str]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise RecipeError(
-                f"--set '{shorten(setting)}' is not of the form key=value, like search.trials=20"
+                f"{option} '{shorten(setting)}' is not of the form key=value, like"
+                f" {EXAMPLES[option]}"
             )
         try:
-            read = read_toml(f"value = {value}", f"--set '{shorten(setting)}'")
+            read = read_toml(f"value = {value}", f"{option} '{shorten(setting)}'")
         except RecipeError:
             if value.count("[") + value.count("{") > DEPTH:
                 raise
@@ -227,7 +241,10 @@ def _storage_wait(context: typer.Context, seconds: float | None) -> None:
 Storage = Annotated[
     str,
     Option(
-        "--storage", envvar="NAS_ATTN_STORAGE", help="Database: sqlite:///FILE or postgresql://…"
+        "--storage",
+        envvar="NAS_ATTN_STORAGE",
+        help="Database: sqlite:///FILE or postgresql://…",
+        rich_help_panel=COMMON,
     ),
 ]
 StudyName = Annotated[
@@ -243,14 +260,15 @@ Target = Annotated[
         ),
     ),
 ]
-AsJson = Annotated[bool, Option("--json", help="Print JSON.")]
+AsJson = Annotated[bool, Option("--json", help="Print JSON.", rich_help_panel=COMMON)]
 DryRun = Annotated[bool, Option("--dry-run", help="Say what would be done, and stop.")]
-Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress.", rich_help_panel=COMMON)]
 Trust = Annotated[
     bool,
     Option(
         "--trust",
         help="Run code of files outside the current folder: a recipe, a study, an export.",
+        rich_help_panel=COMMON,
     ),
 ]
 Workers = Annotated[
@@ -260,20 +278,30 @@ Workers = Annotated[
         min=1,
         max=256,
         help="Worker processes here; default: one per core, at most 4; up to 4 per GPU.",
+        rich_help_panel=EFFORT,
     ),
 ]
 Threads = Annotated[
     int | None,
     Option(
-        "--threads", min=1, max=1024, help="CPU threads per worker; default: the fastest number."
+        "--threads",
+        min=1,
+        max=1024,
+        help="CPU threads per worker; default: the fastest number.",
+        rich_help_panel=EFFORT,
     ),
 ]
-Device = Annotated[str, Option("--device", help="Where to train: auto, cpu, cuda, cuda:1.")]
+Device = Annotated[
+    str, Option("--device", help="Where to train: auto, cpu, cuda, cuda:1.", rich_help_panel=EFFORT)
+]
 Shape = Annotated[str, Option("--input", help="Shape of one image, channels first.")]
 TimeLimit = Annotated[
     float | None,
     Option(
-        "--time-limit", min=0, help="Start no new training after this many seconds; 0: start none."
+        "--time-limit",
+        min=0,
+        help="Start no new training after this many seconds; 0: start none.",
+        rich_help_panel=EFFORT,
     ),
 ]
 StorageWait = Annotated[
@@ -287,6 +315,7 @@ StorageWait = Annotated[
             "Seconds to wait for a database that does not answer; default: 1800, or 0 before a"
             " study has begun."
         ),
+        rich_help_panel=EFFORT,
     ),
 ]
 Verbose = Annotated[
@@ -295,6 +324,7 @@ Verbose = Annotated[
         "--verbose",
         envvar="NAS_ATTN_VERBOSE",
         help="Show an evaluator's output instead of writing it to a log file.",
+        rich_help_panel=EFFORT,
     ),
 ]
 
@@ -351,7 +381,12 @@ def _options(group: type[Effort] | type[Criteria]) -> list[inspect.Parameter]:
         kind = hints[field.name]
         if group is Criteria:
             kind = Annotated[
-                kind, Option(f"--{field.name.replace('_', '-')}", help=field.metadata["help"])
+                kind,
+                Option(
+                    f"--{field.name.replace('_', '-')}",
+                    help=field.metadata["help"],
+                    rich_help_panel=CHOICE,
+                ),
             ]
         word = inspect.Parameter.POSITIONAL_OR_KEYWORD
         found.append(inspect.Parameter(field.name, word, default=field.default, annotation=kind))

@@ -66,10 +66,10 @@ def export(
             "--as-searched", help="Take the search's weights, even if the network was retrained."
         ),
     ] = False,
-    again: Annotated[
+    train_again: Annotated[
         bool,
         Option(
-            "--again",
+            "--train-again",
             help="Like --as-searched; if these weights are lost, train again as the search did.",
         ),
     ] = False,
@@ -79,7 +79,7 @@ def export(
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a trained network and its card: weights, torch.export, ONNX or one Python file."""
+    """Write a trained network and its card. As weights, torch.export, ONNX or one Python file."""
     from nas_attn import tasks
     from nas_attn.export.formats import find_format
     from nas_attn.study.choice import chosen
@@ -96,9 +96,9 @@ def export(
         output_path(
             path.with_suffix(".pt"), what="the weights file", error=UserError, replaces=(b"pk",)
         )
-    if again:
+    if train_again:
         _train_again(opened, view, threads, device)
-    searched = as_searched or again
+    searched = as_searched or train_again
     done = export_candidate(
         opened, now, view, path, kind.name, as_searched=searched, normalize=normalize, check=check
     )
@@ -194,7 +194,7 @@ def check_export(
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run an exported file on the study's validation images, without nas_attn."""
+    """Run an exported file on the validation images. Without nas_attn, where its format allows."""
     from nas_attn.analysis import units
     from nas_attn.export.card import verify
 

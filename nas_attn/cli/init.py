@@ -91,7 +91,7 @@ def init(
     trust: Trust = False,
     force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Write a recipe: ask a few questions, or take the answers as options."""
+    """Write a recipe. It asks a few questions, or takes the answers as options."""
     from nas_attn.evaluation.starts import no_weights
     from nas_attn.recipe_reading import study_name
 

@@ -17,48 +17,101 @@ import typer
 from typer import Option
 
 from nas_attn._version import __version__
-from nas_attn.cli import answers, export, init, measuring, modules, running, search, sites, upkeep
+from nas_attn.cli import (
+    answers,
+    export,
+    init,
+    measuring,
+    modules,
+    running,
+    search,
+    sites,
+    studies,
+    upkeep,
+)
+from nas_attn.cli.commands import Command, Group, command_with
 from nas_attn.cli.common import INTERRUPTED, echo
 from nas_attn.errors import DEBUG, WARNING, NasAttnError, NasAttnWarning, sentence, shorten
 from nas_attn.importing import trust
 from nas_attn.waiting import Interrupted
 
+HELP = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     name="nas-attn",
+    cls=Group,
     help=(
         "Which attention module, at which stage of your backbone, with which settings, at what"
         " latency?"
     ),
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP,
     rich_markup_mode=None,  # plain help loads in half the time
     pretty_exceptions_enable=False,
 )
 
-COMMANDS: tuple[Callable[..., None], ...] = (  # Their docstrings are what `--help` says
-    *(
-        init.init,
-        search.search,
-        search.resume,
-        search.extend,
-        search.worker,
-        search.launch,
-        search.stop,
-    ),
-    *(
-        upkeep.status,
-        running.validate,
-        running.retrain,
-        answers.pareto,
-        answers.effects,
-        answers.report,
-    ),
-    *(export.export, export.check_export, sites.sites, measuring.measure, modules.modules),
-    *(upkeep.backup, upkeep.clean, upkeep.doctor),
-)
+# Panel of the help -> name -> command. Their docstrings are what `--help` says.
+COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Search": {
+        "init": init.init,
+        "search": search.search,
+        "resume": search.resume,
+        "extend": search.extend,
+    },
+    "Answers": {
+        "status": upkeep.status,
+        "pareto": answers.pareto,
+        "effects": answers.effects,
+        "report": answers.report,
+        "test": running.final_test,
+        "retrain": running.retrain,
+        "export": export.export,
+        "check-export": export.check_export,
+    },
+    "Workers": {"worker": search.worker, "launch": search.launch, "stop": search.stop},
+    "Networks": {
+        "sites": sites.sites,
+        "modules": modules.modules,
+        "measure": measuring.measure,
+    },
+    "Upkeep": {"backup": upkeep.backup, "clean": upkeep.clean, "doctor": upkeep.doctor},
+}
+STUDIES: dict[str, Callable[..., None]] = {"list": studies.list_, "delete": studies.delete}
+"""Of the group `nas-attn studies`."""
 
-for function in COMMANDS:
-    app.command()(function)
+FORMER_NAMES: dict[str, Callable[..., None]] = {"validate": running.final_test}
+"""Former names of commands. They still work, and no help lists them."""
+
+FORMER_OPTIONS: dict[Callable[..., None], dict[str, str]] = {
+    running.final_test: {"--again": "--another", "--placement": "--also"},
+    export.export: {"--again": "--train-again"},
+    search.launch: {"--minutes": "--job-minutes"},
+    modules.modules: {"--set": "--knob"},
+    measuring.measure: {"--set": "--latency"},
+    upkeep.backup: {"--artifacts": "--weights", "--no-artifacts": "--no-weights"},
+}
+"""Former names of options, which meant something else in other commands. They still work."""
+
+
+def _class(command: Callable[..., None]) -> type[Command]:
+    former = FORMER_OPTIONS.get(command)
+    return Command if former is None else command_with(former)
+
+
+def _add_commands() -> None:
+    for panel, functions in COMMANDS.items():
+        for name, function in functions.items():
+            app.command(name, cls=_class(function), rich_help_panel=panel)(function)
+    for name, function in FORMER_NAMES.items():
+        app.command(name, cls=_class(function), hidden=True)(function)
+    group = typer.Typer(cls=Group, context_settings=HELP, rich_markup_mode=None)
+    for name, function in STUDIES.items():
+        group.command(name, cls=_class(function))(function)
+    shown = "List the studies of a database, or delete one."
+    app.add_typer(group, name="studies", help=shown, no_args_is_help=True, rich_help_panel="Upkeep")
+
+
+_add_commands()
 
 
 def _version(show: bool) -> None:
@@ -79,19 +132,17 @@ def options(
         os.environ[DEBUG] = "1"
 
 
-READING = {
-    "status",
-    "pareto",
-    "report",
-    "effects",
-}  # Short commands: garbage collection is a tenth of their time
-STDERR = 2  # The highest of the descriptors that every program has
-LETTERS = 600  # Most letters of an error's sentence; --debug shows all of it
+# Short commands: garbage collection is a tenth of their time.
+READING = {"status", "pareto", "report", "effects", "studies"}
+# The highest of the descriptors that every program has.
+STDERR = 2
+# Most letters of an error's sentence; --debug shows all of it.
+LETTERS = 600
 
-_shown: set[str] = set()  # Warnings that this command has given
-_UsageError: type[Any] = typer.BadParameter.__bases__[
-    0
-]  # The parser's; it quotes the whole of what was typed
+# Warnings that this command has given.
+_shown: set[str] = set()
+# The parser's; it quotes the whole of what was typed.
+_UsageError: type[Any] = typer.BadParameter.__bases__[0]
 
 
 def program() -> None:

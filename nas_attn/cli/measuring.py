@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from nas_attn.cli.common import (
     Trust,
     check_typed,
     console,
+    echo,
     overrides,
     parse_shape,
     print_json,
@@ -51,8 +52,8 @@ def measure(
         Argument(
             help=(
                 "A study, then its trials or placements (default: its front). Without a study:"
-                " placements, other "
-                "backbones. Or ONNX files, or a folder of them, without torch."
+                " placements, other backbones. Or ONNX files, or a folder of them, without torch."
+                " The command says what it has taken each word for."
             )
         ),
     ] = None,
@@ -65,8 +66,9 @@ def measure(
     settings: Annotated[
         list[str] | None,
         Option(
-            "--set",
-            help="A setting of [latency]: --set batch_size=32, --set mode=onnxruntime; repeatable.",
+            "--latency",
+            help="A setting of [latency]: --latency batch_size=32, --latency mode=onnxruntime;"
+            " repeatable.",
         ),
     ] = None,
     to: Annotated[
@@ -82,11 +84,13 @@ def measure(
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure placements on this machine: latency with intervals, peak memory."""
+    """Measure latencies of networks on this machine. As ratios to the bare backbone's."""
     words = list(what or [])
-    if words and backbone is None and (files := _files(words)):
+    files = _files(words) if words and backbone is None else []
+    if files:
         if to is not None or back is not None or as_json:
             raise RecipeError("--to, --from and --json are not for ONNX files: leave them out")
+        echo(f"measuring {several(len(files), 'ONNX file')}, without torch", err=True)
         _measure_files(files, settings or [])
         return
     named = bool(words) and backbone is None and not _places(words[0])
@@ -101,6 +105,8 @@ def measure(
     plan = study.plan if study is not None else _plan(backbone or "resnet20", shape)
     section = _section(plan.recipe.latency, settings or [])
     asked = _asked(words, study) if words else _front_of(study)
+    for line in _readings(words, asked, study, backbone or plan.recipe.backbone.name):
+        echo(line, err=True)
     networks = {text: _network(plan, text, placement) for text, placement in asked.items()}
     if to is not None:
         _send(plan, section, networks, to)
@@ -121,11 +127,11 @@ def _files(words: Sequence[str]) -> list[Path]:
 
 def _measure_files(files: Sequence[Path], settings: Sequence[str]) -> None:
     """Runs the program that goes to other devices, which needs no torch."""
-    given = overrides(settings)
+    given = overrides(settings, "--latency")
     unknown = sorted(given.keys() - {"mode", "threads"})
     if unknown:
         raise RecipeError(
-            f"--set {unknown[0]} is not for files: their settings are mode and threads"
+            f"--latency {unknown[0]} is not for files: their settings are mode and threads"
         )
     program = Path(__file__).parents[1] / "latency" / "paired.py"
     options = [f"--{name}={value}" for name, value in given.items()]
@@ -155,6 +161,25 @@ def _asked(words: Sequence[str], study: OpenStudy | None) -> dict[str, Placement
         word: trials[word] if word in trials else parse(word) if _places(word) else None
         for word in words
     }
+
+
+def _readings(
+    words: Sequence[str],
+    asked: Mapping[str, Placement | None],
+    study: OpenStudy | None,
+    backbone: str,
+) -> Iterator[str]:
+    """What each word was taken for, a line each."""
+    if study is not None:
+        name = study.store.name
+        yield f"'{name}': a study" if words else f"'{name}': a study, so its front is measured"
+    for word in words:
+        if asked[word] is None:
+            yield f"'{word}': another backbone, without attention"
+        elif word.isdigit():
+            yield f"'{word}': trial {word} of the study, {asked[word]}"
+        else:
+            yield f"'{word}': a placement on {backbone}"
 
 
 def _places(word: str) -> bool:
@@ -242,11 +267,15 @@ def _section(section: LatencySection, settings: Sequence[str]) -> LatencySection
     from nas_attn.recipe import LatencySection
     from nas_attn.recipe_reading import sentence
 
-    table = {**section.model_dump(), "tolerance": section.front_tolerance, **overrides(settings)}
+    table = {
+        **section.model_dump(),
+        "tolerance": section.front_tolerance,
+        **overrides(settings, "--latency"),
+    }
     try:
         return LatencySection.model_validate(table)
     except ValidationError as error:
-        raise RecipeError(sentence(LatencySection, error, "--set")) from None
+        raise RecipeError(sentence(LatencySection, error, "--latency")) from None
 
 
 class Built(NamedTuple):

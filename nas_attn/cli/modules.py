@@ -26,16 +26,16 @@ def modules(
     name: Annotated[str | None, Argument(help="One module, or package.module:Class.")] = None,
     channels: Annotated[int, Option(min=1, help="Channels of the feature map.")] = 256,
     size: Annotated[int, Option(min=1, help="Side of the feature map.")] = 14,
-    settings: Annotated[
+    knobs: Annotated[
         list[str] | None,
-        Option("--set", help="A knob of the module: --set reduction=8; repeatable."),
+        Option("--knob", help="A knob of the module: --knob reduction=8; repeatable."),
     ] = None,
     runtimes: Annotated[
         bool, Option("--runtimes", help="Where each module exports and runs, and its cost there.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the attention modules, or show one: knobs, parameters, MACs."""
+    """List the attention modules, or show one. With their knobs, parameters and MACs."""
     from nas_attn.attention import catalogue
 
     if runtimes:
@@ -43,7 +43,9 @@ def modules(
     elif name is None:
         _show_catalogue(channels, size, as_json)
     else:
-        _show_module(catalogue.find(name), overrides(settings or []), channels, size, as_json)
+        _show_module(
+            catalogue.find(name), overrides(knobs or [], "--knob"), channels, size, as_json
+        )
 
 
 def _show_catalogue(channels: int, size: int, as_json: bool) -> None:

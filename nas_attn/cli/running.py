@@ -1,4 +1,4 @@
-"""Shared code of the commands that train; and `nas-attn validate` and `retrain`, which train as the
+"""Shared code of the commands that train; and `nas-attn test` and `retrain`, which train as the
 target says.
 """
 
@@ -156,7 +156,7 @@ def run(
 
 
 @grouped
-def validate(
+def final_test(
     effort: Effort,
     study: StudyName = None,
     storage: Storage = DEFAULT_URL,
@@ -166,7 +166,7 @@ def validate(
     ] = None,
     front: Annotated[int, Option(min=0, help="Also compare this many members of the front.")] = 0,
     placements: Annotated[
-        list[str] | None, Option("--placement", help="Also compare this placement; repeatable.")
+        list[str] | None, Option("--also", help="Also test this placement; repeatable.")
     ] = None,
     margin: Annotated[
         float | None, Option(help="Largest acceptable drop (accuracy: 0.005 is half a point).")
@@ -174,13 +174,15 @@ def validate(
     difference: Annotated[
         float | None, Option(help="Say how many seeds are needed to show this difference.")
     ] = None,
-    again: Annotated[
-        bool, Option("--again", help="Start another validation, with new runs.")
+    another: Annotated[
+        bool, Option("--another", help="Start another test, with new runs.")
     ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Test what a search recommends: train it as the target says, score it on the test images."""
+    """Test what a search recommends on the test images. It trains the recommended network and its
+    rivals anew, as the target says: this may take hours.
+    """
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
     from nas_attn.study import checks, validating
@@ -191,7 +193,7 @@ def validate(
     now = snapshot(opened.store)
     asked = validating.Asked(blocks, front, tuple(placements or ()), margin)
     begun = next(iter(unfinished(opened.store)), None)
-    if not begun and now.validations and not again and not dry_run:
+    if not begun and now.validations and not another and not dry_run:
         _show_validations(now, as_json)
         return
     if begun and any(astuple(asked)):
@@ -211,7 +213,7 @@ def validate(
             print_json({"family": asdict(family), **forecast})
         return
     validating.begin(opened, family)
-    goes_on = f"nas-attn validate {opened.store.name}{at_storage(storage)}"
+    goes_on = f"nas-attn test {opened.store.name}{at_storage(storage)}"
     do_runs(opened, goes_on, effort, only=VALIDATE, quiet=as_json)
     now = Publisher(opened).current()
     _show_validations(now, as_json)
@@ -322,7 +324,7 @@ def retrain(
     storage: Storage = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
-    """Train a network as the target says, and keep its weights."""
+    """Train a network as the target says. Its weights are kept."""
     from nas_attn.evaluation.starts import check_weights
     from nas_attn.study import checks, devices, retraining
     from nas_attn.study.choice import named
@@ -385,6 +387,6 @@ def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
         )
     )
     out.print(
-        "Only `nas-attn validate` reads the test images. `nas-attn export` takes the weights of the"
+        "Only `nas-attn test` reads the test images. `nas-attn export` takes the weights of the"
         " first seed."
     )

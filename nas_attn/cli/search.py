@@ -90,7 +90,7 @@ def search(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a search from a recipe; continue an earlier one of the same name."""
+    """Run a search from a recipe. An earlier one of the same name is continued."""
     from nas_attn.recipe_reading import load_recipe
     from nas_attn.target_words import target_words
 
@@ -286,7 +286,7 @@ def extend(
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Give a study another search space; every finished run is kept."""
+    """Give a study another search space. Every finished run is kept."""
     from nas_attn.recipe_reading import load_space
     from nas_attn.study.extending import extend as do
 
@@ -322,7 +322,7 @@ def worker(
     ] = 1,
     trust: Trust = False,
 ) -> None:
-    """Work on a study as one more worker, on this or any other machine."""
+    """Work on a study as one more worker. It may be on any machine that has the database."""
     from nas_attn.records import Share
     from nas_attn.study.local import LAST_WORD
     from nas_attn.study.stopping import interruptible
@@ -379,7 +379,7 @@ def launch(
     ] = 0.0,
     cpus: Annotated[int, Option("--cpus-per-worker", min=1, help="Cores per worker.")] = 1,
     partition: Annotated[str | None, Option(help="Slurm's partition.")] = None,
-    minutes: Annotated[
+    job_minutes: Annotated[
         int | None,
         Option(min=3, help="Slurm's time limit per job in minutes; the job is then queued again."),
     ] = None,
@@ -391,13 +391,13 @@ def launch(
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start workers of a study on Slurm, on Ray or in the background here."""
+    """Start workers on Slurm, on Ray or in the background here."""
     from nas_attn.study.engine import LOGS, Request
     from nas_attn.study.launching import launch as start
 
     opened = study_named(study, storage, trust=trust)
     request = Request(
-        workers, device, gpus, cpus, minutes, partition, _engine_options(option or [])
+        workers, device, gpus, cpus, job_minutes, partition, _engine_options(option or [])
     )
     done = start(opened, on, request)
     if as_json:
@@ -418,7 +418,7 @@ def stop(
     wait: Annotated[bool, Option("--wait/--no-wait", help="Wait until they have ended.")] = True,
     storage: Storage = DEFAULT_URL,
 ) -> None:
-    """Tell all workers of a study to save their work and end."""
+    """Tell all workers of a study to save and end."""
     from nas_attn.study.launching import engine, launches
     from nas_attn.study.presence import stop_workers
 

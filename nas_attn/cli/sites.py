@@ -46,7 +46,7 @@ def sites(
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show where attention can go in a backbone, and what a search space has there."""
+    """Show where attention can go in a backbone. With --space, what a search space has there."""
     from nas_attn import backbones
     from nas_attn.attachment import survey
     from nas_attn.recipe_reading import backbone_section, load_space

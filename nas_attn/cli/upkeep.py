@@ -27,13 +27,13 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
+from nas_attn.cli.studies import list_studies
 from nas_attn.errors import NasAttnError, StorageAway, StudyError, UserError, several
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from nas_attn.storage import StudySummary
     from nas_attn.study.opening import OpenStudy
     from nas_attn.study.overview import FormerView, Overview, WorkerView
 
@@ -50,7 +50,7 @@ def status(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the progress of a study, or all studies of the database."""
+    """Show the progress of a study, or list all studies."""
     if watch and as_json:
         raise UserError("--watch and --json exclude each other: give one of them")
     if watch:
@@ -58,34 +58,7 @@ def status(
     elif study is not None:
         _once(study_named(study, storage), as_json)
     else:
-        _all(storage, as_json)
-
-
-def _all(storage: str, as_json: bool) -> None:
-    from nas_attn.storage import Database, shown_url
-
-    studies = Database(storage, must_exist=True).studies()
-    if as_json:
-        print_json([asdict(s) for s in studies])
-        return
-    rows = []
-    for s in studies:
-        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(s.created_at))
-        rows.append([s.name, created, _counted(s)])
-    console().print(
-        table(f"Studies in {shown_url(storage)}", ["study", "created", "candidates"], rows)
-    )
-
-
-def _counted(study: StudySummary) -> str:
-    """`3 scored, 1 running`; a candidate runs only while there are workers."""
-    at_work = study.workers > 0 and not study.lost
-    counts = [
-        f"{count} {'begun' if state == 'running' and not at_work else state}"
-        for state, count in study.candidates.items()
-    ]
-    counted = ", ".join(counts) or "none yet"
-    return f"{counted}; its trials were deleted from Optuna's tables" if study.lost else counted
+        list_studies(storage, as_json)
 
 
 def _once(opened: OpenStudy, as_json: bool) -> None:
@@ -227,20 +200,20 @@ def backup(
     force: Annotated[
         bool, Option("--force", help="Replace a copy once the new one is complete.")
     ] = False,
-    artifacts: Annotated[
+    weights: Annotated[
         bool,
         Option(
-            "--artifacts/--no-artifacts",
+            "--weights/--no-weights",
             help="Also copy checkpoints and weights, to PATH with the suffix .artifacts.",
         ),
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a database consistently, also while workers use it."""
+    """Copy a database with its weights. Workers may go on meanwhile."""
     from nas_attn.storage import Database
     from nas_attn.study.keeping import back_up
 
-    done = back_up(Database(storage, must_exist=True), path, overwrite=force, artifacts=artifacts)
+    done = back_up(Database(storage, must_exist=True), path, overwrite=force, artifacts=weights)
     if as_json:
         folder = done.artifacts and str(done.artifacts)
         elsewhere = list(done.elsewhere)
@@ -272,9 +245,7 @@ def clean(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete what a study no longer needs: weights, old checkpoints, unused files, decoded
-    images.
-    """
+    """Delete what a study no longer needs. Weights, checkpoints, unused files, decoded images."""
     if keep not in (None, "all", "front", "none"):
         raise StudyError(f"--keep '{keep}' is unknown: give all, front or none")
     from nas_attn.study.keeping import clean as free
@@ -314,7 +285,7 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check this machine: devices, libraries, storage."""
+    """Check this machine. Its devices, libraries and database."""
     checks = [*_machine(), *(_gpu() if gpu else _no_gpu()), _database(storage)]
     for extra, module in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None

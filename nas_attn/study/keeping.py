@@ -10,8 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import optuna
+
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.errors import OperationError, shorten
+from nas_attn.errors import OperationError, StudyError, several, shorten
 from nas_attn.evaluation.artifacts import (
     ArtifactStore,
     FolderArtifacts,
@@ -28,6 +30,7 @@ from nas_attn.storage.work import LOST, WAITING
 from nas_attn.study.bucket import SCHEME
 from nas_attn.study.opening import OpenStudy, artifacts_folder
 from nas_attn.study.reading import snapshot
+from nas_attn.study.trial_book import TrialBook
 
 FORGOTTEN_S = 86_400.0  # seconds of silence after which a worker of another machine is lost
 _KEY = re.compile("[0-9a-f]{12,}")  # of a network
@@ -228,8 +231,7 @@ def _own_files(database: Database) -> Iterator[tuple[Path, Path]]:
         for found in FolderArtifacts(folder).stored():
             if found.name.startswith(mark(store)) and not found.name.endswith(PART):
                 yield folder / found.name, Path(found.name)
-        runs = {row.run.folder for row in store.queue.rows() if _KEY.fullmatch(row.run.key)}
-        for run in sorted(runs):  # an evaluator's own checkpoints
+        for run in sorted(_run_folders(store)):
             for file in (folder / run).rglob("*"):
                 if file.is_file() and not file.is_symlink():
                     yield file, file.relative_to(folder)
@@ -250,3 +252,81 @@ def _copy(database: Database, beside: Path) -> None:
                     shutil.copy2(source, target)
     except OSError as error:
         raise OperationError(f"backup of the artifacts to '{beside}' failed: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What was deleted with a study."""
+
+    files: int
+    """Of weights, checkpoints, and what an evaluator has kept."""
+    size: int
+    """Bytes of these files."""
+
+
+def check_deletable(opened: OpenStudy) -> None:
+    """Raises StudyError: workers are at work on the study."""
+    from nas_attn.study.overview import workers_of  # loads torch
+
+    working = [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
+    if working:
+        raise StudyError(
+            f"study '{opened.store.name}' has {several(len(working), 'worker')}: stop them first"
+            f" with nas-attn stop {opened.store.name}"
+        )
+
+
+def delete_study(opened: OpenStudy) -> Deleted:
+    """Deletes a study for good: its files, its trials in Optuna's tables, its rows in ours. Other
+    studies of the database and their files stay.
+
+    If this is cut off, the study is still listed, and can be deleted again.
+
+    Raises:
+        StudyError: workers are at work on it.
+    """
+    check_deletable(opened)
+    deleted = _delete_files(opened)
+    _delete_trials(opened)
+    opened.database.delete_study(opened.store.name)
+    return deleted
+
+
+def _delete_trials(opened: OpenStudy) -> None:
+    """Deletes the study in Optuna's tables, if it is there. One of its name that is not ours was
+    made by a person after ours had been deleted, and stays.
+    """
+    name = opened.store.name
+    with suppress(KeyError):
+        book = TrialBook(opened.database, name)
+        if book.is_for(opened.recipe):
+            optuna.delete_study(study_name=name, storage=book.storage)
+        book.close()
+
+
+def _delete_files(opened: OpenStudy) -> Deleted:
+    own = mark(opened.store)
+    stored = [found for found in opened.artifacts.stored() if found.name.startswith(own)]
+    for artifact in stored:
+        remove_artifact(opened.artifacts, artifact.name)
+    others = {
+        folder
+        for store in opened.database.stores()
+        if store.name != opened.store.name
+        for folder in _run_folders(store)
+    }
+    kept = [
+        file
+        for folder in _run_folders(opened.store) - others
+        for file in (opened.folder / folder).rglob("*")
+        if file.is_file() and not file.is_symlink()
+    ]
+    size = sum(found.size for found in stored) + sum(file.stat().st_size for file in kept)
+    for folder in _run_folders(opened.store) - others:
+        shutil.rmtree(opened.folder / folder, ignore_errors=True)
+    return Deleted(len(stored) + len(kept), size)
+
+
+def _run_folders(store: StudyStore) -> set[str]:
+    """Folders of runs, in which an evaluator keeps its own files."""
+    return {row.run.folder for row in store.queue.rows() if _KEY.fullmatch(row.run.key)}

@@ -1,0 +1,77 @@
+"""`nas-attn studies`: the studies of a database."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+from nas_attn.cli.common import AsJson, Storage, console, echo, print_json, study_named, table
+from nas_attn.errors import UserError, several
+from nas_attn.paths import DEFAULT_URL
+
+if TYPE_CHECKING:
+    from nas_attn.storage import StudySummary
+
+
+def list_(storage: Storage = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """List the studies of a database. `nas-attn status` without a study does the same."""
+    list_studies(storage, as_json)
+
+
+def delete(
+    study: Annotated[str, Argument(help="The study to delete.")],
+    storage: Storage = DEFAULT_URL,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a study. Its results, weights and checkpoints go; reports and exported files stay."""
+    from nas_attn.storage import shown_url
+    from nas_attn.study.keeping import check_deletable, delete_study
+
+    opened = study_named(study, storage)
+    check_deletable(opened)
+    count = len(opened.store.candidates())
+    what = f"study '{study}' with {several(count, 'candidate')} in {shown_url(storage)}"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UserError(f"this deletes {what}, for good: add --yes")
+        typer.confirm(f"Delete {what}, for good?", abort=True)
+    deleted = delete_study(opened)
+    if as_json:
+        print_json({"study": study, **asdict(deleted)})
+        return
+    size = f"{deleted.size / 1e6:,.1f} MB"
+    echo(f"deleted {what}, and {several(deleted.files, 'file')} of weights and logs ({size})")
+
+
+def list_studies(storage: str, as_json: bool) -> None:
+    """Prints the studies of a database."""
+    from nas_attn.storage import Database, shown_url
+
+    studies = Database(storage, must_exist=True).studies()
+    if as_json:
+        print_json([asdict(s) for s in studies])
+        return
+    rows = []
+    for s in studies:
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(s.created_at))
+        rows.append([s.name, created, _counted(s)])
+    console().print(
+        table(f"Studies in {shown_url(storage)}", ["study", "created", "candidates"], rows)
+    )
+
+
+def _counted(study: StudySummary) -> str:
+    """`3 scored, 1 running`; a candidate runs only while there are workers."""
+    at_work = study.workers > 0 and not study.lost
+    counts = [
+        f"{count} {'begun' if state == 'running' and not at_work else state}"
+        for state, count in study.candidates.items()
+    ]
+    counted = ", ".join(counts) or "none yet"
+    return f"{counted}; its trials were deleted from Optuna's tables" if study.lost else counted
