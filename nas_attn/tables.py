@@ -164,6 +164,39 @@ def data_sets_with(kind: Kind) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
+class BackboneSource:
+    """A package that has backbones: `backbone.name = "timm:resnet18"`."""
+
+    name: str
+    """The word before the colon."""
+    package: str
+    """Its name for pip. A study's results depend on its version."""
+    licence: str
+    build: str
+    """Builds a network, `backbones.building.Builder`: from the recipe's section, the name after the
+    colon, the shape of an image, the number of classes, and whether to load published weights.
+    """
+    exists: str
+    """Tells whether there is a network of a name (after the colon)."""
+
+
+BACKBONE_SOURCES: Registry[BackboneSource] = Registry()
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """A package of which attention must know more: its networks, or what its tools do to them."""
+
+    name: str
+    """The package; it is told of models whose classes come from it."""
+    host: str
+    """A subclass of `attachment.integrations.HostPackage`."""
+
+
+INTEGRATIONS: Registry[Integration] = Registry()
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRow:
     """Where the parts of a task are, each a class of its own; `nas_attn.tasks.base` says more."""
 

@@ -9,7 +9,15 @@ upon them. A test resolves every row.
 from __future__ import annotations
 
 from nas_attn import tables
-from nas_attn.tables import Cost, DataSet, LatencyMode, Sampler, TaskRow
+from nas_attn.tables import (
+    BackboneSource,
+    Cost,
+    DataSet,
+    Integration,
+    LatencyMode,
+    Sampler,
+    TaskRow,
+)
 
 COSTS = (
     Cost("latency", "latency (times the backbone's)", "ratio"),
@@ -132,6 +140,41 @@ DATA_SETS = (
     DataSet("yolo:PATH.yaml"),
 )
 
+BACKBONE_SOURCES = (
+    BackboneSource(
+        "torchvision",
+        package="torchvision",
+        licence="BSD-3-Clause (torchvision)",
+        build="nas_attn.backbones.building:torchvision_network",
+        exists="nas_attn.backbones.larger:in_torchvision",
+    ),
+    BackboneSource(
+        "timm",
+        package="timm",
+        licence="Apache-2.0 (timm)",
+        build="nas_attn.backbones.building:timm_network",
+        exists="nas_attn.backbones.larger:in_timm",
+    ),
+    BackboneSource(
+        "smp",
+        package="segmentation-models-pytorch",
+        licence="MIT (segmentation_models_pytorch)",
+        build="nas_attn.backbones.building:smp_network",
+        exists="nas_attn.backbones.larger:in_smp",
+    ),
+    BackboneSource(
+        "ultralytics",
+        package="ultralytics",
+        licence="AGPL-3.0 (ultralytics)",
+        build="nas_attn.integrations.ultralytics.networks:detector",
+        exists="nas_attn.integrations.ultralytics.networks:exists",
+    ),
+)
+
+INTEGRATIONS = (
+    Integration("ultralytics", "nas_attn.integrations.ultralytics.rebuilding:Ultralytics"),
+)
+
 TASK_ROWS = (
     TaskRow(
         "classification",
@@ -152,11 +195,11 @@ TASK_ROWS = (
     TaskRow(
         "detection by ultralytics",
         task="detection",
-        facts="nas_attn.tasks.ultralytics:UltralyticsDetection",
-        data="nas_attn.tasks.ultralytics:ReadByUltralytics",
+        facts="nas_attn.integrations.ultralytics.task:UltralyticsDetection",
+        data="nas_attn.integrations.ultralytics.task:ReadByUltralytics",
         learnt="nas_attn.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.export.ultralytics:Decoded",
-        evaluator="nas_attn.evaluation.ultralytics:detector_evaluator",
+        answers="nas_attn.integrations.ultralytics.answers:Decoded",
+        evaluator="nas_attn.integrations.ultralytics.training:detector_evaluator",
     ),
     TaskRow(
         "detection by an evaluator",
@@ -164,7 +207,7 @@ TASK_ROWS = (
         facts="nas_attn.tasks.detection:EvaluatedDetection",
         data="nas_attn.tasks.detection.data:ReadElsewhere",
         learnt="nas_attn.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.export.formats:Boxes",
+        answers="nas_attn.tasks.detection.answers:Boxes",
     ),
     TaskRow(
         "detection",
@@ -172,7 +215,7 @@ TASK_ROWS = (
         facts="nas_attn.tasks.detection:Detection",
         data="nas_attn.tasks.detection.data:ImagesWithBoxes",
         learnt="nas_attn.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.export.formats:Boxes",
+        answers="nas_attn.tasks.detection.answers:Boxes",
     ),
 )
 
@@ -183,4 +226,6 @@ def register() -> None:
     tables.SAMPLERS.register(*SAMPLERS)
     tables.LATENCY_MODES.register(*LATENCY_MODES)
     tables.DATA_SETS.register(*DATA_SETS)
+    tables.BACKBONE_SOURCES.register(*BACKBONE_SOURCES)
+    tables.INTEGRATIONS.register(*INTEGRATIONS)
     tables.TASK_ROWS.register(*TASK_ROWS)

@@ -10,7 +10,15 @@ import pytest
 from nas_attn import wiring
 from nas_attn.importing import named
 
-ROWS = (*wiring.COSTS, *wiring.SAMPLERS, *wiring.LATENCY_MODES, *wiring.DATA_SETS)
+ROWS = (
+    *wiring.COSTS,
+    *wiring.SAMPLERS,
+    *wiring.LATENCY_MODES,
+    *wiring.DATA_SETS,
+    *wiring.BACKBONE_SOURCES,
+    *wiring.INTEGRATIONS,
+    *wiring.TASK_ROWS,
+)
 
 
 def paths() -> Iterator[str]:

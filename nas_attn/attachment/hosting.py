@@ -33,11 +33,10 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from nas_attn.attachment.integrations import host_packages
 from nas_attn.attachment.pickling import Named, packed, unpacked
-from nas_attn.attachment.ultralytics import forget, keep_in_rebuilt_networks, note
 from nas_attn.attention import catalogue
 from nas_attn.attention.gates import refuse_scripting
-from nas_attn.backbones.ultralytics import refuse_wrapper
 from nas_attn.errors import BackboneError, did_you_mean, first_line
 from nas_attn.records import Choice, Point, ResolvedPlacement
 
@@ -98,8 +97,8 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
             f" {first_line(error)}): the model is as before"
         ) from error
     model.__dict__[PLACED] = expected_modules(resolved)
-    note(model, resolved)
-    keep_in_rebuilt_networks()
+    for package in host_packages(type(model)):
+        package.attached(model, resolved)
     return model
 
 
@@ -118,7 +117,8 @@ def detach(model: nn.Module) -> nn.Module:
     for module in list(model.modules()):
         unmake(module)
         module.__dict__.pop(PLACED, None)
-    forget(model)
+    for package in host_packages(type(model)):
+        package.detached(model)
     return model
 
 
@@ -235,7 +235,8 @@ def refuse_wrapped(model: nn.Module) -> None:
         raise BackboneError(
             "a TorchScript model cannot take attention: attach it to the model before scripting"
         )
-    refuse_wrapper(model)
+    for package in host_packages(type(model)):
+        package.refuse(model)
 
 
 def _host(modules: dict[str, nn.Module], point: Point) -> nn.Module:
@@ -560,12 +561,19 @@ _CLASSES: dict[tuple[type[nn.Module], Role], type[nn.Module]] = {}
 def _reduce(
     self: Any, protocol: Any
 ) -> tuple[Callable[..., Any], tuple[type[nn.Module], Role], Any]:
-    return Named(blank), (type(self)._nas_attn_bare, type(self)._nas_attn_role), self.__getstate__()
+    empty = Named(_empty, in_files=blank)
+    return empty, (type(self)._nas_attn_bare, type(self)._nas_attn_role), self.__getstate__()
 
 
 def blank(bare: type[nn.Module], role: Role) -> nn.Module:
-    """An empty module of the class for a role, for copy and pickle to fill."""
-    keep_in_rebuilt_networks()
+    """An empty module of the class for a role, for a pickle to fill."""
+    for package in host_packages(bare):
+        package.unpickled()
+    return _empty(bare, role)
+
+
+def _empty(bare: type[nn.Module], role: Role) -> nn.Module:
+    """An empty module of the class for a role, for a copy to fill."""
     cls = _class(bare, role)
     return cls.__new__(cls)
 

@@ -68,18 +68,21 @@ def _found(name: str) -> Any:
 
 
 class Named:
-    """A function of this package, to be returned from `__reduce_ex__`: called as itself, pickled by
-    its name.
+    """A function of this package, to be returned from `__reduce_ex__`: a copy calls it. A pickle
+    has its name, or that of another function, which does more where the file is read.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, in_files: Callable[..., Any] | None = None
+    ) -> None:
         self._function = function
+        self._in_files = in_files or function
 
     def __call__(self, *arguments: Any) -> Any:
         return self._function(*arguments)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _Resolver(), (f"{self._function.__module__}:{self._function.__qualname__}",)
+        return _Resolver(), (f"{self._in_files.__module__}:{self._in_files.__qualname__}",)
 
 
 class _Resolver:

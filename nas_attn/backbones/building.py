@@ -18,37 +18,15 @@ from nas_attn.errors import BackboneError, NasAttnWarning, did_you_mean, first_l
 from nas_attn.importing import load_object, named
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import backbone_section
+from nas_attn.tables import BACKBONE_SOURCES
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class Source(NamedTuple):
-    """A package that has backbones."""
-
-    package: str  # Its name for pip
-    licence: str
-    # Function (section, name after the colon, shape, classes, whether to load published weights)
-    built_by: str
-
-
-HERE = "nas_attn.backbones.building"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """ImageNet's, per channel."""
-SOURCES = {
-    "torchvision": Source("torchvision", "BSD-3-Clause (torchvision)", f"{HERE}:_torchvision"),
-    "timm": Source("timm", "Apache-2.0 (timm)", f"{HERE}:_timm"),
-    "smp": Source(
-        "segmentation-models-pytorch", "MIT (segmentation_models_pytorch)", f"{HERE}:_smp"
-    ),
-    "ultralytics": Source(
-        "ultralytics", "AGPL-3.0 (ultralytics)", "nas_attn.backbones.ultralytics:detector"
-    ),
-}
-"""Prefix of a backbone's name -> its package."""
-
-
 _AUXILIARY_OFF = {"aux_logits": False, "init_weights": True}
 TORCHVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": _AUXILIARY_OFF,
@@ -124,7 +102,8 @@ def build(
             raise BackboneError(
                 f"backbone.width is only for CIFAR ResNets, not for '{section.name}': remove it"
             )
-        make = named(SOURCES[source].built_by) if source in SOURCES else _users
+        row = BACKBONE_SOURCES.get(source)
+        make = _users if row is None else named(row.build)
         model = make(section, name, input_shape, classes, published)
     if isinstance(pretrained, str) and not published:
         for note in load_weights(model, pretrained):
@@ -200,7 +179,7 @@ def torchvision_options(
     return {**usual, "num_classes": classes}
 
 
-def _torchvision(
+def torchvision_network(
     section: BackboneSection, name: str, input_shape: Shape, classes: int, published: bool
 ) -> nn.Module:
     import torchvision
@@ -335,7 +314,7 @@ def _on_hub(name: str) -> bool:
     return name.startswith(("hf-hub:", "hf_hub:", "local-dir:"))
 
 
-def _timm(
+def timm_network(
     section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
 ) -> nn.Module:
     try:
@@ -369,7 +348,7 @@ def _timm(
     return model
 
 
-def _smp(
+def smp_network(
     section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
 ) -> nn.Module:
     """A network of segmentation_models_pytorch, `unet/resnet18`: architecture and encoder."""

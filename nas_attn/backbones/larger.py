@@ -7,9 +7,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from nas_attn.backbones.ultralytics import exists
+from nas_attn.importing import named
 from nas_attn.recipe import BackboneSection
 from nas_attn.records import Choice
+from nas_attn.tables import BACKBONE_SOURCES
 
 WIDER = (1.125, 1.25, 1.375, 1.5, 2.0)  # times the width of a CIFAR ResNet
 SIZES = tuple(
@@ -39,13 +40,11 @@ def larger(section: BackboneSection) -> list[Choice]:
     source, colon, name = section.name.partition(":")
     if not colon:
         return list(_of_cifar(section))
-    known = {"torchvision": _torchvision, "timm": _timm, "smp": _smp, "ultralytics": exists}.get(
-        source
-    )
-    following = _following(name, known) if known else None
-    return (
-        [Choice(f"{source}:{following}")] if following and not section.options.get("depth") else []
-    )
+    row = BACKBONE_SOURCES.get(source)
+    if row is None or section.options.get("depth"):
+        return []
+    following = _following(name, named(row.exists))
+    return [] if following is None else [Choice(f"{source}:{following}")]
 
 
 def _of_cifar(section: BackboneSection) -> Iterator[Choice]:
@@ -82,13 +81,15 @@ def _following(name: str, exists: Callable[[str], bool]) -> str | None:
     return None
 
 
-def _torchvision(name: str) -> bool:
+def in_torchvision(name: str) -> bool:
+    """Whether torchvision has a network of this name."""
     import torchvision
 
     return name in torchvision.models.list_models()
 
 
-def _timm(name: str) -> bool:
+def in_timm(name: str) -> bool:
+    """Whether timm has a network of this name."""
     try:
         import timm
     except ImportError:
@@ -96,7 +97,8 @@ def _timm(name: str) -> bool:
     return bool(timm.is_model(name))
 
 
-def _smp(name: str) -> bool:
+def in_smp(name: str) -> bool:
+    """Whether segmentation_models_pytorch has a network of this name."""
     try:
         import segmentation_models_pytorch as smp
     except ImportError:

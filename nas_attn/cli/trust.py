@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas_attn import tables
-from nas_attn.backbones.ultralytics_files import is_plain_data, is_plain_model
+from nas_attn.integrations.ultralytics.files import is_plain_data, is_plain_model
 
 if TYPE_CHECKING:
     from nas_attn.study.opening import OpenStudy

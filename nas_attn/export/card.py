@@ -24,7 +24,6 @@ from nas_attn._version import __version__
 from nas_attn.analysis import units
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
-from nas_attn.backbones.building import SOURCES
 from nas_attn.data import Dataset
 from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
 from nas_attn.evaluation.images import differences
@@ -38,6 +37,7 @@ from nas_attn.recipe import DataSection, Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Choice, Point, ResolvedPlacement
 from nas_attn.space import other_of
+from nas_attn.tables import BACKBONE_SOURCES
 from nas_attn.tasks.data import data_of
 
 VERSION = 1  # of the card's format
@@ -161,7 +161,7 @@ def _sources(described: Described) -> list[dict[str, str]]:
         )
         found.append({"type": name, "title": row.title, "paper": row.paper, "licence": licence})
     source = described.backbone.name.partition(":")[0]
-    known = SOURCES.get(source)
+    known = BACKBONE_SOURCES.get(source)
     licence = (
         known.licence
         if known

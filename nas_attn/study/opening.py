@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas_attn._version import __version__
-from nas_attn.backbones.building import SOURCES
 from nas_attn.errors import StorageError, StudyError, shorten
 from nas_attn.evaluation.artifacts import ArtifactStore, FolderArtifacts
 from nas_attn.paths import DEFAULT_URL, user_path
@@ -23,6 +22,7 @@ from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.storage import Database, StudyStore, shown_url
 from nas_attn.study.bucket import SCHEME, BucketArtifacts
+from nas_attn.tables import BACKBONE_SOURCES
 
 if TYPE_CHECKING:
     from nas_attn.evaluation.plan import Plan
@@ -179,7 +179,7 @@ def only_study(storage: str) -> str:
 
 def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
     """Versions of the packages that a study's results depend on, its backbone's included."""
-    own = SOURCES.get(recipe.backbone.name.partition(":")[0]) if recipe else None
+    own = BACKBONE_SOURCES.get(recipe.backbone.name.partition(":")[0]) if recipe else None
     names = dict.fromkeys(
         ["torch", "torchvision", "optuna", "numpy", *([own.package] if own else [])]
     )

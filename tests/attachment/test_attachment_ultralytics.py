@@ -23,7 +23,8 @@ import nas_attn as na
 from nas_attn import attachment, backbones, errors, recipe
 from nas_attn.backbones.weights import restore
 from nas_attn.export.scoring import RUNNERS
-from nas_attn.export.ultralytics import write_pt
+from nas_attn.integrations.ultralytics import keep_attention
+from nas_attn.integrations.ultralytics.answers import write_pt
 
 SHAPE = (3, 64, 64)
 GENERATIONS = ["yolov8n", "yolov5n", "yolov6n", "yolov10n", "yolo11n", "yolo12n", "yolo26n"]
@@ -34,9 +35,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def tasks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path_factory.getbasetemp()))
     monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
-    return pytest.importorskip(
+    tasks = pytest.importorskip(
         "ultralytics.nn.tasks", reason="ultralytics, which its users have, is not installed"
     )
+    keep_attention()
+    return tasks
 
 
 def generations(*quick: str) -> list[Any]:

@@ -89,7 +89,7 @@ from pathlib import Path
 from ultralytics import YOLO
 
 from nas_attn.data import boxes
-from nas_attn.export.ultralytics import write_pt
+from nas_attn.integrations.ultralytics.answers import write_pt
 from nas_attn.recipe import DataSection
 
 made = boxes.data_file(DataSection(name="digits", options={"size": 64, "train": 40, "validation": 20, "test": 20}))

@@ -169,7 +169,7 @@ def attended(recipe: Any, side: int = 32, classes: int = 10) -> nn.Module:
 def test_rung_by_rung_with_the_attention_in_what_is_scored(tmp_path: Path) -> None:
     pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
     from nas_attn.evaluation.evaluators import EvaluatorRun
-    from nas_attn.evaluation.ultralytics import detector_evaluator
+    from nas_attn.integrations.ultralytics.training import detector_evaluator
 
     recipe = recipe_from(TABLE, where="it")
     evaluate = detector_evaluator(recipe)
@@ -225,7 +225,7 @@ def test_other_heads_are_trained_and_scored_by_what_ultralytics_has_for_them(
 ) -> None:
     pytest.importorskip("ultralytics", reason="ultralytics, which its users have, is not installed")
     from nas_attn.evaluation.evaluators import EvaluatorRun
-    from nas_attn.evaluation.ultralytics import detector_evaluator
+    from nas_attn.integrations.ultralytics.training import detector_evaluator
 
     data = {"name": f"yolo:{discs(tmp_path / 'discs', task)}", "size": 64}
     recipe = recipe_from(

@@ -19,7 +19,7 @@ from nas_attn.errors import OperationError, UserError
 from nas_attn.export import write
 from nas_attn.export.card import check_onnx
 from nas_attn.export.python_file import UNCHANGED, Described, Interface
-from nas_attn.export.ultralytics import Answer
+from nas_attn.integrations.ultralytics.answers import Answer
 from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection, DataSection
 from nas_attn.space import resolve

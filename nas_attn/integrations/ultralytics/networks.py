@@ -43,6 +43,9 @@ def detector(
         )
     import torch
 
+    from nas_attn.integrations.ultralytics.rebuilding import keep_attention
+
+    keep_attention()
     if name.endswith(".pt"):
         refuse_distrusted(section.name, BackboneError)
     with quiet():
@@ -114,14 +117,6 @@ def parts_of(network: nn.Module, name: str) -> Mapping[str, Any]:
             " detector"
         )
     return parts
-
-
-def refuse_wrapper(model: object) -> None:
-    """Raises BackboneError for ultralytics' wrapper around a network."""
-    if any(cls.__module__ == "ultralytics.engine.model" for cls in type(model).__mro__):
-        raise BackboneError(
-            f"{type(model).__name__} is Ultralytics' wrapper of a network: give its .model"
-        )
 
 
 def exists(name: str) -> bool:

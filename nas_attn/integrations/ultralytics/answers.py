@@ -20,7 +20,6 @@ from torch.utils._pytree import tree_leaves
 
 from nas_attn._version import __version__
 from nas_attn.attachment.twins import copied
-from nas_attn.backbones.ultralytics import parts_of, quiet
 from nas_attn.data import Dataset, boxes
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.plan import Plan
@@ -35,6 +34,7 @@ from nas_attn.export.formats import (
     boxes_apart,
 )
 from nas_attn.export.python_file import UNCHANGED, Interface
+from nas_attn.integrations.ultralytics.networks import parts_of, quiet
 from nas_attn.tasks.detection.answers import Boxes
 
 

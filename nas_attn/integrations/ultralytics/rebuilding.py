@@ -3,18 +3,21 @@
 `YOLO(...).train()` does not train its own network. It builds another one from the network's YAML, a
 dict in the network and its files, and copies weights with matching names. So the attention is
 recorded in this dict, and the function that builds networks from it attaches the attention. For
-this, four functions of ultralytics are wrapped once it is imported.
+this, `keep_attention` wraps four functions of ultralytics.
 """
 
 import functools
-import sys
+import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 from weakref import WeakSet
 
 from torch import nn
+from typing_extensions import override
 
-from nas_attn.errors import BackboneError
+from nas_attn.attachment.hosting import attach
+from nas_attn.attachment.integrations import HostPackage
+from nas_attn.errors import BackboneError, NasAttnWarning
 from nas_attn.notation import parse
 from nas_attn.records import Choice, Point, ResolvedPlacement
 
@@ -24,35 +27,63 @@ KEPT = ("eps", "momentum", "inplace")
 """Settings that ultralytics makes in all norms and activations of a new network."""
 
 
-def note(model: nn.Module, resolved: ResolvedPlacement) -> None:
-    """Records the attached attention in the YAML of an ultralytics network; does nothing to other
-    networks.
-    """
-    if _is_built_from_yaml(model):
+class Ultralytics(HostPackage):
+    """What is done to ultralytics' networks besides attaching."""
+
+    @override
+    def refuse(self, model: object) -> None:
+        """Raises BackboneError for ultralytics' wrapper around a network."""
+        if any(cls.__module__ == "ultralytics.engine.model" for cls in type(model).__mro__):
+            raise BackboneError(
+                f"{type(model).__name__} is Ultralytics' wrapper of a network: give its .model"
+            )
+
+    @override
+    def attached(self, model: object, resolved: ResolvedPlacement) -> None:
+        """Records the attached attention in the network's YAML."""
+        if not _is_built_from_yaml(model):
+            return
         vars(model)["yaml"] = {**vars(model)["yaml"], KEY: _plain(resolved)}
         _ATTACHED_HERE.add(model)
+        if not _keeps_attention():
+            warnings.warn(
+                "YOLO.train builds this network anew, without its attention: call"
+                " nas_attn.integrations.ultralytics.keep_attention() once before you train",
+                NasAttnWarning,
+                stacklevel=3,
+            )
+
+    @override
+    def detached(self, model: object) -> None:
+        """Removes this record."""
+        if _is_built_from_yaml(model):
+            yaml = vars(model)["yaml"]
+            vars(model)["yaml"] = {name: value for name, value in yaml.items() if name != KEY}
+
+    @override
+    def unpickled(self) -> None:
+        """A process for each GPU reads a file and trains its network, without a word of ours."""
+        keep_attention()
 
 
-def forget(model: nn.Module) -> None:
-    """Removes this record."""
-    if _is_built_from_yaml(model):
-        vars(model)["yaml"] = {
-            name: value for name, value in vars(model)["yaml"].items() if name != KEY
-        }
-
-
-def keep_in_rebuilt_networks() -> None:
+def keep_attention() -> None:
     """Makes ultralytics attach the recorded attention whenever it builds a network from such a
-    YAML.
+    YAML, in this process. A second call does nothing.
     """
-    tasks: Any = sys.modules.get("ultralytics.nn.tasks")
-    if tasks is not None and not hasattr(tasks.parse_model, KEY):
+    from ultralytics.engine import model
+    from ultralytics.nn import tasks
+
+    if not _keeps_attention():
         tasks.parse_model = _building(tasks.parse_model)
         tasks.initialize_weights = _initialising(tasks.initialize_weights)
         tasks.BaseModel.load = _loading(tasks.BaseModel.load)
-    model: Any = sys.modules.get("ultralytics.engine.model")
-    if model is not None and not hasattr(model.Model.train, KEY):
         model.Model.train = _training(model.Model.train)
+
+
+def _keeps_attention() -> bool:
+    from ultralytics.nn import tasks
+
+    return hasattr(tasks.parse_model, KEY)
 
 
 def _building(build: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,8 +91,6 @@ def _building(build: Callable[..., Any]) -> Callable[..., Any]:
     def parse_model(d: Mapping[str, Any], *args: Any, **options: Any) -> Any:
         layers, saved = build(d, *args, **options)
         if KEY in d:
-            from nas_attn.attachment.hosting import attach  # which notes what it attaches
-
             attach(layers, _resolved(d[KEY]))
         return layers, saved
 
@@ -114,7 +143,6 @@ def _training(begin: Callable[..., Any]) -> Callable[..., Any]:
                 self.ckpt = {"model": network}
         return begin(self, trainer=trainer, **options)
 
-    setattr(train, KEY, True)
     return train
 
 
@@ -122,13 +150,10 @@ _ATTACHED_HERE: WeakSet[nn.Module] = WeakSet()
 """Networks to which attention was attached in this process."""
 
 
-def _is_built_from_yaml(model: nn.Module) -> bool:
-    tasks: Any = sys.modules.get("ultralytics.nn.tasks")
-    return (
-        tasks is not None
-        and isinstance(model, tasks.BaseModel)
-        and isinstance(vars(model).get("yaml"), dict)
-    )
+def _is_built_from_yaml(model: object) -> TypeGuard[nn.Module]:
+    from ultralytics.nn import tasks
+
+    return isinstance(model, tasks.BaseModel) and isinstance(vars(model).get("yaml"), dict)
 
 
 def _plain(resolved: ResolvedPlacement) -> dict[str, Any]:

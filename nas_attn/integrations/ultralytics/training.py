@@ -19,12 +19,12 @@ import torch
 from torch import nn
 
 from nas_attn.attachment.twins import copied
-from nas_attn.backbones.ultralytics import parts_of
 from nas_attn.data import boxes
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
 from nas_attn.evaluation.starts import candidate_factors
-from nas_attn.evaluation.ultralytics_caches import caches_read_safely
+from nas_attn.integrations.ultralytics.caches import caches_read_safely
+from nas_attn.integrations.ultralytics.networks import parts_of
 from nas_attn.processes import cores
 from nas_attn.recipe import Recipe
 
