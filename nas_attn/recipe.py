@@ -193,6 +193,13 @@ class Recipe(Section):
             update["training"] = self.training.model_copy(update={"rungs": rungs})
         return self.model_copy(update=update)
 
+    def with_bits_of(self, other: Recipe) -> Recipe:
+        """This recipe with the other's `data.bits`, if its own may be any (`auto`)."""
+        if self.data.bits != "auto":
+            return self
+        data = self.data.model_copy(update={"bits": other.data.bits})
+        return self.model_copy(update={"data": data})
+
     def as_asked(self) -> Recipe:
         """The recipe before its study found how long the target trains."""
         if not self.target.found:

@@ -128,17 +128,21 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
 
 
 def _as_now(text: str) -> str:
-    """A recipe of before 2026-11-24 with the `init` that its `auto` stood for; others as they
-    are.
+    """A recipe of before 2026-11-24 with the `init` that its `auto` stood for, and one of before
+    2026-11-27 with the bits of an image that it used; others as they are.
     """
-    with suppress(ValueError, TypeError, KeyError):  # a damaged one is told by who reads it
-        table = json.loads(text) if '"init": "auto"' in text else {}
-        if table and table["training"]["init"] == "auto":
-            table["training"]["init"] = (
-                "paper" if table["training"]["start"] == "scratch" else "identity"
-            )
-            return json.dumps(table)
+    # a damaged one is told by who reads it
+    with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        table = json.loads(text)
+        training = table["training"]
+        if training.get("init") == "auto":
+            training["init"] = "paper" if training["start"] == "scratch" else "identity"
+        table["data"].setdefault("bits", ALL_BITS)
+        return json.dumps(table)
     return text
+
+
+ALL_BITS = 16  # of an image, all of which counted as used before `data.bits`
 
 
 def backbone_section(name: str, **settings: Any) -> BackboneSection:

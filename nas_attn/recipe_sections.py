@@ -140,6 +140,10 @@ class DataSection(Section):
     """
     broken_images: Literal["refuse", "skip"] = "refuse"
     """For an image that cannot be read: stop with an error, or leave it out."""
+    bits: Literal["auto"] | Annotated[int, Field(ge=8, le=16)] = "auto"
+    """For images with 16 bits: how many of them are used, so 12 if 4095 is white. `auto`: as many
+    as the largest value of the training images needs.
+    """
     input_shape: tuple[Side, Side, Side] | None = None
     """For `external`: (channels, height, width) of the model's input, to find its sites and to time
     it.
@@ -160,6 +164,11 @@ class DataSection(Section):
     """Which images of a folder belong together; None: none do."""
     coco: CocoSection | None = Field(default=None)
     """Where the annotations and images of a `coco:FOLDER` are; None: usual places are searched."""
+
+    @classmethod
+    def stored(cls, table: Mapping[str, Any]) -> Self:
+        """A section as it was written earlier. Before `bits`, 16 of them counted as used."""
+        return cls.model_validate({"bits": 16, **table})
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -33,7 +33,7 @@ from torch.nn.functional import interpolate
 from nas_attn.data.augment import EpochPlan, Named, Transformed
 from nas_attn.data.dataset import Classes, Split, Statistics
 from nas_attn.data.digits import CLASSES, OPTIONS, box_of, chosen_options, draw_masked, generated
-from nas_attn.data.folder import Files, prepare
+from nas_attn.data.folder import Files, prepare, with_used_bits
 from nas_attn.data.parts import (
     GREY,
     SUFFIXES,
@@ -464,14 +464,17 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
     found = find(section)
     _say_shared(found)
     side = section.size or SIDE
+    learnt = found.read("train")
+    train = Files(found.root, learnt[0], np.arange(len(learnt[0])))
+    known = with_used_bits(train, section.model_copy(update={"size": side}))
 
     def ready(split: str) -> Labelled:
-        sources, boxes = found.read(split)
+        sources, boxes = learnt if split == "train" else found.read(split)
         files = Files(found.root, sources, np.arange(len(sources)))
         paths = np.array([str(source.image) for source in sources])
         if len(set(paths)) < len(paths):
             files = replace(files, groups=paths)
-        images = prepare(files, section.model_copy(update={"size": side}), place)
+        images = prepare(files, known, place)
         kept = _scaled(boxes, sources, side)[images.labels]  # broken images may be left out
         return replace(images, labels=np.zeros_like(images.labels), boxes=kept)
 

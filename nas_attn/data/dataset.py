@@ -24,6 +24,7 @@ from nas_attn.data.augment import (
     seeded,
     seeded_batches,
 )
+from nas_attn.data.depth import FULL
 from nas_attn.data.manifest import Listing, Manifest
 from nas_attn.data.parts import NOT_COUNTED, Feed, Labelled, Pixels, moments
 from nas_attn.errors import DataError
@@ -257,6 +258,7 @@ class Dataset:
         None  # (N,); for a folder, checksums of the images' names and sizes
     )
     task: Task = TASKS["classification"]
+    bits: int = FULL  # used of images with 16, as in `data.depth`
     # its images before `data.train_subset`, to be compared with those of later
     manifest: Manifest | None = None
 

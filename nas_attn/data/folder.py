@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas_attn.data.depth import FULL, used_bits
 from nas_attn.data.manifest import Listing
 from nas_attn.data.parts import (
     NOT_COUNTED,
@@ -76,6 +77,7 @@ INTERPOLATIONS = (
 )  # torchvision's
 TEST_SHARE = 0.2
 CACHE_FORMAT = 4
+DEPTH_FORMAT = 1  # of what is kept of the bits that images use
 MEMORY_SHARE = 0.25  # largest share of a GPU's free memory for the images of a split
 LEFT_S = 86_400  # files of killed processes are removed after so many seconds
 KEEP_UNUSED_S = 60 * 86_400  # prepared images are removed after so many seconds without use
@@ -132,16 +134,15 @@ def _split_folder(
     root = found.root
     listed = partial(list_, None if section.groups is None else find_groups(section.groups, root))
 
-    def ready(files: Files) -> Labelled:
-        return prepare(files, section, place)
-
     if not found.splits:
         everything = listed(root)
         count = amount(TEST_SHARE, everything.labels, "the test split")
         test, rest = divided(everything.labels, count, section.seed, strata, everything.groups)
         kept = everything.subset(test)
+        learnt = everything.subset(rest)
+        ready = _preparing(learnt, section, place)
         return Parts(
-            ready(everything.subset(rest)),
+            ready(learnt),
             None,
             lambda: ready(kept),
             classes,
@@ -165,6 +166,7 @@ def _split_folder(
         except DataError as error:
             missing = str(error)
     _check_apart([*splits, *last])
+    ready = _preparing(splits[0], section, place)
 
     def test_part() -> Labelled:
         if missing:
@@ -179,6 +181,39 @@ def _split_folder(
         missing,
         _unread(last[0]) if last else None,
     )
+
+
+def _preparing(train: Files, section: DataSection, place: Place) -> Callable[[Files], Labelled]:
+    """`prepare`, for all splits with the bits that the training images use."""
+    known = with_used_bits(train, section)
+    return lambda files: prepare(files, known, place)
+
+
+def with_used_bits(train: Files, section: DataSection) -> DataSection:
+    """The section with the number of bits that its training images use, if it leaves that open."""
+    if section.bits != "auto":
+        return section
+    return section.model_copy(update={"bits": _used_bits(train)})
+
+
+def _used_bits(train: Files) -> int:
+    """As `depth.used_bits`; kept until a file changes."""
+    states = [_states(source)[0] for source in train.sources]
+    what = repr((DEPTH_FORMAT, str(train.root.resolve()), train.paths, states))
+    kept = cache_folder() / f"{cache_mark(train.root)}-{_short(what)}.bits"
+    with suppress(OSError, ValueError):
+        return int(kept.read_text("ascii"))
+    bits = used_bits(train.paths)
+    with suppress(OSError):  # without a cache, they are looked for again next time
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(kept) as file:
+            file.write(str(bits).encode())
+    return bits
+
+
+def _short(what: str) -> str:
+    """A name for files of the cache."""
+    return hashlib.blake2b(what.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def _unread(files: Files) -> Listing:
@@ -278,6 +313,7 @@ def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
         files.groups,
         names=np.array(names),
         content=made.content,
+        bits=cut.bits,
     )
     if not made.broken.any():
         return prepared
@@ -286,7 +322,7 @@ def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
 
 
 def _cut(section: DataSection) -> Cut:
-    """Scale and cut of the images. Raises DataError: `data.options` has a wrong key or value."""
+    """How images are made alike. Raises DataError: `data.options` has a wrong key or value."""
     size, options = section.size or DEFAULT_SIZE, section.options
     for key in options.keys() - {"resize", "interpolation"}:
         raise DataError(
@@ -299,7 +335,8 @@ def _cut(section: DataSection) -> Cut:
         )
     if how not in INTERPOLATIONS:
         raise DataError(f"data.options.interpolation: {did_you_mean(str(how), INTERPOLATIONS)}")
-    return Cut(size, resize, str(how))
+    bits = FULL if section.bits == "auto" else section.bits
+    return Cut(size, resize, str(how), bits)
 
 
 def _report(files: Files, made: _Made, section: DataSection) -> None:
@@ -359,8 +396,9 @@ def _cached_decode(
     `Mapped`.
     """
     what = repr((CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, states))
-    digest = hashlib.blake2b(what.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    path = cache_folder() / f"{cache_mark(files.root)}-{digest}.npz"
+    if cut.bits != FULL:
+        what += f" {cut.bits} bits"
+    path = cache_folder() / f"{cache_mark(files.root)}-{_short(what)}.npz"
     mapped = path.with_suffix(".npy")
     shape = (channels_of(files.sources), cut.size, cut.size)
     blank = np.zeros(shape, np.uint8)

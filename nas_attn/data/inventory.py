@@ -19,6 +19,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from PIL import __version__ as pillow_version
 
+from nas_attn.data.depth import is_deep
 from nas_attn.data.folder import cache_mark, image_folder
 from nas_attn.data.manifest import checksum
 from nas_attn.data.parts import cache_folder, to_rgb
@@ -28,7 +29,7 @@ from nas_attn.paths import whole_file
 from nas_attn.processes import cores
 from nas_attn.recipe import DataSection
 
-FORMAT = 1  # of what is kept in the cache
+FORMAT = 2  # of what is kept in the cache
 DRAFT = 128  # pixels of the shorter side, to which a JPEG is decoded
 FEWEST_TO_SPLIT = 3  # images of a class in a folder without splits
 FEW_TO_SCORE = 10  # validation images of a class, below which one image is 10 points of it
@@ -246,7 +247,9 @@ def _open(path: Path) -> tuple[int, str]:
     try:
         with Image.open(path) as opened:
             opened.draft("RGB", (DRAFT, DRAFT))
-            image = to_rgb(ImageOps.exif_transpose(opened))
-        return checksum(repr(image.size).encode(), image.tobytes()), ""
+            deep = is_deep(opened)
+            image = ImageOps.exif_transpose(opened)
+            shown = image if deep else to_rgb(image)
+        return checksum(repr(shown.size).encode(), shown.tobytes()), ""
     except Exception as error:  # decoders raise any error for damaged files
         return 0, shorten(first_line(error).replace(str(path), path.name), 80)

@@ -11,6 +11,7 @@ import torch
 from nas_attn.data import sources
 from nas_attn.data.boxes import Boxes
 from nas_attn.data.dataset import Classes, Dataset, Masks, Split
+from nas_attn.data.depth import FULL
 from nas_attn.data.manifest import Manifest
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.splitting import amount, divided, stratified
@@ -61,6 +62,8 @@ def load(
     for part in (train, validation):
         for array in (part.identity, part.labels, part.boxes):
             digest.update(b"" if array is None else array.tobytes())
+    if train.bits != FULL:
+        digest.update(f"{train.bits} bits".encode())
 
     def on_device(part: Labelled) -> Split:
         split = kind.split(part, place.device, len(parts.classes), statistics)
@@ -87,6 +90,7 @@ def load(
         missing_test=parts.missing_test,
         validation_identity=validation.identity,
         task=task,
+        bits=train.bits,
         manifest=manifest,
     )
 

@@ -21,7 +21,7 @@ import uuid
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas_attn.data.augment import seeded_batches
+from nas_attn.data.depth import BYTE, FULL, is_deep
 from nas_attn.data.parts import (
     SCRATCH,
     Cut,
@@ -75,18 +76,31 @@ class Items:
     kind: str
     size: int | None
     where: str
+    bits: int | None = None  # used of images with 16; None: they are not expected to have 16
 
-    def __call__(self, number: int) -> tuple[NDArray[np.uint8], Any]:
-        """uint8 (C, H, W), a mask as last channel, and the label: a number, or boxes float32 (K,
-        5); DataError: the item is wrong.
-        """
+    def image(self, number: int) -> tuple[Image.Image, Any]:
+        """The image of an item, of mode L or RGB or with 16 bits, and the label as it is."""
         where = f"item {number} of {self.where}"
         try:
             item = self.dataset[number]
         except Exception as error:  # a user's data set
             raise DataError(f"{where} cannot be read: {shorten(first_line(error))}") from error
         given, label = _fields(item, where)
-        image = _image(given, where)
+        return _image(given, where), label
+
+    def __call__(self, number: int) -> tuple[NDArray[np.uint8], Any]:
+        """uint8 (C, H, W), a mask as last channel, and the label: a number, or boxes float32 (K,
+        5); DataError: the item is wrong.
+        """
+        where = f"item {number} of {self.where}"
+        image, label = self.image(number)
+        if is_deep(image):
+            if self.bits is None:
+                raise DataError(
+                    f"{where} has 16 bits, and the first training image has not: say in data.bits"
+                    " how many of them are used"
+                )
+            image = to_rgb(image, self.bits)
         if self.kind == "boxes":
             side = self.size or BOXED_SIDE
             return framed(image, side), _boxes(label, side / max(image.size), where)
@@ -133,13 +147,40 @@ def read(function: Callable[..., Any], kind: str, section: DataSection, place: P
             raise DataError(missing)
         if is_loader(datasets[split]):
             return _of_loader(datasets[split], kind, f"'{section.name}', {split}", section)
-        items = Items(datasets[split], kind, section.size, f"'{section.name}', {split}")
-        return _labelled(items, len(datasets[split]), section, place)
+        items = Items(datasets[split], kind, section.size, f"'{section.name}', {split}", bits)
+        return replace(_labelled(items, len(datasets[split]), section, place), bits=bits or FULL)
 
+    learnt = datasets["train"]
+    bits = _bits(learnt, kind, section, place) if not is_loader(learnt) else None
     train = part("train")
     validation = None if datasets["validation"] is None else part("validation")
     classes = _classes(datasets["train"], train, kind, section)
     return Parts(train, validation, lambda: part("test"), classes, missing)
+
+
+def _bits(dataset: Any, kind: str, section: DataSection, place: Place) -> int | None:
+    """The bits that the training images use, if their first one has 16; else None."""
+    if section.bits != "auto":
+        return section.bits
+    items = Items(dataset, kind, section.size, f"'{section.name}', train")
+    first, _ = items.image(0)
+    if not is_deep(first):
+        return None
+    numbers = [list(range(n, min(n + 64, len(dataset)))) for n in range(0, len(dataset), 64)]
+    batches = Feed(_Largest(items), section.workers or place.processes, stacked=False)(numbers)
+    most: int = max(value for batch in batches for value in batch)
+    return max(BYTE, most.bit_length())
+
+
+@dataclass(frozen=True)
+class _Largest:
+    """Gives the largest value of an item's image, in the loading processes."""
+
+    items: Items
+
+    def __call__(self, number: int) -> int:
+        image, _ = self.items.image(number)
+        return int(np.asarray(image).max()) if is_deep(image) else 0
 
 
 def _opened(function: Callable[..., Any], split: str, section: DataSection) -> Any:
@@ -353,7 +394,7 @@ def _fields(item: Any, where: str) -> tuple[Any, Any]:
 
 
 def _image(image: Any, where: str) -> Image.Image:
-    """A PIL image, of mode L or RGB."""
+    """A PIL image, of mode L or RGB, or with 16 bits."""
     if not isinstance(image, Image.Image):
         array = np.asarray(image)
         if isinstance(image, torch.Tensor) and array.ndim == 3:
@@ -370,6 +411,11 @@ def _image(image: Any, where: str) -> Image.Image:
                     " 0 to 1"
                 )
             array = np.round(array * 255)
+        elif array.dtype.itemsize > 1 and not (array.min() >= 0 and array.max() <= 255):
+            raise DataError(
+                f"{where} has values from {array.min()} to {array.max()}: give bytes, or a PIL"
+                " image of mode I;16"
+            )
         array = array.astype(np.uint8)
         array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
         if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] == 3):
@@ -378,7 +424,7 @@ def _image(image: Any, where: str) -> Image.Image:
             )
         return Image.fromarray(array)
     try:
-        return image if image.mode == "L" else to_rgb(image)
+        return image if image.mode == "L" or is_deep(image) else to_rgb(image)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from None
 

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -24,11 +24,12 @@ import numpy as np
 import platformdirs
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from nas_attn.data.depth import FULL, is_deep, with_bytes
 from nas_attn.data.manifest import Listing, checksum
 from nas_attn.errors import DataError, first_line, shorten
 from nas_attn.paths import whole_file
@@ -296,6 +297,7 @@ class Labelled:
         None  # (N, M, 5), `boxes.BoxTable`; zeros if an image has fewer
     )
     loader: Any = None  # a user's DataLoader for training
+    bits: int = FULL  # used of images with 16, as in `depth`
     # (N,), paths below the data's folder; None: the images are in no files of their own
     names: NDArray[np.str_] | None = None
     # (N,), checksums of the files' contents; None: those of the pixels, in `identity`
@@ -430,6 +432,7 @@ class Cut:
     size: int
     resize: int | None = None  # the shorter side; None: `size`
     interpolation: str = "bilinear"  # torchvision's name of it
+    bits: int = field(default=FULL, repr=False)  # used of images with 16, as in `depth`
 
 
 def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
@@ -438,7 +441,7 @@ def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
     """
     cut = Cut(cut) if isinstance(cut, int) else cut
     if isinstance(source, Framed):
-        return _whole(source, cut.size)
+        return _whole(source, cut)
     longest = 2 * (cut.resize or cut.size)
     path = source.image if isinstance(source, Masked) else source
     with Image.open(path) as opened:
@@ -447,7 +450,7 @@ def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
         opened.draft(
             "RGB", (longest, longest)
         )  # a JPEG far larger than needed is decoded at a fraction of its size
-        image = to_rgb(ImageOps.exif_transpose(opened))
+        image = turned(to_rgb(opened, cut.bits), orientation)
     rgb: NDArray[np.uint8] = np.asarray(square(cut)(_middle(image))).transpose(2, 0, 1)
     if not isinstance(source, Masked):
         return rgb
@@ -485,7 +488,7 @@ def _mask(source: Masked, stored: tuple[int, int], orientation: int) -> NDArray[
             raise ValueError(
                 f"its mask is {opened.size[0]}x{opened.size[1]}, the image {shown[0]}x{shown[1]}"
             )
-        mask = np.asarray(_turned(opened, orientation if opened.size != shown else 1))
+        mask = np.asarray(turned(opened, orientation if opened.size != shown else 1))
     values = mask.astype(np.uint8)  # black and white: 0 and 1
     if ((values >= source.classes) & (values != NOT_COUNTED)).any():
         raise ValueError(f"its mask has the value {values[values != NOT_COUNTED].max()}")
@@ -504,18 +507,20 @@ TURNS = {
 }
 
 
-def _turned(image: Image.Image, orientation: int) -> Image.Image:
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """An image as its EXIF tag says that it is shown."""
     return image if orientation not in TURNS else image.transpose(TURNS[orientation])
 
 
-def _whole(source: Framed, side: int) -> NDArray[np.uint8]:
+def _whole(source: Framed, cut: Cut) -> NDArray[np.uint8]:
     """uint8 (3, side, side); turned by its EXIF data if it then has the size of its annotations."""
     with Image.open(source.image) as opened:
-        image = opened if opened.size == source.size else ImageOps.exif_transpose(opened)
-        if image.size != source.size:
-            raise ValueError(f"an image of size {image.size}, annotated as {source.size}")
-        image = to_rgb(image)
-    return framed(image, side)
+        orientation = 1 if opened.size == source.size else opened.getexif().get(ORIENTATION, 1)
+        shown = opened.size if orientation < 5 else opened.size[::-1]
+        if shown != source.size:
+            raise ValueError(f"an image of size {shown}, annotated as {source.size}")
+        image = turned(to_rgb(opened, cut.bits), orientation)
+    return framed(image, cut.size)
 
 
 def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:
@@ -570,16 +575,14 @@ def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:
             yield from pool.map(work, sources[start : start + TOGETHER])
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any image as RGB, with white for transparent parts. Raises ValueError: its values have no
-    range that is known, so that one cannot say what is white.
+def to_rgb(image: Image.Image, bits: int = FULL) -> Image.Image:
+    """Any image as RGB, with white for transparent parts. `bits`: how many are used of images with
+    16. Raises ValueError: its values have no range that is known, so that one cannot say what is
+    white.
     """
-    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+    if image.mode in ("F", "I") and not is_deep(image):
         raise ValueError("float or 32-bit values have no known white: save it with 8 or 16 bits")
-    if image.mode == "I":  # 16 bits, as these formats have them
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    image = with_bytes(image, bits)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

@@ -110,6 +110,7 @@ def _unknown(recipe: Recipe, manifest: Manifest | None) -> str:
 
 
 def _key(section: DataSection) -> str:
-    """Name of the images of a recipe: equal for all places and speeds of reading them."""
-    how = section.model_dump(mode="json", exclude={"workers", "root"}, exclude_defaults=True)
+    """Name of the images of a recipe: equal for all places and ways of reading them."""
+    reading = {"workers", "root", "bits"}
+    how = section.model_dump(mode="json", exclude=reading, exclude_defaults=True)
     return hashlib.blake2b(json.dumps(how, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -304,7 +304,7 @@ def protocol_recipe(store: StudyStore, protocol: str) -> Recipe:
     content = json.loads(text)
     training, data = (
         TrainingSection.model_validate(content["training"]),
-        DataSection.model_validate(content["data"]),
+        DataSection.stored(content["data"]),
     )
     return recipe.model_copy(update={"training": training, "data": data})
 

@@ -412,7 +412,7 @@ def _expected(facts: Mapping[str, Any], metric: str, per_image: bool) -> tuple[f
 
 def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
     """The images that the card names."""
-    section = DataSection.model_validate(facts["data"]["section"])
+    section = DataSection.stored(facts["data"]["section"])
     section = section if root is None else section.model_copy(update={"root": root})
     recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'").model_copy(
         update={"data": section}

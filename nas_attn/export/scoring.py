@@ -133,9 +133,9 @@ RUNNERS = {
 }
 
 
-def decode(path: Path, size: int) -> Any:
+def decode(path: Path, size: int, bits: int = 16) -> Any:
     """One photograph as in the study: uint8 (3, size, size), the shorter side scaled to `size`, the
-    middle cut out.
+    middle cut out. `bits`: how many are used of images with 16.
     """
     from PIL import Image, ImageOps
 
@@ -143,7 +143,10 @@ def decode(path: Path, size: int) -> Any:
         opened.draft("RGB", (2 * size, 2 * size))
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = Image.fromarray(_as_bytes(np.asarray(image), bits))
+        elif bits < 16 and (lower := _lower_bytes(path)) is not None:
+            upper = np.asarray(image).astype(np.uint16)
+            image = Image.fromarray(_as_bytes(upper << 8 | lower, bits))
         elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -155,6 +158,29 @@ def decode(path: Path, size: int) -> Any:
         image = image.resize((int(size * width / height), size), Image.Resampling.BILINEAR)
     left, top = round((image.width - size) / 2.0), round((image.height - size) / 2.0)
     return np.asarray(image.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
+
+
+def _as_bytes(values: Array, bits: int) -> Array:
+    return (np.minimum(values, (1 << bits) - 1) >> (bits - 8)).astype(np.uint8)
+
+
+def _lower_bytes(path: Path) -> Array | None:
+    """The lower bytes of a colour image of 16 bits, of which Pillow gives the upper ones, read in
+    the other order of bytes; None: it has 8 bits.
+    """
+    from PIL import Image, ImageOps
+
+    native = "L" if sys.byteorder == "little" else "B"
+    other = {"RGB;16L": "RGB;16B", "RGB;16B": "RGB;16L"}
+    with Image.open(path) as again:
+        for number, tile in enumerate(again.tile):
+            first, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+            mode = str(first).replace(";16N", f";16{native}")
+            if mode not in other:
+                return None
+            args = (other[mode], *rest) if isinstance(tile.args, tuple) else other[mode]
+            again.tile[number] = tile._replace(args=args)
+        return np.asarray(ImageOps.exif_transpose(again))
 
 
 def prepared(images: Any, given: dict[str, Any]) -> Any:
@@ -202,7 +228,7 @@ def score() -> int:
         images = []
         for path, _ in batch:
             try:
-                images.append(decode(path, size))
+                images.append(decode(path, size, card["data"].get("bits", 16)))
             except Exception as error:  # Pillow raises many kinds
                 sys.exit(f"'{path}' cannot be read as an image ({error}): leave it out")
         found = run(prepared(np.stack(images), card["input"])).argmax(1)

@@ -235,6 +235,7 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
         "name": recipe.data.name,
         "section": data_of(tasks.of(recipe)).section(recipe).model_dump(mode="json"),
         "digest": dataset.digest,
+        "bits": dataset.bits,
         **_images(dataset),
         "training": len(dataset.train),
         "validation": len(dataset.validation),

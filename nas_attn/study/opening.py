@@ -109,8 +109,8 @@ def create_study(
     if recipe.name in [study.name for study in database.studies()]:
         known = database.study(recipe.name).recipe
         kept = frozen_recipe(known, where=f"study '{recipe.name}' in '{database}'")
-        # the same recipe, with its keys in another order, or with the length that the study found
-        if recipe in (kept, kept.as_asked()):
+        # the same recipe, with its keys in another order, or with what the study found
+        if recipe.with_bits_of(kept) in (kept, kept.as_asked()):
             text = known
     else:  # checked first, so that no unusable place is recorded
         if place.startswith(SCHEME):

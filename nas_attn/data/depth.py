@@ -1,0 +1,109 @@
+"""Images with more than 8 bits: how many of them are used, and how they become 8.
+
+Cameras and scanners write 10, 12 or 14 bits into files of 16. Which value is white cannot be seen
+in the file, so it is taken from all training images together: as many bits as their largest value
+needs. One image's own largest value never decides: it would make a dark image bright.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nas_attn.processes import cores
+
+FULL = 16  # bits of the values in a file, if all of them are used
+BYTE = 8
+TOGETHER = 256  # files that are read before it is asked whether one needs all bits
+
+# Pillow reads colours of 16 bits as 8: the upper byte of each value. Read in the other order of
+# bytes, the same file gives the lower ones.
+_NATIVE = "L" if sys.byteorder == "little" else "B"
+_OTHER_ORDER = {"L": "B", "B": "L"}
+_COLOURS = ("RGB", "RGBA")
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether it is grey with values of 16 bits."""
+    whole_numbers = image.mode == "I" and image.format in ("PNG", "PPM")
+    return image.mode.startswith("I;16") or whole_numbers
+
+
+def with_bytes(image: Image.Image, bits: int) -> Image.Image:
+    """Of an image from a file, with 16 bits of which so many are used: the same one with 8. Larger
+    values are white. Others stay as they are.
+    """
+    if is_deep(image):
+        return Image.fromarray(_as_bytes(np.asarray(image).astype(np.uint16), bits))
+    if bits == FULL:  # then the upper byte is all that is needed
+        return image
+    values = _colours(image)
+    return image if values is None else Image.fromarray(_as_bytes(values, bits), image.mode)
+
+
+def _as_bytes(values: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:
+    brightest = (1 << bits) - 1
+    return (np.minimum(values, brightest) >> (bits - BYTE)).astype(np.uint8)
+
+
+def _colours(image: Image.Image) -> NDArray[np.uint16] | None:
+    """uint16 (H, W, C): the colours in the file of an image. None: they have 8 bits."""
+    file = getattr(image, "filename", "")
+    if image.mode not in _COLOURS or not file:
+        return None
+    with Image.open(file) as again:
+        tiles = [tile._replace(args=_swapped(tile.args)) for tile in again.tile]
+        if not tiles or any(
+            new.args == old.args for new, old in zip(tiles, again.tile, strict=True)
+        ):
+            return None
+        again.tile = tiles
+        lower = np.asarray(again)
+    values = np.asarray(image).astype(np.uint16)
+    values <<= BYTE
+    values |= lower
+    return values
+
+
+_Args = tuple[Any, ...] | str | None  # of a decoder
+
+
+def _swapped(args: _Args) -> _Args:
+    """A decoder's arguments, with the bytes of 16-bit colours in the other order."""
+    if isinstance(args, tuple):
+        return (_swapped(args[0]), *args[1:]) if args else args
+    mode, _, order = str(args).partition(";16")
+    order = _NATIVE if order == "N" else order
+    if mode not in _COLOURS or order not in _OTHER_ORDER:
+        return args
+    return f"{mode};16{_OTHER_ORDER[order]}"
+
+
+def largest_value(path: Path) -> int:
+    """The largest value of an image with 16 bits; 0 if it has 8, or cannot be read."""
+    with suppress(Exception), Image.open(path) as image:  # decoders raise any error
+        if is_deep(image):
+            return int(np.asarray(image).max())
+        if any(_swapped(tile.args) != tile.args for tile in image.tile):
+            values = _colours(image)
+            return 0 if values is None else int(values.max())
+    return 0
+
+
+def used_bits(paths: Sequence[Path]) -> int:
+    """The bits that the largest value of these images needs, 8 to 16; 16 if all images have 8."""
+    most = 0
+    with ThreadPoolExecutor(cores()) as pool:
+        for start in range(0, len(paths), TOGETHER):
+            most = max(most, *pool.map(largest_value, paths[start : start + TOGETHER]))
+            if most.bit_length() == FULL:
+                break
+    return max(BYTE, most.bit_length()) if most else FULL

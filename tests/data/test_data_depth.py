@@ -1,0 +1,223 @@
+"""Images with 10 to 16 bits: one range for all of them, that of the training images."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_study import recipe
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.data import Dataset
+
+from nas_attn import data
+from nas_attn.data.inventory import take
+from nas_attn.data.parts import Cut, decode
+from nas_attn.errors import DataError
+from nas_attn.recipe import DataSection
+from nas_attn.recipe_reading import frozen_recipe
+from nas_attn.tasks import TASKS
+
+SIDE = 8
+
+
+def save_png(path: Path, values: NDArray[np.uint16]) -> None:
+    """A PNG of 16 bits, grey (H, W) or in colours (H, W, 3), which Pillow does not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    height, width = values.shape[:2]
+    kind = 0 if values.ndim == 2 else 2
+    rows = b"".join(b"\0" + row.tobytes() for row in values.astype(">u2"))
+    head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+def save_tiff(path: Path, values: NDArray[np.uint16]) -> None:
+    """A TIFF of 16 bits; in colours uncompressed, one strip."""
+    if values.ndim == 2:
+        Image.fromarray(values).save(path)
+        return
+    height, width = values.shape[:2]
+    content = values.astype("<u2").tobytes()
+    bits_at = 8 + len(content)
+    tags = [
+        (256, 3, 1, width),
+        (257, 3, 1, height),
+        (258, 3, 3, bits_at),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, 8),
+        (277, 3, 1, 3),
+        (278, 3, 1, height),
+        (279, 4, 1, len(content)),
+    ]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    directory = struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+    head = b"II*\0" + struct.pack("<I", bits_at + 6)
+    path.write_bytes(head + content + struct.pack("<HHH", 16, 16, 16) + directory)
+
+
+Save = Callable[[Path, NDArray[np.uint16]], None]
+SAVED: list[tuple[str, Save]] = [("png", save_png), ("tif", save_tiff)]
+
+
+def scans(root: Path, brightest: int, ending: str, save: Save, *shape: int) -> None:
+    """Flat images of two classes, `dark` at a quarter of the range and `light` at all of it."""
+    for name, level in (("dark", brightest // 4), ("light", brightest)):
+        (root / name).mkdir(parents=True)
+        for number in range(10):
+            values = np.full((SIDE, SIDE, *shape), level - number, np.uint16)
+            save(root / name / f"{number}.{ending}", values)
+
+
+def load(root: Path, **settings: object) -> data.Dataset:
+    section = DataSection(name=f"folder:{root}", size=SIDE, **settings)  # type: ignore[arg-type]
+    return data.load(section, device="cpu")
+
+
+@pytest.mark.parametrize(("ending", "save"), SAVED)
+@pytest.mark.parametrize("shape", [(), (3,)])
+@pytest.mark.parametrize("brightest", [1023, 4095, 65535])
+def test_white_is_the_largest_value_of_the_training_images(
+    tmp_path: Path, ending: str, save: Save, shape: tuple[int, ...], brightest: int
+) -> None:
+    scans(tmp_path / "d", brightest, ending, save, *shape)
+    dataset = load(tmp_path / "d")
+    stored = dataset.train.first(99)
+    light = stored[dataset.train.labels == 1]
+    dark = stored[dataset.train.labels == 0]
+    assert light.min() >= 252
+    assert 60 <= dark.min() <= dark.max() <= 64
+    assert dataset.bits == brightest.bit_length()
+
+
+@pytest.mark.parametrize(("ending", "save"), SAVED)
+def test_images_that_use_all_bits_are_as_they_always_were(
+    tmp_path: Path, ending: str, save: Save
+) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (SIDE, SIDE)).astype(np.uint16)
+    save(tmp_path / f"grey.{ending}", values)
+    made = decode(tmp_path / f"grey.{ending}", SIDE)
+    assert (made == (values >> 8).astype(np.uint8)).all()
+    colours = np.random.default_rng(1).integers(0, 4096, (SIDE, SIDE, 3)).astype(np.uint16)
+    save(tmp_path / f"colours.{ending}", colours)
+    made = decode(tmp_path / f"colours.{ending}", Cut(SIDE, bits=12))
+    assert (made.transpose(1, 2, 0) == colours >> 4).all()
+
+
+def test_the_range_is_that_of_training_and_larger_values_are_white(tmp_path: Path) -> None:
+    scans(tmp_path / "d/train", 4095, "png", save_png)
+    scans(tmp_path / "d/val", 65535, "png", save_png)
+    dataset = load(tmp_path / "d")
+    assert dataset.bits == 12
+    assert (dataset.validation.first(99) == 255).all()
+
+
+def test_the_range_is_part_of_what_is_kept_and_of_the_digest(tmp_path: Path) -> None:
+    scans(tmp_path / "d", 4095, "png", save_png)
+    twelve, again, as_before = (
+        load(tmp_path / "d"),
+        load(tmp_path / "d"),
+        load(tmp_path / "d", bits=16),
+    )
+    assert torch.equal(twelve.train.first(99), again.train.first(99))
+    assert as_before.train.first(99).max() == 15
+    assert twelve.digest == again.digest != as_before.digest
+
+
+def test_images_of_8_bits_need_no_range(tmp_path: Path) -> None:
+    for name, level in (("dark", 60), ("light", 200)):
+        (tmp_path / "d" / name).mkdir(parents=True)
+        for number in range(10):
+            values = np.full((SIDE, SIDE, 3), level - number, np.uint8)
+            Image.fromarray(values).save(tmp_path / "d" / name / f"{number}.png")
+    found, fixed = load(tmp_path / "d"), load(tmp_path / "d", bits=16)
+    assert torch.equal(found.train.first(99), fixed.train.first(99))
+    assert found.digest == fixed.digest
+
+
+def test_scans_that_differ_in_their_lower_bits_are_no_copies(tmp_path: Path) -> None:
+    scans(tmp_path / "d", 255, "png", save_png)
+    assert not [word for word in take(str(tmp_path / "d")).cautions if "copies" in word]
+
+
+def test_a_study_from_before_keeps_its_range() -> None:
+    table = json.loads(recipe().to_json())
+    del table["data"]["bits"]
+    assert frozen_recipe(json.dumps(table), where="a study").data.bits == 16
+    assert frozen_recipe(recipe().to_json(), where="a study").data.bits == "auto"
+
+
+def test_masks_and_boxes_are_read_by_the_same_range(tmp_path: Path) -> None:
+    root = tmp_path / "masked"
+    for inside in ("images", "masks"):
+        (root / inside).mkdir(parents=True)
+    (root / "classes.txt").write_text("ground\nroad\n")
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[:, : SIDE // 2] = 1
+    for number in range(8):
+        save_png(root / f"images/{number}.png", np.full((SIDE, SIDE), 4095 - number, np.uint16))
+        Image.fromarray(mask).save(root / f"masks/{number}.png")
+    section = DataSection(name=f"folder:{root}", size=SIDE)
+    masked = data.load(section, device="cpu", task=TASKS["segmentation"])
+    assert masked.train.first(9).min() >= 255
+
+    boxed = tmp_path / "boxed"
+    boxed.mkdir()
+    box = {"category_id": 1, "bbox": [1, 1, 4, 4], "iscrowd": 0}
+    size = {"width": SIDE, "height": SIDE}
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png", **size} for n in range(8)],
+        "annotations": [{"id": n, "image_id": n, **box} for n in range(8)],
+        "categories": [{"id": 1, "name": "cell"}],
+    }
+    (boxed / "train.json").write_text(json.dumps(content))
+    for number in range(8):
+        save_png(boxed / f"{number}.png", np.full((SIDE, SIDE), 4095 - number, np.uint16))
+    section = DataSection(name=f"coco:{boxed}", size=SIDE)
+    found = data.load(section, device="cpu", task=TASKS["detection"])
+    assert found.train.first(9).min() >= 255
+
+
+class Scans(Dataset[tuple[Image.Image, int]]):
+    def __init__(self, brightest: int, count: int = 12) -> None:
+        self.levels = [brightest - 40 * number for number in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def __getitem__(self, number: int) -> tuple[Image.Image, int]:
+        values = np.full((SIDE, SIDE), self.levels[number], np.uint16)
+        return Image.fromarray(values), number % 2
+
+
+def own_scans(split: str) -> Scans | None:
+    return Scans(4095) if split == "train" else None
+
+
+class Wide(Scans):
+    def __getitem__(self, number: int) -> tuple[NDArray[np.uint16], int]:  # type: ignore[override]
+        return np.full((SIDE, SIDE), self.levels[number], np.uint16), number % 2
+
+
+def own_arrays(split: str) -> Scans | None:
+    return Wide(4095) if split == "train" else None
+
+
+def test_a_data_set_of_ones_own_has_one_range_too() -> None:
+    section = DataSection(name=f"{__name__}:own_scans")
+    dataset = data.load(section, device="cpu")
+    assert dataset.bits == 12
+    assert dataset.train.first(99).max() >= 250
+    with pytest.raises(DataError, match=r"values from .* to 4095: give bytes"):
+        data.load(DataSection(name=f"{__name__}:own_arrays"), device="cpu")
