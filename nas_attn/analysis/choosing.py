@@ -34,6 +34,7 @@ LABELS = (
     "Faster",
     "Capacity",
     "Longer",
+    "Limit",
     "Early",
     "Costs",
     "Time",
@@ -65,8 +66,14 @@ class Chosen:
     sentences: tuple[str, ...]  # the same in plain words
 
     def as_dict(self) -> dict[str, Any]:
-        view = {name: getattr(self.view, name) for name in ("key", "trial", "placement", "snippet")}
-        return {**view, "rule": self.rule, "sentences": list(self.sentences)}
+        return {
+            "key": self.view.key,
+            "trial": self.view.trial,
+            "placement": str(self.view.placement),
+            "snippet": self.view.snippet,
+            "rule": self.rule,
+            "sentences": list(self.sentences),
+        }
 
 
 @dataclass(frozen=True, slots=True)
