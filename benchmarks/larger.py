@@ -25,8 +25,10 @@ from simulated_studies import MEASURED, known
 from torchvision import models
 from trust import CONFIRMED, RIVALS, confirmed, look, rivals, search
 
-from nas_attn.analysis.choosing import SETTLED
-from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
+from nas_attn.analysis.capacity import with_capacity
+from nas_attn.analysis.recommendation import Contender, Recommendation
+from nas_attn.analysis.recommending import recommend
+from nas_attn.analysis.rounds import SETTLED
 from nas_attn.backbones.larger import larger
 from nas_attn.dominance import non_dominated
 from nas_attn.model import Evidence, Run, fit
@@ -108,7 +110,7 @@ def answer(study: Beside, runs: list[Run]) -> Answer:
 
 
 def met(study: Beside, now: Answer, joins: bool) -> list[str]:
-    """The networks of the next round, as in `choosing.next_round`."""
+    """The networks of the next round, as in `rounds.next_round`."""
     best, gains = now.recommended, now.evidence.gains("none")
     chosen = (
         best.key

@@ -26,7 +26,7 @@ import trust
 from simulated_studies import MEASURED, AnyWorld
 from trust_figures import Outcome
 
-from nas_attn.analysis import recommendation
+from nas_attn.analysis import recommending
 from nas_attn.model import coding, evidence, functions, runs, variances
 
 Changed = contextlib.AbstractContextManager[Any]
@@ -143,7 +143,7 @@ ANSWERS: dict[str, tuple[Callable[[], Changed], tuple[str, ...]]] = {
         ("table cued-digits, 3 backbones", "table cued-digits, 3 backbones, 2 rungs"),
     ),
     "a tenth of one run's noise counts, not only half": (
-        constant(recommendation, "OF_NOISE", 0.5),
+        constant(recommending, "OF_NOISE", 0.5),
         (
             "null, scratch, 60",
             *(

@@ -9,7 +9,7 @@ first run to the answer.
     python benchmarks/trust.py --keep FOLDER --studies 0 --markdown PAGE.md    # only what is there
 
 Each study runs its candidates (with `rungs`, the best third by raw score goes on), and then four
-times a fresh seed for none, the one that would be recommended (`analysis/recommendation.py`,
+times a fresh seed for none, the one that would be recommended (`analysis/recommending.py`,
 latencies included; where that is none, the most promising one), and two rivals: a slower one if it
 was preferred to that for its latency, else a faster one; some drawn from the posterior; the best of
 the others. The model is fitted anew each time.
@@ -44,7 +44,8 @@ from simulated_studies import (
 from trust_figures import Outcome
 from unseen_effects import UNSEEN
 
-from nas_attn.analysis.recommendation import Contender, recommend
+from nas_attn.analysis.recommendation import Contender
+from nas_attn.analysis.recommending import recommend
 from nas_attn.dominance import non_dominated
 from nas_attn.model import Evidence, Run, fit
 from nas_attn.notation import parse
@@ -159,7 +160,7 @@ def confirmed(study: AnyStudy, evidence: Evidence) -> list[str]:
 
 
 def rivals(study: AnyStudy, evidence: Evidence, chosen: str, first: Sequence[str]) -> list[str]:
-    """Who else is in a round, as in `choosing.next_round`: what the choice depends on most, the
+    """Who else is in a round, as in `rounds.next_round`: what the choice depends on most, the
     best uniform one, the best in draws from the posterior, the best others.
     """
     able = np.array(

@@ -4,16 +4,15 @@ snapshot.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
 from nas_attn import tasks
 from nas_attn.analysis.arithmetic import ArithmeticUse, usual_arithmetic
+from nas_attn.analysis.capacity import with_capacity
 from nas_attn.analysis.features import BuiltFor, features, is_control, is_other, snippets
 from nas_attn.analysis.fronts import front_of, objective_value, primary_metric, sign_of
 from nas_attn.analysis.latency import Elsewhere, LatencyRecord, by_device, latencies, latency_record
@@ -27,7 +26,8 @@ from nas_attn.analysis.length import (
     longer_of,
 )
 from nas_attn.analysis.per_image import Labels
-from nas_attn.analysis.recommendation import Contender, Recommendation, recommend, with_capacity
+from nas_attn.analysis.recommendation import Contender, Recommendation
+from nas_attn.analysis.recommending import recommend
 from nas_attn.analysis.sanity import (
     Constant,
     WeakRung,
@@ -448,20 +448,6 @@ class Snapshot:
     def find(self, key: str) -> CandidateView | None:
         return next((view for view in self.candidates if view.key == key), None)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The snapshot in JSON's types; NaN and infinity become None. `reliability`: of one run,
-        and of the mean of three.
-        """
-        plain = _plain(self)
-        plain["recipe"] = self.recipe.model_dump(mode="json")
-        plain["front"] = [view.key for view in self.front]
-        if self.brief is not None:  # no program shall take it for a recommendation
-            plain["early"] = plain.pop("recommendation")
-            plain["recommendation"] = None
-        for metric, floor in self.noise.items():
-            plain["noise"][metric]["reliability"] = [floor.reliability(1), floor.reliability(3)]
-        return plain  # type: ignore[no-any-return]
-
 
 def snapshot_of(facts: StudyFacts) -> Snapshot:
     """The snapshot of what a database holds; also of an empty or half-finished study."""
@@ -737,7 +723,7 @@ def _recommend(
         model,
         max_latency_ratio=limit,
         own_backbone=own,
-        trained=training.said,
+        training=training,
         worth=worth,
     )
     gains = {view.key: gain for view in able if (gain := view.gains.get(model.metric)) is not None}
@@ -751,23 +737,3 @@ def _other_costs(recipe: Recipe, view: CandidateView) -> tuple[float, ...]:
     """A candidate's costs that are objectives, besides the latency; empty if they are not known."""
     names = [o for o in recipe.objectives if is_cost(o) and o != "latency"]
     return () if view.cost is None else tuple(view.cost[name] for name in names)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Recipe):
-        return None
-    if isinstance(value, Placement):
-        return str(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            item.name: _plain(getattr(value, item.name))
-            for item in dataclasses.fields(value)
-            if item.compare
-        }
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value

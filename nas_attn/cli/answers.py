@@ -59,18 +59,19 @@ def pareto(
     """Show the answer, the front and the baselines."""
     from nas_attn.cli.showing import show_answer, show_choice, show_front, show_why
     from nas_attn.study.reading import snapshot
+    from nas_attn.words.as_json import choice_as_json, snapshot_as_json
 
     opened = study_named(study, storage, trust=trust if criteria.placement else None)
     now = snapshot(opened.store)
     choice = _chosen(opened, now, criteria)
     if as_json:
-        found = {} if choice is None else {"chosen": choice.as_dict()}
-        print_json(now.as_dict() | found)
+        chosen = {} if choice is None else {"chosen": choice_as_json(now, choice)}
+        print_json(snapshot_as_json(now) | chosen)
         return
     out = console()
     if choice is not None:
         show_front(out, now, absolute=absolute)
-        show_choice(out, choice)
+        show_choice(out, now, choice)
         return
     show_answer(out, now, storage)
     out.print()

@@ -110,6 +110,7 @@ def run(
     from nas_attn.study.opening import renewed
     from nas_attn.study.publishing import Publisher, write_study_report
     from nas_attn.study.testing import cut
+    from nas_attn.words.as_json import snapshot_as_json
 
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
     ended = do_runs(opened, again, effort, quiet=as_json, left_s=left_s)
@@ -125,7 +126,12 @@ def run(
     if as_json:
         written = None if path is None else str(path)
         print_json(
-            {**now.as_dict(), "ended": ended, "report": written, "storage": shown_url(opened.url)}
+            {
+                **snapshot_as_json(now),
+                "ended": ended,
+                "report": written,
+                "storage": shown_url(opened.url),
+            }
         )
     else:
         out = console()
@@ -271,7 +277,7 @@ def _forecast(now: Snapshot, family: Family) -> dict[str, Any]:
     """What the blocks can show and cost. The noise is that of earlier validations, else of the
     search.
     """
-    from nas_attn.analysis.choosing import training_s
+    from nas_attn.analysis.decision import training_s
     from nas_attn.analysis.validation import block_noise, detectable
     from nas_attn.study.forecast import TYPICAL_SEED_SD
 

@@ -10,10 +10,13 @@ from rich.console import Console
 
 from nas_attn import tasks
 from nas_attn.analysis import units
-from nas_attn.analysis.choosing import LABELS, Step, answer
+from nas_attn.analysis.decision import NextStep
 from nas_attn.cli.common import at_storage, table
+from nas_attn.words.answer import command, lines_of_answer
 from nas_attn.words.candidates import candidate_label, objective_heading, objective_shown
+from nas_attn.words.choosing import choice_sentences
 from nas_attn.words.machine import not_alone
+from nas_attn.words.recommendation import reasons
 from nas_attn.words.validation import validation_headline, validation_rows, validation_sentences
 
 if TYPE_CHECKING:
@@ -28,12 +31,10 @@ ODDS = "better than\nthe bare backbone"
 
 def show_answer(out: Console, now: Snapshot, storage: str) -> None:
     """The recommendation, in at most eight lines; lines that begin with a label are indented."""
-    for line in answer(now, at_storage(storage)):
-        named = line[:10].rstrip() in LABELS
-        style = "" if named else "bold"
+    for line in lines_of_answer(now, at_storage(storage)):
         out.print(
-            f"  {line}" if named else line,
-            style=style,
+            f"  {line}" if line.label else str(line),
+            style="" if line.label else "bold",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -44,13 +45,13 @@ def show_why(out: Console, now: Snapshot) -> None:
     """The reasons behind the answer, and code that builds it."""
     best = now.recommendation
     if best is not None and now.brief is None:
-        _paragraph(out, "Why", best.why)
+        _paragraph(out, "Why", reasons(best))
         _show_snippet(out, now.find(best.taken))
 
 
-def show_choice(out: Console, choice: Chosen) -> None:
+def show_choice(out: Console, now: Snapshot, choice: Chosen) -> None:
     """What was chosen, and code that builds it."""
-    _paragraph(out, "Chosen", choice.sentences)
+    _paragraph(out, "Chosen", choice_sentences(now, choice))
     out.print(f"  {choice.view.placement}", markup=False, soft_wrap=True)
     _show_snippet(out, choice.view)
 
@@ -142,7 +143,7 @@ def show_next(
     folder = "" if artifacts is None else f" --artifact-dir {shlex.quote(str(artifacts))}"
     lines = [f"optuna-dashboard {shown_url(storage)}{folder}"]
     if now.recommendation is not None and not now.validations:
-        lines.insert(0, f"{Step('validate', now.study, look=True)}{at}")
+        lines.insert(0, f"{command(NextStep('validate', now.study, look=True))}{at}")
     if ended != "exhausted":
         lines.append(f"nas-attn resume {now.study} --trials {2 * now.planned}{at}")
     if (

@@ -19,18 +19,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from nas_attn.analysis import units
-from nas_attn.analysis.choosing import Chosen, answer
+from nas_attn.analysis.choosing import Chosen
 from nas_attn.analysis.effects import Effects, both_effects
 from nas_attn.analysis.per_image import Mistakes, Picture
-from nas_attn.analysis.recommendation import measured_on
 from nas_attn.analysis.snapshot import STATES, Snapshot
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.errors import StudyError
 from nas_attn.paths import user_path, write_whole
 from nas_attn.recipe_reading import write_toml
 from nas_attn.report import figures, tables
+from nas_attn.words.answer import answer
 from nas_attn.words.candidates import candidate_label
+from nas_attn.words.choosing import choice_sentences
 from nas_attn.words.machine import arithmetic_lines, latency_machine
+from nas_attn.words.recommendation import measured_on, reasons
 from nas_attn.words.validation import validation_headline, validation_rows, validation_sentences
 
 PLOTLY = (  # plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
@@ -76,7 +78,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
     context = {
         **_answer(snapshot),
         "tested": [_tested(snapshot, result) for result in reversed(snapshot.validations)],
-        "choice": choice,
+        "choice": None if choice is None else _choice(snapshot, choice),
         "tiles": _tiles(snapshot),
         "fronts": [
             page.draw(figure, _front_in_words(snapshot))
@@ -129,10 +131,14 @@ def summary(snapshot: Snapshot, wrong: Wrong | None = None) -> str:
 
 def _answer(snapshot: Snapshot) -> dict[str, Any]:
     best = snapshot.recommendation
-    why = best.why if best and snapshot.brief is None else ()
+    why = reasons(best) if best and snapshot.brief is None else ()
     said = [*answer(snapshot), *why, *snapshot.remarks]
     view = snapshot.find(snapshot.taken) if snapshot.taken else None
     return {"now": snapshot, "best": view, "sentences": said, "front": tables.front_table(snapshot)}
+
+
+def _choice(snapshot: Snapshot, choice: Chosen) -> dict[str, Any]:
+    return {"view": choice.view, "sentences": choice_sentences(snapshot, choice)}
 
 
 def _tested(snapshot: Snapshot, result: ValidationResult) -> dict[str, Any]:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from nas_attn.analysis.choosing import Chosen, choose, key_among, notation
+from nas_attn.analysis.choosing import Chosen, Unmet, choose, key_among, notation
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.errors import StudyError
 from nas_attn.notation import parse
 from nas_attn.records import Placement
 from nas_attn.study.opening import OpenStudy
+from nas_attn.words.choosing import unmet_text
 
 
 def chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen:
     """The candidate that the criteria choose. Raises StudyError: none does. Raises PlacementError:
     a placement does not fit.
     """
-    return choose(
+    choice = choose(
         now, criteria, lambda text: key_among(now, text) or opened.plan.resolved(parse(text)).key
     )
+    if isinstance(choice, Unmet):
+        raise StudyError(unmet_text(now, choice))
+    return choice
 
 
 def named(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> tuple[str, Placement]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from nas_attn.analysis.choosing import RIVALS, next_round, to_confirm
+from nas_attn.analysis.rounds import RIVALS, next_round, to_confirm
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.evaluation.plan import backbone_number, search_seeds
 from nas_attn.purposes import CONFIRM, ROUND, SEARCH

@@ -9,12 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from nas_attn.analysis.choosing import (
-    CONFIRMED,
-    RIVALS,
-)
 from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.latency import ENOUGH_SESSIONS, sessions_needed
+from nas_attn.analysis.rounds import CONFIRMED, RIVALS
 from nas_attn.latency import MAX_CANDIDATES
 from nas_attn.purposes import (
     BACKBONE,

@@ -20,9 +20,9 @@ from contextlib import suppress
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
-from nas_attn.analysis.choosing import price
 from nas_attn.analysis.features import is_control, is_other
 from nas_attn.analysis.latency import LEAST_MEASURED
+from nas_attn.analysis.rounds import price
 from nas_attn.errors import (
     BackboneError,
     MeasurementError,

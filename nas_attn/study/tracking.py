@@ -21,7 +21,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from nas_attn.analysis.choosing import answer
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import NasAttnWarning, RecipeError, StorageAway, first_line
 from nas_attn.evaluation.artifacts import mark
@@ -33,6 +32,7 @@ from nas_attn.recipe_reading import write_toml
 from nas_attn.report import html, tables
 from nas_attn.storage import StudyStore
 from nas_attn.study.opening import OpenStudy
+from nas_attn.words.answer import answer
 
 LEASE = "tracking"
 ANSWER = "answer"  # Identity of the run that holds a study's answer

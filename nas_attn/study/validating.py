@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from nas_attn import tasks
-from nas_attn.analysis.choosing import best_uniform, notation, nothing_recommended
+from nas_attn.analysis.choosing import notation
+from nas_attn.analysis.eligible import best_uniform
 from nas_attn.analysis.recommendation import promising
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import Family, Network
@@ -27,6 +28,7 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import families, keep_family
 from nas_attn.study.worker import TaskSource, Worker
 from nas_attn.tasks.data import data_of
+from nas_attn.words.answer import nothing_recommended
 
 VALIDATE_PRIORITY = 60
 FIRST_SEED = 1_000_000  # seeds of the n-th validation begin at n times this above the search's

@@ -12,6 +12,7 @@ from nas_attn.records import FILLED, Arithmetic, Score
 from nas_attn.report.html import render
 from nas_attn.storage import Run
 from nas_attn.study.reading import snapshot
+from nas_attn.words.as_json import snapshot_as_json
 from nas_attn.words.machine import arithmetic_lines
 
 FULL = Arithmetic("float32", "channels_last", "eager", "none", True, FILLED)
@@ -49,7 +50,7 @@ def test_the_report_says_what_the_runs_were_computed_in(tmp_path: Path) -> None:
     lines = arithmetic_lines(now.arithmetic)
     assert len(lines) == 2
     assert all(line in render(now) for line in lines)
-    assert [use["arithmetic"]["precision"] for use in now.as_dict()["arithmetic"]] == [
+    assert [use["arithmetic"]["precision"] for use in snapshot_as_json(now)["arithmetic"]] == [
         "bfloat16",
         "float32",
     ]

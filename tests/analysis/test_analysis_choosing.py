@@ -12,26 +12,25 @@ import numpy as np
 import pytest
 from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, usual
 
-from nas_attn.analysis.choosing import (
-    RIVALS,
-    Chosen,
-    answer,
-    best_uniform,
-    choose,
-    key_among,
-    next_round,
-    training_s,
-)
+from nas_attn.analysis.choosing import Chosen, Unmet, choose, key_among
 from nas_attn.analysis.criteria import Criteria
+from nas_attn.analysis.decision import training_s
+from nas_attn.analysis.eligible import best_uniform
+from nas_attn.analysis.rounds import RIVALS, next_round
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import StudyError, UserError
 from nas_attn.study.reading import snapshot
+from nas_attn.words.answer import answer
+from nas_attn.words.choosing import choice_sentences, unmet_text
 
 
 def chosen(now: Snapshot, **criteria: object) -> Chosen:
-    return choose(
+    choice = choose(
         now, Criteria(**criteria), lambda placement: key_among(now, placement) or "unknown"
     )
+    if isinstance(choice, Unmet):
+        raise StudyError(unmet_text(now, choice))
+    return choice
 
 
 def scored(now: Snapshot):
@@ -148,14 +147,18 @@ def test_a_front_without_a_knee_says_so(now: Snapshot, values: list[tuple[float,
 
 def test_doubts_are_named(now: Snapshot) -> None:
     worse = next(v for v in now.candidates if v.beats_none is not None and v.beats_none < 0.5)
-    assert any("the bare backbone" in s for s in chosen(now, trial=worse.trial).sentences)
+    assert any(
+        "the bare backbone" in s for s in choice_sentences(now, chosen(now, trial=worse.trial))
+    )
 
 
 def test_an_interval_beyond_the_limit_is_named(now: Snapshot) -> None:
     view = next(v for v in scored(now) if v.latency.high > v.latency.ratio)
     limit = (view.latency.ratio + view.latency.high) / 2
     alone = dataclasses.replace(now, candidates=(view,))
-    assert "exceeds the limit" in " ".join(chosen(alone, max_latency_ratio=limit).sentences)
+    assert "exceeds the limit" in " ".join(
+        choice_sentences(alone, chosen(alone, max_latency_ratio=limit))
+    )
 
 
 CBAM = "cbam(reduction=16, spatial_kernel_size=7)"

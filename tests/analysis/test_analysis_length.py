@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from made_study import IMAGES, MadeStudy, recipe, usual
 
-from nas_attn.analysis.choosing import LABELS, answer, choose
+from nas_attn.analysis.choosing import Unmet, choose
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.length import LengthScore, MetricKind, needed_length
-from nas_attn.errors import StudyError
 from nas_attn.purposes import LENGTH, length_protocol
 from nas_attn.records import BARE, Score
 from nas_attn.storage import Run
 from nas_attn.study.reading import snapshot
+from nas_attn.words.answer import lines_of_answer
+from nas_attn.words.as_json import snapshot_as_json
+from nas_attn.words.choosing import unmet_text
+from nas_attn.words.lines import Line
 
 ACCURACY = MetricKind(share=True, lower_is_better=False)
 
@@ -83,8 +86,8 @@ def bare_runs(study: MadeStudy, epochs: int, *, gain: float) -> None:
         study.store.add_score(run, score, lease=study.lease)
 
 
-def labelled(lines: list[str]) -> dict[str, str]:
-    return {line[:10].strip(): line[10:] for line in lines if line[:10].strip() in LABELS}
+def labelled(lines: list[Line]) -> dict[str, str]:
+    return {line.label: line.text for line in lines if line.label}
 
 
 def test_runs_that_are_shorter_than_the_target_recommend_nothing(tmp_path: Path) -> None:
@@ -96,13 +99,13 @@ def test_runs_that_are_shorter_than_the_target_recommend_nothing(tmp_path: Path)
     gain = now.brief.gain.gain
     assert gain.low < 0.08 < gain.high
     assert gain.mean == pytest.approx(0.08, abs=0.02)
-    lines = answer(now)
-    assert not any(line.startswith(("Take", "Keep")) for line in lines)
+    lines = lines_of_answer(now)
+    assert not any(line.text.startswith(("Take", "Keep")) for line in lines)
     assert {"Early", "Costs"} <= labelled(lines).keys()
     assert now.taken is None
-    assert now.as_dict()["recommendation"] is None
-    with pytest.raises(StudyError, match="40"):
-        choose(now, Criteria(), str)
+    assert snapshot_as_json(now)["recommendation"] is None
+    assert choose(now, Criteria(), str) == Unmet(None)
+    assert "40" in unmet_text(now, Unmet(None))
     assert choose(now, Criteria(trial=1), str).view.trial == 1, "a person may still choose"
 
 
@@ -126,5 +129,5 @@ def test_a_longer_training_of_the_bare_network_is_named_only_if_it_gains(
     assert now.brief is None
     assert (now.longer.shorter, now.longer.longer, now.longer.seeds) == (10, 20, 2)
     assert now.longer.gain.mean == pytest.approx(gain, abs=0.02)
-    said = labelled(answer(now))
+    said = labelled(lines_of_answer(now))
     assert ("Longer" in said) == (gain > 0)

@@ -8,16 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.analysis.recommendation import (
-    Contender,
-    Recommendation,
-    expected_loss,
-    recommend,
-    with_capacity,
-)
+from nas_attn.analysis.capacity import with_capacity
+from nas_attn.analysis.recommendation import Contender, Recommendation
+from nas_attn.analysis.recommending import expected_loss, recommend
 from nas_attn.model import Evidence, Run, fit
 from nas_attn.notation import parse
 from nas_attn.records import Latency, Placement
+from nas_attn.words.recommendation import answer_lines, reasons
 
 NOISE = (-0.0021, 0.0008, 0.0013, -0.0006, 0.0017, -0.0012)
 
@@ -83,11 +80,16 @@ def decide(
     return recommend(of, evidence, max_latency_ratio=limit, worth=worth)
 
 
+def answer(best: Recommendation) -> list[str]:
+    """The lines of the answer about it."""
+    return [str(line) for line in answer_lines(best)]
+
+
 def test_a_limit_that_no_placement_meets_is_named() -> None:
     found = decide(SPREAD, limit=1.05)
     assert found is not None
     assert found.key == "none"
-    assert {"1.05", "1.10"} <= set(found.answer[1].split()), "the limit, and the fastest"
+    assert {"1.05", "1.10"} <= set(answer(found)[1].split()), "the limit, and the fastest"
 
 
 SPREAD = {
@@ -109,8 +111,8 @@ def test_without_a_limit_the_largest_likely_gain_wins() -> None:
     assert best.more_accurate is None, (
         "nothing is given up for latency that is known to cost more than what counts"
     )
-    assert not any(line.startswith("Slower") for line in best.answer)
-    assert 2 <= len(best.answer) <= 6
+    assert not any(line.startswith("Slower") for line in answer(best))
+    assert 2 <= len(answer(best)) <= 6
 
 
 def test_a_limit_is_kept() -> None:
@@ -125,21 +127,21 @@ def test_the_fastest_that_loses_less_than_what_counts_is_taken_and_what_more_wou
     assert best.key == "a"
     assert best.against_none.gain.probability >= 0.7
     assert best.more_accurate.key == "b"
-    assert best.more_accurate.gain.mean < best.worth
-    (said,) = [line for line in best.answer if line.startswith("Slower")]
+    assert best.more_accurate.gain.mean < best.worth.size
+    (said,) = [line for line in answer(best) if line.startswith("Slower")]
     assert "stage1=b" in said
     assert "1.60 ×" in said
-    assert 2 <= len(best.answer) <= 6
+    assert 2 <= len(answer(best)) <= 6
     within = decide(SPREAD | {"b": (0.7202, 1.6)}, limit=1.7)
     assert within.key == "a"
-    assert "1.7 times" in within.why[0]
+    assert "1.7 times" in reasons(within)[0]
 
 
 def test_what_counts_is_a_tenth_of_the_gain_or_of_the_noise() -> None:
     clear, noisy = decide(SPREAD), decide({"none": (0.70, 1.0), "a": (0.7055, 1.3)})
-    assert clear.worth == pytest.approx(0.1 * clear.against_none.gain.mean)
+    assert clear.worth.size == pytest.approx(0.1 * clear.against_none.gain.mean)
     evidence = model({"none": (0.70, 1.0), "a": (0.7055, 1.3)})
-    assert noisy.worth == pytest.approx(0.1 * evidence.noise.paired_sd)
+    assert noisy.worth.size == pytest.approx(0.1 * evidence.noise.paired_sd)
     none, a = contenders({"none": (0.70, 1.0), "a": (0.7055, 1.3)}, evidence)
     assert 0 < expected_loss(evidence, a, none) < 0.01
 
@@ -147,24 +149,24 @@ def test_what_counts_is_a_tenth_of_the_gain_or_of_the_noise() -> None:
 @pytest.mark.parametrize(("worth", "key"), [(0.001, "b"), (0.015, "a"), (0.05, "none")])
 def test_what_is_worth_having_decides_and_may_be_said(worth: float, key: str) -> None:
     best = decide(SPREAD, worth=worth)
-    assert (best.key, best.worth) == (key, worth)
+    assert (best.key, best.worth.size) == (key, worth)
     if key == "none":
         assert best.best_bet.key == "b"
-        assert "does not count" in best.answer[-1]
+        assert "does not count" in answer(best)[-1]
 
 
 @pytest.mark.parametrize("a", [0.6990, 0.7004, 0.7008])
 def test_only_what_is_more_likely_to_help_than_not_is_a_bet(a: float) -> None:
     best = decide({"none": (0.70, 1.0), "a": (a, 1.3)})
     assert best.key == "none"
-    assert ("no placement is" in best.answer[-1]) == (best.best_bet.gain.probability < 0.5)
+    assert ("no placement is" in answer(best)[-1]) == (best.best_bet.gain.probability < 0.5)
 
 
 def test_a_cheaper_one_that_loses_a_little_more_is_named() -> None:
     best = decide({"none": (0.70, 1.0), "a": (0.7296, 1.3), "b": (0.73, 1.6), "c": (0.7262, 1.1)})
     assert best.key == "a"
     assert best.cheaper.key == "c"
-    assert any(line.startswith("Faster") and "1.10 ×" in line for line in best.answer)
+    assert any(line.startswith("Faster") and "1.10 ×" in line for line in answer(best))
 
 
 def test_even_odds_are_no_reason_to_pay_latency() -> None:
@@ -172,8 +174,8 @@ def test_even_odds_are_no_reason_to_pay_latency() -> None:
         {"none": (0.7300, 1.0), "uniform se": (0.7302, 1.2), "a": (0.7303, 1.3), "b": (0.7301, 1.1)}
     )
     assert best.key == "none"
-    assert 2 <= len(best.answer) <= 6
-    assert "The most promising placement, `stage1=" in " ".join(best.why)
+    assert 2 <= len(answer(best)) <= 6
+    assert "The most promising placement, `stage1=" in " ".join(reasons(best))
 
 
 def test_nobody_pays_latency_for_an_equal_estimate_however_uncertain_both_are() -> None:
@@ -185,7 +187,7 @@ def test_nobody_pays_latency_for_an_equal_estimate_however_uncertain_both_are() 
     of = {one.key: one for one in contenders(table, evidence)}
     best = recommend(list(of.values()), evidence, max_latency_ratio=None, worth=0.0005)
     assert best.key == "fast"
-    assert expected_loss(evidence, of["slow"], of["fast"]) > best.worth, "why it was not taken"
+    assert expected_loss(evidence, of["slow"], of["fast"]) > best.worth.size, "why it was not taken"
 
 
 @pytest.mark.parametrize("cheaper", [False, True])
@@ -238,7 +240,7 @@ def test_a_gain_is_one_on_new_images_where_results_per_image_are_known() -> None
 def test_the_best_uniform_baseline_can_win_and_says_so() -> None:
     best = decide({"none": (0.70, 1.0), "uniform se": (0.73, 1.2), "a": (0.71, 1.3)})
     assert (best.key, best.against_uniform) == ("uniform se", None)
-    assert "the best uniform baseline: " in " ".join(best.why)
+    assert "the best uniform baseline: " in " ".join(reasons(best))
 
 
 def test_lower_can_be_better() -> None:
@@ -248,7 +250,7 @@ def test_lower_can_be_better() -> None:
     assert best.key == "a"
     assert best.against_none.gain.mean == pytest.approx(0.4, abs=0.02)
     assert best.against_none.gain.low < 0.4 < best.against_none.gain.high
-    assert "+0.4" in best.answer[1]
+    assert "+0.4" in answer(best)[1]
 
 
 values = st.floats(0.5, 0.9).map(lambda v: round(v, 3))
@@ -266,9 +268,9 @@ def test_what_is_recommended_is_better_than_no_attention_with_seventy_percent(
     table: dict[str, tuple[float, float]],
 ) -> None:
     best = decide(table)
-    assert best.why
-    assert 1 <= len(best.answer) <= 6
-    assert all("\n" not in line for line in best.answer)
+    assert reasons(best)
+    assert 1 <= len(answer(best)) <= 6
+    assert all("\n" not in line for line in answer(best))
     if best.against_none is not None:
         assert best.against_none.gain.probability >= 0.7
 
@@ -288,10 +290,10 @@ def answered(
 def test_a_control_that_gains_more_makes_attention_needless() -> None:
     best = answered(none=(0.70, 1.0), se=(0.73, 1.2), dwconv=(0.76, 1.2), conv=(0.71, 1.1))
     assert best.key == "se", "a control is never recommended"
-    assert (best.capacity.key, best.capacity.gain.worse > 0.95) == ("dwconv", True)
-    assert best.answer[-1].startswith("Capacity  dwconv everywhere: +")
-    assert "at 1.20 ×" in best.answer[-1]
-    assert best.answer[0].startswith("Take dwconv everywhere"), (
+    assert (best.capacity.key, best.capacity.lead.gain.worse > 0.95) == ("dwconv", True)
+    assert answer(best)[-1].startswith("Capacity  dwconv everywhere: +")
+    assert "at 1.20 ×" in answer(best)[-1]
+    assert answer(best)[0].startswith("Take dwconv everywhere"), (
         "the first sentence and the last line say the same"
     )
     assert (best.in_reach, best.instead, best.taken) == (True, "dwconv", "dwconv")
@@ -300,17 +302,17 @@ def test_a_control_that_gains_more_makes_attention_needless() -> None:
     for limit, taken in ((1.3, "dwconv"), (None, "se")):
         slower = answered(limit, none=(0.70, 1.0), se=(0.73, 1.1), dwconv=(0.76, 1.29))
         assert slower.taken == taken, "the limit says what more latency may cost"
-        assert "more latency" in slower.answer[-1]
+        assert "more latency" in answer(slower)[-1]
 
 
 def test_attention_that_gains_more_than_any_control_at_its_latency_buys_more() -> None:
     best = answered(none=(0.70, 1.0), se=(0.75, 1.2), dwconv=(0.71, 1.1), conv=(0.80, 1.6))
     assert best.capacity.key == "dwconv", "the better control costs more latency"
-    assert best.capacity.gain.probability > 0.95
-    assert "Attention buys more" in best.answer[-1]
+    assert best.capacity.lead.gain.probability > 0.95
+    assert "Attention buys more" in answer(best)[-1]
     alone = answered(none=(0.70, 1.0), se=(0.75, 1.2))
     assert alone.capacity is None
-    assert not any(line.startswith("Capacity") for line in alone.answer)
+    assert not any(line.startswith("Capacity") for line in answer(alone))
 
 
 @pytest.mark.parametrize(
@@ -328,9 +330,9 @@ def test_beside_the_bare_backbone_more_network_is_taken_if_it_helps_within_the_l
 ) -> None:
     best = answered(limit, worth, none=(0.70, 1.0), se=(0.69, 1.2), dwconv=(control, 1.1))
     assert best.key == "none"
-    assert ("A larger network helps here" in best.answer[-1]) == helps
-    assert ("(over 99 %)" in best.answer[-1]) == helps, "the odds are of the larger network"
-    assert (best.instead == "dwconv", best.answer[0].startswith("Take dwconv")) == (taken, taken)
+    assert ("A larger network helps here" in answer(best)[-1]) == helps
+    assert ("(over 99 %)" in answer(best)[-1]) == helps, "the odds are of the larger network"
+    assert (best.instead == "dwconv", answer(best)[0].startswith("Take dwconv")) == (taken, taken)
     assert best.in_reach == (limit == 1.3), (
         "also where it is not known to help: further runs may show it"
     )

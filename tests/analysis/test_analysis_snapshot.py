@@ -11,7 +11,6 @@ import pytest
 import torch
 from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
-from nas_attn.analysis.choosing import answer, nothing_recommended
 from nas_attn.analysis.per_image import Labels, mistakes
 from nas_attn.analysis.snapshot import (
     STATES,
@@ -27,6 +26,9 @@ from nas_attn.report.figures import noise_figure
 from nas_attn.report.html import render
 from nas_attn.storage import Run
 from nas_attn.study.reading import snapshot
+from nas_attn.words.answer import answer, nothing_recommended
+from nas_attn.words.as_json import snapshot_as_json
+from nas_attn.words.recommendation import headline, reasons, rule_text
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
 
@@ -45,7 +47,7 @@ def test_an_empty_study_is_a_snapshot_too(tmp_path: Path) -> None:
     )
     assert taken.counts == dict.fromkeys(STATES, 0)
     assert taken.primary == "accuracy"
-    json.dumps(taken.as_dict(), allow_nan=False)
+    json.dumps(snapshot_as_json(taken), allow_nan=False)
 
 
 def test_the_recommendation_is_the_best_of_the_truth_and_sure_of_it(now: Snapshot) -> None:
@@ -53,15 +55,15 @@ def test_the_recommendation_is_the_best_of_the_truth_and_sure_of_it(now: Snapsho
     assert str(best.placement).count(CBAM) + str(best.placement).count(SE) >= 2
     assert best.against_none.gain.probability > 0.9
     assert best.against_none.gain.mean == pytest.approx(0.025, abs=0.012)
-    assert str(best.placement) in best.answer[0]
-    assert "the bare backbone" in best.why[2]
+    assert str(best.placement) in headline(best)
+    assert "the bare backbone" in reasons(best)[2]
 
 
 def test_within_a_latency_limit_the_recommendation_keeps_it(tmp_path: Path) -> None:
     taken = snapshot(usual(tmp_path, recipe(limits={"max_latency_ratio": 1.12})).store)
     best = taken.recommendation
     assert best.latency.ratio <= 1.12
-    assert "1.12 times" in best.rule
+    assert "1.12 times" in rule_text(best)
 
 
 @pytest.mark.parametrize(
@@ -182,11 +184,11 @@ def test_a_diverged_run_takes_nobody_along(tmp_path: Path) -> None:
     taken = snapshot(study.store)
     assert [view.key for view in taken.front] == [good]
     assert taken.find(bad).estimates == {}
-    json.dumps(taken.as_dict(), allow_nan=False)
+    json.dumps(snapshot_as_json(taken), allow_nan=False)
 
 
 def test_the_dictionary_says_it_all_in_json(now: Snapshot) -> None:
-    plain = json.loads(json.dumps(now.as_dict(), allow_nan=False))
+    plain = json.loads(json.dumps(snapshot_as_json(now), allow_nan=False))
     assert plain["study"] == "made"
     assert plain["recipe"]["training"]["rungs"] == [1, 3]
     assert plain["front"] == [view.key for view in now.front]

@@ -19,15 +19,17 @@ from pinned import as_json, check, steady, words_of
 from rich.console import Console
 
 from nas_attn import api
-from nas_attn.analysis.choosing import choose, next_round, price, to_confirm
+from nas_attn.analysis.choosing import Unmet, choose
 from nas_attn.analysis.criteria import Criteria
+from nas_attn.analysis.rounds import next_round, price, to_confirm
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.cli import showing
-from nas_attn.errors import StudyError
 from nas_attn.report import dashboard, html
 from nas_attn.storage import StudyStore
 from nas_attn.study import reading
 from nas_attn.study.trial_book import TrialBook
+from nas_attn.words.as_json import choice_as_json, snapshot_as_json
+from nas_attn.words.choosing import unmet_text
 from studies import STUDIES, Maker
 
 STORAGE = ("--storage", "sqlite:///made.db")
@@ -94,15 +96,16 @@ def answers(now: Snapshot, name: str) -> Iterator[str]:
         )
     yield out.file.getvalue()  # type: ignore[attr-defined]
     beside = () if name == "the_usual" else BESIDE
-    yield as_json({key: value for key, value in now.as_dict().items() if key not in beside})
+    yield as_json({key: value for key, value in snapshot_as_json(now).items() if key not in beside})
 
 
 def elsewhere(now: Snapshot) -> Iterator[str]:
     """The notebook, the dashboard, and what is taken without criteria."""
-    try:
-        yield as_json(choose(now, Criteria(), str).as_dict())
-    except StudyError as error:
-        yield f"error: {error}"
+    choice = choose(now, Criteria(), str)
+    if isinstance(choice, Unmet):
+        yield f"error: {unmet_text(now, choice)}"
+    else:
+        yield as_json(choice_as_json(now, choice))
     yield as_json(
         {
             "to confirm": [view.key for view in to_confirm(now)],

@@ -18,6 +18,7 @@ from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report.html import render, summary
 from nas_attn.report.tables import FRAMES, rows
 from nas_attn.study.reading import snapshot
+from nas_attn.words.as_json import snapshot_as_json
 
 SE = "se(reduction=8)"
 SORTED = """(table => {
@@ -185,7 +186,7 @@ def test_sessions_that_had_not_the_device_alone_are_told_of(tmp_path: Path) -> N
         study.store.add_session(replace(session, notes={records.BESIDE: who}), owner="test")
     now = snapshot(study.store)
     assert "pid 7 (nas-attn search first), which is stopped; pid 8." in words_of(render(now))
-    assert now.as_dict()["latency"]["beside"] == [
+    assert snapshot_as_json(now)["latency"]["beside"] == [
         "pid 7 (nas-attn search first), which is stopped",
         "pid 8",
     ]

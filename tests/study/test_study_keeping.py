@@ -25,6 +25,7 @@ from nas_attn.errors import CheckpointError, NasAttnWarning, OperationError, Stu
 from nas_attn.evaluation.artifacts import mark, weights_run
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.study import again, beginning, choice, keeping, opening, reading, taking_part, weights
+from nas_attn.words.as_json import snapshot_as_json
 
 URL = "sqlite:///nas_attn.db"
 
@@ -276,7 +277,7 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     assert "trained again, after 2 epochs: score 1" in again.err
     assert Path("bare.pt").is_file()
     assert torch.all(next(weights.trained_model(study, plan, view).parameters()) == 7.0)
-    assert reading.snapshot(study.store).as_dict() == now.as_dict(), (
+    assert snapshot_as_json(reading.snapshot(study.store)) == snapshot_as_json(now), (
         "what the study knows stays as it is"
     )
     assert not [name for name in study.store.all_checkpoints() if name.startswith(again.AGAIN)]

@@ -1,0 +1,79 @@
+"""Is it attention, or just more network? The best control beside the recommended network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from nas_attn.analysis.recommendation import REQUIRED, Capacity, Contender, Recommendation
+from nas_attn.analysis.recommending import compared
+from nas_attn.model import Evidence, Gain
+from nas_attn.model.variances import cdf
+
+ALIKE = 1.05  # a control with at most so many times a placement's latency costs the same
+
+
+def with_capacity(
+    found: Recommendation | None,
+    contenders: Sequence[Contender],
+    controls: Sequence[Contender],
+    evidence: Evidence,
+    gains: Mapping[str, Gain] | None = None,
+    *,
+    max_latency_ratio: float | None = None,
+    worth: float | None = None,
+) -> Recommendation | None:
+    """The recommendation with the best control, which the answer may take instead.
+
+    `gains`: key of a control -> its gain over the bare backbone; of others, that of `evidence`
+        counts.
+    """
+    bare = next((c for c in contenders if c.is_bare), None)
+    chosen = next((c for c in contenders if found is not None and c.key == found.key), None)
+    if found is None or bare is None or chosen is None:
+        return found
+    alike = math.inf if chosen is bare or chosen.latency is None else ALIKE * chosen.latency.ratio
+    limit = alike if max_latency_ratio is None else max_latency_ratio
+    affordable = [c for c in controls if c.latency is None or c.latency.ratio <= limit]
+    known = {c.key: (gains or {}).get(c.key) or evidence.gain(c.key, bare.key) for c in controls}
+    gained = [(gain, c) for c in affordable or controls if (gain := known[c.key]) is not None]
+    if not gained:
+        return found
+    gain, control = max(gained, key=lambda one: one[0].mean)
+    lead = compared(evidence, chosen, control)
+    if lead.gain is None:  # it is not in the model of the placements
+        lead = replace(lead, gain=_lead(evidence.gain(chosen.key, bare.key), gain))
+    in_reach = bool(affordable) and (chosen is not bare or max_latency_ratio is not None)
+    capacity = Capacity(
+        key=control.key,
+        placement=control.placement,
+        baseline=control.baseline,
+        latency=control.latency,
+        gain=gain,
+        lead=lead,
+        dearer=not affordable or (control.latency is not None and control.latency.ratio > alike),
+        in_reach=in_reach,
+    )
+    if found.is_bare:
+        better = gain.probability >= REQUIRED and gain.mean >= (worth or 0.0)
+    else:
+        better = _better(lead.gain, found.worth.size if found.worth else 0.0)
+    return replace(found, capacity=capacity, instead=control.key if in_reach and better else None)
+
+
+def _better(lead: Gain | None, worth: float) -> bool:
+    """Whether a control is likely better than attention, by enough to count."""
+    return lead is not None and lead.worse >= REQUIRED and -lead.mean >= worth
+
+
+def _lead(one: Gain | None, other: Gain) -> Gain | None:
+    """How much better one network is than another, from what each gains over a third, as if these
+    were independent.
+    """
+    if one is None:
+        return None
+    mean = one.mean - other.mean
+    sd = math.hypot(one.high - one.low, other.high - other.low) / (2 * 1.96)
+    better = float(cdf(mean / max(sd, 1e-300)))
+    return Gain(mean, sd, mean - 1.96 * sd, mean + 1.96 * sd, better, 1 - better)

@@ -1,0 +1,297 @@
+"""The answer of a study as data: what is recommended or why nothing is, what a test has shown, and
+the next step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from nas_attn.analysis.eligible import able_to_win, finished, latency_ratio
+from nas_attn.analysis.length import Brief, LengthGain
+from nas_attn.analysis.recommendation import REQUIRED, Comparison, Recommendation, promising
+from nas_attn.analysis.snapshot import CandidateView, Snapshot, searched_as_target
+from nas_attn.analysis.validation import ValidationResult, Verdict, validation_epochs
+from nas_attn.model import TARGET
+from nas_attn.records import BARE, Placement
+
+MOST_RUNS = 32  # a test with more trainings of each network is not proposed
+# a difference of so many standard errors is shown with 95 % certainty in 80 % of tests
+NEEDED = 1.96 + 0.84
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """A next command."""
+
+    command: str
+    study: str
+    placement: str = ""
+    """Empty: what the answer takes."""
+    seeds: int = 0
+    """0: as many as the target says."""
+    look: bool = False
+    """Whether it only says what it would do."""
+    why: bool = False
+    """Whether it says the reasons, too."""
+
+
+class Lacking(Enum):
+    """Why nothing is recommended."""
+
+    TOO_BRIEF = "too brief"
+    """The search trained more briefly than the target."""
+    CONSTANT = "constant"
+    """The metric is the same for all candidates."""
+    BARE_NOT_SCORED = "bare not scored"
+    """The bare backbone, with which all are compared, has no score at the last rung yet."""
+    BARE_NOT_ENDED = "bare not ended"
+    """It has not ended all its runs."""
+    ONLY_BARE = "only bare"
+    """Nothing but the bare backbone has been scored."""
+    NONE_WITHIN = "none within"
+    """No scored candidate is within the recipe's limit of the latency."""
+    NOTHING_SCORED = "nothing scored"
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """What is known after a training that is too short for a recommendation."""
+
+    brief: Brief
+    best: CandidateView | None
+    """The best-looking placement with a known gain."""
+    priced: tuple[CandidateView, ...]
+    """The uniform baselines whose latency is known, the fastest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What the last finished validation has shown of the network that the answer takes, else of the
+    best one in it.
+    """
+
+    verdict: Verdict
+    metric: str
+    placement: Placement
+    """Of the network."""
+    is_recommended: bool
+    """Whether it is the recommended placement that was tested, and the answer takes it."""
+    blocks: int
+    disagrees: bool
+    """Whether the search says the opposite."""
+    next: NextStep
+
+
+@dataclass(frozen=True, slots=True)
+class TestOfBet:
+    """What a test of the best bet takes."""
+
+    runs: int
+    """Trainings of each network."""
+    seconds: float | None
+    """About how long they take in all; None: the pace is not known."""
+    step: NextStep
+
+    @property
+    def too_many(self) -> bool:
+        """Whether it is not worth it."""
+        return self.runs > MOST_RUNS
+
+
+@dataclass(frozen=True, slots=True)
+class TargetUnknown:
+    """No run was trained as the target says; this step would do it."""
+
+    seconds: float | None
+    step: NextStep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The answer of a study. One of `lacking`, `early` and `recommendation` is not None."""
+
+    study: str
+    lacking: Lacking | None = None
+    early: Early | None = None
+    recommendation: Recommendation | None = None
+    tested: Tested | None = None
+    longer: LengthGain | None = None
+    """What a longer training brings the bare network, if it is likely to bring something."""
+    bet_test: TestOfBet | None = None
+    target: TargetUnknown | None = None
+    next: NextStep | None = None
+    """The next command, where none of the lines before names one."""
+
+
+def decide(now: Snapshot) -> Decision:
+    """The answer of a study as of now."""
+    best = now.recommendation
+    if best is None or _only_bare(now, best):
+        return Decision(study=now.study, lacking=lacking(now))
+    if now.brief is not None:
+        return Decision(study=now.study, early=_early(now, now.brief, best))
+    tested = _tested(now)
+    longer = _longer(now, best)
+    if tested is not None:
+        return Decision(
+            study=now.study, recommendation=best, tested=tested, longer=longer, next=tested.next
+        )
+    bet = best.best_bet if best.worth is None and best.instead is None else None
+    bet_test = None if bet is None else _test_of(now, bet)
+    target = None if bet_test is not None else _target(now)
+    open_ = bet_test is not None or target is not None
+    return Decision(
+        study=now.study,
+        recommendation=best,
+        longer=longer,
+        bet_test=bet_test,
+        target=target,
+        next=None if open_ else NextStep("validate", now.study, look=True),
+    )
+
+
+def _only_bare(now: Snapshot, best: Recommendation) -> bool:
+    """Whether nothing but bare networks was compared."""
+    return best.placement == BARE and all(view.placement == BARE for view in finished(now))
+
+
+def lacking(now: Snapshot) -> Lacking:
+    """Why there is no recommendation, or only a bare backbone that was compared with nothing."""
+    if now.brief is not None and now.recommendation is not None:
+        return Lacking.TOO_BRIEF
+    if any(constant.metric == now.primary for constant in now.constants):
+        return Lacking.CONSTANT
+    bare = running_bare(now)
+    if bare is not None:
+        scored = bare.rung == len(now.recipe.training.rungs) - 1
+        return Lacking.BARE_NOT_ENDED if scored else Lacking.BARE_NOT_SCORED
+    if now.recommendation is not None:
+        return Lacking.ONLY_BARE
+    limited = now.recipe.limits.max_latency_ratio is not None
+    if limited and (now.counts["scored"] or now.counts["infeasible"]):
+        return Lacking.NONE_WITHIN
+    return Lacking.NOTHING_SCORED
+
+
+def running_bare(now: Snapshot) -> CandidateView | None:
+    """The bare backbone, while it is being trained."""
+    bare = (view for view in now.candidates if view.baseline == "none" and view.state == "running")
+    return next(bare, None)
+
+
+def training_s(now: Snapshot, epochs: int) -> float | None:
+    """Seconds that so many epochs of training take, by the pace of the study's runs; None before
+    the first.
+    """
+    longest: dict[tuple[str, str, int], int] = {}
+    seconds = 0.0
+    for view in now.candidates:
+        for point in view.scores:
+            run = (view.key, point.purpose, point.seed)
+            longest[run] = max(longest.get(run, 0), point.epochs)
+            seconds += point.wall_s
+    return epochs * seconds / sum(longest.values()) if longest else None
+
+
+def _early(now: Snapshot, brief: Brief, best: Recommendation) -> Early:
+    looking_best = next(
+        (view for view in now.ordered(able_to_win(now)) if view.baseline != "none"), None
+    )
+    if looking_best is not None and best.metric not in looking_best.gains:
+        looking_best = None
+    priced = [
+        view
+        for view in sorted(now.baselines, key=latency_ratio)
+        if view.latency is not None and view.baseline != "none"
+    ]
+    return Early(brief, looking_best, tuple(priced))
+
+
+def _longer(now: Snapshot, best: Recommendation) -> LengthGain | None:
+    """What a longer training of the bare network brings, if it is likely to bring something: it
+    costs no latency.
+    """
+    longer = now.longer
+    found = best.worth.size if best.worth else 0.0
+    worth = found or now.recipe.answer.worth or 0.0
+    if longer is None or longer.gain.probability < REQUIRED or longer.gain.mean < worth:
+        return None
+    return longer
+
+
+def _tested(now: Snapshot) -> Tested | None:
+    """The result of the last finished validation for the recommended network. If no placement is
+    recommended: for the control that is taken instead, else for the best one.
+    """
+    return next(_tests(now), None)
+
+
+def _tests(now: Snapshot) -> Iterator[Tested]:
+    best = now.recommendation
+    control = now.find(best.instead) if best is not None and best.instead else None
+    taken = best.taken if best is not None else None
+    for result in reversed(now.validations):
+        networks = {network.key: network.placement for network in result.family.networks}
+        bare = next((key for key, placement in networks.items() if placement == BARE), None)
+        against = [verdict for verdict in result.verdicts if verdict.control == bare]
+        mine = [verdict for verdict in against if verdict.network == taken]
+        ranked = sorted(against, key=lambda verdict: -verdict.difference)
+        for verdict in mine or ranked[:1]:
+            yield _one_test(now, result, verdict, bool(mine), control)
+
+
+def _one_test(
+    now: Snapshot,
+    result: ValidationResult,
+    verdict: Verdict,
+    mine: bool,
+    control: CandidateView | None,
+) -> Tested:
+    """`mine`: whether it is of the network that the answer takes; `control`: that the answer takes
+    instead of a placement.
+    """
+    placement = next(n.placement for n in result.family.networks if n.key == verdict.network)
+    agrees = mine == (verdict.word == "better")
+    opposite = verdict.word == ("worse" if mine else "better")
+    if agrees and (mine or control is None):
+        step = NextStep("retrain", now.study)
+    elif agrees and control is not None:  # it was not tested
+        step = NextStep("validate", now.study, str(control.placement))
+    elif not opposite:
+        step = NextStep("validate", now.study, look=True)
+    else:
+        step = NextStep("validate", now.study, str(placement))
+    return Tested(
+        verdict=verdict,
+        metric=result.family.metric,
+        placement=placement,
+        is_recommended=mine and control is None,
+        blocks=result.blocks,
+        disagrees=not agrees and opposite,
+        next=step,
+    )
+
+
+def _test_of(now: Snapshot, bet: Comparison) -> TestOfBet | None:
+    """What it takes to test a bet; None if it is none, or the noise is not known."""
+    noise = now.noise.get(now.primary or "")
+    if bet.gain is None or not promising(bet.gain) or noise is None or not noise.seed_sd:
+        return None
+    # runs of one block share a part of the noise
+    runs = 2 + math.ceil((NEEDED * noise.seed_sd / bet.gain.mean) ** 2)
+    view = now.find(bet.key)
+    placement = bet.name if view is None else str(view.placement)
+    seconds = training_s(now, runs * 2 * now.recipe.target_training.rungs[-1])
+    return TestOfBet(runs, seconds, NextStep("validate", now.study, placement, runs))
+
+
+def _target(now: Snapshot) -> TargetUnknown | None:
+    """That no run was trained as the target says; None if there is such a run."""
+    at_target = any(model.rung == TARGET for model in now.evidence.values())
+    if at_target or searched_as_target(now.recipe):
+        return None
+    seconds = training_s(now, validation_epochs(now.recipe))
+    return TargetUnknown(seconds, NextStep("validate", now.study))

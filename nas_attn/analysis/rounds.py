@@ -1,0 +1,100 @@
+"""The candidates that get further runs: more seeds after the search, and rounds."""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+
+from nas_attn.analysis.eligible import able_to_win, best_uniform
+from nas_attn.analysis.features import is_other
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
+
+RIVALS = 2  # candidates of a round besides the best-looking one and the bare backbone
+CONFIRMED = 6  # networks that get further seeds
+DRAWS = 8  # draws from the posterior; the best in any of them may be the best
+# a control that is less likely to be better than the recommended network joins no further round
+SETTLED = 0.05
+
+
+def to_confirm(now: Snapshot) -> list[CandidateView]:
+    """The candidates that get further seeds when the search has ended: the bare backbone, the best
+    uniform one, the control that the answer compares, the front, and the best of the others, up to
+    CONFIRMED.
+    """
+    bare = next(
+        (view for view in now.baselines if view.baseline == "none" and view.state == "scored"), None
+    )
+    wanted = [bare, best_uniform(now), _control(now), *now.front, *now.ordered(able_to_win(now))]
+    return list({view.key: view for view in wanted if view is not None}.values())[:CONFIRMED]
+
+
+def _control(now: Snapshot) -> CandidateView | None:
+    """The control of the answer's line `Capacity`, else the best-looking one."""
+    best = now.recommendation
+    if best is not None and best.capacity is not None:
+        return now.find(best.capacity.key)
+    return next((view for view in now.controls if view.state == "scored"), None)
+
+
+def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
+    """The candidates of the next round, the bare backbone first; empty if nothing is recommended,
+    or there is nothing to compare.
+
+    A round has a fresh seed and backbone. The model reads these runs with all others, so they
+    correct the luck of the best-looking. A control that may be better takes a rival's place, unless
+    each round had to train a backbone for it.
+    """
+    model, best = now.evidence.get(now.primary or ""), now.recommendation
+    if best is None or model is None:
+        return []
+    bare = [view for view in now.baselines if view.baseline == "none" and view.state == "scored"]
+    able = {view.key: view for view in able_to_win(now) if view not in bare}
+    chosen = able.get(best.key)
+    if chosen is None and bare and able:
+        worth = {key: gain.worth if (gain := model.gain(key, bare[0].key)) else 0.0 for key in able}
+        chosen = able[max(worth, key=lambda key: (worth[key], key))]
+    if chosen is None:
+        return []
+    sign = -1.0 if model.lower_is_better else 1.0
+    known = np.array([key in able for key in model.keys])
+    drawn = np.where(known, sign * model.draw(rng, DRAWS), -np.inf).argmax(axis=1)
+    first = best.more_accurate or best.cheaper  # the choice depends most on these two
+    uniform = best_uniform(now)
+    others = (view.key for view in now.ordered(able.values()))
+    ahead = [one.key for one in (first, uniform) if one]
+    rivals = dict.fromkeys([*ahead, *(model.keys[i] for i in drawn), *others])
+    met, joins = [able[key] for key in rivals if key in able and key != chosen.key], _may_win(now)
+    return [*bare, chosen, *met[: RIVALS - len(joins)], *joins]
+
+
+def _may_win(now: Snapshot) -> list[CandidateView]:
+    """The control, if the answer could take it and it may be better than the recommended
+    network.
+    """
+    control, best = _control(now), now.recommendation
+    if (
+        control is None
+        or best is None
+        or not best.in_reach
+        or best.capacity is None
+        or best.capacity.lead.gain is None
+    ):
+        return []
+    own_backbone = now.recipe.training.start == "backbone" and is_other(control.placement)
+    return [control] if not own_backbone and best.capacity.lead.gain.worse > SETTLED else []
+
+
+def price(now: Snapshot) -> float | None:
+    """The latency ratio of attention: of the recommended or most promising placement, else the
+    median one's; None if unknown.
+    """
+    best = now.recommendation
+    keys = [best.key, *([best.best_bet.key] if best.best_bet else [])] if best else []
+    tried = {
+        v.key: v.latency.ratio
+        for v in now.candidates
+        if v.latency and v.baseline != "none" and not v.control
+    }
+    known = [tried[key] for key in keys if key in tried]
+    return known[0] if known else statistics.median(tried.values()) if tried else None

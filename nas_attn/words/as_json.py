@@ -1,0 +1,103 @@
+"""A study and its answer as JSON: the data, and beside it the same in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from nas_attn.analysis.choosing import Chosen
+from nas_attn.analysis.recommendation import Comparison, Recommendation
+from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.recipe import Recipe
+from nas_attn.records import Placement
+from nas_attn.words.choosing import choice_rule, choice_sentences
+from nas_attn.words.recommendation import answer_lines, reasons, rule_text
+
+Plain = dict[str, Any]
+
+
+def snapshot_as_json(now: Snapshot) -> Plain:
+    """A snapshot in JSON's types; NaN and infinity become None. `reliability`: of one run, and of
+    the mean of three.
+    """
+    plain: Plain = {
+        item.name: as_json(getattr(now, item.name))
+        for item in dataclasses.fields(now)
+        if item.compare
+    }
+    plain["recipe"] = now.recipe.model_dump(mode="json")
+    plain["front"] = [view.key for view in now.front]
+    best = now.recommendation
+    plain["recommendation"] = None if best is None else _recommendation(best)
+    if now.brief is not None:  # no program shall take it for a recommendation
+        plain["early"] = plain.pop("recommendation")
+        plain["recommendation"] = None
+    for metric, floor in now.noise.items():
+        plain["noise"][metric]["reliability"] = [floor.reliability(1), floor.reliability(3)]
+    return plain
+
+
+def choice_as_json(now: Snapshot, choice: Chosen) -> Plain:
+    """A chosen candidate, why it was chosen, and code that builds it."""
+    view = choice.view
+    return {
+        "key": view.key,
+        "trial": view.trial,
+        "placement": str(view.placement),
+        "snippet": view.snippet,
+        "rule": choice_rule(now, choice),
+        "sentences": choice_sentences(now, choice),
+    }
+
+
+def as_json(value: Any) -> Any:
+    """Data classes, mappings and sequences in JSON's types; placements in notation."""
+    if isinstance(value, Recipe):
+        return None
+    if isinstance(value, Placement):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = (item for item in dataclasses.fields(value) if item.compare)
+        return {item.name: as_json(getattr(value, item.name)) for item in items}
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def _recommendation(best: Recommendation) -> Plain:
+    return {
+        "key": best.key,
+        "placement": str(best.placement),
+        "metric": best.metric,
+        "estimate": as_json(best.estimate),
+        "latency": as_json(best.latency),
+        "rule": rule_text(best),
+        "against_none": _comparison(best.against_none),
+        "against_uniform": _comparison(best.against_uniform),
+        "worth": None if best.worth is None else best.worth.size,
+        "best_bet": _comparison(best.best_bet),
+        "more_accurate": _comparison(best.more_accurate),
+        "cheaper": _comparison(best.cheaper),
+        "answer": [str(line) for line in answer_lines(best)],
+        "why": reasons(best),
+        "capacity": None if best.capacity is None else _comparison(best.capacity.lead),
+        "in_reach": best.in_reach,
+        "instead": best.instead,
+    }
+
+
+def _comparison(comparison: Comparison | None) -> Plain | None:
+    if comparison is None:
+        return None
+    return {
+        "key": comparison.key,
+        "name": comparison.name,
+        "gain": as_json(comparison.gain),
+        "latency_ratio": as_json(comparison.latency_ratio),
+    }
