@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas_attn.data.depth import FULL, used_bits
+from nas_attn.data.groups import GroupsOf, find_groups
 from nas_attn.data.manifest import Listing
 from nas_attn.data.parts import (
     NOT_COUNTED,
@@ -50,7 +51,7 @@ from nas_attn.data.parts import (
     files_of,
     images_file,
 )
-from nas_attn.data.splitting import GroupOf, amount, divided, find_groups
+from nas_attn.data.splitting import amount, divided
 from nas_attn.data.walking import Layout, class_names, layout, plain, subfolders, walk
 from nas_attn.errors import (
     DataError,
@@ -126,7 +127,7 @@ def _split_folder(
     found: Layout,
     section: DataSection,
     place: Place,
-    list_: Callable[[GroupOf | None, Path], Files],
+    list_: Callable[[GroupsOf | None, Path], Files],
     classes: tuple[str, ...],
     strata: tuple[str, ...],
 ) -> Parts:
@@ -264,7 +265,7 @@ def images_below(folder: Path) -> list[Path]:
     return walk(folder).images
 
 
-def _list(root: Path, classes: Sequence[str], group_of: GroupOf | None, folder: Path) -> Files:
+def _list(root: Path, classes: Sequence[str], groups_of: GroupsOf | None, folder: Path) -> Files:
     """The image files under each class folder, sorted."""
     strange = sorted(set(subfolders(folder)) - set(classes))
     known = {plain(name): name for name in classes}
@@ -287,7 +288,7 @@ def _list(root: Path, classes: Sequence[str], group_of: GroupOf | None, folder: 
             )
         paths += found
         counts.append(len(found))
-    groups = None if group_of is None else np.array([group_of(path, folder) for path in paths])
+    groups = None if groups_of is None else np.array(groups_of(paths, folder))
     return Files(root, tuple(paths), np.repeat(np.arange(len(classes)), counts), groups)
 
 
@@ -572,7 +573,7 @@ def masks_alone(folder: Path) -> list[str]:
     return [mask.as_posix() for mask in masks if mask.with_suffix("") not in images]
 
 
-def _list_masks(root: Path, classes: int, group_of: GroupOf | None, folder: Path) -> Files:
+def _list_masks(root: Path, classes: int, groups_of: GroupsOf | None, folder: Path) -> Files:
     """The images of a folder with their masks, sorted by name."""
     for inside in ("images", "masks"):
         if not (folder / inside).is_dir():
@@ -596,6 +597,6 @@ def _list_masks(root: Path, classes: int, group_of: GroupOf | None, folder: Path
         )
     if not paths:
         raise DataError(f"'{folder / 'images'}' has no image")
-    groups = None if group_of is None else np.array([group_of(path, folder) for path in paths])
+    groups = None if groups_of is None else np.array(groups_of(paths, folder))
     masked = tuple(Masked(image, mask, classes) for image, mask in zip(paths, masks, strict=True))
     return Files(root, masked, np.zeros(len(paths), dtype=np.int64), groups)
