@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nas_attn.backbones import detectors
 from nas_attn.errors import BackboneError, NasAttnWarning, did_you_mean, first_line, shorten
@@ -39,6 +39,23 @@ second head.
 """
 Shape = tuple[int, int, int]
 """(channels, height, width) of one image."""
+
+
+class Builder(Protocol):
+    """Builds networks of a package; a row of `nas_attn.wiring` names one. For example:
+
+    def zoo_network(section, name, shape, classes, published):
+        if published:
+            raise BackboneError(f"no published weights are known for '{section.name}'")
+        return call(zoo.create, section, name, channels=shape[0], classes=classes)
+    """
+
+    def __call__(
+        self, section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
+    ) -> nn.Module:
+        """`name`: what stands after the colon; `published`: with the published weights. Random
+        weights come from torch's global generator. Raises BackboneError: it cannot be built.
+        """
 
 
 def names() -> list[str]:
@@ -103,8 +120,11 @@ def build(
                 f"backbone.width is only for CIFAR ResNets, not for '{section.name}': remove it"
             )
         row = BACKBONE_SOURCES.get(source)
-        make = _users if row is None else named(row.build)
-        model = make(section, name, input_shape, classes, published)
+        if row is None:
+            model = _users(section, input_shape, classes, published)
+        else:
+            build_network: Builder = named(row.build)
+            model = build_network(section, name, input_shape, classes, published)
     if isinstance(pretrained, str) and not published:
         for note in load_weights(model, pretrained):
             warnings.warn(note, NasAttnWarning, stacklevel=2)
@@ -381,9 +401,7 @@ def smp_network(
     return model
 
 
-def _users(
-    section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
-) -> nn.Module:
+def _users(section: BackboneSection, shape: Shape, classes: int, published: bool) -> nn.Module:
     from torch import nn
 
     if published:

@@ -172,10 +172,22 @@ Reports = Generator[
 Evaluator = Callable[[nn.Module, EvaluatorRun], Mapping[str, float] | Reports]
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluator is to train and score."""
+
+    name: str
+    """Name of the run's folder."""
+    placement: ResolvedPlacement
+    seed: int
+    rungs: Sequence[int]
+    """Epochs in all at each rung; a test is of the last one."""
+    needed: bool = False
+    """Whether the trained network is needed, and not only its scores."""
+
+
 class EvaluatorTrainer:
-    """Runs an evaluator through the rungs, with the same interface as the built-in trainer's
-    `fit`.
-    """
+    """Runs an evaluator through the rungs, as the built-in trainer's `fit` trains."""
 
     def __init__(
         self, evaluator: Evaluator, *, folder: Path, device: str, log: OutputLog | None = None
@@ -183,74 +195,85 @@ class EvaluatorTrainer:
         """`folder`: parent of the candidates' folders; `log`: takes the printed output; None: the
         terminal.
         """
-        self._evaluator, self._folder, self._device, self._log = evaluator, folder, device, log
-        self.evaluated = (
-            0  # rungs that the last `fit` evaluated itself; 0: the network is a fresh one
-        )
-        self.network: nn.Module | None = (
-            None  # the last scored network, if the evaluator has named it
-        )
-        self.lost = ""  # why the last trained network is not here; empty if it is
-        self._reports: Reports | None = None  # of an evaluator that yields, while it trains
+        self._evaluator = evaluator
+        self._folder = folder
+        self._device = device
+        self._log = log
+        # Rungs that the last `fit` evaluated itself; 0: the network is a fresh one.
+        self.evaluated = 0
+        # The last scored network, if the evaluator has named it.
+        self.network: nn.Module | None = None
+        # Why the last trained network is not here; empty if it is.
+        self.lost = ""
+        # Of an evaluator that yields, while it trains.
+        self._reports: Reports | None = None
 
     def fit(
         self,
         model: nn.Module,
+        evaluation: Evaluation,
         *,
-        name: str,
-        placement: ResolvedPlacement,
-        seed: int,
-        rungs: Sequence[int],
         slot: CheckpointSlot,
         on_rung: Callable[[Score], bool],
         stop: Callable[[], bool],
-        needed: bool = False,
     ) -> tuple[Score, ...]:
         """Evaluates rung by rung. Finished rungs are not repeated, except a single one if the
-        network is `needed`. Raises
-        TrainingError: the evaluator raised, or did not return finite numbers. Raises Interrupted:
-            `stop` returned True.
+        network is needed. Raises TrainingError: the evaluator raised, or did not return finite
+        numbers. Raises Interrupted: `stop` returned True.
         """
+        rungs = evaluation.rungs
         blob = slot.load()
         scores = [] if blob is None else [Score.from_plain(row) for row in json.loads(blob)]
-        if needed and len(scores) == len(rungs) == 1:
+        if evaluation.needed and len(scores) == len(rungs) == 1:
             scores = []
-        self.evaluated, self.lost = 0, ""
-        told: dict[str, Any] = {
-            "networks": [],
-            "flags": [],
-            "lost": [],
-            "asked": stop,
-            "last": rungs[-1],
-        }
-        told["resolved"] = placement
-        with self._place(name) as folder, self._closing():
+        self.evaluated = 0
+        self.lost = ""
+        networks: list[nn.Module] = []
+        flags: list[NDArray[np.bool_]] = []
+        lost: list[str] = []
+        with self._place(evaluation.name) as folder, self._closing():
             for rung, epochs in enumerate(rungs):
                 if rung >= len(scores):
                     if stop():
                         raise Interrupted
-                    new = epochs - (rungs[rung - 1] if rung else 0)
                     run = EvaluatorRun(
-                        placement.text, rung, epochs, new, seed, folder, self._device, **told
+                        placement=evaluation.placement.text,
+                        rung=rung,
+                        epochs=epochs,
+                        new_epochs=epochs - (rungs[rung - 1] if rung else 0),
+                        seed=evaluation.seed,
+                        folder=folder,
+                        device=self._device,
+                        networks=networks,
+                        flags=flags,
+                        asked=stop,
+                        last=rungs[-1],
+                        lost=lost,
+                        resolved=evaluation.placement,
                     )
                     scores.append(self._one(model, run))
                     self.evaluated += 1
                     slot.save(json.dumps([score.as_plain() for score in scores]).encode(), epochs)
                 if not on_rung(scores[rung]):
                     break
-            self.lost = "".join(told["lost"])
+            self.lost = "".join(lost)
         return tuple(scores)
 
-    def test(
-        self, model: nn.Module, *, name: str, placement: ResolvedPlacement, seed: int, epochs: int
-    ) -> Score:
+    def test(self, model: nn.Module, evaluation: Evaluation) -> Score:
         """The evaluator's metrics on its test split; raises as `fit`."""
-        with self._place(name) as folder, self._closing():
-            told: dict[str, Any] = {"split": "test", "resolved": placement}
-            return self._one(
-                model,
-                EvaluatorRun(placement.text, 0, epochs, 0, seed, folder, self._device, **told),
+        with self._place(evaluation.name) as folder, self._closing():
+            run = EvaluatorRun(
+                placement=evaluation.placement.text,
+                rung=0,
+                epochs=evaluation.rungs[-1],
+                new_epochs=0,
+                seed=evaluation.seed,
+                folder=folder,
+                device=self._device,
+                split="test",
+                resolved=evaluation.placement,
             )
+            return self._one(model, run)
 
     @contextmanager
     def _place(self, name: str) -> Iterator[Path]:

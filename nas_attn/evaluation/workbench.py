@@ -41,6 +41,7 @@ from nas_attn.evaluation.artifacts import (
     write_artifact,
 )
 from nas_attn.evaluation.evaluators import (
+    Evaluation,
     Evaluator,
     EvaluatorTrainer,
     require_participation,
@@ -274,13 +275,13 @@ class Workbench:
         with own_fault("training it", self.device):
             model = self.start(resolved, run.seed, run.backbone)
             if self._evaluator is not None:
-                how |= {
-                    "name": run.folder,
-                    "placement": resolved,
-                    "needed": self.protocol != SEARCH,
-                }
+                evaluation = Evaluation(
+                    run.folder, resolved, run.seed, rungs, needed=self.protocol != SEARCH
+                )
                 with intra_op_threads(self._threads.usual):
-                    scores = self._evaluator.fit(model, **how)
+                    scores = self._evaluator.fit(
+                        model, evaluation, slot=files, on_rung=on_rung, stop=stop
+                    )
             else:
                 curve = keep_curve(self.store, run, lease) if run.purpose == RETRAIN else None
                 scores = self._fit(
@@ -307,12 +308,10 @@ class Workbench:
             self.store.log_test_reading(reason)
         epochs = self.recipe.training.rungs[-1]
         if self._evaluator is not None:
-            of: dict[str, Any] = {
-                "name": run.folder,
-                "placement": self.plan.resolved(run.placement),
-            }
+            placement = self.plan.resolved(run.placement)
+            evaluation = Evaluation(run.folder, placement, run.seed, [epochs])
             with intra_op_threads(self._threads.usual):
-                score = self._evaluator.test(model, seed=run.seed, epochs=epochs, **of)
+                score = self._evaluator.test(model, evaluation)
         else:
             assert self.dataset is not None
             if self._test_split is None:

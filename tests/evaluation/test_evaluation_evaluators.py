@@ -13,7 +13,7 @@ from slots import MemorySlot as Slot
 from torch import nn
 
 from nas_attn.errors import OperationError, RecipeError, TrainingError, UserError
-from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer
+from nas_attn.evaluation.evaluators import Evaluation, EvaluatorRun, EvaluatorTrainer
 from nas_attn.evaluation.finding import find_evaluator
 from nas_attn.records import BARE, ResolvedPlacement, Score
 from nas_attn.training import Interrupted
@@ -99,14 +99,11 @@ class Judge:
 
 
 def fit(evaluator: Any, folder: Path, slot: Slot, **changes: Any) -> tuple[Score, ...]:
-    usual: dict[str, Any] = {
-        "on_rung": lambda score: True,
-        "stop": lambda: False,
-        "rungs": [1, 3, 9],
-    }
-    return EvaluatorTrainer(evaluator, folder=folder, device="cpu").fit(
-        nn.Identity(), name="k-5", placement=BARE_NETWORK, seed=5, slot=slot, **(usual | changes)
-    )
+    usual: dict[str, Any] = {"on_rung": lambda score: True, "stop": lambda: False}
+    what = {name: changes.pop(name) for name in ("rungs", "needed") if name in changes}
+    evaluation = Evaluation("k-5", BARE_NETWORK, 5, **{"rungs": [1, 3, 9], **what})
+    trainer = EvaluatorTrainer(evaluator, folder=folder, device="cpu")
+    return trainer.fit(nn.Identity(), evaluation, slot=slot, **(usual | changes))
 
 
 def test_rungs_in_turn_with_a_folder_that_stays(tmp_path: Path) -> None:

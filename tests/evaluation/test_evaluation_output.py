@@ -16,7 +16,7 @@ from slots import MemorySlot as Slot
 from torch import nn
 
 from nas_attn.errors import DEBUG, TrainingError
-from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer
+from nas_attn.evaluation.evaluators import Evaluation, EvaluatorRun, EvaluatorTrainer
 from nas_attn.evaluation.output import OutputLog, log_for, on_terminal
 from nas_attn.notation import parse
 from nas_attn.records import ResolvedPlacement
@@ -24,13 +24,10 @@ from nas_attn.study.stopping import interruptible
 
 
 def run(evaluate, log: OutputLog | None, folder: Path) -> None:
-    of = {
-        "name": "k",
-        "placement": ResolvedPlacement((), parse("stage1=se"), "paper", "k"),
-        "seed": 3,
-    }
+    placement = ResolvedPlacement((), parse("stage1=se"), "paper", "k")
+    evaluation = Evaluation("k", placement, 3, [1, 4])
     trainer = EvaluatorTrainer(evaluate, folder=folder, device="cpu", log=log)
-    trainer.fit(nn.Identity(), **of, rungs=[1, 4], slot=Slot(), on_rung=bool, stop=bool)
+    trainer.fit(nn.Identity(), evaluation, slot=Slot(), on_rung=bool, stop=bool)
 
 
 def test_all_ways_to_print_end_in_the_file(

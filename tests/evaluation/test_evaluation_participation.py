@@ -16,7 +16,12 @@ from torch import nn
 import nas_attn as na
 from nas_attn.attachment import attach
 from nas_attn.errors import TrainingError
-from nas_attn.evaluation.evaluators import EvaluatorRun, EvaluatorTrainer, require_participation
+from nas_attn.evaluation.evaluators import (
+    Evaluation,
+    EvaluatorRun,
+    EvaluatorTrainer,
+    require_participation,
+)
 from nas_attn.records import Choice, Point, ResolvedPlacement
 
 SHAPE = (3, 8, 8)
@@ -107,16 +112,10 @@ def test_an_evaluator_names_the_network_that_it_scored(tmp_path: Path, tells: bo
 
     trainer = EvaluatorTrainer(evaluate, folder=tmp_path, device="cpu")
     seen: list[nn.Module | None] = []
-    run: dict[str, Any] = {
-        "name": "k-0",
-        "placement": PLACED,
-        "seed": 0,
-        "rungs": [1, 2],
-        "slot": MemorySlot(),
-    }
     trainer.fit(
         candidate(),
-        **run,
+        Evaluation("k-0", PLACED, 0, [1, 2]),
+        slot=MemorySlot(),
         on_rung=lambda score: not seen.append(trainer.network),
         stop=lambda: False,
     )

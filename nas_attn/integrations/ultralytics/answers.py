@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
+from typing_extensions import override
 
 from nas_attn._version import __version__
 from nas_attn.attachment.twins import copied
@@ -127,7 +128,7 @@ def _classes(order: Order) -> Sequence[str]:
     return order.described.interface.classes if order.described else ()
 
 
-def _no_python(order: Order) -> None:
+def _no_python(_: Order) -> None:
     raise OperationError(
         "'python' is not for a detector of ultralytics' own code: take ultralytics, onnx or weights"
     )
@@ -141,20 +142,24 @@ class Decoded(Boxes):
         "python": replace(FORMATS["python"], write=_no_python),
     }
 
+    @override
     def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
         with torch.no_grad():
             answer = Answer(plan.bare(0).eval())(torch.zeros(1, *plan.input_shape))
         return Interface(boxes.class_names(plan.recipe.data), *UNCHANGED, tuple(answer.shape[1:]))
 
+    @override
     def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
         return Answer(model).eval()
 
+    @override
     def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
         found = [
             torch.from_numpy(x) for x in islice(boxes.validation_images(plan.recipe.data), COMPARED)
         ]
         yield from found or [torch.rand(1, *plan.input_shape)]
 
+    @override
     def said(self, shape: tuple[int, ...], format_: str) -> str:
         chosen = "after the network's own choice among boxes" if shape[-1] == BOX else "before NMS"
         return (

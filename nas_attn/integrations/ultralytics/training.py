@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from nas_attn.attachment.twins import copied
 from nas_attn.data import boxes
@@ -150,6 +151,7 @@ def _trainer_class(theirs: Any) -> Any:
         attention: frozenset[str]
         factor: float
 
+        @override
         def resume_training(self, ckpt: Any) -> None:
             if self.before is None:
                 return

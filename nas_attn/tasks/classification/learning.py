@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from typing_extensions import override
 
 from nas_attn.training.learning import Learnt, Tally
 
@@ -16,9 +17,11 @@ from nas_attn.training.learning import Learnt, Tally
 class ClassOfImage(Learnt):
     """A class of each image: y is int64 (B,), or shares (B, classes)."""
 
+    @override
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         return cross_entropy(logits, y, reduction="sum")
 
+    @override
     def tally(self) -> Tally:
         return _Images(self.classes)
 
@@ -29,17 +32,21 @@ class _Images(Tally):
         self._predicted: list[Tensor] = []
         self._labels: list[Tensor] = []
 
+    @override
     def add(self, answer: Any, y: Tensor) -> None:
         self._predicted.append(answer.argmax(1))
         self._labels.append(y)
 
+    @override
     def metrics(self, loss: float) -> dict[str, float]:
         counts = confusion(torch.cat(self._labels), torch.cat(self._predicted), self._classes)
         return {"accuracy": float(self._bits().mean()), "loss": loss, **class_metrics(counts)}
 
+    @override
     def right(self) -> bytes | None:
         return np.packbits(self._bits()).tobytes()
 
+    @override
     def answers(self) -> dict[str, Any]:
         return {"wrong": torch.cat(self._predicted).cpu().numpy()[~self._bits()].tolist()}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nas_attn.data import Dataset
 from nas_attn.evaluation.plan import Plan
@@ -20,16 +21,19 @@ from nas_attn.training.learning import Tally, learnt_of
 class Boxes(Answers):
     """Export of detectors, with their final boxes."""
 
+    @override
     def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
         if dataset is None:
             return super().interface(plan, dataset)
         return Interface(tuple(dataset.classes), *UNCHANGED, (MOST, BOX))
 
+    @override
     def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
         if dataset is None:
             return super().compared(plan, dataset, stored=stored)
         return (x.contiguous() for x, _ in islice(dataset.validation.batches(1), COMPARED))
 
+    @override
     def judged(
         self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int
     ) -> Tally:
@@ -40,6 +44,7 @@ class Boxes(Answers):
             tally.add([{"boxes": found[:, :4], "scores": found[:, 4], "labels": found[:, 5]}], y)
         return tally
 
+    @override
     def said(self, shape: tuple[int, ...], format_: str) -> str:
         more = (
             ""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from nas_attn.data.boxes import SURE
 from nas_attn.errors import RecipeError, TrainingError
@@ -42,16 +43,20 @@ class BoxesOfImage(Learnt):
 
     recordable = False
 
+    @override
     def __init__(self, task: Task, classes: int, loss: Named | None = None) -> None:
         require_scorer()
-        super().__init__(task, classes)  # its networks bring their losses
+        # Its networks bring their losses.
+        super().__init__(task, classes)
 
+    @override
     def ask(self, network: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
         if y is None:
             return network(list(x))
         known = [boxes[boxes[:, 0] > 0] for boxes in y]
         return network(list(x), [{"boxes": k[:, 1:], "labels": k[:, 0].long()} for k in known])
 
+    @override
     def logits(self, output: object, x: Tensor) -> Tensor:
         """float32 (losses,) of what a network returns while training. Raises TrainingError: it
         returns something else.
@@ -64,18 +69,22 @@ class BoxesOfImage(Learnt):
             )
         return torch.stack([loss.float() for loss in losses])
 
+    @override
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         return logits.sum() * len(y)
 
+    @override
     def judge(self, output: object, x: Tensor, y: Tensor, tally: Tally) -> Tensor:
         tally.add(output, y)
         return x.new_zeros(())  # a network returns its losses only in training
 
+    @override
     def practice(self, network: Callable[..., object], x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         box = [1.0, width / 4, height / 4, 3 * width / 4, 3 * height / 4]
         return self.logits(self.ask(network, x, x.new_tensor(box).expand(len(x), 1, 5)), x).sum()
 
+    @override
     def tally(self) -> Boxes:
         return Boxes(self.classes)
 
@@ -93,6 +102,7 @@ class Boxes(Tally):
             None  # pycocotools', (IoUs, recalls, classes); None: nothing was found
         )
 
+    @override
     def add(self, answer: Any, y: Tensor) -> None:
         """Adds a network's output for a batch, with its true boxes (B, M, 5). Raises TrainingError:
         another kind of output.
@@ -118,6 +128,7 @@ class Boxes(Tally):
             self._found.append(torch.cat(columns, 1)[one["scores"].argsort(descending=True)[:MOST]])
         self._there += list(y)
 
+    @override
     def metrics(self, loss: float) -> dict[str, float]:
         there, found = self._annotations(), self._detections()
         if not len(found):
@@ -139,6 +150,7 @@ class Boxes(Tally):
             "map50": max(0.0, float(counted.stats[1])),
         }
 
+    @override
     def answers(self) -> dict[str, Any]:
         found = self._precision
         each = (

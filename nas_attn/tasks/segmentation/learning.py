@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from typing_extensions import override
 
 from nas_attn.data.parts import NOT_COUNTED
 from nas_attn.training.learning import Learnt, Tally, rounded
@@ -19,11 +20,13 @@ class ClassOfPixel(Learnt):
     weighs the same in the loss.
     """
 
+    @override
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         each = cross_entropy(logits, y, reduction="none", ignore_index=NOT_COUNTED)
         counted = (y != NOT_COUNTED).sum((1, 2)).clamp(min=1)
         return (each.sum((1, 2)) / counted).sum()
 
+    @override
     def tally(self) -> Tally:
         return _Pixels(self.classes)
 
@@ -35,6 +38,7 @@ class _Pixels(Tally):
         self._counts: Tensor | None = None
         self._shares: list[Tensor] = []  # of each image's pixels that are right
 
+    @override
     def add(self, answer: Any, y: Tensor) -> None:
         counted, found = y != NOT_COUNTED, answer.argmax(1)
         place = torch.where(
@@ -46,6 +50,7 @@ class _Pixels(Tally):
         # bincount would wait for the device, to see the largest value
         self._counts.scatter_add_(0, place.flatten(), place.new_ones(()).expand(place.numel()))
 
+    @override
     def metrics(self, loss: float) -> dict[str, float]:
         assert self._counts is not None  # no split is empty
         pairs = self._counts[:-1].view(self._classes, self._classes).cpu().numpy()
@@ -55,6 +60,7 @@ class _Pixels(Tally):
             "loss": loss,
         }
 
+    @override
     def answers(self) -> dict[str, Any]:
         assert self._counts is not None  # no split is empty
         counts = self._counts[:-1].view(self._classes, self._classes).tolist()
