@@ -1,5 +1,6 @@
 """Modules that gate channels: squeeze-and-excitation and its relatives."""
 
+import math
 from typing import Literal
 
 import torch
@@ -20,7 +21,10 @@ from nas_attn.attention.gates import (
     unbiased,
     zero_,
 )
+from nas_attn.attention.gather_excite import brought_to
 from nas_attn.attention.row import Init, hidden_width
+
+torch.fx.wrap("brought_to")  # in this file, too
 
 
 class SqueezeExcitation(nn.Module):
@@ -167,6 +171,101 @@ class GatedChannel(nn.Module):
             rms_N1 = magnitude(s_NC).mean(1, keepdim=True) + eps
         a_NC = 1 + torch.tanh(s_NC * (self.gamma / rms_N1) + self.beta)
         return x_NCHW * a_NC.to(x_NCHW.dtype)[:, :, None, None]
+
+
+def _pairs(text: str) -> tuple[tuple[int, int], ...]:
+    return tuple((int(pair[0]), int(pair[1])) for pair in text.split())
+
+
+FREQUENCIES = {
+    "top": _pairs(
+        "00 01 60 05 02 10 12 40 50 16 30 04 06 03 35 22"
+        " 46 63 33 53 55 21 61 52 54 32 31 41 23 20 65 13"
+    ),
+    "low": _pairs(
+        "00 01 10 11 02 20 21 12 22 03 30 40 04 13 31 05"
+        " 14 23 32 41 50 06 15 24 33 42 51 60 16 25 34 43"
+    ),
+    "bot": _pairs(
+        "66 14 34 36 26 43 11 24 44 45 56 15 42 62 25 51"
+        " 64 13 65 20 23 41 31 32 54 52 61 21 55 53 33 63"
+    ),
+}
+"""(along H, along W) of the authors' selections, the best alone first, on a grid of 7 x 7."""
+GRID = 7
+
+
+class FrequencyChannel(nn.Module):
+    """`y = x·s(W2 relu(W1 f))`, `f_c = Σ x_c·D_c` over H and W, D_c the cosine of c's group.
+
+    D_c is a basis function of the orthonormal DCT-II. The channels are in groups of equal size,
+    with a frequency each; the first of `top` is (0, 0), the mean times √(HW). Frequencies are those
+    of a 7 x 7 grid, times H // 7 and W // 7. `height` and `width` are those of the map that it is
+    made for, at least 7; others are brought to that size by adaptive average pooling, as in the
+    authors' code.
+    Start: `identity` zeroes W2 and uses 2s.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        frequencies: int = 16,
+        order: Literal["top", "low", "bot"] = "top",
+        reduction: int = 16,
+        height: int = 14,
+        width: int = 14,
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        self.identity = init == "identity"
+        self.size = (max(GRID, height), max(GRID, width))
+        self.frequencies = FREQUENCIES[order][:frequencies]
+        chosen = torch.tensor(self.frequencies).repeat_interleave(channels // frequencies, 0)
+        self.register_buffer("rows", cosines(chosen[:, 0], self.size[0]), persistent=False)
+        self.register_buffer("columns", cosines(chosen[:, 1], self.size[1]), persistent=False)
+        hidden = max(1, channels // reduction)
+        self.reduce = nn.Linear(channels, hidden, bias=False)
+        self.expand = nn.Linear(hidden, channels, bias=False)
+        if self.identity:
+            zero_(self.expand)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        by_row_NCHW = brought_to(x_NCHW, *self.size) * self.rows[:, :, None].to(x_NCHW.dtype)
+        f_NC = (by_row_NCHW.sum(2) * self.columns.to(x_NCHW.dtype)).sum(2)
+        z_NC = self.expand(functional.relu(self.reduce(f_NC)))
+        return x_NCHW * gate(z_NC, x_NCHW, identity=self.identity)[:, :, None, None]
+
+
+def cosines(frequency_C: Tensor, side: int) -> Tensor:
+    """`(C, side)`: the orthonormal DCT-II's basis of each channel, its frequency of 7 scaled."""
+    scaled_C1 = (frequency_C * (side // GRID))[:, None]
+    place = torch.arange(side, dtype=torch.float64) + 0.5
+    waves = torch.cos(scaled_C1 * place * (math.pi / side)) / side**0.5
+    return torch.where(scaled_C1 == 0, waves, waves * 2**0.5).float()
+
+
+class GlobalResponse(nn.Module):
+    """`y = γ·x·n + β + x`, `n = ‖x_c‖ / mean_c ‖x_c‖`, the norm of each channel over H and W.
+    Start: both are the same: γ = β = 0 is the identity.
+    """
+
+    def __init__(self, channels: int, *, init: Init = "paper") -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.zeros(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        # The root of a mean times that of the pixels: a sum of squares leaves the range of float16.
+        root: float = (x_NCHW.shape[2] * x_NCHW.shape[3]) ** 0.5
+        norm_NC11 = (mean_of_squares(x_NCHW) + TINY).sqrt() * root
+        n_NC11 = norm_NC11 / (norm_NC11.mean(1, keepdim=True) + 1e-6)
+        a_NC11 = 1 + n_NC11 * self.gamma[:, None, None]
+        beta_C11 = self.beta[:, None, None]
+        return x_NCHW * a_NC11.to(x_NCHW.dtype) + beta_C11.to(x_NCHW.dtype)
 
 
 class GlobalContext(nn.Module):

@@ -56,6 +56,14 @@ def _unrounded(channels: int, hidden: int, divisor: int) -> tuple[int, int]:
     )
 
 
+def _fca(fitting: Fitting) -> None:
+    frequencies = fitting.divisor("frequencies", fitting.channels)
+    # The first two of `top` are the first two of `low`.
+    if frequencies <= 2 and fitting.values["order"] == "low":
+        fitting.ignore("order")
+    fitting.hidden()
+
+
 ROWS = (
     Row(
         "se",
@@ -122,6 +130,26 @@ ROWS = (
         "Yang et al. 2020, arXiv:1909.11519",
         "channel",
         (knobs.choice("norm", "norm over the pixels", "l2", "l1"),),
+    ),
+    Row(
+        "fca",
+        "nas_attn.attention.channel:FrequencyChannel",
+        "Frequency channel attention",
+        "Qin et al. 2021, arXiv:2012.11879",
+        "channel",
+        (
+            knobs.divisor("frequencies", 16, "groups of channels, with a frequency each", high=32),
+            knobs.choice("order", "which frequencies come first", "top", "low", "bot"),
+            knobs.reduction(),
+        ),
+        fit=_fca,
+    ),
+    Row(
+        "grn",
+        "nas_attn.attention.channel:GlobalResponse",
+        "Global response normalisation",
+        "Woo et al. 2023, arXiv:2301.00808",
+        "channel",
     ),
     Row(
         "gc",

@@ -70,6 +70,13 @@ def mean_of_magnitudes(x_NCHW: Tensor) -> Tensor:
     return magnitude(x_NCHW).mean((2, 3), keepdim=True, dtype=dtype)
 
 
+def in_float32(x: Tensor) -> Tensor:
+    """x in float32 at least; in its own dtype where a file is traced."""
+    if is_traced(x) and not torch.compiler.is_compiling():
+        return x
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def one_of(count: int) -> float:
     """`1 / count`. As a quotient of counts: a traced number by a count would be a reciprocal, which
     some runtimes lack.

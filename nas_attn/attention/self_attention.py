@@ -11,12 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas_attn.attention.gates import (
+    EPS,
+    BatchNorm2d,
     blend,
     free_values,
+    in_float32,
     is_free,
     is_traced,
     laid_out_like,
     magnitude,
+    one_of,
     zero_,
 )
 from nas_attn.attention.row import Init
@@ -45,6 +49,114 @@ class ScaledDotProduct(nn.Module):
         a_NDHW = torch.unflatten(a_N1PD[:, 0].transpose(1, 2), 2, x_NCHW.shape[2:])
         out_NCHW: Tensor = self.out(a_NDHW)
         return x_NCHW + out_NCHW.to(x_NCHW.dtype)
+
+
+class MultiQuery(nn.Module):
+    """`y = x + W_o·concat_h softmax(Q_h Kᵀ/√d)V`: heads have own queries, and share key and value.
+
+    Q, K, V are 1x1 convolutions without bias; with a stride, of keys and values each a depth-wise
+    3x3 convolution and a batch normalisation come before. As in MobileNetV4, whose block has a
+    batch normalisation before and a layer scale behind.
+    Start: `identity` zeroes W_o.
+    """
+
+    def __init__(
+        self, channels: int, *, heads: int = 8, kv_stride: int = 1, init: Init = "paper"
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        width = channels // heads
+        self.query = nn.Conv2d(channels, channels, 1, bias=False)
+        self.key = _strided(channels, width, kv_stride)
+        self.value = _strided(channels, width, kv_stride)
+        self.out = nn.Conv2d(channels, channels, 1, bias=False)
+        for layer in (self.query, self.key[-1], self.value[-1], self.out):
+            nn.init.xavier_uniform_(layer.get_parameter("weight"))
+        if init == "identity":
+            zero_(self.out)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        q_NAPD = torch.unflatten(self.query(x_NCHW).flatten(2), 1, (self.heads, -1)).transpose(2, 3)
+        k_N1KD, v_N1KD = (
+            layer(x_NCHW).flatten(2).transpose(1, 2)[:, None] for layer in (self.key, self.value)
+        )
+        # The heads' pixels are one long map for the one key.
+        q_N1MD = q_NAPD.flatten(1, 2)[:, None]
+        a_N1MD = functional.scaled_dot_product_attention(q_N1MD, k_N1KD, v_N1KD)
+        a_NAPD = torch.unflatten(a_N1MD[:, 0], 1, (self.heads, -1))
+        a_NCP = a_NAPD.transpose(2, 3).flatten(1, 2)
+        out_NCHW: Tensor = self.out(torch.unflatten(a_NCP, 2, x_NCHW.shape[2:]))
+        return x_NCHW + out_NCHW.to(x_NCHW.dtype)
+
+
+def _strided(channels: int, width: int, stride: int) -> nn.Sequential:
+    """Down to the keys' (or values') cells, then to the head's width."""
+    layers: list[nn.Module] = [nn.Conv2d(channels, width, 1, bias=False)]
+    if stride > 1:
+        down = nn.Conv2d(channels, channels, 3, stride, padding=1, groups=channels, bias=False)
+        layers = [down, BatchNorm2d(channels), *layers]
+    return nn.Sequential(*layers)
+
+
+class ReluLinear(nn.Module):
+    """`y = x + BN(W_o·concat a)`, `a_h = V_h relu(K_h)ᵀ relu(Q_h) / (Σ relu(K_h)ᵀ relu(Q_h) + ε)`.
+
+    Linear in the pixels: values and keys meet first. Q, K, V are 1x1 convolutions of x in heads of
+    `head_width`; `multi_scale` adds as many heads, whose Q, K, V are those after a depth-wise 5x5
+    and a 1x1 convolution within each head's. As in EfficientViT.
+    Start: `identity` zeroes the normalisation's affine.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        head_width: int = 16,
+        multi_scale: bool = True,
+        init: Init = "paper",
+    ) -> None:
+        super().__init__()
+        self.head_width = head_width
+        total = 3 * channels
+        self.qkv = nn.Conv2d(channels, total, 1, bias=False)
+        self.aggregate: nn.Sequential | None = None
+        if multi_scale:
+            self.aggregate = nn.Sequential(
+                nn.Conv2d(total, total, 5, padding=2, groups=total, bias=False),
+                nn.Conv2d(total, total, 1, groups=total // head_width, bias=False),
+            )
+        self.out = nn.Conv2d(channels * (2 if multi_scale else 1), channels, 1, bias=False)
+        self.norm = BatchNorm2d(channels)
+        if init == "identity":
+            zero_(self.norm)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        qkv_NCHW = self.qkv(x_NCHW)
+        if self.aggregate is not None:
+            qkv_NCHW = torch.cat((qkv_NCHW, self.aggregate(qkv_NCHW)), 1)
+        # A heads of three times D channels.
+        qkv_NAEP = torch.unflatten(qkv_NCHW.flatten(2), 1, (-1, 3 * self.head_width))
+        q_NADP, k_NADP, v_NADP = torch.split(qkv_NAEP, self.head_width, 2)
+        q_NADP, k_NADP = functional.relu(q_NADP), functional.relu(k_NADP)
+        # From the map itself: behind `unflatten`, ONNX's older exporter takes a size for fixed.
+        pixels = x_NCHW.shape[2] * x_NCHW.shape[3]
+        a_NADP = _linear(q_NADP, k_NADP, v_NADP, pixels)
+        a_NCHW = torch.unflatten(a_NADP.flatten(1, 2), 2, x_NCHW.shape[2:])
+        y_NCHW: Tensor = self.norm(self.out(a_NCHW.to(x_NCHW.dtype)))
+        return x_NCHW + y_NCHW.to(x_NCHW.dtype)
+
+
+def _linear(q_NADP: Tensor, k_NADP: Tensor, v_NADP: Tensor, pixels: int) -> Tensor:
+    """`V Kᵀ Q / (Σ Kᵀ Q + ε)`, over the pixels.
+
+    Means over the pixels take the place of sums, which leave the range of float16; ε shrinks with
+    them. What divides is in float32, in which it is never zero.
+    """
+    root: float = pixels**0.5
+    kv_NADD = (v_NADP / root) @ (k_NADP / root).transpose(2, 3)
+    mean_NAD1 = in_float32(k_NADP).mean(3, keepdim=True)
+    sum_NA1P = (in_float32(q_NADP) * mean_NAD1).sum(2, keepdim=True)
+    return (kv_NADD @ q_NADP) / (sum_NA1P + EPS * one_of(pixels))
 
 
 class MultiHead(nn.Module):

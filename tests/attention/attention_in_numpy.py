@@ -72,6 +72,42 @@ def gct(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     return x * (1 + np.tanh(p["gamma"] * e / size + p["beta"]))[:, :, None, None]
 
 
+ORDERS = {
+    "top": ("00600114513000324635526553342261", "01052020060463526333511242113053"),
+    "low": ("00110221203401301234501234561234", "01012012230043154321065432106543"),
+    "bot": ("61332412445146256162243355625536", "64466314456522514350311242115333"),
+}
+"""Of the authors' code: along H and along W."""
+
+
+def fca(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    c = x.shape[1]
+    height, width = max(7, x.shape[2]), max(7, x.shape[3])
+    on_grid = adaptive_mean(x, height, width)
+    f = np.zeros(x.shape[:2])
+    for channel in range(c):
+        group = channel * k["frequencies"] // c
+        u, v = (int(indices[group]) for indices in ORDERS[k["order"]])
+        basis = np.outer(cosine(u * (height // 7), height), cosine(v * (width // 7), width))
+        f[:, channel] = (on_grid[:, channel] * basis).sum((1, 2))
+    z = linear(relu(linear(f, p, "reduce")), p, "expand")
+    return x * gate(z, k)[:, :, None, None]
+
+
+def cosine(frequency: int, side: int) -> Array:
+    wave = np.cos(np.pi * frequency * (np.arange(side) + 0.5) / side) / np.sqrt(side)
+    if frequency > 0:
+        wave = wave * np.sqrt(2)
+    # Modules hold it in float32.
+    return wave.astype(np.float32).astype(np.float64)
+
+
+def grn(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    size = np.sqrt((x**2).sum((2, 3)))
+    n = size / (size.mean(1, keepdims=True) + 1e-6)
+    return x * (p["gamma"] * n)[:, :, None, None] + p["beta"][:, None, None] + x
+
+
 def gc(x: Array, p: Params, k: Knobs, train: bool) -> Array:
     context = mean(x)
     if k["pooling"] == "attention":
@@ -397,6 +433,74 @@ def mhsa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
                 a = softmax(z.reshape(n, -1)).reshape(z.shape)
                 y[:, mine, i, j] = np.einsum("nhw,ndhw->nd", a, v[:, mine])
     return x + conv_of(y, p, "out") if k["residual"] else blended(x, y, p)
+
+
+def mqa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    n, c = x.shape[:2]
+    q = conv_of(x, p, "query").reshape(n, c, -1)
+    stride = k["kv_stride"]
+    maps = []
+    for name in ("key", "value"):
+        u = x
+        if stride > 1:
+            u = conv_of(x, p, f"{name}.0", groups=c)[:, :, ::stride, ::stride]
+            u = batch_norm(u, p, f"{name}.1", train)
+        u = conv_of(u, p, f"{name}.{2 if stride > 1 else 0}")
+        maps.append(u.reshape(n, u.shape[1], -1))
+    key, value = maps
+    d = c // k["heads"]
+    a = [
+        np.einsum("npk,ndk->ndp", softmax(np.einsum("ndp,ndk->npk", one, key) / np.sqrt(d)), value)
+        for one in np.split(q, k["heads"], 1)
+    ]
+    return x + conv_of(np.concatenate(a, 1).reshape(x.shape), p, "out")
+
+
+def relu_linear(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    n, c = x.shape[:2]
+    d = k["head_width"]
+    u = conv_of(x, p, "qkv")
+    if k["multi_scale"]:
+        v = conv_of(u, p, "aggregate.0", groups=3 * c)
+        u = np.concatenate((u, conv_of(v, p, "aggregate.1", groups=3 * c // d)), 1)
+    parts = []
+    for head in np.split(u.reshape(n, u.shape[1], -1), u.shape[1] // (3 * d), 1):
+        q, key, value = relu(head[:, :d]), relu(head[:, d : 2 * d]), head[:, 2 * d :]
+        weight = np.einsum("ndp,ndk->npk", q, key)
+        total = weight.sum(2)[:, None] + 1e-5
+        parts.append(np.einsum("npk,ndk->ndp", weight, value) / total)
+    a = np.concatenate(parts, 1).reshape(n, -1, *x.shape[2:])
+    return x + batch_norm(conv_of(a, p, "out"), p, "norm", train)
+
+
+def projected(x: Array, p: Params, name: str, train: bool, groups: int = 1) -> Array:
+    return batch_norm(conv_of(x, p, f"{name}.0", groups=groups), p, f"{name}.1", train, eps=1e-3)
+
+
+def c2psa(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    d = x.shape[1] // k["heads"]
+    keys = max(1, d // k["reduction"])
+    return with_position(x, p, train, (keys, d), 1)
+
+
+def area(x: Array, p: Params, k: Knobs, train: bool) -> Array:
+    d = x.shape[1] // k["heads"]
+    return with_position(x, p, train, (d, d), k["areas"])
+
+
+def with_position(x: Array, p: Params, train: bool, widths: tuple[int, int], areas: int) -> Array:
+    n, c, height, width = x.shape
+    keys, d = widths
+    pixels = np.arange(height * width)
+    length = -(-len(pixels) // areas)
+    apart = pixels[:, None] // length != pixels // length
+    u = projected(x, p, "qkv", train).reshape(n, c // d, 2 * keys + d, -1)
+    q, key, value = u[:, :, :keys], u[:, :, keys : 2 * keys], u[:, :, 2 * keys :]
+    z = np.einsum("nadp,nadk->napk", q, key) / np.sqrt(keys)
+    a = softmax(np.where(apart, -np.inf, z))
+    y = np.einsum("napk,nadk->nadp", a, value).reshape(x.shape)
+    y = y + projected(value.reshape(x.shape), p, "position", train, groups=c)
+    return x + projected(y, p, "out", train)
 
 
 def lska(x: Array, p: Params, k: Knobs, train: bool) -> Array:
