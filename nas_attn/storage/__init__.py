@@ -2,7 +2,7 @@
 Optuna.
 """
 
-from nas_attn.storage.connection import optuna_engine_arguments, shown_url
+from nas_attn.storage.connection import optuna_engine_arguments, shown_url, sqlite_url
 from nas_attn.storage.database import Database
 from nas_attn.storage.rows import (
     CheckpointRow,
@@ -27,4 +27,5 @@ __all__ = [
     "WorkerRow",
     "optuna_engine_arguments",
     "shown_url",
+    "sqlite_url",
 ]

@@ -47,6 +47,7 @@ from nas_attn.errors import (
     without_passwords,
 )
 from nas_attn.paths import user_path
+from nas_attn.storage.log_file import LogFile, gone
 from nas_attn.waiting import TICK_S, Interrupted, Waits, impatient, waits
 
 if TYPE_CHECKING:
@@ -289,7 +290,7 @@ def storage_url(text: str) -> URL:
             hint = f"; for a file write sqlite:///{shown}"
         raise StudyError(f"storage '{shown}' is not a URL: {FORMS}{hint}") from None
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
-        return _sqlite_url(url, shown)
+        return _sqlite_url(text, url, shown)
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
         raise StudyError(
             f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {FORMS}"
@@ -314,16 +315,21 @@ def _could_be_a_host(name: str) -> bool:
     return not re.search(r"[\s\[\]]", name)
 
 
-def _sqlite_url(url: URL, shown: str) -> URL:
+def sqlite_url(file: Path) -> str:
+    """The URL of a file, whatever letters its name has."""
+    return URL.create("sqlite", database=str(file)).render_as_string()
+
+
+def _sqlite_url(text: str, url: URL, shown: str) -> URL:
     if not url.database or url.database == ":memory:":
         raise StudyError(
             f"storage '{shown}' would be in one process's memory: give a file,"
             " sqlite:///nas_attn.db"
         )
-    if url.host or url.query or url.database.startswith("file:"):
+    if url.host or url.query or url.database.startswith("file:") or "?" in text:
         raise StudyError(
             f"storage '{shown}' is more than a file path: write sqlite:///FILE"
-            " (sqlite:////ABSOLUTE/FILE)"
+            " (sqlite:////ABSOLUTE/FILE), and a ? in its name as %3F"
         )
     path = user_path(
         url.database, what=f"storage '{shown}'", error=StudyError, home=False
@@ -461,6 +467,10 @@ class Connector:
         self._file: tuple[int, int] | None = (
             None  # device and inode of the SQLite file, as first seen
         )
+        self._log: LogFile | None = None
+        if self.is_sqlite:
+            self._log = LogFile(Path(str(url.database)))
+            self._log.watch(self.engine)
         _connectors.add(self)
         weakref.finalize(self, self.engine.dispose)
 
@@ -492,6 +502,7 @@ class Connector:
         try:
             with self.errors(writing=False), self.engine.connect() as connection:
                 yield connection
+                self._remember_log()
         except NasAttnError:
             raise
         except (
@@ -515,13 +526,19 @@ class Connector:
         self._check_in_place()
         with self.errors(), self._writing.begin() as connection:
             yield connection
+            self._remember_log()
+
+    def _remember_log(self) -> None:
+        if self._log is not None:
+            self._log.remember()
 
     def _check_in_place(self) -> None:
-        """Raises StorageError if the SQLite file was removed: open connections would go on, and all
-        their writes be lost.
+        """Raises StorageError if the SQLite file or its log was removed: open connections would go
+        on, and all their writes be lost.
         """
-        if not self.is_sqlite:
+        if self._log is None:
             return
+        self._log.check(str(self))
         here = None
         try:
             found = os.stat(str(self.url.database))
@@ -606,6 +623,9 @@ def _explained_by_sqlite(
     """`name`: SQLite's own of the error."""
     if name == "SQLITE_NOTADB":
         return StudyError(f"storage '{where}' is not an SQLite database: name another file")
+    if name == "SQLITE_IOERR_SHORT_READ":
+        # The log is shorter than what the programs that use it know of it.
+        return StorageError(gone(where, f"{where.rpartition('/')[2]}-wal"))
     kind = StorageAway if name.startswith(_PASSING) else StorageError
     for prefix, sentence in _SENTENCES.items():
         if name.startswith(prefix):

@@ -29,6 +29,7 @@ from nas_attn.storage.connection import (
     repeatable,
     storage_url,
 )
+from nas_attn.storage.log_file import check_has_log
 from nas_attn.storage.preparing import creation_lock, prepare
 from nas_attn.storage.rows import StudySummary, read_all
 from nas_attn.storage.store import StudyStore
@@ -125,6 +126,8 @@ class Database:
                 f"there is no study database '{path}': go to your search's folder, or name its"
                 " storage"
             )
+        if must_exist and path is not None:
+            check_has_log(path, str(self))
         self._connector.endure(lambda: prepare(self._connector))
 
     def __str__(self) -> str:

@@ -25,7 +25,7 @@ from nas_attn.evaluation.artifacts import (
 )
 from nas_attn.paths import PART
 from nas_attn.processes import is_dead
-from nas_attn.storage import CheckpointRow, Database, Lease, StudyStore
+from nas_attn.storage import CheckpointRow, Database, Lease, StudyStore, sqlite_url
 from nas_attn.storage.work import LOST, WAITING
 from nas_attn.study.bucket import SCHEME
 from nas_attn.study.opening import OpenStudy, artifacts_folder
@@ -196,7 +196,7 @@ def back_up(
     _copy(database, beside)
     written = database.backup(target, overwrite=True)
     _copy(database, beside)
-    with Database(f"sqlite:///{written}") as copy:
+    with Database(sqlite_url(written)) as copy:
         for store in copy.stores():
             if not store.settings.artifacts.startswith(SCHEME):
                 store.set(artifacts=beside.name)

@@ -31,6 +31,7 @@ from nas_attn.storage.connection import network_filesystem, shown_url, storage_u
         ("sqlite://", "one process's memory"),
         ("sqlite:///:memory:", "one process's memory"),
         ("sqlite:///file:x.db?uri=true", "more than a file path"),
+        ("sqlite:///a?b.db", r"a \? in its name as %3F"),
         ("sqlite:////no/such/folder/x.db", "the folder '/no/such/folder' does not exist"),
         ("sqlite:////proc", "is a folder"),
         ("sqlite:///a\0b.db", "cannot be a file: .*embedded null"),
