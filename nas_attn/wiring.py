@@ -133,7 +133,7 @@ DATA_SETS = (
     DataSet(
         "folder:PATH",
         classes="nas_attn.data.folder:read",
-        masks="nas_attn.data.folder:read_masks",
+        masks="nas_attn.data.masks:read_masks",
     ),
     DataSet("coco:FOLDER", boxes="nas_attn.data.boxes:coco_folder"),
     # Read by another trainer than ours.

@@ -1,17 +1,14 @@
-"""A user's folder of images: one sub-folder per class as torchvision has it, or for segmentation
-`images` beside `masks`.
+"""A user's folder of images: one sub-folder per class as torchvision has it. `masks` reads those
+with masks, for segmentation.
 
 Either in `PATH/train` beside `PATH/val` (or `valid`, `validation`) and `PATH/test`, or in `PATH`
 itself, of which a fifth is kept for the test. Images become RGB, turned by their EXIF data, with
 white for transparent parts; their shorter side is scaled to `size` and the middle square cut out.
-The result is kept in the user's cache folder until a file's name, size or time changes. A mask is a
-PNG with its image's name, scaled to the nearest value. Its values are class numbers: 0 is the first
-in `PATH/classes.txt`, 255 none.
+The result is kept in the user's cache folder until a file's name, size or time changes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 import warnings
@@ -51,6 +48,7 @@ from nas_attn.data.parts import (
     files_of,
     images_file,
 )
+from nas_attn.data.remembered import State, cache_mark, remembered, short, states
 from nas_attn.data.splitting import amount, divided
 from nas_attn.data.walking import Layout, class_names, layout, plain, subfolders, walk
 from nas_attn.errors import (
@@ -60,7 +58,6 @@ from nas_attn.errors import (
     few,
     printable,
     several,
-    shorten,
 )
 from nas_attn.paths import PART, user_path, whole_file
 from nas_attn.recipe import DataSection
@@ -112,7 +109,7 @@ def read(section: DataSection, place: Place) -> Parts:
     root = image_folder(section)
     found = layout(root)
     classes = class_names(found.train)
-    return _split_folder(found, section, place, partial(_list, root, classes), classes, classes)
+    return split_folder(found, section, place, partial(_list, root, classes), classes, classes)
 
 
 def image_folder(section: DataSection) -> Path:
@@ -123,7 +120,7 @@ def image_folder(section: DataSection) -> Path:
     return root
 
 
-def _split_folder(
+def split_folder(
     found: Layout,
     section: DataSection,
     place: Place,
@@ -194,27 +191,9 @@ def with_used_bits(train: Files, section: DataSection) -> DataSection:
     """The section with the number of bits that its training images use, if it leaves that open."""
     if section.bits != "auto":
         return section
-    return section.model_copy(update={"bits": _used_bits(train)})
-
-
-def _used_bits(train: Files) -> int:
-    """As `depth.used_bits`; kept until a file changes."""
-    states = [_states(source)[0] for source in train.sources]
-    what = repr((DEPTH_FORMAT, str(train.root.resolve()), train.paths, states))
-    kept = cache_folder() / f"{cache_mark(train.root)}-{_short(what)}.bits"
-    with suppress(OSError, ValueError):
-        return int(kept.read_text("ascii"))
-    bits = used_bits(train.paths)
-    with suppress(OSError):  # without a cache, they are looked for again next time
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(kept) as file:
-            file.write(str(bits).encode())
-    return bits
-
-
-def _short(what: str) -> str:
-    """A name for files of the cache."""
-    return hashlib.blake2b(what.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    question = ("bits that are used", DEPTH_FORMAT)
+    bits = remembered(train.root, question, train.paths, lambda: used_bits(train.paths))
+    return section.model_copy(update={"bits": bits})
 
 
 def _unread(files: Files) -> Listing:
@@ -298,11 +277,11 @@ def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
     """
     cut = _cut(section)
     size = len(files.labels) * channels_of(files.sources) * cut.size**2
-    states = [_states(source) for source in files.sources]
+    all_states = [states(files_of(source)) for source in files.sources]
     held = size <= MEMORY_SHARE * _gpu_memory(place)
-    made, images = _cached_decode(files, states, cut, held=held)
+    made, images = _cached_decode(files, all_states, cut, held=held)
     names = [_named(source, files.root) for source in files.sources]
-    sizes = [[state[0] for state in states_of_one] for states_of_one in states]
+    sizes = [[state[0] for state in states_of_one] for states_of_one in all_states]
     identity = [
         _identity(source, files.root, of_one)
         for source, of_one in zip(files.sources, sizes, strict=True)
@@ -364,23 +343,6 @@ def _report(files: Files, made: _Made, section: DataSection) -> None:
     )
 
 
-# Size, time of the content, time of the file's entry: whether a file is still the same one. The
-# last changes when another file takes its place with the old one's time.
-_State = tuple[int, int, int]
-
-
-def _states(source: Source) -> list[_State]:
-    """Of the image, and of its mask. Raises DataError: it is not there any more."""
-    try:
-        stats = [path.stat() for path in files_of(source)]
-    except OSError as error:
-        raise DataError(
-            f"'{error.filename}' was there and cannot be read ({error.strerror}): something else"
-            " changes the folder; wait until it has finished, then start again"
-        ) from None
-    return [(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats]
-
-
 @dataclass(frozen=True)
 class _Made:
     """What is known of prepared images."""
@@ -391,15 +353,15 @@ class _Made:
 
 
 def _cached_decode(
-    files: Files, states: Sequence[Sequence[_State]], cut: Cut, *, held: bool
+    files: Files, all_states: Sequence[Sequence[State]], cut: Cut, *, held: bool
 ) -> tuple[_Made, Pixels]:
     """(what is known of the images; the images, (3 or 4, size, size) each). `held`: as in
     `Mapped`.
     """
-    what = repr((CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, states))
+    what = repr((CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, all_states))
     if cut.bits != FULL:
         what += f" {cut.bits} bits"
-    path = cache_folder() / f"{cache_mark(files.root)}-{_short(what)}.npz"
+    path = cache_folder() / f"{cache_mark(files.root)}-{short(what)}.npz"
     mapped = path.with_suffix(".npy")
     shape = (channels_of(files.sources), cut.size, cut.size)
     blank = np.zeros(shape, np.uint8)
@@ -475,13 +437,6 @@ def prepared_files(section: DataSection) -> list[Path]:
     return sorted(found for found in folder.iterdir() if found.name.startswith(f"{mark}-"))
 
 
-def cache_mark(root: Path) -> str:
-    """Beginning of the names of a folder's files in the cache."""
-    return hashlib.blake2b(
-        str(root.resolve()).encode("utf-8", "surrogateescape"), digest_size=8
-    ).hexdigest()
-
-
 def _identity(source: Source, root: Path, sizes: Sequence[int]) -> int:
     files = zip(files_of(source), sizes, strict=True)
     named = "|".join(f"{_below(path, root)}:{size}" for path, size in files)
@@ -505,98 +460,3 @@ def _gpu_memory(place: Place) -> int:
         if place.device.type == "cuda"
         else 0
     )
-
-
-NAMES_FILE = "classes.txt"
-MOST_CLASSES = 255
-
-
-def read_masks(section: DataSection, place: Place) -> Parts:
-    """`folder:PATH` for segmentation; DataError: no folder, mask or names, or an image cannot be
-    read with its mask.
-    """
-    root = image_folder(section)
-    classes = _names(root)
-    return _split_folder(
-        _masked_layout(root),
-        section,
-        place,
-        partial(_list_masks, root, len(classes)),
-        classes,
-        ("image",),
-    )
-
-
-def _names(root: Path) -> tuple[str, ...]:
-    path = root / NAMES_FILE
-    try:
-        names = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        why = "is not there" if not path.exists() else f"cannot be read ({shorten(str(error))})"
-        raise DataError(
-            f"'{path}' {why}: write the classes' names there, one per line, starting with value 0"
-        ) from None
-    if not 2 <= len(names) <= MOST_CLASSES or len(set(names)) < len(names):
-        raise DataError(
-            f"'{path}' must name 2 to {MOST_CLASSES} different classes, one per line; it has"
-            f" {len(names)}"
-        )
-    return tuple(names)
-
-
-def seen_masks(path: str) -> str:
-    """What `init` says about `folder:PATH` for segmentation."""
-    root = image_folder(DataSection(name=f"folder:{path}"))
-    classes = _names(root)
-    found = _masked_layout(root)
-    files = {folder.name: _list_masks(root, len(classes), None, folder) for folder in found.folders}
-    images = sum(len(of.labels) for of in files.values())
-    text = f"{len(classes)} classes, {images:,} images with masks"
-    if found.splits:
-        text += f" ({', '.join(f'{name}: {len(of.labels):,}' for name, of in files.items())})"
-    return text
-
-
-def _masked_layout(root: Path) -> Layout:
-    """The splits of a folder with masks: `images` and `masks` are in it, or in each split."""
-    inside = any(name.lower() == "images" for name in subfolders(root))
-    return Layout(root, {}) if inside else layout(root)
-
-
-def masks_alone(folder: Path) -> list[str]:
-    """Masks of a folder that have no image."""
-    images = {
-        path.relative_to(folder / "images").with_suffix("")
-        for path in images_below(folder / "images")
-    }
-    masks = (path.relative_to(folder / "masks") for path in images_below(folder / "masks"))
-    return [mask.as_posix() for mask in masks if mask.with_suffix("") not in images]
-
-
-def _list_masks(root: Path, classes: int, groups_of: GroupsOf | None, folder: Path) -> Files:
-    """The images of a folder with their masks, sorted by name."""
-    for inside in ("images", "masks"):
-        if not (folder / inside).is_dir():
-            raise DataError(
-                f"'{folder}' has no folder '{inside}': for segmentation, put the images into"
-                " images, and a PNG mask of the same name for each into masks"
-            )
-    paths = images_below(folder / "images")
-    lost = masks_alone(folder)
-    if lost:
-        warnings.warn(
-            f"{several(len(lost), 'mask')} of '{folder}' without an image, left out: {few(lost)}",
-            NasAttnWarning,
-            stacklevel=2,
-        )
-    masks = [folder / "masks" / p.relative_to(folder / "images").with_suffix(".png") for p in paths]
-    lacking = [str(mask.relative_to(root)) for mask in masks if not mask.is_file()]
-    if lacking:
-        raise DataError(
-            f"{len(lacking)} of {len(paths)} images of '{folder}' have no mask: {few(lacking)}"
-        )
-    if not paths:
-        raise DataError(f"'{folder / 'images'}' has no image")
-    groups = None if groups_of is None else np.array(groups_of(paths, folder))
-    masked = tuple(Masked(image, mask, classes) for image, mask in zip(paths, masks, strict=True))
-    return Files(root, masked, np.zeros(len(paths), dtype=np.int64), groups)

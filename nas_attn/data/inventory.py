@@ -6,13 +6,10 @@ All files are opened, those of the test too, but no network sees them here.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +17,12 @@ from PIL import Image, ImageOps
 from PIL import __version__ as pillow_version
 
 from nas_attn.data.depth import is_deep
-from nas_attn.data.folder import cache_mark, image_folder
+from nas_attn.data.folder import image_folder
 from nas_attn.data.manifest import checksum
-from nas_attn.data.parts import cache_folder, to_rgb
+from nas_attn.data.parts import to_rgb
+from nas_attn.data.remembered import remembered
 from nas_attn.data.walking import class_names, layout, walk
 from nas_attn.errors import DataError, few, first_line, several, shorten
-from nas_attn.paths import whole_file
 from nas_attn.processes import cores
 from nas_attn.recipe import DataSection
 
@@ -217,30 +214,15 @@ def _small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 def _opened(root: Path, images: Sequence[Path]) -> list[tuple[int, str]]:
     """(checksum of its pixels, why it cannot be read) of each image; kept until a file changes."""
-    try:
-        stats = [path.stat() for path in images]
-    except OSError as error:
-        raise DataError(
-            f"'{error.filename}' was there and is gone: something else changes the folder; wait"
-            " until it has finished, then start again"
-        ) from None
-    states = [(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats]
-    what = repr((FORMAT, pillow_version, [str(path) for path in images], states))
-    name = hashlib.blake2b(what.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    kept = cache_folder() / f"{cache_mark(root)}-{name}.json"
-    with suppress(OSError, ValueError, TypeError):
-        rows = [(int(pixels), str(why)) for pixels, why in json.loads(kept.read_text("utf-8"))]
-        if len(rows) == len(images):
-            return rows
-    with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
-        # of threads, only the first of all warnings about odd files would be shown
-        warnings.simplefilter("ignore")
-        rows = list(pool.map(_open, images))
-    with suppress(OSError):  # without a cache, they are opened again next time
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(kept) as file:
-            file.write(json.dumps(rows).encode())
-    return rows
+
+    def open_all() -> list[tuple[int, str]]:
+        with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
+            # of threads, only the first of all warnings about odd files would be shown
+            warnings.simplefilter("ignore")
+            return list(pool.map(_open, images))
+
+    question = ("pixels", FORMAT, pillow_version)
+    return [(pixels, why) for pixels, why in remembered(root, question, images, open_all)]
 
 
 def _open(path: Path) -> tuple[int, str]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from nas_attn import data
 from nas_attn.data import Dataset
+from nas_attn.data.masks import seen_masks
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import Augment, DataSection
 from nas_attn.tasks import TASKS
@@ -111,6 +112,45 @@ def test_masks_keep_their_values_whatever_the_size(root: Path) -> None:
         255,
     ]
     assert found.classes == ("ground", "road")
+
+
+def coloured(folder: Path, name: str, *colours: tuple[int, int, int]) -> None:
+    """A mask as `pair` makes it, whose values 0 and 1 have these colours in a palette."""
+    pair(folder, name)
+    mask = np.zeros((20, 24), np.uint8)
+    mask[:, :8] = 1
+    image = Image.fromarray(mask).convert("P")
+    image.putpalette([part for colour in colours for part in colour])
+    image.save(folder / "masks" / f"{name}.png")
+
+
+GROUND, ROAD, UNUSED = (0, 0, 0), (128, 64, 128), (9, 9, 9)
+
+
+def test_palettes_that_number_the_classes_in_another_order_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "roads"
+    names(root)
+    for number in range(8):
+        coloured(root, str(number), GROUND, ROAD)
+    # what is beyond the used values does not matter
+    coloured(root, "longer", GROUND, ROAD, UNUSED)
+    assert len(load(DataSection(name=f"folder:{root}", size=8)).train)
+    coloured(root, "other", ROAD, GROUND)
+    said = r"different palettes: the value 0 .*'masks/0.png' and .*'masks/other.png'.*one palette"
+    with pytest.raises(DataError, match=said):
+        load(DataSection(name=f"folder:{root}", size=8))
+    with pytest.raises(DataError, match=said):
+        seen_masks(str(root))
+
+
+def test_palettes_of_the_splits_are_compared(tmp_path: Path) -> None:
+    root = tmp_path / "roads"
+    names(root)
+    for number in range(4):
+        coloured(root / "train", str(number), GROUND, ROAD)
+        coloured(root / "val", str(number), ROAD, GROUND)
+    with pytest.raises(DataError, match=r"'train/masks/0.png' and .*'val/masks/0.png'"):
+        load(DataSection(name=f"folder:{root}", size=8))
 
 
 def test_splits_in_folders(tmp_path: Path) -> None:

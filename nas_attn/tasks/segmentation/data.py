@@ -12,7 +12,7 @@ class ImagesWithMasks(TaskData):
 
     @override
     def seen(self, data: str, images: float, backbone: str) -> str:
-        from nas_attn.data import folder
+        from nas_attn.data import masks
 
         source, _, place = data.partition(":")
-        return folder.seen_masks(place) if source == "folder" else ""
+        return masks.seen_masks(place) if source == "folder" else ""

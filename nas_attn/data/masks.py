@@ -1,0 +1,127 @@
+"""A user's folder of images with masks, for segmentation: `images` beside `masks`, in the folder or
+in each of its splits.
+
+A mask is a PNG with its image's name, scaled to the nearest value. Its values are class numbers: 0
+is the first in `PATH/classes.txt`, 255 none.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from nas_attn.data.folder import Files, image_folder, images_below, split_folder
+from nas_attn.data.groups import GroupsOf
+from nas_attn.data.palettes import check_palettes
+from nas_attn.data.parts import Masked, Parts, Place
+from nas_attn.data.walking import Layout, layout, subfolders
+from nas_attn.errors import DataError, NasAttnWarning, few, several, shorten
+from nas_attn.recipe import DataSection
+
+NAMES_FILE = "classes.txt"
+MOST_CLASSES = 255
+
+
+def read_masks(section: DataSection, place: Place) -> Parts:
+    """`folder:PATH` for segmentation; DataError: no folder, mask or names, or an image cannot be
+    read with its mask.
+    """
+    root = image_folder(section)
+    classes = _names(root)
+    folders = _masked_layout(root)
+    check_palettes(root, _mask_files(folders))
+    return split_folder(
+        folders,
+        section,
+        place,
+        partial(_list_masks, root, len(classes)),
+        classes,
+        ("image",),
+    )
+
+
+def _names(root: Path) -> tuple[str, ...]:
+    path = root / NAMES_FILE
+    try:
+        names = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        why = "is not there" if not path.exists() else f"cannot be read ({shorten(str(error))})"
+        raise DataError(
+            f"'{path}' {why}: write the classes' names there, one per line, starting with value 0"
+        ) from None
+    if not 2 <= len(names) <= MOST_CLASSES or len(set(names)) < len(names):
+        raise DataError(
+            f"'{path}' must name 2 to {MOST_CLASSES} different classes, one per line; it has"
+            f" {len(names)}"
+        )
+    return tuple(names)
+
+
+def seen_masks(path: str) -> str:
+    """What `init` says about `folder:PATH` for segmentation."""
+    root = image_folder(DataSection(name=f"folder:{path}"))
+    classes = _names(root)
+    found = _masked_layout(root)
+    check_palettes(root, _mask_files(found))
+    files = {folder.name: _list_masks(root, len(classes), None, folder) for folder in found.folders}
+    images = sum(len(of.labels) for of in files.values())
+    text = f"{len(classes)} classes, {images:,} images with masks"
+    if found.splits:
+        text += f" ({', '.join(f'{name}: {len(of.labels):,}' for name, of in files.items())})"
+    return text
+
+
+def _masked_layout(root: Path) -> Layout:
+    """The splits of a folder with masks: `images` and `masks` are in it, or in each split."""
+    inside = any(name.lower() == "images" for name in subfolders(root))
+    return Layout(root, {}) if inside else layout(root)
+
+
+def _mask_files(folders: Layout) -> list[Path]:
+    """The masks of all splits."""
+    files: list[Path] = []
+    for folder in folders.folders:
+        files += images_below(folder / "masks")
+    return files
+
+
+def masks_alone(folder: Path) -> list[str]:
+    """Masks of a folder that have no image."""
+    images = {
+        path.relative_to(folder / "images").with_suffix("")
+        for path in images_below(folder / "images")
+    }
+    masks = (path.relative_to(folder / "masks") for path in images_below(folder / "masks"))
+    return [mask.as_posix() for mask in masks if mask.with_suffix("") not in images]
+
+
+def _list_masks(root: Path, classes: int, groups_of: GroupsOf | None, folder: Path) -> Files:
+    """The images of a folder with their masks, sorted by name."""
+    for inside in ("images", "masks"):
+        if not (folder / inside).is_dir():
+            raise DataError(
+                f"'{folder}' has no folder '{inside}': for segmentation, put the images into"
+                " images, and a PNG mask of the same name for each into masks"
+            )
+    paths = images_below(folder / "images")
+    lost = masks_alone(folder)
+    if lost:
+        warnings.warn(
+            f"{several(len(lost), 'mask')} of '{folder}' without an image, left out: {few(lost)}",
+            NasAttnWarning,
+            stacklevel=2,
+        )
+    masks = [folder / "masks" / p.relative_to(folder / "images").with_suffix(".png") for p in paths]
+    lacking = [str(mask.relative_to(root)) for mask in masks if not mask.is_file()]
+    if lacking:
+        raise DataError(
+            f"{len(lacking)} of {len(paths)} images of '{folder}' have no mask: {few(lacking)}"
+        )
+    if not paths:
+        raise DataError(f"'{folder / 'images'}' has no image")
+    groups = None if groups_of is None else np.array(groups_of(paths, folder))
+    masked = tuple(Masked(image, mask, classes) for image, mask in zip(paths, masks, strict=True))
+    return Files(root, masked, np.zeros(len(paths), dtype=np.int64), groups)

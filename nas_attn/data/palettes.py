@@ -1,0 +1,71 @@
+"""The palettes of masks: the same value must have the same colour in all of them.
+
+A mask's values are class numbers. Programs that make a palette for each file number its colours
+anew, so that 1 is the road in one file and the sky in the next. Nothing else would show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nas_attn.data.remembered import remembered
+from nas_attn.errors import DataError, printable
+from nas_attn.processes import cores
+
+FORMAT = 1  # of what is kept in the cache
+Colour = tuple[int, ...]
+
+
+def check_palettes(root: Path, masks: Sequence[Path]) -> None:
+    """Raises DataError: a value has two colours in these masks of a folder."""
+    question = ("palettes", FORMAT)
+    if problem := remembered(root, question, masks, lambda: _problem(root, masks)):
+        raise DataError(problem)
+
+
+def _problem(root: Path, masks: Sequence[Path]) -> str:
+    """What is wrong; empty if nothing is. Only files whose palettes differ are decoded."""
+    with ThreadPoolExecutor(cores()) as pool:
+        palettes = dict(zip(masks, pool.map(_palette, masks), strict=True))
+    if len(set(palettes.values()) - {b""}) < 2:
+        return ""
+    first: dict[int, tuple[Colour, Path]] = {}
+    for path, colours in _used(palettes):
+        for value, colour in colours.items():
+            known, where = first.setdefault(value, (colour, path))
+            if known != colour:
+                return (
+                    f"the masks of '{root}' have different palettes: the value {value} is the"
+                    f" colour {known} in '{_below(where, root)}' and {colour} in"
+                    f" '{_below(path, root)}', so that it means two classes; save all masks with"
+                    " one palette, or as grey images of class numbers"
+                )
+    return ""
+
+
+def _palette(mask: Path) -> bytes:
+    """Empty: it has none, or cannot be read, which whoever decodes it reports."""
+    with suppress(Exception), Image.open(mask) as image:  # decoders raise any error
+        if image.mode == "P" and image.palette is not None:
+            return image.palette.tobytes()
+    return b""
+
+
+def _used(palettes: Mapping[Path, bytes]) -> Iterator[tuple[Path, Mapping[int, Colour]]]:
+    """The colours of the values that each mask with a palette has."""
+    for path, palette in palettes.items():
+        if not palette:
+            continue
+        with suppress(Exception), Image.open(path) as image:
+            values = np.unique(np.asarray(image)).tolist()
+            yield path, {value: tuple(palette[3 * value : 3 * value + 3]) for value in values}
+
+
+def _below(path: Path, root: Path) -> str:
+    return printable(path.relative_to(root).as_posix())
