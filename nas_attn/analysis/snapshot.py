@@ -13,6 +13,7 @@ from statistics import median
 from nas_attn import tasks
 from nas_attn.analysis.arithmetic import ArithmeticUse, usual_arithmetic
 from nas_attn.analysis.capacity import with_capacity
+from nas_attn.analysis.cautions import Caution, cautions, untried
 from nas_attn.analysis.features import BuiltFor, features, is_control, is_other, snippets
 from nas_attn.analysis.fronts import front_of, objective_value, primary_metric, sign_of
 from nas_attn.analysis.latency import Elsewhere, LatencyRecord, by_device, latencies, latency_record
@@ -28,16 +29,7 @@ from nas_attn.analysis.length import (
 from nas_attn.analysis.per_image import Labels
 from nas_attn.analysis.recommendation import Contender, Recommendation
 from nas_attn.analysis.recommending import recommend
-from nas_attn.analysis.sanity import (
-    Constant,
-    WeakRung,
-    cautions,
-    constants,
-    in_int8,
-    two_values,
-    untried,
-    weak_rungs,
-)
+from nas_attn.analysis.sanity import Constant, WeakRung, constants, weak_rungs
 from nas_attn.analysis.validation import Family, ValidationResult, validation_results
 from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise, Run, fit
 from nas_attn.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
@@ -303,7 +295,7 @@ class Snapshot:
     weak_rungs: tuple[
         WeakRung, ...
     ]  # rungs before the last whose scores hardly tell placements apart
-    cautions: tuple[str, ...]  # warnings, the gravest first; they begin in lower case
+    cautions: tuple[Caution, ...]  # warnings against any conclusion, the gravest first
     retrained: tuple[Retrained, ...]  # trainings for use, in the order in which they were ordered
     elsewhere: tuple[
         Elsewhere, ...
@@ -366,69 +358,6 @@ class Snapshot:
         ranked = sorted(able, key=lambda view: sign * view.estimates[metric].mean)
         first = list(dict.fromkeys([taken, *bare]))
         return (*first, *[view.key for view in ranked if view.key not in first][:1])
-
-    @property
-    def remarks(self) -> list[str]:
-        """Sentences about metrics and rungs that separate no candidates."""
-        model = self.evidence.get(self.primary or "")
-        return [
-            *(constant.sentence for constant in self.constants),
-            *(weak.sentence for weak in self.weak_rungs),
-            *(two_values(model) if model else ()),
-            *self._by_prior(),
-            *self._in_int8(),
-            *self._on_other_devices(),
-        ]
-
-    def _by_prior(self) -> list[str]:
-        """Says whether the sampler's prior mattered, if it had one."""
-        if self.recipe.search.prior == "none":
-            return []
-        led = [view for view in self.candidates if view.by_prior]
-        own = sum(view.baseline is None for view in self.candidates)
-        said = f"The prior ({self.recipe.search.prior}) changed {len(led)} of {own} proposals"
-        best = self.recommendation.key if self.recommendation else None
-        there = (
-            "the recommended placement is one of them" if best in {view.key for view in led} else ""
-        )
-        return [f"{said}{'; ' + there if there else ''}."]
-
-    def _in_int8(self) -> list[str]:
-        best = self.find(self.recommendation.key) if self.recommendation else None
-        bare = next((view for view in self.candidates if view.baseline == "none"), None)
-        who = "the recommended placement"
-        if best is bare:  # then it is about the best alternative
-            best = next((view for view in self.front if view.baseline is None), None)
-            who = best.label if best else ""
-        if best is None or bare is None:
-            return []
-        last = len(self.recipe.training.rungs) - 1
-        mine, theirs = (
-            {p.seed: p.metrics for p in view.scores if p.rung == last} for view in (best, bare)
-        )
-        return list(
-            filter(None, [in_int8(self.recipe.latency.mode, self.primary, mine, theirs, who)])
-        )
-
-    def _on_other_devices(self) -> list[str]:
-        best = self.recommendation.key if self.recommendation else None
-        said = []
-        for device in self.elsewhere:
-            timed = [view for view in self.ordered(self.candidates) if view.key in device.latencies]
-            names = {
-                view.key: "the recommended placement" if view.key == best else view.label
-                for view in timed
-            }
-            found = ((names[view.key], device.latencies[view.key]) for view in timed)
-            values = ", ".join(
-                f"{name} {one.ratio:.3f} ({one.low:.3f} to {one.high:.3f})" for name, one in found
-            )
-            if timed:
-                said.append(
-                    f"On {device.machine} ({device.mode}), relative to the bare backbone there:"
-                    f" {values}."
-                )
-        return said
 
     def compared(self, objective: str) -> bool:
         """Whether gains over the bare backbone are shown for an objective."""

@@ -173,10 +173,12 @@ def effects(
 
 def _effects(now: Snapshot, what: str, at: str) -> Effects:
     from nas_attn.analysis.effects import fit_effects
+    from nas_attn.words.remarks import constant_sentence
 
     same = next((constant for constant in now.constants if constant.metric == what), None)
     if same is not None:
-        raise StudyError(f"there are no effects on '{what}': {same.sentence.removesuffix('.')}")
+        why = constant_sentence(now.recipe, same).removesuffix(".")
+        raise StudyError(f"there are no effects on '{what}': {why}")
     found = fit_effects(now, what)
     if found is not None:
         return found

@@ -17,6 +17,7 @@ from nas_attn.words.candidates import candidate_label, objective_heading, object
 from nas_attn.words.choosing import choice_sentences
 from nas_attn.words.machine import not_alone
 from nas_attn.words.recommendation import reasons
+from nas_attn.words.remarks import remarks
 from nas_attn.words.validation import validation_headline, validation_rows, validation_sentences
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def show_front(out: Console, now: Snapshot, *, absolute: bool = False) -> None:
         out.print()
     if now.latency is not None and now.latency.beside:
         out.print(f"{not_alone(now.latency.beside)}\n", markup=False)
-    for sentence in now.remarks:
+    for sentence in remarks(now):
         out.print(f"Note: {sentence}\n", markup=False)
     for result in reversed(now.validations):
         show_validation(out, result, now)

@@ -64,12 +64,18 @@ def status(
 def _once(opened: OpenStudy, as_json: bool) -> None:
     from nas_attn.study.overview import overview
     from nas_attn.study.reading import constants_now
+    from nas_attn.words.as_json import constant_as_json
+    from nas_attn.words.remarks import constant_sentence
 
     now, held = overview(opened), _leases(opened)
     same = constants_now(opened.store, opened.recipe)
     if as_json:
         found = {**asdict(now.progress), "finished": now.progress.finished}
-        more = {**asdict(now), "leases": held, "constants": [asdict(constant) for constant in same]}
+        more = {
+            **asdict(now),
+            "leases": held,
+            "constants": [constant_as_json(opened.recipe, constant) for constant in same],
+        }
         print_json(
             {
                 "study": opened.store.name,
@@ -81,7 +87,7 @@ def _once(opened: OpenStudy, as_json: bool) -> None:
     out = console()
     out.print(_shown(opened, now))
     for constant in same:
-        out.print(f"Note: {constant.sentence}\n", markup=False)
+        out.print(f"Note: {constant_sentence(opened.recipe, constant)}\n", markup=False)
     unfinished = now.progress.finished < now.progress.trials
     anybody = any(worker.state in ("working", "waiting") for worker in now.workers)
     if unfinished and not anybody and not any(lease["state"] == "held" for lease in held):

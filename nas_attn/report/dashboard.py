@@ -16,6 +16,7 @@ from nas_attn.recipe import objective_name
 from nas_attn.report.figures import drawn_figures
 from nas_attn.words.answer import answer
 from nas_attn.words.candidates import candidate_called, objective_heading, objective_shown
+from nas_attn.words.remarks import remarks
 from nas_attn.words.validation import validation_headline, validation_sentences
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def study_note(snapshot: Snapshot) -> str:
     for result in reversed(snapshot.validations):  # tests come before estimates
         lines.append(f"**{validation_headline(result)}**")
         lines += [f"- {sentence}" for sentence in validation_sentences(result, snapshot)]
-    lines += ["  \n".join(answer(snapshot)), *snapshot.remarks]
+    lines += ["  \n".join(answer(snapshot)), *remarks(snapshot)]
     if snapshot.front:
         lines.append(_front(snapshot))
     lines.append(

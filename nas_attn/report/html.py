@@ -33,6 +33,7 @@ from nas_attn.words.candidates import candidate_label
 from nas_attn.words.choosing import choice_sentences
 from nas_attn.words.machine import arithmetic_lines, latency_machine
 from nas_attn.words.recommendation import measured_on, reasons
+from nas_attn.words.remarks import remarks
 from nas_attn.words.validation import validation_headline, validation_rows, validation_sentences
 
 PLOTLY = (  # plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
@@ -132,7 +133,7 @@ def summary(snapshot: Snapshot, wrong: Wrong | None = None) -> str:
 def _answer(snapshot: Snapshot) -> dict[str, Any]:
     best = snapshot.recommendation
     why = reasons(best) if best and snapshot.brief is None else ()
-    said = [*answer(snapshot), *why, *snapshot.remarks]
+    said = [*answer(snapshot), *why, *remarks(snapshot)]
     view = snapshot.find(snapshot.taken) if snapshot.taken else None
     return {"now": snapshot, "best": view, "sentences": said, "front": tables.front_table(snapshot)}
 

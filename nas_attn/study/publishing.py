@@ -24,6 +24,7 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import mistakes, snapshot
 from nas_attn.study.tracking import track
 from nas_attn.waiting import impatient
+from nas_attn.words.remarks import constant_sentence, weak_rung_sentence
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,9 +62,12 @@ class Publisher:
         self._last = time.monotonic()
         self._opened.store.set(published=state)
         self._postpone((self._last - began) / SHARE)
-        notes = {f"rung {weak.rung}": weak.sentence for weak in current.weak_rungs}
+        recipe = current.recipe
+        notes = {
+            f"rung {weak.rung}": weak_rung_sentence(recipe, weak) for weak in current.weak_rungs
+        }
         notes |= {
-            same.metric: same.sentence
+            same.metric: constant_sentence(recipe, same)
             for same in current.constants
             if same.candidates >= SUSPICIOUS
         }

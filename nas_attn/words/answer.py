@@ -26,6 +26,7 @@ from nas_attn.errors import several
 from nas_attn.space import other_of
 from nas_attn.words.lines import Line
 from nas_attn.words.recommendation import answer_lines, between
+from nas_attn.words.remarks import caution_text
 
 MOST_LINES = 8  # of the answer
 MOST_NOTES = 2  # lines with warnings against any conclusion
@@ -42,7 +43,7 @@ def answer(now: Snapshot, at: str | None = None) -> list[str]:
 def lines_of_answer(now: Snapshot, at: str | None = None) -> list[Line]:
     """The same, with labels and texts apart."""
     decision = decide(now)
-    notes = [Line(f"Careful: {caution}") for caution in now.cautions[:MOST_NOTES]]
+    notes = [Line(f"Careful: {caution_text(caution)}") for caution in now.cautions[:MOST_NOTES]]
     if decision.lacking is not None:
         return [*notes, Line(nothing_recommended(now, decision.lacking))]
     if decision.early is not None:

@@ -9,11 +9,13 @@ from typing import Any
 
 from nas_attn.analysis.choosing import Chosen
 from nas_attn.analysis.recommendation import Comparison, Recommendation
+from nas_attn.analysis.sanity import Constant, WeakRung
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.recipe import Recipe
 from nas_attn.records import Placement
 from nas_attn.words.choosing import choice_rule, choice_sentences
 from nas_attn.words.recommendation import answer_lines, reasons, rule_text
+from nas_attn.words.remarks import caution_text, constant_sentence, weak_rung_sentence
 
 Plain = dict[str, Any]
 
@@ -29,6 +31,9 @@ def snapshot_as_json(now: Snapshot) -> Plain:
     }
     plain["recipe"] = now.recipe.model_dump(mode="json")
     plain["front"] = [view.key for view in now.front]
+    plain["constants"] = [constant_as_json(now.recipe, same) for same in now.constants]
+    plain["weak_rungs"] = [_weak_rung(now.recipe, weak) for weak in now.weak_rungs]
+    plain["cautions"] = [caution_text(caution) for caution in now.cautions]
     best = now.recommendation
     plain["recommendation"] = None if best is None else _recommendation(best)
     if now.brief is not None:  # no program shall take it for a recommendation
@@ -49,6 +54,27 @@ def choice_as_json(now: Snapshot, choice: Chosen) -> Plain:
         "snippet": view.snippet,
         "rule": choice_rule(now, choice),
         "sentences": choice_sentences(now, choice),
+    }
+
+
+def constant_as_json(recipe: Recipe, constant: Constant) -> Plain:
+    """A metric that is the same for all candidates."""
+    return {
+        "metric": constant.metric,
+        "value": as_json(constant.value),
+        "candidates": constant.candidates,
+        "runs": constant.runs,
+        "sentence": constant_sentence(recipe, constant),
+    }
+
+
+def _weak_rung(recipe: Recipe, weak: WeakRung) -> Plain:
+    return {
+        "rung": weak.rung,
+        "epochs": weak.epochs,
+        "reliability": as_json(weak.reliability),
+        "candidates": weak.candidates,
+        "sentence": weak_rung_sentence(recipe, weak),
     }
 
 

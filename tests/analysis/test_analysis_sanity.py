@@ -5,9 +5,18 @@ import pytest
 from made_study import recipe
 from runs_made import additive, placements, runs
 
-from nas_attn.analysis.sanity import WeakRung, cautions, weak_rungs
+from nas_attn.analysis.cautions import (
+    FewImages,
+    HardlyLearned,
+    LearnedByHeart,
+    StillLearning,
+    WaitsForImages,
+    cautions,
+)
+from nas_attn.analysis.sanity import WeakRung, weak_rungs
 from nas_attn.model import fit
 from nas_attn.records import Score
+from nas_attn.words.remarks import weak_rung_sentence
 
 
 def found(size: float, count: int = 24, **search: object) -> list[WeakRung]:
@@ -26,9 +35,9 @@ def test_a_rung_that_says_nothing_is_noticed_with_what_to_change() -> None:
     (weak,) = found(0.0)
     assert (weak.rung, weak.epochs, weak.candidates) == (0, 1, 24)
     assert weak.reliability < 0.1
-    assert "training.rungs" in weak.sentence
-    (unpruned,) = found(0.0, pruner="none")
-    assert "training.rungs" not in unpruned.sentence
+    assert "training.rungs" in weak_rung_sentence(recipe(), weak)
+    unpruned = recipe(search={"pruner": "none"})
+    assert "training.rungs" not in weak_rung_sentence(unpruned, weak)
 
 
 def score(
@@ -44,33 +53,34 @@ def score(
 
 
 @pytest.mark.parametrize(
-    ("scores", "classes", "words"),
+    ("scores", "classes", "kinds"),
     [
         ([score(0, 0.68), score(1, 0.70)], 10, []),
-        ([score(0, 0.20), score(1, 0.24)], 5, ["hardly learned"]),
-        ([score(0, 0.40), score(1, 0.70)], 5, ["still learning"]),
-        ([score(0, 0.69), score(1, 0.70, train_loss_sum=1.02)], 10, ["by heart"]),
+        ([score(0, 0.20), score(1, 0.24)], 5, [HardlyLearned]),
+        ([score(0, 0.40), score(1, 0.70)], 5, [StillLearning]),
+        ([score(0, 0.69), score(1, 0.70, train_loss_sum=1.02)], 10, [LearnedByHeart]),
         (
             [score(0, 0.10), score(1, 0.10, train_loss_sum=12.0, loss=6300.0)],
             10,
-            ["hardly learned"],
+            [HardlyLearned],
         ),  # it diverged
-        ([score(0, 0.69), score(1, 0.70, images=64)], 10, ["one image is 1.6 points"]),
+        ([score(0, 0.69), score(1, 0.70, images=64)], 10, [FewImages]),
         (
             [score(0, 0.20), score(1, 0.22, images=64)],
             5,
-            ["hardly learned", "1 run each may differ by 13.86 points"],
+            [HardlyLearned, FewImages],
         ),
         ([score(0, 0.20)], 5, []),
     ],
 )
 def test_what_speaks_against_any_conclusion(
-    scores: list[Score], classes: int, words: list[str]
+    scores: list[Score], classes: int, kinds: list[type]
 ) -> None:
     made = recipe(training={"rungs": [1, 3], "start": "scratch"})
-    said = cautions(made, "accuracy", [], scores, classes, paired_sd=0.05)
-    assert len(said) == len(words)
-    assert all(word in sentence for word, sentence in zip(words, said, strict=True))
+    found = cautions(made, "accuracy", [], scores, classes, paired_sd=0.05)
+    assert [type(caution) for caution in found] == kinds
+    few = [caution for caution in found if isinstance(caution, FewImages)]
+    assert [(one.images, one.runs, round(one.chance, 4)) for one in few] in ([], [(64, 1, 0.1386)])
 
 
 def test_losses_that_are_not_comparable_say_nothing_of_learning_by_heart() -> None:
@@ -80,8 +90,7 @@ def test_losses_that_are_not_comparable_say_nothing_of_learning_by_heart() -> No
         {"augment": [{"name": "RandomChoice", "transforms": ["MixUp"]}]},
     ):
         made = recipe(training={"rungs": [1, 3], "start": "scratch", **changes})
-        (said,) = cautions(made, "accuracy", [], scores, 10)
-        assert "waits for images 40 %" in said
+        assert cautions(made, "accuracy", [], scores, 10) == [WaitsForImages(0.4)]
 
 
 def test_a_backbone_that_goes_on_learning_in_the_search_is_noticed() -> None:

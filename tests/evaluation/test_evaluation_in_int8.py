@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import nas_attn as na
-from nas_attn.analysis.sanity import in_int8
+from nas_attn.analysis.sanity import int8_change
 from nas_attn.analysis.units import value
 from nas_attn.errors import RecipeError
 from nas_attn.recipe_reading import recipe_from
+from nas_attn.words.remarks import int8_sentence
 
 TABLE = {
     "name": "small",
@@ -60,12 +61,12 @@ def test_a_gain_that_does_not_survive_int8_is_said_so() -> None:
         0: {"accuracy": 0.8, "accuracy_int8": 0.81},
         1: {"accuracy": 0.8, "accuracy_int8": 0.81},
     }
-    said = in_int8("openvino-int8", "accuracy", best, bare)
-    assert "-1.00" in said
-    assert "+10.00" in said
-    assert "2 runs" in said
-    assert "does not survive" in said
-    assert "survive" not in in_int8(
-        "openvino-int8", "accuracy", best, {0: {"accuracy": 0.8, "accuracy_int8": 0.7}}
-    )
-    assert in_int8("openvino-int8", "accuracy", best, {0: {"accuracy": 0.8}}) == ""
+    change = int8_change("accuracy", best, bare)
+    assert change is not None
+    assert (round(change.in_int8, 4), round(change.in_float, 4), change.runs) == (-0.01, 0.1, 2)
+    assert change.is_lost
+    assert "does not survive" in int8_sentence("openvino-int8", change)
+    kept = int8_change("accuracy", best, {0: {"accuracy": 0.8, "accuracy_int8": 0.7}})
+    assert kept is not None
+    assert not kept.is_lost
+    assert int8_change("accuracy", best, {0: {"accuracy": 0.8}}) is None

@@ -17,6 +17,7 @@ from nas_attn.study.beginning import begin
 from nas_attn.study.placement_sampler import PlacementSampler
 from nas_attn.study.prior import PUBLISHED, expected, expected_in, known_before
 from nas_attn.study.reading import snapshot
+from nas_attn.words.remarks import remarks
 
 PLACES = [f"stage{i}" for i in (1, 2, 3, 4)]
 
@@ -67,7 +68,7 @@ def test_a_study_keeps_its_prior_and_says_whether_it_mattered(tmp_path: Path) ->
         opened.store.claim(
             str(trial), placement="none", trial=trial, baseline=None, lease=lease, by_prior=led
         )
-    assert any("1 of 2" in said and "published" in said for said in snapshot(opened.store).remarks)
+    assert any("1 of 2" in said and "published" in said for said in remarks(snapshot(opened.store)))
     with pytest.raises(RecipeError, match="prior"):
         recipe(search={"prior": "published", "sampler": "tpe"})
 
