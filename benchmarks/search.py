@@ -49,9 +49,9 @@ from searching.problems import (
 from nas_attn.model import Run, fit
 from nas_attn.model.coding import names_of
 from nas_attn.notation import parse
-from nas_attn.study.placement_sampler import PlacementSampler
-from nas_attn.study.prior import PUBLISHED, expected
-from nas_attn.study.sampling import DistinctSampler, distributions
+from nas_attn.searching.propose.placement_sampler import PlacementSampler
+from nas_attn.searching.propose.prior import PUBLISHED, expected
+from nas_attn.searching.propose.sampling import DistinctSampler, distributions
 
 BUDGETS = (30, 60, 120, 300)
 LONG = ("shared 0.5",)

@@ -155,7 +155,7 @@ def measure_size(folder: Path, count: int) -> None:
             _cpu_s([sys.executable, "-m", "nas_attn.cli.main", *command.split()]) for _ in range(2)
         )
         print(f"  nas-attn {command:24} {first:6.2f} CPU s, again {again:6.2f}", flush=True)
-    from nas_attn.study import taking_part
+    from nas_attn.searching.run import taking_part
     from nas_attn.study.opening import open_study
     from nas_attn.study.progress import progress
 
@@ -172,8 +172,8 @@ def measure_size(folder: Path, count: int) -> None:
 def _proposals(opened: Any) -> None:
     """A worker's way to its next run: what others left, Optuna's word, the claim."""
     from nas_attn.evaluation.workbench import Benches, Host
-    from nas_attn.study.screening import Search
-    from nas_attn.study.worker import Worker
+    from nas_attn.searching.phases.screening import Search
+    from nas_attn.searching.worker.worker import Worker
 
     benches = Benches(
         opened.store, opened.artifacts, Host("benchmark", opened.folder, "cpu"), opened.plan
@@ -195,9 +195,9 @@ def fill(count: int) -> None:
     from sqlalchemy import insert
 
     from nas_attn.recipe_reading import load_recipe
+    from nas_attn.searching.prepare.beginning import plan_recipe
+    from nas_attn.searching.run import taking_part
     from nas_attn.storage import tables
-    from nas_attn.study import taking_part
-    from nas_attn.study.beginning import plan_recipe
 
     recipe = load_recipe("large.toml")
     space: SearchSpace = plan_recipe(recipe).space
@@ -322,7 +322,7 @@ def _fill_optuna(opened: Any, space: Any, trials: list[Any]) -> None:
     from optuna.trial import TrialState
     from sqlalchemy import insert
 
-    from nas_attn.study.sampling import distributions
+    from nas_attn.searching.propose.sampling import distributions
 
     storage, found = opened.book.storage, distributions(space)
     rows: dict[Any, list[dict[str, Any]]] = {
@@ -390,8 +390,8 @@ def measure_workers(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         [
-            "nas_attn.study.taking_part",
-            "nas_attn.study.sampling",
+            "nas_attn.searching.run.taking_part",
+            "nas_attn.searching.propose.sampling",
             "torch._dynamo",
             "plotly.graph_objects",
         ]
@@ -451,7 +451,7 @@ def _connections(url: str) -> Iterator[list[int]]:
 
 def _begin(folder: str, url: str, candidates: int) -> None:
     from nas_attn.recipe_reading import load_recipe
-    from nas_attn.study import beginning
+    from nas_attn.searching.prepare import beginning
 
     os.chdir(folder)
     sys.path.insert(0, folder)
@@ -472,9 +472,9 @@ def _work(folder: str, url: str) -> None:
     """
     import torch
 
-    from nas_attn.study import taking_part
+    from nas_attn.searching.run import taking_part
+    from nas_attn.searching.worker.stopping import interruptible
     from nas_attn.study.opening import open_study
-    from nas_attn.study.stopping import interruptible
 
     os.chdir(folder)
     sys.path.insert(0, folder)
@@ -496,7 +496,7 @@ def _marked() -> list[dict[str, float]]:
     candidate.
     """
     from nas_attn.evaluation import workbench
-    from nas_attn.study.worker import Worker
+    from nas_attn.searching.worker.worker import Worker
 
     spent = {"turns": 0.0, "turn_cpu_s": 0.0, "network_cpu_s": 0.0}
     marks: list[dict[str, float]] = []

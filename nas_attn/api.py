@@ -26,21 +26,22 @@ from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
 from nas_attn.records import Participation, Placement, Site
 from nas_attn.report import figures, tables
 from nas_attn.report.html import summary
+from nas_attn.results.publishing import what_is_wrong, write_study_report
+from nas_attn.searching.prepare import beginning, checks
+from nas_attn.searching.prepare.extending import Extension, extend
+from nas_attn.searching.propose.halving import ParetoHalving as ParetoHalving
+from nas_attn.searching.propose.placement_sampler import PlacementSampler as PlacementSampler
+from nas_attn.searching.run import taking_part
+from nas_attn.searching.run.asking import ASKING, Asked, Asker
+from nas_attn.searching.run.local import run_workers
+from nas_attn.searching.worker.stopping import interruptible
 from nas_attn.space import resolve
 from nas_attn.space_schema import SpaceSpec
 from nas_attn.storage import shown_url
-from nas_attn.study import beginning, checks, taking_part
-from nas_attn.study.asking import ASKING, Asked, Asker
 from nas_attn.study.choice import chosen
-from nas_attn.study.extending import Extension, extend
-from nas_attn.study.halving import ParetoHalving as ParetoHalving
-from nas_attn.study.local import run_workers
 from nas_attn.study.opening import OpenStudy, only_study, renewed
 from nas_attn.study.opening import open_study as _open
-from nas_attn.study.placement_sampler import PlacementSampler as PlacementSampler
-from nas_attn.study.publishing import what_is_wrong, write_study_report
 from nas_attn.study.reading import snapshot
-from nas_attn.study.stopping import interruptible
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

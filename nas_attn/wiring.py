@@ -31,10 +31,10 @@ SAMPLERS = (
     Sampler("auto"),
     # Learns what each choice adds at each site, and each type at all sites.
     Sampler("placement"),
-    Sampler("tpe", "nas_attn.study.samplers:tpe"),
-    Sampler("nsga2", "nas_attn.study.samplers:nsga2"),
-    Sampler("gp", "nas_attn.study.samplers:gp"),
-    Sampler("random", "nas_attn.study.samplers:at_random"),
+    Sampler("tpe", "nas_attn.searching.propose.samplers:tpe"),
+    Sampler("nsga2", "nas_attn.searching.propose.samplers:nsga2"),
+    Sampler("gp", "nas_attn.searching.propose.samplers:gp"),
+    Sampler("random", "nas_attn.searching.propose.samplers:at_random"),
 )
 
 LATENCY_MODES = (

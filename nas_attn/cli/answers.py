@@ -92,7 +92,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the study's report as one HTML file."""
-    from nas_attn.study.publishing import write_study_report
+    from nas_attn.results.publishing import write_study_report
     from nas_attn.study.reading import snapshot
 
     path = page_path(output, "--output")

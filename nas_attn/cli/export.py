@@ -30,7 +30,7 @@ from nas_attn.paths import DEFAULT_URL, output_path, user_path
 
 if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import CandidateView, Snapshot
-    from nas_attn.study.exporting import Exported
+    from nas_attn.results.exporting import Exported
     from nas_attn.study.opening import OpenStudy
 
 FORMATS = (
@@ -82,8 +82,8 @@ def export(
     """Write a trained network and its card. As weights, torch.export, ONNX or one Python file."""
     from nas_attn import tasks
     from nas_attn.export.formats import find_format
+    from nas_attn.results.exporting import export_candidate
     from nas_attn.study.choice import chosen
-    from nas_attn.study.exporting import export_candidate
     from nas_attn.study.reading import snapshot
 
     opened = study_named(study, storage, trust=trust)
@@ -164,10 +164,10 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     """Trains a candidate for its weights, and says what it scores now."""
     from nas_attn.analysis import units
     from nas_attn.cli.common import INTERRUPTED
-    from nas_attn.study.again import train_again
-    from nas_attn.study.checks import check_here
-    from nas_attn.study.stopping import interruptible
-    from nas_attn.study.taking_part import Options
+    from nas_attn.searching.prepare.checks import check_here
+    from nas_attn.searching.run.again import train_again
+    from nas_attn.searching.run.taking_part import Options
+    from nas_attn.searching.worker.stopping import interruptible
 
     def say(line: str) -> None:
         echo(line, err=True)

@@ -39,8 +39,8 @@ from nas_attn.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
 if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import Snapshot
     from nas_attn.analysis.validation import Family
+    from nas_attn.searching.phases.retraining import Order
     from nas_attn.study.opening import OpenStudy
-    from nas_attn.study.retraining import Order
 
 
 def do_runs(
@@ -60,10 +60,10 @@ def do_runs(
         until all of it ends.
     """
     from nas_attn.cli.terminal import display
-    from nas_attn.study.devices import usual_workers
-    from nas_attn.study.local import run_workers
-    from nas_attn.study.stopping import interruptible
-    from nas_attn.study.taking_part import Options
+    from nas_attn.searching.run.local import run_workers
+    from nas_attn.searching.run.taking_part import Options
+    from nas_attn.searching.worker.devices import usual_workers
+    from nas_attn.searching.worker.stopping import interruptible
 
     quiet_optuna()
     stop, over, ended = threading.Event(), threading.Event(), ""
@@ -106,10 +106,10 @@ def run(
 ) -> None:
     """Runs workers until the study is complete or interrupted, and prints the answer."""
     from nas_attn.cli.showing import show_answer, show_front, show_next
+    from nas_attn.results.publishing import Publisher, write_study_report
+    from nas_attn.searching.phases.testing import cut
     from nas_attn.storage import shown_url
     from nas_attn.study.opening import renewed
-    from nas_attn.study.publishing import Publisher, write_study_report
-    from nas_attn.study.testing import cut
     from nas_attn.words.as_json import snapshot_as_json
 
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
@@ -191,8 +191,9 @@ def final_test(
     """
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
-    from nas_attn.study import checks, validating
-    from nas_attn.study.publishing import Publisher
+    from nas_attn.results.publishing import Publisher
+    from nas_attn.searching.phases import validating
+    from nas_attn.searching.prepare import checks
     from nas_attn.study.reading import snapshot, unfinished
 
     opened = study_named(study, storage, trust=effort.trust)
@@ -279,7 +280,7 @@ def _forecast(now: Snapshot, family: Family) -> dict[str, Any]:
     """
     from nas_attn.analysis.decision import training_s
     from nas_attn.analysis.validation import block_noise, detectable
-    from nas_attn.study.forecast import TYPICAL_SEED_SD
+    from nas_attn.searching.prepare.forecast import TYPICAL_SEED_SD
 
     measured = block_noise(
         [result for result in now.validations if result.family.metric == family.metric]
@@ -332,7 +333,9 @@ def retrain(
 ) -> None:
     """Train a network as the target says. Its weights are kept."""
     from nas_attn.evaluation.starts import check_weights
-    from nas_attn.study import checks, devices, retraining
+    from nas_attn.searching.phases import retraining
+    from nas_attn.searching.prepare import checks
+    from nas_attn.searching.worker import devices
     from nas_attn.study.choice import named
     from nas_attn.study.reading import snapshot
 
@@ -362,7 +365,7 @@ def retrain(
 
 
 def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
-    from nas_attn.study.retraining import results
+    from nas_attn.searching.phases.retraining import results
     from nas_attn.words.candidates import metrics_shown
 
     found = results(opened.store, wanted)

@@ -43,10 +43,10 @@ from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from nas_attn.recipe import Recipe
-    from nas_attn.study.image_folder import Budget
+    from nas_attn.searching.prepare.image_folder import Budget
+    from nas_attn.searching.prepare.timetable import Timetable
     from nas_attn.study.opening import OpenStudy
-    from nas_attn.study.overview import WorkerView
-    from nas_attn.study.timetable import Timetable
+    from nas_attn.study.workers import WorkerView
 
 Tried = Annotated[
     list[str] | None, Option("--try", help="Also evaluate this placement; repeatable.")
@@ -112,7 +112,8 @@ def search(
             f" give --name with at most {LONGEST_NAME}"
         )
     check_trust(recipe, made, trust=effort.trust)
-    from nas_attn.study import beginning, checks, devices
+    from nas_attn.searching.prepare import beginning, checks
+    from nas_attn.searching.worker import devices
 
     quiet_optuna()
     checks.check_here(made, device=effort.device)
@@ -177,9 +178,9 @@ def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
 def _planned(
     folder: str, storage: str, seconds: float | None, effort: Effort, given: dict[str, Any]
 ) -> Budget:
-    from nas_attn.study.devices import default_workers
-    from nas_attn.study.image_folder import plan_folder
-    from nas_attn.study.timing import HOUR_S
+    from nas_attn.searching.prepare.image_folder import plan_folder
+    from nas_attn.searching.prepare.timing import HOUR_S
+    from nas_attn.searching.worker.devices import default_workers
 
     quiet_optuna()
     count, device = effort.workers or default_workers(effort.device), effort.device
@@ -191,8 +192,8 @@ def _planned(
 def _timetable(
     made: Recipe, seconds: float, effort: Effort, given: dict[str, Any]
 ) -> Timetable | None:
-    from nas_attn.study.devices import default_workers
-    from nas_attn.study.timetable import timetable
+    from nas_attn.searching.prepare.timetable import timetable
+    from nas_attn.searching.worker.devices import default_workers
 
     count, stated = effort.workers or default_workers(effort.device), given.get("search.trials")
     trials = None if stated is None else int(stated)
@@ -210,7 +211,7 @@ def _forecast(
     """Prints what a search would do. The plan for a folder has been shown already, unless JSON is
     wanted. `table`: what a recipe's search does with its time.
     """
-    from nas_attn.study.forecast import forecast
+    from nas_attn.searching.prepare.forecast import forecast
 
     if planned is not None:
         if as_json:
@@ -235,8 +236,8 @@ def _time_left(
     """Seconds until the whole search ends: as asked, else what is left of the study's time; None:
     no limit.
     """
-    from nas_attn.study.clock import go_on, start_clock
-    from nas_attn.study.timing import END_S
+    from nas_attn.searching.prepare.clock import go_on, start_clock
+    from nas_attn.searching.prepare.timing import END_S
 
     if seconds is None:
         return go_on(opened)
@@ -260,7 +261,7 @@ def resume(
     """Continue a study; it needs only its database."""
     began = time.monotonic()
     from nas_attn.evaluation.images import known_images
-    from nas_attn.study import beginning, checks
+    from nas_attn.searching.prepare import beginning, checks
 
     page_path(report)
     opened = study_named(study, storage, trust=effort.trust)
@@ -288,7 +289,7 @@ def extend(
 ) -> None:
     """Give a study another search space. Every finished run is kept."""
     from nas_attn.recipe_reading import load_space
-    from nas_attn.study.extending import extend as do
+    from nas_attn.searching.prepare.extending import extend as do
 
     spec = load_space(space)
     check_trust(space, spec, trust=trust)
@@ -324,10 +325,10 @@ def worker(
 ) -> None:
     """Work on a study as one more worker. It may be on any machine that has the database."""
     from nas_attn.records import Share
-    from nas_attn.study.local import LAST_WORD
-    from nas_attn.study.stopping import interruptible
-    from nas_attn.study.taking_part import Options, work
-    from nas_attn.study.worker_process import WorkerSettings, settings_given
+    from nas_attn.searching.run.local import LAST_WORD
+    from nas_attn.searching.run.taking_part import Options, work
+    from nas_attn.searching.run.worker_process import WorkerSettings, settings_given
+    from nas_attn.searching.worker.stopping import interruptible
 
     given = settings_given()
     told = given or WorkerSettings(
@@ -392,8 +393,8 @@ def launch(
     as_json: AsJson = False,
 ) -> None:
     """Start workers on Slurm, on Ray or in the background here."""
-    from nas_attn.study.engine import LOGS, Request
-    from nas_attn.study.launching import launch as start
+    from nas_attn.searching.run.engines.base import LOGS, Request
+    from nas_attn.searching.run.launching import launch as start
 
     opened = study_named(study, storage, trust=trust)
     request = Request(
@@ -419,8 +420,8 @@ def stop(
     storage: Storage = DEFAULT_URL,
 ) -> None:
     """Tell all workers of a study to save and end."""
-    from nas_attn.study.launching import engine, launches
-    from nas_attn.study.presence import stop_workers
+    from nas_attn.searching.run.launching import engine, launches
+    from nas_attn.searching.worker.presence import stop_workers
 
     opened = study_named(study, storage)
     there, queued = _working(opened), 0
@@ -448,7 +449,7 @@ def stop(
 
 
 def _working(opened: OpenStudy) -> list[WorkerView]:
-    from nas_attn.study.overview import workers_of
+    from nas_attn.study.workers import workers_of
 
     return [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
 

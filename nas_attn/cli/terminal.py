@@ -153,8 +153,8 @@ def _at_work(opened: OpenStudy) -> list[str]:
     database does not answer.
     """
     from nas_attn.analysis.units import duration
-    from nas_attn.study.overview import workers_of
-    from nas_attn.study.presence import IDLE, STARTING
+    from nas_attn.searching.worker.presence import IDLE, STARTING
+    from nas_attn.study.workers import workers_of
     from nas_attn.waiting import impatient
 
     found = []

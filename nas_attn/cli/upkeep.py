@@ -34,8 +34,9 @@ from nas_attn.paths import DEFAULT_URL
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from nas_attn.searching.run.overview import Overview
     from nas_attn.study.opening import OpenStudy
-    from nas_attn.study.overview import FormerView, Overview, WorkerView
+    from nas_attn.study.workers import FormerView, WorkerView
 
 
 REASONS = 5  # Reasons of failures that are shown
@@ -62,7 +63,7 @@ def status(
 
 
 def _once(opened: OpenStudy, as_json: bool) -> None:
-    from nas_attn.study.overview import overview
+    from nas_attn.searching.run.overview import overview
     from nas_attn.study.reading import constants_now
     from nas_attn.words.as_json import constant_as_json
     from nas_attn.words.remarks import constant_sentence
@@ -114,7 +115,7 @@ def _watch(opened: OpenStudy) -> None:
 
 
 def _look(opened: OpenStudy, show: Callable[[Any], None]) -> None:
-    from nas_attn.study.overview import overview
+    from nas_attn.searching.run.overview import overview
 
     while True:
         try:
@@ -344,7 +345,7 @@ def _machine() -> Iterator[Check]:
     import torch
 
     from nas_attn.processes import cores
-    from nas_attn.study.mps import CONTROL
+    from nas_attn.searching.worker.mps import CONTROL
     from nas_attn.study.opening import versions
 
     yield "python", "ok", platform.python_version()

@@ -1,1 +1,1 @@
-"""Studies: creation from a recipe, samplers, pruning, workers. The package that uses Optuna."""
+"""A study as it lies in its database: opened, read and kept. This package talks to Optuna."""

@@ -266,7 +266,7 @@ class Deleted:
 
 def check_deletable(opened: OpenStudy) -> None:
     """Raises StudyError: workers are at work on the study."""
-    from nas_attn.study.overview import workers_of  # loads torch
+    from nas_attn.study.workers import workers_of
 
     working = [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
     if working:

@@ -1,6 +1,3 @@
-"""The table study of tests/study: a recipe whose evaluator looks its answers up."""
+"""The table study of tests/table_study.py: a recipe whose evaluator looks its answers up."""
 
-import runpy
-from pathlib import Path
-
-table = runpy.run_path(str(Path(__file__).parents[1] / "study" / "conftest.py"))["table"]
+from table_study import table  # noqa: F401

@@ -1,8 +1,4 @@
-"""The command line in this process, and the table study of tests/study."""
-
-import runpy
-from pathlib import Path
+"""The command line in this process, and the table study of tests/table_study.py."""
 
 from command_line import Ended, Nas, nas  # noqa: F401
-
-table = runpy.run_path(str(Path(__file__).parents[1] / "study" / "conftest.py"))["table"]
+from table_study import table  # noqa: F401

@@ -11,7 +11,7 @@ from torch.nn import functional
 from nas_attn import notation, recipe_reading, records
 from nas_attn.evaluation.plan import kept_sites, study_plan
 from nas_attn.recipe import Recipe
-from nas_attn.study import beginning
+from nas_attn.searching.prepare import beginning
 from nas_attn.study.opening import OpenStudy
 
 

@@ -15,8 +15,9 @@ from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
 from nas_attn.records import Fingerprint, Session, SessionSample
+from nas_attn.searching.prepare import beginning
+from nas_attn.searching.run import taking_part
 from nas_attn.storage import Database, StudyStore
-from nas_attn.study import beginning, taking_part
 from nas_attn.study.opening import create_study
 
 ELSEWHERE = Fingerprint("cpu", "another machine", (("torch", "1.0"),))

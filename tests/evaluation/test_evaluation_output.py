@@ -20,7 +20,7 @@ from nas_attn.evaluation.evaluators import Evaluation, EvaluatorRun, EvaluatorTr
 from nas_attn.evaluation.output import OutputLog, log_for, on_terminal
 from nas_attn.notation import parse
 from nas_attn.records import ResolvedPlacement
-from nas_attn.study.stopping import interruptible
+from nas_attn.searching.worker.stopping import interruptible
 
 
 def run(evaluate, log: OutputLog | None, folder: Path) -> None:

@@ -9,7 +9,7 @@ import nas_attn as na
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.errors import MeasurementError, StudyError
 from nas_attn.purposes import BACKBONE
-from nas_attn.study import taking_part
+from nas_attn.searching.run import taking_part
 from nas_attn.study.opening import OpenStudy, open_study
 
 RECIPE = """

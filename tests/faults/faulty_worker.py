@@ -22,13 +22,15 @@ import torch
 from sqlalchemy import ColumnElement
 
 from nas_attn import attachment, backbones
-from nas_attn.evaluation import artifacts, leasing
+from nas_attn.evaluation import artifacts
 from nas_attn.recipe import BackboneSection
 from nas_attn.report import dashboard  # noqa: F401
+from nas_attn.searching.run import taking_part
+from nas_attn.searching.worker import worker
+from nas_attn.searching.worker.stopping import STORAGE_WAIT, interruptible
 from nas_attn.storage.connection import Connector
-from nas_attn.study import taking_part, worker
+from nas_attn.study import leasing
 from nas_attn.study.opening import open_study
-from nas_attn.study.stopping import STORAGE_WAIT, interruptible
 
 TTL_S = 3.0
 MOST_THREADS = 2

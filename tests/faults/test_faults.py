@@ -50,8 +50,8 @@ from nas_attn.evaluation.starts import candidate_factors
 from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Arithmetic, Score
+from nas_attn.searching.prepare import beginning
 from nas_attn.storage import Database
-from nas_attn.study import beginning
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import TrialBook
 from nas_attn.tasks.data import data_of

@@ -10,8 +10,9 @@ import pytest
 from stubbed_cuda import StubbedCuda
 
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import local, opening
-from nas_attn.study.taking_part import Options
+from nas_attn.searching.run import local
+from nas_attn.searching.run.taking_part import Options
+from nas_attn.study import opening
 
 HERE = Path(__file__).resolve().parent
 CHANGES = {

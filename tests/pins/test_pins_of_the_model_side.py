@@ -19,10 +19,10 @@ from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import load_recipe, load_space
 from nas_attn.records import Site
+from nas_attn.searching.propose.sampling import DistinctSampler, distributions
+from nas_attn.searching.run import taking_part
 from nas_attn.space import SearchSpace, resolve
-from nas_attn.study import taking_part
 from nas_attn.study.opening import create_study
-from nas_attn.study.sampling import DistinctSampler, distributions
 
 SPACES = ("channel", "ela", "plug_and_play", "small", "spatial_and_channel")
 table = runpy.run_path(str(Path(__file__).parents[1] / "study" / "conftest.py"))["table"]

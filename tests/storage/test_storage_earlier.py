@@ -20,8 +20,10 @@ from command_line import (
     nas,  # noqa: F401
 )
 
+from nas_attn.results import publishing
+from nas_attn.searching.prepare import beginning
+from nas_attn.searching.run import taking_part
 from nas_attn.storage import Database, tables
-from nas_attn.study import beginning, publishing, taking_part
 from nas_attn.study.opening import open_study
 
 ASSETS = Path(__file__).with_name("assets")

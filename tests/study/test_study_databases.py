@@ -15,8 +15,9 @@ from command_line import Nas
 
 from nas_attn.errors import StorageError, StudyError
 from nas_attn.recipe_reading import load_recipe
+from nas_attn.searching.prepare import beginning
+from nas_attn.searching.run import taking_part
 from nas_attn.storage import Database
-from nas_attn.study import beginning, taking_part
 from nas_attn.study.opening import OpenStudy, create_study, open_study, versions
 
 URL = "sqlite:///nas_attn.db"

@@ -24,7 +24,9 @@ from nas_attn.analysis.criteria import Criteria
 from nas_attn.errors import CheckpointError, NasAttnWarning, OperationError, StudyError
 from nas_attn.evaluation.artifacts import mark, weights_run
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study import again, beginning, choice, keeping, opening, reading, taking_part, weights
+from nas_attn.searching.prepare import beginning
+from nas_attn.searching.run import again, taking_part
+from nas_attn.study import choice, keeping, opening, reading, weights
 from nas_attn.words.as_json import snapshot_as_json
 
 URL = "sqlite:///nas_attn.db"

@@ -20,9 +20,10 @@ from made_study import recipe, usual
 
 from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
+from nas_attn.searching.prepare import beginning
+from nas_attn.searching.run import taking_part
+from nas_attn.searching.run.overview import overview
 from nas_attn.storage import Run
-from nas_attn.study import beginning, taking_part
-from nas_attn.study.overview import overview
 from nas_attn.study.pace import last_sessions, time_left
 from nas_attn.study.progress import Progress
 

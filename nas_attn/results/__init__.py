@@ -1,0 +1,1 @@
+"""What a study gives out: its report, the dashboard, trackers, exported networks."""

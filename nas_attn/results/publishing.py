@@ -1,0 +1,187 @@
+"""A study's report, and its notes and plots for optuna-dashboard: one worker publishes for all, not
+too often.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas_attn._version import __version__
+from nas_attn.analysis.choosing import Chosen
+from nas_attn.analysis.per_image import Mistakes
+from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.errors import NasAttnError, NasAttnWarning, StorageAway, first_line
+from nas_attn.evaluation.artifacts import sheet_name
+from nas_attn.report import dashboard, write_report
+from nas_attn.report.html import Wrong, role
+from nas_attn.results.tracking import track
+from nas_attn.study.opening import OpenStudy
+from nas_attn.study.reading import mistakes, snapshot
+from nas_attn.waiting import impatient
+from nas_attn.words.remarks import constant_sentence, weak_rung_sentence
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PUBLISH_S = 10.0  # seconds between refreshes of the dashboard's notes and plots, at least
+SHARE = 0.05  # largest share of one worker's time for refreshing, in the long run
+LONGEST_S = 600.0  # seconds between refreshes, at most
+SUSPICIOUS = 3  # so many candidates with the same value of a metric are reported during the search
+
+
+class Publisher:
+    """Keeps optuna-dashboard's notes and plots current; reports once to `say` each metric or rung
+    that separates no candidates.
+    """
+
+    def __init__(self, opened: OpenStudy, say: Callable[[str], None] = lambda line: None) -> None:
+        self._opened, self._last, self._say = opened, time.monotonic(), say
+        self._told: set[str] = set()
+
+    def maybe(self) -> None:
+        """Publishes if some time has passed since anyone did."""
+        if time.monotonic() - self._last > PUBLISH_S:
+            self._last = time.monotonic()
+            with impatient(), suppress(StorageAway):  # the next call to the database reports it
+                if self._take():
+                    self.now()
+
+    def now(self) -> Snapshot:
+        """Publishes the study as of now."""
+        began, state = time.monotonic(), self._state()
+        current = snapshot(self._opened.store)
+        book = self._opened.book
+        dashboard.publish(book.storage, book.number, book.identity, current)
+        track(self._opened)
+        self._last = time.monotonic()
+        self._opened.store.set(published=state)
+        self._postpone((self._last - began) / SHARE)
+        recipe = current.recipe
+        notes = {
+            f"rung {weak.rung}": weak_rung_sentence(recipe, weak) for weak in current.weak_rungs
+        }
+        notes |= {
+            same.metric: constant_sentence(recipe, same)
+            for same in current.constants
+            if same.candidates >= SUSPICIOUS
+        }
+        for about, sentence in notes.items():
+            if about not in self._told:
+                self._told.add(about)
+                self._say(f"note: {sentence}")
+        return current
+
+    def current(self) -> Snapshot:
+        """The study as of now, published if necessary, with the answer's table among its
+        artifacts.
+        """
+        now = self.changed() or snapshot(self._opened.store)
+        _keep_sheet(self._opened, now)
+        return now
+
+    def changed(self) -> Snapshot | None:
+        """Publishes the study as of now, unless that is published already."""
+        return None if self._opened.store.settings.published == self._state() else self.now()
+
+    def _state(self) -> str:
+        return f"{__version__} {self._opened.store.state()}"
+
+    def _take(self) -> bool:
+        due = self._opened.store.settings.publish_at
+        if due is not None and 0 < due - self._opened.database.now() <= LONGEST_S:
+            return False
+        self._postpone(PUBLISH_S)
+        return self._opened.store.settings.published != self._state()
+
+    def _postpone(self, seconds: float) -> None:
+        wait = min(max(seconds, PUBLISH_S), LONGEST_S)
+        self._opened.store.set(publish_at=self._opened.database.now() + wait)
+
+
+def _keep_sheet(opened: OpenStudy, now: Snapshot) -> None:
+    """Writes the answer's table, which has one name for ever, so that processes that end together
+    write one file.
+    """
+    if not now.counts.get("scored"):
+        return
+    name, text = sheet_name(opened.store), dashboard.sheet(now).encode()
+    try:
+        if _kept_sheet(opened, name) != text:
+            opened.artifacts.write(name, io.BytesIO(text))
+    except Exception as error:  # each artifact store has its own exceptions
+        why = f"{dashboard.SHEET} for optuna-dashboard cannot be written ({first_line(error)})"
+        warnings.warn(f"{why}; nothing else is missing", NasAttnWarning, stacklevel=2)
+        return
+    dashboard.link_sheet(opened.book.storage, opened.book.number, name)
+
+
+def _kept_sheet(opened: OpenStudy, name: str) -> bytes | None:
+    try:
+        with opened.artifacts.open_reader(name) as reader:
+            return reader.read()
+    except Exception:  # each artifact store has its own for what is missing
+        return None
+
+
+def write_study_report(
+    opened: OpenStudy,
+    now: Snapshot,
+    path: Path | None = None,
+    choice: Chosen | None = None,
+    *,
+    images: bool = True,
+) -> Path:
+    """Writes the report, with example `images` if the data are here; returns its absolute path.
+    StudyError: it cannot be written.
+    """
+    return write_report(
+        now, path or report_path(opened), choice, wrong=what_is_wrong(opened, now, images=images)
+    )
+
+
+def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> Wrong | None:
+    """Mistakes of the recommended network, the bare backbone and the runner-up, with `images` if
+    the data are here.
+    """
+    found = mistakes(opened.store, now)
+    if found is None:
+        return None
+    numbers, drawn = [one.image for one in found.different], {}
+    try:
+        if numbers and images:
+            from nas_attn.results.pictures import pictures
+
+            drawn = pictures(
+                now.recipe,
+                numbers,
+                _networks(opened, now, found) if found.what != "accuracy" else {},
+                store=opened.store,
+            )
+    except NasAttnError:  # the data are not on this machine: no images
+        pass
+    return Wrong(found, drawn)
+
+
+def _networks(opened: OpenStudy, now: Snapshot, found: Mistakes) -> dict[str, nn.Module]:
+    """The networks whose weights are kept."""
+    from nas_attn.study.weights import trained_model
+
+    networks = {}
+    for key in found.keys:
+        view = now.find(key)
+        if view is not None:
+            with suppress(NasAttnError):
+                networks[role(now, key)] = trained_model(opened, opened.plan, view)
+    return networks
+
+
+def report_path(opened: OpenStudy) -> Path:
+    """The report's default path, beside the database."""
+    base = opened.database.path.parent if opened.database.path else Path.cwd()
+    return base / f"{opened.store.name}.html"

@@ -1,0 +1,302 @@
+"""Writes a study's runs to TensorBoard, MLflow or Weights & Biases. It reads the database; the
+trainer knows nothing of it.
+
+A run is written once it has ended, by one worker at a time, under its own identity. So it is there
+once, despite several workers, a resumed study or a kill half way. The study's answer is one more
+run, which is rewritten whenever the work ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.errors import NasAttnWarning, RecipeError, StorageAway, first_line
+from nas_attn.evaluation.artifacts import mark
+from nas_attn.processes import owner_name
+from nas_attn.purposes import test_protocol
+from nas_attn.recipe import Recipe
+from nas_attn.recipe_reading import write_toml
+from nas_attn.report import html, tables
+from nas_attn.storage import StudyStore
+from nas_attn.study.leasing import TTL_S, LeaseKeeper, release_dead
+from nas_attn.study.opening import OpenStudy
+from nas_attn.words.answer import answer
+
+LEASE = "tracking"
+ANSWER = "answer"  # Identity of the run that holds a study's answer
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A run as trackers show it."""
+
+    id: str  # unique in its study, and its name
+    purpose: str
+    parameters: Mapping[str, Any]
+    points: tuple[tuple[int, Mapping[str, float]], ...] = ()  # (epochs, metrics), in order
+    texts: Mapping[str, str] | None = None  # of the answer: name of a file -> its content
+
+
+class Tracker(Protocol):
+    def known(self) -> Collection[str]:
+        """The completely written runs."""
+
+    def add(self, run: Tracked) -> None:
+        """Writes a run, and replaces an earlier version of it."""
+
+
+def check(recipe: Recipe) -> None:
+    """Raises RecipeError: a tracker that the recipe names is not installed."""
+    for name in recipe.log.to:
+        if find_spec(name) is None:
+            raise RecipeError(
+                f"log.to names '{name}', which is not installed: pip install 'nas-attn[{name}]'"
+            )
+
+
+def track(opened: OpenStudy, now: Snapshot | None = None) -> None:
+    """Writes the runs that have ended since the last call; with `now`, the answer. If a tracker
+    fails: a warning, the search goes on.
+    """
+    if not opened.recipe.log.to:
+        return
+    release_dead(opened.store, LEASE)
+    lease = opened.store.acquire(LEASE, owner=owner_name(), ttl_s=TTL_S)
+    if lease is None:
+        return  # another worker does it, and will do it again
+    with LeaseKeeper(opened.store, lease):
+        runs = [*ended_runs(opened.store), *([] if now is None else [_answer(now)])]
+        for name in opened.recipe.log.to:
+            try:
+                tracker = TRACKERS[name](opened)
+                known = {*tracker.known()} - {ANSWER}
+                for run in runs:
+                    if run.id not in known:
+                        tracker.add(run)
+            except StorageAway:
+                raise
+            except Exception as error:  # any error of a tracker's server or disk
+                said = f"{type(error).__name__}: {first_line(error)}"
+                warnings.warn(
+                    f"{name} (log.to) failed with {said}; the study goes on",
+                    NasAttnWarning,
+                    stacklevel=2,
+                )
+
+
+def ended_runs(store: StudyStore) -> Iterator[Tracked]:
+    """The runs that have ended: of search, confirmation, validation, retraining, and the study's
+    backbones.
+    """
+    candidates, curves, scores = (
+        {row.key: row for row in store.candidates()},
+        store.curves.all(),
+        defaultdict(list),
+    )
+    for stored in store.scores():
+        scores[stored.key, stored.protocol, stored.score.seed, stored.backbone].append(stored.score)
+    for row in (
+        row for state in ("done", "pruned", "failed") for row in store.queue.rows(state=state)
+    ):
+        run, known = row.run, candidates.get(row.run.key)
+        points = defaultdict[int, dict[str, float]](dict)
+        for point in json.loads(curves.get(run.files, "[]")):
+            points[point["epochs"]] |= {**point["metrics"], "train_loss": point["train_loss"]}
+        for protocol, prefix in ((run.protocol, ""), (test_protocol(run.protocol), "test_")):
+            for score in scores.get((run.key, protocol, run.seed, run.backbone), ()):
+                points[score.epochs] |= {
+                    prefix + name: value for name, value in score.metrics.items()
+                }
+        parameters = {
+            "placement": str(run.placement),
+            "seed": run.seed,
+            "training": run.protocol,
+            "state": row.state,
+        }
+        parameters |= dict(str(part).split("=", 1) for part in run.placement.assignments)
+        if known is not None:
+            parameters |= {"trial": known.trial, **(known.cost or {})}
+        who = f"-trial{known.trial}" if known is not None else ""
+        yield Tracked(
+            f"{run.purpose}{who}-seed{run.seed}-{row.id}",
+            run.purpose,
+            parameters,
+            tuple(sorted(points.items())),
+        )
+
+
+def _answer(now: Snapshot) -> Tracked:
+    plain = now.recipe.model_dump(mode="json")
+    texts = {
+        "answer.md": "\n\n".join(answer(now)),
+        "front.json": json.dumps(tables.rows(now, "front"), indent=1),
+    }
+    texts |= {f"{now.study}.toml": write_toml(plain), f"{now.study}.html": html.render(now)}
+    return Tracked(ANSWER, ANSWER, dict(_flat(plain)), texts=texts)
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{key}.")
+        elif value is not None:
+            yield before + key, value if isinstance(value, int | float) else str(value)[:500]
+
+
+class TensorBoard:
+    """A folder per run under `tensorboard` in the artifacts folder; written beside, then moved
+    there.
+    """
+
+    def __init__(self, opened: OpenStudy) -> None:
+        self._folder = (
+            opened.folder / "tensorboard" / f"{opened.store.name}-{mark(opened.store)[:6]}"
+        )
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def known(self) -> Collection[str]:
+        return [path.name for path in self._folder.iterdir()]
+
+    def add(self, run: Tracked) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+
+        with tempfile.TemporaryDirectory(dir=self._folder.parent) as beside:
+            place = os.path.join(beside, run.id)
+            writer: Any = SummaryWriter(place)
+            last: dict[str, float] = {}
+            for step, metrics in run.points:
+                last |= metrics
+                for name, value in metrics.items():
+                    writer.add_scalar(name, value, step)
+            for name, text in (run.texts or {}).items():
+                if not name.endswith(".html"):  # it shows no files
+                    writer.add_text(name, "".join(f"    {line}\n" for line in text.splitlines()))
+            for summary in hparams(dict(run.parameters), last):  # type: ignore[no-untyped-call]
+                writer.file_writer.add_summary(summary)
+            writer.close()
+            shutil.rmtree(self._folder / run.id, ignore_errors=True)
+            os.rename(place, self._folder / run.id)
+
+
+class MLflow:
+    """An experiment of the study's name on the server of MLFLOW_TRACKING_URI, or where MLflow keeps
+    runs without one.
+    """
+
+    def __init__(self, opened: OpenStudy) -> None:
+        from mlflow import MlflowClient
+
+        self._client, self._mark, name = MlflowClient(), mark(opened.store), opened.store.name
+        found = self._client.get_experiment_by_name(name)
+        self._experiment = found.experiment_id if found else self._client.create_experiment(name)
+
+    def _runs(self, more: str = "") -> Iterator[Any]:
+        token: str | None = ""
+        mine = f"tags.nas_attn_study = '{self._mark}'{more}"
+        while token is not None:
+            page = self._client.search_runs(
+                [self._experiment], mine, max_results=1000, page_token=token or None
+            )
+            yield from page
+            token = page.token or None
+
+    def known(self) -> Collection[str]:
+        return [run.info.run_name for run in self._runs() if run.data.tags.get("nas_attn_whole")]
+
+    def add(self, run: Tracked) -> None:
+        from mlflow.entities import Metric, Param
+
+        for former in list(self._runs(f" and attributes.run_name = '{run.id}'")):
+            self._client.delete_run(former.info.run_id)
+        made = self._client.create_run(
+            self._experiment, tags={"nas_attn_study": self._mark}, run_name=run.id
+        ).info.run_id
+        now, allowed = int(1000 * time.time()), str.maketrans("@()=,", "_____")
+        metrics = [
+            Metric(name, value, now, step) for step, of in run.points for name, value in of.items()
+        ]
+        parameters = [
+            Param(name.translate(allowed), str(value)) for name, value in run.parameters.items()
+        ]
+        for begin in range(0, max(len(metrics), len(parameters)), 100):
+            few = slice(begin, begin + 100)
+            self._client.log_batch(made, metrics=metrics[few], params=parameters[few])
+        for name, text in (run.texts or {}).items():
+            self._client.log_text(made, text, name)
+        self._client.set_tag(made, "nas_attn_whole", "1")
+        self._client.set_terminated(
+            made, "FAILED" if run.parameters.get("state") == "failed" else "FINISHED"
+        )
+
+
+class WandB:
+    """Runs of a group with the study's name, in the project of WANDB_PROJECT, else `nas-attn`;
+    WANDB_MODE=offline sends nothing.
+    """
+
+    def __init__(self, opened: OpenStudy) -> None:
+        self._study, self._mark, self._folder = (
+            opened.store.name,
+            mark(opened.store),
+            opened.folder.absolute(),
+        )
+        self._done = (
+            self._folder / "wandb" / f"nas_attn-{self._mark}"
+        )  # what this machine has written
+        self._done.mkdir(parents=True, exist_ok=True)
+
+    def known(self) -> Collection[str]:
+        return [path.name for path in self._done.iterdir()]
+
+    def add(self, run: Tracked) -> None:
+        import wandb
+
+        done, told = self._done / run.id, "".join(list((run.texts or {}).values())[:2])
+        if done.exists() and done.read_text("utf-8") == told:
+            return  # the answer is unchanged: offline, each writing makes new files
+        made = wandb.init(
+            project=os.environ.get("WANDB_PROJECT") or "nas-attn",
+            id=f"{self._mark}-{run.id}",  # the same run, whoever writes it again
+            name=run.id,
+            group=self._study,
+            job_type=run.purpose,
+            config=dict(run.parameters),
+            dir=str(self._folder),
+            resume="allow",
+            reinit="create_new",
+            settings=wandb.Settings(
+                silent=True, console="off", disable_git=True, disable_code=True, login_timeout=10
+            ),
+        )
+        for step, metrics in run.points:
+            made.log(dict(metrics), step=step)
+        with tempfile.TemporaryDirectory() as folder:
+            if run.texts:
+                artifact = wandb.Artifact(f"{self._study}-{self._mark[:6]}", type=ANSWER)
+                for name, text in run.texts.items():
+                    Path(folder, name).write_text(text, "utf-8")
+                    artifact.add_file(str(Path(folder, name)))
+                made.summary[ANSWER] = run.texts["answer.md"]
+                made.log_artifact(artifact)
+            made.finish()
+        done.write_text(told, "utf-8")
+
+
+TRACKERS: Mapping[str, Callable[[OpenStudy], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+    "wandb": WandB,
+}

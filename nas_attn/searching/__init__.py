@@ -1,0 +1,1 @@
+"""The search: proposes placements, trains them, and decides what comes next."""

@@ -1,0 +1,183 @@
+"""More runs for the candidates that matter, once the search has proposed its last one.
+
+Six networks, among them the front and the best baselines, get further seeds. Then the best-looking
+one and its rivals run in rounds, on fresh seeds and backbones. Optuna is not told of these runs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from nas_attn.analysis.rounds import RIVALS, next_round, to_confirm
+from nas_attn.analysis.snapshot import CandidateView
+from nas_attn.evaluation.plan import backbone_number, search_seeds
+from nas_attn.purposes import CONFIRM, ROUND, SEARCH
+from nas_attn.records import (
+    CandidateRow,
+)
+from nas_attn.searching.phases.testing import must_test
+from nas_attn.searching.worker.worker import TaskSource
+from nas_attn.storage import Lease, Run, RunRow
+from nas_attn.study.pace import ROUNDS
+from nas_attn.study.reading import snapshot
+
+LATER = 20  # of the runs after it
+ROUND_SEED = 100_000  # distance of the first round's seed from the search's; number of its backbone
+
+
+class Further(TaskSource, ABC):
+    def want(self, lease: Lease) -> bool:
+        """Enqueues the next runs, once the earlier ones have ended."""
+        if not self.recipe.search.confirm_seeds or self._waits():
+            return False
+        until = (
+            self.store.settings.test_from
+        )  # the test's share of the time may be more than its longest form needs
+        if (
+            until is not None
+            and self.worker.opened.database.now() > until
+            and must_test(self.worker, 2 + RIVALS)
+        ):
+            return False
+        runs = self.next()
+        self.queue.want(runs)
+        return bool(runs)
+
+    @abstractmethod
+    def next(self) -> list[Run]:
+        """The next runs; empty if none are needed."""
+
+    def _waits(self) -> bool:
+        """Whether runs of before must end first."""
+        return bool(self.queue.rows(state="waiting", purposes=[self.purpose]))
+
+    def ahead(self, lease: Lease) -> bool:
+        """The bare network runs in each step, whatever else is chosen: an idle worker may begin
+        with it.
+        """
+        until = self.store.settings.test_from
+        late = until is not None and self.worker.opened.database.now() > until
+        bare = next((row for row in self.store.candidates() if row.baseline == "none"), None)
+        if not self.recipe.search.confirm_seeds or late or bare is None or bare.state != "scored":
+            return False
+        runs = self.bare_runs(bare)
+        self.queue.want(runs)
+        return bool(runs)
+
+    @abstractmethod
+    def bare_runs(self, bare: CandidateRow) -> list[Run]:
+        """The bare network's runs in the next step that are not in the queue."""
+
+    def ended(self, row: RunRow, lease: Lease) -> None:
+        run = row.run
+        failed = f"seed {run.seed} of {run.placement} {row.state}: {row.reason}"
+        self.worker.say(
+            f"confirm with seed {run.seed}: {run.placement}" if row.state == "done" else failed
+        )
+
+    def rounds(self) -> dict[int, set[str]]:
+        """Number of each confirmation round -> the candidates that ran in it. One in which only the
+        bare network ran has not begun: an idle worker trained it ahead.
+        """
+        found: dict[int, set[str]] = defaultdict(set)
+        for row in self.queue.rows(purposes=[ROUND]):
+            found[row.run.round].add(row.run.key)
+        bare = {row.key for row in self.store.candidates() if row.baseline == "none"}
+        return {number: keys for number, keys in found.items() if keys - bare}
+
+    def missing(
+        self,
+        views: Iterable[CandidateView | CandidateRow],
+        backbones: Mapping[int, int],
+        round: int = 0,
+    ) -> list[Run]:
+        """Runs of candidates with all seeds (-> backbone) that are not in the queue."""
+        there = {row.run.identity for row in self.queue.rows(protocol=SEARCH)}
+        views = list(views)
+        runs = [
+            Run(
+                view.key,
+                view.placement,
+                seed,
+                number,
+                purpose=self.purpose,
+                priority=LATER,
+                round=round,
+            )
+            for seed, number in backbones.items()
+            for view in views
+        ]
+        return [run for run in runs if run.identity not in there]
+
+
+class Confirmation(Further):
+    """Further seeds, on the study's own backbones, for the candidates that matter: chosen once,
+    when the search ends.
+    """
+
+    purpose = CONFIRM
+
+    def next(self) -> list[Run]:
+        trials = self.worker.opened.trials
+        if self.store.settings.confirmed_trials == trials:
+            return []
+        runs = self.missing(to_confirm(snapshot(self.store)), self._backbones())
+        self.queue.want(runs)  # a worker that dies before the note is written chooses again
+        self.store.set(confirmed_trials=trials, rounds_before=len(self.rounds()))
+        return runs
+
+    def _backbones(self) -> dict[int, int]:
+        """The further seeds, and the backbone of each."""
+        search, apart = self.recipe.search, search_seeds(self.recipe)
+        first = self.recipe.first_seed + max(self.recipe.training.seeds, apart)
+        seeds = range(first, first + search.confirm_seeds)
+        return {seed: backbone_number(self.recipe, seed) for seed in seeds}
+
+    def _waits(self) -> bool:
+        return False  # they are chosen once, and the bare network's may have begun
+
+    def bare_runs(self, bare: CandidateRow) -> list[Run]:
+        return self.missing([bare], self._backbones())
+
+
+class Rounds(Further):
+    """The best-looking candidate meets its rivals, round by round, on fresh seeds and backbones. A
+    search with a time goes on until its test begins.
+    """
+
+    purpose = ROUND
+
+    def next(self) -> list[Run]:
+        rounds = len(self.rounds())
+        if self._are_done(rounds):
+            return []
+        rng = np.random.default_rng([self.recipe.search.seed, rounds])
+        return self.missing(
+            next_round(snapshot(self.store), rng), self._backbone(rounds), rounds + 1
+        )
+
+    def _are_done(self, rounds: int) -> bool:
+        """Whether a search without a time has had all its rounds."""
+        settings = self.store.settings
+        had = rounds - settings.rounds_before
+        return settings.test_from is None and had >= ROUNDS * self.recipe.search.confirm_seeds
+
+    def _backbone(self, rounds: int) -> dict[int, int]:
+        """The seed of the round after so many, and its backbone."""
+        number = ROUND_SEED + rounds
+        fresh = self.recipe.training.start == "backbone"
+        return {self.recipe.first_seed + number: number if fresh else 0}
+
+    def _waits(self) -> bool:
+        waiting = self.queue.rows(state="waiting", purposes=[self.purpose])
+        return any(row.run.round <= len(self.rounds()) for row in waiting)
+
+    def bare_runs(self, bare: CandidateRow) -> list[Run]:
+        rounds = len(self.rounds())
+        if self._are_done(rounds):
+            return []
+        return self.missing([bare], self._backbone(rounds), rounds + 1)

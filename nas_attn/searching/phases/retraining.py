@@ -1,0 +1,112 @@
+"""Runs of `nas-attn retrain`, which trains networks as the target says, for use.
+
+It uses the runs of validations, too, but never chooses by the score on the test split: of several
+seeds, the first one's weights are exported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from nas_attn.evaluation.plan import keep_protocol, protocol_recipe
+from nas_attn.purposes import RETRAIN, TARGET_PROTOCOL
+from nas_attn.records import Placement, StoredScore
+from nas_attn.searching.worker.worker import TaskSource
+from nas_attn.storage import Lease, Run, RunRow, StudyStore
+from nas_attn.study.opening import OpenStudy
+from nas_attn.study.weights import is_kept
+
+RETRAIN_PRIORITY = 50
+FIRST_RETRAINING = 500_000  # seeds of retrainings begin this far above the search's
+
+
+# ------------------------------------------------------------------------------------ retraining
+@dataclass(frozen=True, slots=True)
+class Order:
+    protocol: str
+    runs: tuple[Run, ...]  # all runs that count, including those of a validation
+
+
+def order(
+    opened: OpenStudy,
+    networks: Mapping[str, Placement],
+    *,
+    seeds: int = 1,
+    epochs: int | None = None,
+) -> Order:
+    """The runs to retrain networks (key -> placement). If `epochs` are not the target's, the study
+    notes this protocol.
+    """
+    recipe, store = opened.recipe, opened.store
+    training = recipe.target_training
+    if epochs is not None:
+        training = training.model_copy(update={"rungs": [epochs]})
+    protocol = TARGET_PROTOCOL if epochs is None else keep_protocol(store, training, recipe.data)
+    done = [
+        row.run
+        for row in store.queue.rows(protocol=protocol, state="done")
+        if is_kept(store, row.run)
+    ]
+    runs: list[Run] = []
+    for key, placement in networks.items():
+        mine = sorted((run for run in done if run.key == key), key=lambda run: run.seed)[:seeds]
+        known = {run.seed for run in mine}
+        numbers = [
+            n
+            for n in range(FIRST_RETRAINING, FIRST_RETRAINING + seeds)
+            if recipe.first_seed + n not in known
+        ]
+        for number in numbers[: seeds - len(mine)]:
+            mine.append(
+                Run(
+                    key,
+                    placement,
+                    recipe.first_seed + number,
+                    0,
+                    protocol,
+                    RETRAIN,
+                    RETRAIN_PRIORITY,
+                )
+            )
+        runs += mine
+    return Order(protocol, tuple(runs))
+
+
+def enter(store: StudyStore, wanted: Order) -> int:
+    """Enqueues the runs that are not done, failed, or lost their weights; returns their number."""
+    rows = {row.run.identity: row for row in store.queue.rows(protocol=wanted.protocol)}
+    done = {name for name, row in rows.items() if row.state == "done" and is_kept(store, row.run)}
+    left = [run for run in wanted.runs if run.identity not in done]
+    known = [rows[run.identity] for run in left if run.identity in rows]
+    store.queue.again([row.id for row in known if row.state in ("failed", "done")])
+    store.queue.want(left)
+    return len(left)
+
+
+def results(store: StudyStore, wanted: Order) -> list[tuple[Run, StoredScore | None, str]]:
+    """Each run with its score on the validation split, or the reason why it has none."""
+    last = len(protocol_recipe(store, wanted.protocol).training.rungs) - 1
+    rows = {row.run.identity: row for row in store.queue.rows(protocol=wanted.protocol)}
+    scores = {
+        (s.key, s.score.seed, s.backbone): s
+        for s in store.scores(protocol=wanted.protocol)
+        if s.score.rung == last
+    }
+    return [
+        (
+            run,
+            scores.get((run.key, run.seed, run.backbone)),
+            rows[run.identity].reason if run.identity in rows else "",
+        )
+        for run in wanted.runs
+    ]
+
+
+class Retraining(TaskSource):
+    purpose = RETRAIN
+
+    def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
+        self.worker.benches.of(row.run.protocol).keep_weights(row.run.files, model, lease)

@@ -1,0 +1,115 @@
+"""Candidates' scores at a rung, for the pruner and the sampler."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from nas_attn.analysis.arithmetic import usual_arithmetic
+from nas_attn.analysis.features import is_other
+from nas_attn.analysis.fronts import Level, minimised, net, objective_value, survives
+from nas_attn.evaluation.workbench import Workbench
+from nas_attn.recipe import Recipe
+from nas_attn.records import (
+    CandidateRow,
+)
+from nas_attn.searching.propose.history import Known, weak_values
+from nas_attn.storage import StudyStore
+from nas_attn.tables import is_cost
+
+Values = tuple[float, ...] | None  # one per objective
+ETA = 3.0  # the best 1/ETA of the candidates at a rung go on
+SAME = 1e-9  # values this close are the same; they differ by the rounding of seeds' levels
+
+
+class RungScores:
+    """Candidates' scores at a rung, less what runs of one seed, backbone and arithmetic share.
+    `bench`: of the search, for latencies.
+    """
+
+    def __init__(self, store: StudyStore, recipe: Recipe, bench: Workbench) -> None:
+        self._store, self._recipe, self._bench = store, recipe, bench
+
+    def known(self) -> dict[int, Known]:
+        """The sampler's data. It is read from our tables, since latencies and further seeds come
+        after a trial's end.
+        """
+        rows = {row.key: row for row in self._store.candidates()}
+        last = len(self._recipe.training.rungs) - 1
+        full: dict[int, Known] = {}
+        brief: dict[int, dict[int, Sequence[float | None]]] = defaultdict(dict)
+        for rung in range(last + 1):
+            for key, (values, runs) in self._reached(rung, rows).items():
+                if rung == last:
+                    noise = [1.0 if is_cost(o) else 1 / runs for o in self._recipe.objectives]
+                    full[rows[key].trial] = Known(tuple(values), tuple(noise))
+                elif rows[key].state != "infeasible":
+                    brief[rows[key].trial][rung] = values
+        return {**weak_values(brief, full), **full}
+
+    def among_best(self, key: str, rung: int) -> bool:
+        """Whether a candidate is among the best share of a rung. If all are equal there (an mAP of
+        0), all go on.
+        """
+        rows = {row.key: row for row in self._store.candidates()}
+        reached = self._reached(rung, rows)
+        peers = {
+            other: minimised(self._recipe.objectives, values)
+            for other, (values, _) in reached.items()
+            if not is_other(rows[other].placement)
+        }
+        trained = [
+            i for i, objective in enumerate(self._recipe.objectives) if not is_cost(objective)
+        ]
+        seen = [[values[i] for values in peers.values()] for i in trained]
+        if seen and all(max(values) - min(values) <= SAME for values in seen):
+            return True
+        return survives(peers, key, ETA)
+
+    def _reached(
+        self, rung: int, rows: Mapping[str, CandidateRow]
+    ) -> dict[str, tuple[list[float | None], int]]:
+        """Key -> (objectives, number of runs) of all candidates that reached a rung, less their
+        seeds' levels.
+        """
+        latencies = self._bench.measurer.latencies() if self._bench.measurer else {}
+        found, objectives = {}, self._recipe.objectives
+        for key, (metrics, runs) in self._metrics(rung).items():
+            if key in rows:
+                values = [
+                    objective_value(o, metrics, rows[key].cost, latencies.get(key))
+                    for o in objectives
+                ]
+                found[key] = values, runs
+        return found
+
+    def _metrics(self, rung: int) -> dict[str, tuple[dict[str, float], int]]:
+        """Key -> (metrics at a rung, number of runs): the mean over the candidate's runs, less
+        their seeds' levels.
+        """
+        rows = self._store.metrics(rung)
+        usual = usual_arithmetic(arithmetic for _, _, arithmetic, _ in rows)
+        by_metric: dict[str, dict[str, dict[Level, float]]] = defaultdict(lambda: defaultdict(dict))
+        for key, seed, arithmetic, values in rows:
+            for name, value in values.items():
+                by_metric[name][key][seed, arithmetic or usual] = value
+        found: dict[str, tuple[dict[str, float], int]] = {}
+        for name, by_key in by_metric.items():
+            for key, runs in net(by_key).items():
+                metrics, _ = found.setdefault(key, ({}, len(runs)))
+                metrics[name] = sum(runs.values()) / len(runs)
+        return found
+
+    def final(self, row: CandidateRow) -> Values:
+        """A scored candidate's objectives; None until a worker on the right machine has measured
+        it.
+        """
+        measured = self._bench.measurer is not None
+        latency = (
+            self._bench.latency(self._bench.plan.resolved(row.placement), []) if measured else None
+        )
+        if measured and latency is None:
+            return None
+        metrics, _ = self._metrics(len(self._recipe.training.rungs) - 1)[row.key]
+        values = [objective_value(o, metrics, row.cost, latency) for o in self._recipe.objectives]
+        return tuple(v for v in values if v is not None)

@@ -1,0 +1,461 @@
+"""The search: Optuna proposes placements, their runs go into the queue, and Optuna is told the
+results.
+
+A trial is a candidate; a candidate is done when its runs are. Its first run may be pruned at a
+rung: it is compared with all runs there, less what runs of one seed and backbone share. If it is
+not pruned, further seeds follow.
+
+Then six networks, among them the front and the best baselines, get further seeds. Then the
+best-looking one and its rivals run in rounds, on fresh seeds and backbones. Optuna is not told of
+these runs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+
+from optuna.trial import FrozenTrial, TrialState
+from torch import nn
+
+from nas_attn.analysis.features import is_control, is_other
+from nas_attn.analysis.latency import LEAST_MEASURED
+from nas_attn.analysis.rounds import price
+from nas_attn.errors import (
+    BackboneError,
+    MeasurementError,
+    PlacementError,
+    RecipeError,
+    TrainingError,
+    did_you_mean,
+    several,
+)
+from nas_attn.evaluation.plan import backbone_number, excesses, search_seeds
+from nas_attn.evaluation.starts import given_weights
+from nas_attn.purposes import SEARCH
+from nas_attn.recipe import objective_name
+from nas_attn.records import (
+    BARE,
+    CandidateRow,
+    Latency,
+    ResolvedPlacement,
+    Score,
+)
+from nas_attn.searching.phases.rung_scores import SAME, RungScores, Values
+from nas_attn.searching.prepare.baselines import larger_networks
+from nas_attn.searching.propose import prior
+from nas_attn.searching.propose.candidates import FEW_SITES
+from nas_attn.searching.propose.sampling import DistinctSampler, covers
+from nas_attn.searching.worker.worker import TaskSource, Worker
+from nas_attn.space import FREE, NONE
+from nas_attn.storage import Lease, Run, RunRow
+from nas_attn.study.progress import told
+from nas_attn.study.reading import snapshot
+from nas_attn.study.trial_book import BASELINE, TRIED, Asked, attributes, outside
+from nas_attn.tables import is_cost
+
+# the larger network comes after this share of the candidates: attention's cost is known then
+LATE = 0.75
+# the last of every so many candidates are near the answer: parts of it, or with one module
+# exchanged
+NEAR = 6
+MOST_NEAR = 12
+# before so many placements with attention are scored, none is pruned: with a tight limit there are
+# few
+TO_COMPARE = 4
+# with at most so many modules, all parts of an answer are near; else those that lack one module
+ALL_PARTS = 4
+COMPANIONS = 3  # candidates that are measured again beside a new one
+PRIORITY = 30  # of the search's runs
+
+
+def which_larger(found: Sequence[Latency | None], attention: float, limit: float | None) -> int:
+    """The larger network to try: the slowest one that is surely within the limit, else the one
+    nearest to attention's latency.
+    """
+    within = {
+        i: one.ratio
+        for i, one in enumerate(found)
+        if one and limit is not None and one.high <= limit
+    }
+    apart = [math.inf if one is None else abs(one.ratio - attention) for one in found]
+    return max(within, key=lambda i: within[i]) if within else apart.index(min(apart))
+
+
+class Search(TaskSource):
+    purpose = SEARCH
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
+        self.book = worker.opened.book
+        self.bench = worker.benches.search
+        self.space = self.bench.plan.space
+        self.scores = RungScores(self.store, self.recipe, self.bench)
+        search = self.recipe.search
+        self.book.study.sampler = self.sampler = DistinctSampler(
+            search.sampler,
+            self.space,
+            seed=search.seed,
+            trials=worker.opened.trials,
+            objectives=self.recipe.objectives,
+            evidence=lambda study: self.scores.known(),
+            prior=prior.expected_in(self.space.allowed, self.store.settings.prior),
+        )
+        self._exhausted = self._met = False
+        self._larger = larger_networks(self.recipe, self.bench.plan, worker.opened.trials)
+
+    def want(self, lease: Lease) -> bool:
+        trials = self.book.all()
+        begun = sum(
+            t.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED) for t in trials
+        )
+        if begun >= self.worker.opened.trials:
+            return False
+        met = self._check_limit()
+        until = self.store.settings.screen_until
+        over = until is not None and self.worker.opened.database.now() > until
+        waiting = any(t.state == TrialState.WAITING for t in trials)
+        none_left = met and self.sampler.none_within(self.book.study)
+        covered = not waiting and (none_left or covers(self.space, trials, 0))
+        late = over or covered or begun >= LATE * self.worker.opened.trials
+        entered = late and self._enter_larger(trials)
+        if over:
+            self.store.set(trials=begun + entered)
+            return entered and self._ask(lease)
+        last = min(self.worker.opened.trials // NEAR, MOST_NEAR)
+        if not waiting and not entered and begun >= self.worker.opened.trials - last:
+            self._enter_near()
+        self._exhausted = covered and not entered
+        return not self._exhausted and self._ask(lease)
+
+    def _check_limit(self) -> bool:
+        """Whether a placement is known to meet the limit, or none needs to. Raises RecipeError if
+        the measured latencies show that none of the space does.
+        """
+        limit, measurer, space = (
+            self.recipe.limits.max_latency_ratio,
+            self.bench.measurer,
+            self.space,
+        )
+        if limit is None or measurer is None or space.spec.sites.originals == "search" or self._met:
+            return True
+        rows = [
+            r
+            for r in self.store.candidates()
+            if r.placement != BARE and not is_control(r.placement)
+        ]
+        self._met = any(row.state != "infeasible" and row.finished_at for row in rows)
+        if self._met or sum(row.state == "infeasible" for row in rows) < LEAST_MEASURED:
+            return self._met
+        bare = space.baselines()[0].values
+        each = [
+            (site, value)
+            for site, values in space.allowed.items()
+            for value in values
+            if value not in FREE
+        ]
+        alone = {
+            one.key: one.placement
+            for one in (space.resolve({**bare, site: value}) for site, value in each)
+        }
+        known = measurer.latencies(alone)
+        found = {placement: known[key] for key, placement in alone.items() if key in known}
+        fastest = min(found, key=lambda placement: found[placement].low, default=BARE)
+        if len(found) == len(alone) and found and found[fastest].low > limit:
+            raise RecipeError(
+                f"limits.max_latency_ratio = {limit:g} cannot be met: even the fastest single"
+                f" module, '{fastest}', takes {found[fastest].ratio:.2f} times as long as the bare"
+                " backbone; set a higher limit in a new study"
+            )
+        return False
+
+    def _enter_larger(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Enqueues a larger network as a control, once."""
+        if not self._larger or any(is_other(outside(trial) or BARE) for trial in trials):
+            return False
+        names, networks = list(self._larger), list(self._larger.values())
+        if self.recipe.training.start == "pretrained":
+            try:
+                given_weights(self.bench.plan.like(networks[0].other))
+            except BackboneError as error:
+                self.worker.say(f"no larger network is tried as a control: {error}")
+                self._larger = {}
+                return False
+        number, now = 0, snapshot(self.store) if len(names) > 1 else None
+        wanted = None if now is None else price(now)
+        if wanted is not None:
+            with suppress(TrainingError, MeasurementError):
+                found = [self.bench.latency(network, networks) for network in networks]
+                number = which_larger(found, wanted, self.recipe.limits.max_latency_ratio)
+        self.book.enqueue_outside(networks[number].text, {BASELINE: names[number]})
+        return True
+
+    def _enter_near(self) -> None:
+        """Enqueues a placement near the recommended one, which is never pruned: one of its modules
+        alone if none was tried, else another part of it; in small spaces, then the same with one
+        module exchanged. Of several, it takes the best by the model.
+        """
+        now = snapshot(self.store)
+        best, model = now.recommendation, now.evidence.get(now.primary or "")
+        if best is None or model is None or best.placement == BARE:
+            return
+        with suppress(PlacementError):  # the space may not hold it
+            values = self.space.values(self.bench.plan.resolved(best.placement))
+            used = [
+                site
+                for site, value in values.items()
+                if value != NONE and NONE in self.space.allowed[site]
+            ]
+            alone = [values | dict.fromkeys({*used} - {site}, NONE) for site in used]
+            counts = range(1, len(used) if len(used) <= ALL_PARTS else 2)
+            parts = [
+                values | dict.fromkeys(out, NONE)
+                for n in counts
+                for out in itertools.combinations(used, n)
+            ]
+            other = [
+                {**values, at: value}
+                for at in used
+                for value in self.space.allowed[at]
+                if value != NONE
+            ]
+            new = [
+                self._untried(some)
+                for some in (alone, parts, other if len(values) <= FEW_SITES else [])
+            ]
+            found = new[0] if len(new[0]) == len(used) > 1 else new[1] or new[2]
+            if found:
+                about = model.about({key: one.placement for key, one in found.items()}).estimates
+                sign = -1 if model.lower_is_better else 1
+                nearest = found[max(found, key=lambda key: sign * about[key].mean)]
+                self.book.enqueue(self.space.values(nearest), {TRIED: nearest.text})
+
+    def _untried(self, some: Iterable[Mapping[str, str]]) -> dict[str, ResolvedPlacement]:
+        found = (self.space.resolve(values) for values in some)
+        return {one.key: one for one in found if not self.store.candidate(one.key)}
+
+    def close(self) -> str:
+        if self._open():
+            return ""  # trained, but not yet measured by the machine of the latencies
+        return "exhausted" if self._exhausted else "complete"
+
+    def lacks(self) -> str:
+        measurer, waiting = self.bench.measurer, self._open()
+        if measurer is None or measurer.fits or not waiting:
+            return ""
+        return (
+            f"{waiting} trained"
+            f" candidate{'s lack their latencies' if waiting > 1 else ' lacks its latency'}, which"
+            f" only '{measurer.machine}' can measure: start a worker there with nas-attn worker"
+            f" {self.store.name}"
+        )
+
+    def _open(self) -> int:
+        return sum(row.state == "running" for row in self.store.candidates())
+
+    def _ask(self, lease: Lease) -> bool:
+        while True:
+            if self._claim(self.book.ask(self.space.parameters), lease):
+                return True
+            if covers(self.space, self.book.all(), 0):
+                return self.want(lease)
+
+    def _claim(self, asked: Asked, lease: Lease) -> bool:
+        other = asked.outside
+        resolved = (
+            self.space.resolve(asked.values) if other is None else self.bench.plan.resolved(other)
+        )
+        key, number = resolved.key, asked.number
+        led = number in self.sampler.led_by_prior
+        row = self.store.claim(
+            key,
+            placement=resolved.placement,
+            trial=number,
+            baseline=asked.baseline,
+            lease=lease,
+            by_prior=led,
+        )
+        if row is None:
+            first = self.store.candidate(key)
+            self.book.give_up(number, f"the same network as trial {first.trial if first else '?'}")
+            return False
+        self.queue.want(self._runs(row)[: None if row.baseline else 1])
+        return True
+
+    def _runs(self, row: CandidateRow) -> list[Run]:
+        """All runs of a candidate in the search. Candidates are spread evenly over the seeds (or
+        backbones); the bare one runs on each.
+        """
+        many, first, apart = (
+            self.recipe.training.seeds,
+            self.recipe.first_seed,
+            search_seeds(self.recipe),
+        )
+        if row.baseline == "none":
+            seeds = range(first, first + max(apart, many))
+        else:
+            begin = first + row.trial % apart
+            seeds = range(begin, begin + many)
+        numbers = {seed: backbone_number(self.recipe, seed) for seed in seeds}
+        return [
+            Run(row.key, row.placement, seed, number, priority=PRIORITY)
+            for seed, number in numbers.items()
+        ]
+
+    def recover(self, lease: Lease) -> None:
+        """Asks again for trials that nobody claimed; finishes candidates whose runs have all ended,
+        and tells Optuna.
+        """
+        open_ones = {
+            trial.number: trial for trial in self.book.all() if trial.state == TrialState.RUNNING
+        }
+        rows = [row for row in self.store.candidates() if row.trial in open_ones]
+        for number in open_ones.keys() - {row.trial for row in rows}:
+            self.book.ask_again(
+                open_ones[number], self.space.parameters
+            )  # under the scheduling lock, nobody else asks
+        for row in rows:
+            if row.state == "running":
+                self._settle(row, lease)
+            elif row.state != "scored":
+                self._tell(row, None)
+            elif (values := self.scores.final(row)) is not None:
+                self._tell(row, values)
+
+    def _settle(self, row: CandidateRow, lease: Lease) -> None:
+        """Finishes a candidate if its runs have ended, else enqueues the missing ones."""
+        runs = self.queue.rows(key=row.key, protocol=SEARCH)
+        states = {found.state: found.reason for found in runs}
+        if not runs:
+            self.queue.want(self._runs(row)[: None if row.baseline else 1])
+        elif "pruned" in states:
+            self._finish(row, lease, "pruned", self._why_pruned(row))
+        elif "failed" in states:
+            self._finish(row, lease, "failed", states["failed"])
+        elif states.keys() == {"done"}:
+            there = {found.run.identity for found in runs}
+            missing = [run for run in self._runs(row) if run.identity not in there]
+            self.queue.want(missing)
+            if not missing:
+                self._score(row, lease)
+
+    def _score(self, row: CandidateRow, lease: Lease) -> None:
+        """Finishes a trained candidate, unless another machine must still measure its latency."""
+        try:
+            values = self.scores.final(row)
+        except TrainingError as error:  # it cannot be measured
+            self._finish(row, lease, "failed", str(error))
+            return
+        if values is not None:
+            self._finish(row, lease, "scored", values=values)
+
+    def _finish(
+        self, row: CandidateRow, lease: Lease, state: str, reason: str = "", values: Values = None
+    ) -> None:
+        self.queue.withdraw(row.key, lease)
+        if self.store.finish(row.key, state=state, reason=reason, lease=lease):
+            known = self.store.candidate(row.key)
+            assert known is not None
+            self._tell(known, values)
+            self.worker.say(told(self.recipe.objectives, known, values))
+
+    def _tell(self, row: CandidateRow, values: Values) -> None:
+        measurer = self.bench.measurer
+        latency = measurer.known(self._resolved(row)) if measurer else None
+        limited = any(limit is not None for limit in self.recipe.limits.model_dump().values())
+        over = max(excesses(self.recipe, row.cost or {}, latency).values(), default=0.0)
+        over = max(over, SAME) if row.state == "infeasible" else min(over, 0.0)
+        shown = attributes(row, latency, self.store.scores(row.key, protocol=SEARCH))
+        self.book.tell(row.trial, values, shown, excess=over if limited else None)
+
+    def prepare(self, row: RunRow, lease: Lease) -> bool:
+        """Counts and measures a candidate before its first run; one over the limits is not
+        trained.
+        """
+        candidate = self.store.candidate(row.run.key)
+        assert candidate is not None
+        if self.store.scores(row.run.key, protocol=SEARCH):
+            return True
+        checked = self.bench.check(self._resolved(candidate), self._companions(row.run.key))
+        self.store.set_cost(row.run.key, checked.cost, lease)
+        if checked.reason:
+            self._finish(candidate, lease, "infeasible", checked.reason)
+        return not checked.reason
+
+    def go_on(self, run: Run, score: Score) -> bool:
+        """The pruner's decision at a rung of a candidate's first run. Baselines, the user's own,
+        those near the answer and the first few always go on.
+        """
+        self._check_metrics(score)
+        row = self.store.candidate(run.key)
+        assert row is not None
+        search, last = self.recipe.search, len(self.recipe.training.rungs) - 1
+        if (
+            search.pruner == "none"
+            or row.baseline
+            or score.rung == last
+            or run.seed != self._runs(row)[0].seed
+        ):
+            return True
+        scored = [r for r in self.store.candidates() if r.state == "scored"]
+        few = sum(r.placement != BARE and not is_control(r.placement) for r in scored) < TO_COMPARE
+        return (
+            few
+            or TRIED in self.book.all()[row.trial].user_attrs
+            or self.scores.among_best(run.key, score.rung)
+        )
+
+    def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
+        """Keeps the weights of a candidate's first run."""
+        if self.recipe.storage.keep_weights == "none":
+            self.store.weights_lost.put(
+                row.run.key, "not kept, since storage.keep_weights is 'none'"
+            )
+            return
+        candidate = self.store.candidate(row.run.key)
+        if candidate is not None and row.run.seed == self._runs(candidate)[0].seed:
+            self.bench.keep_weights(row.run.key, model, lease)
+
+    def ended(self, row: RunRow, lease: Lease) -> None:
+        candidate = self.store.candidate(row.run.key)
+        if candidate is not None and candidate.state == "running":
+            self._settle(candidate, lease)
+
+    def _check_metrics(self, score: Score) -> None:
+        """Raises RecipeError if an evaluator does not return what the study's objectives name."""
+        for objective in self.recipe.objectives:
+            name = objective_name(objective)
+            if not is_cost(objective) and name not in score.metrics:
+                what = (
+                    f"objectives names '{objective}', but"
+                    f" {self.recipe.training.evaluator or 'training'} returned no '{name}'"
+                )
+                raise RecipeError(f"{what}: {did_you_mean(name, score.metrics)}")
+
+    def _companions(self, key: str) -> list[ResolvedPlacement]:
+        """Candidates to measure beside a new one: unmeasured ones, then those with the widest
+        intervals.
+        """
+        measurer = self.bench.measurer
+        if measurer is None or not measurer.fits:
+            return []
+        rows = {
+            r.key: r
+            for r in self.store.candidates()
+            if r.state in ("running", "scored") and r.placement != BARE
+        }
+        wanted = measurer.open_keys(
+            [other for other in rows if other != key], self.recipe.latency.tolerance
+        )
+        return [self._resolved(rows[other]) for other in wanted[:COMPANIONS]]
+
+    def _resolved(self, row: CandidateRow) -> ResolvedPlacement:
+        return self.bench.plan.resolved(row.placement)
+
+    def _why_pruned(self, row: CandidateRow) -> str:
+        epochs = max(
+            (s.score.epochs for s in self.store.scores(row.key, protocol=SEARCH)), default=0
+        )
+        return f"not among the best third after {several(epochs, 'epoch')}, all objectives together"

@@ -1,0 +1,183 @@
+"""Runs of `nas-attn validate`, which tests what a search recommends.
+
+A validation's family of comparisons is written down before the first run. A block trains every
+network of the family with one fresh seed; each finished run reads the test split once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from nas_attn import tasks
+from nas_attn.analysis.choosing import notation
+from nas_attn.analysis.eligible import best_uniform
+from nas_attn.analysis.recommendation import promising
+from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.analysis.validation import Family, Network
+from nas_attn.errors import DataError, StudyError
+from nas_attn.evaluation.plan import Plan
+from nas_attn.notation import parse
+from nas_attn.purposes import TARGET_PROTOCOL, VALIDATE
+from nas_attn.recipe import Recipe
+from nas_attn.records import BARE
+from nas_attn.searching.worker.worker import TaskSource, Worker
+from nas_attn.storage import Lease, Run, RunRow
+from nas_attn.study.opening import OpenStudy
+from nas_attn.study.reading import families, keep_family
+from nas_attn.tasks.data import data_of
+from nas_attn.words.answer import nothing_recommended
+
+VALIDATE_PRIORITY = 60
+FIRST_SEED = 1_000_000  # seeds of the n-th validation begin at n times this above the search's
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    blocks: int | None = None  # None: the target's seeds
+    front: int = 0  # further members of the front
+    placements: tuple[str, ...] = ()  # further placements, also untried ones
+    margin: float | None = None  # acceptable loss, in the metric's unit
+
+
+def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Family:
+    """The networks and comparisons of a validation; nothing is written. Raises StudyError: there is
+    nothing to compare.
+    Raises PlacementError: a placement does not fit this backbone.
+    """
+    recipe, metric = opened.recipe, now.primary
+    if metric is None or now.recommendation is None:
+        raise StudyError(f"study '{now.study}' has nothing to validate. {nothing_recommended(now)}")
+    number = 1 + len(families(opened.store))
+    bare = Network(plan.resolved(BARE).key, BARE, "none")
+    finalists = _finalists(now, plan, asked)
+    networks = {network.key: network for network in (bare, *finalists)}
+    comparisons = [(network.key, bare.key) for network in finalists if network.key != bare.key]
+    recommended = finalists[0].key
+    rival = next(
+        (
+            network.key
+            for network in finalists
+            if network.role in ("best placement", "best uniform")
+        ),
+        None,
+    )
+    if rival is not None and recommended != bare.key:
+        comparisons.append((recommended, rival))
+    if not comparisons:
+        why = (
+            f"study '{now.study}' recommends the bare backbone and has no other network to compare"
+            " it with"
+        )
+        raise StudyError(f"{why}: name members of the front, or placements")
+    exact = metric in tasks.of(recipe).guessed and recipe.training.evaluator is None
+    return Family(
+        number=number,
+        networks=tuple(networks.values()),
+        comparisons=tuple(comparisons),
+        blocks=asked.blocks or recipe.target.seeds,
+        margin=asked.margin,
+        metric=metric,
+        first_seed=recipe.first_seed + FIRST_SEED * number,
+        epochs=recipe.target_training.rungs[-1],
+        chance=1 / plan.classes if exact else None,
+    )
+
+
+def _finalists(now: Snapshot, plan: Plan, asked: Asked) -> list[Network]:
+    """The recommended network first, then the best uniform one, the front's and the user's; each
+    once. If a control is recommended, the best placement is second; if the bare backbone is, the
+    best bet, where it is promising or alone.
+    """
+    best, uniform = now.recommendation, best_uniform(now)
+    assert best is not None
+    first = now.find(best.taken) or best
+    found = [Network(first.key, first.placement, "recommended")]
+    bet, alone = best.best_bet, uniform is None and best.instead is None
+    if best.placement != BARE:
+        found.append(Network(best.key, best.placement, "best placement"))
+    elif (
+        bet
+        and bet.gain
+        and (promising(bet.gain) or alone)
+        and (view := now.find(bet.key)) is not None
+    ):
+        found.append(Network(view.key, view.placement, "best bet"))
+    if uniform is not None:
+        found.append(Network(uniform.key, uniform.placement, "best uniform"))
+    front = [view for view in now.front if view.baseline != "none"]
+    found += [Network(view.key, view.placement, "front") for view in front[: asked.front]]
+    named = [plan.resolved(parse(notation(now, text))) for text in asked.placements]
+    found += [Network(one.key, one.placement, "named") for one in named]
+    kept: dict[str, Network] = {}
+    for network in found:
+        kept.setdefault(network.key, network)
+    return list(kept.values())
+
+
+def check_test_split(recipe: Recipe) -> None:
+    """Raises DataError if there is no test split to read; says how to add one."""
+    missing = data_of(tasks.of(recipe)).missing_test(recipe)
+    if missing:
+        raise DataError(missing)
+
+
+def begin(opened: OpenStudy, family: Family) -> None:
+    """Writes the family down, before its first run."""
+    with opened.database.creating():
+        keep_family(opened.store, family)
+
+
+def family_runs(family: Family) -> list[Run]:
+    """All runs of a family, block by block."""
+    found = []
+    for block in range(family.blocks):
+        common = (
+            family.first_seed + block,
+            0,
+            TARGET_PROTOCOL,
+            VALIDATE,
+            VALIDATE_PRIORITY,
+            family.number,
+        )
+        found += [Run(network.key, network.placement, *common) for network in family.networks]
+    return found
+
+
+class Validation(TaskSource):
+    purpose = VALIDATE
+
+    def __init__(self, worker: Worker, families: Sequence[Family]) -> None:
+        super().__init__(worker)
+        self._families = families
+
+    def want(self, lease: Lease) -> bool:
+        there = {row.run.identity for row in self.queue.rows(protocol=TARGET_PROTOCOL)}
+        missing = [
+            run
+            for family in self._families
+            for run in family_runs(family)
+            if run.identity not in there
+        ]
+        self.queue.want(missing)
+        return bool(missing)
+
+    def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
+        """Scores the run on the test split, once."""
+        bench = self.worker.benches.of(row.run.protocol)
+        bench.test(row.run, model, lease=lease)
+        bench.keep_weights(row.run.files, model, lease)
+
+    def ended(self, row: RunRow, lease: Lease) -> None:
+        (family,) = (f for f in self._families if f.number == row.run.round)
+        runs = {run.identity for run in family_runs(family)}
+        done = sum(
+            r.run.identity in runs and r.state != "waiting"
+            for r in self.queue.rows(protocol=TARGET_PROTOCOL)
+        )
+        failed = f" {row.state}: {row.reason}" if row.state != "done" else ""
+        block = row.run.seed - family.first_seed + 1
+        which = f"validation {family.number}, run {done}/{len(runs)}, block {block}"
+        self.worker.say(f"{which}: {row.run.placement}{failed}")

@@ -1,0 +1,89 @@
+"""Begins a study, or prepares a known one for workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from nas_attn import tasks
+from nas_attn.data import Dataset
+from nas_attn.evaluation.images import keep_or_compare
+from nas_attn.evaluation.plan import Build, Plan, kept_sites, plan_for, study_plan
+from nas_attn.evaluation.starts import check_weights
+from nas_attn.recipe import Recipe
+from nas_attn.searching.prepare.baselines import enqueue_baselines
+from nas_attn.searching.prepare.own_placements import enqueue, user_trials
+from nas_attn.searching.propose.prior import known_before
+from nas_attn.storage import StudyStore
+from nas_attn.study.opening import OpenStudy, create_study
+from nas_attn.tasks.data import data_of
+from nas_attn.training.checking import check_trainings
+
+
+def plan_recipe(
+    recipe: Recipe, *, build: Build | None = None, store: StudyStore | None = None
+) -> Plan:
+    """A recipe's backbone, sites (with `store`: those that the study began with) and space. Loads
+    the data, trains nothing.
+    """
+    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
+    if store is not None:
+        keep_or_compare(store, recipe, dataset)
+    return plan_of(recipe, dataset, build=build, store=store)
+
+
+def plan_of(
+    recipe: Recipe,
+    dataset: Dataset | None,
+    *,
+    build: Build | None,
+    store: StudyStore | None = None,
+) -> Plan:
+    kept = None if store is None else kept_sites(store)
+    check_trainings(recipe, dataset)
+    return plan_for(recipe, dataset, build=build, kept=kept)
+
+
+def begin(
+    recipe: Recipe,
+    url: str,
+    *,
+    tried: Iterable[str] = (),
+    artifacts: Path | str | None = None,
+    build: Build | None = None,
+    trials: int | None = None,
+) -> OpenStudy:
+    """A new or existing study, ready for workers; `trials`: of a new one, fewer than its recipe's
+    if its time is short. Raises UserError, before anything is written: a
+    recipe or placement is wrong.
+    """
+    tried = list(tried)
+    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
+    plan = plan_of(recipe, dataset, build=build)
+    user_trials(plan, tried)
+    check_weights(plan)
+    opened = create_study(recipe, url, artifacts=artifacts)
+    keep_or_compare(opened.store, opened.recipe, dataset)
+    vars(opened)["plan"] = study_plan(opened.store, plan)  # made already
+    begun = bool(opened.store.candidates())
+    return take_up(opened, trials=None if begun else trials, tried=tried)
+
+
+def take_up(
+    opened: OpenStudy, *, trials: int | None = None, tried: Iterable[str] = ()
+) -> OpenStudy:
+    """Prepares an existing study for workers: a new total of `trials`, the user's placements.
+    Raises PlacementError.
+    """
+    own = user_trials(opened.plan, tried)
+    if (
+        opened.store.settings.prior is None
+        and (known := known_before(opened.recipe, opened.database)) is not None
+    ):
+        opened.store.set(prior=known)
+    if trials is not None:
+        opened.store.set(trials=trials)
+    enqueue_baselines(opened)
+    for trial in own:
+        enqueue(opened, trial)
+    return opened

@@ -1,0 +1,47 @@
+"""What must be there before a search begins: the device, the evaluator, weights and images."""
+
+from __future__ import annotations
+
+from nas_attn import tasks
+from nas_attn.errors import BackboneError
+from nas_attn.evaluation.evaluators import Evaluator
+from nas_attn.evaluation.finding import find_evaluator
+from nas_attn.evaluation.images import KnownImages, keep_or_compare
+from nas_attn.evaluation.plan import Build
+from nas_attn.evaluation.starts import check_weights, pick_device, wanted_weights
+from nas_attn.importing import PYTHON, load_object
+from nas_attn.recipe import Recipe
+from nas_attn.results import tracking
+from nas_attn.study.opening import OpenStudy
+from nas_attn.tasks.data import data_of
+from nas_attn.training.stepping import execution_on
+
+
+def check_here(
+    recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None
+) -> None:
+    """Raises RecipeError or BackboneError if this process lacks the device, the model, the
+    evaluator or a tracker.
+    """
+    tracking.check(recipe)
+    execution_on(recipe.training, pick_device(device))
+    if recipe.backbone.name.startswith(PYTHON) and build is None:
+        load_object(recipe.backbone.name, what="backbone", error=BackboneError)
+    if recipe.training.evaluator is not None and evaluator is None:
+        find_evaluator(recipe.training.evaluator)
+
+
+def check_images(opened: OpenStudy) -> KnownImages:
+    """What the study knows of its images, after reading them. Raises DataError: they are missing,
+    or not those of the study.
+    """
+    dataset = data_of(tasks.of(opened.recipe)).load(opened.recipe, device="cpu")
+    return keep_or_compare(opened.store, opened.recipe, dataset)
+
+
+def check_start(opened: OpenStudy) -> None:
+    """Raises BackboneError if the weights that a study's recipe names are not there or do not
+    fit.
+    """
+    if wanted_weights(opened.recipe):
+        check_weights(opened.plan)

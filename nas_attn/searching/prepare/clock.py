@@ -1,0 +1,51 @@
+"""The times at which a search with a time limit ends its phases."""
+
+from __future__ import annotations
+
+from nas_attn.searching.prepare.lengths import SHARE
+from nas_attn.searching.prepare.timing import FULL, LAST, SCREENING, TESTING
+from nas_attn.study.opening import OpenStudy
+from nas_attn.study.pace import seconds_per_epoch
+
+
+def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
+    """The study's workers end new candidates, and everything, at set times from now on."""
+    store, now = opened.store, opened.database.now()
+    epoch_s, begun = seconds_per_epoch(store), len(store.candidates())
+    if epoch_s is not None:  # the study has runs already: as many more as the time allows
+        rungs = opened.recipe.training.rungs
+        each_s = (
+            epoch_s * rungs[-1] * (FULL if len(rungs) > 1 else 1)
+            + opened.recipe.latency.session_seconds
+        )
+        store.set(trials=begun + max(1, int(SCREENING * seconds / each_s)))
+    rest = TESTING if tested else LAST
+    screening = SHARE if opened.recipe.target_is_open else SCREENING
+    store.set(
+        screen_until=now + screening * seconds,
+        test_from=now + (1 - rest) * seconds,
+        ends_at=now + seconds,
+    )
+
+
+def go_on(opened: OpenStudy) -> float | None:
+    """Seconds that a search with a time still has, pauses in which nobody worked left out; None if
+    it has no time (any more).
+    """
+    store, now = opened.store, opened.database.now()
+    ends = store.settings
+    if ends.ends_at is None or ends.screen_until is None or ends.test_from is None:
+        return None
+    known = [row.created_at for rows in store.all_checkpoints().values() for row in rows]
+    known += [row.finished_at or row.created_at for row in store.candidates()]
+    idle = not any(lease.state == "held" for lease in store.leases(released=False))
+    pause = now - min(now, max([store.created_at, *known])) if idle else 0.0
+    if ends.ends_at + pause <= now:
+        store.set(screen_until=None, test_from=None, ends_at=None)
+        return None
+    store.set(
+        screen_until=ends.screen_until + pause,
+        test_from=ends.test_from + pause,
+        ends_at=ends.ends_at + pause,
+    )
+    return ends.ends_at + pause - now

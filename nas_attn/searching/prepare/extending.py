@@ -1,0 +1,277 @@
+"""A study with another search space: more choices, sites, knobs. Every finished run is kept.
+
+Optuna refuses other choices within one study. So a second Optuna study is filled with the same
+trials in the new space, and takes the study's name in one transaction: a killed process leaves the
+old state or the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nas_attn.attention.row import INITS
+from nas_attn.errors import PlacementError, StudyError, few, several
+from nas_attn.evaluation.plan import Build, Plan
+from nas_attn.processes import owner_name
+from nas_attn.purposes import BACKBONE
+from nas_attn.recipe import Recipe
+from nas_attn.records import CandidateRow, ResolvedPlacement
+from nas_attn.searching.prepare.baselines import first_baselines
+from nas_attn.searching.prepare.beginning import plan_recipe
+from nas_attn.searching.propose.sampling import distributions
+from nas_attn.space import SearchSpace, resolve
+from nas_attn.space_schema import SpaceSpec
+from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
+from nas_attn.study.opening import OpenStudy
+from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside
+
+# After the study's name, which holds no tilde: the Optuna study that is being filled.
+MADE = "~extending"
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What an extension changes."""
+
+    study: str
+    space: str  # name of the new search space
+    placements: tuple[int, int]  # that the search space holds, before and after
+    added: Mapping[str, tuple[str, ...]]  # site -> values that are new there
+    removed: Mapping[str, tuple[str, ...]]  # site -> values that are gone
+    inside: int  # candidates that the new space holds
+    outside: int  # candidates that it does not: kept, but samplers do not learn from them
+    runs: int  # finished runs, all of which are kept
+    baselines: tuple[str, ...]  # new baselines, which come first
+    trials: tuple[int, int]  # candidates in all, before and after
+
+    def text(self) -> str:
+        """For a person."""
+        before, after = self.placements
+        lines = [
+            f"study {self.study}, search space {self.space}: {before:,} -> {after:,} placements"
+        ]
+        for sign, values in (("+", self.added), ("-", self.removed)):
+            lines += [f"  {sign} {site}: {few(names, quote='')}" for site, names in values.items()]
+        outside = (
+            f"{self.outside} of them are outside the new space, and samplers do not learn from them"
+        )
+        lines.append(
+            f"kept: {several(self.inside + self.outside, 'candidate')} with"
+            f" {several(self.runs, 'run')}; {outside}"
+        )
+        if self.baselines:
+            lines.append(f"new baselines, which come first: {few(self.baselines, quote='')}")
+        return "\n".join([*lines, f"candidates in all: {self.trials[0]} -> {self.trials[1]}"])
+
+
+def extend(
+    opened: OpenStudy,
+    space: SpaceSpec,
+    *,
+    trials: int | None = None,
+    build: Build | None = None,
+    dry_run: bool = False,
+) -> Extension:
+    """Gives a study another search space, and `trials` candidates in all (None: as many more as it
+    began with); open it anew afterwards. Raises StudyError: nothing would change, or workers are at
+    it. Raises RecipeError, PlacementError: the space is none of this backbone, or lacks a site at
+    which a candidate has attention.
+    """
+    old = plan_recipe(opened.recipe, build=build, store=opened.store)
+    new = _new_plan(opened, space, build)
+    if dry_run:
+        return _extension(opened, old, new, trials)
+    with _alone(opened), opened.database.creating():
+        found = _extension(opened, old, new, trials)
+        opened.database.extend_study(
+            opened.store,
+            recipe=new.recipe.to_json(),
+            trials=found.trials[1],
+            other_sites=_names_other_sites(space, opened.recipe.space),
+            baselines=_renamed_baselines(opened, new),
+            optuna=_fill(opened, old, new),
+        )
+        _forget(opened)
+    return found
+
+
+def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
+    """The plan with the new space, in which all that the study has tried must be the same
+    networks.
+    """
+    if space.model_dump(mode="json") == opened.recipe.space.model_dump(mode="json"):
+        raise StudyError(
+            f"study '{opened.store.name}' has this search space already ({space.where})"
+        )
+    recipe = Recipe.model_validate({**opened.recipe.model_dump(), "space": space})
+    new_sites = _names_other_sites(space, opened.recipe.space)
+    new = plan_recipe(recipe, build=build, store=None if new_sites else opened.store)
+    wanted = {row.key: row.placement for row in opened.store.candidates()}
+    wanted |= {
+        row.run.key: row.run.placement
+        for row in opened.store.queue.rows()
+        if row.run.purpose != BACKBONE
+    }
+    for key, placement in wanted.items():
+        try:  # the target's runs may be initialised otherwise than the search's
+            same = key in {resolve(placement, new.sites, init=init).key for init in INITS}
+        except PlacementError:
+            same = False
+        if not same:
+            what = f"'{placement}', which the study has tried, would be another network"
+            raise PlacementError(
+                f"{space.where}: with these sites, {what}: keep the study's sites.custom"
+            )
+    return new
+
+
+def _names_other_sites(one: SpaceSpec, other: SpaceSpec) -> bool:
+    return (one.sites.custom, one.sites.heads) != (other.sites.custom, other.sites.heads)
+
+
+def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | None) -> Extension:
+    before = opened.trials
+    after = before + opened.recipe.search.trials if trials is None else trials
+    rows = opened.store.candidates()
+    if after <= len(rows):
+        name = opened.store.name
+        raise StudyError(
+            f"{after} trials leave nothing to search: study '{name}' has {len(rows)} candidates, so"
+            " give more"
+        )
+    old, new = old_plan.space, new_plan.space
+    held = sum(_values(new, new_plan.resolved(row.placement)) is not None for row in rows)
+    known = {row.key for row in rows}
+    return Extension(
+        study=opened.store.name,
+        space=new_plan.recipe.space.name,
+        placements=(old.count(), new.count()),
+        added=_more(old, new),
+        removed=_more(new, old),
+        inside=held,
+        outside=len(rows) - held,
+        runs=sum(row.state != "waiting" for row in opened.store.queue.rows()),
+        baselines=tuple(
+            b.name
+            for key, b in first_baselines(new_plan.recipe, new, after).items()
+            if key not in known
+        ),
+        trials=(before, after),
+    )
+
+
+def _more(fewer: SearchSpace, more: SearchSpace) -> dict[str, tuple[str, ...]]:
+    """Site -> values whose networks `more` has and `fewer` has not."""
+    found = {}
+    for site in more.allowed:
+        known = fewer.networks(site) if site in fewer.allowed else {}
+        values = tuple(
+            value for network, value in more.networks(site).items() if network not in known
+        )
+        if values:
+            found[site] = values
+    return found
+
+
+@contextmanager
+def _alone(opened: OpenStudy) -> Iterator[None]:
+    """No worker is at a run, and none takes one meanwhile."""
+    store, owner = opened.store, owner_name()
+    release_dead(store, "")
+    lease = store.acquire("scheduling", owner=owner, ttl_s=TTL_S)
+    others = holders(store, owner)
+    if lease is not None and not others:
+        with LeaseKeeper(store, lease):
+            yield
+        return
+    if lease is not None:
+        store.release(lease)
+    who = "; ".join(others) or "a worker looks for work"
+    raise StudyError(f"study '{store.name}' has running workers ({who}): stop them first")
+
+
+def _fill(opened: OpenStudy, old: Plan, new: Plan) -> str:
+    """Makes the Optuna study with all trials in the new space's values; returns its name."""
+    name = opened.store.name + MADE
+    _forget(opened)
+    made = TrialBook(opened.database, name, made_for=new.recipe)
+    rows = {row.trial: row for row in opened.store.candidates()}
+    for trial in opened.book.all():
+        made.study.add_trial(_translated(trial, rows.get(trial.number), old, new))
+    made.close()
+    return name
+
+
+def _forget(opened: OpenStudy) -> None:
+    """Deletes the Optuna study that was being filled, and the one that it has replaced."""
+    made = opened.store.name + MADE
+    for name in optuna.get_all_study_names(opened.book.storage):
+        if name in (made, f"{made}/old"):
+            optuna.delete_study(study_name=name, storage=opened.book.storage)
+
+
+def _translated(trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Plan) -> FrozenTrial:
+    """A trial in the new space. If it was asked for and never begun, it waits again."""
+    placement = _placement(trial, row, old, new)
+    values = None if placement is None else _values(new.space, placement)
+    users = {name: value for name, value in trial.user_attrs.items() if name != OUTSIDE}
+    if placement is not None and values is None:
+        users[OUTSIDE] = placement.text
+    system = {
+        name: value for name, value in trial.system_attrs.items() if name.startswith("constraints")
+    }
+    if not trial.state.is_finished() and row is None:
+        state = TrialState.WAITING if placement is not None else TrialState.FAIL
+        return create_trial(
+            state=state, user_attrs=users, system_attrs={**system, FIXED: values or {}}
+        )
+    made = create_trial(
+        state=trial.state,
+        values=trial.values,
+        params=values or {},
+        distributions={} if values is None else distributions(new.space),
+        user_attrs=users,
+        system_attrs=(
+            {**system, FIXED: values} if values and FIXED in trial.system_attrs else system
+        ),
+        intermediate_values=trial.intermediate_values,
+    )
+    made.datetime_start, made.datetime_complete = trial.datetime_start, trial.datetime_complete
+    return made
+
+
+def _placement(
+    trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Plan
+) -> ResolvedPlacement | None:
+    """A trial's placement; None if it was asked for and is not proposed yet."""
+    known = row.placement if row is not None else outside(trial)
+    if known is not None:
+        return new.resolved(known)
+    values = known_params(trial)
+    if values.keys() != old.space.parameters.keys():
+        return None
+    return new.resolved(old.space.resolve(values).placement)
+
+
+def _values(space: SearchSpace, placement: ResolvedPlacement) -> dict[str, str] | None:
+    try:
+        return space.values(placement)
+    except PlacementError:
+        return None
+
+
+def _renamed_baselines(opened: OpenStudy, plan: Plan) -> dict[str, str]:
+    """Key -> name of the candidates that were a baseline, where the new space's baseline of that
+    name is another network.
+    """
+    baselines = first_baselines(plan.recipe, plan.space, opened.trials)
+    new = {baseline.name: key for key, baseline in baselines.items()}
+    named = [
+        (row.key, row.baseline) for row in opened.store.candidates() if row.baseline is not None
+    ]
+    return {key: f"{name}, as before" for key, name in named if new.get(name, key) != key}

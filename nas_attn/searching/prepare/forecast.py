@@ -1,0 +1,221 @@
+"""What a search would cost and show, before it begins."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from nas_attn import tasks
+from nas_attn.analysis.units import duration
+from nas_attn.analysis.validation import validation_epochs
+from nas_attn.evaluation.evaluators import EvaluatorRun
+from nas_attn.evaluation.finding import evaluator_of
+from nas_attn.evaluation.plan import Plan, plan_for, search_seeds, wanted
+from nas_attn.evaluation.starts import check_weights, pick_device
+from nas_attn.recipe import Recipe
+from nas_attn.searching.prepare.baselines import first_baselines, first_controls, larger_networks
+from nas_attn.searching.prepare.lengths import SEEDS, control_lengths, usual_epochs
+from nas_attn.searching.prepare.own_placements import UserTrial, user_trials
+from nas_attn.searching.prepare.timing import HOUR_S
+from nas_attn.searching.worker.devices import default_workers
+from nas_attn.space import Values
+from nas_attn.study.pace import ROUNDS, further_runs
+from nas_attn.tasks.data import data_of
+from nas_attn.training import Trainer
+from nas_attn.training.checking import check_trainings
+from nas_attn.training.stepping import Threads, cores_for
+from nas_attn.training.trainer import new_arithmetic
+
+TYPICAL_SEED_SD = 0.009  # spread of one placement's accuracy over seeds on a small task
+
+
+def smallest_difference(images: int, runs: int) -> float:
+    """Accuracy difference between two candidates that so many runs of each, on these validation
+    images, show at 95 %.
+    """
+    return 1.96 * math.hypot(TYPICAL_SEED_SD, 0.4 / math.sqrt(images)) * math.sqrt(2 / runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Size, cost and resolving power of a search."""
+
+    study: str
+    placements: int  # that the search space holds
+    pruned: bool  # whether candidates may be stopped early
+    trials: int  # candidates to evaluate in all
+    # of these, outside the search space: uniform baselines that it does not hold, placements of
+    # one's own
+    outside: int
+    baselines: int  # of these, baselines
+    tried: int  # of these, placements of one's own that are no baseline
+    # baselines and placements of one's own: with no more trials than that, nothing is searched
+    queued: int
+    epoch_s: (
+        float | None
+    )  # seconds per epoch of the bare backbone, one worker; None with an evaluator of one's own
+    total_s: float | None  # upper bound: nothing pruned, one worker
+    target_s: float | None  # training one network as the recipe's target says, one worker
+    validation_s: (
+        float | None
+    )  # `validate` with as many blocks as the target has seeds and three networks, one worker
+    smallest_difference: (
+        float | None
+    )  # of accuracy, between two candidates, that their scores could show at 95 %
+    guess: int | None = None  # epochs of a usual target, where the study must find its own
+
+    def text(self) -> str:
+        out = f" and {self.outside} outside the search space" if self.outside else ""
+        whose = f"{self.baselines} of them baselines" + (
+            f", {self.tried} your own" if self.tried else ""
+        )
+        lines = [
+            (
+                f"study {self.study}: {self.trials - self.outside} of {self.placements:,}"
+                f" placements{out}, {whose}"
+            )
+        ]
+        if self.trials <= self.queued and self.trials < self.placements:
+            first = f"{self.queued} placements are tried first and take all {self.trials} trials"
+            more = f"give more ({2 * self.queued} trials) or fewer baselines (search.baselines)"
+            lines.append(f"nothing is searched for: {first}; {more}")
+        if self.guess is not None:
+            lines.append(
+                "target: as long as the bare network needs, which is found first: it is trained for"
+                f" {self.guess} epochs, {2 * self.guess} … until twice as long is not clearly"
+                f" better; what follows holds if {self.guess} will do"
+            )
+        if self.epoch_s is not None and self.total_s is not None:
+            epoch = f"{self.epoch_s:.1f} s" if self.epoch_s < 10 else duration(self.epoch_s)
+            pruning = "pruning and " if self.pruned else ""
+            most = (
+                f"at most {duration(self.total_s)} with one worker, less with {pruning}more workers"
+            )
+            ways = "; a limit on its time ends it earlier, fewer trials or epochs shorten it"
+            shorter = ways if self.total_s > 24 * HOUR_S else ""
+            lines.append(f"one epoch takes about {epoch} here; the whole search {most}{shorter}")
+        if self.target_s is not None and self.validation_s is not None:
+            test = (
+                f"`validate`, which tests the answer, about {duration(self.validation_s)} with one"
+                " worker"
+            )
+            lines.append(
+                f"training the winner as the target says takes about {duration(self.target_s)};"
+                f" {test}"
+            )
+        if self.smallest_difference is not None:
+            above = (
+                f"differences in accuracy above about {100 * self.smallest_difference:.1f} points"
+            )
+            between = (
+                "could be shown between two confirmed candidates; smaller ones are noise at this"
+                " budget"
+            )
+            lines.append(f"{above} {between}")
+        return "\n".join(lines)
+
+
+def forecast(
+    recipe: Recipe, *, device: str = "auto", threads: int | None = None, tried: Sequence[str] = ()
+) -> Forecast:
+    """Builds everything, times an epoch, trains no candidate, writes nothing; `tried`: the user's
+    own placements.
+    Raises UserError: the recipe or one of these cannot be carried out.
+    """
+    where = pick_device(device)
+    dataset = data_of(tasks.of(recipe)).load(recipe, device=where)
+    guess = None
+    if recipe.target_is_open:
+        guess = usual_epochs(recipe, 0 if dataset is None else len(dataset.train))
+        recipe = recipe.with_length(guess)
+    check_trainings(recipe, dataset)
+    plan = plan_for(recipe, dataset)
+    own = user_trials(plan, tried)
+    check_weights(plan)
+    if recipe.training.evaluator is not None or dataset is None:
+        made = _made(recipe, plan, own, _epoch_of_task(recipe, plan, str(where)), None)
+        return replace(made, guess=guess)
+    taken = Threads(threads, most=cores_for(default_workers(device)))
+    one_epoch = recipe.training.model_copy(update={"schedule": []})
+    bare = plan.bare(0)
+    arithmetic = new_arithmetic(recipe.training, dataset, where, bare=bare)
+    trainer = Trainer(one_epoch, dataset, device=where, threads=taken, arithmetic=arithmetic)
+    began = time.perf_counter()
+    trainer.fit(bare, seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
+    epoch_s = time.perf_counter() - began
+    images = len(dataset.validation) if tasks.of(recipe).per_image else None
+    return replace(_made(recipe, plan, own, epoch_s, images), guess=guess)
+
+
+def _epoch_of_task(recipe: Recipe, plan: Plan, device: str) -> float | None:
+    """Seconds of an epoch where the task has an evaluator of its own; None for a user's
+    evaluator.
+    """
+    evaluate = None if recipe.training.evaluator is not None else evaluator_of(recipe)
+    if evaluate is None:
+        return None
+    with TemporaryDirectory(prefix="nas_attn-") as folder:
+        run = EvaluatorRun(
+            "none", 0, epochs=1, new_epochs=1, seed=0, folder=Path(folder), device=device
+        )
+        began = time.perf_counter()
+        evaluate(plan.bare(0), run)
+        return time.perf_counter() - began
+
+
+def _made(
+    recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float | None, images: int | None
+) -> Forecast:
+    training, search = recipe.training, recipe.search
+    placements, queue = plan.space.count(), _queue(recipe, plan, own)
+    wished = max(search.trials, len(queue)) if own else search.trials
+    begun = queue[:wished]
+    outside = sum(values is None or not plan.space.contains(values) for _, values in begun)
+    trials = min(wished, placements + outside)
+    from_backbone = training.start == "backbone"
+    backbones = training.backbones + ROUNDS * search.confirm_seeds if from_backbone else 0
+    if from_backbone and larger_networks(recipe, plan, recipe.search.trials):
+        backbones += min(
+            training.backbones, 1 + search.confirm_seeds
+        )  # the larger network has backbones of its own
+    spread = max(search_seeds(recipe) - training.seeds, 0)  # the bare network runs on each seed
+    epochs = backbones * training.backbone_epochs
+    epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
+    epochs += SEEDS * sum(control_lengths(recipe, trials))
+    target_epochs = recipe.target_training.rungs[-1]
+    sessions = recipe.latency.session_seconds * trials if "latency" in wanted(recipe) else 0.0
+
+    return Forecast(
+        study=recipe.name,
+        placements=placements,
+        pruned=len(training.rungs) > 1 and search.pruner != "none",
+        trials=trials,
+        outside=outside,
+        baselines=sum(kind == "baseline" for kind, _ in begun),
+        tried=sum(kind == "own" for kind, _ in begun),
+        queued=len(queue),
+        epoch_s=epoch_s,
+        total_s=None if epoch_s is None else epoch_s * epochs + sessions,
+        target_s=None if epoch_s is None else epoch_s * target_epochs,
+        validation_s=None if epoch_s is None else epoch_s * validation_epochs(recipe),
+        smallest_difference=(
+            smallest_difference(images, training.seeds + search.confirm_seeds) if images else None
+        ),
+    )
+
+
+def _queue(recipe: Recipe, plan: Plan, own: Sequence[UserTrial]) -> list[tuple[str, Values | None]]:
+    baselines = first_baselines(recipe, plan.space, recipe.search.trials)
+    queue: list[tuple[str, Values | None]] = [
+        ("baseline", baseline.values) for baseline in baselines.values()
+    ]
+    controls = [
+        *first_controls(recipe, plan, recipe.search.trials),
+        *list(larger_networks(recipe, plan, recipe.search.trials))[:1],
+    ]
+    queue += [("baseline", None) for _ in controls]
+    return queue + [("own", trial.values) for trial in own if trial.resolved.key not in baselines]

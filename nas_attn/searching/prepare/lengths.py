@@ -1,0 +1,46 @@
+"""For how many epochs a target is usually trained, and the lengths that are tried beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nas_attn import tables, tasks
+from nas_attn.analysis.snapshot import searched_as_target
+from nas_attn.recipe import Recipe
+from nas_attn.searching.prepare.timing import WITH_CONTROLS
+
+SEEDS = 2  # of each length: with one, a lucky training decides
+FEW_IMAGES = 2000  # with fewer, an epoch has few steps
+SHARE = 0.4  # of a search's time, at most, for finding the length
+
+
+def usual_epochs(recipe: Recipe, images: float) -> int:
+    """How long a network is usually trained on so many images, with which the trials begin."""
+    task, data = tasks.of(recipe), recipe.data.name
+    row = tables.find_data_set(data)
+    few = task.paced_by_images and 0 < images < FEW_IMAGES
+    small = row is not None and row.small
+    pace = task.pace_of_few(images) if few else task.pace(data, small=small)
+    return pace.tuned() if recipe.target.start == "pretrained" else pace.epochs
+
+
+def shorter_lengths(epochs: int, *, with_itself: bool) -> Iterator[int]:
+    """The length itself, a half of it, a quarter …"""
+    length = epochs if with_itself else epochs // 2
+    while length > 1:
+        yield length
+        length //= 2
+    yield 1
+
+
+def control_lengths(recipe: Recipe, trials: int) -> list[int]:
+    """For how many epochs the bare network is trained beside the search's own runs."""
+    searched, target = recipe.training.rungs[-1], recipe.target_training.rungs[-1]
+    if recipe.training.evaluator is not None:  # a user's own, which may cost anything
+        return []
+    if recipe.training.start == recipe.target.start and searched < target:
+        return [] if recipe.target.found else [target]  # found ones are tried already
+    asked = recipe.search.baselines == "all" and recipe.search.confirm_seeds > 0
+    if not asked or trials < WITH_CONTROLS:
+        return []
+    return [2 * target] if searched_as_target(recipe) else [target, 2 * target]

@@ -1,0 +1,117 @@
+"""What a recipe's search does with a given time: how many of its candidates fit, and whether a test
+follows. A folder of images has a plan of the same kind (`planning.plan_folder`).
+
+Settings that the recipe states stay: a short time makes fewer candidates, never shorter trainings.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from nas_attn import tasks
+from nas_attn.analysis.units import duration
+from nas_attn.errors import several
+from nas_attn.evaluation.plan import plan_for, wanted
+from nas_attn.evaluation.starts import pick_device
+from nas_attn.recipe import Recipe
+from nas_attn.searching.prepare.lengths import SEEDS, usual_epochs
+from nas_attn.searching.prepare.timing import (
+    ATTENTION,
+    FULL,
+    OF_A_TEST,
+    Fit,
+    Speed,
+    fitted,
+    least_s,
+)
+from nas_attn.tasks.data import data_of
+from nas_attn.training import Trainer
+from nas_attn.training.stepping import Threads, cores_for
+
+LEAST_TRIALS = 3  # the bare network and two others, where nothing else fits
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """What a search does with its time."""
+
+    seconds: float
+    workers: int
+    epoch_s: float  # of the bare network with one worker, while the others work, too
+    stated: int  # candidates that the recipe names
+    trials: int  # of these, those that fit
+    blocks: int  # of the test at the end; 0: there is no time for it
+    # the shortest time in which candidates can be compared, where this one is too short for it
+    enough_s: float | None
+    guess: int | None  # epochs of a usual target, where the study must find its own
+
+    def text(self) -> str:
+        """A line for a person."""
+        return f"plan      {duration(self.seconds)}: {self._said()}"
+
+    def _said(self) -> str:
+        if self.enough_s is not None:
+            return (
+                "too short to compare anything, it holds little but baselines;"
+                f" --minutes {math.ceil(self.enough_s / 60)} would do"
+            )
+        many = several(self.trials, "candidate")
+        if self.trials < self.stated:
+            many = f"{self.trials} of the recipe's {several(self.stated, 'candidate')}"
+        guess = f" (if {self.guess} epochs will do)" if self.guess is not None else ""
+        test = (
+            f"tested in {several(self.blocks, 'block')}"
+            if self.blocks
+            else "no time for a test: `validate` does it later"
+        )
+        return (
+            f"{many}{guess}, at most a third of them uniform; then more seeds for the best; {test}"
+        )
+
+
+def timetable(
+    recipe: Recipe, seconds: float, *, workers: int, device: str, trials: int | None = None
+) -> Timetable | None:
+    """The plan of a recipe's search; None where an evaluator trains, whose pace is not known.
+    `trials`: that the user wants in any case. Raises UserError: the recipe cannot be carried out.
+    """
+    dataset = data_of(tasks.of(recipe)).load(recipe, device=pick_device(device))
+    if recipe.training.evaluator is not None or dataset is None:
+        return None
+    guess = usual_epochs(recipe, len(dataset.train)) if recipe.target_is_open else None
+    whole = recipe if guess is None else recipe.with_length(guess)
+    section = whole.training
+    model = plan_for(whole, dataset).bare(0)
+    trainer = Trainer(
+        section,
+        dataset,
+        device=pick_device(device),
+        threads=Threads(most=cores_for(workers)),
+    )
+    steps = math.ceil(len(dataset.train) / section.step_size)
+    scoring = len(dataset.validation) / section.step_size / 3
+    step_s = trainer.step_s(model, steps * section.rungs[-1])
+    epoch_s = step_s * (steps + scoring)
+    session_s = recipe.latency.session_seconds if "latency" in wanted(recipe) else 0.0
+    stated = recipe.search.trials if trials is None else trials
+    fit, enough_s = _fit(whole, Speed(epoch_s, workers, session_s), seconds, stated, guess)
+    count = stated if trials is not None else fit.trials
+    return Timetable(seconds, workers, epoch_s, stated, count, fit.blocks, enough_s, guess)
+
+
+def _fit(
+    recipe: Recipe, speed: Speed, seconds: float, most: int, guess: int | None
+) -> tuple[Fit, float | None]:
+    """What fits; and, where not even a few pairs do, the time that they take."""
+    training, target = recipe.training, recipe.target_training.rungs[-1]
+    epochs = training.rungs[-1] * (FULL if len(training.rungs) > 1 else 1.0)
+    before = SEEDS * 3 * guess if guess is not None else 0
+    if training.start == "backbone":
+        before += training.backbones * training.backbone_epochs
+    before_s = before * speed.epoch_s / speed.workers
+    test_s = OF_A_TEST * target * speed.epoch_s * ATTENTION / speed.workers
+    fit = fitted(seconds - before_s, speed, epochs, most=most, test_s=test_s)
+    if fit is not None:
+        return fit, None
+    return Fit(min(LEAST_TRIALS, most), 0), before_s + least_s(speed, epochs)

@@ -1,0 +1,207 @@
+"""What the trials of an Optuna study say about its placements."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from nas_attn.model.coding import Codes, Coding, Names
+from nas_attn.model.coding import Known as Effects
+from nas_attn.model.functions import Learner, Value
+from nas_attn.searching.propose.halving import ATTRIBUTE, signs_of
+
+Space = dict[str, CategoricalDistribution]
+Distributions = dict[str, BaseDistribution]
+Placed = tuple[int, ...]  # a placement, as codes
+FEWEST = 3  # trials that must go on from a rung before its values predict final ones
+WEAK = 4.0  # variance of a predicted value's noise, relative to a full run's
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of one trial's placement."""
+
+    values: tuple[
+        float | None, ...
+    ]  # one per objective, as the study counts them; None if it is not known
+    noise: tuple[
+        float, ...
+    ] = ()  # one per objective: variance of its noise over that of a full run; empty: full runs
+
+
+Evidence = Callable[
+    [Study], Mapping[int, Known]
+]  # by the trials' numbers; a missing trial was tried, with no value
+
+
+def known_of_trials(study: Study) -> dict[int, Known]:
+    """The values of complete trials; for others the last ones that `ParetoHalving` was given."""
+    found: dict[int, Known] = {}
+    brief: dict[int, dict[int, Sequence[float | None]]] = {}
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state == TrialState.COMPLETE:
+            found[trial.number] = Known(tuple(trial.values))
+        told = {
+            name: values for name, values in trial.user_attrs.items() if name.startswith(ATTRIBUTE)
+        }
+        rungs = {int(name.removeprefix(ATTRIBUTE)): values for name, values in told.items()}
+        if rungs:
+            brief[trial.number] = rungs
+    return {**weak_values(brief, found), **found}
+
+
+def weak_values(
+    brief: Mapping[int, Mapping[int, Sequence[float | None]]], full: Mapping[int, Known]
+) -> dict[int, Known]:
+    """Predicted final values of pruned trials: those of their last rung, plus the median gain of
+    the trials that went on from it.
+    `brief`: number -> rung -> values there; `full`: number -> values of the finished ones.
+    """
+    gained: dict[tuple[int, int], list[float]] = {}
+    for number in brief.keys() & full.keys():
+        for rung, values in brief[number].items():
+            for index, (early, late) in enumerate(zip(values, full[number].values, strict=True)):
+                if early is not None and late is not None and math.isfinite(late - early):
+                    gained.setdefault((rung, index), []).append(late - early)
+    shift = {
+        place: statistics.median(found) for place, found in gained.items() if len(found) >= FEWEST
+    }
+    result = {}
+    for number in brief.keys() - full.keys():
+        last = max(brief[number])
+        values = [
+            None if value is None or (last, index) not in shift else value + shift[last, index]
+            for index, value in enumerate(brief[number][last])
+        ]
+        result[number] = Known(tuple(values), (WEAK,) * len(values))
+    return result
+
+
+class History:
+    """Tried placements, their values, and the models learned from them. Depends on the trials
+    alone, not on when they were read.
+    """
+
+    def __init__(
+        self, key: object, space: Space, names: Names, primary: int, known: Effects
+    ) -> None:
+        """`key`: of the study and the space; each key needs its own history. `known`: effects on
+        the primary objective.
+        """
+        self.key, self._primary, self._known = key, primary, known
+        self.coding = Coding({name: d.choices for name, d in space.items()}, names)
+        self.tried: set[Placed] = set()  # placements that were tried, are being tried, or wait
+        self.learners: list[Learner] = []  # one per objective; all are minimised
+        self.bounds: list[
+            tuple[Learner, float]
+        ] = []  # of each violated constraint, with the value not to be exceeded
+        self.standing: Codes = np.zeros((0, len(space)), dtype=np.intp)  # (n, sites), to be beaten
+        self.given: dict[
+            int, Placed
+        ] = {}  # proposed here, by trial: unfinished trials do not show it to other threads
+        self._codes: dict[int, Placed | None] = {}
+        self._proposed: dict[int, bool] = {}
+        self._constraints: dict[int, Mapping[str, float]] = {}
+        self._limits: dict[str, Learner] = {}
+        self._values: dict[tuple[object, int], Value] = {}
+
+    def proposals_before(self, number: int) -> int:
+        """How many trials before this one were proposals."""
+        return sum(n < number and proposed for n, proposed in self._proposed.items())
+
+    def read(self, study: Study, number: int, known: Mapping[int, Known]) -> None:
+        """Takes in the study as it is now, without trial `number`, which is asking."""
+        under_way: list[int] = []
+        for trial in study.get_trials(deepcopy=False):
+            if trial.number != number and trial.number not in self._codes:
+                if not trial.state.is_finished():
+                    under_way.append(trial.number)
+                self._read_trial(trial)
+        placed = {n: codes for n, codes in sorted(self._codes.items()) if codes is not None}
+        self.tried = set(placed.values())
+        violated = {
+            n for n, values in self._constraints.items() if any(v > 0 for v in values.values())
+        }
+        standing = [
+            c for n, c in placed.items() if (n in known or n in under_way) and n not in violated
+        ]
+        self.standing = np.array(standing, dtype=np.intp).reshape(
+            len(standing), len(self.coding.sites)
+        )
+        self._learn(study, placed, known)
+        self._learn_limits(placed, violated)
+        for n in under_way:  # unfinished trials may change
+            del self._codes[n], self._proposed[n]
+            self._constraints.pop(n, None)
+
+    def _read_trial(self, trial: FrozenTrial) -> None:
+        fixed = trial.system_attrs.get("fixed_params", {})
+        codes = self.coding.encode({**fixed, **trial.params})
+        self._codes[trial.number] = (
+            self.given.get(trial.number) if codes is None and not trial.params else codes
+        )
+        self._proposed[trial.number] = bool(trial.params) and not fixed
+        if trial.constraints and trial.state.is_finished():
+            self._constraints[trial.number] = trial.constraints
+
+    def _learn(
+        self, study: Study, placed: Mapping[int, Placed], known: Mapping[int, Known]
+    ) -> None:
+        signs = signs_of(study)
+        if not self.learners:
+            codings = [self.coding] * len(signs)
+            codings[self._primary] = self.coding.knowing(self._known)
+            self.learners = [
+                Learner(coding, may_break=i == self._primary) for i, coding in enumerate(codings)
+            ]
+        for index, (sign, learner) in enumerate(zip(signs, self.learners, strict=True)):
+            found: dict[int, tuple[float, float]] = {}
+            for n, what in known.items():
+                value = what.values[index] if n in placed else None
+                if value is not None and not math.isnan(value):
+                    found[n] = sign * value, what.noise[index] if what.noise else 1.0
+            worst = max(
+                (value for value, _ in found.values() if math.isfinite(value)), default=None
+            )
+            rows = {
+                n: self._value((index, n), placed[n], min(value, worst), noise)
+                for n, (value, noise) in found.items()
+                if worst is not None and value > -math.inf
+            }
+            learner.update(rows)
+
+    def _learn_limits(self, placed: Mapping[int, Placed], violated: set[int]) -> None:
+        names = sorted(
+            {name for n in violated for name, v in self._constraints[n].items() if v > 0}
+        )
+        self.bounds, columns = [], set()
+        for name in names:
+            found = {n: v[name] for n, v in self._constraints.items() if n in placed and name in v}
+            rows = {
+                n: self._value((name, n), placed[n], v, 1.0)
+                for n, v in found.items()
+                if math.isfinite(v)
+            }
+            column = tuple(rows.items())
+            if (
+                len(set(found.values())) < 2 or column in columns
+            ):  # constant, or equal to another one
+                continue
+            columns.add(column)
+            learner = self._limits.setdefault(name, Learner(self.coding))
+            learner.update(rows)
+            self.bounds.append((learner, 0.5 if set(found.values()) == {0.0, 1.0} else 0.0))
+
+    def _value(self, place: tuple[object, int], codes: Placed, value: float, noise: float) -> Value:
+        """The same object for the same value, so that the learner sees what has changed."""
+        known = self._values.get(place)
+        if known is None or known.value != value or known.noise != noise or known.codes != codes:
+            known = self._values[place] = Value(codes, value, noise)
+        return known

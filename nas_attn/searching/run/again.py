@@ -1,0 +1,60 @@
+"""Trains a scored candidate again as the search did, for its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from nas_attn.analysis.snapshot import CandidateView
+from nas_attn.errors import BackboneLost, CheckpointError, OperationError
+from nas_attn.purposes import SEARCH
+from nas_attn.records import Score
+from nas_attn.searching.run.taking_part import Options, with_worker
+from nas_attn.searching.worker.worker import Worker
+from nas_attn.study.leasing import TTL_S, LeaseKeeper, release_dead
+from nas_attn.study.opening import OpenStudy
+from nas_attn.study.weights import searched_run
+
+AGAIN = (  # protocol of runs that are done only for their weights, and of their scores
+    f"{SEARCH}/again"
+)
+
+
+def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Score | None:
+    """Trains a scored candidate again as the search did, for its weights. None: `options.stop` was
+    set before the end; the next call continues from there. Raises CheckpointError: the candidate
+    has not been scored.
+    """
+    store, original = opened.store, searched_run(opened.store, view)
+    if view.state != "scored" or original is None:
+        raise CheckpointError(
+            f"{view.label} ({view.state}) cannot be trained again: it has not been scored"
+        )
+    run = replace(original, protocol=AGAIN)
+    found: list[Score] = []
+
+    def once(worker: Worker, keeper: LeaseKeeper) -> Sequence[Score]:
+        bench = worker.benches.search
+        return bench.train(
+            *(run, worker.resolved(original)),
+            lease=keeper.lease,
+            go_on=lambda score: True,
+            stop=lambda: worker.stop() or keeper.lost,
+            trained=lambda model: bench.keep_weights(view.key, model, keeper.lease),
+        )
+
+    def train(worker: Worker) -> str:
+        release_dead(store, AGAIN)
+        lease = store.acquire(run.files, owner=worker.owner, ttl_s=TTL_S)
+        if lease is None:
+            raise OperationError(f"another process is training {view.label} again: wait for it")
+        with LeaseKeeper(store, lease) as keeper:
+            try:
+                found[:] = once(worker, keeper)
+            except BackboneLost:
+                worker.backbone_again(original)
+                found[:] = once(worker, keeper)
+            worker.benches.search.files(run, keeper.lease).clear()
+        return "complete"
+
+    return found[-1] if with_worker(opened, options, train) == "complete" else None

@@ -1,0 +1,134 @@
+"""Workers as actors of Ray."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nas_attn.errors import StudyError, shorten
+from nas_attn.searching.run.engines.base import Launched, Request, environment_of, refuse_slurms
+from nas_attn.searching.run.worker_process import STORAGE, WorkerSettings, start_worker
+from nas_attn.searching.worker.stopping import Orders
+from nas_attn.study.opening import OpenStudy
+
+# ------------------------------------------------------------------------------------ Ray
+
+NAMESPACE = "nas_attn"
+ATTEMPTS = 3  # starts of a worker that ends with an error each time
+
+
+class WorkerActor:
+    """Runs a worker as a process of its own, which ends with the actor. Ray restarts a dead actor,
+    and so its worker.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        settings: WorkerSettings,
+        environment: dict[str, str],
+        folder: str,
+        log: str,
+    ) -> None:
+        import ray
+
+        self._me = ray.get_runtime_context().current_actor
+        self._study, self._settings, self._environment, self._folder = (
+            study,
+            settings,
+            environment,
+            folder,
+        )
+        self._log = Path(log)
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        import ray
+
+        for _ in range(ATTEMPTS):
+            told = replace(self._settings, orders=True).environment(self._environment[STORAGE])
+            self._log.parent.mkdir(
+                parents=True, exist_ok=True
+            )  # this node may not share the folder
+            with self._log.open("ab") as output:
+                environment, pipe = {**self._environment, **told}, subprocess.PIPE
+                process = start_worker(
+                    self._study, environment, stdin=pipe, stdout=output, cwd=self._folder
+                )
+            orders = Orders(
+                process.stdin
+            )  # when the actor dies, this pipe closes and the worker stops
+            status = process.wait()
+            orders.close()
+            if status == 0:
+                break
+            time.sleep(5.0)
+        ray.kill(self._me, no_restart=True)
+
+    def ready(self) -> bool:
+        return True
+
+
+class Ray:
+    """The cluster that `RAY_ADDRESS` names, or that runs on this machine: workers as detached
+    actors, which it restarts.
+    """
+
+    def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
+        refuse_slurms(request, "ray")
+        ray, settings = _connected(), WorkerSettings(device=request.device)
+        names = [f"{opened.store.name}-{uuid.uuid4().hex[:8]}" for _ in range(request.workers)]
+        kept = {"namespace": NAMESPACE, "lifetime": "detached", "max_restarts": -1}
+        environment = environment_of(opened, request, settings)
+        for name in names:
+            actor = ray.remote(WorkerActor).options(
+                name=name, num_cpus=request.cpus, num_gpus=request.gpus, **kept
+            )
+            log = str((logs / f"ray-{name}.log").resolve())
+            actor.remote(opened.store.name, settings, environment, str(Path.cwd()), log)
+        return names
+
+    def state(self, launched: Launched) -> str:
+        actors = _connected().util.list_named_actors(all_namespaces=True)
+        alive = {entry["name"] for entry in actors if entry["namespace"] == NAMESPACE}
+        count = len(alive & set(launched.jobs))
+        return f"{count} there" if count else ""
+
+    def end(self, launched: Launched) -> int:
+        ray, asked = _connected(), {}
+        for name in launched.jobs:
+            with suppress(ValueError):  # it has ended
+                actor = ray.get_actor(name, namespace=NAMESPACE)
+                asked[actor.ready.remote()] = actor
+        if not asked:
+            return 0
+        _, queued = ray.wait(list(asked), num_returns=len(asked), timeout=3.0)
+        for one in queued:
+            ray.kill(asked[one], no_restart=True)
+        return len(queued)
+
+
+def _connected() -> Any:
+    import ray
+
+    if not ray.is_initialized():
+        try:
+            ray.init(
+                address=os.environ.get("RAY_ADDRESS", "auto"),
+                namespace=NAMESPACE,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+        except Exception as error:  # Ray has many kinds
+            way_out = "start one with `ray start --head`, or name it in RAY_ADDRESS"
+            raise StudyError(
+                f"no Ray cluster can be reached ({shorten(str(error), 160)}): {way_out}"
+            ) from error
+    return ray

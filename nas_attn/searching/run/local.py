@@ -1,0 +1,215 @@
+"""Workers of one study on this machine: in this process, or several of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from nas_attn.errors import (
+    WARNING,
+    DeviceLost,
+    NasAttnError,
+    NasAttnWarning,
+    OperationError,
+    UserError,
+)
+from nas_attn.evaluation.output import VERBOSE
+from nas_attn.processes import apart
+from nas_attn.searching.run.taking_part import Options, work
+from nas_attn.searching.run.worker_process import WorkerSettings, start_worker
+from nas_attn.searching.worker.devices import devices_of, shares_of
+from nas_attn.searching.worker.mps import mps
+from nas_attn.searching.worker.stopping import NOW, STOP, Orders
+from nas_attn.study.opening import OpenStudy
+from nas_attn.training.stepping import cores_for
+
+GRACE_S = (
+    60.0  # seconds that worker processes get to write their checkpoints after the first Ctrl-C
+)
+# Processes that follow each other in one worker's place. A run that costs three their GPU has
+# failed, so more come from something else.
+MOST_REPLACED = 12
+HURRY_S = 5.0  # seconds that they get to say what they leave after the second
+
+
+LAST_WORD = "done ("  # begins a worker's last line; its results are then in the database
+
+
+@dataclass
+class Child:
+    name: str
+    process: subprocess.Popen[bytes]
+    orders: Orders
+    last_word: str = ""  # why it ended; it may still need a while to exit
+    reader: threading.Thread | None = None  # passes on what it says
+    again: Callable[[], Child] | None = None  # starts another process in its place
+    replaced: int = 0  # processes that had this place before
+
+    @property
+    def works(self) -> bool:
+        return self.process.poll() is None
+
+    def listen(self, say: Callable[[str], None]) -> None:
+        """Passes on what it says, until `close`."""
+        self.reader = threading.Thread(target=_read, args=(self, say), daemon=True)
+        self.reader.start()
+
+    def close(self) -> None:
+        """Closes its pipes, once it has ended."""
+        self.orders.close()
+        if self.reader is not None:
+            self.reader.join(timeout=5)
+
+
+def run_workers(
+    opened: OpenStudy, workers: int, options: Options, *, only: str | None = None
+) -> str:
+    """Runs workers, which share the cores and the GPUs, until the study is complete or
+    `options.stop` is set. Returns why it ended, as `work` does. Raises NasAttnError: what stopped
+    them all.
+    """
+    if workers == 1:
+        return work(opened, options, only=only)
+    told = WorkerSettings(
+        threads=options.threads, time_limit_s=options.time_limit_s, only=only, orders=True
+    )
+    devices = devices_of(options.device, workers)
+    children: list[Child] = []
+    with mps(devices, options.say) as clients:
+        for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1):
+            its = replace(
+                told,
+                name=f"worker {number}",
+                device=device,
+                sharing=share.machine,
+                per_gpu=share.device,
+            )
+            start = partial(_start, opened, its, clients, verbose=options.verbose)
+            children.append(start())
+            children[-1].again = start
+        return _attend(children, options)
+
+
+def _attend(children: list[Child], options: Options) -> str:
+    for child in children:
+        child.listen(options.say)
+    try:
+        _wait(children, options)
+    except KeyboardInterrupt:
+        _hurry(children, options)
+        raise
+    finally:
+        for child in children:
+            child.process.kill()  # only those that are left after an exception here
+            child.close()
+    codes = [_status(child) for child in children]
+    if options.stop.is_set() or any(
+        child.last_word == "stopped" for child in children
+    ):  # by nas-attn stop
+        return "stopped"
+    if 0 in codes:
+        for code in filter(None, codes):
+            options.say(f"a worker ended with status {code}; the others continued")
+        return "complete"
+    error: type[NasAttnError] = (
+        UserError if set(codes) == {UserError.exit_status} else OperationError
+    )
+    raise error(f"all {len(codes)} workers ended with an error (above); the study can be resumed")
+
+
+def _status(child: Child) -> int:
+    """The exit status of a worker that has ended; 1 for one that left without its last word, as
+    after `os._exit(0)` in a user's code.
+    """
+    status = child.process.wait()
+    return 1 if status == 0 and not child.last_word else status
+
+
+def _start(
+    opened: OpenStudy,
+    told: WorkerSettings,
+    clients: Mapping[str, str],
+    *,
+    verbose: bool,
+) -> Child:
+    environment = {
+        **clients,
+        **told.environment(opened.database.url),
+        **({VERBOSE: "1"} if verbose else {}),
+    }
+    environment["OMP_NUM_THREADS"] = str(told.threads or cores_for(told.sharing))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = start_worker(
+        opened.store.name, environment, **pipes, **apart()
+    )  # Ctrl-C reaches them through us, once
+    return Child(told.name, process, Orders(process.stdin))
+
+
+def _read(child: Child, say: Callable[[str], None]) -> None:
+    output = child.process.stdout
+    assert output is not None
+    with output:
+        for line in (raw.decode("utf-8", "backslashreplace") for raw in output):
+            text, last = line.rstrip(), f"{child.name}: {LAST_WORD}"
+            if text.startswith(WARNING):
+                warning = text.removeprefix(WARNING)
+                if warning in NasAttnWarning.said:
+                    continue  # another worker, or this process, has said so
+                NasAttnWarning.said.add(warning)
+            if text.startswith(last):
+                child.last_word = text.removeprefix(last).rstrip(")")
+            say(text)
+
+
+def _wait(children: list[Child], options: Options) -> None:
+    """Until all workers have ended; passes on the request to stop, and ends those that do not
+    follow it in time.
+    """
+    asked: float | None = None
+    while True:
+        if asked is None:
+            _replace_lost(children, options)
+        if not any(child.works for child in children):
+            return
+        time.sleep(0.1)
+        if options.stop.is_set() and asked is None:
+            asked = time.monotonic()
+            for child in children:
+                child.orders.send(STOP)
+        if asked is not None and time.monotonic() - asked > GRACE_S:
+            if all(child.last_word for child in children if child.works):
+                return
+            raise OperationError(
+                f"workers did not stop within {GRACE_S:.0f} s and were killed: resume the study"
+            )
+
+
+def _replace_lost(children: list[Child], options: Options) -> None:
+    """Starts another process in place of each one that has lost its GPU."""
+    for number, child in enumerate(children):
+        lost = child.process.poll() == DeviceLost.exit_status
+        if lost and child.again is not None and child.replaced < MOST_REPLACED:
+            child.close()
+            options.say(f"{child.name}: another process takes its place")
+            children[number] = child.again()
+            children[number].again = child.again
+            children[number].replaced = child.replaced + 1
+            children[number].listen(options.say)
+
+
+def _hurry(children: list[Child], options: Options) -> None:
+    """Ends the workers at once; says which were killed before they could report what is
+    unfinished.
+    """
+    for child in children:
+        child.orders.send(NOW)
+    deadline = time.monotonic() + HURRY_S
+    while time.monotonic() < deadline and any(child.works for child in children):
+        time.sleep(0.05)
+    for child in children:
+        if child.works:
+            options.say(f"{child.name}: killed; its work since the last checkpoint is lost")

@@ -1,0 +1,73 @@
+"""Who works on a study, who did, what was launched, and what failed: for `nas-attn status`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from nas_attn.analysis.arithmetic import ArithmeticUse
+from nas_attn.errors import NasAttnError
+from nas_attn.purposes import SEARCH
+from nas_attn.searching.run.launching import engine, launches
+from nas_attn.study.opening import OpenStudy
+from nas_attn.study.pace import FEWEST, PACE_OF
+from nas_attn.study.progress import Progress, progress
+from nas_attn.study.reading import arithmetic_uses
+from nas_attn.study.workers import FormerView, WorkerView, former_view, workers_of
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    progress: Progress
+    per_hour: (
+        float | None
+    )  # candidates at the pace of the last ones; None: too few, or nobody works
+    workers: tuple[WorkerView, ...]
+    former: tuple[FormerView, ...]  # the workers that have ended, the oldest first
+    launched: tuple[
+        str, ...
+    ]  # what engines say of what was launched on them: `slurm: 3 running, 13 pending`
+    failures: tuple[
+        tuple[str, int], ...
+    ]  # (reason, how many candidates and other runs), the most frequent first
+    arithmetic: tuple[ArithmeticUse, ...]  # what the runs were computed in
+
+
+def overview(opened: OpenStudy) -> Overview:
+    found, workers, per_hour = progress(opened), workers_of(opened), None
+    if any(worker.state in ("working", "waiting") for worker in workers):
+        times = sorted(row.finished_at for row in opened.store.candidates() if row.finished_at)[
+            -PACE_OF:
+        ]
+        if len(times) > FEWEST:
+            per_hour = (len(times) - 1) / max(1e-3, opened.database.now() - times[0]) * 3600
+    launched = _launched(opened) if workers or found.trials > found.finished else []
+    return Overview(
+        progress=found,
+        per_hour=per_hour,
+        workers=workers,
+        former=tuple(former_view(row) for row in opened.store.workers.former()),
+        launched=tuple(launched),
+        failures=tuple(_failures(opened)),
+        arithmetic=arithmetic_uses(opened.store, opened.recipe),
+    )
+
+
+def _launched(opened: OpenStudy) -> list[str]:
+    found = []
+    for launched in launches(opened):
+        try:
+            state = engine(launched.on).state(launched)
+        except NasAttnError:  # the engine is not on this machine
+            state = f"{len(launched.jobs)} launched from {launched.host}"
+        if state:
+            found.append(f"{launched.on}: {state}")
+    return found
+
+
+def _failures(opened: OpenStudy) -> list[tuple[str, int]]:
+    reasons = [row.reason for row in opened.store.candidates() if row.state == "failed"]
+    reasons += [
+        row.reason for row in opened.store.queue.rows(state="failed") if row.run.purpose != SEARCH
+    ]
+    return Counter(reason or "no reason is known" for reason in reasons).most_common()

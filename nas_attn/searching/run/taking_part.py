@@ -1,0 +1,152 @@
+"""One worker's part in a study, from the first phase to the answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from nas_attn.evaluation.evaluators import Evaluator
+from nas_attn.evaluation.output import log_for
+from nas_attn.evaluation.plan import study_plan
+from nas_attn.evaluation.starts import pick_device
+from nas_attn.evaluation.workbench import Benches, Host
+from nas_attn.processes import owner_name
+from nas_attn.records import ALONE, Share
+from nas_attn.results import tracking
+from nas_attn.results.publishing import Publisher
+from nas_attn.searching.phases.confirming import Confirmation, Rounds
+from nas_attn.searching.phases.length import Control, FindingLength
+from nas_attn.searching.phases.narrowing import narrow
+from nas_attn.searching.phases.retraining import Retraining
+from nas_attn.searching.phases.screening import Search
+from nas_attn.searching.phases.testing import Testing
+from nas_attn.searching.phases.validating import Validation
+from nas_attn.searching.prepare.baselines import enqueue_baselines
+from nas_attn.searching.worker.devices import on_device
+from nas_attn.searching.worker.presence import Presence
+from nas_attn.searching.worker.worker import TaskSource, Worker
+from nas_attn.study.keeping import sweep_weights
+from nas_attn.study.opening import OpenStudy, renewed
+from nas_attn.study.reading import snapshot, unfinished
+from nas_attn.training.stepping import intra_op_threads
+from nas_attn.waiting import Interrupted
+
+
+@dataclass(frozen=True)
+class Options:
+    """How one worker takes part in a study; nothing here changes a result."""
+
+    device: str = "auto"
+    threads: int | None = None  # intra-op threads; None: chosen by measuring
+    time_limit_s: float | None = None
+    say: Callable[[str], None] = print
+    stop: threading.Event = field(default_factory=threading.Event)
+    evaluator: Evaluator | None = (
+        None  # replaces the recipe's evaluator (a Python object given to `na.search`)
+    )
+    share: Share = ALONE
+    verbose: bool = False  # whether an evaluator's output goes to the terminal, not to a log file
+
+
+def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str:
+    """Takes part in a study, `only` in its runs of a purpose; returns `complete`, `exhausted`,
+    `time` or `stopped`.
+    """
+    if only is None and opened.recipe.target_is_open:
+        ended = _find_length(opened, options)
+        if ended != "complete":
+            return ended
+        opened = _with_its_length(opened)
+    return _take_part(opened, options, only)
+
+
+def _take_part(opened: OpenStudy, options: Options, only: str | None) -> str:
+    """The same for a study of which it is known how long its target trains."""
+    publisher = Publisher(opened, options.say)
+
+    def say(line: str) -> None:
+        options.say(line)
+        publisher.maybe()
+
+    def search(worker: Worker) -> str:
+        validation, retraining = Validation(worker, unfinished(opened.store)), Retraining(worker)
+        for source in (validation, retraining):
+            if only == source.purpose:
+                return worker.run([source])
+        enqueue_baselines(opened)
+        phases: list[TaskSource] = [
+            retraining,
+            Search(worker),
+            Control(worker),
+            Confirmation(worker),
+            Rounds(worker),
+        ]
+        timed = opened.store.settings.ends_at is not None
+        ended = worker.run([*phases, Testing(worker)] if timed else [validation, *phases])
+        if (
+            ended in ("complete", "exhausted")
+            and opened.recipe.search.confirm_seeds
+            and not narrow(worker)
+        ):
+            return "stopped"
+        return ended
+
+    ended = with_worker(opened, replace(options, say=say), search)
+    if ended == "stopped":  # the user waits for a few seconds only, and a large study takes longer
+        return ended
+    with suppress(Interrupted):
+        current, keep = publisher.changed(), opened.recipe.storage.keep_weights
+        state = f"{keep} {opened.store.state()}"  # one sweep for all workers that end together
+        if opened.recipe.log.to and ended in ("complete", "exhausted", "time"):
+            current = current or snapshot(opened.store)
+            tracking.track(opened, current)
+        over = only is None and ended in ("complete", "exhausted")
+        if over and keep != "all" and opened.store.settings.swept != state:
+            sweep_weights(opened, current or snapshot(opened.store), keep)
+            opened.store.set(swept=state)
+    return ended
+
+
+def _find_length(opened: OpenStudy, options: Options) -> str:
+    """Takes part in finding how long the target trains; why it ended, as `work` does."""
+    return with_worker(opened, options, lambda worker: worker.run([FindingLength(worker)]))
+
+
+def _with_its_length(opened: OpenStudy) -> OpenStudy:
+    """The study with the recipe that names its target's length, on the sites found already."""
+    changed = renewed(opened)
+    vars(changed)["plan"] = study_plan(changed.store, opened.plan)
+    return changed
+
+
+def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]) -> str:
+    """Makes a worker of this process, with its device; returns the result of `do`, or `stopped` if
+    it was stopped before.
+    """
+    began = time.monotonic()
+    folder = opened.make_folder()
+    log = log_for(folder, opened.store.name, options.say, verbose=options.verbose)
+    host = Host(owner_name(), folder, options.device, options.share, log, options.threads)
+    ended, device = "stopped", pick_device(options.device)
+    presence = Presence(opened, host.owner, str(device), options.stop)
+    with (
+        presence.shown(),
+        suppress(Interrupted),
+        intra_op_threads(1),
+        on_device(device, options.share),
+    ):
+        benches = Benches(opened.store, opened.artifacts, host, opened.plan, options.evaluator)
+        deadline = None if options.time_limit_s is None else began + options.time_limit_s
+        worker = Worker(
+            opened,
+            benches,
+            stop=options.stop.is_set,
+            say=options.say,
+            deadline=deadline,
+            at=presence.at,
+        )
+        ended = do(worker)
+    return ended

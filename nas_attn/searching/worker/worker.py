@@ -1,0 +1,448 @@
+"""A worker takes runs from a study's queue, one by one, until none is left or it is told to stop.
+
+Task sources (search, confirmation, validation, retraining) decide which runs are wanted. One worker
+at a time holds the lease `scheduling` and looks for work, so that nothing is begun twice. The lease
+of a run guards all writes about it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from nas_attn.errors import (
+    BackboneLost,
+    DeviceLost,
+    LeaseLost,
+    OperationError,
+    OutOfMemory,
+    RecipeError,
+    StorageAway,
+    StudyError,
+    TrainingError,
+    several,
+)
+from nas_attn.evaluation.workbench import Benches
+from nas_attn.purposes import BACKBONE, LENGTH, SEARCH
+from nas_attn.recipe import Recipe
+from nas_attn.records import BARE, ResolvedPlacement, Score
+from nas_attn.searching.worker.presence import IDLE
+from nas_attn.storage import CheckpointRow, Lease, Run, RunRow, StudyStore
+from nas_attn.study.keeping import sweep
+from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
+from nas_attn.study.opening import OpenStudy
+from nas_attn.waiting import Interrupted, Wait, impatient
+
+POLL_S = 0.5
+LONGEST_POLL_S = (
+    5.0  # of an idle worker, in seconds: a look costs the database as much as a proposal
+)
+LONGEST_LOCK_POLL_S = (
+    2.0  # while another holds the scheduling lock: frequent looks would slow it down
+)
+LONELY_S = 600.0  # seconds to wait for work that only others can do, while no other worker is busy
+ATTEMPTS = 3  # a run that has killed this many workers counts as failed
+
+MANY_FAILED = 3  # so many failed networks end a study in which none has been scored
+
+
+class TaskSource:
+    """A kind of work of a study: its runs, and what follows from them. Subclasses add `purpose`,
+    and what they need.
+    """
+
+    purpose: str
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker, self.store, self.recipe, self.queue = (
+            worker,
+            worker.store,
+            worker.recipe,
+            worker.queue,
+        )
+
+    def recover(self, lease: Lease) -> None:
+        """Cleans up after workers that are gone."""
+
+    def want(self, lease: Lease) -> bool:
+        """Enqueues the next runs; returns whether there are any."""
+        return False
+
+    def ahead(self, lease: Lease) -> bool:
+        """Enqueues runs that will be wanted, for a worker that would wait for others' last runs of
+        an earlier source; returns whether there are any.
+        """
+        return False
+
+    def prepare(self, row: RunRow, lease: Lease) -> bool:
+        """Prepares a run; false if the run is not wanted after all."""
+        return True
+
+    def go_on(self, run: Run, score: Score) -> bool:
+        """Whether a run goes on from a rung."""
+        return True
+
+    def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
+        """Called when a run has reached its last rung, with the network."""
+
+    def ended(self, row: RunRow, lease: Lease) -> None:
+        """Called when a run has ended, with its row of the queue; its lease is still held."""
+        self.worker.say(
+            f"{self.worker.name(row)}: {row.state}{f': {row.reason}' if row.reason else ''}"
+        )
+
+    def close(self) -> str:
+        """Called when no run is left. `complete`, another word for why it ends, or empty while
+        others finish it.
+        """
+        return "complete"
+
+    def lacks(self) -> str:
+        """What other workers must do before it can end: one sentence with the way out, or empty."""
+        return ""
+
+
+@dataclass(frozen=True)
+class Step:
+    row: RunRow
+    source: TaskSource | None  # none for a backbone
+    lease: Lease
+
+
+class Worker:
+    """Carries out runs of one study. Any number of workers may share it, on any number of
+    machines.
+    """
+
+    def __init__(
+        self,
+        opened: OpenStudy,
+        benches: Benches,
+        *,
+        stop: Callable[[], bool],
+        say: Callable[[str], None],
+        deadline: float | None = None,
+        at: Callable[[str], None] = lambda doing: None,
+    ) -> None:
+        """`stop`, asked between steps, ends the work; after `deadline` (time.monotonic()) no run is
+        begun; `at` is told its current task.
+        """
+        self._at = at
+        self.opened, self.benches, self.owner = opened, benches, benches.host.owner
+        self.stop, self.say, self._deadline = stop, say, deadline
+        self.store, self.recipe, self.queue = opened.store, opened.recipe, opened.store.queue
+
+    def run(self, sources: Sequence[TaskSource]) -> str:
+        """Works until the sources, in their order, have no work left. Returns `time`, `stopped`, or
+        the last word of a source's `close`; `complete` only if no source said another one.
+        """
+        idle = _Idle(self, sources)
+        try:
+            while not self.stop():
+                if self._deadline is not None and time.monotonic() >= self._deadline:
+                    return "time"
+                with self.scheduling() as lock:
+                    step = self._next(sources, lock) if lock is not None else None
+                if isinstance(step, str):
+                    return step
+                if step is None:
+                    self._at(IDLE)
+                    idle.pause(nothing=lock is not None)
+                else:
+                    idle.over()
+                    self._do(step)
+        except Interrupted:
+            pass
+        return "stopped"
+
+    @contextmanager
+    def scheduling(self) -> Iterator[Lease | None]:
+        """Takes the scheduling lock; yields None if another worker holds it."""
+        taken = release_dead(
+            self.store, "scheduling"
+        )  # many workers look; reading is cheaper than trying to take it
+        lease = None if taken else self.store.acquire("scheduling", owner=self.owner, ttl_s=TTL_S)
+        if lease is None:
+            yield None
+            return
+        with LeaseKeeper(self.store, lease):
+            yield lease
+
+    def _next(self, sources: Sequence[TaskSource], lock: Lease) -> Step | str | None:
+        """The next run; None while others do the last ones; the final word if none is left."""
+        if not self.store.is_current:
+            if self.recipe.target_is_open:
+                return "complete"  # another worker has found how long the target trains
+            raise StudyError(
+                f"study '{self.store.name}' has been extended since this worker began: start it"
+                " again"
+            )
+        release_dead(self.store, "run/")
+        sweep(self.store, self.opened.artifacts, lock)
+        for source in sources:
+            source.recover(lock)
+        step = self._take(sources)
+        if step is not None:
+            return step
+        word = "complete"
+        for number, source in enumerate(sources, 1):
+            if source.want(lock):
+                return self._take(sources)
+            if self.queue.rows(state="waiting", purposes=[source.purpose]):
+                return self._ahead(sources, number, lock)
+            ended = source.close()
+            if not ended:
+                return self._ahead(sources, number, lock)
+            word = ended if ended != "complete" else word
+        return word
+
+    def _ahead(self, sources: Sequence[TaskSource], number: int, lock: Lease) -> Step | None:
+        """A run that the sources from this number on will want; None without one."""
+        if any(source.ahead(lock) for source in sources[number:]):
+            return self._take(sources)
+        return None
+
+    def _take(self, sources: Sequence[TaskSource]) -> Step | None:
+        """The first waiting run that no worker has, or the backbone that it needs first."""
+        by_purpose = {source.purpose: source for source in sources}
+        held = {
+            lease.resource for lease in self.store.leases(released=False) if lease.state == "held"
+        }
+        for waiting in self.queue.rows(state="waiting", purposes=list(by_purpose)):
+            needed = self.benches.of(waiting.run.protocol).needs_backbone(waiting.run)
+            taken = waiting
+            failed = ""
+            source: TaskSource | None = by_purpose[waiting.run.purpose]
+            if needed is not None:
+                backbone = self._backbone(needed, waiting.run)
+                if backbone.state == "failed":
+                    failed = backbone.reason
+                else:
+                    taken = backbone
+                    source = None
+            if taken.resource in held:
+                continue
+            lease = self.store.acquire(taken.resource, owner=self.owner, ttl_s=TTL_S)
+            if lease is None:
+                continue
+            # What another worker has done to it since.
+            row = self.queue.row(taken.id)
+            if row.state != "waiting":  # another worker has just ended it
+                self.store.release(lease)
+            elif failed or row.attempts >= ATTEMPTS:
+                self._end(
+                    Step(row, source, lease), "failed", failed or f"it killed {ATTEMPTS} workers"
+                )
+                self.store.release(lease)
+            else:
+                return Step(self.queue.begin(row, lease), source, lease)
+        return None
+
+    def backbone_again(self, run: Run) -> None:
+        """Trains the backbone that a run starts from, at once; OperationError if another process
+        trains it.
+        """
+        needed = self.benches.of(run.protocol).needs_backbone(run)
+        if needed is None:
+            return
+        row = self._backbone(needed, run)
+        lease = self.store.acquire(row.resource, owner=self.owner, ttl_s=TTL_S)
+        if lease is None:
+            raise OperationError(
+                f"another process is training backbone {run.backbone}: wait for it"
+            )
+        self._do(Step(self.queue.begin(row, lease), None, lease))
+
+    def _backbone(self, needed: Run, wanted_by: Run) -> RunRow:
+        """The queue's row of a needed backbone. A lost one is trained again, but not a control's
+        that failed.
+        """
+        self.queue.want([replace(needed, priority=wanted_by.priority + 1)])
+        (row,) = (
+            r
+            for r in self.queue.rows(key=needed.key, protocol=needed.protocol)
+            if r.run.identity == needed.identity
+        )
+        if row.state != "waiting" and (row.state != "failed" or needed.key == BACKBONE):
+            self.queue.again([row.id])
+            row = self.queue.row(row.id)
+        return row
+
+    def _do(self, step: Step) -> None:
+        """Carries out one run. An interrupted run returns to the queue with its checkpoint."""
+        name, run = self.name(step.row), step.row.run
+        if step.source is None:
+            self.say(
+                f"{name}: training"
+            )  # the first thing that happens, and for minutes the only one
+        self._at(
+            name
+            if step.source is None or str(run.placement) in name
+            else f"{name}, seed {run.seed}: {run.placement}"
+        )
+        with LeaseKeeper(self.store, step.lease) as keeper:
+            try:
+                self._carry_out(step, lambda: self.stop() or keeper.lost)
+            except BackboneLost as error:
+                self.say(f"{name}: {error}")
+                self.queue.hand_back(step.row, step.lease)
+            except LeaseLost:
+                self.say(f"{name}: taken over by another worker")
+            except BaseException as error:
+                in_order = isinstance(error, Interrupted)
+                if isinstance(error, DeviceLost):
+                    # It is no orderly end: a run that costs one process after the other its GPU
+                    # must fail at last.
+                    self.say(f"{name}: waits for another process")
+                elif not keeper.lost:
+                    with nullcontext() if in_order else impatient():
+                        self._hand_back(step, name, in_order=in_order)
+                if not in_order:
+                    raise
+
+    def _carry_out(self, step: Step, stop: Callable[[], bool]) -> None:
+        row, source, lease = step.row, step.source, step.lease
+        run, bench = row.run, self.benches.of(row.run.protocol)
+        state, reason = "done", ""
+        try:
+            if source is None:
+                bench.train_backbone(run, lease=lease, stop=stop)
+            elif not source.prepare(row, lease):
+                state = "withdrawn"
+            else:
+                scores = bench.train(
+                    *(run, self.resolved(run)),
+                    lease=lease,
+                    go_on=lambda score: source.go_on(run, score),
+                    stop=stop,
+                    trained=lambda model: source.trained(row, model, lease),
+                )
+                if scores[-1].rung < len(bench.recipe.training.rungs) - 1:
+                    state = "pruned"
+        except TrainingError as error:  # not tried again: it would end the same way
+            stop_if_all_fail(self.store, bench.recipe, run, error)
+            state, reason = "failed", str(error)
+        self._end(step, state, reason)
+
+    def _end(self, step: Step, state: str, reason: str) -> None:
+        row, source, lease = step.row, step.source, step.lease
+        self.queue.finish(row, state, reason, lease)
+        self.benches.of(row.run.protocol).files(row.run, lease).clear()
+        if source is None:
+            self.say(f"{self.name(row)}: {'trained' if state == 'done' else f'{state}: {reason}'}")
+        else:
+            source.ended(self.queue.row(row.id), lease)
+
+    def _hand_back(self, step: Step, name: str, *, in_order: bool) -> None:
+        try:
+            self.queue.hand_back(step.row, step.lease)
+            kept = next(iter(self.store.checkpoints(step.row.run.files)), None)
+            self.say(f"{name}: {left_behind(kept, in_order=in_order)}")
+        except (StorageAway, Interrupted):
+            self.say(f"{name}: {left_behind(None, in_order=in_order, told=False)}")
+
+    def name(self, row: RunRow) -> str:
+        run = row.run
+        if run.purpose == BACKBONE:
+            if run.key != BACKBONE:
+                return f"{run.key} {run.backbone + 1}"
+            many = self.benches.of(run.protocol).recipe.training.backbones
+            if run.backbone < many:
+                return f"backbone {run.backbone + 1} of {many}"
+            return f"fresh backbone for seed {run.seed}"  # of a confirmation round
+        if run.purpose == LENGTH:
+            return f"bare network, seed {run.seed}, {run.protocol}"
+        if run.purpose == SEARCH:
+            known = self.store.candidate(run.key)
+            return f"trial {known.trial}" if known else str(run.placement)
+        return f"{run.purpose}, seed {run.seed}: {run.placement}"
+
+    def resolved(self, run: Run) -> ResolvedPlacement:
+        return self.benches.of(run.protocol).plan.resolved(run.placement)
+
+
+class _Idle:
+    def __init__(self, worker: Worker, sources: Sequence[TaskSource]) -> None:
+        self._worker, self._sources = worker, sources
+        self._wait = Wait("the runs of other workers")
+        self._alone_since: float | None = None
+        self._poll_s = POLL_S
+
+    def over(self) -> None:
+        self._wait.over()
+        self._alone_since, self._poll_s = None, POLL_S
+
+    def pause(self, *, nothing: bool) -> None:
+        """Waits a little; `nothing`: there was nothing to do. Raises OperationError: only others
+        can do the work, and none of them is there.
+        """
+        others = holders(self._worker.store, self._worker.owner)
+        if others or self._alone_since is None:
+            self._alone_since = None if others else time.monotonic()
+        elif time.monotonic() - self._alone_since > LONELY_S:
+            name = self._worker.store.name
+            raise OperationError(
+                self._lacks() or f"no worker takes the rest of study '{name}': resume the study"
+            )
+        pause = min(self._poll_s, LONGEST_POLL_S if nothing else LONGEST_LOCK_POLL_S)
+        self._poll_s = 1.3 * pause
+        who = "; ".join(others)
+        self._wait.pause(
+            pause * random.uniform(0.8, 1.2), lambda: who or self._lacks() or "no worker has a run"
+        )
+
+    def _lacks(self) -> str:
+        return next(filter(None, (source.lacks() for source in self._sources)), "")
+
+
+def stop_if_all_fail(store: StudyStore, recipe: Recipe, run: Run, error: TrainingError) -> None:
+    """Stops the study if the bare backbone fails, or several networks while no run of this protocol
+    has a score.
+    """
+    if isinstance(error, OutOfMemory) or any(
+        s.purpose != BACKBONE for s in store.scores(protocol=run.protocol)
+    ):
+        return
+    failed = {row.run.key for row in store.queue.rows(state="failed", protocol=run.protocol)} | {
+        run.key
+    }
+    if run.placement != BARE and len(failed) < MANY_FAILED:
+        return
+    own = recipe.training.evaluator is not None
+    kind, who = (
+        (RecipeError, "training.evaluator has not scored one run yet: ")
+        if own
+        else (TrainingError, "")
+    )
+    what = (
+        f"{len(failed)} networks failed and none has been scored, so the search stops; the last,"
+        f" '{run.placement}'"
+    )
+    if run.placement == BARE:
+        what = "the bare backbone fails, so every network would; nothing was recorded"
+    raise kind(f"{who}{what}: {error}; fix this, then run nas-attn resume {store.name}") from error
+
+
+def left_behind(checkpoint: CheckpointRow | None, *, in_order: bool, told: bool = True) -> str:
+    """What remains of an unfinished run. `told`: the database knows; otherwise others wait until
+    the lease expires.
+    """
+    begin = "stopped" if in_order else "stopped at once"
+    if not told:
+        return (
+            f"{begin}; the database does not answer; it will go on from its last recorded"
+            " checkpoint"
+        )
+    if checkpoint is None:
+        return f"{begin} before its first checkpoint; it will start again"
+    done = (
+        f"{several(checkpoint.epochs, 'epoch')} trained"
+        if checkpoint.epochs
+        else "in its first epoch"
+    )
+    return f"{begin}; it will go on from its checkpoint ({done})"

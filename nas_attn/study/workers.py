@@ -1,0 +1,79 @@
+"""The workers of a study: those that are at it, and those that have ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nas_attn.processes import is_dead, machine_and_pid
+from nas_attn.storage import FormerWorker, WorkerRow
+from nas_attn.study.opening import OpenStudy
+
+SILENT_S = 60.0  # a worker is silent after this time; it renews its leases four times as often
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    machine: str
+    pid: str
+    device: str
+    # `working`, `waiting`, `silent` (for longer than its leases last) or `gone` (its process has
+    # died)
+    state: str
+    doing: str
+    waiting: str
+    at_it_s: float
+    silent_s: float
+    here_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FormerView:
+    """A worker that has ended, and what it has written. Times in Unix seconds."""
+
+    machine: str
+    pid: str
+    device: str
+    began_at: float
+    left_at: float
+    ending: str  # `left` in order, or `lost`
+    scores: int
+    sessions: int
+
+
+def workers_of(opened: OpenStudy) -> tuple[WorkerView, ...]:
+    """The study's workers and their tasks."""
+    return tuple(_view(row, local=opened.store.is_local) for row in opened.store.workers.rows())
+
+
+def former_view(row: FormerWorker) -> FormerView:
+    machine, pid = machine_and_pid(row.owner)
+    return FormerView(
+        machine=machine,
+        pid=pid,
+        device=row.device,
+        began_at=row.began_at,
+        left_at=row.left_at,
+        ending=row.ending,
+        scores=row.scores,
+        sessions=row.sessions,
+    )
+
+
+def _view(row: WorkerRow, *, local: bool) -> WorkerView:
+    machine, pid = machine_and_pid(row.owner)
+    state = "waiting" if row.waiting else "working"
+    if is_dead(row.owner, local=local):
+        state = "gone"
+    elif row.silent_s > SILENT_S:
+        state = "silent"
+    return WorkerView(
+        machine,
+        pid,
+        row.device,
+        state,
+        row.doing,
+        row.waiting,
+        row.at_it_s,
+        row.silent_s,
+        row.here_s,
+    )

@@ -1,0 +1,69 @@
+"""Runs in TensorBoard, MLflow and Weights & Biases: each is there once, whoever wrote it."""
+
+from pathlib import Path
+
+import pytest
+
+from nas_attn.errors import RecipeError
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.results import tracking
+from nas_attn.searching.prepare import beginning, checks
+from nas_attn.searching.run import taking_part
+
+QUIET = {"say": lambda line: None}
+
+
+def there(tracker: str, folder: Path) -> list[str]:
+    """The runs with their score, and the answer; one that is there twice is twice in the list."""
+    if tracker == "tensorboard":
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        read = {
+            path.name: EventAccumulator(str(path)).Reload()
+            for path in folder.glob("*/tensorboard/*/*")
+        }
+        return sorted(
+            name for name, of in read.items() if "score" in of.Tags()["scalars"] or name == "answer"
+        )
+    if tracker == "mlflow":
+        from mlflow import MlflowClient
+
+        client = MlflowClient()
+        runs = [
+            run
+            for one in client.search_experiments()
+            for run in client.search_runs([one.experiment_id])
+        ]
+        return sorted(
+            run.info.run_name
+            for run in runs
+            if "score" in run.data.metrics or run.info.run_name == "answer"
+        )
+    return sorted(path.name.split("-", 4)[4] for path in folder.glob("*/wandb/offline-run-*"))
+
+
+@pytest.mark.filterwarnings("ignore")  # theirs
+@pytest.mark.parametrize(
+    "tracker",
+    ["tensorboard", *(pytest.param(t, marks=pytest.mark.slow) for t in ("mlflow", "wandb"))],
+)
+def test_each_run_and_the_answer_are_there_once(
+    table: Path, tracker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(
+        "table.toml", overrides={"search.trials": 3, "search.confirm_seeds": 0, "log.to": [tracker]}
+    )
+    with monkeypatch.context() as without:
+        without.setattr(tracking, "find_spec", lambda name: None)
+        with pytest.raises(RecipeError, match=rf"pip install 'nas-attn\[{tracker}\]'"):
+            checks.check_here(recipe, device="cpu")
+    pytest.importorskip(tracker, reason=f"{tracker} is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{table / 'mlflow.db'}")
+    opened = beginning.begin(recipe, "sqlite:///nas_attn.db")
+    assert taking_part.work(opened, taking_part.Options(**QUIET)) == "complete"
+    once = there(tracker, table)
+    assert once == sorted([*(run.id for run in tracking.ended_runs(opened.store)), "answer"])
+    assert taking_part.work(opened, taking_part.Options(**QUIET)) == "complete"
+    assert there(tracker, table) == once
+    assert len(once) == 4

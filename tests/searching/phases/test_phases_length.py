@@ -1,0 +1,104 @@
+"""How long the target trains, found by training the bare network."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from nas_attn.errors import RecipeError
+from nas_attn.purposes import LENGTH
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.searching.prepare import beginning, clock
+from nas_attn.searching.run import taking_part
+from nas_attn.study import opening, reading
+
+URL = "sqlite:///nas_attn.db"
+# the bare network gains up to 40 epochs; each run of any network takes the epochs that it is told
+SATURATING = """
+def evaluate(model, run):
+    with open("calls.txt", "a") as calls:
+        calls.write(f"{run.placement}|{run.seed}|{run.epochs}\\n")
+    gain = 0.01 * (run.placement != "none")
+    return {"accuracy": min(run.epochs, 40) / 100 + gain + run.seed % 100 / 1e4}
+"""
+OPEN = {
+    "target.epochs": "auto",
+    "training": {"evaluator": "saturating:evaluate"},
+    "objectives": ["accuracy", "params"],
+    "search.trials": 5,
+}
+
+
+@pytest.fixture
+def saturating(table: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a study whose networks gain up to 40 epochs."""
+    (table / "saturating.py").write_text(SATURATING)
+    monkeypatch.delitem(sys.modules, "saturating", raising=False)  # another test's
+    return table
+
+
+def test_a_study_trains_as_long_as_the_bare_network_needs_and_keeps_that(saturating: Path) -> None:
+    opened = beginning.begin(load_recipe("table.toml", overrides=OPEN), URL)
+    assert opened.recipe.target_is_open
+    told = list[str]()
+    assert taking_part.work(opened, taking_part.Options(say=told.append)) == "complete"
+    after = opening.open_study("table", URL)
+    assert after.recipe.target_training.rungs == after.recipe.training.rungs == [40]
+    assert any("40 epochs will do" in line for line in told)
+    calls = [line.split("|") for line in (saturating / "calls.txt").read_text().splitlines()]
+    tried = {int(epochs) for placement, _, epochs in calls if placement == "none"}
+    assert tried == {20, 40, 80}
+    assert {int(epochs) for placement, _, epochs in calls if placement != "none"} == {40}
+    again = beginning.begin(load_recipe("table.toml", overrides=OPEN), URL)
+    assert again.recipe == after.recipe, "the same command goes on with what was found"
+    assert len(reading.snapshot(after.store).candidates) == 5
+
+
+def test_a_search_that_is_stopped_while_it_finds_the_length_goes_on(saturating: Path) -> None:
+    opened = beginning.begin(load_recipe("table.toml", overrides=OPEN), URL)
+    options = taking_part.Options(say=lambda line: options.stop.set())
+    assert taking_part.work(opened, options) == "stopped"
+    before = len((saturating / "calls.txt").read_text().splitlines())
+    resumed = opening.open_study("table", URL)
+    assert resumed.recipe.target_is_open
+    assert taking_part.work(resumed, taking_part.Options(say=lambda line: None)) == "complete"
+    assert opening.open_study("table", URL).recipe.target.epochs == 40
+    lengths = resumed.store.queue.rows(purposes=[LENGTH])
+    assert len(lengths) == 2 * 3, "no length is trained again"
+    assert before >= 1
+
+
+def test_too_short_a_time_leaves_the_length_open_and_trains_more_briefly(
+    saturating: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = beginning.begin(load_recipe("table.toml", overrides=OPEN), URL)
+    clock.start_clock(opened, 3600.0, tested=False)
+    opened.store.set(screen_until=opened.database.now() - 1)
+    monkeypatch.setattr("nas_attn.searching.phases.length.epoch_seconds", lambda store: 20.0)
+    told = list[str]()
+
+    def say(line: str) -> None:
+        told.append(line)
+        if line.startswith("too little time"):
+            options.stop.set()
+
+    options = taking_part.Options(say=say)
+    assert taking_part.work(opened, options) == "stopped"
+    after = opening.open_study("table", URL).recipe
+    assert after.target_training.rungs == [40], "the next length that it would have tried"
+    assert after.training.rungs == [10]
+    assert any("no time" in line for line in told)
+
+
+def test_rungs_and_a_length_to_find_exclude_each_other(table: Path) -> None:
+    with pytest.raises(RecipeError, match=r"target\.epochs = 'auto'"):
+        load_recipe("table.toml", overrides={"target.epochs": "auto"})
+
+
+def test_a_recipe_that_names_no_length_leaves_it_open() -> None:
+    open_recipe = load_recipe("digits", overrides={"target": {}})
+    assert open_recipe.target_is_open
+    assert not load_recipe("digits").target_is_open
+    assert not load_recipe("digits", overrides={"target": {}, "training.rungs": [3]}).target_is_open

@@ -1,0 +1,405 @@
+"""A search that fits a time, its controls and its rungs: what is planned, and that it happens
+so.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from materials import photographs
+
+from nas_attn import backbones
+from nas_attn.errors import BackboneError, DataError, RecipeError
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.records import Latency
+from nas_attn.results import exporting
+from nas_attn.searching.phases import confirming, screening, testing, validating
+from nas_attn.searching.prepare import baselines, beginning, clock, image_folder, timing
+from nas_attn.searching.run import taking_part
+from nas_attn.searching.worker.worker import Worker
+from nas_attn.study import opening, reading
+from nas_attn.study.progress import progress
+
+URL = "sqlite:///nas_attn.db"
+
+
+def planned(folder: Path, seconds: float, **given: object) -> image_folder.Budget:
+    settings = {"backbone.name": "resnet8", **given}
+    return image_folder.plan_folder(
+        str(folder), seconds, storage=URL, workers=2, device="cpu", given=settings
+    )
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    photographs(tmp_path / "photos", of_each=20)
+    monkeypatch.chdir(tmp_path)
+    return Path("photos")
+
+
+def test_more_time_is_used_for_more_candidates_and_too_little_is_said(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        image_folder, "_epoch_s", lambda *arguments: 1.0
+    )  # as on a machine of this speed
+    short, long = planned(photos, 1200), planned(photos, 36_000)
+    assert timing.FEWEST <= short.recipe.search.trials < long.recipe.search.trials
+    assert short.recipe.target_training.rungs == long.recipe.target_training.rungs
+    assert long.blocks > 0
+    assert len(short.text().splitlines()) == 5
+    with pytest.raises(DataError, match="photos") as told:
+        planned(photos, 60)
+    minutes = int(re.search(r"--minutes (\d+)", str(told.value))[1])
+    assert planned(photos, 60 * minutes).recipe.search.trials >= timing.FEWEST
+
+
+def test_a_time_never_shortens_the_training_that_the_user_states(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_folder, "_epoch_s", lambda *arguments: 0.5)
+    for epochs in (7, 40):
+        budget = planned(photos, 900, **{"target.epochs": epochs})
+        assert budget.recipe.target_training.rungs == [epochs]
+        assert budget.recipe.training.rungs == [epochs]
+
+
+def test_the_training_that_will_run_is_the_one_that_is_timed(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32 and the usual order in memory, a step of a GPU takes twice as long."""
+    seen, build = set[tuple[bool, torch.dtype]](), image_folder.build
+
+    def look(module: torch.nn.Module, given: tuple[torch.Tensor], answer: torch.Tensor) -> None:
+        in_order = given[0].is_contiguous(memory_format=torch.channels_last)
+        seen.add((in_order, answer.dtype))
+
+    def watched(*arguments: object, **options: object) -> torch.nn.Module:
+        model = build(*arguments, **options)
+        model.register_forward_hook(look)
+        return model
+
+    monkeypatch.setattr(image_folder, "build", watched)
+    planned(photos, 3600, **{"training.precision": "bfloat16"})
+    assert seen == {(True, torch.bfloat16)}
+
+
+def test_what_is_given_is_kept_and_the_folder_is_one_of_a_study_begun_before(photos: Path) -> None:
+    recipe = (
+        budget := planned(photos, 3600, **{"search.trials": 11, "data.size": 16, "name": "mine"})
+    ).recipe
+    assert (recipe.name, recipe.search.trials, recipe.data.size, recipe.backbone.name) == (
+        "mine",
+        11,
+        16,
+        "resnet8",
+    )
+    assert budget.epoch_s > 0
+    beginning.begin(recipe, URL)
+    again = planned(photos, 60, name="mine")
+    assert again.recipe.search == recipe.search
+    assert beginning.begin(again.recipe, URL).trials == 11
+
+
+@pytest.mark.parametrize("trials", [12, 60])
+def test_uniform_baselines_take_a_third_of_the_candidates_at_most(table: Path, trials: int) -> None:
+    recipe = load_recipe(
+        "table.toml", overrides={"search.trials": trials, "space": "plug_and_play"}
+    )
+    found = baselines.first_baselines(recipe, beginning.plan_recipe(recipe).space, trials)
+    names = [baseline.name for baseline in found.values()]
+    assert names[0] == "none"
+    assert len(names) - 1 == min(21, trials // 3)
+
+
+def test_a_search_with_a_time_confirms_what_it_has_until_its_test(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(testing, "MOST_BLOCKS", 2)
+    looked, must_test = set[tuple[bool, bool]](), confirming.must_test
+
+    def look(worker: Worker, runs: int) -> bool:
+        looked.add((bool(reading.families(worker.store)), must_test(worker, runs)))
+        return True
+
+    monkeypatch.setattr(confirming, "must_test", look)
+    opened = beginning.begin(
+        load_recipe("table.toml", overrides={"search.trials": 8, "target.epochs": 3}), URL
+    )
+    clock.start_clock(opened, 3600.0, tested=True)
+
+    def say(line: str) -> None:
+        if line.startswith("trial 4"):
+            opened.store.set(screen_until=opened.database.now() - 1)
+        elif any(
+            row.run.round == 5 for row in opened.store.queue.rows()
+        ):  # without a time it has 4 rounds, or 2
+            opened.store.set(test_from=opened.database.now() - 1)
+
+    assert taking_part.work(opened, taking_part.Options(say=say)) == "complete"
+    assert len(opened.store.candidates()) == opened.trials < 8
+    assert {row.run.purpose for row in opened.store.queue.rows()} >= {
+        "search",
+        "confirm",
+        "validate",
+    }
+    assert max(row.run.round for row in opened.store.queue.rows()) >= 5
+    assert looked == {
+        (False, False),
+        (True, True),
+    }, "more rounds fit into the hour that is left, but none comes after the test"
+    assert progress(opened).finished == progress(opened).trials
+
+
+def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_test_of_its_own(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = table / "table_evaluator.py"
+    evaluator.write_text(
+        evaluator.read_text().replace('"se": 2', '"se": 0')
+    )  # so the new answer is eca
+    first = {"search.trials": 2, "target.epochs": 3, "target.seeds": 2}
+    opened = beginning.begin(load_recipe("table.toml", overrides=first), URL)
+    assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "complete"
+    tested = validating.family_of(
+        opened, reading.snapshot(opened.store), opened.plan, validating.Asked()
+    )
+    validating.begin(opened, tested)
+    assert (
+        taking_part.work(opened, taking_part.Options(say=lambda line: None), only="validate")
+        == "complete"
+    )
+
+    beginning.take_up(opened, trials=6)
+    clock.start_clock(opened, 3600.0, tested=True)
+    monkeypatch.setattr(testing, "MOST_BLOCKS", 5)
+    monkeypatch.setattr(confirming, "must_test", lambda worker, runs: True)
+    opened.store.set(trials=6, test_from=opened.database.now() - 1)
+    late = list[str]()
+    monotonic = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 3600 * bool(late))
+
+    def say(line: str) -> None:
+        late.extend(["the machine was slow"] * line.startswith("validation 2, run 8/"))
+
+    assert taking_part.work(opened, taking_part.Options(say=say, time_limit_s=3600.0)) == "time"
+    for ends_at, blocks in ((opened.store.settings.ends_at, 5), (opened.database.now(), 4)):
+        opened.store.set(ends_at=ends_at)
+        testing.cut(opened)
+        assert reading.families(opened.store)[1].blocks == blocks
+    before, result = reading.snapshot(opened.store).validations
+    assert (before.family, result.complete, result.blocks, result.family.planned) == (
+        tested,
+        True,
+        4,
+        5,
+    )
+    assert len(result.verdicts) == len(result.family.comparisons)
+    left = [row for row in opened.store.queue.rows(purposes=["validate"]) if row.state != "done"]
+    assert {row.state for row in left} == {"withdrawn"}, (
+        "nothing goes on to look for another result"
+    )
+
+
+def test_a_time_that_is_over_is_forgotten_and_a_pause_does_not_count(table: Path) -> None:
+    opened = beginning.begin(load_recipe("table.toml"), URL)
+    assert clock.go_on(opened) is None
+    clock.start_clock(opened, 3600.0, tested=False)
+    assert 3000 < (clock.go_on(opening.open_study("table", URL)) or 0) < 3700
+    opened.store.set(ends_at=opened.store.created_at - 1)
+    assert clock.go_on(opened) is None
+    assert opened.store.settings.ends_at is None
+
+
+def test_the_last_candidates_are_a_module_of_the_answer_alone_and_another_part(table: Path) -> None:
+    (table / "first_stage.py").write_text("""def evaluate(model, run):
+    return {'accuracy': 0.4 + 0.2 * ('stage1=se' in run.placement) + 0.05 * run.placement.count('stage')}
+""")
+    alone = {
+        "training.evaluator": "first_stage:evaluate",
+        "search.sampler": "random",
+        "search.trials": 12,
+    }
+    alone |= {"objectives": ["accuracy", "params"], "search.confirm_seeds": 0}
+    opened = beginning.begin(load_recipe("table.toml", overrides=alone), URL)
+    assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "complete"
+    *before, first, second = (set(row.placement.assignments) for row in opened.store.candidates())
+    assert ([str(one).partition("(")[0] for one in first], first in before) == (
+        ["stage1=se"],
+        False,
+    )
+    assert any(second < other for other in before), second
+
+
+CHANGES = {
+    "search.trials": 6,
+    "search.confirm_seeds": 0,
+    "space": {"name": "one", "choices": {"simam": {}}},
+}
+GAINING = """
+import zlib
+
+def evaluate(model, run):
+    gain = 0.02 * run.placement.count("simam") + 0.01 * run.placement.count("dwconv")
+    return {"accuracy": 0.5 + gain + zlib.crc32(f"{run.placement}{run.seed}".encode()) % 100 / 20000}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "controls"),
+    [
+        ({}, 0),
+        ({"search.trials": 8}, 2),
+        ({"search.trials": 8, "search.baselines": "bare"}, 0),
+        ({"search.trials": 8, "objectives": ["accuracy", "params"]}, 0),
+    ],
+    ids=["too few trials", "enough", "not asked for", "no latency"],
+)
+def test_who_tries_controls(more: dict[str, object], controls: int) -> None:
+    recipe = load_recipe("cued-digits", overrides={**CHANGES, **more})
+    found = baselines.first_controls(recipe, beginning.plan_recipe(recipe), recipe.search.trials)
+    assert len(found) == controls
+    assert all(
+        text in resolved.text
+        for resolved in found.values()
+        for text in ("stage1=", "stage2=", "stage3=")
+    )
+
+
+def test_the_larger_network_costs_what_attention_does_or_without_likely_attention_what_the_limit_allows() -> (
+    None
+):
+    wider = [
+        None,
+        *(Latency(ratio, 0.99 * ratio, 1.01 * ratio, 4.0, 6) for ratio in (1.16, 1.23, 1.29, 1.5)),
+    ]
+    assert screening.which_larger(wider, 1.18, None) == 1
+    assert screening.which_larger(wider, 1.18, 1.295) == 2, "1.29 may be above"
+    assert screening.which_larger(wider, 1.4, 1.1) == 4, "none is within the limit"
+
+
+@pytest.mark.slow
+def test_controls_run_as_baselines_and_are_never_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "gaining.py").write_text(GAINING)
+    quick = {
+        "training.start": "scratch",
+        "training.rungs": [1],
+        "training.evaluator": "gaining:evaluate",
+    }
+    timed = {"latency.session_seconds": 0.02, "latency.tolerance": 0.9}
+    recipe = load_recipe(
+        "cued-digits", overrides={**CHANGES, **quick, **timed, "search.trials": 10}
+    )
+    beginning.begin(recipe, "sqlite:///nas_attn.db")
+    beginning.begin(recipe, "sqlite:///nas_attn.db")  # and again: nothing is queued twice
+    opened = opening.open_study("cued-digits", "sqlite:///nas_attn.db")
+    taking_part.work(opened, taking_part.Options(say=lambda line: None))
+    now = reading.snapshot(opened.store)
+    plain, larger = {"control dwconv", "control conv"}, {view.baseline for view in now.controls}
+    assert len(larger - plain) == 1, "the one whose latency is nearest to attention's"
+    assert larger - plain < set(baselines.larger_networks(recipe, opened.plan, 10))
+    assert all(view.state == "scored" and view.latency is not None for view in now.controls)
+    assert not {view.key for view in now.controls} & {
+        view.key for view in (*now.front, *now.baselines)
+    }
+    assert now.recommendation is not None
+    assert now.recommendation.capacity is not None
+    assert now.recommendation.capacity.key in {view.key for view in now.controls}
+    assert len(now.candidates) == 10
+
+
+@pytest.mark.slow
+def test_a_limit_that_no_placement_can_meet_ends_the_search_in_one_sentence(photos: Path) -> None:
+    quick = {
+        "training.start": "scratch",
+        "training.rungs": [1],
+        "latency.session_seconds": 0.05,
+        "search.trials": 20,
+    }
+    quick |= {
+        "limits.max_latency_ratio": 1.001,
+        "data.options.train": 64,
+        "search.baselines": "bare",
+    }
+    opened = beginning.begin(load_recipe("cued-digits", overrides=quick), URL)
+    with pytest.raises(RecipeError, match=r"1\.001"):
+        taking_part.work(
+            opened, taking_part.Options(say=lambda line: None, device="cpu", threads=1)
+        )
+
+
+def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidate(
+    photos: Path,
+) -> None:
+    few = {
+        "training.backbone_epochs": 1,
+        "training.backbones": 1,
+        "training.rungs": [1],
+        "data.options.train": 200,
+    }
+    few |= {
+        "search.trials": 2,
+        "search.baselines": "bare",
+        "search.confirm_seeds": 0,
+        "data.options.validation": 100,
+    }
+    timed = {"latency.session_seconds": 0.05, "latency.tolerance": 0.9}
+    with pytest.raises(BackboneError, match="resnet9"):
+        beginning.begin(
+            load_recipe("cued-digits", overrides={**few, **timed}), URL, tried=["backbone=resnet9"]
+        )
+    opened = beginning.begin(
+        load_recipe("cued-digits", overrides={**few, **timed}),
+        URL,
+        tried=["backbone=resnet14(width=4)"],
+    )
+    taking_part.work(opened, taking_part.Options(say=lambda line: None, device="cpu", threads=1))
+    now = reading.snapshot(opened.store)
+    (control,) = now.controls
+    assert (control.state, control.on_front, control.latency.measured) == ("scored", False, True)
+    model = backbones.create("resnet14", input_shape=opened.plan.input_shape, classes=10, width=4)
+    assert control.cost["params"] == sum(parameter.numel() for parameter in model.parameters())
+    written = exporting.export_candidate(opened, now, control, Path("control.pt"), "weights").path
+    model.load_state_dict(torch.load(written, weights_only=True)["state_dict"])
+    assert "resnet14" in control.snippet
+
+
+EVALUATOR = """
+WORTH = {"none": 0.0, "se": 2.0, "eca": 3.0, "simam": -1.0}
+
+def evaluate(model, run):
+    parts = [] if run.placement == "none" else run.placement.split(" stage")
+    worth = sum(WORTH[part.split("=")[1].split("(")[0]] for part in parts)
+    return {"score": RETURNED, "effort": float(len(parts))}
+"""
+
+
+@pytest.mark.parametrize("ends", ["nothing", "scores"])
+def test_a_rung_at_which_all_score_the_same_prunes_nobody(table: Path, ends: str) -> None:
+    """As a detector that has found nothing yet: else the networks' cost alone would decide, and one
+    be left to speak of.
+    """
+    returned = "0.0" if ends == "nothing" else "0.0 if run.rung == 0 else worth"
+    (table / "table_evaluator.py").write_text(EVALUATOR.replace("RETURNED", returned))
+    text = (table / "table.toml").read_text().replace('["score", "-effort"]', '["score", "params"]')
+    (table / "table.toml").write_text(text)
+    overrides = {"search.trials": 8, "search.confirm_seeds": 0, "search.pruner": "pareto_halving"}
+    opened = opening.create_study(load_recipe("table.toml", overrides=overrides), URL)
+    options = taking_part.Options(
+        say=lambda line: None, stop=threading.Event(), device="cpu", threads=1
+    )
+    assert taking_part.work(opened, options) == "complete"
+    found = reading.snapshot(opening.open_study("table", URL).store)
+    assert [view.state for view in found.candidates] == ["scored"] * 8
+    assert [constant.metric for constant in found.constants] == (
+        ["score"] if ends == "nothing" else []
+    )

@@ -1,0 +1,73 @@
+"""What a recipe's search does with a given time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas_attn.recipe_reading import load_recipe
+from nas_attn.searching.prepare import beginning
+from nas_attn.searching.prepare.timetable import Timetable, timetable
+from nas_attn.training import Trainer
+
+URL = "sqlite:///nas_attn.db"
+# 100 steps an epoch, and a tenth of that for scoring: 1.1 s an epoch
+STEP_S = 0.01
+DIGITS = {
+    "data.options": {"train": 800, "validation": 400, "test": 60, "size": 12},
+    "training.batch_size": 8,
+    "backbone.width": 4,
+    "target.epochs": 10,
+    "search.trials": 20,
+}
+
+
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch):
+    """A function that plans a search of so many minutes, as on a machine of this speed."""
+    monkeypatch.setattr(Trainer, "step_s", lambda *arguments: STEP_S)
+
+    def plan(minutes: float, **more: object) -> Timetable:
+        stated = more.pop("trials", None)
+        recipe = load_recipe("digits", overrides={**DIGITS, **more})
+        found = timetable(recipe, 60 * minutes, workers=2, device="cpu", trials=stated)
+        assert found is not None
+        return found
+
+    return plan
+
+
+def test_more_time_holds_more_of_the_recipes_candidates_and_a_test(planned) -> None:
+    plans = [planned(minutes) for minutes in (3, 5, 60)]
+    assert [plan.trials for plan in plans] == sorted(plan.trials for plan in plans)
+    assert plans[0].trials < 20
+    assert (plans[-1].trials, plans[-1].blocks) == (20, 16)
+    assert all(plan.stated == 20 for plan in plans)
+
+
+def test_a_time_that_is_too_short_is_said_with_the_one_that_would_do(planned) -> None:
+    short = planned(1)
+    assert short.enough_s is not None
+    assert planned(short.enough_s / 60).enough_s is None
+    assert short.text() != planned(30).text()
+
+
+def test_what_the_user_states_stays(planned) -> None:
+    assert planned(3, trials=15).trials == 15
+    assert planned(30).enough_s is None
+    assert planned(3, **{"target.epochs": 60}).enough_s is not None, "no training gets shorter"
+
+
+def test_an_evaluator_has_no_known_pace(table: Path) -> None:
+    assert timetable(load_recipe("table.toml"), 60.0, workers=1, device="cpu") is None
+
+
+def test_fewer_candidates_have_fewer_baselines(table: Path) -> None:
+    recipe = load_recipe("table.toml", overrides={"space": "plug_and_play", "search.trials": 60})
+    opened = beginning.begin(recipe, URL, trials=9)
+    assert opened.trials == 9
+    assert len(opened.book.all()) == 1 + 3, "the bare network, and a third of nine"
+    assert beginning.begin(recipe, URL).trials == 9, "it goes on with what was planned"
+    beginning.take_up(opened, trials=60)
+    assert len(opened.book.all()) == 1 + 20

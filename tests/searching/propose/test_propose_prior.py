@@ -1,0 +1,108 @@
+"""Prior knowledge of a search: what is expected of a type by depth, that it leads proposals, and
+that it gives way.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from made_study import MadeStudy, recipe
+
+from nas_attn.errors import NasAttnWarning, RecipeError
+from nas_attn.searching.prepare.beginning import begin
+from nas_attn.searching.propose.placement_sampler import PlacementSampler
+from nas_attn.searching.propose.prior import PUBLISHED, expected, expected_in, known_before
+from nas_attn.study.reading import snapshot
+from nas_attn.words.remarks import remarks
+
+PLACES = [f"stage{i}" for i in (1, 2, 3, 4)]
+
+
+def test_published_figures_expect_more_of_late_stages_and_little_of_unknown_types() -> None:
+    choices = ["none", "se(reduction=8)", "eca", "@stage=simam"]
+    found = expected(PUBLISHED, dict.fromkeys(PLACES, choices))
+    assert found["stage4"]["se(reduction=8)"] > found["stage1"]["se(reduction=8)"] > 0
+    assert (
+        found["stage4"]["se(reduction=8)"]
+        > found["stage4"]["eca"]
+        > found["stage4"]["@stage=simam"]
+        > 0
+    )
+    assert {found[site]["none"] for site in PLACES} == {0}
+
+
+def test_earlier_studies_say_what_helped(tmp_path: Path) -> None:
+    made = MadeStudy(tmp_path)
+    made.candidate("none", baseline="none", seeds=3)
+    for site in ("stage1", "stage2", "stage3"):
+        for choice in ("cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"):
+            made.candidate(f"{site}={choice}", seeds=3)
+    made.candidate("stage1=se(reduction=8)")
+    following = recipe(name="next", search={"prior": "studies"})
+    found = expected_in(
+        {"stage2": ["none", "cbam(reduction=4)", "ela(variant=T)"]},
+        known_before(following, made.database),
+    )
+    assert found is not None
+    assert found["stage2"]["cbam(reduction=4)"] > 0 > found["stage2"]["ela(variant=T)"]
+    with pytest.warns(NasAttnWarning, match="studies"):
+        nothing = known_before(
+            recipe(search={"prior": "studies"}), made.database
+        )  # it is the only one itself
+    assert expected_in({"stage2": ["none", "se"]}, nothing) is None
+    assert nothing is not None, "what is stored is not looked for again when the study is resumed"
+
+
+def test_a_study_keeps_its_prior_and_says_whether_it_mattered(tmp_path: Path) -> None:
+    opened = begin(recipe(search={"prior": "published"}), f"sqlite:///{tmp_path / 's.db'}")
+    kept = opened.store.settings.prior
+    assert kept is not None
+    assert json.loads(kept) == [list(fact) for fact in PUBLISHED]
+    lease = opened.store.acquire("trial", owner="test", ttl_s=600)
+    assert lease is not None
+    for trial, led in enumerate((True, False)):
+        opened.store.claim(
+            str(trial), placement="none", trial=trial, baseline=None, lease=lease, by_prior=led
+        )
+    assert any("1 of 2" in said and "published" in said for said in remarks(snapshot(opened.store)))
+    with pytest.raises(RecipeError, match="prior"):
+        recipe(search={"prior": "published", "sampler": "tpe"})
+
+
+def test_a_prior_saves_runs_and_a_wrong_one_gives_way() -> None:
+    """One problem without a prior, with the truth as prior, and with its opposite: what the last
+    proposals of 20 miss.
+    """
+    choices, sites = ("none", "se", "eca", "cbam"), [f"stage{i}" for i in range(1, 7)]
+    among = dict.fromkeys(sites, optuna.distributions.CategoricalDistribution(choices))
+
+    def missed(seed: int, sign: float) -> float:
+        rng = np.random.default_rng(seed)
+        gains = {
+            site: {c: 0.0 if c == "none" else float(rng.normal()) for c in choices}
+            for site in sites
+        }
+        prior = (
+            {site: {c: sign * gain for c, gain in of.items()} for site, of in gains.items()}
+            if sign
+            else None
+        )
+        study = optuna.create_study(
+            direction="maximize", sampler=PlacementSampler(seed=seed, prior=prior)
+        )
+        true = []
+        for _ in range(20):
+            trial = study.ask(among)
+            true.append(sum(gains[site][choice] for site, choice in trial.params.items()))
+            study.tell(trial, true[-1] + float(rng.normal()))
+        return sum(max(of.values()) for of in gains.values()) - float(np.mean(true[10:]))
+
+    without, right, opposite = (
+        np.mean([missed(seed, sign) for seed in range(5)]) for sign in (0.0, 1.0, -1.0)
+    )
+    assert right < 0.7 * without
+    assert opposite < 1.1 * without

@@ -1,0 +1,28 @@
+"""A worker process of the study `mixed`, for the tests: `python arithmetic_worker.py URL CHOICE`.
+
+CHOICE is what this machine would decide by itself: `bfloat16`, `float32`, or `lacking` where it has
+no bfloat16.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from nas_attn.searching.run import taking_part
+from nas_attn.study.opening import open_study
+from nas_attn.training import arithmetic
+
+
+def work(url: str, choice: str) -> None:
+    """Decides what it is told to; prints what the worker says and warns."""
+    able = {"avx512_bf16": choice != "lacking"}
+    torch.cpu.get_capabilities = lambda: able
+    arithmetic.convolves_faster = lambda dtype, depthwise: choice == "bfloat16"
+    torch.set_num_threads(1)
+    print(taking_part.work(open_study("mixed", url), taking_part.Options(device="cpu", threads=1)))
+
+
+if __name__ == "__main__":
+    work(*sys.argv[1:])
