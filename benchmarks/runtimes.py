@@ -263,13 +263,9 @@ def installed(runtime: str) -> str | None:
 
 def page() -> str:
     """The page in Markdown."""
-    table, (titles, *modules) = catalogue.runtimes()
+    _, (titles, *modules) = catalogue.runtimes()
     rows = [titles, ["---"] * len(titles), *modules]
-    measured = (
-        "Measured: "
-        + ", ".join(f"{name} {column['date']}" for name, column in table.items())
-        + ".\n"
-    )
+    measured = "Measured with:\n\n" + "".join(f"- {one}\n" for one in catalogue.measured_with())
     return (
         HEADING + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n\n" + measured + FOOTER
     )

@@ -169,9 +169,13 @@ def _shaped(cls: type, height: int, width: int, init: Init) -> dict[str, Any]:
 
 
 def runtimes() -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
-    """(Runtime -> version, date and result per module; the same as a table, titles first.)"""
+    """(Runtime -> version, date and result per module; the same as a table, titles first.)
+
+    A result that has a version and a date of its own was measured with these, not with the
+    runtime's.
+    """
     found: dict[str, dict[str, Any]] = json.loads(RUNTIMES.read_text("utf-8"))
-    lines = [["module", *(f"{name} {column['version']}" for name, column in found.items())]]
+    lines = [["module", *found]]
     for name in ROWS:
         if name not in CONTROLS:  # plain layers run everywhere
             cells = [
@@ -181,6 +185,21 @@ def runtimes() -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
                 [name, *(f"{c['time']:.2f}" if c["state"] == "same" else c["state"] for c in cells)]
             )
     return found, lines
+
+
+def measured_with() -> list[str]:
+    """For each runtime, in words, with which versions its results were measured, and when."""
+    found, _ = runtimes()
+    sentences = []
+    for runtime, column in found.items():
+        later: dict[str, list[str]] = {}
+        for name, cell in column["cells"].items():
+            if "version" in cell:
+                later.setdefault(f"{cell['version']} on {cell['date']}", []).append(name)
+        exceptions = "; ".join(f"{', '.join(names)} with {when}" for when, names in later.items())
+        usual = f"{runtime} {column['version']} on {column['date']}"
+        sentences.append(f"{usual} ({exceptions})" if exceptions else usual)
+    return sentences
 
 
 # -------------------------------------------------------------------------------------------

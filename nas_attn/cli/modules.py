@@ -89,10 +89,12 @@ def _show_runtimes(name: str | None, as_json: bool) -> None:
     title = (
         "CPU time of ResNet-8 with the module at every residual site, relative to the bare network"
     )
-    dates = ", ".join(f"{runtime} {column['date']}" for runtime, column in measured.items())
     out = console()
     out.print(table(title, titles, rows, right=titles[1:]))
-    out.print(f"Measured: {dates}. TensorRT, RKNN and Core ML were not tested.", markup=False)
+    out.print("Measured with:")
+    for sentence in catalogue.measured_with():
+        out.print(f"  {sentence}", markup=False)
+    out.print("TensorRT, RKNN and Core ML were not tested.", markup=False)
 
 
 def _show_module(row: Row, given: dict[str, Knob], channels: int, size: int, as_json: bool) -> None:

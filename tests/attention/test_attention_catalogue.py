@@ -320,3 +320,14 @@ def test_every_module_was_measured_in_every_runtime_and_the_page_is_current() ->
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     assert (root / "docs" / "reference" / "runtimes.md").read_text("utf-8") == script.page()
+
+
+def test_each_result_in_a_runtime_is_told_with_its_own_version() -> None:
+    table, _ = catalogue.runtimes()
+    for (runtime, column), sentence in zip(table.items(), catalogue.measured_with(), strict=True):
+        assert sentence.startswith(f"{runtime} {column['version']} on {column['date']}")
+        for name, cell in column["cells"].items():
+            told = re.search(
+                rf"\b{name}\b[\w, ]* with {re.escape(cell.get('version', '?'))}", sentence
+            )
+            assert (told is not None) == ("version" in cell)
