@@ -29,7 +29,7 @@ from torch.utils import benchmark
 
 import nas_attn as na
 from nas_attn import backbones
-from nas_attn.latency import nets
+from nas_attn.latency import files, nets
 from nas_attn.latency.paired import Call, Opened, host_turn, time_rounds
 from nas_attn.recipe import LatencySection
 
@@ -134,9 +134,9 @@ def compare(mode: str, folder: Path) -> tuple[str, list[list[float]]]:
             return ours(calls), [
                 [1e3 * timer(call).median for call in calls] for _ in range(REPETITIONS)
             ]
-    paths = [folder / f"{mode}-{i}{nets.runtime_suffix(section)}" for i in range(len(models))]
+    paths = [folder / f"{mode}-{i}{files.runtime_suffix(section)}" for i in range(len(models))]
     for model, path in zip(models, paths, strict=True):
-        nets.write_runtime_file(
+        files.write_runtime_file(
             model, section, x, torch.rand(64, *SHAPE) if mode.endswith("-int8") else None, path
         )
     said = ours([Opened(path, mode, x.numpy(), 1).call for path in paths])

@@ -5,7 +5,7 @@ is quantized?
 
 ResNet-8 with the module at every residual site, trained from random weights on `digits`. Four files
 of each network: float32, int8, int8 with the attention modules' layers in float, and int8 with
-those in float that nas_attn.latency.nets.LIGHT says.
+those in float that nas_attn.latency.files.LIGHT says.
 Accuracy: on the validation images. Time: of one image, in turns on one thread, as a ratio to
     float32.
 """
@@ -26,7 +26,8 @@ from torch import nn
 import nas_attn as na
 from nas_attn import backbones, tasks
 from nas_attn.data import Dataset
-from nas_attn.latency.nets import CALIBRATION, LIGHT, deployed, quantize, write_onnx
+from nas_attn.latency.files import CALIBRATION, LIGHT, quantize, write_onnx
+from nas_attn.latency.nets import deployed
 from nas_attn.latency.paired import Opened, host_turn, time_rounds
 from nas_attn.recipe import LatencySection
 from nas_attn.recipe_reading import recipe_from

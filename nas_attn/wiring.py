@@ -44,6 +44,8 @@ LATENCY_MODES = (
     LatencyMode(
         "onnxruntime",
         "nas_attn.latency.nets:by_runtime",
+        suffix=".onnx",
+        write="nas_attn.latency.files:write_onnx",
         package="onnxruntime",
         extra="onnx",
         costly=True,
@@ -54,6 +56,8 @@ LATENCY_MODES = (
     LatencyMode(
         "onnxruntime-int8",
         "nas_attn.latency.nets:by_runtime",
+        suffix=".onnx",
+        write="nas_attn.latency.files:write_onnx",
         package="onnxruntime",
         extra="onnx",
         costly=True,
@@ -64,6 +68,8 @@ LATENCY_MODES = (
     LatencyMode(
         "openvino",
         "nas_attn.latency.nets:by_runtime",
+        suffix=".onnx",
+        write="nas_attn.latency.files:write_onnx",
         package="openvino",
         extra="openvino",
         costly=True,
@@ -73,6 +79,8 @@ LATENCY_MODES = (
     LatencyMode(
         "tensorrt",
         "nas_attn.latency.nets:by_runtime",
+        suffix=".onnx",
+        write="nas_attn.latency.files:write_onnx",
         package="onnxruntime",
         costly=True,
         devices=("cuda",),
@@ -82,6 +90,8 @@ LATENCY_MODES = (
     LatencyMode(
         "ncnn",
         "nas_attn.latency.nets:by_runtime",
+        suffix=".param",
+        write="nas_attn.latency.files:write_ncnn",
         package="ncnn",
         extra="ncnn",
         costly=True,
@@ -91,6 +101,8 @@ LATENCY_MODES = (
     LatencyMode(
         "litert",
         "nas_attn.latency.nets:by_runtime",
+        suffix=".tflite",
+        write="nas_attn.latency.files:write_litert",
         package="ai_edge_litert",
         extra="litert",
         costly=True,
@@ -100,6 +112,8 @@ LATENCY_MODES = (
     LatencyMode(
         "openvino-int8",
         "nas_attn.latency.nets:by_runtime",
+        suffix=".onnx",
+        write="nas_attn.latency.files:write_onnx",
         package="openvino",
         extra="openvino",
         costly=True,

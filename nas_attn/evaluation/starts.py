@@ -16,7 +16,8 @@ from nas_attn import attachment, backbones, data, tasks
 from nas_attn.data import Dataset
 from nas_attn.errors import BackboneError, NasAttnWarning, RecipeError
 from nas_attn.evaluation.plan import Plan
-from nas_attn.latency.nets import CALIBRATION, deployed, open_in_runtime
+from nas_attn.latency.files import CALIBRATION
+from nas_attn.latency.nets import deployed, open_in_runtime
 from nas_attn.recipe import LatencySection, Recipe, TrainingSection
 from nas_attn.recipe_reading import backbone_section
 from nas_attn.records import Site

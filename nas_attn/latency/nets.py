@@ -9,226 +9,33 @@ by blanks, commas or line ends.
 
 from __future__ import annotations
 
-import importlib.util
-import io
-import logging
-import math
-import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nas_attn.attachment import fold_batchnorm, reparameterized
-from nas_attn.attachment.hosting import CHILD
 from nas_attn.backbones.detectors import undecided
 from nas_attn.cuda_graphs import capture, mend, side_stream, waits
-from nas_attn.errors import DeviceLost, MeasurementError, RecipeError, first_line
+from nas_attn.errors import DeviceLost, MeasurementError, RecipeError
 from nas_attn.importing import load_object
-from nas_attn.latency.paired import Array, Call, Opened, Times, Turn, host_turn
+from nas_attn.latency.files import runtime_suffix, why_not_exported, write_onnx, write_runtime_file
+from nas_attn.latency.paired import Call, Opened, Times, Turn, host_turn
 from nas_attn.processes import words_of
 from nas_attn.recipe import LatencySection
 from nas_attn.tables import LATENCY_MODES
 
-WARM_UP = 2  # untimed calls before a capture, and one that is watched
-CALIBRATION = 64  # images that give the ranges of the activations
-OPERATIONS = (
-    "Conv",
-    "Gemm",
-    "MatMul",
-    "Add",
-)  # quantized; the rest of a module (pooling, sigmoid) stays float
-# In int8, CBAM's layers are slower than in float, GAM's faster: docs/benchmarks/latency.md
-LIGHT = 0.25
-
-
-def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
-    """The model as an ONNX file for x's shape (N, C, H, W); MeasurementError: the `onnx` extra is
-    not installed.
-    """
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # old exporters print
-            warnings.simplefilter("ignore")  # the exporter's own deprecations
-            torch.onnx.export(
-                model, (x,), str(path), dynamo=True, external_data=False, verbose=False
-            )
-    except ModuleNotFoundError as error:
-        raise MeasurementError(
-            f"exporting to ONNX needs '{error.name}': pip install 'nas-attn[onnx]'"
-        ) from None
-
-
-def write_ncnn(model: nn.Module, x: Tensor, path: Path) -> None:
-    """Writes the model for ncnn, `path` (.param) and the .bin beside it, by TorchScript and pnnx; x
-    is one image (1, C, H, W).
-    MeasurementError: pnnx is missing or cannot convert the network, or x holds several images.
-    """
-    try:
-        import pnnx
-    except ModuleNotFoundError:
-        raise MeasurementError("ncnn needs pnnx: pip install 'nas-attn[ncnn]'") from None
-    if len(x) != 1:
-        raise MeasurementError(
-            f"ncnn takes one image at a time, not {len(x)}: set latency.batch_size = 1"
-        )
-    with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TorchScript is deprecated
-        traced = torch.jit.trace(model, x, check_trace=False)  # type: ignore[no-untyped-call]
-        traced.save(f"{folder}/model.pt")
-        shape = f"inputshape=[{','.join(map(str, x.shape))}]"
-        done = subprocess.run(
-            [pnnx.EXEC_PATH, "model.pt", shape, "fp16=0"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
-        made = [Path(folder) / f"model.ncnn{suffix}" for suffix in (".param", ".bin")]
-        if done.returncode or not all(file.exists() for file in made):
-            raise MeasurementError(
-                f"pnnx cannot convert the network for ncnn (exit status {done.returncode})"
-            )
-        kinds = {
-            line.split()[0] for line in made[0].read_text("utf-8").splitlines()[2:] if line.strip()
-        }
-        if foreign := sorted(
-            kind for kind in kinds if "." in kind or ":" in kind
-        ):  # pnnx leaves operators that it cannot translate
-            raise MeasurementError(f"ncnn has no operator for {', '.join(foreign)} of this network")
-        for file in made:
-            path.with_suffix(file.suffix).write_bytes(file.read_bytes())
-
-
-LITERT = """
-import sys, torch, litert_torch
-network, x = torch.export.load(sys.argv[1]).module(), torch.zeros(*map(int, sys.argv[3:]))
-litert_torch.convert(network, (x,)).export(sys.argv[2])
-"""  # In a process of its own: the converter prints, loads JAX, and can crash.
-
-
-def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
-    """Writes the model for LiteRT (.tflite), for x's shape (N, C, H, W). MeasurementError:
-    litert-torch is missing or fails.
-    """
-    if importlib.util.find_spec("litert_torch") is None:
-        raise MeasurementError("LiteRT needs litert-torch: pip install 'nas-attn[litert]'")
-    with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        torch.export.save(torch.export.export(model, (x,)), f"{folder}/model.pt2")
-        words = [
-            sys.executable,
-            "-P",
-            "-W",
-            "ignore",
-            "-c",
-            LITERT,
-            f"{folder}/model.pt2",
-            str(path),
-            *map(str, x.shape),
-        ]
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace")
-    if done.returncode or not path.exists():
-        said = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
-        raise MeasurementError(f"litert-torch cannot convert the network: {said}")
-
-
-def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT) -> None:
-    """Replaces a float file by one that ONNX Runtime and OpenVINO execute in int8. Weights have a
-    scale per channel, activations one per tensor, from their range on the images, float32 (M, C, H,
-    W). A layer of an attention module stays in float if its MACs are less than `light` times those
-    of the backbone's median layer. MeasurementError: the `onnx` extra is missing.
-    """
-    try:
-        import onnx
-        from onnxruntime.quantization import (
-            CalibrationDataReader,
-            QuantFormat,
-            QuantType,
-            quantize_static,
-        )
-    except ModuleNotFoundError as error:
-        raise MeasurementError(
-            f"quantizing needs '{error.name}': pip install 'nas-attn[onnx]'"
-        ) from None
-    graph = onnx.load(str(path)).graph
-    name, kept = graph.input[0].name, _light_gates(graph, light)
-
-    class Images(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.batches: Iterator[Array] = iter(_batches(images, batch_size))
-
-        def get_next(self) -> dict[str, Array] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {name: batch}
-
-    made = path.with_suffix(".int8")
-    how = {
-        "quant_format": QuantFormat.QDQ,
-        "activation_type": QuantType.QUInt8,
-        "weight_type": QuantType.QInt8,
-    }
-    level = logging.root.level
-    logging.root.setLevel(
-        logging.ERROR
-    )  # it recommends steps that torch's exporter has done already
-    try:
-        quantize_static(
-            str(path),
-            str(made),
-            Images(),
-            per_channel=True,
-            op_types_to_quantize=list(OPERATIONS),
-            nodes_to_exclude=kept,
-            **how,
-        )
-    finally:
-        logging.root.setLevel(level)
-    os.replace(made, path)
-
-
-def _light_gates(graph: Any, light: float) -> list[str]:
-    """Names of the light nodes of attention modules in an ONNX graph; each node names its
-    module.
-    """
-    sizes = {one.name: math.prod(one.dims) for one in graph.initializer}
-    shapes = {
-        one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in graph.value_info
-    }
-    found: dict[bool, list[tuple[int, str]]] = {True: [], False: []}
-    for node in graph.node:
-        weight = max((sizes.get(name, 0) for name in node.input), default=0)
-        if node.op_type == "Add" or (weight and node.op_type in OPERATIONS):
-            macs = (
-                0
-                if node.op_type == "Add"
-                else weight * math.prod(shapes.get(node.output[0], [])[2:])
-            )
-            scopes = (
-                one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes"
-            )
-            found[any(CHILD in scope for scope in scopes)].append((macs, node.name))
-    limit = light * statistics.median([macs for macs, _ in found[False] if macs] or [0])
-    return [name for macs, name in found[True] if macs < limit]
-
-
-def _batches(images: Array, size: int) -> list[Array]:
-    """Whole batches; fewer images than one are repeated."""
-    rows = images.take(range(max(size, len(images) // size * size)), axis=0, mode="wrap")
-    return [rows[i : i + size] for i in range(0, len(rows), size)]
-
-
+WARM_UP = 2
+"""Untimed calls before a capture, and one that is watched."""
 TIMEOUT_S = 600.0
 
 
@@ -337,7 +144,7 @@ def prepare(
     except Exception as error:
         raise MeasurementError(
             f"the network cannot be prepared for latency.mode = '{section.mode}' with dtype"
-            f" {section.dtype} on {section.device}: {first_line(error)}"
+            f" {section.dtype} on {section.device}: {why_not_exported(error)}"
         ) from error
 
 
@@ -416,24 +223,6 @@ def open_in_runtime(
         path = Path(folder) / f"model{runtime_suffix(section)}"
         write_runtime_file(model, section, x, images, path)
         return Opened(path, section.mode, x.cpu().numpy(), section.threads, section.device)
-
-
-def runtime_suffix(section: LatencySection) -> str:
-    """Suffix of the file that the section's mode runs."""
-    return {"ncnn": ".param", "litert": ".tflite"}.get(section.mode, ".onnx")
-
-
-def write_runtime_file(
-    model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None, path: Path
-) -> None:
-    """Writes the file that the section's mode runs, for inputs of x's shape (N, C, H, W)."""
-    if section.mode in (own := {"ncnn": write_ncnn, "litert": write_litert}):
-        own[section.mode](model, x, path)
-        return
-    write_onnx(model, x, path)
-    if LATENCY_MODES[section.mode].quantized:
-        images = torch.randn(CALIBRATION, *x.shape[1:]) if images is None else images
-        quantize(path, images.cpu().numpy(), len(x))
 
 
 def timed(call: Call, section: LatencySection) -> Net:

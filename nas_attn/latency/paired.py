@@ -127,7 +127,7 @@ class Opened:
         on this device.
         """
         self.x = np.ascontiguousarray(x).copy()
-        self.call, self.outputs = _OPEN[mode.removesuffix(INT8)](path, self.x, threads, device)
+        self.call, self.outputs = OPENERS[mode.removesuffix(INT8)](path, self.x, threads, device)
 
 
 Ready = tuple[Call, Callable[[], list[Array]]]  # (calls the network, fetches its outputs)
@@ -246,7 +246,7 @@ def _litert(path: Path, x: Array, threads: int, device: str) -> Ready:
     ]
 
 
-_OPEN: Mapping[str, Callable[[Path, Array, int, str], Ready]] = {
+OPENERS: Mapping[str, Callable[[Path, Array, int, str], Ready]] = {
     "onnxruntime": _onnxruntime,
     "tensorrt": _tensorrt,
     "openvino": _openvino,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nas_attn.errors import DeviceLost, MeasurementError, Unmeasurable, first_line
 from nas_attn.latency import paired
+from nas_attn.latency.files import runtime_suffix, write_runtime_file
 from nas_attn.latency.locks import DeviceLock
 from nas_attn.latency.machine import fingerprint, state
 from nas_attn.latency.nets import (
@@ -27,8 +28,6 @@ from nas_attn.latency.nets import (
     deployed,
     example_input,
     prepare,
-    runtime_suffix,
-    write_runtime_file,
 )
 from nas_attn.latency.paired import (
     MAX_CANDIDATES,

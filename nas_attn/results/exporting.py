@@ -24,7 +24,7 @@ from nas_attn.export import scoring
 from nas_attn.export.card import card, check_onnx, run_elsewhere, write_card
 from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
 from nas_attn.export.python_file import Described
-from nas_attn.latency.nets import CALIBRATION
+from nas_attn.latency.files import CALIBRATION
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe import Recipe, TrainingSection
 from nas_attn.records import ASIDE, Arithmetic, Score, StoredScore

@@ -1,0 +1,273 @@
+"""Networks as files of other runtimes: ONNX, also in int8, ncnn, LiteRT.
+
+A writer is called as `write_onnx(model, x, path)`, with an input x (N, C, H, W) for whose shape the
+file is made; `LatencyMode.write` names it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import logging
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+from nas_attn.attachment.hosting import CHILD
+from nas_attn.errors import MeasurementError, RecipeError, first_line
+from nas_attn.importing import load_object
+from nas_attn.latency.paired import Array
+from nas_attn.recipe import LatencySection
+from nas_attn.tables import LATENCY_MODES
+
+CALIBRATION = 64
+"""Images that give the ranges of the activations."""
+OPERATIONS = ("Conv", "Gemm", "MatMul", "Add")
+"""What is quantized; the rest of a module (pooling, sigmoid) stays float."""
+LIGHT = 0.25
+"""In int8, CBAM's layers are slower than in float, GAM's faster: docs/benchmarks/latency.md."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what exporters print: progress, deprecations of their own, and graphs before they
+    fail.
+    """
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        nowhere = io.StringIO()
+        with warnings.catch_warnings(), redirect_stdout(nowhere), redirect_stderr(nowhere):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def why_not_exported(error: BaseException) -> str:
+    """Why torch could not export a network, in one line: the branch that looks at values, or what
+    the exporter says first.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, GuardOnDataDependentSymNode):
+            return (
+                f"it branches on the values of an image{_place(cause)}: torch.where can be"
+                " exported in place of a branch"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return first_line(error)
+
+
+def _place(error: BaseException) -> str:
+    """Where the network's code was when torch raised: the last line that is not torch's."""
+    folder = str(Path(torch.__file__).parent)
+    lines = traceback.extract_tb(error.__traceback__)
+    own = [line for line in lines if not line.filename.startswith((folder, "<"))]
+    if not own:
+        return ""
+    return f", at {Path(own[-1].filename).name}:{own[-1].lineno} (`{own[-1].line}`)"
+
+
+def write_onnx(model: nn.Module, x: Tensor, path: Path) -> None:
+    """The model as an ONNX file for x's shape (N, C, H, W); MeasurementError: the `onnx` extra is
+    not installed.
+    """
+    try:
+        with quiet():
+            torch.onnx.export(
+                model, (x,), str(path), dynamo=True, external_data=False, verbose=False
+            )
+    except ModuleNotFoundError as error:
+        raise MeasurementError(
+            f"exporting to ONNX needs '{error.name}': pip install 'nas-attn[onnx]'"
+        ) from None
+
+
+def write_ncnn(model: nn.Module, x: Tensor, path: Path) -> None:
+    """Writes the model for ncnn, `path` (.param) and the .bin beside it, by TorchScript and pnnx; x
+    is one image (1, C, H, W).
+    MeasurementError: pnnx is missing or cannot convert the network, or x holds several images.
+    """
+    try:
+        import pnnx
+    except ModuleNotFoundError:
+        raise MeasurementError("ncnn needs pnnx: pip install 'nas-attn[ncnn]'") from None
+    if len(x) != 1:
+        raise MeasurementError(
+            f"ncnn takes one image at a time, not {len(x)}: set latency.batch_size = 1"
+        )
+    with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        traced = torch.jit.trace(model, x, check_trace=False)  # type: ignore[no-untyped-call]
+        traced.save(f"{folder}/model.pt")
+        shape = f"inputshape=[{','.join(map(str, x.shape))}]"
+        done = subprocess.run(
+            [pnnx.EXEC_PATH, "model.pt", shape, "fp16=0"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+        made = [Path(folder) / f"model.ncnn{suffix}" for suffix in (".param", ".bin")]
+        if done.returncode or not all(file.exists() for file in made):
+            raise MeasurementError(
+                f"pnnx cannot convert the network for ncnn (exit status {done.returncode})"
+            )
+        kinds = {
+            line.split()[0] for line in made[0].read_text("utf-8").splitlines()[2:] if line.strip()
+        }
+        if foreign := sorted(
+            kind for kind in kinds if "." in kind or ":" in kind
+        ):  # pnnx leaves operators that it cannot translate
+            raise MeasurementError(f"ncnn has no operator for {', '.join(foreign)} of this network")
+        for file in made:
+            path.with_suffix(file.suffix).write_bytes(file.read_bytes())
+
+
+LITERT = """
+import sys, torch, litert_torch
+network, x = torch.export.load(sys.argv[1]).module(), torch.zeros(*map(int, sys.argv[3:]))
+litert_torch.convert(network, (x,)).export(sys.argv[2])
+"""  # In a process of its own: the converter prints, loads JAX, and can crash.
+
+
+def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
+    """Writes the model for LiteRT (.tflite), for x's shape (N, C, H, W). MeasurementError:
+    litert-torch is missing or fails.
+    """
+    if importlib.util.find_spec("litert_torch") is None:
+        raise MeasurementError("LiteRT needs litert-torch: pip install 'nas-attn[litert]'")
+    with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        torch.export.save(torch.export.export(model, (x,)), f"{folder}/model.pt2")
+        words = [
+            sys.executable,
+            "-P",
+            "-W",
+            "ignore",
+            "-c",
+            LITERT,
+            f"{folder}/model.pt2",
+            str(path),
+            *map(str, x.shape),
+        ]
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace")
+    if done.returncode or not path.exists():
+        said = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
+        raise MeasurementError(f"litert-torch cannot convert the network: {said}")
+
+
+def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT) -> None:
+    """Replaces a float file by one that ONNX Runtime and OpenVINO execute in int8. Weights have a
+    scale per channel, activations one per tensor, from their range on the images, float32 (M, C, H,
+    W). A layer of an attention module stays in float if its MACs are less than `light` times those
+    of the backbone's median layer. MeasurementError: the `onnx` extra is missing.
+    """
+    try:
+        import onnx
+        from onnxruntime.quantization import (
+            CalibrationDataReader,
+            QuantFormat,
+            QuantType,
+            quantize_static,
+        )
+    except ModuleNotFoundError as error:
+        raise MeasurementError(
+            f"quantizing needs '{error.name}': pip install 'nas-attn[onnx]'"
+        ) from None
+    graph = onnx.load(str(path)).graph
+    name, kept = graph.input[0].name, _light_gates(graph, light)
+
+    class Images(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.batches: Iterator[Array] = iter(_batches(images, batch_size))
+
+        def get_next(self) -> dict[str, Array] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {name: batch}
+
+    made = path.with_suffix(".int8")
+    how = {
+        "quant_format": QuantFormat.QDQ,
+        "activation_type": QuantType.QUInt8,
+        "weight_type": QuantType.QInt8,
+    }
+    level = logging.root.level
+    logging.root.setLevel(
+        logging.ERROR
+    )  # it recommends steps that torch's exporter has done already
+    try:
+        quantize_static(
+            str(path),
+            str(made),
+            Images(),
+            per_channel=True,
+            op_types_to_quantize=list(OPERATIONS),
+            nodes_to_exclude=kept,
+            **how,
+        )
+    finally:
+        logging.root.setLevel(level)
+    os.replace(made, path)
+
+
+def _light_gates(graph: Any, light: float) -> list[str]:
+    """Names of the light nodes of attention modules in an ONNX graph; each node names its
+    module.
+    """
+    sizes = {one.name: math.prod(one.dims) for one in graph.initializer}
+    shapes = {
+        one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in graph.value_info
+    }
+    found: dict[bool, list[tuple[int, str]]] = {True: [], False: []}
+    for node in graph.node:
+        weight = max((sizes.get(name, 0) for name in node.input), default=0)
+        if node.op_type == "Add" or (weight and node.op_type in OPERATIONS):
+            macs = (
+                0
+                if node.op_type == "Add"
+                else weight * math.prod(shapes.get(node.output[0], [])[2:])
+            )
+            scopes = (
+                one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes"
+            )
+            found[any(CHILD in scope for scope in scopes)].append((macs, node.name))
+    limit = light * statistics.median([macs for macs, _ in found[False] if macs] or [0])
+    return [name for macs, name in found[True] if macs < limit]
+
+
+def _batches(images: Array, size: int) -> list[Array]:
+    """Whole batches; fewer images than one are repeated."""
+    rows = images.take(range(max(size, len(images) // size * size)), axis=0, mode="wrap")
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+def runtime_suffix(section: LatencySection) -> str:
+    """Suffix of the file that the section's mode runs."""
+    return LATENCY_MODES[section.mode].suffix
+
+
+def write_runtime_file(
+    model: nn.Module, section: LatencySection, x: Tensor, images: Tensor | None, path: Path
+) -> None:
+    """Writes the file that the section's mode runs, for inputs of x's shape (N, C, H, W)."""
+    mode = LATENCY_MODES[section.mode]
+    write = load_object(mode.write, what="latency.mode", error=RecipeError)
+    write(model, x, path)
+    if mode.quantized:
+        images = torch.randn(CALIBRATION, *x.shape[1:]) if images is None else images
+        quantize(path, images.cpu().numpy(), len(x))

@@ -1,0 +1,89 @@
+"""What every row of the table of latency modes promises: a new mode is tested from the day it
+comes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from nas_attn import importing
+from nas_attn.errors import RecipeError
+from nas_attn.latency import nets, paired
+from nas_attn.latency.files import runtime_suffix, write_runtime_file
+from nas_attn.recipe import LatencySection
+from nas_attn.tables import LATENCY_MODES, LatencyMode
+
+MODES = [pytest.param(mode, id=name) for name, mode in LATENCY_MODES.items()]
+IN_FILES = [pytest.param(mode, id=name) for name, mode in LATENCY_MODES.items() if mode.suffix]
+
+
+def usable(mode: LatencyMode) -> LatencySection:
+    """Settings for this machine; skips what is not installed or needs a GPU."""
+    if "cpu" not in mode.devices:
+        pytest.skip(f"{mode.name} needs a GPU")
+    if mode.package and importlib.util.find_spec(mode.package) is None:
+        pytest.skip(f"{mode.package} is not installed")
+    command = {"command": "sh -c 'echo 1.5'"} if mode.name == "command" else {}
+    return LatencySection(mode=mode.name, **command)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten()
+    return nn.Sequential(*layers, nn.Linear(8 * 64, 4)).eval()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mode_says_where_it_runs(mode: LatencyMode) -> None:
+    assert set(mode.devices) <= {"cpu", "cuda"}
+    assert mode.devices
+    assert all(isinstance(getattr(torch, dtype), torch.dtype) for dtype in mode.dtypes)
+    assert callable(importing.load_object(mode.prepare, what="mode", error=RecipeError))
+    assert bool(mode.suffix) == bool(mode.write)
+    if mode.extra:
+        assert mode.package
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_network_is_timed_in_each_mode(mode: LatencyMode) -> None:
+    section = usable(mode)
+    if mode.suffix == ".onnx" or mode.name == "command":
+        pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
+    x = nets.example_input(section, (3, 8, 8), seed=0)
+    with torch.inference_mode():
+        net = nets.prepare(network(), section, x)
+        own, wall = net.turn(2)
+    assert 0 < own < 1e4
+    assert 0 < wall < 1e4
+
+
+@pytest.mark.parametrize("mode", IN_FILES)
+def test_a_runtime_computes_what_torch_does(mode: LatencyMode, tmp_path: Path) -> None:
+    """Through the file that the row's function writes, opened by what a device without this package
+    has.
+    """
+    section = usable(mode)
+    x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    path = tmp_path / f"network{runtime_suffix(section)}"
+    model = network()
+    images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    write_runtime_file(model, section, x, images, path)
+    opened = paired.Opened(path, mode.name, x.numpy(), threads=1)
+    opened.call()
+    with torch.no_grad():
+        expected = model(x)
+    found = torch.from_numpy(opened.outputs()[0]).reshape(expected.shape)
+    tolerance = 0.1 if mode.quantized else 1e-4
+    assert (found - expected).abs().max() < tolerance * expected.abs().max()
+
+
+@pytest.mark.parametrize("mode", IN_FILES)
+def test_a_device_without_this_package_knows_each_runtime(mode: LatencyMode) -> None:
+    runtime = mode.name.removesuffix(paired.INT8)
+    assert runtime in paired.OPENERS
+    assert paired.PACKAGES.get(runtime, runtime) == mode.package
