@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,11 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from nas_attn.data import Dataset
-from nas_attn.errors import NasAttnError, OperationError, UserError, first_line, shorten
+from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
 from nas_attn.evaluation.plan import Plan
 from nas_attn.export.python_file import Described, Interface, python_source
 from nas_attn.importing import named
-from nas_attn.latency.nets import CALIBRATION, quantize, write_ncnn
+from nas_attn.latency.files import (
+    CALIBRATION,
+    quantize,
+    quiet,
+    why_not_exported,
+    write_ncnn,
+)
 from nas_attn.paths import replace_file
 from nas_attn.tasks.base import Task
 from nas_attn.training.learning import Tally, answer_of, learnt_of
@@ -293,10 +296,7 @@ def write(
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".nas_attn-") as folder:
             made = Path(folder) / path.name
-            with warnings.catch_warnings(), redirect_stdout(io.StringIO()):  # old exporters print
-                warnings.simplefilter(
-                    "ignore"
-                )  # the exporters' own deprecations do not concern the user
+            with quiet():
                 format_found.write(Order(model, made, x, notes, described, images))
             for file in sorted(Path(folder).iterdir()):
                 replace_file(file, path.with_name(file.name))
@@ -306,7 +306,7 @@ def write(
         raise
     except Exception as error:  # the exporters raise any exception
         raise OperationError(
-            f"the network cannot be exported as '{format_}': {first_line(error)}"
+            f"the network cannot be exported as '{format_}': {why_not_exported(error)}"
         ) from error
     return path
 

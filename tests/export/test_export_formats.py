@@ -56,6 +56,38 @@ def computed(model: Any, x: Tensor) -> Tensor:
         return model(x)
 
 
+class Branching(nn.Module):
+    """A network that no exporter can write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x)
+        if y.mean() > 0:
+            y = y * 2
+        return y.mean((2, 3))
+
+
+@pytest.mark.parametrize("name", ["onnx", "torch"])
+def test_a_branch_on_values_is_named_and_nothing_else_is_printed(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if name == "onnx":
+        pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
+    place = r"branches on the values .* test_export_formats.py:\d+ \(`if y.mean\(\) > 0:`\)"
+    with pytest.raises(errors.OperationError, match=place):
+        export.write(
+            Branching(),
+            tmp_path / f"a{find_format(name).suffix}",
+            name,
+            input_shape=SHAPE,
+            notes={},
+        )
+    assert capfd.readouterr() == ("", "")
+
+
 BATCHES = [
     torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(3)) for count in (1, 5)
 ]
