@@ -27,13 +27,17 @@ def insert(path: Path, before: str, text: str) -> None:
 def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository with the page's module in it."""
     folder = tmp_path_factory.mktemp("contributor")
-    for part in ("nas_attn", "search_spaces", "studies", "tests/attention", "pyproject.toml"):
+    parts = ("nas_attn", "search_spaces", "studies", "pyproject.toml")
+    tests = ("tests/attention", "tests/tasks", "tests/detector.py", "tests/segmenter.py")
+    for part in (*parts, *tests):
         if (ROOT / part).is_dir():
             shutil.copytree(
                 ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__")
             )
         else:
             shutil.copy(ROOT / part, folder / part)
+    # A conftest puts its folder on the path, as in the repository.
+    (folder / "tests" / "conftest.py").touch()
     files(PAGE, folder)
     insert(
         folder / "nas_attn" / "attention" / "channel_rows.py",
@@ -47,12 +51,13 @@ def contributed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _other_rows(package: Path) -> None:
-    """A data set, a sampler, a cost, a metric and a latency mode."""
+    """A data set, a sampler, a cost, a metric, a latency mode and a task."""
     wiring = package / "wiring.py"
     insert(wiring, '    DataSet("digits-8x8"', piece("wiring: data_set"))
     insert(wiring, '    Sampler("tpe"', piece("wiring: sampler"))
     insert(wiring, '    Cost("params"', piece("wiring: cost"))
     insert(wiring, '    LatencyMode("compile"', piece("wiring: latency_mode"))
+    insert(wiring, '    TaskRow(\n        "segmentation"', piece("wiring: task"))
     insert(
         package / "tasks/classification/__init__.py",
         '            "macro_f1": "macro F1",\n',

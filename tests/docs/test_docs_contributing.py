@@ -1,5 +1,5 @@
-"""Someone adds a module, a data set, a sampler, a cost, a metric and a latency mode as CONTRIBUTING
-says, to the letter.
+"""Someone adds a module, a data set, a sampler, a cost, a metric, a latency mode and a task as
+CONTRIBUTING says, to the letter.
 """
 
 from __future__ import annotations
@@ -65,6 +65,13 @@ def test_tests_of_the_catalogue_take_it_up(contributed: Path) -> None:
     shown = python(contributed, *command)
     assert " failed" not in shown
     assert int(shown.rsplit(" passed", 1)[0].split()[-1]) >= 10
+
+
+def test_a_task_keeps_to_the_contract_of_tasks(contributed: Path) -> None:
+    command = "-m pytest tests/tasks -q -k ordinal -p no:cacheprovider"
+    shown = python(contributed, *command.split())
+    assert " failed" not in shown
+    assert int(shown.rsplit(" passed", 1)[0].split()[-1]) >= 8
 
 
 OWN = "def depth(network):\n    return sum(1 for _ in network.model.modules())\n"

@@ -23,10 +23,12 @@ class ClassOfImage(Learnt):
 
     @override
     def tally(self) -> Tally:
-        return _Images(self.classes)
+        return Images(self.classes)
 
 
-class _Images(Tally):
+class Images(Tally):
+    """Collects predicted and true classes."""
+
     def __init__(self, classes: int) -> None:
         self._classes = classes
         self._predicted: list[Tensor] = []
@@ -37,9 +39,17 @@ class _Images(Tally):
         self._predicted.append(answer.argmax(1))
         self._labels.append(y)
 
+    def predicted(self) -> Tensor:
+        """int64 (images,)."""
+        return torch.cat(self._predicted)
+
+    def labels(self) -> Tensor:
+        """int64 (images,)."""
+        return torch.cat(self._labels)
+
     @override
     def metrics(self, loss: float) -> dict[str, float]:
-        counts = confusion(torch.cat(self._labels), torch.cat(self._predicted), self._classes)
+        counts = confusion(self.labels(), self.predicted(), self._classes)
         return {"accuracy": float(self._bits().mean()), "loss": loss, **class_metrics(counts)}
 
     @override
@@ -48,10 +58,10 @@ class _Images(Tally):
 
     @override
     def answers(self) -> dict[str, Any]:
-        return {"wrong": torch.cat(self._predicted).cpu().numpy()[~self._bits()].tolist()}
+        return {"wrong": self.predicted().cpu().numpy()[~self._bits()].tolist()}
 
     def _bits(self) -> NDArray[Any]:
-        return (torch.cat(self._predicted) == torch.cat(self._labels)).cpu().numpy()
+        return (self.predicted() == self.labels()).cpu().numpy()
 
 
 def confusion(labels: Tensor, predicted: Tensor, classes: int) -> NDArray[Any]:

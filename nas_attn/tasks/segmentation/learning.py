@@ -28,10 +28,12 @@ class ClassOfPixel(Learnt):
 
     @override
     def tally(self) -> Tally:
-        return _Pixels(self.classes)
+        return Pixels(self.classes)
 
 
-class _Pixels(Tally):
+class Pixels(Tally):
+    """Counts pixels of each pair of classes, and each image's share of right ones."""
+
     def __init__(self, classes: int) -> None:
         self._classes = classes
         # of each pair of classes, the true one first, and at the end pixels that do not count
