@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing
@@ -99,6 +100,28 @@ def _copy(source: Path, part: Path) -> None:
         os.fsync(file.fileno())
 
 
+SLEW_S = 5.0
+"""A clock that is corrected by less is followed."""
+
+
+class SteadyClock:
+    """A clock that is never set back: limits of time would else end hours later."""
+
+    def __init__(self) -> None:
+        # The last reading, and the monotonic time of it.
+        self._last: tuple[float, float] | None = None
+
+    def read(self, now: float) -> float:
+        """`now`: what the machine's clock says, in Unix seconds."""
+        monotonic = time.monotonic()
+        if self._last is not None:
+            expected = self._last[0] + monotonic - self._last[1]
+            if now < expected - SLEW_S:
+                now = expected
+        self._last = (now, monotonic)
+        return now
+
+
 _OPTUNA_STUDIES = table(
     "studies", column("study_name")
 )  # Optuna's table; nas_attn changes only names in it
@@ -120,6 +143,7 @@ class Database:
             hide_password=False
         )  # absolute, with password: for child processes
         self._connector = Connector(parsed)
+        self._steady = SteadyClock()
         path = self.path
         if must_exist and path is not None and not path.is_file():
             raise StudyError(
@@ -162,9 +186,12 @@ class Database:
 
     @repeatable
     def now(self) -> float:
-        """Unix seconds by the database's clock, which decides about leases."""
+        """Unix seconds by the database's clock, which decides about leases. On SQLite it is this
+        machine's; if somebody sets that back, this process goes on counting where it was.
+        """
         with self._connector.read() as connection:
-            return float(connection.scalar(select(self._connector.clock)) or 0.0)
+            now = float(connection.scalar(select(self._connector.clock)) or 0.0)
+        return self._steady.read(now) if self._connector.is_sqlite else now
 
     @repeatable
     def create_study(

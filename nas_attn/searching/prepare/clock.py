@@ -30,7 +30,8 @@ def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
 
 def go_on(opened: OpenStudy) -> float | None:
     """Seconds that a search with a time still has, pauses in which nobody worked left out; None if
-    it has no time (any more).
+    it has no time (any more). After a clock was set back, the pause is negative, and the search has
+    no more time than before.
     """
     store, now = opened.store, opened.database.now()
     ends = store.settings
@@ -39,7 +40,7 @@ def go_on(opened: OpenStudy) -> float | None:
     known = [row.created_at for rows in store.all_checkpoints().values() for row in rows]
     known += [row.finished_at or row.created_at for row in store.candidates()]
     idle = not any(lease.state == "held" for lease in store.leases(released=False))
-    pause = now - min(now, max([store.created_at, *known])) if idle else 0.0
+    pause = now - max([store.created_at, *known]) if idle else 0.0
     if ends.ends_at + pause <= now:
         store.set(screen_until=None, test_from=None, ends_at=None)
         return None

@@ -188,6 +188,7 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
         late.extend(["the machine was slow"] * line.startswith("validation 2, run 8/"))
 
     assert taking_part.work(opened, taking_part.Options(say=say, time_limit_s=3600.0)) == "time"
+    monkeypatch.setattr(time, "monotonic", monotonic)
     for ends_at, blocks in ((opened.store.settings.ends_at, 5), (opened.database.now(), 4)):
         opened.store.set(ends_at=ends_at)
         testing.cut(opened)
@@ -214,6 +215,21 @@ def test_a_time_that_is_over_is_forgotten_and_a_pause_does_not_count(table: Path
     opened.store.set(ends_at=opened.store.created_at - 1)
     assert clock.go_on(opened) is None
     assert opened.store.settings.ends_at is None
+
+
+def test_a_resumed_search_has_no_more_time_after_the_clock_was_set_back(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = beginning.begin(load_recipe("table.toml"), URL)
+    clock.start_clock(opened, 3600.0, tested=False)
+    back_s = 5400.0
+    now = opened.database.now
+    monkeypatch.setattr(type(opened.database), "now", lambda _: now() - back_s)
+    left_s = clock.go_on(opened) or 0.0
+    assert 3000 < left_s < 3700
+    settings = opened.store.settings
+    assert settings.ends_at is not None
+    assert abs(settings.ends_at - opened.database.now() - left_s) < 60
 
 
 def test_the_last_candidates_are_a_module_of_the_answer_alone_and_another_part(table: Path) -> None:
