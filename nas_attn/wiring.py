@@ -149,7 +149,7 @@ DATA_SETS = (
         classes="nas_attn.data.folder:read",
         masks="nas_attn.data.masks:read_masks",
     ),
-    DataSet("coco:FOLDER", boxes="nas_attn.data.boxes:coco_folder"),
+    DataSet("coco:FOLDER", boxes="nas_attn.data.coco:coco_folder"),
     # Read by another trainer than ours.
     DataSet("yolo:PATH.yaml"),
 )

@@ -278,11 +278,13 @@ def _images(data: str) -> float:
 
     source, _, folder = data.partition(":")
     with suppress(DataError, ImportError):
-        if source == "coco" or folder.endswith((".yaml", ".yml")):
-            from nas_attn.data.boxes import count_trained as count_boxed
-            from nas_attn.recipe import DataSection
+        from nas_attn.data import coco, yolo
+        from nas_attn.recipe import DataSection
 
-            return count_boxed(DataSection(name=data))
+        if source == "coco":
+            return coco.count_trained(DataSection(name=data))
+        if folder.endswith((".yaml", ".yml")):
+            return yolo.count_trained(DataSection(name=data))
     return count_trained(folder) if folder else 0
 
 

@@ -149,13 +149,12 @@ def search(
 
 
 def _inventory(made: Recipe) -> str:
-    """What a folder of images has, and what is left out of it; empty for other data."""
-    source, _, place = made.data.name.partition(":")
-    if source != "folder" or made.task.name != "classification":
-        return ""
-    from nas_attn.data.inventory import take
+    """What the user's images are, and what is left out of them; empty for other data."""
+    from nas_attn import tasks
+    from nas_attn.tasks.data import data_of
 
-    return f"{made.data.name}: {take(place).text()}"
+    inventory = data_of(tasks.of(made)).inventory(made.data)
+    return "" if inventory is None else f"{made.data.name}: {inventory.text()}"
 
 
 def _say_images(opened: OpenStudy, *, first: bool = False) -> None:

@@ -1,59 +1,60 @@
-"""What a folder of images by class has: splits, classes, images, what is left out and why, and what
-would make its scores misleading. `init`, `search` and its `--dry-run` show the same one.
+"""What the images of a recipe are: splits, classes, images, what is left out and why, and what
+would make scores misleading. `init`, `search`, its `--dry-run` and the report show the same one.
 
 All files are opened, those of the test too, but no network sees them here.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
-from PIL import Image, ImageOps
-from PIL import __version__ as pillow_version
-
-from nas_attn.data.depth import is_deep
+from nas_attn.data import coco, masks
+from nas_attn.data.copies import Seen, cautions, look_at
 from nas_attn.data.folder import image_folder
-from nas_attn.data.manifest import checksum
-from nas_attn.data.parts import to_rgb
-from nas_attn.data.remembered import remembered
-from nas_attn.data.walking import class_names, layout, walk
-from nas_attn.errors import DataError, few, first_line, several, shorten
-from nas_attn.processes import cores
+from nas_attn.data.walking import class_names, layout, subfolders, walk
+from nas_attn.errors import DataError, few, several
 from nas_attn.recipe import DataSection
+from nas_attn.tables import Kind
 
-FORMAT = 2  # of what is kept in the cache
-DRAFT = 128  # pixels of the shorter side, to which a JPEG is decoded
 FEWEST_TO_SPLIT = 3  # images of a class in a folder without splits
 FEW_TO_SCORE = 10  # validation images of a class, below which one image is 10 points of it
 UNEQUAL = 20  # times as many images in the largest class as in the smallest
 VALIDATION_SHARE = 0.16  # of the images of a folder without splits
 LOOSE = "outside the class folders"
+LONE_MASKS = "which are masks without an image"
+WHOLE = "all"  # the name of the only split of a folder that is not divided
+ALONE = "leave out one"
+ANY = ""  # the name of the only class of images that have none of their own
+
+BALANCED = 'give objectives = ["balanced_accuracy", "latency"], in which each class counts the same'
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """The images of `folder:PATH` for classification. Files are named by their paths in it."""
+    """The images of a folder, or of annotations. Files are named by their paths in it."""
 
     classes: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]  # split (or `all`) -> class -> readable images
     unreadable: Mapping[str, str]  # file -> why
     left_out: Mapping[str, Sequence[str]]  # reason -> files
     cautions: tuple[str, ...]  # sentences about what makes scores misleading
+    labelled: str = ""  # `with masks`, `with boxes`; empty: by class
 
     @property
     def images(self) -> int:
         """All image files of the classes, the unreadable ones included."""
         return sum(sum(of.values()) for of in self.counts.values()) + len(self.unreadable)
 
-    def text(self) -> str:
-        """One line, and more for what a person should know."""
+    def lines(self) -> list[str]:
+        """What images there are; then what a person should know."""
         unread = len(self.unreadable)
         first = f"{len(self.classes)} classes, {self.images:,} images"
+        if self.labelled:
+            first += f" {self.labelled}"
         if len(self.counts) > 1:
             parts = (f"{split}: {sum(of.values()):,}" for split, of in self.counts.items())
             first += f" ({', '.join(parts)})"
@@ -64,58 +65,154 @@ class Inventory:
             lines.append(f"unreadable: {few(list(self.unreadable))}; the first: {why} ({name})")
         for reason, files in self.left_out.items():
             lines.append(f"not read: {several(len(files), 'file')} {reason}, {few(files)}")
-        return "\n".join([*lines, *(f"note: {caution}" for caution in self.cautions)])
+        return lines + [f"note: {caution}" for caution in self.cautions]
+
+    def text(self) -> str:
+        """The lines as one text."""
+        return "\n".join(self.lines())
+
+    def to_json(self) -> str:
+        """What a study keeps."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What a study has kept. Raises ValueError: it is damaged."""
+        try:
+            plain = json.loads(text)
+            plain["classes"] = tuple(plain["classes"])
+            plain["cautions"] = tuple(plain["cautions"])
+            return cls(**plain)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no inventory: {error}") from None
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """One image file."""
+class _Place:
+    """An image file, and where it counts."""
 
     split: str
     label: str
-    name: str
-    pixels: int  # checksum; 0: it cannot be read
-    why: str
+    path: Path
 
 
-def take(path: str) -> Inventory:
-    """The inventory of `folder:PATH`. Raises DataError: no classes, too few images of one, or a
-    layout that can be read in two ways.
+def of(section: DataSection, labels: Kind) -> Inventory | None:
+    """The inventory of a recipe's data; None for data that are not images of the user's in files.
+    Raises DataError: they are not as the task needs them.
+    """
+    source, colon, place = section.name.partition(":")
+    if source == "folder" and labels == "classes":
+        return take(place, grouped=section.groups is not None)
+    if source == "folder" and labels == "masks":
+        return take_masked(place, grouped=section.groups is not None)
+    if source == "coco" and colon:
+        return take_boxed(section)
+    return None
+
+
+def take(path: str, *, grouped: bool = False) -> Inventory:
+    """The inventory of `folder:PATH` by class; `grouped`: groups keep images together. Raises
+    DataError: no classes, too few images of one, or a layout that can be read in two ways.
     """
     root = image_folder(DataSection(name=f"folder:{path}"))
     found = layout(root)
     classes = class_names(found.train)
-    files: list[tuple[str, str, Path]] = []
-    for split, folder in (found.splits or {"all": root}).items():
+    places: list[_Place] = []
+    for split, folder in (found.splits or {WHOLE: root}).items():
         for name in classes:
-            files += [(split, name, image) for image in walk(folder / name).images]
+            places += [_Place(split, name, image) for image in walk(folder / name).images]
     everything = walk(root)
     left_out = {reason: _below(root, paths) for reason, paths in everything.left_out.items()}
-    loose = sorted(set(everything.images) - {image for _, _, image in files})
+    loose = sorted(set(everything.images) - {place.path for place in places})
     if loose:
         left_out[LOOSE] = _below(root, loose)
-    states = _opened(root, [image for _, _, image in files])
-    seen = [
-        _Seen(split, label, name, *state)
-        for (split, label, image), name, state in zip(
-            files, _below(root, [image for _, _, image in files]), states, strict=True
-        )
-    ]
-    counts = {
-        split: {
-            name: sum(s.split == split and s.label == name and not s.why for s in seen)
-            for name in classes
-        }
-        for split in (found.splits or {"all": root})
-    }
-    unreadable = {one.name: one.why for one in seen if one.why}
+    seen = _looked_at(root, places)
+    counts = _counted(seen, list(found.splits) or [WHOLE], classes)
     _check_counts(root, counts)
-    cautions = (*_copies(seen), *_small_classes(counts))
-    return Inventory(classes, counts, unreadable, left_out, cautions)
+    said = cautions(seen, grouped=grouped)
+    for split in found.splits.keys() - {"train"}:
+        said += _unknown_classes(split, found.splits[split], classes)
+    said += _small_classes(counts)
+    return Inventory(classes, counts, _unreadable(seen), left_out, tuple(said))
+
+
+def take_masked(path: str, *, grouped: bool = False) -> Inventory:
+    """The inventory of `folder:PATH` with masks. Raises DataError: a mask or the names are
+    missing, or palettes differ.
+    """
+    root = image_folder(DataSection(name=f"folder:{path}"))
+    masked = masks.look(root)
+    places = [
+        _Place(split, ANY, image) for split, images in masked.images.items() for image in images
+    ]
+    everything = walk(root)
+    left_out = {
+        reason: _below(root, [path for path in paths if path != root / masks.NAMES_FILE])
+        for reason, paths in everything.left_out.items()
+    }
+    left_out[LONE_MASKS] = _below(root, masked.alone)
+    read = {*masked.masks, *masked.alone, *(place.path for place in places)}
+    left_out["outside images and masks"] = _below(root, sorted(set(everything.images) - read))
+    seen = _looked_at(root, places)
+    counts = _counted(seen, list(masked.images), (ANY,))
+    return Inventory(
+        masked.classes,
+        counts,
+        _unreadable(seen),
+        {reason: files for reason, files in left_out.items() if files},
+        tuple(cautions(seen, grouped=grouped)),
+        "with masks",
+    )
+
+
+def take_boxed(section: DataSection) -> Inventory:
+    """The inventory of `coco:FOLDER`. Raises DataError: annotations or images are missing or
+    wrong.
+    """
+    annotated = coco.find(section)
+    places: list[_Place] = []
+    for split in annotated.files:
+        images, _ = annotated.read(split)
+        places += [_Place(split, ANY, image.image) for image in images]
+    seen = _looked_at(annotated.root, places)
+    counts = _counted(seen, list(annotated.files), (ANY,))
+    if list(counts) == ["train"]:
+        seen = [Seen(WHOLE, one.label, one.name, one.look) for one in seen]
+    said = cautions(seen, grouped=False, way_out=ALONE)
+    return Inventory(
+        tuple(annotated.classes.values()), counts, _unreadable(seen), {}, tuple(said), "with boxes"
+    )
+
+
+def _looked_at(root: Path, places: Sequence[_Place]) -> list[Seen]:
+    paths = [place.path for place in places]
+    names = _below(root, paths)
+    looks = look_at(root, paths)
+    return [
+        Seen(place.split, place.label, name, look)
+        for place, name, look in zip(places, names, looks, strict=True)
+    ]
+
+
+def _counted(
+    seen: Sequence[Seen], splits: Sequence[str], classes: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    counts = {split: dict.fromkeys(classes, 0) for split in splits}
+    for one in seen:
+        if not one.look.why:
+            counts[one.split][one.label] += 1
+    return counts
+
+
+def _unreadable(seen: Sequence[Seen]) -> dict[str, str]:
+    return {one.name: one.look.why for one in seen if one.look.why}
 
 
 def _below(root: Path, paths: Sequence[Path]) -> list[str]:
-    return [_shown(path.relative_to(root).as_posix()) for path in paths]
+    return [
+        _shown((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
+        for path in paths
+    ]
 
 
 def _shown(name: str) -> str:
@@ -124,7 +221,7 @@ def _shown(name: str) -> str:
 
 
 def _check_counts(root: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
-    for name, count in counts.get("all", {}).items():
+    for name, count in counts.get(WHOLE, {}).items():
         if count < FEWEST_TO_SPLIT:
             raise DataError(
                 f"class '{name}' of '{root}' has too few images: each class needs"
@@ -132,106 +229,51 @@ def _check_counts(root: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
             )
 
 
-def _copies(seen: Sequence[_Seen]) -> list[str]:
-    """Sentences about equal images in two splits, in two classes, or that a split may part."""
-    groups: defaultdict[int, list[_Seen]] = defaultdict(list)
-    for one in seen:
-        if not one.why:
-            groups[one.pixels].append(one)
-    across: list[list[_Seen]] = []
-    between: list[list[_Seen]] = []
-    within: list[list[_Seen]] = []
-    for group in groups.values():
-        splits = {one.split for one in group}
-        labels = {one.label for one in group}
-        if len(splits) > 1:
-            across.append(group)
-        if len(labels) > 1:
-            between.append(group)
-        if len(group) > 1 and len(splits) == len(labels) == 1:
-            within.append(group)
-    said = []
-    if across:
-        pair = _pair(across[0], lambda one: one.split)
-        said.append(
-            f"{several(len(across), 'image')}: copies with the same pixels are in two splits, such"
-            f" as {pair}: scores on them tell nothing about new images; leave them out of one split"
-        )
-    if between:
-        pair = _pair(between[0], lambda one: one.label)
-        said.append(
-            f"{several(len(between), 'image')}: copies with the same pixels are in two classes,"
-            f" such as {pair}: no network can be right about both; leave them out of one class"
-        )
-    if within and within[0][0].split == "all":
-        pair = _pair(within[0], lambda one: one.name)
-        said.append(
-            f"{several(len(within), 'image')}: there are copies with the same pixels, such as"
-            f" {pair}, which may come into two splits: remove them, or keep them together"
-            " with data.groups"
-        )
-    return said
-
-
-def _pair(group: Sequence[_Seen], by: Callable[[_Seen], str]) -> str:
-    first = group[0]
-    other = next(one for one in group if by(one) != by(first))
-    return f"'{first.name}' and '{other.name}'"
+def _unknown_classes(split: str, folder: Path, classes: Sequence[str]) -> list[str]:
+    """About classes that the training images do not have, which no network can learn."""
+    strange = [name for name in subfolders(folder) if name not in classes]
+    if not strange:
+        return []
+    refused = "the final test" if split == "test" else "the search"
+    said = (
+        f"{split} has the class {few(strange)}, which train has not: {refused} will be refused; add"
+        " it to train, or move it out of the folder"
+    )
+    return [said]
 
 
 def _small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     said = []
-    train = counts.get("train", counts.get("all", {}))
-    for split, of in counts.items():
-        lacking = [name for name, count in of.items() if not count]
-        if lacking and split == "test":
-            said.append(
-                f"test has no image of class {few(lacking)}: the final test will be refused; add"
-                " some"
-            )
-    scored = counts.get("validation")
-    if scored is None:
-        share = VALIDATION_SHARE if "all" in counts else 0.2
-        scored = {name: round(share * count) for name, count in train.items()}
-    smallest = min(scored, key=lambda name: scored[name])
+    lacking = [name for name, count in counts.get("test", {}).items() if not count]
+    if lacking:
+        said.append(
+            f"test has no image of class {few(lacking)}: the final test will be refused; add some"
+        )
+    train = counts.get("train", counts.get(WHOLE, {}))
+    smallest, number = _least_scored(counts, train)
     rare = min(train, key=lambda name: train[name])
     often = max(train, key=lambda name: train[name])
-    advice = (
-        'give objectives = ["balanced_accuracy", "latency"], in which each class counts the same'
-    )
     if train[often] >= UNEQUAL * max(train[rare], 1):
         said.append(
-            f"class '{rare}' has {train[rare]:,} images and '{often}' {train[often]:,}: accuracy"
-            f" hides the smallest class; {advice}"
+            f"class '{rare}' has {several(train[rare], 'image')} and '{often}' {train[often]:,}:"
+            f" accuracy hides the smallest class; {BALANCED}"
         )
-    elif scored[smallest] < FEW_TO_SCORE:
-        said.append(
-            f"class '{smallest}' has only about {max(scored[smallest], 1)} validation images, and"
-            f" accuracy hides small classes; {advice}"
-        )
+    elif number < FEW_TO_SCORE:
+        about = "" if "validation" in counts else "about "
+        only = f"{about}{several(number, 'validation image')}" if number else "no validation image"
+        said.append(f"class '{smallest}' has {only}, and accuracy hides small classes; {BALANCED}")
     return said
 
 
-def _opened(root: Path, images: Sequence[Path]) -> list[tuple[int, str]]:
-    """(checksum of its pixels, why it cannot be read) of each image; kept until a file changes."""
-
-    def open_all() -> list[tuple[int, str]]:
-        with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
-            # of threads, only the first of all warnings about odd files would be shown
-            warnings.simplefilter("ignore")
-            return list(pool.map(_open, images))
-
-    question = ("pixels", FORMAT, pillow_version)
-    return [(pixels, why) for pixels, why in remembered(root, question, images, open_all)]
-
-
-def _open(path: Path) -> tuple[int, str]:
-    try:
-        with Image.open(path) as opened:
-            opened.draft("RGB", (DRAFT, DRAFT))
-            deep = is_deep(opened)
-            image = ImageOps.exif_transpose(opened)
-            shown = image if deep else to_rgb(image)
-        return checksum(repr(shown.size).encode(), shown.tobytes()), ""
-    except Exception as error:  # decoders raise any error for damaged files
-        return 0, shorten(first_line(error).replace(str(path), path.name), 80)
+def _least_scored(
+    counts: Mapping[str, Mapping[str, int]], train: Mapping[str, int]
+) -> tuple[str, int]:
+    """The class with the fewest validation images, and how many; if they are taken from the
+    training images, at least one of each class is.
+    """
+    scored: Mapping[str, int] | None = counts.get("validation")
+    if scored is None:
+        share = VALIDATION_SHARE if WHOLE in counts else 0.2
+        scored = {name: max(1, round(share * count)) for name, count in train.items()}
+    smallest = min(scored, key=lambda name: scored[name])
+    return smallest, scored[smallest]

@@ -7,7 +7,8 @@ is the first in `PATH/classes.txt`, 255 none.
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from nas_attn.data.groups import GroupsOf
 from nas_attn.data.palettes import check_palettes
 from nas_attn.data.parts import Masked, Parts, Place
 from nas_attn.data.walking import Layout, layout, subfolders
-from nas_attn.errors import DataError, NasAttnWarning, few, several, shorten
+from nas_attn.errors import DataError, few, shorten
 from nas_attn.recipe import DataSection
 
 NAMES_FILE = "classes.txt"
@@ -60,18 +61,30 @@ def _names(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def seen_masks(path: str) -> str:
-    """What `init` says about `folder:PATH` for segmentation."""
-    root = image_folder(DataSection(name=f"folder:{path}"))
+@dataclass(frozen=True)
+class MaskedFiles:
+    """The files of a folder with masks."""
+
+    classes: tuple[str, ...]
+    images: Mapping[str, Sequence[Path]]  # split, or `all` -> images
+    masks: Sequence[Path]
+    alone: Sequence[Path]  # masks without an image
+
+
+def look(root: Path) -> MaskedFiles:
+    """The files of a folder with masks, unopened but for their palettes. Raises DataError: one is
+    missing.
+    """
     classes = _names(root)
-    found = _masked_layout(root)
-    check_palettes(root, _mask_files(found))
-    files = {folder.name: _list_masks(root, len(classes), None, folder) for folder in found.folders}
-    images = sum(len(of.labels) for of in files.values())
-    text = f"{len(classes)} classes, {images:,} images with masks"
-    if found.splits:
-        text += f" ({', '.join(f'{name}: {len(of.labels):,}' for name, of in files.items())})"
-    return text
+    folders = _masked_layout(root)
+    masks = _mask_files(folders)
+    check_palettes(root, masks)
+    images: dict[str, Sequence[Path]] = {}
+    alone: list[Path] = []
+    for split, folder in (folders.splits or {"all": root}).items():
+        images[split] = _list_masks(root, len(classes), None, folder).paths
+        alone += masks_alone(folder)
+    return MaskedFiles(classes, images, masks, alone)
 
 
 def _masked_layout(root: Path) -> Layout:
@@ -88,14 +101,17 @@ def _mask_files(folders: Layout) -> list[Path]:
     return files
 
 
-def masks_alone(folder: Path) -> list[str]:
+def masks_alone(folder: Path) -> list[Path]:
     """Masks of a folder that have no image."""
     images = {
         path.relative_to(folder / "images").with_suffix("")
         for path in images_below(folder / "images")
     }
-    masks = (path.relative_to(folder / "masks") for path in images_below(folder / "masks"))
-    return [mask.as_posix() for mask in masks if mask.with_suffix("") not in images]
+    return [
+        mask
+        for mask in images_below(folder / "masks")
+        if mask.relative_to(folder / "masks").with_suffix("") not in images
+    ]
 
 
 def _list_masks(root: Path, classes: int, groups_of: GroupsOf | None, folder: Path) -> Files:
@@ -107,13 +123,6 @@ def _list_masks(root: Path, classes: int, groups_of: GroupsOf | None, folder: Pa
                 " images, and a PNG mask of the same name for each into masks"
             )
     paths = images_below(folder / "images")
-    lost = masks_alone(folder)
-    if lost:
-        warnings.warn(
-            f"{several(len(lost), 'mask')} of '{folder}' without an image, left out: {few(lost)}",
-            NasAttnWarning,
-            stacklevel=2,
-        )
     masks = [folder / "masks" / p.relative_to(folder / "images").with_suffix(".png") for p in paths]
     lacking = [str(mask.relative_to(root)) for mask in masks if not mask.is_file()]
     if lacking:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from nas_attn.data import Dataset
+    from nas_attn.data.inventory import Inventory
 
 
 def data_of(task: Task) -> TaskData:
@@ -83,6 +84,14 @@ class TaskData(ABC):
         """
         dataset = self.load(recipe, device="cpu")
         return "" if dataset is None else dataset.missing_test
+
+    def inventory(self, section: DataSection) -> Inventory | None:
+        """What the user's images are; None for other data. Raises DataError: they are not as this
+        task needs them.
+        """
+        from nas_attn.data import inventory
+
+        return inventory.of(section, self.task.labels)
 
     @abstractmethod
     def seen(self, data: str, images: float, backbone: str) -> str:

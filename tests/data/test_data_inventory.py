@@ -8,13 +8,14 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+import materials
 import numpy as np
 import pytest
 from PIL import Image
 
 from nas_attn import data
-from nas_attn.data.inventory import take
-from nas_attn.errors import DataError, NasAttnWarning
+from nas_attn.data.inventory import LONE_MASKS, of, take, take_masked
+from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
 from nas_attn.tasks import TASKS
 
@@ -99,6 +100,34 @@ def lacking(root: Path) -> None:
     shutil.rmtree(root / "test/dog")
 
 
+def smooth(seed: int) -> Image.Image:
+    """A picture with shapes, as photographs have them: noise has none that scaling keeps."""
+    return picture(seed).resize((6, 6)).resize((80, 80), Image.Resampling.BICUBIC)
+
+
+def scaled_copies(root: Path) -> None:
+    """The first three images of train are in val, smaller and as JPEG."""
+    for split, first in (("train", 0), ("val", 100)):
+        for name, more in (("cat", 0), ("dog", 500)):
+            (root / split / name).mkdir(parents=True)
+            for number in range(first + more, first + more + 5):
+                smooth(number).save(root / split / name / f"{number}.png")
+    for number in range(3):
+        small = smooth(number).resize((50, 50), Image.Resampling.BICUBIC)
+        small.save(root / "val/cat" / f"small{number}.jpg", quality=85)
+
+
+def foreign_class(root: Path) -> None:
+    splits(root, "train", "val", "test")
+    fill(root / "test/owl", 3, 7000)
+
+
+def small_validation(root: Path) -> None:
+    splits(root, "train", "val")
+    for number in range(1000, 1002):
+        (root / f"val/cat/{number:04}.png").unlink()
+
+
 def not_utf8(root: Path) -> None:
     classes(root)
     os.rename(root / "cat/0001.png", os.fsencode(root / "cat") + b"/caf\xe9.png")
@@ -125,6 +154,21 @@ def not_utf8(root: Path) -> None:
             ["test has no image of class 'dog'"],
         ),
         (not_utf8, {"all": 20}, []),
+        (
+            scaled_copies,
+            {"train": 10, "validation": 13},
+            ["3 images nearly equal", "'train/cat/0.png' and 'val/cat/small0.jpg'"],
+        ),
+        (
+            foreign_class,
+            {"train": 10, "validation": 10, "test": 10},
+            ["test has the class 'owl', which train has not", "final test will be refused"],
+        ),
+        (
+            small_validation,
+            {"train": 10, "validation": 8},
+            ["class 'cat' has 3 validation images", "balanced_accuracy"],
+        ),
     ],
 )
 def test_what_is_read_and_what_is_said(
@@ -143,6 +187,42 @@ def test_what_is_read_and_what_is_said(
         dataset = data.load(section, device="cpu")
         own = counts.get("train", counts.get("all", 0) * 0.8) + counts.get("validation", 0)
         assert len(dataset.train) + len(dataset.validation) == round(own)
+
+
+def test_images_that_only_look_alike_are_no_near_copies(tmp_path: Path) -> None:
+    classes(tmp_path / "noise")
+    (tmp_path / "flat/cat").mkdir(parents=True)
+    (tmp_path / "flat/dog").mkdir()
+    for number in range(5):
+        Image.new("RGB", (9, 9), (number, 0, 0)).save(tmp_path / f"flat/cat/{number}.png")
+        Image.new("RGB", (9, 9), (0, 0, 90 + number)).save(tmp_path / f"flat/dog/{number}.png")
+    for folder in ("noise", "flat"):
+        assert "nearly" not in take(str(tmp_path / folder)).text()
+
+
+def test_copies_that_groups_keep_together_are_no_caution(tmp_path: Path) -> None:
+    classes(tmp_path / "d")
+    shutil.copy(tmp_path / "d/cat/0000.png", tmp_path / "d/cat/again.png")
+    assert "copies" in take(str(tmp_path / "d")).text()
+    assert "copies" not in take(str(tmp_path / "d"), grouped=True).text()
+
+
+def test_copies_among_images_with_masks_and_boxes(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        with_masks(tmp_path / "masked" / split)
+    shutil.copy(tmp_path / "masked/train/classes.txt", tmp_path / "masked")
+    inventory = take_masked(str(tmp_path / "masked"))
+    assert inventory.counts == {"train": {"": 10}, "validation": {"": 10}}
+    assert "10 images: copies with the same pixels are in two splits" in inventory.text()
+
+    materials.coco(tmp_path / "boxed", train=6, val=3)
+    for number in range(2):
+        copied = tmp_path / f"boxed/train/{number}.png"
+        shutil.copy(copied, tmp_path / f"boxed/val/{number}.png")
+    boxed = of(DataSection(name=f"coco:{tmp_path / 'boxed'}"), "boxes")
+    assert boxed is not None
+    assert boxed.counts == {"train": {"": 6}, "validation": {"": 3}}
+    assert "2 images: copies with the same pixels are in two splits" in boxed.text()
 
 
 def two_forms(root: Path) -> None:
@@ -222,5 +302,7 @@ def test_masks_without_an_image_are_counted(tmp_path: Path) -> None:
     with_masks(tmp_path / "d")
     for number in range(3):
         (tmp_path / f"d/images/{number}.png").unlink()
-    with pytest.warns(NasAttnWarning, match="3 masks .* without an image"):
-        masked(tmp_path / "d")
+    inventory = take_masked(str(tmp_path / "d"))
+    assert inventory.images == 7
+    assert len(inventory.left_out[LONE_MASKS]) == 3
+    assert len(masked(tmp_path / "d").train)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from nas_attn import data
 from nas_attn.data import Dataset
-from nas_attn.data.masks import seen_masks
+from nas_attn.data.inventory import take_masked
 from nas_attn.errors import DataError, NasAttnWarning
 from nas_attn.recipe import Augment, DataSection
 from nas_attn.tasks import TASKS
@@ -140,7 +140,7 @@ def test_palettes_that_number_the_classes_in_another_order_are_refused(tmp_path:
     with pytest.raises(DataError, match=said):
         load(DataSection(name=f"folder:{root}", size=8))
     with pytest.raises(DataError, match=said):
-        seen_masks(str(root))
+        take_masked(str(root))
 
 
 def test_palettes_of_the_splits_are_compared(tmp_path: Path) -> None:

@@ -88,11 +88,11 @@ from pathlib import Path
 
 from ultralytics import YOLO
 
-from nas_attn.data import boxes
+from nas_attn.data import yolo
 from nas_attn.integrations.ultralytics.answers import write_pt
 from nas_attn.recipe import DataSection
 
-made = boxes.data_file(DataSection(name="digits", options={"size": 64, "train": 40, "validation": 20, "test": 20}))
+made = yolo.data_file(DataSection(name="digits", options={"size": 64, "train": 40, "validation": 20, "test": 20}))
 shutil.copy(made, "data.yaml")
 write_pt(YOLO("yolo11n.yaml").model, Path("yolo11n.pt"), [str(digit) for digit in range(10)], 64)
 """

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from nas_attn._version import __version__
 from nas_attn.attachment.twins import copied
-from nas_attn.data import Dataset, boxes
+from nas_attn.data import Dataset, yolo
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.export.formats import (
@@ -146,7 +146,7 @@ class Decoded(Boxes):
     def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
         with torch.no_grad():
             answer = Answer(plan.bare(0).eval())(torch.zeros(1, *plan.input_shape))
-        return Interface(boxes.class_names(plan.recipe.data), *UNCHANGED, tuple(answer.shape[1:]))
+        return Interface(yolo.class_names(plan.recipe.data), *UNCHANGED, tuple(answer.shape[1:]))
 
     @override
     def graph(self, model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
@@ -155,7 +155,7 @@ class Decoded(Boxes):
     @override
     def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
         found = [
-            torch.from_numpy(x) for x in islice(boxes.validation_images(plan.recipe.data), COMPARED)
+            torch.from_numpy(x) for x in islice(yolo.validation_images(plan.recipe.data), COMPARED)
         ]
         yield from found or [torch.rand(1, *plan.input_shape)]
 

@@ -20,7 +20,7 @@ from torch import nn
 from typing_extensions import override
 
 from nas_attn.attachment.twins import copied
-from nas_attn.data import boxes
+from nas_attn.data import yolo
 from nas_attn.errors import TrainingError
 from nas_attn.evaluation.evaluators import Evaluator, EvaluatorRun
 from nas_attn.evaluation.starts import candidate_factors
@@ -39,7 +39,7 @@ def detector_evaluator(recipe: Recipe) -> Evaluator:
     """Trains and scores candidates as a recipe says. Raises DataError: the data YAML is missing or
     names no classes.
     """
-    names = dict(enumerate(boxes.class_names(recipe.data)))
+    names = dict(enumerate(yolo.class_names(recipe.data)))
 
     def evaluate(model: nn.Module, run: EvaluatorRun) -> Mapping[str, float]:
         with left_alone():
@@ -100,8 +100,8 @@ def settings(
 def _common(recipe: Recipe, run: EvaluatorRun, task: str) -> dict[str, Any]:
     return {
         "task": task,
-        "data": str(boxes.data_file(recipe.data)),
-        "imgsz": boxes.side(recipe.data),
+        "data": str(yolo.data_file(recipe.data)),
+        "imgsz": yolo.side(recipe.data),
         "batch": recipe.training.batch_size,
         "device": (
             run.device.removeprefix("cuda:")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.records import ALONE, Share
 from nas_attn.tasks.base import EXTERNAL
@@ -40,9 +41,11 @@ class ImagesWithBoxes(TaskData):
 
     @override
     def seen(self, data: str, images: float, backbone: str) -> str:
-        from nas_attn.data import boxes
-
-        return boxes.seen(data) if data.startswith("coco:") else ""
+        try:
+            inventory = self.inventory(DataSection(name=data))
+        except DataError as error:  # the recipe may correct it
+            return str(error)
+        return "" if inventory is None else inventory.text()
 
 
 class ReadElsewhere(ImagesWithBoxes):
@@ -62,18 +65,17 @@ class ReadElsewhere(ImagesWithBoxes):
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
         if recipe.data.name == EXTERNAL:
             return super().shape_and_classes(recipe)
-        from nas_attn.data import boxes
+        from nas_attn.data import yolo
 
-        side = boxes.side(recipe.data)
-        return (3, side, side), len(boxes.class_names(recipe.data))
+        side = yolo.side(recipe.data)
+        return (3, side, side), len(yolo.class_names(recipe.data))
 
     @override
     def missing_test(self, recipe: Recipe) -> str:
-        from nas_attn.data import boxes
+        from nas_attn.data import yolo
 
-        if recipe.data.name == EXTERNAL or boxes.described(recipe.data).get("test"):
+        if recipe.data.name == EXTERNAL or yolo.described(recipe.data).get("test"):
             return ""
         return (
-            f"data YAML '{boxes.data_file(recipe.data)}' has no test split: add test:"
-            " and its images"
+            f"data YAML '{yolo.data_file(recipe.data)}' has no test split: add test: and its images"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import override
 
+from nas_attn.recipe import DataSection
 from nas_attn.tasks.data import TaskData
 
 
@@ -12,7 +13,5 @@ class ImagesWithMasks(TaskData):
 
     @override
     def seen(self, data: str, images: float, backbone: str) -> str:
-        from nas_attn.data import masks
-
-        source, _, place = data.partition(":")
-        return masks.seen_masks(place) if source == "folder" else ""
+        inventory = self.inventory(DataSection(name=data))
+        return "" if inventory is None else inventory.text()

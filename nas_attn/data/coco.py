@@ -1,0 +1,380 @@
+"""Images with boxes in COCO's form (`coco:FOLDER`).
+
+Without `[data.coco]`, annotations of a split are searched at the places of COCO itself and of
+common programs (PATTERNS), and images in the file's folder, in FOLDER, in `images`, or in a folder
+with the split's name. For detectors of our own trainer, the longer side of an image is scaled to
+the side of the detector's input; the rest is grey.
+"""
+
+from __future__ import annotations
+
+import os
+import typing
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from nas_attn.data.boxes import SIDE, BoxTable
+from nas_attn.data.folder import Files, prepare, with_used_bits
+from nas_attn.data.parts import (
+    Framed,
+    Labelled,
+    Parts,
+    Place,
+)
+from nas_attn.errors import DataError, NasAttnWarning, few, several, shorten
+from nas_attn.paths import user_path
+from nas_attn.recipe import CocoSection, DataSection
+
+SPLITS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
+PATTERNS = (
+    "annotations/instances_{}*.json",
+    "{}/_annotations.coco.json",
+    "annotations/{}*.json",
+    "{}.json",
+)
+SLACK = 1.0  # pixels by which a box may exceed its image, since programs round
+
+Id = typing.Annotated[int, Field(lt=2**63)] | typing.Annotated[str, Field(max_length=100)]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+    id: Id = ""
+
+
+class _Image(_Row):
+    file_name: str
+    width: PositiveInt
+    height: PositiveInt
+
+
+class _Box(_Row):
+    image_id: Id
+    category_id: int
+    bbox: tuple[float, float, float, float]  # left, top, width, height in pixels
+    iscrowd: bool | None = False  # some exporters write null
+
+
+class _Category(BaseModel):
+    id: int
+    name: str
+    supercategory: str | None = None
+
+
+class _Content(BaseModel):
+    """A file of annotations."""
+
+    images: list[_Image] = Field(min_length=1)
+    annotations: list[_Box]
+    categories: list[_Category]
+
+
+@dataclass(frozen=True)
+class Coco:
+    """The files of a data set's splits."""
+
+    root: Path
+    files: Mapping[str, Path]  # split -> annotations
+    images: str | None  # folder of the images, if it was given
+    classes: Mapping[int, str]  # id -> name, in order of the ids: those with boxes to learn from
+    trained: int  # number of images in the training annotations
+
+    def read(self, split: str) -> tuple[tuple[Framed, ...], tuple[BoxTable, ...]]:
+        """The images of a split, unopened, and their boxes; DataError: annotations are wrong, or an
+        image is missing.
+        """
+        path = self.files[split]
+        content = _content(path)
+        names = _names(content, path)
+        others = [name for number, name in self.classes.items() if names.get(number, name) != name]
+        if others:
+            raise DataError(
+                f"'{path}' uses the id of the training annotations' category '{others[0]}' for"
+                " another one"
+            )
+        images = {image.id: image for image in content.images}
+        if len(images) < len(content.images):
+            raise DataError(f"'{path}' has two images with the same id: each needs its own")
+        folder = self._folder(split, content.images[0].file_name)
+        lacking = [
+            image.file_name
+            for image in content.images
+            if not os.path.isfile(folder / image.file_name)
+        ]
+        if lacking:
+            raise DataError(
+                f"{len(lacking)} of {len(images)} images of '{path}' are not in '{folder}':"
+                f" {few(lacking)}"
+            )
+        boxes = self._boxes(content, images, names, path)
+        _say_repeated(content, path)
+        if not any(box[0] > 0 for found in boxes.values() for box in found):
+            raise DataError(
+                f"'{path}' has no box of the categories of"
+                f" '{self.files['train'].relative_to(self.root)}'"
+            )
+        framed = tuple(
+            Framed(folder / one.file_name, (one.width, one.height)) for one in content.images
+        )
+        return framed, tuple(np.array(one, np.float32).reshape(-1, 5) for one in boxes.values())
+
+    def _boxes(
+        self,
+        content: _Content,
+        images: Mapping[int | str, _Image],
+        names: Mapping[int, str],
+        path: Path,
+    ) -> dict[int | str, list[tuple[float, ...]]]:
+        """Image -> its boxes, each once. Raises DataError: one is of no image or category."""
+        order = {number: i for i, number in enumerate(self.classes, 1)}
+        boxes: dict[int | str, list[tuple[float, ...]]] = {number: [] for number in images}
+        empty = 0
+        repeated = 0
+        for row in content.annotations:
+            if row.image_id not in images or row.category_id not in names:
+                lost = "category" if row.image_id in images else "image"
+                raise DataError(
+                    f"the box with id {row.id} of '{path}' names the {lost}"
+                    f" {getattr(row, f'{lost}_id')}, which does not exist"
+                )
+            found = _corners(row, images[row.image_id], path)
+            if found is None:
+                empty += 1
+                continue
+            if row.category_id not in order:
+                continue
+            label = order[row.category_id]
+            box = (-label if row.iscrowd else label, *found)
+            if box in boxes[row.image_id]:
+                repeated += 1
+            else:
+                boxes[row.image_id].append(box)
+        _warn_if(empty, f"ignored {empty} boxes of '{path}' without width or height")
+        _warn_if(repeated, f"{repeated} boxes of '{path}' twice, counted once")
+        return boxes
+
+    def _folder(self, split: str, first: str) -> Path:
+        """The folder of a split's images; `first` is one of them."""
+        root, file = self.root, self.files[split]
+        if self.images is not None:
+            if not (root / self.images).is_dir():
+                raise DataError(
+                    f"data.coco.images = '{shorten(self.images)}': '{root / self.images}' does not"
+                    " exist"
+                )
+            return root / self.images
+        named = dict.fromkeys((file.stem.removeprefix("instances_"), *SPLITS[split]))
+        places = [
+            file.parent,
+            *(base / name for base in (root, root / "images") for name in ("", *named)),
+        ]
+        for place in places:
+            if os.path.isfile(place / first):  # also false if the name is too long
+                return place
+        raise DataError(
+            f"the image '{shorten(first)}' of '{file}' is not there (looked in"
+            f" {few([str(place) for place in places])}): name the images' folder in"
+            " data.coco.images"
+        )
+
+
+def _warn_if(wrong: object, said: str) -> None:
+    if wrong:
+        warnings.warn(said, NasAttnWarning, stacklevel=2)
+
+
+def _say_repeated(content: _Content, path: Path) -> None:
+    """Warns of files that have two ids."""
+    files = Counter(image.file_name for image in content.images)
+    twice = [name for name, count in files.items() if count > 1]
+    _warn_if(
+        twice,
+        f"{several(len(twice), 'file')} of '{path}' twice, under two image ids ({few(twice)}): both"
+        " stay on one side of a split that is made here; better give each file one id",
+    )
+
+
+def _say_shared(found: Coco) -> None:
+    """Warns of files that two splits have, before anything trains."""
+    known: dict[Path, str] = {}
+    shared: dict[tuple[str, str], list[str]] = {}
+    for split, path in found.files.items():
+        images = _content(path).images
+        folder = found._folder(split, images[0].file_name)
+        for image in images:
+            file = folder / image.file_name
+            other = known.setdefault(file, split)
+            if other != split:
+                shared.setdefault((other, split), []).append(image.file_name)
+    for (one, other), names in shared.items():
+        _warn_if(
+            names,
+            f"{several(len(names), 'image')} of {one} are also in {other} ({few(names)}): scores on"
+            " them tell nothing about new images; leave them out of one",
+        )
+
+
+def count_trained(section: DataSection) -> float:
+    """Approximate number of training images of `coco:FOLDER`. Raises DataError: it is unknown."""
+    annotated = find(section)
+    return (1 if "validation" in annotated.files else 0.8) * annotated.trained
+
+
+def find(section: DataSection) -> Coco:
+    """The files of the data, and their classes. Raises DataError: there are none, or no class with
+    boxes.
+    """
+    root = user_path(
+        section.name.removeprefix("coco:"), what="folder of images with boxes", error=DataError
+    )
+    if not root.is_dir():
+        raise DataError(
+            f"folder of images with boxes '{root}' does not exist (looked in {Path.cwd()})"
+        )
+    where = section.coco or CocoSection()
+    files = {
+        split: path
+        for split in SPLITS
+        if (path := _annotations(root, split, getattr(where, split)))
+    }
+    if "train" not in files:
+        tried = ", ".join(pattern.format("train") for pattern in PATTERNS)
+        raise DataError(
+            f"'{root}' has no annotations to train on (looked for {tried}): name them in"
+            " data.coco.train"
+        )
+    content = _content(files["train"])
+    return Coco(
+        root.resolve(), files, where.images, _classes(content, files["train"]), len(content.images)
+    )
+
+
+def _annotations(root: Path, split: str, given: str | None) -> Path | None:
+    if given is not None:
+        path = root / given
+        if not path.is_file():
+            raise DataError(f"data.coco.{split} = '{shorten(given)}': '{path}' does not exist")
+        return path
+    for pattern in PATTERNS:
+        found = sorted(
+            {
+                path
+                for name in SPLITS[split]
+                for path in root.glob(pattern.format(name))
+                if path.is_file()
+            }
+        )
+        if len(found) > 1:
+            raise DataError(
+                f"'{root}' has several annotations for {split},"
+                f" {few([str(path) for path in found])}: name one in data.coco.{split}"
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def _content(path: Path) -> _Content:
+    try:
+        return _Content.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"annotations '{path}' cannot be read: {shorten(str(error))}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"'{path}' is not in COCO's format: {where + ': ' if where else ''}{first['msg']}"
+        ) from None
+
+
+def _names(content: _Content, path: Path) -> dict[int, str]:
+    """Id -> name of a file's categories, in order of the ids."""
+    names = dict(sorted((row.id, row.name) for row in content.categories))
+    if len(names) < len(content.categories) or len(set(names.values())) < len(names):
+        raise DataError(f"'{path}' has two categories with the same id or name: each needs its own")
+    return names
+
+
+def _classes(content: _Content, path: Path) -> dict[int, str]:
+    """The categories to learn, without a supercategory without boxes, which some programs write."""
+    names = _names(content, path)
+    used = {row.category_id for row in content.annotations if not row.iscrowd}
+    above = {row.supercategory for row in content.categories if row.id in used}
+    lacking = [name for number, name in names.items() if number not in used and name not in above]
+    if lacking or not used:
+        what = f"no box of category '{lacking[0]}'" if lacking else "no boxes"
+        more = f" ({len(lacking)} of {len(names)} categories have none)" if lacking else ""
+        raise DataError(
+            f"'{path}' has {what} to learn from{more}: remove the category, or add boxes"
+        )
+    return {number: name for number, name in names.items() if number in used}
+
+
+def _corners(row: _Box, image: _Image, path: Path) -> tuple[float, float, float, float] | None:
+    """(left, top, right, bottom) within the image; None for a box without area."""
+    left, top, wide, high = row.bbox
+    width, height = image.width, image.height
+    if (
+        min(left, top) < -SLACK
+        or left + wide > width + SLACK
+        or top + high > height + SLACK
+        or min(wide, high) < 0
+    ):
+        raise DataError(
+            f"the box with id {row.id} of '{path}', {[round(value, 2) for value in row.bbox]}, is"
+            f" not within its image of {width}x{height} pixels: boxes are [left, top, width,"
+            " height]"
+        )
+    box = max(left, 0.0), max(top, 0.0), min(left + wide, width), min(top + high, height)
+    return box if box[0] < box[2] and box[1] < box[3] else None
+
+
+def _scaled(boxes: Sequence[BoxTable], images: Sequence[Framed], side: int) -> NDArray[np.float32]:
+    """(N, M, 5), zeros if an image has fewer boxes than others: boxes as `BoxTable`, in pixels of
+    the detector's input.
+    """
+    most = max((len(found) for found in boxes), default=0)
+    table = np.zeros((len(boxes), max(most, 1), 5), np.float32)
+    for number, (found, image) in enumerate(zip(boxes, images, strict=True)):
+        table[number, : len(found)] = found
+        table[number, : len(found), 1:] *= side / max(image.size)
+    return table
+
+
+def coco_folder(section: DataSection, place: Place) -> Parts:
+    """`coco:FOLDER`."""
+    found = find(section)
+    _say_shared(found)
+    side = section.size or SIDE
+    learnt = found.read("train")
+    train = Files(found.root, learnt[0], np.arange(len(learnt[0])))
+    known = with_used_bits(train, section.model_copy(update={"size": side}))
+
+    def ready(split: str) -> Labelled:
+        sources, boxes = learnt if split == "train" else found.read(split)
+        files = Files(found.root, sources, np.arange(len(sources)))
+        paths = np.array([str(source.image) for source in sources])
+        if len(set(paths)) < len(paths):
+            files = replace(files, groups=paths)
+        images = prepare(files, known, place)
+        kept = _scaled(boxes, sources, side)[images.labels]  # broken images may be left out
+        return replace(images, labels=np.zeros_like(images.labels), boxes=kept)
+
+    validation = None
+    if "validation" in found.files:
+        if section.validation is not None:
+            raise DataError(
+                f"data.validation does not apply, since '{found.files['validation']}' has the"
+                " validation images: remove it"
+            )
+        validation = ready("validation")
+    missing = f"'{found.root}' has no annotations of a test split: name them in data.coco.test"
+    classes, missing = tuple(found.classes.values()), "" if "test" in found.files else missing
+    return Parts(ready("train"), validation, lambda: ready("test"), classes, missing)

@@ -1,0 +1,211 @@
+"""Equal and nearly equal images of a data set: between splits they are a leak, between classes a
+contradiction.
+
+Images are equal if their decoded pixels are, whatever the file. They are nearly equal if small grey
+versions of them correlate, as those of one photograph do that was scaled or saved again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from PIL import __version__ as pillow_version
+
+from nas_attn.data.depth import is_deep
+from nas_attn.data.manifest import checksum
+from nas_attn.data.parts import to_rgb
+from nas_attn.data.remembered import remembered
+from nas_attn.errors import first_line, several, shorten
+from nas_attn.processes import cores
+
+FORMAT = 3  # of what is kept in the cache
+DRAFT = 128  # pixels of the shorter side, to which a JPEG is decoded
+THUMB = 16  # pixels of a side of the small versions that are compared
+FLAT = 4.0  # standard deviation of a small version, 0 to 255, below which it shows nothing
+# Correlation from which two are near copies: of 10,000 images of CIFAR-10, it names four pairs,
+# which are so; images of 48 pixels or more that are scaled or saved again keep it.
+ALIKE = 0.98
+MOST_COMPARED = 20_000  # images of which each is compared with each, which takes some seconds
+TOGETHER = 512  # images that are compared with all others at once
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What opening an image has shown."""
+
+    pixels: int  # checksum of the pixels; 0: it cannot be read
+    why: str  # it cannot be read; else empty
+    thumb: bytes  # the small version, THUMB x THUMB bytes; empty: it cannot be read
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One image file of a data set."""
+
+    split: str
+    label: str  # its class; empty: it has none of its own
+    name: str
+    look: Look
+
+
+def look_at(root: Path, images: Sequence[Path]) -> list[Look]:
+    """Opens all images; what they show is kept until a file changes."""
+
+    def open_all() -> list[tuple[int, str, str]]:
+        with warnings.catch_warnings(), ThreadPoolExecutor(cores()) as pool:
+            # of threads, only the first of all warnings about odd files would be shown
+            warnings.simplefilter("ignore")
+            return list(pool.map(_open, images))
+
+    question = ("pixels", FORMAT, pillow_version)
+    rows = remembered(root, question, images, open_all)
+    return [Look(pixels, why, bytes.fromhex(thumb)) for pixels, why, thumb in rows]
+
+
+def _open(path: Path) -> tuple[int, str, str]:
+    try:
+        with Image.open(path) as opened:
+            opened.draft("RGB", (DRAFT, DRAFT))
+            deep = is_deep(opened)
+            image = ImageOps.exif_transpose(opened)
+            shown = image if deep else to_rgb(image)
+        pixels = checksum(repr(shown.size).encode(), shown.tobytes())
+        return pixels, "", _thumb(shown, deep=deep).hex()
+    except Exception as error:  # decoders raise any error for damaged files
+        return 0, shorten(first_line(error).replace(str(path), path.name), 80), ""
+
+
+def _thumb(image: Image.Image, *, deep: bool) -> bytes:
+    if deep:  # only the shape of the values matters here, not their range
+        values = np.asarray(image).astype(np.float32)
+        values *= 255 / max(1.0, float(values.max()))
+        image = Image.fromarray(values.astype(np.uint8))
+    return image.convert("L").resize((THUMB, THUMB), Image.Resampling.BOX).tobytes()
+
+
+GROUPS = "remove them, or keep them together with data.groups"
+
+
+def cautions(seen: Sequence[Seen], *, grouped: bool, way_out: str = GROUPS) -> list[str]:
+    """Sentences about equal images in two splits, in two classes, or that a split may part, and
+    about nearly equal ones. `grouped`: groups keep images together; `way_out`: for images that a
+    split may part.
+    """
+    readable = [one for one in seen if not one.look.why]
+    divided = len({one.split for one in seen}) > 1
+    parted = "" if divided or grouped else way_out
+    said = _equal(readable, parted)
+    if divided or parted:
+        said += _alike(readable, parted)
+    return said
+
+
+def _equal(seen: Sequence[Seen], parted: str) -> list[str]:
+    groups: defaultdict[int, list[Seen]] = defaultdict(list)
+    for one in seen:
+        groups[one.look.pixels].append(one)
+    across: list[list[Seen]] = []
+    between: list[list[Seen]] = []
+    within: list[list[Seen]] = []
+    for group in groups.values():
+        if len({one.name for one in group}) == 1:  # one file, which annotations name twice
+            continue
+        splits = {one.split for one in group}
+        labels = {one.label for one in group}
+        if len(splits) > 1:
+            across.append(group)
+        if len(labels) > 1:
+            between.append(group)
+        if len(group) > 1 and len(splits) == len(labels) == 1:
+            within.append(group)
+    said = []
+    if across:
+        pair = _pair(across[0], lambda one: one.split)
+        said.append(
+            f"{several(len(across), 'image')}: copies with the same pixels are in two splits, such"
+            f" as {pair}: scores on them tell nothing about new images; leave them out of one split"
+        )
+    if between:
+        pair = _pair(between[0], lambda one: one.label)
+        said.append(
+            f"{several(len(between), 'image')}: copies with the same pixels are in two classes,"
+            f" such as {pair}: no network can be right about both; leave them out of one class"
+        )
+    if within and parted:
+        pair = _pair(within[0], lambda one: one.name)
+        said.append(
+            f"{several(len(within), 'image')}: there are copies with the same pixels, such as"
+            f" {pair}, which may come into two splits: {parted}"
+        )
+    return said
+
+
+def _pair(group: Sequence[Seen], by: Callable[[Seen], str]) -> str:
+    first = group[0]
+    other = next(one for one in group if by(one) != by(first))
+    return f"'{first.name}' and '{other.name}'"
+
+
+def _alike(seen: Sequence[Seen], parted: str) -> list[str]:
+    pairs = near_copies(seen, divided=not parted)
+    if not pairs:
+        return []
+    first, other = pairs[0]
+    example = f"such as '{first.name}' and '{other.name}'"
+    if not parted:
+        said = (
+            f"{several(len(pairs), 'image')} nearly equal to one of another split, {example}: if"
+            " they are one photograph, scaled or saved again, leave them out of one split"
+        )
+    else:
+        said = (
+            f"{several(len(pairs), 'image')} nearly equal to another one, {example}, which may come"
+            f" into two splits: if they are of one scene, {parted}"
+        )
+    return [said]
+
+
+def near_copies(seen: Sequence[Seen], *, divided: bool) -> list[tuple[Seen, Seen]]:
+    """Each image that is nearly equal to an earlier one, with that one; if the data are `divided`,
+    only one of another split counts. Equal images are left out, and those that show nothing.
+    """
+    small = np.array([np.frombuffer(one.look.thumb, np.uint8) for one in seen], np.float32)
+    if not 2 <= len(seen) <= MOST_COMPARED:
+        return []
+    deviation = small.std(1)
+    chosen = np.flatnonzero(deviation >= FLAT)
+    if not len(chosen):
+        return []
+    # rows of length 1: their products are correlations
+    rows = small[chosen] - small[chosen].mean(1, keepdims=True)
+    rows /= deviation[chosen, None] * THUMB
+    kept = [seen[number] for number in chosen.tolist()]
+    pixels = np.array([one.look.pixels for one in kept], np.int64)
+    splits = list(dict.fromkeys(one.split for one in kept))
+    apart = [splits.index(one.split) for one in kept] if divided else list(range(len(kept)))
+    pairs = _first_alike(rows, pixels, np.array(apart, np.int64))
+    return [(kept[other], kept[row]) for row, other in pairs]
+
+
+def _first_alike(
+    rows: NDArray[np.float32], pixels: NDArray[np.int64], apart: NDArray[np.int64]
+) -> list[tuple[int, int]]:
+    """(row, the first earlier row that it is alike); both differ in `pixels` and in `apart`."""
+    found: list[tuple[int, int]] = []
+    for start in range(0, len(rows), TOGETHER):
+        end = min(start + TOGETHER, len(rows))
+        alike = rows[start:end] @ rows[:end].T >= ALIKE
+        alike &= pixels[start:end, None] != pixels[None, :end]
+        alike &= apart[start:end, None] != apart[None, :end]
+        alike &= np.arange(start, end)[:, None] > np.arange(end)[None]
+        for row in np.flatnonzero(alike.any(1)).tolist():
+            found.append((start + row, int(alike[row].argmax())))
+    return found

@@ -1,0 +1,152 @@
+"""Images with boxes in ultralytics' form (`yolo:PATH.yaml`), and the digits written so."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nas_attn.data.digits import CLASSES, OPTIONS, box_of, chosen_options, draw_masked
+from nas_attn.data.parts import (
+    SUFFIXES,
+    Framed,
+    cache_folder,
+    decode,
+    exclusive,
+)
+from nas_attn.errors import DataError, shorten
+from nas_attn.paths import user_path
+from nas_attn.recipe import DataSection
+
+DEFAULT_SIZE = 640
+STRIDE = 32  # detectors halve the image's side five times
+DIGITS_FORMAT = 1
+YAML_SPLITS = {
+    "train": "train",
+    "val": "validation",
+    "test": "test",
+}  # key in the YAML -> split of the digits
+
+
+def side(section: DataSection) -> int:
+    """Side of a detector's input. Raises DataError: it cannot be halved five times."""
+    size = section.size or DEFAULT_SIZE
+    if size % STRIDE:
+        raise DataError(f"data.size = {size} must be a multiple of {STRIDE} for a detector")
+    return size
+
+
+def data_file(section: DataSection) -> Path:
+    """The YAML file of the data; the one of the digits is made if it is missing. Raises DataError:
+    there is none.
+    """
+    if section.name == "digits":
+        return _digits_file(section)
+    if not section.name.startswith("yolo:"):
+        raise DataError(
+            f"'{section.name}' has no boxes: for detection, give digits or yolo:PATH.yaml"
+        )
+    path = user_path(section.name.removeprefix("yolo:"), what="data YAML", error=DataError)
+    if not path.is_file():
+        raise DataError(f"data YAML '{path}' does not exist (looked in {Path.cwd()})")
+    return path.resolve()
+
+
+def described(section: DataSection) -> Mapping[str, Any]:
+    """The content of the YAML. Raises DataError: it cannot be read, or names no classes."""
+    import yaml  # ultralytics brings it
+
+    path = data_file(section)
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"data YAML '{path}' cannot be read: {shorten(str(error))}") from None
+    names = content.get("names") if isinstance(content, dict) else None
+    if not isinstance(names, list | dict) or not names:
+        raise DataError(
+            f"data YAML '{path}' names no classes: give names: [one, two], and train and val"
+        )
+    return content  # type: ignore[no-any-return]
+
+
+def class_names(section: DataSection) -> tuple[str, ...]:
+    """The classes' names, in order."""
+    names = described(section)["names"]
+    return tuple(str(name) for name in (names.values() if isinstance(names, dict) else names))
+
+
+def count_trained(section: DataSection) -> float:
+    """Approximate number of training images. Raises DataError: it is unknown."""
+    return sum(1 for _ in named_images(section, "train"))
+
+
+def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
+    """Validation images as the detector's input, (1, 3, side, side), 0 to 1."""
+    size = side(section)
+    for path in named_images(section, "val"):
+        try:
+            with Image.open(path) as opened:
+                whole = opened.size
+            image = decode(Framed(path, whole), size)[None].astype(np.float32)
+        except (OSError, ValueError):  # ultralytics reports it
+            continue
+        image /= 255
+        yield image
+
+
+def named_images(section: DataSection, *splits: str) -> Iterator[Path]:
+    """The image files of these splits, from the folders and file lists in the YAML; other entries
+    are left out.
+    """
+    content = described(section)
+    root = Path(str(content.get("path") or ".")).expanduser()
+    for named in (content.get(split) for split in splits):
+        for name in (
+            one for one in (named if isinstance(named, list) else [named]) if isinstance(one, str)
+        ):
+            base = next(
+                (b for b in (root, data_file(section).parent / root) if (b / name).exists()), Path()
+            )
+            place = base / name
+            lines = place.read_text("utf-8").split() if place.is_file() else ()
+            paths = [base / line for line in lines] or sorted(place.rglob("*"))
+            yield from (
+                path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()
+            )
+
+
+def _digits_file(section: DataSection) -> Path:
+    options = chosen_options(section, OPTIONS)
+    what = repr((DIGITS_FORMAT, section.seed, sorted(options.items())))
+    folder = (
+        cache_folder().parent / "boxes" / hashlib.blake2b(what.encode(), digest_size=8).hexdigest()
+    )
+    with exclusive(folder.with_suffix(".lock"), "the digits with their boxes"):
+        if not (folder / "data.yaml").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".digits-"))
+            for part, split in YAML_SPLITS.items():
+                _write(draft, part, *draw_masked(section.seed, split, options)[:2])
+            names = ", ".join(f"'{name}'" for name in CLASSES)
+            parts = "".join(f"{part}: images/{part}\n" for part in YAML_SPLITS)
+            (draft / "data.yaml").write_text(f"path: {folder}\n{parts}names: [{names}]\n", "utf-8")
+            os.replace(draft, folder)
+    return folder / "data.yaml"
+
+
+def _write(folder: Path, part: str, images: NDArray[np.uint8], masks: NDArray[np.uint8]) -> None:
+    for inside in ("images", "labels"):
+        (folder / inside / part).mkdir(parents=True)
+    for number, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        Image.fromarray(image).convert("RGB").save(folder / "images" / part / f"{number:06}.png")
+        label, *box = box_of(mask)
+        line = " ".join([str(int(label)), *(f"{value:.6f}" for value in box)])
+        (folder / "labels" / part / f"{number:06}.txt").write_text(f"{line}\n", "ascii")
