@@ -227,8 +227,8 @@ class Study:
         return chosen(self._opened, self.snapshot(), criteria).view
 
     def effects(self, what: str = "accuracy") -> Effects | None:
-        """What each choice adds at each site, to `latency` or to a metric: `.rows`, `.at("type")`,
-        `.sentences`.
+        """What each choice adds at each site, to `latency` or to a metric: `.rows`, `.at("type")`;
+        `nas_attn.words.effects.effect_sentences` says the same in plain words.
 
         None if fewer than eight candidates have it.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 
 import numpy as np
 
@@ -20,16 +20,16 @@ from nas_attn.tables import is_cost
 class Way(Enum):
     """How a candidate was chosen."""
 
-    TRIAL = "trial"
-    PLACEMENT = "placement"
-    KNEE = "knee"
+    TRIAL = auto()
+    PLACEMENT = auto()
+    KNEE = auto()
     """The knee of the front."""
-    BEST_WITHIN = "best within"
+    BEST_WITHIN = auto()
     """The best within a latency limit."""
-    CHEAPEST = "cheapest"
+    CHEAPEST = auto()
     """The cheapest that reaches an accuracy."""
-    RECOMMENDED = "recommended"
-    INSTEAD = "instead"
+    RECOMMENDED = auto()
+    INSTEAD = auto()
     """The control that the answer takes instead of attention."""
 
 

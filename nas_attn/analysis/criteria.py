@@ -1,11 +1,11 @@
-"""The criteria that choose a candidate. The command line makes its options from them, so this loads
+"""The criteria that choose a candidate. The command line makes its options of them, so this loads
 nothing.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 from nas_attn.errors import UserError
 
@@ -16,37 +16,19 @@ class Criteria:
     candidate. UserError: other mixtures.
     """
 
-    max_latency_ratio: float | None = field(
-        default=None,
-        metadata={"help": "The best with at most this many times the bare backbone's latency."},
-    )
-    max_latency_ms: float | None = field(
-        default=None,
-        metadata={"help": "The best with at most this many ms on the machine that measured."},
-    )
-    min_accuracy: float | None = field(
-        default=None,
-        metadata={
-            "help": (
-                "The fastest with at least this accuracy (0.7); with a latency limit, the best"
-                " within it."
-            )
-        },
-    )
-    knee: bool = field(
-        default=False,
-        metadata={
-            "help": (
-                "The knee of the front: the smallest sum of the objectives, each scaled from 0"
-                " (best) to 1 (worst)."
-            )
-        },
-    )
-    trial: int | None = field(default=None, metadata={"help": "The candidate of this trial."})
-    placement: str | None = field(
-        default=None,
-        metadata={"help": "The candidate with this placement, in notation or by its label."},
-    )
+    max_latency_ratio: float | None = None
+    """Latency, in times of the bare backbone's."""
+    max_latency_ms: float | None = None
+    """Latency in ms, on the machine that measured."""
+    min_accuracy: float | None = None
+    """From 0 to 1."""
+    knee: bool = False
+    """The member of the front with the smallest sum of objectives, each scaled from 0 (best) to 1
+    (worst).
+    """
+    trial: int | None = None
+    placement: str | None = None
+    """In notation, or a candidate's label."""
 
     def __post_init__(self) -> None:
         given = [f.name for f in fields(self) if getattr(self, f.name) not in (None, False)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 
 from nas_attn.analysis.eligible import able_to_win, finished, latency_ratio
 from nas_attn.analysis.length import Brief, LengthGain
@@ -41,19 +41,19 @@ class NextStep:
 class Lacking(Enum):
     """Why nothing is recommended."""
 
-    TOO_BRIEF = "too brief"
+    TOO_BRIEF = auto()
     """The search trained more briefly than the target."""
-    CONSTANT = "constant"
+    CONSTANT = auto()
     """The metric is the same for all candidates."""
-    BARE_NOT_SCORED = "bare not scored"
+    BARE_NOT_SCORED = auto()
     """The bare backbone, with which all are compared, has no score at the last rung yet."""
-    BARE_NOT_ENDED = "bare not ended"
+    BARE_NOT_ENDED = auto()
     """It has not ended all its runs."""
-    ONLY_BARE = "only bare"
+    ONLY_BARE = auto()
     """Nothing but the bare backbone has been scored."""
-    NONE_WITHIN = "none within"
+    NONE_WITHIN = auto()
     """No scored candidate is within the recipe's limit of the latency."""
-    NOTHING_SCORED = "nothing scored"
+    NOTHING_SCORED = auto()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,4 @@
-"""Effects of each choice at each site, and of each type over all its sites, as numbers and
-sentences.
+"""Effects of each choice at each site, and of each type over all its sites.
 
 An effect on a metric is what a choice adds on average over all placements that have it, by the
 model of all runs; one placement's own luck or merit is no part of it. Effects on latency are those
@@ -10,13 +9,12 @@ to the other choices of the recommended placement.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, Literal
 
-from nas_attn.analysis import units
 from nas_attn.analysis.features import Feature, features, is_other, placement_of
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.latency import LEAST_MEASURED, latency_model, with_predictions
@@ -26,11 +24,6 @@ from nas_attn.model.variances import cdf
 from nas_attn.records import BARE, Placement
 
 Level = Literal["choice", "type"]
-HELPS, PERHAPS = (
-    0.95,
-    0.80,
-)  # least probabilities of being better to say that a choice helps, and that it may help
-MOST_SITES = 8  # sites with a sentence of their own: the largest effects; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +82,10 @@ class Effects:
 
     of: str
     rows: tuple[Effect, ...]  # by level, site and choice
-    sentences: tuple[str, ...]  # the same in plain words; empty for latency
-    cv_error: (
-        float | None
-    )  # leave-one-out root mean square error of the additive model; only for latency
+    cv_error: float | None = None
+    """Leave-one-out root mean square error of the additive model; only for latency."""
+    prices: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """(site, choice) -> what it adds to the latency; empty where that is not known."""
 
     def at(self, level: Level) -> tuple[Effect, ...]:
         return tuple(row for row in self.rows if row.level == level)
@@ -124,12 +117,11 @@ def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Eff
             rows.append(row)
     latency = latency or _on_latency(now) if what != "latency" else None
     cost = {(row.site, row.name): row.mean for row in latency.at("choice")} if latency else {}
-    said = _sentences(rows, what, cost) if what != "latency" else ()
-    return replace(found, rows=tuple(rows), sentences=said)
+    return replace(found, rows=tuple(rows), prices=cost)
 
 
 def average_effects(now: Snapshot, what: str) -> Effects | None:
-    """The same without gains in single networks and without sentences: for maps, which are drawn
+    """The same without gains in single networks and without prices: for maps, which are drawn
     often.
     """
     return _on_latency(now) if what == "latency" else _on_metric(now, what)
@@ -150,7 +142,7 @@ def _on_latency(now: Snapshot) -> Effects | None:
     for (_, of), (mean, error) in zip(asked, model.sums([sum_ for sum_, _ in asked]), strict=True):
         faster, half = float(cdf(-mean / error)) if error > 0 else float(mean < 0), 1.96 * error
         rows.append(Effect(mean, mean - half, mean + half, better=faster, worse=1 - faster, **of))
-    return Effects("latency", tuple(rows), (), model.cv_error)
+    return Effects("latency", tuple(rows), model.cv_error)
 
 
 def _on_metric(now: Snapshot, metric: str) -> Effects | None:
@@ -166,7 +158,7 @@ def _on_metric(now: Snapshot, metric: str) -> Effects | None:
         Effect(g.mean, g.low, g.high, better=g.probability, worse=g.worse, **asked[n][1])
         for n, g in gains.items()
     ]
-    return Effects(metric, tuple(rows), (), None) if rows else None
+    return Effects(metric, tuple(rows)) if rows else None
 
 
 def _asked(placements: Iterable[Placement]) -> list[tuple[Sum, dict[str, Any]]]:
@@ -309,91 +301,3 @@ def _latencies(
             )
             found[has, lacks] = Part(mean, mean - half, mean + half)
     return found
-
-
-# ------------------------------------------------------------------------------------------- in
-# plain words
-
-
-def _sentences(
-    rows: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str], float]
-) -> tuple[str, ...]:
-    by_site: defaultdict[str, list[Effect]] = defaultdict(list)
-    for row in rows:
-        if row.level == "choice":
-            by_site[row.site].append(row)
-    best = {site: max(mine, key=_promise) for site, mine in by_site.items()}
-    ranked = sorted(
-        (site for site in best if best[site].better >= PERHAPS),
-        key=lambda site: -abs(best[site].mean),
-    )
-    said = [_helping(best[site], by_site[site], metric, cost) for site in ranked[:MOST_SITES]]
-    if len(ranked) > MOST_SITES:
-        said.append(
-            f"At {len(ranked) - MOST_SITES} more sites something helps or may help, but less."
-        )
-    nothing = [site for site in by_site if site not in ranked]
-    if nothing:
-        said.append(f"At {_places(nothing)}, nothing helps more than the noise.")
-    harmful = sorted(
-        (row for row in rows if row.level == "choice" and row.worse >= HELPS),
-        key=lambda r: -abs(r.mean),
-    )
-    said += [
-        f"At {row.site}, `{row.name}` is harmful: {_size(row, metric)}."
-        for row in harmful[:MOST_SITES]
-    ]
-    uses = Counter(row.type for row in rows if row.level == "choice")
-    anywhere = [
-        row for row in rows if row.level == "type" and row.better >= HELPS and uses[row.type] > 1
-    ]
-    return (
-        *said,
-        *(f"`{row.type}` at any site: {_size(row, metric)} per site." for row in anywhere),
-    )
-
-
-def _promise(row: Effect) -> tuple[bool, float]:
-    """Ranks a site's choices for its sentence: first those that surely help, by size; then by the
-    likely gain.
-    """
-    return row.better >= HELPS, abs(row.mean) * row.better if row.better >= HELPS else row.better
-
-
-def _helping(
-    row: Effect, others: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str], float]
-) -> str:
-    paid = cost.get((row.site, row.name))
-    price = "" if paid is None else f" for {_percent(paid)} of latency"
-    if row.better < HELPS:
-        odds = units.probability(row.better)
-        return (
-            f"At {row.site}, perhaps `{row.name}`: {_size(row, metric)}{price} (probability of a"
-            f" gain {odds})."
-        )
-    also = [other for other in others if other is not row and other.better >= HELPS]
-    so_do = ", ".join(f"`{other.name}` ({_size(other, metric)})" for other in also[:2])
-    more = f" and {len(also) - 2} more" if len(also) > 2 else ""
-    return f"At {row.site}, `{row.name}`: {_size(row, metric)}{price}" + (
-        f"; so do {so_do}{more}." if also else "."
-    )
-
-
-def _size(row: Effect, metric: str) -> str:
-    """`+0.60 ± 0.20 points`, the 95 % interval; without a unit, the metric's name. The measured
-    gain alone, if there is one.
-    """
-    part = row.alone if row.alone is not None and row.alone.runs else row
-    said = units.plus_minus(metric, part.mean, part.half)
-    said = said if units.unit(metric).of_differences else f"{said} in {units.title(metric)}"
-    return said if part is row else f"{said} alone"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if abs(share) >= 0.0095 else f"{100 * share:.1f} %"
-
-
-def _places(sites: Sequence[str]) -> str:
-    if len(sites) > 4:
-        return f"{len(sites)} sites"
-    return " and ".join(filter(None, (", ".join(sites[:-1]), sites[-1])))

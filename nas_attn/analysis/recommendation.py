@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 
 from nas_attn.model import Estimate, Gain, Noise
 from nas_attn.recipe import TrainingSection
@@ -59,16 +59,16 @@ class Comparison:
 class Reason(Enum):
     """Why a network is the recommended one."""
 
-    BEST_ESTIMATE = "best estimate"
+    BEST_ESTIMATE = auto()
     """The bare backbone has not been scored, so nothing is known of gains."""
-    NOTHING_LIKELY = "nothing likely"
+    NOTHING_LIKELY = auto()
     """No placement is likely enough to be better than the bare backbone."""
-    OUT_OF_REACH = "out of reach"
+    OUT_OF_REACH = auto()
     """No scored placement is within the latency limit."""
-    TOO_SMALL = "too small"
+    TOO_SMALL = auto()
     """The gain of the best bet does not count."""
-    LARGEST_GAIN = "largest gain"
-    FASTEST = "fastest"
+    LARGEST_GAIN = auto()
+    FASTEST = auto()
     """The fastest of those that give up too little against the best bet to count."""
 
 

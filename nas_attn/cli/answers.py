@@ -138,11 +138,13 @@ def effects(
     """Show what each choice adds at each site. To a metric, or to the latency."""
     from nas_attn.analysis.units import unit as unit_of
     from nas_attn.study.reading import snapshot
+    from nas_attn.words.effects import effect_sentences
 
     opened = study_named(study, storage)
     now = snapshot(opened.store)
     what = what or now.primary or "accuracy"
     found = _effects(now, what, at_storage(opened.url))
+    sentences = effect_sentences(found)
     unit = "relative to the bare backbone's time" if what == "latency" else what
     if as_json:
         plain = [asdict(row) for row in found.rows]
@@ -150,13 +152,13 @@ def effects(
             {
                 "unit": unit,
                 "cv_error": found.cv_error,
-                "sentences": found.sentences,
+                "sentences": sentences,
                 "effects": plain,
             }
         )
         return
     out = console()
-    for sentence in found.sentences:
+    for sentence in sentences:
         out.print(sentence, markup=False)
     for level, title in TITLES.items():
         rows = found.at(level)

@@ -371,6 +371,22 @@ def grouped(command: Command) -> Command:
     return result  # type: ignore[no-any-return]
 
 
+CRITERIA_HELP = {
+    "max_latency_ratio": "The best with at most this many times the bare backbone's latency.",
+    "max_latency_ms": "The best with at most this many ms on the machine that measured.",
+    "min_accuracy": (
+        "The fastest with at least this accuracy (0.7); with a latency limit, the best within it."
+    ),
+    "knee": (
+        "The knee of the front: the smallest sum of the objectives, each scaled from 0 (best) to 1"
+        " (worst)."
+    ),
+    "trial": "The candidate of this trial.",
+    "placement": "The candidate with this placement, in notation or by its label.",
+}
+"""Field of `Criteria` -> what its option does."""
+
+
 def _options(group: type[Effort] | type[Criteria]) -> list[inspect.Parameter]:
     """An option for each field; an accuracy may also be typed as 70%."""
     hints = get_type_hints(group, include_extras=True) | (
@@ -384,7 +400,7 @@ def _options(group: type[Effort] | type[Criteria]) -> list[inspect.Parameter]:
                 kind,
                 Option(
                     f"--{field.name.replace('_', '-')}",
-                    help=field.metadata["help"],
+                    help=CRITERIA_HELP[field.name],
                     rich_help_panel=CHOICE,
                 ),
             ]

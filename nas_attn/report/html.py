@@ -31,6 +31,7 @@ from nas_attn.report import figures, tables
 from nas_attn.words.answer import answer
 from nas_attn.words.candidates import candidate_label
 from nas_attn.words.choosing import choice_sentences
+from nas_attn.words.effects import effect_sentences
 from nas_attn.words.machine import arithmetic_lines, latency_machine
 from nas_attn.words.recommendation import measured_on, reasons
 from nas_attn.words.remarks import remarks
@@ -222,7 +223,7 @@ def _effects(found: Effects, page: Page) -> dict[str, Any]:
     return {
         "title": units.title(found.of),
         "error": error,
-        "sentences": found.sentences,
+        "sentences": effect_sentences(found),
         "figure": page.draw(figure, figures.described(found.of, found)),
         "table": tables.effects_table(found),
     }

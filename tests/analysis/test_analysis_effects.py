@@ -11,6 +11,7 @@ from made_study import TRUE_COST, TRUE_GAIN, MadeStudy, everywhere, usual
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.study.reading import snapshot
+from nas_attn.words.effects import effect_sentences
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
 
@@ -42,7 +43,7 @@ def test_choices_and_types_do_what_was_put_into_them(study: Snapshot) -> None:
 def test_latency_is_told_apart_from_gain(study: Snapshot) -> None:
     cost = found(study, "latency")
     assert cost.cv_error is not None
-    assert cost.sentences == ()
+    assert effect_sentences(cost) == []
     for row in cost.at("choice"):
         assert row.mean == pytest.approx(TRUE_COST[row.name], abs=0.02)
         assert row.worse > 0.95
@@ -56,7 +57,7 @@ def test_a_lower_loss_is_a_gain(study: Snapshot) -> None:
 
 
 def test_the_sentences_say_what_helps_where_and_for_what_price(study: Snapshot) -> None:
-    said = found(study).sentences
+    said = effect_sentences(found(study))
     (first,) = [sentence for sentence in said if sentence.startswith("At stage1, `cbam")]
     assert re.search(r" points for (19|20) % of latency", first)
     assert any("`ela(kernel_size=7)` is harmful: -" in sentence for sentence in said)
@@ -69,7 +70,7 @@ def test_where_nothing_differs_nothing_helps(
     for choice in TRUE_GAIN:
         monkeypatch.setitem(TRUE_GAIN, choice, 0.0)
     now = found(snapshot(usual(tmp_path, searched=20).store))
-    (sentence,) = now.sentences
+    (sentence,) = effect_sentences(now)
     assert "stage1, stage2 and stage3" in sentence
     assert all(row.low <= 0 <= row.high for row in now.rows)
 

@@ -204,13 +204,13 @@ def test_a_knob_that_the_site_decides_makes_no_column_of_its_own() -> None:
     names = report.figures.column_names(rows)
     assert {names[f"stage{n}", f"coord(reduction={2**n})"] for n in (1, 2, 3)} == {"coord"}
     assert names["stage1", "se(reduction=4, gate=hard)"] == "se(reduction=4)"
-    figure = report.figures.effect_map(Effects("accuracy", tuple(rows), (), None))
+    figure = report.figures.effect_map(Effects("accuracy", tuple(rows)))
     assert list(figure.data[0].x) == ["coord", "se(reduction=4)", "se(reduction=8)"]
 
 
 def test_many_choices_are_read_by_pointing(made: Snapshot) -> None:
     rows = [effect("stage1", f"kind{n:02}", "") for n in range(30)]
-    figure = report.figures.effect_map(Effects("accuracy", tuple(rows), (), None))
+    figure = report.figures.effect_map(Effects("accuracy", tuple(rows)))
     assert figure.data[0].texttemplate is None
     assert "probability of 90 %" in figure.data[0].hovertext[0][29]
 

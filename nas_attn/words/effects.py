@@ -1,0 +1,98 @@
+"""What each choice adds at each site, in plain words."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from nas_attn.analysis import units
+from nas_attn.analysis.effects import Effect, Effects
+
+# least probabilities of being better to say that a choice helps, and that it may help
+HELPS = 0.95
+PERHAPS = 0.80
+MOST_SITES = 8  # sites with a sentence of their own: the largest effects; the others are counted
+
+
+def effect_sentences(effects: Effects) -> list[str]:
+    """What helps where and for what price, what harms; empty for latency."""
+    if effects.of == "latency":
+        return []
+    rows, metric, cost = effects.rows, effects.of, effects.prices
+    by_site: defaultdict[str, list[Effect]] = defaultdict(list)
+    for row in rows:
+        if row.level == "choice":
+            by_site[row.site].append(row)
+    best = {site: max(mine, key=_promise) for site, mine in by_site.items()}
+    ranked = sorted(
+        (site for site in best if best[site].better >= PERHAPS),
+        key=lambda site: -abs(best[site].mean),
+    )
+    said = [_helping(best[site], by_site[site], metric, cost) for site in ranked[:MOST_SITES]]
+    if len(ranked) > MOST_SITES:
+        said.append(
+            f"At {len(ranked) - MOST_SITES} more sites something helps or may help, but less."
+        )
+    nothing = [site for site in by_site if site not in ranked]
+    if nothing:
+        said.append(f"At {_places(nothing)}, nothing helps more than the noise.")
+    harmful = sorted(
+        (row for row in rows if row.level == "choice" and row.worse >= HELPS),
+        key=lambda r: -abs(r.mean),
+    )
+    said += [
+        f"At {row.site}, `{row.name}` is harmful: {_size(row, metric)}."
+        for row in harmful[:MOST_SITES]
+    ]
+    uses = Counter(row.type for row in rows if row.level == "choice")
+    anywhere = [
+        row for row in rows if row.level == "type" and row.better >= HELPS and uses[row.type] > 1
+    ]
+    said += [f"`{row.type}` at any site: {_size(row, metric)} per site." for row in anywhere]
+    return said
+
+
+def _promise(row: Effect) -> tuple[bool, float]:
+    """Ranks a site's choices for its sentence: first those that surely help, by size; then by the
+    likely gain.
+    """
+    return row.better >= HELPS, abs(row.mean) * row.better if row.better >= HELPS else row.better
+
+
+def _helping(
+    row: Effect, others: Sequence[Effect], metric: str, cost: Mapping[tuple[str, str], float]
+) -> str:
+    paid = cost.get((row.site, row.name))
+    price = "" if paid is None else f" for {_percent(paid)} of latency"
+    if row.better < HELPS:
+        odds = units.probability(row.better)
+        return (
+            f"At {row.site}, perhaps `{row.name}`: {_size(row, metric)}{price} (probability of a"
+            f" gain {odds})."
+        )
+    also = [other for other in others if other is not row and other.better >= HELPS]
+    so_do = ", ".join(f"`{other.name}` ({_size(other, metric)})" for other in also[:2])
+    more = f" and {len(also) - 2} more" if len(also) > 2 else ""
+    return f"At {row.site}, `{row.name}`: {_size(row, metric)}{price}" + (
+        f"; so do {so_do}{more}." if also else "."
+    )
+
+
+def _size(row: Effect, metric: str) -> str:
+    """`+0.60 ± 0.20 points`, the 95 % interval; without a unit, the metric's name. The measured
+    gain alone, if there is one.
+    """
+    part = row.alone if row.alone is not None and row.alone.runs else row
+    said = units.plus_minus(metric, part.mean, part.half)
+    said = said if units.unit(metric).of_differences else f"{said} in {units.title(metric)}"
+    return said if part is row else f"{said} alone"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if abs(share) >= 0.0095 else f"{100 * share:.1f} %"
+
+
+def _places(sites: Sequence[str]) -> str:
+    if len(sites) > 4:
+        return f"{len(sites)} sites"
+    return " and ".join(filter(None, (", ".join(sites[:-1]), sites[-1])))
