@@ -136,9 +136,9 @@ def effects(
     as_json: AsJson = False,
 ) -> None:
     """Show what each choice adds at each site. To a metric, or to the latency."""
-    from nas_attn.analysis.units import unit as unit_of
     from nas_attn.study.reading import snapshot
     from nas_attn.words.effects import effect_sentences
+    from nas_attn.words.units import unit as unit_of
 
     opened = study_named(study, storage)
     now = snapshot(opened.store)
@@ -219,7 +219,7 @@ def _choices(heading: str, what: str, rows: Sequence[Effect]) -> Any:
 
 
 def _types(heading: str, what: str, rows: Sequence[Effect]) -> Any:
-    from nas_attn.analysis.units import probability
+    from nas_attn.words.units import probability
 
     numbers = ["adds", "good", "tried"]
     cells: list[list[str | Text]] = [
@@ -234,8 +234,8 @@ def _part(what: str, part: Effect | Part | None) -> Text | str:
     """
     from rich.text import Text
 
-    from nas_attn.analysis.units import bare_plus_minus
     from nas_attn.words.candidates import measured_difference
+    from nas_attn.words.units import bare_plus_minus
 
     if part is None:
         return ""

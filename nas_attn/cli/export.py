@@ -144,8 +144,8 @@ def _hints(
 
 def _found(facts: dict[str, Any]) -> Iterator[str]:
     """The results of the checks, one line each."""
-    from nas_attn.analysis import units
     from nas_attn.export.card import against_torch
+    from nas_attn.words import units
 
     here, training = facts["here"], facts["training"]
     if here is not None and "right" in here:
@@ -162,12 +162,12 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
 
 def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, device: str) -> None:
     """Trains a candidate for its weights, and says what it scores now."""
-    from nas_attn.analysis import units
     from nas_attn.cli.common import INTERRUPTED
     from nas_attn.searching.prepare.checks import check_here
     from nas_attn.searching.run.again import train_again
     from nas_attn.searching.run.taking_part import Options
     from nas_attn.searching.worker.stopping import interruptible
+    from nas_attn.words import units
 
     def say(line: str) -> None:
         echo(line, err=True)
@@ -195,8 +195,8 @@ def check_export(
     as_json: AsJson = False,
 ) -> None:
     """Run an exported file on the validation images. Without nas_attn, where its format allows."""
-    from nas_attn.analysis import units
     from nas_attn.export.card import verify
+    from nas_attn.words import units
 
     path = user_path(file, what="FILE", error=UserError)
     check_export_trust(path, trust=trust)

@@ -231,8 +231,8 @@ def final_test(
 
 def _announce(family: Family, forecast: dict[str, Any], difference: float | None) -> None:
     """Says what is compared, what it can show and what it costs, before the first run."""
-    from nas_attn.analysis.units import duration, size
     from nas_attn.analysis.validation import blocks_for
+    from nas_attn.words.units import duration, size
     from nas_attn.words.validation import network_name
 
     pairs = "; ".join(

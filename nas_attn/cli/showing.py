@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from nas_attn import tasks
-from nas_attn.analysis import units
 from nas_attn.analysis.decision import NextStep
 from nas_attn.cli.common import at_storage, table
+from nas_attn.words import units
 from nas_attn.words.answer import command, lines_of_answer
 from nas_attn.words.candidates import candidate_label, objective_heading, objective_shown
 from nas_attn.words.choosing import choice_sentences

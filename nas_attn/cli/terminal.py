@@ -135,8 +135,8 @@ def _bar(share: float) -> str:
 
 def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> tuple[str, float]:
     """`3/16 runs, about 12 min left`, and the seconds that are left."""
-    from nas_attn.analysis.units import duration
     from nas_attn.study.pace import target_s
+    from nas_attn.words.units import duration
 
     done = _ended(opened, purpose) - before
     left = opened.store.queue.counts().get((purpose, "waiting"), 0)
@@ -152,10 +152,10 @@ def _at_work(opened: OpenStudy) -> list[str]:
     """A line for each worker, the time first, so that a narrow terminal shows it; none if the
     database does not answer.
     """
-    from nas_attn.analysis.units import duration
     from nas_attn.searching.worker.presence import IDLE, STARTING
     from nas_attn.study.workers import workers_of
     from nas_attn.waiting import impatient
+    from nas_attn.words.units import duration
 
     found = []
     with impatient(), suppress(OperationError):

@@ -170,7 +170,7 @@ def _former(workers: Sequence[FormerView]) -> str:
 
 
 def _worker_row(worker: WorkerView) -> list[str]:
-    from nas_attn.analysis.units import duration
+    from nas_attn.words.units import duration
 
     doing = worker.doing if not worker.waiting else f"{worker.doing}; {worker.waiting}"
     if worker.state in ("silent", "gone"):

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from nas_attn import tasks
 from nas_attn._version import __version__
-from nas_attn.analysis import units
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attention import catalogue
 from nas_attn.data import Dataset
@@ -39,6 +38,7 @@ from nas_attn.records import Choice, Point, ResolvedPlacement
 from nas_attn.space import other_of
 from nas_attn.tables import BACKBONE_SOURCES
 from nas_attn.tasks.data import data_of
+from nas_attn.words import units
 
 VERSION = 1  # of the card's format
 Run = Callable[[NDArray[Any]], NDArray[Any]]

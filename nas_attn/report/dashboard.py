@@ -10,10 +10,10 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nas_attn.analysis import units
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import objective_name
 from nas_attn.report.figures import drawn_figures
+from nas_attn.words import units
 from nas_attn.words.answer import answer
 from nas_attn.words.candidates import candidate_called, objective_heading, objective_shown
 from nas_attn.words.remarks import remarks

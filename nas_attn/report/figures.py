@@ -17,13 +17,13 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 
 from nas_attn import tasks
-from nas_attn.analysis import units
 from nas_attn.analysis.effects import Effect, Effects, average_effects
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.snapshot import CandidateView, Retrained, ScorePoint, Snapshot
 from nas_attn.errors import OperationError, UserError, first_line, several, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import lower_is_better, objective_name
+from nas_attn.words import units
 from nas_attn.words.candidates import candidate_label, objective_with_spread
 
 BLUE, ORANGE, GREEN, RED, GREY = "#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8a919c"

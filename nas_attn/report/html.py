@@ -18,7 +18,6 @@ import plotly.io
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from nas_attn.analysis import units
 from nas_attn.analysis.choosing import Chosen
 from nas_attn.analysis.effects import Effects, both_effects
 from nas_attn.analysis.per_image import Mistakes, Picture
@@ -28,6 +27,7 @@ from nas_attn.errors import StudyError
 from nas_attn.paths import user_path, write_whole
 from nas_attn.recipe_reading import write_toml
 from nas_attn.report import figures, tables
+from nas_attn.words import units
 from nas_attn.words.answer import answer
 from nas_attn.words.candidates import candidate_label
 from nas_attn.words.choosing import choice_sentences

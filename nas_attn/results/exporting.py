@@ -11,7 +11,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from nas_attn import tasks
-from nas_attn.analysis import units
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.data import Dataset
@@ -34,6 +33,7 @@ from nas_attn.study.weights import kept_runs, searched_run, trained_model
 from nas_attn.tasks.data import data_of
 from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.trainer import Trainer
+from nas_attn.words import units
 
 SEARCHED = "after the search's training"
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas_attn.analysis.fronts import minimised
-from nas_attn.analysis.units import duration, named
 from nas_attn.recipe import lower_is_better
 from nas_attn.records import CandidateRow
 from nas_attn.storage import StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import PHASES, narrowing, remaining_s
+from nas_attn.words.units import duration, named
 
 
 @dataclass(frozen=True, slots=True)

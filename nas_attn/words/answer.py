@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 import shlex
 
-from nas_attn.analysis import units
 from nas_attn.analysis.decision import (
     MOST_RUNS,
     Decision,
@@ -24,6 +23,7 @@ from nas_attn.analysis.length import Brief, LengthGain
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import several
 from nas_attn.space import other_of
+from nas_attn.words import units
 from nas_attn.words.lines import Line
 from nas_attn.words.recommendation import answer_lines, between
 from nas_attn.words.remarks import caution_text

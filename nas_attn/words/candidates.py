@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from nas_attn.analysis.effects import Part
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.analysis.units import bare_plus_minus, signed, title, unit, value
 from nas_attn.errors import several
 from nas_attn.model import Estimate
 from nas_attn.recipe import objective_name
 from nas_attn.records import ASIDE
+from nas_attn.words.units import bare_plus_minus, signed, title, unit, value
 
 
 def spread(metric: str, estimate: Estimate) -> str:

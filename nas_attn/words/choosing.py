@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nas_attn.analysis import units
 from nas_attn.analysis.choosing import Chosen, LatencyLimit, Unmet, Way
 from nas_attn.analysis.recommendation import REQUIRED
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.words import units
 from nas_attn.words.answer import nothing_recommended
 from nas_attn.words.recommendation import rule_text
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from nas_attn.analysis import units
 from nas_attn.analysis.effects import Effect, Effects
+from nas_attn.words import units
 
 # least probabilities of being better to say that a choice helps, and that it may help
 HELPS = 0.95

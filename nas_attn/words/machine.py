@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from nas_attn.analysis.arithmetic import ArithmeticUse
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.analysis.units import duration
 from nas_attn.errors import several
 from nas_attn.records import Arithmetic
+from nas_attn.words.units import duration
 
 
 def not_alone(notes: Sequence[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nas_attn.analysis import units
 from nas_attn.analysis.recommendation import (
     REQUIRED,
     SURE,
@@ -18,6 +17,7 @@ from nas_attn.analysis.recommendation import (
 from nas_attn.errors import several
 from nas_attn.model import Gain, Noise
 from nas_attn.space import other_of
+from nas_attn.words import units
 from nas_attn.words.lines import Line
 
 WHAT_COUNTS = "a tenth of the best gain or of one run's noise"

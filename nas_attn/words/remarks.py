@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nas_attn import tasks
-from nas_attn.analysis import units
 from nas_attn.analysis.cautions import (
     Caution,
     FewImages,
@@ -20,6 +19,7 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Evidence
 from nas_attn.recipe import Recipe
+from nas_attn.words import units
 
 RECOMMENDED = "the recommended placement"
 

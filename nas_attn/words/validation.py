@@ -6,11 +6,11 @@ import math
 import statistics
 from collections.abc import Iterator
 
-from nas_attn.analysis import units
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import Family, Network, ValidationResult, Verdict
 from nas_attn.errors import several
 from nas_attn.records import BARE
+from nas_attn.words import units
 
 
 def validation_headline(result: ValidationResult) -> str:

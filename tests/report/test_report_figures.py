@@ -11,11 +11,12 @@ import pytest
 from browser import CHROMIUM
 from made_study import TRUE_COST, MadeStudy, everywhere, recipe
 
-from nas_attn import analysis, errors, model, report
+from nas_attn import errors, model, report
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report import dashboard
 from nas_attn.study.reading import snapshot
+from nas_attn.words import units
 from nas_attn.words.candidates import spread
 
 SE = "se(reduction=8)"
@@ -110,19 +111,19 @@ def test_the_noise_figure_compares_each_run_with_the_bare_backbones_of_its_seed(
 
 def test_numbers_as_a_person_reads_them() -> None:
     for share in ("accuracy", "mean_iou", "map50_95"):
-        assert analysis.units.plus_minus(share, 0.0061, 0.002) == "+0.61 ± 0.20 points"
-    assert analysis.units.difference("loss", -0.0123) == "-0.0123"
-    assert analysis.units.difference_range("latency", -0.01, 0.051) == "-1.0 to +5.1 %"
-    assert analysis.units.size("macs", -12_000) == "12 k"
-    assert analysis.units.value("accuracy", 0.72414) == "72.41 %"
-    assert analysis.units.value("latency", 1.1324) == "1.132 ×"
-    assert analysis.units.value("params", 78_512) == "78.5 k"
-    assert analysis.units.value("macs", 12_510_000) == "12.5 M"
-    assert analysis.units.value("memory", 3e6) == "3 MB"
-    assert analysis.units.value("-rmse", 0.123456) == "0.1235"
-    assert analysis.units.value("loss", None) == analysis.units.value("loss", float("nan")) == "–"
+        assert units.plus_minus(share, 0.0061, 0.002) == "+0.61 ± 0.20 points"
+    assert units.difference("loss", -0.0123) == "-0.0123"
+    assert units.difference_range("latency", -0.01, 0.051) == "-1.0 to +5.1 %"
+    assert units.size("macs", -12_000) == "12 k"
+    assert units.value("accuracy", 0.72414) == "72.41 %"
+    assert units.value("latency", 1.1324) == "1.132 ×"
+    assert units.value("params", 78_512) == "78.5 k"
+    assert units.value("macs", 12_510_000) == "12.5 M"
+    assert units.value("memory", 3e6) == "3 MB"
+    assert units.value("-rmse", 0.123456) == "0.1235"
+    assert units.value("loss", None) == units.value("loss", float("nan")) == "–"
     assert spread("accuracy", model.Estimate(0.7, 0.004, 0.692, 0.708, 1)) == "± 0.80"
-    assert [analysis.units.duration(s) for s in (45.2, 200, 7500)] == ["45 s", "3 min", "2.1 h"]
+    assert [units.duration(s) for s in (45.2, 200, 7500)] == ["45 s", "3 min", "2.1 h"]
 
 
 def cell(figure: go.Figure, site: str, column: str) -> dict[str, object]:

@@ -27,7 +27,6 @@ from nas_attn.analysis.length import (
     metric_kind,
     needed_length,
 )
-from nas_attn.analysis.units import value as said_value
 from nas_attn.errors import OperationError, several
 from nas_attn.purposes import LENGTH, length_protocol
 from nas_attn.recipe import Recipe
@@ -41,6 +40,7 @@ from nas_attn.searching.prepare.lengths import (
 from nas_attn.searching.prepare.timing import LAST, SCREENING, TESTING, Fit, Speed, fitted
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
+from nas_attn.words.units import value as said_value
 
 MOST_LENGTHS = 6  # n to 32n; a network that still gains then is taken at the longest
 LENGTH_PRIORITY = 40

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nas_attn.analysis.units import duration
 from nas_attn.analysis.validation import Family
 from nas_attn.errors import DataError, StudyError
 from nas_attn.processes import owner_name
@@ -24,6 +23,7 @@ from nas_attn.study.leasing import TTL_S, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import FURTHER, seconds_per_epoch, time_left, workers_of
 from nas_attn.study.reading import blocks_done, families, keep_family, snapshot, unfinished
+from nas_attn.words.units import duration
 
 LEAST_SHARE = (
     0.25  # of the test's share of the time: reading a study of many short runs takes time, too

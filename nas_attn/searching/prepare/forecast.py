@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nas_attn import tasks
-from nas_attn.analysis.units import duration
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.finding import evaluator_of
@@ -29,6 +28,7 @@ from nas_attn.training import Trainer
 from nas_attn.training.checking import check_trainings
 from nas_attn.training.stepping import Threads, cores_for
 from nas_attn.training.trainer import new_arithmetic
+from nas_attn.words.units import duration
 
 TYPICAL_SEED_SD = 0.009  # spread of one placement's accuracy over seeds on a small task
 

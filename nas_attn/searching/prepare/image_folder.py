@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from nas_attn import data, tasks
-from nas_attn.analysis.units import duration
 from nas_attn.backbones import build
 from nas_attn.data.inventory import take
 from nas_attn.data.parts import InMemory
@@ -30,6 +29,7 @@ from nas_attn.target_words import AUTO, target_table
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for
 from nas_attn.training.trainer import new_arithmetic
+from nas_attn.words.units import duration
 
 # Backbones and sides of images for a folder, the most costly first
 SHAPES = (

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 from nas_attn import tasks
-from nas_attn.analysis.units import duration
 from nas_attn.errors import several
 from nas_attn.evaluation.plan import plan_for, wanted
 from nas_attn.evaluation.starts import pick_device
@@ -28,6 +27,7 @@ from nas_attn.searching.prepare.timing import (
 from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for
+from nas_attn.words.units import duration
 
 LEAST_TRIALS = 3  # the bare network and two others, where nothing else fits
 
