@@ -15,6 +15,7 @@ from nas_attn.errors import (
     NasAttnError,
     NasAttnWarning,
     OperationError,
+    StudyError,
     UserError,
 )
 from nas_attn.evaluation.output import VERBOSE
@@ -25,6 +26,7 @@ from nas_attn.searching.worker.devices import devices_of, shares_of
 from nas_attn.searching.worker.mps import mps
 from nas_attn.searching.worker.stopping import NOW, STOP, Orders
 from nas_attn.study.opening import OpenStudy
+from nas_attn.study.trial_book import TrialBook
 from nas_attn.training.stepping import cores_for
 
 GRACE_S = (
@@ -91,10 +93,24 @@ def run_workers(
             start = partial(_start, opened, its, clients, verbose=options.verbose)
             children.append(start())
             children[-1].again = start
-        return _attend(children, options)
+        return _attend(children, options, lambda: _can_be_resumed(opened))
 
 
-def _attend(children: list[Child], options: Options) -> str:
+def _can_be_resumed(opened: OpenStudy) -> bool:
+    """Whether the study and its trials are still in the database, as far as it answers."""
+    try:
+        opened.database.study(opened.store.name)
+        TrialBook(opened.database, opened.store.name).close()
+    except (KeyError, StudyError):
+        return False
+    except NasAttnError:
+        return True
+    return True
+
+
+def _attend(
+    children: list[Child], options: Options, can_be_resumed: Callable[[], bool] = lambda: True
+) -> str:
     for child in children:
         child.listen(options.say)
     try:
@@ -118,7 +134,8 @@ def _attend(children: list[Child], options: Options) -> str:
     error: type[NasAttnError] = (
         UserError if set(codes) == {UserError.exit_status} else OperationError
     )
-    raise error(f"all {len(codes)} workers ended with an error (above); the study can be resumed")
+    way_out = "; the study can be resumed" if can_be_resumed() else ""
+    raise error(f"all {len(codes)} workers ended with an error (above){way_out}")
 
 
 def _status(child: Child) -> int:
