@@ -10,7 +10,8 @@ JOBS ?= $(FEW)
 ARGS ?=
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
-BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(wildcard benchmarks/*.py)))
+# Those files of benchmarks/ that are programs.
+BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(shell grep -l __main__ benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart install dev test test-slow test-portable test-lowest test-faults lint format docs gallery site \
@@ -81,7 +82,7 @@ release: | $(BIN)/python  ## build what is published, install it into an empty e
 	@$(BIN)/python tools/release.py
 
 $(BENCHMARKS): bench-%: $(VENV)/installed-dev
-	@$(BIN)/python benchmarks/$*.py $(ARGS)
+	@$(BIN)/python -m benchmarks.$* $(ARGS)
 
 clean:  ## remove .venv and everything that can be made again; studies and reports stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

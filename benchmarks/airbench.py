@@ -1,9 +1,9 @@
 """How fast the trainer takes a small network to 94 % on CIFAR-10's test images (the task of
 airbench).
 
-    python benchmarks/airbench.py --root DIR                                   # on a GPU
-    python benchmarks/airbench.py --root DIR --executions eager cuda-graph compile --seeds 5
-    python benchmarks/airbench.py --root DIR --device cpu --epochs 1 --subset 5000      # whether it
+    python -m benchmarks.airbench --root DIR                                   # on a GPU
+    python -m benchmarks.airbench --root DIR --executions eager cuda-graph compile --seeds 5
+    python -m benchmarks.airbench --root DIR --device cpu --epochs 1 --subset 5000      # whether it
     runs
 
 Network and settings after Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU" (arXiv

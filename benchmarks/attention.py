@@ -1,9 +1,9 @@
 """Attention modules side by side: ours, timm's, torchvision's, and the published formula written
 down plainly.
 
-    python benchmarks/attention.py                                    # prints every shape and the
-    page's table, 5 minutes python benchmarks/attention.py --modules simam ela --channels 64 256
-    --maps 14 --batches 1 --dtypes float32 python benchmarks/attention.py --csv
+    python -m benchmarks.attention                                    # prints every shape and the
+    page's table, 5 minutes python -m benchmarks.attention --modules simam ela --channels 64 256
+    --maps 14 --batches 1 --dtypes float32 python -m benchmarks.attention --csv
     docs/benchmarks/data/attention.csv
 
 In one process and in turns: every round calls each contender once, in random order; the figure is

@@ -1,7 +1,7 @@
 """Latencies of this package beside those of each runtime's own benchmark tool: the same files, one
 image, one thread.
 
-    python benchmarks/beside.py eager compile onnxruntime onnxruntime-int8 openvino openvino-int8
+    python -m benchmarks.beside eager compile onnxruntime onnxruntime-int8 openvino openvino-int8
     ncnn
 
 ResNet-20, bare and with CBAM at every residual site. ONNX Runtime's and ncnn's packages have no

@@ -1,7 +1,7 @@
 """Does `validate` confirm what a search recommends? Searches and their validations, from beginning
 to end.
 
-    python benchmarks/confirmed.py digits fashion-mnist --size small --searches 3 --blocks 5 --out
+    python -m benchmarks.confirmed digits fashion-mnist --size small --searches 3 --blocks 5 --out
     FOLDER
 
 For each problem and seed: `nas-attn search`, then `nas-attn validate` of the recommended and the

@@ -1,8 +1,8 @@
 """Studies whose runs lie at two values, as a network either finds what the task needs or does not:
 how far are the answers right?
 
-    python benchmarks/cue_studies.py --studies 40 --out R.jsonl      # resumable
-    python benchmarks/cue_studies.py --report R.jsonl
+    python -m benchmarks.cue_studies --studies 40 --out R.jsonl      # resumable
+    python -m benchmarks.cue_studies --report R.jsonl
 
 As cued digits are (docs/benchmarks/tables.md): a run ends at .53 or at .93, with results per image;
 how likely a placement finds the cue is its own. From the first run to the answer each study goes as
@@ -26,12 +26,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import trust
-from kept_lines import keep, read
-from simulated_studies import COSTS, SITES, TYPES, Study, World, known
-from simulated_studies import FINE_TUNING as NOISE
-from trust_figures import SURE, TAKEN, Outcome
 
+from benchmarks import trust
+from benchmarks.rows import keep_row, read_rows
+from benchmarks.simulated_studies import COSTS, SITES, TYPES, Study, World, known
+from benchmarks.simulated_studies import FINE_TUNING as NOISE
+from benchmarks.trust_figures import SURE, TAKEN, Outcome
 from nas_attn.model import Run
 from nas_attn.records import Latency
 
@@ -184,12 +184,12 @@ def main() -> None:
         "--report", type=Path, help="print the table of these lines, and simulate nothing"
     )
     asked = parser.parse_args()
-    lines = read(asked.report or asked.out)
+    lines = read_rows(asked.report or asked.out)
     done = {(line["kind"], line["seed"]) for line in lines}
     for seed in range(0 if asked.report else asked.studies):
         for kind in WORLDS:
             if (kind, seed) not in done:
-                keep(
+                keep_row(
                     lines,
                     {"kind": kind, "seed": seed, "outcome": asdict(simulate(kind, seed))},
                     asked.out,

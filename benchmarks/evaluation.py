@@ -1,9 +1,9 @@
 """How fast and how well candidates are evaluated, side by side: same candidates, same data, same
 device.
 
-    python benchmarks/evaluation.py                                  # cluttered digits on the CPU
-    python benchmarks/evaluation.py --data cifar10 --root DIR --backbone resnet20 --flip
-    --batch-size 128 --rate 0.1 python benchmarks/evaluation.py --data cifar10 --root DIR --backbone
+    python -m benchmarks.evaluation                                  # cluttered digits on the CPU
+    python -m benchmarks.evaluation --data cifar10 --root DIR --backbone resnet20 --flip
+    --batch-size 128 --rate 0.1 python -m benchmarks.evaluation --data cifar10 --root DIR --backbone
     resnet20 --flip --batch-size 512 --device cuda \
         --executions eager cuda-graph compile --workers 12
 

@@ -1,7 +1,7 @@
 """From random weights: modules as published (`paper`), or in the form that begins as the identity
 (`identity`)?
 
-    python benchmarks/forms.py cifar10 --root DATA --out DIR [--blocks 8]    # goes on where it
+    python -m benchmarks.forms cifar10 --root DATA --out DIR [--blocks 8]    # goes on where it
     ended, then prints the table
 
 Each module at every site, in both forms, and the bare backbone: the target's trainings of a problem
@@ -16,8 +16,8 @@ import statistics
 from pathlib import Path
 
 import torch
-from whole import NONE, REASON, Bench, candidate_factors
 
+from benchmarks.whole import NONE, REASON, Bench, candidate_factors
 from nas_attn.evaluation.plan import Plan, make_plan
 
 SEED = 6_000

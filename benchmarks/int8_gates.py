@@ -1,7 +1,7 @@
 """Attention in int8: does it pay to leave the attention modules' own layers in float while the rest
 is quantized?
 
-    python benchmarks/int8_gates.py              # prints the table of docs/benchmarks/latency.md
+    python -m benchmarks.int8_gates              # prints the table of docs/benchmarks/latency.md
 
 ResNet-8 with the module at every residual site, trained from random weights on `digits`. Four files
 of each network: float32, int8, int8 with the attention modules' layers in float, and int8 with

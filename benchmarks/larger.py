@@ -1,7 +1,7 @@
 """Attention, or just more network? Does a search know which of the two gains more?
 
-    python benchmarks/larger.py --studies 60 --seed 50000
-    python benchmarks/larger.py --imagenet accel_nasbench.npz     # what larger networks gain on
+    python -m benchmarks.larger --studies 60 --seed 50000
+    python -m benchmarks.larger --imagenet accel_nasbench.npz     # what larger networks gain on
     ImageNet
 
 Searches from scratch with the measured effects and the noise of real trainings, as in
@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from multiprocessing import Pool
 
 import numpy as np
-from replayed import CANDIDATES, CONFIRM_SEEDS, Within
-from simulated_studies import MEASURED, known
 from torchvision import models
-from trust import CONFIRMED, RIVALS, confirmed, look, rivals, search
 
+from benchmarks.replayed import CANDIDATES, CONFIRM_SEEDS, Within
+from benchmarks.simulated_studies import MEASURED, known
+from benchmarks.trust import CONFIRMED, RIVALS, confirmed, look, rivals, search
 from nas_attn.analysis.capacity import with_capacity
 from nas_attn.analysis.recommendation import Contender, Recommendation
 from nas_attn.analysis.recommending import recommend

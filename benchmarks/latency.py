@@ -1,10 +1,10 @@
 """How well latency ratios repeat: naive mean, blocked_autorange, do_bench in triton's manner, and
 nas_attn's sessions.
 
-    python benchmarks/latency.py                 # a few minutes
-    python benchmarks/latency.py --full          # the default budget, longer
-    python benchmarks/latency.py --additive 48   # how well the additive model predicts unseen
-    placements python benchmarks/latency.py --write PAGE.md --sessions-file sessions.json
+    python -m benchmarks.latency                 # a few minutes
+    python -m benchmarks.latency --full          # the default budget, longer
+    python -m benchmarks.latency --additive 48   # how well the additive model predicts unseen
+    placements python -m benchmarks.latency --write PAGE.md --sessions-file sessions.json
 
 Every repetition measures the ratio of several placements to the bare backbone by each method, one
 method after the other, first with nothing else started, then beside training processes that the

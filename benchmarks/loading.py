@@ -1,8 +1,8 @@
 """How fast photographs reach a network: decoded once and mapped into memory, beside torchvision's
 ImageFolder with a DataLoader.
 
-    python benchmarks/loading.py                                       # 1,000 generated JPEGs of
-    500 x 375, at 224 pixels python benchmarks/loading.py --folder PHOTOS --images 20000 --rounds 3
+    python -m benchmarks.loading                                       # 1,000 generated JPEGs of
+    500 x 375, at 224 pixels python -m benchmarks.loading --folder PHOTOS --images 20000 --rounds 3
     --backbone torchvision:resnet18
 
 In each round, the same loop is timed over: (a) one batch in memory, which is the network alone; (b)

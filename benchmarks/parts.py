@@ -1,7 +1,7 @@
 """What is each part of the model worth? The same studies and searches with it and without it.
 
-    python benchmarks/parts.py answers --studies 100 [--only pairs]     # what an answer is worth:
-    simulated studies python benchmarks/parts.py proposals --runs 24                      # what a
+    python -m benchmarks.parts answers --studies 100 [--only pairs]     # what an answer is worth:
+    simulated studies python -m benchmarks.parts proposals --runs 24                      # what a
     search finds: regret at 30 and 60 runs
 
 Answers: a row per part and kind of study (`trust.py`). Worth: true points of what is recommended, 0
@@ -21,11 +21,10 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import search
-import trust
-from simulated_studies import MEASURED, AnyWorld
-from trust_figures import Outcome
 
+from benchmarks import search, trust
+from benchmarks.simulated_studies import MEASURED, AnyWorld
+from benchmarks.trust_figures import Outcome
 from nas_attn.analysis import recommending
 from nas_attn.model import coding, evidence, functions, runs, variances
 

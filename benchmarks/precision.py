@@ -1,7 +1,7 @@
 """Is a training step on this CPU faster in bfloat16 or in float32? Side by side, and what `auto`
 takes.
 
-    OMP_NUM_THREADS=1 python benchmarks/precision.py
+    OMP_NUM_THREADS=1 python -m benchmarks.precision
 
 Both precisions take turns on the same network and batch: forward, loss, backward, SGD. The ratio is
 that of a pair of steps; its spread is the standard deviation over pairs. A ratio below 1 means that

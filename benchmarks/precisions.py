@@ -1,6 +1,6 @@
 """Do two placements gain the same in float32, in bfloat16, and in a mixture of both?
 
-    python benchmarks/precisions.py --root DATA [--blocks 24]
+    python -m benchmarks.precisions --root DATA [--blocks 24]
 
 Full trainings of CIFAR-10's problem (`benchmarks/tables/cifar10.toml`), paired by seed, scored on
 the test images: the bare backbone and two placements, in either precision. A call goes on where it

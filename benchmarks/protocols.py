@@ -1,9 +1,9 @@
 """Which cheap training predicts what the user will train in the end?
 
-    python benchmarks/protocols.py fashion-mnist --out DIR --root DATA --blocks 16 --hours 2     #
-    goes on after the table and DIR python benchmarks/protocols.py fashion-mnist --out DIR --pack
-    # benchmarks/tables/protocols/fashion-mnist.npz python benchmarks/protocols.py fashion-mnist
-    --show                  # the page's figures python benchmarks/protocols.py fashion-mnist
+    python -m benchmarks.protocols fashion-mnist --out DIR --root DATA --blocks 16 --hours 2     #
+    goes on after the table and DIR python -m benchmarks.protocols fashion-mnist --out DIR --pack
+    # benchmarks/tables/protocols/fashion-mnist.npz python -m benchmarks.protocols fashion-mnist
+    --show                  # the page's figures python -m benchmarks.protocols fashion-mnist
     --scores                # what cross-entropy and Brier score add to accuracy
 
 A problem is a recipe of `benchmarks/tables/`: none, SE, ECA or ELA-T at each of three stages. 16 of
@@ -28,7 +28,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -41,10 +40,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parent / "tables"))
-from make import REASON, append, one_arithmetic, read_runs
-from read import load
-
+from benchmarks.rows import append_row, read_rows
+from benchmarks.tables.make import REASON, one_arithmetic
+from benchmarks.tables.read import load
 from nas_attn import data
 from nas_attn.backbones import weights as states
 from nas_attn.data import Split
@@ -240,10 +238,10 @@ def runs(
 
 def train(asked: argparse.Namespace, path: Path) -> None:
     lab, end = Lab.open(asked.problem, asked.out, asked.root), time.time() + 3600 * asked.hours
-    known = unpacked(table_of(asked.problem)) + read_runs(path)
+    known = unpacked(table_of(asked.problem)) + read_rows(path)
     done = {(run["protocol"], run["block"], tuple(run["choices"])) for run in known}
     for record in runs(lab, asked, done):
-        append(path, record)
+        append_row(path, record)
         print({key: value for key, value in record.items() if key != "backbone_s"}, flush=True)
         if time.time() > end:
             print("the hours are over")
@@ -553,7 +551,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if asked.pack:
         table = table_of(asked.problem)
-        pack(unpacked(table) + read_runs(asked.out / f"{asked.problem}.protocols.jsonl"), table)
+        pack(unpacked(table) + read_rows(asked.out / f"{asked.problem}.protocols.jsonl"), table)
     if asked.show:
         show(asked.problem)
     if asked.scores:

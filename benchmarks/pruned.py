@@ -1,9 +1,9 @@
 """Whole searches with rungs, at equal cost: sampler and pruner together, ours beside Optuna's and
 Syne Tune's.
 
-    python benchmarks/pruned.py --hub FOLDER --seeds 20 --out R.jsonl     # FOLDER: a checkout of
-    optuna/optunahub-registry /path/to/env-with-syne-tune/bin/python benchmarks/pruned.py --methods
-    moasha --seeds 20 --out R.jsonl python benchmarks/pruned.py --report R.jsonl
+    python -m benchmarks.pruned --hub FOLDER --seeds 20 --out R.jsonl     # FOLDER: a checkout of
+    optuna/optunahub-registry /path/to/env-with-syne-tune/bin/python -m benchmarks.pruned --methods
+    moasha --seeds 20 --out R.jsonl python -m benchmarks.pruned --report R.jsonl
 
 An environment with Syne Tune: `python -m venv E; E/bin/pip install syne-tune`, and PYTHONPATH with
 this repository and the packages that it needs itself. Resumable.
@@ -40,9 +40,10 @@ from typing import Any
 
 import numpy as np
 import optuna
-from kept_lines import keep, read
-from search import TableSpace
-from simulated_studies import (
+
+from benchmarks.rows import keep_row, read_rows
+from benchmarks.search import TableSpace
+from benchmarks.simulated_studies import (
     FINE_TUNING,
     SITES,
     TYPES,
@@ -53,7 +54,6 @@ from simulated_studies import (
     study,
     tables,
 )
-
 from nas_attn.dominance import non_dominated
 from nas_attn.model import Run, fit
 from nas_attn.notation import parse
@@ -346,7 +346,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     kept = asked.report or ([asked.out] if asked.out else [])
-    lines = [line for path in kept for line in read(path)]
+    lines = [line for path in kept for line in read_rows(path)]
     done = {(line["world"], line["method"], line["seed"]) for line in lines}
     for seed in range(0 if asked.report else asked.seeds):
         for world, epochs in worlds():
@@ -362,7 +362,9 @@ def main() -> None:
                 else:
                     with_optuna(search, method, seed, asked.hub)
                 line = {"world": world.name, "method": method, "seed": seed, **judged(search)}
-                keep(lines, line | {"seconds": round(time.process_time() - began, 1)}, asked.out)
+                keep_row(
+                    lines, line | {"seconds": round(time.process_time() - began, 1)}, asked.out
+                )
     print(report(lines))
 
 

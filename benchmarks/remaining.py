@@ -1,6 +1,6 @@
 """How long did a search say that it would take, and how long did it take?
 
-    python benchmarks/remaining.py [cued-digits] [--seeds 1 2 3] [--workers 2] [--more "--trials 20
+    python -m benchmarks.remaining [cued-digits] [--seeds 1 2 3] [--workers 2] [--more "--trials 20
     --minutes 10"]
 
 Runs whole searches and asks every few seconds what `status` says is left. A row per search: minutes

@@ -1,8 +1,8 @@
 """Who names the better placement at an equal number of trainings? Searches replayed with the
 effects and noise of real trainings.
 
-    python benchmarks/replayed.py --studies 100 --trainings 24 72 180
-    python benchmarks/replayed.py --methods ours --uniform 0.5 --trainings 72 180 320    # "none"
+    python -m benchmarks.replayed --studies 100 --trainings 24 72 180
+    python -m benchmarks.replayed --methods ours --uniform 0.5 --trainings 72 180 320    # "none"
     where a uniform placement helps
 
 `whole.py` trains for real, so an hour of CPU gives one search. Here a training is drawn from what
@@ -30,9 +30,9 @@ from functools import partial
 from multiprocessing import Pool
 
 import numpy as np
-from simulated_studies import MEASURED, MeasuredStudy, MeasuredWorld
-from trust import CONFIRMED, RIVALS, choose, confirmed, look, rivals, search
 
+from benchmarks.simulated_studies import MEASURED, MeasuredStudy, MeasuredWorld
+from benchmarks.trust import CONFIRMED, RIVALS, choose, confirmed, look, rivals, search
 from nas_attn.model import Run
 
 CONFIRM_SEEDS, CANDIDATES = 3, 24

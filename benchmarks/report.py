@@ -1,6 +1,6 @@
 """How long a report takes to open: from its address to the first figures drawn, in a real Chromium.
 
-python benchmarks/report.py REPORT.html [TIMES]     # needs Chromium and websocket-client (extra
+python -m benchmarks.report REPORT.html [TIMES]     # needs Chromium and websocket-client (extra
 `dev`)
 
 Says the wall-clock time and the processor time of all of Chromium's processes from the address to

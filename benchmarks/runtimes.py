@@ -1,8 +1,8 @@
 """Modules × runtimes: does a network with the module export, run and compute the same, and what
 does the module cost there?
 
-    python benchmarks/runtimes.py                       # writes nas_attn/attention/runtimes.json,
-    docs/reference/runtimes.md python benchmarks/runtimes.py --runtimes onnxruntime openvino
+    python -m benchmarks.runtimes                       # writes nas_attn/attention/runtimes.json,
+    docs/reference/runtimes.md python -m benchmarks.runtimes --runtimes onnxruntime openvino
     --modules se ela --print
 
 The network is ResNet-8 (with 1x1 convolutions as shortcuts) on one 32x32 image, with the module at
@@ -45,7 +45,7 @@ from nas_attn.backbones.cifar import Shortcut
 HEADING = """\
 # Modules and runtimes
 
-Made by `python benchmarks/runtimes.py`; do not edit. `nas-attn modules --runtimes` prints the
+Made by `python -m benchmarks.runtimes`; do not edit. `nas-attn modules --runtimes` prints the
 table.
 
 The network is ResNet-8 (with 1×1 convolutions as shortcuts) on one 32×32 image, with the module at

@@ -1,10 +1,10 @@
 """How far from the true front a search ends: regret of what it reports, for our sampler and
 Optuna's.
 
-    python benchmarks/search.py --nasbench FILE --imagenet FILE      # a quick look: some minutes
-    python benchmarks/search.py --nasbench FILE --full --out R.jsonl # all of
-    docs/benchmarks/search.md; hours, resumable python benchmarks/search.py --report R.jsonl
-    # the tables of what is there python benchmarks/search.py --speed                              #
+    python -m benchmarks.search --nasbench FILE --imagenet FILE      # a quick look: some minutes
+    python -m benchmarks.search --nasbench FILE --full --out R.jsonl # all of
+    docs/benchmarks/search.md; hours, resumable python -m benchmarks.search --report R.jsonl
+    # the tables of what is there python -m benchmarks.search --speed                              #
     time a proposal takes
 
 Problems are tables whose truth is known (benchmarks/searching/problems.py): made-up ones whose
@@ -32,7 +32,8 @@ from typing import Any
 
 import numpy as np
 import optuna
-from searching.problems import (
+
+from benchmarks.searching.problems import (
     IMAGENET_DEVICES,
     Problem,
     count,
@@ -45,7 +46,6 @@ from searching.problems import (
     pairs,
     sparse,
 )
-
 from nas_attn.model import Run, fit
 from nas_attn.model.coding import names_of
 from nas_attn.notation import parse

@@ -22,9 +22,9 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from tables import read
-from unseen_effects import UNSEEN
 
+from benchmarks.tables import read
+from benchmarks.unseen_effects import UNSEEN
 from nas_attn.model import Run
 from nas_attn.model.variances import cdf
 from nas_attn.records import Latency
@@ -100,6 +100,10 @@ class World:
     """Of the placements' effects at rungs before the last, in units of that at the last."""
     run_correlation: float = 0.5
     """Of a run's luck at neighbouring rungs."""
+    lasting: float = 0.0
+    """Standard deviation of a placement's luck that all seeds of a study share, in points. The
+    truth does not have it: another trained backbone would bring other luck.
+    """
 
     @property
     def pretrained(self) -> bool:
@@ -114,7 +118,8 @@ class World:
             else ""
         )
         pruned = f", {self.rungs} rungs" if self.rungs > 1 else ""
-        return f"{self.effects}, {self.noise.name}, {self.candidates}{more}{pruned}"
+        lasting = f", lasting luck ±{self.lasting:g}" if self.lasting else ""
+        return f"{self.effects}, {self.noise.name}, {self.candidates}{more}{pruned}{lasting}"
 
 
 @dataclass
@@ -152,6 +157,9 @@ class Study:
         self._ease = self._normal(IMAGES)
         self._ways = noise.placement_image * self._normal(n, IMAGES)
         self._seeds: dict[int, tuple[Floats, Floats]] = {}
+        self._lasting = np.zeros(n)
+        if self.world.lasting:
+            self._lasting = self.world.lasting * self.rng.standard_normal(n)
 
     # -------------------------------------------------------------------------------------------
     # runs
@@ -174,6 +182,7 @@ class Study:
             points = (
                 self._rung_effects[rung][i]
                 + self._interaction[i, backbone]
+                + self._lasting[i]
                 + seed_level[rung]
                 + levels[rung]
             )

@@ -1,7 +1,7 @@
 """What a worker takes from a signal to its end, in the middle of a training: the grace period that
 it needs.
 
-    python benchmarks/stopping.py [--recipe digits] [--times 5] [--set training.batch_size=128]
+    python -m benchmarks.stopping [--recipe digits] [--times 5] [--set training.batch_size=128]
 
 CPU seconds, because that is what it needs; wall time beside it is that of this machine, with its
 other work.

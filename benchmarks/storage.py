@@ -1,7 +1,7 @@
 """What a study of many candidates and many workers costs.
 
-    python benchmarks/storage.py size --candidates 2000,10000
-    python benchmarks/storage.py workers --counts 1,4,16 --candidates 64 --seconds 30 [--postgres]
+    python -m benchmarks.storage size --candidates 2000,10000
+    python -m benchmarks.storage workers --counts 1,4,16 --candidates 64 --seconds 30 [--postgres]
 
 `size` writes a study of so many candidates, Optuna's trials included, and takes the CPU seconds of
 each command on it, of a proposal, and of publishing. `workers` runs that many real workers, whose

@@ -1,12 +1,13 @@
 """How far the answers of a study can be believed: simulated studies whose truth is known, from the
 first run to the answer.
 
-    python benchmarks/trust.py                             # 500 studies of each kind
-    python benchmarks/trust.py --studies 60                # or as many as there is time for
-    python benchmarks/trust.py --only scratch              # kinds whose name has this in it
-    python benchmarks/trust.py --unseen                    # kinds thought up after the model was
-    fixed python benchmarks/trust.py --keep FOLDER               # goes on where it was stopped
-    python benchmarks/trust.py --keep FOLDER --studies 0 --markdown PAGE.md    # only what is there
+    python -m benchmarks.trust                             # 500 studies of each kind
+    python -m benchmarks.trust --studies 60                # or as many as there is time for
+    python -m benchmarks.trust --only scratch              # kinds whose name has this in it
+    python -m benchmarks.trust --unseen                    # kinds thought up after the model
+    python -m benchmarks.trust --lasting                   # a placement's luck lasts over seeds
+    python -m benchmarks.trust --keep FOLDER               # goes on where it was stopped
+    python -m benchmarks.trust --keep FOLDER --studies 0 --markdown PAGE.md    # only what is there
 
 Each study runs its candidates (with `rungs`, the best third by raw score goes on), and then four
 times a fresh seed for none, the one that would be recommended (`analysis/recommending.py`,
@@ -28,8 +29,9 @@ from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
-import trust_figures
-from simulated_studies import (
+
+from benchmarks import trust_figures
+from benchmarks.simulated_studies import (
     FINE_TUNING,
     MEASURED,
     SCRATCH,
@@ -41,9 +43,8 @@ from simulated_studies import (
     study,
     tables,
 )
-from trust_figures import Outcome
-from unseen_effects import UNSEEN
-
+from benchmarks.trust_figures import Outcome
+from benchmarks.unseen_effects import UNSEEN
 from nas_attn.analysis.recommendation import Contender
 from nas_attn.analysis.recommending import recommend
 from nas_attn.dominance import non_dominated
@@ -254,6 +255,14 @@ def unseen() -> Iterator[AnyWorld]:
             yield World(noise, "null", candidates)
 
 
+def lasting() -> Iterator[World]:
+    """Kinds in which a placement's luck is the same in all seeds of a study, and not true."""
+    for effects in ("any", "null"):
+        for noise, sizes in ((FINE_TUNING, (0.1, 0.2)), (SCRATCH, (0.2, 0.4))):
+            for size in sizes:
+                yield World(noise, effects, 40, lasting=size)
+
+
 ROUND = 10
 """Studies of each kind before the next ones of the first kind, so that wherever it is stopped all
 kinds have some.
@@ -316,6 +325,9 @@ def main() -> None:
     parser.add_argument(
         "--unseen", action="store_true", help="kinds that were thought up after the model was fixed"
     )
+    parser.add_argument(
+        "--lasting", action="store_true", help="kinds in which luck is the same in all seeds"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder where outcomes are kept, to go on from")
@@ -324,9 +336,8 @@ def main() -> None:
         "--data", type=Path, help="folder for the tables as trust-kinds.csv and trust-stated.csv"
     )
     options = parser.parse_args()
-    chosen = [
-        world for world in (unseen() if options.unseen else worlds()) if options.only in world.name
-    ]
+    kinds = lasting() if options.lasting else unseen() if options.unseen else worlds()
+    chosen = [world for world in kinds if options.only in world.name]
     kept = Kept(options.keep)
     run(kept, chosen, range(options.seed, options.seed + options.studies), options.workers)
     found = [

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from simulated_studies import FINE_TUNING, AnyWorld, MeasuredWorld, World
+
+from benchmarks.simulated_studies import FINE_TUNING, AnyWorld, MeasuredWorld, World
 
 TAKEN, SURE = 0.70, 0.95
 EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)
@@ -85,7 +86,7 @@ def page(found: Found) -> str:
         "# How far the answers can be believed",
         "",
         (
-            "`python benchmarks/trust.py` (resumable with `--keep FOLDER`): simulated studies whose"
+            "`python -m benchmarks.trust` (resumable with `--keep FOLDER`): simulated studies whose"
             " truth is known, from the first run to the"
         ),
         (

@@ -1,7 +1,7 @@
 """How far gains at the target can be believed, where the search trains otherwise: simulated studies
 whose truth is known.
 
-    python benchmarks/trust_target.py --studies 40       # of each kind, from --seed 0 on
+    python -m benchmarks.trust_target --studies 40       # of each kind, from --seed 0 on
 
 A study tries 30 placements in its search, the first eight three times. Then some train as the
 target does: three networks eight times, as a validation does, or twelve twice. The effects at the

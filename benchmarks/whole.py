@@ -1,8 +1,8 @@
 """From data to a recommendation: our search against others at equal CPU time, judged by fresh full
 trainings.
 
-    python benchmarks/whole.py fashion-mnist --out DIR --minutes 20 --searches 3 --root DATA    #
-    goes on where it ended python benchmarks/whole.py fashion-mnist --show
+    python -m benchmarks.whole fashion-mnist --out DIR --minutes 20 --searches 3 --root DATA    #
+    goes on where it ended python -m benchmarks.whole fashion-mnist --show
 
 A problem is a recipe of `benchmarks/tables/` (64 placements in a narrow ResNet-8, a search's
 protocol, a target). Each method gets the same CPU minutes for everything: backbones, trainings,
@@ -41,9 +41,8 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent / "tables"))
-from make import NONE, PROBLEMS, REASON, Bench, append, notation, read_runs
-
+from benchmarks.rows import append_row, read_rows
+from benchmarks.tables.make import NONE, PROBLEMS, REASON, Bench, notation
 from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.starts import candidate_factors
@@ -525,7 +524,7 @@ def main() -> None:
     path = None if asked.out is None else asked.out / f"{asked.problem}.whole.jsonl"
     if path is not None and not asked.show:
         keep(kept, path) if asked.keep else work(asked, kept, path)
-    runs = read_runs(kept) + (read_runs(path) if path is not None else [])
+    runs = read_rows(kept) + (read_rows(path) if path is not None else [])
     show([run for run in runs if run["what"] != "search" or run["seed"] >= asked.first])
 
 
@@ -534,14 +533,14 @@ def work(asked: argparse.Namespace, kept: Path, path: Path) -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(asked.problem, asked.out, asked.root)
     for part in (searches, judge, latencies):
-        for record in part(bench, asked, read_runs(kept) + read_runs(path)):
-            append(path, record)
+        for record in part(bench, asked(kept) + read_rows(path)):
+            append_row(path, record)
             print({key: value for key, value in record.items() if key != "said"}, flush=True)
 
 
 def keep(kept: Path, path: Path) -> None:
-    for record in read_runs(path):
-        append(kept, record)
+    for record in read_rows(path):
+        append_row(kept, record)
     path.unlink(missing_ok=True)
 
 

@@ -1,10 +1,10 @@
 """Several workers on one device: how many candidates a minute, and whether their latencies stay
 those of one worker.
 
-    python benchmarks/workers.py                      # 1, 2, 4 and 8 workers on the cluttered
-    digits, about 8 minutes on 2 cores python benchmarks/workers.py --workers 1 2        # fewer
-    python benchmarks/workers.py --recipe cifar10-resnet20 --set data.root=DIR --device cuda      #
-    on a GPU python benchmarks/workers.py --recipe cifar10-resnet20 --set data.root=DIR --device
+    python -m benchmarks.workers                      # 1, 2, 4 and 8 workers on the cluttered
+    digits, about 8 minutes on 2 cores python -m benchmarks.workers --workers 1 2        # fewer
+    python -m benchmarks.workers --recipe cifar10-resnet20 --set data.root=DIR --device cuda      #
+    on a GPU python -m benchmarks.workers --recipe cifar10-resnet20 --set data.root=DIR --device
     cuda
 
 The same study (the same candidates in the same order, nothing pruned) is run with each number of

@@ -131,9 +131,9 @@ def pytest_step(marker: str, paths: Sequence[str], most_s: float) -> Step:
 
 
 DATA = "gpu_check_data:cifar"
-LOOP = ["benchmarks/evaluation.py", "--data", DATA, "--root", ".", "--flip", "--rate", "0.4"]
-SEARCH = ["benchmarks/workers.py", "--recipe", "cifar10-resnet20", "--set", f"data.name={DATA}"]
-AIRBENCH = ["benchmarks/airbench.py", "--executions", "cuda-graph", "--seeds", "3"]
+LOOP = ["-m", "benchmarks.evaluation", "--data", DATA, "--root", ".", "--flip", "--rate", "0.4"]
+SEARCH = ["-m", "benchmarks.workers", "--recipe", "cifar10-resnet20", "--set", f"data.name={DATA}"]
+AIRBENCH = ["-m", "benchmarks.airbench", "--executions", "cuda-graph", "--seeds", "3"]
 
 
 def gpu_steps(results: Path) -> list[Step]:
@@ -163,7 +163,7 @@ def cpu_steps(results: Path) -> list[Step]:
     small = ("data.train_subset=64", "data.validation=100", "training.batch_size=32")
     search = [word for setting in (*small, "backbone.name=resnet8") for word in ("--set", setting)]
     search += ["--device", "cpu", "--workers", "1", "--trials", "3"]
-    airbench = ["benchmarks/airbench.py", "--device", "cpu", "--epochs", "1", "--subset", "64"]
+    airbench = ["-m", "benchmarks.airbench", "--device", "cpu", "--epochs", "1", "--subset", "64"]
     airbench += ["--batch-size", "64", "--seeds", "1", "--data", DATA]
     return [
         part("environment", "cpu", results, 60, 5),

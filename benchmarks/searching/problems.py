@@ -5,7 +5,6 @@ lower latency are better.
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -355,8 +354,7 @@ def own_tables(folder: Path, seed: int) -> Iterator[Problem | str]:
     A run is off by what one search run is off by in the table, its seed's and its backbone's level
     aside. Of a table that cannot be used, a sentence that says why.
     """
-    sys.path.insert(0, str(TABLES))
-    from read import fit, load
+    from benchmarks.tables.read import fit, load
 
     for path in sorted(folder.glob("*.npz")):
         table = load(path)

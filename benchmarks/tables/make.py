@@ -1,9 +1,9 @@
 """Makes a table: every placement of a small space, trained as a search trains it and as its user
 would in the end.
 
-    python benchmarks/tables/make.py cued-digits --out DIR --hours 2      # goes on where the last
-    call ended python benchmarks/tables/make.py cued-digits --out DIR --latency      # the
-    placements' latencies, once python benchmarks/tables/make.py cued-digits --out DIR --pack
+    python -m benchmarks.tables.make cued-digits --out DIR --hours 2      # goes on where the last
+    call ended python -m benchmarks.tables.make cued-digits --out DIR --latency      # the
+    placements' latencies, once python -m benchmarks.tables.make cued-digits --out DIR --pack
     # benchmarks/tables/cued-digits.npz
 
 A problem is a recipe (NAME.toml beside this file). A block is a fresh backbone with seeds of its
@@ -39,6 +39,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.rows import append_row, read_rows
 from nas_attn import data
 from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.backbones import weights as states
@@ -213,24 +214,6 @@ def _plain(score: Score, *, bits: bool) -> dict[str, Any]:
 # of finished runs
 
 
-def read_runs(path: Path) -> list[dict[str, Any]]:
-    """Finished runs. A last line that a killed call left unfinished is cut off."""
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
-
-
-def append(path: Path, record: dict[str, Any]) -> None:
-    """One line, written at once and brought to the disk."""
-    with path.open("ab", buffering=0) as file:
-        file.write(json.dumps(record).encode() + b"\n")
-        os.fsync(file.fileno())
-
-
 def tasks(bench: Bench, blocks: int, done: set[Task]) -> Iterator[list[Task]]:
     """What is to be run, in groups of which each needs the one before."""
     for block in range(blocks):
@@ -265,7 +248,7 @@ def _work(task: Task) -> dict[str, Any]:
 def train(arguments: argparse.Namespace, bench: Bench, path: Path) -> None:
     """Runs what is missing until it is all there or the hours are over."""
     end = time.time() + 3600 * arguments.hours
-    done = {Task(run["block"], run["kind"], run["placement"]) for run in read_runs(path)}
+    done = {Task(run["block"], run["kind"], run["placement"]) for run in read_rows(path)}
     print(f"{path}: {len(done)} runs are there", flush=True)
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
@@ -278,7 +261,7 @@ def train(arguments: argparse.Namespace, bench: Bench, path: Path) -> None:
             )
         for group in tasks(bench, arguments.blocks, done):
             for record in each(group):
-                append(path, record)
+                append_row(path, record)
                 last = record["scores"][-1]["accuracy"]
                 where = f"block {record['block']} {record['kind']:8} {record['placement']}"
                 print(
@@ -469,7 +452,7 @@ def main() -> None:
     if arguments.latency:
         measure_latencies(bench, latency, arguments.tolerance, arguments.sessions)
     elif arguments.pack:
-        pack(bench, read_runs(runs), latency, HERE / f"{bench.problem}.npz")
+        pack(bench, read_rows(runs), latency, HERE / f"{bench.problem}.npz")
     else:
         train(arguments, bench, runs)
 

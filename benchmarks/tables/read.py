@@ -1,6 +1,6 @@
 """Reads a table, says how its placements differ and why, and replays it.
 
-python benchmarks/tables/read.py cued-digits            # the figures of docs/benchmarks/tables.md
+python -m benchmarks.tables.read cued-digits            # the figures of docs/benchmarks/tables.md
 
 table = load("cued-digits")                             # or a path
 table.search["accuracy"]                                # (block, placement, rung), NaN where a run

@@ -5,13 +5,11 @@ Loads no torch: readers of the results need nothing else.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from benchmarks.rows import Row, append_row, read_rows
 from nas_attn.attention.catalogue import ROWS
 
 HERE = Path(__file__).parent
@@ -74,25 +72,16 @@ def rows_file(problem: str) -> Path:
     return HERE / "rows" / f"{problem}.jsonl"
 
 
-def read_rows(problem: str) -> list[dict[str, Any]]:
-    """A problem's finished cells. A last line that a killed call left unfinished is cut off."""
-    path = rows_file(problem)
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
+def finished_rows(problem: str) -> list[Row]:
+    """A problem's finished cells."""
+    return read_rows(rows_file(problem))
 
 
-def append_row(cell: Cell, result: dict[str, Any]) -> None:
+def keep_cell(cell: Cell, result: Row) -> None:
     """Adds a finished cell, brought to the disk at once."""
     path = rows_file(cell.problem)
     path.parent.mkdir(exist_ok=True)
-    with path.open("ab", buffering=0) as file:
-        file.write(json.dumps({**asdict(cell), **result}).encode() + b"\n")
-        os.fsync(file.fileno())
+    append_row(path, {**asdict(cell), **result})
 
 
 def cells(problems: list[Problem], dear: frozenset[str]) -> Iterator[Cell]:

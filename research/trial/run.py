@@ -32,7 +32,7 @@ from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Choice, Placement
 from nas_attn.training import Trainer
-from research.trial.cells import HERE, Cell, append_row, cells, read_rows
+from research.trial.cells import HERE, Cell, cells, finished_rows, keep_cell
 from research.trial.plan import DEAR, PRETRAINING, PROBLEMS
 
 REASON = "the trial of all modules, on images that no training has seen"
@@ -171,7 +171,7 @@ def main() -> None:
                 hold.yield_()
             if time.monotonic() > end:
                 return
-            append_row(cell, {**trial.result(cell), "commit": commit.strip()})
+            keep_cell(cell, {**trial.result(cell), "commit": commit.strip()})
 
 
 def finished() -> set[Cell]:
@@ -179,7 +179,7 @@ def finished() -> set[Cell]:
     return {
         Cell(row["problem"], row["network"], row["schedule"], row["seed"])
         for problem in PROBLEMS
-        for row in read_rows(problem)
+        for row in finished_rows(problem)
     }
 
 

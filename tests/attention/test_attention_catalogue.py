@@ -4,7 +4,6 @@ others'.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
 import subprocess
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import runtimes
 from nas_attn import attention
 from nas_attn.attention import catalogue
 from nas_attn.attention.row import INITS, Row
@@ -312,14 +312,8 @@ def test_every_module_was_measured_in_every_runtime_and_the_page_is_current() ->
         assert set(column["cells"]) <= set(catalogue.ROWS) - set(catalogue.CONTROLS), (
             "a new one can wait"
         )
-    spec = importlib.util.spec_from_file_location(
-        "runtimes_script", root / "benchmarks" / "runtimes.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert (root / "docs" / "reference" / "runtimes.md").read_text("utf-8") == script.page()
+    page = root / "docs" / "reference" / "runtimes.md"
+    assert page.read_text("utf-8") == runtimes.page()
 
 
 def test_each_result_in_a_runtime_is_told_with_its_own_version() -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "benchmarks" / "tables"
+from benchmarks.tables import read
+
 SD = {
     "additive": 0.03,
     "other": 0.01,
@@ -20,10 +18,6 @@ SD = {
     "rest": 0.005,
 }
 TARGET = {"additive": 0.05, "other": 0.01, "level": 0.01, "rest": 0.01}
-
-
-sys.path.insert(0, str(FOLDER))
-read = importlib.import_module("read")
 
 
 def made(seed: int, blocks: int = 4, repeated: int = 13) -> tuple[object, np.ndarray]:

@@ -1,0 +1,1 @@
+"""Measurements of nas_attn. From the root of the repository: `python -m benchmarks.NAME`."""

@@ -1,0 +1,1 @@
+"""Tables: every placement of a small space, trained; how they are made and read."""

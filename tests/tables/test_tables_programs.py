@@ -1,0 +1,50 @@
+"""The benchmarks are a package: every file can be imported, and needs no other by its folder."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.rows import append_row, keep_row, read_rows
+
+ROOT = Path(__file__).parents[2]
+FILES = [
+    path for name in ("benchmarks", "research") for path in sorted((ROOT / name).rglob("*.py"))
+]
+NEEDED = {"ray", "neps", "syne_tune"}
+"""Packages that only some comparisons need."""
+
+
+def test_every_benchmark_can_be_imported() -> None:
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in FILES]
+    code = f"import importlib\nfor name in {names!r}: importlib.import_module(name)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_benchmark_finds_its_siblings_as_a_package(path: Path) -> None:
+    text = path.read_text("utf-8")
+    siblings = {sibling.stem for sibling in path.parent.glob("*.py")} - NEEDED
+    imported = set(re.findall(r"^\s*(?:import|from) (\w+)(?: import|$)", text, re.MULTILINE))
+    assert not imported & siblings - {"statistics"}
+    assert not re.search(r"sys\.path\.insert\(0, str\(Path\(__file__\)\.parent\b", text)
+
+
+def test_rows_of_a_killed_call_are_read_and_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    assert read_rows(None) == read_rows(path) == []
+    append_row(path, {"seed": 1})
+    with path.open("a") as file:
+        file.write('{"seed": 2, "sco')
+    rows = read_rows(path)
+    keep_row(rows, {"seed": 3}, path)
+    assert rows == read_rows(path) == [{"seed": 1}, {"seed": 3}]
+    assert [json.loads(line) for line in path.read_text().splitlines()] == rows
