@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import runpy
 import shlex
 import subprocess
 import urllib.parse
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 import typer.main
-from documented import PAGES, ROOT, commands
+from documented import FENCE, PAGES, ROOT, commands
 
 from nas_attn.cli.main import app
 
@@ -94,6 +95,50 @@ def test_index_of_benchmarks_names_every_page() -> None:
     index = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     for page in (ROOT / "docs" / "benchmarks").glob("*.md"):
         assert f"](benchmarks/{page.name})" in index
+
+
+def words(page: Path) -> int:
+    """Words that a reader reads: not those of code blocks and addresses."""
+    text = re.sub(r"\]\([^)]*\)", "]", FENCE.sub("", page.read_text("utf-8")))
+    return sum(re.search(r"\w", word) is not None for word in text.split())
+
+
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs" / "benchmarks").glob("*.md")), ids=lambda page: page.name
+)
+def test_a_page_of_measurements_answers_one_question_in_a_minute(page: Path) -> None:
+    assert words(page) <= 400, "the laboratory's notes are in research/notes"
+    assert page.read_text("utf-8").count("](../pictures/") <= 1
+
+
+def test_a_row_of_the_index_of_benchmarks_fits_a_line() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    rows = [re.sub(r"\]\([^)]*\)", "]", line) for line in text.splitlines() if line[:1] == "|"]
+    assert max(map(len, rows)) <= 120
+
+
+def test_the_figures_of_measurements_are_drawn_from_their_tables() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "write_figures.py"))
+    for name, draw in script["FIGURES"].items():
+        kept = (ROOT / "docs" / "pictures" / name).read_text("utf-8")
+        assert kept == draw(), "run python docs/write_figures.py"
+
+
+def test_the_glossary_has_at_most_twelve_words_which_the_first_pages_use() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+    terms = re.findall(r"^\| \*\*(.+?)\*\* \|", text, re.MULTILINE)
+    assert 0 < len(terms) <= 12
+    first = "\n".join(
+        (ROOT / page).read_text("utf-8").lower() for page in ("README.md", "docs/tutorial.md")
+    )
+    assert not [term for term in terms if term not in first]
+
+
+@pytest.mark.parametrize("label", ["Gain", "Slower", "Capacity", "Target"])
+def test_readme_explains_each_label_of_the_answer_that_it_shows(label: str) -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert f"\n  {label}  " in text
+    assert f"\n- **{label}**: " in text
 
 
 HEAD = ("Question", "Answer", "Key figures", "What it means for you", "Reproduce")
