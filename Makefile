@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 BENCHMARKS := $(sort $(patsubst benchmarks/%.py,bench-%,$(shell grep -l __main__ benchmarks/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install dev test test-slow test-portable test-lowest test-faults lint format docs gallery site \
+.PHONY: help quickstart install dev test test-row test-slow test-portable test-lowest test-faults lint format docs gallery site \
   wheel release clean $(BENCHMARKS)
 
 help:  ## list what there is
@@ -30,6 +30,9 @@ dev: $(VENV)/installed-dev  ## install into .venv with what tests and checks nee
 
 test: $(VENV)/installed-dev  ## run the tests; those that need what is not here (PostgreSQL, a GPU) are skipped and named
 	@$(PYTEST) $(ARGS)
+
+test-row: $(VENV)/installed-dev  ## run the tests of one row of a table: NAME=grn; module, sampler, mode, cost, metric, task, format
+	@$(PYTEST) -m "slow or not slow" --row $(NAME) $(ARGS)
 
 test-slow: $(VENV)/installed-dev  ## run all tests, the long ones included
 	@$(PYTEST) -m "slow or not slow" --timeout 1800 $(ARGS)

@@ -172,7 +172,7 @@ class Recipe(Section):
         if ratio is not None and ratio < 1 and self.space.sites.originals == "keep":
             raise ValueError(
                 f"limits.max_latency_ratio = {ratio:g} cannot be met: attention is added to the"
-                " backbone, whose ratio is 1; give more than 1"
+                " backbone, whose ratio is 1; give 1 or more"
             )
         task.check(self)
         return self

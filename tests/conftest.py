@@ -23,6 +23,33 @@ hypothesis.settings.load_profile("any machine")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--row",
+        metavar="NAME",
+        help="Only the tests of one row: a module, sampler, latency mode, cost, metric, task, format.",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keeps the tests that have the row, or its name, among their parameters."""
+    row = config.getoption("--row")
+    if row is None:
+        return
+    kept = [item for item in items if row in _names(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def _names(item: pytest.Item) -> set[str]:
+    """What the parameters of a test are called."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None:
+        return set()
+    values = callspec.params.values()
+    return {str(getattr(value, "name", value)) for value in values} | {callspec.id}
+
+
 def load_script(path: Path) -> ModuleType:
     """A script of the repository that is no part of the package, as a module."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
