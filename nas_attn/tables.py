@@ -56,6 +56,12 @@ class Cost:
     """How its values are written: `1.132 ×`, `1.2 M`, `3.1 MB`, or as they are."""
     function: str = ""
     """Takes an `attachment.counting.Network` and returns a number; empty: it is measured."""
+    limit: str = ""
+    """The key of `[limits]` that bounds it; empty: it has no limit."""
+    excess: str = ""
+    """What is said of a candidate beyond the limit, with `{value}` and `{limit}`."""
+    description: str = ""
+    """What it is, in a line."""
 
 
 COSTS: Registry[Cost] = Registry()

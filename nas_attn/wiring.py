@@ -20,10 +20,39 @@ from nas_attn.tables import (
 )
 
 COSTS = (
-    Cost("latency", "latency (times the backbone's)", "ratio"),
-    Cost("params", "parameters", "count", "nas_attn.attachment.counting:parameters"),
-    Cost("macs", "MACs", "count", "nas_attn.attachment.counting:macs"),
-    Cost("memory", "activation memory", "bytes", "nas_attn.attachment.counting:activation_bytes"),
+    Cost(
+        "latency",
+        "latency (times the backbone's)",
+        "ratio",
+        limit="max_latency_ratio",
+        excess="its latency ratio {value} is above {limit}",
+        description="the measured time of a forward pass, divided by the bare backbone's",
+    ),
+    Cost(
+        "params",
+        "parameters",
+        "count",
+        "nas_attn.attachment.counting:parameters",
+        limit="max_parameters",
+        excess="{value} parameters are more than {limit}",
+        description="trained parameters; shared ones count once",
+    ),
+    Cost(
+        "macs",
+        "MACs",
+        "count",
+        "nas_attn.attachment.counting:macs",
+        limit="max_macs",
+        excess="{value} MACs are more than {limit}",
+        description="multiply-accumulates of convolutions, linear layers and matrix products",
+    ),
+    Cost(
+        "memory",
+        "activation memory",
+        "bytes",
+        "nas_attn.attachment.counting:activation_bytes",
+        description="the size of all tensors that a forward pass makes, in float32",
+    ),
 )
 
 SAMPLERS = (

@@ -60,7 +60,18 @@ def page() -> str:
     parts = [HEAD, "## The recipe\n", *_section(Recipe, ""), "## The search space\n"]
     parts.append("A file that the recipe names, or the recipe's `[space]`.\n")
     parts += _section(SpaceSpec, "")
+    parts += ["## Costs\n", *_costs()]
     return "\n".join(parts)
+
+
+def _costs() -> Iterator[str]:
+    """A table of the costs that an objective can name."""
+    yield "An objective is a metric or one of these; lower is better.\n"
+    yield "| cost | | limit |\n|---|---|---|"
+    for row in tables.COSTS.values():
+        limit = f"`limits.{row.limit}`" if row.limit else ""
+        yield f"| `{row.name}` | {row.description} | {limit} |"
+    yield ""
 
 
 def _section(model: type[Section], path: str) -> Iterator[str]:

@@ -23,6 +23,7 @@ from nas_attn.recipe_reading import frozen_recipe, other_backbone
 from nas_attn.records import Choice, Costs, Latency, Placement, Point, ResolvedPlacement, Site
 from nas_attn.space import SearchSpace, resolve
 from nas_attn.storage import StudyStore
+from nas_attn.tables import COSTS, Cost
 from nas_attn.tasks.data import data_of
 
 Build = Callable[
@@ -234,39 +235,44 @@ def excesses(recipe: Recipe, cost: Costs, latency: Latency | None) -> dict[str, 
     """Limit -> the share by which a known cost exceeds it, 0 or less if it does not. For a latency
     the low end of the interval counts.
     """
-    known = {
-        "max_parameters": cost.get("params"),
-        "max_macs": cost.get("macs"),
-        "max_latency_ratio": latency.low if latency else None,
-    }
-    tops = recipe.limits.model_dump()
-    return {
-        name: value / tops[name] - 1
-        for name, value in known.items()
-        if value is not None and tops[name] is not None
-    }
+    limits = recipe.limits.model_dump()
+    found = {}
+    for row in _limited_costs():
+        limit = limits[row.limit]
+        value = _bounded(row, cost, latency)
+        if limit is not None and value is not None:
+            found[row.limit] = value / limit - 1
+    return found
+
+
+def _limited_costs() -> list[Cost]:
+    """The costs that have a limit, those first that are known without a measurement."""
+    limited = [row for row in COSTS.values() if row.limit]
+    return sorted(limited, key=lambda row: not row.function)
+
+
+def _bounded(row: Cost, cost: Costs, latency: Latency | None) -> float | None:
+    """The value that a limit bounds; None as long as it is unknown."""
+    if row.function:
+        return cost.get(row.name)
+    return latency.low if latency else None
 
 
 def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
     """Why a candidate is infeasible, in one sentence; empty if it is feasible."""
-    limits, over = (
-        recipe.limits,
-        {n for n, share in excesses(recipe, cost, latency).items() if share > 0},
-    )
-    if "max_parameters" in over:
-        return (
-            f"{cost['params']:,} parameters are more than limits.max_parameters ="
-            f" {limits.max_parameters:,}"
-        )
-    if "max_macs" in over:
-        return f"{cost['macs']:,} MACs are more than limits.max_macs = {limits.max_macs:,}"
-    if "max_latency_ratio" in over and latency is not None:
-        measured = f"{latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f})"
-        return (
-            f"its latency ratio {measured} is above limits.max_latency_ratio ="
-            f" {limits.max_latency_ratio}"
-        )
+    beyond = {name for name, share in excesses(recipe, cost, latency).items() if share > 0}
+    for row in _limited_costs():
+        if row.limit in beyond:
+            limit = getattr(recipe.limits, row.limit)
+            written = f"{limit:,}" if row.function else str(limit)
+            value = f"{cost[row.name]:,}" if row.function else _measured(latency)
+            return row.excess.format(value=value, limit=f"limits.{row.limit} = {written}")
     return ""
+
+
+def _measured(latency: Latency | None) -> str:
+    assert latency is not None
+    return f"{latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f})"
 
 
 A_SEED = 6  # fewest candidates that share a seed

@@ -1,0 +1,181 @@
+"""What every row of a table promises: a new cost, sampler or metric is tested from the day it comes.
+Modules, latency modes and formats have tests of their own (`make test-row`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import optuna
+import pytest
+import torch
+from torch import Tensor
+
+from nas_attn import attachment, backbones, importing, tasks
+from nas_attn.attachment.counting import Network, cost
+from nas_attn.errors import RecipeError
+from nas_attn.evaluation.plan import over_limits
+from nas_attn.recipe import BackboneSection, Limits
+from nas_attn.recipe_reading import recipe_from
+from nas_attn.records import Latency
+from nas_attn.searching.propose.sampling import DistinctSampler, distributions
+from nas_attn.space import SearchSpace
+from nas_attn.space_schema import SpaceSpec
+from nas_attn.tables import COSTS, SAMPLERS, Cost, Sampler
+from nas_attn.tasks.base import Task
+from nas_attn.training.learning import learnt_of
+
+SHAPE = (3, 16, 16)
+
+
+def rows(table: Any) -> list[Any]:
+    return [pytest.param(row, id=name) for name, row in table.items()]
+
+
+# ---------------------------------------------------------------------------------------------
+# costs
+
+
+def network(width: int) -> Network:
+    section = BackboneSection(name="resnet8", width=width)
+    return Network(backbones.build(section, input_shape=SHAPE, classes=3), SHAPE)
+
+
+@pytest.mark.parametrize("row", rows(COSTS))
+def test_a_cost_says_what_it_is_and_grows_with_the_network(row: Cost) -> None:
+    assert row.title
+    assert row.description
+    if not row.function:
+        return
+    function = importing.load_object(row.function, what="cost", error=RecipeError)
+    small, large = function(network(4)), function(network(8))
+    assert 0 < small < large < math.inf
+    assert cost(network(4).model, SHAPE)[row.name] == small
+
+
+@pytest.mark.parametrize("row", rows(COSTS))
+def test_a_limit_of_a_cost_keeps_out_what_is_beyond_it(row: Cost) -> None:
+    if not row.limit:
+        return
+    recipe = limited(row.limit, 2)
+    below, above = (over_limits(recipe, *costs_of(row, value)) for value in (2, 3))
+    assert below == ""
+    assert f"limits.{row.limit} = 2" in above
+    assert "3" in above
+
+
+def limited(limit: str, value: int) -> Any:
+    table = {"name": "made", "backbone": {"name": "resnet8"}, "data": {"name": "digits"}}
+    space = {"name": "made", "choices": {"se": {}}}
+    return recipe_from({**table, "space": space, "limits": {limit: value}}, where="a test")
+
+
+def costs_of(row: Cost, value: int) -> tuple[dict[str, int], Latency | None]:
+    """(counted costs, latency) of a candidate, of which one is known."""
+    if row.function:
+        return {row.name: value}, None
+    return {}, Latency(value, value, value + 0.5, reference_ms=1.0, sessions=1)
+
+
+def test_every_limit_of_a_recipe_bounds_one_cost() -> None:
+    limits = [row.limit for row in COSTS.values() if row.limit]
+    assert sorted(limits) == sorted(Limits.model_fields)
+
+
+def test_attention_may_be_limited_to_the_latency_of_the_backbone_but_not_to_less() -> None:
+    assert limited("max_latency_ratio", 1).limits.max_latency_ratio == 1
+    with pytest.raises(RecipeError, match="give 1 or more"):
+        limited("max_latency_ratio", 0.9)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------
+# samplers
+
+
+@cache
+def space() -> SearchSpace:
+    model = backbones.build(BackboneSection(name="resnet8"), input_shape=SHAPE, classes=3)
+    spec = {"name": "made", "choices": {"se": {"reduction": [4, 8]}, "eca": {}}}
+    return SearchSpace(SpaceSpec.model_validate(spec), attachment.survey(model, SHAPE).sites)
+
+
+@pytest.mark.parametrize("row", rows(SAMPLERS))
+def test_a_sampler_proposes_other_placements_of_the_space_and_the_same_ones_again(
+    row: Sampler,
+) -> None:
+    first, again = (proposals(row.name) for _ in range(2))
+    assert first == again
+    assert len({tuple(values.items()) for values in first}) == len(first)
+    assert all(space().contains(values) for values in first)
+
+
+def proposals(name: str) -> list[dict[str, Any]]:
+    sampler = DistinctSampler(name, space(), seed=1, trials=12)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    for _ in range(12):
+        trial = study.ask(distributions(space()))
+        worth = sum(len(value) * (i + 1) for i, value in enumerate(trial.params.values()))
+        study.tell(trial, [worth, sum(value != "none" for value in trial.params.values())])
+    return [trial.params for trial in study.trials]
+
+
+# ---------------------------------------------------------------------------------------------
+# tasks and their metrics
+
+METRICS = [
+    pytest.param(task, metric, id=f"{name}-{metric}")
+    for name, task in tasks.TASKS.items()
+    for metric in (*task.shares, *task.losses)
+]
+
+
+@pytest.mark.parametrize(("task", "metric"), METRICS)
+def test_a_metric_is_best_where_all_is_right(task: Task, metric: str) -> None:
+    right, wrong = (measured(task, error)[metric] for error in (0, 1))
+    if metric in task.losses:
+        assert 0 <= right < wrong < math.inf
+    else:
+        assert 0 <= wrong < right <= 1
+        assert right == pytest.approx(1, abs=1e-6)
+
+
+def measured(task: Task, error: int) -> dict[str, float]:
+    """The metrics of answers for four images of three classes, of which `error` are wrong."""
+    learnt = learnt_of(task, 3)
+    tally = learnt.tally()
+    answers: dict[str, Callable[[int], tuple[Any, Tensor]]] = {
+        "classification": classes,
+        "segmentation": masks,
+        "detection": boxes,
+    }
+    answer, y = answers[task.name](error)
+    loss = learnt.loss(answer, y).item() / len(y) if task.losses else 0.0
+    tally.add(answer, y)
+    return tally.metrics(loss)
+
+
+def classes(error: int) -> tuple[Tensor, Tensor]:
+    y = torch.tensor([0, 1, 2, 0])
+    said = y.clone()
+    said[:error] = 2
+    return 9 * torch.nn.functional.one_hot(said, 3).float(), y
+
+
+def masks(error: int) -> tuple[Tensor, Tensor]:
+    y = torch.arange(3).repeat(4, 4, 1)
+    said = y.clone()
+    said[:error] = 2
+    return 9 * torch.nn.functional.one_hot(said, 3).permute(0, 3, 1, 2).float(), y
+
+
+def boxes(error: int) -> tuple[list[dict[str, Tensor]], Tensor]:
+    y = torch.tensor([[[label, 2.0, 2.0, 12.0, 12.0]] for label in (1, 2, 3, 1)])
+    found = []
+    for image, (label, *sides) in enumerate(y[:, 0].tolist()):
+        moved = torch.tensor([sides]) + (40.0 if image < error else 0.0)
+        labels = torch.tensor([int(label)])
+        found.append({"boxes": moved, "scores": torch.tensor([0.9]), "labels": labels})
+    return found, y
