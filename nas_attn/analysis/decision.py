@@ -5,17 +5,17 @@ the next step.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from nas_attn.analysis.eligible import able_to_win, finished, latency_ratio
 from nas_attn.analysis.length import Brief, LengthGain
+from nas_attn.analysis.pooled import PooledTest, blocks_to_decide
 from nas_attn.analysis.recommendation import REQUIRED, Comparison, Recommendation, promising
 from nas_attn.analysis.snapshot import CandidateView, Snapshot, searched_as_target
-from nas_attn.analysis.validation import ValidationResult, Verdict, validation_epochs
+from nas_attn.analysis.validation import validation_epochs
 from nas_attn.model import TARGET
-from nas_attn.records import BARE, Placement
+from nas_attn.records import BARE
 
 MOST_RUNS = 32  # a test with more trainings of each network is not proposed
 # a difference of so many standard errors is shown with 95 % certainty in 80 % of tests
@@ -36,6 +36,8 @@ class NextStep:
     """Whether it only says what it would do."""
     why: bool = False
     """Whether it says the reasons, too."""
+    again: bool = False
+    """Whether it is one more test of what was tested before."""
 
 
 class Lacking(Enum):
@@ -69,20 +71,17 @@ class Early:
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """What the last finished validation has shown of the network that the answer takes, else of the
-    best one in it.
+    """What all tests have shown of the network that the answer takes; if that is the bare backbone,
+    of the best of the networks that were tested.
     """
 
-    verdict: Verdict
-    metric: str
-    placement: Placement
-    """Of the network."""
+    test: PooledTest
     is_recommended: bool
-    """Whether it is the recommended placement that was tested, and the answer takes it."""
-    blocks: int
-    disagrees: bool
-    """Whether the search says the opposite."""
-    next: NextStep
+    """Whether it is of the recommended placement, and the answer takes it."""
+    probability: float | None
+    """That it helps, by all runs of the study, where its tests do not decide; else None."""
+    next: NextStep | None
+    """None after a negative answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,57 +221,41 @@ def _longer(now: Snapshot, best: Recommendation) -> LengthGain | None:
     return longer
 
 
+def pooled_test(now: Snapshot, key: str) -> PooledTest | None:
+    """The tests of a network by the metric that the answer is about; of several lengths of the
+    training, the longest.
+    """
+    mine = [test for test in now.pooled if test.key == key and test.metric == now.primary]
+    return max(mine, key=lambda test: test.epochs, default=None)
+
+
 def _tested(now: Snapshot) -> Tested | None:
-    """The result of the last finished validation for the recommended network. If no placement is
-    recommended: for the control that is taken instead, else for the best one.
-    """
-    return next(_tests(now), None)
+    if now.taken is None or now.recommendation is None:
+        return None
+    bare = next((view.key for view in now.baselines if view.baseline == "none"), None)
+    test = pooled_test(now, now.taken)
+    if test is None and now.taken == bare:
+        known = [one for one in now.pooled if one.metric == now.primary]
+        test = max(known, key=lambda one: one.difference, default=None)
+    if test is None:
+        return None
+    recommended = test.key == now.taken and now.recommendation.instead is None
+    if now.taken != bare and test.word == "better":
+        return Tested(test, recommended, None, NextStep("retrain", now.study))
+    if now.taken == bare and test.word != "better":
+        return Tested(test, recommended, None, None)
+    view = now.find(test.key)
+    gain = None if view is None else view.gains.get(test.metric)
+    probability = None if gain is None else gain.probability
+    return Tested(test, recommended, probability, _more_blocks(now, test))
 
 
-def _tests(now: Snapshot) -> Iterator[Tested]:
-    best = now.recommendation
-    control = now.find(best.instead) if best is not None and best.instead else None
-    taken = best.taken if best is not None else None
-    for result in reversed(now.validations):
-        networks = {network.key: network.placement for network in result.family.networks}
-        bare = next((key for key, placement in networks.items() if placement == BARE), None)
-        against = [verdict for verdict in result.verdicts if verdict.control == bare]
-        mine = [verdict for verdict in against if verdict.network == taken]
-        ranked = sorted(against, key=lambda verdict: -verdict.difference)
-        for verdict in mine or ranked[:1]:
-            yield _one_test(now, result, verdict, bool(mine), control)
-
-
-def _one_test(
-    now: Snapshot,
-    result: ValidationResult,
-    verdict: Verdict,
-    mine: bool,
-    control: CandidateView | None,
-) -> Tested:
-    """`mine`: whether it is of the network that the answer takes; `control`: that the answer takes
-    instead of a placement.
-    """
-    placement = next(n.placement for n in result.family.networks if n.key == verdict.network)
-    agrees = mine == (verdict.word == "better")
-    opposite = verdict.word == ("worse" if mine else "better")
-    if agrees and (mine or control is None):
-        step = NextStep("retrain", now.study)
-    elif agrees and control is not None:  # it was not tested
-        step = NextStep("validate", now.study, str(control.placement))
-    elif not opposite:
-        step = NextStep("validate", now.study, look=True)
-    else:
-        step = NextStep("validate", now.study, str(placement))
-    return Tested(
-        verdict=verdict,
-        metric=result.family.metric,
-        placement=placement,
-        is_recommended=mine and control is None,
-        blocks=result.blocks,
-        disagrees=not agrees and opposite,
-        next=step,
-    )
+def _more_blocks(now: Snapshot, test: PooledTest) -> NextStep:
+    """One more test of the same pair: with those before it would show such a difference."""
+    blocks = blocks_to_decide(test)
+    if blocks is None:
+        return NextStep("validate", now.study, look=True)
+    return NextStep("validate", now.study, str(test.placement), blocks, again=True)
 
 
 def _test_of(now: Snapshot, bet: Comparison) -> TestOfBet | None:
@@ -290,7 +273,7 @@ def _test_of(now: Snapshot, bet: Comparison) -> TestOfBet | None:
 
 def _target(now: Snapshot) -> TargetUnknown | None:
     """That no run was trained as the target says; None if there is such a run."""
-    at_target = any(model.rung == TARGET for model in now.evidence.values())
+    at_target = any(model.rung >= TARGET for model in now.evidence.values())
     if at_target or searched_as_target(now.recipe):
         return None
     seconds = training_s(now, validation_epochs(now.recipe))

@@ -152,6 +152,8 @@ class Recommendation:
     backbones: int
     """Own backbones that the runs started from; 0: they started from none, or nothing is known."""
     noise: Noise
+    tested: bool = False
+    """Whether results on test images count in it, too."""
     capacity: Capacity | None = None
     """The best control, of those in reach if there are any; None if no control was scored."""
     instead: str | None = None

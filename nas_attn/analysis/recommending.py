@@ -35,7 +35,7 @@ from nas_attn.analysis.recommendation import (
     Rule,
     Worth,
 )
-from nas_attn.model import Evidence, Gain
+from nas_attn.model import TESTED, Evidence, Gain
 from nas_attn.model.variances import cdf
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import Latency
@@ -276,6 +276,7 @@ def _described(
         training=training,
         backbones=field.evidence.backbones if own_backbone and bare is not None else 0,
         noise=field.evidence.noise,
+        tested=field.evidence.rung == TESTED,
     )
 
 

@@ -27,11 +27,12 @@ from nas_attn.analysis.length import (
     longer_of,
 )
 from nas_attn.analysis.per_image import Labels
+from nas_attn.analysis.pooled import PooledTest, pooled_tests
 from nas_attn.analysis.recommendation import Contender, Recommendation
 from nas_attn.analysis.recommending import recommend
 from nas_attn.analysis.sanity import Constant, WeakRung, constants, weak_rungs
 from nas_attn.analysis.validation import Family, ValidationResult, validation_results
-from nas_attn.model import TARGET, Estimate, Evidence, Gain, Noise, Run, fit
+from nas_attn.model import TARGET, TESTED, Estimate, Evidence, Gain, Noise, Run, fit
 from nas_attn.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
 from nas_attn.records import (
@@ -100,13 +101,14 @@ def models_of(
     placements: Mapping[str, Placement],
     scores: Iterable[StoredScore],
     target_scores: Iterable[StoredScore] = (),
+    test_scores: Iterable[StoredScore] = (),
     larger: Collection[str] = (),
 ) -> dict[tuple[str, int], Evidence]:
     """(metric, rung) -> model of the study's runs at the rung, for trained objectives and the
     task's metrics.
 
     Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two
-    candidates have some.
+    candidates have some; scored on the test images, one above that, `TESTED`.
     `placements`: explicit, by key; `scores`: of the search's protocol, of whatever purpose;
         `larger`: see `fit`.
     """
@@ -117,6 +119,9 @@ def models_of(
     if len({stored.key for stored in target}) > 1:
         level = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET
         known += [(stored, level, _backbone(recipe, stored)) for stored in target]
+    tested = [stored for stored in test_scores if stored.key in placements]
+    if len({stored.key for stored in tested}) > 1:
+        known += [(stored, TESTED, _backbone(recipe, stored)) for stored in tested]
     task, trained = (
         tasks.of(recipe),
         [objective for objective in recipe.objectives if not is_cost(objective)],
@@ -128,7 +133,7 @@ def models_of(
         less = sign_of(recipe, metric) < 0
         runs = [_run(metric, usual, *one) for one in known if metric in one[0].score.metrics]
         for rung in sorted({run.rung for run in runs}):
-            start = recipe.target.start if rung == TARGET else recipe.training.start
+            start = recipe.target.start if rung >= TARGET else recipe.training.start
             evidence = fit(
                 runs,
                 placements,
@@ -290,6 +295,7 @@ class Snapshot:
     latency: LatencyRecord | None
     test_readings: tuple[SplitReading, ...]
     validations: tuple[ValidationResult, ...]  # the oldest first
+    pooled: tuple[PooledTest, ...]  # each tested network, over all its validations
     planned: int  # candidates that are to be evaluated in all
     constants: tuple[Constant, ...]  # metrics that are the same for all candidates
     weak_rungs: tuple[
@@ -390,7 +396,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     def fitted(keys: Collection[str], larger: Collection[str] = ()) -> Models:
         placements = {row.key: row.placement for row in rows if row.key in keys}
         mine = (stored for key in placements for stored in scores.get(key, ()))
-        return models_of(recipe, placements, mine, facts.target_scores, larger)
+        return models_of(recipe, placements, mine, facts.target_scores, facts.test_scores, larger)
 
     known = fitted({row.key for row in rows if not is_other(row.placement)})
     models = _at_the_end(known, last)
@@ -405,7 +411,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     wanted = {objective_name(objective) for objective in recipe.objectives} | {primary}
     shown = wanted | {tasks.of(recipe).metric}  # solving a model takes seconds in a large study
     told = {name: found for name, found in models.items() if name in wanted - same.keys()}
-    gains = _gains(rows, told)
+    gains = _gains(recipe, rows, told)
     bare = [s.score for row in rows if row.baseline == "none" for s in scores.get(row.key, ())]
     classes = facts.built.classes if facts.built else None
     before = [
@@ -414,10 +420,15 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     noise = known[primary, last].noise.paired_sd if primary and (primary, last) in known else None
     apart = _apart(rows, fitted)
     for key, its_own in apart.items():
-        gains[key] = _gains(rows, _alike(_at_the_end(its_own, last), told)).get(key, {})
+        gains[key] = _gains(recipe, rows, _alike(recipe, _at_the_end(its_own, last), told)).get(
+            key, {}
+        )
     views = _views(facts, scores, known, apart, gains, model, shown)
     runs = _bare_runs(facts, rows)
-    as_target = model is not None and (model.rung == TARGET or searched_as_target(recipe))
+    validations = validation_results(
+        recipe, facts.families, facts.ended, facts.test_scores, facts.labels.get(TEST_PROTOCOL)
+    )
+    as_target = model is not None and (model.rung >= TARGET or searched_as_target(recipe))
     return Snapshot(
         study=facts.name,
         created_at=facts.created_at,
@@ -434,9 +445,8 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         longer=None if primary is None else longer_of(recipe, runs, primary),
         latency=latency_record(sessions, tasks.of(recipe).conditions),
         test_readings=tuple(facts.test_readings),
-        validations=validation_results(
-            recipe, facts.families, facts.ended, facts.test_scores, facts.labels.get(TEST_PROTOCOL)
-        ),
+        validations=validations,
+        pooled=pooled_tests(recipe, validations),
         planned=facts.planned,
         constants=tuple(same.values()),
         weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
@@ -486,13 +496,20 @@ def _at_the_end(known: Models, last: int) -> dict[str, Evidence]:
     return {metric: model for (metric, rung), model in known.items() if rung >= last}
 
 
-def _alike(some: Mapping[str, Evidence], models: Mapping[str, Evidence]) -> dict[str, Evidence]:
-    """The models in `some` of metrics for which `models` is about the same rung."""
+def _alike(
+    recipe: Recipe, some: Mapping[str, Evidence], models: Mapping[str, Evidence]
+) -> dict[str, Evidence]:
+    """The models in `some` of metrics for which `models` is about the same training."""
     return {
         metric: one
         for metric, one in some.items()
-        if metric in models and one.rung == models[metric].rung
+        if metric in models and _training(recipe, one) == _training(recipe, models[metric])
     }
+
+
+def _training(recipe: Recipe, model: Evidence) -> int:
+    """The rung whose training a model is about: scores on other images are about the same one."""
+    return TARGET if model.rung >= TARGET or searched_as_target(recipe) else model.rung
 
 
 def _apart(
@@ -530,11 +547,13 @@ def _views(
         if metric in shown:
             here = dict(evidence.estimates)
             for key, of in apart.items():
-                if (metric, rung) in of and key in of[metric, rung].ran:
-                    here[key] = of[metric, rung].estimates[key]
-            at_rung[min(rung, last)][metric] = (
-                here  # the target's estimate replaces the last rung's
-            )
+                own = of.get((metric, rung))
+                if own is None and rung == TESTED and searched_as_target(recipe):
+                    own = of.get((metric, last))
+                if own is not None and key in own.ran:
+                    here[key] = own.estimates[key]
+            # The estimates of the target, and of the test images, replace the last rung's.
+            at_rung[min(rung, last)][metric] = here
     times = latencies(rows, facts.sessions)
     points = {row.key: _points(scores.get(row.key, ())) for row in rows}
     highest = {
@@ -598,7 +617,7 @@ def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
 
 
 def _gains(
-    rows: Iterable[CandidateRow], models: Mapping[str, Evidence]
+    recipe: Recipe, rows: Iterable[CandidateRow], models: Mapping[str, Evidence]
 ) -> dict[str, dict[str, Gain]]:
     """Key -> metric -> gain over the bare backbone, if both ran to the last rung and the interval
     is not too wide.
@@ -606,9 +625,9 @@ def _gains(
     bare = next((row.key for row in rows if row.baseline == "none"), "")
     found: defaultdict[str, dict[str, Gain]] = defaultdict(dict)
     for metric, model in models.items():
-        widest = (
-            2 * UNKNOWN * (model.noise.paired_sd or math.inf) if model.rung == TARGET else math.inf
-        )
+        widest = math.inf
+        if model.rung >= TARGET and not searched_as_target(recipe):
+            widest = 2 * UNKNOWN * (model.noise.paired_sd or math.inf)
         for key, gain in model.gains(bare).items() if bare in model.ran else ():
             if key != bare and gain.high - gain.low < widest:
                 found[key][metric] = gain
@@ -641,7 +660,7 @@ def _recommend(
     contenders, controls = (
         [c for c in known if is_control(c.placement) == of] for of in (False, True)
     )
-    training = recipe.target_training if model.rung == TARGET else recipe.training
+    training = recipe.target_training if model.rung >= TARGET else recipe.training
     limit, worth, own = (
         recipe.limits.max_latency_ratio,
         recipe.answer.worth,

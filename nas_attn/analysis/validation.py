@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from nas_attn.analysis.arithmetic import mixed_blocks
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import ByClass, Labels, by_class
 from nas_attn.recipe import Recipe
-from nas_attn.records import Placement, Score, StoredScore
+from nas_attn.records import BARE, Placement, Score, StoredScore
 from nas_attn.tasks import SHARES
 
 Floats = NDArray[np.float64]
@@ -59,6 +59,7 @@ def judge(
     images: Mapping[str, Sequence[NDArray[np.bool_]]] | None = None,
     step: float = 0.0,
     widest: float = math.inf,
+    error: float = ERROR,
 ) -> tuple[Verdict, ...]:
     """All comparisons (network, control) of a family, with simultaneous intervals.
 
@@ -70,6 +71,7 @@ def judge(
             limits a block's precision.
         widest: the largest possible difference of two values (1 for shares), which ends the
             intervals of few blocks.
+        error: two-sided error of the family.
     """
     keys = list(values)
     table = np.array([values[key] for key in keys], dtype=float)
@@ -77,17 +79,17 @@ def judge(
     differences, errors = statistics_of(contrasts, table)
     blocks = table.shape[1]
     errors = np.maximum(errors, step / math.sqrt(blocks))
-    critical = critical_value(contrasts, blocks)
+    critical = critical_value(contrasts, blocks, error)
     found = []
-    for (network, control), d, error in zip(
+    for (network, control), d, se in zip(
         comparisons, differences.tolist(), errors.tolist(), strict=True
     ):
-        half, new = critical * error, None
+        half, new = critical * se, None
         if images is not None:
             right, other = (np.stack(images[key]).astype(float) for key in (network, control))
             # It has more freedoms, so with few blocks it could be narrower than the interval for
             # these images.
-            new = max(half, _for_new_images(right - other, error**2, contrasts))
+            new = max(half, _for_new_images(right - other, se**2, contrasts, error))
         found.append(
             Verdict(
                 network=network,
@@ -186,7 +188,7 @@ def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Float
     return means, errors
 
 
-def _for_new_images(right: Floats, seeds: float, contrasts: Floats) -> float:
+def _for_new_images(right: Floats, seeds: float, contrasts: Floats, error: float = ERROR) -> float:
     """Half-width for new images, from (blocks, images) differences and the variance from blocks
     alone.
     """
@@ -198,14 +200,16 @@ def _for_new_images(right: Floats, seeds: float, contrasts: Floats) -> float:
     shared = max(0.0, (total - float((centred**2).mean(1).sum())) / (blocks * (blocks - 1)))
     variance = seeds + shared / images
     freedoms = variance**2 / max(seeds**2 / (blocks - 1), 1e-300)
-    return critical_t(contrasts.tobytes(), contrasts.shape, min(int(freedoms), 10_000)) * math.sqrt(
-        variance
-    )
+    freedoms = min(int(freedoms), 10_000)
+    critical = critical_t(contrasts.tobytes(), contrasts.shape, freedoms, error)
+    return critical * math.sqrt(variance)
 
 
 @functools.lru_cache(maxsize=256)
-def critical_t(contrasts: bytes, shape: tuple[int, int], freedoms: int) -> float:
-    """The value that the largest of correlated |t| statistics exceeds in a share ERROR of all
+def critical_t(
+    contrasts: bytes, shape: tuple[int, int], freedoms: int, error: float = ERROR
+) -> float:
+    """The value that the largest of correlated |t| statistics exceeds in a share `error` of all
     families.
     """
     matrix, rng, freedoms = (
@@ -215,7 +219,7 @@ def critical_t(contrasts: bytes, shape: tuple[int, int], freedoms: int) -> float
     )
     largest = np.abs(rng.standard_normal((DRAWS, shape[1])) @ matrix.T / math.sqrt(2)).max(1)
     return float(
-        np.quantile(largest / np.sqrt(rng.chisquare(freedoms, DRAWS) / freedoms), 1 - ERROR)
+        np.quantile(largest / np.sqrt(rng.chisquare(freedoms, DRAWS) / freedoms), 1 - error)
     )
 
 
@@ -250,6 +254,11 @@ class Family:
     )
     planned: int | None = None  # blocks, where the clock of a search may end it with fewer
 
+    @property
+    def bare(self) -> str | None:
+        """Key of the bare backbone; None if it is not in the family."""
+        return next((n.key for n in self.networks if n.placement == BARE), None)
+
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:
@@ -269,6 +278,11 @@ class ValidationResult:
     )
     # blocks without a say: their networks were computed in different arithmetic
     mixed: int = 0
+    examples: int = 0  # test images; 0 before all blocks have ended
+    # key -> of each block which test images were right; empty where that was not kept
+    right: Mapping[str, Sequence[NDArray[np.bool_]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def complete(self) -> bool:
@@ -381,17 +395,26 @@ def _judged(
     examples = max(
         (score.examples for found in runs.values() for score in found.values()), default=0
     )
+    right = _images(runs, blocks) if family.metric == "accuracy" and not diverged else None
     verdicts = judge(
         {key: [sign * v for v in row] for key, row in values.items()},
         family.comparisons,
         margin=family.margin,
-        images=_images(runs, blocks) if family.metric == "accuracy" and not diverged else None,
+        images=right,
         step=1 / examples if family.metric == "accuracy" and examples else 0.0,
         widest=1.0 if family.metric in SHARES else math.inf,
     )
     classes = by_class(labels, {key: list(found.values()) for key, found in runs.items()})
     return ValidationResult(
-        family, family.blocks, verdicts, values, diverged, classes, mixed=len(mixed)
+        family,
+        family.blocks,
+        verdicts,
+        values,
+        diverged,
+        classes,
+        mixed=len(mixed),
+        examples=examples,
+        right=right or {},
     )
 
 

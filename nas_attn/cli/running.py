@@ -8,7 +8,7 @@ import math
 import os
 import threading
 from contextlib import suppress
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -310,8 +310,11 @@ def _show_validations(now: Snapshot, as_json: bool) -> None:
     from nas_attn.cli.showing import show_validation
 
     if as_json:
-        results = [{**asdict(result), "complete": result.complete} for result in now.validations]
-        print_json({"study": now.study, "validations": results})
+        plain = [asdict(replace(result, right={})) for result in now.validations]
+        for fields, result in zip(plain, now.validations, strict=True):
+            del fields["right"]
+            fields["complete"] = result.complete
+        print_json({"study": now.study, "validations": plain})
         return
     for result in now.validations:
         show_validation(console(), result, now)

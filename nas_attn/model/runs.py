@@ -20,7 +20,9 @@ from nas_attn.tasks import SHARES
 
 Results = NDArray[np.float32]  # right or wrong per image, 1 or 0
 
-TARGET = 1_000_000  # the rung of runs that train as the network finally will be, above all others
+TARGET = 1_000_000  # the rung of runs that train as the network finally will be
+# the rung of the same trainings, scored on the test images; above all others
+TESTED = 2_000_000
 MOST, REPEATED = (
     400,
     8,
@@ -203,9 +205,10 @@ class Data:
     value: Floats
     weight: Floats  # variance of the run's noise over that of a full run
     priors: Sequence[Priors]  # one per rung
-    target: bool = (
-        False  # whether the last rung trains otherwise than those below, which may say little of it
-    )
+    # whether the last rung trains otherwise than those below, which may say little of it
+    target: bool = False
+    # whether one more rung follows: the runs of the rung below, scored on other images
+    tested: bool = False
     equal: float = 0.0  # prior probability that no placement differs; 0 for different backbones
 
     @classmethod
@@ -220,6 +223,11 @@ class Data:
     @property
     def rungs(self) -> int:
         return len(self.priors)
+
+    @property
+    def searched(self) -> int:
+        """The last rung of the search: its noise is the unit."""
+        return self.rungs - 1 - self.target - self.tested
 
     @property
     def backbones(self) -> int:
@@ -301,11 +309,12 @@ def assemble(
         value=np.concatenate(values),
         weight=np.ones(len(used)),
         priors=tuple(replace(p, size=max(p.size, LEAST_SIZE * largest), wide=wide) for p in priors),
-        target=rung == TARGET and len(numbers) > 1,
+        target=TARGET in numbers[1:],
+        tested=TESTED in numbers[1:],
         equal=0.0 if unlike else EQUAL_PRETRAINED if pretrained else EQUAL,
     )
     known = dict[str, list[float]]()
-    for some in by_rung[-1 - data.target :]:
+    for some in by_rung[data.searched :]:
         known |= _by_key(some, np.array([run.value for run in some]))
     off, how = _by_key(by_rung[-1], plain - cut), _by_key(by_rung[-1], broken)
     cut_off = {

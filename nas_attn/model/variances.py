@@ -42,6 +42,8 @@ LUCK, MOST_ETA = (
     0.97,
 )  # correlation of a run's luck at two rungs: middle of its prior (normal scale), end
 UNRELATED = 1 / 3  # prior probability that the search says nothing about the target
+# the same placements on other images: middle of the prior of the correlation (normal scale)
+OTHER_IMAGES = 1.0
 
 
 def cdf(z: ArrayLike) -> Floats:
@@ -76,7 +78,7 @@ class Family:
     def __init__(self, data: Data, shapes: Sequence[Shape], differ: int) -> None:
         self.data, self.differ = data, differ
         several, rungs = data.backbones > 1, data.rungs
-        self.unit = rungs - 1 - data.target  # the rung whose noise is the unit
+        self.unit = data.searched  # the rung whose noise is the unit
         self.shapes = list(shapes) if differ or several else list(shapes[:1])
         sizes, names = np.log([p.size for p in data.priors]), dict[str, tuple[float, float]]()
         for k in range(
@@ -85,13 +87,16 @@ class Family:
             names |= {f"spread{k}": (0.5, 2.2)} if k < differ or several else {}
             names |= (
                 {f"noise{k}": (float(np.clip(sizes[k] - sizes[self.unit], -4, 4)), 0.6)}
-                if k < self.unit
+                if k < self.unit or (data.tested and k == rungs - 1)
                 else {}
             )
-        names |= {f"noise{rungs - 1}": (0.0, TARGET_NOISE)} if data.target else {}
-        names |= {"eta": (LUCK, 1.0)} if rungs > 1 else {}
-        names |= {"rho": (0.0, 1.0)} if rungs - data.target > 1 and (differ or several) else {}
+        names |= {f"noise{self.unit + 1}": (0.0, TARGET_NOISE)} if data.target else {}
+        names |= {"eta": (LUCK, 1.0)} if rungs - data.tested > 1 else {}
+        names |= {"luck": (0.0, 1.0)} if data.tested else {}
+        names |= {"rho": (0.0, 1.0)} if self.unit and (differ or several) else {}
         names |= {"target": (0.0, 1.0)} if data.target and (differ == rungs or several) else {}
+        if data.tested and (differ == rungs or several):
+            names |= {"tested": (OTHER_IMAGES, 1.0)}
         names |= {"backbones": (0.0, 1.2)} if several else {}
         names |= {"interaction": (-0.3, 0.8)} if several and differ else {}
         last = data.block[
@@ -110,9 +115,13 @@ class Family:
         differ, several = np.arange(rungs) < self.differ, self.data.backbones > 1
         ratio = np.where(differ, self._exp(z, "interaction")[:, None], 1.0)
         rho = [np.sin(0.5 * math.pi * cdf(self._get(z, "rho")))] * (rungs - 1)
-        if self.data.target:
-            rho[-1] = np.maximum((cdf(self._get(z, "target")) - UNRELATED) / (1 - UNRELATED), 0.0)
         eta = [MOST_ETA * cdf(self._get(z, "eta"))] * (rungs - 1)
+        if self.data.target:
+            related = (cdf(self._get(z, "target")) - UNRELATED) / (1 - UNRELATED)
+            rho[self.unit] = np.maximum(related, 0.0)
+        if self.data.tested:
+            rho[-1] = np.sin(0.5 * math.pi * cdf(self._get(z, "tested")))
+            eta[-1] = MOST_ETA * cdf(self._get(z, "luck"))
         return Draws(
             shape,
             noise=noise,
@@ -141,9 +150,9 @@ class Family:
         found = np.log(self.prior)[draws.shape][:, None] + np.zeros(noises.shape)
         for k, priors in enumerate(self.data.priors):
             tied = k > self.unit
-            luck = (
-                np.hypot(s[:, k - 1], draws.interaction[:, k - 1, None] * noises) if tied else None
-            )
+            luck = None
+            if self.data.target and k == self.unit + 1:
+                luck = np.hypot(s[:, k - 1], draws.interaction[:, k - 1, None] * noises)
             found = found + priors.log_noise(s[:, k], luck)
             t = draws.spread[:, k, None] * noises
             u = draws.interaction[:, k, None] * noises
@@ -152,7 +161,8 @@ class Family:
                 found = found + priors.log_spread(t, s[:, k], below)
             if self.data.backbones > 1 and k >= self.differ - 1:
                 found = found + priors.log_interaction(u, t, s[:, k])
-        for name, middle in (("rho", 0.0), ("target", 0.0), ("eta", LUCK)):
+        middles = {"rho": 0.0, "target": 0.0, "tested": OTHER_IMAGES, "eta": LUCK, "luck": 0.0}
+        for name, middle in middles.items():
             if name in self.index:
                 found = (
                     found
@@ -357,7 +367,7 @@ def posterior(data: Data, shapes: Sequence[Shape]) -> Nodes:
     hypotheses = (
         (data.rungs, ROUND, (1 - null) * (1 - target * null)),
         (0, EQUAL_ROUND, null),
-        (data.rungs - 1, EQUAL_ROUND, target * null * (1 - null)),
+        (data.searched + 1, EQUAL_ROUND, target * null * (1 - null)),
     )
     found = [
         _sampled(Family(data, shapes, differ), count, math.log(prior), rng)

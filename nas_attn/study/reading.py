@@ -9,7 +9,7 @@ import json
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -36,6 +36,14 @@ MOST_LABELS = 2**26  # bytes of a study's labels, unpacked: a few MB in a large 
 def snapshot(store: StudyStore) -> Snapshot:
     """The study as of now; also of an empty or half-finished study."""
     return snapshot_of(read(store))
+
+
+def searched_snapshot(store: StudyStore) -> Snapshot:
+    """The study as if nothing had been trained for a test or for use: what a search may choose by.
+
+    So a search that is resumed after a test proposes what it would have proposed without.
+    """
+    return snapshot_of(replace(read(store), families=(), target_scores=(), test_scores=()))
 
 
 def read(store: StudyStore) -> StudyFacts:

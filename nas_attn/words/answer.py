@@ -85,6 +85,8 @@ def command(step: NextStep) -> str:
     options = [f"--seeds {step.seeds}"] if step.seeds else []
     if step.placement:
         options.append(f'--placement "{step.placement}"')
+    if step.again:
+        options.append("--another")
     if step.look:
         options.append("--dry-run")
     if step.why:
@@ -100,7 +102,7 @@ def _recommended(now: Snapshot, decision: Decision, at: str | None) -> list[Line
     best = decision.recommendation
     assert best is not None
     ending = at or ""
-    lines = answer_lines(best, tested=decision.tested is not None)
+    lines = answer_lines(best, tested=_trainings(decision.tested))
     if decision.longer is not None:
         lines.append(_longer(best.metric, decision.longer))
     if decision.tested is not None:
@@ -115,6 +117,16 @@ def _recommended(now: Snapshot, decision: Decision, at: str | None) -> list[Line
     return [*lines, Line("; ".join(steps), "Next")] if steps else lines
 
 
+def _trainings(tested: Tested | None) -> int | None:
+    """Trainings of each network in the tests that show a gain of what is recommended; 0 if they do
+    not, None without a test.
+    """
+    if tested is None:
+        return None
+    shown = tested.is_recommended and tested.test.word == "better"
+    return tested.test.blocks if shown else 0
+
+
 def _longer(metric: str, longer: LengthGain) -> Line:
     gained = units.difference(metric, longer.gain.mean)
     return Line(
@@ -125,19 +137,19 @@ def _longer(metric: str, longer: LengthGain) -> Line:
 
 
 def _tested(tested: Tested) -> Line:
-    metric, verdict = tested.metric, tested.verdict
-    word = f"{verdict.word} than the bare backbone"
-    if verdict.word == "not shown":
-        word = "no difference shown"
-    about = f"{other_of(tested.placement) or tested.placement}: "
-    if tested.is_recommended:
-        about = ""
-    interval = f"{units.signed(metric, verdict.low)} to {units.signed(metric, verdict.high)}"
-    size = f"{units.difference(metric, verdict.difference)} ({interval})"
-    but = "; the search does not agree" if tested.disagrees else ""
-    return Line(
-        f"{about}{word}, {size}; {tested.blocks} trainings each, test images{but}", "Tested"
-    )
+    test = tested.test
+    word = "no difference shown"
+    if test.word != "not shown":
+        word = f"{test.word} than the bare backbone"
+    about = "" if tested.is_recommended else f"{other_of(test.placement) or test.placement}: "
+    interval = " to ".join(units.signed(test.metric, end) for end in test.between)
+    size = f"{units.difference(test.metric, test.difference)} ({interval})"
+    looks = "" if test.looks == 1 else f" in {test.looks} validations"
+    text = f"{about}{word}, {size}; {test.blocks} trainings each{looks}, test images"
+    if tested.probability is not None:
+        odds = units.probability(tested.probability)
+        text += f"; by all runs together {odds} likely to help"
+    return Line(text, "Tested")
 
 
 def _bet_test(test: TestOfBet, at: str) -> Line:

@@ -49,9 +49,11 @@ def rule_text(best: Recommendation) -> str:
             return f"the fastest {among} that gives up too little against the best bet to count"
 
 
-def answer_lines(best: Recommendation, *, tested: bool = False) -> list[Line]:
-    """The recommendation in at most six lines, the headline first; `tested`: a validation has its
-    say, too.
+def answer_lines(best: Recommendation, *, tested: int | None = None) -> list[Line]:
+    """The recommendation in at most six lines, the headline first.
+
+    `tested`: trainings of each network in the tests that show its gain; 0 if they do not show one,
+    None without a test.
     """
     lines = [Line(headline(best))]
     if best.against_none is not None:
@@ -80,7 +82,10 @@ def reasons(best: Recommendation) -> list[str]:
         sentences.append("It is the best uniform baseline: it needed no search.")
     if best.worth is not None:
         sentences.append(f"Differences {_below(best.metric, best.worth)} do not count.")
-    sentences += [*_about(best), _noise(best.metric, best.noise)]
+    noise = _noise(best.metric, best.noise)
+    if not best.tested and best.noise.seed_sd is not None:
+        noise += " All this is estimated, not tested."
+    sentences += [*_about(best), noise]
     if best.instead is not None and best.capacity is not None:
         sentences.insert(
             0,
@@ -153,11 +158,13 @@ def _gain(gain: Gain, metric: str) -> str:
     )
 
 
-def _gain_line(best: Recommendation, against: Comparison, *, tested: bool) -> Line:
+def _gain_line(best: Recommendation, against: Comparison, *, tested: int | None) -> Line:
     trained = _trained(best)
     how = f"estimated {trained}" if trained else "estimated"
-    if not tested:
+    if tested is None:
         how = f"{how}, not tested"
+    elif tested:
+        how = f"{how}, tested in {several(tested, 'training')} each"
     if against.gain is None:
         return Line(f"unknown: the noise has not been measured yet; {how}", "Gain")
     return Line(f"{_gain(against.gain, best.metric)}; {how}", "Gain")
@@ -301,6 +308,5 @@ def _noise(metric: str, noise: Noise) -> str:
         source = f"from the size of the validation set and {spread}"
     return (
         f"One run's {metric} varies by {units.size(metric, noise.seed_sd)}, the difference of two"
-        f" with the same seed by {units.size(metric, 2**0.5 * noise.paired_sd)} ({source}). All"
-        " this is estimated, not tested."
+        f" with the same seed by {units.size(metric, 2**0.5 * noise.paired_sd)} ({source})."
     )

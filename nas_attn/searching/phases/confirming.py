@@ -23,7 +23,7 @@ from nas_attn.searching.phases.testing import must_test
 from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.pace import ROUNDS
-from nas_attn.study.reading import snapshot
+from nas_attn.study.reading import searched_snapshot
 
 LATER = 20  # of the runs after it
 ROUND_SEED = 100_000  # distance of the first round's seed from the search's; number of its backbone
@@ -125,7 +125,7 @@ class Confirmation(Further):
         trials = self.worker.opened.trials
         if self.store.settings.confirmed_trials == trials:
             return []
-        runs = self.missing(to_confirm(snapshot(self.store)), self._backbones())
+        runs = self.missing(to_confirm(searched_snapshot(self.store)), self._backbones())
         self.queue.want(runs)  # a worker that dies before the note is written chooses again
         self.store.set(confirmed_trials=trials, rounds_before=len(self.rounds()))
         return runs
@@ -157,7 +157,7 @@ class Rounds(Further):
             return []
         rng = np.random.default_rng([self.recipe.search.seed, rounds])
         return self.missing(
-            next_round(snapshot(self.store), rng), self._backbone(rounds), rounds + 1
+            next_round(searched_snapshot(self.store), rng), self._backbone(rounds), rounds + 1
         )
 
     def _are_done(self, rounds: int) -> bool:

@@ -52,7 +52,7 @@ from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space import FREE, NONE
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.progress import told
-from nas_attn.study.reading import snapshot
+from nas_attn.study.reading import searched_snapshot
 from nas_attn.study.trial_book import BASELINE, TRIED, Asked, attributes, outside
 from nas_attn.tables import is_cost
 
@@ -183,7 +183,7 @@ class Search(TaskSource):
                 self.worker.say(f"no larger network is tried as a control: {error}")
                 self._larger = {}
                 return False
-        number, now = 0, snapshot(self.store) if len(names) > 1 else None
+        number, now = 0, searched_snapshot(self.store) if len(names) > 1 else None
         wanted = None if now is None else price(now)
         if wanted is not None:
             with suppress(TrainingError, MeasurementError):
@@ -197,7 +197,7 @@ class Search(TaskSource):
         alone if none was tried, else another part of it; in small spaces, then the same with one
         module exchanged. Of several, it takes the best by the model.
         """
-        now = snapshot(self.store)
+        now = searched_snapshot(self.store)
         best, model = now.recommendation, now.evidence.get(now.primary or "")
         if best is None or model is None or best.placement == BARE:
             return

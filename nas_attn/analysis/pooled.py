@@ -1,0 +1,148 @@
+"""All tests of one pair of networks, taken together.
+
+A validation fixes its networks and blocks before its first run, and keeps its own verdict. Later
+validations of the same pair look at it again, with fresh seeds and the same test images. Here all
+their blocks count together. The interval is widened for all comparisons of all these looks
+(Bonferroni), so that looking often does not make a difference appear.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from nas_attn.analysis.fronts import sign_of
+from nas_attn.analysis.validation import (
+    ERROR,
+    POWER,
+    ValidationResult,
+    Verdict,
+    critical_value,
+    judge,
+)
+from nas_attn.recipe import Recipe
+from nas_attn.records import Placement
+from nas_attn.tasks import SHARES
+
+MOST_BLOCKS = 256  # trainings of each network that a test may take in all
+FEWEST_MORE = 4  # blocks that a further test has at least
+
+
+@dataclass(frozen=True, slots=True)
+class PooledTest:
+    """A network against the bare backbone over all blocks of all their validations. Differences
+    are in the metric's unit, with positive as better.
+    """
+
+    key: str
+    placement: Placement
+    metric: str
+    epochs: int  # of each training
+    looks: int  # validations that have judged the pair
+    comparisons: int  # of all these validations, for which the intervals are corrected
+    blocks: int  # trainings of each of the two networks
+    difference: float
+    low: float  # on these test images
+    high: float
+    new_low: float | None  # for new images of their kind; None without results per image
+    new_high: float | None
+
+    @property
+    def between(self) -> tuple[float, float]:
+        """The interval that counts: for new images where that is known."""
+        if self.new_low is None or self.new_high is None:
+            return self.low, self.high
+        return self.new_low, self.new_high
+
+    @property
+    def word(self) -> str:
+        """`better`, `not shown` or `worse`."""
+        low, high = self.between
+        if low > 0:
+            return "better"
+        return "worse" if high < 0 else "not shown"
+
+
+def pooled_tests(recipe: Recipe, results: Sequence[ValidationResult]) -> tuple[PooledTest, ...]:
+    """One for each network that was compared with the bare backbone, in the order of the first
+    look. Validations by another metric, or of another length, are pooled apart.
+    """
+    looks = defaultdict[tuple[str, str, str, int], list[ValidationResult]](list)
+    for result in results:
+        family = result.family
+        for verdict in result.verdicts:
+            if family.bare == verdict.control:
+                pair = (verdict.network, verdict.control, family.metric, family.epochs)
+                looks[pair].append(result)
+    return tuple(_pooled(recipe, (key, bare), some) for (key, bare, _, _), some in looks.items())
+
+
+def _pooled(recipe: Recipe, pair: tuple[str, str], looks: Sequence[ValidationResult]) -> PooledTest:
+    family = looks[0].family
+    key, _ = pair
+    verdict = next(v for v in looks[0].verdicts if (v.network, v.control) == pair)
+    comparisons = sum(len(look.verdicts) for look in looks)
+    if len(looks) > 1:
+        # A single validation's own intervals are exact for its comparisons.
+        verdict = _judged_together(recipe, pair, looks, ERROR / comparisons)
+    return PooledTest(
+        key=key,
+        placement=next(network.placement for network in family.networks if network.key == key),
+        metric=family.metric,
+        epochs=family.epochs,
+        looks=len(looks),
+        comparisons=comparisons,
+        blocks=verdict.blocks,
+        difference=verdict.difference,
+        low=verdict.low,
+        high=verdict.high,
+        new_low=verdict.new_low,
+        new_high=verdict.new_high,
+    )
+
+
+def _judged_together(
+    recipe: Recipe, pair: tuple[str, str], looks: Sequence[ValidationResult], error: float
+) -> Verdict:
+    metric = looks[0].family.metric
+    sign = sign_of(recipe, metric)
+    values = {key: [sign * value for look in looks for value in look.values[key]] for key in pair}
+    right = {key: [images for look in looks for images in look.right.get(key, ())] for key in pair}
+    complete = all(len(right[key]) == len(values[key]) for key in pair)
+    examples = max(look.examples for look in looks)
+    (verdict,) = judge(
+        values,
+        [pair],
+        images=right if complete else None,
+        step=1 / examples if metric == "accuracy" and examples else 0.0,
+        widest=1.0 if metric in SHARES else math.inf,
+        error=error,
+    )
+    return verdict
+
+
+def blocks_to_decide(test: PooledTest) -> int | None:
+    """How many blocks more would show a difference as large as the one seen, with the power of a
+    validation; None if that takes more than MOST_BLOCKS in all, if these test images are too few
+    for any number of blocks, or if nothing was seen.
+
+    By the normal distribution: n = sd² / ((d / (z_error + z_power))² - variance by the images).
+    """
+    normal = NormalDist()
+    contrast = np.array([[1.0, -1.0]])
+    critical = critical_value(contrast, test.blocks, ERROR / test.comparisons)
+    by_blocks = ((test.high - test.low) / 2 / critical) ** 2
+    low, high = test.between
+    by_images = max(0.0, ((high - low) / 2 / critical) ** 2 - by_blocks)
+    error = ERROR / (test.comparisons + 1)
+    z = normal.inv_cdf(1 - error / 2) + normal.inv_cdf(POWER)
+    left = (test.difference / z) ** 2 - by_images
+    if left <= 0:
+        return None
+    needed = math.ceil(test.blocks * by_blocks / left)
+    return None if needed > MOST_BLOCKS else max(needed - test.blocks, FEWEST_MORE)

@@ -1,0 +1,85 @@
+"""All tests of one pair of networks, taken together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas_attn.analysis.pooled import FEWEST_MORE, MOST_BLOCKS, PooledTest, blocks_to_decide
+from nas_attn.notation import parse
+from nas_attn.study.reading import searched_snapshot, snapshot
+from tests.made_study import usual
+
+PAIR = {"key-002": "stage1=cbam stage2=cbam stage3=cbam", "key-000": "none"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pooled")
+
+
+def test_a_first_look_keeps_the_validations_own_interval_and_a_second_adds_its_blocks(
+    folder: Path,
+) -> None:
+    made = usual(folder)
+    before = searched_snapshot(made.store)
+    made.validation(PAIR, gain={"key-002": 0.05})
+    now = snapshot(made.store)
+    (verdict,) = now.validations[0].verdicts
+    (test,) = now.pooled
+    assert (test.looks, test.blocks, test.comparisons) == (1, 8, 1)
+    assert test.between == (verdict.new_low, verdict.new_high)
+    assert test.word == "better"
+
+    made.validation(PAIR, gain={"key-002": 0.0})
+    now = snapshot(made.store)
+    (test,) = now.pooled
+    assert (test.looks, test.blocks, test.comparisons) == (2, 16, 2)
+    assert now.validations[0].verdicts == (verdict,), "the first test is still reported as it was"
+    means = [result.verdicts[0].difference for result in now.validations]
+    assert test.difference == pytest.approx(np.mean(means))
+
+    after = searched_snapshot(made.store)
+    assert after.evidence["accuracy"].gains("key-000") == before.evidence["accuracy"].gains(
+        "key-000"
+    ), "the search does not see what was tested"
+    gain, old = now.find("key-002").gains["accuracy"], before.find("key-002").gains["accuracy"]
+    assert gain.mean < old.mean, "a test without a gain counts in the answer"
+
+
+def of(difference: float, half: float, blocks: int, new: float | None = None) -> PooledTest:
+    """A test of one comparison; half-widths on these images and for new ones."""
+    return PooledTest(
+        key="key",
+        placement=parse("stage1=se"),
+        metric="accuracy",
+        epochs=9,
+        looks=1,
+        comparisons=1,
+        blocks=blocks,
+        difference=difference,
+        low=difference - half,
+        high=difference + half,
+        new_low=None if new is None else difference - new,
+        new_high=None if new is None else difference + new,
+    )
+
+
+def test_more_blocks_are_asked_for_where_the_difference_is_smaller() -> None:
+    wanted = [blocks_to_decide(of(d, 0.02, 10)) for d in (0.03, 0.012, 0.008)]
+    assert wanted[0] == FEWEST_MORE
+    assert wanted[0] < wanted[1] < wanted[2] < MOST_BLOCKS
+
+
+def test_nothing_is_asked_for_where_no_affordable_test_would_decide() -> None:
+    assert blocks_to_decide(of(0.0, 0.02, 10)) is None
+    assert blocks_to_decide(of(0.0005, 0.02, 10)) is None
+
+
+def test_what_the_images_leave_open_takes_more_of_them_and_no_number_of_blocks() -> None:
+    assert of(0.012, 0.01, 10).word == "better"
+    seen = of(0.012, 0.01, 10, new=0.03)
+    assert seen.word == "not shown", "these images may flatter it"
+    assert blocks_to_decide(seen) is None
