@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from nas_attn import attachment
+from nas_attn import attachment, tasks
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.effects import Effects, fit_effects
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
@@ -42,6 +42,7 @@ from nas_attn.study.choice import chosen
 from nas_attn.study.opening import OpenStudy, only_study, renewed
 from nas_attn.study.opening import open_study as _open
 from nas_attn.study.reading import snapshot
+from nas_attn.tasks.data import data_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -420,6 +421,9 @@ def search(
             "workers > 1 needs the model and the evaluator as names ('package.module:function')"
         )
     checks.check_here(made, device=device, build=build, evaluator=judge)
+    inventory = data_of(tasks.of(made)).inventory(made.data)
+    if inventory is not None:
+        say(f"{made.data.name}: {inventory.text()}")
     opened = beginning.begin(made, storage, tried=try_placements, build=build)
     options = taking_part.Options(
         device=device, threads=threads, say=say, evaluator=judge, verbose=verbose

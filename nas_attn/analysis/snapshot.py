@@ -94,6 +94,8 @@ class StudyFacts:
     test_readings: Sequence[SplitReading]
     retrained: Sequence[Retrained]
     arithmetic: Sequence[ArithmeticUse]  # empty if an evaluator trains
+    # what was said of the images when the study began: splits, classes, what is left out
+    images: Sequence[str] = ()
 
 
 def models_of(
@@ -310,6 +312,7 @@ class Snapshot:
     evidence: Mapping[str, Evidence] = field(
         repr=False, compare=False
     )  # metric -> model at the last rung
+    images: tuple[str, ...] = ()  # what was said of them when the study began
 
     @property
     def front(self) -> tuple[CandidateView, ...]:
@@ -458,6 +461,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         elsewhere=tuple(by_device(facts.sessions_elsewhere)),
         arithmetic=tuple(facts.arithmetic),
         evidence=models,
+        images=tuple(facts.images),
     )
 
 

@@ -6,11 +6,9 @@ All files are opened, those of the test too, but no network sees them here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from nas_attn.data import coco, masks
 from nas_attn.data.copies import Seen, cautions, look_at
@@ -70,21 +68,6 @@ class Inventory:
     def text(self) -> str:
         """The lines as one text."""
         return "\n".join(self.lines())
-
-    def to_json(self) -> str:
-        """What a study keeps."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """What a study has kept. Raises ValueError: it is damaged."""
-        try:
-            plain = json.loads(text)
-            plain["classes"] = tuple(plain["classes"])
-            plain["cautions"] = tuple(plain["cautions"])
-            return cls(**plain)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"no inventory: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 
+from nas_attn import tasks
 from nas_attn.data import Dataset, Split
 from nas_attn.data.manifest import Manifest
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection, Recipe
 from nas_attn.storage import StudyStore
 from nas_attn.tasks.base import EXTERNAL
+from nas_attn.tasks.data import data_of
 
+INVENTORY = "inventory"  # name under which a study keeps it
 TEST = " test"  # end of the name under which the test images are kept
 
 
@@ -45,6 +49,19 @@ def compare(store: StudyStore, recipe: Recipe, dataset: Dataset | None) -> None:
     """Only compares: writes nothing, for commands that read a study. Raises ImagesChanged."""
     if dataset is not None and store.images.get(_key(recipe.data)) is not None:
         keep_or_compare(store, recipe, dataset)
+
+
+def keep_inventory(store: StudyStore, recipe: Recipe) -> None:
+    """Keeps what the images of a new study are, for its report: splits, classes, what is left out.
+    Data that are no images of the user's have none.
+    """
+    if store.images.get(INVENTORY) is not None or store.scores():
+        return
+    with suppress(DataError):  # what is wrong with them is told by who reads them
+        inventory = data_of(tasks.of(recipe)).inventory(recipe.data)
+        if inventory is not None:
+            content = {"facts": asdict(inventory), "lines": inventory.lines()}
+            store.images.put_once(INVENTORY, json.dumps(content))
 
 
 def keep_or_compare_test(

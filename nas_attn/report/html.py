@@ -97,6 +97,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
         "conditions": tables.plain(
             ["what", "value"], {**record.conditions, **record.details}.items() if record else ()
         ),
+        "images": snapshot.images,
         "arithmetic": arithmetic_lines(snapshot.arithmetic),
         "readings": tables.plain(
             ["when", "why"], [(when(r.read_at), r.reason) for r in snapshot.test_readings]

@@ -74,6 +74,7 @@ def read(store: StudyStore) -> StudyFacts:
             test_readings=store.test_readings(),
             retrained=_retrained(store),
             arithmetic=arithmetic_uses(store, recipe),
+            images=_images(store),
         )
     except NasAttnError:
         raise
@@ -88,6 +89,12 @@ def read(store: StudyStore) -> StudyFacts:
         said = shorten(f"{type(error).__name__}: {error}", 120)
         what = f"study '{store.name}' cannot be read ({said})"
         raise StorageError(f"{what}: restore the database from a backup") from error
+
+
+def _images(store: StudyStore) -> list[str]:
+    """What was said of the images when the study began; empty if nothing was kept."""
+    text = store.images.get("inventory")
+    return [] if text is None else [str(line) for line in json.loads(text)["lines"]]
 
 
 def _length_scores(store: StudyStore) -> list[StoredScore]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nas_attn import tasks
 from nas_attn.data import Dataset
-from nas_attn.evaluation.images import keep_or_compare
+from nas_attn.evaluation.images import keep_inventory, keep_or_compare
 from nas_attn.evaluation.plan import Build, Plan, kept_sites, plan_for, study_plan
 from nas_attn.evaluation.starts import check_weights
 from nas_attn.recipe import Recipe
@@ -64,6 +64,7 @@ def begin(
     check_weights(plan)
     opened = create_study(recipe, url, artifacts=artifacts)
     keep_or_compare(opened.store, opened.recipe, dataset)
+    keep_inventory(opened.store, opened.recipe)
     vars(opened)["plan"] = study_plan(opened.store, plan)  # made already
     begun = bool(opened.store.candidates())
     return take_up(opened, trials=None if begun else trials, tried=tried)
