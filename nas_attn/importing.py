@@ -1,5 +1,5 @@
-"""Imports of objects named as `package.module:object`: ours in tables, the user's in a recipe, a
-space or a command.
+"""Imports of objects named as `package.module:object`: ours in the wiring, the user's in a recipe,
+a space or a command.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 
 from nas_attn.errors import UserError, did_you_mean
 
-PYTHON = "python:"  # Prefix of an object that exists only in the program that called `na.search`
+PYTHON = "python:"
+"""Prefix of an object that exists only in the program that called `na.search`."""
 
-
-_distrusted: list[str] = []  # A file of somebody else whose code this process must not run
-
-
-_harmless: set[str] = set()  # Objects of other packages that it may import all the same
+_distrusted: list[str] = []
+"""A file of somebody else whose code this process must not run."""
+_harmless: set[str] = set()
+"""Objects of other packages that it may import all the same."""
 
 
 def distrust(path: str, harmless: Collection[str] = ()) -> None:
@@ -42,8 +42,8 @@ def trusts() -> bool:
 
 def refuse_distrusted(name: str, error: type[UserError]) -> None:
     """Raises `error` if this process must not run the code of this name."""
-    known = name in _harmless or name.startswith("nas_attn.")
-    if _distrusted and not known:
+    harmless = name in _harmless or name.startswith("nas_attn.")
+    if _distrusted and not harmless:
         raise error(
             f"'{_distrusted[0]}' is outside the current folder and runs code: '{name}': read it,"
             " then add --trust"
@@ -51,9 +51,7 @@ def refuse_distrusted(name: str, error: type[UserError]) -> None:
 
 
 def named(path: str) -> Any:
-    """An object of this package, imported on demand: tables and tasks name objects of higher
-    packages.
-    """
+    """An object of this package that a row of `nas_attn.wiring` names, imported on demand."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -76,17 +74,17 @@ def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as cause:  # a user's module may raise any error
-        said = " ".join(str(cause).split())
+        why = " ".join(str(cause).split())
         raise error(
-            f"{what} '{name}': importing '{module_name}' failed with {type(cause).__name__}: {said}"
+            f"{what} '{name}': importing '{module_name}' failed with {type(cause).__name__}: {why}"
         ) from cause
     try:
-        found = getattr(module, attribute)
+        value = getattr(module, attribute)
     except AttributeError:
         has = [key for key in vars(module) if not key.startswith("_")]
         raise error(
             f"{what} '{name}': '{module_name}' has no '{attribute}': {did_you_mean(attribute, has)}"
         ) from None
-    if not callable(found):
-        raise error(f"{what} '{name}' is a {type(found).__name__}, which is not callable")
-    return found
+    if not callable(value):
+        raise error(f"{what} '{name}' is a {type(value).__name__}, which is not callable")
+    return value

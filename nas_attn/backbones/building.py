@@ -155,8 +155,9 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
     from nas_attn.backbones.cifar import MODELS
 
     if section.name not in MODELS:
-        known, same = names(), f"torchvision:{section.name}"
-        close = f"did you mean '{same}'?" if same in known else did_you_mean(section.name, known)
+        every = names()
+        same = f"torchvision:{section.name}"
+        close = f"did you mean '{same}'?" if same in every else did_you_mean(section.name, every)
         raise BackboneError(
             f"unknown backbone '{section.name}': {close} Others are written torchvision:NAME,"
             " timm:NAME, smp:ARCHITECTURE/ENCODER or package.module:function."
@@ -179,8 +180,8 @@ def _torchvision_names(package: str = "") -> list[str]:
     import torchvision
 
     module = getattr(torchvision.models, package) if package else torchvision.models
-    found: list[str] = torchvision.models.list_models(module=module)
-    return found
+    models: list[str] = torchvision.models.list_models(module=module)
+    return models
 
 
 def torchvision_options(
@@ -202,11 +203,12 @@ def torchvision_options(
 def torchvision_network(
     section: BackboneSection, name: str, input_shape: Shape, classes: int, published: bool
 ) -> nn.Module:
+    """A network of torchvision, for classes, masks or boxes."""
     import torchvision
 
-    known = [*_torchvision_names(), *_torchvision_names("segmentation"), *detectors.names()]
-    if name not in known:
-        raise BackboneError(f"unknown torchvision model '{name}': {did_you_mean(name, known)}")
+    every = [*_torchvision_names(), *_torchvision_names("segmentation"), *detectors.names()]
+    if name not in every:
+        raise BackboneError(f"unknown torchvision model '{name}': {did_you_mean(name, every)}")
     options = {**torchvision_options(name, input_shape, classes), **section.options}
     model: nn.Module = call(torchvision.models.get_model, section, name, **options)
     if input_shape[0] != 3:
@@ -280,7 +282,8 @@ class Fed(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     size: int | None = None
-    resize: int | None = None  # the shorter side, before the middle square of `size` is cut out
+    resize: int | None = None
+    """The shorter side, before the middle square of `size` is cut out."""
     interpolation: str | None = None
 
 
@@ -300,7 +303,8 @@ def published_input(name: str) -> Fed:
     import torchvision
 
     made = torchvision.models.get_model_weights(inner).DEFAULT.transforms()
-    crop, resize = getattr(made, "crop_size", None), getattr(made, "resize_size", None)
+    crop = getattr(made, "crop_size", None)
+    resize = getattr(made, "resize_size", None)
     if not crop or not resize:
         return Fed(tuple(made.mean), tuple(made.std))
     return Fed(tuple(made.mean), tuple(made.std), crop[0], resize[0], made.interpolation.value)
@@ -309,23 +313,26 @@ def published_input(name: str) -> Fed:
 def _timm_input(name: str, inner: str) -> Fed:
     import timm
 
-    known: Any = timm.get_pretrained_cfg(inner) if timm.is_model(inner.partition(".")[0]) else None
-    if _on_hub(inner):  # the hub's file has it
+    described: Any = None
+    if timm.is_model(inner.partition(".")[0]):
+        described = timm.get_pretrained_cfg(inner)
+    if _on_hub(inner):
+        # The hub's file has it.
         with only_tensors():
-            known = call(timm.create_model, BackboneSection(name=name), inner).pretrained_cfg
-    elif known is None:
+            weights = call(timm.create_model, BackboneSection(name=name), inner).pretrained_cfg
+    elif described is None:
         return Fed(IMAGENET_MEAN, IMAGENET_STD)
     else:
-        known = known.to_dict()
+        weights = described.to_dict()
     data: Any = timm.data
-    said = data.resolve_data_config(pretrained_cfg=known, use_test_size=True)
-    size = said["input_size"][-1]
+    fed = data.resolve_data_config(pretrained_cfg=weights, use_test_size=True)
+    size = fed["input_size"][-1]
     return Fed(
-        tuple(said["mean"]),
-        tuple(said["std"]),
+        tuple(fed["mean"]),
+        tuple(fed["std"]),
         size,
-        int(size / said["crop_pct"]),
-        said["interpolation"],
+        int(size / fed["crop_pct"]),
+        fed["interpolation"],
     )
 
 
@@ -337,6 +344,7 @@ def _on_hub(name: str) -> bool:
 def timm_network(
     section: BackboneSection, name: str, shape: Shape, classes: int, published: bool
 ) -> nn.Module:
+    """A network of timm, or of the Hugging Face Hub by timm."""
     try:
         import timm
     except ImportError:
@@ -425,13 +433,13 @@ def users_arguments(function: Any, channels: int, classes: int) -> dict[str, int
         accepted = inspect.signature(function).parameters
     except ValueError:
         return {}
-    known = {
+    values = {
         "classes": classes,
         "num_classes": classes,
         "in_channels": channels,
         "in_chans": channels,
     }
-    return {name: value for name, value in known.items() if name in accepted}
+    return {name: value for name, value in values.items() if name in accepted}
 
 
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
@@ -463,7 +471,7 @@ def call(function: Any, section: BackboneSection, *args: Any, **options: Any) ->
         return function(*args, **options)
     except Exception as error:
         shown = ", ".join(f"{name}={value!r}" for name, value in options.items()) or "no options"
-        said = f"{type(error).__name__}: {shorten(first_line(error))}"
+        why = f"{type(error).__name__}: {shorten(first_line(error))}"
         raise BackboneError(
-            f"backbone '{section.name}' could not be built with {shown}: {said}"
+            f"backbone '{section.name}' could not be built with {shown}: {why}"
         ) from error

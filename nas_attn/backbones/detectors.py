@@ -27,8 +27,8 @@ def names() -> list[str]:
     """torchvision's detectors that learn from boxes."""
     import torchvision
 
-    known: list[str] = torchvision.models.list_models(module=torchvision.models.detection)
-    return [name for name in known if not name.startswith(("maskrcnn", "keypointrcnn"))]
+    every: list[str] = torchvision.models.list_models(module=torchvision.models.detection)
+    return [name for name in every if not name.startswith(("maskrcnn", "keypointrcnn"))]
 
 
 def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:
@@ -56,7 +56,8 @@ def undecided(model: nn.Module) -> nn.Module:
     forward = _forwards().get(getattr(type(model), "forward", None))
     heads = getattr(model, "roi_heads", None)
     if forward is not None and (heads is None or not (heads.has_mask() or heads.has_keypoint())):
-        kind, body = type(model), {"forward": forward, "__module__": type(model).__module__}
+        kind = type(model)
+        body = {"forward": forward, "__module__": kind.__module__}
         model.__class__ = _MADE.setdefault(kind, type(kind.__name__, (kind,), body))
     return model
 
@@ -67,7 +68,8 @@ _MADE: dict[type[nn.Module], type[nn.Module]] = {}
 
 def _forwards() -> Mapping[Any, Callable[..., Any]]:
     """torchvision's own -> without the choice."""
-    if "torchvision.models.detection" not in sys.modules:  # then no model is a detector
+    if "torchvision.models.detection" not in sys.modules:
+        # Then no model is a detector.
         return {}
     from torchvision.models import detection
     from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
@@ -77,15 +79,15 @@ def _forwards() -> Mapping[Any, Callable[..., Any]]:
 
 
 def _features(model: Any, images: Any) -> dict[str, Tensor]:
-    found = model.backbone(images.tensors)
-    return found if isinstance(found, dict) else {"0": found}
+    features = model.backbone(images.tensors)
+    return features if isinstance(features, dict) else {"0": features}
 
 
 def _at_once(self: Any, images: Sequence[Tensor] | Tensor) -> dict[str, Tensor]:
     """RetinaNet, FCOS, SSD: the head's output at each anchor."""
     prepared, _ = self.transform(images)
-    found: dict[str, Tensor] = self.head(list(_features(self, prepared).values()))
-    return found
+    output: dict[str, Tensor] = self.head(list(_features(self, prepared).values()))
+    return output
 
 
 def _in_two_stages(self: Any, images: Sequence[Tensor] | Tensor) -> dict[str, Tensor]:

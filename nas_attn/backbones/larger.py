@@ -12,7 +12,8 @@ from nas_attn.recipe import BackboneSection
 from nas_attn.records import Choice
 from nas_attn.tables import BACKBONE_SOURCES
 
-WIDER = (1.125, 1.25, 1.375, 1.5, 2.0)  # times the width of a CIFAR ResNet
+WIDER = (1.125, 1.25, 1.375, 1.5, 2.0)
+"""Times the width of a CIFAR ResNet."""
 SIZES = tuple(
     tuple(words.split())
     for words in (
@@ -52,7 +53,8 @@ def _of_cifar(section: BackboneSection) -> Iterator[Choice]:
 
     if section.name not in MODELS:
         return
-    family, width = section.name.rstrip("0123456789"), section.width or 16
+    family = section.name.rstrip("0123456789")
+    width = section.width or 16
     for wider in sorted({max(width + 1, round(factor * width)) for factor in WIDER}):
         yield Choice(section.name, (("width", wider),))
     deeper = [name for name in MODELS if name.rstrip("0123456789") == family]
@@ -65,19 +67,18 @@ def _following(name: str, exists: Callable[[str], bool]) -> str | None:
     exists.
     """
     if not name.endswith((".yaml", ".pt")):
-        name = name.partition(".")[0]  # timm's tag of the weights
-    for size, larger_ones in (
-        (sizes[at], sizes[at + 1 :]) for sizes in SIZES for at in range(len(sizes) - 1)
-    ):
-        edge = r"\d" if size[0].isdigit() else "A-Za-z"
-        found = re.search(rf"(?<![{edge}]){size}(?![A-Za-z0-9])", name)
-        names = (
-            (name[: found.start()] + one + name[found.end() :] for one in larger_ones)
-            if found
-            else ()
-        )
-        if following := next(filter(exists, names), None):
-            return following
+        # What follows the point is timm's tag of the weights.
+        name = name.partition(".")[0]
+    for sizes in SIZES:
+        for number, size in enumerate(sizes):
+            edge = r"\d" if size[0].isdigit() else "A-Za-z"
+            word = re.search(rf"(?<![{edge}]){size}(?![A-Za-z0-9])", name)
+            if word is None:
+                continue
+            for larger_size in sizes[number + 1 :]:
+                following = name[: word.start()] + larger_size + name[word.end() :]
+                if exists(following):
+                    return following
     return None
 
 

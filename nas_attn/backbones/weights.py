@@ -44,11 +44,10 @@ _SAVE = "torch.save(model.state_dict(), FILE)"
 
 def versions_of(state: Mapping[str, Any]) -> Versions | None:
     """The modules' versions in a state_dict; None if it has lost them."""
-    found = getattr(state, "_metadata", None)
-    right = isinstance(found, Mapping) and all(
-        isinstance(entry, Mapping) for entry in found.values()
-    )
-    return found if right else None
+    versions = getattr(state, "_metadata", None)
+    if not isinstance(versions, Mapping):
+        return None
+    return versions if all(isinstance(entry, Mapping) for entry in versions.values()) else None
 
 
 def with_versions(values: Mapping[str, Any], versions: Versions | None) -> OrderedDict[str, Any]:
@@ -104,7 +103,8 @@ def read_state(path: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     Raises:
         BackboneError: the file does not exist, cannot be read or holds something else.
     """
-    shown, file = shorten(path), user_path(path, what="weights file", error=BackboneError)
+    shown = shorten(path)
+    file = user_path(path, what="weights file", error=BackboneError)
     where = f"weights '{shown}'"
     try:
         if file.is_dir():
@@ -260,9 +260,9 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
     try:
         restore(model, with_versions(taken, versions_of(state)))
     except Exception as error:  # a module's own loading, and torch, may raise any error
-        said = " ".join(str(error).split())[:300]
+        why = " ".join(str(error).split())[:300]
         raise BackboneError(
-            f"{where}: they do not fit the network ({type(error).__name__}: {said})"
+            f"{where}: they do not fit the network ({type(error).__name__}: {why})"
         ) from None
     return tuple(f"{where}: {note}" for note in notes)
 

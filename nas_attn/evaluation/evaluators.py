@@ -72,11 +72,10 @@ def require_participation(
     if not any(choices for _, choices in resolved.modules):
         return
     try:
-        found = attachment.check(network, input_shape)
-        idle = _idle(found, resolved)
-        if not idle or (
-            "no effect" in idle and not attachment.tells_images_apart(network, input_shape)
-        ):
+        idle = _idle(attachment.check(network, input_shape), resolved)
+        if not idle:
+            return
+        if "no effect" in idle and not attachment.tells_images_apart(network, input_shape):
             return
     except BackboneError as error:
         raise TrainingError(
@@ -85,18 +84,20 @@ def require_participation(
     raise TrainingError(f"attention took no part in the scored network: {idle}; {WAY_OUT}")
 
 
-def _idle(found: tuple[Participation, ...], resolved: ResolvedPlacement) -> str:
+def _idle(modules: tuple[Participation, ...], resolved: ResolvedPlacement) -> str:
     """The first module that took no part, and how; empty if all took part."""
     for path, choice in attachment.expected_modules(resolved).items():
-        same = [
-            one for one in found if one.path == path or one.path.endswith(f".{path}")
-        ]  # it may have been wrapped
-        there = [one for one in same if not one.lost]
-        if not there:
+        # The network may have been wrapped, which puts more before the path.
+        here = [
+            module
+            for module in modules
+            if not module.lost and (module.path == path or module.path.endswith(f".{path}"))
+        ]
+        if not here:
             return f"{choice} at '{path}' is not in it"
-        if not any(one.ran for one in there):
+        if not any(module.ran for module in here):
             return f"{choice} at '{path}' did not run"
-        if not any(one.depends for one in there):
+        if not any(module.depends for module in here):
             return f"{choice} at '{path}' has no effect on its output"
     return ""
 
@@ -105,25 +106,30 @@ def _idle(found: tuple[Participation, ...], resolved: ResolvedPlacement) -> str:
 class EvaluatorRun:
     """A run, as an evaluator gets it: what to train, how far, and where to keep files."""
 
-    placement: str  # explicit notation
-    rung: int  # index of the rung to reach
-    epochs: int  # epochs in all at this rung
-    new_epochs: int  # epochs since the previous rung
+    placement: str
+    """In explicit notation."""
+    rung: int
+    """Index of the rung to reach."""
+    epochs: int
+    """Epochs in all at this rung."""
+    new_epochs: int
+    """Epochs since the previous rung."""
     seed: int
-    # of this candidate and seed, kept over rungs and restarts: for the evaluator's own checkpoints
     folder: Path
+    """Of this candidate and seed, kept over rungs and restarts: for the evaluator's own
+    checkpoints.
+    """
     device: str
-    split: str = (
-        "validation"  # with `test`, nothing is trained: the model is the one of the last rung
-    )
+    split: str = "validation"
+    """With `test`, nothing is trained: the model is the one of the last rung."""
     networks: list[nn.Module] = field(default_factory=list, repr=False, compare=False)
     flags: list[NDArray[np.bool_]] = field(default_factory=list, repr=False, compare=False)
     asked: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
-    last: int = 0  # epochs in all at the last rung
+    last: int = 0
+    """Epochs in all at the last rung."""
     lost: list[str] = field(default_factory=list, repr=False, compare=False)
-    resolved: ResolvedPlacement | None = field(
-        default=None, repr=False, compare=False
-    )  # what `placement` means
+    resolved: ResolvedPlacement | None = field(default=None, repr=False, compare=False)
+    """What `placement` means."""
 
     def elsewhere(self, why: str) -> None:
         """Reports that the trained weights are not in the model, and why: then they cannot be kept
@@ -163,12 +169,14 @@ class EvaluatorRun:
         self.flags[:] = [held.astype(bool)]
 
 
-COMMAND = "command:"  # prefix of an evaluator that is a program
-ROUNDING = 1e-6  # by which a share may be below 0 or above 1, as a mean in float32 can be
-TOLERANCE = 1e-4  # between the returned accuracy and the share of the images reported as right
-Reports = Generator[
-    tuple[int, Mapping[str, float]], None, None
-]  # (epochs so far, metrics), as a training goes on
+COMMAND = "command:"
+"""Prefix of an evaluator that is a program."""
+ROUNDING = 1e-6
+"""By which a share may be below 0 or above 1, as a mean in float32 can be."""
+TOLERANCE = 1e-4
+"""Between the returned accuracy and the share of the images reported as right."""
+Reports = Generator[tuple[int, Mapping[str, float]], None, None]
+"""(epochs so far, metrics), as a training goes on."""
 Evaluator = Callable[[nn.Module, EvaluatorRun], Mapping[str, float] | Reports]
 
 
@@ -292,7 +300,8 @@ class EvaluatorTrainer:
         try:
             yield
         finally:
-            reports, self._reports = self._reports, None
+            reports = self._reports
+            self._reports = None
             if reports is not None:
                 with self._log.taking("its end") if self._log else nullcontext():
                     reports.close()
@@ -301,29 +310,34 @@ class EvaluatorTrainer:
         """The evaluator's return value, or what it yields at the rung; after the last rung it may
         end by itself.
         """
-        found: object = self._reports or self._evaluator(model, run)
-        if not isinstance(found, Generator):
-            return found
-        self._reports = found
-        metrics = next(
-            (metrics for epoch, metrics in found if epoch >= run.epochs or run.split == "test"),
-            None,
+        answer: object = self._reports or self._evaluator(model, run)
+        if not isinstance(answer, Generator):
+            return answer
+        self._reports = answer
+        for epoch, metrics in answer:
+            if epoch < run.epochs and run.split != "test":
+                continue
+            if run.epochs == run.last:
+                self._let_end(answer)
+            return metrics
+        raise TrainingError(
+            f"the evaluator ended without a score of epoch {run.epochs} of '{run.placement}':"
+            " report or yield one"
         )
-        if metrics is None:
-            raise TrainingError(
-                f"the evaluator ended without a score of epoch {run.epochs} of '{run.placement}':"
-                " report or yield one"
-            )
-        if run.epochs == run.last:
-            for _ in found:
-                pass
-        return metrics
+
+    @staticmethod
+    def _let_end(reports: Reports) -> None:
+        """Lets an evaluator go on after its last score, to its own end."""
+        for _ in reports:
+            pass
 
     def _one(self, model: nn.Module, run: EvaluatorRun) -> Score:
-        wall, process = time.perf_counter(), time.process_time()
+        wall_began = time.perf_counter()
+        process_began = time.process_time()
         self.network = None
         run.flags.clear()
-        if self._reports is None:  # one that yields may name its network once
+        if self._reports is None:
+            # One that yields may name its network once.
             run.networks.clear()
         title = f"{run.placement}, seed {run.seed}, to {several(run.epochs, 'epoch')}"
         try:
@@ -346,13 +360,14 @@ class EvaluatorTrainer:
             raise TrainingError(
                 f"the evaluator raised {kind} for '{run.placement}': {message(error)}{see}"
             ) from error
-        wall_s, device_s = time.perf_counter() - wall, time.process_time() - process
-        metrics = _checked(metrics, run)
-        found = {name: _share(name, float(value), run) for name, value in metrics.items()}
+        wall_s = time.perf_counter() - wall_began
+        device_s = time.process_time() - process_began
+        returned = _checked(metrics, run)
+        values = {name: _share(name, float(value), run) for name, value in returned.items()}
         self.network = run.networks[-1] if run.networks else None
-        score = Score(run.seed, run.rung, run.epochs, found, wall_s=wall_s, device_s=device_s)
+        score = Score(run.seed, run.rung, run.epochs, values, wall_s=wall_s, device_s=device_s)
         for flags in run.flags:
-            found |= _accuracy(metrics, flags, run)
+            values |= _accuracy(returned, flags, run)
             score = replace(score, correct=np.packbits(flags).tobytes(), examples=len(flags))
         return score
 

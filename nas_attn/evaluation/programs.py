@@ -36,23 +36,19 @@ from nas_attn.importing import refuse_distrusted
 from nas_attn.processes import Process, apart, process, words_of
 from nas_attn.records import ResolvedPlacement
 
-ASKED = (  # Environment variable: the placement to attach, and the file that confirms it
-    "NAS_ATTN_RUN"
-)
-PLACES = (
-    "placement",
-    "seed",
-    "device",
-    "folder",
-    "split",
-)  # Words in braces that a run fills in, besides epochs
-WEIGHTS = (  # File in a run's folder into which a program may save its network's state_dict
-    "weights.pt"
-)
-PATIENCE_S = 0.2  # seconds between checks for a request to stop
-GRACE_S = 10.0  # seconds that a program gets to end after SIGTERM
+ASKED = "NAS_ATTN_RUN"
+"""Environment variable: the placement to attach, and the file that confirms it."""
+PLACES = ("placement", "seed", "device", "folder", "split")
+"""Words in braces that a run fills in, besides epochs."""
+WEIGHTS = "weights.pt"
+"""File in a run's folder into which a program may save its network's state_dict."""
+PATIENCE_S = 0.2
+"""Seconds between checks for a request to stop."""
+GRACE_S = 10.0
+"""Seconds that a program gets to end after SIGTERM."""
 _PAIR = re.compile(r"([A-Za-z_][\w./-]*)=([-+.\w]+)")
-Lines = queue.Queue[tuple[bool, str]]  # whether it is standard output's, and the line
+Lines = queue.Queue[tuple[bool, str]]
+"""Whether it is standard output's, and the line."""
 
 
 def program(name: str) -> Evaluator:
@@ -84,11 +80,11 @@ def program(name: str) -> Evaluator:
                 "the program builds its own network, so it cannot train another backbone as a"
                 " control"
             )
-        told = {place: str(getattr(run, place)) for place in PLACES} | {
-            "epochs": str(run.last or run.epochs)
-        }
+        values = {place: str(getattr(run, place)) for place in PLACES}
+        values["epochs"] = str(run.last or run.epochs)
         filled = [
-            re.sub(r"\{(\w+)\}", lambda found: told.get(found[1], found[0]), word) for word in words
+            re.sub(r"\{(\w+)\}", lambda place: values.get(place[1], place[0]), word)
+            for word in words
         ]
         yield from _scores(filled, run, run.resolved)
         try:
@@ -109,18 +105,20 @@ def _scores(words: list[str], run: EvaluatorRun, resolved: ResolvedPlacement) ->
     """Each epoch's metrics. Raises TrainingError: the program attached no attention, or ended with
     an error. Raises Interrupted.
     """
-    receipt, identity = run.folder.absolute() / "attached", run.folder / "program.json"
-    with suppress(
-        OSError, ValueError, TypeError
-    ):  # a killed worker's program would write into the same folder
+    receipt = run.folder.absolute() / "attached"
+    identity = run.folder / "program.json"
+    # A killed worker's program would write into the same folder.
+    with suppress(OSError, ValueError, TypeError):
         former = Process(**json.loads(identity.read_text("utf-8")))
         if former.runs:
             _end(former.pid)
     receipt.unlink(missing_ok=True)
     asked = json.dumps({"network": asdict(resolved), "receipt": str(receipt)})
     environment = {**os.environ, ASKED: asked, "PYTHONUNBUFFERED": "1"}
-    pipe = subprocess.PIPE  # two pipes, since progress bars do not end their lines
-    last = {True: "", False: ""}  # last lines of output and errors, whose common order is unknown
+    # Two pipes, since progress bars do not end their lines.
+    pipe = subprocess.PIPE
+    # The last lines of output and errors, whose common order is unknown.
+    last = {True: "", False: ""}
     with subprocess.Popen(
         words, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, **apart()
     ) as running:
@@ -150,8 +148,10 @@ def _scores(words: list[str], run: EvaluatorRun, resolved: ResolvedPlacement) ->
 
 def _lines(running: subprocess.Popen[bytes], run: EvaluatorRun) -> Iterator[tuple[bool, str]]:
     lines: Lines = queue.Queue()
-    streams = ((running.stdout, True), (running.stderr, False))
-    readers = [threading.Thread(target=_read, args=(*of, lines), daemon=True) for of in streams]
+    readers = [
+        threading.Thread(target=_read, args=(running.stdout, True, lines), daemon=True),
+        threading.Thread(target=_read, args=(running.stderr, False, lines), daemon=True),
+    ]
     for reader in readers:
         reader.start()
     while True:
@@ -159,37 +159,39 @@ def _lines(running: subprocess.Popen[bytes], run: EvaluatorRun) -> Iterator[tupl
             run.leave()
         over = not any(reader.is_alive() for reader in readers)
         try:
-            yield lines.get(timeout=PATIENCE_S) if not over else lines.get_nowait()
+            yield lines.get_nowait() if over else lines.get(timeout=PATIENCE_S)
         except queue.Empty:
             if over:
                 return
 
 
 def _read(stream: IO[bytes], output: bool, lines: Lines) -> None:
-    with suppress(ValueError, OSError):  # closed meanwhile
+    # It may be closed meanwhile.
+    with suppress(ValueError, OSError):
         for line in stream:
-            lines.put((output, line.decode("utf-8", "replace").rstrip("\r\n").rpartition("\r")[2]))
+            text = line.decode("utf-8", "replace").rstrip("\r\n")
+            lines.put((output, text.rpartition("\r")[2]))
 
 
 def _numbers(line: str) -> dict[str, float]:
     """The pairs NAME=NUMBER of a line."""
-    found = {}
+    numbers = {}
     for name, text in _PAIR.findall(line):
         with suppress(ValueError):
-            found[name] = float(text)
-    return found
+            numbers[name] = float(text)
+    return numbers
 
 
 def _end(pid: int) -> None:
     """Ends a process with all its children, first with SIGTERM."""
     with suppress(psutil.Error):
         first = psutil.Process(pid)
-        ones = [first, *first.children(recursive=True)]
-        for how in (psutil.Process.terminate, psutil.Process.kill):
-            for one in ones:
+        running = [first, *first.children(recursive=True)]
+        for end in (psutil.Process.terminate, psutil.Process.kill):
+            for member in running:
                 with suppress(psutil.Error):
-                    how(one)
-            ones = psutil.wait_procs(ones, timeout=GRACE_S)[1]
+                    end(member)
+            _, running = psutil.wait_procs(running, timeout=GRACE_S)
 
 
 def attach_asked(model: nn.Module) -> nn.Module:

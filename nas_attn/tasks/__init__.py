@@ -67,7 +67,10 @@ class _Shares(Mapping[str, str]):
     @staticmethod
     @cache
     def _titles() -> dict[str, str]:
-        return {name: title for task in _all() for name, title in task.shares.items()}
+        titles: dict[str, str] = {}
+        for task in _all():
+            titles.update(task.shares)
+        return titles
 
 
 TASKS: Mapping[str, Task] = _Tasks()

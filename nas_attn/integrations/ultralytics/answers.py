@@ -48,9 +48,8 @@ class Answer(Graph):
 
     def forward(self, image: Tensor) -> Tensor:
         output = self.network(image)
-        boxes = next(
-            (t for t in tree_leaves(output) if isinstance(t, Tensor)), None
-        )  # masks and others follow
+        # Masks and others follow.
+        boxes = next((leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)), None)
         if boxes is None:
             raise OperationError(
                 f"the detector's output is a {type(output).__name__}, not boxes as a tensor"
@@ -65,7 +64,8 @@ class Answer(Graph):
         itself: as `boxes_apart`.
         """
         if type(getattr(self.network, "model", [None])[-1]).__name__ == "RTDETRDecoder":
-            found, expected = _of_queries(found, x), _of_queries(expected, x)
+            found = _of_queries(found, x)
+            expected = _of_queries(expected, x)
         if expected.shape[-1] == BOX:
             return boxes_apart(found, expected, x)
         sides = (found - expected)[:, :4].abs().max() / max(x.shape[-2:])
@@ -84,7 +84,8 @@ class Answer(Graph):
             tempfile.TemporaryDirectory(dir=order.path.parent, prefix=".nas_attn-") as folder,
             quiet(),
         ):
-            source, side = Path(folder) / "detector.pt", order.x.shape[-1]
+            source = Path(folder) / "detector.pt"
+            side = order.x.shape[-1]
             write_pt(self.network, source, _classes(order), side)
             written = YOLO(str(source)).export(
                 format="onnx", imgsz=side, device="cpu", simplify=False, verbose=False
@@ -107,7 +108,8 @@ def write_pt(model: nn.Module, path: Path, classes: Sequence[str], side: int) ->
     import ultralytics
 
     network: Any = copied(model).float().eval()
-    network.names, network.nc = dict(enumerate(classes)), len(classes)
+    network.names = dict(enumerate(classes))
+    network.nc = len(classes)
     network.criterion = None
     origin = {
         "version": ultralytics.__version__,

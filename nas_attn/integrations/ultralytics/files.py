@@ -113,8 +113,9 @@ def is_plain_model(path: Path) -> bool:
     layers = [table.get("backbone"), table.get("head")]
     if not all(isinstance(part, list) for part in layers):
         return False
-    if not all(_is_plain_layer(layer) for part in layers for layer in part or ()):
-        return False
+    for part in layers:
+        if not all(_is_plain_layer(layer) for layer in part or ()):
+            return False
     activation = table.get("activation")
     return not activation or _is_plain_activation(activation)
 

@@ -101,11 +101,15 @@ def _building(build: Callable[..., Any]) -> Callable[..., Any]:
 def _initialising(initialise: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(initialise)
     def initialize_weights(model: nn.Module) -> None:
-        inside = [m for path, m in model.named_modules() if f".{KEY}." in path]
-        before = [(m, name, getattr(m, name)) for m in inside for name in KEPT if hasattr(m, name)]
+        before = []
+        for path, module in model.named_modules():
+            if f".{KEY}." in path:
+                kept = {name: getattr(module, name) for name in KEPT if hasattr(module, name)}
+                before.append((module, kept))
         initialise(model)
-        for module, name, value in before:
-            setattr(module, name, value)
+        for module, kept in before:
+            for name, value in kept.items():
+                setattr(module, name, value)
 
     return initialize_weights
 

@@ -29,10 +29,14 @@ from nas_attn.integrations.ultralytics.networks import parts_of
 from nas_attn.processes import cores
 from nas_attn.recipe import Recipe
 
-METRICS = {"map50_95": "metrics/mAP50-95", "map50": "metrics/mAP50"}  # ours -> theirs
-SCORED = {"segment": "(M)", "pose": "(P)"}  # of masks, of poses; of boxes otherwise
-WARM_UP = 0.1  # share of the epochs in which the learning rate rises, three at most
-CLOSE_MOSAIC = 0.2  # share of the epochs at the end that see whole images, ten at most
+METRICS = {"map50_95": "metrics/mAP50-95", "map50": "metrics/mAP50"}
+"""Our metrics -> theirs."""
+SCORED = {"segment": "(M)", "pose": "(P)"}
+"""Scored are masks, poses; boxes otherwise."""
+WARM_UP = 0.1
+"""Share of the epochs in which the learning rate rises, three at most."""
+CLOSE_MOSAIC = 0.2
+"""Share of the epochs at the end that see whole images, ten at most."""
 
 
 def detector_evaluator(recipe: Recipe) -> Evaluator:
@@ -71,7 +75,8 @@ def settings(
     recipe: Recipe, run: EvaluatorRun, rate: float, task: str = "detect"
 ) -> dict[str, Any]:
     """All settings of a training, so that Ultralytics chooses none by itself."""
-    training, epochs = recipe.training, recipe.training.rungs[-1]
+    training = recipe.training
+    epochs = training.rungs[-1]
     low = training.precision != "float32" and run.device.startswith("cuda")
     return {
         **_common(recipe, run, task),
@@ -128,11 +133,10 @@ def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Any:
         overrides=settings(recipe, run, factors.rate, parts["task"])
     )
     torch.set_num_threads(threads)  # ultralytics sets its own number
-    trainer.model, trainer.before = model, before
-    trainer.attention, trainer.factor = (
-        frozenset(factors.attention),
-        recipe.training.attention_learning_rate,
-    )
+    trainer.model = model
+    trainer.before = before
+    trainer.attention = frozenset(factors.attention)
+    trainer.factor = recipe.training.attention_learning_rate
 
     def stop_at_the_rung(trainer: Any) -> None:
         trainer.stop = trainer.epoch + 1 >= run.epochs
@@ -227,7 +231,8 @@ def _tested(
 ) -> dict[str, float]:
     """mAP on the test images of the YAML; of a copy, which ultralytics fuses."""
     network: Any = copied(model).eval()
-    network.names, parts = dict(names), _parts(model)
+    network.names = dict(names)
+    parts = _parts(model)
     validator = parts["validator"](
         args={**_common(recipe, run, parts["task"]), "mode": "val", "split": "test"}
     )
@@ -243,7 +248,8 @@ def left_alone() -> Iterator[None]:
     from ultralytics.utils import LOGGER
     from ultralytics.utils.torch_utils import unset_deterministic
 
-    threads, level = torch.get_num_threads(), LOGGER.level
+    threads = torch.get_num_threads()
+    level = LOGGER.level
     LOGGER.setLevel(logging.WARNING)
     try:
         with caches_read_safely():

@@ -78,7 +78,9 @@ def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
     """`balanced_accuracy` and `macro_f1`. A class without images is left out; a class that is never
     predicted has an F1 of 0.
     """
-    right, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
+    right = np.diag(counts)
+    true = counts.sum(1)
+    taken = counts.sum(0)
     there = true > 0
     recall = right[there] / true[there]
     f1 = 2 * right[there] / (true[there] + taken[there])

@@ -38,19 +38,18 @@ class Boxes(Answers):
         self, run: Callable[[Any], Any], dataset: Dataset, *, stored: bool, batch: int
     ) -> Tally:
         tally = learnt_of(self.task, len(dataset.classes)).tally()
-        for x, y in dataset.validation.batches(1):  # an ONNX file takes one image
-            (found,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, BOX)
-            found = found[found[:, 5] > 0]
-            tally.add([{"boxes": found[:, :4], "scores": found[:, 4], "labels": found[:, 5]}], y)
+        # An ONNX file takes one image.
+        for x, y in dataset.validation.batches(1):
+            (rows,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, BOX)
+            boxes = rows[rows[:, 5] > 0]
+            tally.add([{"boxes": boxes[:, :4], "scores": boxes[:, 4], "labels": boxes[:, 5]}], y)
         return tally
 
     @override
     def said(self, shape: tuple[int, ...], format_: str) -> str:
-        more = (
-            ""
-            if format_ == "onnx"
-            else "; torch gives the same as boxes, scores and labels of each image"
-        )
+        more = "; torch gives the same as boxes, scores and labels of each image"
+        if format_ == "onnx":
+            more = ""
         return (
             f"(found, {BOX}) of an image: left, top, right, bottom in pixels, score, class from"
             f" 1{more}"

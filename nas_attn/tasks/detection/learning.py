@@ -53,8 +53,11 @@ class BoxesOfImage(Learnt):
     def ask(self, network: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
         if y is None:
             return network(list(x))
-        known = [boxes[boxes[:, 0] > 0] for boxes in y]
-        return network(list(x), [{"boxes": k[:, 1:], "labels": k[:, 0].long()} for k in known])
+        targets = []
+        for table in y:
+            boxes = table[table[:, 0] > 0]
+            targets.append({"boxes": boxes[:, 1:], "labels": boxes[:, 0].long()})
+        return network(list(x), targets)
 
     @override
     def logits(self, output: object, x: Tensor) -> Tensor:
@@ -94,53 +97,47 @@ class Boxes(Tally):
 
     def __init__(self, classes: int) -> None:
         self._classes = classes
-        self._found: list[
-            Tensor
-        ] = []  # of each image (K, 6): left, top, right, bottom, score, label
-        self._there: list[Tensor] = []
-        self._precision: NDArray[Any] | None = (
-            None  # pycocotools', (IoUs, recalls, classes); None: nothing was found
-        )
+        # Of each image (K, 6): left, top, right, bottom, score, label.
+        self._predicted: list[Tensor] = []
+        # Of each image (M, 5), a `BoxTable`.
+        self._true: list[Tensor] = []
+        # pycocotools', (IoUs, recalls, classes); None: no box was predicted.
+        self._precision: NDArray[Any] | None = None
 
     @override
     def add(self, answer: Any, y: Tensor) -> None:
         """Adds a network's output for a batch, with its true boxes (B, M, 5). Raises TrainingError:
         another kind of output.
         """
-        names, sized = (
-            ("boxes", "labels", "scores"),
-            isinstance(answer, Sequence) and len(answer) == len(y),
-        )
-        if not sized or not all(
-            isinstance(one, Mapping) and all(isinstance(one.get(n), Tensor) for n in names)
-            for one in answer
-        ):
+        sized = isinstance(answer, Sequence) and len(answer) == len(y)
+        if not sized or not all(_is_answer(image) for image in answer):
             raise TrainingError(
                 f"the network returns a {type(answer).__name__} for {len(y)} images, not a list"
                 " with the boxes, labels and scores of each, as torchvision's detectors do"
             )
-        for one in answer:
+        for image in answer:
             columns = (
-                one["boxes"].float(),
-                one["scores"].float()[:, None],
-                one["labels"].float()[:, None],
+                image["boxes"].float(),
+                image["scores"].float()[:, None],
+                image["labels"].float()[:, None],
             )
-            self._found.append(torch.cat(columns, 1)[one["scores"].argsort(descending=True)[:MOST]])
-        self._there += list(y)
+            best = image["scores"].argsort(descending=True)[:MOST]
+            self._predicted.append(torch.cat(columns, 1)[best])
+        self._true += list(y)
 
     @override
     def metrics(self, loss: float) -> dict[str, float]:
-        there, found = self._annotations(), self._detections()
-        if not len(found):
+        detections = self._detections()
+        if not len(detections):
             return {"map50_95": 0.0, "map50": 0.0}
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
 
         with contextlib.redirect_stdout(io.StringIO()):
             truth = COCO()
-            truth.dataset = there
+            truth.dataset = self._annotations()
             truth.createIndex()
-            counted = COCOeval(truth, truth.loadRes(found), "bbox")
+            counted = COCOeval(truth, truth.loadRes(detections), "bbox")
             counted.evaluate()
             counted.accumulate()
             counted.summarize()
@@ -152,83 +149,123 @@ class Boxes(Tally):
 
     @override
     def answers(self) -> dict[str, Any]:
-        found = self._precision
-        each = (
-            [0.0] * self._classes
-            if found is None
-            else [row[row >= 0] for row in found.transpose(2, 0, 1)]
-        )
-        means = [float(np.mean(values)) if np.size(values) else None for values in each]
-        counts = np.sum(
-            [_confused(*of, self._classes) for of in zip(self._found, self._there, strict=True)], 0
-        )
-        images = rounded(list(map(_f1, self._found, self._there)))
-        return {"average_precision": means, "images": images, "counts": counts.tolist()}
+        counts = np.zeros((self._classes + 1, self._classes + 1), np.int64)
+        for predicted, true in zip(self._predicted, self._true, strict=True):
+            counts += _confused(predicted, true, self._classes)
+        images = rounded(list(map(_f1, self._predicted, self._true)))
+        return {
+            "average_precision": self._average_precision(),
+            "images": images,
+            "counts": counts.tolist(),
+        }
+
+    def _average_precision(self) -> list[float | None]:
+        """Of each class; None: it has no boxes."""
+        if self._precision is None:
+            return [0.0] * self._classes
+        means: list[float | None] = []
+        for row in self._precision.transpose(2, 0, 1):
+            values = row[row >= 0]
+            means.append(float(np.mean(values)) if np.size(values) else None)
+        return means
 
     def _annotations(self) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
-        for image, boxes in enumerate(self._there):
+        for image, boxes in enumerate(self._true):
             for label, left, top, right, bottom in boxes[boxes[:, 0] != 0].tolist():
-                wide, high = right - left, bottom - top
-                of = {
+                width = right - left
+                height = bottom - top
+                row = {
                     "id": len(rows) + 1,
                     "image_id": image,
                     "category_id": int(abs(label)),
                     "iscrowd": int(label < 0),
+                    "bbox": [left, top, width, height],
+                    "area": width * height,
                 }
-                rows.append({**of, "bbox": [left, top, wide, high], "area": wide * high})
+                rows.append(row)
         categories = [{"id": number, "name": str(number)} for number in range(1, self._classes + 1)]
-        images = [{"id": image} for image in range(len(self._there))]
+        images = [{"id": image} for image in range(len(self._true))]
         return {"info": {}, "images": images, "annotations": rows, "categories": categories}
 
     def _detections(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         """(K, 7) for pycocotools: image, left, top, width, height, score, class."""
         tables = []
-        for image, boxes in enumerate(self._found):
+        for image, boxes in enumerate(self._predicted):
             table = boxes.cpu().double().numpy()
             table = table[np.isfinite(table).all(1)]
+            number = np.full((len(table), 1), float(image))
             size = table[:, 2:4] - table[:, :2]
-            tables.append(
-                np.hstack(
-                    [np.full((len(table), 1), float(image)), table[:, :2], size, table[:, 4:]]
-                )
-            )
+            tables.append(np.hstack([number, table[:, :2], size, table[:, 4:]]))
         return np.concatenate(tables)
 
 
-def _overlaps(found: Tensor, there: Tensor) -> Tensor:
+def _is_answer(image: object) -> bool:
+    """Whether a network's output for one image is boxes, labels and scores."""
+    if not isinstance(image, Mapping):
+        return False
+    return all(isinstance(image.get(name), Tensor) for name in ("boxes", "labels", "scores"))
+
+
+def _sure(predicted: Tensor) -> Tensor:
+    """Of an image's predicted boxes those that count, on the CPU."""
+    return predicted[predicted[:, 4] >= SURE].cpu()
+
+
+def _single(true: Tensor) -> Tensor:
+    """Of an image's true boxes those of single things, and not of a crowd, on the CPU."""
+    return true[true[:, 0] > 0].cpu()
+
+
+def _overlaps(predicted: Tensor, true: Tensor) -> Tensor:
     """(K, M) IoU of predicted and true boxes."""
-    from torchvision.ops import box_iou  # an import of two seconds, for detection only
+    # An import of two seconds, for detection only.
+    from torchvision.ops import box_iou
 
-    return torch.as_tensor(box_iou(found[:, :4], there[:, 1:]))
+    return torch.as_tensor(box_iou(predicted[:, :4], true[:, 1:]))
 
 
-def _confused(found: Tensor, there: Tensor, classes: int) -> NDArray[np.int64]:
-    """(classes + 1, classes + 1) counts of an image's boxes, as in `_f1`: true class, found class;
-    the last one means no box.
+def _confused(predicted: Tensor, true: Tensor, classes: int) -> NDArray[np.int64]:
+    """(classes + 1, classes + 1) counts of an image's boxes, as in `_f1`: true class, predicted
+    class; the last one means no box.
     """
-    found, there = found[found[:, 4] >= SURE].cpu(), there[there[:, 0] > 0].cpu()
-    counts, left = np.zeros((classes + 1, classes + 1), np.int64), _overlaps(found, there)
-    for row, label in zip(left, found[:, 5].long().tolist(), strict=True):
-        at = int(row.argmax()) if len(there) and row.max() >= OVERLAP else None
-        counts[classes if at is None else int(there[at, 0]) - 1, label - 1] += 1
-        if at is not None:
-            left[:, at] = 0.0
-            there[at, 0] = -there[at, 0]
-    for label in there[there[:, 0] > 0, 0].long().tolist():
-        counts[label - 1, classes] += 1
+    predicted = _sure(predicted)
+    true = _single(true)
+    labels = true[:, 0].long().tolist()
+    counts = np.zeros((classes + 1, classes + 1), np.int64)
+    overlaps = _overlaps(predicted, true)
+    free = set(range(len(true)))
+    for row, label in zip(overlaps, predicted[:, 5].long().tolist(), strict=True):
+        if not len(true) or row.max() < OVERLAP:
+            counts[classes, label - 1] += 1
+            continue
+        nearest = int(row.argmax())
+        counts[labels[nearest] - 1, label - 1] += 1
+        # It is found once only.
+        overlaps[:, nearest] = 0.0
+        free.remove(nearest)
+    for missed in free:
+        counts[labels[missed] - 1, classes] += 1
     return counts
 
 
-def _f1(found: Tensor, there: Tensor) -> float:
-    """F1 of an image's boxes: `found` (K, 6) as in `Boxes`, `there` (M, 5) as in a `BoxTable`; each
-    true box is found at most once.
+def _f1(predicted: Tensor, true: Tensor) -> float:
+    """F1 of an image's boxes: `predicted` (K, 6) as in `Boxes`, `true` (M, 5) as in a `BoxTable`;
+    each true box is found at most once.
     """
-    found, there = found[found[:, 4] >= SURE].cpu(), there[there[:, 0] > 0].cpu()
-    overlaps = _overlaps(found, there) * (found[:, 5:] == there[None, :, 0])
-    hits, free = 0, torch.ones(len(there), dtype=torch.bool)
+    predicted = _sure(predicted)
+    true = _single(true)
+    boxes = len(predicted) + len(true)
+    if not boxes:
+        return 1.0
+    if not len(true):
+        return 0.0
+    overlaps = _overlaps(predicted, true) * (predicted[:, 5:] == true[None, :, 0])
+    free = torch.ones(len(true), dtype=torch.bool)
+    hits = 0
     for row in overlaps:
-        best, at = (row * free).max(0) if len(there) else (torch.tensor(0.0), torch.tensor(0))
+        best, nearest = (row * free).max(0)
         if best >= OVERLAP:
-            hits, free[at] = hits + 1, False
-    return 2 * hits / (len(found) + len(there)) if len(found) + len(there) else 1.0
+            hits += 1
+            free[nearest] = False
+    return 2 * hits / boxes

@@ -42,11 +42,12 @@ class Pixels(Tally):
 
     @override
     def add(self, answer: Any, y: Tensor) -> None:
-        counted, found = y != NOT_COUNTED, answer.argmax(1)
-        place = torch.where(
-            counted, y * self._classes + found, self._classes**2
-        )  # indexing would wait for the device
-        self._shares.append(((found == y) & counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1))
+        counted = y != NOT_COUNTED
+        predicted = answer.argmax(1)
+        # Indexing would wait for the device.
+        place = torch.where(counted, y * self._classes + predicted, self._classes**2)
+        right = ((predicted == y) & counted).sum((1, 2))
+        self._shares.append(right / counted.sum((1, 2)).clamp(min=1))
         if self._counts is None:
             self._counts = place.new_zeros(self._classes**2 + 1)
         # bincount would wait for the device, to see the largest value
@@ -73,6 +74,8 @@ def mean_iou(counts: NDArray[np.int64]) -> float:
     """Mean IoU from counts of pixels (classes, classes); rows are true. A class without pixels is
     left out of the mean.
     """
-    both, true, taken = np.diag(counts), counts.sum(1), counts.sum(0)
+    both = np.diag(counts)
+    true = counts.sum(1)
+    taken = counts.sum(0)
     there = true > 0
     return float((both[there] / (true[there] + taken[there] - both[there])).mean())
