@@ -48,6 +48,7 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
     from nas_attn.study.opening import renewed
     from nas_attn.study.progress import progress
     from nas_attn.waiting import impatient
+    from nas_attn.words.progress import progress_line
 
     last, left_s, began, before = (
         "",
@@ -68,7 +69,7 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
             else:
                 opened = renewed(opened)
                 now = progress(opened)
-                last, left_s = now.line(), math.inf if now.left_s is None else now.left_s
+                last, left_s = progress_line(now), math.inf if now.left_s is None else now.left_s
         return last
 
     if quiet:

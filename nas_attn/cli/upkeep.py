@@ -66,12 +66,13 @@ def _once(opened: OpenStudy, as_json: bool) -> None:
     from nas_attn.searching.run.overview import overview
     from nas_attn.study.reading import constants_now
     from nas_attn.words.as_json import constant_as_json
+    from nas_attn.words.progress import progress_as_json
     from nas_attn.words.remarks import constant_sentence
 
     now, held = overview(opened), _leases(opened)
     same = constants_now(opened.store, opened.recipe)
     if as_json:
-        found = {**asdict(now.progress), "finished": now.progress.finished}
+        found = progress_as_json(now.progress)
         more = {
             **asdict(now),
             "leases": held,
@@ -134,13 +135,18 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
     from rich.text import Text
 
     from nas_attn.words.machine import arithmetic_lines
+    from nas_attn.words.progress import progress_line, time_left_text
 
     running = now.progress.running
     more = "running" if now.workers or not running else "begun (the next worker continues)"
-    words = [f"Study {opened.store.name}: {now.progress.line(working=False)}", f"{running} {more}"]
+    words = [
+        f"Study {opened.store.name}: {progress_line(now.progress, working=False)}",
+        f"{running} {more}",
+    ]
     if now.per_hour is not None:
         words.append(f"{now.per_hour:,.{0 if now.per_hour >= 10 else 1}f} candidates an hour")
-        words += [now.progress.left] if now.progress.left else []
+        left = time_left_text(now.progress)
+        words += [left] if left else []
     parts: list[Any] = [Text("; ".join(words))]
     if now.workers:
         columns = ["machine", "pid", "device", "at", "for", "last sign of life"]

@@ -11,6 +11,7 @@ from functools import partial
 
 from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.latency import ENOUGH_SESSIONS, sessions_needed
+from nas_attn.analysis.progress import Phase
 from nas_attn.analysis.rounds import CONFIRMED, RIVALS
 from nas_attn.latency import MAX_CANDIDATES
 from nas_attn.purposes import (
@@ -32,10 +33,10 @@ FURTHER = (CONFIRM, ROUND)  # purposes of the runs between the candidates and th
 NARROW = "narrow"  # lease of the worker that measures the front's latencies precisely
 LATER = (VALIDATE, RETRAIN)  # of the runs that train as the target says
 PHASES = {
-    "training the bare network longer": (LENGTH,),
-    "confirming": FURTHER,
-    "testing": (VALIDATE,),
-    "retraining": (RETRAIN,),
+    Phase.LONGER: (LENGTH,),
+    Phase.CONFIRMING: FURTHER,
+    Phase.TESTING: (VALIDATE,),
+    Phase.RETRAINING: (RETRAIN,),
 }  # their purposes
 ROUNDS = 2  # for each of `search.confirm_seeds`
 FEWEST = 2  # times between candidates that a pace needs
@@ -77,7 +78,7 @@ def remaining_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> flo
         phase: sum(counts.get((p, "waiting"), 0) for p in purposes)
         for phase, purposes in PHASES.items()
     }
-    later, ends_at = waiting["testing"] + waiting["retraining"], store.settings.ends_at
+    later, ends_at = waiting[Phase.TESTING] + waiting[Phase.RETRAINING], store.settings.ends_at
     set_s = None if ends_at is None else max(0.0, ends_at - opened.database.now())
     if later:
         return max(later * _later_run_s(opened, finished), set_s or 0.0) or None
@@ -88,7 +89,7 @@ def remaining_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> flo
     if open_ > 0 and candidates_s is None:
         return None
     if opened.recipe.search.confirm_seeds and (
-        open_ > 0 or waiting["confirming"] or store.workers.rows()
+        open_ > 0 or waiting[Phase.CONFIRMING] or store.workers.rows()
     ):
         rest_s = _confirming_s(opened, counts, finished)
     return (candidates_s or 0.0) + rest_s or None

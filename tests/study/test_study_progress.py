@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from made_study import recipe, usual
 
+from nas_attn.analysis.progress import Phase, PhaseProgress, Progress
 from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.prepare import beginning
@@ -25,7 +26,7 @@ from nas_attn.searching.run import taking_part
 from nas_attn.searching.run.overview import overview
 from nas_attn.storage import Run
 from nas_attn.study.pace import last_sessions, time_left
-from nas_attn.study.progress import Progress
+from nas_attn.words.progress import progress_line
 
 
 @pytest.mark.parametrize(
@@ -56,9 +57,21 @@ def test_time_left_comes_from_the_candidates_that_were_finished_last(
 
 
 def test_a_line_has_its_time_left_only_while_somebody_works() -> None:
-    now = Progress(8, 3, 1, 0, 0, 1, "accuracy 70.40 %", 40.0)
-    assert now.line() == "4/8 trials, 1 pruned, best accuracy 70.40 %, about 40 s left"
-    assert now.line(working=False) == "4/8 trials, 1 pruned, best accuracy 70.40 %"
+    now = Progress(
+        trials=8,
+        scored=3,
+        pruned=1,
+        infeasible=0,
+        failed=0,
+        running=1,
+        objective="accuracy",
+        best=0.704,
+        left_s=40.0,
+    )
+    assert progress_line(now) == "4/8 trials, 1 pruned, best accuracy 70.40 %, about 40 s left"
+    assert progress_line(now, working=False) == "4/8 trials, 1 pruned, best accuracy 70.40 %"
+    testing = replace(now, phase=PhaseProgress(Phase.TESTING, 2, 6))
+    assert "testing 2/6 runs" in progress_line(testing)
 
 
 def test_the_last_latency_sessions_are_counted_before_the_first_of_them(tmp_path: Path) -> None:

@@ -51,10 +51,10 @@ from nas_attn.searching.propose.sampling import DistinctSampler, covers
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space import FREE, NONE
 from nas_attn.storage import Lease, Run, RunRow
-from nas_attn.study.progress import told
 from nas_attn.study.reading import searched_snapshot
 from nas_attn.study.trial_book import BASELINE, TRIED, Asked, attributes, outside
 from nas_attn.tables import is_cost
+from nas_attn.words.progress import ended_candidate
 
 # the larger network comes after this share of the candidates: attention's cost is known then
 LATE = 0.75
@@ -359,7 +359,7 @@ class Search(TaskSource):
             known = self.store.candidate(row.key)
             assert known is not None
             self._tell(known, values)
-            self.worker.say(told(self.recipe.objectives, known, values))
+            self.worker.say(ended_candidate(self.recipe.objectives, known, values))
 
     def _tell(self, row: CandidateRow, values: Values) -> None:
         measurer = self.bench.measurer

@@ -6,12 +6,13 @@ from collections import Counter
 from dataclasses import dataclass
 
 from nas_attn.analysis.arithmetic import ArithmeticUse
+from nas_attn.analysis.progress import Progress
 from nas_attn.errors import NasAttnError
 from nas_attn.purposes import SEARCH
 from nas_attn.searching.run.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import FEWEST, PACE_OF
-from nas_attn.study.progress import Progress, progress
+from nas_attn.study.progress import progress
 from nas_attn.study.reading import arithmetic_uses
 from nas_attn.study.workers import FormerView, WorkerView, former_view, workers_of
 

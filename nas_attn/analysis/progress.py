@@ -1,0 +1,53 @@
+"""How far a study is: counts, the best value so far, the phase, the time left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class Phase(Enum):
+    """What happens before or after the candidates."""
+
+    LONGER = auto()
+    """The bare network is trained for more epochs."""
+    CONFIRMING = auto()
+    """Further seeds and rounds for the candidates that matter."""
+    TESTING = auto()
+    RETRAINING = auto()
+    NARROWING = auto()
+    """The front's latencies are measured precisely."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseProgress:
+    """A phase, with its runs."""
+
+    phase: Phase
+    ended: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The progress of a study."""
+
+    trials: int
+    """Planned in all."""
+    scored: int
+    pruned: int
+    infeasible: int
+    failed: int
+    running: int
+    objective: str
+    """The first one."""
+    best: float | None = None
+    """Its best value so far; None if there is none."""
+    left_s: float | None = None
+    """Until everything is done; None if too few candidates are finished, or none is open."""
+    phase: PhaseProgress | None = None
+    """What happens besides the candidates."""
+
+    @property
+    def finished(self) -> int:
+        return self.scored + self.pruned + self.infeasible + self.failed

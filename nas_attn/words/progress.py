@@ -1,0 +1,86 @@
+"""The progress of a study in a line, and the line about a candidate that has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nas_attn.analysis.progress import Phase, PhaseProgress, Progress
+from nas_attn.recipe import lower_is_better
+from nas_attn.records import CandidateRow
+from nas_attn.words.units import duration, named
+
+PHASES = {
+    Phase.LONGER: "training the bare network longer",
+    Phase.CONFIRMING: "confirming",
+    Phase.TESTING: "testing",
+    Phase.RETRAINING: "retraining",
+    Phase.NARROWING: "measuring latency",
+}
+
+
+def progress_line(progress: Progress, *, working: bool = True) -> str:
+    """`4/8 trials, 1 pruned, best accuracy 70.40 %, about 40 s left`; the time left only if
+    somebody is `working`.
+    """
+    parts = [f"{progress.finished}/{progress.trials} trials"]
+    for count, word in (
+        (progress.pruned, "pruned"),
+        (progress.infeasible, "infeasible"),
+        (progress.failed, "failed"),
+    ):
+        if count:
+            parts.append(f"{count} {word}")
+    best = best_so_far(progress)
+    parts += [phase_text(progress.phase), f"best {best}" if best else ""]
+    if working:
+        parts.append(time_left_text(progress))
+    return ", ".join(part for part in parts if part)
+
+
+def best_so_far(progress: Progress) -> str:
+    """`accuracy 70.40 %`; empty before the first score."""
+    if progress.best is None:
+        return ""
+    lower = " (lower is better)" if lower_is_better(progress.objective) else ""
+    return f"{named(progress.objective, progress.best)}{lower}"
+
+
+def time_left_text(progress: Progress) -> str:
+    """`about 12 min left`, or empty."""
+    return "" if progress.left_s is None else f"about {duration(progress.left_s)} left"
+
+
+def phase_text(phase: PhaseProgress | None) -> str:
+    """`testing 2/6 runs`, or empty."""
+    if phase is None:
+        return ""
+    runs = f" {phase.ended}/{phase.total} runs" if phase.total else ""
+    return f"{PHASES[phase.phase]}{runs}"
+
+
+def progress_as_json(progress: Progress) -> dict[str, Any]:
+    """The counts, with the best value and the phase in words."""
+    return {
+        "trials": progress.trials,
+        "scored": progress.scored,
+        "pruned": progress.pruned,
+        "infeasible": progress.infeasible,
+        "failed": progress.failed,
+        "running": progress.running,
+        "best": best_so_far(progress),
+        "left_s": progress.left_s,
+        "phase": phase_text(progress.phase),
+        "finished": progress.finished,
+    }
+
+
+def ended_candidate(
+    objectives: Sequence[str], row: CandidateRow, values: Sequence[float] | None
+) -> str:
+    """A line about a candidate that has ended."""
+    shown = ", ".join(
+        named(objective, value) for objective, value in zip(objectives, values or (), strict=False)
+    )
+    name = f" ({row.baseline})" if row.baseline else ""
+    return f"trial {row.trial}{name}: {row.state}: {row.reason or shown}; {row.placement}"
