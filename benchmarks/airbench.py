@@ -11,6 +11,9 @@ Network and settings after Jordan, "94% on CIFAR-10 in 3.29 seconds on a single 
 SGD, label smoothing. The trainer is the package's, so there is no test-time augmentation, no rate
 of its own for biases, and random instead of alternating mirroring; it takes more epochs for that.
 The first run of each execution warms up and is not counted; it is on data in memory, as there.
+
+The task needs all of CIFAR-10. On a part of it, on other images or for fewer epochs, the trainer
+is timed, and the task is reported as not run.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import argparse
 import os
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -34,6 +38,8 @@ from nas_attn.training import Trainer
 WIDTHS = (64, 256, 256)
 SCALE = 1 / 9
 PATCH_IMAGES = 5000
+EPOCHS = 16
+WHOLE = 50_000  # training images of CIFAR-10
 
 
 def block(channels: int, width: int) -> list[nn.Module]:
@@ -87,17 +93,23 @@ def patches(dataset: Dataset) -> Tensor:
     return x.cpu().unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, 2, 2)
 
 
-def run(
-    trainer: Trainer, first: Tensor, seed: int, arguments: argparse.Namespace
-) -> tuple[float, float]:
-    """(seconds of training, accuracy on the test split)."""
-    torch.manual_seed(seed)
-    model = Network(first)
+def why_not(arguments: argparse.Namespace, dataset: Dataset) -> str:
+    """Why the runs are not of the task; empty if they are."""
+    if arguments.images is not None and arguments.images < WHOLE:
+        return f"{arguments.images:,} of CIFAR-10's {WHOLE:,} training images are there"
+    images = len(dataset.train) + len(dataset.validation)
+    if images < WHOLE:
+        return f"it trains on {images:,} of CIFAR-10's {WHOLE:,} training images"
+    if arguments.epochs < EPOCHS:
+        return f"it trains for {arguments.epochs} of {EPOCHS} epochs"
+    return ""
+
+
+def run(trainer: Trainer, model: nn.Module, seed: int, arguments: argparse.Namespace) -> float:
+    """Seconds of training."""
     began = time.perf_counter()
     trainer.fit(model, seed=seed, rungs=[arguments.epochs], learning_rate=arguments.rate)
-    seconds = time.perf_counter() - began
-    test = trainer.dataset.read_test("benchmark of the trainer against a published task")
-    return seconds, trainer.score(model, test).metrics["accuracy"]
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -110,11 +122,14 @@ def main() -> None:
         "--results", type=Path, help="file to which a line of JSON is added for each execution"
     )
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rate", type=float, default=1.5)
     parser.add_argument("--batch-size", type=int, default=1024)
     parser.add_argument("--subset", type=int, help="at most this many training images")
+    parser.add_argument(
+        "--images", type=int, help="different images of CIFAR-10 in --data; 0: it is another one"
+    )
     parser.add_argument("--executions", nargs="+", default=["eager"])
     arguments = parser.parse_args()
     where = (
@@ -136,23 +151,44 @@ def main() -> None:
         "augment": [Augment(name="flip"), Augment(name="crop", padding=2)],
     }
     first = patches(dataset)
+    reason = why_not(arguments, dataset)
+    if reason:
+        print(f"94 % on CIFAR-10: not run, since {reason}; the trainer's time:\n")
     print("| execution | seeds | seconds | accuracy (test split) |\n|---|---|---|---|")
     for execution in arguments.executions:
         trainer = Trainer(
             TrainingSection(**settings, execution=execution), dataset, device=arguments.device
         )
-        runs = [run(trainer, first, seed, arguments) for seed in range(arguments.seeds + 1)][1:]
+        times_s, accuracies = [], []
+        for seed in range(arguments.seeds + 1):
+            torch.manual_seed(seed)
+            model = Network(first)
+            seconds = run(trainer, model, seed, arguments)
+            if seed == 0:  # it warms up
+                continue
+            times_s.append(seconds)
+            if not reason:
+                test = dataset.read_test("benchmark of the trainer against a published task")
+                accuracies.append(trainer.score(model, test).metrics["accuracy"])
         if arguments.results is not None:
             line = {"part": "airbench", "execution": execution, "epochs": arguments.epochs}
             line |= {"images": len(dataset.train), "data": arguments.data}
-            line |= {"seconds": [round(seconds, 3) for seconds, _ in runs]}
-            line |= {"accuracy": [round(accuracy, 4) for _, accuracy in runs]}
+            line |= {"seconds": [round(seconds, 3) for seconds in times_s]}
+            if reason:
+                line |= {"task": "not run", "why": reason}
+            else:
+                line |= {"accuracy": [round(accuracy, 4) for accuracy in accuracies]}
             append_line(arguments.results, line)
-        cells = [
-            f"{fmean(values):{form}} ± {stdev(values) if len(values) > 1 else 0:{form}}"
-            for values, form in zip(zip(*runs, strict=True), (".2f", ".4f"), strict=True)
-        ]
-        print(f"| {execution} | {len(runs)} | {' | '.join(cells)} |", flush=True)
+        accuracy_cell = "not run" if reason else spread(accuracies, 4)
+        print(
+            f"| {execution} | {len(times_s)} | {spread(times_s, 2)} | {accuracy_cell} |", flush=True
+        )
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean and standard deviation."""
+    deviation = stdev(values) if len(values) > 1 else 0.0
+    return f"{fmean(values):.{digits}f} ± {deviation:.{digits}f}"
 
 
 if __name__ == "__main__":

@@ -55,14 +55,17 @@ def packed() -> list[Path]:
     return sorted(folder().glob("data_batch_*.xz"))
 
 
+def originals() -> int:
+    """How many of CIFAR-10's training images are there."""
+    return IMAGES if (folder() / ORIGINAL).is_dir() else PART * len(packed())
+
+
 def described() -> str:
     """What the images are, in words."""
-    if (folder() / ORIGINAL).is_dir():
+    count = originals()
+    if count == IMAGES:
         return "all of CIFAR-10"
-    if packed():
-        count = PART * len(packed())
-        if count == IMAGES:
-            return "all of CIFAR-10"
+    if count:
         return f"{count:,} training images of CIFAR-10, repeated: accuracies are not comparable"
     return "noise with a pattern for each class: accuracies are not comparable"
 

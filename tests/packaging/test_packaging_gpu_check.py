@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,3 +88,51 @@ def test_the_script_ends_within_its_time_and_says_what_it_did_not_do(tmp_path: P
     assert "not run" in done.stdout
     asked = subprocess.run([script, "--wheels", "/no/folder"], capture_output=True, check=False)
     assert asked.returncode == 2
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_step_that_hangs_takes_no_time_of_another(
+    driver: ModuleType, tmp_path: Path, device: str
+) -> None:
+    steps = driver.steps(device, tmp_path / "results.jsonl")
+    assert sum(step.most_s for step in steps) < 570
+    assert all(step.needed_s <= step.most_s for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("originals", "train", "epochs", "why"),
+    [
+        (50_000, 49_900, 16, ""),
+        (None, 49_900, 16, ""),
+        (10_000, 49_900, 16, "10,000 of CIFAR-10's 50,000"),
+        (0, 49_900, 16, "0 of CIFAR-10's 50,000"),
+        (50_000, 5000, 16, "trains on 5,100 of"),
+        (50_000, 49_900, 1, "for 1 of 16 epochs"),
+    ],
+)
+def test_airbench_is_run_on_all_of_cifar_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, originals: int | None, train: int, epochs: int, why: str
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    airbench = importlib.import_module("benchmarks.airbench")
+    dataset = SimpleNamespace(train=range(train), validation=range(100))
+    arguments = SimpleNamespace(images=originals, epochs=epochs)
+    found = airbench.why_not(arguments, dataset)
+    assert (why in found) if why else (found == "")
+
+
+@pytest.mark.slow
+def test_airbench_says_that_it_did_not_run(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tools'}"}
+    environment["GPU_CHECK_DATA"] = str(tmp_path)
+    command = [sys.executable, "-m", "benchmarks.airbench", "--device", "cpu"]
+    command += ["--subset", "64", "--batch-size", "32", "--epochs", "1", "--seeds", "1"]
+    command += ["--data", "gpu_check_data:cifar", "--images", "0"]
+    command += ["--results", str(tmp_path / "results.jsonl")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
+    )
+    assert "not run, since 0 of CIFAR-10's 50,000 training images" in done.stdout
+    (line,) = results(tmp_path)
+    assert line["task"] == "not run"
+    assert "accuracy" not in line
