@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas_attn.data import coco, masks
+from nas_attn.data import coco, masks, yolo
 from nas_attn.data.copies import Seen, cautions, look_at
 from nas_attn.data.folder import image_folder
 from nas_attn.data.walking import class_names, layout, subfolders, walk
+from nas_attn.data.yolo_labels import Labels, labels_file, read_labels
 from nas_attn.errors import DataError, few, several
 from nas_attn.recipe import DataSection
 from nas_attn.tables import Kind
@@ -50,7 +51,8 @@ class Inventory:
     def lines(self) -> list[str]:
         """What images there are; then what a person should know."""
         unread = len(self.unreadable)
-        first = f"{len(self.classes)} classes, {self.images:,} images"
+        number = len(self.classes)
+        first = f"{number} class{'' if number == 1 else 'es'}, {self.images:,} images"
         if self.labelled:
             first += f" {self.labelled}"
         if len(self.counts) > 1:
@@ -90,6 +92,8 @@ def of(section: DataSection, labels: Kind) -> Inventory | None:
         return take_masked(place, grouped=section.groups is not None)
     if source == "coco" and colon:
         return take_boxed(section)
+    if source == "yolo" and colon:
+        return take_yolo(section)
     return None
 
 
@@ -165,6 +169,63 @@ def take_boxed(section: DataSection) -> Inventory:
     return Inventory(
         tuple(annotated.classes.values()), counts, _unreadable(seen), {}, tuple(said), "with boxes"
     )
+
+
+def take_yolo(section: DataSection) -> Inventory | None:
+    """The inventory of `yolo:PATH.yaml`; None if nothing is there yet, since ultralytics downloads
+    it. Raises DataError: the YAML cannot be used, or no image has a label.
+    """
+    classes = yolo.class_names(section)
+    points = "kpt_shape" in yolo.described(section)
+    root = yolo.data_file(section).parent
+    places: list[_Place] = []
+    wrong: dict[Path, str] = {}
+    said: list[str] = []
+    for key, split in yolo.YAML_SPLITS.items():
+        images = list(yolo.named_images(section, key))
+        places += [_Place(split, ANY, image) for image in images]
+        labels = read_labels(images, len(classes), points=points)
+        if images and len(labels.empty) == len(images):
+            raise DataError(
+                f"no image of {split} in '{yolo.data_file(section)}' has a label: the first,"
+                f" '{images[0]}', should have its labels in '{labels_file(images[0])}'"
+            )
+        wrong |= labels.wrong
+        said += _about_labels(root, split, labels)
+    if not places:
+        return None
+    seen = _looked_at(root, places)
+    unreadable = _unreadable(seen)
+    for name, place in zip([one.name for one in seen], places, strict=True):
+        if place.path in wrong:
+            unreadable.setdefault(name, wrong[place.path])
+    splits = list(dict.fromkeys(place.split for place in places))
+    counts = _counted([one for one in seen if one.name not in unreadable], splits, (ANY,))
+    said = [*cautions(seen, grouped=False, way_out=ALONE), *said]
+    return Inventory(classes, counts, unreadable, {}, tuple(said), "with labels")
+
+
+def _about_labels(root: Path, split: str, labels: Labels) -> list[str]:
+    said = []
+    if labels.empty:
+        said.append(
+            f"{several(len(labels.empty), 'image')} of {split} without a box"
+            f" ({few(_below(root, labels.empty))}): they count as images that show none of the"
+            " classes"
+        )
+    if labels.mixed:
+        said.append(
+            f"boxes and polygons are mixed in the labels of {few(_below(root, labels.mixed))}:"
+            " ultralytics then takes the boxes for polygons; write them all in one form"
+        )
+    elif labels.polygons:
+        said.append(
+            f"{several(labels.polygons, 'polygon')} in the labels of {split}: a detector learns the"
+            " boxes round them"
+        )
+    if labels.repeated:
+        said.append(f"{several(labels.repeated, 'label')} of {split} twice, counted once")
+    return said
 
 
 def _looked_at(root: Path, places: Sequence[_Place]) -> list[Seen]:

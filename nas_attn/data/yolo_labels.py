@@ -1,0 +1,89 @@
+"""The labels of `yolo:PATH.yaml`, read as ultralytics reads them: it leaves out an image with a
+wrong label, with one line among many, so that a third of the data may be missing in silence.
+
+An image `…/images/…/1.jpg` has its labels in `…/labels/…/1.txt`: a row for each box, with the class
+number from 0, then the box's middle, width and height as shares of the image; or with the corners
+of a polygon. No file, or an empty one: the image shows none of the classes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nas_attn.errors import shorten
+
+BOX = 5  # columns of a box
+LEAST_POLYGON = 7  # columns of a polygon: the class and three corners
+SLACK = 0.01  # share of the image by which ultralytics lets a box leave it
+
+
+@dataclass
+class Labels:
+    """What the label files of a split have."""
+
+    wrong: dict[Path, str] = field(default_factory=dict)  # image -> why it is left out
+    empty: list[Path] = field(default_factory=list)  # images without a box
+    mixed: list[Path] = field(default_factory=list)  # with boxes and polygons in one file
+    polygons: int = 0
+    repeated: int = 0  # rows that a file has twice, which count once
+
+
+def labels_file(image: Path) -> Path:
+    """Where ultralytics looks for an image's labels."""
+    before, images, after = str(image).rpartition(f"{os.sep}images{os.sep}")
+    place = f"{before}{os.sep}labels{os.sep}{after}" if images else str(image)
+    return Path(place).with_suffix(".txt")
+
+
+def read_labels(images: Sequence[Path], classes: int, *, points: bool) -> Labels:
+    """The labels of these images. `points`: rows have key points too, whose number is not
+    checked.
+    """
+    labels = Labels()
+    for image in images:
+        try:
+            text = labels_file(image).read_text("utf-8-sig")
+        except FileNotFoundError:
+            text = ""
+        except (OSError, UnicodeDecodeError) as error:
+            labels.wrong[image] = f"its labels cannot be read ({shorten(str(error), 80)})"
+            continue
+        rows = [line.split() for line in text.splitlines() if line.strip()]
+        _add(labels, image, rows, classes, points=points)
+    return labels
+
+
+def _add(labels: Labels, image: Path, rows: list[list[str]], classes: int, *, points: bool) -> None:
+    """Counts one image's rows."""
+    for number, row in enumerate(rows, 1):
+        if why := _wrong(row, classes, points=points):
+            labels.wrong[image] = f"line {number} of its labels {why}"
+            return
+    if not rows:
+        labels.empty.append(image)
+    labels.repeated += len(rows) - len(set(map(tuple, rows)))
+    polygons = 0 if points else sum(len(row) >= LEAST_POLYGON for row in rows)
+    labels.polygons += polygons
+    if 0 < polygons < len(rows):
+        labels.mixed.append(image)
+
+
+def _wrong(row: list[str], classes: int, *, points: bool) -> str:
+    """Why an image with this row is left out; empty if it is right."""
+    try:
+        values = [float(value) for value in row]
+    except ValueError:
+        return f"is no row of numbers: '{shorten(' '.join(row), 40)}'"
+    polygon = len(values) >= LEAST_POLYGON and len(values) % 2 == 1
+    if len(values) != BOX and not polygon and not points:
+        return f"has {len(values)} numbers: a box has {BOX}, a polygon 7, 9, 11, …"
+    label = values[0]
+    if not 0 <= label < classes:
+        return f"has the class {row[0]}, but the classes are 0 to {classes - 1}"
+    places = values[1:BOX] if points else values[1:]
+    if not all(-SLACK <= value <= 1 + SLACK for value in places):
+        return "leaves the image: places are shares of its width and height, 0 to 1"
+    return ""

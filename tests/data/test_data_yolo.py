@@ -1,0 +1,95 @@
+"""Labels as ultralytics reads them: what it would leave out, or read otherwise, is said before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import materials
+import pytest
+
+from nas_attn.data.inventory import Inventory, of
+from nas_attn.errors import DataError
+from nas_attn.recipe import DataSection
+
+pytest.importorskip("yaml", reason="PyYAML, which ultralytics brings, is not installed")
+
+TRIANGLE = "0 0.2 0.2 0.6 0.2 0.4 0.6"
+BOX = "0 0.5 0.5 0.2 0.2"
+
+
+def taken(root: Path) -> Inventory:
+    inventory = of(DataSection(name=f"yolo:{root / 'data.yaml'}"), "boxes")
+    assert inventory is not None
+    return inventory
+
+
+@pytest.fixture
+def discs(tmp_path: Path) -> Path:
+    materials.discs(tmp_path / "d", count=8)
+    yaml = tmp_path / "d/data.yaml"
+    yaml.write_text(yaml.read_text().replace("test: images/val\n", ""))
+    return tmp_path / "d"
+
+
+def test_right_labels_are_counted(discs: Path) -> None:
+    inventory = taken(discs)
+    assert inventory.counts == {"train": {"": 8}, "validation": {"": 8}}
+    assert inventory.lines() == [
+        "1 class, 16 images with labels (train: 8, validation: 8), 0 unreadable"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("1 0.5 0.5 0.2 0.2", "line 1 of its labels has the class 1, but the classes are 0 to 0"),
+        (f"{BOX}\n-1 0.5 0.5 0.2 0.2", "line 2 of its labels has the class -1"),
+        ("0 1.5 0.5 0.2 0.2", "leaves the image"),
+        ("0 32 32 10 10", "leaves the image"),
+        ("0 0.5 nan 0.2 0.2", "leaves the image"),
+        ("0 0.5 0.5 0.2", "has 4 numbers: a box has 5"),
+        ("disc 0.5 0.5 0.2 0.2", "is no row of numbers"),
+    ],
+)
+def test_an_image_that_ultralytics_would_leave_out_is_named(
+    discs: Path, text: str, why: str
+) -> None:
+    (discs / "labels/train/02.txt").write_text(text)
+    inventory = taken(discs)
+    assert inventory.counts["train"] == {"": 7}
+    assert list(inventory.unreadable) == ["images/train/02.png"]
+    assert why in inventory.text()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "1 image of train without a box ('images/train/02.png')"),
+        (TRIANGLE, "1 polygon in the labels of train"),
+        (f"{TRIANGLE}\n{BOX}", "mixed in the labels of 'images/train/02.png'"),
+        (f"{BOX}\n{BOX}", "1 label of train twice, counted once"),
+    ],
+)
+def test_labels_that_mean_something_else_are_said(discs: Path, text: str, said: str) -> None:
+    (discs / "labels/train/02.txt").write_text(text)
+    inventory = taken(discs)
+    assert not inventory.unreadable
+    assert said in inventory.text()
+
+
+def test_labels_that_lie_elsewhere_are_looked_for_by_name(discs: Path) -> None:
+    (discs / "labels").rename(discs / "annotations")
+    with pytest.raises(DataError, match=r"no image of train .*labels.train.00.txt'"):
+        taken(discs)
+
+
+def test_ultralytics_leaves_out_the_same_images(discs: Path) -> None:
+    utils = pytest.importorskip("ultralytics.data.utils", reason="ultralytics is not installed")
+    for number, text in enumerate(["7 0.5 0.5 0.2 0.2", "0 1.5 0.5 0.2 0.2", "0 0.5 0.5 0.2", ""]):
+        (discs / f"labels/train/{2 * number:02}.txt").write_text(text)
+    unreadable = taken(discs).unreadable
+    for image in sorted((discs / "images/train").iterdir()):
+        label = discs / "labels/train" / f"{image.stem}.txt"
+        found = utils.verify_image_label((str(image), str(label), "", False, 1, 0, 0, False))
+        left_out = found[0] is None
+        assert left_out == (f"images/train/{image.name}" in unreadable)
