@@ -48,7 +48,7 @@ COSTS = (
     ),
     Cost(
         "memory",
-        "activation memory",
+        "activations in all",
         "bytes",
         "nas_attn.attachment.counting:activation_bytes",
         description="the size of all tensors that a forward pass makes, in float32",

@@ -120,7 +120,7 @@ def probability(share: float) -> str:
 
 
 def counted(cost: Mapping[str, float]) -> str:
-    """`12.3 k parameters, 1.20 M MACs, 3.1 MB activation memory`."""
+    """`12.3 k parameters, 1.20 M MACs, 3.1 MB activations in all`."""
     return ", ".join(f"{value(name, number)} {title(name)}" for name, number in cost.items())
 
 
