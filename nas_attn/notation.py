@@ -37,7 +37,8 @@ def parse(text: str) -> Placement:
                 " SITE[@POSITION]=TYPE(knob=value), like stage2=se(reduction=8), or"
                 " backbone=resnet8(width=10)"
             )
-        site, at = match["site"], match["position"]
+        site = match["site"]
+        at = match["position"]
         if at is not None and at not in POSITIONS:
             raise PlacementError(
                 f"unknown position '{at}' at {site}: {did_you_mean(at, POSITIONS)}"

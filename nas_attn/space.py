@@ -232,7 +232,8 @@ class SearchSpace:
         """`sites` are all of the backbone, `init` is the form of the modules; RecipeError if the
         space does not fit them.
         """
-        self.spec, self.init = spec, init
+        self.spec = spec
+        self.init = init
         self._all_sites = tuple(sites)
         self.sites = _included(spec, sites)
         self.allowed: dict[str, tuple[str, ...]] = {}  # Site -> values that the space allows there
@@ -331,7 +332,8 @@ class SearchSpace:
                 f"{self.spec.where} is empty: raise limits.max_modules, or allow `none` at more"
                 " sites"
             )
-        left, values = self.most_modules, {}
+        left = self.most_modules
+        values = {}
         for index, (site, allowed) in enumerate(self.allowed.items()):
             below = list(itertools.accumulate(self._counts(index + 1)))
             weights = [_ways(below, left - (value not in FREE)) for value in allowed]
@@ -482,7 +484,8 @@ class SearchSpace:
 
 def _included(spec: SpaceSpec, sites: Sequence[Site]) -> list[Site]:
     """Sites of the space's granularity that its patterns include."""
-    blocks, originals = spec.sites.granularity == "block", spec.sites.originals == "search"
+    blocks = spec.sites.granularity == "block"
+    originals = spec.sites.originals == "search"
 
     def of_level(site: Site) -> bool:
         return (

@@ -76,7 +76,8 @@ class BlockFinder:
 
     def __init__(self, flow: Flow, unusable: frozenset[str]) -> None:
         """`unusable`: paths of modules that cannot host attention."""
-        self.flow, self.unusable = flow, unusable
+        self.flow = flow
+        self.unusable = unusable
         self.branches = self._branches()
         self.classes = self._block_classes()
         self.outer = self._outer_branches()
@@ -268,7 +269,8 @@ class BlockFinder:
         )
         macs = sum(self.flow.macs(call) for call in same)
         added = [self.outer[call.output] for call in same if call.output in self.outer]
-        shape, value = (channels, height, width), same[0].output
+        shape = (channels, height, width)
+        value = same[0].output
         assert value is not None
         if host is not None and added:
             return Block(path, None, (host,), shape, sum(added), value)
@@ -370,7 +372,8 @@ class BlockFinder:
         """The result of the only module that uses a map, if it has no layer but norms: a norm that
         is written by hand, or one that turns the map before and after.
         """
-        flow, uses = self.flow, self.flow.consumers[value]
+        flow = self.flow
+        uses = self.flow.consumers[value]
         if not uses:
             return None
         for index in flow.recording.stack(flow.operations[uses[0]].call):
@@ -420,7 +423,8 @@ class Roles:
 
     def __init__(self, flow: Flow, blocks: Collection[Value]) -> None:
         """`blocks`: the results of its blocks."""
-        self.flow, self._blocks = flow, frozenset(blocks)
+        self.flow = flow
+        self._blocks = frozenset(blocks)
         last = frozenset() if flow.classifies else frozenset(self._last_convolutions())
         self._predictions = last - self._added(last)
         self.heads = self._head_calls()
@@ -451,7 +455,8 @@ class Roles:
         """The input of the layers after a map that also run on maps of other shapes; without such
         layers, the map.
         """
-        flow, best = self.flow, value
+        flow = self.flow
+        best = value
         source: Value | None = value
         while source is not None and source in flow.producer:
             op = flow.operations[flow.producer[source]]
@@ -502,7 +507,9 @@ class Roles:
         turned as they are (a norm written by hand). What is only pooled, and has a say in later
         convolutions, predicts nothing (what YOLO-World asks its texts with).
         """
-        followed, whole, shapes = set[Value](), set[Value](), self.flow.shapes
+        followed = set[Value]()
+        whole = set[Value]()
+        shapes = self.flow.shapes
         used: set[Value] = set()  # by later convolutions, in whatever layout
         for i in reversed(range(len(self.flow.operations))):
             op = self.flow.operations[i]

@@ -253,10 +253,8 @@ def check(
     except BackboneError:
         raise
     except Exception as error:  # whatever a user's own model may raise
-        shape, said = (
-            "x".join(map(str, input_shape)),
-            f"{type(error).__name__}: {first_line(error)}",
-        )
+        shape = "x".join(map(str, input_shape))
+        said = f"{type(error).__name__}: {first_line(error)}"
         raise BackboneError(
             f"{name} cannot be checked on a {shape} image ({said}): give the shape it expects"
         ) from error

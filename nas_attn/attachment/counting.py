@@ -23,7 +23,8 @@ class Network:
     """A network whose cost is counted, for one image; nothing in the model changes."""
 
     def __init__(self, model: nn.Module, input_shape: tuple[int, int, int]) -> None:
-        self.model, self.input_shape = model, input_shape
+        self.model = model
+        self.input_shape = input_shape
 
     @cached_property
     def recording(self) -> Recording:
@@ -44,7 +45,8 @@ def cost(
         RecipeError: a user's function does not exist.
         OperationError: it raised an exception, or did not return a finite number.
     """
-    network, found = Network(model, input_shape), {}
+    network = Network(model, input_shape)
+    found = {}
     for name, path in tables.counted_costs(objectives).items():
         function = load_object(path, what="objectives", error=RecipeError)
         try:

@@ -188,7 +188,8 @@ def _missing(
     ]
     if children:
         ways += [lambda name, path: _is_inside(path, name), is_renamed]
-    left, free = list(wanted), list(there)
+    left = list(wanted)
+    free = list(there)
     for fits in ways:
         for name in list(left):
             path = next((path for path in free if fits(name, path)), None)
@@ -360,7 +361,8 @@ def _through(
     is the one with the
     attention: then it calls back, and the attention is applied there, once.
     """
-    own, attention = host.__dict__[_OWN], cast(nn.Module, host._modules[CHILD])
+    own = host.__dict__[_OWN]
+    attention = cast(nn.Module, host._modules[CHILD])
     if _is_method(host, own):
         return attention(own(*args, **kwargs))
     if _STATE in host.__dict__:

@@ -116,7 +116,8 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
             for run in (_on_shapes, _on_numbers):
                 with suppress(Exception):
                     return run(model, input_shape, bare, hooks=False)
-        shape, way = "x".join(map(str, input_shape)), _way_out(model, error, input_shape)
+        shape = "x".join(map(str, input_shape))
+        way = _way_out(model, error, input_shape)
         raise BackboneError(
             f"{name} cannot process a {shape} image ({_first_line(error)}): {way}"
         ) from error
@@ -279,7 +280,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """A pre-hook that knows its module's path."""
 
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            calls, first = self.recording.calls, len(self.recording.operations)
+            calls = self.recording.calls
+            first = len(self.recording.operations)
             parent = self._open[-1].index if self._open else None
             self._open.append(
                 Call(len(calls), path, type(module), parent, self._known((args, kwargs)), first)

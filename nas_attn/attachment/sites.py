@@ -264,7 +264,8 @@ def _end(finder: BlockFinder, blocks: Sequence[Block], paths: Collection[str]) -
     CSP stage does, which holds no other of the blocks at `paths`, and whose map has the blocks'
     size.
     """
-    flow, host = finder.flow, blocks[-1].host
+    flow = finder.flow
+    host = blocks[-1].host
     found = (Point(host, *blocks[-1].shape),) if host else ()
     mine = {block.path for block in blocks}
     last = flow.calls_of[blocks[-1].path][-1]
@@ -306,7 +307,8 @@ def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Valu
     """The blocks, and as one each of these maps that no block makes, where it is the result of a
     module.
     """
-    flow, added = finder.flow, list[Block]()
+    flow = finder.flow
+    added = list[Block]()
     known: set[Value | None] = {block.value for block in blocks}
     for inner in (
         flow.calls_of[block.path][-1] for block in blocks

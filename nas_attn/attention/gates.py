@@ -108,7 +108,8 @@ def blend(x: Tensor, y: Tensor, a: Tensor | None) -> Tensor:
     """`x + a·(y - x)`, in the dtype of x, which autocast may have changed; y itself without a."""
     if a is None:
         return y
-    y, a = y.to(x.dtype), a.to(x.dtype)
+    y = y.to(x.dtype)
+    a = a.to(x.dtype)
     return x + a * (y - x) if is_traced(x) else torch.lerp(x, y, a)  # pnnx knows no lerp
 
 
@@ -237,10 +238,8 @@ def on_groups(conv: nn.Conv1d | nn.Conv2d, x: Tensor, groups: int) -> Tensor:
     if not is_traced(x):
         y: Tensor = conv(torch.unflatten(x, 1, (groups, -1)).flatten(0, 1))
         return torch.unflatten(y, 0, (-1, groups)).flatten(1, 2)
-    weight, bias = (
-        torch.cat([conv.weight] * groups),
-        (None if conv.bias is None else torch.cat([conv.bias] * groups)),
-    )
+    weight = torch.cat([conv.weight] * groups)
+    bias = None if conv.bias is None else torch.cat([conv.bias] * groups)
     convolve = functional.conv1d if isinstance(conv, nn.Conv1d) else functional.conv2d
     return convolve(x, weight, bias, padding=conv.padding, groups=groups)
 

@@ -208,7 +208,8 @@ class ChannelPrior(nn.Module):
         init: Init = "paper",
     ) -> None:
         super().__init__()
-        hidden, identity = max(1, channels // reduction), init == "identity"
+        hidden = max(1, channels // reduction)
+        identity = init == "identity"
         self.channel_gate = channel_gate
         self.projected = projected
         self.doubled = identity and not projected and channel_gate == "sum"

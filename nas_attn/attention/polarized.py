@@ -112,7 +112,8 @@ class PolarizedSelfAttention(nn.Module):
         init: Init = "paper",
     ) -> None:
         super().__init__()
-        hidden, sequential = max(1, channels // reduction), layout == "sequential"
+        hidden = max(1, channels // reduction)
+        sequential = layout == "sequential"
         self.layout = layout
         self.doubled = init == "identity" and sequential
         self.blend: nn.Parameter | None = None

@@ -164,7 +164,8 @@ class ConvolutionalBlockAttention(nn.Module):
         init: Init = "paper",
     ) -> None:
         super().__init__()
-        identity, hidden = init == "identity", max(1, channels // reduction)
+        identity = init == "identity"
+        hidden = max(1, channels // reduction)
         self.channel: nn.Module = nn.Identity()
         self.spatial: nn.Module | None = None
         if gates != "spatial":
@@ -446,7 +447,8 @@ class MixedLocalChannel(nn.Module):
             zero_(self.conv, self.conv_local)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        local, (height, width) = self.local_size, x_NCHW.shape[2:]
+        local = self.local_size
+        height, width = x_NCHW.shape[2:]
         p_NCLL = adaptive_mean(x_NCHW, local, local)
         p_NLC = p_NCLL.flatten(2).transpose(1, 2)
         z_NLC = self.conv_local(p_NLC.reshape(-1, 1, local**2 * self.channels)).view(

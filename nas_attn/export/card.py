@@ -382,7 +382,9 @@ def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verifie
         tally = answers_of(dataset.task).judged(
             answer, dataset, stored=facts["input"]["normalised_inside"], batch=BATCH
         )
-    metric, bits, images = dataset.task.metric, tally.right(), len(dataset.validation)
+    metric = dataset.task.metric
+    bits = tally.right()
+    images = len(dataset.validation)
     value = tally.metrics(0.0)[metric]
     right = (
         None
@@ -401,7 +403,8 @@ def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verifie
 
 def _expected(facts: Mapping[str, Any], metric: str, per_image: bool) -> tuple[float | None, str]:
     """The score in the card, and when it was computed; None if the card has none."""
-    here, training = facts["here"], facts["training"]
+    here = facts["here"]
+    training = facts["training"]
     if here is not None and "in_file" in here:
         return here["in_file"]["right" if per_image else "value"], "when it was exported, in int8"
     if here is not None:

@@ -351,7 +351,8 @@ def _onnx(order: Order, *, quantized: bool = False) -> None:
     loaded = onnx.load(str(order.path))
     for name, text in notes.items():
         entry = loaded.metadata_props.add()
-        entry.key, entry.value = f"{graph.metadata_prefix}{name}", text
+        entry.key = f"{graph.metadata_prefix}{name}"
+        entry.value = text
     onnx.save(loaded, str(order.path))
 
 

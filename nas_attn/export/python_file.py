@@ -173,11 +173,9 @@ def _constants(described: Described) -> str:
 
 def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str]:
     """The lines that make the bare backbone."""
-    section, classes, channels = (
-        described.backbone,
-        len(described.interface.classes),
-        described.input_shape[0],
-    )
+    section = described.backbone
+    classes = len(described.interface.classes)
+    channels = described.input_shape[0]
     source, colon, name = section.name.partition(":")
     if section.name.startswith(PYTHON):
         what = (

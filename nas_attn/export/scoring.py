@@ -217,11 +217,9 @@ def score() -> int:
             file=sys.stderr,
         )
         return 2
-    run, size, classes = (
-        RUNNERS[card["format"]](str(target)),
-        card["input"]["shape"][2],
-        card["output"]["classes"],
-    )
+    run = RUNNERS[card["format"]](str(target))
+    size = card["input"]["shape"][2]
+    classes = card["output"]["classes"]
     right = 0
     for start in range(0, len(named), BATCH):
         batch = named[start : start + BATCH]

@@ -190,7 +190,8 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
             f"quantizing needs '{error.name}': pip install 'nas-attn[onnx]'"
         ) from None
     graph = onnx.load(str(path)).graph
-    name, kept = graph.input[0].name, _light_gates(graph, light)
+    name = graph.input[0].name
+    kept = _light_gates(graph, light)
 
     class Images(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -84,7 +84,8 @@ class Hold:
     """Training's share of a device; `yield_()` between steps lets a waiting process measure."""
 
     def __init__(self, lock: DeviceLock, settle: Callable[[], object]) -> None:
-        self._lock, self._settle = lock, settle
+        self._lock = lock
+        self._settle = settle
         self._place: FileLock | None = None
 
     def _take(self) -> None:
@@ -137,7 +138,8 @@ class DeviceLock:
     def __init__(
         self, identity: str, *, training_stops: bool = True, when_crowded: bool = False
     ) -> None:
-        self.training_stops, self.when_crowded = training_stops, when_crowded
+        self.training_stops = training_stops
+        self.when_crowded = when_crowded
         self._stem = hashlib.sha256(identity.encode()).hexdigest()[:24]
         self._since: dict[
             tuple[str, int, bool], float

@@ -94,10 +94,8 @@ def _cpu(section: LatencySection) -> tuple[str, dict[str, str]]:
 def _cuda() -> tuple[str, dict[str, str]]:
     properties = cuda_properties()
     cudnn: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    visible, index = (
-        os.environ.get("CUDA_VISIBLE_DEVICES", "").split(","),
-        torch.cuda.current_device(),
-    )
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    index = torch.cuda.current_device()
     details = {
         "capability": f"{properties.major}.{properties.minor}",
         "memory_mib": str(properties.total_memory // 2**20),

@@ -175,8 +175,10 @@ def cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     """Replayed as a CUDA graph. MeasurementError: the network waits for the GPU within a call.
     DeviceLost: this process cannot measure any more.
     """
-    device, pool = x.device, torch.cuda.graph_pool_handle()
-    side, current = side_stream(device), torch.cuda.current_stream(device)
+    device = x.device
+    pool = torch.cuda.graph_pool_handle()
+    side = side_stream(device)
+    current = torch.cuda.current_stream(device)
     side.wait_stream(current)
     with torch.cuda.stream(side):
         # libraries choose their kernels before the capture

@@ -154,12 +154,11 @@ def _by_provider(provider: str, path: Path, x: Array, threads: int, **settings: 
 
     device = "cpu" if provider == "CPUExecutionProvider" else "cuda"
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = (
-        threads,
-        1,
-        3,
-    )
-    tensorrt, used = provider.startswith("Tensorrt"), []
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    tensorrt = provider.startswith("Tensorrt")
+    used = []
     if provider in onnxruntime.get_available_providers():
         providers = [(provider, settings), *(["CUDAExecutionProvider"] if tensorrt else [])]
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
@@ -219,7 +218,8 @@ def _ncnn(path: Path, x: Array, threads: int, device: str) -> Ready:
 @contextmanager
 def _errors_hidden() -> Iterator[None]:
     """Discards the output of C code to standard error."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         yield
@@ -465,7 +465,8 @@ def run(asked: argparse.Namespace) -> None:
             raise RuntimeError(f"mode and threads are in '{paths[0] / ORDER}': leave them out")
         main(paths[0], asked.sessions)
         return
-    mode, threads = asked.mode or "onnxruntime", asked.threads or 1
+    mode = asked.mode or "onnxruntime"
+    threads = asked.threads or 1
     if len(paths) == 1 and paths[0].is_dir():
         (folder,) = paths
         paths = sorted(

@@ -176,7 +176,8 @@ def conditions(section: LatencySection, input_shape: tuple[int, ...]) -> dict[st
 @contextmanager
 def measuring(section: LatencySection) -> Iterator[None]:
     """No gradients, no garbage collection, the section's threads; restored afterwards."""
-    threads, collecting = torch.get_num_threads(), gc.isenabled()
+    threads = torch.get_num_threads()
+    collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     torch.set_num_threads(section.threads)
@@ -312,7 +313,8 @@ def write_folder(
             f"latency.mode = '{section.mode}' needs torch on the device: set mode to {known}"
         )
     here = section.model_copy(update={"device": "cpu"})  # this machine writes files only
-    x, names = example_input(here, input_shape, 0), {}
+    x = example_input(here, input_shape, 0)
+    names = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RESULTS).unlink(missing_ok=True)
