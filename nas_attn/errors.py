@@ -7,19 +7,35 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from enum import IntEnum
 from typing import ClassVar
+
+
+class ExitStatus(IntEnum):
+    """How a command ends, a worker's process included."""
+
+    DONE = 0
+    """In order. A worker that was stopped, or whose time was over, ends in order, too."""
+    FAILED = 1
+    """Something outside the user's input failed."""
+    USER_ERROR = 2
+    """What the user asked for cannot be done as written."""
+    DEVICE_LOST = 75
+    """A worker cannot use its GPU any more; another process can (EX_TEMPFAIL)."""
+    INTERRUPTED = 130
+    """After Ctrl-C, or a request to stop before the end."""
 
 
 class NasAttnError(Exception):
     """Base of all errors raised on purpose."""
 
-    exit_status = 1
+    exit_status = ExitStatus.FAILED
 
 
 class UserError(NasAttnError, ValueError):
     """What the user asked for cannot be done as written; also a ValueError."""
 
-    exit_status = 2
+    exit_status = ExitStatus.USER_ERROR
 
 
 class RecipeError(UserError):
@@ -79,7 +95,7 @@ class OutOfMemory(TrainingError):
 class DeviceLost(OperationError):
     """This process cannot use its GPU any more; another process can."""
 
-    exit_status = 75  # EX_TEMPFAIL; whoever started a worker starts another one
+    exit_status = ExitStatus.DEVICE_LOST  # whoever started a worker starts another one
 
 
 class MeasurementError(OperationError):

@@ -39,6 +39,10 @@ class StopNow(KeyboardInterrupt):
     """A person's second request to stop, unlike a KeyboardInterrupt that a user's code raises."""
 
 
+def _ignore(text: str) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Waits:
     """Common settings of a search's waits."""
@@ -46,6 +50,18 @@ class Waits:
     say: Callable[[str], None]
     stop: Callable[[], bool]
     storage_s: float = 0.0  # Seconds to wait for a database that does not answer
+    # Told the sentence of a wait, and an empty text once it is over
+    waiting: Callable[[str], None] = _ignore
+
+    def report(self, sentence: str) -> None:
+        """Says what is waited for."""
+        self.waiting(sentence)
+        self.say(sentence)
+
+    def report_end(self, sentence: str) -> None:
+        """Says that a wait is over."""
+        self.waiting("")
+        self.say(sentence)
 
 
 def _log(line: str) -> None:
@@ -62,12 +78,16 @@ _waits: ContextVar[Waits | None] = ContextVar("waits", default=None)
 
 @contextmanager
 def reporting(
-    say: Callable[[str], None], stop: Callable[[], bool], storage_s: float = 0.0
+    say: Callable[[str], None],
+    stop: Callable[[], bool],
+    storage_s: float = 0.0,
+    waiting: Callable[[str], None] = _ignore,
 ) -> Iterator[None]:
     """Inside, waits of this thread report to `say`, raise Interrupted once `stop()` is true, and
-    give a database `storage_s` seconds.
+    give a database `storage_s` seconds. `waiting` is told what is waited for, and an empty text
+    once it is over.
     """
-    before = _waits.set(Waits(say, stop, storage_s))
+    before = _waits.set(Waits(say, stop, storage_s, waiting))
     try:
         yield
     finally:
@@ -129,7 +149,8 @@ class Wait:
         now = time.monotonic()
         if now >= self._next:
             self._next, self._spoke = now + AGAIN_S, True
-            self._waits.say(f"waiting for {self._what}, {now - self._began:.0f} s so far: {who()}")
+            waited = f"{now - self._began:.0f} s so far"
+            self._waits.report(f"waiting for {self._what}, {waited}: {who()}")
 
     def say(self, line: str) -> None:
         """Reports a line about this wait."""
@@ -138,7 +159,8 @@ class Wait:
     def over(self) -> None:
         """Ends the wait; the next pause begins another one."""
         if self._spoke:
-            self._waits.say(f"waited {time.monotonic() - self._began:.0f} s for {self._what}")
+            waited_s = time.monotonic() - self._began
+            self._waits.report_end(f"waited {waited_s:.0f} s for {self._what}")
         self._began = time.monotonic()
         self._next, self._spoke = self._began + QUIET_S, False
 

@@ -20,6 +20,7 @@ from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.commands import CHOICE, COMMON, EFFORT
 from nas_attn.errors import (
     BackboneError,
+    ExitStatus,
     RecipeError,
     StudyError,
     UserError,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from nas_attn.study.opening import OpenStudy
 
 Command = TypeVar("Command", bound=Callable[..., None])
-INTERRUPTED = 130  # Exit status after Ctrl-C
+INTERRUPTED = ExitStatus.INTERRUPTED
 
 
 def echo(text: str, *, err: bool = False) -> None:

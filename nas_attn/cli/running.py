@@ -35,6 +35,7 @@ from nas_attn.cli.common import (
 from nas_attn.errors import NasAttnError, RecipeError, StudyError, several
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
+from nas_attn.searching.worker.ending import Ending
 
 if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import Snapshot
@@ -52,7 +53,7 @@ def do_runs(
     quiet: bool = False,
     workers: int | None = None,
     left_s: float | None = None,
-) -> str:
+) -> Ending:
     """Runs workers until nothing is left to do, or a signal stops them; says why they ended. A
     second signal ends the program.
 
@@ -66,7 +67,9 @@ def do_runs(
     from nas_attn.searching.worker.stopping import interruptible
 
     quiet_optuna()
-    stop, over, ended = threading.Event(), threading.Event(), ""
+    stop = threading.Event()
+    over = threading.Event()
+    ended: Ending | None = None
     limits = [limit for limit in (effort.time_limit, left_s) if limit is not None]
 
     def end() -> None:
@@ -90,10 +93,10 @@ def do_runs(
             count = workers or effort.workers or usual_workers(opened, effort.device)
             ended = run_workers(opened, count, options, only=only)
     clock.cancel()
-    if not ended:
+    if ended is None:
         echo(f"stopped at once; go on with: {again}", err=True)
         os._exit(INTERRUPTED)  # does not wait for threads: the database holds every result
-    return "time" if ended == "stopped" and over.is_set() else ended
+    return Ending.TIME if ended is Ending.STOPPED and over.is_set() else ended
 
 
 def run(
@@ -115,7 +118,7 @@ def run(
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
     ended = do_runs(opened, again, effort, quiet=as_json, left_s=left_s)
     opened = renewed(opened)  # it may have found how long its target trains
-    if ended == "time":
+    if ended is Ending.TIME:
         cut(opened)
     now = Publisher(opened).current()
     path, unwritten = None, None
@@ -148,13 +151,13 @@ def run(
         )
     if unwritten is not None:
         raise unwritten
-    if ended == "stopped":
+    if ended is Ending.STOPPED:
         echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
-    if ended == "time":
+    if ended is Ending.TIME:
         more = "" if left_s is None else f" --minutes {math.ceil(left_s / 60)}"
         echo(f"the time is over; go on with: {again}{more}", err=True)
-    if ended == "exhausted":
+    if ended is Ending.EXHAUSTED:
         echo(
             "every placement of the search space has been tried, or is probably over the limits",
             err=True,

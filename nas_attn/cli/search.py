@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -324,9 +325,9 @@ def worker(
 ) -> None:
     """Work on a study as one more worker. It may be on any machine that has the database."""
     from nas_attn.records import Share
-    from nas_attn.searching.run.local import LAST_WORD
     from nas_attn.searching.run.taking_part import Options, work
     from nas_attn.searching.run.worker_process import WorkerSettings, settings_given
+    from nas_attn.searching.worker.ending import Report
     from nas_attn.searching.worker.stopping import interruptible
 
     given = settings_given()
@@ -352,16 +353,19 @@ def worker(
         verbose=verbose,
     )
     quiet_optuna()
-    with interruptible(stop, say, orders=told.orders):
+    report = None if told.report is None else Report(told.report)
+    with (
+        interruptible(stop, say, orders=told.orders),
+        nullcontext() if report is None else report.takes_warnings(),
+    ):
         try:
-            ended = work(
-                study_named(study, storage, trust=trust if given is None else given.trusted),
-                options,
-                only=told.only,
-            )
+            opened = study_named(study, storage, trust=trust if given is None else given.trusted)
+            ended = work(opened, options, only=told.only)
         except KeyboardInterrupt:  # the second signal; the worker has said what is unfinished
             raise typer.Exit(INTERRUPTED) from None
-    say(f"{LAST_WORD}{ended})")
+    say(f"done ({ended})")
+    if report is not None:
+        report.ended(ended)
 
 
 LONGEST_S = 300.0

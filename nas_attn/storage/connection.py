@@ -143,7 +143,7 @@ class Outage:
                 over, since, self._away_at = self._waiting == 0, self._since, time.monotonic()
                 said, self._said = self._said, self._said and not over
             if back and over and said:
-                waits().say(
+                waits().report_end(
                     f"the database is back after {shown_s(time.monotonic() - since)}:"
                     f" '{self._where}'"
                 )
@@ -154,7 +154,9 @@ class Outage:
                 return
             self._said = True
         with impatient():  # reporting itself must not wait
-            common.say(f"waiting for the database, for up to {shown_s(common.storage_s)}: {reason}")
+            common.report(
+                f"waiting for the database, for up to {shown_s(common.storage_s)}: {reason}"
+            )
 
 
 def _sleep(seconds: float, common: Waits) -> None:

@@ -38,6 +38,7 @@ from nas_attn.searching.prepare.lengths import (
     usual_epochs,
 )
 from nas_attn.searching.prepare.timing import LAST, SCREENING, TESTING, Fit, Speed, fitted
+from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.words.units import value as said_value
@@ -175,9 +176,9 @@ class FindingLength(TaskSource):
         why = f": {row.reason}" if row.reason else ""
         self.worker.say(f"bare network, seed {row.run.seed}: {said}{why}")
 
-    def close(self) -> str:
+    def close(self) -> Ending:
         settle(self.worker)
-        return "complete"
+        return Ending.COMPLETE
 
 
 def settle(worker: Worker) -> None:

@@ -48,6 +48,7 @@ from nas_attn.searching.prepare.baselines import larger_networks
 from nas_attn.searching.propose import prior
 from nas_attn.searching.propose.candidates import FEW_SITES
 from nas_attn.searching.propose.sampling import DistinctSampler, covers
+from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space import FREE, NONE
 from nas_attn.storage import Lease, Run, RunRow
@@ -236,10 +237,10 @@ class Search(TaskSource):
         found = (self.space.resolve(values) for values in some)
         return {one.key: one for one in found if not self.store.candidate(one.key)}
 
-    def close(self) -> str:
+    def close(self) -> Ending | None:
         if self._open():
-            return ""  # trained, but not yet measured by the machine of the latencies
-        return "exhausted" if self._exhausted else "complete"
+            return None  # trained, but not yet measured by the machine of the latencies
+        return Ending.EXHAUSTED if self._exhausted else Ending.COMPLETE
 
     def lacks(self) -> str:
         measurer, waiting = self.bench.measurer, self._open()

@@ -10,6 +10,7 @@ from nas_attn.errors import BackboneLost, CheckpointError, OperationError
 from nas_attn.purposes import SEARCH
 from nas_attn.records import Score
 from nas_attn.searching.run.taking_part import Options, with_worker
+from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.study.opening import OpenStudy
@@ -43,7 +44,7 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
             trained=lambda model: bench.keep_weights(view.key, model, keeper.lease),
         )
 
-    def train(worker: Worker) -> str:
+    def train(worker: Worker) -> Ending:
         release_dead(store, AGAIN)
         lease = store.acquire(run.files, owner=worker.owner, ttl_s=TTL_S)
         if lease is None:
@@ -55,6 +56,6 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
                 worker.backbone_again(original)
                 found[:] = once(worker, keeper)
             worker.benches.search.files(run, keeper.lease).clear()
-        return "complete"
+        return Ending.COMPLETE
 
-    return found[-1] if with_worker(opened, options, train) == "complete" else None
+    return found[-1] if with_worker(opened, options, train) is Ending.COMPLETE else None

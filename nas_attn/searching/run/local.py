@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from nas_attn.errors import (
     WARNING,
-    DeviceLost,
+    ExitStatus,
     NasAttnError,
     NasAttnWarning,
     OperationError,
@@ -23,6 +25,7 @@ from nas_attn.processes import apart
 from nas_attn.searching.run.taking_part import Options, work
 from nas_attn.searching.run.worker_process import WorkerSettings, start_worker
 from nas_attn.searching.worker.devices import devices_of, shares_of
+from nas_attn.searching.worker.ending import Ending, Reading
 from nas_attn.searching.worker.mps import mps
 from nas_attn.searching.worker.stopping import NOW, STOP, Orders
 from nas_attn.study.opening import OpenStudy
@@ -38,15 +41,12 @@ MOST_REPLACED = 12
 HURRY_S = 5.0  # seconds that they get to say what they leave after the second
 
 
-LAST_WORD = "done ("  # begins a worker's last line; its results are then in the database
-
-
 @dataclass
 class Child:
     name: str
     process: subprocess.Popen[bytes]
     orders: Orders
-    last_word: str = ""  # why it ended; it may still need a while to exit
+    report: Reading  # its warnings, and why it ended
     reader: threading.Thread | None = None  # passes on what it says
     again: Callable[[], Child] | None = None  # starts another process in its place
     replaced: int = 0  # processes that had this place before
@@ -66,10 +66,27 @@ class Child:
         if self.reader is not None:
             self.reader.join(timeout=5)
 
+    def pass_warnings_on(self, say: Callable[[str], None]) -> None:
+        """Says its warnings, unless another worker or this process has said the same."""
+        for warning in self.report.warnings():
+            if warning not in NasAttnWarning.said:
+                NasAttnWarning.said.add(warning)
+                say(f"{WARNING}{warning}")
+
+    @property
+    def status(self) -> int:
+        """Its exit status, once it has ended; FAILED if it left without saying why, as after
+        `os._exit(0)` in a user's code.
+        """
+        status = self.process.wait()
+        if status == ExitStatus.DONE and self.report.ending is None:
+            return ExitStatus.FAILED
+        return status
+
 
 def run_workers(
     opened: OpenStudy, workers: int, options: Options, *, only: str | None = None
-) -> str:
+) -> Ending:
     """Runs workers, which share the cores and the GPUs, until the study is complete or
     `options.stop` is set. Returns why it ended, as `work` does. Raises NasAttnError: what stopped
     them all.
@@ -81,7 +98,12 @@ def run_workers(
     )
     devices = devices_of(options.device, workers)
     children: list[Child] = []
-    with mps(devices, options.say) as clients:
+    with (
+        mps(devices, options.say) as clients,
+        tempfile.TemporaryDirectory(
+            prefix="nas_attn-workers-", ignore_cleanup_errors=True
+        ) as reports,
+    ):
         for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1):
             its = replace(
                 told,
@@ -89,6 +111,7 @@ def run_workers(
                 device=device,
                 sharing=share.machine,
                 per_gpu=share.device,
+                report=str(Path(reports, f"{number}.jsonl")),
             )
             start = partial(_start, opened, its, clients, verbose=options.verbose)
             children.append(start())
@@ -110,7 +133,7 @@ def _can_be_resumed(opened: OpenStudy) -> bool:
 
 def _attend(
     children: list[Child], options: Options, can_be_resumed: Callable[[], bool] = lambda: True
-) -> str:
+) -> Ending:
     for child in children:
         child.listen(options.say)
     try:
@@ -122,28 +145,20 @@ def _attend(
         for child in children:
             child.process.kill()  # only those that are left after an exception here
             child.close()
-    codes = [_status(child) for child in children]
-    if options.stop.is_set() or any(
-        child.last_word == "stopped" for child in children
-    ):  # by nas-attn stop
-        return "stopped"
-    if 0 in codes:
+            child.pass_warnings_on(options.say)
+    codes = [child.status for child in children]
+    endings = [child.report.ending for child in children]
+    if options.stop.is_set() or Ending.STOPPED in endings:  # the latter by nas-attn stop
+        return Ending.STOPPED
+    if ExitStatus.DONE in codes:
         for code in filter(None, codes):
             options.say(f"a worker ended with status {code}; the others continued")
-        return "complete"
+        return Ending.COMPLETE
     error: type[NasAttnError] = (
         UserError if set(codes) == {UserError.exit_status} else OperationError
     )
     way_out = "; the study can be resumed" if can_be_resumed() else ""
     raise error(f"all {len(codes)} workers ended with an error (above){way_out}")
-
-
-def _status(child: Child) -> int:
-    """The exit status of a worker that has ended; 1 for one that left without its last word, as
-    after `os._exit(0)` in a user's code.
-    """
-    status = child.process.wait()
-    return 1 if status == 0 and not child.last_word else status
 
 
 def _start(
@@ -159,27 +174,21 @@ def _start(
         **({VERBOSE: "1"} if verbose else {}),
     }
     environment["OMP_NUM_THREADS"] = str(told.threads or cores_for(told.sharing))
+    assert told.report is not None
+    report = Path(told.report)
+    report.unlink(missing_ok=True)  # of a process that had this place before
+    # Apart, so that Ctrl-C reaches the workers through us, once.
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    process = start_worker(
-        opened.store.name, environment, **pipes, **apart()
-    )  # Ctrl-C reaches them through us, once
-    return Child(told.name, process, Orders(process.stdin))
+    process = start_worker(opened.store.name, environment, **pipes, **apart())
+    return Child(told.name, process, Orders(process.stdin), Reading(report))
 
 
 def _read(child: Child, say: Callable[[str], None]) -> None:
     output = child.process.stdout
     assert output is not None
     with output:
-        for line in (raw.decode("utf-8", "backslashreplace") for raw in output):
-            text, last = line.rstrip(), f"{child.name}: {LAST_WORD}"
-            if text.startswith(WARNING):
-                warning = text.removeprefix(WARNING)
-                if warning in NasAttnWarning.said:
-                    continue  # another worker, or this process, has said so
-                NasAttnWarning.said.add(warning)
-            if text.startswith(last):
-                child.last_word = text.removeprefix(last).rstrip(")")
-            say(text)
+        for line in output:
+            say(line.decode("utf-8", "backslashreplace").rstrip())
 
 
 def _wait(children: list[Child], options: Options) -> None:
@@ -190,6 +199,8 @@ def _wait(children: list[Child], options: Options) -> None:
     while True:
         if asked is None:
             _replace_lost(children, options)
+        for child in children:
+            child.pass_warnings_on(options.say)
         if not any(child.works for child in children):
             return
         time.sleep(0.1)
@@ -198,7 +209,7 @@ def _wait(children: list[Child], options: Options) -> None:
             for child in children:
                 child.orders.send(STOP)
         if asked is not None and time.monotonic() - asked > GRACE_S:
-            if all(child.last_word for child in children if child.works):
+            if all(child.report.ending for child in children if child.works):
                 return
             raise OperationError(
                 f"workers did not stop within {GRACE_S:.0f} s and were killed: resume the study"
@@ -208,9 +219,10 @@ def _wait(children: list[Child], options: Options) -> None:
 def _replace_lost(children: list[Child], options: Options) -> None:
     """Starts another process in place of each one that has lost its GPU."""
     for number, child in enumerate(children):
-        lost = child.process.poll() == DeviceLost.exit_status
+        lost = child.process.poll() == ExitStatus.DEVICE_LOST
         if lost and child.again is not None and child.replaced < MOST_REPLACED:
             child.close()
+            child.pass_warnings_on(options.say)
             options.say(f"{child.name}: another process takes its place")
             children[number] = child.again()
             children[number].again = child.again

@@ -26,6 +26,7 @@ from nas_attn.searching.phases.testing import Testing
 from nas_attn.searching.phases.validating import Validation
 from nas_attn.searching.prepare.baselines import enqueue_baselines
 from nas_attn.searching.worker.devices import on_device
+from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import Presence
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.study.keeping import sweep_weights
@@ -33,6 +34,9 @@ from nas_attn.study.opening import OpenStudy, renewed
 from nas_attn.study.reading import snapshot, unfinished
 from nas_attn.training.stepping import intra_op_threads
 from nas_attn.waiting import Interrupted
+
+OVER = (Ending.COMPLETE, Ending.EXHAUSTED)
+"""Endings of a study that has nothing left to do."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +55,17 @@ class Options:
     verbose: bool = False  # whether an evaluator's output goes to the terminal, not to a log file
 
 
-def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> str:
-    """Takes part in a study, `only` in its runs of a purpose; returns `complete`, `exhausted`,
-    `time` or `stopped`.
-    """
+def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> Ending:
+    """Takes part in a study, `only` in its runs of a purpose; returns why it ended."""
     if only is None and opened.recipe.target_is_open:
         ended = _find_length(opened, options)
-        if ended != "complete":
+        if ended is not Ending.COMPLETE:
             return ended
         opened = _with_its_length(opened)
     return _take_part(opened, options, only)
 
 
-def _take_part(opened: OpenStudy, options: Options, only: str | None) -> str:
+def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
     """The same for a study of which it is known how long its target trains."""
     publisher = Publisher(opened, options.say)
 
@@ -71,7 +73,7 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> str:
         options.say(line)
         publisher.maybe()
 
-    def search(worker: Worker) -> str:
+    def search(worker: Worker) -> Ending:
         validation, retraining = Validation(worker, unfinished(opened.store)), Retraining(worker)
         for source in (validation, retraining):
             if only == source.purpose:
@@ -86,31 +88,28 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> str:
         ]
         timed = opened.store.settings.ends_at is not None
         ended = worker.run([*phases, Testing(worker)] if timed else [validation, *phases])
-        if (
-            ended in ("complete", "exhausted")
-            and opened.recipe.search.confirm_seeds
-            and not narrow(worker)
-        ):
-            return "stopped"
+        if ended in OVER and opened.recipe.search.confirm_seeds and not narrow(worker):
+            return Ending.STOPPED
         return ended
 
     ended = with_worker(opened, replace(options, say=say), search)
-    if ended == "stopped":  # the user waits for a few seconds only, and a large study takes longer
+    if ended is Ending.STOPPED:
+        # The user waits for a few seconds only, and a large study takes longer.
         return ended
     with suppress(Interrupted):
         current, keep = publisher.changed(), opened.recipe.storage.keep_weights
         state = f"{keep} {opened.store.state()}"  # one sweep for all workers that end together
-        if opened.recipe.log.to and ended in ("complete", "exhausted", "time"):
+        if opened.recipe.log.to:
             current = current or snapshot(opened.store)
             tracking.track(opened, current)
-        over = only is None and ended in ("complete", "exhausted")
+        over = only is None and ended in OVER
         if over and keep != "all" and opened.store.settings.swept != state:
             sweep_weights(opened, current or snapshot(opened.store), keep)
             opened.store.set(swept=state)
     return ended
 
 
-def _find_length(opened: OpenStudy, options: Options) -> str:
+def _find_length(opened: OpenStudy, options: Options) -> Ending:
     """Takes part in finding how long the target trains; why it ended, as `work` does."""
     return with_worker(opened, options, lambda worker: worker.run([FindingLength(worker)]))
 
@@ -122,15 +121,16 @@ def _with_its_length(opened: OpenStudy) -> OpenStudy:
     return changed
 
 
-def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], str]) -> str:
-    """Makes a worker of this process, with its device; returns the result of `do`, or `stopped` if
-    it was stopped before.
+def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Ending]) -> Ending:
+    """Makes a worker of this process, with its device; returns the result of `do`, or STOPPED if it
+    was stopped before.
     """
     began = time.monotonic()
     folder = opened.make_folder()
     log = log_for(folder, opened.store.name, options.say, verbose=options.verbose)
     host = Host(owner_name(), folder, options.device, options.share, log, options.threads)
-    ended, device = "stopped", pick_device(options.device)
+    ended = Ending.STOPPED
+    device = pick_device(options.device)
     presence = Presence(opened, host.owner, str(device), options.stop)
     with (
         presence.shown(),

@@ -33,6 +33,7 @@ class WorkerSettings:
     per_gpu: int = 1  # workers on this GPU
     trusted: bool = field(default_factory=trusts)  # whether it may run code that the study names
     orders: bool = False  # whether its standard input says when to stop (`stopping.Orders`)
+    report: str | None = None  # the file for its report (`ending.Report`); None: nobody reads it
 
     def environment(self, url: str) -> dict[str, str]:
         """Variables to add to the process's environment; `url` is the database's."""

@@ -42,17 +42,12 @@ class Presence:
         """Inside, the worker is listed, together with what it waits for."""
         self._tell()
         common = waits()
-
-        def say(line: str) -> None:
-            self._hear(line)
-            common.say(line)
-
         listener = threading.Thread(
             target=self._listen, args=(common.say,), name="presence", daemon=True
         )
         listener.start()
         try:
-            with reporting(say, common.stop, common.storage_s):
+            with reporting(common.say, common.stop, common.storage_s, self._wait):
                 yield
         finally:
             self._over.set()
@@ -80,10 +75,9 @@ class Presence:
                             " writing a checkpoint"
                         )
 
-    def _hear(self, line: str) -> None:
-        if line.startswith(("waiting for ", "waited ", "the database is back")):
-            self._waiting = line if line.startswith("waiting for ") else ""
-            self._tell()
+    def _wait(self, sentence: str) -> None:
+        self._waiting = sentence
+        self._tell()
 
     def _tell(self) -> None:
         self._told_at = time.monotonic()

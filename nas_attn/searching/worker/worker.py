@@ -31,6 +31,7 @@ from nas_attn.evaluation.workbench import Benches
 from nas_attn.purposes import BACKBONE, LENGTH, SEARCH
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE, ResolvedPlacement, Score
+from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.presence import IDLE
 from nas_attn.storage import CheckpointRow, Lease, Run, RunRow, StudyStore
 from nas_attn.study.keeping import sweep
@@ -96,11 +97,9 @@ class TaskSource:
             f"{self.worker.name(row)}: {row.state}{f': {row.reason}' if row.reason else ''}"
         )
 
-    def close(self) -> str:
-        """Called when no run is left. `complete`, another word for why it ends, or empty while
-        others finish it.
-        """
-        return "complete"
+    def close(self) -> Ending | None:
+        """Called when no run is left: why it ends; None while others finish it."""
+        return Ending.COMPLETE
 
     def lacks(self) -> str:
         """What other workers must do before it can end: one sentence with the way out, or empty."""
@@ -137,18 +136,18 @@ class Worker:
         self.stop, self.say, self._deadline = stop, say, deadline
         self.store, self.recipe, self.queue = opened.store, opened.recipe, opened.store.queue
 
-    def run(self, sources: Sequence[TaskSource]) -> str:
-        """Works until the sources, in their order, have no work left. Returns `time`, `stopped`, or
-        the last word of a source's `close`; `complete` only if no source said another one.
+    def run(self, sources: Sequence[TaskSource]) -> Ending:
+        """Works until the sources, in their order, have no work left. Returns TIME, STOPPED, or
+        what the last source's `close` said; COMPLETE only if no source said another one.
         """
         idle = _Idle(self, sources)
         try:
             while not self.stop():
                 if self._deadline is not None and time.monotonic() >= self._deadline:
-                    return "time"
+                    return Ending.TIME
                 with self.scheduling() as lock:
                     step = self._next(sources, lock) if lock is not None else None
-                if isinstance(step, str):
+                if isinstance(step, Ending):
                     return step
                 if step is None:
                     self._at(IDLE)
@@ -158,7 +157,7 @@ class Worker:
                     self._do(step)
         except Interrupted:
             pass
-        return "stopped"
+        return Ending.STOPPED
 
     @contextmanager
     def scheduling(self) -> Iterator[Lease | None]:
@@ -173,11 +172,11 @@ class Worker:
         with LeaseKeeper(self.store, lease):
             yield lease
 
-    def _next(self, sources: Sequence[TaskSource], lock: Lease) -> Step | str | None:
-        """The next run; None while others do the last ones; the final word if none is left."""
+    def _next(self, sources: Sequence[TaskSource], lock: Lease) -> Step | Ending | None:
+        """The next run; None while others do the last ones; why the work ends if none is left."""
         if not self.store.is_current:
             if self.recipe.target_is_open:
-                return "complete"  # another worker has found how long the target trains
+                return Ending.COMPLETE  # another worker has found how long the target trains
             raise StudyError(
                 f"study '{self.store.name}' has been extended since this worker began: start it"
                 " again"
@@ -189,17 +188,18 @@ class Worker:
         step = self._take(sources)
         if step is not None:
             return step
-        word = "complete"
+        ending = Ending.COMPLETE
         for number, source in enumerate(sources, 1):
             if source.want(lock):
                 return self._take(sources)
             if self.queue.rows(state="waiting", purposes=[source.purpose]):
                 return self._ahead(sources, number, lock)
             ended = source.close()
-            if not ended:
+            if ended is None:
                 return self._ahead(sources, number, lock)
-            word = ended if ended != "complete" else word
-        return word
+            if ended is not Ending.COMPLETE:
+                ending = ended
+        return ending
 
     def _ahead(self, sources: Sequence[TaskSource], number: int, lock: Lease) -> Step | None:
         """A run that the sources from this number on will want; None without one."""

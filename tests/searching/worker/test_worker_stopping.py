@@ -27,6 +27,7 @@ from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Fingerprint
 from nas_attn.searching.run import local, taking_part
 from nas_attn.searching.worker import worker
+from nas_attn.searching.worker.ending import Ending, Reading, Report
 from nas_attn.searching.worker.stopping import (
     ALWAYS,
     TOGETHER_S,
@@ -206,23 +207,26 @@ def test_a_second_signal_has_the_workers_say_what_they_leave(
     assert set(states()) <= {"WAITING", "RUNNING"}
 
 
-@pytest.mark.parametrize("word", ["worker 1: done (stopped)", "worker 1: busy"])
+@pytest.mark.parametrize("done", [True, False])
 def test_a_worker_that_is_done_but_slow_to_leave_is_no_error(
-    monkeypatch: pytest.MonkeyPatch, word: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, done: bool
 ) -> None:
     """A machine with much else to do takes long to end a process; all that it did is in the
     database then.
     """
     monkeypatch.setattr(local, "GRACE_S", 2.0)
-    program = f"print({word!r}, flush=True); import time; time.sleep(60)"
+    report = tmp_path / "report.jsonl"
+    if done:
+        Report(report).ended(Ending.STOPPED)
+    program = "print('worker 1: done (stopped)', flush=True); import time; time.sleep(60)"
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     said: list[str] = []
     options = taking_part.Options(say=said.append)
-    children = [local.Child("worker 1", process, Orders(process.stdin))]
+    children = [local.Child("worker 1", process, Orders(process.stdin), Reading(report))]
     with when(lambda: said, options.stop.set):
-        if "done" in word:
+        if done:
             assert local._attend(children, options) == "stopped"
         else:
             with pytest.raises(OperationError, match="workers did not stop within 2 s"):

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nas_attn.errors import StudyError, shorten
+from nas_attn.errors import ExitStatus, StudyError, shorten
 from nas_attn.searching.run.engines.base import Launched, Request, environment_of, refuse_slurms
 from nas_attn.searching.run.worker_process import STORAGE, WorkerSettings, start_worker
 from nas_attn.searching.worker.stopping import Orders
@@ -67,7 +67,7 @@ class WorkerActor:
             )  # when the actor dies, this pipe closes and the worker stops
             status = process.wait()
             orders.close()
-            if status == 0:
+            if status == ExitStatus.DONE:
                 break
             time.sleep(5.0)
         ray.kill(self._me, no_restart=True)
