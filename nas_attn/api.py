@@ -13,6 +13,7 @@ from torch import nn
 from nas_attn import attachment, tasks
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.effects import Effects, fit_effects
+from nas_attn.analysis.plans import Extension
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attachment import detach as detach
 from nas_attn.errors import PlacementError, RecipeError
@@ -28,7 +29,7 @@ from nas_attn.report import figures, tables
 from nas_attn.report.html import summary
 from nas_attn.results.publishing import what_is_wrong, write_study_report
 from nas_attn.searching.prepare import beginning, checks
-from nas_attn.searching.prepare.extending import Extension, extend
+from nas_attn.searching.prepare.extending import extend
 from nas_attn.searching.propose.halving import ParetoHalving as ParetoHalving
 from nas_attn.searching.propose.placement_sampler import PlacementSampler as PlacementSampler
 from nas_attn.searching.run import taking_part

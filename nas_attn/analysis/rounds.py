@@ -10,6 +10,7 @@ from nas_attn.analysis.eligible import able_to_win, best_uniform
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 
+ROUNDS = 2  # for each of `search.confirm_seeds`
 RIVALS = 2  # candidates of a round besides the best-looking one and the bare backbone
 CONFIRMED = 6  # networks that get further seeds
 DRAWS = 8  # draws from the posterior; the best in any of them may be the best

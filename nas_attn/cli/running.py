@@ -282,8 +282,8 @@ def _forecast(now: Snapshot, family: Family) -> dict[str, Any]:
     search.
     """
     from nas_attn.analysis.decision import training_s
+    from nas_attn.analysis.plans import TYPICAL_SEED_SD
     from nas_attn.analysis.validation import block_noise, detectable
-    from nas_attn.searching.prepare.forecast import TYPICAL_SEED_SD
 
     measured = block_noise(
         [result for result in now.validations if result.family.metric == family.metric]

@@ -43,9 +43,8 @@ from nas_attn.errors import NasAttnError, StudyError, several
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
+    from nas_attn.analysis.plans import Budget, Timetable
     from nas_attn.recipe import Recipe
-    from nas_attn.searching.prepare.image_folder import Budget
-    from nas_attn.searching.prepare.timetable import Timetable
     from nas_attn.study.opening import OpenStudy
     from nas_attn.study.workers import WorkerView
 
@@ -115,6 +114,7 @@ def search(
     check_trust(recipe, made, trust=effort.trust)
     from nas_attn.searching.prepare import beginning, checks
     from nas_attn.searching.worker import devices
+    from nas_attn.words.plans import budget_text, timetable_text
 
     quiet_optuna()
     checks.check_here(made, device=effort.device)
@@ -125,12 +125,12 @@ def search(
     if planned is None and seconds is not None:
         table = _timetable(made, seconds, effort, changes)
     if planned and not as_json:
-        echo(planned.text("; --target changes it"), err=not dry_run)
+        echo(budget_text(planned, "; --target changes it"), err=not dry_run)
     if dry_run:
         _forecast(planned, made, effort, tried or [], as_json, table)
         return
     if table and not as_json:
-        echo(table.text(), err=True)
+        echo(timetable_text(table), err=True)
     opened = beginning.begin(
         made,
         storage,
@@ -212,18 +212,19 @@ def _forecast(
     wanted. `table`: what a recipe's search does with its time.
     """
     from nas_attn.searching.prepare.forecast import forecast
+    from nas_attn.words.plans import budget_as_json, forecast_text, timetable_text
 
     if planned is not None:
         if as_json:
-            print_json(planned.as_dict())
+            print_json(budget_as_json(planned))
         return
     expected = forecast(made, device=effort.device, threads=effort.threads, tried=tried)
     if as_json:
         print_json(asdict(expected) | ({"time": asdict(table)} if table else {}))
         return
-    console().print(expected.text(), markup=False)
+    console().print(forecast_text(expected), markup=False)
     if table is not None:
-        console().print(table.text(), markup=False)
+        console().print(timetable_text(table), markup=False)
 
 
 def _seconds(minutes: float | None, hours: float | None) -> float | None:
@@ -290,6 +291,7 @@ def extend(
     """Give a study another search space. Every finished run is kept."""
     from nas_attn.recipe_reading import load_space
     from nas_attn.searching.prepare.extending import extend as do
+    from nas_attn.words.plans import extension_text
 
     spec = load_space(space)
     check_trust(space, spec, trust=trust)
@@ -300,7 +302,7 @@ def extend(
         print_json(asdict(found))
         return
     out = console()
-    out.print(found.text(), markup=False)
+    out.print(extension_text(found), markup=False)
     if not dry_run:
         out.print(
             f"continue with: nas-attn resume {opened.store.name}{at_storage(storage)}", markup=False

@@ -12,7 +12,7 @@ from functools import partial
 from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.latency import ENOUGH_SESSIONS, sessions_needed
 from nas_attn.analysis.progress import Phase
-from nas_attn.analysis.rounds import CONFIRMED, RIVALS
+from nas_attn.analysis.rounds import CONFIRMED, RIVALS, ROUNDS
 from nas_attn.latency import MAX_CANDIDATES
 from nas_attn.purposes import (
     BACKBONE,
@@ -38,7 +38,6 @@ PHASES = {
     Phase.TESTING: (VALIDATE,),
     Phase.RETRAINING: (RETRAIN,),
 }  # their purposes
-ROUNDS = 2  # for each of `search.confirm_seeds`
 FEWEST = 2  # times between candidates that a pace needs
 LATENCY_SHARE = 0.25  # share of the training time for latency sessions, once each network has a few
 BETWEEN_S = 0.1  # seconds between two latency sessions: networks are built, results are read

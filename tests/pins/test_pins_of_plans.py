@@ -5,10 +5,14 @@ from __future__ import annotations
 from made_study import recipe
 from pinned import as_json, check
 
-from nas_attn.searching.prepare.extending import Extension
-from nas_attn.searching.prepare.forecast import Forecast
-from nas_attn.searching.prepare.image_folder import Budget, Look
-from nas_attn.searching.prepare.timetable import Timetable
+from nas_attn.analysis.plans import Budget, Extension, Forecast, Look, Timetable
+from nas_attn.words.plans import (
+    budget_as_json,
+    budget_text,
+    extension_text,
+    forecast_text,
+    timetable_text,
+)
 
 FORECASTS = (
     Forecast("s", 1200, True, 20, 0, 4, 0, 4, 2.5, 5400.0, 600.0, 3600.0, 0.021),
@@ -42,7 +46,9 @@ def budgets() -> list[Budget]:
 
 
 def test_what_is_said_of_plans_is_as_it_was(renew: bool) -> None:
-    texts = [each.text() for each in (*FORECASTS, *TIMETABLES, EXTENSION)]
+    texts = [forecast_text(forecast) for forecast in FORECASTS]
+    texts += [timetable_text(table) for table in TIMETABLES]
+    texts.append(extension_text(EXTENSION))
     for budget in budgets():
-        texts += [budget.text("; --target changes it"), as_json(budget.as_dict())]
+        texts += [budget_text(budget, "; --target changes it"), as_json(budget_as_json(budget))]
     check("plans.txt", "\n\n".join(texts), renew=renew)

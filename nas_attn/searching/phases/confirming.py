@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from nas_attn.analysis.rounds import RIVALS, next_round, to_confirm
+from nas_attn.analysis.rounds import RIVALS, ROUNDS, next_round, to_confirm
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.evaluation.plan import backbone_number, search_seeds
 from nas_attn.purposes import CONFIRM, ROUND, SEARCH
@@ -22,7 +22,6 @@ from nas_attn.records import (
 from nas_attn.searching.phases.testing import must_test
 from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.storage import Lease, Run, RunRow
-from nas_attn.study.pace import ROUNDS
 from nas_attn.study.reading import searched_snapshot
 
 LATER = 20  # of the runs after it

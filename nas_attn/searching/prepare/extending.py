@@ -7,15 +7,15 @@ old state or the new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas_attn.analysis.plans import Extension
 from nas_attn.attention.row import INITS
-from nas_attn.errors import PlacementError, StudyError, few, several
+from nas_attn.errors import PlacementError, StudyError
 from nas_attn.evaluation.plan import Build, Plan
 from nas_attn.processes import owner_name
 from nas_attn.purposes import BACKBONE
@@ -32,41 +32,6 @@ from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, o
 
 # After the study's name, which holds no tilde: the Optuna study that is being filled.
 MADE = "~extending"
-
-
-@dataclass(frozen=True, slots=True)
-class Extension:
-    """What an extension changes."""
-
-    study: str
-    space: str  # name of the new search space
-    placements: tuple[int, int]  # that the search space holds, before and after
-    added: Mapping[str, tuple[str, ...]]  # site -> values that are new there
-    removed: Mapping[str, tuple[str, ...]]  # site -> values that are gone
-    inside: int  # candidates that the new space holds
-    outside: int  # candidates that it does not: kept, but samplers do not learn from them
-    runs: int  # finished runs, all of which are kept
-    baselines: tuple[str, ...]  # new baselines, which come first
-    trials: tuple[int, int]  # candidates in all, before and after
-
-    def text(self) -> str:
-        """For a person."""
-        before, after = self.placements
-        lines = [
-            f"study {self.study}, search space {self.space}: {before:,} -> {after:,} placements"
-        ]
-        for sign, values in (("+", self.added), ("-", self.removed)):
-            lines += [f"  {sign} {site}: {few(names, quote='')}" for site, names in values.items()]
-        outside = (
-            f"{self.outside} of them are outside the new space, and samplers do not learn from them"
-        )
-        lines.append(
-            f"kept: {several(self.inside + self.outside, 'candidate')} with"
-            f" {several(self.runs, 'run')}; {outside}"
-        )
-        if self.baselines:
-            lines.append(f"new baselines, which come first: {few(self.baselines, quote='')}")
-        return "\n".join([*lines, f"candidates in all: {self.trials[0]} -> {self.trials[1]}"])
 
 
 def extend(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nas_attn import tasks
+from nas_attn.analysis.plans import Forecast, smallest_difference
+from nas_attn.analysis.rounds import ROUNDS
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.finding import evaluator_of
@@ -19,104 +20,14 @@ from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.baselines import first_baselines, first_controls, larger_networks
 from nas_attn.searching.prepare.lengths import SEEDS, control_lengths, usual_epochs
 from nas_attn.searching.prepare.own_placements import UserTrial, user_trials
-from nas_attn.searching.prepare.timing import HOUR_S
 from nas_attn.searching.worker.devices import default_workers
 from nas_attn.space import Values
-from nas_attn.study.pace import ROUNDS, further_runs
+from nas_attn.study.pace import further_runs
 from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
 from nas_attn.training.checking import check_trainings
 from nas_attn.training.stepping import Threads, cores_for
 from nas_attn.training.trainer import new_arithmetic
-from nas_attn.words.units import duration
-
-TYPICAL_SEED_SD = 0.009  # spread of one placement's accuracy over seeds on a small task
-
-
-def smallest_difference(images: int, runs: int) -> float:
-    """Accuracy difference between two candidates that so many runs of each, on these validation
-    images, show at 95 %.
-    """
-    return 1.96 * math.hypot(TYPICAL_SEED_SD, 0.4 / math.sqrt(images)) * math.sqrt(2 / runs)
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """Size, cost and resolving power of a search."""
-
-    study: str
-    placements: int  # that the search space holds
-    pruned: bool  # whether candidates may be stopped early
-    trials: int  # candidates to evaluate in all
-    # of these, outside the search space: uniform baselines that it does not hold, placements of
-    # one's own
-    outside: int
-    baselines: int  # of these, baselines
-    tried: int  # of these, placements of one's own that are no baseline
-    # baselines and placements of one's own: with no more trials than that, nothing is searched
-    queued: int
-    epoch_s: (
-        float | None
-    )  # seconds per epoch of the bare backbone, one worker; None with an evaluator of one's own
-    total_s: float | None  # upper bound: nothing pruned, one worker
-    target_s: float | None  # training one network as the recipe's target says, one worker
-    validation_s: (
-        float | None
-    )  # `validate` with as many blocks as the target has seeds and three networks, one worker
-    smallest_difference: (
-        float | None
-    )  # of accuracy, between two candidates, that their scores could show at 95 %
-    guess: int | None = None  # epochs of a usual target, where the study must find its own
-
-    def text(self) -> str:
-        out = f" and {self.outside} outside the search space" if self.outside else ""
-        whose = f"{self.baselines} of them baselines" + (
-            f", {self.tried} your own" if self.tried else ""
-        )
-        lines = [
-            (
-                f"study {self.study}: {self.trials - self.outside} of {self.placements:,}"
-                f" placements{out}, {whose}"
-            )
-        ]
-        if self.trials <= self.queued and self.trials < self.placements:
-            first = f"{self.queued} placements are tried first and take all {self.trials} trials"
-            more = f"give more ({2 * self.queued} trials) or fewer baselines (search.baselines)"
-            lines.append(f"nothing is searched for: {first}; {more}")
-        if self.guess is not None:
-            lines.append(
-                "target: as long as the bare network needs, which is found first: it is trained for"
-                f" {self.guess} epochs, {2 * self.guess} … until twice as long is not clearly"
-                f" better; what follows holds if {self.guess} will do"
-            )
-        if self.epoch_s is not None and self.total_s is not None:
-            epoch = f"{self.epoch_s:.1f} s" if self.epoch_s < 10 else duration(self.epoch_s)
-            pruning = "pruning and " if self.pruned else ""
-            most = (
-                f"at most {duration(self.total_s)} with one worker, less with {pruning}more workers"
-            )
-            ways = "; a limit on its time ends it earlier, fewer trials or epochs shorten it"
-            shorter = ways if self.total_s > 24 * HOUR_S else ""
-            lines.append(f"one epoch takes about {epoch} here; the whole search {most}{shorter}")
-        if self.target_s is not None and self.validation_s is not None:
-            test = (
-                f"`validate`, which tests the answer, about {duration(self.validation_s)} with one"
-                " worker"
-            )
-            lines.append(
-                f"training the winner as the target says takes about {duration(self.target_s)};"
-                f" {test}"
-            )
-        if self.smallest_difference is not None:
-            above = (
-                f"differences in accuracy above about {100 * self.smallest_difference:.1f} points"
-            )
-            between = (
-                "could be shown between two confirmed candidates; smaller ones are noise at this"
-                " budget"
-            )
-            lines.append(f"{above} {between}")
-        return "\n".join(lines)
 
 
 def forecast(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,18 +13,17 @@ import numpy as np
 import torch
 
 from nas_attn import data, tasks
+from nas_attn.analysis.plans import Budget, Look
 from nas_attn.backbones import build
 from nas_attn.data.inventory import take
 from nas_attn.data.parts import InMemory
-from nas_attn.errors import DataError, StudyError, several
+from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.starts import no_weights, pick_device
-from nas_attn.recipe import Recipe, TrainingSection
+from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from, study_name
-from nas_attn.searching.prepare.forecast import smallest_difference
 from nas_attn.searching.prepare.lengths import SEEDS, shorter_lengths, usual_epochs
-from nas_attn.searching.prepare.timing import ENOUGH, Fit, Speed, fitted, least_s
+from nas_attn.searching.prepare.timing import Fit, Speed, fitted, least_s
 from nas_attn.study.opening import open_study
-from nas_attn.study.pace import ROUNDS
 from nas_attn.target_words import AUTO, target_table
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for
@@ -41,113 +40,6 @@ SHAPES = (
 MOST_MERITS = 2  # of a search: enough candidates, and a test
 MANY_TRIALS = 36  # the large search space needs so many candidates
 TRAINED, VALIDATION = 0.64, 0.16  # shares of a folder's images, where it is not divided already
-
-
-class Look(NamedTuple):
-    classes: int
-    images: int
-    unreadable: int
-
-    def __str__(self) -> str:
-        left_out = f", {self.unreadable} unreadable (left out)" if self.unreadable else ""
-        return f"{self.classes} classes, {self.images:,} images{left_out}"
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a search does with its time."""
-
-    recipe: Recipe
-    seconds: float
-    workers: int
-    look: Look
-    # seconds of an epoch of the bare backbone with one worker, while the others work, too
-    epoch_s: float
-    blocks: int  # of the test at the end; 0: there is no time for it
-    images: int  # for validation, about
-    note: str = ""  # why published weights are not used
-    known: int = 0  # candidates that the study has already
-    usual: int = 0  # epochs of a usual target, where the study must find its own
-    # the time in which runs as the target says would fit, where this one is too short for them
-    enough_s: float | None = None
-
-    @property
-    def merits(self) -> int:
-        """How many of these it has: enough candidates, a test."""
-        return (self.recipe.search.trials >= ENOUGH) + (self.blocks > 0)
-
-    def as_dict(self) -> dict[str, Any]:
-        recipe, target = self.recipe, self.recipe.target_training
-        told = {
-            "study": recipe.name,
-            "trials": recipe.search.trials,
-            "start": target.start,
-            "epochs": None if recipe.target_is_open else target.rungs[-1],
-            "usual_epochs": self.usual,
-            "searched_epochs": None if recipe.target_is_open else recipe.training.rungs[-1],
-            "enough_seconds": self.enough_s,
-        }
-        told |= {"backbone": recipe.backbone.name, "size": recipe.data.size}
-        own = ("seconds", "workers", "epoch_s", "blocks", "images", "known")
-        return told | {name: getattr(self, name) for name in own}
-
-    def text(self, to_change: str = "") -> str:
-        """Five lines for a person. `to_change`: what to do for another target."""
-        recipe, training, target = self.recipe, self.recipe.training, self.recipe.target_training
-        if self.known:
-            return (
-                f"study {recipe.name} goes on for {duration(self.seconds)}; it has"
-                f" {several(self.known, 'candidate')}"
-            )
-        side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
-        runs = training.seeds + recipe.search.confirm_seeds * (1 + ROUNDS)
-        shown = 100 * smallest_difference(self.images, runs)
-        lines = (
-            f"images    {self.look}",
-            (
-                f"backbone  {recipe.backbone.name}{side}: {self.epoch_s:.2g} s an epoch,"
-                f" {self.workers} at a time"
-            ),
-            f"target    {self._target(target)}{to_change}",
-            f"plan      {duration(self.seconds)}: {self._plan()}",
-            (
-                f"shows     gains from about {shown:.1f} points; 1 of {self.images} validation"
-                f" images is {100 / self.images:.1f} points"
-            ),
-        )
-        return "\n".join(lines)
-
-    def _target(self, target: TrainingSection) -> str:
-        """How long the target trains, and how it starts."""
-        starts = {None: "from random weights", "default": "from the published weights"}
-        start = starts.get(target.weights, f"from {target.weights}")
-        start += f" ({self.note})" if self.note else ""
-        if not self.recipe.target_is_open:
-            return f"{several(target.rungs[-1], 'epoch')} with attention {start}"
-        return (
-            f"as long as the bare network needs {start}: it is trained for {self.usual} epochs,"
-            f" {2 * self.usual} … until twice as long is not clearly better"
-        )
-
-    def _plan(self) -> str:
-        """What the search does with its time."""
-        recipe = self.recipe
-        if self.enough_s is not None:
-            return (
-                "too short for a recommendation. Candidates are trained more briefly than the"
-                " target, which shows what learns early, and each one's latency;"
-                f" --minutes {math.ceil(self.enough_s / 60)} would do"
-            )
-        test = (
-            f"tested in {several(self.blocks, 'block')}"
-            if self.blocks
-            else "no time for a test: `validate` does it later"
-        )
-        guess = f" (if {self.usual} epochs will do)" if recipe.target_is_open else ""
-        return (
-            f"{several(recipe.search.trials, 'candidate')}{guess}, at most a third of them"
-            f" uniform, trained as the target says; then more seeds for the best; {test}"
-        )
 
 
 def plan_folder(

@@ -7,10 +7,9 @@ Settings that the recipe states stay: a short time makes fewer candidates, never
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from nas_attn import tasks
-from nas_attn.errors import several
+from nas_attn.analysis.plans import Timetable
 from nas_attn.evaluation.plan import plan_for, wanted
 from nas_attn.evaluation.starts import pick_device
 from nas_attn.recipe import Recipe
@@ -27,47 +26,8 @@ from nas_attn.searching.prepare.timing import (
 from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for
-from nas_attn.words.units import duration
 
 LEAST_TRIALS = 3  # the bare network and two others, where nothing else fits
-
-
-@dataclass(frozen=True, slots=True)
-class Timetable:
-    """What a search does with its time."""
-
-    seconds: float
-    workers: int
-    epoch_s: float  # of the bare network with one worker, while the others work, too
-    stated: int  # candidates that the recipe names
-    trials: int  # of these, those that fit
-    blocks: int  # of the test at the end; 0: there is no time for it
-    # the shortest time in which candidates can be compared, where this one is too short for it
-    enough_s: float | None
-    guess: int | None  # epochs of a usual target, where the study must find its own
-
-    def text(self) -> str:
-        """A line for a person."""
-        return f"plan      {duration(self.seconds)}: {self._said()}"
-
-    def _said(self) -> str:
-        if self.enough_s is not None:
-            return (
-                "too short to compare anything, it holds little but baselines;"
-                f" --minutes {math.ceil(self.enough_s / 60)} would do"
-            )
-        many = several(self.trials, "candidate")
-        if self.trials < self.stated:
-            many = f"{self.trials} of the recipe's {several(self.stated, 'candidate')}"
-        guess = f" (if {self.guess} epochs will do)" if self.guess is not None else ""
-        test = (
-            f"tested in {several(self.blocks, 'block')}"
-            if self.blocks
-            else "no time for a test: `validate` does it later"
-        )
-        return (
-            f"{many}{guess}, at most a third of them uniform; then more seeds for the best; {test}"
-        )
 
 
 def timetable(

@@ -14,7 +14,6 @@ from nas_attn.analysis.length import BESIDE_S, FEWEST_RUNS, LAST_SHARE
 FEWEST = FEWEST_RUNS // 2
 FEWEST_TESTED = 9  # with fewer candidates, more seeds tell more than a test
 MOST = 120
-ENOUGH = 16  # candidates of a good search
 WITH_CONTROLS = 10  # so many candidates have a larger network among them, and a longer training
 ATTENTION = 1.4  # time to train with attention, relative to the bare backbone, about
 OF_LARGER = 1.5  # time to train a larger network, relative to one with attention, about

@@ -12,6 +12,7 @@ from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.prepare import beginning, forecast, own_placements
 from nas_attn.searching.run import taking_part
 from nas_attn.study import opening
+from nas_attn.words.plans import forecast_text
 
 URL = "sqlite:///nas_attn.db"
 OUTSIDE = "stage2.block1@block=eca stage3=se(reduction=8)"
@@ -78,7 +79,7 @@ def test_ideas_are_evaluated_also_where_the_baselines_fill_the_study(table: Path
     assert (expected.trials, expected.baselines, expected.outside, expected.tried) == (5, 4, 1, 1)
     assert (
         "4 of 125 placements and 1 outside the search space, 4 of them baselines, 1 your own"
-        in expected.text()
+        in forecast_text(expected)
     )
 
 
@@ -87,10 +88,8 @@ def test_a_space_that_is_exhausted_takes_them_too(table: Path) -> None:
     recipe = load_recipe(
         "table.toml", overrides={"space": space, "search.trials": 50, "search.confirm_seeds": 0}
     )
-    assert (
-        forecast.forecast(recipe)
-        .text()
-        .startswith("study table: 3 of 3 placements, 3 of them baselines")
+    assert forecast_text(forecast.forecast(recipe)).startswith(
+        "study table: 3 of 3 placements, 3 of them baselines"
     )
     assert forecast.forecast(recipe, tried=["stage1=eca"]).trials == 4
     assert (

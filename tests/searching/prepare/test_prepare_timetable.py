@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from nas_attn.analysis.plans import Timetable
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.prepare import beginning
-from nas_attn.searching.prepare.timetable import Timetable, timetable
+from nas_attn.searching.prepare.timetable import timetable
 from nas_attn.training import Trainer
+from nas_attn.words.plans import timetable_text
 
 URL = "sqlite:///nas_attn.db"
 # 100 steps an epoch, and a tenth of that for scoring: 1.1 s an epoch
@@ -50,7 +52,7 @@ def test_a_time_that_is_too_short_is_said_with_the_one_that_would_do(planned) ->
     short = planned(1)
     assert short.enough_s is not None
     assert planned(short.enough_s / 60).enough_s is None
-    assert short.text() != planned(30).text()
+    assert timetable_text(short) != timetable_text(planned(30))
 
 
 def test_what_the_user_states_stays(planned) -> None:
