@@ -25,8 +25,9 @@ def attached():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         na.attach(network, "stage3@stage=se", input_shape=(3, 64, 64))
-    kind = "NasAttnWarning"
-    return network, [str(one.message) for one in caught if one.category.__name__ == kind]
+    ours = [one for one in caught if one.category.__name__ == "NasAttnWarning"]
+    assert all(one.filename == "<string>" for one in ours), ours
+    return network, [str(one.message) for one in ours]
 
 def carries(network):
     return any(".nas_attn." in name for name, _ in network.named_modules())

@@ -50,7 +50,8 @@ class Ultralytics(HostPackage):
                 "YOLO.train builds this network anew, without its attention: call"
                 " nas_attn.integrations.ultralytics.keep_attention() once before you train",
                 NasAttnWarning,
-                stacklevel=3,
+                # The line of the script that calls `nas_attn.attach`.
+                stacklevel=5,
             )
 
     @override
