@@ -124,6 +124,58 @@ def test_crowds_are_kept_apart_and_what_sums_up_others_is_no_class(things: Path)
     assert not found.train.boxes[1].any()
 
 
+def test_what_exporters_write_instead_of_numbers_and_zeros_is_read(things: Path) -> None:
+    usual = load(things).train
+
+    def edit(content: dict[str, Any]) -> None:
+        for image in content["images"]:
+            image["id"] = f"image-{image['id']}"
+        for box in content["annotations"]:
+            box["image_id"] = f"image-{box['image_id']}"
+            box["iscrowd"] = None
+
+    edited(things, edit)
+    found = load(things).train
+    assert isinstance(found, BoxedSplit)
+    assert isinstance(usual, BoxedSplit)
+    assert found.boxes.equal(usual.boxes)
+
+
+def test_a_box_that_is_there_twice_counts_once_and_is_said(things: Path) -> None:
+    usual = load(things).train
+    edited(
+        things,
+        lambda c: c["annotations"].extend(dict(a, id=900 + a["id"]) for a in c["annotations"][:3]),
+    )
+    with pytest.warns(NasAttnWarning, match="3 boxes of .* twice, counted once"):
+        found = load(things).train
+    assert isinstance(found, BoxedSplit)
+    assert isinstance(usual, BoxedSplit)
+    assert found.boxes.equal(usual.boxes)
+
+
+def test_one_file_under_two_ids_stays_on_one_side_of_a_split(tmp_path: Path) -> None:
+    coco(tmp_path / "things", train=12)
+
+    def edit(content: dict[str, Any]) -> None:
+        again = [dict(image, id=1000 + image["id"]) for image in content["images"]]
+        boxes = [
+            dict(box, id=1000 + box["id"], image_id=1000 + box["image_id"])
+            for box in content["annotations"]
+        ]
+        content["images"] += again
+        content["annotations"] += boxes
+
+    edited(tmp_path / "things", edit)
+    with pytest.warns(NasAttnWarning, match="12 files of .* twice, under two image ids"):
+        found = load(tmp_path / "things")
+    assert found.manifest is not None
+    sides = [set(split.names.tolist()) for split in found.manifest.splits.values()]
+    assert sides[0]
+    assert sides[1]
+    assert not sides[0] & sides[1]
+
+
 def _gone(content: dict[str, Any]) -> None:
     content["images"][0]["file_name"] = "none.png"
 

@@ -5,8 +5,10 @@ once.
 from __future__ import annotations
 
 import copy
+import importlib.util
 import os
 import time
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nas_attn import data
-from nas_attn.data import groups
+from nas_attn.data import groups, walking
+from nas_attn.data.inventory import take
 from nas_attn.data.parts import Cut, InMemory, Mapped, decode
 from nas_attn.data.splitting import divided
 from nas_attn.errors import DataError, NasAttnWarning, RecipeError
@@ -97,6 +100,36 @@ def test_own_splits_are_used(folder: Path, tmp_path: Path) -> None:
         image.unlink()
     with pytest.raises(DataError, match=r"'.*val/bee'"):
         load(root)
+
+
+def test_a_very_long_strip_is_decoded_in_little_memory(tmp_path: Path) -> None:
+    Image.new("RGB", (60_000, 1), "white").save(tmp_path / "strip.png")
+    Image.new("RGB", (9, 9), "white").save(tmp_path / "usual.png")
+    decode(tmp_path / "usual.png", 64)  # imports what it needs
+    tracemalloc.start()
+    made = decode(tmp_path / "strip.png", 64)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert made.shape == (3, 64, 64)
+    assert (made == 255).all()
+    assert peak < 2**26
+
+
+def test_heic_is_read_where_the_plugin_is_and_named_where_not(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        for number in range(5):
+            photograph(tmp_path / name / f"{number}.png", seed=number)
+    heic = tmp_path / "ant/photo.heic"
+    if importlib.util.find_spec("pillow_heif") is None:
+        heic.write_bytes(b"x")
+        inventory = take(str(tmp_path))
+        assert inventory.images == 10
+        assert "reads only with pillow-heif (.heic)" in inventory.text()
+        return
+    walking.image_endings()  # registers the plugin
+    photograph(heic, seed=9)
+    assert take(str(tmp_path)).images == 11
+    assert decode(heic, 8).shape == (3, 8, 8)
 
 
 def test_transparency_lies_on_white_exif_turns_and_the_middle_is_kept(tmp_path: Path) -> None:

@@ -107,6 +107,38 @@ def test_what_has_changed_is_said_and_nothing_is_trained(
     assert not opened.store.scores()
 
 
+def test_no_command_trains_scores_or_exports_on_other_images(here: Path, nas: Nas) -> None:
+    # their loss differs, so that there is something to test
+    made = recipe().model_copy(update={"objectives": ["loss", "params"]})
+    opened = beginning.begin(made, URL)
+    taking_part.work(opened, taking_part.Options())
+    opened.database.close()
+    there = ("--storage", URL)
+    assert nas("export", "pets", *there, "--trial", "0", "--output", "pets.pt").status == 0
+    assert nas("check-export", "pets.pt").status == 0
+    Path("wider.toml").write_text('name = "wider"\n[choices]\nse = {}\neca = {}\ncbam = {}\n')
+    added(here / "photos")
+    before = contents("study.db")
+    for command in (
+        ("test", "pets", *there, "--also", "stage3=se", "--workers", "1"),
+        ("retrain", "pets", *there, "--trial", "0", "--workers", "1"),
+        ("extend", "pets", *there, "--space", "wider.toml"),
+        ("export", "pets", *there, "--trial", "0", "--output", "again.pt"),
+        ("check-export", "pets.pt"),
+    ):
+        refused = nas(*command)
+        assert refused.status != 0, command
+        assert "1 image added ('cat/added.jpg')" in refused.error, command
+    assert contents("study.db") == before
+
+
+def contents(database: str) -> list[object]:
+    """The rows that a training would add to."""
+    tables = ("nas_run", "nas_score", "nas_candidate", "nas_study", "nas_images")
+    with closing(sqlite3.connect(database)) as connection:
+        return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+
+
 def test_images_that_are_put_back_are_those_of_the_study(here: Path) -> None:
     opened = begun()
     shutil.move("photos/cat/003.jpg", "kept.jpg")
