@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
@@ -44,8 +45,11 @@ INTERRUPTED = ExitStatus.INTERRUPTED
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Lines on standard output or standard error, as they are."""
-    typer.echo(printable(text), err=err)
+    """Lines on standard output or standard error, as they are. What cannot be written to standard
+    error, as on a full disk, is dropped: it ends no work.
+    """
+    with suppress(OSError) if err else nullcontext():
+        typer.echo(printable(text), err=err)
 
 
 def print_json(value: Any) -> None:

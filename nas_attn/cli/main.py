@@ -11,6 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -160,8 +161,9 @@ def program() -> None:
 
 def _leave(status: Sequence[int]) -> None:
     try:
+        with suppress(OSError):  # progress that cannot be written is dropped
+            sys.stderr.flush()
         sys.stdout.flush()
-        sys.stderr.flush()
     except (OSError, ValueError) as error:
         if (
             getattr(error, "errno", None) == errno.ENOSPC
@@ -225,7 +227,7 @@ def main() -> None:
         if error.errno != errno.ENOSPC or error.filename is not None:
             _fail(_unexpected(error), 1, error)
         full = "standard output cannot be written (no space left on device)"
-        _fail(f"{full}: the results are in the study, and nas-attn status shows them", 1, error)
+        _fail(f"{full}: the results of a search are in its study: nas-attn pareto", 1, error)
     except Exception as error:
         _fail(_unexpected(error), 1, error)
     finally:

@@ -76,7 +76,12 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
         yield lambda text: None
         return
     if not SafeConsole(stderr=True).is_terminal:
-        yield lambda text: print(f"[{line()}] {text}", file=sys.stderr, flush=True)
+
+        def say(text: str) -> None:
+            with suppress(OSError):  # a log on a full disk ends no search
+                print(f"[{line()}] {text}", file=sys.stderr, flush=True)
+
+        yield say
         return
     done, spinner = threading.Event(), Spinner("dots")
     # A descriptor of its own: while an evaluator runs, a log replaces standard error, and the view
