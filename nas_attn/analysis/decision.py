@@ -10,9 +10,10 @@ from enum import Enum, auto
 
 from nas_attn.analysis.eligible import able_to_win, finished, latency_ratio
 from nas_attn.analysis.length import Brief, LengthGain
+from nas_attn.analysis.modelling import searched_as_target
 from nas_attn.analysis.pooled import PooledTest, blocks_to_decide
 from nas_attn.analysis.recommendation import REQUIRED, Comparison, Recommendation, promising
-from nas_attn.analysis.snapshot import CandidateView, Snapshot, searched_as_target
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.model import TARGET
 from nas_attn.records import BARE

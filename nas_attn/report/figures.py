@@ -18,8 +18,9 @@ import plotly.graph_objects as go
 
 from nas_attn import tasks
 from nas_attn.analysis.effects import Effect, Effects, average_effects
+from nas_attn.analysis.facts import Retrained
 from nas_attn.analysis.fronts import sign_of
-from nas_attn.analysis.snapshot import CandidateView, Retrained, ScorePoint, Snapshot
+from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.errors import OperationError, UserError, first_line, several, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import lower_is_better, objective_name

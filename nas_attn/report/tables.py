@@ -9,8 +9,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from nas_attn.analysis.effects import Effect, Effects, Part, both_effects
+from nas_attn.analysis.facts import Retrained
 from nas_attn.analysis.per_image import ByClass, ClassGain, Mistakes
-from nas_attn.analysis.snapshot import CandidateView, Retrained, Snapshot
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.errors import UserError, did_you_mean
 from nas_attn.recipe import objective_name
 from nas_attn.tables import counted_costs, is_cost

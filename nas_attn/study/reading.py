@@ -15,12 +15,14 @@ import numpy as np
 
 from nas_attn import tasks
 from nas_attn.analysis.arithmetic import ArithmeticUse, uses_of
+from nas_attn.analysis.assembling import snapshot_of
+from nas_attn.analysis.facts import Retrained, StudyFacts
 from nas_attn.analysis.features import BuiltFor
 from nas_attn.analysis.fronts import primary_metric
 from nas_attn.analysis.per_image import Labels, Mistakes
 from nas_attn.analysis.per_image import mistakes as found_mistakes
 from nas_attn.analysis.sanity import Constant, constants
-from nas_attn.analysis.snapshot import Retrained, Snapshot, StudyFacts, snapshot_of
+from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import Family, Network, finished_blocks
 from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.notation import parse

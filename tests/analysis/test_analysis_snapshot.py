@@ -11,14 +11,9 @@ import pytest
 import torch
 from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
+from nas_attn.analysis.modelling import models_of, searched_as_target
 from nas_attn.analysis.per_image import Labels, mistakes
-from nas_attn.analysis.snapshot import (
-    STATES,
-    CandidateView,
-    Snapshot,
-    models_of,
-    searched_as_target,
-)
+from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.model import TARGET
 from nas_attn.records import Score

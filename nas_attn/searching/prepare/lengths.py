@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nas_attn import tables, tasks
-from nas_attn.analysis.snapshot import searched_as_target
+from nas_attn.analysis.modelling import searched_as_target
 from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.timing import WITH_CONTROLS
 
