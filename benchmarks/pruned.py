@@ -58,7 +58,8 @@ from nas_attn.dominance import non_dominated
 from nas_attn.model import Run, fit
 from nas_attn.notation import parse
 from nas_attn.searching.propose.halving import ParetoHalving
-from nas_attn.searching.propose.sampling import DistinctSampler, Exhausted, distributions
+from nas_attn.searching.propose.sampling import DistinctSampler
+from nas_attn.searching.propose.untried import Exhausted, distributions
 
 AnyStudy = Study | TableStudy
 METHODS = ("placement", "halving", "tpe", "tpe halving", "tpe multi-metric", "moasha")

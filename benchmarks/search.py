@@ -51,7 +51,8 @@ from nas_attn.model.coding import names_of
 from nas_attn.notation import parse
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
 from nas_attn.searching.propose.prior import PUBLISHED, expected
-from nas_attn.searching.propose.sampling import DistinctSampler, distributions
+from nas_attn.searching.propose.sampling import DistinctSampler
+from nas_attn.searching.propose.untried import distributions
 
 BUDGETS = (30, 60, 120, 300)
 LONG = ("shared 0.5",)

@@ -568,7 +568,8 @@ class SearchSection(Section):
 
     @model_validator(mode="after")
     def _prior_is_used(self) -> Self:
-        if self.prior != "none" and self.sampler not in ("auto", "placement"):
+        row = SAMPLERS.get(self.sampler)
+        if self.prior != "none" and not (row and row.takes_prior):
             raise ValueError(
                 f"prior = '{self.prior}' needs sampler = 'placement', not '{self.sampler}'"
             )

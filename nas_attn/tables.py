@@ -91,8 +91,16 @@ class Sampler:
 
     name: str
     function: str = ""
-    """Makes an Optuna sampler from `seed` and `trials` (of the whole study); empty: built in. Each
-    proposal makes a new sampler with another seed, so that any worker can propose.
+    """Makes an Optuna sampler from `seed` and `trials` (of the whole study). Each proposal makes a
+    new sampler with another seed, so that any worker can propose.
+    """
+    proposer: str = ""
+    """In its place: makes a `searching.propose.proposer.Proposer` from its `Setting`."""
+    takes_prior: bool = False
+    """Whether it learns from what is known before the search (`search.prior`)."""
+    redraws: int = 30
+    """How often an Optuna sampler draws for a placement that was not tried; then an untried
+    neighbour of its last draw is taken.
     """
 
 

@@ -57,12 +57,17 @@ COSTS = (
 
 SAMPLERS = (
     # All placements if `trials` is enough for them, else `placement`.
-    Sampler("auto"),
+    Sampler("auto", proposer="nas_attn.searching.propose.proposers:Auto", takes_prior=True),
     # Learns what each choice adds at each site, and each type at all sites.
-    Sampler("placement"),
+    Sampler(
+        "placement",
+        proposer="nas_attn.searching.propose.proposers:Placement",
+        takes_prior=True,
+    ),
     Sampler("tpe", "nas_attn.searching.propose.samplers:tpe"),
     Sampler("nsga2", "nas_attn.searching.propose.samplers:nsga2"),
-    Sampler("gp", "nas_attn.searching.propose.samplers:gp"),
+    # Its draws take a second each and repeat each other.
+    Sampler("gp", "nas_attn.searching.propose.samplers:gp", redraws=1),
     Sampler("random", "nas_attn.searching.propose.samplers:at_random"),
 )
 

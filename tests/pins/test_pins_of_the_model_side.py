@@ -19,7 +19,8 @@ from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import load_recipe, load_space
 from nas_attn.records import Site
-from nas_attn.searching.propose.sampling import DistinctSampler, distributions
+from nas_attn.searching.propose.sampling import DistinctSampler
+from nas_attn.searching.propose.untried import distributions
 from nas_attn.searching.run import taking_part
 from nas_attn.space import SearchSpace, resolve
 from nas_attn.study.opening import create_study

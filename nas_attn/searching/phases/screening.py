@@ -47,7 +47,8 @@ from nas_attn.searching.phases.rung_scores import SAME, RungScores, Values
 from nas_attn.searching.prepare.baselines import larger_networks
 from nas_attn.searching.propose import prior
 from nas_attn.searching.propose.candidates import FEW_SITES
-from nas_attn.searching.propose.sampling import DistinctSampler, covers
+from nas_attn.searching.propose.sampling import DistinctSampler
+from nas_attn.searching.propose.untried import covers
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space import FREE, NONE

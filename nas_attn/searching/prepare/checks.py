@@ -12,6 +12,7 @@ from nas_attn.evaluation.starts import check_weights, pick_device, wanted_weight
 from nas_attn.importing import PYTHON, load_object
 from nas_attn.recipe import Recipe
 from nas_attn.results import tracking
+from nas_attn.searching.propose.proposers import check_sampler
 from nas_attn.study.opening import OpenStudy
 from nas_attn.tasks.data import data_of
 from nas_attn.training.stepping import execution_on
@@ -21,7 +22,7 @@ def check_here(
     recipe: Recipe, *, device: str, build: Build | None = None, evaluator: Evaluator | None = None
 ) -> None:
     """Raises RecipeError or BackboneError if this process lacks the device, the model, the
-    evaluator or a tracker.
+    evaluator, the sampler or a tracker.
     """
     tracking.check(recipe)
     execution_on(recipe.training, pick_device(device))
@@ -29,6 +30,7 @@ def check_here(
         load_object(recipe.backbone.name, what="backbone", error=BackboneError)
     if recipe.training.evaluator is not None and evaluator is None:
         find_evaluator(recipe.training.evaluator)
+    check_sampler(recipe.search.sampler)
 
 
 def check_images(opened: OpenStudy) -> KnownImages:

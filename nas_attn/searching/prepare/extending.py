@@ -23,7 +23,7 @@ from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow, ResolvedPlacement
 from nas_attn.searching.prepare.baselines import first_baselines
 from nas_attn.searching.prepare.beginning import plan_recipe
-from nas_attn.searching.propose.sampling import distributions
+from nas_attn.searching.propose.untried import distributions
 from nas_attn.space import SearchSpace, resolve
 from nas_attn.space_schema import SpaceSpec
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead

@@ -18,7 +18,8 @@ from nas_attn import backbones
 from nas_attn.attachment import survey
 from nas_attn.recipe import BackboneSection
 from nas_attn.searching.propose.prior import PUBLISHED, expected
-from nas_attn.searching.propose.sampling import DistinctSampler, distributions
+from nas_attn.searching.propose.sampling import DistinctSampler
+from nas_attn.searching.propose.untried import distributions
 from nas_attn.space import SearchSpace
 from nas_attn.space_schema import SpaceSpec
 

@@ -19,7 +19,8 @@ from nas_attn.recipe import BackboneSection
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.phases.screening import Search
 from nas_attn.searching.propose.halving import ParetoHalving
-from nas_attn.searching.propose.sampling import DistinctSampler, Exhausted, distributions
+from nas_attn.searching.propose.sampling import DistinctSampler
+from nas_attn.searching.propose.untried import Exhausted, distributions
 from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.space import SearchSpace
