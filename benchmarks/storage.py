@@ -171,13 +171,12 @@ def measure_size(folder: Path, count: int) -> None:
 
 def _proposals(opened: Any) -> None:
     """A worker's way to its next run: what others left, Optuna's word, the claim."""
-    from nas_attn.evaluation.workbench import Benches, Host
+    from nas_attn.evaluation.workbench import Benches, Host, Workplace
     from nas_attn.searching.phases.screening import Search
     from nas_attn.searching.worker.worker import Worker
 
-    benches = Benches(
-        opened.store, opened.artifacts, Host("benchmark", opened.folder, "cpu"), opened.plan
-    )
+    host = Host("benchmark", opened.folder, "cpu")
+    benches = Benches(Workplace(opened.store, opened.artifacts, host), opened.plan)
     worker = Worker(opened, benches, stop=lambda: False, say=print)
     search = Search(worker)
     for which in ("first", "second", "third"):

@@ -76,6 +76,7 @@ from nas_attn.records import (
     Arithmetic,
     Choice,
     Costs,
+    EpochPoint,
     Latency,
     ResolvedPlacement,
     Score,
@@ -102,19 +103,25 @@ class Host:
     threads: int | None = None  # intra-op threads; None: the fastest number
 
 
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What all workbenches of one worker have in common."""
+
+    store: StudyStore
+    artifacts: ArtifactStore
+    host: Host
+    # Replaces the recipe's evaluator: a Python object that was given to `na.search`.
+    evaluator: Evaluator | None = None
+
+
 @dataclass
 class Benches:
     """The workbenches of one worker, each made when its first run is taken; equal data is loaded
     once.
     """
 
-    store: StudyStore
-    artifacts: ArtifactStore
-    host: Host
+    workplace: Workplace
     plan: Plan
-    evaluator: Evaluator | None = (
-        None  # replaces the recipe's evaluator (a Python object given to `na.search`)
-    )
     _made: dict[str, Workbench] = field(default_factory=dict, init=False)
 
     @property
@@ -127,16 +134,13 @@ class Benches:
         MeasurementError.
         """
         if protocol not in self._made:
-            recipe = protocol_recipe(self.store, protocol)
-            dataset, plan = self._dataset(recipe), replace(self.plan, recipe=recipe)
+            store = self.workplace.store
+            recipe = protocol_recipe(store, protocol)
+            dataset = self._dataset(recipe)
+            plan = replace(self.plan, recipe=recipe)
             if recipe.data != self.plan.recipe.data:
-                plan = plan_for(
-                    recipe, dataset, build=self.plan.own_build, kept=kept_sites(self.store)
-                )
-            here = self.store, self.artifacts, self.host
-            self._made[protocol] = Workbench(
-                plan, dataset, *here, evaluator=self.evaluator, protocol=protocol
-            )
+                plan = plan_for(recipe, dataset, build=self.plan.own_build, kept=kept_sites(store))
+            self._made[protocol] = Workbench(plan, dataset, self.workplace, protocol=protocol)
         return self._made[protocol]
 
     def _dataset(self, recipe: Recipe) -> data.Dataset | None:
@@ -146,8 +150,9 @@ class Benches:
             same = data_of(bench.task).section(bench.recipe) == section
             if same and bench.dataset is not None:
                 return bench.dataset
-        dataset = reading.load(recipe, device=pick_device(self.host.device), share=self.host.share)
-        keep_or_compare(self.store, recipe, dataset)
+        host = self.workplace.host
+        dataset = reading.load(recipe, device=pick_device(host.device), share=host.share)
+        keep_or_compare(self.workplace.store, recipe, dataset)
         return dataset
 
 
@@ -158,35 +163,41 @@ class Workbench:
         self,
         plan: Plan,
         dataset: data.Dataset | None,
-        store: StudyStore,
-        artifacts: ArtifactStore,
-        host: Host,
+        workplace: Workplace,
         *,
-        evaluator: Evaluator | None,
         protocol: str,
     ) -> None:
         """`plan`: of the training protocol; `dataset`: None if an evaluator brings its own."""
         recipe = plan.recipe
-        self.plan, self.recipe, self.dataset, self.protocol = plan, recipe, dataset, protocol
-        self.store, self._artifacts = store, artifacts
+        host = workplace.host
+        self.plan = plan
+        self.recipe = recipe
+        self.dataset = dataset
+        self.protocol = protocol
+        self.store = workplace.store
+        self._artifacts = workplace.artifacts
         self.device = pick_device(host.device)
         execution_on(recipe.training, self.device)
         self.task = tasks.of(recipe)
-        evaluator = evaluator or evaluator_of(recipe)
-        here: dict[str, Any] = {"folder": host.folder, "device": str(self.device), "log": host.log}
-        self._evaluator = evaluator and EvaluatorTrainer(evaluator, **here)
+        evaluator = workplace.evaluator or evaluator_of(recipe)
+        self._evaluator: EvaluatorTrainer | None = None
+        if evaluator is not None:
+            self._evaluator = EvaluatorTrainer(
+                evaluator, folder=host.folder, device=str(self.device), log=host.log
+            )
         measures = protocol == SEARCH and "latency" in wanted(recipe)
         self.measurer: Measurer | None = None
         if measures:
             images = calibration(recipe, dataset)
-            self.measurer = Measurer(plan, store, owner=host.owner, images=images)
+            self.measurer = Measurer(plan, self.store, owner=host.owner, images=images)
         self._threads = Threads(host.threads, most=cores_for(host.share.machine))
         self._arithmetic: StudyArithmetic | None = None  # an evaluator has its own
         if dataset is not None and self._evaluator is None:
             self._arithmetic = self._decided(dataset)
         self._weights = given_weights(plan)[0] if recipe.training.start == "pretrained" else None
         self._test_split: data.Split | None = None
-        self._kept: tuple[int, Choice | None] = -1, None  # the backbone whose weights are kept
+        # The backbone whose weights are kept.
+        self._kept: tuple[int, Choice | None] = (-1, None)
 
     def _decided(self, dataset: data.Dataset) -> StudyArithmetic:
         return study_arithmetic(
@@ -262,16 +273,8 @@ class Workbench:
             return go_on(score)
 
         rungs = self.recipe.training.rungs
-        how: dict[str, Any] = {
-            "seed": run.seed,
-            "rungs": rungs,
-            "slot": files,
-            "on_rung": on_rung,
-            "stop": stop,
-        }
-        self.start_weights(
-            run.backbone, resolved.other
-        )  # outside `own_fault`: this failure is not the candidate's
+        # Outside `own_fault`: this failure is not the candidate's.
+        self.start_weights(run.backbone, resolved.other)
         with own_fault("training it", self.device):
             model = self.start(resolved, run.seed, run.backbone)
             if self._evaluator is not None:
@@ -283,14 +286,16 @@ class Workbench:
                         model, evaluation, slot=files, on_rung=on_rung, stop=stop
                     )
             else:
-                curve = keep_curve(self.store, run, lease) if run.purpose == RETRAIN else None
-                scores = self._fit(
-                    model,
-                    run,
-                    candidate_factors(self.recipe, model, self.plan.sites),
-                    on_epoch=curve,
-                    **how,
+                training = TrainingRun(
+                    run=run,
+                    rungs=rungs,
+                    factors=candidate_factors(self.recipe, model, self.plan.sites),
+                    slot=files,
+                    on_rung=on_rung,
+                    stop=stop,
+                    on_epoch=keep_curve(self.store, run, lease) if run.purpose == RETRAIN else None,
                 )
+                scores = self._fit(model, training)
         if trained is not None and len(scores) == len(rungs):
             trained(model)
         return scores
@@ -371,19 +376,24 @@ class Workbench:
 
     def train_backbone(self, run: Run, *, lease: Lease, stop: Stop) -> None:
         """Trains one of the study's backbones and keeps it; OperationError if that fails."""
-        training, files = self.recipe.training, self.files(run, lease)
+        section = self.recipe.training
         model = self.plan.bare(run.seed, self.plan.resolved(run.placement).other).to(self.device)
 
         def on_rung(score: Score) -> bool:
             self.store.add_score(run, score, lease=lease)
             return True
 
-        how: dict[str, Any] = {"seed": run.seed, "slot": files, "on_rung": on_rung, "stop": stop}
+        training = TrainingRun(
+            run=run,
+            rungs=[section.backbone_epochs],
+            factors=Factors(section.learning_rate),
+            slot=self.files(run, lease),
+            on_rung=on_rung,
+            stop=stop,
+        )
         own = own_fault("training its backbone", self.device)
         with shared_fault(f"training backbone {run.backbone}") if run.key == BACKBONE else own:
-            self._fit(
-                model, run, Factors(training.learning_rate), rungs=[training.backbone_epochs], **how
-            )
+            self._fit(model, training)
         artifact, sha256 = write_artifact(self.store, self._artifacts, pack(model))
         self.store.renew(lease)
         known = json.dumps({"artifact": artifact, "sha256": sha256})
@@ -455,7 +465,7 @@ class Workbench:
             self._kept = wanted
         return self._weights
 
-    def _fit(self, model: nn.Module, run: Run, factors: Factors, **how: Any) -> tuple[Score, ...]:
+    def _fit(self, model: nn.Module, training: TrainingRun) -> tuple[Score, ...]:
         """The built-in training by `Trainer.fit`, which pauses between steps for latency
         sessions.
         """
@@ -470,21 +480,41 @@ class Workbench:
                 threads=self._threads,
                 more_metrics=(
                     partial(int8_metrics, self.recipe, self.dataset)
-                    if run.purpose != BACKBONE
+                    if training.run.purpose != BACKBONE
                     else None
                 ),
                 arithmetic=self._arithmetic.here,
             )
-            rates: dict[str, Any] = {
-                "attention_parameters": factors.attention,
-                "backbone_factor": factors.backbone,
-            }
-            return trainer.fit(model, learning_rate=factors.rate, **rates, **how)
+            return trainer.fit(
+                model,
+                seed=training.run.seed,
+                rungs=training.rungs,
+                learning_rate=training.factors.rate,
+                slot=training.slot,
+                on_rung=training.on_rung,
+                stop=training.stop,
+                attention_parameters=training.factors.attention,
+                backbone_factor=training.factors.backbone,
+                on_epoch=training.on_epoch,
+            )
 
     def _settle(self) -> None:
         """Waits until the GPU has finished the batches that the host has queued."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRun:
+    """One training by the built-in trainer; as of `Trainer.fit`."""
+
+    run: Run
+    rungs: Sequence[int]
+    factors: Factors
+    slot: RunFiles
+    on_rung: Callable[[Score], bool]
+    stop: Stop
+    on_epoch: Callable[[EpochPoint], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

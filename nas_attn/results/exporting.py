@@ -95,23 +95,28 @@ def export_candidate(
         images=images,
     )
     stored = _scored(opened.store, view, run)
-    checks: dict[str, Any] = {"check": None, "here": None}
+    compared = None
+    here: dict[str, Any] | None = None
     if check and isinstance(given, Graph) and format_ == "onnx":
         compared = check_onnx(
             written, given, answers_of(task).compared(plan, dataset, stored=normalize)
         )
-        checks["check"] = None if compared is None else asdict(compared)
     if check and dataset is not None:
-        checks["here"] = _here(model, recipe, dataset, stored)
+        here = _here(model, recipe, dataset, stored)
         if kind.quantized:
-            checks["here"]["in_file"] = _in_file(written, format_, dataset, stored=normalize)
+            here["in_file"] = _in_file(written, format_, dataset, stored=normalize)
     facts = card(
-        *(now, view, described, written, format_),
+        now,
+        view,
+        described,
+        written,
+        format_,
         normalised_inside=normalize,
         training=_training(stored, trained, recipe.training),
         data=_data(recipe, dataset),
         cost=plan.cost(described.resolved),
-        **checks,
+        check=None if compared is None else asdict(compared),
+        here=here,
     )
     _write_scoring(facts, written)
     return Exported(written, write_card(facts, written), facts, run, note)

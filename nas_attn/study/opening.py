@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -39,12 +39,17 @@ class OpenStudy:
     recipe: Recipe
     # of its artifacts; if these are in a bucket, of this machine's logs and an evaluator's files
     folder: Path
+    # What was made already when it was opened.
+    made_book: TrialBook | None = field(default=None, repr=False, compare=False)
+    made_plan: Plan | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def book(self) -> TrialBook:
         """Its trials; StorageError if the database has lost them."""
         from nas_attn.study.trial_book import TrialBook, trials_deleted
 
+        if self.made_book is not None:
+            return self.made_book
         try:
             book = TrialBook(self.database, self.store.name)
         except KeyError:
@@ -63,7 +68,7 @@ class OpenStudy:
         """
         from nas_attn.evaluation.plan import study_plan
 
-        return study_plan(self.store)
+        return study_plan(self.store) if self.made_plan is None else self.made_plan
 
     @cached_property
     def artifacts(self) -> ArtifactStore:
@@ -123,9 +128,7 @@ def create_study(
             recipe.name, recipe=text, versions=known_versions, trials=trials, artifacts=place
         )
         book = TrialBook(database, recipe.name, made_for=recipe)
-    opened = _opened(url, database, store)
-    vars(opened)["book"] = book  # loaded already, with its own connections
-    return opened
+    return replace(_opened(url, database, store), made_book=book)
 
 
 def _check_name(database: Database, name: str) -> None:

@@ -132,18 +132,20 @@ def begin(opened: OpenStudy, family: Family) -> None:
 
 def family_runs(family: Family) -> list[Run]:
     """All runs of a family, block by block."""
-    found = []
-    for block in range(family.blocks):
-        common = (
-            family.first_seed + block,
-            0,
-            TARGET_PROTOCOL,
-            VALIDATE,
-            VALIDATE_PRIORITY,
-            family.number,
+    return [
+        Run(
+            network.key,
+            network.placement,
+            seed=family.first_seed + block,
+            backbone=0,
+            protocol=TARGET_PROTOCOL,
+            purpose=VALIDATE,
+            priority=VALIDATE_PRIORITY,
+            round=family.number,
         )
-        found += [Run(network.key, network.placement, *common) for network in family.networks]
-    return found
+        for block in range(family.blocks)
+        for network in family.networks
+    ]
 
 
 class Validation(TaskSource):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from nas_attn import tasks
@@ -65,7 +66,7 @@ def begin(
     opened = create_study(recipe, url, artifacts=artifacts)
     keep_or_compare(opened.store, opened.recipe, dataset)
     keep_inventory(opened.store, opened.recipe)
-    vars(opened)["plan"] = study_plan(opened.store, plan)  # made already
+    opened = replace(opened, made_plan=study_plan(opened.store, plan))
     begun = bool(opened.store.candidates())
     return take_up(opened, trials=None if begun else trials, tried=tried)
 

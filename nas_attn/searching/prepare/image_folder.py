@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,21 +50,60 @@ def plan_folder(
     class, or too much for the time.
     """
     inventory = take(folder)
-    look = Look(len(inventory.classes), inventory.images, len(inventory.unreadable))
-    name = str(given.get("name") or study_name(Path(folder).resolve().name))
-    folder = str(Path(folder))  # without a slash at its end
-    before = _begun_before(name, folder, storage)
-    if before is not None:
-        recipe, known = before
-        return Budget(
-            recipe, seconds, workers, look, 0.0, recipe.target.seeds, look.images, known=known
-        )
+    wish = _Wish(
+        name=str(given.get("name") or study_name(Path(folder).resolve().name)),
+        folder=str(Path(folder)),  # without a slash at its end
+        look=Look(len(inventory.classes), inventory.images, len(inventory.unreadable)),
+        seconds=seconds,
+        workers=workers,
+        device=device,
+        given=given,
+    )
+    return _begun_before(wish, storage) or _richest(wish)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """What is asked for: a search of these images in this time."""
+
+    name: str  # of the study
+    folder: str
+    look: Look
+    seconds: float
+    workers: int
+    device: str
+    given: dict[str, Any]  # the user's settings by dotted keys
+
+    @property
+    def session_s(self) -> float:
+        """Seconds that measuring a candidate's latency takes."""
+        return 3.0 if self.seconds > 1200 else 1.0
+
+    @property
+    def stated(self) -> int | None:
+        """The target's epochs, where the user says them."""
+        if "training.rungs" in self.given and "target.epochs" not in self.given:
+            return int(self.given["training.rungs"][-1])
+        epochs = self.given.get("target.epochs", AUTO)
+        return None if epochs == AUTO else int(epochs)
+
+    @property
+    def start(self) -> str:
+        """The user's choice of the target's start; empty without one."""
+        names_weights = "pretrained" if "target.weights" in self.given else ""
+        return str(self.given.get("target.start") or names_weights)
+
+    def speed(self, timed: _Timed) -> Speed:
+        return Speed(timed.epoch_s, self.workers, self.session_s)
+
+
+def _richest(wish: _Wish) -> Budget:
     best: Budget | None = None
     timings: list[_Timed] = []
-    for backbone, side in itertools.chain.from_iterable(_shapes(given)):
-        timed = _time(name, folder, backbone, side, given, look, workers, device)
+    for backbone, side in itertools.chain.from_iterable(_shapes(wish)):
+        timed = _time(wish, backbone, side)
         timings.append(timed)
-        budget = _fitted(timed, given, seconds, workers, look)
+        budget = _fitted(timed, wish)
         if budget is not None and (best is None or budget.merits > best.merits):
             best = budget
         if best is not None and best.merits == MOST_MERITS:
@@ -72,64 +111,61 @@ def plan_folder(
     if best is not None:
         return best
     fastest = min(timings, key=lambda timed: timed.epoch_s)
-    best = _fitted_brief(fastest, given, seconds, workers, look)
+    best = _fitted_brief(fastest, wish)
     if best is None:
-        speed, stated = Speed(fastest.epoch_s, workers, _session_s(seconds)), _stated(given)
-        enough_s = _enough_s(speed, stated, fastest.usual)
+        enough_s = _enough_s(wish.speed(fastest), wish.stated, fastest.usual)
         raise DataError(
-            f"'{folder}' is too much for {duration(seconds)} here: the shortest search takes"
-            f" {duration(enough_s)}, so give it --minutes {math.ceil(enough_s / 60)}, or a smaller"
-            " backbone"
+            f"'{wish.folder}' is too much for {duration(wish.seconds)} here: the shortest search"
+            f" takes {duration(enough_s)}, so give it --minutes {math.ceil(enough_s / 60)}, or a"
+            " smaller backbone"
         )
     return best
 
 
-def _time(
-    name: str,
-    folder: str,
-    backbone: str,
-    side: int,
-    given: dict[str, Any],
-    look: Look,
-    workers: int,
-    device: str,
-) -> _Timed:
+def _time(wish: _Wish, backbone: str, side: int) -> _Timed:
     """The recipe of a backbone and a size of images as a table, and how long an epoch takes."""
-    side = int(given.get("data.size", side))
-    table = _table(name, folder, backbone, side, look.images)
-    note = _why_scratch(backbone, given)
-    table["target"] = {} if _start(given) else target_table("scratch" if note else "weights")
-    usual = usual_epochs(_recipe(table, given, epochs=AUTO), TRAINED * look.images)
-    epochs = _stated(given) or usual
-    recipe = _recipe(table, given, epochs=epochs)
-    return _Timed(table, usual, _epoch_s(recipe, look, epochs, workers, device), note)
+    side = int(wish.given.get("data.size", side))
+    table = _table(wish, backbone, side)
+    note = _why_scratch(wish, backbone)
+    table["target"] = {} if wish.start else target_table("scratch" if note else "weights")
+    usual = usual_epochs(_recipe(table, wish.given, epochs=AUTO), TRAINED * wish.look.images)
+    epochs = wish.stated or usual
+    recipe = _recipe(table, wish.given, epochs=epochs)
+    epoch_s = _epoch_s(recipe, wish.look, epochs, wish.workers, wish.device)
+    return _Timed(table, usual, epoch_s, note)
 
 
-def _begun_before(name: str, folder: str, storage: str) -> tuple[Recipe, int] | None:
-    """The recipe and the number of candidates of a study of this name and folder."""
+def _begun_before(wish: _Wish, storage: str) -> Budget | None:
+    """What a study of this name and folder that has begun goes on with."""
     try:
-        opened = open_study(name, storage)
+        opened = open_study(wish.name, storage)
     except StudyError:
         return None
     try:
-        same = opened.recipe.data.name == f"folder:{folder}"
-        return (opened.recipe, len(opened.store.candidates())) if same else None
+        recipe = opened.recipe
+        if recipe.data.name != f"folder:{wish.folder}":
+            return None
+        return Budget(
+            recipe,
+            wish.seconds,
+            wish.workers,
+            wish.look,
+            epoch_s=0.0,
+            blocks=recipe.target.seeds,
+            images=wish.look.images,
+            known=len(opened.store.candidates()),
+        )
     finally:
         opened.database.close()
 
 
-def _start(given: dict[str, Any]) -> str:
-    """The user's choice of the target's start; empty without one."""
-    return str(given.get("target.start") or ("pretrained" if "target.weights" in given else ""))
-
-
-def _shapes(given: dict[str, Any]) -> list[list[tuple[str, int]]]:
+def _shapes(wish: _Wish) -> list[list[tuple[str, int]]]:
     """Backbones and sides to choose from, the most costly first: those with published weights, then
     all others.
     """
-    if own := given.get("backbone.name"):
+    if own := wish.given.get("backbone.name"):
         return [[(str(own), side) for side in (96, 64, 32)]]
-    if start := _start(given):
+    if start := wish.start:
         return [[shape for shape in SHAPES if ":" in shape[0] or start != "pretrained"]]
     groups = (
         [shape for shape in SHAPES if not _note(shape[0])],
@@ -147,13 +183,13 @@ class _Timed(NamedTuple):
     note: str
 
 
-def _why_scratch(backbone: str, given: dict[str, Any]) -> str:
+def _why_scratch(wish: _Wish, backbone: str) -> str:
     """Why a network does not start from published weights: those of the first choice are not there,
     or it has none. Empty if it does, or if the user says how it starts.
     """
-    if _start(given):
+    if wish.start:
         return ""
-    return ("" if "backbone.name" in given else _note(SHAPES[0][0])) or _note(backbone)
+    return ("" if "backbone.name" in wish.given else _note(SHAPES[0][0])) or _note(backbone)
 
 
 @functools.cache
@@ -162,16 +198,17 @@ def _note(backbone: str) -> str:
     return no_weights(backbone).partition(" (")[0]
 
 
-def _table(name: str, folder: str, backbone: str, side: int, images: int) -> dict[str, Any]:
+def _table(wish: _Wish, backbone: str, side: int) -> dict[str, Any]:
+    images = wish.look.images
     task = tasks.find("classification", backbone)
     pace = (
         task.pace_of_few(TRAINED * images) if images < 3000 else task.pace("folder:", small=False)
     )
     return {
-        "name": name,
+        "name": wish.name,
         "space": "small",
         "backbone": {"name": backbone},
-        "data": {"name": f"folder:{folder}", "size": side, "broken_images": "skip"},
+        "data": {"name": f"folder:{wish.folder}", "size": side, "broken_images": "skip"},
         "training": {
             "batch_size": pace.batch_size,
             "augment": [{"name": "flip"}, {"name": "crop", "padding": 4}],
@@ -228,50 +265,37 @@ def _noise(
     return data.Dataset("noise", split, split, names, shape, "", lambda: split)
 
 
-def _session_s(seconds: float) -> float:
-    return 3.0 if seconds > 1200 else 1.0
-
-
-def _fitted(
-    timed: _Timed, given: dict[str, Any], seconds: float, workers: int, look: Look
-) -> Budget | None:
+def _fitted(timed: _Timed, wish: _Wish) -> Budget | None:
     """The recipe with as many candidates as the time allows, whose runs train as the target says;
     None if not even a few pairs fit.
     """
-    speed, stated = Speed(timed.epoch_s, workers, _session_s(seconds)), _stated(given)
+    speed = wish.speed(timed)
+    stated = wish.stated
     usual = timed.usual
     before_s = 0.0 if stated else _lengths_s(speed, usual, 2 * usual)
-    fit = fitted(seconds - before_s, speed, stated or usual)
+    fit = fitted(wish.seconds - before_s, speed, stated or usual)
     if fit is None:
         return None
-    return _budget(timed, given, seconds, workers, look, fit)
+    return _budget(timed, wish, fit)
 
 
-def _fitted_brief(
-    timed: _Timed, given: dict[str, Any], seconds: float, workers: int, look: Look
-) -> Budget | None:
+def _fitted_brief(timed: _Timed, wish: _Wish) -> Budget | None:
     """The recipe of a search that trains more briefly than the target, and recommends nothing; None
     if there is no time even for this.
     """
-    speed, stated = Speed(timed.epoch_s, workers, _session_s(seconds)), _stated(given)
+    speed = wish.speed(timed)
+    stated = wish.stated
     usual = timed.usual
-    left_s = seconds - _lengths_s(speed, stated or usual)
+    left_s = wish.seconds - _lengths_s(speed, stated or usual)
     for epochs in shorter_lengths(stated or usual, with_itself=False):
         fit = fitted(left_s, speed, epochs)
-        if fit is not None and stated and "training.rungs" not in given:
-            given = {**given, "training.rungs": [epochs]}
-        if fit is not None:
-            budget = _budget(timed, given, seconds, workers, look, replace(fit, blocks=0))
-            return replace(budget, enough_s=_enough_s(speed, stated, usual))
+        if fit is None:
+            continue
+        if stated and "training.rungs" not in wish.given:
+            wish = replace(wish, given={**wish.given, "training.rungs": [epochs]})
+        budget = _budget(timed, wish, replace(fit, blocks=0))
+        return replace(budget, enough_s=_enough_s(speed, stated, usual))
     return None
-
-
-def _stated(given: dict[str, Any]) -> int | None:
-    """The target's epochs, where the user says them."""
-    if "training.rungs" in given and "target.epochs" not in given:
-        return int(given["training.rungs"][-1])
-    epochs = given.get("target.epochs", AUTO)
-    return None if epochs == AUTO else int(epochs)
 
 
 def _lengths_s(speed: Speed, *lengths: int) -> float:
@@ -286,25 +310,22 @@ def _enough_s(speed: Speed, stated: int | None, usual: int) -> float:
     return least_s(speed, usual) + _lengths_s(speed, usual, 2 * usual)
 
 
-def _budget(
-    timed: _Timed, given: dict[str, Any], seconds: float, workers: int, look: Look, fit: Fit
-) -> Budget:
+def _budget(timed: _Timed, wish: _Wish, fit: Fit) -> Budget:
     table = {
         **timed.table,
         "space": "plug_and_play" if fit.trials >= MANY_TRIALS else "small",
         "target": {**timed.table["target"], "seeds": max(2, fit.blocks)},
-        "latency": {"session_seconds": _session_s(seconds)},
-        "search": {"trials": fit.trials, "confirm_seeds": 1 if seconds < 1200 else 2},
+        "latency": {"session_seconds": wish.session_s},
+        "search": {"trials": fit.trials, "confirm_seeds": 1 if wish.seconds < 1200 else 2},
     }
-    recipe, images = _recipe(table, given, epochs=AUTO), max(1, round(VALIDATION * look.images))
     return Budget(
-        recipe,
-        seconds,
-        workers,
-        look,
-        timed.epoch_s,
-        fit.blocks,
-        images,
-        timed.note,
+        _recipe(table, wish.given, epochs=AUTO),
+        wish.seconds,
+        wish.workers,
+        wish.look,
+        epoch_s=timed.epoch_s,
+        blocks=fit.blocks,
+        images=max(1, round(VALIDATION * wish.look.images)),
+        note=timed.note,
         usual=timed.usual,
     )

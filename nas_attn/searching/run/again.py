@@ -37,7 +37,8 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
     def once(worker: Worker, keeper: LeaseKeeper) -> Sequence[Score]:
         bench = worker.benches.search
         return bench.train(
-            *(run, worker.resolved(original)),
+            run,
+            worker.resolved(original),
             lease=keeper.lease,
             go_on=lambda score: True,
             stop=lambda: worker.stop() or keeper.lost,

@@ -12,7 +12,7 @@ from nas_attn.evaluation.evaluators import Evaluator
 from nas_attn.evaluation.output import log_for
 from nas_attn.evaluation.plan import study_plan
 from nas_attn.evaluation.starts import pick_device
-from nas_attn.evaluation.workbench import Benches, Host
+from nas_attn.evaluation.workbench import Benches, Host, Workplace
 from nas_attn.processes import owner_name
 from nas_attn.records import ALONE, Share
 from nas_attn.results import tracking
@@ -117,8 +117,7 @@ def _find_length(opened: OpenStudy, options: Options) -> Ending:
 def _with_its_length(opened: OpenStudy) -> OpenStudy:
     """The study with the recipe that names its target's length, on the sites found already."""
     changed = renewed(opened)
-    vars(changed)["plan"] = study_plan(changed.store, opened.plan)
-    return changed
+    return replace(changed, made_plan=study_plan(changed.store, opened.plan))
 
 
 def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Ending]) -> Ending:
@@ -138,7 +137,8 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Endi
         intra_op_threads(1),
         on_device(device, options.share),
     ):
-        benches = Benches(opened.store, opened.artifacts, host, opened.plan, options.evaluator)
+        workplace = Workplace(opened.store, opened.artifacts, host, options.evaluator)
+        benches = Benches(workplace, opened.plan)
         deadline = None if options.time_limit_s is None else began + options.time_limit_s
         worker = Worker(
             opened,

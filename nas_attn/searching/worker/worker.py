@@ -132,7 +132,9 @@ class Worker:
         begun; `at` is told its current task.
         """
         self._at = at
-        self.opened, self.benches, self.owner = opened, benches, benches.host.owner
+        self.opened = opened
+        self.benches = benches
+        self.owner = benches.workplace.host.owner
         self.stop, self.say, self._deadline = stop, say, deadline
         self.store, self.recipe, self.queue = opened.store, opened.recipe, opened.store.queue
 
@@ -316,7 +318,8 @@ class Worker:
                 state = "withdrawn"
             else:
                 scores = bench.train(
-                    *(run, self.resolved(run)),
+                    run,
+                    self.resolved(run),
                     lease=lease,
                     go_on=lambda score: source.go_on(run, score),
                     stop=stop,
