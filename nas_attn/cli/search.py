@@ -39,12 +39,13 @@ from nas_attn.cli.common import (
     study_named,
 )
 from nas_attn.cli.running import run
-from nas_attn.errors import NasAttnError, StudyError, several
+from nas_attn.errors import ExitStatus, NasAttnError, StudyError, several
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
     from nas_attn.analysis.plans import Budget, Timetable
     from nas_attn.recipe import Recipe
+    from nas_attn.searching.run.engines.base import Launched
     from nas_attn.study.opening import OpenStudy
     from nas_attn.study.workers import WorkerView
 
@@ -398,21 +399,35 @@ def launch(
     as_json: AsJson = False,
 ) -> None:
     """Start workers on Slurm, on Ray or in the background here."""
-    from nas_attn.searching.run.engines.base import LOGS, Request
+    from nas_attn.searching.run.engines.base import Request
+    from nas_attn.searching.run.launching import engine
     from nas_attn.searching.run.launching import launch as start
 
     opened = study_named(study, storage, trust=trust)
     request = Request(
         workers, device, gpus, cpus, job_minutes, partition, _engine_options(option or [])
     )
-    done = start(opened, on, request)
+    where = engine(on)
+    done = start(opened, on, request, where)
     if as_json:
         print_json(asdict(done))
-        return
-    at = at_storage(storage)
+    else:
+        _say_launched(opened, done, at_storage(storage))
+    failures = where.watch(opened)
+    for failure in failures:
+        echo(failure, err=True)
+    if len(failures) == workers:
+        raise typer.Exit(ExitStatus.FAILED)
+
+
+def _say_launched(opened: OpenStudy, done: Launched, at: str) -> None:
+    """`at`: the option of the study's storage."""
+    from nas_attn.searching.run.engines.base import LOGS
+
     name = opened.store.name
     more = f", … ({len(done.jobs)} in all)" if len(done.jobs) > 4 else ""
-    echo(f"launched {several(workers, 'worker')} on {on}: {', '.join(done.jobs[:4])}{more}")
+    workers = several(len(done.jobs), "worker")
+    echo(f"launched {workers} on {done.on}: {', '.join(done.jobs[:4])}{more}")
     echo(
         f"logs:  {opened.folder / LOGS}\nwatch: nas-attn status {name} --watch{at}\nstop:  nas-attn"
         f" stop {name}{at}"

@@ -15,9 +15,9 @@ from nas_attn.searching.run.engines.this_machine import Local
 from nas_attn.study.opening import OpenStudy
 
 
-def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
-    """Starts workers of a study on an engine; StudyError if the engine is missing, or cannot reach
-    the study's database.
+def launch(opened: OpenStudy, on: str, request: Request, where: Engine | None = None) -> Launched:
+    """Starts workers of a study on an engine; `where`: the engine of this name, if its workers will
+    be watched. StudyError if the engine is missing, or cannot reach the study's database.
     """
     if on != "local" and opened.store.is_local:
         why = (
@@ -29,7 +29,8 @@ def launch(opened: OpenStudy, on: str, request: Request) -> Launched:
         )
     logs = opened.make_folder() / LOGS
     logs.mkdir(exist_ok=True)
-    jobs = engine(on).launch(opened, request, logs)
+    where = where or engine(on)
+    jobs = where.launch(opened, request, logs)
     found = Launched(on, tuple(jobs), socket.gethostname(), opened.database.now())
     opened.store.launches.put(f"{found.at:.3f}", json.dumps(asdict(found)))
     return found

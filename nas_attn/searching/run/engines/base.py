@@ -44,6 +44,11 @@ class Engine(Protocol):
     def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
         """Starts the workers; names of their jobs."""
 
+    def watch(self, opened: OpenStudy) -> list[str]:
+        """Waits until the workers that this engine object has launched have begun, for some seconds
+        at most, where they begin at once. A sentence for each that has ended with an error.
+        """
+
     def state(self, launched: Launched) -> str:
         """The state of the workers, in the engine's words; empty if none is left."""
 

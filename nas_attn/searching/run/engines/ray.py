@@ -95,6 +95,9 @@ class Ray:
             actor.remote(opened.store.name, settings, environment, str(Path.cwd()), log)
         return names
 
+    def watch(self, opened: OpenStudy) -> list[str]:
+        return []  # they wait in a queue
+
     def state(self, launched: Launched) -> str:
         actors = _connected().util.list_named_actors(all_namespaces=True)
         alive = {entry["name"] for entry in actors if entry["namespace"] == NAMESPACE}

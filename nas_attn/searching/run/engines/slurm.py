@@ -66,7 +66,9 @@ class Slurm:
         options |= request.more
         given = (f"--{key}={value}" if value else f"--{key}" for key, value in options.items())
         done = _slurm(
-            *("sbatch", "--parsable", *given),
+            "sbatch",
+            "--parsable",
+            *given,
             script=SCRIPT.format(
                 command=shlex.join(worker_command(opened.store.name)), grace=GRACE_S
             ),
@@ -84,6 +86,9 @@ class Slurm:
             0
         ]  # the cluster's name follows if there are several
         return [f"{array}_{number}" for number in range(request.workers)]
+
+    def watch(self, opened: OpenStudy) -> list[str]:
+        return []  # they wait in a queue
 
     def state(self, launched: Launched) -> str:
         done = _slurm(

@@ -5,29 +5,65 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from nas_attn.processes import Process, apart, process
+from nas_attn.errors import ExitStatus, shorten
+from nas_attn.processes import Process, apart, machine_and_pid, process
 from nas_attn.searching.run.engines.base import Launched, Request, environment_of, refuse_slurms
 from nas_attn.searching.run.worker_process import WorkerSettings, start_worker
+from nas_attn.searching.worker.presence import STARTING
 from nas_attn.study.opening import OpenStudy
+
+WATCHED_S = 30.0  # seconds for which `launch` waits that its workers begin, at most
+LOOK_S = 0.3  # seconds between two looks at them
+LOG_TAIL = 4000  # bytes of a log in which its last line is looked for
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker that was just started."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def failed(self) -> bool:
+        return self.process.poll() not in (None, ExitStatus.DONE)
+
+    def why(self) -> str:
+        """Why it ended: one sentence, with the last line of its log."""
+        status = self.process.poll()
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - LOG_TAIL))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        last = f": {shorten(said[-1], 300)}" if said else ""
+        return f"{self.name} ended at once with status {status}{last} (log: {self.log})"
 
 
 class Local:
     """Processes of this machine that outlive the terminal."""
 
+    def __init__(self) -> None:
+        self._started: list[Started] = []
+
     def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
         refuse_slurms(request, "local")
         from nas_attn.searching.worker.devices import devices_of, shares_of
 
-        devices, jobs = devices_of(request.device, request.workers), []
+        devices = devices_of(request.device, request.workers)
+        jobs = []
         for number, (device, share) in enumerate(zip(devices, shares_of(devices), strict=True), 1):
             name = f"worker {number}"
             settings = WorkerSettings(
                 name=name, device=device, sharing=share.machine, per_gpu=share.device
             )
             environment = environment_of(opened, request, settings)
-            with (logs / f"{opened.store.name}-{os.getpid()}-{number}.log").open("ab") as output:
+            log = logs / f"{opened.store.name}-{os.getpid()}-{number}.log"
+            with log.open("ab") as output:
                 started = start_worker(
                     opened.store.name,
                     environment,
@@ -35,9 +71,28 @@ class Local:
                     stdout=output,
                     **apart(outliving=True),
                 )
+            self._started.append(Started(name, started, log))
             seen = process(started.pid)
             jobs.append(f"{started.pid}/{seen.started if seen else -1}")
         return jobs
+
+    def watch(self, opened: OpenStudy) -> list[str]:
+        deadline = time.monotonic() + WATCHED_S
+        while time.monotonic() < deadline:
+            begun = {
+                machine_and_pid(row.owner)[1]
+                for row in opened.store.workers.rows()
+                if row.doing != STARTING
+            }
+            starting = [
+                started
+                for started in self._started
+                if started.process.poll() is None and str(started.process.pid) not in begun
+            ]
+            if not starting:
+                break
+            time.sleep(LOOK_S)
+        return [started.why() for started in self._started if started.failed]
 
     def state(self, launched: Launched) -> str:
         if launched.host != socket.gethostname():
