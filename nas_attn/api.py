@@ -44,6 +44,8 @@ from nas_attn.study.opening import OpenStudy, only_study, renewed
 from nas_attn.study.opening import open_study as _open
 from nas_attn.study.reading import snapshot
 from nas_attn.tasks.data import data_of
+from nas_attn.words.answer import answer
+from nas_attn.words.as_json import snapshot_as_json
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -178,6 +180,14 @@ class Study:
     def snapshot(self) -> Snapshot:
         """All results so far, as one immutable object."""
         return snapshot(self._opened.store)
+
+    def answer(self) -> list[str]:
+        """The recommendation, how certain it is and the next step, in at most eight lines."""
+        return answer(self.snapshot())
+
+    def as_dict(self) -> dict[str, Any]:
+        """All results so far in JSON's types, as `nas-attn pareto --json` prints them."""
+        return snapshot_as_json(self.snapshot())
 
     def front(self) -> tuple[CandidateView, ...]:
         """Candidates that no other dominates by the current estimates; the best in the first

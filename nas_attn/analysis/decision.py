@@ -86,7 +86,7 @@ class Tested:
 
 
 @dataclass(frozen=True, slots=True)
-class TestOfBet:
+class BetTest:
     """What a test of the best bet takes."""
 
     runs: int
@@ -120,7 +120,7 @@ class Decision:
     tested: Tested | None = None
     longer: LengthGain | None = None
     """What a longer training brings the bare network, if it is likely to bring something."""
-    bet_test: TestOfBet | None = None
+    bet_test: BetTest | None = None
     target: TargetUnknown | None = None
     next: NextStep | None = None
     """The next command, where none of the lines before names one."""
@@ -259,7 +259,7 @@ def _more_blocks(now: Snapshot, test: PooledTest) -> NextStep:
     return NextStep("validate", now.study, str(test.placement), blocks, again=True)
 
 
-def _test_of(now: Snapshot, bet: Comparison) -> TestOfBet | None:
+def _test_of(now: Snapshot, bet: Comparison) -> BetTest | None:
     """What it takes to test a bet; None if it is none, or the noise is not known."""
     noise = now.noise.get(now.primary or "")
     if bet.gain is None or not promising(bet.gain) or noise is None or not noise.seed_sd:
@@ -269,7 +269,7 @@ def _test_of(now: Snapshot, bet: Comparison) -> TestOfBet | None:
     view = now.find(bet.key)
     placement = bet.name if view is None else str(view.placement)
     seconds = training_s(now, runs * 2 * now.recipe.target_training.rungs[-1])
-    return TestOfBet(runs, seconds, NextStep("validate", now.study, placement, runs))
+    return BetTest(runs, seconds, NextStep("validate", now.study, placement, runs))
 
 
 def _target(now: Snapshot) -> TargetUnknown | None:

@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
@@ -32,14 +32,13 @@ from nas_attn.cli.common import (
     study_named,
     table,
 )
-from nas_attn.errors import NasAttnError, RecipeError, StudyError, several
+from nas_attn.errors import NasAttnError, RecipeError, StudyError
 from nas_attn.paths import DEFAULT_URL
 from nas_attn.purposes import RETRAIN, TARGET_PROTOCOL, VALIDATE
 from nas_attn.searching.worker.ending import Ending
 
 if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import Snapshot
-    from nas_attn.analysis.validation import Family
     from nas_attn.searching.phases.retraining import Order
     from nas_attn.study.opening import OpenStudy
 
@@ -194,10 +193,12 @@ def final_test(
     """
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
+    from nas_attn.analysis.validation_forecast import forecast_validation
     from nas_attn.results.publishing import Publisher
     from nas_attn.searching.phases import validating
     from nas_attn.searching.prepare import checks
     from nas_attn.study.reading import snapshot, unfinished
+    from nas_attn.words.validation import announcement
 
     opened = study_named(study, storage, trust=effort.trust)
     now = snapshot(opened.store)
@@ -215,12 +216,12 @@ def final_test(
     checks.check_here(opened.recipe, device=effort.device)
     checks.check_start(opened)
     checks.check_images(opened)
-    forecast = _forecast(now, family)
+    forecast = forecast_validation(now, family)
     if not as_json and not effort.quiet:
-        _announce(family, forecast, difference)
+        console().print("\n".join(announcement(family, forecast, difference)), markup=False)
     if dry_run:
         if as_json:
-            print_json({"family": asdict(family), **forecast})
+            print_json({"family": asdict(family), **asdict(forecast)})
         return
     validating.begin(opened, family)
     goes_on = f"nas-attn test {opened.store.name}{at_storage(storage)}"
@@ -230,83 +231,6 @@ def final_test(
     if not now.validations[family.number - 1].complete:
         echo(f"stopped before the end; go on with: {goes_on}", err=True)
         raise typer.Exit(INTERRUPTED)
-
-
-def _announce(family: Family, forecast: dict[str, Any], difference: float | None) -> None:
-    """Says what is compared, what it can show and what it costs, before the first run."""
-    from nas_attn.analysis.validation import blocks_for
-    from nas_attn.words.units import duration, size
-    from nas_attn.words.validation import network_name
-
-    pairs = "; ".join(
-        f"{network_name(family, a)} against {network_name(family, b)}"
-        for a, b in family.comparisons
-    )
-    seconds = (
-        ""
-        if forecast["total_s"] is None
-        else f", about {duration(forecast['total_s'])} of training in all"
-    )
-    low, high = (
-        size(family.metric, forecast[key]) for key in ("detectable_low", "detectable_high")
-    )
-    known = (
-        f"from {forecast['noise_blocks']} earlier blocks"
-        if forecast["noise_blocks"]
-        else "from the search's runs"
-    )
-    lines = [
-        f"Validation {family.number}: {pairs}",
-        (
-            f"{several(family.blocks, 'block')} of {len(family.networks)} networks, each trained"
-            f" for {several(family.epochs, 'epoch')}{seconds}; each run reads the test images once,"
-            " and this is logged"
-        ),
-        (
-            f"A true difference of {low} to {high} would be shown with a probability of 80 % (a"
-            f" range, since the noise is only known {known})"
-        ),
-    ]
-    if difference is not None:
-        spreads = (forecast["sd_low"], forecast["sd_high"])
-        needed = [blocks_for(len(family.comparisons), sd, difference) for sd in spreads]
-        said = " to ".join("over 256" if n is None else str(n) for n in needed)
-        lines.append(
-            f"To show {size(family.metric, difference)}, {said} blocks are needed: --seeds"
-        )
-    console().print("\n".join(lines), markup=False)
-
-
-def _forecast(now: Snapshot, family: Family) -> dict[str, Any]:
-    """What the blocks can show and cost. The noise is that of earlier validations, else of the
-    search.
-    """
-    from nas_attn.analysis.decision import training_s
-    from nas_attn.analysis.plans import TYPICAL_SEED_SD
-    from nas_attn.analysis.validation import block_noise, detectable
-
-    measured = block_noise(
-        [result for result in now.validations if result.family.metric == family.metric]
-    )
-    if measured is None:
-        floor = now.noise.get(family.metric)
-        seed_sd = (floor.seed_sd if floor else None) or TYPICAL_SEED_SD
-        measured = (
-            0.7 * seed_sd,
-            2**0.5 * seed_sd,
-            0,
-        )  # runs of one block correlated by three quarters, and not at all
-    low, high, blocks = measured
-    comparisons = len(family.comparisons)
-    return {
-        "sd_low": low,
-        "sd_high": high,
-        "noise_blocks": blocks,
-        "comparisons": comparisons,
-        "detectable_low": detectable(comparisons, family.blocks, low),
-        "detectable_high": detectable(comparisons, family.blocks, high),
-        "total_s": training_s(now, family.blocks * len(family.networks) * family.epochs),
-    }
 
 
 def _show_validations(now: Snapshot, as_json: bool) -> None:

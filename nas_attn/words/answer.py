@@ -9,13 +9,13 @@ import shlex
 
 from nas_attn.analysis.decision import (
     MOST_RUNS,
+    BetTest,
     Decision,
     Early,
     Lacking,
     NextStep,
     TargetUnknown,
     Tested,
-    TestOfBet,
     decide,
     lacking,
 )
@@ -152,7 +152,7 @@ def _tested(tested: Tested) -> Line:
     return Line(text, "Tested")
 
 
-def _bet_test(test: TestOfBet, at: str) -> Line:
+def _bet_test(test: BetTest, at: str) -> Line:
     if test.too_many:
         return Line(
             f"not worth a test: to show a gain of this size takes more than {MOST_RUNS} trainings"

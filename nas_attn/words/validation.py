@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import Family, Network, ValidationResult, Verdict
+from nas_attn.analysis.validation_forecast import ValidationForecast, blocks_to_show
 from nas_attn.errors import several
 from nas_attn.records import BARE
 from nas_attn.words import units
@@ -182,3 +183,45 @@ def network_name(family: Family, key: str) -> str:
 
 def _network_of(family: Family, key: str) -> Network:
     return next(network for network in family.networks if network.key == key)
+
+
+def announcement(
+    family: Family, forecast: ValidationForecast, difference: float | None = None
+) -> list[str]:
+    """What is compared, what it can show and what it costs, before the first run. `difference`:
+    that the user wants to see shown.
+    """
+    pairs = "; ".join(
+        f"{network_name(family, network)} against {network_name(family, control)}"
+        for network, control in family.comparisons
+    )
+    seconds = ""
+    if forecast.total_s is not None:
+        seconds = f", about {units.duration(forecast.total_s)} of training in all"
+    known = "from the search's runs"
+    if forecast.noise_blocks:
+        known = f"from {forecast.noise_blocks} earlier blocks"
+    low = units.size(family.metric, forecast.detectable_low)
+    high = units.size(family.metric, forecast.detectable_high)
+    lines = [
+        f"Validation {family.number}: {pairs}",
+        (
+            f"{several(family.blocks, 'block')} of {len(family.networks)} networks, each trained"
+            f" for {several(family.epochs, 'epoch')}{seconds}; each run reads the test images once,"
+            " and this is logged"
+        ),
+        (
+            f"A true difference of {low} to {high} would be shown with a probability of 80 % (a"
+            f" range, since the noise is only known {known})"
+        ),
+    ]
+    if difference is not None:
+        needed = (
+            "over 256" if count is None else str(count)
+            for count in blocks_to_show(forecast, difference)
+        )
+        lines.append(
+            f"To show {units.size(family.metric, difference)}, {' to '.join(needed)} blocks are"
+            " needed: --seeds"
+        )
+    return lines

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_study import usual
 from torch import nn
 
 import nas_attn as na
 from nas_attn import errors, notation, space
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.evaluation.evaluators import EvaluatorRun
+from nas_attn.study.trial_book import TrialBook
 
 
 def quiet(line: str) -> None:
@@ -221,3 +223,14 @@ def test_a_program_attaches_what_it_is_asked_for(
     monkeypatch.setenv("NAS_ATTN_RUN", json.dumps(asked))
     assert len(na.check(na.attach_asked(small_net()), (1, 16, 16))) == 1
     assert (tmp_path / "attached").exists()
+
+
+def test_a_study_gives_its_answer_as_lines_and_as_data(tmp_path: Path) -> None:
+    made = usual(tmp_path)
+    TrialBook(made.database, made.store.name, made_for=made.recipe).close()
+    study = na.open_study(str(made.database.url))
+    lines = study.answer()
+    assert 1 < len(lines) <= 8
+    plain = json.loads(json.dumps(study.as_dict(), allow_nan=False))
+    assert plain["recommendation"]["placement"] in lines[0]
+    assert len(plain["candidates"]) == len(study.candidates())
