@@ -142,7 +142,9 @@ def _results(model: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, l
     found: dict[str, list[Tensor]] = defaultdict(list)
 
     def keep(path: str) -> Callable[..., None]:
-        return lambda module, args, result: found[path].extend(t.clone() for t in _tensors(result))
+        return lambda _module, _args, result: found[path].extend(
+            t.clone() for t in _tensors(result)
+        )
 
     for path, module in model.named_modules():
         if module.__dict__.get(_PATH) == path:
@@ -418,7 +420,7 @@ def _asked(
     """(Whether a module ran, whether a changed result of it changes the outputs.)"""
     ran = False
 
-    def shake(size: float, _: nn.Module, args: Any, y: Tensor) -> Tensor:
+    def shake(size: float, _module: nn.Module, _args: Any, y: Tensor) -> Tensor:
         nonlocal ran
         ran = True
         noise = torch.rand(y.shape, generator=torch.Generator().manual_seed(2)).to(y)

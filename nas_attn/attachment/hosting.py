@@ -561,7 +561,7 @@ _CLASSES: dict[tuple[type[nn.Module], Role], type[nn.Module]] = {}
 
 
 def _reduce(
-    self: Any, protocol: Any
+    self: Any, _protocol: Any
 ) -> tuple[Callable[..., Any], tuple[type[nn.Module], Role], Any]:
     empty = Named(_empty, in_files=blank)
     return empty, (type(self)._nas_attn_bare, type(self)._nas_attn_role), self.__getstate__()

@@ -290,7 +290,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         return hook
 
-    def leave(self, module: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
+    def leave(self, _module: nn.Module, _args: Any, _kwargs: Any, result: Any) -> None:
         call = self._open.pop()
         call.last = len(self.recording.operations)
         call.ended = self._ended

@@ -79,7 +79,7 @@ class EfficientChannel(nn.Module):
 
     def __init__(
         self,
-        channels: int,
+        channels: int,  # noqa: ARG002 - every module takes it
         *,
         kernel_size: int,
         padding: Literal["zeros", "circular"] = "zeros",
@@ -151,7 +151,11 @@ class GatedChannel(nn.Module):
     """
 
     def __init__(
-        self, channels: int, *, norm: Literal["l2", "l1"] = "l2", init: Init = "paper"
+        self,
+        channels: int,
+        *,
+        norm: Literal["l2", "l1"] = "l2",
+        init: Init = "paper",  # noqa: ARG002 - every module takes it
     ) -> None:
         super().__init__()
         self.norm = norm
@@ -209,7 +213,7 @@ class FrequencyChannel(nn.Module):
     rows: Tensor
     columns: Tensor
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its knobs
         self,
         channels: int,
         *,
@@ -253,7 +257,7 @@ class GlobalResponse(nn.Module):
     Start: both are the same: γ = β = 0 is the identity.
     """
 
-    def __init__(self, channels: int, *, init: Init = "paper") -> None:
+    def __init__(self, channels: int, *, init: Init = "paper") -> None:  # noqa: ARG002 - every module takes it
         super().__init__()
         self.gamma = nn.Parameter(torch.zeros(channels))
         self.beta = nn.Parameter(torch.zeros(channels))

@@ -53,7 +53,7 @@ class EfficientLocalAttention(nn.Module):
     Start: `identity` zeroes the normalisation's affine and uses 2s in both directions.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its knobs
         self,
         channels: int,
         *,

@@ -57,7 +57,7 @@ class GatherExcite(nn.Module):
     with one learned scalar a, at first 0.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its knobs
         self,
         channels: int,
         *,

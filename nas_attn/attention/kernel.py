@@ -97,7 +97,7 @@ class SelectiveKernel(nn.Module):
     Start: `identity` blends: `x + a·(y - x)` with one learned scalar a, at first 0.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its knobs
         self,
         channels: int,
         *,

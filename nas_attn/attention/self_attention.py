@@ -171,7 +171,7 @@ class MultiHead(nn.Module):
     scalar a, at first 0.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its knobs
         self,
         channels: int,
         *,

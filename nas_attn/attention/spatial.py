@@ -110,7 +110,12 @@ class TripletAttention(nn.Module):
     """
 
     def __init__(
-        self, channels: int, *, kernel_size: int = 7, spatial: bool = True, init: Init = "paper"
+        self,
+        channels: int,  # noqa: ARG002 - every module takes it
+        *,
+        kernel_size: int = 7,
+        spatial: bool = True,
+        init: Init = "paper",
     ) -> None:
         super().__init__()
         identity = init == "identity"
@@ -152,7 +157,7 @@ class ConvolutionalBlockAttention(nn.Module):
     Start: `identity` zeroes the last layer of each gate and uses 2s.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its knobs
         self,
         channels: int,
         *,
@@ -184,7 +189,7 @@ class GlobalAttention(nn.Module):
     starts at 1).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its knobs
         self,
         channels: int,
         *,
@@ -231,7 +236,12 @@ class SimAM(nn.Module):
     """
 
     def __init__(
-        self, channels: int, *, e_lambda: float = 1e-4, unbiased: bool = True, init: Init = "paper"
+        self,
+        channels: int,  # noqa: ARG002 - every module takes it
+        *,
+        e_lambda: float = 1e-4,
+        unbiased: bool = True,
+        init: Init = "paper",
     ) -> None:
         super().__init__()
         self.e_lambda = e_lambda

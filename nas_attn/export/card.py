@@ -49,24 +49,28 @@ CLOSE = 1e-3
 """Largest difference of outputs, as a share of the largest output, that rounding may cause."""
 
 
-def card(
-    now: Snapshot,
-    view: CandidateView,
-    described: Described,
-    path: Path,
-    format_: str,
-    *,
-    normalised_inside: bool,
-    training: Mapping[str, Any],
-    here: Mapping[str, Any] | None,
-    check: Mapping[str, Any] | None,
-    data: Mapping[str, Any],
-    cost: Mapping[str, float],
-) -> dict[str, Any]:
-    """The card's facts in JSON's types. `training`: of the run that gave the weights; `here`: the
-    exported network's score in float32 on the same images; `check`: comparison of the file with the
-    network. The last two are None if they were not wanted.
-    """
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An exported network, as its card tells of it."""
+
+    described: Described
+    path: Path
+    format_: str
+    normalised_inside: bool
+    """Whether the file takes uint8 images."""
+    training: Mapping[str, Any]
+    """Of the run that gave the weights."""
+    data: Mapping[str, Any]
+    cost: Mapping[str, float]
+    here: Mapping[str, Any] | None = None
+    """The network's score in float32 on the same images; None if it was not wanted."""
+    check: Mapping[str, Any] | None = None
+    """Comparison of the file with the network; None if it was not wanted."""
+
+
+def card(now: Snapshot, view: CandidateView, made: Made) -> dict[str, Any]:
+    """The card's facts in JSON's types."""
+    described = made.described
     channels, height, width = described.input_shape
     estimates = {
         name: {"mean": e.mean, "low": e.low, "high": e.high, "runs": e.seeds}
@@ -74,9 +78,9 @@ def card(
     }
     return {
         "card": VERSION,
-        "file": path.name,
-        "format": format_,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "file": made.path.name,
+        "format": made.format_,
+        "sha256": hashlib.sha256(made.path.read_bytes()).hexdigest(),
         "written_by": f"nas_attn {__version__}",
         "study": now.study,
         "trial": view.trial,
@@ -84,12 +88,12 @@ def card(
         "placement": str(view.placement),
         "init": described.resolved.init,
         "backbone": described.backbone.model_dump(mode="json"),
-        "cost": dict(cost),
+        "cost": dict(made.cost),
         "input": {
             "shape": ["N", channels, height, width],
-            "dtype": "uint8" if normalised_inside else "float32",
+            "dtype": "uint8" if made.normalised_inside else "float32",
             "channels": {1: "grey", 3: "RGB"}.get(channels, f"{channels} channels"),
-            "normalised_inside": normalised_inside,
+            "normalised_inside": made.normalised_inside,
             "mean": list(described.interface.mean),
             "std": list(described.interface.std),
         },
@@ -99,12 +103,12 @@ def card(
             "classes": list(described.interface.classes),
         },
         "modules": [_placed(point, choices) for point, choices in described.resolved.modules],
-        "training": dict(training),
-        "here": None if here is None else dict(here),
-        "check": None if check is None else dict(check),
+        "training": dict(made.training),
+        "here": None if made.here is None else dict(made.here),
+        "check": None if made.check is None else dict(made.check),
         "estimate": estimates,
         "latency": _latency(now, view),
-        "data": dict(data),
+        "data": dict(made.data),
         "sources": _sources(described),
         "versions": dict(now.versions),
         "recipe": now.recipe.model_dump(mode="json"),

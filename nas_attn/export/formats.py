@@ -65,7 +65,7 @@ class Graph(nn.Module):
         assert isinstance(logits, Tensor)
         return logits
 
-    def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
+    def differences(self, found: Tensor, expected: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002 - boxes need the images
         """Differences of a file's output from the network's for images x, as shares of the largest
         output.
         """
@@ -155,7 +155,7 @@ class Chosen(Graph):
             verbose=False,
         )
 
-    def write_program(self, order: Order) -> None:
+    def write_program(self, order: Order) -> None:  # noqa: ARG002 - Graph fixes it
         raise UserError(
             "the format 'torch' cannot express a detector's choice of boxes: give onnx, python or"
             " weights"
@@ -262,7 +262,7 @@ def normalising(graph: nn.Module, described: Described, format_: Format) -> nn.M
     return Normalising(graph, mean, std).eval()
 
 
-def write(
+def write(  # noqa: PLR0913 - public; all but three have a default or a name
     model: nn.Module,
     path: Path,
     format_: str,
@@ -475,6 +475,6 @@ class Answers:
             tally.add(torch.from_numpy(run(x.contiguous().numpy())), y)
         return tally
 
-    def said(self, shape: tuple[int, ...], format_: str) -> str:
+    def said(self, shape: tuple[int, ...], format_: str) -> str:  # noqa: ARG002 - a detector needs it
         """The output of an exported network, of this shape for one image, in words for its card."""
         return f"({', '.join(map(str, ('N', *shape)))}) before softmax"

@@ -364,8 +364,13 @@ def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | 
         start = min(
             [node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))]
         )
-        texts.append("\n".join(file.lines[start - 1 : end]))
+        texts.append("\n".join(map(_shown, file.lines[start - 1 : end])))
     return "\n\n\n".join(texts), outside
+
+
+def _shown(line: str) -> str:
+    """Without what a line tells our own checks."""
+    return line.partition("  # noqa")[0]
 
 
 @cache

@@ -139,7 +139,7 @@ def _onnxruntime(path: Path, x: Array, threads: int, device: str) -> Ready:
     )
 
 
-def _tensorrt(path: Path, x: Array, threads: int, device: str) -> Ready:
+def _tensorrt(path: Path, x: Array, threads: int, _device: str) -> Ready:
     """In ONNX Runtime: TensorRT builds the parts that it supports, CUDA runs the rest."""
     return _by_provider(
         "TensorrtExecutionProvider", path, x, threads, trt_fp16_enable=x.dtype == np.float16
@@ -177,7 +177,7 @@ def _by_provider(provider: str, path: Path, x: Array, threads: int, **settings: 
     return lambda: session.run_with_iobinding(binding), binding.copy_outputs_to_cpu
 
 
-def _openvino(path: Path, x: Array, threads: int, device: str) -> Ready:
+def _openvino(path: Path, x: Array, threads: int, _device: str) -> Ready:
     import openvino
 
     settings = {
@@ -193,7 +193,7 @@ def _openvino(path: Path, x: Array, threads: int, device: str) -> Ready:
     ]
 
 
-def _ncnn(path: Path, x: Array, threads: int, device: str) -> Ready:
+def _ncnn(path: Path, x: Array, threads: int, _device: str) -> Ready:
     """In ncnn, from `path` (.param) and the .bin beside it; x holds one image."""
     import ncnn
 
@@ -229,7 +229,7 @@ def _errors_hidden() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _litert(path: Path, x: Array, threads: int, device: str) -> Ready:
+def _litert(path: Path, x: Array, threads: int, _device: str) -> Ready:
     from ai_edge_litert.interpreter import Interpreter
 
     with _errors_hidden():  # it prints each time that it computes on the CPU

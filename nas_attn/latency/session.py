@@ -50,7 +50,7 @@ CANDIDATE = "candidate "  # prefix of a candidate's key in the names of a sessio
 MIN_COMMAND_ROUNDS = 3
 
 
-def run_session(
+def run_session(  # noqa: PLR0913 - public; all but the first have a name
     section: LatencySection,
     *,
     reference: nn.Module,
@@ -114,7 +114,7 @@ def run_session(
     )
 
 
-def measure(
+def measure(  # noqa: PLR0913 - public; all but the first have a name
     section: LatencySection,
     *,
     reference: nn.Module,
