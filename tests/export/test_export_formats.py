@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import nas_attn as na
 from nas_attn import backbones, errors, export, recipe
+from nas_attn.export import scoring
 from nas_attn.export.formats import find_format
 
 SHAPE = (1, 12, 12)
@@ -175,7 +176,7 @@ def test_runtimes_compute_what_the_network_does(
     network, found = nn.Sequential(*layers).eval(), export.FORMATS[format_]
     path, images = tmp_path / f"net{found.suffix}", 2 * torch.randn(64, *SHAPE) + 1
     export.write(network, path, format_, input_shape=SHAPE, notes=NOTES, images=images)
-    run = export.scoring.RUNNERS[format_](str(path))
+    run = scoring.RUNNERS[format_](str(path))
     for x in (images[:1], images[:5]):
         expected = computed(network, x).numpy()
         apart = np.abs(run(x.numpy()) - expected).max() / np.abs(expected).max()
