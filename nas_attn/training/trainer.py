@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from itertools import count, islice
+from itertools import count
 from typing import Any
 
 import torch
@@ -68,7 +68,8 @@ LARGE_SCORING_BATCH = 2048  # on a GPU, which small batches leave idle
 SCORED_PIXELS = LARGE_SCORING_BATCH * 64 * 64  # of one channel of a large batch, at most
 
 
-TIMED = 4  # steps of which the median counts
+TIMED = 4  # steps of which the median counts, at least
+TIMED_S = 0.5  # seconds of such steps, at least: of short ones many, since they vary
 UNTIMED = WARM_UP + 1  # on CUDA, until the step is recorded; kernels are chosen in the first one
 
 
@@ -381,11 +382,14 @@ class Trainer:
             set_training_mode(model)
             untimed = UNTIMED if self.device.type == "cuda" else 1
             began = time.perf_counter()
-            for x, y in islice(self._endless(), untimed + TIMED):
+            for x, y in self._endless():
                 step(x, y, section.learning_rate, section.accumulate)
                 if self.device.type == "cuda":
                     torch.cuda.synchronize(self.device)
                 times_s.append(time.perf_counter() - began)
+                timed_s = times_s[untimed:]
+                if len(timed_s) >= TIMED and sum(timed_s) >= TIMED_S:
+                    break
                 began = time.perf_counter()
         return statistics.median(times_s[untimed:])
 

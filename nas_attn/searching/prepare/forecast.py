@@ -20,6 +20,7 @@ from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.baselines import first_baselines, first_controls, larger_networks
 from nas_attn.searching.prepare.lengths import SEEDS, control_lengths, usual_epochs
 from nas_attn.searching.prepare.own_placements import UserTrial, user_trials
+from nas_attn.searching.prepare.timetable import epoch_seconds
 from nas_attn.searching.worker.devices import default_workers
 from nas_attn.space import Values
 from nas_attn.study.pace import further_runs
@@ -33,8 +34,9 @@ from nas_attn.training.trainer import new_arithmetic
 def forecast(
     recipe: Recipe, *, device: str = "auto", threads: int | None = None, tried: Sequence[str] = ()
 ) -> Forecast:
-    """Builds everything, times an epoch, trains no candidate, writes nothing; `tried`: the user's
-    own placements.
+    """Builds everything, times a few steps, trains no candidate, writes nothing. `tried`: the
+    user's own placements.
+
     Raises UserError: the recipe or one of these cannot be carried out.
     """
     where = pick_device(device)
@@ -51,13 +53,10 @@ def forecast(
         made = _made(recipe, plan, own, _epoch_of_task(recipe, plan, str(where)), None)
         return replace(made, guess=guess)
     taken = Threads(threads, most=cores_for(default_workers(device)))
-    one_epoch = recipe.training.model_copy(update={"schedule": []})
     bare = plan.bare(0)
     arithmetic = new_arithmetic(recipe.training, dataset, where, bare=bare)
-    trainer = Trainer(one_epoch, dataset, device=where, threads=taken, arithmetic=arithmetic)
-    began = time.perf_counter()
-    trainer.fit(bare, seed=0, rungs=[1], learning_rate=recipe.training.learning_rate)
-    epoch_s = time.perf_counter() - began
+    trainer = Trainer(recipe.training, dataset, device=where, threads=taken, arithmetic=arithmetic)
+    epoch_s = epoch_seconds(trainer, bare, recipe.training.rungs[-1])
     images = len(dataset.validation) if tasks.of(recipe).per_image else None
     return replace(_made(recipe, plan, own, epoch_s, images), guess=guess)
 

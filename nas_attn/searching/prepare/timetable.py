@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from torch import nn
+
 from nas_attn import tasks
 from nas_attn.analysis.plans import Timetable
 from nas_attn.evaluation.plan import plan_for, wanted
@@ -49,10 +51,7 @@ def timetable(
         device=pick_device(device),
         threads=Threads(most=cores_for(workers)),
     )
-    steps = math.ceil(len(dataset.train) / section.step_size)
-    scoring = len(dataset.validation) / section.step_size / 3
-    step_s = trainer.step_s(model, steps * section.rungs[-1])
-    epoch_s = step_s * (steps + scoring)
+    epoch_s = epoch_seconds(trainer, model, section.rungs[-1])
     session_s = recipe.latency.session_seconds if "latency" in wanted(recipe) else 0.0
     stated = recipe.search.trials if trials is None else trials
     fit, enough_s = _fit(whole, Speed(epoch_s, workers, session_s), seconds, stated, guess)
@@ -75,3 +74,13 @@ def _fit(
     if fit is not None:
         return fit, None
     return Fit(min(LEAST_TRIALS, most), 0), before_s + least_s(speed, epochs)
+
+
+def epoch_seconds(trainer: Trainer, model: nn.Module, epochs: int) -> float:
+    """Seconds of an epoch and its score in a training of so many epochs, by a few of its steps:
+    short trainings and long ones run their steps differently on a GPU. Trains the network.
+    """
+    size = trainer.section.step_size
+    steps = math.ceil(len(trainer.dataset.train) / size)
+    scoring = len(trainer.dataset.validation) / size / 3
+    return trainer.step_s(model, steps * epochs) * (steps + scoring)

@@ -9,6 +9,7 @@ import pytest
 from nas_attn.analysis.plans import Timetable
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.prepare import beginning
+from nas_attn.searching.prepare.forecast import forecast
 from nas_attn.searching.prepare.timetable import timetable
 from nas_attn.training import Trainer
 from nas_attn.words.plans import timetable_text
@@ -73,3 +74,23 @@ def test_fewer_candidates_have_fewer_baselines(table: Path) -> None:
     assert beginning.begin(recipe, URL).trials == 9, "it goes on with what was planned"
     beginning.take_up(opened, trials=60)
     assert len(opened.book.all()) == 1 + 20
+
+
+@pytest.mark.parametrize("epochs", [10, 40])
+def test_a_dry_run_times_the_steps_of_the_whole_training(
+    monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    """On a GPU, the steps of a short training are launched one by one, those of a long one are
+    replayed.
+    """
+    lengths = []
+
+    def step_s(trainer: Trainer, model: object, steps: int) -> float:
+        lengths.append(steps)
+        return STEP_S
+
+    monkeypatch.setattr(Trainer, "step_s", step_s)
+    recipe = load_recipe("digits", overrides={**DIGITS, "target.epochs": epochs})
+    expected = forecast(recipe, device="cpu")
+    assert lengths == [100 * epochs]
+    assert expected.epoch_s == pytest.approx(1.17, abs=0.01)
