@@ -182,7 +182,8 @@ def _waits(ended: Sequence[Score]) -> WaitsForImages | None:
 
 def _few_images(metric: str, ended: Sequence[Score], paired_sd: float) -> FewImages | None:
     images = max(score.examples for score in ended)
-    if metric != "accuracy" or not 0 < images < FEW_IMAGES:
+    counted = {name for task in tasks.TASKS.values() if task.per_image for name in task.shares}
+    if metric not in counted or not 0 < images < FEW_IMAGES:
         return None
     chance = 1.96 * paired_sd * math.sqrt(2 / len(ended))
     return FewImages(images, len(ended), chance, metric)

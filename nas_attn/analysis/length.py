@@ -21,7 +21,7 @@ from nas_attn.model import Gain
 from nas_attn.model.variances import cdf
 from nas_attn.recipe import Recipe
 from nas_attn.records import Score, StoredScore
-from nas_attn.tasks import SHARES
+from nas_attn.tasks import SHARES, is_share_of_images
 
 FEWEST_RUNS = 8  # the fewest that compare something: four networks on two seeds
 LAST_SHARE = 0.08  # of a search's time, for what comes after its runs
@@ -151,7 +151,7 @@ def length_gain(
     pairs = [(one[seed], other[seed]) for seed in seeds]
     gains = [sign * (b.metrics[metric] - a.metrics[metric]) for a, b in pairs]
     mean = statistics.fmean(gains)
-    error = _error_over_images(pairs) if metric == "accuracy" else None
+    error = _error_over_images(pairs) if is_share_of_images(metric) else None
     if error is None and len(gains) > 1:
         error = statistics.stdev(gains) / math.sqrt(len(gains))
     if error is None:

@@ -27,7 +27,7 @@ from nas_attn.analysis.validation import (
 )
 from nas_attn.recipe import Recipe
 from nas_attn.records import Placement
-from nas_attn.tasks import SHARES
+from nas_attn.tasks import SHARES, is_share_of_images
 
 MOST_BLOCKS = 256  # trainings of each network that a test may take in all
 FEWEST_MORE = 4  # blocks that a further test has at least
@@ -119,7 +119,7 @@ def _judged_together(
         values,
         [pair],
         images=right if complete else None,
-        step=1 / examples if metric == "accuracy" and examples else 0.0,
+        step=1 / examples if is_share_of_images(metric) and examples else 0.0,
         widest=1.0 if metric in SHARES else math.inf,
         error=error,
     )

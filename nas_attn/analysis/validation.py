@@ -24,7 +24,7 @@ from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import ByClass, Labels, by_class
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE, Placement, Score, StoredScore
-from nas_attn.tasks import SHARES
+from nas_attn.tasks import SHARES, is_share_of_images
 
 Floats = NDArray[np.float64]
 PRIOR_FREEDOMS = (
@@ -395,13 +395,13 @@ def _judged(
     examples = max(
         (score.examples for found in runs.values() for score in found.values()), default=0
     )
-    right = _images(runs, blocks) if family.metric == "accuracy" and not diverged else None
+    right = _images(runs, blocks) if is_share_of_images(family.metric) and not diverged else None
     verdicts = judge(
         {key: [sign * v for v in row] for key, row in values.items()},
         family.comparisons,
         margin=family.margin,
         images=right,
-        step=1 / examples if family.metric == "accuracy" and examples else 0.0,
+        step=1 / examples if is_share_of_images(family.metric) and examples else 0.0,
         widest=1.0 if family.metric in SHARES else math.inf,
     )
     classes = by_class(labels, {key: list(found.values()) for key, found in runs.items()})

@@ -17,7 +17,7 @@ from nas_attn.model.coding import SHAPES, Coding, Floats, Ints, Shape
 from nas_attn.model.runs import TIE, Assembled, Data, NewImages, Run, assemble
 from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, posterior, solved_by
 from nas_attn.records import Placement
-from nas_attn.tasks import SHARES
+from nas_attn.tasks import SHARES, is_share_of_images
 
 Sum = Sequence[
     tuple[Placement, float]
@@ -305,7 +305,7 @@ class Evidence:
 
     @cached_property
     def _images(self) -> NewImages | None:
-        found = NewImages(self._runs.last) if self.metric == "accuracy" else None
+        found = NewImages(self._runs.last) if is_share_of_images(self.metric) else None
         return found if found is not None and len(found.runs) > 1 else None
 
     def _as_gains(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nas_attn.model.coding import Codes, Coding, Floats, Ints
 from nas_attn.records import Placement
-from nas_attn.tasks import SHARES
+from nas_attn.tasks import SHARES, is_share_of_images
 
 Results = NDArray[np.float32]  # right or wrong per image, 1 or 0
 
@@ -289,7 +289,7 @@ def assemble(
         block = _numbered([block_of(run) for run in mine])
         two = _two_values(mine, plain, block)
         cut, broken = _cut(plain, block) if two is None else (plain, np.zeros(len(plain)))
-        floor = noise_floor(mine) if metric == "accuracy" else None
+        floor = noise_floor(mine) if is_share_of_images(metric) else None
         share = metric in SHARES and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
         expected = (

@@ -10,7 +10,17 @@ from nas_attn.importing import named
 from nas_attn.tables import TASK_ROWS
 from nas_attn.tasks.base import MIXING, Pace, RecipeParts, Task
 
-__all__ = ["MIXING", "SHARES", "TASKS", "Pace", "Task", "find", "of", "variants"]
+__all__ = [
+    "MIXING",
+    "SHARES",
+    "TASKS",
+    "Pace",
+    "Task",
+    "find",
+    "is_share_of_images",
+    "of",
+    "variants",
+]
 
 Value = TypeVar("Value")
 
@@ -71,6 +81,11 @@ class _Shares(Mapping[str, str]):
         for task in _all():
             titles.update(task.shares)
         return titles
+
+
+def is_share_of_images(metric: str) -> bool:
+    """Whether a metric is the share of images that are right."""
+    return any(metric in task.means for task in _all())
 
 
 TASKS: Mapping[str, Task] = _Tasks()

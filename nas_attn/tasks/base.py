@@ -108,6 +108,10 @@ class Task(ABC):
     """Metrics in percent (differences in points) -> title; the first is the default."""
     guessed: ClassVar[Sequence[str]] = ()
     """Of these: 1 / classes on average, if one class is guessed for all images."""
+    means: ClassVar[Sequence[str]] = ()
+    """Of these: the share of images that are right. Only they have intervals for new images, and
+    steps of one image.
+    """
     losses: ClassVar[Mapping[str, str]] = MappingProxyType({"loss": "log-loss"})
     """Metrics where lower is better -> title."""
     per_image: ClassVar[bool] = False

@@ -112,9 +112,11 @@ def int8_sentence(mode: str, change: Int8Change, who: str = RECOMMENDED) -> str:
 
 
 def _few_images(caution: FewImages) -> str:
+    # an image of a small class counts for more in metrics in which each class counts the same
+    mean = "" if tasks.is_share_of_images(caution.metric) else " on average"
     sentence = (
-        f"with {caution.images} validation images, one image is {100 / caution.images:.1f} points."
-        " More of them are the cheapest improvement."
+        f"with {caution.images} validation images, one image is {100 / caution.images:.1f}"
+        f" points{mean}. More of them are the cheapest improvement."
     )
     if not caution.chance:
         return sentence

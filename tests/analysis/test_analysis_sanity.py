@@ -16,7 +16,7 @@ from nas_attn.analysis.cautions import (
 from nas_attn.analysis.sanity import WeakRung, weak_rungs
 from nas_attn.model import fit
 from nas_attn.records import Score
-from nas_attn.words.remarks import weak_rung_sentence
+from nas_attn.words.remarks import caution_text, weak_rung_sentence
 
 
 def found(size: float, count: int = 24, **search: object) -> list[WeakRung]:
@@ -81,6 +81,16 @@ def test_what_speaks_against_any_conclusion(
     assert [type(caution) for caution in found] == kinds
     few = [caution for caution in found if isinstance(caution, FewImages)]
     assert [(one.images, one.runs, round(one.chance, 4)) for one in few] in ([], [(64, 1, 0.1386)])
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1"])
+def test_few_images_are_said_of_every_metric_of_classes(metric: str) -> None:
+    made = recipe(training={"rungs": [1, 3], "start": "scratch"})
+    scores = [score(0, 0.69, images=64), score(1, 0.70, images=64, macro_f1=0.7)]
+    found = cautions(made, metric, [], scores, 10, paired_sd=0.05)
+    (few,) = [caution for caution in found if isinstance(caution, FewImages)]
+    assert "1.6 points" in caution_text(few)
+    assert ("on average" in caution_text(few)) == (metric != "accuracy")
 
 
 def test_losses_that_are_not_comparable_say_nothing_of_learning_by_heart() -> None:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import detector
+import numpy as np
 import pytest
 import segmenter
 import torch
@@ -81,6 +82,8 @@ def test_its_metrics_have_titles_and_one_direction(row: TaskRow) -> None:
     task = task_of(row)
     assert task.metric in task.shares
     assert set(task.guessed) <= set(task.shares)
+    assert set(task.means) <= set(task.shares)
+    assert all(tasks.is_share_of_images(name) == (name in task.means) for name in task.shares)
     assert not set(task.shares) & set(task.losses)
     assert all((*task.shares.values(), *task.losses.values()))
     assert all(tasks.SHARES[name] == title for name, title in task.shares.items())
@@ -133,6 +136,9 @@ def test_its_networks_are_trained_and_scored_by_all_its_metrics(row: TaskRow) ->
     assert all(math.isfinite(value) for value in score.metrics.values())
     assert all(0 <= score.metrics[name] <= 1 for name in task.shares)
     assert (score.correct is not None) == task.per_image
+    for name in task.means:
+        bits = np.unpackbits(np.frombuffer(score.correct or b"", np.uint8), count=score.examples)
+        assert score.metrics[name] == pytest.approx(bits.mean())
     again = Trainer(section, dataset, device="cpu").score(model, dataset.validation)
     assert {name: again.metrics[name] for name in task.shares} == pytest.approx(
         {name: score.metrics[name] for name in task.shares}

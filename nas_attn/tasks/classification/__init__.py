@@ -20,6 +20,7 @@ class Classification(Task):
             "macro_f1": "macro F1",
         }
     )
+    means = ("accuracy",)
     guessed = ("accuracy", "balanced_accuracy")
     per_image = True
     hints = Hints(
