@@ -130,20 +130,20 @@ def _equal(seen: Sequence[Seen], parted: str) -> list[str]:
     if across:
         pair = _pair(across[0], lambda one: one.split)
         said.append(
-            f"{several(len(across), 'image')}: copies with the same pixels are in two splits, such"
-            f" as {pair}: scores on them tell nothing about new images; leave them out of one split"
+            f"{several(len(across), 'image')} with copies of the same pixels in two splits, such as"
+            f" {pair}: scores on them tell nothing about new images; leave them out of one split"
         )
     if between:
         pair = _pair(between[0], lambda one: one.label)
         said.append(
-            f"{several(len(between), 'image')}: copies with the same pixels are in two classes,"
-            f" such as {pair}: no network can be right about both; leave them out of one class"
+            f"{several(len(between), 'image')} with copies of the same pixels in two classes, such"
+            f" as {pair}: no network can be right about both; leave them out of one class"
         )
     if within and parted:
         pair = _pair(within[0], lambda one: one.name)
         said.append(
-            f"{several(len(within), 'image')}: there are copies with the same pixels, such as"
-            f" {pair}, which may come into two splits: {parted}"
+            f"{several(len(within), 'image')} with copies of the same pixels, such as {pair}, which"
+            f" may come into two splits: {parted}"
         )
     return said
 

@@ -213,7 +213,7 @@ def test_copies_among_images_with_masks_and_boxes(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "masked/train/classes.txt", tmp_path / "masked")
     inventory = take_masked(str(tmp_path / "masked"))
     assert inventory.counts == {"train": {"": 10}, "validation": {"": 10}}
-    assert "10 images: copies with the same pixels are in two splits" in inventory.text()
+    assert "10 images with copies of the same pixels in two splits" in inventory.text()
 
     materials.coco(tmp_path / "boxed", train=6, val=3)
     for number in range(2):
@@ -222,7 +222,7 @@ def test_copies_among_images_with_masks_and_boxes(tmp_path: Path) -> None:
     boxed = of(DataSection(name=f"coco:{tmp_path / 'boxed'}"), "boxes")
     assert boxed is not None
     assert boxed.counts == {"train": {"": 6}, "validation": {"": 3}}
-    assert "2 images: copies with the same pixels are in two splits" in boxed.text()
+    assert "2 images with copies of the same pixels in two splits" in boxed.text()
 
 
 def two_forms(root: Path) -> None:
