@@ -16,8 +16,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nas_attn import wiring
 from nas_attn._version import __version__
+from nas_attn.registry import fill_by
 
 if TYPE_CHECKING:
     from nas_attn import attention, errors
@@ -80,7 +80,13 @@ PACKAGES = ("attention", "errors")
 """The public names that are modules of their own; all others are in `nas_attn.api`."""
 
 
-wiring.register()
+def _wire() -> None:
+    from nas_attn import wiring
+
+    wiring.register()
+
+
+fill_by(_wire)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,43 +7,12 @@ names loads neither torch nor Optuna.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Literal
 
-
-class Row(Protocol):
-    """What every row has."""
-
-    @property
-    def name(self) -> str:
-        """The name in a recipe."""
-
-
-AnyRow = TypeVar("AnyRow", bound=Row)
-
-
-class Registry(Mapping[str, AnyRow], Generic[AnyRow]):
-    """Rows by name, in the order in which they were registered."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, AnyRow] = {}
-
-    def register(self, *rows: AnyRow) -> None:
-        """Adds rows, whose names must be new."""
-        for row in rows:
-            assert row.name not in self._rows, row.name
-            self._rows[row.name] = row
-
-    def __getitem__(self, name: str) -> AnyRow:
-        return self._rows[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
+from nas_attn.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Which classes and functions there are for the names that a recipe can use.
 
-This is the top floor, and the one place where the package names its own modules in text:
-`import nas_attn` registers these rows, and what a row names is imported when it is first called. So
-a list of names loads neither torch nor Optuna, and the floors below need not know what is built
-upon them. A test resolves every row.
+This is the top floor, and the one place where the package names its own modules in text: these rows
+are registered when the first one is looked up, and what a row names is imported when it is first
+called. So a list of names loads neither torch nor Optuna, and the floors below need not know what
+is built upon them. A test resolves every row.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ TASK_ROWS = (
 
 
 def register() -> None:
-    """Makes these rows known. `import nas_attn` calls it, once."""
+    """Makes these rows known. It is called once, when the first of them is looked up."""
     tables.COSTS.register(*COSTS)
     tables.SAMPLERS.register(*SAMPLERS)
     tables.LATENCY_MODES.register(*LATENCY_MODES)

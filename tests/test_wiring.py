@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import astuple
 
@@ -31,3 +33,18 @@ def paths() -> Iterator[str]:
 @pytest.mark.parametrize("path", sorted(set(paths())))
 def test_the_table_names_what_there_is(path: str) -> None:
     assert callable(named(path))
+
+
+def test_all_threads_that_read_first_see_all_rows() -> None:
+    code = (
+        "import threading\n"
+        "import nas_attn\n"
+        "from nas_attn import tables\n"
+        "seen = []\n"
+        "read = lambda: seen.append(len(tables.TASK_ROWS))\n"
+        "threads = [threading.Thread(target=read) for _ in range(8)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+        f"assert seen == [{len(wiring.TASK_ROWS)}] * 8, seen\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
