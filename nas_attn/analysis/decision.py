@@ -149,7 +149,7 @@ def decide(now: Snapshot) -> Decision:
         longer=longer,
         bet_test=bet_test,
         target=target,
-        next=None if open_ else NextStep("validate", now.study, look=True),
+        next=None if open_ else NextStep("test", now.study, look=True),
     )
 
 
@@ -255,8 +255,8 @@ def _more_blocks(now: Snapshot, test: PooledTest) -> NextStep:
     """One more test of the same pair: with those before it would show such a difference."""
     blocks = blocks_to_decide(test)
     if blocks is None:
-        return NextStep("validate", now.study, look=True)
-    return NextStep("validate", now.study, str(test.placement), blocks, again=True)
+        return NextStep("test", now.study, look=True)
+    return NextStep("test", now.study, str(test.placement), blocks, again=True)
 
 
 def _test_of(now: Snapshot, bet: Comparison) -> BetTest | None:
@@ -269,7 +269,7 @@ def _test_of(now: Snapshot, bet: Comparison) -> BetTest | None:
     view = now.find(bet.key)
     placement = bet.name if view is None else str(view.placement)
     seconds = training_s(now, runs * 2 * now.recipe.target_training.rungs[-1])
-    return BetTest(runs, seconds, NextStep("validate", now.study, placement, runs))
+    return BetTest(runs, seconds, NextStep("test", now.study, placement, runs))
 
 
 def _target(now: Snapshot) -> TargetUnknown | None:
@@ -278,4 +278,4 @@ def _target(now: Snapshot) -> TargetUnknown | None:
     if at_target or searched_as_target(now.recipe):
         return None
     seconds = training_s(now, validation_epochs(now.recipe))
-    return TargetUnknown(seconds, NextStep("validate", now.study))
+    return TargetUnknown(seconds, NextStep("test", now.study))

@@ -49,7 +49,7 @@ class Forecast:
     target_s: float | None
     """Training one network as the recipe's target says."""
     validation_s: float | None
-    """`validate` with as many blocks as the target has seeds, and three networks."""
+    """`nas-attn test` with as many blocks as the target has seeds, and three networks."""
     smallest_difference: float | None
     """Of accuracy, between two candidates, that their scores could show at 95 %."""
     guess: int | None = None

@@ -144,7 +144,7 @@ def show_next(
     folder = "" if artifacts is None else f" --artifact-dir {shlex.quote(str(artifacts))}"
     lines = [f"optuna-dashboard {shown_url(storage)}{folder}"]
     if now.recommendation is not None and not now.validations:
-        lines.insert(0, f"{command(NextStep('validate', now.study, look=True))}{at}")
+        lines.insert(0, f"{command(NextStep('test', now.study, look=True))}{at}")
     if ended != "exhausted":
         lines.append(f"nas-attn resume {now.study} --trials {2 * now.planned}{at}")
     if (

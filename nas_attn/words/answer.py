@@ -84,7 +84,7 @@ def command(step: NextStep) -> str:
     """A next command as it is typed, without the database."""
     options = [f"--seeds {step.seeds}"] if step.seeds else []
     if step.placement:
-        options.append(f'--placement "{step.placement}"')
+        options.append(f'--also "{step.placement}"')
     if step.again:
         options.append("--another")
     if step.look:

@@ -34,7 +34,7 @@ def forecast_text(forecast: Forecast) -> str:
     if forecast.target_s is not None and forecast.validation_s is not None:
         lines.append(
             "training the winner as the target says takes about"
-            f" {duration(forecast.target_s)}; `validate`, which tests the answer, about"
+            f" {duration(forecast.target_s)}; `nas-attn test`, which tests the answer, about"
             f" {duration(forecast.validation_s)} with one worker"
         )
     if forecast.smallest_difference is not None:
@@ -164,7 +164,7 @@ def _timetable(table: Timetable) -> str:
 def _test(blocks: int) -> str:
     if blocks:
         return f"tested in {several(blocks, 'block')}"
-    return "no time for a test: `validate` does it later"
+    return "no time for a test: `nas-attn test` does it later"
 
 
 def _target(budget: Budget, target: TrainingSection) -> str:

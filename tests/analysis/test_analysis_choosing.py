@@ -175,7 +175,7 @@ def test_it_names_the_gain_a_cheaper_one_and_the_next_step(now: Snapshot) -> Non
     said = labelled(lines)
     assert "not tested" in said["Gain"]
     assert "points, at 1." in said["Faster"]
-    assert "nas-attn validate made finds out" in said["Target"]
+    assert "nas-attn test made finds out" in said["Target"]
     assert "nas-attn pareto made --why" in said["Next"]
     view, best = now.find(now.recommendation.cheaper.key), now.recommendation
     assert view.beats_none >= 0.7
@@ -203,7 +203,7 @@ def test_what_was_tested_is_said_to_be(tmp_path: Path) -> None:
     assert "16 trainings each in 2 validations" in twice["Tested"], "the first test stays"
     other = dataclasses.replace(snapshot(made.store).recommendation, instead="key-001")
     instead = dataclasses.replace(snapshot(made.store), recommendation=other)
-    assert labelled(answer(instead))["Next"].startswith("nas-attn validate made"), (
+    assert labelled(answer(instead))["Next"].startswith("nas-attn test made"), (
         "another network was tested"
     )
     assert chosen(instead).view.key == "key-001", "it is what the answer takes"

@@ -70,7 +70,7 @@ class Testing(Validation):
                 f" {duration(FEWEST_BLOCKS * block_s)}"
             )
             worker.say(
-                f"no time for a test: {shortest}; test it later with nas-attn validate"
+                f"no time for a test: {shortest}; test it later with nas-attn test"
                 f" {worker.store.name}"
             )
             return None

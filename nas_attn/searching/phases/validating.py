@@ -1,4 +1,4 @@
-"""Runs of `nas-attn validate`, which tests what a search recommends.
+"""Runs of `nas-attn test`, which tests what a search recommends.
 
 A validation's family of comparisons is written down before the first run. A block trains every
 network of the family with one fresh seed; each finished run reads the test split once.
