@@ -25,9 +25,9 @@ from nas_attn.attachment.hosting import (
     attach,
     bare_class,
     detach,
-    lost_modules,
     make_host,
 )
+from nas_attn.attachment.missing import lost_modules
 from nas_attn.attachment.recording import CONVOLUTIONS, NORMS, Flow, image_for, record, tensors_in
 from nas_attn.attachment.twins import copied, twin_of
 from nas_attn.backbones.detectors import undecided

@@ -10,7 +10,7 @@ from typing import Literal, cast
 
 from torch import nn
 
-from nas_attn.attachment.blocks import CONTAINERS, FOLDED, Block, BlockFinder, Roles, safest
+from nas_attn.attachment.blocks import CONTAINERS, FOLDED, Block, BlockFinder, safest
 from nas_attn.attachment.copies import merged_modules
 from nas_attn.attachment.hosting import detach, iterates_children
 from nas_attn.attachment.recording import (
@@ -23,6 +23,7 @@ from nas_attn.attachment.recording import (
     gates_its_input,
     record,
 )
+from nas_attn.attachment.roles import Roles
 from nas_attn.attachment.twins import twin_of
 from nas_attn.errors import BackboneError, did_you_mean
 from nas_attn.records import Point, Role, Site, Survey
@@ -79,30 +80,11 @@ def survey(
     }
     finder = BlockFinder(flow, unusable)
     total = max(recording.macs, 1)
-    blocks = _blocks(finder, required=model if not custom else None)
-    roles = Roles(flow, [block.value for block in blocks])
-    if roles.levels() and all(
-        roles.of(block.value) == "head" for block in blocks
-    ):  # the rest is a chain (yolov3-tiny)
-        blocks = finder.chain()
-        roles = Roles(flow, [block.value for block in blocks])
-    blocks = _with_levels(finder, blocks, roles.levels())
+    blocks, roles = _blocks_with_roles(finder, required=model if not custom else None)
     teachers = _teachers(flow, model)
     taught = [block for block in blocks if block.path.partition(".")[0] not in teachers]
     blocks = taught or blocks
-    paths = frozenset(block.path for block in blocks)
-    stages = _named(_stages(finder, blocks, roles), heads)
-    wholes: list[Site] = []
-    parts: list[Site] = []
-    for stage in stages:
-        wholes.append(
-            _site(stage.name, stage.role, stage.blocks, total, _end(finder, stage.blocks, paths))
-        )
-        wholes.extend(_original_attention(flow, stage, unusable))
-        parts.extend(
-            _site(f"{stage.name}.block{j}", stage.role, [block], total)
-            for j, block in enumerate(stage.blocks, start=1)
-        )
+    wholes, parts = _stage_sites(finder, blocks, roles, total=total, heads=heads)
     own = list(_custom_sites(finder, custom or {}, total, roles))
     for name in {site.name for site in own} & {site.name for site in (*wholes, *parts)}:
         raise BackboneError(f"'{name}' is already a site of the network: give yours another name")
@@ -117,6 +99,39 @@ def survey(
             f" {_listed(sorted(teachers))}"
         )
     return Survey(sites, tuple(notes))
+
+
+def _blocks_with_roles(
+    finder: BlockFinder, *, required: nn.Module | None
+) -> tuple[list[Block], Roles]:
+    """The blocks of a network and the roles of its maps. BackboneError: it has none, and `required`
+    needs some.
+    """
+    blocks = _blocks(finder, required=required)
+    roles = Roles(finder.flow, [block.value for block in blocks])
+    if roles.levels() and all(roles.of(block.value) == "head" for block in blocks):
+        # The rest is a chain (yolov3-tiny).
+        blocks = finder.chain()
+        roles = Roles(finder.flow, [block.value for block in blocks])
+    return _with_levels(finder, blocks, roles.levels()), roles
+
+
+def _stage_sites(
+    finder: BlockFinder, blocks: list[Block], roles: Roles, *, total: int, heads: bool
+) -> tuple[list[Site], list[Site]]:
+    """(Stages with the backbone's own attention, their blocks); `total`: MACs of the network."""
+    paths = frozenset(block.path for block in blocks)
+    wholes: list[Site] = []
+    parts: list[Site] = []
+    for stage in _named(_stages(finder, blocks, roles), heads):
+        end = _end(finder, stage.blocks, paths)
+        wholes.append(_site(stage.name, stage.role, stage.blocks, total, end))
+        wholes.extend(_original_attention(finder.flow, stage, finder.unusable))
+        parts.extend(
+            _site(f"{stage.name}.block{j}", stage.role, [block], total)
+            for j, block in enumerate(stage.blocks, start=1)
+        )
+    return wholes, parts
 
 
 def find_sites(

@@ -9,7 +9,15 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,16 +97,7 @@ def run_session(  # noqa: PLR0913 - public; all but the first have a name
         alone: list[str] = []
         with lock.exclusive() if lock is not None else nullcontext(alone) as beside:
             before = state(section)
-            names = ("reference", "control", *map(candidate_name, candidates))
-            turns = [
-                _named(name, net, nets[0], section) for name, net in zip(names, nets, strict=True)
-            ]
-            command = (
-                {"fewest": MIN_COMMAND_ROUNDS, "calls": 1} if section.mode == "command" else {}
-            )
-            times, calls = time_rounds(
-                turns, random.Random(seed), seconds=section.session_seconds, **command
-            )
+            times, calls = _rounds(section, nets, candidates, random.Random(seed))
             after = state(section)
     notes = {f"{name}_before": text for name, text in before.items()}
     notes |= {f"{name}_after": text for name, text in after.items()}
@@ -112,6 +111,18 @@ def run_session(  # noqa: PLR0913 - public; all but the first have a name
         notes={**notes, **({BESIDE: "; ".join(beside)} if beside else {})},
         **timed,
     )
+
+
+def _rounds(
+    section: LatencySection, nets: Sequence[Net], keys: Iterable[str], order: random.Random
+) -> tuple[list[list[Times]], int]:
+    """(Times of the networks in each round, calls in a turn). The networks are the reference, the
+    control, and the candidates with these keys.
+    """
+    names = ("reference", "control", *map(candidate_name, keys))
+    turns = [_named(name, net, nets[0], section) for name, net in zip(names, nets, strict=True)]
+    command = {"fewest": MIN_COMMAND_ROUNDS, "calls": 1} if section.mode == "command" else {}
+    return time_rounds(turns, order, seconds=section.session_seconds, **command)
 
 
 def measure(  # noqa: PLR0913 - public; all but the first have a name
