@@ -18,6 +18,7 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.attachment import detach as detach
 from nas_attn.errors import PlacementError, RecipeError
 from nas_attn.evaluation.evaluators import Evaluator
+from nas_attn.evaluation.evaluators import EvaluatorRun as EvaluatorRun
 from nas_attn.evaluation.programs import attach_asked as attach_asked
 from nas_attn.importing import PYTHON
 from nas_attn.notation import parse
