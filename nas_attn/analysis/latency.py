@@ -20,7 +20,7 @@ import numpy as np
 
 from nas_attn.analysis.features import features, is_other
 from nas_attn.model.coding import Coding, Floats, Shape
-from nas_attn.model.evidence import Effects, Solution, Sum, moments
+from nas_attn.model.evidence import NodeEffects, Solution, Sum, moments
 from nas_attn.model.runs import MOST, Data
 from nas_attn.records import BESIDE, CandidateRow, Latency, Placement, Session
 
@@ -311,7 +311,7 @@ class LatencyModel:
         """(ratio, standard error) of placements, measured or not, each one's own rest included."""
         at = {placement: i for i, placement in enumerate(self._placements)}
         place = np.array([at.get(placement, -1) for placement in placements], dtype=np.intp)
-        means, variances, _ = Effects(self._solution, placements, place).marginals()
+        means, variances, _ = NodeEffects(self._solution, placements, place).marginals()
         return self._moments(means, variances)
 
     def sums(self, sums: Sequence[Sum]) -> list[tuple[float, float]]:

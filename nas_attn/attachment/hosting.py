@@ -33,7 +33,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from nas_attn.attachment.integrations import host_packages
-from nas_attn.attachment.pickling import Named, packed, unpacked
+from nas_attn.attachment.pickling import NamedFunction, packed, unpacked
 from nas_attn.attention import catalogue
 from nas_attn.attention.gates import refuse_scripting
 from nas_attn.errors import BackboneError, did_you_mean, first_line
@@ -489,7 +489,7 @@ _CLASSES: dict[tuple[type[nn.Module], Role], type[nn.Module]] = {}
 def _reduce(
     self: Any, _protocol: Any
 ) -> tuple[Callable[..., Any], tuple[type[nn.Module], Role], Any]:
-    empty = Named(_empty, in_files=blank)
+    empty = NamedFunction(_empty, in_files=blank)
     return empty, (type(self)._nas_attn_bare, type(self)._nas_attn_role), self.__getstate__()
 
 
@@ -510,7 +510,7 @@ class Attention(nn.Sequential):
     """The attention modules behind one host, in turn."""
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return Named(unpacked), (packed(self),)
+        return NamedFunction(unpacked), (packed(self),)
 
 
 class AttendedDict:

@@ -31,7 +31,7 @@ def packed(module: nn.Module) -> Any:
         return module
     attributes = {
         name: (
-            Named(value)
+            NamedFunction(value)
             if isinstance(value, FunctionType) and value.__module__.startswith("nas_attn.")
             else value
         )
@@ -67,7 +67,7 @@ def _found(name: str) -> Any:
     return found
 
 
-class Named:
+class NamedFunction:
     """A function of this package, to be returned from `__reduce_ex__`: a copy calls it. A pickle
     has its name, or that of another function, which does more where the file is read.
     """

@@ -51,7 +51,7 @@ def look(name: str, device: torch.device, *, timed: bool) -> Finding:
     module.zero_grad()
     module.float().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     answer, gradient = _answers(module, _on(x, device), _on(weights, device))
-    step = Step(module, device, _on(x, device, torch.bfloat16))
+    step = ModuleStep(module, device, _on(x, device, torch.bfloat16))
     low = step()
     values: dict[str, Any] = {
         "float32": _distance(answer, expected),
@@ -67,7 +67,7 @@ def look(name: str, device: torch.device, *, timed: bool) -> Finding:
     return _judged(name, values)
 
 
-class Step:
+class ModuleStep:
     """Forward and backward in bfloat16."""
 
     def __init__(self, module: nn.Module, device: torch.device, x: Tensor) -> None:
@@ -86,7 +86,7 @@ def _recorded(module: nn.Module, device: torch.device, *, timed: bool) -> dict[s
     """What waits for the device in a step, and whether a CUDA graph of it can be recorded."""
     images = TIMED_IMAGES if timed else IMAGES
     x = torch.randn(images, CHANNELS, SIDE, SIDE, device=device, dtype=torch.bfloat16)
-    step = Step(module, device, x.contiguous(memory_format=torch.channels_last))
+    step = ModuleStep(module, device, x.contiguous(memory_format=torch.channels_last))
     side = cuda_graphs.side_stream(device)
     side.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(side):

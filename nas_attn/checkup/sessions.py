@@ -24,7 +24,7 @@ CLASSES = 10
 
 
 @dataclass(frozen=True)
-class Job:
+class SessionJob:
     """One network, measured in one way."""
 
     network: str
@@ -38,17 +38,17 @@ class Job:
         return f"{self.network}, batch {self.batch}, {self.mode}, {self.dtype}"
 
 
-def jobs(device: torch.device) -> list[Job]:
+def jobs(device: torch.device) -> list[SessionJob]:
     """What is measured, the most telling first."""
     if device.type != "cuda":
-        return [Job("resnet8", 32, 1, "eager")]
+        return [SessionJob("resnet8", 32, 1, "eager")]
     networks = [
         ("resnet20", 32, 1),
         ("torchvision:resnet18", 224, 32),
         ("torchvision:resnet18", 224, 1),
     ]
     ways = [("cuda-graph", "float32"), ("eager", "float32"), ("cuda-graph", "float16")]
-    return [Job(*network, *way) for network in networks for way in ways]
+    return [SessionJob(*network, *way) for network in networks for way in ways]
 
 
 def findings(device: torch.device) -> Iterator[Finding]:
@@ -61,11 +61,11 @@ def quick(device: torch.device) -> Iterator[Finding]:
     """ResNet-20, as it is and as a CUDA graph."""
     modes = ("eager", "cuda-graph") if device.type == "cuda" else ("eager",)
     for mode in modes:
-        job = Job("resnet20", 32, 1, mode)
+        job = SessionJob("resnet20", 32, 1, mode)
         yield found_by(partial(look, job, device), PART, job.subject)
 
 
-def look(job: Job, device: torch.device) -> Finding:
+def look(job: SessionJob, device: torch.device) -> Finding:
     """Some sessions with the bare backbone, its copy and three candidates."""
     settings = {
         "device": device.type,
@@ -87,7 +87,7 @@ def look(job: Job, device: torch.device) -> Finding:
     return _judged(job, sessions)
 
 
-def _judged(job: Job, sessions: list[Session]) -> Finding:
+def _judged(job: SessionJob, sessions: list[Session]) -> Finding:
     apart = max(abs(session.control_log_ratio) for session in sessions)
     last = sessions[-1]
     values: dict[str, Any] = {
@@ -111,7 +111,7 @@ def _judged(job: Job, sessions: list[Session]) -> Finding:
     return Finding(PART, job.subject, "ok", measured, values)
 
 
-def _network(job: Job, module: str = "") -> nn.Module:
+def _network(job: SessionJob, module: str = "") -> nn.Module:
     torch.manual_seed(0)
     shape = (3, job.side, job.side)
     section = BackboneSection(name=job.network)

@@ -49,7 +49,7 @@ class _Row(BaseModel):
     id: Id = ""
 
 
-class _Image(_Row):
+class _ImageEntry(_Row):
     file_name: str
     width: PositiveInt
     height: PositiveInt
@@ -71,7 +71,7 @@ class _Category(BaseModel):
 class _Content(BaseModel):
     """A file of annotations."""
 
-    images: list[_Image] = Field(min_length=1)
+    images: list[_ImageEntry] = Field(min_length=1)
     annotations: list[_Box]
     categories: list[_Category]
 
@@ -128,7 +128,7 @@ class Coco:
     def _boxes(
         self,
         content: _Content,
-        images: Mapping[int | str, _Image],
+        images: Mapping[int | str, _ImageEntry],
         names: Mapping[int, str],
         path: Path,
     ) -> dict[int | str, list[tuple[float, ...]]]:
@@ -317,7 +317,7 @@ def _classes(content: _Content, path: Path) -> dict[int, str]:
     return {number: name for number, name in names.items() if number in used}
 
 
-def _corners(row: _Box, image: _Image, path: Path) -> tuple[float, float, float, float] | None:
+def _corners(row: _Box, image: _ImageEntry, path: Path) -> tuple[float, float, float, float] | None:
     """(left, top, right, bottom) within the image; None for a box without area."""
     left, top, wide, high = row.bbox
     width, height = image.width, image.height

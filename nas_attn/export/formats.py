@@ -119,7 +119,7 @@ class Normalising(Graph):
         return super().forward(image.float() * self.scale - self.shift)
 
 
-class Chosen(Graph):
+class DetectorGraph(Graph):
     """A detector of torchvision for one image (1, 3, H, W), 0 to 1. Output: its final boxes as (K,
     6), left, top, right, bottom in pixels, score and class from 1.
     """
@@ -169,7 +169,7 @@ def single_output(model: nn.Module, input_shape: tuple[int, int, int]) -> Graph:
     with torch.no_grad():
         output = model.eval()(torch.zeros(1, *input_shape))
     if isinstance(output, list) and output and isinstance(output[0], Mapping):
-        return Chosen(model).eval()
+        return DetectorGraph(model).eval()
     if not isinstance(answer_of(output), Tensor):
         raise OperationError(
             f"the network's output is a {type(output).__name__}, which only 'weights' can export"

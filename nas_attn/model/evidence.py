@@ -245,12 +245,12 @@ class Evidence:
         return np.asarray(self._sign * found)
 
     @cached_property
-    def _effects(self) -> Effects:
+    def _effects(self) -> NodeEffects:
         known = {
             key: place for place, key in enumerate(self._runs.keys[: len(self._runs.data.codes)])
         }
         place = np.array([known.get(key, -1) for key in self.keys], dtype=np.intp)
-        return Effects(self._solution, [*self._placements.values()], place)
+        return NodeEffects(self._solution, [*self._placements.values()], place)
 
     @cached_property
     def _constant(self) -> bool:
@@ -373,10 +373,10 @@ class Solution:
         for row, found in zip(weights, sums, strict=True):
             for placement, weight in found:
                 row[at[placement]] += weight
-        return Effects(self, places, np.full(len(places), -1)).combined(weights)
+        return NodeEffects(self, places, np.full(len(places), -1)).combined(weights)
 
 
-class Effects:
+class NodeEffects:
     """Effects of placements at each node, in the runs' unit; `place`: evaluated placement of each,
     -1 for none.
     """

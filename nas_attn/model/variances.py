@@ -70,7 +70,7 @@ class Draws:
         return Draws(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
-class Family:
+class Hypothesis:
     """One hypothesis: its parameters, and what they mean. `differ`: at how many rungs, from the
     lowest, placements differ.
     """
@@ -370,7 +370,7 @@ def posterior(data: Data, shapes: Sequence[Shape]) -> Nodes:
         (data.searched + 1, EQUAL_ROUND, target * null * (1 - null)),
     )
     found = [
-        _sampled(Family(data, shapes, differ), count, math.log(prior), rng)
+        _sampled(Hypothesis(data, shapes, differ), count, math.log(prior), rng)
         for differ, count, prior in hypotheses
         if prior
     ]
@@ -378,7 +378,7 @@ def posterior(data: Data, shapes: Sequence[Shape]) -> Nodes:
 
 
 def _sampled(
-    family: Family, count: int, prior: float, rng: np.random.Generator
+    family: Hypothesis, count: int, prior: float, rng: np.random.Generator
 ) -> tuple[Draws, Floats, Floats]:
     """(draws, (m, NOISES) log weights, noises): weights that add up to the hypothesis' log prior
     and marginal likelihood.
@@ -418,7 +418,7 @@ def _effective(logs: Floats) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
-def _fitted(family: Family, shape: Ints, z: Floats, logs: Floats) -> Proposal:
+def _fitted(family: Hypothesis, shape: Ints, z: Floats, logs: Floats) -> Proposal:
     power, enough = 1.0, min(2.0 * len(family.middle) + 8, 0.5 * len(z))
     while power > 0.05 and _effective(power * logs) < enough:
         power *= 0.8

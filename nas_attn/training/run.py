@@ -29,7 +29,7 @@ from nas_attn.training.parameters import (
     schedule_factors,
     set_training_mode,
 )
-from nas_attn.training.stepping import Pace, Stepper, out_of_memory
+from nas_attn.training.stepping import HostPace, Stepper, out_of_memory
 from nas_attn.waiting import Interrupted
 
 FORMAT = 2
@@ -307,7 +307,7 @@ class Climb:
     on_epoch: Callable[[EpochPoint], None] | None = None
 
     def __call__(self, rungs: Sequence[int], seed: int, learning_rate: float) -> None:
-        self.seed, self.learning_rate, self.pace = seed, learning_rate, Pace(self.device)
+        self.seed, self.learning_rate, self.pace = seed, learning_rate, HostPace(self.device)
         run = self.run
         self.factors = schedule_factors(self.section.schedule, rungs[-1], run.steps, learning_rate)
         if not all(self.on_rung(score) for score in run.scores):

@@ -383,7 +383,7 @@ def _counts_on_host(optimizer: torch.optim.Optimizer) -> bool:
     )
 
 
-class Pace:
+class HostPace:
     """Keeps the host at most `AHEAD` batches ahead of a CUDA device. Otherwise the host would queue
     a whole epoch at once, and could neither stop nor give way in the middle of it.
     """

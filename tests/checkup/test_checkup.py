@@ -130,7 +130,7 @@ def test_a_training_that_is_not_recorded_is_bad_with_its_reason(
 
 
 def test_a_clock_that_two_copies_disagree_on_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    job = sessions.Job("resnet8", 32, 1, "eager")
+    job = sessions.SessionJob("resnet8", 32, 1, "eager")
     run = sessions.latency.run_session
     monkeypatch.setattr(sessions, "SESSIONS", 1)
     shift = {"log_ratio": 0.0}
