@@ -438,7 +438,7 @@ class TrainingSection(Section):
 
 
 class TargetSection(Section):
-    """How the network will finally be trained: by `validate` and `retrain`, and by the search
+    """How the network will finally be trained: by `test` and `retrain`, and by the search
     unless `[training]` says otherwise.
 
     The network, its modules' form included, is the one that was searched. Keys that are not given
