@@ -55,7 +55,7 @@ def _other_rows(package: Path) -> None:
     wiring = package / "wiring.py"
     insert(wiring, '    DataSet("digits-8x8"', piece("wiring: data_set"))
     insert(wiring, '    Sampler("tpe"', piece("wiring: sampler"))
-    insert(wiring, '    Cost("params"', piece("wiring: cost"))
+    insert(wiring, '    Cost(\n        "params"', piece("wiring: cost"))
     insert(wiring, '    LatencyMode("compile"', piece("wiring: latency_mode"))
     insert(wiring, '    TaskRow(\n        "segmentation"', piece("wiring: task"))
     insert(
