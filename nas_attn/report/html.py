@@ -29,7 +29,7 @@ from nas_attn.recipe_reading import write_toml
 from nas_attn.report import figures, tables
 from nas_attn.words import units
 from nas_attn.words.answer import answer
-from nas_attn.words.candidates import candidate_label
+from nas_attn.words.candidates import front_in_words
 from nas_attn.words.choosing import choice_sentences
 from nas_attn.words.effects import effect_sentences
 from nas_attn.words.machine import arithmetic_lines, latency_machine
@@ -83,7 +83,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
         "choice": None if choice is None else _choice(snapshot, choice),
         "tiles": _tiles(snapshot),
         "fronts": [
-            page.draw(figure, _front_in_words(snapshot))
+            page.draw(figure, front_in_words(snapshot))
             for figure in figures.front_figures(snapshot)
         ],
         "new_images": model is not None and model.on_new_images,
@@ -123,7 +123,7 @@ def summary(snapshot: Snapshot, wrong: Wrong | None = None) -> str:
     if snapshot.front:
         figure = drawing(figures.front_figures(snapshot)[0])
         drawn = Markup(
-            templates().get_template("drawing.svg").render(figure, label=_front_in_words(snapshot))
+            templates().get_template("drawing.svg").render(figure, label=front_in_words(snapshot))
         )
     return (
         templates()
@@ -180,22 +180,6 @@ def _tiles(snapshot: Snapshot) -> list[tuple[str, str]]:
         *((str(snapshot.counts[state]), state) for state in STATES if snapshot.counts[state]),
         (units.duration(seconds), f"of training{share}"),
     ]
-
-
-def _front_in_words(snapshot: Snapshot) -> str:
-    front, said = snapshot.front, []
-    for view in (*front[:1], *front[1:][-1:]):
-        pairs = zip(snapshot.objectives, view.values, strict=True)
-        values = ", ".join(
-            f"{units.title(objective)} {units.value(objective, value)}"
-            for objective, value in pairs
-        )
-        said.append(f"{candidate_label(view)}: {values}")
-    ends = " to ".join(said)
-    return (
-        f"The front has {len(front)} of {snapshot.counts['scored']} scored candidates, from {ends};"
-        " the table below lists them."
-    )
 
 
 def _noise(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:

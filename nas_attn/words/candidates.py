@@ -91,3 +91,19 @@ def candidate_label(view: CandidateView) -> str:
 def candidate_called(view: CandidateView, snapshot: Snapshot) -> str:
     """A candidate by its role in the answer, else by its own name."""
     return "recommended" if view.key == snapshot.taken else candidate_label(view)
+
+
+def front_in_words(snapshot: Snapshot) -> str:
+    """The front's size and its two ends: what its figure shows."""
+    front = snapshot.front
+    ends = []
+    for view in (*front[:1], *front[1:][-1:]):
+        values = ", ".join(
+            f"{title(objective)} {value(objective, number)}"
+            for objective, number in zip(snapshot.objectives, view.values, strict=True)
+        )
+        ends.append(f"{candidate_label(view)}: {values}")
+    return (
+        f"The front has {len(front)} of {snapshot.counts['scored']} scored candidates, from"
+        f" {' to '.join(ends)}; the table below lists them."
+    )

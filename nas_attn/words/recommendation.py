@@ -20,6 +20,10 @@ from nas_attn.space import other_of
 from nas_attn.words import units
 from nas_attn.words.lines import Line
 
+# least probabilities that are said in these words
+ALMOST_SURE = 0.95
+PROBABLE = 0.8
+LIKELY = 0.6
 WHAT_COUNTS = "a tenth of the best gain or of one run's noise"
 
 
@@ -122,14 +126,15 @@ def headline(best: Recommendation) -> str:
 
 def sureness(better: float, worse: float) -> str:
     """The probabilities of being better and of being worse, in a word or two."""
-    if better < worse:
-        return sureness(worse, better).replace("better", "worse")
-    steps = (
-        (0.95, "almost surely better"),
-        (0.8, "probably better"),
-        (0.6, "more likely better than not"),
-    )
-    return next((words for least, words in steps if better >= least), "no visible difference")
+    word = "worse" if better < worse else "better"
+    probability = max(better, worse)
+    if probability >= ALMOST_SURE:
+        return f"almost surely {word}"
+    if probability >= PROBABLE:
+        return f"probably {word}"
+    if probability >= LIKELY:
+        return f"more likely {word} than not"
+    return "no visible difference"
 
 
 def measured_on(candidates: int) -> str:
