@@ -39,8 +39,8 @@ class StopNow(KeyboardInterrupt):
     """A person's second request to stop, unlike a KeyboardInterrupt that a user's code raises."""
 
 
-def _ignore(text: str) -> None:
-    pass
+def ignore(text: str) -> None:  # noqa: ARG001
+    """Says nothing: in place of a function that takes a line for people."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Waits:
     stop: Callable[[], bool]
     storage_s: float = 0.0  # Seconds to wait for a database that does not answer
     # Told the sentence of a wait, and an empty text once it is over
-    waiting: Callable[[str], None] = _ignore
+    waiting: Callable[[str], None] = ignore
 
     def report(self, sentence: str) -> None:
         """Says what is waited for."""
@@ -81,7 +81,7 @@ def reporting(
     say: Callable[[str], None],
     stop: Callable[[], bool],
     storage_s: float = 0.0,
-    waiting: Callable[[str], None] = _ignore,
+    waiting: Callable[[str], None] = ignore,
 ) -> Iterator[None]:
     """Inside, waits of this thread report to `say`, raise Interrupted once `stop()` is true, and
     give a database `storage_s` seconds. `waiting` is told what is waited for, and an empty text

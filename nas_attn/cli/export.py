@@ -82,7 +82,7 @@ def export(
     """Write a trained network and its card. As weights, torch.export, ONNX or one Python file."""
     from nas_attn import tasks
     from nas_attn.export.formats import find_format
-    from nas_attn.results.exporting import export_candidate
+    from nas_attn.results.exporting import ExportWish, export_candidate
     from nas_attn.study.choice import chosen
     from nas_attn.study.reading import snapshot
 
@@ -99,9 +99,8 @@ def export(
     if train_again:
         _train_again(opened, view, threads, device)
     searched = as_searched or train_again
-    done = export_candidate(
-        opened, now, view, path, kind.name, as_searched=searched, normalize=normalize, check=check
-    )
+    wish = ExportWish(kind.name, as_searched=searched, normalize=normalize, check=check)
+    done = export_candidate(opened, now, view, path, wish)
     facts = done.facts
     if as_json:
         told = {name: facts[name] for name in ("study", "placement", "init", "key")}

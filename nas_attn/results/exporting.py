@@ -49,25 +49,33 @@ class Exported:
     note: str  # why not the retrained weights, if there are some; else empty
 
 
+@dataclass(frozen=True, slots=True)
+class ExportWish:
+    """How a candidate is to be exported."""
+
+    format: str
+    as_searched: bool = False
+    """With the weights of the search's training."""
+    normalize: bool = False
+    """The file takes uint8 images."""
+    check: bool = True
+    """It is scored on the validation images; an ONNX file is compared with the network."""
+
+
 def export_candidate(
     opened: OpenStudy,
     now: Snapshot,
     view: CandidateView,
     path: Path,
-    format_: str,
-    *,
-    as_searched: bool = False,
-    normalize: bool = False,
-    check: bool = True,
+    wish: ExportWish,
 ) -> Exported:
-    """Writes a candidate's trained network and its card; `as_searched`: with the weights of the
-    search's training;
-    `normalize`: the file takes uint8 images; `check`: scores it on the validation images, and
-        compares an ONNX file.
-    Raises UserError: the format cannot do this. Raises CheckpointError: the weights are not there.
+    """Writes a candidate's trained network and its card. Raises UserError: the format cannot do
+    this. Raises CheckpointError: the weights are not there.
     """
+    format_ = wish.format
+    normalize = wish.normalize
     kind = find_format(format_, tasks.of(opened.recipe))
-    run, note = (None, "") if as_searched else _best_run(opened.store, now, view)
+    run, note = (None, "") if wish.as_searched else _best_run(opened.store, now, view)
     recipe = protocol_recipe(opened.store, SEARCH if run is None else run.protocol)
     task = tasks.of(recipe)
     dataset = data_of(task).load(recipe, device="cpu")
@@ -97,11 +105,11 @@ def export_candidate(
     stored = _scored(opened.store, view, run)
     compared = None
     here: dict[str, Any] | None = None
-    if check and isinstance(given, Graph) and format_ == "onnx":
+    if wish.check and isinstance(given, Graph) and format_ == "onnx":
         compared = check_onnx(
             written, given, answers_of(task).compared(plan, dataset, stored=normalize)
         )
-    if check and dataset is not None:
+    if wish.check and dataset is not None:
         here = _here(model, recipe, dataset, stored)
         if kind.quantized:
             here["in_file"] = _in_file(written, format_, dataset, stored=normalize)

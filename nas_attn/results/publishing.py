@@ -23,7 +23,7 @@ from nas_attn.report.html import Wrong, role
 from nas_attn.results.tracking import track
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import mistakes, snapshot
-from nas_attn.waiting import impatient
+from nas_attn.waiting import ignore, impatient
 from nas_attn.words.remarks import constant_sentence, weak_rung_sentence
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Publisher:
     that separates no candidates.
     """
 
-    def __init__(self, opened: OpenStudy, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, opened: OpenStudy, say: Callable[[str], None] = ignore) -> None:
         self._opened, self._last, self._say = opened, time.monotonic(), say
         self._told: set[str] = set()
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from typing_extensions import override
 
 from nas_attn.analysis.rounds import RIVALS, ROUNDS, next_round, to_confirm
 from nas_attn.analysis.snapshot import CandidateView
@@ -29,6 +30,7 @@ ROUND_SEED = 100_000  # distance of the first round's seed from the search's; nu
 
 
 class Further(TaskSource, ABC):
+    @override
     def want(self, lease: Lease) -> bool:
         """Enqueues the next runs, once the earlier ones have ended."""
         if not self.recipe.search.confirm_seeds or self._waits():
@@ -54,6 +56,7 @@ class Further(TaskSource, ABC):
         """Whether runs of before must end first."""
         return bool(self.queue.rows(state="waiting", purposes=[self.purpose]))
 
+    @override
     def ahead(self, lease: Lease) -> bool:
         """The bare network runs in each step, whatever else is chosen: an idle worker may begin
         with it.
@@ -71,6 +74,7 @@ class Further(TaskSource, ABC):
     def bare_runs(self, bare: CandidateRow) -> list[Run]:
         """The bare network's runs in the next step that are not in the queue."""
 
+    @override
     def ended(self, row: RunRow, lease: Lease) -> None:
         run = row.run
         failed = f"seed {run.seed} of {run.placement} {row.state}: {row.reason}"
@@ -120,6 +124,7 @@ class Confirmation(Further):
 
     purpose = CONFIRM
 
+    @override
     def next(self) -> list[Run]:
         trials = self.worker.opened.trials
         if self.store.settings.confirmed_trials == trials:
@@ -136,9 +141,11 @@ class Confirmation(Further):
         seeds = range(first, first + search.confirm_seeds)
         return {seed: backbone_number(self.recipe, seed) for seed in seeds}
 
+    @override
     def _waits(self) -> bool:
         return False  # they are chosen once, and the bare network's may have begun
 
+    @override
     def bare_runs(self, bare: CandidateRow) -> list[Run]:
         return self.missing([bare], self._backbones())
 
@@ -150,6 +157,7 @@ class Rounds(Further):
 
     purpose = ROUND
 
+    @override
     def next(self) -> list[Run]:
         rounds = len(self.rounds())
         if self._are_done(rounds):
@@ -171,10 +179,12 @@ class Rounds(Further):
         fresh = self.recipe.training.start == "backbone"
         return {self.recipe.first_seed + number: number if fresh else 0}
 
+    @override
     def _waits(self) -> bool:
         waiting = self.queue.rows(state="waiting", purposes=[self.purpose])
         return any(row.run.round <= len(self.rounds()) for row in waiting)
 
+    @override
     def bare_runs(self, bare: CandidateRow) -> list[Run]:
         rounds = len(self.rounds())
         if self._are_done(rounds):

@@ -17,6 +17,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from nas_attn import tasks
 from nas_attn.analysis.fronts import primary_metric
 from nas_attn.analysis.length import (
@@ -143,6 +145,7 @@ class FindingLength(TaskSource):
         self._first = usual_epochs(self.recipe, images)
         self._key = worker.opened.plan.resolved(BARE).key
 
+    @override
     def want(self, lease: Lease) -> bool:
         lengths = Lengths.of(self.store, self.recipe)
         timed = self.store.settings.ends_at is not None
@@ -171,11 +174,13 @@ class FindingLength(TaskSource):
         needed_s = epochs * epoch_s * SEEDS / workers_here(self.store)
         return self.worker.opened.database.now() + needed_s <= until
 
+    @override
     def ended(self, row: RunRow, lease: Lease) -> None:
         said = row.state if row.state != "done" else f"{several(_epochs_of(row), 'epoch')}"
         why = f": {row.reason}" if row.reason else ""
         self.worker.say(f"bare network, seed {row.run.seed}: {said}{why}")
 
+    @override
     def close(self) -> Ending:
         settle(self.worker)
         return Ending.COMPLETE
@@ -264,6 +269,7 @@ class Control(TaskSource):
         super().__init__(worker)
         self._key = worker.opened.plan.resolved(BARE).key
 
+    @override
     def want(self, lease: Lease) -> bool:
         rows = self.queue.rows(purposes=[LENGTH])
         there = {row.run.identity for row in rows if row.state != "withdrawn"}
@@ -278,6 +284,7 @@ class Control(TaskSource):
         self.queue.want(missing)
         return bool(missing)
 
+    @override
     def ahead(self, lease: Lease) -> bool:
         """An idle worker may begin them before the candidates have ended, but not before the bare
         network has: its end withdraws what waits of it.
@@ -285,6 +292,7 @@ class Control(TaskSource):
         bare = self.store.candidate(self._key)
         return bare is not None and bare.state == "scored" and self.want(lease)
 
+    @override
     def ended(self, row: RunRow, lease: Lease) -> None:
         why = f" {row.state}: {row.reason}" if row.state != "done" else ""
         epochs = several(_epochs_of(row), "epoch")

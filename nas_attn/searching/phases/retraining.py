@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
+from typing_extensions import override
 
 from nas_attn.evaluation.plan import keep_protocol, protocol_recipe
 from nas_attn.purposes import RETRAIN, TARGET_PROTOCOL
@@ -108,5 +109,6 @@ def results(store: StudyStore, wanted: Order) -> list[tuple[Run, StoredScore | N
 class Retraining(TaskSource):
     purpose = RETRAIN
 
+    @override
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         self.worker.benches.of(row.run.protocol).keep_weights(row.run.files, model, lease)

@@ -19,6 +19,7 @@ from contextlib import suppress
 
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
+from typing_extensions import override
 
 from nas_attn.analysis.features import is_control, is_other
 from nas_attn.analysis.latency import LEAST_MEASURED
@@ -102,12 +103,13 @@ class Search(TaskSource):
             seed=search.seed,
             trials=worker.opened.trials,
             objectives=self.recipe.objectives,
-            evidence=lambda study: self.scores.known(),
+            evidence=lambda _: self.scores.known(),
             prior=prior.expected_in(self.space.allowed, self.store.settings.prior),
         )
         self._exhausted = self._met = False
         self._larger = larger_networks(self.recipe, self.bench.plan, worker.opened.trials)
 
+    @override
     def want(self, lease: Lease) -> bool:
         trials = self.book.all()
         begun = sum(
@@ -238,11 +240,13 @@ class Search(TaskSource):
         found = (self.space.resolve(values) for values in some)
         return {one.key: one for one in found if not self.store.candidate(one.key)}
 
+    @override
     def close(self) -> Ending | None:
         if self._open():
             return None  # trained, but not yet measured by the machine of the latencies
         return Ending.EXHAUSTED if self._exhausted else Ending.COMPLETE
 
+    @override
     def lacks(self) -> str:
         measurer, waiting = self.bench.measurer, self._open()
         if measurer is None or measurer.fits or not waiting:
@@ -306,6 +310,7 @@ class Search(TaskSource):
             for seed, number in numbers.items()
         ]
 
+    @override
     def recover(self, lease: Lease) -> None:
         """Asks again for trials that nobody claimed; finishes candidates whose runs have all ended,
         and tells Optuna.
@@ -372,6 +377,7 @@ class Search(TaskSource):
         shown = attributes(row, latency, self.store.scores(row.key, protocol=SEARCH))
         self.book.tell(row.trial, values, shown, excess=over if limited else None)
 
+    @override
     def prepare(self, row: RunRow, lease: Lease) -> bool:
         """Counts and measures a candidate before its first run; one over the limits is not
         trained.
@@ -386,6 +392,7 @@ class Search(TaskSource):
             self._finish(candidate, lease, "infeasible", checked.reason)
         return not checked.reason
 
+    @override
     def go_on(self, run: Run, score: Score) -> bool:
         """The pruner's decision at a rung of a candidate's first run. Baselines, the user's own,
         those near the answer and the first few always go on.
@@ -409,6 +416,7 @@ class Search(TaskSource):
             or self.scores.among_best(run.key, score.rung)
         )
 
+    @override
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """Keeps the weights of a candidate's first run."""
         if self.recipe.storage.keep_weights == "none":
@@ -420,6 +428,7 @@ class Search(TaskSource):
         if candidate is not None and row.run.seed == self._runs(candidate)[0].seed:
             self.bench.keep_weights(row.run.key, model, lease)
 
+    @override
     def ended(self, row: RunRow, lease: Lease) -> None:
         candidate = self.store.candidate(row.run.key)
         if candidate is not None and candidate.state == "running":

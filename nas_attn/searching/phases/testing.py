@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from typing_extensions import override
+
 from nas_attn.analysis.validation import Family
 from nas_attn.errors import DataError, StudyError
 from nas_attn.processes import owner_name
@@ -40,6 +42,7 @@ class Testing(Validation):
         super().__init__(worker, families(worker.store))
         self._before = len(self._families)
 
+    @override
     def want(self, lease: Lease) -> bool:
         store = self.worker.store
         self._families = families(store)
@@ -52,6 +55,7 @@ class Testing(Validation):
             self._families.append(family)
         return super().want(lease)
 
+    @override
     def ended(self, row: RunRow, lease: Lease) -> None:
         self._families = families(self.worker.store)  # another worker may have begun it
         super().ended(row, lease)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
+from typing_extensions import override
 
 from nas_attn import tasks
 from nas_attn.analysis.choosing import notation
@@ -155,6 +156,7 @@ class Validation(TaskSource):
         super().__init__(worker)
         self._families = families
 
+    @override
     def want(self, lease: Lease) -> bool:
         there = {row.run.identity for row in self.queue.rows(protocol=TARGET_PROTOCOL)}
         missing = [
@@ -166,12 +168,14 @@ class Validation(TaskSource):
         self.queue.want(missing)
         return bool(missing)
 
+    @override
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """Scores the run on the test split, once."""
         bench = self.worker.benches.of(row.run.protocol)
         bench.test(row.run, model, lease=lease)
         bench.keep_weights(row.run.files, model, lease)
 
+    @override
     def ended(self, row: RunRow, lease: Lease) -> None:
         (family,) = (f for f in self._families if f.number == row.run.round)
         runs = {run.identity for run in family_runs(family)}

@@ -29,6 +29,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import intersection_search_space
 from optuna.study import Study
 from optuna.trial import FrozenTrial
+from typing_extensions import override
 
 from nas_attn.model.coding import Codes, Coding, Names, itself
 from nas_attn.model.coding import Known as Effects
@@ -61,7 +62,8 @@ class PlacementSampler(BaseSampler):
     drawn at random. Optuna's constraints (`trial.set_constraint`) are learned like objectives.
     """
 
-    def __init__(
+    # A public class: each is a setting, given by its name.
+    def __init__(  # noqa: PLR0913
         self,
         *,
         seed: int | None = None,
@@ -100,9 +102,11 @@ class PlacementSampler(BaseSampler):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _history=None, _lock=threading.Lock())
 
+    @override
     def reseed_rng(self) -> None:
         self._random.reseed_rng()
 
+    @override
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
         """The given space, else the categorical parameters that all trials so far have had."""
         if self._space is not None:
@@ -111,6 +115,7 @@ class PlacementSampler(BaseSampler):
         found = intersection_search_space(described, include_pruned=True)
         return {name: d for name, d in found.items() if isinstance(d, CategoricalDistribution)}
 
+    @override
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: Distributions
     ) -> dict[str, Any]:
@@ -165,6 +170,7 @@ class PlacementSampler(BaseSampler):
                 within += int(np.all(drawn, axis=0).sum())
             return within < FEWEST_LEFT * DRAWS
 
+    @override
     def sample_independent(
         self,
         study: Study,

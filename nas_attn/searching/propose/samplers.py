@@ -1,21 +1,21 @@
-"""Optuna's samplers, as a study makes them."""
+"""Optuna's samplers, as a study makes them: all of them are called with `seed` and `trials`."""
 
 from __future__ import annotations
 
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 
-def at_random(*, seed: int, trials: int) -> BaseSampler:
+def at_random(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001
     """Optuna's random sampler."""
     return RandomSampler(seed=seed)
 
 
-def tpe(*, seed: int, trials: int) -> BaseSampler:
+def tpe(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001
     """Optuna's TPE, all sites together."""
     return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
 
-def gp(*, seed: int, trials: int) -> BaseSampler:
+def gp(*, seed: int, trials: int) -> BaseSampler:  # noqa: ARG001
     """Optuna's Gaussian process, for objectives with noise."""
     return GPSampler(seed=seed, deterministic_objective=False)
 

@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from typing_extensions import override
 
 from nas_attn.model.coding import Known as Effects
 from nas_attn.model.coding import names_of
@@ -34,7 +35,8 @@ class DistinctSampler(BaseSampler):
     an interruption. A `Proposer` says what comes next.
     """
 
-    def __init__(
+    # Each is a setting, given by its name.
+    def __init__(  # noqa: PLR0913
         self,
         name: str,
         space: SearchSpace,
@@ -69,12 +71,14 @@ class DistinctSampler(BaseSampler):
             name, Setting(space, seed, trials, self._learned, without_prior)
         )
 
+    @override
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Distributions:
         """The whole space, all sites together; nothing for a trial whose placement lies outside the
         space.
         """
         return {} if outside(trial) else distributions(self._space)
 
+    @override
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: Distributions
     ) -> dict[str, Any]:
@@ -107,6 +111,7 @@ class DistinctSampler(BaseSampler):
         }
         return self._learned.none_within(study, space)
 
+    @override
     def sample_independent(
         self,
         study: Study,
@@ -118,6 +123,7 @@ class DistinctSampler(BaseSampler):
         sampler = self._proposer.optuna_sampler
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
+    @override
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:

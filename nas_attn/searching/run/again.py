@@ -40,7 +40,7 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
             run,
             worker.resolved(original),
             lease=keeper.lease,
-            go_on=lambda score: True,
+            go_on=lambda _: True,
             stop=lambda: worker.stop() or keeper.lost,
             trained=lambda model: bench.keep_weights(view.key, model, keeper.lease),
         )

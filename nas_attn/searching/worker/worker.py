@@ -37,7 +37,7 @@ from nas_attn.storage import CheckpointRow, Lease, Run, RunRow, StudyStore
 from nas_attn.study.keeping import sweep
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.study.opening import OpenStudy
-from nas_attn.waiting import Interrupted, Wait, impatient
+from nas_attn.waiting import Interrupted, Wait, ignore, impatient
 
 POLL_S = 0.5
 LONGEST_POLL_S = (
@@ -54,7 +54,7 @@ MANY_FAILED = 3  # so many failed networks end a study in which none has been sc
 
 class TaskSource:
     """A kind of work of a study: its runs, and what follows from them. Subclasses add `purpose`,
-    and what they need.
+    and override what they need; so some arguments are unused here.
     """
 
     purpose: str
@@ -70,28 +70,28 @@ class TaskSource:
     def recover(self, lease: Lease) -> None:
         """Cleans up after workers that are gone."""
 
-    def want(self, lease: Lease) -> bool:
+    def want(self, lease: Lease) -> bool:  # noqa: ARG002
         """Enqueues the next runs; returns whether there are any."""
         return False
 
-    def ahead(self, lease: Lease) -> bool:
+    def ahead(self, lease: Lease) -> bool:  # noqa: ARG002
         """Enqueues runs that will be wanted, for a worker that would wait for others' last runs of
         an earlier source; returns whether there are any.
         """
         return False
 
-    def prepare(self, row: RunRow, lease: Lease) -> bool:
+    def prepare(self, row: RunRow, lease: Lease) -> bool:  # noqa: ARG002
         """Prepares a run; false if the run is not wanted after all."""
         return True
 
-    def go_on(self, run: Run, score: Score) -> bool:
+    def go_on(self, run: Run, score: Score) -> bool:  # noqa: ARG002
         """Whether a run goes on from a rung."""
         return True
 
     def trained(self, row: RunRow, model: nn.Module, lease: Lease) -> None:
         """Called when a run has reached its last rung, with the network."""
 
-    def ended(self, row: RunRow, lease: Lease) -> None:
+    def ended(self, row: RunRow, lease: Lease) -> None:  # noqa: ARG002
         """Called when a run has ended, with its row of the queue; its lease is still held."""
         self.worker.say(
             f"{self.worker.name(row)}: {row.state}{f': {row.reason}' if row.reason else ''}"
@@ -126,7 +126,7 @@ class Worker:
         stop: Callable[[], bool],
         say: Callable[[str], None],
         deadline: float | None = None,
-        at: Callable[[str], None] = lambda doing: None,
+        at: Callable[[str], None] = ignore,
     ) -> None:
         """`stop`, asked between steps, ends the work; after `deadline` (time.monotonic()) no run is
         begun; `at` is told its current task.

@@ -385,7 +385,9 @@ def test_another_backbone_has_its_own_training_and_is_exported_like_any_candidat
     assert (control.state, control.on_front, control.latency.measured) == ("scored", False, True)
     model = backbones.create("resnet14", input_shape=opened.plan.input_shape, classes=10, width=4)
     assert control.cost["params"] == sum(parameter.numel() for parameter in model.parameters())
-    written = exporting.export_candidate(opened, now, control, Path("control.pt"), "weights").path
+    written = exporting.export_candidate(
+        opened, now, control, Path("control.pt"), exporting.ExportWish("weights")
+    ).path
     model.load_state_dict(torch.load(written, weights_only=True)["state_dict"])
     assert "resnet14" in control.snippet
 

@@ -12,8 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from nas_attn.errors import ExitStatus, StudyError, shorten
-from nas_attn.searching.run.engines.base import Launched, Request, environment_of, refuse_slurms
+from nas_attn.searching.run.engines.base import (
+    Engine,
+    Launched,
+    Request,
+    environment_of,
+    refuse_slurms,
+)
 from nas_attn.searching.run.worker_process import STORAGE, WorkerSettings, start_worker
 from nas_attn.searching.worker.stopping import Orders
 from nas_attn.study.opening import OpenStudy
@@ -76,11 +84,12 @@ class WorkerActor:
         return True
 
 
-class Ray:
+class Ray(Engine):
     """The cluster that `RAY_ADDRESS` names, or that runs on this machine: workers as detached
     actors, which it restarts.
     """
 
+    @override
     def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
         refuse_slurms(request, "ray")
         ray, settings = _connected(), WorkerSettings(device=request.device)
@@ -95,15 +104,18 @@ class Ray:
             actor.remote(opened.store.name, settings, environment, str(Path.cwd()), log)
         return names
 
+    @override
     def watch(self, opened: OpenStudy) -> list[str]:
         return []  # they wait in a queue
 
+    @override
     def state(self, launched: Launched) -> str:
         actors = _connected().util.list_named_actors(all_namespaces=True)
         alive = {entry["name"] for entry in actors if entry["namespace"] == NAMESPACE}
         count = len(alive & set(launched.jobs))
         return f"{count} there" if count else ""
 
+    @override
     def end(self, launched: Launched) -> int:
         ray, asked = _connected(), {}
         for name in launched.jobs:

@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from typing_extensions import override
+
 from nas_attn.errors import StudyError, shorten
-from nas_attn.searching.run.engines.base import Launched, Request, environment_of
+from nas_attn.searching.run.engines.base import Engine, Launched, Request, environment_of
 from nas_attn.searching.run.worker_process import WorkerSettings, worker_command
 from nas_attn.study.opening import OpenStudy
 
@@ -36,9 +38,10 @@ exit $status
 UNKNOWN = "Invalid job id"  # what squeue says of jobs that ended some time ago
 
 
-class Slurm:
+class Slurm(Engine):
     """The cluster whose `sbatch` is found here."""
 
+    @override
     def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
         if request.gpus != int(request.gpus):
             others = (
@@ -87,9 +90,11 @@ class Slurm:
         ]  # the cluster's name follows if there are several
         return [f"{array}_{number}" for number in range(request.workers)]
 
+    @override
     def watch(self, opened: OpenStudy) -> list[str]:
         return []  # they wait in a queue
 
+    @override
     def state(self, launched: Launched) -> str:
         done = _slurm(
             "squeue", "--noheader", "--array", "--jobs", _arrays(launched), "--format", "%T"
@@ -99,6 +104,7 @@ class Slurm:
         counts = Counter(done.stdout.split())
         return ", ".join(f"{count} {state.lower()}" for state, count in counts.most_common())
 
+    @override
     def end(self, launched: Launched) -> int:
         arrays = _arrays(launched)
         queued = _slurm(

@@ -9,9 +9,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import override
+
 from nas_attn.errors import ExitStatus, shorten
 from nas_attn.processes import Process, apart, machine_and_pid, process
-from nas_attn.searching.run.engines.base import Launched, Request, environment_of, refuse_slurms
+from nas_attn.searching.run.engines.base import (
+    Engine,
+    Launched,
+    Request,
+    environment_of,
+    refuse_slurms,
+)
 from nas_attn.searching.run.worker_process import WorkerSettings, start_worker
 from nas_attn.searching.worker.presence import STARTING
 from nas_attn.study.opening import OpenStudy
@@ -44,12 +52,13 @@ class Started:
         return f"{self.name} ended at once with status {status}{last} (log: {self.log})"
 
 
-class Local:
+class Local(Engine):
     """Processes of this machine that outlive the terminal."""
 
     def __init__(self) -> None:
         self._started: list[Started] = []
 
+    @override
     def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
         refuse_slurms(request, "local")
         from nas_attn.searching.worker.devices import devices_of, shares_of
@@ -76,6 +85,7 @@ class Local:
             jobs.append(f"{started.pid}/{seen.started if seen else -1}")
         return jobs
 
+    @override
     def watch(self, opened: OpenStudy) -> list[str]:
         deadline = time.monotonic() + WATCHED_S
         while time.monotonic() < deadline:
@@ -94,6 +104,7 @@ class Local:
             time.sleep(LOOK_S)
         return [started.why() for started in self._started if started.failed]
 
+    @override
     def state(self, launched: Launched) -> str:
         if launched.host != socket.gethostname():
             return f"on {launched.host}"
@@ -101,5 +112,6 @@ class Local:
         running = sum(Process(int(pid), started).runs for pid, _, started in found)
         return f"{running} running" if running else ""
 
+    @override
     def end(self, launched: Launched) -> int:
         return 0
