@@ -27,6 +27,7 @@ LOOSE = "outside the class folders"
 LONE_MASKS = "which are masks without an image"
 WHOLE = "all"  # the name of the only split of a folder that is not divided
 ALONE = "leave out one"
+BOXED = "with boxes"
 ANY = ""  # the name of the only class of images that have none of their own
 
 BALANCED = 'give objectives = ["balanced_accuracy", "latency"], in which each class counts the same'
@@ -52,12 +53,16 @@ class Inventory:
         """What images there are; then what a person should know."""
         unread = len(self.unreadable)
         number = len(self.classes)
-        first = f"{number} class{'' if number == 1 else 'es'}, {self.images:,} images"
-        if self.labelled:
-            first += f" {self.labelled}"
-        if len(self.counts) > 1:
-            parts = (f"{split}: {sum(of.values()):,}" for split, of in self.counts.items())
-            first += f" ({', '.join(parts)})"
+        first = f"{number} class{'' if number == 1 else 'es'}, "
+        by_split = {split: sum(of.values()) for split, of in self.counts.items()}
+        if self.labelled == BOXED:
+            parts = (f"{split}: {count:,} images" for split, count in by_split.items())
+            first += f"{', '.join(parts)} {BOXED}"
+        else:
+            first += " ".join([f"{self.images:,} images", *filter(None, [self.labelled])])
+            if len(by_split) > 1:
+                parts = (f"{split}: {count:,}" for split, count in by_split.items())
+                first += f" ({', '.join(parts)})"
         first += f", {unread} unreadable{' (left out)' if unread else ''}"
         lines = [first]
         if unread:
@@ -167,7 +172,7 @@ def take_boxed(section: DataSection) -> Inventory:
         seen = [Seen(WHOLE, one.label, one.name, one.look) for one in seen]
     said = cautions(seen, grouped=False, way_out=ALONE)
     return Inventory(
-        tuple(annotated.classes.values()), counts, _unreadable(seen), {}, tuple(said), "with boxes"
+        tuple(annotated.classes.values()), counts, _unreadable(seen), {}, tuple(said), BOXED
     )
 
 
@@ -202,7 +207,7 @@ def take_yolo(section: DataSection) -> Inventory | None:
     splits = list(dict.fromkeys(place.split for place in places))
     counts = _counted([one for one in seen if one.name not in unreadable], splits, (ANY,))
     said = [*cautions(seen, grouped=False, way_out=ALONE), *said]
-    return Inventory(classes, counts, unreadable, {}, tuple(said), "with labels")
+    return Inventory(classes, counts, unreadable, {}, tuple(said), BOXED)
 
 
 def _about_labels(root: Path, split: str, labels: Labels) -> list[str]:

@@ -35,7 +35,7 @@ def test_right_labels_are_counted(discs: Path) -> None:
     inventory = taken(discs)
     assert inventory.counts == {"train": {"": 8}, "validation": {"": 8}}
     assert inventory.lines() == [
-        "1 class, 16 images with labels (train: 8, validation: 8), 0 unreadable"
+        "1 class, train: 8 images, validation: 8 images with boxes, 0 unreadable"
     ]
 
 
