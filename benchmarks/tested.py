@@ -1,6 +1,6 @@
 """What tests add to a study's answer: simulated studies of small folders whose truth is known.
 
-    python benchmarks/tested.py --studies 40              # of each kind
+    python -m benchmarks.tested --studies 40              # of each kind
 
 A study searches as `trust.py` does, on its validation images. Then the bare network, the one that
 is recommended (or promises most) and the best uniform one are trained with fresh seeds, and scored
@@ -36,10 +36,10 @@ from dataclasses import asdict, dataclass, fields
 from multiprocessing import Pool
 
 import numpy as np
-from simulated_studies import FINE_TUNING, SCRATCH, Study, World
-from trust import ROUNDS, choose, confirmed, look, rivals, search
-from unseen_effects import UNSEEN
 
+from benchmarks.simulated_studies import FINE_TUNING, SCRATCH, Study, World
+from benchmarks.trust import ROUNDS, choose, confirmed, look, rivals, search
+from benchmarks.unseen_effects import UNSEEN
 from nas_attn.analysis.validation import Verdict, judge
 from nas_attn.model import TESTED, Evidence, Run
 
