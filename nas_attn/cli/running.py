@@ -120,7 +120,8 @@ def run(
     if ended is Ending.TIME:
         cut(opened)
     now = Publisher(opened).current()
-    path, unwritten = None, None
+    path = None
+    unwritten = None
     try:
         path = write_study_report(opened, now, Path(report) if report else None)
     except NasAttnError as error:  # after a long search the answer comes first
@@ -270,7 +271,8 @@ def retrain(
     from nas_attn.study.reading import snapshot
 
     opened = study_named(study, storage, trust=effort.trust)
-    plan, now = opened.plan, snapshot(opened.store)
+    plan = opened.plan
+    now = snapshot(opened.store)
     others = [
         Criteria(trial=int(text)) if text.isdecimal() else Criteria(placement=text)
         for text in also or ()

@@ -184,7 +184,8 @@ def _planned(
     from nas_attn.searching.worker.devices import default_workers
 
     quiet_optuna()
-    count, device = effort.workers or default_workers(effort.device), effort.device
+    count = effort.workers or default_workers(effort.device)
+    device = effort.device
     return plan_folder(
         folder, seconds or HOUR_S, storage=storage, workers=count, device=device, given=given
     )
@@ -196,7 +197,8 @@ def _timetable(
     from nas_attn.searching.prepare.timetable import timetable
     from nas_attn.searching.worker.devices import default_workers
 
-    count, stated = effort.workers or default_workers(effort.device), given.get("search.trials")
+    count = effort.workers or default_workers(effort.device)
+    stated = given.get("search.trials")
     trials = None if stated is None else int(stated)
     return timetable(made, seconds, workers=count, device=effort.device, trials=trials)
 
@@ -444,7 +446,8 @@ def stop(
     from nas_attn.searching.worker.presence import stop_workers
 
     opened = study_named(study, storage)
-    there, queued = _working(opened), 0
+    there = _working(opened)
+    queued = 0
     stop_workers(opened)
     for launched in launches(opened):
         try:

@@ -447,7 +447,8 @@ class Workbench:
         """Weights of the bare backbone, or of the `other`, from which a run starts; None if it
         starts from scratch.
         """
-        start, wanted = self.recipe.training.start, (backbone, other)
+        start = self.recipe.training.start
+        wanted = (backbone, other)
         if start == "pretrained" and other is not None:
             return given_weights(self.plan.like(other))[0]
         if start == "backbone" and self._kept != wanted:

@@ -81,7 +81,8 @@ def export_candidate(
     dataset = data_of(task).load(recipe, device="cpu")
     compare(opened.store, recipe, dataset)
     plan = plan_for(recipe, dataset, kept=kept_sites(opened.store))
-    model, described = trained_model(opened, plan, view, run), describe(plan, dataset, view)
+    model = trained_model(opened, plan, view, run)
+    described = describe(plan, dataset, view)
     given = answers_of(task).graph(model, plan.input_shape) if kind.graph else model
     given = normalising(given, described, kind) if normalize else given
     trained = SEARCHED if run is None else f"{run.purpose}, {run.protocol}, seed {run.seed}"
@@ -155,7 +156,8 @@ def _best_run(store: StudyStore, now: Snapshot, view: CandidateView) -> tuple[Ru
 
 def describe(plan: Plan, dataset: Dataset | None, view: CandidateView) -> Described:
     """What a candidate's network is built from."""
-    resolved, task = plan.resolved(view.placement), tasks.of(plan.recipe)
+    resolved = plan.resolved(view.placement)
+    task = tasks.of(plan.recipe)
     return Described(
         plan.like(resolved.other).recipe.backbone,
         resolved,
@@ -201,7 +203,8 @@ def _here(
     model: nn.Module, recipe: Recipe, dataset: Dataset, stored: StoredScore | None
 ) -> dict[str, Any]:
     trainer = Trainer(recipe.training, dataset, device="cpu", arithmetic=PLAIN)
-    score, metric = trainer.score(model, dataset.validation), dataset.task.metric
+    score = trainer.score(model, dataset.validation)
+    metric = dataset.task.metric
     facts = {
         "metric": metric,
         "value": score.metrics[metric],
@@ -232,7 +235,8 @@ def _calibration(dataset: Dataset | None, *, stored: bool) -> Tensor | None:
 def _in_file(path: Path, format_: str, dataset: Dataset, *, stored: bool) -> dict[str, Any]:
     with run_elsewhere(path, format_) as run:
         tally = answers_of(dataset.task).judged(run, dataset, stored=stored, batch=CALIBRATION)
-    bits, facts = tally.right(), {"value": tally.metrics(0.0)[dataset.task.metric]}
+    bits = tally.right()
+    facts = {"value": tally.metrics(0.0)[dataset.task.metric]}
     if bits is not None:
         facts["right"] = int(
             np.unpackbits(np.frombuffer(bits, np.uint8), count=len(dataset.validation)).sum()

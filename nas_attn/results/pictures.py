@@ -119,7 +119,8 @@ def _over(stored: Tensor, y: Tensor, kind: str) -> Image.Image:
 
 def _masked(image: Image.Image, mask: NDArray[Any]) -> Image.Image:
     """Draws a mask; class 0, mostly the background, is left as it is."""
-    pixels, colours = np.asarray(image, float), np.array(COLOURS, float)
+    pixels = np.asarray(image, float)
+    colours = np.array(COLOURS, float)
     over = (mask > 0) & (mask != NOT_COUNTED)
     pixels = np.where(
         over[..., None], 0.45 * pixels + 0.55 * colours[(mask - 1) % len(colours)], pixels
@@ -128,7 +129,8 @@ def _masked(image: Image.Image, mask: NDArray[Any]) -> Image.Image:
 
 
 def _boxed(image: Image.Image, boxes: Iterable[Sequence[float]]) -> Image.Image:
-    pen, width = ImageDraw.Draw(image), max(1, max(image.size) // 100)
+    pen = ImageDraw.Draw(image)
+    width = max(1, max(image.size) // 100)
     for label, left, top, right, bottom in boxes:
         if label > 0 and right > left and bottom > top:
             pen.rectangle(

@@ -41,7 +41,9 @@ class Publisher:
     """
 
     def __init__(self, opened: OpenStudy, say: Callable[[str], None] = ignore) -> None:
-        self._opened, self._last, self._say = opened, time.monotonic(), say
+        self._opened = opened
+        self._last = time.monotonic()
+        self._say = say
         self._told: set[str] = set()
 
     def maybe(self) -> None:
@@ -54,7 +56,8 @@ class Publisher:
 
     def now(self) -> Snapshot:
         """Publishes the study as of now."""
-        began, state = time.monotonic(), self._state()
+        began = time.monotonic()
+        state = self._state()
         current = snapshot(self._opened.store)
         book = self._opened.book
         dashboard.publish(book.storage, book.number, book.identity, current)
@@ -110,7 +113,8 @@ def _keep_sheet(opened: OpenStudy, now: Snapshot) -> None:
     """
     if not now.counts.get("scored"):
         return
-    name, text = sheet_name(opened.store), dashboard.sheet(now).encode()
+    name = sheet_name(opened.store)
+    text = dashboard.sheet(now).encode()
     try:
         if _kept_sheet(opened, name) != text:
             opened.artifacts.write(name, io.BytesIO(text))
@@ -152,7 +156,8 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
     found = mistakes(opened.store, now)
     if found is None:
         return None
-    numbers, drawn = [one.image for one in found.different], {}
+    numbers = [one.image for one in found.different]
+    drawn = {}
     try:
         if numbers and images:
             from nas_attn.results.pictures import pictures

@@ -100,17 +100,16 @@ def ended_runs(store: StudyStore) -> Iterator[Tracked]:
     """The runs that have ended: of search, confirmation, validation, retraining, and the study's
     backbones.
     """
-    candidates, curves, scores = (
-        {row.key: row for row in store.candidates()},
-        store.curves.all(),
-        defaultdict(list),
-    )
+    candidates = {row.key: row for row in store.candidates()}
+    curves = store.curves.all()
+    scores = defaultdict(list)
     for stored in store.scores():
         scores[stored.key, stored.protocol, stored.score.seed, stored.backbone].append(stored.score)
     for row in (
         row for state in ("done", "pruned", "failed") for row in store.queue.rows(state=state)
     ):
-        run, known = row.run, candidates.get(row.run.key)
+        run = row.run
+        known = candidates.get(row.run.key)
         points = defaultdict[int, dict[str, float]](dict)
         for point in json.loads(curves.get(run.files, "[]")):
             points[point["epochs"]] |= {**point["metrics"], "train_loss": point["train_loss"]}
@@ -199,7 +198,9 @@ class MLflow:
     def __init__(self, opened: OpenStudy) -> None:
         from mlflow import MlflowClient
 
-        self._client, self._mark, name = MlflowClient(), mark(opened.store), opened.store.name
+        self._client = MlflowClient()
+        self._mark = mark(opened.store)
+        name = opened.store.name
         found = self._client.get_experiment_by_name(name)
         self._experiment = found.experiment_id if found else self._client.create_experiment(name)
 
@@ -224,7 +225,8 @@ class MLflow:
         made = self._client.create_run(
             self._experiment, tags={"nas_attn_study": self._mark}, run_name=run.id
         ).info.run_id
-        now, allowed = int(1000 * time.time()), str.maketrans("@()=,", "_____")
+        now = int(1000 * time.time())
+        allowed = str.maketrans("@()=,", "_____")
         metrics = [
             Metric(name, value, now, step) for step, of in run.points for name, value in of.items()
         ]
@@ -248,11 +250,9 @@ class WandB:
     """
 
     def __init__(self, opened: OpenStudy) -> None:
-        self._study, self._mark, self._folder = (
-            opened.store.name,
-            mark(opened.store),
-            opened.folder.absolute(),
-        )
+        self._study = opened.store.name
+        self._mark = mark(opened.store)
+        self._folder = opened.folder.absolute()
         self._done = (
             self._folder / "wandb" / f"nas_attn-{self._mark}"
         )  # what this machine has written
@@ -264,7 +264,8 @@ class WandB:
     def add(self, run: Tracked) -> None:
         import wandb
 
-        done, told = self._done / run.id, "".join(list((run.texts or {}).values())[:2])
+        done = self._done / run.id
+        told = "".join(list((run.texts or {}).values())[:2])
         if done.exists() and done.read_text("utf-8") == told:
             return  # the answer is unchanged: offline, each writing makes new files
         made = wandb.init(

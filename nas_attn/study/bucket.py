@@ -36,7 +36,8 @@ class BucketArtifacts:
         import boto3
         from optuna.artifacts import Boto3ArtifactStore
 
-        self._bucket, prefix = found["bucket"], (found["prefix"] or "").strip("/")
+        self._bucket = found["bucket"]
+        prefix = (found["prefix"] or "").strip("/")
         self._prefix = f"{prefix}/" if prefix else ""
         self._client: Any = boto3.client("s3")
         self._objects = Boto3ArtifactStore(self._bucket, self._client)

@@ -31,6 +31,7 @@ from nas_attn.study.bucket import SCHEME
 from nas_attn.study.opening import OpenStudy, artifacts_folder
 from nas_attn.study.reading import snapshot
 from nas_attn.study.trial_book import TrialBook
+from nas_attn.study.workers import workers_of
 
 FORGOTTEN_S = 86_400.0  # seconds of silence after which a worker of another machine is lost
 _KEY = re.compile("[0-9a-f]{12,}")  # of a network
@@ -64,7 +65,8 @@ def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool 
         wanted |= (
             {now.recommendation.key, now.recommendation.taken} if now.recommendation else set()
         )
-    there, freed = opened.store.all_checkpoints(), Freed()
+    there = opened.store.all_checkpoints()
+    freed = Freed()
     for view in now.candidates:
         rows = there.get(weights_run(view.key))
         if rows and view.key in wanted:
@@ -83,7 +85,8 @@ def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) 
     """Frees what a study no longer needs; `keep` None: as the recipe says, or all while it runs.
     Safe while workers work.
     """
-    store, now = opened.store, snapshot(opened.store)
+    store = opened.store
+    now = snapshot(opened.store)
     ended = (
         not any(row.state == "running" for row in store.candidates())
         and sum(now.counts.values()) >= now.planned
@@ -266,8 +269,6 @@ class Deleted:
 
 def check_deletable(opened: OpenStudy) -> None:
     """Raises StudyError: workers are at work on the study."""
-    from nas_attn.study.workers import workers_of
-
     working = [worker for worker in workers_of(opened) if worker.state in ("working", "waiting")]
     if working:
         raise StudyError(

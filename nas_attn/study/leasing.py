@@ -23,8 +23,11 @@ class LeaseKeeper:
     """
 
     def __init__(self, store: StudyStore, lease: Lease) -> None:
-        self._store, self.lease, self._period = store, lease, TTL_S / RENEWALS
-        self._left, self._lost = threading.Event(), threading.Event()
+        self._store = store
+        self.lease = lease
+        self._period = TTL_S / RENEWALS
+        self._left = threading.Event()
+        self._lost = threading.Event()
         self._thread = threading.Thread(
             target=self._renew, name=f"lease {lease.resource}", daemon=True
         )

@@ -109,7 +109,8 @@ def create_study(
     """
     from nas_attn.study.trial_book import TrialBook
 
-    database, text = Database(url), recipe.to_json()
+    database = Database(url)
+    text = recipe.to_json()
     place = _place(database, artifacts)
     if recipe.name in [study.name for study in database.studies()]:
         known = database.study(recipe.name).recipe
@@ -121,7 +122,8 @@ def create_study(
         if place.startswith(SCHEME):
             BucketArtifacts(place).check()
         _make_folder(artifacts_folder(database, place))
-    known_versions, trials = versions(recipe), recipe.search.trials
+    known_versions = versions(recipe)
+    trials = recipe.search.trials
     with database.creating():
         _check_name(database, recipe.name)
         store = database.create_study(

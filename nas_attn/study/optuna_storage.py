@@ -24,7 +24,8 @@ class _Calls:
     """Repeats the calls of one storage."""
 
     def __init__(self, storage: PatientStorage, outage: Outage) -> None:
-        self._storage, self._outage = weakref.ref(storage), outage
+        self._storage = weakref.ref(storage)
+        self._outage = outage
         # The error of a study that is deleted; None while it is there.
         self.deleted: Callable[[], StorageError | None] = lambda: None
 

@@ -72,19 +72,22 @@ def remaining_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> flo
     """The rest of the study's time limit; else the time for open candidates at the last pace, and
     for what follows.
     """
-    store, counts = opened.store, opened.store.queue.counts()
+    store = opened.store
+    counts = opened.store.queue.counts()
     waiting = {
         phase: sum(counts.get((p, "waiting"), 0) for p in purposes)
         for phase, purposes in PHASES.items()
     }
-    later, ends_at = waiting[Phase.TESTING] + waiting[Phase.RETRAINING], store.settings.ends_at
+    later = waiting[Phase.TESTING] + waiting[Phase.RETRAINING]
+    ends_at = store.settings.ends_at
     set_s = None if ends_at is None else max(0.0, ends_at - opened.database.now())
     if later:
         return max(later * _later_run_s(opened, finished), set_s or 0.0) or None
     if set_s is not None:
         return set_s
     run_s = partial(_one_run_s, opened, opened.recipe.training.rungs[-1])
-    candidates_s, rest_s = time_left(finished, open_, run_s), 0.0
+    candidates_s = time_left(finished, open_, run_s)
+    rest_s = 0.0
     if open_ > 0 and candidates_s is None:
         return None
     if opened.recipe.search.confirm_seeds and (
@@ -96,7 +99,8 @@ def remaining_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> flo
 
 def _later_run_s(opened: OpenStudy, finished: Sequence[float]) -> float:
     """About how long a run as the target says takes, divided by the workers."""
-    store, now = opened.store, opened.database.now()
+    store = opened.store
+    now = opened.database.now()
     rows = [
         row
         for row in store.queue.rows(purposes=[*FURTHER, *LATER])
@@ -116,11 +120,14 @@ def _confirming_s(opened: OpenStudy, counts: Counts, finished: Sequence[float]) 
     """About how long the steps after the candidates take: further seeds, rounds, latencies, the
     report.
     """
-    store, seeds = opened.store, opened.recipe.search.confirm_seeds
+    store = opened.store
+    seeds = opened.recipe.search.confirm_seeds
     half = len(store.workers.rows()) / 2  # a run that is under way is half done
-    runs, rounds = max(0.0, counts.get((CONFIRM, "waiting"), 0) - half), 0.0
+    runs = max(0.0, counts.get((CONFIRM, "waiting"), 0) - half)
+    rounds = 0.0
     if store.settings.confirmed_trials != opened.trials:
-        runs, rounds = float(seeds * min(CONFIRMED, opened.trials)), float(ROUNDS * seeds)
+        runs = float(seeds * min(CONFIRMED, opened.trials))
+        rounds = float(ROUNDS * seeds)
     elif not narrowing(store):  # the last thing before the answer
         begun = (
             len({row.run.round for row in store.queue.rows(purposes=[ROUND])})
@@ -140,7 +147,8 @@ def _further_s(opened: OpenStudy, runs: float, rounds: float, finished: Sequence
     """About how long so many further runs and rounds take, at the pace of those before. All workers
     wait for a round's fresh backbone, and for its last run.
     """
-    store, training = opened.store, opened.recipe.training
+    store = opened.store
+    training = opened.recipe.training
     rows = store.queue.rows(purposes=FURTHER)
     open_ = {row.run.round for row in rows if row.state == "waiting"}
     ended = [
@@ -178,7 +186,8 @@ def _run_s(
     at_pace = time_left(ended, 1, partial(_one_run_s, opened, epochs))
     if at_pace is not None:
         return at_pace
-    store, longest = opened.store, opened.recipe.training.rungs[-1]
+    store = opened.store
+    longest = opened.recipe.training.rungs[-1]
     pace_s = time_left(candidates, 1, partial(_one_run_s, opened, longest)) or 0.0
     workers = max(1, len(store.workers.rows()))
     candidate_s = workers * pace_s - _session_s(store.sessions()[-LAST_SESSIONS:])
@@ -193,7 +202,8 @@ def seconds_per_epoch(store: StudyStore, key: str | None = None) -> float | None
     found: list[float] = []
     before: dict[tuple[str, int, int], int] = {}
     for stored in store.scores(key, protocol=SEARCH):
-        place, score = (stored.key, stored.score.seed, stored.backbone), stored.score
+        place = (stored.key, stored.score.seed, stored.backbone)
+        score = stored.score
         found.append(score.wall_s / max(1, score.epochs - before.get(place, 0)))
         before[place] = score.epochs
     return statistics.median(found) if found else None
@@ -201,7 +211,8 @@ def seconds_per_epoch(store: StudyStore, key: str | None = None) -> float | None
 
 def _measuring_s(opened: OpenStudy, more_s: float) -> float:
     """About how long the last latency sessions take, after so many further seconds of training."""
-    store, sessions = opened.store, opened.store.sessions()[-LAST_SESSIONS:]
+    store = opened.store
+    sessions = opened.store.sessions()[-LAST_SESSIONS:]
     keys = {row.run.key for row in store.queue.rows(purposes=FURTHER)} or _best_scored(opened)
     return last_sessions(opened, keys, more_s) * (_session_s(sessions) + BETWEEN_S)
 
@@ -224,11 +235,10 @@ def last_sessions(opened: OpenStudy, keys: Iterable[str], more_s: float = 0.0) -
     It is known before the first session, and so is the time left. `more_s`: seconds of trainings
     that are to come.
     """
-    store, bare = (
-        opened.store,
-        {row.key for row in opened.store.candidates() if row.placement == BARE},
-    )
-    mine, further = set(keys) - bare, store.queue.rows(purposes=FURTHER)
+    store = opened.store
+    bare = {row.key for row in opened.store.candidates() if row.placement == BARE}
+    mine = set(keys) - bare
+    further = store.queue.rows(purposes=FURTHER)
     waiting = any(row.state == "waiting" for row in further)
     trained_at = (
         math.inf if waiting else max((row.finished_at or 0.0 for row in further), default=math.inf)
@@ -290,5 +300,6 @@ def workers_of(store: StudyStore) -> int:
 
 def target_s(opened: OpenStudy) -> float | None:
     """Seconds that a run as the target says takes, divided by the workers; None if unknown."""
-    each_s, epochs = seconds_per_epoch(opened.store), opened.recipe.target_training.rungs[-1]
+    each_s = seconds_per_epoch(opened.store)
+    epochs = opened.recipe.target_training.rungs[-1]
     return None if each_s is None else each_s * epochs / workers_of(opened.store)

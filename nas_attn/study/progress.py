@@ -13,7 +13,8 @@ from nas_attn.study.pace import PHASES, narrowing, remaining_s
 
 def progress(opened: OpenStudy) -> Progress:
     """The progress of a study as of now."""
-    rows, objective = opened.store.candidates(), opened.recipe.objectives[0]
+    rows = opened.store.candidates()
+    objective = opened.recipe.objectives[0]
     states = Counter(row.state for row in rows)
     values = [told[0] for told in opened.book.values().values()] if states["scored"] else []
     best = min(values, key=lambda v: minimised([objective], [v]), default=None)

@@ -109,11 +109,9 @@ def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:
     """Mistakes of the recommended network, the bare backbone and the runner-up; None if they were
     not kept, or are damaged.
     """
-    keys, text, last = (
-        now.compared_keys,
-        store.labels.get(SEARCH),
-        len(now.recipe.training.rungs) - 1,
-    )
+    keys = now.compared_keys
+    text = store.labels.get(SEARCH)
+    last = len(now.recipe.training.rungs) - 1
     if len(keys) < 2 or text is None:
         return None
     stored = {
@@ -144,7 +142,8 @@ def families(store: StudyStore) -> list[Family]:
 
 def keep_family(store: StudyStore, family: Family, *, shorter: bool = False) -> None:
     """Writes a validation down, once; `shorter`: in the place of its longer form."""
-    name, plain = f"{family.number:04d}", asdict(family)
+    name = f"{family.number:04d}"
+    plain = asdict(family)
     for network, one in zip(plain["networks"], family.networks, strict=True):
         network["placement"] = str(one.placement)
     if shorter or store.validations.get(name) is None:
@@ -198,7 +197,8 @@ def _built_for(store: StudyStore) -> BuiltFor | None:
 
 
 def _labels(text: str) -> Labels:
-    content, packed = json.loads(text), zlib.decompressobj()
+    content = json.loads(text)
+    packed = zlib.decompressobj()
     numbers = np.frombuffer(
         packed.decompress(base64.b64decode(content["labels"]), MOST_LABELS), "<i4"
     )

@@ -114,7 +114,8 @@ class TrialBook:
         """The next trial, waiting or proposed; `choices`: site -> values. Raises LeaseLost: another
         gave it up.
         """
-        trial, values = self.study.ask(), dict[str, str]()
+        trial = self.study.ask()
+        values = dict[str, str]()
         other = outside(trial)
         try:
             for site, known in choices.items() if other is None else ():

@@ -136,7 +136,8 @@ class Confirmation(Further):
 
     def _backbones(self) -> dict[int, int]:
         """The further seeds, and the backbone of each."""
-        search, apart = self.recipe.search, search_seeds(self.recipe)
+        search = self.recipe.search
+        apart = search_seeds(self.recipe)
         first = self.recipe.first_seed + max(self.recipe.training.seeds, apart)
         seeds = range(first, first + search.confirm_seeds)
         return {seed: backbone_number(self.recipe, seed) for seed in seeds}

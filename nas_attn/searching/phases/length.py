@@ -188,7 +188,8 @@ class FindingLength(TaskSource):
 
 def settle(worker: Worker) -> None:
     """Writes the length that was found into the study's recipe, and plans the time that is left."""
-    store, recipe = worker.store, worker.recipe
+    store = worker.store
+    recipe = worker.recipe
     lengths = Lengths.of(store, recipe)
     if not lengths.scores:
         raise OperationError(

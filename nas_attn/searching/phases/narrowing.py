@@ -22,7 +22,8 @@ def narrow(worker: Worker) -> bool:
         return True
     with LeaseKeeper(worker.store, lease) as keeper:
         runs = {row.run.key: row.run for row in worker.queue.rows(purposes=FURTHER)}
-        tolerance, ends_at = worker.recipe.latency.front_tolerance, worker.store.settings.ends_at
+        tolerance = worker.recipe.latency.front_tolerance
+        ends_at = worker.store.settings.ends_at
 
         def over() -> bool:
             late = ends_at is not None and worker.opened.database.now() > ends_at - LAST_S

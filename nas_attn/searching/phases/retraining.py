@@ -41,7 +41,8 @@ def order(
     """The runs to retrain networks (key -> placement). If `epochs` are not the target's, the study
     notes this protocol.
     """
-    recipe, store = opened.recipe, opened.store
+    recipe = opened.recipe
+    store = opened.store
     training = recipe.target_training
     if epochs is not None:
         training = training.model_copy(update={"rungs": [epochs]})

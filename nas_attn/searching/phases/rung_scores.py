@@ -28,7 +28,9 @@ class RungScores:
     """
 
     def __init__(self, store: StudyStore, recipe: Recipe, bench: Workbench) -> None:
-        self._store, self._recipe, self._bench = store, recipe, bench
+        self._store = store
+        self._recipe = recipe
+        self._bench = bench
 
     def known(self) -> dict[int, Known]:
         """The sampler's data. It is read from our tables, since latencies and further seeds come
@@ -73,7 +75,8 @@ class RungScores:
         seeds' levels.
         """
         latencies = self._bench.measurer.latencies() if self._bench.measurer else {}
-        found, objectives = {}, self._recipe.objectives
+        found = {}
+        objectives = self._recipe.objectives
         for key, (metrics, runs) in self._metrics(rung).items():
             if key in rows:
                 values = [

@@ -138,11 +138,9 @@ class Search(TaskSource):
         """Whether a placement is known to meet the limit, or none needs to. Raises RecipeError if
         the measured latencies show that none of the space does.
         """
-        limit, measurer, space = (
-            self.recipe.limits.max_latency_ratio,
-            self.bench.measurer,
-            self.space,
-        )
+        limit = self.recipe.limits.max_latency_ratio
+        measurer = self.bench.measurer
+        space = self.space
         if limit is None or measurer is None or space.spec.sites.originals == "search" or self._met:
             return True
         rows = [
@@ -179,7 +177,8 @@ class Search(TaskSource):
         """Enqueues a larger network as a control, once."""
         if not self._larger or any(is_other(outside(trial) or BARE) for trial in trials):
             return False
-        names, networks = list(self._larger), list(self._larger.values())
+        names = list(self._larger)
+        networks = list(self._larger.values())
         if self.recipe.training.start == "pretrained":
             try:
                 given_weights(self.bench.plan.like(networks[0].other))
@@ -187,7 +186,8 @@ class Search(TaskSource):
                 self.worker.say(f"no larger network is tried as a control: {error}")
                 self._larger = {}
                 return False
-        number, now = 0, searched_snapshot(self.store) if len(names) > 1 else None
+        number = 0
+        now = searched_snapshot(self.store) if len(names) > 1 else None
         wanted = None if now is None else price(now)
         if wanted is not None:
             with suppress(TrainingError, MeasurementError):
@@ -202,7 +202,8 @@ class Search(TaskSource):
         module exchanged. Of several, it takes the best by the model.
         """
         now = searched_snapshot(self.store)
-        best, model = now.recommendation, now.evidence.get(now.primary or "")
+        best = now.recommendation
+        model = now.evidence.get(now.primary or "")
         if best is None or model is None or best.placement == BARE:
             return
         with suppress(PlacementError):  # the space may not hold it
@@ -248,7 +249,8 @@ class Search(TaskSource):
 
     @override
     def lacks(self) -> str:
-        measurer, waiting = self.bench.measurer, self._open()
+        measurer = self.bench.measurer
+        waiting = self._open()
         if measurer is None or measurer.fits or not waiting:
             return ""
         return (
@@ -273,7 +275,8 @@ class Search(TaskSource):
         resolved = (
             self.space.resolve(asked.values) if other is None else self.bench.plan.resolved(other)
         )
-        key, number = resolved.key, asked.number
+        key = resolved.key
+        number = asked.number
         led = number in self.sampler.led_by_prior
         row = self.store.claim(
             key,
@@ -294,11 +297,9 @@ class Search(TaskSource):
         """All runs of a candidate in the search. Candidates are spread evenly over the seeds (or
         backbones); the bare one runs on each.
         """
-        many, first, apart = (
-            self.recipe.training.seeds,
-            self.recipe.first_seed,
-            search_seeds(self.recipe),
-        )
+        many = self.recipe.training.seeds
+        first = self.recipe.first_seed
+        apart = search_seeds(self.recipe)
         if row.baseline == "none":
             seeds = range(first, first + max(apart, many))
         else:
@@ -400,7 +401,8 @@ class Search(TaskSource):
         self._check_metrics(score)
         row = self.store.candidate(run.key)
         assert row is not None
-        search, last = self.recipe.search, len(self.recipe.training.rungs) - 1
+        search = self.recipe.search
+        last = len(self.recipe.training.rungs) - 1
         if (
             search.pruner == "none"
             or row.baseline

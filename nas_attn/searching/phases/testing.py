@@ -62,7 +62,8 @@ class Testing(Validation):
 
     def _planned(self) -> Family | None:
         """None if there is no time, nothing to test, or no test split."""
-        worker, ends_at = self.worker, self.worker.store.settings.ends_at
+        worker = self.worker
+        ends_at = self.worker.store.settings.ends_at
         block = block_of(worker)
         if ends_at is None or block is None:
             return None
@@ -86,7 +87,8 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
     together need for a block. None if there is nothing to test (any more), no test split, or no run
     yet.
     """
-    opened, epoch_s = worker.opened, seconds_per_epoch(worker.store)
+    opened = worker.opened
+    epoch_s = seconds_per_epoch(worker.store)
     try:
         check_test_split(opened.recipe)
         family = family_of(opened, snapshot(worker.store), opened.plan, Asked(blocks=FEWEST_BLOCKS))
@@ -117,7 +119,8 @@ def cut(opened: OpenStudy) -> None:
     """When a search's time is over, ends its test with the finished blocks: the clock chose their
     number, not a result. Does nothing while a worker has a run.
     """
-    store, ends_at = opened.store, opened.store.settings.ends_at
+    store = opened.store
+    ends_at = opened.store.settings.ends_at
     if ends_at is None or opened.database.now() < ends_at:
         return
     for family in unfinished(store):
@@ -140,7 +143,8 @@ def must_test(worker: Worker, runs: int) -> bool:
     """Whether the test of a search with a time must begin: after so many further runs, its longest
     form would not fit any more.
     """
-    block, settings = block_of(worker), worker.store.settings
+    block = block_of(worker)
+    settings = worker.store.settings
     if block is None or settings.ends_at is None or settings.test_from is None:
         return True
     family, block_s = block

@@ -48,7 +48,8 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
     nothing to compare.
     Raises PlacementError: a placement does not fit this backbone.
     """
-    recipe, metric = opened.recipe, now.primary
+    recipe = opened.recipe
+    metric = now.primary
     if metric is None or now.recommendation is None:
         raise StudyError(f"study '{now.study}' has nothing to validate. {nothing_recommended(now)}")
     number = 1 + len(families(opened.store))
@@ -92,11 +93,13 @@ def _finalists(now: Snapshot, plan: Plan, asked: Asked) -> list[Network]:
     once. If a control is recommended, the best placement is second; if the bare backbone is, the
     best bet, where it is promising or alone.
     """
-    best, uniform = now.recommendation, best_uniform(now)
+    best = now.recommendation
+    uniform = best_uniform(now)
     assert best is not None
     first = now.find(best.taken) or best
     found = [Network(first.key, first.placement, "recommended")]
-    bet, alone = best.best_bet, uniform is None and best.instead is None
+    bet = best.best_bet
+    alone = uniform is None and best.instead is None
     if best.placement != BARE:
         found.append(Network(best.key, best.placement, "best placement"))
     elif (

@@ -10,8 +10,10 @@ from nas_attn.study.pace import seconds_per_epoch
 
 def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
     """The study's workers end new candidates, and everything, at set times from now on."""
-    store, now = opened.store, opened.database.now()
-    epoch_s, begun = seconds_per_epoch(store), len(store.candidates())
+    store = opened.store
+    now = opened.database.now()
+    epoch_s = seconds_per_epoch(store)
+    begun = len(store.candidates())
     if epoch_s is not None:  # the study has runs already: as many more as the time allows
         rungs = opened.recipe.training.rungs
         each_s = (
@@ -33,7 +35,8 @@ def go_on(opened: OpenStudy) -> float | None:
     it has no time (any more). After a clock was set back, the pause is negative, and the search has
     no more time than before.
     """
-    store, now = opened.store, opened.database.now()
+    store = opened.store
+    now = opened.database.now()
     ends = store.settings
     if ends.ends_at is None or ends.screen_until is None or ends.test_from is None:
         return None

@@ -109,7 +109,8 @@ def _extension(opened: OpenStudy, old_plan: Plan, new_plan: Plan, trials: int | 
             f"{after} trials leave nothing to search: study '{name}' has {len(rows)} candidates, so"
             " give more"
         )
-    old, new = old_plan.space, new_plan.space
+    old = old_plan.space
+    new = new_plan.space
     held = sum(_values(new, new_plan.resolved(row.placement)) is not None for row in rows)
     known = {row.key for row in rows}
     return Extension(
@@ -146,7 +147,8 @@ def _more(fewer: SearchSpace, more: SearchSpace) -> dict[str, tuple[str, ...]]:
 @contextmanager
 def _alone(opened: OpenStudy) -> Iterator[None]:
     """No worker is at a run, and none takes one meanwhile."""
-    store, owner = opened.store, owner_name()
+    store = opened.store
+    owner = owner_name()
     release_dead(store, "")
     lease = store.acquire("scheduling", owner=owner, ttl_s=TTL_S)
     others = holders(store, owner)
@@ -206,7 +208,8 @@ def _translated(trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Pl
         ),
         intermediate_values=trial.intermediate_values,
     )
-    made.datetime_start, made.datetime_complete = trial.datetime_start, trial.datetime_complete
+    made.datetime_start = trial.datetime_start
+    made.datetime_complete = trial.datetime_complete
     return made
 
 

@@ -80,8 +80,10 @@ def _epoch_of_task(recipe: Recipe, plan: Plan, device: str) -> float | None:
 def _made(
     recipe: Recipe, plan: Plan, own: Sequence[UserTrial], epoch_s: float | None, images: int | None
 ) -> Forecast:
-    training, search = recipe.training, recipe.search
-    placements, queue = plan.space.count(), _queue(recipe, plan, own)
+    training = recipe.training
+    search = recipe.search
+    placements = plan.space.count()
+    queue = _queue(recipe, plan, own)
     wished = max(search.trials, len(queue)) if own else search.trials
     begun = queue[:wished]
     outside = sum(values is None or not plan.space.contains(values) for _, values in begun)

@@ -236,7 +236,8 @@ def _epoch_s(recipe: Recipe, look: Look, epochs: int, workers: int, device: str)
     """Seconds of an epoch of the bare backbone, by a few steps of the target's training on
     noise.
     """
-    section, side = recipe.target_training, recipe.data.size or 64
+    section = recipe.target_training
+    side = recipe.data.size or 64
     shape = (3, side, side)
     trained = max(2, round(TRAINED * look.images))
     noise = _noise(min(section.step_size, trained), shape, look.classes, pick_device(device))

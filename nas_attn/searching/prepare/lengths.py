@@ -16,7 +16,8 @@ SHARE = 0.4  # of a search's time, at most, for finding the length
 
 def usual_epochs(recipe: Recipe, images: float) -> int:
     """How long a network is usually trained on so many images, with which the trials begin."""
-    task, data = tasks.of(recipe), recipe.data.name
+    task = tasks.of(recipe)
+    data = recipe.data.name
     row = tables.find_data_set(data)
     few = task.paced_by_images and 0 < images < FEW_IMAGES
     small = row is not None and row.small
@@ -35,7 +36,8 @@ def shorter_lengths(epochs: int, *, with_itself: bool) -> Iterator[int]:
 
 def control_lengths(recipe: Recipe, trials: int) -> list[int]:
     """For how many epochs the bare network is trained beside the search's own runs."""
-    searched, target = recipe.training.rungs[-1], recipe.target_training.rungs[-1]
+    searched = recipe.training.rungs[-1]
+    target = recipe.target_training.rungs[-1]
     if recipe.training.evaluator is not None:  # a user's own, which may cost anything
         return []
     if recipe.training.start == recipe.target.start and searched < target:

@@ -63,7 +63,8 @@ def _fit(
     recipe: Recipe, speed: Speed, seconds: float, most: int, guess: int | None
 ) -> tuple[Fit, float | None]:
     """What fits; and, where not even a few pairs do, the time that they take."""
-    training, target = recipe.training, recipe.target_training.rungs[-1]
+    training = recipe.training
+    target = recipe.target_training.rungs[-1]
     epochs = training.rungs[-1] * (FULL if len(training.rungs) > 1 else 1.0)
     before = SEEDS * 3 * guess if guess is not None else 0
     if training.start == "backbone":

@@ -22,7 +22,8 @@ FULL = 0.7  # share of all epochs that a candidate takes if it may be pruned, ab
 SEEDS = 3  # that the bare network runs on at most; each has six candidates or more
 OF_A_SEED = 6
 # shares of the time for new candidates and for the test; more seeds come between them
-SCREENING, TESTING = 0.55, 0.3
+SCREENING = 0.55
+TESTING = 0.3
 LAST = LAST_SHARE  # in which no further seed begins, where there is no test
 OF_A_TEST = 3  # networks
 START_S = 12.0  # seconds until the first training begins: imports, images, the plan
@@ -66,7 +67,8 @@ def fitted(
     of a block of the test; None: as long as that many runs.
     """
     beside_s = 0.0 if begun else START_S + END_S
-    run_s, useful_s = speed.run_s(epochs), seconds - beside_s
+    run_s = speed.run_s(epochs)
+    useful_s = seconds - beside_s
     block_s = OF_A_TEST * run_s if test_s is None else test_s
     blocks = min(MOST_BLOCKS, int(TESTING * useful_s / block_s))
     trials = _most_trials(SCREENING * useful_s, speed, run_s, most)

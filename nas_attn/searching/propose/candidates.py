@@ -92,7 +92,8 @@ def proposals(
     for function, bound in beliefs.bounds:
         inside &= function.of(candidates) <= bound
     candidates = candidates[inside] if inside.any() else candidates
-    values, primary = beliefs.values(candidates), beliefs.primary
+    values = beliefs.values(candidates)
+    primary = beliefs.primary
     order = np.zeros(0, dtype=np.intp)
     if values.shape[1] > 1 and not by_limit:
         if values.shape[1] > 2 and len(values) > SEVERAL:
@@ -129,11 +130,13 @@ def _moves(parents: Codes, allowed: Allowed, rng: np.random.Generator) -> Codes:
         free = allowed.free[np.arange(len(codes)), codes]
         if free.all() or not free.any():
             continue
-        away, to = rng.choice(np.flatnonzero(~free)), rng.choice(np.flatnonzero(free))
+        away = rng.choice(np.flatnonzero(~free))
+        to = rng.choice(np.flatnonzero(free))
         nothing = np.flatnonzero(allowed.choices[away] & allowed.free[away])
         something = np.flatnonzero(allowed.choices[to] & ~allowed.free[to])
         if len(nothing) and len(something):
-            codes[away], codes[to] = rng.choice(nothing), rng.choice(something)
+            codes[away] = rng.choice(nothing)
+            codes[to] = rng.choice(something)
             moved.append(codes)
     return np.array(moved, dtype=np.intp).reshape(len(moved), parents.shape[1])
 
@@ -142,7 +145,8 @@ def _below_limits(values: Floats, known: Floats, primary: int, rng: np.random.Ge
     """Indices of the values, best first; those within random cost limits (between the least
     possible and the most seen) go first.
     """
-    low, high = np.minimum(values.min(axis=0), known.min(axis=0)), known.max(axis=0)
+    low = np.minimum(values.min(axis=0), known.min(axis=0))
+    high = known.max(axis=0)
     limits = low + rng.random(values.shape[1]) * (high - low)
     limits[primary] = np.inf
     return np.lexsort((values[:, primary], (values > limits).any(axis=1)))

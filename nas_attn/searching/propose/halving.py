@@ -27,7 +27,8 @@ class ParetoHalving:
             raise ValueError(f"eta must be above 1, not {eta}")
         if not rungs or any(a >= b for a, b in itertools.pairwise(rungs)):
             raise ValueError(f"rungs must increase, like [1, 3, 9], not {list(rungs)}")
-        self._eta, self._rungs = eta, tuple(rungs)
+        self._eta = eta
+        self._rungs = tuple(rungs)
 
     def report(self, trial: Trial, step: int, values: Sequence[float]) -> None:
         """Records a trial's objective values at a rung."""
@@ -51,7 +52,8 @@ class ParetoHalving:
             if name in t.user_attrs
         }
         others[trial.number] = trial.user_attrs[name]
-        signs, costs = signs_of(trial.study), dict[str, tuple[float, ...]]()
+        signs = signs_of(trial.study)
+        costs = dict[str, tuple[float, ...]]()
         for number, values in others.items():
             signed = zip(signs, values, strict=True)
             costs[str(number)] = tuple(math.inf if math.isnan(v) else s * v for s, v in signed)

@@ -95,7 +95,9 @@ class History:
         """`key`: of the study and the space; each key needs its own history. `known`: effects on
         the primary objective.
         """
-        self.key, self._primary, self._known = key, primary, known
+        self.key = key
+        self._primary = primary
+        self._known = known
         self.coding = Coding({name: d.choices for name, d in space.items()}, names)
         self.tried: set[Placed] = set()  # placements that were tried, are being tried, or wait
         self.learners: list[Learner] = []  # one per objective; all are minimised
@@ -181,7 +183,8 @@ class History:
         names = sorted(
             {name for n in violated for name, v in self._constraints[n].items() if v > 0}
         )
-        self.bounds, columns = [], set()
+        self.bounds = []
+        columns = set()
         for name in names:
             found = {n: v[name] for n, v in self._constraints.items() if n in placed and name in v}
             rows = {

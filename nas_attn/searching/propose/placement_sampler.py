@@ -85,8 +85,12 @@ class PlacementSampler(BaseSampler):
         self._space = (
             None if space is None else {name: tuple(choices) for name, choices in space.items()}
         )
-        self._at_most, self._free, self._names, self._primary = at_most, tuple(free), names, primary
-        self._evidence, self._known = evidence, prior or {}
+        self._at_most = at_most
+        self._free = tuple(free)
+        self._names = names
+        self._primary = primary
+        self._evidence = evidence
+        self._known = prior or {}
         self._random = RandomSampler(seed=self._seed)
         self._history: History | None = None
         self._lock = threading.Lock()

@@ -26,7 +26,8 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
     set before the end; the next call continues from there. Raises CheckpointError: the candidate
     has not been scored.
     """
-    store, original = opened.store, searched_run(opened.store, view)
+    store = opened.store
+    original = searched_run(opened.store, view)
     if view.state != "scored" or original is None:
         raise CheckpointError(
             f"{view.label} ({view.state}) cannot be trained again: it has not been scored"

@@ -39,19 +39,18 @@ class Asked:
     """
 
     def __init__(self, model: nn.Module, run: EvaluatorRun, metric: str) -> None:
-        self.model, self.placement, self.seed, self.device = (
-            model,
-            run.placement,
-            run.seed,
-            run.device,
-        )
+        self.model = model
+        self.placement = run.placement
+        self.seed = run.seed
+        self.device = run.device
         self.epochs = run.last  # to train in all, unless `report` says to stop
         self.done = (
             run.epochs - run.new_epochs
         )  # epochs whose score is known; after a restart, train on from `folder`
         self.folder: Path = run.folder  # kept over restarts, for checkpoints
         self.scored, self.right = run.scored, run.right  # as of `EvaluatorRun`
-        self._metric, self._run = metric, run
+        self._metric = metric
+        self._run = run
         self._reported: queue.Queue[tuple[int, Mapping[str, float]] | str] = queue.Queue()
         self._answers: queue.Queue[bool] = queue.Queue()
         self.over = False

@@ -35,7 +35,9 @@ class Overview:
 
 
 def overview(opened: OpenStudy) -> Overview:
-    found, workers, per_hour = progress(opened), workers_of(opened), None
+    found = progress(opened)
+    workers = workers_of(opened)
+    per_hour = None
     if any(worker.state in ("working", "waiting") for worker in workers):
         times = sorted(row.finished_at for row in opened.store.candidates() if row.finished_at)[
             -PACE_OF:

@@ -74,7 +74,8 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
         publisher.maybe()
 
     def search(worker: Worker) -> Ending:
-        validation, retraining = Validation(worker, unfinished(opened.store)), Retraining(worker)
+        validation = Validation(worker, unfinished(opened.store))
+        retraining = Retraining(worker)
         for source in (validation, retraining):
             if only == source.purpose:
                 return worker.run([source])
@@ -97,7 +98,8 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
         # The user waits for a few seconds only, and a large study takes longer.
         return ended
     with suppress(Interrupted):
-        current, keep = publisher.changed(), opened.recipe.storage.keep_weights
+        current = publisher.changed()
+        keep = opened.recipe.storage.keep_weights
         state = f"{keep} {opened.store.state()}"  # one sweep for all workers that end together
         if opened.recipe.log.to:
             current = current or snapshot(opened.store)

@@ -32,9 +32,14 @@ class Presence:
 
     def __init__(self, opened: OpenStudy, owner: str, device: str, stop: threading.Event) -> None:
         """`stop` is set when the study's workers are told to stop."""
-        self._store, self._owner, self._device = opened.store, owner, device
-        self._stop, self._came_at = stop, opened.database.now()
-        self._doing, self._waiting, self._told_at = STARTING, "", 0.0
+        self._store = opened.store
+        self._owner = owner
+        self._device = device
+        self._stop = stop
+        self._came_at = opened.database.now()
+        self._doing = STARTING
+        self._waiting = ""
+        self._told_at = 0.0
         self._over = threading.Event()
 
     @contextmanager

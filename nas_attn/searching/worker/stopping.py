@@ -31,7 +31,8 @@ the surrounding program handles or ignores them, as `nohup` does.
 TOGETHER_S = (
     0.5  # signals this close are one: `timeout` and schedulers send to a process and to its group
 )
-STOP, NOW = b"s", b"n"
+STOP = b"s"
+NOW = b"n"
 STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"  # environment variable: seconds to wait for a database
 STORAGE_WAIT_S = 1800.0  # a server can be updated and restarted in this time
 
@@ -92,7 +93,8 @@ class _Ear:
     """
 
     def __init__(self, stop: threading.Event, say: Callable[[str], None]) -> None:
-        self._stop, self._say = stop, say
+        self._stop = stop
+        self._say = say
         self._first = 0.0  # time of the first signal, by time.monotonic(); 0 before it
         self._now = False
         self.heard = SimpleQueue[int | None]()
@@ -122,7 +124,8 @@ class _Ear:
         while word := os.read(orders, 1):
             self._stop.set()
             if word == NOW:
-                self._now, main = True, threading.main_thread().ident
+                self._now = True
+                main = threading.main_thread().ident
                 if sys.platform == "win32" or main is None:
                     _thread.interrupt_main()
                 else:

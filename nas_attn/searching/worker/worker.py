@@ -60,12 +60,10 @@ class TaskSource:
     purpose: str
 
     def __init__(self, worker: Worker) -> None:
-        self.worker, self.store, self.recipe, self.queue = (
-            worker,
-            worker.store,
-            worker.recipe,
-            worker.queue,
-        )
+        self.worker = worker
+        self.store = worker.store
+        self.recipe = worker.recipe
+        self.queue = worker.queue
 
     def recover(self, lease: Lease) -> None:
         """Cleans up after workers that are gone."""
@@ -135,8 +133,12 @@ class Worker:
         self.opened = opened
         self.benches = benches
         self.owner = benches.workplace.host.owner
-        self.stop, self.say, self._deadline = stop, say, deadline
-        self.store, self.recipe, self.queue = opened.store, opened.recipe, opened.store.queue
+        self.stop = stop
+        self.say = say
+        self._deadline = deadline
+        self.store = opened.store
+        self.recipe = opened.recipe
+        self.queue = opened.store.queue
 
     def run(self, sources: Sequence[TaskSource]) -> Ending:
         """Works until the sources, in their order, have no work left. Returns TIME, STOPPED, or
@@ -277,7 +279,8 @@ class Worker:
 
     def _do(self, step: Step) -> None:
         """Carries out one run. An interrupted run returns to the queue with its checkpoint."""
-        name, run = self.name(step.row), step.row.run
+        name = self.name(step.row)
+        run = step.row.run
         if step.source is None:
             self.say(
                 f"{name}: training"
@@ -308,9 +311,13 @@ class Worker:
                     raise
 
     def _carry_out(self, step: Step, stop: Callable[[], bool]) -> None:
-        row, source, lease = step.row, step.source, step.lease
-        run, bench = row.run, self.benches.of(row.run.protocol)
-        state, reason = "done", ""
+        row = step.row
+        source = step.source
+        lease = step.lease
+        run = row.run
+        bench = self.benches.of(row.run.protocol)
+        state = "done"
+        reason = ""
         try:
             if source is None:
                 bench.train_backbone(run, lease=lease, stop=stop)
@@ -329,11 +336,14 @@ class Worker:
                     state = "pruned"
         except TrainingError as error:  # not tried again: it would end the same way
             stop_if_all_fail(self.store, bench.recipe, run, error)
-            state, reason = "failed", str(error)
+            state = "failed"
+            reason = str(error)
         self._end(step, state, reason)
 
     def _end(self, step: Step, state: str, reason: str) -> None:
-        row, source, lease = step.row, step.source, step.lease
+        row = step.row
+        source = step.source
+        lease = step.lease
         self.queue.finish(row, state, reason, lease)
         self.benches.of(row.run.protocol).files(row.run, lease).clear()
         if source is None:
@@ -371,14 +381,16 @@ class Worker:
 
 class _Idle:
     def __init__(self, worker: Worker, sources: Sequence[TaskSource]) -> None:
-        self._worker, self._sources = worker, sources
+        self._worker = worker
+        self._sources = sources
         self._wait = Wait("the runs of other workers")
         self._alone_since: float | None = None
         self._poll_s = POLL_S
 
     def over(self) -> None:
         self._wait.over()
-        self._alone_since, self._poll_s = None, POLL_S
+        self._alone_since = None
+        self._poll_s = POLL_S
 
     def pause(self, *, nothing: bool) -> None:
         """Waits a little; `nothing`: there was nothing to do. Raises OperationError: only others

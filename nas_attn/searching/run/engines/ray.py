@@ -48,12 +48,10 @@ class WorkerActor:
         import ray
 
         self._me = ray.get_runtime_context().current_actor
-        self._study, self._settings, self._environment, self._folder = (
-            study,
-            settings,
-            environment,
-            folder,
-        )
+        self._study = study
+        self._settings = settings
+        self._environment = environment
+        self._folder = folder
         self._log = Path(log)
         threading.Thread(target=self._work, daemon=True).start()
 
@@ -66,7 +64,8 @@ class WorkerActor:
                 parents=True, exist_ok=True
             )  # this node may not share the folder
             with self._log.open("ab") as output:
-                environment, pipe = {**self._environment, **told}, subprocess.PIPE
+                environment = {**self._environment, **told}
+                pipe = subprocess.PIPE
                 process = start_worker(
                     self._study, environment, stdin=pipe, stdout=output, cwd=self._folder
                 )
@@ -92,7 +91,8 @@ class Ray(Engine):
     @override
     def launch(self, opened: OpenStudy, request: Request, logs: Path) -> list[str]:
         refuse_slurms(request, "ray")
-        ray, settings = _connected(), WorkerSettings(device=request.device)
+        ray = _connected()
+        settings = WorkerSettings(device=request.device)
         names = [f"{opened.store.name}-{uuid.uuid4().hex[:8]}" for _ in range(request.workers)]
         kept = {"namespace": NAMESPACE, "lifetime": "detached", "max_restarts": -1}
         environment = environment_of(opened, request, settings)
@@ -117,7 +117,8 @@ class Ray(Engine):
 
     @override
     def end(self, launched: Launched) -> int:
-        ray, asked = _connected(), {}
+        ray = _connected()
+        asked = {}
         for name in launched.jobs:
             with suppress(ValueError):  # it has ended
                 actor = ray.get_actor(name, namespace=NAMESPACE)
