@@ -80,7 +80,7 @@ def _imported(tree: ast.Module, modules: Mapping[str, Path]) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in modules)
-        elif isinstance(node, ast.ImportFrom) and node.module in modules:
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module in modules:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 yield inner if inner in modules else node.module
@@ -124,7 +124,7 @@ def _joined(node: ast.JoinedStr, constants: Mapping[str, str]) -> str:
 
 def _constants(tree: ast.Module) -> dict[str, str]:
     """Names at the top of a file that stand for a text."""
-    constants = {}
+    constants: dict[str, str] = {}
     for node in tree.body:
         if not isinstance(node, ast.Assign):
             continue

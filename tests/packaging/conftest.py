@@ -41,8 +41,15 @@ class Installed:
         does.
         """
         program = [str(self.environment / "bin" / command[0]), *command[1:]]
-        how = {"cwd": self.folder, "env": outside(), "timeout": timeout}
-        done = subprocess.run(program, capture_output=True, text=True, check=False, **how)
+        done = subprocess.run(
+            program,
+            cwd=self.folder,
+            env=outside(),
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 

@@ -83,7 +83,7 @@ def test_clean_install_searches(wheel: Path, tmp_path: Path) -> None:
         "2",
         "--json",
     ]
-    command = [bin_ / "nas-attn", "search", "digits", *small]
+    command = [str(bin_ / "nas-attn"), "search", "digits", *small]
     done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
     assert answer["ended"] == "complete"

@@ -20,7 +20,7 @@ SD = {
 TARGET = {"additive": 0.05, "other": 0.01, "level": 0.01, "rest": 0.01}
 
 
-def made(seed: int, blocks: int = 4, repeated: int = 13) -> tuple[object, np.ndarray]:
+def made(seed: int, blocks: int = 4, repeated: int = 13) -> tuple[read.Table, np.ndarray]:
     """A table of 64 placements that varies by SD and TARGET; its search accuracy's truth. The
     target's sites matter as the search's.
     """
