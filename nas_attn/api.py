@@ -424,10 +424,8 @@ def search(
         recipe,
         {key: value for key, value in given.items() if value is not None} | (overrides or {}),
     )
-    build, judge = (
-        (model if callable(model) else None),
-        (evaluator if callable(evaluator) else None),
-    )
+    build = model if callable(model) else None
+    judge = evaluator if callable(evaluator) else None
     if (build or judge) and workers > 1:
         raise RecipeError(
             "workers > 1 needs the model and the evaluator as names ('package.module:function')"

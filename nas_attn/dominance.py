@@ -29,7 +29,8 @@ def non_dominated_of(unique: Floats) -> Mask:
     if unique.shape[1] == 2 and len(unique):
         second = unique[:, 1]
         return np.concatenate([[True], second[1:] < np.minimum.accumulate(second)[:-1]])
-    left, position = np.arange(len(unique)), 0
+    left = np.arange(len(unique))
+    position = 0
     while position < len(left):
         keep = (unique[left] < unique[left[position]]).any(axis=1)
         keep[position] = True
@@ -46,7 +47,9 @@ def non_dominated_rank(values: ArrayLike) -> NDArray[np.int64]:
     """
     values_nm = np.asarray(values, dtype=float)
     known = np.asarray(~np.isnan(values_nm).any(axis=1), dtype=np.bool_)
-    ranks, left, rank = np.zeros(len(values_nm), dtype=np.int64), known.copy(), 0
+    ranks = np.zeros(len(values_nm), dtype=np.int64)
+    left = known.copy()
+    rank = 0
     while left.any():
         first = np.flatnonzero(left)[non_dominated(values_nm[left])]
         ranks[first], left[first] = rank, False
@@ -59,7 +62,8 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     """Volume that points (n, m) dominate below the finite reference (m,), exact; over two columns
     as While et al. (2012).
     """
-    points_nm, corner = np.asarray(points, dtype=float), np.asarray(reference, dtype=float)
+    points_nm = np.asarray(points, dtype=float)
+    corner = np.asarray(reference, dtype=float)
     return _volume(points_nm[(points_nm < corner).all(axis=1)], corner)
 
 
@@ -67,7 +71,8 @@ def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Floats
     """(n,) volume that is lost when one point is left out; 0 for dominated and for repeated
     points.
     """
-    points_nm, corner = np.asarray(points, dtype=float), np.asarray(reference, dtype=float)
+    points_nm = np.asarray(points, dtype=float)
+    corner = np.asarray(reference, dtype=float)
     lost = np.zeros(len(points_nm))
     inside = np.flatnonzero((points_nm < corner).all(axis=1))
     unique, first, counts = np.unique(
@@ -107,7 +112,8 @@ def hypervolume_gains(
     front = known[(known < reference).all(axis=1)]
     front = np.unique(front[non_dominated(front)], axis=0) if len(front) else front
     if values.shape[1] == 2:
-        starts, ends = np.append(-np.inf, front[:, 0]), np.append(front[:, 0], reference[0])
+        starts = np.append(-np.inf, front[:, 0])
+        ends = np.append(front[:, 0], reference[0])
         heights = np.append(reference[1], front[:, 1])
         widths = np.maximum(ends - np.maximum(starts, values[:, :1]), 0.0)
         return np.asarray((widths * np.maximum(heights - values[:, 1:], 0.0)).sum(axis=1))

@@ -185,7 +185,8 @@ def words_of(command: str) -> list[str]:
     quotation does not end.
     """
     lexer = shlex.shlex(command, posix=True)
-    lexer.whitespace_split, lexer.commenters = True, ""
+    lexer.whitespace_split = True
+    lexer.commenters = ""
     if os.name == "nt":
         lexer.escape = ""
     return list(lexer)

@@ -5,7 +5,10 @@ each score.
 # A training protocol, the recipe's `[training]`; and the purpose of the search's own runs
 SEARCH = "search"
 TARGET_PROTOCOL = "target"  # The training protocol of the target; a study may keep others
-CONFIRM, ROUND, VALIDATE, RETRAIN = "confirm", "round", "validate", "retrain"
+CONFIRM = "confirm"
+ROUND = "round"
+VALIDATE = "validate"
+RETRAIN = "retrain"
 BACKBONE = (  # Purpose of the runs that train backbones; their key where it is the study's own
     "backbone"
 )

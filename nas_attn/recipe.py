@@ -106,7 +106,8 @@ class Recipe(Section):
         """The search trains as the target does, unless `[training]` says otherwise."""
         if not isinstance(table, dict):
             return table
-        training, target = table.get("training", {}), table.get("target", {})
+        training = table.get("training", {})
+        target = table.get("target", {})
         if not (isinstance(training, dict) and isinstance(target, dict)):
             return table
         weights = target.get("weights") or training.get("weights")
@@ -231,7 +232,8 @@ class Recipe(Section):
         """How the target trains, in full: one rung, its last epoch. The modules' form is the one
         that was searched.
         """
-        training, target = self.training, self.target
+        training = self.training
+        target = self.target
         given = target.model_dump(
             exclude={"start", "weights", "epochs", "found", "seeds", "learning_rate", "augment"}
         )
@@ -241,7 +243,8 @@ class Recipe(Section):
         rate = "learning_rate" if target.start == "scratch" else "finetune_learning_rate"
         if target.learning_rate is not None:
             changed[rate] = target.learning_rate
-        last, alike = training.rungs[-1], training.start == target.start
+        last = training.rungs[-1]
+        alike = training.start == target.start
         epochs = target.epochs if isinstance(target.epochs, int) else None
         return training.model_copy(
             update={

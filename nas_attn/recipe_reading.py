@@ -110,7 +110,8 @@ def _read_toml(
                 f"unknown {what} '{shorten(name)}': {here or did_you_mean(name, known)}; or give"
                 " the path of a .toml file"
             )
-        where, text = f"{kind}/{name}.toml (shipped)", known[name]
+        where = f"{kind}/{name}.toml (shipped)"
+        text = known[name]
     return where, read_toml(text, where)
 
 
@@ -254,7 +255,8 @@ def check_depth(table: Any, where: str) -> None:
     """RecipeError if tables and lists are nested deeper than DEPTH, or hold more than
     MOST_VALUES.
     """
-    level, count = [table], 0
+    level = [table]
+    count = 0
     for _ in range(DEPTH):
         count += sum(map(len, level))
         if count > MOST_VALUES:

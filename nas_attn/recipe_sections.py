@@ -65,7 +65,8 @@ class BackboneSection(Section):
         name = table.get("name") if isinstance(table, dict) else None
         if not isinstance(name, str) or "(" not in name:
             return table
-        choice, options = parse_choice(name, "backbone.name"), table.get("options", {})
+        choice = parse_choice(name, "backbone.name")
+        options = table.get("options", {})
         knobs = dict(choice.knobs)
         width = {"width": knobs.pop("width")} if "width" in knobs else {}
         options = {**options, **knobs} if isinstance(options, dict) else options

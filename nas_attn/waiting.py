@@ -114,7 +114,9 @@ class Wait:
 
     def __init__(self, what: str, stop: Callable[[], bool] = _never) -> None:
         """`what` completes "waiting for …"; `stop` also ends this wait."""
-        self._what, self._stop, self._waits = what, stop, waits()
+        self._what = what
+        self._stop = stop
+        self._waits = waits()
         self._began = time.monotonic()
         self._next = self._began + QUIET_S
         self._spoke = False
@@ -148,7 +150,8 @@ class Wait:
         """Reports what it waits for, if it is time to."""
         now = time.monotonic()
         if now >= self._next:
-            self._next, self._spoke = now + AGAIN_S, True
+            self._next = now + AGAIN_S
+            self._spoke = True
             waited = f"{now - self._began:.0f} s so far"
             self._waits.report(f"waiting for {self._what}, {waited}: {who()}")
 
@@ -162,7 +165,8 @@ class Wait:
             waited_s = time.monotonic() - self._began
             self._waits.report_end(f"waited {waited_s:.0f} s for {self._what}")
         self._began = time.monotonic()
-        self._next, self._spoke = self._began + QUIET_S, False
+        self._next = self._began + QUIET_S
+        self._spoke = False
 
 
 class Patience:
@@ -188,7 +192,8 @@ def locked(path: Path, wait: Wait, living_s: float) -> Iterator[str]:
     """Holds a lock file, which is freed when its holder ends. Yields "", or the holder it waited
     for in vain. Interrupted, OSError.
     """
-    lock, patience = file_lock(path), Patience(living_s)
+    lock = file_lock(path)
+    patience = Patience(living_s)
     while not taken(lock):
         owner = _owner_in(path)
         if patience.over([owner]):

@@ -43,7 +43,9 @@ UNKNOWN = 5.0
 
 def snapshot_of(facts: StudyFacts) -> Snapshot:
     """The snapshot of what a database holds; also of an empty or half-finished study."""
-    recipe, rows, sessions = facts.recipe, facts.candidates, facts.sessions
+    recipe = facts.recipe
+    rows = facts.candidates
+    sessions = facts.sessions
     scores: dict[str, list[StoredScore]] = defaultdict(list)
     for stored in facts.scores:
         scores[stored.key].append(stored)
@@ -196,11 +198,11 @@ def _views(
     """The candidates with their estimates at the highest rung. `model`: of the primary metric;
     `shown`: metrics to estimate.
     """
-    recipe, rows, lines = facts.recipe, facts.candidates, snippets(facts.recipe, facts.built)
-    at_rung, last = (
-        defaultdict[int | None, dict[str, Mapping[str, Estimate]]](dict),
-        len(recipe.training.rungs) - 1,
-    )
+    recipe = facts.recipe
+    rows = facts.candidates
+    lines = snippets(facts.recipe, facts.built)
+    at_rung = defaultdict[int | None, dict[str, Mapping[str, Estimate]]](dict)
+    last = len(recipe.training.rungs) - 1
     for (metric, rung), evidence in known.items():
         if metric in shown:
             here = dict(evidence.estimates)
@@ -319,11 +321,9 @@ def _recommend(
         [c for c in known if is_control(c.placement) == of] for of in (False, True)
     )
     training = recipe.target_training if model.rung >= TARGET else recipe.training
-    limit, worth, own = (
-        recipe.limits.max_latency_ratio,
-        recipe.answer.worth,
-        training.start != "scratch",
-    )
+    limit = recipe.limits.max_latency_ratio
+    worth = recipe.answer.worth
+    own = training.start != "scratch"
     found = recommend(
         contenders,
         model,

@@ -131,7 +131,8 @@ def _hardly_learned(ended: Sequence[Score], classes: int | None) -> HardlyLearne
 def _still_learning(
     recipe: Recipe, metric: str, before: Sequence[Score], ended: Sequence[Score]
 ) -> StillLearning | None:
-    value, earlier = _mean(metric, ended), _mean(metric, before)
+    value = _mean(metric, ended)
+    earlier = _mean(metric, before)
     if value is None or earlier is None or metric not in SHARES:
         return None
     trained = recipe.training.backbone_epochs if recipe.training.start == "backbone" else 0
@@ -150,7 +151,8 @@ def _by_heart(
     if recipe.training.loss is not None or tasks.MIXING & recipe.augmentations:
         return None  # the losses of training and validation are not comparable
     losses = _training_losses(ended, bare)
-    loss, accuracy = _mean("loss", ended), _mean("accuracy", ended)
+    loss = _mean("loss", ended)
+    accuracy = _mean("accuracy", ended)
     if not losses or loss is None or accuracy is None or accuracy >= GOOD:
         return None
     guessing = math.log(classes) if classes else math.inf

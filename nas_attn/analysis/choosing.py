@@ -149,7 +149,8 @@ def _knee(now: Snapshot) -> CandidateView:
 
 def _within(now: Snapshot, criteria: Criteria) -> Chosen | Unmet:
     """The best within a latency limit; without one, the cheapest that reaches the accuracy."""
-    metric, pool = now.primary or "accuracy", finished(now)
+    metric = now.primary or "accuracy"
+    pool = finished(now)
     if not pool:
         raise StudyError(
             f"study '{now.study}' has scored no candidate at the last rung yet: continue the search"
@@ -181,7 +182,8 @@ def _within(now: Snapshot, criteria: Criteria) -> Chosen | Unmet:
 
 def _latency_limit(now: Snapshot, criteria: Criteria) -> LatencyLimit | None:
     """The stricter limit."""
-    ratio, ms = criteria.max_latency_ratio, criteria.max_latency_ms
+    ratio = criteria.max_latency_ratio
+    ms = criteria.max_latency_ms
     if now.latency is None and (ratio is not None or ms is not None):
         raise StudyError(
             f"study '{now.study}' has measured no latency: choose by min_accuracy, trial or"

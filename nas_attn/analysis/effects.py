@@ -140,16 +140,15 @@ def _on_latency(now: Snapshot) -> Effects | None:
     asked = _asked(placements[key] for key, latency in latencies.items() if latency.measured)
     rows = []
     for (_, of), (mean, error) in zip(asked, model.sums([sum_ for sum_, _ in asked]), strict=True):
-        faster, half = float(cdf(-mean / error)) if error > 0 else float(mean < 0), 1.96 * error
+        faster = float(cdf(-mean / error)) if error > 0 else float(mean < 0)
+        half = 1.96 * error
         rows.append(Effect(mean, mean - half, mean + half, better=faster, worse=1 - faster, **of))
     return Effects("latency", tuple(rows), model.cv_error)
 
 
 def _on_metric(now: Snapshot, metric: str) -> Effects | None:
-    model, ran = (
-        now.evidence.get(metric),
-        [v for v in now.candidates if v.scores and not is_other(v.placement)],
-    )
+    model = now.evidence.get(metric)
+    ran = [v for v in now.candidates if v.scores and not is_other(v.placement)]
     if model is None or len(ran) < LEAST_MEASURED:
         return None
     asked = {str(number): one for number, one in enumerate(_asked(view.placement for view in ran))}
@@ -165,7 +164,8 @@ def _asked(placements: Iterable[Placement]) -> list[tuple[Sum, dict[str, Any]]]:
     """All effects that can be estimated: each as a weighted sum over placements, with its site,
     type and knobs.
     """
-    users, kinds = defaultdict[Feature, set[int]](set), defaultdict[str, set[int]](set)
+    users = defaultdict[Feature, set[int]](set)
+    kinds = defaultdict[str, set[int]](set)
     for number, placement in enumerate(placements):
         for feature in features(placement):
             users[feature].add(number)
@@ -250,7 +250,8 @@ def _gains(
     if model is None:
         return {}
     wider = model.about({key: placement_of(choices) for choices, key in keys.items()})
-    by_second, found = defaultdict[_Choices, list[_Choices]](list), {}
+    by_second = defaultdict[_Choices, list[_Choices]](list)
+    found = {}
     for has, lacks in asked:
         by_second[lacks].append(has)
     sign = sign_of(now.recipe, metric)
@@ -263,7 +264,8 @@ def _gains(
                 differences = [
                     sign * (mine[block] - other[block]) for block in mine.keys() & other.keys()
                 ]
-            mean, gain = fmean(differences) if differences else None, gains.get(keys[has])
+            mean = fmean(differences) if differences else None
+            gain = gains.get(keys[has])
             if gain is not None:
                 found[has, lacks] = Part(gain.mean, gain.low, gain.high, mean, len(differences))
     return found
@@ -293,11 +295,10 @@ def _latencies(
     latencies = with_predictions(measured, placements) if measured else {}
     found = {}
     for has, lacks in asked:
-        mine, other = latencies.get(keys[has]), latencies.get(keys[lacks])
+        mine = latencies.get(keys[has])
+        other = latencies.get(keys[lacks])
         if mine is not None and other is not None:
-            mean, half = (
-                mine.ratio - other.ratio,
-                math.hypot(mine.high - mine.low, other.high - other.low) / 2,
-            )
+            mean = mine.ratio - other.ratio
+            half = math.hypot(mine.high - mine.low, other.high - other.low) / 2
             found[has, lacks] = Part(mean, mean - half, mean + half)
     return found

@@ -113,7 +113,8 @@ def survives(peers: Mapping[str, Sequence[float]], candidate: str, eta: float) -
         return True
     if before >= places:
         return False
-    scaled, left = _normalised(values), front
+    scaled = _normalised(values)
+    left = front
     while len(left) > places - before:  # removes the smallest contributor; of equal ones the last
         lost = hypervolume_contributions(scaled[left], np.full(scaled.shape[1], 1.0 + MARGIN))
         left = np.delete(left, len(left) - 1 - int(np.argmin(lost[::-1])))
@@ -146,7 +147,8 @@ def net(values: Mapping[str, Mapping[Level, float]]) -> dict[str, dict[Level, fl
     for row, runs in zip(table, values.values(), strict=True):
         row[[seeds[seed] for seed in runs]] = list(runs.values())
     known = np.isfinite(table)
-    ran, table = known.astype(float), np.where(known, table, 0.0)
+    ran = known.astype(float)
+    table = np.where(known, table, 0.0)
     shrunk = 1 / (
         ran.sum(axis=1) + 1
     )  # a ridge of one run's weight, as if the candidates were integrated out

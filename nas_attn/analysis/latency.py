@@ -28,10 +28,9 @@ MAX_SESSIONS = 24  # of a candidate, dropped ones included
 ENOUGH_SESSIONS = 6  # with so many, an interval comes from resampling the candidate's own sessions
 RESAMPLES = 2000
 LEAST_CONTROL_LIMIT = math.log(1.01)  # a session is not dropped for an A/A log-ratio within 1 %
-PRIOR_SPREAD, PRIOR_WEIGHT = (
-    0.02,
-    2.0,
-)  # prior of the spread between sessions (measured: 1 to 3 %); degrees of freedom
+# prior of the spread between sessions (measured: 1 to 3 %); degrees of freedom
+PRIOR_SPREAD = 0.02
+PRIOR_WEIGHT = 2.0
 SHAPES = (
     Shape(0.4, site=0.5, type=0.498, own=0.002),
     Shape(0.3, site=0.98, own=0.02),
@@ -69,12 +68,14 @@ def estimate(sessions: Sequence[Session], *, seed: int = 0) -> dict[str, Latency
     ratios = _log_ratios(kept)
     reference_ms = float(np.median([session.reference_ms for session in kept]))
     spread, freedom = _pooled_spread(ratios.values())
-    rng, quantile = np.random.default_rng(seed), float(stdtrit(freedom, 0.975))
+    rng = np.random.default_rng(seed)
+    quantile = float(stdtrit(freedom, 0.975))
     estimates = {}
     for key, values in ratios.items():
         median = float(np.median(values))
         half = quantile * spread * _median_factor(len(values))
-        low, high = median - half, median + half
+        low = median - half
+        high = median + half
         if len(values) >= ENOUGH_SESSIONS:
             drawn = rng.integers(len(values), size=(RESAMPLES, len(values)))
             low, high = np.quantile(np.median(values[drawn], axis=1), [0.025, 0.975]).tolist()
@@ -122,7 +123,8 @@ class Order:
         Student's t of the mean difference of log-ratios in sessions that timed both, its spread
         shrunk towards the pooled one. If no session timed both, it uses their separate estimates.
         """
-        mine, theirs = self._ratios[a], self._ratios[b] if b is not None else np.zeros(0)
+        mine = self._ratios[a]
+        theirs = self._ratios[b] if b is not None else np.zeros(0)
         at = self._by_session[a]
         beside = dict.fromkeys(at, 0.0) if b is None else self._by_session[b]
         differences = np.array(
@@ -166,10 +168,8 @@ def sessions_needed(
     """About how many more sessions each insufficiently measured candidate needs; errors shrink with
     the square root.
     """
-    known, had = (
-        estimate(sessions),
-        Counter(sample.key for session in sessions for sample in session.samples),
-    )
+    known = estimate(sessions)
+    had = Counter(sample.key for session in sessions for sample in session.samples)
     wanting = open_keys(sessions, keys, tolerance=tolerance)
     more = {key: half_width(known[key]) / tolerance for key in wanting if key in known}
     counts = {key: math.ceil(known[key].sessions * (times**2 - 1)) for key, times in more.items()}
@@ -191,7 +191,8 @@ def _log_ratios(sessions: Sequence[Session]) -> dict[str, Floats]:
 
 def _pooled_spread(groups: Iterable[Floats]) -> tuple[float, float]:
     """(standard deviation between sessions, degrees of freedom), the prior included."""
-    squares, freedom = PRIOR_WEIGHT * PRIOR_SPREAD**2, PRIOR_WEIGHT
+    squares = PRIOR_WEIGHT * PRIOR_SPREAD**2
+    freedom = PRIOR_WEIGHT
     for values in groups:
         if len(values) > 1:
             squares += float(np.sum((values - np.mean(values)) ** 2))
@@ -383,7 +384,8 @@ def with_predictions(
     model = latency_model(latencies, placements) if missing else None
     if model is None:
         return dict(latencies)
-    reference_ms, found = next(iter(latencies.values())).reference_ms, dict(latencies)
+    reference_ms = next(iter(latencies.values())).reference_ms
+    found = dict(latencies)
     for key, (ratio, error) in zip(
         missing, model.predict([placements[key] for key in missing]), strict=True
     ):

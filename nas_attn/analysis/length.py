@@ -141,7 +141,8 @@ def length_gain(
     Its standard error is that of the images' mean differences where it is known which were right,
     else that of the seeds.
     """
-    one, other = runs.get(shorter, {}), runs.get(longer, {})
+    one = runs.get(shorter, {})
+    other = runs.get(longer, {})
     seeds = [
         s for s in one if s in other and metric in one[s].metrics and metric in other[s].metrics
     ]
@@ -201,7 +202,8 @@ def brief_of(
 
     `epochs_per_s`: trained by all its workers together; `known`: whether the target's length is.
     """
-    searched, target = recipe.training.rungs[-1], recipe.target_training.rungs[-1]
+    searched = recipe.training.rungs[-1]
+    target = recipe.target_training.rungs[-1]
     if recipe.training.start != recipe.target.start or searched >= target:
         return None
     kind = metric_kind(recipe, metric)

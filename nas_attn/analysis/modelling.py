@@ -46,10 +46,8 @@ def models_of(
     tested = [stored for stored in test_scores if stored.key in placements]
     if len({stored.key for stored in tested}) > 1:
         known += [(stored, TESTED, _backbone(recipe, stored)) for stored in tested]
-    task, trained = (
-        tasks.of(recipe),
-        [objective for objective in recipe.objectives if not is_cost(objective)],
-    )
+    task = tasks.of(recipe)
+    trained = [objective for objective in recipe.objectives if not is_cost(objective)]
     unlike = any(is_other(placement) for placement in placements.values())
     for metric in dict.fromkeys(
         [task.metric, *task.shares, *task.losses, *map(objective_name, trained)]
@@ -92,10 +90,8 @@ def searched_as_target(recipe: Recipe) -> bool:
     """Whether the search's last rung is the target: our trainer's rates make a cycle per rung,
     unless a schedule says otherwise.
     """
-    training, ours = (
-        recipe.training,
-        recipe.training.evaluator is None and tasks.of(recipe).own_trainer,
-    )
+    training = recipe.training
+    ours = recipe.training.evaluator is None and tasks.of(recipe).own_trainer
     if ours and len(training.rungs) > 1 and not training.schedule:
         return False
     alike = {"rungs": training.rungs[-1:], "seeds": 1}

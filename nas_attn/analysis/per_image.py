@@ -160,7 +160,8 @@ def mistakes(labels: Labels | None, runs: Mapping[str, Sequence[Score]]) -> Mist
     if any(one is None or len(one) != len(labels.classes) for of in found for one in of):
         return None
     tables = [np.array(of, float) for of in found]  # (runs, classes) each
-    first, flags = read[0][0][1], [_flags(of, labels) for of in read]
+    first = read[0][0][1]
+    flags = [_flags(of, labels) for of in read]
     return Mistakes(
         what="map50_95" if first.average_precision else "mean_iou" if first.counts else "accuracy",
         keys=tuple(runs),
@@ -190,7 +191,8 @@ def _shares(score: Score, answers: Answers, labels: Labels) -> NDArray[np.float6
         return np.array(answers.average_precision, float)  # None becomes NaN
     if answers.counts is not None:
         pixels = np.array(answers.counts, float)
-        true, both = pixels.sum(1), np.diag(pixels)
+        true = pixels.sum(1)
+        both = np.diag(pixels)
         return np.where(true > 0, both / np.maximum(true + pixels.sum(0) - both, 1), np.nan)
     right = _right([score], score.examples)
     if right is None or len(right) != len(labels.numbers):
@@ -208,8 +210,10 @@ def _gains(
     few runs do not show each class's spread, so it is assumed to be the same multiple of p (1 - p)
     in all classes, with the class's share p.
     """
-    mean, several = mine.mean(0) - theirs.mean(0), [of for of in (mine, theirs) if len(of) > 1]
-    known, p = ~np.isnan(mean), np.concatenate([mine, theirs]).mean(0)
+    mean = mine.mean(0) - theirs.mean(0)
+    several = [of for of in (mine, theirs) if len(of) > 1]
+    known = ~np.isnan(mean)
+    p = np.concatenate([mine, theirs]).mean(0)
     scale = np.maximum(p * (1 - p), LEAST_SCALE)
     of_runs = [
         float((of.var(0, ddof=1) / scale)[known].mean()) / len(of) for of in several if known.any()

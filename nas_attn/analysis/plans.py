@@ -110,7 +110,8 @@ class Budget:
     @property
     def smallest_difference(self) -> float:
         """Gains in accuracy from about this size are shown."""
-        search, training = self.recipe.search, self.recipe.training
+        search = self.recipe.search
+        training = self.recipe.training
         runs = training.seeds + search.confirm_seeds * (1 + ROUNDS)
         return smallest_difference(self.images, runs)
 

@@ -249,7 +249,8 @@ def _described(
     choice: _Choice, field: Field, *, own_backbone: bool, training: TrainingSection | None
 ) -> Recommendation:
     """The choice, compared with all that matters beside it."""
-    chosen, bare = choice.chosen, field.bare
+    chosen = choice.chosen
+    bare = field.bare
     promising = None
     if bare is not None and choice.promising is not None:
         promising = _bet(field, choice.promising, chosen)

@@ -46,7 +46,8 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     correct the luck of the best-looking. A control that may be better takes a rival's place, unless
     each round had to train a backbone for it.
     """
-    model, best = now.evidence.get(now.primary or ""), now.recommendation
+    model = now.evidence.get(now.primary or "")
+    best = now.recommendation
     if best is None or model is None:
         return []
     bare = [view for view in now.baselines if view.baseline == "none" and view.state == "scored"]
@@ -65,7 +66,8 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     others = (view.key for view in now.ordered(able.values()))
     ahead = [one.key for one in (first, uniform) if one]
     rivals = dict.fromkeys([*ahead, *(model.keys[i] for i in drawn), *others])
-    met, joins = [able[key] for key in rivals if key in able and key != chosen.key], _may_win(now)
+    met = [able[key] for key in rivals if key in able and key != chosen.key]
+    joins = _may_win(now)
     return [*bare, chosen, *met[: RIVALS - len(joins)], *joins]
 
 
@@ -73,7 +75,8 @@ def _may_win(now: Snapshot) -> list[CandidateView]:
     """The control, if the answer could take it and it may be better than the recommended
     network.
     """
-    control, best = _control(now), now.recommendation
+    control = _control(now)
+    best = now.recommendation
     if (
         control is None
         or best is None

@@ -100,7 +100,8 @@ def weak_rungs(
     """The rungs before the last that hardly separate candidates in a metric; none if few candidates
     were scored.
     """
-    rungs, weak = recipe.training.rungs, []
+    rungs = recipe.training.rungs
+    weak = []
     for (name, rung), model in models:
         if name != metric or rung >= len(rungs) - 1:
             continue

@@ -194,7 +194,8 @@ class Snapshot:
         """The network that the answer takes, the bare backbone and the best of the others, as far
         as they exist, each once.
         """
-        taken, metric = self.taken, self.primary or ""
+        taken = self.taken
+        metric = self.primary or ""
         if taken is None or metric not in self.evidence:
             return ()
         bare = [view.key for view in self.candidates if view.baseline == "none"]

@@ -32,7 +32,9 @@ PRIOR_FREEDOMS = (
 )
 DRAWS = 40_000
 FEWEST_JUDGED = 2  # blocks that can be judged
-ERROR, POWER = 0.05, 0.8  # of a family, two-sided; of one comparison
+# of a family, two-sided; of one comparison
+ERROR = 0.05
+POWER = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ def judge(
     for (network, control), d, se in zip(
         comparisons, differences.tolist(), errors.tolist(), strict=True
     ):
-        half, new = critical * se, None
+        half = critical * se
+        new = None
         if images is not None:
             right, other = (np.stack(images[key]).astype(float) for key in (network, control))
             # It has more freedoms, so with few blocks it could be narrower than the interval for
@@ -140,9 +143,11 @@ def blocks_for(comparisons: int, sd: float, difference: float, *, most: int = 25
     """The smallest number of blocks that shows a difference with `POWER`; None if it is above
     `most`.
     """
-    low, high = 2, 3
+    low = 2
+    high = 3
     while detectable(comparisons, high, sd) > difference:
-        low, high = high, high * 2
+        low = high
+        high = high * 2
         if high > 2 * most:
             return None
     while high - low > 1:
@@ -212,11 +217,9 @@ def critical_t(
     """The value that the largest of correlated |t| statistics exceeds in a share `error` of all
     families.
     """
-    matrix, rng, freedoms = (
-        np.frombuffer(contrasts).reshape(shape),
-        np.random.default_rng(20_261_120),
-        max(freedoms, 1),
-    )
+    matrix = np.frombuffer(contrasts).reshape(shape)
+    rng = np.random.default_rng(20_261_120)
+    freedoms = max(freedoms, 1)
     largest = np.abs(rng.standard_normal((DRAWS, shape[1])) @ matrix.T / math.sqrt(2)).max(1)
     return float(
         np.quantile(largest / np.sqrt(rng.chisquare(freedoms, DRAWS) / freedoms), 1 - error)
@@ -306,7 +309,8 @@ def validation_results(
     """The validations with their scores on the test split, and with verdicts if all runs (key,
     seed) have ended.
     """
-    done, known = [(family, finished_blocks(family, ended)) for family in families], list(scores)
+    done = [(family, finished_blocks(family, ended)) for family in families]
+    known = list(scores)
     return tuple(
         (
             ValidationResult(family, blocks, (), {}, {})
@@ -321,7 +325,9 @@ def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int]
     """80 % interval of the standard deviation of a block's difference, and the number of blocks;
     None without data.
     """
-    squares, freedoms, blocks = 0.0, 0, 0
+    squares = 0.0
+    freedoms = 0
+    blocks = 0
     for result in results:
         if not result.verdicts:
             continue
@@ -339,7 +345,8 @@ def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int]
         return None
     from scipy.special import chdtri  # here: it takes half a second to load
 
-    low, high = float(chdtri(freedoms, 0.9)), float(chdtri(freedoms, 0.1))
+    low = float(chdtri(freedoms, 0.9))
+    high = float(chdtri(freedoms, 0.1))
     return math.sqrt(squares / high), math.sqrt(squares / low), blocks
 
 

@@ -64,7 +64,8 @@ def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.M
             exact = copied(plain).to(dtype)
             x = image_for(exact, input_shape)
             with torch.no_grad():
-                before, after = _tensors(exact(x)), _tensors(_converted(copied(exact))(x))
+                before = _tensors(exact(x))
+                after = _tensors(_converted(copied(exact))(x))
             return _converted(copied(plain)) if before and _same(before, after) else plain
     return plain
 
@@ -82,7 +83,8 @@ def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> froze
         with suppress(Exception):  # a user's own code; `record` says what is wrong with the model
             exact = copied(model).to(dtype)
             converted = _converted(copied(exact))
-            before, after = _results(exact, input_shape), _results(converted, input_shape)
+            before = _results(exact, input_shape)
+            after = _results(converted, input_shape)
             if not before[""] or not _same(before[""], after[""]):
                 break
             return frozenset(
@@ -178,7 +180,8 @@ def fold_batchnorm(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.Mo
     folded = copied(model).eval()
     modules = dict(folded.named_modules())
     for first, second in _pairs(flow):
-        convolution, norm = modules[first], modules[second]
+        convolution = modules[first]
+        norm = modules[second]
         if not _foldable(convolution, norm):
             continue
         rest = nn.Identity().eval()

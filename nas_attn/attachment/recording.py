@@ -413,7 +413,8 @@ class Flow:
 
     def _turn(self, op: Operation, maps: set[Value], turned: dict[Value, Value]) -> None:
         """Notes a map with its channels last, or one that is turned back."""
-        before, after = op.inputs[0], op.outputs[0]
+        before = op.inputs[0]
+        after = op.outputs[0]
         if before in maps and self._is_4d(after):
             turned[after] = before
         elif before in turned and self.shapes[after] == self.shapes[turned[before]]:

@@ -79,7 +79,8 @@ class EfficientLocalAttention(nn.Module):
         z_NCH = self.norm_h(self.conv_h(x_NCHW.mean(3)))
         z_NCW = (self.norm_w or self.norm_h)((self.conv_w or self.conv_h)(x_NCHW.mean(2)))
         if self.activation == "silu":
-            z_NCH, z_NCW = functional.silu(z_NCH), functional.silu(z_NCW)
+            z_NCH = functional.silu(z_NCH)
+            z_NCW = functional.silu(z_NCW)
         a_NCH = gate(z_NCH, x_NCHW, identity=self.identity)
         a_NCW = gate(z_NCW, x_NCHW, identity=self.identity)
         return x_NCHW * a_NCH[..., None] * a_NCW[:, :, None]

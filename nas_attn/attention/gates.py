@@ -253,7 +253,8 @@ def adaptive_mean(x_NCHW: Tensor, rows: int, columns: int, *, growing: bool = Fa
         shrinks.
     """
     height, width = x_NCHW.shape[2:]
-    by_row, by_column = shares(rows, height, x_NCHW).T, shares(columns, width, x_NCHW).T
+    by_row = shares(rows, height, x_NCHW).T
+    by_column = shares(columns, width, x_NCHW).T
     if growing:
         return (x_NCHW.transpose(2, 3) @ by_row).transpose(2, 3) @ by_column
     return ((x_NCHW @ by_column).transpose(2, 3) @ by_row).transpose(2, 3)
@@ -265,5 +266,6 @@ def shares(count: int, side: int, like: Tensor) -> Tensor:
     """
     i = torch.arange(count, device=like.device)[:, None]
     place = torch.arange(side, device=like.device)
-    start, end = i * side // count, ((i + 1) * side + count - 1) // count
+    start = i * side // count
+    end = ((i + 1) * side + count - 1) // count
     return ((place >= start) & (place < end)).to(like.dtype) / (end - start)

@@ -43,7 +43,8 @@ class LargeSelectiveKernel(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         near_NCHW = self.near(x_NCHW)
-        u_NMHW, v_NMHW = self.reduce_near(near_NCHW), self.reduce_far(self.far(near_NCHW))
+        u_NMHW = self.reduce_near(near_NCHW)
+        v_NMHW = self.reduce_far(self.far(near_NCHW))
         both_NBHW = torch.cat((u_NMHW, v_NMHW), 1)
         pooled_N2HW = torch.cat(
             (both_NBHW.mean(1, keepdim=True), both_NBHW.amax(1, keepdim=True)), 1

@@ -137,7 +137,8 @@ class ReluLinear(nn.Module):
         # A heads of three times D channels.
         qkv_NAEP = torch.unflatten(qkv_NCHW.flatten(2), 1, (-1, 3 * self.head_width))
         q_NADP, k_NADP, v_NADP = torch.split(qkv_NAEP, self.head_width, 2)
-        q_NADP, k_NADP = functional.relu(q_NADP), functional.relu(k_NADP)
+        q_NADP = functional.relu(q_NADP)
+        k_NADP = functional.relu(k_NADP)
         # From the map itself: behind `unflatten`, ONNX's older exporter takes a size for fixed.
         pixels = x_NCHW.shape[2] * x_NCHW.shape[3]
         a_NADP = _linear(q_NADP, k_NADP, v_NADP, pixels)

@@ -359,7 +359,8 @@ class ShuffleAttention(nn.Module):
             x_NCP = dealt(x_NCP, self.shape[0] * self.shape[1])
         x_NGVP = torch.unflatten(x_NCP, 1, self.shape)
         half = self.shape[1] // 2
-        u_NGVP, v_NGVP = x_NGVP[:, :, :half], x_NGVP[:, :, half:]
+        u_NGVP = x_NGVP[:, :, :half]
+        v_NGVP = x_NGVP[:, :, half:]
         z_NGV1 = (
             u_NGVP.mean(3, keepdim=True) * self.channel_weight[:, None] + self.channel_bias[:, None]
         )
@@ -465,7 +466,8 @@ class MixedLocalChannel(nn.Module):
             -1, local**2, self.channels
         )
         z_NC1 = self.conv(p_NLC.mean(1)[:, None]).view(-1, self.channels, 1)
-        a_NC1, a_NCL = self._gate(z_NC1, x_NCHW), self._gate(z_NLC, x_NCHW).transpose(1, 2)
+        a_NC1 = self._gate(z_NC1, x_NCHW)
+        a_NCL = self._gate(z_NLC, x_NCHW).transpose(1, 2)
         a_NCL = a_NC1 + self.local_weight * (a_NCL - a_NC1)
         a_NCHW = adaptive_mean(
             torch.unflatten(a_NCL, 2, (local, local)), height, width, growing=True

@@ -24,7 +24,8 @@ def _turn(call: Callable[[], object], device: torch.device, calls: int) -> float
         for _ in range(calls):
             call()
         return (time.perf_counter() - began) / calls * 1e6
-    begin, end = _event(), _event()
+    begin = _event()
+    end = _event()
     torch.cuda.synchronize(device)
     begin.record()
     for _ in range(calls):

@@ -243,7 +243,8 @@ def noted_reasons() -> Iterator[list[str]]:
             reasons.append(record.getMessage())
 
     log = logging.getLogger("nas_attn.training")
-    handler, level = Note(), log.level
+    handler = Note()
+    level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:

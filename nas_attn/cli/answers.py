@@ -96,7 +96,8 @@ def report(
     from nas_attn.study.reading import snapshot
 
     path = page_path(output, "--output")
-    opened, images = study_named(study, storage, trust=trust if criteria.placement else None), True
+    opened = study_named(study, storage, trust=trust if criteria.placement else None)
+    images = True
     try:
         check_study(opened, trust=trust)
     except RecipeError as error:  # data and networks can be code

@@ -129,7 +129,8 @@ def at_storage(url: str) -> str:
     """
     from nas_attn.storage import shown_url
 
-    known, shown = url in (DEFAULT_URL, os.environ.get("NAS_ATTN_STORAGE")), shown_url(url)
+    known = url in (DEFAULT_URL, os.environ.get("NAS_ATTN_STORAGE"))
+    shown = shown_url(url)
     return (
         ""
         if known
@@ -352,7 +353,8 @@ def grouped(command: Command) -> Command:
     """Gives a command the options of `Effort` and `Criteria` in place of its parameters of these
     types.
     """
-    own, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
+    own = inspect.signature(command)
+    hints = get_type_hints(command, include_extras=True)
     groups = {name: _options(kind) for name, kind in hints.items() if kind in (Effort, Criteria)}
     parameters: list[inspect.Parameter] = []
     for name, parameter in own.parameters.items():
@@ -370,7 +372,8 @@ def grouped(command: Command) -> Command:
         command(**made, **given)
 
     result: Any = with_groups
-    result.__name__, result.__doc__ = command.__name__, command.__doc__
+    result.__name__ = command.__name__
+    result.__doc__ = command.__doc__
     result.__signature__ = own.replace(parameters=parameters, return_annotation=None)
     result.__annotations__ = {p.name: p.annotation for p in parameters}
     return result  # type: ignore[no-any-return]

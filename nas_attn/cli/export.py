@@ -126,7 +126,8 @@ def _hints(
     """What else could be exported: the network that was retrained last, or this one trained as the
     target says.
     """
-    name, at = opened.store.name, at_storage(opened.url)
+    name = opened.store.name
+    at = at_storage(opened.url)
     last = next(
         (one.placement for one in reversed(now.retrained) if one.metrics is not None),
         view.placement,
@@ -146,12 +147,14 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
     from nas_attn.export.card import against_torch
     from nas_attn.words import units
 
-    here, training = facts["here"], facts["training"]
+    here = facts["here"]
+    training = facts["training"]
     if here is not None and "right" in here:
         before = "" if training["right"] is None else f"; {training['right']} when it was trained"
         yield f"in float32: {here['right']} of {here['images']} validation images right{before}"
     elif here is not None:
-        metric, value = here["metric"], training["metrics"].get(here["metric"])
+        metric = here["metric"]
+        value = training["metrics"].get(here["metric"])
         before = "" if value is None else f"; {units.value(metric, value)} when it was trained"
         shown = f"{units.title(metric)} {units.value(metric, here['value'])}"
         yield f"in float32: {shown} on {here['images']} validation images{before}"

@@ -100,7 +100,8 @@ def init(
     file = _new_file(path, force=force)
     if task not in TASKS:
         raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
-    asking, taken = not yes and sys.stdin.isatty(), []
+    asking = not yes and sys.stdin.isatty()
+    taken = []
 
     def ask(given: object, option: str, question: str, default: str) -> str:
         if given is not None:
@@ -111,7 +112,8 @@ def init(
             taken.append(f"--{option} {default}")
         return default
 
-    hints, usual = variants(task)[0].hints, variants(task)[0].usual_backbone
+    hints = variants(task)[0].hints
+    usual = variants(task)[0].usual_backbone
     data = ask(data, "data", f"Data set ({', '.join(_data_known(task))})", "digits")
     small = _small(data)
     backbone = ask(backbone, "backbone", "Backbone", usual(data, small=small))
@@ -174,11 +176,9 @@ def _look(task: str, data: str, backbone: str, images: float) -> str:
     source, colon, place = data.partition(":")
     if colon and source in ("folder", "coco") and not Path(place).expanduser().exists():
         raise DataError(f"'{place}' does not exist (looked in {Path.cwd()})")
-    section, facts, maker = (
-        backbone_section(backbone),
-        find(task, backbone),
-        backbone.partition(":")[0],
-    )
+    section = backbone_section(backbone)
+    facts = find(task, backbone)
+    maker = backbone.partition(":")[0]
     if facts.own_trainer and (maker not in PACKAGES or find_spec(PACKAGES[maker]) is not None):
         side = facts.trial_side(backbone)
         backbones.build(section, input_shape=(3, side, side), classes=10)
@@ -234,7 +234,8 @@ def _text(
     images: float,
 ) -> str:
     """The recipe's text: the answers, and defaults for the task and the size of the images."""
-    small, facts = _small(data), find(task, backbone)
+    small = _small(data)
+    facts = find(task, backbone)
     few = facts.paced_by_images and 0 < images < MANY  # few images make few steps per epoch
     pace = facts.pace_of_few(images) if few else facts.pace(data, small=small)
     quoted = partial(json.dumps, ensure_ascii=False)  # TOML's escapes are those of JSON

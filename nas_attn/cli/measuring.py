@@ -230,9 +230,11 @@ def _bring_back(folder: Path, study: OpenStudy | None, as_json: bool) -> None:
     from nas_attn.latency.session import read_folder
     from nas_attn.processes import owner_name
 
-    found, own = read_folder(folder), False
+    found = read_folder(folder)
+    own = False
     if study is not None:
-        store, device = study.store, to_text(found.sessions[0].fingerprint)
+        store = study.store
+        device = to_text(found.sessions[0].fingerprint)
         own = store.set_fingerprint_once(device) == device
         owner = owner_name()  # this process: the device keeps no study
         for session in found.sessions:
@@ -292,7 +294,8 @@ def _network(plan: Plan, text: str, placement: Placement | None) -> Built:
     from nas_attn.recipe_reading import backbone_section
 
     if placement is None:
-        shape, classes = plan.input_shape, plan.classes
+        shape = plan.input_shape
+        classes = plan.classes
         return Built(
             text, text, backbones.build(backbone_section(text), input_shape=shape, classes=classes)
         )
@@ -327,7 +330,9 @@ def _answer(
     from nas_attn.analysis.latency import Order, dropped, estimate
     from nas_attn.words.machine import not_alone
 
-    known, order, rows = estimate(sessions), Order(sessions), []
+    known = estimate(sessions)
+    order = Order(sessions)
+    rows = []
     keys = sorted(known, key=lambda key: known[key].ratio)
     for key, following in zip(keys, [*keys[1:], None], strict=True):
         row = {
@@ -340,11 +345,10 @@ def _answer(
         rows.append(
             {**row, "faster_than_next": following and order.probability_faster(key, following)}
         )
-    left_out, beside = (
-        len(dropped(sessions)),
-        [one.notes[BESIDE] for one in sessions if BESIDE in one.notes],
-    )
-    machine, conditions = sessions[0].fingerprint, dict(sessions[0].conditions)
+    left_out = len(dropped(sessions))
+    beside = [one.notes[BESIDE] for one in sessions if BESIDE in one.notes]
+    machine = sessions[0].fingerprint
+    conditions = dict(sessions[0].conditions)
     if as_json:
         facts = {"backbone": backbone, "machine": asdict(machine), "conditions": conditions}
         print_json(

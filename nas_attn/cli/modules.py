@@ -102,7 +102,8 @@ def _show_module(row: Row, given: dict[str, Knob], channels: int, size: int, as_
 
     canonical = row.resolve(given, channels, size, size)
     cost = catalogue.cost(Choice(row.name, canonical), channels, size, size)
-    found, knobs = _described(row), dict(canonical)
+    found = _described(row)
+    knobs = dict(canonical)
     sizes = cost._asdict()
     if as_json:
         print_json({**found, "channels": channels, "size": size, "resolved": knobs, **sizes})
@@ -122,7 +123,8 @@ def _foreign(channels: int, size: int) -> tuple[list[dict[str, Any]], list[dict[
     """(what installed packages offer by entry points, what of it cannot be used and why)."""
     from nas_attn.attention import catalogue
 
-    listed, unusable = [], []
+    listed = []
+    unusable = []
     for name, entry in sorted(catalogue.installed().items()):
         package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
         try:

@@ -87,7 +87,9 @@ def _show_space(
     from nas_attn.space import SearchSpace
 
     found = SearchSpace(spec, surveyed.sites)
-    count, allowed, rng = found.count(), found.allowed, random.Random(0)
+    count = found.count()
+    allowed = found.allowed
+    rng = random.Random(0)
     drawn = [str(found.placement(found.sample(rng))) for _ in range(SAMPLES if count else 0)]
     if as_json:
         known = {
@@ -99,7 +101,8 @@ def _show_space(
         }
         print_json({**known, "notes": surveyed.notes})
         return
-    out, rows = console(), []
+    out = console()
+    rows = []
     for site in found.sites:
         point = site.at(site.default_position)[0]
         described = f"{point.channels} ch, {point.height}x{point.width}"
@@ -128,7 +131,8 @@ def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for site in sites:
         for i, (position, points) in enumerate(site.points):
-            point, paths = points[0], [p.path for p in points]
+            point = points[0]
+            paths = [p.path for p in points]
             default = (
                 " (default)" if position == site.default_position and len(site.points) > 1 else ""
             )

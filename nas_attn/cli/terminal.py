@@ -50,12 +50,10 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
     from nas_attn.waiting import impatient
     from nas_attn.words.progress import progress_line
 
-    last, left_s, began, before = (
-        "",
-        math.inf,
-        time.monotonic(),
-        _ended(opened, only) if only else 0,
-    )
+    last = ""
+    left_s = math.inf
+    began = time.monotonic()
+    before = _ended(opened, only) if only else 0
 
     def line() -> str:
         nonlocal last, left_s, opened
@@ -69,7 +67,8 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
             else:
                 opened = renewed(opened)
                 now = progress(opened)
-                last, left_s = progress_line(now), math.inf if now.left_s is None else now.left_s
+                last = progress_line(now)
+                left_s = math.inf if now.left_s is None else now.left_s
         return last
 
     if quiet:
@@ -83,7 +82,8 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
 
         yield say
         return
-    done, spinner = threading.Event(), Spinner("dots")
+    done = threading.Event()
+    spinner = Spinner("dots")
     # A descriptor of its own: while an evaluator runs, a log replaces standard error, and the view
     # goes on.
     with os.fdopen(
@@ -104,7 +104,8 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
                 Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis")
                 for text in _at_work(opened)
             ]
-            said, seconds = line(), time.monotonic() - began
+            said = line()
+            seconds = time.monotonic() - began
             bar = f"{_bar(seconds / (seconds + left_s))} " if seconds > 0 else ""
             spinner.update(text=Text(f"{bar}{said}", no_wrap=True, overflow="ellipsis"))
             live.update(Group(spinner, *rows))

@@ -34,7 +34,8 @@ READ_AS_DATA = frozenset({"weights", "onnx", "onnx-int8", "openvino", "openvino-
 """Formats of exported networks that run no code of their author. A Python file is code, and torch
 reads a torch.export archive with a pickle and evaluates its expressions.
 """
-ULTRALYTICS, YOLO = "ultralytics:", "yolo:"
+ULTRALYTICS = "ultralytics:"
+YOLO = "yolo:"
 HARMLESS_BACKBONES = ("torchvision:", "timm:", "smp:", "python:")
 HARMLESS_DATA = ("folder:", "coco:", "python:")
 _KIND = re.compile(

@@ -69,7 +69,8 @@ def _once(opened: OpenStudy, as_json: bool) -> None:
     from nas_attn.words.progress import progress_as_json
     from nas_attn.words.remarks import constant_sentence
 
-    now, held = overview(opened), _leases(opened)
+    now = overview(opened)
+    held = _leases(opened)
     same = constants_now(opened.store, opened.recipe)
     if as_json:
         found = progress_as_json(now.progress)
@@ -189,12 +190,14 @@ def _leases(opened: OpenStudy) -> list[dict[str, Any]]:
     """The leases, with their holders."""
     from nas_attn.processes import is_dead, machine_and_pid
 
-    clock, found = opened.database.now(), []
+    clock = opened.database.now()
+    found = []
     for row in opened.store.leases(released=False):
         state = "expired" if row.state == "held" and row.expires_at < clock else row.state
         if is_dead(row.owner, local=opened.store.is_local):
             state = "worker gone"
-        pid, left = machine_and_pid(row.owner)[1], round(row.expires_at - clock)
+        pid = machine_and_pid(row.owner)[1]
+        left = round(row.expires_at - clock)
         found.append(
             {
                 "work": row.resource,
@@ -369,7 +372,8 @@ def _machine() -> Iterator[Check]:
         how = "compute at the same time" if there else "take turns"
         found = f"{'installed' if there else 'not installed'}: several workers on one GPU {how}"
         yield "MPS", "ok" if there else "note", found
-    load, free = psutil.getloadavg()[0], shutil.disk_usage(Path.cwd()).free / 2**30
+    load = psutil.getloadavg()[0]
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
     busy = load > cores() / 2
     said = f"{cores()} cores, load {load:.1f}{' (busy: expect slow searches)' if busy else ''}"
     yield "CPU", "note" if busy else "ok", said

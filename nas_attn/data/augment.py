@@ -88,7 +88,8 @@ class EpochPlan:
             )
 
         flip = torch.from_numpy(random.random(count) < 0.5).to(device) if "flip" in asked else None
-        padding, corner = int(asked.get("crop", {}).get("padding", 0)), None
+        padding = int(asked.get("crop", {}).get("padding", 0))
+        corner = None
         if padding:
             corner = torch.from_numpy(random.integers(0, (2 * padding + 1,) * 2, (count, 2))).to(
                 device
@@ -152,7 +153,8 @@ class EpochPlan:
         """Boxes of batch `number`, mirrored and cropped as their images of `size` (H, W): float32
         (B, M, 5), class 0: none.
         """
-        rows, (height, width) = self._rows(number), size
+        rows = self._rows(number)
+        (height, width) = size
         label, left, top, right, bottom = boxes.unbind(2)
         if self.mirrored is not None:
             turned = self.mirrored[rows][:, None]
@@ -180,7 +182,8 @@ def _crop(x: Tensor, corner: Tensor, padding: int) -> Tensor:
     """Padded random crop; the result lies in channels-last order."""
     batch, channels, height, width = x.shape
     padded = pad(x, (padding,) * 4).permute(0, 2, 3, 1).contiguous()
-    high, wide = height + 2 * padding, width + 2 * padding
+    high = height + 2 * padding
+    wide = width + 2 * padding
     runs = padded.as_strided((batch * high * wide - width + 1, width * channels), (channels, 1))
     images = torch.arange(batch, device=x.device) * high
     down = torch.arange(height, device=x.device) * wide
@@ -270,7 +273,8 @@ class Transformed:
         return [image, {"boxes": inside, "labels": there[:, 0].long()}]
 
     def _image(self, parts: Sequence[Any], stored: Tensor) -> Tensor:
-        image, named = parts[0], " then ".join(name for name, _ in self.steps)
+        image = parts[0]
+        named = " then ".join(name for name, _ in self.steps)
         if not isinstance(image, Tensor) or image.dtype != torch.uint8:
             kind = (
                 str(image.dtype).removeprefix("torch.")
@@ -299,7 +303,8 @@ class Transformed:
         table = torch.zeros_like(before)
         if self.boxes is None:
             return table
-        found, labels = parts[1]["boxes"].as_subclass(Tensor).float(), parts[1]["labels"]
+        found = parts[1]["boxes"].as_subclass(Tensor).float()
+        labels = parts[1]["labels"]
         found[:, 0::2] = found[:, 0::2].clamp(0, size[1])
         found[:, 1::2] = found[:, 1::2].clamp(0, size[0])
         there = (found[:, 0] < found[:, 2]) & (found[:, 1] < found[:, 3])
@@ -332,7 +337,8 @@ def seeded(seed: tuple[int, ...]) -> Iterator[None]:
     """
     uses_gpus: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     gpus = range(torch.cuda.device_count()) if uses_gpus else ()
-    before, python = np.random.get_state(), random.getstate()
+    before = np.random.get_state()
+    python = random.getstate()
     with torch.random.fork_rng(devices=gpus, device_type="cuda"):
         _seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         try:
@@ -347,7 +353,8 @@ def seeded_batches(loader: Any, seed: tuple[int, ...]) -> Iterator[Any]:
     not change other generators. Raises
     DataError: it fails, or has fewer batches than its length.
     """
-    iterator, count = None, len(loader)
+    iterator = None
+    count = len(loader)
     for number in range(count):
         with seeded((*seed, number)):
             try:

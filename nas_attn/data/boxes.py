@@ -30,14 +30,13 @@ BoxTable = NDArray[
 ]  # (M, 5): class from 1 (below: a crowd, not counted), left, top, right, bottom in pixels
 
 SIDE = 320  # of a detector's input, unless `data.size` says otherwise
-MEAN, STD = (
-    tuple(value / 255 for value in GREY),
-    (
-        1.0,
-        1.0,
-        1.0,
-    ),
-)  # Grey is 0 in augmentation; a detector takes 0 to 1
+# Grey is 0 in augmentation; a detector takes 0 to 1
+MEAN = tuple(value / 255 for value in GREY)
+STD = (
+    1.0,
+    1.0,
+    1.0,
+)
 
 
 @dataclass(frozen=True)
@@ -94,10 +93,8 @@ class Boxes(Classes):
         self, part: Labelled, place: torch.device, classes: int, statistics: Statistics
     ) -> Split:
         assert part.boxes is not None
-        labels, boxes = (
-            torch.from_numpy(part.labels).to(place),
-            torch.from_numpy(part.boxes).to(place),
-        )
+        labels = torch.from_numpy(part.labels).to(place)
+        boxes = torch.from_numpy(part.boxes).to(place)
         return BoxedSplit(part.pixels.to(place), labels, classes, *statistics, boxes)
 
 

@@ -162,7 +162,8 @@ class Coco:
 
     def _folder(self, split: str, first: str) -> Path:
         """The folder of a split's images; `first` is one of them."""
-        root, file = self.root, self.files[split]
+        root = self.root
+        file = self.files[split]
         if self.images is not None:
             if not (root / self.images).is_dir():
                 raise DataError(
@@ -320,7 +321,8 @@ def _classes(content: _Content, path: Path) -> dict[int, str]:
 def _corners(row: _Box, image: _ImageEntry, path: Path) -> tuple[float, float, float, float] | None:
     """(left, top, right, bottom) within the image; None for a box without area."""
     left, top, wide, high = row.bbox
-    width, height = image.width, image.height
+    width = image.width
+    height = image.height
     if (
         min(left, top) < -SLACK
         or left + wide > width + SLACK
@@ -376,5 +378,6 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
             )
         validation = ready("validation")
     missing = f"'{found.root}' has no annotations of a test split: name them in data.coco.test"
-    classes, missing = tuple(found.classes.values()), "" if "test" in found.files else missing
+    classes = tuple(found.classes.values())
+    missing = "" if "test" in found.files else missing
     return Parts(ready("train"), validation, lambda: ready("test"), classes, missing)

@@ -129,7 +129,8 @@ class Split:
         steps, mixing = self._named_steps(augment)
         with seeded((0,)):
             if steps:
-                transformed, few = self._transformed(steps), range(min(4, len(self)))
+                transformed = self._transformed(steps)
+                few = range(min(4, len(self)))
                 sizes = sorted(
                     {tuple(transformed((number, number))[0].shape[1:]) for number in few}
                 )

@@ -136,7 +136,9 @@ def draw_masked(
     """
     images, labels = source_digits(seed)[split]
     random = np.random.default_rng((seed, SPLITS.index(split)))
-    count, side, piece = options[split], options["size"], options["fragment_size"]
+    count = options[split]
+    side = options["size"]
+    piece = options["fragment_size"]
     chosen = draw_sources(random, len(images), count)
     canvas, masks = (np.zeros((count, side, side), dtype=np.uint8) for _ in range(2))
     place = _paste(canvas, images[chosen], random)
@@ -152,8 +154,10 @@ def draw_masked(
 
 def box_of(mask: NDArray[np.uint8]) -> tuple[float, float, float, float, float]:
     """Class (from 0), centre, width and height of a mask's digit, as shares of the image."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    (top, bottom), (left, right) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
+    rows = np.flatnonzero(mask.any(1))
+    columns = np.flatnonzero(mask.any(0))
+    (top, bottom) = (rows[0], rows[-1] + 1)
+    (left, right) = (columns[0], columns[-1] + 1)
     height, width = mask.shape
     box = (
         (left + right) / 2 / width,
@@ -182,11 +186,14 @@ def window(row: NDArray[np.int64], column: NDArray[np.int64], side: int) -> Wind
     (N,).
     """
     inside = np.arange(side)
-    rows, columns = row[:, None] + inside, column[:, None] + inside
+    rows = row[:, None] + inside
+    columns = column[:, None] + inside
     return np.arange(len(row))[:, None, None], rows[:, :, None], columns[:, None, :]
 
 
-GAP, JITTER = 1, 1  # pixels between the two digits; rows by which the pair may be above the bottom
+# pixels between the two digits; rows by which the pair may be above the bottom
+GAP = 1
+JITTER = 1
 # `cue`, `contrast`: of bar and digits to the ground; `noise`: deviation; up to 255
 CUED_OPTIONS: Ranges = {
     "height": (24, SIDE + JITTER + 1, 128),
@@ -221,7 +228,9 @@ def _draw(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images (N, height, width) of one split and their labels."""
     images, labels = source_digits(seed)[split]
-    count, height, width = options[split], options["height"], options["width"]
+    count = options[split]
+    height = options["height"]
+    width = options["width"]
     random = np.random.default_rng((seed, SPLITS.index(split)))
     meant = draw_sources(random, len(images), count)
     other = (meant + random.integers(1, len(images), count)) % len(images)

@@ -231,7 +231,8 @@ def _check_apart(splits: Sequence[Files]) -> None:
             () if files.groups is None else files.groups, files.paths, strict=False
         ):
             first = known.setdefault(group, path)
-            here, there = path.relative_to(files.root), first.relative_to(files.root)
+            here = path.relative_to(files.root)
+            there = first.relative_to(files.root)
             if here.parts[0] != there.parts[0]:
                 raise DataError(
                     f"group '{group}' of data.groups is on both sides of a split, in '{there}' and"
@@ -303,12 +304,14 @@ def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
 
 def _cut(section: DataSection) -> Cut:
     """How images are made alike. Raises DataError: `data.options` has a wrong key or value."""
-    size, options = section.size or DEFAULT_SIZE, section.options
+    size = section.size or DEFAULT_SIZE
+    options = section.options
     for key in options.keys() - {"resize", "interpolation"}:
         raise DataError(
             f"unknown option data.options.{key} of a folder: give resize or interpolation"
         )
-    resize, how = options.get("resize", size), options.get("interpolation", "bilinear")
+    resize = options.get("resize", size)
+    how = options.get("interpolation", "bilinear")
     if not isinstance(resize, int) or isinstance(resize, bool) or not size <= resize <= LARGEST:
         raise DataError(
             f"data.options.resize = {resize} must be a number of pixels, data.size = {size} or more"
@@ -321,7 +324,8 @@ def _cut(section: DataSection) -> Cut:
 
 def _report(files: Files, made: _Made, section: DataSection) -> None:
     """Raises DataError for images that cannot be read, or warns of them, as the recipe says."""
-    paths, first = files.paths, files.sources[0]
+    paths = files.paths
+    first = files.sources[0]
     names = [printable(_below(paths[i], files.root)) for i in np.flatnonzero(made.broken)]
     count = f"{several(len(names), 'image')} of '{files.root}' cannot be read"
     if isinstance(first, Masked):

@@ -97,7 +97,9 @@ def load(
 
 def _split(parts: Parts, section: DataSection, kind: Classes) -> tuple[Labelled, Labelled]:
     """Train and validation: the source's own, or a stratified split."""
-    train, validation, strata = parts.train, parts.validation, kind.strata(parts.classes)
+    train = parts.train
+    validation = parts.validation
+    strata = kind.strata(parts.classes)
     if train.loader is not None and (validation is None or section.train_subset is not None):
         lacking = (
             "data.train_subset is not for"

@@ -237,7 +237,8 @@ def _pairs(gone: Mapping[_Key, _Image], come: Mapping[_Key, _Image]) -> Iterator
 
 
 def _as_json(listing: Listing) -> dict[str, Any]:
-    names, content = listing.names, listing.content
+    names = listing.names
+    content = listing.content
     return {
         "labels": listing.labels.tolist(),
         "names": None if names is None else names.tolist(),

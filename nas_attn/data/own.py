@@ -51,16 +51,14 @@ from nas_attn.data.parts import (
 from nas_attn.errors import DataError, NasAttnWarning, few, first_line, shorten
 from nas_attn.recipe import DataSection
 
-IMAGES, LABELS = (
-    ("image", "img", "pixel_values"),
-    (
-        "label",
-        "labels",
-        "mask",
-        "annotation",
-        "objects",
-        "target",
-    ),
+IMAGES = ("image", "img", "pixel_values")
+LABELS = (
+    "label",
+    "labels",
+    "mask",
+    "annotation",
+    "objects",
+    "target",
 )
 BOXED_SIDE = 320
 SLACK = 0.01  # rounding error by which a DataLoader's values may leave 0 to 1
@@ -205,7 +203,8 @@ def _labelled(items: Items, count: int, section: DataSection, place: Place) -> L
     first, _ = items(0)
     if items.where.endswith("train"):
         _say_fields(items)
-    labels, identity = [], np.zeros(count, np.int64)
+    labels = []
+    identity = np.zeros(count, np.int64)
     numbers = [list(range(start, min(start + 64, count))) for start in range(0, count, 64)]
     read_items = (
         one
@@ -279,7 +278,8 @@ def _of_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labe
             f"{where} is a DataLoader, which cannot be used for detection: return a"
             " torch.utils.data.Dataset"
         )
-    training, labels = where.endswith(", train"), []
+    training = where.endswith(", train")
+    labels = []
     images: list[torch.Tensor] = []
     for number, batch in enumerate(seeded_batches(loader, (section.seed,))):
         x, y = _fields(batch, f"batch {number} of {where}")
@@ -326,7 +326,8 @@ def _as_bytes(x: torch.Tensor, section: DataSection, where: str) -> torch.Tensor
         for one, default in ((section.mean, 0.0), (section.std, 1.0))
     )
     x = x.float() * std + mean
-    low, high = x.min().item(), x.max().item()
+    low = x.min().item()
+    high = x.max().item()
     if where and not (low >= -SLACK and high <= 1 + SLACK):
         raise DataError(
             f"{where} has values from {low:.3g} to {high:.3g}: set data.mean and data.std to what"
@@ -341,11 +342,14 @@ def _classes(dataset: Any, train: Labelled, kind: str, section: DataSection) -> 
     """
     if kind == "boxes":
         assert train.boxes is not None
-        most, begin = int(np.abs(train.boxes[..., 0]).max()), 1
+        most = int(np.abs(train.boxes[..., 0]).max())
+        begin = 1
     elif kind == "masks":
-        most, begin = int(np.flatnonzero(train.pixels.histogram(every=True)[-1][:255]).max()), 0
+        most = int(np.flatnonzero(train.pixels.histogram(every=True)[-1][:255]).max())
+        begin = 0
     else:
-        most, begin = int(train.labels.max()), 0
+        most = int(train.labels.max())
+        begin = 0
     features = getattr(dataset, "features", None) or {}
     described = next((features[name] for name in LABELS if name in features), None)
     named = getattr(dataset, "classes", None) or getattr(described, "names", None) or ()

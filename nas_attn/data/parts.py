@@ -225,7 +225,8 @@ class Mapped:
         with ThreadPoolExecutor(1) as reader:
             coming = reader.submit(self._read, batches[0])
             for index in batches[1:]:
-                ready, coming = coming.result(), reader.submit(self._read, index)
+                ready = coming.result()
+                coming = reader.submit(self._read, index)
                 yield ready.to(self._device, non_blocking=True)
             yield coming.result().to(self._device, non_blocking=True)
 

@@ -81,7 +81,8 @@ def _grouped(
     order = order[
         np.argsort(-sizes[order].sum(1), kind="stable")
     ]  # large groups first, small ones fill up
-    taken, have = np.zeros(len(sizes), dtype=bool), np.zeros(len(names))
+    taken = np.zeros(len(sizes), dtype=bool)
+    have = np.zeros(len(names))
 
     def off(counts: NDArray[np.float64]) -> float:
         return float((((counts - quota) / np.maximum(quota, 1)) ** 2).sum())
@@ -112,7 +113,8 @@ def amount(wanted: int | float | None, labels: NDArray[np.int64], what: str) -> 
     """Number of images from a count or a share, at least one of each class; None: a fifth.
     DataError: nothing or everything.
     """
-    share, total = 0.2 if wanted is None else wanted, len(labels)
+    share = 0.2 if wanted is None else wanted
+    total = len(labels)
     if isinstance(share, float):
         count = max(round(share * total), len(np.unique(labels)) if share > 0 else 0)
     else:

@@ -112,7 +112,10 @@ class RunFiles:
 
     def __init__(self, store: StudyStore, artifacts: ArtifactStore, run: str, lease: Lease) -> None:
         """`run` names the training; it is the same for every worker that continues it."""
-        self._store, self._artifacts, self._run, self._lease = store, artifacts, run, lease
+        self._store = store
+        self._artifacts = artifacts
+        self._run = run
+        self._lease = lease
 
     def load(self) -> bytes | None:
         """The newest undamaged checkpoint; None if there is none. Damaged ones are dropped with a

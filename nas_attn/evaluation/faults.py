@@ -73,7 +73,8 @@ def require_memory(parameters: float) -> None:
     """
     # Training holds weights, gradients and momentum in float32, and at times a checkpoint of
     # weights and momentum.
-    needed, free = 5 * 4 * parameters, psutil.virtual_memory().available
+    needed = 5 * 4 * parameters
+    free = psutil.virtual_memory().available
     if needed > free:
         least = f"{needed / 2**30:.1f} GB of memory, but only {free / 2**30:.1f} GB are free"
         raise OutOfMemory(f"training its {parameters:,} parameters takes at least {least}")

@@ -50,7 +50,9 @@ class Measurer:
         mode.
         """
         self._images = images
-        self._plan, self._store, self._section = plan, store, plan.recipe.latency
+        self._plan = plan
+        self._store = store
+        self._section = plan.recipe.latency
         self._owner = owner
         self._random = random.Random(zlib.crc32(owner.encode()))
         self._models: OrderedDict[str, nn.Module] = OrderedDict()

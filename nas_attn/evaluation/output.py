@@ -47,7 +47,9 @@ class OutputLog:
 
     def __init__(self, path: Path, say: Callable[[str], None]) -> None:
         """`say` is told the file's path once, as soon as it has content."""
-        self.path, self._say, self._told = path, say, False
+        self.path = path
+        self._say = say
+        self._told = False
         self._stream: TextIO | None = None
 
     @contextmanager
@@ -138,7 +140,9 @@ class _Taken:
     """The original standard output and error, and the stream that replaces them."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream, self._output, self._error = stream, sys.stdout, sys.stderr
+        self._stream = stream
+        self._output = sys.stdout
+        self._error = sys.stderr
         self._copies: dict[int, int] = {}
         for number in (1, 2):
             with suppress(OSError):  # closed
@@ -154,7 +158,8 @@ class _Taken:
         _flush(self._stream, self._output, self._error)
         for number, copy in self._copies.items():
             os.dup2(copy, number)
-        sys.stdout, sys.stderr = self._output, self._error
+        sys.stdout = self._output
+        sys.stderr = self._error
 
     def end(self) -> None:
         self.give_back()

@@ -195,7 +195,8 @@ def plan_for(
 ) -> Plan:
     """A recipe's plan with the shape and classes of its data."""
     if dataset is not None:
-        shape, classes = dataset.input_shape, len(dataset.classes)
+        shape = dataset.input_shape
+        classes = len(dataset.classes)
     else:
         shape, classes = data_of(tasks.of(recipe)).shape_and_classes(recipe)
     return make_plan(recipe, shape, classes, build=build, kept=kept)
@@ -205,7 +206,8 @@ def study_plan(store: StudyStore, plan: Plan | None = None) -> Plan:
     """The plan of a study's own recipe, on the sites that it began with; `plan`, if nothing has
     changed since.
     """
-    recipe, kept = frozen_recipe(store.recipe, where=f"study '{store.name}'"), kept_sites(store)
+    recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
+    kept = kept_sites(store)
     build = plan.own_build if plan is not None else None
     if plan is None and kept is None:
         dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
@@ -308,10 +310,8 @@ def protocol_recipe(store: StudyStore, protocol: str) -> Recipe:
             " database"
         )
     content = json.loads(text)
-    training, data = (
-        TrainingSection.model_validate(content["training"]),
-        DataSection.stored(content["data"]),
-    )
+    training = TrainingSection.model_validate(content["training"])
+    data = DataSection.stored(content["data"])
     return recipe.model_copy(update={"training": training, "data": data})
 
 

@@ -68,7 +68,8 @@ def given_weights(
     weights = weights or plan.recipe.training.weights
     assert weights is not None  # the recipe's schema sees to it
     if weights == "default":
-        section, shape = plan.recipe.backbone, plan.input_shape
+        section = plan.recipe.backbone
+        shape = plan.input_shape
         return (
             backbones.build(
                 section, input_shape=shape, classes=plan.classes, pretrained=True
@@ -190,7 +191,8 @@ def _by_depth(
         for name in names
     ]
     last = max((place for place, number in enumerate(inside) if number), default=-1)
-    found, at = {}, 0
+    found = {}
+    at = 0
     for place, (name, number) in enumerate(zip(names, inside, strict=True)):
         at = max(at, number)
         depth = number or (len(blocks) + 1 if place > last else at and at + 1)
@@ -216,7 +218,8 @@ class InRuntime(nn.Module):
             self._opened = open_in_runtime(copied, section, x, images)
 
     def forward(self, x: Tensor) -> Tensor:
-        answers, given = [], self._opened.x
+        answers = []
+        given = self._opened.x
         for rows in torch.split(x.float().cpu(), len(given)):
             given[: len(rows)] = rows.numpy()
             self._opened.call()
@@ -234,7 +237,8 @@ def int8_metrics(
     """`accuracy_int8` and the task's other shares on a split (None: validation), if the recipe
     needs them.
     """
-    task, images = tasks.of(recipe), calibration(recipe, dataset)
+    task = tasks.of(recipe)
+    images = calibration(recipe, dataset)
     asked = any(objective.endswith(IN_INT8) for objective in recipe.objectives)
     if images is None or not (asked or epochs == recipe.training.rungs[-1]):
         return {}

@@ -266,7 +266,8 @@ def run_elsewhere(path: Path, format_: str) -> Iterator[Run]:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
             )
-        source, target = process.stdout, process.stdin
+        source = process.stdout
+        target = process.stdin
         assert source is not None
         assert target is not None
 

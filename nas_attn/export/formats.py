@@ -111,7 +111,8 @@ class Normalising(Graph):
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """`mean` and `std` are per channel, on the scale 0 to 1."""
         super().__init__(network)
-        scale, shift = [1 / (255 * s) for s in std], [m / s for m, s in zip(mean, std, strict=True)]
+        scale = [1 / (255 * s) for s in std]
+        shift = [m / s for m, s in zip(mean, std, strict=True)]
         self.register_buffer("scale", torch.tensor(scale).view(-1, 1, 1))
         self.register_buffer("shift", torch.tensor(shift).view(-1, 1, 1))
 
@@ -186,8 +187,10 @@ def boxes_apart(found: Tensor, expected: Tensor, x: Tensor) -> Tensor:
     """(boxes,) Distance of each box of either, (…, K, 6), from the nearest of its class in the
     other: sides as shares of the image's, and scores; infinite if there is none.
     """
-    found, expected = found.view(found.shape[-2:]), expected.view(expected.shape[-2:])
-    width, height = x.shape[-1], x.shape[-2]
+    found = found.view(found.shape[-2:])
+    expected = expected.view(expected.shape[-2:])
+    width = x.shape[-1]
+    height = x.shape[-2]
     scale = found.new_tensor([width, height, width, height, 1.0])
     between = torch.cdist(found[:, :5] / scale, expected[:, :5] / scale, p=float("inf"))
     between[found[:, 5, None] != expected[None, :, 5]] = float("inf")
@@ -253,7 +256,8 @@ def normalising(graph: nn.Module, described: Described, format_: Format) -> nn.M
         raise UserError(
             "normalize does not apply to detectors, which take images from 0 to 1: leave it out"
         )
-    mean, std = described.interface.mean, described.interface.std
+    mean = described.interface.mean
+    std = described.interface.std
     if not mean:
         raise UserError(
             "normalize: this study's evaluator normalises its images in a way that nas_attn does"

@@ -156,7 +156,8 @@ def decode(path: Path, size: int, bits: int = 16) -> Any:
         image = image.resize((size, int(size * height / width)), Image.Resampling.BILINEAR)
     else:
         image = image.resize((int(size * width / height), size), Image.Resampling.BILINEAR)
-    left, top = round((image.width - size) / 2.0), round((image.height - size) / 2.0)
+    left = round((image.width - size) / 2.0)
+    top = round((image.height - size) / 2.0)
     return np.asarray(image.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
 
 

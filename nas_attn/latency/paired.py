@@ -45,20 +45,21 @@ MIN_ROUNDS = 5
 TURN_MS = 10.0
 MAX_CALLS = 32
 MAX_CANDIDATES = 8
-ORDER, RESULTS = (
-    "order.json",
-    "results.json",
-)  # files of a folder: the networks to measure, and the sessions
+# files of a folder: the networks to measure, and the sessions
+ORDER = "order.json"
+RESULTS = "results.json"
 INT8 = "-int8"  # at the end of the modes that run a quantized network
 
 
 def host_turn(call: Call, calls: int, *, own_time: bool) -> Times:
     """One turn on the clock of this thread's CPU time, or on the wall clock."""
     call()
-    wall, own = time.perf_counter_ns(), time.thread_time_ns()
+    wall = time.perf_counter_ns()
+    own = time.thread_time_ns()
     for _ in range(calls):
         call()
-    own, wall = time.thread_time_ns() - own, time.perf_counter_ns() - wall
+    own = time.thread_time_ns() - own
+    wall = time.perf_counter_ns() - wall
     return (own if own_time else wall) / calls / 1e6, wall / calls / 1e6
 
 
@@ -308,7 +309,8 @@ def main(folder: Path, sessions: int) -> None:
 def _session(
     folder: Path, order: Mapping[str, Any], keys: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    started_at, began = time.time(), time.perf_counter()
+    started_at = time.time()
+    began = time.perf_counter()
     section = order["section"]
     shape = (section["batch_size"], *order["input_shape"])
     x = np.random.default_rng(seed).standard_normal(shape).astype(section["dtype"])

@@ -89,7 +89,8 @@ def run_session(  # noqa: PLR0913 - public; all but the first have a name
         raise MeasurementError(
             f"a latency session takes at most {MAX_CANDIDATES} candidates, not {len(candidates)}"
         )
-    started_at, began = time.time(), time.perf_counter()
+    started_at = time.time()
+    began = time.perf_counter()
     machine = fingerprint(section)
     with measuring(section):
         x = example_input(section, input_shape, seed)

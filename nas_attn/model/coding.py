@@ -120,7 +120,8 @@ class Coding:
         self._site = np.repeat(np.arange(len(sizes)), sizes)
         stages = {site: site.partition(".")[0] for site in self.sites}
         staged = 1 < len(set(stages.values())) < len(stages)
-        at_site, anywhere = list[list[str]](), list[list[str]]()
+        at_site = list[list[str]]()
+        anywhere = list[list[str]]()
         for site, choices in self.sites.items():
             for choice in choices:
                 called = list(names(choice))
@@ -184,7 +185,8 @@ class Coding:
         """The same with parts scaled, and pairs centred, to fit these (the evaluated)
         placements.
         """
-        found, n = copy.copy(self), len(codes)
+        found = copy.copy(self)
+        n = len(codes)
         found.middle = self.one_hot(codes).mean(axis=0) if n else self.middle
         found._scale = dict.fromkeys(PARTS, 1.0)
         for part in PARTS:
@@ -252,12 +254,14 @@ class Coding:
             return np.asarray((a * b).sum(axis=1) if right is None else a @ b.T)
 
         if part == "pair":
-            a, b = self.centred(left), self.centred(left if right is None else right)
+            a = self.centred(left)
+            b = self.centred(left if right is None else right)
             found, squares = np.zeros(
                 (2, len(left)) if right is None else (2, len(left), len(right))
             )
             for one in (dot(a[:, site], b[:, site]) for site in self._entries):
-                found, squares = found + one, squares + one**2
+                found = found + one
+                squares = squares + one**2
             return np.asarray(self._scale[part] * 0.5 * (found**2 - squares))
         a, b = (
             self.one_hot(codes) @ self._names[part]

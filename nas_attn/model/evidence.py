@@ -91,7 +91,8 @@ class Noise:
         """
         if self.paired_sd is None or self.between_sd is None:
             return None
-        signal, noise = self.between_sd**2, self.paired_sd**2 / runs
+        signal = self.between_sd**2
+        noise = self.paired_sd**2 / runs
         return signal / (signal + noise) if signal + noise > 0 else None
 
 
@@ -106,13 +107,13 @@ class Evidence:
     def __init__(
         self, runs: Assembled, placements: Mapping[str, Placement], known: Solution | None = None
     ) -> None:
-        self.metric, self.lower_is_better, self.backbones = (
-            runs.metric,
-            runs.lower_is_better,
-            runs.data.backbones,
-        )
-        self.keys, self.rung = tuple(placements), runs.last[0].rung
-        self._runs, self._placements = runs, placements
+        self.metric = runs.metric
+        self.lower_is_better = runs.lower_is_better
+        self.backbones = runs.data.backbones
+        self.keys = tuple(placements)
+        self.rung = runs.last[0].rung
+        self._runs = runs
+        self._placements = placements
         self._sign = -1.0 if runs.lower_is_better else 1.0
         self.two_values = (
             None if runs.two is None else (self._sign * runs.two[0], self._sign * runs.two[1])
@@ -135,9 +136,11 @@ class Evidence:
             return {
                 key: Estimate(value, 0.0, value, value, len(values)) for key, values in runs.items()
             }
-        weight, (means, variances, _) = self._solution.nodes.weight, self._effects.marginals()
+        weight = self._solution.nodes.weight
+        (means, variances, _) = self._effects.marginals()
         shift, more = self._broken(self.keys, means)
-        means, variances = means + shift, variances + more
+        means = means + shift
+        variances = variances + more
         mean, sd = moments(weight, means, variances)
         mean, low, high = np.clip([mean, *_interval(weight, means, variances)], *self._runs.limits)
         found = {}
@@ -162,7 +165,8 @@ class Evidence:
         """
         if over not in self._index or len(self._runs.last) < 2:
             return {}
-        wanted, known = self.keys if keys is None else keys, self._gains[over]
+        wanted = self.keys if keys is None else keys
+        known = self._gains[over]
         missing = [key for key in wanted if key not in known]
         if missing and self._constant:
             known |= dict.fromkeys(missing, Gain())
@@ -171,10 +175,8 @@ class Evidence:
             means, variances, before = self._effects.marginals(places[:-1], self._index[over])
             if self._runs.broken:
                 shift, more = self._broken([*missing, over], self._effects.marginals(places)[0])
-                means, variances = (
-                    means + shift[:, :-1] - shift[:, -1:],
-                    variances + more[:, :-1] + more[:, -1:],
-                )
+                means = means + shift[:, :-1] - shift[:, -1:]
+                variances = variances + more[:, :-1] + more[:, -1:]
             tied = (
                 np.zeros_like(means)
                 if not self._runs.data.equal
@@ -189,10 +191,8 @@ class Evidence:
 
     @cached_property
     def noise(self) -> Noise:
-        repeated, runs = (
-            sum(n > 1 for n in Counter(run.key for run in self._runs.last).values()),
-            len(self._runs.last),
-        )
+        repeated = sum(n > 1 for n in Counter(run.key for run in self._runs.last).values())
+        runs = len(self._runs.last)
         source: Source = (
             "seeds" if repeated else "images" if self._runs.data.priors[-1].floor else "assumed"
         )
@@ -200,11 +200,9 @@ class Evidence:
             return Noise(self.metric, source, repeated, runs, 0.0, 0.0, 0.0)
         if runs < 2:
             return Noise(self.metric, "none", repeated, runs)
-        unit, draws, weight = (
-            self._solution.nodes.noise,
-            self._solution.nodes.draws,
-            self._solution.nodes.weight,
-        )
+        unit = self._solution.nodes.noise
+        draws = self._solution.nodes.draws
+        weight = self._solution.nodes.weight
         noise = unit * draws.noise[:, -1]
         # One block says nothing about how levels scatter over seeds and backbones.
         levels = draws.seeds if len(np.unique(self._runs.data.block)) > 1 else 0.0
@@ -285,16 +283,19 @@ class Evidence:
         The more they are broken, the more its own runs alone count: others say nothing of a network
         that does not train.
         """
-        nodes, (shift, more) = self._solution.nodes, np.zeros((2, *scores.shape))
+        nodes = self._solution.nodes
+        (shift, more) = np.zeros((2, *scores.shape))
         for i, key in ((i, key) for i, key in enumerate(keys) if key in self._runs.broken):
-            (off, broken), own = self._runs.broken[key], self._runs.values[key]
+            (off, broken) = self._runs.broken[key]
+            own = self._runs.values[key]
             shift[:, i] = broken * (self._sign * np.mean(own) - scores[:, i]) + (1 - broken) * off
             more[:, i] = broken * (nodes.noise * nodes.draws.noise[:, -1]) ** 2 / len(own)
         return shift, more
 
     def _possible(self, over: str) -> tuple[float, float]:
         """The least and the largest gain over a placement that the metric's limits allow."""
-        (least, most), estimate = self._runs.limits, self.estimates[over]
+        (least, most) = self._runs.limits
+        estimate = self.estimates[over]
         low, high = sorted((self._sign * estimate.low, self._sign * estimate.high))
         return least - high, most - low
 
@@ -327,11 +328,11 @@ class Evidence:
             )
         untied = weight[:, None] * differ * (1 - tied)
         z = means / np.sqrt(variances + TINY)
-        better, worse = (untied * cdf(z)).sum(axis=0), (untied * cdf(-z)).sum(axis=0)
-        better, worse = (
-            np.minimum(better, 1.0),
-            np.minimum(worse, 1.0),
-        )  # the weights' sum is 1 but for rounding
+        better = (untied * cdf(z)).sum(axis=0)
+        worse = (untied * cdf(-z)).sum(axis=0)
+        # the weights' sum is 1 but for rounding
+        better = np.minimum(better, 1.0)
+        worse = np.minimum(worse, 1.0)
         mean, sd = moments(weight, means, variances)
         possible = self._possible(over) if keys else (-math.inf, math.inf)
         mean, low, high = np.clip([mean, *_interval(weight, means, variances)], *possible)
@@ -346,7 +347,9 @@ class Solution:
     def __init__(
         self, data: Data, placements: Sequence[Placement], shapes: Sequence[Shape] = SHAPES
     ) -> None:
-        self.data, self.placements, self._shapes = data, list(placements), shapes
+        self.data = data
+        self.placements = list(placements)
+        self._shapes = shapes
 
     @cached_property
     def nodes(self) -> Nodes:
@@ -366,10 +369,8 @@ class Solution:
     def sums(self, sums: Sequence[Sum]) -> tuple[Floats, Floats]:
         """(nodes, m) means and variances of sums of effects, without what is a placement's own."""
         places = sorted({placement for found in sums for placement, _ in found}, key=str)
-        weights, at = (
-            np.zeros((len(sums), len(places))),
-            {placement: i for i, placement in enumerate(places)},
-        )
+        weights = np.zeros((len(sums), len(places)))
+        at = {placement: i for i, placement in enumerate(places)}
         for row, found in zip(weights, sums, strict=True):
             for placement, weight in found:
                 row[at[placement]] += weight
@@ -382,9 +383,11 @@ class NodeEffects:
     """
 
     def __init__(self, solution: Solution, placements: Sequence[Placement], place: Ints) -> None:
-        self._solution, self._place = solution, place
+        self._solution = solution
+        self._place = place
         data = solution.data
-        self._coding, self._evaluated = data.coding, data.codes
+        self._coding = data.coding
+        self._evaluated = data.codes
         if list(placements) != solution.placements:
             self._coding, self._evaluated = Coding.of(
                 [*solution.placements, *placements], len(data.codes)
@@ -405,12 +408,13 @@ class NodeEffects:
         means, variances, before = np.zeros((3, len(self._solution.nodes.noise), len(some)))
         besides = dict[Shape, Floats]()
         for i, noise in enumerate(self._solution.nodes.noise.tolist()):
-            (mean, across, down), (shape, square), solved = (
-                self._parts(i),
-                self._prior(i),
-                self._solution.solved[i],
-            )
-            m, a, d, diagonal = mean[some], across[:, some], down[:, some], self._kernel(shape)[1]
+            (mean, across, down) = self._parts(i)
+            (shape, square) = self._prior(i)
+            solved = self._solution.solved[i]
+            m = mean[some]
+            a = across[:, some]
+            d = down[:, some]
+            diagonal = self._kernel(shape)[1]
             prior = diagonal[some]
             if over is None:
                 m = m + solved.rung_means[-1]
@@ -421,7 +425,9 @@ class NodeEffects:
                         shape, self._codes[[over]], self._codes[some]
                     )[0]
                 prior = prior + diagonal[over] - 2 * (besides[shape] + shape.own * (some == over))
-                m, a, d = m - mean[over], a - across[:, [over]], d - down[:, [over]]
+                m = m - mean[over]
+                a = a - across[:, [over]]
+                d = d - down[:, [over]]
             variance = square * prior - (a**2).sum(axis=0) + (d**2).sum(axis=0)
             means[i], variances[i] = m, noise**2 * np.maximum(variance, 0.0)
             before[i] = noise**2 * square * np.maximum(prior, 0.0)
@@ -444,7 +450,8 @@ class NodeEffects:
         """(count, targets) joint draws of scores; placements that are all alike are exactly
         equal.
         """
-        rows, nodes = [], self._solution.nodes
+        rows = []
+        nodes = self._solution.nodes
         for i, many in enumerate(rng.multinomial(count, nodes.weight).tolist()):
             if not many:
                 continue
@@ -463,7 +470,8 @@ class NodeEffects:
         return nodes.shapes[int(nodes.draws.shape[node])], float(nodes.draws.spread[node, -1] ** 2)
 
     def _covariance(self, node: int, *, own: bool) -> Floats:
-        (_, across, down), (shape, square) = self._parts(node), self._prior(node)
+        (_, across, down) = self._parts(node)
+        (shape, square) = self._prior(node)
         prior = self._coding.kernel(shape, self._codes, self._codes) + own * shape.own * np.eye(
             len(self._codes)
         )
@@ -473,16 +481,15 @@ class NodeEffects:
         """(means, (runs, targets) and (rungs, targets) parts of their covariance), in units of the
         noise.
         """
-        data, draws, (shape, square) = (
-            self._solution.data,
-            self._solution.nodes.draws,
-            self._prior(node),
-        )
+        data = self._solution.data
+        draws = self._solution.nodes.draws
+        (shape, square) = self._prior(node)
         if node not in self._made and not square:  # no placement differs here
             none = np.zeros((data.rungs, len(self._codes)))
             self._made[node] = none[0], none[:1], none
         elif node not in self._made:
-            solved, top = self._solution.solved[node], data.rungs - 1
+            solved = self._solution.solved[node]
+            top = data.rungs - 1
             spread = draws.spread[node]
             toward = self._kernel(shape)[0] * (
                 spread[top] * spread[data.rung] * draws.rho[node, top, data.rung]
@@ -538,11 +545,13 @@ def _interval(weights: Floats, means: Floats, variances: Floats) -> tuple[Floats
     safe = np.maximum(np.sqrt(variances), 1e-9 * spread + TINY)
     ends = []
     for sign in (-1.0, 1.0):
-        near, far = -spread, CANTELLI * spread
+        near = -spread
+        far = CANTELLI * spread
         for _ in range(11):
             centre = 0.5 * (near + far)
             inside = weights @ cdf((sign * (middle - means) + centre) / safe) >= 0.975
-            near, far = np.where(inside, near, centre), np.where(inside, centre, far)
+            near = np.where(inside, near, centre)
+            far = np.where(inside, centre, far)
         ends.append(middle + sign * far)
     return ends[0], ends[1]
 

@@ -75,7 +75,8 @@ class Learner:
         """`may_break`: a value far worse than all others is of a network that did not train, and is
         cut. Not for costs.
         """
-        self.coding, self._may_break = coding, may_break
+        self.coding = coding
+        self._may_break = may_break
         self._rows: dict[int, Value] = {}
         self._nodes: Nodes | None = None
         self._found_at = 0
@@ -90,7 +91,8 @@ class Learner:
         else.
         """
         if dict(rows) != self._rows:
-            self._rows, self._algebra = dict(sorted(rows.items())), None
+            self._rows = dict(sorted(rows.items()))
+            self._algebra = None
 
     def draw(self, rng: np.random.Generator, *, around: bool) -> Function:
         """The posterior mean under drawn variances, or with `around` a function drawn around it
@@ -100,15 +102,20 @@ class Learner:
         if self._algebra is None:
             data = self._data([*self._rows.values()])
             self._algebra = Algebra(data, data.coding.shapes(SHAPES))
-        algebra, data = self._algebra, self._algebra.data
-        coding, node = data.coding, int(rng.choice(len(nodes.weight), p=nodes.weight))
-        shape, size = algebra.shapes[nodes.draws.shape[node]], float(nodes.draws.spread[node, -1])
-        root, half = coding.main(shape), coding.pair_size(shape)
+        algebra = self._algebra
+        data = self._algebra.data
+        coding = data.coding
+        node = int(rng.choice(len(nodes.weight), p=nodes.weight))
+        shape = algebra.shapes[nodes.draws.shape[node]]
+        size = float(nodes.draws.spread[node, -1])
+        root = coding.main(shape)
+        half = coding.pair_size(shape)
         noise = nodes.noise[node]
         expected = (
             size * noise * root[:, -1]
         )  # known effects are expected to hold, as often more as less
-        entries, pairs = np.zeros(len(root)), None
+        entries = np.zeros(len(root))
+        pairs = None
         value = data.value - (coding.one_hot(data.codes) @ expected)[data.place]
         if around:
             entries = size * noise * (root @ rng.standard_normal(root.shape[1]))
@@ -144,11 +151,13 @@ class Learner:
             step = following
         if self._nodes is None or self._found_at != step:
             data = self._data([*self._rows.values()][:step])
-            self._nodes, self._found_at = posterior(data, SHAPES), step
+            self._nodes = posterior(data, SHAPES)
+            self._found_at = step
         return self._nodes
 
     def _data(self, rows: Sequence[Value]) -> Data:
-        some, places = rows[-MOST:], dict[tuple[int, ...], int]()
+        some = rows[-MOST:]
+        places = dict[tuple[int, ...], int]()
         place = np.array([places.setdefault(row.codes, len(places)) for row in some], dtype=np.intp)
         codes = np.array(list(places), dtype=np.intp).reshape(len(places), len(self.coding.sites))
         values = -np.array([row.value for row in some])

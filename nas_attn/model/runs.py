@@ -23,42 +23,38 @@ Results = NDArray[np.float32]  # right or wrong per image, 1 or 0
 TARGET = 1_000_000  # the rung of runs that train as the network finally will be
 # the rung of the same trainings, scored on the test images; above all others
 TESTED = 2_000_000
-MOST, REPEATED = (
-    400,
-    8,
-)  # runs that the model is fitted to at most; so many of each placement stay, or none
+# runs that the model is fitted to at most; so many of each placement stay, or none
+MOST = 400
+REPEATED = 8
 FEWEST = 8  # runs of a block in which broken runs are cut, at least
 BROKEN = (
     3.0  # a broken run is cut so many times as far below the median as the best tenth lies above it
 )
 LEAST_SIZE = 0.02  # a rung's values differ at least by this share of another's
-APART, SHARE, LEAST = (
-    4.0,
-    0.1,
-    3,
-)  # two values: gap in standard deviations; share and number of runs at either
-MOST_COMPARED, MOST_PAIRS = (
-    64,
-    40,
-)  # runs whose results per image are compared; pairs looked at for new images
+# two values: gap in standard deviations; share and number of runs at either
+APART = 4.0
+SHARE = 0.1
+LEAST = 3
+# runs whose results per image are compared; pairs looked at for new images
+MOST_COMPARED = 64
+MOST_PAIRS = 40
 
-FLOOR_SHARE, MOST_FLOORS = (
-    0.8,
-    15.0,
-)  # least noise, as a share of the images' variance; largest, in units of theirs
-SPREAD_OF_SHARE, SPREAD_TO_NOISE, LEAST_SPREAD = 1.2, 0.5, 0.02
+# least noise, as a share of the images' variance; largest, in units of theirs
+FLOOR_SHARE = 0.8
+MOST_FLOORS = 15.0
+SPREAD_OF_SHARE = 1.2
+SPREAD_TO_NOISE = 0.5
+LEAST_SPREAD = 0.02
 """Scale of the spread over placements: of a share p (an accuracy) this times p (1 - p), in points,
 .25 points at .70; in units of the noise, for a metric without a known unit; and the share of the
 noise below which a spread counts as none.
 """
-SPREAD_FREEDOMS, UNUSUAL = (
-    3,
-    0.1,
-)  # the spread is half-t; with this probability half-Cauchy, so of any size
-EQUAL, TIE = (
-    0.25,
-    0.2,
-)  # prior probability that no placement differs from another; else, that two are tied
+# the spread is half-t; with this probability half-Cauchy, so of any size
+SPREAD_FREEDOMS = 3
+UNUSUAL = 0.1
+# prior probability that no placement differs from another; else, that two are tied
+EQUAL = 0.25
+TIE = 0.2
 # instead of EQUAL where all start from the same given weights: there modules change little
 EQUAL_PRETRAINED = 0.45
 # scale of the spread between different backbones, in units of that over placements: 1 point at .70
@@ -66,16 +62,17 @@ UNLIKE = 4.0
 # what a larger network is expected to gain, in units of that: before a run, it gains with two to
 # one
 LARGER = 0.4
-INTERACTION, GROWING, INTERACTION_FREEDOMS = 0.8, 0.25, 5
+INTERACTION = 0.8
+GROWING = 0.25
+INTERACTION_FREEDOMS = 5
 """Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond
 the usual; how firmly.
 """
 TARGET_NOISE = 0.7  # standard deviation of the log of the target's noise over the search's
-SEEDS, BACKBONES, LEVEL_FREEDOMS = (
-    3.0,
-    2.0,
-    4,
-)  # half-t priors of the levels' scatter, in units of the noise
+# half-t priors of the levels' scatter, in units of the noise
+SEEDS = 3.0
+BACKBONES = 2.0
+LEVEL_FREEDOMS = 4
 
 
 _At = tuple[int, str, int, int]  # rung, placement's key, seed and backbone of a run
@@ -151,7 +148,8 @@ class Priors:
             return np.asarray(
                 np.where(s**2 > FLOOR_SHARE * (self.floor or 0.0) ** 2, around, -np.inf)
             )
-        low, high = self.bounds[0] * (1 - 1e-9), self.bounds[1] * (1 + 1e-9)
+        low = self.bounds[0] * (1 - 1e-9)
+        high = self.bounds[1] * (1 + 1e-9)
         if self.floor is None:
             return np.where((s >= low) & (s <= high), -math.log(math.log(high / low)), -np.inf)
         f = self.floor
@@ -169,7 +167,8 @@ class Priors:
         search's) widens it.
         """
         scale = np.hypot(self.usual(s), below)
-        usual, of_any_size = log_half_t(t, scale, SPREAD_FREEDOMS), log_half_t(t, scale, 1)
+        usual = log_half_t(t, scale, SPREAD_FREEDOMS)
+        of_any_size = log_half_t(t, scale, 1)
         density = np.logaddexp(math.log(1 - UNUSUAL) + usual, math.log(UNUSUAL) + of_any_size)
         return np.asarray(np.where(t >= LEAST_SPREAD * s, density, -np.inf))
 
@@ -217,7 +216,8 @@ class Data:
     ) -> Data:
         """Of one rung, each value a block of its own, with priors in proportion to the noise."""
         priors = Priors.of(value - value.mean(), float(np.median(value)))
-        none, each = np.zeros_like(place), np.arange(len(place))
+        none = np.zeros_like(place)
+        each = np.arange(len(place))
         return cls(coding, codes, place, none, none, each, each, value, weight, (priors,))
 
     @property
@@ -283,7 +283,8 @@ def assemble(
     coding, codes = Coding.of([placements[key] for key in keys], len(evaluated))
     numbers = sorted({run.rung for run in used})
     by_rung = [[run for run in used if run.rung == number] for number in numbers]
-    values, priors = list[Floats](), list[Priors]()
+    values = list[Floats]()
+    priors = list[Priors]()
     for mine in by_rung:
         plain = (-1.0 if lower_is_better else 1.0) * np.array([run.value for run in mine])
         block = _numbered([block_of(run) for run in mine])
@@ -297,7 +298,8 @@ def assemble(
         )  # taken off the runs, put back on the answers
         cut = cut - expected * np.array([run.key in larger for run in mine])
         values.append(cut)
-    largest, wide = max(p.size for p in priors), UNLIKE if unlike else 1.0
+    largest = max(p.size for p in priors)
+    wide = UNLIKE if unlike else 1.0
     data = Data(
         coding,
         codes,
@@ -316,7 +318,8 @@ def assemble(
     known = dict[str, list[float]]()
     for some in by_rung[data.searched :]:
         known |= _by_key(some, np.array([run.value for run in some]))
-    off, how = _by_key(by_rung[-1], plain - cut), _by_key(by_rung[-1], broken)
+    off = _by_key(by_rung[-1], plain - cut)
+    how = _by_key(by_rung[-1], broken)
     cut_off = {
         key: (float(np.mean(off[key])), float(np.mean(how[key]))) for key in off if any(off[key])
     }
@@ -386,7 +389,8 @@ def _cut(values: Floats, block: Ints) -> tuple[Floats, Floats]:
     And how broken each run is: what was cut off over what was left of its distance below the
     median, at most 1.
     """
-    found, broken = values.copy(), np.zeros(len(values))
+    found = values.copy()
+    broken = np.zeros(len(values))
     for number in np.unique(block):
         mine = block == number
         if mine.sum() >= FEWEST:
@@ -413,7 +417,8 @@ def _two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float
     if not len(gaps):
         return None
     at = least + int(gaps.argmax())
-    low, high = ordered[:at], ordered[at:]
+    low = ordered[:at]
+    high = ordered[at:]
     around = np.sqrt((low.var() * len(low) + high.var() * len(high)) / len(values))
     if gaps.max() <= APART * around:
         return None
@@ -438,7 +443,8 @@ def noise_floor(runs: Sequence[Run]) -> float | None:
     largest = max(blocks.values(), key=len, default=[])[:MOST_COMPARED]
     if len(largest) < 2:
         return least
-    right, images = np.array(largest), len(largest[0])
+    right = np.array(largest)
+    images = len(largest[0])
     accuracy = right.mean(axis=1, dtype=np.float64)
     one_only = accuracy[:, None] + accuracy - 2 * (right @ right.T).astype(np.float64) / images
     variances = (one_only - (accuracy[:, None] - accuracy) ** 2) / images
@@ -463,7 +469,8 @@ class NewImages:
         return self._typical if found is None else found
 
     def _repeated(self, a: str, b: str) -> float | None:
-        left, right = self._runs.get(a, {}), self._runs.get(b, {})
+        left = self._runs.get(a, {})
+        right = self._runs.get(b, {})
         shared = sorted(left.keys() & right.keys())
         if len(shared) < 2:
             return None

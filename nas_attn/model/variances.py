@@ -21,26 +21,28 @@ from numpy.typing import ArrayLike
 from nas_attn.model.coding import Floats, Ints, Shape
 from nas_attn.model.runs import BACKBONES, LEVEL_FREEDOMS, SEEDS, TARGET_NOISE, Data, log_half_t
 
-ROUND, EQUAL_ROUND = 44, 30  # draws of a round; more where there are more parameters
-FEWEST, MOST = 4, 32  # rounds
+# draws of a round; more where there are more parameters
+ROUND = 44
+EQUAL_ROUND = 30
+# rounds
+FEWEST = 4
+MOST = 32
 ENOUGH = 100  # effective number of draws after which no round follows
 CHEAP = (
     6400  # of n runs at most CHEAP / n draws are asked for, as the equations of many runs take long
 )
 TAILS = 6  # degrees of freedom of the proposals
-NODES, FEW_NODES, MANY_RUNS = (
-    48,
-    8,
-    300,
-)  # draws that stand for the posterior in the end; fewer from so many runs on
+# draws that stand for the posterior in the end; fewer from so many runs on
+NODES = 48
+FEW_NODES = 8
+MANY_RUNS = 300
 NOISES = 14  # values of the noise at each draw
 JITTER = 1e-9
 BORDER = 1e300  # beyond all squares, so that a bordered covariance has a root
 AT_ONCE = 2**17  # numbers in the covariances that are solved together
-LUCK, MOST_ETA = (
-    0.5,
-    0.97,
-)  # correlation of a run's luck at two rungs: middle of its prior (normal scale), end
+# correlation of a run's luck at two rungs: middle of its prior (normal scale), end
+LUCK = 0.5
+MOST_ETA = 0.97
 UNRELATED = 1 / 3  # prior probability that the search says nothing about the target
 # the same placements on other images: middle of the prior of the correlation (normal scale)
 OTHER_IMAGES = 1.0
@@ -76,11 +78,14 @@ class Hypothesis:
     """
 
     def __init__(self, data: Data, shapes: Sequence[Shape], differ: int) -> None:
-        self.data, self.differ = data, differ
-        several, rungs = data.backbones > 1, data.rungs
+        self.data = data
+        self.differ = differ
+        several = data.backbones > 1
+        rungs = data.rungs
         self.unit = data.searched  # the rung whose noise is the unit
         self.shapes = list(shapes) if differ or several else list(shapes[:1])
-        sizes, names = np.log([p.size for p in data.priors]), dict[str, tuple[float, float]]()
+        sizes = np.log([p.size for p in data.priors])
+        names = dict[str, tuple[float, float]]()
         for k in range(
             rungs
         ):  # spreads begin wide: a module that alone sees a cue spreads a hundred times the noise
@@ -109,10 +114,12 @@ class Hypothesis:
         self.prior = prior / prior.sum()
 
     def draws(self, shape: Ints, z: Floats) -> Draws:
-        m, rungs = len(z), self.data.rungs
+        m = len(z)
+        rungs = self.data.rungs
         noise = np.stack([self._exp(z, f"noise{k}") for k in range(rungs)], axis=1)
         size = noise * np.stack([self._exp(z, f"spread{k}") for k in range(rungs)], axis=1)
-        differ, several = np.arange(rungs) < self.differ, self.data.backbones > 1
+        differ = np.arange(rungs) < self.differ
+        several = self.data.backbones > 1
         ratio = np.where(differ, self._exp(z, "interaction")[:, None], 1.0)
         rho = [np.sin(0.5 * math.pi * cdf(self._get(z, "rho")))] * (rungs - 1)
         eta = [MOST_ETA * cdf(self._get(z, "eta"))] * (rungs - 1)
@@ -138,7 +145,8 @@ class Hypothesis:
         logarithm.
         """
         freedoms = max(len(self.data.value) - self.data.rungs, 1)
-        near, reach = np.sqrt(squares / freedoms), 4 / math.sqrt(2 * freedoms)
+        near = np.sqrt(squares / freedoms)
+        reach = 4 / math.sqrt(2 * freedoms)
         least, most = self.data.priors[self.unit].bounds
         low = np.clip(near * math.exp(-reach), least, most / 2)
         high = np.clip(np.maximum(near * math.exp(1.3 * reach), 1.3 * low), 1.3 * least, most)
@@ -212,7 +220,8 @@ class Proposal:
 
 def _log_densities(proposals: Sequence[Proposal], shape: Ints, z: Floats) -> Floats:
     """(m,) logarithms of the sum of the proposals' densities at each draw."""
-    d, roots = z.shape[1], np.stack([p.root for p in proposals])
+    d = z.shape[1]
+    roots = np.stack([p.root for p in proposals])
     off = z - np.stack([p.middle for p in proposals])[:, None]  # (proposals, m, d)
     squares = (np.linalg.solve(roots, off.swapaxes(1, 2)) ** 2).sum(axis=1)
     scale = (
@@ -251,7 +260,8 @@ class Algebra:
     """The covariance of the runs for given variances, and what follows from it."""
 
     def __init__(self, data: Data, shapes: Sequence[Shape]) -> None:
-        self.data, self.shapes = data, list(shapes)
+        self.data = data
+        self.shapes = list(shapes)
         self.same_backbone, self.same_block, same_run = (
             (of[:, None] == of).astype(np.float64) for of in (data.backbone, data.block, data.run)
         )
@@ -261,7 +271,8 @@ class Algebra:
 
     def kernel(self, number: int) -> Floats:
         if number not in self._kernels:
-            shape, place = self.shapes[number], self.data.place
+            shape = self.shapes[number]
+            place = self.data.place
             kernel = self.data.coding.kernel(shape, self.data.codes, self.data.codes)
             own = place[:, None] == place
             self._kernels[number] = kernel[np.ix_(place, place)] + shape.own * own
@@ -322,11 +333,13 @@ class Algebra:
         root⁻¹ times the border.
         """
         border = np.column_stack((self.data.value if values is None else values, self.means)).T
-        runs, size = len(self.means), len(self.means) + len(border)
+        runs = len(self.means)
+        size = len(self.means) + len(border)
         bordered = np.tile(BORDER * np.eye(size), (len(draws.shape), 1, 1))
         bordered[:, :runs, :runs], bordered[:, runs:, :runs] = self.covariances(draws), border
         root = np.asarray(np.linalg.cholesky(bordered), dtype=np.float64)
-        value, means = root[:, runs, :runs], root[:, runs + 1 :, :runs].swapaxes(1, 2)
+        value = root[:, runs, :runs]
+        means = root[:, runs + 1 :, :runs].swapaxes(1, 2)
         inner = np.asarray(np.linalg.cholesky(means.swapaxes(1, 2) @ means), dtype=np.float64)
         projected = np.asarray(
             np.linalg.solve(inner, means.swapaxes(1, 2) @ value[:, :, None])[:, :, 0],
@@ -363,7 +376,8 @@ def posterior(data: Data, shapes: Sequence[Shape]) -> Nodes:
     """The posterior of the variances."""
     rng = np.random.default_rng(0)
     shapes = data.coding.shapes(shapes)
-    null, target = data.equal, data.target
+    null = data.equal
+    target = data.target
     hypotheses = (
         (data.rungs, ROUND, (1 - null) * (1 - target * null)),
         (0, EQUAL_ROUND, null),
@@ -386,8 +400,10 @@ def _sampled(
     algebra = Algebra(family.data, family.shapes)
     proposals = [Proposal(family.middle, np.diag(family.width), family.prior)]
     freedoms = len(algebra.data.value) - algebra.data.rungs
-    shape, z = np.zeros(0, dtype=np.intp), np.zeros((0, len(family.middle)))
-    (logs, noises), (mass, density) = np.zeros((2, 0, NOISES)), np.zeros((2, 0))
+    shape = np.zeros(0, dtype=np.intp)
+    z = np.zeros((0, len(family.middle)))
+    (logs, noises) = np.zeros((2, 0, NOISES))
+    (mass, density) = np.zeros((2, 0))
     enough = min(ENOUGH, CHEAP / len(family.data.value))
     count = int(count * np.clip(0.08 * len(family.middle) ** 2, 0.8, 3.0))
     while True:
@@ -401,8 +417,10 @@ def _sampled(
             density, _log_densities(proposals[-1:], shape, z)
         )  # of the proposals' sum
         density = np.append(density, _log_densities(proposals, new_shape, new_z))
-        shape, z = np.append(shape, new_shape), np.concatenate((z, new_z))
-        logs, noises = np.concatenate((logs, target)), np.concatenate((noises, s))
+        shape = np.append(shape, new_shape)
+        z = np.concatenate((z, new_z))
+        logs = np.concatenate((logs, target))
+        noises = np.concatenate((noises, s))
         mass = np.append(mass, np.logaddexp.reduce(target, axis=1))
         weights = mass - density
         if len(proposals) >= FEWEST and (_effective(weights) >= enough or len(proposals) == MOST):
@@ -419,7 +437,8 @@ def _effective(logs: Floats) -> float:
 
 
 def _fitted(family: Hypothesis, shape: Ints, z: Floats, logs: Floats) -> Proposal:
-    power, enough = 1.0, min(2.0 * len(family.middle) + 8, 0.5 * len(z))
+    power = 1.0
+    enough = min(2.0 * len(family.middle) + 8, 0.5 * len(z))
     while power > 0.05 and _effective(power * logs) < enough:
         power *= 0.8
     weights = np.exp(power * (logs - logs.max()))
@@ -442,7 +461,9 @@ def _kept(
     top = max(float(logs.max()) for _, logs, _ in found)
     shares = [np.exp(logs - top) for _, logs, _ in found]
     total = sum(float(w.sum()) for w in shares)
-    parts, weight, noise = list[Draws](), list[Floats](), list[Floats]()
+    parts = list[Draws]()
+    weight = list[Floats]()
+    noise = list[Floats]()
     for (draws, _, noises), w in zip(found, shares, strict=True):
         mass = float(w.sum()) / total
         if mass <= 1e-4:

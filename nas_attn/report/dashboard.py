@@ -66,7 +66,8 @@ def link_sheet(storage: BaseStorage, study: int, artifact: str) -> None:
         "mimetype": "text/csv",
         "encoding": None,
     }
-    key, text = f"artifacts:{artifact}", json.dumps(link)
+    key = f"artifacts:{artifact}"
+    text = json.dumps(link)
     if storage.get_study_system_attrs(study).get(key) != text:
         storage.set_study_system_attr(study, key, text)
 
@@ -157,11 +158,13 @@ def _note_attributes(known: dict[str, Any], prefix: str, ours: str) -> dict[str,
     """A note's attributes; empty if the note is up to date. The text below our line is the user's
     and stays.
     """
-    body_prefix, version = f"{prefix}note_str:", f"{prefix}note_ver"
+    body_prefix = f"{prefix}note_str:"
+    version = f"{prefix}note_ver"
     old = "".join(str(known[key]) for key in _numbered(known, body_prefix))
     mine, marker, below = old.partition(BELOW)
     if not marker:
-        mine, below = "", f"\n\n{old}" if old else ""
+        mine = ""
+        below = f"\n\n{old}" if old else ""
     if mine == f"{ours}\n\n":
         return {}
     return {

@@ -27,7 +27,11 @@ from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.words import units
 from nas_attn.words.candidates import candidate_label, objective_with_spread
 
-BLUE, ORANGE, GREEN, RED, GREY = "#2f81d6", "#e08a00", "#1a9e77", "#d1495b", "#8a919c"
+BLUE = "#2f81d6"
+ORANGE = "#e08a00"
+GREEN = "#1a9e77"
+RED = "#d1495b"
+GREY = "#8a919c"
 
 
 def blank_figure(*, height: int) -> go.Figure:
@@ -126,7 +130,8 @@ def front_figures(snapshot: Snapshot, *, absolute: bool = False) -> list[go.Figu
 
 def _ends(snapshot: Snapshot, view: CandidateView, index: int, absolute: bool) -> Ends | None:
     """A candidate's value of an objective, as it is drawn; None if unknown."""
-    objective, value = snapshot.objectives[index], view.values[index]
+    objective = snapshot.objectives[index]
+    value = view.values[index]
     name = objective_name(objective)
     if not absolute and snapshot.compared(objective):
         gain = view.gains.get(name)
@@ -233,7 +238,8 @@ def _points(
 
 
 def _bars(ends: Sequence[Ends]) -> dict[str, Any]:
-    up, down = [high - mean for mean, _, high in ends], [mean - low for mean, low, _ in ends]
+    up = [high - mean for mean, _, high in ends]
+    down = [mean - low for mean, low, _ in ends]
     return {"symmetric": False, "array": up, "arrayminus": down}
 
 
@@ -350,7 +356,8 @@ def _curves(
     kind, colour, width = style
     x: list[int | None] = []
     y: list[float | None] = []
-    texts, symbols = list[str](), list[str]()
+    texts = list[str]()
+    symbols = list[str]()
     for view, points in runs:
         said = hover(snapshot, view)
         for point in points:
@@ -384,7 +391,8 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
     """Each run's gain over the bare backbone's run of the same seed, beside the candidate's
     estimate; None without gains.
     """
-    metric, last = snapshot.primary, len(snapshot.recipe.training.rungs) - 1
+    metric = snapshot.primary
+    last = len(snapshot.recipe.training.rungs) - 1
     bare = next((view for view in snapshot.candidates if view.baseline == "none"), None)
     if metric is None or bare is None:
         return None
@@ -459,7 +467,8 @@ def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
         snapshot.primary if all(snapshot.primary in run.curve[-1].metrics for run in runs) else own
     )
     assert metric is not None
-    score, loss = blank_figure(height=360), blank_figure(height=320)
+    score = blank_figure(height=360)
+    loss = blank_figure(height=320)
     for number, run in enumerate(runs):
         colour = PALETTE[number % len(PALETTE)]
         epochs = [point.epochs for point in run.curve]
@@ -485,7 +494,9 @@ def _line(
     figure.add_trace(line)
 
 
-GOOD, NOTHING, BAD = "rgba(47,129,214,0.7)", "rgba(128,128,128,0.10)", "rgba(224,138,0,0.7)"
+GOOD = "rgba(47,129,214,0.7)"
+NOTHING = "rgba(128,128,128,0.10)"
+BAD = "rgba(224,138,0,0.7)"
 """Colour-blind people can tell blue from orange. Both are translucent, so text on them is
 readable.
 """

@@ -76,7 +76,8 @@ def write_report(
 def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None = None) -> str:
     """The whole page as text."""
     page = Page()
-    record, model = snapshot.latency, snapshot.evidence.get(snapshot.primary or "")
+    record = snapshot.latency
+    model = snapshot.evidence.get(snapshot.primary or "")
     context = {
         **_answer(snapshot),
         "tested": [_tested(snapshot, result) for result in reversed(snapshot.validations)],
@@ -119,7 +120,8 @@ def summary(snapshot: Snapshot, wrong: Wrong | None = None) -> str:
     """For a notebook, without scripts or styles: the answer, the front as figure and table, and the
     networks' mistakes.
     """
-    found, drawn = {**_answer(snapshot), "sentences": answer(snapshot)}, Markup("")
+    found = {**_answer(snapshot), "sentences": answer(snapshot)}
+    drawn = Markup("")
     if snapshot.front:
         figure = drawing(figures.front_figures(snapshot)[0])
         drawn = Markup(
@@ -233,7 +235,8 @@ CAPTIONS = {
 def _mistakes(snapshot: Snapshot, wrong: Wrong | None) -> dict[str, Any] | None:
     if wrong is None:
         return None
-    found, names = wrong.mistakes, [role(snapshot, key) for key in wrong.mistakes.keys]
+    found = wrong.mistakes
+    names = [role(snapshot, key) for key in wrong.mistakes.keys]
     shown = []
     for one in found.different:
         taken = [f" ({name})" for name in one.found] or [""] * len(names)
@@ -295,7 +298,8 @@ def _commands(snapshot: Snapshot) -> str:
 @cache
 def templates() -> Environment:
     """The environment of `nas_attn/report/templates`."""
-    loader, undefined = PackageLoader("nas_attn.report"), StrictUndefined
+    loader = PackageLoader("nas_attn.report")
+    undefined = StrictUndefined
     made = Environment(
         loader=loader, undefined=undefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -359,8 +363,13 @@ class Page:
         return drawn
 
 
-WIDTH, HEIGHT = 680, 360
-LEFT, RIGHT, TOP, BOTTOM = 64, 12, 24, 48  # Pixels beside the axes
+WIDTH = 680
+HEIGHT = 360
+# Pixels beside the axes
+LEFT = 64
+RIGHT = 12
+TOP = 24
+BOTTOM = 48
 
 
 class Axis(NamedTuple):
@@ -386,7 +395,8 @@ class Axis(NamedTuple):
             for s in (m * 10.0 ** math.floor(math.log10(rough)) for m in (1, 2, 5, 10))
             if s >= rough
         )
-        first, last = math.ceil(self.low / step), math.floor(self.high / step)
+        first = math.ceil(self.low / step)
+        last = math.floor(self.high / step)
         return [(self.at(number * step), f"{number * step:g}") for number in range(first, last + 1)]
 
 
@@ -430,7 +440,8 @@ def _drawn_axis(figure: go.Figure, points: Sequence[Any], name: str) -> Axis:
     ends = [
         end for trace in points for i in range(len(trace[name])) for end in _ends(trace, name, i)
     ] or [0.0]
-    low, high = min(ends), max(ends)
+    low = min(ends)
+    high = max(ends)
     pad = 0.06 * (high - low) or 1.0
     title = figure.layout[f"{name}axis"].title.text or ""
     place = (LEFT, WIDTH - RIGHT) if name == "x" else (HEIGHT - BOTTOM, TOP)

@@ -96,7 +96,8 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
         number(objective_shown(snapshot, view, index), view.values[index])
         for index in range(len(snapshot.objectives))
     ]
-    cost, seconds = view.cost or {}, sum(point.wall_s for point in view.scores)
+    cost = view.cost or {}
+    seconds = sum(point.wall_s for point in view.scores)
     pruned = view.state == "pruned" and view.rung is not None
     return [
         Cell(str(view.trial), view.trial, tags=_tags(snapshot, view)),
@@ -293,7 +294,8 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Plain:
         "baseline": view.baseline,
     }
     for objective, value in zip(snapshot.objectives, view.values, strict=True):
-        name, latency = objective_name(objective), view.latency
+        name = objective_name(objective)
+        latency = view.latency
         row[name] = value
         if objective == "latency":
             times = (
@@ -303,7 +305,8 @@ def _candidate(snapshot: Snapshot, view: CandidateView) -> Plain:
             )
             row |= dict(zip(_LATENCY, times, strict=True))
         elif not is_cost(name):
-            estimate, gain = view.estimates.get(name), view.gains.get(name)
+            estimate = view.estimates.get(name)
+            gain = view.gains.get(name)
             low, high = (estimate.low, estimate.high) if estimate else (None, None)
             row |= {
                 f"{name}_low": low,

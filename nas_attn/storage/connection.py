@@ -57,10 +57,9 @@ T = TypeVar("T")
 P = ParamSpec("P")
 Owner = TypeVar("Owner")
 
-FIRST_S, LONGEST_S = (
-    0.1,
-    10.0,
-)  # first and longest pause between attempts, each varied at random by a third
+# first and longest pause between attempts, each varied at random by a third
+FIRST_S = 0.1
+LONGEST_S = 10.0
 QUIET_S = 2.0  # shorter outages are not reported: a cut connection is opened again at once
 STOPPING_S = 5.0  # seconds to wait after a request to stop, so that results can still be written
 
@@ -106,7 +105,10 @@ class Outage:
             self._inside.work = False
 
     def _repeat(self, work: Callable[[], T], renew: Callable[[], None]) -> T:
-        common, began, pause, stopping_at = waits(), time.monotonic(), FIRST_S, None
+        common = waits()
+        began = time.monotonic()
+        pause = FIRST_S
+        stopping_at = None
         while True:
             if common.stop() and stopping_at is None:
                 stopping_at = time.monotonic()
@@ -140,8 +142,11 @@ class Outage:
         finally:
             with self._mutex:
                 self._waiting -= 1
-                over, since, self._away_at = self._waiting == 0, self._since, time.monotonic()
-                said, self._said = self._said, self._said and not over
+                over = self._waiting == 0
+                since = self._since
+                self._away_at = time.monotonic()
+                said = self._said
+                self._said = self._said and not over
             if back and over and said:
                 waits().report_end(
                     f"the database is back after {shown_s(time.monotonic() - since)}:"
@@ -372,12 +377,15 @@ def network_filesystem(path: Path) -> str | None:
     """
     import psutil
 
-    real, kind, depth = path.resolve(), "", -1
+    real = path.resolve()
+    kind = ""
+    depth = -1
     for mount in psutil.disk_partitions(all=True):
         point = Path(mount.mountpoint)
         # A later mount on the same point hides the earlier one.
         if real.is_relative_to(point) and len(point.parts) >= depth:
-            kind, depth = mount.fstype, len(point.parts)
+            kind = mount.fstype
+            depth = len(point.parts)
             if "aname=drvfs" in mount.opts:  # a Windows drive seen from WSL
                 kind = "drvfs"
             if "remote" in mount.opts.split(","):  # Windows' name for it
@@ -675,7 +683,8 @@ def translate_errors(engine: sa.Engine, where: str) -> None:
     sa.event.listen(engine, "handle_error", translate)
 
 
-_DISK_FULL, _NO_COLUMN = "53100", "42703"
+_DISK_FULL = "53100"
+_NO_COLUMN = "42703"
 _READ_ONLY = "25006"  # a standby, or a user who may only read
 _NO_RIGHT = "42501"  # to read or to write this table, or to make one
 _NO_SERVER = (

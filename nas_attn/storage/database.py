@@ -264,7 +264,8 @@ class Database:
     @repeatable
     def studies(self) -> list[StudySummary]:
         """All studies, the oldest first."""
-        study, columns = tables.study, (tables.candidate.c.study_id, tables.candidate.c.state)
+        study = tables.study
+        columns = (tables.candidate.c.study_id, tables.candidate.c.state)
         counting = (
             select(*columns, func.count().label("count")).group_by(*columns).order_by(*columns)
         )
@@ -310,7 +311,8 @@ class Database:
         """Gives a study another recipe, names of baselines (by key) and Optuna study, in one
         transaction.
         """
-        mine, named = tables.study.c.id == store._id, _OPTUNA_STUDIES.c.study_name
+        mine = tables.study.c.id == store._id
+        named = _OPTUNA_STUDIES.c.study_name
         with self._connector.write() as connection:
             changed: dict[str, Any] = {"recipe": recipe, "trials": trials} | (
                 {"sites": None} if other_sites else {}

@@ -52,7 +52,9 @@ class Documents:
     """
 
     def __init__(self, connector: Connector, study_id: int, table: Table) -> None:
-        self._connector, self._id, self._table = connector, study_id, table
+        self._connector = connector
+        self._id = study_id
+        self._table = table
 
     @repeatable
     def put(self, name: str, content: str) -> None:
@@ -357,7 +359,8 @@ class StudyStore(Leases):
         """Scores by key, protocol, seed, backbone and rung; `with_correct` adds which images were
         right, `with_answers` the task's results per image.
         """
-        score, wanted = tables.score, {"correct": with_correct, "answers": with_answers}
+        score = tables.score
+        wanted = {"correct": with_correct, "answers": with_answers}
         columns = [column for column in score.c if wanted.get(column.name, True)]
         query = select(*columns).where(
             score.c.study_id == self._id,

@@ -36,7 +36,8 @@ class Leases:
     """The leases of one study; a part of `StudyStore`."""
 
     def __init__(self, connector: Connector, *, id: int, name: str) -> None:
-        self._connector, self._id = connector, id
+        self._connector = connector
+        self._id = id
         self.name = name
 
     @property
@@ -101,7 +102,8 @@ class Leases:
         changes, as a sign of life.
         """
         with self._connector.write() as connection:
-            clock, before = self._connector.clock + lease.ttl_s, tables.lease.c.expires_at + TICK_S
+            clock = self._connector.clock + lease.ttl_s
+            before = tables.lease.c.expires_at + TICK_S
             longer = {"expires_at": sa.case((clock > before, clock), else_=before)}
             if (
                 connection.execute(
@@ -150,7 +152,9 @@ class Leases:
 
     def _silent(self, row: sa.Row[Any]) -> bool:
         """Whether this process has seen a lease unchanged for its whole duration."""
-        seen, place, now = self._connector.seen_leases, (self._id, row.resource), time.monotonic()
+        seen = self._connector.seen_leases
+        place = (self._id, row.resource)
+        now = time.monotonic()
         if place not in seen or seen[place][:2] != (row.number, row.expires_at):
             seen[place] = (row.number, row.expires_at, now)
         return bool(now - seen[place][2] >= row.ttl_s)
@@ -196,7 +200,9 @@ class RunQueue:
         study_id: int,
         fenced: Callable[[Lease], AbstractContextManager[sa.Connection]],
     ) -> None:
-        self._connector, self._id, self._fenced = connector, study_id, fenced
+        self._connector = connector
+        self._id = study_id
+        self._fenced = fenced
 
     @repeatable
     def want(self, runs: Iterable[Run]) -> None:
@@ -310,7 +316,8 @@ class RunQueue:
         return sa.and_(_run.c.study_id == self._id, _run.c.id == number)
 
 
-_worker, _lease = tables.worker, tables.lease
+_worker = tables.worker
+_lease = tables.lease
 LEFT = "left"  # a worker has ended in order
 LOST = "lost"  # a worker has ended without a word
 
@@ -319,7 +326,8 @@ class WorkerBook:
     """The workers of one study. Made by `StudyStore.workers`."""
 
     def __init__(self, connector: Connector, study_id: int) -> None:
-        self._connector, self._id = connector, study_id
+        self._connector = connector
+        self._id = study_id
 
     @repeatable
     def here(self, owner: str, *, device: str, doing: str, waiting: str = "") -> None:
@@ -360,7 +368,8 @@ class WorkerBook:
         """The workers that have ended, the oldest first, with what they have written. The scores
         that a later worker has written anew are the later one's.
         """
-        score, session = tables.score, tables.session
+        score = tables.score
+        session = tables.session
         written = [
             sa.select(sa.func.count())
             .where(table.c.study_id == self._id, table.c.owner == _worker.c.owner)

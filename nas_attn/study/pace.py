@@ -44,10 +44,9 @@ BETWEEN_S = 0.1  # seconds between two latency sessions: networks are built, res
 END_S = 4.0  # seconds from the last run or session to the answer
 LAST_SESSIONS = 8  # latency sessions whose times give the pace of further ones
 Counts = Mapping[tuple[str, str], int]  # of runs, by purpose and state
-PAUSE, LEAST_PAUSE_S = (
-    10.0,
-    60.0,
-)  # a pause: longer than so many usual gaps, and than so many seconds
+# a pause: longer than so many usual gaps, and than so many seconds
+PAUSE = 10.0
+LEAST_PAUSE_S = 60.0
 # and than so many runs: workers that end together leave gaps of a whole run, which are no pauses
 PAUSE_RUNS = 3.0
 

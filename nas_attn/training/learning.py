@@ -149,7 +149,8 @@ class Learnt(ABC):
     """Whether all batches have the same operations: compiling and recording need it."""
 
     def __init__(self, task: Task, classes: int, loss: Named | None = None) -> None:
-        self.task, self.classes = task, classes
+        self.task = task
+        self.classes = classes
         self._own = OwnLoss(loss, task.output(classes, (2, 2))) if loss else None
 
     def ask(self, network: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:

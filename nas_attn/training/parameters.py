@@ -34,7 +34,8 @@ def schedule_factors(
     """
     factors: list[float] = []
     for number, part in enumerate(schedule):
-        left, last = epochs - len(factors) // steps, number == len(schedule) - 1
+        left = epochs - len(factors) // steps
+        last = number == len(schedule) - 1
         if part.epochs is None and not last:
             raise RecipeError(
                 f"training.schedule: '{part.name}' needs epochs, since another part follows it"
@@ -54,7 +55,8 @@ def schedule_factors(
 
 
 def _factors(part: Schedule, epochs: int, steps: int, peak: float) -> Iterator[float]:
-    kinds, arguments = vars(lr_scheduler), part.arguments
+    kinds = vars(lr_scheduler)
+    arguments = part.arguments
     if not isinstance(kinds.get(part.name), type):
         known = [
             name for name, kind in kinds.items() if isinstance(kind, type) and name[:1].isupper()
@@ -182,7 +184,8 @@ def check_training(section: TrainingSection) -> None:
 def _optimizer(
     groups: list[dict[str, Any]], section: TrainingSection, rate: float, *, fused: bool
 ) -> torch.optim.Optimizer:
-    name, kinds = section.optimizer, vars(torch.optim)
+    name = section.optimizer
+    kinds = vars(torch.optim)
     if ":" in name:
         make = load_object(name, what="training.optimizer", error=RecipeError)
     elif isinstance(kinds.get(name), type):

@@ -95,7 +95,8 @@ class Clock:
 
     def reset(self, wall_s: float = 0.0, device_s: float = 0.0) -> None:
         self._carried = wall_s, device_s
-        self._wall, self._processor = time.perf_counter(), time.process_time()
+        self._wall = time.perf_counter()
+        self._processor = time.process_time()
         if self._device.type == "cuda":
             self._event = self._now()
 
@@ -166,7 +167,8 @@ class Run:
             0,
             0.0,
         ]  # images of whole epochs since the last rung, and the seconds that they took
-        self.peak_bytes, self._process = 0, psutil.Process()
+        self.peak_bytes = 0
+        self._process = psutil.Process()
         self._on_gpu = self.device.type == "cuda" and torch.cuda.is_available()
         if self._on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -267,14 +269,14 @@ class Run:
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["random"]:  # begun on a GPU, too
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
-        self.epoch, self.batch, self.end = (
-            int(state["epoch"]),
-            int(state["batch"]),
-            int(state["end"]),
-        )
+        self.epoch = int(state["epoch"])
+        self.batch = int(state["batch"])
+        self.end = int(state["end"])
         self.epoch_loss.copy_(state["epoch_loss"])
-        self.loss_sum, self.parts = float(state["loss_sum"]), int(state["parts"])
-        self.threads, self.waited_s = state["threads"], float(state.get("waited_s", 0.0))
+        self.loss_sum = float(state["loss_sum"])
+        self.parts = int(state["parts"])
+        self.threads = state["threads"]
+        self.waited_s = float(state.get("waited_s", 0.0))
         self.recordable = bool(state.get("recordable", True))
         self.scores = [Score.from_plain(plain) for plain in state["scores"]]
         self.clock.reset(float(state["wall_s"]), float(state["device_s"]))
@@ -313,7 +315,8 @@ class Climb:
         if not all(self.on_rung(score) for score in run.scores):
             return
         for rung in range(len(run.scores), len(rungs)):
-            begin, run.end = (rungs[rung - 1] if rung else 0), rungs[rung]
+            begin = rungs[rung - 1] if rung else 0
+            run.end = rungs[rung]
             loss = math.nan
             while run.epoch < run.end:
                 loss = self._epoch(begin)
@@ -326,7 +329,8 @@ class Climb:
 
     def _reach(self, rung: int, loss: float) -> bool:
         """Scores at a rung; returns whether the training goes on."""
-        run, score = self.run, self._score()
+        run = self.run
+        score = self._score()
         if self.on_epoch is not None:
             self.on_epoch(EpochPoint(run.epoch, loss, score.metrics))
         wall, device = run.clock.read()
@@ -357,7 +361,9 @@ class Climb:
 
     def _epoch(self, begin: int) -> float:
         """Trains to the end of the epoch begun, or to an interruption; returns its mean loss."""
-        run, section, train = self.run, self.section, self.train
+        run = self.run
+        section = self.section
+        train = self.train
         set_training_mode(run.model)
         filled = run.arithmetic.batches == FILLED
         batches = train.epoch(
@@ -368,7 +374,9 @@ class Climb:
             first_batch=run.batch,
             filled=filled,
         )
-        whole, begun, self.paused_s = run.batch == 0, time.perf_counter(), 0.0
+        whole = run.batch == 0
+        begun = time.perf_counter()
+        self.paused_s = 0.0
         for x, y in self._timed(batches):
             step = (run.epoch - begin) * run.steps + run.batch
             factor = rate_factor(step, (run.end - begin) * run.steps)
@@ -392,7 +400,8 @@ class Climb:
             )
         run.loss_sum += mean
         run.epoch_loss.zero_()
-        run.epoch, run.batch = run.epoch + 1, 0
+        run.epoch = run.epoch + 1
+        run.batch = 0
         return float(mean)
 
     def _timed(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -31,7 +31,8 @@ from nas_attn.training.parameters import fused_on
 GAIN = 0.9  # more threads, or a lower precision, pay if steps take less than this share of the time
 # Timed steps with more and with fewer threads, in turns, after a warm-up step each: at least, and
 # at most where they contradict each other
-ROUNDS, MOST_ROUNDS = 3, 9
+ROUNDS = 3
+MOST_ROUNDS = 9
 FAR = 5.0  # if the first two steps take so many times longer, more threads are not tried again
 LONG_S = 0.5  # a step of this length averages over other work by itself: three rounds at most
 LATEST_S = 900.0  # seconds after which the number is chosen anew
@@ -43,7 +44,8 @@ class Threads:
     """
 
     def __init__(self, fixed: int | None = None, *, most: int | None = None) -> None:
-        self.fixed, self.most = fixed, most or cores()
+        self.fixed = fixed
+        self.most = most or cores()
         self._latest = fixed or 1
         self._chosen: tuple[int, float] | None = None
 
@@ -100,7 +102,8 @@ def quickest(step: Callable[[], object], most: int) -> int:
     """The number of threads (1, 2, 4, …, most) with the fastest step: doubles it as long as this
     helps.
     """
-    best, numbers = 1, [2**power for power in range(1, 32) if 2**power < most]
+    best = 1
+    numbers = [2**power for power in range(1, 32) if 2**power < most]
     with intra_op_threads(None):
         for number in (*numbers, most) if most > 1 else ():
             try:
@@ -116,13 +119,15 @@ def _pays(step: Callable[[], object], number: int, fewer: int) -> bool:
     """Whether steps are usually faster with `number` threads than with `fewer`, timed in turns. A
     moment in which other work interrupts some of the steps does not decide.
     """
-    fewer_s, more_s = _time(step, fewer), _time(step, number)
+    fewer_s = _time(step, fewer)
+    more_s = _time(step, number)
     if more_s > FAR * fewer_s and _time(step, number) > FAR * _time(step, fewer):
         return False
     rounds = range(ROUNDS if fewer_s > LONG_S else MOST_ROUNDS)
     ratios = list[float]()
     for _ in rounds:
-        fewer_s, more_s = _time(step, fewer), _time(step, number)
+        fewer_s = _time(step, fewer)
+        more_s = _time(step, number)
         ratios.append(more_s / fewer_s)
         faster = [ratio < 1.0 for ratio in ratios]
         if len(ratios) >= ROUNDS and (all(faster) or not any(faster)):
@@ -222,8 +227,11 @@ class Step:
         """`forward`: x, y -> float32 logits; `loss`: logits, y -> sum over the images, which is
         added to `loss_sum` (float64).
         """
-        self.forward, self.loss = forward, loss
-        self.optimizer, self.section, self.loss_sum = optimizer, section, loss_sum
+        self.forward = forward
+        self.loss = loss
+        self.optimizer = optimizer
+        self.section = section
+        self.loss_sum = loss_sum
 
     def __call__(self, x: Tensor, y: Tensor, rate: float, parts: int) -> None:
         self.set_rate(rate)
@@ -239,7 +247,8 @@ class Step:
 
     def descend(self, x: Tensor, y: Tensor, parts: int) -> None:
         """The step at the learning rate that is set."""
-        section, optimizer = self.section, self.optimizer
+        section = self.section
+        optimizer = self.optimizer
         if optimizer:
             optimizer.zero_grad()
         sums = []

@@ -195,7 +195,9 @@ class Trainer:
                 run,
                 step,
             )
-            way.on_rung, way.stop, way.on_epoch = on_rung or way.on_rung, stop or way.stop, on_epoch
+            way.on_rung = on_rung or way.on_rung
+            way.stop = stop or way.stop
+            way.on_epoch = on_epoch
             way(rungs, seed, learning_rate)
             run.keep_average()
         return tuple(run.scores)
@@ -250,11 +252,11 @@ class Trainer:
         """
         cuda = [self.device] if self.device.type == "cuda" else []
         here = torch.cuda.device(self.device) if cuda else plain_order(model)
-        norms, generators = prompt_norms(model), torch.random.fork_rng(devices=cuda)
-        before, torch.backends.cudnn.benchmark = (
-            torch.backends.cudnn.benchmark,
-            True,
-        )  # the fastest for equal shapes
+        norms = prompt_norms(model)
+        generators = torch.random.fork_rng(devices=cuda)
+        # the fastest for equal shapes
+        before = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = True
         try:
             tf32 = tf32_as(self.arithmetic, self.device)
             with here, tf32, frozen(model, held), norms, generators, intra_op_threads(None):
@@ -292,7 +294,8 @@ class Trainer:
             raise TrainingError(
                 f"the loss on {len(split)} images is {mean}: the weights have diverged"
             )
-        metrics, right = tally.metrics(mean), tally.right()
+        metrics = tally.metrics(mean)
+        right = tally.right()
         answers = zlib.compress(json.dumps(tally.answers()).encode())
         wall, device = clock.read()
         return Score(
@@ -395,7 +398,8 @@ class Trainer:
 
     def _endless(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch of training after the other."""
-        size, augment = self.section.step_size, self.section.augmentation
+        size = self.section.step_size
+        augment = self.section.augmentation
         filled = self.arithmetic.batches == FILLED
         for epoch in count():
             yield from self.dataset.train.epoch(

@@ -186,7 +186,8 @@ def _why_brief(now: Snapshot, brief: Brief) -> str:
     )
     if brief.gain is None or brief.gain.gain.mean <= 0:
         return sentence
-    metric, gain = now.primary or "accuracy", brief.gain.gain
+    metric = now.primary or "accuracy"
+    gain = brief.gain.gain
     return (
         f"{sentence} The bare network alone gains {units.size(metric, gain.mean)}"
         f" ({between(metric, gain)}) when it is trained for {brief.gain.longer}."
@@ -195,7 +196,9 @@ def _why_brief(now: Snapshot, brief: Brief) -> str:
 
 def _early(now: Snapshot, early: Early) -> list[Line]:
     """What is known after a training that is too short for a recommendation."""
-    brief, view, metric = early.brief, early.best, now.primary or "accuracy"
+    brief = early.brief
+    view = early.best
+    metric = now.primary or "accuracy"
     lines = [Line(_why_brief(now, brief))]
     if view is not None:
         gain = view.gains[metric]

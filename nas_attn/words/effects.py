@@ -18,7 +18,9 @@ def effect_sentences(effects: Effects) -> list[str]:
     """What helps where and for what price, what harms; empty for latency."""
     if effects.of == "latency":
         return []
-    rows, metric, cost = effects.rows, effects.of, effects.prices
+    rows = effects.rows
+    metric = effects.of
+    cost = effects.prices
     by_site: defaultdict[str, list[Effect]] = defaultdict(list)
     for row in rows:
         if row.level == "choice":

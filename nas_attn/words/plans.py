@@ -84,7 +84,8 @@ def look_text(look: Look) -> str:
 
 def budget_as_json(budget: Budget) -> dict[str, Any]:
     """The search of a folder of images in JSON's types."""
-    recipe, target = budget.recipe, budget.recipe.target_training
+    recipe = budget.recipe
+    target = budget.recipe.target_training
     found = not recipe.target_is_open
     return {
         "study": recipe.name,

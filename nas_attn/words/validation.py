@@ -150,7 +150,8 @@ def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:
 
 def _faster(family: Family, verdict: Verdict, now: Snapshot) -> str:
     """`, and faster by 4.1 %`; empty if a latency is unknown."""
-    mine, other = _latency(family, verdict.network, now), _latency(family, verdict.control, now)
+    mine = _latency(family, verdict.network, now)
+    other = _latency(family, verdict.control, now)
     if mine is None or other is None:
         return ""
     change = math.log(mine[0] / other[0])

@@ -39,7 +39,9 @@ SHAPES = (
 )
 MOST_MERITS = 2  # of a search: enough candidates, and a test
 MANY_TRIALS = 36  # the large search space needs so many candidates
-TRAINED, VALIDATION = 0.64, 0.16  # shares of a folder's images, where it is not divided already
+# shares of a folder's images, where it is not divided already
+TRAINED = 0.64
+VALIDATION = 0.16
 
 
 def plan_folder(

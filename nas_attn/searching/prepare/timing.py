@@ -96,5 +96,7 @@ def _most_trials(seconds: float, speed: Speed, run_s: float, most: int) -> int:
     return max((n for n in range(1, most + 1) if takes_s(n) <= seconds), default=0)
 
 
-FEWEST_BLOCKS, MOST_BLOCKS = 2, 16  # blocks of the test at the end of a search with a time limit
+# blocks of the test at the end of a search with a time limit
+FEWEST_BLOCKS = 2
+MOST_BLOCKS = 16
 HOUR_S = 3600.0  # time for a folder, if none is given

@@ -98,7 +98,8 @@ def proposals(
     if values.shape[1] > 1 and not by_limit:
         if values.shape[1] > 2 and len(values) > SEVERAL:
             some = np.sort(rng.choice(len(values), SEVERAL, replace=False))
-            candidates, values = candidates[some], values[some]
+            candidates = candidates[some]
+            values = values[some]
         gains = _gains(values, known, primary, rng)
         order = np.argsort(-gains, kind="stable")[: int((gains > 0).sum())]
     if by_limit and candidates.shape[1] <= FEW_SITES and rng.random() < ALONE:

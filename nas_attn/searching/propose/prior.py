@@ -24,7 +24,9 @@ from nas_attn.study.reading import snapshot
 
 NEAR = 0.2  # effects at depths this far apart are strongly related; the network's depth is 1
 OTHERS = 0.5  # expected effect of an unknown type, as a share of the other types' effect there
-FEWEST, MOST = 8, 8  # fewest scored candidates of a study that is read; studies read, the latest
+# fewest scored candidates of a study that is read; studies read, the latest
+FEWEST = 8
+MOST = 8
 
 Fact = tuple[str, float, float, float]  # type, depth (0 to 1), effect, weight
 

@@ -48,7 +48,9 @@ class Asked:
             run.epochs - run.new_epochs
         )  # epochs whose score is known; after a restart, train on from `folder`
         self.folder: Path = run.folder  # kept over restarts, for checkpoints
-        self.scored, self.right = run.scored, run.right  # as of `EvaluatorRun`
+        # as of `EvaluatorRun`
+        self.scored = run.scored
+        self.right = run.right
         self._metric = metric
         self._run = run
         self._reported: queue.Queue[tuple[int, Mapping[str, float]] | str] = queue.Queue()
