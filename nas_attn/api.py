@@ -151,7 +151,8 @@ class Study:
     def __init__(self, opened: OpenStudy) -> None:
         self._opened = opened
         self._asker: Asker | None = None
-        self._shown = "", ""  # a state of the study, and its HTML
+        # a state of the study, and its HTML
+        self._shown = "", ""
 
     def ask(self, *, device: str = "auto", say: Callable[[str], None] = print) -> Asked | None:
         """The next run for your own training loop, its attention attached; None when the study
@@ -319,9 +320,8 @@ class Study:
         notebook.
         """
         state = self._opened.store.state()
-        if (
-            self._shown[0] != state
-        ):  # loading the images takes long, so HTML is kept until the study changes
+        if self._shown[0] != state:
+            # loading the images takes long, so HTML is kept until the study changes
             now = self.snapshot()
             self._shown = state, summary(now, what_is_wrong(self._opened, now))
         return self._shown[1]
@@ -365,9 +365,8 @@ def begin(
         **(overrides or {}),
     }
     made = _recipe(recipe, given)
-    checks.check_here(
-        made, device="auto", build=model, evaluator=lambda network, run: {}
-    )  # the loop is to come
+    # the loop is to come
+    checks.check_here(made, device="auto", build=model, evaluator=lambda network, run: {})
     return Study(beginning.begin(made, storage, tried=try_placements, build=model))
 
 

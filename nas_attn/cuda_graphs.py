@@ -20,8 +20,10 @@ from nas_attn.errors import DeviceLost, first_line
 
 # Threads that read images pin memory meanwhile, which the mode `global` forbids to all threads.
 CAPTURE_MODE = "thread_local"
-WAITED = "called a synchronizing CUDA operation"  # how torch warns of one
-PROTOTYPE = "Synchronization debug mode"  # begins what torch says of its own warnings
+# how torch warns of one
+WAITED = "called a synchronizing CUDA operation"
+# begins what torch says of its own warnings
+PROTOTYPE = "Synchronization debug mode"
 
 Pool = tuple[int, int]
 

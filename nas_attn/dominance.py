@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-POINTS = 512  # random points that estimate volumes of three or more objectives
+# random points that estimate volumes of three or more objectives
+POINTS = 512
 
 
 def non_dominated(values: ArrayLike) -> Mask:

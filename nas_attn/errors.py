@@ -95,7 +95,8 @@ class OutOfMemory(TrainingError):
 class DeviceLost(OperationError):
     """This process cannot use its GPU any more; another process can."""
 
-    exit_status = ExitStatus.DEVICE_LOST  # whoever started a worker starts another one
+    # whoever started a worker starts another one
+    exit_status = ExitStatus.DEVICE_LOST
 
 
 class MeasurementError(OperationError):
@@ -107,7 +108,8 @@ class Unmeasurable(MeasurementError):
 
     def __init__(self, network: str, reason: str) -> None:
         super().__init__(reason)
-        self.network = network  # The candidate's key, or `reference`
+        # The candidate's key, or `reference`
+        self.network = network
 
 
 class LeaseLost(OperationError):
@@ -117,17 +119,18 @@ class LeaseLost(OperationError):
 class NasAttnWarning(UserWarning):
     """The program did something differently from what was asked; the message says what."""
 
-    said: ClassVar[set[str]] = (
-        set()
-    )  # Warnings that this process gave; its workers do not repeat them
+    # Warnings that this process gave; its workers do not repeat them
+    said: ClassVar[set[str]] = set()
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.said.add(message)
 
 
-DEBUG = "NAS_ATTN_DEBUG"  # Environment variable that a user sets for debugging
-WARNING = "warning: "  # The beginning of a command's warning
+# Environment variable that a user sets for debugging
+DEBUG = "NAS_ATTN_DEBUG"
+# The beginning of a command's warning
+WARNING = "warning: "
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -142,8 +145,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"choose from: {few(options, quote='')}" if options else "there are none"
 
 
-SHOWN_LETTERS = 240  # Most letters of a list in a sentence
-NAME_LETTERS = 200  # A longer text is no name, and comparing it with thousands of names is slow
+# Most letters of a list in a sentence
+SHOWN_LETTERS = 240
+# A longer text is no name, and comparing it with thousands of names is slow
+NAME_LETTERS = 200
 
 
 def few(names: Sequence[str], *, quote: str = "'", letters: int = SHOWN_LETTERS) -> str:

@@ -73,7 +73,8 @@ def load_object(name: str, *, what: str, error: type[UserError]) -> Any:
         sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as cause:  # a user's module may raise any error
+    except (Exception, SystemExit) as cause:
+        # a user's module may raise any error
         why = " ".join(str(cause).split())
         raise error(
             f"{what} '{name}': importing '{module_name}' failed with {type(cause).__name__}: {why}"

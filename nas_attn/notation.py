@@ -60,7 +60,8 @@ def parse_choice(text: str, where: str) -> Choice:
     return _choice(match["type"], match["knobs"], where)
 
 
-@lru_cache(maxsize=4096)  # thousands of placements have few different choices
+# thousands of placements have few different choices
+@lru_cache(maxsize=4096)
 def _choice(type: str, inside: str | None, where: str) -> Choice:
     knobs: dict[str, Knob] = {}
     for part in filter(None, (p.strip() for p in (inside or "").split(","))):

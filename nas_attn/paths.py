@@ -13,9 +13,12 @@ from typing import BinaryIO
 
 from nas_attn.errors import UserError, shorten
 
-DEFAULT_URL = "sqlite:///nas_attn.db"  # The default database
-PART = ".part"  # Ending of a file that is being written
-REPLACE_S = 10.0  # Seconds to retry the replacement of a file that is open elsewhere
+# The default database
+DEFAULT_URL = "sqlite:///nas_attn.db"
+# Ending of a file that is being written
+PART = ".part"
+# Seconds to retry the replacement of a file that is open elsewhere
+REPLACE_S = 10.0
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
 
 
@@ -36,7 +39,8 @@ def user_path(text: str | Path, *, what: str, error: type[UserError], home: bool
     return path
 
 
-HTML = (b"<!doctype html",)  # The beginning of our pages
+# The beginning of our pages
+HTML = (b"<!doctype html",)
 
 
 def output_path(

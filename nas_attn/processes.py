@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import psutil
 
 SEPARATOR = "/"
-SHOWN_LETTERS = 100  # Of a command
+# Of a command
+SHOWN_LETTERS = 100
 # Starts of one process number within this time are one process: the machine's clock may be set
 SAME_S = 2.0
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -31,7 +32,8 @@ class Process:
     """A process of this machine; its start time tells it from a later one with the same number."""
 
     pid: int
-    started: str  # Seconds: since the machine's start on Linux, since 1970 elsewhere
+    # Seconds: since the machine's start on Linux, since 1970 elsewhere
+    started: str
 
     @property
     def runs(self) -> bool:
@@ -97,7 +99,8 @@ def is_dead(owner: str, *, local: bool = False) -> bool:
     if len(parts) != 6 or parts[0] != socket.gethostname():
         return False
     if parts[1] != kernel():
-        return local and _BOOT.exists()  # elsewhere a kernel has no name that changes at each start
+        # elsewhere a kernel has no name that changes at each start
+        return local and _BOOT.exists()
     return parts[2] == _namespace() and not Process(int(parts[3]), parts[4]).runs
 
 

@@ -4,15 +4,16 @@ each score.
 
 # A training protocol, the recipe's `[training]`; and the purpose of the search's own runs
 SEARCH = "search"
-TARGET_PROTOCOL = "target"  # The training protocol of the target; a study may keep others
+# The training protocol of the target; a study may keep others
+TARGET_PROTOCOL = "target"
 CONFIRM = "confirm"
 ROUND = "round"
 VALIDATE = "validate"
 RETRAIN = "retrain"
-BACKBONE = (  # Purpose of the runs that train backbones; their key where it is the study's own
-    "backbone"
-)
-LENGTH = "length"  # Purpose of the bare network's trainings that show how long it needs
+# Purpose of the runs that train backbones; their key where it is the study's own
+BACKBONE = "backbone"
+# Purpose of the bare network's trainings that show how long it needs
+LENGTH = "length"
 PURPOSES = frozenset({SEARCH, CONFIRM, ROUND, VALIDATE, RETRAIN, BACKBONE, LENGTH})
 _LENGTHS = "length-"
 

@@ -160,7 +160,8 @@ class Recipe(Section):
         if (self.target.start == "pretrained") != (self.target.weights is not None):
             raise ValueError("target.start = 'pretrained' and target.weights = '…' belong together")
         task = tasks.of(self)
-        if self.training.evaluator is None:  # else any metric that it returns
+        # else any metric that it returns
+        if self.training.evaluator is None:
             known = {*task.shares, *task.losses, *tables.COSTS}
             if LATENCY_MODES[self.latency.mode].quantized:
                 known |= {f"{name}{tables.IN_INT8}" for name in task.shares}

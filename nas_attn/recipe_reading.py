@@ -143,7 +143,8 @@ def _as_now(text: str) -> str:
     return text
 
 
-ALL_BITS = 16  # of an image, all of which counted as used before `data.bits`
+# of an image, all of which counted as used before `data.bits`
+ALL_BITS = 16
 
 
 def backbone_section(name: str, **settings: Any) -> BackboneSection:
@@ -226,9 +227,12 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
     return [name for name, field in model.model_fields.items() if not field.exclude]
 
 
-MOST_BYTES = 2**18  # Of a file; its tables may take a thousand times as much memory
-MOST_VALUES = 10_000  # In a file: pydantic remembers each one that is wrong
-DEPTH = 20  # Levels of tables and lists in a recipe, which recursion walks through
+# Of a file; its tables may take a thousand times as much memory
+MOST_BYTES = 2**18
+# In a file: pydantic remembers each one that is wrong
+MOST_VALUES = 10_000
+# Levels of tables and lists in a recipe, which recursion walks through
+DEPTH = 20
 _TOO_DEEP = f"{{}} is nested deeper than {DEPTH} levels: use fewer"
 # Of a dotted key: tomllib takes the square of their number
 _PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*"""

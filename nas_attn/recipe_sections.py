@@ -16,14 +16,15 @@ from nas_attn.tables import LATENCY_MODES, PRESETS, SAMPLERS, task_names
 
 Factor = Annotated[float, Field(ge=0.0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-LARGEST = 16_384  # Channels, height or width of an image at most
+# Channels, height or width of an image at most
+LARGEST = 16_384
 Side = Annotated[int, Field(ge=1, le=LARGEST)]
-Seed = Annotated[
-    int, Field(ge=0, lt=2**32)
-]  # What NumPy, and with it Optuna's samplers, takes as a seed
+# What NumPy, and with it Optuna's samplers, takes as a seed
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
-OPEN_RUNGS = [10]  # of a search that trains as the target, while this is not found yet
+# of a search that trains as the target, while this is not found yet
+OPEN_RUNGS = [10]
 
 
 class TaskSection(Section):

@@ -12,15 +12,15 @@ from nas_attn.purposes import SEARCH
 
 Knob = int | float | bool | str
 
+# Before each residual add, after each block, after the last one
 POSITIONS = (
     "residual",
     "block",
     "stage",
-)  # Before each residual add, after each block, after the last one
+)
 
-Role = Literal[
-    "backbone", "neck", "head"
-]  # Neck: grows maps again and mixes them; head: leads to outputs only
+# Neck: grows maps again and mixes them; head: leads to outputs only
+Role = Literal["backbone", "neck", "head"]
 
 
 def format_knob(value: Knob) -> str:
@@ -37,7 +37,8 @@ class Choice:
     # Name in the catalogue, `package.module:Class`, `none`, or `original` (the backbone's own
     # attention)
     type: str
-    knobs: tuple[tuple[str, Knob], ...] = ()  # Knobs in the order they were written
+    # Knobs in the order they were written
+    knobs: tuple[tuple[str, Knob], ...] = ()
 
     @property
     def is_none(self) -> bool:
@@ -64,7 +65,8 @@ class Assignment:
 
     site: str
     choice: Choice
-    position: str | None = None  # One of POSITIONS; None takes the site's default
+    # One of POSITIONS; None takes the site's default
+    position: str | None = None
 
     def __str__(self) -> str:
         at = f"@{self.position}" if self.position else ""
@@ -106,25 +108,27 @@ BARE = Placement()
 class Point:
     """A 4-D feature map in a backbone's forward: the output of the module at `path`."""
 
-    path: str  # Module path as in `named_modules()`, `layer1.0.bn2`
+    # Module path as in `named_modules()`, `layer1.0.bn2`
+    path: str
     channels: int
     height: int
     width: int
-    replaces: bool = (
-        False  # The module is the backbone's own attention, which attached attention replaces
-    )
+    # The module is the backbone's own attention, which attached attention replaces
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """A place in a backbone where attention can go, with the points of each position."""
 
-    name: str  # `stage2`, or `stage2.block1`; `neck1`, `head1` and their blocks by the role
+    # `stage2`, or `stage2.block1`; `neck1`, `head1` and their blocks by the role
+    name: str
     points: tuple[tuple[str, tuple[Point, ...]], ...]
     """(position, its points, of one shape) in the order of POSITIONS. Positions that mean one
     tensor name the same point.
     """
-    macs_share: float = 0.0  # Share of the backbone's MACs spent in this stage or block, 0 to 1
+    # Share of the backbone's MACs spent in this stage or block, 0 to 1
+    macs_share: float = 0.0
     role: Role = "backbone"
 
     @property
@@ -155,12 +159,10 @@ class Site:
 class Survey:
     """The sites of a model, with notes about them."""
 
-    sites: tuple[
-        Site, ...
-    ]  # Stages with the backbone's own attention, one's own sites, blocks; each as executed
-    notes: tuple[
-        str, ...
-    ] = ()  # One sentence each: why something is not a site, or has a surprising effect
+    # Stages with the backbone's own attention, one's own sites, blocks; each as executed
+    sites: tuple[Site, ...]
+    # One sentence each: why something is not a site, or has a surprising effect
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +175,14 @@ class ResolvedPlacement:
     """Per point, sorted by path, its modules in order, every knob written out; none removes the
     backbone's own attention.
     """
-    placement: (
-        Placement  # Leaves nothing to the sites' shapes, sorted by site; resolves to the same key
-    )
-    init: str  # `paper` or `identity`: two forms are two functions
-    key: str  # Equal networks have equal keys
-    other: Choice | None = None  # Another bare backbone instead of the study's, as a control
+    # Leaves nothing to the sites' shapes, sorted by site; resolves to the same key
+    placement: Placement
+    # `paper` or `identity`: two forms are two functions
+    init: str
+    # Equal networks have equal keys
+    key: str
+    # Another bare backbone instead of the study's, as a control
+    other: Choice | None = None
 
     @property
     def text(self) -> str:
@@ -194,18 +198,23 @@ class ResolvedPlacement:
 class Participation:
     """Whether one attached attention module takes part in the network's computation."""
 
-    path: str  # `layer1.0.bn2.nas_attn.0`
-    module: str  # Its class, `SqueezeExcitation`
+    # `layer1.0.bn2.nas_attn.0`
+    path: str
+    # Its class, `SqueezeExcitation`
+    module: str
     ran: bool
-    depends: bool  # Whether the network's output depends on it: one that ran may have no effect
-    lost: bool = False  # A tool removed it from the network. `module` is then the attention type
+    # Whether the network's output depends on it: one that ran may have no effect
+    depends: bool
+    # A tool removed it from the network. `module` is then the attention type
+    lost: bool = False
 
     @property
     def takes_part(self) -> bool:
         return self.ran and self.depends
 
 
-Costs = Mapping[str, float]  # At batch size 1, counted and not measured: name in `tables` -> number
+# At batch size 1, counted and not measured: name in `tables` -> number
+Costs = Mapping[str, float]
 
 
 Batches = Literal["filled", "uneven", "own"]
@@ -223,11 +232,14 @@ class Arithmetic:
     kind of device. Only results of equal arithmetic are compared as pairs.
     """
 
-    precision: Literal["float32", "bfloat16"]  # bfloat16: by autocast
+    # bfloat16: by autocast
+    precision: Literal["float32", "bfloat16"]
     memory_format: Literal["channels_last", "contiguous"]
     execution: Literal["eager", "compile", "cuda-graph"]
-    tf32: Literal["none", "convolutions", "matmul", "all"]  # float32 operations that round to TF32
-    fused: bool  # whether one kernel steps all parameters
+    # float32 operations that round to TF32
+    tf32: Literal["none", "convolutions", "matmul", "all"]
+    # whether one kernel steps all parameters
+    fused: bool
     batches: Batches
 
     @property
@@ -250,27 +262,28 @@ class Score:
     """One run's result at one rung."""
 
     seed: int
-    rung: int  # Index into the recipe's rungs
-    epochs: int  # Epochs trained so far
-    metrics: Mapping[
-        str, float
-    ]  # `accuracy` (0 to 1), `loss` (mean, nats), an evaluator's own; those of ASIDE
-    correct: bytes | None = (
-        None  # Per validation image, right or wrong, as bits (numpy.packbits order)
-    )
-    examples: int = 0  # Validation images behind `correct`
-    wall_s: float = 0.0  # Seconds of training and scoring since the previous rung
-    device_s: float = (
-        0.0  # Seconds the device worked on it (CPU: process time of the training threads)
-    )
-    waited_s: float = 0.0  # Seconds in which the training waited for images
-    answers: bytes | None = None  # Results per image and class: `analysis.per_image.Answers`
-    peak_bytes: float | None = (
-        None  # Most memory while training: of the GPU's tensors, on a CPU of the process
-    )
-    images_per_s: float | None = (
-        None  # In training, without scoring; None without an uninterrupted epoch
-    )
+    # Index into the recipe's rungs
+    rung: int
+    # Epochs trained so far
+    epochs: int
+    # `accuracy` (0 to 1), `loss` (mean, nats), an evaluator's own; those of ASIDE
+    metrics: Mapping[str, float]
+    # Per validation image, right or wrong, as bits (numpy.packbits order)
+    correct: bytes | None = None
+    # Validation images behind `correct`
+    examples: int = 0
+    # Seconds of training and scoring since the previous rung
+    wall_s: float = 0.0
+    # Seconds the device worked on it (CPU: process time of the training threads)
+    device_s: float = 0.0
+    # Seconds in which the training waited for images
+    waited_s: float = 0.0
+    # Results per image and class: `analysis.per_image.Answers`
+    answers: bytes | None = None
+    # Most memory while training: of the GPU's tensors, on a CPU of the process
+    peak_bytes: float | None = None
+    # In training, without scoring; None without an uninterrupted epoch
+    images_per_s: float | None = None
     # How it was computed (`Arithmetic.text`). None: not recorded, as in studies from before, or
     # computed by an evaluator
     arithmetic: str | None = None
@@ -312,27 +325,34 @@ class Score:
         )
 
 
-_BLOBS = ("correct", "answers")  # Fields of a score that are bytes
+# Fields of a score that are bytes
+_BLOBS = ("correct", "answers")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredScore:
     """A score as the study's database holds it."""
 
-    key: str  # The candidate's key, or the backbone's
-    purpose: str  # One of PURPOSES: what the run was made for
+    # The candidate's key, or the backbone's
+    key: str
+    # One of PURPOSES: what the run was made for
+    purpose: str
     score: Score
     protocol: str = SEARCH
-    backbone: int = 0  # Number of the backbone that it started from
-    owner: str | None = None  # The worker that wrote it; None: not recorded, or never written
-    recorded_at: float | None = None  # When it was written, in Unix seconds by the database's clock
+    # Number of the backbone that it started from
+    backbone: int = 0
+    # The worker that wrote it; None: not recorded, or never written
+    owner: str | None = None
+    # When it was written, in Unix seconds by the database's clock
+    recorded_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SplitReading:
     """A reading of the test split."""
 
-    read_at: float  # Unix seconds by the database's clock
+    # Unix seconds by the database's clock
+    read_at: float
     reason: str
 
 
@@ -340,22 +360,24 @@ class SplitReading:
 class EpochPoint:
     """One point of a training's curve."""
 
-    epochs: int  # Trained so far
-    train_loss: (
-        float  # Mean training loss over the last epoch's images, as augmented, by `training.loss`
-    )
-    metrics: Mapping[str, float]  # Of the averaged weights on the validation split
+    # Trained so far
+    epochs: int
+    # Mean training loss over the last epoch's images, as augmented, by `training.loss`
+    train_loss: float
+    # Of the averaged weights on the validation split
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """The machine and software that a latency belongs to."""
 
-    device: str  # `cpu`, `cuda`, or `command` if a user's command measures elsewhere
-    name: str  # CPU or GPU model, or the command
-    details: tuple[
-        tuple[str, str], ...
-    ]  # (name, value), sorted: driver, runtime and library versions, threads, limits
+    # `cpu`, `cuda`, or `command` if a user's command measures elsewhere
+    device: str
+    # CPU or GPU model, or the command
+    name: str
+    # (name, value), sorted: driver, runtime and library versions, threads, limits
+    details: tuple[tuple[str, str], ...]
 
     @property
     def id(self) -> str:
@@ -374,13 +396,16 @@ class SessionSample:
     # Median over rounds of log(time / geometric mean of the bare backbone's two copies), study's
     # clock
     log_ratio: float
-    candidate_ms: float  # Median of the study's clock, milliseconds a call
-    wall_log_ratio: float  # The same on the wall clock
+    # Median of the study's clock, milliseconds a call
+    candidate_ms: float
+    # The same on the wall clock
+    wall_log_ratio: float
     wall_ms: float
     calls: int
 
 
-BESIDE = "beside"  # Key of a note on processes that used the device during a session
+# Key of a note on processes that used the device during a session
+BESIDE = "beside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,17 +415,17 @@ class Session:
     """
 
     fingerprint: Fingerprint
-    conditions: Mapping[
-        str, Knob | None
-    ]  # Batch, input size, dtype, memory format, threads, mode, clock
-    started_at: float  # Unix seconds
+    # Batch, input size, dtype, memory format, threads, mode, clock
+    conditions: Mapping[str, Knob | None]
+    # Unix seconds
+    started_at: float
     duration_s: float
     reference_ms: float
-    control_log_ratio: float  # A/A control: second copy of the bare backbone over the first
+    # A/A control: second copy of the bare backbone over the first
+    control_log_ratio: float
     samples: tuple[SessionSample, ...]
-    notes: Mapping[str, str] = field(
-        default_factory=dict
-    )  # Clocks, temperature, load, before and after
+    # Clocks, temperature, load, before and after
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,9 +435,12 @@ class Latency:
     ratio: float
     low: float
     high: float
-    reference_ms: float  # The study's time for the bare backbone; milliseconds = ratio x this
-    sessions: int  # Number of sessions; 0 if the additive model predicted it
-    measured: bool = True  # False if the additive model predicted it
+    # The study's time for the bare backbone; milliseconds = ratio x this
+    reference_ms: float
+    # Number of sessions; 0 if the additive model predicted it
+    sessions: int
+    # False if the additive model predicted it
+    measured: bool = True
 
     @property
     def ms(self) -> float:
@@ -423,8 +451,10 @@ class Latency:
 class Share:
     """How many workers share the memory."""
 
-    machine: int = 1  # Workers on this machine
-    device: int = 1  # Workers on this GPU
+    # Workers on this machine
+    machine: int = 1
+    # Workers on this GPU
+    device: int = 1
 
 
 ALONE = Share()
@@ -435,14 +465,19 @@ class CandidateRow:
     """A candidate's row in the study's database."""
 
     key: str
-    placement: Placement  # Explicit
-    trial: int  # Optuna's trial number
-    state: str  # `running`, `scored`, `pruned`, `infeasible` or `failed`
-    baseline: (
-        str | None
-    )  # Name of the baseline (`none`, `uniform se(reduction=16)`), None for a searched one
+    # Explicit
+    placement: Placement
+    # Optuna's trial number
+    trial: int
+    # `running`, `scored`, `pruned`, `infeasible` or `failed`
+    state: str
+    # Name of the baseline (`none`, `uniform se(reduction=16)`), None for a searched one
+    baseline: str | None
     reason: str
     cost: Costs | None
-    created_at: float  # Unix seconds, by the database's clock
-    finished_at: float | None = None  # Likewise; None while it runs
-    by_prior: bool = False  # Whether the sampler would have proposed another one without its prior
+    # Unix seconds, by the database's clock
+    created_at: float
+    # Likewise; None while it runs
+    finished_at: float | None = None
+    # Whether the sampler would have proposed another one without its prior
+    by_prior: bool = False

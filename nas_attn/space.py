@@ -24,8 +24,10 @@ from nas_attn.records import (
 )
 from nas_attn.space_schema import SpaceSpec
 
-BACKBONE = "backbone"  # The site of a placement that is another backbone
-Layer = tuple[str, str]  # (module path, position): the place of one module
+# The site of a placement that is another backbone
+BACKBONE = "backbone"
+# (module path, position): the place of one module
+Layer = tuple[str, str]
 
 
 def resolve(
@@ -124,9 +126,8 @@ def _in_order(placement: Placement, by_name: Mapping[str, Site]) -> list[tuple[S
 
 def _matching(pattern: str, by_name: Mapping[str, Site]) -> list[Site]:
     """Sites that a glob matches: stages, or blocks if the pattern has a dot."""
-    named = (
-        "original" in pattern
-    )  # a pattern matches the backbone's own attention only if it names it
+    # a pattern matches the backbone's own attention only if it names it
+    named = "original" in pattern
     blocks = "." in pattern or all("." in name for name in by_name)
     names = [
         name for name, site in by_name.items() if ("." in name) == blocks and site.original == named
@@ -204,11 +205,12 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(digits), "") for digits in re.findall(r"\d+", name)] or [(0, name)]
 
 
-NONE = "none"  # The value that leaves a site bare
-FREE = frozenset({NONE, "original"})  # Values that put no module in
-Values = dict[
-    str, str
-]  # Site -> value: `{"stage2": "se(reduction=8)"}`, what Optuna holds as parameters
+# The value that leaves a site bare
+NONE = "none"
+# Values that put no module in
+FREE = frozenset({NONE, "original"})
+# Site -> value: `{"stage2": "se(reduction=8)"}`, what Optuna holds as parameters
+Values = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +238,10 @@ class SearchSpace:
         self.init = init
         self._all_sites = tuple(sites)
         self.sites = _included(spec, sites)
-        self.allowed: dict[str, tuple[str, ...]] = {}  # Site -> values that the space allows there
-        self.parameters: dict[
-            str, tuple[str, ...]
-        ] = {}  # Likewise, with values that only baselines use
+        # Site -> values that the space allows there
+        self.allowed: dict[str, tuple[str, ...]] = {}
+        # Likewise, with values that only baselines use
+        self.parameters: dict[str, tuple[str, ...]] = {}
         self._by_network: dict[str, dict[str, str]] = {}
         owners: dict[Layer, str] = {}
         for site in self.sites:

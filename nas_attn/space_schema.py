@@ -14,10 +14,10 @@ from nas_attn.errors import did_you_mean
 from nas_attn.records import POSITIONS, Knob
 
 Position = Literal["residual", "block", "stage"]
-assert (
-    typing.get_args(Position) == POSITIONS
-)  # one vocabulary, written where each package may import it
-Grid = dict[str, Knob | list[Knob]]  # Knob -> one value or several: all combinations are choices
+# one vocabulary, written where each package may import it
+assert typing.get_args(Position) == POSITIONS
+# Knob -> one value or several: all combinations are choices
+Grid = dict[str, Knob | list[Knob]]
 
 
 class Section(BaseModel):

@@ -16,8 +16,10 @@ AUTO: Final = "auto"
 class TargetWords(NamedTuple):
     """What a command says about the target: how it starts, and for how many epochs it trains."""
 
-    start: str | None  # `scratch`, `weights`, or a file of weights; None: not said
-    epochs: int | None  # None: not said
+    # `scratch`, `weights`, or a file of weights; None: not said
+    start: str | None
+    # None: not said
+    epochs: int | None
 
     def settings(self) -> dict[str, Any]:
         """The same by dotted keys of a recipe."""

@@ -22,11 +22,16 @@ from nas_attn.processes import is_stopped, owner_name, owner_shown
 if TYPE_CHECKING:
     from filelock import FileLock
 
-QUIET_S = 10.0  # Seconds after which a wait is reported
-AGAIN_S = 60.0  # Seconds after which it is reported again
-TICK_S = 0.2  # Seconds between checks that a wait is over, or shall stop
-STOPPED_S = 5.0  # Seconds to wait for a suspended process, which may be continued soon
-POLL_S = 0.05  # Seconds between two attempts to take a lock
+# Seconds after which a wait is reported
+QUIET_S = 10.0
+# Seconds after which it is reported again
+AGAIN_S = 60.0
+# Seconds between checks that a wait is over, or shall stop
+TICK_S = 0.2
+# Seconds to wait for a suspended process, which may be continued soon
+STOPPED_S = 5.0
+# Seconds between two attempts to take a lock
+POLL_S = 0.05
 
 
 class Interrupted(Exception):
@@ -49,7 +54,8 @@ class Waits:
 
     say: Callable[[str], None]
     stop: Callable[[], bool]
-    storage_s: float = 0.0  # Seconds to wait for a database that does not answer
+    # Seconds to wait for a database that does not answer
+    storage_s: float = 0.0
     # Told the sentence of a wait, and an empty text once it is over
     waiting: Callable[[str], None] = ignore
 
@@ -72,7 +78,8 @@ def _never() -> bool:
     return False
 
 
-ALONE = Waits(_log, _never)  # Outside of a search: reports to the log, by default standard error
+# Outside of a search: reports to the log, by default standard error
+ALONE = Waits(_log, _never)
 _waits: ContextVar[Waits | None] = ContextVar("waits", default=None)
 
 
@@ -202,13 +209,15 @@ def locked(path: Path, wait: Wait, living_s: float) -> Iterator[str]:
         wait.pause(POLL_S, lambda: owner_shown(_owner_in(path)))
     try:
         with path.open("r+b", buffering=0) as file:
-            file.seek(1)  # on Windows nobody can read or write the locked first byte
+            # on Windows nobody can read or write the locked first byte
+            file.seek(1)
             file.write(owner_name().encode())
             file.truncate()
         wait.over()
         yield ""
     finally:
-        with suppress(OSError):  # Windows does it at the release
+        # Windows does it at the release
+        with suppress(OSError):
             path.unlink()
         lock.release()
 

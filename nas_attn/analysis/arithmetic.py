@@ -13,7 +13,8 @@ from nas_attn.records import Arithmetic, Score
 class ArithmeticUse:
     """The runs of one arithmetic."""
 
-    arithmetic: Arithmetic | None  # None: not recorded
+    # None: not recorded
+    arithmetic: Arithmetic | None
     # kinds of device for which the study has decided it; empty: runs of machines that could not do
     # the same, or from before the study recorded it
     devices: tuple[str, ...]
@@ -35,7 +36,8 @@ def uses_of(
         kinds = (name.partition(" ")[0] for name, other in decided.items() if other == text)
         devices = tuple(dict.fromkeys(kinds))
         found.append(ArithmeticUse(Arithmetic.from_text(text), devices, runs.get(text, 0)))
-    if not recorded:  # else, a loop of the user's own has its own arithmetic
+    # else, a loop of the user's own has its own arithmetic
+    if not recorded:
         found.append(ArithmeticUse(None, (), runs.get(None, 0)))
     return tuple(found)
 

@@ -68,7 +68,8 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     same = {constant.metric: constant for constant in constants(recipe, primary, ended)}
     model = models.get(primary) if primary and primary not in same else None
     wanted = {objective_name(objective) for objective in recipe.objectives} | {primary}
-    shown = wanted | {tasks.of(recipe).metric}  # solving a model takes seconds in a large study
+    # solving a model takes seconds in a large study
+    shown = wanted | {tasks.of(recipe).metric}
     told = {name: found for name, found in models.items() if name in wanted - same.keys()}
     gains = _gains(recipe, rows, told)
     bare = [s.score for row in rows if row.baseline == "none" for s in scores.get(row.key, ())]
@@ -301,7 +302,8 @@ def _recommend(
     last: int,
 ) -> Recommendation | None:
     if model is None or any(view.baseline == "none" and view.state == "running" for view in views):
-        return None  # the bare backbone, with which all others are compared, is not scored yet
+        # the bare backbone, with which all others are compared, is not scored yet
+        return None
     able = [
         v for v in views if v.state == "scored" and v.rung == last and model.metric in v.estimates
     ]

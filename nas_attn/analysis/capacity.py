@@ -11,7 +11,8 @@ from nas_attn.analysis.recommending import compared
 from nas_attn.model import Evidence, Gain
 from nas_attn.model.variances import cdf
 
-ALIKE = 1.05  # a control with at most so many times a placement's latency costs the same
+# a control with at most so many times a placement's latency costs the same
+ALIKE = 1.05
 
 
 def with_capacity(
@@ -42,7 +43,8 @@ def with_capacity(
         return found
     gain, control = max(gained, key=lambda one: one[0].mean)
     lead = compared(evidence, chosen, control)
-    if lead.gain is None:  # it is not in the model of the placements
+    # it is not in the model of the placements
+    if lead.gain is None:
         lead = replace(lead, gain=_lead(evidence.gain(chosen.key, bare.key), gain))
     in_reach = bool(affordable) and (chosen is not bare or max_latency_ratio is not None)
     capacity = Capacity(

@@ -12,13 +12,18 @@ from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow, Score
 from nas_attn.tasks import SHARES
 
-LEARNED = 0.15  # a network below this share of the way from guessing to perfect has hardly learned
-RISING = 0.05  # a network is still learning if a doubling of the epochs adds this much
+# a network below this share of the way from guessing to perfect has hardly learned
+LEARNED = 0.15
+# a network is still learning if a doubling of the epochs adds this much
+RISING = 0.05
 # images are learned by heart if the training loss is below this share of the validation loss
 BY_HEART = 0.2
-WAITED = 0.3  # waiting for images is reported above this share of the time
-GOOD = 0.9  # at this accuracy that does not matter
-FEW_IMAGES = 250  # below so many validation images, the weight of one image is reported
+# waiting for images is reported above this share of the time
+WAITED = 0.3
+# at this accuracy that does not matter
+GOOD = 0.9
+# below so many validation images, the weight of one image is reported
+FEW_IMAGES = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,8 @@ def cautions(
     if metric is None or not ended:
         return []
     before = [score for score in bare if score.rung == last - 1]
-    if recipe.training.start == "backbone":  # at the first rungs, the restart lowers its scores
+    # at the first rungs, the restart lowers its scores
+    if recipe.training.start == "backbone":
         before = [score for score in start if score.epochs == max(other.epochs for other in start)]
     known = [
         _hardly_learned(ended, classes),
@@ -149,7 +155,8 @@ def _by_heart(
     validation images.
     """
     if recipe.training.loss is not None or tasks.MIXING & recipe.augmentations:
-        return None  # the losses of training and validation are not comparable
+        # the losses of training and validation are not comparable
+        return None
     losses = _training_losses(ended, bare)
     loss = _mean("loss", ended)
     accuracy = _mean("accuracy", ended)

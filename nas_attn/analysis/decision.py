@@ -18,7 +18,8 @@ from nas_attn.analysis.validation import validation_epochs
 from nas_attn.model import TARGET
 from nas_attn.records import BARE
 
-MOST_RUNS = 32  # a test with more trainings of each network is not proposed
+# a test with more trainings of each network is not proposed
+MOST_RUNS = 32
 # a difference of so many standard errors is shown with 95 % certainty in 80 % of tests
 NEEDED = 1.96 + 0.84
 

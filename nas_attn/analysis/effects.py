@@ -33,12 +33,13 @@ class Part:
     """
 
     mean: float
-    low: float  # 95 % interval
+    # 95 % interval
+    low: float
     high: float
-    measured: float | None = (
-        None  # mean difference of runs with equal seeds; None if there are none
-    )
-    runs: int = 0  # pairs of runs behind that
+    # mean difference of runs with equal seeds; None if there are none
+    measured: float | None = None
+    # pairs of runs behind that
+    runs: int = 0
 
     @property
     def half(self) -> float:
@@ -57,14 +58,20 @@ class Effect(Part):
     """
 
     level: Level
-    site: str  # `stage2`, with `@position` where it was written; empty for a type: all its sites
+    # `stage2`, with `@position` where it was written; empty for a type: all its sites
+    site: str
     type: str
-    knobs: str  # `reduction=8`, as in notation; empty for a type
-    better: float  # probability that it helps; the rest to 1 with `worse` is a tie
+    # `reduction=8`, as in notation; empty for a type
+    knobs: str
+    # probability that it helps; the rest to 1 with `worse` is a tie
+    better: float
     worse: float
-    observations: int  # candidates that have exactly this
-    elsewhere: int  # candidates that have the type without having exactly this
-    alone: Part | None = None  # of a choice: the network with it alone against the bare backbone
+    # candidates that have exactly this
+    observations: int
+    # candidates that have the type without having exactly this
+    elsewhere: int
+    # of a choice: the network with it alone against the bare backbone
+    alone: Part | None = None
     beside: Part | None = None
     """Of a choice: next to the recommended choices at the other sites, against nothing at this one;
     None if there are none.
@@ -81,7 +88,8 @@ class Effects:
     """The effects on one metric, or on latency."""
 
     of: str
-    rows: tuple[Effect, ...]  # by level, site and choice
+    # by level, site and choice
+    rows: tuple[Effect, ...]
     cv_error: float | None = None
     """Leave-one-out root mean square error of the additive model; only for latency."""
     prices: Mapping[tuple[str, str], float] = field(default_factory=dict)
@@ -200,7 +208,8 @@ def _asked(placements: Iterable[Placement]) -> list[tuple[Sum, dict[str, Any]]]:
 # networks
 
 _Choices = frozenset[Feature]
-_Pair = tuple[_Choices, _Choices]  # a network with a choice, and the same without it
+# a network with a choice, and the same without it
+_Pair = tuple[_Choices, _Choices]
 
 
 def _in_place(

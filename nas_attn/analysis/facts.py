@@ -26,14 +26,16 @@ class Retrained:
 
     key: str
     placement: Placement
-    protocol: str  # `target`, or another protocol of the study
+    # `target`, or another protocol of the study
+    protocol: str
     seed: int
-    state: str  # as in the queue: `waiting` until it has ended
+    # as in the queue: `waiting` until it has ended
+    state: str
     reason: str
-    curve: tuple[EpochPoint, ...]  # epoch by epoch; an evaluator's trainings have none
-    metrics: (
-        Mapping[str, float] | None
-    )  # of the trained network on the validation split; None before the end
+    # epoch by epoch; an evaluator's trainings have none
+    curve: tuple[EpochPoint, ...]
+    # of the trained network on the validation split; None before the end
+    metrics: Mapping[str, float] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,30 +43,36 @@ class StudyFacts:
     """A study as its database holds it at one moment."""
 
     name: str
-    created_at: float  # unix seconds
+    # unix seconds
+    created_at: float
     recipe: Recipe
     versions: Mapping[str, str]
-    planned: int  # candidates that are to be evaluated in all
-    candidates: Sequence[CandidateRow]  # by trial
-    scores: Sequence[StoredScore]  # of the search and the study's backbones, with results per image
+    # candidates that are to be evaluated in all
+    planned: int
+    # by trial
+    candidates: Sequence[CandidateRow]
+    # of the search and the study's backbones, with results per image
+    scores: Sequence[StoredScore]
     sessions: Sequence[Session]
-    sessions_elsewhere: Sequence[Session]  # of other devices than the study's own
-    built: (
-        BuiltFor | None
-    )  # input shape and classes of the backbone; None before the study has begun
-    labels: Mapping[str, Labels]  # training protocol -> labels of the images that it is scored on
-    families: Sequence[Family]  # the validations, the oldest first
-    ended: Collection[tuple[str, int]]  # (key, seed) of the target's runs that have ended
-    target_scores: Sequence[
-        StoredScore
-    ]  # of the target's runs on the validation images, with results per image
-    test_scores: Sequence[
-        StoredScore
-    ]  # of the target's runs on the test split, with results per image
+    # of other devices than the study's own
+    sessions_elsewhere: Sequence[Session]
+    # input shape and classes of the backbone; None before the study has begun
+    built: BuiltFor | None
+    # training protocol -> labels of the images that it is scored on
+    labels: Mapping[str, Labels]
+    # the validations, the oldest first
+    families: Sequence[Family]
+    # (key, seed) of the target's runs that have ended
+    ended: Collection[tuple[str, int]]
+    # of the target's runs on the validation images, with results per image
+    target_scores: Sequence[StoredScore]
+    # of the target's runs on the test split, with results per image
+    test_scores: Sequence[StoredScore]
     # of the bare network's trainings of several lengths, with results per image
     length_scores: Sequence[StoredScore]
     test_readings: Sequence[SplitReading]
     retrained: Sequence[Retrained]
-    arithmetic: Sequence[ArithmeticUse]  # empty if an evaluator trains
+    # empty if an evaluator trains
+    arithmetic: Sequence[ArithmeticUse]
     # what was said of the images when the study began: splits, classes, what is left out
     images: Sequence[str] = ()

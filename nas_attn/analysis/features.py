@@ -19,9 +19,11 @@ from nas_attn.space import other_of
 class Feature:
     """One choice at one site of a placement."""
 
-    site: str  # `stage2`, `stage2.block1`, with `@position` if it was written
+    # `stage2`, `stage2.block1`, with `@position` if it was written
+    site: str
     type: str
-    knobs: str  # `reduction=8`, as in notation
+    # `reduction=8`, as in notation
+    knobs: str
     assignment: Assignment = field(compare=False)
 
     @property
@@ -64,14 +66,16 @@ def placement_of(choices: Iterable[Feature]) -> Placement:
     return Placement(tuple(feature.assignment for feature in sorted(choices)))
 
 
-WIDEST = 88  # most letters of a line that can be broken
+# most letters of a line that can be broken
+WIDEST = 88
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltFor:
     """Input shape and number of classes of a study's backbone."""
 
-    input_shape: tuple[int, int, int]  # channels, height, width of one image
+    # channels, height, width of one image
+    input_shape: tuple[int, int, int]
     classes: int
 
 

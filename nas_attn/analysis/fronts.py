@@ -115,7 +115,8 @@ def survives(peers: Mapping[str, Sequence[float]], candidate: str, eta: float) -
         return False
     scaled = _normalised(values)
     left = front
-    while len(left) > places - before:  # removes the smallest contributor; of equal ones the last
+    # removes the smallest contributor; of equal ones the last
+    while len(left) > places - before:
         lost = hypervolume_contributions(scaled[left], np.full(scaled.shape[1], 1.0 + MARGIN))
         left = np.delete(left, len(left) - 1 - int(np.argmin(lost[::-1])))
     return keys.index(candidate) in left
@@ -132,7 +133,8 @@ def _normalised(values: Floats) -> Floats:
     return scaled
 
 
-Level = tuple[int, str]  # seed and arithmetic, which runs share
+# seed and arithmetic, which runs share
+Level = tuple[int, str]
 
 
 def net(values: Mapping[str, Mapping[Level, float]]) -> dict[str, dict[Level, float]]:
@@ -149,9 +151,8 @@ def net(values: Mapping[str, Mapping[Level, float]]) -> dict[str, dict[Level, fl
     known = np.isfinite(table)
     ran = known.astype(float)
     table = np.where(known, table, 0.0)
-    shrunk = 1 / (
-        ran.sum(axis=1) + 1
-    )  # a ridge of one run's weight, as if the candidates were integrated out
+    # a ridge of one run's weight, as if the candidates were integrated out
+    shrunk = 1 / (ran.sum(axis=1) + 1)
     normal = np.diag(ran.sum(axis=0)) - ran.T @ (ran * shrunk[:, None])
     right = table.sum(axis=0) - ran.T @ (table.sum(axis=1) * shrunk)
     level = np.linalg.lstsq(normal, right, rcond=None)[0]

@@ -24,10 +24,13 @@ from nas_attn.model.evidence import NodeEffects, Solution, Sum, moments
 from nas_attn.model.runs import MOST, Data
 from nas_attn.records import BESIDE, CandidateRow, Latency, Placement, Session
 
-MAX_SESSIONS = 24  # of a candidate, dropped ones included
-ENOUGH_SESSIONS = 6  # with so many, an interval comes from resampling the candidate's own sessions
+# of a candidate, dropped ones included
+MAX_SESSIONS = 24
+# with so many, an interval comes from resampling the candidate's own sessions
+ENOUGH_SESSIONS = 6
 RESAMPLES = 2000
-LEAST_CONTROL_LIMIT = math.log(1.01)  # a session is not dropped for an A/A log-ratio within 1 %
+# a session is not dropped for an A/A log-ratio within 1 %
+LEAST_CONTROL_LIMIT = math.log(1.01)
 # prior of the spread between sessions (measured: 1 to 3 %); degrees of freedom
 PRIOR_SPREAD = 0.02
 PRIOR_WEIGHT = 2.0
@@ -38,9 +41,12 @@ SHAPES = (
     Shape(0.1, site=0.4, type=0.4, pair=0.18, own=0.02),
 )
 """Latencies are nearly sums over sites: R² of .98 to 1 on the machines that were measured."""
-LEAST_MEASURED = 8  # measured candidates that the model needs to predict others
-OUTLIER = 4.0  # a measurement so many standard deviations from its prediction is suspicious
-LEAST_HALF = 1e-3  # least half-width that the model assumes for a ratio, as a share
+# measured candidates that the model needs to predict others
+LEAST_MEASURED = 8
+# a measurement so many standard deviations from its prediction is suspicious
+OUTLIER = 4.0
+# least half-width that the model assumes for a ratio, as a share
+LEAST_HALF = 1e-3
 
 
 def dropped(sessions: Sequence[Session]) -> tuple[Session, ...]:
@@ -130,7 +136,8 @@ class Order:
         differences = np.array(
             [ratio - beside[number] for number, ratio in at.items() if number in beside]
         )
-        if differences.size == 0:  # both are candidates: every session times the bare backbone
+        # both are candidates: every session times the bare backbone
+        if differences.size == 0:
             error = self.spread * math.hypot(_median_factor(len(mine)), _median_factor(len(theirs)))
             return _t_below(
                 (float(np.median(theirs)) - float(np.median(mine))) / error, self._freedom
@@ -220,13 +227,14 @@ class LatencyRecord:
     conditions: Mapping[str, Any]
     sessions: int
     duration_s: float
-    reference_ms: float  # median time of the bare backbone
+    # median time of the bare backbone
+    reference_ms: float
     # sessions that do not count: two copies of the bare backbone differed too much (A/A control)
     dropped: int
-    control_spread: float  # median of |ratio of those two copies - 1| over all sessions
-    beside: tuple[
-        str, ...
-    ] = ()  # what else ran, for each session that did not have the device alone
+    # median of |ratio of those two copies - 1| over all sessions
+    control_spread: float
+    # what else ran, for each session that did not have the device alone
+    beside: tuple[str, ...] = ()
 
 
 def latencies(rows: Iterable[CandidateRow], sessions: Sequence[Session]) -> dict[str, Latency]:
@@ -246,7 +254,8 @@ class Elsewhere:
 
     machine: str
     mode: str
-    latencies: Mapping[str, Latency]  # key -> estimate
+    # key -> estimate
+    latencies: Mapping[str, Latency]
 
 
 def by_device(sessions: Iterable[Session]) -> list[Elsewhere]:
@@ -288,9 +297,8 @@ def latency_record(sessions: Sequence[Session], more: Mapping[str, str]) -> Late
     )
 
 
-Measured = tuple[
-    Placement, float, float
-]  # (explicit, ratio to the bare backbone, half of its 95 % interval)
+# (explicit, ratio to the bare backbone, half of its 95 % interval)
+Measured = tuple[Placement, float, float]
 
 
 class LatencyModel:
@@ -353,7 +361,8 @@ class LatencyModel:
         return list(zip(mean.tolist(), sd.tolist(), strict=True))
 
 
-_model = lru_cache(maxsize=2)(LatencyModel)  # a report uses the same model in several places
+# a report uses the same model in several places
+_model = lru_cache(maxsize=2)(LatencyModel)
 
 
 def latency_model(

@@ -23,9 +23,12 @@ from nas_attn.recipe import Recipe
 from nas_attn.records import Score, StoredScore
 from nas_attn.tasks import SHARES, is_share_of_images
 
-FEWEST_RUNS = 8  # the fewest that compare something: four networks on two seeds
-LAST_SHARE = 0.08  # of a search's time, for what comes after its runs
-BESIDE_S = 22.0  # seconds of a search before its first training and after its last
+# the fewest that compare something: four networks on two seeds
+FEWEST_RUNS = 8
+# of a search's time, for what comes after its runs
+LAST_SHARE = 0.08
+# seconds of a search before its first training and after its last
+BESIDE_S = 22.0
 # a clearly better length takes so much of what is left to gain: of the smaller of p and 1 - p for a
 # share p (an accuracy), else of the value
 CLEAR = 0.05
@@ -37,15 +40,18 @@ class LengthScore:
 
     epochs: int
     seeds: int
-    value: float  # of the study's metric
-    loss: float | None  # mean log-loss of an image; None where none is known
+    # of the study's metric
+    value: float
+    # mean log-loss of an image; None where none is known
+    loss: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class MetricKind:
     """What the rule has to know of a metric."""
 
-    share: bool  # from 0 to 1, higher is better
+    # from 0 to 1, higher is better
+    share: bool
     lower_is_better: bool
 
 
@@ -92,7 +98,8 @@ def needed_length(scores: Sequence[LengthScore], kind: MetricKind) -> int | None
 class LengthGain:
     """What the bare network gains by a longer training, on the seeds that ran at both lengths."""
 
-    shorter: int  # epochs
+    # epochs
+    shorter: int
     longer: int
     seeds: int
     gain: Gain
@@ -104,14 +111,19 @@ class Brief:
     recommends nothing.
     """
 
-    searched: int  # epochs of its runs
+    # epochs of its runs
+    searched: int
     target: int
-    known: bool  # whether the target's length is stated or found; False: it may be longer still
-    gain: LengthGain | None  # of the bare network, by more epochs than `searched`; None: not tried
-    enough_s: float | None  # the shortest time for runs as the target says; None: pace unknown
+    # whether the target's length is stated or found; False: it may be longer still
+    known: bool
+    # of the bare network, by more epochs than `searched`; None: not tried
+    gain: LengthGain | None
+    # the shortest time for runs as the target says; None: pace unknown
+    enough_s: float | None
 
 
-Runs = Mapping[int, Mapping[int, Score]]  # epochs -> seed -> score of the bare network
+# epochs -> seed -> score of the bare network
+Runs = Mapping[int, Mapping[int, Score]]
 
 
 def bare_runs(

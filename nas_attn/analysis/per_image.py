@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from nas_attn.records import Score
 
-MOST = 10  # most images shown on which networks differ
-LEAST_SCALE = 1e-3  # lower bound of p (1 - p): all images of a class may be right
-LONGEST = 2**26  # bytes of a run's answers, unpacked
+# most images shown on which networks differ
+MOST = 10
+# lower bound of p (1 - p): all images of a class may be right
+LEAST_SCALE = 1e-3
+# bytes of a run's answers, unpacked
+LONGEST = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class Labels:
     """The labels of a split's images."""
 
     classes: tuple[str, ...]
-    numbers: NDArray[np.int32]  # (images,): each one's class, from 0
+    # (images,): each one's class, from 0
+    numbers: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +38,10 @@ class ByClass:
     """The share of each class's images that networks classify correctly, as the mean over runs."""
 
     classes: tuple[str, ...]
-    images: tuple[int, ...]  # of each class
-    values: Mapping[str, tuple[float, ...]]  # key -> share of each class, 0 to 1
+    # of each class
+    images: tuple[int, ...]
+    # key -> share of each class, 0 to 1
+    values: Mapping[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,8 @@ class Picture:
     """An image to show."""
 
     png: bytes
-    label: str = ""  # its class
+    # its class
+    label: str = ""
 
 
 def by_class(labels: Labels | None, scores: Mapping[str, Sequence[Score]]) -> ByClass | None:
@@ -79,17 +86,16 @@ def _right(runs: Iterable[Score], images: int) -> NDArray[np.float64] | None:
 class Answers:
     """A run's results on the validation split that a task keeps beside its score."""
 
-    wrong: tuple[int, ...] | None = (
-        None  # classification: predicted class of each wrong image, in the images' order
-    )
+    # classification: predicted class of each wrong image, in the images' order
+    wrong: tuple[int, ...] | None = None
     counts: tuple[tuple[int, ...], ...] | None = None
     """Counts of pixels or boxes: (true class, found class). For boxes the last class means: no
     box.
     """
-    average_precision: tuple[float | None, ...] | None = (
-        None  # detection: by class, 0 to 1; None: the class has no box
-    )
-    images: tuple[float, ...] = ()  # by image, 0 to 1: share of correct pixels, or F1 of its boxes
+    # detection: by class, 0 to 1; None: the class has no box
+    average_precision: tuple[float | None, ...] | None = None
+    # by image, 0 to 1: share of correct pixels, or F1 of its boxes
+    images: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, score: Score) -> Answers:
@@ -114,7 +120,8 @@ class ClassGain:
     """
 
     mean: float
-    half: float | None  # None: there is one run of each
+    # None: there is one run of each
+    half: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +132,8 @@ class Different:
 
     image: int
     values: tuple[float, ...]
-    found: tuple[str, ...] = ()  # the class that most runs of each network find
+    # the class that most runs of each network find
+    found: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +142,23 @@ class Mistakes:
     split, at the last rung.
     """
 
-    what: str  # metric of the classes: `accuracy`, `mean_iou`, `map50_95`
-    keys: tuple[str, ...]  # of the networks, the recommended first
+    # metric of the classes: `accuracy`, `mean_iou`, `map50_95`
+    what: str
+    # of the networks, the recommended first
+    keys: tuple[str, ...]
     classes: tuple[str, ...]
-    images: tuple[int, ...]  # by class; empty if unknown
-    shares: tuple[tuple[float | None, ...], ...]  # of each network, by class, 0 to 1
-    gains: tuple[
-        tuple[ClassGain | None, ...], ...
-    ]  # of the first network over each of the others, by class
+    # by class; empty if unknown
+    images: tuple[int, ...]
+    # of each network, by class, 0 to 1
+    shares: tuple[tuple[float | None, ...], ...]
+    # of the first network over each of the others, by class
+    gains: tuple[tuple[ClassGain | None, ...], ...]
     confusion: tuple[NDArray[np.float64] | None, ...] = field(compare=False)
     """Per network (classes, classes): the share of each true class (row) that is found as each
     class; for boxes the last means: no box.
     """
-    different: tuple[Different, ...] = ()  # the most different first, `MOST` at most
+    # the most different first, `MOST` at most
+    different: tuple[Different, ...] = ()
 
 
 def mistakes(labels: Labels | None, runs: Mapping[str, Sequence[Score]]) -> Mistakes | None:
@@ -159,7 +171,8 @@ def mistakes(labels: Labels | None, runs: Mapping[str, Sequence[Score]]) -> Mist
     found = [[_shares(score, answers, labels) for score, answers in of] for of in read]
     if any(one is None or len(one) != len(labels.classes) for of in found for one in of):
         return None
-    tables = [np.array(of, float) for of in found]  # (runs, classes) each
+    # (runs, classes) each
+    tables = [np.array(of, float) for of in found]
     first = read[0][0][1]
     flags = [_flags(of, labels) for of in read]
     return Mistakes(
@@ -188,7 +201,8 @@ def _shares(score: Score, answers: Answers, labels: Labels) -> NDArray[np.float6
     None if unknown.
     """
     if answers.average_precision is not None:
-        return np.array(answers.average_precision, float)  # None becomes NaN
+        # None becomes NaN
+        return np.array(answers.average_precision, float)
     if answers.counts is not None:
         pixels = np.array(answers.counts, float)
         true = pixels.sum(1)
@@ -277,7 +291,8 @@ def _different(
     ]
     if len({None if one is None else one.shape for one in values}) != 1 or values[0] is None:
         return ()
-    table = np.array(values, float)  # (networks, images)
+    # (networks, images)
+    table = np.array(values, float)
     spread = table.max(0) - table.min(0)
     order = [int(i) for i in np.argsort(-spread, kind="stable")[:MOST] if spread[i] > 0]
     votes = [

@@ -10,8 +10,10 @@ from typing import NamedTuple
 from nas_attn.analysis.rounds import ROUNDS
 from nas_attn.recipe import Recipe
 
-ENOUGH = 16  # candidates of a good search
-TYPICAL_SEED_SD = 0.009  # spread of one placement's accuracy over seeds on a small task
+# candidates of a good search
+ENOUGH = 16
+# spread of one placement's accuracy over seeds on a small task
+TYPICAL_SEED_SD = 0.009
 
 
 def smallest_difference(images: int, runs: int) -> float:

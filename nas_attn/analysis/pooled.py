@@ -29,8 +29,10 @@ from nas_attn.recipe import Recipe
 from nas_attn.records import Placement
 from nas_attn.tasks import SHARES, is_share_of_images
 
-MOST_BLOCKS = 256  # trainings of each network that a test may take in all
-FEWEST_MORE = 4  # blocks that a further test has at least
+# trainings of each network that a test may take in all
+MOST_BLOCKS = 256
+# blocks that a further test has at least
+FEWEST_MORE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,20 @@ class PooledTest:
     key: str
     placement: Placement
     metric: str
-    epochs: int  # of each training
-    looks: int  # validations that have judged the pair
-    comparisons: int  # of all these validations, for which the intervals are corrected
-    blocks: int  # trainings of each of the two networks
+    # of each training
+    epochs: int
+    # validations that have judged the pair
+    looks: int
+    # of all these validations, for which the intervals are corrected
+    comparisons: int
+    # trainings of each of the two networks
+    blocks: int
     difference: float
-    low: float  # on these test images
+    # on these test images
+    low: float
     high: float
-    new_low: float | None  # for new images of their kind; None without results per image
+    # for new images of their kind; None without results per image
+    new_low: float | None
     new_high: float | None
 
     @property

@@ -9,9 +9,12 @@ from nas_attn.model import Estimate, Gain, Noise
 from nas_attn.recipe import TrainingSection
 from nas_attn.records import BARE, Latency, Placement
 
-REQUIRED = 0.70  # probability of being better than the bare backbone that a placement needs
-PROMISING = 0.5  # probability of being better that a best bet needs
-SURE = 0.95  # least probability of a difference that is not called chance
+# probability of being better than the bare backbone that a placement needs
+REQUIRED = 0.70
+# probability of being better that a best bet needs
+PROMISING = 0.5
+# least probability of a difference that is not called chance
+SURE = 0.95
 
 
 @dataclass(frozen=True, slots=True)

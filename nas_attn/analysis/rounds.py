@@ -10,10 +10,14 @@ from nas_attn.analysis.eligible import able_to_win, best_uniform
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 
-ROUNDS = 2  # for each of `search.confirm_seeds`
-RIVALS = 2  # candidates of a round besides the best-looking one and the bare backbone
-CONFIRMED = 6  # networks that get further seeds
-DRAWS = 8  # draws from the posterior; the best in any of them may be the best
+# for each of `search.confirm_seeds`
+ROUNDS = 2
+# candidates of a round besides the best-looking one and the bare backbone
+RIVALS = 2
+# networks that get further seeds
+CONFIRMED = 6
+# draws from the posterior; the best in any of them may be the best
+DRAWS = 8
 # a control that is less likely to be better than the recommended network joins no further round
 SETTLED = 0.05
 
@@ -61,7 +65,8 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
     sign = -1.0 if model.lower_is_better else 1.0
     known = np.array([key in able for key in model.keys])
     drawn = np.where(known, sign * model.draw(rng, DRAWS), -np.inf).argmax(axis=1)
-    first = best.more_accurate or best.cheaper  # the choice depends most on these two
+    # the choice depends most on these two
+    first = best.more_accurate or best.cheaper
     uniform = best_uniform(now)
     others = (view.key for view in now.ordered(able.values()))
     ahead = [one.key for one in (first, uniform) if one]

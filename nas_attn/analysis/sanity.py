@@ -11,9 +11,12 @@ from nas_attn.model import Evidence
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.tables import IN_INT8, is_cost
 
-LEAST_ALIKE = 2  # candidates with the same value before it is reported
-LEAST_AT_RUNG = 12  # candidates that a rung needs before it is judged
-WEAK = 0.1  # a rung whose scores are less reliable than this is reported
+# candidates with the same value before it is reported
+LEAST_ALIKE = 2
+# candidates that a rung needs before it is judged
+LEAST_AT_RUNG = 12
+# a rung whose scores are less reliable than this is reported
+WEAK = 0.1
 
 Metrics = Mapping[str, float]
 
@@ -112,7 +115,8 @@ def weak_rungs(
     return weak
 
 
-Runs = Mapping[int, Mapping[str, float]]  # seed -> metrics of a run at the last rung
+# seed -> metrics of a run at the last rung
+Runs = Mapping[int, Mapping[str, float]]
 
 
 def int8_change(metric: str | None, placed: Runs, bare: Runs) -> Int8Change | None:

@@ -39,13 +39,15 @@ STATES = ("running", "scored", "pruned", "infeasible", "failed")
 class ScorePoint:
     """One point of a learning curve."""
 
-    purpose: str  # `search`; `confirm` or `round` (further seeds after the search); `backbone`
+    # `search`; `confirm` or `round` (further seeds after the search); `backbone`
+    purpose: str
     seed: int
     rung: int
     epochs: int
     metrics: Mapping[str, float]
     wall_s: float
-    arithmetic: str | None = None  # as in `records.Score`
+    # as in `records.Score`
+    arithmetic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +55,32 @@ class CandidateView:
     """A candidate with all that is known about it now."""
 
     key: str
-    placement: Placement  # explicit; its text can be pasted into any command
+    # explicit; its text can be pasted into any command
+    placement: Placement
     trial: int
     state: str
     baseline: str | None
-    reason: str  # why it was pruned, is infeasible or failed
+    # why it was pruned, is infeasible or failed
+    reason: str
     cost: Costs | None
     latency: Latency | None
     scores: tuple[ScorePoint, ...]
-    rung: int | None  # the highest rung with a score; the estimates are of this rung
-    estimates: Mapping[str, Estimate]  # metric -> estimate at that rung
-    beats_none: (
-        float | None
-    )  # probability that it beats the bare backbone in the primary metric, at the last rung
-    values: tuple[
-        float | None, ...
-    ]  # objectives as estimated now (accuracy 0 to 1, latency as ratio, bytes)
-    on_front: bool  # by these values
-    gains: Mapping[str, Gain] = field(
-        default_factory=dict
-    )  # metric -> paired gain over the bare backbone
-    by_prior: bool = (
-        False  # whether the sampler, without its prior, would have proposed another one
-    )
-    snippet: str = (
-        ""  # Python that builds it; empty where the study does not know the images' shape
-    )
+    # the highest rung with a score; the estimates are of this rung
+    rung: int | None
+    # metric -> estimate at that rung
+    estimates: Mapping[str, Estimate]
+    # probability that it beats the bare backbone in the primary metric, at the last rung
+    beats_none: float | None
+    # objectives as estimated now (accuracy 0 to 1, latency as ratio, bytes)
+    values: tuple[float | None, ...]
+    # by these values
+    on_front: bool
+    # metric -> paired gain over the bare backbone
+    gains: Mapping[str, Gain] = field(default_factory=dict)
+    # whether the sampler, without its prior, would have proposed another one
+    by_prior: bool = False
+    # Python that builds it; empty where the study does not know the images' shape
+    snippet: str = ""
 
     @property
     def label(self) -> str:
@@ -120,39 +122,50 @@ class Snapshot:
     """A study as of now."""
 
     study: str
-    created_at: float  # unix seconds
+    # unix seconds
+    created_at: float
     recipe: Recipe
     versions: Mapping[str, str]
     objectives: tuple[str, ...]
-    primary: (
-        str | None
-    )  # the metric that the recommendation is about: the first trained objective, else accuracy
-    counts: Mapping[str, int]  # state -> candidates
-    candidates: tuple[CandidateView, ...]  # by trial
-    backbone: tuple[ScorePoint, ...]  # the study's own training of the bare backbone
-    noise: Mapping[str, Noise]  # metric -> noise floor at the last rung
+    # the metric that the recommendation is about: the first trained objective, else accuracy
+    primary: str | None
+    # state -> candidates
+    counts: Mapping[str, int]
+    # by trial
+    candidates: tuple[CandidateView, ...]
+    # the study's own training of the bare backbone
+    backbone: tuple[ScorePoint, ...]
+    # metric -> noise floor at the last rung
+    noise: Mapping[str, Noise]
     recommendation: Recommendation | None
-    brief: Brief | None  # not None: no run trained as the target says, so nothing is recommended
-    longer: LengthGain | None  # of the bare network by twice the target's epochs; None: not tried
+    # not None: no run trained as the target says, so nothing is recommended
+    brief: Brief | None
+    # of the bare network by twice the target's epochs; None: not tried
+    longer: LengthGain | None
     latency: LatencyRecord | None
     test_readings: tuple[SplitReading, ...]
-    validations: tuple[ValidationResult, ...]  # the oldest first
-    pooled: tuple[PooledTest, ...]  # each tested network, over all its validations
-    planned: int  # candidates that are to be evaluated in all
-    constants: tuple[Constant, ...]  # metrics that are the same for all candidates
-    weak_rungs: tuple[
-        WeakRung, ...
-    ]  # rungs before the last whose scores hardly tell placements apart
-    cautions: tuple[Caution, ...]  # warnings against any conclusion, the gravest first
-    retrained: tuple[Retrained, ...]  # trainings for use, in the order in which they were ordered
-    elsewhere: tuple[
-        Elsewhere, ...
-    ]  # what other devices have measured; no objective, front or recommendation uses it
-    arithmetic: tuple[ArithmeticUse, ...]  # what its runs were computed in
-    evidence: Mapping[str, Evidence] = field(
-        repr=False, compare=False
-    )  # metric -> model at the last rung
-    images: tuple[str, ...] = ()  # what was said of them when the study began
+    # the oldest first
+    validations: tuple[ValidationResult, ...]
+    # each tested network, over all its validations
+    pooled: tuple[PooledTest, ...]
+    # candidates that are to be evaluated in all
+    planned: int
+    # metrics that are the same for all candidates
+    constants: tuple[Constant, ...]
+    # rungs before the last whose scores hardly tell placements apart
+    weak_rungs: tuple[WeakRung, ...]
+    # warnings against any conclusion, the gravest first
+    cautions: tuple[Caution, ...]
+    # trainings for use, in the order in which they were ordered
+    retrained: tuple[Retrained, ...]
+    # what other devices have measured; no objective, front or recommendation uses it
+    elsewhere: tuple[Elsewhere, ...]
+    # what its runs were computed in
+    arithmetic: tuple[ArithmeticUse, ...]
+    # metric -> model at the last rung
+    evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
+    # what was said of them when the study began
+    images: tuple[str, ...] = ()
 
     @property
     def front(self) -> tuple[CandidateView, ...]:

@@ -27,11 +27,11 @@ from nas_attn.records import BARE, Placement, Score, StoredScore
 from nas_attn.tasks import SHARES, is_share_of_images
 
 Floats = NDArray[np.float64]
-PRIOR_FREEDOMS = (
-    4.0  # weight of the pooled variance in each comparison's own, as so many observations
-)
+# weight of the pooled variance in each comparison's own, as so many observations
+PRIOR_FREEDOMS = 4.0
 DRAWS = 40_000
-FEWEST_JUDGED = 2  # blocks that can be judged
+# blocks that can be judged
+FEWEST_JUDGED = 2
 # of a family, two-sided; of one comparison
 ERROR = 0.05
 POWER = 0.8
@@ -45,12 +45,16 @@ class Verdict:
     control: str
     blocks: int
     difference: float
-    low: float  # simultaneous interval, on these test images
+    # simultaneous interval, on these test images
+    low: float
     high: float
-    new_low: float | None  # the same for new images; None without results per image
+    # the same for new images; None without results per image
+    new_low: float | None
     new_high: float | None
-    word: str  # `better`, `not shown` or `worse`
-    not_worse: bool | None  # whether it is not worse by more than the margin; None without one
+    # `better`, `not shown` or `worse`
+    word: str
+    # whether it is not worse by more than the margin; None without one
+    not_worse: bool | None
 
 
 def judge(
@@ -171,9 +175,8 @@ def statistics_of(contrasts: Floats, tables: Floats) -> tuple[Floats, Floats]:
     residuals = centred - centred.mean(-2, keepdims=True)
     freedoms = (tables.shape[-2] - 1) * (blocks - 1)
     pooled = 2 * (residuals**2).sum((-1, -2)) / freedoms
-    weight = (
-        PRIOR_FREEDOMS if tables.shape[-2] > 2 else 0.0
-    )  # two networks: the pooled one is the own one
+    # two networks: the pooled one is the own one
+    weight = PRIOR_FREEDOMS if tables.shape[-2] > 2 else 0.0
     variance = (weight * pooled[..., None] + (blocks - 1) * own) / (weight + blocks - 1)
     return means, np.sqrt(np.maximum(variance, 1e-300) / blocks)
 
@@ -246,16 +249,18 @@ class Family:
 
     number: int
     networks: tuple[Network, ...]
-    comparisons: tuple[tuple[str, str], ...]  # (key, key of the control)
+    # (key, key of the control)
+    comparisons: tuple[tuple[str, str], ...]
     blocks: int
     margin: float | None
     metric: str
     first_seed: int
-    epochs: int  # of the target
-    chance: float | None = (
-        None  # value of a run without a score; None: the comparison's worst value
-    )
-    planned: int | None = None  # blocks, where the clock of a search may end it with fewer
+    # of the target
+    epochs: int
+    # value of a run without a score; None: the comparison's worst value
+    chance: float | None = None
+    # blocks, where the clock of a search may end it with fewer
+    planned: int | None = None
 
     @property
     def bare(self) -> str | None:
@@ -268,20 +273,20 @@ class ValidationResult:
     """A validation as of now."""
 
     family: Family
-    blocks: int  # blocks whose runs have all ended
-    verdicts: tuple[Verdict, ...]  # one per comparison; empty before all blocks have ended
-    values: Mapping[
-        str, tuple[float, ...]
-    ]  # key -> value on the test split in each block; empty as `verdicts`
-    diverged: Mapping[
-        str, int
-    ]  # key -> runs without a score, which count as chance (or as the family's worst)
-    by_class: ByClass | None = (
-        None  # accuracy on the test split class by class; None where there is none
-    )
+    # blocks whose runs have all ended
+    blocks: int
+    # one per comparison; empty before all blocks have ended
+    verdicts: tuple[Verdict, ...]
+    # key -> value on the test split in each block; empty as `verdicts`
+    values: Mapping[str, tuple[float, ...]]
+    # key -> runs without a score, which count as chance (or as the family's worst)
+    diverged: Mapping[str, int]
+    # accuracy on the test split class by class; None where there is none
+    by_class: ByClass | None = None
     # blocks without a say: their networks were computed in different arithmetic
     mixed: int = 0
-    examples: int = 0  # test images; 0 before all blocks have ended
+    # test images; 0 before all blocks have ended
+    examples: int = 0
     # key -> of each block which test images were right; empty where that was not kept
     right: Mapping[str, Sequence[NDArray[np.bool_]]] = field(
         default_factory=dict, compare=False, repr=False
@@ -343,7 +348,8 @@ def block_noise(results: Sequence[ValidationResult]) -> tuple[float, float, int]
         blocks += judged
     if squares <= 0:
         return None
-    from scipy.special import chdtri  # here: it takes half a second to load
+    # here: it takes half a second to load
+    from scipy.special import chdtri
 
     low = float(chdtri(freedoms, 0.9))
     high = float(chdtri(freedoms, 0.1))

@@ -83,7 +83,8 @@ class BlockFinder:
             calls = calls[: special[-1] + 1]
         if special and special[0] <= END_BLOCKS:
             calls = calls[special[0] :]
-        by_path: dict[str, list[Call]] = {}  # one block per module
+        # one block per module
+        by_path: dict[str, list[Call]] = {}
         for call in calls:
             by_path.setdefault(call.path, []).append(call)
         return [block for path, same in by_path.items() if (block := self._block(path, same))]
@@ -171,7 +172,8 @@ class BlockFinder:
             sources = [v for v in dict.fromkeys(op.inputs) if v in self.flow.live]
             whole = [v for v in sources if self.flow.shapes[v] == self.flow.shapes[value]]
             if len(sources) > 1 and len(whole) == 1 and op.name != "cat":
-                sources = whole  # the others are gates
+                # the others are gates
+                sources = whole
             if len(sources) > 1:
                 return own and (op.name == "cat" or op.name in ADDITIONS)
             value = sources[0] if sources else None

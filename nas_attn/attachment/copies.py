@@ -60,7 +60,8 @@ def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.M
     if not _converts_itself(plain):
         return plain
     for dtype in EXACT:
-        with suppress(Exception):  # a user's own code
+        # a user's own code
+        with suppress(Exception):
             exact = copied(plain).to(dtype)
             x = image_for(exact, input_shape)
             with torch.no_grad():
@@ -80,7 +81,8 @@ def merged_modules(model: nn.Module, input_shape: tuple[int, int, int]) -> froze
     for path, module in model.named_modules():
         module.__dict__[_PATH] = path
     for dtype in EXACT:
-        with suppress(Exception):  # a user's own code; `record` says what is wrong with the model
+        # a user's own code; `record` says what is wrong with the model
+        with suppress(Exception):
             exact = copied(model).to(dtype)
             converted = _converted(copied(exact))
             before = _results(exact, input_shape)
@@ -257,7 +259,8 @@ def check(
             ]
     except BackboneError:
         raise
-    except Exception as error:  # whatever a user's own model may raise
+    except Exception as error:
+        # whatever a user's own model may raise
         shape = "x".join(map(str, input_shape))
         said = f"{type(error).__name__}: {first_line(error)}"
         raise BackboneError(
@@ -306,7 +309,8 @@ def _settled(model: nn.Module, input_shape: tuple[int, int, int]) -> list[Tensor
         some, others = (_outputs_of_copy(model, input_shape) for _ in range(2))
         if not _differ(some, others):
             return some
-    except Exception as error:  # whatever a user's own model may raise
+    except Exception as error:
+        # whatever a user's own model may raise
         why = first_line(error)
     warnings.warn(
         f"{type(model).__name__} is not compared before and after attaching: {why}",
@@ -322,7 +326,8 @@ def _changed(
     """What is wrong with a model's outputs; None if they are as before."""
     try:
         after = _outputs_of_copy(model, input_shape)
-    except Exception as error:  # whatever a user's own model may raise
+    except Exception as error:
+        # whatever a user's own model may raise
         return f"does not run ({type(error).__name__}: {first_line(error)})"
     return "computes something else" if _differ(before, after) else None
 

@@ -53,7 +53,8 @@ def cost(
             found[name] = _plain(function(network))
         except NasAttnError:
             raise
-        except Exception as error:  # whatever a user's own code may raise
+        except Exception as error:
+            # whatever a user's own code may raise
             raise OperationError(
                 f"the cost '{name}' raised {type(error).__name__}: {error}"
             ) from error

@@ -78,7 +78,8 @@ def attach(model: nn.Module, resolved: ResolvedPlacement) -> nn.Module:
         )
     modules = dict(model.named_modules())
     hosts = [(_host(modules, point), point, choices) for point, choices in resolved.modules]
-    with torch.inference_mode(False):  # otherwise their weights could not be trained later
+    # otherwise their weights could not be trained later
+    with torch.inference_mode(False):
         built = [
             _attention(model, host, point, choices, resolved.init) for host, point, choices in hosts
         ]
@@ -344,7 +345,8 @@ def _set_attribute(self: nn.Module, name: str, value: Any) -> None:
             and value.__self__ is self
             and value.__func__ is type(self).forward
         ):
-            self.__dict__.pop(_OWN, None)  # it was put back
+            # it was put back
+            self.__dict__.pop(_OWN, None)
         else:
             self.__dict__[_OWN] = value
         return
@@ -375,7 +377,8 @@ def _successor(holder: nn.Module, name: str, new: Any) -> Any:
         return new
     role = role_of(old)
     if isinstance(new, nn.Module) and role in ("after", "instead"):
-        if CHILD in new._modules:  # a conversion that keeps a module's children
+        # a conversion that keeps a module's children
+        if CHILD in new._modules:
             _take(new, role)
             return new
         if role == "after" and _is_light(old) and _is_light(new):
@@ -435,7 +438,8 @@ def _class(bare: type[nn.Module], role: Role) -> type[nn.Module]:
         "add_module": _add_module,
         "__reduce_ex__": _reduce,
         "__prepare_scriptable__": refuse_scripting,
-        "__module__": bare.__module__,  # fx traces into what does not come from torch.nn
+        # fx traces into what does not come from torch.nn
+        "__module__": bare.__module__,
         "__doc__": bare.__doc__,
         "__class__": property(bare_class, _set_class),
         "_get_name": _name,

@@ -43,7 +43,8 @@ class Operation:
     """`convolution`, `add`, `add_`."""
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
-    call: int  # the innermost module call it ran in
+    # the innermost module call it ran in
+    call: int
     macs: int
 
 
@@ -73,7 +74,8 @@ class Recording:
 
     operations: list[Operation] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
-    shapes: list[tuple[int, ...]] = field(default_factory=list)  # by value
+    # by value
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
     activation_bytes: int = 0
     """Bytes in float32 of all tensors that were made; views and in-place results make none."""
 
@@ -103,7 +105,8 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
         raise BackboneError(
             f"{name} has lazy layers without sizes yet: run one batch through it first"
         )
-    with suppress(Exception):  # of a model that needs numbers; the real run shows its own errors
+    # of a model that needs numbers; the real run shows its own errors
+    with suppress(Exception):
         return _on_shapes(model, input_shape, bare, hooks=True)
     try:
         return _on_numbers(model, input_shape, bare, hooks=True)
@@ -112,7 +115,8 @@ def record(model: nn.Module, input_shape: tuple[int, int, int], *, bare: bool) -
             f"{name} cannot be copied, and finding its sites needs a copy: {error}"
         ) from error
     except Exception as error:
-        if has_hooks(model):  # a user's may take only images of their own
+        # a user's may take only images of their own
+        if has_hooks(model):
             for run in (_on_shapes, _on_numbers):
                 with suppress(Exception):
                     return run(model, input_shape, bare, hooks=False)
@@ -202,9 +206,8 @@ def _run(model: nn.Module, x: Tensor) -> Recording:
         module.register_forward_pre_hook(recorder.enter(path), with_kwargs=True)
         module.register_forward_hook(recorder.leave, with_kwargs=True)
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(
-        False
-    )  # it is one operation, of which torch knows no FLOPs
+    # it is one operation, of which torch knows no FLOPs
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.no_grad(), recorder:
             model(x)
@@ -258,7 +261,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.recording.activation_bytes += 4 * tensor.numel()
         outputs = tuple(map(self._new, tensors))
         if not outputs:
-            return result  # a query of a tensor
+            # a query of a tensor
+            return result
         formula = flop_registry.get(func._overloadpacket)
         macs = formula(*args, **kwargs, out_val=result) // 2 if formula is not None else 0
         call = self._open[-1].index if self._open else 0
@@ -378,7 +382,8 @@ class Flow:
             if call.parent is not None:
                 self.children[call.parent].append(call)
         self.returned: dict[Value, list[Call]] = defaultdict(list)
-        for call in sorted(self.calls, key=lambda c: c.ended):  # innermost first
+        # innermost first
+        for call in sorted(self.calls, key=lambda c: c.ended):
             if call.output is not None:
                 self.returned[call.output].append(call)
 
@@ -398,7 +403,8 @@ class Flow:
 
     def _maps(self) -> set[Value]:
         maps: set[Value] = set()
-        turned: dict[Value, Value] = {}  # (N, H, W, C), as a layer norm takes it -> its map
+        # (N, H, W, C), as a layer norm takes it -> its map
+        turned: dict[Value, Value] = {}
         for op in self.operations:
             if op.name in MAPPED:
                 maps.update(v for v in (*op.inputs[:1], *op.outputs[:1]) if self._is_4d(v))

@@ -130,7 +130,8 @@ class Roles:
         followed = set[Value]()
         whole = set[Value]()
         shapes = self.flow.shapes
-        used: set[Value] = set()  # by later convolutions, in whatever layout
+        # by later convolutions, in whatever layout
+        used: set[Value] = set()
         for i in reversed(range(len(self.flow.operations))):
             op = self.flow.operations[i]
             after = {
@@ -271,9 +272,8 @@ class Roles:
         grown: set[Value] = set()
         for i, op in enumerate(self.flow.operations):
             inside = [v for v in op.inputs if v in self.flow.maps]
-            after = not grown.isdisjoint(
-                op.inputs
-            )  # maps may be stacked on the way, and be none for a while
+            # maps may be stacked on the way, and be none for a while
+            after = not grown.isdisjoint(op.inputs)
             for value in op.outputs:
                 if after or (
                     i > smallest and value in self.flow.maps and self._grows(op.name, inside, value)
@@ -284,7 +284,8 @@ class Roles:
     def _grows(self, operation: str, inputs: list[Value], output: Value) -> bool:
         height, width = self.flow.shapes[output][2:]
         sides = [self.flow.shapes[v][2:] for v in inputs]
-        upsampled = operation.startswith("upsample_")  # a pyramid's levels may be of one size
+        # a pyramid's levels may be of one size
+        upsampled = operation.startswith("upsample_")
         return bool(sides) and (
             upsampled or all(h * GROWTH <= height and w * GROWTH <= width for h, w in sides)
         )

@@ -199,9 +199,8 @@ def _blocks(finder: BlockFinder, *, required: nn.Module | None) -> list[Block]:
     blocks = finder.find()
     if blocks and finder.classes:
         return blocks
-    blocks = [
-        block for block in blocks if block.shape[1:] != (1, 1)
-    ] or finder.chain()  # a classifier is no block
+    # a classifier is no block
+    blocks = [block for block in blocks if block.shape[1:] != (1, 1)] or finder.chain()
     names = [op.name for op in finder.flow.operations]
     convolutions, products = (
         sum(name in kind for name in names) for kind in (CONVOLUTIONS, MATRIX_PRODUCTS)
@@ -240,9 +239,8 @@ def _in_parallel(finder: BlockFinder, one: Block, other: Block, blocks: Sequence
     """Whether two blocks are of one list and run in parallel to blocks of other shapes, not before
     and after one.
     """
-    lists = {
-        re.sub(r"\b\d+\b", "*", block.path) for block in (one, other)
-    }  # their paths without numbers
+    # their paths without numbers
+    lists = {re.sub(r"\b\d+\b", "*", block.path) for block in (one, other)}
     if len(lists) > 1 or _joined_in(finder, one) != _joined_in(finder, other):
         return False
     before = finder.flow.ancestors(other.value)
@@ -325,9 +323,8 @@ def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Valu
     flow = finder.flow
     added = list[Block]()
     known: set[Value | None] = {block.value for block in blocks}
-    for inner in (
-        flow.calls_of[block.path][-1] for block in blocks
-    ):  # and modules that join a block with others
+    for inner in (flow.calls_of[block.path][-1] for block in blocks):
+        # and modules that join a block with others
         around = (call for call in flow.calls[1 : inner.index] if inner.last <= call.last)
         known |= {call.output for call in around if finder.joins(call, layers=2)}
     for value in levels:

@@ -143,7 +143,8 @@ def _own_hooks(module: nn.Module, memo: dict[int, Any]) -> None:
                 continue
             try:
                 hooks[number] = _enclosing_copies(hook, memo)
-            except Exception:  # whatever a user's own object may raise
+            except Exception:
+                # whatever a user's own object may raise
                 _remove(module, number)
 
 

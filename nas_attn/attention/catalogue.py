@@ -177,7 +177,8 @@ def runtimes() -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
     found: dict[str, dict[str, Any]] = json.loads(RUNTIMES.read_text("utf-8"))
     lines = [["module", *found]]
     for name in ROWS:
-        if name not in CONTROLS:  # plain layers run everywhere
+        # plain layers run everywhere
+        if name not in CONTROLS:
             cells = [
                 column["cells"].get(name, {"state": "not tested"}) for column in found.values()
             ]
@@ -262,7 +263,8 @@ def _try(cls: type, fitting: Fitting) -> None:
         y, _ = counting.run(
             lambda: cls(fitting.channels, **fitting.values, **extra), shape, device="cpu"
         )
-    except Exception as error:  # another package's code: whatever it raises
+    except Exception as error:
+        # another package's code: whatever it raises
         said = f"{type(error).__name__}: {error}"
         raise KnobError(
             f"{fitting.row.name} does not work on {fitting.channels} channels: {said}"

@@ -24,7 +24,8 @@ from nas_attn.attention.gates import (
 from nas_attn.attention.gather_excite import brought_to
 from nas_attn.attention.row import Init, hidden_width
 
-torch.fx.wrap("brought_to")  # in this file, too
+# in this file, too
+torch.fx.wrap("brought_to")
 
 
 class SqueezeExcitation(nn.Module):

@@ -110,7 +110,8 @@ def blend(x: Tensor, y: Tensor, a: Tensor | None) -> Tensor:
         return y
     y = y.to(x.dtype)
     a = a.to(x.dtype)
-    return x + a * (y - x) if is_traced(x) else torch.lerp(x, y, a)  # pnnx knows no lerp
+    # pnnx knows no lerp
+    return x + a * (y - x) if is_traced(x) else torch.lerp(x, y, a)
 
 
 def laid_out_like(x: Tensor, y: Tensor) -> Tensor:

@@ -104,7 +104,8 @@ class GatherExcite(nn.Module):
         if self.mlp is not None:
             z_NChw = self.mlp(z_NChw)
         a_NChw = gate(z_NChw, x_NCHW, identity=self.identity)
-        if self.extent > 0:  # of the whole map there is one, which spreads by itself
+        # of the whole map there is one, which spreads by itself
+        if self.extent > 0:
             a_NChw = functional.interpolate(a_NChw, size=x_NCHW.shape[2:], mode="nearest")
         y_NCHW = x_NCHW * a_NChw
         return blend(x_NCHW, y_NCHW, self.blend)

@@ -233,15 +233,15 @@ class MultiHead(nn.Module):
         height, width = q_NCHW.shape[2:]
         r_HDS = self._distances(self.row_table, height, grid[0]).to(q_NCHW.dtype)
         r_WDT = self._distances(self.column_table, width, grid[1]).to(q_NCHW.dtype)
-        if is_traced(
-            q_NCHW
-        ):  # no more than four dimensions, and images stay images: some runtimes need that
+        if is_traced(q_NCHW):
+            # no more than four dimensions, and images stay images: some runtimes need that
             rows_NHWE = _by_row_of_image(q_NCHW, r_HDS)
             columns_NHWE = _by_row_of_image(q_NCHW.transpose(2, 3), r_WDT).transpose(1, 2)
+            # M is A x P
             rows_NMS, columns_NMT = (
                 torch.unflatten(t.flatten(1, 2), 2, (self.heads, -1)).transpose(1, 2).flatten(1, 2)
                 for t in (rows_NHWE, columns_NHWE)
-            )  # M is A x P
+            )
             bias_NMK = (rows_NMS[..., None] + columns_NMT[:, :, None]).flatten(2)
             return torch.unflatten(bias_NMK, 1, (self.heads, -1))
         q_NAHWD = torch.unflatten(q_NCHW, 1, (self.heads, -1)).permute(0, 1, 3, 4, 2)

@@ -67,9 +67,8 @@ class BottleneckAttention(nn.Module):
             self.spatial.append(BatchNorm2d(1))
         if self.identity:
             zero_(self.spatial[-1])
-            if (
-                combine == "sum"
-            ):  # of a product, one factor at zero is enough, and two would stay there
+            if combine == "sum":
+                # of a product, one factor at zero is enough, and two would stay there
                 zero_(self.channel[-1])
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -94,9 +93,8 @@ class PlaneGate(nn.Module):
             zero_(self.norm if norm else self.conv)
 
     def forward(self, x_NCHW: Tensor, dim: int) -> Tensor:
-        pooled_N2AB = max_mean(x_NCHW, dim).transpose(
-            1, dim
-        )  # for W over (H, C), as the authors have it
+        # for W over (H, C), as the authors have it
+        pooled_N2AB = max_mean(x_NCHW, dim).transpose(1, dim)
         a_N1AB = gate(self.norm(self.conv(pooled_N2AB)), x_NCHW, identity=self.identity)
         return a_N1AB.transpose(1, dim)
 

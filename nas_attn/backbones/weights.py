@@ -88,7 +88,8 @@ def unpack(blob: bytes) -> Mapping[str, Any]:
         state: Mapping[str, Any] = torch.load(
             io.BytesIO(blob), map_location="cpu", weights_only=True
         )
-    except Exception as error:  # torch may raise any error
+    except Exception as error:
+        # torch may raise any error
         raise CheckpointError(
             f"kept weights of {len(blob):,} bytes cannot be read: {first_line(error)}"
         ) from None
@@ -116,11 +117,13 @@ def read_state(path: str) -> tuple[Mapping[str, Any], tuple[str, ...]]:
         raise BackboneError(f"weights file '{shown}' cannot be read: {error.strerror}") from None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's warnings about old formats are of no use here
+            # torch's warnings about old formats are of no use here
+            warnings.simplefilter("ignore")
             loaded = _read(file)
     except BackboneError:
         raise
-    except Exception as error:  # the readers may raise any error
+    except Exception as error:
+        # the readers may raise any error
         raise BackboneError(f"weights file '{shown}' cannot be read: {_why(file, error)}") from None
     state, notes = _unwrapped(loaded, where)
     return _without_wrapping(state), tuple(f"{where}: {note}" for note in notes)
@@ -259,7 +262,8 @@ def fit(model: nn.Module, state: Mapping[str, Any], *, where: str) -> tuple[str,
         taken |= {name: value for name, value in own.items() if name.startswith(f"{head}.")}
     try:
         restore(model, with_versions(taken, versions_of(state)))
-    except Exception as error:  # a module's own loading, and torch, may raise any error
+    except Exception as error:
+        # a module's own loading, and torch, may raise any error
         why = " ".join(str(error).split())[:300]
         raise BackboneError(
             f"{where}: they do not fit the network ({type(error).__name__}: {why})"

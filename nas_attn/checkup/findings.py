@@ -12,7 +12,8 @@ from typing import Any, Literal
 from nas_attn.errors import first_line, shorten
 
 State = Literal["ok", "note", "bad"]
-LONGEST = 200  # letters of an error's message
+# letters of an error's message
+LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True)

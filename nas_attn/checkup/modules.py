@@ -20,9 +20,12 @@ PART = "modules"
 CHANNELS = 32
 SIDE = 16
 IMAGES = 16
-TIMED_IMAGES = 512  # on a GPU
-CLOSE = 1e-4  # relative distance to float64 that float32 may have
-NEAR = 0.05  # that bfloat16 may have
+# on a GPU
+TIMED_IMAGES = 512
+# relative distance to float64 that float32 may have
+CLOSE = 1e-4
+# that bfloat16 may have
+NEAR = 0.05
 
 
 def findings(device: torch.device, *, timed: bool = True) -> Iterator[Finding]:

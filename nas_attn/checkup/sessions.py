@@ -19,7 +19,8 @@ from nas_attn.records import Session
 PART = "latency"
 CANDIDATES = ("se", "eca", "cbam")
 SESSIONS = 3
-STEADY = 0.02  # relative difference that two copies of one network may have
+# relative difference that two copies of one network may have
+STEADY = 0.02
 CLASSES = 10
 
 

@@ -30,9 +30,12 @@ from nas_attn.training import Trainer
 EPOCHS = "epochs"
 PROFILES = "profiles"
 CLASSES = 10
-SCORED = 1000  # images of the validation split
-MODULES = ("", "se", "cbam", "ela", "simam")  # first the bare backbone
-MOST_SHOWN = 12  # kernels of a profile
+# images of the validation split
+SCORED = 1000
+# first the bare backbone
+MODULES = ("", "se", "cbam", "ela", "simam")
+# kernels of a profile
+MOST_SHOWN = 12
 LEARNING_RATE = 0.1
 
 

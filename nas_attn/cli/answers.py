@@ -100,7 +100,8 @@ def report(
     images = True
     try:
         check_study(opened, trust=trust)
-    except RecipeError as error:  # data and networks can be code
+    except RecipeError as error:
+        # data and networks can be code
         images = False
         distrust(str(opened.database.path))
         echo(f"note: the report has no example images: {error}", err=True)

@@ -68,7 +68,8 @@ def command_with(former: Mapping[str, str]) -> type[Command]:
 def _renamed(words: Iterable[str], former: Mapping[str, str]) -> Iterable[str]:
     ended = False
     for word in words:
-        ended = ended or word == "--"  # after it, all words are arguments
+        # after it, all words are arguments
+        ended = ended or word == "--"
         option, equals, value = word.partition("=")
         if ended or option not in former:
             yield word

@@ -66,11 +66,13 @@ confirm_seeds = 3                  # more seeds for the networks that matter aft
 AUGMENT = """\
 augment = [{augment}]   # flip is wrong for digits and text; or transforms of torchvision, by name
 """
+# source of a backbone -> package that it needs
 PACKAGES = {
     "timm": "timm",
     "smp": "segmentation_models_pytorch",
-}  # source of a backbone -> package that it needs
-MANY = 2000  # With this many training images, a user's data set is treated like a published one
+}
+# With this many training images, a user's data set is treated like a published one
+MANY = 2000
 
 
 def init(
@@ -236,9 +238,11 @@ def _text(
     """The recipe's text: the answers, and defaults for the task and the size of the images."""
     small = _small(data)
     facts = find(task, backbone)
-    few = facts.paced_by_images and 0 < images < MANY  # few images make few steps per epoch
+    # few images make few steps per epoch
+    few = facts.paced_by_images and 0 < images < MANY
     pace = facts.pace_of_few(images) if few else facts.pace(data, small=small)
-    quoted = partial(json.dumps, ensure_ascii=False)  # TOML's escapes are those of JSON
+    # TOML's escapes are those of JSON
+    quoted = partial(json.dumps, ensure_ascii=False)
     start = target_table(target.start or "scratch")
     weights = f"weights = {quoted(start['weights'])}\n" if start["weights"] else ""
     augment = AUGMENT.format(
@@ -268,9 +272,8 @@ def _text(
         samplers=", ".join(tables.SAMPLERS),
         limit="# max_latency_ratio = 1.3" if ratio is None else f"max_latency_ratio = {ratio}",
     )
-    return re.sub(
-        r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text
-    )  # the answers' lengths differ
+    # the answers' lengths differ
+    return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)
 
 
 def _images(data: str) -> float:

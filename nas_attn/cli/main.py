@@ -47,7 +47,8 @@ app = typer.Typer(
     ),
     no_args_is_help=True,
     context_settings=HELP,
-    rich_markup_mode=None,  # plain help loads in half the time
+    # plain help loads in half the time
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
@@ -151,7 +152,8 @@ def program() -> None:
     take a second.
     """
     status: list[int] = []
-    atexit.register(_leave, status)  # the first to be registered is the last to be called
+    # the first to be registered is the last to be called
+    atexit.register(_leave, status)
     try:
         main()
     except SystemExit as end:
@@ -161,15 +163,16 @@ def program() -> None:
 
 def _leave(status: Sequence[int]) -> None:
     try:
-        with suppress(OSError):  # progress that cannot be written is dropped
+        # progress that cannot be written is dropped
+        with suppress(OSError):
             sys.stderr.flush()
         sys.stdout.flush()
     except (OSError, ValueError) as error:
-        if (
-            getattr(error, "errno", None) == errno.ENOSPC
-        ):  # Python would try once more, and complain
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            # Python would try once more, and complain
             os._exit(1)
-        return  # the output is closed: Python handles that
+        # the output is closed: Python handles that
+        return
     if status:
         os._exit(status[0])
 
@@ -212,7 +215,8 @@ def main() -> None:
     except Interrupted:
         sys.exit(INTERRUPTED)
     except _UsageError as error:
-        if len(sys.argv) > 1:  # else it is the help
+        # else it is the help
+        if len(sys.argv) > 1:
             error.message = shorten(error.message, LETTERS - 10)
         error.show()
         sys.exit(error.exit_code)
@@ -257,7 +261,8 @@ def _show_warning(
 ) -> None:
     """Our own warnings as one sentence; others' only with --debug."""
     if issubclass(category, NasAttnWarning):
-        if str(message) not in _shown:  # Python forgets what it has shown whenever a filter changes
+        # Python forgets what it has shown whenever a filter changes
+        if str(message) not in _shown:
             _shown.add(str(message))
             echo(f"{WARNING}{message}", err=True)
     elif os.environ.get(DEBUG):

@@ -236,7 +236,8 @@ def _bring_back(folder: Path, study: OpenStudy | None, as_json: bool) -> None:
         store = study.store
         device = to_text(found.sessions[0].fingerprint)
         own = store.set_fingerprint_once(device) == device
-        owner = owner_name()  # this process: the device keeps no study
+        # this process: the device keeps no study
+        owner = owner_name()
         for session in found.sessions:
             store.add_session(session, owner=owner)
     shown = {key: (notation, notation) for key, notation in found.placements.items()}

@@ -94,7 +94,8 @@ def do_runs(
     clock.cancel()
     if ended is None:
         echo(f"stopped at once; go on with: {again}", err=True)
-        os._exit(INTERRUPTED)  # does not wait for threads: the database holds every result
+        # does not wait for threads: the database holds every result
+        os._exit(INTERRUPTED)
     return Ending.TIME if ended is Ending.STOPPED and over.is_set() else ended
 
 
@@ -116,7 +117,8 @@ def run(
 
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
     ended = do_runs(opened, again, effort, quiet=as_json, left_s=left_s)
-    opened = renewed(opened)  # it may have found how long its target trains
+    # it may have found how long its target trains
+    opened = renewed(opened)
     if ended is Ending.TIME:
         cut(opened)
     now = Publisher(opened).current()
@@ -124,7 +126,8 @@ def run(
     unwritten = None
     try:
         path = write_study_report(opened, now, Path(report) if report else None)
-    except NasAttnError as error:  # after a long search the answer comes first
+    except NasAttnError as error:
+        # after a long search the answer comes first
         unwritten = error
     if as_json:
         written = None if path is None else str(path)
@@ -280,7 +283,8 @@ def retrain(
     chosen = dict(named(opened, now, one) for one in (criteria, *others))
     checks.check_here(opened.recipe, device=effort.device)
     check_weights(plan)
-    checks.check_images(opened)  # if the data is missing or changed, nothing is written
+    # if the data is missing or changed, nothing is written
+    checks.check_images(opened)
     wanted = retraining.order(opened, chosen, seeds=seeds, epochs=epochs)
     left = retraining.enter(opened.store, wanted)
     again = f"the same command{at_storage(storage)}"

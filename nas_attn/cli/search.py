@@ -57,7 +57,8 @@ Minutes = Annotated[float | None, Option(min=1, help="Time for everything, the t
 Hours = Annotated[float | None, Option(min=0.02, help="The same in hours.")]
 
 
-LONGEST_NAME = 200  # Letters: files of 255 hold a study's name, a machine's and a process's
+# Letters: files of 255 hold a study's name, a machine's and a process's
+LONGEST_NAME = 200
 
 
 @grouped
@@ -144,8 +145,10 @@ def search(
     seconds = planned.seconds if planned and trials is None else seconds
     left_s = _time_left(opened, seconds, began, tested=blocks > 0)
     if left_s is None and trials is None and opened.trials < made.search.trials:
-        beginning.take_up(opened, trials=made.search.trials)  # a short time had made them fewer
-    if planned or table:  # the time was reckoned with so many
+        # a short time had made them fewer
+        beginning.take_up(opened, trials=made.search.trials)
+    # the time was reckoned with so many
+    if planned or table:
         effort = replace(effort, workers=effort.workers or devices.default_workers(effort.device))
     run(opened, effort, report=report, as_json=as_json, left_s=left_s)
 
@@ -366,7 +369,8 @@ def worker(
         try:
             opened = study_named(study, storage, trust=trust if given is None else given.trusted)
             ended = work(opened, options, only=told.only)
-        except KeyboardInterrupt:  # the second signal; the worker has said what is unfinished
+        except KeyboardInterrupt:
+            # the second signal; the worker has said what is unfinished
             raise typer.Exit(INTERRUPTED) from None
     say(f"done ({ended})")
     if report is not None:
@@ -452,9 +456,8 @@ def stop(
     for launched in launches(opened):
         try:
             queued += engine(launched.on).end(launched)
-        except (
-            NasAttnError
-        ) as error:  # an engine on another machine; its workers read the request from the study
+        except NasAttnError as error:
+            # an engine on another machine; its workers read the request from the study
             echo(f"{launched.on}: {error}", err=True)
     taken = f", cancelled {queued} that had not begun" if queued else ""
     echo(f"told {several(len(there), 'worker')} to stop{taken}")

@@ -147,9 +147,8 @@ def show_next(
         lines.insert(0, f"{command(NextStep('test', now.study, look=True))}{at}")
     if ended != "exhausted":
         lines.append(f"nas-attn resume {now.study} --trials {2 * now.planned}{at}")
-    if (
-        now.recipe.data.name != "external" and ":" not in now.recipe.data.name
-    ):  # else it is the user's own data already
+    if now.recipe.data.name != "external" and ":" not in now.recipe.data.name:
+        # else it is the user's own data already
         own = " ".join(
             f"--{name} {value}" for name, value in tasks.of(now.recipe).hints.own_images.items()
         )

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from nas_attn.space_schema import SpaceSpec
 
 
-SAMPLES = 5  # Random placements that are shown of a search space
+# Random placements that are shown of a search space
+SAMPLES = 5
 
 
 def sites(
@@ -137,7 +138,8 @@ def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:
                 " (default)" if position == site.default_position and len(site.points) > 1 else ""
             )
             name = ([site.name, site.role] if i == 0 else ["", ""])[: 2 if parts else 1]
-            where = paths[0]  # `layer1.0.bn2 … layer1.2.bn2 (3)`
+            # `layer1.0.bn2 … layer1.2.bn2 (3)`
+            where = paths[0]
             if len(paths) > 1:
                 where = f"{paths[0]} {'…' if len(paths) > 2 else 'and'} {paths[-1]} ({len(paths)})"
             share = f"{100 * site.macs_share:.1f} %" if i == 0 else ""

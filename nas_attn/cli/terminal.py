@@ -24,8 +24,10 @@ from nas_attn.errors import OperationError, printable
 if TYPE_CHECKING:
     from nas_attn.study.opening import OpenStudy
 
-BAR = 20  # letters of the bar
-WORKERS = 8  # Workers shown at most
+# letters of the bar
+BAR = 20
+# Workers shown at most
+WORKERS = 8
 
 
 class SafeConsole(Console):
@@ -60,7 +62,8 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
         with (
             impatient(),
             suppress(OperationError),
-        ):  # the workers say what is wrong with the database
+        ):
+            # the workers say what is wrong with the database
             seconds = time.monotonic() - began
             if only:
                 last, left_s = _of_runs(opened, only, before, seconds)
@@ -77,7 +80,8 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
     if not SafeConsole(stderr=True).is_terminal:
 
         def say(text: str) -> None:
-            with suppress(OSError):  # a log on a full disk ends no search
+            # a log on a full disk ends no search
+            with suppress(OSError):
                 print(f"[{line()}] {text}", file=sys.stderr, flush=True)
 
         yield say
@@ -147,9 +151,8 @@ def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> tu
 
     done = _ended(opened, purpose) - before
     left = opened.store.queue.counts().get((purpose, "waiting"), 0)
-    each_s = (
-        seconds / done if done else target_s(opened)
-    )  # before the first has ended: the pace of the search
+    # before the first has ended: the pace of the search
+    each_s = seconds / done if done else target_s(opened)
     left_s = math.inf if each_s is None else max(0.0, each_s * left - (0.0 if done else seconds))
     rest = f", about {duration(left_s)} left" if left and left_s < math.inf else ""
     return f"{done}/{done + left} runs{rest}", left_s

@@ -38,9 +38,8 @@ ULTRALYTICS = "ultralytics:"
 YOLO = "yolo:"
 HARMLESS_BACKBONES = ("torchvision:", "timm:", "smp:", "python:")
 HARMLESS_DATA = ("folder:", "coco:", "python:")
-_KIND = re.compile(
-    r"(backbone=)?([\w.-]+:[^\s(+]+)"
-)  # in a placement: a class, or another backbone
+# in a placement: a class, or another backbone
+_KIND = re.compile(r"(backbone=)?([\w.-]+:[^\s(+]+)")
 
 
 def is_here(path: str | Path) -> bool:
@@ -103,7 +102,8 @@ def is_code_of_backbone(name: str) -> bool:
         return True
     if path.is_file():
         return not is_here(path) and not is_plain_model(path)
-    return path.is_absolute() or ".." in path.parts  # else it is Ultralytics' own
+    # else it is Ultralytics' own
+    return path.is_absolute() or ".." in path.parts
 
 
 def _reads_folder(name: str) -> bool:
@@ -169,7 +169,8 @@ def code_of_export(file: Path, card: Mapping[str, Any]) -> set[str]:
 def _document(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:  # whoever needs it says that it is damaged
+    except ValueError:
+        # whoever needs it says that it is damaged
         return None
 
 

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from nas_attn.study.workers import FormerView, WorkerView
 
 
-REASONS = 5  # Reasons of failures that are shown
-REFRESH_S = 2.0  # Between two updates with --watch
+# Reasons of failures that are shown
+REASONS = 5
+# Between two updates with --watch
+REFRESH_S = 2.0
 
 
 def status(
@@ -288,9 +290,8 @@ EXTRAS = {
     "onnx": "onnxruntime",
     "postgres": "psycopg",
 }
-Check = tuple[
-    str, str, str
-]  # (what was looked at; `ok`, `note` (works without) or `bad`; what was found)
+# (what was looked at; `ok`, `note` (works without) or `bad`; what was found)
+Check = tuple[str, str, str]
 
 
 def doctor(

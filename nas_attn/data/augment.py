@@ -36,17 +36,19 @@ from nas_attn.recipe_sections import BATCHED
 class EpochPlan:
     """One epoch's order and random decisions. Tensors over images are in training order."""
 
-    count: int  # of images in all batches
-    batches: tuple[Tensor, ...]  # index batches, int64
-    mirrored: Tensor | None  # bool (N,)
-    corner: (
-        Tensor | None
-    )  # int64 (N, 2): row and column at which the crop starts in the padded image, mirrored or not
+    # of images in all batches
+    count: int
+    # index batches, int64
+    batches: tuple[Tensor, ...]
+    # bool (N,)
+    mirrored: Tensor | None
+    # int64 (N, 2): row and column at which the crop starts in the padded image, mirrored or not
+    corner: Tensor | None
     padding: int
-    seed: tuple[int, int]  # of the epoch, for transforms of single images
-    blend: (
-        tuple[float, ...] | None
-    )  # for each batch, the image's own share in mixup (Zhang et al., 1710.09412)
+    # of the epoch, for transforms of single images
+    seed: tuple[int, int]
+    # for each batch, the image's own share in mixup (Zhang et al., 1710.09412)
+    blend: tuple[float, ...] | None
 
     @classmethod
     def draw(
@@ -81,7 +83,8 @@ class EpochPlan:
             drawn = np.resize(drawn, count)
         order = torch.from_numpy(drawn).to(device)
         batches = torch.tensor_split(order, number)
-        if times > 1:  # copies are not neighbours in their batch, since neighbours are mixed
+        # copies are not neighbours in their batch, since neighbours are mixed
+        if times > 1:
             batches = tuple(
                 b[(torch.arange(len(b), device=device) % times).argsort(stable=True)]
                 for b in batches
@@ -94,7 +97,8 @@ class EpochPlan:
             corner = torch.from_numpy(random.integers(0, (2 * padding + 1,) * 2, (count, 2))).to(
                 device
             )
-            if flip is not None:  # drawn for the unmirrored image
+            # drawn for the unmirrored image
+            if flip is not None:
                 corner[:, 1] = torch.where(flip, 2 * padding - corner[:, 1], corner[:, 1])
         alpha = asked.get("mixup", {}).get("alpha", 0.0)
         blend = tuple(random.beta(alpha, alpha, len(batches)).tolist()) if alpha else None
@@ -196,13 +200,15 @@ def _crop(x: Tensor, corner: Tensor, padding: int) -> Tensor:
 
 
 Named = tuple[str, Callable[..., Any]]
+# Done by nas_attn after all augmentation
 CONVERTING = (
     "Normalize",
     "ToDtype",
     "ConvertImageDtype",
     "ToTensor",
-)  # Done by nas_attn after all augmentation
-MIXES = "num_classes"  # argument of the transforms that mix the images of a batch
+)
+# argument of the transforms that mix the images of a batch
+MIXES = "num_classes"
 
 
 @dataclass(frozen=True)
@@ -210,9 +216,11 @@ class Made:
     """The images for which transforms are made."""
 
     classes: int
-    size: tuple[int, int]  # (height, width) of the images: default `size` of transforms
+    # (height, width) of the images: default `size` of transforms
+    size: tuple[int, int]
     masked: bool
-    mean: tuple[int, ...]  # colour of the images, 0 to 255
+    # colour of the images, 0 to 255
+    mean: tuple[int, ...]
 
 
 def named_steps(
@@ -236,7 +244,8 @@ class Transformed:
     """Images of a split, each transformed on access. It is sent to the loading processes."""
 
     pixels: Pixels
-    boxes: Tensor | None  # float32 (N, M, 5), on the CPU, of images with boxes
+    # float32 (N, M, 5), on the CPU, of images with boxes
+    boxes: Tensor | None
     masked: bool
     steps: tuple[Named, ...]
 
@@ -252,7 +261,8 @@ class Transformed:
         for name, step in self.steps:
             try:
                 found = step(*parts)
-            except Exception as error:  # any error of a user's transform
+            except Exception as error:
+                # any error of a user's transform
                 raise DataError(
                     f"training.augment: '{name}' failed: {shorten(first_line(error))}"
                 ) from error
@@ -367,7 +377,8 @@ def seeded_batches(loader: Any, seed: tuple[int, ...]) -> Iterator[Any]:
                         generator.manual_seed(torch.initial_seed())
                     iterator = iter(loader)
                 batch = next(iterator, None)
-            except Exception as error:  # a user's data set
+            except Exception as error:
+                # a user's data set
                 raise DataError(
                     f"batch {number} of your DataLoader cannot be read:"
                     f" {shorten(first_line(error))}"
@@ -395,7 +406,8 @@ def _mixes(one: Augment) -> bool:
 
 
 def _find(name: str) -> type[Any]:
-    from torchvision.transforms import v2  # an import of a second, for recipes that name one
+    # an import of a second, for recipes that name one
+    from torchvision.transforms import v2
 
     known = {
         key: cls
@@ -463,13 +475,15 @@ def _complete(
     if "size" in parameters and parameters["size"].default is inspect.Parameter.empty:
         arguments.setdefault("size", list(made_for.size))
     if (way := arguments.get("interpolation")) in [mode.value for mode in InterpolationMode]:
-        arguments["interpolation"] = InterpolationMode(way)  # torchvision 0.26 takes no text
-    if name == "RandomErasing":  # 0 after normalisation, as in published recipes
+        # torchvision 0.26 takes no text
+        arguments["interpolation"] = InterpolationMode(way)
+    # 0 after normalisation, as in published recipes
+    if name == "RandomErasing":
         arguments.setdefault("value", list(made_for.mean))
-        warnings.filterwarnings(
-            "ignore", r"RandomErasing\(\) is currently passing through"
-        )  # masks and boxes stay
-    if made_for.masked and "fill" in parameters:  # pixels from outside the image do not count
+        # masks and boxes stay
+        warnings.filterwarnings("ignore", r"RandomErasing\(\) is currently passing through")
+    # pixels from outside the image do not count
+    if made_for.masked and "fill" in parameters:
         from torchvision import tv_tensors
 
         arguments["fill"] = {tv_tensors.Mask: NOT_COUNTED, "others": arguments.get("fill") or 0}

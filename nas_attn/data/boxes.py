@@ -25,11 +25,11 @@ from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
 
 SURE = 0.3
-BoxTable = NDArray[
-    np.float32
-]  # (M, 5): class from 1 (below: a crowd, not counted), left, top, right, bottom in pixels
+# (M, 5): class from 1 (below: a crowd, not counted), left, top, right, bottom in pixels
+BoxTable = NDArray[np.float32]
 
-SIDE = 320  # of a detector's input, unless `data.size` says otherwise
+# of a detector's input, unless `data.size` says otherwise
+SIDE = 320
 # Grey is 0 in augmentation; a detector takes 0 to 1
 MEAN = tuple(value / 255 for value in GREY)
 STD = (
@@ -45,7 +45,8 @@ class BoxedSplit(Split):
     filled with zeros.
     """
 
-    boxes: Tensor  # float32 (N, M, 5), on the device
+    # float32 (N, M, 5), on the device
+    boxes: Tensor
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All images once, in order: x float32 (B, 3, H, W), 0 to 1, and their boxes."""
@@ -82,7 +83,8 @@ class Boxes(Classes):
         return ("image",)
 
     def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
-        assert part.boxes is not None  # readers of boxes set them
+        # readers of boxes set them
+        assert part.boxes is not None
         if not (part.boxes[..., 0] > 0).any():
             raise DataError(f"{what} has no image with a box: add some")
 
@@ -105,9 +107,8 @@ def digits(section: DataSection, _place: Place) -> Parts:
 
     def make(split: str) -> Labelled:
         images, masks, _ = draw_masked(section.seed, split, options)
-        larger = interpolate(
-            torch.from_numpy(images)[:, None], size=(side, side), mode="bilinear"
-        )  # uint8 stays
+        # uint8 stays
+        larger = interpolate(torch.from_numpy(images)[:, None], size=(side, side), mode="bilinear")
         part = Labelled.of(larger.expand(-1, 3, -1, -1).numpy(), np.zeros(len(images), np.int64))
         return replace(
             part, boxes=np.array([_digit_box(mask, side) for mask in masks], np.float32)[:, None]

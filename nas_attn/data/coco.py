@@ -39,7 +39,8 @@ PATTERNS = (
     "annotations/{}*.json",
     "{}.json",
 )
-SLACK = 1.0  # pixels by which a box may exceed its image, since programs round
+# pixels by which a box may exceed its image, since programs round
+SLACK = 1.0
 
 Id = typing.Annotated[int, Field(lt=2**63)] | typing.Annotated[str, Field(max_length=100)]
 
@@ -58,8 +59,10 @@ class _ImageEntry(_Row):
 class _Box(_Row):
     image_id: Id
     category_id: int
-    bbox: tuple[float, float, float, float]  # left, top, width, height in pixels
-    iscrowd: bool | None = False  # some exporters write null
+    # left, top, width, height in pixels
+    bbox: tuple[float, float, float, float]
+    # some exporters write null
+    iscrowd: bool | None = False
 
 
 class _Category(BaseModel):
@@ -81,10 +84,14 @@ class Coco:
     """The files of a data set's splits."""
 
     root: Path
-    files: Mapping[str, Path]  # split -> annotations
-    images: str | None  # folder of the images, if it was given
-    classes: Mapping[int, str]  # id -> name, in order of the ids: those with boxes to learn from
-    trained: int  # number of images in the training annotations
+    # split -> annotations
+    files: Mapping[str, Path]
+    # folder of the images, if it was given
+    images: str | None
+    # id -> name, in order of the ids: those with boxes to learn from
+    classes: Mapping[int, str]
+    # number of images in the training annotations
+    trained: int
 
     def read(self, split: str) -> tuple[tuple[Framed, ...], tuple[BoxTable, ...]]:
         """The images of a split, unopened, and their boxes; DataError: annotations are wrong, or an
@@ -177,7 +184,8 @@ class Coco:
             *(base / name for base in (root, root / "images") for name in ("", *named)),
         ]
         for place in places:
-            if os.path.isfile(place / first):  # also false if the name is too long
+            # also false if the name is too long
+            if os.path.isfile(place / first):
                 return place
         raise DataError(
             f"the image '{shorten(first)}' of '{file}' is not there (looked in"
@@ -366,7 +374,8 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
         if len(set(paths)) < len(paths):
             files = replace(files, groups=paths)
         images = prepare(files, known, place)
-        kept = _scaled(boxes, sources, side)[images.labels]  # broken images may be left out
+        # broken images may be left out
+        kept = _scaled(boxes, sources, side)[images.labels]
         return replace(images, labels=np.zeros_like(images.labels), boxes=kept)
 
     validation = None

@@ -26,24 +26,33 @@ from nas_attn.data.remembered import remembered
 from nas_attn.errors import first_line, several, shorten
 from nas_attn.processes import cores
 
-FORMAT = 3  # of what is kept in the cache
-DRAFT = 128  # pixels of the shorter side, to which a JPEG is decoded
-THUMB = 16  # pixels of a side of the small versions that are compared
-FLAT = 4.0  # standard deviation of a small version, 0 to 255, below which it shows nothing
+# of what is kept in the cache
+FORMAT = 3
+# pixels of the shorter side, to which a JPEG is decoded
+DRAFT = 128
+# pixels of a side of the small versions that are compared
+THUMB = 16
+# standard deviation of a small version, 0 to 255, below which it shows nothing
+FLAT = 4.0
 # Correlation from which two are near copies: of 10,000 images of CIFAR-10, it names four pairs,
 # which are so; images of 48 pixels or more that are scaled or saved again keep it.
 ALIKE = 0.98
-MOST_COMPARED = 20_000  # images of which each is compared with each, which takes some seconds
-TOGETHER = 512  # images that are compared with all others at once
+# images of which each is compared with each, which takes some seconds
+MOST_COMPARED = 20_000
+# images that are compared with all others at once
+TOGETHER = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """What opening an image has shown."""
 
-    pixels: int  # checksum of the pixels; 0: it cannot be read
-    why: str  # it cannot be read; else empty
-    thumb: bytes  # the small version, THUMB x THUMB bytes; empty: it cannot be read
+    # checksum of the pixels; 0: it cannot be read
+    pixels: int
+    # it cannot be read; else empty
+    why: str
+    # the small version, THUMB x THUMB bytes; empty: it cannot be read
+    thumb: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,8 @@ class Seen:
     """One image file of a data set."""
 
     split: str
-    label: str  # its class; empty: it has none of its own
+    # its class; empty: it has none of its own
+    label: str
     name: str
     look: Look
 
@@ -79,12 +89,14 @@ def _open(path: Path) -> tuple[int, str, str]:
             shown = image if deep else to_rgb(image)
         pixels = checksum(repr(shown.size).encode(), shown.tobytes())
         return pixels, "", _thumb(shown, deep=deep).hex()
-    except Exception as error:  # decoders raise any error for damaged files
+    except Exception as error:
+        # decoders raise any error for damaged files
         return 0, shorten(first_line(error).replace(str(path), path.name), 80), ""
 
 
 def _thumb(image: Image.Image, *, deep: bool) -> bytes:
-    if deep:  # only the shape of the values matters here, not their range
+    # only the shape of the values matters here, not their range
+    if deep:
         values = np.asarray(image).astype(np.float32)
         values *= 255 / max(1.0, float(values.max()))
         image = Image.fromarray(values.astype(np.uint8))
@@ -116,7 +128,8 @@ def _equal(seen: Sequence[Seen], parted: str) -> list[str]:
     between: list[list[Seen]] = []
     within: list[list[Seen]] = []
     for group in groups.values():
-        if len({one.name for one in group}) == 1:  # one file, which annotations name twice
+        # one file, which annotations name twice
+        if len({one.name for one in group}) == 1:
             continue
         splits = {one.split for one in group}
         labels = {one.label for one in group}

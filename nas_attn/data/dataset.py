@@ -39,18 +39,20 @@ class Split:
     """Labelled images of one split, on one device."""
 
     pixels: Pixels
-    labels: Tensor  # int64 (N,), on the device
+    # int64 (N,), on the device
+    labels: Tensor
     classes: int
     mean: tuple[float, ...]
-    std: tuple[float, ...]  # per channel, on the scale 0 to 1; batches are normalised with them
-    workers: int = field(
-        default=1, kw_only=True
-    )  # processes that transform images, if there are such transforms
-    loader: Any = field(
-        default=None, kw_only=True
-    )  # a user's DataLoader; its batches are used as they are
-    listing: Listing | None = field(default=None, kw_only=True)  # what its images are
-    masked: ClassVar[bool] = False  # whether an image's last channel, as stored, is its mask
+    # per channel, on the scale 0 to 1; batches are normalised with them
+    std: tuple[float, ...]
+    # processes that transform images, if there are such transforms
+    workers: int = field(default=1, kw_only=True)
+    # a user's DataLoader; its batches are used as they are
+    loader: Any = field(default=None, kw_only=True)
+    # what its images are
+    listing: Listing | None = field(default=None, kw_only=True)
+    # whether an image's last channel, as stored, is its mask
+    masked: ClassVar[bool] = False
     _feeds: dict[str, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
     _scales: dict[int, tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -226,7 +228,8 @@ class Split:
     def _normalised(self, images: Tensor) -> Tensor:
         scale, shift = self._scale_and_shift(images.shape[3])
         x = images.to(torch.float32, memory_format=torch.channels_last)
-        x.permute(0, 2, 3, 1).view(-1, len(scale)).mul_(scale).sub_(shift)  # a view
+        # a view
+        x.permute(0, 2, 3, 1).view(-1, len(scale)).mul_(scale).sub_(shift)
         return x
 
     def _scale_and_shift(self, width: int) -> tuple[Tensor, Tensor]:
@@ -249,17 +252,19 @@ class Dataset:
     train: Split
     validation: Split
     classes: tuple[str, ...]
-    input_shape: tuple[int, int, int]  # (C, H, W)
-    digest: (
-        str  # text that changes when an image, a label or the split of train and validation changes
-    )
-    open_test: Callable[[], Split]  # do not call it directly: use `read_test`
-    missing_test: str = ""  # Why there is no test split, with the way out; else empty
-    validation_identity: NDArray[np.int64] | None = (
-        None  # (N,); for a folder, checksums of the images' names and sizes
-    )
+    # (C, H, W)
+    input_shape: tuple[int, int, int]
+    # text that changes when an image, a label or the split of train and validation changes
+    digest: str
+    # do not call it directly: use `read_test`
+    open_test: Callable[[], Split]
+    # Why there is no test split, with the way out; else empty
+    missing_test: str = ""
+    # (N,); for a folder, checksums of the images' names and sizes
+    validation_identity: NDArray[np.int64] | None = None
     task: Task = TASKS["classification"]
-    bits: int = FULL  # used of images with 16, as in `data.depth`
+    # used of images with 16, as in `data.depth`
+    bits: int = FULL
     # its images before `data.train_subset`, to be compared with those of later
     manifest: Manifest | None = None
 
@@ -273,9 +278,8 @@ class Dataset:
         return self.open_test()
 
 
-Statistics = tuple[
-    tuple[float, ...], tuple[float, ...]
-]  # mean and standard deviation per channel, on the scale 0 to 1
+# mean and standard deviation per channel, on the scale 0 to 1
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 class Classes:
@@ -303,7 +307,8 @@ class Classes:
         """Mean and standard deviation for normalisation: of the training split, or the recipe's."""
         channels = self.input_shape(train)[0]
         if section.mean is None or section.std is None:
-            if train.loader is not None:  # 0 to 1, as it gives them
+            # 0 to 1, as it gives them
+            if train.loader is not None:
                 return (0.0,) * channels, (1.0,) * channels
             return moments(train.pixels.histogram()[:channels])
         if len(section.mean) != channels or len(section.std) != channels:

@@ -20,9 +20,11 @@ from PIL import Image
 
 from nas_attn.processes import cores
 
-FULL = 16  # bits of the values in a file, if all of them are used
+# bits of the values in a file, if all of them are used
+FULL = 16
 BYTE = 8
-TOGETHER = 256  # files that are read before it is asked whether one needs all bits
+# files that are read before it is asked whether one needs all bits
+TOGETHER = 256
 
 # Pillow reads colours of 16 bits as 8: the upper byte of each value. Read in the other order of
 # bytes, the same file gives the lower ones.
@@ -43,7 +45,8 @@ def with_bytes(image: Image.Image, bits: int) -> Image.Image:
     """
     if is_deep(image):
         return Image.fromarray(_as_bytes(np.asarray(image).astype(np.uint16), bits))
-    if bits == FULL:  # then the upper byte is all that is needed
+    # then the upper byte is all that is needed
+    if bits == FULL:
         return image
     values = _colours(image)
     return image if values is None else Image.fromarray(_as_bytes(values, bits), image.mode)
@@ -73,7 +76,8 @@ def _colours(image: Image.Image) -> NDArray[np.uint16] | None:
     return values
 
 
-_Args = tuple[Any, ...] | str | None  # of a decoder
+# of a decoder
+_Args = tuple[Any, ...] | str | None
 
 
 def _swapped(args: _Args) -> _Args:
@@ -89,7 +93,8 @@ def _swapped(args: _Args) -> _Args:
 
 def largest_value(path: Path) -> int:
     """The largest value of an image with 16 bits; 0 if it has 8, or cannot be read."""
-    with suppress(Exception), Image.open(path) as image:  # decoders raise any error
+    # decoders raise any error
+    with suppress(Exception), Image.open(path) as image:
         if is_deep(image):
             return int(np.asarray(image).max())
         if any(_swapped(tile.args) != tile.args for tile in image.tile):

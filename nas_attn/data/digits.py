@@ -24,10 +24,12 @@ from nas_attn.recipe import DataSection
 
 SIDE = 8
 CLASSES = tuple(str(digit) for digit in range(10))
-STROKE = 64  # least brightness of a digit's pixels in a source image
+# least brightness of a digit's pixels in a source image
+STROKE = 64
 SPLITS = ("train", "validation", "test")
 MOST_IMAGES = 1_000_000
-Ranges = Mapping[str, tuple[int, int, int]]  # option -> default, lowest and highest value
+# option -> default, lowest and highest value
+Ranges = Mapping[str, tuple[int, int, int]]
 OPTIONS: Ranges = {
     "size": (20, SIDE, 128),
     "fragments": (14, 0, 200),

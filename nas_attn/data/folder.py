@@ -64,6 +64,7 @@ from nas_attn.recipe import DataSection
 from nas_attn.recipe_sections import LARGEST
 
 DEFAULT_SIZE = 64
+# torchvision's
 INTERPOLATIONS = (
     "nearest",
     "nearest-exact",
@@ -72,13 +73,17 @@ INTERPOLATIONS = (
     "box",
     "hamming",
     "lanczos",
-)  # torchvision's
+)
 TEST_SHARE = 0.2
 CACHE_FORMAT = 4
-DEPTH_FORMAT = 1  # of what is kept of the bits that images use
-MEMORY_SHARE = 0.25  # largest share of a GPU's free memory for the images of a split
-LEFT_S = 86_400  # files of killed processes are removed after so many seconds
-KEEP_UNUSED_S = 60 * 86_400  # prepared images are removed after so many seconds without use
+# of what is kept of the bits that images use
+DEPTH_FORMAT = 1
+# largest share of a GPU's free memory for the images of a split
+MEMORY_SHARE = 0.25
+# files of killed processes are removed after so many seconds
+LEFT_S = 86_400
+# prepared images are removed after so many seconds without use
+KEEP_UNUSED_S = 60 * 86_400
 
 
 @dataclass(frozen=True)
@@ -211,7 +216,8 @@ def count_trained(path: str) -> float:
         return 0
     found = layout(root)
     count = len(images_below(found.train))
-    if not found.splits:  # a fifth is the test split, a fifth of the rest the validation split
+    # a fifth is the test split, a fifth of the rest the validation split
+    if not found.splits:
         return 0.64 * count
     return (1 if "validation" in found.splits else 0.8) * count
 
@@ -351,9 +357,12 @@ def _report(files: Files, made: _Made, section: DataSection) -> None:
 class _Made:
     """What is known of prepared images."""
 
-    broken: NDArray[np.bool_]  # (N,): those that cannot be read
-    content: NDArray[np.int64]  # (N,): checksums of the files
-    why: tuple[str, ...]  # of each broken one
+    # (N,): those that cannot be read
+    broken: NDArray[np.bool_]
+    # (N,): checksums of the files
+    content: NDArray[np.int64]
+    # of each broken one
+    why: tuple[str, ...]
 
 
 def _cached_decode(
@@ -426,7 +435,8 @@ def _drop_unused(folder: Path) -> None:
     """Removes prepared images without recent use, and files of killed processes."""
     for other in folder.iterdir():
         left = other.suffix == PART or other.name.startswith(SCRATCH)
-        with suppress(OSError):  # Windows keeps open files; another process may have removed it
+        # Windows keeps open files; another process may have removed it
+        with suppress(OSError):
             if time.time() - other.stat().st_mtime > (LEFT_S if left else KEEP_UNUSED_S):
                 other.unlink(missing_ok=True)
 

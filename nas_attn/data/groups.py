@@ -24,7 +24,8 @@ GroupsOf = Callable[[Sequence[Path], Path], list[str]]
 COLUMNS = ["image", "group"]
 # time limit for the names of a folder; a usual expression takes a millionth of it
 MATCHING_S = 10.0
-NAMES_PER_S = 10_000  # names for each further second of it
+# names for each further second of it
+NAMES_PER_S = 10_000
 # Reads [pattern, names] and writes the group of each name, null where there is none. It imports
 # nothing that could come from the working folder.
 MATCHING = """

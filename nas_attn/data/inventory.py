@@ -19,16 +19,22 @@ from nas_attn.errors import DataError, few, several
 from nas_attn.recipe import DataSection
 from nas_attn.tables import Kind
 
-FEWEST_TO_SPLIT = 3  # images of a class in a folder without splits
-FEW_TO_SCORE = 10  # validation images of a class, below which one image is 10 points of it
-UNEQUAL = 20  # times as many images in the largest class as in the smallest
-VALIDATION_SHARE = 0.16  # of the images of a folder without splits
+# images of a class in a folder without splits
+FEWEST_TO_SPLIT = 3
+# validation images of a class, below which one image is 10 points of it
+FEW_TO_SCORE = 10
+# times as many images in the largest class as in the smallest
+UNEQUAL = 20
+# of the images of a folder without splits
+VALIDATION_SHARE = 0.16
 LOOSE = "outside the class folders"
 LONE_MASKS = "which are masks without an image"
-WHOLE = "all"  # the name of the only split of a folder that is not divided
+# the name of the only split of a folder that is not divided
+WHOLE = "all"
 ALONE = "leave out one"
 BOXED = "with boxes"
-ANY = ""  # the name of the only class of images that have none of their own
+# the name of the only class of images that have none of their own
+ANY = ""
 
 BALANCED = 'give objectives = ["balanced_accuracy", "latency"], in which each class counts the same'
 
@@ -38,11 +44,16 @@ class Inventory:
     """The images of a folder, or of annotations. Files are named by their paths in it."""
 
     classes: tuple[str, ...]
-    counts: Mapping[str, Mapping[str, int]]  # split (or `all`) -> class -> readable images
-    unreadable: Mapping[str, str]  # file -> why
-    left_out: Mapping[str, Sequence[str]]  # reason -> files
-    cautions: tuple[str, ...]  # sentences about what makes scores misleading
-    labelled: str = ""  # `with masks`, `with boxes`; empty: by class
+    # split (or `all`) -> class -> readable images
+    counts: Mapping[str, Mapping[str, int]]
+    # file -> why
+    unreadable: Mapping[str, str]
+    # reason -> files
+    left_out: Mapping[str, Sequence[str]]
+    # sentences about what makes scores misleading
+    cautions: tuple[str, ...]
+    # `with masks`, `with boxes`; empty: by class
+    labelled: str = ""
 
     @property
     def images(self) -> int:

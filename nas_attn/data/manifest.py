@@ -20,19 +20,22 @@ from numpy.typing import NDArray
 
 from nas_attn.errors import several
 
-SHOWN_NAMES = 3  # examples of each kind of change
+# examples of each kind of change
+SHOWN_NAMES = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
     """The images of one split, in order."""
 
-    labels: NDArray[np.int64]  # (N,): index into the classes, or a checksum of the image's boxes
+    # (N,): index into the classes, or a checksum of the image's boxes
+    labels: NDArray[np.int64]
     # (N,): path below the data's folder, with `/`; None: the images have no names
     names: NDArray[np.str_] | None = None
     # (N,): checksum of each image and its mask; None: not read, or another one at each reading
     content: NDArray[np.int64] | None = None
-    boxed: bool = False  # whether the labels are checksums of boxes
+    # whether the labels are checksums of boxes
+    boxed: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,14 +54,18 @@ class Changes:
 
     added: Sequence[str] = ()
     removed: Sequence[str] = ()
-    rewritten: Sequence[str] = ()  # same name, other content
-    relabelled: Sequence[str] = ()  # same image, another class
-    boxed: Sequence[str] = ()  # same image, other boxes
+    # same name, other content
+    rewritten: Sequence[str] = ()
+    # same image, another class
+    relabelled: Sequence[str] = ()
+    # same image, other boxes
+    boxed: Sequence[str] = ()
     renamed: Sequence[str] = ()
     # same image, in another split now, as when images are added to a folder that is divided by
     # chance
     moved: Sequence[str] = ()
-    classes: tuple[Sequence[str], Sequence[str]] | None = None  # before and now, if they differ
+    # before and now, if they differ
+    classes: tuple[Sequence[str], Sequence[str]] | None = None
 
     def text(self) -> str:
         """`2 images added ('cat/1.png', 'cat/2.png'), 1 removed ('dog/7.png')`."""
@@ -91,7 +98,8 @@ class Manifest:
     """The images of a data set."""
 
     classes: tuple[str, ...]
-    splits: Mapping[str, Listing]  # name of a split -> its images, which decide the digest
+    # name of a split -> its images, which decide the digest
+    splits: Mapping[str, Listing]
     # names and classes of images that were not read: those of the test. They do not decide the
     # digest, but without them an image that came from there would count as added.
     unread: Listing | None = field(default=None)

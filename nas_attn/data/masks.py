@@ -66,9 +66,11 @@ class MaskedFiles:
     """The files of a folder with masks."""
 
     classes: tuple[str, ...]
-    images: Mapping[str, Sequence[Path]]  # split, or `all` -> images
+    # split, or `all` -> images
+    images: Mapping[str, Sequence[Path]]
     masks: Sequence[Path]
-    alone: Sequence[Path]  # masks without an image
+    # masks without an image
+    alone: Sequence[Path]
 
 
 def look(root: Path) -> MaskedFiles:

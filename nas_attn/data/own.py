@@ -61,9 +61,12 @@ LABELS = (
     "target",
 )
 BOXED_SIDE = 320
-SLACK = 0.01  # rounding error by which a DataLoader's values may leave 0 to 1
-KEPT = 1000  # training images of a DataLoader that are kept for statistics
-SMALL = 2**28  # At most so many bytes of images are held in memory
+# rounding error by which a DataLoader's values may leave 0 to 1
+SLACK = 0.01
+# training images of a DataLoader that are kept for statistics
+KEPT = 1000
+# At most so many bytes of images are held in memory
+SMALL = 2**28
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,16 @@ class Items:
     kind: str
     size: int | None
     where: str
-    bits: int | None = None  # used of images with 16; None: they are not expected to have 16
+    # used of images with 16; None: they are not expected to have 16
+    bits: int | None = None
 
     def image(self, number: int) -> tuple[Image.Image, Any]:
         """The image of an item, of mode L or RGB or with 16 bits, and the label as it is."""
         where = f"item {number} of {self.where}"
         try:
             item = self.dataset[number]
-        except Exception as error:  # a user's data set
+        except Exception as error:
+            # a user's data set
             raise DataError(f"{where} cannot be read: {shorten(first_line(error))}") from error
         given, label = _fields(item, where)
         return _image(given, where), label
@@ -185,7 +190,8 @@ def _opened(function: Callable[..., Any], split: str, section: DataSection) -> A
     """The data set of a split; reads no item. None if there is none."""
     try:
         dataset = function(split, **section.options)
-    except Exception as error:  # a user's function
+    except Exception as error:
+        # a user's function
         raise DataError(
             f"data.name = '{section.name}' failed at '{split}': {shorten(first_line(error))}"
         ) from error
@@ -248,7 +254,8 @@ def _labelled(items: Items, count: int, section: DataSection, place: Place) -> L
     return Labelled(kept, np.zeros(count, np.int64), identity, boxes=table, fixed=fixed)
 
 
-READ_AGAIN = 16  # items; a mirroring by chance leaves all of them as they were once in 65,536 times
+# items; a mirroring by chance leaves all of them as they were once in 65,536 times
+READ_AGAIN = 16
 
 
 def _is_fixed(items: Items, identity: NDArray[np.int64]) -> bool:
@@ -292,7 +299,8 @@ def _of_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labe
             raise DataError(
                 f"batch {number} of {where} must be tensors: images (B, C, H, W) and B labels"
             )
-        y = y.argmax(1) if y.is_floating_point() else y  # shares of classes
+        # shares of classes
+        y = y.argmax(1) if y.is_floating_point() else y
         pixels = (
             x
             if x.dtype == torch.uint8
@@ -312,7 +320,8 @@ def _of_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labe
         raise DataError(f"{where} is a DataLoader without a batch: give it images")
     known = torch.cat(labels).numpy()
     whole = Labelled.of(torch.cat(images).numpy(), known)
-    if training:  # augmented images do not identify the data
+    # augmented images do not identify the data
+    if training:
         return Labelled(whole.pixels, known, np.zeros(len(known), np.int64), loader=loader)
     return whole
 

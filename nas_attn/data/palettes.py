@@ -18,7 +18,8 @@ from nas_attn.data.remembered import remembered
 from nas_attn.errors import DataError, printable
 from nas_attn.processes import cores
 
-FORMAT = 1  # of what is kept in the cache
+# of what is kept in the cache
+FORMAT = 1
 Colour = tuple[int, ...]
 
 
@@ -51,7 +52,8 @@ def _problem(root: Path, masks: Sequence[Path]) -> str:
 
 def _palette(mask: Path) -> bytes:
     """Empty: it has none, or cannot be read, which whoever decodes it reports."""
-    with suppress(Exception), Image.open(mask) as image:  # decoders raise any error
+    # decoders raise any error
+    with suppress(Exception), Image.open(mask) as image:
         if image.mode == "P" and image.palette is not None:
             return image.palette.tobytes()
     return b""

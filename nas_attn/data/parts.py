@@ -97,8 +97,10 @@ def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[floa
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-TOGETHER = 256  # images that are decoded before they are written
-HISTOGRAM_BYTES = 2**28  # mean and deviation come from images of so many bytes, evenly spaced
+# images that are decoded before they are written
+TOGETHER = 256
+# mean and deviation come from images of so many bytes, evenly spaced
+HISTOGRAM_BYTES = 2**28
 
 
 class Feed:
@@ -217,9 +219,8 @@ class Mapped:
 
     def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """As in `InMemory`; the next batch is read while the last one is processed."""
-        batches = [
-            index.cpu() for index in batches
-        ]  # all at once, so that no batch waits for a device
+        # all at once, so that no batch waits for a device
+        batches = [index.cpu() for index in batches]
         if not batches:
             return
         with ThreadPoolExecutor(1) as reader:
@@ -238,7 +239,8 @@ class Mapped:
         return self._rows.index_select(0, self._index[index]).permute(0, 3, 1, 2)
 
 
-SCRATCH = "own-"  # Prefix of a file that one process made for itself
+# Prefix of a file that one process made for itself
+SCRATCH = "own-"
 
 
 class Scratch:
@@ -250,7 +252,8 @@ class Scratch:
         self._remove = weakref.finalize(self, path.unlink, missing_ok=True)
 
     def __reduce__(self) -> Any:
-        return type(None), ()  # the process that made it removes it
+        # the process that made it removes it
+        return type(None), ()
 
 
 Pixels = InMemory | Mapped
@@ -289,23 +292,24 @@ class Labelled:
     """Images, their labels, and an identity of each image."""
 
     pixels: Pixels
-    labels: NDArray[np.int64]  # (N,), indices into the classes
-    identity: NDArray[np.int64]  # (N,), a checksum of each image, or of its file's name and size
-    groups: NDArray[np.str_] | None = (
-        None  # (N,), images of one group stay on one side of a split; None: no groups
-    )
-    boxes: NDArray[np.float32] | None = (
-        None  # (N, M, 5), `boxes.BoxTable`; zeros if an image has fewer
-    )
-    loader: Any = None  # a user's DataLoader for training
-    bits: int = FULL  # used of images with 16, as in `depth`
+    # (N,), indices into the classes
+    labels: NDArray[np.int64]
+    # (N,), a checksum of each image, or of its file's name and size
+    identity: NDArray[np.int64]
+    # (N,), images of one group stay on one side of a split; None: no groups
+    groups: NDArray[np.str_] | None = None
+    # (N, M, 5), `boxes.BoxTable`; zeros if an image has fewer
+    boxes: NDArray[np.float32] | None = None
+    # a user's DataLoader for training
+    loader: Any = None
+    # used of images with 16, as in `depth`
+    bits: int = FULL
     # (N,), paths below the data's folder; None: the images are in no files of their own
     names: NDArray[np.str_] | None = None
     # (N,), checksums of the files' contents; None: those of the pixels, in `identity`
     content: NDArray[np.int64] | None = None
-    fixed: bool = (
-        True  # False: the images are others at each reading, so that content tells nothing
-    )
+    # False: the images are others at each reading, so that content tells nothing
+    fixed: bool = True
 
     @classmethod
     def of(cls, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Self:
@@ -361,14 +365,18 @@ class Parts:
     """
 
     train: Labelled
-    validation: Labelled | None  # None: a part of `train`
+    # None: a part of `train`
+    validation: Labelled | None
     test: Callable[[], Labelled]
     classes: tuple[str, ...]
-    missing_test: str = ""  # why there is no test split, with the way out; else empty
-    unread: Listing | None = None  # names and classes of the test images, if they are known unread
+    # why there is no test split, with the way out; else empty
+    missing_test: str = ""
+    # names and classes of the test images, if they are known unread
+    unread: Listing | None = None
 
 
-LONGEST_S = 4 * 3600.0  # seconds that one process may take to prepare or download a data set
+# seconds that one process may take to prepare or download a data set
+LONGEST_S = 4 * 3600.0
 
 
 @contextmanager
@@ -392,7 +400,8 @@ def cache_folder() -> Path:
 
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
-NOT_COUNTED = 255  # value of a mask's pixels without a class: not used for training or scores
+# value of a mask's pixels without a class: not used for training or scores
+NOT_COUNTED = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,7 +410,8 @@ class Masked:
 
     image: Path
     mask: Path
-    classes: int  # the mask's values are below this, or NOT_COUNTED
+    # the mask's values are below this, or NOT_COUNTED
+    classes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,14 +419,17 @@ class Framed:
     """An image that is not cut: its longer side is scaled to the size, the rest is grey."""
 
     image: Path
-    size: tuple[int, int]  # (width, height) of its annotations
+    # (width, height) of its annotations
+    size: tuple[int, int]
 
 
 Source = Path | Masked | Framed
-GREY = (124, 116, 104)  # outside an image: the mean colour of photographs
+# outside an image: the mean colour of photographs
+GREY = (124, 116, 104)
 
 
-REASON_LETTERS = 80  # of why a file cannot be read
+# of why a file cannot be read
+REASON_LETTERS = 80
 
 
 def channels_of(sources: Sequence[Source]) -> int:
@@ -431,9 +444,12 @@ class Cut:
     """
 
     size: int
-    resize: int | None = None  # the shorter side; None: `size`
-    interpolation: str = "bilinear"  # torchvision's name of it
-    bits: int = field(default=FULL, repr=False)  # used of images with 16, as in `depth`
+    # the shorter side; None: `size`
+    resize: int | None = None
+    # torchvision's name of it
+    interpolation: str = "bilinear"
+    # used of images with 16, as in `depth`
+    bits: int = field(default=FULL, repr=False)
 
 
 def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
@@ -446,11 +462,11 @@ def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
     longest = 2 * (cut.resize or cut.size)
     path = source.image if isinstance(source, Masked) else source
     with Image.open(path) as opened:
-        stored = opened.size  # a draft of a JPEG has another size
+        # a draft of a JPEG has another size
+        stored = opened.size
         orientation = opened.getexif().get(ORIENTATION, 1)
-        opened.draft(
-            "RGB", (longest, longest)
-        )  # a JPEG far larger than needed is decoded at a fraction of its size
+        # a JPEG far larger than needed is decoded at a fraction of its size
+        opened.draft("RGB", (longest, longest))
         image = turned(to_rgb(opened, cut.bits), orientation)
     rgb: NDArray[np.uint8] = np.asarray(square(cut)(_middle(image))).transpose(2, 0, 1)
     if not isinstance(source, Masked):
@@ -460,8 +476,10 @@ def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
     return np.concatenate([rgb, scaled[None]])
 
 
-ORIENTATION = 0x0112  # the EXIF tag that says how an image is turned; from 5, the sides change
-LONGEST_STRIP = 16  # times the shorter side; what lies beyond it is never seen
+# the EXIF tag that says how an image is turned; from 5, the sides change
+ORIENTATION = 0x0112
+# times the shorter side; what lies beyond it is never seen
+LONGEST_STRIP = 16
 
 
 def _middle(image: Image.Image) -> Image.Image:
@@ -490,7 +508,8 @@ def _mask(source: Masked, stored: tuple[int, int], orientation: int) -> NDArray[
                 f"its mask is {opened.size[0]}x{opened.size[1]}, the image {shown[0]}x{shown[1]}"
             )
         mask = np.asarray(turned(opened, orientation if opened.size != shown else 1))
-    values = mask.astype(np.uint8)  # black and white: 0 and 1
+    # black and white: 0 and 1
+    values = mask.astype(np.uint8)
     if ((values >= source.classes) & (values != NOT_COUNTED)).any():
         raise ValueError(f"its mask has the value {values[values != NOT_COUNTED].max()}")
     return values
@@ -539,9 +558,12 @@ def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:
 class Decoded:
     """What became of a file."""
 
-    pixels: NDArray[np.uint8] | None  # as `decode` gives it; None: it is broken
-    content: int  # checksum of the file, and of its mask
-    why: str = ""  # it is broken; else empty
+    # as `decode` gives it; None: it is broken
+    pixels: NDArray[np.uint8] | None
+    # checksum of the file, and of its mask
+    content: int
+    # it is broken; else empty
+    why: str = ""
 
 
 def files_of(source: Source) -> list[Path]:
@@ -559,7 +581,8 @@ def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:
         why = ""
         try:
             pixels = decode(source, cut)
-        except Exception as error:  # decoders raise any error for damaged files
+        except Exception as error:
+            # decoders raise any error for damaged files
             why = shorten(first_line(error), REASON_LETTERS)
         try:
             return Decoded(pixels, checksum(*(p.read_bytes() for p in files_of(source))), why)

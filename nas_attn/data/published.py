@@ -23,14 +23,17 @@ from nas_attn.errors import DataError
 from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection
 
+# torchvision's
 NAMES = {
     "mnist": "MNIST",
     "fashion-mnist": "FashionMNIST",
     "cifar10": "CIFAR10",
     "cifar100": "CIFAR100",
-}  # torchvision's
-LARGEST = 2**31  # bytes of a file's images, unpacked: a hundred times those of MNIST
-DOWNLOAD_TIMEOUT_S = 30.0  # a server that stays silent for this long counts as no network
+}
+# bytes of a file's images, unpacked: a hundred times those of MNIST
+LARGEST = 2**31
+# a server that stays silent for this long counts as no network
+DOWNLOAD_TIMEOUT_S = 30.0
 
 
 def read(section: DataSection, _place: Place) -> Parts:
@@ -65,7 +68,8 @@ def _open(name: str, root: Path, *, train: bool) -> Any:
     try:
         return kind(str(root), train=train)
     except RuntimeError:
-        pass  # torchvision's word for missing or damaged files
+        # torchvision's word for missing or damaged files
+        pass
     try:
         with (
             exclusive(root / f".{name}.lock", f"the data set '{name}'"),

@@ -16,7 +16,8 @@ from nas_attn.paths import whole_file
 # Size, time of the content, time of the file's entry: whether a file is still the same one. The
 # last changes when another file takes its place with the old one's time.
 State = tuple[int, int, int]
-Answer = TypeVar("Answer")  # in JSON's types
+# in JSON's types
+Answer = TypeVar("Answer")
 
 
 def states(paths: Sequence[Path]) -> list[State]:
@@ -55,7 +56,8 @@ def remembered(
         known: Answer = json.loads(kept.read_text("utf-8"))
         return known
     new = answer()
-    with suppress(OSError):  # without a cache, it is looked for again next time
+    # without a cache, it is looked for again next time
+    with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(kept) as file:
             file.write(json.dumps(new).encode())

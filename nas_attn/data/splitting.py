@@ -78,9 +78,8 @@ def _grouped(
     quota = total * (count / total.sum())
     random = np.random.default_rng((seed, len(sizes)))
     order = random.permutation(len(sizes))
-    order = order[
-        np.argsort(-sizes[order].sum(1), kind="stable")
-    ]  # large groups first, small ones fill up
+    # large groups first, small ones fill up
+    order = order[np.argsort(-sizes[order].sum(1), kind="stable")]
     taken = np.zeros(len(sizes), dtype=bool)
     have = np.zeros(len(names))
 
@@ -92,9 +91,8 @@ def _grouped(
         leaves_all = np.all((total - more > 0) | (total == 0) | (sizes[group] == 0))
         if leaves_all and off(more) < off(have):
             taken[group], have = True, more
-    for label in map(
-        int, np.flatnonzero((have == 0) & (total > 0))
-    ):  # too small for its share: its smallest group
+    for label in map(int, np.flatnonzero((have == 0) & (total > 0))):
+        # too small for its share: its smallest group
         fits = [
             g
             for g in order[::-1]

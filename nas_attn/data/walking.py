@@ -51,8 +51,10 @@ def image_endings() -> frozenset[str]:
 class Walked:
     """What is below a folder."""
 
-    images: list[Path] = field(default_factory=list)  # sorted
-    left_out: dict[str, list[Path]] = field(default_factory=dict)  # reason -> files
+    # sorted
+    images: list[Path] = field(default_factory=list)
+    # reason -> files
+    left_out: dict[str, list[Path]] = field(default_factory=dict)
 
     def leave(self, reason: str, path: Path) -> None:
         self.left_out.setdefault(reason, []).append(path)
@@ -66,7 +68,8 @@ def walk(folder: Path) -> Walked:
     above = {str(parent) for parent in start.parents}
     for here, folders, files in os.walk(folder, followlinks=True):
         place = os.path.realpath(here)
-        if place in seen or place in above:  # a loop of links
+        # a loop of links
+        if place in seen or place in above:
             folders.clear()
             continue
         seen.add(place)
@@ -108,7 +111,8 @@ class Layout:
     """Where the splits of a folder are."""
 
     root: Path
-    splits: Mapping[str, Path]  # `train`, `validation`, `test`; empty: the folder is not divided
+    # `train`, `validation`, `test`; empty: the folder is not divided
+    splits: Mapping[str, Path]
 
     @property
     def train(self) -> Path:
@@ -159,7 +163,8 @@ def _are_splits(root: Path, names: list[str], candidates: Mapping[str, list[str]
     divided = [name for name in called if subfolders(root / name)]
     if not others:
         return True
-    if not divided:  # images lie in them directly, as in the folder of a class
+    # images lie in them directly, as in the folder of a class
+    if not divided:
         return False
     raise DataError(
         f"'{root}' has {few([f'{name}/' for name in called])} beside"

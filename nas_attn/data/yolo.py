@@ -27,13 +27,15 @@ from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection
 
 DEFAULT_SIZE = 640
-STRIDE = 32  # detectors halve the image's side five times
+# detectors halve the image's side five times
+STRIDE = 32
 DIGITS_FORMAT = 1
+# key in the YAML -> split of the digits
 YAML_SPLITS = {
     "train": "train",
     "val": "validation",
     "test": "test",
-}  # key in the YAML -> split of the digits
+}
 
 
 def side(section: DataSection) -> int:
@@ -62,7 +64,8 @@ def data_file(section: DataSection) -> Path:
 
 def described(section: DataSection) -> Mapping[str, Any]:
     """The content of the YAML. Raises DataError: it cannot be read, or names no classes."""
-    import yaml  # ultralytics brings it
+    # ultralytics brings it
+    import yaml
 
     path = data_file(section)
     try:
@@ -96,7 +99,8 @@ def validation_images(section: DataSection) -> Iterator[NDArray[np.float32]]:
             with Image.open(path) as opened:
                 whole = opened.size
             image = decode(Framed(path, whole), size)[None].astype(np.float32)
-        except (OSError, ValueError):  # ultralytics reports it
+        except (OSError, ValueError):
+            # ultralytics reports it
             continue
         image /= 255
         yield image

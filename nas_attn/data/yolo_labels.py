@@ -15,20 +15,27 @@ from pathlib import Path
 
 from nas_attn.errors import shorten
 
-BOX = 5  # columns of a box
-LEAST_POLYGON = 7  # columns of a polygon: the class and three corners
-SLACK = 0.01  # share of the image by which ultralytics lets a box leave it
+# columns of a box
+BOX = 5
+# columns of a polygon: the class and three corners
+LEAST_POLYGON = 7
+# share of the image by which ultralytics lets a box leave it
+SLACK = 0.01
 
 
 @dataclass
 class Labels:
     """What the label files of a split have."""
 
-    wrong: dict[Path, str] = field(default_factory=dict)  # image -> why it is left out
-    empty: list[Path] = field(default_factory=list)  # images without a box
-    mixed: list[Path] = field(default_factory=list)  # with boxes and polygons in one file
+    # image -> why it is left out
+    wrong: dict[Path, str] = field(default_factory=dict)
+    # images without a box
+    empty: list[Path] = field(default_factory=list)
+    # with boxes and polygons in one file
+    mixed: list[Path] = field(default_factory=list)
     polygons: int = 0
-    repeated: int = 0  # rows that a file has twice, which count once
+    # rows that a file has twice, which count once
+    repeated: int = 0
 
 
 def labels_file(image: Path) -> Path:

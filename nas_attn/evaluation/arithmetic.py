@@ -23,8 +23,10 @@ from nas_attn.training.trainer import new_arithmetic
 class StudyArithmetic:
     """What the runs of one training protocol compute in on this worker's device."""
 
-    agreed: Arithmetic  # of the study, for this kind of device
-    here: Arithmetic  # the same, without what this machine cannot do
+    # of the study, for this kind of device
+    agreed: Arithmetic
+    # the same, without what this machine cannot do
+    here: Arithmetic
 
     @property
     def lacking(self) -> str:

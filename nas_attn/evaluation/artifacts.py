@@ -29,10 +29,12 @@ from nas_attn.storage import CheckpointRow, Lease, Run, StudyStore
 from nas_attn.waiting import impatient
 
 if TYPE_CHECKING:
-    from torch import Tensor  # loads torch, which `status` does without
+    # loads torch, which `status` does without
+    from torch import Tensor
 
 _NAME = re.compile(rf"[0-9a-f]{{12}}-[0-9a-f]{{32}}(\.[0-9a-f]{{8}}{re.escape(PART)})?")
-KEPT = 2  # newest checkpoints kept of one run; the second is used if the first is damaged
+# newest checkpoints kept of one run; the second is used if the first is damaged
+KEPT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class Stored:
     """An artifact in the store, referenced or not."""
 
     name: str
-    size: int  # bytes
+    # bytes
+    size: int
     age_s: float
 
 
@@ -79,7 +82,8 @@ class FolderArtifacts:
         return self._path(artifact_id).open("rb")
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        with whole_file(self._path(artifact_id)) as file:  # the database records it afterwards
+        # the database records it afterwards
+        with whole_file(self._path(artifact_id)) as file:
             shutil.copyfileobj(content_body, file)
 
     def remove(self, artifact_id: str) -> None:
@@ -186,7 +190,8 @@ def write_artifact(store: StudyStore, artifacts: ArtifactStore, blob: bytes) -> 
     artifact = f"{mark(store)}-{uuid.uuid4().hex}"
     try:
         artifacts.write(artifact, io.BytesIO(blob))
-    except Exception as error:  # each artifact store has its own exceptions
+    except Exception as error:
+        # each artifact store has its own exceptions
         remove_artifact(artifacts, artifact)
         raise CheckpointError(
             f"a checkpoint of {len(blob):,} bytes cannot be written: {error}"
@@ -201,7 +206,8 @@ def read_artifact(artifacts: ArtifactStore, artifact: str, sha256: str) -> bytes
     try:
         with artifacts.open_reader(artifact) as reader:
             blob = reader.read()
-    except Exception as error:  # each artifact store has its own exceptions
+    except Exception as error:
+        # each artifact store has its own exceptions
         raise CheckpointError(
             f"checkpoint {artifact} cannot be read ({error or type(error).__name__})"
         ) from None
@@ -214,9 +220,8 @@ def read_artifact(artifacts: ArtifactStore, artifact: str, sha256: str) -> bytes
 
 def remove_artifact(artifacts: ArtifactStore, artifact: str) -> None:
     """Deletes an artifact; one that is gone already is fine."""
-    with suppress(
-        Exception
-    ):  # each artifact store has its own; nothing depends on the file any more
+    with suppress(Exception):
+        # each artifact store has its own; nothing depends on the file any more
         artifacts.remove(artifact)
 
 

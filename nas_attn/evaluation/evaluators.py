@@ -351,7 +351,8 @@ class EvaluatorTrainer:
                 f"the evaluator raised KeyboardInterrupt for '{run.placement}': the run waits"
                 " again, and the study can be resumed"
             ) from error
-        except BaseException as error:  # whatever a user's own code may raise, sys.exit included
+        except BaseException as error:
+            # whatever a user's own code may raise, sys.exit included
             show_traceback(error)
             if isinstance(error, MemoryError | torch.OutOfMemoryError):
                 raise OutOfMemory(f"not enough memory for the evaluator: {said(error)}") from error

@@ -27,7 +27,8 @@ from nas_attn.errors import (
 from nas_attn.training import Interrupted
 from nas_attn.training.stepping import out_of_memory
 
-LONGEST = 400  # characters of another program's message that are kept
+# characters of another program's message that are kept
+LONGEST = 400
 
 
 @contextmanager
@@ -41,7 +42,8 @@ def own_fault(doing: str, device: torch.device) -> Iterator[None]:
         raise TrainingError(f"{doing} failed: {error}") from error
     except (NasAttnError, Interrupted):
         raise
-    except Exception as error:  # whatever a user's code may raise
+    except Exception as error:
+        # whatever a user's code may raise
         show_traceback(error)
         if isinstance(error, MemoryError) or (
             isinstance(error, RuntimeError) and out_of_memory(error)
@@ -62,7 +64,8 @@ def shared_fault(doing: str) -> Iterator[None]:
         raise OperationError(f"{doing} failed, so no candidate can start: {error}") from error
     except (NasAttnError, Interrupted):
         raise
-    except Exception as error:  # whatever a user's code may raise
+    except Exception as error:
+        # whatever a user's code may raise
         show_traceback(error)
         raise OperationError(f"{doing} raised {said(error)}, so no candidate can start") from error
 

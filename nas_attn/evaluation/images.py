@@ -21,8 +21,10 @@ from nas_attn.storage import StudyStore
 from nas_attn.tasks.base import EXTERNAL
 from nas_attn.tasks.data import data_of
 
-INVENTORY = "inventory"  # name under which a study keeps it
-TEST = " test"  # end of the name under which the test images are kept
+# name under which a study keeps it
+INVENTORY = "inventory"
+# end of the name under which the test images are kept
+TEST = " test"
 
 
 class ImagesChanged(DataError):
@@ -33,8 +35,10 @@ class ImagesChanged(DataError):
 class KnownImages:
     """What a study knows of its images."""
 
-    digest: str | None  # None: nothing is known
-    unknown: str  # what cannot be compared, and why; else empty
+    # None: nothing is known
+    digest: str | None
+    # what cannot be compared, and why; else empty
+    unknown: str
 
 
 def keep_or_compare(store: StudyStore, recipe: Recipe, dataset: Dataset | None) -> KnownImages:
@@ -57,7 +61,8 @@ def keep_inventory(store: StudyStore, recipe: Recipe) -> None:
     """
     if store.images.get(INVENTORY) is not None or store.scores():
         return
-    with suppress(DataError):  # what is wrong with them is told by who reads them
+    # what is wrong with them is told by who reads them
+    with suppress(DataError):
         inventory = data_of(tasks.of(recipe)).inventory(recipe.data)
         if inventory is not None:
             content = {"facts": asdict(inventory), "lines": inventory.lines()}

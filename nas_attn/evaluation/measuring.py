@@ -26,6 +26,7 @@ from nas_attn.storage import StudyStore
 from nas_attn.tables import LATENCY_MODES
 from nas_attn.waiting import Interrupted, Wait
 
+# before each session of a first estimate, for a busy machine
 PAUSES_S = (
     0.0,
     0.0,
@@ -34,9 +35,11 @@ PAUSES_S = (
     5.0,
     10.0,
     20.0,
-)  # before each session of a first estimate, for a busy machine
-AGAIN = 4  # after so many sessions, a latency that looks wrong is accepted
-MODELS_KEPT = 24  # built models kept for later sessions
+)
+# after so many sessions, a latency that looks wrong is accepted
+AGAIN = 4
+# built models kept for later sessions
+MODELS_KEPT = 24
 
 
 class Measurer:
@@ -61,8 +64,10 @@ class Measurer:
         self._lock = DeviceLock.for_section(self._section)
         here = fingerprint(self._section)
         pinned = store.set_fingerprint_once(to_text(here))
-        self.machine = from_text(pinned).name  # the machine that the study's latencies belong to
-        self.fits = from_text(pinned).id == here.id  # whether this is that machine
+        # the machine that the study's latencies belong to
+        self.machine = from_text(pinned).name
+        # whether this is that machine
+        self.fits = from_text(pinned).id == here.id
         if self.fits and LATENCY_MODES[self._section.mode].costly and not store.sessions():
             check(self._section, self._model(None), plan.input_shape, images, self._nets)
 
@@ -99,7 +104,8 @@ class Measurer:
         """
         group = {r.key: r for r in [candidate, *companions][:MAX_CANDIDATES] if not r.is_bare}
         wait = Wait("a quiet moment to measure latency")
-        for pause in (*PAUSES_S, None):  # a session whose A/A control is off does not count
+        # a session whose A/A control is off does not count
+        for pause in (*PAUSES_S, None):
             latency = self.known(candidate)
             if latency is not None:
                 return latency
@@ -126,9 +132,8 @@ class Measurer:
                 if stop() or not known:
                     return
                 keys = self.open_keys(list(known), tolerance)
-                others = [
-                    key for key in known if key not in keys
-                ]  # others fill free places, at little cost
+                # others fill free places, at little cost
+                others = [key for key in known if key not in keys]
                 self._random.shuffle(others)
                 group = {key: known[key] for key in [*keys, *others][:MAX_CANDIDATES]}
                 for faulty in self._session(group):

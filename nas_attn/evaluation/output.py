@@ -21,11 +21,12 @@ from typing import TextIO
 
 from nas_attn.errors import DEBUG
 
-FOLDER = "logs"  # beside a study's artifacts
-FLAGS = (
-    os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-)  # else Windows writes two line ends
-VERBOSE = "NAS_ATTN_VERBOSE"  # environment variable that a user sets for it
+# beside a study's artifacts
+FOLDER = "logs"
+# else Windows writes two line ends
+FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+# environment variable that a user sets for it
+VERBOSE = "NAS_ATTN_VERBOSE"
 
 
 def log_for(
@@ -145,7 +146,8 @@ class _Taken:
         self._error = sys.stderr
         self._copies: dict[int, int] = {}
         for number in (1, 2):
-            with suppress(OSError):  # closed
+            # closed
+            with suppress(OSError):
                 self._copies[number] = os.dup(number)
 
     def take(self) -> None:
@@ -193,7 +195,8 @@ def _end() -> None:
 def _flush(*streams: TextIO | None) -> None:
     """Flushes Python's and C's buffers."""
     for stream in streams:
-        with suppress(OSError, ValueError, AttributeError):  # none, closed, or on a full disk
+        # none, closed, or on a full disk
+        with suppress(OSError, ValueError, AttributeError):
             stream.flush()  # type: ignore[union-attr]
     with suppress(OSError, AttributeError):
         ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None).fflush(None)
@@ -216,9 +219,8 @@ class _Forgiving(io.FileIO):
     """
 
     def __init__(self, descriptor: int) -> None:
-        super().__init__(
-            descriptor, "w", closefd=False
-        )  # else its deletion warns of an unclosed file
+        # else its deletion warns of an unclosed file
+        super().__init__(descriptor, "w", closefd=False)
 
     def write(self, data: object) -> int:
         try:

@@ -26,9 +26,8 @@ from nas_attn.storage import StudyStore
 from nas_attn.tables import COSTS, Cost
 from nas_attn.tasks.data import data_of
 
-Build = Callable[
-    [], nn.Module
-]  # builds the bare backbone, randomly initialised from torch's global generator
+# builds the bare backbone, randomly initialised from torch's global generator
+Build = Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,15 @@ class Plan:
     """A recipe joined with its backbone."""
 
     recipe: Recipe
-    input_shape: tuple[int, int, int]  # (channels, height, width) of one image
+    # (channels, height, width) of one image
+    input_shape: tuple[int, int, int]
     classes: int
-    sites: tuple[Site, ...]  # stages, then blocks
+    # stages, then blocks
+    sites: tuple[Site, ...]
     space: SearchSpace
     build: Build
-    own_build: Build | None = (
-        None  # the user's function behind `build`; None: the recipe's backbone
-    )
+    # the user's function behind `build`; None: the recipe's backbone
+    own_build: Build | None = None
     _resolved: dict[Placement, ResolvedPlacement] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -94,7 +94,8 @@ class Plan:
 class Kept:
     """The sites that a study began with."""
 
-    input_shape: tuple[int, int, int]  # of the images for which the points' shapes hold
+    # of the images for which the points' shapes hold
+    input_shape: tuple[int, int, int]
     classes: int
     sites: tuple[Site, ...]
 
@@ -123,9 +124,8 @@ def make_plan(
         sites = attachment.survey(
             model, input_shape, custom=wanted.custom, heads=wanted.heads
         ).sites
-    attachment.cost(
-        model, input_shape, recipe.objectives
-    )  # or says now why one's own cost cannot be counted
+    # or says now why one's own cost cannot be counted
+    attachment.cost(model, input_shape, recipe.objectives)
     space = SearchSpace(recipe.space, sites, init=recipe.training.init)
     return Plan(recipe, input_shape, classes, sites, space, made_by, build)
 
@@ -138,7 +138,8 @@ def _checked(build: Build) -> Build:
             model = build()
         except NasAttnError:
             raise
-        except Exception as error:  # whatever a user's own code may raise
+        except Exception as error:
+            # whatever a user's own code may raise
             raise BackboneError(
                 f"the model's function raised {type(error).__name__}: {error}"
             ) from error
@@ -277,7 +278,8 @@ def _measured(latency: Latency | None) -> str:
     return f"{latency.ratio:.3f} ({latency.low:.3f} to {latency.high:.3f})"
 
 
-A_SEED = 6  # fewest candidates that share a seed
+# fewest candidates that share a seed
+A_SEED = 6
 
 
 def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSection) -> str:

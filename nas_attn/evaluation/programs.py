@@ -74,7 +74,8 @@ def program(name: str) -> Evaluator:
             raise TrainingError(
                 f"training.evaluator '{name}' cannot score the test images: tell it {{split}}"
             )
-        assert run.resolved is not None  # whoever trains by it says so
+        # whoever trains by it says so
+        assert run.resolved is not None
         if run.resolved.other is not None:
             raise TrainingError(
                 "the program builds its own network, so it cannot train another backbone as a"
@@ -95,7 +96,8 @@ def program(name: str) -> Evaluator:
             run.elsewhere(
                 f"the program did not save its network's state_dict as {WEIGHTS} in {{folder}}"
             )
-        except Exception as error:  # a program may write anything there
+        except Exception as error:
+            # a program may write anything there
             run.elsewhere(f"the program's {WEIGHTS} cannot be read: {first_line(error)}")
 
     return evaluate
@@ -211,7 +213,8 @@ def attach_asked(model: nn.Module) -> nn.Module:
     try:
         told = json.loads(text)
         resolved = TypeAdapter(ResolvedPlacement).validate_python(told["network"])
-    except (ValueError, KeyError, TypeError):  # pydantic's are ValueErrors
+    except (ValueError, KeyError, TypeError):
+        # pydantic's are ValueErrors
         raise PlacementError(
             f"{ASKED} does not say what to attach: remove it from the environment"
         ) from None

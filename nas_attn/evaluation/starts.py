@@ -26,7 +26,8 @@ from nas_attn.training import Trainer
 from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.parameters import Rate
 
-CONNECT_S = 20.0  # seconds to wait for a host with weights
+# seconds to wait for a host with weights
+CONNECT_S = 20.0
 
 
 def pick_device(name: str) -> torch.device:
@@ -66,7 +67,8 @@ def given_weights(
     BackboneError.
     """
     weights = weights or plan.recipe.training.weights
-    assert weights is not None  # the recipe's schema sees to it
+    # the recipe's schema sees to it
+    assert weights is not None
     if weights == "default":
         section = plan.recipe.backbone
         shape = plan.input_shape
@@ -148,9 +150,8 @@ def candidate_factors(recipe: Recipe, model: nn.Module, sites: Sequence[Site] = 
     )
     if section.start == "scratch":
         return Factors(section.learning_rate, attention)
-    if (
-        section.backbone_learning_rate == 0
-    ):  # frozen, the head (the last linear layer) would stay random
+    if section.backbone_learning_rate == 0:
+        # frozen, the head (the last linear layer) would stay random
         for name in [
             name for name, module in model.named_modules() if isinstance(module, nn.Linear)
         ][-1:]:
@@ -169,7 +170,8 @@ def _by_depth(
     """Factor of each parameter by its block. Layers between two blocks belong to the second one,
     layers after the last block to the head.
     """
-    blocks: list[tuple[str, int]] = []  # path and stage
+    # path and stage
+    blocks: list[tuple[str, int]] = []
     for site in sites:
         stage, _, block = site.name.removeprefix("stage").partition(".block")
         if (
@@ -242,7 +244,8 @@ def int8_metrics(
     asked = any(objective.endswith(IN_INT8) for objective in recipe.objectives)
     if images is None or not (asked or epochs == recipe.training.rungs[-1]):
         return {}
-    with torch.random.fork_rng(devices=[]):  # the training goes on as if nothing had been scored
+    # the training goes on as if nothing had been scored
+    with torch.random.fork_rng(devices=[]):
         network = InRuntime(model, recipe.latency, dataset.input_shape, images)
         device = next(model.parameters()).device
         scorer = Trainer(recipe.training, dataset, device=device, arithmetic=PLAIN)

@@ -95,12 +95,16 @@ Stop = Callable[[], bool]
 class Host:
     """The worker of a workbench."""
 
-    owner: str  # unique name of the worker, for leases
+    # unique name of the worker, for leases
+    owner: str
     folder: Path
-    device: str = "auto"  # `auto`, `cpu`, `cuda`, `cuda:1`
+    # `auto`, `cpu`, `cuda`, `cuda:1`
+    device: str = "auto"
     share: Share = ALONE
-    log: OutputLog | None = None  # takes an evaluator's output; None: the terminal
-    threads: int | None = None  # intra-op threads; None: the fastest number
+    # takes an evaluator's output; None: the terminal
+    log: OutputLog | None = None
+    # intra-op threads; None: the fastest number
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +195,8 @@ class Workbench:
             images = calibration(recipe, dataset)
             self.measurer = Measurer(plan, self.store, owner=host.owner, images=images)
         self._threads = Threads(host.threads, most=cores_for(host.share.machine))
-        self._arithmetic: StudyArithmetic | None = None  # an evaluator has its own
+        # an evaluator has its own
+        self._arithmetic: StudyArithmetic | None = None
         if dataset is not None and self._evaluator is None:
             self._arithmetic = self._decided(dataset)
         self._weights = given_weights(plan)[0] if recipe.training.start == "pretrained" else None
@@ -234,7 +239,8 @@ class Workbench:
         it.
         """
         measurer = self.measurer
-        assert measurer is not None  # called only if latency is needed
+        # called only if latency is needed
+        assert measurer is not None
         if not measurer.fits:
             return measurer.known(resolved)
         try:
@@ -268,7 +274,8 @@ class Workbench:
             self._keep_labels(self.protocol)
             kept = score.kept if self._evaluator is None else score
             if score.rung < len(rungs) - 1:
-                kept = replace(kept, answers=None)  # mistakes of early rungs are not shown anywhere
+                # mistakes of early rungs are not shown anywhere
+                kept = replace(kept, answers=None)
             self.store.add_score(run, kept, lease=lease)
             return go_on(score)
 
@@ -345,7 +352,8 @@ class Workbench:
 
     def _arithmetic_of(self, run: Run) -> Arithmetic:
         """What a run was computed in, so that its network is tested in the same."""
-        assert self._arithmetic is not None  # an evaluator tests its own networks
+        # an evaluator tests its own networks
+        assert self._arithmetic is not None
         texts = [
             stored.score.arithmetic
             for stored in self.store.scores(run.key, protocol=run.protocol)
@@ -369,9 +377,8 @@ class Workbench:
             test_protocol(self.protocol): self._test_split,
         }.get(protocol)
         if split is not None:
-            labels = (
-                split.labels if self.task.per_image else split.labels[:0]
-            )  # the classes' names only
+            # the classes' names only
+            labels = split.labels if self.task.per_image else split.labels[:0]
             keep_labels(self.store, protocol, labels, self.dataset.classes)
 
     def train_backbone(self, run: Run, *, lease: Lease, stop: Stop) -> None:
@@ -470,7 +477,8 @@ class Workbench:
         """The built-in training by `Trainer.fit`, which pauses between steps for latency
         sessions.
         """
-        assert self.dataset is not None  # with data of its own, an evaluator trains
+        # with data of its own, an evaluator trains
+        assert self.dataset is not None
         assert self._arithmetic is not None
         with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
             trainer = Trainer(
@@ -523,5 +531,7 @@ class Checked:
     """Cost, latency and feasibility of a candidate before its training."""
 
     cost: Costs
-    latency: Latency | None  # None: not needed, or left to a worker on another machine
-    reason: str  # why it is infeasible; else empty
+    # None: not needed, or left to a worker on another machine
+    latency: Latency | None
+    # why it is infeasible; else empty
+    reason: str

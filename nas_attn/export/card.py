@@ -40,7 +40,8 @@ from nas_attn.tables import BACKBONE_SOURCES
 from nas_attn.tasks.data import data_of
 from nas_attn.words import units
 
-VERSION = 1  # of the card's format
+# of the card's format
+VERSION = 1
 Run = Callable[[NDArray[Any]], NDArray[Any]]
 BATCH = 64
 SLACK = 1 / 500
@@ -238,7 +239,8 @@ def against_torch(facts: Mapping[str, Any]) -> str:
     )
 
 
-FUTURE = "from __future__ import annotations\n"  # must be the first statement of a program
+# must be the first statement of a program
+FUTURE = "from __future__ import annotations\n"
 
 
 @contextmanager
@@ -371,7 +373,8 @@ def verify(path: Path, *, root: str | None = None) -> Verified:
         return _verified(path, facts, root)
     except NasAttnError:
         raise
-    except Exception as error:  # a damaged card or damaged weights may raise anything
+    except Exception as error:
+        # a damaged card or damaged weights may raise anything
         said = shorten(f"{type(error).__name__}: {error}", 160)
         raise UserError(
             f"'{path}' or its card is damaged ({said}): export the network again"
@@ -397,7 +400,8 @@ def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verifie
         else int(np.unpackbits(np.frombuffer(bits, np.uint8), count=images).sum())
     )
     expected, where = _expected(facts, metric, right is not None)
-    if expected is None:  # nothing to differ from
+    # nothing to differ from
+    if expected is None:
         expected = value if right is None else right
     elif not isinstance(expected, int | float):
         raise TypeError(f"{expected!r} is not a number")
@@ -431,7 +435,8 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
             f"'{path}' cannot be checked here: the study's evaluator or trainer reads the images"
             " itself"
         )
-    kept = facts["data"].get("images")  # None: a card from before
+    # None: a card from before
+    kept = facts["data"].get("images")
     if kept is not None and dataset.manifest is not None and dataset.manifest.digest != kept:
         manifest = facts["data"]["manifest"]
         what = f": {differences(dataset.manifest, manifest)}" if manifest else ""

@@ -308,7 +308,8 @@ def write(  # noqa: PLR0913 - public; all but three have a default or a name
         raise OperationError(f"'{path}' cannot be written: {error}") from None
     except NasAttnError:
         raise
-    except Exception as error:  # the exporters raise any exception
+    except Exception as error:
+        # the exporters raise any exception
         raise OperationError(
             f"the network cannot be exported as '{format_}': {why_not_exported(error)}"
         ) from error
@@ -347,7 +348,8 @@ def _onnx(order: Order, *, quantized: bool = False) -> None:
         )
         quantize(order.path, images.numpy(), len(order.x))
     notes = dict(order.notes)
-    if order.described is not None:  # what a program needs to use it, as JSON
+    # what a program needs to use it, as JSON
+    if order.described is not None:
         interface = order.described.interface
         facts = {"classes": interface.classes, "mean": interface.mean, "std": interface.std}
         notes |= {name: json.dumps(value) for name, value in facts.items() if value}

@@ -197,9 +197,8 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
         needs.imports.add(("torchvision", None))
         usual = torchvision_options(name, described.input_shape, classes)
         arguments = {**usual, **section.options}
-        arguments |= (
-            {"weights_backbone": None} if "weights_backbone" in usual else {}
-        )  # `load` sets all weights
+        # `load` sets all weights
+        arguments |= {"weights_backbone": None} if "weights_backbone" in usual else {}
         lines = [
             _call(
                 "torchvision.models.get_model",
@@ -352,7 +351,8 @@ def bundle(roots: Iterable[tuple[str, str]]) -> tuple[str, set[tuple[str, str | 
                 collect(source, original)
             elif source:
                 outside.add((source, original))
-        order[(module, name)] = None  # after everything that it uses
+        # after everything that it uses
+        order[(module, name)] = None
 
     for module, name in roots:
         collect(module, name)

@@ -228,7 +228,8 @@ def score() -> int:
         for path, _ in batch:
             try:
                 images.append(decode(path, size, card["data"].get("bits", 16)))
-            except Exception as error:  # Pillow raises many kinds
+            except Exception as error:
+                # Pillow raises many kinds
                 sys.exit(f"'{path}' cannot be read as an image ({error}): leave it out")
         found = run(prepared(np.stack(images), card["input"])).argmax(1)
         for answer, (path, label) in zip(found, batch, strict=True):
@@ -249,7 +250,8 @@ def stream(format_: str, path: str) -> None:
     sys.modules["nas_attn"] = None  # type: ignore[assignment]  # whoever imports it gets an error
     run = RUNNERS[format_](path)
     target = sys.stdout.buffer
-    sys.stdout = sys.stderr  # a backbone's prints must not mix with the outputs
+    # a backbone's prints must not mix with the outputs
+    sys.stdout = sys.stderr
     while (x := receive(sys.stdin.buffer)) is not None:
         send(target, run(x))
 

@@ -111,7 +111,8 @@ def write_ncnn(model: nn.Module, x: Tensor, path: Path) -> None:
             f"ncnn takes one image at a time, not {len(x)}: set latency.batch_size = 1"
         )
     with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        # TorchScript is deprecated
+        warnings.simplefilter("ignore")
         traced = torch.jit.trace(model, x, check_trace=False)  # type: ignore[no-untyped-call]
         traced.save(f"{folder}/model.pt")
         shape = f"inputshape=[{','.join(map(str, x.shape))}]"
@@ -130,19 +131,19 @@ def write_ncnn(model: nn.Module, x: Tensor, path: Path) -> None:
         kinds = {
             line.split()[0] for line in made[0].read_text("utf-8").splitlines()[2:] if line.strip()
         }
-        if foreign := sorted(
-            kind for kind in kinds if "." in kind or ":" in kind
-        ):  # pnnx leaves operators that it cannot translate
+        if foreign := sorted(kind for kind in kinds if "." in kind or ":" in kind):
+            # pnnx leaves operators that it cannot translate
             raise MeasurementError(f"ncnn has no operator for {', '.join(foreign)} of this network")
         for file in made:
             path.with_suffix(file.suffix).write_bytes(file.read_bytes())
 
 
+# In a process of its own: the converter prints, loads JAX, and can crash.
 LITERT = """
 import sys, torch, litert_torch
 network, x = torch.export.load(sys.argv[1]).module(), torch.zeros(*map(int, sys.argv[3:]))
 litert_torch.convert(network, (x,)).export(sys.argv[2])
-"""  # In a process of its own: the converter prints, loads JAX, and can crash.
+"""
 
 
 def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
@@ -152,7 +153,8 @@ def write_litert(model: nn.Module, x: Tensor, path: Path) -> None:
     if importlib.util.find_spec("litert_torch") is None:
         raise MeasurementError("LiteRT needs litert-torch: pip install 'nas-attn[litert]'")
     with tempfile.TemporaryDirectory(prefix="nas_attn-") as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        # the exporter's own deprecations
+        warnings.simplefilter("ignore")
         torch.export.save(torch.export.export(model, (x,)), f"{folder}/model.pt2")
         words = [
             sys.executable,
@@ -208,9 +210,8 @@ def quantize(path: Path, images: Array, batch_size: int, *, light: float = LIGHT
         "weight_type": QuantType.QInt8,
     }
     level = logging.root.level
-    logging.root.setLevel(
-        logging.ERROR
-    )  # it recommends steps that torch's exporter has done already
+    # it recommends steps that torch's exporter has done already
+    logging.root.setLevel(logging.ERROR)
     try:
         quantize_static(
             str(path),

@@ -34,13 +34,12 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 LOCK_DIR_VARIABLE = "NAS_ATTN_LOCK_DIR"
-UNYIELDING_S = (
-    60.0  # Limit of the wait for a training to give way; a step, and compiling, take less
-)
-MEASURING_S = (
-    600.0  # seconds of measuring, or of waiting to measure, after which others ignore a process
-)
-DOOR_S = 5.0  # limit of the wait for the door; a process that holds it longer was stopped
+# Limit of the wait for a training to give way; a step, and compiling, take less
+UNYIELDING_S = 60.0
+# seconds of measuring, or of waiting to measure, after which others ignore a process
+MEASURING_S = 600.0
+# limit of the wait for the door; a process that holds it longer was stopped
+DOOR_S = 5.0
 
 
 def lock_directory() -> Path:
@@ -74,7 +73,8 @@ def crowded() -> bool:
             looks.append(
                 float(Path("/proc/loadavg").read_text("ascii").split()[3].partition("/")[0])
             )
-        except OSError:  # no Linux: the average of the last minute
+        except OSError:
+            # no Linux: the average of the last minute
             return psutil.getloadavg()[0] > cores()
         time.sleep(0.005)
     return sorted(looks)[2] > cores()
@@ -120,7 +120,8 @@ class Hold:
 
 
 def _leave(place: FileLock) -> None:
-    with suppress(OSError):  # another user's; Windows removes a lock file at its release
+    # another user's; Windows removes a lock file at its release
+    with suppress(OSError):
         Path(place.lock_file).unlink()
     place.release()
 
@@ -141,9 +142,8 @@ class DeviceLock:
         self.training_stops = training_stops
         self.when_crowded = when_crowded
         self._stem = hashlib.sha256(identity.encode()).hexdigest()[:24]
-        self._since: dict[
-            tuple[str, int, bool], float
-        ] = {}  # (place, taken at, holder is stopped) -> waited since
+        # (place, taken at, holder is stopped) -> waited since
+        self._since: dict[tuple[str, int, bool], float] = {}
 
     @classmethod
     def for_section(cls, section: LatencySection) -> DeviceLock:
@@ -171,7 +171,8 @@ class DeviceLock:
                     self._wait_for(("training",), wait, UNYIELDING_S, beside)
                 wait.over()
                 yield beside
-                with self._door():  # processes that ignored this one while it was stopped
+                # processes that ignored this one while it was stopped
+                with self._door():
                     there = [found for role in ("alone", "beside") for found in self._places(role)]
                 late = [
                     owner_shown(_owner(found))
@@ -238,7 +239,8 @@ class DeviceLock:
         stopped = is_stopped(_owner(place))
         try:
             taken_at = Path(place.lock_file).stat().st_mtime_ns
-        except OSError:  # it has just gone
+        except OSError:
+            # it has just gone
             return False
         since = self._since.setdefault((place.lock_file, taken_at, stopped), time.monotonic())
         return time.monotonic() - since >= (waiting.STOPPED_S if stopped else living_s)

@@ -87,7 +87,8 @@ class Net:
     """A network ready to be timed."""
 
     turn: Turn
-    owned: object = None  # must live as long as the network: a folder with its ONNX file
+    # must live as long as the network: a folder with its ONNX file
+    owned: object = None
 
 
 def clock_name(section: LatencySection) -> str:
@@ -200,7 +201,8 @@ def cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
         mend(device, pool, error, way_out="start again with latency.mode = 'eager'")
         raise
     net = timed(graph.replay, section)
-    return Net(net.turn, owned=(model, x, result))  # the graph reads and writes their memory
+    # the graph reads and writes their memory
+    return Net(net.turn, owned=(model, x, result))
 
 
 def by_runtime(
@@ -268,7 +270,8 @@ def by_command(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     """By a user's program, perhaps on another machine; the median of its printed times counts for
     both clocks.
     """
-    assert section.command is not None  # the recipe sees to it
+    # the recipe sees to it
+    assert section.command is not None
     path = Path(tempfile.mkdtemp(prefix="nas_attn-")) / "model.onnx"
 
     def turn(calls: int) -> Times:

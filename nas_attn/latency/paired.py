@@ -34,10 +34,10 @@ from typing import Any
 import numpy as np
 
 Call = Callable[[], object]
-Times = tuple[
-    float, float
-]  # (milliseconds a call on the study's clock, milliseconds a call on the wall clock)
-Turn = Callable[[int], Times]  # does one untimed call, then times so many
+# (milliseconds a call on the study's clock, milliseconds a call on the wall clock)
+Times = tuple[float, float]
+# does one untimed call, then times so many
+Turn = Callable[[int], Times]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MIN_ROUNDS = 5
@@ -48,7 +48,8 @@ MAX_CANDIDATES = 8
 # files of a folder: the networks to measure, and the sessions
 ORDER = "order.json"
 RESULTS = "results.json"
-INT8 = "-int8"  # at the end of the modes that run a quantized network
+# at the end of the modes that run a quantized network
+INT8 = "-int8"
 
 
 def host_turn(call: Call, calls: int, *, own_time: bool) -> Times:
@@ -74,7 +75,8 @@ def time_rounds(
     """(per network its times by round, timed calls a turn). In a round each network has one turn,
     in random order; without `calls`, a turn has as many calls as take about TURN_MS.
     """
-    if calls is None:  # runs all networks, so that all start equally warm
+    # runs all networks, so that all start equally warm
+    if calls is None:
         reference, control, *_ = [turn(1)[0] for turn in turns]
         calls = max(1, min(MAX_CALLS, round(TURN_MS / max(min(reference, control), 1e-3))))
     times: list[list[Times]] = [[] for _ in turns]
@@ -131,7 +133,8 @@ class Opened:
         self.call, self.outputs = OPENERS[mode.removesuffix(INT8)](path, self.x, threads, device)
 
 
-Ready = tuple[Call, Callable[[], list[Array]]]  # (calls the network, fetches its outputs)
+# (calls the network, fetches its outputs)
+Ready = tuple[Call, Callable[[], list[Array]]]
 
 
 def _onnxruntime(path: Path, x: Array, threads: int, device: str) -> Ready:
@@ -233,7 +236,8 @@ def _errors_hidden() -> Iterator[None]:
 def _litert(path: Path, x: Array, threads: int, _device: str) -> Ready:
     from ai_edge_litert.interpreter import Interpreter
 
-    with _errors_hidden():  # it prints each time that it computes on the CPU
+    # it prints each time that it computes on the CPU
+    with _errors_hidden():
         interpreter = Interpreter(model_path=str(path), num_threads=threads)
         interpreter.allocate_tensors()
     given = interpreter.get_input_details()[0]["index"]
@@ -254,10 +258,11 @@ OPENERS: Mapping[str, Callable[[Path, Array, int, str], Ready]] = {
     "ncnn": _ncnn,
     "litert": _litert,
 }
+# of modes whose package has another name
 PACKAGES = {
     "tensorrt": "onnxruntime",
     "litert": "ai_edge_litert",
-}  # of modes whose package has another name
+}
 
 
 def cpu_name() -> str:
@@ -332,7 +337,8 @@ def _session(
         "started_at": started_at,
         "duration_s": time.perf_counter() - began,
     }
-    load = getattr(os, "getloadavg", None)  # Windows has none
+    # Windows has none
+    load = getattr(os, "getloadavg", None)
     return {
         **facts,
         **summary(times, keys, calls),
@@ -385,9 +391,8 @@ def _open_file(path: Path, mode: str, threads: int) -> Turn:
                 .get_inputs()[0]
                 .shape
             )
-    except (
-        Exception
-    ) as error:  # each runtime has its own errors, with the reason only in their text
+    except Exception as error:
+        # each runtime has its own errors, with the reason only in their text
         if any(
             words in str(error)
             for words in ("rotobuf", "Unable to read the model", "can't be parsed")
@@ -489,7 +494,6 @@ def run(asked: argparse.Namespace) -> None:
 if __name__ == "__main__":
     try:
         run(read_arguments())
-    except (
-        Exception
-    ) as error:  # missing runtime or device, wrong file: each runtime has its own errors
+    except Exception as error:
+        # missing runtime or device, wrong file: each runtime has its own errors
         sys.exit(f"error: {error}")

@@ -51,10 +51,10 @@ from nas_attn.records import BESIDE, Knob, Session, SessionSample
 from nas_attn.storage.rows import to_sessions
 from nas_attn.tables import LATENCY_MODES
 
-StillOpen = Callable[
-    [Sequence[Session]], Collection[str]
-]  # Keys that need more sessions, the neediest first
-CANDIDATE = "candidate "  # prefix of a candidate's key in the names of a session's networks
+# Keys that need more sessions, the neediest first
+StillOpen = Callable[[Sequence[Session]], Collection[str]]
+# prefix of a candidate's key in the names of a session's networks
+CANDIDATE = "candidate "
 MIN_COMMAND_ROUNDS = 3
 
 
@@ -229,11 +229,13 @@ def _prepare_all(
     store: MutableMapping[str, Net] = (
         kept if kept is not None and LATENCY_MODES[section.mode].costly else {}
     )
-    named = {"reference": reference, "control": reference}  # each is copied when it is prepared
+    # each is copied when it is prepared
+    named = {"reference": reference, "control": reference}
     named |= {candidate_name(key): model for key, model in candidates.items()}
     for name, model in named.items():
         if name == "control" and section.mode == "command":
-            store[name] = store["reference"]  # the same file, sent once more
+            # the same file, sent once more
+            store[name] = store["reference"]
         elif name not in store:
             store[name] = _prepare_one(name, model, section, x, images)
     return [store[name] for name in named]
@@ -246,7 +248,8 @@ def _prepare_one(
         with (
             torch.inference_mode(False),
             torch.no_grad(),
-        ):  # inference tensors cannot be compiled or exported
+        ):
+            # inference tensors cannot be compiled or exported
             net = prepare(model, section, x.clone(), images)
         if section.mode != "command":
             net.turn(1)
@@ -296,7 +299,8 @@ class Measured:
     """The results in a returned folder."""
 
     backbone: str
-    placements: Mapping[str, str]  # key -> notation
+    # key -> notation
+    placements: Mapping[str, str]
     sessions: tuple[Session, ...]
 
 
@@ -324,7 +328,8 @@ def write_folder(
         raise MeasurementError(
             f"latency.mode = '{section.mode}' needs torch on the device: set mode to {known}"
         )
-    here = section.model_copy(update={"device": "cpu"})  # this machine writes files only
+    # this machine writes files only
+    here = section.model_copy(update={"device": "cpu"})
     x = example_input(here, input_shape, 0)
     names = {}
     try:

@@ -27,16 +27,15 @@ from nas_attn.records import Placement
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
-Codes = NDArray[np.intp]  # (n, sites): which of its site's choices each placement has
-Names = Callable[
-    [Hashable], Sequence[str]
-]  # of a choice, from general to particular; shared names share effects
+# (n, sites): which of its site's choices each placement has
+Codes = NDArray[np.intp]
+# of a choice, from general to particular; shared names share effects
+Names = Callable[[Hashable], Sequence[str]]
 NONE = "none"
 OF_CHOICES = ("site", "type", "known")
 PARTS = (*OF_CHOICES, "pair")
-Known = Mapping[
-    str, Mapping[Hashable, float]
-]  # site -> choice -> what it is expected to do, in any unit
+# site -> choice -> what it is expected to do, in any unit
+Known = Mapping[str, Mapping[Hashable, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,8 @@ def names_of(choice: Hashable) -> tuple[str, ...]:
     if text in (NONE, "original"):
         return (text,)
     found: dict[str, None] = {}
-    for part in text.split(" "):  # a site with modules at two positions has two parts
+    # a site with modules at two positions has two parts
+    for part in text.split(" "):
         position, _, bare = part.partition("=") if part.startswith("@") else ("", "", part)
         found |= dict.fromkeys(
             ["attention", bare.partition("(")[0], bare, *([position, part] if position else [])]
@@ -111,9 +111,8 @@ class Coding:
         sizes = [len(choices) for choices in self.sites.values()]
         self.most_choices = max(sizes, default=0)
         ends = np.cumsum(sizes, dtype=np.intp)
-        self.first = ends - np.array(
-            sizes, dtype=np.intp
-        )  # (sites,) entry of each site's first choice
+        # (sites,) entry of each site's first choice
+        self.first = ends - np.array(sizes, dtype=np.intp)
         self._entries = [
             slice(start, end) for start, end in zip(self.first.tolist(), ends.tolist(), strict=True)
         ]
@@ -132,9 +131,8 @@ class Coding:
             "type": _indicators(anywhere),
             "known": np.zeros((len(at_site), 1)),
         }
-        self.middle = np.zeros(
-            len(at_site)
-        )  # (entries,) how often the evaluated placements have each choice
+        # (entries,) how often the evaluated placements have each choice
+        self.middle = np.zeros(len(at_site))
         self._scale = dict.fromkeys(PARTS, 0.0)
 
     def knowing(self, known: Known) -> Coding:
@@ -191,7 +189,8 @@ class Coding:
         found._scale = dict.fromkeys(PARTS, 1.0)
         for part in PARTS:
             size = 0.0
-            if n > 1:  # mean variance of the difference of two placements
+            # mean variance of the difference of two placements
+            if n > 1:
                 kernel = found._part(part, codes, codes)
                 trace = float(np.trace(kernel))
                 size = 2 * (trace / n - (float(kernel.sum()) - trace) / (n * (n - 1)))

@@ -19,18 +19,16 @@ from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, poster
 from nas_attn.records import Placement
 from nas_attn.tasks import SHARES, is_share_of_images
 
-Sum = Sequence[
-    tuple[Placement, float]
-]  # (placement, weight): a weighted sum of placements' shared effects
+# (placement, weight): a weighted sum of placements' shared effects
+Sum = Sequence[tuple[Placement, float]]
 # What tells of the noise: repeated runs; images and single scores; single scores; nothing, with one
 # run.
 Source = Literal["seeds", "images", "assumed", "none"]
 TINY = 1e-300
 # repetitions without any difference that show that a metric (no share of images) has no noise
 REPEATS = 3
-CANTELLI = math.sqrt(
-    1 / 0.025 - 1
-)  # no 2.5 % quantile lies further from the mean, in standard deviations
+# no 2.5 % quantile lies further from the mean, in standard deviations
+CANTELLI = math.sqrt(1 / 0.025 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,8 @@ class Estimate:
     # 95 % interval of the expected score on these validation images, over seeds and backbones
     low: float
     high: float
-    seeds: int  # its runs at this rung
+    # its runs at this rung
+    seeds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +56,13 @@ class Gain:
 
     mean: float = 0.0
     sd: float = 0.0
-    low: float = 0.0  # 95 % interval
+    # 95 % interval
+    low: float = 0.0
     high: float = 0.0
-    probability: float = 0.0  # that it is better; a tie is not better
-    worse: float = 0.0  # probability that it is worse; the rest is a tie
+    # that it is better; a tie is not better
+    probability: float = 0.0
+    # probability that it is worse; the rest is a tie
+    worse: float = 0.0
 
     @property
     def worth(self) -> float:
@@ -76,13 +78,14 @@ class Noise:
 
     metric: str
     source: Source
-    repeated: int  # placements that ran more than once
+    # placements that ran more than once
+    repeated: int
     runs: int
-    seed_sd: float | None = (
-        None  # standard deviation of one run around its placement's expected score, over seeds
-    )
+    # standard deviation of one run around its placement's expected score, over seeds
+    seed_sd: float | None = None
     paired_sd: float | None = None
-    between_sd: float | None = None  # typical spread between placements (posterior mean)
+    # typical spread between placements (posterior mean)
+    between_sd: float | None = None
     correlation: float | None = None
 
     def reliability(self, runs: int = 1) -> float | None:
@@ -321,7 +324,8 @@ class Evidence:
         one within the metric's limits.
         """
         weight = self._solution.nodes.weight
-        differ = variances + np.abs(means) > 0  # false where a node holds all to be equal
+        # false where a node holds all to be equal
+        differ = variances + np.abs(means) > 0
         if keys and self._images is not None:
             variances = variances + differ * np.array(
                 [self._images.gain(key, over) for key in keys]
@@ -484,7 +488,8 @@ class NodeEffects:
         data = self._solution.data
         draws = self._solution.nodes.draws
         (shape, square) = self._prior(node)
-        if node not in self._made and not square:  # no placement differs here
+        # no placement differs here
+        if node not in self._made and not square:
             none = np.zeros((data.rungs, len(self._codes)))
             self._made[node] = none[0], none[:1], none
         elif node not in self._made:

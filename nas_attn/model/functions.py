@@ -22,7 +22,8 @@ SHAPES = (
 """These value untried placements, so little is a placement's own, which says nothing about others.
 The shapes with a `known` part serve samplers that have a prior; the values say whether it holds.
 """
-GROWTH = 1.12  # the variances are found again when the number of values has grown by this factor
+# the variances are found again when the number of values has grown by this factor
+GROWTH = 1.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Value:
 
     codes: tuple[int, ...]
     value: float
-    noise: float = 1.0  # variance of its noise over that of a full run: 4 for a weak hint
+    # variance of its noise over that of a full run: 4 for a weak hint
+    noise: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,13 @@ class Function:
     two sites.
     """
 
-    first: Ints  # (sites,) entry of each site's first choice
+    # (sites,) entry of each site's first choice
+    first: Ints
     constant: float
-    entries: Floats  # (entries,)
-    pairs: Floats | None = None  # (entries, entries)
+    # (entries,)
+    entries: Floats
+    # (entries, entries)
+    pairs: Floats | None = None
 
     @classmethod
     def centred(
@@ -111,9 +116,8 @@ class Learner:
         root = coding.main(shape)
         half = coding.pair_size(shape)
         noise = nodes.noise[node]
-        expected = (
-            size * noise * root[:, -1]
-        )  # known effects are expected to hold, as often more as less
+        # known effects are expected to hold, as often more as less
+        expected = size * noise * root[:, -1]
         entries = np.zeros(len(root))
         pairs = None
         value = data.value - (coding.one_hot(data.codes) @ expected)[data.place]

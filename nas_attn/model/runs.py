@@ -18,19 +18,22 @@ from nas_attn.model.coding import Codes, Coding, Floats, Ints
 from nas_attn.records import Placement
 from nas_attn.tasks import SHARES, is_share_of_images
 
-Results = NDArray[np.float32]  # right or wrong per image, 1 or 0
+# right or wrong per image, 1 or 0
+Results = NDArray[np.float32]
 
-TARGET = 1_000_000  # the rung of runs that train as the network finally will be
+# the rung of runs that train as the network finally will be
+TARGET = 1_000_000
 # the rung of the same trainings, scored on the test images; above all others
 TESTED = 2_000_000
 # runs that the model is fitted to at most; so many of each placement stay, or none
 MOST = 400
 REPEATED = 8
-FEWEST = 8  # runs of a block in which broken runs are cut, at least
-BROKEN = (
-    3.0  # a broken run is cut so many times as far below the median as the best tenth lies above it
-)
-LEAST_SIZE = 0.02  # a rung's values differ at least by this share of another's
+# runs of a block in which broken runs are cut, at least
+FEWEST = 8
+# a broken run is cut so many times as far below the median as the best tenth lies above it
+BROKEN = 3.0
+# a rung's values differ at least by this share of another's
+LEAST_SIZE = 0.02
 # two values: gap in standard deviations; share and number of runs at either
 APART = 4.0
 SHARE = 0.1
@@ -68,14 +71,16 @@ INTERACTION_FREEDOMS = 5
 """Placement x backbone against the spread's scale: .2 points at .25; against a spread far beyond
 the usual; how firmly.
 """
-TARGET_NOISE = 0.7  # standard deviation of the log of the target's noise over the search's
+# standard deviation of the log of the target's noise over the search's
+TARGET_NOISE = 0.7
 # half-t priors of the levels' scatter, in units of the noise
 SEEDS = 3.0
 BACKBONES = 2.0
 LEVEL_FREEDOMS = 4
 
 
-_At = tuple[int, str, int, int]  # rung, placement's key, seed and backbone of a run
+# rung, placement's key, seed and backbone of a run
+_At = tuple[int, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +89,15 @@ class Run:
 
     key: str
     seed: int
-    rung: int  # levels of training in the order of their worth; the answers are about the last one
+    # levels of training in the order of their worth; the answers are about the last one
+    rung: int
     value: float
-    backbone: int = (
-        0  # which of the study's backbones it started from; 0 where there is one, or none
-    )
-    correct: bytes | None = (
-        None  # of an accuracy: right or wrong per validation image, as bits (numpy.packbits order)
-    )
-    examples: int = 0  # validation images behind the value; 0 where unknown
+    # which of the study's backbones it started from; 0 where there is one, or none
+    backbone: int = 0
+    # of an accuracy: right or wrong per validation image, as bits (numpy.packbits order)
+    correct: bytes | None = None
+    # validation images behind the value; 0 where unknown
+    examples: int = 0
     # what it was computed in: another one changes a result as much as another seed does
     arithmetic: str = ""
 
@@ -108,12 +113,15 @@ class Priors:
     metric's own unit.
     """
 
-    floor: float | None  # noise that the images alone give one run, where it is known
-    spread: float | None  # scale of the spread between placements; None: in proportion to the noise
+    # noise that the images alone give one run, where it is known
+    floor: float | None
+    # scale of the spread between placements; None: in proportion to the noise
+    spread: float | None
     # standard deviation of values within their blocks, at least the floor: where the noise is
     # looked for
     size: float
-    wide: float = 1.0  # the spread's scale over that of placements
+    # the spread's scale over that of placements
+    wide: float = 1.0
 
     @classmethod
     def of(
@@ -123,7 +131,8 @@ class Priors:
         metric is from 0 to 1.
         """
         p = min(max(level, 0.02), 0.98)
-        least = floor or 1e-9 * max(abs(level), 1e-3)  # where all values are equal
+        # where all values are equal
+        least = floor or 1e-9 * max(abs(level), 1e-3)
         size = max(float(np.sqrt(np.mean(net**2))) if len(net) else 0.0, least)
         return cls(floor, SPREAD_OF_SHARE / 100 * p * (1 - p) if share else None, size)
 
@@ -195,20 +204,28 @@ class Data:
     """Runs of all rungs as arrays (runs,); values turned so that higher is better."""
 
     coding: Coding
-    codes: Codes  # (evaluated placements, sites)
-    place: Ints  # which evaluated placement
-    rung: Ints  # 0 to rungs - 1, in this order; the last one is what answers are about
+    # (evaluated placements, sites)
+    codes: Codes
+    # which evaluated placement
+    place: Ints
+    # 0 to rungs - 1, in this order; the last one is what answers are about
+    rung: Ints
     backbone: Ints
-    block: Ints  # seed, backbone and arithmetic
-    run: Ints  # equal for one training at several rungs
+    # seed, backbone and arithmetic
+    block: Ints
+    # equal for one training at several rungs
+    run: Ints
     value: Floats
-    weight: Floats  # variance of the run's noise over that of a full run
-    priors: Sequence[Priors]  # one per rung
+    # variance of the run's noise over that of a full run
+    weight: Floats
+    # one per rung
+    priors: Sequence[Priors]
     # whether the last rung trains otherwise than those below, which may say little of it
     target: bool = False
     # whether one more rung follows: the runs of the rung below, scored on other images
     tested: bool = False
-    equal: float = 0.0  # prior probability that no placement differs; 0 for different backbones
+    # prior probability that no placement differs; 0 for different backbones
+    equal: float = 0.0
 
     @classmethod
     def simple(
@@ -241,8 +258,10 @@ class Assembled:
     metric: str
     lower_is_better: bool
     data: Data
-    keys: tuple[str, ...]  # all placements, the evaluated ones first, in the order of `data.codes`
-    last: Sequence[Run]  # runs of the last rung
+    # all placements, the evaluated ones first, in the order of `data.codes`
+    keys: tuple[str, ...]
+    # runs of the last rung
+    last: Sequence[Run]
     broken: Mapping[str, tuple[float, float]]
     """Key -> mean of what was cut off its runs at the last rung (negative) or is expected of it
     beforehand (positive), and how broken they are on average, 0 to 1.
@@ -251,10 +270,10 @@ class Assembled:
     """Key -> values of its runs at the last rung; of a placement that did not reach the target,
     those at the rung below.
     """
-    limits: tuple[float, float]  # of an expected score: 0 and 1 for a share, else infinite
-    two: (
-        tuple[float, float] | None
-    )  # the values at which the last rung's runs lie, where they lie at two
+    # of an expected score: 0 and 1 for a share, else infinite
+    limits: tuple[float, float]
+    # the values at which the last rung's runs lie, where they lie at two
+    two: tuple[float, float] | None
 
 
 def assemble(
@@ -293,9 +312,8 @@ def assemble(
         floor = noise_floor(mine) if is_share_of_images(metric) else None
         share = metric in SHARES and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
-        expected = (
-            LARGER * UNLIKE * (priors[-1].spread or 0.0)
-        )  # taken off the runs, put back on the answers
+        # taken off the runs, put back on the answers
+        expected = LARGER * UNLIKE * (priors[-1].spread or 0.0)
         cut = cut - expected * np.array([run.key in larger for run in mine])
         values.append(cut)
     largest = max(p.size for p in priors)
@@ -343,9 +361,8 @@ def _newest(runs: Mapping[_At, Run]) -> dict[_At, Run]:
         groups[at[:2]].append(at)
     sizes = np.array([len(group) for group in groups.values()])
     repeated = sizes[sizes > REPEATED]
-    room = max(
-        MOST - sizes.sum() + repeated.sum(), MOST // 2
-    )  # for these; the others fill the rest
+    # for these; the others fill the rest
+    room = max(MOST - sizes.sum() + repeated.sum(), MOST // 2)
     fit = (
         size
         for size in range(sizes.max(), REPEATED, -1)

@@ -27,23 +27,28 @@ EQUAL_ROUND = 30
 # rounds
 FEWEST = 4
 MOST = 32
-ENOUGH = 100  # effective number of draws after which no round follows
-CHEAP = (
-    6400  # of n runs at most CHEAP / n draws are asked for, as the equations of many runs take long
-)
-TAILS = 6  # degrees of freedom of the proposals
+# effective number of draws after which no round follows
+ENOUGH = 100
+# of n runs at most CHEAP / n draws are asked for, as the equations of many runs take long
+CHEAP = 6400
+# degrees of freedom of the proposals
+TAILS = 6
 # draws that stand for the posterior in the end; fewer from so many runs on
 NODES = 48
 FEW_NODES = 8
 MANY_RUNS = 300
-NOISES = 14  # values of the noise at each draw
+# values of the noise at each draw
+NOISES = 14
 JITTER = 1e-9
-BORDER = 1e300  # beyond all squares, so that a bordered covariance has a root
-AT_ONCE = 2**17  # numbers in the covariances that are solved together
+# beyond all squares, so that a bordered covariance has a root
+BORDER = 1e300
+# numbers in the covariances that are solved together
+AT_ONCE = 2**17
 # correlation of a run's luck at two rungs: middle of its prior (normal scale), end
 LUCK = 0.5
 MOST_ETA = 0.97
-UNRELATED = 1 / 3  # prior probability that the search says nothing about the target
+# prior probability that the search says nothing about the target
+UNRELATED = 1 / 3
 # the same placements on other images: middle of the prior of the correlation (normal scale)
 OTHER_IMAGES = 1.0
 
@@ -59,14 +64,22 @@ def cdf(z: ArrayLike) -> Floats:
 class Draws:
     """m draws of the variances, in units of the noise at the last rung of the search."""
 
-    shape: Ints  # (m,) index into the shapes
-    noise: Floats  # (m, rungs)
-    spread: Floats  # (m, rungs) of the placements' effects; 0 where all are equal
-    interaction: Floats  # (m, rungs) of placement x backbone; 0 with one backbone
-    rho: Floats  # (m, rungs, rungs) correlation of the effects at two rungs
-    eta: Floats  # (m, rungs, rungs) correlation of a run's noise at two rungs
-    seeds: Floats  # (m,) scatter of the levels over seeds, in units of the noise
-    backbones: Floats  # (m,) the same over backbones
+    # (m,) index into the shapes
+    shape: Ints
+    # (m, rungs)
+    noise: Floats
+    # (m, rungs) of the placements' effects; 0 where all are equal
+    spread: Floats
+    # (m, rungs) of placement x backbone; 0 with one backbone
+    interaction: Floats
+    # (m, rungs, rungs) correlation of the effects at two rungs
+    rho: Floats
+    # (m, rungs, rungs) correlation of a run's noise at two rungs
+    eta: Floats
+    # (m,) scatter of the levels over seeds, in units of the noise
+    seeds: Floats
+    # (m,) the same over backbones
+    backbones: Floats
 
     def some(self, which: slice | Ints) -> Draws:
         return Draws(*(getattr(self, field.name)[which] for field in fields(self)))
@@ -82,13 +95,13 @@ class Hypothesis:
         self.differ = differ
         several = data.backbones > 1
         rungs = data.rungs
-        self.unit = data.searched  # the rung whose noise is the unit
+        # the rung whose noise is the unit
+        self.unit = data.searched
         self.shapes = list(shapes) if differ or several else list(shapes[:1])
         sizes = np.log([p.size for p in data.priors])
         names = dict[str, tuple[float, float]]()
-        for k in range(
-            rungs
-        ):  # spreads begin wide: a module that alone sees a cue spreads a hundred times the noise
+        for k in range(rungs):
+            # spreads begin wide: a module that alone sees a cue spreads a hundred times the noise
             names |= {f"spread{k}": (0.5, 2.2)} if k < differ or several else {}
             names |= (
                 {f"noise{k}": (float(np.clip(sizes[k] - sizes[self.unit], -4, 4)), 0.6)}
@@ -104,9 +117,8 @@ class Hypothesis:
             names |= {"tested": (OTHER_IMAGES, 1.0)}
         names |= {"backbones": (0.0, 1.2)} if several else {}
         names |= {"interaction": (-0.3, 0.8)} if several and differ else {}
-        last = data.block[
-            data.rung >= self.unit
-        ]  # blocks of the last rung, of the search or the target
+        # blocks of the last rung, of the search or the target
+        last = data.block[data.rung >= self.unit]
         names |= {"seeds": (0.0, 1.2)} if len(np.unique(last)) < len(last) else {}
         self.index = {name: i for i, name in enumerate(names)}
         self.middle, self.width = np.array([*names.values()]).reshape(-1, 2).T
@@ -154,7 +166,8 @@ class Hypothesis:
 
     def log_prior(self, draws: Draws, z: Floats, noises: Floats) -> Floats:
         """(m, NOISES) log density of the parameters and of the log noise, shapes included."""
-        s = draws.noise[:, :, None] * noises[:, None, :]  # (m, rungs, NOISES)
+        # (m, rungs, NOISES)
+        s = draws.noise[:, :, None] * noises[:, None, :]
         found = np.log(self.prior)[draws.shape][:, None] + np.zeros(noises.shape)
         for k, priors in enumerate(self.data.priors):
             tied = k > self.unit
@@ -222,7 +235,8 @@ def _log_densities(proposals: Sequence[Proposal], shape: Ints, z: Floats) -> Flo
     """(m,) logarithms of the sum of the proposals' densities at each draw."""
     d = z.shape[1]
     roots = np.stack([p.root for p in proposals])
-    off = z - np.stack([p.middle for p in proposals])[:, None]  # (proposals, m, d)
+    # (proposals, m, d)
+    off = z - np.stack([p.middle for p in proposals])[:, None]
     squares = (np.linalg.solve(roots, off.swapaxes(1, 2)) ** 2).sum(axis=1)
     scale = (
         math.lgamma((TAILS + d) / 2) - math.lgamma(TAILS / 2) - 0.5 * d * math.log(TAILS * math.pi)
@@ -244,8 +258,10 @@ class Solved:
     root: Floats
     value: Floats
     means: Floats
-    inner: Floats  # (rungs, rungs) root of the means' information
-    projected: Floats  # (rungs,)
+    # (rungs, rungs) root of the means' information
+    inner: Floats
+    # (rungs,)
+    projected: Floats
 
     @property
     def rung_means(self) -> Floats:
@@ -300,7 +316,8 @@ class Algebra:
         between = size[:, :, None] * size[:, None, :] * correlation
         if self.data.rungs == 1:
             return between
-        counts = np.bincount(self.data.rung)  # runs are in the order of their rungs
+        # runs are in the order of their rungs
+        counts = np.bincount(self.data.rung)
         return between.repeat(counts, axis=1).repeat(counts, axis=2)
 
     def solve(self, draws: Draws, i: int, values: Floats | None = None) -> Solved:
@@ -319,7 +336,8 @@ class Algebra:
                 root, value, _, inner, projected = self._solved(draws)
                 squares = (value**2).sum(axis=1) - (projected**2).sum(axis=1)
                 return _half_log(root) + _half_log(inner), np.maximum(squares, 1e-300)
-            except np.linalg.LinAlgError:  # a covariance is singular
+            except np.linalg.LinAlgError:
+                # a covariance is singular
                 if count == 1:
                     return np.full(1, np.inf), np.ones(1)
         halves = [
@@ -369,7 +387,8 @@ class Nodes:
     shapes: Sequence[Shape]
     draws: Draws
     weight: Floats
-    noise: Floats  # (k,) in the metric's unit
+    # (k,) in the metric's unit
+    noise: Floats
 
 
 def posterior(data: Data, shapes: Sequence[Shape]) -> Nodes:
@@ -413,9 +432,8 @@ def _sampled(
         s = family.noises(squares)
         target = family.log_prior(draws, new_z, s) + np.log(np.log(s[:, 1] / s[:, 0]))[:, None]
         target = target - sizes[:, None] - freedoms * np.log(s) - 0.5 * squares[:, None] / s**2
-        density = np.logaddexp(
-            density, _log_densities(proposals[-1:], shape, z)
-        )  # of the proposals' sum
+        # of the proposals' sum
+        density = np.logaddexp(density, _log_densities(proposals[-1:], shape, z))
         density = np.append(density, _log_densities(proposals, new_shape, new_z))
         shape = np.append(shape, new_shape)
         z = np.concatenate((z, new_z))

@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 
 
 BELOW = "*nas_attn updates this note. Text below this line stays.*"
-_CHUNK = 2045  # Characters that one attribute holds at most, as in optuna-dashboard (MySQL's limit)
-_ROUNDS = 3  # Attempts, if another worker writes at the same time
-_MOST_ROWS = 40  # Rows of the study note's table at most
-ATTRIBUTE = "nas_attn:"  # Begins the names of our user attributes of a study
-SHEET = "answer.csv"  # The name of the answer's table among the study's artifacts
+# Characters that one attribute holds at most, as in optuna-dashboard (MySQL's limit)
+_CHUNK = 2045
+# Attempts, if another worker writes at the same time
+_ROUNDS = 3
+# Rows of the study note's table at most
+_MOST_ROWS = 40
+# Begins the names of our user attributes of a study
+ATTRIBUTE = "nas_attn:"
+# The name of the answer's table among the study's artifacts
+SHEET = "answer.csv"
 
 
 def publish(
@@ -103,7 +108,8 @@ def note(view: CandidateView, snapshot: Snapshot) -> str:
 def study_note(snapshot: Snapshot) -> str:
     """The study's note (Markdown): recommendation, and the front beside the baselines."""
     lines = [f"# {snapshot.study}"]
-    for result in reversed(snapshot.validations):  # tests come before estimates
+    # tests come before estimates
+    for result in reversed(snapshot.validations):
         lines.append(f"**{validation_headline(result)}**")
         lines += [f"- {sentence}" for sentence in validation_sentences(result, snapshot)]
     lines += ["  \n".join(answer(snapshot)), *remarks(snapshot)]
@@ -232,5 +238,6 @@ def _number(snapshot: Snapshot, view: CandidateView, index: int) -> float | None
         return None if value is None else round(value, 6)
     gain = view.gains.get(objective_name(objective))
     if gain is not None:
-        return round(gain.mean * units.unit(objective).scale, 6) + 0.0  # never -0.0
+        # never -0.0
+        return round(gain.mean * units.unit(objective).scale, 6) + 0.0
     return 0.0 if view.baseline == "none" else None

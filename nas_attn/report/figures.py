@@ -112,12 +112,14 @@ PALETTE = (
     "#a06a42",
 )
 BARE = "bare backbone"
-LETTERS = 90  # Letters of a line of a point's hover text
-_MOST_CURVES = (
-    150  # Learning curves drawn at most; the front, the baselines and the newest go first
-)
-Ends = tuple[float, float, float]  # A value and the ends of its 95 % interval
-Point = tuple[CandidateView, Ends, Ends]  # A candidate with its x and y
+# Letters of a line of a point's hover text
+LETTERS = 90
+# Learning curves drawn at most; the front, the baselines and the newest go first
+_MOST_CURVES = 150
+# A value and the ends of its 95 % interval
+Ends = tuple[float, float, float]
+# A candidate with its x and y
+Point = tuple[CandidateView, Ends, Ends]
 
 
 def front_figures(snapshot: Snapshot, *, absolute: bool = False) -> list[go.Figure]:
@@ -302,11 +304,12 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
     figure.add_traces([_curves(snapshot, alike, metric, style) for style, alike in runs.items()])
     first = snapshot.recipe.first_seed
     seeds = range(first, first + snapshot.recipe.training.backbones)
+    # not fresh
     start = {
         p.seed: p.metrics[metric]
         for p in snapshot.backbone
         if p.seed in seeds and metric in p.metrics
-    }  # not fresh
+    }
     if start:
         level = fmean(start.values())
         note = f"trained backbone before the search ({units.value(metric, level)})"
@@ -486,7 +489,8 @@ def _line(
 ) -> None:
     text = str(run.placement)
     shown = text if len(text) <= 60 else f"{text[:59]}…"
-    shown = html.escape(shown)  # plotly reads a name as markup
+    # plotly reads a name as markup
+    shown = html.escape(shown)
     style = {"color": colour, "width": 2}
     line = go.Scatter(
         x=epochs, y=values, mode="lines+markers", line=style, name=f"{shown}, seed {run.seed}"
@@ -500,8 +504,10 @@ BAD = "rgba(224,138,0,0.7)"
 """Colour-blind people can tell blue from orange. Both are translucent, so text on them is
 readable.
 """
-MOST_WRITTEN = 16  # With more columns, cells show their numbers only in the hover text
-CELL = 78  # Pixels of a column with numbers
+# With more columns, cells show their numbers only in the hover text
+MOST_WRITTEN = 16
+# Pixels of a column with numbers
+CELL = 78
 
 
 def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
@@ -652,7 +658,8 @@ def _hover_cell(of: str, row: Effect) -> str:
 
 
 FORMATS = ("svg", "pdf", "png")
-PIXELS = 900  # Pixels; a PNG has twice as many
+# Pixels; a PNG has twice as many
+PIXELS = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -775,7 +782,8 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) ->
             written.append(path)
     except OSError as error:
         raise OperationError(f"figures cannot be written to '{place}': {error}") from None
-    except Exception as error:  # kaleido's own, for a browser that is missing or does not answer
+    except Exception as error:
+        # kaleido's own, for a browser that is missing or does not answer
         first = first_line(error)
         raise OperationError(
             f"Chrome or Chromium, which draws figures, did not work ({shorten(first)}): install"

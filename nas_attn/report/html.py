@@ -37,9 +37,8 @@ from nas_attn.words.recommendation import measured_on, reasons
 from nas_attn.words.remarks import remarks
 from nas_attn.words.validation import validation_headline, validation_rows, validation_sentences
 
-PLOTLY = (  # plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
-    "plotly-cartesian.min.js.gz"
-)
+# plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
+PLOTLY = "plotly-cartesian.min.js.gz"
 _PINNED = {"nas_attn": "nas-attn"} | {
     n: n for n in ("torch", "torchvision", "timm", "optuna", "numpy")
 }
@@ -246,7 +245,8 @@ def _mistakes(snapshot: Snapshot, wrong: Wrong | None) -> dict[str, Any] | None:
         drawn = wrong.pictures.get(one.image, ())
         lines = [[said.pop(p.label, p.label) if len(drawn) > 1 else p.label] for p in drawn]
         if drawn:
-            lines[-1] += said.values()  # the results of networks without their own picture
+            # the results of networks without their own picture
+            lines[-1] += said.values()
             shown.append(
                 [(_data_url(p.png), p.label, of) for p, of in zip(drawn, lines, strict=True)]
             )
@@ -349,15 +349,15 @@ class Page:
             for axis in (figure.layout.yaxis, figure.layout.xaxis)
             if axis.title.text
         ]
-        text = str(plotly.io.to_json(figure)).replace(
-            "<", "\\u003c"
-        )  # so that no text can end the element
+        # so that no text can end the element
+        text = str(plotly.io.to_json(figure)).replace("<", "\\u003c")
         drawn = {
             "name": f"figure-{len(self.figures) + 1}",
             "json": Markup(text),
             "label": label or f"Figure: {' against '.join(axes)}",
             "height": int(figure.layout.height),
-            "width": int((figure.layout.meta or {}).get("width", 0)),  # at least
+            # at least
+            "width": int((figure.layout.meta or {}).get("width", 0)),
         }
         self.figures.append(drawn)
         return drawn

@@ -29,13 +29,17 @@ class Cell(NamedTuple):
     """One cell of a table of the report; templates/parts.html writes and escapes it."""
 
     text: str = ""
-    sort: float | str | None = None  # Sorting key, if it is not the text; an empty text comes last
-    notation: str = ""  # A placement, to copy
+    # Sorting key, if it is not the text; an empty text comes last
+    sort: float | str | None = None
+    # A placement, to copy
+    notation: str = ""
     tags: tuple[str, ...] = ()
     wide: bool = False
     bold: bool = False
-    more: str = ""  # A second line
-    shade: int = 0  # How dark its ground is, in percent
+    # A second line
+    more: str = ""
+    # How dark its ground is, in percent
+    shade: int = 0
 
 
 class Row(NamedTuple):
@@ -46,7 +50,8 @@ class Row(NamedTuple):
 class Table(NamedTuple):
     head: Sequence[str]
     rows: Sequence[Row]
-    name: str = ""  # Its id in the page
+    # Its id in the page
+    name: str = ""
     sortable: bool = False
 
 
@@ -164,7 +169,8 @@ def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
     return Table(["class", "images", *(names[key] for key in found.values)], rows, sortable=True)
 
 
-LARGEST = 40  # with more classes, a matrix has only some of them
+# with more classes, a matrix has only some of them
+LARGEST = 40
 
 
 def mistakes_table(found: Mistakes, names: Sequence[str]) -> Table:

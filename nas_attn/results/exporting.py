@@ -41,12 +41,13 @@ SEARCHED = "after the search's training"
 @dataclass(frozen=True, slots=True)
 class Exported:
     path: Path
-    cards: tuple[Path, Path]  # Markdown and JSON
+    # Markdown and JSON
+    cards: tuple[Path, Path]
     facts: dict[str, Any]
-    run: (
-        Run | None
-    )  # the training as the target says whose weights these are; None: the search's own
-    note: str  # why not the retrained weights, if there are some; else empty
+    # the training as the target says whose weights these are; None: the search's own
+    run: Run | None
+    # why not the retrained weights, if there are some; else empty
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,16 +258,16 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
         "validation": len(dataset.validation),
     }
     photographs = recipe.data.name.startswith("folder:") and dataset.task.per_image
-    if (
-        photographs and dataset.validation_identity is not None
-    ):  # so that whoever has them can score the network again
+    if photographs and dataset.validation_identity is not None:
+        # so that whoever has them can score the network again
         folder, names = named_files(recipe.data, dataset.validation_identity)
         pairs = zip(names, dataset.validation.labels.tolist(), strict=True)
         facts |= {"folder": str(folder.resolve()), "files": [list(pair) for pair in pairs]}
     return facts
 
 
-MOST_IN_CARD = 2**20  # letters of a manifest: about 50,000 images
+# letters of a manifest: about 50,000 images
+MOST_IN_CARD = 2**20
 
 
 def _images(dataset: Dataset) -> dict[str, Any]:

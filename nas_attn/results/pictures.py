@@ -28,8 +28,10 @@ from nas_attn.training import Trainer
 from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.learning import answer_of
 
-SIDE = 96  # pixels of the longer side, at most
-LARGER = 144  # of images with something drawn over them
+# pixels of the longer side, at most
+SIDE = 96
+# of images with something drawn over them
+LARGER = 144
 COLOURS = (
     (0, 114, 178),
     (230, 159, 0),
@@ -97,7 +99,8 @@ def _found(network: nn.Module, dataset: Dataset, split: Split, recipe: Recipe) -
     trainer = Trainer(recipe.training, dataset, device="cpu", arithmetic=PLAIN)
     network.eval()
     found: list[Tensor] = []
-    for x, _ in split.batches(1):  # one by one: a detector's answers may take much memory
+    # one by one: a detector's answers may take much memory
+    for x, _ in split.batches(1):
         answer: Any = trainer.output(network, x)
         if dataset.task.labels == "masks":
             logits: Any = answer_of(answer)

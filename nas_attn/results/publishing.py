@@ -29,10 +29,14 @@ from nas_attn.words.remarks import constant_sentence, weak_rung_sentence
 if TYPE_CHECKING:
     from torch import nn
 
-PUBLISH_S = 10.0  # seconds between refreshes of the dashboard's notes and plots, at least
-SHARE = 0.05  # largest share of one worker's time for refreshing, in the long run
-LONGEST_S = 600.0  # seconds between refreshes, at most
-SUSPICIOUS = 3  # so many candidates with the same value of a metric are reported during the search
+# seconds between refreshes of the dashboard's notes and plots, at least
+PUBLISH_S = 10.0
+# largest share of one worker's time for refreshing, in the long run
+SHARE = 0.05
+# seconds between refreshes, at most
+LONGEST_S = 600.0
+# so many candidates with the same value of a metric are reported during the search
+SUSPICIOUS = 3
 
 
 class Publisher:
@@ -50,7 +54,8 @@ class Publisher:
         """Publishes if some time has passed since anyone did."""
         if time.monotonic() - self._last > PUBLISH_S:
             self._last = time.monotonic()
-            with impatient(), suppress(StorageAway):  # the next call to the database reports it
+            # the next call to the database reports it
+            with impatient(), suppress(StorageAway):
                 if self._take():
                     self.now()
 
@@ -118,7 +123,8 @@ def _keep_sheet(opened: OpenStudy, now: Snapshot) -> None:
     try:
         if _kept_sheet(opened, name) != text:
             opened.artifacts.write(name, io.BytesIO(text))
-    except Exception as error:  # each artifact store has its own exceptions
+    except Exception as error:
+        # each artifact store has its own exceptions
         why = f"{dashboard.SHEET} for optuna-dashboard cannot be written ({first_line(error)})"
         warnings.warn(f"{why}; nothing else is missing", NasAttnWarning, stacklevel=2)
         return
@@ -129,7 +135,8 @@ def _kept_sheet(opened: OpenStudy, name: str) -> bytes | None:
     try:
         with opened.artifacts.open_reader(name) as reader:
             return reader.read()
-    except Exception:  # each artifact store has its own for what is missing
+    except Exception:
+        # each artifact store has its own for what is missing
         return None
 
 
@@ -168,7 +175,8 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
                 _networks(opened, now, found) if found.what != "accuracy" else {},
                 store=opened.store,
             )
-    except NasAttnError:  # the data are not on this machine: no images
+    except NasAttnError:
+        # the data are not on this machine: no images
         pass
     return Wrong(found, drawn)
 

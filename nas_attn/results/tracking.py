@@ -35,18 +35,22 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.words.answer import answer
 
 LEASE = "tracking"
-ANSWER = "answer"  # Identity of the run that holds a study's answer
+# Identity of the run that holds a study's answer
+ANSWER = "answer"
 
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
     """A run as trackers show it."""
 
-    id: str  # unique in its study, and its name
+    # unique in its study, and its name
+    id: str
     purpose: str
     parameters: Mapping[str, Any]
-    points: tuple[tuple[int, Mapping[str, float]], ...] = ()  # (epochs, metrics), in order
-    texts: Mapping[str, str] | None = None  # of the answer: name of a file -> its content
+    # (epochs, metrics), in order
+    points: tuple[tuple[int, Mapping[str, float]], ...] = ()
+    # of the answer: name of a file -> its content
+    texts: Mapping[str, str] | None = None
 
 
 class Tracker(Protocol):
@@ -75,7 +79,8 @@ def track(opened: OpenStudy, now: Snapshot | None = None) -> None:
     release_dead(opened.store, LEASE)
     lease = opened.store.acquire(LEASE, owner=owner_name(), ttl_s=TTL_S)
     if lease is None:
-        return  # another worker does it, and will do it again
+        # another worker does it, and will do it again
+        return
     with LeaseKeeper(opened.store, lease):
         runs = [*ended_runs(opened.store), *([] if now is None else [_answer(now)])]
         for name in opened.recipe.log.to:
@@ -87,7 +92,8 @@ def track(opened: OpenStudy, now: Snapshot | None = None) -> None:
                         tracker.add(run)
             except StorageAway:
                 raise
-            except Exception as error:  # any error of a tracker's server or disk
+            except Exception as error:
+                # any error of a tracker's server or disk
                 said = f"{type(error).__name__}: {first_line(error)}"
                 warnings.warn(
                     f"{name} (log.to) failed with {said}; the study goes on",
@@ -181,7 +187,8 @@ class TensorBoard:
                 for name, value in metrics.items():
                     writer.add_scalar(name, value, step)
             for name, text in (run.texts or {}).items():
-                if not name.endswith(".html"):  # it shows no files
+                # it shows no files
+                if not name.endswith(".html"):
                     writer.add_text(name, "".join(f"    {line}\n" for line in text.splitlines()))
             for summary in hparams(dict(run.parameters), last):  # type: ignore[no-untyped-call]
                 writer.file_writer.add_summary(summary)
@@ -253,9 +260,8 @@ class WandB:
         self._study = opened.store.name
         self._mark = mark(opened.store)
         self._folder = opened.folder.absolute()
-        self._done = (
-            self._folder / "wandb" / f"nas_attn-{self._mark}"
-        )  # what this machine has written
+        # what this machine has written
+        self._done = self._folder / "wandb" / f"nas_attn-{self._mark}"
         self._done.mkdir(parents=True, exist_ok=True)
 
     def known(self) -> Collection[str]:
@@ -267,10 +273,12 @@ class WandB:
         done = self._done / run.id
         told = "".join(list((run.texts or {}).values())[:2])
         if done.exists() and done.read_text("utf-8") == told:
-            return  # the answer is unchanged: offline, each writing makes new files
+            # the answer is unchanged: offline, each writing makes new files
+            return
         made = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or "nas-attn",
-            id=f"{self._mark}-{run.id}",  # the same run, whoever writes it again
+            # the same run, whoever writes it again
+            id=f"{self._mark}-{run.id}",
             name=run.id,
             group=self._study,
             job_type=run.purpose,

@@ -60,8 +60,10 @@ Owner = TypeVar("Owner")
 # first and longest pause between attempts, each varied at random by a third
 FIRST_S = 0.1
 LONGEST_S = 10.0
-QUIET_S = 2.0  # shorter outages are not reported: a cut connection is opened again at once
-STOPPING_S = 5.0  # seconds to wait after a request to stop, so that results can still be written
+# shorter outages are not reported: a cut connection is opened again at once
+QUIET_S = 2.0
+# seconds to wait after a request to stop, so that results can still be written
+STOPPING_S = 5.0
 
 
 class Outage:
@@ -74,10 +76,13 @@ class Outage:
         self._where = where
         self._mutex = threading.Lock()
         self._waiting = 0
-        self._since = 0.0  # when the first wait began, by time.monotonic()
+        # when the first wait began, by time.monotonic()
+        self._since = 0.0
         self._said = False
-        self._away_at: float | None = None  # time of the last wait, or of the last failure
-        self._inside = threading.local()  # `.work`: whether this thread is in `endure`
+        # time of the last wait, or of the last failure
+        self._away_at: float | None = None
+        # `.work`: whether this thread is in `endure`
+        self._inside = threading.local()
 
     def just_over(self, seconds: float) -> bool:
         """Whether the database was away within the last `seconds`: other processes may not have
@@ -158,7 +163,8 @@ class Outage:
             if self._said or time.monotonic() - self._since < QUIET_S:
                 return
             self._said = True
-        with impatient():  # reporting itself must not wait
+        # reporting itself must not wait
+        with impatient():
             common.report(
                 f"waiting for the database, for up to {shown_s(common.storage_s)}: {reason}"
             )
@@ -347,7 +353,8 @@ def _sqlite_url(text: str, url: URL, shown: str) -> URL:
 
 def _check_file(path: Path, shown: str) -> None:
     folder = path.parent
-    if os.path.isdir(path):  # unlike Path.is_dir, False if a folder above cannot be entered
+    # unlike Path.is_dir, False if a folder above cannot be entered
+    if os.path.isdir(path):
         raise StudyError(
             f"storage '{shown}' is a folder: name a file in it, sqlite:///{path / 'nas_attn.db'}"
         )
@@ -386,17 +393,18 @@ def network_filesystem(path: Path) -> str | None:
         if real.is_relative_to(point) and len(point.parts) >= depth:
             kind = mount.fstype
             depth = len(point.parts)
-            if "aname=drvfs" in mount.opts:  # a Windows drive seen from WSL
+            # a Windows drive seen from WSL
+            if "aname=drvfs" in mount.opts:
                 kind = "drvfs"
-            if "remote" in mount.opts.split(","):  # Windows' name for it
+            # Windows' name for it
+            if "remote" in mount.opts.split(","):
                 kind = "cifs"
     return kind if kind == "drvfs" or kind.removeprefix("fuse.") in NETWORKS else None
 
 
 BUSY_TIMEOUT_S = 60
-CONNECT_TIMEOUT_S = (
-    15  # for a PostgreSQL server to answer; `?connect_timeout=` in the URL overrides it
-)
+# for a PostgreSQL server to answer; `?connect_timeout=` in the URL overrides it
+CONNECT_TIMEOUT_S = 15
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
@@ -474,9 +482,8 @@ class Connector:
         self.seen_leases: dict[tuple[int, str], tuple[int, float, float]] = {}
         self.outage = Outage(str(self))
         self._writing = self.engine.execution_options(nas_attn_write=True)
-        self._file: tuple[int, int] | None = (
-            None  # device and inode of the SQLite file, as first seen
-        )
+        # device and inode of the SQLite file, as first seen
+        self._file: tuple[int, int] | None = None
         self._log: LogFile | None = None
         if self.is_sqlite:
             self._log = LogFile(Path(str(url.database)))
@@ -521,7 +528,8 @@ class Connector:
             KeyError,
             AttributeError,
             RecursionError,
-        ) as error:  # a row that cannot be read
+        ) as error:
+            # a row that cannot be read
             what = (
                 "holds a row that cannot be read"
                 f" ({shorten(f'{type(error).__name__}: {error}', 120)})"
@@ -556,9 +564,11 @@ class Connector:
         except FileNotFoundError:
             pass
         except OSError:
-            return  # opening it reports the reason
+            # opening it reports the reason
+            return
         if self._file in (None, here):
-            self._file = here  # None: it does not exist yet
+            # None: it does not exist yet
+            self._file = here
             return
         what = f"storage '{self}': the file was removed, moved or replaced while it was in use"
         raise StorageError(f"{what}: put it back, or its last backup, then resume")
@@ -583,7 +593,8 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
-_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")  # errors that may pass
+# errors that may pass
+_PASSING = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR")
 _SENTENCES = {
     "SQLITE_CORRUPT": (
         "the file is damaged: put the last `nas-attn backup` in its place or try `sqlite3 FILE"
@@ -685,13 +696,17 @@ def translate_errors(engine: sa.Engine, where: str) -> None:
 
 _DISK_FULL = "53100"
 _NO_COLUMN = "42703"
-_READ_ONLY = "25006"  # a standby, or a user who may only read
-_NO_RIGHT = "42501"  # to read or to write this table, or to make one
+# a standby, or a user who may only read
+_READ_ONLY = "25006"
+# to read or to write this table, or to make one
+_NO_RIGHT = "42501"
+# PostgreSQL's states of a lost connection and of a server that shuts down
 _NO_SERVER = (
     "08",
     "57P",
     "25P03",
-)  # PostgreSQL's states of a lost connection and of a server that shuts down
+)
+# out of resources, a standby, conflicts
 _OVERRUN = (
     "53",
     _READ_ONLY,
@@ -699,7 +714,7 @@ _OVERRUN = (
     "40P01",
     "55P03",
     "57014",
-)  # out of resources, a standby, conflicts
+)
 _UNRESOLVED = re.compile("translate host name|failed to resolve host")
 _ENCRYPTION = re.compile("SSL|sslmode|certificate|private key file")
 _REFUSED = re.compile(
@@ -724,7 +739,8 @@ def _lasting(original: BaseException) -> bool:
     if name is not None:
         return name == "SQLITE_NOTADB" or name.startswith(tuple(_SENTENCES))
     state: str | None = getattr(original, "sqlstate", None)
-    if state is None:  # never reached the server, or lost it
+    # never reached the server, or lost it
+    if state is None:
         return type(original).__name__ == "OperationalError"
     return state.startswith((*_NO_SERVER, "53", _READ_ONLY, _NO_RIGHT))
 

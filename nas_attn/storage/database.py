@@ -122,9 +122,8 @@ class SteadyClock:
         return now
 
 
-_OPTUNA_STUDIES = table(
-    "studies", column("study_name")
-)  # Optuna's table; nas_attn changes only names in it
+# Optuna's table; nas_attn changes only names in it
+_OPTUNA_STUDIES = table("studies", column("study_name"))
 _SHOWN_DIFFERENCES = 5
 _SHOWN_LENGTH = 60
 
@@ -139,9 +138,8 @@ class Database:
 
     def __init__(self, url: str, *, must_exist: bool = False) -> None:
         parsed = storage_url(url)
-        self.url = parsed.render_as_string(
-            hide_password=False
-        )  # absolute, with password: for child processes
+        # absolute, with password: for child processes
+        self.url = parsed.render_as_string(hide_password=False)
         self._connector = Connector(parsed)
         self._steady = SteadyClock()
         path = self.path
@@ -249,7 +247,8 @@ class Database:
             ).one_or_none()
             versions = {} if row is None else dict(json.loads(row.versions))
             if row is not None:
-                json.loads(row.recipe)  # only checks that the text is complete
+                # only checks that the text is complete
+                json.loads(row.recipe)
             names = [] if row is not None else list(connection.scalars(select(tables.study.c.name)))
         if row is None:
             raise StudyError(f"there is no study '{name}' in '{self}': {did_you_mean(name, names)}")
@@ -322,7 +321,8 @@ class Database:
                 which = (tables.candidate.c.study_id == store._id, tables.candidate.c.key == key)
                 connection.execute(update(tables.candidate).where(*which).values(baseline=baseline))
             if connection.scalar(select(named).where(named == optuna)) is None:
-                return  # the names were exchanged before, and the answer was lost
+                # the names were exchanged before, and the answer was lost
+                return
             connection.execute(
                 update(_OPTUNA_STUDIES)
                 .where(named == store.name)

@@ -16,11 +16,11 @@ from nas_attn.storage.connection import Connector, TunedConnection, explained
 from nas_attn.storage.tables import VERSION_TABLE, VERSIONS
 from nas_attn.waiting import Wait, locked
 
-_ADVISORY_LOCK = 0x6E61735F6174746E  # "nas_attn"
+# "nas_attn"
+_ADVISORY_LOCK = 0x6E61735F6174746E
 _WAL_PATIENCE_S = 30.0
-_PATIENCE_S = (
-    300.0  # limit for a process to make the tables; thousands of studies need a few seconds
-)
+# limit for a process to make the tables; thousands of studies need a few seconds
+_PATIENCE_S = 300.0
 
 
 def prepare(connector: Connector) -> None:
@@ -94,7 +94,8 @@ def creation_lock(connector: Connector) -> Iterator[None]:
                 wait.over()
                 yield
             finally:
-                with suppress(SQLAlchemyError):  # a cut connection has freed its lock
+                # a cut connection has freed its lock
+                with suppress(SQLAlchemyError):
                     connection.close()
             return
         file = Path(str(connector.url.database))

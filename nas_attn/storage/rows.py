@@ -21,11 +21,16 @@ T = TypeVar("T")
 class Lease:
     """The right to work on something and to write about it, until another worker takes it over."""
 
-    resource: str  # the piece of work, `trial/12`
-    owner: str  # who works on it: host, process and a random part
-    number: int  # grows with every holder, to tell the present one from its predecessors
-    ttl_s: float  # seconds that it lasts from the last renewal
-    expires_at: float  # Unix seconds by the database's clock; from then on others may take it
+    # the piece of work, `trial/12`
+    resource: str
+    # who works on it: host, process and a random part
+    owner: str
+    # grows with every holder, to tell the present one from its predecessors
+    number: int
+    # seconds that it lasts from the last renewal
+    ttl_s: float
+    # Unix seconds by the database's clock; from then on others may take it
+    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +40,31 @@ class LeaseRow:
     resource: str
     owner: str
     number: int
-    expires_at: float  # Unix seconds by the database's clock
-    state: str  # `held`, `expired` (its holder has died or hangs) or `released`
+    # Unix seconds by the database's clock
+    expires_at: float
+    # `held`, `expired` (its holder has died or hangs) or `released`
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """One training of one network. Equal identities are equal computations."""
 
-    key: str  # of the network; `backbone` for one of the study's own
-    placement: Placement  # explicit
+    # of the network; `backbone` for one of the study's own
+    key: str
+    # explicit
+    placement: Placement
     seed: int
-    backbone: int = 0  # number of the trained backbone that it starts from; 0: none
-    protocol: str = SEARCH  # training protocol: `search`, `target`, or another one of the study
-    purpose: str = SEARCH  # one of PURPOSES
-    priority: int = 0  # higher ones are taken first
-    round: int = 0  # of a confirmation round: its number, from 1; of a validation: its number
+    # number of the trained backbone that it starts from; 0: none
+    backbone: int = 0
+    # training protocol: `search`, `target`, or another one of the study
+    protocol: str = SEARCH
+    # one of PURPOSES
+    purpose: str = SEARCH
+    # higher ones are taken first
+    priority: int = 0
+    # of a confirmation round: its number, from 1; of a validation: its number
+    round: int = 0
 
     @property
     def identity(self) -> tuple[str, str, int, int]:
@@ -76,8 +90,10 @@ class RunRow:
     # `waiting` (also while a worker has its lease), `done`, `pruned`, `failed` or `withdrawn`
     state: str
     reason: str
-    attempts: int  # number of times that a worker took it without handing it back
-    finished_at: float | None = None  # Unix seconds by the database's clock
+    # number of times that a worker took it without handing it back
+    attempts: int
+    # Unix seconds by the database's clock
+    finished_at: float | None = None
 
     @property
     def resource(self) -> str:
@@ -90,11 +106,14 @@ class CheckpointRow:
 
     id: int
     run: str
-    artifact: str  # name in the artifact store
+    # name in the artifact store
+    artifact: str
     sha256: str
-    size: int  # bytes
+    # bytes
+    size: int
     epochs: int
-    created_at: float  # Unix seconds by the database's clock
+    # Unix seconds by the database's clock
+    created_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +123,14 @@ class WorkerRow:
     owner: str
     device: str
     doing: str
-    waiting: str  # what it waits for; else empty
-    here_s: float  # seconds since it came
-    at_it_s: float  # seconds since it began its current task
-    silent_s: float  # seconds since its last sign of life, a renewal of a lease included
+    # what it waits for; else empty
+    waiting: str
+    # seconds since it came
+    here_s: float
+    # seconds since it began its current task
+    at_it_s: float
+    # seconds since its last sign of life, a renewal of a lease included
+    silent_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +141,27 @@ class FormerWorker:
     device: str
     began_at: float
     left_at: float
-    ending: str  # `left` in order, or `lost`
-    scores: int  # that it has written
-    sessions: int  # latency sessions that it has measured
+    # `left` in order, or `lost`
+    ending: str
+    # that it has written
+    scores: int
+    # latency sessions that it has measured
+    sessions: int
 
 
 @dataclass(frozen=True, slots=True)
 class StudySummary:
     name: str
-    created_at: float  # Unix seconds by the database's clock
-    fingerprint: str | None  # device that its latencies are measured on
-    candidates: Mapping[str, int]  # state -> number of candidates in it
-    workers: int  # that are here
-    lost: bool  # whether Optuna's part of it is not there: deleted by Optuna, or never made
+    # Unix seconds by the database's clock
+    created_at: float
+    # device that its latencies are measured on
+    fingerprint: str | None
+    # state -> number of candidates in it
+    candidates: Mapping[str, int]
+    # that are here
+    workers: int
+    # whether Optuna's part of it is not there: deleted by Optuna, or never made
+    lost: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,24 +170,30 @@ class StudySettings:
     clock.
     """
 
-    trials: int  # candidates to evaluate in all
+    # candidates to evaluate in all
+    trials: int
     # folder of its checkpoints and weights, relative to the database's where it lies there; or a
     # bucket
     artifacts: str
-    confirmed_trials: (
-        int | None
-    )  # for how many trials the candidates to confirm were chosen; None: not yet
-    rounds_before: int  # confirmation rounds before that
-    stop_asked_at: float | None  # workers that started before this time shall stop
-    screen_until: (
-        float | None
-    )  # when a timed search begins no new candidate; None here and below: it has no time
-    test_from: float | None  # when it begins no further confirmation any more
+    # for how many trials the candidates to confirm were chosen; None: not yet
+    confirmed_trials: int | None
+    # confirmation rounds before that
+    rounds_before: int
+    # workers that started before this time shall stop
+    stop_asked_at: float | None
+    # when a timed search begins no new candidate; None here and below: it has no time
+    screen_until: float | None
+    # when it begins no further confirmation any more
+    test_from: float | None
     ends_at: float | None
-    published: str | None  # the state of the study that optuna-dashboard's notes show
-    publish_at: float | None  # when they are to be refreshed
-    prior: str | None  # prior of its sampler as JSON; None: no prior
-    swept: str | None  # state of the study at the last deletion of unneeded weights
+    # the state of the study that optuna-dashboard's notes show
+    published: str | None
+    # when they are to be refreshed
+    publish_at: float | None
+    # prior of its sampler as JSON; None: no prior
+    prior: str | None
+    # state of the study at the last deletion of unneeded weights
+    swept: str | None
     # the shape of its training batches, as `records.Arithmetic` names it; None: the study began
     # before arithmetic was recorded
     batches: str | None

@@ -43,7 +43,8 @@ from nas_attn.storage.rows import (
 )
 from nas_attn.storage.work import Leases, RunQueue, WorkerBook
 
-FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})  # of a candidate
+# of a candidate
+FINAL_STATES = frozenset({"scored", "pruned", "infeasible", "failed"})
 
 
 class Documents:
@@ -128,30 +129,31 @@ class StudyStore(Leases):
         created_at: float,
     ) -> None:
         super().__init__(connector, id=id, name=name)
-        self.recipe = recipe  # the recipe as JSON, frozen at creation
-        self.versions = dict(versions)  # library -> version at creation
-        self.created_at = created_at  # Unix seconds by the database's clock
+        # the recipe as JSON, frozen at creation
+        self.recipe = recipe
+        # library -> version at creation
+        self.versions = dict(versions)
+        # Unix seconds by the database's clock
+        self.created_at = created_at
         self._sessions: tuple[object, dict[bool, list[Session]]] = (None, {})
         """At which state of the tables they were read; whether of other devices -> sessions."""
         documents = partial(Documents, connector, id)
         self.queue = RunQueue(connector, id, self._fenced)
         self.workers = WorkerBook(connector, id)
-        self.protocols = documents(
-            tables.protocol
-        )  # training protocols by name: the training and the data as JSON
+        # training protocols by name: the training and the data as JSON
+        self.protocols = documents(tables.protocol)
         # Number (and name, of another network) -> place of a trained one; empty: it is lost.
         self.backbones = documents(tables.backbone)
-        self.weights_lost = documents(
-            tables.weights_lost
-        )  # name of weights -> why they are missing; empty: they exist
-        self.curves = documents(tables.curve)  # name of a run's files -> the points of its training
-        self.labels = documents(
-            tables.labels
-        )  # training protocol -> the labels behind its results per image
-        self.validations = documents(
-            tables.validation
-        )  # number of a validation -> its networks and comparisons
-        self.launches = documents(tables.launch)  # time of a launch -> what was launched
+        # name of weights -> why they are missing; empty: they exist
+        self.weights_lost = documents(tables.weights_lost)
+        # name of a run's files -> the points of its training
+        self.curves = documents(tables.curve)
+        # training protocol -> the labels behind its results per image
+        self.labels = documents(tables.labels)
+        # number of a validation -> its networks and comparisons
+        self.validations = documents(tables.validation)
+        # time of a launch -> what was launched
+        self.launches = documents(tables.launch)
         # kind of device (and protocol, where it computes otherwise) -> `records.Arithmetic`
         self.arithmetics = documents(tables.arithmetic)
         # what its images are (`evaluation.images`), by how the data are read and divided
@@ -338,9 +340,8 @@ class StudyStore(Leases):
             **asdict(score),
             "metrics": json.dumps(dict(score.metrics)),
         }
-        row = {
-            name: row[name] for name in row if name in tables.score.c
-        }  # other fields are in the metrics
+        # other fields are in the metrics
+        row = {name: row[name] for name in row if name in tables.score.c}
         row |= {"owner": lease.owner, "recorded_at": self._connector.clock}
         with self._fenced(lease) as connection:
             new = insert(connection, tables.score).values(row)

@@ -29,7 +29,8 @@ from nas_attn.storage.rows import (
     to_runs,
 )
 
-TICK_S = 0.001  # least change of a lease by a renewal, if the clock has not advanced
+# least change of a lease by a renewal, if the clock has not advanced
+TICK_S = 0.001
 
 
 class Leases:
@@ -139,7 +140,8 @@ class Leases:
 
     def _leases(self, which: sa.ColumnElement[bool]) -> sa.Select[Any]:
         overdue = tables.lease.c.expires_at < self._connector.clock
-        if not self.is_local:  # no lease could be renewed while the server was down
+        # no lease could be renewed while the server was down
+        if not self.is_local:
             began = sa.cast(sa.func.extract("epoch", sa.func.pg_postmaster_start_time()), sa.Double)
             overdue = sa.and_(overdue, self._connector.clock - began > tables.lease.c.ttl_s)
         return sa.select(tables.lease, overdue.label("overdue")).where(which)
@@ -184,9 +186,8 @@ class Leases:
 
 
 WAITING = "waiting"
-ENDS = frozenset(
-    {"done", "pruned", "failed", "withdrawn"}
-)  # final states of a run; `withdrawn`: not wanted any more
+# final states of a run; `withdrawn`: not wanted any more
+ENDS = frozenset({"done", "pruned", "failed", "withdrawn"})
 
 _run = tables.run
 
@@ -318,8 +319,10 @@ class RunQueue:
 
 _worker = tables.worker
 _lease = tables.lease
-LEFT = "left"  # a worker has ended in order
-LOST = "lost"  # a worker has ended without a word
+# a worker has ended in order
+LEFT = "left"
+# a worker has ended without a word
+LOST = "lost"
 
 
 class WorkerBook:

@@ -65,7 +65,8 @@ class BucketArtifacts:
         """Raises StudyError if the bucket is not there, or may not be used; says why."""
         try:
             self._client.head_bucket(Bucket=self._bucket)
-        except Exception as error:  # botocore has many kinds
+        except Exception as error:
+            # botocore has many kinds
             said = (
                 f"artifacts '{SCHEME}{self._bucket}/{self._prefix}' cannot be used"
                 f" ({shorten(str(error), 160)})"

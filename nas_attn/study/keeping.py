@@ -33,22 +33,32 @@ from nas_attn.study.reading import snapshot
 from nas_attn.study.trial_book import TrialBook
 from nas_attn.study.workers import workers_of
 
-FORGOTTEN_S = 86_400.0  # seconds of silence after which a worker of another machine is lost
-_KEY = re.compile("[0-9a-f]{12,}")  # of a network
-YOUNG_S = 3600.0  # an artifact younger than this may be one whose row is being written
+# seconds of silence after which a worker of another machine is lost
+FORGOTTEN_S = 86_400.0
+# of a network
+_KEY = re.compile("[0-9a-f]{12,}")
+# an artifact younger than this may be one whose row is being written
+YOUNG_S = 3600.0
 
 
 @dataclass
 class Freed:
     """What is deleted, or would be."""
 
-    weights: int = 0  # networks whose weights go
-    checkpoints: int = 0  # of runs that have ended
-    strays: int = 0  # files of the study that nothing refers to
-    prepared: int = 0  # files of decoded images, once a study is over
-    size: int = 0  # bytes in all
-    kept: int = 0  # networks whose weights stay
-    names: list[str] = field(default_factory=list)  # of the artifacts
+    # networks whose weights go
+    weights: int = 0
+    # of runs that have ended
+    checkpoints: int = 0
+    # files of the study that nothing refers to
+    strays: int = 0
+    # files of decoded images, once a study is over
+    prepared: int = 0
+    # bytes in all
+    size: int = 0
+    # networks whose weights stay
+    kept: int = 0
+    # of the artifacts
+    names: list[str] = field(default_factory=list)
 
 
 def sweep_weights(opened: OpenStudy, now: Snapshot, keep: str, *, dry_run: bool = False) -> Freed:
@@ -101,11 +111,13 @@ def clean(opened: OpenStudy, keep: str | None = None, *, dry_run: bool = False) 
     _sweep_strays(opened, freed, dry_run=dry_run)
     if not ended:
         return freed
-    from nas_attn.data.folder import prepared_files  # loads torch
+    # loads torch
+    from nas_attn.data.folder import prepared_files
 
     for path in prepared_files(opened.recipe.data):
         freed.prepared += path.suffix == ".npy"
-        with suppress(OSError):  # Windows deletes no file that another study uses
+        # Windows deletes no file that another study uses
+        with suppress(OSError):
             freed.size += path.stat().st_size
             if not dry_run:
                 path.unlink()
@@ -171,10 +183,13 @@ def _has_ended(store: StudyStore, name: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Backup:
     database: Path
-    artifacts: Path | None  # the folder beside it; None if there was nothing to copy
+    # the folder beside it; None if there was nothing to copy
+    artifacts: Path | None
     files: int
-    size: int  # bytes of the artifacts
-    elsewhere: tuple[str, ...]  # buckets of artifacts, which stay there
+    # bytes of the artifacts
+    size: int
+    # buckets of artifacts, which stay there
+    elsewhere: tuple[str, ...]
 
 
 def back_up(
@@ -219,7 +234,8 @@ def _holds(folder: Path, beside: Path) -> bool:
     """Whether the copy of a folder would be inside it, and be copied again and again."""
     try:
         return beside.resolve().is_relative_to(folder.resolve())
-    except (OSError, ValueError) as error:  # no folder's name
+    except (OSError, ValueError) as error:
+        # no folder's name
         raise OperationError(
             f"the artifacts folder '{shorten(str(folder))}' cannot be read: {error}"
         ) from error
@@ -244,7 +260,8 @@ def _copy(database: Database, beside: Path) -> None:
     try:
         for source, name in _own_files(database):
             target = beside / name
-            with suppress(FileNotFoundError):  # a checkpoint that has just made way for the next
+            # a checkpoint that has just made way for the next
+            with suppress(FileNotFoundError):
                 status = source.stat()
                 known = target.stat() if target.exists() else None
                 if known is None or (known.st_size, known.st_mtime_ns) != (

@@ -12,9 +12,12 @@ from nas_attn.processes import is_dead, owner_shown
 from nas_attn.storage import Lease, StudyStore
 from nas_attn.waiting import Interrupted
 
-TTL_S = 60.0  # seconds after which a silent owner's work may be taken over
-RENEWALS = 4  # renewals within one TTL: three may fail before the lease does
-AWAY_S = (1.0, 3.0)  # random pause in seconds between attempts while the database is away
+# seconds after which a silent owner's work may be taken over
+TTL_S = 60.0
+# renewals within one TTL: three may fail before the lease does
+RENEWALS = 4
+# random pause in seconds between attempts while the database is away
+AWAY_S = (1.0, 3.0)
 
 
 class LeaseKeeper:
@@ -59,7 +62,8 @@ class LeaseKeeper:
             except LeaseLost:
                 self._lost.set()
                 return
-            except OperationError:  # the database may come back before the lease expires
+            except OperationError:
+                # the database may come back before the lease expires
                 pause = min(self._period, random.uniform(*AWAY_S))
 
 

@@ -55,9 +55,11 @@ class OpenStudy:
         except KeyError:
             if self.store.candidates():
                 raise trials_deleted(self.store.name, self.database) from None
-            with self.database.creating():  # its creation was cut off half way
+            # its creation was cut off half way
+            with self.database.creating():
                 return TrialBook(self.database, self.store.name, made_for=self.recipe)
-        if not book.is_for(self.recipe):  # the study's own was deleted, and another one made
+        # the study's own was deleted, and another one made
+        if not book.is_for(self.recipe):
             raise _not_ours(self.database, self.store.name)
         return book
 
@@ -118,7 +120,8 @@ def create_study(
         # the same recipe, with its keys in another order, or with what the study found
         if recipe.with_bits_of(kept) in (kept, kept.as_asked()):
             text = known
-    else:  # checked first, so that no unusable place is recorded
+    else:
+        # checked first, so that no unusable place is recorded
         if place.startswith(SCHEME):
             BucketArtifacts(place).check()
         _make_folder(artifacts_folder(database, place))
@@ -163,9 +166,8 @@ def open_study(name: str, url: str = DEFAULT_URL) -> OpenStudy:
     database = Database(url, must_exist=True)
     store = database.study(name)
     opened = _opened(url, database, store)
-    if not database.has_trials(
-        name
-    ):  # raises what is wrong with them; loads Optuna only in this case
+    if not database.has_trials(name):
+        # raises what is wrong with them; loads Optuna only in this case
         assert opened.book is not None
     return opened
 
@@ -190,9 +192,8 @@ def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
     )
     found = {"nas_attn": __version__, "python": platform.python_version()}
     for name in names:
-        with suppress(
-            metadata.PackageNotFoundError
-        ):  # whatever builds the network says that it is missing
+        with suppress(metadata.PackageNotFoundError):
+            # whatever builds the network says that it is missing
             found[name] = metadata.version(name)
     return found
 
@@ -216,7 +217,8 @@ def artifacts_folder(database: Database, place: str) -> Path:
             f"'{database}' names a wrong artifacts folder, '{shorten(place)}': restore it from a"
             " backup"
         )
-    return base / place  # an absolute place stays as it is
+    # an absolute place stays as it is
+    return base / place
 
 
 def _make_folder(folder: Path) -> None:

@@ -33,7 +33,8 @@ class _Calls:
         """Does `work`. Raises StorageError, not KeyError, where the study has been deleted."""
         try:
             return self._outage.endure(work, self._renew)
-        except KeyError as error:  # of a study or a trial that is not there
+        except KeyError as error:
+            # of a study or a trial that is not there
             deleted = self.deleted()
             if deleted is None:
                 raise
@@ -116,7 +117,8 @@ def _open(database: Database) -> PatientStorage:
     address, arguments = optuna_engine_arguments(database.url)
     try:
         storage = PatientStorage(address, arguments, database.outage)
-    except RuntimeError as error:  # Optuna's word for a schema of another version
+    except RuntimeError as error:
+        # Optuna's word for a schema of another version
         raise StorageError(
             f"Optuna {optuna.__version__} cannot use the database '{database}': {error}"
         ) from None

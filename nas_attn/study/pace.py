@@ -28,22 +28,33 @@ from nas_attn.records import BARE, Session
 from nas_attn.storage import StudyStore
 from nas_attn.study.opening import OpenStudy
 
-PACE_OF = 30  # the pace is that of so many candidates, the last ones
-FURTHER = (CONFIRM, ROUND)  # purposes of the runs between the candidates and the answer
-NARROW = "narrow"  # lease of the worker that measures the front's latencies precisely
-LATER = (VALIDATE, RETRAIN)  # of the runs that train as the target says
+# the pace is that of so many candidates, the last ones
+PACE_OF = 30
+# purposes of the runs between the candidates and the answer
+FURTHER = (CONFIRM, ROUND)
+# lease of the worker that measures the front's latencies precisely
+NARROW = "narrow"
+# of the runs that train as the target says
+LATER = (VALIDATE, RETRAIN)
+# their purposes
 PHASES = {
     Phase.LONGER: (LENGTH,),
     Phase.CONFIRMING: FURTHER,
     Phase.TESTING: (VALIDATE,),
     Phase.RETRAINING: (RETRAIN,),
-}  # their purposes
-FEWEST = 2  # times between candidates that a pace needs
-LATENCY_SHARE = 0.25  # share of the training time for latency sessions, once each network has a few
-BETWEEN_S = 0.1  # seconds between two latency sessions: networks are built, results are read
-END_S = 4.0  # seconds from the last run or session to the answer
-LAST_SESSIONS = 8  # latency sessions whose times give the pace of further ones
-Counts = Mapping[tuple[str, str], int]  # of runs, by purpose and state
+}
+# times between candidates that a pace needs
+FEWEST = 2
+# share of the training time for latency sessions, once each network has a few
+LATENCY_SHARE = 0.25
+# seconds between two latency sessions: networks are built, results are read
+BETWEEN_S = 0.1
+# seconds from the last run or session to the answer
+END_S = 4.0
+# latency sessions whose times give the pace of further ones
+LAST_SESSIONS = 8
+# of runs, by purpose and state
+Counts = Mapping[tuple[str, str], int]
 # a pause: longer than so many usual gaps, and than so many seconds
 PAUSE = 10.0
 LEAST_PAUSE_S = 60.0
@@ -121,13 +132,15 @@ def _confirming_s(opened: OpenStudy, counts: Counts, finished: Sequence[float]) 
     """
     store = opened.store
     seeds = opened.recipe.search.confirm_seeds
-    half = len(store.workers.rows()) / 2  # a run that is under way is half done
+    # a run that is under way is half done
+    half = len(store.workers.rows()) / 2
     runs = max(0.0, counts.get((CONFIRM, "waiting"), 0) - half)
     rounds = 0.0
     if store.settings.confirmed_trials != opened.trials:
         runs = float(seeds * min(CONFIRMED, opened.trials))
         rounds = float(ROUNDS * seeds)
-    elif not narrowing(store):  # the last thing before the answer
+    elif not narrowing(store):
+        # the last thing before the answer
         begun = (
             len({row.run.round for row in store.queue.rows(purposes=[ROUND])})
             - store.settings.rounds_before
@@ -280,7 +293,8 @@ def time_left(finished: Sequence[float], open_: float, run_s: Callable[[], float
     gaps = [b - a for a, b in itertools.pairwise(times)]
     if len(gaps) < FEWEST or open_ <= 0:
         return None
-    longest = max(PAUSE * statistics.median_low(gaps), LEAST_PAUSE_S)  # of two, one may be a pause
+    # of two, one may be a pause
+    longest = max(PAUSE * statistics.median_low(gaps), LEAST_PAUSE_S)
     longest = max(longest, PAUSE_RUNS * run_s()) if max(gaps) > longest else longest
     return open_ * statistics.fmean(gap for gap in gaps if gap <= longest)
 

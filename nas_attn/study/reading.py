@@ -32,7 +32,8 @@ from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import EpochPoint, StoredScore
 from nas_attn.storage import StudyStore
 
-MOST_LABELS = 2**26  # bytes of a study's labels, unpacked: a few MB in a large study
+# bytes of a study's labels, unpacked: a few MB in a large study
+MOST_LABELS = 2**26
 
 
 def snapshot(store: StudyStore) -> Snapshot:

@@ -23,23 +23,28 @@ from nas_attn.storage import Database
 from nas_attn.storage.connection import explained
 from nas_attn.study.optuna_storage import open_storage
 
-BASELINE = "baseline"  # user attribute of an enqueued trial that names the baseline
+# user attribute of an enqueued trial that names the baseline
+BASELINE = "baseline"
 # user attribute of a trial without parameters: its placement, which the space does not hold
 OUTSIDE = "outside"
-TRIED = (  # user attribute of a requested trial, which is never pruned: the placement as typed
-    "tried"
-)
-FIXED = "fixed_params"  # system attribute in which Optuna keeps the values of an enqueued trial
-_CONSTRAINTS = "constraints"  # system attribute from which optuna-dashboard greys infeasible trials
+# user attribute of a requested trial, which is never pruned: the placement as typed
+TRIED = "tried"
+# system attribute in which Optuna keeps the values of an enqueued trial
+FIXED = "fixed_params"
+# system attribute from which optuna-dashboard greys infeasible trials
+_CONSTRAINTS = "constraints"
 _LIMITS = "limits"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     number: int
-    values: Mapping[str, str]  # site -> value; empty if the placement is outside the space
-    outside: Placement | None  # that placement
-    baseline: str | None  # name of the baseline
+    # site -> value; empty if the placement is outside the space
+    values: Mapping[str, str]
+    # that placement
+    outside: Placement | None
+    # name of the baseline
+    baseline: str | None
 
 
 class TrialBook:
@@ -53,7 +58,8 @@ class TrialBook:
                 self.study = optuna.load_study(study_name=name, storage=self.storage)
             else:
                 self.study = _made(made_for, name, self.storage)
-        except StorageInternalError as error:  # Optuna's word for whatever the database answered
+        except StorageInternalError as error:
+            # Optuna's word for whatever the database answered
             cause = error.__cause__
             raise explained(
                 getattr(cause, "orig", None) or cause or error, str(database)
@@ -167,7 +173,8 @@ class TrialBook:
                 number, None if values is None else list(values), state=state, skip_if_finished=True
             )
         except UpdateFinishedTrialError:
-            pass  # another worker took over and has just told the same
+            # another worker took over and has just told the same
+            pass
 
 
 def trials_deleted(name: str, database: Database | str) -> StorageError:
@@ -210,9 +217,8 @@ def attributes(
 
 def _made(recipe: Recipe, name: str, storage: RDBStorage) -> optuna.Study:
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(
-        max(verbosity, optuna.logging.WARNING)
-    )  # nas_attn itself reports the study
+    # nas_attn itself reports the study
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
     directions: list[Any] = [
         "minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives
     ]

@@ -8,7 +8,8 @@ from nas_attn.processes import is_dead, machine_and_pid
 from nas_attn.storage import FormerWorker, WorkerRow
 from nas_attn.study.opening import OpenStudy
 
-SILENT_S = 60.0  # a worker is silent after this time; it renews its leases four times as often
+# a worker is silent after this time; it renews its leases four times as often
+SILENT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class FormerView:
     device: str
     began_at: float
     left_at: float
-    ending: str  # `left` in order, or `lost`
+    # `left` in order, or `lost`
+    ending: str
     scores: int
     sessions: int
 

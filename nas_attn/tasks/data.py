@@ -75,7 +75,8 @@ class TaskData(ABC):
 
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
         """Shape of a network's input, (C, H, W), and number of classes, if `load` gives None."""
-        assert recipe.data.input_shape is not None  # the recipe's schema sees to it
+        # the recipe's schema sees to it
+        assert recipe.data.input_shape is not None
         return recipe.data.input_shape, recipe.data.classes or 1
 
     def missing_test(self, recipe: Recipe) -> str:

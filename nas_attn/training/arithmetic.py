@@ -23,10 +23,14 @@ from nas_attn.records import FILLED, Arithmetic, Batches
 from nas_attn.training.parameters import fused_in
 from nas_attn.training.stepping import GAIN, execution_on, intra_op_threads
 
-TURNS = 15  # timed convolutions in either precision
-FINE_S = 1e-4  # a clock of processor time must be at least as fine
-USUAL_KERNEL = 5  # side of the largest usual depthwise kernel: those of MobileNet and EfficientNet
-AMPERE = 8  # least compute capability of a GPU with TF32
+# timed convolutions in either precision
+TURNS = 15
+# a clock of processor time must be at least as fine
+FINE_S = 1e-4
+# side of the largest usual depthwise kernel: those of MobileNet and EfficientNet
+USUAL_KERNEL = 5
+# least compute capability of a GPU with TF32
+AMPERE = 8
 TF32 = Literal["none", "convolutions", "matmul", "all"]
 
 PLAIN = Arithmetic("float32", "channels_last", "eager", "none", fused=False, batches=FILLED)
@@ -134,7 +138,8 @@ def convolves_faster(dtype: torch.dtype, *, depthwise: bool) -> bool:
         return clock() - began
 
     with intra_op_threads(1):
-        step(False)  # the first ones choose kernels
+        # the first ones choose kernels
+        step(False)
         step(True)
         times_s = [(step(False), step(True)) for _ in range(TURNS)]
     # Of wall times, only the shortest are of the convolution alone.

@@ -39,15 +39,15 @@ class OwnLoss:
         """
         self._said = f"training.loss = '{named.name}'"
         self._loss = self._made(named, masked=len(output) > 1)
-        self._logits = torch.zeros(
-            output[0] + 1, *output
-        )  # a batch size other than the number of classes
+        # a batch size other than the number of classes
+        self._logits = torch.zeros(output[0] + 1, *output)
         self._y = torch.zeros(len(self._logits), *output[1:], dtype=torch.long)
         self._shares = False
         try:
             self._try(self._y)
         except RecipeError:
-            if len(output) > 1:  # uncounted pixels have no share of any class
+            # uncounted pixels have no share of any class
+            if len(output) > 1:
                 raise
             self._shares = True
             self.require_shares()
@@ -69,7 +69,8 @@ class OwnLoss:
             if masked and "ignore_index" in inspect.signature(make).parameters:
                 arguments.setdefault("ignore_index", NOT_COUNTED)
             loss = make(**arguments)
-        except Exception as error:  # anybody's class
+        except Exception as error:
+            # anybody's class
             raise RecipeError(f"{self._said} cannot be made: {first_line(error)}") from None
         return loss  # type: ignore[no-any-return]
 
@@ -80,11 +81,11 @@ class OwnLoss:
     def _try(self, y: Tensor) -> None:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # about shapes that do not fit: these raise an error here
+                # about shapes that do not fit: these raise an error here
+                warnings.simplefilter("ignore")
                 found = self._loss(self._logits, y)
-        except Exception as error:  # anybody's loss
+        except Exception as error:
+            # anybody's loss
             what = (
                 "shares of classes, as MixUp makes them"
                 if y.is_floating_point()

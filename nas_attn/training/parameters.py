@@ -19,11 +19,16 @@ from nas_attn.errors import NasAttnWarning, RecipeError, did_you_mean, first_lin
 from nas_attn.importing import load_object
 from nas_attn.recipe import Schedule, TrainingSection
 
-BY_STEP = ("OneCycleLR", "CyclicLR")  # schedules that count steps; all others count epochs
-KEPT_PER = 100  # the recipe's `ema` is the decay per so many parts of an epoch
-MOST_KEPT = 0.5  # a larger share of untrained weights in a scored average gives a warning
-LANES = 16  # numbers that a CPU's vector register holds, at most
-LENGTHS = ("T_max", "total_iters", "step_size", "milestones")  # arguments that are lengths of time
+# schedules that count steps; all others count epochs
+BY_STEP = ("OneCycleLR", "CyclicLR")
+# the recipe's `ema` is the decay per so many parts of an epoch
+KEPT_PER = 100
+# a larger share of untrained weights in a scored average gives a warning
+MOST_KEPT = 0.5
+# numbers that a CPU's vector register holds, at most
+LANES = 16
+# arguments that are lengths of time
+LENGTHS = ("T_max", "total_iters", "step_size", "milestones")
 
 
 def schedule_factors(
@@ -111,9 +116,8 @@ Rate = float | Mapping[str, float]
 """Factor on the learning rate of all parameters except attention's, or of each by its name (1 if it
 is missing).
 """
-NORM_MOMENTUM = (
-    0.1  # BatchNorm's least momentum: some networks' (MnasNet: 0.0003) need hundreds of epochs
-)
+# BatchNorm's least momentum: some networks' (MnasNet: 0.0003) need hundreds of epochs
+NORM_MOMENTUM = 0.1
 
 
 def make_optimizer(
@@ -217,7 +221,8 @@ USUAL: Mapping[str, Mapping[str, Any]] = {
 }
 # Of torch, with one kernel for all parameters
 FUSED = ("SGD", "AdamW", "Adam", "Adagrad")
-NOT_FUSED_ON_CUDA = ("Adagrad",)  # torch 2.11 refuses it there at the first step
+# torch 2.11 refuses it there at the first step
+NOT_FUSED_ON_CUDA = ("Adagrad",)
 
 
 def _arguments(section: TrainingSection) -> Mapping[str, Any]:

@@ -83,7 +83,8 @@ def decode(blob: bytes, fits: str) -> dict[str, Any]:
     return payload
 
 
-AVERAGES_PER_EPOCH = 25  # Updates of the average: each one costs as much as a layer
+# Updates of the average: each one costs as much as a layer
+AVERAGES_PER_EPOCH = 25
 
 
 class Clock:
@@ -147,26 +148,31 @@ class Run:
         self._kept = section.ema
         self._interval = max(1, steps // AVERAGES_PER_EPOCH)
         self.device = next(model.parameters()).device
-        self.epoch = 0  # whole epochs trained
-        self.batch = 0  # batches trained in the epoch begun
-        self.end = 0  # the rung (in epochs) that the learning rate is on its way to
-        self.epoch_loss = torch.zeros(
-            (), dtype=torch.float64, device=self.device
-        )  # summed, read at the end
-        self.waited_s = 0.0  # seconds since the last rung in which the training waited for images
-        self.loss_sum = 0.0  # sum over epochs of the mean training loss
-        self.parts = 1  # parts of a batch computed separately, 2 after memory ran out
-        self.threads: int | None = (
-            None  # intra-op threads that the run was begun with; None before that
-        )
+        # whole epochs trained
+        self.epoch = 0
+        # batches trained in the epoch begun
+        self.batch = 0
+        # the rung (in epochs) that the learning rate is on its way to
+        self.end = 0
+        # summed, read at the end
+        self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        # seconds since the last rung in which the training waited for images
+        self.waited_s = 0.0
+        # sum over epochs of the mean training loss
+        self.loss_sum = 0.0
+        # parts of a batch computed separately, 2 after memory ran out
+        self.parts = 1
+        # intra-op threads that the run was begun with; None before that
+        self.threads: int | None = None
         # Whether steps may be recorded as a CUDA graph; not after that cost a process its GPU
         self.recordable = True
         self.scores: list[Score] = []
         self.clock = Clock(self.device)
+        # images of whole epochs since the last rung, and the seconds that they took
         self.trained = [
             0,
             0.0,
-        ]  # images of whole epochs since the last rung, and the seconds that they took
+        ]
         self.peak_bytes = 0
         self._process = psutil.Process()
         self._on_gpu = self.device.type == "cuda" and torch.cuda.is_available()
@@ -216,7 +222,8 @@ class Run:
             "random": {
                 "cpu": torch.get_rng_state(),
                 **cuda,
-            },  # of torch's generators, which dropout draws from
+                # of torch's generators, which dropout draws from
+            },
             "epoch": self.epoch,
             "batch": self.batch,
             "end": self.end,
@@ -262,12 +269,12 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.average.load(state["average"])
         if self.optimizer:
-            groups = self.optimizer.state_dict()[
-                "param_groups"
-            ]  # settings are the recipe's, rates are set per step
+            # settings are the recipe's, rates are set per step
+            groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         torch.set_rng_state(state["random"]["cpu"])
-        if self.device.type == "cuda" and "cuda" in state["random"]:  # begun on a GPU, too
+        # begun on a GPU, too
+        if self.device.type == "cuda" and "cuda" in state["random"]:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
         self.epoch = int(state["epoch"])
         self.batch = int(state["batch"])
@@ -289,8 +296,10 @@ class Run:
                 tensor.copy_(self.average.state()[name])
 
 
-WARM_UP = 0.2  # share of a rung's steps in which the learning rate rises
-CHECKPOINT_EVERY_S = 30.0  # between checkpoints; a rung always writes one
+# share of a rung's steps in which the learning rate rises
+WARM_UP = 0.2
+# between checkpoints; a rung always writes one
+CHECKPOINT_EVERY_S = 30.0
 
 
 @dataclass
@@ -299,9 +308,11 @@ class Climb:
 
     section: TrainingSection
     train: Split
-    scored: Callable[[], Score]  # scores the averaged weights on the validation split
+    # scores the averaged weights on the validation split
+    scored: Callable[[], Score]
     device: torch.device
-    hook: Callable[[], object]  # called between batches
+    # called between batches
+    hook: Callable[[], object]
     run: Run
     step: Stepper
     on_rung: Callable[[Score], bool] = lambda score: True
@@ -445,9 +456,8 @@ class Climb:
             if not out_of_memory(error):
                 raise
             reason = first_line(error)
-        if (
-            self.device.type == "cuda"
-        ):  # outside of the handler, which keeps the failed attempt's tensors alive
+        if self.device.type == "cuda":
+            # outside of the handler, which keeps the failed attempt's tensors alive
             torch.cuda.empty_cache()
         size = len(x) // self.section.accumulate
         if self.run.parts > 1 or size < 4:

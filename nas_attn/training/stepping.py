@@ -28,14 +28,18 @@ from nas_attn.processes import cores
 from nas_attn.recipe import TrainingSection
 from nas_attn.training.parameters import fused_on
 
-GAIN = 0.9  # more threads, or a lower precision, pay if steps take less than this share of the time
+# more threads, or a lower precision, pay if steps take less than this share of the time
+GAIN = 0.9
 # Timed steps with more and with fewer threads, in turns, after a warm-up step each: at least, and
 # at most where they contradict each other
 ROUNDS = 3
 MOST_ROUNDS = 9
-FAR = 5.0  # if the first two steps take so many times longer, more threads are not tried again
-LONG_S = 0.5  # a step of this length averages over other work by itself: three rounds at most
-LATEST_S = 900.0  # seconds after which the number is chosen anew
+# if the first two steps take so many times longer, more threads are not tried again
+FAR = 5.0
+# a step of this length averages over other work by itself: three rounds at most
+LONG_S = 0.5
+# seconds after which the number is chosen anew
+LATEST_S = 900.0
 
 
 class Threads:
@@ -109,7 +113,8 @@ def quickest(step: Callable[[], object], most: int) -> int:
             try:
                 if not _pays(step, number, best):
                     break
-            except Exception:  # the training itself will report the error
+            except Exception:
+                # the training itself will report the error
                 break
             best = number
     return best
@@ -153,15 +158,19 @@ def cores_for(workers: int = 1) -> int:
 
 log = logging.getLogger("nas_attn.training")
 
-WARM_UP = 3  # Ordinary steps before the recording, in which libraries choose kernels and allocate
-LONG = 100  # Least number of steps to record a CUDA graph, which takes as long as some tens of them
-AHEAD = 8  # batches that the host may queue on a CUDA device
+# Ordinary steps before the recording, in which libraries choose kernels and allocate
+WARM_UP = 3
+# Least number of steps to record a CUDA graph, which takes as long as some tens of them
+LONG = 100
+# batches that the host may queue on a CUDA device
+AHEAD = 8
 
 WITHOUT_GRAPH = "resume the study, which then trains this network without a graph"
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
-Stepper = Callable[[Tensor, Tensor, float, int], None]  # x, y, learning rate, parts of the batch
+# x, y, learning rate, parts of the batch
+Stepper = Callable[[Tensor, Tensor, float, int], None]
 Execution = Literal["eager", "compile", "cuda-graph"]
 
 
@@ -194,9 +203,8 @@ def compiled(model: nn.Module) -> Callable[[Tensor], object]:
     # uncompiled.
     forward.__code__ = forward.__code__.replace()
     on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    own_order: dict[str, str | int | bool | Callable[..., object]] = {
-        "layout_optimization": False
-    }  # see `plain_order`
+    # see `plain_order`
+    own_order: dict[str, str | int | bool | Callable[..., object]] = {"layout_optimization": False}
     quick: Callable[[Tensor], object] = torch.compile(
         forward, options=own_order if on_cpu else None
     )
@@ -264,7 +272,8 @@ class Step:
                     [p for g in optimizer.param_groups for p in g["params"]], section.clip_norm
                 )
             optimizer.step()
-        for loss in sums:  # only after the whole step: memory may run out in its second part
+        # only after the whole step: memory may run out in its second part
+        for loss in sums:
             self.loss_sum += loss
 
 
@@ -340,7 +349,8 @@ class RecordedStep:
         try:
             with capture(recording.graph, x.device, self._pool):
                 self._step.descend(recording.x, recording.y, parts)
-        except Exception as error:  # any error of a network; an ordinary step reports it
+        except Exception as error:
+            # any error of a network; an ordinary step reports it
             mend(x.device, self._pool, error, way_out=WITHOUT_GRAPH)
             for cause in (error, error.__context__):
                 if isinstance(cause, RuntimeError) and out_of_memory(cause):

@@ -59,18 +59,24 @@ from nas_attn.training.stepping import (
     out_of_memory,
 )
 
-State = Mapping[str, Any]  # payload of a checkpoint
+# payload of a checkpoint
+State = Mapping[str, Any]
 
 # Images of a batch that is scored, at least; segmentation, with outputs as large as the images,
 # scores the training's batches
 SCORING_BATCH = 256
-LARGE_SCORING_BATCH = 2048  # on a GPU, which small batches leave idle
-SCORED_PIXELS = LARGE_SCORING_BATCH * 64 * 64  # of one channel of a large batch, at most
+# on a GPU, which small batches leave idle
+LARGE_SCORING_BATCH = 2048
+# of one channel of a large batch, at most
+SCORED_PIXELS = LARGE_SCORING_BATCH * 64 * 64
 
 
-TIMED = 4  # steps of which the median counts, at least
-TIMED_S = 0.5  # seconds of such steps, at least: of short ones many, since they vary
-UNTIMED = WARM_UP + 1  # on CUDA, until the step is recorded; kernels are chosen in the first one
+# steps of which the median counts, at least
+TIMED = 4
+# seconds of such steps, at least: of short ones many, since they vary
+TIMED_S = 0.5
+# on CUDA, until the step is recorded; kernels are chosen in the first one
+UNTIMED = WARM_UP + 1
 
 
 def new_arithmetic(
@@ -348,7 +354,8 @@ class Trainer:
     def stepper(self, run: Run, steps: int) -> Stepper:
         """The function that trains a run's network on one batch, in a training of so many steps."""
         execution = self.arithmetic.execution
-        if self.section.execution == "auto" and steps < LONG:  # the same steps, launched one by one
+        # the same steps, launched one by one
+        if self.section.execution == "auto" and steps < LONG:
             execution = "eager"
         network = compiled(run.model) if execution == "compile" else run.model
         step = Step(
@@ -460,9 +467,8 @@ class Trainer:
             "finetune_learning_rate",
         }
         settings = self.section.model_dump(exclude=unrelated | {"backbones", "seeds", "evaluator"})
-        tensors = [
-            (name, t) for name, t in model.state_dict().items() if isinstance(t, Tensor)
-        ]  # no extra state
+        # no extra state
+        tensors = [(name, t) for name, t in model.state_dict().items() if isinstance(t, Tensor)]
         shapes = [(name, tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors]
         content = repr((sorted(settings.items()), self.dataset.digest, sorted(run.items()), shapes))
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()

@@ -28,8 +28,10 @@ from nas_attn.words.lines import Line
 from nas_attn.words.recommendation import answer_lines, between
 from nas_attn.words.remarks import caution_text
 
-MOST_LINES = 8  # of the answer
-MOST_NOTES = 2  # lines with warnings against any conclusion
+# of the answer
+MOST_LINES = 8
+# lines with warnings against any conclusion
+MOST_NOTES = 2
 
 
 def answer(now: Snapshot, at: str | None = None) -> list[str]:

@@ -36,7 +36,8 @@ def snapshot_as_json(now: Snapshot) -> Plain:
     plain["cautions"] = [caution_text(caution) for caution in now.cautions]
     best = now.recommendation
     plain["recommendation"] = None if best is None else _recommendation(best)
-    if now.brief is not None:  # no program shall take it for a recommendation
+    # no program shall take it for a recommendation
+    if now.brief is not None:
         plain["early"] = plain.pop("recommendation")
         plain["recommendation"] = None
     for metric, floor in now.noise.items():

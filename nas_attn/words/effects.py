@@ -11,7 +11,8 @@ from nas_attn.words import units
 # least probabilities of being better to say that a choice helps, and that it may help
 HELPS = 0.95
 PERHAPS = 0.80
-MOST_SITES = 8  # sites with a sentence of their own: the largest effects; the others are counted
+# sites with a sentence of their own: the largest effects; the others are counted
+MOST_SITES = 8
 
 
 def effect_sentences(effects: Effects) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WIDTH = 10  # columns of a label
+# columns of a label
+WIDTH = 10
 
 
 @dataclass(frozen=True, slots=True)

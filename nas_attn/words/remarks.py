@@ -182,7 +182,8 @@ def _in_int8(now: Snapshot) -> Iterator[str]:
     best = now.find(now.recommendation.key) if now.recommendation else None
     bare = next((view for view in now.candidates if view.baseline == "none"), None)
     who = RECOMMENDED
-    if best is bare:  # then it is about the best alternative
+    # then it is about the best alternative
+    if best is bare:
         best = next((view for view in now.front if view.baseline is None), None)
         who = best.label if best else ""
     if best is None or bare is None:

@@ -27,10 +27,14 @@ class Unit:
     """How the values of a quantity are written."""
 
     value: Callable[[float], str]
-    size: Callable[[float], str]  # the size of a difference, without its unit
-    of_differences: str = ""  # the unit of differences; empty where they have none
-    scale: float = 1.0  # factor from a raw difference to its unit
-    ticks: str = ""  # format of the numbers on an axis, as d3 knows it
+    # the size of a difference, without its unit
+    size: Callable[[float], str]
+    # the unit of differences; empty where they have none
+    of_differences: str = ""
+    # factor from a raw difference to its unit
+    scale: float = 1.0
+    # format of the numbers on an axis, as d3 knows it
+    ticks: str = ""
 
 
 SHARE = Unit(

@@ -42,7 +42,8 @@ def read_cache(path: Path) -> dict[str, Any]:
     with Path(path).open("rb") as file:
         try:
             return _table(file)
-        except Exception as error:  # the file may hold anything
+        except Exception as error:
+            # the file may hold anything
             raise FileNotFoundError(f"'{path}' is no plain cache of labels: {error}") from None
 
 

@@ -161,9 +161,11 @@ def _read(path: Path) -> dict[Any, Any] | None:
     """The table in a YAML file; None if it cannot be read as Ultralytics would read it."""
     try:
         import yaml
-    except ImportError:  # Ultralytics is not installed either, which brings it
+    except ImportError:
+        # Ultralytics is not installed either, which brings it
         return None
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # Ultralytics' own choice
+    # Ultralytics' own choice
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         table = yaml.load(path.read_text("utf-8"), Loader=loader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError):

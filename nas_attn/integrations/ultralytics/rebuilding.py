@@ -144,7 +144,8 @@ def _training(begin: Callable[..., Any]) -> Callable[..., Any]:
                     " a file without the attention that was attached here: save it with"
                     " .save('attended.pt'), then train YOLO('attended.pt')"
                 )
-            if not self.ckpt:  # built from a YAML: the trainer would begin from that file
+            # built from a YAML: the trainer would begin from that file
+            if not self.ckpt:
                 self.ckpt = {"model": network}
         return begin(self, trainer=trainer, **options)
 

@@ -81,7 +81,8 @@ def settings(
     return {
         **_common(recipe, run, task),
         "mode": "train",
-        "model": "given.yaml",  # the network itself is handed over
+        # the network itself is handed over
+        "model": "given.yaml",
         "epochs": epochs,
         "optimizer": training.optimizer,
         "lr0": rate,
@@ -91,11 +92,13 @@ def settings(
         "warmup_epochs": min(3.0, WARM_UP * epochs),
         "warmup_bias_lr": 0.0,
         "close_mosaic": min(10, math.ceil(CLOSE_MOSAIC * epochs)),
-        "nbs": training.batch_size,  # a step for each batch
+        # a step for each batch
+        "nbs": training.batch_size,
         "amp": "bf16" if low else False,
         "seed": (run.seed * 64 + run.rung) % 2**31,
         "deterministic": True,
-        "val": False,  # but at the rung
+        # but at the rung
+        "val": False,
         "save": False,
         "patience": 0,
         "pretrained": False,
@@ -132,7 +135,8 @@ def _trained(recipe: Recipe, model: nn.Module, run: EvaluatorRun) -> Any:
     trainer = _trainer_class(parts["trainer"])(
         overrides=settings(recipe, run, factors.rate, parts["task"])
     )
-    torch.set_num_threads(threads)  # ultralytics sets its own number
+    # ultralytics sets its own number
+    torch.set_num_threads(threads)
     trainer.model = model
     trainer.before = before
     trainer.attention = frozenset(factors.attention)
@@ -167,9 +171,8 @@ def _trainer_class(theirs: Any) -> Any:
 
         def get_dataloader(self, *args: Any, **options: Any) -> Any:
             loader = super().get_dataloader(*args, **options)
-            if (
-                getattr(loader, "generator", None) is not None
-            ):  # else the order would be the same for every seed
+            if getattr(loader, "generator", None) is not None:
+                # else the order would be the same for every seed
                 loader.generator.manual_seed(self.args.seed)
             return loader
 
@@ -182,10 +185,12 @@ def _trainer_class(theirs: Any) -> Any:
             return optimizer
 
         def save_model(self) -> bool:
-            return False  # its checkpoints are pickles; ours are tensors
+            # its checkpoints are pickles; ours are tensors
+            return False
 
         def final_eval(self) -> None:
-            return None  # of the best epoch, which is chosen by the validation images
+            # of the best epoch, which is chosen by the validation images
+            return None
 
     return RungTrainer
 
@@ -217,9 +222,8 @@ def _keep(folder: Path, rung: int, trainer: Any) -> None:
     path = _path(folder, rung)
     torch.save(state, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
-    _path(folder, rung - 2).unlink(
-        missing_ok=True
-    )  # a rung that is not recorded as done starts from the one before
+    # a rung that is not recorded as done starts from the one before
+    _path(folder, rung - 2).unlink(missing_ok=True)
 
 
 def _path(folder: Path, rung: int) -> Path:

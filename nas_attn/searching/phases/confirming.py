@@ -25,8 +25,10 @@ from nas_attn.searching.worker.worker import TaskSource
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.reading import searched_snapshot
 
-LATER = 20  # of the runs after it
-ROUND_SEED = 100_000  # distance of the first round's seed from the search's; number of its backbone
+# of the runs after it
+LATER = 20
+# distance of the first round's seed from the search's; number of its backbone
+ROUND_SEED = 100_000
 
 
 class Further(TaskSource, ABC):
@@ -35,9 +37,8 @@ class Further(TaskSource, ABC):
         """Enqueues the next runs, once the earlier ones have ended."""
         if not self.recipe.search.confirm_seeds or self._waits():
             return False
-        until = (
-            self.store.settings.test_from
-        )  # the test's share of the time may be more than its longest form needs
+        # the test's share of the time may be more than its longest form needs
+        until = self.store.settings.test_from
         if (
             until is not None
             and self.worker.opened.database.now() > until
@@ -130,7 +131,8 @@ class Confirmation(Further):
         if self.store.settings.confirmed_trials == trials:
             return []
         runs = self.missing(to_confirm(searched_snapshot(self.store)), self._backbones())
-        self.queue.want(runs)  # a worker that dies before the note is written chooses again
+        # a worker that dies before the note is written chooses again
+        self.queue.want(runs)
         self.store.set(confirmed_trials=trials, rounds_before=len(self.rounds()))
         return runs
 
@@ -144,7 +146,8 @@ class Confirmation(Further):
 
     @override
     def _waits(self) -> bool:
-        return False  # they are chosen once, and the bare network's may have begun
+        # they are chosen once, and the bare network's may have begun
+        return False
 
     @override
     def bare_runs(self, bare: CandidateRow) -> list[Run]:

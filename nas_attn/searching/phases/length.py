@@ -45,7 +45,8 @@ from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
 from nas_attn.words.units import value as said_value
 
-MOST_LENGTHS = 6  # n to 32n; a network that still gains then is taken at the longest
+# n to 32n; a network that still gains then is taken at the longest
+MOST_LENGTHS = 6
 LENGTH_PRIORITY = 40
 
 
@@ -77,7 +78,8 @@ class Lengths:
     scores: tuple[LengthScore, ...]
     metric: str
     kind: MetricKind
-    failed: frozenset[int]  # epochs of lengths without a score, whose runs have all ended
+    # epochs of lengths without a score, whose runs have all ended
+    failed: frozenset[int]
 
     @classmethod
     def of(cls, store: StudyStore, recipe: Recipe) -> Lengths:

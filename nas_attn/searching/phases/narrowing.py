@@ -6,7 +6,8 @@ from nas_attn.searching.worker.worker import Worker
 from nas_attn.study.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.study.pace import FURTHER, NARROW, last_sessions
 
-LAST_S = 2.0  # no latency session begins in the last seconds of a search with a time limit
+# no latency session begins in the last seconds of a search with a time limit
+LAST_S = 2.0
 
 
 def narrow(worker: Worker) -> bool:

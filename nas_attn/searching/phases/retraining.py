@@ -21,14 +21,16 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.weights import is_kept
 
 RETRAIN_PRIORITY = 50
-FIRST_RETRAINING = 500_000  # seeds of retrainings begin this far above the search's
+# seeds of retrainings begin this far above the search's
+FIRST_RETRAINING = 500_000
 
 
 # ------------------------------------------------------------------------------------ retraining
 @dataclass(frozen=True, slots=True)
 class Order:
     protocol: str
-    runs: tuple[Run, ...]  # all runs that count, including those of a validation
+    # all runs that count, including those of a validation
+    runs: tuple[Run, ...]
 
 
 def order(

@@ -17,9 +17,12 @@ from nas_attn.searching.propose.history import Known, weak_values
 from nas_attn.storage import StudyStore
 from nas_attn.tables import is_cost
 
-Values = tuple[float, ...] | None  # one per objective
-ETA = 3.0  # the best 1/ETA of the candidates at a rung go on
-SAME = 1e-9  # values this close are the same; they differ by the rounding of seeds' levels
+# one per objective
+Values = tuple[float, ...] | None
+# the best 1/ETA of the candidates at a rung go on
+ETA = 3.0
+# values this close are the same; they differ by the rounding of seeds' levels
+SAME = 1e-9
 
 
 class RungScores:

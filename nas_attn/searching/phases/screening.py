@@ -70,8 +70,10 @@ MOST_NEAR = 12
 TO_COMPARE = 4
 # with at most so many modules, all parts of an answer are near; else those that lack one module
 ALL_PARTS = 4
-COMPANIONS = 3  # candidates that are measured again beside a new one
-PRIORITY = 30  # of the search's runs
+# candidates that are measured again beside a new one
+COMPANIONS = 3
+# of the search's runs
+PRIORITY = 30
 
 
 def which_larger(found: Sequence[Latency | None], attention: float, limit: float | None) -> int:
@@ -206,7 +208,8 @@ class Search(TaskSource):
         model = now.evidence.get(now.primary or "")
         if best is None or model is None or best.placement == BARE:
             return
-        with suppress(PlacementError):  # the space may not hold it
+        # the space may not hold it
+        with suppress(PlacementError):
             values = self.space.values(self.bench.plan.resolved(best.placement))
             used = [
                 site
@@ -244,7 +247,8 @@ class Search(TaskSource):
     @override
     def close(self) -> Ending | None:
         if self._open():
-            return None  # trained, but not yet measured by the machine of the latencies
+            # trained, but not yet measured by the machine of the latencies
+            return None
         return Ending.EXHAUSTED if self._exhausted else Ending.COMPLETE
 
     @override
@@ -321,9 +325,8 @@ class Search(TaskSource):
         }
         rows = [row for row in self.store.candidates() if row.trial in open_ones]
         for number in open_ones.keys() - {row.trial for row in rows}:
-            self.book.ask_again(
-                open_ones[number], self.space.parameters
-            )  # under the scheduling lock, nobody else asks
+            # under the scheduling lock, nobody else asks
+            self.book.ask_again(open_ones[number], self.space.parameters)
         for row in rows:
             if row.state == "running":
                 self._settle(row, lease)
@@ -353,7 +356,8 @@ class Search(TaskSource):
         """Finishes a trained candidate, unless another machine must still measure its latency."""
         try:
             values = self.scores.final(row)
-        except TrainingError as error:  # it cannot be measured
+        except TrainingError as error:
+            # it cannot be measured
             self._finish(row, lease, "failed", str(error))
             return
         if values is not None:

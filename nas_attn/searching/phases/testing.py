@@ -27,10 +27,10 @@ from nas_attn.study.pace import FURTHER, seconds_per_epoch, time_left, workers_o
 from nas_attn.study.reading import blocks_done, families, keep_family, snapshot, unfinished
 from nas_attn.words.units import duration
 
-LEAST_SHARE = (
-    0.25  # of the test's share of the time: reading a study of many short runs takes time, too
-)
-CAUTION = 0.85  # largest share of the remaining time for a test
+# of the test's share of the time: reading a study of many short runs takes time, too
+LEAST_SHARE = 0.25
+# largest share of the remaining time for a test
+CAUTION = 0.85
 
 
 class Testing(Validation):
@@ -57,7 +57,8 @@ class Testing(Validation):
 
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:
-        self._families = families(self.worker.store)  # another worker may have begun it
+        # another worker may have begun it
+        self._families = families(self.worker.store)
         super().ended(row, lease)
 
     def _planned(self) -> Family | None:

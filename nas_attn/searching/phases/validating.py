@@ -32,15 +32,20 @@ from nas_attn.tasks.data import data_of
 from nas_attn.words.answer import nothing_recommended
 
 VALIDATE_PRIORITY = 60
-FIRST_SEED = 1_000_000  # seeds of the n-th validation begin at n times this above the search's
+# seeds of the n-th validation begin at n times this above the search's
+FIRST_SEED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    blocks: int | None = None  # None: the target's seeds
-    front: int = 0  # further members of the front
-    placements: tuple[str, ...] = ()  # further placements, also untried ones
-    margin: float | None = None  # acceptable loss, in the metric's unit
+    # None: the target's seeds
+    blocks: int | None = None
+    # further members of the front
+    front: int = 0
+    # further placements, also untried ones
+    placements: tuple[str, ...] = ()
+    # acceptable loss, in the metric's unit
+    margin: float | None = None
 
 
 def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Family:

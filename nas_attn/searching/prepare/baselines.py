@@ -21,7 +21,8 @@ from nas_attn.space import BACKBONE, Baseline, SearchSpace
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import BASELINE
 
-FEWEST_TRIALS = 10  # searches with at least so many trials have a larger network among them
+# searches with at least so many trials have a larger network among them
+FEWEST_TRIALS = 10
 
 
 def larger_networks(recipe: Recipe, plan: Plan, trials: int) -> dict[str, ResolvedPlacement]:
@@ -54,7 +55,8 @@ def first_baselines(recipe: Recipe, space: SearchSpace, trials: int) -> dict[str
         return found
     bare, *uniform = space.baselines()
     most = max(3, math.ceil(trials / 3)) if recipe.search.baselines == "all" else 0
-    if len(uniform) > most:  # evenly over the types, which follow each other in a search space
+    # evenly over the types, which follow each other in a search space
+    if len(uniform) > most:
         uniform = [uniform[number * len(uniform) // most] for number in range(most)]
     for baseline in (bare, *uniform):
         found.setdefault(space.resolve(baseline.values).key, baseline)

@@ -14,7 +14,8 @@ def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
     now = opened.database.now()
     epoch_s = seconds_per_epoch(store)
     begun = len(store.candidates())
-    if epoch_s is not None:  # the study has runs already: as many more as the time allows
+    # the study has runs already: as many more as the time allows
+    if epoch_s is not None:
         rungs = opened.recipe.training.rungs
         each_s = (
             epoch_s * rungs[-1] * (FULL if len(rungs) > 1 else 1)

@@ -83,7 +83,8 @@ def _new_plan(opened: OpenStudy, space: SpaceSpec, build: Build | None) -> Plan:
         if row.run.purpose != BACKBONE
     }
     for key, placement in wanted.items():
-        try:  # the target's runs may be initialised otherwise than the search's
+        # the target's runs may be initialised otherwise than the search's
+        try:
             same = key in {resolve(placement, new.sites, init=init).key for init in INITS}
         except PlacementError:
             same = False

@@ -91,10 +91,10 @@ def _made(
     from_backbone = training.start == "backbone"
     backbones = training.backbones + ROUNDS * search.confirm_seeds if from_backbone else 0
     if from_backbone and larger_networks(recipe, plan, recipe.search.trials):
-        backbones += min(
-            training.backbones, 1 + search.confirm_seeds
-        )  # the larger network has backbones of its own
-    spread = max(search_seeds(recipe) - training.seeds, 0)  # the bare network runs on each seed
+        # the larger network has backbones of its own
+        backbones += min(training.backbones, 1 + search.confirm_seeds)
+    # the bare network runs on each seed
+    spread = max(search_seeds(recipe) - training.seeds, 0)
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
     epochs += SEEDS * sum(control_lengths(recipe, trials))

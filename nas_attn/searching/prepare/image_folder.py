@@ -37,8 +37,10 @@ SHAPES = (
     ("resnet20", 32),
     ("resnet8", 32),
 )
-MOST_MERITS = 2  # of a search: enough candidates, and a test
-MANY_TRIALS = 36  # the large search space needs so many candidates
+# of a search: enough candidates, and a test
+MOST_MERITS = 2
+# the large search space needs so many candidates
+MANY_TRIALS = 36
 # shares of a folder's images, where it is not divided already
 TRAINED = 0.64
 VALIDATION = 0.16
@@ -54,7 +56,8 @@ def plan_folder(
     inventory = take(folder)
     wish = _Wish(
         name=str(given.get("name") or study_name(Path(folder).resolve().name)),
-        folder=str(Path(folder)),  # without a slash at its end
+        # without a slash at its end
+        folder=str(Path(folder)),
         look=Look(len(inventory.classes), inventory.images, len(inventory.unreadable)),
         seconds=seconds,
         workers=workers,
@@ -68,13 +71,15 @@ def plan_folder(
 class _Wish:
     """What is asked for: a search of these images in this time."""
 
-    name: str  # of the study
+    # of the study
+    name: str
     folder: str
     look: Look
     seconds: float
     workers: int
     device: str
-    given: dict[str, Any]  # the user's settings by dotted keys
+    # the user's settings by dotted keys
+    given: dict[str, Any]
 
     @property
     def session_s(self) -> float:
@@ -180,7 +185,8 @@ class _Timed(NamedTuple):
     """A backbone and a size of images, and how long they take."""
 
     table: dict[str, Any]
-    usual: int  # epochs for which a network is usually trained on these images
+    # epochs for which a network is usually trained on these images
+    usual: int
     epoch_s: float
     note: str
 

@@ -9,9 +9,12 @@ from nas_attn.analysis.modelling import searched_as_target
 from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.timing import WITH_CONTROLS
 
-SEEDS = 2  # of each length: with one, a lucky training decides
-FEW_IMAGES = 2000  # with fewer, an epoch has few steps
-SHARE = 0.4  # of a search's time, at most, for finding the length
+# of each length: with one, a lucky training decides
+SEEDS = 2
+# with fewer, an epoch has few steps
+FEW_IMAGES = 2000
+# of a search's time, at most, for finding the length
+SHARE = 0.4
 
 
 def usual_epochs(recipe: Recipe, images: float) -> int:
@@ -38,10 +41,12 @@ def control_lengths(recipe: Recipe, trials: int) -> list[int]:
     """For how many epochs the bare network is trained beside the search's own runs."""
     searched = recipe.training.rungs[-1]
     target = recipe.target_training.rungs[-1]
-    if recipe.training.evaluator is not None:  # a user's own, which may cost anything
+    # a user's own, which may cost anything
+    if recipe.training.evaluator is not None:
         return []
     if recipe.training.start == recipe.target.start and searched < target:
-        return [] if recipe.target.found else [target]  # found ones are tried already
+        # found ones are tried already
+        return [] if recipe.target.found else [target]
     asked = recipe.search.baselines == "all" and recipe.search.confirm_seeds > 0
     if not asked or trials < WITH_CONTROLS:
         return []

@@ -21,7 +21,8 @@ from nas_attn.study.trial_book import TRIED
 class UserTrial:
     typed: str
     resolved: ResolvedPlacement
-    values: Values | None  # its values in the study's space; None if the space does not contain it
+    # its values in the study's space; None if the space does not contain it
+    values: Values | None
 
 
 def user_trials(plan: Plan, placements: Iterable[str]) -> list[UserTrial]:
@@ -69,9 +70,8 @@ def enqueue(opened: OpenStudy, trial: UserTrial) -> None:
         else:
             opened.book.enqueue_outside(trial.resolved.text, {TRIED: trial.typed})
     trials = opened.book.all()
-    waiting = [
-        t.number for t in trials if t.state == TrialState.WAITING
-    ]  # workers take them in order
+    # workers take them in order
+    waiting = [t.number for t in trials if t.state == TrialState.WAITING]
     last = max((n for n in waiting if TRIED in trials[n].user_attrs), default=-1)
     counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
     needed = sum(n <= last for n in waiting) + sum(t.state in counted for t in trials)

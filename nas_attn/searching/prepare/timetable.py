@@ -29,7 +29,8 @@ from nas_attn.tasks.data import data_of
 from nas_attn.training import Trainer
 from nas_attn.training.stepping import Threads, cores_for
 
-LEAST_TRIALS = 3  # the bare network and two others, where nothing else fits
+# the bare network and two others, where nothing else fits
+LEAST_TRIALS = 3
 
 
 def timetable(

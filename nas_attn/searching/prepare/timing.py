@@ -12,22 +12,33 @@ from nas_attn.analysis.length import BESIDE_S, FEWEST_RUNS, LAST_SHARE
 # the fewest candidates that can be compared: the bare network, and one module at all sites three
 # times; each of them on two seeds, since a single pair says next to nothing
 FEWEST = FEWEST_RUNS // 2
-FEWEST_TESTED = 9  # with fewer candidates, more seeds tell more than a test
+# with fewer candidates, more seeds tell more than a test
+FEWEST_TESTED = 9
 MOST = 120
-WITH_CONTROLS = 10  # so many candidates have a larger network among them, and a longer training
-ATTENTION = 1.4  # time to train with attention, relative to the bare backbone, about
-OF_LARGER = 1.5  # time to train a larger network, relative to one with attention, about
-OF_LONGER = 3.0  # the same for the bare network, on two seeds, for twice as many epochs
-FULL = 0.7  # share of all epochs that a candidate takes if it may be pruned, about
-SEEDS = 3  # that the bare network runs on at most; each has six candidates or more
+# so many candidates have a larger network among them, and a longer training
+WITH_CONTROLS = 10
+# time to train with attention, relative to the bare backbone, about
+ATTENTION = 1.4
+# time to train a larger network, relative to one with attention, about
+OF_LARGER = 1.5
+# the same for the bare network, on two seeds, for twice as many epochs
+OF_LONGER = 3.0
+# share of all epochs that a candidate takes if it may be pruned, about
+FULL = 0.7
+# that the bare network runs on at most; each has six candidates or more
+SEEDS = 3
 OF_A_SEED = 6
 # shares of the time for new candidates and for the test; more seeds come between them
 SCREENING = 0.55
 TESTING = 0.3
-LAST = LAST_SHARE  # in which no further seed begins, where there is no test
-OF_A_TEST = 3  # networks
-START_S = 12.0  # seconds until the first training begins: imports, images, the plan
-END_S = BESIDE_S - START_S  # seconds for the answer and the report
+# in which no further seed begins, where there is no test
+LAST = LAST_SHARE
+# networks
+OF_A_TEST = 3
+# seconds until the first training begins: imports, images, the plan
+START_S = 12.0
+# seconds for the answer and the report
+END_S = BESIDE_S - START_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +48,8 @@ class Speed:
     # seconds of an epoch of the bare network with one worker, while the others work, too
     epoch_s: float
     workers: int
-    session_s: float  # seconds that measuring a candidate's latency takes
+    # seconds that measuring a candidate's latency takes
+    session_s: float
 
     def run_s(self, epochs: float) -> float:
         """Seconds of a run with attention, divided by the workers."""
@@ -49,7 +61,8 @@ class Fit:
     """What a search does with its time."""
 
     trials: int
-    blocks: int  # of the test at the end; 0: there is no time for it
+    # of the test at the end; 0: there is no time for it
+    blocks: int
 
 
 def fitted(
@@ -99,4 +112,5 @@ def _most_trials(seconds: float, speed: Speed, run_s: float, most: int) -> int:
 # blocks of the test at the end of a search with a time limit
 FEWEST_BLOCKS = 2
 MOST_BLOCKS = 16
-HOUR_S = 3600.0  # time for a folder, if none is given
+# time for a folder, if none is given
+HOUR_S = 3600.0

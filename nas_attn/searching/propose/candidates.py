@@ -17,15 +17,16 @@ from nas_attn.model.coding import Codes, Floats, Ints
 from nas_attn.model.functions import Function
 
 TWO_SITE_CHANGES = 300
-PARENTS = 64  # placements that are changed, at most: some of a longer front
-BEYOND = (
-    0.02  # distance of the reference point from the worst costs seen, as a share of their range
-)
-FEW_SITES = (
-    4  # with at most so many sites, single modules are tried more often: one stage may be enough
-)
-ALONE = 1 / 3  # with few sites: share of the proposals below a limit that have at most one module
-SEVERAL = 2000  # candidates looked at with three or more objectives
+# placements that are changed, at most: some of a longer front
+PARENTS = 64
+# distance of the reference point from the worst costs seen, as a share of their range
+BEYOND = 0.02
+# with at most so many sites, single modules are tried more often: one stage may be enough
+FEW_SITES = 4
+# with few sites: share of the proposals below a limit that have at most one module
+ALONE = 1 / 3
+# candidates looked at with three or more objectives
+SEVERAL = 2000
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,10 @@ class Allowed:
     """The allowed placements. Masks have the shape (sites, largest number of choices)."""
 
     choices: Mask
-    free: Mask  # choices that do not count towards `most`
-    most: int | None = None  # choices that are not free, at most; None: any number
+    # choices that do not count towards `most`
+    free: Mask
+    # choices that are not free, at most; None: any number
+    most: int | None = None
 
     def holds(self, codes: Codes) -> Mask:
         sites = np.arange(codes.shape[1])
@@ -69,7 +72,8 @@ class Beliefs:
 
     functions: Sequence[Function]
     bounds: Sequence[tuple[Function, float]] = ()
-    primary: int = 0  # the objective that is sought; the others are what it costs
+    # the objective that is sought; the others are what it costs
+    primary: int = 0
 
     def values(self, codes: Codes) -> Floats:
         return np.stack([function.of(codes) for function in self.functions], axis=1)

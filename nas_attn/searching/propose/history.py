@@ -19,26 +19,26 @@ from nas_attn.searching.propose.halving import ATTRIBUTE, signs_of
 
 Space = dict[str, CategoricalDistribution]
 Distributions = dict[str, BaseDistribution]
-Placed = tuple[int, ...]  # a placement, as codes
-FEWEST = 3  # trials that must go on from a rung before its values predict final ones
-WEAK = 4.0  # variance of a predicted value's noise, relative to a full run's
+# a placement, as codes
+Placed = tuple[int, ...]
+# trials that must go on from a rung before its values predict final ones
+FEWEST = 3
+# variance of a predicted value's noise, relative to a full run's
+WEAK = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """What is known of one trial's placement."""
 
-    values: tuple[
-        float | None, ...
-    ]  # one per objective, as the study counts them; None if it is not known
-    noise: tuple[
-        float, ...
-    ] = ()  # one per objective: variance of its noise over that of a full run; empty: full runs
+    # one per objective, as the study counts them; None if it is not known
+    values: tuple[float | None, ...]
+    # one per objective: variance of its noise over that of a full run; empty: full runs
+    noise: tuple[float, ...] = ()
 
 
-Evidence = Callable[
-    [Study], Mapping[int, Known]
-]  # by the trials' numbers; a missing trial was tried, with no value
+# by the trials' numbers; a missing trial was tried, with no value
+Evidence = Callable[[Study], Mapping[int, Known]]
 
 
 def known_of_trials(study: Study) -> dict[int, Known]:
@@ -99,15 +99,16 @@ class History:
         self._primary = primary
         self._known = known
         self.coding = Coding({name: d.choices for name, d in space.items()}, names)
-        self.tried: set[Placed] = set()  # placements that were tried, are being tried, or wait
-        self.learners: list[Learner] = []  # one per objective; all are minimised
-        self.bounds: list[
-            tuple[Learner, float]
-        ] = []  # of each violated constraint, with the value not to be exceeded
-        self.standing: Codes = np.zeros((0, len(space)), dtype=np.intp)  # (n, sites), to be beaten
-        self.given: dict[
-            int, Placed
-        ] = {}  # proposed here, by trial: unfinished trials do not show it to other threads
+        # placements that were tried, are being tried, or wait
+        self.tried: set[Placed] = set()
+        # one per objective; all are minimised
+        self.learners: list[Learner] = []
+        # of each violated constraint, with the value not to be exceeded
+        self.bounds: list[tuple[Learner, float]] = []
+        # (n, sites), to be beaten
+        self.standing: Codes = np.zeros((0, len(space)), dtype=np.intp)
+        # proposed here, by trial: unfinished trials do not show it to other threads
+        self.given: dict[int, Placed] = {}
         self._codes: dict[int, Placed | None] = {}
         self._proposed: dict[int, bool] = {}
         self._constraints: dict[int, Mapping[str, float]] = {}
@@ -139,7 +140,8 @@ class History:
         )
         self._learn(study, placed, known)
         self._learn_limits(placed, violated)
-        for n in under_way:  # unfinished trials may change
+        # unfinished trials may change
+        for n in under_way:
             del self._codes[n], self._proposed[n]
             self._constraints.pop(n, None)
 
@@ -193,9 +195,8 @@ class History:
                 if math.isfinite(v)
             }
             column = tuple(rows.items())
-            if (
-                len(set(found.values())) < 2 or column in columns
-            ):  # constant, or equal to another one
+            if len(set(found.values())) < 2 or column in columns:
+                # constant, or equal to another one
                 continue
             columns.add(column)
             learner = self._limits.setdefault(name, Learner(self.coding))

@@ -43,18 +43,21 @@ from nas_attn.searching.propose.history import (
     known_of_trials,
 )
 
-BY_NOBODY = -1  # the number of no trial
-START = (
-    5  # values that an objective needs to be modelled; before that, placements are drawn at random
-)
+# the number of no trial
+BY_NOBODY = -1
+# values that an objective needs to be modelled; before that, placements are drawn at random
+START = 5
 # the first so many proposals, then every second one, are the best below costs drawn at random
 LIMITED = 8
 # one proposal in so many follows a function drawn from the posterior: it may correct bad luck
 EXPLORING = 3
 RANDOM_TRIES = 30
-DRAWS = 30  # functions that say how many untried placements are within the limits
-FEWEST_LEFT = 0.5  # while there are so many, a search goes on
-LISTED = 20_000  # largest space that is searched one by one for an untried placement
+# functions that say how many untried placements are within the limits
+DRAWS = 30
+# while there are so many, a search goes on
+FEWEST_LEFT = 0.5
+# largest space that is searched one by one for an untried placement
+LISTED = 20_000
 
 
 class PlacementSampler(BaseSampler):

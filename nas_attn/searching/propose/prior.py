@@ -22,13 +22,16 @@ from nas_attn.recipe import Recipe
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
 
-NEAR = 0.2  # effects at depths this far apart are strongly related; the network's depth is 1
-OTHERS = 0.5  # expected effect of an unknown type, as a share of the other types' effect there
+# effects at depths this far apart are strongly related; the network's depth is 1
+NEAR = 0.2
+# expected effect of an unknown type, as a share of the other types' effect there
+OTHERS = 0.5
 # fewest scored candidates of a study that is read; studies read, the latest
 FEWEST = 8
 MOST = 8
 
-Fact = tuple[str, float, float, float]  # type, depth (0 to 1), effect, weight
+# type, depth (0 to 1), effect, weight
+Fact = tuple[str, float, float, float]
 
 _SE_IMAGENET = (0.16, 0.11, 0.20, 0.25, 0.36, 0.51, 0.48)
 _AGAINST_SE = {"se": 1.0, "eca": 0.74, "gc": 0.73}

@@ -18,7 +18,8 @@ from nas_attn.searching.propose.untried import as_seen, covers
 from nas_attn.space import Values
 from nas_attn.tables import SAMPLERS, Sampler
 
-SAME_DRAWS = 3  # equal draws in a row of a user's sampler: it will not draw anything else
+# equal draws in a row of a user's sampler: it will not draw anything else
+SAME_DRAWS = 3
 RAISED_BY_USERS = (TypeError, AttributeError, ValueError, LookupError, ArithmeticError)
 
 

@@ -83,7 +83,8 @@ class DistinctSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: Distributions
     ) -> dict[str, Any]:
         """One unseen placement; Exhausted if there is none left."""
-        if known_params(trial).keys() >= search_space.keys():  # set beforehand, or nothing to set
+        # set beforehand, or nothing to set
+        if known_params(trial).keys() >= search_space.keys():
             return {}
         others = [
             other for other in study.get_trials(deepcopy=False) if other.number != trial.number

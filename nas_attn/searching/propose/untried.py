@@ -12,7 +12,8 @@ from nas_attn.searching.propose.history import Distributions
 from nas_attn.space import SearchSpace, Values
 from nas_attn.study.trial_book import known_params
 
-RANDOM_TRIES = 30  # random placements that are looked at; then all of a small space are
+# random placements that are looked at; then all of a small space are
+RANDOM_TRIES = 30
 
 Seen = set[tuple[str, ...]]
 """Placements, as the values at their sites in the space's order."""
@@ -65,7 +66,8 @@ def unseen_neighbour(space: SearchSpace, values: Values, seen: Seen, rng: random
         values = space.sample(rng)
         if as_seen(values) not in seen:
             return values
-    if count <= 10 * len(seen) + 1000:  # small enough to look at all
+    # small enough to look at all
+    if count <= 10 * len(seen) + 1000:
         left = [v for v in space.enumerate() if as_seen(v) not in seen]
         if left:
             return rng.choice(left)

@@ -16,9 +16,8 @@ from nas_attn.study.leasing import TTL_S, LeaseKeeper, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.weights import searched_run
 
-AGAIN = (  # protocol of runs that are done only for their weights, and of their scores
-    f"{SEARCH}/again"
-)
+# protocol of runs that are done only for their weights, and of their scores
+AGAIN = f"{SEARCH}/again"
 
 
 def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Score | None:

@@ -26,9 +26,12 @@ from nas_attn.searching.run.taking_part import Options, work
 from nas_attn.study.opening import OpenStudy
 from nas_attn.tables import is_cost
 
-ASKING = f"{PYTHON}a loop of your own"  # The evaluator of a study that `na.begin` began
-PATIENCE_S = 0.2  # seconds between checks that the other thread is alive
-END_S = 10.0  # seconds that the worker gets to hand its run back when the program ends
+# The evaluator of a study that `na.begin` began
+ASKING = f"{PYTHON}a loop of your own"
+# seconds between checks that the other thread is alive
+PATIENCE_S = 0.2
+# seconds that the worker gets to hand its run back when the program ends
+END_S = 10.0
 
 Scores = float | Mapping[str, float]
 
@@ -43,11 +46,12 @@ class Asked:
         self.placement = run.placement
         self.seed = run.seed
         self.device = run.device
-        self.epochs = run.last  # to train in all, unless `report` says to stop
-        self.done = (
-            run.epochs - run.new_epochs
-        )  # epochs whose score is known; after a restart, train on from `folder`
-        self.folder: Path = run.folder  # kept over restarts, for checkpoints
+        # to train in all, unless `report` says to stop
+        self.epochs = run.last
+        # epochs whose score is known; after a restart, train on from `folder`
+        self.done = run.epochs - run.new_epochs
+        # kept over restarts, for checkpoints
+        self.folder: Path = run.folder
         # as of `EvaluatorRun`
         self.scored = run.scored
         self.right = run.right
@@ -115,9 +119,8 @@ class Asker:
             target=self._work, args=(opened, options), name="worker", daemon=True
         )
         self._thread.start()
-        self.close = weakref.finalize(
-            self, _end, options.stop, self._thread
-        )  # at the latest when the program ends
+        # at the latest when the program ends
+        self.close = weakref.finalize(self, _end, options.stop, self._thread)
 
     def ask(self) -> Asked | None:
         """The next run; None if the study is complete. Raises StudyError: the last run has no score
@@ -144,7 +147,8 @@ class Asker:
     def _work(self, opened: OpenStudy, options: Options) -> None:
         try:
             work(opened, options)
-        except BaseException as error:  # the loop's thread raises it
+        except BaseException as error:
+            # the loop's thread raises it
             self._raised.append(error)
 
     def _evaluate(self, model: nn.Module, run: EvaluatorRun) -> Reports:

@@ -32,13 +32,13 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import TrialBook
 from nas_attn.training.stepping import cores_for
 
-GRACE_S = (
-    60.0  # seconds that worker processes get to write their checkpoints after the first Ctrl-C
-)
+# seconds that worker processes get to write their checkpoints after the first Ctrl-C
+GRACE_S = 60.0
 # Processes that follow each other in one worker's place. A run that costs three their GPU has
 # failed, so more come from something else.
 MOST_REPLACED = 12
-HURRY_S = 5.0  # seconds that they get to say what they leave after the second
+# seconds that they get to say what they leave after the second
+HURRY_S = 5.0
 
 
 @dataclass
@@ -46,10 +46,14 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     orders: Orders
-    report: Reading  # its warnings, and why it ended
-    reader: threading.Thread | None = None  # passes on what it says
-    again: Callable[[], Child] | None = None  # starts another process in its place
-    replaced: int = 0  # processes that had this place before
+    # its warnings, and why it ended
+    report: Reading
+    # passes on what it says
+    reader: threading.Thread | None = None
+    # starts another process in its place
+    again: Callable[[], Child] | None = None
+    # processes that had this place before
+    replaced: int = 0
 
     @property
     def works(self) -> bool:
@@ -143,12 +147,14 @@ def _attend(
         raise
     finally:
         for child in children:
-            child.process.kill()  # only those that are left after an exception here
+            # only those that are left after an exception here
+            child.process.kill()
             child.close()
             child.pass_warnings_on(options.say)
     codes = [child.status for child in children]
     endings = [child.report.ending for child in children]
-    if options.stop.is_set() or Ending.STOPPED in endings:  # the latter by nas-attn stop
+    # the latter by nas-attn stop
+    if options.stop.is_set() or Ending.STOPPED in endings:
         return Ending.STOPPED
     if ExitStatus.DONE in codes:
         for code in filter(None, codes):
@@ -176,7 +182,8 @@ def _start(
     environment["OMP_NUM_THREADS"] = str(told.threads or cores_for(told.sharing))
     assert told.report is not None
     report = Path(told.report)
-    report.unlink(missing_ok=True)  # of a process that had this place before
+    # of a process that had this place before
+    report.unlink(missing_ok=True)
     # Apart, so that Ctrl-C reaches the workers through us, once.
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = start_worker(opened.store.name, environment, **pipes, **apart())

@@ -20,18 +20,17 @@ from nas_attn.study.workers import FormerView, WorkerView, former_view, workers_
 @dataclass(frozen=True, slots=True)
 class Overview:
     progress: Progress
-    per_hour: (
-        float | None
-    )  # candidates at the pace of the last ones; None: too few, or nobody works
+    # candidates at the pace of the last ones; None: too few, or nobody works
+    per_hour: float | None
     workers: tuple[WorkerView, ...]
-    former: tuple[FormerView, ...]  # the workers that have ended, the oldest first
-    launched: tuple[
-        str, ...
-    ]  # what engines say of what was launched on them: `slurm: 3 running, 13 pending`
-    failures: tuple[
-        tuple[str, int], ...
-    ]  # (reason, how many candidates and other runs), the most frequent first
-    arithmetic: tuple[ArithmeticUse, ...]  # what the runs were computed in
+    # the workers that have ended, the oldest first
+    former: tuple[FormerView, ...]
+    # what engines say of what was launched on them: `slurm: 3 running, 13 pending`
+    launched: tuple[str, ...]
+    # (reason, how many candidates and other runs), the most frequent first
+    failures: tuple[tuple[str, int], ...]
+    # what the runs were computed in
+    arithmetic: tuple[ArithmeticUse, ...]
 
 
 def overview(opened: OpenStudy) -> Overview:
@@ -61,7 +60,8 @@ def _launched(opened: OpenStudy) -> list[str]:
     for launched in launches(opened):
         try:
             state = engine(launched.on).state(launched)
-        except NasAttnError:  # the engine is not on this machine
+        except NasAttnError:
+            # the engine is not on this machine
             state = f"{len(launched.jobs)} launched from {launched.host}"
         if state:
             found.append(f"{launched.on}: {state}")

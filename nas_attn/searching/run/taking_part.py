@@ -44,15 +44,16 @@ class Options:
     """How one worker takes part in a study; nothing here changes a result."""
 
     device: str = "auto"
-    threads: int | None = None  # intra-op threads; None: chosen by measuring
+    # intra-op threads; None: chosen by measuring
+    threads: int | None = None
     time_limit_s: float | None = None
     say: Callable[[str], None] = print
     stop: threading.Event = field(default_factory=threading.Event)
-    evaluator: Evaluator | None = (
-        None  # replaces the recipe's evaluator (a Python object given to `na.search`)
-    )
+    # replaces the recipe's evaluator (a Python object given to `na.search`)
+    evaluator: Evaluator | None = None
     share: Share = ALONE
-    verbose: bool = False  # whether an evaluator's output goes to the terminal, not to a log file
+    # whether an evaluator's output goes to the terminal, not to a log file
+    verbose: bool = False
 
 
 def work(opened: OpenStudy, options: Options, *, only: str | None = None) -> Ending:
@@ -100,7 +101,8 @@ def _take_part(opened: OpenStudy, options: Options, only: str | None) -> Ending:
     with suppress(Interrupted):
         current = publisher.changed()
         keep = opened.recipe.storage.keep_weights
-        state = f"{keep} {opened.store.state()}"  # one sweep for all workers that end together
+        # one sweep for all workers that end together
+        state = f"{keep} {opened.store.state()}"
         if opened.recipe.log.to:
             current = current or snapshot(opened.store)
             tracking.track(opened, current)

@@ -13,9 +13,11 @@ from typing import Any
 from nas_attn.errors import StudyError
 from nas_attn.importing import trusts
 
-SETTINGS = "NAS_ATTN_WORKER"  # environment variable that holds a worker's settings as JSON
+# environment variable that holds a worker's settings as JSON
+SETTINGS = "NAS_ATTN_WORKER"
 STORAGE = "NAS_ATTN_STORAGE"
-UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}  # makes a process print the same everywhere
+# makes a process print the same everywhere
+UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,16 +26,24 @@ class WorkerSettings:
     line.
     """
 
-    name: str = "worker"  # shown before each line
+    # shown before each line
+    name: str = "worker"
     device: str = "auto"
-    threads: int | None = None  # intra-op threads; None: the fastest number
+    # intra-op threads; None: the fastest number
+    threads: int | None = None
     time_limit_s: float | None = None
-    only: str | None = None  # `validate` or `retrain`: only these runs; None: all
-    sharing: int = 1  # workers on this machine
-    per_gpu: int = 1  # workers on this GPU
-    trusted: bool = field(default_factory=trusts)  # whether it may run code that the study names
-    orders: bool = False  # whether its standard input says when to stop (`stopping.Orders`)
-    report: str | None = None  # the file for its report (`ending.Report`); None: nobody reads it
+    # `validate` or `retrain`: only these runs; None: all
+    only: str | None = None
+    # workers on this machine
+    sharing: int = 1
+    # workers on this GPU
+    per_gpu: int = 1
+    # whether it may run code that the study names
+    trusted: bool = field(default_factory=trusts)
+    # whether its standard input says when to stop (`stopping.Orders`)
+    orders: bool = False
+    # the file for its report (`ending.Report`); None: nobody reads it
+    report: str | None = None
 
     def environment(self, url: str) -> dict[str, str]:
         """Variables to add to the process's environment; `url` is the database's."""
@@ -60,7 +70,8 @@ def settings_given() -> WorkerSettings | None:
     """Settings of this process, given once; None if a person started it; StudyError if the variable
     holds something else.
     """
-    text = os.environ.pop(SETTINGS, None)  # not for the processes that it starts
+    # not for the processes that it starts
+    text = os.environ.pop(SETTINGS, None)
     if text is None:
         return None
     try:

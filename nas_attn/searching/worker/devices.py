@@ -13,10 +13,14 @@ from nas_attn.processes import cores
 from nas_attn.records import BARE, Share
 from nas_attn.study.opening import OpenStudy
 
-SMALL_MACS = 200e6  # of a backbone for one image, up to which it leaves most of a GPU idle
-MOST_ON_A_GPU = 4  # workers of small networks, by default
-BYTES_OF_A_WORKER = 8 * 2**30  # of a GPU's memory, for each of them
-CONTEXT_BYTES = 600 * 2**20  # GPU memory that CUDA takes for each process beside its tensors
+# of a backbone for one image, up to which it leaves most of a GPU idle
+SMALL_MACS = 200e6
+# workers of small networks, by default
+MOST_ON_A_GPU = 4
+# of a GPU's memory, for each of them
+BYTES_OF_A_WORKER = 8 * 2**30
+# GPU memory that CUDA takes for each process beside its tensors
+CONTEXT_BYTES = 600 * 2**20
 
 
 @contextmanager

@@ -81,7 +81,8 @@ class Reading:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._read = 0  # bytes
+        # bytes
+        self._read = 0
         self.ending: Ending | None = None
         """Why the worker ended; None while it works, and if it did not end in order. It may still
         need a while to leave.
@@ -102,7 +103,8 @@ class Reading:
             with self._path.open("rb") as file:
                 file.seek(self._read)
                 content = file.read()
-        except FileNotFoundError:  # it has written nothing yet
+        except FileNotFoundError:
+            # it has written nothing yet
             return
         whole, newline, _ = content.rpartition(b"\n")
         self._read += len(whole) + len(newline)

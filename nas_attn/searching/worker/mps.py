@@ -59,7 +59,8 @@ def _visible_to_clients(to_server: str | None) -> dict[str, str]:
 
 
 def _succeeds(command: Sequence[str], environment: Mapping[str, str], told: str = "") -> bool:
-    quiet = subprocess.DEVNULL  # not pipes: a server that stays keeps them open
+    # not pipes: a server that stays keeps them open
+    quiet = subprocess.DEVNULL
     try:
         subprocess.run(
             command,

@@ -12,8 +12,10 @@ from nas_attn.evaluation.output import on_terminal
 from nas_attn.study.opening import OpenStudy
 from nas_attn.waiting import impatient, reporting, waits
 
-BEAT_S = 15.0  # seconds between signs of life
-LISTEN_S = 3.0  # seconds between two checks for a request to stop
+# seconds between signs of life
+BEAT_S = 15.0
+# seconds between two checks for a request to stop
+LISTEN_S = 3.0
 STARTING = "starting"
 IDLE = "looking for work"
 

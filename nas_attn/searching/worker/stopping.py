@@ -28,13 +28,14 @@ WHERE_UNUSED = tuple(
 """Signals of a closed terminal and of schedulers before they take the machine away. Left alone if
 the surrounding program handles or ignores them, as `nohup` does.
 """
-TOGETHER_S = (
-    0.5  # signals this close are one: `timeout` and schedulers send to a process and to its group
-)
+# signals this close are one: `timeout` and schedulers send to a process and to its group
+TOGETHER_S = 0.5
 STOP = b"s"
 NOW = b"n"
-STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"  # environment variable: seconds to wait for a database
-STORAGE_WAIT_S = 1800.0  # a server can be updated and restarted in this time
+# environment variable: seconds to wait for a database
+STORAGE_WAIT = "NAS_ATTN_STORAGE_WAIT"
+# a server can be updated and restarted in this time
+STORAGE_WAIT_S = 1800.0
 
 
 @contextmanager
@@ -47,7 +48,8 @@ def interruptible(
     """
     ear = _Ear(stop, say)
     if orders:
-        words = os.dup(0)  # not inherited: an evaluator reads another file
+        # not inherited: an evaluator reads another file
+        words = os.dup(0)
         nowhere = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nowhere, 0)
         os.close(nowhere)
@@ -95,7 +97,8 @@ class _Ear:
     def __init__(self, stop: threading.Event, say: Callable[[str], None]) -> None:
         self._stop = stop
         self._say = say
-        self._first = 0.0  # time of the first signal, by time.monotonic(); 0 before it
+        # time of the first signal, by time.monotonic(); 0 before it
+        self._first = 0.0
         self._now = False
         self.heard = SimpleQueue[int | None]()
 
@@ -117,7 +120,8 @@ class _Ear:
                         f"stopping{why}: finishing the step and writing a checkpoint; repeat to"
                         " stop at once"
                     )
-            finally:  # even if the output is closed
+            finally:
+                # even if the output is closed
                 self._stop.set()
 
     def follow(self, orders: int) -> None:
@@ -129,7 +133,8 @@ class _Ear:
                 if sys.platform == "win32" or main is None:
                     _thread.interrupt_main()
                 else:
-                    signal.pthread_kill(main, signal.SIGINT)  # ends its sleep, too
+                    # ends its sleep, too
+                    signal.pthread_kill(main, signal.SIGINT)
         self._stop.set()
 
 

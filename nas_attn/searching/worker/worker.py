@@ -40,16 +40,17 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.waiting import Interrupted, Wait, ignore, impatient
 
 POLL_S = 0.5
-LONGEST_POLL_S = (
-    5.0  # of an idle worker, in seconds: a look costs the database as much as a proposal
-)
-LONGEST_LOCK_POLL_S = (
-    2.0  # while another holds the scheduling lock: frequent looks would slow it down
-)
-LONELY_S = 600.0  # seconds to wait for work that only others can do, while no other worker is busy
-ATTEMPTS = 3  # a run that has killed this many workers counts as failed
+# of an idle worker, in seconds: a look costs the database as much as a proposal
+LONGEST_POLL_S = 5.0
+# while another holds the scheduling lock: frequent looks would slow it down
+LONGEST_LOCK_POLL_S = 2.0
+# seconds to wait for work that only others can do, while no other worker is busy
+LONELY_S = 600.0
+# a run that has killed this many workers counts as failed
+ATTEMPTS = 3
 
-MANY_FAILED = 3  # so many failed networks end a study in which none has been scored
+# so many failed networks end a study in which none has been scored
+MANY_FAILED = 3
 
 
 class TaskSource:
@@ -107,7 +108,8 @@ class TaskSource:
 @dataclass(frozen=True)
 class Step:
     row: RunRow
-    source: TaskSource | None  # none for a backbone
+    # none for a backbone
+    source: TaskSource | None
     lease: Lease
 
 
@@ -166,9 +168,8 @@ class Worker:
     @contextmanager
     def scheduling(self) -> Iterator[Lease | None]:
         """Takes the scheduling lock; yields None if another worker holds it."""
-        taken = release_dead(
-            self.store, "scheduling"
-        )  # many workers look; reading is cheaper than trying to take it
+        # many workers look; reading is cheaper than trying to take it
+        taken = release_dead(self.store, "scheduling")
         lease = None if taken else self.store.acquire("scheduling", owner=self.owner, ttl_s=TTL_S)
         if lease is None:
             yield None
@@ -180,7 +181,8 @@ class Worker:
         """The next run; None while others do the last ones; why the work ends if none is left."""
         if not self.store.is_current:
             if self.recipe.target_is_open:
-                return Ending.COMPLETE  # another worker has found how long the target trains
+                # another worker has found how long the target trains
+                return Ending.COMPLETE
             raise StudyError(
                 f"study '{self.store.name}' has been extended since this worker began: start it"
                 " again"
@@ -236,7 +238,8 @@ class Worker:
                 continue
             # What another worker has done to it since.
             row = self.queue.row(taken.id)
-            if row.state != "waiting":  # another worker has just ended it
+            # another worker has just ended it
+            if row.state != "waiting":
                 self.store.release(lease)
             elif failed or row.attempts >= ATTEMPTS:
                 self._end(
@@ -282,9 +285,8 @@ class Worker:
         name = self.name(step.row)
         run = step.row.run
         if step.source is None:
-            self.say(
-                f"{name}: training"
-            )  # the first thing that happens, and for minutes the only one
+            # the first thing that happens, and for minutes the only one
+            self.say(f"{name}: training")
         self._at(
             name
             if step.source is None or str(run.placement) in name
@@ -334,7 +336,8 @@ class Worker:
                 )
                 if scores[-1].rung < len(bench.recipe.training.rungs) - 1:
                     state = "pruned"
-        except TrainingError as error:  # not tried again: it would end the same way
+        except TrainingError as error:
+            # not tried again: it would end the same way
             stop_if_all_fail(self.store, bench.recipe, run, error)
             state = "failed"
             reason = str(error)
@@ -367,7 +370,8 @@ class Worker:
             many = self.benches.of(run.protocol).recipe.training.backbones
             if run.backbone < many:
                 return f"backbone {run.backbone + 1} of {many}"
-            return f"fresh backbone for seed {run.seed}"  # of a confirmation round
+            # of a confirmation round
+            return f"fresh backbone for seed {run.seed}"
         if run.purpose == LENGTH:
             return f"bare network, seed {run.seed}, {run.protocol}"
         if run.purpose == SEARCH:

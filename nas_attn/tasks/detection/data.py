@@ -43,7 +43,8 @@ class ImagesWithBoxes(TaskData):
     def seen(self, data: str, images: float, backbone: str) -> str:
         try:
             inventory = self.inventory(DataSection(name=data))
-        except DataError as error:  # the recipe may correct it
+        except DataError as error:
+            # the recipe may correct it
             return str(error)
         return "" if inventory is None else inventory.text()
 

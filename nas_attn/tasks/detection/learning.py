@@ -79,7 +79,8 @@ class BoxesOfImage(Learnt):
     @override
     def judge(self, output: object, x: Tensor, y: Tensor, tally: Tally) -> Tensor:
         tally.add(output, y)
-        return x.new_zeros(())  # a network returns its losses only in training
+        # a network returns its losses only in training
+        return x.new_zeros(())
 
     @override
     def practice(self, network: Callable[..., object], x: Tensor) -> Tensor:

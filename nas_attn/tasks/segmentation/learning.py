@@ -38,7 +38,8 @@ class Pixels(Tally):
         self._classes = classes
         # of each pair of classes, the true one first, and at the end pixels that do not count
         self._counts: Tensor | None = None
-        self._shares: list[Tensor] = []  # of each image's pixels that are right
+        # of each image's pixels that are right
+        self._shares: list[Tensor] = []
 
     @override
     def add(self, answer: Any, y: Tensor) -> None:
@@ -55,7 +56,8 @@ class Pixels(Tally):
 
     @override
     def metrics(self, loss: float) -> dict[str, float]:
-        assert self._counts is not None  # no split is empty
+        # no split is empty
+        assert self._counts is not None
         pairs = self._counts[:-1].view(self._classes, self._classes).cpu().numpy()
         return {
             "mean_iou": mean_iou(pairs),
@@ -65,7 +67,8 @@ class Pixels(Tally):
 
     @override
     def answers(self) -> dict[str, Any]:
-        assert self._counts is not None  # no split is empty
+        # no split is empty
+        assert self._counts is not None
         counts = self._counts[:-1].view(self._classes, self._classes).tolist()
         return {"counts": counts, "images": rounded(torch.cat(self._shares).tolist())}
 

@@ -11,7 +11,8 @@ from nas_attn.errors import StudyError
 from nas_attn.searching.run.worker_process import WorkerSettings
 from nas_attn.study.opening import OpenStudy
 
-LOGS = "launched"  # the folder with the workers' output, in the folder of the study's artifacts
+# the folder with the workers' output, in the folder of the study's artifacts
+LOGS = "launched"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +26,18 @@ class Request:
     # Slurm's time limit for each; the worker stops in order before it, and is queued again
     minutes: int | None = None
     partition: str | None = None
-    more: Mapping[str, str] = field(
-        default_factory=dict
-    )  # further options of sbatch; empty: an option without value
+    # further options of sbatch; empty: an option without value
+    more: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Launched:
     on: str
-    jobs: tuple[str, ...]  # jobs of Slurm, names of Ray's actors, processes
+    # jobs of Slurm, names of Ray's actors, processes
+    jobs: tuple[str, ...]
     host: str
-    at: float  # Unix seconds by the database's clock
+    # Unix seconds by the database's clock
+    at: float
 
 
 class Engine(Protocol):

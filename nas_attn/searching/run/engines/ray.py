@@ -29,7 +29,8 @@ from nas_attn.study.opening import OpenStudy
 # ------------------------------------------------------------------------------------ Ray
 
 NAMESPACE = "nas_attn"
-ATTEMPTS = 3  # starts of a worker that ends with an error each time
+# starts of a worker that ends with an error each time
+ATTEMPTS = 3
 
 
 class WorkerActor:
@@ -60,18 +61,16 @@ class WorkerActor:
 
         for _ in range(ATTEMPTS):
             told = replace(self._settings, orders=True).environment(self._environment[STORAGE])
-            self._log.parent.mkdir(
-                parents=True, exist_ok=True
-            )  # this node may not share the folder
+            # this node may not share the folder
+            self._log.parent.mkdir(parents=True, exist_ok=True)
             with self._log.open("ab") as output:
                 environment = {**self._environment, **told}
                 pipe = subprocess.PIPE
                 process = start_worker(
                     self._study, environment, stdin=pipe, stdout=output, cwd=self._folder
                 )
-            orders = Orders(
-                process.stdin
-            )  # when the actor dies, this pipe closes and the worker stops
+            # when the actor dies, this pipe closes and the worker stops
+            orders = Orders(process.stdin)
             status = process.wait()
             orders.close()
             if status == ExitStatus.DONE:
@@ -106,7 +105,8 @@ class Ray(Engine):
 
     @override
     def watch(self, opened: OpenStudy) -> list[str]:
-        return []  # they wait in a queue
+        # they wait in a queue
+        return []
 
     @override
     def state(self, launched: Launched) -> str:
@@ -120,7 +120,8 @@ class Ray(Engine):
         ray = _connected()
         asked = {}
         for name in launched.jobs:
-            with suppress(ValueError):  # it has ended
+            # it has ended
+            with suppress(ValueError):
                 actor = ray.get_actor(name, namespace=NAMESPACE)
                 asked[actor.ready.remote()] = actor
         if not asked:
@@ -142,7 +143,8 @@ def _connected() -> Any:
                 log_to_driver=False,
                 logging_level="ERROR",
             )
-        except Exception as error:  # Ray has many kinds
+        except Exception as error:
+            # Ray has many kinds
             way_out = "start one with `ray start --head`, or name it in RAY_ADDRESS"
             raise StudyError(
                 f"no Ray cluster can be reached ({shorten(str(error), 160)}): {way_out}"

@@ -22,8 +22,10 @@ from nas_attn.study.opening import OpenStudy
 # hands it to the worker: it writes a checkpoint, and the job is queued again. At preemption, Slurm
 # itself sends SIGTERM to the worker.
 MINUTES = 24 * 60
-WARNING_S = 60  # seconds before the time limit at which Slurm sends SIGUSR2
-GRACE_S = 45  # seconds that a job waits for its worker's checkpoint before it is queued again
+# seconds before the time limit at which Slurm sends SIGUSR2
+WARNING_S = 60
+# seconds that a job waits for its worker's checkpoint before it is queued again
+GRACE_S = 45
 SCRIPT = """#!/bin/sh
 job="${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
 trap : TERM  # the worker has it, too
@@ -35,7 +37,8 @@ while kill -0 $worker 2>/dev/null; do wait $worker; status=$?; done  # a signal 
 [ -z "$again" ] || exec scontrol requeue "$job"
 exit $status
 """
-UNKNOWN = "Invalid job id"  # what squeue says of jobs that ended some time ago
+# what squeue says of jobs that ended some time ago
+UNKNOWN = "Invalid job id"
 
 
 class Slurm(Engine):
@@ -85,14 +88,14 @@ class Slurm(Engine):
         if done.returncode:
             said = " ".join(done.stderr.replace("sbatch: error:", "").split())
             raise StudyError(f"sbatch refused the jobs: {shorten(said, 300)}")
-        array = done.stdout.strip().partition(";")[
-            0
-        ]  # the cluster's name follows if there are several
+        # the cluster's name follows if there are several
+        array = done.stdout.strip().partition(";")[0]
         return [f"{array}_{number}" for number in range(request.workers)]
 
     @override
     def watch(self, opened: OpenStudy) -> list[str]:
-        return []  # they wait in a queue
+        # they wait in a queue
+        return []
 
     @override
     def state(self, launched: Launched) -> str:

@@ -24,9 +24,12 @@ from nas_attn.searching.run.worker_process import WorkerSettings, start_worker
 from nas_attn.searching.worker.presence import STARTING
 from nas_attn.study.opening import OpenStudy
 
-WATCHED_S = 30.0  # seconds for which `launch` waits that its workers begin, at most
-LOOK_S = 0.3  # seconds between two looks at them
-LOG_TAIL = 4000  # bytes of a log in which its last line is looked for
+# seconds for which `launch` waits that its workers begin, at most
+WATCHED_S = 30.0
+# seconds between two looks at them
+LOOK_S = 0.3
+# bytes of a log in which its last line is looked for
+LOG_TAIL = 4000
 
 
 @dataclass(frozen=True)
