@@ -175,7 +175,7 @@ def test_killed_half_way_it_leaves_the_old_or_the_new(searched: Path, nas) -> No
     program = (
         "import os, signal, sys\n"
         "from nas_attn.recipe_reading import load_space\n"
-        "from nas_attn.study import extending\n"
+        "from nas_attn.searching.prepare import extending\n"
         "from nas_attn.study.opening import open_study\n"
         "opened, left = open_study('table'), int(sys.argv[1])\n"
         "def dying(*arguments, do=extending._translated):\n"

@@ -128,7 +128,7 @@ class Training:
             self.trainer.stepper(self.run, 4),
         )
         climb.seed, climb.learning_rate = 0, 0.1
-        climb.pace = runs.Pace(self.trainer.device)
+        climb.pace = runs.HostPace(self.trainer.device)
         climb.factors = []
         self.run.end = 2
         return climb

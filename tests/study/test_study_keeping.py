@@ -210,7 +210,7 @@ def test_a_study_keeps_its_artifacts_in_a_bucket(table: Path, bucket: str) -> No
 DIES_CLEARING = """
 import os
 from nas_attn.evaluation.artifacts import RunFiles
-from nas_attn.study import taking_part
+from nas_attn.searching.run import taking_part
 from nas_attn.study.opening import open_study
 
 RunFiles.clear = lambda self: os._exit(9)
@@ -243,7 +243,7 @@ def test_checkpoints_and_leases_of_runs_that_have_ended_are_swept_by_whoever_com
 DIES = """
 import os
 from nas_attn.evaluation.workbench import Workbench
-from nas_attn.study import taking_part
+from nas_attn.searching.run import taking_part
 from nas_attn.study.opening import open_study
 
 Workbench.keep_weights = lambda *arguments: os._exit(9)
@@ -274,9 +274,9 @@ def test_an_evaluators_network_is_not_mistaken_for_a_fresh_one(table: Path, nas:
     view = choice.chosen(study, now, Criteria(trial=0)).view
     with pytest.raises(CheckpointError, match=r"the process that trained it was stopped .*again"):
         weights.trained_model(study, plan, view)
-    again = nas("export", "--trial", "0", "--again", "--threads", "1", "--output", "bare.pt")
-    assert again.status == 0, again.err
-    assert "trained again, after 2 epochs: score 1" in again.err
+    trained = nas("export", "--trial", "0", "--again", "--threads", "1", "--output", "bare.pt")
+    assert trained.status == 0, trained.err
+    assert "trained again, after 2 epochs: score 1" in trained.err
     assert Path("bare.pt").is_file()
     assert torch.all(next(weights.trained_model(study, plan, view).parameters()) == 7.0)
     assert snapshot_as_json(reading.snapshot(study.store)) == snapshot_as_json(now), (
