@@ -21,7 +21,7 @@ import numpy as np
 from nas_attn.analysis.features import features, is_other
 from nas_attn.model.coding import Coding, Floats, Shape
 from nas_attn.model.evidence import NodeEffects, Solution, Sum, moments
-from nas_attn.model.runs import MOST, Data
+from nas_attn.model.runs import MOST_FITTED, Data
 from nas_attn.records import BESIDE, CandidateRow, Latency, Placement, Session
 
 # of a candidate, dropped ones included
@@ -376,8 +376,8 @@ def latency_model(
     ]
     if len(found) < LEAST_MEASURED:
         return None
-    if len(found) > MOST:
-        found = [found[i] for i in np.linspace(0, len(found) - 1, MOST).astype(int)]
+    if len(found) > MOST_FITTED:
+        found = [found[i] for i in np.linspace(0, len(found) - 1, MOST_FITTED).astype(int)]
     return _model(tuple(found))
 
 

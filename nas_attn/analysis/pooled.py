@@ -30,7 +30,7 @@ from nas_attn.records import Placement
 from nas_attn.tasks import SHARES, is_share_of_images
 
 # trainings of each network that a test may take in all
-MOST_BLOCKS = 256
+MOST_POOLED_BLOCKS = 256
 # blocks that a further test has at least
 FEWEST_MORE = 4
 
@@ -136,8 +136,8 @@ def _judged_together(
 
 def blocks_to_decide(test: PooledTest) -> int | None:
     """How many blocks more would show a difference as large as the one seen, with the power of a
-    validation; None if that takes more than MOST_BLOCKS in all, if these test images are too few
-    for any number of blocks, or if nothing was seen.
+    validation; None if that takes more than MOST_POOLED_BLOCKS in all, if these test images are
+    too few for any number of blocks, or if nothing was seen.
 
     By the normal distribution: n = sd² / ((d / (z_error + z_power))² - variance by the images).
     """
@@ -153,4 +153,4 @@ def blocks_to_decide(test: PooledTest) -> int | None:
     if left <= 0:
         return None
     needed = math.ceil(test.blocks * by_blocks / left)
-    return None if needed > MOST_BLOCKS else max(needed - test.blocks, FEWEST_MORE)
+    return None if needed > MOST_POOLED_BLOCKS else max(needed - test.blocks, FEWEST_MORE)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas_attn.model.coding import Codes, Coding, Floats, Ints, Shape
-from nas_attn.model.runs import MOST, Data, without_broken
+from nas_attn.model.runs import MOST_FITTED, Data, without_broken
 from nas_attn.model.variances import Algebra, Nodes, posterior, solved_by
 
 SHAPES = (
@@ -160,7 +160,7 @@ class Learner:
         return self._nodes
 
     def _data(self, rows: Sequence[Value]) -> Data:
-        some = rows[-MOST:]
+        some = rows[-MOST_FITTED:]
         places = dict[tuple[int, ...], int]()
         place = np.array([places.setdefault(row.codes, len(places)) for row in some], dtype=np.intp)
         codes = np.array(list(places), dtype=np.intp).reshape(len(places), len(self.coding.sites))

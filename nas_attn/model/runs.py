@@ -26,10 +26,10 @@ TARGET = 1_000_000
 # the rung of the same trainings, scored on the test images; above all others
 TESTED = 2_000_000
 # runs that the model is fitted to at most; so many of each placement stay, or none
-MOST = 400
+MOST_FITTED = 400
 REPEATED = 8
 # runs of a block in which broken runs are cut, at least
-FEWEST = 8
+FEWEST_TO_CUT = 8
 # a broken run is cut so many times as far below the median as the best tenth lies above it
 BROKEN = 3.0
 # a rung's values differ at least by this share of another's
@@ -37,7 +37,7 @@ LEAST_SIZE = 0.02
 # two values: gap in standard deviations; share and number of runs at either
 APART = 4.0
 SHARE = 0.1
-LEAST = 3
+LEAST_AT_EITHER = 3
 # runs whose results per image are compared; pairs looked at for new images
 MOST_COMPARED = 64
 MOST_PAIRS = 40
@@ -362,7 +362,7 @@ def _newest(runs: Mapping[_At, Run]) -> dict[_At, Run]:
     sizes = np.array([len(group) for group in groups.values()])
     repeated = sizes[sizes > REPEATED]
     # for these; the others fill the rest
-    room = max(MOST - sizes.sum() + repeated.sum(), MOST // 2)
+    room = max(MOST_FITTED - sizes.sum() + repeated.sum(), MOST_FITTED // 2)
     fit = (
         size
         for size in range(sizes.max(), REPEATED, -1)
@@ -373,7 +373,7 @@ def _newest(runs: Mapping[_At, Run]) -> dict[_At, Run]:
 
 
 def _best_informed(runs: Sequence[Run]) -> set[str]:
-    """Of more than MOST, the placements with the most runs at the highest rungs."""
+    """Of more than MOST_FITTED, the placements with the most runs at the highest rungs."""
     rungs = defaultdict[str, list[int]](list)
     for run in runs:
         rungs[run.key].append(run.rung)
@@ -381,7 +381,7 @@ def _best_informed(runs: Sequence[Run]) -> set[str]:
     return {
         key
         for key, count in zip(best, np.cumsum([len(rungs[key]) for key in best]), strict=True)
-        if count <= MOST
+        if count <= MOST_FITTED
     }
 
 
@@ -410,7 +410,7 @@ def _cut(values: Floats, block: Ints) -> tuple[Floats, Floats]:
     broken = np.zeros(len(values))
     for number in np.unique(block):
         mine = block == number
-        if mine.sum() >= FEWEST:
+        if mine.sum() >= FEWEST_TO_CUT:
             found[mine] = without_broken(values[mine])
             off = found[mine] - values[mine]
             left = np.where(off > 0, np.median(values[mine]) - found[mine], 1.0)
@@ -428,7 +428,7 @@ def _two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float
     """The two values, the lower first, at which runs lie, those of one block and of one placement
     at both; None without such.
     """
-    least = max(LEAST, int(np.ceil(SHARE * len(values))))
+    least = max(LEAST_AT_EITHER, int(np.ceil(SHARE * len(values))))
     ordered = np.sort(values)
     gaps = np.diff(ordered)[least - 1 : len(values) - least]
     if not len(gaps):

@@ -498,7 +498,7 @@ def _line(
     figure.add_trace(line)
 
 
-GOOD = "rgba(47,129,214,0.7)"
+GOOD_COLOUR = "rgba(47,129,214,0.7)"
 NOTHING = "rgba(128,128,128,0.10)"
 BAD = "rgba(224,138,0,0.7)"
 """Colour-blind people can tell blue from orange. Both are translucent, so text on them is
@@ -540,7 +540,7 @@ def effect_map(effects: Effects) -> go.Figure:
     scale = units.unit(effects.of).scale
     most = max(abs(row.mean) for row in rows) * scale or 1.0
     written = len(columns) <= MOST_WRITTEN
-    low, high = (GOOD, BAD) if effects.of == "latency" else (BAD, GOOD)
+    low, high = (GOOD_COLOUR, BAD) if effects.of == "latency" else (BAD, GOOD_COLOUR)
     unit = units.unit(effects.of).of_differences or html.escape(effects.of)
     unit = "% of<br>latency" if effects.of == "latency" else unit
     figure = blank_figure(height=max(220, 54 * len(sites) + 150))

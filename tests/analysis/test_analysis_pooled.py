@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas_attn.analysis.pooled import FEWEST_MORE, MOST_BLOCKS, PooledTest, blocks_to_decide
+from nas_attn.analysis.pooled import FEWEST_MORE, MOST_POOLED_BLOCKS, PooledTest, blocks_to_decide
 from nas_attn.notation import parse
 from nas_attn.study.reading import searched_snapshot, snapshot
 from tests.made_study import usual
@@ -70,7 +70,7 @@ def of(difference: float, half: float, blocks: int, new: float | None = None) ->
 def test_more_blocks_are_asked_for_where_the_difference_is_smaller() -> None:
     wanted = [blocks_to_decide(of(d, 0.02, 10)) for d in (0.03, 0.012, 0.008)]
     assert wanted[0] == FEWEST_MORE
-    assert wanted[0] < wanted[1] < wanted[2] < MOST_BLOCKS
+    assert wanted[0] < wanted[1] < wanted[2] < MOST_POOLED_BLOCKS
 
 
 def test_nothing_is_asked_for_where_no_affordable_test_would_decide() -> None:

@@ -158,7 +158,7 @@ def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_midd
     maps, worst, best = (
         (accuracy, latency, report.figures.effect_map(loss)),
         report.figures.BAD,
-        report.figures.GOOD,
+        report.figures.GOOD_COLOUR,
     )
     ends = [(f.data[0].colorscale[0][1], f.data[0].colorscale[-1][1]) for f in maps]
     assert ends == [

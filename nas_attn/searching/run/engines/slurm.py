@@ -38,7 +38,7 @@ while kill -0 $worker 2>/dev/null; do wait $worker; status=$?; done  # a signal 
 exit $status
 """
 # what squeue says of jobs that ended some time ago
-UNKNOWN = "Invalid job id"
+UNKNOWN_JOB = "Invalid job id"
 
 
 class Slurm(Engine):
@@ -102,7 +102,7 @@ class Slurm(Engine):
         done = _slurm(
             "squeue", "--noheader", "--array", "--jobs", _arrays(launched), "--format", "%T"
         )
-        if done is None or (done.returncode and UNKNOWN not in done.stderr):
+        if done is None or (done.returncode and UNKNOWN_JOB not in done.stderr):
             return f"{len(launched.jobs)} launched; squeue does not answer"
         counts = Counter(done.stdout.split())
         return ", ".join(f"{count} {state.lower()}" for state, count in counts.most_common())
