@@ -24,7 +24,7 @@ def typed(command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("to", "status"), [(">/dev/full", 1), (">&-", 0)], ids=["full", "closed"])
 def test_a_search_whose_output_cannot_be_written_is_finished(
     table: Path, workers: int, to: str, status: int

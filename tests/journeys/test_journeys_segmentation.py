@@ -25,6 +25,7 @@ def searched(shell: Shell, **more: str) -> Ended:
     return shell.types(f"search study.toml --workers 1 --threads 1 {quick}")
 
 
+@pytest.mark.slow
 def test_from_init_to_a_network_taken_home(shell: Shell) -> None:
     ended = searched(
         shell, search__baselines="bare", search__pruner="none", training__start="scratch"

@@ -201,6 +201,7 @@ def test_a_worker_that_cannot_wait_any_longer(table: Path, server: Any, ends: st
     check_whole(opened, table, again=last)
 
 
+@pytest.mark.slow
 def test_a_file_that_others_lock(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.2)
     opened = begun("sqlite:///nas_attn.db")

@@ -33,6 +33,7 @@ def test_a_worker_that_dies_at_once_is_told_with_its_reason(nas: Nas) -> None:
     assert all(Path(line.rpartition("(log: ")[2].rstrip(")")).exists() for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("table")
 def test_workers_that_begin_are_not_waited_for(nas: Nas, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TABLE_SECONDS", "20")

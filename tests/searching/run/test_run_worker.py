@@ -336,6 +336,7 @@ def test_a_study_goes_on_when_its_recipe_is_written_in_another_order(table: Path
         na.search("table.toml", trials=15)
 
 
+@pytest.mark.slow
 def test_an_idle_worker_begins_with_the_next_step_while_another_ends_the_last_candidate(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
