@@ -307,7 +307,8 @@ def _one_run_s(opened: OpenStudy, epochs: int) -> float:
     return epochs * (seconds_per_epoch(opened.store, bare) or 0.0)
 
 
-def workers_of(store: StudyStore) -> int:
+def worker_count(store: StudyStore) -> int:
+    """Workers of the study now, at least one."""
     return max(1, len(store.workers.rows()))
 
 
@@ -315,4 +316,4 @@ def target_s(opened: OpenStudy) -> float | None:
     """Seconds that a run as the target says takes, divided by the workers; None if unknown."""
     each_s = seconds_per_epoch(opened.store)
     epochs = opened.recipe.target_training.rungs[-1]
-    return None if each_s is None else each_s * epochs / workers_of(opened.store)
+    return None if each_s is None else each_s * epochs / worker_count(opened.store)

@@ -43,6 +43,7 @@ from nas_attn.searching.prepare.timing import LAST, SCREENING, TESTING, Fit, Spe
 from nas_attn.searching.worker.ending import Ending
 from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage import Lease, Run, RunRow, StudyStore
+from nas_attn.study.pace import worker_count
 from nas_attn.words.units import value as said_value
 
 # n to 32n; a network that still gains then is taken at the longest
@@ -173,7 +174,7 @@ class FindingLength(TaskSource):
         epoch_s = epoch_seconds(self.store)
         if until is None or epoch_s is None or not lengths.scores:
             return True
-        needed_s = epochs * epoch_s * SEEDS / workers_here(self.store)
+        needed_s = epochs * epoch_s * SEEDS / worker_count(self.store)
         return self.worker.opened.database.now() + needed_s <= until
 
     @override
@@ -226,7 +227,7 @@ def _searched(
     if settings.ends_at is None or epoch_s is None:
         return epochs, None
     left_s = settings.ends_at - worker.opened.database.now()
-    speed = Speed(epoch_s, workers_here(worker.store), recipe.latency.session_seconds)
+    speed = Speed(epoch_s, worker_count(worker.store), recipe.latency.session_seconds)
     for length in shorter_lengths(epochs, with_itself=known):
         fit = fitted(left_s, speed, length, most=settings.trials, begun=True)
         if fit is not None:
@@ -254,10 +255,6 @@ def epoch_seconds(store: StudyStore) -> float | None:
     scores = [stored.score for stored in store.scores() if stored.purpose == LENGTH]
     epochs = sum(score.epochs for score in scores)
     return sum(score.wall_s for score in scores) / epochs if epochs else None
-
-
-def workers_here(store: StudyStore) -> int:
-    return max(1, len(store.workers.rows()))
 
 
 class Control(TaskSource):

@@ -23,7 +23,7 @@ from nas_attn.searching.worker.worker import Worker
 from nas_attn.storage import Lease, RunRow
 from nas_attn.study.leasing import TTL_S, release_dead
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.pace import FURTHER, seconds_per_epoch, time_left, workers_of
+from nas_attn.study.pace import FURTHER, seconds_per_epoch, time_left, worker_count
 from nas_attn.study.reading import blocks_done, families, keep_family, snapshot, unfinished
 from nas_attn.words.units import duration
 
@@ -102,7 +102,7 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
     each_s = [
         seconds_per_epoch(worker.store, network.key) or epoch_s for network in family.networks
     ]
-    training_s = sum(each_s) * opened.recipe.target_training.rungs[-1] / workers_of(worker.store)
+    training_s = sum(each_s) * opened.recipe.target_training.rungs[-1] / worker_count(worker.store)
     return family, training_s + len(family.networks) * _beside_s(opened, epoch_s)
 
 
@@ -113,7 +113,7 @@ def _beside_s(opened: OpenStudy, epoch_s: float) -> float:
     rows = opened.store.queue.rows(purposes=FURTHER)
     run_s = epoch_s * opened.recipe.training.rungs[-1]
     pace_s = time_left([row.finished_at for row in rows if row.finished_at], 1, lambda: run_s)
-    return 0.0 if pace_s is None else max(0.0, pace_s - run_s / workers_of(opened.store))
+    return 0.0 if pace_s is None else max(0.0, pace_s - run_s / worker_count(opened.store))
 
 
 def cut(opened: OpenStudy) -> None:
