@@ -95,6 +95,9 @@ def test_a_score_is_what_a_plain_loop_computes(digits: data.Dataset) -> None:
     assert score.metrics["loss"] == pytest.approx(
         cross_entropy(logits, digits.validation.labels).item(), rel=1e-5
     )
+    sure = torch.nn.functional.one_hot(digits.validation.labels, 10)
+    distance = (logits.softmax(1) - sure).square().sum(1)
+    assert score.metrics["brier"] == pytest.approx(distance.mean().item(), rel=1e-5)
     assert score.examples == 449
     unpacked = np.unpackbits(np.frombuffer(score.correct, np.uint8), count=449).astype(bool)
     assert np.array_equal(unpacked, right)

@@ -20,6 +20,7 @@ class Classification(Task):
             "macro_f1": "macro F1",
         }
     )
+    losses = MappingProxyType({"loss": "log-loss", "brier": "Brier score"})
     means = ("accuracy",)
     guessed = ("accuracy", "balanced_accuracy")
     per_image = True

@@ -33,11 +33,14 @@ class Images(Tally):
         self._classes = classes
         self._predicted: list[Tensor] = []
         self._labels: list[Tensor] = []
+        # sums over the batches
+        self._brier: list[Tensor] = []
 
     @override
     def add(self, answer: Any, y: Tensor) -> None:
         self._predicted.append(answer.argmax(1))
         self._labels.append(y)
+        self._brier.append(brier(answer, y))
 
     def predicted(self) -> Tensor:
         """int64 (images,)."""
@@ -50,7 +53,9 @@ class Images(Tally):
     @override
     def metrics(self, loss: float) -> dict[str, float]:
         counts = confusion(self.labels(), self.predicted(), self._classes)
-        return {"accuracy": float(self._bits().mean()), "loss": loss, **class_metrics(counts)}
+        accuracy = float(self._bits().mean())
+        score = float(torch.stack(self._brier).sum()) / len(self.labels())
+        return {"accuracy": accuracy, "loss": loss, "brier": score, **class_metrics(counts)}
 
     @override
     def right(self) -> bytes | None:
@@ -62,6 +67,16 @@ class Images(Tally):
 
     def _bits(self) -> NDArray[Any]:
         return (self.predicted() == self.labels()).cpu().numpy()
+
+
+def brier(logits: Tensor, y: Tensor) -> Tensor:
+    """The Brier score of logits (B, classes) for classes y (B,), summed over the images, as a
+    float64 scalar on the device: the squared distance of the probabilities from those of an answer
+    that is sure and right, 0 to 2 for an image (Brier 1950).
+    """
+    probability = logits.double().softmax(1)
+    of_class = probability.gather(1, y[:, None])[:, 0]
+    return (probability.square().sum(1) - 2 * of_class + 1).sum()
 
 
 def confusion(labels: Tensor, predicted: Tensor, classes: int) -> NDArray[Any]:
