@@ -19,7 +19,8 @@ from PIL import Image, ImageDraw
 
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.data.dataset import load
-from nas_attn.report.figures import all_figures, write_figures
+from nas_attn.report.figures import all_figures
+from nas_attn.report.figures.files import write_figures
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
 

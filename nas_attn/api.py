@@ -26,7 +26,12 @@ from nas_attn.paths import DEFAULT_URL
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe, load_space, recipe_from
 from nas_attn.records import Participation, Placement, Site
-from nas_attn.report import figures, tables
+from nas_attn.report import tables
+from nas_attn.report.figures import all_figures
+from nas_attn.report.figures.curves import learning_curves
+from nas_attn.report.figures.effects import effect_map
+from nas_attn.report.figures.files import write_figures
+from nas_attn.report.figures.front import front_figures
 from nas_attn.report.html import summary
 from nas_attn.results.publishing import what_is_wrong, write_study_report
 from nas_attn.searching.prepare import beginning, checks
@@ -282,11 +287,11 @@ class Study:
         """The first objective against the second (or the trial), with 95 % intervals; as gains over
         the bare backbone unless `absolute`.
         """
-        return figures.front_figures(self.snapshot(), absolute=absolute)[0]
+        return front_figures(self.snapshot(), absolute=absolute)[0]
 
     def plot_curves(self) -> Figure | None:
         """Learning curves, one line per run; None if there are none yet."""
-        return figures.learning_curves(self.snapshot())
+        return learning_curves(self.snapshot())
 
     def plot_effects(self, of: str | None = None) -> Figure | None:
         """A map of what each choice adds at each site to a metric (default: the primary one) or to
@@ -294,7 +299,7 @@ class Study:
         """
         now = self.snapshot()
         found = fit_effects(now, of or now.primary or "latency")
-        return figures.effect_map(found) if found is not None and found.at("choice") else None
+        return effect_map(found) if found is not None and found.at("choice") else None
 
     def rows(self, what: str = "trials") -> list[dict[str, Any]]:
         """Results as plain rows, `pandas.DataFrame(study.rows())`: `trials`, `front`, `scores`,
@@ -310,7 +315,7 @@ class Study:
             UserError: the format is unknown, or kaleido is not installed.
             OperationError: there is no browser, or the files cannot be written.
         """
-        return figures.write_figures(figures.all_figures(self.snapshot()), Path(folder), format)
+        return write_figures(all_figures(self.snapshot()), Path(folder), format)
 
     def __repr__(self) -> str:
         return f"Study({self.name!r}, storage={shown_url(self._opened.url)!r})"

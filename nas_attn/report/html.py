@@ -26,7 +26,12 @@ from nas_attn.analysis.validation import ValidationResult
 from nas_attn.errors import StudyError
 from nas_attn.paths import user_path, write_whole
 from nas_attn.recipe_reading import write_toml
-from nas_attn.report import figures, tables
+from nas_attn.report import tables
+from nas_attn.report.figures.curves import learning_curves
+from nas_attn.report.figures.effects import described, effect_map
+from nas_attn.report.figures.front import front_figures
+from nas_attn.report.figures.noise import noise_figure
+from nas_attn.report.figures.retrained import retraining_curves
 from nas_attn.words import units
 from nas_attn.words.answer import answer
 from nas_attn.words.candidates import front_in_words
@@ -83,14 +88,13 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
         "choice": None if choice is None else _choice(snapshot, choice),
         "tiles": _tiles(snapshot),
         "fronts": [
-            page.draw(figure, front_in_words(snapshot))
-            for figure in figures.front_figures(snapshot)
+            page.draw(figure, front_in_words(snapshot)) for figure in front_figures(snapshot)
         ],
         "new_images": model is not None and model.on_new_images,
         "noise": _noise(snapshot, page),
         "effects": [_effects(found, page) for found in both_effects(snapshot) if found.rows],
         "mistakes": _mistakes(snapshot, wrong),
-        "curves": page.draw(figures.learning_curves(snapshot)),
+        "curves": page.draw(learning_curves(snapshot)),
         "retrained": _retrained(snapshot, page),
         "candidates": tables.candidates_table(snapshot),
         "machine": latency_machine(snapshot),
@@ -122,7 +126,7 @@ def summary(snapshot: Snapshot, wrong: Wrong | None = None) -> str:
     found = {**_answer(snapshot), "sentences": answer(snapshot)}
     drawn = Markup("")
     if snapshot.front:
-        figure = drawing(figures.front_figures(snapshot)[0])
+        figure = drawing(front_figures(snapshot)[0])
         drawn = Markup(
             templates().get_template("drawing.svg").render(figure, label=front_in_words(snapshot))
         )
@@ -195,7 +199,7 @@ def _noise(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
         "source": measured_on(floor.repeated) if floor.source == "seeds" else spread,
         "one": f"{100 * (floor.reliability(1) or 0):.0f} %",
         "three": f"{100 * (floor.reliability(3) or 0):.0f} %",
-        "figure": page.draw(figures.noise_figure(snapshot)),
+        "figure": page.draw(noise_figure(snapshot)),
     }
 
 
@@ -205,12 +209,12 @@ def _effects(found: Effects, page: Page) -> dict[str, Any]:
         if found.cv_error is None
         else f" (additive model, leave-one-out error {100 * found.cv_error:.1f} %)"
     )
-    figure = figures.effect_map(found) if found.at("choice") else None
+    figure = effect_map(found) if found.at("choice") else None
     return {
         "title": units.title(found.of),
         "error": error,
         "sentences": effect_sentences(found),
-        "figure": page.draw(figure, figures.described(found.of, found)),
+        "figure": page.draw(figure, described(found.of, found)),
         "table": tables.effects_table(found),
     }
 
@@ -276,7 +280,7 @@ def _data_url(png: bytes) -> str:
 def _retrained(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
     if not snapshot.retrained:
         return None
-    drawn = [page.draw(figure) for figure in figures.retraining_curves(snapshot)]
+    drawn = [page.draw(figure) for figure in retraining_curves(snapshot)]
     return {"table": tables.retrained_table(snapshot), "figures": drawn}
 
 

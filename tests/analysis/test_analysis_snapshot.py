@@ -17,7 +17,7 @@ from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.model import TARGET
 from nas_attn.records import Score
-from nas_attn.report.figures import noise_figure
+from nas_attn.report.figures.noise import noise_figure
 from nas_attn.report.html import render
 from nas_attn.storage import Run
 from nas_attn.study.reading import snapshot

@@ -11,10 +11,22 @@ import pytest
 from browser import CHROMIUM
 from made_study import TRUE_COST, MadeStudy, everywhere, recipe
 
-from nas_attn import errors, model, report
+from nas_attn import errors, model
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.report import dashboard
+from nas_attn.report import dashboard, figures
+from nas_attn.report.figures.curves import learning_curves
+from nas_attn.report.figures.effects import (
+    BAD,
+    GOOD_COLOUR,
+    column_names,
+    described,
+    effect_map,
+    effect_maps,
+)
+from nas_attn.report.figures.files import write_figures
+from nas_attn.report.figures.front import front_figures
+from nas_attn.report.figures.noise import noise_figure
 from nas_attn.study.reading import snapshot
 from nas_attn.words import units
 from nas_attn.words.candidates import spread
@@ -27,7 +39,7 @@ def named(figure: object, name: str) -> list[object]:
 
 
 def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> None:
-    (figure,) = report.figures.front_figures(made)
+    (figure,) = front_figures(made)
     points = [
         trace for trace in figure.data if trace.mode == "markers" and trace.name != "recommended"
     ]
@@ -37,7 +49,7 @@ def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> 
     (ring,) = named(figure, "recommended")
     assert list(ring.customdata) == [str(made.recommendation.placement)]
     taking = replace(made, recommendation=replace(made.recommendation, instead=scored[-1].key))
-    (ring,) = named(report.figures.front_figures(taking)[0], "recommended")
+    (ring,) = named(front_figures(taking)[0], "recommended")
     assert list(ring.customdata) == [str(scored[-1].placement)], "the answer takes it instead"
     (bare,) = named(figure, "bare backbone")
     assert (bare.x[0], bare.y[0], bare.error_y.array[0]) == (1.0, 0.0, 0.0)
@@ -51,7 +63,7 @@ def test_every_scored_candidate_is_a_point_and_can_be_picked(made: Snapshot) -> 
 
 
 def test_values_are_drawn_as_they_are_where_that_is_wanted(made: Snapshot) -> None:
-    (figure,) = report.figures.front_figures(made, absolute=True)
+    (figure,) = front_figures(made, absolute=True)
     (bare,) = named(figure, "bare backbone")
     estimate = made.candidates[0].estimates["accuracy"]
     assert bare.y[0] == pytest.approx(100 * estimate.mean, abs=1e-4)
@@ -70,12 +82,12 @@ def test_one_figure_for_each_further_objective(tmp_path: Path) -> None:
         study = MadeStudy(tmp_path, recipe(objectives=objectives), name="-".join(objectives))
         study.candidate(everywhere(SE))
         study.sessions(1)
-        drawn = report.figures.front_figures(snapshot(study.store))
+        drawn = front_figures(snapshot(study.store))
         assert [figure.layout.xaxis.title.text.partition(" ")[0] for figure in drawn] == axes
 
 
 def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
-    figure = report.figures.learning_curves(made)
+    figure = learning_curves(made)
     (pruned,) = (trace for trace in figure.data if trace.name == "pruned")
     assert list(pruned.x) == [1, None] * made.counts["pruned"]
     assert [symbol for x, symbol in zip(pruned.x, pruned.marker.symbol, strict=True) if x] == [
@@ -92,7 +104,7 @@ def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
 def test_the_noise_figure_compares_each_run_with_the_bare_backbones_of_its_seed(
     made: Snapshot,
 ) -> None:
-    runs, estimates = report.figures.noise_figure(made).data
+    runs, estimates = noise_figure(made).data
     bare, se = made.candidates[:2]
     assert list(runs.y).count(se.label) == 3
     drawn = dict(zip(estimates.y, estimates.x, strict=True))
@@ -134,7 +146,7 @@ def cell(figure: go.Figure, site: str, column: str) -> dict[str, object]:
 
 
 def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made: Snapshot) -> None:
-    (metric, accuracy), (what, latency) = report.figures.effect_maps(made)
+    (metric, accuracy), (what, latency) = effect_maps(made)
     assert (metric, what) == ("accuracy", "latency")
     effects = fit_effects(made, "latency")
     assert effects is not None
@@ -152,13 +164,13 @@ def test_a_cell_has_the_effect_its_interval_and_the_placement_it_stands_for(made
 def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_middle(
     made: Snapshot,
 ) -> None:
-    (_, accuracy), (_, latency) = report.figures.effect_maps(made)
+    (_, accuracy), (_, latency) = effect_maps(made)
     loss = fit_effects(made, "loss")
     assert loss is not None
     maps, worst, best = (
-        (accuracy, latency, report.figures.effect_map(loss)),
-        report.figures.BAD,
-        report.figures.GOOD_COLOUR,
+        (accuracy, latency, effect_map(loss)),
+        BAD,
+        GOOD_COLOUR,
     )
     ends = [(f.data[0].colorscale[0][1], f.data[0].colorscale[-1][1]) for f in maps]
     assert ends == [
@@ -174,13 +186,9 @@ def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_midd
 def test_in_words_it_names_what_is_sure(made: Snapshot) -> None:
     effects = fit_effects(made, "latency")
     assert effects is not None
-    assert "cbam(reduction=16, spatial_kernel_size=7) at stage" in report.figures.described(
-        "latency", effects
-    )
+    assert "cbam(reduction=16, spatial_kernel_size=7) at stage" in described("latency", effects)
     nothing = replace(effects, rows=tuple(replace(row, low=-1.0, high=1.0) for row in effects.rows))
-    assert report.figures.described("latency", nothing).endswith(
-        "None is certainly different from zero."
-    )
+    assert described("latency", nothing).endswith("None is certainly different from zero.")
 
 
 def effect(site: str, kind: str, knobs: str) -> Effect:
@@ -202,16 +210,16 @@ def effect(site: str, kind: str, knobs: str) -> Effect:
 def test_a_knob_that_the_site_decides_makes_no_column_of_its_own() -> None:
     rows = [effect(f"stage{n}", "coord", f"reduction={2**n}") for n in (1, 2, 3)]
     rows += [effect("stage1", "se", f"reduction={r}, gate=hard") for r in (4, 8)]
-    names = report.figures.column_names(rows)
+    names = column_names(rows)
     assert {names[f"stage{n}", f"coord(reduction={2**n})"] for n in (1, 2, 3)} == {"coord"}
     assert names["stage1", "se(reduction=4, gate=hard)"] == "se(reduction=4)"
-    figure = report.figures.effect_map(Effects("accuracy", tuple(rows)))
+    figure = effect_map(Effects("accuracy", tuple(rows)))
     assert list(figure.data[0].x) == ["coord", "se(reduction=4)", "se(reduction=8)"]
 
 
 def test_many_choices_are_read_by_pointing(made: Snapshot) -> None:
     rows = [effect("stage1", f"kind{n:02}", "") for n in range(30)]
-    figure = report.figures.effect_map(Effects("accuracy", tuple(rows)))
+    figure = effect_map(Effects("accuracy", tuple(rows)))
     assert figure.data[0].texttemplate is None
     assert "probability of 90 %" in figure.data[0].hovertext[0][29]
 
@@ -220,29 +228,27 @@ BEGINNINGS = {"svg": b"<svg", "pdf": b"%PDF", "png": b"\x89PNG"}
 
 
 def test_what_a_study_can_show_grows_with_it(made: Snapshot, tmp_path: Path) -> None:
-    assert set(report.figures.all_figures(made)) == {
+    assert set(figures.all_figures(made)) == {
         "front",
         "effects-accuracy",
         "effects-latency",
         "curves",
         "noise",
     }
-    assert set(report.figures.all_figures(snapshot(MadeStudy(tmp_path, name="young").store))) == {
-        "front"
-    }
+    assert set(figures.all_figures(snapshot(MadeStudy(tmp_path, name="young").store))) == {"front"}
 
 
 def test_a_new_kind_of_figure_is_a_row_and_is_shown_everywhere(
     made: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds = report.figures.KINDS
+    kinds = figures.KINDS
     assert len({kind.name for kind in kinds}) == len(kinds)
     assert all(kind.title for kind in kinds)
-    shapes = report.figures.FigureKind(
+    shapes = figures.FigureKind(
         "shapes", "Shapes & sizes", lambda snapshot: {"": go.Figure(), "big": go.Figure()}
     )
-    monkeypatch.setattr(report.figures, "KINDS", (*kinds, shapes))
-    drawn = report.figures.drawn_figures(made)
+    monkeypatch.setattr(figures, "KINDS", (*kinds, shapes))
+    drawn = figures.drawn_figures(made)
     assert [drawn[name].title for name in ("shapes", "shapes-big")] == ["Shapes & sizes"] * 2
     assert "Shapes & sizes" in dashboard._plots(made)["nas_attn-shapes-big"]
 
@@ -251,10 +257,10 @@ def test_what_is_missing_or_wrong_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(errors.UserError, match=r"'gif': .*svg, pdf, png"):
-        report.figures.write_figures({}, tmp_path, "gif")
+        write_figures({}, tmp_path, "gif")
     monkeypatch.setitem(sys.modules, "kaleido", None)
     with pytest.raises(errors.UserError, match=r"kaleido.*'nas-attn\[figures\]'"):
-        report.figures.write_figures({}, tmp_path, "svg")
+        write_figures({}, tmp_path, "svg")
 
 
 @pytest.mark.slow
@@ -266,8 +272,8 @@ def test_figures_become_svg_pdf_and_png(
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     monkeypatch.setenv("BROWSER_PATH", CHROMIUM)
-    drawn = {name: report.figures.all_figures(made)[name] for name in ("front", "effects-latency")}
+    drawn = {name: figures.all_figures(made)[name] for name in ("front", "effects-latency")}
     for format_, beginning in BEGINNINGS.items():
-        files = report.figures.write_figures(drawn, tmp_path / "figures", format_)
+        files = write_figures(drawn, tmp_path / "figures", format_)
         assert [file.name for file in files] == [f"front.{format_}", f"effects-latency.{format_}"]
         assert all(file.read_bytes().startswith(beginning) for file in files)
