@@ -2,6 +2,7 @@
 PostgreSQL.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -44,5 +45,14 @@ def test_no_time_at_all_is_none_for_several_workers_too(table: Path) -> None:
     done = search("--workers", "2", "--time-limit", "0")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("done (time)") == 2
+    assert "the time is over; go on with: nas-attn resume table" in done.stderr
     with Database("sqlite:///nas_attn.db", must_exist=True) as database:
         assert database.study("table").candidates() == []
+
+
+def test_several_workers_say_that_the_space_is_exhausted(table: Path) -> None:
+    few = ["--set", 'search.sampler="random"', "--set", "search.confirm_seeds=0"]
+    space = ["--set", 'space={name="few", choices={eca={}}}']
+    done = search("--workers", "2", "--trials", "40", "--json", *few, *space)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ended"] == "exhausted"

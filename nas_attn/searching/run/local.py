@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -97,9 +97,9 @@ def run_workers(
     """
     if workers == 1:
         return work(opened, options, only=only)
-    told = WorkerSettings(
-        threads=options.threads, time_limit_s=options.time_limit_s, only=only, orders=True
-    )
+    told = WorkerSettings(threads=options.threads, only=only, orders=True)
+    limit_s = options.time_limit_s
+    deadline = None if limit_s is None else time.monotonic() + limit_s
     devices = devices_of(options.device, workers)
     children: list[Child] = []
     with (
@@ -117,7 +117,9 @@ def run_workers(
                 per_gpu=share.device,
                 report=str(Path(reports, f"{number}.jsonl")),
             )
-            start = partial(_start, opened, its, clients, verbose=options.verbose)
+            start = partial(
+                _start, opened, its, clients, deadline=deadline, verbose=options.verbose
+            )
             children.append(start())
             children[-1].again = start
         return _attend(children, options, lambda: _can_be_resumed(opened))
@@ -152,14 +154,14 @@ def _attend(
             child.close()
             child.pass_warnings_on(options.say)
     codes = [child.status for child in children]
-    endings = [child.report.ending for child in children]
+    endings = [child.report.ending for child in children if child.report.ending is not None]
     # the latter by nas-attn stop
     if options.stop.is_set() or Ending.STOPPED in endings:
         return Ending.STOPPED
     if ExitStatus.DONE in codes:
         for code in filter(None, codes):
             options.say(f"a worker ended with status {code}; the others continued")
-        return Ending.COMPLETE
+        return _of_all(endings)
     error: type[NasAttnError] = (
         UserError if set(codes) == {UserError.exit_status} else OperationError
     )
@@ -167,13 +169,25 @@ def _attend(
     raise error(f"all {len(codes)} workers ended with an error (above){way_out}")
 
 
+def _of_all(endings: Collection[Ending]) -> Ending:
+    """Why workers that ended in order have ended together. Who says that nothing is left speaks of
+    the whole study; the others' time may have been over by then.
+    """
+    order = (Ending.EXHAUSTED, Ending.COMPLETE, Ending.TIME)
+    return next(ending for ending in order if ending in endings)
+
+
 def _start(
     opened: OpenStudy,
     told: WorkerSettings,
     clients: Mapping[str, str],
     *,
+    deadline: float | None,
     verbose: bool,
 ) -> Child:
+    if deadline is not None:
+        # it may follow another process that has had a part of the time
+        told = replace(told, time_limit_s=max(0.0, deadline - time.monotonic()))
     environment = {
         **clients,
         **told.environment(opened.database.url),
