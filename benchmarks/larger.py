@@ -31,7 +31,7 @@ from nas_attn.analysis.recommending import recommend
 from nas_attn.analysis.rounds import SETTLED
 from nas_attn.backbones.larger import larger
 from nas_attn.dominance import non_dominated
-from nas_attn.model import Evidence, Run, fit
+from nas_attn.model import Beforehand, Evidence, Run, fit
 from nas_attn.model import runs as model
 from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection
@@ -93,8 +93,7 @@ def answer(study: Beside, runs: list[Run]) -> Answer:
         [run for run in runs if run.key in names],
         names,
         metric="accuracy",
-        unlike=True,
-        larger=[LARGER],
+        beforehand=Beforehand(unlike=True, larger=[LARGER]),
     )
     assert alone is not None
     gain = alone.gain(LARGER, "none")

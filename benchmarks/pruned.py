@@ -55,7 +55,7 @@ from benchmarks.simulated_studies import (
     tables,
 )
 from nas_attn.dominance import non_dominated
-from nas_attn.model import Run, fit
+from nas_attn.model import Beforehand, Run, fit
 from nas_attn.notation import parse
 from nas_attn.searching.propose.halving import ParetoHalving
 from nas_attn.searching.propose.sampling import DistinctSampler
@@ -259,7 +259,12 @@ def judged(found: Search) -> dict[str, float]:
         if run.rung == last:
             ended[run.key].append(run.value)
     texts = {run.key: parse(made.placements[run.key]) for run in found.runs}
-    model = fit(found.runs, texts, metric="accuracy", pretrained=found.made.world.pretrained)
+    model = fit(
+        found.runs,
+        texts,
+        metric="accuracy",
+        beforehand=Beforehand(pretrained=found.made.world.pretrained),
+    )
     assert model is not None
     raw = {key: float(np.mean(values)) for key, values in ended.items()}
     beliefs = {"raw": raw, "model": {key: model.estimates[key].mean for key in ended}}

@@ -48,7 +48,7 @@ from benchmarks.unseen_effects import UNSEEN
 from nas_attn.analysis.recommendation import Contender
 from nas_attn.analysis.recommending import recommend
 from nas_attn.dominance import non_dominated
-from nas_attn.model import Evidence, Run, fit
+from nas_attn.model import Beforehand, Evidence, Run, fit
 from nas_attn.notation import parse
 
 ROUNDS, RIVALS = 4, 2
@@ -112,7 +112,9 @@ def search(study: AnyStudy) -> list[Run]:
 
 def look(study: AnyStudy, runs: Sequence[Run]) -> Evidence:
     texts = {key: parse(text) for key, text in study.placements.items()}
-    found = fit(runs, texts, metric="accuracy", pretrained=study.world.pretrained)
+    found = fit(
+        runs, texts, metric="accuracy", beforehand=Beforehand(pretrained=study.world.pretrained)
+    )
     assert found is not None
     return found
 

@@ -8,7 +8,7 @@ from nas_attn import tasks
 from nas_attn.analysis.arithmetic import usual_arithmetic
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import sign_of
-from nas_attn.model import TARGET, TESTED, Evidence, Run, fit
+from nas_attn.model import TARGET, TESTED, Beforehand, Evidence, Run, fit
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import (
     Placement,
@@ -62,9 +62,7 @@ def models_of(
                 metric=metric,
                 lower_is_better=less,
                 rung=rung,
-                unlike=unlike,
-                larger=larger,
-                pretrained=start == "pretrained",
+                beforehand=Beforehand(unlike, larger, pretrained=start == "pretrained"),
             )
             if evidence is not None:
                 found[metric, rung] = evidence.about({key: placements[key] for key in evidence.ran})

@@ -14,7 +14,16 @@ from typing import Literal
 import numpy as np
 
 from nas_attn.model.coding import SHAPES, Coding, Floats, Ints, Shape
-from nas_attn.model.runs import TIE, Assembled, Data, NewImages, Run, assemble
+from nas_attn.model.runs import (
+    NOTHING_KNOWN,
+    TIE,
+    Assembled,
+    Beforehand,
+    Data,
+    NewImages,
+    Run,
+    assemble,
+)
 from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, posterior, solved_by
 from nas_attn.records import Placement
 from nas_attn.tasks import SHARES, is_share_of_images
@@ -568,18 +577,10 @@ def fit(
     metric: str,
     lower_is_better: bool = False,
     rung: int | None = None,
-    unlike: bool = False,
-    larger: Collection[str] = (),
-    pretrained: bool = False,
+    beforehand: Beforehand = NOTHING_KNOWN,
 ) -> Evidence | None:
     """The model of one metric for `placements`, run or not, from runs up to a rung (the highest);
     None without a run there.
-    `unlike`: these are bare backbones, which may differ more than placements of one backbone, and
-        are never equal. `larger`:
-    those of them that are larger networks of the same family. All that are published gain, so they
-    are expected to gain a little.
-    `pretrained`: at that rung all start from the same given weights, so it is likelier that nothing
-        differs.
     """
     known = [run for run in runs if run.key in placements and math.isfinite(run.value)]
     last = max((run.rung for run in known), default=None) if rung is None else rung
@@ -591,8 +592,6 @@ def fit(
         metric=metric,
         lower_is_better=lower_is_better,
         rung=last,
-        unlike=unlike,
-        larger=larger,
-        pretrained=pretrained,
+        beforehand=beforehand,
     )
     return Evidence(found, {key: placements[key] for key in found.keys})

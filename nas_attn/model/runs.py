@@ -252,6 +252,30 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
+class Beforehand:
+    """What is known of placements before any run."""
+
+    # these are bare backbones, which may differ more than placements of one backbone, and are never
+    # equal
+    unlike: bool = False
+    # those of them that are larger networks of the same family. All that are published gain, so
+    # they are expected to gain a little.
+    larger: Collection[str] = ()
+    # at the rung all start from the same given weights, so it is likelier that nothing differs
+    pretrained: bool = False
+
+    @property
+    def equal(self) -> float:
+        """The probability that nothing differs."""
+        if self.unlike:
+            return 0.0
+        return EQUAL_PRETRAINED if self.pretrained else EQUAL
+
+
+NOTHING_KNOWN = Beforehand()
+
+
+@dataclass(frozen=True, slots=True)
 class Assembled:
     """The runs up to a rung, and what was done to them."""
 
@@ -283,9 +307,7 @@ def assemble(
     metric: str,
     lower_is_better: bool,
     rung: int,
-    unlike: bool = False,
-    larger: Collection[str] = (),
-    pretrained: bool = False,
+    beforehand: Beforehand = NOTHING_KNOWN,
 ) -> Assembled:
     """The runs of the rungs up to `rung`; of equal runs (placement, seed, backbone, rung) the last
     one counts.
@@ -293,7 +315,7 @@ def assemble(
 
     def block_of(run: Run) -> tuple[Hashable, ...]:
         """Runs of a block share the luck of their seed; those of different backbones do not."""
-        return (*run.block, run.key if unlike else "")
+        return (*run.block, run.key if beforehand.unlike else "")
 
     unique = _newest({(r.rung, r.key, r.seed, r.backbone): r for r in runs if r.rung <= rung})
     evaluated = _best_informed(list(unique.values()))
@@ -314,10 +336,10 @@ def assemble(
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
         # taken off the runs, put back on the answers
         expected = LARGER * UNLIKE * (priors[-1].spread or 0.0)
-        cut = cut - expected * np.array([run.key in larger for run in mine])
+        cut = cut - expected * np.array([run.key in beforehand.larger for run in mine])
         values.append(cut)
     largest = max(p.size for p in priors)
-    wide = UNLIKE if unlike else 1.0
+    wide = UNLIKE if beforehand.unlike else 1.0
     data = Data(
         coding,
         codes,
@@ -331,7 +353,7 @@ def assemble(
         priors=tuple(replace(p, size=max(p.size, LEAST_SIZE * largest), wide=wide) for p in priors),
         target=TARGET in numbers[1:],
         tested=TESTED in numbers[1:],
-        equal=0.0 if unlike else EQUAL_PRETRAINED if pretrained else EQUAL,
+        equal=beforehand.equal,
     )
     known = dict[str, list[float]]()
     for some in by_rung[data.searched :]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import runs_made as made
 
-from nas_attn.model import TARGET, Evidence, Run, fit
+from nas_attn.model import TARGET, Beforehand, Evidence, Run, fit
 from nas_attn.model.runs import noise_floor
 from nas_attn.notation import parse
 from nas_attn.records import BARE
@@ -590,12 +590,14 @@ def test_another_backbone_may_differ_much_and_is_never_equal() -> None:
     for _ in range(60):
         gain = rng.normal(0.01, 0.02)
         runs = made.runs({"none": 0.0, "other": gain}, rng, noise=0.01, seeds=2)
-        found = fit(runs, texts, metric="accuracy", unlike=True).gain("other", "none")
-        assert found.probability + found.worse == pytest.approx(1)
-        held += found.low <= gain <= found.high
-        expected = fit(runs, texts, metric="accuracy", unlike=True, larger=["other"]).gain(
+        found = fit(runs, texts, metric="accuracy", beforehand=Beforehand(unlike=True)).gain(
             "other", "none"
         )
+        assert found.probability + found.worse == pytest.approx(1)
+        held += found.low <= gain <= found.high
+        expected = fit(
+            runs, texts, metric="accuracy", beforehand=Beforehand(unlike=True, larger=["other"])
+        ).gain("other", "none")
         assert 0 <= expected.probability - found.probability + 1e-9 < 2 * found.probability, (
             "runs decide"
         )
