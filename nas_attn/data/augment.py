@@ -57,12 +57,13 @@ class EpochPlan:
         batch_size: int,
         augment: Sequence[Augment],
         *,
-        seed: int,
-        epoch: int,
+        seed: tuple[int, int],
         device: torch.device,
         filled: bool = True,
     ) -> EpochPlan:
         """Decides one epoch over `count` images.
+
+        `seed`: the training's, and the epoch.
 
         `filled`: every batch has `batch_size` images, the last one filled from the epoch's
         beginning, over and over where the images are fewer. A batch of another size would be
@@ -72,7 +73,7 @@ class EpochPlan:
         asked: dict[str, dict[str, Any]] = {
             one.name: one.arguments for one in augment if one.name in BATCHED
         }
-        random = np.random.default_rng((seed, epoch))
+        random = np.random.default_rng(seed)
         # Repeated augmentation (Hoffer et al., 1901.09335), as in timm: an epoch has as many
         # images, but fewer different ones.
         times = int(asked.get("repeat", {}).get("times", 1))
@@ -102,7 +103,7 @@ class EpochPlan:
                 corner[:, 1] = torch.where(flip, 2 * padding - corner[:, 1], corner[:, 1])
         alpha = asked.get("mixup", {}).get("alpha", 0.0)
         blend = tuple(random.beta(alpha, alpha, len(batches)).tolist()) if alpha else None
-        return cls(count, batches, flip, corner, padding, (seed, epoch), blend)
+        return cls(count, batches, flip, corner, padding, seed, blend)
 
     def drawn(self, first: int) -> list[list[tuple[int, int]]]:
         """Per batch from `first` on, each image's index and the seed of its own random

@@ -79,16 +79,25 @@ class BoxedSplit(Split):
 class Boxes(Classes):
     """Images with boxes."""
 
-    def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+    def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002 - as of `Classes`
         return ("image",)
 
-    def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:
+    def check(
+        self,
+        part: Labelled,
+        classes: tuple[str, ...],  # noqa: ARG002 - as of `Classes`
+        what: str,
+    ) -> None:
         # readers of boxes set them
         assert part.boxes is not None
         if not (part.boxes[..., 0] > 0).any():
             raise DataError(f"{what} has no image with a box: add some")
 
-    def statistics(self, train: Labelled, section: DataSection) -> Statistics:
+    def statistics(
+        self,
+        train: Labelled,  # noqa: ARG002 - as of `Classes`
+        section: DataSection,  # noqa: ARG002 - as of `Classes`
+    ) -> Statistics:
         return MEAN, STD
 
     def split(

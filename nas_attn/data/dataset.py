@@ -105,8 +105,7 @@ class Split:
             len(self),
             batch_size,
             augment,
-            seed=seed,
-            epoch=epoch,
+            seed=(seed, epoch),
             device=self.device,
             filled=filled,
         )
@@ -356,7 +355,7 @@ class MaskedSplit(Split):
 class Masks(Classes):
     """Images with a class for each pixel."""
 
-    def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+    def strata(self, classes: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002 - as of `Classes`
         return ("image",)
 
     def check(self, part: Labelled, classes: tuple[str, ...], what: str) -> None:

@@ -64,7 +64,11 @@ class InMemory:
     def to(self, device: torch.device) -> InMemory:
         return InMemory(self._rows.to(device).permute(0, 3, 1, 2))
 
-    def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
+    def histogram(
+        self,
+        *,
+        every: bool = False,  # noqa: ARG002 - here it is always of all
+    ) -> NDArray[np.int64]:
         """(C, 256): frequency of each value in each channel; of a part of the images if they are
         many, unless `every`.
         """

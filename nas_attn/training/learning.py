@@ -154,7 +154,12 @@ class Learnt(ABC):
         self.classes = classes
         self._own = OwnLoss(loss, task.output(classes, (2, 2))) if loss else None
 
-    def ask(self, network: Callable[..., object], x: Tensor, y: Tensor | None = None) -> object:
+    def ask(
+        self,
+        network: Callable[..., object],
+        x: Tensor,
+        y: Tensor | None = None,  # noqa: ARG002 - a detector in training needs it
+    ) -> object:
         """The network's output for x; y is given in training."""
         return network(x)
 

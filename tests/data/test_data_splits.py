@@ -99,8 +99,7 @@ def test_every_batch_has_the_same_size_the_last_one_filled_from_the_beginning(
 @settings(max_examples=40, deadline=None)
 def test_batches_of_repeated_images_are_filled_too(count: int, size: int, times: int) -> None:
     repeat = [Augment(name="repeat", times=times)]
-    draw = {"seed": 0, "epoch": 0, "device": CPU}
-    plan = EpochPlan.draw(count, size, repeat, **draw)
+    plan = EpochPlan.draw(count, size, repeat, seed=(0, 0), device=CPU)
     assert {len(batch) for batch in plan.batches} == {size}
     images = torch.cat(plan.batches)
     assert len(images.unique()) == -(-count // times)
@@ -156,7 +155,7 @@ def augmented(split: Split, *augment: Augment) -> tuple[torch.Tensor, torch.Tens
     """One epoch in one batch, with its plan."""
     count = len(split)
     x, y = next(split.epoch(count, seed=3, epoch=0, augment=augment))
-    plan = EpochPlan.draw(count, count, augment, seed=3, epoch=0, device=CPU)
+    plan = EpochPlan.draw(count, count, augment, seed=(3, 0), device=CPU)
     return x, y, plan
 
 
