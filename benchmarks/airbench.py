@@ -33,7 +33,7 @@ from nas_attn import data
 from nas_attn.checkup import append_line
 from nas_attn.data import Dataset
 from nas_attn.recipe import Augment, DataSection, TrainingSection
-from nas_attn.training import Trainer
+from nas_attn.training import LearningRates, Trainer
 
 WIDTHS = (64, 256, 256)
 SCALE = 1 / 9
@@ -108,7 +108,7 @@ def why_not(arguments: argparse.Namespace, dataset: Dataset) -> str:
 def run(trainer: Trainer, model: nn.Module, seed: int, arguments: argparse.Namespace) -> float:
     """Seconds of training."""
     began = time.perf_counter()
-    trainer.fit(model, seed=seed, rungs=[arguments.epochs], learning_rate=arguments.rate)
+    trainer.fit(model, seed=seed, rungs=[arguments.epochs], rates=LearningRates(arguments.rate))
     return time.perf_counter() - began
 
 

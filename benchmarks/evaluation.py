@@ -45,7 +45,7 @@ from nas_attn.checkup import append_line
 from nas_attn.data import Dataset, Split
 from nas_attn.recipe import Augment, BackboneSection, DataSection, TrainingSection
 from nas_attn.records import Score
-from nas_attn.training import Trainer
+from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.arithmetic import computes_bfloat16
 from nas_attn.training.run import Run
 from nas_attn.training.stepping import Stepper
@@ -301,7 +301,7 @@ class Benchmark:
         began, processor = time.perf_counter(), processor_seconds()
         with trainer.whole.running():
             (score,) = trainer.fit(
-                model, seed=seed, rungs=[epochs], learning_rate=rate, attention_parameters=attention
+                model, seed=seed, rungs=[epochs], rates=LearningRates(rate, frozenset(attention))
             )
         seconds, processor = time.perf_counter() - began, processor_seconds() - processor
         training, steps = trainer.whole.take() - trainer.scoring.take(), trainer.steps.take()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.whole import NONE, REASON, Bench, candidate_factors
+from benchmarks.whole import NONE, REASON, Bench, candidate_rates
 from nas_attn.evaluation.plan import Plan, make_plan
 
 SEED = 6_000
@@ -27,13 +27,8 @@ FORMS = ("identity", "paper")
 def accuracy(bench: Bench, plan: Plan, text: str, seed: int) -> float:
     recipe, trainer = bench.recipes["target"], bench.trainers["target"]
     model = plan.attach(plan.bare(seed), plan.space.resolve(bench.placements[text]), seed)
-    factors = candidate_factors(recipe, model)
-    how = {
-        "learning_rate": factors.rate,
-        "attention_parameters": factors.attention,
-        "backbone_factor": factors.backbone,
-    }
-    trainer.fit(model, seed=seed, rungs=[recipe.training.rungs[-1]], **how)
+    rates = candidate_rates(recipe, model)
+    trainer.fit(model, seed=seed, rungs=[recipe.training.rungs[-1]], rates=rates)
     return float(
         trainer.score(model, bench.dataset.read_test(REASON), seed=seed, rung=1).metrics["accuracy"]
     )

@@ -20,7 +20,7 @@ import torch
 
 from nas_attn import data
 from nas_attn.evaluation.plan import make_plan
-from nas_attn.evaluation.starts import candidate_factors
+from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.training import Trainer
@@ -59,14 +59,12 @@ class Bench:
     def accuracy(self, placement: str, seed: int) -> float:
         """Of a full training, on the test images."""
         model = self.plan.network(self.plan.resolved(parse(placement)), seed)
-        factors = candidate_factors(self.recipe, model)
+        rates = candidate_rates(self.recipe, model)
         self.trainer.fit(
             model,
             seed=seed,
             rungs=self.recipe.training.rungs[-1:],
-            learning_rate=factors.rate,
-            attention_parameters=factors.attention,
-            backbone_factor=factors.backbone,
+            rates=rates,
         )
         return self.trainer.score(model, self.test).metrics["accuracy"]
 

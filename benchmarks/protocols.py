@@ -48,12 +48,12 @@ from nas_attn.backbones import weights as states
 from nas_attn.data import Split
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.plan import make_plan
-from nas_attn.evaluation.starts import Factors, candidate_factors
+from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.model import Run, fit
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.training import Trainer
+from nas_attn.training import LearningRates, Trainer
 
 TABLES = Path(__file__).parent / "tables"
 TARGET = "target"
@@ -123,7 +123,7 @@ class Lab:
         }
         plan.attach(model, plan.space.resolve(chosen), seed)
         began = time.process_time()
-        self.fit(recipe, model, seed, candidate_factors(recipe, model), recipe.training.rungs)
+        self.fit(recipe, model, seed, candidate_rates(recipe, model), recipe.training.rungs)
         spent = time.process_time() - began
         parts = {"validation": self.dataset.validation, "test": self.dataset.read_test(REASON)}
         scores = {part: score(model, split) for part, split in parts.items()}
@@ -136,7 +136,7 @@ class Lab:
         }
 
     def fit(
-        self, recipe: Recipe, model: nn.Module, seed: int, factors: Factors, rungs: list[int]
+        self, recipe: Recipe, model: nn.Module, seed: int, rates: LearningRates, rungs: list[int]
     ) -> None:
         bare = make_plan(recipe, self.dataset.input_shape, len(self.dataset.classes)).bare(0)
         computes = one_arithmetic(self.out, self.recipe.training, self.dataset, bare)
@@ -144,9 +144,7 @@ class Lab:
             model,
             seed=seed,
             rungs=rungs,
-            learning_rate=factors.rate,
-            attention_parameters=factors.attention,
-            backbone_factor=factors.backbone,
+            rates=rates,
         )
 
     def backbone(self, protocol: str, block: int) -> tuple[Path, float]:
@@ -161,7 +159,7 @@ class Lab:
                 recipe,
                 model,
                 block,
-                Factors(recipe.training.learning_rate),
+                LearningRates(recipe.training.learning_rate),
                 [recipe.training.backbone_epochs],
             )
             path.write_bytes(states.pack(model))
@@ -180,9 +178,14 @@ class Lab:
             given = load_recipe(str(TABLES / "fashion-mnist.toml"), overrides=changes)
             other = Lab("fashion-mnist", self.out, given, data.load(given.data, device="cpu"))
             recipe = other.training(TARGET)
+            rates = LearningRates(recipe.training.learning_rate)
             model = make_plan(recipe, other.dataset.input_shape, len(other.dataset.classes)).bare(0)
             other.fit(
-                recipe, model, 0, Factors(recipe.training.learning_rate), recipe.training.rungs
+                recipe,
+                model,
+                0,
+                rates,
+                recipe.training.rungs,
             )
             print(
                 f"weights: {score(model, other.dataset.validation)[0]:.4f} on Fashion-MNIST",

@@ -45,11 +45,12 @@ from benchmarks.rows import append_row, read_rows
 from benchmarks.tables.make import NONE, PROBLEMS, REASON, Bench, notation
 from nas_attn.analysis.latency import estimate, open_keys
 from nas_attn.errors import NasAttnWarning
-from nas_attn.evaluation.starts import candidate_factors
+from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.latency import measure
 from nas_attn.notation import parse
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
+from nas_attn.training import Callbacks
 from nas_attn.words.recommendation import answer_lines
 
 LIMIT = 1.3
@@ -156,15 +157,16 @@ def fit(
 ) -> tuple[Any, ...]:
     """Trains from scratch as the target says, in cycles that end at the rungs."""
     model, recipe = built(bench, text, seed), bench.recipes["target"]
-    factors = candidate_factors(recipe, model)
+    rates = candidate_rates(recipe, model)
+    callbacks = Callbacks()
+    if on_rung is not None:
+        callbacks = Callbacks(lambda score: on_rung(score.epochs, float(score.metrics["accuracy"])))
     fitted = bench.trainers["target"].fit(
         model,
         seed=seed,
         rungs=rungs,
-        learning_rate=factors.rate,
-        attention_parameters=factors.attention,
-        backbone_factor=factors.backbone,
-        on_rung=on_rung and (lambda score: on_rung(score.epochs, float(score.metrics["accuracy"]))),
+        rates=rates,
+        callbacks=callbacks,
     )
     if seed >= JUDGES:
         test = bench.dataset.read_test(REASON)

@@ -46,13 +46,13 @@ from nas_attn.backbones import weights as states
 from nas_attn.data.digits import SPLITS, draw_sources, source_digits
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.plan import make_plan
-from nas_attn.evaluation.starts import Factors, candidate_factors
+from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.latency import DeviceLock, measure
 from nas_attn.notation import parse
 from nas_attn.recipe import TrainingSection
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Arithmetic, Score, Session
-from nas_attn.training import Trainer
+from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.trainer import new_arithmetic
 
 HERE = Path(__file__).parent
@@ -154,19 +154,16 @@ class Bench:
         """Trains and scores; the record."""
         wall, processor = time.time(), time.process_time()
         model, recipe_ = self.model(task), self.recipes[task.recipe]
-        factors, epochs = candidate_factors(recipe_, model), recipe_.training.rungs
+        rates = candidate_rates(recipe_, model)
+        epochs = recipe_.training.rungs
         if task.kind == "backbone":
-            factors, epochs = (
-                Factors(recipe_.training.learning_rate),
-                [recipe_.training.backbone_epochs],
-            )
+            rates = LearningRates(recipe_.training.learning_rate)
+            epochs = [recipe_.training.backbone_epochs]
         scores = self.trainers[task.recipe].fit(
             model,
             seed=task.seed,
             rungs=epochs,
-            learning_rate=factors.rate,
-            attention_parameters=factors.attention,
-            backbone_factor=factors.backbone,
+            rates=rates,
         )
         if task.kind == "backbone":
             _replace(self.weights_file(task.block), states.pack(model))

@@ -25,7 +25,7 @@ from nas_attn.data.parts import InMemory
 from nas_attn.recipe import BackboneSection, TrainingSection
 from nas_attn.records import EpochPoint
 from nas_attn.tasks import TASKS
-from nas_attn.training import Trainer
+from nas_attn.training import Callbacks, LearningRates, Trainer
 
 EPOCHS = "epochs"
 PROFILES = "profiles"
@@ -128,7 +128,7 @@ def timed(job: Job, device: torch.device) -> Finding:
     """The best of the job's epochs after the first, in which kernels are chosen."""
     ends: list[float] = []
 
-    def on_epoch(point: EpochPoint) -> None:
+    def on_epoch(_point: EpochPoint) -> None:
         ends.append(time.perf_counter())
 
     trainer = Trainer(_section(job), made_up(job, device), device=device)
@@ -136,7 +136,11 @@ def timed(job: Job, device: torch.device) -> Finding:
     began = time.perf_counter()
     with counted_replays() as replays, noted_reasons() as reasons:
         (score,) = trainer.fit(
-            model, seed=0, rungs=[job.epochs], learning_rate=LEARNING_RATE, on_epoch=on_epoch
+            model,
+            seed=0,
+            rungs=[job.epochs],
+            rates=LearningRates(LEARNING_RATE),
+            callbacks=Callbacks(on_epoch=on_epoch),
         )
     later = [end - begin for begin, end in pairwise(ends)]
     values = {
@@ -173,7 +177,11 @@ def profiled(job: Job, device: torch.device) -> Finding:
         if job.epochs == 1:
             begun.enter_context(watch)
         trainer.fit(
-            network(job), seed=0, rungs=[job.epochs], learning_rate=LEARNING_RATE, on_epoch=on_epoch
+            network(job),
+            seed=0,
+            rungs=[job.epochs],
+            rates=LearningRates(LEARNING_RATE),
+            callbacks=Callbacks(on_epoch=on_epoch),
         )
     rows = [
         (row.key, row.count, row.self_device_time_total if cuda else row.self_cpu_time_total)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,8 @@ from nas_attn.recipe import LatencySection, Recipe, TrainingSection
 from nas_attn.recipe_reading import backbone_section
 from nas_attn.records import Site
 from nas_attn.tables import IN_INT8, LATENCY_MODES
-from nas_attn.training import Trainer
+from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.arithmetic import PLAIN
-from nas_attn.training.parameters import Rate
 
 # seconds to wait for a host with weights
 CONNECT_S = 20.0
@@ -88,7 +86,7 @@ def check_weights(plan: Plan) -> None:
     they do not fit. Raises RecipeError: there are learning rates for another number of stages.
     """
     if isinstance(plan.recipe.training.backbone_learning_rate, list):
-        candidate_factors(plan.recipe, plan.bare(0), plan.sites)
+        candidate_rates(plan.recipe, plan.bare(0), plan.sites)
     for weights in wanted_weights(plan.recipe):
         for note in given_weights(plan, weights)[1]:
             warnings.warn(note, NasAttnWarning, stacklevel=2)
@@ -129,14 +127,7 @@ def wanted_weights(recipe: Recipe) -> list[str]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Factors:
-    rate: float
-    attention: frozenset[str] = frozenset()
-    backbone: Rate = 1.0
-
-
-def candidate_factors(recipe: Recipe, model: nn.Module, sites: Sequence[Site] = ()) -> Factors:
+def candidate_rates(recipe: Recipe, model: nn.Module, sites: Sequence[Site] = ()) -> LearningRates:
     """Learning rates of a candidate, which depend on its start. `sites`: of its backbone, for rates
     by stage and block. Raises
     RecipeError: there are rates for another number of stages.
@@ -149,7 +140,7 @@ def candidate_factors(recipe: Recipe, model: nn.Module, sites: Sequence[Site] = 
         for name, _ in module.named_parameters()
     )
     if section.start == "scratch":
-        return Factors(section.learning_rate, attention)
+        return LearningRates(section.learning_rate, attention)
     if section.backbone_learning_rate == 0:
         # frozen, the head (the last linear layer) would stay random
         for name in [
@@ -159,9 +150,9 @@ def candidate_factors(recipe: Recipe, model: nn.Module, sites: Sequence[Site] = 
     rate = section.finetune_learning_rate or section.learning_rate / 5
     factor = section.backbone_learning_rate
     if not isinstance(factor, list) and section.layer_decay == 1:
-        return Factors(rate, attention, factor)
+        return LearningRates(rate, attention, factor)
     names = [name for name, _ in model.named_parameters() if name not in attention]
-    return Factors(rate, attention, _by_depth(section, names, sites))
+    return LearningRates(rate, attention, _by_depth(section, names, sites))
 
 
 def _by_depth(

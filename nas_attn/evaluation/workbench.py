@@ -8,7 +8,6 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +59,8 @@ from nas_attn.evaluation.plan import (
     wanted,
 )
 from nas_attn.evaluation.starts import (
-    Factors,
     calibration,
-    candidate_factors,
+    candidate_rates,
     given_weights,
     int8_metrics,
     pick_device,
@@ -76,7 +74,6 @@ from nas_attn.records import (
     Arithmetic,
     Choice,
     Costs,
-    EpochPoint,
     Latency,
     ResolvedPlacement,
     Score,
@@ -84,7 +81,7 @@ from nas_attn.records import (
 )
 from nas_attn.storage import Lease, Run, StudyStore
 from nas_attn.tasks.data import data_of
-from nas_attn.training import Trainer
+from nas_attn.training import Callbacks, LearningRates, Trainer
 from nas_attn.training.arithmetic import possible
 from nas_attn.training.stepping import Threads, cores_for, execution_on, intra_op_threads
 
@@ -293,14 +290,15 @@ class Workbench:
                         model, evaluation, slot=files, on_rung=on_rung, stop=stop
                     )
             else:
+                on_epoch = None
+                if run.purpose == RETRAIN:
+                    on_epoch = keep_curve(self.store, run, lease)
                 training = TrainingRun(
                     run=run,
                     rungs=rungs,
-                    factors=candidate_factors(self.recipe, model, self.plan.sites),
+                    rates=candidate_rates(self.recipe, model, self.plan.sites),
                     slot=files,
-                    on_rung=on_rung,
-                    stop=stop,
-                    on_epoch=keep_curve(self.store, run, lease) if run.purpose == RETRAIN else None,
+                    callbacks=Callbacks(on_rung, stop, on_epoch, self._int8_metrics),
                 )
                 scores = self._fit(model, training)
         if trained is not None and len(scores) == len(rungs):
@@ -393,10 +391,9 @@ class Workbench:
         training = TrainingRun(
             run=run,
             rungs=[section.backbone_epochs],
-            factors=Factors(section.learning_rate),
+            rates=LearningRates(section.learning_rate),
             slot=self.files(run, lease),
-            on_rung=on_rung,
-            stop=stop,
+            callbacks=Callbacks(on_rung, stop),
         )
         own = own_fault("training its backbone", self.device)
         with shared_fault(f"training backbone {run.backbone}") if run.key == BACKBONE else own:
@@ -487,25 +484,21 @@ class Workbench:
                 device=self.device,
                 batch_hook=hold.yield_,
                 threads=self._threads,
-                more_metrics=(
-                    partial(int8_metrics, self.recipe, self.dataset)
-                    if training.run.purpose != BACKBONE
-                    else None
-                ),
                 arithmetic=self._arithmetic.here,
             )
             return trainer.fit(
                 model,
                 seed=training.run.seed,
                 rungs=training.rungs,
-                learning_rate=training.factors.rate,
+                rates=training.rates,
                 slot=training.slot,
-                on_rung=training.on_rung,
-                stop=training.stop,
-                attention_parameters=training.factors.attention,
-                backbone_factor=training.factors.backbone,
-                on_epoch=training.on_epoch,
+                callbacks=training.callbacks,
             )
+
+    def _int8_metrics(self, model: nn.Module, epochs: int) -> Mapping[str, float]:
+        """More metrics of a candidate's network at its last rung."""
+        assert self.dataset is not None
+        return int8_metrics(self.recipe, self.dataset, model, epochs)
 
     def _settle(self) -> None:
         """Waits until the GPU has finished the batches that the host has queued."""
@@ -519,11 +512,9 @@ class TrainingRun:
 
     run: Run
     rungs: Sequence[int]
-    factors: Factors
+    rates: LearningRates
     slot: RunFiles
-    on_rung: Callable[[Score], bool]
-    stop: Stop
-    on_epoch: Callable[[EpochPoint], None] | None = None
+    callbacks: Callbacks
 
 
 @dataclass(frozen=True, slots=True)

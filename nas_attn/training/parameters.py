@@ -8,6 +8,7 @@ import inspect
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -116,6 +117,20 @@ Rate = float | Mapping[str, float]
 """Factor on the learning rate of all parameters except attention's, or of each by its name (1 if it
 is missing).
 """
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRates:
+    """The learning rates of one network's parameters."""
+
+    # of each rung's cycle
+    peak: float
+    # names of parameters with the factor `training.attention_learning_rate`
+    attention: frozenset[str] = frozenset()
+    # of all others; 0 freezes, norms' statistics included
+    backbone: Rate = 1.0
+
+
 # BatchNorm's least momentum: some networks' (MnasNet: 0.0003) need hundreds of epochs
 NORM_MOMENTUM = 0.1
 
@@ -123,8 +138,7 @@ NORM_MOMENTUM = 0.1
 def make_optimizer(
     model: nn.Module,
     section: TrainingSection,
-    attention: Collection[str],
-    backbone_factor: Rate,
+    rates: LearningRates,
     *,
     fused: bool | None = None,
 ) -> torch.optim.Optimizer | None:
@@ -134,21 +148,19 @@ def make_optimizer(
 
     `fused`: whether one kernel steps all parameters; None: if possible.
     """
-    found: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
+    # by: whether attention's, its factor, whether it is spared weight decay
+    members: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        factor = (
-            section.attention_learning_rate if name in attention else rate_of(name, backbone_factor)
-        )
-        if parameter.requires_grad:
-            found.setdefault((name in attention, factor, parameter.ndim < 2), []).append(parameter)
-    groups = [
-        {
-            "params": members,
-            "factor": factor,
-            "weight_decay": 0.0 if spared else section.weight_decay,
-        }
-        for (_, factor, spared), members in sorted(found.items(), key=lambda item: item[0])
-    ]
+        if not parameter.requires_grad:
+            continue
+        ours = name in rates.attention
+        factor = section.attention_learning_rate if ours else rate_of(name, rates.backbone)
+        members.setdefault((ours, factor, parameter.ndim < 2), []).append(parameter)
+    groups: list[dict[str, Any]] = []
+    for kind in sorted(members):
+        _, factor, spared = kind
+        decay = 0.0 if spared else section.weight_decay
+        groups.append({"params": members[kind], "factor": factor, "weight_decay": decay})
     if not groups:
         return None
     if fused is None:

@@ -8,7 +8,7 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from nas_attn.recipe import TrainingSection
 from nas_attn.records import FILLED, Arithmetic, EpochPoint, Score
 from nas_attn.training.parameters import (
     KEPT_PER,
-    Rate,
+    LearningRates,
     WeightAverage,
     make_optimizer,
     schedule_factors,
@@ -45,6 +45,15 @@ class CheckpointSlot(Protocol):
         """Replaces the last checkpoint. CheckpointError: it could not be written, and the last one
         is still there.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class RunCheckpoints:
+    """Where one run's checkpoints are kept, and what tells them from those of other runs."""
+
+    slot: CheckpointSlot
+    # a checkpoint must have it to be continued here
+    identity: str
 
 
 def encode(payload: dict[str, Any]) -> bytes:
@@ -127,23 +136,17 @@ class Run:
         self,
         model: nn.Module,
         section: TrainingSection,
-        identity: str,
+        rates: LearningRates,
         *,
         arithmetic: Arithmetic,
         steps: int,
-        attention: Collection[str],
-        backbone_factor: Rate,
-        slot: CheckpointSlot | None,
+        checkpoints: RunCheckpoints | None = None,
     ) -> None:
-        """`identity`: text that a checkpoint must have to be continued here; `steps`: of one
-        epoch.
-        """
+        """`steps`: of one epoch; `checkpoints`: None keeps none."""
         self.model = model
         self.steps = steps
         self.arithmetic = arithmetic
-        self.optimizer = make_optimizer(
-            model, section, attention, backbone_factor, fused=arithmetic.fused
-        )
+        self.optimizer = make_optimizer(model, section, rates, fused=arithmetic.fused)
         self.average = WeightAverage(model)
         self._kept = section.ema
         self._interval = max(1, steps // AVERAGES_PER_EPOCH)
@@ -178,8 +181,7 @@ class Run:
         self._on_gpu = self.device.type == "cuda" and torch.cuda.is_available()
         if self._on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
-        self._identity = identity
-        self._slot = slot
+        self._checkpoints = checkpoints
         self.saved_at = time.monotonic()
 
     def count_batch(self) -> None:
@@ -209,12 +211,12 @@ class Run:
     def save(self) -> None:
         """Writes a checkpoint into the slot."""
         self.saved_at = time.monotonic()
-        if self._slot is None:
+        if self._checkpoints is None:
             return
         wall, device = self.clock.read()
         cuda = {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}
         payload: dict[str, Any] = {
-            "fits": self._identity,
+            "fits": self._checkpoints.identity,
             "arithmetic": self.arithmetic.text,
             "model": self.model.state_dict(),
             "average": self.average.state(),
@@ -237,7 +239,7 @@ class Run:
             "device_s": device,
             "scores": [score.as_plain() for score in self.scores],
         }
-        self._slot.save(encode(payload), self.epoch)
+        self._checkpoints.slot.save(encode(payload), self.epoch)
 
     def save_unrecordable(self) -> None:
         """Writes a checkpoint from which no step is recorded as a CUDA graph, if this is possible
@@ -302,6 +304,32 @@ WARM_UP = 0.2
 CHECKPOINT_EVERY_S = 30.0
 
 
+def _go_on(_score: Score) -> bool:
+    return True
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What a caller hears of a training, and how he ends it."""
+
+    # Told each score; False ends the training there. A resumed training tells the earlier ones
+    # again.
+    on_rung: Callable[[Score], bool] = _go_on
+    # asked between batches; True writes a checkpoint and raises Interrupted
+    stop: Callable[[], bool] = _never
+    # told each epoch's training loss and validation scores, which are computed for this only
+    on_epoch: Callable[[EpochPoint], None] | None = None
+    # of a network after so many epochs; they join the last rung's score
+    more_metrics: Callable[[nn.Module, int], Mapping[str, float]] | None = None
+
+
+NO_CALLBACKS = Callbacks()
+
+
 @dataclass
 class Climb:
     """Takes one run from rung to rung."""
@@ -315,15 +343,13 @@ class Climb:
     hook: Callable[[], object]
     run: Run
     step: Stepper
-    on_rung: Callable[[Score], bool] = lambda score: True
-    stop: Callable[[], bool] = lambda: False
-    on_epoch: Callable[[EpochPoint], None] | None = None
+    callbacks: Callbacks
 
     def __call__(self, rungs: Sequence[int], seed: int, learning_rate: float) -> None:
         self.seed, self.learning_rate, self.pace = seed, learning_rate, HostPace(self.device)
         run = self.run
         self.factors = schedule_factors(self.section.schedule, rungs[-1], run.steps, learning_rate)
-        if not all(self.on_rung(score) for score in run.scores):
+        if not all(self.callbacks.on_rung(score) for score in run.scores):
             return
         for rung in range(len(run.scores), len(rungs)):
             begin = rungs[rung - 1] if rung else 0
@@ -332,8 +358,9 @@ class Climb:
             while run.epoch < run.end:
                 loss = self._epoch(begin)
                 if run.epoch < run.end:
-                    if self.on_epoch is not None:
-                        self.on_epoch(EpochPoint(run.epoch, loss, self._score().metrics))
+                    if self.callbacks.on_epoch is not None:
+                        point = EpochPoint(run.epoch, loss, self._score().metrics)
+                        self.callbacks.on_epoch(point)
                     self._save_in_time()
             if not self._reach(rung, loss):
                 return
@@ -342,8 +369,8 @@ class Climb:
         """Scores at a rung; returns whether the training goes on."""
         run = self.run
         score = self._score()
-        if self.on_epoch is not None:
-            self.on_epoch(EpochPoint(run.epoch, loss, score.metrics))
+        if self.callbacks.on_epoch is not None:
+            self.callbacks.on_epoch(EpochPoint(run.epoch, loss, score.metrics))
         wall, device = run.clock.read()
         metrics = {**score.metrics, "train_loss_sum": run.loss_sum}
         done: dict[str, Any] = {
@@ -364,7 +391,7 @@ class Climb:
         run.clock.reset()
         run.waited_s = 0.0
         run.save()
-        return self.on_rung(score)
+        return self.callbacks.on_rung(score)
 
     def _score(self) -> Score:
         with self.run.scoring():
@@ -431,7 +458,7 @@ class Climb:
         paused = time.perf_counter()
         self.hook()
         self.paused_s += time.perf_counter() - paused
-        if self.stop():
+        if self.callbacks.stop():
             self.run.save()
             raise Interrupted(
                 f"stopped in epoch {self.run.epoch + 1} after batch {self.run.batch} of"

@@ -35,18 +35,27 @@ from nas_attn.errors import (
     first_line,
 )
 from nas_attn.recipe import TrainingSection
-from nas_attn.records import FILLED, OWN, UNEVEN, Arithmetic, Batches, EpochPoint, Score
+from nas_attn.records import FILLED, OWN, UNEVEN, Arithmetic, Batches, Score
 from nas_attn.training.arithmetic import decided, has_depthwise, possible, tf32_as
 from nas_attn.training.learning import Tally, learnt_of
 from nas_attn.training.parameters import (
-    Rate,
+    LearningRates,
     frozen,
     plain_order,
     prompt_norms,
     rate_of,
     set_training_mode,
 )
-from nas_attn.training.run import CheckpointSlot, Climb, Clock, Run, read_slot
+from nas_attn.training.run import (
+    NO_CALLBACKS,
+    Callbacks,
+    CheckpointSlot,
+    Climb,
+    Clock,
+    Run,
+    RunCheckpoints,
+    read_slot,
+)
 from nas_attn.training.stepping import (
     LONG,
     WARM_UP,
@@ -113,13 +122,11 @@ class Trainer:
         device: torch.device | str,
         batch_hook: Callable[[], object] | None = None,
         threads: Threads | None = None,
-        more_metrics: Callable[[nn.Module, int], Mapping[str, float]] | None = None,
         arithmetic: Arithmetic | None = None,
     ) -> None:
-        """`batch_hook`: called between batches, to yield the device; `more_metrics` of a network at
-        a rung join its score; `arithmetic`: a study's; None: decided here.
+        """`batch_hook`: called between batches, to yield the device; `arithmetic`: a study's; None:
+        decided here.
         """
-        self._more_metrics = more_metrics
         self.section = section
         self.dataset = dataset
         self.learnt = learnt_of(dataset.task, len(dataset.classes), section.loss)
@@ -134,29 +141,18 @@ class Trainer:
         *,
         seed: int,
         rungs: Sequence[int],
-        learning_rate: float,
+        rates: LearningRates,
         slot: CheckpointSlot | None = None,
-        on_rung: Callable[[Score], bool] | None = None,
-        stop: Callable[[], bool] | None = None,
-        attention_parameters: Collection[str] = (),
-        backbone_factor: Rate = 1.0,
-        on_epoch: Callable[[EpochPoint], None] | None = None,
+        callbacks: Callbacks = NO_CALLBACKS,
     ) -> tuple[Score, ...]:
         """Trains a network and scores its averaged weights at each rung; at the end it holds them,
         on the device, in channels-last order.
 
         Args:
             rungs: epochs at which to score, increasing.
-            learning_rate: peak of each rung's cycle.
+            rates: of attention's parameters and all others.
             slot: where checkpoints are kept; the training continues from the one that it holds.
-            on_rung: told each score; False ends the training there. A resumed training tells the
-                earlier ones again.
-            stop: asked between batches; True writes a checkpoint and raises Interrupted.
-            attention_parameters: names of parameters with the factor `attention_learning_rate`.
-            backbone_factor: factor on the learning rate of all others, or of each by name; 0
-                freezes, norms' statistics included.
-            on_epoch: told each epoch's training loss and validation scores, which are computed for
-                this only.
+            callbacks: told scores, and asked whether to stop.
 
         A run continues in the arithmetic that it began with. If this machine cannot do the same, it
         begins anew, with a warning.
@@ -166,26 +162,25 @@ class Trainer:
         """
         what = {
             "seed": seed,
-            "learning_rate": learning_rate,
-            "attention": sorted(attention_parameters),
-            "backbone_factor": backbone_factor,
+            "learning_rate": rates.peak,
+            "attention": sorted(rates.attention),
+            "backbone_factor": rates.backbone,
         }
         identity = self._identity(model, what)
         trainer, state = self._continuing(read_slot(slot, identity))
-        others = [name for name, _ in model.named_parameters() if name not in attention_parameters]
-        held = [name for name in others if rate_of(name, backbone_factor) == 0]
+        others = [name for name, _ in model.named_parameters() if name not in rates.attention]
+        held = [name for name in others if rate_of(name, rates.backbone) == 0]
+        checkpoints = None if slot is None else RunCheckpoints(slot, identity)
         model.to(trainer.device, memory_format=trainer._memory_format)  # type: ignore[call-overload]
         with trainer._apart(model, held):
             torch.manual_seed(seed)
             run = Run(
                 model,
                 self.section,
-                identity,
+                rates,
                 arithmetic=trainer.arithmetic,
                 steps=self.dataset.train.steps(self.section.step_size),
-                attention=attention_parameters,
-                backbone_factor=backbone_factor,
-                slot=slot,
+                checkpoints=checkpoints,
             )
             if state is not None:
                 run.resume(state, rungs)
@@ -195,16 +190,14 @@ class Trainer:
             way = Climb(
                 self.section,
                 self.dataset.train,
-                lambda: trainer._scored(run),
+                lambda: trainer._scored(run, callbacks),
                 self.device,
                 self.hook,
                 run,
                 step,
+                callbacks,
             )
-            way.on_rung = on_rung or way.on_rung
-            way.stop = stop or way.stop
-            way.on_epoch = on_epoch
-            way(rungs, seed, learning_rate)
+            way(rungs, seed, rates.peak)
             run.keep_average()
         return tuple(run.scores)
 
@@ -270,14 +263,13 @@ class Trainer:
         finally:
             torch.backends.cudnn.benchmark = before
 
-    def _scored(self, run: Run) -> Score:
+    def _scored(self, run: Run, callbacks: Callbacks) -> Score:
         with run.average.installed():
             score = self.score(run.model, self.dataset.validation)
-            if self._more_metrics is None or run.epoch < run.end:
+            if callbacks.more_metrics is None or run.epoch < run.end:
                 return score
-            return replace(
-                score, metrics={**score.metrics, **self._more_metrics(run.model, run.epoch)}
-            )
+            more = callbacks.more_metrics(run.model, run.epoch)
+            return replace(score, metrics={**score.metrics, **more})
 
     def score(
         self, model: nn.Module, split: Split, *, seed: int = 0, rung: int = 0, epochs: int = 0
@@ -379,12 +371,9 @@ class Trainer:
             run = Run(
                 model,
                 section,
-                "",
+                LearningRates(section.learning_rate),
                 arithmetic=self.arithmetic,
                 steps=steps,
-                attention=(),
-                backbone_factor=1.0,
-                slot=None,
             )
             run.threads = self._thread_number(run)
             torch.set_num_threads(run.threads)

@@ -25,13 +25,13 @@ from torch import Tensor, nn
 
 from nas_attn import data
 from nas_attn.evaluation.plan import Plan, make_plan
-from nas_attn.evaluation.starts import Factors, candidate_factors
+from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.latency import DeviceLock
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Choice, Placement
-from nas_attn.training import Trainer
+from nas_attn.training import LearningRates, Trainer
 from research.trial.cells import HERE, Cell, cells, finished_rows, keep_cell
 from research.trial.plan import DEAR, PRETRAINING, PROBLEMS
 
@@ -57,15 +57,13 @@ class Bench:
         """A candidate with the seed's random weights."""
         return self.plan.network(self.plan.resolved(placement), seed)
 
-    def train(self, model: nn.Module, factors: Factors, epochs: int, seed: int) -> None:
+    def train(self, model: nn.Module, rates: LearningRates, epochs: int, seed: int) -> None:
         """Trains a network; at the end it has the averaged weights."""
         self.trainer.fit(
             model,
             seed=seed,
             rungs=[epochs],
-            learning_rate=factors.rate,
-            attention_parameters=factors.attention,
-            backbone_factor=factors.backbone,
+            rates=rates,
         )
 
     @torch.no_grad()
@@ -106,7 +104,7 @@ class Trial:
         bench = self._bench(cell.problem, cell.seed)
         model = self._network(bench, cell)
         began = time.process_time()
-        bench.train(model, candidate_factors(bench.recipe, model), epochs, cell.seed)
+        bench.train(model, candidate_rates(bench.recipe, model), epochs, cell.seed)
         cpu_s = time.process_time() - began
         return {"epochs": epochs, **bench.judge(model), "cpu_s": round(cpu_s, 1)}
 
@@ -132,7 +130,7 @@ class Trial:
             bench = Bench(recipe_of(PRETRAINING.name, seed, self._root), self._hook)
             model = bench.plan.bare(seed, other)
             rate = bench.recipe.training.learning_rate
-            bench.train(model, Factors(rate), PRETRAINING.epochs, seed)
+            bench.train(model, LearningRates(rate), PRETRAINING.epochs, seed)
             self._bodies = {key: body for key, body in self._bodies.items() if key[0] == seed}
             self._bodies[seed, other] = {
                 name: tensor

@@ -46,7 +46,7 @@ from optuna.trial import TrialState
 
 from nas_attn import tasks
 from nas_attn.evaluation.plan import make_plan
-from nas_attn.evaluation.starts import candidate_factors
+from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import Arithmetic, Score
@@ -543,15 +543,13 @@ def trained_alone(placement: str, seed: int, arithmetic: str, threads: int) -> d
     plan = make_plan(recipe, dataset.input_shape, len(dataset.classes))
     resolved = plan.resolved(parse(placement))
     model = plan.attach(plan.bare(seed), resolved, seed)
-    factors = candidate_factors(recipe, model)
+    rates = candidate_rates(recipe, model)
     computes = Arithmetic.from_text(arithmetic)
     scores = Trainer(recipe.training, dataset, device="cpu", arithmetic=computes).fit(
         model,
         seed=seed,
         rungs=recipe.training.rungs,
-        learning_rate=factors.rate,
-        attention_parameters=factors.attention,
-        backbone_factor=factors.backbone,
+        rates=rates,
     )
     torch.set_num_threads(1)
     return {score.epochs: score.metrics["accuracy"] for score in scores}

@@ -14,6 +14,7 @@ from nas_attn.errors import DeviceLost, MeasurementError
 from nas_attn.latency import run_session
 from nas_attn.latency.nets import Net, example_input, prepare
 from nas_attn.recipe import LatencySection
+from nas_attn.training import LearningRates
 
 
 class Refusing(nn.Module):
@@ -68,8 +69,8 @@ def test_an_optimizer_that_counts_on_the_host_is_not_recorded(cuda: Cuda) -> Non
     """A recorded step would take the same count again and again."""
     settings = {"optimizer": "Adagrad", "optimizer_arguments": {"lr_decay": 0.1}}
     eager, other = network(), network()
-    (expected,) = fit(eager, "eager", section=settings, learning_rate=0.02)
-    (score,) = fit(other, "cuda-graph", section=settings, learning_rate=0.02)
+    (expected,) = fit(eager, "eager", section=settings, rates=LearningRates(0.02))
+    (score,) = fit(other, "cuda-graph", section=settings, rates=LearningRates(0.02))
     assert cuda.replays == 0
     assert score.metrics == pytest.approx(expected.metrics, rel=0.02)
 

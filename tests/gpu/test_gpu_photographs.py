@@ -17,7 +17,7 @@ from stubbed_cuda import Graph, StubbedCuda
 from nas_attn import backbones, data
 from nas_attn.data.parts import Mapped
 from nas_attn.recipe import Augment, DataSection, TrainingSection
-from nas_attn.training import Trainer
+from nas_attn.training import LearningRates, Trainer
 
 CAPTURE_S = 0.05
 
@@ -60,7 +60,7 @@ def test_memory_is_pinned_during_a_recording(
     }
     model = backbones.create("resnet8", input_shape=(3, 32, 32), classes=2, width=4)
     trainer = Trainer(TrainingSection.model_validate(settings), dataset, device="cuda")
-    trainer.fit(model, seed=0, rungs=[2], learning_rate=0.01)
+    trainer.fit(model, seed=0, rungs=[2], rates=LearningRates(0.01))
     assert stub.calls["pin_memory"] > 0
     assert stub.failures == []
     assert stub.replays >= 10

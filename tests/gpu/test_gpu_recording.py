@@ -18,7 +18,7 @@ from nas_attn import data
 from nas_attn.data import Dataset
 from nas_attn.recipe import Augment, DataSection, TrainingSection
 from nas_attn.records import Score
-from nas_attn.training import Interrupted, Trainer
+from nas_attn.training import Callbacks, Interrupted, LearningRates, Trainer
 
 MOST_EAGER = 8  # steps of two epochs that are not replayed: warm-up, and a second shape of batch
 AUGMENT = [Augment(name="flip"), Augment(name="crop", padding=1), Augment(name="mixup", alpha=0.2)]
@@ -74,7 +74,7 @@ def fit(model: nn.Module, execution: str, **options: Any) -> tuple[Score, ...]:
     """Two epochs of 29 or so steps."""
     settings = {"batch_size": 64, "precision": "float32", "execution": execution, "clip_norm": 5.0}
     section = TrainingSection.model_validate({**settings, **options.pop("section", {})})
-    arguments = {"seed": 0, "rungs": [2], "learning_rate": 0.05, **options}
+    arguments = {"seed": 0, "rungs": [2], "rates": LearningRates(0.05), **options}
     return Trainer(section, digits(), device="cuda").fit(model, **arguments)
 
 
@@ -100,9 +100,9 @@ def test_a_recorded_step_trains_the_same_network(optimizer: str, cuda: Cuda) -> 
     settings = {"optimizer": optimizer, "augment": AUGMENT}
     rate = RATES[optimizer]
     eager, recorded = network(), network()
-    (expected,) = fit(eager, "eager", section=settings, learning_rate=rate)
+    (expected,) = fit(eager, "eager", section=settings, rates=LearningRates(rate))
     assert cuda.replays == 0
-    (score,) = fit(recorded, "cuda-graph", section=settings, learning_rate=rate)
+    (score,) = fit(recorded, "cuda-graph", section=settings, rates=LearningRates(rate))
     assert cuda.replays >= steps() - MOST_EAGER
     assert score.metrics == pytest.approx(expected.metrics, rel=0.02)
     assert_close(recorded, eager, 0.02)
@@ -121,7 +121,7 @@ def test_a_recorded_training_is_taken_up_again(cuda: Cuda) -> None:
     (expected,) = fit(whole, "cuda-graph")
     slot, asked = MemorySlot(), iter([False] * 20 + [True])
     with pytest.raises(Interrupted):
-        fit(pieces, "cuda-graph", slot=slot, stop=lambda: next(asked))
+        fit(pieces, "cuda-graph", slot=slot, callbacks=Callbacks(stop=lambda: next(asked)))
     before = cuda.replays
     (score,) = fit(pieces, "cuda-graph", slot=slot)
     assert cuda.replays > before

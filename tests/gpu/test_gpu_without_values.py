@@ -30,9 +30,10 @@ from nas_attn.data.boxes import BoxedSplit
 from nas_attn.data.dataset import MaskedSplit
 from nas_attn.data.parts import InMemory
 from nas_attn.latency.nets import deployed, eager, example_input, placed
+from nas_attn.training import LearningRates
 from nas_attn.training import run as runs
 from nas_attn.training.parameters import FUSED
-from nas_attn.training.run import Climb, Run
+from nas_attn.training.run import NO_CALLBACKS, Climb, Run, RunCheckpoints
 
 FLIP = recipe.Augment(name="flip")
 CROP = recipe.Augment(name="crop", padding=2)
@@ -88,12 +89,10 @@ class Training:
         return Run(
             self.model,
             section,
-            "",
+            LearningRates(0.1),
             arithmetic=self.trainer.arithmetic,
             steps=self.trainer.dataset.train.steps(section.step_size),
-            attention=(),
-            backbone_factor=1.0,
-            slot=self,
+            checkpoints=RunCheckpoints(self, ""),
         )
 
     def load(self) -> bytes | None:
@@ -126,6 +125,7 @@ class Training:
             self.trainer.hook,
             self.run,
             self.trainer.stepper(self.run, 4),
+            NO_CALLBACKS,
         )
         climb.seed, climb.learning_rate = 0, 0.1
         climb.pace = runs.HostPace(self.trainer.device)

@@ -22,7 +22,7 @@ from nas_attn.recipe_reading import read_toml, recipe_from
 from nas_attn.tables import TaskRow
 from nas_attn.tasks.base import Task
 from nas_attn.tasks.data import TaskData, data_of
-from nas_attn.training import Trainer
+from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.learning import Learnt, learnt_of
 
 SIDE = 32
@@ -131,7 +131,7 @@ def test_its_networks_are_trained_and_scored_by_all_its_metrics(row: TaskRow) ->
     section = TrainingSection(start="scratch", rungs=[1], batch_size=20, precision="float32")
     model = network(task.labels)
     trainer = Trainer(section, dataset, device="cpu")
-    (score,) = trainer.fit(model, seed=0, rungs=[1], learning_rate=0.01)
+    (score,) = trainer.fit(model, seed=0, rungs=[1], rates=LearningRates(0.01))
     assert set(score.metrics) - {"train_loss_sum"} >= {*task.shares, *task.losses}
     assert all(math.isfinite(value) for value in score.metrics.values())
     assert all(0 <= score.metrics[name] <= 1 for name in task.shares)

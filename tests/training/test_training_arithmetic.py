@@ -19,7 +19,7 @@ from nas_attn import backbones, data
 from nas_attn.errors import CheckpointError, NasAttnWarning
 from nas_attn.recipe import DataSection, TrainingSection
 from nas_attn.records import FILLED, OWN, UNEVEN, Arithmetic, Score
-from nas_attn.training import Interrupted, Trainer, arithmetic
+from nas_attn.training import Callbacks, Interrupted, LearningRates, Trainer, arithmetic
 from nas_attn.training.arithmetic import PLAIN, convolves_faster, decided, possible
 
 CPU = torch.device("cpu")
@@ -110,7 +110,14 @@ def fit(
         return asked == stop_after
 
     trainer = Trainer(SECTION, digits, device="cpu", arithmetic=computes)
-    return trainer.fit(network(), seed=0, rungs=[1, 2], learning_rate=0.05, slot=slot, stop=stop)
+    return trainer.fit(
+        network(),
+        seed=0,
+        rungs=[1, 2],
+        rates=LearningRates(0.05),
+        slot=slot,
+        callbacks=Callbacks(stop=stop),
+    )
 
 
 def values(scores: tuple[Score, ...]) -> list[tuple[float, str | None]]:

@@ -23,7 +23,7 @@ from nas_attn.recipe import Augment, DataSection, TrainingSection
 from nas_attn.space import resolve
 from nas_attn.tasks import TASKS
 from nas_attn.tasks.detection.learning import Boxes
-from nas_attn.training import Trainer
+from nas_attn.training import LearningRates, Trainer
 
 pytest.importorskip("pycocotools", reason="the detection extra is not installed")
 OPTIONS = {"size": 16, "train": 40, "validation": 20, "test": 20, "fragments": 0}
@@ -105,7 +105,7 @@ def test_a_crowd_neither_counts_nor_misleads() -> None:
 
 def test_a_detector_is_trained_and_scored(digits: Dataset) -> None:
     scores = Trainer(SECTION, digits, device="cpu").fit(
-        network(), seed=3, rungs=[1, 2], learning_rate=0.02
+        network(), seed=3, rungs=[1, 2], rates=LearningRates(0.02)
     )
     assert set(scores[-1].metrics) == {"map50_95", "map50", "train_loss_sum"}
     assert (scores[-1].correct, scores[-1].examples) == (None, 20)
@@ -128,7 +128,7 @@ def test_it_finds_what_it_was_shown(tmp_path: Path) -> None:
     section = TrainingSection(start="scratch", rungs=[1, 60], batch_size=8)
     torch.manual_seed(0)
     first, last = Trainer(section, things, device="cpu").fit(
-        build(2), seed=0, rungs=[1, 60], learning_rate=0.02
+        build(2), seed=0, rungs=[1, 60], rates=LearningRates(0.02)
     )
     assert first.metrics["map50"] < 0.2
     assert last.metrics["map50"] > 0.5, "a network of 27,000 parameters can do better"
@@ -145,7 +145,7 @@ def test_attention_in_backbone_and_pyramid_takes_part(digits: Dataset) -> None:
         "neck",
     }, "what makes boxes and classes is none"
     attach(model, resolve(parse("stage1=eca neck1=se(reduction=4)"), sites, init="identity"))
-    Trainer(SECTION, digits, device="cpu").fit(model, seed=0, rungs=[1], learning_rate=0.02)
+    Trainer(SECTION, digits, device="cpu").fit(model, seed=0, rungs=[1], rates=LearningRates(0.02))
     assert len(attached_modules(model)) >= 2
     assert all(one.takes_part for one in check(model, (3, 32, 32)))
 
@@ -172,7 +172,7 @@ def test_a_network_that_is_no_such_detector_is_said(
 ) -> None:
     with pytest.raises(TrainingError, match=said):
         Trainer(SECTION, digits, device="cpu").fit(
-            Strange(output), seed=0, rungs=[1], learning_rate=0.02
+            Strange(output), seed=0, rungs=[1], rates=LearningRates(0.02)
         )
     with pytest.raises(TrainingError, match=r"10 images, .*boxes, labels and scores"):
         Trainer(SECTION, digits, device="cpu").score(Strange(output), digits.validation)

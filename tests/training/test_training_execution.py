@@ -18,7 +18,7 @@ from nas_attn.data import Dataset
 from nas_attn.errors import RecipeError
 from nas_attn.recipe import DataSection, TrainingSection
 from nas_attn.records import Score
-from nas_attn.training import Trainer
+from nas_attn.training import LearningRates, Trainer
 
 
 def network() -> nn.Sequential:
@@ -36,7 +36,7 @@ def fit(model: nn.Module, execution: str, device: str = "cpu", **options) -> tup
     """Two epochs of 15 steps; batches of 59 and 60 images."""
     changes = {"batch_size": 64, "precision": "float32", "execution": execution, "clip_norm": 5.0}
     section = TrainingSection(**changes, **options.pop("section", {}))
-    arguments = {"seed": 0, "rungs": [2], "learning_rate": 0.05, **options}
+    arguments = {"seed": 0, "rungs": [2], "rates": LearningRates(0.05), **options}
     return Trainer(section, digits_on(device), device=device).fit(model, **arguments)
 
 

@@ -17,7 +17,7 @@ from torch.optim import adagrad
 from nas_attn import data
 from nas_attn.data.parts import InMemory
 from nas_attn.recipe import DataSection, TrainingSection
-from nas_attn.training import Trainer
+from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.arithmetic import computes_bfloat16
 from nas_attn.training.parameters import make_optimizer
 from nas_attn.training.run import Clock
@@ -35,7 +35,7 @@ def test_adagrad_steps_on_cuda_where_torch_has_no_fused_kernel_for_it(
     section = TrainingSection(optimizer="Adagrad")
     with FakeTensorMode(allow_non_fake_inputs=True):
         network = nn.Linear(3, 2, device="cuda")
-        optimizer = make_optimizer(network, section, (), 1.0)
+        optimizer = make_optimizer(network, section, LearningRates(0.1))
         assert optimizer is not None
         for parameter in network.parameters():
             parameter.grad = torch.zeros_like(parameter)
@@ -104,7 +104,7 @@ def test_the_allocator_is_asked_once_a_rung(stub: StubbedCuda) -> None:
     dataset = data.load(DataSection(name="digits-8x8"), device="cuda")
     trainer = Trainer(TrainingSection(batch_size=128, rungs=[1, 3]), dataset, device="cuda")
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    scores = trainer.fit(network, seed=0, rungs=[1, 3], learning_rate=0.1)
+    scores = trainer.fit(network, seed=0, rungs=[1, 3], rates=LearningRates(0.1))
     assert [score.peak_bytes for score in scores] == [stub.total_memory // 80] * 2
     assert stub.calls["max_memory_allocated"] == 2
 

@@ -14,7 +14,8 @@ from torch import nn
 from nas_attn import data
 from nas_attn.errors import CheckpointError, NasAttnWarning
 from nas_attn.recipe import Augment, DataSection, Named, TrainingSection
-from nas_attn.training import Interrupted, Trainer
+from nas_attn.training import Callbacks, Interrupted, LearningRates, Trainer
+from nas_attn.training.run import NO_CALLBACKS
 from nas_attn.training.stepping import Threads, cores_for, quickest
 
 SECTION = TrainingSection(
@@ -60,7 +61,7 @@ def network() -> nn.Module:
 def fit(path: Path, section: TrainingSection = SECTION, **options):
     dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
     model = network()
-    arguments = {"seed": 5, "rungs": [1, 3], "learning_rate": 0.05, **options}
+    arguments = {"seed": 5, "rungs": [1, 3], "rates": LearningRates(0.05), **options}
     scores = Trainer(section, dataset, device="cpu").fit(model, slot=FileSlot(path), **arguments)
     return model, scores
 
@@ -85,7 +86,11 @@ def test_stopping_at_every_third_batch_changes_nothing(tmp_path: Path, optimizer
         asked = iter([False, False, True])
         try:
             torch.rand(17)  # the caller's random numbers are none of the training's business
-            pieces = fit(tmp_path / "pieces", section, stop=lambda asked=asked: next(asked))
+            pieces = fit(
+                tmp_path / "pieces",
+                section,
+                callbacks=Callbacks(stop=lambda asked=asked: next(asked)),
+            )
             break
         except Interrupted:
             interruptions += 1
@@ -103,10 +108,12 @@ def test_a_rung_writes_a_checkpoint_and_a_finished_training_is_read_back(tmp_pat
     dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
     slot, model = FileSlot(tmp_path / "slot"), network()
     trainer = Trainer(SECTION, dataset, device="cpu")
-    finished = model, trainer.fit(model, seed=5, rungs=[1, 3], learning_rate=0.05, slot=slot)
+    finished = model, trainer.fit(model, seed=5, rungs=[1, 3], rates=LearningRates(0.05), slot=slot)
     assert slot.saves == [1, 3]  # the epoch between takes less than a second
     told = []
-    again = fit(tmp_path / "slot", on_rung=lambda score: told.append(score.epochs) or True)
+    again = fit(
+        tmp_path / "slot", callbacks=Callbacks(lambda score: told.append(score.epochs) or True)
+    )
     assert told == [1, 3]
     assert_same(again, finished)
 
@@ -130,7 +137,7 @@ def test_checkpoints_come_when_their_time_has_come(
     dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
     with pytest.raises(KeyboardInterrupt):
         Trainer(SECTION, dataset, device="cpu", batch_hook=hook).fit(
-            network(), seed=5, rungs=[2], learning_rate=0.05, slot=slot
+            network(), seed=5, rungs=[2], rates=LearningRates(0.05), slot=slot
         )
     assert slot.saves == [0] * 15 + [1] * 6  # each batch, and the first epoch's end
     assert_same(fit(tmp_path / "slot", rungs=[2]), whole)
@@ -140,9 +147,9 @@ def test_the_checkpoint_of_another_training_is_refused_and_a_damaged_one(tmp_pat
     fit(tmp_path / "slot", rungs=[1])
     for change in (
         {"seed": 6},
-        {"learning_rate": 0.04},
+        {"rates": LearningRates(0.04)},
         {"section": SECTION.model_copy(update={"weight_decay": 0.0})},
-        {"attention_parameters": ["0.weight"]},
+        {"rates": LearningRates(0.05, frozenset({"0.weight"}))},
         {"rungs": [2, 3]},
     ):
         with pytest.raises(CheckpointError):
@@ -220,12 +227,17 @@ def test_where_there_is_nothing_to_choose_no_step_is_made() -> None:
     assert not machine.asked
 
 
-def fit_with(path: Path, threads: Threads, stop: Callable[[], bool] | None = None):
+def fit_with(path: Path, threads: Threads, callbacks: Callbacks = NO_CALLBACKS):
     dataset = data.load(DataSection(name="digits-8x8"), device="cpu")
     model = network()
     trainer = Trainer(SECTION, dataset, device="cpu", threads=threads)
     return model, trainer.fit(
-        model, seed=5, rungs=[1], learning_rate=0.05, slot=FileSlot(path), stop=stop
+        model,
+        seed=5,
+        rungs=[1],
+        rates=LearningRates(0.05),
+        slot=FileSlot(path),
+        callbacks=callbacks,
     )
 
 
@@ -240,7 +252,7 @@ def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(
     whole = fit_with(tmp_path / "whole", Threads(2))
     asked = iter([False] * 5 + [True])
     with pytest.raises(Interrupted):
-        fit_with(tmp_path / "pieces", Threads(2), stop=lambda: next(asked))
+        fit_with(tmp_path / "pieces", Threads(2), Callbacks(stop=lambda: next(asked)))
     assert set(used) == {2}
     assert_same(fit_with(tmp_path / "pieces", Threads(most=1)), whole)
     assert set(used) == {2}

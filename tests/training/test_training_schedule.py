@@ -20,7 +20,7 @@ from nas_attn.data import Dataset, Split
 from nas_attn.data.parts import InMemory
 from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.evaluation.plan import make_plan
-from nas_attn.evaluation.starts import candidate_factors
+from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe_reading import load_recipe
@@ -28,7 +28,7 @@ from nas_attn.tables import PRESETS
 from nas_attn.tasks import TASKS
 from nas_attn.tasks.classification.learning import class_metrics, confusion
 from nas_attn.tasks.data import data_of
-from nas_attn.training import Trainer
+from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.checking import check_trainings
 from nas_attn.training.learning import learnt_of
 from nas_attn.training.parameters import check_training, make_optimizer, rate_of, schedule_factors
@@ -133,7 +133,7 @@ def test_an_optimizer_gets_its_arguments() -> None:
     section = TrainingSection(
         optimizer="RMSprop", optimizer_arguments={"alpha": 0.5}, weight_decay=0.1
     )
-    optimizer = make_optimizer(model, section, (), 1.0)
+    optimizer = make_optimizer(model, section, LearningRates(0.1))
     assert isinstance(optimizer, torch.optim.RMSprop)
     assert [(group["alpha"], group["weight_decay"]) for group in optimizer.param_groups] == [
         (0.5, 0.1),
@@ -148,13 +148,13 @@ def test_stages_are_frozen_and_rates_fall_by_block() -> None:
         }
         plan = make_plan(load_recipe("cifar10-resnet20", overrides=changes), (3, 32, 32), 10)
         model = plan.attach(plan.bare(0), plan.resolved(parse("stage2=se")), 0)
-        factors = candidate_factors(plan.recipe, model, plan.sites)
+        rates = candidate_rates(plan.recipe, model, plan.sites)
         found = {
-            n: rate_of(n, factors.backbone)
+            n: rate_of(n, rates.backbone)
             for n, _ in model.named_parameters()
-            if n not in factors.attention
+            if n not in rates.attention
         }
-        optimizer = make_optimizer(model, TrainingSection(), factors.attention, factors.backbone)
+        optimizer = make_optimizer(model, TrainingSection(), rates)
         assert optimizer is not None
         assert {group["factor"] for group in optimizer.param_groups} == {1.0, *found.values()}
         return found

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from nas_attn import backbones, data, errors, recipe, tasks, training
 from nas_attn.analysis.per_image import Answers
+from nas_attn.training import LearningRates
 
 OPTIONS = {"size": 16, "train": 120, "validation": 20, "test": 20, "fragments": 1}
 SECTION = recipe.TrainingSection(
@@ -81,7 +82,7 @@ def test_pixels_that_are_not_counted_change_neither_loss_nor_score(digits: data.
 def test_it_learns(digits: data.Dataset) -> None:
     trainer, model = training.Trainer(SECTION, digits, device="cpu"), network()
     before = trainer.score(model, digits.validation).metrics["loss"]
-    scores = trainer.fit(model, seed=3, rungs=[1, 2], learning_rate=0.1)
+    scores = trainer.fit(model, seed=3, rungs=[1, 2], rates=LearningRates(0.1))
     assert scores[-1].metrics["loss"] < 0.8 * before
 
 

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from nas_attn import backbones, data, errors, recipe, records, training
 from nas_attn.analysis.per_image import Answers
+from nas_attn.training import LearningRates
 from nas_attn.training.arithmetic import PLAIN, computes_bfloat16
 from nas_attn.training.run import Run, rate_factor
 
@@ -48,7 +49,7 @@ def fit(
     digits: data.Dataset, model: nn.Module, section: recipe.TrainingSection | None = None, **options
 ) -> tuple[records.Score, ...]:
     section = section or exact(batch_size=64)
-    arguments = {"seed": 0, "rungs": [1], "learning_rate": 0.1, **options}
+    arguments = {"seed": 0, "rungs": [1], "rates": LearningRates(0.1), **options}
     return training.Trainer(section, digits, device="cpu").fit(model, **arguments)
 
 
@@ -113,8 +114,8 @@ def test_the_caller_decides_at_each_rung_and_hears_between_batches(digits: data.
         network(),
         seed=0,
         rungs=[1, 2, 3],
-        learning_rate=0.1,
-        on_rung=lambda s: told.append(s.epochs) or len(told) < 2,
+        rates=LearningRates(0.1),
+        callbacks=training.Callbacks(lambda s: told.append(s.epochs) or len(told) < 2),
     )
     assert told == [s.epochs for s in scores] == [1, 2]
     assert len(calls) >= 2 * digits.train.steps(64)
@@ -129,7 +130,7 @@ def test_a_frozen_backbone_keeps_its_weights_and_statistics_and_the_caller_his_r
     torch.manual_seed(9)
     expected = torch.rand(3)
     torch.manual_seed(9)
-    fit(digits, model, attention_parameters=attention, backbone_factor=0.0)
+    fit(digits, model, rates=LearningRates(0.1, frozenset(attention), 0.0))
     assert torch.equal(torch.rand(3), expected)
     changed = {
         name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])
@@ -143,7 +144,7 @@ def test_groups_carry_their_rates_and_decays() -> None:
     section = exact(optimizer="AdamW", attention_learning_rate=3.0, weight_decay=0.01)
     names = {id(p): name for name, p in model.named_parameters()}
     groups = training.parameters.make_optimizer(
-        model, section, {"3.weight", "4.bias"}, 0.5
+        model, section, LearningRates(0.1, frozenset({"3.weight", "4.bias"}), 0.5)
     ).param_groups
     found = {names[id(p)]: (g["factor"], g["weight_decay"]) for g in groups for p in g["params"]}
     spared = dict.fromkeys(("1.weight", "1.bias", "4.weight", "7.bias"), (0.5, 0.0)) | {
@@ -165,7 +166,7 @@ def test_the_first_step_is_plain_nesterov_sgd(digits: data.Dataset) -> None:
         ema=0.0,
         optimizer_arguments={"momentum": 0.9, "nesterov": True},
     )
-    fit(digits, model, section, learning_rate=0.01)
+    fit(digits, model, section, rates=LearningRates(0.01))
     x, y = next(digits.train.epoch(count, seed=0, epoch=0, augment=[]))
     cross_entropy(reference.train()(x), y).backward()
     rate = 0.01 * rate_factor(0, 1)
@@ -180,7 +181,7 @@ def test_clipping_bounds_the_step(digits: data.Dataset) -> None:
     )
     model = network()
     before = torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
-    fit(digits, model, section, learning_rate=1.0)
+    fit(digits, model, section, rates=LearningRates(1.0))
     moved = torch.cat([p.detach().flatten() for p in model.parameters()]) - before
     assert moved.norm().item() == pytest.approx(1e-3 * rate_factor(0, 1), rel=1e-3)
 
@@ -206,8 +207,7 @@ def test_the_average_is_the_formulas() -> None:
 @pytest.mark.parametrize("steps", [1, 24, 60, 103])
 def test_an_epoch_keeps_the_same_share_in_however_many_steps(steps: int) -> None:
     model = nn.Linear(1, 1, bias=False)
-    options = {"attention": (), "backbone_factor": 1.0, "slot": None, "arithmetic": PLAIN}
-    run = Run(model, exact(ema=0.98), "identity", steps=steps, **options)
+    run = Run(model, exact(ema=0.98), LearningRates(0.1), steps=steps, arithmetic=PLAIN)
     with torch.no_grad():
         start = model.weight.clone()
         model.weight.add_(
@@ -233,7 +233,12 @@ def test_a_diverging_loss_is_named_with_the_way_out(digits: data.Dataset) -> Non
     with pytest.raises(
         errors.TrainingError, match=r"became (nan|inf) in epoch 1 .*lower training\.learning_rate"
     ):
-        fit(digits, network(), exact(batch_size=64, optimizer_arguments={}), learning_rate=1e30)
+        fit(
+            digits,
+            network(),
+            exact(batch_size=64, optimizer_arguments={}),
+            rates=LearningRates(1e30),
+        )
     model = network()
     with torch.no_grad():
         model[7].bias.fill_(math.nan)
@@ -292,9 +297,9 @@ def test_batches_in_parts_add_up_to_the_same_gradient(digits: data.Dataset) -> N
 
 def test_a_network_learns_by_any_loss(digits: data.Dataset) -> None:
     plain, same, binary = (
-        fit(digits, network(), exact(batch_size=64, loss=loss), rungs=[2], learning_rate=rate)[
-            0
-        ].metrics
+        fit(
+            digits, network(), exact(batch_size=64, loss=loss), rungs=[2], rates=LearningRates(rate)
+        )[0].metrics
         for loss, rate in (
             (None, 0.1),
             ("CrossEntropyLoss", 0.1),
@@ -323,7 +328,9 @@ def test_strided_convolutions_of_few_channels_are_trained(
     model = nn.Sequential(
         wide, narrow, nn.ReLU(), nn.MaxPool2d(16), nn.Flatten(), nn.Linear(48 * 16, 10)
     )
-    score = fit(digits, model, exact(batch_size=8, precision=precision), learning_rate=0.02)[0]
+    score = fit(digits, model, exact(batch_size=8, precision=precision), rates=LearningRates(0.02))[
+        0
+    ]
     assert score.metrics["accuracy"] > 0.5
 
 

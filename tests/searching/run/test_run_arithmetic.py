@@ -19,7 +19,7 @@ from command_line import Nas
 
 from nas_attn import tasks
 from nas_attn.evaluation.plan import make_plan
-from nas_attn.evaluation.starts import candidate_factors
+from nas_attn.evaluation.starts import candidate_rates
 from nas_attn.notation import parse
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.records import FILLED, UNEVEN, Arithmetic, StoredScore
@@ -96,7 +96,7 @@ def alone(toml: str, placement: str, seed: int, text: str) -> list[dict[str, flo
     dataset = data_of(tasks.of(recipe)).load(recipe, device=torch.device("cpu"))
     plan = make_plan(recipe, dataset.input_shape, len(dataset.classes))
     model = plan.network(plan.resolved(parse(placement)), seed)
-    factors = candidate_factors(recipe, model)
+    rates = candidate_rates(recipe, model)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -107,9 +107,7 @@ def alone(toml: str, placement: str, seed: int, text: str) -> list[dict[str, flo
             model,
             seed=seed,
             rungs=recipe.training.rungs,
-            learning_rate=factors.rate,
-            attention_parameters=factors.attention,
-            backbone_factor=factors.backbone,
+            rates=rates,
         )
     finally:
         torch.set_num_threads(before)
