@@ -245,13 +245,15 @@ class Study:
         )
         return chosen(self._opened, self.snapshot(), criteria).view
 
-    def effects(self, what: str = "accuracy") -> Effects | None:
-        """What each choice adds at each site, to `latency` or to a metric: `.rows`, `.at("type")`;
-        `nas_attn.words.effects.effect_sentences` says the same in plain words.
+    def effects(self, what: str | None = None) -> Effects | None:
+        """What each choice adds at each site, to `latency` or to a metric, by default the study's
+        own: `.rows`, `.at("type")`; `nas_attn.words.effects.effect_sentences` says the same in
+        plain words.
 
         None if fewer than eight candidates have it.
         """
-        return fit_effects(self.snapshot(), what)
+        now = self.snapshot()
+        return fit_effects(now, what or now.metric)
 
     def extend(
         self,

@@ -162,7 +162,7 @@ class Recipe(Section):
         task = tasks.of(self)
         # else any metric that it returns
         if self.training.evaluator is None:
-            known = {*task.shares, *task.losses, *tables.COSTS}
+            known = {*task.metrics, *tables.COSTS}
             if LATENCY_MODES[self.latency.mode].quantized:
                 known |= {f"{name}{tables.IN_INT8}" for name in task.shares}
             for objective in self.objectives:
@@ -275,4 +275,5 @@ def lower_is_better(objective: str) -> bool:
     """Whether an objective is minimised."""
     if objective.startswith("-") or tables.is_cost(objective):
         return True
-    return any(objective in task.losses for task in tasks.TASKS.values())
+    row = tables.METRICS.get(objective)
+    return row is not None and row.kind == "loss"

@@ -1,4 +1,4 @@
-"""What a recipe can name: costs, samplers, latency modes, data sets, tasks; presets of trainings.
+"""What a recipe can name: costs, metrics, samplers, latency modes, data sets, tasks; presets.
 
 Here is what a row says, and where the rows are found. `nas_attn.wiring` registers them. A row names
 its function as `package.module:function`, which is imported when it is first called: a list of
@@ -52,6 +52,59 @@ def counted_costs(objectives: Iterable[str]) -> dict[str, str]:
     """
     counted = {row.name: row.function for row in COSTS.values() if row.function}
     return counted | {name: name for name in objectives if is_own_cost(name)}
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric of a trained network, which can be an objective. A task lists its metrics and
+    computes them. What else an evaluator returns has no row: it is a plain number.
+    """
+
+    name: str
+    title: str
+    kind: Literal["share", "loss"] = "share"
+    """`share`: from 0 to 1, higher is better, said in percent, its differences in points; `loss`: a
+    number, lower is better.
+    """
+    implied: bool = False
+    """Whether a percentage without a word means this metric."""
+    right_or_wrong: bool = False
+    """Whether it is the share of images that are right, so that it moves in steps of one image. One
+    metric is: that of `Score.correct`.
+    """
+    guess: Literal["", "on average", "always"] = ""
+    """Where a network that answers one class for all images gets 1 / classes, which a run without a
+    score counts as. `on average`: over the classes that it may answer.
+    """
+    saturates: float | None = None
+    """From this value on, a network has little left to learn; None: that is not known."""
+    of_class: str = ""
+    """Title of the same for one class; empty: the title."""
+
+
+METRICS: Registry[Metric] = Registry()
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is from 0 to 1, and higher is better."""
+    row = METRICS.get(metric)
+    return row is not None and row.kind == "share"
+
+
+def saturation(metric: str) -> float | None:
+    """From this value on, a network has little left to learn; None: that is not known."""
+    row = METRICS.get(metric)
+    return None if row is None else row.saturates
+
+
+def share_of_images() -> str:
+    """The metric that is the share of images that are right."""
+    return next(row.name for row in METRICS.values() if row.right_or_wrong)
+
+
+def is_share_of_images(metric: str) -> bool:
+    """Whether a metric is the share of images that are right."""
+    return metric == share_of_images()
 
 
 @dataclass(frozen=True, slots=True)

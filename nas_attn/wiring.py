@@ -15,6 +15,7 @@ from nas_attn.tables import (
     DataSet,
     Integration,
     LatencyMode,
+    Metric,
     Sampler,
     TaskRow,
 )
@@ -53,6 +54,25 @@ COSTS = (
         "nas_attn.attachment.counting:activation_bytes",
         description="the size of all tensors that a forward pass makes, in float32",
     ),
+)
+
+METRICS = (
+    Metric(
+        "accuracy",
+        "accuracy",
+        implied=True,
+        right_or_wrong=True,
+        guess="on average",
+        saturates=0.9,
+    ),
+    Metric("balanced_accuracy", "balanced accuracy", guess="always"),
+    Metric("macro_f1", "macro F1"),
+    Metric("loss", "log-loss", "loss"),
+    Metric("brier", "Brier score", "loss"),
+    Metric("mean_iou", "mean IoU", of_class="IoU"),
+    Metric("pixel_accuracy", "pixel accuracy"),
+    Metric("map50_95", "mAP50-95"),
+    Metric("map50", "mAP50"),
 )
 
 SAMPLERS = (
@@ -271,6 +291,7 @@ TASK_ROWS = (
 def register() -> None:
     """Makes these rows known. It is called once, when the first of them is looked up."""
     tables.COSTS.register(*COSTS)
+    tables.METRICS.register(*METRICS)
     tables.SAMPLERS.register(*SAMPLERS)
     tables.LATENCY_MODES.register(*LATENCY_MODES)
     tables.DATA_SETS.register(*DATA_SETS)

@@ -14,6 +14,7 @@ from nas_attn.importing import named
 
 ROWS = (
     *wiring.COSTS,
+    *wiring.METRICS,
     *wiring.SAMPLERS,
     *wiring.LATENCY_MODES,
     *wiring.DATA_SETS,

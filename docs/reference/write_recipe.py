@@ -47,9 +47,7 @@ TABLES = {  # What a docstring of the schema has in braces
     "data_sets": _listed(tables.DATA_SETS),
     "samplers": _listed(tables.SAMPLERS),
     "latency_modes": _listed(tables.LATENCY_MODES),
-    "metrics": "; ".join(
-        f"{name}: {_listed([*task.shares, *task.losses])}" for name, task in tasks.TASKS.items()
-    ),
+    "metrics": "; ".join(f"{name}: {_listed(task.metrics)}" for name, task in tasks.TASKS.items()),
     "costs": _listed(tables.COSTS),
 }
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

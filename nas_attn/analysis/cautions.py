@@ -10,7 +10,7 @@ from statistics import fmean
 from nas_attn import tasks
 from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow, Score
-from nas_attn.tasks import SHARES
+from nas_attn.tables import is_share, saturation
 
 # a network below this share of the way from guessing to perfect has hardly learned
 LEARNED = 0.15
@@ -20,8 +20,6 @@ RISING = 0.05
 BY_HEART = 0.2
 # waiting for images is reported above this share of the time
 WAITED = 0.3
-# at this accuracy that does not matter
-GOOD = 0.9
 # below so many validation images, the weight of one image is reported
 FEW_IMAGES = 250
 
@@ -108,7 +106,7 @@ def cautions(
     if recipe.training.start == "backbone":
         before = [score for score in start if score.epochs == max(other.epochs for other in start)]
     known = [
-        _hardly_learned(ended, classes),
+        _hardly_learned(recipe, ended, classes),
         _still_learning(recipe, metric, before, ended),
         _by_heart(recipe, ended, bare, classes),
         _waits(ended),
@@ -124,14 +122,17 @@ def untried(rows: Sequence[CandidateRow], planned: int) -> list[Caution]:
     return [OnlyBaselines()]
 
 
-def _hardly_learned(ended: Sequence[Score], classes: int | None) -> HardlyLearned | None:
-    balanced = _mean("balanced_accuracy", ended)
-    if balanced is None or not classes or classes <= 1:
+def _hardly_learned(
+    recipe: Recipe, ended: Sequence[Score], classes: int | None
+) -> HardlyLearned | None:
+    metric = tasks.of(recipe).exact_when_guessing
+    value = None if metric is None else _mean(metric, ended)
+    if value is None or not classes or classes <= 1:
         return None
     guessing = 1 / classes
-    if (balanced - guessing) / (1 - guessing) >= LEARNED:
+    if (value - guessing) / (1 - guessing) >= LEARNED:
         return None
-    return HardlyLearned(balanced, guessing)
+    return HardlyLearned(value, guessing)
 
 
 def _still_learning(
@@ -139,7 +140,7 @@ def _still_learning(
 ) -> StillLearning | None:
     value = _mean(metric, ended)
     earlier = _mean(metric, before)
-    if value is None or earlier is None or metric not in SHARES:
+    if value is None or earlier is None or not is_share(metric):
         return None
     trained = recipe.training.backbone_epochs if recipe.training.start == "backbone" else 0
     doublings = math.log2((ended[0].epochs + trained) / before[0].epochs)
@@ -159,8 +160,10 @@ def _by_heart(
         return None
     losses = _training_losses(ended, bare)
     loss = _mean("loss", ended)
-    accuracy = _mean("accuracy", ended)
-    if not losses or loss is None or accuracy is None or accuracy >= GOOD:
+    metric = tasks.of(recipe).metric
+    value = _mean(metric, ended)
+    saturates = saturation(metric)
+    if not losses or loss is None or value is None or saturates is None or value >= saturates:
         return None
     guessing = math.log(classes) if classes else math.inf
     # a network that diverged has a high loss on all images

@@ -14,7 +14,7 @@ from nas_attn.analysis.eligible import finished, latency_ratio
 from nas_attn.analysis.fronts import minimised, sign_of
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.errors import StudyError, several, shorten
-from nas_attn.tables import is_cost
+from nas_attn.tables import is_cost, share_of_images
 
 
 class Way(Enum):
@@ -149,7 +149,7 @@ def _knee(now: Snapshot) -> CandidateView:
 
 def _within(now: Snapshot, criteria: Criteria) -> Chosen | Unmet:
     """The best within a latency limit; without one, the cheapest that reaches the accuracy."""
-    metric = now.primary or "accuracy"
+    metric = now.metric
     pool = finished(now)
     if not pool:
         raise StudyError(
@@ -163,15 +163,16 @@ def _within(now: Snapshot, criteria: Criteria) -> Chosen | Unmet:
         pool = fast
     least = criteria.min_accuracy
     if least is not None:
-        known = [view for view in pool if "accuracy" in view.estimates]
+        accuracy = share_of_images()
+        known = [view for view in pool if accuracy in view.estimates]
         if not known:
             raise StudyError(
                 f"study '{now.study}' has no accuracy; its metric is {metric}: do not use"
                 " min_accuracy"
             )
-        pool = [view for view in known if view.estimates["accuracy"].mean >= least]
+        pool = [view for view in known if view.estimates[accuracy].mean >= least]
         if not pool:
-            nearest = max(known, key=lambda view: view.estimates["accuracy"].mean)
+            nearest = max(known, key=lambda view: view.estimates[accuracy].mean)
             return Unmet(nearest, limit, least)
         if limit is None:
             return _cheapest(now, pool, least)

@@ -21,7 +21,7 @@ from nas_attn.model import Gain
 from nas_attn.model.variances import cdf
 from nas_attn.recipe import Recipe
 from nas_attn.records import Score, StoredScore
-from nas_attn.tasks import SHARES, is_share_of_images
+from nas_attn.tables import is_share, is_share_of_images
 
 # the fewest that compare something: four networks on two seeds
 FEWEST_RUNS = 8
@@ -193,7 +193,7 @@ def _error_over_images(pairs: Sequence[tuple[Score, Score]]) -> float | None:
 
 def metric_kind(recipe: Recipe, metric: str) -> MetricKind:
     """What the rule has to know of a study's metric."""
-    return MetricKind(metric in SHARES, sign_of(recipe, metric) < 0)
+    return MetricKind(is_share(metric), sign_of(recipe, metric) < 0)
 
 
 def length_found(recipe: Recipe, lengths: Iterable[StoredScore], metric: str) -> bool:

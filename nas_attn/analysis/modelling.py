@@ -14,7 +14,7 @@ from nas_attn.records import (
     Placement,
     StoredScore,
 )
-from nas_attn.tables import is_cost
+from nas_attn.tables import is_cost, is_share_of_images
 
 Models = dict[tuple[str, int], Evidence]
 """(metric, rung) -> model."""
@@ -49,9 +49,7 @@ def models_of(
     task = tasks.of(recipe)
     trained = [objective for objective in recipe.objectives if not is_cost(objective)]
     unlike = any(is_other(placement) for placement in placements.values())
-    for metric in dict.fromkeys(
-        [task.metric, *task.shares, *task.losses, *map(objective_name, trained)]
-    ):
+    for metric in dict.fromkeys([*task.metrics, *map(objective_name, trained)]):
         less = sign_of(recipe, metric) < 0
         runs = [_run(metric, usual, *one) for one in known if metric in one[0].score.metrics]
         for rung in sorted({run.rung for run in runs}):
@@ -78,7 +76,7 @@ def _run(metric: str, usual: str, stored: StoredScore, rung: int, backbone: int)
         rung,
         score.metrics[metric],
         backbone,
-        correct=score.correct if metric == "accuracy" else None,
+        correct=score.correct if is_share_of_images(metric) else None,
         examples=score.examples,
         arithmetic=score.arithmetic or usual,
     )

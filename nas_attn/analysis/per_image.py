@@ -161,9 +161,11 @@ class Mistakes:
     different: tuple[Different, ...] = ()
 
 
-def mistakes(labels: Labels | None, runs: Mapping[str, Sequence[Score]]) -> Mistakes | None:
+def mistakes(
+    labels: Labels | None, runs: Mapping[str, Sequence[Score]], what: str
+) -> Mistakes | None:
     """Mistakes of networks (key -> runs), the recommended one first; None without labels or results
-    per image.
+    per image. `what`: the metric of a class.
     """
     read = [[(score, Answers.of(score)) for score in found] for found in runs.values()]
     if labels is None or len(read) < 2 or not all(read):
@@ -173,10 +175,9 @@ def mistakes(labels: Labels | None, runs: Mapping[str, Sequence[Score]]) -> Mist
         return None
     # (runs, classes) each
     tables = [np.array(of, float) for of in found]
-    first = read[0][0][1]
     flags = [_flags(of, labels) for of in read]
     return Mistakes(
-        what="map50_95" if first.average_precision else "mean_iou" if first.counts else "accuracy",
+        what=what,
         keys=tuple(runs),
         classes=labels.classes,
         images=(

@@ -27,7 +27,7 @@ from nas_attn.analysis.validation import (
 )
 from nas_attn.recipe import Recipe
 from nas_attn.records import Placement
-from nas_attn.tasks import SHARES, is_share_of_images
+from nas_attn.tables import is_share, is_share_of_images
 
 # trainings of each network that a test may take in all
 MOST_POOLED_BLOCKS = 256
@@ -128,7 +128,7 @@ def _judged_together(
         [pair],
         images=right if complete else None,
         step=1 / examples if is_share_of_images(metric) and examples else 0.0,
-        widest=1.0 if metric in SHARES else math.inf,
+        widest=1.0 if is_share(metric) else math.inf,
         error=error,
     )
     return verdict

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from nas_attn import tasks
 from nas_attn.model import Evidence
 from nas_attn.recipe import Recipe, objective_name
-from nas_attn.tables import IN_INT8, is_cost
+from nas_attn.tables import IN_INT8, METRICS, is_cost
 
 # candidates with the same value before it is reported
 LEAST_ALIKE = 2
@@ -81,7 +82,7 @@ def constants(
         values = [value for known in having.values() for value in known]
         if len(having) < LEAST_ALIKE:
             continue
-        guessing = metric == "accuracy" and _guessing(runs)
+        guessing = _guess(metric) == "on average" and _guessing(recipe, runs)
         if guessing or _alike(values):
             same.append(
                 Constant(
@@ -144,7 +145,12 @@ def _alike(values: Sequence[float]) -> bool:
     return all(math.isclose(value, values[0], rel_tol=1e-9) for value in values)
 
 
-def _guessing(runs: Mapping[str, Sequence[Metrics]]) -> bool:
+def _guess(metric: str) -> str:
+    return METRICS[metric].guess if metric in METRICS else ""
+
+
+def _guessing(recipe: Recipe, runs: Mapping[str, Sequence[Metrics]]) -> bool:
     """Whether every run predicted one class for all images. The class may differ between runs."""
-    values = [value for scores in runs.values() for value in _values("balanced_accuracy", scores)]
+    exact = tasks.of(recipe).exact_when_guessing or ""
+    values = [value for scores in runs.values() for value in _values(exact, scores)]
     return bool(values) and 0 < values[0] <= 0.5 and _alike([*values, 1 / round(1 / values[0])])

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
+from nas_attn import tasks
 from nas_attn.analysis.arithmetic import ArithmeticUse
 from nas_attn.analysis.cautions import Caution
 from nas_attn.analysis.facts import Retrained
@@ -236,6 +237,11 @@ class Snapshot:
             return (math.inf if first is None else sign * first, view.trial)
 
         return tuple(sorted(views, key=place))
+
+    @property
+    def metric(self) -> str:
+        """The primary metric; before anything is scored, the task's."""
+        return self.primary or tasks.of(self.recipe).metric
 
     def find(self, key: str) -> CandidateView | None:
         return next((view for view in self.candidates if view.key == key), None)

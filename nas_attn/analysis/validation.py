@@ -24,7 +24,7 @@ from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import ByClass, Labels, by_class
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE, Placement, Score, StoredScore
-from nas_attn.tasks import SHARES, is_share_of_images
+from nas_attn.tables import is_share, is_share_of_images
 
 Floats = NDArray[np.float64]
 # weight of the pooled variance in each comparison's own, as so many observations
@@ -415,7 +415,7 @@ def _judged(
         margin=family.margin,
         images=right,
         step=1 / examples if is_share_of_images(family.metric) and examples else 0.0,
-        widest=1.0 if family.metric in SHARES else math.inf,
+        widest=1.0 if is_share(family.metric) else math.inf,
     )
     classes = by_class(labels, {key: list(found.values()) for key, found in runs.items()})
     return ValidationResult(

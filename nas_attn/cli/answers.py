@@ -144,7 +144,7 @@ def effects(
 
     opened = study_named(study, storage)
     now = snapshot(opened.store)
-    what = what or now.primary or "accuracy"
+    what = what or now.metric
     found = _effects(now, what, at_storage(opened.url))
     sentences = effect_sentences(found)
     unit = "relative to the bare backbone's time" if what == "latency" else what

@@ -253,7 +253,7 @@ def _text(
         name=quoted(name),
         space=quoted(space),
         objectives=f'"{facts.metric}", "latency"',
-        metrics=", ".join((*facts.shares, *facts.losses)),
+        metrics=", ".join(facts.metrics),
         costs=", ".join(tables.COSTS),
         task="" if task == next(iter(TASKS)) else f'\n[task]\nname = "{task}"\n',
         backbone=quoted(backbone),

@@ -52,8 +52,7 @@ from nas_attn.errors import (
 from nas_attn.evaluation.faults import message, said, show_traceback
 from nas_attn.evaluation.output import OutputLog, shown
 from nas_attn.records import Participation, ResolvedPlacement, Score
-from nas_attn.tables import IN_INT8
-from nas_attn.tasks import SHARES
+from nas_attn.tables import IN_INT8, is_share, share_of_images
 from nas_attn.training import CheckpointSlot, Interrupted
 from nas_attn.waiting import StopNow
 
@@ -416,7 +415,7 @@ def _share(name: str, value: float, run: EvaluatorRun) -> float:
 
     Raises RecipeError: it is no share. Every candidate would return such a value.
     """
-    if name.removesuffix(IN_INT8) not in SHARES:
+    if not is_share(name.removesuffix(IN_INT8)):
         return value
     if -ROUNDING <= value <= 1 + ROUNDING:
         return min(max(value, 0.0), 1.0)
@@ -434,12 +433,11 @@ def _accuracy(
     """Metrics with the share of correct images as accuracy. Raises TrainingError: the evaluator
     returned another accuracy.
     """
+    name = share_of_images()
     share = float(flags.mean())
-    if abs(metrics.get("accuracy", share) - share) > TOLERANCE:
-        returned = (
-            f"the evaluator returned accuracy = {metrics['accuracy']!r} for '{run.placement}'"
-        )
+    if abs(metrics.get(name, share) - share) > TOLERANCE:
+        returned = f"the evaluator returned {name} = {metrics[name]!r} for '{run.placement}'"
         raise TrainingError(
             f"{returned}, but told run.right that {share!r} of the images are right"
         )
-    return {"accuracy": share}
+    return {name: share}

@@ -26,7 +26,7 @@ from nas_attn.model.runs import (
 )
 from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, posterior, solved_by
 from nas_attn.records import Placement
-from nas_attn.tasks import SHARES, is_share_of_images
+from nas_attn.tables import is_share, is_share_of_images
 
 # (placement, weight): a weighted sum of placements' shared effects
 Sum = Sequence[tuple[Placement, float]]
@@ -281,7 +281,7 @@ class Evidence:
         """
         repeated = [values for values in self._runs.values.values() if len(values) > 1]
         if (
-            self.metric in SHARES
+            is_share(self.metric)
             or len(repeated) < 2
             or sum(map(len, repeated)) < REPEATS + len(repeated)
         ):

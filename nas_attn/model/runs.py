@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nas_attn.model.coding import Codes, Coding, Floats, Ints
 from nas_attn.records import Placement
-from nas_attn.tasks import SHARES, is_share_of_images
+from nas_attn.tables import is_share, is_share_of_images
 
 # right or wrong per image, 1 or 0
 Results = NDArray[np.float32]
@@ -332,7 +332,7 @@ def assemble(
         two = _two_values(mine, plain, block)
         cut, broken = _cut(plain, block) if two is None else (plain, np.zeros(len(plain)))
         floor = noise_floor(mine) if is_share_of_images(metric) else None
-        share = metric in SHARES and bool(((plain >= 0) & (plain <= 1)).all())
+        share = is_share(metric) and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
         # taken off the runs, put back on the answers
         expected = LARGER * UNLIKE * (priors[-1].spread or 0.0)

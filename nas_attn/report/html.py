@@ -255,8 +255,8 @@ def _mistakes(snapshot: Snapshot, wrong: Wrong | None) -> dict[str, Any] | None:
                 [(_data_url(p.png), p.label, of) for p, of in zip(drawn, lines, strict=True)]
             )
     return {
-        "title": units.title(found.what) if found.what != "mean_iou" else "IoU",
-        "caption": CAPTIONS[found.what],
+        "title": units.title_of_class(found.what),
+        "caption": CAPTIONS.get(found.what, ""),
         "over": "runs and images" if found.images else "runs, where there are several",
         "classes": tables.mistakes_table(found, names),
         "confusions": tables.confusions(found, names),

@@ -252,7 +252,7 @@ def _retrained_row(run: Retrained) -> list[Cell]:
 
 
 def _share(share: float | None) -> Cell:
-    return number(units.value("accuracy", share), share)
+    return number(units.MISSING if share is None else units.SHARE.value(share), share)
 
 
 def _heads(snapshot: Snapshot) -> list[str]:

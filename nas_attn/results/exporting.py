@@ -30,6 +30,7 @@ from nas_attn.records import ASIDE, Arithmetic, Score, StoredScore
 from nas_attn.storage import Run, StudyStore
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.weights import kept_runs, searched_run, trained_model
+from nas_attn.tables import share_of_images
 from nas_attn.tasks.data import data_of
 from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.trainer import Trainer
@@ -214,8 +215,9 @@ def _here(
     }
     if score.correct is not None:
         right = _bits(score)
+        accuracy = share_of_images()
         facts |= {
-            "accuracy": score.metrics["accuracy"],
+            accuracy: score.metrics[accuracy],
             "right": int(right.sum()),
             "images": len(right),
         }

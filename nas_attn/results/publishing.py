@@ -23,6 +23,7 @@ from nas_attn.report.html import Wrong, role
 from nas_attn.results.tracking import track
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import mistakes, snapshot
+from nas_attn.tables import is_share_of_images
 from nas_attn.waiting import ignore, impatient
 from nas_attn.words.remarks import constant_sentence, weak_rung_sentence
 
@@ -172,7 +173,7 @@ def what_is_wrong(opened: OpenStudy, now: Snapshot, *, images: bool = True) -> W
             drawn = pictures(
                 now.recipe,
                 numbers,
-                _networks(opened, now, found) if found.what != "accuracy" else {},
+                _networks(opened, now, found) if not is_share_of_images(found.what) else {},
                 store=opened.store,
             )
     except NasAttnError:

@@ -31,6 +31,7 @@ from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import EpochPoint, StoredScore
 from nas_attn.storage import StudyStore
+from nas_attn.tables import share_of_images
 
 # bytes of a study's labels, unpacked: a few MB in a large study
 MOST_LABELS = 2**26
@@ -119,11 +120,13 @@ def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:
         key: store.scores(key, protocol=SEARCH, with_correct=True, with_answers=True)
         for key in keys
     }
+    task = tasks.of(now.recipe)
+    what = share_of_images() if task.per_image else task.metric
     try:
         runs = {
             key: [s.score for s in found if s.score.rung == last] for key, found in stored.items()
         }
-        return found_mistakes(_labels(text), runs)
+        return found_mistakes(_labels(text), runs, what)
     except (LookupError, TypeError, ValueError, zlib.error):
         return None
 

@@ -12,12 +12,10 @@ from nas_attn.tasks.base import MIXING, Pace, RecipeParts, Task
 
 __all__ = [
     "MIXING",
-    "SHARES",
     "TASKS",
     "Pace",
     "Task",
     "find",
-    "is_share_of_images",
     "of",
     "variants",
 ]
@@ -62,31 +60,4 @@ class _Tasks(Mapping[str, Task]):
         return len({task.name for task in _all()})
 
 
-class _Shares(Mapping[str, str]):
-    """Metric -> title, of all tasks."""
-
-    def __getitem__(self, name: str) -> str:
-        return self._titles()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._titles())
-
-    def __len__(self) -> int:
-        return len(self._titles())
-
-    @staticmethod
-    @cache
-    def _titles() -> dict[str, str]:
-        titles: dict[str, str] = {}
-        for task in _all():
-            titles.update(task.shares)
-        return titles
-
-
-def is_share_of_images(metric: str) -> bool:
-    """Whether a metric is the share of images that are right."""
-    return any(metric in task.means for task in _all())
-
-
 TASKS: Mapping[str, Task] = _Tasks()
-SHARES: Mapping[str, str] = _Shares()

@@ -12,8 +12,7 @@ For example, a task with one number for each image:
 
     class Regression(Task):
         name = "regression"
-        shares = MappingProxyType({"r2": "R²"})
-        losses = MappingProxyType({"rmse": "root mean squared error"})
+        metrics = ("r2", "rmse")
         hints = Hints(backbones="torchvision:NAME", own_images={"task": "regression"})
 
         def fits(self, backbone, *, evaluated):
@@ -39,7 +38,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from nas_attn.tables import Kind, TaskRow
+from nas_attn.tables import METRICS, Kind, TaskRow, is_share
 
 if TYPE_CHECKING:
     # A module that loads pydantic, which `nas-attn --help` does without.
@@ -104,16 +103,10 @@ class Task(ABC):
 
     name: ClassVar[str]
     """`task.name` in a recipe. Several tasks may have one name: `fits` tells them apart."""
-    shares: ClassVar[Mapping[str, str]]
-    """Metrics in percent (differences in points) -> title; the first is the default."""
-    guessed: ClassVar[Sequence[str]] = ()
-    """Of these: 1 / classes on average, if one class is guessed for all images."""
-    means: ClassVar[Sequence[str]] = ()
-    """Of these: the share of images that are right. Only they have intervals for new images, and
-    steps of one image.
+    metrics: ClassVar[Sequence[str]]
+    """What its networks are scored by, rows of `nas_attn.tables.METRICS`; the first is the
+    default.
     """
-    losses: ClassVar[Mapping[str, str]] = MappingProxyType({"loss": "log-loss"})
-    """Metrics where lower is better -> title."""
     per_image: ClassVar[bool] = False
     """Whether a network is right or wrong about an image, for intervals on new images."""
     conditions: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -141,7 +134,22 @@ class Task(ABC):
     @property
     def metric(self) -> str:
         """The task's default metric."""
-        return next(iter(self.shares))
+        return self.metrics[0]
+
+    @property
+    def shares(self) -> list[str]:
+        """Those of its metrics that are from 0 to 1, and higher is better."""
+        return [name for name in self.metrics if is_share(name)]
+
+    @property
+    def exact_when_guessing(self) -> str | None:
+        """Its metric that is exactly 1 / classes if one class is guessed for all images."""
+        return next((name for name in self.metrics if METRICS[name].guess == "always"), None)
+
+    @property
+    def losses(self) -> list[str]:
+        """Those of its metrics that are lower for better networks."""
+        return [name for name in self.metrics if not is_share(name)]
 
     @abstractmethod
     def fits(self, backbone: str, *, evaluated: bool) -> bool:

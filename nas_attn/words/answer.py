@@ -188,7 +188,7 @@ def _why_brief(now: Snapshot, brief: Brief) -> str:
     )
     if brief.gain is None or brief.gain.gain.mean <= 0:
         return sentence
-    metric = now.primary or "accuracy"
+    metric = now.metric
     gain = brief.gain.gain
     return (
         f"{sentence} The bare network alone gains {units.size(metric, gain.mean)}"
@@ -200,7 +200,7 @@ def _early(now: Snapshot, early: Early) -> list[Line]:
     """What is known after a training that is too short for a recommendation."""
     brief = early.brief
     view = early.best
-    metric = now.primary or "accuracy"
+    metric = now.metric
     lines = [Line(_why_brief(now, brief))]
     if view is not None:
         gain = view.gains[metric]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nas_attn.analysis.choosing import Chosen, LatencyLimit, Unmet, Way
 from nas_attn.analysis.recommendation import REQUIRED
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.tables import share_of_images
 from nas_attn.words import units
 from nas_attn.words.answer import nothing_recommended
 from nas_attn.words.recommendation import rule_text
@@ -23,7 +24,7 @@ def choice_rule(now: Snapshot, choice: Chosen) -> str:
                 " (best) to 1 (worst)"
             )
         case Way.BEST_WITHIN:
-            metric = now.primary or "accuracy"
+            metric = now.metric
             return f"the best estimated {metric} {_within(now, choice.limit)}"
         case Way.CHEAPEST:
             fewest = "fastest" if choice.cost == "latency" else f"one of fewest {choice.cost}"
@@ -74,10 +75,10 @@ def unmet_text(now: Snapshot, unmet: Unmet) -> str:
 def main_figures(now: Snapshot, view: CandidateView) -> str:
     """`72.41 %, 1.132 times the backbone's latency (4.3 ms)`."""
     parts = []
-    for metric in dict.fromkeys([now.primary or "accuracy", "accuracy"]):
+    for metric in dict.fromkeys([now.metric, share_of_images()]):
         if metric in view.estimates:
             value = units.value(metric, view.estimates[metric].mean)
-            parts.append(value if metric == "accuracy" else f"{metric} {value}")
+            parts.append(value if units.is_implied(metric) else f"{metric} {value}")
     if view.latency is not None:
         parts.append(
             f"{view.latency.ratio:.3f} times the backbone's latency ({view.latency.ms:.3g} ms)"
@@ -94,4 +95,4 @@ def _within(now: Snapshot, limit: LatencyLimit | None) -> str:
 
 
 def _reaches(accuracy: float | None) -> str:
-    return f"reaches an accuracy of {units.value('accuracy', accuracy)}"
+    return f"reaches an accuracy of {units.value(share_of_images(), accuracy)}"

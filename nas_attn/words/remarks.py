@@ -19,6 +19,7 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.errors import several
 from nas_attn.model import Evidence
 from nas_attn.recipe import Recipe
+from nas_attn.tables import is_share_of_images, saturation
 from nas_attn.words import units
 
 RECOMMENDED = "the recommended placement"
@@ -48,8 +49,8 @@ def caution_text(caution: Caution) -> str:
         case HardlyLearned(value, guessing):
             return (
                 "the bare backbone has hardly learned"
-                f" ({units.value('accuracy', value)} as the mean over classes, where guessing gives"
-                f" {units.value('accuracy', guessing)}). Train longer, or with another learning"
+                f" ({units.SHARE.value(value)} as the mean over classes, where guessing gives"
+                f" {units.SHARE.value(guessing)}). Train longer, or with another learning"
                 " rate, before you compare."
             )
         case StillLearning(metric, earlier, value):
@@ -113,7 +114,7 @@ def int8_sentence(mode: str, change: Int8Change, who: str = RECOMMENDED) -> str:
 
 def _few_images(caution: FewImages) -> str:
     # an image of a small class counts for more in metrics in which each class counts the same
-    mean = "" if tasks.is_share_of_images(caution.metric) else " on average"
+    mean = "" if is_share_of_images(caution.metric) else " on average"
     sentence = (
         f"with {caution.images} validation images, one image is {100 / caution.images:.1f}"
         f" points{mean}. More of them are the cheapest improvement."
@@ -140,7 +141,7 @@ def _why_constant(recipe: Recipe, constant: Constant) -> tuple[str, str]:
         ), ""
     if why:
         return why, ""
-    if constant.metric == "accuracy" and constant.value == 1:
+    if constant.value == 1 and saturation(constant.metric) is not None:
         return (
             "perhaps the task is too easy, or validation images are among the training images"
         ), ""

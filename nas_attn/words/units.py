@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from nas_attn import tables
 from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.tables import IN_INT8
-from nas_attn.tasks import TASKS
 
 MISSING = "–"
 
@@ -48,11 +47,10 @@ COUNT = Unit(count, count, ticks=".3~s")
 BYTES = Unit(lambda size: f"{count(size)}B", lambda size: f"{count(size)}B", ticks=".3~s")
 NUMBER = Unit(lambda number: f"{number:.4g}", lambda size: f"{size:.3g}")
 _UNITS: Mapping[str, Unit] = {"ratio": RATIO, "count": COUNT, "bytes": BYTES, "number": NUMBER}
-_KNOWN: Mapping[str, tuple[str, Unit]] = (
-    {name: (title, SHARE) for task in TASKS.values() for name, title in task.shares.items()}
-    | {name: (title, NUMBER) for task in TASKS.values() for name, title in task.losses.items()}
-    | {row.name: (row.title, _UNITS[row.unit]) for row in tables.COSTS.values()}
-)
+_METRICS: Mapping[str, Unit] = {"share": SHARE, "loss": NUMBER}
+_KNOWN: Mapping[str, tuple[str, Unit]] = {
+    row.name: (row.title, _METRICS[row.kind]) for row in tables.METRICS.values()
+} | {row.name: (row.title, _UNITS[row.unit]) for row in tables.COSTS.values()}
 """Name -> title and format. A user's metrics are missing here: they are plain numbers."""
 
 
@@ -68,6 +66,18 @@ def title(objective: str) -> str:
 def unit(objective: str) -> Unit:
     """How an objective's values are written."""
     return _KNOWN.get(objective_name(objective).removesuffix(IN_INT8), ("", NUMBER))[1]
+
+
+def title_of_class(metric: str) -> str:
+    """A metric's name where it is that of one class."""
+    row = tables.METRICS.get(metric)
+    return title(metric) if row is None else row.of_class or row.title
+
+
+def is_implied(metric: str) -> bool:
+    """Whether a percentage without a word means this metric."""
+    row = tables.METRICS.get(metric)
+    return row is not None and row.implied
 
 
 def direction(objective: str) -> str:

@@ -24,7 +24,7 @@ def validation_headline(result: ValidationResult) -> str:
         if result.blocks < planned
         else several(planned, "block")
     )
-    by = "" if family.metric == "accuracy" else f"by {units.title(family.metric)} "
+    by = "" if units.is_implied(family.metric) else f"by {units.title(family.metric)} "
     return (
         f"Validation {family.number}: trained as the target says"
         f" ({several(family.epochs, 'epoch')}), {done}, each with a new seed; scored {by}on the"

@@ -322,7 +322,7 @@ def test_mistakes_are_told_by_class_with_intervals_by_matrix_and_by_image() -> N
         "bare": [told(0, half), told(1, half[1:])],
         "third": [told(0, half)],
     }
-    found = mistakes(labels, runs)
+    found = mistakes(labels, runs, "accuracy")
     assert (found.what, found.images, found.shares[:2]) == (
         "accuracy",
         (10, 10),
@@ -337,7 +337,7 @@ def test_mistakes_are_told_by_class_with_intervals_by_matrix_and_by_image() -> N
         (5, (1.0, 0.0, 0.0), ("ant", "bee", "bee"))
     ]
     assert {one.image for one in found.different} == {0, 5, 6, 7, 8, 9}
-    assert mistakes(labels, {**runs, "bare": []}) is None
+    assert mistakes(labels, {**runs, "bare": []}, "accuracy") is None
 
 
 def test_masks_and_boxes_have_their_own_shares_of_a_class() -> None:
@@ -346,7 +346,7 @@ def test_masks_and_boxes_have_their_own_shares_of_a_class() -> None:
         k: [told(0, [], counts=[[n, 10 - n], [0, 10]], **right)]
         for k, n in (("best", 10), ("bare", 5))
     }
-    found = mistakes(labels, masks)
+    found = mistakes(labels, masks, "mean_iou")
     assert (found.what, found.shares) == ("mean_iou", ((1.0, 1.0), (0.5, pytest.approx(2 / 3))))
     assert (found.gains[0][0].mean, found.gains[0][0].half, found.different) == (0.5, None, ())
     boxes = {
@@ -358,7 +358,7 @@ def test_masks_and_boxes_have_their_own_shares_of_a_class() -> None:
         ]
         for k, ap in (("a", 0.5), ("b", 0.25))
     }
-    found = mistakes(labels, boxes)
+    found = mistakes(labels, boxes, "map50_95")
     assert (found.what, found.shares, found.gains[0][1]) == (
         "map50_95",
         ((0.5625, None), (0.3125, None)),

@@ -58,9 +58,11 @@ def _other_rows(package: Path) -> None:
     insert(wiring, '    Cost(\n        "params"', piece("wiring: cost"))
     insert(wiring, '    LatencyMode("compile"', piece("wiring: latency_mode"))
     insert(wiring, '    TaskRow(\n        "segmentation"', piece("wiring: task"))
+    for metrics in ("wiring: metric", "wiring: metrics of a task"):
+        insert(wiring, '    Metric("macro_f1"', piece(metrics))
     insert(
         package / "tasks/classification/__init__.py",
-        '            "macro_f1": "macro F1",\n',
+        '        "macro_f1",\n',
         piece("tasks: metric"),
     )
     insert(

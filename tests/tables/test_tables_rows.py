@@ -128,7 +128,7 @@ def proposals(name: str) -> list[dict[str, Any]]:
 METRICS = [
     pytest.param(task, metric, id=f"{name}-{metric}")
     for name, task in tasks.TASKS.items()
-    for metric in (*task.shares, *task.losses)
+    for metric in task.metrics
 ]
 
 

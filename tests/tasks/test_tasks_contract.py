@@ -19,7 +19,7 @@ from nas_attn.export.formats import Answers, answers_of
 from nas_attn.importing import named
 from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe_reading import read_toml, recipe_from
-from nas_attn.tables import TaskRow
+from nas_attn.tables import METRICS, TaskRow, is_share_of_images
 from nas_attn.tasks.base import Task
 from nas_attn.tasks.data import TaskData, data_of
 from nas_attn.training import LearningRates, Trainer
@@ -81,12 +81,8 @@ def test_its_parts_keep_their_contracts(row: TaskRow) -> None:
 def test_its_metrics_have_titles_and_one_direction(row: TaskRow) -> None:
     task = task_of(row)
     assert task.metric in task.shares
-    assert set(task.guessed) <= set(task.shares)
-    assert set(task.means) <= set(task.shares)
-    assert all(tasks.is_share_of_images(name) == (name in task.means) for name in task.shares)
-    assert not set(task.shares) & set(task.losses)
-    assert all((*task.shares.values(), *task.losses.values()))
-    assert all(tasks.SHARES[name] == title for name, title in task.shares.items())
+    assert set(task.metrics) <= METRICS.keys()
+    assert all(METRICS[name].title for name in task.metrics)
 
 
 @every_row
@@ -132,11 +128,11 @@ def test_its_networks_are_trained_and_scored_by_all_its_metrics(row: TaskRow) ->
     model = network(task.labels)
     trainer = Trainer(section, dataset, device="cpu")
     (score,) = trainer.fit(model, seed=0, rungs=[1], rates=LearningRates(0.01))
-    assert set(score.metrics) - {"train_loss_sum"} >= {*task.shares, *task.losses}
+    assert set(score.metrics) - {"train_loss_sum"} >= set(task.metrics)
     assert all(math.isfinite(value) for value in score.metrics.values())
     assert all(0 <= score.metrics[name] <= 1 for name in task.shares)
     assert (score.correct is not None) == task.per_image
-    for name in task.means:
+    for name in filter(is_share_of_images, task.metrics):
         bits = np.unpackbits(np.frombuffer(score.correct or b"", np.uint8), count=score.examples)
         assert score.metrics[name] == pytest.approx(bits.mean())
     again = Trainer(section, dataset, device="cpu").score(model, dataset.validation)

@@ -28,6 +28,7 @@ from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import families, keep_family
+from nas_attn.tables import METRICS
 from nas_attn.tasks.data import data_of
 from nas_attn.words.answer import nothing_recommended
 
@@ -79,7 +80,8 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
             " it with"
         )
         raise StudyError(f"{why}: name members of the front, or placements")
-    exact = metric in tasks.of(recipe).guessed and recipe.training.evaluator is None
+    row = METRICS.get(metric)
+    exact = row is not None and row.guess != "" and recipe.training.evaluator is None
     return Family(
         number=number,
         networks=tuple(networks.values()),

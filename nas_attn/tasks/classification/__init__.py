@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from typing_extensions import override
 
 from nas_attn.tasks.base import USUAL_SIDE, Hints, Pace, RecipeParts, Task, folder_lines
@@ -13,16 +11,13 @@ class Classification(Task):
     """A class of each image, scored by accuracy."""
 
     name = "classification"
-    shares = MappingProxyType(
-        {
-            "accuracy": "accuracy",
-            "balanced_accuracy": "balanced accuracy",
-            "macro_f1": "macro F1",
-        }
+    metrics = (
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "loss",
+        "brier",
     )
-    losses = MappingProxyType({"loss": "log-loss", "brier": "Brier score"})
-    means = ("accuracy",)
-    guessed = ("accuracy", "balanced_accuracy")
     per_image = True
     hints = Hints(
         backbones="resnet8|14|20|32|56, torchvision:NAME, timm:NAME, package.module:function",

@@ -36,8 +36,7 @@ class Detection(Task):
     """Boxes with classes, scored by mAP50-95; trained by our own trainer."""
 
     name = "detection"
-    shares = MappingProxyType({"map50_95": "mAP50-95", "map50": "mAP50"})
-    losses = MappingProxyType({})
+    metrics = ("map50_95", "map50")
     conditions = MappingProxyType({"nms": "left out, where it is not part of the network itself"})
     why_constant = (
         "perhaps training is too brief for a detector to find anything (target.epochs), or the"

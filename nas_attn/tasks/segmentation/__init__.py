@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from typing_extensions import override
 
 from nas_attn.tasks.base import MIXING, USUAL_SIDE, Hints, Pace, RecipeParts, Task, folder_lines
@@ -13,7 +11,7 @@ class Segmentation(Task):
     """A class of each pixel, scored by mean IoU."""
 
     name = "segmentation"
-    shares = MappingProxyType({"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"})
+    metrics = ("mean_iou", "pixel_accuracy", "loss")
     labels = "masks"
     paced_by_images = False
     hints = Hints(
