@@ -1,0 +1,274 @@
+"""What the published comparisons say together: a mixed model, fitted by REML.
+
+    gain = mean + depth + extent + setting + module + source + group + rest
+
+Setting (task, place, start and form), module, source and group (source, data set, network) are
+random effects; source and group are effects within a setting. So rows of one source count as
+related, a setting's estimate lies between its own rows and the mean of all settings, and a
+situation that no row has gets the spread of settings into its interval. Depth and extent in the
+backbone are slopes, held near zero by a normal prior. The rest is one pair of trainings: its noise,
+and what is its own.
+
+The spreads maximise the restricted likelihood (Patterson and Thompson 1971) with a penalty that
+keeps them above zero where there are few sources or settings (Chung et al. 2013: a gamma density
+of shape 2 and a wide scale). Effects and their errors are those of Henderson's equations (1950).
+Intervals are for the next comparison, in a network and a source that are not in the table (Higgins
+et al. 2009): Student's t with the number of sources less two degrees of freedom. What else was
+tried: research/notes/evidence.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_attn.evidence.table import PublishedComparison, Situation, comparisons, trained_pairs
+
+# Share of the next comparisons that an interval is to hold.
+COVERAGE = 0.8
+# Random effects: name -> what a row belongs to.
+LEVELS: dict[str, Callable[[PublishedComparison], object]] = {
+    "setting": lambda row: row.situation.setting,
+    "module": lambda row: row.situation.module,
+    "source": lambda row: (row.situation.setting, row.source),
+    "group": lambda row: (row.situation.setting, row.group),
+}
+# What has a spread; the last is that of the rest.
+SPREADS = (*LEVELS, "rest")
+# Points; where the search for each spread begins, and the factors of its steps.
+START_SD = 0.7
+STEPS = (2.0, 1.3, 1.1, 1.03)
+# Points; the scale of the spreads' gamma density.
+PENALTY_SD = 2.0
+FEWEST_DEGREES = 2
+# Points from input to output, and from no block to all: what a slope is expected to be at most.
+SLOPE_SD = 0.5
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedGain:
+    """What the next comparison in a situation would show, points."""
+
+    mean: float
+    low: float
+    """With `high`, the interval that holds a share of `COVERAGE`."""
+    high: float
+    probability: float
+    """That the gain is above zero."""
+    sd: float
+    """Of the prediction."""
+    error: float
+    """Of the mean over sources and networks, so without what a new one adds."""
+    rows: int
+    """Pairs of trainings with this task, place, start and form."""
+    groups: int
+    """Networks on data sets among them."""
+    sources: tuple[str, ...]
+    """Where these rows are from; empty: the gain is an extrapolation from other settings."""
+    own_module: int
+    """Those rows that have this module."""
+
+
+@dataclass(frozen=True)
+class PooledFit:
+    """The fitted model; `fit` makes it."""
+
+    rows: tuple[PublishedComparison, ...]
+    spreads: dict[str, float]
+    """Standard deviations, points, of `SPREADS`."""
+    effects: Array
+    """Mean and slopes, then random effects."""
+    covariance: Array
+    """Of the effects' errors."""
+    places: dict[tuple[str, object], int]
+    """(random effect, its level) -> index in `effects`."""
+    degrees: int
+    """Of freedom of Student's t."""
+
+    def knows(self, situation: Situation) -> bool:
+        """Whether any row is of its task and place."""
+        return any(
+            (row.situation.task, row.situation.place) == (situation.task, situation.place)
+            for row in self.rows
+        )
+
+    def gain(self, situation: Situation) -> ExpectedGain:
+        """The prediction for a network and a source that are not in the table."""
+        return self._predicted([situation], situation)
+
+    def usual_gain(self, setting: Situation) -> ExpectedGain:
+        """The same for a module and a depth as the rows of this setting have them on average."""
+        like = self._like(setting)
+        return self._predicted([row.situation for row in like] or [setting], setting)
+
+    def _like(self, situation: Situation) -> list[PublishedComparison]:
+        return [row for row in self.rows if row.situation.setting == situation.setting]
+
+    def _predicted(self, mixed: Sequence[Situation], situation: Situation) -> ExpectedGain:
+        """Of the mean of these situations, which share their setting."""
+        weights = np.zeros(len(self.effects))
+        unseen = 0.0
+        for one in mixed:
+            fixed = _fixed(one)
+            weights[: len(fixed)] += np.array(fixed) / len(mixed)
+            for name, level in (("setting", one.setting), ("module", one.module)):
+                index = self.places.get((name, level))
+                if index is None:
+                    unseen += self.spreads[name] ** 2 / len(mixed)
+                else:
+                    weights[index] += 1.0 / len(mixed)
+        mean = float(weights @ self.effects)
+        variance = float(weights @ self.covariance @ weights) + unseen
+        new = sum(self.spreads[name] ** 2 for name in ("source", "group", "rest"))
+        sd = math.sqrt(variance + new)
+        half = sd * quantile(COVERAGE, self.degrees)
+        like = self._like(situation)
+        return ExpectedGain(
+            mean=mean,
+            low=mean - half,
+            high=mean + half,
+            probability=above_zero(mean / sd, self.degrees),
+            sd=sd,
+            error=math.sqrt(variance),
+            rows=len(like),
+            groups=len({row.group for row in like}),
+            sources=tuple(sorted({row.source for row in like})),
+            own_module=sum(row.situation.module == situation.module for row in like),
+        )
+
+
+@lru_cache(maxsize=1)
+def pooled() -> PooledFit:
+    """The fit of the package's table."""
+    return fit(comparisons())
+
+
+def fit(rows: Sequence[PublishedComparison]) -> PooledFit:
+    """Fits rows of at least two sources; rows that score one pair of trainings count once."""
+    pairs = trained_pairs(rows)
+    equations = _Equations(pairs)
+    log_sd = np.full(len(SPREADS), math.log(START_SD))
+    best = equations.likelihood(np.exp(log_sd))
+    for factor in STEPS:
+        step = math.log(factor)
+        moved = True
+        while moved:
+            moved = False
+            for index in range(len(SPREADS)):
+                for sign in (1.0, -1.0):
+                    tried = log_sd.copy()
+                    tried[index] += sign * step
+                    value = equations.likelihood(np.exp(tried))
+                    if value > best:
+                        log_sd = tried
+                        best = value
+                        moved = True
+                        break
+    effects, covariance = equations.solved(np.exp(log_sd))
+    sources = len({row.source for row in pairs})
+    return PooledFit(
+        rows=pairs,
+        spreads=dict(zip(SPREADS, np.exp(log_sd).tolist(), strict=True)),
+        effects=effects,
+        covariance=covariance,
+        places=equations.places,
+        degrees=max(sources - 2, FEWEST_DEGREES),
+    )
+
+
+class _Equations:
+    """Henderson's equations of some rows."""
+
+    def __init__(self, rows: Sequence[PublishedComparison]) -> None:
+        fixed = np.array([_fixed(row.situation) for row in rows])
+        self.fixed = fixed.shape[1]
+        self.places: dict[tuple[str, object], int] = {}
+        kinds: list[int] = []
+        for number, (name, level_of) in enumerate(LEVELS.items()):
+            for row in rows:
+                key = (name, level_of(row))
+                if key not in self.places:
+                    self.places[key] = self.fixed + len(kinds)
+                    kinds.append(number)
+        self._kind = np.array(kinds)
+        design = np.zeros((len(rows), self.fixed + len(kinds)))
+        design[:, : self.fixed] = fixed
+        for number, row in enumerate(rows):
+            for name, level_of in LEVELS.items():
+                design[number, self.places[name, level_of(row)]] = 1.0
+        self._design = design
+        self._gain = np.array([row.gain for row in rows])
+        self._variance = np.array([(row.error or 0.0) ** 2 for row in rows])
+
+    def likelihood(self, sd: Array) -> float:
+        """The logarithm of the penalised restricted likelihood, but for a constant."""
+        noise = self._variance + sd[-1] ** 2
+        prior = sd[self._kind] ** 2
+        left = self._left(noise, prior)
+        right = self._design.T @ (self._gain / noise)
+        _, log_determinant = np.linalg.slogdet(left)
+        misfit = float(self._gain @ (self._gain / noise) - right @ np.linalg.solve(left, right))
+        spread = float(np.log(noise).sum() + np.log(prior).sum()) + float(log_determinant)
+        return -0.5 * (spread + misfit) + float(np.sum(np.log(sd) - sd / PENALTY_SD))
+
+    def solved(self, sd: Array) -> tuple[Array, Array]:
+        """(effects, covariance of their errors)."""
+        noise = self._variance + sd[-1] ** 2
+        covariance = np.asarray(
+            np.linalg.inv(self._left(noise, sd[self._kind] ** 2)), dtype=np.float64
+        )
+        effects: Array = covariance @ (self._design.T @ (self._gain / noise))
+        return effects, covariance
+
+    def _left(self, noise: Array, prior: Array) -> Array:
+        left = self._design.T @ (self._design / noise[:, None])
+        random = np.arange(self.fixed, len(left))
+        left[random, random] += 1 / prior
+        slopes = np.arange(1, self.fixed)
+        left[slopes, slopes] += 1 / SLOPE_SD**2
+        return np.asarray(left, dtype=np.float64)
+
+
+def _fixed(situation: Situation) -> list[float]:
+    """For mean, depth and extent; the last two are 0 for a whole backbone, a neck and a head."""
+    depth = (situation.begin + situation.end) / 2 - 0.5
+    extent = situation.end - situation.begin - 1.0
+    return [1.0, depth, extent]
+
+
+def above_zero(standardised: float, degrees: int) -> float:
+    """The share of Student's t above minus this value, by the series for whole degrees (Abramowitz
+    and Stegun 26.7.3 and 26.7.4).
+    """
+    angle = math.atan(abs(standardised) / math.sqrt(degrees))
+    cosine = math.cos(angle)
+    odd = degrees % 2 == 1
+    term = cosine if odd else 1.0
+    total = 0.0
+    for k in range(1 if odd else 0, degrees - 1, 2):
+        total += term
+        term *= cosine**2 * (k + 1) / (k + 2)
+    inside = math.sin(angle) * total
+    if odd:
+        inside = 2 / math.pi * (angle + inside)
+    return 0.5 + math.copysign(inside / 2, standardised)
+
+
+def quantile(coverage: float, degrees: int) -> float:
+    """Half the width of the interval of Student's t that holds this share."""
+    low = 0.0
+    high = 100.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if 2 * above_zero(middle, degrees) - 1 < coverage:
+            low = middle
+        else:
+            high = middle
+    return high

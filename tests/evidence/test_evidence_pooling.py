@@ -1,0 +1,112 @@
+"""The pooled fit: what made-up comparisons with known effects say, and what it does not claim."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nas_attn.evidence import PublishedComparison, Situation, comparisons, fit, pooled
+from nas_attn.evidence.pooling import above_zero, quantile
+
+NECK = Situation("detection", "neck", "pretrained", "random", "se")
+BACKBONE = replace(NECK, place="backbone")
+
+
+def row(source: str, network: str, situation: Situation, gain: float) -> PublishedComparison:
+    return PublishedComparison(
+        source=source,
+        data="data",
+        test="",
+        network=network,
+        situation=situation,
+        recipe="",
+        without=None,
+        with_attention=None,
+        gain=gain,
+        error=None,
+        unit="mAP",
+        kind="exact",
+    )
+
+
+def made(
+    effects: dict[Situation, float], sources: int, spread: float, seed: int = 0
+) -> list[PublishedComparison]:
+    """Four networks in each source, with these mean gains, and a spread of sources."""
+    rng = np.random.default_rng(seed)
+    rows: list[PublishedComparison] = []
+    for source in range(sources):
+        for situation, effect in effects.items():
+            own = effect + spread * rng.standard_normal()
+            for network in range(4):
+                gain = own + 0.3 * rng.standard_normal()
+                rows.append(row(f"source {source}", f"network {network}", situation, gain))
+    return rows
+
+
+def test_known_effects_are_found_within_their_errors() -> None:
+    found = fit(made({NECK: 1.5, BACKBONE: -1.0}, sources=12, spread=0.3))
+    for situation, truth in ((NECK, 1.5), (BACKBONE, -1.0)):
+        gain = found.gain(situation)
+        assert abs(gain.mean - truth) < 3 * gain.error
+        assert gain.error < 0.4
+        assert (gain.rows, gain.groups, len(gain.sources)) == (48, 48, 12)
+    assert found.gain(NECK).probability > 0.95 > 0.05 > found.gain(BACKBONE).probability
+
+
+def test_intervals_hold_what_a_new_source_shows() -> None:
+    held = 0
+    for seed in range(20):
+        *known, new = np.split(np.array(made({NECK: 0.5}, 9, 0.6, seed), dtype=object), 9)
+        gain = fit([one for source in known for one in source]).gain(NECK)
+        held += sum(gain.low <= one.gain <= gain.high for one in new)
+    assert 0.65 <= held / 80 <= 0.95
+
+
+def test_one_source_with_many_rows_is_no_proof() -> None:
+    """Fifty rows of one source say less of the next source than ten rows of ten."""
+    rng = np.random.default_rng(0)
+    others = made({BACKBONE: 0.0}, sources=6, spread=0.6)
+    noise = 0.3 * rng.standard_normal(50)
+    one = [row("alone", f"network {i}", NECK, 1.0 + noise[i]) for i in range(50)]
+    ten = [row(f"source {i}", "network", NECK, 1.0 + noise[i]) for i in range(10)]
+    from_one = fit([*others, *one]).gain(NECK)
+    from_ten = fit([*others, *ten]).gain(NECK)
+    assert from_one.error > 1.5 * from_ten.error
+    assert len(from_one.sources) == 1
+
+
+def test_a_setting_without_rows_is_an_extrapolation_with_a_wider_interval() -> None:
+    known = pooled().gain(Situation("classification", "backbone", "scratch", "random", "se"))
+    unknown = pooled().gain(Situation("classification", "backbone", "pretrained", "identity", "se"))
+    assert unknown.sources == ()
+    assert unknown.rows == 0
+    assert unknown.sd > known.sd
+    assert 0.3 < unknown.probability < 0.7
+    assert not pooled().knows(Situation("segmentation", "backbone", "scratch", "random", "se"))
+
+
+def test_a_setting_says_no_more_than_its_rows_and_the_mean_of_all() -> None:
+    gains = {one.situation.setting for one in pooled().rows}
+    middle = float(pooled().effects[0])
+    for setting in gains:
+        own = [one.gain for one in pooled().rows if one.situation.setting == setting]
+        bounds = sorted([float(np.mean(own)), middle])
+        assert bounds[0] - 0.35 <= pooled().usual_gain(setting).mean <= bounds[1] + 0.35
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    again = fit(comparisons()[::-1])
+    for situation in (NECK, BACKBONE):
+        assert again.gain(situation).mean == pytest.approx(pooled().gain(situation).mean, abs=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 8, 15])
+def test_students_t_is_that_of_scipy(degrees: int) -> None:
+    for value in (-2.5, -0.3, 0.0, 0.7, 4.0):
+        expected = stats.t.cdf(value, degrees)
+        assert above_zero(value, degrees) == pytest.approx(expected, abs=1e-9)
+    assert quantile(0.8, degrees) == pytest.approx(stats.t.ppf(0.9, degrees), abs=1e-6)
