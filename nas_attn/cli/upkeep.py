@@ -383,7 +383,7 @@ def _machine() -> Iterator[Check]:
 
 def _database(storage: str) -> Check:
     from nas_attn.storage import Database, shown_url
-    from nas_attn.storage.connection import storage_url
+    from nas_attn.storage.urls import storage_url
 
     shown = shown_url(storage)
     try:

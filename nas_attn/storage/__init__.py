@@ -2,7 +2,7 @@
 Optuna.
 """
 
-from nas_attn.storage.connection import optuna_engine_arguments, shown_url, sqlite_url
+from nas_attn.storage.connection import optuna_engine_arguments
 from nas_attn.storage.database import Database
 from nas_attn.storage.rows import (
     CheckpointRow,
@@ -14,6 +14,7 @@ from nas_attn.storage.rows import (
     WorkerRow,
 )
 from nas_attn.storage.store import StudyStore
+from nas_attn.storage.urls import shown_url, sqlite_url
 
 __all__ = [
     "CheckpointRow",

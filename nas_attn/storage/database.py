@@ -21,19 +21,14 @@ from nas_attn.errors import StorageError, StudyError, did_you_mean
 from nas_attn.paths import output_path, replace_file
 from nas_attn.records import FILLED
 from nas_attn.storage import tables
-from nas_attn.storage.connection import (
-    Connector,
-    Outage,
-    TunedConnection,
-    explained,
-    insert,
-    repeatable,
-    storage_url,
-)
+from nas_attn.storage.connection import Connector, TunedConnection, insert
+from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.log_file import check_has_log
+from nas_attn.storage.outages import Outage, repeatable
 from nas_attn.storage.preparing import creation_lock, prepare
 from nas_attn.storage.rows import StudySummary, read_all
 from nas_attn.storage.store import StudyStore
+from nas_attn.storage.urls import storage_url
 
 _HEADER = b"SQLite format 3\x00"
 

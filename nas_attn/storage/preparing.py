@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas_attn.errors import StorageError
-from nas_attn.storage.connection import Connector, TunedConnection, explained
+from nas_attn.storage.connection import Connector, TunedConnection
+from nas_attn.storage.driver_errors import explained
 from nas_attn.storage.tables import VERSION_TABLE, VERSIONS
 from nas_attn.waiting import Wait, locked
 

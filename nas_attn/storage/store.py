@@ -30,7 +30,8 @@ from nas_attn.records import (
     StoredScore,
 )
 from nas_attn.storage import tables
-from nas_attn.storage.connection import Connector, insert, repeatable
+from nas_attn.storage.connection import Connector, insert
+from nas_attn.storage.outages import repeatable
 from nas_attn.storage.rows import (
     CheckpointRow,
     Lease,

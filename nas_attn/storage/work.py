@@ -17,7 +17,8 @@ import sqlalchemy as sa
 
 from nas_attn.errors import LeaseLost
 from nas_attn.storage import tables
-from nas_attn.storage.connection import Connector, insert, repeatable
+from nas_attn.storage.connection import Connector, insert
+from nas_attn.storage.outages import repeatable
 from nas_attn.storage.rows import (
     FormerWorker,
     Lease,

@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session, scoped_session
 
 from nas_attn.errors import StorageError
 from nas_attn.storage import Database, optuna_engine_arguments
-from nas_attn.storage.connection import Outage, explained, repeatable, translate_errors
+from nas_attn.storage.driver_errors import explained, translate_errors
+from nas_attn.storage.outages import Outage, repeatable
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from nas_attn.notation import parse
 from nas_attn.recipe import Recipe, lower_is_better
 from nas_attn.records import CandidateRow, Latency, Placement, StoredScore
 from nas_attn.storage import Database
-from nas_attn.storage.connection import explained
+from nas_attn.storage.driver_errors import explained
 from nas_attn.study.optuna_storage import open_storage
 
 # user attribute of an enqueued trial that names the baseline

@@ -16,7 +16,7 @@ from materials import photographs
 from nas_attn.errors import RecipeError, StorageError, printable, without_passwords
 from nas_attn.recipe_reading import load_recipe, load_space
 from nas_attn.storage import Database, shown_url
-from nas_attn.storage.connection import explained
+from nas_attn.storage.driver_errors import explained
 
 RECIPE = """
 name = "theirs"
@@ -122,7 +122,7 @@ def test_a_host_that_does_not_resolve_is_waited_for_and_named(
 ) -> None:
     """It may get its name when its service starts, as in Kubernetes."""
     pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
-    monkeypatch.setattr("nas_attn.storage.connection.QUIET_S", 0.0)
+    monkeypatch.setattr("nas_attn.storage.outages.QUIET_S", 0.0)
     monkeypatch.setenv("NAS_ATTN_STORAGE_WAIT", "0.5")
     ended = nas("search", "digits", "--storage", "postgresql://me:secret@name.invalid/x")
     assert (

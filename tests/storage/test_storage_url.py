@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, make_url
 
 from nas_attn.errors import StorageAway, StorageError, StudyError
 from nas_attn.storage import Database, StudyStore, optuna_engine_arguments
-from nas_attn.storage.connection import network_filesystem, shown_url, storage_url
+from nas_attn.storage.urls import network_filesystem, shown_url, storage_url
 
 
 @pytest.mark.parametrize(

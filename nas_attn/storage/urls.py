@@ -1,0 +1,205 @@
+"""URLs of study databases: read, checked, and shown without their passwords."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from nas_attn.errors import (
+    StudyError,
+    shorten,
+    without_passwords,
+)
+from nas_attn.paths import user_path
+
+NETWORKS = frozenset(
+    [
+        "afs",
+        "afs3",
+        "beegfs",
+        "ceph",
+        "cephfs",
+        "cifs",
+        "coda",
+        "davfs",
+        "fhgfs",
+        "gcsfuse",
+        "gfs2",
+        "glusterfs",
+        "gpfs",
+        "juicefs",
+        "lustre",
+        "moosefs",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "panfs",
+        "pvfs2",
+        "rclone",
+        "s3fs",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "sshfs",
+    ]
+)
+"""Network file systems, also after `fuse.`. SQLite's log must not be there: its index is shared
+memory.
+"""
+FORMS = "write sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+
+
+def shown_url(url: str | URL) -> str:
+    """A storage URL for printing, without its password. If it cannot be told where the password
+    ends, nothing of it is shown but the kind of database.
+    """
+    text = url if isinstance(url, str) else url.render_as_string(hide_password=False)
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return "***" if "@" in text else without_passwords(text)
+    if scheme.startswith("sqlite"):
+        return without_passwords(text)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return f"{scheme}://***"
+    if _not_encoded(rest):
+        return f"{scheme}://***"
+    return without_passwords(parsed.render_as_string(hide_password=True))
+
+
+def _not_encoded(rest: str) -> bool:
+    """Whether a URL's part behind `://` has letters in its password or user that end these."""
+    before_host, host, _ = rest.rpartition("@")
+    return bool(host) and (before_host.count(":") > 1 or bool(re.search(r"[@/?#]", before_host)))
+
+
+ENCODING = (
+    "inside the user, the password or a setting, write @ as %40, : as %3A, / as %2F, ? as %3F and"
+    " # as %23"
+)
+
+
+def storage_url(text: str) -> URL:
+    """The URL with an absolute path for SQLite and psycopg for PostgreSQL; StudyError if it cannot
+    be used.
+    """
+    shown = shorten(shown_url(text))
+    scheme, separator, rest = text.partition("://")
+    if separator and not scheme.startswith("sqlite") and _not_encoded(rest):
+        raise StudyError(f"storage '{shown}' is not a URL: {ENCODING}")
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        hint = ""
+        if separator:
+            hint = f"; {ENCODING}"
+        elif "@" not in text:
+            hint = f"; for a file write sqlite:///{shown}"
+        raise StudyError(f"storage '{shown}' is not a URL: {FORMS}{hint}") from None
+    if url.drivername in ("sqlite", "sqlite+pysqlite"):
+        return _sqlite_url(text, url, shown)
+    if url.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise StudyError(
+            f"storage '{shown}': '{shorten(url.drivername)}' is not supported: {FORMS}"
+        )
+    if not _could_be_a_host(url.host or ""):
+        raise StudyError(
+            f"storage '{shown}': '{shorten(str(url.host))}' cannot be the name of a host: {FORMS}"
+        )
+    if not url.database:
+        raise StudyError(f"storage '{shown}' names no database: {FORMS}")
+    if find_spec("psycopg") is None:
+        raise StudyError(f"storage '{shown}' needs psycopg: pip install 'nas-attn[postgres]'")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _could_be_a_host(name: str) -> bool:
+    """Whether a resolver accepts the name; for others the driver raises UnicodeError."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return not re.search(r"[\s\[\]]", name)
+
+
+def sqlite_url(file: Path) -> str:
+    """The URL of a file, whatever letters its name has."""
+    return URL.create("sqlite", database=str(file)).render_as_string()
+
+
+def _sqlite_url(text: str, url: URL, shown: str) -> URL:
+    if not url.database or url.database == ":memory:":
+        raise StudyError(
+            f"storage '{shown}' would be in one process's memory: give a file,"
+            " sqlite:///nas_attn.db"
+        )
+    if url.host or url.query or url.database.startswith("file:") or "?" in text:
+        raise StudyError(
+            f"storage '{shown}' is more than a file path: write sqlite:///FILE"
+            " (sqlite:////ABSOLUTE/FILE), and a ? in its name as %3F"
+        )
+    path = user_path(
+        url.database, what=f"storage '{shown}'", error=StudyError, home=False
+    ).absolute()
+    _check_file(path, shown)
+    return URL.create("sqlite", database=str(path))
+
+
+def _check_file(path: Path, shown: str) -> None:
+    folder = path.parent
+    # unlike Path.is_dir, False if a folder above cannot be entered
+    if os.path.isdir(path):
+        raise StudyError(
+            f"storage '{shown}' is a folder: name a file in it, sqlite:///{path / 'nas_attn.db'}"
+        )
+    if not os.path.isdir(folder):
+        raise StudyError(
+            f"storage '{shown}': the folder '{folder}' does not exist or cannot be entered:"
+            " create it"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StudyError(
+            f"storage '{shown}': the folder '{folder}' is not writable: choose another storage"
+        )
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        raise StudyError(f"storage '{shown}': the file is not readable and writable for this user")
+    kind = network_filesystem(path)
+    if kind is not None:
+        why = "where SQLite's locks and shared memory do not work and studies get damaged"
+        way_out = "use a local disk, or PostgreSQL for several machines"
+        raise StudyError(
+            f"storage '{shown}' is on a network file system ({kind}), {why}: {way_out}"
+        )
+
+
+def network_filesystem(path: Path) -> str | None:
+    """The kind of network file system of a path, after following links; None if it is local or
+    unknown.
+    """
+    import psutil
+
+    real = path.resolve()
+    kind = ""
+    depth = -1
+    for mount in psutil.disk_partitions(all=True):
+        point = Path(mount.mountpoint)
+        # A later mount on the same point hides the earlier one.
+        if real.is_relative_to(point) and len(point.parts) >= depth:
+            kind = mount.fstype
+            depth = len(point.parts)
+            # a Windows drive seen from WSL
+            if "aname=drvfs" in mount.opts:
+                kind = "drvfs"
+            # Windows' name for it
+            if "remote" in mount.opts.split(","):
+                kind = "cifs"
+    return kind if kind == "drvfs" or kind.removeprefix("fuse.") in NETWORKS else None
