@@ -13,9 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from nas_attn import tables, tasks
 from nas_attn.errors import did_you_mean
 from nas_attn.recipe_sections import (
-    OPEN_RUNGS,
     AnswerSection,
-    Augment,
     BackboneSection,
     CocoSection,
     DataSection,
@@ -23,12 +21,16 @@ from nas_attn.recipe_sections import (
     LatencySection,
     Limits,
     LogSection,
-    Named,
-    Schedule,
     SearchSection,
     StorageSection,
-    TargetSection,
     TaskSection,
+)
+from nas_attn.recipe_training import (
+    OPEN_RUNGS,
+    Augment,
+    Named,
+    Schedule,
+    TargetSection,
     TrainingSection,
 )
 from nas_attn.space_schema import Section, SpaceSpec

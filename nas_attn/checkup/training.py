@@ -21,7 +21,7 @@ from nas_attn import attachment, backbones, notation, space
 from nas_attn.checkup.findings import Finding, found_by
 from nas_attn.checkup.timing import counted_replays
 from nas_attn.data import Dataset, Split
-from nas_attn.data.parts import InMemory
+from nas_attn.data.pixels import InMemory
 from nas_attn.recipe import BackboneSection, TrainingSection
 from nas_attn.records import EpochPoint
 from nas_attn.tasks import TASKS

@@ -14,13 +14,9 @@ from torch.nn.functional import interpolate
 
 from nas_attn.data.augment import EpochPlan, Named, Transformed
 from nas_attn.data.dataset import Classes, Split, Statistics
+from nas_attn.data.decoding import GREY
 from nas_attn.data.digits import OPTIONS, box_of, chosen_options, draw_masked, generated
-from nas_attn.data.parts import (
-    GREY,
-    Labelled,
-    Parts,
-    Place,
-)
+from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
 

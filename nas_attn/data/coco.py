@@ -21,13 +21,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from nas_attn.data.boxes import SIDE, BoxTable
+from nas_attn.data.decoding import Framed
 from nas_attn.data.folder import Files, prepare, with_used_bits
-from nas_attn.data.parts import (
-    Framed,
-    Labelled,
-    Parts,
-    Place,
-)
+from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError, NasAttnWarning, few, several, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import CocoSection, DataSection

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL import __version__ as pillow_version
 
+from nas_attn.data.decoding import to_rgb
 from nas_attn.data.depth import is_deep
 from nas_attn.data.manifest import checksum
-from nas_attn.data.parts import to_rgb
 from nas_attn.data.remembered import remembered
 from nas_attn.errors import first_line, several, shorten
 from nas_attn.processes import cores

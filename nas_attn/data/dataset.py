@@ -24,9 +24,11 @@ from nas_attn.data.augment import (
     seeded,
     seeded_batches,
 )
+from nas_attn.data.decoding import NOT_COUNTED
 from nas_attn.data.depth import FULL
 from nas_attn.data.manifest import Listing, Manifest
-from nas_attn.data.parts import NOT_COUNTED, Feed, Labelled, Pixels, moments
+from nas_attn.data.parts import Labelled
+from nas_attn.data.pixels import Feed, Pixels, moments
 from nas_attn.errors import DataError
 from nas_attn.recipe import Augment, DataSection
 from nas_attn.tasks import TASKS, Task

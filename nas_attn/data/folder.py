@@ -24,30 +24,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas_attn.data.depth import FULL, used_bits
-from nas_attn.data.groups import GroupsOf, find_groups
-from nas_attn.data.manifest import Listing
-from nas_attn.data.parts import (
+from nas_attn.data.decoding import (
     NOT_COUNTED,
-    SCRATCH,
     Cut,
     Decoded,
     Framed,
-    InMemory,
-    Labelled,
-    Mapped,
     Masked,
-    Parts,
-    Pixels,
-    Place,
     Source,
-    cache_folder,
     channels_of,
     decode_all,
-    exclusive,
     files_of,
-    images_file,
 )
+from nas_attn.data.depth import FULL, used_bits
+from nas_attn.data.groups import GroupsOf, find_groups
+from nas_attn.data.manifest import Listing
+from nas_attn.data.parts import Labelled, Parts, Place, cache_folder, exclusive
+from nas_attn.data.pixels import SCRATCH, InMemory, Mapped, Pixels, images_file
 from nas_attn.data.remembered import State, cache_mark, remembered, short, states
 from nas_attn.data.splitting import amount, divided
 from nas_attn.data.walking import Layout, class_names, layout, plain, subfolders, walk

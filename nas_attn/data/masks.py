@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from nas_attn.data.decoding import Masked
 from nas_attn.data.folder import Files, image_folder, images_below, split_folder
 from nas_attn.data.groups import GroupsOf
 from nas_attn.data.palettes import check_palettes
-from nas_attn.data.parts import Masked, Parts, Place
+from nas_attn.data.parts import Parts, Place
 from nas_attn.data.walking import Layout, layout, subfolders
 from nas_attn.errors import DataError, few, shorten
 from nas_attn.recipe import DataSection

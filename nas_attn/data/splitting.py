@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas_attn.data.parts import Indices
+from nas_attn.data.pixels import Indices
 from nas_attn.errors import DataError
 
 

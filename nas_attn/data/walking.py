@@ -18,7 +18,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from nas_attn.data.parts import SUFFIXES
+from nas_attn.data.decoding import SUFFIXES
 from nas_attn.errors import DataError, few, several
 
 NO_FOLDERS = frozenset({"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"})

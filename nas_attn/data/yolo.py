@@ -14,14 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nas_attn.data.decoding import SUFFIXES, Framed, decode
 from nas_attn.data.digits import CLASSES, OPTIONS, box_of, chosen_options, draw_masked
-from nas_attn.data.parts import (
-    SUFFIXES,
-    Framed,
-    cache_folder,
-    decode,
-    exclusive,
-)
+from nas_attn.data.parts import cache_folder, exclusive
 from nas_attn.errors import DataError, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection

@@ -42,7 +42,8 @@ from nas_attn.tables import METRICS, Kind, TaskRow, is_share
 
 if TYPE_CHECKING:
     # A module that loads pydantic, which `nas-attn --help` does without.
-    from nas_attn.recipe_sections import BackboneSection, DataSection, TaskSection, TrainingSection
+    from nas_attn.recipe_sections import BackboneSection, DataSection, TaskSection
+    from nas_attn.recipe_training import TrainingSection
 
 EXTERNAL = "external"
 """Name of the data of an evaluator that brings its own."""

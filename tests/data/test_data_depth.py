@@ -17,8 +17,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from nas_attn import data
+from nas_attn.data.decoding import Cut, decode
 from nas_attn.data.inventory import take
-from nas_attn.data.parts import Cut, decode
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
 from nas_attn.recipe_reading import frozen_recipe

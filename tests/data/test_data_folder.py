@@ -21,8 +21,9 @@ from PIL import Image
 
 from nas_attn import data
 from nas_attn.data import groups, walking
+from nas_attn.data.decoding import Cut, decode
 from nas_attn.data.inventory import take
-from nas_attn.data.parts import Cut, InMemory, Mapped, decode
+from nas_attn.data.pixels import InMemory, Mapped
 from nas_attn.data.splitting import divided
 from nas_attn.errors import DataError, NasAttnWarning, RecipeError
 from nas_attn.recipe import Augment, DataSection, Recipe

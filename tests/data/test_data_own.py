@@ -14,7 +14,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from nas_attn import data, errors, recipe, tasks
-from nas_attn.data.parts import Feed, Mapped
+from nas_attn.data.pixels import Feed, Mapped
 
 # DataLoader forks, as everywhere on Linux.
 pytestmark = pytest.mark.filterwarnings(

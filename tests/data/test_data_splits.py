@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from nas_attn import data
 from nas_attn.data.augment import EpochPlan
 from nas_attn.data.dataset import Split
-from nas_attn.data.parts import InMemory, moments
+from nas_attn.data.pixels import InMemory, moments
 from nas_attn.data.splitting import amount, stratified
 from nas_attn.errors import DataError, RecipeError
 from nas_attn.recipe import Augment, DataSection

@@ -15,8 +15,8 @@ from materials import photographs
 from PIL import Image
 
 from nas_attn import data
+from nas_attn.data.decoding import decode
 from nas_attn.data.folder import named_files
-from nas_attn.data.parts import decode
 from nas_attn.export import scoring
 from nas_attn.recipe import DataSection
 

@@ -15,7 +15,7 @@ from PIL import Image
 from stubbed_cuda import Graph, StubbedCuda
 
 from nas_attn import backbones, data
-from nas_attn.data.parts import Mapped
+from nas_attn.data.pixels import Mapped
 from nas_attn.recipe import Augment, DataSection, TrainingSection
 from nas_attn.training import LearningRates, Trainer
 

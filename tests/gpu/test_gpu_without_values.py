@@ -28,7 +28,7 @@ from nas_attn import (
 from nas_attn.attention.row import Init
 from nas_attn.data.boxes import BoxedSplit
 from nas_attn.data.dataset import MaskedSplit
-from nas_attn.data.parts import InMemory
+from nas_attn.data.pixels import InMemory
 from nas_attn.latency.nets import deployed, eager, example_input, placed
 from nas_attn.training import LearningRates
 from nas_attn.training import run as runs

@@ -28,6 +28,7 @@ from nas_attn.storage import (
     StudyStore,
     connection,
     optuna_engine_arguments,
+    outages,
     preparing,
     tables,
 )
@@ -301,8 +302,8 @@ def locked(
 ) -> Iterator[tuple[Database, sqlite3.Connection]]:
     """A database whose file another connection keeps locked: it can be read, not written."""
     monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(connection, "QUIET_S", 0.3)
-    monkeypatch.setattr(connection, "LONGEST_S", 0.2)
+    monkeypatch.setattr(outages, "QUIET_S", 0.3)
+    monkeypatch.setattr(outages, "LONGEST_S", 0.2)
     database = Database(f"sqlite:///{tmp_path}/nas_attn.db")
     other = sqlite3.connect(tmp_path / "nas_attn.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")

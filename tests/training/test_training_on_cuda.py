@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import adagrad
 
 from nas_attn import data
-from nas_attn.data.parts import InMemory
+from nas_attn.data.pixels import InMemory
 from nas_attn.recipe import DataSection, TrainingSection
 from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.arithmetic import computes_bfloat16

@@ -17,7 +17,7 @@ from torch.optim import lr_scheduler
 
 from nas_attn import backbones, data
 from nas_attn.data import Dataset, Split
-from nas_attn.data.parts import InMemory
+from nas_attn.data.pixels import InMemory
 from nas_attn.errors import NasAttnWarning, RecipeError
 from nas_attn.evaluation.plan import make_plan
 from nas_attn.evaluation.starts import candidate_rates

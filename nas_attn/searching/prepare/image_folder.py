@@ -16,7 +16,7 @@ from nas_attn import data, tasks
 from nas_attn.analysis.plans import Budget, Look
 from nas_attn.backbones import build
 from nas_attn.data.inventory import take
-from nas_attn.data.parts import InMemory
+from nas_attn.data.pixels import InMemory
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.starts import no_weights, pick_device
 from nas_attn.recipe import Recipe

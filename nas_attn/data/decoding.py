@@ -1,0 +1,247 @@
+"""Image files and their masks as arrays: turned, scaled and cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nas_attn.data.depth import FULL, is_deep, with_bytes
+from nas_attn.data.manifest import checksum
+from nas_attn.data.pixels import TOGETHER
+from nas_attn.errors import DataError, first_line, shorten
+from nas_attn.processes import cores
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+# value of a mask's pixels without a class: not used for training or scores
+NOT_COUNTED = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """An image and its mask."""
+
+    image: Path
+    mask: Path
+    # the mask's values are below this, or NOT_COUNTED
+    classes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """An image that is not cut: its longer side is scaled to the size, the rest is grey."""
+
+    image: Path
+    # (width, height) of its annotations
+    size: tuple[int, int]
+
+
+Source = Path | Masked | Framed
+# outside an image: the mean colour of photographs
+GREY = (124, 116, 104)
+
+
+# of why a file cannot be read
+REASON_LETTERS = 80
+
+
+def channels_of(sources: Sequence[Source]) -> int:
+    """3, or 4 with a mask."""
+    return 4 if sources and isinstance(sources[0], Masked) else 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How an image is scaled and cut: the shorter side is scaled, then the middle square cut
+    out.
+    """
+
+    size: int
+    # the shorter side; None: `size`
+    resize: int | None = None
+    # torchvision's name of it
+    interpolation: str = "bilinear"
+    # used of images with 16, as in `depth`
+    bits: int = field(default=FULL, repr=False)
+
+
+def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
+    """One image as uint8 (3, size, size), cut as asked; its mask is a fourth channel. For a broken
+    file it raises Pillow's error, of any kind; ValueError: the mask does not fit.
+    """
+    cut = Cut(cut) if isinstance(cut, int) else cut
+    if isinstance(source, Framed):
+        return _whole(source, cut)
+    longest = 2 * (cut.resize or cut.size)
+    path = source.image if isinstance(source, Masked) else source
+    with Image.open(path) as opened:
+        # a draft of a JPEG has another size
+        stored = opened.size
+        orientation = opened.getexif().get(ORIENTATION, 1)
+        # a JPEG far larger than needed is decoded at a fraction of its size
+        opened.draft("RGB", (longest, longest))
+        image = turned(to_rgb(opened, cut.bits), orientation)
+    rgb: NDArray[np.uint8] = np.asarray(square(cut)(_middle(image))).transpose(2, 0, 1)
+    if not isinstance(source, Masked):
+        return rgb
+    mask = _middle(Image.fromarray(_mask(source, stored, orientation)))
+    scaled = np.asarray(square(replace(cut, interpolation="nearest"))(mask))
+    return np.concatenate([rgb, scaled[None]])
+
+
+# the EXIF tag that says how an image is turned; from 5, the sides change
+ORIENTATION = 0x0112
+# times the shorter side; what lies beyond it is never seen
+LONGEST_STRIP = 16
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The middle of a very long image, which would need gigabytes when its shorter side is
+    enlarged.
+    """
+    width, height = image.size
+    most = LONGEST_STRIP * min(image.size)
+    left = max(0, (width - most) // 2)
+    top = max(0, (height - most) // 2)
+    if not left and not top:
+        return image
+    return image.crop((left, top, width - left, height - top))
+
+
+def _mask(source: Masked, stored: tuple[int, int], orientation: int) -> NDArray[np.uint8]:
+    """(H, W): the values of a mask, turned as its image. `stored`: the image's size in its file.
+    Raises ValueError: it does not fit.
+    """
+    shown = stored if orientation < 5 else stored[::-1]
+    with Image.open(source.mask) as opened:
+        if opened.mode not in ("L", "P", "1"):
+            raise ValueError(f"its mask is {opened.mode}, not gray or palette with class numbers")
+        if opened.size not in (shown, stored):
+            raise ValueError(
+                f"its mask is {opened.size[0]}x{opened.size[1]}, the image {shown[0]}x{shown[1]}"
+            )
+        mask = np.asarray(turned(opened, orientation if opened.size != shown else 1))
+    # black and white: 0 and 1
+    values = mask.astype(np.uint8)
+    if ((values >= source.classes) & (values != NOT_COUNTED)).any():
+        raise ValueError(f"its mask has the value {values[values != NOT_COUNTED].max()}")
+    return values
+
+
+# How an image is turned, by the EXIF tag.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """An image as its EXIF tag says that it is shown."""
+    return image if orientation not in TURNS else image.transpose(TURNS[orientation])
+
+
+def _whole(source: Framed, cut: Cut) -> NDArray[np.uint8]:
+    """uint8 (3, side, side); turned by its EXIF data if it then has the size of its annotations."""
+    with Image.open(source.image) as opened:
+        orientation = 1 if opened.size == source.size else opened.getexif().get(ORIENTATION, 1)
+        shown = opened.size if orientation < 5 else opened.size[::-1]
+        if shown != source.size:
+            raise ValueError(f"an image of size {shown}, annotated as {source.size}")
+        image = turned(to_rgb(opened, cut.bits), orientation)
+    return framed(image, cut.size)
+
+
+def framed(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    """uint8 (3, side, side): the image's longer side is scaled to `side`, the rest is grey."""
+    width, height = (max(1, round(side / max(image.size) * length)) for length in image.size)
+    image = image.convert("RGB")
+    scaled = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    whole = np.empty((side, side, 3), dtype=np.uint8)
+    whole[:] = GREY
+    whole[:height, :width] = scaled
+    return np.ascontiguousarray(whole.transpose(2, 0, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What became of a file."""
+
+    # as `decode` gives it; None: it is broken
+    pixels: NDArray[np.uint8] | None
+    # checksum of the file, and of its mask
+    content: int
+    # it is broken; else empty
+    why: str = ""
+
+
+def files_of(source: Source) -> list[Path]:
+    """The image file, and its mask."""
+    if isinstance(source, Path):
+        return [source]
+    return [source.image, source.mask] if isinstance(source, Masked) else [source.image]
+
+
+def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:
+    """Decodes every file, in order, on all cores. Raises DataError: one is not there any more."""
+
+    def work(source: Source) -> Decoded:
+        pixels = None
+        why = ""
+        try:
+            pixels = decode(source, cut)
+        except Exception as error:
+            # decoders raise any error for damaged files
+            why = shorten(first_line(error), REASON_LETTERS)
+        try:
+            return Decoded(pixels, checksum(*(p.read_bytes() for p in files_of(source))), why)
+        except FileNotFoundError as error:
+            raise DataError(
+                f"'{error.filename}' was there and is gone: something else changes the folder; wait"
+                " until it has finished, then start again"
+            ) from None
+        except OSError as error:
+            return Decoded(None, 0, shorten(error.strerror or str(error), REASON_LETTERS))
+
+    with ThreadPoolExecutor(cores()) as pool:
+        for start in range(0, len(sources), TOGETHER):
+            yield from pool.map(work, sources[start : start + TOGETHER])
+
+
+def to_rgb(image: Image.Image, bits: int = FULL) -> Image.Image:
+    """Any image as RGB, with white for transparent parts. `bits`: how many are used of images with
+    16. Raises ValueError: its values have no range that is known, so that one cannot say what is
+    white.
+    """
+    if image.mode in ("F", "I") and not is_deep(image):
+        raise ValueError("float or 32-bit values have no known white: save it with 8 or 16 bits")
+    image = with_bytes(image, bits)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+@lru_cache(maxsize=8)
+def square(cut: Cut) -> Any:
+    """A function that cuts the middle square out of an image."""
+    from torchvision.transforms import InterpolationMode, v2
+
+    how = InterpolationMode(cut.interpolation)
+    return v2.Compose(
+        [
+            v2.Resize(cut.resize or cut.size, interpolation=how, antialias=True),
+            v2.CenterCrop(cut.size),
+        ]
+    )

@@ -1,0 +1,265 @@
+"""Decoded images, in memory or mapped from a file; workers that load them.
+
+Shapes: N images, B of a batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from pickle import PicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from nas_attn.paths import whole_file
+
+Indices = NDArray[np.int64]
+
+
+class InMemory:
+    """Images in one uint8 tensor on one device, in channels-last order."""
+
+    def __init__(self, images: Tensor) -> None:
+        """`images`: uint8 (N, C, H, W), in any order in memory."""
+        self._rows = images.permute(0, 2, 3, 1).contiguous()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        height, width, channels = self._rows.shape[1:]
+        return channels, height, width
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def item(self, index: int) -> Tensor:
+        return self._rows[index].permute(2, 0, 1)
+
+    def subset(self, index: Indices) -> InMemory:
+        return InMemory(self._batch(torch.from_numpy(index).to(self._rows.device)))
+
+    def to(self, device: torch.device) -> InMemory:
+        return InMemory(self._rows.to(device).permute(0, 3, 1, 2))
+
+    def histogram(
+        self,
+        *,
+        every: bool = False,  # noqa: ARG002 - here it is always of all
+    ) -> NDArray[np.int64]:
+        """(C, 256): frequency of each value in each channel; of a part of the images if they are
+        many, unless `every`.
+        """
+        counts = [
+            torch.bincount(self._rows[..., c].flatten(), minlength=256)
+            for c in range(self.shape[0])
+        ]
+        return torch.stack(counts).cpu().numpy().astype(np.int64)
+
+    def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """uint8 (B, C, H, W) on the device for each of these index batches (int64, on the
+        device).
+        """
+        for index in batches:
+            yield self._batch(index)
+
+    def _batch(self, index: Tensor) -> Tensor:
+        return self._rows.index_select(0, index).permute(0, 3, 1, 2)
+
+
+def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, on the scale 0 to 1; a constant channel has
+    deviation 1.
+    """
+    values = np.arange(256) / 255.0
+    share = histogram / histogram.sum(axis=1, keepdims=True)
+    mean = share @ values
+    variance = share @ values**2 - mean**2
+    std = np.where(variance > 1e-12, np.sqrt(np.maximum(variance, 1e-12)), 1.0)
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+# images that are decoded before they are written
+TOGETHER = 256
+# mean and deviation come from images of so many bytes, evenly spaced
+HISTOGRAM_BYTES = 2**28
+
+
+class Feed:
+    """A DataLoader whose workers stay alive from epoch to epoch while the order changes."""
+
+    def __init__(
+        self,
+        item: Callable[[Any], Any],
+        workers: int,
+        *,
+        pinned: bool = False,
+        stacked: bool = True,
+    ) -> None:
+        """`item` converts one entry of a batch, in a worker; `stacked`: results become tensors,
+        else a list.
+        """
+        self._order: list[list[Any]] = []
+        workers = workers if _reaches_workers(item) else 0
+        self._loader: DataLoader[Any] = DataLoader(
+            _Items(item),
+            batch_sampler=self._order,
+            num_workers=workers,
+            pin_memory=pinned,
+            persistent_workers=workers > 0,
+            collate_fn=None if stacked else list,
+        )
+
+    def __call__(self, batches: Iterable[list[Any]]) -> Iterator[Any]:
+        """The items of these batches, stacked."""
+        self._order[:] = batches
+        return iter(self._loader)
+
+
+def _reaches_workers(item: Callable[[Any], Any]) -> bool:
+    """Whether it can be sent to worker processes: always to forked ones, to others only if it can
+    be pickled (no lambda).
+    """
+    if multiprocessing.get_start_method() == "fork":
+        return True
+    try:
+        ForkingPickler.dumps(item)
+    except (PicklingError, AttributeError, TypeError):
+        return False
+    return True
+
+
+class _Items(TorchDataset[Any]):
+    def __init__(self, item: Callable[[Any], Any]) -> None:
+        self._item = item
+
+    def __getitem__(self, entry: Any) -> Any:
+        return self._item(entry)
+
+
+class Mapped:
+    """Images in a file, `.npy` of uint8 (N, H, W, C), mapped into memory: the system keeps as many
+    in memory as fit.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        index: Indices | None = None,
+        *,
+        scratch: Scratch | None = None,
+        held: bool = False,
+    ) -> None:
+        """`index`: the images used of the file; `scratch`: a file that is removed after its last
+        use; `held`: on a GPU, they all go into its memory. Raises OSError, ValueError: the file
+        does not exist, or is incomplete.
+        """
+        self._made = path, index, scratch, held
+        self._rows = torch.from_numpy(np.load(path, mmap_mode="c"))
+        self._index = torch.arange(len(self._rows)) if index is None else torch.from_numpy(index)
+        self._device = torch.device("cpu")
+
+    def __reduce__(self) -> Any:
+        path, _, scratch, held = self._made
+        return partial(Mapped, scratch=scratch, held=held), (path, self._index.numpy())
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        height, width, channels = self._rows.shape[1:]
+        return channels, height, width
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def item(self, index: int) -> Tensor:
+        return self._rows[self._index[index]].permute(2, 0, 1)
+
+    def subset(self, index: Indices) -> Mapped:
+        path, _, scratch, held = self._made
+        return Mapped(path, self._index.numpy()[index], scratch=scratch, held=held)
+
+    def to(self, device: torch.device) -> InMemory | Mapped:
+        if device.type != "cpu" and self._made[3]:
+            return InMemory(self._batch(torch.arange(len(self)))).to(device)
+        there = self.subset(np.arange(len(self)))
+        there._device = device
+        return there
+
+    def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
+        """As in `InMemory`."""
+        count = (
+            len(self)
+            if every
+            else min(len(self), max(TOGETHER, HISTOGRAM_BYTES // self._rows[0].numel()))
+        )
+        sample = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
+        found = (
+            InMemory(self._batch(part)).histogram()
+            for part in torch.split(torch.from_numpy(sample), 256)
+        )
+        return sum(found, np.zeros((self.shape[0], 256), np.int64))
+
+    def fetch(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """As in `InMemory`; the next batch is read while the last one is processed."""
+        # all at once, so that no batch waits for a device
+        batches = [index.cpu() for index in batches]
+        if not batches:
+            return
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self._read, batches[0])
+            for index in batches[1:]:
+                ready = coming.result()
+                coming = reader.submit(self._read, index)
+                yield ready.to(self._device, non_blocking=True)
+            yield coming.result().to(self._device, non_blocking=True)
+
+    def _read(self, index: Tensor) -> Tensor:
+        images = self._batch(index)
+        return images.pin_memory() if self._device.type == "cuda" else images
+
+    def _batch(self, index: Tensor) -> Tensor:
+        return self._rows.index_select(0, self._index[index]).permute(0, 3, 1, 2)
+
+
+# Prefix of a file that one process made for itself
+SCRATCH = "own-"
+
+
+class Scratch:
+    """A file that is removed with the last reference to this object; after a killed process, a day
+    later.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._remove = weakref.finalize(self, path.unlink, missing_ok=True)
+
+    def __reduce__(self) -> Any:
+        # the process that made it removes it
+        return type(None), ()
+
+
+Pixels = InMemory | Mapped
+
+
+@contextmanager
+def images_file(
+    path: Path, count: int, shape: tuple[int, int, int]
+) -> Iterator[Callable[[NDArray[np.uint8]], object]]:
+    """Writes a file for `Mapped`, image after image (C, H, W). An incomplete file is not kept.
+    OSError: it cannot be written.
+    """
+    channels, height, width = shape
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, height, width, channels)}
+    with whole_file(path) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        yield lambda image: file.write(np.ascontiguousarray(image.transpose(1, 2, 0)).data)
