@@ -15,7 +15,7 @@ from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
 from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.purposes import LENGTH, SEARCH, length_protocol
-from nas_attn.records import BARE, Fingerprint, Score, Session
+from nas_attn.records import BARE, FILLED, Arithmetic, Fingerprint, Score, Session
 from nas_attn.storage import Run
 
 SE, CBAM, ELA = "se(reduction=8)", "cbam(reduction=16, spatial_kernel_size=7)", "ela(kernel_size=7)"
@@ -193,8 +193,11 @@ def tested_worse(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
 
 
 def tested_with_two_machines(folder: Path, patch: pytest.MonkeyPatch) -> MadeStudy:
-    def mixed(key: str, block: int) -> str | None:
-        return "another" if key == BEST and block < 2 else None
+    usually = Arithmetic("float32", "channels_last", "eager", "none", fused=True, batches=FILLED)
+    another = replace(usually, precision="bfloat16")
+
+    def mixed(key: str, block: int) -> str:
+        return (another if key == BEST and block < 2 else usually).text
 
     study = usual(folder)
     networks = {BEST: everywhere(CBAM), BARE_KEY: "none"}
