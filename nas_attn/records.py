@@ -229,7 +229,8 @@ nearly equal sizes, as in studies from before; or those of a user's DataLoader.
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
     """How a training computes, apart from the order of sums. It is decided once for a study and a
-    kind of device. Only results of equal arithmetic are compared as pairs.
+    kind of device. A score has that of its run: `execution` is `eager` where no step could be
+    recorded. Only results of equal arithmetic, by `comparable`, are compared as pairs.
     """
 
     # bfloat16: by autocast
@@ -241,6 +242,13 @@ class Arithmetic:
     # whether one kernel steps all parameters
     fused: bool
     batches: Batches
+
+    @property
+    def comparable(self) -> Arithmetic:
+        """The same for all whose results are compared: a CUDA graph replays the operations of an
+        eager step.
+        """
+        return replace(self, execution="eager") if self.execution == "cuda-graph" else self
 
     @property
     def text(self) -> str:

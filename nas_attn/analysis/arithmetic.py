@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from nas_attn.records import Arithmetic, Score
 
@@ -19,6 +20,9 @@ class ArithmeticUse:
     # the same, or from before the study recorded it
     devices: tuple[str, ...]
     runs: int
+    # of these, runs in eager steps although recorded ones had been decided: they are compared with
+    # the others, but took longer
+    unrecorded: int = 0
 
 
 def uses_of(
@@ -31,22 +35,45 @@ def uses_of(
         runs: arithmetic -> number of runs.
         recorded: false for a study that began before arithmetic was recorded.
     """
-    found = []
-    for text in dict.fromkeys([*decided.values(), *(text for text in runs if text is not None)]):
+    counts: dict[str, int] = dict.fromkeys(decided.values(), 0)
+    unrecorded = Counter[str]()
+    for text, number in runs.items():
+        if text is None:
+            continue
+        same = text if text in counts else _compared_with(text, counts)
+        counts[same] = counts.get(same, 0) + number
+        if same != text and Arithmetic.from_text(same).execution == "cuda-graph":
+            unrecorded[same] += number
+    uses = []
+    for text, number in counts.items():
         kinds = (name.partition(" ")[0] for name, other in decided.items() if other == text)
         devices = tuple(dict.fromkeys(kinds))
-        found.append(ArithmeticUse(Arithmetic.from_text(text), devices, runs.get(text, 0)))
+        arithmetic = Arithmetic.from_text(text)
+        uses.append(ArithmeticUse(arithmetic, devices, number, unrecorded[text]))
     # else, a loop of the user's own has its own arithmetic
     if not recorded:
-        found.append(ArithmeticUse(None, (), runs.get(None, 0)))
-    return tuple(found)
+        uses.append(ArithmeticUse(None, (), runs.get(None, 0)))
+    return tuple(uses)
+
+
+def _compared_with(text: str, others: Iterable[str]) -> str:
+    """The first of the other arithmetics that runs of this one are compared with; itself without
+    one.
+    """
+    return next((other for other in others if pairing(other) == pairing(text)), text)
+
+
+@cache
+def pairing(text: str) -> str:
+    """What runs have in common that are compared with those of this arithmetic."""
+    return Arithmetic.from_text(text).comparable.text
 
 
 def usual_arithmetic(arithmetics: Iterable[str | None]) -> str:
-    """The arithmetic of most runs. Runs that do not say theirs count as such: before arithmetic was
+    """The `pairing` of most runs. Runs that do not say theirs count as such: before arithmetic was
     recorded, all were compared with all.
     """
-    counts = Counter(text for text in arithmetics if text is not None)
+    counts = Counter(pairing(text) for text in arithmetics if text is not None)
     return max(counts, key=lambda text: (counts[text], text), default="")
 
 
@@ -55,8 +82,8 @@ def mixed_blocks(scores: Mapping[str, Mapping[int, Score]]) -> set[int]:
     network -> block -> its score.
     """
     by_block: dict[int, set[str]] = {}
-    for found in scores.values():
-        for block, score in found.items():
+    for by_seed in scores.values():
+        for block, score in by_seed.items():
             if score.arithmetic is not None:
-                by_block.setdefault(block, set()).add(score.arithmetic)
+                by_block.setdefault(block, set()).add(pairing(score.arithmetic))
     return {block for block, texts in by_block.items() if len(texts) > 1}

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, Literal
 
+from nas_attn.analysis.arithmetic import pairing
 from nas_attn.analysis.features import Feature, features, is_other, placement_of
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.latency import LEAST_MEASURED, latency_model, with_predictions
@@ -286,7 +287,7 @@ def _runs(
     """Seed and arithmetic -> value of the run."""
     last = len(now.recipe.training.rungs) - 1
     return {
-        (p.seed, p.arithmetic): p.metrics[metric]
+        (p.seed, p.arithmetic and pairing(p.arithmetic)): p.metrics[metric]
         for p in view.scores
         if p.rung == last and metric in p.metrics
     }

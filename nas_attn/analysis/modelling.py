@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from nas_attn import tasks
-from nas_attn.analysis.arithmetic import usual_arithmetic
+from nas_attn.analysis.arithmetic import pairing, usual_arithmetic
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.model import TARGET, TESTED, Beforehand, Evidence, Run, fit
@@ -78,7 +78,7 @@ def _run(metric: str, usual: str, stored: StoredScore, rung: int, backbone: int)
         backbone,
         correct=score.correct if is_share_of_images(metric) else None,
         examples=score.examples,
-        arithmetic=score.arithmetic or usual,
+        arithmetic=pairing(score.arithmetic) if score.arithmetic else usual,
     )
 
 

@@ -31,7 +31,7 @@ class StudyArithmetic:
     @property
     def lacking(self) -> str:
         """Why this worker's runs are computed otherwise than the study's; else empty."""
-        if self.here == self.agreed:
+        if self.here.comparable == self.agreed.comparable:
             return ""
         if self.here.precision != self.agreed.precision:
             return (
@@ -39,8 +39,8 @@ class StudyArithmetic:
                 f" are computed in {self.here.precision}, marked, and compared only with each other"
             )
         return (
-            "this machine cannot compute as the study does (training.execution, the optimizer or"
-            " TF32): its runs are marked, and compared only with each other"
+            "this machine cannot compute as the study does (TF32, or the optimizer's kernels): its"
+            " runs are marked, and compared only with each other"
         )
 
 

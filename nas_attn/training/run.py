@@ -169,6 +169,8 @@ class Run:
         self.threads: int | None = None
         # Whether steps may be recorded as a CUDA graph; not after that cost a process its GPU
         self.recordable = True
+        # whether some have been
+        self.recorded = False
         self.scores: list[Score] = []
         self.clock = Clock(self.device)
         # images of whole epochs since the last rung, and the seconds that they took
@@ -183,6 +185,19 @@ class Run:
             torch.cuda.reset_peak_memory_stats(self.device)
         self._checkpoints = checkpoints
         self.saved_at = time.monotonic()
+
+    @property
+    def computed_in(self) -> Arithmetic:
+        """The arithmetic, with the execution that the steps so far really had: those of a brief
+        training or of a network that waits for the device are not recorded.
+        """
+        if self.arithmetic.execution == "cuda-graph" and not self.recorded:
+            return replace(self.arithmetic, execution="eager")
+        return self.arithmetic
+
+    def note_recording(self) -> None:
+        """Notes that steps are replayed from a CUDA graph from now on."""
+        self.recorded = True
 
     def count_batch(self) -> None:
         """Counts a finished batch; updates the average if it is due."""
@@ -234,6 +249,7 @@ class Run:
             "parts": self.parts,
             "threads": self.threads,
             "recordable": self.recordable,
+            "recorded": self.recorded,
             "waited_s": self.waited_s,
             "wall_s": wall,
             "device_s": device,
@@ -287,6 +303,7 @@ class Run:
         self.threads = state["threads"]
         self.waited_s = float(state.get("waited_s", 0.0))
         self.recordable = bool(state.get("recordable", True))
+        self.recorded = bool(state.get("recorded", False))
         self.scores = [Score.from_plain(plain) for plain in state["scores"]]
         self.clock.reset(float(state["wall_s"]), float(state["device_s"]))
 

@@ -294,8 +294,12 @@ class RecordedStep:
     on the host.
     """
 
-    def __init__(self, step: Step, device: torch.device) -> None:
+    def __init__(
+        self, step: Step, device: torch.device, on_recording: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_recording`: called when a step has been recorded."""
         self._step = step
+        self._on_recording = on_recording
         self._side = side_stream(device)
         self._pool = torch.cuda.graph_pool_handle()
         self._seen: Counter[tuple[object, ...]] = Counter()
@@ -358,6 +362,7 @@ class RecordedStep:
             self._record_no_more(first_line(error))
             return
         self._recordings[shapes] = recording
+        self._on_recording()
 
     def _record_no_more(self, reason: str) -> None:
         self.able = False

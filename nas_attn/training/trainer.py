@@ -208,10 +208,10 @@ class Trainer:
         if state is None:
             return self, None
         kept = self._kept(state)
-        if kept == self.arithmetic:
+        if kept.comparable == self.arithmetic.comparable:
             return self, state
         able = possible(kept, self.section, self.device)
-        if able != kept:
+        if able.comparable != kept.comparable:
             lacking = "bfloat16" if kept.precision != able.precision else "its arithmetic"
             warnings.warn(
                 f"a run that was begun in {kept.precision} cannot go on here, since this machine"
@@ -221,7 +221,7 @@ class Trainer:
             )
             return self, None
         other = copy.copy(self)
-        other.arithmetic = kept
+        other.arithmetic = able
         return other, state
 
     def _kept(self, state: State) -> Arithmetic:
@@ -266,6 +266,7 @@ class Trainer:
     def _scored(self, run: Run, callbacks: Callbacks) -> Score:
         with run.average.installed():
             score = self.score(run.model, self.dataset.validation)
+            score = replace(score, arithmetic=run.computed_in.text)
             if callbacks.more_metrics is None or run.epoch < run.end:
                 return score
             more = callbacks.more_metrics(run.model, run.epoch)
@@ -358,7 +359,7 @@ class Trainer:
             run.epoch_loss,
         )
         recorded = execution == "cuda-graph" and run.recordable
-        return RecordedStep(step, self.device) if recorded else step
+        return RecordedStep(step, self.device, run.note_recording) if recorded else step
 
     def step_s(self, model: nn.Module, steps: int) -> float:
         """Seconds of one step in a training of so many steps, its images included: in the

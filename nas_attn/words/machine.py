@@ -73,7 +73,8 @@ def arithmetic_lines(uses: Sequence[ArithmeticUse]) -> list[str]:
         if use.arithmetic is None:
             found.append(f"Arithmetic not recorded ({runs}): the study began before it was")
         elif use.devices:
-            found.append(f"Arithmetic on {' and '.join(use.devices)}: {said} ({runs})")
+            eager = f", {use.unrecorded} of them in eager steps" if use.unrecorded else ""
+            found.append(f"Arithmetic on {' and '.join(use.devices)}: {said} ({runs}{eager})")
         else:
             found.append(f"Another arithmetic: {said} ({runs}, compared only with each other)")
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from nas_attn.analysis.arithmetic import usual_arithmetic
+from nas_attn.analysis.arithmetic import pairing, usual_arithmetic
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import Level, minimised, net, objective_value, survives
 from nas_attn.evaluation.workbench import Workbench
@@ -97,8 +97,9 @@ class RungScores:
         usual = usual_arithmetic(arithmetic for _, _, arithmetic, _ in rows)
         by_metric: dict[str, dict[str, dict[Level, float]]] = defaultdict(lambda: defaultdict(dict))
         for key, seed, arithmetic, values in rows:
+            level = seed, pairing(arithmetic) if arithmetic else usual
             for name, value in values.items():
-                by_metric[name][key][seed, arithmetic or usual] = value
+                by_metric[name][key][level] = value
         found: dict[str, tuple[dict[str, float], int]] = {}
         for name, by_key in by_metric.items():
             for key, runs in net(by_key).items():
