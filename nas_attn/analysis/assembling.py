@@ -119,6 +119,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         arithmetic=tuple(facts.arithmetic),
         evidence=models,
         images=tuple(facts.images),
+        stages=facts.built.stages if facts.built else (),
     )
 
 

@@ -40,6 +40,8 @@ class NextStep:
     """Whether it says the reasons, too."""
     again: bool = False
     """Whether it is one more test of what was tested before."""
+    trials: int = 0
+    """Candidates in all, of a search that goes on; 0: as many as it has."""
 
 
 class Lacking(Enum):

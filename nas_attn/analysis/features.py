@@ -71,12 +71,24 @@ WIDEST = 88
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage of a study's backbone."""
+
+    # `stage2`, `neck1`, or a name of the user's
+    name: str
+    # `backbone`, `neck` or `head`
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
 class BuiltFor:
-    """Input shape and number of classes of a study's backbone."""
+    """Input shape, number of classes and stages of a study's backbone."""
 
     # channels, height, width of one image
     input_shape: tuple[int, int, int]
     classes: int
+    # as executed
+    stages: tuple[Stage, ...] = ()
 
 
 def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str], str]:

@@ -61,7 +61,7 @@ def nothing_recommended(now: Snapshot, why: Lacking | None = None) -> str:
     trained = several(now.recipe.training.rungs[-1], "epoch")
     match why or lacking(now):
         case Lacking.TOO_BRIEF:
-            return "" if now.brief is None else _why_brief(now, now.brief)
+            return "" if now.brief is None else _why_brief(now.brief)
         case Lacking.CONSTANT:
             return f"Nothing is recommended: {now.primary} is the same for all candidates."
         case Lacking.BARE_NOT_ENDED:
@@ -87,6 +87,8 @@ def command(step: NextStep) -> str:
     options = [f"--seeds {step.seeds}"] if step.seeds else []
     if step.placement:
         options.append(f'--also "{step.placement}"')
+    if step.trials:
+        options.append(f"--trials {step.trials}")
     if step.again:
         options.append("--another")
     if step.look:
@@ -177,23 +179,13 @@ def _target(now: Snapshot, target: TargetUnknown, at: str) -> Line:
     )
 
 
-def _why_brief(now: Snapshot, brief: Brief) -> str:
+def _why_brief(brief: Brief) -> str:
     """Why a search that trained more briefly than the target recommends nothing."""
-    needed = f"the target trains for {brief.target}"
+    needed = f", the target for {brief.target}"
     if not brief.known:
-        needed = f"it is not known how long the network needs, but at least {brief.target // 2}"
-    sentence = (
-        f"Nothing is recommended: the search trained for {several(brief.searched, 'epoch')} only,"
-        f" and {needed}."
-    )
-    if brief.gain is None or brief.gain.gain.mean <= 0:
-        return sentence
-    metric = now.metric
-    gain = brief.gain.gain
-    return (
-        f"{sentence} The bare network alone gains {units.size(metric, gain.mean)}"
-        f" ({between(metric, gain)}) when it is trained for {brief.gain.longer}."
-    )
+        needed = f"; the network needs at least {brief.target // 2}, how many is not known"
+    epochs = several(brief.searched, "epoch")
+    return f"Nothing is recommended: the search trained for {epochs} only{needed}."
 
 
 def _early(now: Snapshot, early: Early) -> list[Line]:
@@ -201,7 +193,7 @@ def _early(now: Snapshot, early: Early) -> list[Line]:
     brief = early.brief
     view = early.best
     metric = now.metric
-    lines = [Line(_why_brief(now, brief))]
+    lines = [Line(_why_brief(brief))]
     if view is not None:
         gain = view.gains[metric]
         at = "" if view.latency is None else f", at {view.latency.ratio:.2f} ×"

@@ -11,6 +11,10 @@ from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.tables import IN_INT8
 
 MISSING = "–"
+# the one sign of negative numbers
+MINUS = "\N{MINUS SIGN}"
+# decimals of a number that an interval supports, at most
+MOST_DECIMALS = 6
 
 
 def count(number: float) -> str:
@@ -34,6 +38,8 @@ class Unit:
     scale: float = 1.0
     # format of the numbers on an axis, as d3 knows it
     ticks: str = ""
+    # decimals of a difference at most; None: they do not depend on its interval
+    decimals: int | None = None
 
 
 SHARE = Unit(
@@ -41,11 +47,12 @@ SHARE = Unit(
     lambda size: f"{100 * size:.2f}",
     "points",
     scale=100.0,
+    decimals=2,
 )
 RATIO = Unit(lambda ratio: f"{ratio:.3f} ×", lambda size: f"{100 * size:.1f}", "%", scale=100.0)
 COUNT = Unit(count, count, ticks=".3~s")
 BYTES = Unit(lambda size: f"{count(size)}B", lambda size: f"{count(size)}B", ticks=".3~s")
-NUMBER = Unit(lambda number: f"{number:.4g}", lambda size: f"{size:.3g}")
+NUMBER = Unit(lambda number: f"{number:.4g}", lambda size: f"{size:.3g}", decimals=MOST_DECIMALS)
 _UNITS: Mapping[str, Unit] = {"ratio": RATIO, "count": COUNT, "bytes": BYTES, "number": NUMBER}
 _METRICS: Mapping[str, Unit] = {"share": SHARE, "loss": NUMBER}
 _KNOWN: Mapping[str, tuple[str, Unit]] = {
@@ -124,6 +131,59 @@ def plus_minus(objective: str, number: float, half: float) -> str:
 def bare_plus_minus(objective: str, number: float, half: float) -> str:
     """The same without the unit, for a column that names it: `+0.60 ± 0.20`."""
     return f"{signed(objective, number)} ± {unit(objective).size(half)}"
+
+
+def decimals(half: float) -> int:
+    """The decimals that an interval of this half-width supports: those of its first digit, or of
+    its first two where they are below 35 (the rule of the Particle Data Group).
+
+    >>> decimals(14.3), decimals(9.0), decimals(2.11), decimals(0.42), decimals(0.14)
+    (0, 0, 1, 1, 2)
+    """
+    if not 0 < half < math.inf:
+        return MOST_DECIMALS
+    exponent = math.floor(math.log10(half))
+    first_two = half / 10.0 ** (exponent - 1)
+    more = 1 if first_two < 35.5 else 0
+    return min(max(more - exponent, 0), MOST_DECIMALS)
+
+
+def size_within(objective: str, number: float, half: float) -> str:
+    """The size of a difference, with as many digits as its interval supports; no unit, no sign."""
+    known = unit(objective)
+    if known.decimals is None:
+        return known.size(abs(number))
+    digits = min(decimals(known.scale * half), known.decimals)
+    return f"{known.scale * abs(number):.{digits}f}"
+
+
+def signed_within(objective: str, number: float, half: float) -> str:
+    """The same with its sign: `+2.8`."""
+    size = size_within(objective, number, half)
+    return f"{MINUS if number < 0 and size.strip('0.') else '+'}{size}"
+
+
+def gained(objective: str, mean: float, low: float, high: float) -> str:
+    """A difference with its 95 % interval: `+2.8 points (+2.1 to +3.5)`."""
+    half = (high - low) / 2
+    ends = " to ".join(signed_within(objective, end, half) for end in (low, high))
+    said = f"{signed_within(objective, mean, half)} {unit(objective).of_differences}".rstrip()
+    return f"{said} ({ends})"
+
+
+def change(objective: str, before: float, after: float, half: float) -> str:
+    """Two values, with as many digits as the interval of their difference supports: `69.8 → 72.6
+    %`.
+    """
+    if unit(objective) is SHARE:
+        digits = min(decimals(100 * half), 2)
+        return f"{100 * before:.{digits}f} → {100 * after:.{digits}f} %"
+    return f"{value(objective, before)} → {value(objective, after)}"
+
+
+def times(ratio: float) -> str:
+    """A latency in times of the bare backbone's: `1.59 ×`."""
+    return f"{ratio:.2f} ×"
 
 
 def probability(share: float) -> str:

@@ -1,0 +1,465 @@
+"""The card in words: a headline, a drawing of the network, four rows, and what stands below.
+
+Terminal, notebook, report, model card and notes all say it in this order.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nas_attn.analysis.card import (
+    Alternative,
+    Brought,
+    Card,
+    Certainty,
+    DrawnStage,
+    Named,
+    NextCommand,
+    Paid,
+    Purpose,
+    Verdict,
+    card_of,
+)
+from nas_attn.analysis.decision import MOST_RUNS, NextStep
+from nas_attn.analysis.features import features
+from nas_attn.analysis.length import LengthGain
+from nas_attn.analysis.pooled import PooledTest
+from nas_attn.analysis.recommendation import (
+    REQUIRED,
+    SURE,
+    Capacity,
+    Reason,
+    Recommendation,
+)
+from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.errors import several
+from nas_attn.model import Gain
+from nas_attn.records import BARE, Placement
+from nas_attn.space import other_of
+from nas_attn.words import units
+from nas_attn.words.answer import command, nothing_recommended
+from nas_attn.words.lines import Line
+from nas_attn.words.recommendation import reasons
+from nas_attn.words.remarks import caution_text
+
+# sites of one module that a headline names; more are counted
+MOST_NAMED = 4
+# marks a module in the drawing
+MODULE = "▣"
+LINK = " ─ "
+
+
+@dataclass(frozen=True, slots=True)
+class CardRow:
+    """A row of the card."""
+
+    label: str
+    text: str
+    command: str = ""
+    """To copy; empty: the row has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardText:
+    """The card in words. Numbers and units are separated by a plain space."""
+
+    headline: str
+    drawing: tuple[DrawnStage, ...]
+    """Empty where no network is to be taken, or another backbone."""
+    rows: tuple[CardRow, ...]
+    """Gain, Cost, Sure, Next, as far as there is something to say, always in this order."""
+    below: tuple[CardRow, ...]
+    """To be shown smaller: the placement, the alternatives, the control, cautions."""
+    reasons: tuple[str, ...]
+    """Sentences to be shown when they are asked for."""
+
+
+def card_text(now: Snapshot, at: str | None = None) -> CardText:
+    """The card of a study.
+
+    Args:
+        at: the option with the database, for commands; None where no command line is at hand: then
+            no row says how to get the reasons.
+    """
+    card = card_of(now)
+    best = card.recommendation
+    return CardText(
+        headline=headline(now, card),
+        drawing=card.drawing,
+        rows=tuple(_rows(now, card, at or "")),
+        below=tuple(_below(now, card, at)),
+        reasons=() if best is None else tuple(reasons(best)),
+    )
+
+
+def card_lines(text: CardText) -> list[str]:
+    """The card as plain lines: the headline, the drawing, then a line for each row and command."""
+    lines = [text.headline]
+    if text.drawing:
+        lines.append(drawing_line(text.drawing))
+    for row in (*text.rows, *text.below):
+        lines.append(str(Line(row.text, row.label)))
+        if row.command:
+            lines.append(str(Line(row.command, " ")))
+    return lines
+
+
+def drawing_line(stages: Sequence[DrawnStage]) -> str:
+    """The network in a line: `stem ─ stage1 ▣eca ─ stage2 ─ head`."""
+    parts = ["stem"]
+    for stage in stages:
+        modules = (
+            f"{MODULE}{module.type}{f'@{module.block}' if module.block else ''}"
+            for module in stage.modules
+        )
+        parts.append(" ".join([stage.name, *modules]))
+    if all(stage.role != "head" for stage in stages):
+        parts.append("head")
+    return LINK.join(parts)
+
+
+def headline(now: Snapshot, card: Card) -> str:
+    """What to do; after a test, also what it has shown."""
+    best = card.recommendation
+    if card.verdict is Verdict.EARLY or best is None or card.taken is None:
+        return nothing_recommended(now, card.lacking)
+    if card.verdict is Verdict.CONTROL:
+        better = "it gains more" if not best.is_bare else "attention is not likely to help"
+        return f"Take {control_name(card.control, card.taken)} instead of attention: {better}."
+    test = None if card.certainty is None else card.certainty.test
+    if card.verdict is Verdict.KEEP:
+        return f"Keep the bare backbone: {_why_bare(best, card, test)}."
+    said = f"Take {placed(card.drawing, card.taken.placement)} ({card.taken.label})"
+    return f"{said}{_tested(card, test)}."
+
+
+def placed(stages: Sequence[DrawnStage], placement: Placement) -> str:
+    """What goes where: `eca at all 3 stages`, `cbam at stage1 and stage3, se at stage2`."""
+    sites: dict[str, list[str]] = {}
+    for feature in features(placement):
+        sites.setdefault(feature.type, []).append(feature.site)
+    everywhere = [stage.name for stage in stages if stage.role == "backbone"]
+    parts = []
+    for module, places in sites.items():
+        if len(everywhere) > 1 and sorted(places) == sorted(everywhere):
+            parts.append(f"{module} at all {len(everywhere)} stages")
+        elif len(places) > MOST_NAMED:
+            parts.append(f"{module} at {len(places)} sites")
+        else:
+            parts.append(f"{module} at {listed(places)}")
+    return ", ".join(parts)
+
+
+def listed(names: Sequence[str]) -> str:
+    """`stage1, stage2 and stage3`."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def control_name(control: Capacity | None, taken: Named) -> str:
+    """`dwconv everywhere`, `resnet14`, or a control's placement."""
+    other = other_of(taken.placement)
+    if other is not None:
+        return str(other)
+    if control is not None and control.baseline is not None:
+        return f"{control.baseline.rpartition(' ')[2]} everywhere"
+    return str(taken.placement)
+
+
+def called(named: Named) -> str:
+    """A network's label, as tables have it."""
+    return "the bare backbone" if named.placement == BARE else named.label
+
+
+def _why_bare(best: Recommendation, card: Card, test: PooledTest | None) -> str:
+    rule = best.rule
+    if test is not None and test.word != "better" and card.certainty is not None:
+        shown = "harms" if test.word == "worse" else "shows no gain"
+        if test.word == "worse":
+            return f"a test has shown that {called(card.certainty.of)} {shown}"
+        return f"a test of {called(card.certainty.of)} {shown}"
+    if rule.reason is Reason.OUT_OF_REACH and rule.fastest is not None and rule.limit is not None:
+        limit = f"no placement is within {rule.limit:g} × its latency"
+        return f"{limit} (the fastest: {units.times(rule.fastest)})"
+    if rule.reason is Reason.TOO_SMALL:
+        return "the likely gain is too small to count"
+    within = "" if rule.limit is None else f" within {rule.limit:g} × its latency"
+    return f"no attention{within} is likely enough to help"
+
+
+def _tested(card: Card, test: PooledTest | None) -> str:
+    """What the tests say of the network, after the headline's clause."""
+    if test is None or card.certainty is None:
+        return ""
+    if card.certainty.confirmed and card.gain is not None:
+        half = (card.gain.high - card.gain.low) / 2
+        gained = units.signed_within(card.gain.metric, card.gain.mean, half)
+        unit = units.unit(card.gain.metric).of_differences
+        return f": tested, {gained} {unit}".rstrip()
+    if card.taken is not None and test.key != card.taken.key:
+        return ""
+    against = "speaks against it" if test.word == "worse" else "has not shown its gain"
+    return f"; a test {against}"
+
+
+def _rows(now: Snapshot, card: Card, at: str) -> Iterator[CardRow]:
+    gain = _gain(now, card)
+    if gain:
+        yield CardRow("Gain", gain)
+    cost = _cost(card)
+    if cost:
+        yield CardRow("Cost", cost)
+    if card.certainty is not None and card.certainty.of.placement != BARE:
+        yield CardRow("Sure", _sure(card, card.certainty))
+    step = _next(now, card, at)
+    if step is not None:
+        yield step
+
+
+def _gain(now: Snapshot, card: Card) -> str:
+    gain = card.gain
+    if gain is None:
+        if card.verdict in (Verdict.TAKE, Verdict.CONTROL):
+            return "not known: the noise has not been measured yet"
+        return ""
+    size = units.gained(gain.metric, gain.mean, gain.low, gain.high)
+    said = f"{size}{_change(gain)}"
+    if card.verdict is Verdict.EARLY:
+        return f"{called(gain.of)}: {said}, so far, and perhaps gone at the end"
+    if card.verdict is Verdict.KEEP:
+        return f"the most promising, {called(gain.of)}: {said}"
+    return said
+
+
+def _change(gain: Brought) -> str:
+    """`: accuracy 69.8 → 72.6 %`."""
+    if gain.before is None or gain.after is None:
+        return ""
+    half = (gain.high - gain.low) / 2
+    values = units.change(gain.metric, gain.before, gain.after, half)
+    where = " of the test images" if gain.on_test_images else ""
+    return f": {units.title(gain.metric)} {values}{where}"
+
+
+def _cost(card: Card) -> str:
+    cost = card.cost
+    if cost is None:
+        return ""
+    on = f" on {cost.machine}" if cost.machine else ""
+    if cost.of.placement == BARE:
+        return f"none: {milliseconds(cost.after_ms)}{on}"
+    predicted = "" if cost.measured else ", predicted, not measured"
+    said = f"{units.times(cost.ratio)} the latency: {_from_to(cost)}{on}{predicted}"
+    if card.verdict is Verdict.KEEP:
+        return f"none; that one would take {said}"
+    return said
+
+
+def milliseconds(time_ms: float) -> str:
+    """`4.3 ms`, `0.29 ms`, `120 ms`: two digits, or three from 100 on."""
+    if time_ms >= 99.5:
+        return f"{time_ms:.0f} ms"
+    return f"{time_ms:#.2g}".rstrip(".") + " ms"
+
+
+def _from_to(cost: Paid) -> str:
+    before = milliseconds(cost.before_ms).removesuffix(" ms")
+    return f"{before} → {milliseconds(cost.after_ms)}"
+
+
+def _sure(card: Card, sure: Certainty) -> str:
+    odds = "not known whether it helps"
+    if sure.probability is not None:
+        odds = f"{units.probability(sure.probability)} likely to help"
+    if sure.test is None:
+        trained = "" if sure.training is None else f" {sure.training.said}"
+        return f"{odds}; estimated from {several(sure.runs, 'run')}{trained}, not tested"
+    about = "" if sure.test.key == sure.of.key else f" of {sure.test.placement}"
+    trainings = several(sure.test.blocks, "training")
+    looks = "" if sure.test.looks == 1 else f" in {sure.test.looks} tests"
+    length = f"after {several(sure.test.epochs, 'epoch')}"
+    tested = f"{trainings} each{looks}, {length}"
+    if sure.confirmed:
+        before = "" if sure.probability is None else f"{odds}; "
+        return f"{before}shown by a test, {tested}"
+    if card.verdict is Verdict.KEEP:
+        return f"{odds}; tested, {tested}"
+    low, high = sure.test.between
+    seen = units.gained(sure.test.metric, sure.test.difference, low, high)
+    return f"{odds} by all runs; a test{about} ({tested}): {seen}"
+
+
+def _next(now: Snapshot, card: Card, at: str) -> CardRow | None:
+    if card.early is not None:
+        return _longer_search(now, card)
+    step = card.next
+    if step is None:
+        return None
+    time = "" if step.seconds is None else f", about {units.duration(step.seconds)}"
+    typed = f"{command(step.step)}{at}"
+    purpose = _purpose(now, step, kept=card.verdict is Verdict.KEEP)
+    return CardRow("Next", f"{purpose}{time}:", typed)
+
+
+def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
+    """What a command is for; `kept`: the bare backbone is kept."""
+    epochs = several(now.recipe.target_training.rungs[-1], "epoch")
+    match step.purpose:
+        case Purpose.TEST if kept:
+            return f"test that one, trained for {epochs}"
+        case Purpose.TEST:
+            return f"test it, trained for {epochs}"
+        case Purpose.DECIDE:
+            return f"decide by a test, {several(step.runs, 'training')} of each network"
+        case Purpose.MORE_TESTS if step.runs:
+            return f"decide by {several(step.runs, 'training')} more of each network"
+        case Purpose.MORE_TESTS:
+            return "see what a test of it would take"
+        case Purpose.RETRAIN:
+            return "train it for use"
+        case Purpose.CONTINUE:
+            return "continue the search"
+        case Purpose.MORE_TRIALS:
+            return f"nothing more is needed; to try {several(step.runs, 'placement')} more"
+
+
+def _longer_search(now: Snapshot, card: Card) -> CardRow | None:
+    """A search that is long enough to train to the end."""
+    if card.early is None or card.early.brief.enough_s is None:
+        return None
+    brief = card.early.brief
+    seconds = brief.enough_s or 0.0
+    source, _, place = now.recipe.data.name.partition(":")
+    what = shlex.quote(place) if source == "folder" else "RECIPE"
+    length = f" --target {brief.target}" if brief.known else ""
+    minutes = math.ceil(seconds / 60)
+    typed = f"nas-attn search {what}{length} --minutes {minutes} --name {now.study}-long"
+    time = units.duration(seconds)
+    return CardRow("Next", f"about {time} would do for runs that train to the end:", typed)
+
+
+def _below(now: Snapshot, card: Card, at: str | None) -> Iterator[CardRow]:
+    best = card.recommendation
+    yield from _placement(card)
+    yield from _others(now, card)
+    yield from _lengths(now, card)
+    yield from (CardRow("Careful", caution_text(caution)) for caution in card.cautions)
+    if at is not None and best is not None:
+        yield CardRow("Reasons", f"{command(NextStep('pareto', now.study, why=True))}{at}")
+
+
+def _placement(card: Card) -> Iterator[CardRow]:
+    """The notation of the network that the rows are about, once."""
+    shown = card.taken if card.verdict is not Verdict.KEEP else None
+    if shown is None and card.gain is not None:
+        shown = card.gain.of
+    if shown is not None and shown.placement != BARE:
+        yield CardRow("Placement", str(shown.placement))
+
+
+def _others(now: Snapshot, card: Card) -> Iterator[CardRow]:
+    """The networks beside the one that is taken."""
+    metric = now.metric
+    best = card.recommendation
+    if card.faster is not None:
+        yield CardRow("Faster", _alternative(metric, card.faster))
+    if card.slower is not None:
+        yield CardRow("Slower", _alternative(metric, card.slower))
+    if card.control is not None and best is not None:
+        yield CardRow("Control", control_text(card, best, card.control))
+    if card.verdict is Verdict.CONTROL and best is not None:
+        yield CardRow("Attention", _instead(now, best))
+    costs = [
+        f"{view.label.removeprefix('uniform ')} {units.times(view.latency.ratio)}"
+        for view in (() if card.early is None else card.early.priced)
+        if view.latency is not None
+    ]
+    if costs:
+        yield CardRow("Costs", f"latency with a module at every site: {', '.join(costs)}")
+
+
+def _lengths(now: Snapshot, card: Card) -> Iterator[CardRow]:
+    """What a longer training brings, and whether a test is worth its time."""
+    longer = card.longer if card.early is None else card.early.brief.gain
+    if longer is not None and longer.gain.mean > 0:
+        yield CardRow("Longer", _longer(now.metric, longer))
+    if card.bet_test is not None and card.bet_test.too_many:
+        more = f"more than {MOST_RUNS} trainings of each network"
+        yield CardRow("Test", f"not worth it: to show a gain of this size takes {more}")
+
+
+def _longer(metric: str, longer: LengthGain) -> str:
+    """What the bare backbone gains by a longer training."""
+    gain = longer.gain
+    size = units.gained(metric, gain.mean, gain.low, gain.high)
+    lengths = f"{longer.longer} epochs instead of {longer.shorter}"
+    return f"the bare backbone gains {size} by {lengths}, at no latency"
+
+
+def _alternative(metric: str, other: Alternative) -> str:
+    """`trial 5, 1.40 × instead of 1.59 ×: gives up 0.9 points, may be chance`."""
+    gain = other.gain
+    half = (gain.high - gain.low) / 2
+    size = units.size_within(metric, gain.mean, half)
+    unit = units.unit(metric).of_differences
+    verb = "gives up" if gain.mean < 0 else "gains"
+    more = "" if gain.mean < 0 else " more"
+    chance = ", which may be chance" if other.may_be_chance else ""
+    latency = f"{units.times(other.ratio)} instead of {units.times(other.instead_of)}"
+    return f"{called(other.of)}, {latency}: {verb} {f'{size} {unit}'.rstrip()}{more}{chance}"
+
+
+def _instead(now: Snapshot, best: Recommendation) -> str:
+    """What to take if the network must stay as it is."""
+    if best.is_bare:
+        return "not likely to help; if your network must stay, keep it bare"
+    view = now.find(best.key)
+    label = str(best.placement) if view is None else view.label
+    gain = best.against_none.gain if best.against_none is not None else None
+    size = "" if gain is None else f": {units.gained(best.metric, gain.mean, gain.low, gain.high)}"
+    at = "" if best.latency is None else f", {units.times(best.latency.ratio)}"
+    return f"the best placement is {label}{size}{at}"
+
+
+def control_text(card: Card, best: Recommendation, control: Capacity) -> str:
+    """A larger network without attention beside the answer."""
+    lead = None if best.is_bare else control.lead.gain
+    if card.verdict is Verdict.CONTROL or card.control_named is None:
+        return on_control(control, lead)
+    gain = control.gain
+    size = units.gained(best.metric, gain.mean, gain.low, gain.high)
+    at = "" if control.latency is None else f", {units.times(control.latency.ratio)}"
+    return f"{called(card.control_named)}{at}: {size}. {on_control(control, lead)}"
+
+
+def on_control(control: Capacity, lead: Gain | None) -> str:
+    """Explains a control's gain over the bare backbone. `lead`: of attention over the control;
+    None: the bare one is recommended.
+    """
+    gain = control.gain
+    if lead is None:
+        if gain.probability < REQUIRED:
+            return "A larger network is not shown to help either."
+        above = ", above the limit" if control.dearer else ""
+        odds = units.probability(gain.probability)
+        return (
+            f"A larger network {_helps(gain.probability)} here{above} ({odds}); attention is not"
+            " shown to help."
+        )
+    slower = ", at more latency" if control.dearer else ""
+    if lead.worse >= REQUIRED:
+        odds = units.probability(lead.worse)
+        return f"This {_helps(lead.worse)} more than attention{slower} ({odds})."
+    odds = units.probability(lead.probability)
+    if lead.probability < REQUIRED:
+        return f"This may help as much as attention{slower} (attention better: {odds})."
+    verb = "buys" if lead.probability >= SURE else "probably buys"
+    return f"Attention {verb} more{', at less latency' if control.dearer else ''} ({odds})."
+
+
+def _helps(probability: float) -> str:
+    return "helps" if probability >= SURE else "probably helps"

@@ -1,0 +1,139 @@
+"""The card: what it takes, what that brings and costs, how sure that is, and what comes next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import made_study
+import pytest
+from made_study import MadeStudy, everywhere, recipe, usual
+
+from nas_attn.analysis.card import Card, Purpose, Verdict, card_of, drawing_of
+from nas_attn.analysis.decision import Lacking
+from nas_attn.analysis.features import Stage
+from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.notation import parse
+from nas_attn.study.reading import snapshot
+
+CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
+BEST = "key-002"
+BARE = "key-000"
+
+
+def card(study: MadeStudy) -> Card:
+    return card_of(snapshot(study.store))
+
+
+def test_attention_that_helps_is_taken(now: Snapshot) -> None:
+    found = card_of(now)
+    assert found.verdict is Verdict.TAKE
+    assert found.taken is not None
+    assert found.taken.key == now.taken
+    assert found.gain is not None
+    assert found.gain.after is not None
+    assert found.gain.before is not None
+    assert found.gain.mean == pytest.approx(found.gain.after - found.gain.before)
+    assert found.cost is not None
+    assert found.cost.after_ms == pytest.approx(found.cost.ratio * found.cost.before_ms)
+    assert found.certainty is not None
+    assert not found.certainty.confirmed
+    assert found.next is not None
+    assert found.next.purpose is Purpose.TEST
+    assert found.next.seconds
+
+
+def test_a_faster_network_gives_up_something(now: Snapshot) -> None:
+    faster = card_of(now).faster
+    assert faster is not None
+    assert faster.ratio < faster.instead_of
+    assert faster.gain.low <= faster.gain.mean <= faster.gain.high
+    assert faster.gain.mean < 0
+
+
+def test_a_test_that_shows_the_gain_replaces_the_estimate(tmp_path: Path) -> None:
+    study = usual(tmp_path)
+    networks = {BEST: everywhere(CBAM), BARE: "none"}
+    study.validation(networks, gain={BEST: 0.05}, recommended=BEST)
+    now = snapshot(study.store)
+    found = card_of(now)
+    (test,) = now.pooled
+    assert found.certainty is not None
+    assert found.certainty.confirmed
+    assert found.gain is not None
+    assert found.gain.on_test_images
+    assert (found.gain.mean, found.gain.low, found.gain.high) == (test.difference, *test.between)
+    assert found.gain.after is not None
+    assert found.gain.before is not None
+    assert found.gain.after - found.gain.before == pytest.approx(test.difference)
+    assert found.next is not None
+    assert found.next.purpose is Purpose.RETRAIN
+
+
+def test_the_bare_backbone_is_kept_where_nothing_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for choice in made_study.TRUE_GAIN:
+        monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
+    found = card(usual(tmp_path))
+    assert found.verdict is Verdict.KEEP
+    assert found.taken is not None
+    assert found.taken.label == "none"
+    assert not any(stage.modules for stage in found.drawing)
+    assert found.gain is not None
+    assert found.gain.of.label != "none"
+    assert found.next is not None
+    assert found.next.purpose is Purpose.MORE_TRIALS
+
+
+def test_a_larger_network_that_gains_more_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(made_study.TRUE_GAIN, "dwconv", 0.03)
+    monkeypatch.setitem(made_study.TRUE_COST, "dwconv", 0.02)
+    study = usual(tmp_path)
+    study.candidate(everywhere("dwconv"), baseline="control dwconv", seeds=2)
+    study.sessions()
+    found = card(study)
+    assert found.verdict is Verdict.CONTROL
+    assert found.taken is not None
+    assert str(found.taken.placement) == everywhere("dwconv")
+    assert found.gain is not None
+    assert found.gain.of == found.taken
+
+
+def test_a_search_that_trained_too_briefly_takes_nothing(tmp_path: Path) -> None:
+    brief = recipe(training={"rungs": [10]}, target={"epochs": 40})
+    found = card(usual(tmp_path, brief))
+    assert found.verdict is Verdict.EARLY
+    assert found.taken is None
+    assert found.gain is not None
+    assert found.early is not None
+
+
+def test_an_empty_study_goes_on(tmp_path: Path) -> None:
+    found = card(MadeStudy(tmp_path))
+    assert (found.verdict, found.lacking) == (Verdict.NOTHING, Lacking.NOTHING_SCORED)
+    assert found.next is not None
+    assert found.next.purpose is Purpose.CONTINUE
+
+
+def test_the_drawing_has_every_stage_in_its_order(tmp_path: Path) -> None:
+    study = usual(tmp_path)
+    names = ("stage2", "stage10", "neck1")
+    sites = ", ".join(
+        f'{{"name": "{name}", "role": "{"neck" if "neck" in name else "backbone"}"}}'
+        for name in (*names, "stage2.block1")
+    )
+    study.store.set(sites=f'{{"input_shape": [1, 20, 20], "classes": 10, "sites": [{sites}]}}')
+    now = snapshot(study.store)
+    assert now.stages == (
+        Stage("stage2", "backbone"),
+        Stage("stage10", "backbone"),
+        Stage("neck1", "neck"),
+    )
+    drawn = drawing_of(now, parse("stage2.block1=se(reduction=8) neck1=eca"))
+    assert [stage.name for stage in drawn] == list(names)
+    assert [(m.type, m.block) for m in drawn[0].modules] == [("se", "block1")]
+    assert drawn[1].modules == ()
+    assert drawn[2].modules[0].choice == "eca"
+    assert drawing_of(now, parse("backbone=resnet14")) == ()

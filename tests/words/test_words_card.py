@@ -1,0 +1,81 @@
+"""The card in words: short, in one order, and the same everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_study import everywhere, recipe, usual
+
+from nas_attn.analysis.cautions import WaitsForImages
+from nas_attn.study.reading import snapshot
+from nas_attn.words import units
+from nas_attn.words.card import CardText, card_lines, card_text
+
+CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
+BEST = "key-002"
+BARE = "key-000"
+ROWS = ["Gain", "Cost", "Sure", "Next"]
+# of the headline and the rows; commands are to be copied, not read
+MOST_WORDS = 85
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, CardText]:
+    """The cards of three made studies: estimated, tested, too brief."""
+    made = {
+        "estimated": usual(tmp_path_factory.mktemp("estimated")),
+        "tested": usual(tmp_path_factory.mktemp("tested")),
+        "brief": usual(
+            tmp_path_factory.mktemp("brief"),
+            recipe(training={"rungs": [10]}, target={"epochs": 40}),
+        ),
+    }
+    networks = {BEST: everywhere(CBAM), BARE: "none"}
+    made["tested"].validation(networks, gain={BEST: 0.05}, recommended=BEST)
+    return {name: card_text(snapshot(study.store)) for name, study in made.items()}
+
+
+@pytest.mark.parametrize("name", ["estimated", "tested", "brief"])
+def test_the_card_answers_its_questions_in_one_order_and_briefly(
+    texts: dict[str, CardText], name: str
+) -> None:
+    text = texts[name]
+    assert [row.label for row in text.rows] == ROWS
+    said = " ".join([text.headline, *(row.text for row in text.rows)])
+    assert len(said.split()) <= MOST_WORDS
+    assert all(row.label != "Next" or row.command.startswith("nas-attn ") for row in text.rows)
+    assert "`" not in "\n".join(card_lines(text))
+
+
+def test_a_placement_is_written_once(texts: dict[str, CardText]) -> None:
+    lines = "\n".join(card_lines(texts["estimated"]))
+    assert lines.count(everywhere(CBAM)) == 1
+
+
+def test_a_test_changes_the_headline(texts: dict[str, CardText]) -> None:
+    assert texts["tested"].headline != texts["estimated"].headline
+    assert "+4." in texts["tested"].headline
+
+
+def test_a_caution_stands_below_and_never_leads(tmp_path: Path) -> None:
+    now = snapshot(usual(tmp_path).store)
+    text = card_text(now)
+    careful = card_text(replace(now, cautions=(WaitsForImages(0.5), *now.cautions)))
+    assert (careful.headline, careful.rows) == (text.headline, text.rows)
+    assert "Careful" in [row.label for row in careful.below]
+
+
+@pytest.mark.parametrize(
+    ("half", "digits"),
+    [(0.143, 0), (0.09, 0), (0.0211, 1), (0.0042, 1), (0.0014, 2), (0.000002, 2), (0.0, 2)],
+)
+def test_a_difference_has_the_digits_that_its_interval_supports(half: float, digits: int) -> None:
+    shown = units.signed_within("accuracy", 0.123456, half)
+    assert shown == f"+{12.3456:.{digits}f}"
+
+
+def test_there_is_one_minus_sign() -> None:
+    assert units.gained("accuracy", -0.02, -0.03, -0.01) == "−2.0 points (−3.0 to −1.0)"
+    assert units.signed_within("accuracy", -0.00001, 0.01) == "+0.0"
