@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import objective_name
 from nas_attn.report.figures import drawn_figures
+from nas_attn.report.figures.drawing import Told, tell
 from nas_attn.words import units
 from nas_attn.words.answer import answer
 from nas_attn.words.candidates import candidate_called, objective_heading, objective_shown
@@ -151,13 +152,16 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _plots(snapshot: Snapshot) -> dict[str, str]:
-    """Name -> figure as JSON, with the title that the HTML report gives in its headings."""
-    found = {}
+    """Name -> figure as JSON, dark on white in both of the dashboard's themes; its title is what it
+    says. The dashboard decides the size.
+    """
+    plots = {}
     for name, drawn in drawn_figures(snapshot).items():
-        title = {"text": drawn.title, "x": 0.02, "y": 0.97, "yanchor": "top"}
-        drawn.figure.update_layout(title=title, margin_t=110)
-        found[f"nas_attn-{name}"] = str(drawn.figure.to_json())
-    return found
+        if drawn.figure.layout.title.text is None:
+            tell(drawn.figure, Told(drawn.title))
+        drawn.figure.update_layout(height=None)
+        plots[f"nas_attn-{name}"] = str(drawn.figure.to_json())
+    return plots
 
 
 def _note_attributes(known: dict[str, Any], prefix: str, ours: str) -> dict[str, Any]:

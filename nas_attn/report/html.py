@@ -28,7 +28,8 @@ from nas_attn.paths import user_path, write_whole
 from nas_attn.recipe_reading import write_toml
 from nas_attn.report import tables
 from nas_attn.report.figures.curves import learning_curves
-from nas_attn.report.figures.effects import described, effect_map
+from nas_attn.report.figures.drawing import BLUE, unbroken, untold
+from nas_attn.report.figures.effects import sure_map
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.figures.noise import noise_figure
 from nas_attn.report.figures.retrained import retraining_curves
@@ -37,6 +38,7 @@ from nas_attn.words.answer import answer
 from nas_attn.words.candidates import front_in_words
 from nas_attn.words.choosing import choice_sentences
 from nas_attn.words.effects import effect_sentences
+from nas_attn.words.figures import no_map_sentence
 from nas_attn.words.machine import arithmetic_lines, latency_machine
 from nas_attn.words.recommendation import measured_on, reasons
 from nas_attn.words.remarks import remarks
@@ -87,12 +89,12 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
         "tested": [_tested(snapshot, result) for result in reversed(snapshot.validations)],
         "choice": None if choice is None else _choice(snapshot, choice),
         "tiles": _tiles(snapshot),
-        "fronts": [
-            page.draw(figure, front_in_words(snapshot)) for figure in front_figures(snapshot)
-        ],
+        "fronts": [page.draw(figure) for figure in front_figures(snapshot)],
         "new_images": model is not None and model.on_new_images,
         "noise": _noise(snapshot, page),
-        "effects": [_effects(found, page) for found in both_effects(snapshot) if found.rows],
+        "effects": [
+            _effects(snapshot, found, page) for found in both_effects(snapshot) if found.rows
+        ],
         "mistakes": _mistakes(snapshot, wrong),
         "curves": page.draw(learning_curves(snapshot)),
         "retrained": _retrained(snapshot, page),
@@ -203,18 +205,19 @@ def _noise(snapshot: Snapshot, page: Page) -> dict[str, Any] | None:
     }
 
 
-def _effects(found: Effects, page: Page) -> dict[str, Any]:
+def _effects(snapshot: Snapshot, found: Effects, page: Page) -> dict[str, Any]:
     error = (
         ""
         if found.cv_error is None
         else f" (additive model, leave-one-out error {100 * found.cv_error:.1f} %)"
     )
-    figure = effect_map(found) if found.at("choice") else None
+    figure = sure_map(found) if found.at("choice") else None
     return {
         "title": units.title(found.of),
         "error": error,
         "sentences": effect_sentences(found),
-        "figure": page.draw(figure, described(found.of, found)),
+        "figure": page.draw(figure),
+        "no_map": no_map_sentence(snapshot, found) if figure is None else "",
         "table": tables.effects_table(found),
     }
 
@@ -344,22 +347,22 @@ class Page:
     def __init__(self) -> None:
         self.figures: list[dict[str, Any]] = []
 
-    def draw(self, figure: go.Figure | None, label: str = "") -> dict[str, Any] | None:
+    def draw(self, figure: go.Figure | None) -> dict[str, Any] | None:
         """Adds a figure; None without one."""
         if figure is None:
             return None
-        axes = [
-            axis.title.text
-            for axis in (figure.layout.yaxis, figure.layout.xaxis)
-            if axis.title.text
-        ]
+        bare, told = untold(figure)
+        axes = [axis.title.text for axis in (bare.layout.yaxis, bare.layout.xaxis)]
+        named = " against ".join(unbroken(title) for title in axes if title)
         # so that no text can end the element
-        text = str(plotly.io.to_json(figure)).replace("<", "\\u003c")
+        text = str(plotly.io.to_json(bare)).replace("<", "\\u003c")
         drawn = {
             "name": f"figure-{len(self.figures) + 1}",
             "json": Markup(text),
-            "label": label or f"Figure: {' against '.join(axes)}",
-            "height": int(figure.layout.height),
+            "message": told.message,
+            "how": told.how,
+            "label": " ".join(filter(None, (told.message, told.described, named and f"{named}."))),
+            "height": int(bare.layout.height),
             # at least
             "width": int((figure.layout.meta or {}).get("width", 0)),
         }
@@ -369,10 +372,12 @@ class Page:
 
 WIDTH = 680
 HEIGHT = 360
+# Entries of a row of the legend
+LEGEND_COLUMNS = 4
 # Pixels beside the axes
 LEFT = 64
 RIGHT = 12
-TOP = 24
+TOP = 40
 BOTTOM = 48
 
 
@@ -437,6 +442,8 @@ def drawing(figure: go.Figure) -> dict[str, Any]:
         "marks": marks,
         "steps": " ".join(f"{x.at(a)},{y.at(b)}" for a, b in corners),
         "legend": [(trace.name, trace.marker.color) for trace in points],
+        "columns": LEGEND_COLUMNS,
+        "line": BLUE,
     }
 
 
@@ -447,7 +454,7 @@ def _drawn_axis(figure: go.Figure, points: Sequence[Any], name: str) -> Axis:
     low = min(ends)
     high = max(ends)
     pad = 0.06 * (high - low) or 1.0
-    title = figure.layout[f"{name}axis"].title.text or ""
+    title = unbroken(figure.layout[f"{name}axis"].title.text or "")
     place = (LEFT, WIDTH - RIGHT) if name == "x" else (HEIGHT - BOTTOM, TOP)
     return Axis(low - pad, high + pad, *place, title)
 

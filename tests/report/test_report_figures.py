@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,14 @@ from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report import dashboard, figures
 from nas_attn.report.figures.curves import learning_curves
+from nas_attn.report.figures.drawing import GREY
 from nas_attn.report.figures.effects import (
     BAD,
     GOOD_COLOUR,
-    column_names,
-    described,
+    choice_names,
     effect_map,
     effect_maps,
+    sure_map,
 )
 from nas_attn.report.figures.files import write_figures
 from nas_attn.report.figures.front import front_figures
@@ -30,6 +32,7 @@ from nas_attn.report.figures.noise import noise_figure
 from nas_attn.study.reading import snapshot
 from nas_attn.words import units
 from nas_attn.words.candidates import spread
+from nas_attn.words.figures import described_effects, effects_message, no_map_sentence
 
 SE = "se(reduction=8)"
 
@@ -83,12 +86,13 @@ def test_one_figure_for_each_further_objective(tmp_path: Path) -> None:
         study.candidate(everywhere(SE))
         study.sessions(1)
         drawn = front_figures(snapshot(study.store))
-        assert [figure.layout.xaxis.title.text.partition(" ")[0] for figure in drawn] == axes
+        assert [re.split("[ <]", figure.layout.xaxis.title.text)[0] for figure in drawn] == axes
 
 
 def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
     figure = learning_curves(made)
-    (pruned,) = (trace for trace in figure.data if trace.name == "pruned")
+    assert figure is not None
+    (pruned,) = (trace for trace in figure.data if trace.name == "stopped early")
     assert list(pruned.x) == [1, None] * made.counts["pruned"]
     assert [symbol for x, symbol in zip(pruned.x, pruned.marker.symbol, strict=True) if x] == [
         "x"
@@ -98,27 +102,42 @@ def test_pruned_curves_end_early_in_a_cross(made: Snapshot) -> None:
     assert "seed" in bare.text[0]
     assert "none" in bare.text[0]
     assert set(bare.marker.symbol) == {"circle"}
-    assert "66.00 %" in figure.layout.annotations[0].text
+    names = [note.text for note in figure.layout.annotations]
+    assert any("66.00 %" in name for name in names), "the trained backbone's level is named"
+    assert "<b>bare backbone</b>" in names
+
+
+def test_one_rung_makes_no_learning_curve(tmp_path: Path) -> None:
+    study = MadeStudy(tmp_path, recipe(training={"rungs": [3]}))
+    study.candidate("none", baseline="none", rungs=1)
+    study.candidate(everywhere(SE), rungs=1)
+    study.sessions(1)
+    assert learning_curves(snapshot(study.store)) is None
 
 
 def test_the_noise_figure_compares_each_run_with_the_bare_backbones_of_its_seed(
     made: Snapshot,
 ) -> None:
-    runs, estimates = noise_figure(made).data
+    figure = noise_figure(made)
+    assert figure is not None
+    runs, *estimates = figure.data
     bare, se = made.candidates[:2]
-    assert list(runs.y).count(se.label) == 3
-    drawn = dict(zip(estimates.y, estimates.x, strict=True))
-    assert bare.label not in drawn
-    assert drawn[se.label] == pytest.approx(100 * se.gains["accuracy"].mean, abs=1e-4)
+    row = list(figure.layout.yaxis.ticktext).index("se everywhere")
+    assert "bare backbone" not in figure.layout.yaxis.ticktext
+    assert list(runs.y).count(row) == 3
+    drawn = {y: (x, trace) for trace in estimates for x, y in zip(trace.x, trace.y, strict=True)}
+    assert drawn[row][0] == pytest.approx(100 * se.gains["accuracy"].mean, abs=1e-4)
     first = [
         p.metrics["accuracy"]
         for view in (se, bare)
         for p in view.scores
         if (p.seed, p.rung) == (0, 1)
     ]
-    assert runs.x[list(runs.y).index(se.label)] == pytest.approx(
-        100 * (first[0] - first[1]), abs=1e-4
-    )
+    assert runs.x[list(runs.y).index(row)] == pytest.approx(100 * (first[0] - first[1]), abs=1e-4)
+    for x, trace in drawn.values():
+        at = list(trace.x).index(x)
+        low, high = x - trace.error_x.arrayminus[at], x + trace.error_x.array[at]
+        assert (trace.marker.color == GREY) == (low <= 0 <= high), "grey is what may be chance"
 
 
 def test_numbers_as_a_person_reads_them() -> None:
@@ -138,10 +157,10 @@ def test_numbers_as_a_person_reads_them() -> None:
     assert [units.duration(s) for s in (45.2, 200, 7500)] == ["45 s", "3 min", "2.1 h"]
 
 
-def cell(figure: go.Figure, site: str, column: str) -> dict[str, object]:
+def cell(figure: go.Figure, site: str, choice: str) -> dict[str, object]:
     """What a map has at a place."""
     trace = figure.data[0]
-    row, at = list(trace.y).index(site), list(trace.x).index(column)
+    row, at = list(trace.y).index(choice), list(trace.x).index(site)
     return {name: getattr(trace, name)[row][at] for name in ("z", "text", "hovertext")}
 
 
@@ -186,9 +205,23 @@ def test_blue_does_good_whichever_way_the_metric_goes_and_nothing_is_in_the_midd
 def test_in_words_it_names_what_is_sure(made: Snapshot) -> None:
     effects = fit_effects(made, "latency")
     assert effects is not None
-    assert "cbam(reduction=16, spatial_kernel_size=7) at stage" in described("latency", effects)
-    nothing = replace(effects, rows=tuple(replace(row, low=-1.0, high=1.0) for row in effects.rows))
-    assert described("latency", nothing).endswith("None is certainly different from zero.")
+    assert "cbam(reduction=16, spatial_kernel_size=7) at stage" in described_effects(effects)
+    assert effects_message(effects).startswith("cbam costs most latency, +")
+
+
+def test_a_map_in_which_nothing_is_sure_is_left_out_and_grey_is_what_is_not(
+    made: Snapshot,
+) -> None:
+    effects = fit_effects(made, "accuracy")
+    assert effects is not None
+    rows = tuple(replace(row, low=-1.0, high=1.0) for row in effects.rows)
+    assert sure_map(replace(effects, rows=rows)) is None
+    said = no_map_sentence(made, replace(effects, rows=rows))
+    assert said.startswith("Together the recommended choices gain +")
+    figure = effect_map(effects)
+    for row in effects.at("choice"):
+        shade = cell(figure, row.site, row.type)["z"]
+        assert (shade == 0) == (row.low <= 0 <= row.high), row
 
 
 def effect(site: str, kind: str, knobs: str) -> Effect:
@@ -207,18 +240,18 @@ def effect(site: str, kind: str, knobs: str) -> Effect:
     )
 
 
-def test_a_knob_that_the_site_decides_makes_no_column_of_its_own() -> None:
+def test_a_knob_that_the_site_decides_makes_no_row_of_its_own() -> None:
     rows = [effect(f"stage{n}", "coord", f"reduction={2**n}") for n in (1, 2, 3)]
     rows += [effect("stage1", "se", f"reduction={r}, gate=hard") for r in (4, 8)]
-    names = column_names(rows)
+    names = choice_names(rows)
     assert {names[f"stage{n}", f"coord(reduction={2**n})"] for n in (1, 2, 3)} == {"coord"}
     assert names["stage1", "se(reduction=4, gate=hard)"] == "se(reduction=4)"
     figure = effect_map(Effects("accuracy", tuple(rows)))
-    assert list(figure.data[0].x) == ["coord", "se(reduction=4)", "se(reduction=8)"]
+    assert list(figure.data[0].y) == ["coord", "se<br>reduction=4", "se<br>reduction=8"]
 
 
-def test_many_choices_are_read_by_pointing(made: Snapshot) -> None:
-    rows = [effect("stage1", f"kind{n:02}", "") for n in range(30)]
+def test_many_sites_are_read_by_pointing() -> None:
+    rows = [effect(f"stage{n}", "se", "") for n in range(30)]
     figure = effect_map(Effects("accuracy", tuple(rows)))
     assert figure.data[0].texttemplate is None
     assert "probability of 90 %" in figure.data[0].hovertext[0][29]
@@ -250,7 +283,7 @@ def test_a_new_kind_of_figure_is_a_row_and_is_shown_everywhere(
     monkeypatch.setattr(figures, "KINDS", (*kinds, shapes))
     drawn = figures.drawn_figures(made)
     assert [drawn[name].title for name in ("shapes", "shapes-big")] == ["Shapes & sizes"] * 2
-    assert "Shapes & sizes" in dashboard._plots(made)["nas_attn-shapes-big"]
+    assert "Shapes &amp; sizes" in dashboard._plots(made)["nas_attn-shapes-big"]
 
 
 def test_what_is_missing_or_wrong_is_one_sentence(

@@ -25,7 +25,7 @@ class FigureKind:
     after it.
     """
     title: str
-    """Shown above it where the page has no heading for it."""
+    """Of a figure that brings no title of its own."""
     draw: Callable[[Snapshot], Mapping[str, go.Figure]]
     """Snapshot -> the figures that the study has, each by what follows the name: `""`, `2`,
     `accuracy`; none where nothing is known yet.
@@ -78,7 +78,7 @@ KINDS = (
     FigureKind("effects", "What each choice adds at each site", _map_of_the_metric),
     FigureKind(
         "effects-latency",
-        "What each choice adds to the latency at each site, % of the backbone's",
+        "What each choice adds to the latency at each site",
         _one(lambda snapshot: map_of(snapshot, "latency")),
     ),
     FigureKind("noise", "Each candidate's runs next to its estimate", _one(noise_figure)),

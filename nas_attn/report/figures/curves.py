@@ -9,52 +9,99 @@ import plotly.graph_objects as go
 
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.errors import several
-from nas_attn.report.figures.drawing import GREY, blank_figure, hover, measure, style_of
+from nas_attn.report.figures.drawing import (
+    GREY,
+    PRUNED_STYLE,
+    Style,
+    Told,
+    blank_figure,
+    factor,
+    hover,
+    measure,
+    padded,
+    style_of,
+    tell,
+)
+from nas_attn.report.figures.labels import End, name_ends
 from nas_attn.words import units
+from nas_attn.words.figures import HOW_CURVES, curves_message
 
 # Learning curves drawn at most; the front, the baselines and the newest go first
 _MOST_CURVES = 150
+# Pixels; and of them between the ends of the y axis, and beside it for the names
+HEIGHT = 420
+INSIDE = 300
+BESIDE = 130
+
+Run = tuple[CandidateView, list[ScorePoint]]
 
 
 def learning_curves(snapshot: Snapshot) -> go.Figure | None:
-    """The primary metric by epochs, one line per run; a cross ends a pruned run."""
+    """The primary metric by epochs, one line per run; a cross ends a pruned run. None with a single
+    rung: one point is no curve.
+    """
     metric = snapshot.primary
-    if metric is None:
+    if metric is None or len(snapshot.recipe.training.rungs) < 2:
         return None
-    runs: dict[tuple[str, str, float], list[tuple[CandidateView, list[ScorePoint]]]] = {}
+    runs = _runs(snapshot, metric)
+    if not runs:
+        return None
+    figure = blank_figure(height=HEIGHT)
+    figure.update_layout(margin={"r": BESIDE, "t": 20}, showlegend=False)
+    figure.add_traces([_curves(snapshot, alike, metric, style) for style, alike in runs.items()])
+    by = factor(metric)
+    drawn = [
+        by * point.metrics[metric]
+        for alike in runs.values()
+        for _, points in alike
+        for point in points
+    ]
+    ends = [
+        End(
+            f"<b>{style.kind}</b>" if style.width >= 2 else style.kind,
+            by * fmean(points[-1].metrics[metric] for _, points in alike),
+        )
+        for style, alike in runs.items()
+        # a cross says it where they end
+        if style is not PRUNED_STYLE
+    ]
+    level = _start(snapshot, metric)
+    if level is not None:
+        drawn.append(by * level)
+        ends.append(End(f"start: {units.value(metric, level)}", by * level))
+        figure.add_hline(y=by * level, line={"dash": "dot", "width": 1, "color": GREY})
+    limits = padded(drawn)
+    figure.update_yaxes(range=limits)
+    name_ends(figure, ends, limits, height=INSIDE)
+    figure.update_xaxes(title_text="epochs")
+    measure(figure, "y", metric)
+    return tell(figure, Told(curves_message(snapshot), HOW_CURVES))
+
+
+def _runs(snapshot: Snapshot, metric: str) -> dict[Style, list[Run]]:
+    """Style -> the runs that are drawn in it."""
+    runs: dict[Style, list[Run]] = {}
     for view in _for_curves(snapshot):
         own: dict[tuple[str, int], list[ScorePoint]] = {}
         for point in view.scores:
             if metric in point.metrics:
                 own.setdefault((point.purpose, point.seed), []).append(point)
-        runs.setdefault(style_of(snapshot, view), []).extend(
-            (view, points) for points in own.values()
-        )
-    runs = {kind: found for kind, found in runs.items() if found}
-    if not runs:
-        return None
-    figure = blank_figure(height=420)
-    figure.add_traces([_curves(snapshot, alike, metric, style) for style, alike in runs.items()])
+        if own:
+            style = style_of(snapshot, view)
+            runs.setdefault(style, []).extend((view, points) for points in own.values())
+    return runs
+
+
+def _start(snapshot: Snapshot, metric: str) -> float | None:
+    """The mean score of the trained backbones before the search; None without them."""
     first = snapshot.recipe.first_seed
     seeds = range(first, first + snapshot.recipe.training.backbones)
-    # not fresh
-    start = {
-        p.seed: p.metrics[metric]
-        for p in snapshot.backbone
-        if p.seed in seeds and metric in p.metrics
+    scores = {
+        point.seed: point.metrics[metric]
+        for point in snapshot.backbone
+        if point.seed in seeds and metric in point.metrics
     }
-    if start:
-        level = fmean(start.values())
-        note = f"trained backbone before the search ({units.value(metric, level)})"
-        figure.add_hline(
-            y=level,
-            line={"dash": "dot", "width": 1, "color": GREY},
-            annotation_text=note,
-            annotation_position="bottom left",
-        )
-    figure.update_xaxes(title="epochs")
-    measure(figure, "y", metric)
-    return figure
+    return fmean(scores.values()) if scores else None
 
 
 def _for_curves(snapshot: Snapshot) -> list[CandidateView]:
@@ -68,23 +115,18 @@ def _for_curves(snapshot: Snapshot) -> list[CandidateView]:
     return views[-_MOST_CURVES:]
 
 
-def _curves(
-    snapshot: Snapshot,
-    runs: Sequence[tuple[CandidateView, Sequence[ScorePoint]]],
-    metric: str,
-    style: tuple[str, str, float],
-) -> go.Scatter:
+def _curves(snapshot: Snapshot, runs: Sequence[Run], metric: str, style: Style) -> go.Scatter:
     """Curves of one kind as one trace with gaps, because each trace costs the browser time."""
-    kind, colour, width = style
     x: list[int | None] = []
     y: list[float | None] = []
     texts = list[str]()
     symbols = list[str]()
+    by = factor(metric)
     for view, points in runs:
         said = hover(snapshot, view)
         for point in points:
             x.append(point.epochs)
-            y.append(point.metrics[metric])
+            y.append(by * point.metrics[metric])
             texts.append(
                 f"{units.value(metric, point.metrics[metric])} after"
                 f" {several(point.epochs, 'epoch')}, seed {point.seed}<br>{said}"
@@ -92,18 +134,15 @@ def _curves(
         x.append(None)
         y.append(None)
         texts.append("")
-        symbols += [
-            *["circle"] * (len(points) - 1),
-            "x" if view.state == "pruned" else "circle",
-            "circle",
-        ]
+        last = "x" if view.state == "pruned" else "circle"
+        symbols += [*["circle"] * (len(points) - 1), last, "circle"]
     return go.Scatter(
         x=x,
         y=y,
         mode="lines+markers",
-        name=kind,
-        line={"color": colour, "width": width, "dash": "dot" if kind == "pruned" else "solid"},
-        marker={"symbol": symbols, "size": 5 if width < 2 else 7},
+        name=style.kind,
+        line={"color": style.colour, "width": style.width, "dash": style.dash},
+        marker={"symbol": symbols, "size": 5 if style.width < 2 else 7},
         text=texts,
         hovertemplate="%{text}<extra></extra>",
     )

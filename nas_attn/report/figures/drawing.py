@@ -1,10 +1,11 @@
-"""What the figures have in common: colours, axes, what a point says."""
+"""What the figures have in common: colours, axes, titles, what a point says."""
 
 from __future__ import annotations
 
 import html
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import plotly.graph_objects as go
@@ -13,96 +14,160 @@ from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.recipe import objective_name
 from nas_attn.words import units
 from nas_attn.words.candidates import candidate_label, objective_with_spread
+from nas_attn.words.figures import axis_title
 
-BLUE = "#2f81d6"
-ORANGE = "#e08a00"
-GREEN = "#1a9e77"
-RED = "#d1495b"
-GREY = "#8a919c"
-
-PALETTE = (
-    BLUE,
-    ORANGE,
-    GREEN,
-    RED,
-    "#8f6bd1",
-    "#3fb8c9",
-    "#b8a200",
-    "#c76bb0",
-    "#7a8f3c",
-    "#a06a42",
-)
+# Each stands out from a light and a dark page, and from the others for the colour-blind, too:
+# tests/report/test_report_colours.py measures both. Lines differ by their dashes as well.
+BLUE = "#1f77d0"
+ORANGE = "#c98300"
+GREEN = "#12a07a"
+RED = "#c4314b"
+GREY = "#7d8590"
+COLOURS = (BLUE, ORANGE, GREEN, RED, GREY)
+# Where no page gives a figure its colours: in the dashboard, in a notebook, in a file
+PAPER = "#ffffff"
+TEXT = "#1f2328"
 
 BARE = "bare backbone"
 # Letters of a line of a point's hover text
 LETTERS = 90
+# Letters of a line of an axis' title, and of a figure's title
+AXIS_LETTERS = 44
+TITLE_LETTERS = 62
+# Pixels above the axes, for the legend, and those of a line of the title
+TOP = 64
+TITLE_LINE = 22
 # A value and the ends of its 95 % interval
 Ends = tuple[float, float, float]
+# The ends of an axis
+Range = tuple[float, float]
 
 
 def blank_figure(*, height: int) -> go.Figure:
-    """A figure without data; its colours suit a light and a dark page, and the page sets the text's
-    colour.
-    """
+    """A figure without data, dark on white; a page gives it its own colours."""
     figure = go.Figure()
     figure.update_layout(
         template="none",
         height=height,
-        margin={"l": 70, "r": 20, "t": 30, "b": 60},
-        paper_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 60, "r": 16, "t": TOP, "b": 60},
+        paper_bgcolor=PAPER,
         plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        font={"family": "system-ui, sans-serif", "size": 13, "color": "#7d8590"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
+        font={"family": "system-ui, sans-serif", "size": 13, "color": TEXT},
         hoverlabel={"align": "left"},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#7d8590", "activecolor": BLUE},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE},
         hovermode="closest",
     )
     grid = {"gridcolor": "rgba(128,128,128,0.2)", "zeroline": False, "automargin": True}
-    return figure.update_xaxes(**grid).update_yaxes(**grid)
+    figure.update_xaxes(**grid).update_yaxes(**grid)
+    figure.update_xaxes(title_font_size=13, title_standoff=10)
+    return figure.update_yaxes(title_font_size=13, title_standoff=10)
 
 
-def measure(
-    figure: go.Figure,
-    axis: Literal["x", "y"],
-    objective: str,
-    title: str = "",
-    *,
-    gain: bool = False,
-) -> None:
-    """Puts an objective on an axis, in its display unit, as values or as gains (positive is
-    better).
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is said of a figure beside its data."""
+
+    # its title, in one or two sentences
+    message: str
+    # how it is read
+    how: str = ""
+    # further words for who cannot see it
+    described: str = ""
+
+
+def tell(figure: go.Figure, told: Told, *, width: int = 0) -> go.Figure:
+    """Gives a figure its title, above its legend. `width`: pixels that it needs at the least."""
+    lines = textwrap.wrap(told.message, TITLE_LETTERS)
+    figure.update_layout(
+        title={
+            "text": "<br>".join(html.escape(line) for line in lines),
+            "x": 0,
+            "xref": "paper",
+            "xanchor": "left",
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"t": 10},
+            "font": {"size": 16},
+        },
+        meta={
+            "message": told.message,
+            "how": told.how,
+            "described": told.described,
+            "width": width,
+        },
+    )
+    higher = TITLE_LINE * len(lines) + 6
+    figure.update_layout(margin_t=(figure.layout.margin.t or TOP) + higher)
+    if figure.layout.height is not None:
+        figure.update_layout(height=figure.layout.height + higher)
+    return figure
+
+
+def untold(figure: go.Figure) -> tuple[go.Figure, Told]:
+    """A copy without its title and background, for a page that shows both in its own way."""
+    bare = go.Figure(figure)
+    meta = figure.layout.meta or {}
+    told = Told(meta.get("message", ""), meta.get("how", ""), meta.get("described", ""))
+    if told.message:
+        lines = len(textwrap.wrap(told.message, TITLE_LETTERS))
+        higher = TITLE_LINE * lines + 6
+        bare.update_layout(
+            title=None,
+            margin_t=bare.layout.margin.t - higher,
+            height=bare.layout.height - higher,
+        )
+    bare.update_layout(paper_bgcolor="rgba(0,0,0,0)")
+    return bare, told
+
+
+def broken(text: str, letters: int = AXIS_LETTERS) -> str:
+    """A text in lines, as plotly takes it."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        lines += textwrap.wrap(line, letters, break_long_words=False, break_on_hyphens=False)
+    return "<br>".join(html.escape(line) for line in lines)
+
+
+def unbroken(text: str) -> str:
+    """A title of plotly as plain text in one line."""
+    return html.unescape(text.replace("<br>", " · "))
+
+
+def factor(objective: str, *, gain: bool = False) -> float:
+    """By what an objective's values, or gains, are multiplied before they are drawn. (Plotly's own
+    format of shares has no space before the percent sign.)
     """
     unit = units.unit(objective)
     if gain:
-        said = f"gain in {units.title(objective)} over the bare backbone"
-        title = html.escape(", ".join(filter(None, (said, unit.of_differences))))
-        _scale(figure, axis, unit.scale)
-    else:
-        title = title or html.escape(f"{units.title(objective)} · {units.direction(objective)}")
-        if unit is units.SHARE:
-            _scale(figure, axis, 100)
-            figure.update_layout({f"{axis}axis": {"ticksuffix": " %"}})
-    ticks = "+.3~g" if gain else unit.ticks
-    figure.update_layout({f"{axis}axis": {"title": {"text": title}, "tickformat": ticks}})
+        return unit.scale
+    return 100.0 if unit is units.SHARE else 1.0
 
 
-def _scale(figure: go.Figure, axis: Literal["x", "y"], factor: float) -> None:
-    """Multiplies the drawn values. Plotly's own format of shares has no space before the percent
-    sign.
-    """
+def measure(
+    figure: go.Figure, axis: Literal["x", "y"], objective: str, *, gain: bool = False
+) -> None:
+    """Names an objective's axis, for values or for gains (positive is better)."""
+    unit = units.unit(objective)
+    suffix = " %" if unit is units.SHARE and not gain else None
+    figure.update_layout(
+        {
+            f"{axis}axis": {
+                "title": {"text": broken(axis_title(objective, gain=gain))},
+                "tickformat": "+.3~g" if gain else unit.ticks,
+                "ticksuffix": suffix,
+            }
+        }
+    )
 
-    def scaled(value: float) -> float:
-        return round(factor * float(value), 6)
 
-    for trace in figure.data:
-        bars = trace[f"error_{axis}"]
-        for holder, name in ((trace, axis), (bars, "array"), (bars, "arrayminus")):
-            if holder[name] is not None:
-                holder[name] = [None if value is None else scaled(value) for value in holder[name]]
-    lines = [(shape, f"{axis}{end}") for shape in figure.layout.shapes for end in (0, 1)]
-    for holder, name in [*lines, *((note, axis) for note in figure.layout.annotations)]:
-        if holder[f"{axis}ref"] == axis:
-            holder[name] = scaled(holder[name])
+def padded(values: Sequence[float], *, below: float = 0.08, above: float = 0.08) -> Range:
+    """The range of an axis that shows all values, with a rim of these shares."""
+    low = min(values, default=0.0)
+    high = max(values, default=0.0)
+    length = (high - low) or abs(high) or 1.0
+    return low - below * length, high + above * length
 
 
 def error_bars(ends: Sequence[Ends]) -> dict[str, Any]:
@@ -138,15 +203,44 @@ def hover(snapshot: Snapshot, view: CandidateView) -> str:
     return "<br>".join(lines)
 
 
-def style_of(snapshot: Snapshot, view: CandidateView) -> tuple[str, str, float]:
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How the lines and points of a kind of candidate are drawn."""
+
+    kind: str
+    colour: str
+    width: float
+    dash: str = "solid"
+
+
+RECOMMENDED_STYLE = Style("recommended", GREEN, 3)
+BARE_STYLE = Style(BARE, RED, 2.5, "dash")
+CONTROL_STYLE = Style("without attention", GREY, 1.5, "longdashdot")
+UNIFORM_STYLE = Style("same everywhere", ORANGE, 1.5, "dashdot")
+FRONT_STYLE = Style("front", BLUE, 2, "longdash")
+PRUNED_STYLE = Style("stopped early", GREY, 1, "dot")
+SEARCHED_STYLE = Style("searched", GREY, 1)
+STYLES = (
+    RECOMMENDED_STYLE,
+    BARE_STYLE,
+    CONTROL_STYLE,
+    UNIFORM_STYLE,
+    FRONT_STYLE,
+    PRUNED_STYLE,
+    SEARCHED_STYLE,
+)
+
+
+def style_of(snapshot: Snapshot, view: CandidateView) -> Style:
+    """By the first of its roles."""
     if view.key == snapshot.taken:
-        return "recommended", GREEN, 3
+        return RECOMMENDED_STYLE
     if view.baseline == "none":
-        return BARE, RED, 2
+        return BARE_STYLE
     if view.control:
-        return "controls", GREY, 1.5
+        return CONTROL_STYLE
     if view.baseline is not None:
-        return "uniform baselines", ORANGE, 1.5
+        return UNIFORM_STYLE
     if view.on_front:
-        return "front", BLUE, 2
-    return ("pruned", GREY, 0.8) if view.state == "pruned" else ("searched", "#9db7d5", 1)
+        return FRONT_STYLE
+    return PRUNED_STYLE if view.state == "pruned" else SEARCHED_STYLE

@@ -5,30 +5,39 @@ from __future__ import annotations
 import html
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
 
 import plotly.graph_objects as go
 
 from nas_attn.analysis.effects import Effect, Effects, average_effects
+from nas_attn.analysis.figure_facts import effect_facts
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.report.figures.drawing import blank_figure
+from nas_attn.report.figures.drawing import Told, blank_figure, tell
 from nas_attn.words import units
+from nas_attn.words.figures import described_effects, effects_message, how_effects
 
-GOOD_COLOUR = "rgba(47,129,214,0.7)"
+# Blue and orange are told apart by the colour-blind, too. All are translucent, so that text on
+# them can be read on a light and on a dark page.
+GOOD_COLOUR = "rgba(31,119,208,0.55)"
+BAD = "rgba(201,131,0,0.55)"
 NOTHING = "rgba(128,128,128,0.10)"
-BAD = "rgba(224,138,0,0.7)"
-"""Colour-blind people can tell blue from orange. Both are translucent, so text on them is
-readable.
-"""
-# With more columns, cells show their numbers only in the hover text
+# With more sites, cells show their numbers only in the hover text
 MOST_WRITTEN = 16
-# Pixels of a column with numbers
-CELL = 78
+# Pixels of a column with numbers, of a narrow one, and of a letter of the names before them
+CELL = 62
+NARROW_CELL = 26
+LETTER = 7.5
+# Pixels of a row
+ROW = 44
+# Letters of a line of a choice's name
+NAME_LETTERS = 16
 
 
 def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
     """(metric or `latency`, the map) of the primary metric and the latency, as far as they are
-    known.
+    known and something in them is sure.
     """
     asked = [what for what in (snapshot.primary, "latency") if what]
     drawn = [(what, map_of(snapshot, what)) for what in asked]
@@ -36,80 +45,125 @@ def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
 
 
 def map_of(snapshot: Snapshot, what: str) -> go.Figure | None:
-    """The map of effects on a metric or on `latency`; None if they are not known."""
+    """The map of effects on a metric or on `latency`; None if they are not known, or if none can be
+    told from zero.
+    """
     effects = average_effects(snapshot, what)
-    return effect_map(effects) if effects is not None and effects.at("choice") else None
+    return None if effects is None else sure_map(effects)
+
+
+def sure_map(effects: Effects) -> go.Figure | None:
+    """The map, if an effect in it is sure."""
+    return None if effect_facts(effects).nothing_is_sure else effect_map(effects)
 
 
 def effect_map(effects: Effects) -> go.Figure:
-    """Sites down, choices across; a cell has the effect and half of its 95 % interval, bold where
-    the interval excludes zero.
+    """Choices down, sites across; a cell has the effect and half of its 95 % interval, and a colour
+    where the interval excludes zero.
     """
     rows = effects.at("choice")
-    names = column_names(rows)
-    sites = sorted(
-        {row.site for row in rows},
-        key=lambda site: ([int(d) for d in re.findall(r"\d+", site)], site),
-    )
-    columns = sorted({names[row.site, row.name] for row in rows})
-    cells = {(row.site, names[row.site, row.name]): row for row in rows}
-    scale = units.unit(effects.of).scale
-    most = max(abs(row.mean) for row in rows) * scale or 1.0
-    written = len(columns) <= MOST_WRITTEN
-    low, high = (GOOD_COLOUR, BAD) if effects.of == "latency" else (BAD, GOOD_COLOUR)
-    unit = units.unit(effects.of).of_differences or html.escape(effects.of)
-    unit = "% of<br>latency" if effects.of == "latency" else unit
-    figure = blank_figure(height=max(220, 54 * len(sites) + 150))
-
-    def each(of: str) -> list[list[str]]:
-        made = {"cell": _cell, "hover": _hover_cell}[of]
-        return [
-            [
-                made(effects.of, cells[site, column]) if (site, column) in cells else ""
-                for column in columns
-            ]
-            for site in sites
-        ]
-
+    names = choice_names(rows)
+    sites = sorted({row.site for row in rows}, key=_site_order)
+    cells = {(names[row.site, row.name], row.site): row for row in rows}
+    choices = _ranked(cells)
+    written = len(sites) <= MOST_WRITTEN
+    figure = blank_figure(height=max(160, ROW * len(choices) + 70))
     figure.add_trace(
         go.Heatmap(
-            z=[
-                [scale * cells[s, c].mean if (s, c) in cells else None for c in columns]
-                for s in sites
-            ],
-            x=[html.escape(column) for column in columns],
-            y=sites,
-            text=each("cell") if written else None,
+            z=_table(cells, choices, sites, lambda row: _shade(effects.of, row), None),
+            x=[_site_name(site) for site in sites],
+            y=[_choice_name(choice) for choice in choices],
+            text=_table(cells, choices, sites, lambda row: _cell(effects.of, row), "")
+            if written
+            else None,
             texttemplate="%{text}" if written else None,
-            hovertext=each("hover"),
+            hovertext=_table(cells, choices, sites, lambda row: _hover_cell(effects.of, row), ""),
             hovertemplate="%{hovertext}<extra></extra>",
-            colorscale=[(0.0, low), (0.5, NOTHING), (1.0, high)],
-            zmid=0,
-            zmin=-most,
-            zmax=most,
             xgap=3,
             ygap=3,
             hoverongaps=False,
-            colorbar={
-                "thickness": 12,
-                "outlinewidth": 0,
-                "tickformat": "+.3~g",
-                "title": {"text": unit},
-            },
+            **_colours(effects, with_scale=not written),
         )
     )
     figure.update_xaxes(
         type="category", showgrid=False, tickangle=0 if written else -60, side="top"
     )
     figure.update_yaxes(type="category", showgrid=False, autorange="reversed")
-    figure.update_layout(
-        margin_t=70, margin_b=20, meta={"width": 140 + (CELL if written else 26) * len(columns)}
-    )
-    return figure
+    figure.update_layout(margin={"t": 40, "b": 10, "l": 10})
+    told = Told(effects_message(effects), how_effects(effects), described_effects(effects))
+    lines = [line for choice in choices for line in _choice_name(choice).split("<br>")]
+    beside = round(LETTER * max(map(len, lines))) + 40
+    cell = CELL if written else NARROW_CELL
+    return tell(figure, told, width=beside + cell * len(sites))
 
 
-def column_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
-    """(site, choice) -> name of its column: the type, with the knobs that differ at one site
+def _site_order(site: str) -> tuple[list[int], str]:
+    return [int(digits) for digits in re.findall(r"\d+", site)], site
+
+
+def _ranked(cells: Mapping[tuple[str, str], Effect]) -> list[str]:
+    """The choices, the best on average first."""
+    means = defaultdict[str, list[float]](list)
+    for (choice, _), row in cells.items():
+        means[choice].append(row.mean)
+    return sorted(means, key=lambda choice: (-fmean(means[choice]), choice))
+
+
+def _table(
+    cells: Mapping[tuple[str, str], Effect],
+    choices: Sequence[str],
+    sites: Sequence[str],
+    content: Callable[[Effect], object],
+    empty: object,
+) -> list[list[object]]:
+    """What a function makes of each cell; `empty` where a choice was not tried at a site."""
+    table: list[list[object]] = []
+    for choice in choices:
+        line = [cells.get((choice, site)) for site in sites]
+        table.append([empty if row is None else content(row) for row in line])
+    return table
+
+
+def _colours(effects: Effects, *, with_scale: bool) -> dict[str, Any]:
+    """Of the map: both ends alike, nothing in the middle."""
+    rows = [row for row in effects.at("choice") if row.sure]
+    scale = units.unit(effects.of).scale
+    most = max((abs(row.mean) for row in rows), default=0.0) * scale or 1.0
+    low, high = (GOOD_COLOUR, BAD) if effects.of == "latency" else (BAD, GOOD_COLOUR)
+    return {
+        "colorscale": [(0.0, low), (0.5, NOTHING), (1.0, high)],
+        "zmid": 0,
+        "zmin": -most,
+        "zmax": most,
+        # the numbers in the cells say more than a scale
+        "showscale": with_scale,
+        "colorbar": {
+            "thickness": 12,
+            "outlinewidth": 0,
+            "tickformat": "+.3~g",
+            "title": {"text": units.unit(effects.of).of_differences},
+        },
+    }
+
+
+def _shade(of: str, row: Effect) -> float | None:
+    """What decides a cell's colour: nothing, if it may be zero."""
+    return units.unit(of).scale * row.mean if row.sure else 0.0
+
+
+def _site_name(site: str) -> str:
+    return html.escape(site).replace(".", "<br>").replace("@", "<br>@")
+
+
+def _choice_name(choice: str) -> str:
+    """In lines that are broken before the settings, and between them."""
+    kind, _, knobs = choice.partition("(")
+    lines = [kind, *(knob.strip() for knob in knobs.removesuffix(")").split(",") if knob)]
+    return "<br>".join(html.escape(line) for line in lines)
+
+
+def choice_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
+    """(site, choice) -> name of its row: the type, with the knobs that differ at one site
     (others depend on the channels).
     """
     values: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
@@ -117,35 +171,17 @@ def column_names(rows: Sequence[Effect]) -> Mapping[tuple[str, str], str]:
         for knob, value in _knobs(row).items():
             values[row.site, row.type, knob].add(value)
     differ = {(kind, knob) for (_, kind, knob), known in values.items() if len(known) > 1}
-    found = {}
+    labels = {}
     for row in rows:
         kept = ", ".join(
             f"{knob}={value}" for knob, value in _knobs(row).items() if (row.type, knob) in differ
         )
-        found[row.site, row.name] = f"{row.type}({kept})" if kept else row.type
-    taken = defaultdict(set)
-    for (site, name), column in found.items():
-        taken[site, column].add(name)
-    clash = {column for (_, column), several in taken.items() if len(several) > 1}
-    return {key: key[1] if column in clash else column for key, column in found.items()}
-
-
-def described(of: str, effects: Effects) -> str:
-    """A map in one or two sentences, for screen readers."""
-    rows = effects.at("choice")
-    sure = sorted((row for row in rows if row.sure), key=lambda row: -abs(row.mean))
-    said = "; ".join(
-        f"{row.name} at {row.site} {units.plus_minus(of, row.mean, row.half)}" for row in sure[:5]
-    )
-    head = (
-        f"Map of effects on {units.title(of)}: {len(rows)} choices at"
-        f" {len({row.site for row in rows})} sites."
-    )
-    return (
-        f"{head} Certainly different from zero: {said}."
-        if said
-        else f"{head} None is certainly different from zero."
-    )
+        labels[row.site, row.name] = f"{row.type}({kept})" if kept else row.type
+    taken = defaultdict[tuple[str, str], set[str]](set)
+    for (site, name), label in labels.items():
+        taken[site, label].add(name)
+    clash = {label for (_, label), names in taken.items() if len(names) > 1}
+    return {key: key[1] if label in clash else label for key, label in labels.items()}
 
 
 def _knobs(row: Effect) -> dict[str, str]:

@@ -37,11 +37,7 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) ->
         place.mkdir(parents=True, exist_ok=True)
         for name, figure in drawn.items():
             path = place / f"{name}.{format_}"
-            paper = go.Figure(figure).update_layout(
-                paper_bgcolor="white", plot_bgcolor="white", font_color="#333"
-            )
-            paper.update_traces(textfont_color="#222", selector={"type": "heatmap"})
-            paper.write_image(
+            figure.write_image(
                 path, width=PIXELS, height=figure.layout.height, scale=2 if format_ == "png" else 1
             )
             written.append(path)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import plotly.graph_objects as go
 
@@ -17,14 +18,55 @@ from nas_attn.report.figures.drawing import (
     ORANGE,
     RED,
     Ends,
+    Told,
     blank_figure,
     error_bars,
+    factor,
     hover,
     measure,
+    padded,
+    tell,
 )
+from nas_attn.report.figures.labels import MARK, Mark, name_points
+from nas_attn.words.candidates import front_in_words
+from nas_attn.words.figures import HOW_FRONT, front_message, short_names
 
-# A candidate with its x and y
-Point = tuple[CandidateView, Ends, Ends]
+# Pixels, without the title; and of them between the ends of the y axis
+HEIGHT = 460
+INSIDE = 320
+# Pixels across the ring around the recommended
+RING = 22
+# Names beside points at most
+MOST_NAMES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A candidate where it is drawn, with the ends of both intervals."""
+
+    view: CandidateView
+    x: Ends
+    y: Ends
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Points that look alike."""
+
+    name: str
+    colour: str
+    symbol: str
+    size: int
+    bars: bool = True
+    # A group whose points all have names beside them needs no entry
+    in_legend: bool = True
+
+
+SEARCHED = Group("searched", GREY, "circle", 7, bars=False)
+UNIFORM = Group("same everywhere", ORANGE, "diamond", 10)
+CONTROL = Group("without attention", GREY, "x", 9)
+FRONT = Group("front", BLUE, "circle", 11)
+BARE_GROUP = Group(BARE, RED, "square", 11, in_legend=False)
 
 
 def front_figures(snapshot: Snapshot, *, absolute: bool = False) -> list[go.Figure]:
@@ -35,80 +77,83 @@ def front_figures(snapshot: Snapshot, *, absolute: bool = False) -> list[go.Figu
     return [_front(snapshot, other, absolute) for other in others]
 
 
-def _ends(snapshot: Snapshot, view: CandidateView, index: int, absolute: bool) -> Ends | None:
-    """A candidate's value of an objective, as it is drawn; None if unknown."""
+def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
+    points = _points(snapshot, other, absolute)
+    figure = blank_figure(height=HEIGHT)
+    if other is not None and len(snapshot.objectives) == 2:
+        x_gains = not absolute and snapshot.compared(snapshot.objectives[other])
+        falls = lower_is_better(snapshot.objectives[other]) and not x_gains
+        on_front = [point for point in points if point.view.on_front]
+        figure.add_trace(_staircase(on_front, "hv" if falls else "vh"))
+    for group, members in _grouped(points).items():
+        if members:
+            figure.add_trace(_trace(snapshot, group, members))
+    _name(snapshot, figure, points)
+    _measure_axis(snapshot, figure, "y", 0, absolute)
+    if other is None:
+        figure.update_xaxes(title_text="trial")
+    else:
+        _measure_axis(snapshot, figure, "x", other, absolute)
+    message = "" if absolute else front_message(snapshot)
+    return tell(figure, Told(message or front_in_words(snapshot), HOW_FRONT))
+
+
+def _points(snapshot: Snapshot, other: int | None, absolute: bool) -> list[Point]:
+    points = []
+    for view in snapshot.candidates:
+        x = _ends(snapshot, view, other, absolute)
+        y = _ends(snapshot, view, 0, absolute)
+        if view.state == "scored" and x is not None and y is not None:
+            points.append(Point(view, x, y))
+    return points
+
+
+def _ends(
+    snapshot: Snapshot, view: CandidateView, index: int | None, absolute: bool
+) -> Ends | None:
+    """A candidate's value of an objective, as it is drawn; None if unknown. Without an objective:
+    its trial.
+    """
+    if index is None:
+        return (float(view.trial),) * 3
     objective = snapshot.objectives[index]
-    value = view.values[index]
     name = objective_name(objective)
-    if not absolute and snapshot.compared(objective):
+    compared = not absolute and snapshot.compared(objective)
+    by = factor(objective, gain=compared)
+    if compared:
         gain = view.gains.get(name)
         if gain is not None:
-            return gain.mean, gain.low, gain.high
+            return by * gain.mean, by * gain.low, by * gain.high
         return (0.0, 0.0, 0.0) if view.baseline == "none" else None
+    value = view.values[index]
     if value is None:
         return None
     if objective == "latency" and view.latency is not None:
         return value, view.latency.low, view.latency.high
     estimate = view.estimates.get(name)
-    return (value, estimate.low, estimate.high) if estimate else (value, value, value)
+    if estimate is None:
+        return (by * value,) * 3
+    return by * value, by * estimate.low, by * estimate.high
 
 
-def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
-    figure = blank_figure(height=460)
-    points: list[Point] = []
-    for view in snapshot.candidates:
-        x: Ends | None = (
-            (view.trial,) * 3 if other is None else _ends(snapshot, view, other, absolute)
-        )
-        y = _ends(snapshot, view, 0, absolute)
-        if view.state == "scored" and x is not None and y is not None:
-            points.append((view, x, y))
-    others = [point for point in points if not point[0].control]
-    groups = (
-        (
-            "searched",
-            [p for p in others if p[0].baseline is None and not p[0].on_front],
-            GREY,
-            "circle",
-            7,
-            False,
-        ),
-        (
-            "uniform baselines",
-            [p for p in others if p[0].baseline not in (None, "none")],
-            ORANGE,
-            "diamond",
-            10,
-            True,
-        ),
-        ("controls without attention", [p for p in points if p[0].control], GREY, "x", 9, True),
-        (
-            "front",
-            [p for p in points if p[0].on_front and p[0].baseline is None],
-            BLUE,
-            "circle",
-            11,
-            True,
-        ),
-        (BARE, [p for p in points if p[0].baseline == "none"], RED, "square", 11, True),
-    )
-    if other is not None and len(snapshot.objectives) == 2:
-        x_gains = not absolute and snapshot.compared(snapshot.objectives[other])
-        falls = lower_is_better(snapshot.objectives[other]) and not x_gains
-        figure.add_trace(_staircase([p for p in points if p[0].on_front], "hv" if falls else "vh"))
-    for name, group, colour, symbol, size, bars in groups:
-        if group:
-            figure.add_trace(_points(snapshot, group, name, colour, symbol, size, bars))
-    chosen = [p for p in points if p[0].key == snapshot.taken]
-    if chosen:
-        ring = _points(snapshot, chosen, "recommended", GREEN, "circle-open", 22, False)
-        figure.add_trace(ring.update(marker_line_width=3, hoverinfo="skip", hovertemplate=None))
-    _measure_axis(snapshot, figure, "y", 0, absolute)
-    if other is None:
-        figure.update_xaxes(title="trial")
-    else:
-        _measure_axis(snapshot, figure, "x", other, absolute)
-    return figure
+def _grouped(points: Sequence[Point]) -> Mapping[Group, Sequence[Point]]:
+    """What lies above comes last."""
+    groups: dict[Group, list[Point]] = {
+        group: [] for group in (SEARCHED, UNIFORM, CONTROL, FRONT, BARE_GROUP)
+    }
+    for point in points:
+        groups[_group_of(point.view)].append(point)
+    return groups
+
+
+def _group_of(view: CandidateView) -> Group:
+    if view.control:
+        return CONTROL
+    if view.baseline == "none":
+        return BARE_GROUP
+    if view.baseline is not None:
+        return UNIFORM
+    return FRONT if view.on_front else SEARCHED
 
 
 def _measure_axis(
@@ -118,34 +163,27 @@ def _measure_axis(
     measure(figure, axis, objective, gain=not absolute and snapshot.compared(objective))
 
 
-def _points(
-    snapshot: Snapshot,
-    points: Sequence[Point],
-    name: str,
-    colour: str,
-    symbol: str,
-    size: int,
-    bars: bool,
-) -> go.Scatter:
+def _trace(snapshot: Snapshot, group: Group, points: Sequence[Point]) -> go.Scatter:
     trace = go.Scatter(
-        x=[x[0] for _, x, _ in points],
-        y=[y[0] for _, _, y in points],
+        x=[point.x[0] for point in points],
+        y=[point.y[0] for point in points],
         mode="markers",
-        name=name,
-        marker={"color": colour, "symbol": symbol, "size": size},
-        text=[hover(snapshot, view) for view, _, _ in points],
-        customdata=[str(view.placement) for view, _, _ in points],
+        name=group.name,
+        marker={"color": group.colour, "symbol": group.symbol, "size": group.size},
+        text=[hover(snapshot, point.view) for point in points],
+        customdata=[str(point.view.placement) for point in points],
         hovertemplate="%{text}<extra></extra>",
+        showlegend=group.in_legend,
     )
-    if bars:
-        bar = {"color": colour, "thickness": 1, "width": 3}
-        trace.error_x = {**error_bars([x for _, x, _ in points]), **bar}
-        trace.error_y = {**error_bars([y for _, _, y in points]), **bar}
+    if group.bars:
+        bar: dict[str, Any] = {"color": group.colour, "thickness": 1, "width": 3}
+        trace.error_x = {**error_bars([point.x for point in points]), **bar}
+        trace.error_y = {**error_bars([point.y for point in points]), **bar}
     return trace
 
 
 def _staircase(front: Sequence[Point], shape: str) -> go.Scatter:
-    steps = sorted((x[0], y[0]) for _, x, y in front)
+    steps = sorted((point.x[0], point.y[0]) for point in front)
     return go.Scatter(
         x=[x for x, _ in steps],
         y=[y for _, y in steps],
@@ -155,3 +193,52 @@ def _staircase(front: Sequence[Point], shape: str) -> go.Scatter:
         hoverinfo="skip",
         showlegend=False,
     )
+
+
+def _name(snapshot: Snapshot, figure: go.Figure, points: Sequence[Point]) -> None:
+    """A ring around the recommended, and names beside those that the figure is about."""
+    chosen = [point for point in points if point.view.key == snapshot.taken]
+    if chosen:
+        ring = replace(FRONT, name="recommended", colour=GREEN, symbol="circle-open", size=RING)
+        trace = _trace(snapshot, replace(ring, bars=False), chosen)
+        trace.update(marker_line_width=3, hoverinfo="skip", hovertemplate=None)
+        figure.add_trace(trace)
+    x = padded([end for point in points for end in _shown_ends(point, point.x)])
+    y = padded([end for point in points for end in _shown_ends(point, point.y)])
+    figure.update_xaxes(range=x)
+    figure.update_yaxes(range=y)
+    named = sorted(
+        (point for point in points if _group_of(point.view) is not SEARCHED),
+        key=lambda point: _importance(snapshot, point.view),
+    )
+    names = short_names([point.view for point in named])
+    marks = [
+        Mark(
+            point.x[0],
+            point.y[0],
+            names[point.view.key] if at < MOST_NAMES else "",
+            RING if point.view.key == snapshot.taken else 2 * MARK,
+            (point.x[1], point.x[2]),
+            (point.y[1], point.y[2]),
+        )
+        for at, point in enumerate(named)
+    ]
+    others = [point for point in points if _group_of(point.view) is SEARCHED]
+    marks += [Mark(point.x[0], point.y[0]) for point in others]
+    name_points(figure, marks, x=x, y=y, height=INSIDE)
+
+
+def _shown_ends(point: Point, ends: Ends) -> Ends:
+    """Those of its interval, if that is drawn."""
+    return ends if _group_of(point.view).bars else (ends[0],) * 3
+
+
+def _importance(snapshot: Snapshot, view: CandidateView) -> tuple[int, int]:
+    """The recommended one first, then bare, front, controls, the other baselines."""
+    if view.key == snapshot.taken:
+        return 0, view.trial
+    if view.baseline == "none":
+        return 1, view.trial
+    if view.on_front:
+        return 2, view.trial
+    return (3 if view.control else 4), view.trial

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
-import html
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from nas_attn.analysis.figure_facts import facts_of_gains, is_sure
 from nas_attn.analysis.fronts import sign_of
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
+from nas_attn.model import Gain
 from nas_attn.report.figures.drawing import (
     BLUE,
     GREY,
+    ORANGE,
+    Told,
     blank_figure,
+    broken,
     error_bars,
+    factor,
     hover,
     measure,
-    style_of,
+    tell,
 )
 from nas_attn.words import units
+from nas_attn.words.figures import HOW_NOISE, noise_message, short_names
+
+# Candidates at most, the best first
+MOST_ROWS = 40
+# Letters of a line of a candidate's name beside the axis
+NAME_LETTERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class RunGain:
+    """A run against the bare backbone's run of the same seed; `row`: of its candidate."""
+
+    row: int
+    view: CandidateView
+    point: ScorePoint
+    gain: float
 
 
 def noise_figure(snapshot: Snapshot) -> go.Figure | None:
@@ -25,64 +48,100 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
     estimate; None without gains.
     """
     metric = snapshot.primary
-    last = len(snapshot.recipe.training.rungs) - 1
-    bare = next((view for view in snapshot.candidates if view.baseline == "none"), None)
-    if metric is None or bare is None:
+    if metric is None:
         return None
-    views = [view for view in snapshot.ordered(snapshot.candidates) if metric in view.gains]
-    repeated = [
-        len({point.seed for point in view.scores if point.rung == view.rung}) > 1 for view in views
-    ]
-    views = [
-        view
-        for view, more in zip(views, repeated, strict=True)
-        if view.on_front or view.baseline or more
-    ][:40]
+    views = _views(snapshot, metric)
     if not views:
         return None
-    sign = sign_of(snapshot.recipe, metric)
-    level = {
-        p.seed: p.metrics[metric] for p in bare.scores if p.rung == last and metric in p.metrics
-    }
-    runs = [
-        (view, p, sign * (p.metrics[metric] - level[p.seed]))
-        for view in views
-        for p in view.scores
-        if p.rung == last and metric in p.metrics and p.seed in level
-    ]
-    figure = blank_figure(height=max(240, 26 * len(views) + 130))
+    by = factor(metric, gain=True)
+    runs = _run_gains(snapshot, metric, views)
+    figure = blank_figure(height=max(240, 36 * len(views) + 130))
     figure.add_trace(
         go.Scatter(
-            x=[gain for _, _, gain in runs],
-            y=[html.escape(view.label) for view, _, _ in runs],
+            x=[by * run.gain for run in runs],
+            y=[run.row for run in runs],
             mode="markers",
-            name="one run, compared with the bare backbone's of the same seed",
+            name="one run",
             marker={"color": GREY, "size": 8, "symbol": "line-ns-open", "line": {"width": 2}},
             text=[
-                f"{units.difference(metric, gain)}<br>{hover(snapshot, view)}<br>seed {p.seed}"
-                for view, p, gain in runs
+                f"{units.difference(metric, run.gain)}<br>{hover(snapshot, run.view)}"
+                f"<br>seed {run.point.seed}"
+                for run in runs
             ],
             hovertemplate="%{text}<extra></extra>",
         )
     )
-    gains = [view.gains[metric] for view in views]
-    figure.add_trace(
-        go.Scatter(
-            x=[gain.mean for gain in gains],
-            y=[html.escape(view.label) for view in views],
-            mode="markers",
-            name="estimate, 95 %",
-            marker={"color": [style_of(snapshot, view)[1] for view in views], "size": 10},
-            error_x={
-                **error_bars([(g.mean, g.low, g.high) for g in gains]),
-                "color": BLUE,
-                "thickness": 1.5,
-            },
-            text=[hover(snapshot, view) for view in views],
-            hovertemplate="%{text}<extra></extra>",
-        )
-    )
+    for kind, colour in (("better", BLUE), ("worse", ORANGE), ("may be chance", GREY)):
+        rows = [row for row, view in enumerate(views) if _kind(view.gains[metric]) == kind]
+        if rows:
+            figure.add_trace(_estimates(snapshot, metric, views, rows, (kind, colour)))
     figure.add_vline(x=0, line={"width": 1, "color": GREY})
     measure(figure, "x", metric, gain=True)
-    figure.update_yaxes(autorange="reversed", type="category")
-    return figure
+    names = short_names(views)
+    figure.update_yaxes(
+        range=(len(views) - 0.4, -0.6),
+        tickvals=list(range(len(views))),
+        tickfont_size=12,
+        ticktext=[broken(names[view.key], NAME_LETTERS) for view in views],
+    )
+    return tell(figure, Told(noise_message(facts_of_gains(snapshot, metric, views)), HOW_NOISE))
+
+
+def _views(snapshot: Snapshot, metric: str) -> list[CandidateView]:
+    """Those of the front, the baselines, and what ran more than once."""
+    if not any(view.baseline == "none" for view in snapshot.candidates):
+        return []
+    views = []
+    for view in snapshot.ordered(snapshot.candidates):
+        seeds = {point.seed for point in view.scores if point.rung == view.rung}
+        shown = view.on_front or view.baseline is not None or len(seeds) > 1
+        if metric in view.gains and shown:
+            views.append(view)
+    return views[:MOST_ROWS]
+
+
+def _run_gains(snapshot: Snapshot, metric: str, views: Sequence[CandidateView]) -> list[RunGain]:
+    last = len(snapshot.recipe.training.rungs) - 1
+    bare = next(view for view in snapshot.candidates if view.baseline == "none")
+    level = {
+        point.seed: point.metrics[metric]
+        for point in bare.scores
+        if point.rung == last and metric in point.metrics
+    }
+    sign = sign_of(snapshot.recipe, metric)
+    runs = []
+    for row, view in enumerate(views):
+        for point in view.scores:
+            if point.rung == last and metric in point.metrics and point.seed in level:
+                gain = sign * (point.metrics[metric] - level[point.seed])
+                runs.append(RunGain(row, view, point, gain))
+    return runs
+
+
+def _kind(gain: Gain) -> str:
+    if not is_sure(gain):
+        return "may be chance"
+    return "better" if gain.mean > 0 else "worse"
+
+
+def _estimates(
+    snapshot: Snapshot,
+    metric: str,
+    views: Sequence[CandidateView],
+    rows: Sequence[int],
+    look: tuple[str, str],
+) -> go.Scatter:
+    """The estimates of one kind. `look`: its name and colour."""
+    by = factor(metric, gain=True)
+    gains = [views[row].gains[metric] for row in rows]
+    ends = [(by * gain.mean, by * gain.low, by * gain.high) for gain in gains]
+    return go.Scatter(
+        x=[mean for mean, _, _ in ends],
+        y=list(rows),
+        mode="markers",
+        name=look[0],
+        marker={"color": look[1], "size": 10},
+        error_x={**error_bars(ends), "color": look[1], "thickness": 1.5},
+        text=[hover(snapshot, views[row]) for row in rows],
+        hovertemplate="%{text}<extra></extra>",
+    )

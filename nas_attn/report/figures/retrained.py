@@ -3,51 +3,92 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from nas_attn import tasks
 from nas_attn.analysis.facts import Retrained
+from nas_attn.analysis.figure_facts import retrained_facts
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.report.figures.drawing import PALETTE, blank_figure, measure
-from nas_attn.words import units
+from nas_attn.report.figures.drawing import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    RED,
+    Told,
+    blank_figure,
+    factor,
+    measure,
+    padded,
+    tell,
+)
+from nas_attn.report.figures.labels import End, name_ends
+from nas_attn.words.figures import HOW_RETRAINED, loss_message, run_name, score_message
+
+# No two lines have the same colour and dash
+COLOURS = (BLUE, ORANGE, GREEN, RED)
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+# Lines with a name beside their end, at most
+MOST_NAMES = 6
+# Pixels above the axes, and beside them for the names
+TOP_MARGIN = 20
+BESIDE = 120
 
 
 def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
     """Two figures: the score on the validation split, and the training loss, by epochs; a line per
     training.
     """
-    runs = [run for run in snapshot.retrained if run.curve]
-    if not runs:
+    facts = retrained_facts(snapshot)
+    if facts is None:
         return []
-    own = tasks.of(snapshot.recipe).metric
-    metric = (
-        snapshot.primary if all(snapshot.primary in run.curve[-1].metrics for run in runs) else own
-    )
-    assert metric is not None
-    score = blank_figure(height=360)
-    loss = blank_figure(height=320)
-    for number, run in enumerate(runs):
-        colour = PALETTE[number % len(PALETTE)]
-        epochs = [point.epochs for point in run.curve]
-        _line(score, run, epochs, [point.metrics.get(metric) for point in run.curve], colour)
-        _line(loss, run, epochs, [point.train_loss for point in run.curve], colour)
-    measure(score, "y", metric, title=f"{units.title(metric)}, validation split")
-    loss.update_yaxes(title="training loss")
+    metric = facts.metric
+    by = factor(metric)
+    score = blank_figure(height=380)
+    loss = blank_figure(height=340)
+    for number, run in enumerate(facts.runs):
+        values = [point.metrics.get(metric) for point in run.curve]
+        scores = [None if value is None else by * value for value in values]
+        score.add_trace(_line(run, number, scores))
+        loss.add_trace(_line(run, number, [point.train_loss for point in run.curve]))
+    measure(score, "y", metric)
+    loss.update_yaxes(title_text="training loss")
     for figure in (score, loss):
-        figure.update_xaxes(title="epochs")
+        figure.update_xaxes(title_text="epochs")
+        _name(figure)
+    tell(score, Told(score_message(snapshot), HOW_RETRAINED))
+    tell(loss, Told(loss_message(snapshot), HOW_RETRAINED))
     return [score, loss]
 
 
-def _line(
-    figure: go.Figure, run: Retrained, epochs: list[int], values: list[float | None], colour: str
-) -> None:
-    text = str(run.placement)
-    shown = text if len(text) <= 60 else f"{text[:59]}…"
-    # plotly reads a name as markup
-    shown = html.escape(shown)
-    style = {"color": colour, "width": 2}
-    line = go.Scatter(
-        x=epochs, y=values, mode="lines+markers", line=style, name=f"{shown}, seed {run.seed}"
+def _name(figure: go.Figure) -> None:
+    """Names beside the lines' ends; a legend below, where there are too many."""
+    values = [value for trace in figure.data for value in trace.y if value is not None]
+    if len(figure.data) > MOST_NAMES or not values:
+        figure.update_layout(legend={"y": -0.2, "yanchor": "top"}, showlegend=True)
+        return
+    limits = padded(values)
+    inside = figure.layout.height - TOP_MARGIN - figure.layout.margin.b
+    ends = [
+        End(trace.name.replace(", ", "<br>"), trace.y[-1])
+        for trace in figure.data
+        if trace.y[-1] is not None
+    ]
+    figure.update_yaxes(range=limits)
+    figure.update_layout(showlegend=False, margin={"t": TOP_MARGIN, "r": BESIDE})
+    name_ends(figure, ends, limits, height=inside, lines=2)
+
+
+def _line(run: Retrained, number: int, values: Sequence[float | None]) -> go.Scatter:
+    return go.Scatter(
+        x=[point.epochs for point in run.curve],
+        y=values,
+        mode="lines+markers",
+        line={
+            "color": COLOURS[number % len(COLOURS)],
+            "dash": DASHES[number % len(DASHES)],
+            "width": 2,
+        },
+        # plotly reads a name as markup
+        name=html.escape(run_name(run)),
     )
-    figure.add_trace(line)

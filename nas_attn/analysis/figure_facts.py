@@ -1,0 +1,188 @@
+"""What a study's figures show, as facts: who gains most, what is sure, where the curves end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas_attn import tasks
+from nas_attn.analysis.effects import Effect, Effects
+from nas_attn.analysis.facts import Retrained
+from nas_attn.analysis.fronts import sign_of
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.model import Gain
+
+# A loss that falls by less than this share in the last fifth of the epochs has levelled off
+STILL_FALLING = 0.03
+
+
+def is_sure(gain: Gain) -> bool:
+    """Whether the 95 % interval excludes zero."""
+    return gain.low > 0 or gain.high < 0
+
+
+@dataclass(frozen=True, slots=True)
+class GainFacts:
+    """How the gains of candidates over the bare backbone lie."""
+
+    metric: str
+    # all with a known gain
+    views: tuple[CandidateView, ...]
+    # those whose interval is above zero, the largest gain first
+    better: tuple[CandidateView, ...]
+    # those whose interval is below zero
+    worse: tuple[CandidateView, ...]
+    # what the answer takes; None without an answer, or if it is the bare backbone
+    taken: CandidateView | None
+
+    @property
+    def open(self) -> int:
+        """Candidates whose interval contains zero."""
+        return len(self.views) - len(self.better) - len(self.worse)
+
+
+def gain_facts(now: Snapshot) -> GainFacts | None:
+    """Of the candidates that were scored to the end; None where no gain is known."""
+    metric = now.primary
+    if metric is None:
+        return None
+    views = [v for v in now.candidates if v.state == "scored" and metric in v.gains]
+    return facts_of_gains(now, metric, views) if views else None
+
+
+def facts_of_gains(now: Snapshot, metric: str, views: Sequence[CandidateView]) -> GainFacts:
+    """Of candidates with a known gain in the metric."""
+    ordered = sorted(views, key=lambda view: -view.gains[metric].mean)
+    return GainFacts(
+        metric,
+        tuple(ordered),
+        better=tuple(view for view in ordered if view.gains[metric].low > 0),
+        worse=tuple(view for view in ordered if view.gains[metric].high < 0),
+        taken=next((view for view in ordered if view.key == now.taken), None),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EffectFacts:
+    """What can be told of the effects of choices at single sites."""
+
+    of: str
+    # choices at a site, with their number of sites
+    choices: int
+    sites: int
+    # choices whose interval excludes zero: the good ones, and the bad ones; the largest first
+    good: tuple[Effect, ...]
+    bad: tuple[Effect, ...]
+    # the same of types over all their sites
+    good_types: tuple[Effect, ...]
+    bad_types: tuple[Effect, ...]
+    # sites at which each type was tried: (type, how many)
+    sites_of: dict[str, int]
+
+    @property
+    def open(self) -> int:
+        """Choices whose interval contains zero."""
+        return self.choices - len(self.good) - len(self.bad)
+
+    @property
+    def nothing_is_sure(self) -> bool:
+        return not self.good and not self.bad
+
+
+def effect_facts(effects: Effects) -> EffectFacts:
+    """On latency, more is bad."""
+    rows = effects.at("choice")
+    sign = -1.0 if effects.of == "latency" else 1.0
+
+    def sure(level_rows: tuple[Effect, ...], side: float) -> tuple[Effect, ...]:
+        matching = [row for row in level_rows if row.sure and side * row.mean > 0]
+        return tuple(sorted(matching, key=lambda row: -abs(row.mean)))
+
+    sites_by_type: dict[str, set[str]] = {}
+    for row in rows:
+        sites_by_type.setdefault(row.type, set()).add(row.site)
+    types = effects.at("type")
+    return EffectFacts(
+        of=effects.of,
+        choices=len(rows),
+        sites=len({row.site for row in rows}),
+        good=sure(rows, sign),
+        bad=sure(rows, -sign),
+        good_types=sure(types, sign),
+        bad_types=sure(types, -sign),
+        sites_of={kind: len(sites) for kind, sites in sites_by_type.items()},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CurveFacts:
+    """Where the learning curves of a study end."""
+
+    metric: str
+    epochs: int
+    # what the answer takes and its estimate at the last rung, and the bare backbone's
+    taken: tuple[CandidateView, float] | None
+    bare: float | None
+    # runs that were stopped early
+    pruned: int
+
+
+def curve_facts(now: Snapshot) -> CurveFacts | None:
+    """None with a single rung, which makes no curve, or without scores at the last one."""
+    metric = now.primary
+    rungs = now.recipe.training.rungs
+    if metric is None or len(rungs) < 2:
+        return None
+    ends: dict[str, float] = {}
+    for view in now.candidates:
+        estimate = view.estimates.get(metric)
+        if view.rung == len(rungs) - 1 and estimate is not None:
+            ends[view.key] = estimate.mean
+    if not ends:
+        return None
+    bare = next((ends.get(v.key) for v in now.candidates if v.baseline == "none"), None)
+    best = now.find(now.taken) if now.taken else None
+    taken = None
+    if best is not None and best.baseline != "none" and best.key in ends:
+        taken = (best, ends[best.key])
+    return CurveFacts(metric, rungs[-1], taken, bare, now.counts["pruned"])
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainedFacts:
+    """How the trainings for use ended."""
+
+    metric: str
+    # those with a curve
+    runs: tuple[Retrained, ...]
+    # the best at its last epoch, and its score
+    best: Retrained
+    score: float | None
+    # whether its training loss was still falling
+    falling: bool
+
+
+def retrained_facts(now: Snapshot) -> RetrainedFacts | None:
+    """None without a curve."""
+    runs = tuple(run for run in now.retrained if run.curve)
+    if not runs:
+        return None
+    metric = tasks.of(now.recipe).metric
+    if now.primary is not None and all(now.primary in run.curve[-1].metrics for run in runs):
+        metric = now.primary
+    sign = sign_of(now.recipe, metric)
+
+    def score(run: Retrained) -> float:
+        value = run.curve[-1].metrics.get(metric)
+        return float("-inf") if value is None else sign * value
+
+    best = max(runs, key=score)
+    return RetrainedFacts(metric, runs, best, best.curve[-1].metrics.get(metric), _is_falling(best))
+
+
+def _is_falling(run: Retrained) -> bool:
+    losses = [point.train_loss for point in run.curve]
+    before = losses[int(0.8 * (len(losses) - 1))]
+    if len(losses) < 5:
+        return False
+    return losses[-1] < (1 - STILL_FALLING) * before
