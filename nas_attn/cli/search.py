@@ -39,7 +39,7 @@ from nas_attn.cli.common import (
     study_named,
 )
 from nas_attn.cli.running import run
-from nas_attn.errors import ExitStatus, NasAttnError, StudyError, several
+from nas_attn.errors import DeviceLost, ExitStatus, NasAttnError, StudyError, several
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
@@ -334,7 +334,12 @@ def worker(
     """Work on a study as one more worker. It may be on any machine that has the database."""
     from nas_attn.records import Share
     from nas_attn.searching.run.taking_part import Options, work
-    from nas_attn.searching.run.worker_process import WorkerSettings, settings_given
+    from nas_attn.searching.run.worker_process import (
+        MOST_REPLACED,
+        WorkerSettings,
+        replace_this_process,
+        settings_given,
+    )
     from nas_attn.searching.worker.ending import Report
     from nas_attn.searching.worker.stopping import interruptible
 
@@ -362,6 +367,7 @@ def worker(
     )
     quiet_optuna()
     report = None if told.report is None else Report(told.report)
+    began = time.monotonic()
     with (
         interruptible(stop, say, orders=told.orders),
         nullcontext() if report is None else report.takes_warnings(),
@@ -372,6 +378,15 @@ def worker(
         except KeyboardInterrupt:
             # the second signal; the worker has said what is unfinished
             raise typer.Exit(INTERRUPTED) from None
+        except DeviceLost as error:
+            if told.orders:
+                # the process that gives them starts another one
+                say(error.reason)
+                raise typer.Exit(error.exit_status) from None
+            if told.replaced >= MOST_REPLACED:
+                raise
+            say(f"{error.reason}; another process takes its place")
+            replace_this_process(opened, told, after_s=time.monotonic() - began)
     say(f"done ({ended})")
     if report is not None:
         report.ended(ended)

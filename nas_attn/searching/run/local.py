@@ -23,7 +23,7 @@ from nas_attn.errors import (
 from nas_attn.evaluation.output import VERBOSE
 from nas_attn.processes import apart
 from nas_attn.searching.run.taking_part import Options, work
-from nas_attn.searching.run.worker_process import WorkerSettings, start_worker
+from nas_attn.searching.run.worker_process import MOST_REPLACED, WorkerSettings, start_worker
 from nas_attn.searching.worker.devices import devices_of, shares_of
 from nas_attn.searching.worker.ending import Ending, Reading
 from nas_attn.searching.worker.mps import mps
@@ -34,9 +34,6 @@ from nas_attn.training.stepping import cores_for
 
 # seconds that worker processes get to write their checkpoints after the first Ctrl-C
 GRACE_S = 60.0
-# Processes that follow each other in one worker's place. A run that costs three their GPU has
-# failed, so more come from something else.
-MOST_REPLACED = 12
 # seconds that they get to say what they leave after the second
 HURRY_S = 5.0
 

@@ -7,14 +7,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NoReturn
 
 from nas_attn.errors import StudyError
 from nas_attn.importing import trusts
+from nas_attn.study.opening import OpenStudy
 
 # environment variable that holds a worker's settings as JSON
 SETTINGS = "NAS_ATTN_WORKER"
+# Processes that follow each other in one worker's place. A run that costs three their GPU has
+# failed, so more come from something else.
+MOST_REPLACED = 12
+# the highest of the descriptors that every program has
+STDERR = 2
 STORAGE = "NAS_ATTN_STORAGE"
 # makes a process print the same everywhere
 UTF8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
@@ -44,6 +50,8 @@ class WorkerSettings:
     orders: bool = False
     # the file for its report (`ending.Report`); None: nobody reads it
     report: str | None = None
+    # processes that had this worker's place before, and lost their GPU
+    replaced: int = 0
 
     def environment(self, url: str) -> dict[str, str]:
         """Variables to add to the process's environment; `url` is the database's."""
@@ -64,6 +72,33 @@ def start_worker(
     return subprocess.Popen(
         worker_command(study), stderr=subprocess.STDOUT, env=variables, **options
     )
+
+
+def replace_this_process(
+    opened: OpenStudy, settings: WorkerSettings, *, after_s: float
+) -> NoReturn:
+    """Goes on as a new process of the same number, so that whoever started the worker still finds
+    it, and with a fresh hold of the GPU. On Windows, where this is not possible, waits for another
+    process and ends as it does. `after_s`: seconds since the worker began.
+    """
+    limit_s = settings.time_limit_s
+    following = replace(
+        settings,
+        replaced=settings.replaced + 1,
+        time_limit_s=None if limit_s is None else max(0.0, limit_s - after_s),
+        trusted=trusts(),
+    )
+    command = worker_command(opened.store.name)
+    variables = {**os.environ, **following.environment(opened.database.url)}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if sys.platform == "win32":
+        os._exit(subprocess.run(command, env=variables, check=False).returncode)
+    # mypy takes a statement after this block for unreachable on Windows.
+    else:
+        # the GPU's driver may have opened files that a new process would inherit
+        os.closerange(STDERR + 1, os.sysconf("SC_OPEN_MAX"))
+        os.execve(sys.executable, command, variables)
 
 
 def settings_given() -> WorkerSettings | None:

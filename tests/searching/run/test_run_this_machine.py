@@ -1,14 +1,18 @@
-"""`nas-attn launch` on this machine says which workers have died at once, and why."""
+"""`nas-attn launch` on this machine says which workers have died at once, and why; and its workers
+that lose their GPU go on.
+"""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from command_line import Nas
 
 from nas_attn.recipe_reading import load_recipe
-from nas_attn.study.opening import create_study
+from nas_attn.study.opening import create_study, open_study
 
 URL = "sqlite:///nas_attn.db"
 
@@ -42,3 +46,39 @@ def test_workers_that_begin_are_not_waited_for(nas: Nas, monkeypatch: pytest.Mon
     assert launched.status == 0
     assert launched.err == ""
     assert "told 1 worker to stop" in nas("stop", "table").out
+
+
+LOSES_GPU = """
+import os, uuid
+from pathlib import Path
+from nas_attn.errors import DeviceLost
+
+PROCESS = uuid.uuid4().hex
+
+def evaluate(model, run):
+    with Path("calls.txt").open("a") as calls:
+        calls.write(f"{os.getpid()} {PROCESS} {run.placement}\\n")
+    if run.placement.count("eca") == 3:
+        raise DeviceLost("this process cannot use the device any more")
+    return {"score": 1.0, "effort": 1.0}
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_lost_its_gpu_goes_on_as_another_process(table: Path, nas: Nas) -> None:
+    (table / "table_evaluator.py").write_text(LOSES_GPU)
+    begun(5)
+    assert nas("launch", "table").status == 0
+    opened = open_study("table", URL)
+    deadline = time.monotonic() + 120
+    while opened.store.workers.rows() or len(opened.store.workers.former()) < 4:
+        assert time.monotonic() < deadline, opened.store.workers.rows()
+        time.sleep(0.2)
+    calls = [line.split(maxsplit=2) for line in (table / "calls.txt").read_text().splitlines()]
+    assert len({number for number, _, _ in calls}) == 1, "who started it finds it by its number"
+    lost = [process for _, process, placement in calls if placement.count("eca") == 3]
+    assert len(set(lost)) == len(lost) == 3
+    states = Counter(row.state for row in opened.store.candidates())
+    assert states["failed"] == 1
+    assert states["running"] == 0
+    assert states.total() >= 5

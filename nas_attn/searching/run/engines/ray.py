@@ -22,7 +22,12 @@ from nas_attn.searching.run.engines.base import (
     environment_of,
     refuse_slurms,
 )
-from nas_attn.searching.run.worker_process import STORAGE, WorkerSettings, start_worker
+from nas_attn.searching.run.worker_process import (
+    MOST_REPLACED,
+    STORAGE,
+    WorkerSettings,
+    start_worker,
+)
 from nas_attn.searching.worker.stopping import Orders
 from nas_attn.study.opening import OpenStudy
 
@@ -59,24 +64,35 @@ class WorkerActor:
     def _work(self) -> None:
         import ray
 
-        for _ in range(ATTEMPTS):
-            told = replace(self._settings, orders=True).environment(self._environment[STORAGE])
-            # this node may not share the folder
-            self._log.parent.mkdir(parents=True, exist_ok=True)
-            with self._log.open("ab") as output:
-                environment = {**self._environment, **told}
-                pipe = subprocess.PIPE
-                process = start_worker(
-                    self._study, environment, stdin=pipe, stdout=output, cwd=self._folder
-                )
-            # when the actor dies, this pipe closes and the worker stops
-            orders = Orders(process.stdin)
-            status = process.wait()
-            orders.close()
+        failed = 0
+        lost = 0
+        while failed < ATTEMPTS and lost < MOST_REPLACED:
+            status = self._once()
             if status == ExitStatus.DONE:
                 break
+            if status == ExitStatus.DEVICE_LOST:
+                lost += 1
+                continue
+            failed += 1
             time.sleep(5.0)
         ray.kill(self._me, no_restart=True)
+
+    def _once(self) -> int:
+        """Runs a worker until it ends; its exit status."""
+        told = replace(self._settings, orders=True).environment(self._environment[STORAGE])
+        # this node may not share the folder
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as output:
+            environment = {**self._environment, **told}
+            pipe = subprocess.PIPE
+            process = start_worker(
+                self._study, environment, stdin=pipe, stdout=output, cwd=self._folder
+            )
+        # when the actor dies, this pipe closes and the worker stops
+        orders = Orders(process.stdin)
+        status = process.wait()
+        orders.close()
+        return status
 
     def ready(self) -> bool:
         return True
