@@ -153,7 +153,7 @@ ANSWERS: dict[str, tuple[Callable[[], Changed], tuple[str, ...]]] = {
         ),
     ),
     "draws until there are enough": (
-        constant(variances, "MOST", variances.FEWEST),
+        constant(variances, "MOST_DRAWING_ROUNDS", variances.FEWEST_DRAWING_ROUNDS),
         ("null, fine-tuning, 60, 3 backbones ±0.2", "planted, fine-tuning, 60, 3 backbones ±0.2"),
     ),
 }

@@ -21,7 +21,7 @@ from nas_attn.errors import DeviceLost, first_line
 # Threads that read images pin memory meanwhile, which the mode `global` forbids to all threads.
 CAPTURE_MODE = "thread_local"
 # how torch warns of one
-WAITED = "called a synchronizing CUDA operation"
+SYNCHRONIZING = "called a synchronizing CUDA operation"
 # begins what torch says of its own warnings
 PROTOTYPE = "Synchronization debug mode"
 
@@ -76,7 +76,7 @@ def waits() -> Iterator[list[str]]:
             torch.cuda.set_sync_debug_mode(mode)
     for warning in caught:
         text = str(warning.message)
-        if WAITED in text:
+        if SYNCHRONIZING in text:
             noted.append(f"{warning.filename}:{warning.lineno}")
         elif PROTOTYPE not in text:
             warnings.warn_explicit(

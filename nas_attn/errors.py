@@ -152,12 +152,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 # Most letters of a list in a sentence
-SHOWN_LETTERS = 240
+LIST_LETTERS = 240
 # A longer text is no name, and comparing it with thousands of names is slow
 NAME_LETTERS = 200
 
 
-def few(names: Sequence[str], *, quote: str = "'", letters: int = SHOWN_LETTERS) -> str:
+def few(names: Sequence[str], *, quote: str = "'", letters: int = LIST_LETTERS) -> str:
     """Names for a sentence: all of them, or as many as fit and how many there are in all."""
     shown: list[str] = []
     for name in names:
@@ -197,7 +197,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def shorten(text: str, letters: int = SHOWN_LETTERS) -> str:
+def shorten(text: str, letters: int = LIST_LETTERS) -> str:
     """A text for a sentence: as it is, or its beginning and its end."""
     text = " ".join(text.split())
     half = letters // 2

@@ -16,7 +16,7 @@ from nas_attn.errors import UserError, shorten
 # The default database
 DEFAULT_URL = "sqlite:///nas_attn.db"
 # Ending of a file that is being written
-PART = ".part"
+UNFINISHED_ENDING = ".part"
 # Seconds to retry the replacement of a file that is open elsewhere
 REPLACE_S = 10.0
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
@@ -84,7 +84,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write; it is moved to its place when it is complete and on the disk. OSError: it
     cannot be written.
     """
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PART}")
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{UNFINISHED_ENDING}")
     try:
         with draft.open("xb") as file:
             yield file

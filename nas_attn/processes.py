@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SEPARATOR = "/"
 # Of a command
-SHOWN_LETTERS = 100
+COMMAND_LETTERS = 100
 # Starts of one process number within this time are one process: the machine's clock may be set
 SAME_S = 2.0
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -167,7 +167,7 @@ def _about(pid: int) -> str:
         words = " ".join(found.cmdline())
     except psutil.Error:
         return ""
-    command = shorten(without_passwords(words), SHOWN_LETTERS)
+    command = shorten(without_passwords(words), COMMAND_LETTERS)
     return f" ({command}, since {since})" if command else f" (since {since})"
 
 

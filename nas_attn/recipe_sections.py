@@ -15,8 +15,8 @@ from nas_attn.tables import LATENCY_MODES, SAMPLERS, task_names
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 # Channels, height or width of an image at most
-LARGEST = 16_384
-Side = Annotated[int, Field(ge=1, le=LARGEST)]
+LARGEST_SIDE = 16_384
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 # What NumPy, and with it Optuna's samplers, takes as a seed
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 # Seconds after which a wait is reported
-QUIET_S = 10.0
+REPORTED_AFTER_S = 10.0
 # Seconds after which it is reported again
 AGAIN_S = 60.0
 # Seconds between checks that a wait is over, or shall stop
-TICK_S = 0.2
+CHECK_S = 0.2
 # Seconds to wait for a suspended process, which may be continued soon
 STOPPED_S = 5.0
 # Seconds between two attempts to take a lock
-POLL_S = 0.05
+LOCK_POLL_S = 0.05
 
 
 class Interrupted(Exception):
@@ -125,7 +125,7 @@ class Wait:
         self._stop = stop
         self._waits = waits()
         self._began = time.monotonic()
-        self._next = self._began + QUIET_S
+        self._next = self._began + REPORTED_AFTER_S
         self._spoke = False
 
     def __enter__(self) -> Self:
@@ -150,7 +150,7 @@ class Wait:
             left = end - time.monotonic()
             if left <= 0:
                 break
-            time.sleep(min(left, TICK_S))
+            time.sleep(min(left, CHECK_S))
         self.explain(who)
 
     def explain(self, who: Callable[[], str]) -> None:
@@ -172,7 +172,7 @@ class Wait:
             waited_s = time.monotonic() - self._began
             self._waits.report_end(f"waited {waited_s:.0f} s for {self._what}")
         self._began = time.monotonic()
-        self._next = self._began + QUIET_S
+        self._next = self._began + REPORTED_AFTER_S
         self._spoke = False
 
 
@@ -206,7 +206,7 @@ def locked(path: Path, wait: Wait, living_s: float) -> Iterator[str]:
         if patience.over([owner]):
             yield owner_shown(owner)
             return
-        wait.pause(POLL_S, lambda: owner_shown(_owner_in(path)))
+        wait.pause(LOCK_POLL_S, lambda: owner_shown(_owner_in(path)))
     try:
         with path.open("r+b", buffering=0) as file:
             # on Windows nobody can read or write the locked first byte

@@ -39,7 +39,7 @@ def test_a_wait_says_after_a_while_what_for_and_how_long_it_was(
     with Wait("the bus") as wait:
         wait.pause(0.01, lambda: "it is late")
     assert lines == []
-    monkeypatch.setattr(waiting, "QUIET_S", 0.0)
+    monkeypatch.setattr(waiting, "REPORTED_AFTER_S", 0.0)
     with Wait("the bus") as wait:
         for _ in range(3):
             wait.pause(0.01, lambda: "it is late")
@@ -88,7 +88,7 @@ def test_a_lock_is_waited_for_as_long_as_its_holder_deserves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(waiting, "STOPPED_S", 0.1 if stopped else 60.0)
-    monkeypatch.setattr(waiting, "QUIET_S", 0.0)
+    monkeypatch.setattr(waiting, "REPORTED_AFTER_S", 0.0)
     if stopped:
         psutil.Process(holder.pid).suspend()
     path = tmp_path / "lock"

@@ -12,7 +12,7 @@ from nas_attn.model import Evidence, Gain
 from nas_attn.model.variances import cdf
 
 # a control with at most so many times a placement's latency costs the same
-ALIKE = 1.05
+LIKE_LATENCY = 1.05
 
 
 def with_capacity(
@@ -34,7 +34,11 @@ def with_capacity(
     chosen = next((c for c in contenders if found is not None and c.key == found.key), None)
     if found is None or bare is None or chosen is None:
         return found
-    alike = math.inf if chosen is bare or chosen.latency is None else ALIKE * chosen.latency.ratio
+    alike = (
+        math.inf
+        if chosen is bare or chosen.latency is None
+        else LIKE_LATENCY * chosen.latency.ratio
+    )
     limit = alike if max_latency_ratio is None else max_latency_ratio
     affordable = [c for c in controls if c.latency is None or c.latency.ratio <= limit]
     known = {c.key: (gains or {}).get(c.key) or evidence.gain(c.key, bare.key) for c in controls}

@@ -19,9 +19,9 @@ RISING = 0.05
 # images are learned by heart if the training loss is below this share of the validation loss
 BY_HEART = 0.2
 # waiting for images is reported above this share of the time
-WAITED = 0.3
+WAITING_SHARE = 0.3
 # below so many validation images, the weight of one image is reported
-FEW_IMAGES = 250
+FEW_VALIDATION_IMAGES = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +189,13 @@ def _training_losses(ended: Sequence[Score], bare: Sequence[Score]) -> list[floa
 
 def _waits(ended: Sequence[Score]) -> WaitsForImages | None:
     waited = _mean("loading_share", ended)
-    return WaitsForImages(waited) if waited is not None and waited > WAITED else None
+    return WaitsForImages(waited) if waited is not None and waited > WAITING_SHARE else None
 
 
 def _few_images(metric: str, ended: Sequence[Score], paired_sd: float) -> FewImages | None:
     images = max(score.examples for score in ended)
     counted = {name for task in tasks.TASKS.values() if task.per_image for name in task.shares}
-    if metric not in counted or not 0 < images < FEW_IMAGES:
+    if metric not in counted or not 0 < images < FEW_VALIDATION_IMAGES:
         return None
     chance = 1.96 * paired_sd * math.sqrt(2 / len(ended))
     return FewImages(images, len(ended), chance, metric)

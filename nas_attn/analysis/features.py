@@ -67,7 +67,7 @@ def placement_of(choices: Iterable[Feature]) -> Placement:
 
 
 # most letters of a line that can be broken
-WIDEST = 88
+LINE_LETTERS = 88
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def _call(function: str, arguments: list[str]) -> list[str]:
     line = f"{function}({', '.join(arguments)})"
     return (
         [line]
-        if len(line) <= WIDEST
+        if len(line) <= LINE_LETTERS
         else [f"{function}(", *(f"    {argument}," for argument in arguments), ")"]
     )
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nas_attn.records import Score
 
 # most images shown on which networks differ
-MOST = 10
+MOST_DIFFERING = 10
 # lower bound of p (1 - p): all images of a class may be right
 LEAST_SCALE = 1e-3
 # bytes of a run's answers, unpacked
@@ -157,7 +157,7 @@ class Mistakes:
     """Per network (classes, classes): the share of each true class (row) that is found as each
     class; for boxes the last means: no box.
     """
-    # the most different first, `MOST` at most
+    # the most different first, `MOST_DIFFERING` at most
     different: tuple[Different, ...] = ()
 
 
@@ -295,7 +295,7 @@ def _different(
     # (networks, images)
     table = np.array(values, float)
     spread = table.max(0) - table.min(0)
-    order = [int(i) for i in np.argsort(-spread, kind="stable")[:MOST] if spread[i] > 0]
+    order = [int(i) for i in np.argsort(-spread, kind="stable")[:MOST_DIFFERING] if spread[i] > 0]
     votes = [
         [found for score, a in of if (found := _found(score, a, labels)) is not None] for of in read
     ]

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nas_attn.analysis.rounds import ROUNDS
+from nas_attn.analysis.rounds import ROUNDS_PER_SEED
 from nas_attn.recipe import Recipe
 
 # candidates of a good search
-ENOUGH = 16
+ENOUGH_CANDIDATES = 16
 # spread of one placement's accuracy over seeds on a small task
 TYPICAL_SEED_SD = 0.009
 
@@ -114,13 +114,13 @@ class Budget:
         """Gains in accuracy from about this size are shown."""
         search = self.recipe.search
         training = self.recipe.training
-        runs = training.seeds + search.confirm_seeds * (1 + ROUNDS)
+        runs = training.seeds + search.confirm_seeds * (1 + ROUNDS_PER_SEED)
         return smallest_difference(self.images, runs)
 
     @property
     def merits(self) -> int:
         """How many of these it has: enough candidates, a test."""
-        return (self.recipe.search.trials >= ENOUGH) + (self.blocks > 0)
+        return (self.recipe.search.trials >= ENOUGH_CANDIDATES) + (self.blocks > 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ REQUIRED = 0.70
 # probability of being better that a best bet needs
 PROMISING = 0.5
 # least probability of a difference that is not called chance
-SURE = 0.95
+NO_CHANCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)

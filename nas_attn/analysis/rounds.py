@@ -11,13 +11,13 @@ from nas_attn.analysis.features import is_other
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 
 # for each of `search.confirm_seeds`
-ROUNDS = 2
+ROUNDS_PER_SEED = 2
 # candidates of a round besides the best-looking one and the bare backbone
 RIVALS = 2
 # networks that get further seeds
 CONFIRMED = 6
 # draws from the posterior; the best in any of them may be the best
-DRAWS = 8
+POSTERIOR_DRAWS = 8
 # a control that is less likely to be better than the recommended network joins no further round
 SETTLED = 0.05
 
@@ -64,7 +64,7 @@ def next_round(now: Snapshot, rng: np.random.Generator) -> list[CandidateView]:
         return []
     sign = -1.0 if model.lower_is_better else 1.0
     known = np.array([key in able for key in model.keys])
-    drawn = np.where(known, sign * model.draw(rng, DRAWS), -np.inf).argmax(axis=1)
+    drawn = np.where(known, sign * model.draw(rng, POSTERIOR_DRAWS), -np.inf).argmax(axis=1)
     # the choice depends most on these two
     first = best.more_accurate or best.cheaper
     uniform = best_uniform(now)

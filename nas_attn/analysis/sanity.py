@@ -17,7 +17,7 @@ LEAST_ALIKE = 2
 # candidates that a rung needs before it is judged
 LEAST_AT_RUNG = 12
 # a rung whose scores are less reliable than this is reported
-WEAK = 0.1
+WEAK_RELIABILITY = 0.1
 
 Metrics = Mapping[str, float]
 
@@ -111,7 +111,7 @@ def weak_rungs(
             continue
         count = len(model.ran)
         share = model.noise.reliability(1)
-        if count >= LEAST_AT_RUNG and share is not None and share < WEAK:
+        if count >= LEAST_AT_RUNG and share is not None and share < WEAK_RELIABILITY:
             weak.append(WeakRung(name, rung, rungs[rung], share, count))
     return weak
 

@@ -29,7 +29,7 @@ from nas_attn.tables import is_share, is_share_of_images
 Floats = NDArray[np.float64]
 # weight of the pooled variance in each comparison's own, as so many observations
 PRIOR_FREEDOMS = 4.0
-DRAWS = 40_000
+SIMULATED_VALIDATIONS = 40_000
 # blocks that can be judged
 FEWEST_JUDGED = 2
 # of a family, two-sided; of one comparison
@@ -189,7 +189,10 @@ def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Float
     matrix = np.frombuffer(contrasts).reshape(shape)
     rng = np.random.default_rng(20_261_120)
     parts = [
-        statistics_of(matrix, rng.standard_normal((DRAWS // 8, shape[1], blocks)) / math.sqrt(2))
+        statistics_of(
+            matrix,
+            rng.standard_normal((SIMULATED_VALIDATIONS // 8, shape[1], blocks)) / math.sqrt(2),
+        )
         for _ in range(8)
     ]
     means, errors = (np.concatenate(found) for found in zip(*parts, strict=True))
@@ -223,9 +226,13 @@ def critical_t(
     matrix = np.frombuffer(contrasts).reshape(shape)
     rng = np.random.default_rng(20_261_120)
     freedoms = max(freedoms, 1)
-    largest = np.abs(rng.standard_normal((DRAWS, shape[1])) @ matrix.T / math.sqrt(2)).max(1)
+    largest = np.abs(
+        rng.standard_normal((SIMULATED_VALIDATIONS, shape[1])) @ matrix.T / math.sqrt(2)
+    ).max(1)
     return float(
-        np.quantile(largest / np.sqrt(rng.chisquare(freedoms, DRAWS) / freedoms), 1 - error)
+        np.quantile(
+            largest / np.sqrt(rng.chisquare(freedoms, SIMULATED_VALIDATIONS) / freedoms), 1 - error
+        )
     )
 
 

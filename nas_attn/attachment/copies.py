@@ -36,7 +36,7 @@ from nas_attn.records import Participation, ResolvedPlacement
 
 METHODS = ("fuse", "reparameterize", "switch_to_deploy", "convert_to_deploy")
 """Names of such methods. They work in place, or return the module that replaces their own."""
-CLOSE = 1e-3
+ROUNDING_OF_TENSORS = 1e-3
 """Two tensors are the same up to rounding if they differ by at most this share of the largest
 number in them.
 """
@@ -164,7 +164,7 @@ def _tensors(result: Any) -> list[Tensor]:
 
 def _same(some: list[Tensor], others: list[Tensor]) -> bool:
     return [t.shape for t in some] == [t.shape for t in others] and all(
-        a.numel() == 0 or bool((a - b).abs().max() <= CLOSE * a.abs().max())
+        a.numel() == 0 or bool((a - b).abs().max() <= ROUNDING_OF_TENSORS * a.abs().max())
         for a, b in zip(some, others, strict=True)
     )
 

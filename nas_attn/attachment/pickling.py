@@ -16,7 +16,7 @@ from torch import nn
 
 from nas_attn.errors import BackboneError
 
-MISSING = "nas_attn: this file needs it, install it and try again"
+NOT_INSTALLED = "nas_attn: this file needs it, install it and try again"
 """The name under which a pickle asks for `_resolved`: without this package, Python's error message
 ends in it.
 """
@@ -92,7 +92,7 @@ class _Resolver:
         return _found(name)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return getattr, (_Here(), MISSING)
+        return getattr, (_Here(), NOT_INSTALLED)
 
 
 class _Here:
@@ -100,4 +100,4 @@ class _Here:
         return pydoc.locate, (__name__,)
 
 
-globals()[MISSING] = _found
+globals()[NOT_INSTALLED] = _found

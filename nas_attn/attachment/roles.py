@@ -30,7 +30,7 @@ from nas_attn.records import Role
 
 FEW = 4
 """Most convolutions between a map and a prediction, in a head without its own module."""
-GROWTH = 1.5
+GROWN_SIDES = 1.5
 """A map has grown if it is so many times wider and higher than all its inputs; padding does not
 count.
 """
@@ -287,7 +287,8 @@ class Roles:
         # a pyramid's levels may be of one size
         upsampled = operation.startswith("upsample_")
         return bool(sides) and (
-            upsampled or all(h * GROWTH <= height and w * GROWTH <= width for h, w in sides)
+            upsampled
+            or all(h * GROWN_SIDES <= height and w * GROWN_SIDES <= width for h, w in sides)
         )
 
     def _smallest(self) -> int:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from nas_attn.attention.gates import (
     EPS,
-    TINY,
+    LEAST_DIVISOR,
     BatchNorm1d,
     BatchNorm2d,
     blend,
@@ -141,7 +141,7 @@ class NormalizationAttention(nn.Module):
         size_C = magnitude(self.norm.weight)
         if self.detach:
             size_C = size_C.detach()
-        w_C = size_C / size_C.sum().clamp_min(TINY)
+        w_C = size_C / size_C.sum().clamp_min(LEAST_DIVISOR)
         s_NCHW = torch.sigmoid(self.norm(x_NCHW) * w_C[:, None, None]).to(x_NCHW.dtype)
         return blend(x_NCHW, x_NCHW * s_NCHW, self.blend)
 
@@ -266,7 +266,7 @@ class GlobalResponse(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         # The root of a mean times that of the pixels: a sum of squares leaves the range of float16.
         root: float = (x_NCHW.shape[2] * x_NCHW.shape[3]) ** 0.5
-        norm_NC11 = (mean_of_squares(x_NCHW) + TINY).sqrt() * root
+        norm_NC11 = (mean_of_squares(x_NCHW) + LEAST_DIVISOR).sqrt() * root
         n_NC11 = norm_NC11 / (norm_NC11.mean(1, keepdim=True) + 1e-6)
         a_NC11 = 1 + n_NC11 * self.gamma[:, None, None]
         beta_C11 = self.beta[:, None, None]

@@ -97,7 +97,7 @@ ROWS = (
                 "auto",
                 "groups of the convolution",
                 low=1,
-                high=knobs.WIDEST,
+                high=knobs.WIDEST_MAP,
                 auto=True,
             ),
             KnobSpec(
@@ -106,7 +106,7 @@ ROWS = (
                 "auto",
                 "groups of the group normalisation",
                 low=1,
-                high=knobs.WIDEST,
+                high=knobs.WIDEST_MAP,
                 auto=True,
             ),
             knobs.switch(

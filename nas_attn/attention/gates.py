@@ -38,7 +38,7 @@ def max_mean(x: Tensor, dim: int) -> Tensor:
 
 EPS = 1e-5
 """Added to variances and squared norms, as in the authors' code."""
-TINY = 1e-37
+LEAST_DIVISOR = 1e-37
 """Keeps a quotient or the gradient of a root finite at 0, and changes no other value."""
 
 

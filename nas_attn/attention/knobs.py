@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from nas_attn.attention.row import KnobSpec
 
-WIDEST = 65536
+WIDEST_MAP = 65536
 """Channels of the widest map that anybody asked for, so also its groups."""
 
 
@@ -32,7 +32,7 @@ def odd(name: str, default: int, doc: str, *, high: int = 31) -> KnobSpec:
     )
 
 
-def divisor(name: str, default: int, doc: str, *, high: int = WIDEST) -> KnobSpec:
+def divisor(name: str, default: int, doc: str, *, high: int = WIDEST_MAP) -> KnobSpec:
     """A number of groups or heads: the largest divisor of the channels not above it."""
     return KnobSpec(
         name,

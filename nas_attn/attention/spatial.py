@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from nas_attn.attention.gates import (
     EPS,
-    TINY,
+    LEAST_DIVISOR,
     BatchNorm1d,
     BatchNorm2d,
     GroupNorm,
@@ -282,7 +282,7 @@ class SpatialGroupEnhance(nn.Module):
         t_NGHW = (x_NGCHW * x_NGCHW.mean((3, 4), keepdim=True)).mean(2)
         d_NGHW = t_NGHW - t_NGHW.mean((2, 3), keepdim=True)
         variance_NG11 = unbiased(mean_of_squares(d_NGHW), height * width)
-        std_NG11 = ((variance_NG11 + TINY).sqrt() + EPS / self.shape[1]).to(x_NCHW.dtype)
+        std_NG11 = ((variance_NG11 + LEAST_DIVISOR).sqrt() + EPS / self.shape[1]).to(x_NCHW.dtype)
         z_NGHW = d_NGHW / std_NG11 * self.weight[:, None, None] + self.bias[:, None, None]
         y_NGCHW = x_NGCHW * gate(z_NGHW, x_NCHW, identity=self.identity)[:, :, None]
         return y_NGCHW.reshape(x_NCHW.shape)

@@ -83,7 +83,9 @@ ROWS = (
         "spatial",
         (
             knobs.reduction(4),
-            KnobSpec("groups", int, 1, "groups of the two convolutions", low=1, high=knobs.WIDEST),
+            KnobSpec(
+                "groups", int, 1, "groups of the two convolutions", low=1, high=knobs.WIDEST_MAP
+            ),
             knobs.switch("shuffle", True, "mix the spatial gate's channels where there are groups"),
             knobs.switch(
                 "channel_sigmoid",
@@ -158,7 +160,7 @@ ROWS = (
                 64,
                 "groups of channels, which share weights",
                 low=1,
-                high=knobs.WIDEST,
+                high=knobs.WIDEST_MAP,
             ),
         ),
         fit=_shuffle,

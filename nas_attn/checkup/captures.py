@@ -24,8 +24,8 @@ from torch.nn.functional import dropout
 from nas_attn import cuda_graphs
 from nas_attn.checkup.findings import Finding, found_by, sentence_of
 
-PART = "captures"
-TIMEOUT_S = 90.0
+CAPTURES = "captures"
+CAPTURE_TIMEOUT_S = 90.0
 PINNED_BYTES = 2**20
 WAIT_S = 0.002
 
@@ -44,20 +44,20 @@ def findings(device: torch.device) -> Iterator[Finding]:
         for name in CASES
     }
     for name, child in children.items():
-        yield found_by(partial(_answer, name, child), PART, name)
+        yield found_by(partial(_answer, name, child), CAPTURES, name)
 
 
 def _answer(name: str, child: subprocess.Popen[str]) -> Finding:
     """What a case's process printed last."""
     try:
-        output, _ = child.communicate(timeout=TIMEOUT_S)
+        output, _ = child.communicate(timeout=CAPTURE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         child.kill()
-        return Finding(PART, name, "bad", f"no answer within {TIMEOUT_S:g} s")
+        return Finding(CAPTURES, name, "bad", f"no answer within {CAPTURE_TIMEOUT_S:g} s")
     last = (output.strip().splitlines() or ["it printed nothing"])[-1]
     if not last.startswith("{"):
         said = f"the process ended with status {child.returncode}: {last}"
-        return Finding(PART, name, "bad", said)
+        return Finding(CAPTURES, name, "bad", said)
     return Finding(**json.loads(last))
 
 
@@ -95,7 +95,7 @@ def torch_alone(x: Tensor) -> Finding:
     name = "torch after a failed capture"
     error = _fail(x)
     if error is None:
-        return Finding(PART, name, "bad", "a capture that reads a value did not fail")
+        return Finding(CAPTURES, name, "bad", "a capture that reads a value did not fail")
     values = {
         "failed": sentence_of(error),
         "dropout": _try(lambda: dropout(x, 0.5)),
@@ -104,9 +104,9 @@ def torch_alone(x: Tensor) -> Finding:
     }
     broken = [key for key in ("dropout", "empty_cache", "next_capture") if values[key] != "ok"]
     if not broken:
-        return Finding(PART, name, "ok", "it leaves the process as it was", values)
+        return Finding(CAPTURES, name, "ok", "it leaves the process as it was", values)
     said = f"it breaks {', '.join(broken)} (torch {torch.__version__}); nas_attn puts that right"
-    return Finding(PART, name, "ok", said, values)
+    return Finding(CAPTURES, name, "ok", said, values)
 
 
 def mended(x: Tensor) -> Finding:
@@ -120,7 +120,7 @@ def mended(x: Tensor) -> Finding:
     except Exception as raised:
         error = raised
     if error is None:
-        return Finding(PART, name, "bad", "a capture that reads a value did not fail")
+        return Finding(CAPTURES, name, "bad", "a capture that reads a value did not fail")
     values = {
         "failed": sentence_of(error),
         "mend": _try(lambda: cuda_graphs.mend(x.device, pool, error, way_out="see docs/gpu.md")),
@@ -131,8 +131,8 @@ def mended(x: Tensor) -> Finding:
     broken = [key for key in values if key != "failed" and values[key] != "ok"]
     if broken:
         said = f"{broken[0]} fails: {values[broken[0]]}"
-        return Finding(PART, name, "bad", said, values)
-    return Finding(PART, name, "ok", "the process goes on, and records again", values)
+        return Finding(CAPTURES, name, "bad", said, values)
+    return Finding(CAPTURES, name, "ok", "the process goes on, and records again", values)
 
 
 def waits_noticed(x: Tensor) -> Finding:
@@ -144,8 +144,8 @@ def waits_noticed(x: Tensor) -> Finding:
         x.add(1)
     values = {"item": noted, "add": silent}
     if not noted or silent:
-        return Finding(PART, name, "bad", "torch does not tell what waits for the GPU", values)
-    return Finding(PART, name, "ok", "noticed before a capture", values)
+        return Finding(CAPTURES, name, "bad", "torch does not tell what waits for the GPU", values)
+    return Finding(CAPTURES, name, "ok", "noticed before a capture", values)
 
 
 def beside_pinning(x: Tensor, mode: str) -> Finding:
@@ -177,11 +177,11 @@ def beside_pinning(x: Tensor, mode: str) -> Finding:
     values = {"capture": captured, "other_thread": errors[0] if errors else "ok"}
     broken = [value for value in values.values() if value != "ok"]
     if not broken:
-        return Finding(PART, name, "ok", "works", values)
+        return Finding(CAPTURES, name, "ok", "works", values)
     if mode == cuda_graphs.CAPTURE_MODE:
-        return Finding(PART, name, "bad", broken[0], values)
+        return Finding(CAPTURES, name, "bad", broken[0], values)
     said = "fails, as expected; nas_attn does not use this mode"
-    return Finding(PART, name, "ok", said, values)
+    return Finding(CAPTURES, name, "ok", said, values)
 
 
 CASES: dict[str, Callable[[Tensor], Finding]] = {
@@ -203,5 +203,5 @@ def case(name: str) -> Finding:
 
 
 if __name__ == "__main__":
-    found = found_by(lambda: case(sys.argv[1]), PART, sys.argv[1])
+    found = found_by(lambda: case(sys.argv[1]), CAPTURES, sys.argv[1])
     print(json.dumps(asdict(found)), flush=True)

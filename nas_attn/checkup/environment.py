@@ -16,7 +16,7 @@ from nas_attn.checkup.findings import Finding
 from nas_attn.processes import cores
 from nas_attn.training.arithmetic import computes_bfloat16
 
-PART = "environment"
+ENVIRONMENT = "environment"
 NEEDED = (
     "PIL",
     "alembic",
@@ -64,7 +64,7 @@ def no_gpu() -> Finding:
             f"torch (for CUDA {built}) sees no GPU: does nvidia-smi show one, is its driver recent"
             " enough, and is CUDA_VISIBLE_DEVICES unset?"
         )
-    return Finding(PART, "GPU", "bad", said, {"cuda": built})
+    return Finding(ENVIRONMENT, "GPU", "bad", said, {"cuda": built})
 
 
 def _versions() -> Finding:
@@ -81,9 +81,9 @@ def _versions() -> Finding:
     }
     if missing:
         said = f"missing: {', '.join(missing)}; install nas-attn with its dependencies"
-        return Finding(PART, "versions", "bad", said, values)
+        return Finding(ENVIRONMENT, "versions", "bad", said, values)
     said = f"Python {values['python']}, torch {values['torch']}, {values['cores']} cores"
-    return Finding(PART, "versions", "ok", said, values)
+    return Finding(ENVIRONMENT, "versions", "ok", said, values)
 
 
 def _gpu(device: torch.device) -> Finding:
@@ -99,7 +99,7 @@ def _gpu(device: torch.device) -> Finding:
         **_driver(),
     }
     said = f"{values['gpu']}, {values['memory_gib']} GiB, CUDA {torch.version.cuda}"
-    return Finding(PART, "GPU", "ok", said, values)
+    return Finding(ENVIRONMENT, "GPU", "ok", said, values)
 
 
 def _driver() -> dict[str, str]:
@@ -119,15 +119,15 @@ def _driver() -> dict[str, str]:
 def precision(device: torch.device) -> Finding:
     """What `precision = "auto"` takes on a GPU."""
     if computes_bfloat16(device):
-        return Finding(PART, "precision", "ok", "bfloat16, which this GPU computes in")
+        return Finding(ENVIRONMENT, "precision", "ok", "bfloat16, which this GPU computes in")
     said = (
         "float32, since this GPU does not compute in bfloat16: training takes about twice as long"
     )
-    return Finding(PART, "precision", "note", said)
+    return Finding(ENVIRONMENT, "precision", "note", said)
 
 
 def _mps() -> Finding:
     there = shutil.which("nvidia-cuda-mps-control") is not None
     how = "compute at the same time" if there else "take turns"
     said = f"{'installed' if there else 'not installed'}: several workers on one GPU {how}"
-    return Finding(PART, "MPS", "ok" if there else "note", said)
+    return Finding(ENVIRONMENT, "MPS", "ok" if there else "note", said)

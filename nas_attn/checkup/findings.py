@@ -13,7 +13,7 @@ from nas_attn.errors import first_line, shorten
 
 State = Literal["ok", "note", "bad"]
 # letters of an error's message
-LONGEST = 200
+MESSAGE_LETTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def found_by(look: Callable[[], Finding], part: str, subject: str) -> Finding:
 
 def sentence_of(error: BaseException) -> str:
     """`ValueError: its message`, in one line."""
-    return shorten(f"{type(error).__name__}: {first_line(error)}", LONGEST)
+    return shorten(f"{type(error).__name__}: {first_line(error)}", MESSAGE_LETTERS)
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:

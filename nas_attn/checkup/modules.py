@@ -16,16 +16,16 @@ from nas_attn.attention import catalogue
 from nas_attn.checkup.findings import Finding, found_by
 from nas_attn.checkup.timing import microseconds
 
-PART = "modules"
+MODULES = "modules"
 CHANNELS = 32
-SIDE = 16
+MAP_SIDE = 16
 IMAGES = 16
 # on a GPU
 TIMED_IMAGES = 512
 # relative distance to float64 that float32 may have
-CLOSE = 1e-4
+FLOAT32_DISTANCE = 1e-4
 # that bfloat16 may have
-NEAR = 0.05
+BFLOAT16_DISTANCE = 0.05
 
 
 def findings(device: torch.device, *, timed: bool = True) -> Iterator[Finding]:
@@ -36,7 +36,7 @@ def findings(device: torch.device, *, timed: bool = True) -> Iterator[Finding]:
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
         for name in catalogue.ROWS:
-            yield found_by(partial(look, name, device, timed=timed), PART, name)
+            yield found_by(partial(look, name, device, timed=timed), MODULES, name)
     finally:
         torch.backends.cudnn.allow_tf32 = conv
         torch.backends.cuda.matmul.allow_tf32 = matmul
@@ -45,9 +45,9 @@ def findings(device: torch.device, *, timed: bool = True) -> Iterator[Finding]:
 def look(name: str, device: torch.device, *, timed: bool) -> Finding:
     """One module, in its published form."""
     torch.manual_seed(0)
-    module = catalogue.create(name, CHANNELS, height=SIDE, width=SIDE, init="paper")
+    module = catalogue.create(name, CHANNELS, height=MAP_SIDE, width=MAP_SIDE, init="paper")
     module.double().train()
-    x = torch.randn(IMAGES, CHANNELS, SIDE, SIDE, dtype=torch.float64)
+    x = torch.randn(IMAGES, CHANNELS, MAP_SIDE, MAP_SIDE, dtype=torch.float64)
     weights = torch.randn_like(x)
     expected, expected_gradient = _answers(module, x, weights)
 
@@ -88,7 +88,7 @@ class ModuleStep:
 def _recorded(module: nn.Module, device: torch.device, *, timed: bool) -> dict[str, Any]:
     """What waits for the device in a step, and whether a CUDA graph of it can be recorded."""
     images = TIMED_IMAGES if timed else IMAGES
-    x = torch.randn(images, CHANNELS, SIDE, SIDE, device=device, dtype=torch.bfloat16)
+    x = torch.randn(images, CHANNELS, MAP_SIDE, MAP_SIDE, device=device, dtype=torch.bfloat16)
     step = ModuleStep(module, device, x.contiguous(memory_format=torch.channels_last))
     side = cuda_graphs.side_stream(device)
     side.wait_stream(torch.cuda.current_stream(device))
@@ -121,17 +121,20 @@ def _recorded(module: nn.Module, device: torch.device, *, timed: bool) -> dict[s
 
 def _judged(name: str, values: dict[str, Any]) -> Finding:
     exact = max(values["float32"], values["float32_gradient"])
-    if not exact < CLOSE:
-        said = f"float32 is {exact:.1e} from float64, more than {CLOSE:g}: its results are wrong"
-        return Finding(PART, name, "bad", said, values)
-    if not values["bfloat16"] < NEAR:
-        said = f"bfloat16 is {values['bfloat16']:.1e} from float64, more than {NEAR:g}"
-        return Finding(PART, name, "bad", said, values)
+    if not exact < FLOAT32_DISTANCE:
+        said = (
+            f"float32 is {exact:.1e} from float64, more than {FLOAT32_DISTANCE:g}: its results are"
+            " wrong"
+        )
+        return Finding(MODULES, name, "bad", said, values)
+    if not values["bfloat16"] < BFLOAT16_DISTANCE:
+        said = f"bfloat16 is {values['bfloat16']:.1e} from float64, more than {BFLOAT16_DISTANCE:g}"
+        return Finding(MODULES, name, "bad", said, values)
     if values.get("waits"):
         said = f"waits for the GPU in each step, at {values['waits'][0]}: it is not recorded"
-        return Finding(PART, name, "note", said, values)
+        return Finding(MODULES, name, "note", said, values)
     said = f"float32 {exact:.0e}, bfloat16 {values['bfloat16']:.0e} from float64"
-    return Finding(PART, name, "ok", said, values)
+    return Finding(MODULES, name, "ok", said, values)
 
 
 def _on(tensor: Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:

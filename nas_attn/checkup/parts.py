@@ -13,19 +13,19 @@ from nas_attn.checkup.findings import Finding
 Part = Callable[[torch.device], Iterator[Finding]]
 
 PARTS: Mapping[str, Part] = {
-    environment.PART: environment.findings,
-    captures.PART: captures.findings,
-    modules.PART: modules.findings,
+    environment.ENVIRONMENT: environment.findings,
+    captures.CAPTURES: captures.findings,
+    modules.MODULES: modules.findings,
     training.EPOCHS: training.epochs,
     training.PROFILES: training.profiles,
-    sessions.PART: sessions.findings,
+    sessions.LATENCY: sessions.findings,
 }
 """All of a part, for `tools/gpu_check.sh`."""
 
 QUICK: Mapping[str, Part] = {
-    captures.PART: captures.findings,
-    modules.PART: partial(modules.findings, timed=False),
+    captures.CAPTURES: captures.findings,
+    modules.MODULES: partial(modules.findings, timed=False),
     training.EPOCHS: training.quick,
-    sessions.PART: sessions.quick,
+    sessions.LATENCY: sessions.quick,
 }
 """What `nas-attn doctor --gpu` does in about two minutes."""

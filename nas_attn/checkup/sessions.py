@@ -16,7 +16,7 @@ from nas_attn.checkup.findings import Finding, found_by
 from nas_attn.recipe import BackboneSection, LatencySection
 from nas_attn.records import Session
 
-PART = "latency"
+LATENCY = "latency"
 CANDIDATES = ("se", "eca", "cbam")
 SESSIONS = 3
 # relative difference that two copies of one network may have
@@ -55,7 +55,7 @@ def jobs(device: torch.device) -> list[SessionJob]:
 def findings(device: torch.device) -> Iterator[Finding]:
     """All jobs."""
     for job in jobs(device):
-        yield found_by(partial(look, job, device), PART, job.subject)
+        yield found_by(partial(look, job, device), LATENCY, job.subject)
 
 
 def quick(device: torch.device) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def quick(device: torch.device) -> Iterator[Finding]:
     modes = ("eager", "cuda-graph") if device.type == "cuda" else ("eager",)
     for mode in modes:
         job = SessionJob("resnet20", 32, 1, mode)
-        yield found_by(partial(look, job, device), PART, job.subject)
+        yield found_by(partial(look, job, device), LATENCY, job.subject)
 
 
 def look(job: SessionJob, device: torch.device) -> Finding:
@@ -108,8 +108,8 @@ def _judged(job: SessionJob, sessions: list[Session]) -> Finding:
     measured = f"{values['reference_ms']} ms; two copies differ by {100 * apart:.1f} %"
     if apart > STEADY:
         said = f"{measured}: the clock is unsteady, so measuring takes more sessions"
-        return Finding(PART, job.subject, "note", said, values)
-    return Finding(PART, job.subject, "ok", measured, values)
+        return Finding(LATENCY, job.subject, "note", said, values)
+    return Finding(LATENCY, job.subject, "ok", measured, values)
 
 
 def _network(job: SessionJob, module: str = "") -> nn.Module:

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 import torch
 
-TURNS = 5
+SESSION_TURNS = 5
 
 
 def microseconds(call: Callable[[], object], device: torch.device, calls: int = 10) -> float:
     """Of a call: the median over turns of so many calls each, after an untimed one."""
     call()
-    return statistics.median(_turn(call, device, calls) for _ in range(TURNS))
+    return statistics.median(_turn(call, device, calls) for _ in range(SESSION_TURNS))
 
 
 def _turn(call: Callable[[], object], device: torch.device, calls: int) -> float:

@@ -431,7 +431,7 @@ def _share(text: str) -> float:
 
 def parse_shape(text: str) -> tuple[int, int, int]:
     """`3x224x224` as (3, 224, 224)."""
-    from nas_attn.recipe_sections import LARGEST
+    from nas_attn.recipe_sections import LARGEST_SIDE
 
     parts = [part.strip() for part in text.lower().replace(",", "x").split("x")]
     if len(parts) != 3 or not all(re.fullmatch("[0-9]{1,9}", part) and int(part) for part in parts):
@@ -439,8 +439,8 @@ def parse_shape(text: str) -> tuple[int, int, int]:
             f"--input '{shorten(text)}' is not of the form CHANNELSxHEIGHTxWIDTH, like 3x224x224"
         )
     channels, height, width = map(int, parts)
-    if max(channels, height, width) > LARGEST:
+    if max(channels, height, width) > LARGEST_SIDE:
         raise BackboneError(
-            f"--input '{text}' is too large: give at most {LARGEST:,} for each number"
+            f"--input '{text}' is too large: give at most {LARGEST_SIDE:,} for each number"
         )
     return channels, height, width

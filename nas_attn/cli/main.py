@@ -139,7 +139,7 @@ READING = {"status", "pareto", "report", "effects", "studies"}
 # The highest of the descriptors that every program has.
 STDERR = 2
 # Most letters of an error's sentence; --debug shows all of it.
-LETTERS = 600
+ERROR_LETTERS = 600
 
 # Warnings that this command has given.
 _shown: set[str] = set()
@@ -217,7 +217,7 @@ def main() -> None:
     except _UsageError as error:
         # else it is the help
         if len(sys.argv) > 1:
-            error.message = shorten(error.message, LETTERS - 10)
+            error.message = shorten(error.message, ERROR_LETTERS - 10)
         error.show()
         sys.exit(error.exit_code)
     except typer.Abort:
@@ -247,7 +247,10 @@ def _unexpected(error: Exception) -> str:
 def _fail(message: str, status: int, error: BaseException) -> None:
     if os.environ.get(DEBUG):
         traceback.print_exception(error)
-    echo(f"error: {sentence(message, sys.maxsize if os.environ.get(DEBUG) else LETTERS)}", err=True)
+    echo(
+        f"error: {sentence(message, sys.maxsize if os.environ.get(DEBUG) else ERROR_LETTERS)}",
+        err=True,
+    )
     sys.exit(status)
 
 

@@ -392,7 +392,7 @@ def worker(
         report.ended(ended)
 
 
-LONGEST_S = 300.0
+LONGEST_RESTART_PAUSE_S = 300.0
 
 
 def launch(
@@ -476,7 +476,7 @@ def stop(
             echo(f"{launched.on}: {error}", err=True)
     taken = f", cancelled {queued} that had not begun" if queued else ""
     echo(f"told {several(len(there), 'worker')} to stop{taken}")
-    end = time.monotonic() + LONGEST_S
+    end = time.monotonic() + LONGEST_RESTART_PAUSE_S
     while wait and there and time.monotonic() < end:
         time.sleep(0.5)
         there = _working(opened)
@@ -485,7 +485,7 @@ def stop(
         echo(
             "all workers have ended"
             if not there
-            else f"still running after {LONGEST_S:.0f} s: {left}"
+            else f"still running after {LONGEST_RESTART_PAUSE_S:.0f} s: {left}"
         )
 
 

@@ -341,7 +341,7 @@ def _gpu() -> Iterator[Check]:
     for part, find in QUICK.items():
         echo(f"trying the GPU: {part}", err=True)
         findings = list(find(device))
-        if part == modules.PART:
+        if part == modules.MODULES:
             good = [finding for finding in findings if finding.state == "ok"]
             findings = [finding for finding in findings if finding.state != "ok"]
             yield part, "ok", f"{len(good)} compute what float64 computes on the CPU"

@@ -20,12 +20,12 @@ from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
 
-SURE = 0.3
+SHOWN_SCORE = 0.3
 # (M, 5): class from 1 (below: a crowd, not counted), left, top, right, bottom in pixels
 BoxTable = NDArray[np.float32]
 
 # of a detector's input, unless `data.size` says otherwise
-SIDE = 320
+DETECTOR_SIDE = 320
 # Grey is 0 in augmentation; a detector takes 0 to 1
 MEAN = tuple(value / 255 for value in GREY)
 STD = (
@@ -108,7 +108,7 @@ class Boxes(Classes):
 def digits(section: DataSection, _place: Place) -> Parts:
     """`digits`, scaled to the detector's input."""
     options = chosen_options(section, OPTIONS)
-    side = section.size or SIDE
+    side = section.size or DETECTOR_SIDE
 
     def make(split: str) -> Labelled:
         images, masks, _ = draw_masked(section.seed, split, options)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from nas_attn.data.boxes import SIDE, BoxTable
+from nas_attn.data.boxes import DETECTOR_SIDE, BoxTable
 from nas_attn.data.decoding import Framed
 from nas_attn.data.folder import Files, prepare, with_used_bits
 from nas_attn.data.parts import Labelled, Parts, Place
@@ -36,7 +36,7 @@ PATTERNS = (
     "{}.json",
 )
 # pixels by which a box may exceed its image, since programs round
-SLACK = 1.0
+SLACK_PIXELS = 1.0
 
 Id = typing.Annotated[int, Field(lt=2**63)] | typing.Annotated[str, Field(max_length=100)]
 
@@ -328,9 +328,9 @@ def _corners(row: _Box, image: _ImageEntry, path: Path) -> tuple[float, float, f
     width = image.width
     height = image.height
     if (
-        min(left, top) < -SLACK
-        or left + wide > width + SLACK
-        or top + high > height + SLACK
+        min(left, top) < -SLACK_PIXELS
+        or left + wide > width + SLACK_PIXELS
+        or top + high > height + SLACK_PIXELS
         or min(wide, high) < 0
     ):
         raise DataError(
@@ -358,7 +358,7 @@ def coco_folder(section: DataSection, place: Place) -> Parts:
     """`coco:FOLDER`."""
     found = find(section)
     _say_shared(found)
-    side = section.size or SIDE
+    side = section.size or DETECTOR_SIDE
     learnt = found.read("train")
     train = Files(found.root, learnt[0], np.arange(len(learnt[0])))
     known = with_used_bits(train, section.model_copy(update={"size": side}))

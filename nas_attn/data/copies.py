@@ -27,7 +27,7 @@ from nas_attn.errors import first_line, several, shorten
 from nas_attn.processes import cores
 
 # of what is kept in the cache
-FORMAT = 3
+LOOK_FORMAT = 3
 # pixels of the shorter side, to which a JPEG is decoded
 DRAFT = 128
 # pixels of a side of the small versions that are compared
@@ -36,11 +36,11 @@ THUMB = 16
 FLAT = 4.0
 # Correlation from which two are near copies: of 10,000 images of CIFAR-10, it names four pairs,
 # which are so; images of 48 pixels or more that are scaled or saved again keep it.
-ALIKE = 0.98
+LIKE_PIXELS = 0.98
 # images of which each is compared with each, which takes some seconds
-MOST_COMPARED = 20_000
+MOST_IMAGES_COMPARED = 20_000
 # images that are compared with all others at once
-TOGETHER = 512
+COMPARED_TOGETHER = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def look_at(root: Path, images: Sequence[Path]) -> list[Look]:
             warnings.simplefilter("ignore")
             return list(pool.map(_open, images))
 
-    question = ("pixels", FORMAT, pillow_version)
+    question = ("pixels", LOOK_FORMAT, pillow_version)
     rows = remembered(root, question, images, open_all)
     return [Look(pixels, why, bytes.fromhex(thumb)) for pixels, why, thumb in rows]
 
@@ -191,7 +191,7 @@ def near_copies(seen: Sequence[Seen], *, divided: bool) -> list[tuple[Seen, Seen
     only one of another split counts. Equal images are left out, and those that show nothing.
     """
     small = np.array([np.frombuffer(one.look.thumb, np.uint8) for one in seen], np.float32)
-    if not 2 <= len(seen) <= MOST_COMPARED:
+    if not 2 <= len(seen) <= MOST_IMAGES_COMPARED:
         return []
     deviation = small.std(1)
     chosen = np.flatnonzero(deviation >= FLAT)
@@ -213,9 +213,9 @@ def _first_alike(
 ) -> list[tuple[int, int]]:
     """(row, the first earlier row that it is alike); both differ in `pixels` and in `apart`."""
     found: list[tuple[int, int]] = []
-    for start in range(0, len(rows), TOGETHER):
-        end = min(start + TOGETHER, len(rows))
-        alike = rows[start:end] @ rows[:end].T >= ALIKE
+    for start in range(0, len(rows), COMPARED_TOGETHER):
+        end = min(start + COMPARED_TOGETHER, len(rows))
+        alike = rows[start:end] @ rows[:end].T >= LIKE_PIXELS
         alike &= pixels[start:end, None] != pixels[None, :end]
         alike &= apart[start:end, None] != apart[None, :end]
         alike &= np.arange(start, end)[:, None] > np.arange(end)[None]

@@ -25,7 +25,7 @@ from nas_attn.data.augment import (
     seeded_batches,
 )
 from nas_attn.data.decoding import NOT_COUNTED
-from nas_attn.data.depth import FULL
+from nas_attn.data.depth import FULL_BITS
 from nas_attn.data.manifest import Listing, Manifest
 from nas_attn.data.parts import Labelled
 from nas_attn.data.pixels import Feed, Pixels, moments
@@ -265,7 +265,7 @@ class Dataset:
     validation_identity: NDArray[np.int64] | None = None
     task: Task = TASKS["classification"]
     # used of images with 16, as in `data.depth`
-    bits: int = FULL
+    bits: int = FULL_BITS
     # its images before `data.train_subset`, to be compared with those of later
     manifest: Manifest | None = None
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nas_attn.data.depth import FULL, is_deep, with_bytes
+from nas_attn.data.depth import FULL_BITS, is_deep, with_bytes
 from nas_attn.data.manifest import checksum
-from nas_attn.data.pixels import TOGETHER
+from nas_attn.data.pixels import DECODED_TOGETHER
 from nas_attn.errors import DataError, first_line, shorten
 from nas_attn.processes import cores
 
@@ -69,7 +69,7 @@ class Cut:
     # torchvision's name of it
     interpolation: str = "bilinear"
     # used of images with 16, as in `depth`
-    bits: int = field(default=FULL, repr=False)
+    bits: int = field(default=FULL_BITS, repr=False)
 
 
 def decode(source: Source, cut: Cut | int) -> NDArray[np.uint8]:
@@ -215,11 +215,11 @@ def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:
             return Decoded(None, 0, shorten(error.strerror or str(error), REASON_LETTERS))
 
     with ThreadPoolExecutor(cores()) as pool:
-        for start in range(0, len(sources), TOGETHER):
-            yield from pool.map(work, sources[start : start + TOGETHER])
+        for start in range(0, len(sources), DECODED_TOGETHER):
+            yield from pool.map(work, sources[start : start + DECODED_TOGETHER])
 
 
-def to_rgb(image: Image.Image, bits: int = FULL) -> Image.Image:
+def to_rgb(image: Image.Image, bits: int = FULL_BITS) -> Image.Image:
     """Any image as RGB, with white for transparent parts. `bits`: how many are used of images with
     16. Raises ValueError: its values have no range that is known, so that one cannot say what is
     white.

@@ -21,10 +21,10 @@ from PIL import Image
 from nas_attn.processes import cores
 
 # bits of the values in a file, if all of them are used
-FULL = 16
+FULL_BITS = 16
 BYTE = 8
 # files that are read before it is asked whether one needs all bits
-TOGETHER = 256
+READ_TOGETHER = 256
 
 # Pillow reads colours of 16 bits as 8: the upper byte of each value. Read in the other order of
 # bytes, the same file gives the lower ones.
@@ -46,7 +46,7 @@ def with_bytes(image: Image.Image, bits: int) -> Image.Image:
     if is_deep(image):
         return Image.fromarray(_as_bytes(np.asarray(image).astype(np.uint16), bits))
     # then the upper byte is all that is needed
-    if bits == FULL:
+    if bits == FULL_BITS:
         return image
     values = _colours(image)
     return image if values is None else Image.fromarray(_as_bytes(values, bits), image.mode)
@@ -107,8 +107,8 @@ def used_bits(paths: Sequence[Path]) -> int:
     """The bits that the largest value of these images needs, 8 to 16; 16 if all images have 8."""
     most = 0
     with ThreadPoolExecutor(cores()) as pool:
-        for start in range(0, len(paths), TOGETHER):
-            most = max(most, *pool.map(largest_value, paths[start : start + TOGETHER]))
-            if most.bit_length() == FULL:
+        for start in range(0, len(paths), READ_TOGETHER):
+            most = max(most, *pool.map(largest_value, paths[start : start + READ_TOGETHER]))
+            if most.bit_length() == FULL_BITS:
                 break
-    return max(BYTE, most.bit_length()) if most else FULL
+    return max(BYTE, most.bit_length()) if most else FULL_BITS

@@ -22,7 +22,7 @@ from nas_attn.data.splitting import stratified
 from nas_attn.errors import DataError, did_you_mean
 from nas_attn.recipe import DataSection
 
-SIDE = 8
+DIGIT_SIDE = 8
 CLASSES = tuple(str(digit) for digit in range(10))
 # least brightness of a digit's pixels in a source image
 STROKE = 64
@@ -31,9 +31,9 @@ MOST_IMAGES = 1_000_000
 # option -> default, lowest and highest value
 Ranges = Mapping[str, tuple[int, int, int]]
 OPTIONS: Ranges = {
-    "size": (20, SIDE, 128),
+    "size": (20, DIGIT_SIDE, 128),
     "fragments": (14, 0, 200),
-    "fragment_size": (4, 1, SIDE),
+    "fragment_size": (4, 1, DIGIT_SIDE),
     "train": (6000, 20, MOST_IMAGES),
     "validation": (5000, 20, MOST_IMAGES),
     "test": (5000, 20, MOST_IMAGES),
@@ -148,7 +148,7 @@ def draw_masked(
     for _ in range(options["fragments"]):
         # A piece comes from another source digit than the one to be found.
         other = (chosen + random.integers(1, len(images), count)) % len(images)
-        corner = random.integers(0, SIDE - piece + 1, (count, 2))
+        corner = random.integers(0, DIGIT_SIDE - piece + 1, (count, 2))
         inside = window(corner[:, 0], corner[:, 1], piece)
         _paste(canvas, images[(other[:, None, None], *inside[1:])], random)
     return canvas, masks, labels[chosen]
@@ -195,11 +195,11 @@ def window(row: NDArray[np.int64], column: NDArray[np.int64], side: int) -> Wind
 
 # pixels between the two digits; rows by which the pair may be above the bottom
 GAP = 1
-JITTER = 1
+SHIFT_PIXELS = 1
 # `cue`, `contrast`: of bar and digits to the ground; `noise`: deviation; up to 255
 CUED_OPTIONS: Ranges = {
-    "height": (24, SIDE + JITTER + 1, 128),
-    "width": (18, 2 * SIDE + GAP, 128),
+    "height": (24, DIGIT_SIDE + SHIFT_PIXELS + 1, 128),
+    "width": (18, 2 * DIGIT_SIDE + GAP, 128),
     "bar": (4, 0, 64),
     "cue": (127, 0, 127),
     "contrast": (110, 1, 127),
@@ -216,7 +216,7 @@ def cued(section: DataSection, _place: Place) -> Parts:
     the digits.
     """
     options = chosen_options(section, CUED_OPTIONS)
-    room = options["height"] - SIDE - JITTER
+    room = options["height"] - DIGIT_SIDE - SHIFT_PIXELS
     if options["bar"] > room:
         raise DataError(
             f"data.options.bar = {options['bar']} overlaps the digits: with data.options.height ="
@@ -238,11 +238,13 @@ def _draw(
     other = (meant + random.integers(1, len(images), count)) % len(images)
     bright, left = random.integers(0, 2, (2, count)).astype(bool)
     ground = GROUND + random.normal(0.0, options["noise"], (count, height, width))
-    row = height - SIDE - random.integers(0, JITTER + 1, count)
-    column = random.integers(0, width - 2 * SIDE - GAP + 1, count)
+    row = height - DIGIT_SIDE - random.integers(0, SHIFT_PIXELS + 1, count)
+    column = random.integers(0, width - 2 * DIGIT_SIDE - GAP + 1, count)
     strength = options["contrast"] / 255
     for source, light, first in ((meant, bright, left), (other, ~bright, ~left)):
         sign = np.where(light, strength, -strength)[:, None, None]
-        ground[window(row, column + np.where(first, 0, SIDE + GAP), SIDE)] += sign * images[source]
+        ground[window(row, column + np.where(first, 0, DIGIT_SIDE + GAP), DIGIT_SIDE)] += (
+            sign * images[source]
+        )
     ground[:, : options["bar"]] = (GROUND + np.where(bright, 1, -1) * options["cue"])[:, None, None]
     return np.clip(ground, 0, 255).astype(np.uint8), labels[meant]

@@ -35,7 +35,7 @@ from nas_attn.data.decoding import (
     decode_all,
     files_of,
 )
-from nas_attn.data.depth import FULL, used_bits
+from nas_attn.data.depth import FULL_BITS, used_bits
 from nas_attn.data.groups import GroupsOf, find_groups
 from nas_attn.data.manifest import Listing
 from nas_attn.data.parts import Labelled, Parts, Place, cache_folder, exclusive
@@ -51,11 +51,11 @@ from nas_attn.errors import (
     printable,
     several,
 )
-from nas_attn.paths import PART, user_path, whole_file
+from nas_attn.paths import UNFINISHED_ENDING, user_path, whole_file
 from nas_attn.recipe import DataSection
-from nas_attn.recipe_sections import LARGEST
+from nas_attn.recipe_sections import LARGEST_SIDE
 
-DEFAULT_SIZE = 64
+FOLDER_SIZE = 64
 # torchvision's
 INTERPOLATIONS = (
     "nearest",
@@ -302,7 +302,7 @@ def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
 
 def _cut(section: DataSection) -> Cut:
     """How images are made alike. Raises DataError: `data.options` has a wrong key or value."""
-    size = section.size or DEFAULT_SIZE
+    size = section.size or FOLDER_SIZE
     options = section.options
     for key in options.keys() - {"resize", "interpolation"}:
         raise DataError(
@@ -310,13 +310,17 @@ def _cut(section: DataSection) -> Cut:
         )
     resize = options.get("resize", size)
     how = options.get("interpolation", "bilinear")
-    if not isinstance(resize, int) or isinstance(resize, bool) or not size <= resize <= LARGEST:
+    if (
+        not isinstance(resize, int)
+        or isinstance(resize, bool)
+        or not size <= resize <= LARGEST_SIDE
+    ):
         raise DataError(
             f"data.options.resize = {resize} must be a number of pixels, data.size = {size} or more"
         )
     if how not in INTERPOLATIONS:
         raise DataError(f"data.options.interpolation: {did_you_mean(str(how), INTERPOLATIONS)}")
-    bits = FULL if section.bits == "auto" else section.bits
+    bits = FULL_BITS if section.bits == "auto" else section.bits
     return Cut(size, resize, str(how), bits)
 
 
@@ -364,7 +368,7 @@ def _cached_decode(
     `Mapped`.
     """
     what = repr((CACHE_FORMAT, cut, str(files.root.resolve()), files.sources, all_states))
-    if cut.bits != FULL:
+    if cut.bits != FULL_BITS:
         what += f" {cut.bits} bits"
     path = cache_folder() / f"{cache_mark(files.root)}-{short(what)}.npz"
     mapped = path.with_suffix(".npy")
@@ -426,7 +430,7 @@ def _read_made(path: Path, count: int) -> _Made | None:
 def _drop_unused(folder: Path) -> None:
     """Removes prepared images without recent use, and files of killed processes."""
     for other in folder.iterdir():
-        left = other.suffix == PART or other.name.startswith(SCRATCH)
+        left = other.suffix == UNFINISHED_ENDING or other.name.startswith(SCRATCH)
         # Windows keeps open files; another process may have removed it
         with suppress(OSError):
             if time.time() - other.stat().st_mtime > (LEFT_S if left else KEEP_UNUSED_S):

@@ -11,7 +11,7 @@ import torch
 from nas_attn.data import sources
 from nas_attn.data.boxes import Boxes
 from nas_attn.data.dataset import Classes, Dataset, Masks, Split
-from nas_attn.data.depth import FULL
+from nas_attn.data.depth import FULL_BITS
 from nas_attn.data.manifest import Manifest
 from nas_attn.data.parts import Labelled, Parts, Place
 from nas_attn.data.splitting import amount, divided, stratified
@@ -61,7 +61,7 @@ def load(
     for part in (train, validation):
         for array in (part.identity, part.labels, part.boxes):
             digest.update(b"" if array is None else array.tobytes())
-    if train.bits != FULL:
+    if train.bits != FULL_BITS:
         digest.update(f"{train.bits} bits".encode())
 
     def on_device(part: Labelled) -> Split:

@@ -31,7 +31,7 @@ from PIL import Image
 
 from nas_attn.data.augment import seeded_batches
 from nas_attn.data.decoding import Cut, framed, square, to_rgb
-from nas_attn.data.depth import BYTE, FULL, is_deep
+from nas_attn.data.depth import BYTE, FULL_BITS, is_deep
 from nas_attn.data.parts import Labelled, Parts, Place, cache_folder
 from nas_attn.data.pixels import SCRATCH, Feed, InMemory, Mapped, Pixels, Scratch, images_file
 from nas_attn.errors import DataError, NasAttnWarning, few, first_line, shorten
@@ -48,9 +48,9 @@ LABELS = (
 )
 BOXED_SIDE = 320
 # rounding error by which a DataLoader's values may leave 0 to 1
-SLACK = 0.01
+VALUE_SLACK = 0.01
 # training images of a DataLoader that are kept for statistics
-KEPT = 1000
+KEPT_IMAGES = 1000
 # At most so many bytes of images are held in memory
 SMALL = 2**28
 
@@ -137,7 +137,9 @@ def read(function: Callable[..., Any], kind: str, section: DataSection, place: P
         if is_loader(datasets[split]):
             return _of_loader(datasets[split], kind, f"'{section.name}', {split}", section)
         items = Items(datasets[split], kind, section.size, f"'{section.name}', {split}", bits)
-        return replace(_labelled(items, len(datasets[split]), section, place), bits=bits or FULL)
+        return replace(
+            _labelled(items, len(datasets[split]), section, place), bits=bits or FULL_BITS
+        )
 
     learnt = datasets["train"]
     bits = _bits(learnt, kind, section, place) if not is_loader(learnt) else None
@@ -297,7 +299,7 @@ def _of_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labe
                 f"batch {number} of {where} has labels of the shape {tuple(y.shape)}, which are not"
                 f" {kind}"
             )
-        if not training or sum(len(one) for one in images) < KEPT:
+        if not training or sum(len(one) for one in images) < KEPT_IMAGES:
             images.append(
                 torch.cat([pixels, y[:, None].to(torch.uint8)], 1) if y.ndim == 3 else pixels
             )
@@ -323,7 +325,7 @@ def _as_bytes(x: torch.Tensor, section: DataSection, where: str) -> torch.Tensor
     x = x.float() * std + mean
     low = x.min().item()
     high = x.max().item()
-    if where and not (low >= -SLACK and high <= 1 + SLACK):
+    if where and not (low >= -VALUE_SLACK and high <= 1 + VALUE_SLACK):
         raise DataError(
             f"{where} has values from {low:.3g} to {high:.3g}: set data.mean and data.std to what"
             " it normalises with"

@@ -19,13 +19,13 @@ from nas_attn.errors import DataError, printable
 from nas_attn.processes import cores
 
 # of what is kept in the cache
-FORMAT = 1
+PALETTE_FORMAT = 1
 Colour = tuple[int, ...]
 
 
 def check_palettes(root: Path, masks: Sequence[Path]) -> None:
     """Raises DataError: a value has two colours in these masks of a folder."""
-    question = ("palettes", FORMAT)
+    question = ("palettes", PALETTE_FORMAT)
     if problem := remembered(root, question, masks, lambda: _problem(root, masks)):
         raise DataError(problem)
 

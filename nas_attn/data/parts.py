@@ -18,7 +18,7 @@ import platformdirs
 import torch
 from numpy.typing import NDArray
 
-from nas_attn.data.depth import FULL
+from nas_attn.data.depth import FULL_BITS
 from nas_attn.data.manifest import Listing
 from nas_attn.data.pixels import Indices, InMemory, Pixels
 from nas_attn.errors import DataError
@@ -57,7 +57,7 @@ class Labelled:
     # a user's DataLoader for training
     loader: Any = None
     # used of images with 16, as in `depth`
-    bits: int = FULL
+    bits: int = FULL_BITS
     # (N,), paths below the data's folder; None: the images are in no files of their own
     names: NDArray[np.str_] | None = None
     # (N,), checksums of the files' contents; None: those of the pixels, in `identity`

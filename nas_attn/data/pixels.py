@@ -90,7 +90,7 @@ def moments(histogram: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[floa
 
 
 # images that are decoded before they are written
-TOGETHER = 256
+DECODED_TOGETHER = 256
 # mean and deviation come from images of so many bytes, evenly spaced
 HISTOGRAM_BYTES = 2**28
 
@@ -200,7 +200,7 @@ class Mapped:
         count = (
             len(self)
             if every
-            else min(len(self), max(TOGETHER, HISTOGRAM_BYTES // self._rows[0].numel()))
+            else min(len(self), max(DECODED_TOGETHER, HISTOGRAM_BYTES // self._rows[0].numel()))
         )
         sample = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
         found = (

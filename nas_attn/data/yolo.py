@@ -21,7 +21,7 @@ from nas_attn.errors import DataError, shorten
 from nas_attn.paths import user_path
 from nas_attn.recipe import DataSection
 
-DEFAULT_SIZE = 640
+YOLO_SIZE = 640
 # detectors halve the image's side five times
 STRIDE = 32
 DIGITS_FORMAT = 1
@@ -35,7 +35,7 @@ YAML_SPLITS = {
 
 def side(section: DataSection) -> int:
     """Side of a detector's input. Raises DataError: it cannot be halved five times."""
-    size = section.size or DEFAULT_SIZE
+    size = section.size or YOLO_SIZE
     if size % STRIDE:
         raise DataError(f"data.size = {size} must be a multiple of {STRIDE} for a detector")
     return size

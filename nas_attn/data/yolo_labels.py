@@ -16,11 +16,11 @@ from pathlib import Path
 from nas_attn.errors import shorten
 
 # columns of a box
-BOX = 5
+BOX_COLUMNS = 5
 # columns of a polygon: the class and three corners
 LEAST_POLYGON = 7
 # share of the image by which ultralytics lets a box leave it
-SLACK = 0.01
+SLACK_SHARE = 0.01
 
 
 @dataclass
@@ -85,12 +85,12 @@ def _wrong(row: list[str], classes: int, *, points: bool) -> str:
     except ValueError:
         return f"is no row of numbers: '{shorten(' '.join(row), 40)}'"
     polygon = len(values) >= LEAST_POLYGON and len(values) % 2 == 1
-    if len(values) != BOX and not polygon and not points:
-        return f"has {len(values)} numbers: a box has {BOX}, a polygon 7, 9, 11, …"
+    if len(values) != BOX_COLUMNS and not polygon and not points:
+        return f"has {len(values)} numbers: a box has {BOX_COLUMNS}, a polygon 7, 9, 11, …"
     label = values[0]
     if not 0 <= label < classes:
         return f"has the class {row[0]}, but the classes are 0 to {classes - 1}"
-    places = values[1:BOX] if points else values[1:]
-    if not all(-SLACK <= value <= 1 + SLACK for value in places):
+    places = values[1:BOX_COLUMNS] if points else values[1:]
+    if not all(-SLACK_SHARE <= value <= 1 + SLACK_SHARE for value in places):
         return "leaves the image: places are shares of its width and height, 0 to 1"
     return ""

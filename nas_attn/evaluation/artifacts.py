@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from nas_attn.errors import CheckpointError, NasAttnWarning, StorageAway
-from nas_attn.paths import PART, whole_file
+from nas_attn.paths import UNFINISHED_ENDING, whole_file
 from nas_attn.purposes import BACKBONE
 from nas_attn.records import Choice, EpochPoint
 from nas_attn.storage import CheckpointRow, Lease, Run, StudyStore
@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     # loads torch, which `status` does without
     from torch import Tensor
 
-_NAME = re.compile(rf"[0-9a-f]{{12}}-[0-9a-f]{{32}}(\.[0-9a-f]{{8}}{re.escape(PART)})?")
+_NAME = re.compile(
+    rf"[0-9a-f]{{12}}-[0-9a-f]{{32}}(\.[0-9a-f]{{8}}{re.escape(UNFINISHED_ENDING)})?"
+)
 # newest checkpoints kept of one run; the second is used if the first is damaged
-KEPT = 2
+KEPT_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class RunFiles:
             "epochs": epochs,
         }
         self._store.add_checkpoint(self._run, **made, lease=self._lease)
-        for row in self._store.checkpoints(self._run)[KEPT:]:
+        for row in self._store.checkpoints(self._run)[KEPT_CHECKPOINTS:]:
             self._drop(row)
 
     def clear(self) -> None:

@@ -28,7 +28,7 @@ from nas_attn.training import Interrupted
 from nas_attn.training.stepping import out_of_memory
 
 # characters of another program's message that are kept
-LONGEST = 400
+KEPT_LETTERS = 400
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def said(error: BaseException) -> str:
 
 def message(error: BaseException) -> str:
     """The first line of an error's message, shortened for a sentence."""
-    return shorten(first_line(error), LONGEST)
+    return shorten(first_line(error), KEPT_LETTERS)
 
 
 def show_traceback(error: BaseException) -> None:

@@ -44,7 +44,7 @@ WEIGHTS = "weights.pt"
 """File in a run's folder into which a program may save its network's state_dict."""
 PATIENCE_S = 0.2
 """Seconds between checks for a request to stop."""
-GRACE_S = 10.0
+PROGRAM_GRACE_S = 10.0
 """Seconds that a program gets to end after SIGTERM."""
 _PAIR = re.compile(r"([A-Za-z_][\w./-]*)=([-+.\w]+)")
 Lines = queue.Queue[tuple[bool, str]]
@@ -193,7 +193,7 @@ def _end(pid: int) -> None:
             for member in running:
                 with suppress(psutil.Error):
                     end(member)
-            _, running = psutil.wait_procs(running, timeout=GRACE_S)
+            _, running = psutil.wait_procs(running, timeout=PROGRAM_GRACE_S)
 
 
 def attach_asked(model: nn.Module) -> nn.Module:

@@ -28,7 +28,7 @@ from nas_attn.errors import NasAttnError, OperationError, UserError, shorten
 from nas_attn.evaluation.images import differences
 from nas_attn.evaluation.plan import plan_for
 from nas_attn.export import scoring
-from nas_attn.export.formats import BOX, Graph, answers_of
+from nas_attn.export.formats import BOX_VALUES, Graph, answers_of
 from nas_attn.export.python_file import Described
 from nas_attn.notation import parse
 from nas_attn.paths import write_whole
@@ -46,7 +46,7 @@ Run = Callable[[NDArray[Any]], NDArray[Any]]
 BATCH = 64
 SLACK = 1 / 500
 """Share of the images whose result may differ by rounding."""
-CLOSE = 1e-3
+ROUNDING_OF_OUTPUTS = 1e-3
 """Largest difference of outputs, as a share of the largest output, that rounding may cause."""
 
 
@@ -228,7 +228,7 @@ def against_torch(facts: Mapping[str, Any]) -> str:
         return "the network finds no boxes in these images, so nothing was compared"
     if facts["output"]["what"] != "boxes":
         return f"outputs differ by at most {100 * difference:.1g} % of the largest"
-    if facts["output"]["shape"][-1] == BOX:
+    if facts["output"]["shape"][-1] == BOX_VALUES:
         return (
             f"half of the boxes differ by at most {100 * difference:.1g} % of the image's side, as"
             " do their scores"
@@ -323,7 +323,7 @@ def check_onnx(path: Path, graph: Graph, images: Iterable[torch.Tensor]) -> Onnx
             for x in images
         ]
     worst = graph.worst(torch.cat(differences))
-    if worst is not None and not worst <= CLOSE:
+    if worst is not None and not worst <= ROUNDING_OF_OUTPUTS:
         apart = f"outputs differ by {100 * worst:.2g} % of the largest"
         raise OperationError(
             f"'{path.name}' does not compute the same as the network ({apart}): export another"

@@ -29,7 +29,7 @@ from nas_attn.paths import replace_file
 from nas_attn.tasks.base import Task
 from nas_attn.training.learning import Tally, answer_of, learnt_of
 
-BOX = 6
+BOX_VALUES = 6
 """Number of values of a detected box: left, top, right, bottom, score, class."""
 
 

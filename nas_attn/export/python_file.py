@@ -29,7 +29,7 @@ from nas_attn.recipe import BackboneSection
 from nas_attn.records import Choice, Point, ResolvedPlacement
 from nas_attn.tasks import TASKS, Task
 
-WIDTH = 120
+FILE_COLUMNS = 120
 """Columns of the file."""
 UNCHANGED = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 """Default mean and standard deviation, for images from 0 to 1."""
@@ -147,7 +147,8 @@ def _heading(described: Described, notes: Mapping[str, str]) -> str:
     if papers:
         lines += ["", "Attention after", *(f"- {paper}" for paper in papers)]
     wrapped = (
-        textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False) for line in lines
+        textwrap.fill(line, FILE_COLUMNS, break_long_words=False, break_on_hyphens=False)
+        for line in lines
     )
     text = "\n".join(wrapped).replace("\\", "\\\\").replace('"""', "'''")
     return f'"""{text}\n"""'
@@ -291,7 +292,7 @@ def _call(function: str, arguments: Sequence[Any], indent: int = 4, before: str 
     """
     flat = ", ".join(a if isinstance(a, str) else _call(a[0], a[1], -(10**6)) for a in arguments)
     line = f"{before}{function}({flat})"
-    if indent + len(line) <= WIDTH:
+    if indent + len(line) <= FILE_COLUMNS:
         return line
     inner = indent + 4
     rows = [
@@ -306,7 +307,7 @@ def _assigned(name: str, values: Sequence[Any]) -> str:
     line = f"{name} = ({flat})"
     return (
         line
-        if len(line) <= WIDTH
+        if len(line) <= FILE_COLUMNS
         else "\n".join([f"{name} = (", *(f"    {v!r}," for v in values), ")"])
     )
 

@@ -28,7 +28,7 @@ from nas_attn import waiting
 from nas_attn.errors import MeasurementError
 from nas_attn.processes import SEPARATOR, cores, is_stopped, kernel, owner_name, owner_shown
 from nas_attn.recipe import LatencySection
-from nas_attn.waiting import POLL_S, Interrupted, Wait, file_lock, taken
+from nas_attn.waiting import LOCK_POLL_S, Interrupted, Wait, file_lock, taken
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -226,7 +226,7 @@ class DeviceLock:
                         taken(place)
                     break
             waited = open_
-            wait.pause(POLL_S, lambda: _shown(open_))  # noqa: B023 - it is asked at once
+            wait.pause(LOCK_POLL_S, lambda: _shown(open_))  # noqa: B023 - it is asked at once
         if left := [
             found for found in there if found.lock_file in {one.lock_file for one in waited}
         ]:

@@ -34,9 +34,9 @@ from nas_attn.processes import words_of
 from nas_attn.recipe import LatencySection
 from nas_attn.tables import LATENCY_MODES
 
-WARM_UP = 2
+UNTIMED_CALLS = 2
 """Untimed calls before a capture, and one that is watched."""
-TIMEOUT_S = 600.0
+BUILD_TIMEOUT_S = 600.0
 
 
 def command_words(command: str, onnx: Path) -> list[str]:
@@ -54,7 +54,7 @@ def command_words(command: str, onnx: Path) -> list[str]:
     return [*words, str(onnx)]
 
 
-def run_command(words: Sequence[str], timeout_s: float = TIMEOUT_S) -> list[float]:
+def run_command(words: Sequence[str], timeout_s: float = BUILD_TIMEOUT_S) -> list[float]:
     """The milliseconds that a user's command prints; MeasurementError: it fails, takes too long, or
     prints no such numbers.
     """
@@ -183,7 +183,7 @@ def cuda_graph(model: nn.Module, section: LatencySection, x: Tensor) -> Net:
     side.wait_stream(current)
     with torch.cuda.stream(side):
         # libraries choose their kernels before the capture
-        for _ in range(WARM_UP):
+        for _ in range(UNTIMED_CALLS):
             model(x)
         with waits() as noted:
             model(x)

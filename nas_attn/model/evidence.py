@@ -24,7 +24,15 @@ from nas_attn.model.runs import (
     Run,
     assemble,
 )
-from nas_attn.model.variances import JITTER, Algebra, Nodes, Solved, cdf, posterior, solved_by
+from nas_attn.model.variances import (
+    LEAST_VARIANCE,
+    Algebra,
+    Nodes,
+    Solved,
+    cdf,
+    posterior,
+    solved_by,
+)
 from nas_attn.records import Placement
 from nas_attn.tables import is_share, is_share_of_images
 
@@ -33,7 +41,7 @@ Sum = Sequence[tuple[Placement, float]]
 # What tells of the noise: repeated runs; images and single scores; single scores; nothing, with one
 # run.
 Source = Literal["seeds", "images", "assumed", "none"]
-TINY = 1e-300
+TINY_SPREAD = 1e-300
 # repetitions without any difference that show that a metric (no share of images) has no noise
 REPEATS = 3
 # no 2.5 % quantile lies further from the mean, in standard deviations
@@ -340,7 +348,7 @@ class Evidence:
                 [self._images.gain(key, over) for key in keys]
             )
         untied = weight[:, None] * differ * (1 - tied)
-        z = means / np.sqrt(variances + TINY)
+        z = means / np.sqrt(variances + TINY_SPREAD)
         better = (untied * cdf(z)).sum(axis=0)
         worse = (untied * cdf(-z)).sum(axis=0)
         # the weights' sum is 1 but for rounding
@@ -471,7 +479,7 @@ class NodeEffects:
             found = np.tile(self._parts(i)[0] + self._solution.solved[i].rung_means[-1], (many, 1))
             if square := self._prior(i)[1]:
                 covariance = self._covariance(i, own=True)
-                covariance.flat[:: len(covariance) + 1] += JITTER * (1 + square)
+                covariance.flat[:: len(covariance) + 1] += LEAST_VARIANCE * (1 + square)
                 normal = rng.standard_normal((many, len(covariance)))
                 found += nodes.noise[i] * normal @ np.linalg.cholesky(covariance).T
             rows.append(found)
@@ -534,7 +542,7 @@ def ties(means: Floats, variances: Floats, before: Floats) -> Floats:
     The odds are those before any run, times the density at 0 after the runs over that before
     (Dickey 1971, "The weighted likelihood ratio", Annals of Mathematical Statistics 42).
     """
-    after = np.maximum(variances, TINY)
+    after = np.maximum(variances, TINY_SPREAD)
     odds = (
         TIE
         / (1 - TIE)
@@ -556,7 +564,7 @@ def _interval(weights: Floats, means: Floats, variances: Floats) -> tuple[Floats
     deviation.
     """
     middle, spread = moments(weights, means, variances)
-    safe = np.maximum(np.sqrt(variances), 1e-9 * spread + TINY)
+    safe = np.maximum(np.sqrt(variances), 1e-9 * spread + TINY_SPREAD)
     ends = []
     for sign in (-1.0, 1.0):
         near = -spread

@@ -23,7 +23,7 @@ SHAPES = (
 The shapes with a `known` part serve samplers that have a prior; the values say whether it holds.
 """
 # the variances are found again when the number of values has grown by this factor
-GROWTH = 1.12
+REFITTING_GROWTH = 1.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,9 @@ class Learner:
         known alone.
         """
         step = 1
-        while (following := max(step + 1, int(np.ceil(step * GROWTH)))) <= len(self._rows):
+        while (following := max(step + 1, int(np.ceil(step * REFITTING_GROWTH)))) <= len(
+            self._rows
+        ):
             step = following
         if self._nodes is None or self._found_at != step:
             data = self._data([*self._rows.values()][:step])

@@ -36,10 +36,10 @@ BROKEN = 3.0
 LEAST_SIZE = 0.02
 # two values: gap in standard deviations; share and number of runs at either
 APART = 4.0
-SHARE = 0.1
+SHARE_SCATTER = 0.1
 LEAST_AT_EITHER = 3
 # runs whose results per image are compared; pairs looked at for new images
-MOST_COMPARED = 64
+MOST_RUNS_COMPARED = 64
 MOST_PAIRS = 40
 
 # least noise, as a share of the images' variance; largest, in units of theirs
@@ -64,7 +64,7 @@ EQUAL_PRETRAINED = 0.45
 UNLIKE = 4.0
 # what a larger network is expected to gain, in units of that: before a run, it gains with two to
 # one
-LARGER = 0.4
+LARGER_GAIN = 0.4
 INTERACTION = 0.8
 GROWING = 0.25
 INTERACTION_FREEDOMS = 5
@@ -74,7 +74,7 @@ the usual; how firmly.
 # standard deviation of the log of the target's noise over the search's
 TARGET_NOISE = 0.7
 # half-t priors of the levels' scatter, in units of the noise
-SEEDS = 3.0
+SEED_SCATTER = 3.0
 BACKBONES = 2.0
 LEVEL_FREEDOMS = 4
 
@@ -335,7 +335,7 @@ def assemble(
         share = is_share(metric) and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
         # taken off the runs, put back on the answers
-        expected = LARGER * UNLIKE * (priors[-1].spread or 0.0)
+        expected = LARGER_GAIN * UNLIKE * (priors[-1].spread or 0.0)
         cut = cut - expected * np.array([run.key in beforehand.larger for run in mine])
         values.append(cut)
     largest = max(p.size for p in priors)
@@ -450,7 +450,7 @@ def _two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float
     """The two values, the lower first, at which runs lie, those of one block and of one placement
     at both; None without such.
     """
-    least = max(LEAST_AT_EITHER, int(np.ceil(SHARE * len(values))))
+    least = max(LEAST_AT_EITHER, int(np.ceil(SHARE_SCATTER * len(values))))
     ordered = np.sort(values)
     gaps = np.diff(ordered)[least - 1 : len(values) - least]
     if not len(gaps):
@@ -479,7 +479,7 @@ def noise_floor(runs: Sequence[Run]) -> float | None:
     blocks = defaultdict[tuple[int, int, str], list[Results]](list)
     for run in _with_images(runs):
         blocks[run.block].append(_results(run))
-    largest = max(blocks.values(), key=len, default=[])[:MOST_COMPARED]
+    largest = max(blocks.values(), key=len, default=[])[:MOST_RUNS_COMPARED]
     if len(largest) < 2:
         return least
     right = np.array(largest)

@@ -19,16 +19,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nas_attn.model.coding import Floats, Ints, Shape
-from nas_attn.model.runs import BACKBONES, LEVEL_FREEDOMS, SEEDS, TARGET_NOISE, Data, log_half_t
+from nas_attn.model.runs import (
+    BACKBONES,
+    LEVEL_FREEDOMS,
+    SEED_SCATTER,
+    TARGET_NOISE,
+    Data,
+    log_half_t,
+)
 
 # draws of a round; more where there are more parameters
-ROUND = 44
+DRAWS_PER_ROUND = 44
 EQUAL_ROUND = 30
 # rounds
-FEWEST = 4
-MOST = 32
+FEWEST_DRAWING_ROUNDS = 4
+MOST_DRAWING_ROUNDS = 32
 # effective number of draws after which no round follows
-ENOUGH = 100
+ENOUGH_DRAWS = 100
 # of n runs at most CHEAP / n draws are asked for, as the equations of many runs take long
 CHEAP = 6400
 # degrees of freedom of the proposals
@@ -39,7 +46,7 @@ FEW_NODES = 8
 MANY_RUNS = 300
 # values of the noise at each draw
 NOISES = 14
-JITTER = 1e-9
+LEAST_VARIANCE = 1e-9
 # beyond all squares, so that a bordered covariance has a root
 BORDER = 1e300
 # numbers in the covariances that are solved together
@@ -191,7 +198,7 @@ class Hypothesis:
                     - 0.5 * math.log(2 * math.pi)
                 )
         for name, value, scale in (
-            ("seeds", draws.seeds, SEEDS),
+            ("seeds", draws.seeds, SEED_SCATTER),
             ("backbones", draws.backbones, BACKBONES),
         ):
             if name in self.index:
@@ -306,7 +313,7 @@ class Algebra:
             effects = effects + self.same_backbone * self._between(draws.interaction, draws.rho)
         for number in np.unique(draws.shape).tolist():
             found[draws.shape == number] += self.kernel(number) * effects[draws.shape == number]
-        found *= 1 + JITTER * np.eye(len(self.means))
+        found *= 1 + LEAST_VARIANCE * np.eye(len(self.means))
         return np.asarray(found)
 
     def _between(self, size: Floats, correlation: Floats) -> Floats:
@@ -398,7 +405,7 @@ def posterior(data: Data, shapes: Sequence[Shape]) -> Nodes:
     null = data.equal
     target = data.target
     hypotheses = (
-        (data.rungs, ROUND, (1 - null) * (1 - target * null)),
+        (data.rungs, DRAWS_PER_ROUND, (1 - null) * (1 - target * null)),
         (0, EQUAL_ROUND, null),
         (data.searched + 1, EQUAL_ROUND, target * null * (1 - null)),
     )
@@ -423,7 +430,7 @@ def _sampled(
     z = np.zeros((0, len(family.middle)))
     (logs, noises) = np.zeros((2, 0, NOISES))
     (mass, density) = np.zeros((2, 0))
-    enough = min(ENOUGH, CHEAP / len(family.data.value))
+    enough = min(ENOUGH_DRAWS, CHEAP / len(family.data.value))
     count = int(count * np.clip(0.08 * len(family.middle) ** 2, 0.8, 3.0))
     while True:
         new_shape, new_z = proposals[-1].draw(rng, count)
@@ -441,7 +448,9 @@ def _sampled(
         noises = np.concatenate((noises, s))
         mass = np.append(mass, np.logaddexp.reduce(target, axis=1))
         weights = mass - density
-        if len(proposals) >= FEWEST and (_effective(weights) >= enough or len(proposals) == MOST):
+        if len(proposals) >= FEWEST_DRAWING_ROUNDS and (
+            _effective(weights) >= enough or len(proposals) == MOST_DRAWING_ROUNDS
+        ):
             break
         proposals.append(_fitted(family, shape, z, weights))
     mixed = density + math.log(len(z) / len(proposals))

@@ -32,7 +32,7 @@ _ROUNDS = 3
 # Rows of the study note's table at most
 _MOST_ROWS = 40
 # Begins the names of our user attributes of a study
-ATTRIBUTE = "nas_attn:"
+OUR_ATTRIBUTES = "nas_attn:"
 # The name of the answer's table among the study's artifacts
 SHEET = "answer.csv"
 
@@ -226,7 +226,7 @@ def _user_attributes(snapshot: Snapshot) -> dict[str, Any]:
     for index in range(len(snapshot.objectives)):
         heading = objective_heading(snapshot, index)
         attributes[heading] = _number(snapshot, taken, index) if taken else None
-    return {f"{ATTRIBUTE}{name}": value for name, value in attributes.items()}
+    return {f"{OUR_ATTRIBUTES}{name}": value for name, value in attributes.items()}
 
 
 def _cell(snapshot: Snapshot, view: CandidateView, index: int) -> str:

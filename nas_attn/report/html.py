@@ -370,12 +370,12 @@ class Page:
         return drawn
 
 
-WIDTH = 680
+PICTURE_WIDTH = 680
 HEIGHT = 360
 # Entries of a row of the legend
 LEGEND_COLUMNS = 4
 # Pixels beside the axes
-LEFT = 64
+AXIS_PIXELS = 64
 RIGHT = 12
 TOP = 40
 BOTTOM = 48
@@ -435,7 +435,7 @@ def drawing(figure: go.Figure) -> dict[str, Any]:
                 )
             corners.append(at)
     return {
-        "width": WIDTH,
+        "width": PICTURE_WIDTH,
         "height": HEIGHT,
         "x": x,
         "y": y,

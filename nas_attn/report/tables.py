@@ -112,10 +112,10 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
         _likely(view.beats_none),
         _seeds(snapshot, view),
         *(number(units.value(name, cost.get(name)), cost.get(name)) for name in _counted(snapshot)),
-        number(units.duration(seconds) if seconds else units.MISSING, seconds or None),
+        number(units.duration(seconds) if seconds else units.NO_VALUE, seconds or None),
         number(units.value("memory", view.train_bytes), view.train_bytes),
         number(
-            units.MISSING if view.train_speed is None else f"{view.train_speed:,.0f}",
+            units.NO_VALUE if view.train_speed is None else f"{view.train_speed:,.0f}",
             view.train_speed,
         ),
         Cell(view.reason, wide=len(view.reason) > 40),
@@ -170,7 +170,7 @@ def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
 
 
 # with more classes, a matrix has only some of them
-LARGEST = 40
+MATRIX_CLASSES = 40
 
 
 def mistakes_table(found: Mistakes, names: Sequence[str]) -> Table:
@@ -195,7 +195,7 @@ def mistakes_table(found: Mistakes, names: Sequence[str]) -> Table:
 
 def _gain(metric: str, gain: ClassGain | None) -> Cell:
     if gain is None:
-        return Cell(units.MISSING, "")
+        return Cell(units.NO_VALUE, "")
     if gain.half is None:
         return number(units.difference(metric, gain.mean), gain.mean)
     shown = units.plus_minus(metric, gain.mean, gain.half)
@@ -214,7 +214,7 @@ def confusions(found: Mistakes, names: Sequence[str]) -> list[tuple[str, Table]]
         worst = sorted(
             range(len(matrix)), key=lambda at: matrix[at, at] if matrix[at].sum() else math.inf
         )
-        kept = sorted(worst[:LARGEST])
+        kept = sorted(worst[:MATRIX_CLASSES])
         head = ["class \u2193 found \u2192", *(classes[at] for at in kept)]
         rows = [
             Row([Cell(classes[i]), *(_taken(float(matrix[i, j]), right=i == j) for j in kept)])
@@ -246,13 +246,13 @@ def _retrained_row(run: Retrained) -> list[Cell]:
         Cell(notation=str(run.placement), wide=True),
         Cell(run.protocol),
         number(str(run.seed), run.seed),
-        number(units.MISSING if epochs is None else str(epochs), epochs),
+        number(units.NO_VALUE if epochs is None else str(epochs), epochs),
         Cell(said or run.reason or ("under way" if epochs else "waiting")),
     ]
 
 
 def _share(share: float | None) -> Cell:
-    return number(units.MISSING if share is None else units.SHARE.value(share), share)
+    return number(units.NO_VALUE if share is None else units.SHARE.value(share), share)
 
 
 def _heads(snapshot: Snapshot) -> list[str]:
@@ -270,13 +270,13 @@ def _tags(snapshot: Snapshot, view: CandidateView) -> tuple[str, ...]:
 
 def _likely(probability: float | None) -> Cell:
     return number(
-        units.MISSING if probability is None else units.probability(probability), probability
+        units.NO_VALUE if probability is None else units.probability(probability), probability
     )
 
 
 def _seeds(snapshot: Snapshot, view: CandidateView) -> Cell:
     estimate = view.estimates.get(snapshot.primary or "")
-    return number(str(estimate.seeds), estimate.seeds) if estimate else number(units.MISSING, None)
+    return number(str(estimate.seeds), estimate.seeds) if estimate else number(units.NO_VALUE, None)
 
 
 Plain = dict[str, Any]

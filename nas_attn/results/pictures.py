@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nas_attn import tasks
 from nas_attn.analysis.per_image import Picture
 from nas_attn.data import Dataset, Split
-from nas_attn.data.boxes import SURE, BoxedSplit
+from nas_attn.data.boxes import SHOWN_SCORE, BoxedSplit
 from nas_attn.data.decoding import NOT_COUNTED
 from nas_attn.evaluation.images import compare
 from nas_attn.recipe import Recipe
@@ -29,9 +29,9 @@ from nas_attn.training.arithmetic import PLAIN
 from nas_attn.training.learning import answer_of
 
 # pixels of the longer side, at most
-SIDE = 96
+PICTURE_SIDE = 96
 # of images with something drawn over them
-LARGER = 144
+DRAWN_OVER_SIDE = 144
 COLOURS = (
     (0, 114, 178),
     (230, 159, 0),
@@ -67,19 +67,19 @@ def pictures(
     kind = dataset.task.labels
     if kind == "classes":
         drawn = [
-            [Picture(_png(_image(one), SIDE), dataset.classes[int(label)])]
+            [Picture(_png(_image(one), PICTURE_SIDE), dataset.classes[int(label)])]
             for one, label in zip(stored, y, strict=True)
         ]
     else:
         drawn = [
-            [Picture(_png(_over(one, truth, kind), LARGER), "true")]
+            [Picture(_png(_over(one, truth, kind), DRAWN_OVER_SIDE), "true")]
             for one, truth in zip(stored, y, strict=True)
         ]
         for name, network in (networks or {}).items():
             for row, one, found in zip(
                 drawn, stored, _found(network, dataset, split, recipe), strict=True
             ):
-                row.append(Picture(_png(_over(one, found, kind), LARGER), name))
+                row.append(Picture(_png(_over(one, found, kind), DRAWN_OVER_SIDE), name))
     return {number: tuple(row) for number, row in zip(wanted, drawn, strict=True)}
 
 
@@ -106,7 +106,7 @@ def _found(network: nn.Module, dataset: Dataset, split: Split, recipe: Recipe) -
             logits: Any = answer_of(answer)
             found.append(logits.argmax(1)[0])
         else:
-            sure = answer[0]["scores"] >= SURE
+            sure = answer[0]["scores"] >= SHOWN_SCORE
             found.append(
                 torch.cat(
                     [answer[0]["labels"][sure, None].float(), answer[0]["boxes"][sure].float()], 1

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 # seconds between refreshes of the dashboard's notes and plots, at least
 PUBLISH_S = 10.0
 # largest share of one worker's time for refreshing, in the long run
-SHARE = 0.05
+REFRESHING_SHARE = 0.05
 # seconds between refreshes, at most
-LONGEST_S = 600.0
+LONGEST_REFRESH_S = 600.0
 # so many candidates with the same value of a metric are reported during the search
 SUSPICIOUS = 3
 
@@ -70,7 +70,7 @@ class Publisher:
         track(self._opened)
         self._last = time.monotonic()
         self._opened.store.set(published=state)
-        self._postpone((self._last - began) / SHARE)
+        self._postpone((self._last - began) / REFRESHING_SHARE)
         recipe = current.recipe
         notes = {
             f"rung {weak.rung}": weak_rung_sentence(recipe, weak) for weak in current.weak_rungs
@@ -103,13 +103,13 @@ class Publisher:
 
     def _take(self) -> bool:
         due = self._opened.store.settings.publish_at
-        if due is not None and 0 < due - self._opened.database.now() <= LONGEST_S:
+        if due is not None and 0 < due - self._opened.database.now() <= LONGEST_REFRESH_S:
             return False
         self._postpone(PUBLISH_S)
         return self._opened.store.settings.published != self._state()
 
     def _postpone(self, seconds: float) -> None:
-        wait = min(max(seconds, PUBLISH_S), LONGEST_S)
+        wait = min(max(seconds, PUBLISH_S), LONGEST_REFRESH_S)
         self._opened.store.set(publish_at=self._opened.database.now() + wait)
 
 

@@ -19,7 +19,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 from nas_attn.errors import (
     StorageAway,
 )
-from nas_attn.waiting import TICK_S, Interrupted, Waits, impatient, waits
+from nas_attn.waiting import CHECK_S, Interrupted, Waits, impatient, waits
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -27,9 +27,9 @@ Owner = TypeVar("Owner")
 
 # first and longest pause between attempts, each varied at random by a third
 FIRST_S = 0.1
-LONGEST_S = 10.0
+LONGEST_PAUSE_S = 10.0
 # shorter outages are not reported: a cut connection is opened again at once
-QUIET_S = 2.0
+UNREPORTED_S = 2.0
 # seconds to wait after a request to stop, so that results can still be written
 STOPPING_S = 5.0
 
@@ -86,7 +86,7 @@ class Outage:
             if common.stop() and stopping_at is None:
                 stopping_at = time.monotonic()
             _sleep(pause * random.uniform(0.67, 1.33), common)
-            pause = min(2 * pause, LONGEST_S)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
             renew()
             try:
                 return work()
@@ -128,7 +128,7 @@ class Outage:
 
     def _tell(self, common: Waits, reason: str) -> None:
         with self._mutex:
-            if self._said or time.monotonic() - self._since < QUIET_S:
+            if self._said or time.monotonic() - self._since < UNREPORTED_S:
                 return
             self._said = True
         # reporting itself must not wait
@@ -147,7 +147,7 @@ def _sleep(seconds: float, common: Waits) -> None:
         return
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0 and not common.stop():
-        time.sleep(min(left, TICK_S))
+        time.sleep(min(left, CHECK_S))
 
 
 class Enduring(Protocol):

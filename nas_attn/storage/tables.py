@@ -26,7 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-PREFIX = "nas_"
+TABLE_PREFIX = "nas_"
 VERSION_TABLE = "nas_alembic_version"
 
 # Schema versions that this program knows, oldest first: the revisions.
@@ -421,12 +421,12 @@ def _documents(kind: str, *, doc: str, name: str, content: str) -> Table:
     structure.
     """
     return Table(
-        f"{PREFIX}{kind}",
+        f"{TABLE_PREFIX}{kind}",
         metadata,
         Column("study_id", Integer, nullable=False, doc="The study that this belongs to."),
         Column("name", Text, nullable=False, doc=name),
         Column("content", Text, nullable=False, doc=content),
-        PrimaryKeyConstraint("study_id", "name", name=f"{PREFIX}{kind}_pkey"),
+        PrimaryKeyConstraint("study_id", "name", name=f"{TABLE_PREFIX}{kind}_pkey"),
         info={"doc": doc},
     )
 

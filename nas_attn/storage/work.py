@@ -31,7 +31,7 @@ from nas_attn.storage.rows import (
 )
 
 # least change of a lease by a renewal, if the clock has not advanced
-TICK_S = 0.001
+LEASE_TICK_S = 0.001
 
 
 class Leases:
@@ -105,7 +105,7 @@ class Leases:
         """
         with self._connector.write() as connection:
             clock = self._connector.clock + lease.ttl_s
-            before = tables.lease.c.expires_at + TICK_S
+            before = tables.lease.c.expires_at + LEASE_TICK_S
             longer = {"expires_at": sa.case((clock > before, clock), else_=before)}
             if (
                 connection.execute(
@@ -321,7 +321,7 @@ class RunQueue:
 _worker = tables.worker
 _lease = tables.lease
 # a worker has ended in order
-LEFT = "left"
+HAS_LEFT = "left"
 # a worker has ended without a word
 LOST = "lost"
 
@@ -356,11 +356,11 @@ class WorkerBook:
             )
 
     @repeatable
-    def gone(self, owner: str, *, ending: str = LEFT) -> None:
+    def gone(self, owner: str, *, ending: str = HAS_LEFT) -> None:
         """Records that a worker has ended: it LEFT in order, or is LOST. Its row stays. Does
         nothing if that is recorded already.
         """
-        assert ending in (LEFT, LOST)
+        assert ending in (HAS_LEFT, LOST)
         with self._connector.write() as connection:
             mine = sa.and_(_worker.c.study_id == self._id, _worker.c.owner == owner)
             here = sa.and_(mine, _worker.c.left_at.is_(None))

@@ -23,7 +23,7 @@ from nas_attn.evaluation.artifacts import (
     sheet_name,
     weights_run,
 )
-from nas_attn.paths import PART
+from nas_attn.paths import UNFINISHED_ENDING
 from nas_attn.processes import is_dead
 from nas_attn.storage import CheckpointRow, Database, Lease, StudyStore, sqlite_url
 from nas_attn.storage.work import LOST, WAITING
@@ -248,7 +248,7 @@ def _own_files(database: Database) -> Iterator[tuple[Path, Path]]:
     for store in database.stores():
         folder = artifacts_folder(database, store.settings.artifacts)
         for found in FolderArtifacts(folder).stored():
-            if found.name.startswith(mark(store)) and not found.name.endswith(PART):
+            if found.name.startswith(mark(store)) and not found.name.endswith(UNFINISHED_ENDING):
                 yield folder / found.name, Path(found.name)
         for run in sorted(_run_folders(store)):
             for file in (folder / run).rglob("*"):

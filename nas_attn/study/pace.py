@@ -12,7 +12,7 @@ from functools import partial
 from nas_attn.analysis.fronts import minimised
 from nas_attn.analysis.latency import ENOUGH_SESSIONS, sessions_needed
 from nas_attn.analysis.progress import Phase
-from nas_attn.analysis.rounds import CONFIRMED, RIVALS, ROUNDS
+from nas_attn.analysis.rounds import CONFIRMED, RIVALS, ROUNDS_PER_SEED
 from nas_attn.latency import MAX_CANDIDATES
 from nas_attn.purposes import (
     BACKBONE,
@@ -44,13 +44,13 @@ PHASES = {
     Phase.RETRAINING: (RETRAIN,),
 }
 # times between candidates that a pace needs
-FEWEST = 2
+FEWEST_TIMES = 2
 # share of the training time for latency sessions, once each network has a few
 LATENCY_SHARE = 0.25
 # seconds between two latency sessions: networks are built, results are read
 BETWEEN_S = 0.1
 # seconds from the last run or session to the answer
-END_S = 4.0
+ANSWER_S = 4.0
 # latency sessions whose times give the pace of further ones
 LAST_SESSIONS = 8
 # of runs, by purpose and state
@@ -75,7 +75,9 @@ def further_runs(recipe: Recipe, trials: int) -> int:
     """Runs that come after the last candidate, fewer where few were scored: more seeds for those
     that matter, and rounds.
     """
-    return recipe.search.confirm_seeds * (min(CONFIRMED, trials) + ROUNDS * round_size(trials))
+    return recipe.search.confirm_seeds * (
+        min(CONFIRMED, trials) + ROUNDS_PER_SEED * round_size(trials)
+    )
 
 
 def remaining_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> float | None:
@@ -138,7 +140,7 @@ def _confirming_s(opened: OpenStudy, counts: Counts, finished: Sequence[float]) 
     rounds = 0.0
     if store.settings.confirmed_trials != opened.trials:
         runs = float(seeds * min(CONFIRMED, opened.trials))
-        rounds = float(ROUNDS * seeds)
+        rounds = float(ROUNDS_PER_SEED * seeds)
     elif not narrowing(store):
         # the last thing before the answer
         begun = (
@@ -147,12 +149,12 @@ def _confirming_s(opened: OpenStudy, counts: Counts, finished: Sequence[float]) 
         )
         under_way = sum(counts.get((purpose, "waiting"), 0) for purpose in (ROUND, BACKBONE))
         rounds = (
-            ROUNDS * seeds
+            ROUNDS_PER_SEED * seeds
             - begun
             + min(1.0, max(0.0, under_way - half) / (1 + round_size(opened.trials)))
         )
     runs_s = _further_s(opened, runs, rounds, finished)
-    return runs_s + _measuring_s(opened, runs_s * max(1, len(store.workers.rows()))) + END_S
+    return runs_s + _measuring_s(opened, runs_s * max(1, len(store.workers.rows()))) + ANSWER_S
 
 
 def _further_s(opened: OpenStudy, runs: float, rounds: float, finished: Sequence[float]) -> float:
@@ -291,7 +293,7 @@ def time_left(finished: Sequence[float], open_: float, run_s: Callable[[], float
     """
     times = sorted(finished)[-PACE_OF:]
     gaps = [b - a for a, b in itertools.pairwise(times)]
-    if len(gaps) < FEWEST or open_ <= 0:
+    if len(gaps) < FEWEST_TIMES or open_ <= 0:
         return None
     # of two, one may be a pause
     longest = max(PAUSE * statistics.median_low(gaps), LEAST_PAUSE_S)

@@ -24,7 +24,7 @@ from nas_attn.training.parameters import fused_in
 from nas_attn.training.stepping import GAIN, execution_on, intra_op_threads
 
 # timed convolutions in either precision
-TURNS = 15
+TIMED_CONVOLUTIONS = 15
 # a clock of processor time must be at least as fine
 FINE_S = 1e-4
 # side of the largest usual depthwise kernel: those of MobileNet and EfficientNet
@@ -141,7 +141,7 @@ def convolves_faster(dtype: torch.dtype, *, depthwise: bool) -> bool:
         # the first ones choose kernels
         step(False)
         step(True)
-        times_s = [(step(False), step(True)) for _ in range(TURNS)]
+        times_s = [(step(False), step(True)) for _ in range(TIMED_CONVOLUTIONS)]
     # Of wall times, only the shortest are of the convolution alone.
     usual: Callable[[Iterable[float]], float] = statistics.median if fine else min
     plain_s, low_s = map(usual, zip(*times_s, strict=True))

@@ -32,7 +32,7 @@ from nas_attn.training.parameters import (
 from nas_attn.training.stepping import HostPace, Stepper, out_of_memory
 from nas_attn.waiting import Interrupted
 
-FORMAT = 2
+CHECKPOINT_FORMAT = 2
 
 
 class CheckpointSlot(Protocol):
@@ -59,7 +59,7 @@ class RunCheckpoints:
 def encode(payload: dict[str, Any]) -> bytes:
     """Bytes of a payload of tensors, numbers, texts, lists and dicts."""
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, **payload}, buffer)
+    torch.save({"format": CHECKPOINT_FORMAT, **payload}, buffer)
     return buffer.getvalue()
 
 
@@ -81,9 +81,9 @@ def decode(blob: bytes, fits: str) -> dict[str, Any]:
         raise CheckpointError(
             f"the checkpoint of {len(blob)} bytes is damaged: {first_line(error)}"
         ) from None
-    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+    if not isinstance(payload, dict) or payload.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(
-            f"the checkpoint does not have format {FORMAT}: another version wrote it"
+            f"the checkpoint does not have format {CHECKPOINT_FORMAT}: another version wrote it"
         )
     if payload.get("fits") != fits:
         raise CheckpointError(
@@ -316,7 +316,7 @@ class Run:
 
 
 # share of a rung's steps in which the learning rate rises
-WARM_UP = 0.2
+RISING_SHARE = 0.2
 # between checkpoints; a rung always writes one
 CHECKPOINT_EVERY_S = 30.0
 
@@ -517,4 +517,8 @@ def rate_factor(step: int, steps: int) -> float:
     that of a finished short training, and does not depend on whether further rungs follow.
     """
     position = (step + 0.5) / steps
-    return position / WARM_UP if position < WARM_UP else (1.0 - position) / (1.0 - WARM_UP)
+    return (
+        position / RISING_SHARE
+        if position < RISING_SHARE
+        else (1.0 - position) / (1.0 - RISING_SHARE)
+    )

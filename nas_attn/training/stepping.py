@@ -32,10 +32,10 @@ from nas_attn.training.parameters import fused_on
 GAIN = 0.9
 # Timed steps with more and with fewer threads, in turns, after a warm-up step each: at least, and
 # at most where they contradict each other
-ROUNDS = 3
+TIMED_ROUNDS = 3
 MOST_ROUNDS = 9
 # if the first two steps take so many times longer, more threads are not tried again
-FAR = 5.0
+HOPELESS = 5.0
 # a step of this length averages over other work by itself: three rounds at most
 LONG_S = 0.5
 # seconds after which the number is chosen anew
@@ -126,16 +126,16 @@ def _pays(step: Callable[[], object], number: int, fewer: int) -> bool:
     """
     fewer_s = _time(step, fewer)
     more_s = _time(step, number)
-    if more_s > FAR * fewer_s and _time(step, number) > FAR * _time(step, fewer):
+    if more_s > HOPELESS * fewer_s and _time(step, number) > HOPELESS * _time(step, fewer):
         return False
-    rounds = range(ROUNDS if fewer_s > LONG_S else MOST_ROUNDS)
+    rounds = range(TIMED_ROUNDS if fewer_s > LONG_S else MOST_ROUNDS)
     ratios = list[float]()
     for _ in rounds:
         fewer_s = _time(step, fewer)
         more_s = _time(step, number)
         ratios.append(more_s / fewer_s)
         faster = [ratio < 1.0 for ratio in ratios]
-        if len(ratios) >= ROUNDS and (all(faster) or not any(faster)):
+        if len(ratios) >= TIMED_ROUNDS and (all(faster) or not any(faster)):
             break
     return statistics.median(ratios) < GAIN
 
@@ -159,7 +159,7 @@ def cores_for(workers: int = 1) -> int:
 log = logging.getLogger("nas_attn.training")
 
 # Ordinary steps before the recording, in which libraries choose kernels and allocate
-WARM_UP = 3
+ORDINARY_STEPS = 3
 # Least number of steps to record a CUDA graph, which takes as long as some tens of them
 LONG = 100
 # batches that the host may queue on a CUDA device
@@ -314,7 +314,7 @@ class RecordedStep:
         recording failed, and the batch is still to be trained on, by another process.
         """
         shapes = (tuple(x.shape), tuple(y.shape), y.dtype, parts)
-        if self.able and shapes not in self._recordings and self._seen[shapes] >= WARM_UP:
+        if self.able and shapes not in self._recordings and self._seen[shapes] >= ORDINARY_STEPS:
             self._record(shapes, x, y, parts)
         recording = self._recordings.get(shapes)
         if recording is not None:
@@ -324,7 +324,7 @@ class RecordedStep:
             recording.graph.replay()
             return
         self._seen[shapes] += 1
-        if not self.able or self._seen[shapes] < WARM_UP:
+        if not self.able or self._seen[shapes] < ORDINARY_STEPS:
             self._beside(x, y, rate, parts)
             return
         # The last ordinary step before the recording shows whether it can be recorded.

@@ -58,7 +58,7 @@ from nas_attn.training.run import (
 )
 from nas_attn.training.stepping import (
     LONG,
-    WARM_UP,
+    ORDINARY_STEPS,
     RecordedStep,
     Step,
     Stepper,
@@ -85,7 +85,7 @@ TIMED = 4
 # seconds of such steps, at least: of short ones many, since they vary
 TIMED_S = 0.5
 # on CUDA, until the step is recorded; kernels are chosen in the first one
-UNTIMED = WARM_UP + 1
+UNTIMED = ORDINARY_STEPS + 1
 
 
 def new_arithmetic(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # columns of a label
-WIDTH = 10
+LABEL_COLUMNS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,4 +16,4 @@ class Line:
     label: str = ""
 
     def __str__(self) -> str:
-        return f"{self.label:<{WIDTH}}{self.text}" if self.label else self.text
+        return f"{self.label:<{LABEL_COLUMNS}}{self.text}" if self.label else self.text

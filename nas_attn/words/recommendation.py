@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nas_attn.analysis.recommendation import (
+    NO_CHANCE,
     REQUIRED,
-    SURE,
     Capacity,
     Comparison,
     Reason,
@@ -180,7 +180,7 @@ def _other_line(label: str, best: Recommendation, other: Comparison | None) -> l
     if other is None or other.gain is None or other.latency is None:
         return []
     gain = other.gain
-    chance = ", may be chance" if max(gain.probability, gain.worse) < SURE else ""
+    chance = ", may be chance" if max(gain.probability, gain.worse) < NO_CHANCE else ""
     gained = units.difference(best.metric, -gain.mean)
     return [Line(f"{other.name}: {gained}{chance}, at {other.latency.ratio:.2f} ×", label)]
 
@@ -241,12 +241,12 @@ def _on_control(control: Capacity, lead: Gain | None) -> str:
     odds = units.probability(lead.probability)
     if lead.probability < REQUIRED:
         return f"This may help as much as attention{slower} (attention better: {odds})."
-    verb = "buys" if lead.probability >= SURE else "probably buys"
+    verb = "buys" if lead.probability >= NO_CHANCE else "probably buys"
     return f"Attention {verb} more{', at less latency' if control.dearer else ''} ({odds})."
 
 
 def _helps(probability: float) -> str:
-    return "helps" if probability >= SURE else "probably helps"
+    return "helps" if probability >= NO_CHANCE else "probably helps"
 
 
 def _estimates(best: Recommendation) -> str:

@@ -10,7 +10,7 @@ from nas_attn import tables
 from nas_attn.recipe import lower_is_better, objective_name
 from nas_attn.tables import IN_INT8
 
-MISSING = "–"
+NO_VALUE = "–"
 # the one sign of negative numbers
 MINUS = "\N{MINUS SIGN}"
 # decimals of a number that an interval supports, at most
@@ -94,7 +94,7 @@ def direction(objective: str) -> str:
 
 def value(objective: str, number: float | None) -> str:
     """`72.41 %`, `1.132 ×`, `1.2 M`, `3.1 MB`, `0.1235`."""
-    return MISSING if number is None or math.isnan(number) else unit(objective).value(number)
+    return NO_VALUE if number is None or math.isnan(number) else unit(objective).value(number)
 
 
 def named(objective: str, number: float | None) -> str:

@@ -253,7 +253,7 @@ def reloaded(model: nn.Module, locate: Callable[[str], Any] = pydoc.locate) -> n
     blob.seek(0)
     asked = set(torch.serialization.get_unsafe_globals_in_checkpoint(blob)) - {"pydoc.locate"}
     named: list[Any] = [pkgutil.resolve_name(name) for name in asked]
-    mine = (getattr(pickling, pickling.MISSING), hosting.blank, pickling.unpacked)
+    mine = (getattr(pickling, pickling.NOT_INSTALLED), hosting.blank, pickling.unpacked)
     named += [
         (function, f"mine{i}") for i, function in enumerate(mine)
     ]  # the file names them by texts

@@ -122,7 +122,7 @@ def test_a_host_that_does_not_resolve_is_waited_for_and_named(
 ) -> None:
     """It may get its name when its service starts, as in Kubernetes."""
     pytest.importorskip("psycopg", reason="psycopg is not installed (extra `postgres`)")
-    monkeypatch.setattr("nas_attn.storage.outages.QUIET_S", 0.0)
+    monkeypatch.setattr("nas_attn.storage.outages.UNREPORTED_S", 0.0)
     monkeypatch.setenv("NAS_ATTN_STORAGE_WAIT", "0.5")
     ended = nas("search", "digits", "--storage", "postgresql://me:secret@name.invalid/x")
     assert (

@@ -12,7 +12,7 @@ import pytest
 
 from nas_attn.errors import CheckpointError, LeaseLost, NasAttnWarning
 from nas_attn.evaluation.artifacts import (
-    KEPT,
+    KEPT_CHECKPOINTS,
     FolderArtifacts,
     RunFiles,
     read_artifact,
@@ -63,7 +63,7 @@ def test_the_newest_is_handed_out_and_few_are_kept(
         files.save(f"epoch {epoch}".encode(), epoch)
     assert files.load() == b"epoch 5"
     assert [row.epochs for row in store.checkpoints("run")] == [5, 4]
-    assert len(list(folder.iterdir())) == KEPT
+    assert len(list(folder.iterdir())) == KEPT_CHECKPOINTS
     files.clear()
     assert files.load() is None
     assert not list(folder.iterdir())

@@ -163,7 +163,7 @@ def test_a_forked_child_does_not_keep_its_parents_lock(processes: Processes) -> 
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits speak at once, and are over soon."""
-    monkeypatch.setattr(waiting, "QUIET_S", 0.0)
+    monkeypatch.setattr(waiting, "REPORTED_AFTER_S", 0.0)
     monkeypatch.setattr(waiting, "STOPPED_S", 0.3)
     monkeypatch.setattr(latency.locks, "UNYIELDING_S", 0.3)
 

@@ -27,7 +27,7 @@ from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.purposes import SEARCH
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.results import publishing
-from nas_attn.results.pictures import SIDE, pictures
+from nas_attn.results.pictures import PICTURE_SIDE, pictures
 from nas_attn.searching.prepare import beginning
 from nas_attn.searching.run import taking_part
 from nas_attn.study import keeping, opening, reading
@@ -164,7 +164,7 @@ def test_the_report_shows_images_that_the_networks_classify_differently(
     found = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="\d"', page)
     assert len(found) == (10 if shown else 0)
     for png in found:
-        assert max(Image.open(io.BytesIO(base64.b64decode(png))).size) <= SIDE
+        assert max(Image.open(io.BytesIO(base64.b64decode(png))).size) <= PICTURE_SIDE
 
 
 def test_a_picture_is_the_image_of_its_number() -> None:

@@ -302,8 +302,8 @@ def locked(
 ) -> Iterator[tuple[Database, sqlite3.Connection]]:
     """A database whose file another connection keeps locked: it can be read, not written."""
     monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(outages, "QUIET_S", 0.3)
-    monkeypatch.setattr(outages, "LONGEST_S", 0.2)
+    monkeypatch.setattr(outages, "UNREPORTED_S", 0.3)
+    monkeypatch.setattr(outages, "LONGEST_PAUSE_S", 0.2)
     database = Database(f"sqlite:///{tmp_path}/nas_attn.db")
     other = sqlite3.connect(tmp_path / "nas_attn.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")
@@ -376,7 +376,7 @@ def test_the_migrations_end_where_the_tables_are(database: Database) -> None:
         "version_table": tables.VERSION_TABLE,
         "compare_server_default": True,
         "include_name": (
-            lambda name, kind, parents: kind != "table" or name.startswith(tables.PREFIX)
+            lambda name, kind, parents: kind != "table" or name.startswith(tables.TABLE_PREFIX)
         ),
     }
     with engine.connect() as connection:

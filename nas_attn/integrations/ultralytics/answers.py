@@ -25,7 +25,7 @@ from nas_attn.data import Dataset, yolo
 from nas_attn.errors import OperationError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.export.formats import (
-    BOX,
+    BOX_VALUES,
     COMPARED,
     FORMATS,
     Format,
@@ -66,7 +66,7 @@ class Answer(Graph):
         if type(getattr(self.network, "model", [None])[-1]).__name__ == "RTDETRDecoder":
             found = _of_queries(found, x)
             expected = _of_queries(expected, x)
-        if expected.shape[-1] == BOX:
+        if expected.shape[-1] == BOX_VALUES:
             return boxes_apart(found, expected, x)
         sides = (found - expected)[:, :4].abs().max() / max(x.shape[-2:])
         return torch.cat([sides.view(1), apart(found[:, 4:], expected[:, 4:])])
@@ -163,7 +163,11 @@ class Decoded(Boxes):
 
     @override
     def said(self, shape: tuple[int, ...], format_: str) -> str:
-        chosen = "after the network's own choice among boxes" if shape[-1] == BOX else "before NMS"
+        chosen = (
+            "after the network's own choice among boxes"
+            if shape[-1] == BOX_VALUES
+            else "before NMS"
+        )
         return (
             f"({', '.join(map(str, ('N', *shape)))}) boxes and scores as ultralytics decodes them,"
             f" {chosen}"

@@ -8,7 +8,7 @@ from nas_attn.tasks.base import Hints, RecipeParts
 from nas_attn.tasks.detection import EvaluatedDetection, sizes
 from nas_attn.tasks.detection.data import ReadElsewhere
 
-PREFIX = "ultralytics:"
+DETECTOR_PREFIX = "ultralytics:"
 """Beginning of the names of its detectors."""
 OURS = (
     "backbone_learning_rate",
@@ -51,7 +51,7 @@ class UltralyticsDetection(EvaluatedDetection):
 
     @override
     def fits(self, backbone: str, *, evaluated: bool) -> bool:
-        return backbone.startswith(PREFIX) and not evaluated
+        return backbone.startswith(DETECTOR_PREFIX) and not evaluated
 
     @override
     def check(self, recipe: RecipeParts) -> None:
@@ -75,14 +75,14 @@ class UltralyticsDetection(EvaluatedDetection):
 
     @override
     def usual_backbone(self, data: str, *, small: bool) -> str:
-        return f"{PREFIX}yolo11n.yaml"
+        return f"{DETECTOR_PREFIX}yolo11n.yaml"
 
     @override
     def data_lines(self, data: str, backbone: str) -> str:
         return sizes(data, MADE_FOR_YOLO, MADE_FOR_YOLO, ", a multiple of 32")
 
 
-FEWEST = 200
+FEWEST_IMAGES = 200
 """Training images for a YOLO with random weights."""
 
 
@@ -96,7 +96,7 @@ class ReadByUltralytics(ReadElsewhere):
         """
         if (
             data.startswith("coco:")
-            or not 0 < images < FEWEST
+            or not 0 < images < FEWEST_IMAGES
             or not backbone.endswith((".yaml", ".yml"))
         ):
             return super().seen(data, images, backbone)

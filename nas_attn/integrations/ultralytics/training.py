@@ -33,7 +33,7 @@ METRICS = {"map50_95": "metrics/mAP50-95", "map50": "metrics/mAP50"}
 """Our metrics -> theirs."""
 SCORED = {"segment": "(M)", "pose": "(P)"}
 """Scored are masks, poses; boxes otherwise."""
-WARM_UP = 0.1
+RISING_EPOCHS = 0.1
 """Share of the epochs in which the learning rate rises, three at most."""
 CLOSE_MOSAIC = 0.2
 """Share of the epochs at the end that see whole images, ten at most."""
@@ -89,7 +89,7 @@ def settings(
         "lrf": 0.01,
         "momentum": (training.optimizer_arguments or {}).get("momentum", 0.9),
         "weight_decay": training.weight_decay,
-        "warmup_epochs": min(3.0, WARM_UP * epochs),
+        "warmup_epochs": min(3.0, RISING_EPOCHS * epochs),
         "warmup_bias_lr": 0.0,
         "close_mosaic": min(10, math.ceil(CLOSE_MOSAIC * epochs)),
         # a step for each batch

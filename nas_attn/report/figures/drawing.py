@@ -179,9 +179,9 @@ def error_bars(ends: Sequence[Ends]) -> dict[str, Any]:
 def hover(snapshot: Snapshot, view: CandidateView) -> str:
     """A candidate in a few lines; the placement can be pasted back."""
     placement = [str(view.placement)]
-    if len(placement[0]) > LETTERS:
+    if len(placement[0]) > HOVER_LETTERS:
         placement = textwrap.wrap(
-            placement[0], LETTERS, break_long_words=False, break_on_hyphens=False
+            placement[0], HOVER_LETTERS, break_long_words=False, break_on_hyphens=False
         )
     lines = [
         f"<b>{html.escape(candidate_label(view))}</b>",

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from typing_extensions import override
 
-from nas_attn.analysis.rounds import RIVALS, ROUNDS, next_round, to_confirm
+from nas_attn.analysis.rounds import RIVALS, ROUNDS_PER_SEED, next_round, to_confirm
 from nas_attn.analysis.snapshot import CandidateView
 from nas_attn.evaluation.plan import backbone_number, search_seeds
 from nas_attn.purposes import CONFIRM, ROUND, SEARCH
@@ -175,7 +175,9 @@ class Rounds(Further):
         """Whether a search without a time has had all its rounds."""
         settings = self.store.settings
         had = rounds - settings.rounds_before
-        return settings.test_from is None and had >= ROUNDS * self.recipe.search.confirm_seeds
+        return (
+            settings.test_from is None and had >= ROUNDS_PER_SEED * self.recipe.search.confirm_seeds
+        )
 
     def _backbone(self, rounds: int) -> dict[int, int]:
         """The seed of the round after so many, and its backbone."""

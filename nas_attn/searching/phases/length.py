@@ -34,7 +34,7 @@ from nas_attn.purposes import LENGTH, length_protocol
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE
 from nas_attn.searching.prepare.lengths import (
-    SEEDS,
+    SEEDS_PER_LENGTH,
     control_lengths,
     shorter_lengths,
     usual_epochs,
@@ -156,7 +156,7 @@ class FindingLength(TaskSource):
             length_run(self.recipe, self._key, epochs, seed)
             for epochs in lengths.wanted(self._first, timed=timed)
             if self._there_is_time(lengths, epochs)
-            for seed in range(SEEDS)
+            for seed in range(SEEDS_PER_LENGTH)
         ]
         there = {
             row.run.identity
@@ -174,7 +174,7 @@ class FindingLength(TaskSource):
         epoch_s = epoch_seconds(self.store)
         if until is None or epoch_s is None or not lengths.scores:
             return True
-        needed_s = epochs * epoch_s * SEEDS / worker_count(self.store)
+        needed_s = epochs * epoch_s * SEEDS_PER_LENGTH / worker_count(self.store)
         return self.worker.opened.database.now() + needed_s <= until
 
     @override
@@ -276,7 +276,7 @@ class Control(TaskSource):
         runs = [
             length_run(self.recipe, self._key, epochs, seed)
             for epochs in control_lengths(self.recipe, self.worker.opened.trials)
-            for seed in range(SEEDS)
+            for seed in range(SEEDS_PER_LENGTH)
         ]
         missing = [run for run in runs if run.identity not in there]
         for epochs in sorted({int(run.protocol.rpartition("-")[2]) for run in missing}):

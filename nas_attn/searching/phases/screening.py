@@ -63,7 +63,7 @@ from nas_attn.words.progress import ended_candidate
 LATE = 0.75
 # the last of every so many candidates are near the answer: parts of it, or with one module
 # exchanged
-NEAR = 6
+EVERY_NEAR = 6
 MOST_NEAR = 12
 # before so many placements with attention are scored, none is pruned: with a tight limit there are
 # few
@@ -130,7 +130,7 @@ class Search(TaskSource):
         if over:
             self.store.set(trials=begun + entered)
             return entered and self._ask(lease)
-        last = min(self.worker.opened.trials // NEAR, MOST_NEAR)
+        last = min(self.worker.opened.trials // EVERY_NEAR, MOST_NEAR)
         if not waiting and not entered and begun >= self.worker.opened.trials - last:
             self._enter_near()
         self._exhausted = covered and not entered

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nas_attn.searching.prepare.lengths import SHARE
-from nas_attn.searching.prepare.timing import FULL, LAST, SCREENING, TESTING
+from nas_attn.searching.prepare.lengths import LENGTH_SHARE
+from nas_attn.searching.prepare.timing import LAST, PRUNED_SHARE, SCREENING, TESTING
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import seconds_per_epoch
 
@@ -18,12 +18,12 @@ def start_clock(opened: OpenStudy, seconds: float, *, tested: bool) -> None:
     if epoch_s is not None:
         rungs = opened.recipe.training.rungs
         each_s = (
-            epoch_s * rungs[-1] * (FULL if len(rungs) > 1 else 1)
+            epoch_s * rungs[-1] * (PRUNED_SHARE if len(rungs) > 1 else 1)
             + opened.recipe.latency.session_seconds
         )
         store.set(trials=begun + max(1, int(SCREENING * seconds / each_s)))
     rest = TESTING if tested else LAST
-    screening = SHARE if opened.recipe.target_is_open else SCREENING
+    screening = LENGTH_SHARE if opened.recipe.target_is_open else SCREENING
     store.set(
         screen_until=now + screening * seconds,
         test_from=now + (1 - rest) * seconds,

@@ -31,7 +31,7 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.trial_book import FIXED, OUTSIDE, TrialBook, known_params, outside
 
 # After the study's name, which holds no tilde: the Optuna study that is being filled.
-MADE = "~extending"
+EXTENDING_SUFFIX = "~extending"
 
 
 def extend(
@@ -165,7 +165,7 @@ def _alone(opened: OpenStudy) -> Iterator[None]:
 
 def _fill(opened: OpenStudy, old: Plan, new: Plan) -> str:
     """Makes the Optuna study with all trials in the new space's values; returns its name."""
-    name = opened.store.name + MADE
+    name = opened.store.name + EXTENDING_SUFFIX
     _forget(opened)
     made = TrialBook(opened.database, name, made_for=new.recipe)
     rows = {row.trial: row for row in opened.store.candidates()}
@@ -177,7 +177,7 @@ def _fill(opened: OpenStudy, old: Plan, new: Plan) -> str:
 
 def _forget(opened: OpenStudy) -> None:
     """Deletes the Optuna study that was being filled, and the one that it has replaced."""
-    made = opened.store.name + MADE
+    made = opened.store.name + EXTENDING_SUFFIX
     for name in optuna.get_all_study_names(opened.book.storage):
         if name in (made, f"{made}/old"):
             optuna.delete_study(study_name=name, storage=opened.book.storage)

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from nas_attn import tasks
 from nas_attn.analysis.plans import Forecast, smallest_difference
-from nas_attn.analysis.rounds import ROUNDS
+from nas_attn.analysis.rounds import ROUNDS_PER_SEED
 from nas_attn.analysis.validation import validation_epochs
 from nas_attn.evaluation.evaluators import EvaluatorRun
 from nas_attn.evaluation.finding import evaluator_of
@@ -18,7 +18,7 @@ from nas_attn.evaluation.plan import Plan, plan_for, search_seeds, wanted
 from nas_attn.evaluation.starts import check_weights, pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.baselines import first_baselines, first_controls, larger_networks
-from nas_attn.searching.prepare.lengths import SEEDS, control_lengths, usual_epochs
+from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, control_lengths, usual_epochs
 from nas_attn.searching.prepare.own_placements import UserTrial, user_trials
 from nas_attn.searching.prepare.timetable import epoch_seconds
 from nas_attn.searching.worker.devices import default_workers
@@ -89,7 +89,7 @@ def _made(
     outside = sum(values is None or not plan.space.contains(values) for _, values in begun)
     trials = min(wished, placements + outside)
     from_backbone = training.start == "backbone"
-    backbones = training.backbones + ROUNDS * search.confirm_seeds if from_backbone else 0
+    backbones = training.backbones + ROUNDS_PER_SEED * search.confirm_seeds if from_backbone else 0
     if from_backbone and larger_networks(recipe, plan, recipe.search.trials):
         # the larger network has backbones of its own
         backbones += min(training.backbones, 1 + search.confirm_seeds)
@@ -97,7 +97,7 @@ def _made(
     spread = max(search_seeds(recipe) - training.seeds, 0)
     epochs = backbones * training.backbone_epochs
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
-    epochs += SEEDS * sum(control_lengths(recipe, trials))
+    epochs += SEEDS_PER_LENGTH * sum(control_lengths(recipe, trials))
     target_epochs = recipe.target_training.rungs[-1]
     sessions = recipe.latency.session_seconds * trials if "latency" in wanted(recipe) else 0.0
 

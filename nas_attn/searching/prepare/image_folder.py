@@ -21,7 +21,7 @@ from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.starts import no_weights, pick_device
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from, study_name
-from nas_attn.searching.prepare.lengths import SEEDS, shorter_lengths, usual_epochs
+from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, shorter_lengths, usual_epochs
 from nas_attn.searching.prepare.timing import Fit, Speed, fitted, least_s
 from nas_attn.study.opening import open_study
 from nas_attn.target_words import AUTO, target_table
@@ -309,7 +309,7 @@ def _fitted_brief(timed: _Timed, wish: _Wish) -> Budget | None:
 
 def _lengths_s(speed: Speed, *lengths: int) -> float:
     """Seconds that the bare network's trainings of these lengths take."""
-    return SEEDS * sum(lengths) * speed.epoch_s / speed.workers
+    return SEEDS_PER_LENGTH * sum(lengths) * speed.epoch_s / speed.workers
 
 
 def _enough_s(speed: Speed, stated: int | None, usual: int) -> float:

@@ -10,11 +10,11 @@ from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.timing import WITH_CONTROLS
 
 # of each length: with one, a lucky training decides
-SEEDS = 2
+SEEDS_PER_LENGTH = 2
 # with fewer, an epoch has few steps
-FEW_IMAGES = 2000
+FEW_TRAINING_IMAGES = 2000
 # of a search's time, at most, for finding the length
-SHARE = 0.4
+LENGTH_SHARE = 0.4
 
 
 def usual_epochs(recipe: Recipe, images: float) -> int:
@@ -22,7 +22,7 @@ def usual_epochs(recipe: Recipe, images: float) -> int:
     task = tasks.of(recipe)
     data = recipe.data.name
     row = tables.find_data_set(data)
-    few = task.paced_by_images and 0 < images < FEW_IMAGES
+    few = task.paced_by_images and 0 < images < FEW_TRAINING_IMAGES
     small = row is not None and row.small
     pace = task.pace_of_few(images) if few else task.pace(data, small=small)
     return pace.tuned() if recipe.target.start == "pretrained" else pace.epochs

@@ -15,11 +15,11 @@ from nas_attn.analysis.plans import Timetable
 from nas_attn.evaluation.plan import plan_for, wanted
 from nas_attn.evaluation.starts import pick_device
 from nas_attn.recipe import Recipe
-from nas_attn.searching.prepare.lengths import SEEDS, usual_epochs
+from nas_attn.searching.prepare.lengths import SEEDS_PER_LENGTH, usual_epochs
 from nas_attn.searching.prepare.timing import (
     ATTENTION,
-    FULL,
     OF_A_TEST,
+    PRUNED_SHARE,
     Fit,
     Speed,
     fitted,
@@ -66,8 +66,8 @@ def _fit(
     """What fits; and, where not even a few pairs do, the time that they take."""
     training = recipe.training
     target = recipe.target_training.rungs[-1]
-    epochs = training.rungs[-1] * (FULL if len(training.rungs) > 1 else 1.0)
-    before = SEEDS * 3 * guess if guess is not None else 0
+    epochs = training.rungs[-1] * (PRUNED_SHARE if len(training.rungs) > 1 else 1.0)
+    before = SEEDS_PER_LENGTH * 3 * guess if guess is not None else 0
     if training.start == "backbone":
         before += training.backbones * training.backbone_epochs
     before_s = before * speed.epoch_s / speed.workers

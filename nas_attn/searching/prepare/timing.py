@@ -14,7 +14,7 @@ from nas_attn.analysis.length import BESIDE_S, FEWEST_RUNS, LAST_SHARE
 FEWEST = FEWEST_RUNS // 2
 # with fewer candidates, more seeds tell more than a test
 FEWEST_TESTED = 9
-MOST = 120
+MOST_CANDIDATES = 120
 # so many candidates have a larger network among them, and a longer training
 WITH_CONTROLS = 10
 # time to train with attention, relative to the bare backbone, about
@@ -24,9 +24,9 @@ OF_LARGER = 1.5
 # the same for the bare network, on two seeds, for twice as many epochs
 OF_LONGER = 3.0
 # share of all epochs that a candidate takes if it may be pruned, about
-FULL = 0.7
+PRUNED_SHARE = 0.7
 # that the bare network runs on at most; each has six candidates or more
-SEEDS = 3
+MOST_SEEDS = 3
 OF_A_SEED = 6
 # shares of the time for new candidates and for the test; more seeds come between them
 SCREENING = 0.55
@@ -70,7 +70,7 @@ def fitted(
     speed: Speed,
     epochs: float,
     *,
-    most: int = MOST,
+    most: int = MOST_CANDIDATES,
     begun: bool = False,
     test_s: float | None = None,
 ) -> Fit | None:
@@ -102,7 +102,7 @@ def _most_trials(seconds: float, speed: Speed, run_s: float, most: int) -> int:
     """The largest number of candidates whose first runs take no longer."""
 
     def takes_s(trials: int) -> float:
-        more_bare = min(SEEDS, max(1, trials // OF_A_SEED)) - 1
+        more_bare = min(MOST_SEEDS, max(1, trials // OF_A_SEED)) - 1
         controls = OF_LARGER + OF_LONGER if trials >= WITH_CONTROLS else 0.0
         return (trials + more_bare + controls) * run_s + trials * speed.session_s
 

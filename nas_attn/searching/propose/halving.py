@@ -11,7 +11,7 @@ from optuna.trial import Trial
 
 from nas_attn.analysis.fronts import survives
 
-ATTRIBUTE = "nas_attn:rung:"
+RUNG_ATTRIBUTE = "nas_attn:rung:"
 
 
 class ParetoHalving:
@@ -38,14 +38,14 @@ class ParetoHalving:
             raise ValueError(
                 f"the study has {len(trial.study.directions)} objectives, not {len(values)}"
             )
-        trial.set_user_attr(f"{ATTRIBUTE}{step}", [float(v) for v in values])
+        trial.set_user_attr(f"{RUNG_ATTRIBUTE}{step}", [float(v) for v in values])
 
     def should_prune(self, trial: Trial) -> bool:
         """Whether the trial is not among the best 1/eta at the last rung it reported."""
-        reached = [rung for rung in self._rungs if f"{ATTRIBUTE}{rung}" in trial.user_attrs]
+        reached = [rung for rung in self._rungs if f"{RUNG_ATTRIBUTE}{rung}" in trial.user_attrs]
         if not reached or reached[-1] == self._rungs[-1]:
             return False
-        name = f"{ATTRIBUTE}{reached[-1]}"
+        name = f"{RUNG_ATTRIBUTE}{reached[-1]}"
         others = {
             t.number: t.user_attrs[name]
             for t in trial.study.get_trials(deepcopy=False)

@@ -15,16 +15,16 @@ from optuna.trial import FrozenTrial, TrialState
 from nas_attn.model.coding import Codes, Coding, Names
 from nas_attn.model.coding import Known as Effects
 from nas_attn.model.functions import Learner, Value
-from nas_attn.searching.propose.halving import ATTRIBUTE, signs_of
+from nas_attn.searching.propose.halving import RUNG_ATTRIBUTE, signs_of
 
 Space = dict[str, CategoricalDistribution]
 Distributions = dict[str, BaseDistribution]
 # a placement, as codes
 Placed = tuple[int, ...]
 # trials that must go on from a rung before its values predict final ones
-FEWEST = 3
+FEWEST_GONE_ON = 3
 # variance of a predicted value's noise, relative to a full run's
-WEAK = 4.0
+PREDICTED_VARIANCE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,11 @@ def known_of_trials(study: Study) -> dict[int, Known]:
         if trial.state == TrialState.COMPLETE:
             found[trial.number] = Known(tuple(trial.values))
         told = {
-            name: values for name, values in trial.user_attrs.items() if name.startswith(ATTRIBUTE)
+            name: values
+            for name, values in trial.user_attrs.items()
+            if name.startswith(RUNG_ATTRIBUTE)
         }
-        rungs = {int(name.removeprefix(ATTRIBUTE)): values for name, values in told.items()}
+        rungs = {int(name.removeprefix(RUNG_ATTRIBUTE)): values for name, values in told.items()}
         if rungs:
             brief[trial.number] = rungs
     return {**weak_values(brief, found), **found}
@@ -71,7 +73,9 @@ def weak_values(
                 if early is not None and late is not None and math.isfinite(late - early):
                     gained.setdefault((rung, index), []).append(late - early)
     shift = {
-        place: statistics.median(found) for place, found in gained.items() if len(found) >= FEWEST
+        place: statistics.median(found)
+        for place, found in gained.items()
+        if len(found) >= FEWEST_GONE_ON
     }
     result = {}
     for number in brief.keys() - full.keys():
@@ -80,7 +84,7 @@ def weak_values(
             None if value is None or (last, index) not in shift else value + shift[last, index]
             for index, value in enumerate(brief[number][last])
         ]
-        result[number] = Known(tuple(values), (WEAK,) * len(values))
+        result[number] = Known(tuple(values), (PREDICTED_VARIANCE,) * len(values))
     return result
 
 

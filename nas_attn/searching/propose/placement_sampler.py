@@ -53,7 +53,7 @@ LIMITED = 8
 EXPLORING = 3
 RANDOM_TRIES = 30
 # functions that say how many untried placements are within the limits
-DRAWS = 30
+FEASIBILITY_DRAWS = 30
 # while there are so many, a search goes on
 FEWEST_LEFT = 0.5
 # largest space that is searched one by one for an untried placement
@@ -170,12 +170,12 @@ class PlacementSampler(BaseSampler):
             if not bounds or not len(left):
                 return False
             within = 0
-            for _ in range(DRAWS):
+            for _ in range(FEASIBILITY_DRAWS):
                 drawn = [
                     learner.draw(rng, around=True).of(left) <= bound for learner, bound in bounds
                 ]
                 within += int(np.all(drawn, axis=0).sum())
-            return within < FEWEST_LEFT * DRAWS
+            return within < FEWEST_LEFT * FEASIBILITY_DRAWS
 
     @override
     def sample_independent(

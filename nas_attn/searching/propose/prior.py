@@ -23,12 +23,12 @@ from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
 
 # effects at depths this far apart are strongly related; the network's depth is 1
-NEAR = 0.2
+NEAR_DEPTH = 0.2
 # expected effect of an unknown type, as a share of the other types' effect there
 OTHERS = 0.5
 # fewest scored candidates of a study that is read; studies read, the latest
-FEWEST = 8
-MOST = 8
+FEWEST_CANDIDATES = 8
+MOST_STUDIES = 8
 
 # type, depth (0 to 1), effect, weight
 Fact = tuple[str, float, float, float]
@@ -64,10 +64,12 @@ def known_before(recipe: Recipe, database: Database) -> str | None:
     if recipe.search.prior == "published":
         return json.dumps(PUBLISHED)
     earlier = [study for study in database.studies() if study.name != recipe.name]
-    enough = [study.name for study in earlier if study.candidates.get("scored", 0) >= FEWEST]
-    facts = of_studies(snapshot(database.study(name)) for name in enough[-MOST:])
+    enough = [
+        study.name for study in earlier if study.candidates.get("scored", 0) >= FEWEST_CANDIDATES
+    ]
+    facts = of_studies(snapshot(database.study(name)) for name in enough[-MOST_STUDIES:])
     if not facts:
-        none = f"'{database}' holds no other study with {FEWEST} scored candidates"
+        none = f"'{database}' holds no other study with {FEWEST_CANDIDATES} scored candidates"
         warnings.warn(
             f"search.prior = 'studies' has no effect: {none}", NasAttnWarning, stacklevel=2
         )
@@ -122,7 +124,7 @@ def _at(facts: Sequence[Fact], kind: str, depth: float) -> float:
     """Mean effect near a depth, towards 0 where little is known there."""
     own = [fact for fact in facts if fact[0] == kind]
     near = [
-        (weight * np.exp(-0.5 * ((at - depth) / NEAR) ** 2), effect)
+        (weight * np.exp(-0.5 * ((at - depth) / NEAR_DEPTH) ** 2), effect)
         for _, at, effect, weight in own or facts
     ]
     total = sum(weight for weight, _ in near)

@@ -31,7 +31,7 @@ ASKING = f"{PYTHON}a loop of your own"
 # seconds between checks that the other thread is alive
 PATIENCE_S = 0.2
 # seconds that the worker gets to hand its run back when the program ends
-END_S = 10.0
+HAND_BACK_S = 10.0
 
 Scores = float | Mapping[str, float]
 
@@ -166,4 +166,4 @@ def _end(stop: threading.Event, thread: threading.Thread) -> None:
     """Stops the worker; a run that is under way returns to the queue."""
     stop.set()
     if thread is not threading.current_thread():
-        thread.join(END_S)
+        thread.join(HAND_BACK_S)

@@ -226,11 +226,12 @@ def _wait(children: list[Child], options: Options) -> None:
             asked = time.monotonic()
             for child in children:
                 child.orders.send(STOP)
-        if asked is not None and time.monotonic() - asked > GRACE_S:
+        if asked is not None and time.monotonic() - asked > WORKERS_GRACE_S:
             if all(child.report.ending for child in children if child.works):
                 return
             raise OperationError(
-                f"workers did not stop within {GRACE_S:.0f} s and were killed: resume the study"
+                f"workers did not stop within {WORKERS_GRACE_S:.0f} s and were killed: resume the"
+                " study"
             )
 
 

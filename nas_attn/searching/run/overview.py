@@ -11,7 +11,7 @@ from nas_attn.errors import NasAttnError
 from nas_attn.purposes import SEARCH
 from nas_attn.searching.run.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
-from nas_attn.study.pace import FEWEST, PACE_OF
+from nas_attn.study.pace import FEWEST_TIMES, PACE_OF
 from nas_attn.study.progress import progress
 from nas_attn.study.reading import arithmetic_uses
 from nas_attn.study.workers import FormerView, WorkerView, former_view, workers_of
@@ -41,7 +41,7 @@ def overview(opened: OpenStudy) -> Overview:
         times = sorted(row.finished_at for row in opened.store.candidates() if row.finished_at)[
             -PACE_OF:
         ]
-        if len(times) > FEWEST:
+        if len(times) > FEWEST_TIMES:
             per_hour = (len(times) - 1) / max(1e-3, opened.database.now() - times[0]) * 3600
     launched = _launched(opened) if workers or found.trials > found.finished else []
     return Overview(

@@ -39,7 +39,7 @@ from nas_attn.study.leasing import TTL_S, LeaseKeeper, holders, release_dead
 from nas_attn.study.opening import OpenStudy
 from nas_attn.waiting import Interrupted, Wait, ignore, impatient
 
-POLL_S = 0.5
+QUEUE_POLL_S = 0.5
 # of an idle worker, in seconds: a look costs the database as much as a proposal
 LONGEST_POLL_S = 5.0
 # while another holds the scheduling lock: frequent looks would slow it down
@@ -389,12 +389,12 @@ class _Idle:
         self._sources = sources
         self._wait = Wait("the runs of other workers")
         self._alone_since: float | None = None
-        self._poll_s = POLL_S
+        self._poll_s = QUEUE_POLL_S
 
     def over(self) -> None:
         self._wait.over()
         self._alone_since = None
-        self._poll_s = POLL_S
+        self._poll_s = QUEUE_POLL_S
 
     def pause(self, *, nothing: bool) -> None:
         """Waits a little; `nothing`: there was nothing to do. Raises OperationError: only others

@@ -15,7 +15,7 @@ CLASSIFIERS = ("timm", "smp")
 USUAL_DETECTOR = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
 USUAL_INPUT = 320
 """Side of a detector's input, unless the data or the detector says otherwise."""
-MADE = 32
+MADE_SIDE = 32
 """Side of a made image with a digit of 8 pixels; torchvision's smallest anchors are 32, so it is
 fed larger.
 """
@@ -108,7 +108,7 @@ clip_norm = 5.0                    # the first steps of a detector have large gr
     def data_lines(self, data: str, backbone: str) -> str:
         if data.startswith("coco:"):
             return COCO.format(size=usual_side(backbone))
-        return sizes(data, MADE, _fixed_side(backbone) or 4 * MADE, "")
+        return sizes(data, MADE_SIDE, _fixed_side(backbone) or 4 * MADE_SIDE, "")
 
 
 class EvaluatedDetection(Detection):

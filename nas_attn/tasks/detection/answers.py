@@ -12,9 +12,9 @@ from typing_extensions import override
 
 from nas_attn.data import Dataset
 from nas_attn.evaluation.plan import Plan
-from nas_attn.export.formats import BOX, COMPARED, Answers
+from nas_attn.export.formats import BOX_VALUES, COMPARED, Answers
 from nas_attn.export.python_file import UNCHANGED, Interface
-from nas_attn.tasks.detection.learning import MOST
+from nas_attn.tasks.detection.learning import MOST_BOXES
 from nas_attn.training.learning import Tally, learnt_of
 
 
@@ -25,7 +25,7 @@ class Boxes(Answers):
     def interface(self, plan: Plan, dataset: Dataset | None) -> Interface:
         if dataset is None:
             return super().interface(plan, dataset)
-        return Interface(tuple(dataset.classes), *UNCHANGED, (MOST, BOX))
+        return Interface(tuple(dataset.classes), *UNCHANGED, (MOST_BOXES, BOX_VALUES))
 
     @override
     def compared(self, plan: Plan, dataset: Dataset | None, *, stored: bool) -> Iterator[Tensor]:
@@ -40,7 +40,7 @@ class Boxes(Answers):
         tally = learnt_of(self.task, len(dataset.classes)).tally()
         # An ONNX file takes one image.
         for x, y in dataset.validation.batches(1):
-            (rows,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, BOX)
+            (rows,) = torch.from_numpy(run(x.contiguous().numpy())).reshape(1, -1, BOX_VALUES)
             boxes = rows[rows[:, 5] > 0]
             tally.add([{"boxes": boxes[:, :4], "scores": boxes[:, 4], "labels": boxes[:, 5]}], y)
         return tally
@@ -51,6 +51,6 @@ class Boxes(Answers):
         if format_ == "onnx":
             more = ""
         return (
-            f"(found, {BOX}) of an image: left, top, right, bottom in pixels, score, class from"
-            f" 1{more}"
+            f"(found, {BOX_VALUES}) of an image: left, top, right, bottom in pixels, score, class"
+            f" from 1{more}"
         )

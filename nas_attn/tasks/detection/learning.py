@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from nas_attn.data.boxes import SURE
+from nas_attn.data.boxes import SHOWN_SCORE
 from nas_attn.errors import RecipeError, TrainingError
 from nas_attn.recipe import Named
 from nas_attn.tasks.base import Task
 from nas_attn.training.learning import Learnt, Tally, rounded
 
-MOST = 100
+MOST_BOXES = 100
 """Boxes of an image that count, highest scores first, as in COCO."""
 OVERLAP = 0.5
 """Least IoU with a true box to count as found."""
@@ -122,7 +122,7 @@ class Boxes(Tally):
                 image["scores"].float()[:, None],
                 image["labels"].float()[:, None],
             )
-            best = image["scores"].argsort(descending=True)[:MOST]
+            best = image["scores"].argsort(descending=True)[:MOST_BOXES]
             self._predicted.append(torch.cat(columns, 1)[best])
         self._true += list(y)
 
@@ -210,7 +210,7 @@ def _is_answer(image: object) -> bool:
 
 def _sure(predicted: Tensor) -> Tensor:
     """Of an image's predicted boxes those that count, on the CPU."""
-    return predicted[predicted[:, 4] >= SURE].cpu()
+    return predicted[predicted[:, 4] >= SHOWN_SCORE].cpu()
 
 
 def _single(true: Tensor) -> Tensor:

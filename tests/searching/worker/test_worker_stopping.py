@@ -214,7 +214,7 @@ def test_a_worker_that_is_done_but_slow_to_leave_is_no_error(
     """A machine with much else to do takes long to end a process; all that it did is in the
     database then.
     """
-    monkeypatch.setattr(local, "GRACE_S", 2.0)
+    monkeypatch.setattr(local, "WORKERS_GRACE_S", 2.0)
     report = tmp_path / "report.jsonl"
     if done:
         Report(report).ended(Ending.STOPPED)
@@ -287,7 +287,7 @@ def work(opened: OpenStudy, lines: list[str], stop: threading.Event) -> str:
 def test_a_worker_waits_for_its_turn_says_whose_it_is_and_hears_the_first_ctrl_c(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "QUIET_S", 0.0)
+    monkeypatch.setattr(waiting, "REPORTED_AFTER_S", 0.0)
     opened = create_study(load_recipe("table.toml"), URL)
     init = processes.process(1)
     assert init is not None
@@ -326,7 +326,7 @@ def test_latencies_that_no_other_machine_measures_are_not_waited_for_without_end
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "LONELY_S", 0.5)
-    monkeypatch.setattr(waiting, "QUIET_S", 0.0)
+    monkeypatch.setattr(waiting, "REPORTED_AFTER_S", 0.0)
     changes = {"objectives": ["score", "latency"], "search.trials": 2, "search.confirm_seeds": 0}
     space = {"name": "one", "sites": {"include": ["stage3"]}, "choices": {"eca": {}}}
     opened = create_study(load_recipe("table.toml", overrides={**changes, "space": space}), URL)

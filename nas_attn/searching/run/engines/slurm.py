@@ -25,7 +25,7 @@ MINUTES = 24 * 60
 # seconds before the time limit at which Slurm sends SIGUSR2
 WARNING_S = 60
 # seconds that a job waits for its worker's checkpoint before it is queued again
-GRACE_S = 45
+JOB_GRACE_S = 45
 SCRIPT = """#!/bin/sh
 job="${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
 trap : TERM  # the worker has it, too
@@ -76,7 +76,7 @@ class Slurm(Engine):
             "--parsable",
             *given,
             script=SCRIPT.format(
-                command=shlex.join(worker_command(opened.store.name)), grace=GRACE_S
+                command=shlex.join(worker_command(opened.store.name)), grace=JOB_GRACE_S
             ),
             environment=environment_of(opened, request, WorkerSettings(device=request.device)),
         )
