@@ -32,7 +32,7 @@ from benchmarks.rows import keep_row, read_rows
 from benchmarks.simulated_studies import COSTS, SITES, TYPES, Study, World, known
 from benchmarks.simulated_studies import FINE_TUNING as NOISE
 from benchmarks.trust_figures import SURE, TAKEN, Outcome
-from nas_attn.model import Run
+from nas_attn.model import ScoredRun
 from nas_attn.records import Latency
 
 WORLDS = (
@@ -83,7 +83,7 @@ class CueStudy(Study):
         with it, below WITH.
         """
 
-    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
+    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[ScoredRun]:
         backbone, chance = 0, self._finds[self._index[key]]
         found = self.rng.random() < chance
         if self.world.backbones > 1:
@@ -94,7 +94,9 @@ class CueStudy(Study):
         mixed = np.where(self.rng.random(IMAGES) < 0.1, self.rng.random(IMAGES), self._easy)
         right = mixed < (WITH if found else WITHOUT)
         return [
-            Run(key, seed, 0, float(right.mean()), backbone, np.packbits(right).tobytes(), IMAGES)
+            ScoredRun(
+                key, seed, 0, float(right.mean()), backbone, np.packbits(right).tobytes(), IMAGES
+            )
         ]
 
     def true_value(self, key: str) -> float:

@@ -47,7 +47,7 @@ from nas_attn.recipe import Augment, BackboneSection, DataSection, TrainingSecti
 from nas_attn.records import Score
 from nas_attn.training import LearningRates, Trainer
 from nas_attn.training.arithmetic import computes_bfloat16
-from nas_attn.training.run import Run
+from nas_attn.training.run import TrainingState
 from nas_attn.training.stepping import Stepper
 
 CANDIDATES = {
@@ -209,7 +209,7 @@ class TimedTrainer(Trainer):
         with self.scoring.running():
             return super().score(*arguments, **options)
 
-    def stepper(self, run: Run, steps: int) -> Stepper:
+    def stepper(self, run: TrainingState, steps: int) -> Stepper:
         inner = super().stepper(run, steps)
 
         def step(x: Tensor, y: Tensor, rate: float, parts: int) -> None:

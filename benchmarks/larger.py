@@ -31,7 +31,7 @@ from nas_attn.analysis.recommending import recommend
 from nas_attn.analysis.rounds import SETTLED
 from nas_attn.backbones.larger import larger
 from nas_attn.dominance import non_dominated
-from nas_attn.model import Beforehand, Evidence, Run, fit
+from nas_attn.model import Beforehand, Evidence, ScoredRun, fit
 from nas_attn.model import runs as model
 from nas_attn.notation import parse
 from nas_attn.recipe import BackboneSection
@@ -46,7 +46,7 @@ class Beside(Within):
         super().__init__(problem, rng, null=False)
         self._truth[LARGER] = self._truth["none"] + mean + spread * rng.standard_normal()
 
-    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
+    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[ScoredRun]:
         """The larger network shares no seed's luck with the others: so it is in the judges' blocks
         of CIFAR-10.
         """
@@ -67,7 +67,7 @@ class Answer:
         return self.recommended.instead or self.recommended.key
 
 
-def answer(study: Beside, runs: list[Run]) -> Answer:
+def answer(study: Beside, runs: list[ScoredRun]) -> Answer:
     """As a study's snapshot: the larger network has models of its own."""
     evidence = look(study, [run for run in runs if run.key != LARGER])
     able = [key for key in study.placements if evidence.estimates[key].seeds]

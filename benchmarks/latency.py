@@ -35,7 +35,14 @@ from torch import Tensor, nn
 from torch.utils import benchmark
 
 from nas_attn import attachment, backbones, space
-from nas_attn.analysis.latency import Order, dropped, estimate, half_width, latency_model, open_keys
+from nas_attn.analysis.latency import (
+    LatencyOrder,
+    dropped,
+    estimate,
+    half_width,
+    latency_model,
+    open_keys,
+)
 from nas_attn.latency import DeviceLock, fingerprint, run_session
 from nas_attn.latency import measure as run_sessions
 from nas_attn.recipe import BackboneSection, LatencySection
@@ -388,7 +395,7 @@ def mean_variation(condition: Condition) -> float:
 
 
 def spread(condition: Condition) -> float:
-    return Order([s for sessions in condition.sessions for s in sessions]).spread
+    return LatencyOrder([s for sessions in condition.sessions for s in sessions]).spread
 
 
 def lost(condition: Condition) -> str:

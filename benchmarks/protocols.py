@@ -49,7 +49,7 @@ from nas_attn.data import Split
 from nas_attn.errors import NasAttnWarning
 from nas_attn.evaluation.plan import make_plan
 from nas_attn.evaluation.starts import candidate_rates
-from nas_attn.model import Run, fit
+from nas_attn.model import ScoredRun, fit
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import load_recipe
@@ -508,9 +508,11 @@ def compare_scores(problem: str, studies: int = 20) -> None:
             (k, b) for k in (0, *others[:5]) for b in order[:half]
         }
         for metric, kept in enumerate(found.values()):
-            runs = [Run(texts[k], int(b), 1, scores[b, k, 0, 0]) for k, b in sorted(ran)]
+            runs = [ScoredRun(texts[k], int(b), 1, scores[b, k, 0, 0]) for k, b in sorted(ran)]
             if metric:
-                runs += [Run(texts[k], int(b), 0, -scores[b, k, 0, metric]) for k, b in sorted(ran)]
+                runs += [
+                    ScoredRun(texts[k], int(b), 0, -scores[b, k, 0, metric]) for k, b in sorted(ran)
+                ]
             model = fit(runs, known, metric="accuracy", rung=1)
             assert model is not None
             gains = [gain for text, gain in model.gains("none").items() if text != "none"]

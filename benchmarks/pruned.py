@@ -55,7 +55,7 @@ from benchmarks.simulated_studies import (
     tables,
 )
 from nas_attn.dominance import non_dominated
-from nas_attn.model import Beforehand, Run, fit
+from nas_attn.model import Beforehand, ScoredRun, fit
 from nas_attn.notation import parse
 from nas_attn.searching.propose.halving import ParetoHalving
 from nas_attn.searching.propose.sampling import DistinctSampler
@@ -110,10 +110,10 @@ class Search:
         self.made, self.epochs, self.space = made, epochs, Space(made)
         self.costs = np.diff([0, *epochs]) / epochs[-1]
         self.fixed = [key for key in made.placements if key == "none" or key.startswith("uniform")]
-        self.runs: list[Run] = []
+        self.runs: list[ScoredRun] = []
         self.spent, self._begun = 0.0, 0
 
-    def carry_out(self, key: str, go_on: Callable[[int, Run], bool]) -> bool:
+    def carry_out(self, key: str, go_on: Callable[[int, ScoredRun], bool]) -> bool:
         """A candidate's run, rung by rung; whether it came to its end."""
         runs = self.made.runs(key, self._begun % self.made.world.backbones)
         self._begun += 1
@@ -153,7 +153,7 @@ def with_optuna(found: Search, method: str, seed: int, hub: Path | None) -> None
             break
         key = found.space.key(trial.params)
 
-        def go_on(rung: int, run: Run, trial: optuna.Trial = trial, key: str = key) -> bool:
+        def go_on(rung: int, run: ScoredRun, trial: optuna.Trial = trial, key: str = key) -> bool:
             values = [100 * run.value, found.latency(key)]
             if foreign is not None:
                 told = foreign.trial(trial)
@@ -229,7 +229,7 @@ def with_moasha(found: Search, seed: int) -> None:
         number += 1
         scheduler.on_trial_add(trial)
 
-        def go_on(rung: int, run: Run, trial: Any = trial, key: str = key) -> bool:
+        def go_on(rung: int, run: ScoredRun, trial: Any = trial, key: str = key) -> bool:
             result = {
                 "accuracy": -100 * run.value,
                 "latency": found.latency(key),

@@ -33,7 +33,7 @@ import numpy as np
 
 from benchmarks.simulated_studies import MEASURED, MeasuredStudy, MeasuredWorld
 from benchmarks.trust import CONFIRMED, RIVALS, choose, confirmed, look, rivals, search
-from nas_attn.model import Run
+from nas_attn.model import ScoredRun
 
 CONFIRM_SEEDS, CANDIDATES = 3, 24
 FEW = 40  # with fewer trainings there are no further seeds before the rounds
@@ -71,7 +71,7 @@ def ours(study: Within, trainings: int, *, bet: bool = False) -> str:
 
 def best_of(study: Within, keys: Sequence[str], trainings: int, each_seed: int) -> str:
     """The best mean of so many trainings, the placements by turns."""
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[ScoredRun]] = {}
     for number, key in zip(range(trainings), itertools.cycle(keys), strict=False):
         found.setdefault(key, []).extend(study.runs(key, number // each_seed))
     return max(found, key=lambda key: statistics.fmean(run.value for run in found[key]))

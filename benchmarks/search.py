@@ -46,7 +46,7 @@ from benchmarks.searching.problems import (
     pairs,
     sparse,
 )
-from nas_attn.model import Run, fit
+from nas_attn.model import ScoredRun, fit
 from nas_attn.model.coding import names_of
 from nas_attn.notation import parse
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
@@ -168,7 +168,7 @@ def search(problem: Problem, job: Job) -> tuple[np.ndarray, np.ndarray]:
 def judged(problem: Problem, rows: np.ndarray, accuracies: np.ndarray) -> dict[str, float]:
     """Regrets of a search's report."""
     runs = [
-        Run(str(row), 0, 0, accuracy / 100)
+        ScoredRun(str(row), 0, 0, accuracy / 100)
         for row, accuracy in zip(rows, accuracies.tolist(), strict=True)
     ]
     model = fit(runs, {str(row): parse(problem.notation(row)) for row in rows}, metric="accuracy")

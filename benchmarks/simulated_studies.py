@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.tables import read
 from benchmarks.unseen_effects import UNSEEN
-from nas_attn.model import Run
+from nas_attn.model import ScoredRun
 from nas_attn.model.variances import cdf
 from nas_attn.records import Latency
 
@@ -164,7 +164,7 @@ class Study:
     # -------------------------------------------------------------------------------------------
     # runs
 
-    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
+    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[ScoredRun]:
         """A run's scores at its first `rungs` rungs; seed s starts from backbone s mod their
         number.
         """
@@ -189,7 +189,7 @@ class Study:
             shift = self._middle - 0.2 * (world.rungs - 1 - rung) + self._point * points
             right = self._ease + shift + self._ways[i] + seed_images[rung] + images[rung] > 0
             found.append(
-                Run(
+                ScoredRun(
                     key,
                     seed,
                     rung,
@@ -390,11 +390,13 @@ class TableStudy:
                 int(row),
             )
 
-    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
+    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[ScoredRun]:
         """See `Study.runs`."""
         block = seed % self.world.backbones
         values = self._replay.run(block, seed)[self._index[key], self._columns]
-        return [Run(key, seed, rung, float(v), block) for rung, v in enumerate(values[:rungs])]
+        return [
+            ScoredRun(key, seed, rung, float(v), block) for rung, v in enumerate(values[:rungs])
+        ]
 
     def latency(self, key: str) -> Latency:
         """As the table has it; where it was not measured, by the number of modules."""
@@ -496,11 +498,11 @@ class MeasuredStudy:
         self._truth = {names[c]: float(truth[c]) for c in chosen}
         self._measured, self._levels = measured, dict[int, float]()
 
-    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
+    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[ScoredRun]:
         """See `Study.runs`."""
         level = self._levels.setdefault(seed, float(self.rng.choice(self._measured.levels)))
         value = self._truth[key] + level + float(self.rng.choice(self._measured.rest))
-        return [Run(key, seed, 0, value / 100, examples=self._measured.images)]
+        return [ScoredRun(key, seed, 0, value / 100, examples=self._measured.images)]
 
     def latency(self, key: str) -> Latency:
         """See `Study.latency`."""

@@ -41,7 +41,7 @@ from benchmarks.simulated_studies import FINE_TUNING, SCRATCH, Study, World
 from benchmarks.trust import ROUNDS, choose, confirmed, look, rivals, search
 from benchmarks.unseen_effects import UNSEEN
 from nas_attn.analysis.validation import Verdict, judge
-from nas_attn.model import TESTED, Evidence, Run
+from nas_attn.model import TESTED, Evidence, ScoredRun
 
 EFFECTS = ("any", "null", "planted", "pair", "small", "count")
 SIZES = {"folder": (144, 180, 14), "large": (2000, 3000, 8)}
@@ -69,10 +69,10 @@ class Row:
     """Of the test, for the network in question: `better`, `not shown`, `worse` or `untested`."""
 
 
-def of_images(run: Run, first: int, count: int, rung: int) -> Run:
+def of_images(run: ScoredRun, first: int, count: int, rung: int) -> ScoredRun:
     """A run as it is scored on some of its images."""
     right = np.unpackbits(np.frombuffer(run.correct or b"", dtype=np.uint8))[first : first + count]
-    return Run(
+    return ScoredRun(
         run.key,
         run.seed,
         rung,
@@ -88,12 +88,12 @@ class Folder(Study):
 
     validation, test = 144, 180
 
-    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[Run]:
+    def runs(self, key: str, seed: int, rungs: int | None = None) -> list[ScoredRun]:
         return [
             of_images(run, 0, self.validation, run.rung) for run in super().runs(key, seed, rungs)
         ]
 
-    def tested(self, key: str, seed: int) -> tuple[Run, Run]:
+    def tested(self, key: str, seed: int) -> tuple[ScoredRun, ScoredRun]:
         """One training on validation images and on test images."""
         run = super().runs(key, seed)[-1]
         return (

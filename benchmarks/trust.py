@@ -48,7 +48,7 @@ from benchmarks.unseen_effects import UNSEEN
 from nas_attn.analysis.recommendation import Contender
 from nas_attn.analysis.recommending import recommend
 from nas_attn.dominance import non_dominated
-from nas_attn.model import Beforehand, Evidence, Run, fit
+from nas_attn.model import Beforehand, Evidence, ScoredRun, fit
 from nas_attn.notation import parse
 
 ROUNDS, RIVALS = 4, 2
@@ -94,7 +94,7 @@ def carry_out(made: AnyStudy, confirm_seeds: int = 0, rounds: int = ROUNDS) -> O
     return judge(made, evidence, chosen, named, compared, time.process_time() - started)
 
 
-def search(study: AnyStudy) -> list[Run]:
+def search(study: AnyStudy) -> list[ScoredRun]:
     """Every candidate with one seed; with several rungs the best third by raw score goes on, and
     the uniform ones.
     """
@@ -110,7 +110,7 @@ def search(study: AnyStudy) -> list[Run]:
     return runs
 
 
-def look(study: AnyStudy, runs: Sequence[Run]) -> Evidence:
+def look(study: AnyStudy, runs: Sequence[ScoredRun]) -> Evidence:
     texts = {key: parse(text) for key, text in study.placements.items()}
     found = fit(
         runs, texts, metric="accuracy", beforehand=Beforehand(pretrained=study.world.pretrained)

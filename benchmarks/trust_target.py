@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas_attn.model import TARGET, Evidence, Run, fit
+from nas_attn.model import TARGET, Evidence, ScoredRun, fit
 from nas_attn.notation import parse
 
 TYPES = ("none", "se", "eca", "ela", "simam")
@@ -75,11 +75,11 @@ def simulate(seed: int, slope: float | None, networks: int) -> Outcome:
 
     def runs(
         some: Sequence[str], seed: int, rung: int, base: float, effect: np.ndarray
-    ) -> list[Run]:
+    ) -> list[ScoredRun]:
         level = base + LEVEL * rng.standard_normal()
         noise = NOISE * rng.standard_normal(len(some))
         return [
-            Run(key, seed, rung, level + effect[keys.index(key)] + e)
+            ScoredRun(key, seed, rung, level + effect[keys.index(key)] + e)
             for key, e in zip(some, noise, strict=True)
         ]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, Protocol, TypeVar
 
 
-class Row(Protocol):
+class NamedRow(Protocol):
     """What every row has."""
 
     @property
@@ -17,7 +17,7 @@ class Row(Protocol):
         """The name in a recipe."""
 
 
-AnyRow = TypeVar("AnyRow", bound=Row)
+AnyRow = TypeVar("AnyRow", bound=NamedRow)
 
 
 class Registry(Mapping[str, AnyRow], Generic[AnyRow]):

@@ -24,7 +24,7 @@ class Cost:
     unit: Literal["ratio", "count", "bytes", "number"]
     """How its values are written: `1.132 ×`, `1.2 M`, `3.1 MB`, or as they are."""
     function: str = ""
-    """Takes an `attachment.counting.Network` and returns a number; empty: it is measured."""
+    """Takes an `attachment.counting.CountedNetwork` and returns a number; empty: it is measured."""
     limit: str = ""
     """The key of `[limits]` that bounds it; empty: it has no limit."""
     excess: str = ""
@@ -254,7 +254,7 @@ class TaskRow:
     learnt: str
     """A subclass of `training.learning.Learnt`."""
     answers: str
-    """A subclass of `export.formats.Answers`."""
+    """A subclass of `export.formats.TaskExport`."""
     evaluator: str = ""
     """Function of a recipe that makes an evaluator; empty: our own trainer trains."""
 

@@ -81,7 +81,7 @@ SAMPLERS = (
     # Learns what each choice adds at each site, and each type at all sites.
     Sampler(
         "placement",
-        proposer="nas_attn.searching.propose.proposers:Placement",
+        proposer="nas_attn.searching.propose.proposers:PlacementProposer",
         takes_prior=True,
     ),
     Sampler("tpe", "nas_attn.searching.propose.samplers:tpe"),
@@ -250,7 +250,7 @@ TASK_ROWS = (
         facts="nas_attn.tasks.classification:Classification",
         data="nas_attn.tasks.classification.data:ImagesWithClasses",
         learnt="nas_attn.tasks.classification.learning:ClassOfImage",
-        answers="nas_attn.export.formats:Answers",
+        answers="nas_attn.export.formats:TaskExport",
     ),
     TaskRow(
         "segmentation",
@@ -258,7 +258,7 @@ TASK_ROWS = (
         facts="nas_attn.tasks.segmentation:Segmentation",
         data="nas_attn.tasks.segmentation.data:ImagesWithMasks",
         learnt="nas_attn.tasks.segmentation.learning:ClassOfPixel",
-        answers="nas_attn.export.formats:Answers",
+        answers="nas_attn.export.formats:TaskExport",
     ),
     TaskRow(
         "detection by ultralytics",
@@ -266,7 +266,7 @@ TASK_ROWS = (
         facts="nas_attn.integrations.ultralytics.task:UltralyticsDetection",
         data="nas_attn.integrations.ultralytics.task:ReadByUltralytics",
         learnt="nas_attn.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.integrations.ultralytics.answers:Decoded",
+        answers="nas_attn.integrations.ultralytics.answers:UltralyticsExport",
         evaluator="nas_attn.integrations.ultralytics.training:detector_evaluator",
     ),
     TaskRow(
@@ -275,7 +275,7 @@ TASK_ROWS = (
         facts="nas_attn.tasks.detection:EvaluatedDetection",
         data="nas_attn.tasks.detection.data:ReadElsewhere",
         learnt="nas_attn.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.tasks.detection.answers:Boxes",
+        answers="nas_attn.tasks.detection.answers:DetectorExport",
     ),
     TaskRow(
         "detection",
@@ -283,7 +283,7 @@ TASK_ROWS = (
         facts="nas_attn.tasks.detection:Detection",
         data="nas_attn.tasks.detection.data:ImagesWithBoxes",
         learnt="nas_attn.tasks.detection.learning:BoxesOfImage",
-        answers="nas_attn.tasks.detection.answers:Boxes",
+        answers="nas_attn.tasks.detection.answers:DetectorExport",
     ),
 )
 

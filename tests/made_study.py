@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nas_attn.analysis.validation import Family, Network
+from nas_attn.analysis.validation import Family, TestedNetwork
 from nas_attn.notation import parse
 from nas_attn.recipe import Recipe
 from nas_attn.recipe_reading import recipe_from
@@ -158,7 +158,7 @@ class MadeStudy:
         family = Family(
             number=number,
             networks=tuple(
-                Network(
+                TestedNetwork(
                     k,
                     parse(p),
                     "recommended" if k == recommended else "none" if p == "none" else "named",

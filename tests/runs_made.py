@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from nas_attn.model import Run
+from nas_attn.model import ScoredRun
 from nas_attn.notation import parse
 from nas_attn.records import Fingerprint, Placement, Session, SessionSample
 
@@ -56,14 +56,14 @@ def runs(
     backbone: int = 0,
     first_seed: int = 0,
     base: float = 0.7,
-) -> list[Run]:
+) -> list[ScoredRun]:
     """One run of every placement with every seed; `level`: what seeds move all placements by."""
     found = []
     for seed in range(first_seed, first_seed + seeds):
         shared = base + level * float(rng.standard_normal())
         for key, effect in effects.items():
             value = shared + effect + noise * float(rng.standard_normal())
-            found.append(Run(key, seed, rung, value, backbone))
+            found.append(ScoredRun(key, seed, rung, value, backbone))
     return found
 
 
@@ -74,7 +74,7 @@ def with_images(
     seeds: int,
     images: int = 2000,
     flips: float = 0.04,
-) -> list[Run]:
+) -> list[ScoredRun]:
     """Runs with results per image: hard images are hard for all, a share of the results flips from
     run to run.
     """
@@ -84,7 +84,9 @@ def with_images(
         for key, effect in effects.items():
             right = (hard < 0.7 + effect) ^ (rng.random(images) < flips)
             bits = np.packbits(right).tobytes()
-            found.append(Run(key, seed, 0, float(right.mean()), correct=bits, examples=images))
+            found.append(
+                ScoredRun(key, seed, 0, float(right.mean()), correct=bits, examples=images)
+            )
     return found
 
 

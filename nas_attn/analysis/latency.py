@@ -103,7 +103,7 @@ def half_width(latency: Latency) -> float:
     return math.sqrt(latency.high / latency.low) - 1
 
 
-class Order:
+class LatencyOrder:
     """Says which candidate is faster. `spread`: standard deviation of log-ratios between sessions,
     pooled over candidates.
     """

@@ -8,7 +8,7 @@ from nas_attn import tasks
 from nas_attn.analysis.arithmetic import pairing, usual_arithmetic
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import sign_of
-from nas_attn.model import TARGET, TESTED, Beforehand, Evidence, Run, fit
+from nas_attn.model import TARGET, TESTED, Beforehand, Evidence, ScoredRun, fit
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import (
     Placement,
@@ -67,10 +67,10 @@ def models_of(
     return found
 
 
-def _run(metric: str, usual: str, stored: StoredScore, rung: int, backbone: int) -> Run:
+def _run(metric: str, usual: str, stored: StoredScore, rung: int, backbone: int) -> ScoredRun:
     """`usual`: the arithmetic that a run counts as where it does not say its own."""
     score = stored.score
-    return Run(
+    return ScoredRun(
         stored.key,
         score.seed,
         rung,

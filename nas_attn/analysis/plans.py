@@ -78,7 +78,7 @@ class Timetable:
     """Epochs of a usual target, where the study must find its own."""
 
 
-class Look(NamedTuple):
+class FolderLook(NamedTuple):
     """What a folder of images holds."""
 
     classes: int
@@ -93,7 +93,7 @@ class Budget:
     recipe: Recipe
     seconds: float
     workers: int
-    look: Look
+    look: FolderLook
     epoch_s: float
     """Of the bare backbone with one worker, while the others work, too."""
     blocks: int

@@ -241,7 +241,7 @@ def critical_t(
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class TestedNetwork:
     """A network of a family."""
 
     key: str
@@ -255,7 +255,7 @@ class Family:
     """The comparisons of a validation, fixed before its first run."""
 
     number: int
-    networks: tuple[Network, ...]
+    networks: tuple[TestedNetwork, ...]
     # (key, key of the control)
     comparisons: tuple[tuple[str, str], ...]
     blocks: int

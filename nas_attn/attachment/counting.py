@@ -19,7 +19,7 @@ from nas_attn.importing import load_object
 from nas_attn.records import Costs
 
 
-class Network:
+class CountedNetwork:
     """A network whose cost is counted, for one image; nothing in the model changes."""
 
     def __init__(self, model: nn.Module, input_shape: tuple[int, int, int]) -> None:
@@ -45,7 +45,7 @@ def cost(
         RecipeError: a user's function does not exist.
         OperationError: it raised an exception, or did not return a finite number.
     """
-    network = Network(model, input_shape)
+    network = CountedNetwork(model, input_shape)
     found = {}
     for name, path in tables.counted_costs(objectives).items():
         function = load_object(path, what="objectives", error=RecipeError)
@@ -74,7 +74,7 @@ def _plain(value: Any) -> Any:
     )
 
 
-def parameters(network: Network) -> int:
+def parameters(network: CountedNetwork) -> int:
     """Number of trained parameters. Shared ones count once, those of a replaced module not at
     all.
     """
@@ -88,12 +88,12 @@ def parameters(network: Network) -> int:
     )
 
 
-def macs(network: Network) -> int:
+def macs(network: CountedNetwork) -> int:
     """Multiply-accumulates: half the FLOPs by torch's own formulas."""
     return network.recording.macs
 
 
-def activation_bytes(network: Network) -> int:
+def activation_bytes(network: CountedNetwork) -> int:
     """Bytes of all tensors that one forward pass makes, in float32; views and in-place results make
     none.
     """

@@ -328,11 +328,11 @@ def _answer(
     """Prints what was measured. `shown`: key of a session's samples -> (placement as given, its
     explicit notation).
     """
-    from nas_attn.analysis.latency import Order, dropped, estimate
+    from nas_attn.analysis.latency import LatencyOrder, dropped, estimate
     from nas_attn.words.machine import not_alone
 
     known = estimate(sessions)
-    order = Order(sessions)
+    order = LatencyOrder(sessions)
     rows = []
     keys = sorted(known, key=lambda key: known[key].ratio)
     for key, following in zip(keys, [*keys[1:], None], strict=True):

@@ -39,7 +39,7 @@ from nas_attn.searching.worker.ending import Ending
 
 if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import Snapshot
-    from nas_attn.searching.phases.retraining import Order
+    from nas_attn.searching.phases.retraining import RetrainingOrder
     from nas_attn.study.opening import OpenStudy
 
 
@@ -206,7 +206,7 @@ def final_test(
 
     opened = study_named(study, storage, trust=effort.trust)
     now = snapshot(opened.store)
-    asked = validating.Asked(blocks, front, tuple(placements or ()), margin)
+    asked = validating.ValidationRequest(blocks, front, tuple(placements or ()), margin)
     begun = next(iter(unfinished(opened.store)), None)
     if not begun and now.validations and not another and not dry_run:
         _show_validations(now, as_json)
@@ -300,7 +300,7 @@ def retrain(
         raise typer.Exit(INTERRUPTED)
 
 
-def _show_retrained(opened: OpenStudy, wanted: Order, as_json: bool) -> None:
+def _show_retrained(opened: OpenStudy, wanted: RetrainingOrder, as_json: bool) -> None:
     from nas_attn.searching.phases.retraining import results
     from nas_attn.words.candidates import metrics_shown
 

@@ -214,7 +214,7 @@ MIXES = "num_classes"
 
 
 @dataclass(frozen=True)
-class Made:
+class TransformedImages:
     """The images for which transforms are made."""
 
     classes: int
@@ -226,7 +226,7 @@ class Made:
 
 
 def named_steps(
-    augment: Sequence[Augment], made_for: Made
+    augment: Sequence[Augment], made_for: TransformedImages
 ) -> tuple[tuple[Named, ...], tuple[Named, ...]]:
     """(transforms of single images, transforms of whole batches), in order; DataError: a name or an
     argument is wrong.
@@ -429,7 +429,7 @@ def _find(name: str) -> type[Any]:
     return known[name]
 
 
-def _made(one: Augment, made_for: Made) -> Callable[..., Any]:
+def _made(one: Augment, made_for: TransformedImages) -> Callable[..., Any]:
     """The transform of an entry; entries within its arguments (`transforms` of RandomApply) are
     made, too.
     """
@@ -461,7 +461,7 @@ def _complete(
     arguments: dict[str, Any],
     parameters: Mapping[str, inspect.Parameter],
     name: str,
-    made_for: Made,
+    made_for: TransformedImages,
 ) -> None:
     """Adds to a transform's arguments, in place, what the data set decides: classes, size, mean.
 
@@ -501,7 +501,7 @@ def _inner(entry: Mapping[str, Any] | str) -> Augment:
         ) from None
 
 
-def _argument(value: Any, made_for: Made) -> Any:
+def _argument(value: Any, made_for: TransformedImages) -> Any:
     """An argument for a library: named entries are made, and a list becomes a tuple (as Pillow's
     colours must be).
     """

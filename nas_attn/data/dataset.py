@@ -16,9 +16,9 @@ from torch import Tensor
 
 from nas_attn.data.augment import (
     EpochPlan,
-    Made,
     Named,
     Transformed,
+    TransformedImages,
     mixed,
     named_steps,
     seeded,
@@ -153,7 +153,7 @@ class Split:
         height, width = self.pixels.shape[1:]
         return named_steps(
             augment,
-            Made(
+            TransformedImages(
                 self.classes,
                 (height, width),
                 self.masked,

@@ -14,7 +14,7 @@ from nas_attn.data import coco, masks, yolo
 from nas_attn.data.copies import Seen, cautions, look_at
 from nas_attn.data.folder import image_folder
 from nas_attn.data.walking import class_names, layout, subfolders, walk
-from nas_attn.data.yolo_labels import Labels, labels_file, read_labels
+from nas_attn.data.yolo_labels import LabelFiles, labels_file, read_labels
 from nas_attn.errors import DataError, few, several
 from nas_attn.recipe import DataSection
 from nas_attn.tables import Kind
@@ -221,7 +221,7 @@ def take_yolo(section: DataSection) -> Inventory | None:
     return Inventory(classes, counts, unreadable, {}, tuple(said), BOXED)
 
 
-def _about_labels(root: Path, split: str, labels: Labels) -> list[str]:
+def _about_labels(root: Path, split: str, labels: LabelFiles) -> list[str]:
     said = []
     if labels.empty:
         said.append(

@@ -24,7 +24,7 @@ SLACK_SHARE = 0.01
 
 
 @dataclass
-class Labels:
+class LabelFiles:
     """What the label files of a split have."""
 
     # image -> why it is left out
@@ -45,11 +45,11 @@ def labels_file(image: Path) -> Path:
     return Path(place).with_suffix(".txt")
 
 
-def read_labels(images: Sequence[Path], classes: int, *, points: bool) -> Labels:
+def read_labels(images: Sequence[Path], classes: int, *, points: bool) -> LabelFiles:
     """The labels of these images. `points`: rows have key points too, whose number is not
     checked.
     """
-    labels = Labels()
+    labels = LabelFiles()
     for image in images:
         try:
             text = labels_file(image).read_text("utf-8-sig")
@@ -63,7 +63,9 @@ def read_labels(images: Sequence[Path], classes: int, *, points: bool) -> Labels
     return labels
 
 
-def _add(labels: Labels, image: Path, rows: list[list[str]], classes: int, *, points: bool) -> None:
+def _add(
+    labels: LabelFiles, image: Path, rows: list[list[str]], classes: int, *, points: bool
+) -> None:
     """Counts one image's rows."""
     for number, row in enumerate(rows, 1):
         if why := _wrong(row, classes, points=points):

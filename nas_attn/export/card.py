@@ -51,7 +51,7 @@ ROUNDING_OF_OUTPUTS = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class ExportedNetwork:
     """An exported network, as its card tells of it."""
 
     described: Described
@@ -69,7 +69,7 @@ class Made:
     """Comparison of the file with the network; None if it was not wanted."""
 
 
-def card(now: Snapshot, view: CandidateView, made: Made) -> dict[str, Any]:
+def card(now: Snapshot, view: CandidateView, made: ExportedNetwork) -> dict[str, Any]:
     """The card's facts in JSON's types."""
     described = made.described
     channels, height, width = described.input_shape

@@ -34,7 +34,7 @@ BOX_VALUES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ExportOrder:
     """The input of a format's writer."""
 
     model: nn.Module
@@ -77,7 +77,7 @@ class Graph(nn.Module):
         """
         return float(differences.max()) if len(differences) else None
 
-    def write_onnx(self, order: Order) -> None:
+    def write_onnx(self, order: ExportOrder) -> None:
         """Writes ONNX with a free batch size."""
         torch.onnx.export(
             self,
@@ -91,7 +91,7 @@ class Graph(nn.Module):
             verbose=False,
         )
 
-    def write_program(self, order: Order) -> None:
+    def write_program(self, order: ExportOrder) -> None:
         """Writes a `torch.export` program with a free batch size; loads with
         `torch.export.load(path).module()`.
         """
@@ -140,7 +140,7 @@ class DetectorGraph(Graph):
         """
         return float(differences.median()) if len(differences) else None
 
-    def write_onnx(self, order: Order) -> None:
+    def write_onnx(self, order: ExportOrder) -> None:
         """Uses torch's tracing exporter: the newer one cannot express a number of boxes that
         depends on the image.
         """
@@ -156,7 +156,7 @@ class DetectorGraph(Graph):
             verbose=False,
         )
 
-    def write_program(self, order: Order) -> None:  # noqa: ARG002 - Graph fixes it
+    def write_program(self, order: ExportOrder) -> None:  # noqa: ARG002 - Graph fixes it
         raise UserError(
             "the format 'torch' cannot express a detector's choice of boxes: give onnx, python or"
             " weights"
@@ -208,7 +208,7 @@ class Format:
     suffix: str
     begins: tuple[bytes, ...]
     """The first bytes of its files, in lower case."""
-    write: Callable[[Order], None]
+    write: Callable[[ExportOrder], None]
     graph: bool = False
     """Whether it holds the computation, not only the weights."""
     quantized: bool = False
@@ -301,7 +301,7 @@ def write(  # noqa: PLR0913 - public; all but three have a default or a name
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".nas_attn-") as folder:
             made = Path(folder) / path.name
             with quiet():
-                format_found.write(Order(model, made, x, notes, described, images))
+                format_found.write(ExportOrder(model, made, x, notes, described, images))
             for file in sorted(Path(folder).iterdir()):
                 replace_file(file, path.with_name(file.name))
     except OSError as error:
@@ -316,7 +316,7 @@ def write(  # noqa: PLR0913 - public; all but three have a default or a name
     return path
 
 
-def _graph(order: Order) -> Graph:
+def _graph(order: ExportOrder) -> Graph:
     return order.model if isinstance(order.model, Graph) else Graph(order.model).eval()
 
 
@@ -324,12 +324,12 @@ def _graph(order: Order) -> Graph:
 # writers
 
 
-def _weights(order: Order) -> None:
+def _weights(order: ExportOrder) -> None:
     """`{"state_dict": …, "notes": …}`; loads with `torch.load(path, weights_only=True)`."""
     torch.save({"state_dict": order.model.state_dict(), "notes": dict(order.notes)}, order.path)
 
 
-def _onnx(order: Order, *, quantized: bool = False) -> None:
+def _onnx(order: ExportOrder, *, quantized: bool = False) -> None:
     """ONNX with the notes as metadata and the weights inside the file."""
     try:
         import onnx
@@ -362,7 +362,7 @@ def _onnx(order: Order, *, quantized: bool = False) -> None:
     onnx.save(loaded, str(order.path))
 
 
-def _openvino(order: Order, *, quantized: bool = False) -> None:
+def _openvino(order: ExportOrder, *, quantized: bool = False) -> None:
     """OpenVINO's own format, `.xml` and `.bin`, through ONNX."""
     try:
         import openvino
@@ -376,7 +376,7 @@ def _openvino(order: Order, *, quantized: bool = False) -> None:
         openvino.save_model(openvino.convert_model(path), order.path, compress_to_fp16=False)
 
 
-def _ncnn(order: Order) -> None:
+def _ncnn(order: ExportOrder) -> None:
     """ncnn's `.param` and `.bin`, for one image."""
     if isinstance(order.model, Normalising):
         raise UserError(
@@ -385,7 +385,7 @@ def _ncnn(order: Order) -> None:
     write_ncnn(_graph(order), order.x[:1], order.path)
 
 
-def _python(order: Order) -> None:
+def _python(order: ExportOrder) -> None:
     """A Python file that defines this network and nothing else, and its weights beside it, as
     `weights` writes them.
     """
@@ -422,20 +422,20 @@ FORMATS: Mapping[str, Format] = {
         Format("openvino-int8", ".xml", (b"<?xml",), partial(_openvino, quantized=True), **_INT8),
     )
 }
-"""The formats of all tasks; a task may have more (`Answers.formats`). A file of a graph is loaded
+"""The formats of all tasks; a task may have more (`TaskExport.formats`). A file of a graph is loaded
 by `scoring.RUNNERS`.
 """
 COMPARED = 4
 """Number of images for the comparison of a detector's file: a single one may have no boxes."""
 
 
-def answers_of(task: Task) -> Answers:
+def answers_of(task: Task) -> TaskExport:
     """How networks of this task are exported."""
-    kind: type[Answers] = named(task.row.answers)
+    kind: type[TaskExport] = named(task.row.answers)
     return kind(task)
 
 
-class Answers:
+class TaskExport:
     """Export of networks with logits; the base class for other tasks."""
 
     formats: ClassVar[Mapping[str, Format]] = {}

@@ -6,6 +6,16 @@ the backbone + noise
 """
 
 from nas_attn.model.evidence import Estimate, Evidence, Gain, Noise, fit
-from nas_attn.model.runs import TARGET, TESTED, Beforehand, Run
+from nas_attn.model.runs import TARGET, TESTED, Beforehand, ScoredRun
 
-__all__ = ["TARGET", "TESTED", "Beforehand", "Estimate", "Evidence", "Gain", "Noise", "Run", "fit"]
+__all__ = [
+    "TARGET",
+    "TESTED",
+    "Beforehand",
+    "Estimate",
+    "Evidence",
+    "Gain",
+    "Noise",
+    "ScoredRun",
+    "fit",
+]

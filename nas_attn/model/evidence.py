@@ -21,7 +21,7 @@ from nas_attn.model.runs import (
     Beforehand,
     Data,
     NewImages,
-    Run,
+    ScoredRun,
     assemble,
 )
 from nas_attn.model.variances import (
@@ -579,7 +579,7 @@ def _interval(weights: Floats, means: Floats, variances: Floats) -> tuple[Floats
 
 
 def fit(
-    runs: Iterable[Run],
+    runs: Iterable[ScoredRun],
     placements: Mapping[str, Placement],
     *,
     metric: str,

@@ -84,7 +84,7 @@ _At = tuple[int, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ScoredRun:
     """One metric of one run of a placement (`key`) at one rung."""
 
     key: str
@@ -285,7 +285,7 @@ class Assembled:
     # all placements, the evaluated ones first, in the order of `data.codes`
     keys: tuple[str, ...]
     # runs of the last rung
-    last: Sequence[Run]
+    last: Sequence[ScoredRun]
     broken: Mapping[str, tuple[float, float]]
     """Key -> mean of what was cut off its runs at the last rung (negative) or is expected of it
     beforehand (positive), and how broken they are on average, 0 to 1.
@@ -301,7 +301,7 @@ class Assembled:
 
 
 def assemble(
-    runs: Sequence[Run],
+    runs: Sequence[ScoredRun],
     placements: Mapping[str, Placement],
     *,
     metric: str,
@@ -313,7 +313,7 @@ def assemble(
     one counts.
     """
 
-    def block_of(run: Run) -> tuple[Hashable, ...]:
+    def block_of(run: ScoredRun) -> tuple[Hashable, ...]:
         """Runs of a block share the luck of their seed; those of different backbones do not."""
         return (*run.block, run.key if beforehand.unlike else "")
 
@@ -367,14 +367,14 @@ def assemble(
     return Assembled(metric, lower_is_better, data, keys, by_rung[-1], cut_off, known, limits, two)
 
 
-def _by_key(runs: Sequence[Run], values: Floats) -> dict[str, list[float]]:
+def _by_key(runs: Sequence[ScoredRun], values: Floats) -> dict[str, list[float]]:
     found = defaultdict[str, list[float]](list)
     for run, value in zip(runs, values.tolist(), strict=True):
         found[run.key].append(value)
     return found
 
 
-def _newest(runs: Mapping[_At, Run]) -> dict[_At, Run]:
+def _newest(runs: Mapping[_At, ScoredRun]) -> dict[_At, ScoredRun]:
     """Of each placement at each rung the runs of the highest seeds: as many of each as fit in, at
     least REPEATED.
     """
@@ -394,7 +394,7 @@ def _newest(runs: Mapping[_At, Run]) -> dict[_At, Run]:
     return {at: runs[at] for group in groups.values() for at in group[-size:]}
 
 
-def _best_informed(runs: Sequence[Run]) -> set[str]:
+def _best_informed(runs: Sequence[ScoredRun]) -> set[str]:
     """Of more than MOST_FITTED, the placements with the most runs at the highest rungs."""
     rungs = defaultdict[str, list[int]](list)
     for run in runs:
@@ -446,7 +446,9 @@ def without_broken(values: Floats) -> Floats:
     return np.maximum(values, middle - BROKEN * (high - middle)) if high > middle else values
 
 
-def _two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float, float] | None:
+def _two_values(
+    runs: Sequence[ScoredRun], values: Floats, block: Ints
+) -> tuple[float, float] | None:
     """The two values, the lower first, at which runs lie, those of one block and of one placement
     at both; None without such.
     """
@@ -470,7 +472,7 @@ def _two_values(runs: Sequence[Run], values: Floats, block: Ints) -> tuple[float
     return (float(low.mean()), float(high.mean())) if both else None
 
 
-def noise_floor(runs: Sequence[Run]) -> float | None:
+def noise_floor(runs: Sequence[ScoredRun]) -> float | None:
     """Standard deviation of a run by its images, those that one of two placements of a seed gets
     right; None if unknown.
     """
@@ -494,9 +496,9 @@ def noise_floor(runs: Sequence[Run]) -> float | None:
 class NewImages:
     """Variances that exchanging the validation images would add to runs of one rung."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[ScoredRun]) -> None:
         self.runs = _with_images(runs)
-        self._runs = defaultdict[str, dict[tuple[int, int, str], Run]](dict)
+        self._runs = defaultdict[str, dict[tuple[int, int, str], ScoredRun]](dict)
         for run in self.runs:
             self._runs[run.key][run.block] = run
 
@@ -527,11 +529,11 @@ class NewImages:
         return float(np.mean(known)) if known else 2 * (noise_floor(self.runs) or 0.0) ** 2
 
 
-def _with_images(runs: Sequence[Run]) -> list[Run]:
+def _with_images(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
     images = max((run.examples for run in runs if run.correct is not None), default=0)
     return [run for run in runs if run.correct is not None and run.examples == images]
 
 
-def _results(run: Run) -> Results:
+def _results(run: ScoredRun) -> Results:
     packed = np.frombuffer(run.correct or b"", dtype=np.uint8)
     return np.unpackbits(packed, count=run.examples).astype(np.float32)

@@ -221,7 +221,7 @@ def _chained(links: Sequence[Floats], count: int) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class ParameterProposal:
     """A multivariate t distribution of the parameters (`root` is lower triangular), and
     probabilities of the shapes.
     """
@@ -238,7 +238,7 @@ class Proposal:
         )
 
 
-def _log_densities(proposals: Sequence[Proposal], shape: Ints, z: Floats) -> Floats:
+def _log_densities(proposals: Sequence[ParameterProposal], shape: Ints, z: Floats) -> Floats:
     """(m,) logarithms of the sum of the proposals' densities at each draw."""
     d = z.shape[1]
     roots = np.stack([p.root for p in proposals])
@@ -424,7 +424,7 @@ def _sampled(
     and marginal likelihood.
     """
     algebra = Algebra(family.data, family.shapes)
-    proposals = [Proposal(family.middle, np.diag(family.width), family.prior)]
+    proposals = [ParameterProposal(family.middle, np.diag(family.width), family.prior)]
     freedoms = len(algebra.data.value) - algebra.data.rungs
     shape = np.zeros(0, dtype=np.intp)
     z = np.zeros((0, len(family.middle)))
@@ -463,7 +463,7 @@ def _effective(logs: Floats) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
-def _fitted(family: Hypothesis, shape: Ints, z: Floats, logs: Floats) -> Proposal:
+def _fitted(family: Hypothesis, shape: Ints, z: Floats, logs: Floats) -> ParameterProposal:
     power = 1.0
     enough = min(2.0 * len(family.middle) + 8, 0.5 * len(z))
     while power > 0.05 and _effective(power * logs) < enough:
@@ -478,7 +478,7 @@ def _fitted(family: Hypothesis, shape: Ints, z: Floats, logs: Floats) -> Proposa
         + 0.15 * family.prior
     )
     root = np.asarray(np.linalg.cholesky(1.2 * covariance), dtype=np.float64)
-    return Proposal(middle, root, shapes / shapes.sum())
+    return ParameterProposal(middle, root, shapes / shapes.sum())
 
 
 def _kept(

@@ -154,7 +154,7 @@ def _choice(snapshot: Snapshot, choice: Chosen) -> dict[str, Any]:
 def _tested(snapshot: Snapshot, result: ValidationResult) -> dict[str, Any]:
     cells = tables.Cell
     rows = [
-        tables.Row([cells(role), cells(value), cells(notation=placement, wide=True)])
+        tables.TableRow([cells(role), cells(value), cells(notation=placement, wide=True)])
         for role, value, placement in validation_rows(result)
     ]
     names = {network.key: network.role for network in result.family.networks}

@@ -42,14 +42,14 @@ class Cell(NamedTuple):
     shade: int = 0
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     cells: Sequence[Cell]
     front: bool = False
 
 
 class Table(NamedTuple):
     head: Sequence[str]
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     # Its id in the page
     name: str = ""
     sortable: bool = False
@@ -62,7 +62,7 @@ def number(shown: str, value: float | None) -> Cell:
 
 def plain(head: Sequence[str], rows: Iterable[Iterable[object]]) -> Table:
     """A table of texts."""
-    return Table(head, [Row([Cell(str(value)) for value in row]) for row in rows])
+    return Table(head, [TableRow([Cell(str(value)) for value in row]) for row in rows])
 
 
 def front_table(snapshot: Snapshot) -> Table:
@@ -70,7 +70,9 @@ def front_table(snapshot: Snapshot) -> Table:
     if not snapshot.front:
         return Table((), ())
     head = ["candidate", *_heads(snapshot), "better than the bare backbone", "runs"]
-    return Table(head, [Row(_front_row(snapshot, view), view.on_front) for view in snapshot.shown])
+    return Table(
+        head, [TableRow(_front_row(snapshot, view), view.on_front) for view in snapshot.shown]
+    )
 
 
 def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
@@ -88,7 +90,7 @@ def candidates_table(snapshot: Snapshot) -> Table:
     more = [*map(units.title, _counted(snapshot)), "time", "training memory", "images/s trained"]
     odds = ["better than the bare backbone", "runs"]
     head = ["trial", "placement", "state", *_heads(snapshot), *odds, *more, "reason"]
-    rows = [Row(_candidate_row(snapshot, view), view.on_front) for view in snapshot.candidates]
+    rows = [TableRow(_candidate_row(snapshot, view), view.on_front) for view in snapshot.candidates]
     return Table(head, rows, name="candidates", sortable=True)
 
 
@@ -128,7 +130,7 @@ def effects_table(found: Effects) -> Table:
     head += ["candidates", "with the type elsewhere"]
     return Table(
         head,
-        [Row(_effect_row(found.of, row)) for row in found.rows],
+        [TableRow(_effect_row(found.of, row)) for row in found.rows],
         f"effects-{found.of}",
         sortable=True,
     )
@@ -157,7 +159,7 @@ def _part(metric: str, part: Part | None) -> Cell:
 def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
     """Accuracy class by class, sortable. `names`: key -> name of the network."""
     rows = [
-        Row(
+        TableRow(
             [
                 Cell(name),
                 number(str(count), count),
@@ -188,7 +190,9 @@ def mistakes_table(found: Mistakes, names: Sequence[str]) -> Table:
         shares = [number(units.value(found.what, of[at]), of[at]) for of in found.shares]
         counts = [number(str(found.images[at]), found.images[at])] if found.images else []
         rows.append(
-            Row([Cell(name), *counts, *shares, *(_gain(found.what, of[at]) for of in found.gains)])
+            TableRow(
+                [Cell(name), *counts, *shares, *(_gain(found.what, of[at]) for of in found.gains)]
+            )
         )
     return Table(head, rows, "mistakes", sortable=True)
 
@@ -217,7 +221,7 @@ def confusions(found: Mistakes, names: Sequence[str]) -> list[tuple[str, Table]]
         kept = sorted(worst[:MATRIX_CLASSES])
         head = ["class \u2193 found \u2192", *(classes[at] for at in kept)]
         rows = [
-            Row([Cell(classes[i]), *(_taken(float(matrix[i, j]), right=i == j) for j in kept)])
+            TableRow([Cell(classes[i]), *(_taken(float(matrix[i, j]), right=i == j) for j in kept)])
             for i in kept
         ]
         tables.append((name, Table(head, rows)))
@@ -235,7 +239,7 @@ def _taken(share: float, *, right: bool) -> Cell:
 
 def retrained_table(snapshot: Snapshot) -> Table:
     """One row per training."""
-    rows = [Row(_retrained_row(run)) for run in snapshot.retrained]
+    rows = [TableRow(_retrained_row(run)) for run in snapshot.retrained]
     return Table(["placement", "protocol", "seed", "epochs", "on the validation split"], rows)
 
 

@@ -20,7 +20,7 @@ from nas_attn.evaluation.artifacts import weights_run
 from nas_attn.evaluation.images import compare
 from nas_attn.evaluation.plan import Plan, kept_sites, plan_for, protocol_recipe
 from nas_attn.export import scoring
-from nas_attn.export.card import Made, card, check_onnx, run_elsewhere, write_card
+from nas_attn.export.card import ExportedNetwork, card, check_onnx, run_elsewhere, write_card
 from nas_attn.export.formats import Graph, answers_of, find_format, normalising, write
 from nas_attn.export.python_file import Described
 from nas_attn.latency.files import CALIBRATION
@@ -116,7 +116,7 @@ def export_candidate(
         here = _here(model, recipe, dataset, stored)
         if kind.quantized:
             here["in_file"] = _in_file(written, format_, dataset, stored=normalize)
-    made = Made(
+    made = ExportedNetwork(
         described,
         written,
         format_,

@@ -23,7 +23,7 @@ from nas_attn.analysis.per_image import Labels, Mistakes
 from nas_attn.analysis.per_image import mistakes as found_mistakes
 from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.analysis.validation import Family, Network, finished_blocks
+from nas_attn.analysis.validation import Family, TestedNetwork, finished_blocks
 from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.notation import parse
 from nas_attn.purposes import RETRAIN, SEARCH, TARGET_PROTOCOL, TEST_PROTOCOL, is_length
@@ -157,7 +157,7 @@ def keep_family(store: StudyStore, family: Family, *, shorter: bool = False) -> 
 def _family(text: str) -> Family:
     plain = json.loads(text)
     networks = tuple(
-        Network(n["key"], parse(n["placement"]), n["role"]) for n in plain.pop("networks")
+        TestedNetwork(n["key"], parse(n["placement"]), n["role"]) for n in plain.pop("networks")
     )
     comparisons = tuple((key, control) for key, control in plain.pop("comparisons"))
     return Family(networks=networks, comparisons=comparisons, **plain)

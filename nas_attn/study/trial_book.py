@@ -37,7 +37,7 @@ _LIMITS = "limits"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedTrial:
     number: int
     # site -> value; empty if the placement is outside the space
     values: Mapping[str, str]
@@ -116,7 +116,7 @@ class TrialBook:
         if not any(trial.user_attrs.get(OUTSIDE) == text for trial in self.all()):
             self.study.enqueue_trial({}, user_attrs={**attributes, OUTSIDE: text})
 
-    def ask(self, choices: Mapping[str, Sequence[str]]) -> Asked:
+    def ask(self, choices: Mapping[str, Sequence[str]]) -> AskedTrial:
         """The next trial, waiting or proposed; `choices`: site -> values. Raises LeaseLost: another
         gave it up.
         """
@@ -130,7 +130,7 @@ class TrialBook:
             raise LeaseLost(
                 f"trial {trial.number} was given up by another worker meanwhile"
             ) from None
-        return Asked(trial.number, values, other, trial.user_attrs.get(BASELINE))
+        return AskedTrial(trial.number, values, other, trial.user_attrs.get(BASELINE))
 
     def ask_again(self, trial: FrozenTrial, sites: Collection[str]) -> None:
         """Gives up a trial that no worker has, and enqueues its values as a new one."""

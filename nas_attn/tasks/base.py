@@ -5,7 +5,7 @@ A task is a folder beside this file, and one row in `nas_attn.wiring`, which nam
 - a `Task`, as here: what holds of the task before anything is loaded;
 - a `nas_attn.tasks.data.TaskData`: how its images are read;
 - a `nas_attn.training.learning.Learnt`: the loss and the metrics;
-- a `nas_attn.export.formats.Answers`: how its networks are exported;
+- a `nas_attn.export.formats.TaskExport`: how its networks are exported;
 - if another trainer than ours trains its networks: a function that makes an evaluator of a recipe.
 
 For example, a task with one number for each image:

@@ -129,7 +129,7 @@ class Clock:
         return event
 
 
-class Run:
+class TrainingState:
     """The mutable state of one training."""
 
     def __init__(
@@ -358,7 +358,7 @@ class Climb:
     device: torch.device
     # called between batches
     hook: Callable[[], object]
-    run: Run
+    run: TrainingState
     step: Stepper
     callbacks: Callbacks
 

@@ -52,8 +52,8 @@ from nas_attn.training.run import (
     CheckpointSlot,
     Climb,
     Clock,
-    Run,
     RunCheckpoints,
+    TrainingState,
     read_slot,
 )
 from nas_attn.training.stepping import (
@@ -174,7 +174,7 @@ class Trainer:
         model.to(trainer.device, memory_format=trainer._memory_format)  # type: ignore[call-overload]
         with trainer._apart(model, held):
             torch.manual_seed(seed)
-            run = Run(
+            run = TrainingState(
                 model,
                 self.section,
                 rates,
@@ -263,7 +263,7 @@ class Trainer:
         finally:
             torch.backends.cudnn.benchmark = before
 
-    def _scored(self, run: Run, callbacks: Callbacks) -> Score:
+    def _scored(self, run: TrainingState, callbacks: Callbacks) -> Score:
         with run.average.installed():
             score = self.score(run.model, self.dataset.validation)
             score = replace(score, arithmetic=run.computed_in.text)
@@ -344,7 +344,7 @@ class Trainer:
             self.hook()
         return loss, tally
 
-    def stepper(self, run: Run, steps: int) -> Stepper:
+    def stepper(self, run: TrainingState, steps: int) -> Stepper:
         """The function that trains a run's network on one batch, in a training of so many steps."""
         execution = self.arithmetic.execution
         # the same steps, launched one by one
@@ -369,7 +369,7 @@ class Trainer:
         model.to(self.device, memory_format=self._memory_format)  # type: ignore[call-overload]
         times_s = []
         with self._apart(model, ()):
-            run = Run(
+            run = TrainingState(
                 model,
                 section,
                 LearningRates(section.learning_rate),
@@ -403,7 +403,7 @@ class Trainer:
                 size, seed=0, epoch=epoch, augment=augment, filled=filled
             )
 
-    def _thread_number(self, run: Run) -> int:
+    def _thread_number(self, run: TrainingState) -> int:
         """Intra-op threads for a new or continued run."""
         if self._threads is None:
             return torch.get_num_threads()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nas_attn.analysis.plans import Budget, Extension, Forecast, Look, Timetable
+from nas_attn.analysis.plans import Budget, Extension, FolderLook, Forecast, Timetable
 from nas_attn.errors import few, several
 from nas_attn.recipe import TrainingSection
 from nas_attn.words.lines import Line
@@ -76,7 +76,7 @@ def budget_text(budget: Budget, to_change: str = "") -> str:
     return "\n".join(str(line) for line in lines)
 
 
-def look_text(look: Look) -> str:
+def look_text(look: FolderLook) -> str:
     """`10 classes, 12,000 images, 3 unreadable (left out)`."""
     left_out = f", {look.unreadable} unreadable (left out)" if look.unreadable else ""
     return f"{look.classes} classes, {look.images:,} images{left_out}"

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator
 
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.analysis.validation import Family, Network, ValidationResult, Verdict
+from nas_attn.analysis.validation import Family, TestedNetwork, ValidationResult, Verdict
 from nas_attn.analysis.validation_forecast import ValidationForecast, blocks_to_show
 from nas_attn.errors import several
 from nas_attn.records import BARE
@@ -182,7 +182,7 @@ def network_name(family: Family, key: str) -> str:
     )
 
 
-def _network_of(family: Family, key: str) -> Network:
+def _network_of(family: Family, key: str) -> TestedNetwork:
     return next(network for network in family.networks if network.key == key)
 
 

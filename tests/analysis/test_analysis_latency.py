@@ -92,17 +92,17 @@ def test_which_is_faster_is_certain_where_pairs_agree_and_open_where_they_do_not
         session({"a": 0.10 + c, "b": 0.11 + c + rng.normal(0, 0.002), "twin": 0.10 + c})
         for c in common
     ]
-    assert times.Order(sessions).probability_faster("a", "b") > 0.7
-    assert times.Order(sessions).probability_faster("a", "b") == pytest.approx(
-        1 - times.Order(sessions).probability_faster("b", "a")
+    assert times.LatencyOrder(sessions).probability_faster("a", "b") > 0.7
+    assert times.LatencyOrder(sessions).probability_faster("a", "b") == pytest.approx(
+        1 - times.LatencyOrder(sessions).probability_faster("b", "a")
     )
-    assert times.Order(sessions).probability_faster("a", "twin") == pytest.approx(0.5)
-    assert times.Order(sessions).probability_faster("a", None) < 0.05
+    assert times.LatencyOrder(sessions).probability_faster("a", "twin") == pytest.approx(0.5)
+    assert times.LatencyOrder(sessions).probability_faster("a", None) < 0.05
 
 
 def test_equal_candidates_are_rarely_called_different() -> None:
     calls = [
-        times.Order(drawn(8, {"a": 0.2, "b": 0.2}, 0.02, seed)).probability_faster("a", "b")
+        times.LatencyOrder(drawn(8, {"a": 0.2, "b": 0.2}, 0.02, seed)).probability_faster("a", "b")
         for seed in range(150)
     ]
     assert np.mean([p > 0.975 or p < 0.025 for p in calls]) < 0.09
@@ -111,13 +111,13 @@ def test_equal_candidates_are_rarely_called_different() -> None:
 
 def test_candidates_that_never_met_are_compared_by_their_estimates() -> None:
     apart = [*drawn(4, {"a": 0.1}, 0.01, 1), *drawn(4, {"b": 0.2}, 0.01, 2)]
-    assert times.Order(apart).probability_faster("a", "b") > 0.99
+    assert times.LatencyOrder(apart).probability_faster("a", "b") > 0.99
     with pytest.raises(KeyError):
-        times.Order(apart).probability_faster("a", "c")
+        times.LatencyOrder(apart).probability_faster("a", "c")
 
 
 def test_the_spread_between_sessions_is_recovered() -> None:
-    assert times.Order(drawn(30, {"a": 0.1, "b": 0.5}, 0.03, 3)).spread == pytest.approx(
+    assert times.LatencyOrder(drawn(30, {"a": 0.1, "b": 0.5}, 0.03, 3)).spread == pytest.approx(
         0.03, rel=0.25
     )
 

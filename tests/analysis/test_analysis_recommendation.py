@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nas_attn.analysis.capacity import with_capacity
 from nas_attn.analysis.recommendation import Contender, Recommendation
 from nas_attn.analysis.recommending import expected_loss, recommend
-from nas_attn.model import Evidence, Run, fit
+from nas_attn.model import Evidence, ScoredRun, fit
 from nas_attn.notation import parse
 from nas_attn.records import Latency, Placement
 from nas_attn.words.recommendation import answer_lines, reasons
@@ -25,12 +25,14 @@ def texts(table: Iterable[str]) -> dict[str, Placement]:
 
 def runs_of(
     table: dict[str, tuple[float, float]], *, runs: int = 3, backbones: int = 1
-) -> list[Run]:
+) -> list[ScoredRun]:
     """Of name -> (value, latency ratio); runs that spread by about 0.0015, each seed moves all by
     0.01.
     """
     return [
-        Run(name, s, 0, value + 0.01 * (s % 3) + NOISE[(i + 2 * s + i * s) % 6], s % backbones)
+        ScoredRun(
+            name, s, 0, value + 0.01 * (s % 3) + NOISE[(i + 2 * s + i * s) % 6], s % backbones
+        )
         for i, (name, (value, _)) in enumerate(table.items())
         for s in range(runs)
     ]
@@ -221,7 +223,9 @@ def test_a_gain_is_one_on_new_images_where_results_per_image_are_known() -> None
         for seed in range(8):
             right = ease + ways + 0.01 * rng.standard_normal(images) < value
             runs.append(
-                Run(name, seed, 0, float(right.mean()), 0, np.packbits(right).tobytes(), images)
+                ScoredRun(
+                    name, seed, 0, float(right.mean()), 0, np.packbits(right).tobytes(), images
+                )
             )
     evidence = fit(runs, texts(SPREAD), metric="accuracy")
     contenders = [

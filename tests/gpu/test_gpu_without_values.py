@@ -33,7 +33,7 @@ from nas_attn.latency.nets import deployed, eager, example_input, placed
 from nas_attn.training import LearningRates
 from nas_attn.training import run as runs
 from nas_attn.training.parameters import FUSED
-from nas_attn.training.run import NO_CALLBACKS, Climb, Run, RunCheckpoints
+from nas_attn.training.run import NO_CALLBACKS, Climb, RunCheckpoints, TrainingState
 
 FLIP = recipe.Augment(name="flip")
 CROP = recipe.Augment(name="crop", padding=2)
@@ -84,9 +84,9 @@ class Training:
         self.saved: dict[str, Any] = {}
         self.run = self.new_run()
 
-    def new_run(self) -> Run:
+    def new_run(self) -> TrainingState:
         section = self.trainer.section
-        return Run(
+        return TrainingState(
             self.model,
             section,
             LearningRates(0.1),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import runs_made as made
 
-from nas_attn.model import TARGET, Beforehand, Evidence, Run, fit
+from nas_attn.model import TARGET, Beforehand, Evidence, ScoredRun, fit
 from nas_attn.model.runs import noise_floor
 from nas_attn.notation import parse
 from nas_attn.records import BARE
@@ -30,7 +30,9 @@ def test_where_none_is_better_nothing_is_almost_surely_better(harm: float, most:
     assert taken <= most
 
 
-def some_study(seed: int = 3, rungs: int = 1) -> tuple[dict[str, str], dict[str, float], list[Run]]:
+def some_study(
+    seed: int = 3, rungs: int = 1
+) -> tuple[dict[str, str], dict[str, float], list[ScoredRun]]:
     rng = np.random.default_rng(seed)
     texts = made.placements(14, rng)
     effects = made.additive(texts, rng, 0.01)
@@ -68,7 +70,7 @@ def test_what_another_arithmetic_moves_changes_no_comparison() -> None:
     ]
     unmarked = [dataclasses.replace(run, arithmetic="") for run in low]
 
-    def error(some: list[Run]) -> float:
+    def error(some: list[ScoredRun]) -> float:
         gains = fit(some, texts, metric="score").gains("k000")
         return max(abs(gain.mean - effects[key] + effects["k000"]) for key, gain in gains.items())
 
@@ -129,8 +131,11 @@ def test_a_gain_repeated_in_hundreds_of_rounds_is_believed() -> None:
         f"k{i:02}": parse(f"stage{i % 3}=se(reduction={i // 3 + 2})") for i in range(1, 450)
     }
     pairs = [(key, seed) for seed in range(3, 400) for key in ("k00", "k01")]
-    runs = [Run(key, s, 0, 0.48 + 0.008 * (key == "k01") + rng.normal(0, 0.01)) for key, s in pairs]
-    runs += [Run(key, i % 3, 0, 0.48 + rng.normal(0, 0.01)) for i, key in enumerate(texts)]
+    runs = [
+        ScoredRun(key, s, 0, 0.48 + 0.008 * (key == "k01") + rng.normal(0, 0.01))
+        for key, s in pairs
+    ]
+    runs += [ScoredRun(key, i % 3, 0, 0.48 + rng.normal(0, 0.01)) for i, key in enumerate(texts)]
     assert fit(runs, texts, metric="accuracy").gain("k01", "k00").probability > 0.95
 
 
@@ -158,7 +163,7 @@ def test_untried_placements_are_valued_by_what_their_parts_did_elsewhere() -> No
 
 def rungs_study(
     rng: np.random.Generator, *, same: bool, luck: float
-) -> tuple[dict[str, str], dict[str, float], list[Run]]:
+) -> tuple[dict[str, str], dict[str, float], list[ScoredRun]]:
     """All at the first rung, the best third of them at the second; `luck`: share of a run's luck
     that it keeps.
     """
@@ -166,12 +171,12 @@ def rungs_study(
     effects = made.additive(texts, rng, 0.012) if same else dict.fromkeys(texts, 0.0)
     first = {key: effects[key] + 0.006 * float(rng.standard_normal()) for key in texts}
     best = sorted(texts, key=lambda key: -first[key])[:15]
-    runs = [Run(key, 0, 0, 0.5 + first[key]) for key in texts]
+    runs = [ScoredRun(key, 0, 0, 0.5 + first[key]) for key in texts]
     for key in ["k000", *best]:
         own = luck * (first[key] - effects[key]) + 0.006 * np.sqrt(1 - luck**2) * float(
             rng.standard_normal()
         )
-        runs.append(Run(key, 0, 1, 0.6 + effects[key] + own))
+        runs.append(ScoredRun(key, 0, 1, 0.6 + effects[key] + own))
     return texts, effects, runs
 
 
@@ -239,7 +244,7 @@ def test_accuracies_of_few_images_that_repeat_exactly_are_not_exact() -> None:
     texts = made.placements(6, np.random.default_rng(12))
     for scored in ({"k000": 21, "k001": 22}, dict.fromkeys(["k000", "k001"], 21)):
         runs = [
-            Run(key, seed, 0, right / 29, examples=29)
+            ScoredRun(key, seed, 0, right / 29, examples=29)
             for key, right in scored.items()
             for seed in range(3)
         ]
@@ -264,7 +269,7 @@ def test_the_noise_is_found_again_and_it_is_said_how() -> None:
 
 
 def one_metric(values: dict[str, float], **more: object) -> Evidence | None:
-    runs = [Run(key, 0, 0, value) for key, value in values.items()]
+    runs = [ScoredRun(key, 0, 0, value) for key, value in values.items()]
     return fit(
         runs,
         {"a": BARE, "b": parse("stage1=se"), "c": parse("stage2=se")},
@@ -329,7 +334,9 @@ def test_a_module_that_fails_on_some_backbones_hides_nobody_elses_gain() -> None
     }
     texts = {key: parse(key) for key in values}
     runs = [
-        Run(key, backbone, rung, value if rung else 0.5 + 0.3 * (value - 0.5), backbone, None, 2000)
+        ScoredRun(
+            key, backbone, rung, value if rung else 0.5 + 0.3 * (value - 0.5), backbone, None, 2000
+        )
         for key, found in values.items()
         for backbone, value in found.items()
         for rung in (0, 1)
@@ -348,7 +355,7 @@ def test_a_bare_backbone_that_does_not_train_hides_no_gain_and_no_accuracy_excee
     texts = made.placements(20, rng)
     effects = {key: 0.25 - 0.35 * (key == "k000") for key in texts}
     runs = [
-        Run(run.key, run.seed, 0, min(run.value, 1.0))
+        ScoredRun(run.key, run.seed, 0, min(run.value, 1.0))
         for run in made.runs(effects, rng, noise=0.03)
     ]
     model = fit(runs, texts, metric="accuracy")
@@ -357,7 +364,7 @@ def test_a_bare_backbone_that_does_not_train_hides_no_gain_and_no_accuracy_excee
     assert all(gain.low < gain.mean - 0.03 and gain.mean + 0.03 < gain.high for gain in gains)
     assert all(0 <= estimate.low <= estimate.high <= 1 for estimate in model.estimates.values())
     runs += [
-        Run(f"k{i:03}", seed, TARGET, value)
+        ScoredRun(f"k{i:03}", seed, TARGET, value)
         for i, value in enumerate((0.5, 0.95, 0.6))
         for seed in (0, 1)
     ]
@@ -452,9 +459,11 @@ def test_what_comes_out_the_same_each_time_is_taken_as_it_is(
     values = {
         key: (0.4 if metric == "accuracy" else 6000.0) + 0.01 * i for i, key in enumerate(texts)
     }
-    runs = [Run(key, 0, 0, value) for key, value in values.items()]
+    runs = [ScoredRun(key, 0, 0, value) for key, value in values.items()]
     runs += [
-        Run(key, seed, 0, values[key] + jitter * seed) for key in list(texts)[:2] for seed in (1, 2)
+        ScoredRun(key, seed, 0, values[key] + jitter * seed)
+        for key in list(texts)[:2]
+        for seed in (1, 2)
     ]
     found = (model := fit(runs, texts, metric=metric, lower_is_better=metric == "size")).estimates
     assert {found[key].sd == 0.0 for key in values} == {exact}
@@ -524,7 +533,7 @@ def test_what_ran_counts_with_the_best_runs_that_it_has() -> None:
     assert both.rung == TARGET
     assert (both.estimates["k001"].seeds, both.estimates["k009"].seeds) == (4, 2)
     assert both.estimates["k009"].mean == pytest.approx(0.8, abs=0.02)
-    alone = fit([Run("k000", 0, TARGET, 0.8)], {"k000": BARE}, metric="accuracy")
+    alone = fit([ScoredRun("k000", 0, TARGET, 0.8)], {"k000": BARE}, metric="accuracy")
     assert alone.estimates["k000"].mean == pytest.approx(0.8)
 
 
@@ -533,7 +542,7 @@ TEXTS = made.placements(30, np.random.default_rng(0))
 
 def by_chance(
     rng: np.random.Generator, chance: float, *, failed: tuple[str, ...] = ()
-) -> list[Run]:
+) -> list[ScoredRun]:
     """One run of each placement, with four further seeds for three of them; at .93 by chance, else
     at .53.
     """
@@ -542,15 +551,17 @@ def by_chance(
         for key in keys:
             high = rng.random() < chance and not (seed == 0 and key in failed)
             found.append(
-                Run(key, seed, 0, (0.93 if high else 0.53) + 0.004 * float(rng.standard_normal()))
+                ScoredRun(
+                    key, seed, 0, (0.93 if high else 0.53) + 0.004 * float(rng.standard_normal())
+                )
             )
     return found
 
 
 def test_two_runs_at_the_target_that_fail_by_chance_do_not_overturn_a_search() -> None:
     search = [run for run in by_chance(np.random.default_rng(5), 0.8) if run.key != "k000"]
-    search += [Run("k000", seed, 0, 0.53 + 0.002 * seed) for seed in range(5)]
-    target = [Run("k000", 9, TARGET, 0.537), Run("k001", 9, TARGET, 0.529)]
+    search += [ScoredRun("k000", seed, 0, 0.53 + 0.002 * seed) for seed in range(5)]
+    target = [ScoredRun("k000", 9, TARGET, 0.537), ScoredRun("k001", 9, TARGET, 0.529)]
     gain = fit(search + target, TEXTS, metric="accuracy").gain("k001", "k000")
     assert gain.probability > 1.5 * gain.worse, "a tie is likely, a loss is not"
     assert gain.high > 0.1
@@ -575,7 +586,7 @@ def test_differences_of_placements_seeds_and_a_few_broken_runs_are_no_two_values
         made.additive(TEXTS, rng, 0.001), rng, noise=0.001, seeds=3, level=0.1
     )  # levels far apart
     broken = made.runs(made.additive(TEXTS, rng, 0.01), rng, noise=0.005, seeds=2)
-    broken[4] = Run(broken[4].key, broken[4].seed, 0, 0.1)
+    broken[4] = ScoredRun(broken[4].key, broken[4].seed, 0, 0.1)
     for runs in (made.runs(apart, rng, noise=0.005, seeds=2), seeds, broken):
         model = fit(runs, TEXTS, metric="accuracy")
         assert model.two_values is None

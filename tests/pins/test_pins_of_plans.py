@@ -5,7 +5,7 @@ from __future__ import annotations
 from made_study import recipe
 from pinned import as_json, check
 
-from nas_attn.analysis.plans import Budget, Extension, Forecast, Look, Timetable
+from nas_attn.analysis.plans import Budget, Extension, FolderLook, Forecast, Timetable
 from nas_attn.words.plans import (
     budget_as_json,
     budget_text,
@@ -28,7 +28,7 @@ EXTENSION = Extension(
     "s", "small", (33, 1200), {"stage1": ("eca", "se(reduction=4)")}, {"stage2": ("simam",)}, 4, 1,
     7, ("uniform eca",), (20, 36),
 )  # fmt: skip
-LOOK = Look(10, 12000, 3)
+LOOK = FolderLook(10, 12000, 3)
 
 
 def budgets() -> list[Budget]:
@@ -38,7 +38,7 @@ def budgets() -> list[Budget]:
     open_ = recipe(target={"epochs": "auto"}, training={})
     return [
         Budget(made, 900.0, 2, LOOK, 2.5, 4, 1900),
-        Budget(sized, 9000.0, 2, Look(3, 40, 0), 2.5, 0, 8, note="no connection"),
+        Budget(sized, 9000.0, 2, FolderLook(3, 40, 0), 2.5, 0, 8, note="no connection"),
         Budget(open_, 900.0, 4, LOOK, 12.0, 4, 1900, usual=20),
         Budget(made, 60.0, 2, LOOK, 2.5, 0, 1900, enough_s=800.0),
         Budget(made, 600.0, 2, LOOK, 2.5, 0, 1900, known=7),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nas_attn import attachment, backbones, importing, tasks
-from nas_attn.attachment.counting import Network, cost
+from nas_attn.attachment.counting import CountedNetwork, cost
 from nas_attn.errors import RecipeError
 from nas_attn.evaluation.plan import over_limits
 from nas_attn.recipe import BackboneSection, Limits
@@ -39,9 +39,9 @@ def rows(table: Any) -> list[Any]:
 # costs
 
 
-def network(width: int) -> Network:
+def network(width: int) -> CountedNetwork:
     section = BackboneSection(name="resnet8", width=width)
-    return Network(backbones.build(section, input_shape=SHAPE, classes=3), SHAPE)
+    return CountedNetwork(backbones.build(section, input_shape=SHAPE, classes=3), SHAPE)
 
 
 @pytest.mark.parametrize("row", rows(COSTS))

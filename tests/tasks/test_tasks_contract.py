@@ -15,7 +15,7 @@ from torch import nn
 from nas_attn import backbones, data, tasks, wiring
 from nas_attn.data import Dataset
 from nas_attn.errors import RecipeError
-from nas_attn.export.formats import Answers, answers_of
+from nas_attn.export.formats import TaskExport, answers_of
 from nas_attn.importing import named
 from nas_attn.recipe import BackboneSection, DataSection, TrainingSection
 from nas_attn.recipe_reading import read_toml, recipe_from
@@ -73,7 +73,7 @@ def test_its_parts_keep_their_contracts(row: TaskRow) -> None:
     assert (task.name, task.row) == (row.task, row)
     assert isinstance(data_of(task), TaskData)
     assert issubclass(named(row.learnt), Learnt)
-    assert isinstance(answers_of(task), Answers)
+    assert isinstance(answers_of(task), TaskExport)
     assert not row.evaluator or callable(named(row.evaluator))
 
 

@@ -22,7 +22,7 @@ from nas_attn.notation import parse
 from nas_attn.recipe import Augment, DataSection, TrainingSection
 from nas_attn.space import resolve
 from nas_attn.tasks import TASKS
-from nas_attn.tasks.detection.learning import Boxes
+from nas_attn.tasks.detection.learning import BoxTally
 from nas_attn.training import LearningRates, Trainer
 
 pytest.importorskip("pycocotools", reason="the detection extra is not installed")
@@ -64,7 +64,7 @@ def answer(boxes: Tensor, score: float = 0.9) -> list[dict[str, Tensor]]:
 
 
 def scored(output: Any, there: Tensor = TRUE) -> dict[str, float]:
-    tally = Boxes(2)
+    tally = BoxTally(2)
     tally.add(output, there)
     return tally.metrics(0.0)
 
@@ -82,7 +82,7 @@ def test_the_metrics_are_cocos() -> None:
     )  # in the right places, of the other class
     assert scored(answer(other))["map50"] == 0
     assert scored(answer(torch.zeros_like(TRUE))) == {"map50_95": 0.0, "map50": 0.0}
-    (tally := Boxes(2)).add(answer(other[:, :1]), TRUE)
+    (tally := BoxTally(2)).add(answer(other[:, :1]), TRUE)
     assert tally.answers()["counts"] == [
         [0, 1, 0],
         [1, 0, 1],

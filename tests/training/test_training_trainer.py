@@ -18,7 +18,7 @@ from nas_attn import backbones, data, errors, recipe, records, training
 from nas_attn.analysis.per_image import Answers
 from nas_attn.training import LearningRates
 from nas_attn.training.arithmetic import PLAIN, computes_bfloat16
-from nas_attn.training.run import Run, rate_factor
+from nas_attn.training.run import TrainingState, rate_factor
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_the_average_is_the_formulas() -> None:
 @pytest.mark.parametrize("steps", [1, 24, 60, 103])
 def test_an_epoch_keeps_the_same_share_in_however_many_steps(steps: int) -> None:
     model = nn.Linear(1, 1, bias=False)
-    run = Run(model, exact(ema=0.98), LearningRates(0.1), steps=steps, arithmetic=PLAIN)
+    run = TrainingState(model, exact(ema=0.98), LearningRates(0.1), steps=steps, arithmetic=PLAIN)
     with torch.no_grad():
         start = model.weight.clone()
         model.weight.add_(

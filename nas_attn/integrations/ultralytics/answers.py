@@ -28,15 +28,15 @@ from nas_attn.export.formats import (
     BOX_VALUES,
     COMPARED,
     FORMATS,
+    ExportOrder,
     Format,
     Graph,
-    Order,
     apart,
     boxes_apart,
 )
 from nas_attn.export.python_file import UNCHANGED, Interface
 from nas_attn.integrations.ultralytics.networks import parts_of, quiet
-from nas_attn.tasks.detection.answers import Boxes
+from nas_attn.tasks.detection.answers import DetectorExport
 
 
 class Answer(Graph):
@@ -74,7 +74,7 @@ class Answer(Graph):
     def worst(self, differences: Tensor) -> float | None:
         return float(differences.max()) if len(differences) == 2 else super().worst(differences)
 
-    def write_onnx(self, order: Order) -> None:
+    def write_onnx(self, order: ExportOrder) -> None:
         """Writes the whole detector, for one image of this side at a time; OperationError if
         ultralytics cannot.
         """
@@ -122,21 +122,21 @@ def write_pt(model: nn.Module, path: Path, classes: Sequence[str], side: int) ->
     )
 
 
-def _write_pt(order: Order) -> None:
+def _write_pt(order: ExportOrder) -> None:
     write_pt(order.model, order.path, _classes(order), order.x.shape[-1])
 
 
-def _classes(order: Order) -> Sequence[str]:
+def _classes(order: ExportOrder) -> Sequence[str]:
     return order.described.interface.classes if order.described else ()
 
 
-def _no_python(_: Order) -> None:
+def _no_python(_: ExportOrder) -> None:
     raise OperationError(
         "'python' is not for a detector of ultralytics' own code: take ultralytics, onnx or weights"
     )
 
 
-class Decoded(Boxes):
+class UltralyticsExport(DetectorExport):
     """Boxes and scores as ultralytics decodes them."""
 
     formats: ClassVar[Mapping[str, Format]] = {

@@ -27,7 +27,7 @@ FIRST_RETRAINING = 500_000
 
 # ------------------------------------------------------------------------------------ retraining
 @dataclass(frozen=True, slots=True)
-class Order:
+class RetrainingOrder:
     protocol: str
     # all runs that count, including those of a validation
     runs: tuple[Run, ...]
@@ -39,7 +39,7 @@ def order(
     *,
     seeds: int = 1,
     epochs: int | None = None,
-) -> Order:
+) -> RetrainingOrder:
     """The runs to retrain networks (key -> placement). If `epochs` are not the target's, the study
     notes this protocol.
     """
@@ -76,10 +76,10 @@ def order(
                 )
             )
         runs += mine
-    return Order(protocol, tuple(runs))
+    return RetrainingOrder(protocol, tuple(runs))
 
 
-def enter(store: StudyStore, wanted: Order) -> int:
+def enter(store: StudyStore, wanted: RetrainingOrder) -> int:
     """Enqueues the runs that are not done, failed, or lost their weights; returns their number."""
     rows = {row.run.identity: row for row in store.queue.rows(protocol=wanted.protocol)}
     done = {name for name, row in rows.items() if row.state == "done" and is_kept(store, row.run)}
@@ -90,7 +90,9 @@ def enter(store: StudyStore, wanted: Order) -> int:
     return len(left)
 
 
-def results(store: StudyStore, wanted: Order) -> list[tuple[Run, StoredScore | None, str]]:
+def results(
+    store: StudyStore, wanted: RetrainingOrder
+) -> list[tuple[Run, StoredScore | None, str]]:
     """Each run with its score on the validation split, or the reason why it has none."""
     last = len(protocol_recipe(store, wanted.protocol).training.rungs) - 1
     rows = {row.run.identity: row for row in store.queue.rows(protocol=wanted.protocol)}

@@ -55,7 +55,7 @@ from nas_attn.searching.worker.worker import TaskSource, Worker
 from nas_attn.space import FREE, NONE
 from nas_attn.storage import Lease, Run, RunRow
 from nas_attn.study.reading import searched_snapshot
-from nas_attn.study.trial_book import BASELINE, TRIED, Asked, attributes, outside
+from nas_attn.study.trial_book import BASELINE, TRIED, AskedTrial, attributes, outside
 from nas_attn.tables import is_cost
 from nas_attn.words.progress import ended_candidate
 
@@ -274,7 +274,7 @@ class Search(TaskSource):
             if covers(self.space, self.book.all(), 0):
                 return self.want(lease)
 
-    def _claim(self, asked: Asked, lease: Lease) -> bool:
+    def _claim(self, asked: AskedTrial, lease: Lease) -> bool:
         other = asked.outside
         resolved = (
             self.space.resolve(asked.values) if other is None else self.bench.plan.resolved(other)

@@ -11,8 +11,8 @@ from nas_attn.errors import DataError, StudyError
 from nas_attn.processes import owner_name
 from nas_attn.purposes import TARGET_PROTOCOL
 from nas_attn.searching.phases.validating import (
-    Asked,
     Validation,
+    ValidationRequest,
     begin,
     check_test_split,
     family_of,
@@ -92,7 +92,9 @@ def block_of(worker: Worker) -> tuple[Family, float] | None:
     epoch_s = seconds_per_epoch(worker.store)
     try:
         check_test_split(opened.recipe)
-        family = family_of(opened, snapshot(worker.store), opened.plan, Asked(blocks=FEWEST_BLOCKS))
+        family = family_of(
+            opened, snapshot(worker.store), opened.plan, ValidationRequest(blocks=FEWEST_BLOCKS)
+        )
     except (DataError, StudyError):
         return None
     if epoch_s is None or any(

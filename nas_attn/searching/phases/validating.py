@@ -17,7 +17,7 @@ from nas_attn.analysis.choosing import notation
 from nas_attn.analysis.eligible import best_uniform
 from nas_attn.analysis.recommendation import promising
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.analysis.validation import Family, Network
+from nas_attn.analysis.validation import Family, TestedNetwork
 from nas_attn.errors import DataError, StudyError
 from nas_attn.evaluation.plan import Plan
 from nas_attn.notation import parse
@@ -38,7 +38,7 @@ FIRST_SEED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ValidationRequest:
     # None: the target's seeds
     blocks: int | None = None
     # further members of the front
@@ -49,7 +49,7 @@ class Asked:
     margin: float | None = None
 
 
-def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Family:
+def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: ValidationRequest) -> Family:
     """The networks and comparisons of a validation; nothing is written. Raises StudyError: there is
     nothing to compare.
     Raises PlacementError: a placement does not fit this backbone.
@@ -59,7 +59,7 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
     if metric is None or now.recommendation is None:
         raise StudyError(f"study '{now.study}' has nothing to validate. {nothing_recommended(now)}")
     number = 1 + len(families(opened.store))
-    bare = Network(plan.resolved(BARE).key, BARE, "none")
+    bare = TestedNetwork(plan.resolved(BARE).key, BARE, "none")
     finalists = _finalists(now, plan, asked)
     networks = {network.key: network for network in (bare, *finalists)}
     comparisons = [(network.key, bare.key) for network in finalists if network.key != bare.key]
@@ -95,7 +95,7 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: Asked) -> Fam
     )
 
 
-def _finalists(now: Snapshot, plan: Plan, asked: Asked) -> list[Network]:
+def _finalists(now: Snapshot, plan: Plan, asked: ValidationRequest) -> list[TestedNetwork]:
     """The recommended network first, then the best uniform one, the front's and the user's; each
     once. If a control is recommended, the best placement is second; if the bare backbone is, the
     best bet, where it is promising or alone.
@@ -104,25 +104,25 @@ def _finalists(now: Snapshot, plan: Plan, asked: Asked) -> list[Network]:
     uniform = best_uniform(now)
     assert best is not None
     first = now.find(best.taken) or best
-    found = [Network(first.key, first.placement, "recommended")]
+    found = [TestedNetwork(first.key, first.placement, "recommended")]
     bet = best.best_bet
     alone = uniform is None and best.instead is None
     if best.placement != BARE:
-        found.append(Network(best.key, best.placement, "best placement"))
+        found.append(TestedNetwork(best.key, best.placement, "best placement"))
     elif (
         bet
         and bet.gain
         and (promising(bet.gain) or alone)
         and (view := now.find(bet.key)) is not None
     ):
-        found.append(Network(view.key, view.placement, "best bet"))
+        found.append(TestedNetwork(view.key, view.placement, "best bet"))
     if uniform is not None:
-        found.append(Network(uniform.key, uniform.placement, "best uniform"))
+        found.append(TestedNetwork(uniform.key, uniform.placement, "best uniform"))
     front = [view for view in now.front if view.baseline != "none"]
-    found += [Network(view.key, view.placement, "front") for view in front[: asked.front]]
+    found += [TestedNetwork(view.key, view.placement, "front") for view in front[: asked.front]]
     named = [plan.resolved(parse(notation(now, text))) for text in asked.placements]
-    found += [Network(one.key, one.placement, "named") for one in named]
-    kept: dict[str, Network] = {}
+    found += [TestedNetwork(one.key, one.placement, "named") for one in named]
+    kept: dict[str, TestedNetwork] = {}
     for network in found:
         kept.setdefault(network.key, network)
     return list(kept.values())

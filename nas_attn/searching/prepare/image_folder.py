@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from nas_attn import data, tasks
-from nas_attn.analysis.plans import Budget, Look
+from nas_attn.analysis.plans import Budget, FolderLook
 from nas_attn.backbones import build
 from nas_attn.data.inventory import take
 from nas_attn.data.pixels import InMemory
@@ -58,7 +58,7 @@ def plan_folder(
         name=str(given.get("name") or study_name(Path(folder).resolve().name)),
         # without a slash at its end
         folder=str(Path(folder)),
-        look=Look(len(inventory.classes), inventory.images, len(inventory.unreadable)),
+        look=FolderLook(len(inventory.classes), inventory.images, len(inventory.unreadable)),
         seconds=seconds,
         workers=workers,
         device=device,
@@ -74,7 +74,7 @@ class _Wish:
     # of the study
     name: str
     folder: str
-    look: Look
+    look: FolderLook
     seconds: float
     workers: int
     device: str
@@ -240,7 +240,7 @@ def _recipe(table: dict[str, Any], given: dict[str, Any], *, epochs: int | str) 
     return recipe_from(made, where=str(table["data"]["name"]))
 
 
-def _epoch_s(recipe: Recipe, look: Look, epochs: int, workers: int, device: str) -> float:
+def _epoch_s(recipe: Recipe, look: FolderLook, epochs: int, workers: int, device: str) -> float:
     """Seconds of an epoch of the bare backbone, by a few steps of the target's training on
     noise.
     """

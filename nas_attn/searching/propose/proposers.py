@@ -62,7 +62,7 @@ def check_sampler(name: str) -> None:
         )
 
 
-class Placement:
+class PlacementProposer:
     """`placement`: learns what each choice adds at each site, and each type at all sites."""
 
     def __init__(self, setting: Setting) -> None:
@@ -85,7 +85,7 @@ class Placement:
         return Proposal(values, by_prior=other not in (None, values))
 
 
-class Auto(Placement):
+class Auto(PlacementProposer):
     """`auto`: all placements in random order if the remaining trials suffice for them, else
     `placement`.
     """

@@ -106,7 +106,7 @@ class TaskSource:
 
 
 @dataclass(frozen=True)
-class Step:
+class TakenRun:
     row: RunRow
     # none for a backbone
     source: TaskSource | None
@@ -177,7 +177,7 @@ class Worker:
         with LeaseKeeper(self.store, lease):
             yield lease
 
-    def _next(self, sources: Sequence[TaskSource], lock: Lease) -> Step | Ending | None:
+    def _next(self, sources: Sequence[TaskSource], lock: Lease) -> TakenRun | Ending | None:
         """The next run; None while others do the last ones; why the work ends if none is left."""
         if not self.store.is_current:
             if self.recipe.target_is_open:
@@ -207,13 +207,13 @@ class Worker:
                 ending = ended
         return ending
 
-    def _ahead(self, sources: Sequence[TaskSource], number: int, lock: Lease) -> Step | None:
+    def _ahead(self, sources: Sequence[TaskSource], number: int, lock: Lease) -> TakenRun | None:
         """A run that the sources from this number on will want; None without one."""
         if any(source.ahead(lock) for source in sources[number:]):
             return self._take(sources)
         return None
 
-    def _take(self, sources: Sequence[TaskSource]) -> Step | None:
+    def _take(self, sources: Sequence[TaskSource]) -> TakenRun | None:
         """The first waiting run that no worker has, or the backbone that it needs first."""
         by_purpose = {source.purpose: source for source in sources}
         held = {
@@ -243,11 +243,13 @@ class Worker:
                 self.store.release(lease)
             elif failed or row.attempts >= ATTEMPTS:
                 self._end(
-                    Step(row, source, lease), "failed", failed or f"it killed {ATTEMPTS} workers"
+                    TakenRun(row, source, lease),
+                    "failed",
+                    failed or f"it killed {ATTEMPTS} workers",
                 )
                 self.store.release(lease)
             else:
-                return Step(self.queue.begin(row, lease), source, lease)
+                return TakenRun(self.queue.begin(row, lease), source, lease)
         return None
 
     def backbone_again(self, run: Run) -> None:
@@ -263,7 +265,7 @@ class Worker:
             raise OperationError(
                 f"another process is training backbone {run.backbone}: wait for it"
             )
-        self._do(Step(self.queue.begin(row, lease), None, lease))
+        self._do(TakenRun(self.queue.begin(row, lease), None, lease))
 
     def _backbone(self, needed: Run, wanted_by: Run) -> RunRow:
         """The queue's row of a needed backbone. A lost one is trained again, but not a control's
@@ -280,7 +282,7 @@ class Worker:
             row = self.queue.row(row.id)
         return row
 
-    def _do(self, step: Step) -> None:
+    def _do(self, step: TakenRun) -> None:
         """Carries out one run. An interrupted run returns to the queue with its checkpoint."""
         name = self.name(step.row)
         run = step.row.run
@@ -312,7 +314,7 @@ class Worker:
                 if not in_order:
                     raise
 
-    def _carry_out(self, step: Step, stop: Callable[[], bool]) -> None:
+    def _carry_out(self, step: TakenRun, stop: Callable[[], bool]) -> None:
         row = step.row
         source = step.source
         lease = step.lease
@@ -343,7 +345,7 @@ class Worker:
             reason = str(error)
         self._end(step, state, reason)
 
-    def _end(self, step: Step, state: str, reason: str) -> None:
+    def _end(self, step: TakenRun, state: str, reason: str) -> None:
         row = step.row
         source = step.source
         lease = step.lease
@@ -354,7 +356,7 @@ class Worker:
         else:
             source.ended(self.queue.row(row.id), lease)
 
-    def _hand_back(self, step: Step, name: str, *, in_order: bool) -> None:
+    def _hand_back(self, step: TakenRun, name: str, *, in_order: bool) -> None:
         try:
             self.queue.hand_back(step.row, step.lease)
             kept = next(iter(self.store.checkpoints(step.row.run.files)), None)

@@ -12,13 +12,13 @@ from typing_extensions import override
 
 from nas_attn.data import Dataset
 from nas_attn.evaluation.plan import Plan
-from nas_attn.export.formats import BOX_VALUES, COMPARED, Answers
+from nas_attn.export.formats import BOX_VALUES, COMPARED, TaskExport
 from nas_attn.export.python_file import UNCHANGED, Interface
 from nas_attn.tasks.detection.learning import MOST_BOXES
 from nas_attn.training.learning import Tally, learnt_of
 
 
-class Boxes(Answers):
+class DetectorExport(TaskExport):
     """Export of detectors, with their final boxes."""
 
     @override

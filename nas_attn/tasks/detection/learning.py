@@ -89,11 +89,11 @@ class BoxesOfImage(Learnt):
         return self.logits(self.ask(network, x, x.new_tensor(box).expand(len(x), 1, 5)), x).sum()
 
     @override
-    def tally(self) -> Boxes:
-        return Boxes(self.classes)
+    def tally(self) -> BoxTally:
+        return BoxTally(self.classes)
 
 
-class Boxes(Tally):
+class BoxTally(Tally):
     """Collects predicted and true boxes, image after image."""
 
     def __init__(self, classes: int) -> None:
@@ -251,8 +251,8 @@ def _confused(predicted: Tensor, true: Tensor, classes: int) -> NDArray[np.int64
 
 
 def _f1(predicted: Tensor, true: Tensor) -> float:
-    """F1 of an image's boxes: `predicted` (K, 6) as in `Boxes`, `true` (M, 5) as in a `BoxTable`;
-    each true box is found at most once.
+    """F1 of an image's boxes: `predicted` (K, 6) as in `BoxTally`, `true` (M, 5) as in a
+    `BoxTable`; each true box is found at most once.
     """
     predicted = _sure(predicted)
     true = _single(true)

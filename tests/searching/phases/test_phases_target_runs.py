@@ -127,17 +127,17 @@ def test_a_best_bet_is_tested_if_promising_or_without_a_uniform_rival(
     best = replace(now.recommendation, placement=BARE, key=plan.resolved(BARE).key, best_bet=likely)
     limits = now.recipe.limits.model_copy(update={"max_latency_ratio": limit})
     now = replace(now, recommendation=best, recipe=now.recipe.model_copy(update={"limits": limits}))
-    family = validating.family_of(opened, now, plan, validating.Asked())
+    family = validating.family_of(opened, now, plan, validating.ValidationRequest())
     assert ((bet.key, best.key) in family.comparisons) is tested
     taken = replace(now, recommendation=replace(best, instead=bet.key))
     assert (bet.key, best.key) in validating.family_of(
-        opened, taken, plan, validating.Asked()
+        opened, taken, plan, validating.ValidationRequest()
     ).comparisons
     other = next(view for view in now.candidates if view.key not in (bet.key, best.key))
     both = replace(
         now, recommendation=replace(best, key=other.key, placement=other.placement, instead=bet.key)
     )
-    compared = validating.family_of(opened, both, plan, validating.Asked()).comparisons
+    compared = validating.family_of(opened, both, plan, validating.ValidationRequest()).comparisons
     assert {(bet.key, best.key), (other.key, best.key), (bet.key, other.key)} <= {*compared}, (
         "the best placement, too"
     )
@@ -320,7 +320,9 @@ def test_killed_in_every_phase_by_several_workers(
     na.search(recipe, storage=url, say=lambda line: None)
     opened = open_study("killed", url)
     plan = beginning.plan_recipe(opened.recipe)
-    family = validating.family_of(opened, na.open_study(url).snapshot(), plan, validating.Asked())
+    family = validating.family_of(
+        opened, na.open_study(url).snapshot(), plan, validating.ValidationRequest()
+    )
     validating.begin(opened, family)
     killed = 0
     for phase in PHASES:

@@ -168,7 +168,7 @@ def test_the_clock_ends_a_test_with_its_finished_blocks_and_a_new_answer_gets_a_
     opened = beginning.begin(load_recipe("table.toml", overrides=first), URL)
     assert taking_part.work(opened, taking_part.Options(say=lambda line: None)) == "complete"
     tested = validating.family_of(
-        opened, reading.snapshot(opened.store), opened.plan, validating.Asked()
+        opened, reading.snapshot(opened.store), opened.plan, validating.ValidationRequest()
     )
     validating.begin(opened, tested)
     assert (
