@@ -23,11 +23,11 @@ from nas_attn.analysis.decision import (
     decide,
     training_s,
 )
-from nas_attn.analysis.features import Stage, features, is_other
+from nas_attn.analysis.features import BackboneStage, features, is_other
 from nas_attn.analysis.length import LengthGain
 from nas_attn.analysis.pooled import PooledTest
 from nas_attn.analysis.recommendation import (
-    SURE,
+    NO_CHANCE,
     Capacity,
     Comparison,
     Recommendation,
@@ -40,7 +40,7 @@ from nas_attn.recipe import TrainingSection
 from nas_attn.records import Placement
 
 
-class Verdict(Enum):
+class CardVerdict(Enum):
     """What to do."""
 
     TAKE = "take attention"
@@ -76,7 +76,7 @@ class DrawnStage:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedNetwork:
     """A network by the label that all tables use, and its placement."""
 
     key: str
@@ -89,7 +89,7 @@ class Named:
 class Brought:
     """What a network brings over the bare backbone, in the metric's unit; positive is better."""
 
-    of: Named
+    of: NamedNetwork
     metric: str
     mean: float
     low: float
@@ -106,7 +106,7 @@ class Brought:
 class Paid:
     """What a network costs."""
 
-    of: Named
+    of: NamedNetwork
     ratio: float
     """Latency, in times of the bare backbone's."""
     low: float
@@ -122,7 +122,7 @@ class Paid:
 class Certainty:
     """How sure the gain is."""
 
-    of: Named
+    of: NamedNetwork
     probability: float | None
     """That it helps; None: not known."""
     runs: int
@@ -168,7 +168,7 @@ class NextCommand:
 class Alternative:
     """Another network beside the one that is taken."""
 
-    of: Named
+    of: NamedNetwork
     ratio: float
     """Latency, in times of the bare backbone's."""
     instead_of: float
@@ -178,7 +178,7 @@ class Alternative:
 
     @property
     def may_be_chance(self) -> bool:
-        return max(self.gain.probability, self.gain.worse) < SURE
+        return max(self.gain.probability, self.gain.worse) < NO_CHANCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +186,8 @@ class Card:
     """The answer of a study. What is not known, or does not apply, is None."""
 
     study: str
-    verdict: Verdict
-    taken: Named | None
+    verdict: CardVerdict
+    taken: NamedNetwork | None
     """The network to take; the bare backbone if that is to be kept."""
     drawing: tuple[DrawnStage, ...]
     """Of that network, its stages as they are executed; empty for another backbone."""
@@ -200,7 +200,7 @@ class Card:
     faster: Alternative | None
     slower: Alternative | None
     control: Capacity | None
-    control_named: Named | None
+    control_named: NamedNetwork | None
     longer: LengthGain | None
     bet_test: BetTest | None
     """What a test of the most promising placement takes, where the bare backbone is kept."""
@@ -248,7 +248,7 @@ def _without_answer(now: Snapshot, decision: Decision) -> Card:
     shown = None if view is None else _named(now, view.key)
     return Card(
         study=now.study,
-        verdict=Verdict.NOTHING if early is None else Verdict.EARLY,
+        verdict=CardVerdict.NOTHING if early is None else CardVerdict.EARLY,
         taken=None,
         drawing=(),
         gain=None if shown is None else _estimated(now, shown),
@@ -285,7 +285,7 @@ def drawing_of(now: Snapshot, placement: Placement) -> tuple[DrawnStage, ...]:
     )
 
 
-def _stages_in_use(views: Iterable[CandidateView]) -> tuple[Stage, ...]:
+def _stages_in_use(views: Iterable[CandidateView]) -> tuple[BackboneStage, ...]:
     """The stages that any candidate names, where the study does not know its network's."""
     names = {
         feature.place.partition(".")[0]
@@ -295,7 +295,7 @@ def _stages_in_use(views: Iterable[CandidateView]) -> tuple[Stage, ...]:
     }
     roles = {"neck": "neck", "head": "head"}
     ordered = sorted(names, key=_natural)
-    return tuple(Stage(name, roles.get(name[:4], "backbone")) for name in ordered)
+    return tuple(BackboneStage(name, roles.get(name[:4], "backbone")) for name in ordered)
 
 
 def _natural(name: str) -> tuple[str, int]:
@@ -305,19 +305,19 @@ def _natural(name: str) -> tuple[str, int]:
     return re.sub(r"\d+$", "", name), number
 
 
-def _named(now: Snapshot, key: str) -> Named:
+def _named(now: Snapshot, key: str) -> NamedNetwork:
     view = now.find(key)
     assert view is not None, "the answer names a candidate of the study"
-    return Named(view.key, view.label, view.placement)
+    return NamedNetwork(view.key, view.label, view.placement)
 
 
-def _verdict(best: Recommendation) -> Verdict:
+def _verdict(best: Recommendation) -> CardVerdict:
     if best.instead is not None:
-        return Verdict.CONTROL
-    return Verdict.KEEP if best.is_bare else Verdict.TAKE
+        return CardVerdict.CONTROL
+    return CardVerdict.KEEP if best.is_bare else CardVerdict.TAKE
 
 
-def _shown(now: Snapshot, best: Recommendation, tested: Tested | None) -> Named:
+def _shown(now: Snapshot, best: Recommendation, tested: Tested | None) -> NamedNetwork:
     """The network whose gain and cost the card states."""
     if best.instead is not None:
         return _named(now, best.instead)
@@ -331,7 +331,7 @@ def _shown(now: Snapshot, best: Recommendation, tested: Tested | None) -> Named:
 
 
 def _gain(
-    now: Snapshot, best: Recommendation, shown: Named, tested: Tested | None
+    now: Snapshot, best: Recommendation, shown: NamedNetwork, tested: Tested | None
 ) -> Brought | None:
     if tested is not None and tested.test.key == shown.key and _settles(best, tested):
         return _tested_gain(now, shown, tested.test)
@@ -345,7 +345,7 @@ def _settles(best: Recommendation, tested: Tested) -> bool:
     return tested.is_recommended and tested.test.word == "better"
 
 
-def _estimated(now: Snapshot, shown: Named) -> Brought | None:
+def _estimated(now: Snapshot, shown: NamedNetwork) -> Brought | None:
     """The gain as the model of all runs estimates it; None where it is not known."""
     metric = now.metric
     view = now.find(shown.key)
@@ -367,7 +367,7 @@ def _estimated(now: Snapshot, shown: Named) -> Brought | None:
     )
 
 
-def _tested_gain(now: Snapshot, shown: Named, test: PooledTest) -> Brought:
+def _tested_gain(now: Snapshot, shown: NamedNetwork, test: PooledTest) -> Brought:
     low, high = test.between
     before, after = _on_test_images(now, test)
     return Brought(
@@ -397,7 +397,7 @@ def _on_test_images(now: Snapshot, test: PooledTest) -> tuple[float | None, floa
     return fmean(bare), fmean(network)
 
 
-def _cost(now: Snapshot, shown: Named) -> Paid | None:
+def _cost(now: Snapshot, shown: NamedNetwork) -> Paid | None:
     view = now.find(shown.key)
     if view is None or view.latency is None:
         return None
@@ -415,7 +415,7 @@ def _cost(now: Snapshot, shown: Named) -> Paid | None:
 
 
 def _certainty(
-    now: Snapshot, best: Recommendation, shown: Named, tested: Tested | None
+    now: Snapshot, best: Recommendation, shown: NamedNetwork, tested: Tested | None
 ) -> Certainty:
     view = now.find(shown.key)
     gain = None if view is None else view.gains.get(best.metric)
@@ -431,7 +431,7 @@ def _certainty(
     )
 
 
-def _early_certainty(now: Snapshot, shown: Named) -> Certainty:
+def _early_certainty(now: Snapshot, shown: NamedNetwork) -> Certainty:
     view = now.find(shown.key)
     metric = now.metric
     gain = None if view is None else view.gains.get(metric)

@@ -71,7 +71,7 @@ LINE_LETTERS = 88
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class BackboneStage:
     """A stage of a study's backbone."""
 
     # `stage2`, `neck1`, or a name of the user's
@@ -88,7 +88,7 @@ class BuiltFor:
     input_shape: tuple[int, int, int]
     classes: int
     # as executed
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[BackboneStage, ...] = ()
 
 
 def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str], str]:

@@ -13,7 +13,7 @@ from nas_attn import tasks
 from nas_attn.analysis.arithmetic import ArithmeticUse
 from nas_attn.analysis.cautions import Caution
 from nas_attn.analysis.facts import Retrained
-from nas_attn.analysis.features import Stage, features, is_control
+from nas_attn.analysis.features import BackboneStage, features, is_control
 from nas_attn.analysis.latency import Elsewhere, LatencyRecord
 from nas_attn.analysis.length import (
     Brief,
@@ -168,7 +168,7 @@ class Snapshot:
     # what was said of them when the study began
     images: tuple[str, ...] = ()
     # of the backbone, as executed; empty where the study does not know them
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[BackboneStage, ...] = ()
 
     @property
     def front(self) -> tuple[CandidateView, ...]:

@@ -422,8 +422,8 @@ FORMATS: Mapping[str, Format] = {
         Format("openvino-int8", ".xml", (b"<?xml",), partial(_openvino, quantized=True), **_INT8),
     )
 }
-"""The formats of all tasks; a task may have more (`TaskExport.formats`). A file of a graph is loaded
-by `scoring.RUNNERS`.
+"""The formats of all tasks; a task may have more (`TaskExport.formats`). A file of a graph is
+loaded by `scoring.RUNNERS`.
 """
 COMPARED = 4
 """Number of images for the comparison of a detector's file: a single one may have no boxes."""

@@ -17,7 +17,7 @@ from nas_attn import tasks
 from nas_attn.analysis.arithmetic import ArithmeticUse, uses_of
 from nas_attn.analysis.assembling import snapshot_of
 from nas_attn.analysis.facts import Retrained, StudyFacts
-from nas_attn.analysis.features import BuiltFor, Stage
+from nas_attn.analysis.features import BackboneStage, BuiltFor
 from nas_attn.analysis.fronts import primary_metric
 from nas_attn.analysis.per_image import Labels, Mistakes
 from nas_attn.analysis.per_image import mistakes as found_mistakes
@@ -198,7 +198,7 @@ def _built_for(store: StudyStore) -> BuiltFor | None:
     content = json.loads(store.sites)
     channels, height, width = content["input_shape"]
     stages = tuple(
-        Stage(site["name"], site.get("role", "backbone"))
+        BackboneStage(site["name"], site.get("role", "backbone"))
         for site in content["sites"]
         if "." not in site["name"]
     )

@@ -14,13 +14,13 @@ from nas_attn.analysis.card import (
     Alternative,
     Brought,
     Card,
+    CardVerdict,
     Certainty,
     DrawnStage,
-    Named,
+    NamedNetwork,
     NextCommand,
     Paid,
     Purpose,
-    Verdict,
     card_of,
 )
 from nas_attn.analysis.decision import MOST_RUNS, NextStep
@@ -28,8 +28,8 @@ from nas_attn.analysis.features import features
 from nas_attn.analysis.length import LengthGain
 from nas_attn.analysis.pooled import PooledTest
 from nas_attn.analysis.recommendation import (
+    NO_CHANCE,
     REQUIRED,
-    SURE,
     Capacity,
     Reason,
     Recommendation,
@@ -124,13 +124,13 @@ def drawing_line(stages: Sequence[DrawnStage]) -> str:
 def headline(now: Snapshot, card: Card) -> str:
     """What to do; after a test, also what it has shown."""
     best = card.recommendation
-    if card.verdict is Verdict.EARLY or best is None or card.taken is None:
+    if card.verdict is CardVerdict.EARLY or best is None or card.taken is None:
         return nothing_recommended(now, card.lacking)
-    if card.verdict is Verdict.CONTROL:
+    if card.verdict is CardVerdict.CONTROL:
         better = "it gains more" if not best.is_bare else "attention is not likely to help"
         return f"Take {control_name(card.control, card.taken)} instead of attention: {better}."
     test = None if card.certainty is None else card.certainty.test
-    if card.verdict is Verdict.KEEP:
+    if card.verdict is CardVerdict.KEEP:
         return f"Keep the bare backbone: {_why_bare(best, card, test)}."
     said = f"Take {placed(card.drawing, card.taken.placement)} ({card.taken.label})"
     return f"{said}{_tested(card, test)}."
@@ -160,7 +160,7 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def control_name(control: Capacity | None, taken: Named) -> str:
+def control_name(control: Capacity | None, taken: NamedNetwork) -> str:
     """`dwconv everywhere`, `resnet14`, or a control's placement."""
     other = other_of(taken.placement)
     if other is not None:
@@ -170,7 +170,7 @@ def control_name(control: Capacity | None, taken: Named) -> str:
     return str(taken.placement)
 
 
-def called(named: Named) -> str:
+def called(named: NamedNetwork) -> str:
     """A network's label, as tables have it."""
     return "the bare backbone" if named.placement == BARE else named.label
 
@@ -223,14 +223,14 @@ def _rows(now: Snapshot, card: Card, at: str) -> Iterator[CardRow]:
 def _gain(now: Snapshot, card: Card) -> str:
     gain = card.gain
     if gain is None:
-        if card.verdict in (Verdict.TAKE, Verdict.CONTROL):
+        if card.verdict in (CardVerdict.TAKE, CardVerdict.CONTROL):
             return "not known: the noise has not been measured yet"
         return ""
     size = units.gained(gain.metric, gain.mean, gain.low, gain.high)
     said = f"{size}{_change(gain)}"
-    if card.verdict is Verdict.EARLY:
+    if card.verdict is CardVerdict.EARLY:
         return f"{called(gain.of)}: {said}, so far, and perhaps gone at the end"
-    if card.verdict is Verdict.KEEP:
+    if card.verdict is CardVerdict.KEEP:
         return f"the most promising, {called(gain.of)}: {said}"
     return said
 
@@ -254,7 +254,7 @@ def _cost(card: Card) -> str:
         return f"none: {milliseconds(cost.after_ms)}{on}"
     predicted = "" if cost.measured else ", predicted, not measured"
     said = f"{units.times(cost.ratio)} the latency: {_from_to(cost)}{on}{predicted}"
-    if card.verdict is Verdict.KEEP:
+    if card.verdict is CardVerdict.KEEP:
         return f"none; that one would take {said}"
     return said
 
@@ -286,7 +286,7 @@ def _sure(card: Card, sure: Certainty) -> str:
     if sure.confirmed:
         before = "" if sure.probability is None else f"{odds}; "
         return f"{before}shown by a test, {tested}"
-    if card.verdict is Verdict.KEEP:
+    if card.verdict is CardVerdict.KEEP:
         return f"{odds}; tested, {tested}"
     low, high = sure.test.between
     seen = units.gained(sure.test.metric, sure.test.difference, low, high)
@@ -301,7 +301,7 @@ def _next(now: Snapshot, card: Card, at: str) -> CardRow | None:
         return None
     time = "" if step.seconds is None else f", about {units.duration(step.seconds)}"
     typed = f"{command(step.step)}{at}"
-    purpose = _purpose(now, step, kept=card.verdict is Verdict.KEEP)
+    purpose = _purpose(now, step, kept=card.verdict is CardVerdict.KEEP)
     return CardRow("Next", f"{purpose}{time}:", typed)
 
 
@@ -354,7 +354,7 @@ def _below(now: Snapshot, card: Card, at: str | None) -> Iterator[CardRow]:
 
 def _placement(card: Card) -> Iterator[CardRow]:
     """The notation of the network that the rows are about, once."""
-    shown = card.taken if card.verdict is not Verdict.KEEP else None
+    shown = card.taken if card.verdict is not CardVerdict.KEEP else None
     if shown is None and card.gain is not None:
         shown = card.gain.of
     if shown is not None and shown.placement != BARE:
@@ -371,7 +371,7 @@ def _others(now: Snapshot, card: Card) -> Iterator[CardRow]:
         yield CardRow("Slower", _alternative(metric, card.slower))
     if card.control is not None and best is not None:
         yield CardRow("Control", control_text(card, best, card.control))
-    if card.verdict is Verdict.CONTROL and best is not None:
+    if card.verdict is CardVerdict.CONTROL and best is not None:
         yield CardRow("Attention", _instead(now, best))
     costs = [
         f"{view.label.removeprefix('uniform ')} {units.times(view.latency.ratio)}"
@@ -428,7 +428,7 @@ def _instead(now: Snapshot, best: Recommendation) -> str:
 def control_text(card: Card, best: Recommendation, control: Capacity) -> str:
     """A larger network without attention beside the answer."""
     lead = None if best.is_bare else control.lead.gain
-    if card.verdict is Verdict.CONTROL or card.control_named is None:
+    if card.verdict is CardVerdict.CONTROL or card.control_named is None:
         return on_control(control, lead)
     gain = control.gain
     size = units.gained(best.metric, gain.mean, gain.low, gain.high)
@@ -457,9 +457,9 @@ def on_control(control: Capacity, lead: Gain | None) -> str:
     odds = units.probability(lead.probability)
     if lead.probability < REQUIRED:
         return f"This may help as much as attention{slower} (attention better: {odds})."
-    verb = "buys" if lead.probability >= SURE else "probably buys"
+    verb = "buys" if lead.probability >= NO_CHANCE else "probably buys"
     return f"Attention {verb} more{', at less latency' if control.dearer else ''} ({odds})."
 
 
 def _helps(probability: float) -> str:
-    return "helps" if probability >= SURE else "probably helps"
+    return "helps" if probability >= NO_CHANCE else "probably helps"

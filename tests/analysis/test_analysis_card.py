@@ -8,9 +8,9 @@ import made_study
 import pytest
 from made_study import MadeStudy, everywhere, recipe, usual
 
-from nas_attn.analysis.card import Card, Purpose, Verdict, card_of, drawing_of
+from nas_attn.analysis.card import Card, CardVerdict, Purpose, card_of, drawing_of
 from nas_attn.analysis.decision import Lacking
-from nas_attn.analysis.features import Stage
+from nas_attn.analysis.features import BackboneStage
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.notation import parse
 from nas_attn.study.reading import snapshot
@@ -26,7 +26,7 @@ def card(study: MadeStudy) -> Card:
 
 def test_attention_that_helps_is_taken(now: Snapshot) -> None:
     found = card_of(now)
-    assert found.verdict is Verdict.TAKE
+    assert found.verdict is CardVerdict.TAKE
     assert found.taken is not None
     assert found.taken.key == now.taken
     assert found.gain is not None
@@ -75,7 +75,7 @@ def test_the_bare_backbone_is_kept_where_nothing_helps(
     for choice in made_study.TRUE_GAIN:
         monkeypatch.setitem(made_study.TRUE_GAIN, choice, -0.004)
     found = card(usual(tmp_path))
-    assert found.verdict is Verdict.KEEP
+    assert found.verdict is CardVerdict.KEEP
     assert found.taken is not None
     assert found.taken.label == "none"
     assert not any(stage.modules for stage in found.drawing)
@@ -94,7 +94,7 @@ def test_a_larger_network_that_gains_more_is_taken(
     study.candidate(everywhere("dwconv"), baseline="control dwconv", seeds=2)
     study.sessions()
     found = card(study)
-    assert found.verdict is Verdict.CONTROL
+    assert found.verdict is CardVerdict.CONTROL
     assert found.taken is not None
     assert str(found.taken.placement) == everywhere("dwconv")
     assert found.gain is not None
@@ -104,7 +104,7 @@ def test_a_larger_network_that_gains_more_is_taken(
 def test_a_search_that_trained_too_briefly_takes_nothing(tmp_path: Path) -> None:
     brief = recipe(training={"rungs": [10]}, target={"epochs": 40})
     found = card(usual(tmp_path, brief))
-    assert found.verdict is Verdict.EARLY
+    assert found.verdict is CardVerdict.EARLY
     assert found.taken is None
     assert found.gain is not None
     assert found.early is not None
@@ -112,7 +112,7 @@ def test_a_search_that_trained_too_briefly_takes_nothing(tmp_path: Path) -> None
 
 def test_an_empty_study_goes_on(tmp_path: Path) -> None:
     found = card(MadeStudy(tmp_path))
-    assert (found.verdict, found.lacking) == (Verdict.NOTHING, Lacking.NOTHING_SCORED)
+    assert (found.verdict, found.lacking) == (CardVerdict.NOTHING, Lacking.NOTHING_SCORED)
     assert found.next is not None
     assert found.next.purpose is Purpose.CONTINUE
 
@@ -127,9 +127,9 @@ def test_the_drawing_has_every_stage_in_its_order(tmp_path: Path) -> None:
     study.store.set(sites=f'{{"input_shape": [1, 20, 20], "classes": 10, "sites": [{sites}]}}')
     now = snapshot(study.store)
     assert now.stages == (
-        Stage("stage2", "backbone"),
-        Stage("stage10", "backbone"),
-        Stage("neck1", "neck"),
+        BackboneStage("stage2", "backbone"),
+        BackboneStage("stage10", "backbone"),
+        BackboneStage("neck1", "neck"),
     )
     drawn = drawing_of(now, parse("stage2.block1=se(reduction=8) neck1=eca"))
     assert [stage.name for stage in drawn] == list(names)
