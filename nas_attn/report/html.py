@@ -455,7 +455,7 @@ def _drawn_axis(figure: go.Figure, points: Sequence[Any], name: str) -> Axis:
     high = max(ends)
     pad = 0.06 * (high - low) or 1.0
     title = unbroken(figure.layout[f"{name}axis"].title.text or "")
-    place = (LEFT, WIDTH - RIGHT) if name == "x" else (HEIGHT - BOTTOM, TOP)
+    place = (AXIS_PIXELS, PICTURE_WIDTH - RIGHT) if name == "x" else (HEIGHT - BOTTOM, TOP)
     return Axis(low - pad, high + pad, *place, title)
 
 

@@ -30,7 +30,7 @@ TEXT = "#1f2328"
 
 BARE = "bare backbone"
 # Letters of a line of a point's hover text
-LETTERS = 90
+HOVER_LETTERS = 90
 # Letters of a line of an axis' title, and of a figure's title
 AXIS_LETTERS = 44
 TITLE_LETTERS = 62

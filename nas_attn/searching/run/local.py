@@ -33,7 +33,7 @@ from nas_attn.study.trial_book import TrialBook
 from nas_attn.training.stepping import cores_for
 
 # seconds that worker processes get to write their checkpoints after the first Ctrl-C
-GRACE_S = 60.0
+WORKERS_GRACE_S = 60.0
 # seconds that they get to say what they leave after the second
 HURRY_S = 5.0
 
