@@ -371,13 +371,13 @@ class Page:
 
 
 PICTURE_WIDTH = 680
-HEIGHT = 360
+PICTURE_HEIGHT = 360
 # Entries of a row of the legend
 LEGEND_COLUMNS = 4
 # Pixels beside the axes
 AXIS_PIXELS = 64
 RIGHT = 12
-TOP = 40
+AXIS_TOP = 40
 BOTTOM = 48
 
 
@@ -436,7 +436,7 @@ def drawing(figure: go.Figure) -> dict[str, Any]:
             corners.append(at)
     return {
         "width": PICTURE_WIDTH,
-        "height": HEIGHT,
+        "height": PICTURE_HEIGHT,
         "x": x,
         "y": y,
         "marks": marks,
@@ -455,7 +455,9 @@ def _drawn_axis(figure: go.Figure, points: Sequence[Any], name: str) -> Axis:
     high = max(ends)
     pad = 0.06 * (high - low) or 1.0
     title = unbroken(figure.layout[f"{name}axis"].title.text or "")
-    place = (AXIS_PIXELS, PICTURE_WIDTH - RIGHT) if name == "x" else (HEIGHT - BOTTOM, TOP)
+    place = (
+        (AXIS_PIXELS, PICTURE_WIDTH - RIGHT) if name == "x" else (PICTURE_HEIGHT - BOTTOM, AXIS_TOP)
+    )
     return Axis(low - pad, high + pad, *place, title)
 
 

@@ -24,7 +24,7 @@ from nas_attn.space import other_of
 from nas_attn.words import units
 
 # Types or sites that a title names; of more it gives the number
-MOST_NAMED = 3
+MOST_NAMED_IN_TITLE = 3
 
 HOW_FRONT = (
     "A point is a candidate, with its 95 % interval. The line is the front: the candidates that"
@@ -248,7 +248,7 @@ def _size(facts: EffectFacts, row: Effect) -> str:
 
 
 def _kinds(rows: Sequence[Effect]) -> str:
-    if len(rows) > MOST_NAMED:
+    if len(rows) > MOST_NAMED_IN_TITLE:
         return f"{len(rows)} types"
     return _listed(row.type for row in rows)
 

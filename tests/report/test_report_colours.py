@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from colours import WITHOUT_COLOURS, contrast, difference, laid_over, rgb
 
-from nas_attn.report.figures.drawing import COLOURS, GREY, PAPER, STYLES, TEXT
+from nas_attn.report.figures.drawing import BACKGROUND, COLOURS, GREY, STYLES, TEXT
 from nas_attn.report.figures.effects import BAD, GOOD_COLOUR, NOTHING
 
 # WCAG 2.2, 1.4.3 and 1.4.11
@@ -64,7 +64,7 @@ def test_text_is_read_on_every_ground(theme: str) -> None:
 def test_numbers_in_the_cells_of_maps_are_read(theme: str) -> None:
     """In the dashboard, of whichever theme, a figure brings its own paper."""
     ink, page = (
-        (TEXT, PAPER)
+        (TEXT, BACKGROUND)
         if theme == "dashboard"
         else (
             themes()[theme]["text"],

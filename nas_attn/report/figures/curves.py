@@ -29,9 +29,9 @@ from nas_attn.words.figures import HOW_CURVES, curves_message
 # Learning curves drawn at most; the front, the baselines and the newest go first
 _MOST_CURVES = 150
 # Pixels; and of them between the ends of the y axis, and beside it for the names
-HEIGHT = 420
-INSIDE = 300
-BESIDE = 130
+CURVES_HEIGHT = 420
+CURVES_INSIDE = 300
+CURVES_BESIDE = 130
 
 Run = tuple[CandidateView, list[ScorePoint]]
 
@@ -46,8 +46,8 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
     runs = _runs(snapshot, metric)
     if not runs:
         return None
-    figure = blank_figure(height=HEIGHT)
-    figure.update_layout(margin={"r": BESIDE, "t": 20}, showlegend=False)
+    figure = blank_figure(height=CURVES_HEIGHT)
+    figure.update_layout(margin={"r": CURVES_BESIDE, "t": 20}, showlegend=False)
     figure.add_traces([_curves(snapshot, alike, metric, style) for style, alike in runs.items()])
     by = factor(metric)
     drawn = [
@@ -72,7 +72,7 @@ def learning_curves(snapshot: Snapshot) -> go.Figure | None:
         figure.add_hline(y=by * level, line={"dash": "dot", "width": 1, "color": GREY})
     limits = padded(drawn)
     figure.update_yaxes(range=limits)
-    name_ends(figure, ends, limits, height=INSIDE)
+    name_ends(figure, ends, limits, height=CURVES_INSIDE)
     figure.update_xaxes(title_text="epochs")
     measure(figure, "y", metric)
     return tell(figure, Told(curves_message(snapshot), HOW_CURVES))

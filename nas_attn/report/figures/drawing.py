@@ -25,7 +25,7 @@ RED = "#c4314b"
 GREY = "#7d8590"
 COLOURS = (BLUE, ORANGE, GREEN, RED, GREY)
 # Where no page gives a figure its colours: in the dashboard, in a notebook, in a file
-PAPER = "#ffffff"
+BACKGROUND = "#ffffff"
 TEXT = "#1f2328"
 
 BARE = "bare backbone"
@@ -35,7 +35,7 @@ HOVER_LETTERS = 90
 AXIS_LETTERS = 44
 TITLE_LETTERS = 62
 # Pixels above the axes, for the legend, and those of a line of the title
-TOP = 64
+TITLE_HEIGHT = 64
 TITLE_LINE = 22
 # A value and the ends of its 95 % interval
 Ends = tuple[float, float, float]
@@ -49,8 +49,8 @@ def blank_figure(*, height: int) -> go.Figure:
     figure.update_layout(
         template="none",
         height=height,
-        margin={"l": 60, "r": 16, "t": TOP, "b": 60},
-        paper_bgcolor=PAPER,
+        margin={"l": 60, "r": 16, "t": TITLE_HEIGHT, "b": 60},
+        paper_bgcolor=BACKGROUND,
         plot_bgcolor="rgba(0,0,0,0)",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
         font={"family": "system-ui, sans-serif", "size": 13, "color": TEXT},
@@ -99,7 +99,7 @@ def tell(figure: go.Figure, told: Told, *, width: int = 0) -> go.Figure:
         },
     )
     higher = TITLE_LINE * len(lines) + 6
-    figure.update_layout(margin_t=(figure.layout.margin.t or TOP) + higher)
+    figure.update_layout(margin_t=(figure.layout.margin.t or TITLE_HEIGHT) + higher)
     if figure.layout.height is not None:
         figure.update_layout(height=figure.layout.height + higher)
     return figure

@@ -28,11 +28,11 @@ MOST_WRITTEN = 16
 # Pixels of a column with numbers, of a narrow one, and of a letter of the names before them
 CELL = 62
 NARROW_CELL = 26
-LETTER = 7.5
+CELL_LETTER_WIDTH = 7.5
 # Pixels of a row
 ROW = 44
 # Letters of a line of a choice's name
-NAME_LETTERS = 16
+EFFECT_NAME_LETTERS = 16
 
 
 def effect_maps(snapshot: Snapshot) -> list[tuple[str, go.Figure]]:
@@ -92,7 +92,7 @@ def effect_map(effects: Effects) -> go.Figure:
     figure.update_layout(margin={"t": 40, "b": 10, "l": 10})
     told = Told(effects_message(effects), how_effects(effects), described_effects(effects))
     lines = [line for choice in choices for line in _choice_name(choice).split("<br>")]
-    beside = round(LETTER * max(map(len, lines))) + 40
+    beside = round(CELL_LETTER_WIDTH * max(map(len, lines))) + 40
     cell = CELL if written else NARROW_CELL
     return tell(figure, told, width=beside + cell * len(sites))
 

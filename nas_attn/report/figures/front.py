@@ -32,16 +32,16 @@ from nas_attn.words.candidates import front_in_words
 from nas_attn.words.figures import HOW_FRONT, front_message, short_names
 
 # Pixels, without the title; and of them between the ends of the y axis
-HEIGHT = 460
-INSIDE = 320
+FRONT_HEIGHT = 460
+FRONT_INSIDE = 320
 # Pixels across the ring around the recommended
 RING = 22
 # Names beside points at most
-MOST_NAMES = 12
+FRONT_NAMES = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class FrontPoint:
     """A candidate where it is drawn, with the ends of both intervals."""
 
     view: CandidateView
@@ -50,7 +50,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class PointGroup:
     """Points that look alike."""
 
     name: str
@@ -62,11 +62,11 @@ class Group:
     in_legend: bool = True
 
 
-SEARCHED = Group("searched", GREY, "circle", 7, bars=False)
-UNIFORM = Group("same everywhere", ORANGE, "diamond", 10)
-CONTROL = Group("without attention", GREY, "x", 9)
-FRONT = Group("front", BLUE, "circle", 11)
-BARE_GROUP = Group(BARE, RED, "square", 11, in_legend=False)
+SEARCHED = PointGroup("searched", GREY, "circle", 7, bars=False)
+UNIFORM = PointGroup("same everywhere", ORANGE, "diamond", 10)
+CONTROL = PointGroup("without attention", GREY, "x", 9)
+FRONT = PointGroup("front", BLUE, "circle", 11)
+BARE_GROUP = PointGroup(BARE, RED, "square", 11, in_legend=False)
 
 
 def front_figures(snapshot: Snapshot, *, absolute: bool = False) -> list[go.Figure]:
@@ -79,7 +79,7 @@ def front_figures(snapshot: Snapshot, *, absolute: bool = False) -> list[go.Figu
 
 def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
     points = _points(snapshot, other, absolute)
-    figure = blank_figure(height=HEIGHT)
+    figure = blank_figure(height=FRONT_HEIGHT)
     if other is not None and len(snapshot.objectives) == 2:
         x_gains = not absolute and snapshot.compared(snapshot.objectives[other])
         falls = lower_is_better(snapshot.objectives[other]) and not x_gains
@@ -98,13 +98,13 @@ def _front(snapshot: Snapshot, other: int | None, absolute: bool) -> go.Figure:
     return tell(figure, Told(message or front_in_words(snapshot), HOW_FRONT))
 
 
-def _points(snapshot: Snapshot, other: int | None, absolute: bool) -> list[Point]:
+def _points(snapshot: Snapshot, other: int | None, absolute: bool) -> list[FrontPoint]:
     points = []
     for view in snapshot.candidates:
         x = _ends(snapshot, view, other, absolute)
         y = _ends(snapshot, view, 0, absolute)
         if view.state == "scored" and x is not None and y is not None:
-            points.append(Point(view, x, y))
+            points.append(FrontPoint(view, x, y))
     return points
 
 
@@ -136,9 +136,9 @@ def _ends(
     return by * value, by * estimate.low, by * estimate.high
 
 
-def _grouped(points: Sequence[Point]) -> Mapping[Group, Sequence[Point]]:
+def _grouped(points: Sequence[FrontPoint]) -> Mapping[PointGroup, Sequence[FrontPoint]]:
     """What lies above comes last."""
-    groups: dict[Group, list[Point]] = {
+    groups: dict[PointGroup, list[FrontPoint]] = {
         group: [] for group in (SEARCHED, UNIFORM, CONTROL, FRONT, BARE_GROUP)
     }
     for point in points:
@@ -146,7 +146,7 @@ def _grouped(points: Sequence[Point]) -> Mapping[Group, Sequence[Point]]:
     return groups
 
 
-def _group_of(view: CandidateView) -> Group:
+def _group_of(view: CandidateView) -> PointGroup:
     if view.control:
         return CONTROL
     if view.baseline == "none":
@@ -163,7 +163,7 @@ def _measure_axis(
     measure(figure, axis, objective, gain=not absolute and snapshot.compared(objective))
 
 
-def _trace(snapshot: Snapshot, group: Group, points: Sequence[Point]) -> go.Scatter:
+def _trace(snapshot: Snapshot, group: PointGroup, points: Sequence[FrontPoint]) -> go.Scatter:
     trace = go.Scatter(
         x=[point.x[0] for point in points],
         y=[point.y[0] for point in points],
@@ -182,7 +182,7 @@ def _trace(snapshot: Snapshot, group: Group, points: Sequence[Point]) -> go.Scat
     return trace
 
 
-def _staircase(front: Sequence[Point], shape: str) -> go.Scatter:
+def _staircase(front: Sequence[FrontPoint], shape: str) -> go.Scatter:
     steps = sorted((point.x[0], point.y[0]) for point in front)
     return go.Scatter(
         x=[x for x, _ in steps],
@@ -195,7 +195,7 @@ def _staircase(front: Sequence[Point], shape: str) -> go.Scatter:
     )
 
 
-def _name(snapshot: Snapshot, figure: go.Figure, points: Sequence[Point]) -> None:
+def _name(snapshot: Snapshot, figure: go.Figure, points: Sequence[FrontPoint]) -> None:
     """A ring around the recommended, and names beside those that the figure is about."""
     chosen = [point for point in points if point.view.key == snapshot.taken]
     if chosen:
@@ -216,7 +216,7 @@ def _name(snapshot: Snapshot, figure: go.Figure, points: Sequence[Point]) -> Non
         Mark(
             point.x[0],
             point.y[0],
-            names[point.view.key] if at < MOST_NAMES else "",
+            names[point.view.key] if at < FRONT_NAMES else "",
             RING if point.view.key == snapshot.taken else 2 * MARK,
             (point.x[1], point.x[2]),
             (point.y[1], point.y[2]),
@@ -225,10 +225,10 @@ def _name(snapshot: Snapshot, figure: go.Figure, points: Sequence[Point]) -> Non
     ]
     others = [point for point in points if _group_of(point.view) is SEARCHED]
     marks += [Mark(point.x[0], point.y[0]) for point in others]
-    name_points(figure, marks, x=x, y=y, height=INSIDE)
+    name_points(figure, marks, x=x, y=y, height=FRONT_INSIDE)
 
 
-def _shown_ends(point: Point, ends: Ends) -> Ends:
+def _shown_ends(point: FrontPoint, ends: Ends) -> Ends:
     """Those of its interval, if that is drawn."""
     return ends if _group_of(point.view).bars else (ends[0],) * 3
 

@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 WIDTHS = (270, 560, 900)
 USUAL = 560
 # Pixels of a letter and a line of 12 pixels, rather too many than too few
-LETTER = 7.2
+LABEL_LETTER_WIDTH = 7.2
 LINE = 16
 # Pixels from a point's middle to its rim
 MARK = 7
@@ -171,7 +171,7 @@ def _bars(axes: Axes, mark: Mark) -> list[Box]:
 def _box(axes: Axes, mark: Mark, position: str) -> Box:
     """Where a name stands."""
     right, up = axes.at(mark.x, mark.y)
-    width = LETTER * len(mark.name)
+    width = LABEL_LETTER_WIDTH * len(mark.name)
     gap = mark.size / 2 + 2
     across = position.partition(" ")[2]
     side = position.partition(" ")[0]

@@ -30,7 +30,7 @@ from nas_attn.words.figures import HOW_NOISE, noise_message, short_names
 # Candidates at most, the best first
 MOST_ROWS = 40
 # Letters of a line of a candidate's name beside the axis
-NAME_LETTERS = 16
+NOISE_NAME_LETTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
         range=(len(views) - 0.4, -0.6),
         tickvals=list(range(len(views))),
         tickfont_size=12,
-        ticktext=[broken(names[view.key], NAME_LETTERS) for view in views],
+        ticktext=[broken(names[view.key], NOISE_NAME_LETTERS) for view in views],
     )
     return tell(figure, Told(noise_message(facts_of_gains(snapshot, metric, views)), HOW_NOISE))
 

@@ -29,10 +29,10 @@ from nas_attn.words.figures import HOW_RETRAINED, loss_message, run_name, score_
 COLOURS = (BLUE, ORANGE, GREEN, RED)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 # Lines with a name beside their end, at most
-MOST_NAMES = 6
+RETRAINED_NAMES = 6
 # Pixels above the axes, and beside them for the names
 TOP_MARGIN = 20
-BESIDE = 120
+RETRAINED_BESIDE = 120
 
 
 def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
@@ -64,7 +64,7 @@ def retraining_curves(snapshot: Snapshot) -> list[go.Figure]:
 def _name(figure: go.Figure) -> None:
     """Names beside the lines' ends; a legend below, where there are too many."""
     values = [value for trace in figure.data for value in trace.y if value is not None]
-    if len(figure.data) > MOST_NAMES or not values:
+    if len(figure.data) > RETRAINED_NAMES or not values:
         figure.update_layout(legend={"y": -0.2, "yanchor": "top"}, showlegend=True)
         return
     limits = padded(values)
@@ -75,7 +75,7 @@ def _name(figure: go.Figure) -> None:
         if trace.y[-1] is not None
     ]
     figure.update_yaxes(range=limits)
-    figure.update_layout(showlegend=False, margin={"t": TOP_MARGIN, "r": BESIDE})
+    figure.update_layout(showlegend=False, margin={"t": TOP_MARGIN, "r": RETRAINED_BESIDE})
     name_ends(figure, ends, limits, height=inside, lines=2)
 
 
