@@ -72,6 +72,15 @@ class Metric:
     """Whether it is the share of images that are right, so that it moves in steps of one image. One
     metric is: that of `Score.correct`.
     """
+    per_image: str = ""
+    """Of another metric: computes what each image contributes to it, an array (images,) whose mean
+    is the metric, from `analysis.contributions.ImageResults`. Without it, there are no intervals
+    for new images.
+    """
+    needs_answers: bool = False
+    """Whether that needs the class that each image was taken for. These answers are read only in
+    studies with this metric among the objectives.
+    """
     guess: Literal["", "on average", "always"] = ""
     """Where a network that answers one class for all images gets 1 / classes, which a run without a
     score counts as. `on average`: over the classes that it may answer.
@@ -89,6 +98,12 @@ def is_share(metric: str) -> bool:
     """Whether a metric is from 0 to 1, and higher is better."""
     row = METRICS.get(metric)
     return row is not None and row.kind == "share"
+
+
+def is_per_image(metric: str) -> bool:
+    """Whether it can be known what each image contributes to a metric."""
+    row = METRICS.get(metric)
+    return row is not None and (row.right_or_wrong or row.per_image != "")
 
 
 def saturation(metric: str) -> float | None:

@@ -21,7 +21,7 @@ from nas_attn.analysis.length import (
     length_found,
     longer_of,
 )
-from nas_attn.analysis.modelling import Models, models_of, searched_as_target
+from nas_attn.analysis.modelling import Models, StudyScores, models_of, searched_as_target
 from nas_attn.analysis.pooled import pooled_tests
 from nas_attn.analysis.recommendation import Contender, Recommendation
 from nas_attn.analysis.recommending import recommend
@@ -54,8 +54,14 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
 
     def fitted(keys: Collection[str], larger: Collection[str] = ()) -> Models:
         placements = {row.key: row.placement for row in rows if row.key in keys}
-        mine = (stored for key in placements for stored in scores.get(key, ()))
-        return models_of(recipe, placements, mine, facts.target_scores, facts.test_scores, larger)
+        all_scores = StudyScores(
+            searched=[stored for key in placements for stored in scores.get(key, ())],
+            target=facts.target_scores,
+            tested=facts.test_scores,
+            labels=facts.labels.get(SEARCH),
+            test_labels=facts.labels.get(TEST_PROTOCOL),
+        )
+        return models_of(recipe, placements, all_scores, larger)
 
     known = fitted({row.key for row in rows if not is_other(row.placement)})
     models = _at_the_end(known, last)
@@ -85,6 +91,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         )
     views = _views(facts, scores, known, apart, gains, model, shown)
     runs = _bare_runs(facts, rows)
+    labels = facts.labels.get(SEARCH)
     validations = validation_results(
         recipe, facts.families, facts.ended, facts.test_scores, facts.labels.get(TEST_PROTOCOL)
     )
@@ -102,7 +109,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         noise={metric: evidence.noise for metric, evidence in models.items() if metric in shown},
         recommendation=_recommend(recipe, views, model, last),
         brief=None if as_target or primary is None else _brief(facts, runs, primary),
-        longer=None if primary is None else longer_of(recipe, runs, primary),
+        longer=None if primary is None else longer_of(recipe, runs, primary, labels),
         latency=latency_record(sessions, tasks.of(recipe).conditions),
         test_readings=tuple(facts.test_readings),
         validations=validations,
@@ -133,7 +140,8 @@ def _bare_runs(facts: StudyFacts, rows: Iterable[CandidateRow]) -> Runs:
 
 def _brief(facts: StudyFacts, runs: Runs, metric: str) -> Brief | None:
     known = length_found(facts.recipe, facts.length_scores, metric)
-    return brief_of(facts.recipe, runs, metric, _pace(facts), known=known)
+    labels = facts.labels.get(SEARCH)
+    return brief_of(facts.recipe, runs, metric, _pace(facts), labels, known=known)
 
 
 def _pace(facts: StudyFacts) -> float | None:

@@ -10,7 +10,7 @@ from statistics import fmean
 from nas_attn import tasks
 from nas_attn.recipe import Recipe
 from nas_attn.records import CandidateRow, Score
-from nas_attn.tables import is_share, saturation
+from nas_attn.tables import is_per_image, is_share, saturation
 
 # a network below this share of the way from guessing to perfect has hardly learned
 LEARNED = 0.15
@@ -194,8 +194,7 @@ def _waits(ended: Sequence[Score]) -> WaitsForImages | None:
 
 def _few_images(metric: str, ended: Sequence[Score], paired_sd: float) -> FewImages | None:
     images = max(score.examples for score in ended)
-    counted = {name for task in tasks.TASKS.values() if task.per_image for name in task.shares}
-    if metric not in counted or not 0 < images < FEW_VALIDATION_IMAGES:
+    if not is_per_image(metric) or not 0 < images < FEW_VALIDATION_IMAGES:
         return None
     chance = 1.96 * paired_sd * math.sqrt(2 / len(ended))
     return FewImages(images, len(ended), chance, metric)

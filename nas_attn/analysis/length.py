@@ -16,12 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas_attn.analysis.contributions import contributions_of
 from nas_attn.analysis.fronts import sign_of
+from nas_attn.analysis.per_image import Labels
 from nas_attn.model import Gain
 from nas_attn.model.variances import cdf
 from nas_attn.recipe import Recipe
 from nas_attn.records import Score, StoredScore
-from nas_attn.tables import is_share, is_share_of_images
+from nas_attn.tables import is_share
 
 # the fewest that compare something: four networks on two seeds
 FEWEST_RUNS = 8
@@ -146,13 +148,14 @@ def bare_runs(
 
 
 def length_gain(
-    runs: Runs, shorter: int, longer: int, metric: str, *, lower_is_better: bool
+    recipe: Recipe, runs: Runs, epochs: tuple[int, int], metric: str, labels: Labels | None
 ) -> LengthGain | None:
-    """The gain by `longer` instead of `shorter` epochs; None without a seed at both.
+    """The gain by the second number of `epochs` instead of the first; None without a seed at both.
 
-    Its standard error is that of the images' mean differences where it is known which were right,
-    else that of the seeds.
+    Its standard error is that of the images' mean differences where it is known what each
+    contributes, else that of the seeds.
     """
+    shorter, longer = epochs
     one = runs.get(shorter, {})
     other = runs.get(longer, {})
     seeds = [
@@ -160,11 +163,11 @@ def length_gain(
     ]
     if not seeds:
         return None
-    sign = -1.0 if lower_is_better else 1.0
+    sign = sign_of(recipe, metric)
     pairs = [(one[seed], other[seed]) for seed in seeds]
     gains = [sign * (b.metrics[metric] - a.metrics[metric]) for a, b in pairs]
     mean = statistics.fmean(gains)
-    error = _error_over_images(pairs) if is_share_of_images(metric) else None
+    error = _error_over_images(metric, pairs, labels)
     if error is None and len(gains) > 1:
         error = statistics.stdev(gains) / math.sqrt(len(gains))
     if error is None:
@@ -174,19 +177,19 @@ def length_gain(
     return LengthGain(shorter, longer, len(seeds), gain)
 
 
-def _error_over_images(pairs: Sequence[tuple[Score, Score]]) -> float | None:
-    """Standard error of the mean difference, from each image's mean over the seeds."""
+def _error_over_images(
+    metric: str, pairs: Sequence[tuple[Score, Score]], labels: Labels | None
+) -> float | None:
+    """Standard error of the mean difference, from each image's mean over the seeds; None if it is
+    not known what each image contributes.
+    """
     differences = []
-    for pair in pairs:
-        bits = [score.correct for score in pair]
-        if bits[0] is None or bits[1] is None or pair[0].examples != pair[1].examples:
+    for one, other in pairs:
+        before = contributions_of(metric, one, labels)
+        after = contributions_of(metric, other, labels)
+        if before is None or after is None or one.examples != other.examples:
             return None
-        right = [
-            np.unpackbits(np.frombuffer(one, np.uint8), count=score.examples).astype(float)
-            for one, score in zip(bits, pair, strict=True)
-            if one is not None
-        ]
-        differences.append(right[1] - right[0])
+        differences.append(after().astype(float) - before())
     by_image = np.mean(differences, axis=0)
     return float(by_image.std(ddof=1) / math.sqrt(len(by_image))) if len(by_image) > 1 else None
 
@@ -208,30 +211,35 @@ def length_found(recipe: Recipe, lengths: Iterable[StoredScore], metric: str) ->
 
 
 def brief_of(
-    recipe: Recipe, runs: Runs, metric: str, epochs_per_s: float | None, *, known: bool
+    recipe: Recipe,
+    runs: Runs,
+    metric: str,
+    epochs_per_s: float | None,
+    labels: Labels | None,
+    *,
+    known: bool,
 ) -> Brief | None:
     """What to say of a search that trains for fewer epochs than its target; None if it does not.
 
-    `epochs_per_s`: trained by all its workers together; `known`: whether the target's length is.
+    `epochs_per_s`: trained by all its workers together; `labels`: of the validation images;
+        `known`: whether the target's length is.
     """
     searched = recipe.training.rungs[-1]
     target = recipe.target_training.rungs[-1]
     if recipe.training.start != recipe.target.start or searched >= target:
         return None
-    kind = metric_kind(recipe, metric)
     tried = [epochs for epochs in runs if searched < epochs <= target]
-    gain = (
-        length_gain(runs, searched, max(tried), metric, lower_is_better=kind.lower_is_better)
-        if tried
-        else None
-    )
+    gain = None
+    if tried:
+        gain = length_gain(recipe, runs, (searched, max(tried)), metric, labels)
     epochs = FEWEST_RUNS * target / (1 - LAST_SHARE) + (0 if known else 2 * (2 * target))
     enough_s = None if epochs_per_s is None else BESIDE_S + epochs / epochs_per_s
     return Brief(searched, target, known, gain, enough_s)
 
 
-def longer_of(recipe: Recipe, runs: Runs, metric: str) -> LengthGain | None:
-    """What twice the target's epochs bring the bare network; None where they were not tried."""
+def longer_of(recipe: Recipe, runs: Runs, metric: str, labels: Labels | None) -> LengthGain | None:
+    """What twice the target's epochs bring the bare network; None where they were not tried.
+    `labels`: of the validation images.
+    """
     target = recipe.target_training.rungs[-1]
-    kind = metric_kind(recipe, metric)
-    return length_gain(runs, target, 2 * target, metric, lower_is_better=kind.lower_is_better)
+    return length_gain(recipe, runs, (target, 2 * target), metric, labels)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from nas_attn import tasks
 from nas_attn.analysis.arithmetic import pairing, usual_arithmetic
+from nas_attn.analysis.contributions import contributions_of
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import sign_of
+from nas_attn.analysis.per_image import Labels
 from nas_attn.model import TARGET, TESTED, Beforehand, Evidence, ScoredRun, fit
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.records import (
@@ -20,66 +23,96 @@ Models = dict[tuple[str, int], Evidence]
 """(metric, rung) -> model."""
 
 
+@dataclass(frozen=True, slots=True)
+class StudyScores:
+    """The scores of a study's runs, from which it is told what placements do."""
+
+    searched: Iterable[StoredScore]
+    """Of the search's protocol, of whatever purpose."""
+    target: Iterable[StoredScore] = ()
+    """Of runs as the target says, on the validation images."""
+    tested: Iterable[StoredScore] = ()
+    """Of the same runs, on the test images."""
+    labels: Labels | None = None
+    """Of the validation images."""
+    test_labels: Labels | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """A run, with what the model calls its rung and its backbone."""
+
+    stored: StoredScore
+    rung: int
+    backbone: int
+    labels: Labels | None
+
+    def run(self, metric: str, usual: str) -> ScoredRun:
+        """`usual`: the arithmetic that it counts as where it does not say its own."""
+        score = self.stored.score
+        contributions = None
+        if not is_share_of_images(metric):
+            contributions = contributions_of(metric, score, self.labels)
+        return ScoredRun(
+            self.stored.key,
+            score.seed,
+            self.rung,
+            score.metrics[metric],
+            self.backbone,
+            correct=score.correct if is_share_of_images(metric) else None,
+            examples=score.examples,
+            arithmetic=pairing(score.arithmetic) if score.arithmetic else usual,
+            contributions=contributions,
+        )
+
+
 def models_of(
     recipe: Recipe,
     placements: Mapping[str, Placement],
-    scores: Iterable[StoredScore],
-    target_scores: Iterable[StoredScore] = (),
-    test_scores: Iterable[StoredScore] = (),
+    scores: StudyScores,
     larger: Collection[str] = (),
-) -> dict[tuple[str, int], Evidence]:
+) -> Models:
     """(metric, rung) -> model of the study's runs at the rung, for trained objectives and the
     task's metrics.
 
     Runs of the target, scored on the validation images, are one more rung, `TARGET`, once two
     candidates have some; scored on the test images, one above that, `TESTED`.
-    `placements`: explicit, by key; `scores`: of the search's protocol, of whatever purpose;
-        `larger`: see `fit`.
+    `placements`: explicit, by key; `larger`: see `Beforehand`.
     """
-    found = dict[tuple[str, int], Evidence]()
-    known = [(stored, stored.score.rung, stored.backbone) for stored in scores]
-    usual = usual_arithmetic(stored.score.arithmetic for stored, _, _ in known)
-    target = [stored for stored in target_scores if stored.key in placements]
+    ran = [
+        _Ran(stored, stored.score.rung, stored.backbone, scores.labels)
+        for stored in scores.searched
+    ]
+    usual = usual_arithmetic(one.stored.score.arithmetic for one in ran)
+    target = [stored for stored in scores.target if stored.key in placements]
     if len({stored.key for stored in target}) > 1:
-        level = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET
-        known += [(stored, level, _backbone(recipe, stored)) for stored in target]
-    tested = [stored for stored in test_scores if stored.key in placements]
+        rung = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET
+        for stored in target:
+            ran.append(_Ran(stored, rung, _backbone(recipe, stored), scores.labels))
+    tested = [stored for stored in scores.tested if stored.key in placements]
     if len({stored.key for stored in tested}) > 1:
-        known += [(stored, TESTED, _backbone(recipe, stored)) for stored in tested]
-    task = tasks.of(recipe)
+        for stored in tested:
+            ran.append(_Ran(stored, TESTED, _backbone(recipe, stored), scores.test_labels))
     trained = [objective for objective in recipe.objectives if not is_cost(objective)]
+    metrics = [*tasks.of(recipe).metrics, *map(objective_name, trained)]
     unlike = any(is_other(placement) for placement in placements.values())
-    for metric in dict.fromkeys([*task.metrics, *map(objective_name, trained)]):
-        less = sign_of(recipe, metric) < 0
-        runs = [_run(metric, usual, *one) for one in known if metric in one[0].score.metrics]
+    models: Models = {}
+    for metric in dict.fromkeys(metrics):
+        runs = [one.run(metric, usual) for one in ran if metric in one.stored.score.metrics]
         for rung in sorted({run.rung for run in runs}):
             start = recipe.target.start if rung >= TARGET else recipe.training.start
             evidence = fit(
                 runs,
                 placements,
                 metric=metric,
-                lower_is_better=less,
+                lower_is_better=sign_of(recipe, metric) < 0,
                 rung=rung,
                 beforehand=Beforehand(unlike, larger, pretrained=start == "pretrained"),
             )
             if evidence is not None:
-                found[metric, rung] = evidence.about({key: placements[key] for key in evidence.ran})
-    return found
-
-
-def _run(metric: str, usual: str, stored: StoredScore, rung: int, backbone: int) -> ScoredRun:
-    """`usual`: the arithmetic that a run counts as where it does not say its own."""
-    score = stored.score
-    return ScoredRun(
-        stored.key,
-        score.seed,
-        rung,
-        score.metrics[metric],
-        backbone,
-        correct=score.correct if is_share_of_images(metric) else None,
-        examples=score.examples,
-        arithmetic=pairing(score.arithmetic) if score.arithmetic else usual,
-    )
+                evaluated = {key: placements[key] for key in evidence.ran}
+                models[metric, rung] = evidence.about(evaluated)
+    return models
 
 
 def searched_as_target(recipe: Recipe) -> bool:

@@ -120,13 +120,13 @@ def _judged_together(
     metric = looks[0].family.metric
     sign = sign_of(recipe, metric)
     values = {key: [sign * value for look in looks for value in look.values[key]] for key in pair}
-    right = {key: [images for look in looks for images in look.right.get(key, ())] for key in pair}
-    complete = all(len(right[key]) == len(values[key]) for key in pair)
+    images = {key: [one for look in looks for one in look.images.get(key, ())] for key in pair}
+    complete = all(len(images[key]) == len(values[key]) for key in pair)
     examples = max(look.examples for look in looks)
     (verdict,) = judge(
         values,
         [pair],
-        images=right if complete else None,
+        images=images if complete else None,
         step=1 / examples if is_share_of_images(metric) and examples else 0.0,
         widest=1.0 if is_share(metric) else math.inf,
         error=error,

@@ -15,13 +15,16 @@ import functools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas_attn.analysis.arithmetic import mixed_blocks
+from nas_attn.analysis.contributions import contributions_of
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import ByClass, Labels, by_class
+from nas_attn.model import Results
 from nas_attn.recipe import Recipe
 from nas_attn.records import BARE, Placement, Score, StoredScore
 from nas_attn.tables import is_share, is_share_of_images
@@ -62,7 +65,7 @@ def judge(
     comparisons: Sequence[tuple[str, str]],
     *,
     margin: float | None = None,
-    images: Mapping[str, Sequence[NDArray[np.bool_]]] | None = None,
+    images: Mapping[str, Sequence[NDArray[Any]]] | None = None,
     step: float = 0.0,
     widest: float = math.inf,
     error: float = ERROR,
@@ -72,7 +75,8 @@ def judge(
     Args:
         values: network -> its value in each block, higher is better; all as long, at least 2.
         margin: acceptable loss, in the values' unit.
-        images: network -> for each block, which test images were right; their mean is the accuracy.
+        images: network -> for each block, what each test image contributes to the value (right or
+            wrong, to an accuracy).
         step: the smallest possible difference of two values (one image of an accuracy), which
             limits a block's precision.
         widest: the largest possible difference of two values (1 for shares), which ends the
@@ -93,10 +97,11 @@ def judge(
         half = critical * se
         new = None
         if images is not None:
-            right, other = (np.stack(images[key]).astype(float) for key in (network, control))
+            own = np.stack(images[network]).astype(float)
+            other = np.stack(images[control]).astype(float)
             # It has more freedoms, so with few blocks it could be narrower than the interval for
             # these images.
-            new = max(half, _for_new_images(right - other, se**2, contrasts, error))
+            new = max(half, _for_new_images(own - other, se**2, contrasts, error))
         found.append(
             Verdict(
                 network=network,
@@ -199,17 +204,17 @@ def _draws(contrasts: bytes, shape: tuple[int, int], blocks: int) -> tuple[Float
     return means, errors
 
 
-def _for_new_images(right: Floats, seeds: float, contrasts: Floats, error: float = ERROR) -> float:
+def _for_new_images(images: Floats, seeds: float, contrasts: Floats, error: float = ERROR) -> float:
     """Half-width for new images, from (blocks, images) differences and the variance from blocks
     alone.
     """
-    blocks, images = right.shape
-    mean = right.mean(0)
-    centred = right - right.mean(1, keepdims=True)
+    blocks, count = images.shape
+    mean = images.mean(0)
+    centred = images - images.mean(1, keepdims=True)
     # Over pairs of different blocks: what images give beyond each block's own noise.
     total = blocks**2 * float(((mean - mean.mean()) ** 2).mean())
     shared = max(0.0, (total - float((centred**2).mean(1).sum())) / (blocks * (blocks - 1)))
-    variance = seeds + shared / images
+    variance = seeds + shared / count
     freedoms = variance**2 / max(seeds**2 / (blocks - 1), 1e-300)
     freedoms = min(int(freedoms), 10_000)
     critical = critical_t(contrasts.tobytes(), contrasts.shape, freedoms, error)
@@ -294,10 +299,8 @@ class ValidationResult:
     mixed: int = 0
     # test images; 0 before all blocks have ended
     examples: int = 0
-    # key -> of each block which test images were right; empty where that was not kept
-    right: Mapping[str, Sequence[NDArray[np.bool_]]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
+    # key -> of each block what each test image contributes; empty where that is not known
+    images: Mapping[str, Sequence[Results]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def complete(self) -> bool:
@@ -415,12 +418,12 @@ def _judged(
     examples = max(
         (score.examples for found in runs.values() for score in found.values()), default=0
     )
-    right = _images(runs, blocks) if is_share_of_images(family.metric) and not diverged else None
+    images = None if diverged else _images(family.metric, runs, labels)
     verdicts = judge(
         {key: [sign * v for v in row] for key, row in values.items()},
         family.comparisons,
         margin=family.margin,
-        images=right,
+        images=images,
         step=1 / examples if is_share_of_images(family.metric) and examples else 0.0,
         widest=1.0 if is_share(family.metric) else math.inf,
     )
@@ -434,21 +437,20 @@ def _judged(
         classes,
         mixed=len(mixed),
         examples=examples,
-        right=right or {},
+        images=images or {},
     )
 
 
 def _images(
-    runs: Mapping[str, Mapping[int, Score]], blocks: int
-) -> dict[str, list[NDArray[np.bool_]]] | None:
-    """Key -> for each block, which test images were right; None if that was not kept."""
-    if any(score.correct is None for found in runs.values() for score in found.values()):
-        return None
-    return {
-        key: [
-            np.unpackbits(np.frombuffer(s.correct or b"", np.uint8), count=s.examples) > 0
-            for s in ordered
-        ]
-        for key, found in runs.items()
-        if (ordered := [found[block] for block in range(blocks)])
-    }
+    metric: str, runs: Mapping[str, Mapping[int, Score]], labels: Labels | None
+) -> dict[str, list[Results]] | None:
+    """Key -> for each block, what each test image contributes; None if that is not known."""
+    images: dict[str, list[Results]] = {}
+    for key, by_block in runs.items():
+        images[key] = []
+        for _, score in sorted(by_block.items()):
+            contributions = contributions_of(metric, score, labels)
+            if contributions is None:
+                return None
+            images[key].append(contributions())
+    return images

@@ -241,9 +241,9 @@ def _show_validations(now: Snapshot, as_json: bool) -> None:
     from nas_attn.cli.showing import show_validation
 
     if as_json:
-        plain = [asdict(replace(result, right={})) for result in now.validations]
+        plain = [asdict(replace(result, images={})) for result in now.validations]
         for fields, result in zip(plain, now.validations, strict=True):
-            del fields["right"]
+            del fields["images"]
             fields["complete"] = result.complete
         print_json({"study": now.study, "validations": plain})
         return

@@ -6,16 +6,18 @@ the backbone + noise
 """
 
 from nas_attn.model.evidence import Estimate, Evidence, Gain, Noise, fit
-from nas_attn.model.runs import TARGET, TESTED, Beforehand, ScoredRun
+from nas_attn.model.runs import TARGET, TESTED, Beforehand, Contributions, Results, ScoredRun
 
 __all__ = [
     "TARGET",
     "TESTED",
     "Beforehand",
+    "Contributions",
     "Estimate",
     "Evidence",
     "Gain",
     "Noise",
+    "Results",
     "ScoredRun",
     "fit",
 ]

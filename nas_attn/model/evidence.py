@@ -34,7 +34,7 @@ from nas_attn.model.variances import (
     solved_by,
 )
 from nas_attn.records import Placement
-from nas_attn.tables import is_share, is_share_of_images
+from nas_attn.tables import is_share
 
 # (placement, weight): a weighted sum of placements' shared effects
 Sum = Sequence[tuple[Placement, float]]
@@ -326,8 +326,8 @@ class Evidence:
 
     @cached_property
     def _images(self) -> NewImages | None:
-        found = NewImages(self._runs.last) if is_share_of_images(self.metric) else None
-        return found if found is not None and len(found.runs) > 1 else None
+        found = NewImages(self._runs.last)
+        return found if len(found.runs) > 1 else None
 
     def _as_gains(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,8 +18,9 @@ from nas_attn.model.coding import Codes, Coding, Floats, Ints
 from nas_attn.records import Placement
 from nas_attn.tables import is_share, is_share_of_images
 
-# right or wrong per image, 1 or 0
+# (images,) what each image contributes to a run's value: right or wrong, 1 or 0, of an accuracy
 Results = NDArray[np.float32]
+Contributions = Callable[[], Results]
 
 # the rung of runs that train as the network finally will be
 TARGET = 1_000_000
@@ -100,6 +101,13 @@ class ScoredRun:
     examples: int = 0
     # what it was computed in: another one changes a result as much as another seed does
     arithmetic: str = ""
+    # of another metric than an accuracy: computes what each image contributes
+    contributions: Contributions | None = None
+
+    @property
+    def has_images(self) -> bool:
+        """Whether it is known what each image contributes."""
+        return self.correct is not None or self.contributions is not None
 
     @property
     def block(self) -> tuple[int, int, str]:
@@ -331,7 +339,7 @@ def assemble(
         block = _numbered([block_of(run) for run in mine])
         two = _two_values(mine, plain, block)
         cut, broken = _cut(plain, block) if two is None else (plain, np.zeros(len(plain)))
-        floor = noise_floor(mine) if is_share_of_images(metric) else None
+        floor = noise_floor(mine, steps=is_share_of_images(metric))
         share = is_share(metric) and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
         # taken off the runs, put back on the answers
@@ -472,24 +480,29 @@ def _two_values(
     return (float(low.mean()), float(high.mean())) if both else None
 
 
-def noise_floor(runs: Sequence[ScoredRun]) -> float | None:
-    """Standard deviation of a run by its images, those that one of two placements of a seed gets
-    right; None if unknown.
+def noise_floor(runs: Sequence[ScoredRun], *, steps: bool = True) -> float | None:
+    """Standard deviation of a run by its images: by how much two placements of a seed differ from
+    image to image; None if unknown.
+
+    `steps`: whether values move in steps of one image, so that there is a least one.
     """
     known = max((run.examples for run in runs), default=0)
-    least = math.sqrt(0.5) / known if known else None
-    blocks = defaultdict[tuple[int, int, str], list[Results]](list)
+    least = math.sqrt(0.5) / known if known and steps else None
+    blocks = defaultdict[tuple[int, int, str], list[ScoredRun]](list)
     for run in _with_images(runs):
-        blocks[run.block].append(_results(run))
+        blocks[run.block].append(run)
     largest = max(blocks.values(), key=len, default=[])[:MOST_RUNS_COMPARED]
     if len(largest) < 2:
         return least
-    right = np.array(largest)
-    images = len(largest[0])
-    accuracy = right.mean(axis=1, dtype=np.float64)
-    one_only = accuracy[:, None] + accuracy - 2 * (right @ right.T).astype(np.float64) / images
-    variances = (one_only - (accuracy[:, None] - accuracy) ** 2) / images
-    half = float(np.median(variances[np.triu_indices(len(right), k=1)])) / 2
+    results = np.array([_results(run) for run in largest])
+    images = int(results.shape[1])
+    mean = results.mean(axis=1, dtype=np.float64)
+    # for right and wrong: the same as the mean
+    square = (results**2).mean(axis=1, dtype=np.float64)
+    product = (results @ results.T).astype(np.float64) / images
+    differences = square[:, None] + square - 2 * product
+    variances = (differences - (mean[:, None] - mean) ** 2) / images
+    half = float(np.median(variances[np.triu_indices(len(results), k=1)])) / 2
     return max(math.sqrt(max(half, 0.0)), math.sqrt(0.5) / images)
 
 
@@ -530,10 +543,12 @@ class NewImages:
 
 
 def _with_images(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
-    images = max((run.examples for run in runs if run.correct is not None), default=0)
-    return [run for run in runs if run.correct is not None and run.examples == images]
+    images = max((run.examples for run in runs if run.has_images), default=0)
+    return [run for run in runs if run.has_images and run.examples == images]
 
 
 def _results(run: ScoredRun) -> Results:
+    if run.contributions is not None:
+        return run.contributions()
     packed = np.frombuffer(run.correct or b"", dtype=np.uint8)
     return np.unpackbits(packed, count=run.examples).astype(np.float32)

@@ -10,6 +10,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 
@@ -27,11 +28,11 @@ from nas_attn.analysis.validation import Family, TestedNetwork, finished_blocks
 from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.notation import parse
 from nas_attn.purposes import RETRAIN, SEARCH, TARGET_PROTOCOL, TEST_PROTOCOL, is_length
-from nas_attn.recipe import Recipe
+from nas_attn.recipe import Recipe, objective_name
 from nas_attn.recipe_reading import frozen_recipe
-from nas_attn.records import EpochPoint, StoredScore
+from nas_attn.records import EpochPoint
 from nas_attn.storage import StudyStore
-from nas_attn.tables import share_of_images
+from nas_attn.tables import METRICS, share_of_images
 
 # bytes of a study's labels, unpacked: a few MB in a large study
 MOST_LABELS = 2**26
@@ -54,6 +55,7 @@ def read(store: StudyStore) -> StudyFacts:
     """The study as its database holds it; StorageError if a document in it is damaged."""
     try:
         recipe = frozen_recipe(store.recipe, where=f"study '{store.name}'")
+        scores = partial(store.scores, with_correct=True, with_answers=_needs_answers(recipe))
         return StudyFacts(
             name=store.name,
             created_at=store.created_at,
@@ -61,7 +63,7 @@ def read(store: StudyStore) -> StudyFacts:
             versions=store.versions,
             planned=store.settings.trials,
             candidates=store.candidates(),
-            scores=store.scores(protocol=SEARCH, with_correct=True),
+            scores=scores(protocol=SEARCH),
             sessions=store.sessions(),
             sessions_elsewhere=store.sessions(elsewhere=True),
             built=_built_for(store),
@@ -72,9 +74,14 @@ def read(store: StudyStore) -> StudyFacts:
             },
             families=families(store),
             ended=_ended(store),
-            target_scores=store.scores(protocol=TARGET_PROTOCOL, with_correct=True),
-            test_scores=store.scores(protocol=TEST_PROTOCOL, with_correct=True),
-            length_scores=_length_scores(store),
+            target_scores=scores(protocol=TARGET_PROTOCOL),
+            test_scores=scores(protocol=TEST_PROTOCOL),
+            length_scores=[
+                stored
+                for name in store.protocols.all()
+                if is_length(name)
+                for stored in scores(protocol=name)
+            ],
             test_readings=store.test_readings(),
             retrained=_retrained(store),
             arithmetic=arithmetic_uses(store, recipe),
@@ -101,10 +108,10 @@ def _images(store: StudyStore) -> list[str]:
     return [] if text is None else [str(line) for line in json.loads(text)["lines"]]
 
 
-def _length_scores(store: StudyStore) -> list[StoredScore]:
-    """Of the bare network's trainings of several lengths."""
-    names = [name for name in store.protocols.all() if is_length(name)]
-    return [stored for name in names for stored in store.scores(protocol=name, with_correct=True)]
+def _needs_answers(recipe: Recipe) -> bool:
+    """Whether an objective needs the class that each image was taken for."""
+    rows = [METRICS.get(objective_name(objective)) for objective in recipe.objectives]
+    return any(row is not None and row.needs_answers for row in rows)
 
 
 def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:

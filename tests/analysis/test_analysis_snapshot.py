@@ -11,7 +11,7 @@ import pytest
 import torch
 from made_study import IMAGES, MadeStudy, everywhere, recipe, usual
 
-from nas_attn.analysis.modelling import models_of, searched_as_target
+from nas_attn.analysis.modelling import StudyScores, models_of, searched_as_target
 from nas_attn.analysis.per_image import Labels, mistakes
 from nas_attn.analysis.snapshot import STATES, CandidateView, Snapshot
 from nas_attn.evaluation.artifacts import keep_labels
@@ -205,7 +205,7 @@ def test_runs_of_several_backbones_are_told_apart(tmp_path: Path) -> None:
         for stored in study.store.scores(with_correct=True)
     ]
     texts = {row.key: row.placement for row in rows}
-    assert models_of(study.recipe, texts, scores)["accuracy", 1].backbones == 2
+    assert models_of(study.recipe, texts, StudyScores(scores))["accuracy", 1].backbones == 2
 
 
 def at_target(study: MadeStudy, keys: dict[str, str], gain: float, blocks: int = 8) -> None:

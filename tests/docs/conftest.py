@@ -59,7 +59,7 @@ def _other_rows(package: Path) -> None:
     insert(wiring, '    LatencyMode("compile"', piece("wiring: latency_mode"))
     insert(wiring, '    TaskRow(\n        "segmentation"', piece("wiring: task"))
     for metrics in ("wiring: metric", "wiring: metrics of a task"):
-        insert(wiring, '    Metric("macro_f1"', piece(metrics))
+        insert(wiring, '    Metric(\n        "macro_f1"', piece(metrics))
     insert(
         package / "tasks/classification/__init__.py",
         '        "macro_f1",\n',

@@ -4,27 +4,41 @@ Modules, latency modes and formats have tests of their own (`make test-row`).
 
 from __future__ import annotations
 
+import json
 import math
+import zlib
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 import torch
 from torch import Tensor
 
 from nas_attn import attachment, backbones, importing, tasks
+from nas_attn.analysis.contributions import contributions_of
+from nas_attn.analysis.per_image import Labels
 from nas_attn.attachment.counting import CountedNetwork, cost
 from nas_attn.errors import RecipeError
 from nas_attn.evaluation.plan import over_limits
 from nas_attn.recipe import BackboneSection, Limits
 from nas_attn.recipe_reading import recipe_from
-from nas_attn.records import Latency
+from nas_attn.records import Latency, Score
 from nas_attn.searching.propose.sampling import DistinctSampler, distributions
 from nas_attn.space import SearchSpace
 from nas_attn.space_schema import SpaceSpec
-from nas_attn.tables import COSTS, SAMPLERS, Cost, Sampler
+from nas_attn.tables import (
+    COSTS,
+    METRICS,
+    SAMPLERS,
+    Cost,
+    Metric,
+    Sampler,
+    is_per_image,
+    share_of_images,
+)
 from nas_attn.tasks.base import Task
 from nas_attn.training.learning import learnt_of
 
@@ -125,14 +139,14 @@ def proposals(name: str) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------------------------------------
 # tasks and their metrics
 
-METRICS = [
+TASK_METRICS = [
     pytest.param(task, metric, id=f"{name}-{metric}")
     for name, task in tasks.TASKS.items()
     for metric in task.metrics
 ]
 
 
-@pytest.mark.parametrize(("task", "metric"), METRICS)
+@pytest.mark.parametrize(("task", "metric"), TASK_METRICS)
 def test_a_metric_is_best_where_all_is_right(task: Task, metric: str) -> None:
     right, wrong = (measured(task, error)[metric] for error in (0, 1))
     if metric in task.losses:
@@ -140,6 +154,72 @@ def test_a_metric_is_best_where_all_is_right(task: Task, metric: str) -> None:
     else:
         assert 0 <= wrong < right <= 1
         assert right == pytest.approx(1, abs=1e-6)
+
+
+def test_one_metric_is_the_share_of_right_images() -> None:
+    (name,) = (row.name for row in METRICS.values() if row.right_or_wrong)
+    assert share_of_images() == name
+
+
+@pytest.mark.parametrize("row", rows(METRICS))
+def test_a_row_of_a_metric_fits_together(row: Metric) -> None:
+    assert row.title
+    assert any(row.name in task.metrics for task in tasks.TASKS.values())
+    assert not (row.right_or_wrong and row.per_image), "right and wrong is known without a function"
+    assert not row.needs_answers or row.per_image
+    if row.kind == "loss":
+        assert {row.per_image, row.guess, row.implied} == {"", False}
+    assert row.saturates is None or 0 < row.saturates <= 1
+
+
+@pytest.mark.parametrize("row", rows(METRICS))
+@pytest.mark.parametrize("absent", [(), (1,)])
+def test_what_images_contribute_to_a_metric_is_right_on_average_and_spreads_as_new_images_do(
+    row: Metric, absent: tuple[int, ...]
+) -> None:
+    """By the delta method, compared with other images of the same kind."""
+    if not is_per_image(row.name):
+        return
+    rng = np.random.default_rng(3)
+    values, errors = [], []
+    for _ in range(300):
+        labels, predicted = photographs(rng, absent)
+        right = labels == predicted
+        answers = json.dumps({"wrong": predicted[~right].tolist()})
+        score = Score(
+            0,
+            0,
+            1,
+            classified(labels, predicted),
+            correct=np.packbits(right).tobytes(),
+            examples=len(labels),
+            answers=zlib.compress(answers.encode()),
+        )
+        classes = Labels(tuple("abcd"), labels)
+        contributions = contributions_of(row.name, score, classes)
+        assert contributions is not None
+        assert contributions().mean() == pytest.approx(score.metrics[row.name], abs=1e-5)
+        values.append(score.metrics[row.name])
+        errors.append(contributions().std() / math.sqrt(len(labels)))
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.12)
+
+
+def photographs(rng: np.random.Generator, absent: tuple[int, ...]) -> tuple[Any, Any]:
+    """True and found classes of 600 images, of which 1 in 20 is of the rarest class; a network
+    never finds one of the classes."""
+    shares = np.array([0.5, 0.3, 0.15, 0.05])
+    shares[list(absent)] = 0
+    labels = rng.choice(4, 600, p=shares / shares.sum()).astype(np.int32)
+    taken = np.where(rng.random(600) < 0.3, rng.integers(0, 4, 600), labels)
+    return labels, np.where(taken == 3, 0, taken).astype(np.int32)
+
+
+def classified(labels: Any, predicted: Any) -> dict[str, float]:
+    """The metrics of these answers."""
+    tally = learnt_of(tasks.TASKS["classification"], 4).tally()
+    logits = 9.0 * torch.nn.functional.one_hot(torch.from_numpy(predicted).long(), 4)
+    tally.add(logits, torch.from_numpy(labels).long())
+    return tally.metrics(0.0)
 
 
 def measured(task: Task, error: int) -> dict[str, float]:
