@@ -1,0 +1,340 @@
+"""Writes the page and the figure of the experiment from whatever rows there are.
+
+    python -m research.start.analysis
+
+README.md has the plan of the analysis; it was fixed before the first run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from research.start.cells import (
+    BACKBONES,
+    BARE,
+    MODULES,
+    PLACES,
+    PROBLEMS,
+    SCHEDULES,
+    SEEDS,
+    Cell,
+    cell_of,
+    cells,
+    finished_rows,
+    placement,
+)
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = DOCS / "benchmarks" / "start.md"
+PICTURE = DOCS / "pictures" / "start.svg"
+LEVEL = 0.05
+FEWEST_SEEDS = 2
+PAIRS_NEEDED = 5
+"""Of the six pairs of problem and backbone, with the same sign, for the rule."""
+IDENTITY = "identity"
+RANDOM = "paper"
+Scores = dict[Cell, float]
+Combination = tuple[str, str, str]
+"""Problem, backbone, module."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Of one value for each seed, points."""
+
+    mean: float
+    half: float
+    """Half of the 95 % interval."""
+    seeds: int
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval excludes zero."""
+        return abs(self.mean) > self.half
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.2f} ± {self.half:.2f}"
+
+
+def scores() -> Scores:
+    """Finished cell -> accuracy, percent."""
+    return {cell_of(row): 100 * row["accuracy"] for row in finished_rows()}
+
+
+def combinations() -> Iterator[Combination]:
+    yield from itertools.product(PROBLEMS, BACKBONES, MODULES)
+
+
+def accuracy(
+    known: Scores, combination: Combination, form: str, place: str, schedule: str, seed: int
+) -> float | None:
+    """Of a module in one form; of the bare network if the form is empty."""
+    problem, backbone, module = combination
+    network = placement(module, place) if form else BARE
+    return known.get(Cell(problem, backbone, network, form, schedule, seed))
+
+
+def differences(
+    known: Scores,
+    combination: Combination,
+    forms: tuple[str, str],
+    place: str,
+    schedule: str,
+) -> dict[int, float]:
+    """Seed -> accuracy of the first form minus that of the second, where both are there."""
+    found: dict[int, float] = {}
+    for seed in SEEDS:
+        first = accuracy(known, combination, forms[0], place, schedule, seed)
+        second = accuracy(known, combination, forms[1], place, schedule, seed)
+        if first is not None and second is not None:
+            found[seed] = first - second
+    return found
+
+
+def mean_by_seed(of_combinations: Sequence[dict[int, float]]) -> dict[int, float]:
+    """Seed -> mean over combinations, for seeds that all combinations have."""
+    complete = [seed for seed in SEEDS if all(seed in one for one in of_combinations)]
+    return {seed: float(np.mean([one[seed] for one in of_combinations])) for seed in complete}
+
+
+def summary(by_seed: dict[int, float]) -> Mean | None:
+    """Mean and interval from Student's t; None with fewer than two seeds."""
+    values = list(by_seed.values())
+    if len(values) < FEWEST_SEEDS:
+        return None
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half = float(stats.t.ppf(1 - LEVEL / 2, len(values) - 1)) * error
+    return Mean(float(np.mean(values)), half, len(values))
+
+
+def overall(
+    known: Scores, forms: tuple[str, str], place: str, schedule: str
+) -> tuple[dict[int, float], Mean | None]:
+    """One form minus another over all combinations: by seed, and in sum."""
+    by_seed = mean_by_seed(
+        [differences(known, one, forms, place, schedule) for one in combinations()]
+    )
+    return by_seed, summary(by_seed)
+
+
+def by_pair(known: Scores, forms: tuple[str, str]) -> dict[tuple[str, str], Mean | None]:
+    """(problem, backbone) -> one form minus another, everywhere, short, mean over modules."""
+    found: dict[tuple[str, str], Mean | None] = {}
+    for problem, backbone in itertools.product(PROBLEMS, BACKBONES):
+        own = [
+            differences(known, (problem, backbone, module), forms, "everywhere", "short")
+            for module in MODULES
+        ]
+        found[problem, backbone] = summary(mean_by_seed(own))
+    return found
+
+
+def discoveries(known: Scores, form: str) -> tuple[int, int, int]:
+    """(help, hurt, tested): cells of a form against the bare network, short, at a false discovery
+    rate of 5 %.
+    """
+    tests: list[tuple[float, float]] = []
+    for place in PLACES:
+        for one in combinations():
+            values = list(differences(known, one, (form, ""), place, "short").values())
+            if len(values) >= FEWEST_SEEDS and np.std(values) > 0:
+                tests.append((float(stats.ttest_1samp(values, 0.0).pvalue), float(np.mean(values))))
+    if not tests:
+        return 0, 0, 0
+    adjusted = stats.false_discovery_control([p for p, _ in tests])
+    shown = [mean for (_, mean), p in zip(tests, adjusted, strict=True) if p < LEVEL]
+    return sum(mean > 0 for mean in shown), sum(mean < 0 for mean in shown), len(tests)
+
+
+def verdict(main: Mean, pairs: Iterable[Mean | None]) -> str:
+    """What the plan's rule says."""
+    if not main.shown:
+        return "No difference is shown"
+    if main.mean < 0:
+        return "It is the other way round: random gates end higher"
+    above = sum(pair is not None and pair.mean > 0 for pair in pairs)
+    if above < PAIRS_NEEDED:
+        return f"Not shown: the mean is above zero, but only in {above} of 6 pairs"
+    return "Yes: the same module ends higher if it starts as the identity"
+
+
+def page(known: Scores) -> str | None:
+    """The page; None if there are too few rows for the main figure."""
+    short, main = overall(known, (IDENTITY, RANDOM), "everywhere", "short")
+    if main is None:
+        return None
+    pairs = by_pair(known, (IDENTITY, RANDOM))
+    total = sum(1 for _ in cells())
+    long, _ = overall(known, (IDENTITY, RANDOM), "everywhere", "long")
+    last, _ = overall(known, (IDENTITY, RANDOM), "last", "short")
+    found = {form: discoveries(known, form) for form in (IDENTITY, RANDOM)}
+    lines = [
+        "# Is it the start?",
+        "",
+        (
+            "- **Question**: In a trained network that is fine-tuned, does the same module end"
+            " higher if it starts as the identity than with random gates?"
+        ),
+        (
+            f"- **Answer**: {verdict(main, pairs.values())}, by {main} points of accuracy"
+            f" (95 %, {main.seeds} seeds)."
+        ),
+        (
+            f"- **Key figures**: Of {found[IDENTITY][2]} cells that start as the identity,"
+            f" {found[IDENTITY][0]} help and {found[IDENTITY][1]} hurt; with random gates"
+            f" {found[RANDOM][0]} help and {found[RANDOM][1]} hurt (false discovery rate 5 %)."
+        ),
+        f"- **What it means for you**: {_meaning(main)}",
+        (
+            "- **Reproduce**: `python -m research.start.run --root DATA` (hours), then"
+            " `python -m research.start.analysis`."
+        ),
+        "",
+        (
+            f"{len(known)} of {total} fine-tunings are done; {total - len(known)} are missing."
+            " The [plan](../../research/start/README.md) was fixed before the first run. These are"
+            " small networks on small images."
+        ),
+        "",
+        "![Accuracy against the bare network, by problem and start](../pictures/start.svg)",
+        "",
+        (
+            "Difference from the bare network, points, mean over three modules, three problems and"
+            " two backbones:"
+        ),
+        "",
+        "| place, fine-tuning | as the identity | random gates | identity - random |",
+        "|---|---|---|---|",
+        *_table(known),
+        "",
+        (
+            f"- Three times as long a fine-tuning changes the difference by {_change(long, short)}"
+            " points."
+        ),
+        f"- At the last stage only, it changes by {_change(last, short)}.",
+        "",
+        "| problem, backbone | identity - random, everywhere, short |",
+        "|---|---|",
+    ]
+    for (problem, backbone), mean in pairs.items():
+        lines.append(f"| {problem}, {backbone} | {mean or 'too few rows'} |")
+    return "\n".join(lines) + "\n"
+
+
+def _meaning(main: Mean) -> str:
+    if main.shown and main.mean > 0:
+        return (
+            'Put attention into trained weights as the identity (`init = "identity"`, the'
+            " default). The published form costs accuracy there."
+        )
+    if main.shown:
+        return 'In trained weights, take the published form (`init = "paper"`).'
+    return "Neither start is shown to be better in trained weights."
+
+
+def _table(known: Scores) -> Iterator[str]:
+    for place, schedule in itertools.product(PLACES, SCHEDULES):
+        cells_of_row: list[str] = []
+        for forms in ((IDENTITY, ""), (RANDOM, ""), (IDENTITY, RANDOM)):
+            _, mean = overall(known, forms, place, schedule)
+            cells_of_row.append(str(mean or "too few rows"))
+        yield f"| {place}, {schedule} | {' | '.join(cells_of_row)} |"
+
+
+def _change(later: dict[int, float], earlier: dict[int, float]) -> str:
+    shared = later.keys() & earlier.keys()
+    mean = summary({seed: later[seed] - earlier[seed] for seed in shared})
+    return str(mean or "an unknown number of")
+
+
+# ---------------------------------------------------------------------------------------- figure
+
+LEFT = 150
+WIDTH = 420
+ROW = 44
+TOP = 40
+COLOURS = {IDENTITY: "#2f81d6", RANDOM: "#e08a00"}
+NAMED = {IDENTITY: "starts as the identity", RANDOM: "random gates"}
+
+
+def figure(known: Scores) -> str:
+    """An SVG: a row for each problem and backbone, the two starts against the bare network."""
+    rows = {form: by_pair(known, (form, "")) for form in COLOURS}
+    means = [mean for of_form in rows.values() for mean in of_form.values() if mean is not None]
+    low = math.floor(min([0.0, *(mean.mean - mean.half for mean in means)])) - 1
+    high = math.ceil(max([0.0, *(mean.mean + mean.half for mean in means)])) + 1
+    pairs = list(itertools.product(PROBLEMS, BACKBONES))
+    height = TOP + ROW * len(pairs) + 40
+
+    def x(points: float) -> float:
+        return LEFT + WIDTH * (points - low) / (high - low)
+
+    lines = [
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDTH + 20} {height}"'
+            f' width="{LEFT + WIDTH + 20}" font-family="system-ui, sans-serif" font-size="13"'
+            ' fill="#7d8590">'
+        )
+    ]
+    step = max(1, round((high - low) / 6))
+    for tick in range(low, high + 1, step):
+        style = 'stroke="#8a919c" stroke-opacity="0.2"'
+        lines.append(_stroke(x(tick), TOP, x(tick), height - 40, style))
+        lines.append(
+            f'<text x="{x(tick):.0f}" y="{height - 22}" text-anchor="middle">{tick}</text>'
+        )
+    lines.append(_stroke(x(0), TOP, x(0), height - 40, 'stroke="#8a919c"'))
+    for number, pair in enumerate(pairs):
+        y = TOP + ROW * (number + 0.5)
+        lines.append(
+            f'<text x="{LEFT - 8}" y="{y + 4:.0f}" text-anchor="end">{pair[0]}, {pair[1]}</text>'
+        )
+        for form, colour in COLOURS.items():
+            mean = rows[form][pair]
+            if mean is None:
+                continue
+            level = y - 7 if form == IDENTITY else y + 7
+            style = f'stroke="{colour}" stroke-width="1.5"'
+            lines.append(
+                _stroke(x(mean.mean - mean.half), level, x(mean.mean + mean.half), level, style)
+            )
+            lines.append(
+                f'<circle cx="{x(mean.mean):.1f}" cy="{level:.1f}" r="4" fill="{colour}"/>'
+            )
+    for number, (form, colour) in enumerate(COLOURS.items()):
+        left = LEFT + 200 * number
+        lines.append(f'<circle cx="{left}" cy="18" r="4" fill="{colour}"/>')
+        lines.append(f'<text x="{left + 10}" y="22">{NAMED[form]}</text>')
+    lines.append(
+        f'<text x="{LEFT + WIDTH / 2:.0f}" y="{height - 4}" text-anchor="middle">points of accuracy'
+        " against the bare network, 95 %</text>"
+    )
+    return "\n".join([*lines, "</svg>", ""])
+
+
+def _stroke(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {style}/>'
+
+
+def main() -> None:
+    known = scores()
+    total = sum(1 for _ in cells())
+    print(f"{len(known)} of {total} fine-tunings are done; {total - len(known)} are missing")
+    text = page(known)
+    if text is None:
+        print("too few for the main figure: it needs two seeds that are complete")
+        return
+    PAGE.write_text(text, encoding="utf-8")
+    PICTURE.write_text(figure(known), encoding="utf-8")
+    print(f"wrote {PAGE} and {PICTURE}")
+
+
+if __name__ == "__main__":
+    main()
