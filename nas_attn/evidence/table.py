@@ -114,8 +114,8 @@ WORDS = {
     "form": MODULE_FORMS,
     "kind": EVIDENCE_KINDS,
 }
-# Of a gain against the difference of the two scores, which are rounded.
 NEVER_EMPTY = ("source", "data", "network", "module", "unit")
+# Of a gain against the difference of the two scores, which are rounded.
 ROUNDED_BY = 0.011
 
 
