@@ -101,7 +101,7 @@ def reasons(best: Recommendation) -> list[str]:
 
 def headline(best: Recommendation) -> str:
     """What to take, with its estimate, its latency and the bare backbone's estimate."""
-    value = units.value(best.metric, best.estimate.mean)
+    value = units.worded(best.metric, best.estimate.mean)
     at = "" if best.latency is None else f" at {best.latency.ratio:.2f} × latency"
     control = None
     if best.instead is not None and best.capacity is not None:

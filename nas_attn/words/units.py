@@ -102,6 +102,13 @@ def named(objective: str, number: float | None) -> str:
     return f"{objective} {value(objective, number)}"
 
 
+def worded(metric: str, number: float) -> str:
+    """`macro F1 70.40 %`, and `70.40 %` of the metric that a percentage without a word means."""
+    return (
+        value(metric, number) if is_implied(metric) else f"{title(metric)} {value(metric, number)}"
+    )
+
+
 def signed(objective: str, number: float) -> str:
     """A difference with its sign, without its unit: `+0.61`; what rounds to nothing is `+0.00`."""
     size = unit(objective).size(abs(number))

@@ -17,7 +17,9 @@ from nas_attn.evaluation.artifacts import keep_labels
 from nas_attn.purposes import SEARCH, TEST_PROTOCOL
 from nas_attn.records import Score
 from nas_attn.study.reading import snapshot
+from nas_attn.tables import METRICS
 from nas_attn.tasks.classification.learning import class_metrics, confusion
+from nas_attn.words.answer import lines_of_answer
 from nas_attn.words.validation import validation_sentences
 
 SE = "stage1=se(reduction=8)"
@@ -68,6 +70,11 @@ def test_gains_hold_for_new_images_where_it_is_known_what_each_contributes(
     )
     assert known.evidence[metric].on_new_images
     assert not unknown.evidence[metric].on_new_images
+
+
+def test_a_headline_says_which_metric_it_is_about(tmp_path: Path, metric: str) -> None:
+    now = snapshot(Classified(tmp_path, metric).store)
+    assert f"{METRICS[metric].title} " in lines_of_answer(now)[0].text
 
 
 def test_a_test_tells_what_holds_for_new_images(tmp_path: Path, metric: str) -> None:
