@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import inspect
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -22,6 +24,7 @@ from nas_attn.cli.commands import CHOICE, COMMON, EFFORT
 from nas_attn.errors import (
     BackboneError,
     ExitStatus,
+    OperationError,
     RecipeError,
     StudyError,
     UserError,
@@ -50,6 +53,44 @@ def echo(text: str, *, err: bool = False) -> None:
     """
     with suppress(OSError) if err else nullcontext():
         typer.echo(printable(text), err=err)
+
+
+def check_output() -> None:
+    """Before long work: whether its answer can be written to standard output. OperationError: the
+    disk is full.
+    """
+    try:
+        number = sys.stdout.fileno()
+        # a device that is full refuses even nothing
+        os.write(number, b"")
+        _check_disk(number)
+    except OSError as error:
+        # else it is not a file of the system, as in a notebook
+        if error.errno in NOT_WRITTEN:
+            raise OperationError(
+                f"{not_written(error)}, and the answer would be lost: make room, or send it"
+                " elsewhere"
+            ) from None
+
+
+def _check_disk(number: int) -> None:
+    """Raises OSError: the file of this number lies on a full disk."""
+    if sys.platform != "win32" and stat.S_ISREG(os.fstat(number).st_mode):
+        disk = os.fstatvfs(number)
+        free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
+        # some file systems count nothing
+        if disk.f_blocks and not free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Of errors: a full disk, a quota, a limit of file sizes, a terminal that is gone."""
+
+
+def not_written(error: OSError) -> str:
+    """Why standard output cannot be written: the beginning of a sentence."""
+    why = (error.strerror or str(error)).lower()
+    return f"standard output cannot be written ({why})"
 
 
 def print_json(value: Any) -> None:

@@ -20,6 +20,7 @@ from nas_attn.cli.common import (
     Trust,
     at_storage,
     check_export_trust,
+    check_output,
     echo,
     grouped,
     print_json,
@@ -86,6 +87,7 @@ def export(
     from nas_attn.study.choice import chosen
     from nas_attn.study.reading import snapshot
 
+    check_output()
     opened = study_named(study, storage, trust=trust)
     kind = find_format(format_, tasks.of(opened.recipe), output or "")
     now = snapshot(opened.store)
@@ -200,6 +202,7 @@ def check_export(
     from nas_attn.export.card import verify
     from nas_attn.words import units
 
+    check_output()
     path = user_path(file, what="FILE", error=UserError)
     check_export_trust(path, trust=trust)
     found = verify(path, root=root)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import io
 import os
@@ -31,7 +30,7 @@ from nas_attn.cli import (
     upkeep,
 )
 from nas_attn.cli.commands import Command, Group, command_with
-from nas_attn.cli.common import INTERRUPTED, echo
+from nas_attn.cli.common import INTERRUPTED, NOT_WRITTEN, echo, not_written
 from nas_attn.errors import DEBUG, WARNING, NasAttnError, NasAttnWarning, sentence, shorten
 from nas_attn.importing import trust
 from nas_attn.waiting import Interrupted
@@ -168,7 +167,7 @@ def _leave(status: Sequence[int]) -> None:
             sys.stderr.flush()
         sys.stdout.flush()
     except (OSError, ValueError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC:
+        if getattr(error, "errno", None) in NOT_WRITTEN:
             # Python would try once more, and complain
             os._exit(1)
         # the output is closed: Python handles that
@@ -228,10 +227,10 @@ def main() -> None:
     except RecursionError as error:
         _fail("the input is nested too deeply to be read", 2, error)
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
+        if error.errno not in NOT_WRITTEN or error.filename is not None:
             _fail(_unexpected(error), 1, error)
-        full = "standard output cannot be written (no space left on device)"
-        _fail(f"{full}: the results of a search are in its study: nas-attn pareto", 1, error)
+        where = "the results of a search are in its study: nas-attn pareto"
+        _fail(f"{not_written(error)}: {where}", 1, error)
     except Exception as error:
         _fail(_unexpected(error), 1, error)
     finally:

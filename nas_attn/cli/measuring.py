@@ -18,6 +18,7 @@ from nas_attn.cli.common import (
     Shape,
     Storage,
     Trust,
+    check_output,
     check_typed,
     console,
     echo,
@@ -85,6 +86,7 @@ def measure(
     as_json: AsJson = False,
 ) -> None:
     """Measure latencies of networks on this machine. As ratios to the bare backbone's."""
+    check_output()
     words = list(what or [])
     files = _files(words) if words and backbone is None else []
     if files:

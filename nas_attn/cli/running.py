@@ -24,6 +24,7 @@ from nas_attn.cli.common import (
     Storage,
     StudyName,
     at_storage,
+    check_output,
     console,
     echo,
     grouped,
@@ -204,6 +205,7 @@ def final_test(
     from nas_attn.study.reading import snapshot, unfinished
     from nas_attn.words.validation import announcement
 
+    check_output()
     opened = study_named(study, storage, trust=effort.trust)
     now = snapshot(opened.store)
     asked = validating.ValidationRequest(blocks, front, tuple(placements or ()), margin)
@@ -273,6 +275,7 @@ def retrain(
     from nas_attn.study.choice import named
     from nas_attn.study.reading import snapshot
 
+    check_output()
     opened = study_named(study, storage, trust=effort.trust)
     plan = opened.plan
     now = snapshot(opened.store)

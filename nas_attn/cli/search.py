@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +27,7 @@ from nas_attn.cli.common import (
     Trust,
     Verbose,
     at_storage,
+    check_output,
     check_trust,
     check_typed,
     console,
@@ -97,6 +98,7 @@ def search(
     from nas_attn.target_words import target_words
 
     began = time.monotonic()
+    check_output()
     page_path(report)
     seconds = _seconds(minutes, hours)
     own = {"name": name, "search.trials": trials, "backbone.name": backbone}
@@ -270,6 +272,7 @@ def resume(
     from nas_attn.evaluation.images import known_images
     from nas_attn.searching.prepare import beginning, checks
 
+    check_output()
     page_path(report)
     opened = study_named(study, storage, trust=effort.trust)
     checks.check_here(opened.recipe, device=effort.device)
@@ -354,7 +357,9 @@ def worker(
     stop = threading.Event()
 
     def say(line: str) -> None:
-        echo(f"{told.name}: {line}")
+        # a log on a full disk ends no work
+        with suppress(OSError):
+            echo(f"{told.name}: {line}")
 
     options = Options(
         device=told.device,

@@ -4,8 +4,10 @@ of a search is lost.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -25,15 +27,61 @@ def typed(command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("to", "status"), [(">/dev/full", 1), (">&-", 0)], ids=["full", "closed"])
-def test_a_search_whose_output_cannot_be_written_is_finished(
-    table: Path, workers: int, to: str, status: int
-) -> None:
-    done = typed(f"{SEARCH} --workers {workers} {to}")
+def test_a_search_whose_output_is_closed_is_finished(table: Path, workers: int) -> None:
+    done = typed(f"{SEARCH} --workers {workers} >&-")
     error = (table / "error").read_text()
-    assert done.returncode == status, error
-    assert "Traceback" not in error
-    assert error.count("error: standard output cannot be written") == status
+    assert done.returncode == 0, error
+    assert "error" not in error
+    assert na.open_study(name="table").snapshot().counts["scored"] == 2
+
+
+LOST = "error: standard output cannot be written (no space left on device), and the answer would"
+
+
+def test_a_search_does_not_begin_if_its_answer_would_be_lost(table: Path) -> None:
+    done = typed(f"{SEARCH} --workers 1 >/dev/full")
+    (line,) = (table / "error").read_text().splitlines()
+    assert line.startswith(LOST)
+    assert done.returncode == 1
+    assert not (table / "nas_attn.db").exists()
+
+
+@pytest.mark.parametrize("command", ["resume --json", "test --seeds 2", "measure none"])
+def test_other_long_work_does_not_begin_either(table: Path, command: str) -> None:
+    na.search("table.toml", trials=1, say=lambda line: None)
+    before = (table / "calls.txt").read_text()
+    done = typed(f"{COMMAND} {command} >/dev/full")
+    (line,) = (table / "error").read_text().splitlines()
+    assert line.startswith(LOST)
+    assert done.returncode == 1
+    assert (table / "calls.txt").read_text() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_a_search_whose_terminal_goes_is_finished(table: Path) -> None:
+    """What happens to the output after the beginning: nothing is lost, and the end says it."""
+    ours, its = os.openpty()
+    with (table / "error").open("w") as error:
+        search = subprocess.Popen(
+            [*SEARCH.split(), "--workers", "1"], stdout=its, stderr=error, start_new_session=True
+        )
+    os.close(its)
+    deadline = time.monotonic() + 60
+    while "trial 0" not in (table / "error").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.close(ours)
+    assert search.wait(timeout=60) == 1
+    *_, last = (table / "error").read_text().splitlines()
+    assert last.startswith("error: standard output cannot be written (input/output error): the ")
+    assert na.open_study(name="table").snapshot().counts["scored"] == 2
+
+
+@pytest.mark.slow
+def test_a_worker_whose_log_cannot_be_written_goes_on(table: Path) -> None:
+    assert typed(f"{SEARCH} --time-limit 0").returncode == 0
+    typed(f"{COMMAND} worker table >/dev/full")
+    assert "Traceback" not in (table / "error").read_text()
     assert na.open_study(name="table").snapshot().counts["scored"] == 2
 
 
