@@ -58,9 +58,12 @@ class OpenStudy:
             # its creation was cut off half way
             with self.database.creating():
                 return TrialBook(self.database, self.store.name, made_for=self.recipe)
-        # the study's own was deleted, and another one made
-        if not book.is_for(self.recipe):
+        if book.is_for(self.recipe):
+            return book
+        if self.store.candidates() or not book.is_half_made_for(self.recipe):
+            # the study's own was deleted, and another one made
             raise _not_ours(self.database, self.store.name)
+        book.finish(self.recipe)
         return book
 
     @cached_property

@@ -7,7 +7,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
@@ -72,8 +72,20 @@ class TrialBook:
         self.storage.tell_deleted(self._deleted)
 
     def is_for(self, recipe: Recipe) -> bool:
-        """Whether the study is of this recipe: it has its objectives, or nothing yet."""
-        return self.study.metric_names == list(recipe.objectives) or not self.all()
+        """Whether the study is of this recipe: it has its objectives' names."""
+        return self.study.metric_names == list(recipe.objectives)
+
+    def is_half_made_for(self, recipe: Recipe) -> bool:
+        """Whether the study may be of this recipe, whose making was cut off: it has nothing yet but
+        its directions.
+        """
+        directions = [direction.name.lower() for direction in self.study.directions]
+        empty = self.study.metric_names is None and not self.all()
+        return empty and directions == _directions(recipe)
+
+    def finish(self, recipe: Recipe) -> None:
+        """Ends the making of a study that is half made."""
+        _name_objectives(self.study, recipe)
 
     def _deleted(self) -> StorageError | None:
         """The error of a study that somebody has deleted by Optuna; None while it is there."""
@@ -219,16 +231,24 @@ def _made(recipe: Recipe, name: str, storage: RDBStorage) -> optuna.Study:
     verbosity = optuna.logging.get_verbosity()
     # nas_attn itself reports the study
     optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
-    directions: list[Any] = [
-        "minimize" if lower_is_better(o) else "maximize" for o in recipe.objectives
-    ]
     try:
         study = optuna.create_study(
-            study_name=name, storage=storage, directions=directions, load_if_exists=True
+            study_name=name,
+            storage=storage,
+            directions=_directions(recipe),
+            load_if_exists=True,
         )
     finally:
         optuna.logging.set_verbosity(verbosity)
+    _name_objectives(study, recipe)
+    return study
+
+
+def _name_objectives(study: optuna.Study, recipe: Recipe) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(list(recipe.objectives))
-    return study
+
+
+def _directions(recipe: Recipe) -> list[Literal["minimize", "maximize"]]:
+    return ["minimize" if lower_is_better(one) else "maximize" for one in recipe.objectives]

@@ -116,6 +116,39 @@ def test_a_plain_study_that_took_the_name_later_is_not_joined(table: Path) -> No
     assert len(optuna.load_study(study_name="table", storage=URL).trials) == 1
 
 
+@pytest.mark.parametrize("directions", [["maximize"], ["maximize", "minimize"]])
+def test_an_empty_study_that_took_the_name_later_is_neither_joined_nor_deleted(
+    table: Path, directions: list[str], nas: Nas
+) -> None:
+    few = load_recipe("table.toml", overrides={"search.trials": 2, "search.confirm_seeds": 0})
+    opened = beginning.begin(few, URL)
+    taking_part.work(opened, taking_part.Options(say=lambda line: None))
+    opened.book.close()
+    optuna.delete_study(study_name="table", storage=URL)
+    own = optuna.create_study(study_name="table", storage=URL, directions=directions)
+    own.set_user_attr("mine", "yes")
+    with pytest.raises(StudyError, match="--name"):
+        beginning.take_up(open_study("table", URL))
+    assert nas("studies", "delete", "table", "--yes").status == 0
+    assert Database(URL).studies() == []
+    kept = optuna.load_study(study_name="table", storage=URL)
+    assert kept.user_attrs == {"mine": "yes"}
+    assert kept.metric_names is None
+
+
+def test_a_study_whose_making_was_cut_off_half_way_goes_on(table: Path) -> None:
+    """Optuna's study is made, then gets the objectives' names."""
+    recipe = load_recipe("table.toml")
+    opened = beginning.begin(recipe, URL)
+    opened.book.close()
+    optuna.delete_study(study_name="table", storage=URL)
+    optuna.create_study(study_name="table", storage=URL, directions=["maximize", "minimize"])
+    beginning.take_up(open_study("table", URL))
+    own = optuna.load_study(study_name="table", storage=URL)
+    assert own.metric_names == list(recipe.objectives)
+    assert own.trials, "the baselines wait there"
+
+
 def test_a_study_that_optuna_has_deleted_ends_in_one_sentence(table: Path, nas: Nas) -> None:
     opened = beginning.begin(load_recipe("table.toml"), URL)
     lines: list[str] = []
