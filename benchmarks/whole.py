@@ -51,7 +51,7 @@ from nas_attn.notation import parse
 from nas_attn.storage import Database
 from nas_attn.study.reading import snapshot
 from nas_attn.training import Callbacks
-from nas_attn.words.recommendation import answer_lines
+from nas_attn.words.answer import answer
 
 LIMIT = 1.3
 """Times the bare backbone's latency that a placement may take."""
@@ -352,7 +352,7 @@ def ours(
     found = now.recommendation
     against = found.against_none if found is not None else None
     odds = against.gain.probability if against and against.gain else None
-    said = {"odds": odds, "answer": [str(line) for line in answer_lines(found)] if found else []}
+    said = {"odds": odds, "answer": answer(now)}
     control = now.find(found.instead) if found is not None and found.instead else None
     text = (
         NONE

@@ -43,14 +43,15 @@ from nas_attn.records import Placement
 class CardVerdict(Enum):
     """What to do."""
 
-    TAKE = "take attention"
+    TAKE = auto()
     """Take a placement of attention."""
-    KEEP = "keep the bare backbone"
-    CONTROL = "take a control"
+    KEEP = auto()
+    """Keep the bare backbone."""
+    CONTROL = auto()
     """Take a larger network without attention."""
-    EARLY = "too early"
+    EARLY = auto()
     """The search trained too briefly to recommend anything."""
-    NOTHING = "nothing"
+    NOTHING = auto()
     """Nothing is recommended, or not yet."""
 
 
@@ -307,7 +308,8 @@ def _natural(name: str) -> tuple[str, int]:
 
 def _named(now: Snapshot, key: str) -> NamedNetwork:
     view = now.find(key)
-    assert view is not None, "the answer names a candidate of the study"
+    # an answer names candidates of its study
+    assert view is not None
     return NamedNetwork(view.key, view.label, view.placement)
 
 

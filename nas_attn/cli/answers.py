@@ -14,6 +14,7 @@ from nas_attn.cli.common import (
     Storage,
     StudyName,
     Trust,
+    Wide,
     at_storage,
     check_study,
     console,
@@ -54,6 +55,7 @@ def pareto(
     ] = False,
     storage: Storage = DEFAULT_URL,
     trust: Trust = False,
+    wide: Wide = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the answer, the front and the baselines."""
@@ -68,7 +70,7 @@ def pareto(
         chosen = {} if choice is None else {"chosen": choice_as_json(now, choice)}
         print_json(snapshot_as_json(now) | chosen)
         return
-    out = console()
+    out = console(wide=wide)
     if choice is not None:
         show_front(out, now, absolute=absolute)
         show_choice(out, now, choice)
@@ -109,8 +111,11 @@ def report(
     path = write_study_report(opened, now, path, _chosen(opened, now, criteria), images=images)
     if as_json:
         print_json({"report": str(path)})
-    else:
-        echo(str(path))
+        return
+    from nas_attn.cli.showing import show_answer
+
+    show_answer(console(), now, storage)
+    echo(f"\n{path}")
 
 
 def _chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen | None:
@@ -135,9 +140,11 @@ def effects(
         Option("--of", help="latency, or a metric, such as accuracy. Default: the study's score."),
     ] = None,
     storage: Storage = DEFAULT_URL,
+    wide: Wide = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what each choice adds at each site. To a metric, or to the latency."""
+    from nas_attn.cli.printing import show_prose
     from nas_attn.study.reading import snapshot
     from nas_attn.words.effects import effect_sentences
     from nas_attn.words.units import unit as unit_of
@@ -159,9 +166,9 @@ def effects(
             }
         )
         return
-    out = console()
+    out = console(wide=wide)
     for sentence in sentences:
-        out.print(sentence, markup=False)
+        show_prose(out, sentence)
     for level, title in TITLES.items():
         rows = found.at(level)
         if rows:
@@ -170,9 +177,9 @@ def effects(
             out.print(
                 _choices(heading, what, rows) if level == "choice" else _types(heading, what, rows)
             )
-    out.print("Bold: the 95 % interval excludes zero.", markup=False)
+    show_prose(out, "Bold: the 95 % interval excludes zero.")
     if found.cv_error is not None:
-        out.print(f"error for candidates left out of the fit: {found.cv_error:.3g}", markup=False)
+        show_prose(out, f"error for candidates left out of the fit: {found.cv_error:.3g}")
 
 
 def _effects(now: Snapshot, what: str, at: str) -> Effects:
@@ -205,7 +212,7 @@ def _choices(heading: str, what: str, rows: Sequence[Effect]) -> Any:
     """Each choice at each site: on average over all placements, alone, and next to the recommended
     others.
     """
-    numbers = ["on average", "alone", "next to the\nrecommended", "tried"]
+    numbers = ["on average", "alone", "next to the recommended", "tried"]
     cells: list[list[str | Text]] = [
         [
             row.site,
@@ -215,9 +222,9 @@ def _choices(heading: str, what: str, rows: Sequence[Effect]) -> Any:
         ]
         for row in rows
     ]
-    return table(
-        heading, ["site", "choice", *numbers], cells, right=numbers, whole=["site", *numbers]
-    )
+    columns = ["site", "choice", *numbers]
+    optional = ["tried", "next to the recommended", "alone"]
+    return table(heading, columns, cells, right=numbers, whole=["site"], optional=optional)
 
 
 def _types(heading: str, what: str, rows: Sequence[Effect]) -> Any:
@@ -227,7 +234,7 @@ def _types(heading: str, what: str, rows: Sequence[Effect]) -> Any:
     cells: list[list[str | Text]] = [
         [row.name, _part(what, row), probability(row.better), str(row.observations)] for row in rows
     ]
-    return table(heading, ["type", *numbers], cells, right=numbers, whole=numbers)
+    return table(heading, ["type", *numbers], cells, right=numbers, optional=["tried"])
 
 
 def _part(what: str, part: Effect | Part | None) -> Text | str:

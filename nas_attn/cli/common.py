@@ -10,11 +10,11 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 from typer import Argument, Option
@@ -35,16 +35,20 @@ from nas_attn.errors import (
 from nas_attn.importing import distrust
 from nas_attn.paths import DEFAULT_URL, HTML, output_path
 from nas_attn.waiting import reporting
+from nas_attn.words.lines import Line
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
     from rich.text import Text
 
+    from nas_attn.cli.tables import FittedTable
     from nas_attn.study.opening import OpenStudy
 
 Command = TypeVar("Command", bound=Callable[..., None])
 INTERRUPTED = ExitStatus.INTERRUPTED
+# letters of a line with --wide
+WIDEST = 100_000
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -93,15 +97,32 @@ def not_written(error: OSError) -> str:
     return f"standard output cannot be written ({why})"
 
 
+def say_lines(lines: Sequence[Line], *, err: bool = False) -> None:
+    """Lines with their labels, wrapped on a terminal, on standard output or standard error."""
+    from nas_attn.cli.printing import show_prose
+    from nas_attn.cli.terminal import SafeConsole
+
+    out = SafeConsole(stderr=True, highlight=False) if err else console()
+    with suppress(OSError) if err else nullcontext():
+        for line in lines:
+            show_prose(out, line.text, label=line.label)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     echo(json.dumps(value, indent=2, allow_nan=False))
 
 
-def console() -> Console:
-    """Standard output; as wide as the terminal, or wide enough for a placement."""
+def console(*, wide: bool = False) -> Console:
+    """Standard output; as wide as the terminal, or wide enough for a placement.
+
+    Args:
+        wide: as wide as its longest line.
+    """
     from nas_attn.cli.terminal import SafeConsole
 
+    if wide:
+        return SafeConsole(width=WIDEST, highlight=False, soft_wrap=False)
     return SafeConsole(width=None if sys.stdout.isatty() else 160, highlight=False, soft_wrap=False)
 
 
@@ -111,26 +132,15 @@ def table(
     rows: Iterable[Sequence[str | Text]],
     *,
     right: Sequence[str] = (),
-    widest: Mapping[str, int] | None = None,
     whole: Sequence[str] = (),
-) -> Any:
-    """A rich table; `widest`: column -> letters in a line; `right`: of numbers; `whole`: in one
-    line on a narrow terminal, too.
+    optional: Sequence[str] = (),
+) -> FittedTable:
+    """A table that fits the terminal; `right`: of numbers; `whole`: never broken; `optional`: left
+    out where the terminal is too narrow, in this order.
     """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    from nas_attn.cli.tables import FittedTable
 
-    made = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
-    for column in columns:
-        side: Literal["right", "left"] = "right" if column in right else "left"
-        limit = (widest or {}).get(column)
-        made.add_column(
-            column, justify=side, overflow="fold", max_width=limit, no_wrap=column in whole
-        )
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
-    return made
+    return FittedTable(title, columns, rows, right=right, whole=whole, optional=optional)
 
 
 def study_named(name: str | None, storage: str, *, trust: bool | None = None) -> OpenStudy:
@@ -305,6 +315,12 @@ Target = Annotated[
             "How you will train in the end: scratch, weights (published) or a file of weights; and"
             " for how many epochs, as a number. May be given twice."
         ),
+    ),
+]
+Wide = Annotated[
+    bool,
+    Option(
+        "--wide", help="Show all columns, in lines as long as they are.", rich_help_panel=COMMON
     ),
 ]
 AsJson = Annotated[bool, Option("--json", help="Print JSON.", rich_help_panel=COMMON)]

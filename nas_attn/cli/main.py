@@ -21,6 +21,7 @@ from nas_attn.cli import (
     answers,
     export,
     init,
+    letters,
     measuring,
     modules,
     running,
@@ -193,10 +194,11 @@ def _prepare() -> None:
     """Output that shows any letter, our warnings, and no garbage collection for what only reads."""
     _open_closed()
     trust()
+    letters.register()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Not every terminal has every letter.
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=letters.PLAIN)
     warnings.showwarning = _show_warning
     if {*sys.argv[1:2]} & READING:
         gc.disable()

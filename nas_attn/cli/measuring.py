@@ -207,6 +207,7 @@ def _front_of(study: OpenStudy | None) -> dict[str, Placement | None]:
 
 
 def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], folder: Path) -> None:
+    from nas_attn.cli.printing import show_prose
     from nas_attn.latency.session import PROGRAM, write_folder
     from nas_attn.tables import LATENCY_MODES
 
@@ -219,15 +220,16 @@ def _send(plan: Plan, section: LatencySection, networks: Mapping[str, Built], fo
         input_shape=plan.input_shape,
     )
     runtime = LATENCY_MODES[section.mode].package
-    console().print(
+    show_prose(
+        console(),
         f"{folder} has the bare backbone and {len(networks)} more. On the device, with numpy and"
         f" {runtime}: python {PROGRAM}. Then copy the folder back, and give it to nas-attn measure"
         " --from.",
-        markup=False,
     )
 
 
 def _bring_back(folder: Path, study: OpenStudy | None, as_json: bool) -> None:
+    from nas_attn.cli.printing import show_prose
     from nas_attn.evaluation.measuring import to_text
     from nas_attn.latency.session import read_folder
     from nas_attn.processes import owner_name
@@ -249,7 +251,7 @@ def _bring_back(folder: Path, study: OpenStudy | None, as_json: bool) -> None:
             "The study's search used the latencies of another machine. nas-attn pareto shows both"
             " for its candidates."
         )
-        console().print(said, markup=False)
+        show_prose(console(), said)
 
 
 def _plan(backbone: str, shape: str) -> Plan:
@@ -331,6 +333,7 @@ def _answer(
     explicit notation).
     """
     from nas_attn.analysis.latency import LatencyOrder, dropped, estimate
+    from nas_attn.cli.printing import show_prose
     from nas_attn.words.machine import not_alone
 
     known = estimate(sessions)
@@ -377,12 +380,11 @@ def _answer(
     columns = ["ratio", "95 % interval", "ms", "faster than next", "placement"]
     title = f"Latency relative to the bare {backbone} ({known[keys[0]].reference_ms:.3f} ms)"
     out = console()
-    out.print(table(title, columns, cells, right=columns[:-1]))
+    optional = ["faster than next", "ms", "95 % interval"]
+    out.print(table(title, columns, cells, right=columns[:-1], optional=optional))
     said = ", ".join(f"{name} {value}" for name, value in conditions.items())
-    out.print(f"{machine.name}; {said}", markup=False)
-    out.print(
-        f"{several(len(sessions), 'session')}, {left_out} of them dropped by the A/A control",
-        markup=False,
-    )
+    show_prose(out, f"{machine.name}; {said}")
+    counted = several(len(sessions), "session")
+    show_prose(out, f"{counted}, {left_out} of them dropped by the A/A control")
     if beside:
-        out.print(not_alone(beside), markup=False)
+        show_prose(out, not_alone(beside))

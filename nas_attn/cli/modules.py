@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
 from nas_attn.cli.common import (
     AsJson,
+    Wide,
     console,
     overrides,
     print_json,
@@ -33,23 +36,25 @@ def modules(
     runtimes: Annotated[
         bool, Option("--runtimes", help="Where each module exports and runs, and its cost there.")
     ] = False,
+    wide: Wide = False,
     as_json: AsJson = False,
 ) -> None:
     """List the attention modules, or show one. With their knobs, parameters and MACs."""
     from nas_attn.attention import catalogue
 
     if runtimes:
-        _show_runtimes(name, as_json)
+        _show_runtimes(name, as_json, wide=wide)
     elif name is None:
-        _show_catalogue(channels, size, as_json)
+        _show_catalogue(channels, size, as_json, wide=wide)
     else:
-        _show_module(
-            catalogue.find(name), overrides(knobs or [], "--knob"), channels, size, as_json
-        )
+        row = catalogue.find(name)
+        cost = _cost(row, overrides(knobs or [], "--knob"), channels, size)
+        _show_module(row, cost, as_json, wide=wide)
 
 
-def _show_catalogue(channels: int, size: int, as_json: bool) -> None:
+def _show_catalogue(channels: int, size: int, as_json: bool, *, wide: bool) -> None:
     from nas_attn.attention import catalogue
+    from nas_attn.cli.printing import show_prose
 
     listed = [_counted(row, channels, size) for row in catalogue.ROWS.values()]
     foreign, unusable = _foreign(channels, size)
@@ -69,17 +74,18 @@ def _show_catalogue(channels: int, size: int, as_json: bool) -> None:
     ]
     title = f"Attention modules on {channels} channels, {size}x{size}, with their default knobs"
     columns = ["name", "module", "knobs", "parameters", "MACs"]
-    out = console()
-    out.print(table(title, columns, rows, right=["parameters", "MACs"]))
+    out = console(wide=wide)
+    optional = ["knobs", "MACs", "parameters"]
+    out.print(table(title, columns, rows, right=["parameters", "MACs"], optional=optional))
     for module in unusable:
-        out.print(
-            f"{module['name']} ({module['package']}) cannot be used: {module['reason']}",
-            markup=False,
+        show_prose(
+            out, f"{module['name']} ({module['package']}) cannot be used: {module['reason']}"
         )
 
 
-def _show_runtimes(name: str | None, as_json: bool) -> None:
+def _show_runtimes(name: str | None, as_json: bool, *, wide: bool) -> None:
     from nas_attn.attention import catalogue
+    from nas_attn.cli.printing import show_paragraph, show_prose
 
     measured, (titles, *lines) = catalogue.runtimes()
     if as_json:
@@ -89,34 +95,55 @@ def _show_runtimes(name: str | None, as_json: bool) -> None:
     title = (
         "CPU time of ResNet-8 with the module at every residual site, relative to the bare network"
     )
-    out = console()
-    out.print(table(title, titles, rows, right=titles[1:]))
-    out.print("Measured with:")
-    for sentence in catalogue.measured_with():
-        out.print(f"  {sentence}", markup=False)
-    out.print("TensorRT, RKNN and Core ML were not tested.", markup=False)
+    out = console(wide=wide)
+    # The last runtimes are the least used.
+    optional = list(reversed(titles[1:]))
+    out.print(table(title, titles, rows, right=titles[1:], optional=optional))
+    show_paragraph(out, "Measured with:", catalogue.measured_with())
+    show_prose(out, "TensorRT, RKNN and Core ML were not tested.")
 
 
-def _show_module(row: Row, given: dict[str, Knob], channels: int, size: int, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """A module on a feature map."""
+
+    channels: int
+    size: int
+    """Of a side of the map."""
+    knobs: Mapping[str, Knob]
+    counts: Mapping[str, int]
+
+
+def _cost(row: Row, given: dict[str, Knob], channels: int, size: int) -> _Cost:
     from nas_attn.attention import catalogue
 
     canonical = row.resolve(given, channels, size, size)
     cost = catalogue.cost(Choice(row.name, canonical), channels, size, size)
+    return _Cost(channels, size, dict(canonical), cost._asdict())
+
+
+def _show_module(row: Row, cost: _Cost, as_json: bool, *, wide: bool) -> None:
+    from nas_attn.cli.printing import show_prose
+
     found = _described(row)
-    knobs = dict(canonical)
-    sizes = cost._asdict()
     if as_json:
-        print_json({**found, "channels": channels, "size": size, "resolved": knobs, **sizes})
+        at = {"channels": cost.channels, "size": cost.size}
+        print_json({**found, **at, "resolved": dict(cost.knobs), **cost.counts})
         return
-    out = console()
-    out.print(f"{row.name}: {row.title}", style="bold")
-    out.print(f"{row.paper}\nbuilt by {row.target}\n", markup=False)
+    out = console(wide=wide)
+    show_prose(out, f"{row.name}: {row.title}", style="bold")
+    show_prose(out, row.paper)
+    show_prose(out, f"built by {row.target}")
+    out.print()
     listed = [[k["name"], k["default"], k["range"], k["doc"]] for k in found["knobs"]]
     if listed:
-        out.print(table("Knobs", ["knob", "default", "range", "what it does"], listed))
-    shown = ", ".join(f"{k}={format_knob(v)}" for k, v in knobs.items())
-    out.print(f"On {channels} channels, {size}x{size}: {row.name}({shown})", markup=False)
-    out.print(f"{cost.parameters:,} parameters, {cost.macs:,} MACs", markup=False)
+        columns = ["knob", "default", "range", "what it does"]
+        out.print(table("Knobs", columns, listed, whole=["knob"], optional=["range"]))
+    shown = ", ".join(f"{k}={format_knob(v)}" for k, v in cost.knobs.items())
+    where = f"On {cost.channels} channels, {cost.size}x{cost.size}"
+    show_prose(out, f"{where}: {row.name}({shown})")
+    counts = cost.counts
+    show_prose(out, f"{counts['parameters']:,} parameters, {counts['macs']:,} MACs")
 
 
 def _foreign(channels: int, size: int) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:

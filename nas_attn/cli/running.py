@@ -199,6 +199,7 @@ def final_test(
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
     from nas_attn.analysis.validation_forecast import forecast_validation
+    from nas_attn.cli.printing import show_prose
     from nas_attn.results.publishing import Publisher
     from nas_attn.searching.phases import validating
     from nas_attn.searching.prepare import checks
@@ -224,7 +225,9 @@ def final_test(
     checks.check_images(opened)
     forecast = forecast_validation(now, family)
     if not as_json and not effort.quiet:
-        console().print("\n".join(announcement(family, forecast, difference)), markup=False)
+        out = console()
+        for line in announcement(family, forecast, difference):
+            show_prose(out, line)
     if dry_run:
         if as_json:
             print_json({"family": asdict(family), **asdict(forecast)})
@@ -304,6 +307,7 @@ def retrain(
 
 
 def _show_retrained(opened: OpenStudy, wanted: RetrainingOrder, as_json: bool) -> None:
+    from nas_attn.cli.printing import show_prose
     from nas_attn.searching.phases.retraining import results
     from nas_attn.words.candidates import metrics_shown
 
@@ -329,12 +333,11 @@ def _show_retrained(opened: OpenStudy, wanted: RetrainingOrder, as_json: bool) -
         if wanted.protocol == TARGET_PROTOCOL
         else "as the options say, not as the target says"
     )
-    out.print(
-        table(
-            f"Trained {how}; scored on the validation split", ["seed", "score", "placement"], shown
-        )
-    )
-    out.print(
-        "Only `nas-attn test` reads the test images. `nas-attn export` takes the weights of the"
-        " first seed."
+    title = f"Trained {how}; scored on the validation split"
+    columns = ["seed", "score", "placement"]
+    out.print(table(title, columns, shown, optional=["placement"]))
+    show_prose(
+        out,
+        "Only nas-attn test reads the test images. nas-attn export takes the weights of the first"
+        " seed.",
     )

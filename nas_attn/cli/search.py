@@ -30,13 +30,13 @@ from nas_attn.cli.common import (
     check_output,
     check_trust,
     check_typed,
-    console,
     echo,
     grouped,
     overrides,
     page_path,
     print_json,
     quiet_optuna,
+    say_lines,
     study_named,
 )
 from nas_attn.cli.running import run
@@ -118,7 +118,7 @@ def search(
     check_trust(recipe, made, trust=effort.trust)
     from nas_attn.searching.prepare import beginning, checks
     from nas_attn.searching.worker import devices
-    from nas_attn.words.plans import budget_text, timetable_text
+    from nas_attn.words.plans import budget_lines, timetable_line
 
     quiet_optuna()
     checks.check_here(made, device=effort.device)
@@ -129,12 +129,12 @@ def search(
     if planned is None and seconds is not None:
         table = _timetable(made, seconds, effort, changes)
     if planned and not as_json:
-        echo(budget_text(planned, "; --target changes it"), err=not dry_run)
+        say_lines(budget_lines(planned, "; --target changes it"), err=not dry_run)
     if dry_run:
         _forecast(planned, made, effort, tried or [], as_json, table)
         return
     if table and not as_json:
-        echo(timetable_text(table), err=True)
+        say_lines([timetable_line(table)], err=True)
     opened = beginning.begin(
         made,
         storage,
@@ -220,7 +220,7 @@ def _forecast(
     wanted. `table`: what a recipe's search does with its time.
     """
     from nas_attn.searching.prepare.forecast import forecast
-    from nas_attn.words.plans import budget_as_json, forecast_text, timetable_text
+    from nas_attn.words.plans import budget_as_json, forecast_lines, timetable_line
 
     if planned is not None:
         if as_json:
@@ -230,9 +230,9 @@ def _forecast(
     if as_json:
         print_json(asdict(expected) | ({"time": asdict(table)} if table else {}))
         return
-    console().print(forecast_text(expected), markup=False)
+    say_lines(forecast_lines(expected))
     if table is not None:
-        console().print(timetable_text(table), markup=False)
+        say_lines([timetable_line(table)])
 
 
 def _seconds(minutes: float | None, hours: float | None) -> float | None:
@@ -300,7 +300,7 @@ def extend(
     """Give a study another search space. Every finished run is kept."""
     from nas_attn.recipe_reading import load_space
     from nas_attn.searching.prepare.extending import extend as do
-    from nas_attn.words.plans import extension_text
+    from nas_attn.words.plans import extension_lines
 
     spec = load_space(space)
     check_trust(space, spec, trust=trust)
@@ -310,12 +310,9 @@ def extend(
     if as_json:
         print_json(asdict(found))
         return
-    out = console()
-    out.print(extension_text(found), markup=False)
+    say_lines(extension_lines(found))
     if not dry_run:
-        out.print(
-            f"continue with: nas-attn resume {opened.store.name}{at_storage(storage)}", markup=False
-        )
+        echo(f"continue with: nas-attn resume {opened.store.name}{at_storage(storage)}")
 
 
 def worker(

@@ -12,6 +12,7 @@ from nas_attn.cli.common import (
     AsJson,
     Shape,
     Trust,
+    Wide,
     check_trust,
     check_typed,
     console,
@@ -22,6 +23,8 @@ from nas_attn.cli.common import (
 from nas_attn.records import Site, Survey
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from nas_attn.space_schema import SpaceSpec
 
 
@@ -45,6 +48,7 @@ def sites(
         ),
     ] = None,
     trust: Trust = False,
+    wide: Wide = False,
     as_json: AsJson = False,
 ) -> None:
     """Show where attention can go in a backbone. With --space, what a search space has there."""
@@ -60,31 +64,35 @@ def sites(
     model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=1000)
     if spec is not None:
         found = survey(model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads)
-        _show_space(spec, found, backbone, shape, as_json)
+        _show_space(spec, found, backbone, shape, as_json, wide=wide)
         return
     surveyed = survey(model, input_shape, heads=heads)
     if as_json:
         print_json({"sites": [_record(site) for site in surveyed.sites], "notes": surveyed.notes})
         return
     columns, rows = _site_rows(surveyed.sites)
-    out = console()
-    out.print(
-        table(f"Sites of {backbone} at {shape}", columns, rows, right=["channels", "map", "MACs"])
-    )
-    _print_notes(surveyed)
+    out = console(wide=wide)
+    title = f"Sites of {backbone} at {shape}"
+    right = ["channels", "map", "MACs"]
+    optional = ["modules", "MACs", "part"]
+    out.print(table(title, columns, rows, right=right, optional=optional))
+    _print_notes(out, surveyed)
 
 
-def _print_notes(surveyed: Survey) -> None:
+def _print_notes(out: Console, surveyed: Survey) -> None:
+    from nas_attn.cli.printing import show_prose
+
     for note in surveyed.notes:
-        console().print(note, highlight=False, markup=False, soft_wrap=True)
+        show_prose(out, note)
 
 
 def _show_space(
-    spec: SpaceSpec, surveyed: Survey, backbone: str, shape: str, as_json: bool
+    spec: SpaceSpec, surveyed: Survey, backbone: str, shape: str, as_json: bool, *, wide: bool
 ) -> None:
     """The choices at each site after resolving and merging, the exact number of placements, and
     samples.
     """
+    from nas_attn.cli.printing import show_prose
     from nas_attn.space import SearchSpace
 
     found = SearchSpace(spec, surveyed.sites)
@@ -102,7 +110,7 @@ def _show_space(
         }
         print_json({**known, "notes": surveyed.notes})
         return
-    out = console()
+    out = console(wide=wide)
     rows = []
     for site in found.sites:
         point = site.at(site.default_position)[0]
@@ -110,18 +118,15 @@ def _show_space(
         rows.append(
             [site.name, described, str(len(allowed[site.name])), "  ".join(allowed[site.name])]
         )
-    out.print(
-        table(
-            f"Search space {spec.name} on {backbone} at {shape}",
-            ["site", "map", "choices", ""],
-            rows,
-        )
-    )
+    title = f"Search space {spec.name} on {backbone} at {shape}"
+    columns = ["site", "map", "count", "choices"]
+    out.print(table(title, columns, rows, whole=["site"], right=["count"], optional=["map"]))
     out.print(f"{count:,} placements", markup=False)
     if drawn:
         out.print("\nSamples", style="bold")
-        out.print("\n".join(f"  {placement}" for placement in drawn), markup=False)
-    _print_notes(surveyed)
+        for placement in drawn:
+            show_prose(out, placement, indent="  ")
+    _print_notes(out, surveyed)
 
 
 def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:

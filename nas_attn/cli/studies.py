@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from nas_attn.cli.common import AsJson, Storage, console, echo, print_json, study_named, table
+from nas_attn.cli.common import AsJson, Storage, Wide, console, echo, print_json, study_named, table
 from nas_attn.errors import UserError, several
 from nas_attn.paths import DEFAULT_URL
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from nas_attn.storage import StudySummary
 
 
-def list_(storage: Storage = DEFAULT_URL, as_json: AsJson = False) -> None:
+def list_(storage: Storage = DEFAULT_URL, wide: Wide = False, as_json: AsJson = False) -> None:
     """List the studies of a database. `nas-attn status` without a study does the same."""
-    list_studies(storage, as_json)
+    list_studies(storage, as_json, wide=wide)
 
 
 def delete(
@@ -49,7 +49,7 @@ def delete(
     echo(f"deleted {what}, and {several(deleted.files, 'file')} of weights and logs ({size})")
 
 
-def list_studies(storage: str, as_json: bool) -> None:
+def list_studies(storage: str, as_json: bool, *, wide: bool = False) -> None:
     """Prints the studies of a database."""
     from nas_attn.storage import Database, shown_url
 
@@ -61,9 +61,9 @@ def list_studies(storage: str, as_json: bool) -> None:
     for s in studies:
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(s.created_at))
         rows.append([s.name, created, _counted(s)])
-    console().print(
-        table(f"Studies in {shown_url(storage)}", ["study", "created", "candidates"], rows)
-    )
+    title = f"Studies in {shown_url(storage)}"
+    columns = ["study", "created", "candidates"]
+    console(wide=wide).print(table(title, columns, rows, whole=["study"], optional=["created"]))
 
 
 def _counted(study: StudySummary) -> str:

@@ -20,6 +20,7 @@ from nas_attn.cli.common import (
     DryRun,
     Storage,
     StudyName,
+    Wide,
     at_storage,
     console,
     echo,
@@ -32,7 +33,7 @@ from nas_attn.errors import NasAttnError, StorageAway, StudyError, UserError, se
 from nas_attn.paths import DEFAULT_URL
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
 
     from nas_attn.searching.run.overview import Overview
     from nas_attn.study.opening import OpenStudy
@@ -51,6 +52,7 @@ def status(
     watch: Annotated[
         bool, Option("--watch", "-w", help="Refresh the view until the study ends.")
     ] = False,
+    wide: Wide = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the progress of a study, or list all studies."""
@@ -59,12 +61,13 @@ def status(
     if watch:
         _watch(study_named(study, storage))
     elif study is not None:
-        _once(study_named(study, storage), as_json)
+        _once(study_named(study, storage), as_json, wide=wide)
     else:
-        list_studies(storage, as_json)
+        list_studies(storage, as_json, wide=wide)
 
 
-def _once(opened: OpenStudy, as_json: bool) -> None:
+def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
+    from nas_attn.cli.printing import show_prose
     from nas_attn.searching.run.overview import overview
     from nas_attn.study.reading import constants_now
     from nas_attn.words.as_json import constant_as_json
@@ -89,18 +92,33 @@ def _once(opened: OpenStudy, as_json: bool) -> None:
             }
         )
         return
-    out = console()
+    out = console(wide=wide)
     out.print(_shown(opened, now))
     for constant in same:
-        out.print(f"Note: {constant_sentence(opened.recipe, constant)}\n", markup=False)
-    unfinished = now.progress.finished < now.progress.trials
-    anybody = any(worker.state in ("working", "waiting") for worker in now.workers)
-    if unfinished and not anybody and not any(lease["state"] == "held" for lease in held):
-        out.print(
-            "No worker is running; continue with: nas-attn resume"
-            f" {opened.store.name}{at_storage(opened.url)}",
-            markup=False,
-        )
+        show_prose(out, f"Note: {constant_sentence(opened.recipe, constant)}")
+        out.print()
+    _show_next(out, opened, now, leased=any(lease["state"] == "held" for lease in held))
+
+
+def _show_next(out: Console, opened: OpenStudy, now: Overview, *, leased: bool) -> None:
+    """The next command: to look at what is running, to go on, or what the card says."""
+    from nas_attn.cli.printing import show_command, show_prose
+    from nas_attn.study.reading import snapshot
+    from nas_attn.words.card import card_text
+
+    at = at_storage(opened.url)
+    if leased or any(worker.state in ("working", "waiting") for worker in now.workers):
+        show_prose(out, "the answer so far:", label="Next")
+        show_command(out, f"nas-attn pareto {opened.store.name}{at}")
+        return
+    if now.progress.finished < now.progress.trials:
+        show_prose(out, "no worker is running; to continue:", label="Next")
+        show_command(out, f"nas-attn resume {opened.store.name}{at}")
+        return
+    for row in card_text(snapshot(opened.store), at).rows:
+        if row.label == "Next":
+            show_prose(out, row.text, label=row.label)
+            show_command(out, row.command)
 
 
 def _watch(opened: OpenStudy) -> None:
@@ -153,10 +171,17 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
     parts: list[Any] = [Text("; ".join(words))]
     if now.workers:
         columns = ["machine", "pid", "device", "at", "for", "last sign of life"]
+        optional = ["machine", "last sign of life", "device"]
         count = len(now.workers)
         title = f"{several(count, 'worker')}"
         parts.append(
-            table(title, columns, map(_worker_row, now.workers), right=["for", "last sign of life"])
+            table(
+                title,
+                columns,
+                map(_worker_row, now.workers),
+                right=["for", "last sign of life"],
+                optional=optional,
+            )
         )
     if now.former:
         parts.append(Text(_former(now.former)))
@@ -300,6 +325,7 @@ def doctor(
         bool,
         Option("--gpu", help="Also train, record and measure on the GPU: about two minutes."),
     ] = False,
+    wide: Wide = False,
     as_json: AsJson = False,
 ) -> None:
     """Check this machine. Its devices, libraries and database."""
@@ -312,7 +338,7 @@ def doctor(
         print_json([dict(zip(("what", "state", "found"), check, strict=True)) for check in checks])
     else:
         rows = [[state, what, found] for what, state, found in checks]
-        console().print(table("This machine", ["", "what", "found"], rows))
+        console(wide=wide).print(table("This machine", ["", "what", "found"], rows, whole=[""]))
     if any(state == "bad" for _, state, _ in checks):
         raise typer.Exit(1)
 

@@ -5,19 +5,37 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
+from pydantic import BaseModel
+
+from nas_attn.analysis.card import Card, card_of
 from nas_attn.analysis.choosing import Chosen
 from nas_attn.analysis.recommendation import Comparison, Recommendation
 from nas_attn.analysis.sanity import Constant, WeakRung
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.recipe import Recipe
 from nas_attn.records import Placement
+from nas_attn.words.card import CardText, card_lines, card_text
 from nas_attn.words.choosing import choice_rule, choice_sentences
-from nas_attn.words.recommendation import answer_lines, reasons, rule_text
+from nas_attn.words.recommendation import reasons, rule_text
 from nas_attn.words.remarks import caution_text, constant_sentence, weak_rung_sentence
 
 Plain = dict[str, Any]
+_CARD_FACTS = (
+    "verdict",
+    "taken",
+    "drawing",
+    "gain",
+    "cost",
+    "certainty",
+    "next",
+    "faster",
+    "slower",
+    "longer",
+)
+"""Of the card; what else it has stands in the snapshot."""
 
 
 def snapshot_as_json(now: Snapshot) -> Plain:
@@ -34,8 +52,10 @@ def snapshot_as_json(now: Snapshot) -> Plain:
     plain["constants"] = [constant_as_json(now.recipe, same) for same in now.constants]
     plain["weak_rungs"] = [_weak_rung(now.recipe, weak) for weak in now.weak_rungs]
     plain["cautions"] = [caution_text(caution) for caution in now.cautions]
+    text = card_text(now)
+    plain["card"] = card_as_json(card_of(now), text)
     best = now.recommendation
-    plain["recommendation"] = None if best is None else _recommendation(best)
+    plain["recommendation"] = None if best is None else _recommendation(best, text)
     # no program shall take it for a recommendation
     if now.brief is not None:
         plain["early"] = plain.pop("recommendation")
@@ -81,8 +101,10 @@ def _weak_rung(recipe: Recipe, weak: WeakRung) -> Plain:
 
 def as_json(value: Any) -> Any:
     """Data classes, mappings and sequences in JSON's types; placements in notation."""
-    if isinstance(value, Recipe):
+    if isinstance(value, BaseModel):
         return None
+    if isinstance(value, Enum):
+        return value.name.lower()
     if isinstance(value, Placement):
         return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -97,7 +119,21 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def _recommendation(best: Recommendation) -> Plain:
+def card_as_json(card: Card, text: CardText) -> Plain:
+    """The card's facts, and the same in words: headline and rows in their order."""
+    facts = {name: as_json(getattr(card, name)) for name in _CARD_FACTS}
+    certainty = card.certainty
+    if certainty is not None and certainty.training is not None:
+        facts["certainty"]["training"] = certainty.training.said
+    return {
+        "headline": text.headline,
+        "rows": [dataclasses.asdict(row) for row in text.rows],
+        "below": [dataclasses.asdict(row) for row in text.below],
+        **facts,
+    }
+
+
+def _recommendation(best: Recommendation, text: CardText) -> Plain:
     return {
         "key": best.key,
         "placement": str(best.placement),
@@ -111,7 +147,7 @@ def _recommendation(best: Recommendation) -> Plain:
         "best_bet": _comparison(best.best_bet),
         "more_accurate": _comparison(best.more_accurate),
         "cheaper": _comparison(best.cheaper),
-        "answer": [str(line) for line in answer_lines(best)],
+        "answer": card_lines(text),
         "why": reasons(best),
         "capacity": None if best.capacity is None else _comparison(best.capacity.lead),
         "in_reach": best.in_reach,

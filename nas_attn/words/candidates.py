@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from nas_attn.analysis.effects import Part
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.errors import several
-from nas_attn.model import Estimate
 from nas_attn.recipe import objective_name
 from nas_attn.records import ASIDE
-from nas_attn.words.units import bare_plus_minus, signed, title, unit, value
-
-
-def spread(metric: str, estimate: Estimate) -> str:
-    """`± 0.80`: half of the 95 % interval, without its unit; empty where all runs agree."""
-    return "" if estimate.sd == 0 else f"± {unit(metric).size((estimate.high - estimate.low) / 2)}"
+from nas_attn.words.units import (
+    NO_VALUE,
+    bare_plus_minus,
+    signed,
+    title,
+    unit,
+    value,
+    value_plus_minus,
+)
 
 
 def objective_heading(snapshot: Snapshot, index: int, *, absolute: bool = False) -> str:
@@ -30,14 +32,14 @@ def objective_shown(
     snapshot: Snapshot, view: CandidateView, index: int, *, absolute: bool = False
 ) -> str:
     """An objective in a table: the gain over the bare backbone with its paired interval, if known;
-    for the bare backbone its value.
+    the bare backbone gains 0.
     """
     objective = snapshot.objectives[index]
-    gain = view.gains.get(objective_name(objective))
-    if absolute or not snapshot.compared(objective) or (gain is None and _budget(snapshot, view)):
+    if absolute or not snapshot.compared(objective):
         return objective_with_spread(snapshot, view, index)
+    gain = view.gains.get(objective_name(objective))
     if gain is None:
-        return value(objective, view.values[index] if view.baseline == "none" else None)
+        return "0" if view.baseline == "none" else NO_VALUE
     return bare_plus_minus(objective, gain.mean, (gain.high - gain.low) / 2)
 
 
@@ -48,18 +50,15 @@ def objective_with_spread(snapshot: Snapshot, view: CandidateView, index: int) -
     objective = snapshot.objectives[index]
     text = value(objective, view.values[index])
     estimate = view.estimates.get(objective_name(objective))
-    if estimate is not None and view.values[index] is not None:
-        return f"{text} {spread(objective_name(objective), estimate)}".rstrip() + _budget(
-            snapshot, view
-        )
-    if (
-        objective == "latency"
-        and view.latency is not None
-        and view.latency.sessions
-        and view.baseline != "none"
-    ):
-        return f"{text} ± {(view.latency.high - view.latency.low) / 2:.3f}"
-    return text
+    number = view.values[index]
+    if number is not None and estimate is not None:
+        if estimate.sd > 0:
+            text = value_plus_minus(objective, number, estimate.low, estimate.high)
+        return f"{text}{_budget(snapshot, view)}"
+    latency = view.latency if objective == "latency" else None
+    if number is None or latency is None or not latency.sessions or view.baseline == "none":
+        return text
+    return value_plus_minus(objective, number, latency.low, latency.high)
 
 
 def _budget(snapshot: Snapshot, view: CandidateView) -> str:

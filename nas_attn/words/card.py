@@ -40,7 +40,8 @@ from nas_attn.model import Gain
 from nas_attn.records import BARE, Placement
 from nas_attn.space import other_of
 from nas_attn.words import units
-from nas_attn.words.answer import command, nothing_recommended
+from nas_attn.words.commands import command
+from nas_attn.words.lacking import nothing_recommended
 from nas_attn.words.lines import Line
 from nas_attn.words.recommendation import reasons
 from nas_attn.words.remarks import caution_text
@@ -199,7 +200,9 @@ def _tested(card: Card, test: PooledTest | None) -> str:
         half = (card.gain.high - card.gain.low) / 2
         gained = units.signed_within(card.gain.metric, card.gain.mean, half)
         unit = units.unit(card.gain.metric).of_differences
-        return f": tested, {gained} {unit}".rstrip()
+        metric = card.gain.metric
+        about = "" if units.is_implied(metric) else f" in {units.title(metric)}"
+        return f": tested, {f'{gained} {unit}'.rstrip()}{about}"
     if card.taken is not None and test.key != card.taken.key:
         return ""
     against = "speaks against it" if test.word == "worse" else "has not shown its gain"

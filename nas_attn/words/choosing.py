@@ -7,7 +7,7 @@ from nas_attn.analysis.recommendation import REQUIRED
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.tables import share_of_images
 from nas_attn.words import units
-from nas_attn.words.answer import nothing_recommended
+from nas_attn.words.lacking import nothing_recommended
 from nas_attn.words.recommendation import rule_text
 
 

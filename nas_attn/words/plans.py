@@ -14,8 +14,8 @@ from nas_attn.words.units import duration
 DAY_S = 86_400.0
 
 
-def forecast_text(forecast: Forecast) -> str:
-    """Size, cost and resolving power of a search, in a few lines."""
+def forecast_lines(forecast: Forecast) -> list[Line]:
+    """Size, cost and resolving power of a search, in a few sentences."""
     lines = [_size(forecast)]
     if forecast.trials <= forecast.queued and forecast.trials < forecast.placements:
         lines.append(
@@ -34,7 +34,7 @@ def forecast_text(forecast: Forecast) -> str:
     if forecast.target_s is not None and forecast.validation_s is not None:
         lines.append(
             "training the winner as the target says takes about"
-            f" {duration(forecast.target_s)}; `nas-attn test`, which tests the answer, about"
+            f" {duration(forecast.target_s)}; nas-attn test, which tests the answer, about"
             f" {duration(forecast.validation_s)} with one worker"
         )
     if forecast.smallest_difference is not None:
@@ -43,37 +43,34 @@ def forecast_text(forecast: Forecast) -> str:
             f"differences in accuracy above about {points:.1f} points could be shown between two"
             " confirmed candidates; smaller ones are noise at this budget"
         )
-    return "\n".join(lines)
+    return [Line(line) for line in lines]
 
 
-def timetable_text(table: Timetable) -> str:
-    """What a recipe's search does with its time, in a line."""
-    return str(Line(f"{duration(table.seconds)}: {_timetable(table)}", "plan"))
+def timetable_line(table: Timetable) -> Line:
+    """What a recipe's search does with its time."""
+    return Line(f"{duration(table.seconds)}: {_timetable(table)}", "plan")
 
 
-def budget_text(budget: Budget, to_change: str = "") -> str:
+def budget_lines(budget: Budget, to_change: str = "") -> list[Line]:
     """The search of a folder of images, in five lines. `to_change`: what to do for another
     target.
     """
     recipe = budget.recipe
     if budget.known:
-        return (
-            f"study {recipe.name} goes on for {duration(budget.seconds)}; it has"
-            f" {several(budget.known, 'candidate')}"
-        )
+        known = several(budget.known, "candidate")
+        return [Line(f"study {recipe.name} goes on for {duration(budget.seconds)}; it has {known}")]
     side = f" at {recipe.data.size} × {recipe.data.size} pixels" if recipe.data.size else ""
     pace = f"{budget.epoch_s:.2g} s an epoch, {budget.workers} at a time"
     target = _target(budget, recipe.target_training)
     gains = f"gains from about {100 * budget.smallest_difference:.1f} points"
     one_image = f"1 of {budget.images} validation images is {100 / budget.images:.1f} points"
-    lines = [
+    return [
         Line(look_text(budget.look), "images"),
         Line(f"{recipe.backbone.name}{side}: {pace}", "backbone"),
         Line(f"{target}{to_change}", "target"),
         Line(f"{duration(budget.seconds)}: {_budget(budget)}", "plan"),
         Line(f"{gains}; {one_image}", "shows"),
     ]
-    return "\n".join(str(line) for line in lines)
 
 
 def look_text(look: FolderLook) -> str:
@@ -106,7 +103,7 @@ def budget_as_json(budget: Budget) -> dict[str, Any]:
     }
 
 
-def extension_text(extension: Extension) -> str:
+def extension_lines(extension: Extension) -> list[Line]:
     """What another search space changes."""
     before, after = extension.placements
     change = f"{before:,} -> {after:,} placements"
@@ -121,7 +118,8 @@ def extension_text(extension: Extension) -> str:
     if extension.baselines:
         lines.append(f"new baselines, which come first: {few(extension.baselines, quote='')}")
     trials_before, trials = extension.trials
-    return "\n".join([*lines, f"candidates in all: {trials_before} -> {trials}"])
+    lines.append(f"candidates in all: {trials_before} -> {trials}")
+    return [Line(line) for line in lines]
 
 
 def _size(forecast: Forecast) -> str:
@@ -165,7 +163,7 @@ def _timetable(table: Timetable) -> str:
 def _test(blocks: int) -> str:
     if blocks:
         return f"tested in {several(blocks, 'block')}"
-    return "no time for a test: `nas-attn test` does it later"
+    return "no time for a test: nas-attn test does it later"
 
 
 def _target(budget: Budget, target: TrainingSection) -> str:

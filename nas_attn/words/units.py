@@ -42,14 +42,27 @@ class Unit:
     decimals: int | None = None
 
 
+def _two_digits(size: float) -> str:
+    """`14`, `2.8`, `0.42`, `0.05`: two digits, at most two decimals."""
+    if size <= 0:
+        return "0"
+    return f"{size:.{min(max(1 - math.floor(math.log10(size)), 0), 2)}f}"
+
+
 SHARE = Unit(
     lambda share: f"{100 * min(max(share, 0.0), 1.0):.2f} %",
-    lambda size: f"{100 * size:.2f}",
+    lambda size: _two_digits(100 * size),
     "points",
     scale=100.0,
     decimals=2,
 )
-RATIO = Unit(lambda ratio: f"{ratio:.3f} ×", lambda size: f"{100 * size:.1f}", "%", scale=100.0)
+RATIO = Unit(
+    lambda ratio: f"{ratio:.3f} ×",
+    lambda size: f"{100 * size:.1f}",
+    "%",
+    scale=100.0,
+    decimals=1,
+)
 COUNT = Unit(count, count, ticks=".3~s")
 BYTES = Unit(lambda size: f"{count(size)}B", lambda size: f"{count(size)}B", ticks=".3~s")
 NUMBER = Unit(lambda number: f"{number:.4g}", lambda size: f"{size:.3g}", decimals=MOST_DECIMALS)
@@ -102,17 +115,14 @@ def named(objective: str, number: float | None) -> str:
     return f"{objective} {value(objective, number)}"
 
 
-def worded(metric: str, number: float) -> str:
-    """`macro F1 70.40 %`, and `70.40 %` of the metric that a percentage without a word means."""
-    return (
-        value(metric, number) if is_implied(metric) else f"{title(metric)} {value(metric, number)}"
-    )
-
-
 def signed(objective: str, number: float) -> str:
-    """A difference with its sign, without its unit: `+0.61`; what rounds to nothing is `+0.00`."""
+    """A difference with its sign, without its unit: `+0.61`; what rounds to nothing has a plus."""
     size = unit(objective).size(abs(number))
-    return f"{'-' if number < 0 and size.strip('0.') else '+'}{size}"
+    return _with_sign(number, size)
+
+
+def _with_sign(number: float, size: str) -> str:
+    return f"{MINUS if number < 0 and size.strip('0.') else '+'}{size}"
 
 
 def size(objective: str, number: float) -> str:
@@ -126,18 +136,71 @@ def difference(objective: str, number: float) -> str:
 
 
 def difference_range(objective: str, low: float, high: float) -> str:
-    """`-0.10 to +1.32 points`."""
-    return f"{signed(objective, low)} to {difference(objective, high)}"
+    """`−0.1 to +1.3 points`, with as many digits as the interval supports."""
+    half = (high - low) / 2
+    ends = (signed_within(objective, end, half) for end in (low, high))
+    return f"{' to '.join(ends)} {unit(objective).of_differences}".rstrip()
 
 
 def plus_minus(objective: str, number: float, half: float) -> str:
-    """A difference and half of its 95 % interval: `+0.60 ± 0.20 points`."""
+    """A difference and half of its 95 % interval: `+0.6 ± 0.2 points`."""
     return f"{bare_plus_minus(objective, number, half)} {unit(objective).of_differences}".rstrip()
 
 
 def bare_plus_minus(objective: str, number: float, half: float) -> str:
-    """The same without the unit, for a column that names it: `+0.60 ± 0.20`."""
-    return f"{signed(objective, number)} ± {unit(objective).size(half)}"
+    """The same without the unit, for a column that names it: `+0.6 ± 0.2`."""
+    signed = signed_within(objective, number, half)
+    return f"{signed} ± {size_within(objective, half, half)}"
+
+
+def value_within(objective: str, number: float, low: float, high: float) -> str:
+    """A value with as many digits as its 95 % interval supports: `72.4 %`, `1.63 ×`."""
+    known = unit(objective)
+    digits = _digits_of_values(known, (high - low) / 2)
+    if digits is None:
+        return value(objective, number)
+    return f"{_scaled(known, number):.{digits}f} {_sign_of_values(known)}".rstrip()
+
+
+def value_plus_minus(objective: str, number: float, low: float, high: float) -> str:
+    """A value and half of its 95 % interval: `72.4 ± 0.8 %`, `1.63 ± 0.14 ×`."""
+    known = unit(objective)
+    half = (high - low) / 2
+    digits = _digits_of_values(known, half)
+    if digits is None:
+        return f"{value(objective, number)} ± {known.size(half)}"
+    shown = f"{_scaled(known, number):.{digits}f} ± {_scaled(known, half):.{digits}f}"
+    return f"{shown} {_sign_of_values(known)}".rstrip()
+
+
+def value_range(objective: str, low: float, high: float) -> str:
+    """The interval of a value: `82 to 100 %`."""
+    known = unit(objective)
+    digits = _digits_of_values(known, (high - low) / 2)
+    if digits is None:
+        return f"{value(objective, low)} to {value(objective, high)}"
+    ends = " to ".join(f"{_scaled(known, end):.{digits}f}" for end in (low, high))
+    return f"{ends} {_sign_of_values(known)}".rstrip()
+
+
+def _digits_of_values(known: Unit, half: float) -> int | None:
+    """Decimals of values with such an interval; None where values have no interval."""
+    if known is SHARE:
+        return min(decimals(100 * half), 2)
+    if known is RATIO:
+        return min(decimals(half), 3)
+    return min(decimals(half), MOST_DECIMALS) if known is NUMBER and half > 0 else None
+
+
+def _scaled(known: Unit, number: float) -> float:
+    """A value in the unit that it is written in."""
+    return 100 * min(max(number, 0.0), 1.0) if known is SHARE else number
+
+
+def _sign_of_values(known: Unit) -> str:
+    if known is SHARE:
+        return "%"
+    return "×" if known is RATIO else ""
 
 
 def decimals(half: float) -> int:
@@ -166,8 +229,7 @@ def size_within(objective: str, number: float, half: float) -> str:
 
 def signed_within(objective: str, number: float, half: float) -> str:
     """The same with its sign: `+2.8`."""
-    size = size_within(objective, number, half)
-    return f"{MINUS if number < 0 and size.strip('0.') else '+'}{size}"
+    return _with_sign(number, size_within(objective, number, half))
 
 
 def gained(objective: str, mean: float, low: float, high: float) -> str:

@@ -76,8 +76,11 @@ def validation_rows(result: ValidationResult) -> list[tuple[str, str, str]]:
         values = result.values.get(network.key, ())
         shown = ""
         if values:
-            spread = f" ± {units.size(metric, statistics.stdev(values))}" if len(values) > 1 else ""
-            shown = f"{units.value(metric, statistics.fmean(values))}{spread}"
+            mean = statistics.fmean(values)
+            shown = units.value(metric, mean)
+            if len(values) > 1:
+                spread = statistics.stdev(values)
+                shown = units.value_plus_minus(metric, mean, mean - spread, mean + spread)
         rows.append((network.role, shown, str(network.placement)))
     return rows
 
@@ -128,17 +131,15 @@ def _conclusion(result: ValidationResult, now: Snapshot) -> Iterator[str]:
 
 def _sentence(family: Family, verdict: Verdict, now: Snapshot) -> str:
     metric = family.metric
-    new = ""
-    if verdict.new_low is not None and verdict.new_high is not None:
-        new = (
-            f"; for new images {units.difference_range(metric, verdict.new_low, verdict.new_high)}"
-        )
-    between = f"{units.difference_range(metric, verdict.low, verdict.high)}{new}"
     word = "no difference shown" if verdict.word == "not shown" else verdict.word
     names = (
         f"{network_name(family, verdict.network)} against {network_name(family, verdict.control)}"
     )
-    text = f"{names}: {word}, {units.difference(metric, verdict.difference)} ({between})"
+    size = units.gained(metric, verdict.difference, verdict.low, verdict.high)
+    text = f"{names}: {word}, {size}"
+    if verdict.new_low is not None and verdict.new_high is not None:
+        new = units.difference_range(metric, verdict.new_low, verdict.new_high)
+        text += f"; for new images {new}"
     if verdict.not_worse is not None and family.margin is not None:
         text += (
             f"; {'not worse' if verdict.not_worse else 'may be worse'} by more than"

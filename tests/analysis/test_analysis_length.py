@@ -17,10 +17,9 @@ from nas_attn.purposes import LENGTH, length_protocol
 from nas_attn.records import BARE, Score
 from nas_attn.storage import Run
 from nas_attn.study.reading import snapshot
-from nas_attn.words.answer import lines_of_answer
 from nas_attn.words.as_json import snapshot_as_json
+from nas_attn.words.card import card_text
 from nas_attn.words.choosing import unmet_text
-from nas_attn.words.lines import Line
 
 ACCURACY = MetricKind(share=True, lower_is_better=False)
 
@@ -86,10 +85,6 @@ def bare_runs(study: MadeStudy, epochs: int, *, gain: float) -> None:
         study.store.add_score(run, score, lease=study.lease)
 
 
-def labelled(lines: list[Line]) -> dict[str, str]:
-    return {line.label: line.text for line in lines if line.label}
-
-
 def test_runs_that_are_shorter_than_the_target_recommend_nothing(tmp_path: Path) -> None:
     study = made(tmp_path, searched=10, target=40)
     bare_runs(study, 40, gain=0.08)
@@ -99,9 +94,9 @@ def test_runs_that_are_shorter_than_the_target_recommend_nothing(tmp_path: Path)
     gain = now.brief.gain.gain
     assert gain.low < 0.08 < gain.high
     assert gain.mean == pytest.approx(0.08, abs=0.02)
-    lines = lines_of_answer(now)
-    assert not any(line.text.startswith(("Take", "Keep")) for line in lines)
-    assert {"Early", "Costs"} <= labelled(lines).keys()
+    text = card_text(now)
+    assert not text.headline.startswith(("Take", "Keep"))
+    assert {"Longer", "Costs"} <= {row.label for row in text.below}
     assert now.taken is None
     assert snapshot_as_json(now)["recommendation"] is None
     assert choose(now, Criteria(), str) == Unmet(None)
@@ -129,5 +124,5 @@ def test_a_longer_training_of_the_bare_network_is_named_only_if_it_gains(
     assert now.brief is None
     assert (now.longer.shorter, now.longer.longer, now.longer.seeds) == (10, 20, 2)
     assert now.longer.gain.mean == pytest.approx(gain, abs=0.02)
-    said = labelled(lines_of_answer(now))
+    said = [row.label for row in card_text(now).below]
     assert ("Longer" in said) == (gain > 0)

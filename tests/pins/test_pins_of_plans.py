@@ -6,12 +6,13 @@ from made_study import recipe
 from pinned import as_json, check
 
 from nas_attn.analysis.plans import Budget, Extension, FolderLook, Forecast, Timetable
+from nas_attn.words.lines import Line
 from nas_attn.words.plans import (
     budget_as_json,
-    budget_text,
-    extension_text,
-    forecast_text,
-    timetable_text,
+    budget_lines,
+    extension_lines,
+    forecast_lines,
+    timetable_line,
 )
 
 FORECASTS = (
@@ -45,10 +46,15 @@ def budgets() -> list[Budget]:
     ]
 
 
+def lines(several: list[Line]) -> str:
+    return "\n".join(map(str, several))
+
+
 def test_what_is_said_of_plans_is_as_it_was(renew: bool) -> None:
-    texts = [forecast_text(forecast) for forecast in FORECASTS]
-    texts += [timetable_text(table) for table in TIMETABLES]
-    texts.append(extension_text(EXTENSION))
+    texts = [lines(forecast_lines(forecast)) for forecast in FORECASTS]
+    texts += [str(timetable_line(table)) for table in TIMETABLES]
+    texts.append(lines(extension_lines(EXTENSION)))
     for budget in budgets():
-        texts += [budget_text(budget, "; --target changes it"), as_json(budget_as_json(budget))]
+        texts.append(lines(budget_lines(budget, "; --target changes it")))
+        texts.append(as_json(budget_as_json(budget)))
     check("plans.txt", "\n\n".join(texts), renew=renew)

@@ -12,7 +12,7 @@ import pytest
 from browser import CHROMIUM
 from made_study import TRUE_COST, MadeStudy, everywhere, recipe
 
-from nas_attn import errors, model
+from nas_attn import errors
 from nas_attn.analysis.effects import Effect, Effects, fit_effects
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report import dashboard, figures
@@ -31,7 +31,6 @@ from nas_attn.report.figures.front import front_figures
 from nas_attn.report.figures.noise import noise_figure
 from nas_attn.study.reading import snapshot
 from nas_attn.words import units
-from nas_attn.words.candidates import spread
 from nas_attn.words.figures import described_effects, effects_message, no_map_sentence
 
 SE = "se(reduction=8)"
@@ -143,7 +142,7 @@ def test_the_noise_figure_compares_each_run_with_the_bare_backbones_of_its_seed(
 def test_numbers_as_a_person_reads_them() -> None:
     for share in ("accuracy", "mean_iou", "map50_95"):
         assert units.plus_minus(share, 0.0061, 0.002) == "+0.61 ± 0.20 points"
-    assert units.difference("loss", -0.0123) == "-0.0123"
+    assert units.difference("loss", -0.0123) == "−0.0123"
     assert units.difference_range("latency", -0.01, 0.051) == "-1.0 to +5.1 %"
     assert units.size("macs", -12_000) == "12 k"
     assert units.value("accuracy", 0.72414) == "72.41 %"
@@ -153,7 +152,7 @@ def test_numbers_as_a_person_reads_them() -> None:
     assert units.value("memory", 3e6) == "3 MB"
     assert units.value("-rmse", 0.123456) == "0.1235"
     assert units.value("loss", None) == units.value("loss", float("nan")) == "–"
-    assert spread("accuracy", model.Estimate(0.7, 0.004, 0.692, 0.708, 1)) == "± 0.80"
+    assert units.value_plus_minus("accuracy", 0.7, 0.692, 0.708) == "70.0 ± 0.8 %"
     assert [units.duration(s) for s in (45.2, 200, 7500)] == ["45 s", "3 min", "2.1 h"]
 
 

@@ -37,7 +37,7 @@ def test_what_each_choice_does_is_said_and_listed(made: Snapshot, tmp_path: Path
     section = page.split("<h2>What each choice does</h2>")[1].split("<h2>")[0]
     said = html.unescape(section).replace("\N{NO-BREAK SPACE}", " ")
     assert re.search(
-        r"<li>At stage\d, <code>cbam.*</code>: \+\d\.\d\d ± \d\.\d\d points for \d+ % of latency",
+        r"<li>At stage\d, <code>cbam.*</code>: \+\d\.\d+ ± \d\.\d+ points for \d+ % of latency",
         said,
     )
     assert section.count("<tr") > 10
@@ -123,7 +123,6 @@ def test_it_says_what_a_reader_needs(made: Snapshot) -> None:
         "The test images have not been read",
         "at 1 epoch behind the best third",
         "pruned at rung 0",
-        "after 1 of 3 epochs",
         "rungs = [",
         "2.15.0",
     ):

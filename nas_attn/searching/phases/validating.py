@@ -30,7 +30,7 @@ from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import families, keep_family
 from nas_attn.tables import METRICS
 from nas_attn.tasks.data import data_of
-from nas_attn.words.answer import nothing_recommended
+from nas_attn.words.lacking import nothing_recommended
 
 VALIDATE_PRIORITY = 60
 # seeds of the n-th validation begin at n times this above the search's

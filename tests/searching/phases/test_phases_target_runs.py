@@ -108,7 +108,7 @@ def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothi
 ) -> None:
     done = nas("validate", "--dry-run", "--difference", "0.02", "--placement", "stage2=simam")
     assert done.status == 0, done.err
-    assert all(word in done.out for word in ("against ", "3 blocks", "80 %", "2.00 points"))
+    assert all(word in done.out for word in ("against ", "3 blocks", "80 %", "2.0 points"))
     store = open_study("tiny").store
     assert (store.validations.all(), store.queue.rows(protocol="target")) == ({}, [])
 

@@ -7,12 +7,13 @@ import pytest
 from optuna.trial import TrialState
 
 import nas_attn as na
+from nas_attn.analysis.plans import Forecast
 from nas_attn.errors import NasAttnWarning
 from nas_attn.recipe_reading import load_recipe
 from nas_attn.searching.prepare import beginning, forecast, own_placements
 from nas_attn.searching.run import taking_part
 from nas_attn.study import opening
-from nas_attn.words.plans import forecast_text
+from nas_attn.words.plans import forecast_lines
 
 URL = "sqlite:///nas_attn.db"
 OUTSIDE = "stage2.block1@block=eca stage3=se(reduction=8)"
@@ -20,6 +21,11 @@ EXPLICIT = "stage2@block=eca(kernel_size=3) stage3=se(reduction=8)"
 
 
 def silent(line: str) -> None: ...
+
+
+def said(expected: Forecast) -> str:
+    """The forecast's first sentence."""
+    return forecast_lines(expected)[0].text
 
 
 def loaded() -> optuna.Study:
@@ -79,7 +85,7 @@ def test_ideas_are_evaluated_also_where_the_baselines_fill_the_study(table: Path
     assert (expected.trials, expected.baselines, expected.outside, expected.tried) == (5, 4, 1, 1)
     assert (
         "4 of 125 placements and 1 outside the search space, 4 of them baselines, 1 your own"
-        in forecast_text(expected)
+        in said(expected)
     )
 
 
@@ -88,7 +94,7 @@ def test_a_space_that_is_exhausted_takes_them_too(table: Path) -> None:
     recipe = load_recipe(
         "table.toml", overrides={"space": space, "search.trials": 50, "search.confirm_seeds": 0}
     )
-    assert forecast_text(forecast.forecast(recipe)).startswith(
+    assert said(forecast.forecast(recipe)).startswith(
         "study table: 3 of 3 placements, 3 of them baselines"
     )
     assert forecast.forecast(recipe, tried=["stage1=eca"]).trials == 4

@@ -24,7 +24,7 @@ from nas_attn.searching.run import taking_part
 from nas_attn.searching.worker.worker import Worker
 from nas_attn.study import opening, reading
 from nas_attn.study.progress import progress
-from nas_attn.words.plans import budget_text
+from nas_attn.words.plans import budget_lines
 
 URL = "sqlite:///nas_attn.db"
 
@@ -53,7 +53,7 @@ def test_more_time_is_used_for_more_candidates_and_too_little_is_said(
     assert timing.FEWEST <= short.recipe.search.trials < long.recipe.search.trials
     assert short.recipe.target_training.rungs == long.recipe.target_training.rungs
     assert long.blocks > 0
-    assert len(budget_text(short).splitlines()) == 5
+    assert len(budget_lines(short)) == 5
     with pytest.raises(DataError, match="photos") as told:
         planned(photos, 60)
     minutes = int(re.search(r"--minutes (\d+)", str(told.value))[1])

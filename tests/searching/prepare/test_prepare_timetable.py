@@ -12,7 +12,7 @@ from nas_attn.searching.prepare import beginning
 from nas_attn.searching.prepare.forecast import forecast
 from nas_attn.searching.prepare.timetable import timetable
 from nas_attn.training import Trainer
-from nas_attn.words.plans import timetable_text
+from nas_attn.words.plans import timetable_line
 
 URL = "sqlite:///nas_attn.db"
 # 100 steps an epoch, and a tenth of that for scoring: 1.1 s an epoch
@@ -53,7 +53,7 @@ def test_a_time_that_is_too_short_is_said_with_the_one_that_would_do(planned) ->
     short = planned(1)
     assert short.enough_s is not None
     assert planned(short.enough_s / 60).enough_s is None
-    assert timetable_text(short) != timetable_text(planned(30))
+    assert timetable_line(short) != timetable_line(planned(30))
 
 
 def test_what_the_user_states_stays(planned) -> None:

@@ -1,0 +1,79 @@
+"""Lines of prose: a number and its unit stay together."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+GLUE = "\N{NO-BREAK SPACE}"
+_UNITS = "|".join(
+    (
+        "%",
+        "×",
+        "→",
+        "±",
+        "points?",
+        "m?s",
+        "min",
+        "h",
+        "[kMG]B?",
+        "B",
+        "GiB",
+        "epochs?",
+        "runs?",
+        "trainings?",
+        "trials?",
+        "images?",
+        "candidates?",
+        "placements?",
+        "seeds?",
+        "workers?",
+        "stages",
+        "sites",
+        "more",
+        "of",
+        "to",
+    )
+)
+_NUMBER = re.compile(rf"(?<=\d)[ ](?=(?:{_UNITS})(?![\w]))")
+_SIGN = re.compile(r"(?<=[±→]) (?=[\d−+])")
+_END = re.compile(r"(?<=\d to) (?=[\d−+])|(?<=% to) (?=[\d−+])")
+
+
+def glued(text: str) -> str:
+    """A sentence in which no number can be parted from its unit or from the other end of its
+    interval, by no-break spaces.
+
+    >>> glued("about 11 min").replace(GLUE, "_")
+    'about 11_min'
+    """
+    for pattern in (_NUMBER, _SIGN, _END):
+        text = pattern.sub(GLUE, text)
+    return text
+
+
+def unquoted(text: str) -> str:
+    """A sentence without the backquotes that mark code on a page."""
+    return text.replace("`", "")
+
+
+def wrapped(text: str, width: int, *, first: str = "", rest: str = "") -> list[str]:
+    """A text in lines of at most `width` letters; only a word that is longer is broken.
+
+    Args:
+        first: begins the first line, as a label does.
+        rest: begins all others.
+    """
+    lines = textwrap.wrap(
+        glued(text),
+        max(width, len(first) + 1, len(rest) + 1),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_on_hyphens=False,
+    )
+    return [line.replace(GLUE, " ") for line in lines] or [first.rstrip()]
+
+
+def longest_word(text: str) -> int:
+    """Letters of the longest part that cannot be broken."""
+    return max((len(word) for word in glued(text).split(" ")), default=0)
