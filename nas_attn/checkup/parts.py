@@ -7,17 +7,23 @@ from functools import partial
 
 import torch
 
-from nas_attn.checkup import captures, environment, modules, sessions, training
+from nas_attn.checkup import captures, casts, environment, modules, sessions, training
 from nas_attn.checkup.findings import Finding
 
 Part = Callable[[torch.device], Iterator[Finding]]
+
+
+def _kernels(device: torch.device) -> Iterator[Finding]:
+    yield from casts.findings(device)
+    yield from training.profiles(device)
+
 
 PARTS: Mapping[str, Part] = {
     environment.ENVIRONMENT: environment.findings,
     captures.CAPTURES: captures.findings,
     modules.MODULES: modules.findings,
     training.EPOCHS: training.epochs,
-    training.PROFILES: training.profiles,
+    training.PROFILES: _kernels,
     sessions.LATENCY: sessions.findings,
 }
 """All of a part, for `tools/gpu_check.sh`."""

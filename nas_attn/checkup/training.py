@@ -131,7 +131,7 @@ def timed(job: Job, device: torch.device) -> Finding:
     def on_epoch(_point: EpochPoint) -> None:
         ends.append(time.perf_counter())
 
-    trainer = Trainer(_section(job), made_up(job, device), device=device)
+    trainer = Trainer(section(job), made_up(job, device), device=device)
     model = network(job)
     began = time.perf_counter()
     with counted_replays() as replays, noted_reasons() as reasons:
@@ -164,7 +164,7 @@ def timed(job: Job, device: torch.device) -> Finding:
 def profiled(job: Job, device: torch.device) -> Finding:
     """What the device does in the last epoch, by kernel."""
     cuda = device.type == "cuda"
-    trainer = Trainer(_section(job), made_up(job, device), device=device)
+    trainer = Trainer(section(job), made_up(job, device), device=device)
     watch = profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU])
     begun = ExitStack()
 
@@ -238,7 +238,7 @@ def made_up(job: Job, device: torch.device) -> Dataset:
     )
 
 
-def _section(job: Job) -> TrainingSection:
+def section(job: Job) -> TrainingSection:
     augment = [{"name": "flip"}, {"name": "crop", "padding": 4}]
     settings = {"batch_size": job.batch, "augment": augment, "execution": job.execution}
     return TrainingSection.model_validate(settings)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nas_attn import cuda_graphs
 from nas_attn.attention import catalogue
-from nas_attn.checkup import captures, environment, modules, sessions, training
+from nas_attn.checkup import captures, casts, environment, modules, sessions, training
 from nas_attn.checkup.__main__ import main
 
 CPU = torch.device("cpu")
@@ -127,6 +127,25 @@ def test_a_training_that_is_not_recorded_is_bad_with_its_reason(
     assert finding.state == "bad"
     assert "waits" in finding.said
     assert finding.values["replays"] == 0
+
+
+def test_the_casts_of_a_step_are_those_that_autocast_does(stub: StubbedCuda) -> None:
+    finding = casts.look(replace(SMALL, module="se"), CUDA)
+    assert finding.values["weights"] == len(casts.cast_weights(training.network(SMALL))) + 12
+    assert finding.values["apart_us"] > 0
+    assert finding.values["saved_share"] >= 0
+    assert stub.replays > 2
+
+
+def test_all_weights_at_once_are_cast_as_one_by_one() -> None:
+    weights = casts.cast_weights(training.network(SMALL))
+    again = [weight.clone() for weight in weights]
+    lows = [torch.empty_like(weight, dtype=torch.bfloat16) for weight in weights]
+    casts.one_by_one(weights, lows)
+    others = [torch.empty_like(low) for low in lows]
+    casts.at_once(again, others)
+    for one, other in zip((*weights, *lows), (*again, *others), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_a_clock_that_two_copies_disagree_on_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,13 @@ mixes devices, waits for the device within an epoch, or copies to or from the ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 import torch
+from stubbed_cuda import plain_name
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from valueless import Watch, backward, devices_in, tensors_in, tensors_without_values, with_values
@@ -229,6 +230,36 @@ def test_networks_with_the_modules_are_trained_there(names: tuple[str, ...]) -> 
     Training(section, network(" ".join(stages))).epoch(watch)
     assert watch.operations["convolution"] > 0
     assert not watch.offences
+
+
+class CastWatch(Watch):
+    """Counts how often each of some weights is cast to bfloat16."""
+
+    def __init__(self, weights: Sequence[Tensor]) -> None:
+        super().__init__(reading=1)
+        self.casts = {id(weight): 0 for weight in weights}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if plain_name(func) == "_to_copy" and id(args[0]) in self.casts:
+            self.casts[id(args[0])] += 1
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@tensors_without_values()
+def test_each_weight_is_cast_once_in_each_part_of_a_step(parts: int) -> None:
+    subject = Training(settings(precision="bfloat16", batch_size=6 // parts, accumulate=parts))
+    layers = [
+        m for m in subject.model.modules() if isinstance(m, nn.Conv2d | nn.Conv1d | nn.Linear)
+    ]
+    weights = [weight for layer in layers for weight in layer.parameters(recurse=False)]
+    assert len(weights) > 10
+    watch = CastWatch(weights)
+    subject.epoch(watch)
+    # of an epoch's two steps, the second is watched
+    assert set(watch.casts.values()) == {parts}
 
 
 @pytest.mark.parametrize(
