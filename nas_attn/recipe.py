@@ -100,7 +100,9 @@ class Recipe(Section):
         ):
             return table
         task = tasks.TASKS.get(str(table["task"].get("name")))
-        return table if task is None else {**table, "objectives": [task.metric, "latency"]}
+        if task is None:
+            return table
+        return {**table, "objectives": [task.metric, "latency"]}
 
     @model_validator(mode="before")
     @classmethod
@@ -114,7 +116,9 @@ class Recipe(Section):
             return table
         weights = target.get("weights") or training.get("weights")
         start = target.get("start") or ("pretrained" if weights else "scratch")
-        given = {"weights": weights} if start == "pretrained" and weights else {}
+        given = {}
+        if start == "pretrained" and weights:
+            given = {"weights": weights}
         target = {**target, "start": start, **given}
         if training.get("start") in (None, start):
             alike = {
@@ -126,7 +130,9 @@ class Recipe(Section):
                 target["epochs"] = AUTO
             if isinstance(target.get("epochs"), int):
                 alike["rungs"] = [target["epochs"]]
-            rate = "learning_rate" if start == "scratch" else "finetune_learning_rate"
+            rate = "finetune_learning_rate"
+            if start == "scratch":
+                rate = "learning_rate"
             alike |= {rate: target["learning_rate"]} if target.get("learning_rate") else {}
             training = {"start": start, **given, **alike, **training}
         return {**table, "target": target, "training": training}
@@ -243,7 +249,9 @@ class Recipe(Section):
         changed: dict[str, Any] = {
             name: value for name, value in given.items() if value is not None
         }
-        rate = "learning_rate" if target.start == "scratch" else "finetune_learning_rate"
+        rate = "finetune_learning_rate"
+        if target.start == "scratch":
+            rate = "learning_rate"
         if target.learning_rate is not None:
             changed[rate] = target.learning_rate
         last = training.rungs[-1]

@@ -29,7 +29,10 @@ S = typing.TypeVar("S", bound=Section)
 def shipped(kind: Literal["search_spaces", "studies"]) -> dict[str, str]:
     """Name -> text of the TOML files that come with the package."""
     inside = resources.files("nas_attn") / "_shipped" / kind
-    folder = inside if inside.is_dir() else Path(__file__).resolve().parent.parent / kind
+    if inside.is_dir():
+        folder = inside
+    else:
+        folder = Path(__file__).resolve().parent.parent / kind
     return {
         entry.name.removesuffix(".toml"): entry.read_text("utf-8")
         for entry in sorted(folder.iterdir(), key=lambda e: e.name)
@@ -44,7 +47,9 @@ def load_space(name: str, *, relative_to: Path | None = None) -> SpaceSpec:
     where, table = _read_toml("search_spaces", name, relative_to)
     if "choices" not in table and "backbone" in table:
         space = table.get("space")
-        named = f"'{space}'" if isinstance(space, str) else "the table [space] in it"
+        named = "the table [space] in it"
+        if isinstance(space, str):
+            named = f"'{space}'"
         raise RecipeError(f"{where} is a recipe, not a search space: its space is {named}")
     return _validate(SpaceSpec, {**table, "origin": where}, where)
 
@@ -101,11 +106,9 @@ def _read_toml(
     else:
         known = shipped(kind)
         if name not in known:
-            here = (
-                f"did you mean the file '{name}.toml'?"
-                if name and os.path.isfile(f"{path}.toml")
-                else None
-            )
+            here = None
+            if name and os.path.isfile(f"{path}.toml"):
+                here = f"did you mean the file '{name}.toml'?"
             raise RecipeError(
                 f"unknown {what} '{shorten(name)}': {here or did_you_mean(name, known)}; or give"
                 " the path of a .toml file"
@@ -164,7 +167,9 @@ def other_backbone(section: BackboneSection, choice: Choice) -> BackboneSection:
     options. Raises RecipeError.
     """
     source, colon, _ = choice.type.partition(":")
-    options = section.options if section.name.partition(":")[:2] == (source, colon) else {}
+    options = {}
+    if section.name.partition(":")[:2] == (source, colon):
+        options = section.options
     return backbone_section(str(choice), width=None if colon else section.width, options=options)
 
 
@@ -207,11 +212,9 @@ def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
     if first["type"] == "missing":
         return f"{where}: '{key}' is missing"
     message = shorten(first["msg"].removeprefix("Value error, "))
-    value = (
-        ""
-        if first["type"] == "value_error"
-        else f", not {shorten(repr(first['input']), NAME_LETTERS)}"
-    )
+    value = ""
+    if first["type"] != "value_error":
+        value = f", not {shorten(repr(first['input']), NAME_LETTERS)}"
     return f"{where}: {shorten(key) + ': ' if key else ''}{message[:1].lower()}{message[1:]}{value}"
 
 
@@ -286,4 +289,6 @@ def write_toml(table: Mapping[str, Any]) -> str:
 def _without_none(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _without_none(inner) for name, inner in value.items() if inner is not None}
-    return [_without_none(inner) for inner in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return [_without_none(inner) for inner in value]
+    return value

@@ -40,7 +40,9 @@ class Named(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _by_name_alone(cls, entry: Any) -> Any:
-        return {"name": entry} if isinstance(entry, str) else entry
+        if isinstance(entry, str):
+            return {"name": entry}
+        return entry
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -76,11 +78,9 @@ class Augment(Named):
     def names(self) -> set[str]:
         """Its own name, and those of the augmentations that it chooses among."""
         inner = self.arguments.get("transforms")
-        found = (
-            [one.get("name") if isinstance(one, dict) else one for one in inner]
-            if isinstance(inner, list)
-            else []
-        )
+        found = []
+        if isinstance(inner, list):
+            found = [one.get("name") if isinstance(one, dict) else one for one in inner]
         return {self.name, *(name for name in found if isinstance(name, str))}
 
     @model_validator(mode="after")
@@ -92,7 +92,9 @@ class Augment(Named):
                 raise ValueError(f"unknown augmentation '{self.name}': give {known_names}")
             return self
         if self.arguments.keys() != known.keys():
-            wanted = f"needs {' and '.join(known)}" if known else "takes no arguments"
+            wanted = "takes no arguments"
+            if known:
+                wanted = f"needs {' and '.join(known)}"
             raise ValueError(f"'{self.name}' {wanted}, not {', '.join(self.arguments) or 'none'}")
         for name, (low, high) in known.items():
             value = self.arguments[name]

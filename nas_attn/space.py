@@ -132,7 +132,9 @@ def _matching(pattern: str, by_name: Mapping[str, Site]) -> list[Site]:
     names = [
         name for name, site in by_name.items() if ("." in name) == blocks and site.original == named
     ]
-    found = fnmatch.filter(names, pattern) if any(c in pattern for c in "*?[") else []
+    found = []
+    if any(c in pattern for c in "*?["):
+        found = fnmatch.filter(names, pattern)
     if not found:
         raise PlacementError(f"unknown site '{pattern}': {did_you_mean(pattern, by_name)}")
     return [by_name[name] for name in found]
@@ -443,11 +445,9 @@ class SearchSpace:
         """Notation for the encoding: as written if that means the same when typed, else
         explicit.
         """
-        at = (
-            f"@{position}="
-            if len(self.spec.sites.positions) > 1 or position != site.default_position
-            else ""
-        )
+        at = ""
+        if len(self.spec.sites.positions) > 1 or position != site.default_position:
+            at = f"@{position}="
         explicit = self._resolve_one(site, position, choice, strict=False)
         try:
             with warnings.catch_warnings():
@@ -490,11 +490,9 @@ def _included(spec: SpaceSpec, sites: Sequence[Site]) -> list[Site]:
     originals = spec.sites.originals == "search"
 
     def of_level(site: Site) -> bool:
-        return (
-            originals
-            if site.original
-            else site.name in spec.sites.custom or ("." in site.name) == blocks
-        )
+        if site.original:
+            return originals
+        return site.name in spec.sites.custom or ("." in site.name) == blocks
 
     def fits(site: Site, patterns: Sequence[str]) -> bool:
         return any(fnmatch.fnmatchcase(site.name, pattern) for pattern in patterns)

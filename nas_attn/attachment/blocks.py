@@ -263,7 +263,9 @@ class BlockFinder:
         assert value is not None
         if host is not None and added:
             return Block(path, None, (host,), shape, sum(added), value)
-        return Block(path, host, residual, shape, macs, value) if host or residual else None
+        if not (host or residual):
+            return None
+        return Block(path, host, residual, shape, macs, value)
 
     def _residual_hosts(self, block: Call) -> Iterator[str]:
         assert block.output is not None
@@ -299,7 +301,9 @@ class BlockFinder:
             ):
                 break
             call = last[0]
-        return call.path if call.path not in self.unusable else None
+        if call.path in self.unusable:
+            return None
+        return call.path
 
     def chain(self) -> list[Block]:
         """Each convolution with the norm and activation after it, for a network without blocks."""

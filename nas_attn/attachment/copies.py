@@ -67,7 +67,9 @@ def reparameterized(model: nn.Module, input_shape: tuple[int, int, int]) -> nn.M
             with torch.no_grad():
                 before = _tensors(exact(x))
                 after = _tensors(_converted(copied(exact))(x))
-            return _converted(copied(plain)) if before and _same(before, after) else plain
+            if before and _same(before, after):
+                return _converted(copied(plain))
+            return plain
     return plain
 
 
@@ -112,7 +114,9 @@ def _method(module: nn.Module) -> Callable[[], Any] | None:
             p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
             for p in parameters
         ):
-            quiet = {"verbose": False} if any(p.name == "verbose" for p in parameters) else {}
+            quiet = {}
+            if any(p.name == "verbose" for p in parameters):
+                quiet = {"verbose": False}
             return lambda name=name, quiet=quiet: getattr(module, name)(**quiet)  # type: ignore[misc]
     return None
 
@@ -286,7 +290,9 @@ def attach_compared(
             then as before.
     """
     replaces = any(point.replaces for point, _ in resolved.modules)
-    before = None if replaces or resolved.init != "identity" else _settled(model, input_shape)
+    before = None
+    if not (replaces or resolved.init != "identity"):
+        before = _settled(model, input_shape)
     attach(model, resolved)
     if before is None or (wrong := _changed(model, input_shape, before)) is None:
         return model
@@ -329,7 +335,9 @@ def _changed(
     except Exception as error:
         # whatever a user's own model may raise
         return f"does not run ({type(error).__name__}: {first_line(error)})"
-    return "computes something else" if _differ(before, after) else None
+    if _differ(before, after):
+        return "computes something else"
+    return None
 
 
 def _culprit(
@@ -394,12 +402,11 @@ def _traced_attention(model: nn.Module) -> str | None:
     for path, module in model.named_modules():
         if path.rpartition(".")[2] == CHILD and not isinstance(module, nn.Sequential):
             return str(path)
-        nodes = module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ()
-        around = (
-            inner for node in nodes for inner, _ in node.meta.get("nn_module_stack", {}).values()
-        )
-        if found := [inner for inner in around if CHILD in inner.split(".")]:
-            return str(found[0])
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                for inner, _ in node.meta.get("nn_module_stack", {}).values():
+                    if CHILD in inner.split("."):
+                        return str(inner)
     return None
 
 

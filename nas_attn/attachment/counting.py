@@ -67,11 +67,9 @@ def cost(
 
 def _plain(value: Any) -> Any:
     """The number in a scalar of NumPy or torch."""
-    return (
-        value.item()
-        if isinstance(value, np.generic | torch.Tensor) and np.ndim(value) == 0
-        else value
-    )
+    if isinstance(value, np.generic | torch.Tensor) and np.ndim(value) == 0:
+        return value.item()
+    return value
 
 
 def parameters(network: CountedNetwork) -> int:

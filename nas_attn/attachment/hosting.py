@@ -249,7 +249,9 @@ def unmake(module: nn.Module) -> None:
 
 def replaced_parameters(module: nn.Module) -> list[nn.Parameter]:
     """Parameters of modules that attention replaces, which are not used."""
-    return _own_parameters(module) if role_of(module) == "instead" else []
+    if role_of(module) == "instead":
+        return _own_parameters(module)
+    return []
 
 
 def _own_parameters(module: nn.Module) -> list[nn.Parameter]:
@@ -388,11 +390,9 @@ def _successor(holder: nn.Module, name: str, new: Any) -> Any:
             return new
     carried = (cast(nn.Module, host._modules[CHILD]) for host in hosts)
     kinds = ", ".join(type(module).__name__ for one in carried for module in one.children())
-    what = (
-        f"a {type(new).__name__} cannot take its place"
-        if new is not None
-        else "it cannot be removed"
-    )
+    what = "it cannot be removed"
+    if new is not None:
+        what = f"a {type(new).__name__} cannot take its place"
     where = f"'{name}' of {bare_class(holder).__name__}"
     raise BackboneError(
         f"{where} carries attention ({kinds}) and {what}: call detach(model) before, attach again"
@@ -561,6 +561,6 @@ class AttendedList:
         return iter(self._own())
 
     def __getitem__(self, index: Any) -> Any:
-        return (
-            nn.Sequential(*self._own()[index]) if isinstance(index, slice) else self._own()[index]
-        )
+        if isinstance(index, slice):
+            return nn.Sequential(*self._own()[index])
+        return self._own()[index]

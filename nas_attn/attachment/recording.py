@@ -264,7 +264,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             # a query of a tensor
             return result
         formula = flop_registry.get(func._overloadpacket)
-        macs = formula(*args, **kwargs, out_val=result) // 2 if formula is not None else 0
+        macs = 0
+        if formula is not None:
+            macs = formula(*args, **kwargs, out_val=result) // 2
         call = self._open[-1].index if self._open else 0
         name = func._schema.name.partition("::")[2]
         if name in VIEWS and self._keeps_places(inputs[0], outputs[0]):
@@ -309,7 +311,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
 
     def _value(self, tensor: Tensor) -> Value:
-        return self._values[id(tensor)] if id(tensor) in self._values else self._new(tensor)
+        if id(tensor) in self._values:
+            return self._values[id(tensor)]
+        return self._new(tensor)
 
     def _new(self, tensor: Tensor) -> Value:
         self._tensors.append(tensor)
@@ -503,10 +507,10 @@ class Flow:
 
     def _only_input(self, value: Value) -> Value | None:
         index = self.producer.get(value)
-        inputs = (
-            () if index is None else {v for v in self.operations[index].inputs if v in self.live}
-        )
-        return next(iter(inputs)) if len(inputs) == 1 else None
+        if index is None:
+            return None
+        inputs = {v for v in self.operations[index].inputs if v in self.live}
+        return inputs.pop() if len(inputs) == 1 else None
 
     def ancestors(self, value: Value) -> set[Value]:
         """All values that a value was made from."""
@@ -514,7 +518,9 @@ class Flow:
         waiting = [value]
         while waiting:
             index = self.producer.get(waiting.pop())
-            fresh = () if index is None else set(self.operations[index].inputs) - found
+            if index is None:
+                continue
+            fresh = set(self.operations[index].inputs) - found
             found.update(fresh)
             waiting.extend(fresh)
         return found
@@ -548,7 +554,9 @@ def _gated(flow: Flow, call: Call, value: Value, depths: Mapping[Value, int]) ->
         return 0
     for scaled, gate in (op.inputs, op.inputs[::-1]):
         if gate not in call.inputs and depths[gate] > 0:
-            before = 0 if scaled in call.inputs else _gated(flow, call, scaled, depths)
+            before = 0
+            if scaled not in call.inputs:
+                before = _gated(flow, call, scaled, depths)
             if scaled in call.inputs or before:
                 return before + 1
     return 0

@@ -45,7 +45,9 @@ class Roles:
         """`blocks`: the results of its blocks."""
         self.flow = flow
         self._blocks = frozenset(blocks)
-        last = frozenset() if flow.classifies else frozenset(self._last_convolutions())
+        last: frozenset[int] = frozenset()
+        if not flow.classifies:
+            last = frozenset(self._last_convolutions())
         self._predictions = last - self._added(last)
         self.heads = self._head_calls()
         self._neck = set() if flow.classifies else self._grown()
@@ -54,7 +56,9 @@ class Roles:
         """The part that a map belongs to."""
         if self._in_head(value):
             return "head"
-        return "neck" if value in self._neck or value in self._pyramid else "backbone"
+        if value in self._neck or value in self._pyramid:
+            return "neck"
+        return "backbone"
 
     def levels(self) -> list[Value]:
         """The maps that a head with several predictions takes, in the order in which they were
@@ -97,9 +101,9 @@ class Roles:
         levels included.
         """
         levels = self.levels()
-        return (
-            frozenset(levels) - self._blocks if not self._neck.isdisjoint(levels) else frozenset()
-        )
+        if not self._neck.isdisjoint(levels):
+            return frozenset(levels) - self._blocks
+        return frozenset()
 
     def _added(self, last: frozenset[int]) -> set[int]:
         """The convolutions among `last` whose result is added to a map of a hidden layer, as in a

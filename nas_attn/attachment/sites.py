@@ -337,11 +337,9 @@ def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Valu
         _, channels, height, width = flow.shapes[value]
         macs = sum(map(flow.macs, flow.calls_of[host.path]))
         added.append(Block(host.path, host.path, (), (channels, height, width), macs, value))
-    return (
-        sorted([*blocks, *added], key=lambda block: flow.producer.get(block.value, -1))
-        if added
-        else blocks
-    )
+    if added:
+        return sorted([*blocks, *added], key=lambda block: flow.producer.get(block.value, -1))
+    return blocks
 
 
 # ------------------------------------------------------------------------------------------- why
@@ -468,7 +466,9 @@ def _unused(
 
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - SHOWN
-    return ", ".join(names) if more <= 1 else f"{', '.join(names[:SHOWN])} and {more} more"
+    if more <= 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:SHOWN])} and {more} more"
 
 
 def _custom_sites(
@@ -514,13 +514,11 @@ def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> 
     maps = [call for call in calls if flow.map_of(call) is not None]
     if not maps:
         why = (
-            "returns no feature map (N, C, H, W) that attention could take"
-            if calls
-            else (
-                "cannot carry attention: it runs all its children in turn, or the network removes"
-                " it later; name a module around it"
-            )
+            "cannot carry attention: it runs all its children in turn, or the network removes"
+            " it later; name a module around it"
         )
+        if calls:
+            why = "returns no feature map (N, C, H, W) that attention could take"
         raise BackboneError(f"site '{name}': '{paths[0]}' {why}")
     return maps
 

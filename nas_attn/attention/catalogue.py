@@ -213,7 +213,9 @@ def installed() -> dict[str, EntryPoint]:
 
 
 def _foreign(name: str, target: str) -> Row:
-    what = "attention type" if name == target else f"attention type '{name}', entry point"
+    what = "attention type"
+    if name != target:
+        what = f"attention type '{name}', entry point"
     cls = load_object(target, what=what, error=KnobError)
     from torch import nn
 
@@ -247,7 +249,9 @@ def _knobs(name: str, cls: type) -> Iterable[KnobSpec]:
                 " default"
             )
         hint = hints.get(parameter.name)
-        choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+        choices = ()
+        if typing.get_origin(hint) is Literal:
+            choices = typing.get_args(hint)
         yield KnobSpec(parameter.name, type(default), default, "", choices=choices)
 
 
@@ -270,6 +274,6 @@ def _try(cls: type, fitting: Fitting) -> None:
             f"{fitting.row.name} does not work on {fitting.channels} channels: {said}"
         ) from error
     expected = (1, *shape)
-    if not isinstance(y, torch.Tensor) or tuple(y.shape) != expected:
-        given = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
+    given = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
+    if given != expected:
         raise KnobError(f"{fitting.row.name} must keep the shape {expected}, but gives {given}")

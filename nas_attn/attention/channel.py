@@ -135,7 +135,9 @@ class NormalizationAttention(nn.Module):
         super().__init__()
         self.detach = detach
         self.norm = BatchNorm2d(channels)
-        self.blend = nn.Parameter(torch.zeros(())) if init == "identity" else None
+        self.blend = None
+        if init == "identity":
+            self.blend = nn.Parameter(torch.zeros(()))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         size_C = magnitude(self.norm.weight)
@@ -293,7 +295,9 @@ class GlobalContext(nn.Module):
         hidden = channels // min(reduction, max(1, channels // 2))
         self.identity = init == "identity"
         self.fusion = fusion
-        self.mask = nn.Conv2d(channels, 1, 1) if pooling == "attention" else None
+        self.mask = None
+        if pooling == "attention":
+            self.mask = nn.Conv2d(channels, 1, 1)
         self.reduce = nn.Linear(channels, hidden)
         self.norm = nn.LayerNorm(hidden)
         self.expand = nn.Linear(hidden, channels)

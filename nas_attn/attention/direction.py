@@ -70,7 +70,9 @@ class EfficientLocalAttention(nn.Module):
         how: dict[str, Any] = {"padding": kernel_size // 2, "groups": groups, "bias": False}
         self.conv_h = nn.Conv1d(channels, channels, kernel_size, **how)
         self.norm_h = GroupNorm(norm_groups, channels)
-        self.conv_w = None if shared else nn.Conv1d(channels, channels, kernel_size, **how)
+        self.conv_w = None
+        if not shared:
+            self.conv_w = nn.Conv1d(channels, channels, kernel_size, **how)
         self.norm_w = None if shared else GroupNorm(norm_groups, channels)
         if self.identity:
             zero_(*(norm for norm in (self.norm_h, self.norm_w) if norm is not None))

@@ -111,7 +111,9 @@ def blend(x: Tensor, y: Tensor, a: Tensor | None) -> Tensor:
     y = y.to(x.dtype)
     a = a.to(x.dtype)
     # pnnx knows no lerp
-    return x + a * (y - x) if is_traced(x) else torch.lerp(x, y, a)
+    if is_traced(x):
+        return x + a * (y - x)
+    return torch.lerp(x, y, a)
 
 
 def laid_out_like(x: Tensor, y: Tensor) -> Tensor:
@@ -241,7 +243,10 @@ def on_groups(conv: nn.Conv1d | nn.Conv2d, x: Tensor, groups: int) -> Tensor:
         return torch.unflatten(y, 0, (-1, groups)).flatten(1, 2)
     weight = torch.cat([conv.weight] * groups)
     bias = None if conv.bias is None else torch.cat([conv.bias] * groups)
-    convolve = functional.conv1d if isinstance(conv, nn.Conv1d) else functional.conv2d
+    if isinstance(conv, nn.Conv1d):
+        convolve = functional.conv1d
+    else:
+        convolve = functional.conv2d
     return convolve(x, weight, bias, padding=conv.padding, groups=groups)
 
 

@@ -72,12 +72,12 @@ class GatherExcite(nn.Module):
         super().__init__()
         self.extent = extent
         self.identity = init == "identity" and (mlp or gather == "conv")
-        self.blend = (
-            nn.Parameter(torch.zeros(())) if init == "identity" and not self.identity else None
-        )
-        self.gather = (
-            nn.Sequential(*_steps(channels, extent, height, width)) if gather == "conv" else None
-        )
+        self.blend = None
+        if init == "identity" and not self.identity:
+            self.blend = nn.Parameter(torch.zeros(()))
+        self.gather = None
+        if gather == "conv":
+            self.gather = nn.Sequential(*_steps(channels, extent, height, width))
         self.mlp: nn.Sequential | None = None
         if mlp:
             hidden = max(1, channels // reduction)

@@ -121,7 +121,9 @@ class SelectiveKernel(nn.Module):
         self.reduce = nn.Linear(channels, hidden, bias=False)
         self.norm = BatchNorm1d(hidden)
         self.expand = nn.Linear(hidden, branches * channels, bias=False)
-        self.blend = nn.Parameter(torch.zeros(())) if init == "identity" else None
+        self.blend = None
+        if init == "identity":
+            self.blend = nn.Parameter(torch.zeros(()))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         u = [branch(x_NCHW) for branch in self.branches]
@@ -229,13 +231,18 @@ class ChannelPrior(nn.Module):
             for length in STRIPS
         )
         self.mix = nn.Conv2d(channels, channels, 1)
-        self.blend = nn.Parameter(torch.zeros(())) if identity and projected else None
+        self.blend = None
+        if identity and projected:
+            self.blend = nn.Parameter(torch.zeros(()))
         if identity and not projected:
             zero_(self.expand)
             unity_(self.mix)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        v_NCHW = functional.gelu(self.mix(x_NCHW)).to(x_NCHW.dtype) if self.projected else x_NCHW
+        if self.projected:
+            v_NCHW = functional.gelu(self.mix(x_NCHW)).to(x_NCHW.dtype)
+        else:
+            v_NCHW = x_NCHW
         u_NCHW = v_NCHW * self._channels(v_NCHW)[:, :, None, None]
         d_NCHW = self.near(u_NCHW)
         sum_NCHW = d_NCHW

@@ -71,11 +71,10 @@ class KnobSpec:
         elif self.low is not None and self.high is not None:
             text = f"{format_knob(self.low)} to {format_knob(self.high)}"
         else:
-            text = (
-                f"at least {format_knob(self.low)}"
-                if self.low is not None
-                else f"any {self.kind.__name__}"
-            )
+            if self.low is not None:
+                text = f"at least {format_knob(self.low)}"
+            else:
+                text = f"any {self.kind.__name__}"
         return f"{text}, or auto" if self.auto else text
 
     def check(self, value: object, where: str) -> Knob:
@@ -323,4 +322,6 @@ def hidden_knobs(channels: int, hidden: int, usual: int) -> tuple[int, int]:
 
 
 def _shown(value: object) -> str:
-    return format_knob(value) if isinstance(value, int | float) else repr(value)
+    if isinstance(value, int | float):
+        return format_knob(value)
+    return repr(value)

@@ -191,11 +191,18 @@ class MultiHead(nn.Module):
         self.scale = (channels // heads) ** -0.5
         self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
         nn.init.trunc_normal_(self.qkv.weight, std=channels**-0.5)
-        self.out = nn.Conv2d(channels, channels, 1, bias=False) if residual else None
-        self.blend = nn.Parameter(torch.zeros(())) if init == "identity" and not residual else None
+        self.out = None
+        if residual:
+            self.out = nn.Conv2d(channels, channels, 1, bias=False)
+        self.blend = None
+        if init == "identity" and not residual:
+            self.blend = nn.Parameter(torch.zeros(()))
         if position != "none":
             rows, columns = (-(-side // downsample) for side in (height, width))
-            lengths = (2 * rows - 1, 2 * columns - 1) if position == "relative" else (rows, columns)
+            if position == "relative":
+                lengths = (2 * rows - 1, 2 * columns - 1)
+            else:
+                lengths = (rows, columns)
             self.row_table, self.column_table = (
                 nn.Parameter(
                     nn.init.trunc_normal_(torch.empty(n, channels // heads), std=self.scale)
@@ -257,11 +264,9 @@ class MultiHead(nn.Module):
             return _distances_on_any_map(table, side, cells, self.downsample)
         from_last_cell = _resized(table, 2 * cells - 1).unfold(0, cells, 1)
         by_cell = from_last_cell.flip(0)
-        return (
-            by_cell
-            if self.downsample == 1
-            else by_cell.repeat_interleave(self.downsample, 0)[:side]
-        )
+        if self.downsample == 1:
+            return by_cell
+        return by_cell.repeat_interleave(self.downsample, 0)[:side]
 
 
 def _by_row(q_NAHWD: Tensor, r_HDS: Tensor) -> Tensor:

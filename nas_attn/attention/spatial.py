@@ -76,7 +76,9 @@ class BottleneckAttention(nn.Module):
         s_N1HW = self.spatial(x_NCHW)
         z_NCHW = c_NC11 + s_N1HW if self.combine == "sum" else c_NC11 * s_N1HW
         a_NCHW = gate(z_NCHW, x_NCHW, identity=self.identity)
-        return x_NCHW * a_NCHW if self.identity else x_NCHW + x_NCHW * a_NCHW
+        if self.identity:
+            return x_NCHW * a_NCHW
+        return x_NCHW + x_NCHW * a_NCHW
 
 
 class PlaneGate(nn.Module):
@@ -119,7 +121,9 @@ class TripletAttention(nn.Module):
         identity = init == "identity"
         self.gate_cw = PlaneGate(kernel_size, identity=identity)
         self.gate_ch = PlaneGate(kernel_size, identity=identity)
-        self.gate_hw = PlaneGate(kernel_size, identity=identity) if spatial else None
+        self.gate_hw = None
+        if spatial:
+            self.gate_hw = PlaneGate(kernel_size, identity=identity)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         a_NC1W: Tensor = self.gate_cw(x_NCHW, 2)
@@ -178,7 +182,9 @@ class ConvolutionalBlockAttention(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         u_NCHW: Tensor = self.channel(x_NCHW)
-        return u_NCHW if self.spatial is None else u_NCHW * self.spatial(u_NCHW, 1)
+        if self.spatial is not None:
+            u_NCHW = u_NCHW * self.spatial(u_NCHW, 1)
+        return u_NCHW
 
 
 class GlobalAttention(nn.Module):
@@ -244,7 +250,9 @@ class SimAM(nn.Module):
         super().__init__()
         self.e_lambda = e_lambda
         self.unbiased = unbiased
-        self.blend = nn.Parameter(torch.zeros(())) if init == "identity" else None
+        self.blend = None
+        if init == "identity":
+            self.blend = nn.Parameter(torch.zeros(()))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
@@ -303,7 +311,9 @@ class EfficientMultiScale(nn.Module):
         self.strips = nn.Conv1d(width, width, 1)
         self.norm = GroupNorm(width, width)
         self.conv = nn.Conv2d(width, width, 3, padding=1)
-        self.blend = nn.Parameter(torch.zeros(())) if init == "identity" else None
+        self.blend = None
+        if init == "identity":
+            self.blend = nn.Parameter(torch.zeros(()))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         height, width = x_NCHW.shape[2:]
@@ -376,9 +386,14 @@ def interleaved(x_NCP: Tensor, channels: int) -> Tensor:
     second.
     """
     half, odd = divmod(channels, 2)
-    pairs = torch.cat((x_NCP[:, :half], x_NCP[:, half + 1 :]), 1) if odd else x_NCP
+    if odd:
+        pairs = torch.cat((x_NCP[:, :half], x_NCP[:, half + 1 :]), 1)
+    else:
+        pairs = x_NCP
     mixed = torch.unflatten(pairs, 1, (2, half)).transpose(1, 2).flatten(1, 2)
-    return torch.cat((mixed, x_NCP[:, half : half + 1]), 1) if odd else mixed
+    if odd:
+        return torch.cat((mixed, x_NCP[:, half : half + 1]), 1)
+    return mixed
 
 
 def dealt(x_NCP: Tensor, channels: int) -> Tensor:
@@ -388,9 +403,9 @@ def dealt(x_NCP: Tensor, channels: int) -> Tensor:
     half, odd = divmod(channels, 2)
     even_NCP = x_NCP[:, : channels - 1] if odd else x_NCP
     pairs = torch.unflatten(even_NCP, 1, (half, 2)).transpose(1, 2).flatten(1, 2)
-    return (
-        torch.cat((pairs[:, :half], x_NCP[:, channels - 1 :], pairs[:, half:]), 1) if odd else pairs
-    )
+    if odd:
+        return torch.cat((pairs[:, :half], x_NCP[:, channels - 1 :], pairs[:, half:]), 1)
+    return pairs
 
 
 class ConcurrentSqueezeExcitation(nn.Module):
@@ -470,7 +485,9 @@ class MixedLocalChannel(nn.Module):
         a_NCHW = adaptive_mean(
             torch.unflatten(a_NCL, 2, (local, local)), height, width, growing=True
         ).to(x_NCHW.dtype)
-        return x_NCHW + x_NCHW * a_NCHW if self.identity else x_NCHW * a_NCHW
+        if self.identity:
+            return x_NCHW + x_NCHW * a_NCHW
+        return x_NCHW * a_NCHW
 
     def _gate(self, z: Tensor, x: Tensor) -> Tensor:
         """`s(z)`; in the identity form `2s(z) - 1`, to which 1 is added at last, where no rounding

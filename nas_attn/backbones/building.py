@@ -157,7 +157,10 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
     if section.name not in MODELS:
         every = names()
         same = f"torchvision:{section.name}"
-        close = f"did you mean '{same}'?" if same in every else did_you_mean(section.name, every)
+        if same in every:
+            close = f"did you mean '{same}'?"
+        else:
+            close = did_you_mean(section.name, every)
         raise BackboneError(
             f"unknown backbone '{section.name}': {close} Others are written torchvision:NAME,"
             " timm:NAME, smp:ARCHITECTURE/ENCODER or package.module:function."
@@ -179,7 +182,10 @@ def _cifar(section: BackboneSection, channels: int, classes: int, published: boo
 def _torchvision_names(package: str = "") -> list[str]:
     import torchvision
 
-    module = getattr(torchvision.models, package) if package else torchvision.models
+    if package:
+        module = getattr(torchvision.models, package)
+    else:
+        module = torchvision.models
     models: list[str] = torchvision.models.list_models(module=module)
     return models
 
@@ -192,11 +198,10 @@ def torchvision_options(
     """
     if name in detectors.names():
         return detectors.arguments(name, input_shape[1:], classes)
-    usual = (
-        _SEGMENTATION
-        if name in _torchvision_names("segmentation")
-        else TORCHVISION_OPTIONS.get(name, {})
-    )
+    if name in _torchvision_names("segmentation"):
+        usual = _SEGMENTATION
+    else:
+        usual = TORCHVISION_OPTIONS.get(name, {})
     return {**usual, "num_classes": classes}
 
 

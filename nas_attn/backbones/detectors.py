@@ -43,7 +43,9 @@ def arguments(name: str, size: tuple[int, int], classes: int) -> dict[str, Any]:
             f"'torchvision:{name}' scales all images to {fixed}x{fixed}: set data.size = {fixed}"
         )
     usual: dict[str, Any] = {"weights_backbone": None, "num_classes": classes + 1}
-    return usual if fixed else {**usual, "min_size": min(size), "max_size": max(size)}
+    if fixed:
+        return usual
+    return {**usual, "min_size": min(size), "max_size": max(size)}
 
 
 def undecided(model: nn.Module) -> nn.Module:
@@ -80,7 +82,9 @@ def _forwards() -> Mapping[Any, Callable[..., Any]]:
 
 def _features(model: Any, images: Any) -> dict[str, Tensor]:
     features = model.backbone(images.tensors)
-    return features if isinstance(features, dict) else {"0": features}
+    if isinstance(features, dict):
+        return features
+    return {"0": features}
 
 
 def _at_once(self: Any, images: Sequence[Tensor] | Tensor) -> dict[str, Tensor]:

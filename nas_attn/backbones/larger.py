@@ -45,7 +45,9 @@ def larger(section: BackboneSection) -> list[Choice]:
     if row is None or section.options.get("depth"):
         return []
     following = _following(name, named(row.exists))
-    return [] if following is None else [Choice(f"{source}:{following}")]
+    if following is None:
+        return []
+    return [Choice(f"{source}:{following}")]
 
 
 def _of_cifar(section: BackboneSection) -> Iterator[Choice]:

@@ -47,7 +47,9 @@ def versions_of(state: Mapping[str, Any]) -> Versions | None:
     versions = getattr(state, "_metadata", None)
     if not isinstance(versions, Mapping):
         return None
-    return versions if all(isinstance(entry, Mapping) for entry in versions.values()) else None
+    if not all(isinstance(entry, Mapping) for entry in versions.values()):
+        return None
+    return versions
 
 
 def with_versions(values: Mapping[str, Any], versions: Versions | None) -> OrderedDict[str, Any]:
@@ -178,11 +180,9 @@ def _unwrapped(loaded: Any, where: str) -> tuple[Mapping[str, Any], list[str]]:
                 f"{where} holds a {kind}, not a state_dict: use a file written by {_SAVE}"
             )
         known = _wraps(loaded)
-        others = (
-            [key for key, value in loaded.items() if _is_state(value) or _wraps(value)]
-            if not known
-            else []
-        )
+        others = []
+        if not known:
+            others = [key for key, value in loaded.items() if _is_state(value) or _wraps(value)]
         if known:
             states = [key for key in known if _is_state(loaded[key])]
             if len(states) > 1:
@@ -221,7 +221,9 @@ def _without_wrapping(state: Mapping[str, Any]) -> Mapping[str, Any]:
         return ".".join(part for part in name.split(".") if part not in WRAPPING)
 
     versions = versions_of(state)
-    kept = None if versions is None else {bare(path): entry for path, entry in versions.items()}
+    kept = None
+    if versions is not None:
+        kept = {bare(path): entry for path, entry in versions.items()}
     return with_versions({bare(name): value for name, value in state.items()}, kept)
 
 
@@ -370,7 +372,9 @@ def _check_values(name: str, own: Tensor, given: Any, where: str) -> None:
         raise BackboneError(
             f"{where}: '{name}' is of type {given.dtype}, the network's of {own.dtype}"
         )
-    wrong = int((~torch.isfinite(given)).sum()) if given.is_floating_point() else 0
+    wrong = 0
+    if given.is_floating_point():
+        wrong = int((~torch.isfinite(given)).sum())
     if wrong:
         held = f"{wrong} of {given.numel()} values that are not finite numbers"
         raise BackboneError(

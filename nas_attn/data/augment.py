@@ -92,7 +92,9 @@ class EpochPlan:
                 for b in batches
             )
 
-        flip = torch.from_numpy(random.random(count) < 0.5).to(device) if "flip" in asked else None
+        flip = None
+        if "flip" in asked:
+            flip = torch.from_numpy(random.random(count) < 0.5).to(device)
         padding = int(asked.get("crop", {}).get("padding", 0))
         corner = None
         if padding:
@@ -103,7 +105,9 @@ class EpochPlan:
             if flip is not None:
                 corner[:, 1] = torch.where(flip, 2 * padding - corner[:, 1], corner[:, 1])
         alpha = asked.get("mixup", {}).get("alpha", 0.0)
-        blend = tuple(random.beta(alpha, alpha, len(batches)).tolist()) if alpha else None
+        blend = None
+        if alpha:
+            blend = tuple(random.beta(alpha, alpha, len(batches)).tolist())
         return cls(count, batches, flip, corner, padding, seed, blend)
 
     def drawn(self, first: int) -> list[list[tuple[int, int]]]:
@@ -288,20 +292,18 @@ class Transformed:
         image = parts[0]
         named = " then ".join(name for name, _ in self.steps)
         if not isinstance(image, Tensor) or image.dtype != torch.uint8:
-            kind = (
-                str(image.dtype).removeprefix("torch.")
-                if isinstance(image, Tensor)
-                else type(image).__name__
-            )
+            if isinstance(image, Tensor):
+                kind = str(image.dtype).removeprefix("torch.")
+            else:
+                kind = type(image).__name__
             raise DataError(
                 f"training.augment: '{named}' returns {kind}, not uint8 tensors: leave out ToDtype"
                 " and Normalize, since images are normalised afterwards (data.mean, data.std)"
             )
-        whole = (
-            torch.cat([image, parts[1].to(torch.uint8).view(1, *image.shape[-2:])])
-            if self.masked
-            else image
-        )
+        if self.masked:
+            whole = torch.cat([image, parts[1].to(torch.uint8).view(1, *image.shape[-2:])])
+        else:
+            whole = image
         if len(whole) != len(stored) or (self.boxes is not None and whole.shape != stored.shape):
             now, before = ("x".join(map(str, one.shape)) for one in (whole, stored))
             raise DataError(
@@ -507,9 +509,9 @@ def _argument(value: Any, made_for: TransformedImages) -> Any:
     """
     if isinstance(value, Mapping):
         named = "name" in value
-        return (
-            _made(_inner(value), made_for)
-            if named
-            else {k: _argument(v, made_for) for k, v in value.items()}
-        )
-    return tuple(_argument(one, made_for) for one in value) if isinstance(value, list) else value
+        if named:
+            return _made(_inner(value), made_for)
+        return {k: _argument(v, made_for) for k, v in value.items()}
+    if isinstance(value, list):
+        return tuple(_argument(one, made_for) for one in value)
+    return value

@@ -315,7 +315,9 @@ def _classes(content: _Content, path: Path) -> dict[int, str]:
     lacking = [name for number, name in names.items() if number not in used and name not in above]
     if lacking or not used:
         what = f"no box of category '{lacking[0]}'" if lacking else "no boxes"
-        more = f" ({len(lacking)} of {len(names)} categories have none)" if lacking else ""
+        more = ""
+        if lacking:
+            more = f" ({len(lacking)} of {len(names)} categories have none)"
         raise DataError(
             f"'{path}' has {what} to learn from{more}: remove the category, or add boxes"
         )

@@ -203,7 +203,10 @@ def near_copies(seen: Sequence[Seen], *, divided: bool) -> list[tuple[Seen, Seen
     kept = [seen[number] for number in chosen.tolist()]
     pixels = np.array([one.look.pixels for one in kept], np.int64)
     splits = list(dict.fromkeys(one.split for one in kept))
-    apart = [splits.index(one.split) for one in kept] if divided else list(range(len(kept)))
+    if divided:
+        apart = [splits.index(one.split) for one in kept]
+    else:
+        apart = list(range(len(kept)))
     pairs = _first_alike(rows, pixels, np.array(apart, np.int64))
     return [(kept[other], kept[row]) for row, other in pairs]
 

@@ -203,7 +203,9 @@ class Split:
 
     def steps(self, batch_size: int) -> int:
         """Batches in one epoch of training."""
-        return -(-len(self) // batch_size) if self.loader is None else len(self.loader)
+        if self.loader is None:
+            return -(-len(self) // batch_size)
+        return len(self.loader)
 
     def trained(self, batch_size: int, *, filled: bool = True) -> int:
         """Images in the batches of one epoch of training."""
@@ -216,11 +218,10 @@ class Split:
         for number, (images, y) in enumerate(seeded_batches(self.loader, seed)):
             if number >= first:
                 images_here = images.to(self.device, non_blocking=True)
-                x = (
-                    self._normalised(images_here)
-                    if images_here.dtype == torch.uint8
-                    else images_here.float()
-                )
+                if images_here.dtype == torch.uint8:
+                    x = self._normalised(images_here)
+                else:
+                    x = images_here.float()
                 yield (
                     x.contiguous(memory_format=torch.channels_last),
                     y.to(self.device, non_blocking=True),

@@ -149,13 +149,17 @@ TURNS = {
 
 def turned(image: Image.Image, orientation: int) -> Image.Image:
     """An image as its EXIF tag says that it is shown."""
-    return image if orientation not in TURNS else image.transpose(TURNS[orientation])
+    if orientation not in TURNS:
+        return image
+    return image.transpose(TURNS[orientation])
 
 
 def _whole(source: Framed, cut: Cut) -> NDArray[np.uint8]:
     """uint8 (3, side, side); turned by its EXIF data if it then has the size of its annotations."""
     with Image.open(source.image) as opened:
-        orientation = 1 if opened.size == source.size else opened.getexif().get(ORIENTATION, 1)
+        orientation = 1
+        if opened.size != source.size:
+            orientation = opened.getexif().get(ORIENTATION, 1)
         shown = opened.size if orientation < 5 else opened.size[::-1]
         if shown != source.size:
             raise ValueError(f"an image of size {shown}, annotated as {source.size}")
@@ -190,7 +194,9 @@ def files_of(source: Source) -> list[Path]:
     """The image file, and its mask."""
     if isinstance(source, Path):
         return [source]
-    return [source.image, source.mask] if isinstance(source, Masked) else [source.image]
+    if isinstance(source, Masked):
+        return [source.image, source.mask]
+    return [source.image]
 
 
 def decode_all(sources: Sequence[Source], cut: Cut) -> Iterator[Decoded]:

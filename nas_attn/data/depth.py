@@ -49,7 +49,9 @@ def with_bytes(image: Image.Image, bits: int) -> Image.Image:
     if bits == FULL_BITS:
         return image
     values = _colours(image)
-    return image if values is None else Image.fromarray(_as_bytes(values, bits), image.mode)
+    if values is None:
+        return image
+    return Image.fromarray(_as_bytes(values, bits), image.mode)
 
 
 def _as_bytes(values: NDArray[np.uint16], bits: int) -> NDArray[np.uint8]:

@@ -456,7 +456,9 @@ def _identity(source: Source, root: Path, sizes: Sequence[int]) -> int:
 def _named(source: Source, root: Path) -> str:
     """An image's path below the folder, as on every system."""
     path = files_of(source)[0]
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    if path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return path.as_posix()
 
 
 def _below(path: Path, root: Path) -> str:
@@ -465,8 +467,6 @@ def _below(path: Path, root: Path) -> str:
 
 def _gpu_memory(place: Place) -> int:
     """Free bytes of a GPU for one worker's images; 0 if images do not go to a GPU."""
-    return (
-        torch.cuda.mem_get_info(place.device)[0] // place.share.device
-        if place.device.type == "cuda"
-        else 0
-    )
+    if place.device.type != "cuda":
+        return 0
+    return torch.cuda.mem_get_info(place.device)[0] // place.share.device

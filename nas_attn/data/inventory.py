@@ -320,7 +320,9 @@ def _small_classes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
         )
     elif number < FEW_TO_SCORE:
         about = "" if "validation" in counts else "about "
-        only = f"{about}{several(number, 'validation image')}" if number else "no validation image"
+        only = "no validation image"
+        if number:
+            only = f"{about}{several(number, 'validation image')}"
         said.append(f"class '{smallest}' has {only}, and accuracy hides small classes; {BALANCED}")
     return said
 

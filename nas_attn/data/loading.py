@@ -100,11 +100,9 @@ def _split(parts: Parts, section: DataSection, kind: Classes) -> tuple[Labelled,
     validation = parts.validation
     strata = kind.strata(parts.classes)
     if train.loader is not None and (validation is None or section.train_subset is not None):
-        lacking = (
-            "data.train_subset is not for"
-            if validation
-            else "there are no images for 'validation' next to"
-        )
+        lacking = "there are no images for 'validation' next to"
+        if validation:
+            lacking = "data.train_subset is not for"
         raise DataError(
             f"{lacking} the DataLoader of '{section.name}': its batches are taken as they are"
         )

@@ -171,7 +171,9 @@ class Manifest:
                 rewritten.append(_name(key))
             elif old_image.split != new_image.split:
                 moved.append(_name(key))
-        others = None if before.classes == self.classes else (before.classes, self.classes)
+        others = None
+        if before.classes != self.classes:
+            others = (before.classes, self.classes)
         return Changes(
             added=sorted(map(_name, come)),
             removed=sorted(map(_name, gone)),
@@ -205,8 +207,13 @@ def _images(manifest: Manifest) -> dict[_Key, _Image]:
     seen: Counter[str] = Counter()
     for split, listing in listings.items():
         for number, label in enumerate(listing.labels.tolist()):
-            content = None if listing.content is None else int(listing.content[number])
-            name = f"\0{content}" if listing.names is None else str(listing.names[number])
+            content = None
+            if listing.content is not None:
+                content = int(listing.content[number])
+            if listing.names is None:
+                name = f"\0{content}"
+            else:
+                name = str(listing.names[number])
             known = 0 <= label < len(manifest.classes) and not listing.boxed
             called = f"class {manifest.classes[label]}" if known else str(label)
             found[name, seen[name]] = _Image(split, called, content)
@@ -226,7 +233,9 @@ def _pairs(gone: Mapping[_Key, _Image], come: Mapping[_Key, _Image]) -> Iterator
     unpaired = []
     pairs = []
     for key, image in gone.items():
-        same = by_content.get(image.content) if image.content is not None else None
+        same = None
+        if image.content is not None:
+            same = by_content.get(image.content)
         if same and _name(key):
             pairs.append((key, same.pop(0)))
             del left[pairs[-1][1]]

@@ -50,7 +50,9 @@ def _names(root: Path) -> tuple[str, ...]:
     try:
         names = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        why = "is not there" if not path.exists() else f"cannot be read ({shorten(str(error))})"
+        why = "is not there"
+        if path.exists():
+            why = f"cannot be read ({shorten(str(error))})"
         raise DataError(
             f"'{path}' {why}: write the classes' names there, one per line, starting with value 0"
         ) from None

@@ -109,7 +109,8 @@ class Items:
                 " numbers"
             )
         mask = Image.fromarray(numbers.astype(np.uint8))
-        mask = mask if self.size is None else square(Cut(self.size, interpolation="nearest"))(mask)
+        if self.size is not None:
+            mask = square(Cut(self.size, interpolation="nearest"))(mask)
         if mask.size != (pixels.shape[2], pixels.shape[1]):
             raise DataError(
                 f"{where} has an image of {pixels.shape[2]}x{pixels.shape[1]} and a mask of"
@@ -125,9 +126,9 @@ def read(function: Callable[..., Any], kind: str, section: DataSection, place: P
     datasets = {
         split: _opened(function, split, section) for split in ("train", "validation", "test")
     }
-    missing = (
-        "" if datasets["test"] is not None else f"'{section.name}' gives no data set for 'test'"
-    )
+    missing = ""
+    if datasets["test"] is None:
+        missing = f"'{section.name}' gives no data set for 'test'"
     if datasets["train"] is None:
         raise DataError(f"data.name = '{section.name}' gives no data set for 'train': return one")
 
@@ -142,7 +143,9 @@ def read(function: Callable[..., Any], kind: str, section: DataSection, place: P
         )
 
     learnt = datasets["train"]
-    bits = _bits(learnt, kind, section, place) if not is_loader(learnt) else None
+    bits = None
+    if not is_loader(learnt):
+        bits = _bits(learnt, kind, section, place)
     train = part("train")
     validation = None if datasets["validation"] is None else part("validation")
     classes = _classes(datasets["train"], train, kind, section)
@@ -171,7 +174,9 @@ class _Largest:
 
     def __call__(self, number: int) -> int:
         image, _ = self.items.image(number)
-        return int(np.asarray(image).max()) if is_deep(image) else 0
+        if not is_deep(image):
+            return 0
+        return int(np.asarray(image).max())
 
 
 def _opened(function: Callable[..., Any], split: str, section: DataSection) -> Any:
@@ -289,11 +294,10 @@ def _of_loader(loader: Any, kind: str, where: str, section: DataSection) -> Labe
             )
         # shares of classes
         y = y.argmax(1) if y.is_floating_point() else y
-        pixels = (
-            x
-            if x.dtype == torch.uint8
-            else _as_bytes(x, section, "" if training else f"batch {number} of {where}")
-        )
+        if x.dtype == torch.uint8:
+            pixels = x
+        else:
+            pixels = _as_bytes(x, section, "" if training else f"batch {number} of {where}")
         if (y.ndim == 3) != (kind == "masks"):
             raise DataError(
                 f"batch {number} of {where} has labels of the shape {tuple(y.shape)}, which are not"
@@ -361,16 +365,12 @@ def _say_fields(items: Items) -> None:
     item = items.dataset[0]
     names = list(map(str, item)) if isinstance(item, Mapping) else []
     if len(item) > 2:
-        used = (
-            [next(name for name in known if name in names) for known in (IMAGES, LABELS)]
-            if names
-            else []
-        )
-        said = (
-            f"{few(used)} are used, not {few([n for n in names if n not in used])}"
-            if used
-            else "the first two are used"
-        )
+        used = []
+        if names:
+            used = [next(name for name in known if name in names) for known in (IMAGES, LABELS)]
+        said = "the first two are used"
+        if used:
+            said = f"{few(used)} are used, not {few([n for n in names if n not in used])}"
         warnings.warn(
             f"an item of {items.where} has {len(item)} fields: {said}. To choose others, return"
             " (image, label).",
@@ -397,37 +397,45 @@ def _fields(item: Any, where: str) -> tuple[Any, Any]:
 def _image(image: Any, where: str) -> Image.Image:
     """A PIL image, of mode L or RGB, or with 16 bits."""
     if not isinstance(image, Image.Image):
-        array = np.asarray(image)
-        if isinstance(image, torch.Tensor) and array.ndim == 3:
-            array = array.transpose(1, 2, 0)
-        if array.dtype.kind not in "uifb" or array.ndim < 2:
-            said = f"{type(image).__name__} ({shorten(repr(image), 40)})"
-            raise DataError(
-                f"{where} has for an image a {said}: give a PIL image, an array or a tensor"
-            )
-        if np.issubdtype(array.dtype, np.floating):
-            if not (array.min() >= 0 and array.max() <= 1):
-                raise DataError(
-                    f"{where} has values from {array.min():.3g} to {array.max():.3g}: give bytes or"
-                    " 0 to 1"
-                )
-            array = np.round(array * 255)
-        elif array.dtype.itemsize > 1 and not (array.min() >= 0 and array.max() <= 255):
-            raise DataError(
-                f"{where} has values from {array.min()} to {array.max()}: give bytes, or a PIL"
-                " image of mode I;16"
-            )
-        array = array.astype(np.uint8)
-        array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-        if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] == 3):
-            raise DataError(
-                f"{where} has an image of the shape {np.shape(image)}: give one or three channels"
-            )
-        return Image.fromarray(array)
+        return _image_of_array(image, where)
     try:
-        return image if image.mode == "L" or is_deep(image) else to_rgb(image)
+        if image.mode == "L" or is_deep(image):
+            return image
+        return to_rgb(image)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from None
+
+
+def _image_of_array(image: Any, where: str) -> Image.Image:
+    """From bytes or 0 to 1: (H, W), (H, W, 1) or (H, W, 3); of a tensor (C, H, W)."""
+    array = np.asarray(image)
+    if isinstance(image, torch.Tensor) and array.ndim == 3:
+        array = array.transpose(1, 2, 0)
+    if array.dtype.kind not in "uifb" or array.ndim < 2:
+        said = f"{type(image).__name__} ({shorten(repr(image), 40)})"
+        raise DataError(
+            f"{where} has for an image a {said}: give a PIL image, an array or a tensor"
+        )
+    if np.issubdtype(array.dtype, np.floating):
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise DataError(
+                f"{where} has values from {array.min():.3g} to {array.max():.3g}: give bytes or"
+                " 0 to 1"
+            )
+        array = np.round(array * 255)
+    elif array.dtype.itemsize > 1 and not (array.min() >= 0 and array.max() <= 255):
+        raise DataError(
+            f"{where} has values from {array.min()} to {array.max()}: give bytes, or a PIL"
+            " image of mode I;16"
+        )
+    array = array.astype(np.uint8)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] == 3):
+        raise DataError(
+            f"{where} has an image of the shape {np.shape(image)}: give one or three channels"
+        )
+    return Image.fromarray(array)
 
 
 def _boxes(label: Any, scale: float, where: str) -> NDArray[np.float32]:

@@ -166,7 +166,10 @@ class Mapped:
         """
         self._made = path, index, scratch, held
         self._rows = torch.from_numpy(np.load(path, mmap_mode="c"))
-        self._index = torch.arange(len(self._rows)) if index is None else torch.from_numpy(index)
+        if index is None:
+            self._index = torch.arange(len(self._rows))
+        else:
+            self._index = torch.from_numpy(index)
         self._device = torch.device("cpu")
 
     def __reduce__(self) -> Any:
@@ -197,11 +200,10 @@ class Mapped:
 
     def histogram(self, *, every: bool = False) -> NDArray[np.int64]:
         """As in `InMemory`."""
-        count = (
-            len(self)
-            if every
-            else min(len(self), max(DECODED_TOGETHER, HISTOGRAM_BYTES // self._rows[0].numel()))
-        )
+        if every:
+            count = len(self)
+        else:
+            count = min(len(self), max(DECODED_TOGETHER, HISTOGRAM_BYTES // self._rows[0].numel()))
         sample = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
         found = (
             InMemory(self._batch(part)).histogram()
@@ -225,7 +227,9 @@ class Mapped:
 
     def _read(self, index: Tensor) -> Tensor:
         images = self._batch(index)
-        return images.pin_memory() if self._device.type == "cuda" else images
+        if self._device.type == "cuda":
+            return images.pin_memory()
+        return images
 
     def _batch(self, index: Tensor) -> Tensor:
         return self._rows.index_select(0, self._index[index]).permute(0, 3, 1, 2)

@@ -78,7 +78,10 @@ def _open(name: str, root: Path, *, train: bool) -> Any:
             return kind(str(root), train=train, download=True)
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1]
-        expected = f"{kind.__name__}/raw" if hasattr(kind, "mirrors") else str(kind.base_folder)
+        if hasattr(kind, "mirrors"):
+            expected = f"{kind.__name__}/raw"
+        else:
+            expected = str(kind.base_folder)
         raise DataError(
             f"data set '{name}' is not at '{root / expected}' and could not be downloaded there"
             f" ({reason}): put its published files there, or set data.root to the folder that holds"

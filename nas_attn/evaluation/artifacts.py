@@ -249,7 +249,9 @@ def keep_curve(store: StudyStore, run: Run, lease: Lease) -> Callable[[EpochPoin
     it continues are deleted.
     """
     text = store.curves.get(run.files)
-    points = [] if text is None else [EpochPoint(**point) for point in json.loads(text)]
+    points = []
+    if text is not None:
+        points = [EpochPoint(**point) for point in json.loads(text)]
 
     def add(point: EpochPoint) -> None:
         points[:] = [*(p for p in points if p.epochs < point.epochs), point]

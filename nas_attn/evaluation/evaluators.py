@@ -157,9 +157,10 @@ class EvaluatorRun:
         """Reports for each image of the split, in a fixed order, whether the model is right:
         (images,) booleans, whose mean is `accuracy`. Raises TrainingError: another shape or type.
         """
-        held = (
-            flags.detach().cpu().numpy() if isinstance(flags, torch.Tensor) else np.asarray(flags)
-        )
+        if isinstance(flags, torch.Tensor):
+            held = flags.detach().cpu().numpy()
+        else:
+            held = np.asarray(flags)
         if held.ndim != 1 or not held.size or not np.isin(held, (0, 1)).all():
             raise TrainingError(
                 "run.right takes one true or false for each image, not an array of shape"
@@ -230,7 +231,9 @@ class EvaluatorTrainer:
         """
         rungs = evaluation.rungs
         blob = slot.load()
-        scores = [] if blob is None else [Score.from_plain(row) for row in json.loads(blob)]
+        scores = []
+        if blob is not None:
+            scores = [Score.from_plain(row) for row in json.loads(blob)]
         if evaluation.needed and len(scores) == len(rungs) == 1:
             scores = []
         self.evaluated = 0
@@ -355,7 +358,9 @@ class EvaluatorTrainer:
             show_traceback(error)
             if isinstance(error, MemoryError | torch.OutOfMemoryError):
                 raise OutOfMemory(f"not enough memory for the evaluator: {said(error)}") from error
-            kind = "SystemExit" if isinstance(error, _Ended) else type(error).__name__
+            kind = "SystemExit"
+            if not isinstance(error, _Ended):
+                kind = type(error).__name__
             see = f" (more in {shown(self._log.path)})" if self._log else ""
             raise TrainingError(
                 f"the evaluator raised {kind} for '{run.placement}': {message(error)}{see}"
@@ -420,7 +425,9 @@ def _share(name: str, value: float, run: EvaluatorRun) -> float:
     if -ROUNDING <= value <= 1 + ROUNDING:
         return min(max(value, 0.0), 1.0)
     per_cent = 1 < value <= 100
-    way_out = f"return {value / 100:g}" if per_cent else "return the share itself"
+    way_out = "return the share itself"
+    if per_cent:
+        way_out = f"return {value / 100:g}"
     raise RecipeError(
         f"the evaluator returned {name} = {value:g} for '{run.placement}': {name} is a share from 0"
         f" to 1: {way_out}"

@@ -121,7 +121,9 @@ def _compared(
 def _unknown(recipe: Recipe, manifest: Manifest | None) -> str:
     """What cannot be compared, and why; empty if everything is compared."""
     if manifest is None:
-        who = "the evaluator" if recipe.data.name == EXTERNAL else "the task's trainer"
+        who = "the task's trainer"
+        if recipe.data.name == EXTERNAL:
+            who = "the evaluator"
         return f"whether the images change cannot be checked, since {who} reads them itself"
     if not manifest.has_content:
         return (

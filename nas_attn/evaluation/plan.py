@@ -119,7 +119,10 @@ def make_plan(
     wanted = recipe.space.sites
     if kept is not None:
         same = kept.input_shape == input_shape
-        sites = kept.sites if same else attachment.reshaped(kept.sites, model, input_shape)
+        if same:
+            sites = kept.sites
+        else:
+            sites = attachment.reshaped(kept.sites, model, input_shape)
     else:
         sites = attachment.survey(
             model, input_shape, custom=wanted.custom, heads=wanted.heads
@@ -268,7 +271,10 @@ def over_limits(recipe: Recipe, cost: Costs, latency: Latency | None) -> str:
         if row.limit in beyond:
             limit = getattr(recipe.limits, row.limit)
             written = f"{limit:,}" if row.function else str(limit)
-            value = f"{cost[row.name]:,}" if row.function else _measured(latency)
+            if row.function:
+                value = f"{cost[row.name]:,}"
+            else:
+                value = _measured(latency)
             return row.excess.format(value=value, limit=f"limits.{row.limit} = {written}")
     return ""
 
@@ -330,7 +336,9 @@ def search_seeds(recipe: Recipe) -> int:
 def backbone_number(recipe: Recipe, seed: int) -> int:
     """The backbone that a run of the search with this seed starts from."""
     training = recipe.training
-    return seed % training.backbones if training.start == "backbone" else 0
+    if training.start != "backbone":
+        return 0
+    return seed % training.backbones
 
 
 def _content(training: TrainingSection, data: DataSection) -> Mapping[str, Any]:

@@ -101,11 +101,9 @@ def no_weights(backbone: str, *, side: int = 64) -> str:
     if backbone.endswith(".pt"):
         return ""
     if not backbone.startswith("torchvision:"):
-        return (
-            "published weights are used only if you ask for them"
-            if ":" in backbone
-            else f"{backbone} has no published weights"
-        )
+        if ":" in backbone:
+            return "published weights are used only if you ask for them"
+        return f"{backbone} has no published weights"
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(CONNECT_S)
     try:
@@ -191,7 +189,10 @@ def _by_depth(
         depth = number or (len(blocks) + 1 if place > last else at and at + 1)
         own = factor
         if isinstance(own, list):
-            own = own[blocks[depth - 1][1] if depth else 0] if depth <= len(blocks) else 1.0
+            if depth <= len(blocks):
+                own = own[blocks[depth - 1][1] if depth else 0]
+            else:
+                own = 1.0
         found[name] = own * section.layer_decay ** (len(blocks) + 1 - depth)
     return found
 

@@ -196,7 +196,9 @@ class Workbench:
         self._arithmetic: StudyArithmetic | None = None
         if dataset is not None and self._evaluator is None:
             self._arithmetic = self._decided(dataset)
-        self._weights = given_weights(plan)[0] if recipe.training.start == "pretrained" else None
+        self._weights = None
+        if recipe.training.start == "pretrained":
+            self._weights = given_weights(plan)[0]
         self._test_split: data.Split | None = None
         # The backbone whose weights are kept.
         self._kept: tuple[int, Choice | None] = (-1, None)
@@ -266,7 +268,9 @@ class Workbench:
         files = self.files(run, lease)
 
         def on_rung(score: Score) -> bool:
-            network = self._evaluator.network if self._evaluator is not None else None
+            network = None
+            if self._evaluator is not None:
+                network = self._evaluator.network
             require_participation(network or model, resolved, self.plan.input_shape)
             self._keep_labels(self.protocol)
             kept = score.kept if self._evaluator is None else score

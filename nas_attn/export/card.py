@@ -159,21 +159,18 @@ def _sources(described: Described) -> list[dict[str, str]]:
     ):
         row = catalogue.find(name)
         ours = row.target.startswith("nas_attn.")
-        licence = (
-            "MIT (nas_attn)"
-            if ours
-            else f"that of {row.target.partition('.')[0].partition(':')[0]}"
-        )
+        licence = "MIT (nas_attn)"
+        if not ours:
+            licence = f"that of {row.target.partition('.')[0].partition(':')[0]}"
         found.append({"type": name, "title": row.title, "paper": row.paper, "licence": licence})
     source = described.backbone.name.partition(":")[0]
     known = BACKBONE_SOURCES.get(source)
-    licence = (
-        known.licence
-        if known
-        else f"that of {source}"
-        if ":" in described.backbone.name
-        else "MIT (nas_attn)"
-    )
+    if known:
+        licence = known.licence
+    else:
+        licence = "MIT (nas_attn)"
+        if ":" in described.backbone.name:
+            licence = f"that of {source}"
     return [
         {"type": "backbone", "title": described.backbone.name, "paper": "", "licence": licence},
         *found,
@@ -385,7 +382,9 @@ def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verifie
     if hashlib.sha256(path.read_bytes()).hexdigest() != facts["sha256"]:
         raise OperationError(f"'{path}' is not the file that its card describes: export it again")
     dataset = _data(path, facts, root)
-    run = _network(facts, path, dataset) if facts["format"] == "weights" else None
+    run = None
+    if facts["format"] == "weights":
+        run = _network(facts, path, dataset)
     with nullcontext(run) if run is not None else run_elsewhere(path, facts["format"]) as answer:
         tally = answers_of(dataset.task).judged(
             answer, dataset, stored=facts["input"]["normalised_inside"], batch=BATCH
@@ -394,11 +393,9 @@ def _verified(path: Path, facts: Mapping[str, Any], root: str | None) -> Verifie
     bits = tally.right()
     images = len(dataset.validation)
     value = tally.metrics(0.0)[metric]
-    right = (
-        None
-        if bits is None
-        else int(np.unpackbits(np.frombuffer(bits, np.uint8), count=images).sum())
-    )
+    right = None
+    if bits is not None:
+        right = int(np.unpackbits(np.frombuffer(bits, np.uint8), count=images).sum())
     expected, where = _expected(facts, metric, right is not None)
     # nothing to differ from
     if expected is None:
@@ -425,7 +422,8 @@ def _expected(facts: Mapping[str, Any], metric: str, per_image: bool) -> tuple[f
 def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
     """The images that the card names."""
     section = DataSection.stored(facts["data"]["section"])
-    section = section if root is None else section.model_copy(update={"root": root})
+    if root is not None:
+        section = section.model_copy(update={"root": root})
     recipe = recipe_from(facts["recipe"], where=f"the card of '{path.name}'").model_copy(
         update={"data": section}
     )
@@ -439,7 +437,9 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
     kept = facts["data"].get("images")
     if kept is not None and dataset.manifest is not None and dataset.manifest.digest != kept:
         manifest = facts["data"]["manifest"]
-        what = f": {differences(dataset.manifest, manifest)}" if manifest else ""
+        what = ""
+        if manifest:
+            what = f": {differences(dataset.manifest, manifest)}"
         raise OperationError(
             f"the images of '{section.name}' are not those of the card{what}; name the study's"
             " folder as root, or put them back as they were"

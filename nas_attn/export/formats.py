@@ -75,7 +75,9 @@ class Graph(nn.Module):
         """The number that decides whether two outputs are the same; None if there was nothing to
         compare.
         """
-        return float(differences.max()) if len(differences) else None
+        if not len(differences):
+            return None
+        return float(differences.max())
 
     def write_onnx(self, order: ExportOrder) -> None:
         """Writes ONNX with a free batch size."""
@@ -138,7 +140,9 @@ class DetectorGraph(Graph):
         """The median over boxes: of boxes with nearly equal scores, rounding may suppress another
         one.
         """
-        return float(differences.median()) if len(differences) else None
+        if not len(differences):
+            return None
+        return float(differences.median())
 
     def write_onnx(self, order: ExportOrder) -> None:
         """Uses torch's tracing exporter: the newer one cannot express a number of boxes that
@@ -317,7 +321,9 @@ def write(  # noqa: PLR0913 - public; all but three have a default or a name
 
 
 def _graph(order: ExportOrder) -> Graph:
-    return order.model if isinstance(order.model, Graph) else Graph(order.model).eval()
+    if isinstance(order.model, Graph):
+        return order.model
+    return Graph(order.model).eval()
 
 
 # -------------------------------------------------------------------------------------------
@@ -343,9 +349,10 @@ def _onnx(order: ExportOrder, *, quantized: bool = False) -> None:
     if quantized:
         if type(graph) not in (Graph, Normalising):
             raise UserError("int8 formats are for classification and segmentation: give onnx")
-        images = (
-            torch.randn(CALIBRATION, *order.x.shape[1:]) if order.images is None else order.images
-        )
+        if order.images is None:
+            images = torch.randn(CALIBRATION, *order.x.shape[1:])
+        else:
+            images = order.images
         quantize(order.path, images.numpy(), len(order.x))
     notes = dict(order.notes)
     # what a program needs to use it, as JSON

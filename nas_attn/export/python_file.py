@@ -106,7 +106,9 @@ def python_source(
 
 
 def _imported(one: tuple[str, str | None]) -> str:
-    return f"from {one[0]} import {one[1]}" if one[1] else f"import {one[0]}"
+    if one[1]:
+        return f"from {one[0]} import {one[1]}"
+    return f"import {one[0]}"
 
 
 _BUILD = '''\
@@ -129,7 +131,9 @@ def load(weights: str | Path = Path(__file__).with_name(WEIGHTS)) -> nn.Module:
 
 def _heading(described: Described, notes: Mapping[str, str]) -> str:
     channels, height, width = described.input_shape
-    how = "`normalise`" if described.interface.mean else "the evaluator of the study"
+    how = "the evaluator of the study"
+    if described.interface.mean:
+        how = "`normalise`"
     title = (
         f"{described.backbone.name} with the placement:"
         f" {notes.get('placement', described.resolved.text)}"
@@ -207,7 +211,9 @@ def _backbone(model: nn.Module, described: Described, needs: _Needs) -> list[str
                 before="model = ",
             )
         ]
-        return lines if channels == 3 else [*lines, _first_convolution(model)]
+        if channels == 3:
+            return lines
+        return [*lines, _first_convolution(model)]
     if source == "timm":
         needs.imports.add(("timm", None))
         arguments = {"num_classes": classes, "in_chans": channels, **section.options}
@@ -305,11 +311,9 @@ def _assigned(name: str, values: Sequence[Any]) -> str:
     """A tuple as a constant."""
     flat = ", ".join(map(repr, values)) + ("," if len(values) == 1 else "")
     line = f"{name} = ({flat})"
-    return (
-        line
-        if len(line) <= FILE_COLUMNS
-        else "\n".join([f"{name} = (", *(f"    {v!r}," for v in values), ")"])
-    )
+    if len(line) <= FILE_COLUMNS:
+        return line
+    return "\n".join([f"{name} = (", *(f"    {v!r}," for v in values), ")"])
 
 
 OURS = "nas_attn"
@@ -394,9 +398,9 @@ def _read(module: str) -> _File:
                 and isinstance(after.value, ast.Constant)
             )
             end = (after if about and after is not None else node).end_lineno or node.lineno
-            targets = (
-                node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
-            )
+            targets: list[Any] = [getattr(node, "target", node)]
+            if isinstance(node, ast.Assign):
+                targets = node.targets
             file.definitions |= dict.fromkeys(
                 (str(getattr(t, "id", getattr(t, "name", ""))) for t in targets), (node, end)
             )
@@ -422,11 +426,9 @@ def attend(
     class Attended(*bases, bare):  # type: ignore[misc]
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             attention = self._modules["nas_attn"]
-            return (
-                attention(*args, **kwargs)
-                if instead
-                else attention(bare.forward(self, *args, **kwargs))
-            )
+            if instead:
+                return attention(*args, **kwargs)
+            return attention(bare.forward(self, *args, **kwargs))
 
     nn.Module.add_module(host, "nas_attn", nn.Sequential(*modules))
     host.__class__ = Attended

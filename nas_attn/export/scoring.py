@@ -211,7 +211,9 @@ def score() -> int:
     ]
     missing = [path for path, _ in named if not path.is_file()]
     if missing:
-        where = "give photographs, or only --root FOLDER" if asked.images else "give --root FOLDER"
+        where = "give --root FOLDER"
+        if asked.images:
+            where = "give photographs, or only --root FOLDER"
         what = "is a folder" if missing[0].is_dir() else "is not there"
         print(
             f"'{missing[0]}' {what} ({len(missing)} of {len(named)} images): {where}",

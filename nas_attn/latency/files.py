@@ -239,11 +239,9 @@ def _light_gates(graph: Any, light: float) -> list[str]:
     for node in graph.node:
         weight = max((sizes.get(name, 0) for name in node.input), default=0)
         if node.op_type == "Add" or (weight and node.op_type in OPERATIONS):
-            macs = (
-                0
-                if node.op_type == "Add"
-                else weight * math.prod(shapes.get(node.output[0], [])[2:])
-            )
+            macs = 0
+            if node.op_type != "Add":
+                macs = weight * math.prod(shapes.get(node.output[0], [])[2:])
             scopes = (
                 one.value for one in node.metadata_props if one.key == "pkg.torch.onnx.name_scopes"
             )
@@ -271,5 +269,6 @@ def write_runtime_file(
     write = load_object(mode.write, what="latency.mode", error=RecipeError)
     write(model, x, path)
     if mode.quantized:
-        images = torch.randn(CALIBRATION, *x.shape[1:]) if images is None else images
+        if images is None:
+            images = torch.randn(CALIBRATION, *x.shape[1:])
         quantize(path, images.cpu().numpy(), len(x))

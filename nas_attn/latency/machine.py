@@ -83,11 +83,9 @@ def _cpu(section: LatencySection) -> tuple[str, dict[str, str]]:
     for key, file in (("governor", "scaling_governor"), ("max_clock_khz", "scaling_max_freq")):
         if value := _read(_CPUFREQ / file):
             details[key] = value
-    mac = (
-        _output(["sysctl", "-n", "machdep.cpu.brand_string"])
-        if platform.system() == "Darwin"
-        else ""
-    )
+    mac = ""
+    if platform.system() == "Darwin":
+        mac = _output(["sysctl", "-n", "machdep.cpu.brand_string"])
     return mac or cpu_name(), details
 
 
@@ -134,9 +132,10 @@ def _version(mode: LatencyMode) -> str:
     try:
         return str(importlib.import_module(mode.package).__version__)
     except ModuleNotFoundError:
-        way = (
-            f"pip install 'nas-attn[{mode.extra}]'" if mode.extra else f"pip install {mode.package}"
-        )
+        if mode.extra:
+            way = f"pip install 'nas-attn[{mode.extra}]'"
+        else:
+            way = f"pip install {mode.package}"
         raise MeasurementError(
             f"latency.mode = '{mode.name}' needs {mode.package}, which is missing: {way}"
         ) from None

@@ -96,7 +96,9 @@ def clock_name(section: LatencySection) -> str:
     if section.mode == "command":
         return "command"
     if section.device == "cuda":
-        return "wall" if LATENCY_MODES[section.mode].own_stream else "cuda-events"
+        if LATENCY_MODES[section.mode].own_stream:
+            return "wall"
+        return "cuda-events"
     return "thread" if section.threads == 1 else "wall"
 
 
@@ -107,7 +109,9 @@ def example_input(section: LatencySection, input_shape: tuple[int, ...], seed: i
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn((section.batch_size, *input_shape), generator=generator)
     x = x.to(device=section.device, dtype=getattr(torch, section.dtype))
-    return x.contiguous(memory_format=torch.channels_last) if section.channels_last else x
+    if section.channels_last:
+        return x.contiguous(memory_format=torch.channels_last)
+    return x
 
 
 def deployed(
@@ -124,7 +128,9 @@ def deployed(
 def placed(model: nn.Module, section: LatencySection) -> nn.Module:
     """The model on the section's device, in its dtype and memory format."""
     model = model.to(device=section.device, dtype=getattr(torch, section.dtype))
-    return model.to(memory_format=torch.channels_last) if section.channels_last else model
+    if section.channels_last:
+        return model.to(memory_format=torch.channels_last)
+    return model
 
 
 def prepare(

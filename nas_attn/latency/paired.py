@@ -168,7 +168,9 @@ def _by_provider(provider: str, path: Path, x: Array, threads: int, **settings: 
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         used = session.get_providers()[:1]
     if used != [provider]:
-        needed = "onnxruntime-gpu and tensorrt" if tensorrt else "onnxruntime-gpu"
+        needed = "onnxruntime-gpu"
+        if tensorrt:
+            needed = "onnxruntime-gpu and tensorrt"
         raise RuntimeError(
             f"ONNX Runtime cannot use its {provider} here: install {needed}, or choose another"
             " latency.mode"

@@ -122,7 +122,9 @@ def _rounds(
     """
     names = ("reference", "control", *map(candidate_name, keys))
     turns = [_named(name, net, nets[0], section) for name, net in zip(names, nets, strict=True)]
-    command = {"fewest": MIN_COMMAND_ROUNDS, "calls": 1} if section.mode == "command" else {}
+    command = {}
+    if section.mode == "command":
+        command = {"fewest": MIN_COMMAND_ROUNDS, "calls": 1}
     return time_rounds(turns, order, seconds=section.session_seconds, **command)
 
 
@@ -226,9 +228,9 @@ def _prepare_all(
     images: Tensor | None,
 ) -> list[Net]:
     """Reference, control, candidates, prepared for timing."""
-    store: MutableMapping[str, Net] = (
-        kept if kept is not None and LATENCY_MODES[section.mode].costly else {}
-    )
+    store: MutableMapping[str, Net] = {}
+    if kept is not None and LATENCY_MODES[section.mode].costly:
+        store = kept
     # each is copied when it is prepared
     named = {"reference": reference, "control": reference}
     named |= {candidate_name(key): model for key, model in candidates.items()}

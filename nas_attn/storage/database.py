@@ -154,7 +154,9 @@ class Database:
     @property
     def path(self) -> Path | None:
         """The file, None on PostgreSQL."""
-        return Path(str(self._connector.url.database)) if self._connector.is_sqlite else None
+        if not self._connector.is_sqlite:
+            return None
+        return Path(str(self._connector.url.database))
 
     def __enter__(self) -> Self:
         return self
@@ -184,7 +186,9 @@ class Database:
         """
         with self._connector.read() as connection:
             now = float(connection.scalar(select(self._connector.clock)) or 0.0)
-        return self._steady.read(now) if self._connector.is_sqlite else now
+        if self._connector.is_sqlite:
+            return self._steady.read(now)
+        return now
 
     @repeatable
     def create_study(
@@ -219,11 +223,9 @@ class Database:
         difference = differing_keys(json.loads(store.recipe), json.loads(recipe))
         if difference:
             shown = ", ".join(difference[:_SHOWN_DIFFERENCES])
-            more = (
-                f" and {len(difference) - _SHOWN_DIFFERENCES} more"
-                if len(difference) > _SHOWN_DIFFERENCES
-                else ""
-            )
+            more = ""
+            if len(difference) > _SHOWN_DIFFERENCES:
+                more = f" and {len(difference) - _SHOWN_DIFFERENCES} more"
             way_out = (
                 "give the new one another name, or go on with the old one by `nas-attn resume"
                 f" {name}`"
@@ -244,7 +246,9 @@ class Database:
             if row is not None:
                 # only checks that the text is complete
                 json.loads(row.recipe)
-            names = [] if row is not None else list(connection.scalars(select(tables.study.c.name)))
+            names = []
+            if row is None:
+                names = list(connection.scalars(select(tables.study.c.name)))
         if row is None:
             raise StudyError(f"there is no study '{name}' in '{self}': {did_you_mean(name, names)}")
         of = {
@@ -337,7 +341,10 @@ class Database:
     def _delete(self, number: int) -> None:
         with self._connector.write() as connection:
             for table in tables.metadata.sorted_tables:
-                column = table.c.id if table is tables.study else table.c.study_id
+                if table is tables.study:
+                    column = table.c.id
+                else:
+                    column = table.c.study_id
                 connection.execute(delete(table).where(column == number))
 
     def backup(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -401,7 +408,9 @@ def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
         }
         places = {key: f"{prefix}.{key}" if prefix else key for key in pairs}
         return [line for key, pair in pairs.items() for line in differing_keys(*pair, places[key])]
-    return [] if old == new else [f"{prefix}: {_shown(old)} -> {_shown(new)}"]
+    if old == new:
+        return []
+    return [f"{prefix}: {_shown(old)} -> {_shown(new)}"]
 
 
 _MISSING = object()
@@ -409,4 +418,6 @@ _MISSING = object()
 
 def _shown(value: Any) -> str:
     text = "not set" if value is _MISSING else json.dumps(value, sort_keys=True)
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 1]}…"
+    if len(text) <= _SHOWN_LENGTH:
+        return text
+    return f"{text[: _SHOWN_LENGTH - 1]}…"

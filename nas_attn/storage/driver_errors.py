@@ -58,7 +58,9 @@ def explained(
     refused = next((line.strip() for line in lines if _REFUSED.search(line)), None)
     if refused is not None:
         about_encryption = _ENCRYPTION.search(refused)
-        check = "certificates and sslmode" if about_encryption else "user, password, host, database"
+        check = "user, password, host, database"
+        if about_encryption:
+            check = "certificates and sslmode"
         return StorageError(f"storage '{where}' cannot be opened: {refused}: check {check}")
     return _explained_by_server(state, lines[0], where)
 

@@ -179,4 +179,6 @@ def repeatable(
 
 def shown_s(seconds: float) -> str:
     """`40 s`, `30 min`."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min"

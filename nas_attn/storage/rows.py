@@ -78,9 +78,9 @@ class Run:
     @property
     def folder(self) -> str:
         """Name of a folder for an evaluator's own files."""
-        return (
-            f"{self.key}-{self.seed}" if self.protocol == SEARCH else self.files.replace(":", "-")
-        )
+        if self.protocol == SEARCH:
+            return f"{self.key}-{self.seed}"
+        return self.files.replace(":", "-")
 
 
 @dataclass(frozen=True, slots=True)

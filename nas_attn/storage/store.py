@@ -273,7 +273,9 @@ class StudyStore(Leases):
                 .mappings()
                 .one()
             )
-        return to_candidates([row])[0] if row["trial"] == trial else None
+        if row["trial"] != trial:
+            return None
+        return to_candidates([row])[0]
 
     @repeatable
     def candidate(self, key: str) -> CandidateRow | None:

@@ -61,7 +61,10 @@ def shown_url(url: str | URL) -> str:
     """A storage URL for printing, without its password. If it cannot be told where the password
     ends, nothing of it is shown but the kind of database.
     """
-    text = url if isinstance(url, str) else url.render_as_string(hide_password=False)
+    if isinstance(url, str):
+        text = url
+    else:
+        text = url.render_as_string(hide_password=False)
     scheme, separator, rest = text.partition("://")
     if not separator:
         return "***" if "@" in text else without_passwords(text)
@@ -202,4 +205,6 @@ def network_filesystem(path: Path) -> str | None:
             # Windows' name for it
             if "remote" in mount.opts.split(","):
                 kind = "cifs"
-    return kind if kind == "drvfs" or kind.removeprefix("fuse.") in NETWORKS else None
+    if not (kind == "drvfs" or kind.removeprefix("fuse.") in NETWORKS):
+        return None
+    return kind

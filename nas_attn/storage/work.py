@@ -151,7 +151,9 @@ class Leases:
         if row.released:
             return "released"
         over = self._silent(row) if self.is_local else row.overdue
-        return "expired" if over and not self._connector.outage.just_over(row.ttl_s) else "held"
+        if over and not self._connector.outage.just_over(row.ttl_s):
+            return "expired"
+        return "held"
 
     def _silent(self, row: sa.Row[Any]) -> bool:
         """Whether this process has seen a lease unchanged for its whole duration."""

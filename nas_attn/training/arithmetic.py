@@ -104,8 +104,7 @@ def computes_bfloat16(device: torch.device, *, depthwise: bool = False) -> bool:
 def _has_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions for bfloat16."""
     if device.type == "cuda":
-        current = nullcontext() if device.index is None else torch.cuda.device(device)
-        with current:
+        with nullcontext() if device.index is None else torch.cuda.device(device):
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
@@ -173,7 +172,9 @@ def _tf32(device: torch.device) -> TF32:
     products = _rounds(torch.backends.cuda.matmul.fp32_precision)
     if convolutions and products:
         return "all"
-    return "convolutions" if convolutions else "matmul" if products else "none"
+    if convolutions:
+        return "convolutions"
+    return "matmul" if products else "none"
 
 
 def _rounds(setting: str) -> bool:

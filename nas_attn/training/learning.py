@@ -25,7 +25,9 @@ def answer_of(output: object) -> object:
     """The main tensor of a network's output; torchvision's segmentation networks return it under
     `out`.
     """
-    return output.get("out") if isinstance(output, Mapping) else output
+    if isinstance(output, Mapping):
+        return output.get("out")
+    return output
 
 
 class OwnLoss:
@@ -86,11 +88,9 @@ class OwnLoss:
                 found = self._loss(self._logits, y)
         except Exception as error:
             # anybody's loss
-            what = (
-                "shares of classes, as MixUp makes them"
-                if y.is_floating_point()
-                else "class numbers"
-            )
+            what = "class numbers"
+            if y.is_floating_point():
+                what = "shares of classes, as MixUp makes them"
             raise RecipeError(
                 f"{self._said} does not take {what}: {shorten(first_line(error))}"
             ) from None
@@ -152,7 +152,9 @@ class Learnt(ABC):
     def __init__(self, task: Task, classes: int, loss: Named | None = None) -> None:
         self.task = task
         self.classes = classes
-        self._own = OwnLoss(loss, task.output(classes, (2, 2))) if loss else None
+        self._own = None
+        if loss:
+            self._own = OwnLoss(loss, task.output(classes, (2, 2)))
 
     def ask(
         self,
@@ -182,7 +184,9 @@ class Learnt(ABC):
 
     def training_loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """The training loss, summed over the images: the log-loss, or `training.loss`."""
-        return self._own(logits, y) * len(y) if self._own else self.loss(logits, y)
+        if self._own:
+            return self._own(logits, y) * len(y)
+        return self.loss(logits, y)
 
     def require_shares(self) -> None:
         """Raises RecipeError: `training.loss` cannot learn from images with shares of several

@@ -74,11 +74,10 @@ def _factors(part: Schedule, epochs: int, steps: int, peak: float) -> Iterator[f
     for name in LENGTHS if not by_step else ():
         if name in arguments:
             arguments[name] = _in_epochs(arguments[name], epochs)
-        longest = (
-            max(arguments[name])
-            if isinstance(arguments.get(name), list)
-            else arguments.get(name, 0)
-        )
+        if isinstance(arguments.get(name), list):
+            longest = max(arguments[name])
+        else:
+            longest = arguments.get(name, 0)
         if isinstance(longest, int | float) and longest > epochs:
             raise RecipeError(
                 f"training.schedule: {name} = {longest} of '{part.name}' exceeds its"
@@ -108,9 +107,9 @@ def _in_epochs(length: Any, epochs: int) -> Any:
     """
     if isinstance(length, list):
         return [_in_epochs(one, epochs) for one in length]
-    return (
-        max(1, round(length * epochs)) if isinstance(length, float) and 0 < length < 1 else length
-    )
+    if isinstance(length, float) and 0 < length < 1:
+        return max(1, round(length * epochs))
+    return length
 
 
 Rate = float | Mapping[str, float]
@@ -154,7 +153,10 @@ def make_optimizer(
         if not parameter.requires_grad:
             continue
         ours = name in rates.attention
-        factor = section.attention_learning_rate if ours else rate_of(name, rates.backbone)
+        if ours:
+            factor = section.attention_learning_rate
+        else:
+            factor = rate_of(name, rates.backbone)
         members.setdefault((ours, factor, parameter.ndim < 2), []).append(parameter)
     groups: list[dict[str, Any]] = []
     for kind in sorted(members):
@@ -170,7 +172,9 @@ def make_optimizer(
 
 def rate_of(name: str, factor: Rate) -> float:
     """The factor on the learning rate of a parameter that is not attention's."""
-    return factor.get(name, 1.0) if isinstance(factor, Mapping) else factor
+    if isinstance(factor, Mapping):
+        return factor.get(name, 1.0)
+    return factor
 
 
 def check_training(section: TrainingSection) -> None:

@@ -229,7 +229,9 @@ class TrainingState:
         if self._checkpoints is None:
             return
         wall, device = self.clock.read()
-        cuda = {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}
+        cuda = {}
+        if self.device.type == "cuda":
+            cuda = {"cuda": torch.cuda.get_rng_state(self.device)}
         payload: dict[str, Any] = {
             "fits": self._checkpoints.identity,
             "arithmetic": self.arithmetic.text,
@@ -276,7 +278,9 @@ class TrainingState:
                 f"the checkpoint does not fit here ({type(error).__name__}: {error})"
             ) from None
         done = [score.epochs for score in self.scores]
-        under_way = [self.end] if self.epoch > max(done, default=0) or self.batch else []
+        under_way = []
+        if self.epoch > max(done, default=0) or self.batch:
+            under_way = [self.end]
         if done + under_way != list(rungs)[: len(done + under_way)]:
             raise CheckpointError(
                 f"the checkpoint was trained towards rungs {done + under_way}, which are not the"
@@ -517,8 +521,6 @@ def rate_factor(step: int, steps: int) -> float:
     that of a finished short training, and does not depend on whether further rungs follow.
     """
     position = (step + 0.5) / steps
-    return (
-        position / RISING_SHARE
-        if position < RISING_SHARE
-        else (1.0 - position) / (1.0 - RISING_SHARE)
-    )
+    if position < RISING_SHARE:
+        return position / RISING_SHARE
+    return (1.0 - position) / (1.0 - RISING_SHARE)

@@ -212,7 +212,9 @@ class Trainer:
             return self, state
         able = possible(kept, self.section, self.device)
         if able.comparable != kept.comparable:
-            lacking = "bfloat16" if kept.precision != able.precision else "its arithmetic"
+            lacking = "its arithmetic"
+            if kept.precision != able.precision:
+                lacking = "bfloat16"
             warnings.warn(
                 f"a run that was begun in {kept.precision} cannot go on here, since this machine"
                 f" lacks {lacking}: it begins anew in {self.arithmetic.precision}",
@@ -231,7 +233,9 @@ class Trainer:
         text = state.get("arithmetic")
         if text is None:
             own = self.arithmetic.batches == OWN
-            return self.arithmetic if own else replace(self.arithmetic, batches=UNEVEN)
+            if own:
+                return self.arithmetic
+            return replace(self.arithmetic, batches=UNEVEN)
         try:
             return Arithmetic.from_text(text)
         except (TypeError, ValueError) as error:
@@ -242,7 +246,9 @@ class Trainer:
     @property
     def _memory_format(self) -> torch.memory_format:
         last = self.arithmetic.memory_format == "channels_last"
-        return torch.channels_last if last else torch.contiguous_format
+        if last:
+            return torch.channels_last
+        return torch.contiguous_format
 
     @contextmanager
     def _apart(self, model: nn.Module, held: Collection[str]) -> Iterator[None]:
@@ -359,7 +365,9 @@ class Trainer:
             run.epoch_loss,
         )
         recorded = execution == "cuda-graph" and run.recordable
-        return RecordedStep(step, self.device, run.note_recording) if recorded else step
+        if recorded:
+            return RecordedStep(step, self.device, run.note_recording)
+        return step
 
     def step_s(self, model: nn.Module, steps: int) -> float:
         """Seconds of one step in a training of so many steps, its images included: in the
