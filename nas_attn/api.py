@@ -83,7 +83,7 @@ def find_sites(
     )
 
 
-def attach(
+def attach(  # noqa: PLR0913 - a public function spells its arguments
     model: nn.Module,
     placement: str | Placement,
     *,
@@ -373,11 +373,11 @@ def begin(
     }
     made = _recipe(recipe, given)
     # the loop is to come
-    checks.check_here(made, device="auto", build=model, evaluator=lambda network, run: {})
+    checks.check_here(made, device="auto", build=model, evaluator=lambda _network, _run: {})
     return Study(beginning.begin(made, storage, tried=try_placements, build=model))
 
 
-def search(
+def search(  # noqa: PLR0913 - a public function spells its arguments
     recipe: str | Recipe | None = None,
     *,
     model: str | Callable[[], nn.Module] | None = None,

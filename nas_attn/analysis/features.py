@@ -96,7 +96,7 @@ def snippets(recipe: Recipe, built: BuiltFor | None) -> Callable[[Placement, str
     input shape is unknown.
     """
     if built is None:
-        return lambda placement, key: ""
+        return lambda _placement, _key: ""
     imported, made = _backbone(recipe.backbone, built)
     before = ["import nas_attn as na", *imported, "", *made]
     sites = recipe.space.sites

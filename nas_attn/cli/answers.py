@@ -11,6 +11,7 @@ from typer import Option
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.common import (
     AsJson,
+    Common,
     Storage,
     StudyName,
     Trust,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @grouped
 def pareto(
     criteria: Criteria,
+    common: Common,
     study: StudyName = None,
     absolute: Annotated[
         bool,
@@ -53,20 +55,18 @@ def pareto(
             help="The reasons behind the answer, code that builds it, and untried placements.",
         ),
     ] = False,
-    storage: Storage = DEFAULT_URL,
-    trust: Trust = False,
     wide: Wide = False,
-    as_json: AsJson = False,
 ) -> None:
     """Show the answer, the front and the baselines."""
     from nas_attn.cli.showing import show_answer, show_choice, show_front, show_why
     from nas_attn.study.reading import snapshot
     from nas_attn.words.as_json import choice_as_json, snapshot_as_json
 
-    opened = study_named(study, storage, trust=trust if criteria.placement else None)
+    trust = common.trust if criteria.placement else None
+    opened = study_named(study, common.storage, trust=trust)
     now = snapshot(opened.store)
     choice = _chosen(opened, now, criteria)
-    if as_json:
+    if common.as_json:
         chosen = {} if choice is None else {"chosen": choice_as_json(now, choice)}
         print_json(snapshot_as_json(now) | chosen)
         return
@@ -75,7 +75,7 @@ def pareto(
         show_front(out, now, absolute=absolute)
         show_choice(out, now, choice)
         return
-    show_answer(out, now, storage)
+    show_answer(out, now, common.storage)
     out.print()
     show_front(out, now, absolute=absolute)
     if why:

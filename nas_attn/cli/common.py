@@ -12,7 +12,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
@@ -406,13 +406,28 @@ class Effort:
     trust: Trust = False
 
 
+@dataclass(frozen=True)
+class Common:
+    """Options of most commands about a study."""
+
+    storage: Storage = DEFAULT_URL
+    trust: Trust = False
+    as_json: AsJson = False
+
+
 def grouped(command: Command) -> Command:
-    """Gives a command the options of `Effort` and `Criteria` in place of its parameters of these
-    types.
+    """Gives a command the fields of its parameters that are dataclasses as options, in their place.
+
+    @dataclass(frozen=True)
+    class Wish:
+        seeds: Annotated[int, Option(help="Runs of each network.")] = 1
+
+    @grouped
+    def train(wish: Wish, study: StudyName = None) -> None: ...
     """
     own = inspect.signature(command)
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: _options(kind) for name, kind in hints.items() if kind in (Effort, Criteria)}
+    groups = {name: _options(kind) for name, kind in hints.items() if _is_group(kind)}
     parameters: list[inspect.Parameter] = []
     for name, parameter in own.parameters.items():
         parameters += groups.get(name, [parameter.replace(annotation=hints[name])])
@@ -436,6 +451,10 @@ def grouped(command: Command) -> Command:
     return result  # type: ignore[no-any-return]
 
 
+def _is_group(kind: object) -> bool:
+    return isinstance(kind, type) and is_dataclass(kind)
+
+
 CRITERIA_HELP = {
     "max_latency_ratio": "The best with at most this many times the bare backbone's latency.",
     "max_latency_ms": "The best with at most this many ms on the machine that measured.",
@@ -452,7 +471,7 @@ CRITERIA_HELP = {
 """Field of `Criteria` -> what its option does."""
 
 
-def _options(group: type[Effort] | type[Criteria]) -> list[inspect.Parameter]:
+def _options(group: type[Any]) -> list[inspect.Parameter]:
     """An option for each field; an accuracy may also be typed as 70%."""
     hints = get_type_hints(group, include_extras=True) | (
         {"min_accuracy": str | None} if group is Criteria else {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,8 +14,8 @@ from typer import Argument, Option
 from nas_attn.analysis.criteria import Criteria
 from nas_attn.cli.common import (
     AsJson,
+    Common,
     Device,
-    Storage,
     StudyName,
     Threads,
     Trust,
@@ -27,10 +28,11 @@ from nas_attn.cli.common import (
     study_named,
 )
 from nas_attn.errors import OperationError, UserError, several
-from nas_attn.paths import DEFAULT_URL, output_path, user_path
+from nas_attn.paths import output_path, user_path
 
 if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import CandidateView, Snapshot
+    from nas_attn.export.formats import Format
     from nas_attn.results.exporting import Exported
     from nas_attn.study.opening import OpenStudy
 
@@ -40,45 +42,52 @@ FORMATS = (
 )
 
 
-@grouped
-def export(
-    criteria: Criteria,
-    study: StudyName = None,
-    format_: Annotated[str, Option("--format", help=FORMATS)] = "",
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported, in which form."""
+
+    format_: Annotated[str, Option("--format", help=FORMATS)] = ""
     output: Annotated[
         str | None, Option("--output", "-o", help="File; default: STUDY.pt, .pt2, .onnx or .py.")
-    ] = None,
+    ] = None
     normalize: Annotated[
         bool,
         Option(
             "--normalize",
             help="onnx, torch: the file takes uint8 images and normalises them itself.",
         ),
-    ] = False,
+    ] = False
     check: Annotated[
         bool,
         Option(
             "--check/--no-check", help="Score it on the validation images; compare ONNX with torch."
         ),
-    ] = True,
+    ] = True
     as_searched: Annotated[
         bool,
         Option(
             "--as-searched", help="Take the search's weights, even if the network was retrained."
         ),
-    ] = False,
+    ] = False
     train_again: Annotated[
         bool,
         Option(
             "--train-again",
             help="Like --as-searched; if these weights are lost, train again as the search did.",
         ),
-    ] = False,
-    threads: Threads = None,
-    device: Device = "auto",
-    storage: Storage = DEFAULT_URL,
-    trust: Trust = False,
-    as_json: AsJson = False,
+    ] = False
+    threads: Threads = None
+    device: Device = "auto"
+
+    @property
+    def searched(self) -> bool:
+        """Whether the search's weights are taken, even if the network was retrained."""
+        return self.as_searched or self.train_again
+
+
+@grouped
+def export(
+    criteria: Criteria, options: ExportOptions, common: Common, study: StudyName = None
 ) -> None:
     """Write a trained network and its card. As weights, torch.export, ONNX or one Python file."""
     from nas_attn import tasks
@@ -88,29 +97,50 @@ def export(
     from nas_attn.study.reading import snapshot
 
     check_output()
-    opened = study_named(study, storage, trust=trust)
-    kind = find_format(format_, tasks.of(opened.recipe), output or "")
+    opened = study_named(study, common.storage, trust=common.trust)
+    kind = find_format(options.format_, tasks.of(opened.recipe), options.output or "")
     now = snapshot(opened.store)
     view = chosen(opened, now, criteria).view
-    file = output or f"{opened.store.name}{kind.suffix}"
+    path = _export_path(options.output or f"{opened.store.name}{kind.suffix}", kind)
+    if options.train_again:
+        _train_again(opened, view, options)
+    wish = ExportWish(
+        kind.name,
+        as_searched=options.searched,
+        normalize=options.normalize,
+        check=options.check,
+    )
+    done = export_candidate(opened, now, view, path, wish)
+    if common.as_json:
+        _print_exported(done, kind)
+        return
+    _say_exported(done, view)
+    for line in _hints(opened, now, criteria, view, done):
+        echo(line, err=True)
+
+
+def _export_path(file: str, kind: Format) -> Path:
+    """Where the file goes. UserError: it, or the weights beside it, cannot be written there."""
     path = output_path(file, what="--output", error=UserError, replaces=kind.begins)
     if kind.name == "python":
         output_path(
             path.with_suffix(".pt"), what="the weights file", error=UserError, replaces=(b"pk",)
         )
-    if train_again:
-        _train_again(opened, view, threads, device)
-    searched = as_searched or train_again
-    wish = ExportWish(kind.name, as_searched=searched, normalize=normalize, check=check)
-    done = export_candidate(opened, now, view, path, wish)
+    return path
+
+
+def _print_exported(done: Exported, kind: Format) -> None:
     facts = done.facts
-    if as_json:
-        told = {name: facts[name] for name in ("study", "placement", "init", "key")}
-        trained = facts["training"]["what"]
-        print_json(
-            {**told, "file": str(done.path), "format": kind.name, "trained": trained, "card": facts}
-        )
-        return
+    told = {name: facts[name] for name in ("study", "placement", "init", "key")}
+    trained = facts["training"]["what"]
+    print_json(
+        {**told, "file": str(done.path), "format": kind.name, "trained": trained, "card": facts}
+    )
+
+
+def _say_exported(done: Exported, view: CandidateView) -> None:
+    """What was written, and what its checks found."""
+    facts = done.facts
     who = "the bare backbone (" if view.baseline == "none" else f"{view.placement} ({view.label}; "
     echo(f"{done.path}: {who}{facts['training']['what']})")
     if done.note:
@@ -118,8 +148,6 @@ def export(
     for line in _found(facts):
         echo(f"  {line}")
     echo(f"  described in: {done.cards[0]}")
-    for line in _hints(opened, now, criteria, view, done):
-        echo(line, err=True)
 
 
 def _hints(
@@ -164,7 +192,7 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
         yield f"against torch: {against_torch(facts)}"
 
 
-def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, device: str) -> None:
+def _train_again(opened: OpenStudy, view: CandidateView, options: ExportOptions) -> None:
     """Trains a candidate for its weights, and says what it scores now."""
     from nas_attn.cli.common import INTERRUPTED
     from nas_attn.searching.prepare.checks import check_here
@@ -176,13 +204,12 @@ def _train_again(opened: OpenStudy, view: CandidateView, threads: int | None, de
     def say(line: str) -> None:
         echo(line, err=True)
 
-    check_here(opened.recipe, device=device)
+    check_here(opened.recipe, device=options.device)
     stop = threading.Event()
     say(f"training {view.label} again: {view.placement}")
     with interruptible(stop, say):
-        score = train_again(
-            opened, view, Options(device=device, threads=threads, say=say, stop=stop)
-        )
+        training = Options(device=options.device, threads=options.threads, say=say, stop=stop)
+        score = train_again(opened, view, training)
     if score is None:
         say("stopped; run the same command again to continue")
         raise typer.Exit(INTERRUPTED)

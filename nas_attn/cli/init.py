@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ import typer
 from typer import Argument, Option
 
 from nas_attn import tables
-from nas_attn.cli.common import Target, Trust, check_typed, echo
+from nas_attn.cli.common import Target, Trust, check_typed, echo, grouped
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
 from nas_attn.target_words import TargetWords, target_table, target_words
@@ -75,98 +76,147 @@ PACKAGES = {
 MANY = 2000
 
 
-def init(
-    path: Annotated[str, Argument(help="File to write.")] = "study.toml",
-    name: Annotated[str | None, Option(help="Name of the study; default: the file's.")] = None,
-    task: Annotated[
-        str, Option(help="classification, segmentation or detection.")
-    ] = "classification",
-    data: Annotated[str | None, Option(help="Data set, or folder:PATH.")] = None,
-    backbone: Annotated[str | None, Option(help="Backbone.")] = None,
-    target: Target = None,
-    space: Annotated[str | None, Option(help="Search space.")] = None,
-    trials: Annotated[int | None, Option(min=1, help="Candidates.")] = None,
+@dataclass(frozen=True)
+class InitOptions:
+    """The answers that are given as options."""
+
+    name: Annotated[str | None, Option(help="Name of the study; default: the file's.")] = None
+    task: Annotated[str, Option(help="classification, segmentation or detection.")] = (
+        "classification"
+    )
+    data: Annotated[str | None, Option(help="Data set, or folder:PATH.")] = None
+    backbone: Annotated[str | None, Option(help="Backbone.")] = None
+    target: Target = None
+    space: Annotated[str | None, Option(help="Search space.")] = None
+    trials: Annotated[int | None, Option(min=1, help="Candidates.")] = None
     max_latency_ratio: Annotated[
         float | None, Option(help="Largest latency, relative to the bare backbone's.")
-    ] = None,
-    yes: Annotated[bool, Option("--yes", "-y", help="Ask no questions, use the defaults.")] = False,
-    trust: Trust = False,
-    force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False,
-) -> None:
-    """Write a recipe. It asks a few questions, or takes the answers as options."""
-    from nas_attn.evaluation.starts import no_weights
-    from nas_attn.recipe_reading import study_name
+    ] = None
+    yes: Annotated[bool, Option("--yes", "-y", help="Ask no questions, use the defaults.")] = False
+    trust: Trust = False
+    force: Annotated[bool, Option("--force", help="Overwrite the file.")] = False
 
-    said = target_words(target or [])
-    start = said.start
-    file = _new_file(path, force=force)
-    if task not in TASKS:
-        raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
-    asking = not yes and sys.stdin.isatty()
-    taken = []
 
-    def ask(given: object, option: str, question: str, default: str) -> str:
+@dataclass(frozen=True)
+class Answers:
+    """What a recipe is written from."""
+
+    path: str
+    name: str
+    task: str
+    space: str
+    backbone: str
+    data: str
+    target: TargetWords
+    trials: float
+    ratio: float | None
+    images: float
+    """Approximate number of the user's training images; 0 if it is not known."""
+
+
+class Dialogue:
+    """Asks on a terminal, else takes the defaults."""
+
+    def __init__(self, *, asking: bool) -> None:
+        self._asking = asking
+        self.taken: list[str] = []
+        """The options whose defaults were taken."""
+
+    def ask(self, given: object, option: str, question: str, default: str) -> str:
+        """What was given, or the answer to a question."""
         if given is not None:
             return str(given)
-        if asking:
+        if self._asking:
             return str(typer.prompt(question, default=default))
         if default != "none":
-            taken.append(f"--{option} {default}")
+            self.taken.append(f"--{option} {default}")
         return default
 
-    hints = variants(task)[0].hints
-    usual = variants(task)[0].usual_backbone
-    data = ask(data, "data", f"Data set ({', '.join(_data_known(task))})", "digits")
-    small = _small(data)
-    backbone = ask(backbone, "backbone", "Backbone", usual(data, small=small))
-    check_typed(backbone, data, trust=trust)
-    images = _images(data)
-    seen = [f"{data}: {found}"] if (found := _look(task, data, backbone, images)) else []
-    why = (
-        no_weights(backbone, side=find(task, backbone).trial_side(backbone))
-        if start in (None, "weights")
-        else ""
-    )
-    told = [why] if why and backbone.startswith("torchvision:") else []
-    if start == "weights" and why and ":" not in backbone:
-        raise RecipeError(f"--target weights: {why}; give 'scratch' or a file of weights")
-    if start is None:
-        told = [f"target: scratch, since {why}" for why in told]
-        question = (
-            "How will you train the network in the end: scratch, weights (published ones), or a"
-            " file of weights?"
-        )
-        start = ask(None, "target", question, "scratch" if why else "weights")
-    seen += told
-    space = ask(
-        space, "space", "Search space", hints.space or ("small" if small else "plug_and_play")
-    )
-    count = _number(
-        int, ask(trials, "trials", "Trials", "20" if small or 0 < images < MANY else "40"), "trials"
-    )
-    question = "Largest latency relative to the bare backbone's (none: no limit)"
-    limit = ask(max_latency_ratio, "max-latency-ratio", question, "none")
-    ratio = None if limit == "none" else _number(float, limit, "the largest latency")
-    _write(
-        file,
-        _text(
-            path,
-            name or study_name(file.stem),
-            task,
-            space,
-            backbone,
-            data,
-            TargetWords(start, said.epochs),
-            count,
-            ratio,
-            images,
-        ),
-    )
-    if taken and not yes:
-        echo(f"there is no terminal, so defaults were used: {' '.join(taken)}")
-    for line in seen:
+
+@grouped
+def init(
+    options: InitOptions,
+    path: Annotated[str, Argument(help="File to write.")] = "study.toml",
+) -> None:
+    """Write a recipe. It asks a few questions, or takes the answers as options."""
+    said = target_words(options.target or [])
+    file = _new_file(path, force=options.force)
+    if options.task not in TASKS:
+        raise RecipeError(f"--task '{shorten(options.task)}': {did_you_mean(options.task, TASKS)}")
+    dialogue = Dialogue(asking=not options.yes and sys.stdin.isatty())
+    answers, notes = _answers(path, options, said, dialogue)
+    _write(file, _text(answers))
+    if dialogue.taken and not options.yes:
+        echo(f"there is no terminal, so defaults were used: {' '.join(dialogue.taken)}")
+    for line in notes:
         echo(line)
     echo(f"wrote {path}\nnext: nas-attn search {shlex.quote(path)} --dry-run")
+
+
+def _answers(
+    path: str, options: InitOptions, said: TargetWords, dialogue: Dialogue
+) -> tuple[Answers, list[str]]:
+    """The answers to all questions, and what there is to say of data and weights. `said`: of the
+    target.
+    """
+    from nas_attn.recipe_reading import study_name
+
+    task = options.task
+    hints = variants(task)[0].hints
+    usual = variants(task)[0].usual_backbone
+    question = f"Data set ({', '.join(_data_known(task))})"
+    data = dialogue.ask(options.data, "data", question, "digits")
+    small = _small(data)
+    backbone = dialogue.ask(options.backbone, "backbone", "Backbone", usual(data, small=small))
+    check_typed(backbone, data, trust=options.trust)
+    images = _images(data)
+    seen = _look(task, data, backbone, images)
+    notes = [f"{data}: {seen}"] if seen else []
+    start, note = _start(task, backbone, said, dialogue)
+    if note:
+        notes.append(note)
+    usual_space = hints.space or ("small" if small else "plug_and_play")
+    space = dialogue.ask(options.space, "space", "Search space", usual_space)
+    few = small or 0 < images < MANY
+    trials = dialogue.ask(options.trials, "trials", "Trials", "20" if few else "40")
+    count = _number(int, trials, "trials")
+    question = "Largest latency relative to the bare backbone's (none: no limit)"
+    limit = dialogue.ask(options.max_latency_ratio, "max-latency-ratio", question, "none")
+    answers = Answers(
+        path=path,
+        name=options.name or study_name(Path(path).stem),
+        task=task,
+        space=space,
+        backbone=backbone,
+        data=data,
+        target=TargetWords(start, said.epochs),
+        trials=count,
+        ratio=None if limit == "none" else _number(float, limit, "the largest latency"),
+        images=images,
+    )
+    return answers, notes
+
+
+def _start(task: str, backbone: str, said: TargetWords, dialogue: Dialogue) -> tuple[str, str]:
+    """How the target starts, and what there is to say of it. RecipeError: there are no such
+    weights.
+    """
+    from nas_attn.evaluation.starts import no_weights
+
+    why = ""
+    if said.start in (None, "weights"):
+        why = no_weights(backbone, side=find(task, backbone).trial_side(backbone))
+    if said.start == "weights" and why and ":" not in backbone:
+        raise RecipeError(f"--target weights: {why}; give 'scratch' or a file of weights")
+    note = why if backbone.startswith("torchvision:") else ""
+    if said.start is not None:
+        return said.start, note
+    question = (
+        "How will you train the network in the end: scratch, weights (published ones), or a"
+        " file of weights?"
+    )
+    start = dialogue.ask(None, "target", question, "scratch" if why else "weights")
+    return start, f"target: scratch, since {note}" if note else ""
 
 
 def _look(task: str, data: str, backbone: str, images: float) -> str:
@@ -223,54 +273,50 @@ def _new_file(path: str, *, force: bool) -> Path:
     return file
 
 
-def _text(
-    path: str,
-    name: str,
-    task: str,
-    space: str,
-    backbone: str,
-    data: str,
-    target: TargetWords,
-    trials: float,
-    ratio: float | None,
-    images: float,
-) -> str:
+def _text(answers: Answers) -> str:
     """The recipe's text: the answers, and defaults for the task and the size of the images."""
-    small = _small(data)
-    facts = find(task, backbone)
+    small = _small(answers.data)
+    facts = find(answers.task, answers.backbone)
     # few images make few steps per epoch
-    few = facts.paced_by_images and 0 < images < MANY
-    pace = facts.pace_of_few(images) if few else facts.pace(data, small=small)
+    few = facts.paced_by_images and 0 < answers.images < MANY
+    pace = facts.pace_of_few(answers.images) if few else facts.pace(answers.data, small=small)
     # TOML's escapes are those of JSON
     quoted = partial(json.dumps, ensure_ascii=False)
-    start = target_table(target.start or "scratch")
+    start = target_table(answers.target.start or "scratch")
     weights = f"weights = {quoted(start['weights'])}\n" if start["weights"] else ""
     augment = AUGMENT.format(
         augment="" if small else '{ name = "flip" }, { name = "crop", padding = 4 }'
     )
+    limit = "# max_latency_ratio = 1.3"
+    if answers.ratio is not None:
+        limit = f"max_latency_ratio = {answers.ratio}"
+    task = ""
+    if answers.task != next(iter(TASKS)):
+        task = f'\n[task]\nname = "{answers.task}"\n'
+    backbones_known = [one.hints.backbones for one in variants(answers.task)]
     text = TEMPLATE.format(
-        path=shlex.quote(path),
-        name=quoted(name),
-        space=quoted(space),
+        path=shlex.quote(answers.path),
+        name=quoted(answers.name),
+        space=quoted(answers.space),
         objectives=f'"{facts.metric}", "latency"',
         metrics=", ".join(facts.metrics),
         costs=", ".join(tables.COSTS),
-        task="" if task == next(iter(TASKS)) else f'\n[task]\nname = "{task}"\n',
-        backbone=quoted(backbone),
-        backbones_known=", ".join(dict.fromkeys(one.hints.backbones for one in variants(task))),
-        options=_options(backbone),
-        data=quoted(data),
-        data_known=", ".join(_data_known(task)),
-        folder=facts.data_lines(data, backbone),
+        task=task,
+        backbone=quoted(answers.backbone),
+        backbones_known=", ".join(dict.fromkeys(backbones_known)),
+        options=_options(answers.backbone),
+        data=quoted(answers.data),
+        data_known=", ".join(_data_known(answers.task)),
+        folder=facts.data_lines(answers.data, answers.backbone),
         start=start["start"],
         weights=weights,
-        epochs=target.epochs or (pace.tuned() if weights else pace.epochs),
+        epochs=answers.target.epochs or (pace.tuned() if weights else pace.epochs),
         batch_size=pace.batch_size,
         lines=facts.training_lines,
         augment=augment if facts.own_trainer else "",
-        trials=trials,
+        trials=answers.trials,
         samplers=", ".join(tables.SAMPLERS),
-        limit="# max_latency_ratio = 1.3" if ratio is None else f"max_latency_ratio = {ratio}",
+        limit=limit,
     )
     # the answers' lengths differ
     return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)

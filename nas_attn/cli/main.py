@@ -125,7 +125,7 @@ def _version(show: bool) -> None:
 @app.callback()
 def options(
     debug: Annotated[bool, Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback ends the program
         bool, Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
@@ -260,7 +260,7 @@ def _show_warning(
     category: type[Warning],
     filename: str,
     lineno: int,
-    file: object = None,
+    file: object = None,  # noqa: ARG001 - as `warnings` calls it
     line: str | None = None,
 ) -> None:
     """Our own warnings as one sentence; others' only with --debug."""

@@ -5,23 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from subprocess import PIPE
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from typer import Argument, Option
 
 from nas_attn.cli.common import (
-    AsJson,
+    Common,
     Shape,
-    Storage,
-    Trust,
     check_output,
     check_typed,
     console,
     echo,
+    grouped,
     overrides,
     parse_shape,
     print_json,
@@ -35,19 +34,52 @@ from nas_attn.errors import (
     several,
 )
 from nas_attn.notation import parse
-from nas_attn.paths import DEFAULT_URL
-from nas_attn.records import BESIDE, Placement
+from nas_attn.records import BESIDE, Placement, Session
 
 if TYPE_CHECKING:
     from torch import nn
 
     from nas_attn.evaluation.plan import Plan
     from nas_attn.recipe import LatencySection
-    from nas_attn.records import Session
     from nas_attn.study.opening import OpenStudy
 
 
+USUAL_BACKBONE = "resnet20"
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """Which networks are measured, and how."""
+
+    backbone: Annotated[
+        str | None,
+        Option(help="Backbone of the placements, without a study.", show_default=USUAL_BACKBONE),
+    ] = None
+    shape: Shape = "3x32x32"
+    settings: Annotated[
+        list[str] | None,
+        Option(
+            "--latency",
+            help="A setting of [latency]: --latency batch_size=32, --latency mode=onnxruntime;"
+            " repeatable.",
+        ),
+    ] = None
+    to: Annotated[
+        Path | None,
+        Option(
+            help="Measure on another device, without torch: write the networks and a program here."
+        ),
+    ] = None
+    back: Annotated[
+        Path | None,
+        Option("--from", help="Show what that program has measured; with a study, keep it there."),
+    ] = None
+
+
+@grouped
 def measure(
+    options: MeasureOptions,
+    common: Common,
     what: Annotated[
         list[str] | None,
         Argument(
@@ -58,64 +90,50 @@ def measure(
             )
         ),
     ] = None,
-    backbone: Annotated[
-        str | None,
-        Option(help="Backbone of the placements, without a study.", show_default="resnet20"),
-    ] = None,
-    shape: Shape = "3x32x32",
-    storage: Storage = DEFAULT_URL,
-    settings: Annotated[
-        list[str] | None,
-        Option(
-            "--latency",
-            help="A setting of [latency]: --latency batch_size=32, --latency mode=onnxruntime;"
-            " repeatable.",
-        ),
-    ] = None,
-    to: Annotated[
-        Path | None,
-        Option(
-            help="Measure on another device, without torch: write the networks and a program here."
-        ),
-    ] = None,
-    back: Annotated[
-        Path | None,
-        Option("--from", help="Show what that program has measured; with a study, keep it there."),
-    ] = None,
-    trust: Trust = False,
-    as_json: AsJson = False,
 ) -> None:
     """Measure latencies of networks on this machine. As ratios to the bare backbone's."""
     check_output()
     words = list(what or [])
-    files = _files(words) if words and backbone is None else []
+    files = _files(words) if words and options.backbone is None else []
     if files:
-        if to is not None or back is not None or as_json:
+        if options.to is not None or options.back is not None or common.as_json:
             raise RecipeError("--to, --from and --json are not for ONNX files: leave them out")
         echo(f"measuring {several(len(files), 'ONNX file')}, without torch", err=True)
-        _measure_files(files, settings or [])
+        _measure_files(files, options.settings or [])
         return
-    named = bool(words) and backbone is None and not _places(words[0])
-    study = (
-        study_named(words.pop(0), storage, trust=trust if back is None else None) if named else None
-    )
-    if back is not None:
-        _bring_back(back, study, as_json)
+    study = None
+    if words and options.backbone is None and not _places(words[0]):
+        # what another device has measured runs no code
+        trust = common.trust if options.back is None else None
+        study = study_named(words.pop(0), common.storage, trust=trust)
+    if options.back is not None:
+        _bring_back(options.back, study, common.as_json)
         return
-    for name in (backbone, *words):
-        check_typed(name, trust=trust)
-    plan = study.plan if study is not None else _plan(backbone or "resnet20", shape)
-    section = _section(plan.recipe.latency, settings or [])
+    for name in (options.backbone, *words):
+        check_typed(name, trust=common.trust)
+    _measure_networks(words, study, options, as_json=common.as_json)
+
+
+def _measure_networks(
+    words: Sequence[str], study: OpenStudy | None, options: MeasureOptions, *, as_json: bool
+) -> None:
+    """Measures the networks that the words name, or writes them for another device."""
+    if study is None:
+        plan = _plan(options.backbone or USUAL_BACKBONE, options.shape)
+    else:
+        plan = study.plan
+    backbone = options.backbone or plan.recipe.backbone.name
+    section = _section(plan.recipe.latency, options.settings or [])
     asked = _asked(words, study) if words else _front_of(study)
-    for line in _readings(words, asked, study, backbone or plan.recipe.backbone.name):
+    for line in _readings(words, asked, study, backbone):
         echo(line, err=True)
     networks = {text: _network(plan, text, placement) for text, placement in asked.items()}
-    if to is not None:
-        _send(plan, section, networks, to)
+    if options.to is not None:
+        _send(plan, section, networks, options.to)
         return
     sessions = _measure(plan, section, {text: built.model for text, built in networks.items()})
     shown = {text: (text, built.notation) for text, built in networks.items()}
-    _answer(backbone or plan.recipe.backbone.name, shown, sessions, as_json)
+    _answer(backbone, shown, sessions, as_json)
 
 
 def _files(words: Sequence[str]) -> list[Path]:
@@ -326,65 +344,108 @@ def _measure(plan: Plan, section: LatencySection, models: Mapping[str, nn.Module
     )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of networks, the fastest first."""
+
+    backbone: str
+    sessions: Sequence[Session]
+    rows: Sequence[Mapping[str, Any]]
+    """Of each network: its placement as given and in full, its latency, and how probably it is
+    faster than the bare backbone and than the next one.
+    """
+    dropped: int
+    """Sessions that the A/A control dropped."""
+    beside: Sequence[str]
+    """Of some sessions: what else ran on the machine."""
+
+
 def _answer(
     backbone: str, shown: Mapping[str, tuple[str, str]], sessions: Sequence[Session], as_json: bool
 ) -> None:
     """Prints what was measured. `shown`: key of a session's samples -> (placement as given, its
     explicit notation).
     """
-    from nas_attn.analysis.latency import LatencyOrder, dropped, estimate
+    from nas_attn.analysis.latency import dropped
+
+    measured = Measured(
+        backbone,
+        sessions,
+        rows=_rows(shown, sessions),
+        dropped=len(dropped(sessions)),
+        beside=[one.notes[BESIDE] for one in sessions if BESIDE in one.notes],
+    )
+    if as_json:
+        _print_measured(measured)
+    else:
+        _show_measured(measured)
+
+
+def _rows(
+    shown: Mapping[str, tuple[str, str]], sessions: Sequence[Session]
+) -> list[dict[str, Any]]:
+    from nas_attn.analysis.latency import LatencyOrder, estimate
+
+    latencies = estimate(sessions)
+    order = LatencyOrder(sessions)
+    keys = sorted(latencies, key=lambda key: latencies[key].ratio)
+    rows = []
+    for key, following in zip(keys, [*keys[1:], None], strict=True):
+        given, resolved = shown[key]
+        rows.append(
+            {
+                "placement": given,
+                "resolved": resolved,
+                **asdict(latencies[key]),
+                "ms": latencies[key].ms,
+                "faster_than_bare": order.probability_faster(key, None),
+                "faster_than_next": following and order.probability_faster(key, following),
+            }
+        )
+    return rows
+
+
+def _print_measured(measured: Measured) -> None:
+    first = measured.sessions[0]
+    print_json(
+        {
+            "backbone": measured.backbone,
+            "machine": asdict(first.fingerprint),
+            "conditions": dict(first.conditions),
+            "sessions": len(measured.sessions),
+            "dropped": measured.dropped,
+            "beside": measured.beside,
+            "candidates": measured.rows,
+        }
+    )
+
+
+def _show_measured(measured: Measured) -> None:
     from nas_attn.cli.printing import show_prose
     from nas_attn.words.machine import not_alone
 
-    known = estimate(sessions)
-    order = LatencyOrder(sessions)
-    rows = []
-    keys = sorted(known, key=lambda key: known[key].ratio)
-    for key, following in zip(keys, [*keys[1:], None], strict=True):
-        row = {
-            "placement": shown[key][0],
-            "resolved": shown[key][1],
-            **asdict(known[key]),
-            "ms": known[key].ms,
-        }
-        row["faster_than_bare"] = order.probability_faster(key, None)
-        rows.append(
-            {**row, "faster_than_next": following and order.probability_faster(key, following)}
+    cells = []
+    for row in measured.rows:
+        faster = row["faster_than_next"]
+        cells.append(
+            [
+                f"{row['ratio']:.3f}",
+                f"{row['low']:.3f} to {row['high']:.3f}",
+                f"{row['ms']:.3f}",
+                "" if faster is None else f"{100 * faster:.1f} %",
+                row["placement"],
+            ]
         )
-    left_out = len(dropped(sessions))
-    beside = [one.notes[BESIDE] for one in sessions if BESIDE in one.notes]
-    machine = sessions[0].fingerprint
-    conditions = dict(sessions[0].conditions)
-    if as_json:
-        facts = {"backbone": backbone, "machine": asdict(machine), "conditions": conditions}
-        print_json(
-            {
-                **facts,
-                "sessions": len(sessions),
-                "dropped": left_out,
-                "beside": beside,
-                "candidates": rows,
-            }
-        )
-        return
-    cells = [
-        [
-            f"{row['ratio']:.3f}",
-            f"{row['low']:.3f} to {row['high']:.3f}",
-            f"{row['ms']:.3f}",
-            "" if row["faster_than_next"] is None else f"{100 * row['faster_than_next']:.1f} %",
-            row["placement"],
-        ]
-        for row in rows
-    ]
     columns = ["ratio", "95 % interval", "ms", "faster than next", "placement"]
-    title = f"Latency relative to the bare {backbone} ({known[keys[0]].reference_ms:.3f} ms)"
+    reference_ms = measured.rows[0]["reference_ms"]
+    title = f"Latency relative to the bare {measured.backbone} ({reference_ms:.3f} ms)"
     out = console()
     optional = ["faster than next", "ms", "95 % interval"]
     out.print(table(title, columns, cells, right=columns[:-1], optional=optional))
-    said = ", ".join(f"{name} {value}" for name, value in conditions.items())
-    show_prose(out, f"{machine.name}; {said}")
-    counted = several(len(sessions), "session")
-    show_prose(out, f"{counted}, {left_out} of them dropped by the A/A control")
-    if beside:
-        show_prose(out, not_alone(beside))
+    first = measured.sessions[0]
+    conditions = ", ".join(f"{name} {value}" for name, value in first.conditions.items())
+    show_prose(out, f"{first.fingerprint.name}; {conditions}")
+    counted = several(len(measured.sessions), "session")
+    show_prose(out, f"{counted}, {measured.dropped} of them dropped by the A/A control")
+    if measured.beside:
+        show_prose(out, not_alone(measured.beside))

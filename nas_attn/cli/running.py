@@ -8,7 +8,7 @@ import math
 import os
 import threading
 from contextlib import suppress
-from dataclasses import asdict, astuple, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,25 +40,29 @@ from nas_attn.searching.worker.ending import Ending
 
 if TYPE_CHECKING:
     from nas_attn.analysis.snapshot import Snapshot
+    from nas_attn.analysis.validation import Family
     from nas_attn.searching.phases.retraining import RetrainingOrder
     from nas_attn.study.opening import OpenStudy
 
 
-def do_runs(
-    opened: OpenStudy,
-    again: str,
-    effort: Effort,
-    *,
-    only: str | None = None,
-    quiet: bool = False,
-    workers: int | None = None,
-    left_s: float | None = None,
-) -> Ending:
+@dataclass(frozen=True)
+class RunOrder:
+    """Which of a study's runs are carried out here."""
+
+    again: str
+    """The command that goes on."""
+    only: str | None = None
+    """The purpose of the runs; None: all."""
+    workers: int | None = None
+    """How many; None: as `Effort` says, or as is usual."""
+    left_s: float | None = None
+    """Seconds until all of it ends."""
+    quiet: bool = False
+
+
+def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
     """Runs workers until nothing is left to do, or a signal stops them; says why they ended. A
     second signal ends the program.
-
-    `again`: the command that goes on; `only`: the purpose of the runs to do; `left_s`: seconds
-        until all of it ends.
     """
     from nas_attn.cli.terminal import display
     from nas_attn.searching.run.local import run_workers
@@ -70,17 +74,18 @@ def do_runs(
     stop = threading.Event()
     over = threading.Event()
     ended: Ending | None = None
-    limits = [limit for limit in (effort.time_limit, left_s) if limit is not None]
+    limits = [limit for limit in (effort.time_limit, order.left_s) if limit is not None]
 
     def end() -> None:
         over.set()
         stop.set()
 
-    clock = threading.Timer(left_s or 0.0, end)
-    if left_s is not None:
+    clock = threading.Timer(order.left_s or 0.0, end)
+    if order.left_s is not None:
         clock.daemon = True
         clock.start()
-    with display(opened, only=only, quiet=effort.quiet or quiet) as say, interruptible(stop, say):
+    quiet = effort.quiet or order.quiet
+    with display(opened, only=order.only, quiet=quiet) as say, interruptible(stop, say):
         options = Options(
             device=effort.device,
             threads=effort.threads,
@@ -90,11 +95,11 @@ def do_runs(
             verbose=effort.verbose,
         )
         with suppress(KeyboardInterrupt):
-            count = workers or effort.workers or usual_workers(opened, effort.device)
-            ended = run_workers(opened, count, options, only=only)
+            count = order.workers or effort.workers or usual_workers(opened, effort.device)
+            ended = run_workers(opened, count, options, only=order.only)
     clock.cancel()
     if ended is None:
-        echo(f"stopped at once; go on with: {again}", err=True)
+        echo(f"stopped at once; go on with: {order.again}", err=True)
         # does not wait for threads: the database holds every result
         os._exit(INTERRUPTED)
     return Ending.TIME if ended is Ending.STOPPED and over.is_set() else ended
@@ -109,15 +114,12 @@ def run(
     left_s: float | None = None,
 ) -> None:
     """Runs workers until the study is complete or interrupted, and prints the answer."""
-    from nas_attn.cli.showing import show_answer, show_front, show_next
     from nas_attn.results.publishing import Publisher, write_study_report
     from nas_attn.searching.phases.testing import cut
-    from nas_attn.storage import shown_url
     from nas_attn.study.opening import renewed
-    from nas_attn.words.as_json import snapshot_as_json
 
     again = f"nas-attn resume {opened.store.name}{at_storage(opened.url)}"
-    ended = do_runs(opened, again, effort, quiet=as_json, left_s=left_s)
+    ended = do_runs(opened, effort, RunOrder(again, left_s=left_s, quiet=as_json))
     # it may have found how long its target trains
     opened = renewed(opened)
     if ended is Ending.TIME:
@@ -131,30 +133,47 @@ def run(
         # after a long search the answer comes first
         unwritten = error
     if as_json:
-        written = None if path is None else str(path)
-        print_json(
-            {
-                **snapshot_as_json(now),
-                "ended": ended,
-                "report": written,
-                "storage": shown_url(opened.url),
-            }
-        )
+        _print_answer(opened, now, ended, path)
     else:
-        out = console()
-        show_answer(out, now, opened.url)
-        out.print()
-        show_front(out, now)
-        show_next(
-            out,
-            now,
-            storage=opened.url,
-            artifacts=opened.local_artifacts,
-            report=path,
-            ended=ended,
-        )
+        _show_results(opened, now, ended, path)
     if unwritten is not None:
         raise unwritten
+    _say_ending(ended, again, left_s)
+
+
+def _print_answer(opened: OpenStudy, now: Snapshot, ended: Ending, report: Path | None) -> None:
+    from nas_attn.storage import shown_url
+    from nas_attn.words.as_json import snapshot_as_json
+
+    print_json(
+        {
+            **snapshot_as_json(now),
+            "ended": ended,
+            "report": None if report is None else str(report),
+            "storage": shown_url(opened.url),
+        }
+    )
+
+
+def _show_results(opened: OpenStudy, now: Snapshot, ended: Ending, report: Path | None) -> None:
+    from nas_attn.cli.showing import show_answer, show_front, show_next
+
+    out = console()
+    show_answer(out, now, opened.url)
+    out.print()
+    show_front(out, now)
+    show_next(
+        out,
+        now,
+        storage=opened.url,
+        artifacts=opened.local_artifacts,
+        report=report,
+        ended=ended,
+    )
+
+
+def _say_ending(ended: Ending, again: str, left_s: float | None) -> None:
+    """Says how to go on, if there is more to do. Exit: a signal stopped the runs."""
     if ended is Ending.STOPPED:
         echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
@@ -168,78 +187,108 @@ def run(
         )
 
 
-@grouped
-def final_test(
-    effort: Effort,
-    study: StudyName = None,
-    storage: Storage = DEFAULT_URL,
+@dataclass(frozen=True)
+class FinalTestOptions:
+    """What is compared on the test images."""
+
+    storage: Storage = DEFAULT_URL
     blocks: Annotated[
         int | None,
         Option("--seeds", min=2, help="New runs of every network; default: the target's."),
-    ] = None,
-    front: Annotated[int, Option(min=0, help="Also compare this many members of the front.")] = 0,
+    ] = None
+    front: Annotated[int, Option(min=0, help="Also compare this many members of the front.")] = 0
     placements: Annotated[
         list[str] | None, Option("--also", help="Also test this placement; repeatable.")
-    ] = None,
+    ] = None
     margin: Annotated[
         float | None, Option(help="Largest acceptable drop (accuracy: 0.005 is half a point).")
-    ] = None,
+    ] = None
     difference: Annotated[
         float | None, Option(help="Say how many seeds are needed to show this difference.")
-    ] = None,
-    another: Annotated[
-        bool, Option("--another", help="Start another test, with new runs.")
-    ] = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
+    ] = None
+    another: Annotated[bool, Option("--another", help="Start another test, with new runs.")] = False
+    dry_run: DryRun = False
+    as_json: AsJson = False
+
+
+@grouped
+def final_test(effort: Effort, options: FinalTestOptions, study: StudyName = None) -> None:
     """Test what a search recommends on the test images. It trains the recommended network and its
     rivals anew, as the target says: this may take hours.
     """
+    margin = options.margin
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise RecipeError(f"--margin {margin} must be above 0, in the metric's unit")
-    from nas_attn.analysis.validation_forecast import forecast_validation
-    from nas_attn.cli.printing import show_prose
     from nas_attn.results.publishing import Publisher
     from nas_attn.searching.phases import validating
-    from nas_attn.searching.prepare import checks
     from nas_attn.study.reading import snapshot, unfinished
-    from nas_attn.words.validation import announcement
 
     check_output()
-    opened = study_named(study, storage, trust=effort.trust)
+    opened = study_named(study, options.storage, trust=effort.trust)
     now = snapshot(opened.store)
-    asked = validating.ValidationRequest(blocks, front, tuple(placements or ()), margin)
     begun = next(iter(unfinished(opened.store)), None)
-    if not begun and now.validations and not another and not dry_run:
-        _show_validations(now, as_json)
+    if not begun and now.validations and not options.another and not options.dry_run:
+        _show_validations(now, options.as_json)
         return
-    if begun and any(astuple(asked)):
+    family = _family(opened, now, options, begun)
+    _check_test(opened, effort)
+    _announce(now, family, effort, options)
+    if options.dry_run:
+        return
+    validating.begin(opened, family)
+    again = f"nas-attn test {opened.store.name}{at_storage(options.storage)}"
+    do_runs(opened, effort, RunOrder(again, only=VALIDATE, quiet=options.as_json))
+    now = Publisher(opened).current()
+    _show_validations(now, options.as_json)
+    if not now.validations[family.number - 1].complete:
+        echo(f"stopped before the end; go on with: {again}", err=True)
+        raise typer.Exit(INTERRUPTED)
+
+
+def _family(
+    opened: OpenStudy, now: Snapshot, options: FinalTestOptions, begun: Family | None
+) -> Family:
+    """The networks to compare. StudyError: other ones are asked for than those that have begun."""
+    from nas_attn.searching.phases import validating
+
+    request = validating.ValidationRequest(
+        options.blocks, options.front, tuple(options.placements or ()), options.margin
+    )
+    if begun is None:
+        return validating.family_of(opened, now, opened.plan, request)
+    if any(astuple(request)):
         raise StudyError(
             f"validation {begun.number} has begun with a fixed comparison: leave these options out"
         )
-    family = begun or validating.family_of(opened, now, opened.plan, asked)
+    return begun
+
+
+def _check_test(opened: OpenStudy, effort: Effort) -> None:
+    """Raises what keeps the networks from being tested here."""
+    from nas_attn.searching.phases import validating
+    from nas_attn.searching.prepare import checks
+
     validating.check_test_split(opened.recipe)
     checks.check_here(opened.recipe, device=effort.device)
     checks.check_start(opened)
     checks.check_images(opened)
+
+
+def _announce(now: Snapshot, family: Family, effort: Effort, options: FinalTestOptions) -> None:
+    """Says what is compared and what that can show, before the first run."""
+    from nas_attn.analysis.validation_forecast import forecast_validation
+    from nas_attn.cli.printing import show_prose
+    from nas_attn.words.validation import announcement
+
     forecast = forecast_validation(now, family)
-    if not as_json and not effort.quiet:
-        out = console()
-        for line in announcement(family, forecast, difference):
-            show_prose(out, line)
-    if dry_run:
-        if as_json:
+    if options.as_json:
+        if options.dry_run:
             print_json({"family": asdict(family), **asdict(forecast)})
         return
-    validating.begin(opened, family)
-    goes_on = f"nas-attn test {opened.store.name}{at_storage(storage)}"
-    do_runs(opened, goes_on, effort, only=VALIDATE, quiet=as_json)
-    now = Publisher(opened).current()
-    _show_validations(now, as_json)
-    if not now.validations[family.number - 1].complete:
-        echo(f"stopped before the end; go on with: {goes_on}", err=True)
-        raise typer.Exit(INTERRUPTED)
+    if not effort.quiet:
+        out = console()
+        for line in announcement(family, forecast, options.difference):
+            show_prose(out, line)
 
 
 def _show_validations(now: Snapshot, as_json: bool) -> None:
@@ -256,19 +305,23 @@ def _show_validations(now: Snapshot, as_json: bool) -> None:
         show_validation(console(), result, now)
 
 
-@grouped
-def retrain(
-    criteria: Criteria,
-    effort: Effort,
-    study: StudyName = None,
+@dataclass(frozen=True)
+class RetrainOptions:
+    """How networks are trained for use."""
+
     also: Annotated[
         list[str] | None,
         Option(help="Also train this placement; `none` is the bare backbone; repeatable."),
-    ] = None,
-    epochs: Annotated[int | None, Option(min=1, help="Epochs, instead of the target's.")] = None,
-    seeds: Annotated[int, Option(min=1, help="Runs of each network.")] = 1,
-    storage: Storage = DEFAULT_URL,
-    as_json: AsJson = False,
+    ] = None
+    epochs: Annotated[int | None, Option(min=1, help="Epochs, instead of the target's.")] = None
+    seeds: Annotated[int, Option(min=1, help="Runs of each network.")] = 1
+    storage: Storage = DEFAULT_URL
+    as_json: AsJson = False
+
+
+@grouped
+def retrain(
+    criteria: Criteria, effort: Effort, options: RetrainOptions, study: StudyName = None
 ) -> None:
     """Train a network as the target says. Its weights are kept."""
     from nas_attn.evaluation.starts import check_weights
@@ -279,25 +332,26 @@ def retrain(
     from nas_attn.study.reading import snapshot
 
     check_output()
-    opened = study_named(study, storage, trust=effort.trust)
+    opened = study_named(study, options.storage, trust=effort.trust)
     plan = opened.plan
     now = snapshot(opened.store)
     others = [
         Criteria(trial=int(text)) if text.isdecimal() else Criteria(placement=text)
-        for text in also or ()
+        for text in options.also or ()
     ]
     chosen = dict(named(opened, now, one) for one in (criteria, *others))
     checks.check_here(opened.recipe, device=effort.device)
     check_weights(plan)
     # if the data is missing or changed, nothing is written
     checks.check_images(opened)
-    wanted = retraining.order(opened, chosen, seeds=seeds, epochs=epochs)
+    wanted = retraining.order(opened, chosen, seeds=options.seeds, epochs=options.epochs)
     left = retraining.enter(opened.store, wanted)
-    again = f"the same command{at_storage(storage)}"
+    again = f"the same command{at_storage(options.storage)}"
     if left:
         workers = min(effort.workers or devices.usual_workers(opened, effort.device), left)
-        do_runs(opened, again, effort, only=RETRAIN, quiet=as_json, workers=workers)
-    _show_retrained(opened, wanted, as_json)
+        order = RunOrder(again, only=RETRAIN, workers=workers, quiet=options.as_json)
+        do_runs(opened, effort, order)
+    _show_retrained(opened, wanted, options.as_json)
     if any(
         row.state == "waiting"
         for row in opened.store.queue.rows(protocol=wanted.protocol, purposes=[RETRAIN])

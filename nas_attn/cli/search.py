@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +15,7 @@ from typer import Argument, Option
 from nas_attn.cli.common import (
     INTERRUPTED,
     AsJson,
+    Common,
     Device,
     DryRun,
     Effort,
@@ -42,6 +43,7 @@ from nas_attn.cli.common import (
 from nas_attn.cli.running import run
 from nas_attn.errors import DeviceLost, ExitStatus, NasAttnError, StudyError, several
 from nas_attn.paths import DEFAULT_URL
+from nas_attn.target_words import target_words
 
 if TYPE_CHECKING:
     from nas_attn.analysis.plans import Budget, Timetable
@@ -62,6 +64,60 @@ Hours = Annotated[float | None, Option(min=0.02, help="The same in hours.")]
 LONGEST_NAME = 200
 
 
+@dataclass(frozen=True)
+class SearchOptions:
+    """What a search is asked for, besides its recipe."""
+
+    storage: Storage = DEFAULT_URL
+    name: Annotated[str | None, Option(help="Name of the study instead of the recipe's.")] = None
+    minutes: Minutes = None
+    hours: Hours = None
+    backbone: Annotated[str | None, Option(help="Backbone for a folder of images.")] = None
+    target: Target = None
+    trials: Annotated[int | None, Option(min=1, help="Candidates, the baselines included.")] = None
+    settings: Annotated[
+        list[str] | None,
+        Option("--set", help="Change a setting: --set training.batch_size=256; repeatable."),
+    ] = None
+    tried: Tried = None
+    report: ReportPath = None
+    artifacts: Annotated[
+        str | None, Option(help="Folder for checkpoints and weights, or s3://BUCKET/PREFIX.")
+    ] = None
+    dry_run: DryRun = False
+    as_json: AsJson = False
+
+    @property
+    def seconds(self) -> float | None:
+        """The time for everything; None: no limit."""
+        return _seconds(self.minutes, self.hours)
+
+    def changes(self) -> dict[str, Any]:
+        """Dotted key of the recipe -> value in its place."""
+        own = {"name": self.name, "search.trials": self.trials, "backbone.name": self.backbone}
+        given = {key: value for key, value in own.items() if value is not None}
+        target = target_words(self.target or []).settings()
+        return overrides(self.settings or []) | given | target
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What is known before a search begins."""
+
+    recipe: Recipe
+    budget: Budget | None
+    """How a folder of images is searched in its time; None: a recipe is searched."""
+    timetable: Timetable | None
+    """What a recipe's search does with its time; None: it has no limit, or there is a budget."""
+
+    @property
+    def blocks(self) -> int:
+        """Of the test in this time."""
+        if self.budget is not None:
+            return self.budget.blocks
+        return 1 if self.timetable is None else self.timetable.blocks
+
+
 @grouped
 def search(
     recipe: Annotated[
@@ -74,85 +130,77 @@ def search(
         ),
     ],
     effort: Effort,
-    storage: Storage = DEFAULT_URL,
-    name: Annotated[str | None, Option(help="Name of the study instead of the recipe's.")] = None,
-    minutes: Minutes = None,
-    hours: Hours = None,
-    backbone: Annotated[str | None, Option(help="Backbone for a folder of images.")] = None,
-    target: Target = None,
-    trials: Annotated[int | None, Option(min=1, help="Candidates, the baselines included.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        Option("--set", help="Change a setting: --set training.batch_size=256; repeatable."),
-    ] = None,
-    tried: Tried = None,
-    report: ReportPath = None,
-    artifacts: Annotated[
-        str | None, Option(help="Folder for checkpoints and weights, or s3://BUCKET/PREFIX.")
-    ] = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
+    options: SearchOptions,
 ) -> None:
     """Run a search from a recipe. An earlier one of the same name is continued."""
-    from nas_attn.recipe_reading import load_recipe
-    from nas_attn.target_words import target_words
+    from nas_attn.searching.prepare import beginning
+    from nas_attn.searching.worker import devices
+    from nas_attn.words.plans import timetable_line
 
     began = time.monotonic()
     check_output()
-    page_path(report)
-    seconds = _seconds(minutes, hours)
-    own = {"name": name, "search.trials": trials, "backbone.name": backbone}
-    changes = overrides(settings or []) | {
-        key: value for key, value in own.items() if value is not None
-    }
-    changes |= target_words(target or []).settings()
+    page_path(options.report)
+    plan = _search_plan(recipe, effort, options)
+    if options.dry_run:
+        _forecast(plan, effort, options)
+        return
+    table = plan.timetable
+    if table and not options.as_json:
+        say_lines([timetable_line(table)], err=True)
+    opened = beginning.begin(
+        plan.recipe,
+        options.storage,
+        tried=options.tried or [],
+        artifacts=options.artifacts or None,
+        trials=table.trials if table else None,
+    )
+    _say_images(opened)
+    seconds = options.seconds
+    if plan.budget and options.trials is None:
+        seconds = plan.budget.seconds
+    left_s = _time_left(opened, seconds, began, tested=plan.blocks > 0)
+    if left_s is None and options.trials is None and opened.trials < plan.recipe.search.trials:
+        # a short time had made them fewer
+        beginning.take_up(opened, trials=plan.recipe.search.trials)
+    # the time was reckoned with so many
+    if plan.budget or table:
+        effort = replace(effort, workers=effort.workers or devices.default_workers(effort.device))
+    run(opened, effort, report=options.report, as_json=options.as_json, left_s=left_s)
+
+
+def _search_plan(recipe: str, effort: Effort, options: SearchOptions) -> SearchPlan:
+    """Reads the recipe, or plans for a folder of images; says what the images are. RecipeError and
+    others: what is asked for cannot be searched.
+    """
+    from nas_attn.recipe_reading import load_recipe
+
+    changes = options.changes()
     named = {key: str(changes.get(f"{key}.name", "")) for key in ("backbone", "data")}
     check_typed(named["backbone"], named["data"], trust=effort.trust)
-    planned = _planned(recipe, storage, seconds, effort, changes) if os.path.isdir(recipe) else None
-    made = planned.recipe if planned else load_recipe(recipe, overrides=changes)
+    budget = None
+    if os.path.isdir(recipe):
+        budget = _budget(recipe, effort, options, changes)
+    made = budget.recipe if budget else load_recipe(recipe, overrides=changes)
     if len(made.name) > LONGEST_NAME:
         raise StudyError(
             f"the study's name has {len(made.name)} letters, too many for the names of its files:"
             f" give --name with at most {LONGEST_NAME}"
         )
     check_trust(recipe, made, trust=effort.trust)
-    from nas_attn.searching.prepare import beginning, checks
-    from nas_attn.searching.worker import devices
-    from nas_attn.words.plans import budget_lines, timetable_line
+    from nas_attn.searching.prepare import checks
+    from nas_attn.words.plans import budget_lines
 
     quiet_optuna()
     checks.check_here(made, device=effort.device)
     seen = _inventory(made)
-    if seen and not as_json:
-        echo(seen, err=not dry_run)
+    if seen and not options.as_json:
+        echo(seen, err=not options.dry_run)
     table = None
-    if planned is None and seconds is not None:
-        table = _timetable(made, seconds, effort, changes)
-    if planned and not as_json:
-        say_lines(budget_lines(planned, "; --target changes it"), err=not dry_run)
-    if dry_run:
-        _forecast(planned, made, effort, tried or [], as_json, table)
-        return
-    if table and not as_json:
-        say_lines([timetable_line(table)], err=True)
-    opened = beginning.begin(
-        made,
-        storage,
-        tried=tried or [],
-        artifacts=artifacts or None,
-        trials=table.trials if table else None,
-    )
-    _say_images(opened)
-    blocks = planned.blocks if planned else table.blocks if table else 1
-    seconds = planned.seconds if planned and trials is None else seconds
-    left_s = _time_left(opened, seconds, began, tested=blocks > 0)
-    if left_s is None and trials is None and opened.trials < made.search.trials:
-        # a short time had made them fewer
-        beginning.take_up(opened, trials=made.search.trials)
-    # the time was reckoned with so many
-    if planned or table:
-        effort = replace(effort, workers=effort.workers or devices.default_workers(effort.device))
-    run(opened, effort, report=report, as_json=as_json, left_s=left_s)
+    if budget is None and options.seconds is not None:
+        table = _timetable(made, options.seconds, effort, changes)
+    if budget and not options.as_json:
+        say_lines(budget_lines(budget, "; --target changes it"), err=not options.dry_run)
+    return SearchPlan(made, budget, table)
 
 
 def _inventory(made: Recipe) -> str:
@@ -181,18 +229,20 @@ def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
         )
 
 
-def _planned(
-    folder: str, storage: str, seconds: float | None, effort: Effort, given: dict[str, Any]
-) -> Budget:
+def _budget(folder: str, effort: Effort, options: SearchOptions, changes: dict[str, Any]) -> Budget:
+    """How a folder of images is searched in the time."""
     from nas_attn.searching.prepare.image_folder import plan_folder
     from nas_attn.searching.prepare.timing import HOUR_S
     from nas_attn.searching.worker.devices import default_workers
 
     quiet_optuna()
-    count = effort.workers or default_workers(effort.device)
-    device = effort.device
     return plan_folder(
-        folder, seconds or HOUR_S, storage=storage, workers=count, device=device, given=given
+        folder,
+        options.seconds or HOUR_S,
+        storage=options.storage,
+        workers=effort.workers or default_workers(effort.device),
+        device=effort.device,
+        given=changes,
     )
 
 
@@ -208,26 +258,22 @@ def _timetable(
     return timetable(made, seconds, workers=count, device=effort.device, trials=trials)
 
 
-def _forecast(
-    planned: Budget | None,
-    made: Recipe,
-    effort: Effort,
-    tried: list[str],
-    as_json: bool,
-    table: Timetable | None,
-) -> None:
+def _forecast(plan: SearchPlan, effort: Effort, options: SearchOptions) -> None:
     """Prints what a search would do. The plan for a folder has been shown already, unless JSON is
-    wanted. `table`: what a recipe's search does with its time.
+    wanted.
     """
     from nas_attn.searching.prepare.forecast import forecast
     from nas_attn.words.plans import budget_as_json, forecast_lines, timetable_line
 
-    if planned is not None:
-        if as_json:
-            print_json(budget_as_json(planned))
+    if plan.budget is not None:
+        if options.as_json:
+            print_json(budget_as_json(plan.budget))
         return
-    expected = forecast(made, device=effort.device, threads=effort.threads, tried=tried)
-    if as_json:
+    expected = forecast(
+        plan.recipe, device=effort.device, threads=effort.threads, tried=options.tried or []
+    )
+    table = plan.timetable
+    if options.as_json:
         print_json(asdict(expected) | ({"time": asdict(table)} if table else {}))
         return
     say_lines(forecast_lines(expected))
@@ -255,47 +301,49 @@ def _time_left(
     return left_s
 
 
+@dataclass(frozen=True)
+class ResumeOptions:
+    """What a search is asked for that goes on."""
+
+    storage: Storage = DEFAULT_URL
+    minutes: Minutes = None
+    hours: Hours = None
+    trials: Annotated[int | None, Option(min=1, help="New total of candidates.")] = None
+    tried: Tried = None
+    report: ReportPath = None
+    as_json: AsJson = False
+
+
 @grouped
-def resume(
-    effort: Effort,
-    study: StudyName = None,
-    storage: Storage = DEFAULT_URL,
-    minutes: Minutes = None,
-    hours: Hours = None,
-    trials: Annotated[int | None, Option(min=1, help="New total of candidates.")] = None,
-    tried: Tried = None,
-    report: ReportPath = None,
-    as_json: AsJson = False,
-) -> None:
+def resume(effort: Effort, options: ResumeOptions, study: StudyName = None) -> None:
     """Continue a study; it needs only its database."""
     began = time.monotonic()
     from nas_attn.evaluation.images import known_images
     from nas_attn.searching.prepare import beginning, checks
 
     check_output()
-    page_path(report)
-    opened = study_named(study, storage, trust=effort.trust)
+    page_path(options.report)
+    opened = study_named(study, options.storage, trust=effort.trust)
     checks.check_here(opened.recipe, device=effort.device)
     checks.check_start(opened)
     old = known_images(opened.store, opened.recipe) is None
     checks.check_images(opened)
     _say_images(opened, first=old)
-    beginning.take_up(opened, trials=trials, tried=tried or [])
-    left_s = _time_left(opened, _seconds(minutes, hours), began)
-    run(opened, effort, report=report, as_json=as_json, left_s=left_s)
+    beginning.take_up(opened, trials=options.trials, tried=options.tried or [])
+    left_s = _time_left(opened, _seconds(options.minutes, options.hours), began)
+    run(opened, effort, report=options.report, as_json=options.as_json, left_s=left_s)
 
 
+@grouped
 def extend(
     space: Annotated[str, Option(help="Shipped name or path of the new search space.")],
+    common: Common,
     study: StudyName = None,
     trials: Annotated[
         int | None,
         Option(min=1, help="New total of candidates; default: the recipe's trials in addition."),
     ] = None,
-    storage: Storage = DEFAULT_URL,
     dry_run: DryRun = False,
-    trust: Trust = False,
-    as_json: AsJson = False,
 ) -> None:
     """Give a study another search space. Every finished run is kept."""
     from nas_attn.recipe_reading import load_space
@@ -303,34 +351,40 @@ def extend(
     from nas_attn.words.plans import extension_lines
 
     spec = load_space(space)
-    check_trust(space, spec, trust=trust)
+    check_trust(space, spec, trust=common.trust)
     quiet_optuna()
-    opened = study_named(study, storage, trust=trust)
-    found = do(opened, spec, trials=trials, dry_run=dry_run)
-    if as_json:
-        print_json(asdict(found))
+    opened = study_named(study, common.storage, trust=common.trust)
+    extension = do(opened, spec, trials=trials, dry_run=dry_run)
+    if common.as_json:
+        print_json(asdict(extension))
         return
-    say_lines(extension_lines(found))
+    say_lines(extension_lines(extension))
     if not dry_run:
-        echo(f"continue with: nas-attn resume {opened.store.name}{at_storage(storage)}")
+        at = at_storage(common.storage)
+        echo(f"continue with: nas-attn resume {opened.store.name}{at}")
 
 
-def worker(
-    study: StudyName = None,
-    storage: Storage = DEFAULT_URL,
-    threads: Threads = None,
-    device: Device = "auto",
-    time_limit: TimeLimit = None,
-    storage_wait: StorageWait = None,
-    verbose: Verbose = False,
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How one worker carries out its runs."""
+
+    storage: Storage = DEFAULT_URL
+    threads: Threads = None
+    device: Device = "auto"
+    time_limit: TimeLimit = None
+    storage_wait: StorageWait = None
+    verbose: Verbose = False
     sharing: Annotated[
         int, Option(min=1, help="Number of workers that share the memory of this machine.")
-    ] = 1,
+    ] = 1
     per_gpu: Annotated[
         int, Option(min=1, help="Number of workers that share the memory of this GPU.")
-    ] = 1,
-    trust: Trust = False,
-) -> None:
+    ] = 1
+    trust: Trust = False
+
+
+@grouped
+def worker(options: WorkerOptions, study: StudyName = None) -> None:
     """Work on a study as one more worker. It may be on any machine that has the database."""
     from nas_attn.records import Share
     from nas_attn.searching.run.taking_part import Options, work
@@ -345,11 +399,11 @@ def worker(
 
     given = settings_given()
     told = given or WorkerSettings(
-        device=device,
-        threads=threads,
-        time_limit_s=time_limit,
-        sharing=max(sharing, per_gpu),
-        per_gpu=per_gpu,
+        device=options.device,
+        threads=options.threads,
+        time_limit_s=options.time_limit,
+        sharing=max(options.sharing, options.per_gpu),
+        per_gpu=options.per_gpu,
     )
     stop = threading.Event()
 
@@ -358,14 +412,14 @@ def worker(
         with suppress(OSError):
             echo(f"{told.name}: {line}")
 
-    options = Options(
+    taking_part = Options(
         device=told.device,
         threads=told.threads,
         time_limit_s=told.time_limit_s,
         say=say,
         stop=stop,
         share=Share(machine=told.sharing, device=told.per_gpu),
-        verbose=verbose,
+        verbose=options.verbose,
     )
     quiet_optuna()
     report = None if told.report is None else Report(told.report)
@@ -375,8 +429,9 @@ def worker(
         nullcontext() if report is None else report.takes_warnings(),
     ):
         try:
-            opened = study_named(study, storage, trust=trust if given is None else given.trusted)
-            ended = work(opened, options, only=told.only)
+            trust = options.trust if given is None else given.trusted
+            opened = study_named(study, options.storage, trust=trust)
+            ended = work(opened, taking_part, only=told.only)
         except KeyboardInterrupt:
             # the second signal; the worker has said what is unfinished
             raise typer.Exit(INTERRUPTED) from None
@@ -397,49 +452,57 @@ def worker(
 LONGEST_RESTART_PAUSE_S = 300.0
 
 
-def launch(
-    study: StudyName = None,
-    on: Annotated[str, Option(help="Where to run them: slurm, ray or local.")] = "local",
-    workers: Annotated[int, Option(min=1, max=4096, help="Number of workers.")] = 1,
+@dataclass(frozen=True)
+class LaunchOptions:
+    """Where workers are started, and what each gets."""
+
+    on: Annotated[str, Option(help="Where to run them: slurm, ray or local.")] = "local"
+    workers: Annotated[int, Option(min=1, max=4096, help="Number of workers.")] = 1
     gpus: Annotated[
         float,
         Option(
             "--gpus-per-worker", min=0, help="GPUs per worker; on Ray also fractions, like 0.25."
         ),
-    ] = 0.0,
-    cpus: Annotated[int, Option("--cpus-per-worker", min=1, help="Cores per worker.")] = 1,
-    partition: Annotated[str | None, Option(help="Slurm's partition.")] = None,
+    ] = 0.0
+    cpus: Annotated[int, Option("--cpus-per-worker", min=1, help="Cores per worker.")] = 1
+    partition: Annotated[str | None, Option(help="Slurm's partition.")] = None
     job_minutes: Annotated[
         int | None,
         Option(min=3, help="Slurm's time limit per job in minutes; the job is then queued again."),
-    ] = None,
+    ] = None
     option: Annotated[
         list[str] | None, Option(help="An option of sbatch: account=mine, exclusive; repeatable.")
-    ] = None,
-    device: Device = "auto",
-    storage: Storage = DEFAULT_URL,
-    trust: Trust = False,
-    as_json: AsJson = False,
-) -> None:
+    ] = None
+    device: Device = "auto"
+
+
+@grouped
+def launch(options: LaunchOptions, common: Common, study: StudyName = None) -> None:
     """Start workers on Slurm, on Ray or in the background here."""
     from nas_attn.searching.run.engines.base import Request
     from nas_attn.searching.run.launching import engine
     from nas_attn.searching.run.launching import launch as start
 
-    opened = study_named(study, storage, trust=trust)
+    opened = study_named(study, common.storage, trust=common.trust)
     request = Request(
-        workers, device, gpus, cpus, job_minutes, partition, _engine_options(option or [])
+        options.workers,
+        options.device,
+        options.gpus,
+        options.cpus,
+        options.job_minutes,
+        options.partition,
+        _engine_options(options.option or []),
     )
-    where = engine(on)
-    done = start(opened, on, request, where)
-    if as_json:
+    where = engine(options.on)
+    done = start(opened, options.on, request, where)
+    if common.as_json:
         print_json(asdict(done))
     else:
-        _say_launched(opened, done, at_storage(storage))
+        _say_launched(opened, done, at_storage(common.storage))
     failures = where.watch(opened)
     for failure in failures:
         echo(failure, err=True)
-    if len(failures) == workers:
+    if len(failures) == options.workers:
         raise typer.Exit(ExitStatus.FAILED)
 
 

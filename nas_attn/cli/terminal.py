@@ -47,86 +47,106 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
     """Progress, of one purpose or all, on standard error: in place on a terminal, else as lines.
     Yields a function that prints a line.
     """
-    from nas_attn.study.opening import renewed
-    from nas_attn.study.progress import progress
-    from nas_attn.waiting import impatient
-    from nas_attn.words.progress import progress_line
-
-    last = ""
-    left_s = math.inf
-    began = time.monotonic()
-    before = _ended(opened, only) if only else 0
-
-    def line() -> str:
-        nonlocal last, left_s, opened
-        with (
-            impatient(),
-            suppress(OperationError),
-        ):
-            # the workers say what is wrong with the database
-            seconds = time.monotonic() - began
-            if only:
-                last, left_s = _of_runs(opened, only, before, seconds)
-            else:
-                opened = renewed(opened)
-                now = progress(opened)
-                last = progress_line(now)
-                left_s = math.inf if now.left_s is None else now.left_s
-        return last
-
     if quiet:
-        yield lambda text: None
+        yield lambda _text: None
         return
+    line = ProgressLine(opened, only)
     if not SafeConsole(stderr=True).is_terminal:
 
         def say(text: str) -> None:
             # a log on a full disk ends no search
             with suppress(OSError):
-                print(f"[{line()}] {text}", file=sys.stderr, flush=True)
+                print(f"[{line.read()}] {text}", file=sys.stderr, flush=True)
 
         yield say
         return
-    done = threading.Event()
-    spinner = Spinner("dots")
     # A descriptor of its own: while an evaluator runs, a log replaces standard error, and the view
     # goes on.
     with os.fdopen(
         os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace"
     ) as terminal:
         console = SafeConsole(file=terminal, highlight=False)
-        live = Live(
-            spinner,
-            console=console,
-            transient=True,
-            refresh_per_second=8,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        with _shown(console, line):
+            yield lambda text: console.print(text, markup=False)
 
-        def update() -> None:
-            rows = [
-                Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis")
-                for text in _at_work(opened)
-            ]
-            said = line()
-            seconds = time.monotonic() - began
-            bar = f"{_bar(seconds / (seconds + left_s))} " if seconds > 0 else ""
-            spinner.update(text=Text(f"{bar}{said}", no_wrap=True, overflow="ellipsis"))
-            live.update(Group(spinner, *rows))
 
-        def tick() -> None:
-            while not done.wait(1.0):
-                update()
+class ProgressLine:
+    """How far the runs are, in a line. If the database does not answer, it is as it was."""
 
-        with live:
+    def __init__(self, opened: OpenStudy, only: str | None) -> None:
+        self.opened = opened
+        self._only = only
+        self._before = _ended(opened, only) if only else 0
+        self._began = time.monotonic()
+        self._last = ""
+        self._left_s = math.inf
+
+    def read(self) -> str:
+        """The line as of now."""
+        from nas_attn.study.opening import renewed
+        from nas_attn.study.progress import progress
+        from nas_attn.waiting import impatient
+        from nas_attn.words.progress import progress_line
+
+        # the workers say what is wrong with the database
+        with impatient(), suppress(OperationError):
+            if self._only:
+                of_runs = _of_runs(self.opened, self._only, self._before, self.seconds)
+                self._last, self._left_s = of_runs
+            else:
+                self.opened = renewed(self.opened)
+                now = progress(self.opened)
+                self._last = progress_line(now)
+                self._left_s = math.inf if now.left_s is None else now.left_s
+        return self._last
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self._began
+
+    def bar(self) -> str:
+        """The share of the time that is over, as it was known when the line was read."""
+        seconds = self.seconds
+        return f"{_bar(seconds / (seconds + self._left_s))} " if seconds > 0 else ""
+
+
+@contextmanager
+def _shown(console: SafeConsole, line: ProgressLine) -> Iterator[None]:
+    """Shows the line and what each worker does, anew each second, at the end of a terminal."""
+    done = threading.Event()
+    spinner = Spinner("dots")
+    live = Live(
+        spinner,
+        console=console,
+        transient=True,
+        refresh_per_second=8,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+    def update() -> None:
+        rows = [
+            Text(f"  {text}", style="dim", no_wrap=True, overflow="ellipsis")
+            for text in _at_work(line.opened)
+        ]
+        text = line.read()
+        spinner.update(text=Text(f"{line.bar()}{text}", no_wrap=True, overflow="ellipsis"))
+        live.update(Group(spinner, *rows))
+
+    def tick() -> None:
+        while not done.wait(1.0):
             update()
-            thread = threading.Thread(target=tick, daemon=True)
-            thread.start()
-            try:
-                yield lambda text: console.print(text, markup=False)
-            finally:
-                done.set()
-                thread.join()
+
+    with live:
+        update()
+        thread = threading.Thread(target=tick, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
 
 def _ended(opened: OpenStudy, purpose: str) -> int:
