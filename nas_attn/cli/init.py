@@ -20,8 +20,8 @@ from nas_attn import tables
 from nas_attn.cli.common import Target, Trust, check_typed, echo, grouped
 from nas_attn.errors import DataError, RecipeError, did_you_mean, shorten
 from nas_attn.paths import output_path
-from nas_attn.target_words import TargetWords, target_table, target_words
-from nas_attn.tasks import TASKS, find, variants
+from nas_attn.target_words import AUTO, TargetWords, target_table, target_words
+from nas_attn.tasks import TASKS, Task, find, variants
 
 TEMPLATE = """\
 # A study: which attention module helps, at which stage of the backbone, with which settings?
@@ -310,7 +310,9 @@ def _text(answers: Answers) -> str:
         folder=facts.data_lines(answers.data, answers.backbone),
         start=start["start"],
         weights=weights,
-        epochs=answers.target.epochs or (pace.tuned() if weights else pace.epochs),
+        epochs=_epochs(
+            answers.target, facts, answers.data, pace.tuned() if weights else pace.epochs
+        ),
         batch_size=pace.batch_size,
         lines=facts.training_lines,
         augment=augment if facts.own_trainer else "",
@@ -320,6 +322,15 @@ def _text(answers: Answers) -> str:
     )
     # the answers' lengths differ
     return re.sub(r"(?m)^(\S.*?) {2,}# ", lambda line: f"{line[1]:<34} # ", text)
+
+
+def _epochs(target: TargetWords, task: Task, data: str, usual: int) -> str:
+    """How long the target trains, in TOML: as the answers say; for a folder of images as long as
+    the bare network needs, since nobody knows that beforehand.
+    """
+    if target.epochs is None and task.own_trainer and data.startswith("folder:"):
+        return f'"{AUTO}"   # as long as the bare network needs, which the study finds; or a number'
+    return str(target.epochs or usual)
 
 
 def _images(data: str) -> float:
