@@ -33,6 +33,8 @@ from nas_attn.tables import is_share, is_share_of_images
 MOST_POOLED_BLOCKS = 256
 # blocks that a further test has at least
 FEWEST_MORE = 4
+# of a pair
+CONTRAST = np.array([[1.0, -1.0]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,58 @@ def _judged_together(
     return verdict
 
 
+@dataclass(frozen=True, slots=True)
+class PooledForecast:
+    """What all tests of a network against the bare backbone would say after one more, if the
+    difference stays what it is.
+    """
+
+    key: str
+    metric: str
+    # tests and blocks of before, and blocks with the further test
+    looks: int
+    blocks_before: int
+    blocks: int
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def word(self) -> str:
+        """`better`, `not shown` or `worse`."""
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "not shown"
+
+
+def after_more(test: PooledTest, blocks: int, comparisons: int) -> PooledForecast:
+    """What the tests of before would say with a further one of so many blocks, in which so many
+    pairs are compared.
+    """
+    by_blocks, by_images = _variances(test)
+    total = test.blocks + blocks
+    critical = critical_value(CONTRAST, total, ERROR / (test.comparisons + comparisons))
+    half = critical * math.sqrt(by_blocks * test.blocks / total + by_images)
+    return PooledForecast(
+        key=test.key,
+        metric=test.metric,
+        looks=test.looks,
+        blocks_before=test.blocks,
+        blocks=total,
+        difference=test.difference,
+        low=test.difference - half,
+        high=test.difference + half,
+    )
+
+
+def _variances(test: PooledTest) -> tuple[float, float]:
+    """Of the mean difference: what blocks give it, and what the test images add."""
+    critical = critical_value(CONTRAST, test.blocks, ERROR / test.comparisons)
+    by_blocks = ((test.high - test.low) / 2 / critical) ** 2
+    low, high = test.between
+    return by_blocks, max(0.0, ((high - low) / 2 / critical) ** 2 - by_blocks)
+
+
 def blocks_to_decide(test: PooledTest) -> int | None:
     """How many blocks more would show a difference as large as the one seen, with the power of a
     validation; None if that takes more than MOST_POOLED_BLOCKS in all, if these test images are
@@ -142,11 +196,7 @@ def blocks_to_decide(test: PooledTest) -> int | None:
     By the normal distribution: n = sd² / ((d / (z_error + z_power))² - variance by the images).
     """
     normal = NormalDist()
-    contrast = np.array([[1.0, -1.0]])
-    critical = critical_value(contrast, test.blocks, ERROR / test.comparisons)
-    by_blocks = ((test.high - test.low) / 2 / critical) ** 2
-    low, high = test.between
-    by_images = max(0.0, ((high - low) / 2 / critical) ** 2 - by_blocks)
+    by_blocks, by_images = _variances(test)
     error = ERROR / (test.comparisons + 1)
     z = normal.inv_cdf(1 - error / 2) + normal.inv_cdf(POWER)
     left = (test.difference / z) ** 2 - by_images

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nas_attn.analysis.decision import training_s
 from nas_attn.analysis.plans import TYPICAL_SEED_SD
+from nas_attn.analysis.pooled import PooledForecast, after_more
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import Family, block_noise, blocks_for, detectable
 
@@ -29,6 +31,8 @@ class ValidationForecast:
     detectable_high: float
     total_s: float | None
     """Of training; None: the pace is not known."""
+    pooled: tuple[PooledForecast, ...] = ()
+    """Of the pairs that were tested before."""
 
 
 def forecast_validation(now: Snapshot, family: Family) -> ValidationForecast:
@@ -46,7 +50,16 @@ def forecast_validation(now: Snapshot, family: Family) -> ValidationForecast:
         detectable_low=detectable(comparisons, family.blocks, low),
         detectable_high=detectable(comparisons, family.blocks, high),
         total_s=training_s(now, family.blocks * len(family.networks) * family.epochs),
+        pooled=tuple(_pooled(now, family)),
     )
+
+
+def _pooled(now: Snapshot, family: Family) -> Iterator[PooledForecast]:
+    tests = {(test.key, test.metric, test.epochs): test for test in now.pooled}
+    for network, control in family.comparisons:
+        test = tests.get((network, family.metric, family.epochs))
+        if test is not None and control == family.bare:
+            yield after_more(test, family.blocks, len(family.comparisons))
 
 
 def blocks_to_show(

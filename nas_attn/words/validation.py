@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator
 
+from nas_attn.analysis.pooled import PooledForecast
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.analysis.validation import Family, TestedNetwork, ValidationResult, Verdict
 from nas_attn.analysis.validation_forecast import ValidationForecast, blocks_to_show
@@ -217,6 +218,7 @@ def announcement(
             f" range, since the noise is only known {known})"
         ),
     ]
+    lines += [_together(family, one) for one in forecast.pooled]
     if difference is not None:
         needed = (
             "over 256" if count is None else str(count)
@@ -227,3 +229,16 @@ def announcement(
             " needed: --seeds"
         )
     return lines
+
+
+def _together(family: Family, pooled: PooledForecast) -> str:
+    """What a further test would make of the tests of before."""
+    metric = pooled.metric
+    before = "the test" if pooled.looks == 1 else f"the {pooled.looks} tests"
+    words = {"better": "better", "worse": "worse", "not shown": "no difference shown"}
+    return (
+        f"With {before} of before, {network_name(family, pooled.key)} would have been trained in"
+        f" {pooled.blocks} blocks instead of {pooled.blocks_before}; if the difference stays"
+        f" {units.difference(metric, pooled.difference)}, all of them say: {words[pooled.word]}"
+        f" ({units.difference_range(metric, pooled.low, pooled.high)}, for all these comparisons)"
+    )

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nas_attn.analysis.pooled import FEWEST_MORE, MOST_POOLED_BLOCKS, PooledTest, blocks_to_decide
+from nas_attn.analysis.pooled import (
+    FEWEST_MORE,
+    MOST_POOLED_BLOCKS,
+    PooledTest,
+    after_more,
+    blocks_to_decide,
+)
+from nas_attn.analysis.validation_forecast import forecast_validation
 from nas_attn.notation import parse
 from nas_attn.study.reading import searched_snapshot, snapshot
+from nas_attn.words.validation import announcement
 from tests.made_study import usual
 
 PAIR = {"key-002": "stage1=cbam stage2=cbam stage3=cbam", "key-000": "none"}
@@ -83,3 +92,33 @@ def test_what_the_images_leave_open_takes_more_of_them_and_no_number_of_blocks()
     seen = of(0.012, 0.01, 10, new=0.03)
     assert seen.word == "not shown", "these images may flatter it"
     assert blocks_to_decide(seen) is None
+
+
+def test_a_further_test_makes_the_interval_narrower_but_for_what_the_images_leave_open() -> None:
+    seen = of(0.012, 0.02, 10)
+    assert seen.word == "not shown"
+    blocks = blocks_to_decide(seen)
+    assert blocks is not None
+    after = after_more(seen, blocks, 1)
+    assert (after.blocks_before, after.blocks, after.word) == (10, 10 + blocks, "better")
+    assert after_more(seen, 2, 1).word == "not shown"
+    compared = after_more(seen, blocks, 4)
+    assert compared.high - compared.low > after.high - after.low, "each comparison costs"
+    images = after_more(of(0.012, 0.01, 10, new=0.03), 10_000, 1)
+    assert images.word == "not shown"
+
+
+def test_a_dry_run_says_what_the_tests_of_a_pair_would_show_together(folder: Path) -> None:
+    apart = folder / "more"
+    apart.mkdir()
+    made = usual(apart)
+    made.validation(PAIR, gain={"key-002": 0.02})
+    now = snapshot(made.store)
+    (test,) = now.pooled
+    family = replace(now.validations[0].family, number=2, first_seed=2_000_000, blocks=6)
+    forecast = forecast_validation(now, family)
+    (pooled,) = forecast.pooled
+    assert pooled == after_more(test, 6, 1)
+    assert f"{pooled.blocks} blocks" in "\n".join(announcement(family, forecast))
+    longer = replace(family, epochs=family.epochs + 1)
+    assert forecast_validation(now, longer).pooled == (), "trained otherwise, it is another pair"
