@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 BATCH = 64
+# times the shorter side; what lies beyond it is never seen
+LONGEST_STRIP = 16
 
 
 def send(pipe: IO[bytes], array: Array) -> None:
@@ -133,14 +135,22 @@ RUNNERS = {
 }
 
 
-def decode(path: Path, size: int, bits: int = 16) -> Any:
-    """One photograph as in the study: uint8 (3, size, size), the shorter side scaled to `size`, the
-    middle cut out. `bits`: how many are used of images with 16.
+def decode(
+    path: Path,
+    size: int,
+    bits: int = 16,
+    resize: int | None = None,
+    interpolation: str = "bilinear",
+) -> Any:
+    """One photograph as in the study: uint8 (3, size, size), the shorter side scaled to `resize`
+    (None: to `size`), the middle cut out. `bits`: how many are used of images with 16.
     """
     from PIL import Image, ImageOps
 
+    shorter = resize or size
+    how = Image.Resampling[interpolation.partition("-")[0].upper()]
     with Image.open(path) as opened:
-        opened.draft("RGB", (2 * size, 2 * size))
+        opened.draft("RGB", (2 * shorter, 2 * shorter))
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I;16"):
             image = Image.fromarray(_as_bytes(np.asarray(image), bits))
@@ -151,14 +161,26 @@ def decode(path: Path, size: int, bits: int = 16) -> Any:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = image.convert("RGB")
+    image = _middle(image)
     width, height = image.size
     if width <= height:
-        image = image.resize((size, int(size * height / width)), Image.Resampling.BILINEAR)
+        image = image.resize((shorter, int(shorter * height / width)), how)
     else:
-        image = image.resize((int(size * width / height), size), Image.Resampling.BILINEAR)
+        image = image.resize((int(shorter * width / height), shorter), how)
     left = round((image.width - size) / 2.0)
     top = round((image.height - size) / 2.0)
     return np.asarray(image.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
+
+
+def _middle(image: Any) -> Any:
+    """The middle of a very long image, which would need gigabytes when its shorter side is
+    enlarged.
+    """
+    width, height = image.size
+    most = LONGEST_STRIP * min(image.size)
+    left = max(0, (width - most) // 2)
+    top = max(0, (height - most) // 2)
+    return image.crop((left, top, width - left, height - top)) if left or top else image
 
 
 def _as_bytes(values: Array, bits: int) -> Array:
@@ -223,13 +245,17 @@ def score() -> int:
     run = RUNNERS[card["format"]](str(target))
     size = card["input"]["shape"][2]
     classes = card["output"]["classes"]
+    data = card["data"]
+    # of the study's: `resize` and `interpolation`
+    cut = data.get("section", {}).get("options", {})
+    bits = data.get("bits", 16)
     right = 0
     for start in range(0, len(named), BATCH):
         batch = named[start : start + BATCH]
         images = []
         for path, _ in batch:
             try:
-                images.append(decode(path, size, card["data"].get("bits", 16)))
+                images.append(decode(path, size, bits, **cut))
             except Exception as error:
                 # Pillow raises many kinds
                 sys.exit(f"'{path}' cannot be read as an image ({error}): leave it out")

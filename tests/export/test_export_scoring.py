@@ -15,8 +15,8 @@ from materials import photographs
 from PIL import Image
 
 from nas_attn import data
-from nas_attn.data.decoding import decode
-from nas_attn.data.folder import named_files
+from nas_attn.data.decoding import Cut, decode
+from nas_attn.data.folder import INTERPOLATIONS, named_files
 from nas_attn.export import scoring
 from nas_attn.recipe import DataSection
 
@@ -43,12 +43,29 @@ def test_photographs_of_all_kinds_are_seen_as_the_study_saw_them(tmp_path: Path)
     }
     for name, image in files.items():
         image.save(tmp_path / name)
+    files["strip.png"] = Image.fromarray(rng.integers(0, 256, (3, 200, 3), dtype=np.uint8))
+    files["strip.png"].save(tmp_path / "strip.png")
     pixels.save(tmp_path / "photo.jpg", exif=turned())
     for name in [*files, "photo.jpg"]:
         for size in (16, 33):
             assert np.array_equal(
                 scoring.decode(tmp_path / name, size), decode(tmp_path / name, size)
             ), (name, size)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("name", ["wide.jpg", "tall.png"])
+def test_photographs_are_scaled_as_the_study_scaled_them(
+    tmp_path: Path, name: str, interpolation: str
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (301, 190, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    image = image.rotate(90, expand=True) if name == "wide.jpg" else image
+    image.save(tmp_path / name)
+    ours = decode(tmp_path / name, Cut(33, 41, interpolation))
+    its = scoring.decode(tmp_path / name, 33, resize=41, interpolation=interpolation)
+    assert np.array_equal(its, ours)
+    assert not np.array_equal(its, scoring.decode(tmp_path / name, 33))
 
 
 def turned() -> Image.Exif:
