@@ -126,6 +126,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         arithmetic=tuple(facts.arithmetic),
         evidence=models,
         images=tuple(facts.images),
+        time_use=tuple(facts.time_use),
         stages=facts.built.stages if facts.built else (),
     )
 

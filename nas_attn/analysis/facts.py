@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nas_attn.analysis.arithmetic import ArithmeticUse
 from nas_attn.analysis.features import BuiltFor
 from nas_attn.analysis.per_image import Labels
+from nas_attn.analysis.time_use import WorkerTime
 from nas_attn.analysis.validation import Family
 from nas_attn.recipe import Recipe
 from nas_attn.records import (
@@ -76,3 +77,5 @@ class StudyFacts:
     arithmetic: Sequence[ArithmeticUse]
     # what was said of the images when the study began: splits, classes, what is left out
     images: Sequence[str] = ()
+    # of each worker that is known
+    time_use: Sequence[WorkerTime] = ()

@@ -22,6 +22,7 @@ from nas_attn.analysis.length import (
 from nas_attn.analysis.pooled import PooledTest
 from nas_attn.analysis.recommendation import Recommendation
 from nas_attn.analysis.sanity import Constant, WeakRung
+from nas_attn.analysis.time_use import WorkerTime
 from nas_attn.analysis.validation import ValidationResult
 from nas_attn.model import Estimate, Evidence, Gain, Noise
 from nas_attn.recipe import Recipe, lower_is_better, objective_name
@@ -167,6 +168,8 @@ class Snapshot:
     evidence: Mapping[str, Evidence] = field(repr=False, compare=False)
     # what was said of them when the study began
     images: tuple[str, ...] = ()
+    # of each worker that is known
+    time_use: tuple[WorkerTime, ...] = ()
     # of the backbone, as executed; empty where the study does not know them
     stages: tuple[BackboneStage, ...] = ()
 

@@ -8,7 +8,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,6 +73,7 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
     from nas_attn.words.as_json import constant_as_json
     from nas_attn.words.progress import progress_as_json
     from nas_attn.words.remarks import constant_sentence
+    from nas_attn.words.time_use import time_as_json
 
     now = overview(opened)
     held = _leases(opened)
@@ -80,7 +81,8 @@ def _once(opened: OpenStudy, as_json: bool, *, wide: bool) -> None:
     if as_json:
         found = progress_as_json(now.progress)
         more = {
-            **asdict(now),
+            **asdict(replace(now, time_use=())),
+            "time_use": time_as_json(now.time_use),
             "leases": held,
             "constants": [constant_as_json(opened.recipe, constant) for constant in same],
         }
@@ -157,6 +159,7 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
 
     from nas_attn.words.machine import arithmetic_lines
     from nas_attn.words.progress import progress_line, time_left_text
+    from nas_attn.words.time_use import time_sentence
 
     running = now.progress.running
     more = "running" if now.workers or not running else "begun (the next worker continues)"
@@ -188,6 +191,9 @@ def _shown(opened: OpenStudy, now: Overview) -> Group:
     if now.launched:
         parts.append(Text(f"Launched on {'; '.join(now.launched)}\n"))
     parts += [Text(line) for line in arithmetic_lines(now.arithmetic)]
+    spent = time_sentence(now.time_use)
+    if spent:
+        parts.append(Text(spent))
     if now.failures:
         rows = [[str(count), reason] for reason, count in now.failures[:REASONS]]
         parts.append(table("Failed", ["runs", "reason"], rows, right=["runs"]))

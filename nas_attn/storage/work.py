@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from nas_attn.errors import LeaseLost
+from nas_attn.records import WorkerSpan
 from nas_attn.storage import tables
 from nas_attn.storage.connection import Connector, insert
 from nas_attn.storage.outages import repeatable
@@ -390,6 +391,29 @@ class WorkerBook:
         )
         with self._connector.read() as connection:
             return read_all(FormerWorker, connection.execute(query).mappings())
+
+    @repeatable
+    def spans(self) -> list[WorkerSpan]:
+        """How long each worker has been here, those that have ended included; the first first."""
+        renewed = (
+            sa.select(sa.func.max(_lease.c.expires_at - _lease.c.ttl_s))
+            .where(_lease.c.study_id == self._id, _lease.c.owner == _worker.c.owner)
+            .scalar_subquery()
+        )
+        query = (
+            sa.select(_worker, renewed.label("renewed_at"))
+            .where(_worker.c.study_id == self._id)
+            .order_by(_worker.c.began_at, _worker.c.owner)
+        )
+        with self._connector.read() as connection:
+            spans = []
+            for row in connection.execute(query).mappings():
+                last = row["left_at"]
+                if last is None:
+                    last = max(row["seen_at"], row["renewed_at"] or 0.0)
+                here_s = max(0.0, last - row["began_at"])
+                spans.append(WorkerSpan(row["owner"], row["device"], here_s))
+            return spans
 
     @repeatable
     def rows(self) -> list[WorkerRow]:

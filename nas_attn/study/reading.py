@@ -24,6 +24,7 @@ from nas_attn.analysis.per_image import Labels, Mistakes
 from nas_attn.analysis.per_image import mistakes as found_mistakes
 from nas_attn.analysis.sanity import Constant, constants
 from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.analysis.time_use import WorkerTime, time_use
 from nas_attn.analysis.validation import Family, TestedNetwork, finished_blocks
 from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.notation import parse
@@ -86,6 +87,7 @@ def read(store: StudyStore) -> StudyFacts:
             retrained=_retrained(store),
             arithmetic=arithmetic_uses(store, recipe),
             images=_images(store),
+            time_use=time_use_of(store),
         )
     except NasAttnError:
         raise
@@ -100,6 +102,11 @@ def read(store: StudyStore) -> StudyFacts:
         said = shorten(f"{type(error).__name__}: {error}", 120)
         what = f"study '{store.name}' cannot be read ({said})"
         raise StorageError(f"{what}: restore the database from a backup") from error
+
+
+def time_use_of(store: StudyStore) -> tuple[WorkerTime, ...]:
+    """Where the time of its workers went."""
+    return time_use(store.workers.spans(), store.scores(), store.measured_s())
 
 
 def _images(store: StudyStore) -> list[str]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from nas_attn.analysis.arithmetic import ArithmeticUse
 from nas_attn.analysis.progress import Progress
+from nas_attn.analysis.time_use import WorkerTime
 from nas_attn.errors import NasAttnError
 from nas_attn.purposes import SEARCH
 from nas_attn.searching.run.launching import engine, launches
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.pace import FEWEST_TIMES, PACE_OF
 from nas_attn.study.progress import progress
-from nas_attn.study.reading import arithmetic_uses
+from nas_attn.study.reading import arithmetic_uses, time_use_of
 from nas_attn.study.workers import FormerView, WorkerView, former_view, workers_of
 
 
@@ -31,6 +32,8 @@ class Overview:
     failures: tuple[tuple[str, int], ...]
     # what the runs were computed in
     arithmetic: tuple[ArithmeticUse, ...]
+    # where the time of all workers went
+    time_use: tuple[WorkerTime, ...]
 
 
 def overview(opened: OpenStudy) -> Overview:
@@ -52,6 +55,7 @@ def overview(opened: OpenStudy) -> Overview:
         launched=tuple(launched),
         failures=tuple(_failures(opened)),
         arithmetic=arithmetic_uses(opened.store, opened.recipe),
+        time_use=time_use_of(opened.store),
     )
 
 

@@ -1,0 +1,87 @@
+"""Where the time of a study's workers went, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nas_attn.analysis.time_use import TimeUse, WorkerTime, total_time
+from nas_attn.errors import several
+from nas_attn.processes import machine_and_pid
+from nas_attn.words.units import duration
+
+CALLED: Mapping[TimeUse, str] = {
+    TimeUse.TRAINING: "training",
+    TimeUse.IMAGES: "waiting for images",
+    TimeUse.MEASURING: "measuring latency",
+    TimeUse.TESTING: "testing",
+    TimeUse.WAITING: "waiting and overhead",
+}
+# Shares below this are not said
+LEAST_SHARE = 0.005
+
+
+def time_sentence(times: Sequence[WorkerTime]) -> str:
+    """The largest part first; empty where nothing is known."""
+    spent = total_time(times)
+    total = sum(spent.values())
+    if total <= 0:
+        return ""
+    largest, *others = sorted(spent, key=lambda use: -spent[use])
+    shares = [
+        f"{CALLED[use]} {100 * spent[use] / total:.0f} %"
+        for use in others
+        if spent[use] / total >= LEAST_SHARE
+    ]
+    what = CALLED[largest]
+    took = f"{what[:1].upper()}{what[1:]} took most of the time"
+    share = f"{100 * spent[largest] / total:.0f} %"
+    workers = several(len(times), "worker")
+    rest = f"; {', '.join(shares)}" if shares else ""
+    return f"{took}: {share} of {duration(total)} by {workers}{rest}."
+
+
+def time_rows(times: Sequence[WorkerTime]) -> list[list[str]]:
+    """A row for each worker, below `time_heads`."""
+    return [
+        [
+            worker_name(one),
+            one.device,
+            duration(one.here_s),
+            *(duration(one.by_use[use]) for use in TimeUse),
+        ]
+        for one in times
+    ]
+
+
+def time_heads() -> list[str]:
+    return ["worker", "device", "here", *CALLED.values()]
+
+
+def worker_name(one: WorkerTime) -> str:
+    """`machine, pid 12`."""
+    machine, pid = machine_and_pid(one.owner)
+    return f"{machine}, pid {pid}"
+
+
+def time_as_json(times: Sequence[WorkerTime]) -> dict[str, Any]:
+    """The largest part, the sums, and each worker's."""
+    spent = total_time(times)
+    largest = max(spent, key=lambda use: spent[use]) if times else None
+    return {
+        "largest": None if largest is None else largest.value,
+        **_seconds(spent),
+        "workers": [
+            {
+                "worker": worker_name(one),
+                "device": one.device,
+                "here_s": one.here_s,
+                **_seconds(one.by_use),
+            }
+            for one in times
+        ],
+    }
+
+
+def _seconds(spent: Mapping[TimeUse, float]) -> dict[str, float]:
+    return {f"{use.value}_s": seconds for use, seconds in spent.items()}
