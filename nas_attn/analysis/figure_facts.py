@@ -9,7 +9,7 @@ from nas_attn import tasks
 from nas_attn.analysis.effects import Effect, Effects
 from nas_attn.analysis.facts import Retrained
 from nas_attn.analysis.fronts import sign_of
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.model import Gain
 
 # A loss that falls by less than this share in the last fifth of the epochs has levelled off
@@ -186,3 +186,49 @@ def _is_falling(run: Retrained) -> bool:
     if len(losses) < 5:
         return False
     return losses[-1] < (1 - STILL_FALLING) * before
+
+
+@dataclass(frozen=True, slots=True)
+class RunRange:
+    """A network's runs against the bare backbone's of the same seeds."""
+
+    metric: str
+    view: CandidateView
+    count: int
+    # the worst and the best run's gain; positive is better
+    low: float
+    high: float
+
+
+def run_range(now: Snapshot) -> RunRange | None:
+    """Of the network that the answer takes; None without two runs to compare."""
+    metric = now.primary
+    view = now.find(now.taken) if now.taken else None
+    if metric is None or view is None or view.baseline == "none":
+        return None
+    gains = [gain for _, gain in gains_of_runs(now, metric, view)]
+    if len(gains) < 2:
+        return None
+    return RunRange(metric, view, len(gains), min(gains), max(gains))
+
+
+def gains_of_runs(
+    now: Snapshot, metric: str, view: CandidateView
+) -> list[tuple[ScorePoint, float]]:
+    """A candidate's runs at the last rung, each with its gain over the bare backbone's run of the
+    same seed, where there is one.
+    """
+    last = len(now.recipe.training.rungs) - 1
+    level = {
+        point.seed: point.metrics[metric]
+        for bare in now.candidates
+        if bare.baseline == "none"
+        for point in bare.scores
+        if point.rung == last and metric in point.metrics
+    }
+    sign = sign_of(now.recipe, metric)
+    return [
+        (point, sign * (point.metrics[metric] - level[point.seed]))
+        for point in view.scores
+        if point.rung == last and metric in point.metrics and point.seed in level
+    ]

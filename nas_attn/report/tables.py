@@ -12,8 +12,10 @@ from nas_attn.analysis.effects import Effect, Effects, Part, both_effects
 from nas_attn.analysis.facts import Retrained
 from nas_attn.analysis.per_image import ByClass, ClassGain, Mistakes
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.analysis.validation import ValidationResult
 from nas_attn.errors import UserError, did_you_mean
 from nas_attn.recipe import objective_name
+from nas_attn.report.templating import when
 from nas_attn.tables import counted_costs, is_cost
 from nas_attn.words import units
 from nas_attn.words.candidates import (
@@ -23,6 +25,9 @@ from nas_attn.words.candidates import (
     objective_heading,
     objective_shown,
 )
+from nas_attn.words.report import confusion_caption
+from nas_attn.words.time_use import time_heads, time_rows
+from nas_attn.words.validation import validation_rows
 
 
 class Cell(NamedTuple):
@@ -41,6 +46,10 @@ class Cell(NamedTuple):
     # How dark its ground is, in percent
     shade: int = 0
 
+    @property
+    def says_nothing(self) -> bool:
+        return self.text in ("", units.NO_VALUE) and not self.notation and not self.tags
+
 
 class TableRow(NamedTuple):
     cells: Sequence[Cell]
@@ -48,11 +57,26 @@ class TableRow(NamedTuple):
 
 
 class Table(NamedTuple):
+    """A table of the page; the first cell of a row names it."""
+
+    caption: str
     head: Sequence[str]
     rows: Sequence[TableRow]
     # Its id in the page
     name: str = ""
     sortable: bool = False
+    # Read across and down, so that a phone scrolls it; of others, a phone shows each row as a card
+    matrix: bool = False
+
+    def informative(self) -> Table:
+        """The same without the columns that say nothing in any row."""
+        kept = [
+            at
+            for at in range(len(self.head))
+            if any(not row.cells[at].says_nothing for row in self.rows)
+        ]
+        rows = [row._replace(cells=[row.cells[at] for at in kept]) for row in self.rows]
+        return self._replace(head=[self.head[at] for at in kept], rows=rows)
 
 
 def number(shown: str, value: float | None) -> Cell:
@@ -60,38 +84,112 @@ def number(shown: str, value: float | None) -> Cell:
     return Cell(shown, value if value is not None and math.isfinite(value) else "")
 
 
-def plain(head: Sequence[str], rows: Iterable[Iterable[object]]) -> Table:
-    """A table of texts."""
-    return Table(head, [TableRow([Cell(str(value)) for value in row]) for row in rows])
+def plain(caption: str, head: Sequence[str], rows: Iterable[Iterable[object]]) -> Table | None:
+    """A table of texts; None without rows."""
+    made = [TableRow([Cell(str(value)) for value in row]) for row in rows]
+    return Table(caption, head, made) if made else None
 
 
-def front_table(snapshot: Snapshot) -> Table:
-    """The front, then the other baselines."""
+def conditions_table(snapshot: Snapshot) -> Table | None:
+    """How latency was measured."""
+    record = snapshot.latency
+    if record is None:
+        return None
+    pairs = {**record.conditions, **record.details}.items()
+    return plain("Conditions of measurement", ["what", "value"], pairs)
+
+
+def time_table(snapshot: Snapshot) -> Table | None:
+    """Where the time of each worker went."""
+    return plain("Where the time went", time_heads(), time_rows(snapshot.time_use))
+
+
+def readings_table(snapshot: Snapshot) -> Table | None:
+    """When and why the test images were read."""
+    rows = [(when(reading.read_at), reading.reason) for reading in snapshot.test_readings]
+    return plain("Readings of the test images", ["when", "why"], rows)
+
+
+def versions_table(snapshot: Snapshot) -> Table | None:
+    """The libraries that the study began with."""
+    return plain("Versions", ["library", "version"], sorted(snapshot.versions.items()))
+
+
+def tested_table(result: ValidationResult) -> Table | None:
+    """The networks of a test, with their scores; None before there is a result."""
+    if not result.verdicts:
+        return None
+    rows = [
+        TableRow([Cell(role), Cell(value), Cell(notation=placement, wide=True)])
+        for role, value, placement in validation_rows(result)
+    ]
+    head = ["network", "on the test split, ± over runs", "placement"]
+    return Table("The networks of this test", head, rows)
+
+
+def tested_classes_table(result: ValidationResult) -> Table | None:
+    """Their accuracy class by class, where it is known."""
+    if not result.by_class:
+        return None
+    names = {network.key: network.role for network in result.family.networks}
+    return classes_table(result.by_class, names)
+
+
+def front_table(snapshot: Snapshot) -> Table | None:
+    """The front, then the other baselines; None before there is one."""
     if not snapshot.front:
-        return Table((), ())
+        return None
     head = ["candidate", *_heads(snapshot), "better than the bare backbone", "runs"]
-    return Table(
-        head, [TableRow(_front_row(snapshot, view), view.on_front) for view in snapshot.shown]
-    )
+    rows = [TableRow(_front_row(snapshot, view), view.on_front) for view in snapshot.shown]
+    return Table("The front, and the baselines beside it", head, rows).informative()
 
 
 def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
-    values = [
-        Cell(objective_shown(snapshot, view, index)) for index in range(len(snapshot.objectives))
-    ]
     name = Cell(
         candidate_label(view), notation=str(view.placement), tags=_tags(snapshot, view), wide=True
     )
-    return [name, *values, _likely(view.beats_none), _seeds(snapshot, view)]
+    return [name, *_values(snapshot, view), _likely(view.beats_none), _seeds(snapshot, view)]
 
 
-def candidates_table(snapshot: Snapshot) -> Table:
-    """All candidates, sortable."""
+def _heads(snapshot: Snapshot) -> list[str]:
+    """The objectives' columns: of a metric with known gains two, the gain and the value."""
+    heads = []
+    for index, objective in enumerate(snapshot.objectives):
+        heads.append(objective_heading(snapshot, index))
+        if snapshot.compared(objective):
+            heads.append(objective_heading(snapshot, index, absolute=True))
+    return heads
+
+
+def _values(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
+    """The cells of these columns."""
+    cells = []
+    for index, objective in enumerate(snapshot.objectives):
+        if snapshot.compared(objective):
+            cells.append(_gain_cell(objective, view))
+        shown = objective_shown(snapshot, view, index, absolute=True)
+        cells.append(number(shown, view.values[index]))
+    return cells
+
+
+def _gain_cell(objective: str, view: CandidateView) -> Cell:
+    """The gain over the bare backbone, whose own cell stays empty."""
+    gain = view.gains.get(objective_name(objective))
+    if gain is None:
+        return number(units.NO_VALUE, None)
+    half = (gain.high - gain.low) / 2
+    return number(units.bare_plus_minus(objective, gain.mean, half), gain.mean)
+
+
+def candidates_table(snapshot: Snapshot) -> Table | None:
+    """All candidates, sortable; None without any."""
+    if not snapshot.candidates:
+        return None
     more = [*map(units.title, _counted(snapshot)), "time", "training memory", "images/s trained"]
     odds = ["better than the bare backbone", "runs"]
     head = ["trial", "placement", "state", *_heads(snapshot), *odds, *more, "reason"]
     rows = [TableRow(_candidate_row(snapshot, view), view.on_front) for view in snapshot.candidates]
-    return Table(head, rows, name="candidates", sortable=True)
+    return Table("All candidates", head, rows, "all-candidates", sortable=True).informative()
 
 
 def _counted(snapshot: Snapshot) -> list[str]:
@@ -99,10 +197,6 @@ def _counted(snapshot: Snapshot) -> list[str]:
 
 
 def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
-    values = [
-        number(objective_shown(snapshot, view, index), view.values[index])
-        for index in range(len(snapshot.objectives))
-    ]
     cost = view.cost or {}
     seconds = sum(point.wall_s for point in view.scores)
     pruned = view.state == "pruned" and view.rung is not None
@@ -110,7 +204,7 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
         Cell(str(view.trial), view.trial, tags=_tags(snapshot, view)),
         Cell(notation=str(view.placement), wide=True),
         Cell(f"pruned at rung {view.rung}" if pruned else view.state),
-        *values,
+        *_values(snapshot, view),
         _likely(view.beats_none),
         _seeds(snapshot, view),
         *(number(units.value(name, cost.get(name)), cost.get(name)) for name in _counted(snapshot)),
@@ -128,12 +222,14 @@ def effects_table(found: Effects) -> Table:
     """The effects of choices and types on average, and of choices in two networks."""
     head = ["site", "choice", "on average", "good", "alone", "next to the recommended"]
     head += ["candidates", "with the type elsewhere"]
+    of = "latency" if found.of == "latency" else units.title(found.of)
     return Table(
+        f"All effects on {of}",
         head,
         [TableRow(_effect_row(found.of, row)) for row in found.rows],
         f"effects-{found.of}",
         sortable=True,
-    )
+    ).informative()
 
 
 def _effect_row(metric: str, row: Effect) -> list[Cell]:
@@ -168,7 +264,8 @@ def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
         )
         for at, (name, count) in enumerate(zip(found.classes, found.images, strict=True))
     ]
-    return Table(["class", "images", *(names[key] for key in found.values)], rows, sortable=True)
+    head = ["class", "images", *(names[key] for key in found.values)]
+    return Table("On the test split, class by class", head, rows, sortable=True)
 
 
 # with more classes, a matrix has only some of them
@@ -194,7 +291,8 @@ def mistakes_table(found: Mistakes, names: Sequence[str]) -> Table:
                 [Cell(name), *counts, *shares, *(_gain(found.what, of[at]) for of in found.gains)]
             )
         )
-    return Table(head, rows, "mistakes", sortable=True)
+    caption = f"{units.title(found.what)} of each class".capitalize()
+    return Table(caption, head, rows, "by-class", sortable=True)
 
 
 def _gain(metric: str, gain: ClassGain | None) -> Cell:
@@ -206,8 +304,8 @@ def _gain(metric: str, gain: ClassGain | None) -> Cell:
     return Cell(shown, gain.mean, bold=abs(gain.mean) > gain.half)
 
 
-def confusions(found: Mistakes, names: Sequence[str]) -> list[tuple[str, Table]]:
-    """(network, confusion matrix) in percent of the true class; of many classes only the most
+def confusions(found: Mistakes, names: Sequence[str]) -> list[Table]:
+    """Each network's confusion matrix, in percent of the true class; of many classes only the most
     confused ones.
     """
     tables = []
@@ -224,7 +322,7 @@ def confusions(found: Mistakes, names: Sequence[str]) -> list[tuple[str, Table]]
             TableRow([Cell(classes[i]), *(_taken(float(matrix[i, j]), right=i == j) for j in kept)])
             for i in kept
         ]
-        tables.append((name, Table(head, rows)))
+        tables.append(Table(confusion_caption(name), head, rows, matrix=True))
     return tables
 
 
@@ -240,7 +338,8 @@ def _taken(share: float, *, right: bool) -> Cell:
 def retrained_table(snapshot: Snapshot) -> Table:
     """One row per training."""
     rows = [TableRow(_retrained_row(run)) for run in snapshot.retrained]
-    return Table(["placement", "protocol", "seed", "epochs", "on the validation split"], rows)
+    head = ["placement", "protocol", "seed", "epochs", "on the validation split"]
+    return Table("Trainings for use", head, rows)
 
 
 def _retrained_row(run: Retrained) -> list[Cell]:
@@ -257,10 +356,6 @@ def _retrained_row(run: Retrained) -> list[Cell]:
 
 def _share(share: float | None) -> Cell:
     return number(units.NO_VALUE if share is None else units.SHARE.value(share), share)
-
-
-def _heads(snapshot: Snapshot) -> list[str]:
-    return [objective_heading(snapshot, index) for index in range(len(snapshot.objectives))]
 
 
 def _tags(snapshot: Snapshot, view: CandidateView) -> tuple[str, ...]:

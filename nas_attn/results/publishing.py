@@ -19,7 +19,7 @@ from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import NasAttnError, NasAttnWarning, StorageAway, first_line
 from nas_attn.evaluation.artifacts import sheet_name
 from nas_attn.report import dashboard, write_report
-from nas_attn.report.html import Wrong, role
+from nas_attn.report.mistakes import Wrong, role
 from nas_attn.results.tracking import track
 from nas_attn.study.opening import OpenStudy
 from nas_attn.study.reading import mistakes, snapshot

@@ -122,6 +122,15 @@ def drawing_line(stages: Sequence[DrawnStage]) -> str:
     return LINK.join(parts)
 
 
+def drawing_in_words(stages: Sequence[DrawnStage]) -> str:
+    """The drawing for who cannot see it: `The network: cbam in stage1; nothing in stage2.`"""
+    parts = []
+    for stage in stages:
+        modules = [f"{one.type}{f' at {one.block}' if one.block else ''}" for one in stage.modules]
+        parts.append(f"{listed(modules) or 'nothing'} in {stage.name}")
+    return f"The network: {'; '.join(parts)}."
+
+
 def headline(now: Snapshot, card: Card) -> str:
     """What to do; after a test, also what it has shown."""
     best = card.recommendation

@@ -26,10 +26,7 @@ from nas_attn.words import units
 # Types or sites that a title names; of more it gives the number
 MOST_NAMED_IN_TITLE = 3
 
-HOW_FRONT = (
-    "A point is a candidate, with its 95 % interval. The line is the front: the candidates that"
-    " no other beats in every objective."
-)
+HOW_FRONT = "A point is a candidate, with its 95 % interval; the line is the front."
 HOW_NOISE = (
     "A dot is a candidate's estimate with its 95 % interval, grey where that contains zero. A tick"
     " is one run, compared with the bare backbone's run of the same seed."

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from browser import Page, browser
+from browser import Page
 from made_study import usual
 from shell import patience
 
@@ -26,12 +26,6 @@ from nas_attn.study.reading import snapshot
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with browser(tmp_path_factory.mktemp("browser")) as page:
-        yield page
 
 
 @pytest.fixture(scope="module")

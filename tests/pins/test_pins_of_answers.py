@@ -24,7 +24,7 @@ from nas_attn.analysis.criteria import Criteria
 from nas_attn.analysis.rounds import next_round, price, to_confirm
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.cli import showing
-from nas_attn.report import dashboard, html
+from nas_attn.report import dashboard, notebook
 from nas_attn.storage import StudyStore
 from nas_attn.study import reading
 from nas_attn.study.trial_book import TrialBook
@@ -114,7 +114,7 @@ def elsewhere(now: Snapshot) -> Iterator[str]:
             "compared": now.compared_keys,
         }
     )
-    yield f"notebook:\n{words_of(html.summary(now))}"
+    yield f"notebook:\n{words_of(notebook.summary(now))}"
     yield f"note:\n{dashboard.study_note(now)}"
 
 

@@ -15,7 +15,8 @@ from made_study import MadeStudy, everywhere, recipe, usual
 
 from nas_attn import errors, recipe_reading, records, report
 from nas_attn.analysis.snapshot import Snapshot
-from nas_attn.report.html import render, summary
+from nas_attn.report.html import render
+from nas_attn.report.notebook import summary
 from nas_attn.report.tables import FRAMES, rows
 from nas_attn.study.reading import snapshot
 from nas_attn.words.as_json import snapshot_as_json
@@ -23,18 +24,18 @@ from nas_attn.words.as_json import snapshot_as_json
 SE = "se(reduction=8)"
 SORTED = """(table => {
   const at = [...table.tHead.rows[0].cells].findIndex(c => c.textContent.startsWith('gain in accuracy'));
-  table.tHead.rows[0].cells[at].click();
+  table.tHead.rows[0].cells[at].querySelector('button').click();
   return [...table.tBodies[0].rows].map(r => r.cells[at].dataset.sort);
-})(document.getElementById('candidates'))"""
+})(document.getElementById('all-candidates'))"""
 FILTERED = """(input => {
   input.value = 'FAILED'; input.dispatchEvent(new Event('input'));
-  return [...document.getElementById('candidates').tBodies[0].rows].filter(r => !r.hidden).map(r => r.textContent);
+  return [...document.getElementById('all-candidates').tBodies[0].rows].filter(r => !r.hidden).map(r => r.textContent);
 })(document.querySelector('input[type=search]'))"""
 
 
 def test_what_each_choice_does_is_said_and_listed(made: Snapshot, tmp_path: Path) -> None:
     page = render(made)
-    section = page.split("<h2>What each choice does</h2>")[1].split("<h2>")[0]
+    section = page.split("What each choice does</h2>")[1].split("<h2")[0]
     said = html.unescape(section).replace("\N{NO-BREAK SPACE}", " ")
     assert re.search(
         r"<li>At stage\d, <code>cbam.*</code>: \+\d\.\d+ ± \d\.\d+ points for \d+ % of latency",
@@ -66,7 +67,9 @@ def test_a_browser_draws_every_figure_and_loads_nothing(made: Snapshot, tmp_path
 
 
 def test_the_recipe_of_the_report_is_that_of_the_study(made: Snapshot, tmp_path: Path) -> None:
-    page = html.unescape(render(made).split("<summary>Recipe</summary><pre>")[1].split("</pre>")[0])
+    page = html.unescape(
+        render(made).split('<summary>Recipe</summary><pre tabindex="0">')[1].split("</pre>")[0]
+    )
     (tmp_path / "again.toml").write_text(page.replace("\N{NO-BREAK SPACE}", " "), "utf-8")
     assert recipe_reading.load_recipe(str(tmp_path / "again.toml")) == made.recipe
 
@@ -202,7 +205,8 @@ def test_what_was_tested_stands_before_what_is_estimated(tmp_path: Path) -> None
         text.index("Validation 2: trained as the target says"),
         text.index("Validation 1:"),
     )
-    assert latest < first < text.index("Against the bare backbone")
+    assert "tested, +" in page.split("</h2>")[0], "the headline says so"
+    assert latest < first < text.index("Front and baselines", first)
     assert "better, +" in text[latest:first]
     assert everywhere(SE) in text[latest:first]
     assert "The test images were read 32 times" in text
@@ -250,10 +254,11 @@ def test_an_unknown_table_is_named() -> None:
 
 def test_a_notebook_shows_the_answer(made: Snapshot) -> None:
     shown = summary(made)
-    assert str(made.recommendation.placement) in shown
-    assert all(str(view.placement) in shown for view in made.front)
+    text = re.sub("<[^>]+>", "", shown)
+    assert str(made.recommendation.placement) in text
+    assert all(str(view.placement) in text for view in made.front)
     assert "<script" not in shown
-    drawing = ElementTree.fromstring(re.search("<svg.*</svg>", shown, re.DOTALL)[0])
+    drawing = ElementTree.fromstring(re.findall("<svg.*?</svg>", shown, re.DOTALL)[1])
     marks = drawing.findall("circle")
     scored = [
         view for view in made.candidates if view.state == "scored" and None not in view.values

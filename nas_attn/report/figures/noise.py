@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from nas_attn.analysis.figure_facts import facts_of_gains, is_sure
-from nas_attn.analysis.fronts import sign_of
+from nas_attn.analysis.figure_facts import facts_of_gains, gains_of_runs, is_sure
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.model import Gain
 from nas_attn.report.figures.drawing import (
@@ -101,20 +100,10 @@ def _views(snapshot: Snapshot, metric: str) -> list[CandidateView]:
 
 
 def _run_gains(snapshot: Snapshot, metric: str, views: Sequence[CandidateView]) -> list[RunGain]:
-    last = len(snapshot.recipe.training.rungs) - 1
-    bare = next(view for view in snapshot.candidates if view.baseline == "none")
-    level = {
-        point.seed: point.metrics[metric]
-        for point in bare.scores
-        if point.rung == last and metric in point.metrics
-    }
-    sign = sign_of(snapshot.recipe, metric)
     runs = []
     for row, view in enumerate(views):
-        for point in view.scores:
-            if point.rung == last and metric in point.metrics and point.seed in level:
-                gain = sign * (point.metrics[metric] - level[point.seed])
-                runs.append(RunGain(row, view, point, gain))
+        for point, gain in gains_of_runs(snapshot, metric, view):
+            runs.append(RunGain(row, view, point, gain))
     return runs
 
 

@@ -1,10 +1,16 @@
 (() => {
-  const root = document.documentElement, figures = [...document.querySelectorAll(".figure")];
+  const root = document.documentElement;
+  const figures = [...document.querySelectorAll(".figure")];
   const colour = name => getComputedStyle(root).getPropertyValue(name).trim();
+
+  // Figures: in the page's colours, at the page's width.
   const theme = figure => {
-    for (const trace of figure.data) if (trace.texttemplate) trace.textfont = { color: colour("--text") };
-    Plotly.update(figure, {}, { "font.color": colour("--text"), "hoverlabel.bgcolor": colour("--card"),
-      "hoverlabel.bordercolor": colour("--line"), "hoverlabel.font.color": colour("--text") });
+    const ink = colour("--text");
+    for (const trace of figure.data) if (trace.texttemplate) trace.textfont = { color: ink };
+    Plotly.update(figure, {}, {
+      "font.color": ink, "hoverlabel.bgcolor": colour("--card"),
+      "hoverlabel.bordercolor": colour("--line"), "hoverlabel.font.color": ink,
+    });
   };
   // Names beside points are placed for several widths of the axes: the widest that fits is shown.
   const fit = figure => {
@@ -18,12 +24,14 @@
   };
   for (const figure of figures) {
     const { data, layout } = JSON.parse(document.getElementById(figure.dataset.json).textContent);
-    Plotly.newPlot(figure, data, layout, { responsive: true, displaylogo: false,
-      displayModeBar: innerWidth < 600 ? false : "hover", modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
+    Plotly.newPlot(figure, data, layout, {
+      responsive: true, displaylogo: false, displayModeBar: innerWidth < 600 ? false : "hover",
+      modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+    });
     theme(figure);
     fit(figure);
   }
-  addEventListener("resize", () => figures.forEach(fit));
+  addEventListener("resize", () => setTimeout(() => figures.forEach(fit), 200));
   const paper = 720;  // pixels across a page of A4 or Letter
   const print = (on, size) => () => {
     root.classList.toggle("paper", on);
@@ -33,22 +41,40 @@
   addEventListener("afterprint", print(false, { width: null, autosize: true }));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => figures.forEach(theme));
 
+  // What scrolls has a shadow where there is more.
+  for (const box of document.querySelectorAll(".wide > .scroll")) {
+    const shade = () => {
+      box.parentElement.classList.toggle("more-left", box.scrollLeft > 1);
+      box.parentElement.classList.toggle("more-right", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+    };
+    box.addEventListener("scroll", shade);
+    new ResizeObserver(shade).observe(box);
+    shade();
+  }
+
+  // On a phone, where each candidate is a card, a long list is folded.
+  for (const details of document.querySelectorAll("details[open]")) {
+    if (innerWidth <= 640 && details.querySelectorAll("tbody tr").length > 12) details.open = false;
+  }
+
+  // Tables are sorted by the heads of their columns.
   const key = cell => cell.dataset.sort ?? cell.textContent.trim().toLowerCase();
   const compare = (a, b) => Number.isNaN(Number(a)) || Number.isNaN(Number(b)) ? a.localeCompare(b) : a - b;
   for (const table of document.querySelectorAll("table.sortable")) {
     const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
     heads.forEach((head, column) => {
-      const sort = () => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
         const down = head.getAttribute("aria-sort") === "ascending";
         heads.forEach(other => other.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         const keyed = [...body.rows].map(row => [key(row.cells[column]), row]);
         keyed.sort(([a], [b]) => (a === "") - (b === "") || (down ? compare(b, a) : compare(a, b)));  // unknown ones last
         body.append(...keyed.map(([, row]) => row));
-      };
-      head.tabIndex = 0;
-      head.addEventListener("click", sort);
-      head.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+      });
     });
   }
   for (const input of document.querySelectorAll("input[data-filters]")) input.addEventListener("input", () => {
@@ -56,4 +82,21 @@
     for (const row of document.getElementById(input.dataset.filters).tBodies[0].rows)
       row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
   });
+
+  // Commands are copied by a button.
+  for (const command of document.querySelectorAll(".command")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(command.textContent);
+        button.textContent = "Copied";
+      } catch {
+        getSelection().selectAllChildren(command);
+      }
+    });
+    command.after(button);
+  }
 })();

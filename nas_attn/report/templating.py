@@ -1,0 +1,105 @@
+"""What all pages share: the templates' environment, and texts that become HTML."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+# plotly's bundle of the cartesian traces (npm: plotly.js-cartesian-dist-min)
+PLOTLY = "plotly-cartesian.min.js.gz"
+# Between the parts of a placement, but not between a module's settings
+BETWEEN_PARTS = re.compile(r"(?<!,) ")
+
+
+@cache
+def templates() -> Environment:
+    """The environment of `nas_attn/report/templates`."""
+    made = Environment(
+        loader=PackageLoader("nas_attn.report"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"code": code, "when": when, "notation": notation}
+    return made
+
+
+def code(sentence: str) -> Markup:
+    """A sentence, with text between backquotes as code."""
+    parts = escape(unbroken_units(sentence)).split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
+    )
+
+
+def unbroken_units(sentence: str) -> str:
+    """A sentence in which no number is parted from its percent sign."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def notation(placement: str) -> Markup:
+    """A placement whose parts are broken only where one does not fit a line."""
+    parts = [
+        Markup('<span class="part">{}</span>').format(p) for p in BETWEEN_PARTS.split(placement)
+    ]
+    return Markup(" ").join(parts)
+
+
+def when(seconds: float) -> str:
+    """Unix seconds as a date and time in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def trusted(file: str) -> Markup:
+    """Our style sheet or script, not escaped."""
+    return Markup(resources.files("nas_attn.report").joinpath("templates", file).read_text("utf-8"))
+
+
+@cache
+def plotly_script() -> Markup:
+    """The script that draws the figures in a browser."""
+    packed = resources.files("nas_attn.report").joinpath("assets", PLOTLY).read_bytes()
+    return Markup(gzip.decompress(packed).decode())
+
+
+class Explaining:
+    """Writes the sentences of one page; each term is explained where it is first said."""
+
+    def __init__(self, terms: Mapping[str, str]) -> None:
+        self._open = dict(terms)
+
+    def __call__(self, sentence: str) -> Markup:
+        """The sentence as HTML, as `code` makes it."""
+        parts = unbroken_units(sentence).split("`")
+        written = []
+        for at, part in enumerate(parts):
+            if at % 2:
+                written.append(Markup("<code>{}</code>").format(part))
+            else:
+                written.append(self._explained(part))
+        return Markup("").join(written)
+
+    def _explained(self, text: str) -> Markup:
+        """Plain text, in which the terms that are still open are explained."""
+        matches = [(match, term) for term in self._open if (match := _first(text, term))]
+        if not matches:
+            return escape(text)
+        match, term = min(matches, key=lambda one: one[0].start())
+        said = Markup(
+            '<span class="term" tabindex="0">{}<span class="tip"> ({})</span></span>'
+        ).format(match.group(), self._open.pop(term))
+        before = self._explained(text[: match.start()])
+        return before + said + self._explained(text[match.end() :])
+
+
+def _first(text: str, term: str) -> re.Match[str] | None:
+    """Where a text says a term, in singular or plural."""
+    return re.search(rf"(?<![\w`]){re.escape(term)}s?(?!\w)", text)
