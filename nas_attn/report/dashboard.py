@@ -15,10 +15,14 @@ from nas_attn.recipe import objective_name
 from nas_attn.report.figures import drawn_figures
 from nas_attn.report.figures.drawing import Told, tell
 from nas_attn.words import units
-from nas_attn.words.answer import answer
 from nas_attn.words.candidates import candidate_called, objective_heading, objective_shown
-from nas_attn.words.remarks import remarks
-from nas_attn.words.validation import validation_headline, validation_sentences
+from nas_attn.words.dashboard import (
+    ESTIMATES,
+    card_paragraphs,
+    table,
+    test_paragraphs,
+    what_best_means,
+)
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -107,24 +111,16 @@ def note(view: CandidateView, snapshot: Snapshot) -> str:
 
 
 def study_note(snapshot: Snapshot) -> str:
-    """The study's note (Markdown): recommendation, and the front beside the baselines."""
-    lines = [f"# {snapshot.study}"]
-    # tests come before estimates
+    """The study's note (Markdown): the card, the tests, the front beside the baselines, and what
+    the dashboard's own answer means.
+    """
+    paragraphs = [f"# {snapshot.study}", *card_paragraphs(snapshot)]
     for result in reversed(snapshot.validations):
-        lines.append(f"**{validation_headline(result)}**")
-        lines += [f"- {sentence}" for sentence in validation_sentences(result, snapshot)]
-    lines += ["  \n".join(answer(snapshot)), *remarks(snapshot)]
+        paragraphs += test_paragraphs(snapshot, result)
     if snapshot.front:
-        lines.append(_front(snapshot))
-    lines.append(
-        "The Pareto plot here shows the values told to Optuna when a trial ended. The front above"
-        " also uses the seeds and the latency sessions that came later. The plot 'Front and"
-        f" baselines' shows it; after the search, the artifact {SHEET} is its table."
-    )
-    lines.append(
-        "Estimates from the search on the validation images, with 95 % intervals; not a claim."
-    )
-    return "\n\n".join(lines)
+        paragraphs.append(_front(snapshot))
+    paragraphs += [what_best_means(snapshot, SHEET), ESTIMATES]
+    return "\n\n".join(paragraphs)
 
 
 def _front(snapshot: Snapshot) -> str:
@@ -138,17 +134,10 @@ def _front(snapshot: Snapshot) -> str:
         + [f"`{view.placement}`"]
         for view in snapshot.shown[:_MOST_ROWS]
     ]
-    return _table(
+    return table(
         ["trial", "", *(objective_heading(snapshot, index) for index in objectives), "placement"],
         rows,
     )
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    def line(cells: list[str]) -> str:
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-    return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)])
 
 
 def _plots(snapshot: Snapshot) -> dict[str, str]:

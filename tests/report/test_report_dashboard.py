@@ -16,6 +16,7 @@ from nas_attn.report import dashboard
 from nas_attn.report.dashboard import BELOW, note, study_note
 from nas_attn.storage import Database, optuna_engine_arguments
 from nas_attn.study.reading import snapshot
+from nas_attn.words.card import card_text
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 SE = "se(reduction=8)"
@@ -148,13 +149,18 @@ def test_a_trials_note_has_placement_outcome_and_scores(made: Snapshot) -> None:
     assert "bare backbone: over 99 %" in note(baseline, made)
 
 
-def test_the_study_note_begins_with_what_was_tested(tmp_path: Path) -> None:
+def test_the_study_note_has_the_card_the_test_and_what_best_means(tmp_path: Path) -> None:
     study = usual(tmp_path)
     best, bare = f"key-{1:03}", f"key-{0:03}"
     study.validation({best: everywhere(SE), bare: "none"}, gain={best: 0.05})
-    text = study_note(snapshot(study.store))
-    assert text.splitlines()[2].startswith("**Validation 1: trained as the target says")
-    assert text.index("better, +") < text.index("| trial |")
+    now = snapshot(study.store)
+    text = study_note(now)
+    card = card_text(now)
+    assert text.splitlines()[2] == f"**{card.headline}**"
+    places = [text.index(f"| **{row.label}** | {row.text}") for row in card.rows]
+    assert places == sorted(places)
+    assert text.index(card.rows[-1].command) < text.index("better, +") < text.index("| trial |")
+    assert "*Best trials* in this dashboard" in text
 
 
 def test_the_answers_table_has_the_front_first_and_gains_over_the_bare_backbone(

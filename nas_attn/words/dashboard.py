@@ -1,0 +1,62 @@
+"""What optuna-dashboard's note on a study says, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.analysis.validation import ValidationResult
+from nas_attn.words.card import CardRow, card_text, drawing_line
+from nas_attn.words.remarks import remarks
+from nas_attn.words.validation import validation_headline, validation_sentences
+
+ESTIMATES = "Estimates from the search on the validation images, with 95 % intervals; not a claim."
+
+
+def card_paragraphs(now: Snapshot) -> Iterator[str]:
+    """The card: the headline, the drawing, the rows as a table, and what stands below as a list."""
+    text = card_text(now)
+    yield f"**{text.headline}**"
+    if text.drawing:
+        yield f"`{drawing_line(text.drawing)}`"
+    if text.rows:
+        cells = [[f"**{row.label}**", _said(row)] for row in text.rows]
+        yield table(["", ""], cells)
+    if text.below:
+        yield "\n".join(f"- {row.label}: {_said(row)}" for row in text.below)
+    yield from remarks(now)
+
+
+def _said(row: CardRow) -> str:
+    text = f"`{row.text}`" if row.label == "Placement" else row.text
+    return f"{text} `{row.command}`" if row.command else text
+
+
+def test_paragraphs(now: Snapshot, result: ValidationResult) -> Iterator[str]:
+    """A test: its headline, and a line for each comparison."""
+    yield f"**{validation_headline(result)}**"
+    yield "\n".join(f"- {sentence}" for sentence in validation_sentences(result, now))
+
+
+def what_best_means(now: Snapshot, sheet: str) -> str:
+    """How the dashboard's own answer differs from ours. `sheet`: the artifact with our table."""
+    told = "the values that Optuna was told when a trial ended, in most cases of one run"
+    ours = (
+        "The answer above also uses the seeds and the latency sessions that came later, and allows"
+        f" for luck. After the search, the artifact {sheet} is the table above."
+    )
+    if len(now.objectives) == 1:
+        return (
+            f"*Best* in this dashboard is the best of {told}. The best of many is partly luck."
+            f" {ours}"
+        )
+    return f"*Best trials* in this dashboard, and its Pareto plot, are the front of {told}. {ours}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+    return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)])
