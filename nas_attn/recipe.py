@@ -223,11 +223,10 @@ class Recipe(Section):
     @property
     def augmentations(self) -> set[str]:
         """Names of all augmentations, of search and target."""
-        return {
-            name
-            for one in (*self.training.augmentation, *(self.target.augment or ()))
-            for name in one.names
-        }
+        names = set[str]()
+        for augment in (*self.training.augmentation, *(self.target.augment or ())):
+            names |= augment.names
+        return names
 
     @property
     def first_seed(self) -> int:

@@ -215,7 +215,10 @@ def sentence(model: type[BaseModel], error: ValidationError, where: str) -> str:
     value = ""
     if first["type"] != "value_error":
         value = f", not {shorten(repr(first['input']), NAME_LETTERS)}"
-    return f"{where}: {shorten(key) + ': ' if key else ''}{message[:1].lower()}{message[1:]}{value}"
+    said = f"{message[:1].lower()}{message[1:]}{value}"
+    if key:
+        said = f"{shorten(key)}: {said}"
+    return f"{where}: {said}"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
@@ -268,11 +271,9 @@ def check_depth(table: Any, where: str) -> None:
         count += sum(map(len, level))
         if count > MOST_VALUES:
             raise RecipeError(f"{where} holds more than {MOST_VALUES:,} values: use fewer")
-        inside = (
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        )
+        inside: list[Any] = []
+        for outer in level:
+            inside += outer.values() if isinstance(outer, dict) else outer
         level = [inner for inner in inside if isinstance(inner, dict | list)]
         if not level:
             return

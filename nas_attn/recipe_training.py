@@ -77,11 +77,13 @@ class Augment(Named):
     @property
     def names(self) -> set[str]:
         """Its own name, and those of the augmentations that it chooses among."""
+        names = {self.name}
         inner = self.arguments.get("transforms")
-        found = []
-        if isinstance(inner, list):
-            found = [one.get("name") if isinstance(one, dict) else one for one in inner]
-        return {self.name, *(name for name in found if isinstance(name, str))}
+        for transform in inner if isinstance(inner, list) else ():
+            name = transform.get("name") if isinstance(transform, dict) else transform
+            if isinstance(name, str):
+                names.add(name)
+        return names
 
     @model_validator(mode="after")
     def _known(self) -> Self:

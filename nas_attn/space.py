@@ -154,10 +154,10 @@ def _by_point(
 
 
 def _key(modules: Iterable[tuple[Point, tuple[Choice, ...]]], init: str) -> str:
-    network = [
-        [point.path, point.replaces, [[c.type, [list(knob) for knob in c.knobs]] for c in choices]]
-        for point, choices in modules
-    ]
+    network = []
+    for point, choices in modules:
+        written = [[choice.type, list(map(list, choice.knobs))] for choice in choices]
+        network.append([point.path, point.replaces, written])
     text = json.dumps([network, init if network else ""], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -248,11 +248,7 @@ class SearchSpace:
         owners: dict[Layer, str] = {}
         for site in self.sites:
             self._add_site(site)
-            for layer in (
-                (point.path, position)
-                for position in self._positions(site)
-                for point in site.at(position)
-            ):
+            for layer in self._layers(site):
                 if (owner := owners.setdefault(layer, site.name)) != site.name:
                     raise RecipeError(
                         f"{spec.where}: sites '{owner}' and '{site.name}' both mean {layer[0]}:"
@@ -266,10 +262,16 @@ class SearchSpace:
                     f" {did_you_mean(pattern, names)}"
                 )
 
+    def _layers(self, site: Site) -> Iterator[Layer]:
+        for position in self._positions(site):
+            for point in site.at(position):
+                yield point.path, position
+
     def placement(self, values: Mapping[str, str]) -> Placement:
-        parts = (
-            f"{site}{'' if value.startswith('@') else '='}{value}" for site, value in values.items()
-        )
+        parts = []
+        for site, value in values.items():
+            sign = "" if value.startswith("@") else "="
+            parts.append(f"{site}{sign}{value}")
         return parse(" ".join(parts))
 
     def resolve(self, values: Mapping[str, str]) -> ResolvedPlacement:
@@ -374,16 +376,13 @@ class SearchSpace:
         """The bare backbone, and each type with the space's first knobs at every site."""
         result = [Baseline("none", {site.name: _bare(site) for site in self.sites})]
         for choice in self._first_choices():
-            values = {
-                site.name: (
-                    "original"
-                    if site.original
-                    else self._by_network[site.name][
-                        self._network(site, self._positions(site)[0], choice)
-                    ]
-                )
-                for site in self.sites
-            }
+            values = {}
+            for site in self.sites:
+                if site.original:
+                    values[site.name] = "original"
+                    continue
+                network = self._network(site, self._positions(site)[0], choice)
+                values[site.name] = self._by_network[site.name][network]
             result.append(Baseline(f"uniform {choice}", values))
         return result
 
@@ -431,11 +430,12 @@ class SearchSpace:
 
     def _first_choices(self) -> list[Choice]:
         """Each type as the space names it first."""
-        grids = {name: tables[0] for name, tables in self.spec.types.items() if tables}
-        return [
-            Choice(name, tuple((knob, values[0]) for knob, values in grid.items()))
-            for name, grid in grids.items()
-        ]
+        choices = []
+        for name, grids in self.spec.types.items():
+            if grids:
+                knobs = tuple((knob, values[0]) for knob, values in grids[0].items())
+                choices.append(Choice(name, knobs))
+        return choices
 
     def _network(self, site: Site, position: str, choice: Choice) -> str:
         """A text that is the same for all choices that build the same network at this site."""
@@ -476,10 +476,10 @@ class SearchSpace:
         for allowed in list(self.allowed.values())[start:]:
             without = sum(value in FREE for value in allowed)
             with_module = len(allowed) - without
-            padded = [*ways, 0]
+            stays = [*ways, 0]
+            grows = [0, *ways]
             ways = [
-                padded[k] * without + (padded[k - 1] * with_module if k else 0)
-                for k in range(len(padded))
+                old * without + fewer * with_module for old, fewer in zip(stays, grows, strict=True)
             ]
         return ways
 

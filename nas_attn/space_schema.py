@@ -154,14 +154,18 @@ class SpaceSpec(Section):
         """Attention type -> its grids, each knob -> the values it may take."""
         found: dict[str, list[dict[str, list[Knob]]]] = {}
         for name, value in self.choices.items():
-            grids = [
-                grid
-                for grid in (value if isinstance(value, list) else [value])
-                if isinstance(grid, dict)
-            ]
-            if name != "none":
-                found[name] = [
-                    {knob: v if isinstance(v, list) else [v] for knob, v in g.items()}
-                    for g in grids
-                ]
+            if name == "none":
+                continue
+            grids = []
+            for grid in value if isinstance(value, list) else [value]:
+                if isinstance(grid, dict):
+                    grids.append({knob: _listed(v) for knob, v in grid.items()})
+            found[name] = grids
         return found
+
+
+def _listed(value: Knob | list[Knob]) -> list[Knob]:
+    """Values of a knob; a single one is written without a list."""
+    if isinstance(value, list):
+        return value
+    return [value]

@@ -10,6 +10,7 @@ The rest, single convolutions with norm and activation, is stem, transition or h
 consists of nothing else (VGG's `features`), each of them is a block.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -134,25 +135,24 @@ class BlockFinder:
 
     def _block_classes(self) -> set[type[nn.Module]]:
         """Classes of modules that add a shortcut or join branches in their own forward."""
-        able = [
-            call
-            for call in self.flow.calls[1:]
-            if self.flow.map_of(call) is not None
+        able = list(filter(self._may_be_block, self.flow.calls[1:]))
+        adding = set[type[nn.Module]]()
+        for call in able:
+            if call.index in self.branches or self.joins(call, layers=0):
+                adding.add(call.module)
+        joining = set[type[nn.Module]]()
+        for call in able:
+            if self.joins(call, layers=2) and not self._holds(call, adding):
+                joining.add(call.module)
+        return adding | joining
+
+    def _may_be_block(self, call: Call) -> bool:
+        return (
+            self.flow.map_of(call) is not None
             and not issubclass(call.module, nn.Sequential | nn.ModuleList)
             and not self._shrinks(call)
             and not gates_its_input(self.flow, call)
-        ]
-        found = {
-            call.module
-            for call in able
-            if call.index in self.branches or self.joins(call, layers=0)
-        }
-        found |= {
-            call.module
-            for call in able
-            if self.joins(call, layers=2) and not self._holds(call, found)
-        }
-        return found
+        )
 
     def joins(self, call: Call, *, layers: int) -> bool:
         """Whether its own forward makes its result from several maps, with at most `layers` layers
@@ -253,9 +253,8 @@ class BlockFinder:
             return None
         ((_, channels, height, width),) = shapes
         host = self.block_host(same[0])
-        residual = tuple(
-            dict.fromkeys(found for call in same for found in self._residual_hosts(call))
-        )
+        hosts = itertools.chain.from_iterable(map(self._residual_hosts, same))
+        residual = tuple(dict.fromkeys(hosts))
         macs = sum(self.flow.macs(call) for call in same)
         added = [self.outer[call.output] for call in same if call.output in self.outer]
         shape = (channels, height, width)

@@ -76,11 +76,9 @@ def parameters(network: CountedNetwork) -> int:
     """Number of trained parameters. Shared ones count once, those of a replaced module not at
     all.
     """
-    idle = {
-        id(parameter)
-        for module in network.model.modules()
-        for parameter in replaced_parameters(module)
-    }
+    idle = set[int]()
+    for module in network.model.modules():
+        idle.update(map(id, replaced_parameters(module)))
     return sum(
         parameter.numel() for parameter in network.model.parameters() if id(parameter) not in idle
     )

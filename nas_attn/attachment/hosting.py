@@ -124,21 +124,22 @@ def detach(model: nn.Module) -> nn.Module:
 
 def attached_modules(model: nn.Module) -> dict[str, nn.Module]:
     """Path -> attention module, in the order of `named_modules()`; empty for a bare model."""
-    return {
-        f"{path}.{CHILD}.{name}".lstrip("."): module
-        for path, host in model.named_modules()
-        if is_attended(host)
-        for name, module in cast(nn.Sequential, host._modules[CHILD]).named_children()
-    }
+    modules = {}
+    for path, host in model.named_modules():
+        if is_attended(host):
+            attention = cast(nn.Sequential, host._modules[CHILD])
+            for name, module in attention.named_children():
+                modules[f"{path}.{CHILD}.{name}".lstrip(".")] = module
+    return modules
 
 
 def expected_modules(resolved: ResolvedPlacement) -> dict[str, str]:
     """Path -> type of each module that `attach` puts into a model for a placement."""
-    return {
-        f"{point.path}.{CHILD}.{i}".lstrip("."): choice.type
-        for point, choices in resolved.modules
-        for i, choice in enumerate(choices)
-    }
+    types = {}
+    for point, choices in resolved.modules:
+        for i, choice in enumerate(choices):
+            types[f"{point.path}.{CHILD}.{i}".lstrip(".")] = choice.type
+    return types
 
 
 def iterates_children(module: nn.Module) -> bool:
@@ -388,8 +389,11 @@ def _successor(holder: nn.Module, name: str, new: Any) -> Any:
             unmake(old)
             make_host(new, attention)
             return new
-    carried = (cast(nn.Module, host._modules[CHILD]) for host in hosts)
-    kinds = ", ".join(type(module).__name__ for one in carried for module in one.children())
+    carried: list[str] = []
+    for host in hosts:
+        attention = cast(nn.Module, host._modules[CHILD])
+        carried += [type(module).__name__ for module in attention.children()]
+    kinds = ", ".join(carried)
     what = "it cannot be removed"
     if new is not None:
         what = f"a {type(new).__name__} cannot take its place"

@@ -29,18 +29,14 @@ def packed(module: nn.Module) -> Any:
     kind = type(module)
     if all(type(part).__module__.startswith("torch.") for part in module.modules()):
         return module
-    attributes = {
-        name: (
-            NamedFunction(value)
-            if isinstance(value, FunctionType) and value.__module__.startswith("nas_attn.")
-            else value
-        )
-        for name, value in vars(module).items()
-        if name != "_modules"
-    }
-    children = {
-        name: child if child is None else packed(child) for name, child in module._modules.items()
-    }
+    attributes = dict(vars(module))
+    del attributes["_modules"]
+    for name, value in attributes.items():
+        if isinstance(value, FunctionType) and value.__module__.startswith("nas_attn."):
+            attributes[name] = NamedFunction(value)
+    children = {}
+    for name, child in module._modules.items():
+        children[name] = None if child is None else packed(child)
     return f"{kind.__module__}:{kind.__qualname__}", attributes, children
 
 

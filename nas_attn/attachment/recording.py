@@ -374,7 +374,9 @@ class Flow:
         self.gating: dict[int, bool] = {}
         self.live = self._live()
         self.maps = self._maps()
-        self.producer = {value: i for i, op in enumerate(self.operations) for value in op.outputs}
+        self.producer = dict[Value, int]()
+        for i, op in enumerate(self.operations):
+            self.producer.update(dict.fromkeys(op.outputs, i))
         self.consumers: dict[Value, list[int]] = defaultdict(list)
         for i, op in enumerate(self.operations):
             for value in set(op.inputs):
@@ -450,8 +452,12 @@ class Flow:
         """Shapes of a module's results -> their first tensor; several entries if it runs on maps of
         several shapes.
         """
-        calls = (call for call in self.calls_of[path] if call.outputs)
-        return {tuple(self.shapes[v] for v in call.outputs): call.outputs[0] for call in calls}
+        maps = {}
+        for call in self.calls_of[path]:
+            if call.outputs:
+                shapes = tuple(self.shapes[v] for v in call.outputs)
+                maps[shapes] = call.outputs[0]
+        return maps
 
     def within(self, call: Call) -> list[Operation]:
         return self.operations[call.first : call.last]

@@ -138,9 +138,9 @@ class Roles:
         used: set[Value] = set()
         for i in reversed(range(len(self.flow.operations))):
             op = self.flow.operations[i]
-            after = {
-                self.flow.operations[j].name for v in op.outputs for j in self.flow.consumers[v]
-            }
+            after = set[str]()
+            for v in op.outputs:
+                after.update(self.flow.operations[j].name for j in self.flow.consumers[v])
             asks = not used.isdisjoint(op.outputs) and after <= POOLINGS | {"mean", "amax"}
             if op.name in CONVOLUTIONS or not used.isdisjoint(op.outputs):
                 used.update(op.inputs)
@@ -214,9 +214,9 @@ class Roles:
             return []
         flow = self.flow
         start = next(i for i, op in enumerate(flow.operations) if op.name in CONVOLUTIONS)
-        made = {
-            c.index: [i for i in self._predictions if c.first <= i < c.last] for c in flow.calls[1:]
-        }
+        made = {}
+        for call in flow.calls[1:]:
+            made[call.index] = [i for i in self._predictions if call.first <= i < call.last]
         around = [
             c for c in flow.calls[1:] if len(made[c.index]) > 1 and not c.first <= start < c.last
         ]

@@ -2,8 +2,9 @@
 attention.
 """
 
+import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal, cast
@@ -180,15 +181,11 @@ def reshaped(
         _, channels, height, width = flow.shapes[calls[-1].output]
         return replace(point, channels=channels, height=height, width=width)
 
-    return tuple(
-        replace(
-            site,
-            points=tuple(
-                (at, tuple(seen(point) for point in points)) for at, points in site.points
-            ),
-        )
-        for site in sites
-    )
+    seen_sites = []
+    for site in sites:
+        points = tuple((position, tuple(map(seen, points))) for position, points in site.points)
+        seen_sites.append(replace(site, points=points))
+    return tuple(seen_sites)
 
 
 def _blocks(finder: BlockFinder, *, required: nn.Module | None) -> list[Block]:
@@ -202,9 +199,8 @@ def _blocks(finder: BlockFinder, *, required: nn.Module | None) -> list[Block]:
     # a classifier is no block
     blocks = [block for block in blocks if block.shape[1:] != (1, 1)] or finder.chain()
     names = [op.name for op in finder.flow.operations]
-    convolutions, products = (
-        sum(name in kind for name in names) for kind in (CONVOLUTIONS, MATRIX_PRODUCTS)
-    )
+    convolutions = sum(name in CONVOLUTIONS for name in names)
+    products = sum(name in MATRIX_PRODUCTS for name in names)
     if blocks and products <= 8 + convolutions:
         return blocks
     if required is None:
@@ -263,11 +259,13 @@ def _site(
 ) -> Site:
     """The site of these blocks; `end`: its points at the position `stage`."""
     shape = blocks[0].shape
-    by_position = {
-        "residual": tuple(Point(path, *shape) for block in blocks for path in block.residual),
-        "block": tuple(Point(block.host, *shape) for block in blocks if block.host),
-        "stage": end,
-    }
+    residual: list[Point] = []
+    whole: list[Point] = []
+    for block in blocks:
+        residual += [Point(path, *shape) for path in block.residual]
+        if block.host:
+            whole.append(Point(block.host, *shape))
+    by_position = {"residual": tuple(residual), "block": tuple(whole), "stage": end}
     points = tuple((position, found) for position, found in by_position.items() if found)
     return Site(name, points, sum(block.macs for block in blocks) / total, role)
 
@@ -305,15 +303,11 @@ def _joined_in(finder: BlockFinder, block: Block) -> str | None:
     """
     flow = finder.flow
     around = flow.recording.stack(flow.calls_of[block.path][-1].index)[1:-1]
-    calls = (flow.calls[index] for index in around)
-    return next(
-        (
-            c.path
-            for c in calls
-            if not issubclass(c.module, CONTAINERS) and finder.joins(c, layers=2)
-        ),
-        None,
-    )
+    for index in around:
+        call = flow.calls[index]
+        if not issubclass(call.module, CONTAINERS) and finder.joins(call, layers=2):
+            return call.path
+    return None
 
 
 def _with_levels(finder: BlockFinder, blocks: list[Block], levels: Sequence[Value]) -> list[Block]:
@@ -396,7 +390,7 @@ def _notes(
                 f"{path} is not a site: the network calls it at {times} places, and attention would"
                 " go to all of them"
             )
-    points = {point.path for site in sites for _, found in site.points for point in found}
+    points = set(_paths_of(sites))
     again = sorted(path for path in points if len(flow.calls_of[path]) > 1)
     if again:
         yield (
@@ -422,10 +416,20 @@ def _teachers(flow: Flow, model: nn.Module) -> set[str]:
     return found
 
 
+def _paths_of(sites: Iterable[Site]) -> Iterator[str]:
+    for site in sites:
+        for _, points in site.points:
+            yield from (point.path for point in points)
+
+
 def _feeds_others(flow: Flow, calls: Sequence[Call]) -> bool:
     """Whether a layer outside of these calls works on what they made."""
-    inside = {i for call in calls for i in range(call.first, call.last)}
-    made = {v for i in inside for v in flow.operations[i].outputs}
+    inside = set[int]()
+    for call in calls:
+        inside.update(range(call.first, call.last))
+    made = set[Value]()
+    for i in inside:
+        made.update(flow.operations[i].outputs)
     for i, op in enumerate(flow.operations):
         if i in inside or made.isdisjoint(op.inputs):
             continue
@@ -442,7 +446,7 @@ def _unused(
     decoder of single layers.
     """
     flow = finder.flow
-    points = [point.path for site in sites for _, found in site.points for point in found]
+    points = list(_paths_of(sites))
     if flow.classifies or not points:
         return
     end = max(call.last for path in points for call in flow.calls_of[path])
@@ -483,13 +487,14 @@ def _custom_sites(
     """
     flow = finder.flow
     for name, patterns in custom.items():
-        calls = [
-            call for pattern in patterns for call in _matching(flow, name, pattern, finder.unusable)
-        ]
-        hosts = {call.index: finder.block_host(call) or call.path for call in calls}
-        points = tuple(
-            dict.fromkeys(replace(_point(flow, call), path=hosts[call.index]) for call in calls)
-        )
+        calls: list[Call] = []
+        for pattern in patterns:
+            calls += _matching(flow, name, pattern, finder.unusable)
+        found_points = []
+        for call in calls:
+            host = finder.block_host(call) or call.path
+            found_points.append(replace(_point(flow, call), path=host))
+        points = tuple(dict.fromkeys(found_points))
         shapes = {(p.channels, p.height, p.width): p.path for p in points}
         if len(shapes) > 1:
             found = ", ".join(
@@ -510,7 +515,10 @@ def _matching(flow: Flow, name: str, pattern: str, unusable: frozenset[str]) -> 
     if not paths:
         close = did_you_mean(pattern, flow.calls_of)
         raise BackboneError(f"site '{name}': no module that runs matches '{pattern}': {close}")
-    calls = [call for path in paths if path not in unusable for call in flow.calls_of[path]]
+    calls: list[Call] = []
+    for path in paths:
+        if path not in unusable:
+            calls += flow.calls_of[path]
     maps = [call for call in calls if flow.map_of(call) is not None]
     if not maps:
         why = (
@@ -530,7 +538,8 @@ def _original_attention(flow: Flow, stage: Stage, unusable: frozenset[str]) -> I
     layer; of nested ones only the outer.
     """
     found: dict[tuple[int, ...], list[Call]] = {}
-    for block in (call for one in stage.blocks for call in flow.calls_of[one.path]):
+    of_blocks = (flow.calls_of[block.path] for block in stage.blocks)
+    for block in itertools.chain.from_iterable(of_blocks):
         end = 0
         for call in flow.calls[block.index + 1 :]:
             if call.last > block.last or call.first >= block.last:
@@ -545,7 +554,9 @@ def _original_attention(flow: Flow, stage: Stage, unusable: frozenset[str]) -> I
                 found.setdefault(flow.shapes[call.output][1:], []).append(call)
     for number, calls in enumerate(found.values(), start=1):
         points = tuple(dict.fromkeys(_point(flow, call, replaces=True) for call in calls))
-        name = f"{stage.name}.original{number if len(found) > 1 else ''}"
+        name = f"{stage.name}.original"
+        if len(found) > 1:
+            name += str(number)
         share = sum(flow.macs(call) for call in calls) / max(flow.recording.macs, 1)
         yield Site(name, (("block", points),), share, stage.role)
 

@@ -179,12 +179,14 @@ def runtimes() -> tuple[dict[str, dict[str, Any]], list[list[str]]]:
     for name in ROWS:
         # plain layers run everywhere
         if name not in CONTROLS:
-            cells = [
-                column["cells"].get(name, {"state": "not tested"}) for column in found.values()
-            ]
-            lines.append(
-                [name, *(f"{c['time']:.2f}" if c["state"] == "same" else c["state"] for c in cells)]
-            )
+            line = [name]
+            for column in found.values():
+                cell = column["cells"].get(name, {"state": "not tested"})
+                shown = cell["state"]
+                if shown == "same":
+                    shown = f"{cell['time']:.2f}"
+                line.append(shown)
+            lines.append(line)
     return found, lines
 
 

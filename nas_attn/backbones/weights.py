@@ -73,10 +73,10 @@ def restore(model: nn.Module, state: Mapping[str, Any]) -> nn.Module:
 def pack(model: nn.Module) -> bytes:
     """A network's state_dict as bytes that `torch.load(weights_only=True)` reads."""
     state = model.state_dict()
-    values = {
-        name: value.detach().cpu().contiguous() if isinstance(value, Tensor) else value
-        for name, value in state.items()
-    }
+    values: dict[str, Any] = dict(state)
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            values[name] = value.detach().cpu().contiguous()
     buffer = io.BytesIO()
     torch.save(with_versions(values, versions_of(state)), buffer)
     return buffer.getvalue()
@@ -314,13 +314,12 @@ def _without_other_predictors(
     state: Mapping[str, Any], own: Mapping[str, Any], notes: list[str]
 ) -> Mapping[str, Any]:
     """A detector's weights; layers that predict other classes keep their own random ones."""
-    others = {
-        name
-        for name, value in own.items()
-        if name.startswith(PREDICTORS)
-        and getattr(state.get(name), "shape", value.shape)[1:] == value.shape[1:]
-        if getattr(state.get(name), "shape", value.shape) != value.shape
-    }
+    others = set[str]()
+    for name, value in own.items():
+        given = getattr(state.get(name), "shape", value.shape)
+        of_other_classes = given != value.shape and given[1:] == value.shape[1:]
+        if name.startswith(PREDICTORS) and of_other_classes:
+            others.add(name)
     if not others:
         return state
     notes.append(f"they are for other classes: {few(sorted(others), letters=80)} start at random")

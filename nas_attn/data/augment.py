@@ -437,9 +437,13 @@ def _made(one: Augment, made_for: TransformedImages) -> Callable[..., Any]:
     """
     arguments = {key: _argument(value, made_for) for key, value in one.arguments.items()}
     if isinstance(named := arguments.get("transforms"), tuple):
-        arguments["transforms"] = [
-            _made(_inner(each), made_for) if isinstance(each, str) else each for each in named
-        ]
+        transforms = []
+        for each in named:
+            if isinstance(each, str):
+                transforms.append(_made(_inner(each), made_for))
+            else:
+                transforms.append(each)
+        arguments["transforms"] = transforms
     if ":" in one.name:
         make = load_object(one.name, what="training.augment", error=DataError)
     else:

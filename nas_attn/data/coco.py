@@ -175,10 +175,9 @@ class Coco:
                 )
             return root / self.images
         named = dict.fromkeys((file.stem.removeprefix("instances_"), *SPLITS[split]))
-        places = [
-            file.parent,
-            *(base / name for base in (root, root / "images") for name in ("", *named)),
-        ]
+        places = [file.parent]
+        for base in (root, root / "images"):
+            places += [base, *(base / name for name in named)]
         for place in places:
             # also false if the name is too long
             if os.path.isfile(place / first):
@@ -268,14 +267,10 @@ def _annotations(root: Path, split: str, given: str | None) -> Path | None:
             raise DataError(f"data.coco.{split} = '{shorten(given)}': '{path}' does not exist")
         return path
     for pattern in PATTERNS:
-        found = sorted(
-            {
-                path
-                for name in SPLITS[split]
-                for path in root.glob(pattern.format(name))
-                if path.is_file()
-            }
-        )
+        files = set[Path]()
+        for name in SPLITS[split]:
+            files.update(filter(Path.is_file, root.glob(pattern.format(name))))
+        found = sorted(files)
         if len(found) > 1:
             raise DataError(
                 f"'{root}' has several annotations for {split},"
@@ -294,9 +289,10 @@ def _content(path: Path) -> _Content:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise DataError(
-            f"'{path}' is not in COCO's format: {where + ': ' if where else ''}{first['msg']}"
-        ) from None
+        message = first["msg"]
+        if where:
+            message = f"{where}: {message}"
+        raise DataError(f"'{path}' is not in COCO's format: {message}") from None
 
 
 def _names(content: _Content, path: Path) -> dict[int, str]:

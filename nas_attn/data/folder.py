@@ -92,7 +92,7 @@ class Files:
     @property
     def paths(self) -> list[Path]:
         """The image files."""
-        return [source if isinstance(source, Path) else source.image for source in self.sources]
+        return [files_of(source)[0] for source in self.sources]
 
     def subset(self, index: NDArray[np.int64]) -> Files:
         groups = None if self.groups is None else self.groups[index]
@@ -280,11 +280,10 @@ def prepare(files: Files, section: DataSection, place: Place) -> Labelled:
     held = size <= MEMORY_SHARE * _gpu_memory(place)
     made, images = _cached_decode(files, all_states, cut, held=held)
     names = [_named(source, files.root) for source in files.sources]
-    sizes = [[state[0] for state in states_of_one] for states_of_one in all_states]
-    identity = [
-        _identity(source, files.root, of_one)
-        for source, of_one in zip(files.sources, sizes, strict=True)
-    ]
+    identity = []
+    for source, own_states in zip(files.sources, all_states, strict=True):
+        sizes = [size for size, _, _ in own_states]
+        identity.append(_identity(source, files.root, sizes))
     prepared = Labelled(
         images,
         files.labels,
@@ -382,8 +381,13 @@ def _cached_decode(
                 decoded = []
                 with images_file(mapped, len(files.sources), shape) as write:
                     for one in decode_all(files.sources, cut):
-                        write(blank if one.pixels is None else one.pixels)
-                        decoded.append(replace(one, pixels=None if one.pixels is None else blank))
+                        if one.pixels is None:
+                            write(blank)
+                            decoded.append(one)
+                        else:
+                            write(one.pixels)
+                            # the pixels are in the file now
+                            decoded.append(replace(one, pixels=blank))
                 made = _made_of(decoded)
                 with whole_file(path) as file:
                     np.savez(
@@ -401,7 +405,10 @@ def _cached_decode(
             stacklevel=2,
         )
     decoded = list(decode_all(files.sources, cut))
-    images = np.stack([blank if one.pixels is None else one.pixels for one in decoded])
+    images = np.zeros((len(decoded), *shape), np.uint8)
+    for image, one in zip(images, decoded, strict=True):
+        if one.pixels is not None:
+            image[:] = one.pixels
     return _made_of(decoded), InMemory(torch.from_numpy(images))
 
 

@@ -63,8 +63,9 @@ class Inventory:
     def lines(self) -> list[str]:
         """What images there are; then what a person should know."""
         unread = len(self.unreadable)
-        number = len(self.classes)
-        first = f"{number} class{'' if number == 1 else 'es'}, "
+        first = "1 class, "
+        if len(self.classes) != 1:
+            first = f"{len(self.classes)} classes, "
         by_split = {split: sum(of.values()) for split, of in self.counts.items()}
         if self.labelled == BOXED:
             parts = (f"{split}: {count:,} images" for split, count in by_split.items())
@@ -74,7 +75,9 @@ class Inventory:
             if len(by_split) > 1:
                 parts = (f"{split}: {count:,}" for split, count in by_split.items())
                 first += f" ({', '.join(parts)})"
-        first += f", {unread} unreadable{' (left out)' if unread else ''}"
+        first += f", {unread} unreadable"
+        if unread:
+            first += " (left out)"
         lines = [first]
         if unread:
             name, why = next(iter(self.unreadable.items()))
@@ -145,14 +148,14 @@ def take_masked(path: str, *, grouped: bool = False) -> Inventory:
     """
     root = image_folder(DataSection(name=f"folder:{path}"))
     masked = masks.look(root)
-    places = [
-        _Place(split, ANY, image) for split, images in masked.images.items() for image in images
-    ]
+    places = []
+    for split, images in masked.images.items():
+        places += [_Place(split, ANY, image) for image in images]
     everything = walk(root)
-    left_out = {
-        reason: _below(root, [path for path in paths if path != root / masks.NAMES_FILE])
-        for reason, paths in everything.left_out.items()
-    }
+    left_out = {}
+    for reason, paths in everything.left_out.items():
+        others = [path for path in paths if path != root / masks.NAMES_FILE]
+        left_out[reason] = _below(root, others)
     left_out[LONE_MASKS] = _below(root, masked.alone)
     read = {*masked.masks, *masked.alone, *(place.path for place in places)}
     left_out["outside images and masks"] = _below(root, sorted(set(everything.images) - read))
@@ -269,10 +272,11 @@ def _unreadable(seen: Sequence[Seen]) -> dict[str, str]:
 
 
 def _below(root: Path, paths: Sequence[Path]) -> list[str]:
-    return [
-        _shown((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
-        for path in paths
-    ]
+    shown = []
+    for path in paths:
+        inside = path.relative_to(root) if path.is_relative_to(root) else path
+        shown.append(_shown(inside.as_posix()))
+    return shown
 
 
 def _shown(name: str) -> str:

@@ -17,6 +17,7 @@ Validation images are kept as bytes.
 
 from __future__ import annotations
 
+import itertools
 import uuid
 import warnings
 import zlib
@@ -162,7 +163,7 @@ def _bits(dataset: Any, kind: str, section: DataSection, place: Place) -> int | 
         return None
     numbers = [list(range(n, min(n + 64, len(dataset)))) for n in range(0, len(dataset), 64)]
     batches = Feed(_Largest(items), section.workers or place.processes, stacked=False)(numbers)
-    most: int = max(value for batch in batches for value in batch)
+    most: int = max(itertools.chain.from_iterable(batches))
     return max(BYTE, most.bit_length())
 
 
@@ -205,11 +206,8 @@ def _labelled(items: Items, count: int, section: DataSection, place: Place) -> L
     labels = []
     identity = np.zeros(count, np.int64)
     numbers = [list(range(start, min(start + 64, count))) for start in range(0, count, 64)]
-    read_items = (
-        one
-        for batch in Feed(items, section.workers or place.processes, stacked=False)(numbers)
-        for one in batch
-    )
+    batches = Feed(items, section.workers or place.processes, stacked=False)(numbers)
+    read_items = itertools.chain.from_iterable(batches)
 
     def read_all(write: Callable[[NDArray[np.uint8]], object]) -> None:
         for number, (pixels, label) in enumerate(read_items):
@@ -367,7 +365,9 @@ def _say_fields(items: Items) -> None:
     if len(item) > 2:
         used = []
         if names:
-            used = [next(name for name in known if name in names) for known in (IMAGES, LABELS)]
+            image = next(name for name in IMAGES if name in names)
+            label = next(name for name in LABELS if name in names)
+            used = [image, label]
         said = "the first two are used"
         if used:
             said = f"{few(used)} are used, not {few([n for n in names if n not in used])}"
@@ -381,9 +381,8 @@ def _say_fields(items: Items) -> None:
 
 def _fields(item: Any, where: str) -> tuple[Any, Any]:
     if isinstance(item, Mapping):
-        image, label = (
-            next((name for name in names if name in item), None) for names in (IMAGES, LABELS)
-        )
+        image = next((name for name in IMAGES if name in item), None)
+        label = next((name for name in LABELS if name in item), None)
         if image is not None and label is not None:
             return item[image], item[label]
         raise DataError(

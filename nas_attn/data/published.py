@@ -112,7 +112,8 @@ def _classes(dataset: Any) -> tuple[str, ...]:
 
 def _idx(root: Path, part: str, what: str) -> Path | None:
     """One of the four files, if it is in this folder."""
-    stem = f"{part}-{what}-idx{3 if what == 'images' else 1}-ubyte"
+    dimensions = 3 if what == "images" else 1
+    stem = f"{part}-{what}-idx{dimensions}-ubyte"
     return next((root / name for name in (stem, f"{stem}.gz") if (root / name).is_file()), None)
 
 

@@ -136,11 +136,11 @@ def layout(root: Path) -> Layout:
             f"'{root}' has the folds {few(folds)}, which are not classes: put one of them into"
             f" '{root / 'val'}' and the others into '{root / 'train'}', by class"
         )
-    candidates = {
-        split: [name for name in names if name.lower() in known]
-        for split, known in SPLIT_NAMES.items()
-    }
-    candidates = {split: found for split, found in candidates.items() if found}
+    candidates = {}
+    for split, known in SPLIT_NAMES.items():
+        called_so = [name for name in names if name.lower() in known]
+        if called_so:
+            candidates[split] = called_so
     if not candidates or not _are_splits(root, names, candidates):
         return Layout(root, {})
     for split, found in candidates.items():

@@ -78,7 +78,9 @@ def described(section: DataSection) -> Mapping[str, Any]:
 def class_names(section: DataSection) -> tuple[str, ...]:
     """The classes' names, in order."""
     names = described(section)["names"]
-    return tuple(str(name) for name in (names.values() if isinstance(names, dict) else names))
+    if isinstance(names, dict):
+        names = names.values()
+    return tuple(map(str, names))
 
 
 def count_trained(section: DataSection) -> float:
@@ -107,13 +109,13 @@ def named_images(section: DataSection, *splits: str) -> Iterator[Path]:
     """
     content = described(section)
     root = Path(str(content.get("path") or ".")).expanduser()
-    for named in (content.get(split) for split in splits):
-        for name in (
-            one for one in (named if isinstance(named, list) else [named]) if isinstance(one, str)
-        ):
-            base = next(
-                (b for b in (root, data_file(section).parent / root) if (b / name).exists()), Path()
-            )
+    beside_file = data_file(section).parent / root
+    for split in splits:
+        named = content.get(split)
+        for name in named if isinstance(named, list) else [named]:
+            if not isinstance(name, str):
+                continue
+            base = next((b for b in (root, beside_file) if (b / name).exists()), Path())
             place = base / name
             lines = place.read_text("utf-8").split() if place.is_file() else ()
             paths = [base / line for line in lines] or sorted(place.rglob("*"))

@@ -171,10 +171,9 @@ def kept_sites(store: StudyStore) -> Kept | None:
 def _keep_sites(store: StudyStore, plan: Plan) -> None:
     sites = []
     for site in plan.sites:
-        points = {
-            at: [[p.path, p.channels, p.height, p.width, p.replaces] for p in found]
-            for at, found in site.points
-        }
+        points = {}
+        for position, found in site.points:
+            points[position] = [[p.path, p.channels, p.height, p.width, p.replaces] for p in found]
         sites.append(
             {"name": site.name, "role": site.role, "macs_share": site.macs_share, "points": points}
         )
@@ -183,10 +182,9 @@ def _keep_sites(store: StudyStore, plan: Plan) -> None:
 
 
 def _site(entry: Mapping[str, Any]) -> Site:
-    points = (
-        (position, tuple(Point(*point) for point in found))
-        for position, found in entry["points"].items()
-    )
+    points = []
+    for position, found in entry["points"].items():
+        points.append((position, tuple(Point(*point) for point in found)))
     return Site(entry["name"], tuple(points), entry["macs_share"], entry["role"])
 
 

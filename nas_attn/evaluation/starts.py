@@ -132,11 +132,10 @@ def candidate_rates(recipe: Recipe, model: nn.Module, sites: Sequence[Site] = ()
     """
     section = recipe.training
     modules = attachment.attached_modules(model)
-    attention = frozenset(
-        f"{path}.{name}"
-        for path, module in modules.items()
-        for name, _ in module.named_parameters()
-    )
+    parameters = set[str]()
+    for path, module in modules.items():
+        parameters.update(f"{path}.{name}" for name, _ in module.named_parameters())
+    attention = frozenset(parameters)
     if section.start == "scratch":
         return LearningRates(section.learning_rate, attention)
     if section.backbone_learning_rate == 0:
@@ -177,10 +176,15 @@ def _by_depth(
             f"training.backbone_learning_rate has {len(factor)} factors, but the backbone has"
             f" {stages} stages: give {stages + 1}, the first for the layers before stage 1"
         )
-    inside = [
-        next((n for n, (path, _) in enumerate(blocks, 1) if name.startswith(path)), 0)
-        for name in names
-    ]
+
+    def block_of(name: str) -> int:
+        """The number of a parameter's block, from 1; 0 outside of all."""
+        for number, (path, _) in enumerate(blocks, 1):
+            if name.startswith(path):
+                return number
+        return 0
+
+    inside = list(map(block_of, names))
     last = max((place for place, number in enumerate(inside) if number), default=-1)
     found = {}
     at = 0
@@ -189,10 +193,11 @@ def _by_depth(
         depth = number or (len(blocks) + 1 if place > last else at and at + 1)
         own = factor
         if isinstance(own, list):
-            if depth <= len(blocks):
-                own = own[blocks[depth - 1][1] if depth else 0]
-            else:
+            if depth > len(blocks):
                 own = 1.0
+            else:
+                of_stage = blocks[depth - 1][1] if depth else 0
+                own = own[of_stage]
         found[name] = own * section.layer_decay ** (len(blocks) + 1 - depth)
     return found
 

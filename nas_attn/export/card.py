@@ -127,16 +127,13 @@ def _placed(point: Point, choices: tuple[Choice, ...]) -> dict[str, Any]:
 
 def resolved_of(facts: Mapping[str, Any]) -> ResolvedPlacement:
     """The placement of a card, point by point."""
-    modules = tuple(
-        (
-            Point(*entry["point"]),
-            tuple(Choice(c["type"], tuple(c["knobs"].items())) for c in entry["choices"]),
-        )
-        for entry in facts["modules"]
-    )
+    modules = []
+    for entry in facts["modules"]:
+        choices = tuple(Choice(c["type"], tuple(c["knobs"].items())) for c in entry["choices"])
+        modules.append((Point(*entry["point"]), choices))
     placement = parse(facts["placement"])
     other = None if modules else other_of(placement)
-    return ResolvedPlacement(modules, placement, facts["init"], facts["key"], other)
+    return ResolvedPlacement(tuple(modules), placement, facts["init"], facts["key"], other)
 
 
 def _latency(now: Snapshot, view: CandidateView) -> dict[str, Any] | None:

@@ -142,12 +142,12 @@ def _heading(described: Described, notes: Mapping[str, str]) -> str:
     output = ", ".join(map(str, described.interface.output))
     shape = f"float32 (N, {channels}, {height}, {width}). Output: (N, {output}) before softmax."
     lines += ["", f"Input: images as {how} makes them, {shape}"]
-    papers = dict.fromkeys(
-        f"{row.title}: {row.paper}"
-        for _, choices in described.resolved.modules
-        for choice in choices
-        if (row := catalogue.find(choice.type)).paper
-    )
+    papers = dict[str, None]()
+    for _, choices in described.resolved.modules:
+        for choice in choices:
+            row = catalogue.find(choice.type)
+            if row.paper:
+                papers[f"{row.title}: {row.paper}"] = None
     if papers:
         lines += ["", "Attention after", *(f"- {paper}" for paper in papers)]
     wrapped = (
@@ -296,14 +296,18 @@ def _call(function: str, arguments: Sequence[Any], indent: int = 4, before: str 
     """A call in one line, or with one argument a line; arguments are texts, or calls as (function,
     arguments).
     """
-    flat = ", ".join(a if isinstance(a, str) else _call(a[0], a[1], -(10**6)) for a in arguments)
+
+    def written(argument: Any, indent: int) -> str:
+        if isinstance(argument, str):
+            return argument
+        return _call(argument[0], argument[1], indent)
+
+    flat = ", ".join(written(argument, -(10**6)) for argument in arguments)
     line = f"{before}{function}({flat})"
     if indent + len(line) <= FILE_COLUMNS:
         return line
     inner = indent + 4
-    rows = [
-        f"{' ' * inner}{a if isinstance(a, str) else _call(a[0], a[1], inner)}," for a in arguments
-    ]
+    rows = [f"{' ' * inner}{written(argument, inner)}," for argument in arguments]
     return "\n".join([f"{before}{function}(", *rows, f"{' ' * indent})"])
 
 

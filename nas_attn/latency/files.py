@@ -232,9 +232,9 @@ def _light_gates(graph: Any, light: float) -> list[str]:
     module.
     """
     sizes = {one.name: math.prod(one.dims) for one in graph.initializer}
-    shapes = {
-        one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in graph.value_info
-    }
+    shapes = {}
+    for value in graph.value_info:
+        shapes[value.name] = [d.dim_value for d in value.type.tensor_type.shape.dim]
     found: dict[bool, list[tuple[int, str]]] = {True: [], False: []}
     for node in graph.node:
         weight = max((sizes.get(name, 0) for name in node.input), default=0)

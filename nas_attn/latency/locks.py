@@ -173,13 +173,11 @@ class DeviceLock:
                 yield beside
                 # processes that ignored this one while it was stopped
                 with self._door():
-                    there = [found for role in ("alone", "beside") for found in self._places(role)]
-                late = [
-                    owner_shown(_owner(found))
-                    for found in there
-                    if found.lock_file != place.lock_file
-                ]
-                beside += [owner for owner in late if owner not in beside]
+                    there = [*self._places("alone"), *self._places("beside")]
+                for other in there:
+                    owner = owner_shown(_owner(other))
+                    if other.lock_file != place.lock_file and owner not in beside:
+                        beside.append(owner)
             finally:
                 _leave(place)
 
@@ -227,9 +225,8 @@ class DeviceLock:
                     break
             waited = open_
             wait.pause(LOCK_POLL_S, lambda: _shown(open_))  # noqa: B023 - it is asked at once
-        if left := [
-            found for found in there if found.lock_file in {one.lock_file for one in waited}
-        ]:
+        waited_files = {one.lock_file for one in waited}
+        if left := [found for found in there if found.lock_file in waited_files]:
             wait.say(f"stopped waiting for {_shown(left)}")
         if beside is not None:
             beside += [owner_shown(_owner(found)) for found in there]

@@ -95,29 +95,31 @@ def summary(times: Sequence[Sequence[Times]], keys: Sequence[str], calls: int) -
     """
     reference, control, *candidates = times
     copies = (reference, control)
+    samples = []
+    for key, mine in zip(keys, candidates, strict=True):
+        sample = {
+            "key": key,
+            "log_ratio": _log_ratio(mine, copies, 0),
+            "candidate_ms": statistics.median(own for own, _ in mine),
+            "wall_log_ratio": _log_ratio(mine, copies, 1),
+            "wall_ms": statistics.median(wall for _, wall in mine),
+            "calls": calls * len(mine),
+        }
+        samples.append(sample)
     return {
         "reference_ms": statistics.median(own for own, _ in (*reference, *control)),
         "control_log_ratio": _log_ratio(control, (reference,), 0),
-        "samples": [
-            {
-                "key": key,
-                "log_ratio": _log_ratio(mine, copies, 0),
-                "candidate_ms": statistics.median(own for own, _ in mine),
-                "wall_log_ratio": _log_ratio(mine, copies, 1),
-                "wall_ms": statistics.median(wall for _, wall in mine),
-                "calls": calls * len(mine),
-            }
-            for key, mine in zip(keys, candidates, strict=True)
-        ],
+        "samples": samples,
     }
 
 
 def _log_ratio(times: Sequence[Times], copies: Sequence[Sequence[Times]], clock: int) -> float:
     """Median over rounds of log(time / geometric mean of the copies' times in the same round)."""
-    return statistics.median(
-        math.log(mine[clock]) - statistics.fmean(math.log(theirs[clock]) for theirs in round_copies)
-        for mine, *round_copies in zip(times, *copies, strict=True)
-    )
+    log_ratios = []
+    for mine, *round_copies in zip(times, *copies, strict=True):
+        copied = statistics.fmean(math.log(theirs[clock]) for theirs in round_copies)
+        log_ratios.append(math.log(mine[clock]) - copied)
+    return statistics.median(log_ratios)
 
 
 class Opened:

@@ -402,12 +402,11 @@ def _optuna_names(connection: Connection) -> set[str]:
 def differing_keys(old: Any, new: Any, prefix: str = "") -> list[str]:
     """The differences of two recipes, `search.trials: 30 -> 60`, sorted by key."""
     if isinstance(old, dict) and isinstance(new, dict):
-        pairs = {
-            key: (old.get(key, _MISSING), new.get(key, _MISSING))
-            for key in sorted(old.keys() | new.keys())
-        }
-        places = {key: f"{prefix}.{key}" if prefix else key for key in pairs}
-        return [line for key, pair in pairs.items() for line in differing_keys(*pair, places[key])]
+        lines = []
+        for key in sorted(old.keys() | new.keys()):
+            place = f"{prefix}.{key}" if prefix else key
+            lines += differing_keys(old.get(key, _MISSING), new.get(key, _MISSING), place)
+        return lines
     if old == new:
         return []
     return [f"{prefix}: {_shown(old)} -> {_shown(new)}"]

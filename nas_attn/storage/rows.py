@@ -213,17 +213,11 @@ def _adapter(kind: Hashable) -> TypeAdapter[Any]:
 
 
 def to_candidates(rows: Iterable[Mapping[Any, Any]]) -> list[CandidateRow]:
-    return read_all(
-        CandidateRow,
-        (
-            {
-                **row,
-                "placement": parse(row["placement"]),
-                "cost": json.loads(row["costs"] or "null"),
-            }
-            for row in rows
-        ),
-    )
+    candidates = []
+    for row in rows:
+        cost = json.loads(row["costs"] or "null")
+        candidates.append({**row, "placement": parse(row["placement"]), "cost": cost})
+    return read_all(CandidateRow, candidates)
 
 
 def to_scores(rows: Iterable[Mapping[Any, Any]]) -> list[StoredScore]:

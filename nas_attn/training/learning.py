@@ -64,9 +64,10 @@ class OwnLoss:
             raise RecipeError(
                 f"training.loss: torch.nn has no '{named.name}': {did_you_mean(named.name, kinds)}"
             )
-        arguments = {
-            k: torch.tensor(v) if isinstance(v, list) else v for k, v in named.arguments.items()
-        }
+        arguments = dict(named.arguments)
+        for name, value in arguments.items():
+            if isinstance(value, list):
+                arguments[name] = torch.tensor(value)
         try:
             if masked and "ignore_index" in inspect.signature(make).parameters:
                 arguments.setdefault("ignore_index", NOT_COUNTED)
