@@ -25,7 +25,7 @@ from torchvision import models
 from benchmarks.replayed import CANDIDATES, CONFIRM_SEEDS, Within
 from benchmarks.simulated_studies import MEASURED, known
 from benchmarks.trust import CONFIRMED, RIVALS, confirmed, look, rivals, search
-from nas_attn.analysis.capacity import with_capacity
+from nas_attn.analysis.capacity import Controls, with_capacity
 from nas_attn.analysis.recommendation import Contender, Recommendation
 from nas_attn.analysis.recommending import recommend
 from nas_attn.analysis.rounds import SETTLED
@@ -102,7 +102,11 @@ def answer(study: Beside, runs: list[ScoredRun]) -> Answer:
         LARGER, parse(LARGER), "control", alone.estimates[LARGER], known(RATIO), False
     )
     said = with_capacity(
-        found, contenders, [control], evidence, {LARGER: gain}, max_latency_ratio=LIMIT
+        found,
+        contenders,
+        Controls([control], {LARGER: gain}),
+        evidence,
+        max_latency_ratio=LIMIT,
     )
     assert said is not None
     return Answer(evidence, said, (100 * gain.low, 100 * gain.high))

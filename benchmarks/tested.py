@@ -40,7 +40,7 @@ import numpy as np
 from benchmarks.simulated_studies import FINE_TUNING, SCRATCH, Study, World
 from benchmarks.trust import ROUNDS, choose, confirmed, look, rivals, search
 from benchmarks.unseen_effects import UNSEEN
-from nas_attn.analysis.validation import Verdict, judge
+from nas_attn.analysis.validation import Differences, Verdict, judge
 from nas_attn.model import TESTED, Evidence, ScoredRun
 
 EFFECTS = ("any", "null", "planted", "pair", "small", "count")
@@ -127,8 +127,7 @@ def simulate(job: tuple[World, str, int]) -> list[Row]:
             ]
             for key, of in pairs.items()
         },
-        step=1 / made.test,
-        widest=1.0,
+        differences=Differences(1 / made.test, 1.0),
     )
     words = {verdict.network: for_new_images(verdict) for verdict in verdicts}
     validation = [run for of in pairs.values() for run, _ in of]

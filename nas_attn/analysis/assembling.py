@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from nas_attn import tasks
-from nas_attn.analysis.capacity import with_capacity
-from nas_attn.analysis.cautions import cautions, untried
+from nas_attn.analysis.capacity import Controls, with_capacity
+from nas_attn.analysis.cautions import Caution, cautions, untried
 from nas_attn.analysis.facts import StudyFacts
-from nas_attn.analysis.features import is_control, is_other, snippets
-from nas_attn.analysis.fronts import front_of, objective_value, primary_metric
+from nas_attn.analysis.features import is_control, snippets
+from nas_attn.analysis.fits import Fits, fits_of, scores_by_key
+from nas_attn.analysis.fronts import front_of, objective_value
 from nas_attn.analysis.latency import by_device, latencies, latency_record
 from nas_attn.analysis.length import (
     Brief,
@@ -21,81 +21,41 @@ from nas_attn.analysis.length import (
     length_found,
     longer_of,
 )
-from nas_attn.analysis.modelling import Models, StudyScores, models_of, searched_as_target
 from nas_attn.analysis.pooled import pooled_tests
 from nas_attn.analysis.recommendation import Contender, Recommendation
 from nas_attn.analysis.recommending import recommend
-from nas_attn.analysis.sanity import constants, weak_rungs
+from nas_attn.analysis.sanity import weak_rungs
 from nas_attn.analysis.snapshot import STATES, CandidateView, ScorePoint, Snapshot
 from nas_attn.analysis.validation import validation_results
-from nas_attn.model import TARGET, TESTED, Estimate, Evidence, Gain
+from nas_attn.model import TARGET, Evidence, Noise
 from nas_attn.purposes import BACKBONE, CONFIRM, ROUND, SEARCH, TEST_PROTOCOL
-from nas_attn.recipe import Recipe, objective_name
+from nas_attn.recipe import Recipe
 from nas_attn.records import (
     CandidateRow,
+    Score,
     StoredScore,
 )
 from nas_attn.tables import is_cost
 
-# a gain at the target is not stated if half its interval exceeds so many times one run's noise
-UNKNOWN = 5.0
+# the order in which a candidate's scores are listed, by what they were trained for
+ORDER = {BACKBONE: 0, SEARCH: 1, CONFIRM: 2, ROUND: 3}
 
 
 def snapshot_of(facts: StudyFacts) -> Snapshot:
     """The snapshot of what a database holds; also of an empty or half-finished study."""
     recipe = facts.recipe
     rows = facts.candidates
-    sessions = facts.sessions
-    scores: dict[str, list[StoredScore]] = defaultdict(list)
-    for stored in facts.scores:
-        scores[stored.key].append(stored)
+    scores = scores_by_key(facts)
     own = scores.pop(BACKBONE, [])
-    last = len(recipe.training.rungs) - 1
-
-    def fitted(keys: Collection[str], larger: Collection[str] = ()) -> Models:
-        placements = {row.key: row.placement for row in rows if row.key in keys}
-        all_scores = StudyScores(
-            searched=[stored for key in placements for stored in scores.get(key, ())],
-            target=facts.target_scores,
-            tested=facts.test_scores,
-            labels=facts.labels.get(SEARCH),
-            test_labels=facts.labels.get(TEST_PROTOCOL),
-        )
-        return models_of(recipe, placements, all_scores, larger)
-
-    known = fitted({row.key for row in rows if not is_other(row.placement)})
-    models = _at_the_end(known, last)
-    primary = primary_metric(recipe, [metric for metric, _ in known])
-    scored = [row.key for row in rows if row.state == "scored"]
-    ended = {
-        key: [s.score.metrics for s in scores.get(key, ()) if s.score.rung == last]
-        for key in scored
-    }
-    same = {constant.metric: constant for constant in constants(recipe, primary, ended)}
-    model = models.get(primary) if primary and primary not in same else None
-    wanted = {objective_name(objective) for objective in recipe.objectives} | {primary}
-    # solving a model takes seconds in a large study
-    shown = wanted | {tasks.of(recipe).metric}
-    told = {name: found for name, found in models.items() if name in wanted - same.keys()}
-    gains = _gains(recipe, rows, told)
-    bare = [s.score for row in rows if row.baseline == "none" for s in scores.get(row.key, ())]
-    classes = facts.built.classes if facts.built else None
-    before = [
-        s.score for s in own if s.score.seed - recipe.first_seed in range(recipe.training.backbones)
-    ]
-    noise = known[primary, last].noise.paired_sd if primary and (primary, last) in known else None
-    apart = _apart(rows, fitted)
-    for key, its_own in apart.items():
-        gains[key] = _gains(recipe, rows, _alike(recipe, _at_the_end(its_own, last), told)).get(
-            key, {}
-        )
-    views = _views(facts, scores, known, apart, gains, model, shown)
+    fits = fits_of(facts, scores)
+    primary = fits.primary
+    views = _views(facts, scores, fits)
     runs = _bare_runs(facts, rows)
     labels = facts.labels.get(SEARCH)
+    test_labels = facts.labels.get(TEST_PROTOCOL)
     validations = validation_results(
-        recipe, facts.families, facts.ended, facts.test_scores, facts.labels.get(TEST_PROTOCOL)
+        recipe, facts.families, facts.ended, facts.test_scores, test_labels
     )
-    as_target = model is not None and (model.rung >= TARGET or searched_as_target(recipe))
     return Snapshot(
         study=facts.name,
         created_at=facts.created_at,
@@ -106,28 +66,52 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
         counts={state: sum(row.state == state for row in rows) for state in STATES},
         candidates=tuple(views),
         backbone=_points(own),
-        noise={metric: evidence.noise for metric, evidence in models.items() if metric in shown},
-        recommendation=_recommend(recipe, views, model, last),
-        brief=None if as_target or primary is None else _brief(facts, runs, primary),
+        noise=_noise(fits),
+        recommendation=_recommend(recipe, views, fits.model, fits.last),
+        brief=None if fits.as_target or primary is None else _brief(facts, runs, primary),
         longer=None if primary is None else longer_of(recipe, runs, primary, labels),
-        latency=latency_record(sessions, tasks.of(recipe).conditions),
+        latency=latency_record(facts.sessions, tasks.of(recipe).conditions),
         test_readings=tuple(facts.test_readings),
         validations=validations,
         pooled=pooled_tests(recipe, validations),
         planned=facts.planned,
-        constants=tuple(same.values()),
-        weak_rungs=tuple(weak_rungs(recipe, primary, known.items())),
-        cautions=(
-            *untried(rows, facts.planned),
-            *cautions(recipe, primary, before, bare, classes, noise),
-        ),
+        constants=tuple(fits.constants.values()),
+        weak_rungs=tuple(weak_rungs(recipe, primary, fits.models.items())),
+        cautions=_cautions(facts, scores, own, fits),
         retrained=tuple(facts.retrained),
         elsewhere=tuple(by_device(facts.sessions_elsewhere)),
         arithmetic=tuple(facts.arithmetic),
-        evidence=models,
+        evidence=fits.at_the_end,
         images=tuple(facts.images),
         time_use=tuple(facts.time_use),
         stages=facts.built.stages if facts.built else (),
+    )
+
+
+def _noise(fits: Fits) -> dict[str, Noise]:
+    """Of the metrics that are shown."""
+    shown = fits.shown
+    return {metric: model.noise for metric, model in fits.at_the_end.items() if metric in shown}
+
+
+def _cautions(
+    facts: StudyFacts,
+    scores: Mapping[str, Sequence[StoredScore]],
+    own: Sequence[StoredScore],
+    fits: Fits,
+) -> tuple[Caution, ...]:
+    """`own`: scores of the study's backbones."""
+    recipe = facts.recipe
+    seeds = range(recipe.first_seed, recipe.first_seed + recipe.training.backbones)
+    before = [stored.score for stored in own if stored.score.seed in seeds]
+    bare: list[Score] = []
+    for row in facts.candidates:
+        if row.baseline == "none":
+            bare += [stored.score for stored in scores.get(row.key, ())]
+    classes = facts.built.classes if facts.built else None
+    return (
+        *untried(facts.candidates, facts.planned),
+        *cautions(recipe, fits.primary, before, bare, classes, fits.searched_sd),
     )
 
 
@@ -162,147 +146,82 @@ def _pace(facts: StudyFacts) -> float | None:
     return epochs / seconds if epochs and seconds > 0 else None
 
 
-def _at_the_end(known: Models, last: int) -> dict[str, Evidence]:
-    """Metric -> its model of the target, if that ran, else at the last rung."""
-    return {metric: model for (metric, rung), model in known.items() if rung >= last}
-
-
-def _alike(
-    recipe: Recipe, some: Mapping[str, Evidence], models: Mapping[str, Evidence]
-) -> dict[str, Evidence]:
-    """The models in `some` of metrics for which `models` is about the same training."""
-    return {
-        metric: one
-        for metric, one in some.items()
-        if metric in models and _training(recipe, one) == _training(recipe, models[metric])
-    }
-
-
-def _training(recipe: Recipe, model: Evidence) -> int:
-    """The rung whose training a model is about: scores on other images are about the same one."""
-    return TARGET if model.rung >= TARGET or searched_as_target(recipe) else model.rung
-
-
-def _apart(
-    rows: Iterable[CandidateRow], fitted: Callable[[Collection[str], Collection[str]], Models]
-) -> dict[str, Models]:
-    """Models of each control that is another backbone, with the bare one only: its gain says
-    nothing about attention's.
-
-    Baselines among them are larger networks of the backbone's family; what a user has tried may be
-    any network.
-    """
-    bare = [row.key for row in rows if row.baseline == "none"]
-    others = (row for row in rows if is_other(row.placement))
-    return {row.key: fitted({row.key, *bare}, {row.key} if row.baseline else ()) for row in others}
-
-
 def _views(
-    facts: StudyFacts,
-    scores: Mapping[str, Sequence[StoredScore]],
-    known: Models,
-    apart: Mapping[str, Models],
-    gains: Mapping[str, Mapping[str, Gain]],
-    model: Evidence | None,
-    shown: Collection[str | None],
+    facts: StudyFacts, scores: Mapping[str, Sequence[StoredScore]], fits: Fits
 ) -> list[CandidateView]:
-    """The candidates with their estimates at the highest rung. `model`: of the primary metric;
-    `shown`: metrics to estimate.
-    """
-    recipe = facts.recipe
+    """The candidates with their estimates at the highest rung."""
     rows = facts.candidates
-    lines = snippets(facts.recipe, facts.built)
-    at_rung = defaultdict[int | None, dict[str, Mapping[str, Estimate]]](dict)
-    last = len(recipe.training.rungs) - 1
-    for (metric, rung), evidence in known.items():
-        if metric in shown:
-            here = dict(evidence.estimates)
-            for key, of in apart.items():
-                own = of.get((metric, rung))
-                if own is None and rung == TESTED and searched_as_target(recipe):
-                    own = of.get((metric, last))
-                if own is not None and key in own.ran:
-                    here[key] = own.estimates[key]
-            # The estimates of the target, and of the test images, replace the last rung's.
-            at_rung[min(rung, last)][metric] = here
     times = latencies(rows, facts.sessions)
-    points = {row.key: _points(scores.get(row.key, ())) for row in rows}
-    highest = {
-        key: max([point.rung for point in found], default=None) for key, found in points.items()
-    }
-    estimates = {
-        key: {metric: of[key] for metric, of in at_rung[rung].items() if key in of}
-        for key, rung in highest.items()
-    }
-    values = {
-        row.key: tuple(
-            objective_value(o, estimates[row.key], row.cost, times.get(row.key))
-            for o in recipe.objectives
+    by_rung = fits.estimates_by_rung()
+    snippet_of = snippets(facts.recipe, facts.built)
+    model = fits.model
+    views = []
+    for row in rows:
+        points = _points(scores.get(row.key, ()))
+        rung = max([point.rung for point in points], default=None)
+        estimates = {}
+        if rung is not None:
+            for metric, known in by_rung.get(rung, {}).items():
+                if row.key in known:
+                    estimates[metric] = known[row.key]
+        latency = times.get(row.key)
+        gains = fits.gains.get(row.key, {})
+        gain = None if model is None else gains.get(model.metric)
+        views.append(
+            CandidateView(
+                key=row.key,
+                placement=row.placement,
+                trial=row.trial,
+                state=row.state,
+                baseline=row.baseline,
+                reason=row.reason,
+                cost=row.cost,
+                latency=latency,
+                scores=points,
+                rung=rung,
+                estimates=estimates,
+                beats_none=None if gain is None else gain.probability,
+                values=tuple(
+                    objective_value(objective, estimates, row.cost, latency)
+                    for objective in facts.recipe.objectives
+                ),
+                on_front=False,
+                gains=gains,
+                by_prior=row.by_prior,
+                snippet=snippet_of(row.placement, row.key),
+            )
         )
-        for row in rows
-    }
+    return _with_front(facts.recipe, views)
+
+
+def _with_front(recipe: Recipe, views: Sequence[CandidateView]) -> list[CandidateView]:
+    """The candidates, those on the front marked; controls are on none."""
     scored = {
-        row.key: values[row.key]
-        for row in rows
-        if row.state == "scored" and not is_control(row.placement)
+        view.key: view.values
+        for view in views
+        if view.state == "scored" and not is_control(view.placement)
     }
     front = front_of(recipe.objectives, scored)
-    return [
-        CandidateView(
-            key=row.key,
-            placement=row.placement,
-            trial=row.trial,
-            state=row.state,
-            baseline=row.baseline,
-            reason=row.reason,
-            cost=row.cost,
-            latency=times.get(row.key),
-            scores=points[row.key],
-            rung=highest[row.key],
-            estimates=estimates[row.key],
-            beats_none=(
-                gain.probability
-                if model and (gain := gains.get(row.key, {}).get(model.metric))
-                else None
-            ),
-            values=values[row.key],
-            on_front=row.key in front,
-            gains=gains.get(row.key, {}),
-            by_prior=row.by_prior,
-            snippet=lines(row.placement, row.key),
-        )
-        for row in rows
-    ]
+    return [replace(view, on_front=view.key in front) for view in views]
 
 
 def _points(stored: Iterable[StoredScore]) -> tuple[ScorePoint, ...]:
-    order = {BACKBONE: 0, SEARCH: 1, CONFIRM: 2, ROUND: 3}
-    points = [
-        ScorePoint(s.purpose, of.seed, of.rung, of.epochs, of.metrics, of.wall_s, of.arithmetic)
-        for s in stored
-        for of in (s.score,)
-    ]
-    return tuple(
-        sorted(points, key=lambda point: (order.get(point.purpose, 4), point.seed, point.epochs))
-    )
-
-
-def _gains(
-    recipe: Recipe, rows: Iterable[CandidateRow], models: Mapping[str, Evidence]
-) -> dict[str, dict[str, Gain]]:
-    """Key -> metric -> gain over the bare backbone, if both ran to the last rung and the interval
-    is not too wide.
-    """
-    bare = next((row.key for row in rows if row.baseline == "none"), "")
-    found: defaultdict[str, dict[str, Gain]] = defaultdict(dict)
-    for metric, model in models.items():
-        widest = math.inf
-        if model.rung >= TARGET and not searched_as_target(recipe):
-            widest = 2 * UNKNOWN * (model.noise.paired_sd or math.inf)
-        for key, gain in model.gains(bare).items() if bare in model.ran else ():
-            if key != bare and gain.high - gain.low < widest:
-                found[key][metric] = gain
-    return found
+    points = []
+    for one in stored:
+        score = one.score
+        points.append(
+            ScorePoint(
+                one.purpose,
+                score.seed,
+                score.rung,
+                score.epochs,
+                score.metrics,
+                score.wall_s,
+                score.arithmetic,
+            )
+        )
+    points.sort(key=lambda point: (ORDER.get(point.purpose, 4), point.seed, point.epochs))
+    return tuple(points)
 
 
 def _recommend(
@@ -314,44 +233,53 @@ def _recommend(
     if model is None or any(view.baseline == "none" and view.state == "running" for view in views):
         # the bare backbone, with which all others are compared, is not scored yet
         return None
-    able = [
-        v for v in views if v.state == "scored" and v.rung == last and model.metric in v.estimates
+    last_views = [
+        view
+        for view in views
+        if view.state == "scored" and view.rung == last and model.metric in view.estimates
     ]
-    known = [
-        Contender(
-            v.key,
-            v.placement,
-            v.baseline,
-            v.estimates[model.metric],
-            v.latency,
-            v.on_front,
-            _other_costs(recipe, v),
-        )
-        for v in able
-    ]
-    contenders, controls = (
-        [c for c in known if is_control(c.placement) == of] for of in (False, True)
-    )
+    placements = []
+    controls = []
+    gains = {}
+    for view in last_views:
+        contender = _contender(recipe, view, model.metric)
+        gain = view.gains.get(model.metric)
+        if not is_control(view.placement):
+            placements.append(contender)
+        elif gain is not None:
+            controls.append(contender)
+            gains[view.key] = gain
     training = recipe.target_training if model.rung >= TARGET else recipe.training
     limit = recipe.limits.max_latency_ratio
     worth = recipe.answer.worth
-    own = training.start != "scratch"
-    found = recommend(
-        contenders,
+    best = recommend(
+        placements,
         model,
         max_latency_ratio=limit,
-        own_backbone=own,
+        own_backbone=training.start != "scratch",
         training=training,
         worth=worth,
     )
-    gains = {view.key: gain for view in able if (gain := view.gains.get(model.metric)) is not None}
-    controls = [c for c in controls if c.key in gains]
     return with_capacity(
-        found, contenders, controls, model, gains, max_latency_ratio=limit, worth=worth
+        best, placements, Controls(controls, gains), model, max_latency_ratio=limit, worth=worth
+    )
+
+
+def _contender(recipe: Recipe, view: CandidateView, metric: str) -> Contender:
+    return Contender(
+        view.key,
+        view.placement,
+        view.baseline,
+        view.estimates[metric],
+        view.latency,
+        view.on_front,
+        _other_costs(recipe, view),
     )
 
 
 def _other_costs(recipe: Recipe, view: CandidateView) -> tuple[float, ...]:
     """A candidate's costs that are objectives, besides the latency; empty if they are not known."""
-    names = [o for o in recipe.objectives if is_cost(o) and o != "latency"]
-    return () if view.cost is None else tuple(view.cost[name] for name in names)
+    if view.cost is None:
+        return ()
+    others = [name for name in recipe.objectives if is_cost(name) and name != "latency"]
+    return tuple(view.cost[name] for name in others)

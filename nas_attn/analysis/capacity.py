@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from nas_attn.analysis.recommendation import REQUIRED, Capacity, Contender, Recommendation
 from nas_attn.analysis.recommending import compared
@@ -15,34 +15,39 @@ from nas_attn.model.variances import cdf
 LIKE_LATENCY = 1.05
 
 
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """Networks without attention that were made larger."""
+
+    networks: Sequence[Contender]
+    gains: Mapping[str, Gain] = field(default_factory=dict)
+    """Key -> gain over the bare backbone; of others, that of the placements' model counts."""
+
+
 def with_capacity(
     found: Recommendation | None,
     contenders: Sequence[Contender],
-    controls: Sequence[Contender],
+    controls: Controls,
     evidence: Evidence,
-    gains: Mapping[str, Gain] | None = None,
     *,
     max_latency_ratio: float | None = None,
     worth: float | None = None,
 ) -> Recommendation | None:
-    """The recommendation with the best control, which the answer may take instead.
-
-    `gains`: key of a control -> its gain over the bare backbone; of others, that of `evidence`
-        counts.
-    """
+    """The recommendation with the best control, which the answer may take instead."""
     bare = next((c for c in contenders if c.is_bare), None)
     chosen = next((c for c in contenders if found is not None and c.key == found.key), None)
     if found is None or bare is None or chosen is None:
         return found
-    alike = (
-        math.inf
-        if chosen is bare or chosen.latency is None
-        else LIKE_LATENCY * chosen.latency.ratio
-    )
+    alike = math.inf
+    if chosen is not bare and chosen.latency is not None:
+        alike = LIKE_LATENCY * chosen.latency.ratio
     limit = alike if max_latency_ratio is None else max_latency_ratio
-    affordable = [c for c in controls if c.latency is None or c.latency.ratio <= limit]
-    known = {c.key: (gains or {}).get(c.key) or evidence.gain(c.key, bare.key) for c in controls}
-    gained = [(gain, c) for c in affordable or controls if (gain := known[c.key]) is not None]
+    affordable = [c for c in controls.networks if c.latency is None or c.latency.ratio <= limit]
+    gained = []
+    for network in affordable or controls.networks:
+        known = controls.gains.get(network.key) or evidence.gain(network.key, bare.key)
+        if known is not None:
+            gained.append((known, network))
     if not gained:
         return found
     gain, control = max(gained, key=lambda one: one[0].mean)

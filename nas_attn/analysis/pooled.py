@@ -23,11 +23,11 @@ from nas_attn.analysis.validation import (
     ValidationResult,
     Verdict,
     critical_value,
+    differences_of,
     judge,
 )
 from nas_attn.recipe import Recipe
 from nas_attn.records import Placement
-from nas_attn.tables import is_share, is_share_of_images
 
 # trainings of each network that a test may take in all
 MOST_POOLED_BLOCKS = 256
@@ -129,8 +129,7 @@ def _judged_together(
         values,
         [pair],
         images=images if complete else None,
-        step=1 / examples if is_share_of_images(metric) and examples else 0.0,
-        widest=1.0 if is_share(metric) else math.inf,
+        differences=differences_of(metric, examples),
         error=error,
     )
     return verdict

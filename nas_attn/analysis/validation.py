@@ -60,14 +60,32 @@ class Verdict:
     not_worse: bool | None
 
 
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Which differences two values of a metric can have."""
+
+    step: float = 0.0
+    """The smallest (one image of an accuracy), which limits a block's precision."""
+    widest: float = math.inf
+    """The largest (1 for shares), which ends the intervals of few blocks."""
+
+
+ANY = Differences()
+
+
+def differences_of(metric: str, examples: int) -> Differences:
+    """Those of a metric on so many images; 0: their number is not known."""
+    step = 1 / examples if is_share_of_images(metric) and examples else 0.0
+    return Differences(step, 1.0 if is_share(metric) else math.inf)
+
+
 def judge(
     values: Mapping[str, Sequence[float]],
     comparisons: Sequence[tuple[str, str]],
     *,
     margin: float | None = None,
     images: Mapping[str, Sequence[NDArray[Any]]] | None = None,
-    step: float = 0.0,
-    widest: float = math.inf,
+    differences: Differences = ANY,
     error: float = ERROR,
 ) -> tuple[Verdict, ...]:
     """All comparisons (network, control) of a family, with simultaneous intervals.
@@ -77,23 +95,19 @@ def judge(
         margin: acceptable loss, in the values' unit.
         images: network -> for each block, what each test image contributes to the value (right or
             wrong, to an accuracy).
-        step: the smallest possible difference of two values (one image of an accuracy), which
-            limits a block's precision.
-        widest: the largest possible difference of two values (1 for shares), which ends the
-            intervals of few blocks.
+        differences: which ones two values can have.
         error: two-sided error of the family.
     """
     keys = list(values)
     table = np.array([values[key] for key in keys], dtype=float)
     contrasts = contrast_matrix(keys, comparisons)
-    differences, errors = statistics_of(contrasts, table)
+    means, errors = statistics_of(contrasts, table)
     blocks = table.shape[1]
-    errors = np.maximum(errors, step / math.sqrt(blocks))
+    errors = np.maximum(errors, differences.step / math.sqrt(blocks))
     critical = critical_value(contrasts, blocks, error)
-    found = []
-    for (network, control), d, se in zip(
-        comparisons, differences.tolist(), errors.tolist(), strict=True
-    ):
+    widest = differences.widest
+    verdicts = []
+    for (network, control), d, se in zip(comparisons, means.tolist(), errors.tolist(), strict=True):
         half = critical * se
         new = None
         if images is not None:
@@ -102,7 +116,7 @@ def judge(
             # It has more freedoms, so with few blocks it could be narrower than the interval for
             # these images.
             new = max(half, _for_new_images(own - other, se**2, contrasts, error))
-        found.append(
+        verdicts.append(
             Verdict(
                 network=network,
                 control=control,
@@ -112,11 +126,18 @@ def judge(
                 high=min(d + half, widest),
                 new_low=None if new is None else max(d - new, -widest),
                 new_high=None if new is None else min(d + new, widest),
-                word="better" if d > half else "worse" if d < -half else "not shown",
+                word=_word(d, half),
                 not_worse=None if margin is None else d - half > -margin,
             )
         )
-    return tuple(found)
+    return tuple(verdicts)
+
+
+def _word(difference: float, half: float) -> str:
+    """Of a difference and half of its interval."""
+    if difference > half:
+        return "better"
+    return "worse" if difference < -half else "not shown"
 
 
 def contrast_matrix(keys: Sequence[str], comparisons: Sequence[tuple[str, str]]) -> Floats:
@@ -424,8 +445,7 @@ def _judged(
         family.comparisons,
         margin=family.margin,
         images=images,
-        step=1 / examples if is_share_of_images(family.metric) and examples else 0.0,
-        widest=1.0 if is_share(family.metric) else math.inf,
+        differences=differences_of(family.metric, examples),
     )
     classes = by_class(labels, {key: list(found.values()) for key, found in runs.items()})
     return ValidationResult(

@@ -415,6 +415,14 @@ class Common:
     as_json: AsJson = False
 
 
+@dataclass(frozen=True)
+class Output:
+    """How what is found is printed."""
+
+    wide: Wide = False
+    as_json: AsJson = False
+
+
 def grouped(command: Command) -> Command:
     """Gives a command the fields of its parameters that are dataclasses as options, in their place.
 

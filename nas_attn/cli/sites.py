@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from nas_attn.cli.common import (
-    AsJson,
+    Output,
     Shape,
     Trust,
-    Wide,
     check_trust,
     check_typed,
     console,
+    grouped,
     parse_shape,
     print_json,
     table,
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 SAMPLES = 5
 
 
+@grouped
 def sites(
     backbone: Annotated[
         str, Argument(help="resnet20, torchvision:resnet50, timm:…, package.module:function.")
     ],
+    output: Output,
     shape: Shape = "3x224x224",
     heads: Annotated[
         bool,
@@ -48,8 +50,6 @@ def sites(
         ),
     ] = None,
     trust: Trust = False,
-    wide: Wide = False,
-    as_json: AsJson = False,
 ) -> None:
     """Show where attention can go in a backbone. With --space, what a search space has there."""
     from nas_attn import backbones
@@ -64,14 +64,14 @@ def sites(
     model = backbones.build(backbone_section(backbone), input_shape=input_shape, classes=1000)
     if spec is not None:
         found = survey(model, input_shape, custom=spec.sites.custom, heads=spec.sites.heads)
-        _show_space(spec, found, backbone, shape, as_json, wide=wide)
+        _show_space(spec, found, backbone, shape, output.as_json, wide=output.wide)
         return
     surveyed = survey(model, input_shape, heads=heads)
-    if as_json:
+    if output.as_json:
         print_json({"sites": [_record(site) for site in surveyed.sites], "notes": surveyed.notes})
         return
     columns, rows = _site_rows(surveyed.sites)
-    out = console(wide=wide)
+    out = console(wide=output.wide)
     title = f"Sites of {backbone} at {shape}"
     right = ["channels", "map", "MACs"]
     optional = ["modules", "MACs", "part"]

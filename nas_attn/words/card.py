@@ -219,7 +219,7 @@ def _tested(card: Card, test: PooledTest | None) -> str:
 
 
 def _rows(now: Snapshot, card: Card, at: str) -> Iterator[CardRow]:
-    gain = _gain(now, card)
+    gain = _gain(card)
     if gain:
         yield CardRow("Gain", gain)
     cost = _cost(card)
@@ -232,7 +232,7 @@ def _rows(now: Snapshot, card: Card, at: str) -> Iterator[CardRow]:
         yield step
 
 
-def _gain(now: Snapshot, card: Card) -> str:
+def _gain(card: Card) -> str:
     gain = card.gain
     if gain is None:
         if card.verdict in (CardVerdict.TAKE, CardVerdict.CONTROL):

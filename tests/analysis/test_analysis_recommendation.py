@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas_attn.analysis.capacity import with_capacity
+from nas_attn.analysis.capacity import Controls, with_capacity
 from nas_attn.analysis.recommendation import Contender, Reason, Recommendation, promising
 from nas_attn.analysis.recommending import expected_loss, recommend
 from nas_attn.model import Evidence, ScoredRun, fit
@@ -279,7 +279,9 @@ def answered(
     controls = [c for c in known if c.key in ("dwconv", "conv")]
     able = [c for c in known if c not in controls]
     found = recommend(able, evidence, max_latency_ratio=limit)
-    return with_capacity(found, able, controls, evidence, max_latency_ratio=limit, worth=worth)
+    return with_capacity(
+        found, able, Controls(controls), evidence, max_latency_ratio=limit, worth=worth
+    )
 
 
 def beside_attention(best: Recommendation) -> str:

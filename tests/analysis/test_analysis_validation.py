@@ -286,8 +286,14 @@ def test_new_images_widen_the_interval() -> None:
 def test_blocks_that_agree_exactly_are_not_known_better_than_one_image() -> None:
     values = {"a": [22 / 36, 21 / 36], "none": [21 / 36, 20 / 36]}
     assert validation.judge(values, FAMILY[:1])[0].word == "better"
-    verdict = validation.judge(values, FAMILY[:1], step=1 / 36)[0]
+    verdict = validation.judge(values, FAMILY[:1], differences=validation.Differences(step=1 / 36))[
+        0
+    ]
     assert verdict.word == "not shown"
     assert verdict.high - verdict.difference > 1 / 36
-    ended = validation.judge({"a": [0.9, 0.1], "none": [0.2, 0.6]}, FAMILY[:1], widest=1.0)[0]
+    ended = validation.judge(
+        {"a": [0.9, 0.1], "none": [0.2, 0.6]},
+        FAMILY[:1],
+        differences=validation.Differences(widest=1.0),
+    )[0]
     assert (ended.low, ended.high, ended.word) == (-1.0, 1.0, "not shown")
