@@ -44,7 +44,7 @@ class StopNow(KeyboardInterrupt):
     """A person's second request to stop, unlike a KeyboardInterrupt that a user's code raises."""
 
 
-def ignore(text: str) -> None:  # noqa: ARG001
+def ignore(text: str) -> None:
     """Says nothing: in place of a function that takes a line for people."""
 
 
