@@ -34,6 +34,7 @@ class GainFacts:
     worse: tuple[CandidateView, ...]
     # what the answer takes; None without an answer, or if it is the bare backbone
     taken: CandidateView | None
+    bare_is_taken: bool
 
     @property
     def open(self) -> int:
@@ -59,6 +60,7 @@ def facts_of_gains(now: Snapshot, metric: str, views: Sequence[CandidateView]) -
         better=tuple(view for view in ordered if view.gains[metric].low > 0),
         worse=tuple(view for view in ordered if view.gains[metric].high < 0),
         taken=next((view for view in ordered if view.key == now.taken), None),
+        bare_is_taken=any(v.key == now.taken for v in now.candidates if v.baseline == "none"),
     )
 
 

@@ -111,7 +111,10 @@ def front_message(now: Snapshot) -> str:
     if not facts.better:
         return _nothing_gains(facts)
     most = facts.better[0]
-    said = f"{short_name(most)} gains most: {_gain_at(facts, most)}"
+    so_far = "" if now.brief is None else "So far "
+    said = f"{so_far}{short_name(most)} gains most: {_gain_at(facts, most)}"
+    if facts.bare_is_taken:
+        return f"{said}. The answer keeps the bare backbone."
     if facts.taken is None or facts.taken is most or facts.taken not in facts.better:
         return f"{said}."
     return f"{said}. Recommended: {short_name(facts.taken)}, {_gain_at(facts, facts.taken)}."

@@ -54,7 +54,7 @@
 
   // On a phone, where each candidate is a card, a long list is folded.
   for (const details of document.querySelectorAll("details[open]")) {
-    if (innerWidth <= 640 && details.querySelectorAll("tbody tr").length > 12) details.open = false;
+    if (innerWidth <= 640 && details.querySelectorAll("tbody tr").length > 5) details.open = false;
   }
 
   // Tables are sorted by the heads of their columns.
