@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -93,7 +94,180 @@ def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {style}/>'
 
 
-FIGURES = {"trust-reliability.svg": reliability}
+@dataclass(frozen=True)
+class Problem:
+    """A problem on which samplers were compared."""
+
+    table: str
+    """File in docs/benchmarks/data."""
+    name: str
+    """What the table calls it."""
+    title: str
+
+
+PROBLEMS = (
+    Problem("search.csv", "nb201 0.5", "NAS-Bench-201, much noise"),
+    Problem("search.csv", "nb201 1", "NAS-Bench-201, less noise"),
+    Problem("search.csv", "nb201 3", "NAS-Bench-201, little noise"),
+    Problem("search.csv", "relabelled 1", "choices permuted"),
+    Problem("search.csv", "shared 0.5", "effects shared by sites"),
+    Problem("search.csv", "unshared 0.5", "effects of each site"),
+    Problem("search.csv", "imagenet", "ImageNet, SE on or off"),
+    Problem("search.csv", "fashion-mnist", "Fashion-MNIST"),
+    Problem("search.csv", "sparse 1", "one choice matters"),
+    Problem("search.csv", "pairs 1", "pairs"),
+    Problem("search-later.csv", "count 1", "number of modules"),
+    Problem("search-later.csv", "heavy 1", "heavy tails"),
+)
+SAMPLERS = {"ours": "#2f81d6", "TPE": "#e08a00", "NSGA-II": "#009e73", "random": "#7d8590"}
+BUDGETS = (30, 60, 120)
+"""Numbers of runs; each is as far from the next, since it is half of it."""
+HIGHEST = 1.2
+"""Regret at the upper end of a panel."""
+COLUMNS = 4
+STEP, TALL = 46, 120
+"""Pixels between two budgets, and from regret 0 to `HIGHEST`."""
+CELL_WIDTH, CELL_HEIGHT = 186, 172
+MARGIN, CAPTION = 34, 26
+"""Pixels left of a panel for its scale, and above it for its title."""
+DODGE = 3
+"""Pixels between the bars of two samplers with the same budget."""
+LABEL = 12
+"""Least distance in pixels between two labels."""
+
+
+@dataclass(frozen=True)
+class Regret:
+    """What a sampler's front lacks on average over searches."""
+
+    runs: int
+    mean: float
+    error: float
+    """Standard error of `mean`."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Where one problem's curves are drawn."""
+
+    left: int
+    """Pixels of the first budget."""
+    bottom: int
+    """Pixels of regret 0."""
+
+    def x(self, runs: int) -> float:
+        return self.left + STEP * BUDGETS.index(runs)
+
+    def y(self, regret: float) -> float:
+        return self.bottom - TALL * regret / HIGHEST
+
+
+def regrets(problem: Problem) -> dict[str, list[Regret]]:
+    """Each sampler's regret by number of runs."""
+    curves: dict[str, list[Regret]] = {sampler: [] for sampler in SAMPLERS}
+    with (DATA / problem.table).open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["problem"] != problem.name:
+                continue
+            for sampler, curve in curves.items():
+                mean, _, error = row[sampler].partition(" ± ")
+                curve.append(Regret(int(row["runs"]), float(mean), float(error)))
+    return curves
+
+
+def regret() -> str:
+    """An SVG of regret against the number of runs: a panel a problem, a line a sampler."""
+    rows = -(-len(PROBLEMS) // COLUMNS)
+    width = COLUMNS * CELL_WIDTH + MARGIN
+    height = rows * CELL_HEIGHT + CAPTION
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
+        ' font-family="system-ui, sans-serif" font-size="11" fill="#7d8590">'
+    )
+    lines = [head]
+    for number, problem in enumerate(PROBLEMS):
+        row, column = divmod(number, COLUMNS)
+        panel = Panel(
+            left=column * CELL_WIDTH + MARGIN + 8, bottom=row * CELL_HEIGHT + CAPTION + TALL
+        )
+        curves = regrets(problem)
+        lines += _scale(panel, problem)
+        for place, (sampler, curve) in enumerate(curves.items()):
+            lines += _curve(panel, curve, SAMPLERS[sampler], DODGE * (place - 1.5))
+        lines += _labels(panel, curves)
+    lines.append(
+        f'<text x="{width / 2:.0f}" y="{height - 6}" text-anchor="middle">'
+        "regret against runs; bars are one standard error</text>"
+    )
+    return "\n".join([*lines, "</svg>", ""])
+
+
+def _scale(panel: Panel, problem: Problem) -> Iterator[str]:
+    start = panel.x(BUDGETS[0]) - 8
+    end = panel.x(BUDGETS[-1]) + 8
+    yield (
+        f'<text x="{start:.0f}" y="{panel.y(HIGHEST) - 8:.0f}" font-weight="600">'
+        f"{problem.title}</text>"
+    )
+    for value in (0, 0.5, 1):
+        y = panel.y(value)
+        yield _line(start, y, end, y, 'stroke="#8a919c" stroke-opacity="0.3"')
+        yield f'<text x="{start - 5:.0f}" y="{y + 4:.0f}" text-anchor="end">{value:g}</text>'
+    for runs in BUDGETS:
+        yield (
+            f'<text x="{panel.x(runs):.0f}" y="{panel.y(0) + 15:.0f}" text-anchor="middle">'
+            f"{runs}</text>"
+        )
+
+
+def _curve(panel: Panel, curve: list[Regret], colour: str, aside: float) -> Iterator[str]:
+    style = f'stroke="{colour}" stroke-width="1.5"'
+    for before, after in pairwise(curve):
+        yield _line(
+            panel.x(before.runs) + aside,
+            panel.y(before.mean),
+            panel.x(after.runs) + aside,
+            panel.y(after.mean),
+            style,
+        )
+    for point in curve:
+        x = panel.x(point.runs) + aside
+        yield _line(
+            x, panel.y(point.mean - point.error), x, panel.y(point.mean + point.error), style
+        )
+        yield f'<circle cx="{x:.1f}" cy="{panel.y(point.mean):.1f}" r="2.2" fill="{colour}"/>'
+
+
+def _labels(panel: Panel, curves: dict[str, list[Regret]]) -> Iterator[str]:
+    """Each sampler's name where its line ends."""
+    ends = {sampler: curve[-1] for sampler, curve in curves.items()}
+    heights = _apart(
+        {sampler: panel.y(end.mean) for sampler, end in ends.items()}, lowest=panel.y(0)
+    )
+    for sampler, y in heights.items():
+        colour = SAMPLERS[sampler]
+        end = ends[sampler]
+        x = panel.x(end.runs) + DODGE * 1.5 + 3
+        yield _line(x, panel.y(end.mean), x + 9, y, f'stroke="{colour}" stroke-opacity="0.6"')
+        weight = ' font-weight="600"' if sampler == "ours" else ""
+        yield f'<text x="{x + 11:.0f}" y="{y + 4:.0f}" fill="{colour}"{weight}>{sampler}</text>'
+
+
+def _apart(heights: dict[str, float], lowest: float) -> dict[str, float]:
+    """The heights of labels in pixels from above, those that would overlap pushed apart."""
+    apart = dict(sorted(heights.items(), key=lambda item: item[1]))
+    last = list(apart)[-1]
+    for _ in range(100):
+        apart[last] = min(apart[last], lowest)
+        for upper, lower in pairwise(apart):
+            overlap = LABEL - (apart[lower] - apart[upper])
+            if overlap > 0:
+                apart[upper] -= overlap / 2
+                apart[lower] += overlap / 2
+    return apart
+
+
+FIGURES = {"trust-reliability.svg": reliability, "search-regret.svg": regret}
 
 
 if __name__ == "__main__":
