@@ -47,11 +47,28 @@ def test_targets_of_make_exist() -> None:
         assert target in targets or target == "bench-NAME", f"{page}: make {line}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+NOTES = sorted((ROOT / "research").rglob("*.md"))
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+def headings(page: Path) -> set[str]:
+    """The places in a page that a link can name."""
+    text = FENCE.sub("", page.read_text("utf-8"))
+    titles = (
+        re.sub(r"\]\([^)]*\)", "", title) for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    )
+    return {re.sub(r"[^\w -]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *NOTES], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
-        if not urllib.parse.urlparse(target).scheme:
-            assert (page.parent / target).exists(), target
+    for target, place in LINK.findall(FENCE.sub("", page.read_text("utf-8"))):
+        if urllib.parse.urlparse(target).scheme:
+            continue
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        if place and linked.suffix == ".md":
+            assert place in headings(linked), f"{target}#{place}"
 
 
 @pytest.mark.parametrize("name", ["write_recipe", "write_attention", "write_database"])
