@@ -1,10 +1,10 @@
-"""Does `validate` confirm what a search recommends? Searches and their validations, from beginning
+"""Does `nas-attn test` confirm what a search recommends? Searches and their tests, from beginning
 to end.
 
     python -m benchmarks.confirmed digits fashion-mnist --size small --searches 3 --blocks 5 --out
     FOLDER
 
-For each problem and seed: `nas-attn search`, then `nas-attn validate` of the recommended and the
+For each problem and seed: `nas-attn search`, then `nas-attn test` of the recommended and the
 best uniform one, each against the bare backbone and the first against the second. Both go on where
 they stopped, so the command can be repeated; with `--show` it only prints the table of what is
 there. Sizes are below (`SIZES`); the data of Fashion-MNIST, as published, are looked for in
@@ -61,7 +61,7 @@ def nas_attn(*arguments: str) -> None:
 
 
 def make(problem: str, size: str, seed: int, blocks: int, url: str, data: str) -> None:
-    """One search and its validation, or what is left of them."""
+    """One search and its test, or what is left of them."""
     name = f"{problem}-{size}-{seed}"
     changes = COMMON | SIZES[size][problem] | {"search.seed": str(seed), "data.root": f'"{data}"'}
     settings = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
@@ -69,7 +69,7 @@ def make(problem: str, size: str, seed: int, blocks: int, url: str, data: str) -
         "search", problem, "--name", name, *settings, "--storage", url, "--workers", "1", "--quiet"
     )
     again = [] if begun(name, url) else ["--seeds", str(blocks)]
-    nas_attn("validate", name, *again, "--storage", url, "--workers", "1", "--quiet")
+    nas_attn("test", name, *again, "--storage", url, "--workers", "1", "--quiet")
 
 
 def begun(name: str, url: str) -> bool:

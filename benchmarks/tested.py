@@ -4,9 +4,9 @@
 
 A study searches as `trust.py` does, on its validation images. Then the bare network, the one that
 is recommended (or promises most) and the best uniform one are trained with fresh seeds, and scored
-on validation and test images, as `validate` does. Its answer is made three times: from the search
-alone, from all runs on validation images, and from all runs on both kinds of images. Each is held
-against the truth over all images of the kind, and against the test's own verdict.
+on validation and test images, as `nas-attn test` does. Its answer is made three times: from the
+search alone, from all runs on validation images, and from all runs on both kinds of images. Each is
+held against the truth over all images of the kind, and against the test's own verdict.
 
 The rule, written down before it was judged on the kinds of `unseen_effects.py` (`--unseen`):
 results on test images are one more rung of the model, above the target, whose correlation with the

@@ -1,11 +1,11 @@
-"""What `validate` may claim: errors, coverage and power on simulated families. `make bench-verdict`
+"""What `nas-attn test` may claim: errors, coverage and power on simulated families.
+`make bench-verdict`
 
 Every network is as good as the others ("better" would be false), or one is better by what the
 forecast says that so many blocks show with 80 %. Blocks share a level. Kinds of noise: `normal`;
 `noisy`: the first finalist's runs vary twice as much;
 `heavy`: Student's t with 3 degrees of freedom; `interaction`: placement and backbone interact with
-    the size of the noise,
-drawn anew per block, as fresh backbones are.
+the size of the noise, drawn anew per block, as fresh backbones are.
 
 Columns: share of families with a false "better" (aim: at most 5 %), share of comparisons whose
     simultaneous interval covers

@@ -300,7 +300,7 @@ class TargetSection(Section):
     found: bool = False
     """Written by a study: whether it found `epochs` itself."""
     seeds: int = Field(default=8, ge=2, le=256)
-    """Blocks of a validation, each with a new seed."""
+    """Blocks of a test, each with a new seed."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Peak rate; None: that of `[training]` for this start."""
     weight_decay: float | None = Field(default=None, ge=0)

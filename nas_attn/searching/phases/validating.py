@@ -57,7 +57,7 @@ def family_of(opened: OpenStudy, now: Snapshot, plan: Plan, asked: ValidationReq
     recipe = opened.recipe
     metric = now.primary
     if metric is None or now.recommendation is None:
-        raise StudyError(f"study '{now.study}' has nothing to validate. {nothing_recommended(now)}")
+        raise StudyError(f"study '{now.study}' has nothing to test. {nothing_recommended(now)}")
     number = 1 + len(families(opened.store))
     bare = TestedNetwork(plan.resolved(BARE).key, BARE, "none")
     finalists = _finalists(now, plan, asked)
