@@ -169,7 +169,7 @@ def _answers(
     small = _small(data)
     backbone = dialogue.ask(options.backbone, "backbone", "Backbone", usual(data, small=small))
     check_typed(backbone, data, trust=options.trust)
-    images = _images(data)
+    images = count_images(data)
     seen = _look(task, data, backbone, images)
     notes = [f"{data}: {seen}"] if seen else []
     start, note = _start(task, backbone, said, dialogue)
@@ -333,7 +333,7 @@ def _epochs(target: TargetWords, task: Task, data: str, usual: int) -> str:
     return str(target.epochs or usual)
 
 
-def _images(data: str) -> float:
+def count_images(data: str) -> float:
     """Approximate number of the user's training images; 0 if it is not known."""
     from nas_attn.data.folder import count_trained
 

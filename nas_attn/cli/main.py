@@ -18,6 +18,7 @@ from typer import Option
 
 from nas_attn._version import __version__
 from nas_attn.cli import (
+    advise,
     answers,
     export,
     init,
@@ -72,6 +73,7 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Workers": {"worker": search.worker, "launch": search.launch, "stop": search.stop},
     "Networks": {
+        "advise": advise.advise,
         "sites": sites.sites,
         "modules": modules.modules,
         "measure": measuring.measure,

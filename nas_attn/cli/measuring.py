@@ -123,7 +123,7 @@ def _measure_networks(
     else:
         plan = study.plan
     backbone = options.backbone or plan.recipe.backbone.name
-    section = _section(plan.recipe.latency, options.settings or [])
+    section = latency_section(plan.recipe.latency, options.settings or [])
     asked = _asked(words, study) if words else _front_of(study)
     for line in _readings(words, asked, study, backbone):
         echo(line, err=True)
@@ -286,7 +286,8 @@ def _plan(backbone: str, shape: str) -> Plan:
     )
 
 
-def _section(section: LatencySection, settings: Sequence[str]) -> LatencySection:
+def latency_section(section: LatencySection, settings: Sequence[str]) -> LatencySection:
+    """A section with the settings of `--latency`."""
     from pydantic import ValidationError
 
     from nas_attn.recipe import LatencySection

@@ -8,6 +8,7 @@ from nas_attn import tables, tasks
 from nas_attn.analysis.modelling import searched_as_target
 from nas_attn.recipe import Recipe
 from nas_attn.searching.prepare.timing import WITH_CONTROLS
+from nas_attn.tasks.base import Task
 
 # of each length: with one, a lucky training decides
 SEEDS_PER_LENGTH = 2
@@ -19,13 +20,17 @@ LENGTH_SHARE = 0.4
 
 def usual_epochs(recipe: Recipe, images: float) -> int:
     """How long a network is usually trained on so many images, with which the trials begin."""
-    task = tasks.of(recipe)
-    data = recipe.data.name
+    pretrained = recipe.target.start == "pretrained"
+    return usual_length(tasks.of(recipe), recipe.data.name, images, pretrained=pretrained)
+
+
+def usual_length(task: Task, data: str, images: float, *, pretrained: bool) -> int:
+    """The same of a task and a data set's name. `pretrained`: from trained weights."""
     row = tables.find_data_set(data)
     few = task.paced_by_images and 0 < images < FEW_TRAINING_IMAGES
     small = row is not None and row.small
     pace = task.pace_of_few(images) if few else task.pace(data, small=small)
-    return pace.tuned() if recipe.target.start == "pretrained" else pace.epochs
+    return pace.tuned() if pretrained else pace.epochs
 
 
 def shorter_lengths(epochs: int, *, with_itself: bool) -> Iterator[int]:

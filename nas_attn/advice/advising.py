@@ -1,0 +1,53 @@
+"""Makes the advice of a network: what is known, then what the time allows to measure."""
+
+from __future__ import annotations
+
+import time
+
+from torch import nn
+
+from nas_attn.advice.costing import Costs
+from nas_attn.advice.facts import Advice, Question
+from nas_attn.advice.shortlist import (
+    large_sites,
+    other_settings,
+    searched_modules,
+    shortlist,
+)
+from nas_attn.attachment import survey
+from nas_attn.evidence import pooled
+from nas_attn.latency import fingerprint
+from nas_attn.latency.session import conditions
+
+
+def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
+    """What is known of attention in this network, with latencies measured until a time
+    (`time.monotonic`). Raises BackboneError: it has no site. Raises MeasurementError: the device or
+    a package is missing, or the bare network does not run.
+    """
+    began = time.monotonic()
+    fit = pooled()
+    setting = question.setting
+    of_task = [row for row in fit.rows if row.situation.task == setting.task]
+    heads = any(row.situation.place == "head" for row in of_task)
+    all_sites = survey(model, question.input_shape, heads=heads).sites
+    sites = large_sites(all_sites)
+    candidates = shortlist(fit, sites, setting, searched_modules(setting.task))
+    costs = Costs(model, all_sites, question)
+    costs.measure(candidates, until)
+    measured = costs.found(candidates)
+    judged = {one.candidate for one in measured} | set(costs.too_slow)
+    gain = fit.usual_gain(setting)
+    return Advice(
+        question=question,
+        sites=sites,
+        known=bool(of_task),
+        gain=gain if gain.rows else None,
+        measured=measured,
+        too_slow=tuple(costs.too_slow),
+        unmeasured=tuple(one for one in candidates if one not in judged),
+        others=other_settings(fit, setting),
+        machine=fingerprint(question.section).name,
+        conditions=tuple(conditions(question.section, question.input_shape).items()),
+        seconds=time.monotonic() - began,
+    )

@@ -1,0 +1,235 @@
+"""What candidates cost on this machine, as far as there is time: paired latency sessions, a few
+networks at a time.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nas_attn import attachment
+from nas_attn.advice.facts import TOO_SLOW, AdvisedPlacement, MeasuredPlacement, Question
+from nas_attn.analysis.latency import estimate, half_width
+from nas_attn.errors import PlacementError, Unmeasurable
+from nas_attn.latency import MAX_CANDIDATES, DeviceLock, Net, run_session
+from nas_attn.latency.nets import example_input
+from nas_attn.latency.session import candidate_name
+from nas_attn.records import Session, Site
+from nas_attn.space import resolve
+from nas_attn.tables import LATENCY_MODES
+from nas_attn.training.stepping import cores_for
+
+INITS = {"identity": "identity", "random": "paper"}
+"""The evidence's form of a module -> `training.init`."""
+CALLS = 12
+"""Forward passes of a network in the shortest session, its preparation included, about."""
+COSTLY_S = 4.0
+"""To compile or export a network, about, before one has been."""
+WITH_REFERENCE = 2
+"""The bare network is in a session twice."""
+SAFETY = 1.2
+"""A session may take so many times what it is expected to."""
+STEP_IMAGES = 2
+"""Of the batch on which a training step is timed."""
+FORWARDS = 4
+"""That a network's pace is guessed from, at most."""
+LONG_STEP_S = 2.0
+"""What takes so long is not repeated."""
+BACKWARD = 3.0
+"""A training step in times of a forward pass, about, where none can be timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A candidate's network."""
+
+    candidate: AdvisedPlacement
+    model: nn.Module
+    forward_s: float
+
+
+class Costs:
+    """Measures candidates in one network until the time is over."""
+
+    def __init__(self, model: nn.Module, sites: Sequence[Site], question: Question) -> None:
+        """`sites`: all of the network, blocks included."""
+        self.sessions: list[Session] = []
+        self.too_slow: list[AdvisedPlacement] = []
+        self._model = model
+        self._sites = sites
+        self._shape = question.input_shape
+        self._section = question.section
+        self._init = INITS[question.setting.form]
+        self._x = example_input(self._section, self._shape, 0).float().cpu()
+        self._bare_s = _forward_s(model, self._x, self._section.threads)
+        self._built: dict[str, _Built] = {}
+        self._nets: dict[str, Net] = {}
+        # what sessions have taken, in times of what was expected
+        self._pace = 1.0
+
+    def measure(self, candidates: Sequence[AdvisedPlacement], until: float) -> None:
+        """Runs sessions until this time (`time.monotonic`): first of those without one, the most
+        promising first; then of those with the widest intervals.
+        """
+        waiting = list(candidates)
+        lock = DeviceLock.for_section(self._section)
+        for seed in range(10_000):
+            group = self._next_group(waiting, until)
+            if not group:
+                return
+            expected_s = self._session_s(group)
+            began = time.monotonic()
+            try:
+                session = run_session(
+                    self._section,
+                    reference=self._model,
+                    candidates={key: self._built[key].model for key in group},
+                    input_shape=self._shape,
+                    seed=seed,
+                    lock=lock,
+                    kept=self._nets,
+                )
+            except Unmeasurable as error:
+                if error.network not in self._built:
+                    raise
+                del self._built[error.network]
+                continue
+            self.sessions.append(session)
+            self._pace = (time.monotonic() - began) / expected_s
+
+    def found(self, candidates: Sequence[AdvisedPlacement]) -> tuple[MeasuredPlacement, ...]:
+        """The candidates that have a latency now, in the given order."""
+        latencies = estimate(self.sessions)
+        by_candidate = {built.candidate: key for key, built in self._built.items()}
+        keys = {one: by_candidate[one] for one in candidates if one in by_candidate}
+        return tuple(
+            MeasuredPlacement(one, latencies[key]) for one, key in keys.items() if key in latencies
+        )
+
+    def _next_group(self, waiting: list[AdvisedPlacement], until: float) -> list[str]:
+        """Keys of the networks of the next session, as many as there is time for. Takes what is
+        built from `waiting`.
+        """
+        latencies = estimate(self.sessions)
+        group = [key for key in self._built if key not in latencies]
+        while waiting and len(group) < MAX_CANDIDATES:
+            if not self._fits([*group, ""], until):
+                break
+            key = self._build(waiting.pop(0))
+            if key is not None:
+                group.append(key)
+        wide = [
+            key
+            for key in self._built
+            if key in latencies and half_width(latencies[key]) > self._section.tolerance
+        ]
+        wide.sort(key=lambda key: -half_width(latencies[key]))
+        chosen: list[str] = []
+        for key in [*group, *wide][:MAX_CANDIDATES]:
+            if self._fits([*chosen, key], until):
+                chosen.append(key)
+        return chosen
+
+    def _fits(self, group: Sequence[str], until: float) -> bool:
+        left_s = until - time.monotonic()
+        return SAFETY * self._pace * self._session_s(group) < left_s
+
+    def _session_s(self, group: Sequence[str]) -> float:
+        """Seconds of a session with these networks, about; an unknown one is like the bare one."""
+        forward_s = WITH_REFERENCE * self._bare_s
+        for key in group:
+            forward_s += self._built[key].forward_s if key in self._built else self._bare_s
+        new = [key for key in group if candidate_name(key) not in self._nets]
+        costly = LATENCY_MODES[self._section.mode].costly
+        preparing_s = COSTLY_S * len(new) if costly else 0.0
+        return max(CALLS * forward_s, self._section.session_seconds) + preparing_s
+
+    def _build(self, candidate: AdvisedPlacement) -> str | None:
+        """The key of a candidate's network; None: it does not fit into this one, or is too slow."""
+        try:
+            resolved = resolve(candidate.placement, self._sites, init=self._init, strict=False)
+        except PlacementError:
+            return None
+        model = attachment.attach(copy.deepcopy(self._model), resolved)
+        forward_s = _forward_s(model, self._x, self._section.threads)
+        if forward_s > TOO_SLOW * self._bare_s:
+            self.too_slow.append(candidate)
+            return None
+        self._built[resolved.key] = _Built(candidate, model, forward_s)
+        return resolved.key
+
+
+def _forward_s(model: nn.Module, x: Tensor, threads: int) -> float:
+    """Seconds of a forward pass on the CPU: the shortest of a few, the first of which are slow."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    trained = model.training
+    times: list[float] = []
+    try:
+        model.eval()
+        with torch.inference_mode():
+            while len(times) < FORWARDS and sum(times) < LONG_STEP_S:
+                began = time.perf_counter()
+                model(x)
+                times.append(time.perf_counter() - began)
+    finally:
+        model.train(trained)
+        torch.set_num_threads(before)
+    return min(times)
+
+
+def training_image_s(model: nn.Module, input_shape: tuple[int, int, int]) -> float:
+    """Seconds of a training step for each image, about: a step on noise, on a GPU if there is one,
+    else in one thread and divided by the cores. The network is not changed. Where a step needs
+    labels, as in detectors: three times a forward pass.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    x = torch.rand(STEP_IMAGES, *input_shape)
+    learner = copy.deepcopy(model).train().to(device)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        step_s = _step_s(learner, x.to(device))
+        if step_s < LONG_STEP_S:
+            step_s = _step_s(learner, x.to(device))
+    except Exception:
+        # whatever a network raises that wants more than images in training
+        step_s = BACKWARD * _forward_s(model, x, 1)
+    finally:
+        torch.set_num_threads(before)
+    cores = 1 if device.type == "cuda" else cores_for(1)
+    return step_s / STEP_IMAGES / cores
+
+
+def _step_s(learner: nn.Module, x: Tensor) -> float:
+    began = _clock_s(x.device)
+    total = sum(tensor.float().sum() for tensor in _tensors(learner(x)))
+    if isinstance(total, Tensor):
+        torch.autograd.backward(total)
+    return _clock_s(x.device) - began
+
+
+def _clock_s(device: torch.device) -> float:
+    """On a CPU the thread's own time, so that other programs do not count."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.thread_time()
+
+
+def _tensors(output: object) -> Iterator[Tensor]:
+    """All tensors of an output that depend on weights."""
+    if isinstance(output, Tensor):
+        if output.requires_grad:
+            yield output
+    elif isinstance(output, Mapping):
+        for value in output.values():
+            yield from _tensors(value)
+    elif isinstance(output, list | tuple):
+        for value in output:
+            yield from _tensors(value)

@@ -1,0 +1,100 @@
+"""What the advice is made of: data, no sentences. Gains are in points, times in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nas_attn.evidence import ExpectedGain, Situation
+from nas_attn.recipe import LatencySection
+from nas_attn.records import Knob, Latency, Placement, Site
+
+TOO_SLOW = 4.0
+"""In times of the bare network's forward pass: slower networks are not timed any further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What advice is asked for."""
+
+    backbone: str
+    """Its name."""
+    input_shape: tuple[int, int, int]
+    setting: Situation
+    """In the backbone; without module and depth."""
+    section: LatencySection
+
+
+@dataclass(frozen=True, slots=True)
+class AdvisedPlacement:
+    """A module in a part of the network, with its default settings."""
+
+    placement: Placement
+    situation: Situation
+    predicted: float
+    """What it is ranked by: the pooled fit's mean, also where no row is like it."""
+    gain: ExpectedGain | None
+    """None: no row is of this task, place, start and form."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredPlacement:
+    """A candidate with its latency here."""
+
+    candidate: AdvisedPlacement
+    latency: Latency
+
+
+@dataclass(frozen=True, slots=True)
+class OtherSetting:
+    """What is known of another place, start or form of the same task."""
+
+    situation: Situation
+    """Without module and depth."""
+    gain: ExpectedGain
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPower:
+    """What a search in a short time could show."""
+
+    seconds: float
+    images: int
+    """For training and validation."""
+    assumed: bool
+    """Whether the number of images is a guess."""
+    epochs: int
+    """Of each training, as long as such a target usually is."""
+    epoch_s: float
+    """About, by one step of training on noise."""
+    candidates: int
+    """That fit into the time; 0: not even a few pairs."""
+    smallest_gain: float | None
+    """That it could show at 95 %, points; None: it does not fit, or its noise is not known."""
+    enough_s: float | None
+    """The shortest time of such a search, where this one is too short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """All that is said of a network."""
+
+    question: Question
+    sites: tuple[Site, ...]
+    """Stages, necks and heads."""
+    known: bool
+    """Whether any row is of this task."""
+    gain: ExpectedGain | None
+    """Of modules as the rows of this setting have them; None: it has no row."""
+    measured: tuple[MeasuredPlacement, ...]
+    """The most promising first."""
+    too_slow: tuple[AdvisedPlacement, ...]
+    """Several times slower than the bare network by one forward pass, and not measured."""
+    unmeasured: tuple[AdvisedPlacement, ...]
+    """For which there was no time, or which do not run here."""
+    others: tuple[OtherSetting, ...]
+    """Other settings of this task, the best first."""
+    machine: str
+    conditions: tuple[tuple[str, Knob | None], ...]
+    """Of the latencies."""
+    seconds: float
+    """That the advice took."""

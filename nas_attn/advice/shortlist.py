@@ -1,0 +1,100 @@
+"""Which modules are worth a look in a network, by the published figures."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from nas_attn.advice.facts import AdvisedPlacement, OtherSetting
+from nas_attn.evidence import PooledFit, Situation
+from nas_attn.notation import parse
+from nas_attn.recipe_reading import load_space
+from nas_attn.records import Placement, Site
+from nas_attn.tasks import variants
+
+MODULES_LOOKED_AT = 6
+"""Each in its best places."""
+PLACES_OF_A_MODULE = 2
+USUAL_SPACE = "plug_and_play"
+"""The search space of a task that has none of its own."""
+
+
+def large_sites(sites: Iterable[Site]) -> tuple[Site, ...]:
+    """Stages, necks and heads, without their blocks and the network's own attention."""
+    return tuple(site for site in sites if re.fullmatch(r"(stage|neck|head)\d+", site.name))
+
+
+def searched_modules(task: str) -> tuple[str, ...]:
+    """The modules of the space that a search of this task has."""
+    return tuple(load_space(variants(task)[0].hints.space or USUAL_SPACE).choices)
+
+
+def shortlist(
+    fit: PooledFit, sites: Sequence[Site], setting: Situation, modules: Sequence[str]
+) -> tuple[AdvisedPlacement, ...]:
+    """The most promising of these modules in their best places, the best first. Modules of which
+    the task has rows come before others.
+    """
+    tried = {row.situation.module for row in fit.rows if row.situation.task == setting.task}
+    by_module: dict[str, list[AdvisedPlacement]] = defaultdict(list)
+    for name in modules:
+        for names, place, begin, end in _regions(sites):
+            situation = replace(setting, place=place, module=name, begin=begin, end=end)
+            by_module[name].append(_candidate(fit, names, situation))
+    for candidates in by_module.values():
+        candidates.sort(key=lambda one: -one.predicted)
+    ranked = sorted(by_module, key=lambda name: (name not in tried, -by_module[name][0].predicted))
+    chosen: list[AdvisedPlacement] = []
+    for name in ranked[:MODULES_LOOKED_AT]:
+        chosen += by_module[name][:PLACES_OF_A_MODULE]
+    return tuple(
+        sorted(chosen, key=lambda one: (one.situation.module not in tried, -one.predicted))
+    )
+
+
+def _regions(sites: Sequence[Site]) -> list[tuple[list[str], str, float, float]]:
+    """(sites, place, begin, end): all stages, the last stage, all necks, all heads."""
+    by_role = {
+        role: [site.name for site in sites if site.role == role]
+        for role in ("backbone", "neck", "head")
+    }
+    stages = by_role["backbone"]
+    regions: list[tuple[list[str], str, float, float]] = []
+    if stages:
+        regions.append((stages, "backbone", 0.0, 1.0))
+    if len(stages) > 1:
+        regions.append((stages[-1:], "backbone", 1 - 1 / len(stages), 1.0))
+    for role in ("neck", "head"):
+        if by_role[role]:
+            regions.append((by_role[role], role, 0.0, 1.0))
+    return regions
+
+
+def _candidate(fit: PooledFit, names: Sequence[str], situation: Situation) -> AdvisedPlacement:
+    gain = fit.gain(situation)
+    return AdvisedPlacement(
+        placement=_placement(names, situation.module),
+        situation=situation,
+        predicted=gain.mean,
+        gain=gain if gain.rows else None,
+    )
+
+
+def _placement(names: Sequence[str], module: str) -> Placement:
+    return parse(" ".join(f"{name}={module}" for name in names))
+
+
+def other_settings(fit: PooledFit, setting: Situation) -> tuple[OtherSetting, ...]:
+    """Places, starts and forms of the same task that have rows, but the one that is asked about;
+    the best first. Rows that do not say how they start are left out.
+    """
+    settings = {
+        row.situation.setting
+        for row in fit.rows
+        if row.situation.task == setting.task and row.situation.setting != setting
+    }
+    told = [one for one in settings if "unknown" not in (one.start, one.form)]
+    found = [OtherSetting(one, fit.usual_gain(one)) for one in told]
+    return tuple(sorted(found, key=lambda one: -one.gain.mean))

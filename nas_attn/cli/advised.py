@@ -1,0 +1,125 @@
+"""What `nas-attn advise` does: reads the options, asks for the advice, shows it."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+
+import psutil
+
+from nas_attn.advice.advising import advise
+from nas_attn.advice.costing import INITS, training_image_s
+from nas_attn.advice.facts import Advice, Question, SearchPower
+from nas_attn.backbones import build
+from nas_attn.cli.advise import AdviceOptions
+from nas_attn.cli.common import console, echo, parse_shape, print_json, table
+from nas_attn.cli.init import count_images
+from nas_attn.cli.measuring import latency_section
+from nas_attn.errors import RecipeError, did_you_mean, shorten
+from nas_attn.evidence import Situation
+from nas_attn.recipe import LatencySection
+from nas_attn.recipe_reading import backbone_section
+from nas_attn.searching.prepare.short_search import search_power
+from nas_attn.target_words import target_words
+from nas_attn.tasks import TASKS
+from nas_attn.words.advice import COLUMNS, advice_as_json, after_table, before_table, rows
+
+MEASURED_AFTER_S = 45.0
+"""The end of measuring, from the program's start: a training step takes the rest of a minute."""
+BRIEF_SESSION_S = 1.5
+"""Longest time of one session, unless it is given."""
+SMALL_SIDE = 32
+LARGE_SIDE = 224
+SEGMENTERS = ("deeplabv3", "fcn_", "lraspp")
+DETECTORS = ("fasterrcnn", "fcos", "keypointrcnn", "maskrcnn", "retinanet", "ssd")
+"""How torchvision's names begin."""
+WITH_WEIGHTS = ("torchvision", "timm", "smp", "ultralytics")
+"""Sources of networks that have published weights."""
+
+
+def show_advice(backbone: str, options: AdviceOptions) -> None:
+    """Prints the advice. Raises UserError: an option is wrong, or the network has no site."""
+    until = time.monotonic() + MEASURED_AFTER_S - _age_s()
+    start = target_words(options.target or []).start or _usual_start(backbone)
+    pretrained = start != "scratch"
+    setting = _setting(options.task or _task_of(backbone), options.form, pretrained=pretrained)
+    input_shape = parse_shape(options.shape or _usual_shape(backbone))
+    question = Question(backbone, input_shape, setting, _section(options.settings or []))
+    model = build(backbone_section(backbone), input_shape=input_shape, classes=1000)
+    advice = advise(model, question, until=until)
+    image_s = training_image_s(model, input_shape)
+    power = search_power(
+        setting.task, backbone, image_s=image_s, images=_images(options), pretrained=pretrained
+    )
+    command = _recipe_command(setting.task, options.data, backbone, start)
+    if options.as_json:
+        print_json(advice_as_json(advice, power, command))
+    else:
+        _show(advice, power, command, wide=options.wide)
+
+
+def _age_s() -> float:
+    """Seconds since this process began."""
+    return time.time() - psutil.Process().create_time()
+
+
+def _images(options: AdviceOptions) -> int | None:
+    """How many there are, where the user says it, or where they are."""
+    if options.images is not None or options.data is None:
+        return options.images
+    return round(count_images(options.data)) or None
+
+
+def _setting(task: str, form: str, *, pretrained: bool) -> Situation:
+    if task not in TASKS:
+        raise RecipeError(f"--task '{shorten(task)}': {did_you_mean(task, TASKS)}")
+    if form not in INITS:
+        raise RecipeError(f"--form '{shorten(form)}': {did_you_mean(form, INITS)}")
+    return Situation(task, "backbone", "pretrained" if pretrained else "scratch", form, module="")
+
+
+def _section(settings: Sequence[str]) -> LatencySection:
+    return latency_section(LatencySection(session_seconds=BRIEF_SESSION_S), settings)
+
+
+def _task_of(backbone: str) -> str:
+    """What such a network is for."""
+    source, _, name = backbone.partition(":")
+    if source == "smp" or (source == "torchvision" and name.startswith(SEGMENTERS)):
+        return "segmentation"
+    if source == "ultralytics" or (source == "torchvision" and name.startswith(DETECTORS)):
+        return "detection"
+    return "classification"
+
+
+def _usual_start(backbone: str) -> str:
+    """Published weights where a library has them."""
+    return "weights" if backbone.partition(":")[0] in WITH_WEIGHTS else "scratch"
+
+
+def _usual_shape(backbone: str) -> str:
+    side = LARGE_SIDE if ":" in backbone else SMALL_SIDE
+    return f"3x{side}x{side}"
+
+
+def _recipe_command(task: str, data: str | None, backbone: str, start: str) -> str:
+    """The command that writes the recipe of a search."""
+    of_task = "" if task == next(iter(TASKS)) else f" --task {task}"
+    return (
+        f"nas-attn init study.toml{of_task} --data {shlex.quote(data or 'folder:PATH')}"
+        f" --backbone {shlex.quote(backbone)} --target {shlex.quote(start)}"
+    )
+
+
+def _show(advice: Advice, power: SearchPower, command: str, *, wide: bool) -> None:
+    for line in before_table(advice):
+        echo(line)
+    if advice.measured:
+        shape = "x".join(map(str, advice.question.input_shape))
+        title = f"Attention in {advice.question.backbone} at {shape}"
+        cells = [[*row.cells, row.placement] for row in rows(advice)]
+        columns = [*COLUMNS, "placement"]
+        console(wide=wide).print(table(title, columns, cells, right=COLUMNS))
+    for line in after_table(advice, power, command):
+        echo(line)

@@ -1,0 +1,259 @@
+"""The advice of a network, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nas_attn.advice.facts import TOO_SLOW, Advice, MeasuredPlacement, OtherSetting, SearchPower
+from nas_attn.errors import several
+from nas_attn.evidence import COVERAGE, ExpectedGain, Situation
+from nas_attn.words.lines import Line
+from nas_attn.words.units import MINUS, NO_VALUE, duration, probability, times
+
+STARTS = {"scratch": "from random weights", "pretrained": "from trained weights"}
+FORMS = {"identity": "as the identity", "random": "with random gates"}
+PARTS = {"backbone": "in the backbone", "neck": "in the neck", "head": "in the head"}
+LIKELY_GAIN = 0.8
+"""A probability from which a gain is called likely."""
+COLUMNS = ("latency", "95 % interval", "gain", "80 % interval", "helps", "pairs")
+"""Gains in points; `pairs` of trainings of this module, place, start and form."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdviceRow:
+    """A line of the table: a placement and its cells, in the order of `COLUMNS`."""
+
+    placement: str
+    cells: tuple[str, ...]
+
+
+def setting_text(setting: Situation) -> str:
+    """`classification, from trained weights, modules start as the identity`."""
+    return f"{setting.task}, {STARTS[setting.start]}, modules start {FORMS[setting.form]}"
+
+
+def before_table(advice: Advice) -> Iterator[str]:
+    """What is asked about, where attention can go, and what is known."""
+    yield str(Line(setting_text(advice.question.setting), "for"))
+    yield str(Line(_sites(advice), "sites"))
+    for text in _known(advice):
+        yield str(Line(text, "known"))
+
+
+def rows(advice: Advice) -> list[AdviceRow]:
+    """The table of what was measured, the most promising first."""
+    return [_row(one) for one in advice.measured]
+
+
+def after_table(advice: Advice, power: SearchPower, command: str) -> Iterator[str]:
+    """What was not measured, what else is known, and how a search goes on. `command`: writes the
+    recipe.
+    """
+    if not advice.measured:
+        yield str(Line(_nothing_measured(advice), "latency"))
+    else:
+        yield str(Line(_measured(advice), "latency"))
+    for other in advice.others:
+        yield str(Line(_other(other), "other"))
+    yield str(Line(_power(power), "search"))
+    yield str(Line(_meaning(advice, power), "so"))
+    yield str(Line(command, "recipe"))
+
+
+def _sites(advice: Advice) -> str:
+    parts: list[str] = []
+    for site in advice.sites:
+        point = site.at(site.default_position)[0]
+        parts.append(f"{site.name} ({point.channels} ch, {point.height}x{point.width})")
+    return ", ".join(parts)
+
+
+def _known(advice: Advice) -> Iterator[str]:
+    task = advice.question.setting.task
+    if not advice.known:
+        yield f"nothing known: no published comparison of {task} is in the table"
+        return
+    if advice.gain is None:
+        yield (
+            "nothing known of this: no published comparison has this task, place, start and form,"
+            " so no gain is given"
+        )
+        return
+    pairs = several(advice.gain.rows, "pair")
+    networks = several(advice.gain.groups, "network")
+    sources = several(len(advice.gain.sources), "source")
+    yield (
+        f"{gain_text(advice.gain)}, {probability(advice.gain.probability)} likely to help, in the"
+        f" next network ({pairs} of trainings, {networks}, {sources})"
+    )
+
+
+def gain_text(gain: ExpectedGain) -> str:
+    """`+0.2 points (80 %: −1.3 to +1.7)`."""
+    interval = f"{_points(gain.low)} to {_points(gain.high)}"
+    return f"{_points(gain.mean)} points ({COVERAGE:.0%}: {interval})".replace("%:", " %:")
+
+
+def _points(points: float) -> str:
+    sign = MINUS if round(points, 1) < 0 else "+"
+    return f"{sign}{abs(points):.1f}"
+
+
+def _row(one: MeasuredPlacement) -> AdviceRow:
+    latency = one.latency
+    gain = one.candidate.gain
+    known = (NO_VALUE, NO_VALUE, NO_VALUE, "0")
+    if gain is not None:
+        interval = f"{_points(gain.low)} to {_points(gain.high)}"
+        known = (
+            _points(gain.mean),
+            interval,
+            probability(gain.probability),
+            str(gain.own_module),
+        )
+    interval = f"{latency.low:.2f} to {latency.high:.2f}"
+    return AdviceRow(str(one.candidate.placement), (times(latency.ratio), interval, *known))
+
+
+def _measured(advice: Advice) -> str:
+    reference_ms = advice.measured[0].latency.reference_ms
+    conditions = dict(advice.conditions)
+    said = (
+        f"{advice.machine}, {conditions['mode']}, batch {conditions['batch_size']}; bare"
+        f" {reference_ms:.1f} ms; {duration(advice.seconds)}"
+    )
+    if advice.too_slow:
+        slow = ", ".join(str(one.placement) for one in advice.too_slow)
+        said += f"; over {TOO_SLOW:.0f} times as slow and not measured: {slow}"
+    if advice.unmeasured:
+        said += f"; {len(advice.unmeasured)} more were not measured in this time"
+    return said
+
+
+def _nothing_measured(advice: Advice) -> str:
+    return (
+        f"nothing could be measured in {duration(advice.seconds)}; nas-attn measure takes as long"
+        " as it needs"
+    )
+
+
+def _other(other: OtherSetting) -> str:
+    situation = other.situation
+    where = f"{PARTS[situation.place]}, {STARTS[situation.start]}, {FORMS[situation.form]}"
+    counts = f"{several(other.gain.rows, 'pair')}, {several(len(other.gain.sources), 'source')}"
+    return f"{where}: {gain_text(other.gain)}, {probability(other.gain.probability)}; {counts}"
+
+
+def _power(power: SearchPower) -> str:
+    images = f"{power.images:,} images" + (" (assumed: say --images)" if power.assumed else "")
+    pace = f"about {duration(power.epoch_s)} an epoch, {power.epochs} epochs"
+    if power.enough_s is not None:
+        return (
+            f"{images}, {pace}: half an hour is too short here, a search takes at least"
+            f" {duration(power.enough_s)}; smaller images (--input) need less"
+        )
+    fits = f"{images}, {pace}: about {several(power.candidates, 'candidate')} in half an hour"
+    if power.smallest_gain is None:
+        return fits
+    return f"{fits}, which show gains from about {power.smallest_gain:.1f} points"
+
+
+def _meaning(advice: Advice, power: SearchPower) -> str:
+    """What follows: whether it is worth a search, and whether half an hour is enough."""
+    if advice.gain is None:
+        return "only a search, or a test of your own, says what attention does in this network"
+    chance = advice.gain.probability
+    if chance >= LIKELY_GAIN:
+        said = "worth a search: most published comparisons like this gained"
+    elif chance > 1 - LIKELY_GAIN:
+        said = (
+            "undecided: published comparisons like this went both ways, so only a search says more"
+        )
+    else:
+        said = "unlikely to help like this: most published comparisons lost"
+    if power.smallest_gain is None:
+        return said
+    if advice.gain.high < power.smallest_gain:
+        return f"{said}; half an hour shows only larger gains than have been published"
+    if advice.gain.mean < power.smallest_gain:
+        return f"{said}; half an hour shows only gains larger than the expected one"
+    return f"{said}; half an hour is enough to show the expected gain"
+
+
+def advice_as_json(advice: Advice, power: SearchPower, command: str) -> dict[str, Any]:
+    """The advice in JSON's types; gains in points."""
+    gain = advice.gain
+    return {
+        "backbone": advice.question.backbone,
+        "input_shape": list(advice.question.input_shape),
+        **_setting_as_json(advice.question.setting),
+        "sites": [site.name for site in advice.sites],
+        "known": advice.known,
+        "latency": [_latency_as_json(one) for one in advice.measured],
+        "gain": None if gain is None else _gain_as_json(gain),
+        "probability": None if gain is None else gain.probability,
+        "sources": [] if gain is None else list(gain.sources),
+        "too_slow": [str(one.placement) for one in advice.too_slow],
+        "unmeasured": [str(one.placement) for one in advice.unmeasured],
+        "others": [
+            {
+                **_setting_as_json(other.situation),
+                "gain": _gain_as_json(other.gain),
+                "probability": other.gain.probability,
+                "sources": list(other.gain.sources),
+            }
+            for other in advice.others
+        ],
+        "search": {
+            "seconds": power.seconds,
+            "images": power.images,
+            "images_assumed": power.assumed,
+            "epochs": power.epochs,
+            "epoch_s": power.epoch_s,
+            "candidates": power.candidates,
+            "smallest_gain": power.smallest_gain,
+            "enough_s": power.enough_s,
+        },
+        "machine": advice.machine,
+        "conditions": dict(advice.conditions),
+        "seconds": advice.seconds,
+        "recipe": command,
+    }
+
+
+def _setting_as_json(setting: Situation) -> dict[str, str]:
+    return {
+        "task": setting.task,
+        "place": setting.place,
+        "start": setting.start,
+        "form": setting.form,
+    }
+
+
+def _gain_as_json(gain: ExpectedGain) -> dict[str, Any]:
+    return {
+        "mean": gain.mean,
+        "low": gain.low,
+        "high": gain.high,
+        "coverage": COVERAGE,
+        "pairs": gain.rows,
+        "networks": gain.groups,
+    }
+
+
+def _latency_as_json(one: MeasuredPlacement) -> dict[str, Any]:
+    latency = one.latency
+    gain = one.candidate.gain
+    return {
+        "placement": str(one.candidate.placement),
+        "ratio": latency.ratio,
+        "low": latency.low,
+        "high": latency.high,
+        "ms": latency.ms,
+        "sessions": latency.sessions,
+        "gain": None if gain is None else _gain_as_json(gain),
+        "probability": None if gain is None else gain.probability,
+        "pairs_of_module": 0 if gain is None else gain.own_module,
+    }

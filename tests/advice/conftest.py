@@ -1,0 +1,3 @@
+"""The command line in this process."""
+
+from command_line import Ended, Nas, nas  # noqa: F401

@@ -1,0 +1,74 @@
+"""`nas-attn advise`, as it is typed."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+from command_line import Nas
+
+from nas_attn.cli import advised
+from nas_attn.recipe_reading import load_recipe
+
+ONE_SESSION = ("--latency", "session_seconds=0.05", "--latency", "tolerance=0.9")
+QUICK = ("--input", "3x16x16", *ONE_SESSION)
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process of the tests is old, so measuring ends some seconds from now, at the latest."""
+    monkeypatch.setattr(advised, "MEASURED_AFTER_S", 20.0)
+    monkeypatch.setattr(advised, "_age_s", lambda: 0.0)
+
+
+def test_advice_of_a_small_network(nas: Nas) -> None:
+    told = nas("advise", "resnet8", *QUICK, "--images", "800", "--json").json
+    assert told["latency"]
+    assert told["start"] == "scratch"
+    assert told["gain"]["low"] < told["gain"]["mean"] < told["gain"]["high"]
+    assert 0 < told["probability"] < 1
+    assert told["sources"]
+    assert told["search"]["images"] == 800
+    shown = nas("advise", "resnet8", *QUICK, "--form", "random").out
+    assert "5 sources" in shown
+    assert "nas-attn init study.toml --data folder:PATH --backbone resnet8" in shown
+
+
+def test_the_printed_command_writes_a_recipe(
+    nas: Nas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = nas("advise", "resnet8", *QUICK, "--data", "digits", "--json").json
+    program, *words = shlex.split(told["recipe"])
+    assert program == "nas-attn"
+    assert nas(*words, "--yes").status == 0
+    assert load_recipe("study.toml").backbone.name == "resnet8"
+
+
+def test_a_network_of_a_library_starts_from_its_weights(nas: Nas) -> None:
+    told = nas(
+        "advise", "torchvision:mobilenet_v3_small", "--input", "3x32x32", *ONE_SESSION, "--json"
+    ).json
+    assert (told["start"], told["gain"], told["probability"]) == ("pretrained", None, None)
+    assert told["sources"] == []
+    assert told["others"]
+    segmenter = "torchvision:lraspp_mobilenet_v3_large"
+    task = nas("advise", segmenter, "--input", "3x64x64", *ONE_SESSION, "--json").json
+    assert task["task"] == "segmentation"
+    assert not task["known"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--task", "clasification"), "classification"),
+        (("--form", "zero"), "identity"),
+        (("--latency", "mode=onxruntime"), "onnxruntime"),
+        (("--input", "16"), "3x224x224"),
+    ],
+)
+def test_wrong_options_are_one_sentence(nas: Nas, words: tuple[str, ...], says: str) -> None:
+    ended = nas("advise", "resnet8", *words)
+    assert ended.status == 2
+    assert says in ended.error

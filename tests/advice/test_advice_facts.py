@@ -1,0 +1,159 @@
+"""What the advice looks at, what it knows, and that it ends in time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nas_attn import backbones
+from nas_attn.advice.advising import advise
+from nas_attn.advice.costing import Costs, training_image_s
+from nas_attn.advice.facts import Question
+from nas_attn.advice.shortlist import (
+    MODULES_LOOKED_AT,
+    large_sites,
+    other_settings,
+    searched_modules,
+    shortlist,
+)
+from nas_attn.attachment import survey
+from nas_attn.evidence import Situation, pooled
+from nas_attn.recipe import LatencySection
+from nas_attn.recipe_reading import backbone_section
+from nas_attn.records import Survey
+from nas_attn.searching.prepare.short_search import search_power
+from nas_attn.words.advice import advice_as_json, after_table, before_table, rows
+
+SHAPE = (3, 16, 16)
+SCRATCH = Situation("classification", "backbone", "scratch", "random", "")
+BRIEF = LatencySection(session_seconds=0.05, tolerance=0.9)
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    return backbones.build(backbone_section("resnet8", width=8), input_shape=SHAPE, classes=10)
+
+
+@pytest.fixture(scope="module")
+def surveyed(network: nn.Module) -> Survey:
+    return survey(network, SHAPE)
+
+
+def question(setting: Situation, section: LatencySection = BRIEF) -> Question:
+    return Question("resnet8", SHAPE, setting, section)
+
+
+def test_modules_of_which_there_are_rows_come_first(surveyed: Survey) -> None:
+    sites = large_sites(surveyed.sites)
+    assert [site.name for site in sites] == ["stage1", "stage2", "stage3"]
+    found = shortlist(pooled(), sites, SCRATCH, searched_modules("classification"))
+    assert len({one.situation.module for one in found}) == MODULES_LOOKED_AT
+    of_task = {
+        row.situation.module for row in pooled().rows if row.situation.task == "classification"
+    }
+    known = [one.situation.module in of_task for one in found]
+    assert known == sorted(known, reverse=True)
+    gains = [one.predicted for one in found if one.situation.module in of_task]
+    assert gains == sorted(gains, reverse=True)
+    assert {"se", "eca", "cbam"} <= {one.situation.module for one in found}
+
+
+def test_where_no_row_is_like_it_no_gain_is_given(surveyed: Survey) -> None:
+    pretrained = replace(SCRATCH, start="pretrained", form="identity")
+    sites = large_sites(surveyed.sites)
+    found = shortlist(pooled(), sites, pretrained, searched_modules("classification"))
+    assert {one.gain for one in found} == {None}
+    others = other_settings(pooled(), pretrained)
+    assert {(one.situation.start, one.situation.form) for one in others} == {
+        ("scratch", "random"),
+        ("scratch", "identity"),
+    }
+
+
+def test_the_advice_has_latencies_gains_and_sources(network: nn.Module) -> None:
+    advice = advise(network, question(SCRATCH), until=time.monotonic() + 20)
+    assert len(advice.measured) >= 4
+    for one in advice.measured:
+        assert one.latency.low < one.latency.ratio < one.latency.high
+    assert advice.gain is not None
+    assert len(advice.gain.sources) == 5
+    power = search_power("classification", "resnet8", image_s=1e-4, images=1000, pretrained=False)
+    told = advice_as_json(advice, power, "nas-attn init study.toml")
+    assert {"latency", "gain", "probability", "sources"} <= told.keys()
+    assert told["gain"]["mean"] == advice.gain.mean
+    assert len(told["latency"]) == len(advice.measured) == len(rows(advice))
+    assert any("45 pairs" in line for line in before_table(advice))
+    assert any(
+        "nas-attn init study.toml" in line
+        for line in after_table(advice, power, "nas-attn init study.toml")
+    )
+
+
+def test_segmentation_is_not_known_and_its_latencies_are_measured(network: nn.Module) -> None:
+    setting = replace(SCRATCH, task="segmentation")
+    advice = advise(network, question(setting), until=time.monotonic() + 5)
+    assert not advice.known
+    assert advice.gain is None
+    assert advice.others == ()
+    assert advice.measured
+    assert any("nothing known" in line for line in before_table(advice))
+
+
+def test_it_stops_in_time_even_with_a_slow_network() -> None:
+    class Slow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, 2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            time.sleep(0.3)
+            return self.layers(x)
+
+    began = time.monotonic()
+    advice = advise(Slow(), question(SCRATCH), until=began + 2)
+    assert time.monotonic() - began < 12, "the survey and the first passes take some time, too"
+    assert advice.measured == ()
+    assert advice.unmeasured
+
+
+def test_a_network_that_is_far_slower_holds_up_no_session(
+    network: nn.Module, surveyed: Survey
+) -> None:
+    sites = large_sites(surveyed.sites)
+    slow, *others = shortlist(pooled(), sites, SCRATCH, ["mhsa", "eca"])
+    dear = [one for one in (slow, *others) if "mhsa" in str(one.placement)]
+    cheap = [one for one in (slow, *others) if "eca" in str(one.placement)]
+    section = BRIEF.model_copy(update={"batch_size": 64})
+    costs = Costs(network, surveyed.sites, question(SCRATCH, section))
+    costs.measure([*dear, *cheap], time.monotonic() + 5)
+    assert dear[0] in costs.too_slow
+    assert {one.candidate for one in costs.found(cheap)} == set(cheap)
+
+
+def test_timing_a_training_step_changes_nothing(network: nn.Module) -> None:
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert 0 < training_image_s(network, SHAPE) < 1
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_more_images_show_smaller_gains_and_slow_networks_need_more_time() -> None:
+    few = search_power("classification", "resnet8", image_s=1e-4, images=500, pretrained=False)
+    many = search_power("classification", "resnet8", image_s=1e-4, images=5000, pretrained=False)
+    assert few.smallest_gain is not None
+    assert many.smallest_gain is not None
+    assert few.smallest_gain > many.smallest_gain > 0
+    slow = search_power("classification", "resnet8", image_s=1.0, images=5000, pretrained=False)
+    assert slow.smallest_gain is None
+    assert slow.candidates == 0
+    assert slow.enough_s is not None
+    assert slow.enough_s > slow.seconds
+    boxes = search_power(
+        "detection", "torchvision:fcos_resnet50_fpn", image_s=1e-5, images=None, pretrained=True
+    )
+    assert boxes.smallest_gain is None, "the noise of mAP is not known"
+    assert boxes.assumed
