@@ -1,13 +1,14 @@
 """What the published comparisons say together: a mixed model, fitted by REML.
 
-    gain = mean + depth + extent + setting + module + source + group + rest
+    gain = extent * (mean + depth + setting + module + source + group) + rest
 
 Setting (task, place, start and form), module, source and group (source, data set, network) are
 random effects; source and group are effects within a setting. So rows of one source count as
 related, a setting's estimate lies between its own rows and the mean of all settings, and a
-situation that no row has gets the spread of settings into its interval. Depth and extent in the
-backbone are slopes, held near zero by a normal prior. The rest is one pair of trainings: its noise,
-and what is its own.
+situation that no row has gets the spread of settings into its interval. Depth in the backbone is a
+slope, held near zero by a normal prior. Modules in a part of the backbone have the square root of
+its share as their extent: parts gain less than all of it, and more than their share. The rest is
+one pair of trainings: its noise, and what is its own.
 
 The spreads maximise the restricted likelihood (Patterson and Thompson 1971) with a penalty that
 keeps them above zero where there are few sources or settings (Chung et al. 2013: a gamma density
@@ -46,7 +47,7 @@ STEPS = (2.0, 1.3, 1.1, 1.03)
 # Points; the scale of the spreads' gamma density.
 PENALTY_SD = 2.0
 FEWEST_DEGREES = 2
-# Points from input to output, and from no block to all: what a slope is expected to be at most.
+# Points from input to output: what the slope is expected to be at most.
 SLOPE_SD = 0.5
 
 Array = NDArray[np.float64]
@@ -115,19 +116,22 @@ class PooledFit:
         """Of the mean of these situations, which share their setting."""
         weights = np.zeros(len(self.effects))
         unseen = 0.0
-        for one in mixed:
+        extents = [_extent(one) for one in mixed]
+        for one, extent in zip(mixed, extents, strict=True):
+            share = extent / len(mixed)
             fixed = _fixed(one)
-            weights[: len(fixed)] += np.array(fixed) / len(mixed)
+            weights[: len(fixed)] += share * np.array(fixed)
             for name, level in (("setting", one.setting), ("module", one.module)):
                 index = self.places.get((name, level))
                 if index is None:
-                    unseen += self.spreads[name] ** 2 / len(mixed)
+                    unseen += extent * share * self.spreads[name] ** 2
                 else:
-                    weights[index] += 1.0 / len(mixed)
+                    weights[index] += share
         mean = float(weights @ self.effects)
         variance = float(weights @ self.covariance @ weights) + unseen
-        new = sum(self.spreads[name] ** 2 for name in ("source", "group", "rest"))
-        sd = math.sqrt(variance + new)
+        extent = sum(extents) / len(extents)
+        new = sum((extent * self.spreads[name]) ** 2 for name in ("source", "group"))
+        sd = math.sqrt(variance + new + self.spreads["rest"] ** 2)
         half = sd * quantile(COVERAGE, self.degrees)
         like = self._like(situation)
         return ExpectedGain(
@@ -203,7 +207,7 @@ class _Equations:
         for number, row in enumerate(rows):
             for name, level_of in LEVELS.items():
                 design[number, self.places[name, level_of(row)]] = 1.0
-        self._design = design
+        self._design = design * np.array([[_extent(row.situation)] for row in rows])
         self._gain = np.array([row.gain for row in rows])
         self._variance = np.array([(row.error or 0.0) ** 2 for row in rows])
 
@@ -237,10 +241,14 @@ class _Equations:
 
 
 def _fixed(situation: Situation) -> list[float]:
-    """For mean, depth and extent; the last two are 0 for a whole backbone, a neck and a head."""
+    """For mean and depth; the latter is 0 for a whole backbone, a neck and a head."""
     depth = (situation.begin + situation.end) / 2 - 0.5
-    extent = situation.end - situation.begin - 1.0
-    return [1.0, depth, extent]
+    return [1.0, depth]
+
+
+def _extent(situation: Situation) -> float:
+    """1 for modules everywhere in the backbone, in the neck or in the head; else less."""
+    return math.sqrt(situation.end - situation.begin)
 
 
 def above_zero(standardised: float, degrees: int) -> float:
