@@ -45,12 +45,15 @@ from benchmarks.searching.problems import (
     own_tables,
     pairs,
     sparse,
+    two_pairs,
 )
+from nas_attn.evidence import PooledFit, Situation, comparisons, pooled
+from nas_attn.evidence import fit as fit_evidence
 from nas_attn.model import ScoredRun, fit
 from nas_attn.model.coding import names_of
 from nas_attn.notation import parse
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
-from nas_attn.searching.propose.prior import PUBLISHED, expected
+from nas_attn.searching.propose.prior import expected, published
 from nas_attn.searching.propose.sampling import DistinctSampler
 from nas_attn.searching.propose.untried import distributions
 
@@ -59,8 +62,11 @@ LONG = ("shared 0.5",)
 """Problems of the longest searches, beside NAS-Bench-201 at 1."""
 OURS = "placement"
 DEVICES = (0, 1, 2, 3)
-DRAWN = {"pairs": pairs, "sparse": sparse, "count": count, "heavy": heavy}
+DRAWN = {"pairs": pairs, "two_pairs": two_pairs, "sparse": sparse, "count": count, "heavy": heavy}
 GP_SEEDS = 10
+DEFAULT_TPE = "benchmarks.searching.optunas:default_tpe"
+SETTING = Situation("classification", "backbone", "scratch", "random", module="")
+"""What published priors are for: networks on ImageNet, from random weights."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def known(problem: Problem, job: Job) -> dict[str, dict[Hashable, float]] | None
     if job.prior == "none":
         return None
     if job.prior == "published":
-        return expected(PUBLISHED, problem.sites)
+        return expected(published(evidence_for(job), SETTING, types_of(problem)), problem.sites)
     rng, found = np.random.default_rng([job.seed, 6]), {}
     for site, (name, choices) in enumerate(problem.sites.items()):
         effects = np.array(
@@ -103,6 +109,24 @@ def known(problem: Problem, job: Job) -> dict[str, dict[Hashable, float]] | None
         name: dict(zip(problem.sites[name], effects.tolist(), strict=True))
         for name, effects in turned.items()
     }
+
+
+def evidence_for(job: Job) -> PooledFit:
+    """The pooled evidence, without the rows that are made from the problem itself."""
+    if job.problem.startswith("imagenet"):
+        return _without_accel()
+    return pooled()
+
+
+@lru_cache(maxsize=1)
+def _without_accel() -> PooledFit:
+    return fit_evidence([row for row in comparisons() if not row.source.startswith("Accel")])
+
+
+def types_of(problem: Problem) -> set[str]:
+    """The types of a problem's choices."""
+    choices = {choice for site in problem.sites.values() for choice in site}
+    return {choice.partition("(")[0] for choice in choices} - {"none"}
 
 
 class TableSpace:
@@ -425,7 +449,9 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first search")
     parser.add_argument("--full", action="store_true", help="all problems, 50 runs or more of each")
     parser.add_argument("--runs", type=int, help="searches a problem and method (quick 4, full 52)")
-    parser.add_argument("--methods", nargs="+", default=[OURS, "random", "tpe", "nsga2", "gp"])
+    parser.add_argument(
+        "--methods", nargs="+", default=[OURS, "random", "tpe", DEFAULT_TPE, "nsga2", "gp"]
+    )
     parser.add_argument(
         "--only",
         default="",

@@ -259,9 +259,9 @@ class SearchSection(Section):
     of confirmation; 0: none.
     """
     prior: Literal["none", "published", "studies"] = "none"
-    """What the sampler `placement` expects of each type by depth before the first run: nothing, the
-    effects in publications, or the effects in the database's earlier studies. Runs decide how much
-    of it holds. Answers use the runs alone.
+    """What the sampler `placement` expects of each type by place and depth before the first run:
+    nothing, what is published for this task, start and form, or the effects in the database's
+    earlier studies. Runs decide how much of it holds. Answers use the runs alone.
     """
     seed: Seed = 0
     """Seed of proposals and runs. Searches whose seeds are less than 100 apart share no run's

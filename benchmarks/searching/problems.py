@@ -239,6 +239,24 @@ def pairs(seed: int, ratio: float) -> Problem:
     return _drawn(f"pairs {ratio:g}", codes, truth, ratio, rng)
 
 
+def two_pairs(seed: int, ratio: float) -> Problem:
+    """Five types on five sites, and two pairs of choices that add 1.5 points together, while each
+    of them alone takes half a point.
+    """
+    rng = np.random.default_rng([seed, 7])
+    codes = np.indices((len(TYPES),) * 5).reshape(5, -1).T.astype(np.intp)
+    small = 0.15 * rng.standard_normal((5, len(TYPES)))
+    truth = small[np.arange(5), codes].sum(axis=1)
+    sites = [int(site) for site in rng.choice(5, 4, replace=False)]
+    for left, right in (sites[:2], sites[2:]):
+        a, b = (int(kind) for kind in rng.integers(1, len(TYPES), 2))
+        has_left = codes[:, left] == a
+        has_right = codes[:, right] == b
+        truth += np.where(has_left & has_right, 1.5, 0.0)
+        truth -= np.where(has_left ^ has_right, 0.5, 0.0)
+    return _drawn(f"two_pairs {ratio:g}", codes, truth, ratio, rng)
+
+
 def sparse(seed: int, ratio: float) -> Problem:
     """Five types on six sites, of which a single choice at a single site matters."""
     rng = np.random.default_rng([seed, 3])

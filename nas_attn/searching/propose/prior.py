@@ -1,5 +1,5 @@
-"""What is known before a search: expected effects of attention types by depth, from publications or
-from earlier studies.
+"""What is known before a search: expected effects of attention types by place and depth, from
+publications with the same task, start and form (`nas_attn.evidence`), or from earlier studies.
 
 Only the sampler uses it (`PlacementSampler`, `prior`). It has no unit: the runs decide how much of
 it holds, and may reverse it. Statements about a study use the study's runs alone.
@@ -11,12 +11,14 @@ import json
 import re
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from nas_attn.analysis.effects import average_effects
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.errors import NasAttnWarning
+from nas_attn.evidence import PooledFit, Situation, pooled
 from nas_attn.model.coding import NONE
 from nas_attn.recipe import Recipe
 from nas_attn.storage import Database
@@ -30,19 +32,43 @@ OTHERS = 0.5
 FEWEST_CANDIDATES = 8
 MOST_STUDIES = 8
 
-# type, depth (0 to 1), effect, weight
-Fact = tuple[str, float, float, float]
+# parts of a backbone whose effects are published facts
+DEPTHS = 7
 
-_SE_IMAGENET = (0.16, 0.11, 0.20, 0.25, 0.36, 0.51, 0.48)
-_AGAINST_SE = {"se": 1.0, "eca": 0.74, "gc": 0.73}
-PUBLISHED: tuple[Fact, ...] = tuple(
-    (name, (stage + 0.5) / len(_SE_IMAGENET), factor * gain, 1.0)
-    for name, factor in _AGAINST_SE.items()
-    for stage, gain in enumerate(_SE_IMAGENET)
-)
-"""Points of ImageNet top-1. By stage: SE in 5,138 MnasNets (Accel-NASBench, additive fit, standard
-error .03). ECA and GC against SE: resnet33ts in timm's results, one training each.
-"""
+# type, depth (0 to 1), effect, weight; then its place, if that is not the backbone. Studies before
+# 2026-11-28 have facts without place, for necks and heads, too.
+Fact = tuple[str, float, float, float] | tuple[str, float, float, float, str]
+
+
+def published(fit: PooledFit, setting: Situation, types: Iterable[str]) -> tuple[Fact, ...]:
+    """What publications expect of those of these types that they have tried, by place and depth,
+    in points; nothing if no row has the setting's task, start and form.
+    """
+    places = {
+        row.situation.place
+        for row in fit.rows
+        if (row.situation.task, row.situation.start, row.situation.form)
+        == (setting.task, setting.start, setting.form)
+    }
+    modules = {row.situation.module for row in fit.rows}
+    facts = list[Fact]()
+    for name in sorted(modules.intersection(types)):
+        of_type = replace(setting, module=name)
+        if "backbone" in places:
+            for part in range(DEPTHS):
+                at = replace(of_type, begin=part / DEPTHS, end=(part + 1) / DEPTHS)
+                facts.append((name, (part + 0.5) / DEPTHS, fit.gain(at).mean, 1.0, "backbone"))
+        for place in sorted(places - {"backbone"}):
+            gain = fit.gain(replace(of_type, place=place)).mean
+            facts.append((name, 1.0, gain, 1.0, place))
+    return tuple(facts)
+
+
+def setting_of(recipe: Recipe) -> Situation:
+    """The place, start and form of a recipe's search, for the evidence."""
+    start = "scratch" if recipe.training.start == "scratch" else "pretrained"
+    form = "identity" if recipe.training.init == "identity" else "random"
+    return Situation(recipe.task.name, "backbone", start, form, module="")
 
 
 def expected_in(
@@ -62,7 +88,7 @@ def known_before(recipe: Recipe, database: Database) -> str | None:
     if recipe.search.prior == "none":
         return None
     if recipe.search.prior == "published":
-        return json.dumps(PUBLISHED)
+        return json.dumps(_published_for(recipe))
     earlier = [study for study in database.studies() if study.name != recipe.name]
     enough = [
         study.name for study in earlier if study.candidates.get("scored", 0) >= FEWEST_CANDIDATES
@@ -74,6 +100,19 @@ def known_before(recipe: Recipe, database: Database) -> str | None:
             f"search.prior = 'studies' has no effect: {none}", NasAttnWarning, stacklevel=2
         )
     return json.dumps(facts)
+
+
+def _published_for(recipe: Recipe) -> tuple[Fact, ...]:
+    setting = setting_of(recipe)
+    facts = published(pooled(), setting, recipe.space.choices)
+    if not facts:
+        like = f"{setting.task} with start '{setting.start}' and form '{setting.form}'"
+        warnings.warn(
+            f"search.prior = 'published' has no effect: no published comparison is of {like}",
+            NasAttnWarning,
+            stacklevel=3,
+        )
+    return facts
 
 
 def of_studies(studies: Iterable[Snapshot]) -> tuple[Fact, ...]:
@@ -105,11 +144,18 @@ def expected(
     depths = _depths(space)
     return {
         site: {
-            choice: sum(_at(facts, kind, depths[site]) for kind in _types(choice))
+            choice: sum(_at(_of_place(facts, site), kind, depths[site]) for kind in _types(choice))
             for choice in choices
         }
         for site, choices in space.items()
     }
+
+
+def _of_place(facts: Sequence[Fact], site: str) -> list[Fact]:
+    """The facts about the part of the network that a site belongs to."""
+    role = re.match(r"neck|head", site)
+    place = role[0] if role else "backbone"
+    return [fact for fact in facts if len(fact) == 4 or fact[4] == place]
 
 
 def _types(choice: str) -> list[str]:
@@ -124,8 +170,8 @@ def _at(facts: Sequence[Fact], kind: str, depth: float) -> float:
     """Mean effect near a depth, towards 0 where little is known there."""
     own = [fact for fact in facts if fact[0] == kind]
     near = [
-        (weight * np.exp(-0.5 * ((at - depth) / NEAR_DEPTH) ** 2), effect)
-        for _, at, effect, weight in own or facts
+        (fact[3] * np.exp(-0.5 * ((fact[1] - depth) / NEAR_DEPTH) ** 2), fact[2])
+        for fact in own or facts
     ]
     total = sum(weight for weight, _ in near)
     return (1.0 if own else OTHERS) * float(

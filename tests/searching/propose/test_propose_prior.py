@@ -5,6 +5,7 @@ that it gives way.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +14,50 @@ import pytest
 from made_study import MadeStudy, recipe
 
 from nas_attn.errors import NasAttnWarning, RecipeError
+from nas_attn.evidence import Situation, pooled
 from nas_attn.searching.prepare.beginning import begin
 from nas_attn.searching.propose.placement_sampler import PlacementSampler
-from nas_attn.searching.propose.prior import PUBLISHED, expected, expected_in, known_before
+from nas_attn.searching.propose.prior import expected, expected_in, known_before, published
 from nas_attn.study.reading import snapshot
 from nas_attn.words.remarks import remarks
 
 PLACES = [f"stage{i}" for i in (1, 2, 3, 4)]
 
 
+SCRATCH = Situation("classification", "backbone", "scratch", "random", "")
+DETECTOR = Situation("detection", "backbone", "pretrained", "random", "")
+TYPES = ("se", "eca", "cbam", "simam")
+
+
 def test_published_figures_expect_more_of_late_stages_and_little_of_unknown_types() -> None:
     choices = ["none", "se(reduction=8)", "eca", "@stage=simam"]
-    found = expected(PUBLISHED, dict.fromkeys(PLACES, choices))
-    assert found["stage4"]["se(reduction=8)"] > found["stage1"]["se(reduction=8)"] > 0
-    assert (
-        found["stage4"]["se(reduction=8)"]
-        > found["stage4"]["eca"]
-        > found["stage4"]["@stage=simam"]
-        > 0
-    )
+    facts = published(pooled(), SCRATCH, TYPES)
+    found = expected(facts, dict.fromkeys(PLACES, choices))
+    assert found["stage4"]["se(reduction=8)"] > found["stage1"]["se(reduction=8)"]
+    assert found["stage4"]["eca"] > found["stage4"]["@stage=simam"] > 0
     assert {found[site]["none"] for site in PLACES} == {0}
+
+
+def test_published_figures_depend_on_task_start_form_and_place() -> None:
+    """Random gates lose in pretrained backbones, and not in their necks; as the identity they
+    gain.
+    """
+    sites = {key: ["none", "se"] for key in ["stage3", "neck1"]}
+    random = expected(published(pooled(), DETECTOR, TYPES), sites)
+    identity = expected(published(pooled(), replace(DETECTOR, form="identity"), TYPES), sites)
+    scratch = expected(published(pooled(), SCRATCH, TYPES), sites)
+    assert random["stage3"]["se"] < 0 < random["neck1"]["se"]
+    assert identity["stage3"]["se"] > scratch["stage3"]["se"] > 0
+    assert identity["neck1"]["se"] == 0, "no published row has it there"
+    tuned = replace(SCRATCH, start="pretrained", form="identity")
+    assert published(pooled(), tuned, TYPES) == ()
+
+
+def test_facts_of_earlier_versions_are_still_read() -> None:
+    old = json.dumps([["se", 0.1, 0.2, 1.0], ["se", 0.9, 0.6, 1.0]])
+    found = expected_in({key: ["none", "se"] for key in ["stage1", "stage2", "neck1"]}, old)
+    assert found is not None
+    assert found["neck1"]["se"] >= found["stage2"]["se"] > found["stage1"]["se"] > 0
 
 
 def test_earlier_studies_say_what_helped(tmp_path: Path) -> None:
@@ -58,10 +83,11 @@ def test_earlier_studies_say_what_helped(tmp_path: Path) -> None:
 
 
 def test_a_study_keeps_its_prior_and_says_whether_it_mattered(tmp_path: Path) -> None:
-    opened = begin(recipe(search={"prior": "published"}), f"sqlite:///{tmp_path / 's.db'}")
+    known = recipe(search={"prior": "published"}, training={"start": "scratch", "init": "identity"})
+    opened = begin(known, f"sqlite:///{tmp_path / 's.db'}")
     kept = opened.store.settings.prior
     assert kept is not None
-    assert json.loads(kept) == [list(fact) for fact in PUBLISHED]
+    assert {fact[4] for fact in json.loads(kept)} == {"backbone"}
     lease = opened.store.acquire("trial", owner="test", ttl_s=600)
     assert lease is not None
     for trial, led in enumerate((True, False)):
@@ -71,6 +97,15 @@ def test_a_study_keeps_its_prior_and_says_whether_it_mattered(tmp_path: Path) ->
     assert any("1 of 2" in said and "published" in said for said in remarks(snapshot(opened.store)))
     with pytest.raises(RecipeError, match="prior"):
         recipe(search={"prior": "published", "sampler": "tpe"})
+
+
+def test_where_nothing_like_it_is_published_it_says_so(tmp_path: Path) -> None:
+    with pytest.warns(NasAttnWarning, match="published"):
+        opened = begin(
+            recipe(search={"prior": "published"}, training={"start": "backbone"}),
+            f"sqlite:///{tmp_path / 's.db'}",
+        )
+    assert expected_in({"stage2": ["none", "se"]}, opened.store.settings.prior) is None
 
 
 def test_a_prior_saves_runs_and_a_wrong_one_gives_way() -> None:
