@@ -67,6 +67,6 @@ def _other_rows(package: Path) -> None:
     )
     insert(
         package / "tasks/classification/learning.py",
-        '"macro_f1": float(',
-        piece("learning: metric").strip() + " ",
+        '        "macro_f1": float(',
+        piece("learning: metric"),
     )

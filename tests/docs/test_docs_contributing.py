@@ -47,6 +47,11 @@ def test_module_is_listed_and_can_be_placed(contributed: Path) -> None:
     assert python(contributed, "-c", code).split() == ["True", "2"]
 
 
+def test_the_code_of_the_page_passes_its_own_checks(contributed: Path) -> None:
+    pytest.importorskip("ruff", reason="ruff is not installed")
+    python(contributed, "-m", "ruff", "check", "--no-cache", "nas_attn")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_tests_of_the_catalogue_take_it_up(contributed: Path) -> None:

@@ -99,4 +99,7 @@ def class_metrics(counts: NDArray[np.int64]) -> dict[str, float]:
     there = true > 0
     recall = right[there] / true[there]
     f1 = 2 * right[there] / (true[there] + taken[there])
-    return {"balanced_accuracy": float(recall.mean()), "macro_f1": float(f1.mean())}
+    return {
+        "balanced_accuracy": float(recall.mean()),
+        "macro_f1": float(f1.mean()),
+    }
