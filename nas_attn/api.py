@@ -189,7 +189,9 @@ class Study:
         return snapshot(self._opened.store)
 
     def answer(self) -> list[str]:
-        """The recommendation, how certain it is and the next step, in at most eight lines."""
+        """The card of the study, line by line: what to do, what that brings and costs, how sure it is,
+        and the next command.
+        """
         return answer(self.snapshot())
 
     def as_dict(self) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from nas_attn.model.variances import cdf
 from nas_attn.records import BARE, Placement
 
 Level = Literal["choice", "type"]
+Column = Literal["average", "alone", "beside"]
+COLUMNS: tuple[Column, ...] = ("average", "alone", "beside")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,23 @@ class Effect(Part):
         """`se(reduction=8)`."""
         return f"{self.type}({self.knobs})" if self.knobs else self.type
 
+    def part(self, column: Column) -> Part | None:
+        """The difference in one of the columns of a table of effects."""
+        return {"average": self, "alone": self.alone, "beside": self.beside}[column]
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Choices of one placement whose sum is known, while no single one is shown to help: the study
+    cannot separate them.
+    """
+
+    label: str
+    """Of the candidate, as in all tables."""
+    choices: tuple[Feature, ...]
+    gain: Part
+    """Over the bare backbone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Effects:
@@ -95,9 +114,20 @@ class Effects:
     """Leave-one-out root mean square error of the additive model; only for latency."""
     prices: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """(site, choice) -> what it adds to the latency; empty where that is not known."""
+    together: Together | None = None
+    """The choices of the recommended placement, if only their sum is known."""
 
     def at(self, level: Level) -> tuple[Effect, ...]:
         return tuple(row for row in self.rows if row.level == level)
+
+    def informative(self, level: Level) -> tuple[Column, ...]:
+        """The columns in which at least one interval excludes zero; the others say nothing."""
+        rows = self.at(level)
+        return tuple(
+            column
+            for column in COLUMNS
+            if any(part is not None and part.sure for part in (row.part(column) for row in rows))
+        )
 
 
 def both_effects(now: Snapshot) -> list[Effects]:
@@ -126,7 +156,28 @@ def fit_effects(now: Snapshot, what: str, latency: Effects | None = None) -> Eff
             rows.append(row)
     latency = latency or _on_latency(now) if what != "latency" else None
     cost = {(row.site, row.name): row.mean for row in latency.at("choice")} if latency else {}
-    return replace(found, rows=tuple(rows), prices=cost)
+    return replace(found, rows=tuple(rows), prices=cost, together=together_of(now, what, rows))
+
+
+def together_of(now: Snapshot, what: str, rows: Sequence[Effect]) -> Together | None:
+    """The choices of the recommended placement, where the study knows their sum only."""
+    best = None if now.recommendation is None else now.find(now.recommendation.key)
+    gain = None if best is None or what == "latency" else best.gains.get(what)
+    if best is None or gain is None:
+        return None
+    choices = features(best.placement)
+    whole = Part(gain.mean, gain.low, gain.high)
+    by_choice = {(row.site, row.type, row.knobs): row for row in rows if row.level == "choice"}
+    mine = [by_choice.get((one.site, one.type, one.knobs)) for one in choices]
+    known = any(
+        part is not None and part.low > 0
+        for row in mine
+        if row is not None
+        for part in (row, row.alone, row.beside)
+    )
+    if len(choices) < 2 or known or not whole.low > 0:
+        return None
+    return Together(best.label, choices, whole)
 
 
 def average_effects(now: Snapshot, what: str) -> Effects | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from nas_attn.analysis.choosing import Chosen
-    from nas_attn.analysis.effects import Effect, Effects, Level, Part
+    from nas_attn.analysis.effects import Column, Effect, Effects, Level, Part
     from nas_attn.analysis.snapshot import Snapshot
     from nas_attn.study.opening import OpenStudy
 
@@ -127,6 +126,12 @@ def _chosen(opened: OpenStudy, now: Snapshot, criteria: Criteria) -> Chosen | No
     return chosen(opened, now, criteria)
 
 
+NUMBERS: dict[Column, str] = {
+    "average": "on average",
+    "alone": "alone",
+    "beside": "next to the recommended",
+}
+"""A column of a table of effects -> its heading."""
 TITLES: dict[Level, str] = {
     "choice": "What each choice gains at each site",
     "type": "What each type gains at a site, over all its sites",
@@ -169,15 +174,15 @@ def effects(
     out = console(wide=wide)
     for sentence in sentences:
         show_prose(out, sentence)
-    for level, title in TITLES.items():
-        rows = found.at(level)
-        if rows:
-            heading = ", ".join(filter(None, (f"{title} ({unit})", unit_of(what).of_differences)))
-            heading = heading.replace("gains", "adds") if what == "latency" else heading
-            out.print(
-                _choices(heading, what, rows) if level == "choice" else _types(heading, what, rows)
-            )
-    show_prose(out, "Bold: the 95 % interval excludes zero.")
+    shown = [level for level in TITLES if found.informative(level)]
+    for level in shown:
+        title = TITLES[level].replace("gains", "adds") if what == "latency" else TITLES[level]
+        heading = ", ".join(filter(None, (f"{title} ({unit})", unit_of(what).of_differences)))
+        out.print(_choices(heading, found) if level == "choice" else _types(heading, found))
+    if shown:
+        show_prose(out, "Bold: the 95 % interval excludes zero.")
+    else:
+        show_prose(out, "No single effect is shown: the 95 % intervals of all contain zero.")
     if found.cv_error is not None:
         show_prose(out, f"error for candidates left out of the fit: {found.cv_error:.3g}")
 
@@ -208,31 +213,33 @@ def _effects(now: Snapshot, what: str, at: str) -> Effects:
     raise StudyError(f"effects on '{what}' need at least eight candidates that have it: {more}")
 
 
-def _choices(heading: str, what: str, rows: Sequence[Effect]) -> Any:
+def _choices(heading: str, effects: Effects) -> Any:
     """Each choice at each site: on average over all placements, alone, and next to the recommended
-    others.
+    others, as far as these columns say something.
     """
-    numbers = ["on average", "alone", "next to the recommended", "tried"]
+    shown = effects.informative("choice")
+    numbers = [*(NUMBERS[column] for column in shown), "tried"]
     cells: list[list[str | Text]] = [
         [
             row.site,
             row.name,
-            *(_part(what, part) for part in (row, row.alone, row.beside)),
+            *(_part(effects.of, row.part(column)) for column in shown),
             str(row.observations),
         ]
-        for row in rows
+        for row in effects.at("choice")
     ]
     columns = ["site", "choice", *numbers]
-    optional = ["tried", "next to the recommended", "alone"]
+    optional = ["tried", NUMBERS["beside"], NUMBERS["alone"]]
     return table(heading, columns, cells, right=numbers, whole=["site"], optional=optional)
 
 
-def _types(heading: str, what: str, rows: Sequence[Effect]) -> Any:
+def _types(heading: str, effects: Effects) -> Any:
     from nas_attn.words.units import probability
 
     numbers = ["adds", "good", "tried"]
     cells: list[list[str | Text]] = [
-        [row.name, _part(what, row), probability(row.better), str(row.observations)] for row in rows
+        [row.name, _part(effects.of, row), probability(row.better), str(row.observations)]
+        for row in effects.at("type")
     ]
     return table(heading, ["type", *numbers], cells, right=numbers, optional=["tried"])
 

@@ -13,7 +13,7 @@ _PLAIN = {
     "─": "-",
     "━": "=",
     "×": "x",
-    "±": "+/-",
+    "±": "+-",
     "→": "->",
     "▣": "#",
     "…": "...",
@@ -21,11 +21,6 @@ _PLAIN = {
     "\N{NO-BREAK SPACE}": " ",
 }
 """Letters of ours and what is nearest to them in ASCII."""
-
-
-def register() -> None:
-    """Makes `errors=PLAIN` known to streams."""
-    codecs.register_error(PLAIN, _nearest)
 
 
 def _nearest(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -44,3 +39,7 @@ def _nearest(error: UnicodeError) -> tuple[str | bytes, int]:
         error.encoding, error.object, error.start, error.start + 1, error.reason
     )
     return escape(one)
+
+
+# a stream knows it as `errors=PLAIN`
+codecs.register_error(PLAIN, _nearest)

@@ -196,7 +196,6 @@ def _prepare() -> None:
     """Output that shows any letter, our warnings, and no garbage collection for what only reads."""
     _open_closed()
     trust()
-    letters.register()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Not every terminal has every letter.

@@ -88,11 +88,12 @@ class FittedTable:
 
     def widths(self, shown: Sequence[int], width: int) -> dict[int, int]:
         """The letters of each column that is shown: the widest are narrowed first, down to their
-        longest word; below that only if nothing else helps.
+        longest word; below that only if nothing else helps, and numbers last.
         """
         widths = {index: self._natural(index) for index in shown}
         least = {index: self._least(index) for index in shown}
-        for floor in (least, dict.fromkeys(shown, 1)):
+        words_only = {index: least[index] if self._unbroken(index) else 1 for index in shown}
+        for floor in (least, words_only, dict.fromkeys(shown, 1)):
             while _total(widths.values()) > width:
                 able = [index for index in shown if widths[index] > floor[index]]
                 if not able:

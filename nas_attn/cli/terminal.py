@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.text import Text
 
+from nas_attn.cli import letters
+from nas_attn.cli.printing import show_prose
 from nas_attn.errors import OperationError, printable
 
 if TYPE_CHECKING:
@@ -62,12 +64,10 @@ def display(opened: OpenStudy, *, only: str | None, quiet: bool) -> Iterator[Cal
         return
     # A descriptor of its own: while an evaluator runs, a log replaces standard error, and the view
     # goes on.
-    with os.fdopen(
-        os.dup(2), "w", encoding=sys.stderr.encoding, errors="backslashreplace"
-    ) as terminal:
+    with os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding, errors=letters.PLAIN) as terminal:
         console = SafeConsole(file=terminal, highlight=False)
         with _shown(console, line):
-            yield lambda text: console.print(text, markup=False)
+            yield lambda text: show_prose(console, text)
 
 
 class ProgressLine:
@@ -111,11 +111,24 @@ class ProgressLine:
         return f"{_bar(seconds / (seconds + self._left_s))} " if seconds > 0 else ""
 
 
+class TurningLine:
+    """A turning mark and a text in one line, which is cut where the terminal ends."""
+
+    def __init__(self) -> None:
+        self._spinner = Spinner("dots")
+        self.text = ""
+
+    def __rich_console__(self, console: Console, _options: ConsoleOptions) -> RenderResult:
+        mark = self._spinner.render(console.get_time())
+        # assembled anew: a spinner's own text loses these settings, and wraps
+        yield Text(f"{mark} {self.text}", no_wrap=True, overflow="ellipsis")
+
+
 @contextmanager
 def _shown(console: SafeConsole, line: ProgressLine) -> Iterator[None]:
     """Shows the line and what each worker does, anew each second, at the end of a terminal."""
     done = threading.Event()
-    spinner = Spinner("dots")
+    spinner = TurningLine()
     live = Live(
         spinner,
         console=console,
@@ -131,7 +144,7 @@ def _shown(console: SafeConsole, line: ProgressLine) -> Iterator[None]:
             for text in _at_work(line.opened)
         ]
         text = line.read()
-        spinner.update(text=Text(f"{line.bar()}{text}", no_wrap=True, overflow="ellipsis"))
+        spinner.text = f"{line.bar()}{text}"
         live.update(Group(spinner, *rows))
 
     def tick() -> None:

@@ -107,20 +107,23 @@ def _show_next(out: Console, opened: OpenStudy, now: Overview, *, leased: bool) 
     from nas_attn.cli.printing import show_command, show_prose
     from nas_attn.study.reading import snapshot
     from nas_attn.words.card import card_text
+    from nas_attn.words.lines import LABEL_COLUMNS
 
     at = at_storage(opened.url)
+    under = " " * LABEL_COLUMNS
+    out.print()
     if leased or any(worker.state in ("working", "waiting") for worker in now.workers):
         show_prose(out, "the answer so far:", label="Next")
-        show_command(out, f"nas-attn pareto {opened.store.name}{at}")
+        show_command(out, f"nas-attn pareto {opened.store.name}{at}", indent=under)
         return
     if now.progress.finished < now.progress.trials:
         show_prose(out, "no worker is running; to continue:", label="Next")
-        show_command(out, f"nas-attn resume {opened.store.name}{at}")
+        show_command(out, f"nas-attn resume {opened.store.name}{at}", indent=under)
         return
     for row in card_text(snapshot(opened.store), at).rows:
         if row.label == "Next":
             show_prose(out, row.text, label=row.label)
-            show_command(out, row.command)
+            show_command(out, row.command, indent=under)
 
 
 def _watch(opened: OpenStudy) -> None:

@@ -39,6 +39,7 @@ from nas_attn.space import other_of
 from nas_attn.tables import BACKBONE_SOURCES
 from nas_attn.tasks.data import data_of
 from nas_attn.words import units
+from nas_attn.words.card import card_text, drawing_line
 
 # of the card's format
 VERSION = 1
@@ -108,12 +109,25 @@ def card(now: Snapshot, view: CandidateView, made: ExportedNetwork) -> dict[str,
         "here": None if made.here is None else dict(made.here),
         "check": None if made.check is None else dict(made.check),
         "estimate": estimates,
+        "study_answer": _answer(now, view),
         "latency": _latency(now, view),
         "data": dict(made.data),
         "sources": _sources(described),
         "versions": dict(now.versions),
         "recipe": now.recipe.model_dump(mode="json"),
     }
+
+
+def _answer(now: Snapshot, view: CandidateView) -> dict[str, Any] | None:
+    """The card of the study: headline, drawing, rows; None if the file has another network than the
+    card takes.
+    """
+    if view.key != now.taken:
+        return None
+    text = card_text(now)
+    rows = [{"label": row.label, "text": row.text, "command": row.command} for row in text.rows]
+    drawing = drawing_line(text.drawing) if text.drawing else ""
+    return {"headline": text.headline, "drawing": drawing, "rows": rows}
 
 
 def _placed(point: Point, choices: tuple[Choice, ...]) -> dict[str, Any]:
@@ -207,12 +221,21 @@ def markdown(facts: Mapping[str, Any]) -> str:
         "value": lambda number, name: units.value(name, number),
         "numbers": lambda values: ", ".join(f"{value:.6g}" for value in values),
         "counted": units.counted,
+        "estimated": _estimated,
     }
     return environment.get_template("card.md").render(
         **facts,
         answer=answers_of(task).said(tuple(facts["output"]["shape"][1:]), facts["format"]),
         compared=against_torch(facts) if facts["check"] else "",
     )
+
+
+def _estimated(estimate: Mapping[str, float], name: str) -> str:
+    """`accuracy 72.6 % (72.0 to 73.2 %)`."""
+    low = estimate["low"]
+    high = estimate["high"]
+    value = units.value_within(name, estimate["mean"], low, high)
+    return f"{name} {value} ({units.value_range(name, low, high)})"
 
 
 def against_torch(facts: Mapping[str, Any]) -> str:

@@ -379,7 +379,7 @@ def _others(now: Snapshot, card: Card) -> Iterator[CardRow]:
     best = card.recommendation
     if card.faster is not None:
         yield CardRow("Faster", _alternative(metric, card.faster))
-    if card.slower is not None:
+    if card.slower is not None and _size_of(metric, card.slower).strip("0."):
         yield CardRow("Slower", _alternative(metric, card.slower))
     if card.control is not None and best is not None:
         yield CardRow("Control", control_text(card, best, card.control))
@@ -415,14 +415,20 @@ def _longer(metric: str, longer: LengthGain) -> str:
 def _alternative(metric: str, other: Alternative) -> str:
     """`trial 5, 1.40 × instead of 1.59 ×: gives up 0.9 points, may be chance`."""
     gain = other.gain
-    half = (gain.high - gain.low) / 2
-    size = units.size_within(metric, gain.mean, half)
+    size = _size_of(metric, other)
     unit = units.unit(metric).of_differences
+    latency = f"{units.times(other.ratio)} instead of {units.times(other.instead_of)}"
+    if not size.strip("0."):
+        return f"{called(other.of)}, {latency}: gives up nothing that is shown"
     verb = "gives up" if gain.mean < 0 else "gains"
     more = "" if gain.mean < 0 else " more"
     chance = ", which may be chance" if other.may_be_chance else ""
-    latency = f"{units.times(other.ratio)} instead of {units.times(other.instead_of)}"
     return f"{called(other.of)}, {latency}: {verb} {f'{size} {unit}'.rstrip()}{more}{chance}"
+
+
+def _size_of(metric: str, other: Alternative) -> str:
+    """The difference in the digits that its interval supports; zeros where nothing is left."""
+    return units.size_within(metric, other.gain.mean, (other.gain.high - other.gain.low) / 2)
 
 
 def _instead(now: Snapshot, best: Recommendation) -> str:

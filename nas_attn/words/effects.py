@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from nas_attn.analysis.effects import Effect, Effects
+from nas_attn.analysis.effects import Effect, Effects, Part, Together
 from nas_attn.words import units
 
 # least probabilities of being better to say that a choice helps, and that it may help
@@ -28,17 +28,21 @@ def effect_sentences(effects: Effects) -> list[str]:
             by_site[row.site].append(row)
     best = {site: max(mine, key=_promise) for site, mine in by_site.items()}
     ranked = sorted(
-        (site for site in best if best[site].better >= PERHAPS),
-        key=lambda site: -abs(best[site].mean),
+        (site for site in best if _surely(best[site]) or best[site].better >= PERHAPS),
+        key=lambda site: -abs(_known(best[site]).mean),
     )
     said = [_helping(best[site], by_site[site], metric, cost) for site in ranked[:MOST_SITES]]
     if len(ranked) > MOST_SITES:
         said.append(
             f"At {len(ranked) - MOST_SITES} more sites something helps or may help, but less."
         )
-    nothing = [site for site in by_site if site not in ranked]
+    together = effects.together
+    if together is not None:
+        said.insert(0, _inseparable(together, metric))
+    apart = {choice.site for choice in together.choices} if together is not None else set()
+    nothing = [site for site in by_site if site not in ranked and site not in apart]
     if nothing:
-        said.append(f"At {_places(nothing)}, nothing helps more than the noise.")
+        said.append(f"At {_places(nothing)}, no choice is shown to help by itself.")
     harmful = sorted(
         (row for row in rows if row.level == "choice" and row.worse >= HELPS),
         key=lambda r: -abs(r.mean),
@@ -59,7 +63,23 @@ def _promise(row: Effect) -> tuple[bool, float]:
     """Ranks a site's choices for its sentence: first those that surely help, by size; then by the
     likely gain.
     """
-    return row.better >= HELPS, abs(row.mean) * row.better if row.better >= HELPS else row.better
+    sure = _surely(row)
+    return sure, abs(_known(row).mean) if sure else row.better
+
+
+def _surely(row: Effect) -> bool:
+    """Whether a choice is shown to help: on average over all placements, or alone."""
+    return row.better >= HELPS or (row.alone is not None and row.alone.low > 0)
+
+
+def _known(row: Effect) -> Part:
+    """The gain that a sentence states: alone if that was measured or is what is known, else on
+    average.
+    """
+    alone = row.alone
+    if alone is not None and (alone.runs or (alone.low > 0 and row.better < HELPS)):
+        return alone
+    return row
 
 
 def _helping(
@@ -67,13 +87,13 @@ def _helping(
 ) -> str:
     paid = cost.get((row.site, row.name))
     price = "" if paid is None else f" for {_percent(paid)} of latency"
-    if row.better < HELPS:
+    if not _surely(row):
         odds = units.probability(row.better)
         return (
             f"At {row.site}, perhaps `{row.name}`: {_size(row, metric)}{price} (probability of a"
             f" gain {odds})."
         )
-    also = [other for other in others if other is not row and other.better >= HELPS]
+    also = [other for other in others if other is not row and _surely(other)]
     so_do = ", ".join(f"`{other.name}` ({_size(other, metric)})" for other in also[:2])
     more = f" and {len(also) - 2} more" if len(also) > 2 else ""
     return f"At {row.site}, `{row.name}`: {_size(row, metric)}{price}" + (
@@ -82,13 +102,23 @@ def _helping(
 
 
 def _size(row: Effect, metric: str) -> str:
-    """`+0.60 ± 0.20 points`, the 95 % interval; without a unit, the metric's name. The measured
-    gain alone, if there is one.
-    """
-    part = row.alone if row.alone is not None and row.alone.runs else row
+    """`+0.6 ± 0.2 points`, the 95 % interval; without a unit, the metric's name."""
+    part = _known(row)
     said = units.plus_minus(metric, part.mean, part.half)
     said = said if units.unit(metric).of_differences else f"{said} in {units.title(metric)}"
     return said if part is row else f"{said} alone"
+
+
+def _inseparable(together: Together, metric: str) -> str:
+    """That the sum of some effects is known, and no single one of them."""
+    gain = units.plus_minus(metric, together.gain.mean, together.gain.half)
+    types = dict.fromkeys(choice.type for choice in together.choices)
+    names = ", ".join(f"`{name}`" for name in types)
+    places = _places([choice.site for choice in together.choices])
+    return (
+        f"Together, {names} at {places} gain {gain} ({together.label}); how much each of them adds"
+        " is not known: the study cannot separate them."
+    )
 
 
 def _percent(share: float) -> str:

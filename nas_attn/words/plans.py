@@ -162,7 +162,7 @@ def _timetable(table: Timetable) -> str:
 
 def _test(blocks: int) -> str:
     if blocks:
-        return f"tested in {several(blocks, 'block')}"
+        return f"tested with {several(blocks, 'seed')}"
     return "no time for a test: nas-attn test does it later"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nas_attn import tasks
+from nas_attn.analysis.beyond_front import beyond_front
 from nas_attn.analysis.cautions import (
     Caution,
     FewImages,
@@ -32,6 +33,7 @@ def remarks(now: Snapshot) -> list[str]:
         *(constant_sentence(now.recipe, constant) for constant in now.constants),
         *(weak_rung_sentence(now.recipe, weak) for weak in now.weak_rungs),
         *(_two_values(model) if model else ()),
+        *_beyond_front(now),
         *_by_prior(now),
         *_in_int8(now),
         *_on_other_devices(now),
@@ -166,6 +168,17 @@ def _two_values(model: Evidence) -> Iterator[str]:
         " placement end at both. What counts is how often a placement reaches the better value, and"
         " a few runs say little about that."
     )
+
+
+def _beyond_front(now: Snapshot) -> Iterator[str]:
+    """Why a control that is better than a member of the front is no member."""
+    for beyond in beyond_front(now):
+        names = ", ".join(view.label for view in beyond.members)
+        yield (
+            f"{beyond.control.label} is better than {names} in every objective, and not on the"
+            " front: the front compares placements of attention, and a control is a larger network"
+            " without it."
+        )
 
 
 def _by_prior(now: Snapshot) -> Iterator[str]:

@@ -21,15 +21,15 @@ def validation_headline(result: ValidationResult) -> str:
     planned = max(family.blocks, family.planned or 0)
     over = " (then the search's time was over)" if result.complete else ""
     done = (
-        f"{result.blocks} of {planned} blocks{over}"
+        f"{result.blocks} of {planned} seeds{over}"
         if result.blocks < planned
-        else several(planned, "block")
+        else several(planned, "seed")
     )
     by = "" if units.is_implied(family.metric) else f"by {units.title(family.metric)} "
     return (
         f"Validation {family.number}: trained as the target says"
-        f" ({several(family.epochs, 'epoch')}), {done}, each with a new seed; scored {by}on the"
-        " test images"
+        f" ({several(family.epochs, 'epoch')}), {done} that no search used; scored {by}on"
+        " the test images"
     )
 
 
@@ -38,14 +38,14 @@ def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[st
     family = result.family
     if result.mixed and not result.verdicts:
         yield (
-            f"No result: in {result.mixed} of {several(family.blocks, 'block')}, networks were"
+            f"No result: in {result.mixed} of {several(family.blocks, 'seed')}, networks were"
             " computed in different arithmetic, by different machines. Validate again on machines"
             " that compute alike."
         )
         return
     if not result.verdicts:
         yield (
-            f"No result yet: it comes after {family.blocks} blocks. Run the same command again to"
+            f"No result yet: it comes after {family.blocks} seeds. Run the same command again to"
             " continue."
         )
         return
@@ -54,7 +54,7 @@ def validation_sentences(result: ValidationResult, now: Snapshot) -> Iterator[st
     yield from _conclusion(result, now)
     if result.mixed:
         yield (
-            f"{several(result.mixed, 'block')} of {result.blocks} count for nothing: their networks"
+            f"{several(result.mixed, 'seed')} of {result.blocks} count for nothing: their networks"
             " were computed in different arithmetic, by different machines."
         )
     for key, runs in result.diverged.items():
@@ -203,13 +203,13 @@ def announcement(
         seconds = f", about {units.duration(forecast.total_s)} of training in all"
     known = "from the search's runs"
     if forecast.noise_blocks:
-        known = f"from {forecast.noise_blocks} earlier blocks"
+        known = f"from {forecast.noise_blocks} earlier seeds"
     low = units.size(family.metric, forecast.detectable_low)
     high = units.size(family.metric, forecast.detectable_high)
     lines = [
         f"Validation {family.number}: {pairs}",
         (
-            f"{several(family.blocks, 'block')} of {len(family.networks)} networks, each trained"
+            f"{several(family.blocks, 'seed')} of {len(family.networks)} networks, each trained"
             f" for {several(family.epochs, 'epoch')}{seconds}; each run reads the test images once,"
             " and this is logged"
         ),
@@ -225,7 +225,7 @@ def announcement(
             for count in blocks_to_show(forecast, difference)
         )
         lines.append(
-            f"To show {units.size(family.metric, difference)}, {' to '.join(needed)} blocks are"
+            f"To show {units.size(family.metric, difference)}, {' to '.join(needed)} seeds are"
             " needed: --seeds"
         )
     return lines
@@ -237,8 +237,8 @@ def _together(family: Family, pooled: PooledForecast) -> str:
     before = "the test" if pooled.looks == 1 else f"the {pooled.looks} tests"
     words = {"better": "better", "worse": "worse", "not shown": "no difference shown"}
     return (
-        f"With {before} of before, {network_name(family, pooled.key)} would have been trained in"
-        f" {pooled.blocks} blocks instead of {pooled.blocks_before}; if the difference stays"
+        f"With {before} of before, {network_name(family, pooled.key)} would have been trained with"
+        f" {pooled.blocks} seeds instead of {pooled.blocks_before}; if the difference stays"
         f" {units.difference(metric, pooled.difference)}, all of them say: {words[pooled.word]}"
         f" ({units.difference_range(metric, pooled.low, pooled.high)}, for all these comparisons)"
     )

@@ -55,7 +55,7 @@ def test_no_verdict_is_given_before_all_blocks_have_ended(made: MadeStudy) -> No
     made.validation(NETWORKS, blocks=12, done=3)
     (result,) = results(made)
     assert (result.blocks, result.verdicts, result.complete) == (3, (), False)
-    assert "3 of 12 blocks" in said(made)
+    assert "3 of 12 seeds" in said(made)
     assert "after" in said(made)
     made.validation(AGAINST_NONE, blocks=12, gain={"key-001": 0.05})
     last = results(made)[-1]
@@ -113,8 +113,8 @@ def test_with_a_margin_it_says_what_may_be_lost_and_what_is_gained_in_time(made:
     made.validation(AGAINST_NONE, blocks=20, margin=0.02)
     assert "not worse by more than 2.0 points, and slower by 14" in said(made)
     made.validation(AGAINST_NONE, blocks=20, margin=0.02, gain={"key-001": -0.1})
-    assert "worse, -" in said(made)
-    assert "may be worse by more than 2.00 points." in said(made)
+    assert "worse, −" in said(made)
+    assert "may be worse by more than 2.0 points." in said(made)
 
 
 @pytest.mark.parametrize(

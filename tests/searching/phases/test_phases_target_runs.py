@@ -87,7 +87,7 @@ def test_validations_have_fresh_runs_and_retraining_counts_them(searched: Path, 
     out = nas("pareto").out
     tested, table = out.index("  Tested    "), out.index("the front (*)")
     assert (
-        tested < table < out.index("Validation 1: trained as the target says (2 epochs), 2 blocks")
+        tested < table < out.index("Validation 1: trained as the target says (2 epochs), 2 seeds")
     )
     found = nas("retrain", "--placement", "stage1=simam", "--seeds", "2", "--json").json["runs"]
     assert {run["purpose"] for run in found} == {"validate"}
@@ -108,7 +108,7 @@ def test_beforehand_it_says_what_it_compares_can_show_and_costs_and_writes_nothi
 ) -> None:
     done = nas("validate", "--dry-run", "--difference", "0.02", "--placement", "stage2=simam")
     assert done.status == 0, done.err
-    assert all(word in done.out for word in ("against ", "3 blocks", "80 %", "2.0 points"))
+    assert all(word in done.out for word in ("against ", "3 seeds", "80 %", "2.0 points"))
     store = open_study("tiny").store
     assert (store.validations.all(), store.queue.rows(protocol="target")) == ({}, [])
 

@@ -1,0 +1,107 @@
+"""Tables and prose on terminals of 60 to 200 columns: no word is broken, no number parted from its
+unit.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from made_study import everywhere, usual
+from pseudo_terminal import typed
+from rich.console import Console
+
+from nas_attn.cli import letters
+from nas_attn.cli.tables import FittedTable
+from nas_attn.cli.terminal import TurningLine
+from nas_attn.study.trial_book import TrialBook
+
+CBAM = "cbam(reduction=16, spatial_kernel_size=7)"
+AT = ("--storage", "sqlite:///made.db")
+COMMANDS = (
+    ("pareto", "made", *AT),
+    ("effects", "made", *AT),
+    ("effects", "made", "--of", "latency", *AT),
+    ("status", *AT),
+    ("status", "made", *AT),
+    ("studies", "list", *AT),
+    ("modules",),
+    ("modules", "se"),
+    ("modules", "--runtimes"),
+    ("sites", "resnet20", "--input", "3x32x32"),
+    ("sites", "resnet8", "--input", "3x32x32", "--space", "small"),
+)
+PARTED = re.compile(r"\d\n[ ]*(%|×|points|ms|s|min|h)(?=[\s.,;:)]|$)")
+TO_COPY = ("nas-attn ", "optuna-dashboard ", "pip ", "import ", "from ", "model", "na.", ")", '"')
+"""How lines begin that the terminal itself breaks."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study that was tested."""
+    path = tmp_path_factory.mktemp("made")
+    study = usual(path)
+    networks = {"key-002": everywhere(CBAM), "key-000": "none"}
+    study.validation(networks, gain={"key-002": 0.05}, recommended="key-002")
+    TrialBook(study.database, study.store.name, made_for=study.recipe).close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> dict[tuple[str, ...], set[str]]:
+    """Command -> the words that it prints where there is room for everything."""
+    wide = [(*command, "--wide") for command in COMMANDS]
+    shown = typed(wide, folder, columns=300)
+    return {command: words(text) for command, text in zip(COMMANDS, shown, strict=True)}
+
+
+def words(text: str) -> set[str]:
+    return {word for word in text.split() if word.strip("─")}
+
+
+@pytest.mark.parametrize(
+    "columns", [60, 80, *(pytest.param(wide, marks=pytest.mark.slow) for wide in (120, 200))]
+)
+def test_nothing_is_broken_on_a_terminal_of(
+    columns: int, folder: Path, whole: dict[tuple[str, ...], set[str]]
+) -> None:
+    for command, text in zip(COMMANDS, typed(COMMANDS, folder, columns=columns), strict=True):
+        table, _, note = text.partition("Left out on this terminal: ")
+        rest = note.partition("--wide shows all.")[2]
+        broken = words(table) | words(rest)
+        assert not broken - whole[command], command
+        for line in text.splitlines():
+            assert len(line) <= columns or line.strip().startswith(TO_COPY), (command, line)
+        assert not PARTED.search(text), (command, PARTED.search(text))
+        assert "`" not in text, command
+
+
+def test_what_is_left_out_is_the_least_important_and_is_named() -> None:
+    rows = [["stage1", "eca(kernel_size=3)", "+1.0 ± 0.4", "12"]]
+    made = FittedTable(
+        "", ["site", "choice", "gain", "tried"], rows, right=["gain", "tried"], optional=["tried"]
+    )
+    assert made.fitting(60) == ([0, 1, 2, 3], [])
+    assert made.fitting(42) == ([0, 1, 2], [3])
+    assert made.widths([0, 1, 2], 30)[2] == len("+1.0 ± 0.4"), "a number is never broken"
+    shown = Console(width=42, file=io.StringIO())
+    shown.print(made)
+    assert "tried; --wide shows all" in " ".join(shown.file.getvalue().split())
+
+
+@pytest.mark.parametrize(
+    ("letter", "plain"), [("−", "-"), ("▣eca ─ head", "#eca - head"), ("字", "\\u5b57")]
+)
+def test_a_terminal_without_a_letter_shows_the_nearest(letter: str, plain: str) -> None:
+    assert letter.encode("ascii", errors=letters.PLAIN) == plain.encode()
+
+
+def test_the_line_of_progress_is_cut_and_not_wrapped() -> None:
+    line = TurningLine()
+    line.text = "12/20 trials, 3 pruned, best accuracy 70.40 %, about 12 min left"
+    shown = Console(width=40, file=io.StringIO())
+    shown.print(line)
+    (only,) = shown.file.getvalue().splitlines()
+    assert len(only) <= 40
