@@ -73,6 +73,7 @@ docs: $(VENV)/installed-dev  ## write docs/reference/ and where-attention-helps.
 	@$(BIN)/python docs/reference/write_recipe.py
 	@$(BIN)/python docs/reference/write_attention.py
 	@$(BIN)/python docs/reference/write_database.py
+	@$(BIN)/python docs/reference/write_glossary.py
 	@$(BIN)/python docs/write_evidence.py
 
 gallery: $(VENV)/installed-dev  ## run the gallery's examples and write docs/gallery.md; needs kaleido and Chromium

@@ -133,7 +133,8 @@ def section(example: Example, place: Path) -> str:
     kept = Path("printed-1.txt")
     if not kept.is_file():
         kept.write_text(run(example.commands[0]), "utf-8")
-    shown = kept.read_text("utf-8").partition("\n\n")[0]
+    # the answer; the front follows
+    shown = kept.read_text("utf-8").partition("\nStudy ")[0].rstrip()
     printed = [said(command, number) for number, command in enumerate(example.commands[1:], 2)]
     now = snapshot(Database("sqlite:///nas_attn.db").study(example.study))
     pictures = draw(example, now, place / "figures")

@@ -1,26 +1,35 @@
-"""The twelve words that pages use in a sense of their own, each with its meaning."""
+"""The twelve words that pages use in a sense of their own, each with its meaning: for tooltips at
+the first use on a page, and for docs/glossary.md, which is written from them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+MOST_TERMS = 12
+
 TERMS: Mapping[str, str] = MappingProxyType(
     {
-        "attention module": "layers that weigh a feature map by its own content: se, eca, cbam …",
-        "site": "a place in the network where a module can go: stage2, stage2.block1",
-        "placement": "which module stands at which site",
+        "site": ("a place in your network where an attention module can go: stage2, stage2.block1"),
+        "placement": "which module stands at which site: stage2=eca stage3=se(reduction=8)",
         "backbone": (
             "your network. The bare backbone has no attention; everything is compared with it"
         ),
         "study": "one search with all its results, kept in a database under a name",
         "candidate": "a backbone with a placement that a study trains",
         "front": "the candidates that no other beats in every objective at once",
+        "baseline": (
+            "a candidate that needs no search: the bare backbone, or one module at every stage"
+            " (uniform)"
+        ),
+        "control": (
+            "a larger network without attention: what more network gains at about the same latency"
+        ),
         "gain": "how much better a candidate is than the bare backbone, with a 95 % interval",
-        "× latency": "latency in times of the bare backbone's, measured beside it",
-        "target": "how the network will be trained in the end",
+        "rung": "a number of epochs at which a candidate is scored, and may be stopped (pruned)",
+        "target": "how you will train the network in the end",
         "seed": "what decides the luck of a run. Candidates are compared over equal seeds",
-        "test": "new runs, scored on test images that no search reads",
     }
 )
-"""Word -> meaning; docs/glossary.md has them, too."""
+"""Word -> meaning."""

@@ -1,0 +1,31 @@
+"""Writes docs/glossary.md from the words that reports explain: `make docs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas_attn.words.terms import TERMS
+
+PAGE = Path(__file__).parents[1] / "glossary.md"
+HEAD = """\
+# Twelve words
+
+These pages use twelve words of their own; a report explains each at its first use. All others are
+the field's. `make docs` writes this page from `nas_attn/words/terms.py`.
+
+| word | meaning |
+|---|---|
+"""
+TAIL = """
+Words of the code are in the [architecture](architecture.md#terms).
+"""
+
+
+def page() -> str:
+    """The whole page, in Markdown."""
+    rows = (f"| **{word}** | {meaning} |\n" for word, meaning in TERMS.items())
+    return f"{HEAD}{''.join(rows)}{TAIL}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
