@@ -189,8 +189,8 @@ class Study:
         return snapshot(self._opened.store)
 
     def answer(self) -> list[str]:
-        """The card of the study, line by line: what to do, what that brings and costs, how sure it is,
-        and the next command.
+        """The card of the study, line by line: what to do, what that brings and costs, how sure it
+        is, and the next command.
         """
         return answer(self.snapshot())
 

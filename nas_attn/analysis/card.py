@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from statistics import fmean
 
-from nas_attn.analysis.cautions import Caution
+from nas_attn.analysis.cautions import Caution, OnlyBaselines
 from nas_attn.analysis.decision import (
     BetTest,
     Decision,
@@ -149,6 +149,8 @@ class Purpose(Enum):
     """To train the network for use."""
     CONTINUE = auto()
     """To continue the search."""
+    FIRST_TRIALS = auto()
+    """To try placements of the search's own: so far there were only baselines."""
     MORE_TRIALS = auto()
     """To try more placements; nothing else is open."""
 
@@ -507,7 +509,9 @@ def _after_a_test(now: Snapshot, tested: Tested) -> NextCommand:
 def _more_trials(now: Snapshot) -> NextCommand:
     step = NextStep("resume", now.study, trials=2 * now.planned)
     seconds = training_s(now, now.planned * now.recipe.training.rungs[-1])
-    return NextCommand(Purpose.MORE_TRIALS, step, seconds, now.planned)
+    only_baselines = any(isinstance(caution, OnlyBaselines) for caution in now.cautions)
+    purpose = Purpose.FIRST_TRIALS if only_baselines else Purpose.MORE_TRIALS
+    return NextCommand(purpose, step, seconds, now.planned)
 
 
 def _continued(now: Snapshot, lacking: Lacking) -> NextCommand | None:

@@ -335,6 +335,9 @@ def _purpose(now: Snapshot, step: NextCommand, *, kept: bool) -> str:
             return "train it for use"
         case Purpose.CONTINUE:
             return "continue the search"
+        case Purpose.FIRST_TRIALS:
+            more = several(step.runs, "placement")
+            return f"only baselines were tried so far; to try {more} more"
         case Purpose.MORE_TRIALS:
             return f"nothing more is needed; to try {several(step.runs, 'placement')} more"
 
