@@ -17,10 +17,12 @@ from nas_attn.report.figures.drawing import Told, tell
 from nas_attn.words import units
 from nas_attn.words.candidates import candidate_called, objective_heading, objective_shown
 from nas_attn.words.dashboard import (
+    BELOW,
     ESTIMATES,
     card_paragraphs,
     table,
     test_paragraphs,
+    trial_paragraphs,
     what_best_means,
 )
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
 
-BELOW = "*nas_attn updates this note. Text below this line stays.*"
 # Characters that one attribute holds at most, as in optuna-dashboard (MySQL's limit)
 _CHUNK = 2045
 # Attempts, if another worker writes at the same time
@@ -83,31 +84,8 @@ def link_sheet(storage: BaseStorage, study: int, artifact: str) -> None:
 
 
 def note(view: CandidateView, snapshot: Snapshot) -> str:
-    """A trial's note (Markdown): placement, outcome, cost. Current estimates only for front and
-    baselines.
-    """
-    what = f"baseline: {view.baseline}" if view.baseline else "searched"
-    lines = [
-        f"`{view.placement}`",
-        f"**{view.state}, {what}{', on the front' if view.on_front else ''}**",
-    ]
-    if view.reason:
-        lines.append(" ".join(view.reason.split()))
-    if view.on_front or view.baseline is not None:
-        indices = range(len(snapshot.objectives))
-        now = [
-            f"{objective_heading(snapshot, index)} {objective_shown(snapshot, view, index)}"
-            for index in indices
-        ]
-        lines.append(f"Estimated now: {', '.join(now)}.")
-        if view.beats_none is not None:
-            lines.append(
-                "Probability of being better than the bare backbone:"
-                f" {units.probability(view.beats_none)}."
-            )
-    if view.cost is not None:
-        lines.append(f"{units.counted(view.cost)}.")
-    return "\n\n".join(lines)
+    """A trial's note (Markdown)."""
+    return "\n\n".join(trial_paragraphs(view, snapshot))
 
 
 def study_note(snapshot: Snapshot) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,15 +34,11 @@ from nas_attn.words import report as words
 from nas_attn.words.choosing import choice_sentences
 from nas_attn.words.effects import effect_sentences
 from nas_attn.words.figures import no_map_sentence
+from nas_attn.words.headings import SECTIONS
 from nas_attn.words.machine import arithmetic_lines, latency_machine
 from nas_attn.words.terms import TERMS
 from nas_attn.words.time_use import time_sentence
 from nas_attn.words.validation import validation_headline, validation_sentences
-
-_PINNED = {"nas_attn": "nas-attn"} | {
-    n: n for n in ("torch", "torchvision", "timm", "optuna", "numpy")
-}
-"""Library, as a study names it -> its name for pip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +49,6 @@ class ReportSection:
     title: str
 
 
-SECTIONS = (
-    ReportSection("tests", "Tests"),
-    ReportSection("front", "Front and baselines"),
-    ReportSection("estimates", "What the estimates mean"),
-    ReportSection("effects", "What each choice does"),
-    ReportSection("mistakes", "What the networks get wrong"),
-    ReportSection("curves", "Learning curves"),
-    ReportSection("retrained", "Trained for use"),
-    ReportSection("candidates", "All candidates"),
-    ReportSection("study", "The study"),
-    ReportSection("repeat", "Repeat the study"),
-)
-"""All sections, in their order. One without anything to show is left out."""
 ALWAYS = frozenset({"front", "study", "repeat"})
 
 
@@ -112,7 +95,7 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
         **parts,
         **_front(snapshot, page),
         **_study(snapshot),
-        "contents": [one for one in SECTIONS if one.id in ALWAYS or parts[one.id]],
+        "contents": _contents(parts),
         "explain": Explaining(TERMS),
         "written": datetime.now(UTC).timestamp(),
         "figures": page.figures,
@@ -123,6 +106,15 @@ def render(snapshot: Snapshot, choice: Chosen | None = None, wrong: Wrong | None
         "plotly": plotly_script(),
     }
     return templates().get_template("report.html").render(context, **assets)
+
+
+def _contents(parts: Mapping[str, object]) -> list[ReportSection]:
+    """The sections that have something to show."""
+    return [
+        ReportSection(name, title)
+        for name, title in SECTIONS.items()
+        if name in ALWAYS or parts[name]
+    ]
 
 
 def _choice(snapshot: Snapshot, choice: Chosen) -> dict[str, Any]:
@@ -208,24 +200,10 @@ def _study(snapshot: Snapshot) -> dict[str, Any]:
         "test_readings": words.test_readings(snapshot),
         "readings": tables.readings_table(snapshot),
         "repeat": words.repeat(snapshot.study),
-        "commands": "\n".join(_commands(snapshot)),
+        "commands": "\n".join(words.repeat_commands(snapshot)),
         "recipe": write_toml(snapshot.recipe.model_dump(mode="json")),
         "versions": tables.versions_table(snapshot),
     }
-
-
-def _commands(snapshot: Snapshot) -> Iterator[str]:
-    """What repeats the study."""
-    versions = [
-        f"{_PINNED[name]}=={version}"
-        for name, version in snapshot.versions.items()
-        if name in _PINNED
-    ]
-    if versions:
-        yield " ".join(["pip install", *sorted(versions)])
-    yield f"nas-attn search {snapshot.study}.toml"
-    for command in ("retrain", "export"):
-        yield f"nas-attn {command} {snapshot.study}"
 
 
 class Page:

@@ -17,7 +17,7 @@ from nas_attn.errors import UserError, did_you_mean
 from nas_attn.recipe import objective_name
 from nas_attn.report.templating import when
 from nas_attn.tables import counted_costs, is_cost
-from nas_attn.words import units
+from nas_attn.words import headings, units
 from nas_attn.words.candidates import (
     candidate_label,
     measured_difference,
@@ -96,23 +96,23 @@ def conditions_table(snapshot: Snapshot) -> Table | None:
     if record is None:
         return None
     pairs = {**record.conditions, **record.details}.items()
-    return plain("Conditions of measurement", ["what", "value"], pairs)
+    return plain(headings.CONDITIONS, ["what", "value"], pairs)
 
 
 def time_table(snapshot: Snapshot) -> Table | None:
     """Where the time of each worker went."""
-    return plain("Where the time went", time_heads(), time_rows(snapshot.time_use))
+    return plain(headings.TIMES, time_heads(), time_rows(snapshot.time_use))
 
 
 def readings_table(snapshot: Snapshot) -> Table | None:
     """When and why the test images were read."""
     rows = [(when(reading.read_at), reading.reason) for reading in snapshot.test_readings]
-    return plain("Readings of the test images", ["when", "why"], rows)
+    return plain(headings.READINGS, ["when", "why"], rows)
 
 
 def versions_table(snapshot: Snapshot) -> Table | None:
     """The libraries that the study began with."""
-    return plain("Versions", ["library", "version"], sorted(snapshot.versions.items()))
+    return plain(headings.VERSIONS, ["library", "version"], sorted(snapshot.versions.items()))
 
 
 def tested_table(result: ValidationResult) -> Table | None:
@@ -123,8 +123,7 @@ def tested_table(result: ValidationResult) -> Table | None:
         TableRow([Cell(role), Cell(value), Cell(notation=placement, wide=True)])
         for role, value, placement in validation_rows(result)
     ]
-    head = ["network", "on the test split, ± over runs", "placement"]
-    return Table("The networks of this test", head, rows)
+    return Table(headings.TESTED, headings.TESTED_HEADS, rows)
 
 
 def tested_classes_table(result: ValidationResult) -> Table | None:
@@ -139,9 +138,9 @@ def front_table(snapshot: Snapshot) -> Table | None:
     """The front, then the other baselines; None before there is one."""
     if not snapshot.front:
         return None
-    head = ["candidate", *_heads(snapshot), "better than the bare backbone", "runs"]
+    head = ["candidate", *_heads(snapshot), headings.BETTER_THAN_BARE, "runs"]
     rows = [TableRow(_front_row(snapshot, view), view.on_front) for view in snapshot.shown]
-    return Table("The front, and the baselines beside it", head, rows).informative()
+    return Table(headings.FRONT, head, rows).informative()
 
 
 def _front_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
@@ -186,10 +185,12 @@ def candidates_table(snapshot: Snapshot) -> Table | None:
     if not snapshot.candidates:
         return None
     more = [*map(units.title, _counted(snapshot)), "time", "training memory", "images/s trained"]
-    odds = ["better than the bare backbone", "runs"]
+    odds = [headings.BETTER_THAN_BARE, "runs"]
     head = ["trial", "placement", "state", *_heads(snapshot), *odds, *more, "reason"]
     rows = [TableRow(_candidate_row(snapshot, view), view.on_front) for view in snapshot.candidates]
-    return Table("All candidates", head, rows, "all-candidates", sortable=True).informative()
+    return Table(
+        headings.SECTIONS["candidates"], head, rows, "all-candidates", sortable=True
+    ).informative()
 
 
 def _counted(snapshot: Snapshot) -> list[str]:
@@ -199,11 +200,13 @@ def _counted(snapshot: Snapshot) -> list[str]:
 def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
     cost = view.cost or {}
     seconds = sum(point.wall_s for point in view.scores)
-    pruned = view.state == "pruned" and view.rung is not None
+    state = view.state
+    if state == "pruned" and view.rung is not None:
+        state = headings.pruned_at(view.rung)
     return [
         Cell(str(view.trial), view.trial, tags=_tags(snapshot, view)),
         Cell(notation=str(view.placement), wide=True),
-        Cell(f"pruned at rung {view.rung}" if pruned else view.state),
+        Cell(state),
         *_values(snapshot, view),
         _likely(view.beats_none),
         _seeds(snapshot, view),
@@ -220,12 +223,10 @@ def _candidate_row(snapshot: Snapshot, view: CandidateView) -> list[Cell]:
 
 def effects_table(found: Effects) -> Table:
     """The effects of choices and types on average, and of choices in two networks."""
-    head = ["site", "choice", "on average", "good", "alone", "next to the recommended"]
-    head += ["candidates", "with the type elsewhere"]
     of = "latency" if found.of == "latency" else units.title(found.of)
     return Table(
-        f"All effects on {of}",
-        head,
+        headings.all_effects(of),
+        headings.EFFECTS_HEADS,
         [TableRow(_effect_row(found.of, row)) for row in found.rows],
         f"effects-{found.of}",
         sortable=True,
@@ -265,7 +266,7 @@ def classes_table(found: ByClass, names: Mapping[str, str]) -> Table:
         for at, (name, count) in enumerate(zip(found.classes, found.images, strict=True))
     ]
     head = ["class", "images", *(names[key] for key in found.values)]
-    return Table("On the test split, class by class", head, rows, sortable=True)
+    return Table(headings.TESTED_CLASSES, head, rows, sortable=True)
 
 
 # with more classes, a matrix has only some of them
@@ -291,7 +292,7 @@ def mistakes_table(found: Mistakes, names: Sequence[str]) -> Table:
                 [Cell(name), *counts, *shares, *(_gain(found.what, of[at]) for of in found.gains)]
             )
         )
-    caption = f"{units.title(found.what)} of each class".capitalize()
+    caption = headings.by_class(units.title(found.what))
     return Table(caption, head, rows, "by-class", sortable=True)
 
 
@@ -338,8 +339,7 @@ def _taken(share: float, *, right: bool) -> Cell:
 def retrained_table(snapshot: Snapshot) -> Table:
     """One row per training."""
     rows = [TableRow(_retrained_row(run)) for run in snapshot.retrained]
-    head = ["placement", "protocol", "seed", "epochs", "on the validation split"]
-    return Table("Trainings for use", head, rows)
+    return Table(headings.RETRAINED, headings.RETRAINED_HEADS, rows)
 
 
 def _retrained_row(run: Retrained) -> list[Cell]:

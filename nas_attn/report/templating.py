@@ -93,9 +93,8 @@ class Explaining:
         if not matches:
             return escape(text)
         match, term = min(matches, key=lambda one: one[0].start())
-        said = Markup(
-            '<span class="term" tabindex="0">{}<span class="tip"> ({})</span></span>'
-        ).format(match.group(), self._open.pop(term))
+        template = templates().get_template("term.html")
+        said = Markup(template.render(said=match.group(), meaning=self._open.pop(term)))
         before = self._explained(text[: match.start()])
         return before + said + self._explained(text[match.end() :])
 

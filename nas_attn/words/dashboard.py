@@ -4,13 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from nas_attn.analysis.snapshot import Snapshot
+from nas_attn.analysis.snapshot import CandidateView, Snapshot
 from nas_attn.analysis.validation import ValidationResult
+from nas_attn.words import units
+from nas_attn.words.candidates import objective_heading, objective_shown
 from nas_attn.words.card import CardRow, card_text, drawing_line
 from nas_attn.words.remarks import remarks
 from nas_attn.words.validation import validation_headline, validation_sentences
 
+# Ends our part of a note
+BELOW = "*nas_attn updates this note. Text below this line stays.*"
 ESTIMATES = "Estimates from the search on the validation images, with 95 % intervals; not a claim."
+
+
+def trial_paragraphs(view: CandidateView, now: Snapshot) -> Iterator[str]:
+    """A trial's placement, outcome and cost; current estimates only of front and baselines."""
+    what = f"baseline: {view.baseline}" if view.baseline else "searched"
+    front = ", on the front" if view.on_front else ""
+    yield f"`{view.placement}`"
+    yield f"**{view.state}, {what}{front}**"
+    if view.reason:
+        yield " ".join(view.reason.split())
+    if view.on_front or view.baseline is not None:
+        estimates = [
+            f"{objective_heading(now, index)} {objective_shown(now, view, index)}"
+            for index in range(len(now.objectives))
+        ]
+        yield f"Estimated now: {', '.join(estimates)}."
+        if view.beats_none is not None:
+            odds = units.probability(view.beats_none)
+            yield f"Probability of being better than the bare backbone: {odds}."
+    if view.cost is not None:
+        yield f"{units.counted(view.cost)}."
 
 
 def card_paragraphs(now: Snapshot) -> Iterator[str]:

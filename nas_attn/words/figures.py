@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from nas_attn.analysis.effects import Effect, Effects
 from nas_attn.analysis.facts import Retrained
@@ -16,15 +16,19 @@ from nas_attn.analysis.figure_facts import (
     gain_facts,
     retrained_facts,
 )
-from nas_attn.analysis.snapshot import CandidateView, Snapshot
+from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
 from nas_attn.errors import several
 from nas_attn.recipe import objective_name
 from nas_attn.records import Placement
 from nas_attn.space import other_of
 from nas_attn.words import units
+from nas_attn.words.candidates import objective_with_spread
 
 # Types or sites that a title names; of more it gives the number
 MOST_NAMED_IN_TITLE = 3
+
+# What an interval that contains zero means, in a legend
+MAY_BE_CHANCE = "may be chance"
 
 HOW_FRONT = "A point is a candidate, with its 95 % interval; the line is the front."
 HOW_NOISE = (
@@ -96,6 +100,37 @@ def axis_title(objective: str, *, gain: bool = False) -> str:
     if gain:
         return ", ".join(filter(None, (f"gain in {title}", units.unit(objective).of_differences)))
     return f"{title}\n{units.direction(objective)}"
+
+
+def hover_lines(now: Snapshot, view: CandidateView) -> Iterator[str]:
+    """A candidate's values and costs, a line for each; its name and placement stand above."""
+    for index, objective in enumerate(now.objectives):
+        name = objective_name(objective)
+        yield f"{name}: {objective_with_spread(now, view, index)}"
+        gain = view.gains.get(name)
+        if gain is not None:
+            ends = units.difference_range(objective, gain.low, gain.high)
+            size = units.difference(objective, gain.mean)
+            yield f"gain over the bare backbone: {size} ({ends})"
+    if view.cost is not None:
+        yield units.counted(view.cost)
+
+
+def hover_run(metric: str, point: ScorePoint) -> str:
+    """`72.41 % after 3 epochs, seed 1`."""
+    score = units.value(metric, point.metrics[metric])
+    return f"{score} after {several(point.epochs, 'epoch')}, seed {point.seed}"
+
+
+def hover_effect(of: str, row: Effect) -> Iterator[str]:
+    """An effect in a few lines."""
+    between = units.difference_range(of, row.low, row.high)
+    yield f"{units.title(of)}: {units.difference(of, row.mean)} (95 %: {between})"
+    yield f"helps with a probability of {units.probability(row.better)}"
+    yield (
+        f"{row.observations} candidates have it, {row.elsewhere} more have this type at another"
+        " site"
+    )
 
 
 # ------------------------------------------------------------------------------ front, noise

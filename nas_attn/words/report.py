@@ -17,6 +17,16 @@ from nas_attn.words.recommendation import measured_on
 # A share of signal above this says nothing: rounded, it would be all
 MOST_SIGNAL = 0.97
 
+PINNED: Mapping[str, str] = {
+    "nas_attn": "nas-attn",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "optuna": "optuna",
+    "numpy": "numpy",
+}
+"""Library, as a study names it -> its name for pip."""
+
 NOTHING_SCORED = "No candidate has been scored to the end yet."
 NOT_A_CLAIM = (
     "These are estimates from the search's training and the validation images. They are not a claim"
@@ -152,6 +162,20 @@ def repeat(study: str) -> str:
         f"Save the recipe below as `{study}.toml`. A CPU of the same kind with as many threads"
         " gives the same numbers."
     )
+
+
+def repeat_commands(snapshot: Snapshot) -> Iterator[str]:
+    """What repeats the study."""
+    versions = [
+        f"{PINNED[name]}=={version}"
+        for name, version in snapshot.versions.items()
+        if name in PINNED
+    ]
+    if versions:
+        yield " ".join(["pip install", *sorted(versions)])
+    yield f"nas-attn search {snapshot.study}.toml"
+    for command in ("retrain", "export"):
+        yield f"nas-attn {command} {snapshot.study}"
 
 
 def tiles(snapshot: Snapshot) -> list[tuple[str, str]]:

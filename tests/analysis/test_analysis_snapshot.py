@@ -300,7 +300,7 @@ def test_a_validations_runs_are_told_class_by_class_too(tmp_path: Path) -> None:
     keep_labels(made.store, "target/test", LABELS, tuple("abcd"))
     (result,) = snapshot(made.store).validations
     assert np.mean(result.by_class.values[best]) == pytest.approx(np.mean(result.values[best]))
-    assert "On the test split class by class" in render(snapshot(made.store))
+    assert "On the test split, class by class" in render(snapshot(made.store))
 
 
 def run(right: list[int], count: int = 20) -> Score:

@@ -8,8 +8,8 @@ import pytest
 from sentences import sentences
 
 PACKAGE = Path(__file__).parents[2] / "nas_attn"
-FACTS = ("analysis", "model")
-"""Packages that return data."""
+FACTS = ("analysis", "model", "report")
+"""Packages that return data, or draw it."""
 
 
 @pytest.mark.parametrize("package", FACTS)

@@ -15,13 +15,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from browser import Page
+from colours import contrast, laid_over
 from made_study import usual
 from shell import patience
 
 from nas_attn.report.dashboard import publish
+from nas_attn.report.figures.effects import BAD, GOOD_COLOUR, NOTHING
 from nas_attn.study.reading import snapshot
 
 pytestmark = pytest.mark.slow
@@ -87,12 +90,24 @@ def test_the_dashboard_draws_all_our_plots_and_asks_nobody_else(tab: Page, tmp_p
         made,
     )
     with served(f"sqlite:///{tmp_path / 'nas_attn.db'}") as address:
-        tab.open(f"{address}/studies/1", height=4000)
+        tab.open(f"{address}/studies/1", height=4000, dark=True)
         titles = "[...document.querySelectorAll('.gtitle')].map(t => t.textContent).join('|')"
-        for title in ("Front and baselines", "adds to the latency"):
+        for title in ("gains most", "costs most latency"):
             tab.until(f"{titles}.includes({json.dumps(title)})")
-        assert tab.look("document.querySelectorAll('.heatmap-label').length") > 0
+        label = "document.querySelector('.heatmap-label text')"
+        ink = tab.look(f"getComputedStyle({label}).fill")
+        plot = f"{label}.closest('.main-svg')"
+        paper = tab.look(f"getComputedStyle({plot}).backgroundColor")
+        black = np.zeros(3)
+        for cell in (GOOD_COLOUR, BAD, NOTHING):
+            ground = laid_over(cell, laid_over(opaque(paper), black))
+            assert contrast(laid_over(opaque(ink), black), ground) >= 4.5, (ink, paper, cell)
     assert tab.asked == []
+
+
+def opaque(colour: str) -> str:
+    """`rgb(1, 2, 3)` with its opacity, which a browser leaves out where it is full."""
+    return colour if colour.startswith("rgba") else f"{colour.rstrip(')')}, 1)"
 
 
 @contextmanager

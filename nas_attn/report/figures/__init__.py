@@ -14,6 +14,7 @@ from nas_attn.report.figures.effects import map_of
 from nas_attn.report.figures.front import front_figures
 from nas_attn.report.figures.noise import noise_figure
 from nas_attn.report.figures.retrained import retraining_curves
+from nas_attn.words.headings import FIGURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +74,16 @@ def _one(
 
 
 KINDS = (
-    FigureKind("front", "Front and baselines, as estimated now", _fronts),
-    FigureKind("curves", "Learning curves", _one(learning_curves)),
-    FigureKind("effects", "What each choice adds at each site", _map_of_the_metric),
+    FigureKind("front", FIGURES["front"], _fronts),
+    FigureKind("curves", FIGURES["curves"], _one(learning_curves)),
+    FigureKind("effects", FIGURES["effects"], _map_of_the_metric),
     FigureKind(
         "effects-latency",
-        "What each choice adds to the latency at each site",
+        FIGURES["effects-latency"],
         _one(lambda snapshot: map_of(snapshot, "latency")),
     ),
-    FigureKind("noise", "Each candidate's runs next to its estimate", _one(noise_figure)),
-    FigureKind("retrained", "Trained for use", _retrained),
+    FigureKind("noise", FIGURES["noise"], _one(noise_figure)),
+    FigureKind("retrained", FIGURES["retrained"], _retrained),
 )
 """All kinds of figure: a new one is a row here."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from statistics import fmean
 
 import plotly.graph_objects as go
 
 from nas_attn.analysis.snapshot import CandidateView, ScorePoint, Snapshot
-from nas_attn.errors import several
 from nas_attn.report.figures.drawing import (
     GREY,
     PRUNED_STYLE,
@@ -24,7 +24,7 @@ from nas_attn.report.figures.drawing import (
 )
 from nas_attn.report.figures.labels import End, name_ends
 from nas_attn.words import units
-from nas_attn.words.figures import HOW_CURVES, curves_message
+from nas_attn.words.figures import HOW_CURVES, curves_message, hover_run
 
 # Learning curves drawn at most; the front, the baselines and the newest go first
 _MOST_CURVES = 150
@@ -127,10 +127,7 @@ def _curves(snapshot: Snapshot, runs: Sequence[Run], metric: str, style: Style) 
         for point in points:
             x.append(point.epochs)
             y.append(by * point.metrics[metric])
-            texts.append(
-                f"{units.value(metric, point.metrics[metric])} after"
-                f" {several(point.epochs, 'epoch')}, seed {point.seed}<br>{said}"
-            )
+            texts.append(f"{html.escape(hover_run(metric, point))}<br>{said}")
         x.append(None)
         y.append(None)
         texts.append("")

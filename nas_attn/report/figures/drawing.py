@@ -11,10 +11,9 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 
 from nas_attn.analysis.snapshot import CandidateView, Snapshot
-from nas_attn.recipe import objective_name
 from nas_attn.words import units
-from nas_attn.words.candidates import candidate_label, objective_with_spread
-from nas_attn.words.figures import axis_title
+from nas_attn.words.candidates import candidate_label
+from nas_attn.words.figures import axis_title, hover_lines
 
 # Each stands out from a light and a dark page, and from the others for the colour-blind, too:
 # tests/report/test_report_colours.py measures both. Lines differ by their dashes as well.
@@ -187,19 +186,7 @@ def hover(snapshot: Snapshot, view: CandidateView) -> str:
         f"<b>{html.escape(candidate_label(view))}</b>",
         *(html.escape(line) for line in placement),
     ]
-    for index, objective in enumerate(snapshot.objectives):
-        lines.append(
-            f"{html.escape(objective_name(objective))}:"
-            f" {objective_with_spread(snapshot, view, index)}"
-        )
-        gain = view.gains.get(objective_name(objective))
-        if gain is not None:
-            ends = units.difference_range(objective, gain.low, gain.high)
-            lines.append(
-                f"gain over the bare backbone: {units.difference(objective, gain.mean)} ({ends})"
-            )
-    if view.cost is not None:
-        lines.append(units.counted(view.cost))
+    lines += [html.escape(line) for line in hover_lines(snapshot, view)]
     return "<br>".join(lines)
 
 

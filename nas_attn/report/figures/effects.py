@@ -16,7 +16,12 @@ from nas_attn.analysis.figure_facts import effect_facts
 from nas_attn.analysis.snapshot import Snapshot
 from nas_attn.report.figures.drawing import Told, blank_figure, tell
 from nas_attn.words import units
-from nas_attn.words.figures import described_effects, effects_message, how_effects
+from nas_attn.words.figures import (
+    described_effects,
+    effects_message,
+    hover_effect,
+    how_effects,
+)
 
 # Blue and orange are told apart by the colour-blind, too. All are translucent, so that text on
 # them can be read on a light and on a dark page.
@@ -195,15 +200,5 @@ def _cell(of: str, row: Effect) -> str:
 
 
 def _hover_cell(of: str, row: Effect) -> str:
-    between = units.difference_range(of, row.low, row.high)
-    return "<br>".join(
-        (
-            f"<b>{html.escape(f'{row.site} = {row.name}')}</b>",
-            f"{html.escape(units.title(of))}: {units.difference(of, row.mean)} (95 %: {between})",
-            f"helps with a probability of {units.probability(row.better)}",
-            (
-                f"{row.observations} candidates have it, {row.elsewhere} more have this type at"
-                " another site"
-            ),
-        )
-    )
+    head = f"<b>{html.escape(f'{row.site} = {row.name}')}</b>"
+    return "<br>".join([head, *(html.escape(line) for line in hover_effect(of, row))])

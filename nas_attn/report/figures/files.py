@@ -31,7 +31,7 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path, format_: str) ->
         raise UserError(
             "figures as files need kaleido, which is not installed: pip install 'nas-attn[figures]'"
         ) from None
-    place = user_path(folder, what="folder for figures", error=UserError)
+    place = user_path(folder, what="figures' folder", error=UserError)
     written = []
     try:
         place.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from nas_attn.report.figures.drawing import (
     tell,
 )
 from nas_attn.words import units
-from nas_attn.words.figures import HOW_NOISE, noise_message, short_names
+from nas_attn.words.figures import HOW_NOISE, MAY_BE_CHANCE, noise_message, short_names
 
 # Candidates at most, the best first
 MOST_ROWS = 40
@@ -70,7 +70,7 @@ def noise_figure(snapshot: Snapshot) -> go.Figure | None:
             hovertemplate="%{text}<extra></extra>",
         )
     )
-    for kind, colour in (("better", BLUE), ("worse", ORANGE), ("may be chance", GREY)):
+    for kind, colour in (("better", BLUE), ("worse", ORANGE), (MAY_BE_CHANCE, GREY)):
         rows = [row for row, view in enumerate(views) if _kind(view.gains[metric]) == kind]
         if rows:
             figure.add_trace(_estimates(snapshot, metric, views, rows, (kind, colour)))
@@ -109,7 +109,7 @@ def _run_gains(snapshot: Snapshot, metric: str, views: Sequence[CandidateView]) 
 
 def _kind(gain: Gain) -> str:
     if not is_sure(gain):
-        return "may be chance"
+        return MAY_BE_CHANCE
     return "better" if gain.mean > 0 else "worse"
 
 
