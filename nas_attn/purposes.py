@@ -28,6 +28,19 @@ def is_length(protocol: str) -> bool:
     return protocol.startswith(_LENGTHS)
 
 
+_DIVISION = "seed-"
+
+
+def division_name(seed: int) -> str:
+    """Name under which a study keeps which images a seed's own division took for validation."""
+    return f"{_DIVISION}{seed}"
+
+
+def divided_seed(name: str) -> int | None:
+    """The seed of such a name; None for the name of a protocol."""
+    return int(name.removeprefix(_DIVISION)) if name.startswith(_DIVISION) else None
+
+
 def test_protocol(protocol: str) -> str:
     """The protocol under which scores on the test split stand, of runs trained by another."""
     return f"{protocol}/test"

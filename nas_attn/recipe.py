@@ -187,6 +187,15 @@ class Recipe(Section):
         task.check(self)
         return self
 
+    @model_validator(mode="after")
+    def _can_resplit(self) -> Self:
+        if self.data.resplit is True and not self.may_resplit:
+            raise ValueError(
+                "data.resplit = true is only for our own trainer, and not for runs that start from"
+                " a trained backbone, which has seen the images of one division: leave it out"
+            )
+        return self
+
     @property
     def target_is_open(self) -> bool:
         """Whether the study must find out first how long the target trains."""
@@ -203,12 +212,29 @@ class Recipe(Section):
             update["training"] = self.training.model_copy(update={"rungs": rungs})
         return self.model_copy(update=update)
 
-    def with_bits_of(self, other: Recipe) -> Recipe:
-        """This recipe with the other's `data.bits`, if its own may be any (`auto`)."""
-        if self.data.bits != "auto":
+    def with_data_of(self, other: Recipe) -> Recipe:
+        """This recipe with the other's `data.bits` and `data.resplit`, where its own may be any
+        (`auto`).
+        """
+        open_ = [name for name in ("bits", "resplit") if getattr(self.data, name) == "auto"]
+        update = {name: getattr(other.data, name) for name in open_}
+        return self.model_copy(update={"data": self.data.model_copy(update=update)})
+
+    def with_resplit(self, resplit: bool) -> Recipe:
+        """This recipe with what its `data.resplit = "auto"` stands for."""
+        if self.data.resplit != "auto":
             return self
-        data = self.data.model_copy(update={"bits": other.data.bits})
+        data = self.data.model_copy(update={"resplit": resplit})
         return self.model_copy(update={"data": data})
+
+    @property
+    def may_resplit(self) -> bool:
+        """Whether its trainings can divide the images anew for each seed: our own trainer does, and
+        a trained backbone has seen the images of one division.
+        """
+        starts = (self.training.start, self.target.start)
+        ours = self.training.evaluator is None and tasks.of(self).own_trainer
+        return ours and "backbone" not in starts and self.data.name != "external"
 
     def as_asked(self) -> Recipe:
         """The recipe before its study found how long the target trains."""

@@ -133,7 +133,7 @@ def frozen_recipe(text: str, *, where: str) -> Recipe:
 
 def _as_now(text: str) -> str:
     """A recipe of before 2026-11-24 with the `init` that its `auto` stood for, and one of before
-    2026-11-27 with the bits of an image that it used; others as they are.
+    2026-11-27 with the bits of an image that it used and its one division; others as they are.
     """
     # a damaged one is told by who reads it
     with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -142,6 +142,7 @@ def _as_now(text: str) -> str:
         if training.get("init") == "auto":
             training["init"] = "paper" if training["start"] == "scratch" else "identity"
         table["data"].setdefault("bits", ALL_BITS)
+        table["data"].setdefault("resplit", False)
         return json.dumps(table)
     return text
 

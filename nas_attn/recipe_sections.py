@@ -107,6 +107,11 @@ class CocoSection(Section):
     """Folder of the images of all three."""
 
 
+# With fewer validation images, which of them these are decides more of a run's score than its
+# training does.
+FEW_VALIDATED = 1000
+
+
 class DataSection(Section):
     """The images."""
 
@@ -156,6 +161,12 @@ class DataSection(Section):
     """Processes that read a data set of your own and apply transforms; None: one per core."""
     seed: int = Field(default=0, ge=0)
     """Seed of the split and of generated data."""
+    resplit: Literal["auto"] | bool = "auto"
+    """Whether each seed divides the images anew into training and validation, the same for all
+    networks of that seed, so that the luck of one division averages out. The test images stay.
+    `auto`: if the data have no validation split of their own, less than 1,000 images are for
+    validation, our own trainer trains, and not from a trained backbone.
+    """
     groups: GroupsSection | None = Field(default=None)
     """Which images of a folder belong together; None: none do."""
     coco: CocoSection | None = Field(default=None)
@@ -163,8 +174,10 @@ class DataSection(Section):
 
     @classmethod
     def stored(cls, table: Mapping[str, Any]) -> Self:
-        """A section as it was written earlier. Before `bits`, 16 of them counted as used."""
-        return cls.model_validate({"bits": 16, **table})
+        """A section as it was written earlier. Before `bits`, 16 of them counted as used; before
+        `resplit`, there was one division.
+        """
+        return cls.model_validate({"bits": 16, "resplit": False, **table})
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -21,6 +21,7 @@ from nas_attn.analysis.length import (
     length_found,
     longer_of,
 )
+from nas_attn.analysis.per_image import ValidationLabels
 from nas_attn.analysis.pooled import pooled_tests
 from nas_attn.analysis.recommendation import Contender, Recommendation
 from nas_attn.analysis.recommending import recommend
@@ -51,7 +52,7 @@ def snapshot_of(facts: StudyFacts) -> Snapshot:
     primary = fits.primary
     views = _views(facts, scores, fits)
     runs = _bare_runs(facts, rows)
-    labels = facts.labels.get(SEARCH)
+    labels = ValidationLabels(facts.labels.get(SEARCH), facts.divisions)
     test_labels = facts.labels.get(TEST_PROTOCOL)
     validations = validation_results(
         recipe, facts.families, facts.ended, facts.test_scores, test_labels
@@ -125,7 +126,7 @@ def _bare_runs(facts: StudyFacts, rows: Iterable[CandidateRow]) -> Runs:
 
 def _brief(facts: StudyFacts, runs: Runs, metric: str) -> Brief | None:
     known = length_found(facts.recipe, facts.length_scores, metric)
-    labels = facts.labels.get(SEARCH)
+    labels = ValidationLabels(facts.labels.get(SEARCH), facts.divisions)
     return brief_of(facts.recipe, runs, metric, _pace(facts), labels, known=known)
 
 

@@ -61,6 +61,8 @@ class StudyFacts:
     built: BuiltFor | None
     # training protocol -> labels of the images that it is scored on
     labels: Mapping[str, Labels]
+    # seed -> the images of its own division; empty where there is one division
+    divisions: Mapping[int, Labels]
     # the validations, the oldest first
     families: Sequence[Family]
     # (key, seed) of the target's runs that have ended

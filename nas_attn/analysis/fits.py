@@ -148,6 +148,7 @@ def _fitted(
         tested=facts.test_scores,
         labels=facts.labels.get(SEARCH),
         test_labels=facts.labels.get(TEST_PROTOCOL),
+        divisions=facts.divisions,
     )
     return models_of(facts.recipe, placements, all_scores, larger)
 

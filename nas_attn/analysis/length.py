@@ -13,12 +13,14 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas_attn.analysis.contributions import contributions_of
 from nas_attn.analysis.fronts import sign_of
-from nas_attn.analysis.per_image import Labels
+from nas_attn.analysis.per_image import ValidationLabels
 from nas_attn.model import Gain
 from nas_attn.model.variances import cdf
 from nas_attn.recipe import Recipe
@@ -148,7 +150,7 @@ def bare_runs(
 
 
 def length_gain(
-    recipe: Recipe, runs: Runs, epochs: tuple[int, int], metric: str, labels: Labels | None
+    recipe: Recipe, runs: Runs, epochs: tuple[int, int], metric: str, labels: ValidationLabels
 ) -> LengthGain | None:
     """The gain by the second number of `epochs` instead of the first; None without a seed at both.
 
@@ -178,20 +180,38 @@ def length_gain(
 
 
 def _error_over_images(
-    metric: str, pairs: Sequence[tuple[Score, Score]], labels: Labels | None
+    metric: str, pairs: Sequence[tuple[Score, Score]], labels: ValidationLabels
 ) -> float | None:
     """Standard error of the mean difference, from each image's mean over the seeds; None if it is
     not known what each image contributes.
     """
     differences = []
     for one, other in pairs:
-        before = contributions_of(metric, one, labels)
-        after = contributions_of(metric, other, labels)
+        before = contributions_of(metric, one, labels.of(one.seed))
+        after = contributions_of(metric, other, labels.of(one.seed))
         if before is None or after is None or one.examples != other.examples:
             return None
         differences.append(after().astype(float) - before())
+    drawn = [labels.divisions.get(one.seed) for one, _ in pairs]
+    if any(drawn):
+        return _error_over_divisions(differences, max(of.divided for of in drawn if of))
     by_image = np.mean(differences, axis=0)
     return float(by_image.std(ddof=1) / math.sqrt(len(by_image))) if len(by_image) > 1 else None
+
+
+def _error_over_divisions(
+    differences: Sequence[NDArray[np.floating[Any]]], divided: int
+) -> float | None:
+    """Standard error of the mean difference where each seed has images of its own, of so many in
+    all. The same images come back: the variance of one seed counts 1 / seeds + m / (n - m) times,
+    for m of n images in a division (Nadeau and Bengio 2003).
+    """
+    if min(map(len, differences)) < 2:
+        return None
+    variance = float(np.mean([of.var(ddof=1) / len(of) for of in differences]))
+    validated = float(np.mean([len(of) for of in differences]))
+    shared = validated / max(divided - validated, 1.0)
+    return math.sqrt(variance * (1 / len(differences) + shared))
 
 
 def metric_kind(recipe: Recipe, metric: str) -> MetricKind:
@@ -215,7 +235,7 @@ def brief_of(
     runs: Runs,
     metric: str,
     epochs_per_s: float | None,
-    labels: Labels | None,
+    labels: ValidationLabels,
     *,
     known: bool,
 ) -> Brief | None:
@@ -237,7 +257,9 @@ def brief_of(
     return Brief(searched, target, known, gain, enough_s)
 
 
-def longer_of(recipe: Recipe, runs: Runs, metric: str, labels: Labels | None) -> LengthGain | None:
+def longer_of(
+    recipe: Recipe, runs: Runs, metric: str, labels: ValidationLabels
+) -> LengthGain | None:
     """What twice the target's epochs bring the bare network; None where they were not tried.
     `labels`: of the validation images.
     """

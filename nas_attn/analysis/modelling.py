@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nas_attn import tasks
 from nas_attn.analysis.arithmetic import pairing, usual_arithmetic
@@ -36,6 +36,12 @@ class StudyScores:
     labels: Labels | None = None
     """Of the validation images."""
     test_labels: Labels | None = None
+    divisions: Mapping[int, Labels] = field(default_factory=dict)
+    """Seed -> the validation images of its own division; empty where there is one division."""
+
+    def validated(self, stored: StoredScore) -> Labels | None:
+        """The labels of the validation images of a run."""
+        return self.divisions.get(stored.score.seed, self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +56,10 @@ class _Ran:
     def run(self, metric: str, usual: str) -> ScoredRun:
         """`usual`: the arithmetic that it counts as where it does not say its own."""
         score = self.stored.score
+        labels = self.labels
         contributions = None
         if not is_share_of_images(metric):
-            contributions = contributions_of(metric, score, self.labels)
+            contributions = contributions_of(metric, score, labels)
         return ScoredRun(
             self.stored.key,
             score.seed,
@@ -63,6 +70,8 @@ class _Ran:
             examples=score.examples,
             arithmetic=pairing(score.arithmetic) if score.arithmetic else usual,
             contributions=contributions,
+            images=None if labels is None else labels.images,
+            divided=0 if labels is None else labels.divided,
         )
 
 
@@ -80,7 +89,7 @@ def models_of(
     `placements`: explicit, by key; `larger`: see `Beforehand`.
     """
     ran = [
-        _Ran(stored, stored.score.rung, stored.backbone, scores.labels)
+        _Ran(stored, stored.score.rung, stored.backbone, scores.validated(stored))
         for stored in scores.searched
     ]
     usual = usual_arithmetic(one.stored.score.arithmetic for one in ran)
@@ -88,7 +97,8 @@ def models_of(
     if len({stored.key for stored in target}) > 1:
         rung = len(recipe.training.rungs) - 1 if searched_as_target(recipe) else TARGET
         for stored in target:
-            ran.append(_Ran(stored, rung, _backbone(recipe, stored), scores.labels))
+            labels = scores.validated(stored)
+            ran.append(_Ran(stored, rung, _backbone(recipe, stored), labels))
     tested = [stored for stored in scores.tested if stored.key in placements]
     if len({stored.key for stored in tested}) > 1:
         for stored in tested:

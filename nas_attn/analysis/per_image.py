@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,25 @@ class Labels:
     classes: tuple[str, ...]
     # (images,): each one's class, from 0
     numbers: NDArray[np.int32]
+    # (images,): of a seed's own division, their numbers among all images that are divided; else
+    # None
+    images: NDArray[np.int64] | None = None
+    # how many images are divided; 0: one division
+    divided: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationLabels:
+    """The labels of a study's validation images."""
+
+    # of the study's first division; None: unknown
+    first: Labels | None = None
+    # seed -> of its own division; empty where there is one division
+    divisions: Mapping[int, Labels] = field(default_factory=dict)
+
+    def of(self, seed: int) -> Labels | None:
+        """Of a run's images."""
+        return self.divisions.get(seed, self.first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,60 +181,106 @@ class Mistakes:
     different: tuple[Different, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A run's results, and of which images."""
+
+    score: Score
+    answers: Answers
+    # of its own division
+    labels: Labels
+
+    def among_all(self, values: Sequence[float] | NDArray[Any]) -> NDArray[np.float64]:
+        """(all images,) values of the run's images; NaN for images that it was not scored on."""
+        if self.labels.images is None:
+            return np.asarray(values, float)
+        table = np.full(self.labels.divided, np.nan)
+        table[self.labels.images] = values
+        return table
+
+
 def mistakes(
-    labels: Labels | None, runs: Mapping[str, Sequence[Score]], what: str
+    labels: Labels | None,
+    runs: Mapping[str, Sequence[Score]],
+    what: str,
+    divisions: Mapping[int, Labels] = MappingProxyType({}),
 ) -> Mistakes | None:
     """Mistakes of networks (key -> runs), the recommended one first; None without labels or results
-    per image. `what`: the metric of a class.
+    per image. `what`: the metric of a class; `divisions`: seed -> labels of its own division, where
+    each seed has one; then images have their numbers among all that are divided.
     """
-    read = [[(score, Answers.of(score)) for score in found] for found in runs.values()]
-    if labels is None or len(read) < 2 or not all(read):
+    if labels is None:
         return None
-    found = [[_shares(score, answers, labels) for score, answers in of] for of in read]
+    read = [
+        [_Read(score, Answers.of(score), divisions.get(score.seed, labels)) for score in scores]
+        for scores in runs.values()
+    ]
+    if len(read) < 2 or not all(read):
+        return None
+    found = [[_shares(one) for one in of] for of in read]
     if any(one is None or len(one) != len(labels.classes) for of in found for one in of):
         return None
     # (runs, classes) each
     tables = [np.array(of, float) for of in found]
-    flags = [_flags(of, labels) for of in read]
+    every = _all_labels(labels, divisions)
+    flags = [_flags(of) for of in read]
     return Mistakes(
         what=what,
         keys=tuple(runs),
         classes=labels.classes,
         images=(
-            tuple(np.bincount(labels.numbers, minlength=len(labels.classes)).tolist())
-            if len(labels.numbers)
+            tuple(
+                np.bincount(
+                    every.numbers[every.numbers >= 0], minlength=len(every.classes)
+                ).tolist()
+            )
+            if len(every.numbers)
             else ()
         ),
         shares=tuple(
             tuple(None if math.isnan(v) else float(v) for v in of.mean(0)) for of in tables
         ),
         gains=tuple(
-            _gains(tables[0], tables[at], _over_images(flags[0], flags[at], labels))
+            _gains(tables[0], tables[at], _over_images(flags[0], flags[at], every))
             for at in range(1, len(read))
         ),
-        confusion=tuple(_confusion(of, labels) for of in read),
-        different=_different(read, labels),
+        confusion=tuple(_confusion(of) for of in read),
+        different=_different(read, labels.classes),
     )
 
 
-def _shares(score: Score, answers: Answers, labels: Labels) -> NDArray[np.float64] | None:
+def _all_labels(labels: Labels, divisions: Mapping[int, Labels]) -> Labels:
+    """The labels of all images that are divided, -1 where no division took one for validation; of
+    one division, its own.
+    """
+    drawn = [of for of in divisions.values() if of.images is not None and len(of.numbers)]
+    if not drawn:
+        return labels
+    numbers = np.full(drawn[0].divided, -1, np.int32)
+    for of in drawn:
+        numbers[of.images] = of.numbers
+    return Labels(labels.classes, numbers)
+
+
+def _shares(run: _Read) -> NDArray[np.float64] | None:
     """(classes,) IoU, average precision or accuracy of one run; NaN for a class without examples;
     None if unknown.
     """
-    if answers.average_precision is not None:
+    if run.answers.average_precision is not None:
         # None becomes NaN
-        return np.array(answers.average_precision, float)
-    if answers.counts is not None:
-        pixels = np.array(answers.counts, float)
+        return np.array(run.answers.average_precision, float)
+    if run.answers.counts is not None:
+        pixels = np.array(run.answers.counts, float)
         true = pixels.sum(1)
         both = np.diag(pixels)
         return np.where(true > 0, both / np.maximum(true + pixels.sum(0) - both, 1), np.nan)
-    right = _right([score], score.examples)
-    if right is None or len(right) != len(labels.numbers):
+    right = _right([run.score], run.score.examples)
+    numbers = run.labels.numbers
+    if right is None or len(right) != len(numbers):
         return None
-    counts = np.bincount(labels.numbers, minlength=len(labels.classes))
+    counts = np.bincount(numbers, minlength=len(run.labels.classes))
     return np.where(
-        counts > 0, np.bincount(labels.numbers, right, len(counts)) / np.maximum(counts, 1), np.nan
+        counts > 0, np.bincount(numbers, right, len(counts)) / np.maximum(counts, 1), np.nan
     )
 
 
@@ -240,10 +306,24 @@ def _gains(
     )
 
 
-def _flags(runs: Sequence[tuple[Score, Answers]], labels: Labels) -> NDArray[np.float64] | None:
-    return _right(
-        [score for score, _ in runs if score.examples == len(labels.numbers)], len(labels.numbers)
-    )
+def _flags(runs: Sequence[_Read]) -> NDArray[np.float64] | None:
+    """(all images,) the share of the runs on each image that are right; NaN without such a run;
+    None if images are neither right nor wrong.
+    """
+    rows = []
+    for run in runs:
+        right = _right([run.score], run.score.examples)
+        if right is not None and len(right) == len(run.labels.numbers):
+            rows.append(run.among_all(right))
+    return _mean(rows) if rows else None
+
+
+def _mean(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The mean over the rows of what is not NaN in them; NaN where all are."""
+    table = np.array(rows)
+    known = ~np.isnan(table)
+    total = np.where(known, table, 0.0).sum(0)
+    return np.asarray(np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan))
 
 
 def _over_images(
@@ -255,59 +335,64 @@ def _over_images(
     classes = len(labels.classes)
     if a is None or b is None:
         return np.zeros(classes)
-    n = np.maximum(np.bincount(labels.numbers, minlength=classes), 1)
-    mean, squares = (np.bincount(labels.numbers, (a - b) ** power, classes) / n for power in (1, 2))
+    known = ~np.isnan(a - b) & (labels.numbers >= 0)
+    numbers = labels.numbers[known]
+    off = (a - b)[known]
+    n = np.maximum(np.bincount(numbers, minlength=classes), 1)
+    mean, squares = (np.bincount(numbers, off**power, classes) / n for power in (1, 2))
     return np.asarray((squares - mean**2) / n)
 
 
-def _confusion(runs: Sequence[tuple[Score, Answers]], labels: Labels) -> NDArray[np.float64] | None:
+def _confusion(runs: Sequence[_Read]) -> NDArray[np.float64] | None:
+    labels = runs[0].labels
     classes = len(labels.classes)
-    counts = [np.array(answers.counts, float) for _, answers in runs if answers.counts is not None]
+    counts = [np.array(run.answers.counts, float) for run in runs if run.answers.counts is not None]
     total = sum(counts[1:], counts[0]) if counts else np.zeros((classes, classes))
-    for score, answers in runs:
-        if answers.counts is None and (found := _found(score, answers, labels)) is not None:
-            np.add.at(total, (labels.numbers, found), 1)
+    for run in runs:
+        if run.answers.counts is None and (found := _found(run)) is not None:
+            np.add.at(total, (run.labels.numbers, found), 1)
     return total / np.maximum(total.sum(1, keepdims=True), 1) if total.any() else None
 
 
-def _found(score: Score, answers: Answers, labels: Labels) -> NDArray[np.int64] | None:
-    """(images,) the class that a classifier predicts for each image."""
-    right = _right([score], score.examples)
-    if answers.wrong is None or right is None or len(right) != len(labels.numbers):
+def _found(run: _Read) -> NDArray[np.int64] | None:
+    """(images,) the class that a classifier predicts for each of the run's images."""
+    numbers = run.labels.numbers
+    right = _right([run.score], run.score.examples)
+    if run.answers.wrong is None or right is None or len(right) != len(numbers):
         return None
-    found = labels.numbers.astype(np.int64)
-    found[right == 0] = answers.wrong
+    found = numbers.astype(np.int64)
+    found[right == 0] = run.answers.wrong
     return found
 
 
-def _different(
-    read: Sequence[Sequence[tuple[Score, Answers]]], labels: Labels
-) -> tuple[Different, ...]:
+def _different(read: Sequence[Sequence[_Read]], classes: tuple[str, ...]) -> tuple[Different, ...]:
     """The images on which networks differ most: the best network's mean over runs less the
-    worst's.
+    worst's. Of images in the divisions of some seeds, those that all networks were scored on.
     """
     values = [
-        np.mean([a.images for _, a in of], 0) if of[0][1].images else _flags(of, labels)
+        _mean([run.among_all(run.answers.images) for run in of])
+        if of[0].answers.images
+        else _flags(of)
         for of in read
     ]
     if len({None if one is None else one.shape for one in values}) != 1 or values[0] is None:
         return ()
     # (networks, images)
     table = np.array(values, float)
-    spread = table.max(0) - table.min(0)
+    spread = np.nan_to_num(table.max(0) - table.min(0))
     order = [int(i) for i in np.argsort(-spread, kind="stable")[:MOST_DIFFERING] if spread[i] > 0]
     votes = [
-        [found for score, a in of if (found := _found(score, a, labels)) is not None] for of in read
+        [run.among_all(found) for run in of if (found := _found(run)) is not None] for of in read
     ]
     return tuple(
         Different(
-            i,
-            tuple(table[:, i].tolist()),
-            tuple(
-                labels.classes[np.bincount([found[i] for found in of]).argmax()]
-                for of in votes
-                if of
-            ),
+            i, tuple(table[:, i].tolist()), tuple(_voted(of, i, classes) for of in votes if of)
         )
         for i in order
     )
+
+
+def _voted(votes: Sequence[NDArray[np.float64]], image: int, classes: tuple[str, ...]) -> str:
+    """The class that most runs find for an image."""
+    known = [int(found[image]) for found in votes if not math.isnan(found[image])]
+    return classes[np.bincount(known).argmax()]

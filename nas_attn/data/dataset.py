@@ -246,6 +246,16 @@ class Split:
         return self._scales[width]
 
 
+@dataclass(frozen=True, eq=False)
+class Redivision:
+    """Which images a seed's division took for validation."""
+
+    # (N,), ascending: their numbers among all images that are divided
+    numbers: NDArray[np.int64]
+    # images that are divided
+    divided: int
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A data set ready for training. The test split is behind `read_test`."""
@@ -269,6 +279,19 @@ class Dataset:
     bits: int = FULL_BITS
     # its images before `data.train_subset`, to be compared with those of later
     manifest: Manifest | None = None
+    # the same data with a seed's own division into training and validation images: use `of_seed`;
+    # None: there is one division
+    divide: Callable[[int], Dataset] | None = None
+    # of a seed's own division, which images are for validation
+    drawn: Redivision | None = None
+    # all images that are divided, in order, where each seed divides them anew
+    whole: Callable[[], Split] | None = None
+
+    def of_seed(self, seed: int) -> Dataset:
+        """The data as runs of this seed train and are scored on them: where each seed divides the
+        images anew, with its own division. Equal seeds have equal divisions.
+        """
+        return self if self.divide is None else self.divide(seed)
 
     def read_test(self, reason: str) -> Split:
         """The test split, read for a stated reason, which the caller records; DataError if there is

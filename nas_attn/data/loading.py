@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 
 from nas_attn.data import sources
 from nas_attn.data.boxes import Boxes
-from nas_attn.data.dataset import Classes, Dataset, Masks, Split
+from nas_attn.data.dataset import Classes, Dataset, Masks, Redivision, Split, Statistics
 from nas_attn.data.depth import FULL_BITS
 from nas_attn.data.manifest import Manifest
 from nas_attn.data.parts import Labelled, Parts, Place
-from nas_attn.data.splitting import amount, divided, stratified
+from nas_attn.data.splitting import Seed, amount, divided, redivided, stratified
 from nas_attn.errors import DataError
 from nas_attn.recipe import DataSection
+from nas_attn.recipe_sections import FEW_VALIDATED
 from nas_attn.records import ALONE, Share
 from nas_attn.tables import Kind
 from nas_attn.tasks import TASKS, Task
@@ -48,53 +50,133 @@ def load(
             f"data.name '{section.name}' returned {type(parts).__name__}: return"
             " nas_attn.data.parts.Parts"
         )
-    train, validation = _split(parts, section, kind)
+    home = _split(parts, section, kind)
     manifest = Manifest(
-        parts.classes, {"train": train.listing, "validation": validation.listing}, parts.unread
+        parts.classes,
+        {"train": home.train.listing, "validation": home.validation.listing},
+        parts.unread,
     )
-    train = _subset(train, section, kind.strata(parts.classes))
-    for part, split in ((train, "training"), (validation, "validation")):
+    maker = _Maker(parts, section, kind, place, task)
+    own = maker.used(home)
+    for part, split in ((own.train, "training"), (own.validation, "validation")):
         kind.check(part, parts.classes, f"{split} split of '{section.name}'")
-    statistics = kind.statistics(train, section)
+    statistics = kind.statistics(own.train, section)
+    dataset = maker.dataset(own, statistics, manifest)
+    if not _is_redivided(parts, section, home):
+        return dataset
 
-    digest = hashlib.blake2b(digest_size=8)
-    for part in (train, validation):
-        for array in (part.identity, part.labels, part.boxes):
-            digest.update(b"" if array is None else array.tobytes())
-    if train.bits != FULL_BITS:
-        digest.update(f"{train.bits} bits".encode())
+    @lru_cache(maxsize=1)
+    def divide(seed: int) -> Dataset:
+        return maker.dataset(
+            maker.used(_redivided(parts, section, kind, seed)), statistics, manifest
+        )
 
-    def on_device(part: Labelled) -> Split:
-        split = kind.split(part, place.device, len(parts.classes), statistics)
+    return replace(dataset, divide=divide, whole=lambda: maker.split(parts.train, statistics))
+
+
+@dataclass(frozen=True)
+class _Halves:
+    """Images divided into training and validation."""
+
+    train: Labelled
+    validation: Labelled
+    # of a seed's own division
+    drawn: Redivision | None = None
+    # of `data.train_subset`
+    seed: Seed = 0
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Puts images on the device, for each division of them."""
+
+    parts: Parts
+    section: DataSection
+    kind: Classes
+    place: Place
+    task: Task
+
+    def used(self, halves: _Halves) -> _Halves:
+        """Without the training images that `data.train_subset` leaves out."""
+        strata = self.kind.strata(self.parts.classes)
+        train = _subset(halves.train, self.section, strata, halves.seed)
+        return replace(halves, train=train)
+
+    def split(self, part: Labelled, statistics: Statistics) -> Split:
+        classes = len(self.parts.classes)
+        split = self.kind.split(part, self.place.device, classes, statistics)
         return replace(
             split,
-            workers=section.workers or place.processes,
+            workers=self.section.workers or self.place.processes,
             loader=part.loader,
             listing=part.listing,
         )
 
-    def open_test() -> Split:
-        test = parts.test()
-        kind.check(test, parts.classes, f"test split of '{section.name}'")
-        return on_device(test)
+    def dataset(self, halves: _Halves, statistics: Statistics, manifest: Manifest) -> Dataset:
+        """`statistics`: of the first division, for all: a network is normalised alike whichever
+        seed it was trained with.
+        """
+        parts = self.parts
 
-    return Dataset(
-        name=section.name,
-        train=on_device(train),
-        validation=on_device(validation),
-        classes=parts.classes,
-        input_shape=kind.input_shape(train),
-        digest=digest.hexdigest(),
-        open_test=open_test,
-        missing_test=parts.missing_test,
-        validation_identity=validation.identity,
-        task=task,
-        bits=train.bits,
-        manifest=manifest,
-    )
+        def open_test() -> Split:
+            test = parts.test()
+            self.kind.check(test, parts.classes, f"test split of '{self.section.name}'")
+            return self.split(test, statistics)
+
+        return Dataset(
+            name=self.section.name,
+            train=self.split(halves.train, statistics),
+            validation=self.split(halves.validation, statistics),
+            classes=parts.classes,
+            input_shape=self.kind.input_shape(halves.train),
+            digest=_digest(halves),
+            open_test=open_test,
+            missing_test=parts.missing_test,
+            validation_identity=halves.validation.identity,
+            task=self.task,
+            bits=halves.train.bits,
+            manifest=manifest,
+            drawn=halves.drawn,
+        )
 
 
-def _split(parts: Parts, section: DataSection, kind: Classes) -> tuple[Labelled, Labelled]:
+def _digest(halves: _Halves) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in (halves.train, halves.validation):
+        for array in (part.identity, part.labels, part.boxes):
+            digest.update(b"" if array is None else array.tobytes())
+    if halves.train.bits != FULL_BITS:
+        digest.update(f"{halves.train.bits} bits".encode())
+    return digest.hexdigest()
+
+
+def _is_redivided(parts: Parts, section: DataSection, home: _Halves) -> bool:
+    """Whether each seed divides the images anew. Raises DataError: it should, and there is nothing
+    to divide.
+    """
+    if parts.validation is not None:
+        if section.resplit is True:
+            raise DataError(
+                f"data.resplit = true divides the images anew for each seed, but '{section.name}'"
+                " has validation images of its own: leave data.resplit out"
+            )
+        return False
+    few = len(home.validation.labels) < FEW_VALIDATED
+    return few if section.resplit == "auto" else section.resplit
+
+
+def _redivided(parts: Parts, section: DataSection, kind: Classes, seed: int) -> _Halves:
+    """A seed's own division."""
+    train = parts.train
+    count = amount(section.validation, train.labels, "data.validation")
+    strata = kind.strata(parts.classes)
+    both = (section.seed, seed)
+    taken, left = redivided(train.labels, count, both, strata, train.groups)
+    drawn = Redivision(taken, len(train.labels))
+    return _Halves(train.subset(left), train.subset(taken), drawn, both)
+
+
+def _split(parts: Parts, section: DataSection, kind: Classes) -> _Halves:
     """Train and validation: the source's own, or a stratified split."""
     train = parts.train
     validation = parts.validation
@@ -109,13 +191,13 @@ def _split(parts: Parts, section: DataSection, kind: Classes) -> tuple[Labelled,
     if validation is None:
         count = amount(section.validation, train.labels, "data.validation")
         taken, left = divided(train.labels, count, section.seed, strata, train.groups)
-        train, validation = train.subset(left), train.subset(taken)
-    return train, validation
+        return _Halves(train.subset(left), train.subset(taken), seed=section.seed)
+    return _Halves(train, validation, seed=section.seed)
 
 
-def _subset(train: Labelled, section: DataSection, strata: Sequence[str]) -> Labelled:
+def _subset(train: Labelled, section: DataSection, strata: Sequence[str], seed: Seed) -> Labelled:
     """The training images that are used, `data.train_subset` of them."""
     if section.train_subset is None or section.train_subset >= len(train.labels):
         return train
-    taken, _ = stratified(train.labels, section.train_subset, section.seed, strata)
+    taken, _ = stratified(train.labels, section.train_subset, seed, strata)
     return train.subset(taken)

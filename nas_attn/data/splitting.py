@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,14 @@ from numpy.typing import NDArray
 from nas_attn.data.pixels import Indices
 from nas_attn.errors import DataError
 
+# orders in which groups are tried, before the usual one
+MOST_ORDERS = 50
+# of one division, or of one of many
+Seed = int | tuple[int, ...]
+
 
 def stratified(
-    labels: Indices, count: int, seed: int, names: Sequence[str] | None = None
+    labels: Indices, count: int, seed: Seed, names: Sequence[str] | None = None
 ) -> tuple[Indices, Indices]:
     """Indices of `count` images taken and of those left, ascending: every class is in both;
     DataError: too few images.
@@ -32,7 +38,7 @@ def stratified(
         room = quota < sizes - 1 if up else quota > 1
         owed = np.where(room, (shares - quota) * (1 if up else -1), -np.inf)
         quota[np.argmax(owed)] += 1 if up else -1
-    rng = np.random.default_rng((seed, len(labels)))
+    rng = np.random.default_rng((*_parts(seed), len(labels)))
     taken = [
         rng.permutation(np.flatnonzero(labels == name))[:take]
         for name, take in zip(classes, quota, strict=True)
@@ -62,8 +68,47 @@ def divided(
     return np.flatnonzero(mask), np.flatnonzero(~mask)
 
 
+def redivided(
+    labels: NDArray[np.int64],
+    count: int,
+    seed: tuple[int, int],
+    names: Sequence[str],
+    groups: NDArray[np.str_] | None,
+) -> tuple[Indices, Indices]:
+    """As `divided`, for one of many divisions: groups are taken in any order, so that large ones
+    are not always on the same side. Where no order of some puts every class on both sides, the
+    groups are divided as `divided` does.
+    """
+    if groups is None:
+        return stratified(labels, count, seed, names)
+    inside, number = np.unique(groups, return_inverse=True)
+    sizes = np.zeros((len(inside), len(names)), dtype=np.int64)
+    np.add.at(sizes, (number, labels), 1)
+    taken = _in_any_order(sizes, count, seed, names)
+    mask = taken[number]
+    return np.flatnonzero(mask), np.flatnonzero(~mask)
+
+
+def _in_any_order(
+    sizes: NDArray[np.int64], count: int, seed: tuple[int, int], names: Sequence[str]
+) -> NDArray[np.bool_]:
+    for attempt in range(MOST_ORDERS):
+        with suppress(DataError):
+            return _grouped(sizes, count, (*seed, attempt), names, large_first=False)
+    return _grouped(sizes, count, seed[0], names)
+
+
+def _parts(seed: Seed) -> tuple[int, ...]:
+    return seed if isinstance(seed, tuple) else (seed,)
+
+
 def _grouped(
-    sizes: NDArray[np.int64], count: int, seed: int, names: Sequence[str]
+    sizes: NDArray[np.int64],
+    count: int,
+    seed: Seed,
+    names: Sequence[str],
+    *,
+    large_first: bool = True,
 ) -> NDArray[np.bool_]:
     """bool (groups,): the groups to take. Each class is in both parts, and its share is kept as
     well as possible.
@@ -76,10 +121,11 @@ def _grouped(
                 " of one group, and every class needs at least two"
             )
     quota = total * (count / total.sum())
-    random = np.random.default_rng((seed, len(sizes)))
+    random = np.random.default_rng((*_parts(seed), len(sizes)))
     order = random.permutation(len(sizes))
-    # large groups first, small ones fill up
-    order = order[np.argsort(-sizes[order].sum(1), kind="stable")]
+    if large_first:
+        # small ones fill up
+        order = order[np.argsort(-sizes[order].sum(1), kind="stable")]
     taken = np.zeros(len(sizes), dtype=bool)
     have = np.zeros(len(names))
 

@@ -21,9 +21,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from nas_attn.analysis.per_image import Labels
 from nas_attn.errors import CheckpointError, NasAttnWarning, StorageAway
 from nas_attn.paths import UNFINISHED_ENDING, whole_file
-from nas_attn.purposes import BACKBONE
+from nas_attn.purposes import BACKBONE, division_name
 from nas_attn.records import Choice, EpochPoint
 from nas_attn.storage import CheckpointRow, Lease, Run, StudyStore
 from nas_attn.waiting import impatient
@@ -268,6 +272,25 @@ def keep_labels(
     already.
     """
     if store.labels.get(protocol) is None:
-        packed = zlib.compress(numbers.to("cpu").numpy().astype("<i4").tobytes())
-        labels = base64.b64encode(packed).decode()
-        store.labels.put(protocol, json.dumps({"classes": list(classes), "labels": labels}))
+        content = {"classes": list(classes), "labels": _packed(numbers.to("cpu").numpy())}
+        store.labels.put(protocol, json.dumps(content))
+
+
+def keep_division(store: StudyStore, seed: int, labels: Labels) -> None:
+    """Records which images a seed's own division took for validation, and their labels, unless that
+    is recorded already.
+    """
+    name = division_name(seed)
+    if labels.images is None or store.labels.get(name) is not None:
+        return
+    content = {
+        "classes": list(labels.classes),
+        "labels": _packed(labels.numbers),
+        "images": _packed(labels.images),
+        "divided": labels.divided,
+    }
+    store.labels.put(name, json.dumps(content))
+
+
+def _packed(numbers: NDArray[np.integer[Any]]) -> str:
+    return base64.b64encode(zlib.compress(numbers.astype("<i4").tobytes())).decode()

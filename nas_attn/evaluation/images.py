@@ -55,9 +55,9 @@ def compare(store: StudyStore, recipe: Recipe, dataset: Dataset | None) -> None:
         keep_or_compare(store, recipe, dataset)
 
 
-def keep_inventory(store: StudyStore, recipe: Recipe) -> None:
-    """Keeps what the images of a new study are, for its report: splits, classes, what is left out.
-    Data that are no images of the user's have none.
+def keep_inventory(store: StudyStore, recipe: Recipe, dataset: Dataset | None) -> None:
+    """Keeps what the images of a new study are, for its report: splits, classes, what is left out,
+    whether each seed divides them anew. Data that are no images of the user's have none.
     """
     if store.images.get(INVENTORY) is not None or store.scores():
         return
@@ -65,8 +65,21 @@ def keep_inventory(store: StudyStore, recipe: Recipe) -> None:
     with suppress(DataError):
         inventory = data_of(tasks.of(recipe)).inventory(recipe.data)
         if inventory is not None:
-            content = {"facts": asdict(inventory), "lines": inventory.lines()}
+            lines = [*inventory.lines(), *_division(dataset)]
+            content = {"facts": asdict(inventory), "lines": lines}
             store.images.put_once(INVENTORY, json.dumps(content))
+
+
+def _division(dataset: Dataset | None) -> list[str]:
+    if dataset is None or dataset.divide is None:
+        return []
+    trained = len(dataset.train)
+    validated = len(dataset.validation)
+    line = (
+        f"each seed divides these anew: {trained:,} images to train on, {validated:,} for"
+        " validation; the test images stay"
+    )
+    return [line]
 
 
 def keep_or_compare_test(

@@ -286,6 +286,10 @@ def _measured(latency: Latency | None) -> str:
 A_SEED = 6
 
 
+# begins the name of a protocol that is neither the search's nor the target's
+OWN_PROTOCOL = "own-"
+
+
 def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSection) -> str:
     """Stores a training protocol in the study, for all workers, and returns its name."""
     content = _content(training, data)
@@ -294,7 +298,7 @@ def keep_protocol(store: StudyStore, training: TrainingSection, data: DataSectio
         if content == _content(recipe.training, recipe.data):
             return name
     text = json.dumps(content, sort_keys=True)
-    name = f"own-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    name = f"{OWN_PROTOCOL}{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if store.protocols.get(name) is None:
         store.protocols.put(name, text)
     return name

@@ -8,13 +8,16 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from nas_attn import data, tasks
+from nas_attn.analysis.per_image import Labels
 from nas_attn.backbones.weights import pack, restore, unpack
 from nas_attn.errors import (
     BackboneLost,
@@ -34,6 +37,7 @@ from nas_attn.evaluation.artifacts import (
     backbone_key,
     backbone_name,
     keep_curve,
+    keep_division,
     keep_labels,
     read_artifact,
     weights_run,
@@ -51,6 +55,7 @@ from nas_attn.evaluation.images import keep_or_compare, keep_or_compare_test
 from nas_attn.evaluation.measuring import Measurer
 from nas_attn.evaluation.output import OutputLog
 from nas_attn.evaluation.plan import (
+    OWN_PROTOCOL,
     Plan,
     kept_sites,
     over_limits,
@@ -272,7 +277,7 @@ class Workbench:
             if self._evaluator is not None:
                 network = self._evaluator.network
             require_participation(network or model, resolved, self.plan.input_shape)
-            self._keep_labels(self.protocol)
+            self._keep_labels(self.protocol, run.seed)
             kept = score.kept if self._evaluator is None else score
             if score.rung < len(rungs) - 1:
                 # mistakes of early rungs are not shown anywhere
@@ -302,7 +307,9 @@ class Workbench:
                     rungs=rungs,
                     rates=candidate_rates(self.recipe, model, self.plan.sites),
                     slot=files,
-                    callbacks=Callbacks(on_rung, stop, on_epoch, self._int8_metrics),
+                    callbacks=Callbacks(
+                        on_rung, stop, on_epoch, partial(self._int8_metrics, run.seed)
+                    ),
                 )
                 scores = self._fit(model, training)
         if trained is not None and len(scores) == len(rungs):
@@ -328,6 +335,7 @@ class Workbench:
                 score = self._evaluator.test(model, evaluation)
         else:
             assert self.dataset is not None
+            dataset = self.dataset.of_seed(run.seed)
             if self._test_split is None:
                 split = self.dataset.read_test(reason)
                 keep_or_compare_test(self.store, self.recipe, self.dataset.classes, split)
@@ -340,15 +348,15 @@ class Workbench:
             ):
                 trainer = Trainer(
                     self.recipe.training,
-                    self.dataset,
+                    dataset,
                     device=self.device,
                     batch_hook=hold.yield_,
                     arithmetic=self._arithmetic_of(run),
                 )
                 score = trainer.score(model, self._test_split, seed=run.seed, epochs=epochs)
-                more = int8_metrics(self.recipe, self.dataset, model, epochs, self._test_split)
+                more = int8_metrics(self.recipe, dataset, model, epochs, self._test_split)
                 score = replace(score, metrics={**score.metrics, **more})
-        self._keep_labels(of_test.protocol)
+        self._keep_labels(of_test.protocol, run.seed)
         self.store.add_score(of_test, score, lease=lease)
         return score
 
@@ -366,13 +374,14 @@ class Workbench:
         own = read_arithmetic(self.store, texts[-1])
         return possible(own, self.recipe.training, self.device)
 
-    def _keep_labels(self, protocol: str) -> None:
+    def _keep_labels(self, protocol: str, seed: int) -> None:
         """Stores the labels of the validation images, and of the test images for their scores."""
-        if (
-            self.dataset is None
-            or self._evaluator is not None
-            or not (self.task.per_image or protocol == SEARCH)
-        ):
+        if self.dataset is None or self._evaluator is not None:
+            return
+        # a protocol of one's own may have other data
+        if self.dataset.divide is not None and not protocol.startswith(OWN_PROTOCOL):
+            keep_division(self.store, seed, self._drawn(seed))
+        if not (self.task.per_image or protocol == SEARCH):
             return
         split = {
             SEARCH: self.dataset.validation,
@@ -382,6 +391,21 @@ class Workbench:
             # the classes' names only
             labels = split.labels if self.task.per_image else split.labels[:0]
             keep_labels(self.store, protocol, labels, self.dataset.classes)
+
+    def _drawn(self, seed: int) -> Labels:
+        """Which images a seed's own division took for validation."""
+        # it keeps the labels of images that we divide
+        assert self.dataset is not None
+        dataset = self.dataset.of_seed(seed)
+        assert dataset.drawn is not None
+        labels = dataset.validation.labels.cpu().numpy()
+        return Labels(
+            dataset.classes,
+            # a mask or boxes are no label
+            (labels if self.task.per_image else labels[:0]).astype(np.int32),
+            dataset.drawn.numbers,
+            dataset.drawn.divided,
+        )
 
     def train_backbone(self, run: Run, *, lease: Lease, stop: Stop) -> None:
         """Trains one of the study's backbones and keeps it; OperationError if that fails."""
@@ -481,10 +505,11 @@ class Workbench:
         # with data of its own, an evaluator trains
         assert self.dataset is not None
         assert self._arithmetic is not None
+        dataset = self.dataset.of_seed(training.run.seed)
         with DeviceLock.for_section(self.recipe.latency).shared(self._settle) as hold:
             trainer = Trainer(
                 self.recipe.training,
-                self.dataset,
+                dataset,
                 device=self.device,
                 batch_hook=hold.yield_,
                 threads=self._threads,
@@ -499,10 +524,10 @@ class Workbench:
                 callbacks=training.callbacks,
             )
 
-    def _int8_metrics(self, model: nn.Module, epochs: int) -> Mapping[str, float]:
+    def _int8_metrics(self, seed: int, model: nn.Module, epochs: int) -> Mapping[str, float]:
         """More metrics of a candidate's network at its last rung."""
         assert self.dataset is not None
-        return int8_metrics(self.recipe, self.dataset, model, epochs)
+        return int8_metrics(self.recipe, self.dataset.of_seed(seed), model, epochs)
 
     def _settle(self) -> None:
         """Waits until the GPU has finished the batches that the host has queued."""

@@ -464,6 +464,10 @@ def _data(path: Path, facts: Mapping[str, Any], root: str | None) -> Dataset:
             f"the images of '{section.name}' are not those of the card{what}; name the study's"
             " folder as root, or put them back as they were"
         )
+    # None: one division, as in a card from before
+    seed = facts["data"].get("divided_by_seed")
+    if seed is not None:
+        dataset = dataset.of_seed(seed)
     if dataset.digest != facts["data"]["digest"]:
         raise OperationError(
             f"the images of '{section.name}' are not those of the study (digest {dataset.digest}, "

@@ -8,7 +8,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -42,6 +42,8 @@ LEAST_AT_EITHER = 3
 # runs whose results per image are compared; pairs looked at for new images
 MOST_RUNS_COMPARED = 64
 MOST_PAIRS = 40
+# pairs of seeds for an image, over all images and pairs of placements, that tell of a covariance
+FEWEST_IN_COMMON = 400
 
 # least noise, as a share of the images' variance; largest, in units of theirs
 FLOOR_SHARE = 0.8
@@ -103,6 +105,10 @@ class ScoredRun:
     arithmetic: str = ""
     # of another metric than an accuracy: computes what each image contributes
     contributions: Contributions | None = None
+    # where each seed has validation images of its own: which these are among all of them; else None
+    images: Ints | None = field(default=None, compare=False, repr=False)
+    # of how many, training images included
+    divided: int = 0
 
     @property
     def has_images(self) -> bool:
@@ -517,8 +523,10 @@ class NewImages:
 
     def gain(self, a: str, b: str) -> float:
         """Covariance of two placements' differences with two seeds, else the mean over such pairs,
-        else the variance of one.
+        else the variance of one. Where each seed has images of its own, see `_redrawn`.
         """
+        if self.runs[0].images is not None:
+            return 0.0 if a == b else self._redrawn
         found = 0.0 if a == b else self._repeated(a, b)
         return self._typical if found is None else found
 
@@ -534,15 +542,68 @@ class NewImages:
         return max(float(crossed), 0.0) / int(differences.shape[1])
 
     @cached_property
-    def _typical(self) -> float:
+    def _redrawn(self) -> float:
+        """What exchanging all images would add, where each seed draws the validation images anew.
+
+        The scatter over seeds holds nearly all of what the images do. It lacks that the same images
+        come back: a difference that an image makes with all seeds is in each mean. So the mean over
+        any number of seeds keeps the variance c / n, for n images in all and the covariance c of an
+        image's difference with two seeds, which the images in both divisions tell. Without such,
+        nothing is known of c, and the correlation of two seeds is taken to be the share of the
+        images that they have in common (Nadeau and Bengio 2003, "Inference for the generalization
+        error", Machine Learning 52): of one run's variance v, this leaves v m / (n - m) for m
+        images of a division.
+        """
+        known = [run for run in self.runs if run.images is not None]
+        images = max(run.divided for run in known)
+        found = [self._in_common(a, b, images) for a, b in self._pairs]
+        products = sum(product for product, _ in found)
+        count = sum(number for _, number in found)
+        if count >= FEWEST_IN_COMMON:
+            return max(products / count, 0.0) / images
+        validated = float(np.mean([run.examples for run in known]))
+        variance = 2 * (noise_floor(self.runs) or 0.0) ** 2
+        return variance * validated / max(images - validated, 1.0)
+
+    def _in_common(self, a: str, b: str, images: int) -> tuple[float, int]:
+        """Over images in the divisions of two seeds each: the sum of products of the differences of
+        two placements with the two seeds, and their number.
+        """
+        left = self._runs.get(a, {})
+        right = self._runs.get(b, {})
+        total = np.zeros(images)
+        squares = np.zeros(images)
+        seen = np.zeros(images)
+        for block in sorted(left.keys() & right.keys()):
+            at = left[block].images
+            # `_with_images` has left the others out
+            assert at is not None
+            difference = _results(left[block]) - _results(right[block])
+            difference = difference - difference.mean()
+            total[at] += difference
+            squares[at] += difference**2
+            seen[at] += 1
+        return float((total**2 - squares).sum()), int((seen * (seen - 1)).sum())
+
+    @property
+    def _pairs(self) -> list[tuple[str, str]]:
+        """Pairs of placements that ran more than once, those with the most runs first."""
         seeds = {key: len(found) for key, found in self._runs.items() if len(found) > 1}
         pairs = itertools.combinations(sorted(seeds, key=lambda key: (-seeds[key], key)), 2)
-        found = [self._repeated(a, b) for a, b in itertools.islice(pairs, MOST_PAIRS)]
+        return list(itertools.islice(pairs, MOST_PAIRS))
+
+    @cached_property
+    def _typical(self) -> float:
+        found = [self._repeated(a, b) for a, b in self._pairs]
         known = [variance for variance in found if variance is not None]
         return float(np.mean(known)) if known else 2 * (noise_floor(self.runs) or 0.0) ** 2
 
 
 def _with_images(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
+    """Runs whose results per image can be compared: of the same images, or of a seed's own."""
+    drawn = [run for run in runs if run.has_images and run.images is not None]
+    if drawn:
+        return [run for run in drawn if run.images is not None and len(run.images) == run.examples]
     images = max((run.examples for run in runs if run.has_images), default=0)
     return [run for run in runs if run.has_images and run.examples == images]
 

@@ -82,6 +82,10 @@ def export_candidate(
     task = tasks.of(recipe)
     dataset = data_of(task).load(recipe, device="cpu")
     compare(opened.store, recipe, dataset)
+    stored = _scored(opened.store, view, run)
+    if dataset is not None and stored is not None:
+        # the images that its weights have not seen
+        dataset = dataset.of_seed(stored.score.seed)
     plan = plan_for(recipe, dataset, kept=kept_sites(opened.store))
     model = trained_model(opened, plan, view, run)
     described = describe(plan, dataset, view)
@@ -105,7 +109,6 @@ def export_candidate(
         described=described,
         images=images,
     )
-    stored = _scored(opened.store, view, run)
     compared = None
     here: dict[str, Any] | None = None
     if wish.check and isinstance(given, Graph) and format_ == "onnx":
@@ -122,7 +125,7 @@ def export_candidate(
         format_,
         normalised_inside=normalize,
         training=_training(stored, trained, recipe.training),
-        data=_data(recipe, dataset),
+        data=_data(recipe, dataset, stored),
         cost=plan.cost(described.resolved),
         check=None if compared is None else asdict(compared),
         here=here,
@@ -247,7 +250,9 @@ def _in_file(path: Path, format_: str, dataset: Dataset, *, stored: bool) -> dic
     return facts
 
 
-def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
+def _data(recipe: Recipe, dataset: Dataset | None, stored: StoredScore | None) -> dict[str, Any]:
+    """What the card says of the images; `stored`: the score of the network's training."""
+    seed = None if stored is None else stored.score.seed
     if dataset is None:
         return {"name": recipe.data.name, "section": recipe.data.model_dump(mode="json")}
     facts: dict[str, Any] = {
@@ -258,6 +263,8 @@ def _data(recipe: Recipe, dataset: Dataset | None) -> dict[str, Any]:
         **_images(dataset),
         "training": len(dataset.train),
         "validation": len(dataset.validation),
+        # where each seed divides the images anew
+        "divided_by_seed": None if dataset.drawn is None else seed,
     }
     photographs = recipe.data.name.startswith("folder:") and dataset.task.per_image
     if photographs and dataset.validation_identity is not None:

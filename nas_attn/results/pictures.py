@@ -51,7 +51,8 @@ def pictures(
     *,
     store: StudyStore | None = None,
 ) -> dict[int, tuple[Picture, ...]]:
-    """Number of a validation image -> its pictures: the image; for masks and boxes one with the
+    """Number of a validation image (among all that are divided, where each seed divides them anew)
+    -> its pictures: the image; for masks and boxes one with the
     true ones, then one per network with its own (the name is the label). Empty if nas_attn does not
     load the data. `store`: of the study that the images must be those of. Raises DataError: loading
     failed, or the images are others.
@@ -60,9 +61,12 @@ def pictures(
     dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu") if wanted else None
     if store is not None:
         compare(store, recipe, dataset)
-    if dataset is None or wanted[-1] >= len(dataset.validation):
+    if dataset is None:
         return {}
-    split = _some(dataset.validation, wanted)
+    numbered = dataset.validation if dataset.whole is None else dataset.whole()
+    if wanted[-1] >= len(numbered):
+        return {}
+    split = _some(numbered, wanted)
     stored, y = next(split.stored(len(wanted)))
     kind = dataset.task.labels
     if kind == "classes":

@@ -458,8 +458,9 @@ curve = _documents(
 labels = _documents(
     "labels",
     doc="Labels behind the results per image.",
-    name="Training protocol.",
-    content="Names of the classes and the labels in the order of the images, as JSON.",
+    name="Training protocol; or `seed-` and the seed whose own division this is.",
+    content="Names of the classes and the labels in the order of the images, as JSON; of a seed's"
+    " own division also which images these are.",
 )
 validation = _documents(
     "validation",

@@ -104,24 +104,29 @@ class OpenStudy:
 
 
 def create_study(
-    recipe: Recipe, url: str = DEFAULT_URL, *, artifacts: Path | str | None = None
+    recipe: Recipe,
+    url: str = DEFAULT_URL,
+    *,
+    artifacts: Path | str | None = None,
+    resplit: bool = False,
 ) -> OpenStudy:
     """A new study, or the existing one with the same name and recipe. `artifacts`: a folder or
-    `s3://BUCKET/PREFIX`;
-    None: beside the SQLite file, else `nas_attn.artifacts`. Raises StudyError: the name is taken by
-        another recipe; the
-    URL or the folder is unusable. Raises StorageError: the database cannot be opened.
+    `s3://BUCKET/PREFIX`; None: beside the SQLite file, else `nas_attn.artifacts`. `resplit`: what
+    `data.resplit = "auto"` stands for in a new one.
+
+    Raises StudyError: the name is taken by another recipe; the URL or the folder is unusable.
+    Raises StorageError: the database cannot be opened.
     """
     from nas_attn.study.trial_book import TrialBook
 
     database = Database(url)
-    text = recipe.to_json()
+    text = recipe.with_resplit(resplit).to_json()
     place = _place(database, artifacts)
     if recipe.name in [study.name for study in database.studies()]:
         known = database.study(recipe.name).recipe
         kept = frozen_recipe(known, where=f"study '{recipe.name}' in '{database}'")
         # the same recipe, with its keys in another order, or with what the study found
-        if recipe.with_bits_of(kept) in (kept, kept.as_asked()):
+        if recipe.with_data_of(kept) in (kept, kept.as_asked()):
             text = known
     else:
         # checked first, so that no unusable place is recorded

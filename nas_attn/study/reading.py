@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas_attn import tasks
 from nas_attn.analysis.arithmetic import ArithmeticUse, uses_of
@@ -28,7 +29,14 @@ from nas_attn.analysis.time_use import WorkerTime, time_use
 from nas_attn.analysis.validation import Family, TestedNetwork, finished_blocks
 from nas_attn.errors import NasAttnError, StorageError, shorten
 from nas_attn.notation import parse
-from nas_attn.purposes import RETRAIN, SEARCH, TARGET_PROTOCOL, TEST_PROTOCOL, is_length
+from nas_attn.purposes import (
+    RETRAIN,
+    SEARCH,
+    TARGET_PROTOCOL,
+    TEST_PROTOCOL,
+    divided_seed,
+    is_length,
+)
 from nas_attn.recipe import Recipe, objective_name
 from nas_attn.recipe_reading import frozen_recipe
 from nas_attn.records import EpochPoint
@@ -73,6 +81,7 @@ def read(store: StudyStore) -> StudyFacts:
                 for p in (SEARCH, TEST_PROTOCOL)
                 if (text := store.labels.get(p)) is not None
             },
+            divisions=_divisions(store, recipe),
             families=families(store),
             ended=_ended(store),
             target_scores=scores(protocol=TARGET_PROTOCOL),
@@ -109,6 +118,16 @@ def time_use_of(store: StudyStore) -> tuple[WorkerTime, ...]:
     return time_use(store.workers.spans(), store.scores(), store.measured_s())
 
 
+def _divisions(store: StudyStore, recipe: Recipe) -> dict[int, Labels]:
+    """Seed -> the images that its own division took for validation; empty where there is one
+    division.
+    """
+    if not recipe.data.resplit:
+        return {}
+    texts = {divided_seed(name): text for name, text in store.labels.all().items()}
+    return {seed: _labels(text) for seed, text in texts.items() if seed is not None}
+
+
 def _images(store: StudyStore) -> list[str]:
     """What was said of the images when the study began; empty if nothing was kept."""
     text = store.images.get("inventory")
@@ -140,7 +159,7 @@ def mistakes(store: StudyStore, now: Snapshot) -> Mistakes | None:
         runs = {
             key: [s.score for s in found if s.score.rung == last] for key, found in stored.items()
         }
-        return found_mistakes(_labels(text), runs, what)
+        return found_mistakes(_labels(text), runs, what, _divisions(store, now.recipe))
     except (LookupError, TypeError, ValueError, zlib.error):
         return None
 
@@ -221,15 +240,22 @@ def _built_for(store: StudyStore) -> BuiltFor | None:
 
 def _labels(text: str) -> Labels:
     content = json.loads(text)
+    classes = tuple(content["classes"])
+    numbers = _unpacked(content["labels"])
+    if "images" not in content:
+        return Labels(classes, numbers)
+    images = _unpacked(content["images"]).astype(np.int64)
+    return Labels(classes, numbers, images, content["divided"])
+
+
+def _unpacked(text: str) -> NDArray[np.int32]:
     packed = zlib.decompressobj()
-    numbers = np.frombuffer(
-        packed.decompress(base64.b64decode(content["labels"]), MOST_LABELS), "<i4"
-    )
+    numbers = np.frombuffer(packed.decompress(base64.b64decode(text), MOST_LABELS), "<i4")
     if packed.unconsumed_tail:
         raise StorageError(
             "the labels of the images in the study's database are damaged: restore it from a backup"
         )
-    return Labels(tuple(content["classes"]), numbers)
+    return numbers
 
 
 def _retrained(store: StudyStore) -> list[Retrained]:

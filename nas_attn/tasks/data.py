@@ -71,7 +71,10 @@ class TaskData(ABC):
             return None
         from nas_attn import data
 
-        return data.load(self.section(recipe), device=device, share=share, task=self.task)
+        section = self.section(recipe)
+        if not recipe.may_resplit:
+            section = section.model_copy(update={"resplit": False})
+        return data.load(section, device=device, share=share, task=self.task)
 
     def shape_and_classes(self, recipe: Recipe) -> tuple[tuple[int, int, int], int]:
         """Shape of a network's input, (C, H, W), and number of classes, if `load` gives None."""

@@ -63,9 +63,10 @@ def begin(
     plan = plan_of(recipe, dataset, build=build)
     user_trials(plan, tried)
     check_weights(plan)
-    opened = create_study(recipe, url, artifacts=artifacts)
+    resplit = dataset is not None and dataset.divide is not None
+    opened = create_study(recipe, url, artifacts=artifacts, resplit=resplit)
     keep_or_compare(opened.store, opened.recipe, dataset)
-    keep_inventory(opened.store, opened.recipe)
+    keep_inventory(opened.store, opened.recipe, dataset)
     opened = replace(opened, made_plan=study_plan(opened.store, plan))
     begun = bool(opened.store.candidates())
     return take_up(opened, trials=None if begun else trials, tried=tried)

@@ -1,0 +1,124 @@
+"""A search whose seeds divide few images anew: what the study keeps, and what it can still say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Nas
+
+from nas_attn import data
+from nas_attn.recipe_reading import frozen_recipe, load_recipe
+from nas_attn.searching.prepare import beginning
+from nas_attn.searching.run import taking_part
+from nas_attn.study.opening import OpenStudy, open_study
+from nas_attn.study.reading import mistakes, read, snapshot
+from nas_attn.tasks import of
+from nas_attn.tasks.data import data_of
+from tests import materials
+
+RECIPE = """
+name = "few"
+objectives = ["accuracy", "params"]
+space = { name = "mixed", choices = { se = { reduction = [2, 4] }, eca = {}, simam = {} } }
+backbone = { name = "resnet8", width = 4 }
+[data]
+name = "folder:photos"
+size = 16
+[target]
+epochs = 1
+[training]
+batch_size = 32
+seeds = 2
+[search]
+trials = 3
+sampler = "random"
+baselines = "bare"
+confirm_seeds = 0
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenStudy:
+    monkeypatch.chdir(tmp_path)
+    materials.photographs(tmp_path / "photos", of_each=20, misleading=0.5)
+    (tmp_path / "few.toml").write_text(RECIPE)
+    opened = beginning.begin(load_recipe("few.toml"), f"sqlite:///{tmp_path / 'nas_attn.db'}")
+    options = taking_part.Options(device="cpu", threads=1, say=lambda line: None)
+    assert taking_part.work(opened, options) == "complete"
+    return opened
+
+
+def dataset_of(opened: OpenStudy) -> data.Dataset:
+    dataset = data_of(of(opened.recipe)).load(opened.recipe, device="cpu")
+    assert dataset is not None
+    return dataset
+
+
+def test_each_seed_has_one_division_for_all_networks_and_the_study_keeps_it(
+    study: OpenStudy, nas: Nas
+) -> None:
+    assert study.recipe.data.resplit is True
+    facts = read(study.store)
+    seeds = {stored.score.seed for stored in facts.scores}
+    assert set(facts.divisions) == seeds
+    assert len(seeds) == 2
+    dataset = dataset_of(study)
+    for seed, labels in facts.divisions.items():
+        division = dataset.of_seed(seed)
+        assert division.drawn is not None
+        assert labels.images is not None
+        assert np.array_equal(labels.images, division.drawn.numbers)
+        assert np.array_equal(labels.numbers, division.validation.labels.numpy())
+        assert labels.divided == division.drawn.divided
+    now = snapshot(study.store)
+    assert all(view.gains for view in now.candidates if view.baseline != "none")
+    # the same recipe, which leaves it open, is the study's own
+    again = beginning.begin(load_recipe("few.toml"), study.url)
+    assert again.recipe.data.resplit is True
+    assert nas("resume", "few", "--storage", study.url).status == 0
+
+
+def test_mistakes_are_those_of_the_images_that_each_run_was_scored_on(study: OpenStudy) -> None:
+    now = snapshot(study.store)
+    found = mistakes(study.store, now)
+    assert found is not None
+    dataset = dataset_of(study)
+    assert dataset.whole is not None
+    labels = dataset.whole().labels.numpy()
+    for key, shares in zip(found.keys, found.shares, strict=True):
+        scores = [s.score for s in study.store.scores(key, with_correct=True)]
+        of_class = []
+        for score in scores:
+            division = dataset.of_seed(score.seed).validation.labels.numpy()
+            right = np.unpackbits(
+                np.frombuffer(score.correct or b"", np.uint8), count=len(division)
+            )
+            of_class.append([right[division == label].mean() for label in range(3)])
+        assert shares == pytest.approx(np.mean(of_class, axis=0))
+    for image in found.different:
+        assert 0 <= image.image < len(labels)
+        assert image.found[0] in dataset.classes
+
+
+def test_an_exported_network_is_scored_on_images_that_its_weights_have_not_seen(
+    study: OpenStudy, nas: Nas
+) -> None:
+    assert nas("export", "few", "--trial", "1", "--storage", study.url).status == 0
+    card = json.loads(Path("few.pt.json").read_text())
+    seed = card["training"]["seed"]
+    assert card["data"]["divided_by_seed"] == seed
+    assert card["here"]["right"] == card["training"]["right"]
+    found = nas("check-export", "few.pt", "--json").json
+    assert found["right"] == card["here"]["right"]
+
+
+def test_a_study_from_before_keeps_its_one_division(study: OpenStudy) -> None:
+    table = json.loads(study.store.recipe)
+    del table["data"]["resplit"]
+    before = frozen_recipe(json.dumps(table), where="a study")
+    assert before.data.resplit is False
+    assert load_recipe("few.toml").with_data_of(before).data.resplit is False
+    assert open_study("few", study.url).recipe.data.resplit is True
