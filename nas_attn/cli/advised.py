@@ -12,7 +12,7 @@ from nas_attn.advice.advising import advise
 from nas_attn.advice.costing import INITS, training_image_s
 from nas_attn.advice.facts import Advice, Question, SearchPower
 from nas_attn.backbones import build
-from nas_attn.cli.advise import AdviceOptions
+from nas_attn.cli.advice_options import AdviceOptions
 from nas_attn.cli.common import console, echo, parse_shape, print_json, table
 from nas_attn.cli.init import count_images
 from nas_attn.cli.measuring import latency_section

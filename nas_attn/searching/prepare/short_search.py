@@ -13,10 +13,10 @@ HALF_HOUR_S = 1800.0
 # for training and validation, where nobody says how many there are
 ASSUMED_IMAGES = 2000
 # shares of them
-TRAINING_SHARE = 0.8
-VALIDATION_SHARE = 0.2
+TRAINED_SHARE = 0.8
+VALIDATED_SHARE = 0.2
 # seconds that measuring a candidate's latency takes
-MEASURING_S = 1.0
+OF_A_CANDIDATE_S = 1.0
 # more seeds for the networks that matter
 CONFIRM_SEEDS = 2
 # the task whose noise is known
@@ -34,15 +34,15 @@ def search_power(
         pretrained: whether the target starts from trained weights.
     """
     count = images or ASSUMED_IMAGES
-    trained = TRAINING_SHARE * count
+    trained = TRAINED_SHARE * count
     epochs = usual_length(tasks.find(task, backbone), "folder:", trained, pretrained=pretrained)
     # scoring takes a third of a training step
-    epoch_s = image_s * (trained + VALIDATION_SHARE * count / 3)
-    speed = Speed(epoch_s, workers=1, session_s=MEASURING_S)
+    epoch_s = image_s * (trained + VALIDATED_SHARE * count / 3)
+    speed = Speed(epoch_s, workers=1, session_s=OF_A_CANDIDATE_S)
     fit = fitted(HALF_HOUR_S, speed, epochs)
     runs = 1 + CONFIRM_SEEDS * (1 + ROUNDS_PER_SEED)
     shows = fit is not None and task == KNOWN_NOISE
-    difference = smallest_difference(max(1, round(VALIDATION_SHARE * count)), runs)
+    difference = smallest_difference(max(1, round(VALIDATED_SHARE * count)), runs)
     return SearchPower(
         seconds=HALF_HOUR_S,
         images=count,
