@@ -166,17 +166,15 @@ def _meaning(advice: Advice, power: SearchPower) -> str:
         return "only a search, or a test of your own, says what attention does in this network"
     chance = advice.gain.probability
     if chance >= LIKELY_GAIN:
-        said = "worth a search: most published comparisons like this gained"
+        said = "worth a search: it is likely to help"
     elif chance > 1 - LIKELY_GAIN:
-        said = (
-            "undecided: published comparisons like this went both ways, so only a search says more"
-        )
+        said = "the published figures leave it open whether it helps"
     else:
-        said = "unlikely to help like this: most published comparisons lost"
+        said = "it is unlikely to help like this: see the other settings"
     if power.smallest_gain is None:
         return said
     if advice.gain.high < power.smallest_gain:
-        return f"{said}; half an hour shows only larger gains than have been published"
+        return f"{said}; half an hour shows only gains above this interval"
     if advice.gain.mean < power.smallest_gain:
         return f"{said}; half an hour shows only gains larger than the expected one"
     return f"{said}; half an hour is enough to show the expected gain"
