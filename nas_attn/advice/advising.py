@@ -26,6 +26,8 @@ def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
     a package is missing, or the bare network does not run.
     """
     began = time.monotonic()
+    # Says at once if the device is missing.
+    machine = fingerprint(question.section).name
     fit = pooled()
     setting = question.setting
     of_task = [row for row in fit.rows if row.situation.task == setting.task]
@@ -47,7 +49,7 @@ def advise(model: nn.Module, question: Question, *, until: float) -> Advice:
         too_slow=tuple(costs.too_slow),
         unmeasured=tuple(one for one in candidates if one not in judged),
         others=other_settings(fit, setting),
-        machine=fingerprint(question.section).name,
+        machine=machine,
         conditions=tuple(conditions(question.section, question.input_shape).items()),
         seconds=time.monotonic() - began,
     )

@@ -30,6 +30,10 @@ CALLS = 12
 """Forward passes of a network in the shortest session, its preparation included, about."""
 COSTLY_S = 4.0
 """To compile or export a network, about, before one has been."""
+FIRST_COSTLY = 2
+"""Candidates of the first session where networks are compiled or exported: it shows how long that
+takes.
+"""
 WITH_REFERENCE = 2
 """The bare network is in a session twice."""
 SAFETY = 1.2
@@ -69,6 +73,7 @@ class Costs:
         self._bare_s = _forward_s(model, self._x, self._section.threads)
         self._built: dict[str, _Built] = {}
         self._nets: dict[str, Net] = {}
+        self._costly = LATENCY_MODES[self._section.mode].costly
         # what sessions have taken, in times of what was expected
         self._pace = 1.0
 
@@ -116,8 +121,9 @@ class Costs:
         built from `waiting`.
         """
         latencies = estimate(self.sessions)
+        most = MAX_CANDIDATES if self.sessions or not self._costly else FIRST_COSTLY
         group = [key for key in self._built if key not in latencies]
-        while waiting and len(group) < MAX_CANDIDATES:
+        while waiting and len(group) < most:
             if not self._fits([*group, ""], until):
                 break
             key = self._build(waiting.pop(0))
@@ -130,7 +136,7 @@ class Costs:
         ]
         wide.sort(key=lambda key: -half_width(latencies[key]))
         chosen: list[str] = []
-        for key in [*group, *wide][:MAX_CANDIDATES]:
+        for key in [*group, *wide][:most]:
             if self._fits([*chosen, key], until):
                 chosen.append(key)
         return chosen
@@ -145,8 +151,7 @@ class Costs:
         for key in group:
             forward_s += self._built[key].forward_s if key in self._built else self._bare_s
         new = [key for key in group if candidate_name(key) not in self._nets]
-        costly = LATENCY_MODES[self._section.mode].costly
-        preparing_s = COSTLY_S * len(new) if costly else 0.0
+        preparing_s = COSTLY_S * len(new) if self._costly else 0.0
         return max(CALLS * forward_s, self._section.session_seconds) + preparing_s
 
     def _build(self, candidate: AdvisedPlacement) -> str | None:

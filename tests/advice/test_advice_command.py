@@ -72,3 +72,9 @@ def test_wrong_options_are_one_sentence(nas: Nas, words: tuple[str, ...], says: 
     ended = nas("advise", "resnet8", *words)
     assert ended.status == 2
     assert says in ended.error
+
+
+def test_a_missing_device_is_one_sentence(nas: Nas) -> None:
+    ended = nas("advise", "resnet8", *QUICK, "--latency", "device=cuda")
+    assert ended.status == 1
+    assert "CUDA" in ended.error
