@@ -31,10 +31,12 @@ BOTTOM = 48
 def summary(snapshot: Snapshot, wrong: Wrong | None = None) -> str:
     """The answer, the front as figure and table, and the networks' mistakes."""
     drawn = Markup("")
+    message = ""
     if snapshot.front:
         figure, told = untold(front_figures(snapshot)[0])
         template = templates().get_template("drawing.svg")
         drawn = Markup(template.render(drawing(figure), label=told.message))
+        message = told.message
     return (
         templates()
         .get_template("summary.html")
@@ -43,6 +45,7 @@ def summary(snapshot: Snapshot, wrong: Wrong | None = None) -> str:
             answer=drawn_card(snapshot),
             best=snapshot.find(snapshot.taken) if snapshot.taken else None,
             drawn=drawn,
+            message=message,
             front=tables.front_table(snapshot),
             mistakes=mistakes_parts(snapshot, wrong),
             explain=code,

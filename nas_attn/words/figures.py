@@ -142,7 +142,8 @@ def front_message(now: Snapshot) -> str:
     if facts is None or objective_name(now.objectives[0]) != facts.metric:
         count = len(now.front)
         scored = now.counts["scored"]
-        return f"{count} of {several(scored, 'scored candidate')} are on the front."
+        verb = "is" if count == 1 else "are"
+        return f"{count} of {several(scored, 'scored candidate')} {verb} on the front."
     if not facts.better:
         return _nothing_gains(facts)
     most = facts.better[0]

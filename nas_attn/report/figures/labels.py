@@ -14,7 +14,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 # Pixels between the ends of the x axis for which names are placed, and of these the usual ones
-WIDTHS = (270, 560, 900)
+WIDTHS = (230, 560, 900)
 USUAL = 560
 # Pixels of a letter and a line of 12 pixels, rather too many than too few
 LABEL_LETTER_WIDTH = 7.2
