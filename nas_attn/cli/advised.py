@@ -13,7 +13,7 @@ from nas_attn.advice.costing import INITS, training_image_s
 from nas_attn.advice.facts import Advice, Question, SearchPower
 from nas_attn.backbones import build
 from nas_attn.cli.advice_options import AdviceOptions
-from nas_attn.cli.common import console, echo, parse_shape, print_json, table
+from nas_attn.cli.common import console, echo, parse_shape, print_json, say_lines, table
 from nas_attn.cli.init import count_images
 from nas_attn.cli.measuring import latency_section
 from nas_attn.errors import RecipeError, did_you_mean, shorten
@@ -113,13 +113,16 @@ def _recipe_command(task: str, data: str | None, backbone: str, start: str) -> s
 
 
 def _show(advice: Advice, power: SearchPower, command: str, *, wide: bool) -> None:
-    for line in before_table(advice):
-        echo(line)
+    say_lines(list(before_table(advice)))
     if advice.measured:
         shape = "x".join(map(str, advice.question.input_shape))
         title = f"Attention in {advice.question.backbone} at {shape}"
         cells = [[*row.cells, row.placement] for row in rows(advice)]
         columns = [*COLUMNS, "placement"]
-        console(wide=wide).print(table(title, columns, cells, right=COLUMNS))
-    for line in after_table(advice, power, command):
-        echo(line)
+        optional = ["pairs", "80 % interval", "95 % interval"]
+        shown = table(title, columns, cells, right=COLUMNS, optional=optional)
+        console(wide=wide).print(shown)
+    after = list(after_table(advice, power, command))
+    say_lines(after[:-1])
+    # a command to copy, which only the terminal itself breaks
+    echo(str(after[-1]))

@@ -34,12 +34,12 @@ def setting_text(setting: Situation) -> str:
     return f"{setting.task}, {STARTS[setting.start]}, modules start {FORMS[setting.form]}"
 
 
-def before_table(advice: Advice) -> Iterator[str]:
+def before_table(advice: Advice) -> Iterator[Line]:
     """What is asked about, where attention can go, and what is known."""
-    yield str(Line(setting_text(advice.question.setting), "for"))
-    yield str(Line(_sites(advice), "sites"))
+    yield Line(setting_text(advice.question.setting), "for")
+    yield Line(_sites(advice), "sites")
     for text in _known(advice):
-        yield str(Line(text, "known"))
+        yield Line(text, "known")
 
 
 def rows(advice: Advice) -> list[AdviceRow]:
@@ -47,19 +47,19 @@ def rows(advice: Advice) -> list[AdviceRow]:
     return [_row(one) for one in advice.measured]
 
 
-def after_table(advice: Advice, power: SearchPower, command: str) -> Iterator[str]:
+def after_table(advice: Advice, power: SearchPower, command: str) -> Iterator[Line]:
     """What was not measured, what else is known, and how a search goes on. `command`: writes the
     recipe.
     """
     if not advice.measured:
-        yield str(Line(_nothing_measured(advice), "latency"))
+        yield Line(_nothing_measured(advice), "latency")
     else:
-        yield str(Line(_measured(advice), "latency"))
+        yield Line(_measured(advice), "latency")
     for other in advice.others:
-        yield str(Line(_other(other), "other"))
-    yield str(Line(_power(power), "search"))
-    yield str(Line(_meaning(advice, power), "so"))
-    yield str(Line(command, "recipe"))
+        yield Line(_other(other), "other")
+    yield Line(_power(power), "search")
+    yield Line(_meaning(advice, power), "so")
+    yield Line(command, "recipe")
 
 
 def _sites(advice: Advice) -> str:

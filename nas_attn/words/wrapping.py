@@ -6,38 +6,10 @@ import re
 import textwrap
 
 GLUE = "\N{NO-BREAK SPACE}"
-_UNITS = "|".join(
-    (
-        "%",
-        "×",
-        "→",
-        "±",
-        "points?",
-        "m?s",
-        "min",
-        "h",
-        "[kMG]B?",
-        "B",
-        "GiB",
-        "epochs?",
-        "runs?",
-        "trainings?",
-        "trials?",
-        "images?",
-        "candidates?",
-        "placements?",
-        "seeds?",
-        "workers?",
-        "stages",
-        "sites",
-        "more",
-        "of",
-        "to",
-    )
-)
-_NUMBER = re.compile(rf"(?<=\d)[ ](?=(?:{_UNITS})(?![\w]))")
+# a number that stands alone, with the word after it: its unit, or what is counted
+_NUMBER = re.compile(r"(?<![^\s(])([+−-]?\d(?:[\d.,]*\d)?) (?=\S)")
 _SIGN = re.compile(r"(?<=[±→]) (?=[\d−+])")
-_END = re.compile(r"(?<=\d to) (?=[\d−+])|(?<=% to) (?=[\d−+])")
+_END = re.compile(r"(?<=[\d%].to) (?=[\d−+])")
 
 
 def glued(text: str) -> str:
@@ -47,7 +19,8 @@ def glued(text: str) -> str:
     >>> glued("about 11 min").replace(GLUE, "_")
     'about 11_min'
     """
-    for pattern in (_NUMBER, _SIGN, _END):
+    text = _NUMBER.sub(rf"\1{GLUE}", text)
+    for pattern in (_SIGN, _END):
         text = pattern.sub(GLUE, text)
     return text
 

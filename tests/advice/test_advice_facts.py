@@ -86,9 +86,9 @@ def test_the_advice_has_latencies_gains_and_sources(network: nn.Module) -> None:
     assert {"latency", "gain", "probability", "sources"} <= told.keys()
     assert told["gain"]["mean"] == advice.gain.mean
     assert len(told["latency"]) == len(advice.measured) == len(rows(advice))
-    assert any("45 pairs" in line for line in before_table(advice))
+    assert any("45 pairs" in line.text for line in before_table(advice))
     assert any(
-        "nas-attn init study.toml" in line
+        "nas-attn init study.toml" in line.text
         for line in after_table(advice, power, "nas-attn init study.toml")
     )
 
@@ -100,7 +100,7 @@ def test_segmentation_is_not_known_and_its_latencies_are_measured(network: nn.Mo
     assert advice.gain is None
     assert advice.others == ()
     assert advice.measured
-    assert any("nothing known" in line for line in before_table(advice))
+    assert any("nothing known" in line.text for line in before_table(advice))
 
 
 def test_it_stops_in_time_even_with_a_slow_network() -> None:
