@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from nas_attn import tasks
 from nas_attn.analysis.arithmetic import pairing, usual_arithmetic
@@ -11,14 +11,16 @@ from nas_attn.analysis.contributions import contributions_of
 from nas_attn.analysis.features import is_other
 from nas_attn.analysis.fronts import sign_of
 from nas_attn.analysis.per_image import Labels
-from nas_attn.model import TARGET, TESTED, Beforehand, Evidence, ScoredRun, fit
+from nas_attn.model import TARGET, TESTED, WITNESS, Beforehand, Evidence, ScoredRun, fit
 from nas_attn.recipe import Recipe, objective_name
+from nas_attn.recipe_sections import FEW_VALIDATED
 from nas_attn.records import (
     Placement,
     StoredScore,
 )
 from nas_attn.tables import is_cost, is_share_of_images
 
+BRIER = "brier"
 Models = dict[tuple[str, int], Evidence]
 """(metric, rung) -> model."""
 
@@ -74,6 +76,11 @@ class _Ran:
             divided=0 if labels is None else labels.divided,
         )
 
+    def witness(self, usual: str) -> ScoredRun:
+        """Its Brier score, as a second witness to its accuracy."""
+        run = self.run(BRIER, usual)
+        return replace(run, rung=WITNESS, value=-run.value, contributions=None, images=None)
+
 
 def models_of(
     recipe: Recipe,
@@ -109,10 +116,15 @@ def models_of(
     models: Models = {}
     for metric in dict.fromkeys(metrics):
         runs = [one.run(metric, usual) for one in ran if metric in one.stored.score.metrics]
+        # controls that are other networks may differ otherwise
+        if metric == "accuracy" and not larger and not unlike and _is_witnessed(recipe, ran):
+            witnesses = [one.witness(usual) for one in ran if one.rung == 0]
+        else:
+            witnesses = []
         for rung in sorted({run.rung for run in runs}):
             start = recipe.target.start if rung >= TARGET else recipe.training.start
             evidence = fit(
-                runs,
+                [*witnesses, *runs],
                 placements,
                 metric=metric,
                 lower_is_better=sign_of(recipe, metric) < 0,
@@ -123,6 +135,18 @@ def models_of(
                 evaluated = {key: placements[key] for key in evidence.ran}
                 models[metric, rung] = evidence.about(evaluated)
     return models
+
+
+def _is_witnessed(recipe: Recipe, ran: Sequence[_Ran]) -> bool:
+    """Whether Brier scores are a second witness to accuracies. With few validation images, they
+    vary less by which images these are, and in networks that train from scratch their differences
+    go with those of accuracy. Elsewhere that was not measured.
+    """
+    scratch = recipe.training.start == recipe.target.start == "scratch"
+    alone = len(recipe.training.rungs) == 1 and all(one.rung in (0, TESTED) for one in ran)
+    scores = [one.stored.score for one in ran if one.rung == 0]
+    few = all(0 < score.examples < FEW_VALIDATED for score in scores)
+    return scratch and alone and few and all(BRIER in score.metrics for score in scores)
 
 
 def searched_as_target(recipe: Recipe) -> bool:

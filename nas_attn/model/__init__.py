@@ -6,11 +6,20 @@ the backbone + noise
 """
 
 from nas_attn.model.evidence import Estimate, Evidence, Gain, Noise, fit
-from nas_attn.model.runs import TARGET, TESTED, Beforehand, Contributions, Results, ScoredRun
+from nas_attn.model.runs import (
+    TARGET,
+    TESTED,
+    WITNESS,
+    Beforehand,
+    Contributions,
+    Results,
+    ScoredRun,
+)
 
 __all__ = [
     "TARGET",
     "TESTED",
+    "WITNESS",
     "Beforehand",
     "Contributions",
     "Estimate",

@@ -224,6 +224,7 @@ class Evidence:
         draws = self._solution.nodes.draws
         weight = self._solution.nodes.weight
         noise = unit * draws.noise[:, -1]
+        below = self._runs.data.rungs > 1 + self._runs.data.witness
         # One block says nothing about how levels scatter over seeds and backbones.
         levels = draws.seeds if len(np.unique(self._runs.data.block)) > 1 else 0.0
         return Noise(
@@ -234,7 +235,7 @@ class Evidence:
             seed_sd=math.sqrt(float(weight @ (noise**2 * (1 + levels**2)))),
             paired_sd=math.sqrt(float(weight @ noise**2)),
             between_sd=float(weight @ (unit * draws.spread[:, -1])),
-            correlation=float(weight @ draws.rho[:, -1, -2]) if self._runs.data.rungs > 1 else None,
+            correlation=float(weight @ draws.rho[:, -1, -2]) if below else None,
         )
 
     def about(self, placements: Mapping[str, Placement]) -> Evidence:

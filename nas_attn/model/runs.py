@@ -22,6 +22,10 @@ from nas_attn.tables import is_share, is_share_of_images
 Results = NDArray[np.float32]
 Contributions = Callable[[], Results]
 
+# the rung of a second witness: another score of the same runs on the same images, such as the Brier
+# score beside accuracy, higher is better. It says something of the answers' metric as far as the
+# study shows it to.
+WITNESS = -1
 # the rung of runs that train as the network finally will be
 TARGET = 1_000_000
 # the rung of the same trainings, scored on the test images; above all others
@@ -240,6 +244,8 @@ class Data:
     tested: bool = False
     # prior probability that no placement differs; 0 for different backbones
     equal: float = 0.0
+    # whether the first rung is a second witness to the next one, of the same runs
+    witness: bool = False
 
     @classmethod
     def simple(
@@ -345,8 +351,9 @@ def assemble(
         block = _numbered([block_of(run) for run in mine])
         two = _two_values(mine, plain, block)
         cut, broken = _cut(plain, block) if two is None else (plain, np.zeros(len(plain)))
-        floor = noise_floor(mine, steps=is_share_of_images(metric))
-        share = is_share(metric) and bool(((plain >= 0) & (plain <= 1)).all())
+        own = mine[0].rung != WITNESS
+        floor = noise_floor(mine, steps=is_share_of_images(metric)) if own else None
+        share = own and is_share(metric) and bool(((plain >= 0) & (plain <= 1)).all())
         priors.append(Priors.of(_net(cut, block), float(np.median(cut)), share=share, floor=floor))
         # taken off the runs, put back on the answers
         expected = LARGER_GAIN * UNLIKE * (priors[-1].spread or 0.0)
@@ -368,6 +375,7 @@ def assemble(
         target=TARGET in numbers[1:],
         tested=TESTED in numbers[1:],
         equal=beforehand.equal,
+        witness=WITNESS in numbers,
     )
     known = dict[str, list[float]]()
     for some in by_rung[data.searched :]:

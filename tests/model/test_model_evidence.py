@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import runs_made as made
 
-from nas_attn.model import TARGET, Beforehand, Evidence, ScoredRun, fit
+from nas_attn.model import TARGET, WITNESS, Beforehand, Evidence, ScoredRun, fit
 from nas_attn.model.runs import NewImages, noise_floor
 from nas_attn.notation import parse
 from nas_attn.records import BARE
@@ -658,3 +658,42 @@ def test_where_divisions_share_few_images_two_seeds_are_taken_to_share_their_luc
     runs = divided(0.0, 2, np.random.default_rng(4))
     shared = NewImages(runs).gain("k001", "k000")
     assert shared == pytest.approx(2 * noise_floor(runs) ** 2 * 100 / 300)
+
+
+def witnessed(
+    rng: np.random.Generator, effects: dict[str, float], confidence: float
+) -> tuple[list[ScoredRun], list[ScoredRun]]:
+    """Runs with an accuracy, and their second scores, which vary less by chance: they follow the
+    effects, and a confidence of each placement's own.
+    """
+    own = confidence * rng.standard_normal(len(effects))
+    accuracies, others = [], []
+    for seed in range(3):
+        level = 0.02 * rng.standard_normal(2)
+        for number, (key, effect) in enumerate(effects.items()):
+            luck = rng.standard_normal(2)
+            value = 0.6 + effect + level[0] + 0.02 * luck[0]
+            other = -0.5 + effect + own[number] + level[1] + 0.003 * (luck[0] + luck[1])
+            accuracies.append(ScoredRun(key, seed, 0, value))
+            others.append(ScoredRun(key, seed, WITNESS, other))
+    return accuracies, others
+
+
+def test_a_second_witness_is_believed_as_far_as_the_study_shows_it_to_be_right() -> None:
+    errors = np.zeros(2)
+    taken = np.zeros(2)
+    for number in range(12):
+        rng = np.random.default_rng(number)
+        texts = made.placements(12, rng)
+        effects = dict(zip(texts, 0.012 * rng.standard_normal(12), strict=True))
+        accuracies, others = witnessed(rng, effects, 0.0)
+        for at, runs in enumerate((accuracies, accuracies + others)):
+            gains = fit(runs, texts, metric="accuracy").gains("k000")
+            errors[at] += sum(abs(g.mean - effects[k] + effects["k000"]) for k, g in gains.items())
+        equal = dict.fromkeys(texts, 0.0)
+        accuracies, others = witnessed(rng, equal, 0.02)
+        for at, runs in enumerate((accuracies, accuracies + others)):
+            gains = fit(runs, texts, metric="accuracy").gains("k000")
+            taken[at] += max(gain.probability for gain in gains.values()) > 0.7
+    assert errors[1] < 0.8 * errors[0]
+    assert taken[1] <= taken[0] + 1, "a network that is only more confident is not better"
