@@ -109,7 +109,9 @@ def _cautions(
     for row in facts.candidates:
         if row.baseline == "none":
             bare += [stored.score for stored in scores.get(row.key, ())]
-    classes = facts.built.classes if facts.built else None
+    classes = None
+    if facts.built:
+        classes = facts.built.classes
     return (
         *untried(facts.candidates, facts.planned),
         *cautions(recipe, fits.primary, before, bare, classes, fits.searched_sd),
@@ -144,7 +146,9 @@ def _pace(facts: StudyFacts) -> float | None:
         for stored in facts.scores
         if stored.purpose == SEARCH and stored.score.epochs == last
     )
-    return epochs / seconds if epochs and seconds > 0 else None
+    if epochs and seconds > 0:
+        return epochs / seconds
+    return None
 
 
 def _views(
@@ -167,7 +171,9 @@ def _views(
                     estimates[metric] = known[row.key]
         latency = times.get(row.key)
         gains = fits.gains.get(row.key, {})
-        gain = None if model is None else gains.get(model.metric)
+        gain = None
+        if model is not None:
+            gain = gains.get(model.metric)
         views.append(
             CandidateView(
                 key=row.key,

@@ -126,7 +126,9 @@ def _hardly_learned(
     recipe: Recipe, ended: Sequence[Score], classes: int | None
 ) -> HardlyLearned | None:
     metric = tasks.of(recipe).exact_when_guessing
-    value = None if metric is None else _mean(metric, ended)
+    value = None
+    if metric is not None:
+        value = _mean(metric, ended)
     if value is None or not classes or classes <= 1:
         return None
     guessing = 1 / classes
@@ -142,7 +144,9 @@ def _still_learning(
     earlier = _mean(metric, before)
     if value is None or earlier is None or not is_share(metric):
         return None
-    trained = recipe.training.backbone_epochs if recipe.training.start == "backbone" else 0
+    trained = 0
+    if recipe.training.start == "backbone":
+        trained = recipe.training.backbone_epochs
     doublings = math.log2((ended[0].epochs + trained) / before[0].epochs)
     if (value - earlier) / max(doublings, 1.0) <= RISING:
         return None
@@ -165,7 +169,9 @@ def _by_heart(
     saturates = saturation(metric)
     if not losses or loss is None or value is None or saturates is None or value >= saturates:
         return None
-    guessing = math.log(classes) if classes else math.inf
+    guessing = math.inf
+    if classes:
+        guessing = math.log(classes)
     # a network that diverged has a high loss on all images
     if 0 < fmean(losses) < min(BY_HEART * loss, guessing):
         return LearnedByHeart(fmean(losses), loss)
@@ -189,7 +195,9 @@ def _training_losses(ended: Sequence[Score], bare: Sequence[Score]) -> list[floa
 
 def _waits(ended: Sequence[Score]) -> WaitsForImages | None:
     waited = _mean("loading_share", ended)
-    return WaitsForImages(waited) if waited is not None and waited > WAITING_SHARE else None
+    if waited is not None and waited > WAITING_SHARE:
+        return WaitsForImages(waited)
+    return None
 
 
 def _few_images(metric: str, ended: Sequence[Score], paired_sd: float) -> FewImages | None:
@@ -203,4 +211,6 @@ def _few_images(metric: str, ended: Sequence[Score], paired_sd: float) -> FewIma
 def _mean(metric: str, scores: Iterable[Score]) -> float | None:
     values = (score.metrics.get(metric, math.nan) for score in scores)
     finite = [value for value in values if math.isfinite(value)]
-    return fmean(finite) if finite else None
+    if finite:
+        return fmean(finite)
+    return None

@@ -110,7 +110,9 @@ def _by_trial(now: Snapshot, number: int) -> CandidateView:
     view = next((view for view in now.candidates if view.trial == number), None)
     if view is None:
         trials = [view.trial for view in now.candidates]
-        held = f"{min(trials)} to {max(trials)}" if trials else "none yet"
+        held = "none yet"
+        if trials:
+            held = f"{min(trials)} to {max(trials)}"
         raise StudyError(f"study '{now.study}' has no trial {number}: it has {held}")
     return view
 

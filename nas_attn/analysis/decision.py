@@ -142,9 +142,15 @@ def decide(now: Snapshot) -> Decision:
         return Decision(
             study=now.study, recommendation=best, tested=tested, longer=longer, next=tested.next
         )
-    bet = best.best_bet if best.worth is None and best.instead is None else None
-    bet_test = None if bet is None else _test_of(now, bet)
-    target = None if bet_test is not None else _target(now)
+    bet = None
+    if best.worth is None and best.instead is None:
+        bet = best.best_bet
+    bet_test = None
+    if bet is not None:
+        bet_test = _test_of(now, bet)
+    target = None
+    if bet_test is None:
+        target = _target(now)
     open_ = bet_test is not None or target is not None
     return Decision(
         study=now.study,
@@ -170,7 +176,9 @@ def lacking(now: Snapshot) -> Lacking:
     bare = running_bare(now)
     if bare is not None:
         scored = bare.rung == len(now.recipe.training.rungs) - 1
-        return Lacking.BARE_NOT_ENDED if scored else Lacking.BARE_NOT_SCORED
+        if scored:
+            return Lacking.BARE_NOT_ENDED
+        return Lacking.BARE_NOT_SCORED
     if now.recommendation is not None:
         return Lacking.ONLY_BARE
     limited = now.recipe.limits.max_latency_ratio is not None
@@ -196,7 +204,9 @@ def training_s(now: Snapshot, epochs: int) -> float | None:
             run = (view.key, point.purpose, point.seed)
             longest[run] = max(longest.get(run, 0), point.epochs)
             seconds += point.wall_s
-    return epochs * seconds / sum(longest.values()) if longest else None
+    if longest:
+        return epochs * seconds / sum(longest.values())
+    return None
 
 
 def _early(now: Snapshot, brief: Brief, best: Recommendation) -> Early:
@@ -218,7 +228,9 @@ def _longer(now: Snapshot, best: Recommendation) -> LengthGain | None:
     costs no latency.
     """
     longer = now.longer
-    found = best.worth.size if best.worth else 0.0
+    found = 0.0
+    if best.worth:
+        found = best.worth.size
     worth = found or now.recipe.answer.worth or 0.0
     if longer is None or longer.gain.probability < REQUIRED or longer.gain.mean < worth:
         return None
@@ -249,8 +261,12 @@ def _tested(now: Snapshot) -> Tested | None:
     if now.taken == bare and test.word != "better":
         return Tested(test, recommended, None, None)
     view = now.find(test.key)
-    gain = None if view is None else view.gains.get(test.metric)
-    probability = None if gain is None else gain.probability
+    gain = None
+    if view is not None:
+        gain = view.gains.get(test.metric)
+    probability = None
+    if gain is not None:
+        probability = gain.probability
     return Tested(test, recommended, probability, _more_blocks(now, test))
 
 

@@ -83,7 +83,9 @@ class Effect(Part):
     @property
     def name(self) -> str:
         """`se(reduction=8)`."""
-        return f"{self.type}({self.knobs})" if self.knobs else self.type
+        if self.knobs:
+            return f"{self.type}({self.knobs})"
+        return self.type
 
     def part(self, column: Column) -> Part | None:
         """The difference in one of the columns of a table of effects."""
@@ -133,7 +135,9 @@ class Effects:
 def both_effects(now: Snapshot) -> list[Effects]:
     """The effects on the optimized metric and on latency, as far as they are known."""
     latency = fit_effects(now, "latency")
-    found = fit_effects(now, now.primary, latency) if now.primary else None
+    found = None
+    if now.primary:
+        found = fit_effects(now, now.primary, latency)
     return [one for one in (found, latency) if one is not None]
 
 
@@ -184,7 +188,9 @@ def average_effects(now: Snapshot, what: str) -> Effects | None:
     """The same without gains in single networks and without prices: for maps, which are drawn
     often.
     """
-    return _on_latency(now) if what == "latency" else _on_metric(now, what)
+    if what == "latency":
+        return _on_latency(now)
+    return _on_metric(now, what)
 
 
 def _on_latency(now: Snapshot) -> Effects | None:
@@ -217,7 +223,9 @@ def _on_metric(now: Snapshot, metric: str) -> Effects | None:
         Effect(g.mean, g.low, g.high, better=g.probability, worse=g.worse, **asked[n][1])
         for n, g in gains.items()
     ]
-    return Effects(metric, tuple(rows)) if rows else None
+    if rows:
+        return Effects(metric, tuple(rows))
+    return None
 
 
 def _asked(placements: Iterable[Placement]) -> list[tuple[Sum, dict[str, Any]]]:
@@ -285,9 +293,10 @@ def _in_place(
         for choices in networks
     }
     asked = {pair for both in pairs.values() for pair in both}
-    parts = (
-        _latencies(known, keys, asked) if of == "latency" else _gains(now, of, known, keys, asked)
-    )
+    if of == "latency":
+        parts = _latencies(known, keys, asked)
+    else:
+        parts = _gains(now, of, known, keys, asked)
     if not parts:
         return {}
     return {
@@ -325,7 +334,9 @@ def _gains(
                 differences = [
                     sign * (mine[block] - other[block]) for block in mine.keys() & other.keys()
                 ]
-            mean = fmean(differences) if differences else None
+            mean = None
+            if differences:
+                mean = fmean(differences)
             gain = gains.get(keys[has])
             if gain is not None:
                 found[has, lacks] = Part(gain.mean, gain.low, gain.high, mean, len(differences))

@@ -33,4 +33,6 @@ def finished(now: Snapshot) -> list[CandidateView]:
 
 
 def latency_ratio(view: CandidateView) -> float:
-    return math.inf if view.latency is None else view.latency.ratio
+    if view.latency is None:
+        return math.inf
+    return view.latency.ratio

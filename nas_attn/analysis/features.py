@@ -29,7 +29,9 @@ class Feature:
     @property
     def choice(self) -> str:
         """`se(reduction=8)`."""
-        return f"{self.type}({self.knobs})" if self.knobs else self.type
+        if self.knobs:
+            return f"{self.type}({self.knobs})"
+        return self.type
 
     @property
     def place(self) -> str:
@@ -147,11 +149,9 @@ def _backbone(backbone: BackboneSection, built: BuiltFor) -> tuple[list[str], li
 def _call(function: str, arguments: list[str]) -> list[str]:
     """A call in one line; if that is too long, with one argument a line."""
     line = f"{function}({', '.join(arguments)})"
-    return (
-        [line]
-        if len(line) <= LINE_LETTERS
-        else [f"{function}(", *(f"    {argument}," for argument in arguments), ")"]
-    )
+    if len(line) <= LINE_LETTERS:
+        return [line]
+    return [f"{function}(", *(f"    {argument}," for argument in arguments), ")"]
 
 
 def _quoted(text: str) -> str:

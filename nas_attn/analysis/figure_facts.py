@@ -48,7 +48,9 @@ def gain_facts(now: Snapshot) -> GainFacts | None:
     if metric is None:
         return None
     views = [v for v in now.candidates if v.state == "scored" and metric in v.gains]
-    return facts_of_gains(now, metric, views) if views else None
+    if views:
+        return facts_of_gains(now, metric, views)
+    return None
 
 
 def facts_of_gains(now: Snapshot, metric: str, views: Sequence[CandidateView]) -> GainFacts:
@@ -143,7 +145,9 @@ def curve_facts(now: Snapshot) -> CurveFacts | None:
     if not ends:
         return None
     bare = next((ends.get(v.key) for v in now.candidates if v.baseline == "none"), None)
-    best = now.find(now.taken) if now.taken else None
+    best = None
+    if now.taken:
+        best = now.find(now.taken)
     taken = None
     if best is not None and best.baseline != "none" and best.key in ends:
         taken = (best, ends[best.key])
@@ -176,7 +180,9 @@ def retrained_facts(now: Snapshot) -> RetrainedFacts | None:
 
     def score(run: Retrained) -> float:
         value = run.curve[-1].metrics.get(metric)
-        return float("-inf") if value is None else sign * value
+        if value is None:
+            return float("-inf")
+        return sign * value
 
     best = max(runs, key=score)
     return RetrainedFacts(metric, runs, best, best.curve[-1].metrics.get(metric), _is_falling(best))
@@ -205,7 +211,9 @@ class RunRange:
 def run_range(now: Snapshot) -> RunRange | None:
     """Of the network that the answer takes; None without two runs to compare."""
     metric = now.primary
-    view = now.find(now.taken) if now.taken else None
+    view = None
+    if now.taken:
+        view = now.find(now.taken)
     if metric is None or view is None or view.baseline == "none":
         return None
     gains = [gain for _, gain in gains_of_runs(now, metric, view)]

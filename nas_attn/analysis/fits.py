@@ -189,7 +189,9 @@ def _alike(
 
 def _training(recipe: Recipe, model: Evidence) -> int:
     """The rung whose training a model is about: scores on other images are about the same one."""
-    return TARGET if model.rung >= TARGET or searched_as_target(recipe) else model.rung
+    if model.rung >= TARGET or searched_as_target(recipe):
+        return TARGET
+    return model.rung
 
 
 def _apart(facts: StudyFacts, scores: Mapping[str, Sequence[StoredScore]]) -> dict[str, Models]:

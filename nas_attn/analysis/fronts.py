@@ -32,11 +32,17 @@ def objective_value(
     unknown.
     """
     if objective == "latency":
-        return latency.ratio if latency else None
+        if latency:
+            return latency.ratio
+        return None
     if is_cost(objective):
-        return None if cost is None else cost[objective]
+        if cost is None:
+            return None
+        return cost[objective]
     found = metrics.get(objective_name(objective))
-    return found.mean if isinstance(found, Estimate) else found
+    if isinstance(found, Estimate):
+        return found.mean
+    return found
 
 
 def minimised(objectives: Sequence[str], values: Values) -> tuple[float, ...]:
@@ -58,11 +64,9 @@ def primary_metric(recipe: Recipe, scored: Iterable[str]) -> str | None:
     trained = [
         objective_name(objective) for objective in recipe.objectives if not is_cost(objective)
     ]
-    return (
-        trained[0]
-        if trained
-        else next((metric for metric in scored if metric == tasks.of(recipe).metric), None)
-    )
+    if trained:
+        return trained[0]
+    return next((metric for metric in scored if metric == tasks.of(recipe).metric), None)
 
 
 def sign_of(recipe: Recipe, metric: str) -> float:
@@ -70,7 +74,9 @@ def sign_of(recipe: Recipe, metric: str) -> float:
     objective says so, `-rmse`.
     """
     objective = f"-{metric}"
-    return -1.0 if lower_is_better(objective if objective in recipe.objectives else metric) else 1.0
+    if lower_is_better(objective if objective in recipe.objectives else metric):
+        return -1.0
+    return 1.0
 
 
 def front_of(objectives: Sequence[str], rows: Mapping[str, Values]) -> set[str]:

@@ -390,7 +390,9 @@ def with_predictions(
     missing = sorted(
         key for key in placements.keys() - latencies.keys() if not is_other(placements[key])
     )
-    model = latency_model(latencies, placements) if missing else None
+    model = None
+    if missing:
+        model = latency_model(latencies, placements)
     if model is None:
         return dict(latencies)
     reference_ms = next(iter(latencies.values())).reference_ms

@@ -70,7 +70,9 @@ def length_scores(
             continue
         losses = [run["loss"] for run in known if "loss" in run]
         value = statistics.fmean(run[metric] for run in known)
-        loss = statistics.fmean(losses) if losses else None
+        loss = None
+        if losses:
+            loss = statistics.fmean(losses)
         scores.append(LengthScore(epochs, len(known), value, loss))
     return scores
 
@@ -196,7 +198,9 @@ def _error_over_images(
     if any(drawn):
         return _error_over_divisions(differences, max(of.divided for of in drawn if of))
     by_image = np.mean(differences, axis=0)
-    return float(by_image.std(ddof=1) / math.sqrt(len(by_image))) if len(by_image) > 1 else None
+    if len(by_image) > 1:
+        return float(by_image.std(ddof=1) / math.sqrt(len(by_image)))
+    return None
 
 
 def _error_over_divisions(
@@ -253,7 +257,9 @@ def brief_of(
     if tried:
         gain = length_gain(recipe, runs, (searched, max(tried)), metric, labels)
     epochs = FEWEST_RUNS * target / (1 - LAST_SHARE) + (0 if known else 2 * (2 * target))
-    enough_s = None if epochs_per_s is None else BESIDE_S + epochs / epochs_per_s
+    enough_s = None
+    if epochs_per_s is not None:
+        enough_s = BESIDE_S + epochs / epochs_per_s
     return Brief(searched, target, known, gain, enough_s)
 
 

@@ -167,4 +167,6 @@ def _backbone(recipe: Recipe, stored: StoredScore) -> int:
     backbones.
     """
     several = recipe.training.start == "backbone" and recipe.training.backbones > 1
-    return stored.score.seed if several else stored.backbone
+    if several:
+        return stored.score.seed
+    return stored.backbone

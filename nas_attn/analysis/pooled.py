@@ -75,7 +75,9 @@ class PooledTest:
         low, high = self.between
         if low > 0:
             return "better"
-        return "worse" if high < 0 else "not shown"
+        if high < 0:
+            return "worse"
+        return "not shown"
 
 
 def pooled_tests(recipe: Recipe, results: Sequence[ValidationResult]) -> tuple[PooledTest, ...]:
@@ -156,7 +158,9 @@ class PooledForecast:
         """`better`, `not shown` or `worse`."""
         if self.low > 0:
             return "better"
-        return "worse" if self.high < 0 else "not shown"
+        if self.high < 0:
+            return "worse"
+        return "not shown"
 
 
 def after_more(test: PooledTest, blocks: int, comparisons: int) -> PooledForecast:
@@ -202,4 +206,6 @@ def blocks_to_decide(test: PooledTest) -> int | None:
     if left <= 0:
         return None
     needed = math.ceil(test.blocks * by_blocks / left)
-    return None if needed > MOST_POOLED_BLOCKS else max(needed - test.blocks, FEWEST_MORE)
+    if needed > MOST_POOLED_BLOCKS:
+        return None
+    return max(needed - test.blocks, FEWEST_MORE)

@@ -95,7 +95,9 @@ class Field:
 
     def gain_over_bare(self, contender: Contender) -> Gain | None:
         bare = self.bare
-        return None if bare is None else self.evidence.gain(contender.key, bare.key)
+        if bare is None:
+            return None
+        return self.evidence.gain(contender.key, bare.key)
 
     def compared(self, one: Contender, other: Contender | None) -> Comparison | None:
         """A contender against another; None if that is the same one, or missing."""
@@ -118,7 +120,9 @@ class Field:
         dominated = any(
             self.quality(c) >= self.quality(bare) and _surely_cheaper(c, bare) for c in pool
         )
-        return pool if dominated else list(dict.fromkeys([*pool, bare]))
+        if dominated:
+            return pool
+        return list(dict.fromkeys([*pool, bare]))
 
     def _within(self, limit: float) -> list[Contender]:
         return [c for c in self.contenders if c.latency is not None and c.latency.ratio <= limit]
@@ -130,8 +134,12 @@ class Field:
         limit = self.limit or math.inf
         odds = dict[str, float]()
         for contender in self.contenders:
-            gain = None if contender.is_bare else self.gain_over_bare(contender)
-            ratio = contender.latency.ratio if contender.latency else 0.0
+            gain = None
+            if not contender.is_bare:
+                gain = self.gain_over_bare(contender)
+            ratio = 0.0
+            if contender.latency:
+                ratio = contender.latency.ratio
             if gain is not None and ratio <= limit:
                 odds[contender.key] = gain.probability
         known = [c for c in self.contenders if c.key in odds]
@@ -155,7 +163,9 @@ class Field:
             if c.on_front and at is not None and c.latency and faster(at, c.latency)
         ]
         best = max(slower, key=self.quality, default=None)
-        return best if best is not None and self.quality(best) > self.quality(chosen) else None
+        if best is not None and self.quality(best) > self.quality(chosen):
+            return best
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +239,9 @@ class _Judge:
 
     def _promise(self, contender: Contender) -> float:
         gain = self.gains[contender.key]
-        return gain.worth if gain else 0.0
+        if gain:
+            return gain.worth
+        return 0.0
 
     def _likely(self, contender: Contender) -> bool:
         """Whether it is likely enough to be better than the bare backbone."""
@@ -240,7 +252,9 @@ class _Judge:
         if self.worth is not None:
             return Worth(self.worth, stated=bool(self.worth))
         gain = self.gains[best.key]
-        of_gain = OF_GAIN * max(gain.mean, 0.0) if gain else 0.0
+        of_gain = 0.0
+        if gain:
+            of_gain = OF_GAIN * max(gain.mean, 0.0)
         of_noise = OF_NOISE * (self.field.evidence.noise.paired_sd or 0.0)
         return Worth(max(of_gain, of_noise), stated=False)
 
@@ -255,7 +269,9 @@ def _described(
     if bare is not None and choice.promising is not None:
         promising = _bet(field, choice.promising, chosen)
     uniform = field.best_uniform
-    slower = None if chosen is bare else field.most_accurate_slower(chosen)
+    slower = None
+    if chosen is not bare:
+        slower = field.most_accurate_slower(chosen)
     return Recommendation(
         key=chosen.key,
         placement=chosen.placement,
@@ -295,7 +311,9 @@ def _bet(field: Field, bet: Contender | None, chosen: Contender) -> Comparison |
 
 def compared(evidence: Evidence, one: Contender, other: Contender) -> Comparison:
     """A contender against another."""
-    ratio = one.latency.ratio / other.latency.ratio if one.latency and other.latency else None
+    ratio = None
+    if one.latency and other.latency:
+        ratio = one.latency.ratio / other.latency.ratio
     gain = evidence.gain(one.key, other.key)
     return Comparison(other.key, other.name, gain, ratio, other.placement, other.latency)
 
@@ -307,16 +325,22 @@ def given_up(evidence: Evidence, best: Contender, other: Contender) -> float:
     if best is other:
         return 0.0
     gain = evidence.gain(best.key, other.key)
-    return math.inf if gain is None else gain.mean
+    if gain is None:
+        return math.inf
+    return gain.mean
 
 
 def expected_loss(evidence: Evidence, best: Contender, other: Contender) -> float:
     """The mean loss from taking `other` instead of the best one, over the cases in which the best
     one is better.
     """
-    gain = None if best is other else evidence.gain(best.key, other.key)
+    gain = None
+    if best is not other:
+        gain = evidence.gain(best.key, other.key)
     if gain is None or gain.sd == 0:
-        return max(gain.mean, 0.0) if gain else 0.0
+        if gain:
+            return max(gain.mean, 0.0)
+        return 0.0
     z = gain.mean / gain.sd
     return gain.mean * float(cdf(z)) + gain.sd * math.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
 
@@ -344,4 +368,6 @@ def _fastest(
         for c in able
         if c.latency is not None and given_up(evidence, best, c) < counts
     ]
-    return min(level, key=lambda found: found[0])[1] if level and best.latency is not None else None
+    if level and best.latency is not None:
+        return min(level, key=lambda found: found[0])[1]
+    return None

@@ -91,7 +91,9 @@ def _may_win(now: Snapshot) -> list[CandidateView]:
     ):
         return []
     own_backbone = now.recipe.training.start == "backbone" and is_other(control.placement)
-    return [control] if not own_backbone and best.capacity.lead.gain.worse > SETTLED else []
+    if not own_backbone and best.capacity.lead.gain.worse > SETTLED:
+        return [control]
+    return []
 
 
 def price(now: Snapshot) -> float | None:
@@ -99,11 +101,18 @@ def price(now: Snapshot) -> float | None:
     median one's; None if unknown.
     """
     best = now.recommendation
-    keys = [best.key, *([best.best_bet.key] if best.best_bet else [])] if best else []
+    if best:
+        keys = [best.key, *([best.best_bet.key] if best.best_bet else [])]
+    else:
+        keys = []
     tried = {
         v.key: v.latency.ratio
         for v in now.candidates
         if v.latency and v.baseline != "none" and not v.control
     }
     known = [tried[key] for key in keys if key in tried]
-    return known[0] if known else statistics.median(tried.values()) if tried else None
+    if known:
+        return known[0]
+    if tried:
+        return statistics.median(tried.values())
+    return None

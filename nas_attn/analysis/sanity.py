@@ -146,7 +146,9 @@ def _alike(values: Sequence[float]) -> bool:
 
 
 def _guess(metric: str) -> str:
-    return METRICS[metric].guess if metric in METRICS else ""
+    if metric in METRICS:
+        return METRICS[metric].guess
+    return ""
 
 
 def _guessing(recipe: Recipe, runs: Mapping[str, Sequence[Metrics]]) -> bool:

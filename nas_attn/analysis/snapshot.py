@@ -111,7 +111,9 @@ class CandidateView:
             for point in self.scores
             if "images_per_s" in point.metrics
         ]
-        return median(known) if known else None
+        if known:
+            return median(known)
+        return None
 
     @property
     def control(self) -> bool:

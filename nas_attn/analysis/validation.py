@@ -75,7 +75,9 @@ ANY = Differences()
 
 def differences_of(metric: str, examples: int) -> Differences:
     """Those of a metric on so many images; 0: their number is not known."""
-    step = 1 / examples if is_share_of_images(metric) and examples else 0.0
+    step = 0.0
+    if is_share_of_images(metric) and examples:
+        step = 1 / examples
     return Differences(step, 1.0 if is_share(metric) else math.inf)
 
 
@@ -137,7 +139,9 @@ def _word(difference: float, half: float) -> str:
     """Of a difference and half of its interval."""
     if difference > half:
         return "better"
-    return "worse" if difference < -half else "not shown"
+    if difference < -half:
+        return "worse"
+    return "not shown"
 
 
 def contrast_matrix(keys: Sequence[str], comparisons: Sequence[tuple[str, str]]) -> Floats:
@@ -186,7 +190,9 @@ def blocks_for(comparisons: int, sd: float, difference: float, *, most: int = 25
             low = middle
         else:
             high = middle
-    return high if high <= most else None
+    if high <= most:
+        return high
+    return None
 
 
 def statistics_of(contrasts: Floats, tables: Floats) -> tuple[Floats, Floats]:
@@ -202,7 +208,9 @@ def statistics_of(contrasts: Floats, tables: Floats) -> tuple[Floats, Floats]:
     freedoms = (tables.shape[-2] - 1) * (blocks - 1)
     pooled = 2 * (residuals**2).sum((-1, -2)) / freedoms
     # two networks: the pooled one is the own one
-    weight = PRIOR_FREEDOMS if tables.shape[-2] > 2 else 0.0
+    weight = 0.0
+    if tables.shape[-2] > 2:
+        weight = PRIOR_FREEDOMS
     variance = (weight * pooled[..., None] + (blocks - 1) * own) / (weight + blocks - 1)
     return means, np.sqrt(np.maximum(variance, 1e-300) / blocks)
 
@@ -429,9 +437,10 @@ def _judged(
         for key, found in runs.items()
     }
     known = [v for row in raw.values() for v in row if math.isfinite(v)]
-    worst = (
-        min(known, key=lambda v: sign * v, default=0.0) if family.chance is None else family.chance
-    )
+    if family.chance is None:
+        worst = min(known, key=lambda v: sign * v, default=0.0)
+    else:
+        worst = family.chance
     values = {key: tuple(v if math.isfinite(v) else worst for v in row) for key, row in raw.items()}
     diverged = {
         key: lost for key, row in raw.items() if (lost := sum(not math.isfinite(v) for v in row))
@@ -439,7 +448,9 @@ def _judged(
     examples = max(
         (score.examples for found in runs.values() for score in found.values()), default=0
     )
-    images = None if diverged else _images(family.metric, runs, labels)
+    images = None
+    if not diverged:
+        images = _images(family.metric, runs, labels)
     verdicts = judge(
         {key: [sign * v for v in row] for key, row in values.items()},
         family.comparisons,

@@ -95,7 +95,9 @@ def _task_of(backbone: str) -> str:
 
 def _usual_start(backbone: str) -> str:
     """Published weights where a library has them."""
-    return "weights" if backbone.partition(":")[0] in WITH_WEIGHTS else "scratch"
+    if backbone.partition(":")[0] in WITH_WEIGHTS:
+        return "weights"
+    return "scratch"
 
 
 def _usual_shape(backbone: str) -> str:
@@ -105,7 +107,9 @@ def _usual_shape(backbone: str) -> str:
 
 def _recipe_command(task: str, data: str | None, backbone: str, start: str) -> str:
     """The command that writes the recipe of a search."""
-    of_task = "" if task == next(iter(TASKS)) else f" --task {task}"
+    of_task = ""
+    if task != next(iter(TASKS)):
+        of_task = f" --task {task}"
     return (
         f"nas-attn init study.toml{of_task} --data {shlex.quote(data or 'folder:PATH')}"
         f" --backbone {shlex.quote(backbone)} --target {shlex.quote(start)}"

@@ -61,7 +61,9 @@ def pareto(
     from nas_attn.study.reading import snapshot
     from nas_attn.words.as_json import choice_as_json, snapshot_as_json
 
-    trust = common.trust if criteria.placement else None
+    trust = None
+    if criteria.placement:
+        trust = common.trust
     opened = study_named(study, common.storage, trust=trust)
     now = snapshot(opened.store)
     choice = _chosen(opened, now, criteria)
@@ -159,7 +161,9 @@ def effects(
     what = what or now.metric
     found = _effects(now, what, at_storage(opened.url))
     sentences = effect_sentences(found)
-    unit = "relative to the bare backbone's time" if what == "latency" else what
+    unit = "relative to the bare backbone's time"
+    if what != "latency":
+        unit = what
     if as_json:
         plain = [asdict(row) for row in found.rows]
         print_json(
@@ -257,4 +261,6 @@ def _part(what: str, part: Effect | Part | None) -> Text | str:
         return ""
     measured = measured_difference(what, part)
     shown = Text(bare_plus_minus(what, part.mean, part.half), style="bold" if part.sure else "")
-    return Text.assemble(shown, f"\n{measured}") if measured else shown
+    if measured:
+        return Text.assemble(shown, f"\n{measured}")
+    return shown

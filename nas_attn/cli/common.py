@@ -182,18 +182,18 @@ def at_storage(url: str) -> str:
 
     known = url in (DEFAULT_URL, os.environ.get("NAS_ATTN_STORAGE"))
     shown = shown_url(url)
-    return (
-        ""
-        if known
-        else f' --storage "{shown}"'
-        if re.search(r"[\s&?;()]", shown)
-        else f" --storage {shown}"
-    )
+    if known:
+        return ""
+    if re.search(r"[\s&?;()]", shown):
+        return f' --storage "{shown}"'
+    return f" --storage {shown}"
 
 
 def page_path(text: str | None, option: str = "--report") -> Path | None:
     """The path of a page, checked before the work begins; None if none was given."""
-    return None if text is None else output_path(text, what=option, error=StudyError, replaces=HTML)
+    if text is None:
+        return None
+    return output_path(text, what=option, error=StudyError, replaces=HTML)
 
 
 EXAMPLES = {
@@ -510,7 +510,9 @@ def _share(text: str) -> float:
         value = float("nan")
     if rest or value != value:
         raise UserError(f"--min-accuracy '{shorten(text)}' is not an accuracy: give 0.7 or 70%")
-    return value / 100 if percent else value
+    if percent:
+        return value / 100
+    return value
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:

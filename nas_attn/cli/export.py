@@ -141,7 +141,9 @@ def _print_exported(done: Exported, kind: Format) -> None:
 def _say_exported(done: Exported, view: CandidateView) -> None:
     """What was written, and what its checks found."""
     facts = done.facts
-    who = "the bare backbone (" if view.baseline == "none" else f"{view.placement} ({view.label}; "
+    who = "the bare backbone ("
+    if view.baseline != "none":
+        who = f"{view.placement} ({view.label}; "
     echo(f"{done.path}: {who}{facts['training']['what']})")
     if done.note:
         echo(f"  {done.note}")
@@ -168,7 +170,9 @@ def _hints(
         )
         yield f"nas-attn export {name} --placement '{last}'{at}"
     if done.run is None and not done.note:
-        which = "" if criteria.default else f" --placement '{view.placement}'"
+        which = ""
+        if not criteria.default:
+            which = f" --placement '{view.placement}'"
         yield f"to train it as the target says first: nas-attn retrain {name}{which}{at}"
 
 
@@ -180,12 +184,16 @@ def _found(facts: dict[str, Any]) -> Iterator[str]:
     here = facts["here"]
     training = facts["training"]
     if here is not None and "right" in here:
-        before = "" if training["right"] is None else f"; {training['right']} when it was trained"
+        before = ""
+        if training["right"] is not None:
+            before = f"; {training['right']} when it was trained"
         yield f"in float32: {here['right']} of {here['images']} validation images right{before}"
     elif here is not None:
         metric = here["metric"]
         value = training["metrics"].get(here["metric"])
-        before = "" if value is None else f"; {units.value(metric, value)} when it was trained"
+        before = ""
+        if value is not None:
+            before = f"; {units.value(metric, value)} when it was trained"
         shown = f"{units.title(metric)} {units.value(metric, here['value'])}"
         yield f"in float32: {shown} on {here['images']} validation images{before}"
     if facts["check"] is not None:
@@ -243,11 +251,10 @@ def check_export(
     if as_json:
         print_json({**asdict(found), found.metric: found.value, "agrees": found.agrees})
     else:
-        where = (
-            "in a process without nas_attn"
-            if found.elsewhere
-            else "in this process, since weights need nas_attn"
-        )
+        if found.elsewhere:
+            where = "in a process without nas_attn"
+        else:
+            where = "in this process, since weights need nas_attn"
         echo(f"{found.file} ({found.format}), {where}: {scored}; {expected} {found.expected_where}")
     if not found.agrees:
         raise OperationError(

@@ -208,7 +208,9 @@ def _start(task: str, backbone: str, said: TargetWords, dialogue: Dialogue) -> t
         why = no_weights(backbone, side=find(task, backbone).trial_side(backbone))
     if said.start == "weights" and why and ":" not in backbone:
         raise RecipeError(f"--target weights: {why}; give 'scratch' or a file of weights")
-    note = why if backbone.startswith("torchvision:") else ""
+    note = ""
+    if backbone.startswith("torchvision:"):
+        note = why
     if said.start is not None:
         return said.start, note
     question = (
@@ -283,7 +285,9 @@ def _text(answers: Answers) -> str:
     # TOML's escapes are those of JSON
     quoted = partial(json.dumps, ensure_ascii=False)
     start = target_table(answers.target.start or "scratch")
-    weights = f"weights = {quoted(start['weights'])}\n" if start["weights"] else ""
+    weights = ""
+    if start["weights"]:
+        weights = f"weights = {quoted(start['weights'])}\n"
     augment = AUGMENT.format(
         augment="" if small else '{ name = "flip" }, { name = "crop", padding = 4 }'
     )
@@ -346,7 +350,9 @@ def count_images(data: str) -> float:
             return coco.count_trained(DataSection(name=data))
         if folder.endswith((".yaml", ".yml")):
             return yolo.count_trained(DataSection(name=data))
-    return count_trained(folder) if folder else 0
+    if folder:
+        return count_trained(folder)
+    return 0
 
 
 def _number(kind: type[int] | type[float], text: str, what: str) -> float:

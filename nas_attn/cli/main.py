@@ -99,7 +99,9 @@ FORMER_OPTIONS: dict[Callable[..., None], dict[str, str]] = {
 
 def _class(command: Callable[..., None]) -> type[Command]:
     former = FORMER_OPTIONS.get(command)
-    return Command if former is None else command_with(former)
+    if former is None:
+        return Command
+    return command_with(former)
 
 
 def _add_commands() -> None:

@@ -104,7 +104,9 @@ def measure(
     study = None
     if words and options.backbone is None and not _places(words[0]):
         # what another device has measured runs no code
-        trust = common.trust if options.back is None else None
+        trust = None
+        if options.back is None:
+            trust = common.trust
         study = study_named(words.pop(0), common.storage, trust=trust)
     if options.back is not None:
         _bring_back(options.back, study, common.as_json)
@@ -142,7 +144,9 @@ def _files(words: Sequence[str]) -> list[Path]:
     if all(path.suffix == ".onnx" for path in paths):
         return paths
     folder = paths[0]
-    return paths if len(paths) == 1 and folder.is_dir() and any(folder.glob("*.onnx")) else []
+    if len(paths) == 1 and folder.is_dir() and any(folder.glob("*.onnx")):
+        return paths
+    return []
 
 
 def _measure_files(files: Sequence[Path], settings: Sequence[str]) -> None:
@@ -166,11 +170,10 @@ def _asked(words: Sequence[str], study: OpenStudy | None) -> dict[str, Placement
     """Word -> the placement that it writes, or that of the study's trial; None: it names another
     backbone.
     """
-    trials = (
-        {str(row.trial): row.placement for row in study.store.candidates()}
-        if study is not None
-        else {}
-    )
+    if study is not None:
+        trials = {str(row.trial): row.placement for row in study.store.candidates()}
+    else:
+        trials = {}
     for word in words:
         if word.isdigit() and word not in trials:
             raise StudyError(

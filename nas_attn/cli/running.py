@@ -102,7 +102,9 @@ def do_runs(opened: OpenStudy, effort: Effort, order: RunOrder) -> Ending:
         echo(f"stopped at once; go on with: {order.again}", err=True)
         # does not wait for threads: the database holds every result
         os._exit(INTERRUPTED)
-    return Ending.TIME if ended is Ending.STOPPED and over.is_set() else ended
+    if ended is Ending.STOPPED and over.is_set():
+        return Ending.TIME
+    return ended
 
 
 def run(
@@ -178,7 +180,9 @@ def _say_ending(ended: Ending, again: str, left_s: float | None) -> None:
         echo(f"stopped before the end; go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED)
     if ended is Ending.TIME:
-        more = "" if left_s is None else f" --minutes {math.ceil(left_s / 60)}"
+        more = ""
+        if left_s is not None:
+            more = f" --minutes {math.ceil(left_s / 60)}"
         echo(f"the time is over; go on with: {again}{more}", err=True)
     if ended is Ending.EXHAUSTED:
         echo(
@@ -382,11 +386,10 @@ def _show_retrained(opened: OpenStudy, wanted: RetrainingOrder, as_json: bool) -
         for r, m, why in scored
     ]
     out = console()
-    how = (
-        "as the target says"
-        if wanted.protocol == TARGET_PROTOCOL
-        else "as the options say, not as the target says"
-    )
+    if wanted.protocol == TARGET_PROTOCOL:
+        how = "as the target says"
+    else:
+        how = "as the options say, not as the target says"
     title = f"Trained {how}; scored on the validation split"
     columns = ["seed", "score", "placement"]
     out.print(table(title, columns, shown, optional=["placement"]))

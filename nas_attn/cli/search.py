@@ -115,7 +115,9 @@ class SearchPlan:
         """Of the test in this time."""
         if self.budget is not None:
             return self.budget.blocks
-        return 1 if self.timetable is None else self.timetable.blocks
+        if self.timetable is None:
+            return 1
+        return self.timetable.blocks
 
 
 @grouped
@@ -209,7 +211,9 @@ def _inventory(made: Recipe) -> str:
     from nas_attn.tasks.data import data_of
 
     inventory = data_of(tasks.of(made)).inventory(made.data)
-    return "" if inventory is None else f"{made.data.name}: {inventory.text()}"
+    if inventory is None:
+        return ""
+    return f"{made.data.name}: {inventory.text()}"
 
 
 def _say_images(opened: OpenStudy, *, first: bool = False) -> None:
@@ -254,7 +258,9 @@ def _timetable(
 
     count = effort.workers or default_workers(effort.device)
     stated = given.get("search.trials")
-    trials = None if stated is None else int(stated)
+    trials = None
+    if stated is not None:
+        trials = int(stated)
     return timetable(made, seconds, workers=count, device=effort.device, trials=trials)
 
 
@@ -282,7 +288,9 @@ def _forecast(plan: SearchPlan, effort: Effort, options: SearchOptions) -> None:
 
 
 def _seconds(minutes: float | None, hours: float | None) -> float | None:
-    return None if minutes is None and hours is None else 60 * (minutes or 0) + 3600 * (hours or 0)
+    if minutes is None and hours is None:
+        return None
+    return 60 * (minutes or 0) + 3600 * (hours or 0)
 
 
 def _time_left(
@@ -422,7 +430,9 @@ def worker(options: WorkerOptions, study: StudyName = None) -> None:
         verbose=options.verbose,
     )
     quiet_optuna()
-    report = None if told.report is None else Report(told.report)
+    report = None
+    if told.report is not None:
+        report = Report(told.report)
     began = time.monotonic()
     with (
         interruptible(stop, say, orders=told.orders),
@@ -511,7 +521,9 @@ def _say_launched(opened: OpenStudy, done: Launched, at: str) -> None:
     from nas_attn.searching.run.engines.base import LOGS
 
     name = opened.store.name
-    more = f", … ({len(done.jobs)} in all)" if len(done.jobs) > 4 else ""
+    more = ""
+    if len(done.jobs) > 4:
+        more = f", … ({len(done.jobs)} in all)"
     workers = several(len(done.jobs), "worker")
     echo(f"launched {workers} on {done.on}: {', '.join(done.jobs[:4])}{more}")
     echo(
@@ -539,7 +551,9 @@ def stop(
         except NasAttnError as error:
             # an engine on another machine; its workers read the request from the study
             echo(f"{launched.on}: {error}", err=True)
-    taken = f", cancelled {queued} that had not begun" if queued else ""
+    taken = ""
+    if queued:
+        taken = f", cancelled {queued} that had not begun"
     echo(f"told {several(len(there), 'worker')} to stop{taken}")
     end = time.monotonic() + LONGEST_RESTART_PAUSE_S
     while wait and there and time.monotonic() < end:

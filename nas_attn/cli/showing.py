@@ -94,7 +94,9 @@ def show_validation(out: Console, result: ValidationResult, now: Snapshot) -> No
 
 
 def _row(now: Snapshot, view: CandidateView, absolute: bool) -> list[str]:
-    odds = "" if view.beats_none is None else units.probability(view.beats_none)
+    odds = ""
+    if view.beats_none is not None:
+        odds = units.probability(view.beats_none)
     values = [
         objective_shown(now, view, index, absolute=absolute) for index in range(len(now.objectives))
     ]
@@ -129,7 +131,9 @@ def show_next(
     out.print(f"Database  {shown_url(storage)}", markup=False)
     if ended in ("stopped", "time"):
         return
-    folder = "" if artifacts is None else f" --artifact-dir {shlex.quote(str(artifacts))}"
+    folder = ""
+    if artifacts is not None:
+        folder = f" --artifact-dir {shlex.quote(str(artifacts))}"
     lines = [f"optuna-dashboard {shown_url(storage)}{folder}"]
     if now.recommendation is not None and not now.validations:
         lines.insert(0, f"{command(NextStep('test', now.study, look=True))}{at}")

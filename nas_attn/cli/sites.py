@@ -56,7 +56,9 @@ def sites(
     from nas_attn.attachment import survey
     from nas_attn.recipe_reading import backbone_section, load_space
 
-    spec = None if space is None else load_space(space)
+    spec = None
+    if space is not None:
+        spec = load_space(space)
     if space is not None and spec is not None:
         check_trust(space, spec, trust=trust)
     check_typed(backbone, trust=trust)
@@ -139,15 +141,18 @@ def _site_rows(sites: Sequence[Site]) -> tuple[list[str], list[list[str]]]:
         for i, (position, points) in enumerate(site.points):
             point = points[0]
             paths = [p.path for p in points]
-            default = (
-                " (default)" if position == site.default_position and len(site.points) > 1 else ""
-            )
+            if position == site.default_position and len(site.points) > 1:
+                default = " (default)"
+            else:
+                default = ""
             name = ([site.name, site.role] if i == 0 else ["", ""])[: 2 if parts else 1]
             # `layer1.0.bn2 … layer1.2.bn2 (3)`
             where = paths[0]
             if len(paths) > 1:
                 where = f"{paths[0]} {'…' if len(paths) > 2 else 'and'} {paths[-1]} ({len(paths)})"
-            share = f"{100 * site.macs_share:.1f} %" if i == 0 else ""
+            share = ""
+            if i == 0:
+                share = f"{100 * site.macs_share:.1f} %"
             rows.append(
                 [
                     *name,

@@ -74,4 +74,6 @@ def _counted(study: StudySummary) -> str:
         for state, count in study.candidates.items()
     ]
     counted = ", ".join(counts) or "none yet"
-    return f"{counted}; its trials were deleted from Optuna's tables" if study.lost else counted
+    if study.lost:
+        return f"{counted}; its trials were deleted from Optuna's tables"
+    return counted

@@ -108,7 +108,9 @@ class ProgressLine:
     def bar(self) -> str:
         """The share of the time that is over, as it was known when the line was read."""
         seconds = self.seconds
-        return f"{_bar(seconds / (seconds + self._left_s))} " if seconds > 0 else ""
+        if seconds > 0:
+            return f"{_bar(seconds / (seconds + self._left_s))} "
+        return ""
 
 
 class TurningLine:
@@ -186,8 +188,13 @@ def _of_runs(opened: OpenStudy, purpose: str, before: int, seconds: float) -> tu
     left = opened.store.queue.counts().get((purpose, "waiting"), 0)
     # before the first has ended: the pace of the search
     each_s = seconds / done if done else target_s(opened)
-    left_s = math.inf if each_s is None else max(0.0, each_s * left - (0.0 if done else seconds))
-    rest = f", about {duration(left_s)} left" if left and left_s < math.inf else ""
+    if each_s is None:
+        left_s = math.inf
+    else:
+        left_s = max(0.0, each_s * left - (0.0 if done else seconds))
+    rest = ""
+    if left and left_s < math.inf:
+        rest = f", about {duration(left_s)} left"
     return f"{done}/{done + left} runs{rest}", left_s
 
 

@@ -341,7 +341,9 @@ def doctor(
     checks = [*_machine(), *(_gpu() if gpu else _no_gpu()), _database(storage)]
     for extra, module in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
-        said = "installed" if there else f"not installed: pip install 'nas-attn[{extra}]'"
+        said = "installed"
+        if not there:
+            said = f"not installed: pip install 'nas-attn[{extra}]'"
         checks.append((f"extra '{extra}'", "ok" if there else "note", said))
     if as_json:
         print_json([dict(zip(("what", "state", "found"), check, strict=True)) for check in checks])

@@ -99,7 +99,9 @@ def export_candidate(
         "key": view.key,
     }
     notes["trained"] = trained
-    images = _calibration(dataset, stored=normalize) if kind.quantized else None
+    images = None
+    if kind.quantized:
+        images = _calibration(dataset, stored=normalize)
     written = write(
         given,
         path,
@@ -189,7 +191,9 @@ def _training(stored: StoredScore | None, what: str, section: TrainingSection) -
     score = stored.score
     metrics = {name: value for name, value in score.metrics.items() if name not in ASIDE}
     facts |= {"seed": score.seed, "epochs": score.epochs, "metrics": metrics}
-    arithmetic = None if score.arithmetic is None else Arithmetic.from_text(score.arithmetic)
+    arithmetic = None
+    if score.arithmetic is not None:
+        arithmetic = Arithmetic.from_text(score.arithmetic)
     if arithmetic is not None:
         facts |= {"precision": arithmetic.precision, "arithmetic": asdict(arithmetic)}
     elif section.precision != "auto":
@@ -224,7 +228,9 @@ def _here(
             "right": int(right.sum()),
             "images": len(right),
         }
-        before = None if stored is None else stored.score
+        before = None
+        if stored is not None:
+            before = stored.score
         if before is not None and before.correct is not None and before.examples == len(right):
             facts["judged_otherwise"] = int((right != _bits(before)).sum())
     return facts
@@ -284,7 +290,9 @@ def _images(dataset: Dataset) -> dict[str, Any]:
     if dataset.manifest is None:
         return {}
     text = dataset.manifest.text
-    manifest = text if len(text) <= MOST_IN_CARD else None
+    manifest = None
+    if len(text) <= MOST_IN_CARD:
+        manifest = text
     return {"images": dataset.manifest.digest, "manifest": manifest}
 
 

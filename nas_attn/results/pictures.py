@@ -58,7 +58,9 @@ def pictures(
     failed, or the images are others.
     """
     wanted = sorted(set(images))
-    dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu") if wanted else None
+    dataset = None
+    if wanted:
+        dataset = data_of(tasks.of(recipe)).load(recipe, device="cpu")
     if store is not None:
         compare(store, recipe, dataset)
     if dataset is None:
@@ -121,7 +123,9 @@ def _found(network: nn.Module, dataset: Dataset, split: Split, recipe: Recipe) -
 
 def _over(stored: Tensor, y: Tensor, kind: str) -> Image.Image:
     image = _image(stored).convert("RGB")
-    return _masked(image, y.numpy()) if kind == "masks" else _boxed(image, y.tolist())
+    if kind == "masks":
+        return _masked(image, y.numpy())
+    return _boxed(image, y.tolist())
 
 
 def _masked(image: Image.Image, mask: NDArray[Any]) -> Image.Image:

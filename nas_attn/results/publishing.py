@@ -96,7 +96,9 @@ class Publisher:
 
     def changed(self) -> Snapshot | None:
         """Publishes the study as of now, unless that is published already."""
-        return None if self._opened.store.settings.published == self._state() else self.now()
+        if self._opened.store.settings.published == self._state():
+            return None
+        return self.now()
 
     def _state(self) -> str:
         return f"{__version__} {self._opened.store.state()}"

@@ -133,7 +133,9 @@ def ended_runs(store: StudyStore) -> Iterator[Tracked]:
         parameters |= dict(str(part).split("=", 1) for part in run.placement.assignments)
         if known is not None:
             parameters |= {"trial": known.trial, **(known.cost or {})}
-        who = f"-trial{known.trial}" if known is not None else ""
+        who = ""
+        if known is not None:
+            who = f"-trial{known.trial}"
         yield Tracked(
             f"{run.purpose}{who}-seed{run.seed}-{row.id}",
             run.purpose,

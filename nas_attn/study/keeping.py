@@ -263,7 +263,9 @@ def _copy(database: Database, beside: Path) -> None:
             # a checkpoint that has just made way for the next
             with suppress(FileNotFoundError):
                 status = source.stat()
-                known = target.stat() if target.exists() else None
+                known = None
+                if target.exists():
+                    known = target.stat()
                 if known is None or (known.st_size, known.st_mtime_ns) != (
                     status.st_size,
                     status.st_mtime_ns,

@@ -73,12 +73,16 @@ class OpenStudy:
         """
         from nas_attn.evaluation.plan import study_plan
 
-        return study_plan(self.store) if self.made_plan is None else self.made_plan
+        if self.made_plan is None:
+            return study_plan(self.store)
+        return self.made_plan
 
     @cached_property
     def artifacts(self) -> ArtifactStore:
         place = self.store.settings.artifacts
-        return BucketArtifacts(place) if place.startswith(SCHEME) else FolderArtifacts(self.folder)
+        if place.startswith(SCHEME):
+            return BucketArtifacts(place)
+        return FolderArtifacts(self.folder)
 
     @property
     def local_artifacts(self) -> Path | None:
@@ -86,7 +90,9 @@ class OpenStudy:
         if self.store.settings.artifacts.startswith(SCHEME):
             return None
         here = Path.cwd()
-        return self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder
+        if self.folder.is_relative_to(here):
+            return self.folder.relative_to(here)
+        return self.folder
 
     @property
     def trials(self) -> int:
@@ -194,7 +200,9 @@ def only_study(storage: str) -> str:
 
 def versions(recipe: Recipe | None = None) -> Mapping[str, str]:
     """Versions of the packages that a study's results depend on, its backbone's included."""
-    own = BACKBONE_SOURCES.get(recipe.backbone.name.partition(":")[0]) if recipe else None
+    own = None
+    if recipe:
+        own = BACKBONE_SOURCES.get(recipe.backbone.name.partition(":")[0])
     names = dict.fromkeys(
         ["torch", "torchvision", "optuna", "numpy", *([own.package] if own else [])]
     )
@@ -244,7 +252,9 @@ def _check_writable(folder: Path) -> None:
 
 
 def _default_folder(database: Database) -> str:
-    return f"{database.path.stem}.artifacts" if database.path is not None else "nas_attn.artifacts"
+    if database.path is not None:
+        return f"{database.path.stem}.artifacts"
+    return "nas_attn.artifacts"
 
 
 def _place(database: Database, chosen: Path | str | None) -> str:
@@ -256,4 +266,6 @@ def _place(database: Database, chosen: Path | str | None) -> str:
     if chosen is not None:
         return str(user_path(chosen, what="artifacts", error=StudyError).resolve())
     folder = _default_folder(database)
-    return folder if database.path is not None else str(Path(folder).resolve())
+    if database.path is not None:
+        return folder
+    return str(Path(folder).resolve())

@@ -92,7 +92,9 @@ def remaining_s(opened: OpenStudy, finished: Sequence[float], open_: int) -> flo
     }
     later = waiting[Phase.TESTING] + waiting[Phase.RETRAINING]
     ends_at = store.settings.ends_at
-    set_s = None if ends_at is None else max(0.0, ends_at - opened.database.now())
+    set_s = None
+    if ends_at is not None:
+        set_s = max(0.0, ends_at - opened.database.now())
     if later:
         return max(later * _later_run_s(opened, finished), set_s or 0.0) or None
     if set_s is not None:
@@ -179,11 +181,10 @@ def _further_s(opened: OpenStudy, runs: float, rounds: float, finished: Sequence
         for number, _ in ended
         if number not in open_
     }
-    alone_s = (
-        training.backbone_epochs * (seconds_per_epoch(store) or 0.0)
-        if training.start == "backbone"
-        else 0.0
-    )
+    if training.start == "backbone":
+        alone_s = training.backbone_epochs * (seconds_per_epoch(store) or 0.0)
+    else:
+        alone_s = 0.0
     round_s = (
         time_left(list(ends.values()), 1, lambda: round_size(opened.trials) * run_s)
         or alone_s + round_size(opened.trials) * run_s
@@ -220,7 +221,9 @@ def seconds_per_epoch(store: StudyStore, key: str | None = None) -> float | None
         score = stored.score
         found.append(score.wall_s / max(1, score.epochs - before.get(place, 0)))
         before[place] = score.epochs
-    return statistics.median(found) if found else None
+    if found:
+        return statistics.median(found)
+    return None
 
 
 def _measuring_s(opened: OpenStudy, more_s: float) -> float:
@@ -254,9 +257,10 @@ def last_sessions(opened: OpenStudy, keys: Iterable[str], more_s: float = 0.0) -
     mine = set(keys) - bare
     further = store.queue.rows(purposes=FURTHER)
     waiting = any(row.state == "waiting" for row in further)
-    trained_at = (
-        math.inf if waiting else max((row.finished_at or 0.0 for row in further), default=math.inf)
-    )
+    if waiting:
+        trained_at = math.inf
+    else:
+        trained_at = max((row.finished_at or 0.0 for row in further), default=math.inf)
     sessions = store.sessions()
     before = [session for session in sessions if session.started_at < trained_at]
     needed = sessions_needed(before, mine, tolerance=opened.recipe.latency.front_tolerance)
@@ -270,7 +274,9 @@ def last_sessions(opened: OpenStudy, keys: Iterable[str], more_s: float = 0.0) -
 
 
 def _session_s(sessions: Sequence[Session]) -> float:
-    return statistics.fmean(session.duration_s for session in sessions) if sessions else 0.0
+    if sessions:
+        return statistics.fmean(session.duration_s for session in sessions)
+    return 0.0
 
 
 def _latency_share_s(
@@ -318,4 +324,6 @@ def target_s(opened: OpenStudy) -> float | None:
     """Seconds that a run as the target says takes, divided by the workers; None if unknown."""
     each_s = seconds_per_epoch(opened.store)
     epochs = opened.recipe.target_training.rungs[-1]
-    return None if each_s is None else each_s * epochs / worker_count(opened.store)
+    if each_s is None:
+        return None
+    return each_s * epochs / worker_count(opened.store)

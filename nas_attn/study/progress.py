@@ -44,4 +44,6 @@ def _phase(store: StudyStore) -> PhaseProgress | None:
         )
         if waiting:
             return PhaseProgress(phase, ended, waiting + ended)
-    return PhaseProgress(Phase.NARROWING) if narrowing(store) else None
+    if narrowing(store):
+        return PhaseProgress(Phase.NARROWING)
+    return None

@@ -131,7 +131,9 @@ def _divisions(store: StudyStore, recipe: Recipe) -> dict[int, Labels]:
 def _images(store: StudyStore) -> list[str]:
     """What was said of the images when the study began; empty if nothing was kept."""
     text = store.images.get("inventory")
-    return [] if text is None else [str(line) for line in json.loads(text)["lines"]]
+    if text is None:
+        return []
+    return [str(line) for line in json.loads(text)["lines"]]
 
 
 def _needs_answers(recipe: Recipe) -> bool:

@@ -205,7 +205,9 @@ def known_params(trial: FrozenTrial) -> dict[str, Any]:
 def outside(trial: BaseTrial | FrozenTrial) -> Placement | None:
     """The placement of a trial that lies outside the study's space; None for all others."""
     text = trial.user_attrs.get(OUTSIDE)
-    return None if text is None else parse(str(text))
+    if text is None:
+        return None
+    return parse(str(text))
 
 
 def attributes(

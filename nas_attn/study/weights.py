@@ -48,7 +48,9 @@ def searched_run(store: StudyStore, view: CandidateView) -> Run | None:
         for row in store.queue.rows(key=view.key, protocol=SEARCH, state="done")
         if row.run.purpose == SEARCH
     ]
-    return min(rows, key=lambda row: row.id).run if rows else None
+    if rows:
+        return min(rows, key=lambda row: row.id).run
+    return None
 
 
 def kept_runs(store: StudyStore, key: str) -> list[Run]:

@@ -115,7 +115,9 @@ class Lengths:
             return []
         if self.scores:
             return [2 * self.scores[-1].epochs]
-        return [first] if timed else [first, 2 * first]
+        if timed:
+            return [first]
+        return [first, 2 * first]
 
     def said(self) -> str:
         """`46.1 % after 20 epochs, 51.4 % after 40`."""
@@ -144,7 +146,9 @@ class FindingLength(TaskSource):
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
         dataset = worker.benches.search.dataset
-        images = 0 if dataset is None else len(dataset.train)
+        images = 0
+        if dataset is not None:
+            images = len(dataset.train)
         self._first = usual_epochs(self.recipe, images)
         self._key = worker.opened.plan.resolved(BARE).key
 
@@ -180,7 +184,9 @@ class FindingLength(TaskSource):
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:
         said = row.state if row.state != "done" else f"{several(_epochs_of(row), 'epoch')}"
-        why = f": {row.reason}" if row.reason else ""
+        why = ""
+        if row.reason:
+            why = f": {row.reason}"
         self.worker.say(f"bare network, seed {row.run.seed}: {said}{why}")
 
     @override
@@ -254,7 +260,9 @@ def epoch_seconds(store: StudyStore) -> float | None:
     """
     scores = [stored.score for stored in store.scores() if stored.purpose == LENGTH]
     epochs = sum(score.epochs for score in scores)
-    return sum(score.wall_s for score in scores) / epochs if epochs else None
+    if epochs:
+        return sum(score.wall_s for score in scores) / epochs
+    return None
 
 
 class Control(TaskSource):
@@ -294,6 +302,8 @@ class Control(TaskSource):
 
     @override
     def ended(self, row: RunRow, lease: Lease) -> None:
-        why = f" {row.state}: {row.reason}" if row.state != "done" else ""
+        why = ""
+        if row.state != "done":
+            why = f" {row.state}: {row.reason}"
         epochs = several(_epochs_of(row), "epoch")
         self.worker.say(f"bare network for {epochs}, seed {row.run.seed}{why}")

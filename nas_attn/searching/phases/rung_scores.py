@@ -112,9 +112,10 @@ class RungScores:
         it.
         """
         measured = self._bench.measurer is not None
-        latency = (
-            self._bench.latency(self._bench.plan.resolved(row.placement), []) if measured else None
-        )
+        if measured:
+            latency = self._bench.latency(self._bench.plan.resolved(row.placement), [])
+        else:
+            latency = None
         if measured and latency is None:
             return None
         metrics, _ = self._metrics(len(self._recipe.training.rungs) - 1)[row.key]

@@ -86,7 +86,9 @@ def which_larger(found: Sequence[Latency | None], attention: float, limit: float
         if one and limit is not None and one.high <= limit
     }
     apart = [math.inf if one is None else abs(one.ratio - attention) for one in found]
-    return max(within, key=lambda i: within[i]) if within else apart.index(min(apart))
+    if within:
+        return max(within, key=lambda i: within[i])
+    return apart.index(min(apart))
 
 
 class Search(TaskSource):
@@ -189,8 +191,12 @@ class Search(TaskSource):
                 self._larger = {}
                 return False
         number = 0
-        now = searched_snapshot(self.store) if len(names) > 1 else None
-        wanted = None if now is None else price(now)
+        now = None
+        if len(names) > 1:
+            now = searched_snapshot(self.store)
+        wanted = None
+        if now is not None:
+            wanted = price(now)
         if wanted is not None:
             with suppress(TrainingError, MeasurementError):
                 found = [self.bench.latency(network, networks) for network in networks]
@@ -249,7 +255,9 @@ class Search(TaskSource):
         if self._open():
             # trained, but not yet measured by the machine of the latencies
             return None
-        return Ending.EXHAUSTED if self._exhausted else Ending.COMPLETE
+        if self._exhausted:
+            return Ending.EXHAUSTED
+        return Ending.COMPLETE
 
     @override
     def lacks(self) -> str:
@@ -276,9 +284,10 @@ class Search(TaskSource):
 
     def _claim(self, asked: AskedTrial, lease: Lease) -> bool:
         other = asked.outside
-        resolved = (
-            self.space.resolve(asked.values) if other is None else self.bench.plan.resolved(other)
-        )
+        if other is None:
+            resolved = self.space.resolve(asked.values)
+        else:
+            resolved = self.bench.plan.resolved(other)
         key = resolved.key
         number = asked.number
         led = number in self.sampler.led_by_prior
@@ -375,7 +384,9 @@ class Search(TaskSource):
 
     def _tell(self, row: CandidateRow, values: Values) -> None:
         measurer = self.bench.measurer
-        latency = measurer.known(self._resolved(row)) if measurer else None
+        latency = None
+        if measurer:
+            latency = measurer.known(self._resolved(row))
         limited = any(limit is not None for limit in self.recipe.limits.model_dump().values())
         over = max(excesses(self.recipe, row.cost or {}, latency).values(), default=0.0)
         over = max(over, SAME) if row.state == "infeasible" else min(over, 0.0)

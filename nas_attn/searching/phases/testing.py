@@ -115,7 +115,9 @@ def _beside_s(opened: OpenStudy, epoch_s: float) -> float:
     rows = opened.store.queue.rows(purposes=FURTHER)
     run_s = epoch_s * opened.recipe.training.rungs[-1]
     pace_s = time_left([row.finished_at for row in rows if row.finished_at], 1, lambda: run_s)
-    return 0.0 if pace_s is None else max(0.0, pace_s - run_s / worker_count(opened.store))
+    if pace_s is None:
+        return 0.0
+    return max(0.0, pace_s - run_s / worker_count(opened.store))
 
 
 def cut(opened: OpenStudy) -> None:

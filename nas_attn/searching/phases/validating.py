@@ -193,7 +193,9 @@ class Validation(TaskSource):
             r.run.identity in runs and r.state != "waiting"
             for r in self.queue.rows(protocol=TARGET_PROTOCOL)
         )
-        failed = f" {row.state}: {row.reason}" if row.state != "done" else ""
+        failed = ""
+        if row.state != "done":
+            failed = f" {row.state}: {row.reason}"
         block = row.run.seed - family.first_seed + 1
         which = f"validation {family.number}, run {done}/{len(runs)}, block {block}"
         self.worker.say(f"{which}: {row.run.placement}{failed}")

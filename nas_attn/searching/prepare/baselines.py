@@ -54,7 +54,9 @@ def first_baselines(recipe: Recipe, space: SearchSpace, trials: int) -> dict[str
     if recipe.search.baselines == "none":
         return found
     bare, *uniform = space.baselines()
-    most = max(3, math.ceil(trials / 3)) if recipe.search.baselines == "all" else 0
+    most = 0
+    if recipe.search.baselines == "all":
+        most = max(3, math.ceil(trials / 3))
     # evenly over the types, which follow each other in a search space
     if len(uniform) > most:
         uniform = [uniform[number * len(uniform) // most] for number in range(most)]

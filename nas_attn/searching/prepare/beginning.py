@@ -40,7 +40,9 @@ def plan_of(
     build: Build | None,
     store: StudyStore | None = None,
 ) -> Plan:
-    kept = None if store is None else kept_sites(store)
+    kept = None
+    if store is not None:
+        kept = kept_sites(store)
     check_trainings(recipe, dataset)
     return plan_for(recipe, dataset, build=build, kept=kept)
 

@@ -44,7 +44,9 @@ def go_on(opened: OpenStudy) -> float | None:
     known = [row.created_at for rows in store.all_checkpoints().values() for row in rows]
     known += [row.finished_at or row.created_at for row in store.candidates()]
     idle = not any(lease.state == "held" for lease in store.leases(released=False))
-    pause = now - max([store.created_at, *known]) if idle else 0.0
+    pause = 0.0
+    if idle:
+        pause = now - max([store.created_at, *known])
     if ends.ends_at + pause <= now:
         store.set(screen_until=None, test_from=None, ends_at=None)
         return None

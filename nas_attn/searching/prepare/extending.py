@@ -186,7 +186,9 @@ def _forget(opened: OpenStudy) -> None:
 def _translated(trial: FrozenTrial, row: CandidateRow | None, old: Plan, new: Plan) -> FrozenTrial:
     """A trial in the new space. If it was asked for and never begun, it waits again."""
     placement = _placement(trial, row, old, new)
-    values = None if placement is None else _values(new.space, placement)
+    values = None
+    if placement is not None:
+        values = _values(new.space, placement)
     users = {name: value for name, value in trial.user_attrs.items() if name != OUTSIDE}
     if placement is not None and values is None:
         users[OUTSIDE] = placement.text

@@ -57,7 +57,9 @@ def forecast(
     arithmetic = new_arithmetic(recipe.training, dataset, where, bare=bare)
     trainer = Trainer(recipe.training, dataset, device=where, threads=taken, arithmetic=arithmetic)
     epoch_s = epoch_seconds(trainer, bare, recipe.training.rungs[-1])
-    images = len(dataset.validation) if tasks.of(recipe).per_image else None
+    images = None
+    if tasks.of(recipe).per_image:
+        images = len(dataset.validation)
     return replace(_made(recipe, plan, own, epoch_s, images), guess=guess)
 
 
@@ -65,7 +67,9 @@ def _epoch_of_task(recipe: Recipe, plan: Plan, device: str) -> float | None:
     """Seconds of an epoch where the task has an evaluator of its own; None for a user's
     evaluator.
     """
-    evaluate = None if recipe.training.evaluator is not None else evaluator_of(recipe)
+    evaluate = None
+    if recipe.training.evaluator is None:
+        evaluate = evaluator_of(recipe)
     if evaluate is None:
         return None
     with TemporaryDirectory(prefix="nas_attn-") as folder:
@@ -89,7 +93,9 @@ def _made(
     outside = sum(values is None or not plan.space.contains(values) for _, values in begun)
     trials = min(wished, placements + outside)
     from_backbone = training.start == "backbone"
-    backbones = training.backbones + ROUNDS_PER_SEED * search.confirm_seeds if from_backbone else 0
+    backbones = 0
+    if from_backbone:
+        backbones = training.backbones + ROUNDS_PER_SEED * search.confirm_seeds
     if from_backbone and larger_networks(recipe, plan, recipe.search.trials):
         # the larger network has backbones of its own
         backbones += min(training.backbones, 1 + search.confirm_seeds)
@@ -99,7 +105,9 @@ def _made(
     epochs += training.rungs[-1] * (trials * training.seeds + spread + further_runs(recipe, trials))
     epochs += SEEDS_PER_LENGTH * sum(control_lengths(recipe, trials))
     target_epochs = recipe.target_training.rungs[-1]
-    sessions = recipe.latency.session_seconds * trials if "latency" in wanted(recipe) else 0.0
+    sessions = 0.0
+    if "latency" in wanted(recipe):
+        sessions = recipe.latency.session_seconds * trials
 
     return Forecast(
         study=recipe.name,

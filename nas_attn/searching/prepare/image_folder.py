@@ -84,7 +84,9 @@ class _Wish:
     @property
     def session_s(self) -> float:
         """Seconds that measuring a candidate's latency takes."""
-        return 3.0 if self.seconds > 1200 else 1.0
+        if self.seconds > 1200:
+            return 3.0
+        return 1.0
 
     @property
     def stated(self) -> int | None:
@@ -92,7 +94,9 @@ class _Wish:
         if "training.rungs" in self.given and "target.epochs" not in self.given:
             return int(self.given["training.rungs"][-1])
         epochs = self.given.get("target.epochs", AUTO)
-        return None if epochs == AUTO else int(epochs)
+        if epochs == AUTO:
+            return None
+        return int(epochs)
 
     @property
     def start(self) -> str:
@@ -209,9 +213,10 @@ def _note(backbone: str) -> str:
 def _table(wish: _Wish, backbone: str, side: int) -> dict[str, Any]:
     images = wish.look.images
     task = tasks.find("classification", backbone)
-    pace = (
-        task.pace_of_few(TRAINED * images) if images < 3000 else task.pace("folder:", small=False)
-    )
+    if images < 3000:
+        pace = task.pace_of_few(TRAINED * images)
+    else:
+        pace = task.pace("folder:", small=False)
     return {
         "name": wish.name,
         "space": "small",
@@ -232,11 +237,10 @@ def _recipe(table: dict[str, Any], given: dict[str, Any], *, epochs: int | str) 
     made = {**table, "target": {**table["target"], **length}}
     for key, value in given.items():
         section, _, name = key.rpartition(".")
-        made = (
-            {**made, section: {**made.get(section, {}), name: value}}
-            if section
-            else {**made, name: value}
-        )
+        if section:
+            made = {**made, section: {**made.get(section, {}), name: value}}
+        else:
+            made = {**made, name: value}
     return recipe_from(made, where=str(table["data"]["name"]))
 
 
@@ -281,7 +285,9 @@ def _fitted(timed: _Timed, wish: _Wish) -> Budget | None:
     speed = wish.speed(timed)
     stated = wish.stated
     usual = timed.usual
-    before_s = 0.0 if stated else _lengths_s(speed, usual, 2 * usual)
+    before_s = 0.0
+    if not stated:
+        before_s = _lengths_s(speed, usual, 2 * usual)
     fit = fitted(wish.seconds - before_s, speed, stated or usual)
     if fit is None:
         return None

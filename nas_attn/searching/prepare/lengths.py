@@ -30,7 +30,9 @@ def usual_length(task: Task, data: str, images: float, *, pretrained: bool) -> i
     few = task.paced_by_images and 0 < images < FEW_TRAINING_IMAGES
     small = row is not None and row.small
     pace = task.pace_of_few(images) if few else task.pace(data, small=small)
-    return pace.tuned() if pretrained else pace.epochs
+    if pretrained:
+        return pace.tuned()
+    return pace.epochs
 
 
 def shorter_lengths(epochs: int, *, with_itself: bool) -> Iterator[int]:
@@ -51,8 +53,12 @@ def control_lengths(recipe: Recipe, trials: int) -> list[int]:
         return []
     if recipe.training.start == recipe.target.start and searched < target:
         # found ones are tried already
-        return [] if recipe.target.found else [target]
+        if recipe.target.found:
+            return []
+        return [target]
     asked = recipe.search.baselines == "all" and recipe.search.confirm_seeds > 0
     if not asked or trials < WITH_CONTROLS:
         return []
-    return [2 * target] if searched_as_target(recipe) else [target, 2 * target]
+    if searched_as_target(recipe):
+        return [2 * target]
+    return [target, 2 * target]

@@ -42,7 +42,9 @@ def timetable(
     dataset = data_of(tasks.of(recipe)).load(recipe, device=pick_device(device))
     if recipe.training.evaluator is not None or dataset is None:
         return None
-    guess = usual_epochs(recipe, len(dataset.train)) if recipe.target_is_open else None
+    guess = None
+    if recipe.target_is_open:
+        guess = usual_epochs(recipe, len(dataset.train))
     whole = recipe if guess is None else recipe.with_length(guess)
     section = whole.training
     model = plan_for(whole, dataset).bare(0)
@@ -53,7 +55,9 @@ def timetable(
         threads=Threads(most=cores_for(workers)),
     )
     epoch_s = epoch_seconds(trainer, model, section.rungs[-1])
-    session_s = recipe.latency.session_seconds if "latency" in wanted(recipe) else 0.0
+    session_s = 0.0
+    if "latency" in wanted(recipe):
+        session_s = recipe.latency.session_seconds
     stated = recipe.search.trials if trials is None else trials
     fit, enough_s = _fit(whole, Speed(epoch_s, workers, session_s), seconds, stated, guess)
     count = stated if trials is not None else fit.trials
@@ -67,7 +71,9 @@ def _fit(
     training = recipe.training
     target = recipe.target_training.rungs[-1]
     epochs = training.rungs[-1] * (PRUNED_SHARE if len(training.rungs) > 1 else 1.0)
-    before = SEEDS_PER_LENGTH * 3 * guess if guess is not None else 0
+    before = 0
+    if guess is not None:
+        before = SEEDS_PER_LENGTH * 3 * guess
     if training.start == "backbone":
         before += training.backbones * training.backbone_epochs
     before_s = before * speed.epoch_s / speed.workers

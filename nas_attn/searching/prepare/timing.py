@@ -79,7 +79,9 @@ def fitted(
     `begun`: its workers are there already, and the seconds end with its last run. `test_s`: seconds
     of a block of the test; None: as long as that many runs.
     """
-    beside_s = 0.0 if begun else START_S + END_S
+    beside_s = 0.0
+    if not begun:
+        beside_s = START_S + END_S
     run_s = speed.run_s(epochs)
     useful_s = seconds - beside_s
     block_s = OF_A_TEST * run_s if test_s is None else test_s
@@ -103,7 +105,9 @@ def _most_trials(seconds: float, speed: Speed, run_s: float, most: int) -> int:
 
     def takes_s(trials: int) -> float:
         more_bare = min(MOST_SEEDS, max(1, trials // OF_A_SEED)) - 1
-        controls = OF_LARGER + OF_LONGER if trials >= WITH_CONTROLS else 0.0
+        controls = 0.0
+        if trials >= WITH_CONTROLS:
+            controls = OF_LARGER + OF_LONGER
         return (trials + more_bare + controls) * run_s + trials * speed.session_s
 
     return max((n for n in range(1, most + 1) if takes_s(n) <= seconds), default=0)

@@ -172,7 +172,9 @@ class History:
         for index, (sign, learner) in enumerate(zip(signs, self.learners, strict=True)):
             found: dict[int, tuple[float, float]] = {}
             for n, what in known.items():
-                value = what.values[index] if n in placed else None
+                value = None
+                if n in placed:
+                    value = what.values[index]
                 if value is not None and not math.isnan(value):
                     found[n] = sign * value, what.noise[index] if what.noise else 1.0
             worst = max(

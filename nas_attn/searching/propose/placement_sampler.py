@@ -253,7 +253,9 @@ def _unseen(allowed: Allowed, history: History, rng: Generator) -> Placed | None
             over += np.maximum(learner.draw(rng, around=False).of(np.array(drawn)) - bound, 0.0)
         return drawn[int(np.argmin(over))]
     left = _untried(allowed, history)
-    return tuple(left[int(rng.integers(len(left)))].tolist()) if len(left) else None
+    if len(left):
+        return tuple(left[int(rng.integers(len(left)))].tolist())
+    return None
 
 
 def _untried(allowed: Allowed, history: History) -> Codes:

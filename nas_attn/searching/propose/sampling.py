@@ -66,7 +66,9 @@ class DistinctSampler(BaseSampler):
             evidence=evidence,
         )
         self._learned = make(prior=prior)
-        without_prior = make() if prior else None
+        without_prior = None
+        if prior:
+            without_prior = make()
         self._proposer = make_proposer(
             name, Setting(space, seed, trials, self._learned, without_prior)
         )
@@ -76,7 +78,9 @@ class DistinctSampler(BaseSampler):
         """The whole space, all sites together; nothing for a trial whose placement lies outside the
         space.
         """
-        return {} if outside(trial) else distributions(self._space)
+        if outside(trial):
+            return {}
+        return distributions(self._space)
 
     @override
     def sample_relative(

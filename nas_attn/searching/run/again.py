@@ -59,4 +59,6 @@ def train_again(opened: OpenStudy, view: CandidateView, options: Options) -> Sco
             worker.benches.search.files(run, keeper.lease).clear()
         return Ending.COMPLETE
 
-    return found[-1] if with_worker(opened, options, train) is Ending.COMPLETE else None
+    if with_worker(opened, options, train) is Ending.COMPLETE:
+        return found[-1]
+    return None

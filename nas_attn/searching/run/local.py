@@ -96,7 +96,9 @@ def run_workers(
         return work(opened, options, only=only)
     told = WorkerSettings(threads=options.threads, only=only, orders=True)
     limit_s = options.time_limit_s
-    deadline = None if limit_s is None else time.monotonic() + limit_s
+    deadline = None
+    if limit_s is not None:
+        deadline = time.monotonic() + limit_s
     devices = devices_of(options.device, workers)
     children: list[Child] = []
     with (

@@ -143,7 +143,9 @@ def with_worker(opened: OpenStudy, options: Options, do: Callable[[Worker], Endi
     ):
         workplace = Workplace(opened.store, opened.artifacts, host, options.evaluator)
         benches = Benches(workplace, opened.plan)
-        deadline = None if options.time_limit_s is None else began + options.time_limit_s
+        deadline = None
+        if options.time_limit_s is not None:
+            deadline = began + options.time_limit_s
         worker = Worker(
             opened,
             benches,

@@ -129,7 +129,9 @@ class Ray(Engine):
         actors = _connected().util.list_named_actors(all_namespaces=True)
         alive = {entry["name"] for entry in actors if entry["namespace"] == NAMESPACE}
         count = len(alive & set(launched.jobs))
-        return f"{count} there" if count else ""
+        if count:
+            return f"{count} there"
+        return ""
 
     @override
     def end(self, launched: Launched) -> int:

@@ -121,7 +121,9 @@ class Slurm(Engine):
             "%i",
         )
         _slurm("scancel", "--state=PENDING", *arrays.split(","))
-        return len(queued.stdout.split()) if queued else 0
+        if queued:
+            return len(queued.stdout.split())
+        return 0
 
 
 def _arrays(launched: Launched) -> str:

@@ -51,7 +51,9 @@ class Started:
             file.seek(max(0, self.log.stat().st_size - LOG_TAIL))
             lines = file.read().decode("utf-8", "replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        last = f": {shorten(said[-1], 300)}" if said else ""
+        last = ""
+        if said:
+            last = f": {shorten(said[-1], 300)}"
         return f"{self.name} ended at once with status {status}{last} (log: {self.log})"
 
 
@@ -113,7 +115,9 @@ class Local(Engine):
             return f"on {launched.host}"
         found = [job.partition("/") for job in launched.jobs]
         running = sum(Process(int(pid), started).runs for pid, _, started in found)
-        return f"{running} running" if running else ""
+        if running:
+            return f"{running} running"
+        return ""
 
     @override
     def end(self, launched: Launched) -> int:
